@@ -1,0 +1,59 @@
+# `make demo` shows it at work, `make test` proves it; both set up first what they need.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+ARGS ?=
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+.SILENT:
+.PHONY: help setup python demo test check format lock clean
+
+help:
+	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
+	echo 'make demo     the worker against a stand-in for DCS: 200 requests and what became of them'
+	echo 'make test     every test (make test ARGS="-k words" for some)'
+	echo 'make check    format, lint, types, lock files'
+	echo 'make format   mend format and what lint can mend'
+	echo 'make lock     renew the lock files (needs the network)'
+	echo 'make clean    take away .venv and what tools left'
+
+setup: python
+	test -n "$$WORKER_AMQP_URL" || scripts/servers.sh broker
+
+python: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml requirements-dev.lock scripts/python.sh
+	PYTHON="$(PYTHON)" scripts/python.sh $(VENV)
+	touch $@
+
+demo: setup
+	$(VENV)/bin/dcs-worker demo $(ARGS)
+
+test: python
+	scripts/servers.sh rabbitmq-server redis-server
+	$(RUN) -m pytest $(ARGS)
+
+check: python
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy schemas worker tests
+	$(RUN) -m pytest --quiet tests/unit/test_lock.py
+
+format: python
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+COMPILE = $(VENV)/tools/bin/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url \
+	--no-annotate --no-header --quiet --extra tracing
+
+lock:
+	test -x $(VENV)/tools/bin/uv || "$(PYTHON)" -m venv $(VENV)/tools
+	$(VENV)/tools/bin/python -m pip install -qq uv==$(UV_VERSION)
+	$(COMPILE) $(ARGS) -o requirements.lock
+	$(COMPILE) $(ARGS) --group dev -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
