@@ -1,0 +1,117 @@
+"""Bodies of the DCS API, read tolerantly: unknown fields, missing fields and odd dates are expected.
+
+https://support.huaweicloud.com/intl/en-us/api-dcs/CreateOnlineMigrationTask.html and its neighbours.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+ONLINE_MIGRATION: Final = "online_migration"
+_NESTING: Final = 4
+_TEXT: Final = 1024
+
+
+def _text_or_none(value: object) -> object:
+    return value if isinstance(value, str) else None
+
+
+# A field that we can do without is None when it is not text, rather than the end of the whole reply.
+Loose = Annotated[str | None, BeforeValidator(_text_or_none)]
+
+
+class _Reply(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class CreateReply(_Reply):
+    """Reply of the create call. `job_id` is not documented, but sent by the real service."""
+
+    instance_id: str = Field(min_length=1)
+    job_id: Loose = None
+
+
+class TaskRow(_Reply):
+    """One row of the list call; older services leave `description` out."""
+
+    task_id: str = Field(min_length=1)
+    task_name: Loose = None
+    description: Loose = None
+    migration_type: Loose = None
+    created_at: Loose = None
+
+
+class ListReply(_Reply):
+    """One page of the list call. A reply without the list proves no absence, so it is no page."""
+
+    migration_tasks: tuple[TaskRow, ...]
+
+
+class TaskDetail(_Reply):
+    """Reply of the detail call, without the parts that hold passwords."""
+
+    task_id: str = Field(min_length=1)
+    task_name: Loose = None
+    description: Loose = None
+    migration_type: Loose = None
+    created_at: Loose = None
+    tenant_vpc_id: Loose = None
+    tenant_subnet_id: Loose = None
+    tenant_security_group_id: Loose = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """What an error reply says, whichever of the known shapes it has."""
+
+    error_code: str | None = None
+    error_msg: str | None = None
+    error_ext_msg: str | None = None
+    request_id: str | None = None
+
+
+# DCS V2 and the API gateway; other services; DCS V1 and IAM (inside `error`). A pair counts only whole.
+SHAPES: Final = (("error_code", "error_msg"), ("errorCode", "errorMsg"), ("code", "message"))
+
+
+def read_create_reply(body: bytes) -> CreateReply | None:
+    """The reply of a create call, or None where it holds no usable task id."""
+    try:
+        return CreateReply.model_validate_json(body, strict=True)
+    except ValidationError:
+        return None
+
+
+def read_error(body: bytes) -> ErrorBody:
+    """Code and message of an error reply; empty where it is HTML, nothing, or of no known shape."""
+    try:
+        content = from_json(body)
+    except ValueError:
+        return ErrorBody()
+    for level in _levels(content, _NESTING):
+        for code, message in SHAPES:
+            if code in level and message in level:
+                return ErrorBody(
+                    error_code=_short(level[code]),
+                    error_msg=_short(level[message]),
+                    error_ext_msg=_short(level.get("error_ext_msg")),
+                    request_id=_short(level.get("request_id")),
+                )
+    return ErrorBody()
+
+
+def _levels(content: object, depth: int) -> Iterator[dict[str, object]]:
+    if isinstance(content, dict) and depth:
+        yield content
+        for value in content.values():
+            yield from _levels(value, depth - 1)
+
+
+def _short(value: object) -> str | None:
+    # IAM sends its code as a number.
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return str(value)[:_TEXT]

@@ -1,0 +1,122 @@
+"""The events: how a request ended. Plain JSON bodies; CloudEvents 1.0 metadata in AMQP headers (binary mode).
+
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/amqp-protocol-binding.md
+"""
+
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, WithJsonSchema, model_serializer
+
+from schemas.request import Violation
+
+SUCCEEDED_KEY: Final = "migration.succeeded"
+FAILED_KEY: Final = "migration.failed"
+SUCCEEDED_TYPE: Final = "dcs.migration.succeeded.v1"
+FAILED_TYPE: Final = "dcs.migration.failed.v1"
+SOURCE: Final = "dcs-migration-worker"
+SPECVERSION: Final = "1.0"
+
+
+class Reason(StrEnum):
+    """Why a request failed."""
+
+    INVALID_REQUEST = "invalid_request"
+    REJECTED = "rejected"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    EXPIRED = "expired"
+    EXHAUSTED = "exhausted"
+    UNRESOLVED = "unresolved"
+    POISON = "poison"
+
+
+# These need a person; the others are the sender's to correct.
+PARKED_REASONS: Final = frozenset(
+    (
+        Reason.UNAUTHENTICATED,
+        Reason.FORBIDDEN,
+        Reason.NOT_FOUND,
+        Reason.EXHAUSTED,
+        Reason.UNRESOLVED,
+        Reason.POISON,
+    )
+)
+
+Resolution = Literal["created", "adopted"]
+
+
+# Formed by schemas.timestamp.to_text.
+Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+Attempts = Annotated[int, Field(ge=0, description="Create calls made for the request.")]
+DcsRequestId = Annotated[str | None, Field(description="Request id that DCS gave the deciding call.")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class DcsError(_Frozen):
+    """What DCS answered last, or which tasks are candidates when it cannot be told."""
+
+    status: int | None = Field(default=None, description="HTTP status; null if there was no answer.")
+    error_code: str | None = Field(default=None, description="As DCS or its gateway sent it.")
+    error_msg: str | None = None
+    error_ext_msg: str | None = None
+    candidates: tuple[str, ...] | None = Field(default=None, description="Ids of tasks that may be the request's.")
+
+    @model_serializer(mode="wrap")
+    def _without_candidates(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        content: dict[str, object] = handler(self)
+        if content.get("candidates") is None:
+            content.pop("candidates", None)
+        return content
+
+
+class MigrationSucceeded(_Frozen):
+    """The task exists: created by this attempt, or adopted from an earlier one."""
+
+    request_id: str = Field(description="The request's own id, or the one derived from its content.")
+    project_id: str
+    region: str
+    name: str = Field(description="Name of the task.")
+    instance_id: str = Field(description="Id of the task.")
+    job_id: str | None = Field(default=None, description="Id of the job that prepares the task, if DCS named one.")
+    resolution: Resolution = Field(description="Created by this attempt, or found to exist from an earlier one.")
+    attempts: Attempts
+    dcs_request_id: DcsRequestId = None
+    received_at: Instant = Field(description="When the request was first received.")
+    completed_at: Instant
+
+
+class MigrationFailed(_Frozen):
+    """No task will be created for the request, or a person has to find out whether one exists."""
+
+    request_id: str | None = Field(default=None, description="Null if it could not be read.")
+    project_id: str | None = Field(default=None, description="Null if it could not be read.")
+    region: str | None = Field(default=None, description="Null if it could not be read.")
+    name: str | None = Field(default=None, description="Name of the task; null if it could not be read.")
+    reason: Reason
+    message: str = Field(description="One sentence for a person.")
+    error: DcsError | None = None
+    violations: tuple[Violation, ...] = Field(default=(), description="The broken rules of an invalid request.")
+    attempts: Attempts = 0
+    parked: bool = Field(default=False, description="The request is kept in the parked queue for a person.")
+    dcs_request_id: DcsRequestId = None
+    received_at: Instant = Field(description="When the request was first received.")
+    completed_at: Instant
+
+
+def headers(*, id_: str, type_: str, subject: str | None, time: str) -> dict[str, str]:
+    """The CloudEvents attributes of an event as AMQP headers."""
+    attributes = {
+        "cloudEvents:specversion": SPECVERSION,
+        "cloudEvents:id": id_,
+        "cloudEvents:source": SOURCE,
+        "cloudEvents:type": type_,
+        "cloudEvents:time": time,
+    }
+    if subject is not None:
+        attributes["cloudEvents:subject"] = subject
+    return attributes

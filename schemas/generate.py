@@ -1,0 +1,162 @@
+"""Writes the JSON Schemas (draft 2020-12) of what crosses the wire: `python -m schemas.generate [FOLDER]`.
+
+They come from the models that the worker reads and writes with; what is no model is described once, here.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+
+from schemas import identity, names
+from schemas.dcs import SHAPES, CreateReply
+from schemas.event import MigrationFailed, MigrationSucceeded
+from schemas.refusal import TEXT_LIMIT
+from schemas.request import Request, Task
+
+FOLDER: Final = Path(__file__).parent / "json"
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+Schema = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """One header of the envelope."""
+
+    name: str
+    type: str
+    description: str
+    is_always: bool = False
+    """Every copy that the worker makes bears it."""
+    is_time: bool = False
+
+    def schema(self) -> Schema:
+        """The header's own schema."""
+        bounds = {"minimum": 0} if self.type == "integer" else {}
+        form = {"format": "date-time"} if self.is_time else {}
+        return {"type": self.type, "description": self.description, **bounds, **form}
+
+
+HEADERS: Final = (
+    Header(names.ATTEMPTS, "integer", "Create calls so far.", is_always=True),
+    Header(names.ROUND, "integer", "Places of the retry schedule used.", is_always=True),
+    Header(names.DELIVERIES, "integer", "All deliveries so far, in every queue.", is_always=True),
+    Header(names.INTERRUPTIONS, "integer", "Deliveries that ended without a word of their worker.", is_always=True),
+    Header(names.REPLAYS, "integer", "Times that an operator sent the request again; absent: none."),
+    Header(names.FIRST_RECEIVED_AT, "string", "When the request was first received.", is_always=True, is_time=True),
+    Header(
+        names.LAST_SENT_AT,
+        "string",
+        "When a create call may last have been in flight; absent: certainly never.",
+        is_time=True,
+    ),
+    Header(names.PARKED_REASON, "string", "Why the request needs a person."),
+    Header(names.PARKED_AT, "string", "When the request was parked.", is_time=True),
+    Header(names.EXPIRATION, "string", "AMQP expiration of the original, which would delete the copy."),
+    Header(names.USER_ID, "string", "AMQP user id of the original, with which the broker would refuse the copy."),
+    Header(names.TRACEPARENT, "string", "W3C Trace Context of the sender."),
+    Header(names.TRACESTATE, "string", "W3C Trace Context of the sender."),
+)
+
+
+class _Untitled(GenerateJsonSchema):
+    """A title that only repeats the name of its field says nothing."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        return False
+
+
+def documents() -> dict[str, Schema]:
+    """Every schema by the name of its file, without `.json`."""
+    bodies = {
+        "request": ("Request to create an online data migration task", _model(Request)),
+        "migration_succeeded": ("Event: the migration task exists", _complete(_model(MigrationSucceeded))),
+        "migration_failed": ("Event: the request failed", _complete(_model(MigrationFailed))),
+        "envelope": ("Headers of a request that came back from a retry queue or was parked", _envelope()),
+        "dcs_create_body": ("Body of the DCS create call", _create_body()),
+        "dcs_create_reply": ("Reply of the DCS create call", _model(CreateReply)),
+        "dcs_error": ("Error reply of DCS, its gateway or IAM", _error()),
+    }
+    return {name: _document(name, title, schema) for name, (title, schema) in bodies.items()}
+
+
+def render(schema: Schema) -> str:
+    """The text of a schema's file."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def write(folder: Path) -> list[Path]:
+    """Write every schema into `folder`; the files written."""
+    written = []
+    for name, schema in documents().items():
+        file = folder / f"{name}.json"
+        file.write_text(render(schema), encoding="utf-8")
+        written.append(file)
+    return written
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write into the folder that `arguments` name, else where the committed ones are."""
+    write(Path(arguments[0]) if arguments else FOLDER)
+
+
+def _document(name: str, title: str, schema: Schema) -> Schema:
+    head = {"$schema": DIALECT, "$id": f"urn:dcs-migration-worker:schema:{name}", "title": title}
+    return head | {key: value for key, value in schema.items() if key != "title"}
+
+
+def _model(model: type[BaseModel]) -> Schema:
+    return model.model_json_schema(schema_generator=_Untitled)
+
+
+def _complete(schema: Schema) -> Schema:
+    """The schema of what the worker writes: every field is there, also with its default.
+
+    Unknown fields are allowed, so that readers are ready for what is added later.
+    """
+    for part in (schema, *schema.get("$defs", {}).values()):
+        if "properties" in part:
+            part["required"] = [name for name in part["properties"] if name != "candidates"]
+            for field in part["properties"].values():
+                field.pop("default", None)
+    return schema
+
+
+def _envelope() -> Schema:
+    return {
+        "description": "State that a request carries from delivery to delivery, beside the sender's own headers.",
+        "type": "object",
+        "properties": {header.name: header.schema() for header in HEADERS},
+        "required": [header.name for header in HEADERS if header.is_always],
+    }
+
+
+def _create_body() -> Schema:
+    schema = _model(Task)
+    # The marker is appended to what the sender wrote.
+    schema["properties"]["description"]["maxLength"] = TEXT_LIMIT + len(f" {identity.marker('')}")
+    return schema
+
+
+def _error() -> Schema:
+    code: Schema = {"type": ["string", "integer", "null"]}
+    text: Schema = {"type": ["string", "null"]}
+    extra = {"error_ext_msg": text, "request_id": text}
+    pairs = [
+        {"properties": {code_name: code, message_name: text, **extra}, "required": [code_name, message_name]}
+        for code_name, message_name in SHAPES
+    ]
+    # Any field's value can hold the pair: not every field is something else.
+    nested = {"not": {"additionalProperties": {"not": {"$ref": "#"}}}}
+    description = "One of the known pairs of code and message, itself or in one of its fields."
+    return {"description": description, "type": "object", "anyOf": [*pairs, nested]}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

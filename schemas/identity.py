@@ -1,0 +1,48 @@
+"""Who a request is: derived ids, fingerprints and the marker by which its task is recognised."""
+
+import hashlib
+import json
+import uuid
+from typing import Final
+
+from schemas.request import Request, Task
+
+# Namespaces of the UUIDv5s (RFC 9562, 5.5). Changing one changes every id derived below.
+_REQUESTS: Final = uuid.UUID("8c6f6f0e-5d0b-5a5e-9a39-0f6f3c9a7f11")
+_EVENTS: Final = uuid.UUID("2f1f0a4c-93c3-5f8b-8d55-5f0c7f1f6f22")
+
+_UNIT: Final = "\x1f"  # cannot occur in any of the joined parts that senders choose freely
+
+
+def request_id(project_id: str, region: str, task: Task) -> str:
+    """Identity of a request that brings none: the same content is the same request."""
+    content = json.dumps(task.model_dump(exclude_none=True), sort_keys=True, ensure_ascii=False)
+    return str(uuid.uuid5(_REQUESTS, _UNIT.join((project_id, region, content))))
+
+
+def fingerprint(region: str, task: Task) -> str:
+    """32 hex digits that tell whether two requests of one id order the same task."""
+    parts = (region, task.name, task.description or "", task.vpc_id, task.subnet_id, task.security_group_id)
+    return hashlib.sha256(_UNIT.join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()[:32]
+
+
+def marker(request_id: str) -> str:
+    """The text that makes a task recognisable as this request's, at the end of its description."""
+    return "#rq-" + hashlib.sha256(request_id.encode()).hexdigest()[:16]
+
+
+def event_id(project_id: str | None, request_id: str | None, type_: str, replays: int) -> str:
+    """The CloudEvents id: however often one outcome is published, it has one id."""
+    return str(uuid.uuid5(_EVENTS, _UNIT.join((project_id or "", request_id or "", type_, str(replays)))))
+
+
+def body_id(body: bytes) -> str:
+    """What stands for the request id in the event id of a body from which no request id could be read."""
+    return "sha256:" + hashlib.sha256(body).hexdigest()
+
+
+def with_marker(request: Request, request_id: str) -> Task:
+    """The request's task with the marker appended to its description."""
+    text = marker(request_id)
+    description = f"{request.task.description} {text}" if request.task.description else text
+    return request.task.model_copy(update={"description": description})

@@ -1,0 +1,18 @@
+"""What every test stands on."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# A busy machine makes an example slow, not wrong; slow tests are pytest-timeout's to end.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads what happens to be set where the suite runs."""
+    for name in list(os.environ):
+        if name.startswith(("WORKER_", "HUAWEICLOUD_SDK_", "OTEL_")):
+            monkeypatch.delenv(name)
