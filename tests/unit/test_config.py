@@ -1,0 +1,297 @@
+"""The configuration: defaults, refusals, precedence of the places, and names that are not known."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from worker.config import ConfigurationError, Loaded, Settings, load, load_from_process
+
+TOKEN = {"WORKER_AUTH_TOKEN": "token-of-the-tests"}
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Path:
+    """An empty folder of secret files."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    return folder
+
+
+def loaded(secrets: Path, values: Mapping[str, str]) -> Loaded:
+    """Load with a token and the test's own folders, so that nothing of the machine is read."""
+    return load(TOKEN | {"WORKER_SECRETS_DIR": str(secrets)} | dict(values), folder=secrets.parent)
+
+
+def problems(secrets: Path, values: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the problems that loading ends with."""
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(secrets, values)
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    return caught.value.problems
+
+
+def test_defaults() -> None:
+    """With a token and nothing else every setting has the promised default."""
+    settings = load(TOKEN, folder=Path("/nonexistent")).settings
+    assert [url.get_secret_value() for url in settings.amqp_url] == ["amqp://guest:guest@127.0.0.1:5672/"]
+    assert dict(settings.dcs_endpoints) == {"cn-north-4": "https://dcs.cn-north-4.myhuaweicloud.com"}
+    assert settings.secrets_dir == Path("/run/secrets")
+    plain = settings.model_dump(exclude={"amqp_url", "dcs_endpoints", "auth_token", "secrets_dir"}, exclude_none=True)
+    assert plain == {
+        "broker_patience": 300,
+        "queue": "dcs.migration.requests",
+        "request_exchange": "dcs.migration",
+        "event_exchange": "dcs.migration.events",
+        "prefetch": 64,
+        "max_message_bytes": 65536,
+        "delivery_limit": 10,
+        "dcs_region": "cn-north-4",
+        "dcs_timeout": 30,
+        "tries": 3,
+        "retry_delays": (10, 60, 300, 1800),
+        "reconcile": "ambiguous",
+        "settle": 45,
+        "marker": True,
+        "drain": 25,
+        "http_host": "0.0.0.0",
+        "http_port": 8000,
+        "log_level": "info",
+    }
+
+
+RIGHT = [
+    ("WORKER_PREFETCH", " 65535 ", 65535),
+    ("WORKER_MAX_MESSAGE_BYTES", "1024", 1024),
+    ("WORKER_DELIVERY_LIMIT", "40", 40),
+    ("WORKER_TRIES", "1", 1),
+    ("WORKER_HTTP_PORT", "0", 0),
+    ("WORKER_HTTP_HOST", "::1", "::1"),
+    ("WORKER_DRAIN", "0", 0.0),
+    ("WORKER_DCS_TIMEOUT", "0.5", 0.5),
+    ("WORKER_DCS_TIMEOUT", ".5", 0.5),
+    ("WORKER_DCS_TIMEOUT", "7.", 7.0),
+    ("WORKER_DCS_RATE", "2.5", 2.5),
+    ("WORKER_DCS_RATE", "", None),
+    ("WORKER_BROKER_PATIENCE", "1", 1.0),
+    ("WORKER_RETRY_DELAYS", "45", (45.0,)),
+    ("WORKER_RETRY_DELAYS", "1, 1,2.5 ,86400", (1.0, 1.0, 2.5, 86400.0)),
+    ("WORKER_RETRY_DELAYS", ",".join(["50"] * 16), (50.0,) * 16),
+    ("WORKER_RECONCILE", "ALWAYS", "always"),
+    ("WORKER_LOG_LEVEL", "Debug", "debug"),
+    ("WORKER_LOG_FORMAT", "console", "console"),
+    ("WORKER_LOG_FORMAT", "", None),
+    ("WORKER_QUEUE", "é" * 100, "é" * 100),
+    ("WORKER_IAM_ENDPOINT", "https://iam.example.com/", "https://iam.example.com"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318", "http://collector:4318"),
+    *(("WORKER_MARKER", word, True) for word in ("true", "1", "YES", "on")),
+    *(("WORKER_MARKER", word, False) for word in ("False", "0", "no", "OFF")),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "value"), RIGHT)
+def test_right_values(secrets: Path, name: str, text: str, value: object) -> None:
+    """A right value is read as what it means."""
+    settings = loaded(secrets, {name: text}).settings
+    field = name.removeprefix("WORKER_").lower().replace("otel_exporter_otlp", "otlp")
+    assert getattr(settings, field) == value
+
+
+WRONG = [
+    *(
+        ("WORKER_PREFETCH", text, "must be a whole number from 1 to 65535")
+        for text in ("abc", "0", "65536", "1.5", "٣")
+    ),
+    *(("WORKER_MAX_MESSAGE_BYTES", text, "must be a whole number from 1024 to 134217728") for text in ("1023", "-1")),
+    *(("WORKER_DELIVERY_LIMIT", text, "must be a whole number from 2 to 40") for text in ("1", "41")),
+    *(("WORKER_TRIES", text, "must be a whole number from 1 to 20") for text in ("0", "21", "9" * 5)),
+    *(("WORKER_HTTP_PORT", text, "must be a whole number from 0 to 65535") for text in ("65536", "+1")),
+    ("WORKER_HTTP_HOST", "not a host", "must be a host name or an IP address"),
+    *(
+        (name, text, "must be a plain decimal number of seconds above 0 and at most 86400")
+        for name in ("WORKER_DCS_TIMEOUT", "WORKER_SETTLE", "WORKER_BROKER_PATIENCE")
+        for text in ("0", "0.0", "-1", "5s", "1e3", "nan", "inf", "86401", ".", "1_0")
+    ),
+    ("WORKER_DRAIN", "-0.1", "must be a plain decimal number of seconds from 0 to 86400"),
+    *(
+        ("WORKER_DCS_RATE", text, "must be a plain decimal number of calls per second above 0 and at most 1000000")
+        for text in ("0", "inf", "fast")
+    ),
+    ("WORKER_RETRY_DELAYS", "60,50", "must not become shorter from one delay to the next"),
+    *(("WORKER_RECONCILE", text, "must be ambiguous, always or off") for text in ("never", "true")),
+    ("WORKER_MARKER", "maybe", "must be one of true, 1, yes, on, false, 0, no, off"),
+    ("WORKER_LOG_LEVEL", "loud", "must be debug, info, warning, error or critical"),
+    ("WORKER_LOG_FORMAT", "xml", "must be json or console"),
+    ("WORKER_CREDENTIALS", "magic", "must be platform or empty"),
+    ("WORKER_DCS_REGION", "https://dcs", "must be the name of a region like cn-north-4"),
+    ("WORKER_IAM_USER", "a\x07b", "must not have control characters"),
+    *(
+        (name, text, "must be at most 200 bytes without control characters and not begin with amq.")
+        for name in ("WORKER_QUEUE", "WORKER_REQUEST_EXCHANGE", "WORKER_EVENT_EXCHANGE")
+        for text in ("amq.direct", "a\nb", "é" * 101 if name == "WORKER_QUEUE" else "x\x00")
+    ),
+    *(
+        (name, "/nonexistent", "must be a file that exists and can be read")
+        for name in (
+            *("WORKER_AMQP_CA_FILE", "WORKER_AMQP_CERT_FILE", "WORKER_AMQP_KEY_FILE", "WORKER_DCS_CA_FILE"),
+            "HUAWEICLOUD_SDK_CREDENTIALS_FILE",
+        )
+    ),
+    ("WORKER_SECRETS_DIR", "/nonexistent", "must be a folder that exists"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), WRONG)
+def test_wrong_values(secrets: Path, name: str, text: str, expected: str) -> None:
+    """A wrong value is refused in one line that names variable, rule and value."""
+    shown = repr(text if len(text) <= 60 else text[:57] + "...")
+    own = [line for line in problems(secrets, {name: text}) if line.startswith(f"{name}: ")]
+    assert own == [f"{name}: {expected}, not {shown}"]
+
+
+def test_wrong_delays(secrets: Path) -> None:
+    """A schedule with a place that is no delay, or with too many places, is refused."""
+    rule = "must be delays in plain decimal seconds, separated by commas, each above 0 and at most 86400"
+    assert problems(secrets, {"WORKER_RETRY_DELAYS": "10,,60"}) == (f"WORKER_RETRY_DELAYS: {rule}, not ''",)
+    assert problems(secrets, {"WORKER_RETRY_DELAYS": "10,x"}) == (f"WORKER_RETRY_DELAYS: {rule}, not 'x'",)
+    many = ",".join(["60"] * 17)
+    assert problems(secrets, {"WORKER_RETRY_DELAYS": many}) == (
+        "WORKER_RETRY_DELAYS: must have at most 16 delays, not 17",
+    )
+
+
+def test_all_problems_at_once(secrets: Path) -> None:
+    """Several wrong values are reported together, in the order of the settings; relations come last."""
+    values = {
+        "WORKER_SETTLE": "20",
+        "WORKER_PREFETCH": "abc",
+        "WORKER_TRIES": "99",
+        "WORKER_RETRY_DELAYS": "5",
+        "WORKER_EVENT_EXCHANGE": "dcs.migration",
+    }
+    assert problems(secrets, values) == (
+        "WORKER_PREFETCH: must be a whole number from 1 to 65535, not 'abc'",
+        "WORKER_TRIES: must be a whole number from 1 to 20, not '99'",
+        "WORKER_SETTLE: must be greater than WORKER_DCS_TIMEOUT (30), not 20",
+        "WORKER_RETRY_DELAYS: the longest delay must be at least WORKER_SETTLE (20), not 5",
+        "WORKER_EVENT_EXCHANGE: must differ from WORKER_REQUEST_EXCHANGE, which is of another kind",
+    )
+
+
+def test_relations_wait_for_their_settings(secrets: Path) -> None:
+    """A relation is not judged when one of its settings is wrong by itself."""
+    values = {"WORKER_SETTLE": "soon", "WORKER_RETRY_DELAYS": "1", "WORKER_DCS_TIMEOUT": "80000"}
+    assert len(problems(secrets, values)) == 1
+
+
+def test_settle_must_outlast_a_call(secrets: Path) -> None:
+    """WORKER_SETTLE equal to WORKER_DCS_TIMEOUT is too short; a little more is enough."""
+    assert problems(secrets, {"WORKER_SETTLE": "30"})
+    assert loaded(secrets, {"WORKER_SETTLE": "30.1"}).settings.settle == 30.1
+
+
+def test_schedule_must_reach_settle(secrets: Path) -> None:
+    """The longest delay may equal WORKER_SETTLE, as in short schedules with short calls."""
+    values = {"WORKER_SETTLE": "3", "WORKER_DCS_TIMEOUT": "2", "WORKER_RETRY_DELAYS": "1,2,3"}
+    assert loaded(secrets, values).settings.retry_delays == (1, 2, 3)
+    assert problems(secrets, values | {"WORKER_RETRY_DELAYS": "1,2.9"})
+
+
+def test_settings_are_frozen(secrets: Path) -> None:
+    """Neither a setting nor the map of endpoints can be changed, and only text makes settings."""
+    settings = loaded(secrets, {}).settings
+    with pytest.raises(ValueError, match="frozen"):
+        settings.prefetch = 5  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        settings.dcs_endpoints["x"] = "y"  # type: ignore[index]
+    with pytest.raises(ValueError, match="must be given as text"):
+        Settings(prefetch=5)
+
+
+def test_precedence(secrets: Path) -> None:
+    """The environment goes before secret files, these before `.env`, this before the default."""
+    (secrets.parent / ".env").write_text("WORKER_PREFETCH=3\n")
+    assert loaded(secrets, {}).settings.prefetch == 3
+    (secrets / "worker_prefetch").write_text("2\n")
+    assert loaded(secrets, {}).settings.prefetch == 2
+    assert loaded(secrets, {"WORKER_PREFETCH": "1"}).settings.prefetch == 1
+
+
+def test_empty_means_not_set(secrets: Path) -> None:
+    """An empty or blank value anywhere leaves the next place its say."""
+    (secrets.parent / ".env").write_text("WORKER_PREFETCH=3\nWORKER_TRIES=\nWORKER_QUEUE\n")
+    (secrets / "worker_prefetch").write_text("\n")
+    settings = loaded(secrets, {"WORKER_PREFETCH": " ", "WORKER_AMQP_URL": ""}).settings
+    assert (settings.prefetch, settings.tries, settings.queue) == (3, 3, "dcs.migration.requests")
+
+
+def test_dotenv_syntax(secrets: Path) -> None:
+    """A `.env` file may have comments, quotes, `export` and a byte order mark; `$` is an ordinary character."""
+    lines = "\ufeff# mine\nexport WORKER_QUEUE='a b'\nWORKER_IAM_USER=x # y\nWORKER_EVENT_EXCHANGE=\"$HOME${X}\"\n"
+    (secrets.parent / ".env").write_text(lines, "utf-8")
+    settings = load({}, folder=secrets.parent, credentials=False).settings
+    assert (settings.queue, settings.iam_user, settings.event_exchange) == ("a b", "x", "$HOME${X}")
+
+
+def test_dotenv_says_where_secrets_are(secrets: Path) -> None:
+    """The folder of secret files may be named in `.env`, but not by a file within it."""
+    (secrets.parent / ".env").write_text(f"WORKER_SECRETS_DIR={secrets}\n")
+    (secrets / "worker_secrets_dir").write_text("/nonexistent")
+    (secrets / "worker_auth_token").write_text("t")
+    assert load({}, folder=secrets.parent).settings.secrets_dir == secrets
+
+
+def test_dotenv_faults(secrets: Path) -> None:
+    """A `.env` file with an unreadable line, or in another encoding, is a problem; a folder of that name is none."""
+    dotenv = secrets.parent / ".env"
+    dotenv.write_text("WORKER_TRIES=2\n'WORKER QUEUE\n")
+    assert problems(secrets, {}) == (".env: line 2 cannot be read",)
+    dotenv.write_bytes(b"WORKER_TRIES=\xff\n")
+    assert problems(secrets, {}) == (".env: is not UTF-8 text",)
+    dotenv.unlink()
+    dotenv.mkdir()
+    assert loaded(secrets, {}).settings.tries == 3
+
+
+def test_dotenv_unreadable(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `.env` file that the system refuses to open is a problem."""
+
+    def refuse(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    (secrets.parent / ".env").write_text("")
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert problems(secrets, {}) == (".env: cannot be read (Permission denied)",)
+
+
+def test_environment_of_the_process(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process's own environment is read, and bytes in it that are not UTF-8 are a problem."""
+    for name in [name for name in os.environ if name.startswith(("WORKER_", "HUAWEICLOUD_", "OTEL_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(secrets)
+    monkeypatch.setenv("WORKER_SECRETS_DIR", str(secrets))
+    monkeypatch.setenv("WORKER_TRIES", "7")
+    assert load_from_process(credentials=False).settings.tries == 7
+    monkeypatch.setenv("WORKER_QUEUE", os.fsdecode(b"\xff"))
+    with pytest.raises(ConfigurationError, match=r"^WORKER_QUEUE: is not UTF-8 text$"):
+        load_from_process(credentials=False)
+
+
+def test_unknown_names(secrets: Path) -> None:
+    """Every unknown name that begins like ours is a warning that names the nearest known one."""
+    (secrets.parent / ".env").write_text("worker_prefetch=5\nOTHER=1\n")
+    (secrets / "worker_auth_tokn").write_text("t")
+    (secrets / "WORKER_TRIES").write_text("4")
+    (secrets / "other").write_text("t")
+    read = loaded(secrets, {"WORKER_PREFTCH": "1", "WORKER_TRIES\n": "", "PATH": "/bin", "WORKER_TRIES": "2"})
+    assert read.warnings == (
+        "WORKER_PREFTCH: is not known and ignored (in the environment); the nearest known is WORKER_PREFETCH",
+        "WORKER_TRIES\\n: is not known and ignored (in the environment); the nearest known is WORKER_TRIES",
+        "WORKER_TRIES: is not known and ignored (in the folder of secret files); the nearest known is worker_tries",
+        "worker_auth_tokn: is not known and ignored (in the folder of secret files); "
+        "the nearest known is worker_auth_token",
+        "worker_prefetch: is not known and ignored (in the .env file); the nearest known is WORKER_PREFETCH",
+    )
+    assert read.settings.prefetch == 64
+    assert len(loaded(secrets, {"WORKER_QQQQQQQQ": "1"}).warnings) == len(read.warnings) - 1

@@ -1,0 +1,199 @@
+"""The ways to authenticate: exactly one, complete, and the addresses that follow from it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.config import DCS_REGIONS, ConfigurationError, CredentialWay, Loaded, Settings, load
+from worker.config.regions import dcs_endpoint, iam_endpoint
+
+AUTH = {"WORKER_AUTH_TOKEN": "t"}
+KEYS = {"WORKER_ACCESS_KEY": "a", "WORKER_SECRET_KEY": "s"}
+SDK_KEYS = {"HUAWEICLOUD_SDK_AK": "b", "HUAWEICLOUD_SDK_SK": "r"}
+IAM = {"WORKER_IAM_USER": "u", "WORKER_IAM_PASSWORD": " p ", "WORKER_IAM_DOMAIN": "d"}
+PLATFORM = {"WORKER_CREDENTIALS": "platform"}
+NOWHERE = Path("/nonexistent")
+
+
+def problems(values: dict[str, str]) -> list[str]:
+    """Return the problems that loading ends with."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(values, folder=NOWHERE)
+    return list(caught.value.problems)
+
+
+def loaded(values: dict[str, str]) -> Loaded:
+    """Load without any file."""
+    return load(values, folder=NOWHERE)
+
+
+@pytest.mark.parametrize(
+    ("values", "way"),
+    [
+        (AUTH, "token"),
+        (AUTH | {"WORKER_IAM_ENDPOINT": "https://iam.example.com"}, "token"),
+        (KEYS, "keys"),
+        (KEYS | {"WORKER_SECURITY_TOKEN": "x"}, "keys"),
+        (SDK_KEYS, "keys"),
+        (IAM, "iam"),
+        (PLATFORM, "platform"),
+    ],
+)
+def test_each_way(values: dict[str, str], way: CredentialWay) -> None:
+    """Each way is recognised by the variables that are set."""
+    assert loaded(values).settings.credential_way == way
+
+
+def test_none() -> None:
+    """Without credentials the start is refused with a sentence that names all variables of all ways."""
+    (problem,) = problems({})
+    assert problem == (
+        "credentials: none for DCS are configured; set exactly one of WORKER_AUTH_TOKEN; WORKER_ACCESS_KEY and "
+        "WORKER_SECRET_KEY (or HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK), with WORKER_SECURITY_TOKEN (or "
+        "HUAWEICLOUD_SDK_SECURITY_TOKEN) if they are temporary; WORKER_IAM_USER, WORKER_IAM_PASSWORD and "
+        "WORKER_IAM_DOMAIN, with WORKER_IAM_ENDPOINT if it is not Huawei Cloud's own; WORKER_CREDENTIALS=platform"
+    )
+
+
+def test_none_needed() -> None:
+    """A command that needs no credentials starts without them, and asking for the way is an error."""
+    settings = load({}, folder=NOWHERE, credentials=False).settings
+    with pytest.raises(ConfigurationError, match="no credentials for DCS are configured"):
+        _ = settings.credential_way
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (AUTH | KEYS, "WORKER_AUTH_TOKEN, WORKER_ACCESS_KEY and WORKER_SECRET_KEY"),
+        (AUTH | SDK_KEYS, "WORKER_AUTH_TOKEN, HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK"),
+        (AUTH | {"WORKER_IAM_USER": "u"}, "WORKER_AUTH_TOKEN and WORKER_IAM_USER"),
+        (AUTH | PLATFORM, "WORKER_AUTH_TOKEN and WORKER_CREDENTIALS"),
+        ({"WORKER_AUTH_TOKEN": "a"} | IAM | PLATFORM,
+         "WORKER_AUTH_TOKEN, WORKER_IAM_USER, WORKER_IAM_PASSWORD, WORKER_IAM_DOMAIN and WORKER_CREDENTIALS"),
+    ],
+)  # fmt: skip
+def test_more_than_one(values: dict[str, str], names: str) -> None:
+    """Two ways are refused with the names of what is set."""
+    assert problems(values) == [f"credentials: exactly one way to authenticate must be configured, but {names} are set"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"WORKER_ACCESS_KEY": "a"}, ["WORKER_SECRET_KEY: is missing, WORKER_ACCESS_KEY needs it"]),
+        ({"WORKER_ACCESS_KEY": "a", "HUAWEICLOUD_SDK_SK": "r"},
+         ["WORKER_SECRET_KEY: is missing, WORKER_ACCESS_KEY needs it"]),
+        ({"HUAWEICLOUD_SDK_SK": "r"}, ["HUAWEICLOUD_SDK_AK: is missing, HUAWEICLOUD_SDK_SK needs it"]),
+        ({"WORKER_SECURITY_TOKEN": "x"}, ["WORKER_ACCESS_KEY: is missing, WORKER_SECURITY_TOKEN needs it",
+                                          "WORKER_SECRET_KEY: is missing, WORKER_SECURITY_TOKEN needs it"]),
+        ({"WORKER_IAM_USER": "u"}, ["WORKER_IAM_PASSWORD: is missing, WORKER_IAM_USER needs it",
+                                    "WORKER_IAM_DOMAIN: is missing, WORKER_IAM_USER needs it"]),
+        ({"WORKER_IAM_ENDPOINT": "https://h", "WORKER_IAM_USER": "u", "WORKER_IAM_DOMAIN": "d"},
+         ["WORKER_IAM_PASSWORD: is missing, WORKER_IAM_USER needs it"]),
+        ({"WORKER_IAM_ENDPOINT": "https://h"}, ["WORKER_IAM_USER: is missing, WORKER_IAM_ENDPOINT needs it",
+                                                "WORKER_IAM_PASSWORD: is missing, WORKER_IAM_ENDPOINT needs it",
+                                                "WORKER_IAM_DOMAIN: is missing, WORKER_IAM_ENDPOINT needs it"]),
+    ],
+)  # fmt: skip
+def test_incomplete(values: dict[str, str], expected: list[str]) -> None:
+    """A way begun but not complete is refused with what is missing."""
+    assert problems(values) == expected
+
+
+def test_wrong_value_is_set_all_the_same() -> None:
+    """A token that cannot be used is one problem, not also the problem of having none."""
+    assert problems({"WORKER_AUTH_TOKEN": "two words"}) == [
+        "WORKER_AUTH_TOKEN: must consist of visible ASCII characters without spaces (the value is not shown)"
+    ]
+    assert problems(IAM | {"WORKER_IAM_PASSWORD": "a\nb"}) == [
+        "WORKER_IAM_PASSWORD: must not have control characters (the value is not shown)"
+    ]
+
+
+def test_keys_come_from_one_family() -> None:
+    """Our names win over the SDK's as a whole set, with a warning for each name that is left aside."""
+    read = loaded(KEYS | SDK_KEYS | {"HUAWEICLOUD_SDK_SECURITY_TOKEN": "x"})
+    secrets = read.secrets.current()
+    assert secrets.access_key is not None
+    assert secrets.access_key.get_secret_value() == "a"
+    assert secrets.security_token is None
+    assert read.warnings == tuple(
+        f"HUAWEICLOUD_SDK_{name}: is ignored, WORKER_ACCESS_KEY is set" for name in ("AK", "SK", "SECURITY_TOKEN")
+    )
+    assert loaded(SDK_KEYS).warnings == ()
+
+
+def test_password_keeps_its_spaces() -> None:
+    """Spaces at the ends of a password belong to it; those around a token do not."""
+    password = loaded(IAM).settings.iam_password
+    token = loaded({"WORKER_AUTH_TOKEN": " t \n"}).settings.auth_token
+    assert password is not None
+    assert token is not None
+    assert (password.get_secret_value(), token.get_secret_value()) == (" p ", "t")
+
+
+def test_profile_file(tmp_path: Path) -> None:
+    """The profile file is the one named, else the one at home if there is one, and naming it chooses the way."""
+    home = {"HOME": str(tmp_path)}
+    assert loaded(PLATFORM | home).settings.credentials_file is None
+    profile = tmp_path / ".huaweicloud" / "credentials"
+    profile.parent.mkdir()
+    profile.write_text("[basic]\n")
+    assert loaded(PLATFORM | home).settings.credentials_file == profile
+    assert loaded(AUTH | home).settings.credentials_file is None
+    named = loaded({"HUAWEICLOUD_SDK_CREDENTIALS_FILE": str(profile)}).settings
+    assert (named.credential_way, named.credentials_file) == ("platform", profile)
+
+
+@pytest.mark.parametrize(
+    ("region", "endpoint"),
+    [
+        ("cn-north-4", "https://iam.cn-north-4.myhuaweicloud.com"),
+        ("cn-south-4", "https://iam.myhuaweicloud.com"),
+    ],
+)
+def test_default_iam_endpoint(region: str, endpoint: str) -> None:
+    """Without an address of IAM it is the region's own, or the global one where the region has none."""
+    assert loaded(IAM | {"WORKER_DCS_REGION": region}).settings.iam_endpoint == endpoint
+    assert loaded(AUTH | {"WORKER_DCS_REGION": region}).settings.iam_endpoint is None
+
+
+def test_iam_endpoint_of_another_cloud() -> None:
+    """For a region that is not known the password is sent nowhere by default: IAM's address must be given."""
+    other = IAM | {"WORKER_DCS_REGION": "eu-de", "WORKER_DCS_ENDPOINTS": '{"eu-de": "https://dcs.example.com"}'}
+    assert problems(other) == ["WORKER_IAM_ENDPOINT: is missing, the address of IAM for 'eu-de' is not known"]
+    own = loaded(other | {"WORKER_IAM_ENDPOINT": "https://iam.example.com"}).settings
+    assert own.iam_endpoint == "https://iam.example.com"
+
+
+_SDK_REGIONS = """
+import json
+from huaweicloudsdkcore.auth.endpoint import get_iam_endpoint_by_id
+from huaweicloudsdkdcs.v2.region.dcs_region import DcsRegion
+names = [name for name in vars(DcsRegion) if name.isupper() and name[0] != "_"]
+regions = [DcsRegion.value_of(name.lower().replace("_", "-")) for name in names]
+print(json.dumps({it.id: [it.endpoints[0], get_iam_endpoint_by_id(it.id)] for it in regions}))
+"""
+
+
+def test_regions_are_the_sdks(tmp_path: Path) -> None:
+    """Known regions and their addresses are those of the official SDK."""
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    answer = subprocess.run(
+        [sys.executable, "-c", _SDK_REGIONS], env=environment, capture_output=True, check=True, timeout=60
+    )
+    theirs = json.loads(answer.stdout)
+    glob = "https://iam.myhuaweicloud.com"
+    assert {region: [dcs_endpoint(region), iam_endpoint(region)] for region in DCS_REGIONS} == {
+        region: [dcs, iam or glob] for region, (dcs, iam) in theirs.items()
+    }
+
+
+def test_way_of_bare_settings() -> None:
+    """Settings say their way by themselves, whatever was loaded."""
+    assert Settings(auth_token="t").credential_way == "token"

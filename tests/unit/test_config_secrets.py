@@ -1,0 +1,253 @@
+"""Secrets: never shown, and followed when their files change."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from worker.config import ConfigurationError, Loaded, Rotating, Settings, describe, load
+from worker.config.sources import Found
+
+VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=60)
+ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
+IN_URL = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=40)
+NOWHERE = Path("/nonexistent")
+KEYS = {"WORKER_ACCESS_KEY": "AK", "WORKER_SECRET_KEY": "SK"}
+IAM = {"WORKER_IAM_USER": "user", "WORKER_IAM_DOMAIN": "domain"}
+OTHERS: dict[str, dict[str, str]] = {
+    "WORKER_AUTH_TOKEN": {},
+    "WORKER_ACCESS_KEY": {"WORKER_SECRET_KEY": "SK"},
+    "WORKER_SECRET_KEY": {"WORKER_ACCESS_KEY": "AK"},
+    "HUAWEICLOUD_SDK_SK": {"HUAWEICLOUD_SDK_AK": "AK"},
+    "WORKER_SECURITY_TOKEN": KEYS,
+    "WORKER_IAM_PASSWORD": IAM,
+}
+URLS = {
+    "WORKER_AMQP_URL": "amqp://user:{}@host:5672/v",
+    "WORKER_CLAIMS_URL": "redis://:{}@host/1",
+}
+
+
+def everything_said(environ: dict[str, str]) -> str:
+    """Return all that loading says of itself, right or wrong."""
+    try:
+        read = load(environ, folder=NOWHERE)
+    except ConfigurationError as error:
+        return f"{error} {error!r} {error.problems}"
+    settings = read.settings
+    dumps = f"{settings.model_dump()} {settings.model_dump_json()}"
+    return f"{read} {settings} {settings!r} {dumps} {describe(settings)} {read.secrets.current()}"
+
+
+@given(name=st.sampled_from(sorted(OTHERS)), secret=st.one_of(VISIBLE, ANYTHING))
+def test_secrets_are_never_shown(name: str, secret: str) -> None:
+    """What is said is one of three texts, whatever a secret's value: set, wrong or not set."""
+    said = everything_said(OTHERS[name] | {name: secret})
+    texts = [everything_said(OTHERS[name] | {name: value}) for value in ("right", "wr\x00ng", " ")]
+    assert said in texts
+
+
+@given(name=st.sampled_from(sorted(URLS)), secret=IN_URL)
+def test_passwords_in_urls_are_never_shown(name: str, secret: str) -> None:
+    """A URL with any password is shown like one with any other."""
+    token = {"WORKER_AUTH_TOKEN": "t"}
+    said = everything_said(token | {name: URLS[name].format(secret)})
+    assert said == everything_said(token | {name: URLS[name].format("other")})
+
+
+@given(name=st.sampled_from(sorted(URLS)), secret=st.text(st.sampled_from("pw7/:@?#,%\\ []\n"), max_size=12))
+def test_broken_urls_are_never_shown(name: str, secret: str) -> None:
+    """A password that was not encoded is not shown either, wherever it tears the URL apart."""
+    said = everything_said({"WORKER_AUTH_TOKEN": "t", name: URLS[name].format(f"Geheim{secret}Geheim")})
+    assert "Geheim" not in said
+
+
+def test_rejected_values_are_not_shown() -> None:
+    """Not even the error of the settings themselves repeats what it was given."""
+    with pytest.raises(ValidationError) as caught:
+        Settings(auth_token="Geheim Geheim", amqp_url="amqp://user:Geheim")
+    assert "Geheim" not in f"{caught.value} {caught.value!r}"
+
+
+class Place:
+    """A folder of secret files whose time of last change is always long ago, unless a test says otherwise."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.changes = 0
+
+    def write(self, name: str, text: str) -> Path:
+        """Rewrite a file in place."""
+        path = self.folder / name
+        path.write_text(text)
+        self.changes += 1
+        os.utime(path, (self.changes, self.changes))
+        return path
+
+    def load(self, **values: str) -> Loaded:
+        """Load with this folder of secret files."""
+        return load({"WORKER_SECRETS_DIR": str(self.folder)} | values, folder=NOWHERE)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """An empty place for secret files."""
+    return Place(tmp_path)
+
+
+def token(secrets: Rotating) -> str:
+    """Return the current token in the clear."""
+    current = secrets.current().auth_token
+    assert current is not None
+    return current.get_secret_value()
+
+
+def in_place(place: Place) -> None:
+    """Rewrite the file itself."""
+    place.write("worker_auth_token", "new")
+
+
+def by_rename(place: Place) -> None:
+    """Rename another file over it, of the same size and time."""
+    os.rename(place.write("other", "new\n"), place.folder / "worker_auth_token")
+    os.utime(place.folder / "worker_auth_token", (1, 1))
+
+
+@pytest.mark.parametrize("change", [in_place, by_rename])
+def test_rotation_of_files(place: Place, change: Callable[[Place], None]) -> None:
+    """A secret file that is rewritten or replaced is followed."""
+    place.write("worker_auth_token", "old\n")
+    secrets = place.load().secrets
+    assert (token(secrets), token(secrets)) == ("old", "old")
+    change(place)
+    assert (token(secrets), secrets.fault) == ("new", None)
+
+
+def test_rotation_by_link(place: Place) -> None:
+    """A Kubernetes volume that swaps its `..data` link is followed, for all files at once."""
+    for version in ("one", "two"):
+        (place.folder / version).mkdir()
+        for name in ("access", "secret"):
+            place.write(f"{version}/worker_{name}_key", f"{name}-{version}")
+    os.symlink("one", place.folder / "..data")
+    for name in ("access", "secret"):
+        os.symlink(f"..data/worker_{name}_key", place.folder / f"worker_{name}_key")
+    secrets = place.load().secrets
+    before = secrets.current()
+    os.symlink("two", place.folder / "..next")
+    os.rename(place.folder / "..next", place.folder / "..data")
+    after = secrets.current()
+    pairs = [
+        [key.get_secret_value() for key in (it.access_key, it.secret_key) if key is not None] for it in (before, after)
+    ]
+    assert pairs == [["access-one", "secret-one"], ["access-two", "secret-two"]]
+
+
+def test_unchanged_files_are_not_read_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as nothing changes the same secrets are handed out, and the file is not opened."""
+    place.write("worker_auth_token", "old")
+    secrets = place.load().secrets
+    first = secrets.current()
+    monkeypatch.setattr("worker.config.rotation.read_secret", None)
+    assert secrets.current() is first
+
+
+def test_two_changes_within_one_tick(place: Place) -> None:
+    """A second change that leaves size and time as they were is seen, as the first was only just made."""
+    path = place.write("worker_auth_token", "old")
+    read = place.load()
+    now = os.stat(path).st_mtime_ns + 5
+    secrets = Rotating(read.settings, {"auth_token": Found("WORKER_AUTH_TOKEN", "", path)}, clock=lambda: now)
+    assert token(secrets) == "old"
+    path.write_text("new")
+    os.utime(path, (1, 1))
+    assert token(secrets) == "new"
+
+
+def test_files_caught_halfway(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set that changes while it is being read is not handed out; the next call reads it whole."""
+    place.write("worker_access_key", "ak-old")
+    place.write("worker_secret_key", "sk-old")
+    secrets = place.load().secrets
+    former = secrets.current()
+    place.write("worker_access_key", "ak-new")
+
+    def read_then_change(path: Path) -> str:
+        text = path.read_text()
+        if path.name == "worker_access_key":
+            place.write("worker_secret_key", "sk-new")
+        return text
+
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.config.rotation.read_secret", read_then_change)
+        assert secrets.current() == former
+    after = secrets.current()
+    assert after.access_key is not None
+    assert after.secret_key is not None
+    assert (after.access_key.get_secret_value(), after.secret_key.get_secret_value()) == ("ak-new", "sk-new")
+
+
+@pytest.mark.parametrize(
+    ("harm", "fault"),
+    [
+        (lambda path: path.unlink(), "has a secret file that is missing or empty: {}"),
+        (lambda path: path.write_text("\n"), "has a secret file that is missing or empty: {}"),
+        (lambda path: path.write_bytes(b"\xff"), "has a secret file that is not UTF-8 text: {}"),
+        (lambda path: path.write_text("a b"),
+         "must consist of visible ASCII characters without spaces (the value is not shown)"),
+    ],
+)  # fmt: skip
+def test_former_secret_stays(place: Place, harm: Callable[[Path], object], fault: str) -> None:
+    """While a file is missing, empty or wrong the former secret stays in use, and the reason is told."""
+    path = place.write("worker_auth_token", "old")
+    secrets = place.load().secrets
+    assert token(secrets) == "old"
+    harm(path)
+    assert token(secrets) == "old"
+    assert repr(secrets) == f"Rotating(files=['auth_token'], fault={f'WORKER_AUTH_TOKEN: {fault.format(path)}'!r})"
+    place.write("worker_auth_token", "new")
+    assert (token(secrets), secrets.fault) == ("new", None)
+
+
+def test_missing_when_stamped_but_there_when_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that appears between looking and reading is taken over at the next call."""
+    path = place.write("worker_auth_token", "old")
+    secrets = place.load().secrets
+    path.unlink()
+
+    def appear(at: Path) -> str:
+        place.write("worker_auth_token", "new")
+        return at.read_text()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.config.rotation.read_secret", appear)
+        assert token(secrets) == "old"
+    assert token(secrets) == "new"
+
+
+def test_only_files_rotate(place: Place) -> None:
+    """A secret that came from the environment stays, whatever files appear later."""
+    secrets = place.load(WORKER_AUTH_TOKEN="fixed").secrets
+    place.write("worker_auth_token", "later")
+    assert token(secrets) == "fixed"
+
+
+def test_secret_files_that_cannot_be_read(place: Place) -> None:
+    """A secret file that is no regular file, too large, in another encoding or beyond reach is a problem."""
+    os.mkfifo(place.folder / "worker_auth_token")
+    (place.folder / "worker_queue").write_bytes(b"x" * 65_537)
+    (place.folder / "worker_tries").write_bytes(b"\xff")
+    os.symlink("worker_prefetch", place.folder / "worker_prefetch")
+    with pytest.raises(ConfigurationError) as caught:
+        place.load()
+    assert caught.value.problems == (
+        f"WORKER_QUEUE: has a secret file of more than 65536 bytes: {place.folder}/worker_queue",
+        "WORKER_PREFETCH: has a secret file that cannot be read (Too many levels of symbolic links): "
+        f"{place.folder}/worker_prefetch",
+        f"WORKER_AUTH_TOKEN: has a secret file that is no regular file: {place.folder}/worker_auth_token",
+        f"WORKER_TRIES: has a secret file that is not UTF-8 text: {place.folder}/worker_tries",
+    )

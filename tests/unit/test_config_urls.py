@@ -1,0 +1,240 @@
+"""Addresses: which are accepted, which are refused, and what of them is shown."""
+
+from pathlib import Path
+
+import pytest
+
+from worker.config import ConfigurationError, Settings, load
+
+PORT = "must have a port from 1 to 65535, or none (/ : @ in a password are written %XX)"
+HOST = "must have a host"
+TAIL = "must not have a ? or # (within a password they are written %3F and %23)"
+AT = "must not have an @ behind the host (/ : @ in a password are written %XX)"
+UNREADABLE = "must have a host that can be read"
+SPACES = "must not have spaces or other characters that a URL writes as %XX"
+
+
+def settings(**values: str) -> Settings:
+    """Load without credentials and without the machine's own files."""
+    return load(values, folder=Path("/nonexistent"), credentials=False).settings
+
+
+def problems(**values: str) -> list[str]:
+    """Return the problems that loading ends with."""
+    with pytest.raises(ConfigurationError) as caught:
+        settings(**values)
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("amqp://localhost", "amqp://localhost"),
+        ("amqp://localhost/", "amqp://localhost/"),
+        ("amqp://localhost//", "amqp://localhost//"),
+        ("amqp://localhost/%2F", "amqp://localhost/%2F"),
+        ("amqp://user:p%2Cw@[::1]:5672/a%2Fb", "amqp://user:***@[::1]:5672/a%2Fb"),
+        ("amqps://user:p@ss^w0rd@broker.example.com/v", "amqps://user:***@broker.example.com/v"),
+        ("amqps://broker.example.com/v?auth=external", "amqps://broker.example.com/v?***"),
+        ("amqp://lonely@my_broker:1/", "amqp://***@my_broker:1/"),
+    ],
+)
+def test_broker_urls(url: str, shown: str) -> None:
+    """A broker's URL is kept as it is and shown without its password."""
+    (read,) = settings(WORKER_AMQP_URL=url).amqp_url
+    assert read.get_secret_value() == url
+    assert str(read) == shown
+    assert repr(read) == f"SecretUrl({shown!r})"
+
+
+def test_several_brokers() -> None:
+    """URLs separated by commas are the nodes of one cluster, in the order given."""
+    read = settings(WORKER_AMQP_URL="amqps://a:x@one, amqps://a:x@two:1").amqp_url
+    assert [str(url) for url in read] == ["amqps://a:***@one", "amqps://a:***@two:1"]
+
+
+def test_scheme_is_written_in_lower_case() -> None:
+    """A scheme in capitals is the same scheme, and is kept as the rest of the worker compares it."""
+    read = settings(
+        WORKER_AMQP_URL="AMQPS://h",
+        WORKER_CLAIMS_URL="Redis://h",
+        WORKER_DCS_ENDPOINTS='{"cn-north-4": "HTTPS://h/A/"}',
+    )
+    assert read.claims_url is not None
+    assert [url.get_secret_value() for url in (*read.amqp_url, read.claims_url)] == ["amqps://h", "redis://h"]
+    assert read.dcs_endpoints["cn-north-4"] == "https://h/A"
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://h", "must begin with amqp:// or amqps://"),
+        ("localhost:5672", "must begin with amqp:// or amqps://"),
+        ("amqp://", HOST),
+        ("amqp:///vhost", HOST),
+        ("amqp://-/", HOST),
+        ("amqp://[1::zz]/", UNREADABLE),
+        ("amqp://[::1/", UNREADABLE),
+        ("amqp://h:0/", PORT),
+        ("amqp://h:/", PORT),
+        ("amqp://h:65536/", PORT),
+        ("amqp://user:secret/word@h/", AT),
+        ("amqp://user:1/word@h", AT),
+        ("amqp://user:pass?word@h/", TAIL),
+        ("amqp://user:pass#word@h/", TAIL),
+        ("amqp://h/?heartbeat=0", TAIL),
+        ("amqp://user:pass word@h/", SPACES),
+        ("amqp://user:pass\\word@h/", SPACES),
+        ("amqp://h/a/b", "must have one virtual host; a slash within its name is written %2F"),
+        ("amqp://u:p,w@h/", f"address 1 {PORT}"),
+        ("amqp://a,b", "address 2 must begin with amqp:// or amqps:// (a comma within a password is written %2C)"),
+        ("amqp://a,", "address 2 must begin with amqp:// or amqps:// (a comma within a password is written %2C)"),
+        ("amqp://a,amqps://b", "must not mix amqp:// and amqps://"),
+    ],
+)
+def test_wrong_broker_urls(url: str, problem: str) -> None:
+    """A broker's URL that is wrong is refused without being repeated."""
+    assert problems(WORKER_AMQP_URL=url) == [f"WORKER_AMQP_URL: {problem}"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://dcs.example.com",
+        "https://10.0.0.1:8443/dcs",
+        "http://127.0.0.1:8080",
+        "http://127.8.9.1",
+        "http://localhost:1",
+        "http://[::1]:1",
+    ],
+)
+def test_endpoints(url: str) -> None:
+    """An endpoint is https, or on this machine; a slash at its end is taken off."""
+    read = settings(WORKER_DCS_ENDPOINTS=f'{{"cn-north-4": "{url}/", "eu-de": "https://other.example.com"}}')
+    assert dict(read.dcs_endpoints) == {"cn-north-4": url, "eu-de": "https://other.example.com"}
+
+
+NOT_HTTPS = "must begin with https:// (http:// is for this machine's own addresses)"
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://dcs.example.com", NOT_HTTPS),
+        ("http://127.0.0.1.example.com", NOT_HTTPS),
+        ("http://2130706433", NOT_HTTPS),
+        ("http://10.0.0.1", NOT_HTTPS),
+        ("ftp://h", "must begin with https:// or http://"),
+        ("", "must begin with https:// or http://"),
+        ("https://user:secret@h", "must not hold a user or password"),
+        ("https://h/?a=b", TAIL),
+        ("https://h/?", TAIL),
+        ("https://h/#a", TAIL),
+        ("https://:443", HOST),
+        ("https://h:x", PORT),
+        ("https://h/a b", SPACES),
+    ],
+)
+def test_wrong_endpoints(url: str, problem: str) -> None:
+    """An endpoint to which credentials should not go is refused, with its region named; so is such an IAM."""
+    assert problems(WORKER_DCS_ENDPOINTS=f'{{"cn-north-4": "{url}"}}') == [
+        f"WORKER_DCS_ENDPOINTS: the URL of cn-north-4 {problem}"
+    ]
+    if url:
+        assert problems(WORKER_IAM_ENDPOINT=url) == [f"WORKER_IAM_ENDPOINT: {problem}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "must be a JSON object of region and base URL (Expecting property name enclosed in double quotes at "
+         "character 2)"),
+        ('{"a": ' + "9" * 5000 + "}", "must be a JSON object of region and base URL"),
+        ("[" * 100_000, "must be a JSON object of region and base URL"),
+        ('["a"]', "must be a JSON object of region and base URL"),
+        ('{"cn-north-4": 5}', "the URL of cn-north-4 must begin with https:// or http://"),
+        ('{"a": "https://h", "a": "https://i"}', "has the region a twice"),
+        ('{"https://user:secret@h": "a"}', "entry 1 must begin with the name of a region like cn-north-4"),
+    ],
+)  # fmt: skip
+def test_wrong_map_of_endpoints(text: str, problem: str) -> None:
+    """What is not a map of regions to addresses is refused, without being repeated."""
+    assert problems(WORKER_DCS_ENDPOINTS=text) == [f"WORKER_DCS_ENDPOINTS: {problem}"]
+
+
+def test_default_endpoint_follows_region() -> None:
+    """Without a map, or with an empty one, a known region has its usual address and is the only one."""
+    expected = {"eu-west-0": "https://dcs.eu-west-0.myhuaweicloud.com"}
+    assert dict(settings(WORKER_DCS_REGION="eu-west-0").dcs_endpoints) == expected
+    assert dict(settings(WORKER_DCS_REGION="eu-west-0", WORKER_DCS_ENDPOINTS="{}").dcs_endpoints) == expected
+
+
+def test_default_region_must_have_an_endpoint() -> None:
+    """A region that is neither known nor in the map is refused with what to do."""
+    assert problems(WORKER_DCS_REGION="eu-de") == [
+        "WORKER_DCS_REGION: the address of 'eu-de' is not known, set WORKER_DCS_ENDPOINTS"
+    ]
+    assert problems(WORKER_DCS_ENDPOINTS='{"eu-de": "https://h"}') == [
+        "WORKER_DCS_REGION: must be one of the regions in WORKER_DCS_ENDPOINTS, not 'cn-north-4'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://127.0.0.1", "redis://127.0.0.1"),
+        ("rediss://:secret@r.example.com:6380/1?ssl_cert_reqs=none", "rediss://:***@r.example.com:6380/1?***"),
+        ("unix:///run/redis.sock?password=secret", "unix:///run/redis.sock?***"),
+    ],
+)
+def test_claims_urls(url: str, shown: str) -> None:
+    """The address of the claims is kept as it is and shown without password and options."""
+    read = settings(WORKER_CLAIMS_URL=url).claims_url
+    assert read is not None
+    assert (read.get_secret_value(), str(read)) == (url, shown)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("localhost", "must begin with redis:// or rediss:// or unix://"),
+        ("redis://", HOST),
+        ("redis://u:1/word@h", AT),
+        ("unix://", "must have a path, like unix:///run/redis.sock"),
+    ],
+)
+def test_wrong_claims_urls(url: str, problem: str) -> None:
+    """An address of claims that is wrong is refused without being repeated."""
+    assert problems(WORKER_CLAIMS_URL=url) == [f"WORKER_CLAIMS_URL: {problem}"]
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("collector:4317", "must begin with http:// or https://"),
+        ("http://", HOST),
+        ("http://user:secret@h", "must not hold a user or password: OTEL_EXPORTER_OTLP_HEADERS is for them"),
+    ],
+)
+def test_wrong_collector_urls(url: str, problem: str) -> None:
+    """The address of the trace collector is shown everywhere, so it may not hold a password."""
+    assert problems(OTEL_EXPORTER_OTLP_ENDPOINT=url) == [f"OTEL_EXPORTER_OTLP_ENDPOINT: {problem}"]
+
+
+def test_files_of_tls(tmp_path: Path) -> None:
+    """Certificate and key come together, and all three files only with amqps."""
+    pem = tmp_path / "a.pem"
+    pem.write_text("")
+    tls, ca, cert, key = (
+        {"WORKER_AMQP_URL": "amqps://h"},
+        {"WORKER_AMQP_CA_FILE": str(pem)},
+        {"WORKER_AMQP_CERT_FILE": str(pem)},
+        {"WORKER_AMQP_KEY_FILE": str(pem)},
+    )
+    assert settings(**tls, **ca, **cert, **key).amqp_key_file == pem
+    assert problems(**tls, **cert) == ["WORKER_AMQP_KEY_FILE: is missing, WORKER_AMQP_CERT_FILE needs it"]
+    assert problems(**tls, **key) == ["WORKER_AMQP_CERT_FILE: is missing, WORKER_AMQP_KEY_FILE needs it"]
+    assert problems(**ca) == ["WORKER_AMQP_CA_FILE: is of use only when WORKER_AMQP_URL begins with amqps://"]
+    assert problems(**cert, **key) == [
+        "WORKER_AMQP_CERT_FILE: is of use only when WORKER_AMQP_URL begins with amqps://"
+    ]

@@ -1,0 +1,53 @@
+"""Settings for people to read: with secrets masked, and as the table of the documentation."""
+
+import json
+from collections.abc import Mapping
+
+from pydantic import SecretStr
+
+from worker.config.parse import plain
+from worker.config.settings import Settings, variable
+from worker.config.urls import SecretUrl
+
+
+def describe(settings: Settings) -> list[tuple[str, str, str]]:
+    """Return name, value and meaning of every setting; a secret's value is `***`, one not set is empty."""
+    return [
+        (variable(field), _shown(getattr(settings, field)), entry.description or "")
+        for field, entry in Settings.model_fields.items()
+    ]
+
+
+def settings_table() -> str:
+    """Return all variables with default and meaning as a Markdown table."""
+    rows = [
+        f"| `{variable(field)}` | {_cell(entry.default)} | {entry.description} |"
+        for field, entry in Settings.model_fields.items()
+    ]
+    return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows]) + "\n"
+
+
+def _shown(value: object) -> str:
+    match value:
+        case SecretStr():
+            return "***"
+        case float():
+            return plain(value)
+        case tuple():
+            return ",".join(_shown(item) for item in value)
+        case bool():
+            return json.dumps(value)
+        case Mapping():
+            return json.dumps(dict(value)) if value else ""
+        case _:
+            return "" if value is None else str(value)
+
+
+def _cell(default: object) -> str:
+    # The broker's default password is RabbitMQ's own, known to everyone; a masked one could not be copied.
+    text = ",".join(map(_whole, default)) if isinstance(default, tuple) else _shown(default)
+    return f"`{text}`" if text else "empty"
+
+
+def _whole(item: object) -> str:
+    return item.get_secret_value() if isinstance(item, SecretUrl) else _shown(item)

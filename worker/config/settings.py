@@ -1,0 +1,176 @@
+"""All settings of the worker: names, defaults and meanings, and nothing else.
+
+The names and defaults are promised to operators. A field is called like its variable, without `WORKER_`
+and in lower case; the few that are not are listed in `VARIABLES` and `SDK_VARIABLES`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr
+
+from worker.config import parse, urls
+from worker.config.errors import ConfigurationError
+from worker.config.parse import one_of, one_word, rule, seconds, whole
+from worker.config.urls import SecretUrl
+
+CredentialWay = Literal["token", "keys", "iam", "platform"]
+
+VARIABLES = {
+    "credentials_file": "HUAWEICLOUD_SDK_CREDENTIALS_FILE",
+    "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
+}
+SDK_VARIABLES = {
+    "access_key": "HUAWEICLOUD_SDK_AK",
+    "secret_key": "HUAWEICLOUD_SDK_SK",
+    "security_token": "HUAWEICLOUD_SDK_SECURITY_TOKEN",
+}
+"""The official SDK's names for the access keys; a whole set of them stands in for ours."""
+
+WAYS: Mapping[CredentialWay, tuple[str, ...]] = {
+    "token": ("auth_token",),
+    "keys": ("access_key", "secret_key", "security_token"),
+    "iam": ("iam_user", "iam_password", "iam_domain"),
+    "platform": ("credentials", "credentials_file"),
+}
+"""The ways to authenticate to DCS, each with the fields of which any one, being set, chooses it."""
+
+
+def variable(field: str) -> str:
+    """Return the name of the variable behind a field."""
+    return VARIABLES.get(field) or f"WORKER_{field.upper()}"
+
+
+FilePath = Annotated[Path | None, rule(parse.readable_file)]
+Line = Annotated[str | None, rule(parse.line)]
+Header = Annotated[SecretStr | None, rule(parse.header_secret)]
+BrokerName = Annotated[str, rule(parse.broker_name)]
+Seconds = Annotated[float, seconds()]
+
+
+class Settings(BaseModel):
+    """What the worker was told: parsed once, frozen, secrets masked wherever it is printed.
+
+    `load` makes it, from text only. Durations are seconds, sizes bytes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    amqp_url: Annotated[tuple[SecretUrl, ...], rule(urls.broker_urls)] = Field(
+        (SecretUrl("amqp://guest:guest@127.0.0.1:5672/"),),
+        description="broker, `amqp://` or `amqps://`; several, separated by commas, are the nodes of one cluster",
+    )
+    amqp_ca_file: FilePath = Field(None, description="for `amqps://`: the authorities to trust; empty: the system's")
+    amqp_cert_file: FilePath = Field(None, description="for `amqps://`: the client's certificate (mutual TLS)")
+    amqp_key_file: FilePath = Field(None, description="for `amqps://`: the key of the client's certificate")
+    broker_patience: Seconds = Field(
+        300.0, description="so long without a working broker, then the worker exits with status 69"
+    )
+    queue: BrokerName = Field(
+        "dcs.migration.requests",
+        description="queue of requests; names of the retry and parked queues derive from it",
+    )
+    request_exchange: BrokerName = Field("dcs.migration", description="direct exchange of requests")
+    event_exchange: BrokerName = Field("dcs.migration.events", description="topic exchange of events")
+    prefetch: Annotated[int, whole(1, 65_535)] = Field(
+        64, description="upper bound of requests held at once by this replica"
+    )
+    max_message_bytes: Annotated[int, whole(1_024, 134_217_728)] = Field(
+        65_536, description="largest request in bytes; a larger one is answered as `invalid_request`"
+    )
+    delivery_limit: Annotated[int, whole(2, 40)] = Field(
+        10, description="deliveries of one request without an end before it is parked as `poison`"
+    )
+    dcs_region: Annotated[str, rule(parse.region)] = Field("cn-north-4", description="default region")
+    dcs_endpoints: Annotated[Mapping[str, str], rule(urls.endpoints), PlainSerializer(dict)] = Field(
+        {},
+        description="JSON map of region to base URL; empty: `https://dcs.{region}.myhuaweicloud.com` "
+        "for `WORKER_DCS_REGION` alone",
+    )
+    dcs_timeout: Seconds = Field(30.0, description="whole-call deadline, connect to last byte")
+    dcs_ca_file: FilePath = Field(None, description="authorities to trust for DCS and IAM; empty: the system's")
+    dcs_rate: Annotated[float | None, rule(parse.rate)] = Field(
+        None, description="calls per second and replica; empty: learnt from the service's answers"
+    )
+    auth_token: Header = Field(None, description="way 1: a ready token, sent as `X-Auth-Token`")
+    access_key: Header = Field(
+        None, description="way 2: access key (AK) for signed requests; `HUAWEICLOUD_SDK_AK` works too"
+    )
+    secret_key: Header = Field(None, description="way 2: secret key (SK); `HUAWEICLOUD_SDK_SK` works too")
+    security_token: Header = Field(
+        None, description="way 2: token of temporary keys; `HUAWEICLOUD_SDK_SECURITY_TOKEN` works too"
+    )
+    iam_endpoint: Annotated[str | None, rule(urls.service_url)] = Field(
+        None, description="way 3: base URL of IAM; empty: Huawei Cloud's own for `WORKER_DCS_REGION`"
+    )
+    iam_user: Line = Field(None, description="way 3: user for project-scoped tokens from IAM")
+    iam_password: Annotated[SecretStr | None, rule(parse.password, strip=False)] = Field(
+        None, description="way 3: the user's password"
+    )
+    iam_domain: Line = Field(None, description="way 3: the user's domain (account name)")
+    credentials: Annotated[Literal["platform"] | None, one_word("platform")] = Field(
+        None,
+        description="way 4: `platform` takes temporary or stored keys from the profile file or the server's metadata",
+    )
+    credentials_file: FilePath = Field(
+        None, description="way 4: the profile file; empty: `~/.huaweicloud/credentials` if there is one"
+    )
+    tries: Annotated[int, whole(1, 20)] = Field(
+        3, description="tries within one delivery, exponential backoff with full jitter from 0.2 up to 5"
+    )
+    retry_delays: Annotated[tuple[float, ...], rule(parse.delays)] = Field(
+        (10.0, 60.0, 300.0, 1800.0),
+        description="the retry schedule: the delay before each further delivery; "
+        "the longest must be at least `WORKER_SETTLE`",
+    )
+    reconcile: Annotated[Literal["ambiguous", "always", "off"], one_of("ambiguous", "always", "off")] = Field(
+        "ambiguous",
+        description="`ambiguous`: look before posting again whenever a create may already have been sent; "
+        "`always`: before every create; `off`: never, an ambiguous outcome ends as `unresolved`",
+    )
+    settle: Seconds = Field(
+        45.0,
+        description="no create is repeated sooner than this after one that may have been sent; "
+        "must be greater than `WORKER_DCS_TIMEOUT`",
+    )
+    marker: Annotated[bool, rule(parse.boolean)] = Field(
+        True,
+        description="append ` #rq-` and 16 hex digits to the description, so that a task can be recognised; "
+        "`false`: body exactly as received",
+    )
+    claims_url: Annotated[SecretUrl | None, rule(urls.claims_url)] = Field(
+        None,
+        description="`redis://`, `rediss://` or `unix://`: replicas share claims and outcomes; empty: none",
+    )
+    drain: Annotated[float, seconds(zero=True)] = Field(
+        25.0,
+        description="on SIGTERM or SIGINT: finish what is in flight for so long, then hand the rest back",
+    )
+    http_host: Annotated[str, rule(parse.host)] = Field(
+        "0.0.0.0",  # noqa: S104 - a pod's health is asked for from outside of it
+        description="address of metrics, health, status page",
+    )
+    http_port: Annotated[int, whole(0, 65_535)] = Field(8_000, description="port of the same; 0: any free one")
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"],
+        one_of("debug", "info", "warning", "error", "critical"),
+    ] = Field("info", description="least severity that is logged")
+    log_format: Annotated[Literal["json", "console"] | None, one_of("json", "console")] = Field(
+        None, description="`json` or `console`; empty: `console` on a terminal, else `json`"
+    )
+    otlp_endpoint: Annotated[str | None, rule(urls.collector_url)] = Field(
+        None, description="set: tracing is on, to this collector; the standard OpenTelemetry variables apply"
+    )
+    secrets_dir: Annotated[Path, rule(parse.folder)] = Field(
+        Path("/run/secrets"),
+        description="folder of files named like a variable in lower case, holding its value",
+    )
+
+    @property
+    def credential_way(self) -> CredentialWay:
+        """The way to authenticate to DCS; ConfigurationError when none is configured."""
+        for way, fields in WAYS.items():
+            if any(getattr(self, field) is not None for field in fields):
+                return way
+        raise ConfigurationError(("no credentials for DCS are configured",))

@@ -1,0 +1,175 @@
+"""URLs of the broker, of the services and of the claims store.
+
+A URL that is wrong is never repeated in an error: where its password stands cannot be told any more.
+"""
+
+import ipaddress
+import json
+import re
+from collections.abc import Collection
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import Secret
+
+from worker.config.regions import REGION_NAME
+
+_FORBIDDEN = re.compile(r"[^\x21-\x7e]|\\")
+_HOST_NAME = re.compile(r"[0-9A-Za-z_]([0-9A-Za-z._-]{0,252})")
+
+
+class SecretUrl(Secret[str]):
+    """A URL that may hold a password: printed and serialized masked; `get_secret_value()` has it whole."""
+
+    @property
+    def scheme(self) -> str:
+        """The scheme in lower case."""
+        return urlsplit(self.get_secret_value()).scheme
+
+    def _display(self) -> str:
+        parts = urlsplit(self.get_secret_value())
+        login, at, address = parts.netloc.rpartition("@")
+        user, colon, _ = login.partition(":")
+        # A login without a colon may be a password that was put in the wrong place.
+        masked = f"{user}:***" if colon else "***"
+        query = "?***" if parts.query else ""
+        return f"{parts.scheme}://{masked if at else ''}{at}{address}{parts.path}{query}"
+
+
+def broker_urls(text: str) -> tuple[SecretUrl, ...]:
+    """Read the addresses of one cluster's nodes, separated by commas: `amqp://user:password@host:port/vhost`.
+
+    As in the AMQP URI specification, with the habit of the Python clients for an empty path: it means
+    the virtual host `/`, as `//` and `/%2F` do. `?auth=external` at the end logs in by the client's
+    certificate (SASL EXTERNAL). All addresses are encrypted, or none is.
+    """
+    items = [item.strip() for item in text.split(",")]
+    urls = tuple(_broker_url(item, _which(at, items)) for at, item in enumerate(items, 1))
+    if len({url.scheme for url in urls}) > 1:
+        raise ValueError("must not mix amqp:// and amqps://")
+    return urls
+
+
+def service_url(text: str) -> str:
+    """Read the base URL of a service, https except on this machine; returned without a slash at the end."""
+    return _service_url(text, "")
+
+
+def endpoints(text: str) -> dict[str, str]:
+    """Read a JSON object of regions and base URLs."""
+    try:
+        pairs = json.loads(text, object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError) as error:
+        what = f" ({error.msg} at character {error.pos + 1})" if isinstance(error, json.JSONDecodeError) else ""
+        raise ValueError(f"must be a JSON object of region and base URL{what}") from None
+    if not isinstance(pairs, _Pairs):
+        raise ValueError("must be a JSON object of region and base URL")
+    found: dict[str, str] = {}
+    for at, (region, url) in enumerate(pairs, 1):
+        if not REGION_NAME.fullmatch(region):
+            raise ValueError(f"entry {at} must begin with the name of a region like cn-north-4")
+        if region in found:
+            raise ValueError(f"has the region {region} twice")
+        found[region] = _service_url(url if isinstance(url, str) else "", f"the URL of {region} ")
+    return found
+
+
+def claims_url(text: str) -> SecretUrl:
+    """Read the address of the Redis that holds the claims."""
+    parts = _split(text, "", ("redis", "rediss", "unix"))
+    if parts.scheme == "unix" and len(parts.path) < 2:
+        raise ValueError("must have a path, like unix:///run/redis.sock")
+    if parts.scheme != "unix":
+        _check_address(parts, "")
+    return SecretUrl(_with_plain_scheme(text))
+
+
+def collector_url(text: str) -> str:
+    """Read the address of the trace collector; credentials have a variable of their own in OpenTelemetry."""
+    parts = _split(text, "", ("http", "https"))
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user or password: OTEL_EXPORTER_OTLP_HEADERS is for them")
+    _check_address(parts, "")
+    return text
+
+
+class _Pairs(list[tuple[str, object]]):
+    """The members of a JSON object in order, repeated names included."""
+
+
+def _which(at: int, items: list[str]) -> str:
+    return f"address {at} " if len(items) > 1 else ""
+
+
+def _broker_url(text: str, which: str) -> SecretUrl:
+    parts = _split(text, which, ("amqp", "amqps"))
+    # The one parameter that changes who logs in: by the client's certificate instead of a password.
+    _check_no_tail(text.removesuffix("?auth=external"), which)
+    _check_address(parts, which)
+    if parts.path != "//" and "/" in parts.path[1:]:
+        raise ValueError(f"{which}must have one virtual host; a slash within its name is written %2F")
+    return SecretUrl(_with_plain_scheme(text))
+
+
+def _service_url(text: str, which: str) -> str:
+    parts = _split(text, which, ("https", "http"))
+    if "@" in parts.netloc:
+        raise ValueError(f"{which}must not hold a user or password")
+    _check_no_tail(text, which)
+    _check_address(parts, which)
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        raise ValueError(f"{which}must begin with https:// (http:// is for this machine's own addresses)")
+    return _with_plain_scheme(text).rstrip("/")
+
+
+def _with_plain_scheme(text: str) -> str:
+    """Write the scheme in lower case, so that whoever looks at it may compare it."""
+    scheme, rest = text.split(":", 1)
+    return f"{scheme.lower()}:{rest}"
+
+
+def _split(text: str, which: str, schemes: Collection[str]) -> SplitResult:
+    begin = " or ".join(f"{scheme}://" for scheme in schemes)
+    if not text.lower().startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        hint = " (a comma within a password is written %2C)" if which.startswith("address") else ""
+        raise ValueError(f"{which}must begin with {begin}{hint}")
+    if _FORBIDDEN.search(text):
+        raise ValueError(f"{which}must not have spaces or other characters that a URL writes as %XX")
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError(f"{which}must have a host that can be read") from None
+    if "@" in parts.path:  # what was meant as a password would count, and be shown, as part of the path
+        raise ValueError(f"{which}must not have an @ behind the host (/ : @ in a password are written %XX)")
+    return parts
+
+
+def _check_no_tail(text: str, which: str) -> None:
+    if "?" in text or "#" in text:
+        raise ValueError(f"{which}must not have a ? or # (within a password they are written %3F and %23)")
+
+
+def _check_address(parts: SplitResult, which: str) -> None:
+    try:
+        port = 0 if parts.netloc.endswith(":") else parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError(f"{which}must have a port from 1 to 65535, or none (/ : @ in a password are written %XX)")
+    if not _is_host(parts.hostname or ""):
+        raise ValueError(f"{which}must have a host")
+
+
+def _is_host(text: str) -> bool:
+    return _HOST_NAME.fullmatch(text) is not None or (":" in text and _is_address(text))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
