@@ -1,0 +1,87 @@
+"""The rules: when to look, how long to settle, what is poison, how far the schedule reaches."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.envelope import Envelope
+from worker.policy.rules import Reconcile, Rules
+
+NOW = 1_790_000_000.0
+RULES = Rules()
+FIRST = Envelope.read({}, redelivered=False, now=NOW)
+REPEAT = replace(FIRST, is_repeat=True)
+
+
+@pytest.mark.parametrize(
+    ("reconcile", "first", "repeat"),
+    [("ambiguous", False, True), ("always", True, True), ("off", False, False)],
+)
+def test_only_a_first_delivery_creates_without_looking(reconcile: Reconcile, first: bool, repeat: bool) -> None:
+    """A repeat looks first unless looking is off; a first delivery only if every create is to be looked for."""
+    rules = Rules(reconcile=reconcile)
+    assert rules.must_look(FIRST) is first
+    assert rules.must_look(REPEAT) is repeat
+
+
+@pytest.mark.parametrize(
+    ("settle", "elapsed", "owed"),
+    [
+        (45.0, 0.0, 50.0),
+        (45.0, 20.0, 30.0),
+        (45.0, 49.9, 0.1),
+        (45.0, 50.0, 0.0),
+        (45.0, 1e9, 0.0),
+        (45.0, -10.0, 50.0),  # the other clock is ahead
+        (45.0, -1e9, 50.0),  # or lies
+        (3.0, 0.0, 4.0),  # the allowance is a third of a short settle time
+        (3.0, 4.0, 0.0),
+        (0.0, 0.0, 0.0),
+    ],
+)
+def test_settling_is_owed_from_the_last_create(settle: float, elapsed: float, owed: float) -> None:
+    """The settle time and an allowance for clocks are owed, less what has passed, never more than the whole."""
+    assert Rules(settle=settle).owed(NOW - elapsed, NOW) == pytest.approx(owed)
+
+
+def test_nothing_is_owed_for_what_was_never_sent() -> None:
+    """No create, no wait."""
+    assert RULES.owed(None, NOW) == 0.0
+
+
+@given(st.floats(0.0, 3600.0), st.floats(-1e10, 1e10), st.floats(0.0, 1e10))
+def test_what_is_owed_is_bounded_and_passes(settle: float, last_sent_at: float, now: float) -> None:
+    """However far off a clock is, the wait ends: it is never below 0 nor above settle time and allowance."""
+    rules = Rules(settle=settle)
+    owed = rules.owed(last_sent_at, now)
+    assert 0.0 <= owed <= settle + min(5.0, settle / 3)
+    assert rules.owed(last_sent_at, max(now, last_sent_at) + settle + 6.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("interruptions", "redelivered", "is_poison"),
+    [(9, True, False), (10, True, True), (11, True, True), (1000, False, False)],
+)
+def test_poison_takes_the_brokers_word(interruptions: int, redelivered: bool, is_poison: bool) -> None:
+    """At the limit of interruptions a request is poison, but only on a redelivery: a header does not condemn."""
+    envelope = replace(REPEAT, interruptions=interruptions, is_redelivered=redelivered)
+    assert RULES.is_poison(envelope) is is_poison
+
+
+@pytest.mark.parametrize(
+    ("limit", "interruptions", "is_suspect"), [(10, 4, False), (10, 5, True), (1, 0, False), (1, 1, True), (3, 1, True)]
+)
+def test_half_way_to_poison_is_suspect(limit: int, interruptions: int, is_suspect: bool) -> None:
+    """From half the limit on, and never without an interruption, a request is worked on alone."""
+    assert Rules(delivery_limit=limit).is_suspect(replace(REPEAT, interruptions=interruptions)) is is_suspect
+
+
+@pytest.mark.parametrize(
+    ("round_", "may_spend", "is_over"), [(0, True, False), (3, True, False), (4, False, False), (5, False, True)]
+)
+def test_the_schedule_has_so_many_places(round_: int, may_spend: bool, is_over: bool) -> None:
+    """Four places can be spent; a fifth use of the schedule is beyond its end."""
+    envelope = replace(REPEAT, round=round_)
+    assert (RULES.may_spend(envelope), RULES.is_over(envelope)) == (may_spend, is_over)

@@ -1,0 +1,1 @@
+"""Decides: pure and synchronous; time and chance are arguments."""

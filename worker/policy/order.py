@@ -1,0 +1,51 @@
+"""An order: a request that was read and found valid, with all that is derived from it once."""
+
+from dataclasses import dataclass
+
+from schemas import identity
+from schemas.request import Request, Task
+
+Key = tuple[str, str]
+"""Project id and request id: the identity of a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be created, for whom, and how it is recognised."""
+
+    project_id: str
+    request_id: str
+    region: str
+    task: Task
+    """As the sender wrote it."""
+    marker: str | None
+    """The text in the description by which the created task is recognised; None: by everything else."""
+    fingerprint: str
+    not_after: float | None
+    body: bytes
+    """The body of the create call."""
+    is_named: bool
+    """The sender gave the request id; else it is derived from the content."""
+
+    @property
+    def key(self) -> Key:
+        """The request's identity within the whole installation."""
+        return (self.project_id, self.request_id)
+
+
+def order(request: Request, *, default_region: str, with_marker: bool) -> Order:
+    """The order that `request` places."""
+    region = request.region or default_region
+    request_id = request.request_id or identity.request_id(request.project_id, region, request.task)
+    task = identity.with_marker(request, request_id) if with_marker else request.task
+    return Order(
+        project_id=request.project_id,
+        request_id=request_id,
+        region=region,
+        task=request.task,
+        marker=identity.marker(request_id) if with_marker else None,
+        fingerprint=identity.fingerprint(region, request.task),
+        not_after=request.not_after.timestamp() if request.not_after else None,
+        body=task.model_dump_json(exclude_none=True).encode(),
+        is_named=request.request_id is not None,
+    )

@@ -1,0 +1,57 @@
+"""What was decided about a delivery. Every delivery ends in exactly one of these."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from schemas.envelope import Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The request is over: this event says how, to everybody who asks."""
+
+    succeeded: bool
+    reason: str
+    """`created` or `adopted`; else why it failed."""
+    event_id: str
+    subject: str | None
+    completed_at: str
+    body: bytes
+    parked: bool
+    fingerprint: str
+    replays: int
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain values, to be stored and read back by `from_record`."""
+        return asdict(self) | {"body": self.body.decode()}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Self:
+        """The ending that `to_record` wrote. Raises KeyError, TypeError or AttributeError."""
+        return cls(**(record | {"body": record["body"].encode()}))
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """The request comes back through a retry queue."""
+
+    place: int
+    envelope: Envelope
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandedBack:
+    """This replica is going away: the request goes back to the queue with what is known of it."""
+
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """The delivery's channel is gone: the broker delivers it again, there is nothing to settle."""
+
+    last_sent_at: float | None
+
+
+Outcome = Ending | Postponed | HandedBack | Abandoned

@@ -1,0 +1,101 @@
+"""When to look, how long to settle, what a fault leads to: laws 2 and 3 as functions."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from schemas.envelope import Envelope
+from worker.policy import waiting
+from worker.policy.fault import Fault, Remedy
+from worker.policy.outcome import Postponed
+
+Reconcile = Literal["ambiguous", "always", "off"]
+
+CLOCKS_DIFFER = 5.0
+"""Seconds by which the clocks of two replicas may differ (less for a settle time under 15 s)."""
+
+THROTTLED_AT_MOST = 86400.0
+"""A request throttled for so long after it was first received spends places like any other failed one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings that decisions are made by. Durations in seconds."""
+
+    delays: tuple[float, ...] = (10.0, 60.0, 300.0, 1800.0)
+    tries: int = 3
+    reconcile: Reconcile = "ambiguous"
+    settle: float = 45.0
+    delivery_limit: int = 10
+
+    @property
+    def places(self) -> int:
+        """How many places the retry schedule has."""
+        return len(self.delays)
+
+    def must_look(self, envelope: Envelope) -> bool:
+        """Law 3: only a first delivery may create without looking."""
+        if self.reconcile == "off":
+            return False
+        return envelope.is_repeat or self.reconcile == "always"
+
+    def owed(self, last_sent_at: float | None, now: float) -> float:
+        """Seconds until a create that may have been sent at `last_sent_at` must be listed if it happened.
+
+        The allowance covers a clock ahead of the one that wrote the time; one behind it only waits longer,
+        and never longer than the whole, however far off it is.
+        """
+        if last_sent_at is None:
+            return 0.0
+        elapsed = max(0.0, now - last_sent_at)
+        return max(0.0, self.settle + min(CLOCKS_DIFFER, self.settle / 3) - elapsed)
+
+    def is_poison(self, envelope: Envelope) -> bool:
+        """Law 9: so many deliveries ended without a word. A header alone does not condemn."""
+        return envelope.is_redelivered and envelope.interruptions >= self.delivery_limit
+
+    def is_suspect(self, envelope: Envelope) -> bool:
+        """Half-way to poison: worked on alone, so that it takes no neighbour down with it again."""
+        return envelope.interruptions >= max(1, self.delivery_limit // 2)
+
+    def is_over(self, envelope: Envelope) -> bool:
+        """The schedule was used up, and only whether a task exists remains to be seen."""
+        return envelope.round > self.places
+
+    def may_spend(self, envelope: Envelope) -> bool:
+        """Whether a place of the schedule is left."""
+        return envelope.round < self.places
+
+    def wait_in_hand(self, fault: Fault, attempt: int, chance: float) -> float | None:
+        """Seconds until the next try of this delivery; None if the wait belongs to the broker."""
+        if attempt >= self.tries or fault.remedy is Remedy.CAPACITY:
+            return None
+        asked = self.asked(fault)
+        wait = max(waiting.backoff(attempt, chance), asked and asked * (1.0 + chance / 4))
+        return wait if wait <= waiting.IN_HAND else None
+
+    def asked(self, fault: Fault) -> float:
+        """Seconds that the service wants us to wait: its header, else the window in its message."""
+        if fault.retry_after is not None:
+            return fault.retry_after
+        return fault.throttle.window if fault.throttle else 0.0
+
+    def is_free(self, fault: Fault, envelope: Envelope, now: float) -> bool:
+        """Law 8: being throttled counts against no one, though not for ever."""
+        return fault.remedy is Remedy.THROTTLED and now - envelope.first_received_at < THROTTLED_AT_MOST
+
+    def after(self, fault: Fault, envelope: Envelope, at_least: float, now: float) -> Postponed:
+        """The way through the broker after a failed call; spends a place unless throttled."""
+        at_least = max(at_least, self.asked(fault))
+        if self.is_free(fault, envelope, now):
+            return self.wait(envelope, at_least, fault.label)
+        if fault.remedy is Remedy.CAPACITY:
+            at_least = self.delays[-1]
+        spent = replace(envelope, round=min(envelope.round, self.places) + 1)
+        place = waiting.place(self.delays, at_least)
+        if not self.is_over(spent):
+            place = max(place, spent.round)
+        return Postponed(place, spent, fault.label)
+
+    def wait(self, envelope: Envelope, at_least: float, why: str) -> Postponed:
+        """A wait in the broker that spends nothing."""
+        return Postponed(waiting.place(self.delays, at_least), envelope, why)
