@@ -1,0 +1,271 @@
+"""Small collaborators of the flow that behave: scripted where a script decides, and honest in the rest."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.bootstrap import Parts, Ports, flow
+from worker.flow.process import Reading
+from worker.flow.service import Service
+from worker.policy.claim import ClaimAnswer, Granted
+from worker.policy.facts import Settled
+from worker.policy.fault import (
+    Absent,
+    Done,
+    Evidence,
+    Fault,
+    Found,
+    Remedy,
+    Several,
+    Sighting,
+    StaleDeliveryError,
+    UnconfirmedError,
+)
+from worker.policy.order import Order
+from worker.policy.outcome import Ending
+from worker.policy.rules import Rules
+
+NOW = 1_800_000_000.0
+
+REQUEST: dict[str, Any] = {
+    "request_id": "r-1",
+    "project_id": "p1",
+    "region": "cn-north-4",
+    "task": {"name": "t", "description": "d", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"},
+}
+
+BUSY = Fault(Evidence.REFUSED, Remedy.RETRY, "400", status=400, error_code="DCS.4026")
+UNSENT = Fault(Evidence.NEVER_SENT, Remedy.RETRY, "refused")
+TIMEOUT = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "timeout")
+THROTTLED = Fault(Evidence.REFUSED, Remedy.THROTTLED, "429", status=429, retry_after=30.0)
+FULL = Fault(Evidence.REFUSED, Remedy.CAPACITY, "400", status=400, error_code="DCS.4035")
+REJECTED = Fault(Evidence.REFUSED, Remedy.REJECTED, "400", status=400, error_code="DCS.4013", error_msg="no such VPC")
+FORBIDDEN = Fault(Evidence.REFUSED, Remedy.FORBIDDEN, "403", status=403)
+
+
+def request(**changes: Any) -> bytes:
+    """The body of a good request with `changes` at its top level; a change to None leaves the field out."""
+    content = {name: value for name, value in (REQUEST | changes).items() if value is not None}
+    return json.dumps(content).encode()
+
+
+@dataclass(eq=False)
+class FakeDelivery:
+    """A message in hand; says what was done with it."""
+
+    body: bytes = field(default_factory=request)
+    headers: Mapping[str, object] = field(default_factory=dict)
+    redelivered: bool = False
+    message_id: str | None = "m-1"
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    properties: Any = None
+    firm: bool = True
+    lost: bool = False
+    done: list[str] = field(default_factory=list)
+
+    def is_lost(self) -> bool:
+        return self.lost
+
+    async def is_firm(self) -> bool:
+        return self.firm and not self.lost
+
+    async def ack(self) -> None:
+        await self._do("ack")
+
+    async def reject(self) -> None:
+        await self._do("reject")
+
+    async def _do(self, what: str) -> None:
+        await asyncio.sleep(0)
+        if self.lost:
+            raise StaleDeliveryError
+        self.done.append(what)
+
+
+@dataclass
+class Published:
+    """One confirmed publish."""
+
+    what: str
+    body: dict[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, object] = field(default_factory=dict)
+    place: int = 0
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    event_id: str = ""
+
+
+class FakePublisher:
+    """Confirms everything, but first as many refusals as `refusals` says."""
+
+    def __init__(self, refusals: int = 0) -> None:
+        self.refusals = refusals
+        self.published: list[Published] = []
+
+    def _confirm(self, published: Published) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise UnconfirmedError("scripted")
+        self.published.append(published)
+
+    async def event(
+        self, ending: Ending, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+    ) -> None:
+        await asyncio.sleep(0)
+        body = json.loads(ending.body)
+        self._confirm(Published("event", body, dict(trace), 0, correlation_id, reply_to, ending.event_id))
+
+    async def postpone(self, delivery: Any, place: int, headers: Mapping[str, object]) -> None:
+        self._confirm(Published("postpone", headers=headers, place=place))
+
+    async def park(self, delivery: Any, headers: Mapping[str, object]) -> None:
+        self._confirm(Published("park", headers=headers))
+
+    async def hand_back(self, delivery: Any, headers: Mapping[str, object]) -> None:
+        self._confirm(Published("hand_back", headers=headers))
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [published.body for published in self.published if published.what == "event"]
+
+
+class FakeDcs:
+    """Answers from scripts; the last answer of each repeats. An Event in a script is waited for first."""
+
+    def __init__(self, create: Iterable[Any] = (), find: Iterable[Any] = ()) -> None:
+        self.creates = list(create) or [Done("i-1", "j-1", "d-1")]
+        self.finds = list(find) or [Absent()]
+        self.created: list[Order] = []
+        self.calls: list[str] = []
+
+    async def create(self, order: Order) -> Done | Fault:
+        self.calls.append("create")
+        self.created.append(order)
+        answer: Done | Fault = await self._next(self.creates)
+        return answer
+
+    async def find(self, order: Order, since: float) -> Sighting | Fault:
+        self.calls.append("find")
+        answer: Sighting | Fault = await self._next(self.finds)
+        return answer
+
+    async def _next(self, script: list[Any]) -> Any:
+        step = script.pop(0) if len(script) > 1 else script[0]
+        if isinstance(step, asyncio.Event):
+            await step.wait()
+            return await self._next(script)
+        if isinstance(step, Exception):
+            raise step
+        await asyncio.sleep(0)
+        return step
+
+
+class FakeClaims:
+    """Answers `answer` to every take, and records what it is told."""
+
+    def __init__(self, answer: ClaimAnswer | None = None, *, held: bool = True) -> None:
+        self.answer: ClaimAnswer = answer or Granted()
+        self.held = held
+        self.told: list[tuple[str, object]] = []
+
+    async def take(self, order: Order, now: float) -> ClaimAnswer:
+        return self.answer
+
+    def is_held(self, order: Order) -> bool:
+        return self.held
+
+    async def conclude(self, order: Order, ending: Ending) -> None:
+        self.told.append(("conclude", ending))
+
+    async def release(self, order: Order, last_sent_at: float | None) -> None:
+        self.told.append(("release", last_sent_at))
+
+
+class FakeObserver:
+    """Remembers the facts."""
+
+    def __init__(self) -> None:
+        self.facts: list[Settled] = []
+        self.calls: list[tuple[str, object, int]] = []
+        self.defects: list[Exception] = []
+        self.refusals: list[str] = []
+
+    def received(self, *, redelivered: bool) -> None:
+        pass
+
+    def called(self, order: Order, operation: str, ending: Done | Sighting | Fault, attempt: int) -> None:
+        self.calls.append((operation, ending, attempt))
+
+    def settled(self, fact: Settled) -> None:
+        self.facts.append(fact)
+
+    def failed(self, error: Exception) -> None:
+        self.defects.append(error)
+
+    def unconfirmed(self, reason: str) -> None:
+        self.refusals.append(reason)
+
+    @property
+    def outcomes(self) -> list[tuple[str, str]]:
+        return [(fact.outcome, fact.reason) for fact in self.facts]
+
+
+class Bench:
+    """One replica's flow between fakes, on a clock that only `sleep` moves."""
+
+    def __init__(
+        self,
+        rules: Rules | None = None,
+        *,
+        create: Iterable[Any] = (),
+        find: Iterable[Any] = (),
+        refusals: int = 0,
+        claims: FakeClaims | None = None,
+        parts: Parts | None = None,
+        with_marker: bool = True,
+    ) -> None:
+        self.now = NOW
+        self.dcs = FakeDcs(create, find)
+        self.publisher = FakePublisher(refusals)
+        self.observer = FakeObserver()
+        self.claims = claims
+        self.slept: list[float] = []
+        ports = Ports(
+            self.dcs,
+            self.publisher,
+            self.observer,
+            claims,
+            now=lambda: self.now,
+            chance=lambda: 0.0,
+            sleep=self._sleep,
+        )
+        reading = Reading(65536, ("cn-north-4",), "cn-north-4", with_marker)
+        self.service: Service = flow(ports, rules or Rules(), reading, parts)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
+
+    async def deliver(self, *deliveries: FakeDelivery) -> None:
+        """Deliver at the same time, and wait until all are settled."""
+        for delivery in deliveries:
+            self.service.deliver(delivery)
+        await self.idle()
+
+    async def idle(self) -> None:
+        """Wait until nothing is in flight."""
+        async with asyncio.timeout(10):
+            while self.service.in_flight:
+                await asyncio.sleep(0)
+
+
+def found(task: str = "i-9") -> Found:
+    return Found(task, "d-9")
+
+
+def several(*tasks: str) -> Several:
+    return Several(tasks)

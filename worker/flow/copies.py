@@ -1,0 +1,93 @@
+"""Two live copies of one request are one: single flight, and a bounded memory of what became of requests.
+
+Law 4, within one replica. An ending is remembered before it is published: its delivery may be lost
+with its channel, and then this memory answers the redelivery. A request without an ending is remembered
+too: what may have been sent for it may have been sent for a copy that comes while it waits in the broker.
+"""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from schemas.envelope import Envelope
+from worker.policy.order import Key, Order
+from worker.policy.outcome import Ending, Outcome
+
+
+@dataclass(slots=True)
+class Flight:
+    """A request that is being worked on; `landed` resolves to its outcome."""
+
+    fingerprint: str
+    landed: asyncio.Future[Outcome | None] = field(default_factory=asyncio.Future)
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A request that was worked on and has no ending yet."""
+
+    fingerprint: str
+    last_sent_at: float | None
+
+
+class Copies:
+    """Requests in flight, and of those before them the last `capacity` with an ending and without."""
+
+    def __init__(self, capacity: int = 4096) -> None:
+        self._capacity = capacity
+        self._flights: dict[Key, Flight] = {}
+        self._endings: OrderedDict[Key, Ending] = OrderedDict()
+        self._unfinished: OrderedDict[Key, Unfinished] = OrderedDict()
+
+    def __repr__(self) -> str:
+        counts = f"{len(self._endings)} endings, {len(self._unfinished)} unfinished"
+        return f"<Copies: {len(self._flights)} in flight, {counts}>"
+
+    def ending(self, order: Order, envelope: Envelope) -> Ending | None:
+        """How the request ended, if that is remembered and no operator has sent it again since."""
+        ending = self._endings.get(order.key)
+        if ending is None or is_outdated(ending, envelope):
+            return None
+        self._endings.move_to_end(order.key)
+        return ending
+
+    def remember(self, order: Order, ending: Ending) -> None:
+        """Keep the ending for later copies; the oldest is forgotten beyond the capacity."""
+        self._unfinished.pop(order.key, None)
+        _keep(self._endings, order.key, ending, self._capacity)
+
+    def unfinished(self, order: Order) -> Unfinished | None:
+        """What is known of the request if it was worked on before and has no ending."""
+        return self._unfinished.get(order.key)
+
+    def flight(self, order: Order) -> Flight | None:
+        """The flight that another copy of the request is on."""
+        return self._flights.get(order.key)
+
+    def take_off(self, order: Order) -> Flight:
+        """Begin to work on a request that nobody works on."""
+        assert order.key not in self._flights
+        flight = self._flights[order.key] = Flight(order.fingerprint)
+        return flight
+
+    def land(self, order: Order, outcome: Outcome | None, last_sent_at: float | None) -> None:
+        """The request's work is over for now; None: it failed in an unforeseen way."""
+        if not isinstance(outcome, Ending):
+            _keep(self._unfinished, order.key, Unfinished(order.fingerprint, last_sent_at), self._capacity)
+        self._flights.pop(order.key).landed.set_result(outcome)
+
+
+T = TypeVar("T")
+
+
+def _keep(memory: OrderedDict[Key, T], key: Key, value: T, capacity: int) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > capacity:
+        memory.popitem(last=False)
+
+
+def is_outdated(ending: Ending, envelope: Envelope) -> bool:
+    """Whether an operator has sent the request again since it failed so."""
+    return not ending.succeeded and envelope.replays > ending.replays

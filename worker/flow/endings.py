@@ -1,0 +1,131 @@
+"""Endings as events: every final event is built here, once."""
+
+from schemas import event, identity
+from schemas.envelope import Envelope
+from schemas.event import PARKED_REASONS, DcsError, MigrationFailed, MigrationSucceeded, Reason, Resolution
+from schemas.request import InvalidRequestError, Sender, Violation
+from schemas.timestamp import to_text
+from worker.policy.fault import Done, Evidence, Fault
+from worker.policy.order import Order
+from worker.policy.outcome import Ending
+
+MESSAGES = {
+    Reason.REJECTED: "DCS refused the request for good",
+    Reason.UNAUTHENTICATED: "DCS does not accept the worker's credentials",
+    Reason.FORBIDDEN: "the worker's credentials may not create migration tasks in this project",
+    Reason.NOT_FOUND: "DCS does not know this project, or the API is not at this endpoint",
+    Reason.EXPIRED: "not_after has passed and no task was created",
+    Reason.EXHAUSTED: "every place of the retry schedule was used and no task was created",
+    Reason.UNRESOLVED: "it could not be established whether a task exists",
+    Reason.POISON: "the request took its worker down again and again",
+}
+
+
+def succeeded(order: Order, envelope: Envelope, done: Done, resolution: Resolution, now: float) -> Ending:
+    """The task exists."""
+    completed_at = to_text(now)
+    body = MigrationSucceeded(
+        request_id=order.request_id,
+        project_id=order.project_id,
+        region=order.region,
+        name=order.task.name,
+        instance_id=done.instance_id,
+        job_id=done.job_id,
+        resolution=resolution,
+        attempts=envelope.attempts,
+        dcs_request_id=done.dcs_request_id,
+        received_at=to_text(envelope.first_received_at),
+        completed_at=completed_at,
+    )
+    return Ending(
+        succeeded=True,
+        reason=resolution,
+        event_id=identity.event_id(order.project_id, order.request_id, event.SUCCEEDED_TYPE, envelope.replays),
+        subject=order.request_id,
+        completed_at=completed_at,
+        body=body.model_dump_json().encode(),
+        parked=False,
+        fingerprint=order.fingerprint,
+        replays=envelope.replays,
+    )
+
+
+def failed(
+    order: Order,
+    envelope: Envelope,
+    reason: Reason,
+    now: float,
+    *,
+    fault: Fault | None = None,
+    candidates: tuple[str, ...] = (),
+    detail: str = "",
+) -> Ending:
+    """The request of a known sender failed."""
+    message = MESSAGES[reason] + (f": {detail}" if detail else "")
+    sender = Sender(order.request_id, order.project_id, order.region, order.task.name)
+    body = MigrationFailed(
+        request_id=sender.request_id,
+        project_id=sender.project_id,
+        region=sender.region,
+        name=sender.name,
+        reason=reason,
+        message=message,
+        error=_error(fault, candidates),
+        attempts=envelope.attempts,
+        parked=reason in PARKED_REASONS,
+        dcs_request_id=fault.dcs_request_id if fault else None,
+        received_at=to_text(envelope.first_received_at),
+        completed_at=to_text(now),
+    )
+    return _failure(body, envelope, order.request_id, order.fingerprint)
+
+
+def conflicting(order: Order, envelope: Envelope, now: float) -> Ending:
+    """The request id is known already, for another task."""
+    violation = Violation(field="request_id", message="was used before, for a different task")
+    sender = Sender(order.request_id, order.project_id, order.region, order.task.name)
+    error = InvalidRequestError((violation,), sender, is_addressed=True)
+    return invalid(error, envelope, order.task.name.encode(), now)
+
+
+def invalid(error: InvalidRequestError, envelope: Envelope, body: bytes, now: float) -> Ending:
+    """The message is no request."""
+    content = MigrationFailed(
+        request_id=error.sender.request_id,
+        project_id=error.sender.project_id,
+        region=error.sender.region,
+        name=error.sender.name,
+        reason=Reason.INVALID_REQUEST,
+        message=f"the message is no valid request: {error}"[:1024],
+        violations=error.violations,
+        parked=not error.is_addressed,
+        received_at=to_text(envelope.first_received_at),
+        completed_at=to_text(now),
+    )
+    return _failure(content, envelope, error.sender.request_id or identity.body_id(body), "")
+
+
+def _failure(body: MigrationFailed, envelope: Envelope, request_id: str, fingerprint: str) -> Ending:
+    return Ending(
+        succeeded=False,
+        reason=body.reason.value,
+        event_id=identity.event_id(body.project_id, request_id, event.FAILED_TYPE, envelope.replays),
+        subject=body.request_id,
+        completed_at=body.completed_at,
+        body=body.model_dump_json().encode(),
+        parked=body.parked,
+        fingerprint=fingerprint,
+        replays=envelope.replays,
+    )
+
+
+def _error(fault: Fault | None, candidates: tuple[str, ...]) -> DcsError | None:
+    if fault is None or (fault.status is None and fault.evidence is Evidence.NEVER_SENT):
+        return DcsError(candidates=candidates) if candidates else None
+    return DcsError(
+        status=fault.status,
+        error_code=fault.error_code,
+        error_msg=fault.error_msg,
+        error_ext_msg=fault.error_ext_msg,
+        candidates=candidates or None,
+    )

@@ -1,0 +1,174 @@
+"""One order, one outcome: look if a task may exist, else create, and turn every ending into an outcome.
+
+Laws: after an ambiguous ending nothing is created before looking (2); only a first delivery may create
+without looking (3); nobody creates on stale ground (5); short waits in hand, long ones in the broker (7).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from schemas.envelope import Envelope
+from schemas.event import Reason
+from worker.flow import endings
+from worker.flow.ports import Chance, Clock, Dcs, Gate, Ground, Observer
+from worker.policy.fault import Absent, Done, Fault, Found, GateClosedError, Remedy, Several, Sighting
+from worker.policy.order import Order
+from worker.policy.outcome import Abandoned, Ending, HandedBack, Outcome
+from worker.policy.rules import Rules
+
+_FINAL = {
+    Remedy.REJECTED: Reason.REJECTED,
+    Remedy.UNAUTHENTICATED: Reason.UNAUTHENTICATED,
+    Remedy.FORBIDDEN: Reason.FORBIDDEN,
+    Remedy.NOT_FOUND: Reason.NOT_FOUND,
+}
+
+
+@dataclass(slots=True)
+class Case:
+    """What is known of an order while one delivery of it is worked on."""
+
+    order: Order
+    envelope: Envelope
+    ground: Ground
+    must_look: bool = False
+    """A task may exist: nothing is created before a look-up, and a settle time, say that none does."""
+    is_claimed: Callable[[], bool] = lambda: True
+    """False once another replica may work on the same request: then every create is preceded by a look-up."""
+    unheard: Fault | None = None
+    """The ambiguous create of this delivery, until a look-up settled it."""
+    was_looking: bool = False
+    """The last fault came from a look-up."""
+
+
+class Handler:
+    """Works one order to an outcome. Holds no state between orders."""
+
+    def __init__(self, rules: Rules, dcs: Dcs, gate: Gate, observer: Observer, *, now: Clock, chance: Chance) -> None:
+        self._rules = rules
+        self._dcs = dcs
+        self._gate = gate
+        self._observer = observer
+        self._now = now
+        self._chance = chance
+
+    async def handle(self, case: Case) -> Outcome:
+        """Work on the order of `case`, whose envelope is kept up to date under way."""
+        if self._rules.reconcile == "off" and case.envelope.last_sent_at is not None:
+            return self._failed(case, Reason.UNRESOLVED)
+        case.must_look = case.must_look or self._rules.must_look(case.envelope)
+        attempt = 1
+        step = await self._step(case)
+        while isinstance(step, Fault):
+            if (reason := self._final(case, step)) is not None:
+                return self._failed(case, reason, step)
+            wait = self._rules.wait_in_hand(step, attempt, self._chance())
+            if wait is None or not await self._gate.pause(wait):
+                return self._later(case, step)
+            attempt += 1
+            step = await self._step(case)
+        return step
+
+    async def _step(self, case: Case) -> Outcome | Fault:
+        try:
+            return await self._try(case)
+        except GateClosedError:
+            return HandedBack(case.envelope)
+
+    async def _try(self, case: Case) -> Outcome | Fault:
+        if self._is_expired(case) and not case.envelope.is_repeat and case.unheard is None:
+            return self._failed(case, Reason.EXPIRED)
+        if not case.is_claimed() and self._rules.reconcile != "off":
+            case.must_look = True
+        if case.must_look and (step := await self._look(case)) is not None:
+            return step
+        if self._is_expired(case):
+            return self._failed(case, Reason.EXPIRED)
+        if self._rules.is_over(case.envelope):
+            return self._failed(case, Reason.EXHAUSTED)
+        return await self._create(case)
+
+    async def _look(self, case: Case) -> Outcome | Fault | None:
+        """Law 2. None: no task exists, and none is on its way."""
+        async with self._gate.permit(case.order) as permit:
+            if not await case.ground.is_firm():
+                return Abandoned(case.envelope.last_sent_at)
+            sighting = await self._dcs.find(case.order, case.envelope.first_received_at)
+            permit.ended(sighting)
+        self._observer.called(case.order, "find", sighting, case.envelope.attempts)
+        case.was_looking = True
+        return self._seen(case, sighting)
+
+    def _seen(self, case: Case, sighting: Sighting | Fault) -> Outcome | Fault | None:
+        match sighting:
+            case Fault():
+                return sighting
+            case Found():
+                done = Done(sighting.instance_id, dcs_request_id=sighting.dcs_request_id)
+                return endings.succeeded(case.order, case.envelope, done, "adopted", self._now())
+            case Several():
+                return self._failed(case, Reason.UNRESOLVED, candidates=sighting.candidates)
+            case Absent():
+                return self._settled(case)
+            case _:
+                assert_never(sighting)
+
+    def _settled(self, case: Case) -> Outcome | None:
+        now = self._now()
+        owed = self._rules.owed(case.envelope.last_sent_at, now)
+        if owed > 0 and case.unheard is not None:
+            return self._rules.after(case.unheard, case.envelope, owed, now)
+        if owed > 0:
+            return self._rules.wait(case.envelope, owed, "settle")
+        case.must_look, case.unheard = False, None
+        return None
+
+    async def _create(self, case: Case) -> Outcome | Fault:
+        async with self._gate.permit(case.order) as permit:
+            if not await case.ground.is_firm():
+                return Abandoned(case.envelope.last_sent_at)
+            if self._is_expired(case):
+                return self._failed(case, Reason.EXPIRED)
+            case.envelope = replace(case.envelope, attempts=case.envelope.attempts + 1)
+            ending = await self._dcs.create(case.order)
+            permit.ended(ending)
+        self._observer.called(case.order, "create", ending, case.envelope.attempts)
+        case.was_looking = False
+        if isinstance(ending, Done):
+            return endings.succeeded(case.order, case.envelope, ending, "created", self._now())
+        if ending.is_ambiguous:
+            case.unheard = ending
+            case.envelope = replace(case.envelope, last_sent_at=self._now())
+            case.must_look = True
+        return ending
+
+    def _final(self, case: Case, fault: Fault) -> Reason | None:
+        """The reason, if waiting cannot help."""
+        if case.was_looking:
+            return Reason.UNRESOLVED if fault.remedy in _FINAL else None
+        if fault.is_ambiguous:
+            return Reason.UNRESOLVED if self._rules.reconcile == "off" else None
+        return _FINAL.get(fault.remedy)
+
+    def _later(self, case: Case, fault: Fault) -> Outcome:
+        """No try is left in hand: the schedule's next place, or the end of it."""
+        now = self._now()
+        owed = self._rules.owed(case.envelope.last_sent_at, now) if case.must_look else 0.0
+        if self._rules.may_spend(case.envelope) or self._rules.is_free(fault, case.envelope, now):
+            return self._rules.after(fault, case.envelope, owed, now)
+        if case.was_looking:
+            return self._failed(case, Reason.UNRESOLVED, fault)
+        if case.unheard is not None:
+            # The schedule is used up, but whether a task exists is not known before it has settled.
+            return self._rules.after(fault, case.envelope, owed, now)
+        return self._failed(case, Reason.EXHAUSTED, fault)
+
+    def _is_expired(self, case: Case) -> bool:
+        return case.order.not_after is not None and self._now() >= case.order.not_after
+
+    def _failed(
+        self, case: Case, reason: Reason, fault: Fault | None = None, candidates: tuple[str, ...] = ()
+    ) -> Ending:
+        fault = fault or case.unheard
+        return endings.failed(case.order, case.envelope, reason, self._now(), fault=fault, candidates=candidates)

@@ -1,0 +1,179 @@
+"""What the flow needs from the rooms around it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from worker.policy.claim import ClaimAnswer
+from worker.policy.facts import Settled
+from worker.policy.fault import Done, Fault, Sighting
+from worker.policy.order import Order
+from worker.policy.outcome import Ending
+
+Clock = Callable[[], float]
+"""Epoch seconds."""
+Chance = Callable[[], float]
+"""Uniform in [0, 1)."""
+
+
+Sleep = Callable[[float], Awaitable[object]]
+"""Wait for so many seconds."""
+
+
+class Ground(Protocol):
+    """What a delivery stands on: the channel that it came by."""
+
+    def is_lost(self) -> bool:
+        """True once the channel is gone: the delivery can never be acknowledged."""
+        ...
+
+    async def is_firm(self) -> bool:
+        """Whether the broker still counts the delivery as ours, asked of the broker if it was silent."""
+        ...
+
+
+class Delivery(Ground, Protocol):
+    """One message as it was delivered."""
+
+    @property
+    def body(self) -> bytes:
+        """The message body."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, object]:
+        """Message headers; empty if there are none."""
+        ...
+
+    @property
+    def redelivered(self) -> bool:
+        """The broker's redelivered flag."""
+        ...
+
+    @property
+    def message_id(self) -> str | None:
+        """AMQP message-id."""
+        ...
+
+    @property
+    def correlation_id(self) -> str | None:
+        """AMQP correlation-id."""
+        ...
+
+    @property
+    def reply_to(self) -> str | None:
+        """AMQP reply-to."""
+        ...
+
+    @property
+    def properties(self) -> Any:
+        """What a copy is made of; opaque here."""
+        ...
+
+    async def ack(self) -> None:
+        """Acknowledge. Raises StaleDeliveryError when the channel is gone."""
+        ...
+
+    async def reject(self) -> None:
+        """Return to the queue, counted as a failed delivery. Raises StaleDeliveryError."""
+        ...
+
+
+class Publisher(Protocol):
+    """Confirmed publishing. Every method raises UnconfirmedError when the broker does not confirm in time."""
+
+    async def event(
+        self, ending: Ending, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+    ) -> None:
+        """Publish the event to the events exchange, and to `reply_to` if given."""
+        ...
+
+    async def postpone(self, delivery: Delivery, place: int, headers: Mapping[str, object]) -> None:
+        """Put a copy into the retry queue of `place`."""
+        ...
+
+    async def park(self, delivery: Delivery, headers: Mapping[str, object]) -> None:
+        """Put a copy into the parked queue."""
+        ...
+
+    async def hand_back(self, delivery: Delivery, headers: Mapping[str, object]) -> None:
+        """Put a copy at the end of the requests queue."""
+        ...
+
+
+class Dcs(Protocol):
+    """The service. Endings are values: neither method raises for anything that the service or the net does."""
+
+    async def create(self, order: Order) -> Done | Fault:
+        """Create the task."""
+        ...
+
+    async def find(self, order: Order, since: float) -> Sighting | Fault:
+        """Look for a task of the order that was created at `since` or later."""
+        ...
+
+
+class Claims(Protocol):
+    """Claims and outcomes shared by the replicas. Nothing raises: what is away is `Unavailable`."""
+
+    async def take(self, order: Order, now: float) -> ClaimAnswer:
+        """Ask for the request; a granted claim is renewed until it is concluded or released."""
+        ...
+
+    def is_held(self, order: Order) -> bool:
+        """Whether the granted claim is still surely ours."""
+        ...
+
+    async def conclude(self, order: Order, ending: Ending) -> None:
+        """Store how the request ended, for every replica, and give the claim up."""
+        ...
+
+    async def release(self, order: Order, last_sent_at: float | None) -> None:
+        """Give the claim up, and say when a create may last have been in flight."""
+        ...
+
+
+class Permit(Protocol):
+    """Leave to make one call."""
+
+    def ended(self, ending: Done | Sighting | Fault) -> None:
+        """Tell how the call went."""
+        ...
+
+
+class Gate(Protocol):
+    """What stands in front of the service: how many calls, and whether any."""
+
+    def permit(self, order: Order) -> AbstractAsyncContextManager[Permit]:
+        """Wait for leave to make one call. Raises GateClosedError once this replica is draining."""
+        ...
+
+    async def pause(self, seconds: float) -> bool:
+        """Wait between two tries; False if this replica began to drain meanwhile."""
+        ...
+
+
+class Observer(Protocol):
+    """Is told facts, after they are true; is never asked."""
+
+    def received(self, *, redelivered: bool) -> None:
+        """A delivery came in."""
+        ...
+
+    def called(self, order: Order, operation: str, ending: Done | Sighting | Fault, attempt: int) -> None:
+        """A call of the service for this order ended (`create` or `find`)."""
+        ...
+
+    def settled(self, fact: Settled) -> None:
+        """A delivery is over."""
+        ...
+
+    def failed(self, error: Exception) -> None:
+        """A delivery met a defect of this worker and was returned to the queue."""
+        ...
+
+    def unconfirmed(self, reason: str) -> None:
+        """A publish was not confirmed and will be tried again."""
+        ...

@@ -1,0 +1,97 @@
+"""The only place that publishes an ending and acknowledges a delivery.
+
+Law 6: publish, wait for the confirm, then acknowledge, then say so. A publish that is not confirmed is
+tried again for as long as the delivery is ours; after that the broker delivers the request again.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import assert_never
+
+from schemas import names
+from schemas.envelope import Envelope
+from schemas.timestamp import to_text
+from worker.flow.ports import Chance, Clock, Delivery, Observer, Publisher, Sleep
+from worker.policy import waiting
+from worker.policy.fault import StaleDeliveryError, UnconfirmedError
+from worker.policy.outcome import Abandoned, Ending, HandedBack, Outcome, Postponed
+
+Step = Callable[[], Awaitable[None]]
+
+
+class Settler:
+    """Makes outcomes true at the broker."""
+
+    def __init__(self, publisher: Publisher, observer: Observer, *, now: Clock, chance: Chance, sleep: Sleep) -> None:
+        self._publisher = publisher
+        self._observer = observer
+        self._now = now
+        self._chance = chance
+        self._sleep = sleep
+
+    async def settle(self, delivery: Delivery, given_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
+        """Publish what `outcome` asks for, then acknowledge. False: left to the broker.
+
+        `given_id` is the request id that the sender wrote into the body.
+        """
+        if isinstance(outcome, Abandoned):
+            return False
+        for publish in self._steps(delivery, given_id, envelope, outcome):
+            if not await self._confirmed(delivery, publish):
+                return False
+        try:
+            await delivery.ack()
+        except StaleDeliveryError:
+            return False
+        return True
+
+    async def _confirmed(self, delivery: Delivery, publish: Step) -> bool:
+        failures = 0
+        while not delivery.is_lost():
+            try:
+                await publish()
+            except UnconfirmedError as error:
+                failures += 1
+                self._observer.unconfirmed(str(error))
+                await self._sleep(waiting.reconnect(failures, self._chance()))
+            else:
+                return True
+        return False
+
+    def _steps(
+        self,
+        delivery: Delivery,
+        given_id: str | None,
+        envelope: Envelope,
+        outcome: Ending | Postponed | HandedBack,
+    ) -> Iterator[Step]:
+        match outcome:
+            case Ending():
+                if outcome.parked:
+                    yield partial(self._park, delivery, envelope, outcome)
+                yield partial(self._event, delivery, given_id, outcome)
+            case Postponed():
+                headers = outcome.envelope.write(delivery.headers)
+                yield partial(self._publisher.postpone, delivery, outcome.place, headers)
+            case HandedBack():
+                headers = outcome.envelope.write(delivery.headers)
+                yield partial(self._publisher.hand_back, delivery, headers)
+            case _:
+                assert_never(outcome)
+
+    async def _park(self, delivery: Delivery, envelope: Envelope, ending: Ending) -> None:
+        headers = envelope.write(delivery.headers)
+        headers[names.PARKED_REASON] = ending.reason
+        headers[names.PARKED_AT] = to_text(self._now())
+        await self._publisher.park(delivery, headers)
+
+    async def _event(self, delivery: Delivery, given_id: str | None, ending: Ending) -> None:
+        await self._publisher.event(
+            ending,
+            correlation_id=delivery.correlation_id or given_id or delivery.message_id,
+            reply_to=delivery.reply_to,
+            trace={name: delivery.headers[name] for name in _TRACE if name in delivery.headers},
+        )
+
+
+_TRACE = (names.TRACEPARENT, names.TRACESTATE)
