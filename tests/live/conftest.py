@@ -1,0 +1,79 @@
+"""Real servers for the tests in this folder: one shared RabbitMQ with a fresh vhost per test, or one's own."""
+
+import json
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from worker.tools.nodes import RabbitNode, RedisNode
+
+HERE = Path(__file__).parent
+BATCH = 20  # rabbitmqctl takes half a second however many vhosts it makes
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder is `live`."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("live")
+
+
+class Vhosts:
+    """Fresh vhosts on one node, made in batches. They are never removed: the node itself is."""
+
+    def __init__(self, node: RabbitNode, folder: Path) -> None:
+        self._node, self._definitions = node, folder / "vhosts.json"
+        self._numbers = count(1)
+        self._ready: list[str] = []
+
+    def take(self) -> str:
+        """The AMQP URL of a vhost that nobody has used."""
+        if not self._ready:
+            self._make()
+        return self._node.vhost_url(self._ready.pop())
+
+    def _make(self) -> None:
+        names = [f"test-{next(self._numbers)}" for _ in range(BATCH)]
+        everything = {"configure": ".*", "write": ".*", "read": ".*"}
+        definitions = {
+            "vhosts": [{"name": name} for name in names],
+            "permissions": [{"user": "guest", "vhost": name, **everything} for name in names],
+        }
+        self._definitions.write_text(json.dumps(definitions))
+        self._node.run_ctl("import_definitions", str(self._definitions))
+        self._ready = names
+
+
+@pytest.fixture(scope="session")
+def rabbit() -> Iterator[RabbitNode]:
+    """The RabbitMQ node that the whole session shares: not to be stopped, frozen or alarmed."""
+    with RabbitNode() as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def vhosts(rabbit: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Vhosts:
+    """Where fresh vhosts of the shared node come from."""
+    return Vhosts(rabbit, tmp_path_factory.mktemp("vhosts"))
+
+
+@pytest.fixture
+def vhost(vhosts: Vhosts) -> str:
+    """The AMQP URL of a vhost of this test's own on the shared node."""
+    return vhosts.take()
+
+
+@pytest.fixture
+def own_rabbit() -> Iterator[RabbitNode]:
+    """A RabbitMQ node of this test's own, to be treated as badly as it needs."""
+    with RabbitNode() as node:
+        yield node
+
+
+@pytest.fixture
+def redis_node() -> Iterator[RedisNode]:
+    """A Redis of this test's own."""
+    with RedisNode() as node:
+        yield node

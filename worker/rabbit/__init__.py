@@ -1,0 +1,1 @@
+"""RabbitMQ: supervised connections, topology, deliveries in, confirmed messages out."""

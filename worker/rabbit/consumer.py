@@ -1,0 +1,158 @@
+"""Deliveries in: a session of the consuming connection.
+
+Whatever makes the channel doubtful (closed by the server, cancelled by the server, silence, no consumer
+counted by the broker) ends the session, and the link begins another one.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Final
+
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
+
+from worker.policy.pulse import Pulse
+from worker.rabbit.connect import RPC_DEADLINE, open_channel
+from worker.rabbit.delivery import Delivery
+from worker.rabbit.ground import PROBE_EVERY, Ground
+from worker.rabbit.topology import Topology, declare
+
+UNCOUNTED_AT_MOST: Final = 3
+"""Probes in a row in which the broker may count no consumer (its count lags) before the session ends."""
+
+
+class Consumer:
+    """Consumes the requests queue while it is wanted to, on whatever channel there is."""
+
+    def __init__(
+        self,
+        queue: str,
+        topology: Topology,
+        deliver: Callable[[Delivery], None],
+        *,
+        prefetch: int,
+        pulse: Pulse,
+    ) -> None:
+        self._queue = queue
+        self._topology = topology
+        self._deliver = deliver
+        self._prefetch = prefetch
+        self._pulse = pulse
+        self._pauses: set[str] = set()
+        self._changed = asyncio.Event()
+        self._ground: Ground | None = None
+        self._tag: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Consumer: {'consuming' if self.is_consuming else 'not consuming'}, {self._ground!r}>"
+
+    @property
+    def is_consuming(self) -> bool:
+        """True while the broker has this consumer."""
+        return self._tag is not None and self._ground is not None and not self._ground.is_lost()
+
+    @property
+    def pauses(self) -> frozenset[str]:
+        """Why consumption is paused; empty while it is not."""
+        return frozenset(self._pauses)
+
+    @property
+    def backlog(self) -> int:
+        """Messages ready in the queue, as the broker last counted them."""
+        return self._ground.messages if self._ground else 0
+
+    def pause(self, why: str) -> None:
+        """Stop consuming until `resume` was called for the same reason."""
+        self._pauses.add(why)
+        self._changed.set()
+
+    def resume(self, why: str) -> None:
+        """One reason to pause is gone."""
+        self._pauses.discard(why)
+        self._changed.set()
+
+    async def hold(self, why: str) -> None:
+        """Pause, and return once the broker delivers nothing more. Raises what aio-pika raises."""
+        self.pause(why)
+        await self._adjust()
+
+    async def stop(self) -> None:
+        """Consume no more; what was delivered can still be acknowledged."""
+        await self.hold("draining")
+
+    async def flush(self) -> None:
+        """Return once the broker has read every acknowledgement written so far (or the channel is gone)."""
+        if self._ground is not None and not self._ground.is_lost():
+            await self._ground.channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_DEADLINE)
+
+    async def session(self, connection: AbstractConnection, up: Callable[[], None]) -> str:
+        """Consume on `connection` until its channel is lost; the reason. Raises what aio-pika raises."""
+        await declare(connection, self._topology)
+        async with AsyncExitStack() as stack:
+            channel = await stack.enter_async_context(open_channel(connection))
+            probes = await stack.enter_async_context(open_channel(connection))
+            ground = Ground(channel, probes, self._queue, self._pulse)
+            for closing in (channel.closing, probes.closing):
+                closing.add_done_callback(lambda closed: ground.lose(_why(closed)))
+            channel.on_consumer_cancel_callbacks.add(_cancelled(ground))
+            await channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_DEADLINE)
+            self._ground, self._tag = ground, None
+            try:
+                await self._adjust()
+                up()
+                return await self._watch(ground)
+            finally:
+                ground.lose("the session ended")
+                self._tag = None
+
+    async def _watch(self, ground: Ground) -> str:
+        uncounted = 0
+        while not ground.is_lost():
+            await self._heard(ground)
+            await self._adjust()
+            if not await ground.probe():
+                break
+            uncounted = uncounted + 1 if self._tag is not None and not ground.consumers else 0
+            if uncounted > UNCOUNTED_AT_MOST:
+                return "the broker counts no consumer of the queue"
+        return await ground.lost()
+
+    async def _heard(self, ground: Ground) -> None:
+        """Wait until the ground is lost, something has to be adjusted, or the next probe is due."""
+        waits = {asyncio.ensure_future(ground.lost()), asyncio.ensure_future(self._changed.wait())}
+        try:
+            await asyncio.wait(waits, timeout=PROBE_EVERY, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        self._changed.clear()
+
+    async def _adjust(self) -> None:
+        """Begin or end consuming, whichever is wanted."""
+        ground = self._ground
+        if ground is None or ground.is_lost():
+            return
+        if self._pauses and self._tag is not None:
+            tag, self._tag = self._tag, None
+            await ground.channel.basic_cancel(tag, timeout=RPC_DEADLINE)
+        elif not self._pauses and self._tag is None:
+
+            async def deliver(message: DeliveredMessage) -> None:
+                self._deliver(Delivery(message, ground))
+
+            answer = await ground.channel.basic_consume(self._queue, deliver, timeout=RPC_DEADLINE)
+            self._tag = answer.consumer_tag
+
+
+def _why(closed: asyncio.Future[object]) -> str:
+    error = None if closed.cancelled() else closed.exception()
+    return f"the channel was closed: {error}" if error else "the channel was closed"
+
+
+def _cancelled(ground: Ground) -> Callable[[Basic.Cancel], None]:
+    def lose(_: Basic.Cancel) -> None:
+        ground.lose("the broker cancelled the consumer: the queue was deleted, moved, or timed out")
+
+    return lose

@@ -1,0 +1,67 @@
+"""A delivery as the flow sees it, over the frames as they came."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import AMQPError
+from pamqp.commands import Basic
+
+from worker.policy.fault import StaleDeliveryError
+from worker.rabbit.ground import Ground
+
+_NONE: Final[Mapping[str, object]] = {}
+
+
+class Delivery:
+    """One message, bound to the channel that it came by."""
+
+    __slots__ = ("_ground", "_tag", "body", "headers", "properties", "redelivered")
+
+    def __init__(self, message: DeliveredMessage, ground: Ground) -> None:
+        assert message.delivery_tag is not None
+        self.body: bytes = message.body
+        self.properties: Basic.Properties = message.header.properties
+        self.headers: Mapping[str, object] = self.properties.headers or _NONE
+        self.redelivered = bool(message.redelivered)
+        self._tag = message.delivery_tag
+        self._ground = ground
+
+    @property
+    def message_id(self) -> str | None:
+        """AMQP message-id."""
+        return self.properties.message_id or None
+
+    @property
+    def correlation_id(self) -> str | None:
+        """AMQP correlation-id."""
+        return self.properties.correlation_id or None
+
+    @property
+    def reply_to(self) -> str | None:
+        """AMQP reply-to."""
+        return self.properties.reply_to or None
+
+    def is_lost(self) -> bool:
+        """True once the channel is gone."""
+        return self._ground.is_lost()
+
+    async def is_firm(self) -> bool:
+        """Whether the broker still counts this delivery as ours."""
+        return await self._ground.is_firm()
+
+    async def ack(self) -> None:
+        """Acknowledge. Raises StaleDeliveryError when the channel is gone."""
+        await self._answer("basic_ack", {})
+
+    async def reject(self) -> None:
+        """Return to the queue. A reject counts as a failed delivery on every version; a nack does not on 4.3."""
+        await self._answer("basic_reject", {"requeue": True})
+
+    async def _answer(self, method: str, arguments: dict[str, Any]) -> None:
+        if self.is_lost():
+            raise StaleDeliveryError
+        try:
+            await getattr(self._ground.channel, method)(self._tag, wait=False, **arguments)
+        except (AMQPError, ConnectionError) as error:
+            raise StaleDeliveryError from error

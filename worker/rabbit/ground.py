@@ -1,0 +1,79 @@
+"""What a delivery stands on: one channel, and whether the broker was heard on its connection.
+
+Law 5: a delivery tag dies with its channel, and a process that was frozen does not know whether its
+channel lives. So ground is lost with the channel, and doubtful after silence until the broker answers.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+from aiormq import Channel
+
+from worker.policy.pulse import Pulse
+from worker.rabbit.connect import HEARTBEAT
+
+PROBE_EVERY: Final = 3.0
+PROBE_DEADLINE: Final = 5.0
+
+
+class Ground:
+    """One consuming channel. `probes` is a channel of the same connection, for questions."""
+
+    def __init__(self, channel: Channel, probes: Channel, queue: str, pulse: Pulse) -> None:
+        self.channel = channel
+        self.consumers = 0
+        """Consumers of the queue, as the broker last counted them."""
+        self.messages = 0
+        """Messages ready in the queue, as the broker last counted them."""
+        self._probes = probes
+        self._queue = queue
+        self._pulse = pulse
+        self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._heard_at = time.monotonic()
+        self._freezes = pulse.beat()
+        self._asking: asyncio.Task[bool] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Ground: {self._lost.result() if self._lost.done() else 'firm'}>"
+
+    def is_lost(self) -> bool:
+        """True once the channel is gone."""
+        return self._lost.done() or self.channel.is_closed
+
+    def lose(self, reason: str) -> None:
+        """The channel is gone, or must be given up."""
+        if not self._lost.done():
+            self._lost.set_result(reason)
+
+    async def lost(self) -> str:
+        """Wait until the ground is lost; the reason."""
+        return await asyncio.shield(self._lost)
+
+    async def is_firm(self) -> bool:
+        """Whether deliveries of this channel are still ours, asked of the broker if it was silent."""
+        if self.is_lost():
+            return False
+        is_fresh = time.monotonic() - self._heard_at <= HEARTBEAT and self._pulse.beat() == self._freezes
+        return is_fresh or await self.probe()
+
+    async def probe(self) -> bool:
+        """Ask the broker something. False: no answer, and the ground is lost."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().create_task(self._ask())
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> bool:
+        freezes = self._pulse.beat()
+        try:
+            async with asyncio.timeout(PROBE_DEADLINE):
+                answer = await self._probes.queue_declare(self._queue, passive=True)
+        except asyncio.CancelledError:
+            self.lose("the connection is stuck")
+            raise
+        except Exception as error:  # noqa: BLE001 - no answer is no firm ground, whatever the reason
+            self.lose(f"the broker does not answer on the consuming connection: {type(error).__name__}: {error}"[:300])
+            return False
+        self._heard_at, self._freezes = time.monotonic(), freezes
+        self.consumers, self.messages = answer.consumer_count or 0, answer.message_count or 0
+        return not self.is_lost()

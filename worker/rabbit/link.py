@@ -1,0 +1,99 @@
+"""One connection to the broker, kept up: sessions one after another, with backoff between them."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from aio_pika.abc import AbstractConnection
+
+from worker.policy import waiting
+from worker.rabbit.connect import Brokers, connected
+from worker.rabbit.topology import TopologyError
+
+STEADY: Final = 30.0
+"""A session that lasted so many seconds was a good one; shorter ones count as failures in a row."""
+
+
+class BrokerLostError(Exception):
+    """No steady session for longer than the patience: the orchestrator shall start afresh."""
+
+
+class LinkObserver(Protocol):
+    """Is told how a link fares."""
+
+    def link_up(self, link: str, broker: str) -> None:
+        """A session of the link works."""
+        ...
+
+    def link_down(self, link: str, reason: str, wait: float) -> None:
+        """The link has no session, and tries again after `wait` seconds."""
+        ...
+
+
+Session = Callable[[AbstractConnection, Callable[[], None]], Awaitable[str]]
+"""Serves on a connection until it is no longer good; calls its second argument once it works, returns the reason."""
+
+
+class Link:
+    """Keeps one connection up for as long as `run` is awaited."""
+
+    def __init__(
+        self, name: str, brokers: Brokers, session: Session, observer: LinkObserver, *, patience: float
+    ) -> None:
+        self.name = name
+        self.state = "connecting"
+        """`up`, or why not: for readiness and the status page."""
+        self._brokers = brokers
+        self._session = session
+        self._observer = observer
+        self._patience = patience
+
+    def __repr__(self) -> str:
+        return f"<Link {self.name}: {self.state}>"
+
+    @property
+    def is_up(self) -> bool:
+        """True while a session works."""
+        return self.state == "up"
+
+    async def run(self) -> None:
+        """Serve session after session. Raises BrokerLostError out of patience, TopologyError at once."""
+        failures, steady = 0, time.monotonic()
+        attempt = random.randrange(len(self._brokers.urls))
+        while True:
+            begun = time.monotonic()
+            reason = await self._serve(attempt)
+            now = time.monotonic()
+            if now - begun >= STEADY:
+                failures, steady = 0, now
+            if now - steady > self._patience:
+                raise BrokerLostError(f"{self.name}: no working broker for {self._patience:g} s: {reason}")
+            failures += 1
+            attempt += 1
+            wait = waiting.reconnect(failures, random.random())
+            self.state = reason
+            self._observer.link_down(self.name, reason, wait)
+            await asyncio.sleep(wait)
+
+    async def _serve(self, attempt: int) -> str:
+        try:
+            async with connected(self._brokers, attempt, f"dcs-worker {self.name}") as connection:
+                return await self._session(connection, lambda: self._up(connection))
+        except TopologyError:
+            raise
+        except TimeoutError:
+            return "the broker does not answer"
+        except asyncio.CancelledError:
+            # A stuck connection sets CancelledError on what waits for it, though nobody cancelled this task.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return "the connection is stuck"
+        except Exception as error:  # noqa: BLE001 - whatever ends a session, the next one is the remedy
+            return f"{type(error).__name__}: {error}"[:300]
+
+    def _up(self, connection: AbstractConnection) -> None:
+        self.state = "up"
+        self._observer.link_up(self.name, str(connection))

@@ -1,0 +1,234 @@
+"""Confirmed messages out: events, and copies of requests to the retry, parked and requests queues.
+
+Law 6: a publish that must reach a queue is mandatory and a return is an error; copies carry all original
+properties and body bytes unchanged, but not `expiration` (it would delete a parked request) nor `user_id`
+(the broker refuses a publisher who is somebody else); both are kept as headers.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+from weakref import WeakValueDictionary
+
+from aio_pika.abc import AbstractConnection
+from aiormq import Channel
+from aiormq.exceptions import PublishError
+from pamqp.commands import Basic
+
+from schemas import event as events
+from schemas import names
+from worker.policy.fault import UnconfirmedError
+from worker.policy.outcome import Ending
+from worker.rabbit.connect import open_channel
+from worker.rabbit.topology import Topology, declare
+
+PUBLISH_DEADLINE: Final = 10.0
+BLOCKED_CHECKED_EVERY: Final = 0.5
+PERSISTENT: Final = 2
+
+
+class Original(Protocol):
+    """A delivery to be copied."""
+
+    @property
+    def body(self) -> bytes:
+        """The message body."""
+        ...
+
+    @property
+    def properties(self) -> Basic.Properties:
+        """The message properties as they came."""
+        ...
+
+    @property
+    def message_id(self) -> str | None:
+        """AMQP message-id."""
+        ...
+
+
+class PublisherObserver(Protocol):
+    """Is told of publishes."""
+
+    def published(self, type_: str, seconds: float) -> None:
+        """An event was confirmed."""
+        ...
+
+    def blocked(self, is_blocked: bool) -> None:
+        """The broker blocks, or no longer blocks, the publishing connection."""
+        ...
+
+
+class Publisher:
+    """Publishes on whatever channel there is; waits for one, but never longer than the deadline."""
+
+    def __init__(
+        self,
+        queue: str,
+        event_exchange: str,
+        topology: Topology,
+        observer: PublisherObserver,
+        *,
+        on_blocked: Callable[[bool], None],
+    ) -> None:
+        self._queue = queue
+        self._event_exchange = event_exchange
+        self._topology = topology
+        self._observer = observer
+        self._on_blocked = on_blocked
+        self._channel: Channel | None = None
+        self._usable = asyncio.Event()
+        self._broken: asyncio.Future[str] | None = None
+        self._same_id: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.is_blocked = False
+
+    def __repr__(self) -> str:
+        return f"<Publisher: {'usable' if self._usable.is_set() else 'blocked' if self.is_blocked else 'away'}>"
+
+    async def event(
+        self, ending: Ending, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+    ) -> None:
+        """Publish the event to the events exchange, and to `reply_to` if given. Raises UnconfirmedError."""
+        type_ = events.SUCCEEDED_TYPE if ending.succeeded else events.FAILED_TYPE
+        headers = events.headers(id_=ending.event_id, type_=type_, subject=ending.subject, time=ending.completed_at)
+        properties = Basic.Properties(
+            content_type=names.JSON,
+            headers={**headers, **trace},  # type: ignore[dict-item]  # they came off the wire
+            delivery_mode=PERSISTENT,
+            correlation_id=correlation_id,
+            message_id=ending.event_id,
+            message_type=type_,
+        )
+        started = time.perf_counter()
+        key = events.SUCCEEDED_KEY if ending.succeeded else events.FAILED_KEY
+        await self._publish(ending.body, properties, exchange=self._event_exchange, routing_key=key)
+        if reply_to is not None:
+            # Nobody may be waiting for the answer any more: that is no error.
+            await self._publish(ending.body, properties, exchange="", routing_key=reply_to)
+        self._observer.published(type_, time.perf_counter() - started)
+
+    async def postpone(self, delivery: Original, place: int, headers: Mapping[str, object]) -> None:
+        """Put a copy into the retry queue of `place`. Raises UnconfirmedError."""
+        await self._copy(delivery, headers, names.retry_queue(self._queue, place))
+
+    async def park(self, delivery: Original, headers: Mapping[str, object]) -> None:
+        """Put a copy into the parked queue. Raises UnconfirmedError."""
+        await self._copy(delivery, headers, names.parked_queue(self._queue))
+
+    async def hand_back(self, delivery: Original, headers: Mapping[str, object]) -> None:
+        """Put a copy at the end of the requests queue. Raises UnconfirmedError."""
+        await self._copy(delivery, headers, self._queue)
+
+    async def session(self, connection: AbstractConnection, up: Callable[[], None]) -> str:
+        """Be usable on `connection` until its channel is doubtful; the reason. Raises what aio-pika raises."""
+        await declare(connection, self._topology)
+        async with open_channel(connection, confirms=True) as channel:
+            broken = self._broken = asyncio.get_running_loop().create_future()
+            channel.closing.add_done_callback(lambda _: self._break("the channel was closed"))
+            self._channel = channel
+            self._usable.set()
+            up()
+            try:
+                return await self._watch(connection, broken)
+            finally:
+                self._channel = None
+                self._usable.clear()
+                self._block(False)
+
+    async def _watch(self, connection: AbstractConnection, broken: asyncio.Future[str]) -> str:
+        while not broken.done():
+            await asyncio.wait((broken,), timeout=BLOCKED_CHECKED_EVERY)
+            self._block(await _is_blocked(connection))
+        return broken.result()
+
+    def _block(self, is_blocked: bool) -> None:
+        if is_blocked == self.is_blocked:
+            return
+        self.is_blocked = is_blocked
+        if is_blocked:
+            self._usable.clear()
+        elif self._channel is not None:
+            self._usable.set()
+        self._observer.blocked(is_blocked)
+        self._on_blocked(is_blocked)
+
+    def _break(self, reason: str) -> None:
+        if self._broken is not None and not self._broken.done():
+            self._broken.set_result(reason)
+
+    async def _copy(self, delivery: Original, headers: Mapping[str, object], queue: str) -> None:
+        # aiormq tells returned messages apart by message_id alone, so two copies of one id never travel at once.
+        lock = self._same_id.setdefault(delivery.message_id or "", asyncio.Lock())
+        async with lock:
+            await self._publish(delivery.body, _copied(delivery.properties, headers), routing_key=queue, mandatory=True)
+
+    async def _publish(
+        self,
+        body: bytes,
+        properties: Basic.Properties,
+        *,
+        exchange: str = "",
+        routing_key: str,
+        mandatory: bool = False,
+    ) -> None:
+        try:
+            async with asyncio.timeout(PUBLISH_DEADLINE):
+                await self._usable.wait()
+                assert self._channel is not None
+                await self._channel.basic_publish(
+                    body,
+                    exchange=exchange,
+                    routing_key=routing_key,
+                    properties=properties,
+                    mandatory=mandatory,
+                    wait=False,
+                )
+        except asyncio.CancelledError:
+            # A stuck connection sets CancelledError on pending confirms, though nobody cancelled this task.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise UnconfirmedError("the connection was lost before the confirm") from None
+        except TimeoutError:
+            if not self.is_blocked:
+                self._break("a publish was not confirmed in time")
+            raise UnconfirmedError(f"no confirm within {PUBLISH_DEADLINE:g} s") from None
+        except PublishError:
+            self._break(f"queue {routing_key!r} is not there")
+            raise UnconfirmedError(f"queue {routing_key!r} is not there") from None
+        except Exception as error:
+            raise UnconfirmedError(f"{type(error).__name__}: {error}"[:300]) from error
+
+
+async def _is_blocked(connection: AbstractConnection) -> bool:
+    """Whether the broker blocks the connection: aiormq only logs it, but lets one wait for the end of it."""
+    transport = connection.transport
+    if transport is None:
+        return False
+    try:
+        async with asyncio.timeout(0):
+            await transport.ready()
+    except TimeoutError:
+        return True
+    return False
+
+
+def _copied(original: Basic.Properties, headers: Mapping[str, object]) -> Basic.Properties:
+    kept = dict(headers)
+    if original.expiration:
+        kept[names.EXPIRATION] = original.expiration
+    if original.user_id:
+        kept[names.USER_ID] = original.user_id
+    return Basic.Properties(
+        content_type=original.content_type,
+        content_encoding=original.content_encoding,
+        headers=kept,  # type: ignore[arg-type]  # they came off the wire
+        delivery_mode=PERSISTENT,
+        priority=original.priority,
+        correlation_id=original.correlation_id,
+        reply_to=original.reply_to,
+        message_id=original.message_id,
+        timestamp=original.timestamp,
+        message_type=original.message_type,
+        app_id=original.app_id,
+    )
