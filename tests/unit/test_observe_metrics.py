@@ -1,0 +1,176 @@
+"""Metrics: the promised names, types and labels, read back by Prometheus' own parsers."""
+
+import platform
+from collections.abc import Iterable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as read_text
+
+from worker.observe.handles import NAMESPACE
+from worker.observe.metrics import AGE_BUCKETS, CALL_BUCKETS, DURATION_BUCKETS, PUBLISH_BUCKETS, Metrics
+
+REGIONS = ("cn-north-4", "eu-west-0")
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+PROMISED = {
+    "requests_received_total": ("counter", {"redelivered"}),
+    "requests_completed_total": ("counter", {"outcome", "reason"}),
+    "request_duration_seconds": ("histogram", {"outcome"}),
+    "request_age_seconds": ("histogram", {"outcome"}),
+    "in_flight_requests": ("gauge", set()),
+    "concurrency_limit": ("gauge", set()),
+    "dcs_calls_total": ("counter", {"operation", "status"}),
+    "dcs_call_duration_seconds": ("histogram", {"operation"}),
+    "events_published_total": ("counter", {"type"}),
+    "event_publish_duration_seconds": ("histogram", {"type"}),
+    "parked_total": ("counter", {"reason"}),
+    "breaker_state": ("gauge", {"region"}),
+    "broker_connected": ("gauge", set()),
+    "broker_blocked": ("gauge", set()),
+    "claims_available": ("gauge", set()),
+    "lookups_total": ("counter", {"result"}),
+    "build_info": ("gauge", {"version", "python"}),
+}
+
+
+def made(with_claims: bool = True) -> Metrics:
+    """Metrics of a worker with two regions, after one call of the service."""
+    metrics = Metrics("1.2.3", REGIONS, with_claims)
+    metrics.dcs_calls["create", "200"].inc()
+    return metrics
+
+
+def families(metrics: Metrics) -> dict[str, Metric]:
+    """The families that a scrape in the plain format reads, by name; counters with `_total`."""
+    body, _ = metrics.render("")
+    return {family.name + ("_total" if family.type == "counter" else ""): family for family in read_text(body.decode())}
+
+
+def ours(found: Iterable[str]) -> set[str]:
+    """Those of our namespace, without it."""
+    return {name.removeprefix(f"{NAMESPACE}_") for name in found if name.startswith(NAMESPACE)}
+
+
+def values(found: Iterable[Metric]) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """The values of our series."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in found
+        for sample in family.samples
+        if family.name.startswith(NAMESPACE)
+    }
+
+
+def test_exactly_the_promised_metrics_exist() -> None:
+    """Names, types and labels are those promised to dashboards, no more and no fewer."""
+    found = families(made())
+
+    assert ours(found) == PROMISED.keys()
+    for name, (type_, labels) in PROMISED.items():
+        family = found[f"{NAMESPACE}_{name}"]
+        assert family.type == type_, name
+        assert {frozenset(sample.labels.keys() - {"le"}) for sample in family.samples} == {frozenset(labels)}, name
+
+
+def test_both_formats_tell_the_same() -> None:
+    """OpenMetrics is sent to whoever asks for it, and has the same series with the same values."""
+    metrics = made()
+    body, media_type = metrics.render(OPENMETRICS)
+
+    opened = read_openmetrics(body.decode())  # type: ignore[no-untyped-call]
+    assert media_type.startswith("application/openmetrics-text; version=1.0.0")
+    assert values(opened) == values(families(metrics).values()) != {}
+
+
+@pytest.mark.parametrize("accept", ["", "*/*", "text/html", "application/openmetrics-text; version=x.y", ";;,=,"])
+def test_everybody_else_gets_the_plain_format(accept: str) -> None:
+    """Whatever the Accept header says that is no OpenMetrics version, the answer can be scraped."""
+    body, media_type = made().render(accept)
+
+    assert media_type == "text/plain; version=0.0.4; charset=utf-8"
+    assert ours(family.name for family in read_text(body.decode()))
+
+
+@given(st.one_of(st.text(), st.from_regex(r"application/openmetrics-text; ?version=.{0,9}", fullmatch=True)))
+def test_no_accept_header_breaks_a_scrape(accept: str) -> None:
+    """A client can write what it wants into its Accept header."""
+    body, media_type = METRICS.render(accept)
+
+    assert body
+    assert media_type.startswith(("text/plain", "application/openmetrics-text"))
+
+
+METRICS = made()
+
+
+def test_known_series_exist_from_the_start() -> None:
+    """A series that begins at 0 shows its first increase; one that appears at 1 does not."""
+    found = families(Metrics("1.2.3", REGIONS, True))
+
+    def series(name: str) -> dict[tuple[str, ...], float]:
+        return {
+            tuple(sample.labels.values()): sample.value
+            for sample in found[f"{NAMESPACE}_{name}"].samples
+            if not sample.name.endswith("_bucket")
+        }
+
+    assert series("breaker_state") == {("cn-north-4",): 0.0, ("eu-west-0",): 0.0}
+    assert series("lookups_total") == dict.fromkeys([("found",), ("absent",), ("several",), ("failed",)], 0.0)
+    assert series("requests_received_total") == {("false",): 0.0, ("true",): 0.0}
+    assert series("requests_completed_total")["failed", "unresolved"] == 0.0
+    assert series("parked_total")["poison",] == 0.0
+    assert series("request_age_seconds").keys() == {("succeeded",), ("failed",)}
+    assert series("build_info") == {(platform.python_version(), "1.2.3"): 1.0}
+
+
+def test_labels_stay_few() -> None:
+    """Values that nobody knows beforehand are counted together, as `other`."""
+    metrics = made()
+    for number in range(1000):
+        metrics.requests_completed["failed", f"reason {number}"].inc()
+        metrics.dcs_calls[f"operation {number}", str(number + 600)].inc()
+
+    found = families(metrics)
+    other = [s for s in found[f"{NAMESPACE}_requests_completed_total"].samples if s.labels["reason"] == "other"]
+    assert [(sample.labels["outcome"], sample.value) for sample in other] == [("failed", 1000.0)]
+    calls = {tuple(s.labels.values()): s.value for s in found[f"{NAMESPACE}_dcs_calls_total"].samples}
+    assert calls == {("create", "200"): 1.0, ("other", "other"): 1000.0}
+
+
+def test_claims_are_told_only_where_there_are_any() -> None:
+    """Without claims there is no series that an alert could take for claims that are away."""
+    assert f"{NAMESPACE}_claims_available" not in families(made(with_claims=False))
+
+
+def test_the_process_is_told_too() -> None:
+    """Memory, descriptors, Python and its garbage collector are in the same registry; nothing comes twice."""
+    found = families(made())
+
+    assert {"process_resident_memory_bytes", "process_open_fds", "python_info"} <= found.keys()
+    assert "python_gc_collections_total" in found
+    assert not [name for name in found if name.endswith("_created")]
+
+
+def test_two_workers_in_one_process_do_not_meet() -> None:
+    """Each has its registry, so that a second one can be built and counts for itself."""
+    one, other = made(), made()
+    one.lookups["found"].inc()
+
+    counts = [
+        {sample.labels["result"]: sample.value for sample in families(m)[f"{NAMESPACE}_lookups_total"].samples}
+        for m in (one, other)
+    ]
+    assert [count["found"] for count in counts] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("bounds", [CALL_BUCKETS, PUBLISH_BUCKETS, DURATION_BUCKETS, AGE_BUCKETS])
+def test_buckets_cover_their_range(bounds: tuple[float, ...]) -> None:
+    """Bounds rise by at most a factor of six, so that no quantile is a guess over a decade."""
+    steps = [upper / lower for lower, upper in pairwise(bounds)]
+
+    assert min(steps) > 1
+    assert max(steps) <= 6

@@ -1,0 +1,323 @@
+"""The observer: what each fact does to the metrics and to the log."""
+
+import inspect
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from schemas.envelope import Envelope
+from schemas.event import FAILED_TYPE, SUCCEEDED_TYPE
+from schemas.request import Request, Task
+from worker.dcs.exchange import Told
+from worker.flow import ports
+from worker.observe.logs import Level, configure
+from worker.observe.metrics import Metrics
+from worker.observe.observer import Observer
+from worker.policy.facts import Settled
+from worker.policy.fault import Absent, Done, Evidence, Fault, Found, Remedy, Several, Sighting
+from worker.policy.order import order
+from worker.rabbit.link import LinkObserver
+from worker.rabbit.publisher import PublisherObserver
+
+TASK = Task(name="secret-name", description="secret text", vpc_id="v", subnet_id="s", security_group_id="g")
+ORDER = order(Request(request_id="r-1", project_id="p-1", task=TASK), default_region="cn-north-4", with_marker=True)
+NAMED = {"request_id": "r-1", "project_id": "p-1", "region": "cn-north-4"}
+ENVELOPE = Envelope(
+    attempts=2,
+    round=1,
+    deliveries=3,
+    interruptions=0,
+    replays=0,
+    first_received_at=0.0,
+    last_sent_at=None,
+    is_repeat=True,
+    is_redelivered=False,
+)
+
+
+@pytest.fixture(autouse=True)
+def library_logging() -> Iterator[None]:
+    """Puts the standard library's logging back as it was."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+class Seen:
+    """An observer, and what can be seen from outside of what it was told."""
+
+    def __init__(self, level: Level = "debug", with_claims: bool = True) -> None:
+        self._stream = io.StringIO()
+        self._metrics = Metrics("1", ["cn-north-4"], with_claims)
+        self.observer = Observer(self._metrics, configure(level, "json", self._stream))
+        self._before = self._series()
+
+    def _series(self) -> dict[str, float]:
+        body, _ = self._metrics.render("")
+        return {
+            " ".join(
+                (sample.name.removeprefix("dcs_worker_"), *(f"{k}={v}" for k, v in sorted(sample.labels.items())))
+            ): sample.value
+            for family in text_string_to_metric_families(body.decode())
+            for sample in family.samples
+            if sample.name.startswith("dcs_worker") and not sample.name.endswith("_bucket")
+        }
+
+    @property
+    def changed(self) -> dict[str, float]:
+        """The series that are not as they were at the start; histograms by count and sum."""
+        return {name: value for name, value in self._series().items() if value != self._before.get(name)}
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The log, without times."""
+        lines = [json.loads(line) for line in self._stream.getvalue().splitlines()]
+        return [{key: value for key, value in line.items() if key != "timestamp"} for line in lines]
+
+
+def settled(outcome: str, reason: str, **more: Any) -> Settled:
+    """A fact of half a second, two minutes after the request was first received."""
+    return Settled(outcome, reason, **{"order": ORDER, "envelope": ENVELOPE, "seconds": 0.5, "age": 120.0, **more})
+
+
+def fault(evidence: Evidence = Evidence.AMBIGUOUS, remedy: Remedy = Remedy.RETRY, **more: Any) -> Fault:
+    """A call that did not succeed."""
+    return Fault(evidence, remedy, **{"label": "timeout", "message": "no answer within 30 s", **more})
+
+
+@pytest.mark.parametrize("protocol", [ports.Observer, LinkObserver, PublisherObserver])
+def test_the_observer_fits_every_room(protocol: type) -> None:
+    """Each room tells it by the names and arguments that the room has written down."""
+    observer = Seen().observer
+    fits: tuple[ports.Observer, LinkObserver, PublisherObserver, Told]
+    fits = (observer, observer, observer, observer.call_ended)
+    assert fits
+
+    methods = [name for name in vars(protocol) if not name.startswith("_")]
+    assert methods
+    for name in methods:
+        promised = inspect.signature(getattr(protocol, name)).parameters
+        assert list(inspect.signature(getattr(Observer, name)).parameters) == list(promised), name
+
+
+def test_a_success_from_received_to_settled() -> None:
+    """The straight line of one request: what is counted, what is in flight meanwhile, one line at the end."""
+    seen = Seen("info")
+    seen.observer.received(redelivered=False)
+    assert seen.changed["in_flight_requests"] == 1.0
+    seen.observer.call_ended("create", "200", 0.25)
+    seen.observer.called(ORDER, "create", Done("task"), 1)
+    seen.observer.published(SUCCEEDED_TYPE, 0.125)
+    seen.observer.settled(settled("succeeded", "created", trace_id="0af7651916cd43dd8448eb211c80319c"))
+
+    assert seen.changed == {
+        "requests_received_total redelivered=false": 1.0,
+        "dcs_calls_total operation=create status=200": 1.0,
+        "dcs_call_duration_seconds_count operation=create": 1.0,
+        "dcs_call_duration_seconds_sum operation=create": 0.25,
+        f"events_published_total type={SUCCEEDED_TYPE}": 1.0,
+        f"event_publish_duration_seconds_count type={SUCCEEDED_TYPE}": 1.0,
+        f"event_publish_duration_seconds_sum type={SUCCEEDED_TYPE}": 0.125,
+        "requests_completed_total outcome=succeeded reason=created": 1.0,
+        "request_duration_seconds_count outcome=succeeded": 1.0,
+        "request_duration_seconds_sum outcome=succeeded": 0.5,
+        "request_age_seconds_count outcome=succeeded": 1.0,
+        "request_age_seconds_sum outcome=succeeded": 120.0,
+    }
+    line = {"level": "info", "event": "request.settled", "outcome": "succeeded", "reason": "created", **NAMED}
+    counts = {"attempts": 2, "round": 1, "seconds": 0.5, "age": 120.0, "trace_id": "0af7651916cd43dd8448eb211c80319c"}
+    assert seen.lines == [line | counts]
+
+
+def test_a_parked_failure_is_counted_by_its_reason() -> None:
+    """A request that needs a person shows in the metric that alerts look at, and in its line."""
+    seen = Seen("info")
+    seen.observer.received(redelivered=True)
+    seen.observer.published(FAILED_TYPE, 0.0)
+    seen.observer.settled(settled("failed", "unresolved", parked=True))
+
+    assert seen.changed["requests_received_total redelivered=true"] == 1.0
+    assert seen.changed["parked_total reason=unresolved"] == 1.0
+    assert seen.changed["requests_completed_total outcome=failed reason=unresolved"] == 1.0
+    assert seen.lines[-1]["parked"] is True
+
+
+@pytest.mark.parametrize(("outcome", "reason"), [("retried", "503"), ("retried", "settle"), ("returned", "stale")])
+def test_what_is_not_final_has_no_age(outcome: str, reason: str) -> None:
+    """The age of requests is that at their final event; a request on its way is counted by outcome only."""
+    seen = Seen("info")
+    seen.observer.received(redelivered=False)
+    seen.observer.settled(settled(outcome, reason))
+
+    assert seen.changed == {
+        "requests_received_total redelivered=false": 1.0,
+        f"requests_completed_total outcome={outcome} reason={reason}": 1.0,
+        f"request_duration_seconds_count outcome={outcome}": 1.0,
+        f"request_duration_seconds_sum outcome={outcome}": 0.5,
+    }
+    assert [(line["level"], line["outcome"], line["reason"]) for line in seen.lines] == [("info", outcome, reason)]
+
+
+def test_a_message_that_is_no_request_has_a_line_too() -> None:
+    """What could not be read is left out of it."""
+    seen = Seen("info")
+    seen.observer.settled(settled("failed", "invalid_request", order=None, parked=True))
+
+    assert seen.lines[0]["reason"] == "invalid_request"
+    assert not seen.lines[0].keys() & NAMED.keys()
+
+
+@pytest.mark.parametrize(
+    ("ending", "result"),
+    [
+        (Found("task"), "found"),
+        (Absent(), "absent"),
+        (Several(("a", "b")), "several"),
+        (fault(), "failed"),
+    ],
+)
+def test_looks_are_counted_by_what_they_saw(ending: Sighting | Fault, result: str) -> None:
+    """Each look-up is one of four results."""
+    seen = Seen("critical")
+    seen.observer.called(ORDER, "find", ending, 1)
+
+    assert seen.changed == {f"lookups_total result={result}": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("ending", "level"),
+    [
+        (fault(), "warning"),
+        (fault(Evidence.NEVER_SENT), "info"),
+        (fault(Evidence.REFUSED, Remedy.REJECTED), "info"),
+        (fault(Evidence.REFUSED, Remedy.THROTTLED), "debug"),
+    ],
+)
+def test_a_fault_is_as_loud_as_it_is_grave(ending: Fault, level: str) -> None:
+    """A call that may have acted is a warning; one that surely did not is none; throttling is daily business."""
+    seen = Seen()
+    seen.observer.called(ORDER, "create", ending, 1)
+
+    assert [(line["level"], line["event"]) for line in seen.lines] == [(level, "request.faulted")]
+    assert seen.changed == {}
+
+
+def test_a_fault_is_told_in_full() -> None:
+    """All that helps to find the call again, in the service's own words where it said any."""
+    seen = Seen()
+    seen.observer.called(ORDER, "create", fault(), 3)
+    said: dict[str, Any] = {"status": 503, "error_code": "DCS.5000", "error_msg": "busy", "dcs_request_id": "abc"}
+    seen.observer.called(ORDER, "find", fault(label="503", message="busy", **said), 1)
+
+    line = {"level": "warning", "event": "request.faulted", **NAMED, "evidence": "ambiguous"}
+    assert seen.lines == [
+        {**line, "operation": "create", "attempt": 3, "label": "timeout", "message": "no answer within 30 s"},
+        {**line, "operation": "find", "attempt": 1, "label": "503", **said},
+    ]
+
+
+def test_free_text_of_a_sender_is_not_logged() -> None:
+    """Names and descriptions may hold anything."""
+    seen = Seen()
+    seen.observer.settled(settled("succeeded", "created"))
+    seen.observer.called(ORDER, "create", fault(), 1)
+
+    assert len(seen.lines) == 2
+    assert "secret" not in json.dumps(seen.lines)
+
+
+def test_a_defect_is_a_delivery_that_is_over() -> None:
+    """It is no longer in flight, counted as returned, and told as an error."""
+    seen = Seen("info")
+    seen.observer.received(redelivered=False)
+    seen.observer.failed(ValueError("a defect"))
+
+    assert seen.changed == {
+        "requests_received_total redelivered=false": 1.0,
+        "requests_completed_total outcome=returned reason=defect": 1.0,
+    }
+    assert seen.lines == [{"level": "error", "event": "request.defect", "error": "ValueError: a defect"}]
+
+
+def test_the_broker_is_connected_when_both_links_are() -> None:
+    """One of the two connections is not enough to work."""
+    seen = Seen()
+    connected = []
+    for told, link in (("up", "consumer"), ("up", "publisher"), ("down", "consumer"), ("up", "consumer")):
+        if told == "up":
+            seen.observer.link_up(link, "amqp://user:password@host:5672/")
+        else:
+            seen.observer.link_down(link, "the broker does not answer", 0.51234)
+        connected.append(seen.changed.get("broker_connected", 0.0))
+
+    assert connected == [0.0, 1.0, 0.0, 1.0]
+    up = {"level": "info", "event": "broker.up", "broker": "amqp://user:***@host:5672/"}
+    assert seen.lines[0] == up | {"link": "consumer"}
+    down = {"level": "warning", "event": "broker.down", "link": "consumer", "wait": 0.512}
+    assert seen.lines[2] == down | {"reason": "the broker does not answer"}
+    assert repr(seen.observer) == "<Observer: links {'consumer': True, 'publisher': True}>"
+
+
+def test_a_blocked_broker_is_told() -> None:
+    """While it lasts in the metric, at both ends in the log."""
+    seen = Seen()
+    seen.observer.blocked(True)
+    assert seen.changed == {"broker_blocked": 1.0}
+    seen.observer.blocked(False)
+
+    assert seen.changed == {}
+    assert [(line["level"], line["event"]) for line in seen.lines] == [
+        ("warning", "broker.blocked"),
+        ("info", "broker.unblocked"),
+    ]
+
+
+def test_gauges_follow_what_they_are_told() -> None:
+    """Limit, breaker and claims show the last state."""
+    seen = Seen()
+    seen.observer.limited(64)
+    seen.observer.breaker("cn-north-4", 2)
+    seen.observer.claims(True)
+
+    assert seen.changed == {"concurrency_limit": 64.0, "breaker_state region=cn-north-4": 2.0, "claims_available": 1.0}
+    seen.observer.breaker("cn-north-4", 0)
+    seen.observer.claims(False)
+    assert seen.changed == {"concurrency_limit": 64.0}
+
+
+def test_claims_without_claims_change_nothing() -> None:
+    """Whoever tells of claims need not know whether they are shown."""
+    seen = Seen(with_claims=False)
+    seen.observer.claims(True)
+
+    assert seen.changed == {}
+
+
+def test_other_lines_are_noted() -> None:
+    """Start and end of the worker, warnings of the configuration, publishes that were not confirmed."""
+    seen = Seen("info")
+    seen.observer.note("info", "worker.ready", port=8000)
+    seen.observer.note("debug", "worker.thought")
+    seen.observer.unconfirmed("no confirm within 10 s")
+
+    assert seen.lines == [
+        {"level": "info", "event": "worker.ready", "port": 8000},
+        {"level": "warning", "event": "publish.unconfirmed", "reason": "no confirm within 10 s"},
+    ]
+
+
+def test_at_warning_a_good_request_writes_nothing() -> None:
+    """The quiet level costs no line."""
+    seen = Seen("warning")
+    seen.observer.received(redelivered=False)
+    seen.observer.settled(settled("succeeded", "created"))
+
+    assert seen.lines == []
+    assert seen.changed["requests_completed_total outcome=succeeded reason=created"] == 1.0

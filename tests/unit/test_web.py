@@ -1,0 +1,294 @@
+"""The HTTP server: health, metrics, the page, and what it refuses."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+
+import pytest
+
+from worker.policy.readiness import Readiness
+from worker.web.page import page
+from worker.web.server import WebServer
+
+METRICS = "# TYPE one counter\none_total 1.0\n"
+HOSTILE = "<script>alert(\"1\")</script> & 'x'"
+
+
+@dataclass
+class Worker:
+    """What the server asks."""
+
+    readiness: Readiness = field(default_factory=lambda: Readiness(True, "consuming"))
+    status: dict[str, object] = field(default_factory=dict)
+    accepts: list[str] = field(default_factory=list)
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """Fixed metrics; who asked for what is kept."""
+        self.accepts.append(accept)
+        return METRICS.encode(), "text/plain; version=0.0.4; charset=utf-8"
+
+
+@pytest.fixture
+def worker() -> Worker:
+    """A worker that is ready."""
+    return Worker()
+
+
+@pytest.fixture
+async def server(worker: Worker) -> AsyncIterator[WebServer]:
+    """A server on a free port."""
+    server = WebServer("127.0.0.1", 0, lambda: worker.readiness, worker.metrics, lambda: worker.status)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@dataclass
+class Answer:
+    """A reply as it came over the wire."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def content(self) -> object:
+        """The body as JSON."""
+        assert self.headers["content-type"] == "application/json; charset=utf-8"
+        return json.loads(self.body)
+
+
+async def answer(server: WebServer, sent: bytes) -> Answer:
+    """Send bytes, read the reply to its end."""
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        try:
+            writer.write(sent)
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            first, *lines = head.strip().split("\r\n")
+            headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+            body = b"" if sent.startswith(b"HEAD") else await reader.readexactly(int(headers["content-length"]))
+            return Answer(int(first.split()[1]), headers, body)
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+
+async def get(server: WebServer, path: str, method: str = "GET", headers: str = "") -> Answer:
+    """Ask for a page."""
+    return await answer(server, f"{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
+
+
+async def test_alive_while_the_loop_turns(server: WebServer, worker: Worker) -> None:
+    """Liveness does not depend on the broker: restarting the worker would not bring it back."""
+    worker.readiness = Readiness(False, "the broker does not answer")
+    reply = await get(server, "/livez")
+
+    assert (reply.status, reply.content) == (200, {"alive": True})
+
+
+async def test_ready_with_details(server: WebServer, worker: Worker) -> None:
+    """200 while requests are taken, with whatever else is known."""
+    worker.readiness = Readiness(True, "paused by the breaker", {"region": "cn-north-4", "next_probe": 2.5})
+    reply = await get(server, "/readyz?verbose")
+
+    assert reply.status == 200
+    assert reply.content == {
+        "ready": True,
+        "reason": "paused by the breaker",
+        "region": "cn-north-4",
+        "next_probe": 2.5,
+    }
+
+
+async def test_not_ready_with_the_reason(server: WebServer, worker: Worker) -> None:
+    """503 otherwise; details cannot make it look ready, and need not be JSON's own values."""
+    worker.readiness = Readiness(False, "draining", {"ready": True, "reason": "", "since": {1}})
+    reply = await get(server, "/readyz")
+
+    assert reply.status == 503
+    assert reply.content == {"ready": False, "reason": "draining", "since": "{1}"}
+
+
+async def test_metrics_in_the_format_that_is_asked_for(server: WebServer, worker: Worker) -> None:
+    """The Accept header goes to whoever knows the formats; so does that there is none."""
+    reply = await get(server, "/metrics", headers="Accept: application/openmetrics-text\r\n")
+    await get(server, "/metrics")
+
+    assert (reply.status, reply.body.decode()) == (200, METRICS)
+    assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert worker.accepts == ["application/openmetrics-text", ""]
+
+
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/metrics"])
+async def test_head_is_get_without_the_body(server: WebServer, path: str) -> None:
+    """Same status, type and length."""
+    whole, head = await get(server, path), await get(server, path, "HEAD")
+
+    assert head.status == whole.status == 200
+    assert len(whole.body) == int(head.headers["content-length"]) > 0
+    assert head.headers["content-type"] == whole.headers["content-type"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
+async def test_nothing_but_reading(server: WebServer, method: str) -> None:
+    """There is nothing that could be changed, so every other method is refused."""
+    reply = await get(server, "/metrics", method)
+
+    assert (reply.status, reply.headers["allow"], reply.content) == (405, "GET, HEAD", {"error": "only GET and HEAD"})
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/livez/", "/../etc/passwd", "/%2e%2e", "//livez", "/LIVEZ"])
+async def test_other_paths_are_not_there(server: WebServer, path: str) -> None:
+    """404 as JSON, which does not repeat what was asked for."""
+    reply = await get(server, path)
+
+    assert reply.status == 404
+    assert reply.content == {"error": "there is no such page", "pages": ["/", "/livez", "/readyz", "/metrics"]}
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"no http at all\r\n\r\n", 400),
+        (b"GET /?" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ],
+)
+async def test_no_reply_names_the_software(server: WebServer, sent: bytes, status: int) -> None:
+    """Versions are nobody's business; not even replies to what is no HTTP tell them."""
+    reply = await answer(server, sent)
+
+    assert reply.status == status
+    assert "server" not in reply.headers
+    assert b"aiohttp" not in reply.body
+
+
+async def test_nothing_is_logged_per_request(server: WebServer, caplog: pytest.LogCaptureFixture) -> None:
+    """Probes and scrapes come every few seconds."""
+    caplog.set_level(logging.DEBUG)
+    await get(server, "/livez")
+    await get(server, "/nothing")
+
+    assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
+
+
+async def test_a_defect_is_an_error_and_not_the_end(
+    server: WebServer, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """500 without a trace of the inside, one error in the log, and the next request is answered."""
+    sound, worker.readiness = worker.readiness, None  # type: ignore[assignment]
+    broken = await get(server, "/readyz")
+    worker.readiness = sound
+
+    assert broken.status == 500
+    assert b"NoneType" not in broken.body
+    assert "server" not in broken.headers
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert (await get(server, "/readyz")).status == 200
+
+
+async def test_it_stops_at_once_whoever_is_connected(server: WebServer) -> None:
+    """Connections that are kept alive, half a request, or a body that never comes hold nothing up."""
+    waiting = []
+    for sent in (
+        b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nabc",
+        b"GET /livez HTTP/1.1\r\nHos",
+        b"",
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(sent)
+        if b"\r\n\r\n" in sent:
+            await reader.readuntil(b"\r\n\r\n")
+        waiting.append((reader, writer))
+    port = server.port
+    began = time.monotonic()
+    await server.stop()
+
+    assert time.monotonic() - began < 0.9
+    for reader, writer in waiting:
+        async with asyncio.timeout(5):
+            await reader.read()  # the end: every connection is closed
+        writer.close()
+        await writer.wait_closed()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_start_and_stop_are_seen() -> None:
+    """The port is the wanted one until there is a real one; stopping twice is harmless."""
+    worker = Worker()
+    server = WebServer("127.0.0.1", 0, lambda: worker.readiness, worker.metrics, lambda: worker.status)
+    assert (server.port, repr(server)) == (0, "<WebServer: 127.0.0.1 port 0, down>")
+    await server.start()
+    port = server.port
+    assert port > 0
+    assert repr(server) == f"<WebServer: 127.0.0.1 port {port}, up>"
+    await server.stop()
+    await server.stop()
+
+    assert server.port == 0
+
+
+async def test_a_port_that_is_taken_is_an_error(server: WebServer) -> None:
+    """The start fails with the system's reason, and leaves nothing open."""
+    worker = Worker()
+    second = WebServer("127.0.0.1", server.port, lambda: worker.readiness, worker.metrics, lambda: worker.status)
+    with pytest.raises(OSError, match="address already in use"):
+        await second.start()
+
+    assert repr(second).endswith("down>")
+    await second.stop()
+
+
+class Tags(HTMLParser):
+    """The tags and the texts of a document."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.feed(document)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a tag, and that no attribute runs anything or loads from elsewhere."""
+        self.tags.append(tag)
+        for name, value in attrs:
+            assert not name.startswith("on")
+            assert "//" not in (value or "")
+
+    def handle_data(self, data: str) -> None:
+        """Note a text."""
+        self.texts.append(data.strip())
+
+
+async def test_the_page_shows_state_and_status(server: WebServer, worker: Worker) -> None:
+    """Whatever is worth a row; nothing is loaded from elsewhere, nothing can be run, nothing is kept."""
+    worker.readiness = Readiness(False, "draining", {"since": 5})
+    worker.status = {"version": "1.2.3", "queue": "dcs.migration.requests", "links": {"consumer": "up"}}
+    reply = await get(server, "/")
+
+    assert reply.status == 200
+    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in reply.headers["content-security-policy"]
+    assert reply.headers["cache-control"] == "no-store"
+    shown = Tags(reply.body.decode())
+    assert "script" not in shown.tags
+    for text in ("not ready", "draining", "since", "5", "version", "1.2.3", "links", '{"consumer": "up"}'):
+        assert text in shown.texts
+
+
+def test_the_page_escapes_everything() -> None:
+    """A reason, a name or a value may come from a broker or a service that means no good."""
+    document = page(Readiness(True, HOSTILE, {HOSTILE: {"deep": HOSTILE}}), {"name": HOSTILE})
+    harmless = Tags(page(Readiness(True, "x", {"x": {"deep": "x"}}), {"name": "x"}))
+    shown = Tags(document)
+
+    assert shown.tags == harmless.tags
+    assert shown.texts.count(HOSTILE) == 3

@@ -1,0 +1,137 @@
+"""The HTTP server of one replica: `/livez`, `/readyz`, `/metrics` and a page at `/`. It changes nothing."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+
+from worker.policy.readiness import Readiness
+from worker.web.page import page
+
+SHUTDOWN: Final = 0.25
+"""Seconds that a reply under way gets to end; a connection that is only kept alive gets none."""
+KEEP_ALIVE: Final = 75.0
+"""Seconds; longer than scrapes are apart."""
+
+
+class WebServer:
+    """Serves on `host` and `port` (0: any free one) from `start` to `stop`.
+
+    `readiness` and `status` are asked for each request. `metrics` gets the Accept header (empty if there is
+    none) and gives the body and its media type.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        readiness: Callable[[], Readiness],
+        metrics: Callable[[str], tuple[bytes, str]],
+        status: Callable[[], Mapping[str, object]],
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._readiness = readiness
+        self._metrics = metrics
+        self._status = status
+        self._runner: web.ServerRunner | None = None
+        self._pages: Mapping[str, Callable[[web.BaseRequest], web.Response]] = {
+            "/": self._index,
+            "/livez": _livez,
+            "/readyz": self._readyz,
+            "/metrics": self._exposed,
+        }
+
+    def __repr__(self) -> str:
+        return f"<WebServer: {self._host} port {self.port}, {'up' if self._runner else 'down'}>"
+
+    @property
+    def port(self) -> int:
+        """The port: the one that was got, once started."""
+        if self._runner is None or not self._runner.addresses:
+            return self._port
+        return int(self._runner.addresses[0][1])
+
+    async def start(self) -> None:
+        """Begin to serve. Raises OSError when the address cannot be had."""
+        server = web.Server(
+            self._answer,
+            request_factory=_request,
+            access_log=None,
+            keepalive_timeout=KEEP_ALIVE,
+            lingering_time=0.0,
+        )
+        runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._host, self._port).start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+
+    async def stop(self) -> None:
+        """Close the port and all connections; harmless when not started."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        answer = self._pages.get(request.path)
+        if answer is None:
+            return _json(404, {"error": "there is no such page", "pages": list(self._pages)})
+        if request.method not in ("GET", "HEAD"):
+            response = _json(405, {"error": "only GET and HEAD"})
+            response.headers["Allow"] = "GET, HEAD"
+            return response
+        return answer(request)
+
+    def _index(self, _: web.BaseRequest) -> web.Response:
+        html = page(self._readiness(), self._status())
+        headers = {
+            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "no-store",
+        }
+        return web.Response(text=html, content_type="text/html", charset="utf-8", headers=headers)
+
+    def _readyz(self, _: web.BaseRequest) -> web.Response:
+        readiness = self._readiness()
+        content = {"ready": readiness.is_ready, "reason": readiness.reason}
+        return _json(200 if readiness.is_ready else 503, {**content, **readiness.details, **content})
+
+    def _exposed(self, request: web.BaseRequest) -> web.Response:
+        body, media_type = self._metrics(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": media_type})
+
+
+class _Request(web.BaseRequest):
+    """A request whose reply, even one that aiohttp makes by itself, does not name our software."""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        response.headers.pop("Server", None)
+
+
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    return _Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
+
+def _livez(_: web.BaseRequest) -> web.Response:
+    return _json(200, {"alive": True})
+
+
+def _json(status: int, content: Mapping[str, object]) -> web.Response:
+    text = json.dumps(content, default=str)
+    return web.Response(
+        status=status, text=text, content_type="application/json", headers={"Cache-Control": "no-store"}
+    )
