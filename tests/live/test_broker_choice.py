@@ -1,0 +1,96 @@
+"""Which broker one gets: the one given, an installed server, a container, or one sentence."""
+
+import asyncio
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from worker.tools.nodes import NodeFailed, NodeUnavailable, open_broker
+from worker.tools.nodes.ports import greets
+from worker.tools.nodes.rabbit import CONNECTION_START, PROTOCOL_HEADER
+
+# A container engine that runs one image: a server that says what a broker says first. Like an engine's, its
+# containers outlive the client that asked for them.
+ENGINE = """#!{python}
+import os, signal, socket, sys
+place = {place!r}
+command = sys.argv[1]
+with open(place + "/calls", "a") as calls:
+    print(command, file=calls)
+if command == "rm":
+    os.kill(int(open(place + "/container").read()), signal.SIGKILL)
+if command == "run":
+    port = int(sys.argv[sys.argv.index("--publish") + 1].split(":")[1])
+    server = socket.create_server(("127.0.0.1", port))
+    container = os.fork()
+    if container:
+        open(place + "/container", "w").write(str(container))
+        os.waitpid(container, 0)
+    while True:
+        client, _ = server.accept()
+        client.sendall(bytes([1, 0, 0]) if client.recv(8) else b"")
+        client.close()
+"""
+
+
+FAILING = """#!/bin/sh
+[ "$1" = info ] || { echo "Error: no such image"; exit 125; }
+"""
+
+
+async def greeted(url: str) -> bool:
+    """Whether a broker answers at the address."""
+    port = urlsplit(url).port
+    assert port is not None
+    return await asyncio.to_thread(greets, port, PROTOCOL_HEADER, CONNECTION_START)
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine without RabbitMQ whose PATH holds one working container engine; returns its program."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("worker.tools.nodes.rabbit.PACKAGED", tmp_path)
+    program = tmp_path / "podman"
+    program.write_text(ENGINE.format(python=sys.executable, place=str(tmp_path)))
+    program.chmod(0o755)
+    return program
+
+
+async def test_a_given_broker_is_used_as_it_is(engine: Path) -> None:
+    """An address that is given is taken as it is, and nothing is started."""
+    async with open_broker("amqp://elsewhere/") as url:
+        assert url == "amqp://elsewhere/"
+    assert not (engine.parent / "calls").exists()
+
+
+async def test_an_installed_server_comes_first() -> None:
+    """With RabbitMQ installed and no address given, a private node serves, and is gone afterwards."""
+    async with open_broker(None) as url:
+        assert await greeted(url)
+    assert not await greeted(url)
+
+
+async def test_a_container_stands_in_for_a_missing_server(engine: Path) -> None:
+    """Without a server the engine runs one, and its container is removed at the end."""
+    async with open_broker(None) as url:
+        assert await greeted(url)
+    assert not await greeted(url)
+    assert (engine.parent / "calls").read_text().split() == ["info", "run", "rm"]
+
+
+async def test_an_engine_that_fails_is_quoted(engine: Path) -> None:
+    """When the engine cannot run the image, its own words are the reason given."""
+    engine.write_text(FAILING)
+    with pytest.raises(NodeFailed, match="no such image"):
+        async with open_broker(None):
+            pytest.fail("it started")
+
+
+async def test_nothing_to_be_had_is_one_sentence(engine: Path) -> None:
+    """Without address, server and working engine, one sentence says what would help."""
+    engine.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(NodeUnavailable, match=r"^There is no broker to use: set WORKER_AMQP_URL, [^.]*\.$"):
+        async with open_broker(None):
+            pytest.fail("it started")

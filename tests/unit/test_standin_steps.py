@@ -1,0 +1,193 @@
+"""What a caller sees of each fault step, over a real socket."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+import pytest
+
+from worker.tools.standin import StandIn, StandInSettings
+
+CREATE = "/v2/p/migration/instance"
+FIELDS = {"name": "x", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
+
+
+@pytest.fixture
+async def standin() -> AsyncIterator[StandIn]:
+    """A healthy stand-in."""
+    async with StandIn() as running:
+        yield running
+
+
+@pytest.fixture
+async def client(standin: StandIn) -> AsyncIterator[aiohttp.ClientSession]:
+    """A caller with five seconds of patience."""
+    async with aiohttp.ClientSession(standin.url, timeout=aiohttp.ClientTimeout(5)) as session:
+        yield session
+
+
+async def _post(client: aiohttp.ClientSession, **options: Any) -> tuple[int, bytes, Any]:
+    async with client.post(CREATE, json=FIELDS, allow_redirects=False, **options) as reply:
+        return reply.status, await reply.read(), reply.headers
+
+
+@pytest.mark.parametrize("creates", [False, True])
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("drop", aiohttp.ClientOSError),
+        ("close", aiohttp.ServerDisconnectedError),
+        ("cut", aiohttp.ClientPayloadError),
+    ],
+)
+async def test_a_broken_connection(
+    standin: StandIn, client: aiohttp.ClientSession, step: str, error: type[Exception], creates: bool
+) -> None:
+    """Reset, orderly close and half a body each look like themselves; the task exists only if the step says so."""
+    await standin.apply(scripts={"x": [f"create then {step}" if creates else step]})
+
+    with pytest.raises(error):
+        await _post(client)
+
+    assert len(standin.tasks) == creates
+    (call,) = standin.calls
+    assert call.status == (200 if step == "cut" else None)
+
+
+@pytest.mark.parametrize("creates", [False, True])
+@pytest.mark.parametrize(
+    ("step", "status", "body"),
+    [
+        ("html", 200, b"<html>"),
+        ("no id", 200, b"{}"),
+        ("oversize", 200, b'{"instance_id": "'),
+        ("redirect", 302, b""),
+        ("error 500 DCS.5000", 500, b'{"error_code": "DCS.5000"'),
+        ("error 504", 504, b'{"error_code": "APIGW.0201"'),
+        ("throttle", 429, b'{"error_code": "APIGW.0308"'),
+        ('reply 200 {"instance_id": 7}', 200, b'{"instance_id": 7}'),
+    ],
+)
+async def test_a_strange_answer(
+    standin: StandIn, client: aiohttp.ClientSession, step: str, status: int, body: bytes, creates: bool
+) -> None:
+    """Each answer comes as its step says, with a request id, before or after the task was created."""
+    await standin.apply(scripts={"x": [f"create then {step}" if creates else step]})
+
+    seen, content, headers = await _post(client)
+
+    assert (seen, content[: len(body)]) == (status, body)
+    assert headers["X-Request-Id"] == standin.calls[0].request_id
+    assert len(standin.tasks) == creates
+    assert standin.calls[0].status == status
+
+
+@pytest.mark.parametrize("step", ["hang", "create then hang"])
+async def test_a_hanging_call(standin: StandIn, client: aiohttp.ClientSession, step: str) -> None:
+    """The caller waits until it gives up; the stand-in notices that it went."""
+    await standin.apply(scripts={"x": [step]})
+
+    with pytest.raises(TimeoutError):
+        await _post(client, timeout=aiohttp.ClientTimeout(0.2))
+
+    await standin.until(lambda: len(standin.calls) == 1 and standin.stats()["under_way"] == 0)
+    assert len(standin.tasks) == (step == "create then hang")
+    assert standin.calls[0].status is None
+
+
+async def test_a_late_task(standin: StandIn, client: aiohttp.ClientSession) -> None:
+    """The task comes into being after the caller gave up."""
+    await standin.apply(scripts={"x": ["create late 0.6"]})
+
+    with pytest.raises(TimeoutError):
+        await _post(client, timeout=aiohttp.ClientTimeout(0.2))
+
+    assert standin.tasks == []
+    await standin.until(lambda: len(standin.tasks) == 1)
+
+
+async def test_a_slow_answer(standin: StandIn, client: aiohttp.ClientSession) -> None:
+    """The task exists long before the answer comes."""
+    await standin.apply(scripts={"x": ["slow 0.2"]})
+
+    call = asyncio.create_task(_post(client))
+    await standin.until(lambda: len(standin.tasks) == 1)
+
+    assert not call.done()
+    status, content, _ = await call
+    assert (status, json.loads(content)["instance_id"]) == (200, standin.tasks[0].task_id)
+
+
+async def test_an_oversize_answer_is_true(standin: StandIn, client: aiohttp.ClientSession) -> None:
+    """More than a mebibyte of valid JSON around the right id."""
+    await standin.apply(scripts={"x": ["create then oversize"]})
+
+    _, content, _ = await _post(client)
+
+    assert len(content) > 1024 * 1024
+    assert json.loads(content)["instance_id"] == standin.tasks[0].task_id
+
+
+async def test_a_throttled_call_names_its_window(standin: StandIn, client: aiohttp.ClientSession) -> None:
+    """The text carries the window; Retry-After comes in seconds or as the date of the same moment."""
+    await standin.apply(scripts={"x": ["throttle 10/30 second retry after 7", "throttle retry at 60"]})
+
+    _, content, headers = await _post(client)
+    _, _, dated = await _post(client)
+
+    assert json.loads(content)["error_msg"].endswith("policy user over ratelimit,limit:10,time:30 second")
+    assert headers["Retry-After"] == "7"
+    ahead = parsedate_to_datetime(dated["Retry-After"]) - parsedate_to_datetime(dated["Date"])
+    assert 58 <= ahead.total_seconds() <= 61
+
+
+async def test_a_healing_script(standin: StandIn, client: aiohttp.ClientSession) -> None:
+    """One step per POST of the name; the last repeats; each call says which step it met."""
+    await standin.apply(scripts={"x": ["error 503", "no id", "ok"]})
+
+    statuses = [(await _post(client))[0] for _ in range(4)]
+
+    assert statuses == [503, 200, 200, 200]
+    assert [call.step for call in standin.calls] == ["error 503", "no id", "ok", "ok"]
+    assert len(standin.tasks) == 2
+
+
+async def test_lookups_meet_steps_too(standin: StandIn, client: aiohttp.ClientSession) -> None:
+    """List and show play the script of their operation, then are well again."""
+    await standin.apply(operation_scripts={"list": ["error 500", "cut", "ok"], "show": ["html", "ok"]})
+    await _post(client)
+    detail = f"/v2/p/migration-task/{standin.tasks[0].task_id}"
+
+    async with client.get("/v2/p/migration-tasks") as failed:
+        assert failed.status == 500
+    async with client.get("/v2/p/migration-tasks") as broken:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await broken.read()
+    async with client.get("/v2/p/migration-tasks") as well:
+        assert (await well.json())["count"] == 1
+    async with client.get(detail) as page:
+        assert page.content_type == "text/html"
+    async with client.get(detail) as shown:
+        assert (await shown.json())["task_name"] == "x"
+
+
+async def test_stopping_ends_every_wait() -> None:
+    """A hanging call, a slow one, a late creation and a long latency do not hold the stand-in up."""
+    scripts = {"hang": ["hang"], "slow": ["slow 60"], "late": ["create late 60"]}
+    async with aiohttp.ClientSession() as client:
+        async with asyncio.timeout(3), StandIn(StandInSettings.model_validate({"scripts": scripts})) as standin:
+            calls = [
+                asyncio.create_task(client.post(standin.url + CREATE, json={**FIELDS, "name": n})) for n in scripts
+            ]
+            await standin.until(lambda: len({call.step for call in standin.calls} - {None}) == 3)
+            await standin.apply(latency=60)
+            calls.append(asyncio.create_task(client.post(standin.url + CREATE, json=FIELDS)))
+            await standin.until(lambda: len(standin.calls) == 4)
+        endings = await asyncio.gather(*calls, return_exceptions=True)
+        for ending in endings:
+            if isinstance(ending, aiohttp.ClientResponse):
+                ending.release()
+    assert [task.name for task in standin.tasks] == ["slow"]

@@ -1,0 +1,142 @@
+"""`dcs-worker simulate`: the DCS stand-in as a process."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from worker.tools.standin import StandIn, StandInSettings
+
+AuthMode = Literal["none", "token", "iam", "aksk"]
+
+
+def simulate(  # noqa: PLR0913 - each argument is an option of the command
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8090,
+    seed: Annotated[int, typer.Option(help="Decides, with name and number of POST, who meets which fault.")] = 0,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="Fault step and its probability, 'create then drop=0.02'; repeatable.")
+    ] = None,
+    script: Annotated[
+        list[str] | None, typer.Option(help="Steps of one task name, 'my-task=hang; ok'; repeatable.")
+    ] = None,
+    visibility: Annotated[float, typer.Option(min=0, help="Seconds until a created task is listed.")] = 0.0,
+    latency: Annotated[float, typer.Option(min=0, help="Seconds that every call takes.")] = 0.0,
+    capacity: Annotated[int, typer.Option(min=0, help="Calls at once beyond which latency grows; 0: never.")] = 0,
+    quota: Annotated[
+        str | None, typer.Option(help="'100/second', '10/30 second' or '5/minute per project'; beyond it 429.")
+    ] = None,
+    auth: Annotated[AuthMode, typer.Option(help="Credentials that calls must carry.")] = "none",
+    settings: Annotated[
+        str | None, typer.Option(help="Any settings as JSON, merged over the other options; see /_settings.")
+    ] = None,
+) -> None:
+    """Serve a stand-in for DCS, IAM and the metadata service until Ctrl-C.
+
+    Fault steps, alone or after 'create then ': drop, close, hang, html, no id, cut, oversize, redirect,
+    throttle [N/UNIT], error STATUS [CODE], reply STATUS [BODY]; the last three also with 'retry after N'.
+    Besides: ok, slow S, create late S. What it got is at /_tasks, /_calls and /_stats; PUT /_settings changes it.
+
+    Example: dcs-worker simulate --port 8090 --fault 'create then drop=0.05' --fault 'error 503=0.05' --latency 0.05
+    """
+    options: dict[str, Any] = {
+        "seed": seed,
+        "faults": dict(_fault(text) for text in fault or ()),
+        "scripts": dict(_script(text) for text in script or ()),
+        "visibility": visibility,
+        "latency": latency,
+        "capacity": capacity,
+        "auth": {"mode": auth},
+    }
+    chosen = _settings(options, quota, settings)
+
+    from worker.tools.standin.running import run
+
+    try:
+        run(chosen, host, port, lambda standin: typer.echo(_announcement(standin)))
+    except OSError as wrong:
+        typer.echo(f"cannot listen on {host}, port {port}: {wrong.strerror or wrong}", err=True)
+        raise typer.Exit(1) from wrong
+
+
+def _fault(text: str) -> tuple[str, float]:
+    step, _, chance = text.rpartition("=")
+    try:
+        return step.strip(), float(chance)
+    except ValueError as wrong:
+        msg = f"{text!r} is not a step and its probability, such as 'create then drop=0.02'"
+        raise typer.BadParameter(msg, param_hint="--fault") from wrong
+
+
+def _script(text: str) -> tuple[str, list[str]]:
+    name, mark, steps = text.partition("=")
+    if not mark:
+        msg = f"{text!r} is not a task name and its steps, such as 'my-task=hang; ok'"
+        raise typer.BadParameter(msg, param_hint="--script")
+    return name.strip(), [step.strip() for step in steps.split(";")]
+
+
+def _settings(options: Mapping[str, Any], quota: str | None, text: str | None) -> "StandInSettings":
+    from pydantic import ValidationError
+
+    from worker.tools.standin import Quota, StandInSettings
+
+    try:
+        limit = Quota.read(quota) if quota else None
+        return StandInSettings.model_validate({**options, "quota": limit}).changed(_patch(text))
+    except ValidationError as wrong:
+        lines = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in wrong.errors()]
+        raise typer.BadParameter("; ".join(lines)) from wrong
+    except ValueError as wrong:
+        raise typer.BadParameter(str(wrong)) from wrong
+
+
+def _patch(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        patch = json.loads(text)
+    except ValueError as wrong:
+        raise typer.BadParameter(f"not JSON: {wrong}", param_hint="--settings") from wrong
+    if not isinstance(patch, dict):
+        raise typer.BadParameter("not a JSON object", param_hint="--settings")
+    return patch
+
+
+def _announcement(standin: "StandIn") -> str:
+    endpoints = json.dumps({"cn-north-4": standin.url})
+    return "\n".join(
+        (
+            f"DCS stand-in on {standin.url}, credentials: {standin.settings.auth.mode}. Point a worker at it:",
+            f"  export WORKER_DCS_ENDPOINTS='{endpoints}'",
+            *(f"  export {line}" for line in _credentials(standin)),
+            f"What it got: {standin.url}/_tasks, /_calls, /_stats. Ctrl-C stops it.",
+        )
+    )
+
+
+def _credentials(standin: "StandIn") -> list[str]:
+    auth = standin.settings.auth
+    ways = {
+        "none": ["WORKER_AUTH_TOKEN=anything"],
+        "token": [f"WORKER_AUTH_TOKEN={_shown(standin, 'token')}"],
+        "aksk": [f"WORKER_ACCESS_KEY={auth.access_key}", f"WORKER_SECRET_KEY={_shown(standin, 'secret_key')}"],
+        "iam": [
+            f"WORKER_IAM_ENDPOINT={standin.url}",
+            f"WORKER_IAM_DOMAIN={auth.domain}",
+            f"WORKER_IAM_USER={auth.user}",
+            f"WORKER_IAM_PASSWORD={_shown(standin, 'password')}",
+        ],
+    }
+    return ways[auth.mode]
+
+
+def _shown(standin: "StandIn", member: str) -> str:
+    """A built-in secret, which everybody knows; one that was given is not repeated."""
+    from worker.tools.standin import Auth
+
+    built_in, given = getattr(Auth(), member), getattr(standin.settings.auth, member)
+    return str(built_in.get_secret_value()) if given == built_in else "'the one you gave'"
