@@ -1,0 +1,97 @@
+"""One task per request, whatever is killed, frozen or sent twice."""
+
+import asyncio
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.live.stage import Stage, request, until
+from tests.live.storm import Storm, run
+from worker.tools.nodes import RabbitNode, RedisNode
+from worker.tools.standin import StandIn, StandInSettings
+
+
+@pytest.mark.timeout(180)
+async def test_a_storm(own_rabbit: RabbitNode, tmp_path: Path) -> None:
+    """Workers and the broker killed at random: every request answered, one task and one event id each."""
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")  # noqa: T201 - to replay a failure
+    await run(Storm(seed=seed), own_rabbit, tmp_path)
+
+
+@pytest.mark.timeout(120)
+async def test_a_frozen_worker_creates_nothing_twice(own_rabbit: RabbitNode, tmp_path: Path) -> None:
+    """SIGSTOP past the broker's patience with requests in hand, another worker takes over, SIGCONT: no second task."""
+    standin = StandIn(StandInSettings(latency=1.0))
+    async with Stage(own_rabbit.url, tmp_path, standin) as stage:
+        frozen = stage.worker(WORKER_PREFETCH=8, WORKER_TRIES=3)
+        await frozen.ready()
+        wanted = [f"frozen-{number}" for number in range(24)]
+        scripts = {name: ["error 400 DCS.4026", "ok"] for name in wanted[::2]}
+        await stage.standin.apply({"scripts": scripts})
+        for name in wanted:
+            await stage.publish(request(name, request_id=name))
+        await until(lambda: frozen.metric("dcs_worker_in_flight_requests") == 8, 10, frozen.explain)
+        frozen.process.send_signal(signal.SIGSTOP)
+        # What the broker does after two missed heartbeats, sooner: the frozen worker's messages go to the other one.
+        await own_rabbit.ctl("close_all_connections", "silent for too long")
+        other = stage.worker(WORKER_PREFETCH=8)
+        await other.ready()
+        await stage.answered(24, 60)
+        await asyncio.sleep(6)  # longer than a process may stand still unnoticed
+        frozen.process.send_signal(signal.SIGCONT)
+        await frozen.ready()
+        await asyncio.sleep(2)
+        stage.assert_one_task_each(wanted)
+        assert frozen.process.poll() is None
+
+
+@pytest.mark.timeout(120)
+async def test_poison_is_parked_and_its_neighbours_are_not(vhost: str, tmp_path: Path) -> None:
+    """A request that kills its worker is parked after the limit; all others in the prefetch window succeed."""
+    async with Stage(vhost, tmp_path, StandIn(StandInSettings(scripts={"poison": ["hang"]}))) as stage:
+        wanted = [f"good-{number}" for number in range(20)]
+        settings = {"WORKER_DELIVERY_LIMIT": 4, "WORKER_RETRY_DELAYS": "0.5,4", "WORKER_PREFETCH": 16}
+        worker = stage.worker(**settings)
+        await worker.ready()
+        for name in [*wanted[:10], "poison", *wanted[10:]]:
+            await stage.publish(request(name, request_id=name))
+        crashes = 0
+        end = asyncio.get_running_loop().time() + 90
+        while "poison" not in stage.by_request() or len(stage.by_request()) < 21:
+            assert asyncio.get_running_loop().time() < end, worker.explain()
+            posted = [call for call in stage.standin.calls if call.operation == "create" and call.name == "poison"]
+            if len(posted) > crashes:
+                crashes = len(posted)
+                worker.process.kill()
+                worker.process.wait()
+                worker = stage.worker(**settings)
+            await asyncio.sleep(0.005)
+        events = stage.by_request()
+        assert events["poison"][0].body["reason"] == "poison"
+        assert all(events[name][0].key == "migration.succeeded" for name in wanted)
+        assert len([task for task in stage.standin.tasks if task.name != "poison"]) == 20
+
+
+@pytest.mark.timeout(180)
+async def test_copies_at_two_replicas_with_claims(vhost: str, redis_node: RedisNode, tmp_path: Path) -> None:
+    """Each request sent four times at once to two replicas: one task, one event id; also once Redis is killed."""
+    async with Stage(vhost, tmp_path, StandIn(StandInSettings(latency=0.1))) as stage:
+        for _ in range(2):
+            worker = stage.worker(WORKER_CLAIMS_URL=redis_node.url, WORKER_PREFETCH=8)
+            await worker.ready()
+        wanted = [f"copies-{number}" for number in range(50)]
+        for name in wanted:
+            order = request(name, request_id=name)
+            await asyncio.gather(*(stage.publish(order) for _ in range(4)))
+        await until(lambda: len(stage.events) >= 200, 60, worker.explain)
+        stage.assert_one_task_each(wanted)
+        await asyncio.to_thread(redis_node.kill)
+        later = [f"later-{number}" for number in range(50)]
+        for name in later:
+            await stage.publish(request(name, request_id=name))
+        await stage.answered(100, 60)
+        stage.assert_one_task_each(wanted + later)
+        assert worker.metric("dcs_worker_claims_available") == 0

@@ -1,0 +1,214 @@
+"""The worker as its users see it: a real process between a real broker and the stand-in."""
+
+import asyncio
+import json
+import signal
+import time
+from pathlib import Path
+
+import aio_pika
+import pytest
+
+from schemas import names
+from tests.hostile import FORGED, HOSTILE
+from tests.live.stage import TOKEN, Stage, request, until
+from worker.rabbit.topology import describe
+
+
+async def test_happy_path(vhost: str, tmp_path: Path) -> None:
+    """Requests in, tasks created, events out; ready fast, stopped fast, the token nowhere."""
+    async with Stage(vhost, tmp_path) as stage:
+        worker = stage.worker()
+        assert await worker.ready() < 5
+        wanted = [f"happy-{number}" for number in range(100)]
+        for name in wanted:
+            await stage.publish(request(name, request_id=name), correlation_id=f"c-{name}", headers=TRACE)
+        events = await stage.answered(100)
+        stage.assert_one_task_each(wanted)
+        event = events["happy-7"][0]
+        assert (event.key, event.properties.type) == ("migration.succeeded", "dcs.migration.succeeded.v1")
+        assert (event.properties.correlation_id, event.properties.message_id) == (
+            "c-happy-7",
+            event.headers["cloudEvents:id"],
+        )
+        assert event.headers["traceparent"] == TRACE["traceparent"]
+        assert event.properties.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
+        assert worker.metric("dcs_worker_requests_completed_total", 'outcome="succeeded"') == 100
+        assert worker.metric("dcs_worker_in_flight_requests") == 0
+        assert worker.get("/livez")[0] == 200
+        started = time.monotonic()
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() == 0
+        assert time.monotonic() - started < 3
+        finished = [line for line in worker.log() if line["event"] == "request.settled"]
+        assert len(finished) == 100
+        assert finished[0].keys() >= {"request_id", "project_id", "attempts", "trace_id", "outcome", "seconds"}
+        assert TOKEN not in worker.log_path.read_text()
+
+
+TRACE = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+
+
+@pytest.mark.timeout(180)
+async def test_hostile_input(vhost: str, tmp_path: Path) -> None:
+    """Each malformed message is answered or parked as the table of reasons says; good ones pass between them."""
+    async with Stage(vhost, tmp_path) as stage:
+        worker = stage.worker()
+        await worker.ready()
+        for number, hostile in enumerate(HOSTILE):
+            await stage.publish(hostile.body, headers=dict(hostile.headers), correlation_id=f"h-{number}")
+            await stage.publish(request(f"good-{number}", request_id=f"good-{number}"))
+        good = [f"good-{number}" for number in range(len(HOSTILE))]
+        await until(lambda: len(stage.events) >= 2 * len(HOSTILE), 60, worker.explain)
+        answers = {event.properties.correlation_id: event.body for event in stage.events}
+        for number, hostile in enumerate(HOSTILE):
+            body = answers[f"h-{number}"]
+            assert (body["reason"], body["parked"]) == ("invalid_request", hostile.expect_parked), hostile.name
+            assert body["violations"], hostile.name
+        assert sorted(task.name for task in stage.standin.tasks) == sorted(good)
+        assert await stage.depth(names.REQUEST_QUEUE) == 0
+        expected = sum(hostile.expect_parked for hostile in HOSTILE)
+        assert await stage.depth(names.parked_queue(names.REQUEST_QUEUE)) == expected
+        assert worker.process.poll() is None
+
+
+@pytest.mark.timeout(120)
+async def test_forged_headers(vhost: str, tmp_path: Path) -> None:
+    """A good request with forged state headers is answered, and never makes two tasks."""
+    async with Stage(vhost, tmp_path) as stage:
+        worker = stage.worker()
+        await worker.ready()
+        wanted = []
+        for number, forged in enumerate(FORGED):
+            wanted.append(f"forged-{number}")
+            await stage.publish(request(wanted[-1], request_id=wanted[-1]), headers=dict(forged.headers))
+        events = await stage.answered(len(FORGED))
+        created = [task.name for task in stage.standin.tasks]
+        assert len(created) == len(set(created))
+        # Only a forged count of rounds can end a request early: the sender says that its schedule is used up.
+        missing = {name for name in wanted if name not in created}
+        assert {events[name][0].body["reason"] for name in missing} <= {"exhausted"}
+        assert all("x-round" in FORGED[wanted.index(name)].headers for name in missing)
+
+
+async def test_retries_survive_a_restart_of_the_worker(vhost: str, tmp_path: Path) -> None:
+    """The schedule is in the broker: another worker goes on where the first one stopped."""
+    async with Stage(vhost, tmp_path) as stage:
+        await stage.standin.apply({"scripts": {"busy": ["error 400 DCS.4026"] * 4 + ["ok"]}})
+        first = stage.worker(WORKER_TRIES=1)
+        await first.ready()
+        await stage.publish(request("busy"))
+        await until(lambda: first.metric("dcs_worker_requests_completed_total", 'outcome="retried"') == 2, 15)
+        first.process.send_signal(signal.SIGTERM)
+        assert await first.ended() == 0
+        stage.worker(WORKER_TRIES=1)
+        events = await stage.answered(1, 40)
+        (event,) = next(iter(events.values()))
+        assert event.body["attempts"] == 5
+        stage.assert_one_task_each(["busy"])
+
+
+async def test_the_end_of_the_schedule_parks_with_everything_kept(vhost: str, tmp_path: Path) -> None:
+    """Exhausted: a failed event, and a parked copy with body, properties, reason and state."""
+    async with Stage(vhost, tmp_path) as stage:
+        await stage.standin.apply({"scripts": {"never": ["error 400 DCS.4026"]}})
+        worker = stage.worker(WORKER_TRIES=1, WORKER_RETRY_DELAYS="0.2,3.5")
+        await worker.ready()
+        order = request("never")
+        await stage.publish(
+            order, headers={"mine": "kept"}, app_id="sender", priority=3, message_id="m-1", expiration=60
+        )
+        events = await stage.answered(1, 30)
+        (event,) = next(iter(events.values()))
+        assert (event.body["reason"], event.body["parked"], event.body["attempts"]) == ("exhausted", True, 3)
+        assert event.body["error"]["error_code"] == "DCS.4026"
+        async with await stage._connection.channel() as channel:
+            parked = await (await channel.get_queue(names.parked_queue(names.REQUEST_QUEUE), ensure=False)).get()
+            assert json.loads(parked.body) == order
+            assert (parked.app_id, parked.priority, parked.message_id, parked.expiration) == ("sender", 3, "m-1", None)
+            headers = dict(parked.headers)
+            await parked.ack()
+        assert headers.keys() >= {"mine", "x-parked-reason", "x-parked-at", "x-attempts", "x-expiration"}
+        assert (headers["x-parked-reason"], headers["x-attempts"], headers["mine"]) == ("exhausted", 3, "kept")
+        assert not [name for name in headers if name.startswith(names.DEATH_PREFIXES)]
+
+
+async def test_a_lost_answer_is_adopted_and_a_late_create_is_waited_for(vhost: str, tmp_path: Path) -> None:
+    """One task each, whether it was created before the connection dropped or after we gave up."""
+    async with Stage(vhost, tmp_path) as stage:
+        scripts = {"lost": ["create then drop"], "late": ["create late 3"], "never": ["hang", "ok"]}
+        await stage.standin.apply({"scripts": scripts})
+        worker = stage.worker(WORKER_DCS_TIMEOUT=1)
+        await worker.ready()
+        for name in scripts:
+            await stage.publish(request(name, request_id=name))
+        events = await stage.answered(3, 40)
+        stage.assert_one_task_each(list(scripts))
+        resolutions = {name: events[name][0].body["resolution"] for name in scripts}
+        assert resolutions == {"lost": "adopted", "late": "adopted", "never": "created"}
+
+
+async def test_draining_hands_calls_in_flight_their_time(vhost: str, tmp_path: Path) -> None:
+    """SIGTERM with calls in flight: they settle, the rest is handed back, exit status 0; SIGINT twice ends at once."""
+    async with Stage(vhost, tmp_path) as stage:
+        await stage.standin.apply({"latency": 1.0})
+        first = stage.worker(WORKER_PREFETCH=8)
+        await first.ready()
+        wanted = [f"drain-{number}" for number in range(40)]
+        for name in wanted:
+            await stage.publish(request(name, request_id=name))
+        await until(lambda: first.metric("dcs_worker_in_flight_requests") == 8, 10, first.explain)
+        first.process.send_signal(signal.SIGTERM)
+        assert await first.ended() == 0
+        await stage.standin.apply({"latency": 0.0})
+        second = stage.worker()
+        await stage.answered(40)
+        stage.assert_one_task_each(wanted)
+        await stage.standin.apply({"latency": 30.0})
+        await stage.publish(request("stuck"))
+        await until(lambda: second.metric("dcs_worker_in_flight_requests") == 1, 10, second.explain)
+        second.process.send_signal(signal.SIGINT)
+        await until(lambda: any(line["event"] == "worker.draining" for line in second.log()), 5)
+        second.process.send_signal(signal.SIGINT)
+        assert await second.ended(2) == 128 + signal.SIGINT
+
+
+async def test_a_different_topology_is_said_readably(vhost: str, tmp_path: Path) -> None:
+    """A queue with other arguments: one line per difference, exit status 78."""
+    async with Stage(vhost, tmp_path) as stage:
+        async with await stage._connection.channel() as channel:
+            plan = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (1.0, 0.005))
+            queue = plan.queues[-1]
+            await channel.declare_queue(queue.name, durable=True, arguments=queue.all_arguments)
+        worker = stage.worker()
+        assert await worker.ended() == 78
+        lines = [line["message"] for line in worker.log() if line["event"] == "topology.differs"]
+        assert "queue 'dcs.migration.requests.retry.2': x-message-ttl is 5, but should be 2000" in lines[0]
+
+
+async def test_configuration_faults_are_reported_together(vhost: str, tmp_path: Path) -> None:
+    """One line each, no secret, exit status 78."""
+    async with Stage(vhost, tmp_path) as stage:
+        worker = stage.worker(WORKER_PREFETCH="many", WORKER_SETTLE=1, WORKER_AUTH_TOKEN=None)
+        assert await worker.ended() == 78
+        text = worker.log_path.read_text()
+        assert all(name in text for name in ("WORKER_PREFETCH", "WORKER_SETTLE", "WORKER_AUTH_TOKEN"))
+
+
+async def test_without_a_broker_the_worker_gives_up_honestly(tmp_path: Path, vhost: str) -> None:
+    """Out of patience: exit status 69; until then not ready, but alive."""
+    async with Stage(vhost, tmp_path) as stage:
+        worker = stage.worker(WORKER_AMQP_URL="amqp://127.0.0.1:1/", WORKER_BROKER_PATIENCE=2)
+        await until(lambda: worker.get("/livez")[0] == 200, 10, worker.explain)
+        assert worker.get("/readyz")[0] == 503
+        assert await worker.ended() == 69
+
+
+async def test_stopped_while_the_broker_is_away(tmp_path: Path, vhost: str) -> None:
+    """SIGTERM always ends it."""
+    async with Stage(vhost, tmp_path) as stage:
+        worker = stage.worker(WORKER_AMQP_URL="amqp://127.0.0.1:1/,amqp://127.0.0.1:2/")
+        await until(lambda: worker.get("/livez")[0] == 200, 10, worker.explain)
+        await asyncio.sleep(0.3)
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended(5) == 0

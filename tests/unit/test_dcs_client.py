@@ -1,0 +1,275 @@
+"""The DCS client against the stand-in: every ending of a call, typed by evidence."""
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from schemas.request import parse
+from worker.dcs.client import DcsClient
+from worker.dcs.credentials import ReadyToken
+from worker.dcs.exchange import Exchange, transport
+from worker.policy.fault import Absent, Done, Evidence, Fault, Found, Remedy, Several
+from worker.policy.order import Order, order
+from worker.policy.pulse import Pulse
+from worker.tools.standin import REDIS_PASSWORD, StandIn, StandInSettings, Task
+
+PROJECT = "0123456789abcdef0123456789abcdef"
+Told = list[tuple[str, str]]
+
+
+def an_order(name: str = "thrc", *, with_marker: bool = True, request_id: str = "r-1", **task: str) -> Order:
+    """An order for a task of this name."""
+    content = {
+        "request_id": request_id,
+        "project_id": PROJECT,
+        "task": {"name": name, "vpc_id": "5e37b3be-950a-48e1-b498-65b63d336481"}
+        | {"subnet_id": "40f15ed6-7f85-49d5-ba0e-65b940d4812c"}
+        | {"security_group_id": "9df96622-24b7-4813-84b8-ab74552a21d7"}
+        | task,
+    }
+    request = parse(json.dumps(content).encode(), max_bytes=65536)
+    return order(request, default_region="cn-north-4", with_marker=with_marker)
+
+
+@asynccontextmanager
+async def client(
+    url: str, *, deadline: float = 1.0, told: Told | None = None, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[DcsClient]:
+    """A client of the service at `url`."""
+    calls = told if told is not None else []
+    wire = transport(None)
+    exchange = Exchange(
+        wire, deadline=deadline, told=lambda operation, label, _: calls.append((operation, label)), pulse=Pulse(clock)
+    )
+    try:
+        yield DcsClient(exchange, ReadyToken(lambda: "token"), {"cn-north-4": url})
+    finally:
+        await wire.aclose()
+
+
+@asynccontextmanager
+async def service(
+    told: Told | None = None, deadline: float = 1.0, **settings: Any
+) -> AsyncIterator[tuple[DcsClient, StandIn]]:
+    """A client and its stand-in."""
+    async with (
+        StandIn(StandInSettings(**settings)) as standin,
+        client(standin.url, told=told, deadline=deadline) as dcs,
+    ):
+        yield dcs, standin
+
+
+async def test_a_task_is_created_with_the_marker() -> None:
+    """Id, job id and request id come back; the body is what the documentation wants."""
+    told: Told = []
+    async with service(told) as (dcs, standin):
+        ending = await dcs.create(an_order(description="mine"))
+        assert isinstance(ending, Done)
+        (task,) = standin.tasks
+        assert (ending.instance_id, bool(ending.job_id), bool(ending.dcs_request_id)) == (task.task_id, True, True)
+        assert task.body["description"].startswith("mine #rq-")
+        assert told == [("create", "200")]
+
+
+A, N, R = Evidence.AMBIGUOUS, Evidence.NEVER_SENT, Evidence.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("step", "evidence", "remedy", "label"),
+    [
+        ("create then drop", A, Remedy.RETRY, "reset"),
+        ("drop", A, Remedy.RETRY, "reset"),
+        ("close", A, Remedy.RETRY, "reset"),
+        ("hang", A, Remedy.RETRY, "timeout"),
+        ("create then hang", A, Remedy.RETRY, "timeout"),
+        ("create then cut", A, Remedy.RETRY, "reset"),
+        ("create then html", A, Remedy.RETRY, "200"),
+        ("create then no id", A, Remedy.RETRY, "200"),
+        ("create then oversize", A, Remedy.RETRY, "oversize"),
+        ("redirect", A, Remedy.RETRY, "302"),
+        ("error 500 DCS.5000", A, Remedy.RETRY, "500"),
+        ("create then error 504 APIG.0201", A, Remedy.RETRY, "504"),
+        ("error 503 APIGW.0613", R, Remedy.RETRY, "503"),
+        ("error 400 DCS.4026", R, Remedy.RETRY, "400"),
+        ("error 400 DCS.4035", R, Remedy.CAPACITY, "400"),
+        ("error 400 DCS.4013", R, Remedy.REJECTED, "400"),
+        ("error 401 APIGW.0301", R, Remedy.UNAUTHENTICATED, "401"),
+        ("error 403 DCS.2003", R, Remedy.FORBIDDEN, "403"),
+        ("error 404 APIGW.0101", R, Remedy.NOT_FOUND, "404"),
+        ("error 404 DCS.5101", R, Remedy.RETRY, "404"),
+        ("throttle 5/second", R, Remedy.THROTTLED, "429"),
+    ],
+)
+async def test_every_ending_is_typed_by_evidence(step: str, evidence: Evidence, remedy: Remedy, label: str) -> None:
+    """What may have acted is ambiguous; what proves that nothing happened is not."""
+    told: Told = []
+    async with service(told, deadline=0.3, scripts={"thrc": [step]}) as (dcs, _):
+        ending = await dcs.create(an_order())
+        assert isinstance(ending, Fault)
+        assert (ending.evidence, ending.remedy, ending.label) == (evidence, remedy, label)
+        assert told == [("create", label)]
+
+
+async def test_a_fault_keeps_what_the_service_said() -> None:
+    """Raw code, message, request id; the throttle window and Retry-After in both forms."""
+    steps = ["throttle 5/2 second retry after 7", "throttle retry at 9", "error 400 DCS.4013"]
+    async with service(scripts={"thrc": steps}) as (dcs, _):
+        first, second, third = [await dcs.create(an_order()) for _ in steps]
+        assert isinstance(first, Fault)
+        assert isinstance(second, Fault)
+        assert isinstance(third, Fault)
+        assert (first.error_code, first.retry_after) == ("APIGW.0308", 7.0)
+        assert first.throttle is not None
+        assert (first.throttle.calls, first.throttle.window) == (5, 2.0)
+        assert second.retry_after is not None
+        assert 7 < second.retry_after <= 9
+        assert (third.error_code, third.status) == ("DCS.4013", 400)
+        assert third.error_msg
+        assert third.dcs_request_id
+
+
+async def test_refused_connections_prove_that_nothing_was_sent() -> None:
+    """No listener, a name that does not resolve, TLS spoken to a plain port: never sent."""
+    async with StandIn(StandInSettings()) as standin:
+        port = standin.url.rsplit(":", 1)[1]
+        for url in ("http://127.0.0.1:1", "http://does-not-exist.invalid", f"https://127.0.0.1:{port}"):
+            async with client(url, deadline=5) as dcs:
+                ending = await dcs.create(an_order())
+                assert isinstance(ending, Fault)
+                assert (ending.evidence, ending.label) == (Evidence.NEVER_SENT, "refused"), (url, ending)
+
+
+async def test_a_connection_that_is_never_accepted_was_never_sent() -> None:
+    """A deadline that passes while connecting is no ambiguity."""
+
+    async def never(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+
+    writers: list[asyncio.StreamWriter] = []
+    # The handshake of TLS never ends, so no request can have left.
+    server = await asyncio.start_server(never, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with client(f"https://127.0.0.1:{port}", deadline=0.2) as dcs:
+            ending = await dcs.create(an_order())
+        for writer in writers:
+            writer.close()
+    assert isinstance(ending, Fault)
+    assert (ending.evidence, ending.label) == (Evidence.NEVER_SENT, "timeout")
+
+
+async def test_a_kept_connection_that_the_service_closed_is_ambiguous() -> None:
+    """The request may have been read before the connection ended; it is never posted again by the transport."""
+    async with service(scripts={"second": ["close"]}) as (dcs, standin):
+        assert isinstance(await dcs.create(an_order()), Done)
+        ending = await dcs.create(an_order("second"))
+        assert isinstance(ending, Fault)
+        assert ending.evidence is Evidence.AMBIGUOUS
+        assert [call.operation for call in standin.calls] == ["create", "create"]
+
+
+async def test_a_process_that_was_frozen_sends_nothing_any_more() -> None:
+    """Law 5: woken up between the beginning of a call and its first byte, it gives the call up."""
+    clock = iter([0.0, 0.0, 60.0, 60.0])
+    async with StandIn(StandInSettings()) as standin, client(standin.url, clock=lambda: next(clock)) as dcs:
+        ending = await dcs.create(an_order())
+        assert isinstance(ending, Fault)
+        assert (ending.evidence, ending.label, len(standin.calls)) == (Evidence.NEVER_SENT, "frozen", 0)
+
+
+async def test_cancellation_reaches_the_caller() -> None:
+    """It is no ending of the call."""
+    async with service(scripts={"thrc": ["hang"]}) as (dcs, _):
+        call = asyncio.create_task(dcs.create(an_order()))
+        await asyncio.sleep(0.05)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+
+async def test_a_task_is_found_by_its_marker_among_others() -> None:
+    """All pages, fuzzy names, other kinds and other requests' tasks of the same name."""
+    async with service(mixed_types=True) as (dcs, standin):
+        assert await dcs.find(an_order(), 0.0) == Absent()
+        for number in range(230):
+            await dcs.create(an_order("thrc" if number % 2 else "thrc-x", request_id=f"other-{number}"))
+        created = await dcs.create(an_order())
+        assert isinstance(created, Done)
+        for number in range(230):
+            await dcs.create(an_order("thrc", request_id=f"later-{number}"))
+        sighting = await dcs.find(an_order(), 0.0)
+        assert isinstance(sighting, Found)
+        assert sighting.instance_id == created.instance_id
+        lists = [call for call in standin.calls if call.operation == "list"]
+        assert len(lists) >= 4
+
+
+async def test_several_tasks_with_the_marker_are_all_named() -> None:
+    """No guess."""
+    async with service() as (dcs, standin):
+        for _ in range(2):
+            await dcs.create(an_order())
+        assert await dcs.find(an_order(), 0.0) == Several(tuple(sorted(task.task_id for task in standin.tasks)))
+
+
+async def test_rows_without_description_are_resolved_by_the_detail_call() -> None:
+    """Older services leave it out; the passwords in the detail reply stay where they are."""
+    async with service(descriptions=False) as (dcs, _):
+        created = await dcs.create(an_order())
+        await dcs.create(an_order(request_id="other"))
+        sighting = await dcs.find(an_order(), 0.0)
+        assert isinstance(created, Done)
+        assert isinstance(sighting, Found)
+        assert sighting.instance_id == created.instance_id
+        assert REDIS_PASSWORD not in repr(sighting)
+
+
+async def test_without_marker_name_networks_and_time_decide() -> None:
+    """An older task, and one in another network, are not ours."""
+    ours = an_order(with_marker=False)
+    async with service(dates="slashes") as (dcs, standin):
+        await dcs.create(an_order(with_marker=False, vpc_id="6e37b3be-950a-48e1-b498-65b63d336481"))
+        old = an_order(with_marker=False)
+        standin.plant(Task(PROJECT, created=1.0, **json.loads(old.body)))
+        created = await dcs.create(ours)
+        sighting = await dcs.find(ours, time.time())
+        assert isinstance(created, Done)
+        assert sighting == Found(created.instance_id)
+
+
+@pytest.mark.parametrize("call", ["list", "show"])
+async def test_a_look_up_that_is_forbidden_is_a_fault(call: str) -> None:
+    """Not an absence."""
+    async with service(forbidden=[call], descriptions=False) as (dcs, _):
+        await dcs.create(an_order())
+        sighting = await dcs.find(an_order(), 0.0)
+        assert isinstance(sighting, Fault)
+        assert sighting.remedy is Remedy.FORBIDDEN
+
+
+async def test_a_task_that_only_the_list_shows_is_not_there() -> None:
+    """DCS.4133 from the detail call: it was deleted meanwhile."""
+    async with service(descriptions=False, operation_scripts={"show": ["error 400 DCS.4133"]}) as (dcs, _):
+        await dcs.create(an_order())
+        assert await dcs.find(an_order(), 0.0) == Absent()
+
+
+@pytest.mark.parametrize("step", ["html", "cut", "hang", "error 500 DCS.5000"])
+async def test_a_look_up_that_fails_is_no_absence(step: str) -> None:
+    """Whatever is not a page of rows is a fault that may pass."""
+    async with service(deadline=0.3, operation_scripts={"list": [step]}) as (dcs, _):
+        sighting = await dcs.find(an_order(), 0.0)
+        assert isinstance(sighting, Fault)
+        assert sighting.remedy is Remedy.RETRY
+
+
+async def test_tls_with_an_authority_of_ones_own() -> None:
+    """WORKER_DCS_CA_FILE is trusted, the system's authorities are not asked then."""
+    with pytest.raises((ssl.SSLError, OSError)):
+        transport("/dev/null")

@@ -1,0 +1,62 @@
+"""`dcs-worker run`: consume until told to stop, then drain."""
+
+import asyncio
+import os
+import signal
+import sys
+
+import uvloop
+
+from worker import __version__
+from worker.bootstrap import CONFIGURATION
+from worker.bootstrap import run as work
+from worker.config import (
+    ConfigurationError,
+    Loaded,
+    Settings,
+    load_from_process,
+    secret_texts,
+    wants_colours,
+)
+from worker.observe import logs
+from worker.observe.metrics import Metrics
+from worker.observe.observer import Observer
+
+
+def run() -> int:
+    """Run the worker; the exit status: 0 drained, 69 no broker, 78 configuration."""
+    try:
+        loaded = load_from_process()
+    except ConfigurationError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)  # noqa: T201 - nothing is configured yet, logs included
+        return CONFIGURATION
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_work(loaded))
+
+
+async def _work(loaded: Loaded) -> int:
+    settings = loaded.settings
+    metrics = Metrics(__version__, tuple(settings.dcs_endpoints), settings.claims_url is not None)
+    observer = Observer(metrics, _logger(settings))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)  # a second signal ends at once
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return await work(loaded, observer, metrics, stop)
+
+
+def _logger(settings: Settings) -> "logs.Logger":
+    return logs.configure(
+        settings.log_level,
+        settings.log_format or ("console" if sys.stdout.isatty() else "json"),
+        sys.stdout,
+        secrets=secret_texts(settings),
+        colours=wants_colours(sys.stdout),
+    )

@@ -1,0 +1,140 @@
+"""The calls of the service that this worker makes: create, and find by list and detail.
+
+https://support.huaweicloud.com/intl/en-us/api-dcs/CreateOnlineMigrationTask.html
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
+from urllib.parse import quote, urlencode
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from schemas import dcs as bodies
+from schemas.dcs import ListReply, TaskDetail, TaskRow
+from worker.dcs.credentials import Credentials
+from worker.dcs.exchange import Exchange, Reply
+from worker.policy import codes, recognise, waiting
+from worker.policy.fault import Done, Evidence, Fault, Remedy, Sighting
+from worker.policy.order import Order
+from worker.policy.recognise import Match
+
+PAGE: Final = 200
+"""Rows a page of the list call: some 200 KB, well below the bound of a reply."""
+PAGES: Final = 500
+_SHORTEST_CUT: Final = 10
+
+T = TypeVar("T", bound=BaseModel)
+
+_HEADERS: Final = {
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "dcs-migration-worker",
+}
+
+
+class DcsClient:
+    """Creates tasks and looks for them, in the regions of `endpoints`."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        credentials: Credentials,
+        endpoints: Mapping[str, str],
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._exchange = exchange
+        self._credentials = credentials
+        self._endpoints = endpoints
+        self._now = now
+
+    async def create(self, order: Order) -> Done | Fault:
+        """Create the task of `order`. Done only with a 2xx that names it."""
+        reply = await self._call("create", order, "POST", "/migration/instance", order.body)
+        if isinstance(reply, Fault):
+            return reply
+        created = bodies.read_create_reply(reply.body) if 200 <= reply.status < 300 else None
+        if created is None:
+            return self._fault(reply)
+        return Done(created.instance_id, created.job_id, reply.headers.get("x-request-id"))
+
+    async def find(self, order: Order, since: float) -> Sighting | Fault:
+        """Look for the task of `order` on all pages; `since`: when the request was first known."""
+        found: set[str] = set()
+        seen: set[str] = set()
+        for _ in range(PAGES):
+            rows = await self._page(order, len(seen))
+            if isinstance(rows, Fault):
+                return rows
+            new = [row for row in rows if row.task_id not in seen]
+            seen.update(row.task_id for row in new)
+            for row in new:
+                match = await self._match(order, row, since)
+                if isinstance(match, Fault):
+                    return match
+                if match is Match.YES:
+                    found.add(row.task_id)
+            # Whether `count` is the total is not documented: only an empty page is surely past the last one,
+            # but a page shorter than the default of 10 rows cannot be a page that the service cut down.
+            if not new or len(rows) < _SHORTEST_CUT:
+                return recognise.sighting(found)
+        return Fault(Evidence.REFUSED, Remedy.RETRY, "pages", f"the list of tasks has more than {PAGES} pages")
+
+    async def _page(self, order: Order, offset: int) -> tuple[TaskRow, ...] | Fault:
+        query = urlencode({"name": order.task.name, "offset": offset, "limit": PAGE}, quote_via=quote)
+        page = await self._get("list", order, f"/migration-tasks?{query}", ListReply)
+        return page if isinstance(page, Fault) else page.migration_tasks
+
+    async def _match(self, order: Order, row: TaskRow, since: float) -> Match | Fault:
+        match = recognise.row(order, row, since)
+        if match is not Match.ASK:
+            return match
+        detail = await self._get("show", order, f"/migration-task/{quote(row.task_id, safe='')}", TaskDetail)
+        if not isinstance(detail, Fault):
+            return recognise.detail(order, detail)
+        # A task that the list still shows but the detail call does not know is not there.
+        return Match.NO if codes.normal(detail.error_code) == codes.UNKNOWN_TASK else detail
+
+    async def _get(self, operation: str, order: Order, path: str, model: type[T]) -> T | Fault:
+        reply = await self._call(operation, order, "GET", path, b"")
+        if isinstance(reply, Fault):
+            return reply
+        if not 200 <= reply.status < 300:
+            return self._fault(reply)
+        try:
+            return model.model_validate_json(reply.body)
+        except ValidationError:
+            return Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "unreadable", f"the {operation} reply cannot be read")
+
+    async def _call(self, operation: str, order: Order, method: str, path: str, body: bytes) -> Reply | Fault:
+        """One call with credentials, which are renewed once if the service refuses them."""
+        reply = await self._try(operation, order, method, path, body)
+        if isinstance(reply, Reply) and reply.status == 401 and await self._credentials.renew(order.project_id):
+            return await self._try(operation, order, method, path, body)
+        return reply
+
+    async def _try(self, operation: str, order: Order, method: str, path: str, body: bytes) -> Reply | Fault:
+        url = f"{self._endpoints[order.region]}/v2/{order.project_id}{path}"
+        request = httpx.Request(method, url, headers=_HEADERS, content=body)
+        fault = await self._credentials.authorise(request, order.project_id)
+        return fault or await self._exchange.send(operation, request)
+
+    def _fault(self, reply: Reply) -> Fault:
+        said = bodies.read_error(reply.body)
+        evidence, remedy = codes.classify(reply.status, said.error_code)
+        return Fault(
+            evidence,
+            remedy,
+            str(reply.status),
+            message=said.error_msg or f"HTTP {reply.status}",
+            status=reply.status,
+            error_code=said.error_code,
+            error_msg=said.error_msg,
+            error_ext_msg=said.error_ext_msg,
+            dcs_request_id=reply.headers.get("x-request-id") or said.request_id,
+            retry_after=waiting.retry_after(reply.headers.get("retry-after"), self._now()),
+            throttle=waiting.throttle(said.error_msg) if reply.status == 429 else None,
+        )

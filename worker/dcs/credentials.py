@@ -1,0 +1,57 @@
+"""How a call proves who makes it."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import httpx
+
+from worker.policy.fault import Fault
+
+
+class Credentials(Protocol):
+    """Proof of identity for calls in a project."""
+
+    async def authorise(self, request: httpx.Request, project_id: str) -> Fault | None:
+        """Put the proof on `request`; a fault if there is none to be had now."""
+        ...
+
+    async def renew(self, project_id: str, refused: httpx.Request | None = None) -> bool:
+        """The service refused the proof on `refused`: whether it is worth while to authorise and send once more.
+
+        Without `refused` the present proof of the project counts as the refused one.
+        """
+        ...
+
+    def explain(self, refusal: httpx.Headers) -> str | None:
+        """Why the service refused the proof, as far as the headers of its 401 tell; one sentence."""
+        ...
+
+    async def aclose(self) -> None:
+        """End what runs in the background."""
+        ...
+
+
+class ReadyToken:
+    """A token that somebody else obtained, sent as it is; asked for at every call, since it may be replaced."""
+
+    def __init__(self, token: Callable[[], str]) -> None:
+        self._token = token
+
+    def __repr__(self) -> str:
+        return "<ReadyToken>"
+
+    async def authorise(self, request: httpx.Request, project_id: str) -> Fault | None:
+        """Put the token on `request`."""
+        request.headers["X-Auth-Token"] = self._token()
+        return None
+
+    async def renew(self, project_id: str, refused: httpx.Request | None = None) -> bool:
+        """Another token can be tried if it was replaced since."""
+        return refused is not None and refused.headers.get("X-Auth-Token") != self._token()
+
+    def explain(self, refusal: httpx.Headers) -> str | None:
+        """A token needs no explanation."""
+        return None
+
+    async def aclose(self) -> None:
+        """Nothing runs."""

@@ -1,0 +1,118 @@
+"""One HTTP exchange: a whole-call deadline, a bounded reply, no redirect, and an ending typed by evidence."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, ItemsView
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from worker.dcs.evidence import NotSentError, WitnessConnector, call_witness
+from worker.policy.fault import Evidence, Fault, Remedy
+from worker.policy.pulse import Pulse
+
+REPLY_LIMIT: Final = 1 << 20
+KEEP_ALIVE: Final = 15.0
+"""Seconds; below the idle limits of gateways, so that a kept connection is not closed as it is used."""
+
+Told = Callable[[str, str, float], None]
+"""Is told of every call: operation, status label, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+
+class AsWritten(httpx.Headers):
+    """Headers whose names go out as they were written: what logs and strict gateways at the other end expect."""
+
+    def items(self) -> ItemsView[str, str]:
+        """Name and value of every header, the name in its own case."""
+        return {name.decode("ascii"): value.decode("latin-1") for name, value in self.raw}.items()
+
+
+class Exchange:
+    """Sends requests over one transport. Endings are values; only cancellation is raised."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, *, deadline: float, told: Told, pulse: Pulse) -> None:
+        self._transport = transport
+        self._deadline = deadline
+        self._told = told
+        self._pulse = pulse
+
+    async def send(self, operation: str, request: httpx.Request) -> Reply | Fault:
+        """Send `request` and read the whole reply within the deadline."""
+        request.headers = AsWritten(request.headers)
+        started = time.perf_counter()
+        ending = await self._send(request)
+        label = str(ending.status) if isinstance(ending, Reply) else ending.label
+        self._told(operation, label, time.perf_counter() - started)
+        return ending
+
+    async def _send(self, request: httpx.Request) -> Reply | Fault:
+        witness = call_witness(self._pulse)
+        try:
+            async with asyncio.timeout(self._deadline):
+                response = await self._transport.handle_async_request(request)
+                try:
+                    return Reply(response.status_code, response.headers, await _read(response))
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            return _broken(witness.was_connected, "timeout", f"no answer within {self._deadline:g} s")
+        except NotSentError as error:
+            return _broken(False, "frozen", str(error))
+        except _TooLargeError as error:
+            return _broken(True, "oversize", str(error))
+        except Exception as error:  # noqa: BLE001 - law 1, fail closed: an unknown ending is ambiguous
+            label = "reset" if witness.was_connected else "refused"
+            return _broken(witness.was_connected, label, f"{type(error).__name__}: {error}"[:300])
+
+
+def _broken(was_connected: bool, label: str, message: str) -> Fault:
+    evidence = Evidence.AMBIGUOUS if was_connected else Evidence.NEVER_SENT
+    return Fault(evidence, Remedy.RETRY, label, message)
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+async def _read(response: httpx.Response) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    async for chunk in response.stream:
+        size += len(chunk)
+        if size > REPLY_LIMIT:
+            raise _TooLargeError(f"the reply is larger than {REPLY_LIMIT} bytes")
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def transport(ca_file: str | None) -> AiohttpTransport:
+    """A transport over aiohttp, to be closed by `aclose`. Certificates: `ca_file`, else the system's.
+
+    How many calls there are at once is the gate's business, so the connector sets no limit of its own:
+    nobody ever waits inside it.
+    """
+    verify = ssl.create_default_context(cafile=ca_file)
+
+    def session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=WitnessConnector(limit=0, ssl=verify, keepalive_timeout=KEEP_ALIVE),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    return AiohttpTransport(verify=verify, client=session)
