@@ -284,18 +284,18 @@ def test_gauges_follow_what_they_are_told() -> None:
     seen = Seen()
     seen.observer.limited(64)
     seen.observer.breaker("cn-north-4", 2)
-    seen.observer.claims(True)
+    seen.observer.claims_available(True, "gone")
 
     assert seen.changed == {"concurrency_limit": 64.0, "breaker_state region=cn-north-4": 2.0, "claims_available": 1.0}
     seen.observer.breaker("cn-north-4", 0)
-    seen.observer.claims(False)
+    seen.observer.claims_available(False, "gone")
     assert seen.changed == {"concurrency_limit": 64.0}
 
 
 def test_claims_without_claims_change_nothing() -> None:
     """Whoever tells of claims need not know whether they are shown."""
     seen = Seen(with_claims=False)
-    seen.observer.claims(True)
+    seen.observer.claims_available(True, "gone")
 
     assert seen.changed == {}
 

@@ -106,10 +106,18 @@ class Observer:
 
     # The worker.
 
-    def claims(self, are_available: bool) -> None:
-        """Redis answers, or no longer answers."""
+    def claims_available(self, is_available: bool, reason: str) -> None:
+        """Redis can be used from now on, or not any more."""
         if self._metrics.claims_available is not None:
-            self._metrics.claims_available.set(are_available)
+            self._metrics.claims_available.set(is_available)
+        if is_available:
+            self._logger.info("claims.available")
+        else:
+            self._logger.warning("claims.away", reason=reason)
+
+    def claims_doubted(self, seconds: float) -> None:
+        """Redis is new or forgot its records: every request is looked for before it is created meanwhile."""
+        self._logger.warning("claims.doubted", seconds=seconds)
 
     def note(self, level: Level, event: str, **fields: Any) -> None:
         """Anything else that is worth a line. `event` is a dotted noun and verb."""

@@ -35,7 +35,7 @@ async def reached(brokers: Brokers, name: str) -> AsyncIterator[AbstractConnecti
             yield connection
         except TimeoutError:
             raise UnreachableError("The broker stopped answering.") from None
-        except (AMQPError, ChannelInvalidStateError, ConnectionError) as error:
+        except (AMQPError, ChannelInvalidStateError, ConnectionResetError) as error:
             raise UnreachableError(f"The broker broke off: {error}"[:300]) from error
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from schemas import names
 from worker.rabbit.connect import RPC_DEADLINE, open_channel
@@ -119,8 +119,16 @@ async def _declared(
     except ChannelPreconditionFailed as error:
         return [f"{what}: {difference(str(error))}"]
     except ChannelAccessRefused:
+        return await _seen(connection, what, method, name)
+    return []
+
+
+async def _seen(connection: AbstractConnection, what: str, method: str, name: str) -> list[str]:
+    try:
         async with open_channel(connection) as channel:
             await getattr(channel, method)(name, passive=True, timeout=RPC_DEADLINE)
+    except ChannelNotFoundEntity:
+        return [f"{what}: is missing, and this user may not declare it; `dcs-worker topology apply` as one who may"]
     return []
 
 

@@ -1,0 +1,226 @@
+"""The demo for real: on a node of its own and on a given one, to its end and interrupted, and nothing left of it."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from typer.testing import CliRunner
+
+from worker.cli import demonstration
+from worker.cli.app import app
+from worker.tools.demo.plan import plan
+from worker.tools.nodes import RabbitNode
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 60.0
+
+
+class Demo:
+    """A demo as a process, with a folder for temporary files of its own."""
+
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self.process = process
+        self.folder = folder
+        self.output = ""
+
+    def until(self, words: str) -> str:
+        """Read on to the line that has these words; that line."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+            if words in line:
+                return line
+        raise AssertionError(f"{words!r} never came: {self.output}")
+
+    def end(self) -> tuple[int, str, str]:
+        """Wait for the end: status, all of the output, errors."""
+        rest, errors = self.process.communicate(timeout=DEADLINE)
+        return self.process.returncode, self.output + rest, errors
+
+    def traces(self) -> list[str]:
+        """Folders and processes of the demo that there are now."""
+        return [*os.listdir(self.folder), *_processes(str(self.folder))]
+
+    def worker(self) -> int:
+        """Process id of its worker."""
+        (entry,) = (entry for entry in _processes(str(self.folder)) if "-m worker run" in entry)
+        return int(entry.split()[0])
+
+
+def _processes(folder: str) -> list[str]:
+    """Processes that work in `folder` or name it."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                place = os.readlink(entry / "cwd")
+            except OSError:
+                continue
+            if folder in command or place.startswith(folder):
+                found.append(f"{entry.name} {command}")
+    return found
+
+
+@contextmanager
+def _started(folder: Path, *options: str, url: str = "") -> Iterator[Demo]:
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(temporary),
+        "WORKER_AMQP_URL": url,
+    }
+    command = [sys.executable, "-m", "worker", "demo", *options]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=folder) as process:
+        try:
+            yield Demo(process, temporary)
+        finally:
+            process.kill()
+
+
+async def _left_on(rabbit: RabbitNode, url: str) -> str:
+    """Queues and exchanges of a demo in the vhost of `url`."""
+    vhost = url.rpartition("/")[2]
+    queues = await rabbit.ctl("list_queues", "-p", vhost, "name")
+    exchanges = await rabbit.ctl("list_exchanges", "-p", vhost, "name")
+    return "\n".join(line for line in (queues + exchanges).splitlines() if "demo" in line)
+
+
+def test_two_hundred_requests_on_a_node_of_its_own(tmp_path: Path) -> None:
+    """Within 20 s every request is answered as expected, each that should has one task, and nothing is left."""
+    started = time.monotonic()
+    with _started(tmp_path) as demo:
+        status, output, errors = demo.end()
+        traces = demo.traces()
+    took = time.monotonic() - started
+
+    assert (status, errors, traces) == (0, "", [])
+    assert "200 of 200 answered" in output
+    assert "192 tasks exist for the 192 requests that should have one: exactly one each." in output
+    for outcome in ("created", "adopted", "rejected", "forbidden", "invalid_request"):
+        assert f"\n  {outcome} " in output
+    assert "dcs-worker demo --keep" in output.splitlines()[-1]
+    assert "\x1b" not in output
+    assert took < 20 * _slowness()
+
+
+def _slowness() -> float:
+    """How much longer than on an idle machine everything takes: the tests share theirs with others."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+async def test_on_a_given_broker_it_answers_in_json_and_removes_its_queues(
+    tmp_path: Path, rabbit: RabbitNode, vhost: str
+) -> None:
+    """Standard output is one JSON document, progress goes to standard error, the broker is as it was."""
+    with _started(tmp_path, "--json", "--requests", "30", url=vhost) as demo:
+        status, output, errors = demo.end()
+        traces = demo.traces()
+
+    verdict = json.loads(output)
+    assert (status, traces, verdict["ok"], verdict["problems"]) == (0, [], True, [])
+    assert verdict["tasks_found"] == verdict["tasks_expected"] == 29
+    assert sum(row["requests"] for row in verdict["outcomes"]) == 30
+    assert all(0 < row["p50"] <= row["p95"] <= row["max"] for row in verdict["outcomes"])
+    assert "30 of 30 answered" in errors
+    assert "guest:guest" not in errors
+    assert await _left_on(rabbit, vhost) == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        ("RabbitMQ: starting", signal.SIGTERM),
+        ("RabbitMQ: ready", signal.SIGINT),
+        (" answered: ", signal.SIGTERM),
+    ],
+)
+def test_interrupted_at_any_moment_it_leaves_nothing(tmp_path: Path, words: str, number: signal.Signals) -> None:
+    """While the node starts, the worker starts, or requests are under way: no process, no folder, no traceback."""
+    with _started(tmp_path) as demo:
+        demo.until(words)
+        if words == " answered: ":
+            assert any("-m worker run" in trace for trace in demo.traces())
+        demo.process.send_signal(number)
+        status, _, errors = demo.end()
+        traces = demo.traces()
+
+    assert (status, errors, traces) == (128 + number, "", [])
+
+
+async def test_interrupted_on_a_given_broker_it_removes_its_queues(
+    tmp_path: Path, rabbit: RabbitNode, vhost: str
+) -> None:
+    """Ctrl-C in the middle of the requests ends with 130, and neither broker nor machine keeps anything."""
+    with _started(tmp_path, url=vhost) as demo:
+        demo.until(" answered: ")
+        there = await _left_on(rabbit, vhost)
+        demo.process.send_signal(signal.SIGINT)
+        status, _, errors = demo.end()
+        traces = demo.traces()
+
+    assert ".requests" in there
+    assert (status, errors, traces) == (130, "", [])
+    assert await _left_on(rabbit, vhost) == ""
+
+
+def test_kept_running_it_can_be_looked_at_until_ctrl_c(tmp_path: Path, vhost: str) -> None:
+    """`--keep` prints where everything is, all of it answers, and Ctrl-C is its good end."""
+    with _started(tmp_path, "--keep", "--requests", "5", url=vhost) as demo:
+        demo.until("Everything keeps running until Ctrl-C")
+        broker = demo.until("  broker ")
+        worker = demo.until("  worker ").split()[1]
+        standin = demo.until("  stand-in ").split()[1]
+        with urlopen(f"{worker}/readyz", timeout=5) as reply:
+            ready = reply.status
+        with urlopen(f"{standin}/_tasks", timeout=5) as reply:
+            tasks = json.loads(reply.read())["count"]
+        demo.process.send_signal(signal.SIGINT)
+        status, _, errors = demo.end()
+        traces = demo.traces()
+
+    assert "guest:***@127.0.0.1" in broker
+    assert (ready, tasks) == (200, 5)
+    assert (status, errors, traces) == (0, "", [])
+
+
+def test_an_answer_that_was_not_expected_fails_the_demo(
+    tmp_path: Path, vhost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a request succeeds that should not have, the demo names it and ends with 1."""
+    (one,) = plan(1)
+    wrong = replace(one, kind=replace(one.kind, expected="rejected"))
+    monkeypatch.setattr(demonstration, "plan", lambda _: [wrong])
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["demo"], env={"WORKER_AMQP_URL": vhost})
+    logging.getLogger("aiormq").setLevel(logging.NOTSET)  # as it was before the command
+
+    assert result.exit_code == 1
+    assert f"{wrong.request_id} (nothing unusual): created instead of rejected" in result.output
+    assert f"{wrong.request_id} (nothing unusual): 1 tasks called {wrong.name}" in result.output
+
+
+def test_a_worker_that_dies_is_said(tmp_path: Path, vhost: str) -> None:
+    """When the worker is killed under it the demo fails with a sentence and still leaves nothing."""
+    with _started(tmp_path, url=vhost) as demo:
+        demo.until(" answered: ")
+        os.kill(demo.worker(), signal.SIGKILL)
+        status, _, errors = demo.end()
+        traces = demo.traces()
+
+    assert (status, traces) == (1, [])
+    assert errors.startswith("The worker ended by itself with status -9; it said last:\n")

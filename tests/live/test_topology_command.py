@@ -1,0 +1,46 @@
+"""`topology apply` against a real broker."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def _apply(url: str, folder: Path, *options: str, delays: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "worker", "topology", "apply", *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WORKER_AMQP_URL": url, "WORKER_RETRY_DELAYS": delays}
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_it_declares_what_is_missing_and_again_nothing(vhost: str, tmp_path: Path) -> None:
+    """On an empty vhost, and on one where all of it is there, it ends with 0."""
+    for options in ((), ("--json",)):
+        done = _apply(vhost, tmp_path, *options)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    assert json.loads(done.stdout) == {"declared": True, "differences": []}
+
+
+def test_a_queue_with_another_delay_is_a_readable_difference(vhost: str, tmp_path: Path) -> None:
+    """A retry queue of another message TTL ends it with 78; the line says queue, value there and value wanted."""
+    _apply(vhost, tmp_path, delays="10,70,300,1800")
+
+    plain, machine = _apply(vhost, tmp_path), _apply(vhost, tmp_path, "--json")
+
+    assert (plain.returncode, plain.stdout, machine.returncode, machine.stderr) == (78, "", 78, "")
+    (line,) = plain.stderr.splitlines()
+    assert line.startswith("queue 'dcs.migration.requests.retry.2': ")
+    assert "x-message-ttl is 70000, but should be 60000" in line
+    assert json.loads(machine.stdout) == {"declared": False, "differences": [line]}
+
+
+def test_every_difference_has_its_line(vhost: str, tmp_path: Path) -> None:
+    """Two queues that differ are two lines."""
+    _apply(vhost, tmp_path, delays="10,70,400,1800")
+
+    done = _apply(vhost, tmp_path)
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (78, 2)

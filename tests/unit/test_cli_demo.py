@@ -1,0 +1,279 @@
+"""The demo's parts: what it plans, how it judges, what it shows; and what it says without a broker."""
+
+import io
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from schemas.event import FAILED_KEY, SUCCEEDED_KEY, MigrationFailed, MigrationSucceeded, Reason
+from schemas.request import InvalidRequestError, parse
+from worker.cli.app import app
+from worker.tools.demo.display import Display
+from worker.tools.demo.plan import KINDS, SUCCEEDED, Planned, plan, scripts
+from worker.tools.demo.tally import Result, Tally
+from worker.tools.nodes import broker, free_port
+from worker.tools.standin import StandInSettings
+
+TIMES = {"received_at": "2026-01-01T00:00:00.000Z", "completed_at": "2026-01-01T00:00:01.000Z"}
+PLAIN, LATE, REFUSED, MISSPELT = (
+    next(one for one in plan(200) if one.kind.met == met)
+    for met in ("nothing unusual", "reset after creating", "a VPC that does not exist", "a misspelt field")
+)
+TWICE = next(one for one in plan(200) if one.kind.copies == 2)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test reads a `.env` that lies about, or leaves the AMQP library quieter than it was."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    logging.getLogger("aiormq").setLevel(logging.NOTSET)
+
+
+class Clock:
+    """Stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """The present second."""
+        return self.now
+
+
+def _succeed(tally: Tally, one: Planned, instance_id: str = "", resolution: str = "created") -> None:
+    body = {
+        "request_id": one.request_id,
+        "project_id": one.kind.project,
+        "region": "r",
+        "name": one.name,
+        "instance_id": instance_id or f"id of {one.name}",
+        "resolution": resolution,
+        "attempts": 1,
+        **TIMES,
+    }
+    tally.event(SUCCEEDED_KEY, MigrationSucceeded.model_validate(body).model_dump_json().encode())
+
+
+def _fail(tally: Tally, one: Planned, reason: Reason) -> None:
+    failed = MigrationFailed(request_id=one.request_id, reason=reason, message="no", **TIMES)
+    tally.event(FAILED_KEY, failed.model_dump_json().encode())
+
+
+def _sent(*planned: Planned) -> Tally:
+    tally = Tally(planned, Clock())
+    for one in planned:
+        tally.sent(one)
+    return tally
+
+
+def test_two_hundred_requests_meet_everything_in_its_share() -> None:
+    """200 requests are of every kind as often as it says, each with an id and a name of its own."""
+    planned = plan(200)
+
+    assert Counter(one.kind.met for one in planned) == {kind.met: kind.share for kind in KINDS}
+    assert len({one.request_id for one in planned}) == len({one.name for one in planned}) == 200
+    assert sum(one.kind.expected == SUCCEEDED for one in planned) == 192
+
+
+def test_few_requests_are_a_mixture_too() -> None:
+    """The kinds are spread evenly: of 40 requests most are ordinary and some of every frequent kind."""
+    met = Counter(one.kind.met for one in plan(40))
+
+    assert 24 <= met["nothing unusual"] <= 30
+    assert all(met[kind.met] for kind in KINDS if kind.share >= 8)
+    assert len(plan(1)) == 1
+    assert len(plan(450)) == 450
+
+
+def test_only_the_misspelt_requests_are_invalid() -> None:
+    """What is sent is valid, but for those that are meant not to be."""
+    for one in plan(200):
+        if one.kind.misspelt:
+            with pytest.raises(InvalidRequestError, match=r"task\.vpc_id: is missing"):
+                parse(one.body, max_bytes=65_536)
+        else:
+            assert parse(one.body, max_bytes=65_536).request_id == one.request_id
+
+
+def test_the_stand_in_knows_every_step() -> None:
+    """The scripts of all kinds are scripts of the stand-in."""
+    settings = StandInSettings(scripts=scripts(plan(200)))
+
+    assert len(settings.scripts) == sum(kind.share for kind in KINDS if kind.script)
+
+
+def test_everything_as_expected_is_ok() -> None:
+    """Expected answers and one task for each request that should have one leave no problem."""
+    tally = _sent(PLAIN, LATE, REFUSED, MISSPELT)
+    was_complete = tally.is_complete
+    _succeed(tally, PLAIN)
+    _succeed(tally, LATE, resolution="adopted")
+    _fail(tally, REFUSED, Reason.REJECTED)
+    _fail(tally, MISSPELT, Reason.INVALID_REQUEST)
+
+    result = tally.result((one.name, f"id of {one.name}") for one in (PLAIN, LATE))
+
+    assert (was_complete, tally.is_complete) == (False, True)
+    assert (result.is_ok, result.tasks_expected, result.tasks_found) == (True, 2, 2)
+    assert {row.outcome: dict(row.met) for row in result.outcomes} == {
+        "created": {"nothing unusual": 1},
+        "adopted": {"reset after creating": 1},
+        "rejected": {"a VPC that does not exist": 1},
+        "invalid_request": {"a misspelt field": 1},
+    }
+    assert result.as_json()["ok"] is True
+
+
+def test_a_request_sent_twice_wants_two_answers_that_are_one() -> None:
+    """It is complete with the second answer, counted once, and two different answers are a problem."""
+    tally = _sent(TWICE)
+    _succeed(tally, TWICE)
+    was_complete = tally.is_complete
+    _succeed(tally, TWICE)
+    assert (was_complete, tally.is_complete) == (False, True)
+    assert tally.outcomes == {"created": 1}
+    assert tally.result([(TWICE.name, f"id of {TWICE.name}")]).is_ok
+
+    tally = _sent(TWICE)
+    _succeed(tally, TWICE)
+    _succeed(tally, TWICE, instance_id="another")
+    assert not tally.result([(TWICE.name, f"id of {TWICE.name}")]).is_ok
+
+
+@pytest.mark.parametrize(
+    ("tasks", "complaint"),
+    [
+        ([], "0 tasks"),
+        (["id of {}", "second"], "2 tasks"),
+        (["another"], "not its own"),
+    ],
+)
+def test_any_other_number_of_tasks_is_a_problem(tasks: list[str], complaint: str) -> None:
+    """No task, two tasks, or one that the answer does not name: each is said, with the request it belongs to."""
+    tally = _sent(PLAIN)
+    _succeed(tally, PLAIN)
+
+    result = tally.result((PLAIN.name, task.format(PLAIN.name)) for task in tasks)
+
+    assert not result.is_ok
+    assert complaint in result.problems[0]
+    assert result.problems[0].startswith(PLAIN.request_id)
+
+
+def test_other_answers_than_expected_are_problems() -> None:
+    """A refused request that succeeds, a plain one that fails, one without an answer, one that nobody sent."""
+    tally = _sent(PLAIN, REFUSED, LATE)
+    _fail(tally, PLAIN, Reason.UNRESOLVED)
+    _succeed(tally, REFUSED)
+    _fail(tally, TWICE, Reason.POISON)
+
+    result = tally.result([("unknown", "id")])
+
+    said = "\n".join(result.problems)
+    assert f"{PLAIN.request_id} (nothing unusual): unresolved instead of succeeded" in said
+    assert f"{REFUSED.request_id} (a VPC that does not exist): created instead of rejected" in said
+    assert f"{LATE.request_id} (reset after creating): not answered" in said
+    assert f"never sent: {TWICE.request_id}" in said
+    assert "nobody asked for: unknown" in said
+    assert next(row for row in result.outcomes if row.outcome == "no answer").p50 is None
+
+
+def test_latencies_are_from_sending_to_the_event() -> None:
+    """Of 100 answers after 1 to 100 s the percentiles are 50, 95 and 100 s."""
+    ordinary = [one for one in plan(200) if not one.kind.script and one.kind.copies == 1 and not one.kind.misspelt][
+        :100
+    ]
+    clock = Clock()
+    tally = Tally(ordinary, clock)
+    for one in ordinary:
+        tally.sent(one)
+    for second, one in enumerate(ordinary, 1):
+        clock.now = float(second)
+        _succeed(tally, one)
+
+    (row,) = tally.result([]).outcomes
+    assert (row.p50, row.p95, row.max) == (50.0, 95.0, 100.0)
+
+
+def _result(*, is_ok: bool = True) -> Result:
+    tally = _sent(PLAIN)
+    _succeed(tally, PLAIN)
+    return tally.result([(PLAIN.name, f"id of {PLAIN.name}")] if is_ok else [])
+
+
+def test_away_from_a_terminal_there_are_plain_lines() -> None:
+    """Progress is a line, the table is text, and no control code is in either."""
+    stream = io.StringIO()
+    tally = _sent(PLAIN)
+    with Display(stream) as display:
+        display.progress(tally)
+        _succeed(tally, PLAIN)
+        display.progress(tally)
+        display.result(_result())
+        display.result(_result(is_ok=False))
+
+    text = stream.getvalue()
+    assert text.splitlines()[:2] == ["0 of 1 answered: none yet", "1 of 1 answered: created 1"]
+    assert "1 tasks exist for the 1 requests that should have one: exactly one each." in text
+    assert f"{PLAIN.request_id} (nothing unusual): 0 tasks called {PLAIN.name}" in text
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_on_a_terminal_there_is_a_bar_in_colour_unless_unwanted(
+    monkeypatch: pytest.MonkeyPatch, no_color: bool
+) -> None:
+    """A terminal gets one live bar; NO_COLOR takes the colours away and nothing else."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    controller, terminal = os.openpty()
+    with open(terminal, "w") as stream, Display(stream) as display:
+        tally = _sent(PLAIN)
+        display.progress(tally)
+        _succeed(tally, PLAIN)
+        display.progress(tally)
+        display.result(_result())
+        stream.flush()
+        written = b""
+        while b"exactly one each" not in written:
+            written += os.read(controller, 65_536)
+        shown = written.decode()
+    os.close(controller)
+
+    assert "1/1 answered" in shown
+    assert ("\x1b[32m" in shown) is not no_color
+
+
+def test_without_any_broker_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server, no container engine: the demo ends with 69 and says what would help."""
+    monkeypatch.setattr(broker, "server_scripts", lambda: None)
+    monkeypatch.setattr(broker, "container_engine", lambda: None)
+    result = CliRunner().invoke(app, ["demo"])
+
+    assert result.exit_code == 69
+    assert result.stderr.startswith("There is no broker to use: set WORKER_AMQP_URL")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_given_broker_that_is_down_is_one_sentence() -> None:
+    """The demo ends with 69, and with `--json` writes nothing where JSON is expected."""
+    url = f"amqp://guest:hunter2@127.0.0.1:{free_port()}/"
+    result = CliRunner().invoke(app, ["demo", "--json"], env={"WORKER_AMQP_URL": url})
+
+    assert (result.exit_code, result.stdout) == (69, "")
+    assert "cannot be reached: Connection refused." in result.stderr
+    assert "hunter2" not in result.output
+
+
+def test_the_result_is_json() -> None:
+    """The verdict has plain values only."""
+    assert json.loads(json.dumps(_result().as_json()))["tasks_found"] == 1

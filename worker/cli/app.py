@@ -1,0 +1,65 @@
+"""The command line: every command by name; what a command works with is loaded when it runs."""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from worker import __version__
+from worker.cli.demo import demo
+from worker.cli.schema import schema
+from worker.cli.simulate import simulate
+from worker.cli.topology import topology
+
+app = typer.Typer(
+    name="dcs-worker",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help starts faster, and reads the same in a pipe
+    pretty_exceptions_enable=False,  # they would print local variables, secrets among them
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"dcs-worker {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Example: dcs-worker demo")
+def main(
+    *, version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False
+) -> None:
+    """Create DCS online data migration tasks from requests on RabbitMQ, exactly one per request.
+
+    Settings are environment variables called WORKER_...; README.md lists them all.
+
+    Exit status: 0 done, 1 the work failed, 2 wrong usage, 69 a needed service is unreachable, 78 configuration.
+
+    """
+
+
+def run() -> None:
+    """Consume requests until told to stop, then drain.
+
+    SIGTERM or Ctrl-C tells it; a second one ends it at once.
+
+    Exit status: 0 drained, 69 no broker could be reached for too long, 78 configuration.
+
+    Example: WORKER_AUTH_TOKEN=... dcs-worker run
+    """
+    from worker.cli.run import run as work
+
+    raise typer.Exit(work())
+
+
+def _add(command: Callable[..., None]) -> None:
+    """Add a command by the name of its function. The last paragraph of its docstring is its example."""
+    about, _, example = inspect.cleandoc(command.__doc__ or "").rpartition("Example: ")
+    # The \b keeps the lines as they are, so that they can be copied.
+    app.command(help=about.rstrip(), epilog=f"\b\nExample: {example}")(command)
+
+
+for command in (run, demo, simulate, topology, schema):
+    _add(command)

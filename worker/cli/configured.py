@@ -1,0 +1,28 @@
+"""The configuration, for commands that speak with the broker only."""
+
+import logging
+from typing import TYPE_CHECKING
+
+import typer
+
+from worker.cli.statuses import CONFIGURATION
+
+if TYPE_CHECKING:
+    from worker.config import Loaded
+
+
+def configured() -> "Loaded":
+    """The configuration of this process; ends the command with its problems, one per line, if it has any."""
+    from worker.config import ConfigurationError, load_from_process
+
+    # The AMQP library logs what a command says anyway, in one sentence and after it has tried every node.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    try:
+        loaded = load_from_process(credentials=False)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            typer.echo(problem, err=True)
+        raise typer.Exit(CONFIGURATION) from None
+    for warning in loaded.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    return loaded

@@ -1,0 +1,57 @@
+"""`dcs-worker demo`: the whole product at work, on servers of its own, in some seconds."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from worker.cli.configured import configured
+from worker.cli.interruptible import interruptible
+
+if TYPE_CHECKING:
+    from worker.tools.demo.display import Display
+    from worker.tools.demo.tally import Result
+
+NEXT: Final = (
+    "Look next: `dcs-worker demo --keep` leaves all of it running, with the worker's page and metrics and the "
+    "stand-in's record to look at; README.md shows the way to a real cloud."
+)
+
+
+def demo(
+    *,
+    requests: Annotated[int, typer.Option(min=1, max=100_000, help="How many requests to send.")] = 200,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C, to look at.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Show what becomes of requests that meet faults on their way.
+
+    A real worker process gets them through a real RabbitMQ and works against the built-in stand-in for DCS.
+    The broker is the one of WORKER_AMQP_URL if that is set (under names of the demo's own, which are removed again),
+    else a private node, else a container. Nothing is left behind.
+
+    Exit status: 0 if every request was answered as expected, with one task each, else 1; 69 if there is no broker.
+
+    Example: dcs-worker demo --requests 50
+    """
+    settings = configured().settings
+
+    from worker.cli.demonstration import Demonstration
+    from worker.tools.demo.display import Display
+
+    with Display(sys.stderr if as_json else sys.stdout) as display:
+
+        def announce(result: "Result") -> None:
+            _print(result, display, as_json=as_json)
+
+        demonstration = Demonstration(settings, display, announce, requests=requests, keep=keep)
+        raise typer.Exit(interruptible(demonstration.run()))
+
+
+def _print(result: "Result", display: "Display", *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(result.as_json(), indent=2))
+        return
+    display.result(result)
+    display.say(NEXT)

@@ -1,0 +1,57 @@
+"""`dcs-worker schema`: the shapes of messages, as JSON Schema and by example."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+import schemas
+
+FOLDER: Final = Path(schemas.__file__).parent
+EXAMPLES: Final = {
+    "request": "request/valid/full.json",
+    "succeeded": "event/succeeded_created.json",
+    "failed": "event/failed_rejected.json",
+    "dcs-create-body": "dcs/create_body_with_marker.json",
+    "dcs-create-reply": "dcs/create_reply_with_job_id.json",
+    "dcs-error": "dcs/error_dcs_v2.json",
+}
+
+
+def schema(
+    name: Annotated[
+        str | None, typer.Argument(help="Which one; without it they are listed.", show_default=False)
+    ] = None,
+    *,
+    example: Annotated[bool, typer.Option("--example", help="Print an example instead of the schema.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="List them as JSON; a schema is JSON anyway.")] = False,
+) -> None:
+    """Print the JSON Schema of a message, or an example of one.
+
+    Example: dcs-worker schema request --example
+    """
+    files = {_name(path): path for path in sorted((FOLDER / "json").glob("*.json"))}
+    if name is None:
+        titles = {name: _title(path) for name, path in files.items()}
+        typer.echo(json.dumps(titles, indent=2) if as_json else _table(titles))
+        return
+    if name not in files:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(files)}")
+    if example and name not in EXAMPLES:
+        raise typer.BadParameter(f"there is no example of {name!r}, only of {', '.join(EXAMPLES)}")
+    path = FOLDER / "examples" / EXAMPLES[name] if example else files[name]
+    typer.echo(path.read_text("utf-8"), nl=False)
+
+
+def _name(path: Path) -> str:
+    return path.stem.removeprefix("migration_").replace("_", "-")
+
+
+def _title(path: Path) -> str:
+    return str(json.loads(path.read_text("utf-8")).get("title", ""))
+
+
+def _table(titles: dict[str, str]) -> str:
+    width = max(map(len, titles))
+    return "\n".join(f"{name:<{width}}  {title}" for name, title in titles.items())

@@ -1,0 +1,92 @@
+"""`dcs-worker topology`: what the worker needs on the broker, printed or declared."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from worker.cli.configured import configured
+from worker.cli.interruptible import interruptible
+from worker.cli.statuses import CONFIGURATION, DONE, UNAVAILABLE
+
+if TYPE_CHECKING:
+    from worker.config import Settings
+    from worker.rabbit.topology import Topology
+
+Action = Literal["print", "apply"]
+
+
+def topology(
+    action: Annotated[Action, typer.Argument(help="Print it, or declare on the broker what is missing.")] = "print",
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
+) -> None:
+    """Print or declare what the worker needs on the broker.
+
+    These are the exchanges, queues and bindings that the settings ask for. The worker declares them at its start;
+    `apply` does the same ahead of it, with another user for example.
+
+    Exit status: 0 done, 69 the broker cannot be reached, 78 what is there differs from what the settings ask for.
+
+    Example: dcs-worker topology apply
+    """
+    settings = configured().settings
+
+    from worker import bootstrap
+
+    plan = bootstrap.topology(settings)
+    if action == "apply":
+        raise typer.Exit(interruptible(_apply(settings, plan, as_json=as_json)))
+    typer.echo(json.dumps(_listed(plan), indent=2) if as_json else _table(plan))
+
+
+async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
+    from worker import bootstrap
+    from worker.rabbit.reach import UnreachableError, reached
+    from worker.rabbit.topology import TopologyError, declare
+
+    differences: Sequence[str] = ()
+    try:
+        async with reached(bootstrap.brokers(settings), "dcs-worker topology") as connection:
+            await declare(connection, plan)
+    except TopologyError as error:
+        differences = error.differences
+    except UnreachableError as error:
+        typer.echo(str(error), err=True)
+        return UNAVAILABLE
+    if as_json:
+        typer.echo(json.dumps({"declared": not differences, "differences": list(differences)}, indent=2))
+    elif not differences:
+        typer.echo(f"Declared: {len(plan.exchanges)} exchanges, {len(plan.queues)} queues and what binds them.")
+    for difference in () if as_json else differences:
+        typer.echo(difference, err=True)
+    return CONFIGURATION if differences else DONE
+
+
+def _listed(plan: "Topology") -> dict[str, list[dict[str, Any]]]:
+    return {
+        "exchanges": [{"name": one.name, "type": one.type, "durable": True} for one in plan.exchanges],
+        "queues": [{"name": one.name, "durable": True, "arguments": one.all_arguments} for one in plan.queues],
+        "bindings": [{"exchange": one.exchange, "queue": one.queue, "routing_key": one.key} for one in plan.bindings],
+    }
+
+
+def _table(plan: "Topology") -> str:
+    exchanges = [("exchange", one.name, one.type) for one in plan.exchanges]
+    bindings = [("binding", one.exchange, f"key {one.key}, to {one.queue}") for one in plan.bindings]
+    queues = [("queue", one.name, ", ".join(_traits(one.arguments))) for one in plan.queues]
+    rows = [*exchanges, *bindings, *queues]
+    width = max(len(name) for _, name, _ in rows)
+    return "\n".join(f"{kind:<9} {name:<{width}}  {rest}" for kind, name, rest in rows)
+
+
+def _traits(arguments: Mapping[str, Any]) -> Iterator[str]:
+    """What a person wants to know of a queue; all arguments are in the JSON."""
+    yield "quorum"
+    if "x-delivery-limit" in arguments:
+        yield f"delivery limit {arguments['x-delivery-limit']}"
+    if "x-message-ttl" in arguments:
+        yield f"after {arguments['x-message-ttl'] / 1000:g} s"
+    if "x-dead-letter-routing-key" in arguments:
+        yield f"to {arguments['x-dead-letter-routing-key']}"

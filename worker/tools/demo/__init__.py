@@ -1,0 +1,1 @@
+"""The parts of the demo: what is sent, a worker process to send it to, and what became of it."""
