@@ -8,13 +8,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import SecretStr
-
 from worker import __version__
+from worker.claims.claims import RedisClaims
 from worker.config import Loaded, Settings
 from worker.dcs.client import DcsClient
-from worker.dcs.credentials import Credentials, ReadyToken
+from worker.dcs.credentials import Credentials
 from worker.dcs.exchange import Exchange, transport
+from worker.dcs.token_call import Account
+from worker.dcs.ways import Surroundings, credentials_for
 from worker.flow.copies import Copies
 from worker.flow.gate import OpenGate
 from worker.flow.handle import Handler
@@ -126,15 +127,19 @@ def rules(settings: Settings) -> Rules:
     )
 
 
-def credentials(loaded: Loaded) -> Credentials:
-    """How calls of the service prove who makes them."""
-
-    def token() -> str:
-        secret = loaded.secrets.current().auth_token
-        assert isinstance(secret, SecretStr)
-        return secret.get_secret_value()
-
-    return ReadyToken(token)
+def credentials(
+    loaded: Loaded, exchange: Callable[[float], Exchange], changed: Callable[[str | None], None]
+) -> Credentials:
+    """How calls of the service prove who makes them; `changed` is told why nobody can, and None when that is over."""
+    settings = loaded.settings
+    account = None
+    if settings.credential_way == "iam":
+        assert settings.iam_endpoint is not None
+        assert settings.iam_user is not None
+        assert settings.iam_domain is not None
+        account = Account(settings.iam_endpoint, settings.iam_user, settings.iam_domain)
+    surroundings = Surroundings(account, settings.credentials_file)
+    return credentials_for(settings.credential_way, loaded.secrets.current, surroundings, exchange, changed=changed)
 
 
 @asynccontextmanager
@@ -146,16 +151,30 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
     async with AsyncExitStack() as stack:
         wire = transport(str(settings.dcs_ca_file) if settings.dcs_ca_file else None)
         stack.push_async_callback(wire.aclose)
-        exchange = Exchange(wire, deadline=settings.dcs_timeout, told=observer.call_ended, pulse=pulse)
-        client = DcsClient(exchange, credentials(loaded), settings.dcs_endpoints)
         consumer: Consumer
+
+        def exchange(deadline: float) -> Exchange:
+            return Exchange(wire, deadline=deadline, told=observer.call_ended, pulse=pulse)
+
+        def on_credentials(refused: str | None) -> None:
+            observer.note("error" if refused else "info", "credentials.changed", refused=refused)
+            (consumer.pause if refused else consumer.resume)("the credentials are refused")
+
+        proof = credentials(loaded, exchange, on_credentials)
+        stack.push_async_callback(proof.aclose)
+        client = DcsClient(exchange(settings.dcs_timeout), proof, settings.dcs_endpoints)
+        claims: RedisClaims | None = None
+        if settings.claims_url is not None:
+            claims = RedisClaims(settings.claims_url.get_secret_value(), observer)
+            stack.push_async_callback(claims.aclose)
+            await claims.start()
 
         def on_blocked(is_blocked: bool) -> None:
             (consumer.pause if is_blocked else consumer.resume)("the broker blocks publishing")
 
         publisher = Publisher(settings.queue, settings.event_exchange, plan, observer, on_blocked=on_blocked)
         reading = Reading(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
-        service = flow(Ports(client, publisher, observer), rules(settings), reading)
+        service = flow(Ports(client, publisher, observer, claims), rules(settings), reading)
         consumer = Consumer(settings.queue, plan, service.deliver, prefetch=settings.prefetch, pulse=pulse)
         service.intake = consumer
         nodes = brokers(settings)

@@ -69,12 +69,17 @@ async def test_a_task_is_created_with_the_marker() -> None:
     """Id, job id and request id come back; the body is what the documentation wants."""
     told: Told = []
     async with service(told) as (dcs, standin):
-        ending = await dcs.create(an_order(description="mine"))
+        ending = await dcs.create(an_order(description="mine"), go)
         assert isinstance(ending, Done)
         (task,) = standin.tasks
         assert (ending.instance_id, bool(ending.job_id), bool(ending.dcs_request_id)) == (task.task_id, True, True)
         assert task.body["description"].startswith("mine #rq-")
         assert told == [("create", "200")]
+
+
+async def go() -> bool:
+    """Nothing is against it."""
+    return True
 
 
 A, N, R = Evidence.AMBIGUOUS, Evidence.NEVER_SENT, Evidence.REFUSED
@@ -110,7 +115,7 @@ async def test_every_ending_is_typed_by_evidence(step: str, evidence: Evidence, 
     """What may have acted is ambiguous; what proves that nothing happened is not."""
     told: Told = []
     async with service(told, deadline=0.3, scripts={"thrc": [step]}) as (dcs, _):
-        ending = await dcs.create(an_order())
+        ending = await dcs.create(an_order(), go)
         assert isinstance(ending, Fault)
         assert (ending.evidence, ending.remedy, ending.label) == (evidence, remedy, label)
         assert told == [("create", label)]
@@ -120,7 +125,7 @@ async def test_a_fault_keeps_what_the_service_said() -> None:
     """Raw code, message, request id; the throttle window and Retry-After in both forms."""
     steps = ["throttle 5/2 second retry after 7", "throttle retry at 9", "error 400 DCS.4013"]
     async with service(scripts={"thrc": steps}) as (dcs, _):
-        first, second, third = [await dcs.create(an_order()) for _ in steps]
+        first, second, third = [await dcs.create(an_order(), go) for _ in steps]
         assert isinstance(first, Fault)
         assert isinstance(second, Fault)
         assert isinstance(third, Fault)
@@ -140,7 +145,7 @@ async def test_refused_connections_prove_that_nothing_was_sent() -> None:
         port = standin.url.rsplit(":", 1)[1]
         for url in ("http://127.0.0.1:1", "http://does-not-exist.invalid", f"https://127.0.0.1:{port}"):
             async with client(url, deadline=5) as dcs:
-                ending = await dcs.create(an_order())
+                ending = await dcs.create(an_order(), go)
                 assert isinstance(ending, Fault)
                 assert (ending.evidence, ending.label) == (Evidence.NEVER_SENT, "refused"), (url, ending)
 
@@ -157,7 +162,7 @@ async def test_a_connection_that_is_never_accepted_was_never_sent() -> None:
     async with server:
         port = server.sockets[0].getsockname()[1]
         async with client(f"https://127.0.0.1:{port}", deadline=0.2) as dcs:
-            ending = await dcs.create(an_order())
+            ending = await dcs.create(an_order(), go)
         for writer in writers:
             writer.close()
     assert isinstance(ending, Fault)
@@ -167,8 +172,8 @@ async def test_a_connection_that_is_never_accepted_was_never_sent() -> None:
 async def test_a_kept_connection_that_the_service_closed_is_ambiguous() -> None:
     """The request may have been read before the connection ended; it is never posted again by the transport."""
     async with service(scripts={"second": ["close"]}) as (dcs, standin):
-        assert isinstance(await dcs.create(an_order()), Done)
-        ending = await dcs.create(an_order("second"))
+        assert isinstance(await dcs.create(an_order(), go), Done)
+        ending = await dcs.create(an_order("second"), go)
         assert isinstance(ending, Fault)
         assert ending.evidence is Evidence.AMBIGUOUS
         assert [call.operation for call in standin.calls] == ["create", "create"]
@@ -178,15 +183,27 @@ async def test_a_process_that_was_frozen_sends_nothing_any_more() -> None:
     """Law 5: woken up between the beginning of a call and its first byte, it gives the call up."""
     clock = iter([0.0, 0.0, 60.0, 60.0])
     async with StandIn(StandInSettings()) as standin, client(standin.url, clock=lambda: next(clock)) as dcs:
-        ending = await dcs.create(an_order())
+        ending = await dcs.create(an_order(), go)
         assert isinstance(ending, Fault)
         assert (ending.evidence, ending.label, len(standin.calls)) == (Evidence.NEVER_SENT, "frozen", 0)
+
+
+async def test_a_create_that_comes_too_late_is_not_sent() -> None:
+    """Asked right before the request leaves."""
+
+    async def stop() -> bool:
+        return False
+
+    async with service() as (dcs, standin):
+        ending = await dcs.create(an_order(), stop)
+        assert isinstance(ending, Fault)
+        assert (ending.evidence, ending.label, standin.calls) == (Evidence.NEVER_SENT, "stale", [])
 
 
 async def test_cancellation_reaches_the_caller() -> None:
     """It is no ending of the call."""
     async with service(scripts={"thrc": ["hang"]}) as (dcs, _):
-        call = asyncio.create_task(dcs.create(an_order()))
+        call = asyncio.create_task(dcs.create(an_order(), go))
         await asyncio.sleep(0.05)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -198,11 +215,11 @@ async def test_a_task_is_found_by_its_marker_among_others() -> None:
     async with service(mixed_types=True) as (dcs, standin):
         assert await dcs.find(an_order(), 0.0) == Absent()
         for number in range(230):
-            await dcs.create(an_order("thrc" if number % 2 else "thrc-x", request_id=f"other-{number}"))
-        created = await dcs.create(an_order())
+            await dcs.create(an_order("thrc" if number % 2 else "thrc-x", request_id=f"other-{number}"), go)
+        created = await dcs.create(an_order(), go)
         assert isinstance(created, Done)
         for number in range(230):
-            await dcs.create(an_order("thrc", request_id=f"later-{number}"))
+            await dcs.create(an_order("thrc", request_id=f"later-{number}"), go)
         sighting = await dcs.find(an_order(), 0.0)
         assert isinstance(sighting, Found)
         assert sighting.instance_id == created.instance_id
@@ -214,15 +231,15 @@ async def test_several_tasks_with_the_marker_are_all_named() -> None:
     """No guess."""
     async with service() as (dcs, standin):
         for _ in range(2):
-            await dcs.create(an_order())
+            await dcs.create(an_order(), go)
         assert await dcs.find(an_order(), 0.0) == Several(tuple(sorted(task.task_id for task in standin.tasks)))
 
 
 async def test_rows_without_description_are_resolved_by_the_detail_call() -> None:
     """Older services leave it out; the passwords in the detail reply stay where they are."""
     async with service(descriptions=False) as (dcs, _):
-        created = await dcs.create(an_order())
-        await dcs.create(an_order(request_id="other"))
+        created = await dcs.create(an_order(), go)
+        await dcs.create(an_order(request_id="other"), go)
         sighting = await dcs.find(an_order(), 0.0)
         assert isinstance(created, Done)
         assert isinstance(sighting, Found)
@@ -234,10 +251,10 @@ async def test_without_marker_name_networks_and_time_decide() -> None:
     """An older task, and one in another network, are not ours."""
     ours = an_order(with_marker=False)
     async with service(dates="slashes") as (dcs, standin):
-        await dcs.create(an_order(with_marker=False, vpc_id="6e37b3be-950a-48e1-b498-65b63d336481"))
+        await dcs.create(an_order(with_marker=False, vpc_id="6e37b3be-950a-48e1-b498-65b63d336481"), go)
         old = an_order(with_marker=False)
         standin.plant(Task(PROJECT, created=1.0, **json.loads(old.body)))
-        created = await dcs.create(ours)
+        created = await dcs.create(ours, go)
         sighting = await dcs.find(ours, time.time())
         assert isinstance(created, Done)
         assert sighting == Found(created.instance_id)
@@ -247,7 +264,7 @@ async def test_without_marker_name_networks_and_time_decide() -> None:
 async def test_a_look_up_that_is_forbidden_is_a_fault(call: str) -> None:
     """Not an absence."""
     async with service(forbidden=[call], descriptions=False) as (dcs, _):
-        await dcs.create(an_order())
+        await dcs.create(an_order(), go)
         sighting = await dcs.find(an_order(), 0.0)
         assert isinstance(sighting, Fault)
         assert sighting.remedy is Remedy.FORBIDDEN
@@ -256,7 +273,7 @@ async def test_a_look_up_that_is_forbidden_is_a_fault(call: str) -> None:
 async def test_a_task_that_only_the_list_shows_is_not_there() -> None:
     """DCS.4133 from the detail call: it was deleted meanwhile."""
     async with service(descriptions=False, operation_scripts={"show": ["error 400 DCS.4133"]}) as (dcs, _):
-        await dcs.create(an_order())
+        await dcs.create(an_order(), go)
         assert await dcs.find(an_order(), 0.0) == Absent()
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,7 @@ TIMEOUT = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "timeout")
 THROTTLED = Fault(Evidence.REFUSED, Remedy.THROTTLED, "429", status=429, retry_after=30.0)
 FULL = Fault(Evidence.REFUSED, Remedy.CAPACITY, "400", status=400, error_code="DCS.4035")
 REJECTED = Fault(Evidence.REFUSED, Remedy.REJECTED, "400", status=400, error_code="DCS.4013", error_msg="no such VPC")
+STALE = Fault(Evidence.NEVER_SENT, Remedy.RETRY, "stale")
 FORBIDDEN = Fault(Evidence.REFUSED, Remedy.FORBIDDEN, "403", status=403)
 
 
@@ -141,7 +142,9 @@ class FakeDcs:
         self.created: list[Order] = []
         self.calls: list[str] = []
 
-    async def create(self, order: Order) -> Done | Fault:
+    async def create(self, order: Order, may_go: Callable[[], Awaitable[bool]]) -> Done | Fault:
+        if not await may_go():
+            return STALE
         self.calls.append("create")
         self.created.append(order)
         answer: Done | Fault = await self._next(self.creates)
@@ -171,7 +174,7 @@ class FakeClaims:
         self.held = held
         self.told: list[tuple[str, object]] = []
 
-    async def take(self, order: Order, now: float) -> ClaimAnswer:
+    async def take(self, order: Order, now: float, replays: int = 0) -> ClaimAnswer:
         return self.answer
 
     def is_held(self, order: Order) -> bool:

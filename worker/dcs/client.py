@@ -4,7 +4,7 @@ https://support.huaweicloud.com/intl/en-us/api-dcs/CreateOnlineMigrationTask.htm
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -26,6 +26,7 @@ PAGES: Final = 500
 _SHORTEST_CUT: Final = 10
 
 T = TypeVar("T", bound=BaseModel)
+MayGo = Callable[[], Awaitable[bool]]
 
 _HEADERS: Final = {
     "Content-Type": "application/json",
@@ -51,9 +52,9 @@ class DcsClient:
         self._endpoints = endpoints
         self._now = now
 
-    async def create(self, order: Order) -> Done | Fault:
-        """Create the task of `order`. Done only with a 2xx that names it."""
-        reply = await self._call("create", order, "POST", "/migration/instance", order.body)
+    async def create(self, order: Order, may_go: MayGo) -> Done | Fault:
+        """Create the task of `order`, unless `may_go` forbids it at last. Done only with a 2xx that names it."""
+        reply = await self._call("create", order, "POST", "/migration/instance", order.body, may_go)
         if isinstance(reply, Fault):
             return reply
         created = bodies.read_create_reply(reply.body) if 200 <= reply.status < 300 else None
@@ -109,27 +110,38 @@ class DcsClient:
         except ValidationError:
             return Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "unreadable", f"the {operation} reply cannot be read")
 
-    async def _call(self, operation: str, order: Order, method: str, path: str, body: bytes) -> Reply | Fault:
+    async def _call(
+        self, operation: str, order: Order, method: str, path: str, body: bytes, may_go: MayGo | None = None
+    ) -> Reply | Fault:
         """One call with credentials, which are renewed once if the service refuses them."""
-        reply = await self._try(operation, order, method, path, body)
-        if isinstance(reply, Reply) and reply.status == 401 and await self._credentials.renew(order.project_id):
-            return await self._try(operation, order, method, path, body)
-        return reply
+        request = self._request(order, method, path, body)
+        reply = await self._send(operation, order, request, may_go)
+        is_refused = isinstance(reply, Reply) and reply.status == 401
+        if not is_refused or not await self._credentials.renew(order.project_id, request):
+            return reply
+        return await self._send(operation, order, self._request(order, method, path, body), may_go)
 
-    async def _try(self, operation: str, order: Order, method: str, path: str, body: bytes) -> Reply | Fault:
+    def _request(self, order: Order, method: str, path: str, body: bytes) -> httpx.Request:
         url = f"{self._endpoints[order.region]}/v2/{order.project_id}{path}"
-        request = httpx.Request(method, url, headers=_HEADERS, content=body)
+        return httpx.Request(method, url, headers=_HEADERS, content=body)
+
+    async def _send(self, operation: str, order: Order, request: httpx.Request, may_go: MayGo | None) -> Reply | Fault:
         fault = await self._credentials.authorise(request, order.project_id)
-        return fault or await self._exchange.send(operation, request)
+        if fault is not None:
+            return fault
+        if may_go is not None and not await may_go():
+            return Fault(Evidence.NEVER_SENT, Remedy.RETRY, "stale", "it came too late to be sent")
+        return await self._exchange.send(operation, request)
 
     def _fault(self, reply: Reply) -> Fault:
         said = bodies.read_error(reply.body)
         evidence, remedy = codes.classify(reply.status, said.error_code)
+        why = self._credentials.explain(reply.headers) if reply.status == 401 else None
         return Fault(
             evidence,
             remedy,
             str(reply.status),
-            message=said.error_msg or f"HTTP {reply.status}",
+            message=why or said.error_msg or f"HTTP {reply.status}",
             status=reply.status,
             error_code=said.error_code,
             error_msg=said.error_msg,

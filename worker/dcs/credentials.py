@@ -15,11 +15,8 @@ class Credentials(Protocol):
         """Put the proof on `request`; a fault if there is none to be had now."""
         ...
 
-    async def renew(self, project_id: str, refused: httpx.Request | None = None) -> bool:
-        """The service refused the proof on `refused`: whether it is worth while to authorise and send once more.
-
-        Without `refused` the present proof of the project counts as the refused one.
-        """
+    async def renew(self, project_id: str, refused: httpx.Request) -> bool:
+        """The service refused the proof on `refused`: whether it is worth while to authorise and send once more."""
         ...
 
     def explain(self, refusal: httpx.Headers) -> str | None:
@@ -45,9 +42,9 @@ class ReadyToken:
         request.headers["X-Auth-Token"] = self._token()
         return None
 
-    async def renew(self, project_id: str, refused: httpx.Request | None = None) -> bool:
+    async def renew(self, project_id: str, refused: httpx.Request) -> bool:
         """Another token can be tried if it was replaced since."""
-        return refused is not None and refused.headers.get("X-Auth-Token") != self._token()
+        return self._token() != str(refused.headers.get("X-Auth-Token"))
 
     def explain(self, refusal: httpx.Headers) -> str | None:
         """A token needs no explanation."""

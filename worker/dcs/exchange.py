@@ -12,6 +12,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from worker.dcs.evidence import NotSentError, WitnessConnector, call_witness
+from worker.dcs.wire import exactly
 from worker.policy.fault import Evidence, Fault, Remedy
 from worker.policy.pulse import Pulse
 
@@ -113,6 +114,7 @@ def transport(ca_file: str | None) -> AiohttpTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
+            middlewares=(exactly,),
         )
 
     return AiohttpTransport(verify=verify, client=session)

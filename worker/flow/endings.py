@@ -58,10 +58,9 @@ def failed(
     *,
     fault: Fault | None = None,
     candidates: tuple[str, ...] = (),
-    detail: str = "",
 ) -> Ending:
     """The request of a known sender failed."""
-    message = MESSAGES[reason] + (f": {detail}" if detail else "")
+    message = f"{MESSAGES[reason]}: {fault.message}"[:1024] if fault and fault.message else MESSAGES[reason]
     sender = Sender(order.request_id, order.project_id, order.region, order.task.name)
     body = MigrationFailed(
         request_id=sender.request_id,

@@ -6,6 +6,7 @@ without looking (3); nobody creates on stale ground (5); short waits in hand, lo
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import assert_never
 
 from schemas.envelope import Envelope
@@ -126,12 +127,10 @@ class Handler:
 
     async def _create(self, case: Case) -> Outcome | Fault:
         async with self._gate.permit(case.order) as permit:
-            if not await case.ground.is_firm():
-                return Abandoned(case.envelope.last_sent_at)
-            if self._is_expired(case):
-                return self._failed(case, Reason.EXPIRED)
+            if not await self._may_go(case):
+                return self._gone(case)
             case.envelope = replace(case.envelope, attempts=case.envelope.attempts + 1)
-            ending = await self._dcs.create(case.order)
+            ending = await self._dcs.create(case.order, partial(self._may_go, case))
             permit.ended(ending)
         self._observer.called(case.order, "create", ending, case.envelope.attempts)
         case.was_looking = False
@@ -142,6 +141,15 @@ class Handler:
             case.envelope = replace(case.envelope, last_sent_at=self._now())
             case.must_look = True
         return ending
+
+    async def _may_go(self, case: Case) -> bool:
+        """Law 5, and the sender's own limit: asked before a create, and again when its credentials are there."""
+        return await case.ground.is_firm() and not self._is_expired(case)
+
+    def _gone(self, case: Case) -> Outcome:
+        if self._is_expired(case):
+            return self._failed(case, Reason.EXPIRED)
+        return Abandoned(case.envelope.last_sent_at)
 
     def _final(self, case: Case, fault: Fault) -> Reason | None:
         """The reason, if waiting cannot help."""

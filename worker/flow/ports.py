@@ -106,8 +106,8 @@ class Publisher(Protocol):
 class Dcs(Protocol):
     """The service. Endings are values: neither method raises for anything that the service or the net does."""
 
-    async def create(self, order: Order) -> Done | Fault:
-        """Create the task."""
+    async def create(self, order: Order, may_go: Callable[[], Awaitable[bool]]) -> Done | Fault:
+        """Create the task. `may_go` is asked when all is ready, right before the request is sent."""
         ...
 
     async def find(self, order: Order, since: float) -> Sighting | Fault:
@@ -118,8 +118,11 @@ class Dcs(Protocol):
 class Claims(Protocol):
     """Claims and outcomes shared by the replicas. Nothing raises: what is away is `Unavailable`."""
 
-    async def take(self, order: Order, now: float) -> ClaimAnswer:
-        """Ask for the request; a granted claim is renewed until it is concluded or released."""
+    async def take(self, order: Order, now: float, replays: int = 0) -> ClaimAnswer:
+        """Ask for the request; a granted claim is renewed until it is concluded or released.
+
+        A failure that an operator's replay has outdated is no answer.
+        """
         ...
 
     def is_held(self, order: Order) -> bool:

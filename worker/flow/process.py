@@ -136,7 +136,7 @@ class Process:
 
     async def _claimed(self, case: Case, claims: Claims) -> Outcome:
         """Law 4 across replicas: work on the request only under a claim, or look before every create."""
-        match await claims.take(case.order, self._now()):
+        match await claims.take(case.order, self._now(), case.envelope.replays):
             case Concluded(ending) if not is_outdated(ending, case.envelope):
                 return self._same(case, ending)
             case Held(fingerprint):

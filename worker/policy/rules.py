@@ -17,6 +17,10 @@ THROTTLED_AT_MOST = 86400.0
 """A request throttled for so long after it was first received spends places like any other failed one."""
 
 
+AWAY = frozenset(("credentials", "iam", "metadata"))
+"""Labels of faults that kept a call from being made for want of credentials."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The settings that decisions are made by. Durations in seconds."""
@@ -80,8 +84,9 @@ class Rules:
         return fault.throttle.window if fault.throttle else 0.0
 
     def is_free(self, fault: Fault, envelope: Envelope, now: float) -> bool:
-        """Law 8: being throttled counts against no one, though not for ever."""
-        return fault.remedy is Remedy.THROTTLED and now - envelope.first_received_at < THROTTLED_AT_MOST
+        """Law 8: being throttled counts against no one, nor do credentials that are away; though not for ever."""
+        is_nobodys = fault.remedy is Remedy.THROTTLED or fault.label in AWAY
+        return is_nobodys and now - envelope.first_received_at < THROTTLED_AT_MOST
 
     def after(self, fault: Fault, envelope: Envelope, at_least: float, now: float) -> Postponed:
         """The way through the broker after a failed call; spends a place unless throttled."""

@@ -1,0 +1,342 @@
+"""Claims in a real Redis, with two replicas: who is granted a request, and what the others are told."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+import redis.asyncio as redis
+
+from schemas import event
+from schemas.envelope import Envelope
+from schemas.event import Reason
+from schemas.request import Request, Task
+from worker.claims.claims import RedisClaims
+from worker.claims.scripts import MEMORY_KEY, record_key
+from worker.flow import endings
+from worker.policy.claim import Concluded, Granted, Held, Unavailable
+from worker.policy.fault import Done
+from worker.policy.order import Order
+from worker.policy.order import order as ordered
+from worker.policy.outcome import Ending
+from worker.tools.nodes import RedisNode
+
+NOW = time.time()
+LEASE = 1.2
+
+
+def order(request_id: str = "r-1", name: str = "dcs-migration") -> Order:
+    """The order of a request."""
+    task = Task(name=name, vpc_id="vpc", subnet_id="subnet", security_group_id="group")
+    request = Request(request_id=request_id, project_id="p", task=task)
+    return ordered(request, default_region="cn-north-4", with_marker=True)
+
+
+def ending(of: Order, instance_id: str | None = "i-1", replays: int = 0, at: float = NOW) -> Ending:
+    """How a request ended: with a task of this id, or None: it was rejected."""
+    envelope = Envelope(1, 0, 1, 0, replays, at, None, False, False)
+    if instance_id is None:
+        return endings.failed(of, envelope, Reason.REJECTED, at)
+    return endings.succeeded(of, envelope, Done(instance_id), "created", at)
+
+
+@dataclass
+class Told:
+    """An observer that remembers."""
+
+    available: list[bool] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    doubts: list[float] = field(default_factory=list)
+
+    def claims_available(self, is_available: bool, reason: str) -> None:
+        """Redis can be used from now on, or not any more."""
+        self.available.append(is_available)
+        self.reasons.append(reason)
+
+    def claims_doubted(self, seconds: float) -> None:
+        """Redis is new or forgot its records."""
+        self.doubts.append(seconds)
+
+
+@asynccontextmanager
+async def replica(url: str, told: Told | None = None, **options: Any) -> AsyncIterator[RedisClaims]:
+    """One replica's claims, with a short lease and without doubt in a Redis that is new."""
+    claims = RedisClaims(url, told or Told(), **({"lease": LEASE, "doubt": 0.0} | options))
+    await claims.start()
+    try:
+        yield claims
+    finally:
+        await claims.aclose()
+
+
+@asynccontextmanager
+async def two(url: str) -> AsyncIterator[tuple[RedisClaims, RedisClaims]]:
+    """Two replicas."""
+    async with replica(url) as one, replica(url) as other:
+        yield one, other
+
+
+@asynccontextmanager
+async def operator(node: RedisNode) -> AsyncIterator[Any]:
+    """A client that looks into Redis."""
+    client = redis.Redis(port=node.port, single_connection_client=True)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait until a condition holds; fail when it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def renewed(client: Any, of: Order) -> None:
+    """Wait until the claim on the order is renewed."""
+    before = await client.hget(record_key(of), "until")
+    async with asyncio.timeout(LEASE):
+        while await client.hget(record_key(of), "until") == before:
+            await asyncio.sleep(0.01)
+
+
+async def take_until_granted(claims: RedisClaims, of: Order, now: float = NOW) -> Granted:
+    """Take again and again until the answer is Granted."""
+    async with asyncio.timeout(10):
+        while not isinstance(answer := await claims.take(of, now), Granted):
+            await asyncio.sleep(0.02)
+    return answer
+
+
+async def test_exactly_one_of_many_takes_is_granted(redis_node: RedisNode) -> None:
+    """Of 100 concurrent takes by two replicas one is granted, and all others learn whose task it is."""
+    async with two(redis_node.url) as replicas:
+        answers = Counter(await asyncio.gather(*(replicas[i % 2].take(order(), NOW) for i in range(100))))
+    assert answers == {Granted(is_first=True): 1, Held(order().fingerprint): 99}
+
+
+async def test_every_request_has_a_claim_of_its_own(redis_node: RedisNode) -> None:
+    """Two replicas that ask for the same 50 requests at once share them out, none twice."""
+    orders = [order(f"r-{number}") for number in range(50)]
+    async with two(redis_node.url) as (one, other):
+        answers = await asyncio.gather(*(claims.take(one_of, NOW) for one_of in orders for claims in (one, other)))
+        held = [(one.is_held(one_of), other.is_held(one_of)) for one_of in orders]
+    assert sum(isinstance(answer, Granted) for answer in answers) == 50
+    assert all(sum(pair) == 1 for pair in held)
+
+
+async def test_the_claim_of_a_dead_replica_runs_out(redis_node: RedisNode) -> None:
+    """A claim that is not renewed is granted to another after its lease, with a create possibly in flight now."""
+    async with replica(redis_node.url) as other:
+        async with replica(redis_node.url) as dead:
+            begun = time.monotonic()
+            assert isinstance(await dead.take(order(), NOW), Granted)
+        assert isinstance(await other.take(order(), NOW), Held)
+        assert await take_until_granted(other, order(), NOW + 7) == Granted(is_first=False, last_sent_at=NOW + 7)
+        assert time.monotonic() - begun >= LEASE * 0.95
+
+
+async def test_a_held_claim_is_renewed(redis_node: RedisNode) -> None:
+    """A claim is held for longer than its lease for as long as its replica lives."""
+    async with two(redis_node.url) as (one, other):
+        await one.take(order(), NOW)
+        end = time.monotonic() + 2.5 * LEASE
+        while time.monotonic() < end:
+            assert one.is_held(order())
+            assert isinstance(await other.take(order(), NOW), Held)
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("last_sent_at", [None, NOW - 30.125])
+async def test_a_released_claim_is_granted_with_what_was_told(
+    redis_node: RedisNode, last_sent_at: float | None
+) -> None:
+    """Who comes after a release knows that it is not the first, and when a create may have been in flight."""
+    async with two(redis_node.url) as (one, other):
+        await one.take(order(), NOW)
+        await one.release(order(), last_sent_at)
+        assert not one.is_held(order())
+        assert await other.take(order(), NOW) == Granted(is_first=False, last_sent_at=last_sent_at)
+        assert await one.take(order(), NOW) == Held(order().fingerprint)
+
+
+async def test_a_release_never_makes_a_create_earlier(redis_node: RedisNode) -> None:
+    """What one replica told of a create in flight is not undone by another that sent none."""
+    async with two(redis_node.url) as (one, other):
+        for claims, last_sent_at in ((one, NOW), (other, None), (one, NOW - 60)):
+            await claims.take(order(), NOW)
+            await claims.release(order(), last_sent_at)
+        assert await other.take(order(), NOW) == Granted(is_first=False, last_sent_at=NOW)
+
+
+async def test_a_release_without_a_claim_leaves_a_trace(redis_node: RedisNode) -> None:
+    """A replica that had to work without a claim tells when it may have sent, so that a copy is not the first."""
+    async with two(redis_node.url) as (one, other):
+        await one.release(order(), NOW - 1)
+        assert await other.take(order(), NOW) == Granted(is_first=False, last_sent_at=NOW - 1)
+
+
+async def test_a_release_frees_only_what_is_ones_own(redis_node: RedisNode) -> None:
+    """A replica that does not hold the claim cannot free it."""
+    async with two(redis_node.url) as (one, other):
+        await one.take(order(), NOW)
+        await other.release(order(), None)
+        assert await other.take(order(), NOW) == Held(order().fingerprint)
+
+
+async def test_a_concluded_request_answers_every_replica(redis_node: RedisNode) -> None:
+    """The ending comes back whole, to the same and to another replica, and is kept for 7 days."""
+    done = ending(order(), "é-" + "i" * 500)
+    async with two(redis_node.url) as (one, other), operator(redis_node) as client:
+        await one.take(order(), NOW)
+        await one.conclude(order(), done)
+        assert not one.is_held(order())
+        assert [await claims.take(order(), NOW) for claims in (one, other)] == [Concluded(done)] * 2
+        assert 7 * 86400 - 60 < await client.ttl(record_key(order())) <= 7 * 86400
+
+
+FAILED, FAILED_LATER = ending(order(), None), ending(order(), None, at=NOW + 1)
+DONE, DONE_LATER = ending(order(), "i-1"), ending(order(), "i-2")
+REPLAYED = ending(order(), None, replays=1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        (DONE, DONE_LATER, DONE),
+        (DONE, FAILED, DONE),
+        (FAILED, FAILED_LATER, FAILED),
+        (FAILED, DONE, DONE),
+        (FAILED, REPLAYED, REPLAYED),
+        (REPLAYED, FAILED, REPLAYED),
+        (DONE, REPLAYED, DONE),
+        (REPLAYED, DONE, DONE),
+    ],
+)
+async def test_which_of_two_endings_stays(redis_node: RedisNode, first: Ending, second: Ending, kept: Ending) -> None:
+    """The first ending stays, but a success replaces a failure, and a failure one of fewer replays."""
+    async with two(redis_node.url) as (one, other):
+        await one.conclude(order(), first)
+        await other.conclude(order(), second)
+        assert await one.take(order(), NOW) == Concluded(kept)
+
+
+async def test_a_replay_reopens_a_failed_request(redis_node: RedisNode) -> None:
+    """A request that an operator sent again after it failed is claimed, knowing that nothing was sent since."""
+    failed = ending(order(), None, at=NOW - 100)
+    async with two(redis_node.url) as (one, other):
+        await one.conclude(order(), failed)
+        answer = await one.take(order(), NOW, replays=1)
+        assert isinstance(answer, Granted)
+        assert not answer.is_first
+        assert answer.last_sent_at == pytest.approx(NOW - 100, abs=0.001)
+        assert await other.take(order(), NOW) == Held(order().fingerprint)
+        await other.conclude(order(), failed)  # told again, late
+        assert await other.take(order(), NOW, replays=1) == Held(order().fingerprint)
+        await one.conclude(order(), REPLAYED)
+        assert await other.take(order(), NOW) == Concluded(REPLAYED)
+
+
+async def test_a_replay_does_not_reopen_a_success(redis_node: RedisNode) -> None:
+    """A request that succeeded is over, however often it is sent again."""
+    async with replica(redis_node.url) as claims:
+        await claims.conclude(order(), DONE)
+        assert await claims.take(order(), NOW, replays=3) == Concluded(DONE)
+
+
+async def test_another_request_with_the_same_id_changes_nothing(redis_node: RedisNode) -> None:
+    """While the first request of an id is known, in any state, a different one is told of it and leaves no trace."""
+    first, imposter = order(), order(name="another")
+    async with two(redis_node.url) as (one, other):
+        await one.take(first, NOW)
+        assert await other.take(imposter, NOW) == Held(first.fingerprint)
+        await one.release(first, None)
+        assert await other.take(imposter, NOW) == Held(first.fingerprint)
+        await other.conclude(imposter, ending(imposter, "i-9"))
+        await other.release(imposter, NOW)
+        assert await one.take(first, NOW) == Granted(is_first=False)
+        await one.conclude(first, FAILED)
+        await other.conclude(imposter, ending(imposter, "i-9"))
+        assert await other.take(imposter, NOW) == Concluded(FAILED)
+
+
+async def test_the_same_replica_asks_twice(redis_node: RedisNode) -> None:
+    """A request that this replica holds is held for this replica too, and remains so."""
+    async with two(redis_node.url) as (one, other):
+        await one.take(order(), NOW)
+        assert await one.take(order(), NOW) == Held(order().fingerprint)
+        assert one.is_held(order())
+        assert isinstance(await other.take(order(), NOW), Held)
+
+
+async def test_a_grant_that_never_arrived_can_be_taken_again(redis_node: RedisNode) -> None:
+    """A cancelled take leaves nothing behind here; in Redis it counts as a claim whose owner was lost."""
+    async with replica(redis_node.url) as claims, operator(redis_node) as client:
+        taking = asyncio.create_task(claims.take(order(), NOW))
+        await asyncio.sleep(0)
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+        async with asyncio.timeout(5):
+            while not await client.exists(record_key(order())):
+                await asyncio.sleep(0.01)
+        assert not claims.is_held(order())
+        assert await claims.take(order(), NOW) == Granted(is_first=False, last_sent_at=NOW)
+
+
+async def test_a_young_memory_is_not_believed(redis_node: RedisNode) -> None:
+    """A Redis that is new, or forgot everything, makes every request look like one that was seen before."""
+    told = Told()
+    async with replica(redis_node.url, told, doubt=600.0) as claims, operator(redis_node) as client:
+        assert told.doubts == [600.0]
+        assert await claims.take(order("r-1"), time.time()) == Granted(is_first=False)
+        await client.set(MEMORY_KEY, int(time.time()) - 601)
+        assert await claims.take(order("r-2"), time.time()) == Granted(is_first=True)
+        await client.flushall()
+        assert await claims.take(order("r-3"), time.time()) == Granted(is_first=False)
+        await until(lambda: len(told.doubts) == 2)
+        assert told.available == [True]
+
+
+async def test_a_request_too_long_to_keep_is_released(redis_node: RedisNode) -> None:
+    """An ending beyond all measure is not stored: a copy looks, as after a release."""
+    long = replace(DONE, body=b"x" * 70000)
+    async with two(redis_node.url) as (one, other):
+        await one.take(order(), NOW)
+        await one.conclude(order(), long)
+        assert await other.take(order(), NOW) == Granted(is_first=False)
+
+
+async def test_an_unreadable_record_is_as_good_as_none(redis_node: RedisNode) -> None:
+    """A key of another kind, or an ending of another version, makes that request unavailable and no other."""
+    told = Told()
+    async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
+        await client.set(record_key(order("string")), "?")
+        await client.hset(record_key(order("odd")), mapping={"fingerprint": order().fingerprint, "token": "t"})
+        ended = {"fingerprint": order().fingerprint, "succeeded": "1", "replays": "0"}
+        await client.hset(record_key(order("newer")), mapping=ended | {"ending": '{"colour": "green"}'})
+        answers = [await claims.take(order(name), NOW) for name in ("string", "odd", "newer", "good")]
+        assert answers == [Unavailable(), Unavailable(), Unavailable(), Granted(is_first=True)]
+        await claims.conclude(order("string"), ending(order("string")))
+        await claims.release(order("odd"), NOW)
+        await renewed(client, order("good"))
+        assert claims.is_available
+        assert claims.is_held(order("good"))
+    assert told.available == [True]
+
+
+async def test_nothing_secret_and_little_is_stored(redis_node: RedisNode) -> None:
+    """A record holds no network ids, marker or description, only names, times and the published event."""
+    async with replica(redis_node.url) as claims, operator(redis_node) as client:
+        await claims.take(order(), NOW)
+        claim = await client.hgetall(record_key(order()))
+        assert set(claim) == {b"fingerprint", b"token", b"until", b"replays"}
+        await claims.conclude(order(), DONE)
+        record = await client.hgetall(record_key(order()))
+        assert set(record) == {b"fingerprint", b"ending", b"succeeded", b"replays"}
+        assert sorted(await client.keys("*")) == [MEMORY_KEY, record_key(order())]
+    assert event.SUCCEEDED_TYPE not in str(record)

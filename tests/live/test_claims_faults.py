@@ -1,0 +1,307 @@
+"""Claims while Redis is killed, frozen, flushed, slow, full, read-only or not ours: no call raises, waits or lies."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import trustme
+
+from tests.live.test_claims import DONE, LEASE, NOW, Told, ending, operator, order, renewed, replica, two, until
+from worker.claims.claims import DEADLINE
+from worker.policy.claim import Concluded, Granted, Held, Unavailable
+from worker.tools.nodes import RedisNode
+
+LATE = DEADLINE + 0.3  # what a busy machine may add to a deadline
+AT_ONCE = DEADLINE / 2
+Answer = TypeVar("Answer")
+
+
+async def in_time(call: Awaitable[Answer], seconds: float = LATE) -> Answer:
+    """What a call answers, which must not take longer."""
+    begun = time.monotonic()
+    answer = await call
+    assert time.monotonic() - begun < seconds
+    return answer
+
+
+async def test_an_absent_redis_costs_nothing(redis_node: RedisNode) -> None:
+    """With Redis away from the start, a thousand requests in a row are answered at once, and it is said once."""
+    redis_node.kill()
+    told = Told()
+    async with replica(redis_node.url, told) as claims:
+        begun = time.monotonic()
+        for number in range(1000):
+            of = order(f"r-{number}")
+            assert await claims.take(of, NOW) == Unavailable()
+            assert not claims.is_held(of)
+            await claims.release(of, None)
+        assert time.monotonic() - begun < 1
+        assert not claims.is_available
+        assert told.available == [False]
+        await asyncio.to_thread(redis_node.start)
+        await until(lambda: claims.is_available)
+        assert isinstance(await claims.take(order(), NOW), Granted)
+    assert told.available == [False, True]
+
+
+async def test_redis_is_killed_and_comes_back_empty(redis_node: RedisNode) -> None:
+    """Across a restart that forgets everything: held claims stay held, endings are known again, doubts are told."""
+    told = Told()
+    async with replica(redis_node.url, told, lease=6.0) as one, replica(redis_node.url) as other:
+        for name in ("before", "held", "during", "released"):
+            assert isinstance(await one.take(order(name), NOW), Granted)
+        await one.conclude(order("before"), ending(order("before")))
+        await asyncio.to_thread(redis_node.kill)
+        await until(lambda: not one.is_available)
+        assert await in_time(one.take(order("new"), NOW), AT_ONCE) == Unavailable()
+        await in_time(one.conclude(order("during"), ending(order("during"))), AT_ONCE)
+        await in_time(one.release(order("released"), NOW), AT_ONCE)
+        await asyncio.to_thread(redis_node.start)
+        await until(lambda: one.is_available and other.is_available)
+        assert one.is_held(order("held"))
+        answers = [await other.take(order(name), NOW) for name in ("before", "held", "during", "released", "new")]
+    assert answers == [
+        Concluded(ending(order("before"))),
+        Held(order().fingerprint),
+        Concluded(ending(order("during"))),
+        Granted(is_first=False, last_sent_at=NOW),
+        Held(order().fingerprint),  # worked on without a claim, and claimed as soon as that was possible
+    ]
+    assert told.available == [True, False, True]
+
+
+async def test_a_restored_claim_is_not_freed_by_an_older_release(redis_node: RedisNode) -> None:
+    """What is told again after a restart cannot undo what this replica did since."""
+    async with two(redis_node.url) as (one, other):
+        await one.take(order(), NOW)
+        await one.release(order(), None)
+        await one.take(order(), NOW)
+        await asyncio.to_thread(redis_node.restart)
+        await until(lambda: one.is_available and other.is_available)
+        assert await other.take(order(), NOW) == Held(order().fingerprint)
+
+
+async def test_a_claim_that_could_not_be_renewed(redis_node: RedisNode) -> None:
+    """With Redis away for longer than the lease a claim no longer counts, but keeps others away once Redis is back."""
+    async with two(redis_node.url) as (one, other), operator(redis_node) as client:
+        begun = time.monotonic()
+        await one.take(order(), NOW)
+        await asyncio.to_thread(redis_node.kill)
+        assert one.is_held(order())
+        await until(lambda: not one.is_held(order()))
+        assert time.monotonic() - begun < LEASE * 1.4
+        await asyncio.to_thread(redis_node.start)
+        await until(lambda: one.is_available and other.is_available)
+        await renewed(client, order())
+        assert not one.is_held(order())
+        assert await other.take(order(), NOW) == Held(order().fingerprint)
+
+
+async def test_a_frozen_redis_delays_nobody_for_longer_than_the_deadline(redis_node: RedisNode) -> None:
+    """Every call at a frozen Redis ends within the deadline, later ones at once; the claim is given up in time."""
+    told = Told()
+    async with replica(redis_node.url, told) as claims:
+        await claims.take(order("held"), NOW)
+        await claims.take(order("ended"), NOW)
+        redis_node.freeze()
+        calls = [in_time(claims.take(order(f"r-{number}"), NOW)) for number in range(100)]
+        ended = in_time(claims.conclude(order("ended"), ending(order("ended"))))
+        answers, _ = await asyncio.gather(asyncio.gather(*calls), ended)
+        assert answers == [Unavailable()] * 100
+        assert await in_time(claims.take(order("next"), NOW), AT_ONCE) == Unavailable()
+        await until(lambda: not claims.is_held(order("held")), LEASE)
+        assert told.available == [True, False]
+        redis_node.thaw()
+        await until(lambda: claims.is_available)
+        assert await in_time(claims.take(order("ended"), NOW)) == Concluded(ending(order("ended")))
+
+
+async def test_a_slow_redis_is_waited_for_within_the_deadline(redis_node: RedisNode) -> None:
+    """An answer that comes late but in time counts; a Redis that answers too late is left alone."""
+    async with replica(redis_node.url) as claims, operator(redis_node) as client, replica(redis_node.url) as other:
+        await client.execute_command("CLIENT", "PAUSE", "250")
+        assert isinstance(await in_time(claims.take(order("late"), NOW)), Granted)
+        await client.execute_command("CLIENT", "PAUSE", "1500")
+        assert await in_time(claims.take(order("too-late"), NOW)) == Unavailable()
+        assert await in_time(claims.take(order("again"), NOW), AT_ONCE) == Unavailable()
+        await until(lambda: claims.is_available and other.is_available)
+        for of in (order("too-late"), order("again")):  # worked on without a claim, which is made good
+            assert not claims.is_held(of)
+            assert await other.take(of, NOW) == Held(of.fingerprint)
+
+
+async def test_a_flush_is_made_good_by_the_next_renewal(redis_node: RedisNode) -> None:
+    """After FLUSHALL on a living connection, held claims and recent endings are there again before long."""
+    told = Told()
+    async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
+        await one.take(order("held"), NOW)
+        await one.take(order("ended"), NOW)
+        await one.conclude(order("ended"), DONE)
+        await client.flushall()
+        async with asyncio.timeout(LEASE):
+            while await client.dbsize() < 3:
+                await asyncio.sleep(0.01)
+        assert await other.take(order("held"), NOW) == Held(order().fingerprint)
+        assert await other.take(order("ended"), NOW) == Concluded(DONE)
+        assert one.is_held(order("held"))
+        assert told.available == [True]
+
+
+async def test_a_claim_that_another_took_after_a_flush_is_given_up(redis_node: RedisNode) -> None:
+    """The replica that lost its claim in a flush notices with its next renewal that another has it."""
+    async with two(redis_node.url) as (one, other), operator(redis_node) as client:
+        await one.take(order(), NOW)
+        await client.flushall()
+        assert isinstance(await other.take(order(), NOW), Granted)
+        await until(lambda: not one.is_held(order()), LEASE)
+        assert other.is_held(order())
+        await one.release(order(), NOW)
+        assert await one.take(order(), NOW) == Held(order().fingerprint)
+
+
+async def test_a_request_that_another_concluded_is_no_longer_held(redis_node: RedisNode) -> None:
+    """An ending, whoever tells it, takes the claim from who still works on the request."""
+    async with two(redis_node.url) as (one, other):
+        await one.take(order(), NOW)
+        await other.conclude(order(), DONE)
+        await until(lambda: not one.is_held(order()), LEASE)
+        await one.conclude(order(), ending(order(), None))
+        assert await one.take(order(), NOW) == Concluded(DONE)
+
+
+async def test_a_failover_to_a_replica(redis_node: RedisNode) -> None:
+    """A server that turns into a read-only replica is away until it is a master again; the claims survive."""
+    told = Told()
+    async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
+        await claims.take(order("held"), NOW)
+        await client.replicaof("127.0.0.1", "1")
+        assert await claims.take(order(), NOW) == Unavailable()
+        attempts = (await client.info("stats"))["total_connections_received"]
+        async with asyncio.timeout(10):
+            while (await client.info("stats"))["total_connections_received"] < attempts + 2:
+                await asyncio.sleep(0.05)
+        assert told.available == [True, False]  # no attempt took it for good
+        await client.replicaof("NO", "ONE")
+        await until(lambda: claims.is_available)
+        await until(lambda: claims.is_held(order("held")))
+    assert told.reasons[1] == "Redis is a replica that must not be written to"
+
+
+async def test_a_full_redis_is_away(redis_node: RedisNode) -> None:
+    """Out of memory means unavailable, until there is room again."""
+    told = Told()
+    async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
+        await client.config_set("maxmemory", "1")
+        assert await claims.take(order(), NOW) == Unavailable()
+        await until(lambda: told.reasons[-1] == "Redis is out of memory")
+        await client.config_set("maxmemory", "0")
+        await until(lambda: claims.is_available)
+    assert told.available == [True, False, True]
+
+
+async def test_a_closed_connection_is_opened_again(redis_node: RedisNode) -> None:
+    """A connection that the server or a proxy closes is replaced, and nothing that was held is lost."""
+    async with (
+        replica(redis_node.url, lease=6.0) as one,
+        replica(redis_node.url) as other,
+        operator(redis_node) as client,
+    ):
+        await one.take(order(), NOW)
+        await client.client_kill_filter(_type="normal", skipme=True)
+        await until(lambda: not one.is_available)
+        await until(lambda: one.is_available and other.is_available)
+        assert one.is_held(order())
+        assert await other.take(order(), NOW) == Held(order().fingerprint)
+
+
+@pytest.mark.parametrize("login", ["", "app:wrong-secret@", "app:right-secret@", "nobody:right-secret@"])
+async def test_credentials_that_do_not_do(redis_node: RedisNode, login: str) -> None:
+    """Without the right password, or without the right to run scripts, Redis is away; the URL stays secret."""
+    told = Told()
+    async with operator(redis_node) as client:
+        await client.acl_setuser("app", enabled=True, passwords=["+right-secret"], commands=["+ping", "+select"])
+        await client.acl_setuser("default", enabled=True, passwords=["+another"], keys=["*"], categories=["+@all"])
+        url = f"redis://{login}127.0.0.1:{redis_node.port}/1"
+        async with replica(url, told) as claims:
+            assert await claims.take(order(), NOW) == Unavailable()
+            assert told.available == [False]
+            said = f"{claims!r} {claims._link!r} {told.reasons}"
+        assert "credentials" in said
+        assert not any(word in said for word in ("app", "nobody", "secret"))
+
+
+async def test_the_rights_that_suffice(redis_node: RedisNode) -> None:
+    """A user with these rights and no others can do all that claims need."""
+    commands = ["eval", "get", "set", "hmget", "hset", "hdel", "del", "pexpire", "time", "select"]
+    async with operator(redis_node) as client:
+        await client.acl_setuser(
+            "app",
+            enabled=True,
+            passwords=["+p@ss/word"],
+            keys=["dcs-worker:*"],
+            commands=[f"+{name}" for name in commands],
+        )
+        url = f"redis://app:p%40ss%2Fword@127.0.0.1:{redis_node.port}/1"
+        async with replica(url) as one, replica(url) as other:
+            assert isinstance(await one.take(order(), NOW), Granted)
+            await client.select(1)
+            await renewed(client, order())
+            await one.release(order(), NOW)
+            assert isinstance(await other.take(order(), NOW), Granted)
+            await other.conclude(order(), DONE)
+            assert await one.take(order(), NOW) == Concluded(DONE)
+
+
+@asynccontextmanager
+async def tls_in_front_of(node: RedisNode, folder: Path) -> AsyncIterator[str]:
+    """A TLS port that leads to Redis, as a URL that names the authority to trust."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    clients: set[asyncio.Task[None]] = set()
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(65536):
+            writer.write(piece)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_redis = await asyncio.open_connection("127.0.0.1", node.port)
+        for ends in ((reader, to_redis[1]), (to_redis[0], writer)):
+            clients.add(asyncio.create_task(copy(*ends)))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        yield f"rediss://localhost:{port}/0?ssl_ca_certs={folder / 'ca.pem'}"
+    finally:
+        server.close()
+        await server.wait_closed()
+        await asyncio.wait_for(asyncio.gather(*clients, return_exceptions=True), 5)
+
+
+async def test_tls(redis_node: RedisNode, tmp_path: Path) -> None:
+    """rediss:// is TLS with a verified server; one of an unknown authority is no Redis."""
+    async with tls_in_front_of(redis_node, tmp_path) as url:
+        async with replica(url) as claims:
+            assert isinstance(await claims.take(order(), NOW), Granted)
+        async with replica(url.partition("?")[0], told := Told()) as claims:
+            assert await claims.take(order(), NOW) == Unavailable()
+        assert "certificate" in told.reasons[0]
+
+
+async def test_nothing_is_left_open(redis_node: RedisNode) -> None:
+    """One connection a replica however much is asked, and none after it was closed."""
+    async with operator(redis_node) as client:
+        async with replica(redis_node.url) as claims:
+            await asyncio.gather(*(claims.take(order(f"r-{number}"), NOW) for number in range(500)))
+            assert len(await client.client_list()) == 2
+        async with asyncio.timeout(5):
+            while len(await client.client_list()) > 1:
+                await asyncio.sleep(0.01)

@@ -1,0 +1,316 @@
+"""Credentials against the stand-in, which verifies tokens and signatures with an implementation of its own."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from schemas.request import Request, Task
+from tests.unit.dcs_fakes import Clock, until
+from worker.config import load
+from worker.dcs.client import DcsClient
+from worker.dcs.credentials import Credentials
+from worker.dcs.exchange import Exchange, Reply, transport
+from worker.dcs.token_call import Account
+from worker.dcs.ways import Surroundings, credentials_for
+from worker.policy.fault import Done, Fault, Found
+from worker.policy.order import Order, order
+from worker.policy.pulse import Pulse
+from worker.tools.standin import StandIn, StandInSettings
+
+PASSWORD = "stand-in-password"
+SECRET_KEY = "stand-in-secret-key-of-forty-characters0"
+IDS = {"vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
+ODD = [
+    "a b+c&d=é~",
+    "100%",
+    "%41%2F",
+    "a/b?c#d",
+    "..",
+    "../..",
+    ";,:@!$'()*",
+    '"<>[]{}|\\^`',
+    "\t\n\r\x00\x7f",
+    "测试-тест-🙂",
+    "\u2028\ufeff\u200b",
+    "x" * 1024,
+    "&offset=5&limit=1",
+    "+",
+    " ",
+]
+
+
+def an_order(name: str, project: str = "p") -> Order:
+    """An order of a task of this name."""
+    request = Request(project_id=project, task=Task(name=name, **IDS))
+    return order(request, default_region="r", with_marker=True)
+
+
+class Work:
+    """A client whose credentials come from secret files, and all that it said."""
+
+    def __init__(self, standin: StandIn, folder: Path, clock: Clock) -> None:
+        self.standin = standin
+        self.folder = folder
+        self.clock = clock
+        self.told: list[str | None] = []
+        self.faults: list[Fault] = []
+        self.credentials: Credentials
+        self.client: DcsClient
+        self.exchange: Exchange
+
+    def write(self, **secrets: str) -> None:
+        """Replace secret files, each in one step."""
+        for name, secret in secrets.items():
+            new = self.folder / f".{name}"
+            new.write_text(secret)
+            new.rename(self.folder / name)
+
+    async def create(self, name: str, project: str = "p") -> Done | Fault:
+        """Create a task."""
+        ending = await self.client.create(an_order(name, project))
+        if isinstance(ending, Fault):
+            self.faults.append(ending)
+        return ending
+
+    def token_calls(self) -> Counter[str | None]:
+        """Token calls so far, by project."""
+        return Counter(call.project for call in self.standin.calls if call.operation == "token")
+
+
+@asynccontextmanager
+async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], **secrets: str) -> AsyncIterator[Work]:
+    """A stand-in that demands credentials, and a client with the configured ones."""
+    clock = Clock()
+    wire = transport(None)
+    settings = StandInSettings.model_validate({"auth": auth})
+    try:
+        async with StandIn(settings, clock=clock) as standin:
+            work = Work(standin, folder, clock)
+            work.write(**secrets)
+            loaded = load(
+                {"WORKER_SECRETS_DIR": str(folder), "WORKER_IAM_ENDPOINT": standin.url, **environ}, folder=folder
+            )
+            pulse = Pulse(lambda: 0.0)
+
+            def exchange(deadline: float) -> Exchange:
+                return Exchange(wire, deadline=deadline, told=lambda *_: None, pulse=pulse)
+
+            account = Account(standin.url, loaded.settings.iam_user or "", loaded.settings.iam_domain or "")
+            surroundings = Surroundings(account, loaded.settings.credentials_file, standin.url)
+            work.credentials = credentials_for(
+                loaded.settings.credential_way,
+                loaded.secrets.current,
+                surroundings,
+                exchange,
+                changed=work.told.append,
+                timing=clock.timing(0.5),
+            )
+            work.exchange = exchange(20)
+            work.client = DcsClient(work.exchange, work.credentials, {"r": standin.url}, now=clock)
+            yield work
+            await work.credentials.aclose()
+    finally:
+        await wire.aclose()
+
+
+@pytest.fixture
+async def iam(tmp_path: Path) -> AsyncIterator[Work]:
+    """Work with tokens of IAM that live for ten minutes; an account is locked after three wrong passwords."""
+    auth = {"mode": "iam", "token_seconds": 600, "lock_after": 3}
+    environ = {"WORKER_IAM_USER": "stand-in-user", "WORKER_IAM_DOMAIN": "stand-in-domain"}
+    async with working(tmp_path, auth, environ, worker_iam_password=PASSWORD) as work:
+        yield work
+
+
+@pytest.fixture
+async def keys(tmp_path: Path) -> AsyncIterator[Work]:
+    """Work with an access key."""
+    secrets = {"worker_access_key": "STANDINACCESSKEY0001", "worker_secret_key": SECRET_KEY}
+    async with working(tmp_path, {"mode": "aksk"}, {}, **secrets) as work:
+        yield work
+
+
+@pytest.fixture
+async def platform(tmp_path: Path) -> AsyncIterator[Work]:
+    """Work with keys of the metadata service that live for ten minutes."""
+    auth = {"mode": "aksk", "temporary_key_seconds": 600}
+    async with working(tmp_path, auth, {"WORKER_CREDENTIALS": "platform"}) as work:
+        yield work
+
+
+async def five_hundred(work: Work, halfway: Callable[[], Awaitable[object]], seconds: float = 0.0) -> None:
+    """500 creates in five projects, 25 at once, time passing with each; `halfway` happens in the middle."""
+    limit = asyncio.Semaphore(25)
+
+    async def one(number: int) -> None:
+        async with limit:
+            if number == 250:
+                await halfway()
+            work.clock.now += seconds
+            await work.create(f"task-{number}", f"p{number % 5}")
+
+    await asyncio.gather(*map(one, range(500)))
+
+
+async def nothing() -> None:
+    """Halfway nothing happens."""
+
+
+async def test_tokens_that_end_in_the_middle_cost_no_failure(iam: Work) -> None:
+    """500 requests over 900 seconds with tokens that live for 600 cost two token calls a project."""
+    await five_hundred(iam, nothing, seconds=1.8)
+
+    assert iam.faults == []
+    assert len(iam.standin.tasks) == 500
+    assert iam.token_calls() == Counter({f"p{number}": 2 for number in range(5)})
+
+
+async def test_tokens_that_end_by_surprise_cost_no_failure(iam: Work) -> None:
+    """When all tokens die at once long before their time, each project gets another one with one call."""
+
+    async def die() -> None:
+        await iam.standin.apply(clock_offset=700)
+
+    await five_hundred(iam, die)
+
+    assert iam.faults == []
+    assert len(iam.standin.tasks) == 500
+    assert iam.token_calls() == Counter({f"p{number}": 2 for number in range(5)})
+    assert iam.standin.stats()["calls"]["create"]["401"] >= 5
+
+
+async def test_a_changed_password_is_not_hammered(iam: Work) -> None:
+    """Changed under way: at most three token calls in the first minute, and every refusal is one that time cures."""
+
+    async def change() -> None:
+        await iam.standin.apply(auth={"password": "another-password"})
+
+    await five_hundred(iam, change)
+    for _ in range(59):
+        await iam.create("more", "p6")
+        await iam.clock.advance(1)
+
+    wrong = [call for call in iam.standin.calls if call.operation == "token" and call.status == 401]
+    assert 1 <= len(wrong) <= 3
+    assert {fault.label for fault in iam.faults} == {"credentials"}
+    assert all(fault.retry_after and not fault.is_ambiguous for fault in iam.faults)
+    assert len(iam.standin.tasks) + len(iam.faults) == 500 + 59
+    assert len(iam.told) == 1
+    assert PASSWORD not in f"{iam.told} {iam.faults} {iam.credentials!r}"
+
+
+async def test_the_right_password_in_the_secret_file_is_enough(iam: Work) -> None:
+    """Nobody has to ask: the new file is seen, one token call proves it, and work goes on."""
+    assert isinstance(await iam.create("before"), Done)
+    await iam.standin.apply(auth={"password": "another-password"})
+    assert isinstance(await iam.create("refused"), Fault)
+    iam.write(worker_iam_password="still-not-right")
+    await iam.clock.advance(1)
+    await until(lambda: iam.token_calls()["p"] == 3)
+
+    await iam.standin.apply(auth={"lock_after": 0})
+    iam.write(worker_iam_password="another-password")
+    while iam.told[-1] is not None:
+        await iam.clock.advance(1)
+        await asyncio.sleep(0.01)
+
+    assert isinstance(await iam.create("after"), Done)
+    assert iam.token_calls() == Counter({"p": 4})
+    assert iam.clock.now - iam.standin.calls[0].at < 60
+
+
+async def test_iam_that_is_down_burns_nothing(iam: Work) -> None:
+    """While IAM fails, calls are not made and say so; afterwards they are, without anybody's help."""
+    await iam.standin.apply(operation_scripts={"token": ["error 503 APIGW.0613", "drop", "ok"]})
+
+    faults = [await iam.create("early") for _ in range(3)]
+    assert {fault.label for fault in faults if isinstance(fault, Fault)} == {"iam"}
+    assert iam.token_calls() == Counter({"p": 1})
+    await iam.clock.advance(15)
+    assert isinstance(await iam.create("early"), Fault)
+    await iam.clock.advance(15)
+    assert isinstance(await iam.create("late"), Done)
+    assert iam.standin.stats()["calls"].keys() == {"token", "create"}
+
+
+@pytest.mark.parametrize("name", ODD)
+async def test_odd_names_are_signed_right(keys: Work, name: str) -> None:
+    """Whatever the name of a task is, its creation and the search for it carry signatures that hold."""
+    created = await keys.create(name)
+    assert isinstance(created, Done)
+
+    found = await keys.client.find(an_order(name), keys.clock())
+
+    assert isinstance(found, Found)
+    assert found.instance_id == created.instance_id
+
+
+async def test_any_name_is_signed_right(keys: Work) -> None:
+    """So it is for 200 names of random characters."""
+    chance = random.Random(4)
+    ranges = [(0, 0x7F), (0x80, 0x7FF), (0x800, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x10FFFF)]
+    for _ in range(200):
+        name = "".join(chr(chance.randint(*chance.choice(ranges))) for _ in range(chance.randint(1, 20)))
+        assert not isinstance(await keys.client.find(an_order(name), 0.0), Fault), repr(name)
+
+
+async def test_a_rotated_key_is_picked_up(keys: Work) -> None:
+    """A key replaced in its files is used for the next request; between the two nothing is lost for good."""
+    assert isinstance(await keys.create("before"), Done)
+    await keys.standin.apply(auth={"access_key": "ROTATED", "secret_key": "rotated-secret"})
+    refused = await keys.create("between")
+    assert isinstance(refused, Fault)
+    assert refused.status == 401
+
+    keys.write(worker_access_key="ROTATED", worker_secret_key="rotated-secret")
+
+    assert isinstance(await keys.create("after"), Done)
+
+
+async def test_a_wrong_clock_is_told_by_the_refusal(keys: Work) -> None:
+    """A service whose clock is 20 minutes behind refuses signatures, and its reply shows why."""
+    await keys.standin.apply(clock_offset=-1200)
+    request = httpx.Request("GET", f"{keys.standin.url}/v2/p/migration-tasks?limit=1")
+    await keys.credentials.authorise(request, "p")
+
+    reply = await keys.exchange.send("list", request)
+
+    assert isinstance(reply, Reply)
+    assert (reply.status, keys.credentials.explain(reply.headers)) == (
+        401,
+        "the clock of this machine is 20 min ahead of the service's; signatures are valid for 15 minutes",
+    )
+
+
+async def test_keys_of_the_platform_are_renewed_under_way(platform: Work) -> None:
+    """500 requests over 900 seconds with temporary keys that live for 600: no failure, three fetches at most."""
+    await five_hundred(platform, nothing, seconds=1.8)
+
+    assert platform.faults == []
+    assert len(platform.standin.tasks) == 500
+    assert 2 <= platform.standin.stats()["issued"]["keys"] <= 3
+
+
+async def test_nothing_secret_is_said(
+    iam: Work, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Through refusals and outages, no password or token appears in any log, output or fault."""
+    await iam.create("one")
+    await iam.standin.apply(auth={"password": "another-password"})
+    await iam.create("two")
+    iam.write(worker_iam_password="wrong-secret")
+    await iam.create("three")
+    out = capfd.readouterr()
+    said = f"{caplog.text} {out.out} {out.err} {iam.faults} {iam.told} {iam.credentials!r} {vars(iam.credentials)}"
+
+    tokens = list(iam.standin._stage.issued.tokens)
+    assert tokens
+    for secret in (PASSWORD, "another-password", "wrong-secret", *tokens):
+        assert secret not in said

@@ -1,0 +1,98 @@
+"""The four ways, made from plain values."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from tests.unit.dcs_fakes import Clock, FakeIam, FakeMetadata, an_exchange
+from worker.config.rotation import Secrets
+from worker.dcs.credentials import Credentials
+from worker.dcs.token_call import Account
+from worker.dcs.ways import Surroundings, Way, credentials_for
+
+
+class Router(httpx.AsyncBaseTransport):
+    """IAM and metadata service behind their addresses."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.iam = FakeIam(clock)
+        self.metadata = FakeMetadata(clock)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Hand over."""
+        there = self.iam if request.url.host == "iam" else self.metadata
+        return await there.handle_async_request(request)
+
+
+class Drawer:
+    """Secrets that can be replaced."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self.secrets = secrets
+
+    def __call__(self) -> Secrets:
+        """The present ones."""
+        return self.secrets
+
+
+def made(way: Way, drawer: Drawer, surroundings: Surroundings | None = None) -> Credentials:
+    """Credentials over fakes."""
+    clock = Clock()
+    router = Router(clock)
+    given = surroundings or Surroundings()
+    timing = clock.timing()
+    return credentials_for(way, drawer, given, lambda deadline: an_exchange(router, deadline), timing=timing)
+
+
+async def headers_of(credentials: Credentials) -> httpx.Headers:
+    """What a request carries now."""
+    request = httpx.Request("GET", "https://dcs/")
+    assert await credentials.authorise(request, "p") is None
+    return request.headers
+
+
+async def test_a_token_follows_the_secrets() -> None:
+    """Way 1: the present token."""
+    drawer = Drawer(Secrets(auth_token=SecretStr("one")))
+    credentials = made("token", drawer)
+    assert (await headers_of(credentials))["X-Auth-Token"] == "one"
+
+    drawer.secrets = Secrets(auth_token=SecretStr("two"))
+    assert (await headers_of(credentials))["X-Auth-Token"] == "two"
+    await credentials.aclose()
+
+
+async def test_keys_follow_the_secrets() -> None:
+    """Way 2: the present keys, with or without a security token."""
+    drawer = Drawer(Secrets(access_key=SecretStr("A"), secret_key=SecretStr("S")))
+    credentials = made("keys", drawer)
+    headers = await headers_of(credentials)
+    assert ("Access=A," in headers["Authorization"], headers.get("X-Security-Token")) == (True, None)
+
+    drawer.secrets = Secrets(SecretStr("t"), SecretStr("B"), SecretStr("S"), SecretStr("T"))
+    headers = await headers_of(credentials)
+    assert ("Access=B," in headers["Authorization"], headers.get("X-Security-Token")) == (True, "T")
+    assert credentials.explain(httpx.Headers({"Date": "Tue, 14 Nov 2023 20:13:20 GMT"})) is not None
+    await credentials.aclose()
+
+
+async def test_a_password_brings_tokens() -> None:
+    """Way 3: a token of IAM for the present password."""
+    drawer = Drawer(Secrets(iam_password=SecretStr("right")))
+    credentials = made("iam", drawer, Surroundings(account=Account("https://iam", "user", "domain")))
+
+    assert (await headers_of(credentials))["X-Auth-Token"] == "token-p-1"
+    await credentials.aclose()
+
+
+@pytest.mark.parametrize(("profile", "key"), [(True, "PROFILE"), (False, "ACCESS1")])
+async def test_the_platform_brings_keys(tmp_path: Path, profile: bool, key: str) -> None:
+    """Way 4: the profile file if there is one, else the metadata service."""
+    path = tmp_path / "credentials"
+    path.write_text("[basic]\nak = PROFILE\nsk = S\n")
+    credentials = made("platform", Drawer(Secrets()), Surroundings(profile=path if profile else None))
+
+    assert f"Access={key}," in (await headers_of(credentials))["Authorization"]
+    await credentials.aclose()

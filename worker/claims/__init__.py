@@ -1,0 +1,1 @@
+"""Claims and outcomes that the replicas share through Redis."""

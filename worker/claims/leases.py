@@ -1,0 +1,89 @@
+"""The claims of this process, and whether they are still surely ours. No I/O."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Final
+
+from worker.claims.scripts import PROCESS_DIGITS
+from worker.policy.order import Key, Order
+
+LONGEST: Final = 3600.0
+"""Seconds after which a claim is no longer renewed: longer than a broker leaves a delivery unacknowledged (30 min by
+default, https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout), so whoever worked on the request is gone."""
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """A claim that was asked for. Times are those of the monotonic clock."""
+
+    order: Order
+    token: bytes
+    since: float
+    until: float | None = None
+    """Until when it is surely ours; None if it was not granted, or may have been another's in between."""
+
+
+class Leases:
+    """What this process claims. `seconds` is how long a claim holds unless it is renewed.
+
+    A claim counts as ours for five sixths of that, from before the command was sent that granted or renewed it:
+    neither a slow answer, nor a frozen process, nor clocks of different speed can make it look longer than it is.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self._sure = seconds * 5 / 6
+        self._clock = clock
+        self._process = secrets.token_hex(PROCESS_DIGITS // 2)
+        self._numbers = count(1)
+        self._leases: dict[Key, Lease] = {}
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def __repr__(self) -> str:
+        return f"<Leases of {self._process}: {len(self)}>"
+
+    def get(self, order: Order) -> Lease | None:
+        """The lease on the request, granted or only asked for."""
+        return self._leases.get(order.key)
+
+    def open(self, order: Order) -> Lease:
+        """A new lease on the request. Every lease has a token of its own: a late command cannot touch the next one."""
+        token = f"{self._process}-{next(self._numbers)}".encode()
+        lease = self._leases[order.key] = Lease(order, token, self._clock())
+        return lease
+
+    def close(self, lease: Lease) -> None:
+        """The lease is over."""
+        if self._leases.get(lease.order.key) is lease:
+            del self._leases[lease.order.key]
+
+    def granted(self, lease: Lease, asked_at: float) -> None:
+        """The lease was granted by a command that was sent at `asked_at` or later."""
+        lease.until = asked_at + self._sure
+
+    def renewed(self, lease: Lease, asked_at: float, *, was_there: bool) -> None:
+        """The lease was renewed by such a command; `was_there`: Redis had not forgotten it.
+
+        What Redis forgot keeps others away again, but it is surely ours only if it had not run out meanwhile: else
+        another replica may have had the request, and been forgotten too.
+        """
+        if lease.until is not None:
+            lease.until = asked_at + self._sure if was_there or self._is_sure(lease) else None
+
+    def is_held(self, order: Order) -> bool:
+        """Whether the request is surely ours."""
+        lease = self._leases.get(order.key)
+        return lease is not None and self._is_sure(lease)
+
+    def to_renew(self) -> list[Lease]:
+        """Every lease, without those that nobody can be working under any more: they end here."""
+        now = self._clock()
+        for lease in [lease for lease in self._leases.values() if now - lease.since > LONGEST]:
+            self.close(lease)
+        return list(self._leases.values())
+
+    def _is_sure(self, lease: Lease) -> bool:
+        return lease.until is not None and self._clock() < lease.until

@@ -1,0 +1,100 @@
+"""Temporary keys from the metadata service of the server that this runs on.
+
+Source: ECS User Guide, "Obtaining Metadata" and "Security Key"; huaweicloudsdkcore 3.1.219, auth/internal.py.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import httpx
+from pydantic import BaseModel, SecretStr
+
+from worker.dcs.exchange import Exchange, Reply
+from worker.dcs.lease import Backoff, Lease, Timing, unproved
+from worker.dcs.signing import Keys
+from worker.policy.fault import Fault
+
+ADDRESS: Final = "http://169.254.169.254"
+DEADLINE: Final = 3.0
+"""Seconds for each of the two calls."""
+EARLY: Final = 2400.0
+"""Keys are renewed at least so many seconds before they end, like the SDK does; those of a short life, in its last
+tenth."""
+TOKEN_SECONDS: Final = 60
+_WITHOUT_TOKENS: Final = frozenset({404, 405, 503})
+
+
+class _Credential(BaseModel):
+    access: str
+    secret: SecretStr
+    securitytoken: SecretStr
+    expires_at: datetime
+
+
+class _KeyReply(BaseModel):
+    credential: _Credential
+
+
+class Metadata:
+    """Brings temporary keys."""
+
+    def __init__(self, exchange: Exchange, address: str, timing: Timing) -> None:
+        self._exchange = exchange
+        self._address = address
+        self._timing = timing
+        self._backoff = Backoff(timing)
+
+    def __repr__(self) -> str:
+        return f"<Metadata {self._address}>"
+
+    async def fetch(self) -> Lease[Keys] | Fault:
+        """Keys, or why there are none now."""
+        if (held := self._backoff.held()) is not None:
+            return held
+        ending = await self._ask()
+        if isinstance(ending, Fault):
+            return self._backoff.failed(ending)
+        self._backoff.worked()
+        return ending
+
+    async def _ask(self) -> Lease[Keys] | Fault:
+        headers = {"X-Metadata-Token-Ttl-Seconds": str(TOKEN_SECONDS)}
+        token = await self._send("PUT", "/meta-data/latest/api/token", headers)
+        if isinstance(token, Fault):
+            return token
+        # A service of the first version has no tokens, and asks for none.
+        if token.status not in _WITHOUT_TOKENS and token.status != 200:
+            return _faulty(token)
+        shown = {"X-Metadata-Token": token.body.decode("ascii", "ignore").strip()} if token.status == 200 else {}
+        reply = await self._send("GET", "/openstack/latest/securitykey", shown)
+        if isinstance(reply, Fault):
+            return reply
+        return self._lease(reply.body) if reply.status == 200 else _faulty(reply)
+
+    async def _send(self, method: str, path: str, headers: dict[str, str]) -> Reply | Fault:
+        ending = await self._exchange.send("token", httpx.Request(method, f"{self._address}{path}", headers=headers))
+        if isinstance(ending, Fault):
+            return unproved("metadata", f"the metadata service gave no keys ({ending.label})")
+        return ending
+
+    def _lease(self, body: bytes) -> Lease[Keys] | Fault:
+        try:
+            read = _KeyReply.model_validate_json(body).credential
+            keys = Keys(read.access, read.secret.get_secret_value(), read.securitytoken.get_secret_value())
+        except ValueError:
+            return unproved("metadata", "the keys of the metadata service cannot be read")
+        until = (read.expires_at if read.expires_at.tzinfo else read.expires_at.replace(tzinfo=UTC)).timestamp()
+        if until <= self._timing.now():
+            return unproved("metadata", "the keys of the metadata service are past their end: is this clock right?")
+        return Lease(keys, self._renew_at(until), until)
+
+    def _renew_at(self, until: float) -> float:
+        tenth = (until - self._timing.now()) / 10
+        least = EARLY if tenth >= EARLY / 2 else 0.0
+        return until - least - max(tenth - least, tenth / 2) * self._timing.chance()
+
+
+def _faulty(reply: Reply) -> Fault:
+    if reply.status == 401 and b"agency" in reply.body.lower():
+        return unproved("metadata", "this server has no agency: assign one to it that may use DCS")
+    return unproved("metadata", f"the metadata service gave no keys (HTTP {reply.status})")

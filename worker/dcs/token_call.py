@@ -1,0 +1,103 @@
+"""The one call of IAM: a project-scoped token for a user and a password.
+
+Source: IAM API Reference, Obtaining a User Token Through Password Authentication.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from schemas.dcs import read_error
+from worker.dcs.exchange import Exchange, Reply
+from worker.dcs.lease import unproved
+from worker.policy import waiting
+from worker.policy.fault import Fault
+
+UNKNOWN_LIFE: Final = 600.0
+"""Seconds that a token is used whose reply does not tell how long it is valid."""
+_TRANSIENT: Final = frozenset({408, 425, 429})
+_VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose password it is, and where it is sent."""
+
+    endpoint: str
+    user: str
+    domain: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Issued:
+    """A token, and the seconds that it is valid from the moment it was asked for."""
+
+    token: str
+    life: float
+
+    def __repr__(self) -> str:
+        return f"<Issued for {self.life:g} s>"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """IAM gives no token to this user with this password for this project. Which of them is wrong it need not say."""
+
+    status: int
+    why: str
+
+
+class _Token(BaseModel):
+    issued_at: datetime
+    expires_at: datetime
+
+
+class _TokenReply(BaseModel):
+    token: _Token
+
+
+async def ask_iam(
+    exchange: Exchange, account: Account, password: str, project_id: str, now: float
+) -> Issued | Refusal | Fault:
+    """Ask once. A fault is what time may cure."""
+    reply = await exchange.send("token", _request(account, password, project_id))
+    if isinstance(reply, Fault):
+        return unproved("iam", f"IAM gave no token ({reply.label})", reply.retry_after)
+    if 200 <= reply.status < 300:
+        return _issued(reply)
+    if 400 <= reply.status < 500 and reply.status not in _TRANSIENT:
+        said = (read_error(reply.body).error_msg or "no reason given").replace(password, "***")
+        return Refusal(reply.status, " ".join(said.split())[:200])
+    asked = waiting.retry_after(reply.headers.get("retry-after"), now)
+    return unproved("iam", f"IAM gave no token (HTTP {reply.status})", asked)
+
+
+def _request(account: Account, password: str, project_id: str) -> httpx.Request:
+    user = {"name": account.user, "password": password, "domain": {"name": account.domain}}
+    identity = {"methods": ["password"], "password": {"user": user}}
+    body = {"auth": {"identity": identity, "scope": {"project": {"id": project_id}}}}
+    headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
+    url = f"{account.endpoint}/v3/auth/tokens?nocatalog=true"
+    return httpx.Request("POST", url, headers=headers, content=json.dumps(body).encode())
+
+
+def _issued(reply: Reply) -> Issued | Fault:
+    token = reply.headers.get("x-subject-token", "")
+    if not _VISIBLE_ASCII.fullmatch(token):
+        return unproved("iam", f"IAM answered {reply.status} without a token")
+    return Issued(token, _life(reply.body))
+
+
+def _life(body: bytes) -> float:
+    # Both times are IAM's own, so that this machine's clock need not be right.
+    try:
+        token = _TokenReply.model_validate_json(body).token
+        life = (token.expires_at - token.issued_at).total_seconds()
+    except (ValidationError, TypeError, OverflowError):
+        return UNKNOWN_LIFE
+    return life if life > 0 else UNKNOWN_LIFE
