@@ -212,3 +212,16 @@ async def test_stopped_while_the_broker_is_away(tmp_path: Path, vhost: str) -> N
         await asyncio.sleep(0.3)
         worker.process.send_signal(signal.SIGTERM)
         assert await worker.ended(5) == 0
+
+
+async def test_properties_that_are_no_utf8_break_nothing(vhost: str, tmp_path: Path) -> None:
+    """A correlation id in Latin-1 passes through a retry queue and comes back in the event as it was."""
+    async with Stage(vhost, tmp_path) as stage:
+        await stage.standin.apply({"scripts": {"odd": ["error 400 DCS.4026"] * 3 + ["ok"]}})
+        worker = stage.worker(WORKER_RETRY_DELAYS="0.2,4")
+        await worker.ready()
+        await stage.publish(request("odd"), correlation_id="m\udcfcnchen")
+        events = await stage.answered(1, 20)
+        (event,) = next(iter(events.values()))
+        assert event.properties.correlation_id == "m\udcfcnchen"
+        assert worker.metric("dcs_worker_requests_received_total", 'redelivered="true"') == 0

@@ -7,12 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.envelope import Envelope
-from worker.policy.rules import Reconcile, Rules
+from worker.policy.rules import THROTTLED_AT_MOST, Reconcile, Rules
 
 NOW = 1_790_000_000.0
 RULES = Rules()
 FIRST = Envelope.read({}, redelivered=False, now=NOW)
 REPEAT = replace(FIRST, is_repeat=True)
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    """Operators are told these settings and this day's grace for what is throttled."""
+    assert Rules(delays=(10.0, 60.0, 300.0, 1800.0), tries=3, reconcile="ambiguous", settle=45.0) == RULES
+    assert (RULES.delivery_limit, THROTTLED_AT_MOST) == (10, 86400.0)
 
 
 @pytest.mark.parametrize(

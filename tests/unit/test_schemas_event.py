@@ -41,8 +41,9 @@ def test_keys_and_types_are_the_documented_ones() -> None:
 
 
 def test_an_event_does_not_change() -> None:
-    """What was decided is not edited afterwards."""
+    """What was decided is not edited afterwards; without a word about it, nothing was called and nothing parked."""
     failed = MigrationFailed(reason=Reason.POISON, message="m", received_at="t", completed_at="t")
+    assert (failed.attempts, failed.parked, failed.violations) == (0, False, ())
     with pytest.raises(ValidationError, match="frozen"):
         failed.parked = True  # type: ignore[misc]  # that is the point
 

@@ -70,19 +70,19 @@ def spelled(name: str, escape: bool) -> str:
 @settings(max_examples=60)
 @given(st.data(), requests, jsons, st.booleans(), st.booleans())
 def test_no_field_is_given_twice(
-    data: st.DataObject, content: dict[str, Any], other: object, is_inside: bool, escape: bool
+    choice: st.DataObject, content: dict[str, Any], other: object, is_inside: bool, escape: bool
 ) -> None:
     """A field given twice, the last time well, is refused at either level, whatever it was the first time."""
     inner = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in content["task"].items()]
     names = list(content["task"] if is_inside else content)
-    name = data.draw(st.sampled_from(names))
+    name = choice.draw(st.sampled_from(names))
     repeat = f"{spelled(name, escape)}: {json.dumps(other)}"
     if is_inside:
-        inner.insert(data.draw(st.integers(0, names.index(name))), repeat)
+        inner.insert(choice.draw(st.integers(0, names.index(name))), repeat)
     task = "{" + ", ".join(inner) + "}"
     outer = [f"{json.dumps(key)}: {task if key == 'task' else json.dumps(content[key])}" for key in content]
     if not is_inside:
-        outer.insert(data.draw(st.integers(0, names.index(name))), repeat)
+        outer.insert(choice.draw(st.integers(0, names.index(name))), repeat)
     error = refusal(("{" + ", ".join(outer) + "}").encode())
     assert error.violations == (Violation(field=f"task.{name}" if is_inside else name, message=REPEATED),)
     assert error.is_addressed
@@ -113,14 +113,14 @@ def test_no_bytes_do_harm(body: bytes) -> None:
 
 @settings(max_examples=60)
 @given(st.data(), requests)
-def test_model_and_schema_agree(data: st.DataObject, content: dict[str, Any]) -> None:
+def test_model_and_schema_agree(choice: st.DataObject, content: dict[str, Any]) -> None:
     """A request with one field changed is refused by the model if and only if the JSON Schema refuses it."""
     content = content | {"task": dict(content["task"])}
-    target = data.draw(st.sampled_from((content, content["task"])))
-    name = data.draw(st.sampled_from([*target, "region", "not_after", "description", "other"]))
+    target = choice.draw(st.sampled_from((content, content["task"])))
+    name = choice.draw(st.sampled_from([*target, "region", "not_after", "description", "other"]))
     # Python's `$` also matches before a last line break, JSON Schema's does not.
     values = jsons.filter(lambda value: not (isinstance(value, str) and value.endswith("\n")))
-    target[name] = data.draw(
+    target[name] = choice.draw(
         values | st.sampled_from(("a", "a b", "-", "a/b", "x" * 1024, "x" * 1025, "2026-12-01T00:00:00Z", "2026-12-01"))
     )
     try:

@@ -15,6 +15,10 @@ import aio_pika
 from aio_pika.abc import AbstractConnection
 from aiormq import Channel
 
+from worker.rabbit import tolerance
+
+tolerance.install()
+
 HEARTBEAT: Final = 10
 """Seconds; a dead peer is noticed after some three of them."""
 CONNECT_DEADLINE: Final = 10.0

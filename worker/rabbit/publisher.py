@@ -21,6 +21,7 @@ from schemas import names
 from worker.policy.fault import UnconfirmedError
 from worker.policy.outcome import Ending
 from worker.rabbit.connect import open_channel
+from worker.rabbit.tolerance import encodable
 from worker.rabbit.topology import Topology, declare
 
 PUBLISH_DEADLINE: Final = 10.0
@@ -214,7 +215,7 @@ async def _is_blocked(connection: AbstractConnection) -> bool:
 
 
 def _copied(original: Basic.Properties, headers: Mapping[str, object]) -> Basic.Properties:
-    kept = dict(headers)
+    kept = encodable(headers)
     if original.expiration:
         kept[names.EXPIRATION] = original.expiration
     if original.user_id:
@@ -222,7 +223,7 @@ def _copied(original: Basic.Properties, headers: Mapping[str, object]) -> Basic.
     return Basic.Properties(
         content_type=original.content_type,
         content_encoding=original.content_encoding,
-        headers=kept,  # type: ignore[arg-type]  # they came off the wire
+        headers=kept,
         delivery_mode=PERSISTENT,
         priority=original.priority,
         correlation_id=original.correlation_id,
