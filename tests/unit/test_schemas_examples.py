@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from schemas.dcs import CreateReply, ErrorBody, ListReply, TaskDetail, read_create_reply, read_error
 from schemas.event import PARKED_REASONS, MigrationFailed, MigrationSucceeded, Reason
 from schemas.generate import documents
-from schemas.identity import marker, with_marker
+from schemas.identity import marked_description, marker
 from schemas.request import InvalidRequestError, parse
 from schemas.timestamp import from_text
 from tests.hostile import MAX_BYTES
@@ -100,9 +100,10 @@ def test_a_create_body_bears_the_marker() -> None:
     """The example with the marker is the full request's task, marked."""
     request = parse((EXAMPLES / "request" / "valid" / "full.json").read_bytes(), max_bytes=MAX_BYTES)
     assert request.request_id is not None
-    task = with_marker(request, request.request_id)
-    assert json.loads(dcs("create_body_with_marker.json")) == task.model_dump()
-    assert task.description == f"Creating an online data migration task {marker(request.request_id)}"
+    description = marked_description(request.task, request.request_id)
+    marked = request.task.model_dump() | {"description": description}
+    assert json.loads(dcs("create_body_with_marker.json")) == marked
+    assert description == f"Creating an online data migration task {marker(request.request_id)}"
 
 
 @pytest.mark.parametrize(

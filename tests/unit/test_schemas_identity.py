@@ -1,6 +1,7 @@
 """Derived identities: pinned, because a formula that changes makes every known request a new one."""
 
 import hashlib
+import uuid
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas import identity
 from schemas.event import FAILED_TYPE, SUCCEEDED_TYPE
-from schemas.request import Request, Task
+from schemas.request import Task
 from tests.hostile_bodies import TASK
 
 PROJECT = "0123456789abcdef0123456789abcdef"
@@ -66,10 +67,16 @@ def test_the_marker_is_made_of_the_request_id(request_id: str) -> None:
     [(WHOLE, "Creating an online data migration task #rq-3e09871bec2a4f75"), (BARE, "#rq-3e09871bec2a4f75")],
 )
 def test_the_marker_ends_the_description(task: Task, description: str) -> None:
-    """The marker follows the sender's description after one blank, or stands alone; nothing else changes."""
-    marked = identity.with_marker(Request(project_id=PROJECT, task=task), REQUEST)
-    assert marked.description == description
-    assert marked.model_copy(update={"description": task.description}) == task
+    """The marker follows the sender's description after one blank, or stands alone."""
+    assert identity.marked_description(task, REQUEST) == description
+
+
+@given(st.text(max_size=60), st.text(max_size=60), st.integers(0, 9))
+def test_the_event_id_is_a_uuid5(project: str, request_id: str, replays: int) -> None:
+    """Written out by hand, it is what the standard library makes of the same name."""
+    name = "\x1f".join((project, request_id, "type", str(replays)))
+    namespace = uuid.UUID("2f1f0a4c-93c3-5f8b-8d55-5f0c7f1f6f22")
+    assert identity.event_id(project, request_id, "type", replays) == str(uuid.uuid5(namespace, name))
 
 
 @given(contents, contents)

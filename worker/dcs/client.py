@@ -5,6 +5,7 @@ https://support.huaweicloud.com/intl/en-us/api-dcs/CreateOnlineMigrationTask.htm
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Final, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -28,12 +29,20 @@ _SHORTEST_CUT: Final = 10
 T = TypeVar("T", bound=BaseModel)
 MayGo = Callable[[], Awaitable[bool]]
 
-_HEADERS: Final = {
-    "Content-Type": "application/json",
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-    "User-Agent": "dcs-migration-worker",
-}
+_HEADERS: Final = httpx.Headers(
+    {
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+        "User-Agent": "dcs-migration-worker",
+    }
+)
+
+
+@lru_cache(maxsize=1024)
+def _url(endpoint: str, project_id: str, path: str) -> httpx.URL:
+    # Reading a URL costs more than everything else about a request, and projects come again and again.
+    return httpx.URL(f"{endpoint}/v2/{project_id}{path}")
 
 
 class DcsClient:
@@ -122,7 +131,7 @@ class DcsClient:
         return await self._send(operation, order, self._request(order, method, path, body), may_go)
 
     def _request(self, order: Order, method: str, path: str, body: bytes) -> httpx.Request:
-        url = f"{self._endpoints[order.region]}/v2/{order.project_id}{path}"
+        url = _url(self._endpoints[order.region], order.project_id, path)
         return httpx.Request(method, url, headers=_HEADERS, content=body)
 
     async def _send(self, operation: str, order: Order, request: httpx.Request, may_go: MayGo | None) -> Reply | Fault:

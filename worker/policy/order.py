@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pydantic_core import to_json
+
 from schemas import identity
 from schemas.request import Request, Task
 
@@ -37,15 +39,24 @@ def order(request: Request, *, default_region: str, with_marker: bool) -> Order:
     """The order that `request` places."""
     region = request.region or default_region
     request_id = request.request_id or identity.request_id(request.project_id, region, request.task)
-    task = identity.with_marker(request, request_id) if with_marker else request.task
+    task = request.task
+    description = identity.marked_description(task, request_id) if with_marker else task.description
     return Order(
         project_id=request.project_id,
         request_id=request_id,
         region=region,
-        task=request.task,
+        task=task,
         marker=identity.marker(request_id) if with_marker else None,
-        fingerprint=identity.fingerprint(region, request.task),
+        fingerprint=identity.fingerprint(region, task),
         not_after=request.not_after.timestamp() if request.not_after else None,
-        body=task.model_dump_json(exclude_none=True).encode(),
+        body=_body(task, description),
         is_named=request.request_id is not None,
     )
+
+
+def _body(task: Task, description: str | None) -> bytes:
+    content = {"name": task.name}
+    if description is not None:
+        content["description"] = description
+    content |= {"vpc_id": task.vpc_id, "subnet_id": task.subnet_id, "security_group_id": task.security_group_id}
+    return to_json(content)
