@@ -9,12 +9,13 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
 .SILENT:
-.PHONY: help setup python demo test check format lock clean
+.PHONY: help setup python demo test storm check format lock clean
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
 	echo 'make demo     the worker against a stand-in for DCS: 200 requests and what became of them'
 	echo 'make test     every test (make test ARGS="-k words" for some)'
+	echo 'make storm    workers and broker killed at random under load (make storm ARGS="--seed 7")'
 	echo 'make check    format, lint, types, lock files'
 	echo 'make format   mend format and what lint can mend'
 	echo 'make lock     renew the lock files (needs the network)'
@@ -35,6 +36,10 @@ demo: setup
 test: python
 	scripts/servers.sh rabbitmq-server redis-server
 	$(RUN) -m pytest $(ARGS)
+
+storm: python
+	scripts/servers.sh rabbitmq-server
+	$(RUN) -m tests.live.storm $(ARGS)
 
 check: python
 	$(VENV)/bin/ruff format --check .

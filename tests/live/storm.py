@@ -6,6 +6,7 @@ Short form: tests/live/test_exactly_once.py. Long form: `make storm`, or
 
 import argparse
 import asyncio
+import logging
 import random
 import sys
 import tempfile
@@ -111,6 +112,7 @@ def main() -> None:
     options = parser.parse_args()
     storm = Storm(options.requests, options.kills, options.broker_kills, options.seed, 600.0)
     sys.stdout.write(f"{storm}\n")
+    logging.disable(logging.CRITICAL)  # aio-pika tells of every connection that the storm breaks
     with RabbitNode() as node, tempfile.TemporaryDirectory() as folder:
         sys.stdout.write(asyncio.run(run(storm, node, Path(folder))) + "\n")
 
