@@ -225,3 +225,29 @@ async def test_properties_that_are_no_utf8_break_nothing(vhost: str, tmp_path: P
         (event,) = next(iter(events.values()))
         assert event.properties.correlation_id == "m\udcfcnchen"
         assert worker.metric("dcs_worker_requests_received_total", 'redelivered="true"') == 0
+
+
+async def test_a_taken_port_is_said_in_one_line(vhost: str, tmp_path: Path) -> None:
+    """Exit status 78, naming the variable."""
+    async with Stage(vhost, tmp_path) as stage:
+        first = stage.worker()
+        await first.ready()
+        second = stage.worker(WORKER_HTTP_PORT=first.http_port)
+        assert await second.ended() == 78
+        assert "WORKER_HTTP_PORT: cannot listen on 127.0.0.1" in second.log_path.read_text()
+
+
+async def test_a_rotated_token_is_used_without_a_restart(vhost: str, tmp_path: Path) -> None:
+    """The file in WORKER_SECRETS_DIR is read again when it changes."""
+    async with Stage(vhost, tmp_path) as stage:
+        (tmp_path / "worker_auth_token").write_text("first")
+        await stage.standin.apply({"auth": {"mode": "token", "token": "first"}})
+        worker = stage.worker(WORKER_AUTH_TOKEN=None)
+        await worker.ready()
+        await stage.publish(request("one"))
+        await stage.answered(1)
+        (tmp_path / "worker_auth_token").write_text("second")
+        await stage.standin.apply({"auth": {"mode": "token", "token": "second"}})
+        await stage.publish(request("two"))
+        await stage.answered(2)
+        stage.assert_one_task_each(["one", "two"])

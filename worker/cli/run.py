@@ -18,7 +18,7 @@ from worker.config import (
     secret_texts,
     wants_colours,
 )
-from worker.observe import logs
+from worker.observe import foreign, logs
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
 
@@ -27,20 +27,23 @@ def run() -> int:
     """Run the worker; the exit status: 0 drained, 69 no broker, 78 configuration."""
     try:
         loaded = load_from_process()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_work(loaded))
     except ConfigurationError as error:
         for problem in error.problems:
-            print(problem, file=sys.stderr)  # noqa: T201 - nothing is configured yet, logs included
+            print(problem, file=sys.stderr)  # noqa: T201 - the configuration of logs may be what is wrong
         return CONFIGURATION
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_work(loaded))
 
 
 async def _work(loaded: Loaded) -> int:
     settings = loaded.settings
     metrics = Metrics(__version__, tuple(settings.dcs_endpoints), settings.claims_url is not None)
-    observer = Observer(metrics, _logger(settings))
+    logger = _logger(settings)
+    observer = Observer(metrics, logger)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(foreign.loop_handler(logger))
+    sys.excepthook = foreign.crash_hook(logger)
 
     def on_signal(number: int) -> None:
         if stop.is_set():
