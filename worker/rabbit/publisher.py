@@ -163,6 +163,11 @@ class Publisher:
         async with lock:
             await self._publish(delivery.body, _copied(delivery.properties, headers), routing_key=queue, mandatory=True)
 
+    async def _awaited(self) -> Channel | None:
+        async with asyncio.timeout(PUBLISH_DEADLINE):
+            await self._usable.wait()
+        return self._channel
+
     async def _publish(
         self,
         body: bytes,
@@ -173,17 +178,17 @@ class Publisher:
         mandatory: bool = False,
     ) -> None:
         try:
-            async with asyncio.timeout(PUBLISH_DEADLINE):
-                await self._usable.wait()
-                assert self._channel is not None
-                await self._channel.basic_publish(
-                    body,
-                    exchange=exchange,
-                    routing_key=routing_key,
-                    properties=properties,
-                    mandatory=mandatory,
-                    wait=False,
-                )
+            channel = self._channel if self._usable.is_set() else await self._awaited()
+            assert channel is not None
+            await channel.basic_publish(
+                body,
+                exchange=exchange,
+                routing_key=routing_key,
+                properties=properties,
+                mandatory=mandatory,
+                timeout=PUBLISH_DEADLINE,
+                wait=False,
+            )
         except asyncio.CancelledError:
             # A stuck connection sets CancelledError on pending confirms, though nobody cancelled this task.
             task = asyncio.current_task()
