@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
+
+from schemas.request import Task
 
 ONLINE_MIGRATION: Final = "online_migration"
 _NESTING: Final = 4
@@ -75,6 +77,15 @@ class ErrorBody:
 
 # DCS V2 and the API gateway; other services; DCS V1 and IAM (inside `error`). A pair counts only whole.
 SHAPES: Final = (("error_code", "error_msg"), ("errorCode", "errorMsg"), ("code", "message"))
+
+
+def create_body(task: Task, description: str | None) -> bytes:
+    """The body of the create call for `task`, with this description in place of its own."""
+    content = {"name": task.name}
+    if description is not None:
+        content["description"] = description
+    content |= {"vpc_id": task.vpc_id, "subnet_id": task.subnet_id, "security_group_id": task.security_group_id}
+    return to_json(content)
 
 
 def read_create_reply(body: bytes) -> CreateReply | None:

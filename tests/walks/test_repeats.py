@@ -273,6 +273,41 @@ async def test_without_a_sure_claim_every_create_is_preceded_by_a_look(answer: U
     assert bench.dcs.calls == ["find", "create", "find", "create"]
 
 
+async def test_a_conflict_does_not_stand_for_the_true_request() -> None:
+    """An imposter that met a live claim is refused, and the true request goes its way afterwards."""
+    claims = FakeClaims(Held(_fingerprint()))
+    bench = Bench(claims=claims)
+    other = {"name": "u", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
+    await bench.deliver(FakeDelivery(request(task=other)))
+    claims.answer = Granted()
+    await bench.deliver(FakeDelivery())
+    assert bench.observer.outcomes == [("failed", "invalid_request"), ("succeeded", "created")]
+
+
+async def test_a_claim_is_given_up_when_its_holder_fails() -> None:
+    """A defect under a claim: a create may have been sent just now, and the others need not wait for the lease."""
+    claims = FakeClaims()
+    bench = Bench(create=[RuntimeError("defect")], claims=claims)
+    await bench.deliver(FakeDelivery())
+    assert claims.told == [("release", NOW)]
+
+
+async def test_a_claim_that_is_lost_before_the_request_leaves_sends_nothing_unlooked() -> None:
+    """What began under a sure claim is given up, and tried again after a look-up."""
+    claims = FakeClaims()
+    bench = Bench(claims=claims)
+    delivery = FakeDelivery()
+    firm = delivery.is_firm
+
+    async def lose_the_claim() -> bool:
+        claims.held = False
+        return await firm()
+
+    delivery.is_firm = lose_the_claim  # type: ignore[method-assign]
+    await bench.deliver(delivery)
+    assert bench.dcs.calls == ["find", "create"]
+
+
 async def test_found_by_a_repeat_is_adopted() -> None:
     """The look-up of a repeat that hits ends the request."""
     bench = Bench(find=[found()])

@@ -176,11 +176,11 @@ class RedisClaims:
         asked_at = self._clock()
         asked = [(lease, wire.ask(self._renewal(lease))) for lease in self._leases.to_renew()]
         for lease, reply in asked:
-            match await reply:
-                case 1 | 2 as found:
-                    self._leases.renewed(lease, asked_at, was_there=found == 1)
-                case 0:
-                    self._leases.close(lease)
+            found = await reply
+            if found == scripts.GONE:
+                self._leases.close(lease)
+            elif isinstance(found, int):
+                self._leases.renewed(lease, asked_at, found)
 
     def _renewal(self, lease: Lease) -> bytes:
         return scripts.RENEW(

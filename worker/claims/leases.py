@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
-from worker.claims.scripts import PROCESS_DIGITS
+from worker.claims.scripts import FORGOTTEN, OURS, PROCESS_DIGITS
 from worker.policy.order import Key, Order
 
 LONGEST: Final = 3600.0
@@ -64,14 +64,15 @@ class Leases:
         """The lease was granted by a command that was sent at `asked_at` or later."""
         lease.until = asked_at + self._sure
 
-    def renewed(self, lease: Lease, asked_at: float, *, was_there: bool) -> None:
-        """The lease was renewed by such a command; `was_there`: Redis had not forgotten it.
+    def renewed(self, lease: Lease, asked_at: float, found: int) -> None:
+        """The lease was renewed by such a command, which found the claim OURS, FORGOTTEN or REGAINED.
 
-        What Redis forgot keeps others away again, but it is surely ours only if it had not run out meanwhile: else
-        another replica may have had the request, and been forgotten too.
+        A claim that was made again keeps others away, but it is surely ours only if it had not run out meanwhile:
+        else another replica may have had the request, and been forgotten too.
         """
+        is_unbroken = found == OURS or (found == FORGOTTEN and self._is_sure(lease))
         if lease.until is not None:
-            lease.until = asked_at + self._sure if was_there or self._is_sure(lease) else None
+            lease.until = asked_at + self._sure if is_unbroken else None
 
     def is_held(self, order: Order) -> bool:
         """Whether the request is surely ours."""

@@ -89,16 +89,28 @@ granted it never arrived.
 """
 
 RENEW: Final = Script("""
-local fingerprint, token = unpack(redis.call('HMGET', KEYS[1], 'fingerprint', 'token'))
-if fingerprint and token ~= ARGV[1] then return 0 end
+local fingerprint, ending, token, till, sent = unpack(redis.call('HMGET', KEYS[1],
+  'fingerprint', 'ending', 'token', 'until', 'sent'))
 local time = redis.call('TIME')
-redis.call('HSET', KEYS[1], 'fingerprint', ARGV[2], 'token', ARGV[1],
-  'until', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3])
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local is_other = token and token ~= ARGV[1]
+if ending or (fingerprint and fingerprint ~= ARGV[2]) or (is_other and tonumber(till) > now) then return 0 end
+redis.call('HSET', KEYS[1], 'fingerprint', ARGV[2], 'token', ARGV[1], 'until', now + ARGV[3])
+if is_other then redis.call('HSET', KEYS[1], 'sent', math.max(now / 1000, tonumber(sent or '0'))) end
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return fingerprint and 1 or 2
+if token == ARGV[1] then return 1 end
+return fingerprint and 3 or 2
 """)
-"""token, fingerprint, lease ms, keep ms -> 1 if the claim was ours all the time, 2 if there was no record, 0 if it
-is not ours any more."""
+"""token, fingerprint, lease ms, keep ms -> one of the numbers below. What ran out in another's hands was lost there."""
+
+GONE: Final = 0
+"""The request is another's, or over."""
+OURS: Final = 1
+"""The claim was ours all the time."""
+FORGOTTEN: Final = 2
+"""There was no record."""
+REGAINED: Final = 3
+"""Nobody has the request, but somebody had it."""
 
 CONCLUDE: Final = Script("""
 local fingerprint, ending, succeeded, replays = unpack(redis.call('HMGET', KEYS[1],

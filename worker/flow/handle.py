@@ -37,6 +37,8 @@ class Case:
     """A task may exist: nothing is created before a look-up, and a settle time, say that none does."""
     is_claimed: Callable[[], bool] = lambda: True
     """False once another replica may work on the same request: then every create is preceded by a look-up."""
+    relies_on_claim: bool = True
+    """The step under way began under a sure claim: it must not go on without looking once that is lost."""
     unheard: Fault | None = None
     """The ambiguous create of this delivery, until a look-up settled it."""
     was_looking: bool = False
@@ -80,7 +82,8 @@ class Handler:
     async def _try(self, case: Case) -> Outcome | Fault:
         if self._is_expired(case) and not case.envelope.is_repeat and case.unheard is None:
             return self._failed(case, Reason.EXPIRED)
-        if not case.is_claimed() and self._rules.reconcile != "off":
+        case.relies_on_claim = case.is_claimed()
+        if not case.relies_on_claim and self._rules.reconcile != "off":
             case.must_look = True
         if case.must_look and (step := await self._look(case)) is not None:
             return step
@@ -127,8 +130,10 @@ class Handler:
 
     async def _create(self, case: Case) -> Outcome | Fault:
         async with self._gate.permit(case.order) as permit:
-            if not await self._may_go(case):
-                return self._gone(case)
+            if not await case.ground.is_firm():
+                return Abandoned(case.envelope.last_sent_at)
+            if self._is_expired(case):
+                return self._failed(case, Reason.EXPIRED)
             case.envelope = replace(case.envelope, attempts=case.envelope.attempts + 1)
             ending = await self._dcs.create(case.order, partial(self._may_go, case))
             permit.ended(ending)
@@ -143,13 +148,9 @@ class Handler:
         return ending
 
     async def _may_go(self, case: Case) -> bool:
-        """Law 5, and the sender's own limit: asked before a create, and again when its credentials are there."""
-        return await case.ground.is_firm() and not self._is_expired(case)
-
-    def _gone(self, case: Case) -> Outcome:
-        if self._is_expired(case):
-            return self._failed(case, Reason.EXPIRED)
-        return Abandoned(case.envelope.last_sent_at)
+        """Laws 4 and 5, and the sender's own limit, asked once more when everything is ready to be sent."""
+        is_sure = case.is_claimed() or not case.relies_on_claim
+        return is_sure and await case.ground.is_firm() and not self._is_expired(case)
 
     def _final(self, case: Case, fault: Fault) -> Reason | None:
         """The reason, if waiting cannot help."""

@@ -127,7 +127,7 @@ class Process:
         self._copies.take_off(case.order)
         try:
             outcome = await (self._claimed(case, self._claims) if self._claims else self._handler.handle(case))
-            if isinstance(outcome, Ending):
+            if isinstance(outcome, Ending) and outcome.fingerprint == case.order.fingerprint:
                 self._copies.remember(case.order, outcome)
             return outcome
         finally:
@@ -145,11 +145,15 @@ class Process:
                 return self._rules.wait(case.envelope, 0.0, "claimed")
             case Granted(is_first, last_sent_at):
                 case.envelope = _later(case.envelope, last_sent_at)
-                case.must_look = not is_first and self._rules.reconcile != "off"
+                case.must_look = case.must_look or (not is_first and self._rules.reconcile != "off")
             case _:
                 pass  # away, or an ending that an operator's replay has outdated: looked for as a repeat
         case.is_claimed = partial(claims.is_held, case.order)
-        outcome = await self._handler.handle(case)
+        try:
+            outcome = await self._handler.handle(case)
+        except BaseException:
+            await claims.release(case.order, self._now())
+            raise
         if isinstance(outcome, Ending):
             await claims.conclude(case.order, outcome)
         else:

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from pydantic_core import to_json
-
 from schemas import identity
+from schemas.dcs import create_body
 from schemas.request import Request, Task
 
 Key = tuple[str, str]
@@ -49,14 +48,6 @@ def order(request: Request, *, default_region: str, with_marker: bool) -> Order:
         marker=identity.marker(request_id) if with_marker else None,
         fingerprint=identity.fingerprint(region, task),
         not_after=request.not_after.timestamp() if request.not_after else None,
-        body=_body(task, description),
+        body=create_body(task, description),
         is_named=request.request_id is not None,
     )
-
-
-def _body(task: Task, description: str | None) -> bytes:
-    content = {"name": task.name}
-    if description is not None:
-        content["description"] = description
-    content |= {"vpc_id": task.vpc_id, "subnet_id": task.subnet_id, "security_group_id": task.security_group_id}
-    return to_json(content)

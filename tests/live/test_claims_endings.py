@@ -1,0 +1,96 @@
+"""Endings in a real Redis, with two replicas: which one stays, and what a replay by an operator changes."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.live.test_claims import DONE, NOW, ending, operator, order, replica, two
+from worker.claims.scripts import record_key
+from worker.policy.claim import Concluded, Granted, Held
+from worker.policy.outcome import Ending
+from worker.tools.nodes import RedisNode
+
+
+async def test_a_concluded_request_answers_every_replica(redis_node: RedisNode) -> None:
+    """The ending comes back whole, to the same and to another replica, and is kept for 7 days."""
+    done = ending(order(), "é-" + "i" * 500)
+    async with two(redis_node.url) as (one, other), operator(redis_node) as client:
+        await one.take(order(), NOW)
+        await one.conclude(order(), done)
+        assert not one.is_held(order())
+        assert [await claims.take(order(), NOW) for claims in (one, other)] == [Concluded(done)] * 2
+        assert 7 * 86400 - 60 < await client.ttl(record_key(order())) <= 7 * 86400
+
+
+FAILED, FAILED_LATER = ending(order(), None), ending(order(), None, at=NOW + 1)
+DONE_LATER = ending(order(), "i-2")
+REPLAYED = ending(order(), None, replays=1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        (DONE, DONE_LATER, DONE),
+        (DONE, FAILED, DONE),
+        (FAILED, FAILED_LATER, FAILED),
+        (FAILED, DONE, DONE),
+        (FAILED, REPLAYED, REPLAYED),
+        (REPLAYED, FAILED, REPLAYED),
+        (DONE, REPLAYED, DONE),
+        (REPLAYED, DONE, DONE),
+    ],
+)
+async def test_which_of_two_endings_stays(redis_node: RedisNode, first: Ending, second: Ending, kept: Ending) -> None:
+    """The first ending stays, but a success replaces a failure, and a failure one of fewer replays."""
+    async with two(redis_node.url) as (one, other):
+        await one.conclude(order(), first)
+        await other.conclude(order(), second)
+        assert await one.take(order(), NOW) == Concluded(kept)
+
+
+async def test_a_replay_reopens_a_failed_request(redis_node: RedisNode) -> None:
+    """A request that an operator sent again after it failed is claimed, knowing that nothing was sent since."""
+    failed = ending(order(), None, at=NOW - 100)
+    async with two(redis_node.url) as (one, other):
+        await one.conclude(order(), failed)
+        answer = await one.take(order(), NOW, replays=1)
+        assert isinstance(answer, Granted)
+        assert not answer.is_first
+        assert answer.last_sent_at == pytest.approx(NOW - 100, abs=0.001)
+        assert await other.take(order(), NOW) == Held(order().fingerprint)
+        await other.conclude(order(), failed)  # told again, late
+        assert await other.take(order(), NOW, replays=1) == Held(order().fingerprint)
+        await one.conclude(order(), REPLAYED)
+        assert await other.take(order(), NOW) == Concluded(REPLAYED)
+
+
+async def test_a_replay_does_not_reopen_a_success(redis_node: RedisNode) -> None:
+    """A request that succeeded is over, however often it is sent again."""
+    async with replica(redis_node.url) as claims:
+        await claims.conclude(order(), DONE)
+        assert await claims.take(order(), NOW, replays=3) == Concluded(DONE)
+
+
+async def test_a_request_too_long_to_keep_is_released(redis_node: RedisNode) -> None:
+    """An ending beyond all measure is not stored: a copy looks, as after a release."""
+    long = replace(DONE, body=b"x" * 70000)
+    async with two(redis_node.url) as (one, other):
+        await one.take(order(), NOW)
+        await one.conclude(order(), long)
+        assert await other.take(order(), NOW) == Granted(is_first=False)
+
+
+async def test_another_request_with_the_same_id_changes_nothing(redis_node: RedisNode) -> None:
+    """While the first request of an id is known, in any state, a different one is told of it and leaves no trace."""
+    first, imposter = order(), order(name="another")
+    async with two(redis_node.url) as (one, other):
+        await one.take(first, NOW)
+        assert await other.take(imposter, NOW) == Held(first.fingerprint)
+        await one.release(first, None)
+        assert await other.take(imposter, NOW) == Held(first.fingerprint)
+        await other.conclude(imposter, ending(imposter, "i-9"))
+        await other.release(imposter, NOW)
+        assert await one.take(first, NOW) == Granted(is_first=False)
+        await one.conclude(first, FAILED)
+        await other.conclude(imposter, ending(imposter, "i-9"))
+        assert await other.take(imposter, NOW) == Concluded(FAILED)

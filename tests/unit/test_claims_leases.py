@@ -1,0 +1,131 @@
+"""Whether a claim is still surely ours, by the monotonic clock."""
+
+from dataclasses import replace
+
+import pytest
+
+from schemas.request import Task
+from worker.claims.leases import LONGEST, Leases
+from worker.claims.scripts import FORGOTTEN, OURS, PROCESS_DIGITS, REGAINED
+from worker.policy.order import Order
+
+ORDER = Order(
+    project_id="0123456789abcdef",
+    request_id="r-1",
+    region="cn-north-4",
+    task=Task(name="n", vpc_id="v", subnet_id="s", security_group_id="g"),
+    marker=None,
+    fingerprint="f" * 32,
+    not_after=None,
+    body=b"{}",
+    is_named=True,
+)
+
+
+class Clock:
+    """A monotonic clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The clock of `leases`."""
+    return Clock()
+
+
+@pytest.fixture
+def leases(clock: Clock) -> Leases:
+    """Leases of 30 seconds."""
+    return Leases(30.0, clock)
+
+
+def test_a_lease_is_held_from_before_it_was_asked_for(leases: Leases, clock: Clock) -> None:
+    """A grant counts for 25 of 30 seconds, from when the command was sent and not from when it was answered."""
+    lease = leases.open(ORDER)
+    asked_at, clock.now = clock.now, clock.now + 20
+    assert not leases.is_held(ORDER)
+    leases.granted(lease, asked_at)
+    assert leases.is_held(ORDER)
+    clock.now = asked_at + 24.9
+    assert leases.is_held(ORDER)
+    clock.now = asked_at + 25
+    assert not leases.is_held(ORDER)
+
+
+def test_a_grant_that_comes_too_late_is_not_held(leases: Leases, clock: Clock) -> None:
+    """A process that was frozen between asking and hearing does not count on the claim."""
+    lease = leases.open(ORDER)
+    asked_at, clock.now = clock.now, clock.now + 60
+    leases.granted(lease, asked_at)
+    assert not leases.is_held(ORDER)
+
+
+def test_a_lease_that_ran_out_and_was_found_again_is_held(leases: Leases, clock: Clock) -> None:
+    """Redis still had the claim, so nobody else can have had the request."""
+    lease = leases.open(ORDER)
+    leases.granted(lease, clock.now)
+    clock.now += 60
+    leases.renewed(lease, clock.now, OURS)
+    assert leases.is_held(ORDER)
+
+
+@pytest.mark.parametrize(("elapsed", "is_held"), [(10.0, True), (60.0, False)])
+def test_a_lease_that_redis_forgot(leases: Leases, clock: Clock, elapsed: float, is_held: bool) -> None:
+    """A claim that was restored is held only if it had not run out; else it never is again."""
+    lease = leases.open(ORDER)
+    leases.granted(lease, clock.now)
+    clock.now += elapsed
+    leases.renewed(lease, clock.now, FORGOTTEN)
+    assert leases.is_held(ORDER) is is_held
+    leases.renewed(lease, clock.now, OURS)
+    assert leases.is_held(ORDER) is is_held
+
+
+def test_a_lease_that_another_had_in_between(leases: Leases, clock: Clock) -> None:
+    """A claim that Redis gave to another meanwhile is not held, however young it is, and never again."""
+    lease = leases.open(ORDER)
+    leases.granted(lease, clock.now)
+    for found in (REGAINED, OURS):
+        leases.renewed(lease, clock.now, found)
+        assert not leases.is_held(ORDER)
+
+
+def test_a_lease_that_was_never_granted_is_not_held(leases: Leases, clock: Clock) -> None:
+    """A renewal makes no grant of a take whose answer is not known."""
+    lease = leases.open(ORDER)
+    leases.renewed(lease, clock.now, OURS)
+    assert not leases.is_held(ORDER)
+
+
+def test_a_lease_is_renewed_for_an_hour_at_most(leases: Leases, clock: Clock) -> None:
+    """A claim that nobody gives up ends by itself; younger ones do not."""
+    leases.open(ORDER)
+    clock.now += LONGEST
+    young = leases.open(replace(ORDER, request_id="r-2"))
+    assert len(leases.to_renew()) == 2
+    clock.now += 1
+    assert leases.to_renew() == [young]
+    assert leases.get(ORDER) is None
+
+
+def test_closing_an_old_lease_does_not_end_the_next(leases: Leases) -> None:
+    """Every lease has a token of its own and is closed for itself."""
+    old = leases.open(ORDER)
+    leases.close(old)
+    new = leases.open(ORDER)
+    leases.close(old)
+    assert leases.get(ORDER) is new
+    assert old.token != new.token
+    assert old.token[:PROCESS_DIGITS] == new.token[:PROCESS_DIGITS]
+
+
+def test_two_processes_have_different_tokens(leases: Leases, clock: Clock) -> None:
+    """The part of a token that names the process is another for each."""
+    tokens = {of.open(ORDER).token[:PROCESS_DIGITS] for of in (leases, Leases(30.0, clock))}
+    assert len(tokens) == 2
