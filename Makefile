@@ -7,15 +7,18 @@ ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+BENCH := $(VENV)/bench
+PEERS := tests/bench/requirements-peers
 
 .SILENT:
-.PHONY: help setup python demo test storm check format lock clean
+.PHONY: help setup python demo test storm bench check format lock clean
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
 	echo 'make demo     the worker against a stand-in for DCS: 200 requests and what became of them'
 	echo 'make test     every test (make test ARGS="-k words" for some)'
 	echo 'make storm    workers and broker killed at random under load (make storm ARGS="--seed 7")'
+	echo 'make bench    what a request costs, beside other libraries (make bench ARGS=--quick: in four minutes)'
 	echo 'make check    format, lint, types, lock files'
 	echo 'make format   mend format and what lint can mend'
 	echo 'make lock     renew the lock files (needs the network)'
@@ -41,6 +44,18 @@ storm: python
 	scripts/servers.sh rabbitmq-server
 	$(RUN) -m tests.live.storm $(ARGS)
 
+bench: python $(BENCH)/.installed
+	PATH="$$PATH:/usr/sbin" scripts/servers.sh rabbitmq-server redis-server nginx
+	$(RUN) -m tests.bench $(ARGS)
+
+$(BENCH)/.installed: $(PEERS).txt | $(INSTALLED)
+	echo "Installing the locked packages of the peers into $(BENCH)"
+	rm -rf $(BENCH)
+	$(RUN) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip -qq --disable-pip-version-check --no-input install --require-hashes --no-deps \
+		--requirement $<
+	touch $@
+
 check: python
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
@@ -51,14 +66,16 @@ format: python
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-COMPILE = $(VENV)/tools/bin/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url \
-	--no-annotate --no-header --quiet --extra tracing
+COMPILE = $(VENV)/tools/bin/uv pip compile --universal --generate-hashes --no-emit-index-url \
+	--no-annotate --no-header --quiet $(ARGS)
+PROJECT := pyproject.toml --extra tracing
 
 lock:
 	test -x $(VENV)/tools/bin/uv || "$(PYTHON)" -m venv $(VENV)/tools
 	$(VENV)/tools/bin/python -m pip install -qq uv==$(UV_VERSION)
-	$(COMPILE) $(ARGS) -o requirements.lock
-	$(COMPILE) $(ARGS) --group dev -o requirements-dev.lock
+	$(COMPILE) $(PROJECT) -o requirements.lock
+	$(COMPILE) $(PROJECT) --group dev -o requirements-dev.lock
+	$(COMPILE) $(PEERS).in --python-version 3.11 -o $(PEERS).txt
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -35,6 +35,8 @@ class Envelope:
     """Not the first delivery of its request: whoever works on it looks before creating."""
     is_redelivered: bool
     """The broker delivered this very message before."""
+    is_dated: bool = True
+    """`first_received_at` is known; else it is only the time of this delivery, and the first may be long ago."""
 
     @classmethod
     def read(cls, headers: Mapping[str, object], *, redelivered: bool, now: float) -> Self:
@@ -75,6 +77,7 @@ class Envelope:
             last_sent_at=now if redelivered else last,
             is_repeat=True,
             is_redelivered=redelivered,
+            is_dated=first is not None,
         )
         return state if readable else replace(state, last_sent_at=now)
 

@@ -1,13 +1,14 @@
 """The command `dcs-worker`."""
 
+import os
 import signal
 import sys
+from contextlib import suppress
 
 
 def main() -> None:
     """Run the command line; `run` alone is started without loading what the other commands need."""
-    # Until a command takes care of it, Ctrl-C ends the process without a traceback.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _stand_on_firm_ground()
     if sys.argv[1:] == ["run"]:
         from worker.cli.run import run  # noqa: PLC0415 - start-up time of the one command that has to start fast
 
@@ -15,6 +16,19 @@ def main() -> None:
     from worker.cli.app import app  # noqa: PLC0415 - as above
 
     app(prog_name="dcs-worker")
+
+
+def _stand_on_firm_ground() -> None:
+    # Until a command takes care of it, Ctrl-C ends the process without a traceback; and SIGTERM, which the kernel
+    # would keep from a container's first process, ends it as what it is then: drained.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    # Started with a closed standard stream, the next file or socket would take its place.
+    for number in (0, 1, 2):
+        with suppress(OSError):
+            os.fstat(number)
+            continue
+        os.open(os.devnull, os.O_RDWR)
 
 
 if __name__ == "__main__":

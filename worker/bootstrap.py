@@ -5,19 +5,23 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from worker import __version__
 from worker.claims.claims import RedisClaims
-from worker.config import Loaded, Settings
+from worker.config import ConfigurationError, Loaded, Settings, secret_texts
+from worker.config import describe as described
 from worker.dcs.client import DcsClient
 from worker.dcs.credentials import Credentials
-from worker.dcs.exchange import Exchange, transport
+from worker.dcs.exchange import Exchange, Transport, transport
 from worker.dcs.token_call import Account
 from worker.dcs.ways import Surroundings, credentials_for
+from worker.flow import explain
 from worker.flow.copies import Copies
-from worker.flow.gate import OpenGate
+from worker.flow.fallback import ClaimsOrLocks
+from worker.flow.gate import Gate, OpenGate
 from worker.flow.handle import Handler
 from worker.flow.ports import Claims, Dcs
 from worker.flow.ports import Observer as ObserverPort
@@ -25,21 +29,36 @@ from worker.flow.ports import Publisher as PublisherPort
 from worker.flow.process import Process, Reading
 from worker.flow.service import Service
 from worker.flow.settle import Settler
+from worker.observe.mask import Mask
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
+from worker.policy.bounds import Bounds
+from worker.policy.intake import Wish
 from worker.policy.pulse import BEAT, Pulse
 from worker.policy.readiness import Readiness
 from worker.policy.rules import Rules
+from worker.policy.status import Connection, InHand, State, Status
 from worker.rabbit.connect import Brokers, tls_context
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.link import BrokerLostError, Link
+from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.publisher import Publisher
 from worker.rabbit.topology import Topology, TopologyError, describe
 from worker.web.server import WebServer
 
+if TYPE_CHECKING:
+    from worker.observe.tracing import Tracing
+
+QUIET: Final = 5.0
+"""Seconds beyond the deadline of a call until what began under a claim has surely ended."""
+FLUSH: Final = 2.0
+"""Seconds for the broker to have read the last acknowledgements."""
 DONE: Final = 0
 UNAVAILABLE: Final = 69
 CONFIGURATION: Final = 78
+
+BREAKER: Final = "the breaker is open"
+"""Why consumption pauses while the service is sick, which is no fault of this replica."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +80,15 @@ class Parts:
 
     handler: type[Handler] = Handler
     settler: type[Settler] = Settler
-    copies: type[Copies] = Copies
+    copies: Callable[[], Copies] = Copies
     process: type[Process] = Process
 
 
-def flow(ports: Ports, the_rules: Rules, reading: Reading, parts: Parts | None = None) -> Service:
-    """One replica's flow over the given ports."""
-    parts = parts or Parts()
-    gate = OpenGate()
+def flow(
+    ports: Ports, the_rules: Rules, reading: Reading, parts: Parts | None = None, gate: OpenGate | None = None
+) -> Service:
+    """One replica's flow over the given ports, behind `gate`; None: one that is open."""
+    parts, gate = parts or Parts(), gate or OpenGate()
     handler = parts.handler(the_rules, ports.dcs, gate, ports.observer, now=ports.now, chance=ports.chance)
     settler = parts.settler(ports.publisher, ports.observer, now=ports.now, chance=ports.chance, sleep=ports.sleep)
     process = parts.process(
@@ -83,11 +103,14 @@ class Worker:
 
     settings: Settings
     observer: Observer
-    web: WebServer
     service: Service
     consumer: Consumer
     publisher: Publisher
     links: tuple[Link, ...]
+    copies: Copies
+    claims: RedisClaims | None
+    gate: Gate
+    started: float = field(default_factory=time.time)
 
     @property
     def readiness(self) -> Readiness:
@@ -97,9 +120,54 @@ class Worker:
             return Readiness(False, "; ".join(broken))
         if self.publisher.is_blocked:
             return Readiness(False, "the broker blocks publishing (memory or disk alarm)")
-        if not self.consumer.is_consuming and self.consumer.pauses != {"quarantine"}:
-            return Readiness(False, ", ".join(sorted(self.consumer.pauses)) or "not consuming yet")
-        return Readiness(True, "consuming")
+        pauses, lanes = self.consumer.pauses, self.gate.lanes
+        details = {"regions": {region: explain.facts(lane) for region, lane in lanes.items()}}
+        if not self.consumer.is_consuming and (not pauses or pauses - {"quarantine", BREAKER}):
+            return Readiness(False, ", ".join(sorted(pauses)) or "not consuming yet", details)
+        doing = "paused by the breaker" if BREAKER in pauses else "consuming"
+        return Readiness(True, "; ".join((doing, *explain.reasons(lanes.values()))), details)
+
+    @property
+    def state(self) -> State:
+        """What it does, in a word."""
+        if "draining" in self.consumer.pauses:
+            return "draining"
+        if self.consumer.pauses:
+            return "paused"
+        return "consuming" if self.readiness.is_ready else "waiting"
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """What it lives on; states may be told by others, in words of theirs."""
+        broker = [Connection(f"broker, {link.name}", link.state, link.is_up) for link in self.links]
+        if self.publisher.is_blocked:
+            broker.append(Connection("broker", "blocks publishing (memory or disk alarm)", False))
+        if self.claims is None:
+            return (*broker, Connection("Redis", "not configured", None))
+        is_available = self.claims.is_available
+        return (*broker, Connection("Redis", "available" if is_available else "away", is_available))
+
+    def status(self, clean: Callable[[str], str]) -> Status:
+        """Everything worth showing; `clean` takes secrets out of what others said."""
+        now = time.monotonic()
+        flights = [InHand(*key, now - flight.since) for key, flight in self.copies.flights.items()]
+        return Status(
+            version=__version__,
+            state=self.state,
+            now=time.time(),
+            started=self.started,
+            backlog=self.consumer.backlog,
+            in_flight=self.service.in_flight,
+            prefetch=self.settings.prefetch,
+            in_hand=tuple(sorted(flights, key=lambda one: -one.seconds)),
+            activity=self.observer.activity.read(clean),
+            regions={
+                region: {**explain.facts(self.gate.lanes[region]), "endpoint": url}
+                for region, url in self.settings.dcs_endpoints.items()
+            },
+            connections=tuple(replace(one, state=clean(one.state)) for one in self.connections),
+            settings=tuple(described(self.settings)),
+        )
 
 
 def topology(settings: Settings) -> Topology:
@@ -113,7 +181,11 @@ def brokers(settings: Settings) -> Brokers:
     if not urls[0].startswith("amqps:"):
         return Brokers(urls)
     files = (settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
-    return Brokers(urls, tls_context(*(str(path) if path else None for path in files)))
+    try:
+        return Brokers(urls, tls_context(*(str(path) if path else None for path in files)))
+    except OSError as error:  # SSLError is one
+        names = "WORKER_AMQP_CA_FILE, WORKER_AMQP_CERT_FILE, WORKER_AMQP_KEY_FILE"
+        raise ConfigurationError((f"{names}: cannot be used: {error}",)) from None
 
 
 def rules(settings: Settings) -> Rules:
@@ -125,6 +197,22 @@ def rules(settings: Settings) -> Rules:
         settle=settings.settle,
         delivery_limit=settings.delivery_limit,
     )
+
+
+def bounds(settings: Settings) -> Bounds:
+    """The settings that keep the service from being asked too much."""
+    return Bounds(
+        regions=tuple(settings.dcs_endpoints),
+        prefetch=settings.prefetch,
+        deadline=settings.dcs_timeout,
+        delays=settings.retry_delays,
+        rate=settings.dcs_rate,
+    )
+
+
+def _steer(consumer: Consumer, wish: Wish) -> None:
+    consumer.set_prefetch(wish.prefetch)
+    (consumer.pause if wish.is_paused else consumer.resume)(BREAKER)
 
 
 def credentials(
@@ -142,19 +230,46 @@ def credentials(
     return credentials_for(settings.credential_way, loaded.secrets.current, surroundings, exchange, changed=changed)
 
 
+def tracing(settings: Settings) -> "Tracing | None":
+    """Tracing if it is on. Raises ConfigurationError when it cannot be."""
+    if settings.otlp_endpoint is None:
+        return None
+    try:
+        from worker.observe.exporting import start_tracing  # noqa: PLC0415 - costs nothing while it is off
+    except ModuleNotFoundError:
+        missing = "tracing needs packages that are not installed: pip install 'dcs-migration-worker[tracing]'"
+        raise ConfigurationError((f"OTEL_EXPORTER_OTLP_ENDPOINT: {missing}",)) from None
+    try:
+        return start_tracing(settings.otlp_endpoint, settings.queue, __version__)
+    except ValueError as error:
+        raise ConfigurationError((f"OTEL_…: OpenTelemetry refuses its settings: {error}",)) from None
+
+
+def _traced(publisher: Publisher, tracing: "Tracing | None", settings: Settings) -> PublisherPort:
+    if tracing is None:
+        return publisher
+    from worker.observe.traced import TracedPublisher  # noqa: PLC0415 - as above
+
+    return TracedPublisher(publisher, tracing, settings.queue, settings.event_exchange)
+
+
 @asynccontextmanager
 async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIterator[Worker]:
     """Construct everything; whatever was opened is closed in reverse order."""
     settings = loaded.settings
     plan = topology(settings)
-    pulse = Pulse(lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
+    pulse = Pulse(_boot_time)
+    tracing, copies = observer.tracing, Copies()
     async with AsyncExitStack() as stack:
-        wire = transport(str(settings.dcs_ca_file) if settings.dcs_ca_file else None)
+        if tracing:
+            stack.push_async_callback(tracing.aclose)
+        wire = _wire(settings)
         stack.push_async_callback(wire.aclose)
         consumer: Consumer
 
         def exchange(deadline: float) -> Exchange:
-            return Exchange(wire, deadline=deadline, told=observer.call_ended, pulse=pulse)
+            begun = tracing.begun if tracing else None
+            return Exchange(wire, deadline=deadline, told=observer.call_ended, pulse=pulse, begun=begun)
 
         def on_credentials(refused: str | None) -> None:
             observer.note("error" if refused else "info", "credentials.changed", refused=refused)
@@ -165,7 +280,7 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
         client = DcsClient(exchange(settings.dcs_timeout), proof, settings.dcs_endpoints)
         claims: RedisClaims | None = None
         if settings.claims_url is not None:
-            claims = RedisClaims(settings.claims_url.get_secret_value(), observer)
+            claims = RedisClaims(settings.claims_url.get_secret_value(), observer, clock=_boot_time)
             stack.push_async_callback(claims.aclose)
             await claims.start()
 
@@ -174,29 +289,64 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
 
         publisher = Publisher(settings.queue, settings.event_exchange, plan, observer, on_blocked=on_blocked)
         reading = Reading(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
-        service = flow(Ports(client, publisher, observer, claims), rules(settings), reading)
-        consumer = Consumer(settings.queue, plan, service.deliver, prefetch=settings.prefetch, pulse=pulse)
+        locks = BrokerLocks(settings.queue)
+        shared = ClaimsOrLocks(claims, locks, quiet=settings.dcs_timeout + QUIET) if claims else None
+        ports = Ports(client, _traced(publisher, tracing, settings), observer, shared)
+        gate = Gate(bounds(settings), observer)
+        service = flow(ports, rules(settings), reading, Parts(copies=lambda: copies), gate)
+        deliver = tracing.delivering(service.deliver) if tracing else service.deliver
+        consumer = Consumer(settings.queue, plan, deliver, prefetch=settings.prefetch, pulse=pulse)
+        consumer.locks = locks
         service.intake = consumer
+        gate.steer = partial(_steer, consumer)
+        gate.changed()
         nodes = brokers(settings)
         links = tuple(
             Link(name, nodes, session, observer, patience=settings.broker_patience)
             for name, session in (("publisher", publisher.session), ("consumer", consumer.session))
         )
-
-        def readiness() -> Readiness:
-            return worker.readiness
-
-        web = WebServer(settings.http_host, settings.http_port, readiness, metrics.render, dict)
-        worker = Worker(settings, observer, web, service, consumer, publisher, links)
-        await web.start()
+        worker = Worker(settings, observer, service, consumer, publisher, links, copies, claims, gate)
+        web = await _serving(worker, metrics)
         stack.push_async_callback(web.stop)
-        beating = asyncio.create_task(_beat(pulse))
+        beating = asyncio.create_task(_beat(pulse, loaded, observer))
         stack.push_async_callback(_end, beating)
         yield worker
 
 
+def _wire(settings: Settings) -> Transport:
+    try:
+        return transport(str(settings.dcs_ca_file) if settings.dcs_ca_file else None)
+    except OSError as error:  # SSLError is one
+        raise ConfigurationError((f"WORKER_DCS_CA_FILE: cannot be used: {error}",)) from None
+
+
+async def _serving(worker: Worker, metrics: Metrics) -> WebServer:
+    """The pages. What others say of themselves is shown without secrets."""
+    settings = worker.settings
+    mask = Mask(secret_texts(settings))
+
+    def clean(text: str) -> str:
+        return str(mask.clean(text))
+
+    def readiness() -> Readiness:
+        found = worker.readiness
+        return replace(found, reason=clean(found.reason))
+
+    def status() -> Status:
+        return worker.status(clean)
+
+    web = WebServer(settings.http_host, settings.http_port, readiness, metrics.render, status)
+    try:
+        await web.start()
+    except OSError as error:
+        where = f"{settings.http_host} port {settings.http_port}"
+        reason = error.strerror or str(error)
+        raise ConfigurationError((f"WORKER_HTTP_HOST, WORKER_HTTP_PORT: cannot listen on {where}: {reason}",)) from None
+    return web
+
+
 async def run(loaded: Loaded, observer: Observer, metrics: Metrics, stop: asyncio.Event) -> int:
-    """Work until `stop` is set, then drain; the exit status."""
+    """Work until `stop` is set, then drain; the exit status. Raises ConfigurationError when it cannot listen."""
     observer.note("info", "worker.starting", version=__version__, queue=loaded.settings.queue)
     for warning in loaded.warnings:
         observer.note("warning", "config.warning", message=warning)
@@ -238,13 +388,22 @@ async def _drain(worker: Worker) -> None:
     worker.observer.note("info", "worker.draining", in_flight=worker.service.in_flight)
     left = await worker.service.drain(worker.consumer, worker.settings.drain)
     with suppress(Exception):
-        await worker.consumer.flush()
+        async with asyncio.timeout(FLUSH):
+            await worker.consumer.flush()
     worker.observer.note("info", "worker.drained", left=left)
 
 
-async def _beat(pulse: Pulse) -> None:
+def _boot_time() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)  # goes on while the machine sleeps
+
+
+async def _beat(pulse: Pulse, loaded: Loaded, observer: Observer) -> None:
+    fault: str | None = None
     while True:
         pulse.beat()
+        if loaded.secrets.fault != fault:
+            fault = loaded.secrets.fault
+            observer.note("warning" if fault else "info", "secrets.read", fault=fault)
         await asyncio.sleep(BEAT)
 
 

@@ -4,9 +4,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import trustme
 
 from schemas import names
-from tests.live.stage import Stage, request, until
+from tests.live.stage import Stage, free_port, request, until
 from worker.tools.nodes import RabbitNode
 from worker.tools.standin import StandIn, StandInSettings
 
@@ -66,22 +67,65 @@ async def test_memory_alarm(own_rabbit: RabbitNode, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(150)
-async def test_queues_deleted_under_the_worker(vhost: str, tmp_path: Path) -> None:
-    """The queue, a retry queue and the event exchange come back by themselves, and consuming goes on."""
-    async with Stage(vhost, tmp_path) as stage:
+async def test_queues_and_exchange_deleted_under_the_worker(vhost: str, tmp_path: Path) -> None:
+    """With requests in hand: what was created is told, everything comes back by itself, and consuming goes on."""
+    async with Stage(vhost, tmp_path, _slow(1.0)) as stage:
         worker = stage.worker()
         await worker.ready()
-        await stage.publish(request("before"))
-        await stage.answered(1)
+        wanted = await _publish(stage, "before", 6)
+        await until(lambda: worker.metric("dcs_worker_in_flight_requests") == 6, 10, worker.explain)
         async with await stage._connection.channel() as channel:
             await channel.queue_delete(names.REQUEST_QUEUE)
             await channel.queue_delete(names.retry_queue(names.REQUEST_QUEUE, 1))
-        await until(lambda: worker.metric("dcs_worker_broker_connected") == 0, 10, worker.explain)
+            await channel.queue_delete(names.parked_queue(names.REQUEST_QUEUE))
+        await stage.answered(6, 30)
         await worker.ready()
-        await stage.standin.apply({"scripts": {"after": ["error 400 DCS.4026"] * 3 + ["ok"]}})
-        await stage.publish(request("after"))
-        await stage.answered(2, 30)
-        stage.assert_one_task_each(["before", "after"])
+        async with await stage._connection.channel() as channel:
+            await channel.exchange_delete(names.EVENT_EXCHANGE)
+            queue = await channel.get_queue("test.events", ensure=False)
+            await stage.standin.apply({"latency": 0.0, "scripts": {"after": ["error 400 DCS.4026"] * 3 + ["ok"]}})
+            await stage.publish(request("after", request_id="after"))
+            await until(lambda: worker.metric("dcs_worker_requests_received_total") >= 7, 10, worker.explain)
+            await channel.declare_exchange(names.EVENT_EXCHANGE, "topic", durable=True)
+            await queue.bind(names.EVENT_EXCHANGE, "#")
+        await stage.answered(7, 30)
+        stage.assert_one_task_each([*wanted, "after"])
+
+
+@pytest.mark.timeout(90)
+async def test_mutual_tls(tmp_path: Path) -> None:
+    """amqps with a client certificate and an authority of one's own; without the certificate there is no session."""
+    authority = trustme.CA()
+    server, client = authority.issue_cert("localhost", "127.0.0.1"), authority.issue_cert("worker")
+    files = {name: str(tmp_path / name) for name in ("ca", "cert", "key", "client_cert", "client_key")}
+    authority.cert_pem.write_to_path(files["ca"])
+    server.private_key_pem.write_to_path(files["key"])
+    client.private_key_pem.write_to_path(files["client_key"])
+    for name, certificate in (("cert", server), ("client_cert", client)):
+        Path(files[name]).write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    port = free_port()
+    config = [
+        f"listeners.ssl.1 = 127.0.0.1:{port}",
+        f"ssl_options.cacertfile = {files['ca']}",
+        f"ssl_options.certfile = {files['cert']}",
+        f"ssl_options.keyfile = {files['key']}",
+        "ssl_options.verify = verify_peer",
+        "ssl_options.fail_if_no_peer_cert = true",
+    ]
+    with RabbitNode(config=config) as node:
+        async with Stage(node.url, tmp_path) as stage:
+            secure = {"WORKER_AMQP_URL": f"amqps://guest:guest@localhost:{port}/", "WORKER_AMQP_CA_FILE": files["ca"]}
+            bare = stage.worker(**secure)
+            await until(lambda: bare.get("/livez")[0] == 200, 10, bare.explain)
+            own = {"WORKER_AMQP_CERT_FILE": files["client_cert"], "WORKER_AMQP_KEY_FILE": files["client_key"]}
+            worker = stage.worker(**secure, **own)
+            await worker.ready()
+            await stage.publish(request("secure", request_id="secure"))
+            await stage.answered(1)
+            assert bare.get("/readyz")[0] == 503
+            wrong = stage.worker(**secure, **own | {"WORKER_AMQP_KEY_FILE": files["key"]})
+            assert await wrong.ended() == 78
+            assert "WORKER_AMQP_KEY_FILE" in wrong.log_path.read_text()
 
 
 @pytest.mark.timeout(180)

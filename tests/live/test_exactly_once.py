@@ -88,10 +88,12 @@ async def test_copies_at_two_replicas_with_claims(vhost: str, redis_node: RedisN
             await asyncio.gather(*(stage.publish(order) for _ in range(4)))
         await until(lambda: len(stage.events) >= 200, 60, worker.explain)
         stage.assert_one_task_each(wanted)
-        await asyncio.to_thread(redis_node.kill)
         later = [f"later-{number}" for number in range(50)]
         for name in later:
-            await stage.publish(request(name, request_id=name))
-        await stage.answered(100, 60)
+            if name == "later-10":
+                await asyncio.to_thread(redis_node.kill)
+            order = request(name, request_id=name)
+            await asyncio.gather(*(stage.publish(order) for _ in range(4)))
+        await until(lambda: len(stage.events) >= 400, 60, worker.explain)
         stage.assert_one_task_each(wanted + later)
         assert worker.metric("dcs_worker_claims_available") == 0

@@ -70,3 +70,9 @@ def test_headers_that_cannot_be_written_are_left_out_of_a_copy() -> None:
     assert kept.keys() >= {"good", "text"}
     assert not kept.keys() & {"huge", "object"}
     assert encode.field_table(kept)
+
+
+def test_a_copy_fits_into_one_frame() -> None:
+    """The largest of the sender's headers give way, the state never does."""
+    headers = {"x-round": 3, "small": "a", "large": "b" * 70_000, "larger": "c" * 80_000}
+    assert tolerance.encodable(headers) == {"x-round": 3, "small": "a", "large": "b" * 70_000}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.bootstrap import Parts, Ports, flow
+from worker.flow.ports import Claims
 from worker.flow.process import Reading
 from worker.flow.service import Service
 from worker.policy.claim import ClaimAnswer, Granted
@@ -141,6 +142,7 @@ class FakeDcs:
         self.finds = list(find) or [Absent()]
         self.created: list[Order] = []
         self.calls: list[str] = []
+        self.since: list[float] = []
 
     async def create(self, order: Order, may_go: Callable[[], Awaitable[bool]]) -> Done | Fault:
         if not await may_go():
@@ -152,6 +154,7 @@ class FakeDcs:
 
     async def find(self, order: Order, since: float) -> Sighting | Fault:
         self.calls.append("find")
+        self.since.append(since)
         answer: Sighting | Fault = await self._next(self.finds)
         return answer
 
@@ -226,7 +229,7 @@ class Bench:
         create: Iterable[Any] = (),
         find: Iterable[Any] = (),
         refusals: int = 0,
-        claims: FakeClaims | None = None,
+        claims: Claims | None = None,
         parts: Parts | None = None,
         with_marker: bool = True,
     ) -> None:

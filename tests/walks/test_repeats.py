@@ -18,9 +18,11 @@ from tests.walks.fakes import (
     found,
     request,
 )
+from worker.flow.fallback import ClaimsOrLocks
 from worker.flow.process import Reading
-from worker.policy.claim import Concluded, Granted, Held, Unavailable
+from worker.policy.claim import ClaimAnswer, Concluded, Granted, Held, Unavailable
 from worker.policy.fault import Absent, Done
+from worker.policy.order import Order
 from worker.policy.outcome import Ending
 from worker.policy.rules import Rules
 
@@ -219,21 +221,21 @@ async def test_a_redelivery_takes_over_from_an_abandoned_flight() -> None:
 
 async def test_a_granted_claim_is_concluded_before_the_event() -> None:
     """The outcome is stored for every replica before anybody is told."""
-    bench = Bench(claims=FakeClaims())
+    claims = FakeClaims()
+    bench = Bench(claims=claims)
     await bench.deliver(FakeDelivery())
-    assert bench.claims is not None
     assert bench.dcs.calls == ["create"]
-    assert [what for what, _ in bench.claims.told] == ["conclude"]
+    assert [what for what, _ in claims.told] == ["conclude"]
 
 
 async def test_a_claim_that_another_held_before_is_looked_for_first() -> None:
     """The former holder may have created, and says when a create may have been in flight."""
-    bench = Bench(claims=FakeClaims(Granted(is_first=False, last_sent_at=NOW)))
+    claims = FakeClaims(Granted(is_first=False, last_sent_at=NOW))
+    bench = Bench(claims=claims)
     await bench.deliver(FakeDelivery())
-    assert bench.claims is not None
     assert bench.dcs.calls == ["find"]
     assert bench.observer.outcomes == [("retried", "settle")]
-    assert bench.claims.told == [("release", NOW)]
+    assert claims.told == [("release", NOW)]
 
 
 async def test_a_request_claimed_elsewhere_waits_and_spends_nothing() -> None:
@@ -242,6 +244,61 @@ async def test_a_request_claimed_elsewhere_waits_and_spends_nothing() -> None:
     await bench.deliver(FakeDelivery())
     (copy,) = bench.publisher.published
     assert (bench.dcs.calls, copy.place, copy.headers["x-round"]) == ([], 1, 0)
+
+
+class OneLock:
+    """A broker that keeps locks for one replica after another."""
+
+    def __init__(self, *, is_free: bool = True) -> None:
+        self.is_free = is_free
+        self.told: list[str] = []
+
+    async def take(self, key: tuple[str, str]) -> bool:
+        """Take the lock if it is free."""
+        self.told.append("take")
+        return self.is_free
+
+    async def free(self, key: tuple[str, str]) -> None:
+        """Give it back."""
+        self.told.append("free")
+
+
+@pytest.mark.parametrize(("create", "outcome"), [(Done("i-1"), "created"), (BUSY, "400")])
+async def test_without_claims_a_lock_of_the_broker_stands_in(create: object, outcome: str) -> None:
+    """Looked for under the lock, and the lock is given back whatever comes of it."""
+    locks = OneLock()
+    claims = ClaimsOrLocks(FakeClaims(Unavailable(), held=False), locks, quiet=0.0)
+    bench = Bench(create=[create], claims=claims)
+    await bench.deliver(FakeDelivery())
+    assert bench.dcs.calls[:2] == ["find", "create"]
+    assert (bench.observer.outcomes[0][1], locks.told) == (outcome, ["take", "free"])
+    assert repr(claims).endswith("0 locks>")
+
+
+async def test_a_request_locked_elsewhere_waits_and_settles() -> None:
+    """Another replica may be creating right now; with claims that answer no lock is asked for."""
+    locks = OneLock(is_free=False)
+    bench = Bench(claims=ClaimsOrLocks(FakeClaims(Unavailable(), held=False), locks, quiet=0.0))
+    await bench.deliver(FakeDelivery())
+    (copy,) = bench.publisher.published
+    assert (bench.dcs.calls, copy.headers["x-round"]) == ([], 0)
+    assert copy.headers["x-last-sent-at"] == "2027-01-15T08:00:00.000Z"
+    granted = Bench(claims=ClaimsOrLocks(FakeClaims(), locks, quiet=0.0))
+    await granted.deliver(FakeDelivery())
+    assert (granted.dcs.calls, locks.told) == (["create"], ["take"])
+
+
+async def test_right_after_the_claims_went_away_whatever_comes_settles() -> None:
+    """A create that began under a claim may be in flight; from the first answer on that is over."""
+    clock, inner = [0.0], FakeClaims(Unavailable(), held=False)
+    claims = ClaimsOrLocks(inner, OneLock(), quiet=35.0, clock=lambda: clock[0])
+    bench = Bench(claims=claims)
+    for moment, name in ((100.0, "a"), (134.0, "b"), (136.0, "c")):
+        clock[0] = moment
+        await bench.deliver(FakeDelivery(request(request_id=name)))
+    inner.answer = Granted()
+    await bench.deliver(FakeDelivery(request(request_id="d")))
+    assert [reason for _, reason in bench.observer.outcomes] == ["claimed", "claimed", "created", "created"]
 
 
 async def test_a_claim_for_another_task_is_a_conflict() -> None:
@@ -306,6 +363,64 @@ async def test_a_claim_that_is_lost_before_the_request_leaves_sends_nothing_unlo
     delivery.is_firm = lose_the_claim  # type: ignore[method-assign]
     await bench.deliver(delivery)
     assert bench.dcs.calls == ["find", "create"]
+
+
+async def test_a_look_up_reaches_back_to_when_the_request_was_first_known() -> None:
+    """A redelivery that nobody dated may be old: its own task must not be taken for an older one."""
+    dated, undated, copy, claimed = Bench(), Bench(), Bench(create=[TIMEOUT]), Bench(claims=FakeClaims(Granted(False)))
+    await dated.deliver(FakeDelivery(headers=state()))
+    await undated.deliver(FakeDelivery(redelivered=True))
+    await copy.deliver(FakeDelivery())
+    copy.now += 600
+    await copy.deliver(FakeDelivery())
+    await claimed.deliver(FakeDelivery())
+    assert [bench.dcs.since[-1] for bench in (dated, undated, copy, claimed)] == [NOW - 1000, 0.0, NOW, 0.0]
+
+
+async def test_a_late_copy_of_an_ambiguous_request_does_not_expire_unlooked() -> None:
+    """Expired only with certainty: what may have been sent for the first copy is looked for."""
+    bench = Bench(create=[TIMEOUT], find=[Absent(), found()])
+    body = request(not_after="2027-01-15T08:01:00Z")
+    await bench.deliver(FakeDelivery(body))
+    bench.now += 600
+    await bench.deliver(FakeDelivery(body))
+    assert bench.observer.outcomes == [("retried", "timeout"), ("succeeded", "adopted")]
+
+
+async def test_a_known_ending_goes_before_poison() -> None:
+    """However often its channel was lost since, a request that succeeded is told so."""
+    rules = Rules(delivery_limit=3)
+    worn = state(interruptions=5) | {"x-delivery-count": 1}
+    bench = Bench(rules)
+    await bench.deliver(FakeDelivery())
+    await bench.deliver(FakeDelivery(headers=worn, redelivered=True))
+    assert bench.observer.outcomes == [("succeeded", "created")] * 2
+    claims = FakeClaims()
+    await Bench(claims=claims).deliver(FakeDelivery())
+    ending = claims.told[0][1]
+    assert isinstance(ending, Ending)
+    replica = Bench(rules, claims=FakeClaims(Concluded(ending)))
+    await replica.deliver(FakeDelivery(headers=worn, redelivered=True))
+    assert replica.observer.outcomes == [("succeeded", "created")]
+
+
+async def test_an_impostor_that_is_asked_about_does_not_refuse_the_true_request() -> None:
+    """Which of two tasks of one id is the request is known only when the other has landed."""
+    asked = asyncio.Event()
+
+    class Slow(FakeClaims):
+        async def take(self, order: Order, now: float, replays: int = 0) -> ClaimAnswer:
+            await asked.wait()
+            return Held(_fingerprint()) if order.fingerprint != _fingerprint() else Granted(is_first=False)
+
+    bench = Bench(claims=Slow())
+    other = {"name": "u", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
+    for delivery in (FakeDelivery(request(task=other)), FakeDelivery(headers=state())):
+        bench.service.deliver(delivery)
+    await asyncio.sleep(0.01)
+    asked.set()
+    await bench.idle()
+    assert sorted(reason for _, reason in bench.observer.outcomes) == ["created", "invalid_request"]
 
 
 async def test_found_by_a_repeat_is_adopted() -> None:

@@ -64,12 +64,36 @@ async def test_a_parked_copy_is_published_once_however_often_the_event_is_tried(
     assert [one.what for one in bench.publisher.published] == ["park", "event"]
 
 
+@pytest.mark.parametrize(("refusals", "told"), [(1, 1), (99, 0)])
+async def test_what_holds_everywhere_is_told_even_when_the_channel_is_lost(refusals: int, told: int) -> None:
+    """Its message may have gone with the queue; tried some times, then left to a redelivery."""
+    bench = Bench(refusals=refusals)
+    delivery = FakeDelivery()
+    answer = asyncio.Event()
+    bench.dcs.creates.insert(0, answer)
+    bench.service.deliver(delivery)
+    await asyncio.sleep(0.01)
+    delivery.lost = True
+    answer.set()
+    await bench.idle()
+    assert (len(bench.publisher.events), delivery.done) == (told, [])
+    assert bench.observer.outcomes == [("returned", "stale")]
+
+
+@pytest.mark.parametrize("value", [b"\xff", 1e300, {"nested": 1}, "x" * 513])
+async def test_an_odd_trace_header_holds_up_no_event(value: object) -> None:
+    """Only a readable one of sensible length is passed on."""
+    bench = Bench()
+    await bench.deliver(FakeDelivery(headers={"traceparent": "00-a-b-01", "tracestate": value}))
+    assert bench.publisher.published[0].headers == {"traceparent": "00-a-b-01"}
+
+
 @pytest.mark.parametrize("moment", ["before", "between"])
 async def test_a_lost_channel_ends_the_settling(moment: str) -> None:
     """The broker delivers again; nothing is acknowledged, and the fact is told as returned."""
-    bench = Bench(refusals=1)
+    bench = Bench(create=[FORBIDDEN], refusals=1)
     delivery = FakeDelivery()
-    original = bench.publisher.event
+    original = bench.publisher.park
 
     async def lose(*arguments: Any, **named: Any) -> None:
         delivery.lost = True
@@ -77,9 +101,10 @@ async def test_a_lost_channel_ends_the_settling(moment: str) -> None:
             bench.publisher.refusals = 0
         await original(*arguments, **named)
 
-    bench.publisher.event = lose  # type: ignore[method-assign]
+    bench.publisher.park = lose  # type: ignore[method-assign]
     await bench.deliver(delivery)
     assert delivery.done == []
+    assert bench.publisher.events == []
     assert bench.observer.outcomes == [("returned", "stale")]
 
 

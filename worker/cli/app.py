@@ -8,8 +8,11 @@ import typer
 
 from worker import __version__
 from worker.cli.demo import demo
+from worker.cli.doctor import doctor
+from worker.cli.parked.app import parked
 from worker.cli.schema import schema
 from worker.cli.simulate import simulate
+from worker.cli.submit import submit
 from worker.cli.topology import topology
 
 app = typer.Typer(
@@ -61,5 +64,6 @@ def _add(command: Callable[..., None]) -> None:
     app.command(help=about.rstrip(), epilog=f"\b\nExample: {example}")(command)
 
 
-for command in (run, demo, simulate, topology, schema):
+for command in (run, demo, doctor, submit, simulate, topology, schema):
     _add(command)
+app.add_typer(parked)

@@ -1,4 +1,4 @@
-"""`dcs-worker schema`: the shapes of messages, as JSON Schema and by example."""
+"""`dcs-worker schema`: the shapes of messages, as JSON Schema, by example, as AsyncAPI and as a page for people."""
 
 import json
 from pathlib import Path
@@ -17,6 +17,10 @@ EXAMPLES: Final = {
     "dcs-create-reply": "dcs/create_reply_with_job_id.json",
     "dcs-error": "dcs/error_dcs_v2.json",
 }
+WHOLE: Final = {
+    "asyncapi": "All messages and where they go: AsyncAPI 3.0",
+    "html": "The same as a page for people",
+}
 
 
 def schema(
@@ -27,21 +31,34 @@ def schema(
     example: Annotated[bool, typer.Option("--example", help="Print an example instead of the schema.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="List them as JSON; a schema is JSON anyway.")] = False,
 ) -> None:
-    """Print the JSON Schema of a message, or an example of one.
+    """Print the JSON Schema of a message, or an example of one; or all messages as AsyncAPI or HTML.
 
-    Example: dcs-worker schema request --example
+    Example: dcs-worker schema html > messages.html
     """
     files = {_name(path): path for path in sorted((FOLDER / "json").glob("*.json"))}
     if name is None:
-        titles = {name: _title(path) for name, path in files.items()}
+        titles = {name: _title(path) for name, path in files.items()} | WHOLE
         typer.echo(json.dumps(titles, indent=2) if as_json else _table(titles))
         return
-    if name not in files:
-        raise typer.BadParameter(f"{name!r} is none of {', '.join(files)}")
+    if name not in files and name not in WHOLE:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join((*files, *WHOLE))}")
     if example and name not in EXAMPLES:
         raise typer.BadParameter(f"there is no example of {name!r}, only of {', '.join(EXAMPLES)}")
+    if name in WHOLE:
+        typer.echo(_whole(name), nl=False)
+        return
     path = FOLDER / "examples" / EXAMPLES[name] if example else files[name]
     typer.echo(path.read_text("utf-8"), nl=False)
+
+
+def _whole(name: str) -> str:
+    text = (FOLDER / "asyncapi.json").read_text("utf-8")
+    if name == "asyncapi":
+        return text
+
+    from worker.cli.schema_page import page
+
+    return page(json.loads(text))
 
 
 def _name(path: Path) -> str:

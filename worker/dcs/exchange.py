@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, ItemsView
+from collections.abc import Callable, ItemsView, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,8 @@ KEEP_ALIVE: Final = 15.0
 
 Told = Callable[[str, str, float], None]
 """Is told of every call: operation, status label, seconds."""
+Begun = Callable[[str, str, str], Mapping[str, str]]
+"""Is told that a call begins (operation, method, URL), and gives the headers that it carries besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +46,26 @@ class AsWritten(httpx.Headers):
 class Exchange:
     """Sends requests over one transport. Endings are values; only cancellation is raised."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, *, deadline: float, told: Told, pulse: Pulse) -> None:
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        deadline: float,
+        told: Told,
+        pulse: Pulse,
+        begun: Begun | None = None,
+    ) -> None:
         self._transport = transport
         self._deadline = deadline
         self._told = told
         self._pulse = pulse
+        self._begun = begun
 
     async def send(self, operation: str, request: httpx.Request) -> Reply | Fault:
         """Send `request` and read the whole reply within the deadline."""
         request.headers = AsWritten(request.headers)
+        if self._begun is not None:
+            request.headers.update(self._begun(operation, request.method, str(request.url)))
         started = time.perf_counter()
         ending = await self._send(request)
         label = str(ending.status) if isinstance(ending, Reply) else ending.label
@@ -98,6 +111,9 @@ async def _read(response: httpx.Response) -> bytes:
             raise _TooLargeError(f"the reply is larger than {REPLY_LIMIT} bytes")
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+Transport = AiohttpTransport
 
 
 def transport(ca_file: str | None) -> AiohttpTransport:

@@ -6,7 +6,9 @@ too: what may have been sent for it may have been sent for a copy that comes whi
 """
 
 import asyncio
+import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -21,6 +23,8 @@ class Flight:
 
     fingerprint: str
     landed: asyncio.Future[Outcome | None] = field(default_factory=asyncio.Future)
+    since: float = field(default_factory=time.monotonic)
+    """When it took off, for whoever shows its age."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Unfinished:
 
     fingerprint: str
     last_sent_at: float | None
+    first_received_at: float
 
 
 class Copies:
@@ -43,6 +48,11 @@ class Copies:
     def __repr__(self) -> str:
         counts = f"{len(self._endings)} endings, {len(self._unfinished)} unfinished"
         return f"<Copies: {len(self._flights)} in flight, {counts}>"
+
+    @property
+    def flights(self) -> Mapping[Key, Flight]:
+        """The requests that are being worked on."""
+        return self._flights
 
     def ending(self, order: Order, envelope: Envelope) -> Ending | None:
         """How the request ended, if that is remembered and no operator has sent it again since."""
@@ -71,10 +81,10 @@ class Copies:
         flight = self._flights[order.key] = Flight(order.fingerprint)
         return flight
 
-    def land(self, order: Order, outcome: Outcome | None, last_sent_at: float | None) -> None:
+    def land(self, order: Order, outcome: Outcome | None, unfinished: Unfinished) -> None:
         """The request's work is over for now; None: it failed in an unforeseen way."""
         if not isinstance(outcome, Ending):
-            _keep(self._unfinished, order.key, Unfinished(order.fingerprint, last_sent_at), self._capacity)
+            _keep(self._unfinished, order.key, unfinished, self._capacity)
         self._flights.pop(order.key).landed.set_result(outcome)
 
 

@@ -1,78 +1,137 @@
-"""The gate in front of the service: none may begin a call once this replica drains."""
+"""The gate in front of the service: who wants to make a call waits here, steps aside, or is sent away.
 
-from __future__ import annotations
+A thin shell: policies decide, and lines wait. One lane for each region; before it, a line for each throttled project.
+"""
 
 import asyncio
+import random
+import time
+from collections.abc import Callable
+from math import inf
 from types import TracebackType
+from typing import Self
 
-from worker.policy.fault import Done, Fault, GateClosedError, Sighting
+from worker.flow.lane import Call, Lane
+from worker.flow.lessons import learn
+from worker.flow.open_gate import OpenGate
+from worker.flow.ports import Chance, GateObserver
+from worker.policy.bounds import Bounds
+from worker.policy.fault import Done, Fault, GateClosedError, Sighting, StepAsideError
+from worker.policy.intake import Intake, Region, Wish
 from worker.policy.order import Order
+from worker.policy.pace import Pace
+
+__all__ = ["Gate", "OpenGate"]
 
 
-class OpenGate:
-    """Counts the calls in flight, until it is closed. How many there may be is bounded by the prefetch."""
+class Gate(OpenGate):
+    """Lets calls through as fast as the service bears. `clock` is the one that the event loop's timers go by."""
 
-    def __init__(self) -> None:
-        self.in_use = 0
-        self._is_closed = False
-        self._sleepers: set[asyncio.Future[bool]] = set()
+    def __init__(
+        self,
+        bounds: Bounds,
+        observer: GateObserver,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Chance = random.random,
+    ) -> None:
+        super().__init__()
+        self.steer: Callable[[Wish], None] = lambda _: None
+        """Is told what is to be taken in, whenever that changes."""
+        self.clock = clock
+        self.intake = Intake(bounds.prefetch)
+        self.wish = Wish(False, bounds.prefetch)
+        fixed = Pace(bounds.rate) if bounds.rate is not None else None
+        self.lanes = {
+            region: Lane(region, bounds, fixed or Pace(), observer, self.changed, clock, chance)
+            for region in bounds.regions
+        }
+        self._observer = observer
+        self._limit = 0
+        self._again: asyncio.TimerHandle | None = None
 
-    def __repr__(self) -> str:
-        return f"<OpenGate: {'closed' if self._is_closed else 'open'}, {self.in_use} in use>"
-
-    def permit(self, order: Order) -> Leave:
-        """Leave to make one call. Raises GateClosedError, on entering, once closed."""
-        return Leave(self)
-
-    async def pause(self, seconds: float) -> bool:
-        """Wait between two tries; False as soon as the gate is closed."""
-        if self._is_closed:
-            return False
-        loop = asyncio.get_running_loop()
-        sleeper = loop.create_future()
-        timer = loop.call_later(seconds, _wake, sleeper, True)
-        self._sleepers.add(sleeper)
-        try:
-            is_over: bool = await sleeper
-            return is_over
-        finally:
-            timer.cancel()
-            self._sleepers.discard(sleeper)
+    def permit(self, order: Order) -> "Permit":
+        """Leave to make one call. Entering raises GateClosedError once closed, else perhaps StepAsideError."""
+        return Permit(self, self.lanes[order.region], order)
 
     def close(self) -> None:
-        """Let no further call begin, and wake whoever waits between two tries."""
-        self._is_closed = True
-        for sleeper in self._sleepers:
-            _wake(sleeper, False)
+        """Let no further call begin, and send away whoever waits."""
+        super().close()
+        self._forget_timer()
+        for lane in self.lanes.values():
+            lane.close()
 
-    def enter(self) -> None:
-        """A call begins. Raises GateClosedError once closed."""
-        if self._is_closed:
-            raise GateClosedError
-        self.in_use += 1
+    def changed(self) -> None:
+        """Think again about what is to be taken in."""
+        self._forget_timer()
+        if self.is_closed:
+            return
+        now = self.clock()
+        was, self.wish = self.wish, self.intake.wish([_seen(lane, now) for lane in self.lanes.values()], now)
+        if self.wish.again_in < inf:
+            self._again = asyncio.get_running_loop().call_later(self.wish.again_in, self.changed)
+        if (was.is_paused, was.prefetch) != (self.wish.is_paused, self.wish.prefetch):
+            self.steer(self.wish)
+        limit = sum(lane.limit.value for lane in self.lanes.values())
+        if limit != self._limit:
+            self._limit = limit
+            self._observer.limited(limit)
+
+    def _forget_timer(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
 
 
-def _wake(sleeper: asyncio.Future[bool], is_over: bool) -> None:
-    if not sleeper.done():
-        sleeper.set_result(is_over)
+def _seen(lane: Lane, now: float) -> Region:
+    probe_in = lane.breaker.wait(now) if lane.breaker.is_open else None
+    return Region(lane.limit.value, len(lane.line), lane.in_use, probe_in, now - lane.used_at)
 
 
-class Leave:
-    """Leave to make one call."""
+class Permit(Call):
+    """Leave to make one call, by its region's lane."""
 
-    __slots__ = ("_gate",)
+    __slots__ = ("_gate", "_has_ended", "_lane")
 
-    def __init__(self, gate: OpenGate) -> None:
+    def __init__(self, gate: Gate, lane: Lane, order: Order) -> None:
+        super().__init__(order)
         self._gate = gate
+        self._lane = lane
+        self._has_ended = False
 
-    async def __aenter__(self) -> Leave:
-        self._gate.enter()
+    async def __aenter__(self) -> Self:
+        gate, lane = self._gate, self._lane
+        if gate.is_closed:
+            raise GateClosedError
+        now = lane.used_at = gate.clock()
+        if lane.tenants.known or lane.line or lane.offer(self, now) > 0.0:
+            await self._wait(now)
+        gate.in_use += 1
         return self
+
+    async def _wait(self, now: float) -> None:
+        gate, lane = self._gate, self._lane
+        tenant = lane.tenants.arrived(self.order.project_id, self.order.key, now)
+        try:
+            if tenant is not None:
+                await lane.own_turn(self, tenant, gate.intake.prefetch)
+            if lane.line or lane.offer(self, gate.clock()) > 0.0:
+                await lane.turn(self, is_crowded=not gate.wish.is_paused)
+        except StepAsideError:
+            if gate.is_closed:
+                raise GateClosedError from None
+            raise
+        if gate.is_closed:
+            lane.leave(self, has_ended=False)
+            raise GateClosedError
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._gate.in_use -= 1
+        self._lane.leave(self, has_ended=self._has_ended)
 
     def ended(self, ending: Done | Sighting | Fault) -> None:
         """Tell how the call went."""
+        self._has_ended = True
+        learn(self._lane, self, ending)

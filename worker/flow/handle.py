@@ -13,7 +13,7 @@ from schemas.envelope import Envelope
 from schemas.event import Reason
 from worker.flow import endings
 from worker.flow.ports import Chance, Clock, Dcs, Gate, Ground, Observer
-from worker.policy.fault import Absent, Done, Fault, Found, GateClosedError, Remedy, Several, Sighting
+from worker.policy.fault import Absent, Done, Fault, Found, GateClosedError, Remedy, Several, Sighting, StepAsideError
 from worker.policy.order import Order
 from worker.policy.outcome import Abandoned, Ending, HandedBack, Outcome
 from worker.policy.rules import Rules
@@ -37,8 +37,12 @@ class Case:
     """A task may exist: nothing is created before a look-up, and a settle time, say that none does."""
     is_claimed: Callable[[], bool] = lambda: True
     """False once another replica may work on the same request: then every create is preceded by a look-up."""
+    is_known: bool = False
+    """Another copy of the request was worked on before, here or under a claim."""
     relies_on_claim: bool = True
     """The step under way began under a sure claim: it must not go on without looking once that is lost."""
+    since: float | None = None
+    """When the request was first known, as far as anybody has told; None: by its envelope."""
     unheard: Fault | None = None
     """The ambiguous create of this delivery, until a look-up settled it."""
     was_looking: bool = False
@@ -60,6 +64,7 @@ class Handler:
         """Work on the order of `case`, whose envelope is kept up to date under way."""
         if self._rules.reconcile == "off" and case.envelope.last_sent_at is not None:
             return self._failed(case, Reason.UNRESOLVED)
+        case.is_known = case.must_look
         case.must_look = case.must_look or self._rules.must_look(case.envelope)
         attempt = 1
         step = await self._step(case)
@@ -78,11 +83,14 @@ class Handler:
             return await self._try(case)
         except GateClosedError:
             return HandedBack(case.envelope)
+        except StepAsideError as aside:
+            owed = self._rules.owed(case.envelope.last_sent_at, self._now())
+            return self._rules.wait(case.envelope, max(aside.seconds, owed), aside.why)
 
     async def _try(self, case: Case) -> Outcome | Fault:
-        if self._is_expired(case) and not case.envelope.is_repeat and case.unheard is None:
-            return self._failed(case, Reason.EXPIRED)
         case.relies_on_claim = case.is_claimed()
+        if self._is_expired(case) and self._was_never_sent(case):
+            return self._failed(case, Reason.EXPIRED)
         if not case.relies_on_claim and self._rules.reconcile != "off":
             case.must_look = True
         if case.must_look and (step := await self._look(case)) is not None:
@@ -93,12 +101,17 @@ class Handler:
             return self._failed(case, Reason.EXHAUSTED)
         return await self._create(case)
 
+    def _was_never_sent(self, case: Case) -> bool:
+        """Certainly no create was ever sent, for this delivery or for any other copy of the request."""
+        is_first = not case.envelope.is_repeat and not case.is_known
+        return is_first and case.relies_on_claim and case.unheard is None
+
     async def _look(self, case: Case) -> Outcome | Fault | None:
         """Law 2. None: no task exists, and none is on its way."""
         async with self._gate.permit(case.order) as permit:
             if not await case.ground.is_firm():
                 return Abandoned(case.envelope.last_sent_at)
-            sighting = await self._dcs.find(case.order, case.envelope.first_received_at)
+            sighting = await self._dcs.find(case.order, _since(case))
             permit.ended(sighting)
         self._observer.called(case.order, "find", sighting, case.envelope.attempts)
         case.was_looking = True
@@ -181,3 +194,10 @@ class Handler:
     ) -> Ending:
         fault = fault or case.unheard
         return endings.failed(case.order, case.envelope, reason, self._now(), fault=fault, candidates=candidates)
+
+
+def _since(case: Case) -> float:
+    """Tasks created before this are not the request's; 0 if its first delivery may be long ago."""
+    if case.since is not None:
+        return case.since
+    return case.envelope.first_received_at if case.envelope.is_dated else 0.0

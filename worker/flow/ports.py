@@ -180,3 +180,19 @@ class Observer(Protocol):
     def unconfirmed(self, reason: str) -> None:
         """A publish was not confirmed and will be tried again."""
         ...
+
+
+class GateObserver(Protocol):
+    """Is told why calls go as they do."""
+
+    def limited(self, limit: int) -> None:
+        """So many calls of the service may be made at once from now on."""
+        ...
+
+    def breaker(self, region: str, state: int) -> None:
+        """The breaker of a region is closed (0), half-open (1) or open (2) from now on."""
+        ...
+
+    def note(self, level: Any, event: str, **fields: Any) -> None:
+        """Anything else that is worth a line."""
+        ...

@@ -10,7 +10,7 @@ from schemas.envelope import Envelope
 from schemas.event import Reason
 from schemas.request import InvalidRequestError, Sender, Violation, parse
 from worker.flow import endings
-from worker.flow.copies import Copies, is_outdated
+from worker.flow.copies import Copies, Unfinished, is_outdated
 from worker.flow.handle import Case, Handler
 from worker.flow.ports import Claims, Clock, Delivery, Observer
 from worker.flow.settle import Settler
@@ -101,8 +101,6 @@ class Process:
 
     async def _decide(self, case: Case) -> Outcome:
         """Law 4: a copy of a request that is known or being worked on is answered with its outcome."""
-        if self._rules.is_poison(case.envelope):
-            return endings.failed(case.order, case.envelope, Reason.POISON, self._now())
         while True:
             ending = self._copies.ending(case.order, case.envelope)
             if ending is not None:
@@ -110,9 +108,9 @@ class Process:
             flight = self._copies.flight(case.order)
             if flight is None:
                 return await self._fly(case)
-            if flight.fingerprint != case.order.fingerprint:
-                return endings.conflicting(case.order, case.envelope, self._now())
             outcome = await asyncio.shield(flight.landed)
+            if flight.fingerprint != case.order.fingerprint:
+                continue  # which of the two is the request is known only when the other has landed
             if (followed := self._follow(case, outcome)) is not None:
                 return followed
 
@@ -122,35 +120,45 @@ class Process:
             if known.fingerprint != case.order.fingerprint:
                 return endings.conflicting(case.order, case.envelope, self._now())
             case.must_look = self._rules.reconcile != "off"
+            case.since = min(known.first_received_at, case.envelope.first_received_at)
             case.envelope = _later(case.envelope, known.last_sent_at)
         outcome: Outcome | None = None
         self._copies.take_off(case.order)
         try:
-            outcome = await (self._claimed(case, self._claims) if self._claims else self._handler.handle(case))
+            outcome = await (self._claimed(case, self._claims) if self._claims else self._worked(case))
             if isinstance(outcome, Ending) and outcome.fingerprint == case.order.fingerprint:
                 self._copies.remember(case.order, outcome)
             return outcome
         finally:
-            last_sent_at = case.envelope.last_sent_at if outcome else self._now()
-            self._copies.land(case.order, outcome, last_sent_at)
+            self._copies.land(case.order, outcome, self._unfinished(case, outcome))
+
+    def _unfinished(self, case: Case, outcome: Outcome | None) -> Unfinished:
+        last_sent_at = case.envelope.last_sent_at if outcome else self._now()
+        first = case.since if case.since is not None else case.envelope.first_received_at
+        return Unfinished(case.order.fingerprint, last_sent_at, first if case.envelope.is_dated else 0.0)
+
+    async def _worked(self, case: Case) -> Outcome:
+        """Law 9: a request that took so many workers down is not worked on, unless its ending is known."""
+        if self._rules.is_poison(case.envelope):
+            return endings.failed(case.order, case.envelope, Reason.POISON, self._now())
+        return await self._handler.handle(case)
 
     async def _claimed(self, case: Case, claims: Claims) -> Outcome:
         """Law 4 across replicas: work on the request only under a claim, or look before every create."""
         match await claims.take(case.order, self._now(), case.envelope.replays):
             case Concluded(ending) if not is_outdated(ending, case.envelope):
                 return self._same(case, ending)
-            case Held(fingerprint):
-                if fingerprint != case.order.fingerprint:
-                    return endings.conflicting(case.order, case.envelope, self._now())
-                return self._rules.wait(case.envelope, 0.0, "claimed")
+            case Held() as held:
+                return self._held_elsewhere(case, held)
             case Granted(is_first, last_sent_at):
                 case.envelope = _later(case.envelope, last_sent_at)
                 case.must_look = case.must_look or (not is_first and self._rules.reconcile != "off")
+                case.since = case.since if is_first else 0.0
             case _:
                 pass  # away, or an ending that an operator's replay has outdated: looked for as a repeat
         case.is_claimed = partial(claims.is_held, case.order)
         try:
-            outcome = await self._handler.handle(case)
+            outcome = await self._worked(case)
         except BaseException:
             await claims.release(case.order, self._now())
             raise
@@ -159,6 +167,14 @@ class Process:
         else:
             await claims.release(case.order, case.envelope.last_sent_at)
         return outcome
+
+    def _held_elsewhere(self, case: Case, held: Held) -> Outcome:
+        now = self._now()
+        if held.fingerprint != case.order.fingerprint:
+            return endings.conflicting(case.order, case.envelope, now)
+        if held.is_forgetful:
+            case.envelope = _later(case.envelope, now)
+        return self._rules.wait(case.envelope, self._rules.owed(case.envelope.last_sent_at, now), "claimed")
 
     def _same(self, case: Case, ending: Ending) -> Ending:
         if ending.fingerprint == case.order.fingerprint:
@@ -181,6 +197,7 @@ class Process:
                 return HandedBack(case.envelope)
             case _:
                 case.envelope = _later(case.envelope, self._now())
+                case.since = 0.0
                 case.must_look = self._rules.reconcile != "off"
                 return None
 

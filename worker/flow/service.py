@@ -84,7 +84,7 @@ class Service:
             if self.intake is not None:
                 await self.intake.hold("quarantine")
             others = self._running - {asyncio.current_task()}
-            if others:
+            if others and not delivery.is_lost():
                 await asyncio.wait(others, timeout=ISOLATION)
             await self._process.run(delivery)
         finally:

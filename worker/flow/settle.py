@@ -4,17 +4,23 @@ Law 6: publish, wait for the confirm, then acknowledge, then say so. A publish t
 tried again for as long as the delivery is ours; after that the broker delivers the request again.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import assert_never
 
 from schemas import names
 from schemas.envelope import Envelope
+from schemas.event import Reason
 from schemas.timestamp import to_text
 from worker.flow.ports import Chance, Clock, Delivery, Observer, Publisher, Sleep
 from worker.policy import waiting
 from worker.policy.fault import StaleDeliveryError, UnconfirmedError
 from worker.policy.outcome import Abandoned, Ending, HandedBack, Outcome, Postponed
+
+AFTER_LOSS = 5
+"""Tries to publish an ending whose delivery is lost."""
+TRACE_LIMIT = 512
+"""Characters of a trace header that are passed on (https://www.w3.org/TR/trace-context/#tracestate-limits)."""
 
 Step = Callable[[], Awaitable[None]]
 
@@ -36,8 +42,9 @@ class Settler:
         """
         if isinstance(outcome, Abandoned):
             return False
+        is_for_all = _holds_everywhere(outcome)
         for publish in self._steps(delivery, given_id, envelope, outcome):
-            if not await self._confirmed(delivery, publish):
+            if not await self._confirmed(delivery, publish, is_for_all=is_for_all):
                 return False
         try:
             await delivery.ack()
@@ -45,9 +52,14 @@ class Settler:
             return False
         return True
 
-    async def _confirmed(self, delivery: Delivery, publish: Step) -> bool:
+    async def _confirmed(self, delivery: Delivery, publish: Step, *, is_for_all: bool) -> bool:
+        """Publish until it is confirmed, or the delivery is lost.
+
+        What holds everywhere is published even then: the message may have gone with its queue, so that nobody
+        would ever ask again; and if it is delivered again, the same event only comes twice.
+        """
         failures = 0
-        while not delivery.is_lost():
+        while not delivery.is_lost() or (is_for_all and failures < AFTER_LOSS):
             try:
                 await publish()
             except UnconfirmedError as error:
@@ -90,8 +102,19 @@ class Settler:
             ending,
             correlation_id=delivery.correlation_id or given_id or delivery.message_id,
             reply_to=delivery.reply_to,
-            trace={name: delivery.headers[name] for name in _TRACE if name in delivery.headers},
+            trace=_trace(delivery.headers),
         )
 
 
-_TRACE = (names.TRACEPARENT, names.TRACESTATE)
+def _trace(headers: Mapping[str, object]) -> dict[str, object]:
+    """The request's trace headers, as far as they can be any: what a sender puts there holds up no event."""
+    found = {name: headers.get(name) for name in (names.TRACEPARENT, names.TRACESTATE)}
+    return {name: value for name, value in found.items() if isinstance(value, str) and len(value) <= TRACE_LIMIT}
+
+
+def _holds_everywhere(outcome: Outcome) -> bool:
+    """Whoever works on the request next comes to the same ending."""
+    return isinstance(outcome, Ending) and (outcome.succeeded or outcome.reason in _FOR_GOOD)
+
+
+_FOR_GOOD = (Reason.REJECTED, Reason.INVALID_REQUEST)

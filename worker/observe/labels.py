@@ -18,10 +18,13 @@ SILENCES: Final = ("timeout", "refused", "reset", "oversize", "unreadable", "pag
 """How calls end without a readable answer."""
 STATUSES: Final = frozenset((*map(str, range(100, 600)), *SILENCES))
 
+ASIDE: Final = ("breaker", "turn", "throttled", "credentials", "quota")
+"""Why a request steps aside at the gate, at no cost: nothing is wrong with it."""
+
 ENDINGS: Final = (
     *(("succeeded", resolution) for resolution in ("created", "adopted")),
     *(("failed", str(reason)) for reason in Reason),
-    *(("retried", why) for why in ("settle", "copy", "claimed")),
+    *(("retried", why) for why in ("settle", "copy", "claimed", "quarantine", *ASIDE)),
     *(("returned", why) for why in ("drain", "stale", "defect")),
 )
 """Outcome and reason; a retried request may also have the status of its last call for a reason."""

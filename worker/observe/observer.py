@@ -4,6 +4,7 @@ import logging
 from typing import TYPE_CHECKING, Any, assert_never
 
 from worker.observe import lines
+from worker.observe.activity import ActivityLog
 from worker.observe.labels import FINAL
 from worker.observe.logs import LEVELS, Level
 from worker.observe.metrics import Metrics
@@ -14,13 +15,19 @@ from worker.policy.order import Order
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from worker.observe.tracing import Tracing
+
 
 class Observer:
     """Is told facts by all rooms, after they are true; answers nothing, raises nothing."""
 
-    def __init__(self, metrics: Metrics, logger: "FilteringBoundLogger") -> None:
+    def __init__(self, metrics: Metrics, logger: "FilteringBoundLogger", tracing: "Tracing | None" = None) -> None:
         self._metrics = metrics
         self._logger = logger
+        self.activity = ActivityLog()
+        """For the status page."""
+        self.tracing = tracing
+        """None while tracing is off."""
         self._logs_requests = logger.is_enabled_for(logging.INFO)
         self._links = {"consumer": False, "publisher": False}
 
@@ -38,11 +45,17 @@ class Observer:
         """A call of the service for this order ended (`create` or `find`)."""
         if operation == "find":
             self._metrics.lookups[_result(ending)].inc()
+        if self.tracing is not None:
+            self.tracing.called(operation, ending)
         if isinstance(ending, Fault):
+            self.activity.faulted(order, ending)
             self._logger.log(_severity(ending), "request.faulted", **lines.of_fault(order, operation, ending, attempt))
 
     def settled(self, fact: Settled) -> None:
         """A delivery is over."""
+        if self.tracing is not None:
+            fact = self.tracing.settled(fact)
+        self.activity.settled(fact)
         metrics = self._metrics
         metrics.in_flight_requests.dec()
         metrics.requests_completed[fact.outcome, fact.reason].inc()
@@ -56,6 +69,9 @@ class Observer:
 
     def failed(self, error: Exception) -> None:
         """A delivery met a defect of this worker and was returned to the queue."""
+        if self.tracing is not None:
+            self.tracing.failed(error)
+        self.activity.returned("defect")
         self._metrics.in_flight_requests.dec()
         self._metrics.requests_completed["returned", "defect"].inc()
         self._logger.error("request.defect", error=error)
@@ -64,6 +80,9 @@ class Observer:
 
     def call_ended(self, operation: str, label: str, seconds: float) -> None:
         """A call of the service ended: `label` is its HTTP status, or how it went without an answer."""
+        if self.tracing is not None:
+            self.tracing.call_ended(label)
+        self.activity.call_ended(label, seconds)
         self._metrics.dcs_calls[operation, label].inc()
         self._metrics.dcs_call_duration[operation].observe(seconds)
 

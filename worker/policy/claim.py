@@ -20,6 +20,8 @@ class Held:
     """Another replica works on the request now."""
 
     fingerprint: str
+    is_forgetful: bool = False
+    """Nothing will tell afterwards what that replica sent: a create of it must be given time to be listed."""
 
 
 @dataclass(frozen=True, slots=True)

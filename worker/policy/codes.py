@@ -46,6 +46,8 @@ BY_STATUS: Final[dict[int, Verdict]] = {
     499: (_A, Remedy.RETRY),
 }
 
+OF_PROJECT: Final = frozenset({"DCS.4035", "DCS.4036", "DCS.4039"})
+"""Quotas of the whole project; zones and subnets that are full are the request's own choice."""
 UNKNOWN_TASK: Final = "DCS.4133"
 _PREFIXED: Final = re.compile(r"^(DCS|APIGW?)\.\s*(\d{4})$")
 _OLDER: Final = re.compile(r"^111400(\d{3})$")

@@ -119,3 +119,12 @@ class StaleDeliveryError(Exception):
 
 class GateClosedError(Exception):
     """This replica is draining: no further call may begin."""
+
+
+class StepAsideError(Exception):
+    """A call may not begin for so long that the request had better wait in the broker, for `seconds`, at no cost."""
+
+    def __init__(self, seconds: float, why: str) -> None:
+        super().__init__(f"{why}: {seconds:g} s")
+        self.seconds = seconds
+        self.why = why

@@ -23,7 +23,7 @@ HEARTBEAT: Final = 10
 """Seconds; a dead peer is noticed after some three of them."""
 CONNECT_DEADLINE: Final = 10.0
 RPC_DEADLINE: Final = 10.0
-CLOSE_DEADLINE: Final = 5.0
+CLOSE_DEADLINE: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)

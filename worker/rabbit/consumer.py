@@ -17,6 +17,7 @@ from worker.policy.pulse import Pulse
 from worker.rabbit.connect import RPC_DEADLINE, open_channel
 from worker.rabbit.delivery import Delivery
 from worker.rabbit.ground import PROBE_EVERY, Ground
+from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.topology import Topology, declare
 
 UNCOUNTED_AT_MOST: Final = 3
@@ -38,12 +39,16 @@ class Consumer:
         self._queue = queue
         self._topology = topology
         self._deliver = deliver
-        self._prefetch = prefetch
+        self._prefetch = self._granted = prefetch
         self._pulse = pulse
         self._pauses: set[str] = set()
         self._changed = asyncio.Event()
         self._ground: Ground | None = None
         self._tag: str | None = None
+        self._is_consuming = False
+        self._adjusting = asyncio.Lock()
+        self.locks: BrokerLocks | None = None
+        """Locks that live as long as the deliveries of this consumer."""
 
     def __repr__(self) -> str:
         return f"<Consumer: {'consuming' if self.is_consuming else 'not consuming'}, {self._ground!r}>"
@@ -51,7 +56,7 @@ class Consumer:
     @property
     def is_consuming(self) -> bool:
         """True while the broker has this consumer."""
-        return self._tag is not None and self._ground is not None and not self._ground.is_lost()
+        return self._is_consuming and self._ground is not None and not self._ground.is_lost()
 
     @property
     def pauses(self) -> frozenset[str]:
@@ -71,6 +76,11 @@ class Consumer:
     def resume(self, why: str) -> None:
         """One reason to pause is gone."""
         self._pauses.discard(why)
+        self._changed.set()
+
+    def set_prefetch(self, prefetch: int) -> None:
+        """Take in at most so many requests at once from now on; those in hand stay, and do not count."""
+        self._prefetch = prefetch
         self._changed.set()
 
     async def hold(self, why: str) -> None:
@@ -97,15 +107,18 @@ class Consumer:
             for closing in (channel.closing, probes.closing):
                 closing.add_done_callback(lambda closed: ground.lose(_why(closed)))
             channel.on_consumer_cancel_callbacks.add(_cancelled(ground))
-            await channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_DEADLINE)
-            self._ground, self._tag = ground, None
+            self._ground, self._tag, self._is_consuming = ground, None, False
+            if self.locks is not None:
+                self.locks.connection = connection
             try:
                 await self._adjust()
                 up()
                 return await self._watch(ground)
             finally:
                 ground.lose("the session ended")
-                self._tag = None
+                if self.locks is not None:
+                    self.locks.connection = None
+                self._tag, self._is_consuming = None, False
 
     async def _watch(self, ground: Ground) -> str:
         uncounted = 0
@@ -130,20 +143,28 @@ class Consumer:
         self._changed.clear()
 
     async def _adjust(self) -> None:
-        """Begin or end consuming, whichever is wanted."""
-        ground = self._ground
-        if ground is None or ground.is_lost():
-            return
-        if self._pauses and self._tag is not None:
-            tag, self._tag = self._tag, None
-            await ground.channel.basic_cancel(tag, timeout=RPC_DEADLINE)
-        elif not self._pauses and self._tag is None:
+        """Begin or end consuming, whichever is wanted; a changed prefetch is granted to a new consumer only."""
+        async with self._adjusting:
+            ground = self._ground
+            if ground is None or ground.is_lost():
+                return
+            if self._tag is not None and (self._pauses or self._prefetch != self._granted):
+                tag, self._tag = self._tag, None
+                self._is_consuming = not self._pauses
+                await ground.channel.basic_cancel(tag, timeout=RPC_DEADLINE)
+            if self._tag is None and not self._pauses:
+                self._tag = await self._consume(ground)
+                self._is_consuming = True
 
-            async def deliver(message: DeliveredMessage) -> None:
-                self._deliver(Delivery(message, ground))
+    async def _consume(self, ground: Ground) -> str:
+        async def deliver(message: DeliveredMessage) -> None:
+            self._deliver(Delivery(message, ground))
 
-            answer = await ground.channel.basic_consume(self._queue, deliver, timeout=RPC_DEADLINE)
-            self._tag = answer.consumer_tag
+        self._granted = self._prefetch
+        await ground.channel.basic_qos(prefetch_count=self._granted, timeout=RPC_DEADLINE)
+        answer = await ground.channel.basic_consume(self._queue, deliver, timeout=RPC_DEADLINE)
+        assert answer.consumer_tag is not None
+        return answer.consumer_tag
 
 
 def _why(closed: asyncio.Future[object]) -> str:

@@ -8,12 +8,13 @@ properties and body bytes unchanged, but not `expiration` (it would delete a par
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from aio_pika.abc import AbstractConnection
 from aiormq import Channel
-from aiormq.exceptions import PublishError
+from aiormq.exceptions import AMQPError, PublishError
 from pamqp.commands import Basic
 
 from schemas import event as events
@@ -80,6 +81,7 @@ class Publisher:
         self._channel: Channel | None = None
         self._usable = asyncio.Event()
         self._broken: asyncio.Future[str] | None = None
+        self._own = frozenset(declared.name for declared in topology.queues)
         self._same_id: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.is_blocked = False
 
@@ -103,7 +105,7 @@ class Publisher:
         started = time.perf_counter()
         key = events.SUCCEEDED_KEY if ending.succeeded else events.FAILED_KEY
         await self._publish(ending.body, properties, exchange=self._event_exchange, routing_key=key)
-        if reply_to is not None:
+        if reply_to is not None and reply_to not in self._own:
             # Nobody may be waiting for the answer any more: that is no error.
             await self._publish(ending.body, properties, exchange="", routing_key=reply_to)
         self._observer.published(type_, time.perf_counter() - started)
@@ -159,7 +161,8 @@ class Publisher:
 
     async def _copy(self, delivery: Original, headers: Mapping[str, object], queue: str) -> None:
         # aiormq tells returned messages apart by message_id alone, so two copies of one id never travel at once.
-        lock = self._same_id.setdefault(delivery.message_id or "", asyncio.Lock())
+        # Without an id aiormq gives each copy one of its own.
+        lock = self._same_id.setdefault(delivery.message_id, asyncio.Lock()) if delivery.message_id else nullcontext()
         async with lock:
             await self._publish(delivery.body, _copied(delivery.properties, headers), routing_key=queue, mandatory=True)
 
@@ -202,7 +205,7 @@ class Publisher:
         except PublishError:
             self._break(f"queue {routing_key!r} is not there")
             raise UnconfirmedError(f"queue {routing_key!r} is not there") from None
-        except Exception as error:
+        except (AMQPError, ConnectionError, RuntimeError) as error:
             raise UnconfirmedError(f"{type(error).__name__}: {error}"[:300]) from error
 
 

@@ -18,6 +18,9 @@ _BYTES_AS_THEY_CAME: Final = "surrogateescape"
 _UNREADABLE: Final[Mapping[str, object]] = {names.LAST_SENT_AT: None}
 """Headers that cannot be read count as "may have been sent", like any state header that cannot be read."""
 
+LARGEST: Final = 120_000
+"""Bytes of headers in a copy: a frame of RabbitMQ holds 131,072, and other properties go with them."""
+
 _read_text, _read_time, _read_table = decode.short_str, decode.timestamp, decode.field_table
 _write_text = encode.short_string
 
@@ -67,13 +70,23 @@ def install() -> None:
 
 
 def encodable(headers: Mapping[str, object]) -> dict[str, Any]:
-    """The headers without those that were read but cannot be written again (1e300, text that is no UTF-8)."""
-    return {name: value for name, value in headers.items() if _is_encodable(name, value)}
+    """The headers that a copy can carry.
+
+    Left out are those that were read but cannot be written again (1e300, text that is no UTF-8), and the largest of
+    the sender's once all together would no longer fit into one frame: the broker would close the connection.
+    """
+    sizes = {name: size for name, value in headers.items() if (size := _size(name, value)) is not None}
+    total = sum(sizes.values())
+    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if total <= LARGEST:
+            break
+        if name not in names.STATE:
+            total -= sizes.pop(name)
+    return {name: headers[name] for name in headers if name in sizes}
 
 
-def _is_encodable(name: object, value: object) -> bool:
+def _size(name: object, value: object) -> int | None:
     try:
-        encode.field_table({name: value})  # type: ignore[dict-item]  # that is the question
+        return len(encode.field_table({name: value}))  # type: ignore[dict-item]  # that is the question
     except Exception:  # noqa: BLE001 - whatever the encoder cannot take
-        return False
-    return True
+        return None

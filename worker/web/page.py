@@ -1,46 +1,117 @@
-"""The page for people: one document without external parts. Everything shown is escaped."""
+"""The page for people: one document without external parts. Everything shown is escaped.
 
+What it may run and look like is named by hash in its policy (https://www.w3.org/TR/CSP3/): should a text ever get
+through unescaped, no browser would run it.
+"""
+
+import base64
+import hashlib
 import json
-from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 from typing import Final
 
 from worker.policy.readiness import Readiness
+from worker.policy.status import Status
+from worker.web import tables
+from worker.web.chart import svg
+from worker.web.tables import duration, text
 
-_PAGE: Final = """<!doctype html>
+_HERE: Final = Path(__file__).parent
+_STYLE: Final = (_HERE / "page.css").read_text("utf-8")
+_SCRIPT: Final = (_HERE / "page.js").read_text("utf-8")
+
+
+def _hash(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        f"style-src {_hash(_STYLE)}",
+        f"script-src {_hash(_SCRIPT)}",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+"""The page's Content-Security-Policy."""
+
+_HEAD: Final = f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{state} · dcs-worker</title>
-<style>
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 45rem; margin: 2rem auto; padding: 0 1rem }}
-th {{ text-align: left; font-weight: normal; padding-right: 2rem; vertical-align: top }}
-td {{ overflow-wrap: anywhere }}
-</style>
+<noscript><meta http-equiv="refresh" content="5"></noscript>
+<style>{_STYLE}</style>
+"""
+_BODY: Final = """<title>{title} · dcs-worker</title>
 </head>
 <body>
-<h1>{state}</h1>
+<header id="head" data-part>
+<h1 class="{state}">{title}</h1> <span class="quiet">dcs-worker {version}, up {up}</span>
 <p>{reason}</p>
-<table>
-{rows}
-</table>
-<p><a href="/metrics">metrics</a> · <a href="/readyz">readyz</a> · <a href="/livez">livez</a></p>
-</body>
-</html>
+</header>
+<main>
+<p id="lost">The worker does not answer. This is what it showed last.</p>
+{parts}
+</main>
+<footer><a href="/metrics">metrics</a> · <a href="/readyz">readyz</a> · <a href="/livez">livez</a></footer>
 """
+_TAIL: Final = f"<script>{_SCRIPT}</script>\n</body>\n</html>\n"
 
 
-def page(readiness: Readiness, status: Mapping[str, object]) -> str:
-    """The status page as HTML; `status` has whatever is worth a row, by its name."""
-    rows = "\n".join(
-        f"<tr><th>{escape(name)}</th><td>{escape(_shown(value))}</td></tr>"
-        for name, value in {**readiness.details, **status}.items()
+def page(readiness: Readiness, status: Status) -> str:
+    """The status page as HTML."""
+    # Regions have a table of their own.
+    facts = {name: value for name, value in readiness.details.items() if name != "regions"}
+    details = "".join(f" · {text(name)}: {text(_plain(value))}" for name, value in facts.items())
+    body = _BODY.format(
+        title=escape(status.state.capitalize()),
+        state=escape(status.state),
+        version=text(status.version),
+        up=duration(status.now - status.started),
+        reason=("" if readiness.reason == status.state else text(readiness.reason)) + details,
+        parts="\n".join(_parts(status)),
     )
-    state = "ready" if readiness.is_ready else "not ready"
-    return _PAGE.format(state=state, reason=escape(readiness.reason), rows=rows)
+    return _HEAD + body + _TAIL
 
 
-def _shown(value: object) -> str:
+def _parts(status: Status) -> tuple[str, ...]:
+    activity = status.activity
+    charts = "".join(svg(one, activity.slot) for one in activity.charts)
+    settings = f"<details><summary>Settings in force</summary>\n{tables.settings(status.settings)}</details>"
+    return (
+        f'<section id="figures" class="tiles" data-part>{_tiles(status)}</section>',
+        _section("charts", "", f'<div class="charts">{charts}</div>'),
+        _section("regions", "Regions", tables.regions(status.regions)),
+        _section("in-flight", "In flight, the longest first", tables.in_flight(status.in_flight, status.in_hand)),
+        _section("faults", "Calls without success", tables.faults(activity.faults, status.now)),
+        _section("failures", "Last failures", tables.failures(activity.failures, status.now)),
+        '<div class="pair">',
+        _section("outcomes", "Deliveries since the start", tables.outcomes(activity.outcomes)),
+        _section("connections", "Connections", tables.connections(status.connections)),
+        "</div>",
+        _section("settings", "", settings),
+    )
+
+
+def _section(name: str, title: str, content: str) -> str:
+    heading = f"<h2>{escape(title)}</h2>\n" if title else ""
+    return f'<section id="{name}" data-part>\n{heading}{content}\n</section>'
+
+
+def _tiles(status: Status) -> str:
+    figures = {
+        "waiting in the queue": f"{status.backlog:,}",
+        "in flight": f"{status.in_flight:,} of {status.prefetch:,}",
+        **{f"{name}, last minute": value for name, value in status.activity.figures.items()},
+    }
+    return "".join(f"<div><b>{text(value)}</b>{text(name)}</div>" for name, value in figures.items())
+
+
+def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

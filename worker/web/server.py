@@ -10,7 +10,8 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 
 from worker.policy.readiness import Readiness
-from worker.web.page import page
+from worker.policy.status import Status
+from worker.web.page import POLICY, page
 
 SHUTDOWN: Final = 0.25
 """Seconds that a reply under way gets to end; a connection that is only kept alive gets none."""
@@ -31,7 +32,7 @@ class WebServer:
         port: int,
         readiness: Callable[[], Readiness],
         metrics: Callable[[str], tuple[bytes, str]],
-        status: Callable[[], Mapping[str, object]],
+        status: Callable[[], Status],
     ) -> None:
         self._host = host
         self._port = port
@@ -93,8 +94,9 @@ class WebServer:
     def _index(self, _: web.BaseRequest) -> web.Response:
         html = page(self._readiness(), self._status())
         headers = {
-            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+            "Content-Security-Policy": POLICY,
             "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
             "Cache-Control": "no-store",
         }
         return web.Response(text=html, content_type="text/html", charset="utf-8", headers=headers)

@@ -1,0 +1,134 @@
+"""Writes the AsyncAPI 3.0 document of the worker's messages: `python -m schemas.asyncapi [FILE]`.
+
+Its payloads are the generated JSON Schemas, its examples the committed ones; names are those of the defaults. It
+stands alone: whoever gets this one file has everything. https://www.asyncapi.com/docs/reference/specification/v3.0.0,
+AMQP bindings 0.3.0.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from schemas import names
+from schemas.asyncapi_messages import BINDING, messages, payloads
+from schemas.event import FAILED_KEY, SUCCEEDED_KEY
+from schemas.generate import Schema, render
+
+FILE: Final = Path(__file__).parent / "asyncapi.json"
+VERSION: Final = "1.0.0"
+"""Of the contract: an event type ends in its first number."""
+
+ABOUT: Final = """\
+Upstream services publish requests; for each the worker creates exactly one online data migration task in Huawei
+Cloud's Distributed Cache Service, and publishes how it ended.
+
+- The identity of a request is `request_id` within its `project_id`: two messages with one id are one request.
+- Events have one id per outcome (`message_id` and `cloudEvents:id`), however often they are published: drop repeats.
+- Events are persistent and confirmed before the request is acknowledged.
+- Names are the defaults; WORKER_QUEUE, WORKER_REQUEST_EXCHANGE and WORKER_EVENT_EXCHANGE change them."""
+
+
+def document() -> Schema:
+    """The whole document."""
+    return {
+        "asyncapi": "3.0.0",
+        "id": "urn:dcs-migration-worker",
+        "info": {"title": "dcs-migration-worker", "version": VERSION, "description": ABOUT},
+        "defaultContentType": names.JSON,
+        "servers": {"broker": _server()},
+        "channels": _channels(),
+        "operations": _operations(),
+        "components": {"messages": messages(), "schemas": payloads(), "securitySchemes": {"login": _LOGIN}},
+    }
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write into the file that `arguments` name, else where the committed one is."""
+    Path(arguments[0] if arguments else FILE).write_text(render(document()), encoding="utf-8")
+
+
+_LOGIN: Final = {"type": "userPassword", "description": "A user of the broker."}
+
+
+def _server() -> Schema:
+    return {
+        "host": "{host}:{port}",
+        "protocol": "amqp",
+        "protocolVersion": "0-9-1",
+        "description": "RabbitMQ 3.10 to 4.x; over TLS (`amqps`) as well.",
+        "variables": {"host": {"default": "localhost"}, "port": {"default": "5672"}},
+        "security": [_ref("components/securitySchemes/login")],
+    }
+
+
+def _channels() -> Schema:
+    requests = _exchange(names.REQUEST_EXCHANGE, "direct")
+    events = _exchange(names.EVENT_EXCHANGE, "topic")
+    parked = names.parked_queue(names.REQUEST_QUEUE)
+    return {
+        "requests": _channel(names.REQUEST_KEY, "Where requests are published.", requests, "request"),
+        "requestsQueue": _channel(names.REQUEST_QUEUE, "Where requests wait.", _queue(names.REQUEST_QUEUE), "request"),
+        "parkedQueue": _channel(parked, "Requests that need a person.", _queue(parked), "parkedRequest"),
+        "succeeded": _channel(SUCCEEDED_KEY, "Tasks that exist.", events, "migrationSucceeded"),
+        "failed": _channel(FAILED_KEY, "Requests that failed.", events, "migrationFailed"),
+        "replies": {
+            "address": None,
+            "description": "The queue that the request's `reply_to` names.",
+            "messages": _refs("components/messages", ("migrationSucceeded", "migrationFailed")),
+        },
+    }
+
+
+def _channel(address: str, description: str, binding: Schema, message: str) -> Schema:
+    return {
+        "address": address,
+        "description": description,
+        "messages": _refs("components/messages", (message,)),
+        "bindings": {"amqp": {**binding, **BINDING}},
+    }
+
+
+def _exchange(name: str, type_: str) -> Schema:
+    exchange = {"name": name, "type": type_, "durable": True, "autoDelete": False, "vhost": "/"}
+    return {"is": "routingKey", "exchange": exchange}
+
+
+def _queue(name: str) -> Schema:
+    queue = {"name": name, "durable": True, "exclusive": False, "autoDelete": False, "vhost": "/"}
+    return {"is": "queue", "queue": queue}
+
+
+def _operations() -> Schema:
+    reply = {
+        "address": {"description": "AMQP property `reply_to`.", "location": "$message.header#/reply_to"},
+        "channel": _ref("channels/replies"),
+    }
+    confirmed = {"deliveryMode": 2, **BINDING}
+    return {
+        "receiveRequest": {
+            **_operation(
+                "receive", "requestsQueue", "Create the task that a request asks for.", {"ack": True, **BINDING}
+            ),
+            "reply": reply,
+        },
+        "sendSucceeded": _operation("send", "succeeded", "Say that the task exists.", confirmed),
+        "sendFailed": _operation("send", "failed", "Say that the request failed, and why.", confirmed),
+        "parkRequest": _operation("send", "parkedQueue", "Put a request aside for a person.", confirmed),
+    }
+
+
+def _operation(action: str, channel: str, summary: str, binding: Schema) -> Schema:
+    return {"action": action, "channel": _ref(f"channels/{channel}"), "summary": summary, "bindings": {"amqp": binding}}
+
+
+def _ref(path: str) -> Schema:
+    return {"$ref": f"#/{path}"}
+
+
+def _refs(path: str, keys: Iterable[str]) -> dict[str, Any]:
+    return {key: _ref(f"{path}/{key}") for key in keys}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,104 @@
+"""The messages of the AsyncAPI document: payloads, headers, AMQP properties, examples."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from schemas import event, names
+from schemas.event import FAILED_TYPE, SUCCEEDED_TYPE
+from schemas.generate import HEADERS, Schema, documents
+
+EXAMPLES: Final = Path(__file__).parent / "examples"
+BINDING: Final = {"bindingVersion": "0.3.0"}
+PAYLOADS: Final = ("request", "migration_succeeded", "migration_failed")
+TRACE: Final = (names.TRACEPARENT, names.TRACESTATE)
+
+REQUEST_PROPERTIES: Final = """\
+Published persistent, in UTF-8, at most 65,536 bytes. Unknown fields are refused, at both levels.
+
+AMQP properties that are used when present:
+
+- `correlation_id`: copied to the events.
+- `reply_to`: the event is sent there as well, through the default exchange.
+- `message_id`: stands in for a missing `correlation_id`; it is no identity of the request.
+- `priority`, `expiration`: as the broker has them; an expired request is gone without an event."""
+
+EVENT_PROPERTIES: Final = """\
+Metadata are CloudEvents 1.0 in binary mode.
+
+AMQP properties:
+
+- `message_id`: the CloudEvents id, one per outcome.
+- `correlation_id`: the request's, else the `request_id` in its body, else its `message_id`.
+- `type`: the CloudEvents type."""
+
+
+def messages() -> Schema:
+    """Every message by its name."""
+    whole = [EXAMPLES / "request" / "valid" / f"{name}.json" for name in ("full", "smallest")]
+    trace = _trace_headers()
+    parked = {**documents()["envelope"]["properties"], **trace}
+    as_came = "Its body and properties as they came: where `x-parked-reason` is `invalid_request`, any bytes at all."
+    return {
+        "request": _message("request", "One order to create one task.", REQUEST_PROPERTIES, trace, whole),
+        "parkedRequest": _message("request", "A request that needs a person.", as_came, parked, whole[:1]),
+        "migrationSucceeded": _event("migration_succeeded", "The task exists.", SUCCEEDED_TYPE, "succeeded_*"),
+        "migrationFailed": _event("migration_failed", "The request failed.", FAILED_TYPE, "failed_*"),
+    }
+
+
+def _event(payload: str, summary: str, type_: str, examples: str) -> Schema:
+    found = sorted((EXAMPLES / "event").glob(f"{examples}.json"))
+    headers = {**_cloud_event(type_), **_trace_headers()}
+    required = [name for name in _cloud_event(type_) if not name.endswith(":subject")]
+    message = _message(payload, summary, EVENT_PROPERTIES, headers, found, type_)
+    message["headers"]["required"] = required
+    return message
+
+
+def _message(
+    payload: str, summary: str, description: str, headers: Schema, examples: Iterable[Path], type_: str | None = None
+) -> Schema:
+    return {
+        "summary": summary,
+        "description": description,
+        "contentType": names.JSON,
+        "headers": {"type": "object", "properties": headers},
+        "payload": {"$ref": f"#/components/schemas/{payload}"},
+        "correlationId": {"description": "AMQP property.", "location": "$message.header#/correlation_id"},
+        "bindings": {"amqp": {**({"messageType": type_} if type_ else {}), **BINDING}},
+        "examples": [{"name": file.stem, "payload": json.loads(file.read_bytes())} for file in examples],
+    }
+
+
+def _trace_headers() -> Schema:
+    return {header.name: header.schema() for header in HEADERS if header.name in TRACE}
+
+
+def _cloud_event(type_: str) -> Schema:
+    known = {"specversion": {"const": event.SPECVERSION}, "source": {"const": event.SOURCE}, "type": {"const": type_}}
+    attributes = event.headers(id_="", type_=type_, subject="", time="")
+    described = {"id": "One per outcome.", "subject": "The request id, if it could be read.", "time": "Of completion."}
+    found = {}
+    for name in attributes:
+        short = name.partition(":")[2]
+        text = {"description": described[short]} if short in described else {}
+        form = {"format": "date-time"} if short == "time" else {}
+        found[name] = {"type": "string", **known.get(short, {}), **text, **form}
+    return found
+
+
+def payloads() -> Schema:
+    """The schemas of the payloads, with what they define beside them."""
+    found: Schema = {}
+    for name in PAYLOADS:
+        schema = documents()[name]
+        parts = {**schema.pop("$defs", {}), name: schema}
+        for part, content in parts.items():
+            lifted = json.loads(json.dumps(content).replace('"#/$defs/', '"#/components/schemas/'))
+            assert found.setdefault(part, lifted) == lifted, f"two schemas are called {part}"
+    for name in PAYLOADS:
+        for key in ("$schema", "$id"):
+            del found[name][key]
+    return found

@@ -1,0 +1,64 @@
+"""For senders: a request becomes a message body, an event becomes a value.
+
+Pydantic is all it needs, so publishing is left to the AMQP library that the sender has anyway. With aio-pika:
+
+```python
+import asyncio
+
+import aio_pika
+
+from schemas import names
+from schemas.client import Event, encode, read_event
+from schemas.request import Request, Task  # Request(project_id=..., task=Task(name=..., vpc_id=..., ...))
+
+
+async def create(amqp_url: str, request: Request, patience: float = 3600) -> Event:
+    async with await aio_pika.connect(amqp_url) as connection, asyncio.timeout(patience):
+        channel = await connection.channel(on_return_raises=True)
+        exchange = await channel.get_exchange(names.REQUEST_EXCHANGE)
+        answers = await channel.declare_queue(exclusive=True)
+        message = aio_pika.Message(
+            encode(request), content_type=names.JSON, delivery_mode=2, reply_to=answers.name
+        )
+        async with answers.iterator(no_ack=True) as events:
+            await exchange.publish(message, names.REQUEST_KEY)
+            return read_event((await anext(events)).body)
+```
+
+Whoever lost the connection before the event came calls it again with the same request: nothing is created
+twice, and the same event is the answer.
+"""
+
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from schemas import identity
+from schemas.event import MigrationFailed, MigrationSucceeded
+from schemas.request import Request
+
+Event = MigrationSucceeded | MigrationFailed
+"""How a request ended: a success has the `instance_id` of its task, a failure the `reason` for it."""
+
+_EVENT: Final[TypeAdapter[Event]] = TypeAdapter(Event)
+
+
+def encode(request: Request) -> bytes:
+    """The message body of `request`."""
+    return request.model_dump_json(exclude_none=True).encode()
+
+
+def identified(request: Request, default_region: str) -> Request:
+    """`request` with the request id by which its event can be told: its own, else the one derived from its content.
+
+    The worker derives the same one if `default_region` is its WORKER_DCS_REGION.
+    """
+    if request.request_id is not None:
+        return request
+    derived = identity.request_id(request.project_id, request.region or default_region, request.task)
+    return request.model_copy(update={"request_id": derived})
+
+
+def read_event(body: bytes) -> Event:
+    """The event in a message body. Raises ValueError if it is none."""
+    return _EVENT.validate_json(body)

@@ -1,0 +1,143 @@
+"""What a request costs in counts that no clock knows: calls, frames, bytes, memory kept.
+
+`.venv/bin/python -m tests.bench.cost` renews what `tests/live/test_cost.py` expects.
+"""
+
+import asyncio
+import json
+import platform
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.bench import load
+from tests.bench.contestants import Contestant, Places, worker
+from tests.bench.meter import metered_broker, metered_service
+from tests.bench.queues import POLL, Queues, open_queues
+from worker.tools.nodes import RabbitNode
+
+EXPECTED = Path(__file__).parents[1] / "live" / "cost.json"
+WARM, REQUESTS = 200, 500
+DEADLINE = 60.0
+WAYS = {"one at a time": 1, "64 in flight": 64}
+TOLERANCES = {"calls": 0.03, "blocks kept": 0.4, "amqp received frames": 0.1, "amqp received bytes": 0.1}
+"""By how much a count may differ from what was found before, as a fraction; what the broker says depends on time."""
+TOLERANCE = 0.02
+RENEW = ".venv/bin/python -m tests.bench.cost"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one request cost, by kind, and how often it called which function."""
+
+    counts: dict[str, float]
+    calls: dict[str, float]
+
+    def most_called(self, number: int = 15) -> str:
+        """The functions that a request calls most, a line each."""
+        ordered = sorted(self.calls.items(), key=lambda item: -item[1])
+        return "\n".join(f"{calls:8.2f}  {name}" for name, calls in ordered[:number])
+
+
+def python_minor() -> str:
+    """Which Python counts."""
+    return ".".join(platform.python_version_tuple()[:2])
+
+
+def deviations(found: Mapping[str, float], expected: Mapping[str, float], *, is_same_python: bool = True) -> list[str]:
+    """Every count that differs from what is expected, in words.
+
+    Another Python may do with fewer calls than the one that was counted with. But otherwise too few are as wrong as
+    too many: what is expected would hold nothing any more.
+    """
+    if found.keys() != expected.keys():
+        return [f"other things are counted than {', '.join(expected)}"]
+    wrong = []
+    for name, count in found.items():
+        tolerance = TOLERANCES.get(name, TOLERANCE)
+        low, high = expected[name] * (1 - tolerance), expected[name] * (1 + tolerance)
+        if count > high or (count < low and is_same_python):
+            wrong.append(f"{name}: {count:g} per request, expected {low:.5g} to {high:.5g}")
+    return wrong
+
+
+async def cost(amqp_url: str, in_flight: int, folder: Path) -> Cost:
+    """Count over REQUESTS requests, after WARM others."""
+    wires: Counter[str] = Counter()
+    told = folder / f"counted-{in_flight}"
+    async with (
+        open_queues(amqp_url) as queues,
+        metered_service(wires) as service,
+        metered_broker(amqp_url, wires) as broker,
+    ):
+        await queues.renew(is_worker=True, has_sender=False)
+        contestant = worker("counted", "", WORKER_PREFETCH=str(in_flight))
+        async with _counting(contestant, Places(broker, service), told) as process:
+            await _done(queues, process, WARM)
+            before = await _told(process, told, 1)
+            wires.clear()
+            await _done(queues, process, WARM + REQUESTS)
+            found = dict(wires)
+            after = await _told(process, told, 2)
+    calls = {name: (count - before["calls"].get(name, 0)) / REQUESTS for name, count in after["calls"].items()}
+    counts = {name: count / REQUESTS for name, count in found.items() if name != "http connections"}
+    counts |= {"calls": sum(calls.values()), "blocks kept": (after["blocks"] - before["blocks"]) / REQUESTS}
+    return Cost({name: round(count, 3) for name, count in sorted(counts.items())}, calls)
+
+
+@asynccontextmanager
+async def _counting(contestant: Contestant, places: Places, told: Path) -> AsyncIterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.counted", str(told)],
+        env=places.environment(contestant),
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def _done(queues: Queues, process: subprocess.Popen[bytes], number: int) -> None:
+    """Publish what is missing, and return when so many requests are answered."""
+    await queues.fill(number - await queues.depth(load.EVENTS))
+    async with asyncio.timeout(DEADLINE):
+        while await queues.depth(load.EVENTS) < number:
+            assert process.poll() is None, "the worker has ended by itself"
+            await asyncio.sleep(POLL)
+
+
+async def _told(process: subprocess.Popen[bytes], told: Path, line: int) -> dict[str, Any]:
+    """What the worker counts now, in the line of this number of the file."""
+    process.send_signal(signal.SIGUSR1)
+    async with asyncio.timeout(DEADLINE):
+        while not told.exists() or told.read_text().count("\n") < line:
+            await asyncio.sleep(POLL)
+    found: dict[str, Any] = json.loads(told.read_text().splitlines()[-1])
+    return found
+
+
+async def _renew() -> None:
+    async with RabbitNode() as node:
+        with TemporaryDirectory() as folder:
+            found = {way: await cost(node.url, in_flight, Path(folder)) for way, in_flight in WAYS.items()}
+    for way, one in found.items():
+        sys.stdout.write(f"{way}: {one.counts}\n{one.most_called()}\n")
+    kept = {
+        "renewed by": RENEW,
+        "python": python_minor(),
+        "expected": {way: one.counts for way, one in found.items()},
+    }
+    EXPECTED.write_text(json.dumps(kept, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(_renew())

@@ -1,0 +1,111 @@
+"""What the contestants work with: an HTTP endpoint that is fast or slow, and a Redis that is not new."""
+
+import http.client
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import redis
+
+from tests.bench import load
+from tests.bench.endpoint import CREATED
+from worker.claims import scripts
+from worker.tools.nodes import Node, NodeUnavailable, RedisNode, free_port
+from worker.tools.nodes.lifeline import Lifeline
+from worker.tools.nodes.ports import LOOPBACK, greets
+
+BODIES = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+AN_HOUR = 3600.0
+
+# One process, so that ending it ends all of it. Waiting connections are cheap: one per call in flight at most.
+CONFIG = """
+daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
+events {{ worker_connections 8192; }}
+http {{
+  access_log off; keepalive_requests 100000000; keepalive_timeout 3600s; client_max_body_size 1m; {temporary}
+  server {{
+    listen {address}; default_type application/json; add_header X-Request-Id 0123456789abcdef;
+    location / {{ return 200 '{created}'; }}
+  }}
+}}
+"""
+
+
+class Nginx(Node):
+    """The system's nginx, answering every call at once as the service does when it has created a task."""
+
+    kind: ClassVar[str] = "nginx"
+    start_deadline: ClassVar[float] = 10.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def answers(self) -> bool:
+        """Whether it answers a call."""
+        return greets(self.port, b"GET / HTTP/1.0\r\n\r\n", b"HTTP/1.1 200")
+
+    def _launch(self, lifeline: Lifeline) -> subprocess.Popen[bytes]:
+        program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+        if program is None:
+            raise NodeUnavailable("nginx is not installed: install the package nginx-light or nginx.")
+        folder = lifeline.folder
+        temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in BODIES)
+        address = f"{LOOPBACK}:{self.port} backlog=4096"
+        config = folder / "nginx.conf"
+        config.write_text(CONFIG.format(folder=folder, temporary=temporary, address=address, created=CREATED.decode()))
+        return lifeline.spawn([program, "-p", str(folder), "-c", str(config), "-e", str(folder / "error.log")], {})
+
+
+class SlowService(Node):
+    """An endpoint that answers each call after `latency` seconds, any number of them at once."""
+
+    kind: ClassVar[str] = "the slow endpoint"
+    start_deadline: ClassVar[float] = 10.0
+
+    def __init__(self, latency: float) -> None:
+        super().__init__()
+        self.port = free_port()
+        self._latency = latency
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def answers(self) -> bool:
+        """Whether it answers a call."""
+        return greets(self.port, b"GET / HTTP/1.1\r\ncontent-length: 0\r\n\r\n", b"HTTP/1.1 200")
+
+    def _launch(self, lifeline: Lifeline) -> subprocess.Popen[bytes]:
+        program = Path(__file__).with_name("endpoint.py")
+        command = [sys.executable, str(program), LOOPBACK, str(self.port), str(self._latency)]
+        return lifeline.spawn(command, {})
+
+
+def make_old(node: RedisNode) -> None:
+    """Let Redis say that it has forgotten nothing for an hour: a new one is doubted, and everything looked for."""
+    with redis.Redis.from_url(node.url) as client:
+        client.set(scripts.MEMORY_KEY, f"{time.time() - AN_HOUR:.6f}")
+
+
+def service_seconds(url: str, calls: int = 300) -> float:
+    """Median time of a call to the endpoint itself, over one kept connection."""
+    host = url.removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=10)
+    taken = []
+    for _ in range(calls):
+        started = time.perf_counter()
+        connection.request("POST", f"/v2/{load.PROJECT}/migration/instance", b"{}", load.HEADERS)
+        connection.getresponse().read()
+        taken.append(time.perf_counter() - started)
+    connection.close()
+    return sorted(taken)[calls // 2]

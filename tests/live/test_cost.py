@@ -1,0 +1,21 @@
+"""What a request costs in calls, frames, bytes and memory: a guard against growing dearer that needs no clock.
+
+After a change that was meant to change it: `.venv/bin/python -m tests.bench.cost` writes `cost.json` anew.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.bench.cost import EXPECTED, RENEW, WAYS, cost, deviations, python_minor
+
+KEPT = json.loads(EXPECTED.read_text())
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_request_costs_what_it_did(way: str, vhost: str, tmp_path: Path) -> None:
+    """A request costs as many calls, frames, bytes and blocks of memory as before, within the tolerances."""
+    found = await cost(vhost, WAYS[way], tmp_path)
+    wrong = deviations(found.counts, KEPT["expected"][way], is_same_python=KEPT["python"] == python_minor())
+    assert not wrong, "\n".join([*wrong, f"If that is meant: {RENEW}", "Most called:", found.most_called()])

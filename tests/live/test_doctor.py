@@ -1,0 +1,142 @@
+"""`doctor` against real servers: all of them well, or out of reach; it changes nothing."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import aio_pika
+import pytest
+import redis
+from aio_pika.abc import AbstractIncomingMessage
+
+from tests.live.conftest import Vhosts
+from tests.live.doctoring import PASSWORD, QUEUE, apply, doctor, state, vhost_of
+from tests.live.stage import PROJECT, free_port, request
+from worker.tools.nodes import RabbitNode, RedisNode
+from worker.tools.standin import Auth, StandIn, StandInSettings
+
+
+@pytest.fixture(scope="module")
+def ready(vhosts: Vhosts, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a vhost where all that a worker needs is declared."""
+    url = vhosts.take()
+    apply(url, tmp_path_factory.mktemp("ready"))
+    return url
+
+
+async def test_all_is_well_and_nothing_is_changed(
+    rabbit: RabbitNode, ready: str, redis_node: RedisNode, tmp_path: Path
+) -> None:
+    """With everything in place it ends with 0; broker, Redis and DCS are as they were, requests are not even seen."""
+    async with await aio_pika.connect(ready) as connection, connection.channel() as channel:
+        for number in range(2):
+            message = aio_pika.Message(json.dumps(request(f"task-{number}")).encode(), delivery_mode=2)
+            await channel.default_exchange.publish(message, QUEUE)
+        async with StandIn(StandInSettings(auth=Auth(mode="token"))) as standin:
+            told = {
+                "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": standin.url}),
+                "WORKER_CLAIMS_URL": redis_node.url,
+            }
+            before = await asyncio.to_thread(state, rabbit)
+
+            answer = await asyncio.to_thread(lambda: doctor(ready, tmp_path, "--project", PROJECT, **told))
+
+            assert await asyncio.to_thread(state, rabbit) == before
+            assert (answer.status, answer.failed()) == (0, set())
+            assert standin.tasks == []
+            assert [call.operation for call in standin.calls] == ["list", "show"]
+        queue = await channel.get_queue(QUEUE)
+        assert [(await queue.get(no_ack=True, timeout=10)).redelivered for _ in range(2)] == [False, False]
+    with redis.Redis(port=redis_node.port) as client:
+        assert client.dbsize() == 0
+    assert "messages ready: 2, consumers: 0" in answer.found[f"queue {QUEUE}"]["found"]
+    assert answer.found["Redis"]["result"] == answer.found["permission to list cn-north-4"]["result"] == "ok"
+
+
+async def test_several_consumers_without_claims_are_a_warning(ready: str, tmp_path: Path) -> None:
+    """Two replicas that do not share claims may both work on copies of one request."""
+
+    async def ignore(_: AbstractIncomingMessage) -> None:
+        """Nothing is ever delivered."""
+
+    async with await aio_pika.connect(ready) as connection, connection.channel() as channel:
+        queue = await channel.get_queue(QUEUE)
+        for _ in range(2):
+            await queue.consume(ignore)
+        answer = await asyncio.to_thread(doctor, ready, tmp_path)
+
+    assert answer.found["claims"]["result"] == "warning"
+    assert "WORKER_CLAIMS_URL" in answer.found["claims"]["remedy"]
+
+
+def test_a_wrong_password_is_tried_once(rabbit: RabbitNode, ready: str, tmp_path: Path) -> None:
+    """However many nodes there are; it is not printed, and ends with 69."""
+    wrong = ready.replace("guest:guest", f"guest:{PASSWORD}")
+    answer = doctor(f"{wrong},{wrong.replace('127.0.0.1', 'localhost')}", tmp_path)
+
+    assert answer.status == 69
+    assert PASSWORD not in answer.output
+    assert "refuses the user 'guest'" in answer.found[f"broker 127.0.0.1:{rabbit.port}"]["found"]
+    assert "not tried" in answer.found[f"broker localhost:{rabbit.port}"]["found"]
+
+
+def test_a_vhost_that_is_not_there_is_told(rabbit: RabbitNode, tmp_path: Path) -> None:
+    """The remedy makes it."""
+    answer = doctor(rabbit.vhost_url("nowhere"), tmp_path)
+
+    found = answer.found[f"broker 127.0.0.1:{rabbit.port}"]
+    assert answer.status == 69
+    assert "'nowhere'" in found["found"]
+    assert "rabbitmqctl add_vhost nowhere" in found["remedy"]
+
+
+def test_one_node_of_two_is_enough(rabbit: RabbitNode, ready: str, tmp_path: Path) -> None:
+    """The one that is away is a warning, and the other one is asked for all the rest."""
+    away = f"amqp://guest:guest@127.0.0.1:{free_port()}/{vhost_of(ready)}"
+    answer = doctor(f"{away},{ready}", tmp_path)
+
+    results = [one["result"] for name, one in answer.found.items() if name.startswith("broker 127")]
+    assert results == ["warning", "ok"]
+    assert answer.found[f"queue {QUEUE}"]["result"] == "ok"
+    assert answer.found[f"broker version 127.0.0.1:{rabbit.port}"]["found"].startswith("RabbitMQ ")
+
+
+def test_a_frozen_broker_and_mute_services_take_less_than_a_minute(own_rabbit: RabbitNode, tmp_path: Path) -> None:
+    """Whatever accepts connections and says nothing is given up, and named."""
+    own_rabbit.freeze()
+    mute = f"http://127.0.0.1:{own_rabbit.port}"
+    told = {
+        "WORKER_CLAIMS_URL": f"redis://127.0.0.1:{own_rabbit.port}",
+        "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": mute}),
+        "WORKER_DCS_TIMEOUT": "5",
+        "WORKER_AUTH_TOKEN": "",
+        "WORKER_IAM_ENDPOINT": mute,
+        "WORKER_IAM_USER": "someone",
+        "WORKER_IAM_DOMAIN": "somewhere",
+        "WORKER_IAM_PASSWORD": PASSWORD,
+    }
+    started = time.monotonic()
+
+    url = own_rabbit.url
+    answer = doctor(f"{url},{url}x", tmp_path, "--project", PROJECT, **told)
+
+    assert time.monotonic() - started < 60
+    assert answer.status == 69
+    assert {name.split()[0] for name in answer.failed()} == {"broker", "Redis", "DCS", "credentials"}
+    assert PASSWORD not in answer.output
+
+
+def test_redis_that_refuses_or_is_a_replica_is_told(redis_node: RedisNode, tmp_path: Path) -> None:
+    """A Redis that cannot be written to, and a password that it does not accept."""
+    nowhere = f"amqp://127.0.0.1:{free_port()}/"
+    with redis.Redis(port=redis_node.port) as client:
+        client.replicaof("127.0.0.1", "1")
+        replica = doctor(nowhere, tmp_path, WORKER_CLAIMS_URL=redis_node.url)
+        client.config_set("requirepass", "right")
+    with_password = redis_node.url.replace("//", f"//:{PASSWORD}@")
+    refused = doctor(nowhere, tmp_path, WORKER_CLAIMS_URL=with_password)
+
+    assert (replica.found["Redis"]["result"], replica.found["Redis role"]["result"]) == ("ok", "failed")
+    assert refused.found["Redis"]["found"] == "Redis does not accept the credentials"
+    assert PASSWORD not in refused.output

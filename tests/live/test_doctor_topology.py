@@ -1,0 +1,95 @@
+"""`doctor` on what a worker needs on the broker: there or not, as wanted or not, permitted or not."""
+
+import shlex
+from pathlib import Path
+
+from tests.live.doctoring import PASSWORD, QUEUE, apply, doctor, state, vhost_of
+from worker.tools.nodes import RabbitNode
+
+RIGHTS = [  # configure, write, read; what is lacking then
+    (("", "", ""), ["write on amq.default", "write on dcs.migration.events", f"read on {QUEUE}"]),
+    (("", ".*", ""), [f"read on {QUEUE}"]),
+    (("", "events$", ".*"), ["write on amq.default"]),
+    (("", "^amq.default$", "requests$"), ["write on dcs.migration.events"]),
+]
+
+
+def test_what_is_missing_is_named_and_not_made(rabbit: RabbitNode, vhost: str, tmp_path: Path) -> None:
+    """On an empty vhost everything is missing, and still is afterwards; the remedy works."""
+    before = state(rabbit)
+    answer = doctor(vhost, tmp_path)
+
+    assert state(rabbit) == before
+    assert "topology" in answer.failed()
+    missing = answer.found["topology"]
+    assert missing["remedy"] == "dcs-worker topology apply"
+    assert all(name in missing["found"] for name in ("dcs.migration.events", f"{QUEUE}.retry.4", f"{QUEUE}.parked"))
+
+    apply(vhost, tmp_path)
+    assert "topology" not in doctor(vhost, tmp_path).found
+
+
+def test_a_dead_letter_target_that_is_missing_is_told(rabbit: RabbitNode, vhost: str, tmp_path: Path) -> None:
+    """Without the parked queue, what the broker gives up on has nowhere to go."""
+    apply(vhost, tmp_path)
+    rabbit.run_ctl("delete_queue", "-p", vhost_of(vhost), f"{QUEUE}.parked")
+
+    answer = doctor(vhost, tmp_path)
+
+    assert {"topology", "dead letters"} <= answer.failed()
+    assert f"{QUEUE} to {QUEUE}.parked" in answer.found["dead letters"]["found"]
+
+
+def test_what_differs_is_told_and_left_as_it_is(rabbit: RabbitNode, vhost: str, tmp_path: Path) -> None:
+    """A queue of another message TTL and an exchange of another kind: both values are told, and it ends with 78."""
+    apply(vhost, tmp_path, WORKER_RETRY_DELAYS="10,70,300,1800")
+    before = state(rabbit)
+
+    swapped = {"WORKER_REQUEST_EXCHANGE": "dcs.migration.events", "WORKER_EVENT_EXCHANGE": "dcs.migration"}
+    answer = doctor(vhost, tmp_path, **swapped)
+
+    assert state(rabbit) == before
+    assert answer.status == 78
+    assert answer.found[f"queue {QUEUE}.retry.2"]["found"] == "x-message-ttl is 70000, but should be 60000"
+    assert answer.found["exchange dcs.migration"]["found"] == "type is direct, but should be topic"
+    assert f"queue {QUEUE}.retry.1" not in answer.failed()
+
+
+def test_rights_that_are_missing_are_told_and_the_remedy_gives_them(
+    rabbit: RabbitNode, vhost: str, tmp_path: Path
+) -> None:
+    """Every right is found out without using it; the command of the remedy gives them all."""
+    apply(vhost, tmp_path)
+    name, place = f"user-{vhost_of(vhost)}", vhost_of(vhost)
+    url = vhost.replace("guest:guest", f"{name}:{PASSWORD}")
+    rabbit.run_ctl("add_user", name, PASSWORD)
+    for rights, lacking in RIGHTS:
+        rabbit.run_ctl("set_permissions", "-p", place, name, *rights)
+        before = state(rabbit)
+
+        permissions = doctor(url, tmp_path).found["permissions"]
+
+        assert state(rabbit) == before
+        assert permissions["result"] == "failed"
+        assert all(right in permissions["found"] for right in lacking)
+        assert permissions["found"].count(" on ") == len(lacking)
+
+    command = shlex.split(permissions["remedy"])
+    assert command[:5] == ["rabbitmqctl", "set_permissions", "-p", place, name]
+    rabbit.run_ctl(*command[1:])
+    assert doctor(url, tmp_path).found["permissions"]["result"] == "ok"
+
+
+def test_a_user_who_may_not_declare_can_still_work(rabbit: RabbitNode, vhost: str, tmp_path: Path) -> None:
+    """It is a warning; what cannot be compared is said to be there, and no more."""
+    apply(vhost, tmp_path, WORKER_RETRY_DELAYS="60")
+    name = f"worker-{vhost_of(vhost)}"
+    rabbit.run_ctl("add_user", name, PASSWORD)
+    rabbit.run_ctl("set_permissions", "-p", vhost_of(vhost), name, "", ".*", ".*")
+
+    answer = doctor(vhost.replace("guest:guest", f"{name}:{PASSWORD}"), tmp_path)
+
+    assert answer.found["permissions"]["result"] == "warning"
+    assert answer.found[f"queue {QUEUE}"]["result"] == "not checked"
+    assert "cannot be compared" in answer.found[f"queue {QUEUE}"]["found"]
+    assert "this user may not declare it" in answer.found["topology"]["found"]

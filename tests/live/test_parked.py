@@ -1,0 +1,154 @@
+"""`parked list`, `show`, `export` and `drop` on a real broker: everything is seen, and nothing is lost by it."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from schemas import names
+from tests.live.parking import Lot, parked_headers, read, settings
+from tests.live.stage import request
+from worker.rabbit import shelf
+from worker.rabbit.connect import Brokers
+from worker.rabbit.copier import ParkedError
+from worker.rabbit.parked import RENEWED_AT, Parked
+from worker.rabbit.reach import reached
+from worker.rabbit.shelf import held
+from worker.tools.nodes import RabbitNode
+
+
+@pytest.fixture
+def lot(vhost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lot]:
+    """A vhost of this test's own, and an empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    yield Lot(vhost, settings(vhost, tmp_path))
+    logging.getLogger("aiormq").setLevel(logging.NOTSET)
+
+
+def test_the_list_counts_by_reason_and_error_code(lot: Lot) -> None:
+    """Groups with their counts and ages, each request on a line of its own if wanted, filters, and JSON of it."""
+    lot.declare()
+    lot.park_many(3)
+    coded = parked_headers(x_parked_reason="forbidden", x_parked_error_code="DCS.4030")
+    lot.park(request("other-1", "other-1"), request("other-2", "other-2", project_id="p2"), headers=coded)
+    lot.park(b"no request \x1b[31m", headers=parked_headers(x_parked_reason="invalid_request"), message_id="m1")
+
+    plain = lot.run("parked", "list")
+    assert plain.status == 0
+    assert [line.split()[:3] for line in plain.output.splitlines()[1:]] == [
+        ["exhausted", "-", "3"],
+        ["forbidden", "DCS.4030", "2"],
+        ["invalid_request", "-", "1"],
+    ]
+    each = lot.run("parked", "list", "--each")
+    shown = [line.split()[0] for line in each.output.splitlines()[1:]]
+    assert sorted(shown) == ["m1", "other-1", "other-2", "parked-0", "parked-1", "parked-2"]
+    machine = lot.run("parked", "list", "--each", "--json", "--project", "p2").answer
+    assert (machine["requests"], machine["each"][0]["request_id"]) == (1, "other-2")
+    assert machine["groups"][0]["oldest"] == "2026-11-01T09:00:00.000Z"
+    for choice, count in (("--name", "other-*"), 2), (("--older-than", "1h"), 6), (("--error-code", "DCS.4030"), 2):
+        assert lot.run("parked", "list", "--json", *choice).answer["requests"] == count
+    assert lot.run("parked", "list", "--name", "nothing").output == "No parked request is like that.\n"
+    assert len(lot.taken()) == 6
+
+
+def test_one_request_is_shown_whole(lot: Lot) -> None:
+    """Its story, headers, properties and body; nothing that a sender wrote reaches the terminal as a control code."""
+    lot.declare()
+    headers = parked_headers(x_last_sent_at="2026-11-01T08:30:00.000Z", traceparent="\x1b]0;owned\x07")
+    lot.park(request("one", "one"), headers=headers, correlation_id="c1")
+    lot.park_many(2)
+
+    shown = lot.run("parked", "show", "one")
+    assert shown.status == 0
+    for words in ("exhausted, 2026-11-01T09:00:00.000Z", "perhaps until 2026-11-01T08:30", "c1", '"vpc_id"', "owned"):
+        assert words in shown.output
+    assert "\x1b" not in shown.output
+    machine = lot.run("parked", "show", "one", "--json").answer
+    assert json.loads(machine[0]["body"]) == request("one", "one")
+    missing = lot.run("parked", "show", "two")
+    assert (missing.status, missing.output) == (1, "")
+    assert "'two'" in missing.errors
+
+
+def test_dropped_requests_are_in_the_file_and_nowhere_else(lot: Lot, tmp_path: Path) -> None:
+    """Without --yes nothing happens; with it the file holds what is gone, byte for byte, and is never written over."""
+    lot.declare()
+    ids = lot.park_many(40)
+    lot.park(b"\xff\xfe", headers=parked_headers(x_parked_reason="invalid_request"), message_id="m1")
+
+    dry = lot.run("parked", "drop", "--reason", "exhausted")
+    assert "Nothing was dropped: --yes drops these 40 requests." in dry.output
+    assert list(tmp_path.iterdir()) == []
+    assert len(lot.run("parked", "export").output.splitlines()) == 41
+    wet = lot.run("parked", "drop", "--reason", "exhausted", "--yes", "--to", "gone.jsonl")
+    assert (wet.status, wet.errors) == (0, "")
+    lines = [json.loads(line) for line in (tmp_path / "gone.jsonl").read_text().splitlines()]
+    assert {line["request_id"]: json.loads(line["body"]) for line in lines} == {one: request(one, one) for one in ids}
+    again = lot.run("parked", "drop", "--all", "--yes", "--to", "gone.jsonl")
+    assert (again.status, "is there already" in again.errors) == (1, True)
+    assert lot.run("parked", "drop", ids[0], "--yes").status == 1
+    assert [message.body for message in lot.taken()] == [b"\xff\xfe"]
+
+
+def test_reading_again_and_again_loses_nothing(lot: Lot) -> None:
+    """A queue that drops what was returned more than 20 times, as RabbitMQ 4.0 does by itself, stays whole."""
+    lot.declare({"x-delivery-limit": 20})
+    headers = parked_headers(text="ü", number=-1, nested={"list": [1, "two", True]})
+    lot.park(*(b"%d" % number for number in range(50)), headers=headers, message_id="the same", priority=3)
+
+    counts = set()
+    for _ in range(3 * RENEWED_AT):
+        found = asyncio.run(read(lot.amqp_url))
+        assert sorted(int(one.body) for one in found) == list(range(50))
+        counts.add(max(int(str(one.headers.get(names.DELIVERY_COUNT, 0))) for one in found))
+
+    assert max(counts) == RENEWED_AT - 1
+    for message in lot.taken():
+        kept = {name: value for name, value in message.headers.items() if name != names.DELIVERY_COUNT}
+        assert (kept, message.message_id, message.priority) == (headers, "the same", 3)
+
+
+async def test_a_second_reader_waits_and_then_says_why(vhost: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one command holds does not look like nothing to another one."""
+    monkeypatch.setattr(shelf, "TURN", 0.5)
+    lot = Lot(vhost, {})
+    await asyncio.to_thread(lot.declare)
+    await asyncio.to_thread(lot.park_many, 5)
+    async with reached(Brokers((vhost,)), "test") as connection, held(connection, names.REQUEST_QUEUE) as one:
+        await one.read(lambda _: None)
+        with pytest.raises(ParkedError, match="Somebody else"):
+            await read(vhost)
+    assert len(await read(vhost)) == 5
+
+
+def test_what_is_wrong_with_the_broker_is_one_sentence(lot: Lot) -> None:
+    """No broker, no queue: 69, and what would help."""
+    nobody = lot.run("parked", "list", WORKER_AMQP_URL="amqp://guest:hunter2@127.0.0.1:1/")
+    assert (nobody.status, nobody.output) == (69, "")
+    assert "hunter2" not in nobody.errors
+    missing = lot.run("parked", "list")
+    assert (missing.status, missing.errors.count("\n")) == (69, 1)
+    assert "topology apply" in missing.errors
+
+
+async def test_a_lost_connection_gives_everything_back(vhost: str, rabbit: RabbitNode) -> None:
+    """When the broker closes the connection in the middle, that is said, and all is parked as before."""
+    lot = Lot(vhost, {})
+    await asyncio.to_thread(lot.declare)
+    await asyncio.to_thread(lot.park_many, 5)
+    found: list[Parked] = []
+    stack = AsyncExitStack()
+    async with reached(Brokers((vhost,)), "test") as connection:
+        one = await stack.enter_async_context(held(connection, names.REQUEST_QUEUE))
+        await one.read(found.append)
+        await rabbit.ctl("close_all_connections", "--vhost", vhost.rpartition("/")[2], "maintenance")
+        with pytest.raises(ParkedError, match="is parked again"):
+            await one.move(found[0], {})
+        with pytest.raises(ParkedError, match="is parked again"):
+            await stack.aclose()
+    assert len(await read(vhost)) == 5

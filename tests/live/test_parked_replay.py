@@ -1,0 +1,183 @@
+"""`parked replay` beside a real worker: looked for first, a canary first, one task each however often it is killed."""
+
+import asyncio
+import json
+import random
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from schemas import names
+from tests.live.parking import PARKED, Lot, Shell, park, parked_headers, read, settings
+from tests.live.stage import Stage, request, until
+from worker.tools.standin import StandIn, StandInSettings
+
+LATELY = "2026-11-01T08:59:00.000Z"
+
+
+@pytest.fixture
+async def stage(vhost: str, tmp_path: Path) -> AsyncIterator[Stage]:
+    """Broker and stand-in, with the queues declared by a worker that is ready."""
+    async with Stage(vhost, tmp_path) as stage:
+        await stage.worker().ready()
+        yield stage
+
+
+def _shell(stage: Stage) -> Shell:
+    return Shell(settings(stage.amqp_url, stage.folder, stage.standin.url), stage.folder)
+
+
+async def _park(stage: Stage, *ids: str, **headers: object) -> None:
+    async with await stage._connection.channel() as channel:
+        await park(channel, *(request(one, one) for one in ids), headers=parked_headers(**headers))
+
+
+async def test_the_dry_run_looks_and_says_what_would_happen(stage: Stage) -> None:
+    """Exists, would create, cannot be told, is no request: each is said; nothing is sent, and nothing is touched."""
+    await stage.publish(request("there", "there"))
+    await stage.answered(1)
+    await _park(stage, "there", "gone", x_last_sent_at=LATELY)
+    async with await stage._connection.channel() as channel:
+        elsewhere = request("far", "far", region="eu-west-101")
+        late = request("late", "late", not_after="2026-11-01T08:00:00Z")
+        await park(channel, elsewhere, late, b"[]", message_id="m1")
+    (task,) = stage.standin.tasks
+
+    done = await _shell(stage).run("parked", "replay", "--all", "--json")
+
+    assert done.status == 0
+    verdicts = {one["id"]: (one["verdict"], one["text"], one["tasks"]) for one in done.answer["requests"]}
+    exists = f"already exists as {task.task_id}: only the event is sent"
+    assert verdicts == {
+        "there": ("exists", exists, [task.task_id]),
+        "gone": ("create", "would create", []),
+        "far": ("unclear", "cannot be told: region 'eu-west-101' is not in WORKER_DCS_ENDPOINTS", []),
+        "late": ("expire", "would not create: its not_after has passed", []),
+        "m1": ("invalid", "is no request, and stays parked", []),
+    }
+    assert (len(stage.events), len(stage.standin.tasks), await stage.depth(PARKED)) == (1, 1, 5)
+
+
+async def test_what_is_replayed_is_answered_and_gone(stage: Stage) -> None:
+    """One is created, one adopted, what was not chosen stays; the events say that they answer a replay."""
+    await stage.publish(request("there", "there"))
+    await stage.answered(1)
+    await _park(stage, "there", "gone", "kept")
+
+    done = await _shell(stage).run("parked", "replay", "there", "gone", "--yes", "--canary", "1", "--rate", "50")
+
+    assert (done.status, done.output) == (0, "2 sent again, 0 left as they were.\n")
+    assert "there  created" in done.errors or "gone  created" in done.errors
+    await until(lambda: len(stage.events) >= 3, 20, lambda: stage.events)
+    assert {event.body["request_id"] for event in stage.events} == {"there", "gone"}
+    stage.assert_one_task_each(["there", "gone"])
+    assert [json.loads(one.body)["request_id"] for one in await read(stage.amqp_url)] == ["kept"]
+
+
+async def test_a_canary_that_fails_stops_the_rest(vhost: str, tmp_path: Path) -> None:
+    """Only the canary is sent; it is parked again with the others, and the command fails and says why."""
+    forbidden = StandIn(StandInSettings(faults={"error 403": 1.0}))
+    async with Stage(vhost, tmp_path, forbidden) as stage:
+        await stage.worker().ready()
+        await _park(stage, *(f"r{number}" for number in range(20)))
+
+        done = await _shell(stage).run("parked", "replay", "--all", "--yes", "--canary", "2", "--json")
+
+        assert (done.status, done.answer["replayed"], done.answer["left"], done.answer["done"]) == (1, 2, 18, False)
+        assert [one["succeeded"] for one in done.answer["canary"]] == [False, False]
+        assert done.answer["canary"][0]["text"].startswith("forbidden")
+        assert len(stage.by_request()) == 2
+        again = {json.loads(one.body)["request_id"]: one.headers for one in await read(vhost)}
+        assert len(again) == 20
+        assert sorted(str(headers.get(names.PARKED_REASON)) for headers in again.values()) == (
+            ["exhausted"] * 18 + ["forbidden"] * 2
+        )
+
+
+async def test_a_canary_without_an_outcome_stops_the_rest(vhost: str, tmp_path: Path) -> None:
+    """While no worker answers, the others stay parked."""
+    async with Stage(vhost, tmp_path) as stage:
+        worker = stage.worker()
+        await worker.ready()
+        worker.process.send_signal(signal.SIGSTOP)
+        await _park(stage, "a", "b", "c")
+
+        done = await _shell(stage).run("parked", "replay", "--name", "?", "--yes", "--timeout", "1")
+
+        assert done.status == 1
+        assert "has no outcome after 1 s" in done.errors
+        assert "1 sent again, 2 left as they were." in done.output
+        assert await stage.depth(PARKED) == 2
+
+
+def test_the_copy_begins_anew_and_is_looked_for(vhost: str, tmp_path: Path) -> None:
+    """Schedule reset, one replay more, the time of the last create kept; body, properties, the rest as they were."""
+    lot = Lot(vhost, settings(vhost, tmp_path))
+    lot.declare()
+    kept = {"traceparent": "00-1", names.LAST_SENT_AT: LATELY, names.REPLAYS: 2}
+    properties = {"message_id": "m", "correlation_id": "c", "reply_to": "r", "priority": 3}
+    lot.park(request("one", "one"), headers=parked_headers() | kept, **properties)
+
+    done = lot.run("parked", "replay", "one", "--yes", "--canary", "0")
+
+    assert (done.status, lot.taken(PARKED)) == (0, [])
+    (copy,) = lot.taken(names.REQUEST_QUEUE)
+    assert json.loads(copy.body) == request("one", "one")
+    assert {name: value for name, value in copy.headers.items() if name != names.DELIVERY_COUNT} == {
+        "traceparent": "00-1",
+        names.ATTEMPTS: 1,
+        names.ROUND: 0,
+        names.DELIVERIES: 5,
+        names.INTERRUPTIONS: 0,
+        names.REPLAYS: 3,
+        names.FIRST_RECEIVED_AT: "2026-11-01T08:00:00.000Z",
+        names.LAST_SENT_AT: LATELY,
+    }
+    assert {name: getattr(copy, name) for name in properties} == properties
+    assert not copy.redelivered
+
+
+KILLS, REQUESTS = 5, 100
+
+
+@pytest.mark.timeout(180)
+async def test_killed_at_any_moment_nothing_is_lost_and_nothing_made_twice(stage: Stage) -> None:
+    """kill -9 while a replay runs, again and again: in the end every request is answered and has one task."""
+    ids = [f"kill-{number}" for number in range(REQUESTS)]
+    await _park(stage, *ids)
+    shell, kills, left = _shell(stage), 0, REQUESTS
+    while kills < KILLS and left:
+        process = await shell.start("parked", "replay", "--all", "--yes", "--canary", "0", "--rate", "60")
+        await _until_held(stage, left)
+        await asyncio.sleep(random.uniform(0, 1.0 / KILLS))
+        process.kill()
+        await process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+        left = await _returned(stage)
+
+    last = await shell.run("parked", "replay", "--all", "--yes")
+
+    assert (kills, last.status) == (KILLS, 0), last.errors
+    assert await stage.depth(PARKED) == 0
+    await stage.answered(REQUESTS, 40)
+    await until(lambda: stage.workers[0].metric("dcs_worker_in_flight_requests") == 0, 20)
+    assert sorted(task.name for task in stage.standin.tasks) == sorted(ids)
+
+
+async def _until_held(stage: Stage, count: int) -> None:
+    """Wait until a command holds what is parked."""
+    async with asyncio.timeout(20):
+        while await stage.depth(PARKED) >= count:
+            await asyncio.sleep(0.02)
+
+
+async def _returned(stage: Stage) -> int:
+    """How much is parked, after a command was killed."""
+    seen = -1
+    async with asyncio.timeout(20):
+        while (now := await stage.depth(PARKED)) != seen:
+            seen = now
+            await asyncio.sleep(0.3)
+    return seen

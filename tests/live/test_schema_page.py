@@ -1,0 +1,28 @@
+"""The page of messages in a real browser."""
+
+from pathlib import Path
+
+import pytest
+
+from schemas.asyncapi import document
+from tests.live.browser import DESKTOP, PHONE, browsing, chromium
+from worker.cli.schema_page import page as page_of
+
+pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: apt-get install chromium")
+
+
+async def test_it_is_readable_everywhere(tmp_path: Path) -> None:
+    """On a desk and on a phone, light and dark: nothing wider than the screen, nothing fetched, no complaint."""
+    file = tmp_path / "messages.html"
+    file.write_text(page_of(document()), "utf-8")
+    async with browsing() as page:
+        grounds = set()
+        for size in (DESKTOP, PHONE):
+            for dark in (False, True):
+                await page.open(file.as_uri(), size, dark=dark)
+                assert await page.value("document.documentElement.scrollWidth <= innerWidth")
+                grounds.add(await page.value("getComputedStyle(document.body).backgroundColor"))
+                await page.screenshot(tmp_path / f"{size[0]}-{dark}.png")
+        assert len(grounds) == 2
+        assert await page.value("document.querySelectorAll('article').length") == 8
+        assert (set(page.requested), page.complaints) == ({file.as_uri()}, [])

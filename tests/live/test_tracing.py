@@ -1,0 +1,91 @@
+"""Tracing as its users see it: a real worker between a real broker and the stand-in, and a real OTLP receiver."""
+
+import signal
+import time
+from pathlib import Path
+
+from schemas import names
+from tests.collector import Collector
+from tests.live.stage import PROJECT, TOKEN, Stage, request, until
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+SENDER = "b7ad6b7169203331"
+PROCESS = f"process {names.REQUEST_QUEUE}"
+CREATE = "POST /v2/{project_id}/migration/instance"
+LOOK = "GET /v2/{project_id}/migration-tasks"
+
+
+async def test_a_request_is_followed_from_sender_to_event(vhost: str, tmp_path: Path) -> None:
+    """One trace: the sender's span, the delivery, the call, the publish; service and event bear its context."""
+    async with Collector() as collector, Stage(vhost, tmp_path) as stage:
+        worker = stage.worker(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY=100)
+        await worker.ready()
+        headers = {"traceparent": f"00-{TRACE}-{SENDER}-01", "tracestate": "vendor=opaque"}
+        await stage.publish(request("secret-name", "traced"), headers=headers, correlation_id="c-1")
+        await stage.publish(request("other", "begins"))
+        events = await stage.answered(2)
+        await until(lambda: len(collector.spans) >= 6, 10, worker.explain)
+
+        spans = {span.name: span for span in collector.spans if span.trace_id == TRACE}
+        process, call = spans[PROCESS], spans[CREATE]
+        publish = spans["publish dcs.migration.events:migration.succeeded"]
+        assert process.parent_id == SENDER
+        assert call.parent_id == publish.parent_id == process.span_id
+        event = events["traced"][0]
+        assert event.headers["traceparent"] == f"{publish.context}01"
+        assert event.headers["tracestate"] == "vendor=opaque"
+        assert publish.attributes["messaging.message.id"] == event.properties.message_id
+        (got,) = (call for call in stage.standin.calls if call.name == "secret-name")
+        sent = {name.lower(): value for name, value in got.headers.items()}
+        assert sent["traceparent"] == f"{call.context}01"
+        assert call.attributes["url.full"] == f"{stage.standin.url}/v2/{PROJECT}/migration/instance"
+        (own,) = (span for span in collector.named(PROCESS) if span.trace_id != TRACE)
+        assert own.parent_id == ""
+        assert events["begins"][0].headers["traceparent"].startswith(f"00-{own.trace_id}-")
+
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() == 0
+        lines = [line for line in worker.log() if line["event"] == "request.settled"]
+        assert {line["trace_id"] for line in lines} == {TRACE, own.trace_id}
+        for secret in (TOKEN, "secret-name", "Creating an online"):
+            assert secret.encode() not in b"".join(collector.bodies)
+
+
+async def test_a_retried_request_stays_one_trace(vhost: str, tmp_path: Path) -> None:
+    """A create without an answer, the wait in the broker, the look that finds the task: all in the trace it began."""
+    async with Collector() as collector, Stage(vhost, tmp_path) as stage:
+        await stage.standin.apply({"scripts": {"lost": ["create then drop"]}})
+        worker = stage.worker(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY=100, WORKER_TRIES=1)
+        await worker.ready()
+        await stage.publish(request("lost", "lost"))
+        await stage.answered(1)
+        await until(lambda: len(collector.named(PROCESS)) == 2, 10, worker.explain)
+
+        assert len({span.trace_id for span in collector.spans}) == 1
+        first, second = collector.named(PROCESS)
+        (create,) = collector.named(CREATE)
+        assert (first.attributes["dcs_worker.outcome"], second.attributes["dcs_worker.outcome"]) == (
+            "retried",
+            "succeeded",
+        )
+        assert (second.attributes["dcs_worker.reason"], second.attributes["dcs_worker.round"]) == ("adopted", 1)
+        assert create.is_error
+        assert first.events[0][1]["dcs_worker.evidence"] == "ambiguous"
+        assert collector.named(LOOK)[0].parent_id == second.span_id
+
+
+async def test_a_collector_that_is_away_costs_nothing_but_spans(vhost: str, tmp_path: Path) -> None:
+    """Requests are worked on as ever, the log says it, and the end is not held up for long."""
+    async with Stage(vhost, tmp_path) as stage:
+        worker = stage.worker(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1", OTEL_BSP_SCHEDULE_DELAY=100)
+        await worker.ready()
+        wanted = [f"untold-{number}" for number in range(20)]
+        for name in wanted:
+            await stage.publish(request(name, name))
+        await stage.answered(20)
+        stage.assert_one_task_each(wanted)
+        await until(lambda: any(line["event"] == "library.logged" for line in worker.log()), 10, worker.explain)
+        began = time.monotonic()
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() == 0
+        assert time.monotonic() - began < 5

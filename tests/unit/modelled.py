@@ -1,0 +1,162 @@
+"""A modelled service and modelled replicas in virtual time: what the policies amount to when they meet."""
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from worker.policy.breaker import Breaker
+from worker.policy.fault import Scope, Throttle
+from worker.policy.limit import Limit
+from worker.policy.pace import Pace
+
+REFUSED_AFTER = 0.003
+DEADLINE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call: when it began, how it ended (`ok`, `429`, `down`, `timeout`) and how long it took."""
+
+    at: float
+    ending: str
+    seconds: float
+
+
+@dataclass
+class Service:
+    """Grants `quota` calls in any `window`; beyond `capacity` calls at once the latency of each grows in proportion."""
+
+    quota: int | None = None
+    window: float = 1.0
+    latency: float = 0.05
+    capacity: int = 0
+    counts_refused: bool = False
+    is_down: bool = False
+    noise: Callable[[random.Random], float] = lambda rng: rng.uniform(0.9, 1.2)
+    rng: random.Random = field(default_factory=lambda: random.Random(1))
+    serving: int = 0
+    granted: deque[float] = field(default_factory=deque)
+
+    def call(self, now: float) -> tuple[str, float]:
+        """How a call that begins now ends, and after how long."""
+        if self.is_down:
+            return "down", REFUSED_AFTER
+        if self.quota is not None and self._is_full(now, self.quota):
+            return "429", REFUSED_AFTER * self.rng.uniform(0.5, 2.0)
+        self.serving += 1
+        load = max(1.0, self.serving / self.capacity) if self.capacity else 1.0
+        return "ok", self.latency * load * self.noise(self.rng)
+
+    def _is_full(self, now: float, quota: int) -> bool:
+        while self.granted and self.granted[0] <= now - self.window:
+            self.granted.popleft()
+        is_full = len(self.granted) >= quota
+        if not is_full or self.counts_refused:
+            self.granted.append(now)
+        return is_full
+
+    @property
+    def throttle(self) -> Throttle:
+        """What a refusal says."""
+        assert self.quota is not None
+        return Throttle(self.quota, self.window, Scope.REGION)
+
+
+class World:
+    """Replicas that always have something to do, and the calls that they make."""
+
+    def __init__(self, service: Service, replicas: int, *, ceiling: int = 64, seed: int = 0) -> None:
+        self.service = service
+        self.calls: list[Call] = []
+        self.now = 0.0
+        self.rng = random.Random(seed)
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = 0
+        self.replicas = [Replica(self, ceiling) for _ in range(replicas)]
+        for replica in self.replicas:
+            self.at(self.rng.random() * 0.2, replica.move)
+
+    def at(self, when: float, what: Callable[[], None]) -> None:
+        """Let something happen later."""
+        self._number += 1
+        heapq.heappush(self._events, (when, self._number, what))
+
+    def run(self, until: float) -> "World":
+        """Let time pass."""
+        while self._events and self._events[0][0] < until:
+            self.now, _, what = heapq.heappop(self._events)
+            what()
+        self.now = until
+        return self
+
+    def between(self, begin: float, end: float, ending: str | None = None) -> list[Call]:
+        """The calls that began in a time, all or those that ended so."""
+        return [call for call in self.calls if begin <= call.at < end and ending in (None, call.ending)]
+
+    def used(self, begin: float, end: float, quota: float) -> float:
+        """The share of a quota (calls per second) that was granted."""
+        return len(self.between(begin, end, "ok")) / (end - begin) / quota
+
+    def refused(self, begin: float, end: float) -> float:
+        """The share of calls that were refused."""
+        return len(self.between(begin, end, "429")) / max(1, len(self.between(begin, end)))
+
+
+class Replica:
+    """One replica's lane to the service."""
+
+    def __init__(self, world: World, ceiling: int) -> None:
+        self.breaker, self.limit, self.pace = Breaker(), Limit(ceiling, DEADLINE), Pace()
+        self._world = world
+        self._in_use = self._request = 0
+        self._looks_at = 0.0
+
+    def move(self) -> None:
+        """Begin as many calls as may begin."""
+        world = self._world
+        while self.breaker.is_open or self._in_use < self.limit.value:
+            wait = max(self.breaker.wait(world.now), self.pace.wait(world.now))
+            if wait > 0:
+                if not world.now < self._looks_at <= world.now + wait:
+                    self._looks_at = world.now + wait
+                    world.at(self._looks_at, self.move)
+                return
+            self._begin()
+
+    def _begin(self) -> None:
+        world, begun = self._world, self._world.now
+        self.pace.begin(begun)
+        generation = self.breaker.begin(begun, world.rng.random())
+        self._in_use += 1
+        self._request += 1
+        request = self._request
+        ending, seconds = world.service.call(begun)
+        if seconds > DEADLINE:
+            world.at(begun + seconds, self._served)
+            ending, seconds = "timeout", DEADLINE
+        world.calls.append(Call(begun, ending, seconds))
+        world.at(begun + seconds, lambda: self._end(begun, generation, request, ending))
+
+    def _end(self, begun: float, generation: int, request: int, ending: str) -> None:
+        world, service = self._world, self._world.service
+        if ending == "429":
+            self.breaker.void(generation)
+            self.pace.refused(begun, world.now, service.throttle, None)
+            assert self.pace.rate is not None
+            self.limit.throttled(begun, world.now, self.pace.rate)
+        elif ending == "down":
+            self.breaker.failed(generation, request, world.now, world.rng.random())
+        else:
+            self.limit.answered(begun, world.now, self._in_use)
+        if ending == "ok":
+            self._served()
+            self.pace.granted()
+            if self.breaker.succeeded(generation):
+                self.limit.restart(world.now)
+        self._in_use -= 1
+        self.move()
+
+    def _served(self) -> None:
+        self._world.service.serving -= 1

@@ -1,0 +1,210 @@
+"""What the status page is told of the work: rates and times of the last minutes, failures, faults, outcomes."""
+
+import pytest
+
+from schemas.envelope import Envelope
+from schemas.request import Request, Task
+from worker.observe.activity import FAILURES, LONGEST, ActivityLog
+from worker.observe.rolling import SLOT, SLOTS, Times
+from worker.policy.facts import Settled
+from worker.policy.fault import Evidence, Fault, Remedy
+from worker.policy.order import Order, order
+from worker.policy.status import NOTHING, Activity
+
+TASK = Task(name="secret-name", description="secret text", vpc_id="v", subnet_id="s", security_group_id="g")
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+def placed(request_id: str = "r-1") -> Order:
+    """An order."""
+    request = Request(request_id=request_id, project_id="p-1", task=TASK)
+    return order(request, default_region="cn-north-4", with_marker=True)
+
+
+def settled(outcome: str = "succeeded", reason: str = "created", **more: object) -> Settled:
+    """A delivery that was over after a quarter of a second."""
+    envelope = Envelope(2, 1, 3, 0, 0, 0.0, None, is_repeat=False, is_redelivered=False)
+    known: dict[str, object] = {"order": placed(), "envelope": envelope, "seconds": 0.25, "age": 1.0, "parked": False}
+    return Settled(outcome, reason, **(known | more))  # type: ignore[arg-type]  # as the test says
+
+
+def fault(label: str = "503", **more: object) -> Fault:
+    """A call without success."""
+    return Fault(Evidence.AMBIGUOUS, Remedy.RETRY, label, **more)  # type: ignore[arg-type]  # as the test says
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The time."""
+    return Clock()
+
+
+@pytest.fixture
+def log(clock: Clock) -> ActivityLog:
+    """A log that nothing was told."""
+    return ActivityLog(clock=clock, now=clock)
+
+
+def read(log: ActivityLog) -> Activity:
+    """What it knows."""
+    return log.read(str)
+
+
+def last(activity: Activity, chart: int, series: str) -> float | None:
+    """The last value of a chart's series."""
+    (found,) = (one for one in activity.charts[chart].series if one.name == series)
+    return found.values[-1]
+
+
+def test_rates_are_those_of_whole_slots(log: ActivityLog, clock: Clock) -> None:
+    """What happens shows when its slot is over, as a rate; later slots push it along, and out."""
+    for outcome in ("succeeded", "succeeded", "failed", "retried"):
+        log.settled(settled(outcome))
+    assert last(read(log), 0, "succeeded") == 0.0
+    clock.now += SLOT
+    seen = read(log)
+    assert [last(seen, 0, name) for name in ("succeeded", "failed", "retried", "returned")] == [0.4, 0.2, 0.2, 0.0]
+    assert {len(series.values) for chart in seen.charts for series in chart.series} == {SLOTS}
+    clock.now += SLOT * (SLOTS - 1)
+    assert read(log).charts[0].series[0].values[0] == 0.4
+    clock.now += SLOT
+    assert not any(read(log).charts[0].series[0].values)
+
+
+def test_calls_are_told_apart_by_how_they_ended(log: ActivityLog, clock: Clock) -> None:
+    """Answered, refused, throttled; whatever may have acted, or never got an answer, is one more."""
+    for label in ("200", "201", "400", "404", "429", "500", "503", "timeout", "reset", "4xx"):
+        log.call_ended(label, 0.1)
+    clock.now += SLOT
+    seen = read(log)
+    rates = [last(seen, 1, name) for name in ("answered", "refused", "throttled", "5xx or no answer")]
+    assert [round((rate or 0) * SLOT) for rate in rates] == [2, 2, 1, 5]
+
+
+def test_times_are_quantiles(log: ActivityLog, clock: Clock) -> None:
+    """Half and 95 % of times, in milliseconds; a slot without any has none."""
+    for seconds in (*[0.02] * 90, *[2.0] * 10):
+        log.call_ended("200", seconds)
+    log.settled(settled(seconds=0.25))
+    clock.now += SLOT
+    seen = read(log)
+    assert last(seen, 3, "half within") == pytest.approx(20, rel=0.125)
+    assert last(seen, 3, "95% within") == pytest.approx(2000, rel=0.125)
+    assert last(seen, 2, "half within") == pytest.approx(250, rel=0.125)
+    clock.now += SLOT
+    assert last(read(log), 3, "half within") is None
+
+
+@pytest.mark.parametrize("seconds", [1e-5, 0.00123, 0.25, 0.999, 1.0, 29.9, 300.0, 86_400.0])
+def test_a_time_is_read_as_it_was_told(seconds: float) -> None:
+    """Within an eighth, whatever its size; zero is next to nothing."""
+    times = Times()
+    times.add(seconds)
+    assert times.quantile(0.5) == pytest.approx(seconds, rel=0.15)
+    nothing = Times()
+    assert nothing.quantile(0.5) is None
+    nothing.add(0.0)
+    assert (nothing.quantile(0.5) or 1.0) < 1e-5
+
+
+def test_figures_are_of_the_last_minute(log: ActivityLog, clock: Clock) -> None:
+    """Rates over the minute, failures by number, the time of calls; at once, and none of it older than that."""
+    for _ in range(120):
+        log.settled(settled())
+        log.call_ended("200", 0.1)
+    log.settled(settled("failed", "rejected"))
+    assert read(log).figures["failed"] == "1"
+    clock.now += SLOT
+    figures = read(log).figures
+    assert (figures["ended per second"], figures["failed"], figures["calls per second"]) == ("2.2", "1", "2.2")
+    assert figures["95% of calls within"].endswith(" ms")
+    clock.now += 60
+    assert list(read(log).figures.values()) == ["0.0", "0", "0.0", NOTHING]
+
+
+def test_a_failure_is_told_with_what_was_said_last(log: ActivityLog) -> None:
+    """Whose it was, why, and the last fault of its calls; another request's fault is not its own."""
+    log.faulted(placed("other"), fault("timeout", message="no answer within 30 s"))
+    log.faulted(placed(), fault("500", error_msg="sorry"))
+    log.faulted(placed(), fault("400", error_code="DCS.4013", error_msg="The name is invalid.", message="not this"))
+    log.settled(settled("failed", "rejected", parked=True))
+    log.settled(settled("failed", "expired"))
+    second, first = read(log).failures
+
+    assert (first.at, first.reason, first.attempts, first.parked) == (1_000.0, "rejected", 2, True)
+    assert (first.request_id, first.project_id, first.region) == ("r-1", "p-1", "cn-north-4")
+    assert first.said == "400: DCS.4013 The name is invalid."
+    assert (second.reason, second.said) == ("expired", "")
+
+
+def test_a_message_that_is_no_request_fails_without_a_name(log: ActivityLog) -> None:
+    """What could not be read is not there."""
+    log.settled(settled("failed", "invalid_request", order=None))
+    (failure,) = read(log).failures
+    assert (failure.request_id, failure.project_id, failure.region) == (None, None, None)
+
+
+def test_only_the_last_failures_are_kept(log: ActivityLog) -> None:
+    """The newest first; all of them are counted."""
+    for number in range(FAILURES + 5):
+        log.settled(settled("failed", "rejected", order=placed(f"r-{number}")))
+    seen = read(log)
+    assert [failure.request_id for failure in seen.failures] == [f"r-{n}" for n in range(FAILURES + 4, 4, -1)]
+    assert seen.outcomes == {("failed", "rejected"): FAILURES + 5}
+
+
+def test_outcomes_are_counted_since_the_start(log: ActivityLog) -> None:
+    """By outcome and reason, the most frequent first; a defect is a return."""
+    log.returned("defect")
+    log.settled(settled("retried", "503"))
+    log.settled(settled("retried", "503"))
+    assert list(read(log).outcomes.items()) == [(("retried", "503"), 2), (("returned", "defect"), 1)]
+    assert repr(log) == "<ActivityLog: 3 deliveries, 0 failures>"
+
+
+def test_faults_are_counted_by_how_they_ended(log: ActivityLog, clock: Clock) -> None:
+    """How many, when the last, and its words; the latest kind first. Long words are cut."""
+    log.faulted(placed(), fault("503", message="busy"))
+    clock.now += 1
+    log.faulted(placed(), fault("503", error_code="DCS.5000", error_msg="x" * 1_000))
+    clock.now += 1
+    log.faulted(placed(), fault("timeout", message="no answer"))
+    latest, before = read(log).faults
+
+    assert (latest.label, latest.count, latest.at, latest.said) == ("timeout", 1, 1_002.0, "no answer")
+    assert (before.label, before.count, before.evidence) == ("503", 2, "ambiguous")
+    assert before.said.startswith("DCS.5000 x")
+    assert len(before.said) == LONGEST
+
+
+def test_what_the_service_said_is_cleaned(log: ActivityLog) -> None:
+    """Secrets are taken out of its words wherever they are shown, and no text of the sender is there at all."""
+    log.faulted(placed(), fault("401", error_msg="the token hunter2 is wrong"))
+    log.settled(settled("failed", "unauthenticated"))
+    seen = log.read(lambda text: text.replace("hunter2", "***"))
+
+    assert seen.failures[0].said == "401: the token *** is wrong"
+    assert seen.faults[0].said == "the token *** is wrong"
+    assert "secret" not in repr(seen)
+
+
+def test_faults_of_requests_that_never_end_are_bounded(log: ActivityLog) -> None:
+    """A request that met a defect leaves its last fault behind; that costs little memory, not all of it."""
+    for number in range(2_000):
+        log.faulted(placed(f"r-{number}"), fault())
+    log.settled(settled("failed", "exhausted", order=placed("r-1999")))
+    log.settled(settled("failed", "exhausted", order=placed("r-3")))
+    kept, lost = read(log).failures
+
+    assert (kept.said, lost.said) == ("503", "")
+    assert read(log).faults[0].count == 2_000

@@ -1,0 +1,241 @@
+"""Tracing, from a delivery to the collector: spans, their parents and attributes, what they never carry."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from schemas import names
+from tests.collector import Collector
+from tests.unit.tracing_fakes import (
+    CREATE,
+    LIST,
+    NOTHING_THERE,
+    PROCESS,
+    QUEUE,
+    REFUSED,
+    SENDER,
+    SENT,
+    SUCCEEDED,
+    TRACE,
+    Intake,
+    Replica,
+    delivery,
+    one,
+)
+from tests.walks.fakes import FakeDelivery, FakePublisher
+
+
+@pytest.fixture(autouse=True)
+def library_logging() -> Any:
+    """Puts the standard library's logging back as it was."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+async def collector() -> AsyncIterator[Collector]:
+    """A collector of this test's own."""
+    async with Collector() as collector:
+        yield collector
+
+
+async def test_one_request_is_one_trace(collector: Collector) -> None:
+    """The sender's trace goes on: through the delivery to the call, and to the event."""
+    replica = Replica(collector)
+    spans = await replica.work(delivery(SENT, correlation_id="c-1"))
+    process, call, publish = (one(spans, name) for name in (PROCESS, CREATE, SUCCEEDED))
+
+    assert len(spans) == 3
+    assert {span.trace_id for span in spans} == {TRACE}
+    assert (process.parent_id, process.links) == (SENDER, [(TRACE, SENDER)])
+    assert call.parent_id == publish.parent_id == process.span_id
+    assert [process.kind, call.kind, publish.kind] == [5, 3, 4]
+    assert not any(span.is_error for span in spans)
+    (sent,) = replica.service.got
+    assert sent.headers["traceparent"] == f"{call.context}01"
+    (event,) = replica.publisher.published
+    assert event.headers["traceparent"] == f"{publish.context}01"
+    assert sent.headers["tracestate"] == event.headers["tracestate"] == "vendor=opaque"
+
+
+async def test_attributes_are_those_of_the_conventions(collector: Collector) -> None:
+    """Messaging and HTTP as OpenTelemetry names them, and what the worker made of it under a name of its own."""
+    replica = Replica(collector)
+    spans = await replica.work(delivery(SENT, message_id="m-1", correlation_id="c-1"))
+    event = replica.publisher.published[0]
+
+    assert one(spans, PROCESS).attributes == {
+        "messaging.system": "rabbitmq",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": QUEUE,
+        "messaging.message.id": "m-1",
+        "messaging.message.conversation_id": "c-1",
+        "messaging.message.body.size": len(delivery().body),
+        "dcs_worker.outcome": "succeeded",
+        "dcs_worker.reason": "created",
+        "dcs_worker.request_id": "r-1",
+        "dcs_worker.project_id": "p1",
+        "dcs_worker.region": "cn-north-4",
+        "dcs_worker.attempts": 1,
+        "dcs_worker.round": 0,
+        "dcs_worker.deliveries": 1,
+    }
+    assert one(spans, PROCESS).events == [
+        ("create", {"dcs_worker.ending": "done", "dcs_worker.dcs_request_id": "dcs-7"})
+    ]
+    assert one(spans, CREATE).attributes == {
+        "http.request.method": "POST",
+        "http.response.status_code": 200,
+        "server.address": "dcs.example",
+        "server.port": 443,
+        "url.full": "https://dcs.example/v2/p1/migration/instance",
+        "url.template": "/v2/{project_id}/migration/instance",
+    }
+    assert one(spans, SUCCEEDED).attributes == {
+        "messaging.system": "rabbitmq",
+        "messaging.operation.name": "publish",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": "dcs.migration.events:migration.succeeded",
+        "messaging.rabbitmq.destination.routing_key": "migration.succeeded",
+        "messaging.message.id": event.event_id,
+        "messaging.message.conversation_id": "c-1",
+    }
+    resource = one(spans, PROCESS).resource
+    assert (resource["service.name"], resource["service.version"]) == ("dcs-migration-worker", "1.2.3")
+    assert resource["service.instance.id"]
+
+
+async def test_a_refusal_is_an_error_of_call_and_delivery(collector: Collector) -> None:
+    """Each by its own class; what the service said in words is not there."""
+    replica = Replica(collector)
+    replica.service.answers = [REFUSED]
+    spans = await replica.work(delivery())
+    process, call = one(spans, PROCESS), one(spans, CREATE)
+
+    assert (call.is_error, call.attributes["error.type"], call.attributes["http.response.status_code"]) == (
+        True,
+        "400",
+        400,
+    )
+    assert (process.is_error, process.attributes["error.type"]) == (True, "rejected")
+    (name, said), *rest = process.events
+    assert (name, rest) == ("create", [])
+    assert said == {
+        "dcs_worker.ending": "fault",
+        "dcs_worker.label": "400",
+        "dcs_worker.evidence": "refused",
+        "dcs_worker.error_code": "DCS.4013",
+    }
+    assert one(spans, "publish dcs.migration.events:migration.failed").parent_id == process.span_id
+
+
+async def test_without_an_answer_the_call_says_how_it_went(collector: Collector) -> None:
+    """No status, but how it ended; the look-up after it is a call of its own, without the name that it looks for."""
+    replica = Replica(collector)
+    replica.service.answers = [NOTHING_THERE, TimeoutError()]
+    spans = await replica.work(delivery({names.ATTEMPTS: 1}))
+    look, create = one(spans, LIST), one(spans, CREATE)
+
+    assert "secret" in str(replica.service.got[0].url)
+    assert look.attributes["url.full"] == "https://dcs.example/v2/p1/migration-tasks"
+    assert (create.attributes["error.type"], create.is_error) == ("timeout", True)
+    assert "http.response.status_code" not in create.attributes
+    assert [name for name, _ in one(spans, PROCESS).events] == ["find", "create"]
+
+
+async def test_a_copy_keeps_the_senders_context(collector: Collector) -> None:
+    """A request that has to wait goes on in the trace of its sender; the publish of its copy is a span."""
+    replica = Replica(collector)
+    replica.service.answers = [TimeoutError()]
+    spans = await replica.work(delivery(SENT))
+    publish = one(spans, f"publish {QUEUE}.retry.1")
+    (copy,) = replica.publisher.published
+
+    assert copy.headers[names.TRACEPARENT] == SENT[names.TRACEPARENT]
+    assert (publish.kind, publish.attributes["messaging.destination.name"]) == (3, f"{QUEUE}.retry.1")
+    assert one(spans, PROCESS).attributes["dcs_worker.outcome"] == "retried"
+    assert not one(spans, PROCESS).is_error
+
+
+async def test_all_deliveries_of_a_request_are_one_trace(collector: Collector) -> None:
+    """A request without a context gets one with its first copy."""
+    replica = Replica(collector)
+    replica.service.answers = [TimeoutError()]
+    spans = await replica.work(delivery())
+    publish = one(spans, f"publish {QUEUE}.retry.1")
+    (copy,) = replica.publisher.published
+
+    assert str(copy.headers[names.TRACEPARENT]).startswith(publish.context)
+    assert (publish.kind, one(spans, PROCESS).parent_id) == (4, "")
+
+
+async def test_deliveries_at_once_are_told_apart(collector: Collector) -> None:
+    """Each call and each event belongs to its own delivery, however they interleave."""
+    replica = Replica(collector)
+    spans = await replica.work(*(delivery(request_id=f"r-{number}") for number in range(50)))
+    processes = {span.span_id: span for span in spans if span.name == PROCESS}
+    events = {str(event.headers["traceparent"])[:-2]: event.body["request_id"] for event in replica.publisher.published}
+
+    assert len({span.trace_id for span in processes.values()}) == 50
+    for name in (CREATE, SUCCEEDED):
+        assert {span.parent_id for span in spans if span.name == name} == processes.keys()
+    for span in collector.named(SUCCEEDED):
+        assert events[span.context] == processes[span.parent_id].attributes["dcs_worker.request_id"]
+
+
+async def test_a_publish_that_is_not_confirmed_is_an_error(collector: Collector) -> None:
+    """Every try is a span; the delivery is none the worse for it."""
+    replica = Replica(collector, publisher=FakePublisher(refusals=1))
+    spans = await replica.work(delivery())
+    first, second = collector.named(SUCCEEDED)
+
+    assert (first.attributes["error.type"], first.is_error, second.is_error) == ("UnconfirmedError", True, False)
+    assert not one(spans, PROCESS).is_error
+
+
+async def test_a_message_that_is_no_request_is_traced_too(collector: Collector) -> None:
+    """Without the names that could not be read."""
+    replica = Replica(collector)
+    spans = await replica.work(FakeDelivery(b"secret text"))
+    process = one(spans, PROCESS)
+
+    assert process.attributes["error.type"] == "invalid_request"
+    assert process.attributes["dcs_worker.parked"] is True
+    assert "dcs_worker.request_id" not in process.attributes
+    assert {span.name for span in spans} >= {f"publish {QUEUE}.parked"}
+
+
+async def test_a_defect_ends_the_span(collector: Collector) -> None:
+    """Its class is told; its text may be anything."""
+    replica = Replica(collector)
+    replica.publisher.event = None  # type: ignore[assignment,method-assign]  # a defect
+    spans = await replica.work(delivery())
+    process = one(spans, PROCESS)
+
+    assert (process.attributes["dcs_worker.reason"], process.attributes["error.type"]) == ("defect", "TypeError")
+    assert process.events == [("create", {"dcs_worker.ending": "done", "dcs_worker.dcs_request_id": "dcs-7"})]
+
+
+async def test_what_was_cut_off_is_told_at_the_end(collector: Collector) -> None:
+    """A call that a drain gave up on is exactly what somebody will look for."""
+    replica = Replica(collector)
+    replica.service.answers = [asyncio.Event()]
+    replica.deliver(delivery())
+    async with asyncio.timeout(5):
+        while not replica.service.got:
+            await asyncio.sleep(0)
+    await replica.flow.drain(Intake(), 0.0)
+    assert repr(replica.tracing) == "<Tracing: 2 spans open>"
+    await replica.tracing.aclose()
+
+    assert {(span.name, span.attributes["error.type"]) for span in collector.spans} == {
+        (PROCESS, "abandoned"),
+        (CREATE, "abandoned"),
+    }

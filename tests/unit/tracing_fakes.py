@@ -1,0 +1,129 @@
+"""One replica's flow between fakes, traced to a real collector."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from schemas import names
+from tests.collector import Collector, Span
+from tests.walks.fakes import FakeDelivery, FakePublisher, request
+from worker.bootstrap import Ports, flow
+from worker.dcs.client import DcsClient
+from worker.dcs.credentials import ReadyToken
+from worker.dcs.exchange import Exchange
+from worker.flow.process import Reading
+from worker.flow.service import Service
+from worker.observe.exporting import start_tracing
+from worker.observe.logs import configure
+from worker.observe.metrics import Metrics
+from worker.observe.observer import Observer
+from worker.observe.traced import TracedPublisher
+from worker.observe.tracing import Tracing
+from worker.policy.pulse import Pulse
+from worker.policy.rules import Rules
+
+QUEUE = "dcs.migration.requests"
+TOKEN = "very-secret-token"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+SENDER = "b7ad6b7169203331"
+SENT = {names.TRACEPARENT: f"00-{TRACE}-{SENDER}-01", names.TRACESTATE: "vendor=opaque"}
+CREATED = httpx.Response(200, json={"instance_id": "i-1"}, headers={"X-Request-Id": "dcs-7"})
+REFUSED = httpx.Response(400, json={"error_code": "DCS.4013", "error_msg": "secret name is wrong"})
+NOTHING_THERE = httpx.Response(200, json={"migration_tasks": []})
+CREATE = "POST /v2/{project_id}/migration/instance"
+LIST = "GET /v2/{project_id}/migration-tasks"
+PROCESS = f"process {QUEUE}"
+SUCCEEDED = "publish dcs.migration.events:migration.succeeded"
+SECRETS = (TOKEN, "secret name", "secret text", "secret-vpc", "migration_tasks")
+
+
+class FakeService(httpx.AsyncBaseTransport):
+    """DCS below the worker's exchange: answers as scripted, and keeps what it got."""
+
+    def __init__(self) -> None:
+        self.answers: list[httpx.Response | BaseException | asyncio.Event] = []
+        self.got: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The next answer."""
+        self.got.append(request)
+        match self.answers.pop(0) if self.answers else CREATED:
+            case httpx.Response() as answer:
+                return httpx.Response(answer.status_code, headers=answer.headers, stream=_Body(answer.content))
+            case asyncio.Event() as event:
+                await event.wait()
+                raise AssertionError("it was not cancelled")
+            case BaseException() as error:
+                raise error
+
+
+class _Body(httpx.AsyncByteStream):
+    """A body that comes over the wire."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._content
+
+
+@dataclass
+class Replica:
+    """One replica's flow between fakes, traced to a collector."""
+
+    collector: Collector
+    service: FakeService = field(default_factory=FakeService)
+    publisher: FakePublisher = field(default_factory=FakePublisher)
+    rules: Rules = field(default_factory=lambda: Rules(tries=1))
+
+    def __post_init__(self) -> None:
+        self.tracing: Tracing = start_tracing(self.collector.url, QUEUE, "1.2.3")
+        metrics = Metrics("1", ["cn-north-4"], with_claims=False)
+        observer = Observer(metrics, configure("critical", "json", None), self.tracing)
+        pulse = Pulse(time.monotonic)
+        exchange = Exchange(self.service, deadline=5.0, told=observer.call_ended, pulse=pulse, begun=self.tracing.begun)
+        client = DcsClient(exchange, ReadyToken(lambda: TOKEN), {"cn-north-4": "https://dcs.example"})
+        publisher = TracedPublisher(self.publisher, self.tracing, QUEUE, "dcs.migration.events")
+        reading = Reading(65536, ("cn-north-4",), "cn-north-4")
+        self.flow: Service = flow(Ports(client, publisher, observer), self.rules, reading)
+        self.deliver: Callable[[FakeDelivery], None] = self.tracing.delivering(self.flow.deliver)
+
+    async def work(self, *deliveries: FakeDelivery) -> list[Span]:
+        """Deliver at once, wait until all is settled, and end: every span."""
+        for delivery in deliveries:
+            self.deliver(delivery)
+        async with asyncio.timeout(10):
+            while self.flow.in_flight:
+                await asyncio.sleep(0)
+        await self.tracing.aclose()
+        return self.collector.spans
+
+
+def delivery(headers: Mapping[str, object] | None = None, request_id: str = "r-1", **more: Any) -> FakeDelivery:
+    """A good request full of secrets."""
+    ids = {"vpc_id": "secret-vpc", "subnet_id": "s", "security_group_id": "g"}
+    body = request(request_id=request_id, task={"name": "secret name", "description": "secret text", **ids})
+    return FakeDelivery(body, headers or {}, **more)
+
+
+def one(spans: list[Span], name: str) -> Span:
+    """The only span of that name."""
+    (found,) = (span for span in spans if span.name == name)
+    return found
+
+
+class Intake:
+    """Delivers nothing more."""
+
+    async def hold(self, why: str) -> None:
+        """Nothing to hold."""
+
+    def resume(self, why: str) -> None:
+        """Nothing to resume."""
+
+    async def stop(self) -> None:
+        """Nothing to stop."""

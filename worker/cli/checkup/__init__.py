@@ -1,0 +1,1 @@
+"""The check-up: what can be found out about the worker's surroundings without changing anything."""

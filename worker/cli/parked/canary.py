@@ -1,0 +1,64 @@
+"""The canary of a replay: a few requests whose outcome is awaited before the others follow."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from schemas import identity
+from schemas.client import read_event
+from schemas.event import FAILED_TYPE, MigrationSucceeded
+from worker.cli.parked.story import Story
+from worker.policy.order import Key
+from worker.rabbit.follower import Event, Events
+
+_CLOUD_ID = "cloudEvents:id"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one request of the canary ended."""
+
+    id: str
+    is_good: bool
+    text: str
+
+
+class Canary:
+    """Knows the events that answer the replays of `stories`."""
+
+    def __init__(self, stories: Iterable[Story]) -> None:
+        orders = [(story.order, story.envelope.replays + 1) for story in stories if story.order is not None]
+        self._waiting: Mapping[Key, str] = {
+            order.key: identity.event_id(order.project_id, order.request_id, FAILED_TYPE, replays)
+            for order, replays in orders
+        }
+        self._outcomes: dict[Key, Outcome] = {}
+
+    def __repr__(self) -> str:
+        return f"<Canary: {len(self._outcomes)} of {len(self._waiting)}>"
+
+    async def outcomes(self, events: Events, timeout: float) -> list[Outcome]:
+        """The outcome of each, once all are known, or after `timeout` seconds. Raises FollowError."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while len(self._outcomes) < len(self._waiting):
+                    self._hear(await anext(events))
+        for key in self._waiting:
+            late = Outcome(key[1], False, f"has no outcome after {timeout:g} s")
+            self._outcomes.setdefault(key, late)
+        return list(self._outcomes.values())
+
+    def _hear(self, event: Event) -> None:
+        try:
+            content = read_event(event.body)
+        except ValueError:
+            return  # somebody else's
+        key = (content.project_id or "", content.request_id or "")
+        if key not in self._waiting:
+            return
+        if isinstance(content, MigrationSucceeded):
+            self._outcomes[key] = Outcome(key[1], True, f"{content.resolution}: {content.instance_id}")
+        elif event.headers.get(_CLOUD_ID) == self._waiting[key]:  # not of the time before the replay
+            code = f" ({content.error.error_code})" if content.error and content.error.error_code else ""
+            self._outcomes[key] = Outcome(key[1], False, f"{content.reason.value}{code}: {content.message}")

@@ -1,0 +1,65 @@
+"""A parked message as one JSON object that has all of it: exported, or kept when it is dropped."""
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from schemas import names
+from worker.cli.parked.story import Story
+from worker.rabbit.parked import Parked
+
+
+def record(story: Story) -> dict[str, Any]:
+    """The whole message, and what identifies it."""
+    parked = story.parked
+    return {
+        **story.summary(),
+        "headers": headers_of(parked),
+        "properties": properties_of(parked),
+        "body": body_of(parked),
+    }
+
+
+def line(story: Story) -> str:
+    """The record as a line of JSON Lines."""
+    return json.dumps(record(story)) + "\n"
+
+
+def body_of(parked: Parked) -> str | dict[str, str]:
+    """The body as text; what is no UTF-8 as `{"base64": ...}`."""
+    return _bytes(parked.body)
+
+
+def headers_of(parked: Parked) -> dict[str, Any]:
+    """The headers in plain values, without the broker's count of how often it was read here."""
+    return {str(name): _plain(value) for name, value in parked.headers.items() if name not in names.BROKER}
+
+
+def properties_of(parked: Parked) -> dict[str, Any]:
+    """The other properties that are set, in plain values."""
+    return {name: _plain(value) for name, value in parked.attributes.items()}
+
+
+def _plain(value: object) -> Any:
+    match value:
+        case bytes() | bytearray():
+            return _bytes(bytes(value))
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case Mapping():
+            return {str(name): _plain(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_plain(one) for one in value]
+        case None | bool() | int() | float() | str():
+            return value
+        case _:
+            return str(value)
+
+
+def _bytes(value: bytes) -> str | dict[str, str]:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode()}

@@ -1,0 +1,68 @@
+"""How far many things are: a live bar on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Final, Self, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from worker.cli.durations import span
+
+LINE_EVERY: Final = 2.0
+DRAWN_EVERY: Final = 0.1
+
+
+class Display:
+    """Shows how many of `total` are `done`, how fast that goes and how long it will take; on standard error."""
+
+    def __init__(self, done: str, total: int, stream: TextIO | None = None) -> None:
+        self._done = done
+        self._total = total
+        self._console = Console(file=stream or sys.stderr, highlight=False)
+        self._is_live = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._stack = ExitStack()
+        self._count = self._first = 0
+        self._begun = self._shown = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._is_live:
+            bar = Progress(BarColumn(), TextColumn("{task.description}"), console=self._console)
+            self._progress = self._stack.enter_context(bar)
+            self._task = self._progress.add_task(self._text(), total=self._total)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._show()
+        self._stack.close()
+
+    def starts_at(self, count: int) -> None:
+        """So many were done before: they say nothing about how fast it goes."""
+        self._first = self._count = count
+
+    def to(self, count: int) -> None:
+        """So many are done by now."""
+        self._count = count
+        if time.monotonic() - self._shown >= (DRAWN_EVERY if self._is_live else LINE_EVERY):
+            self._show()
+
+    def _show(self) -> None:
+        self._shown = time.monotonic()
+        if self._progress is not None:
+            self._progress.update(self._task, completed=self._count, description=self._text())
+        elif not self._is_live:
+            self._console.print(self._text(), markup=False, soft_wrap=True)
+
+    def _text(self) -> str:
+        rate = (self._count - self._first) / max(time.monotonic() - self._begun, 1e-3)
+        text = f"{self._count:,} of {self._total:,} {self._done}"
+        if rate <= 0:
+            return text
+        left = (self._total - self._count) / rate
+        return f"{text}, {rate:,.0f}/s" + (f", {span(left)} left" if left else "")

@@ -1,0 +1,156 @@
+"""The AsyncAPI document as a page for people: one file without external parts, readable on a phone."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+Document = Mapping[str, Any]
+
+_STYLE: Final = Path(__file__).with_suffix(".css")
+_CODE: Final = re.compile(r"`([^`]+)`")
+_RULES: Final = (
+    ("const", "always {}"),
+    ("pattern", "must match {}"),
+    ("maxLength", "at most {} characters"),
+    ("minimum", "at least {}"),
+)
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{title}: messages</title>
+<style>{style}</style>
+</head>
+<body>
+<h1>{title} <small>messages, version {version}</small></h1>
+{about}
+<h2>What the worker does</h2>
+{operations}
+<h2>Messages</h2>
+{messages}
+<p class="quiet">AsyncAPI {asyncapi}; the same for programs: <code>dcs-worker schema asyncapi</code></p>
+</body>
+</html>
+"""
+
+
+def page(document: Document) -> str:
+    """The page of an AsyncAPI 3 document whose parts are all defined within it."""
+    info, messages = document["info"], document["components"]["messages"]
+    return _PAGE.format(
+        title=escape(info["title"]),
+        version=escape(info["version"]),
+        asyncapi=escape(document["asyncapi"]),
+        style=_STYLE.read_text("utf-8"),
+        about=_prose(info["description"]),
+        operations="\n".join(_operation(document, one) for one in document["operations"].values()),
+        messages="\n".join(_message(document, name, one) for name, one in messages.items()),
+    )
+
+
+def _operation(document: Document, operation: Document) -> str:
+    channel = _resolved(document, operation["channel"])
+    action = escape(operation["action"])
+    messages = ", ".join(f'<a href="#{escape(name)}">{escape(name)}</a>' for name in channel["messages"])
+    return (
+        f'<article><h3><span class="action {action}">{action}s</span>{escape(operation["summary"])}</h3>\n'
+        f"<p>{messages} · {_where(channel)}</p>\n{_publishing(document, channel, operation)}</article>"
+    )
+
+
+def _where(channel: Document) -> str:
+    binding = channel["bindings"]["amqp"]
+    if binding["is"] == "queue":
+        return f"queue <code>{escape(binding['queue']['name'])}</code>"
+    exchange = binding["exchange"]
+    address = escape(channel["address"])
+    return f"{escape(exchange['type'])} exchange <code>{escape(exchange['name'])}</code>, key <code>{address}</code>"
+
+
+def _publishing(document: Document, channel: Document, operation: Document) -> str:
+    """Where senders publish what the worker receives."""
+    if operation["action"] != "receive":
+        return ""
+    ways = [one for one in document["channels"].values() if one["messages"] == channel["messages"] and one != channel]
+    return "".join(f"<p>Publish to: {_where(way)}</p>\n" for way in ways)
+
+
+def _message(document: Document, name: str, message: Document) -> str:
+    examples = "".join(
+        f"<details><summary>Example: {escape(one['name'].replace('_', ' '))}</summary>"
+        f"<pre>{escape(json.dumps(one['payload'], indent=2, ensure_ascii=False))}</pre></details>\n"
+        for one in message["examples"]
+    )
+    return (
+        f'<article id="{escape(name)}"><h3>{escape(name)}</h3>\n<p>{_inline(message["summary"])}</p>\n'
+        f"{_prose(message['description'])}\n"
+        f"<h4>Body</h4>\n{_table(document, message['payload'])}\n"
+        f"<h4>Headers</h4>\n{_table(document, message['headers'])}\n{examples}</article>"
+    )
+
+
+def _table(document: Document, schema: Document) -> str:
+    rows = "\n".join(
+        f"<tr><td><code>{escape(field)}</code>{must}</td><td>{escape(kind)}</td><td>{_inline(about)}</td></tr>"
+        for field, must, kind, about in _fields(document, _resolved(document, schema), "")
+    )
+    return f"<table><tr><th>name</th><th>type</th><th>meaning</th></tr>\n{rows}\n</table>"
+
+
+def _fields(document: Document, schema: Document, path: str) -> Iterator[tuple[str, str, str, str]]:
+    """Every field at every depth: its path, a mark if it is always there, its type, its meaning and rules."""
+    required = schema.get("required", ())
+    for name, given in schema["properties"].items():
+        field, kinds = _kinds(document, given)
+        must = ' <span class="must">mandatory</span>' if name in required else ""
+        yield path + name, must, " or ".join(kinds), _about(given, field)
+        if "properties" in field:
+            yield from _fields(document, field, f"{path}{name}.")
+        elif "properties" in (item := _resolved(document, field.get("items", {}))):
+            yield from _fields(document, item, f"{path}{name}[].")
+
+
+def _kinds(document: Document, schema: Document) -> tuple[Document, list[str]]:
+    """What a field is apart from null, and the names of its types."""
+    choices = [_resolved(document, one) for one in schema.get("anyOf", (schema,))]
+    kinds = [str(one.get("format") or one.get("type", "any")) for one in choices]
+    return next((one for one in choices if one.get("type") != "null"), choices[0]), kinds
+
+
+def _about(given: Document, field: Document) -> str:
+    parts = [str(given.get("description") or field.get("description", ""))]
+    parts += ["not empty"] if field.get("minLength") else []
+    parts += [words.format(f"`{field[rule]}`") for rule, words in _RULES if rule in field]
+    if "enum" in field:
+        parts.append("one of " + ", ".join(f"`{value}`" for value in field["enum"]))
+    return "; ".join(part.removesuffix(".") for part in parts if part)
+
+
+def _resolved(document: Document, schema: Document) -> Document:
+    while "$ref" in schema:
+        target: Any = document
+        for step in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[step]
+        schema = target
+    return schema
+
+
+def _prose(text: str) -> str:
+    """Paragraphs and lists, as far as the document uses them."""
+    return "\n".join(_block(block) for block in text.split("\n\n"))
+
+
+def _block(block: str) -> str:
+    if not block.startswith("- "):
+        return f"<p>{_inline(block)}</p>"
+    items = "".join(f"<li>{_inline(item)}</li>" for item in block.removeprefix("- ").split("\n- "))
+    return f"<ul>{items}</ul>"
+
+
+def _inline(text: str) -> str:
+    return _CODE.sub(r"<code>\1</code>", escape(text))

@@ -1,0 +1,71 @@
+"""Checks of DCS: whether it answers, what its clock says, whether the credentials may look for tasks.
+
+At most two calls: a list of one row, and the details of a task that does not exist. Nothing is created, and a proof
+that was refused is not tried again.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import httpx
+
+from worker.dcs import findings
+from worker.dcs.credentials import Credentials
+from worker.dcs.exchange import Exchange, Reply
+from worker.dcs.findings import CREDENTIALS, LIST, SHOW, Service
+from worker.policy.checkup import Result, Tell, unchecked
+from worker.policy.fault import Fault
+
+NO_TASK: Final = "00000000-0000-0000-0000-000000000000"
+_LISTING: Final = "/v2/{}/migration-tasks?limit=1&offset=0"
+_HEADERS: Final = {
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "dcs-migration-worker",
+}
+
+
+async def check_service(
+    service: Service, exchange: Exchange, credentials: Credentials | None, now: Callable[[], float], tell: Tell
+) -> None:
+    """Check one region; with a project and credentials also what they may do there. `now`: epoch seconds."""
+    fault, request = None, _request(service, _LISTING.format(service.project) if credentials is not None else "/")
+    if credentials is not None:
+        fault = await credentials.authorise(request, service.project or "")
+    reply = await exchange.send("list", request if fault is None else _request(service, "/"))
+    tell(findings.answered(reply, service))
+    if isinstance(reply, Reply):
+        tell(findings.clock(reply, now(), service))
+    if fault is not None:
+        tell(findings.unproved(fault, service))
+        _skip((LIST, SHOW), "there are no credentials to ask with", service, tell)
+    elif credentials is not None:
+        await _check_rights(service, exchange, credentials, reply, tell)
+
+
+async def _check_rights(
+    service: Service, exchange: Exchange, credentials: Credentials, reply: Reply | Fault, tell: Tell
+) -> None:
+    if isinstance(reply, Fault) or reply.status >= 500:
+        _skip((CREDENTIALS, LIST, SHOW), "DCS does not answer", service, tell)
+        return
+    explained = credentials.explain(reply.headers) if reply.status == 401 else None
+    checks = list(findings.listed(reply, service, explained))
+    for check in checks:
+        tell(check)
+    if checks[-1].result is not Result.OK:
+        _skip((LIST, SHOW)[len(checks) - 1 :], "the list call was not granted", service, tell)
+        return
+    request = _request(service, f"/v2/{service.project}/migration-task/{NO_TASK}")
+    if await credentials.authorise(request, service.project or "") is None:
+        tell(findings.shown(await exchange.send("show", request), service))
+
+
+def _request(service: Service, path: str) -> httpx.Request:
+    return httpx.Request("GET", f"{service.endpoint}{path}", headers=_HEADERS)
+
+
+def _skip(names: tuple[str, ...], why: str, service: Service, tell: Tell) -> None:
+    for name in names:
+        tell(unchecked(name, why, subject=service.region))

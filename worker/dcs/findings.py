@@ -1,0 +1,148 @@
+"""What replies of the service say about credentials, rights and clocks, judged for a check-up."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from pydantic import ValidationError
+
+from schemas.dcs import ListReply, read_error
+from worker.dcs.clock import TOLERANCE, skew
+from worker.dcs.exchange import Reply
+from worker.dcs.ways import Way
+from worker.policy import codes
+from worker.policy.checkup import Check, Trouble, failed, ok, unchecked, warning
+from worker.policy.fault import Fault, Remedy
+
+NOTICEABLE: Final = 5.0
+"""Seconds by which a clock may be off unnoticed: the Date header has whole seconds, and some time passed since."""
+CREDENTIALS: Final = "credentials"
+LIST: Final = "permission to list"
+SHOW: Final = "permission to show"
+SET_CLOCK: Final = "timedatectl set-ntp true"
+
+REMEDIES: Final[Mapping[Way, str]] = {
+    "token": "set WORKER_AUTH_TOKEN to a fresh token of this very project (tokens live for 24 h)",
+    "keys": "set WORKER_ACCESS_KEY and WORKER_SECRET_KEY to an active pair, and WORKER_SECURITY_TOKEN only with "
+    "temporary ones",
+    "iam": "correct WORKER_IAM_USER, WORKER_IAM_PASSWORD, WORKER_IAM_DOMAIN or --project, then try once: after some "
+    "wrong passwords IAM locks the account",
+    "platform": "assign an agency that may use DCS to this server, or correct HUAWEICLOUD_SDK_CREDENTIALS_FILE",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One region, and how the worker uses it. `project`: the one to ask for, if any."""
+
+    region: str
+    endpoint: str
+    project: str | None = None
+    way: Way | None = None
+    must_look: bool = True
+    must_show: bool = False
+    """Tasks are recognised by the detail call alone."""
+
+    @property
+    def remedy(self) -> str:
+        """What helps when the credentials are refused."""
+        return REMEDIES[self.way] if self.way is not None else "configure credentials"
+
+
+def answered(reply: Reply | Fault, service: Service) -> Check:
+    """Whether the service is there."""
+    if isinstance(reply, Fault):
+        found = f"does not answer: {line(reply.message)}"
+        remedy = "correct WORKER_DCS_ENDPOINTS, or raise WORKER_DCS_TIMEOUT; else wait for the service"
+        return failed("DCS", found, remedy, subject=service.region, trouble=Trouble.UNREACHABLE)
+    if reply.status >= 500:
+        found = f"{service.endpoint} answers {reply.status}{_said(reply)}"
+        remedy = "wait for the service; requests wait in the broker meanwhile"
+        return failed("DCS", found, remedy, subject=service.region, trouble=Trouble.UNREACHABLE)
+    return ok("DCS", f"{service.endpoint} answers", subject=service.region)
+
+
+def clock(reply: Reply, now: float, service: Service) -> Check:
+    """Compare this machine's clock with the service's, as its reply of just now tells it."""
+    off, subject = skew(reply.headers.get("date"), now), service.region
+    if off is None:
+        return unchecked("clock", "the reply has no date that can be read", "timedatectl", subject=subject)
+    side = "ahead of" if off > 0 else "behind"
+    found = f"this machine's is {timedelta(seconds=round(abs(off)))} {side} the service's"
+    if abs(off) <= NOTICEABLE:
+        return ok("clock", "agrees with the service's", subject=subject)
+    if abs(off) > TOLERANCE and service.way in ("keys", "platform"):
+        found = f"{found}, and signatures are valid for {TOLERANCE / 60:.0f} minutes"
+        return failed("clock", found, SET_CLOCK, subject=subject)
+    return warning("clock", f"{found}: dates in events are off by as much", SET_CLOCK, subject=subject)
+
+
+def unproved(fault: Fault, service: Service) -> Check:
+    """No credentials can be had: IAM, or the metadata of this server, gives none."""
+    if fault.label == "iam":
+        remedy = "correct WORKER_IAM_ENDPOINT; else wait for IAM, requests wait in the broker meanwhile"
+        return failed(CREDENTIALS, line(fault.message), remedy, subject=service.region, trouble=Trouble.UNREACHABLE)
+    return failed(CREDENTIALS, line(fault.message), service.remedy, subject=service.region)
+
+
+def listed(reply: Reply, service: Service, explained: str | None) -> Iterator[Check]:
+    """Judge the answer to a list call. `explained`: why a 401 may have come."""
+    subject, found = service.region, f"DCS answers {reply.status}{_said(reply)}"
+    _, remedy = codes.classify(reply.status, read_error(reply.body).error_code)
+    match remedy:
+        case _ if 200 <= reply.status < 300:
+            yield ok(CREDENTIALS, f"are accepted in project {service.project}", subject=subject)
+            yield _read(reply, service)
+        case Remedy.FORBIDDEN:
+            yield ok(CREDENTIALS, f"are accepted in project {service.project}", subject=subject)
+            said = f"no task can be looked for{_said(reply)}"
+            yield _forbidden(LIST, "dcs:migrationTask:list", said, service, is_needed=service.must_look)
+        case Remedy.UNAUTHENTICATED:
+            cure = SET_CLOCK if explained else service.remedy
+            yield failed(CREDENTIALS, explained or f"are refused: {found}", cure, subject=subject)
+        case Remedy.THROTTLED:
+            yield warning(CREDENTIALS, f"cannot be told: {found}", "try again in a minute", subject=subject)
+        case _:
+            cure = "correct --project, --region or WORKER_DCS_ENDPOINTS: the project must be one of this region"
+            yield failed(CREDENTIALS, f"cannot be told: {found}", cure, subject=subject)
+
+
+def shown(reply: Reply | Fault, service: Service) -> Check:
+    """Judge the answer to a detail call for a task that does not exist."""
+    if isinstance(reply, Fault) or reply.status in (401, 429) or reply.status >= 500:
+        return unchecked(SHOW, "the detail call was not answered", "try again in a minute", subject=service.region)
+    if reply.status == 403:
+        which = "no task" if service.must_show else "no task that is listed without its description"
+        said = f"{which} can be recognised{_said(reply)}"
+        is_needed = service.must_look and service.must_show
+        return _forbidden(SHOW, "dcs:migrationTask:get", said, service, is_needed=is_needed)
+    return ok(SHOW, "details of tasks can be asked for", subject=service.region)
+
+
+def _read(reply: Reply, service: Service) -> Check:
+    try:
+        ListReply.model_validate_json(reply.body)
+    except ValidationError:
+        found = f"the answer {reply.status} is no list of tasks: something else than DCS may have given it"
+        return failed(LIST, found, "correct WORKER_DCS_ENDPOINTS", subject=service.region)
+    found = "tasks can be looked for; whether any may be created (dcs:migrationTask:create) only a request can tell"
+    return ok(LIST, found, subject=service.region)
+
+
+def _forbidden(name: str, action: str, said: str, service: Service, *, is_needed: bool) -> Check:
+    remedy = f"allow the action {action} in IAM, for this user or agency and project"
+    judge = failed if is_needed else warning
+    return judge(name, f"is missing: {said}", remedy, subject=service.region)
+
+
+def _said(reply: Reply) -> str:
+    error = read_error(reply.body)
+    text = ": ".join(part for part in (error.error_code, error.error_msg) if part)
+    return f" ({line(text)})" if text else ""
+
+
+def line(text: str) -> str:
+    """A foreign text on one line, and short."""
+    return re.sub(r"\s+", " ", text).strip()[:200]

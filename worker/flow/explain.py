@@ -1,0 +1,55 @@
+"""Why nothing moves, or why so slowly: the lanes of a gate in words, for health and the status page."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from worker.flow.lane import Lane
+
+PROJECTS_NAMED: Final = 20
+
+
+def facts(lane: Lane) -> dict[str, Any]:
+    """One lane as plain values. Durations in seconds, rates in calls per second."""
+    now, breaker = lane.clock(), lane.breaker
+    found: dict[str, Any] = {
+        "breaker": breaker.state.name.lower().replace("_", "-"),
+        "limit": lane.limit.value,
+        "calls": lane.in_use,
+        "waiting": len(lane.line),
+    }
+    if breaker.is_open:
+        found |= {"open_for": round(now - breaker.since, 1), "next_probe_in": round(breaker.wait(now), 1)}
+    if lane.pace.rate is not None:
+        found |= {"pace": round(lane.pace.rate, 2), "quota": lane.pace.quota}
+    for name, projects in (("throttled", _throttled(lane)), ("held", _held(lane))):
+        if projects:
+            found[name] = len(projects)
+            found[f"{name}_projects"] = ", ".join(projects[:PROJECTS_NAMED])
+    return found
+
+
+def reasons(lanes: Iterable[Lane]) -> list[str]:
+    """One sentence for each thing that keeps requests back."""
+    return [reason for lane in lanes for reason in _reasons(lane)]
+
+
+def _reasons(lane: Lane) -> list[str]:
+    now, breaker, pace = lane.clock(), lane.breaker, lane.pace
+    found = []
+    if breaker.is_open:
+        since, probe = now - breaker.since, breaker.wait(now)
+        found.append(f"the breaker has been open for {since:.0f} s, the next probe is in {probe:.0f} s")
+    if pace.rate is not None:
+        found.append(f"calls are paced at {pace.rate:.3g} per second by a quota")
+    for projects, what in ((_throttled(lane), "throttled"), (_held(lane), "held, being refused or full")):
+        if projects:
+            found.append(f"{len(projects)} {'project is' if len(projects) == 1 else 'projects are'} {what}")
+    return [f"{lane.region}: {reason}" for reason in found]
+
+
+def _throttled(lane: Lane) -> list[str]:
+    return [project for project, tenant in lane.tenants.known.items() if tenant.pace.rate is not None]
+
+
+def _held(lane: Lane) -> list[str]:
+    return [f"{project} ({tenant.why})" for project, tenant in lane.tenants.known.items() if tenant.hold.is_open]

@@ -1,0 +1,108 @@
+"""What a lane learns from the ending of a call: each is told to those, and only those, whom it tells about."""
+
+from math import inf
+from typing import Final
+
+from worker.flow.lane import Call, Lane
+from worker.policy.blame import Blame, blame
+from worker.policy.fault import Absent, Done, Fault, Sighting
+from worker.policy.pace import Pace
+from worker.policy.tenants import Tenant
+
+WHY: Final = {Blame.CREDENTIALS: "credentials", Blame.FULL_PROJECT: "quota"}
+
+
+def learn(lane: Lane, call: Call, ending: Done | Sighting | Fault) -> None:
+    """A call of the lane ended."""
+    now, limit = lane.clock(), lane.limit.value
+    if isinstance(ending, Done):
+        lane.limit.answered(call.begun, now, lane.in_use)
+        _answered(lane, call, ending, now)
+    elif isinstance(ending, Fault):
+        _faulted(lane, call, ending, now)
+    else:
+        _answered(lane, call, ending, now)
+    if lane.limit.value != limit:
+        lane.changed()
+
+
+def _answered(lane: Lane, call: Call, ending: Done | Sighting | Fault, now: float) -> None:
+    """The service works, whatever it thinks of the request."""
+    lane.pace.granted()
+    if lane.breaker.succeeded(call.generation):
+        lane.limit.restart(now)
+        lane.note("warning", "breaker.closed", seconds=round(now - lane.breaker.since, 1))
+        lane.turned()
+        lane.changed()
+    if call.tenant is not None:
+        _helped(lane, call, call.tenant, ending)
+
+
+def _helped(lane: Lane, call: Call, tenant: Tenant, ending: Done | Sighting | Fault) -> None:
+    """The project was not refused. That it is not full any more is shown by a create alone."""
+    project = call.order.project_id
+    tenant.pace.granted()
+    if tenant.why == WHY[Blame.FULL_PROJECT] and not isinstance(ending, Done):
+        tenant.hold.void(call.hold)
+    elif tenant.hold.succeeded(call.hold):
+        lane.note("warning", "project.released", project_id=project)
+    if isinstance(ending, Absent):
+        tenant.looked(call.order.key)
+    elif tenant.is_well and not lane.lines.get(project):
+        lane.tenants.known.pop(project, None)
+        lane.lines.pop(project, None)
+
+
+def _faulted(lane: Lane, call: Call, fault: Fault, now: float) -> None:
+    if fault.label == "timeout":
+        lane.limit.answered(call.begun, now, lane.in_use)
+    match blame(fault):
+        case Blame.SERVICE:
+            _failed(lane, call, fault, now)
+        case Blame.REGION_QUOTA:
+            lane.void(call)
+            _slow_down(lane, lane.pace, call, fault, now)
+            lane.limit.throttled(call.begun, now, lane.pace.rate or inf)
+        case Blame.PROJECT_QUOTA:
+            lane.void(call)
+            tenant = lane.tenants.blamed(call.order.project_id)
+            _slow_down(lane, tenant.pace, call, fault, now, project_id=call.order.project_id)
+        case (Blame.CREDENTIALS | Blame.FULL_PROJECT) as why:
+            _refused(lane, call, WHY[why], fault, now)
+        case Blame.REQUEST:
+            _answered(lane, call, fault, now)
+        case _:
+            lane.void(call)
+
+
+def _failed(lane: Lane, call: Call, fault: Fault, now: float) -> None:
+    breaker, said = lane.breaker, {"label": fault.label, "message": fault.message}
+    was_open = breaker.is_open
+    if breaker.failed(call.generation, call.order.key, now, lane.chance()):
+        lane.note("error", "breaker.opened", next_probe=round(breaker.wait(now), 1), **said)
+    elif was_open and call.generation == breaker.generation:
+        lane.note("warning", "breaker.probed", next_probe=round(breaker.wait(now), 1), **said)
+    if call.tenant is not None:
+        call.tenant.hold.void(call.hold)
+    if breaker.is_open:
+        lane.turned()
+        lane.changed()
+
+
+def _slow_down(lane: Lane, pace: Pace, call: Call, fault: Fault, now: float, **whose: str) -> None:
+    was, quota = pace.rate, pace.quota
+    if pace.refused(call.begun, now, fault.throttle, fault.retry_after):
+        level = "info" if was is None or pace.quota != quota else "debug"
+        lane.note(level, "calls.paced", per_second=round(pace.rate or 0.0, 2), quota=pace.quota, **whose)
+
+
+def _refused(lane: Lane, call: Call, why: str, fault: Fault, now: float) -> None:
+    """The project is refused or full; the service works."""
+    project = call.order.project_id
+    tenant, call.tenant = lane.tenants.blamed(project), None
+    _answered(lane, call, fault, now)
+    tenant.pace.granted()
+    tenant.why = why
+    if tenant.hold.failed(call.hold, call.order.key, now, lane.chance()):
+        said = {"label": fault.label, "message": fault.message}
+        lane.note("warning", "project.held", project_id=project, why=why, **said)

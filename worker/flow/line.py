@@ -1,0 +1,86 @@
+"""A line: who cannot go at once waits, and they go in the order in which they came."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from typing import Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+Offer = Callable[[T, float], float]
+"""Gives one what it needs to go and returns 0, or gives nothing and returns the seconds until it can be asked again."""
+
+PATIENCE: Final = 60.0
+"""Seconds that anybody waits: a delivery must not be held for long without being worked on, and the broker's patience
+ends as well (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout)."""
+
+
+class Line(Generic[T]):
+    """Those who wait. No task stands behind it: the next one is let go by who makes it possible, or by one timer."""
+
+    def __init__(self, offer: Offer[T], take_back: Callable[[T], None], clock: Callable[[], float]) -> None:
+        self._offer = offer
+        self._take_back = take_back
+        self._clock = clock
+        self._waiting: deque[tuple[T, asyncio.Future[bool], float]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = inf
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __repr__(self) -> str:
+        return f"<Line: {len(self)} waiting>"
+
+    async def turn(self, one: T) -> bool:
+        """Wait for one's turn; False: it did not come in time."""
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((one, turn, self._clock() + PATIENCE))
+        self.move()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result():
+                self._take_back(one)
+            raise
+
+    def move(self) -> None:
+        """Let go who can."""
+        waiting = self._waiting
+        while waiting:
+            one, turn, until = waiting[0]
+            if not turn.done():
+                now = self._clock()
+                is_over = now >= until
+                wait = 0.0 if is_over else self._offer(one, now)
+                if wait > 0.0:
+                    self._look_again(now, min(wait, until - now))
+                    return
+                turn.set_result(not is_over)
+            waiting.popleft()
+        self._forget_timer()
+
+    def close(self) -> None:
+        """Send everybody away."""
+        while self._waiting:
+            _, turn, _ = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(False)
+        self._forget_timer()
+
+    def _look_again(self, now: float, wait: float) -> None:
+        if now + wait >= self._timer_at:
+            return  # a timer that is early only looks again
+        self._forget_timer()
+        self._timer_at = now + wait
+        self._timer = asyncio.get_running_loop().call_later(wait, self._ring)
+
+    def _ring(self) -> None:
+        self._timer, self._timer_at = None, inf
+        self.move()
+
+    def _forget_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = None, inf

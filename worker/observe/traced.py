@@ -1,0 +1,82 @@
+"""A publisher that traces: every publish is a span, and carries its context to whoever reads the message."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from opentelemetry.trace import SpanKind
+
+from schemas import event as events
+from schemas import names
+from worker.observe.tracing import Tracing
+from worker.policy.outcome import Ending
+
+
+class Publishing(Protocol):
+    """Confirmed publishing, as the flow asks for it."""
+
+    async def event(
+        self, ending: Ending, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+    ) -> None:
+        """Publish an event."""
+        ...
+
+    async def postpone(self, delivery: Any, place: int, headers: Mapping[str, object]) -> None:
+        """Put a copy into the retry queue of `place`."""
+        ...
+
+    async def park(self, delivery: Any, headers: Mapping[str, object]) -> None:
+        """Put a copy into the parked queue."""
+        ...
+
+    async def hand_back(self, delivery: Any, headers: Mapping[str, object]) -> None:
+        """Put a copy at the end of the requests queue."""
+        ...
+
+
+class TracedPublisher:
+    """Publishes through `publisher`. An event carries the context of its own span instead of the request's.
+
+    A copy of a request keeps its sender's context, as conventions have it; one without any gets that of the span,
+    so that all deliveries of a request are one trace.
+    """
+
+    def __init__(self, publisher: Publishing, tracing: Tracing, queue: str, event_exchange: str) -> None:
+        self._publisher: Final = publisher
+        self._tracing: Final = tracing
+        self._queue: Final = queue
+        self._event_exchange: Final = event_exchange
+
+    async def event(
+        self, ending: Ending, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+    ) -> None:
+        """Publish an event."""
+        key = events.SUCCEEDED_KEY if ending.succeeded else events.FAILED_KEY
+        with self._tracing.sending(
+            self._event_exchange, key, SpanKind.PRODUCER, id=ending.event_id, conversation_id=correlation_id
+        ) as carried:
+            await self._publisher.event(
+                ending, correlation_id=correlation_id, reply_to=reply_to, trace=carried or trace
+            )
+
+    async def postpone(self, delivery: Any, place: int, headers: Mapping[str, object]) -> None:
+        """Put a copy into the retry queue of `place`."""
+        with self._tracing.sending("", names.retry_queue(self._queue, place), _kind(headers)) as carried:
+            await self._publisher.postpone(delivery, place, _continued(headers, carried))
+
+    async def park(self, delivery: Any, headers: Mapping[str, object]) -> None:
+        """Put a copy into the parked queue."""
+        with self._tracing.sending("", names.parked_queue(self._queue), _kind(headers)) as carried:
+            await self._publisher.park(delivery, _continued(headers, carried))
+
+    async def hand_back(self, delivery: Any, headers: Mapping[str, object]) -> None:
+        """Put a copy at the end of the requests queue."""
+        with self._tracing.sending("", self._queue, _kind(headers)) as carried:
+            await self._publisher.hand_back(delivery, _continued(headers, carried))
+
+
+def _kind(headers: Mapping[str, object]) -> SpanKind:
+    return SpanKind.CLIENT if names.TRACEPARENT in headers else SpanKind.PRODUCER
+
+
+def _continued(headers: Mapping[str, object], carried: Mapping[str, str]) -> Mapping[str, object]:
+    return headers if names.TRACEPARENT in headers else {**headers, **carried}

@@ -1,0 +1,183 @@
+"""Tracing with OpenTelemetry: what a delivery was, the calls made for it, what was published. Imported only when on.
+
+Nothing else knows of spans: the span of a delivery stands in the context of the task that works on it, where the
+facts that the observer is told find it.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode, format_trace_id, get_current_span, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from schemas import names
+from worker.observe.attributes import (
+    OURS,
+    PATHS,
+    Incoming,
+    known,
+    of_call,
+    of_delivery,
+    of_ending,
+    of_settled,
+    rabbitmq,
+)
+from worker.policy.facts import Settled
+from worker.policy.fault import Done, Fault, Sighting
+
+FLUSH: Final = 3.0
+"""Seconds that a worker which ends waits for its last spans to be taken."""
+_CONTEXT: Final = TraceContextTextMapPropagator()
+
+_delivery: ContextVar[Span] = ContextVar("delivery_span")
+_call: ContextVar[Span] = ContextVar("call_span")
+
+
+D = TypeVar("D", bound=Incoming)
+
+
+class Tracing:
+    """Begins spans and ends them; to be closed by `aclose`."""
+
+    def __init__(self, provider: TracerProvider, queue: str, version: str) -> None:
+        self._provider = provider
+        self._queue = queue
+        self._tracer = provider.get_tracer("dcs-migration-worker", version)
+        self._open: set[Span] = set()
+
+    def __repr__(self) -> str:
+        return f"<Tracing: {len(self._open)} spans open>"
+
+    def delivering(self, deliver: Callable[[D], None]) -> Callable[[D], None]:
+        """`deliver`, with the span of the delivery in the context of whatever task it starts."""
+
+        def begin(delivery: D) -> None:
+            token = _delivery.set(self._process(delivery))
+            try:
+                deliver(delivery)
+            finally:
+                _delivery.reset(token)
+
+        return begin
+
+    def settled(self, fact: Settled) -> Settled:
+        """The delivery is over, and so is its span; the fact with its trace."""
+        span = _delivery.get(None)
+        if span is None:
+            return fact
+        span.set_attributes(of_settled(fact))
+        if fact.outcome == "failed":
+            _fail(span, fact.reason)
+        self._end(span)
+        return replace(fact, trace_id=format_trace_id(span.get_span_context().trace_id))
+
+    def failed(self, error: Exception) -> None:
+        """The delivery met a defect. Only its class is told: what an exception says may be anything."""
+        if (span := _delivery.get(None)) is not None:
+            span.set_attributes({f"{OURS}outcome": "returned", f"{OURS}reason": "defect"})
+            _fail(span, type(error).__name__)
+            self._end(span)
+
+    def called(self, operation: str, ending: Done | Sighting | Fault) -> None:
+        """A call ended, or a look-up of several: an event in the delivery's span says what it proved."""
+        if (span := _delivery.get(None)) is not None:
+            span.add_event(operation, of_ending(ending))
+
+    def begun(self, operation: str, method: str, url: str) -> dict[str, str]:
+        """A call begins; the headers that carry its context to the service."""
+        path = PATHS.get(operation)
+        name = f"{method} {path}" if path else method
+        span = self._begin(name, SpanKind.CLIENT, of_call(operation, method, url))
+        _call.set(span)
+        return _carried(span)
+
+    def call_ended(self, label: str) -> None:
+        """The call ended: `label` is its HTTP status, or how it went without an answer."""
+        span = _call.get(None)
+        if span is None:
+            return
+        if label.isdecimal():
+            span.set_attribute("http.response.status_code", int(label))
+        if not label.isdecimal() or int(label) >= 400:
+            _fail(span, label)
+        self._end(span)
+
+    @contextmanager
+    def sending(self, exchange: str, key: str, kind: SpanKind, **more: str | None) -> Iterator[dict[str, str]]:
+        """A publish, from here to its confirm; the headers that carry its context. Other attributes: `more`."""
+        destination = f"{exchange}:{key}" if exchange else key
+        attributes = {
+            **rabbitmq("publish", "send", destination),
+            "messaging.rabbitmq.destination.routing_key": key,
+            **{f"messaging.message.{name}": value for name, value in more.items()},
+        }
+        span = self._begin(f"publish {destination}", kind, attributes)
+        try:
+            yield _carried(span)
+        except BaseException as error:
+            _fail(span, type(error).__name__)
+            raise
+        finally:
+            self._end(span)
+
+    async def aclose(self) -> None:
+        """End what is open, and wait a little for the collector to take it."""
+        for span in list(self._open):
+            _fail(span, "abandoned")
+            self._end(span)
+        loop, flushed = asyncio.get_running_loop(), asyncio.Event()
+
+        def flush() -> None:
+            self._provider.shutdown()
+            with suppress(RuntimeError):  # nobody waits any more
+                loop.call_soon_threadsafe(flushed.set)
+
+        # A thread that no one joins: a collector that does not answer must not keep the worker from ending.
+        threading.Thread(target=flush, name="tracing flush", daemon=True).start()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH):
+                await flushed.wait()
+
+    def _process(self, delivery: Incoming) -> Span:
+        # What a sender writes into a header need not be text.
+        wanted = (names.TRACEPARENT, names.TRACESTATE)
+        carried = {name: value for name in wanted if isinstance(value := delivery.headers.get(name), str)}
+        parent = _CONTEXT.extract(carried)
+        origin = get_current_span(parent).get_span_context()
+        span = self._tracer.start_span(
+            f"process {self._queue}",
+            parent,
+            SpanKind.CONSUMER,
+            of_delivery(delivery, self._queue),
+            [Link(origin)] if origin.is_valid else None,
+        )
+        self._open.add(span)
+        return span
+
+    def _begin(self, name: str, kind: SpanKind, attributes: Mapping[str, str | int | None]) -> Span:
+        above = _delivery.get(None)
+        context = set_span_in_context(above) if above is not None else None
+        span = self._tracer.start_span(name, context, kind, known(attributes))
+        self._open.add(span)
+        return span
+
+    def _end(self, span: Span) -> None:
+        self._open.discard(span)
+        span.end()
+
+
+def _carried(span: Span) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    _CONTEXT.inject(headers, set_span_in_context(span))
+    return headers
+
+
+def _fail(span: Span, type_: str) -> None:
+    span.set_attribute("error.type", type_)
+    span.set_status(StatusCode.ERROR)
