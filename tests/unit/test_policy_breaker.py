@@ -101,9 +101,7 @@ def test_the_first_success_of_a_probe_closes_it() -> None:
     _, generation = probe(breaker, 0.0)
     assert not breaker.succeeded(0)
     assert not breaker.failed(0, "late", 2.5, 0.5)
-    assert breaker.is_open
-    assert breaker.succeeded(generation)
-    assert not breaker.is_open
+    assert [breaker.is_open, breaker.succeeded(generation), breaker.is_open] == [True, True, False]
     assert not any(breaker.failed(generation, request, 3.0, 0.5) for request in range(20))
 
 

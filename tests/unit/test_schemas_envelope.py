@@ -146,7 +146,7 @@ def test_a_redelivery_was_interrupted(count: object, broken: int) -> None:
 def test_a_redelivery_without_headers_is_a_repeat() -> None:
     """The broker's flag alone makes a repeat."""
     envelope = Envelope.read({}, redelivered=True, now=NOW)
-    assert envelope == Envelope(0, 0, 2, 1, 0, NOW, NOW, is_repeat=True, is_redelivered=True)
+    assert envelope == Envelope(0, 0, 2, 1, 0, NOW, NOW, is_repeat=True, is_redelivered=True, is_dated=False)
 
 
 def test_a_copy_bears_nothing_of_the_brokers() -> None:

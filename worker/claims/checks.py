@@ -49,7 +49,7 @@ async def _check(wire: Wire, tell: Tell) -> None:
 
 
 def _away(reason: str) -> Check:
-    remedy = f"start Redis, or correct {VARIABLE}; until then every create is preceded by a look-up"
+    remedy = f"start Redis, or correct {VARIABLE}; meanwhile locks on the broker stand in for claims"
     return failed(NAME, reason, remedy, trouble=Trouble.UNREACHABLE)
 
 

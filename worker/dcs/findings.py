@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 from pydantic import ValidationError
@@ -70,7 +69,8 @@ def clock(reply: Reply, now: float, service: Service) -> Check:
     if off is None:
         return unchecked("clock", "the reply has no date that can be read", "timedatectl", subject=subject)
     side = "ahead of" if off > 0 else "behind"
-    found = f"this machine's is {timedelta(seconds=round(abs(off)))} {side} the service's"
+    apart = f"{abs(off):.0f} s" if abs(off) < 120 else f"{abs(off) / 60:.0f} min"
+    found = f"this machine's is {apart} {side} the service's"
     if abs(off) <= NOTICEABLE:
         return ok("clock", "agrees with the service's", subject=subject)
     if abs(off) > TOLERANCE and service.way in ("keys", "platform"):

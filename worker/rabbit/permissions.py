@@ -110,6 +110,6 @@ def _rights(plan: Topology) -> tuple[str, str, str]:
     """Patterns for configure, write and read that are as narrow as can be and cover any retry schedule."""
     queue = requests_queue(plan)
     names = [re.escape(one.name).replace("\\-", "-") for one in plan.exchanges]
-    names.append(re.escape(queue).replace("\\-", "-") + r"(\.parked|\.retry\.\d+)?")
+    names.append(re.escape(queue).replace("\\-", "-") + r"(\.parked|\.retry\.\d+|\.lock\.[0-9a-f]+)?")
     own = "|".join(names)
     return f"^({own})$", rf"^(amq\.default|{own})$", f"^({own})$"
