@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from tests.bench import load
@@ -80,16 +79,16 @@ class Scaling:
 
     async def _level(self, waiting: int, *, is_long: bool) -> Throughput:
         async with running(_worker(), self.places, waiting=waiting) as started:
-            feeding = asyncio.create_task(_feed(started, waiting))
+            enough = asyncio.Event()
+            feeding = asyncio.create_task(_feed(started, waiting, enough))
             try:
                 first = last = await started.reaches(WARM)
                 while last.at < first.at + self.plan.seconds:
                     await asyncio.sleep(POLL)
                     last = await started.sample()
             finally:
-                feeding.cancel()
-                with suppress(asyncio.CancelledError):
-                    await feeding
+                enough.set()
+                await feeding
             if is_long:
                 self.drift_mb = await self._drift(started, waiting)
             return between(first, last, last.rss_mb)
@@ -124,10 +123,10 @@ def _worker(**environment: str) -> Contestant:
     return worker("scaling", "this worker", **environment)
 
 
-async def _feed(started: Running, waiting: int) -> None:
-    """Keep so many requests waiting, until cancelled."""
+async def _feed(started: Running, waiting: int, enough: asyncio.Event) -> None:
+    """Keep so many requests waiting, until it is enough. Not to be cancelled: aiormq would close the channel."""
     published = waiting
-    while True:
+    while not enough.is_set():
         done = await started.queues.depth(load.EVENTS)
         await started.queues.fill(max(0, waiting + done - published))
         published = max(published, waiting + done)

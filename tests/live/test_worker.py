@@ -85,10 +85,10 @@ async def test_forged_headers(vhost: str, tmp_path: Path) -> None:
         events = await stage.answered(len(FORGED))
         created = [task.name for task in stage.standin.tasks]
         assert len(created) == len(set(created))
-        # Only a forged count of rounds can end a request early: the sender says that its schedule is used up.
+        # Only a forged count can end a request early: of rounds, or of workers that it took down.
         missing = {name for name in wanted if name not in created}
-        assert {events[name][0].body["reason"] for name in missing} <= {"exhausted"}
-        assert all("x-round" in FORGED[wanted.index(name)].headers for name in missing)
+        assert {events[name][0].body["reason"] for name in missing} <= {"exhausted", "poison"}
+        assert all({"x-round", "x-interruptions"} & FORGED[wanted.index(name)].headers.keys() for name in missing)
 
 
 async def test_retries_survive_a_restart_of_the_worker(vhost: str, tmp_path: Path) -> None:

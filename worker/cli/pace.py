@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 _CATCH_UP: Final = 0.1
@@ -11,9 +12,16 @@ _CATCH_UP: Final = 0.1
 class Pace:
     """Lets one pass `rate` times a second; without a rate at once."""
 
-    def __init__(self, rate: float | None) -> None:
+    def __init__(
+        self,
+        rate: float | None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         self._interval = 1.0 / rate if rate else 0.0
-        self._next = time.monotonic()
+        self._clock = clock
+        self._sleep = sleep
+        self._next = clock()
 
     def __repr__(self) -> str:
         return f"<Pace: every {self._interval:g} s>"
@@ -22,7 +30,7 @@ class Pace:
         """Return when the next one may pass."""
         if not self._interval:
             return
-        wait = self._next - time.monotonic()
+        wait = self._next - self._clock()
         if wait > 0:
-            await asyncio.sleep(wait)
-        self._next = max(self._next, time.monotonic() - _CATCH_UP) + self._interval
+            await self._sleep(wait)
+        self._next = max(self._next, self._clock() - _CATCH_UP) + self._interval

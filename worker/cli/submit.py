@@ -1,5 +1,6 @@
 """`dcs-worker submit`: requests sent as an upstream service sends them."""
 
+import signal
 import sys
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
@@ -10,7 +11,7 @@ import typer
 
 from worker.cli.configured import configured
 from worker.cli.interruptible import interruptible
-from worker.cli.statuses import DONE, FAILED, UNAVAILABLE
+from worker.cli.statuses import DONE, FAILED, INTERRUPTED, UNAVAILABLE
 from worker.cli.submission import Format
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ def _take(intake: "Intake", file: Path | None, form: Format | None, fields: Mapp
             intake.take(lines.read(stream, form or _format(file), intake.max_bytes))
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be read: {error.strerror or error}", param_hint="FILE") from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED + signal.SIGINT) from None
 
 
 def _format(file: Path) -> Format:

@@ -113,10 +113,15 @@ class Permit(Call):
         gate, lane = self._gate, self._lane
         tenant = lane.tenants.arrived(self.order.project_id, self.order.key, now)
         try:
-            if tenant is not None:
-                await lane.own_turn(self, tenant, gate.intake.prefetch)
-            if lane.line or lane.offer(self, gate.clock()) > 0.0:
-                await lane.turn(self, is_crowded=not gate.wish.is_paused)
+            while True:
+                if tenant is not None:
+                    await lane.own_turn(self, tenant, gate.intake.prefetch)
+                if lane.line or lane.offer(self, gate.clock()) > 0.0:
+                    await lane.turn(self, is_crowded=not gate.wish.is_paused)
+                tenant = lane.tenants.known.get(self.order.project_id)
+                if tenant is None or self.knows(tenant):
+                    break
+                lane.leave(self, has_ended=False)  # its project came into trouble while it waited
         except StepAsideError:
             if gate.is_closed:
                 raise GateClosedError from None

@@ -38,6 +38,10 @@ class Call:
         self.hold = 0
         """The generation of the project's own breaker."""
 
+    def knows(self, tenant: Tenant) -> bool:
+        """Whether the call had its turn in its project as that is now."""
+        return self.tenant is tenant and self.hold == tenant.hold.generation
+
 
 class Lane:
     """One region. `changed` is called when something changed that the intake goes by."""

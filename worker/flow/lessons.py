@@ -39,10 +39,11 @@ def _answered(lane: Lane, call: Call, ending: Done | Sighting | Fault, now: floa
 
 
 def _helped(lane: Lane, call: Call, tenant: Tenant, ending: Done | Sighting | Fault) -> None:
-    """The project was not refused. That it is not full any more is shown by a create alone."""
+    """The project was not refused. Who may look may not create yet, and who is full may not be told so."""
     project = call.order.project_id
     tenant.pace.granted()
-    if tenant.why == WHY[Blame.FULL_PROJECT] and not isinstance(ending, Done):
+    is_proof = isinstance(ending, Done) or (isinstance(ending, Fault) and tenant.why == WHY[Blame.CREDENTIALS])
+    if not is_proof:
         tenant.hold.void(call.hold)
     elif tenant.hold.succeeded(call.hold):
         lane.note("warning", "project.released", project_id=project)

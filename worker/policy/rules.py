@@ -54,8 +54,8 @@ class Rules:
         return max(0.0, self.settle + min(CLOCKS_DIFFER, self.settle / 3) - elapsed)
 
     def is_poison(self, envelope: Envelope) -> bool:
-        """Law 9: so many deliveries ended without a word. A header alone does not condemn."""
-        return envelope.is_redelivered and envelope.interruptions >= self.delivery_limit
+        """Law 9: so many deliveries ended without a word. A sender that forges the count harms only itself."""
+        return envelope.interruptions >= self.delivery_limit
 
     def is_suspect(self, envelope: Envelope) -> bool:
         """Half-way to poison: worked on alone, so that it takes no neighbour down with it again."""

@@ -75,6 +75,7 @@ class Tenants:
         self.known: dict[str, Tenant] = {}
         self._delays = delays
         self._others_at = self._sifted_at = -inf
+        self._other = ""
         self._is_sifting = False
         self._witnesses: set[Hashable] = set()
 
@@ -83,6 +84,8 @@ class Tenants:
 
     def blamed(self, project: str) -> Tenant:
         """The project, in trouble from now on; beyond the bound the oldest one is forgotten."""
+        if project == self._other:
+            self._others_at = -inf
         if project not in self.known and len(self.known) >= PROJECTS:
             del self.known[next(iter(self.known))]
         return self.known.setdefault(project, Tenant(self._delays))
@@ -91,7 +94,7 @@ class Tenants:
         """A request of the project came; the tenant if it is in trouble."""
         tenant = self.known.get(project)
         if tenant is None:
-            self._others_at = now
+            self._other, self._others_at = project, now
             return None
         every = _SIFT_EVERY[now - self._others_at > _LATELY]
         if self._is_sifting:

@@ -127,6 +127,8 @@ async def _seen(connection: AbstractConnection, what: str, method: str, name: st
     try:
         async with open_channel(connection) as channel:
             await getattr(channel, method)(name, passive=True, timeout=RPC_DEADLINE)
+    except ChannelAccessRefused:
+        return []  # RabbitMQ 4.3 hides from a user without any right on it even whether it is there
     except ChannelNotFoundEntity:
         return [f"{what}: is missing, and this user may not declare it; `dcs-worker topology apply` as one who may"]
     return []

@@ -1,0 +1,57 @@
+"""The typed client for senders, run as its documentation shows it."""
+
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+import pytest
+from aiormq.exceptions import ChannelNotFoundEntity, PublishError
+
+import schemas.client
+from schemas import names
+from schemas.event import MigrationFailed, MigrationSucceeded
+from schemas.request import Request, Task
+from tests.live.stage import Stage
+from worker.tools.standin import StandIn, StandInSettings
+
+TASK = Task(name="one", vpc_id="v", subnet_id="s", security_group_id="g")
+
+
+def _documented() -> Any:
+    """The function `create` of the example."""
+    found = re.search(r"```python\n(.*?)```", schemas.client.__doc__ or "", re.DOTALL)
+    assert found is not None
+    scope: dict[str, Any] = {}
+    exec(textwrap.dedent(found[1]), scope)
+    return scope["create"]
+
+
+async def test_the_documented_lines_create_and_await(vhost: str, tmp_path: Path) -> None:
+    """A request goes out, its event comes back typed; the same request again has the same answer and no second task."""
+    create = _documented()
+    standin = StandIn(StandInSettings(scripts={"refused": ["error 400 DCS.4922"]}))
+    async with Stage(vhost, tmp_path, standin) as stage:
+        await stage.worker().ready()
+        order = Request(project_id="p1", task=TASK)
+
+        first, again = await create(vhost, order), await create(vhost, order)
+        refused = await create(vhost, Request(project_id="p1", task=TASK.model_copy(update={"name": "refused"})))
+
+        assert isinstance(first, MigrationSucceeded)
+        assert first == again
+        assert [task.task_id for task in stage.standin.tasks] == [first.instance_id]
+        assert isinstance(refused, MigrationFailed)
+        assert refused.reason == "rejected"
+
+
+async def test_the_documented_lines_do_not_lose_what_nobody_takes(vhost: str) -> None:
+    """Without the exchange, and without a queue behind it, the sender gets an exception."""
+    create, order = _documented(), Request(project_id="p1", task=TASK)
+    with pytest.raises(ChannelNotFoundEntity):
+        await create(vhost, order, patience=10)
+    async with await aio_pika.connect(vhost) as connection, connection.channel() as channel:
+        await channel.declare_exchange(names.REQUEST_EXCHANGE, durable=True)
+        with pytest.raises(PublishError):
+            await create(vhost, order, patience=10)

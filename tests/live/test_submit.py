@@ -1,0 +1,171 @@
+"""`submit` beside a real broker and a real worker: all sent, followed to the end, and never twice."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas import names
+from tests.live.parking import Shell, settings
+from tests.live.stage import Stage, request, until
+from worker.tools.standin import StandIn, StandInSettings
+
+
+@pytest.fixture
+async def stage(vhost: str, tmp_path: Path) -> AsyncIterator[Stage]:
+    """Broker and stand-in, which refuses some names, with a worker that is ready."""
+    standin = StandIn(StandInSettings(scripts={"refused": ["error 400 DCS.4922"]}))
+    async with Stage(vhost, tmp_path, standin) as stage:
+        await stage.worker().ready()
+        yield stage
+
+
+def _shell(stage: Stage) -> Shell:
+    return Shell(settings(stage.amqp_url, stage.folder, stage.standin.url), stage.folder)
+
+
+def _lines(requests: Iterable[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(one).encode() + b"\n" for one in requests)
+
+
+def _anonymous(name: str) -> dict[str, Any]:
+    """A request that brings no id."""
+    whole = request(name)
+    del whole["request_id"]
+    return whole
+
+
+async def test_a_file_is_sent_and_followed_to_its_end(stage: Stage) -> None:
+    """Every request has one task and its outcome is counted; a line that stands twice is one request."""
+    wanted = [f"file-{number}" for number in range(300)]
+    file = stage.folder / "requests.jsonl"
+    file.write_bytes(_lines([*map(_anonymous, wanted), _anonymous("file-7")]))
+
+    done = await _shell(stage).run("submit", file.name, "--wait")
+
+    assert done.status == 0, done.errors
+    assert done.output.startswith("301 lines, of which 1 line repeats an earlier one and so add nothing: 300 requests")
+    assert [line.split() for line in done.output.splitlines()[-2:]] == [["outcome", "requests"], ["created", "300"]]
+    assert "300 of 300 answered" in done.errors
+    stage.assert_one_task_each(wanted)
+
+
+async def test_the_same_file_again_creates_nothing_twice(stage: Stage) -> None:
+    """Its requests are answered as before, also those whose ids the worker derived itself."""
+    wanted = [f"again-{number}" for number in range(20)]
+    for name in wanted[:5]:
+        await stage.publish(_anonymous(name))
+    await stage.answered(5)
+    for _ in range(2):
+        done = await _shell(stage).run("submit", "-", "--wait", "--json", stdin=_lines(map(_anonymous, wanted)))
+        assert (done.status, done.answer["sent"], done.answer["outcomes"]) == (0, 20, {"created": 20})
+
+    stage.assert_one_task_each(wanted)
+
+
+async def test_one_that_fails_fails_the_command(stage: Stage) -> None:
+    """The table has a row for each outcome, and the line, id and reason of what did not succeed."""
+    rows = [["p1", "good", "v", "s", "g"], ["p1", "refused", "v", "s", "g"]]
+    table = "\n".join(
+        ",".join(row) for row in [["project_id", "name", "vpc_id", "subnet_id", "security_group_id"], *rows]
+    )
+    shell = _shell(stage)
+
+    done = await shell.run("submit", "-", "--format", "csv", "--wait", stdin=table.encode())
+    machine = await shell.run("submit", "-", "--format", "csv", "--wait", "--json", stdin=table.encode())
+
+    assert (done.status, machine.status) == (1, 1)
+    assert "line 3  " in done.output
+    assert " rejected: DCS refused the request for good" in done.output
+    assert machine.answer["outcomes"] == {"created": 1, "rejected": 1}
+    assert [(one["line"], one["outcome"]) for one in machine.answer["unsuccessful"]] == [(3, "rejected")]
+
+
+async def test_one_request_from_options(stage: Stage) -> None:
+    """It is sent as it was given, and its outcome awaited."""
+    given = ("--project", "p1", "--name", "one", "--vpc", "v", "--subnet", "s", "--security-group", "g")
+
+    done = await _shell(stage).run("submit", *given, "--request-id", "mine", "--description", "ours", "--wait")
+
+    assert done.status == 0, done.errors
+    (event,) = (await stage.answered(1))["mine"]
+    assert (event.body["project_id"], event.body["name"]) == ("p1", "one")
+    assert (stage.standin.tasks[0].description or "").startswith("ours #rq-")
+
+
+async def test_waiting_has_an_end(vhost: str, tmp_path: Path) -> None:
+    """Without an answer the command ends after its time, says what is open, and fails."""
+    async with Stage(vhost, tmp_path) as stage:
+        worker = stage.worker()
+        await worker.ready()
+        worker.process.send_signal(signal.SIGSTOP)
+
+        done = await _shell(stage).run("submit", "-", "--wait", "--timeout", "1", stdin=_lines([request("one", "r1")]))
+
+        assert done.status == 1
+        assert "line 1  r1  no outcome yet" in done.output
+
+
+async def test_a_wrong_line_keeps_everything_back(stage: Stage) -> None:
+    """The flaw is said with line and field, and not even the good lines before it are sent."""
+    wrong = _anonymous("wrong")
+    wrong["task"]["vpc"] = wrong["task"].pop("vpc_id")
+
+    done = await _shell(stage).run("submit", "-", stdin=_lines([_anonymous("good"), wrong]))
+
+    assert (done.status, done.output) == (1, "")
+    assert "line 2: task.vpc_id is missing\nline 2: task.vpc is not a known field\n" in done.errors
+    assert (await stage.depth(names.REQUEST_QUEUE), stage.events) == (0, [])
+
+
+async def test_a_submission_that_is_killed_can_be_repeated(stage: Stage) -> None:
+    """kill -9 in the middle, the same file once more: one task for each line."""
+    wanted = [f"killed-{number}" for number in range(200)]
+    file = stage.folder / "requests.jsonl"
+    file.write_bytes(_lines(map(_anonymous, wanted)))
+    shell = _shell(stage)
+    process = await shell.start("submit", file.name, "--rate", "100")
+    await until(lambda: len(stage.standin.tasks) > 20, 20)
+    process.kill()
+    await process.communicate()
+    assert len(stage.by_request()) < 200
+
+    done = await shell.run("submit", file.name, "--wait")
+
+    assert done.status == 0, done.errors
+    stage.assert_one_task_each(wanted)
+
+
+async def test_interrupted_it_says_how_far_it_came(stage: Stage) -> None:
+    """Ctrl-C ends with 130, the number of confirmed requests, and no traceback."""
+    file = stage.folder / "requests.jsonl"
+    file.write_bytes(_lines(_anonymous(f"slow-{number}") for number in range(200)))
+    process = await _shell(stage).start("submit", file.name, "--rate", "50")
+    await until(lambda: len(stage.standin.tasks) > 10, 20)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(20):
+        output, errors = await process.communicate()
+
+    assert (process.returncode, output) == (130, b"")
+    assert b"of 200 requests are confirmed. Submit the same again: nothing is created twice.\n" in errors
+    assert b"Traceback" not in errors
+
+
+async def test_what_the_broker_does_not_take_is_said(vhost: str, tmp_path: Path) -> None:
+    """No broker, or no queue behind the exchange: 69 and a sentence, and JSON if that is wanted."""
+    told = settings(vhost, tmp_path)
+    body = _lines([request("one", "r1")])
+
+    missing = await Shell(told, tmp_path).run("submit", "-", "--json", stdin=body)
+    nobody = Shell(told | {"WORKER_AMQP_URL": "amqp://guest:hunter2@127.0.0.1:1/"}, tmp_path)
+    down = await nobody.run("submit", "-", stdin=body)
+
+    assert (missing.status, missing.answer["sent"]) == (69, 0)
+    assert "topology apply" in missing.errors
+    assert (down.status, down.output) == (69, "")
+    assert "Connection refused" in down.errors
+    assert "hunter2" not in down.errors

@@ -1,0 +1,58 @@
+"""The senders' side of the schemas: requests as bodies, events as values."""
+
+import pytest
+from pydantic import ValidationError
+
+from schemas import identity
+from schemas.client import encode, identified, read_event
+from schemas.event import MigrationFailed, MigrationSucceeded, Reason
+from schemas.request import Request, Task, parse
+
+TASK = Task(name="one", vpc_id="v", subnet_id="s", security_group_id="g", description="ü")
+ORDER = Request(project_id="p", task=TASK)
+TIMES = {"received_at": "2026-11-23T09:00:00.000Z", "completed_at": "2026-11-23T09:00:01.000Z"}
+
+
+def test_what_is_encoded_is_what_a_worker_reads() -> None:
+    """A body says what was given, leaves out what was not, and is read back as the same request."""
+    whole = Request.model_validate(
+        {
+            "request_id": "r",
+            "project_id": "p",
+            "region": "cn-north-4",
+            "not_after": "2026-12-01T00:00:00Z",
+            "task": TASK,
+        }
+    )
+    for request in (ORDER, whole):
+        assert parse(encode(request), max_bytes=1000) == request
+    assert b"null" not in encode(ORDER)
+
+
+def test_a_derived_id_is_the_one_that_a_worker_derives() -> None:
+    """Without an id it comes from project, region and task; a given one stays."""
+    assert identified(ORDER, "cn-north-4").request_id == identity.request_id("p", "cn-north-4", TASK)
+    elsewhere = ORDER.model_copy(update={"region": "eu-west-101"})
+    assert identified(elsewhere, "cn-north-4").request_id == identity.request_id("p", "eu-west-101", TASK)
+    assert identified(ORDER.model_copy(update={"request_id": "mine"}), "cn-north-4").request_id == "mine"
+
+
+def test_a_wrong_request_cannot_be_built() -> None:
+    """The models refuse what a worker would refuse."""
+    with pytest.raises(ValidationError):
+        Request(project_id="../p", task=TASK)
+
+
+def test_events_are_told_apart() -> None:
+    """A success and a failure are read as what they are, also with fields of a later version; nothing else is one."""
+    success = MigrationSucceeded(
+        request_id="r", project_id="p", region="x", name="n", instance_id="i", resolution="created", attempts=1, **TIMES
+    )
+    failure = MigrationFailed(request_id="r", reason=Reason.REJECTED, message="no", **TIMES)
+
+    assert read_event(success.model_dump_json().encode()) == success
+    assert read_event(failure.model_dump_json().encode()) == failure
+    assert read_event(failure.model_dump_json().encode()[:-1] + b', "new": 1}') == failure
+    for body in (b"", b"[]", b"{}", b"\xff"):
+        with pytest.raises(ValueError, match="validation error"):
+            read_event(body)

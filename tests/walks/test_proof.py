@@ -1,0 +1,96 @@
+"""The proof: what it covers, that it is the same every time, and that no law is broken in its short form."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.walks.mutations import MUTATIONS
+from tests.walks.test_proof_bites import RUNS
+from worker.cli.prove import assemble
+from worker.tools.proof import Plan, explore, replay, sampled
+from worker.tools.proof.endings import ENDINGS
+from worker.tools.proof.plan import Errand
+from worker.tools.proof.points import ANYWHERE, AT, CLAIMS_ANYWHERE
+
+HASTY = next(mutation for mutation in MUTATIONS if mutation.name == "does not look after an ambiguous ending")
+
+
+def test_no_law_is_broken_whatever_fails() -> None:
+    """The worker as it is keeps every law in a short proof, in which every fault strikes."""
+    report = explore(assemble, runs=RUNS)
+    assert report.failures == [], "\n".join(report.lines())
+    assert report.is_good
+    assert report.struck.keys() >= {*ANYWHERE, *CLAIMS_ANYWHERE, *(fault for faults in AT.values() for fault in faults)}
+    assert report.runs == report.enumerated + report.sampled == RUNS
+    assert f"{RUNS:,} runs" in "\n".join(report.lines())
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_every_ending_of_a_call_leads_to_an_end(ending: str) -> None:
+    """A request whose first calls end so is answered, with and without claims."""
+    for has_claims in (False, True):
+        run, _ = replay(Plan(errands=(Errand(script=(ending, ending, ending)),), claims=has_claims), assemble)
+        assert run.violations == []
+        assert run.points[-1] == "ack.after"
+
+
+@pytest.mark.parametrize("seed", range(100, 130))
+def test_a_seed_replays_to_the_letter(seed: int) -> None:
+    """One seed is one plan, and one plan is one run."""
+    assert sampled(seed) == sampled(seed)
+    assert replay(sampled(seed), assemble)[1] == replay(sampled(seed), assemble)[1]
+
+
+def test_a_plan_survives_as_text() -> None:
+    """What a failure prints is read back as the same plan."""
+    plan = Plan(errands=(Errand(script=("late",), copies=(3.0,)),), claims=True, faults={4: "crash"})
+    assert Plan.from_text(plan.to_text()) == plan
+    assert json.loads(plan.to_text())["faults"] == {"4": "crash"}
+
+
+def test_a_plan_that_cannot_be_read_is_explained() -> None:
+    """A misspelt member is named."""
+    with pytest.raises(ValueError, match="claim: Extra inputs"):
+        Plan.from_text('{"claim": true}')
+
+
+def test_a_failure_shows_a_small_run_that_replays() -> None:
+    """A found failure comes with a timeline, and with a plan that fails alike and holds nothing more than it needs."""
+    report = explore(HASTY.assemble, runs=200, until_broken=True)
+    failure = report.failures[0]
+    run, timeline = replay(Plan.from_text(failure.plan.to_text()), HASTY.assemble)
+    assert tuple(run.violations) == failure.violations
+    assert timeline == failure.timeline
+    assert len(failure.plan.errands) == 1
+    assert any("!!!" in line for line in timeline)
+    text = "\n".join(report.lines())
+    assert f"prove --plan '{failure.plan.to_text()}'" in text
+    assert "No law was broken" not in text
+
+
+def test_seeds_choose_the_runs() -> None:
+    """With a seed the runs are those of it and the seeds that follow, and nothing is enumerated."""
+    report = explore(assemble, runs=5, seed=40)
+    assert (report.enumerated, report.sampled, report.first_seed) == (0, 5, 40)
+    one_by_one = [replay(sampled(seed), assemble)[0] for seed in range(40, 45)]
+    assert report.points == sum(len(run.points) for run in one_by_one)
+
+
+class Idle:
+    """A flow that does nothing with what it is given."""
+
+    in_flight = 0
+
+    def deliver(self, delivery: Any) -> None:
+        """Leave it."""
+
+    async def drain(self, intake: Any, seconds: float) -> int:
+        """Nothing to do."""
+        return 0
+
+
+def test_a_request_that_nobody_answers_is_noticed() -> None:
+    """A run that comes to rest with a request in hand did not end, and the request is lost."""
+    run, _ = replay(Plan(), lambda *_: Idle())
+    assert run.violations == ["the run does not end: 1 requests left, busy: []", "lost: no final event"]

@@ -1,0 +1,71 @@
+"""What a replica is built from: the flow under proof, its stand-ins, and what all replicas share."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Protocol
+
+from worker.tools.proof.broker import Broker
+from worker.tools.proof.claims import Claims, Store
+from worker.tools.proof.client import Client, Watcher
+from worker.tools.proof.cloud import Cloud
+from worker.tools.proof.endings import Classify
+from worker.tools.proof.locks import Locks
+from worker.tools.proof.loop import Timers
+from worker.tools.proof.plan import Plan
+from worker.tools.proof.publisher import Publisher
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """The stand-ins that one replica's flow works with."""
+
+    dcs: Client
+    publisher: Publisher
+    observer: Watcher
+    claims: Claims | None
+    locks: Locks
+    now: Callable[[], float]
+    clock: Callable[[], float]
+    """As the event loop counts."""
+    chance: Callable[[], float]
+    sleep: Callable[[float], Awaitable[object]]
+
+
+class Flow(Protocol):
+    """One replica's flow."""
+
+    @property
+    def in_flight(self) -> int:
+        """Deliveries that are being worked on."""
+        ...
+
+    def deliver(self, delivery: Any) -> None:
+        """Begin to work on a delivery."""
+        ...
+
+    async def drain(self, intake: Any, seconds: float) -> int:
+        """Stop, and let what is in flight settle for so long."""
+        ...
+
+
+Assemble = Callable[[Cast, Plan], Flow]
+"""Builds one replica's flow, the code under proof."""
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What all replicas share."""
+
+    timers: Timers
+    broker: Broker
+    cloud: Cloud
+    store: Store
+    plan: Plan
+    rng: Random
+    assemble: Assemble
+    classify: Classify
+    pass_by: Callable[[Any, str], str | None]
+    """A point is passed; the fault of the very call that struck."""
+    say: Callable[[str, str, tuple[object, ...]], None]
+    violate: Callable[[str, str], None]

@@ -1,0 +1,170 @@
+"""Claims that the replicas share: leases and outcomes in one store, which can go away and forget.
+
+The store answers as the scripts of the real claims do; how those reach Redis is not under proof.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from worker.policy.claim import ClaimAnswer, Concluded, Granted, Held, Unavailable
+from worker.policy.order import Key, Order
+from worker.policy.outcome import Ending
+from worker.tools.proof.stage import Stage
+
+LEASE: Final = 30.0
+SURE: Final = 25.0
+RENEWED_EVERY: Final = 10.0
+DOUBT: Final = 600.0
+"""Seconds for which a store that forgot is not believed that a request is new."""
+ASKED_FOR: Final = 0.3
+"""Seconds after which a store that does not answer is given up."""
+
+
+@dataclass(slots=True)
+class Record:
+    """What the store knows of one request."""
+
+    fingerprint: str
+    owner: object | None = None
+    expires: float = -math.inf
+    last_sent_at: float | None = None
+    ending: Ending | None = None
+
+
+class Store:
+    """The shared memory. Times are the run's, but `last_sent_at` is a replica's."""
+
+    def __init__(self) -> None:
+        self.records: dict[Key, Record] = {}
+        self.away_until = -math.inf
+        self.is_sound = True
+        """It never went away nor forgot anything."""
+        self._since = -math.inf
+
+    def leave(self, until: float) -> None:
+        """Be unreachable until then."""
+        self.away_until, self.is_sound = until, False
+
+    def forget(self, now: float) -> None:
+        """Lose everything."""
+        self.records.clear()
+        self._since, self.is_sound = now, False
+
+    def take(self, order: Order, owner: object, now: float, wall: float, replays: int) -> ClaimAnswer:
+        """Claim atomically. A lease that ran out says that its holder may have sent a create just now."""
+        record = self.records.get(order.key)
+        if record is None:
+            self.records[order.key] = Record(order.fingerprint, owner, now + LEASE)
+            return Granted(is_first=now - self._since >= DOUBT)
+        is_ours = record.fingerprint == order.fingerprint
+        if record.ending is not None and not (is_ours and _is_outdated(record.ending, replays)):
+            return Concluded(record.ending)
+        is_live = record.owner not in (None, owner) and record.expires > now
+        if is_live or not is_ours:
+            return Held(record.fingerprint)
+        last = record.last_sent_at if record.owner is None and record.ending is None else wall
+        record.owner, record.expires, record.ending = owner, now + LEASE, None
+        return Granted(is_first=False, last_sent_at=last)
+
+    def conclude(self, order: Order, ending: Ending) -> None:
+        """The first ending stays, but a success replaces a failure."""
+        record = self.records.setdefault(order.key, Record(order.fingerprint))
+        known = record.ending
+        if record.fingerprint != order.fingerprint or (known is not None and known.succeeded):
+            return
+        if known is None or ending.succeeded or ending.replays > known.replays:
+            record.ending, record.owner = ending, None
+
+    def release(self, order: Order, owner: object, last_sent_at: float | None) -> None:
+        """Nobody works on the request for now."""
+        record = self.records.setdefault(order.key, Record(order.fingerprint))
+        if record.ending is None and record.fingerprint == order.fingerprint:
+            record.last_sent_at = max((last_sent_at, record.last_sent_at), key=lambda time: time or -math.inf)
+            if record.owner is owner:
+                record.owner = None
+
+
+def _is_outdated(ending: Ending, replays: int) -> bool:
+    return not ending.succeeded and ending.replays < replays
+
+
+class Claims:
+    """One life's access to the store."""
+
+    def __init__(self, stage: Stage, store: Store) -> None:
+        self._stage = stage
+        self._store = store
+        self._held: dict[Key, float] = {}
+        """Until when each of our claims is surely ours."""
+        self._told: list[Callable[[], None]] = []
+
+    async def take(self, order: Order, now: float, replays: int = 0) -> ClaimAnswer:
+        """Ask for the request."""
+        await self._stage.point("take.before")
+        if not await self._answers():
+            return Unavailable()
+        asked_at = self._stage.now
+        answer = self._store.take(order, self, asked_at, now, replays)
+        self._stage.say("claim: %s", type(answer).__name__)
+        if await self._stage.point("take.after") == "claim-unheard":
+            self._store.is_sound = False
+            return Unavailable()
+        if isinstance(answer, Granted):
+            self._held[order.key] = asked_at + SURE
+            self._renew_later(order)
+        return answer
+
+    def is_held(self, order: Order) -> bool:
+        """Whether the lease runs, by this replica's own clock."""
+        return self._held.get(order.key, -math.inf) > self._stage.now
+
+    async def conclude(self, order: Order, ending: Ending) -> None:
+        """Store the ending."""
+        self._held.pop(order.key, None)
+        await self._tell("conclude", lambda: self._store.conclude(order, ending))
+
+    async def release(self, order: Order, last_sent_at: float | None) -> None:
+        """Give the claim up."""
+        self._held.pop(order.key, None)
+        await self._tell("release", lambda: self._store.release(order, self, last_sent_at))
+
+    def retell(self) -> None:
+        """The store is back, or has forgotten: tell it again."""
+        for tell in self._told:
+            tell()
+
+    async def _tell(self, what: str, tell: Callable[[], None]) -> None:
+        self._told.append(tell)
+        await self._stage.point(f"{what}.before")
+        if await self._answers():
+            tell()
+            self._stage.say("claim: %s", what)
+        await self._stage.point(f"{what}.after")
+
+    async def _answers(self) -> bool:
+        if self._stage.now >= self._store.away_until:
+            return True
+        await asyncio.sleep(ASKED_FOR)
+        return False
+
+    def _renew_later(self, order: Order) -> None:
+        asyncio.get_running_loop().call_later(RENEWED_EVERY, self._renew, order)
+
+    def _renew(self, order: Order) -> None:
+        now = self._stage.now
+        if order.key not in self._held:
+            return
+        if now >= self._store.away_until:
+            record = self._store.records.get(order.key)
+            is_forgotten = record is None
+            record = self._store.records.setdefault(order.key, Record(order.fingerprint, self))
+            if record.owner is not self:
+                del self._held[order.key]
+                return
+            record.expires = now + LEASE
+            if not is_forgotten or self.is_held(order):
+                self._held[order.key] = now + SURE
+        self._renew_later(order)

@@ -1,0 +1,78 @@
+"""The client of the service, and the observer: what a replica's flow calls and tells."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from worker.policy.fault import Done, Evidence, Fault, Remedy, Sighting
+from worker.policy.order import Order
+from worker.tools.proof.cloud import DEADLINE, Cloud
+from worker.tools.proof.endings import ENDINGS, LOOKS, Classify, answered, heard
+from worker.tools.proof.records import HANDED
+from worker.tools.proof.stage import Stage
+
+
+class Client:
+    """Calls of the service."""
+
+    def __init__(self, stage: Stage, cloud: Cloud, classify: Classify) -> None:
+        self._stage = stage
+        self._cloud = cloud
+        self._classify = classify
+
+    async def create(self, order: Order, may_go: Callable[[], Awaitable[bool]]) -> Done | Fault:
+        """Create the task. `may_go` has the last word before the first byte."""
+        stage, by = self._stage, HANDED.get()
+        await stage.point("create.before")
+        if not await may_go():
+            return Fault(Evidence.NEVER_SENT, Remedy.RETRY, "withdrawn")
+        call = self._cloud.begin(order, by)
+        stage.say("create: %s%s", call.ending, f" -> {call.task_id}" if call.task_id else "")
+        await stage.point("create.sent")
+        if ENDINGS[call.ending].heard == "deadline":
+            await asyncio.sleep(max(0.0, call.begun + DEADLINE - stage.now))
+        await stage.point("create.after")
+        self._cloud.end(call)
+        return heard(call.ending, call.task_id or "", self._classify)
+
+    async def find(self, order: Order, since: float) -> Sighting | Fault:
+        """Look for the task."""
+        stage = self._stage
+        fault = await stage.point("find.before")
+        if fault in LOOKS:
+            sighting: Sighting | Fault = answered(*LOOKS[fault])
+        elif fault is not None:
+            sighting = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "reset")
+        else:
+            sighting = self._cloud.find(order, since)
+            HANDED.get().looked_at = stage.now
+        stage.say("look: %s", sighting if not isinstance(sighting, Fault) else sighting.label)
+        await stage.point("find.after")
+        return sighting
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Is told facts, and holds them against what is true."""
+
+    stage: Stage
+
+    def received(self, *, redelivered: bool) -> None:
+        """Nothing to hold against it."""
+
+    def called(self, order: Order, operation: str, ending: Done | Sighting | Fault, attempt: int) -> None:
+        """Nothing to hold against it."""
+
+    def settled(self, fact: Any) -> None:
+        """Said only once it is true."""
+        self.stage.say("says %s (%s)", fact.outcome, fact.reason)
+        if fact.outcome != "returned" and not HANDED.get().has_acked:
+            self.stage.violate(f"said {fact.outcome} of a delivery that was not acknowledged")
+
+    def failed(self, error: Exception) -> None:
+        """A defect."""
+        self.stage.violate(f"defect: {type(error).__name__}: {error}")
+
+    def unconfirmed(self, reason: str) -> None:
+        """Nothing to hold against it."""

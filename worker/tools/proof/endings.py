@@ -1,0 +1,105 @@
+"""How a create call can end: what the service did, and what the caller hears of it.
+
+`acts` is the truth, which the worker never learns; `is_open` says that nobody could know it from the answer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from worker.policy import codes, waiting
+from worker.policy.codes import Verdict
+from worker.policy.fault import Done, Evidence, Fault, Remedy
+
+Classify = Callable[[int, str | None], Verdict]
+When = Literal["answer", "reset", "deadline"]
+
+_THROTTLED: Final = "policy user over ratelimit,limit:5,time:1 minute"
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnding:
+    """One way in which a create call ends."""
+
+    acts: bool = False
+    """A task is created."""
+    is_late: bool = False
+    """The task is listed as late as the assumption allows."""
+    heard: When = "answer"
+    """What the caller gets: the answer, a broken connection, or nothing before its deadline."""
+    status: int = 200
+    code: str | None = None
+    message: str | None = None
+    retry_after: float | None = None
+    is_open: bool = False
+    """Nobody can tell from what is heard whether the service acted."""
+    is_sticky: bool = False
+    """The service answers this request so for ever."""
+    is_sent: bool = True
+
+
+ENDINGS: Final = {
+    "ok": CallEnding(acts=True),
+    "ok-late": CallEnding(acts=True, is_late=True),
+    "unheard": CallEnding(acts=True, heard="reset", is_open=True),
+    "unheard-slow": CallEnding(acts=True, heard="deadline", is_open=True),
+    "late": CallEnding(acts=True, is_late=True, heard="deadline", is_open=True),
+    "late-reset": CallEnding(acts=True, is_late=True, heard="reset", is_open=True),
+    "lost": CallEnding(heard="reset", is_open=True),
+    "lost-slow": CallEnding(heard="deadline", is_open=True),
+    "error-acted": CallEnding(acts=True, is_late=True, status=503, is_open=True),
+    "error": CallEnding(status=500, code="DCS.5000", is_open=True),
+    "gateway-acted": CallEnding(acts=True, is_late=True, status=504, code="APIG.0201", is_open=True),
+    "gateway-busy": CallEnding(status=408, is_open=True),
+    "nameless-acted": CallEnding(acts=True, is_late=True, is_open=True),
+    "nameless": CallEnding(is_open=True),
+    "unsent": CallEnding(is_sent=False),
+    "busy": CallEnding(status=400, code="DCS.4096"),
+    "throttled": CallEnding(status=429, message=_THROTTLED),
+    "throttled-long": CallEnding(status=429, retry_after=90.0),
+    "full": CallEnding(status=400, code="DCS.4035"),
+    "rejected": CallEnding(status=400, code="DCS.4013", is_sticky=True),
+    "unauthenticated": CallEnding(status=401, is_sticky=True),
+    "forbidden": CallEnding(status=403, is_sticky=True),
+    "missing": CallEnding(status=404, is_sticky=True),
+}
+NAMED: Final = ("ok", "ok-late")
+LOOKS: Final[dict[str, tuple[int, str | None]]] = {
+    "look-503": (503, None),
+    "look-429": (429, None),
+    "look-403": (403, "DCS.4003"),
+}
+
+
+def heard(name: str, task_id: str, classify: Classify) -> Done | Fault:
+    """What the caller of a create call with this ending is told."""
+    ending = ENDINGS[name]
+    if name in NAMED:
+        return Done(task_id)
+    if not ending.is_sent:
+        return Fault(Evidence.NEVER_SENT, Remedy.RETRY, "refused")
+    if ending.heard != "answer":
+        return Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "timeout" if ending.heard == "deadline" else "reset")
+    return answered(ending.status, ending.code, classify, ending.message, ending.retry_after)
+
+
+def answered(
+    status: int,
+    code: str | None,
+    classify: Classify = codes.classify,
+    message: str | None = None,
+    retry_after: float | None = None,
+) -> Fault:
+    """An answer that is no success, as the client of the service reads it."""
+    evidence, remedy = classify(status, code)
+    return Fault(
+        evidence,
+        remedy,
+        str(status),
+        message=message or "",
+        status=status,
+        error_code=code,
+        error_msg=message,
+        retry_after=retry_after,
+        throttle=waiting.throttle(message) if status == 429 else None,
+    )

@@ -1,0 +1,32 @@
+"""Locks of the broker: each is one channel's, and gone with it."""
+
+from collections.abc import Callable
+
+from worker.policy.order import Key
+from worker.tools.proof.broker import Broker, Channel
+from worker.tools.proof.stage import Stage
+
+
+class Locks:
+    """One replica's access to the locks. What cannot be told is no obstacle."""
+
+    def __init__(self, stage: Stage, broker: Broker, channel: Callable[[], Channel]) -> None:
+        self._stage = stage
+        self._broker = broker
+        self._channel = channel
+
+    async def take(self, key: Key) -> bool:
+        """False if another replica has the lock."""
+        await self._stage.point("lock.before")
+        channel = self._channel()
+        is_free = not channel.is_open or self._broker.locks.setdefault(key, channel) is channel
+        self._stage.say("lock: %s", "taken" if is_free else "refused")
+        await self._stage.point("lock.after")
+        return is_free
+
+    async def free(self, key: Key) -> None:
+        """Give the lock back."""
+        await self._stage.point("free.before")
+        if self._broker.locks.get(key) is self._channel():
+            del self._broker.locks[key]
+        await self._stage.point("free.after")

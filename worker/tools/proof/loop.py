@@ -1,0 +1,165 @@
+"""An event loop on a virtual clock: it never waits, it moves its clock to the next timer.
+
+Every callback belongs to the process whose code scheduled it. The callbacks of a process that stands still are
+held until it wakes, its timers overdue; those of one that is gone never run again.
+"""
+
+import asyncio
+import contextvars
+import heapq
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Self, TypeVarTuple
+
+from worker.tools.proof.life import Life, Step
+
+Ts = TypeVarTuple("Ts")
+
+
+class EndlessError(Exception):
+    """The run was still busy at its bound."""
+
+
+class VirtualLoop(asyncio.AbstractEventLoop):
+    """As much of an event loop as tasks, futures, timeouts and sleeps need."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.errors: list[str] = []
+        """What nobody caught."""
+        self._ready: deque[Step] = deque()
+        self._timers: list[tuple[float, int, Step]] = []
+        self._number = 0
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def time(self) -> float:
+        """Seconds since the run began."""
+        return self.now
+
+    def get_debug(self) -> bool:
+        """Never: the timeline tells more."""
+        return False
+
+    def is_running(self) -> bool:
+        """Whatever asks is run by it."""
+        return True
+
+    def is_closed(self) -> bool:
+        """It holds nothing that could be closed."""
+        return False
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """A future of this loop."""
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Coroutine[Any, Any, Any], **named: Any) -> asyncio.Task[Any]:  # type: ignore[override]
+        """A task of this loop."""
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, **named)
+        self._tasks.append(task)
+        return task
+
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        """Run the callback after those that are due already."""
+        step = Step(self.now, callback, args, self, context)
+        self._ready.append(step)
+        return step
+
+    def call_later(
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run the callback after `delay` virtual seconds."""
+        return self.call_at(self.now + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run the callback at a virtual time."""
+        step = Step(when, callback, args, self, context)
+        self._number += 1
+        heapq.heappush(self._timers, (when, self._number, step))
+        return step
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Keep what nobody caught."""
+        self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """A cancelled timer is dropped when its turn comes."""
+
+    def wake(self, life: Life) -> None:
+        """Let a process that stood still catch up."""
+        held, life.held = life.held, None
+        self._ready.extend(held or ())
+
+    def run(self, *, until: float, steps: int) -> None:
+        """Run until nothing is left to do. Raises EndlessError at a virtual time or a number of steps."""
+        asyncio._set_running_loop(self)
+        try:
+            while self._ready or self._advance(until):
+                steps -= 1
+                if steps < 0:
+                    raise EndlessError(f"too many steps at {self.now:.1f} s")
+                self._run(self._ready.popleft())
+        finally:
+            asyncio._set_running_loop(None)
+
+    def _advance(self, until: float) -> bool:
+        """Move the clock to the next timer; False if there is none."""
+        timers = self._timers
+        while timers:
+            when, _, step = heapq.heappop(timers)
+            if step._cancelled:
+                continue
+            if when > until:
+                raise EndlessError(f"not over after {until:.0f} s")
+            self.now = max(self.now, when)
+            self._ready.append(step)
+            return True
+        return False
+
+    def _run(self, step: Step) -> None:
+        life = step.life
+        if step._cancelled or (life is not None and life.is_gone):
+            return
+        if life is not None and life.held is not None:
+            life.held.append(step)
+        else:
+            step._run()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Forget what was left unfinished, quietly."""
+        asyncio._set_running_loop(self)
+        for task in self._tasks:
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                coroutine = task.get_coro()
+                assert isinstance(coroutine, Coroutine)
+                with suppress(RuntimeError):
+                    coroutine.close()
+        asyncio._set_running_loop(None)
+        self._ready.clear()
+        self._timers.clear()
+        self._tasks.clear()
+
+
+class Timers:
+    """What the world around the replicas does later: it neither stands still nor dies."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self.loop = loop
+        self.context = contextvars.copy_context()
+
+    @property
+    def now(self) -> float:
+        """Seconds since the run began."""
+        return self.loop.now
+
+    def after(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
+        """Call back in `seconds`."""
+        self.loop.call_later(seconds, callback, *args, context=self.context)

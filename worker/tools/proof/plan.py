@@ -1,0 +1,96 @@
+"""What decides a run: who sends what, how calls end, which fault strikes where. One plan, one run, every time."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from worker.policy.rules import Rules
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Errand(_Frozen):
+    """One request, and what the world does to it."""
+
+    script: tuple[str, ...] = ()
+    """How its create calls end, in order; those after the last end well."""
+    at: float = 0.0
+    """When it is sent (seconds)."""
+    copies: tuple[float, ...] = ()
+    """When its sender sends it again."""
+    clashes: tuple[float, ...] = ()
+    """When somebody sends another task under its request id."""
+    not_after: float | None = None
+    """Seconds after the beginning."""
+    strangers: int = 0
+    """Tasks that others made under the same name for the same networks."""
+    kills: str | None = None
+    """The port call at which it takes its worker down, every time."""
+    is_broken: bool = False
+    """It is no valid request."""
+
+
+class Timed(_Frozen):
+    """A fault that strikes a replica at a time."""
+
+    at: float
+    replica: int
+    fault: str
+
+
+class Plan(_Frozen):
+    """A run. Durations in seconds."""
+
+    errands: tuple[Errand, ...] = (Errand(),)
+    replicas: int = 2
+    claims: bool = False
+    reconcile: Literal["ambiguous", "always", "off"] = "ambiguous"
+    marker: bool = True
+    one_name: bool = False
+    """All tasks have one name."""
+    tries: int = 3
+    settle: float = 45.0
+    delays: tuple[float, ...] = (10.0, 60.0, 300.0, 1800.0)
+    limit: int = 10
+    """Deliveries without an end after which a request is poison."""
+    prefetch: int = 3
+    lag: float = 0.0
+    """Until a task is listed after it was created."""
+    bound: Literal["cut", "deadline"] = "cut"
+    """From when the settle time bounds the listing; see the package's assumptions."""
+    drift: float = 4.9
+    """By how much the replicas' clocks differ at most."""
+    seed: int = 0
+    """Decides latencies, jitter, clocks, which replica is served, and the faults by `rate`."""
+    rate: float = 0.0
+    """Chance of a fault at each port call, as long as the budget lasts."""
+    budget: int = 0
+    faults: dict[int, str] = {}
+    """Which fault strikes at which port call."""
+    timed: tuple[Timed, ...] = ()
+
+    @property
+    def rules(self) -> Rules:
+        """The worker's settings."""
+        return Rules(
+            delays=self.delays,
+            tries=self.tries,
+            reconcile=self.reconcile,
+            settle=self.settle,
+            delivery_limit=self.limit,
+        )
+
+    def to_text(self) -> str:
+        """JSON of whatever differs from the default."""
+        return self.model_dump_json(exclude_defaults=True)
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """The plan that `to_text` wrote. Raises ValueError with a readable sentence."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            lines = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
+            raise ValueError("; ".join(lines)) from None

@@ -1,0 +1,32 @@
+"""What a port needs of the replica that it belongs to."""
+
+from typing import Protocol
+
+
+class Stage(Protocol):
+    """The replica that the ports belong to."""
+
+    name: str
+    freezes: int
+    publisher_away_until: float
+
+    @property
+    def now(self) -> float:
+        """Seconds since the run began."""
+        ...
+
+    async def point(self, label: str) -> str | None:
+        """Pass a point; the fault of this very call that struck."""
+        ...
+
+    def say(self, text: str, *arguments: object) -> None:
+        """A line of the timeline."""
+        ...
+
+    def violate(self, text: str) -> None:
+        """A law was broken."""
+        ...
+
+    def lose_channel(self) -> None:
+        """The consuming channel is gone."""
+        ...
