@@ -42,13 +42,14 @@ class Client:
         fault = await stage.point("find.before")
         if fault in LOOKS:
             sighting: Sighting | Fault = answered(*LOOKS[fault])
-        elif fault is not None:
+        elif fault == "look-reset":
             sighting = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "reset")
         else:
             sighting = self._cloud.find(order, since)
             HANDED.get().looked_at = stage.now
         stage.say("look: %s", sighting if not isinstance(sighting, Fault) else sighting.label)
-        await stage.point("find.after")
+        if await stage.point("find.after") == "look-slow":
+            await asyncio.sleep(DEADLINE - 1.0)
         return sighting
 
 
