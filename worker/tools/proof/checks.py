@@ -58,9 +58,7 @@ def judge(facts: Facts) -> Verdict:
         events[event.by.message.matter].append(event)
     parked = {message.matter for message in facts.parked}
     for matter in sorted(facts.sent):
-        verdict.violations += _calls(
-            facts, calls[matter], min((event.at for event in events[matter]), default=math.inf)
-        )
+        verdict.violations += _calls(facts, calls[matter])
         _tasks(facts, calls[matter], verdict)
         verdict.violations += _events(events[matter], matter in parked)
         _truth(facts, matter, events[matter], calls[matter], verdict)
@@ -82,10 +80,8 @@ def _why(facts: Facts) -> str:
     return "claims away or flushed" if facts.plan.claims else "without claims"
 
 
-def _calls(facts: Facts, calls: list[Call], over_at: float) -> Iterator[str]:
+def _calls(facts: Facts, calls: list[Call]) -> Iterator[str]:
     for call in calls:
-        if facts.is_sound and call.begun > over_at:
-            yield f"created at {call.begun:.1f} s, though the request was over at {over_at:.1f} s"
         if call.begun > call.by.lost_at + STALE_AFTER:
             yield f"created on stale ground at {call.begun:.1f} s, {call.begun - call.by.lost_at:.1f} s after the loss"
         is_first = call.by.number == 1 and call.by.message.parent is None

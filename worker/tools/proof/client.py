@@ -42,14 +42,13 @@ class Client:
         fault = await stage.point("find.before")
         if fault in LOOKS:
             sighting: Sighting | Fault = answered(*LOOKS[fault])
-        elif fault == "look-reset":
+        elif fault is not None:
             sighting = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "reset")
         else:
             sighting = self._cloud.find(order, since)
             HANDED.get().looked_at = stage.now
         stage.say("look: %s", sighting if not isinstance(sighting, Fault) else sighting.label)
-        if await stage.point("find.after") == "look-slow":
-            await asyncio.sleep(DEADLINE - 1.0)
+        await stage.point("find.after")
         return sighting
 
 

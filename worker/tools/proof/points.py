@@ -20,7 +20,6 @@ AT: Final[dict[str, tuple[str, ...]]] = {
     "park.after": ("unheard",),
     "ack.before": ("ack-lost",),
     "find.before": (*LOOKS, "look-reset"),
-    "find.after": ("look-slow",),
     "take.after": ("claim-unheard",),
 }
 """What can befall one port call."""
@@ -49,7 +48,7 @@ class Points:
         self.passed.append(point)
         fault = self._plan.faults.get(number)
         if fault is None and self._left and self._rng.random() < self._plan.rate:
-            fault = self._rng.choice(self._plan.only or possible(point, has_claims=self._plan.claims))
+            fault = self._rng.choice(possible(point, has_claims=self._plan.claims))
             self._left -= 1
         if fault is not None:
             self.struck[number] = fault

@@ -8,10 +8,7 @@ from worker.tools.proof.plan import Errand, Plan, Timed
 from worker.tools.proof.points import ANYWHERE
 
 _NAMES: Final = tuple(ENDINGS)
-_DELAYS: Final = ((10.0, 60.0, 300.0, 1800.0), (10.0, 60.0), (5.0, 50.0, 200.0), (30.0, 50.0), (50.0,))
-_REFUSED: Final = (*("busy",) * 4, "full", "throttled", "unsent", "error", "lost-slow", "late")
-_ENDS: Final = (None, None, None, 1.0, 70.0, 130.0)
-TAKEOVERS: Final = 0.15
+_DELAYS: Final = ((10.0, 60.0, 300.0, 1800.0), (10.0, 60.0), (5.0, 50.0, 200.0), (20.0, 50.0), (50.0,))
 _KILLS: Final = ("create.before", "create.sent", "create.after", "find.before", "find.after")
 _LAGS: Final = (0.0, 0.0, 1.0, 20.0, 44.0)
 
@@ -19,28 +16,6 @@ _LAGS: Final = (0.0, 0.0, 1.0, 20.0, 44.0)
 def sampled(seed: int) -> Plan:
     """The plan of a seed."""
     rng = Random(seed)
-    return _takeover(rng, seed) if rng.random() < TAKEOVERS else _any(rng, seed)
-
-
-def _takeover(rng: Random, seed: int) -> Plan:
-    """A request that comes to the end of a short schedule, where a replica stands still and another takes over."""
-    delays = rng.choice(((50.0,), (30.0, 50.0)))
-    calls = rng.choice((1, len(delays), len(delays) + 1))
-    return Plan(
-        errands=(Errand(script=tuple(rng.choice(_REFUSED) for _ in range(calls)), not_after=rng.choice(_ENDS)),),
-        claims=rng.random() < 0.7,
-        tries=1,
-        delays=delays,
-        has_echo=True,
-        lag=rng.choice(_LAGS),
-        seed=seed,
-        rate=0.1,
-        budget=rng.choice((1, 2)),
-        only=("freeze", "freeze-long", "channel", "look-slow"),
-    )
-
-
-def _any(rng: Random, seed: int) -> Plan:
     has_claims = rng.random() < 0.55
     replicas = rng.choice((1, 2, 2, 2, 3))
     has_marker = rng.random() < 0.9
@@ -58,7 +33,6 @@ def _any(rng: Random, seed: int) -> Plan:
         tries=rng.choice((1, 2, 3)),
         delays=rng.choice(_DELAYS),
         limit=rng.choice((10, 10, 10, 3)),
-        has_echo=may_copy and rng.random() < 0.4,
         prefetch=rng.choice((1, 2, 4)),
         lag=rng.choice(_LAGS),
         seed=seed,
