@@ -5,7 +5,7 @@ import pytest
 from tests.walks.mutations import MUTATIONS, Mutation
 from worker.tools.proof import explore
 
-RUNS = 3_000
+RUNS = 4_000
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)

@@ -37,106 +37,138 @@ def event(by: Handed, at: float, reason: str = "created", task: str | None = "ta
 
 def facts(calls: list[Call], events: list[Event], *, is_sound: bool = False, plan: Plan | None = None) -> Facts:
     """What happened to the one request."""
-    deliveries = list(dict.fromkeys([made.by for made in calls] + [told.by for told in events]))
+    deliveries = list(dict.fromkeys([*(made.by for made in calls), *(told.by for told in events)]))
     return Facts(plan or Plan(), calls, events, [], deliveries, is_sound, {REQUEST})
 
 
-FIRST = handed(message(), "A", 0.0)
-AGAIN = handed(FIRST.message, "B", 10.0, number=2)
-COPY = handed(message(FIRST), "B", 10.0)
-OTHER = handed(message(), "B", 0.0)
-FIRST.lost_at = 10.0
+class Scene:
+    """Deliveries of one request: the first, which was lost, its redelivery, a copy by the first, a sender's copy."""
+
+    def __init__(self) -> None:
+        self.first = handed(message(), "A", 0.0)
+        self.first.lost_at = 10.0
+        self.again = handed(self.first.message, "B", 10.0, number=2)
+        self.copy = handed(message(self.first), "B", 10.0)
+        self.other = handed(message(), "B", 0.0)
+
+    def by(self, name: str) -> Handed:
+        """The delivery of that name."""
+        found: Handed = getattr(self, name)
+        return found
 
 
-def test_a_plain_success_is_good() -> None:
+@pytest.fixture
+def scene() -> Scene:
+    """A scene of one's own."""
+    return Scene()
+
+
+def test_a_plain_success_is_good(scene: Scene) -> None:
     """One call, one task, one event."""
-    verdict = judge(facts([call(FIRST, 0.0, 0.1, task="task")], [event(FIRST, 0.2)]))
+    verdict = judge(facts([call(scene.first, 0.0, 0.1, task="task")], [event(scene.first, 0.2)]))
     assert (verdict.violations, verdict.windows) == ([], [])
 
 
 @pytest.mark.parametrize(
     ("by", "is_sound", "is_window"),
-    [(FIRST, False, False), (AGAIN, False, False), (COPY, False, False), (OTHER, False, True), (OTHER, True, False)],
+    [
+        ("first", False, False),
+        ("again", False, False),
+        ("copy", False, False),
+        ("other", False, True),
+        ("other", True, False),
+    ],
 )
-def test_two_tasks_are_excused_only_where_nobody_could_know(by: Handed, is_sound: bool, is_window: bool) -> None:
+def test_two_tasks_are_excused_only_where_nobody_could_know(
+    scene: Scene, by: str, is_sound: bool, is_window: bool
+) -> None:
     """Not along a message's own deliveries and copies, not with claims; but for two copies without claims."""
-    calls = [call(FIRST, 0.0, 0.1, task="task"), call(by, 100.0, 100.1, task="more", looked=True)]
-    calls[1].by.lost_at = 200.0
-    verdict = judge(facts(calls, [event(FIRST, 0.2)], is_sound=is_sound))
+    scene.first.lost_at = 200.0
+    calls = [call(scene.first, 0.0, 0.1, task="task"), call(scene.by(by), 100.0, 100.1, task="more", looked=True)]
+    verdict = judge(facts(calls, [event(scene.first, 0.2)], is_sound=is_sound))
     assert ("two tasks: task and more" in verdict.violations) is not is_window
     assert any("between look and listing" in window for window in verdict.windows) is is_window
 
 
-@pytest.mark.parametrize(("by", "since"), [(COPY, 1.0), (AGAIN, 10.0)])
+@pytest.mark.parametrize(("by", "since"), [("copy", 1.0), ("again", 10.0)])
 @pytest.mark.parametrize("early", [-0.1, 0.1])
-def test_a_settle_time_is_owed(by: Handed, since: float, early: float) -> None:
+def test_a_settle_time_is_owed(scene: Scene, by: str, since: float, early: float) -> None:
     """From the end of the call where it is known, else from the moment when the broker took the message back."""
-    FIRST.lost_at, AGAIN.lost_at = 10.0, 200.0
-    calls = [call(FIRST, 0.0, 1.0), call(by, since + 45.0 - early, task="task", looked=True)]
-    violations = judge(facts(calls, [event(by, 99.0)])).violations
+    calls = [call(scene.first, 0.0, 1.0), call(scene.by(by), since + 45.0 - early, task="task", looked=True)]
+    violations = judge(facts(calls, [event(scene.by(by), 99.0)])).violations
     assert [text for text in violations if "too early" in text] == violations
     assert bool(violations) is (early > 0)
 
 
-def test_a_create_on_stale_ground_is_noticed() -> None:
+def test_a_look_counts_only_once_all_has_settled(scene: Scene) -> None:
+    """What was looked at too early says nothing, however long its answer took."""
+    calls = [call(scene.first, 0.0, 1.0), call(scene.copy, 60.0, task="task", looked=True)]
+    calls[1].looked_at = 40.0
+    assert judge(facts(calls, [event(scene.copy, 99.0)])).violations == [
+        "created at 60.0 s without a look after the call of 0.0 s had settled"
+    ]
+
+
+def test_a_create_on_stale_ground_is_noticed(scene: Scene) -> None:
     """A call that begins long after the broker took the message back."""
-    FIRST.lost_at = 10.0
-    verdict = judge(facts([call(FIRST, 20.0, 20.1, task="task")], [event(FIRST, 20.2)]))
+    verdict = judge(facts([call(scene.first, 20.0, 20.1, task="task")], [event(scene.first, 20.2)]))
     assert verdict.violations == ["created on stale ground at 20.0 s, 10.0 s after the loss"]
 
 
-@pytest.mark.parametrize("by", [AGAIN, COPY])
-def test_only_a_first_delivery_may_create_without_a_look(by: Handed) -> None:
+@pytest.mark.parametrize("by", ["again", "copy"])
+def test_only_a_first_delivery_may_create_without_a_look(scene: Scene, by: str) -> None:
     """A redelivery and a copy must have looked."""
-    by.lost_at = 200.0
-    verdict = judge(facts([call(by, 20.0, 20.1, task="task")], [event(by, 20.2)]))
+    verdict = judge(facts([call(scene.by(by), 20.0, 20.1, task="task")], [event(scene.by(by), 20.2)]))
     assert len(verdict.violations) == 1
     assert verdict.violations[0].startswith("created without looking")
 
 
 @pytest.mark.parametrize(
-    ("events", "violation"),
+    ("told", "violation"),
     [
         ([], "lost: no final event"),
-        ([event(FIRST, 1.0, task="foreign")], "succeeded with foreign, which is not the request's"),
-        ([event(FIRST, 1.0, "rejected")], "failed (rejected), but task exists"),
-        ([event(FIRST, 1.0), event(AGAIN, 2.0, "rejected")], "two kinds of final event: created, then rejected"),
+        ([("first", "created", "foreign")], "succeeded with foreign, which is not the request's"),
+        ([("first", "rejected", None)], "failed (rejected), but task exists"),
+        (
+            [("first", "created", "task"), ("again", "rejected", None)],
+            "two kinds of final event: created, then rejected",
+        ),
     ],
 )
-def test_events_are_there_and_true(events: list[Event], violation: str) -> None:
+def test_events_are_there_and_true(scene: Scene, told: list[tuple[str, str, str | None]], violation: str) -> None:
     """At least one, of one kind, and what it says is so."""
-    verdict = judge(facts([call(FIRST, 0.0, 0.1, task="task")], events))
+    events = [event(scene.by(by), 1.0 + number, reason, task) for number, (by, reason, task) in enumerate(told)]
+    verdict = judge(facts([call(scene.first, 0.0, 0.1, task="task")], events))
     assert violation in verdict.violations
 
 
-def test_one_outcome_has_one_id() -> None:
+def test_one_outcome_has_one_id(scene: Scene) -> None:
     """Two events of one kind with different ids."""
-    second = event(FIRST, 2.0)
+    second = event(scene.first, 2.0)
     second.id = "another"
-    verdict = judge(facts([call(FIRST, 0.0, 0.1, task="task")], [event(FIRST, 1.0), second]))
+    verdict = judge(facts([call(scene.first, 0.0, 0.1, task="task")], [event(scene.first, 1.0), second]))
     assert verdict.violations == ["2 event ids"]
 
 
-def test_what_says_parked_is_parked() -> None:
+def test_what_says_parked_is_parked(scene: Scene) -> None:
     """An event that says parked without a copy in the parked queue."""
-    told = event(FIRST, 1.0, "exhausted")
+    told = event(scene.first, 1.0, "exhausted")
     told.parked = True
     assert judge(facts([], [told])).violations == ["an event says parked, but nothing is"]
 
 
-def test_a_failure_told_before_a_lost_acknowledgement_is_a_window() -> None:
+def test_a_failure_told_before_a_lost_acknowledgement_is_a_window(scene: Scene) -> None:
     """Without claims the next replica cannot know of an `exhausted` that was told; with claims it must."""
-    AGAIN.lost_at = 200.0
-    calls = [call(AGAIN, 60.0, 60.1, task="task", looked=True)]
-    events = [event(FIRST, 9.0, "exhausted"), event(AGAIN, 60.2)]
+    calls = [call(scene.again, 60.0, 60.1, task="task", looked=True)]
+    events = [event(scene.first, 9.0, "exhausted"), event(scene.again, 60.2)]
     assert judge(facts(calls, events)).violations == []
     assert len(judge(facts(calls, events)).windows) == 2
     assert "two kinds of final event: exhausted, then created" in judge(facts(calls, events, is_sound=True)).violations
 
 
-def test_another_task_under_the_same_id_is_excused_without_claims() -> None:
+def test_another_task_under_the_same_id_is_excused_without_claims(scene: Scene) -> None:
     """Where the first is not known, the second may adopt what it finds."""
     plan = Plan(errands=(Errand(clashes=(1.0,)),))
-    verdict = judge(facts([], [event(FIRST, 1.0, task="foreign")], plan=plan))
+    verdict = judge(facts([], [event(scene.first, 1.0, task="foreign")], plan=plan))
     assert verdict.violations == []
     assert len(verdict.windows) == 1

@@ -4,7 +4,8 @@ Under proof is whatever `Assemble` builds: the flow of one replica over stand-in
 a broker (`broker`), a service (`cloud`) and, in half of the runs, claims (`claims`). Every port call is a point at
 which a fault can strike (`points`); a `Plan` says which do, and replays exactly. `checks` holds after each run:
 
-- at most one task per request; no create on stale ground, nor without a look at a delivery that is not the first;
+- at most one task per request; no create on stale ground, after `not_after`, once the request is over, or without a
+  look at a delivery that is not the first;
 - no create sooner than the settle time after one that may have been sent, nor without a look in between;
 - an acknowledgement only after a confirmed event or copy, and only then is anything said;
 - at least one final event per request, of one kind and with one id, and true: a task it names is the request's, a

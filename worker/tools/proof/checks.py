@@ -58,7 +58,9 @@ def judge(facts: Facts) -> Verdict:
         events[event.by.message.matter].append(event)
     parked = {message.matter for message in facts.parked}
     for matter in sorted(facts.sent):
-        verdict.violations += _calls(facts, calls[matter])
+        verdict.violations += _calls(
+            facts, calls[matter], min((event.at for event in events[matter]), default=math.inf)
+        )
         _tasks(facts, calls[matter], verdict)
         verdict.violations += _events(events[matter], matter in parked)
         _truth(facts, matter, events[matter], calls[matter], verdict)
@@ -80,25 +82,32 @@ def _why(facts: Facts) -> str:
     return "claims away or flushed" if facts.plan.claims else "without claims"
 
 
-def _calls(facts: Facts, calls: list[Call]) -> Iterator[str]:
+def _calls(facts: Facts, calls: list[Call], over_at: float) -> Iterator[str]:
     for call in calls:
+        if facts.is_sound and call.begun > over_at:
+            yield f"created at {call.begun:.1f} s, though the request was over at {over_at:.1f} s"
         if call.begun > call.by.lost_at + STALE_AFTER:
             yield f"created on stale ground at {call.begun:.1f} s, {call.begun - call.by.lost_at:.1f} s after the loss"
         is_first = call.by.number == 1 and call.by.message.parent is None
         if facts.plan.reconcile != "off" and not is_first and call.looked_at is None:
             yield f"created without looking, at a delivery that is not the first, at {call.begun:.1f} s"
     for earlier, later in combinations(calls, 2):
-        if (owed := _owed(facts, earlier, later)) > TOLERANCE:
-            yield (
-                f"created at {later.begun:.1f} s, {owed:.1f} s too early after the call of {earlier.begun:.1f} s, "
-                "which may have acted"
-            )
+        if (settled := _settled(facts, earlier, later)) is not None:
+            yield from _pair(earlier, later, settled - TOLERANCE)
 
 
-def _owed(facts: Facts, earlier: Call, later: Call) -> float:
-    """Seconds that the later call came too early."""
+def _pair(earlier: Call, later: Call, settled: float) -> Iterator[str]:
+    if later.begun < settled:
+        early = settled - later.begun
+        yield f"created at {later.begun:.1f} s, {early:.1f} s too early after the call of {earlier.begun:.1f} s"
+    elif later.looked_at is None or later.looked_at < settled:
+        yield f"created at {later.begun:.1f} s without a look after the call of {earlier.begun:.1f} s had settled"
+
+
+def _settled(facts: Facts, earlier: Call, later: Call) -> float | None:
+    """When what the earlier call may have done must be listed, for all that the later one's caller could know."""
     if not earlier.may_have_acted:
-        return 0.0
+        return None
     match known_at(earlier.by, later.by):
         case "same" | "copy":
             moment = earlier.begun if earlier.ended is None else earlier.ended
@@ -107,8 +116,8 @@ def _owed(facts: Facts, earlier: Call, later: Call) -> float:
         case _ if facts.is_sound:
             moment = min(math.inf if earlier.ended is None else earlier.ended, earlier.by.lost_at)
         case _:
-            return 0.0
-    return moment + facts.plan.settle - later.begun
+            return None
+    return moment + facts.plan.settle
 
 
 def _tasks(facts: Facts, calls: list[Call], verdict: Verdict) -> None:

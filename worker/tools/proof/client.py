@@ -27,6 +27,8 @@ class Client:
         await stage.point("create.before")
         if not await may_go():
             return Fault(Evidence.NEVER_SENT, Remedy.RETRY, "withdrawn")
+        if order.not_after is not None and stage.wall() > order.not_after:
+            stage.violate("created after not_after")
         call = self._cloud.begin(order, by)
         stage.say("create: %s%s", call.ending, f" -> {call.task_id}" if call.task_id else "")
         await stage.point("create.sent")
@@ -42,13 +44,14 @@ class Client:
         fault = await stage.point("find.before")
         if fault in LOOKS:
             sighting: Sighting | Fault = answered(*LOOKS[fault])
-        elif fault is not None:
+        elif fault == "look-reset":
             sighting = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "reset")
         else:
             sighting = self._cloud.find(order, since)
             HANDED.get().looked_at = stage.now
         stage.say("look: %s", sighting if not isinstance(sighting, Fault) else sighting.label)
-        await stage.point("find.after")
+        if await stage.point("find.after") == "look-slow":
+            await asyncio.sleep(DEADLINE - 1.0)
         return sighting
 
 

@@ -55,11 +55,14 @@ class Plan(_Frozen):
     delays: tuple[float, ...] = (10.0, 60.0, 300.0, 1800.0)
     limit: int = 10
     """Deliveries without an end after which a request is poison."""
+    has_echo: bool = False
+    """Once all is over, every replica gets a copy of every request."""
     prefetch: int = 3
     lag: float = 0.0
     """Until a task is listed after it was created."""
     bound: Literal["cut", "deadline"] = "cut"
-    """From when the settle time bounds the listing; see the package's assumptions."""
+    """The settle time after which a task is listed runs from the end of its call, as the package assumes (`cut`), or
+    only from the deadline of its call: more than the worker promises to bear."""
     drift: float = 4.9
     """By how much the replicas' clocks differ at most."""
     seed: int = 0
@@ -67,6 +70,8 @@ class Plan(_Frozen):
     rate: float = 0.0
     """Chance of a fault at each port call, as long as the budget lasts."""
     budget: int = 0
+    only: tuple[str, ...] = ()
+    """The faults that strike by chance; none given: all."""
     faults: dict[int, str] = {}
     """Which fault strikes at which port call."""
     timed: tuple[Timed, ...] = ()

@@ -20,6 +20,7 @@ AT: Final[dict[str, tuple[str, ...]]] = {
     "park.after": ("unheard",),
     "ack.before": ("ack-lost",),
     "find.before": (*LOOKS, "look-reset"),
+    "find.after": ("look-slow",),
     "take.after": ("claim-unheard",),
 }
 """What can befall one port call."""
@@ -48,10 +49,18 @@ class Points:
         self.passed.append(point)
         fault = self._plan.faults.get(number)
         if fault is None and self._left and self._rng.random() < self._plan.rate:
-            fault = self._rng.choice(possible(point, has_claims=self._plan.claims))
-            self._left -= 1
+            fault = self._drawn(point)
         if fault is not None:
             self.struck[number] = fault
+        return fault
+
+    def _drawn(self, point: str) -> str | None:
+        """A fault by chance, if it is one that can strike here."""
+        candidates = possible(point, has_claims=self._plan.claims)
+        fault = self._rng.choice(self._plan.only or candidates)
+        if fault not in candidates:
+            return None
+        self._left -= 1
         return fault
 
 

@@ -8,7 +8,11 @@ from worker.tools.proof.plan import Errand, Plan, Timed
 from worker.tools.proof.points import ANYWHERE
 
 _NAMES: Final = tuple(ENDINGS)
-_DELAYS: Final = ((10.0, 60.0, 300.0, 1800.0), (10.0, 60.0), (5.0, 50.0, 200.0), (20.0, 50.0), (50.0,))
+_DELAYS: Final = ((10.0, 60.0, 300.0, 1800.0), (10.0, 60.0), (5.0, 50.0, 200.0), (30.0, 50.0), (50.0,))
+_REFUSED: Final = (*("busy",) * 4, "full", "throttled", "unsent", "error", "lost-slow", "late")
+_ENDS: Final = (None, None, None, 1.0, 70.0, 130.0)
+TAKEOVERS: Final = 0.15
+LATECOMERS: Final = 0.1
 _KILLS: Final = ("create.before", "create.sent", "create.after", "find.before", "find.after")
 _LAGS: Final = (0.0, 0.0, 1.0, 20.0, 44.0)
 
@@ -16,6 +20,53 @@ _LAGS: Final = (0.0, 0.0, 1.0, 20.0, 44.0)
 def sampled(seed: int) -> Plan:
     """The plan of a seed."""
     rng = Random(seed)
+    theme = rng.random()
+    if theme < TAKEOVERS:
+        return _takeover(rng, seed)
+    return _latecomer(rng, seed) if theme < TAKEOVERS + LATECOMERS else _any(rng, seed)
+
+
+def _latecomer(rng: Random, seed: int) -> Plan:
+    """Copies that come while a task may exist that is not listed yet, and look-ups that take their time."""
+    return Plan(
+        errands=(
+            Errand(
+                script=(rng.choice(("late", "late-reset", "error-acted", "lost-slow")),),
+                copies=tuple(rng.uniform(20.0, 100.0) for _ in range(rng.choice((1, 2)))),
+                not_after=rng.choice(_ENDS),
+            ),
+        ),
+        replicas=rng.choice((1, 2)),
+        claims=True,
+        tries=rng.choice((1, 3)),
+        has_echo=rng.random() < 0.5,
+        seed=seed,
+        rate=0.3,
+        budget=rng.choice((1, 2, 3)),
+        only=("look-slow", "look-503", "stall", "channel"),
+    )
+
+
+def _takeover(rng: Random, seed: int) -> Plan:
+    """A request that comes to the end of a short schedule, where a replica stands still and another takes over."""
+    delays = rng.choice(((50.0,), (30.0, 50.0)))
+    calls = rng.choice((1, len(delays), len(delays) + 1))
+    has_claims = rng.random() < 0.7
+    return Plan(
+        errands=(Errand(script=tuple(rng.choice(_REFUSED) for _ in range(calls)), not_after=rng.choice(_ENDS)),),
+        claims=has_claims,
+        tries=1,
+        delays=delays,
+        has_echo=has_claims,
+        lag=rng.choice(_LAGS),
+        seed=seed,
+        rate=0.1,
+        budget=rng.choice((1, 2)),
+        only=("freeze", "freeze-long", "channel", "look-slow"),
+    )
+
+
+def _any(rng: Random, seed: int) -> Plan:
     has_claims = rng.random() < 0.55
     replicas = rng.choice((1, 2, 2, 2, 3))
     has_marker = rng.random() < 0.9
@@ -33,6 +84,7 @@ def sampled(seed: int) -> Plan:
         tries=rng.choice((1, 2, 3)),
         delays=rng.choice(_DELAYS),
         limit=rng.choice((10, 10, 10, 3)),
+        has_echo=may_copy and rng.random() < 0.4,
         prefetch=rng.choice((1, 2, 4)),
         lag=rng.choice(_LAGS),
         seed=seed,

@@ -8,7 +8,7 @@ from worker.tools.proof.run import Run
 
 _PLAIN: Final[dict[str, Any]] = {
     name: Plan.model_fields[name].default
-    for name in ("replicas", "one_name", "lag", "tries", "prefetch", "delays", "reconcile", "marker")
+    for name in ("replicas", "one_name", "lag", "tries", "prefetch", "delays", "reconcile", "marker", "has_echo")
 }
 _PLAIN_ERRAND: Final[dict[str, Any]] = {
     name: Errand.model_fields[name].default for name in ("copies", "clashes", "not_after", "kills", "strangers")

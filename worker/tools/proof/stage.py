@@ -15,6 +15,10 @@ class Stage(Protocol):
         """Seconds since the run began."""
         ...
 
+    def wall(self) -> float:
+        """Epoch seconds by the replica's own clock."""
+        ...
+
     async def point(self, label: str) -> str | None:
         """Pass a point; the fault of this very call that struck."""
         ...

@@ -68,6 +68,9 @@ class World:
                 self._timers.after(timed.at, self._strikes.at, timed)
             try:
                 self.loop.run(until=LONGEST, steps=STEPS)
+                if self._plan.has_echo:
+                    self._echo()
+                    self.loop.run(until=LONGEST, steps=STEPS)
                 self._check_over()
             except EndlessError as error:
                 self._violate("-", f"the run does not end: {error}")
@@ -100,9 +103,15 @@ class World:
         if errand.strangers:
             self.cloud.add_strangers(task_body(number, one_name=self._plan.one_name), errand.strangers)
 
-    def _send(self, matter: Matter) -> None:
+    def _send(self, matter: Matter, prefer: Replica | None = None) -> None:
         self._say("sender", "sends request %s%s", (matter[0], " for another task" if matter[1] else ""))
-        self.broker.put(Message(matter, self._body(matter), {}))
+        self.broker.put(Message(matter, self._body(matter), {}, prefer=prefer))
+
+    def _echo(self) -> None:
+        """Let every replica say what it remembers of every request."""
+        everyone = [(number, replica) for number in range(len(self._plan.errands)) for replica in self.replicas]
+        for second, (number, replica) in enumerate(everyone, 1):
+            self._timers.after(float(second), self._send, (number, False), replica)
 
     def _body(self, matter: Matter) -> bytes:
         errand = self._plan.errands[matter[0]]
