@@ -27,7 +27,8 @@ def test_it_begins_low_and_doubles() -> None:
         values.append(limit.value)
         now = rounds(limit, 1, 0.1, now)
     assert values == [START, 16, 32, 64, 64]
-    assert repr(limit) == "<Limit: 64>"
+    assert (repr(limit), repr(limit._latency)) == ("<Limit: 64>", "<Latency: 0.100 s>")
+    assert repr(Limit(1, 1.0)._latency) == "<Latency: unknown>"
 
 
 @pytest.mark.parametrize("ceiling", [1, 4, 64, 500])

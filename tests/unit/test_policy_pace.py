@@ -8,9 +8,21 @@ from hypothesis import strategies as st
 
 from tests.unit.modelled import Service, World
 from worker.policy.fault import Scope, Throttle
+from worker.policy.meter import Meter
 from worker.policy.pace import Pace
 
 HUNDRED = Throttle(100, 1.0, Scope.REGION)
+
+
+def test_a_meter_counts_the_last_second() -> None:
+    """A second ago weighs nothing, half a second ago half of its second."""
+    meter = Meter()
+    for number in range(20):
+        meter.count(10.0 + number / 10)
+    assert meter.per_second(12.0) == 10.0
+    assert meter.per_second(12.5) == 5.0
+    assert meter.per_second(20.0) == 0.0
+    assert repr(meter) == "<Meter: 0, 0>"
 
 
 def begun(pace: Pace, calls: int, now: float = 0.0) -> list[float]:

@@ -13,6 +13,7 @@ from typing import Self
 
 from worker.flow.lane import Call, Lane
 from worker.flow.lessons import learn
+from worker.flow.line import PATIENCE
 from worker.flow.open_gate import OpenGate
 from worker.flow.ports import Chance, GateObserver
 from worker.policy.bounds import Bounds
@@ -110,14 +111,14 @@ class Permit(Call):
         return self
 
     async def _wait(self, now: float) -> None:
-        gate, lane = self._gate, self._lane
+        gate, lane, until = self._gate, self._lane, now + PATIENCE
         tenant = lane.tenants.arrived(self.order.project_id, self.order.key, now)
         try:
             while True:
                 if tenant is not None:
-                    await lane.own_turn(self, tenant, gate.intake.prefetch)
+                    await lane.own_turn(self, until, tenant, gate.intake.prefetch)
                 if lane.line or lane.offer(self, gate.clock()) > 0.0:
-                    await lane.turn(self, is_crowded=not gate.wish.is_paused)
+                    await lane.turn(self, until, is_crowded=not gate.wish.is_paused)
                 tenant = lane.tenants.known.get(self.order.project_id)
                 if tenant is None or self.knows(tenant):
                     break

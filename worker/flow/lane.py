@@ -96,18 +96,18 @@ class Lane:
             self.turned()
         return 0.0
 
-    async def turn(self, call: Call, *, is_crowded: bool) -> None:
+    async def turn(self, call: Call, until: float, *, is_crowded: bool) -> None:
         """Wait until a call may begin. Raises StepAsideError; at once if others, who could go, would have to wait."""
         if self.breaker.is_open:
             if is_crowded and len(self.line) >= PROBES:
                 now = self.clock()
                 raise _aside(call, self._places.choose(RETURNING, self.breaker.wait(now), now), "breaker")
             asyncio.get_running_loop().call_soon(self.changed)
-        if not await self.line.turn(call):
+        if not await self.line.turn(call, until):
             self.changed()
             raise _aside(call, 0.0, "breaker" if self.breaker.is_open else "turn")
 
-    async def own_turn(self, call: Call, tenant: Tenant, in_hand: int) -> None:
+    async def own_turn(self, call: Call, until: float, tenant: Tenant, in_hand: int) -> None:
         """Wait until the call's own project, which is in trouble, may make another one. Raises StepAsideError."""
         project, now = call.order.project_id, self.clock()
         line = self.lines.get(project)
@@ -120,7 +120,7 @@ class Lane:
         call.hold = tenant.hold.begin(now, self.chance())
         if waiting or _offer_own(call, now) > 0.0:
             line = line or self.lines.setdefault(project, Line(_offer_own, _keep, self.clock))
-            if not await line.turn(call):
+            if not await line.turn(call, until):
                 raise _aside(call, 0.0, "throttled")
 
     def leave(self, call: Call, *, has_ended: bool) -> None:

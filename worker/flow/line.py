@@ -23,7 +23,7 @@ class Line(Generic[T]):
         self._offer = offer
         self._take_back = take_back
         self._clock = clock
-        self._waiting: deque[tuple[T, asyncio.Future[bool], float]] = deque()
+        self._waiting: deque[tuple[T, asyncio.Future[bool]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
 
@@ -33,10 +33,12 @@ class Line(Generic[T]):
     def __repr__(self) -> str:
         return f"<Line: {len(self)} waiting>"
 
-    async def turn(self, one: T) -> bool:
-        """Wait for one's turn; False: it did not come in time."""
-        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((one, turn, self._clock() + PATIENCE))
+    async def turn(self, one: T, until: float) -> bool:
+        """Wait for one's turn; False: it did not come before `until`, a moment of the clock."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[bool] = loop.create_future()
+        self._waiting.append((one, turn))
+        patience = loop.call_later(max(0.0, until - self._clock()), self._give_up, turn)
         self.move()
         try:
             return await turn
@@ -44,34 +46,36 @@ class Line(Generic[T]):
             if turn.done() and not turn.cancelled() and turn.result():
                 self._take_back(one)
             raise
+        finally:
+            patience.cancel()
 
     def move(self) -> None:
         """Let go who can."""
         waiting = self._waiting
         while waiting:
-            one, turn, until = waiting[0]
+            one, turn = waiting[0]
             if not turn.done():
                 now = self._clock()
-                is_over = now >= until
-                wait = 0.0 if is_over else self._offer(one, now)
-                if wait > 0.0:
-                    self._look_again(now, min(wait, until - now))
+                if (wait := self._offer(one, now)) > 0.0:
+                    self._look_again(now, wait)
                     return
-                turn.set_result(not is_over)
+                turn.set_result(True)
             waiting.popleft()
         self._forget_timer()
+
+    def _give_up(self, turn: asyncio.Future[bool]) -> None:
+        _tell(turn, False)
+        self.move()
 
     def close(self) -> None:
         """Send everybody away."""
         while self._waiting:
-            _, turn, _ = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(False)
+            _tell(self._waiting.popleft()[1], False)
         self._forget_timer()
 
     def _look_again(self, now: float, wait: float) -> None:
-        if now + wait >= self._timer_at:
-            return  # a timer that is early only looks again
+        if now + wait >= self._timer_at:  # a timer that is early only looks again
+            return
         self._forget_timer()
         self._timer_at = now + wait
         self._timer = asyncio.get_running_loop().call_later(wait, self._ring)
@@ -84,3 +88,8 @@ class Line(Generic[T]):
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._timer_at = None, inf
+
+
+def _tell(turn: asyncio.Future[bool], is_ours: bool) -> None:
+    if not turn.done():
+        turn.set_result(is_ours)
