@@ -22,8 +22,7 @@ def _stand_on_firm_ground() -> None:
     # Until a command takes care of it, Ctrl-C ends the process without a traceback; and SIGTERM, which the kernel
     # would keep from a container's first process, ends it as what it is then: drained.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if sys.argv[1:2] == ["run"]:
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     # Started with a closed standard stream, the next file or socket would take its place.
     for number in (0, 1, 2):
         with suppress(OSError):

@@ -1,39 +1,17 @@
-"""`parked` without a broker: what is chosen, what a message tells, what becomes of it, and what is said."""
+"""`parked` without a broker: what is chosen, and what is said."""
 
-import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from pamqp.commands import Basic
 from typer.testing import CliRunner
 
-from schemas import identity, names
-from schemas.envelope import Envelope
+from tests.unit.test_cli_parked_story import BODY, NOW, story
 from worker.cli.app import app
-from worker.cli.parked.record import line
 from worker.cli.parked.selection import Selection, chosen
-from worker.cli.parked.story import Story
-from worker.config import Settings, load
-from worker.rabbit.parked import Parked
-
-NOW = 1_800_000_000.0
-SETTINGS: Settings = load({}, credentials=False).settings
-TASK = {"name": "batch-1", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
-BODY = json.dumps({"request_id": "r", "project_id": "p", "task": TASK}).encode()
-HEADERS = {
-    names.ATTEMPTS: 2,
-    names.ROUND: 4,
-    names.DELIVERIES: 7,
-    names.INTERRUPTIONS: 1,
-    names.FIRST_RECEIVED_AT: "2026-11-01T08:00:00.000Z",
-    names.LAST_SENT_AT: "2026-11-01T08:30:00.000Z",
-    names.PARKED_REASON: "exhausted",
-    names.PARKED_AT: "2026-11-01T09:00:00.000Z",
-}
 
 
 @pytest.fixture(autouse=True)
@@ -42,84 +20,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.chdir(tmp_path)
     yield
     logging.getLogger("aiormq").setLevel(logging.NOTSET)
-
-
-def story(body: bytes = BODY, headers: Mapping[str, Any] = HEADERS, **properties: Any) -> Story:
-    """The story of a parked message."""
-    return Story.read(Parked(body, Basic.Properties(headers=dict(headers), **properties), 1, False), SETTINGS)
-
-
-def test_a_copy_begins_a_new_schedule_and_keeps_what_is_known() -> None:
-    """The worker that gets it looks first, and knows when a create may have been in flight."""
-    again = story(headers={**HEADERS, "mine": "kept", names.DELIVERY_COUNT: 9, "x-death": [], "CC": ["q"]}).again()
-
-    read = Envelope.read(again, redelivered=False, now=NOW)
-    assert (read.round, read.replays, read.attempts, read.deliveries, read.interruptions) == (0, 1, 2, 8, 1)
-    assert read.is_repeat
-    assert again[names.LAST_SENT_AT] == HEADERS[names.LAST_SENT_AT]
-    assert again[names.FIRST_RECEIVED_AT] == HEADERS[names.FIRST_RECEIVED_AT]
-    assert again["mine"] == "kept"
-    assert again.keys().isdisjoint({names.PARKED_REASON, names.PARKED_AT, names.DELIVERY_COUNT, "x-death", "CC"})
-
-
-def test_what_certainly_was_never_sent_stays_so() -> None:
-    """No header for the last create means that there was none, and so it is in the copy."""
-    headers = {name: value for name, value in HEADERS.items() if name != names.LAST_SENT_AT}
-
-    assert names.LAST_SENT_AT not in story(headers=headers).again()
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"x-death": [{"reason": "delivery_limit", "queue": "q"}]},
-        {},
-        {**HEADERS, names.LAST_SENT_AT: 7},
-        {**HEADERS, names.ROUND: "many"},
-    ],
-)
-def test_what_nobody_can_vouch_for_may_have_been_sent_just_now(headers: dict[str, Any]) -> None:
-    """A message that the broker parked, or whose state cannot be read, waits the whole settle time."""
-    again = story(headers=headers).again()
-
-    read = Envelope.read(again, redelivered=False, now=NOW)
-    assert read.last_sent_at is not None
-    assert read.last_sent_at > 1_790_000_000
-    assert read.is_repeat
-
-
-def test_what_the_broker_parked_says_why() -> None:
-    """Its reason is the broker's, and a task of any age may be its own."""
-    dead = story(headers={"x-death": [{"reason": "delivery_limit"}]})
-
-    assert (dead.reason, dead.parked_at, dead.age(NOW)) == ("by the broker: delivery_limit", None, None)
-    assert dead.envelope.first_received_at == 0
-    for hostile in ({"x-death": "x"}, {"x-death": [7]}, {"x-death": [{"reason": 7}]}, {names.PARKED_REASON: 7}):
-        assert story(headers=hostile).reason == "by the broker: unknown"
-    assert story(headers={names.PARKED_REASON: "\x1b[31m" + "x" * 100}).reason == "\ufffd[31m" + "x" * 59
-
-
-def test_what_is_no_request_can_still_be_called() -> None:
-    """By its message id, or by the hash of its body; and whatever identity can be read is."""
-    assert story(b"[]", message_id="m").ids == ["m", identity.body_id(b"[]")]
-    nameless = story(b"\xff")
-    assert (nameless.id, nameless.order) == (identity.body_id(b"\xff"), None)
-    broken = story(BODY.replace(b'"vpc_id"', b'"vpc"'), message_id="m")
-    assert (broken.id, broken.name, broken.order) == ("r", "batch-1", None)
-    assert "task.vpc_id" in broken.fault
-
-
-def test_a_record_has_everything() -> None:
-    """Body, headers and properties of any kind, as one line of JSON."""
-    headers = {"bytes": b"\xff", "list": [1, {"deep": b"\xfe"}], "none": None, names.DELIVERY_COUNT: 3}
-    (text,) = line(story(b"\xff", {**HEADERS, **headers}, message_id="m", priority=0)).splitlines()
-
-    record = json.loads(text)
-    assert record["body"] == {"base64": "/w=="}
-    assert record["headers"]["list"] == [1, {"deep": {"base64": "/g=="}}]
-    assert record["headers"][names.LAST_SENT_AT] == HEADERS[names.LAST_SENT_AT]
-    assert names.DELIVERY_COUNT not in record["headers"]
-    assert record["properties"] == {"message_id": "m", "priority": 0}
 
 
 @pytest.mark.parametrize(
@@ -183,3 +83,13 @@ def test_looking_needs_credentials_and_acting_does_not() -> None:
 
     assert (dry.exit_code, wet.exit_code) == (78, 69)
     assert "WORKER_AUTH_TOKEN" in dry.stderr
+
+
+def test_a_certificate_that_is_none_is_a_matter_of_configuration(tmp_path: Path) -> None:
+    """It ends with 78 and the variables, not with a traceback."""
+    (tmp_path / "ca.pem").write_text("nonsense")
+    environment = {"WORKER_AMQP_URL": "amqps://127.0.0.1:1/", "WORKER_AMQP_CA_FILE": str(tmp_path / "ca.pem")}
+    for arguments in (["parked", "list"], ["submit", "-"]):
+        done = CliRunner().invoke(app, arguments, env=environment, input=BODY)
+        assert (done.exit_code, done.stdout) == (78, "")
+        assert "WORKER_AMQP_CA_FILE" in done.stderr

@@ -1,6 +1,5 @@
 """`dcs-worker submit`: requests sent as an upstream service sends them."""
 
-import signal
 import sys
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
@@ -11,7 +10,7 @@ import typer
 
 from worker.cli.configured import configured
 from worker.cli.interruptible import interruptible
-from worker.cli.statuses import DONE, FAILED, INTERRUPTED, UNAVAILABLE
+from worker.cli.statuses import CONFIGURATION, DONE, FAILED, UNAVAILABLE
 from worker.cli.submission import Format
 
 if TYPE_CHECKING:
@@ -119,8 +118,6 @@ def _take(intake: "Intake", file: Path | None, form: Format | None, fields: Mapp
             intake.take(lines.read(stream, form or _format(file), intake.max_bytes))
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be read: {error.strerror or error}", param_hint="FILE") from None
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED + signal.SIGINT) from None
 
 
 def _format(file: Path) -> Format:
@@ -140,6 +137,7 @@ def _by_option(flaw: "Flaw") -> str:
 async def _send(settings: "Settings", intake: "Intake", terms: "Terms", *, as_json: bool) -> int:
     from worker.cli.submission import report
     from worker.cli.submission.sending import Submission
+    from worker.config import ConfigurationError
     from worker.rabbit.follower import FollowError
     from worker.rabbit.reach import UnreachableError
     from worker.rabbit.sender import SendError
@@ -153,6 +151,10 @@ async def _send(settings: "Settings", intake: "Intake", terms: "Terms", *, as_js
     except (UnreachableError, SendError, FollowError) as error:
         typer.echo(str(error), err=True)
         return UNAVAILABLE
+    except ConfigurationError as error:
+        for problem in error.problems:
+            typer.echo(problem, err=True)
+        return CONFIGURATION
     finally:
         if not is_done:
             report.broken_off(intake, submission, as_json=as_json)

@@ -13,7 +13,7 @@ from worker.bootstrap import credentials, rules
 from worker.cli.durations import span
 from worker.cli.pace import Pace
 from worker.cli.parked.story import Story
-from worker.config import Loaded
+from worker.config import ConfigurationError, Loaded
 from worker.dcs.client import DcsClient
 from worker.dcs.exchange import Exchange, transport
 from worker.policy.fault import Absent, Fault, Found, Several
@@ -104,11 +104,14 @@ def _said(fault: Fault) -> str:
 
 @asynccontextmanager
 async def lookout(loaded: Loaded, pace: Pace) -> AsyncIterator[Lookout]:
-    """A look into the cloud with the worker's credentials."""
+    """A look into the cloud with the worker's credentials. Raises ConfigurationError."""
     settings = loaded.settings
     pulse = Pulse(lambda: 0.0)  # a look does no harm, however late: whether this process was frozen is all one
     async with AsyncExitStack() as stack:
-        wire = transport(str(settings.dcs_ca_file) if settings.dcs_ca_file else None)
+        try:
+            wire = transport(str(settings.dcs_ca_file) if settings.dcs_ca_file else None)
+        except OSError as error:  # SSLError is one
+            raise ConfigurationError((f"WORKER_DCS_CA_FILE: cannot be used: {error}",)) from None
         stack.push_async_callback(wire.aclose)
 
         def exchange(deadline: float) -> Exchange:

@@ -8,8 +8,8 @@ import typer
 from worker.bootstrap import brokers
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.story import Story
-from worker.cli.statuses import UNAVAILABLE
-from worker.config import Settings
+from worker.cli.statuses import CONFIGURATION, UNAVAILABLE
+from worker.config import ConfigurationError, Settings
 from worker.rabbit.copier import ParkedError
 from worker.rabbit.follower import FollowError
 from worker.rabbit.parked import Parked
@@ -18,7 +18,7 @@ from worker.rabbit.shelf import Shelf, held
 
 
 async def at_shelf(settings: Settings, work: Callable[[Shelf], Awaitable[int]]) -> int:
-    """The exit status of `work` on what is parked; 69 and a sentence if the broker does not play along."""
+    """The exit status of `work` on what is parked; 69 or 78 and a sentence if it cannot be had."""
     try:
         async with (
             reached(brokers(settings), "dcs-worker parked") as connection,
@@ -28,6 +28,10 @@ async def at_shelf(settings: Settings, work: Callable[[Shelf], Awaitable[int]]) 
     except (UnreachableError, ParkedError, FollowError) as error:
         typer.echo(str(error), err=True)
         return UNAVAILABLE
+    except ConfigurationError as error:
+        for problem in error.problems:
+            typer.echo(problem, err=True)
+        return CONFIGURATION
 
 
 async def read(shelf: Shelf, settings: Settings, selection: Selection, each: Callable[[Story], None]) -> None:

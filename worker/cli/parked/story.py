@@ -71,9 +71,17 @@ class Story:
         """Seconds since it was parked; None if that is not known."""
         return None if self.parked_at is None else max(0.0, now - self.parked_at)
 
-    def again(self) -> dict[str, object]:
-        """The headers of a copy that begins a new schedule, and is looked for before anything is created."""
-        changed = replace(self.envelope, round=0, replays=self.envelope.replays + 1)
+    def again(self, delivery_limit: int) -> dict[str, object]:
+        """The headers of a copy that begins a new schedule, and is looked for before anything is created.
+
+        What took workers down still counts as suspect, and is worked on alone, but has half of its chances back.
+        """
+        changed = replace(
+            self.envelope,
+            round=0,
+            replays=self.envelope.replays + 1,
+            interruptions=min(self.envelope.interruptions, delivery_limit // 2),
+        )
         headers = changed.write(self.parked.headers)
         return {name: value for name, value in headers.items() if not name.startswith(PARKED)}
 
