@@ -9,7 +9,7 @@ import resource
 import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ def main() -> int:
     """Measure as the command line says; 0 even if a target is missed, 69 if a server cannot be had."""
     asked = _arguments()
     plan = QUICK if asked.quick else FULL
+    plan = replace(plan, rounds=asked.rounds or plan.rounds)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # 1,024 in flight are more connections than usual
     try:
@@ -51,6 +52,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="less of everything: under four minutes")
     parser.add_argument("--only", default="", help="names of contestants, with commas; nothing is kept then")
+    parser.add_argument("--rounds", type=int, help="how often everybody has its turn")
     parser.add_argument("--part", choices=("race", "scaling"), help="a part alone; nothing is kept then")
     return parser.parse_args()
 

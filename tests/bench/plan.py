@@ -46,6 +46,6 @@ QUICK = Plan(
     paced=60,
     paced_rounds=1,
     backlogs=(1_000, 10_000),
-    series_rounds=1,
+    series_rounds=2,
     flat_after=0,
 )

@@ -59,12 +59,12 @@ class Scaling:
     async def in_flight(self) -> Series:
         """More requests held at once."""
         contestants = {f"{held:,}": _worker(WORKER_PREFETCH=str(held)) for held in IN_FLIGHT}
-        steps = await self._rounds({label: (one, 0) for label, one in contestants.items()})
+        steps = await self._rounds({label: (one, 0) for label, one in contestants.items()}, self.plan.series_rounds)
         return Series("requests in flight", steps, is_bound=True)
 
     async def sizes(self) -> Series:
         """Larger requests. Their fields are bound to 1,024 characters each; the rest is white space."""
-        steps = await self._rounds({f"{size:,} bytes": (_worker(), size) for size in SIZES})
+        steps = await self._rounds({f"{size:,} bytes": (_worker(), size) for size in SIZES}, 1)
         return Series("size of a request", steps)
 
     async def backlog(self) -> Series:
@@ -105,14 +105,14 @@ class Scaling:
             await asyncio.sleep(1)
         return max(found) - min(found)
 
-    async def _rounds(self, steps: dict[str, tuple[Contestant, int]]) -> tuple[Step, ...]:
+    async def _rounds(self, steps: dict[str, tuple[Contestant, int]], rounds: int) -> tuple[Step, ...]:
         found: dict[str, list[Throughput]] = {label: [] for label in steps}
         waiting = self.plan.requests // 2
-        for _ in range(self.plan.series_rounds):
+        for _ in range(rounds):
             for label, (contestant, size) in steps.items():
                 async with running(contestant, self.places, waiting=waiting, size=size) as started:
                     found[label].append(await throughput(started, waiting, self.plan.seconds))
-        return tuple(self._step(label, best(rounds)) for label, rounds in found.items())
+        return tuple(self._step(label, best(costs)) for label, costs in found.items())
 
     def _step(self, label: str, found: Throughput) -> Step:
         self.say(f"{label}: {found.cpu_us:,.0f} µs, {found.per_second:,.0f}/s")

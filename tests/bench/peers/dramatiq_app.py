@@ -42,7 +42,6 @@ def migrated(event: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    broker.confirm_delivery = False  # filling a queue is not what is measured
     broker.declare_queue(load.EVENTS, ensure=True)
     for one in load.paced(int(sys.argv[1]), float(sys.argv[2])):
         create.send(one)

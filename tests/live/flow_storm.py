@@ -1,0 +1,247 @@
+"""Outages, quotas, slowness and crowds: real workers between a real broker and the stand-in, held against numbers.
+
+Short forms: tests/live/test_flow_control.py. Long forms: `make flow-storm`, or one of them,
+`python -m tests.live.flow_storm outage` (quota, latency, tenants, memory).
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+
+from schemas import names
+from tests.live.stage import Stage, WorkerProcess, request, until
+from worker.tools.nodes import RabbitNode
+from worker.tools.standin import Call, StandIn, StandInSettings
+
+CROWD = "f" * 32
+"""The project that sends too much."""
+MEGABYTE = 1 << 20
+DEFAULTS = {"WORKER_RETRY_DELAYS": "10,60,300,1800", "WORKER_SETTLE": 45, "WORKER_DCS_TIMEOUT": 30}
+"""What the stage sets shorter."""
+
+
+async def publish(stage: Stage, ids: Sequence[str], **changes: Any) -> None:
+    """Put many requests into the queue, and return when they are there."""
+    async with await aio_pika.connect(stage.amqp_url) as connection:
+        channel = await connection.channel(publisher_confirms=False)
+        for name in ids:
+            body = json.dumps(request(name, request_id=name, **changes)).encode()
+            message = aio_pika.Message(body, delivery_mode=2, content_type=names.JSON)
+            await channel.default_exchange.publish(message, names.REQUEST_QUEUE)
+        # What this channel sent before is in the queue once it is answered.
+        await channel.declare_queue(names.REQUEST_QUEUE, passive=True)
+
+
+async def workers(stage: Stage, count: int, **settings: object) -> list[WorkerProcess]:
+    """So many replicas, ready."""
+    started = [stage.worker(WORKER_LOG_LEVEL="info", **settings) for _ in range(count)]
+    for worker in started:
+        await worker.ready()
+    return started
+
+
+def between(calls: Sequence[Call], begin: float, end: float) -> list[Call]:
+    """The calls that arrived in a time."""
+    return [call for call in calls if begin <= call.at < end]
+
+
+async def outage(
+    url: str, folder: Path, *, requests: int = 3000, seconds: float = 30.0, how: str = "unavailable"
+) -> str:
+    """The service is away with requests waiting: two replicas hardly ask, lose nothing, and are back soon."""
+    standin = StandIn(StandInSettings(latency=0.3))
+    async with Stage(url, folder, standin) as stage:
+        replicas = await workers(stage, 2)
+        ids = [f"outage-{number}" for number in range(requests)]
+        await publish(stage, ids)
+        await until(lambda: len(standin.tasks) > requests / 20, 20)
+        await standin.apply({"latency": 600.0} if how == "hang" else {"down": how})
+        await until(lambda: all(_is_open(worker) for worker in replicas), 40, replicas[0].explain)
+        await asyncio.sleep(0.5)
+        opened, waiting = time.time(), await stage.depth(names.REQUEST_QUEUE)
+        assert waiting > requests / 2, waiting
+        assert [worker.get("/readyz")[0] for worker in replicas] == [200, 200]
+        assert "paused by the breaker; cn-north-4: the breaker has been open" in replicas[0].get("/readyz")[1]
+        await asyncio.sleep(seconds)
+        assert await stage.depth(names.REQUEST_QUEUE) == waiting
+        await standin.apply({"latency": 0.3} if how == "hang" else {"down": "no"})
+        returned = time.time()
+        asked = len(between(standin.calls, opened, returned))
+        assert asked <= seconds + 1, asked
+        await until(lambda: any(call.at > returned and call.status == 200 for call in standin.calls), 15)
+        first = min(call.at for call in standin.calls if call.at > returned and call.status == 200) - returned
+        assert first <= 10, first
+        await stage.answered(requests, 60 + requests / 20)
+        stage.assert_one_task_each(ids)
+        assert await stage.depth(names.parked_queue(names.REQUEST_QUEUE)) == 0
+        for worker in replicas:
+            assert worker.metric("dcs_worker_breaker_state") == 0
+            said = [line["event"] for line in worker.log() if line["event"].startswith("breaker.")]
+            assert said[0] == "breaker.opened"
+            assert said[-1] == "breaker.closed"
+        return f"{how}: {asked} calls in {seconds:.0f} s of outage, first success {first:.1f} s after the return"
+
+
+def _is_open(worker: WorkerProcess) -> bool:
+    return worker.metric("dcs_worker_breaker_state") >= 1
+
+
+async def quota(
+    url: str, folder: Path, *, seconds: float = 60.0, settled: float = 20.0, policy: str = "api", then: int | None = 30
+) -> str:
+    """A quota of 100 calls per second that nobody told two replicas of; afterwards another one."""
+    limits = {"limit": 100, "policy": policy}
+    standin = StandIn(StandInSettings.model_validate({"latency": 0.05, "quota": limits}))
+    async with Stage(url, folder, standin) as stage:
+        replicas = await workers(stage, 2, **DEFAULTS)
+        await publish(stage, [f"quota-{number}" for number in range(int(100 * seconds + 1000))])
+        await until(lambda: bool(standin.calls), 10)
+        begun = standin.calls[0].at
+        await asyncio.sleep(seconds)
+        said = [_share(standin.calls, begun + settled, begun + seconds, 100)]
+        assert any(
+            "paced" in worker.get("/readyz")[1] or "throttled" in worker.get("/readyz")[1] for worker in replicas
+        )
+        if then is not None:
+            changed = time.time()
+            await standin.apply({"quota": limits | {"limit": then}})
+            await asyncio.sleep(45)
+            said.append(_share(standin.calls, changed + 15, changed + 45, then))
+        assert await stage.depth(names.parked_queue(names.REQUEST_QUEUE)) == 0
+        return f"{policy}: " + ", then ".join(said)
+
+
+def _share(calls: Sequence[Call], begin: float, end: float, limit: int) -> str:
+    made = between(calls, begin, end)
+    refused = sum(call.status == 429 for call in made)
+    used, share = (len(made) - refused) / (end - begin) / limit, refused / len(made)
+    said = f"{used:.0%} of {limit} per second used, {share:.1%} of the calls refused"
+    assert used >= 0.9, said
+    assert share <= 0.05, said
+    return said
+
+
+async def latency(url: str, folder: Path, *, seconds: float = 30.0) -> str:
+    """The service takes twice as long, and twice again: throughput follows, no call times out by our own load."""
+    standin = StandIn(StandInSettings(latency=0.1, capacity=10))
+    done = []
+    async with Stage(url, folder, standin) as stage:
+        replicas = await workers(stage, 2, WORKER_DCS_TIMEOUT=2)
+        await publish(stage, [f"slow-{number}" for number in range(int(200 * seconds))])
+        for doubled, possible in enumerate((100, 50, 25)):
+            await standin.apply({"latency": 0.1 * 2**doubled})
+            before = time.time()
+            await asyncio.sleep(seconds)
+            made = [call for call in between(standin.calls, before + seconds / 3, time.time()) if call.status == 200]
+            done.append(len(made) / (seconds * 2 / 3))
+            assert done[-1] >= possible * 0.6, done
+        late = sum(worker.metric("dcs_worker_dcs_calls_total", 'status="timeout"') for worker in replicas)
+        assert late == 0, late
+        return f"{', '.join(f'{rate:.0f}' for rate in done)} per second of 100, 50, 25; no time-out"
+
+
+async def tenants(
+    urls: Callable[[], str], folder: Path, *, crowd: int = 5000, each: int = 20, slow: float = 0.5
+) -> str:
+    """One throttled project with thousands of requests, and nine others behind them: these hardly notice."""
+    alone = await _nine(urls(), folder / "alone", 0, each, slow)
+    crowded = await _nine(urls(), folder / "crowded", crowd, each, slow)
+    assert crowded <= 3 * alone, (alone, crowded)
+    behind = f"{crowded:.1f} s behind {crowd} of a throttled one"
+    return f"nine projects with {each} requests each: {alone:.1f} s alone, {behind}"
+
+
+async def _nine(url: str, folder: Path, crowd: int, each: int, slow: float) -> float:
+    folder.mkdir()
+    quotas = {CROWD: {"limit": 5}}
+    standin = StandIn(StandInSettings.model_validate({"latency": slow, "project_quotas": quotas}))
+    async with Stage(url, folder, standin) as stage:
+        (worker,) = await workers(stage, 1, **DEFAULTS)
+        others = [f"o{project}-{number}" for project in range(9) for number in range(each)]
+        started = time.monotonic()
+        await publish(stage, [f"crowd-{number}" for number in range(crowd)], project_id=CROWD)
+        behind = time.monotonic()
+        for project in range(9):
+            await publish(stage, others[project * each : (project + 1) * each], project_id=f"other{project}")
+        # In a crowd they come behind it, wherever in the queue it is by now.
+        begun = behind if crowd else started
+        wanted = set(others)
+        await until(lambda: wanted <= stage.by_request().keys(), 60, worker.explain)
+        took = time.monotonic() - begun
+        if crowd:
+            assert "1 project is throttled" in worker.get("/readyz")[1]
+            assert worker.metric("dcs_worker_requests_completed_total", 'reason="throttled"') > crowd / 2
+            assert await stage.depth(names.parked_queue(names.REQUEST_QUEUE)) == 0
+        return took
+
+
+async def memory(url: str, folder: Path, *, requests: int = 100_000, seconds: float = 20.0) -> str:
+    """However much waits in the queue, little of it is in the worker."""
+    async with Stage(url, folder, StandIn(StandInSettings(latency=0.2))) as stage:
+        (worker,) = await workers(stage, 1)
+        await publish(stage, [f"many-{number}" for number in range(requests)])
+        await asyncio.sleep(seconds)
+        assert await stage.depth(names.REQUEST_QUEUE) > requests / 3
+        status = Path(f"/proc/{worker.pid}/status").read_text()
+        most = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+        assert most < 120 * MEGABYTE, most
+        return f"{requests} messages waiting, {most / MEGABYTE:.0f} MB at most"
+
+
+def main() -> None:
+    """Run the long forms from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(LONG)}; by default all")
+    chosen = parser.parse_args().names or list(LONG)
+    failed = False
+    for name in chosen:
+        with RabbitNode() as node, tempfile.TemporaryDirectory() as folder:
+            try:
+                sys.stdout.write(f"{name}: {asyncio.run(_play(LONG[name](node, Path(folder))))}\n")
+            except AssertionError as error:
+                failed = True
+                sys.stdout.write(f"{name}: FAILED: {error}\n")
+    sys.exit(failed)
+
+
+async def _play(storm: Awaitable[str]) -> str:
+    return await storm
+
+
+def _fresh(node: RabbitNode) -> Callable[[], str]:
+    """URLs of vhosts that nobody has used."""
+    numbers = iter(range(100))
+
+    def url() -> str:
+        name = f"flow-{next(numbers)}"
+        node.run_ctl("add_vhost", name)
+        node.run_ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+        return node.vhost_url(name)
+
+    return url
+
+
+LONG: dict[str, Callable[[RabbitNode, Path], Awaitable[str]]] = {
+    "outage": lambda node, folder: outage(node.url, folder),
+    "outage-refuse": lambda node, folder: outage(node.url, folder, how="refuse"),
+    "outage-hang": lambda node, folder: outage(node.url, folder, how="hang"),
+    "quota": lambda node, folder: quota(node.url, folder),
+    "quota-of-project": lambda node, folder: quota(node.url, folder, policy="user", then=None),
+    "latency": lambda node, folder: latency(node.url, folder),
+    "tenants": lambda node, folder: tenants(_fresh(node), folder),
+    "memory": lambda node, folder: memory(node.url, folder),
+}
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        main()
