@@ -40,10 +40,17 @@ def test_a_healthy_region_keeps_the_intake_open() -> None:
     assert not Intake(64).wish([region(probe_in=3.0, waiting=2), region()], 0.0).is_paused
 
 
-@pytest.mark.parametrize("idle", [601.0, inf])
-def test_a_region_that_is_not_used_does_not(idle: float) -> None:
-    """Nobody asked for it for ten minutes."""
-    assert Intake(64).wish([region(probe_in=3.0, waiting=2), region(idle=idle)], 0.0).is_paused
+@pytest.mark.parametrize("idle", [600.0, inf])
+def test_a_region_that_is_not_used_does_so_now_and_then(idle: float) -> None:
+    """Nobody asked for it for ten minutes: the queue is looked through for half a minute in five."""
+    intake, regions = Intake(64), [region(probe_in=3.0, waiting=2), region(idle=idle)]
+    assert intake.wish(regions, 100.0) == Wish(False, 64, 30.0)
+    assert intake.wish(regions, 110.0) == Wish(False, 64, 20.0)
+    assert [intake.wish(regions, now).is_paused for now in (130.0, 399.0, 400.0, 429.0, 430.0)] == [
+        *(True, True),
+        *(False, False),
+        True,
+    ]
 
 
 def test_before_the_first_request_nothing_is_paused() -> None:

@@ -72,6 +72,17 @@ def test_throttled_it_keeps_what_the_pace_needs() -> None:
     assert limit.value == 45
 
 
+def test_throttled_it_reckons_with_the_latency_of_now() -> None:
+    """Thirty calls per second that took a tenth of a second and take one now: the pace must not starve."""
+    limit = Limit(64, 30.0)
+    now = rounds(limit, 4, 0.1, 0.0)
+    for _ in range(50):
+        limit.answered(now, now + 1.0, 64)
+        now += 1
+        limit.throttled(now, now, 30.0)
+    assert limit.value >= 40
+
+
 def test_after_an_outage_it_ramps_up() -> None:
     """One call, then one more for each answer, then by doubling to half of what there was, then by steps."""
     limit = Limit(64, 30.0)

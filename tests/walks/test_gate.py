@@ -5,72 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from schemas.request import Request, Task
-from tests.walks.virtual_time.fakes import DOWN, FULL, UNAUTHENTICATED, Replica, World
+from tests.walks.virtual_time.bench import Bench, an_order, slow
+from tests.walks.virtual_time.fakes import DOWN, FULL, UNAUTHENTICATED
 from worker.flow import explain
-from worker.flow.gate import Gate
-from worker.flow.lane import Lane
-from worker.policy.fault import (
-    Absent,
-    Done,
-    Evidence,
-    Fault,
-    GateClosedError,
-    Remedy,
-    Scope,
-    Sighting,
-    StepAsideError,
-    Throttle,
-)
-from worker.policy.order import Order, order
+from worker.policy.fault import Absent, Done, Evidence, Fault, GateClosedError, Remedy, Scope, Sighting, StepAsideError
 
-REGION = "cn-north-4"
 STALE = Fault(Evidence.NEVER_SENT, Remedy.RETRY, "stale")
 TIMEOUT = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "timeout")
 BAD = Fault(Evidence.REFUSED, Remedy.REJECTED, "400", status=400)
-
-
-def slow(scope: Scope, calls: int = 5, window: float = 1.0) -> Fault:
-    """A 429."""
-    return Fault(Evidence.REFUSED, Remedy.THROTTLED, "429", status=429, throttle=Throttle(calls, window, scope))
-
-
-def an_order(name: str = "r", project: str = "p") -> Order:
-    """An order of some request."""
-    task = Task(name=name, vpc_id="v", subnet_id="s", security_group_id="g")
-    return order(Request(request_id=name, project_id=project, task=task), default_region=REGION, with_marker=True)
-
-
-class Bench:
-    """One gate in virtual time, with nothing behind it."""
-
-    def __init__(self, prefetch: int = 64) -> None:
-        self.world = World(1, prefetch=prefetch)
-        self.replica: Replica = self.world.replicas[0]
-        self.gate: Gate = self.replica.gate
-        self.lane: Lane = self.gate.lanes[REGION]
-
-    async def call(
-        self, ending: Done | Sighting | Fault | None, name: str = "r", project: str = "p", seconds: float = 0.01
-    ) -> None:
-        """Make one call that ends so; None: it was not made after all."""
-        async with self.gate.permit(an_order(name, project)) as permit:
-            await asyncio.sleep(seconds)
-            if ending is not None:
-                permit.ended(ending)
-
-    def calls(self, *endings: Done | Sighting | Fault | None, project: str = "p") -> None:
-        """Make calls one after the other, each for a request of its own."""
-
-        async def scene() -> None:
-            for number, ending in enumerate(endings):
-                await self.call(ending, f"r{number}", project)
-
-        self.run(scene())
-
-    def run(self, scene: "asyncio._CoroutineLike[None]") -> None:
-        """Play a scene."""
-        self.world.loop.run_until_complete(scene)
 
 
 @pytest.fixture
@@ -286,7 +228,7 @@ def test_a_cancelled_turn_in_a_project_is_not_lost_to_others(bench: Bench) -> No
     async def scene() -> None:
         waiting = [asyncio.ensure_future(bench.call(Done("i"), f"r{number}")) for number in range(3)]
         await asyncio.sleep(0)
-        line = bench.lane.lines["p"]
+        (line,) = bench.lane.lines.values()
         assert len(line) == 3
         assert repr(line) == "<Line: 3 waiting>"
         while len(line) == 3:

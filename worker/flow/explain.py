@@ -6,6 +6,8 @@ from typing import Any, Final
 from worker.flow.lane import Lane
 
 PROJECTS_NAMED: Final = 20
+WORTH_SAYING: Final = 2.0
+"""Seconds until the next call."""
 
 
 def facts(lane: Lane) -> dict[str, Any]:
@@ -19,7 +21,7 @@ def facts(lane: Lane) -> dict[str, Any]:
     }
     if breaker.is_open:
         found |= {"open_for": round(now - breaker.since, 1), "next_probe_in": round(breaker.wait(now), 1)}
-    if lane.pace.rate is not None:
+    if lane.pace.rate is not None and lane.pace.holds(now):
         found |= {"pace": round(lane.pace.rate, 2), "quota": lane.pace.quota}
     for name, projects in (("throttled", _throttled(lane)), ("held", _held(lane))):
         if projects:
@@ -39,16 +41,23 @@ def _reasons(lane: Lane) -> list[str]:
     if breaker.is_open:
         since, probe = now - breaker.since, breaker.wait(now)
         found.append(f"the breaker has been open for {since:.0f} s, the next probe is in {probe:.0f} s")
-    if pace.rate is not None:
-        found.append(f"calls are paced at {pace.rate:.3g} per second by a quota")
+    if pace.rate is not None and pace.holds(now):
+        found.append(_paced(pace.rate, pace.is_fixed, pace.wait(now)))
     for projects, what in ((_throttled(lane), "throttled"), (_held(lane), "held, being refused or full")):
         if projects:
             found.append(f"{len(projects)} {'project is' if len(projects) == 1 else 'projects are'} {what}")
     return [f"{lane.region}: {reason}" for reason in found]
 
 
+def _paced(rate: float, is_fixed: bool, wait: float) -> str:
+    by = "WORKER_DCS_RATE" if is_fixed else "a quota"
+    soon = f", the next one is in {wait:.0f} s" if wait > WORTH_SAYING else ""
+    return f"calls are paced at {rate:.3g} per second by {by}{soon}"
+
+
 def _throttled(lane: Lane) -> list[str]:
-    return [project for project, tenant in lane.tenants.known.items() if tenant.pace.rate is not None]
+    now = lane.clock()
+    return [project for project, tenant in lane.tenants.known.items() if tenant.pace.holds(now)]
 
 
 def _held(lane: Lane) -> list[str]:

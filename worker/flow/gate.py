@@ -11,14 +11,14 @@ from math import inf
 from types import TracebackType
 from typing import Self
 
-from worker.flow.lane import Call, Lane
+from worker.flow.lane import PROBES, Call, Lane
 from worker.flow.lessons import learn
 from worker.flow.line import PATIENCE
 from worker.flow.open_gate import OpenGate
 from worker.flow.ports import Chance, GateObserver
 from worker.policy.bounds import Bounds
 from worker.policy.fault import Done, Fault, GateClosedError, Sighting, StepAsideError
-from worker.policy.intake import Intake, Region, Wish
+from worker.policy.intake import LATELY, Intake, Region, Wish
 from worker.policy.order import Order
 from worker.policy.pace import Pace
 
@@ -73,6 +73,9 @@ class Gate(OpenGate):
             self._again = asyncio.get_running_loop().call_later(self.wish.again_in, self.changed)
         if (was.is_paused, was.prefetch) != (self.wish.is_paused, self.wish.prefetch):
             self.steer(self.wish)
+        for lane in self.lanes.values():
+            if lane.breaker.is_open and not self.wish.is_paused:
+                lane.line.keep(PROBES)  # the others' hands are for those who can go
         limit = sum(lane.limit.value for lane in self.lanes.values())
         if limit != self._limit:
             self._limit = limit
@@ -104,7 +107,10 @@ class Permit(Call):
         gate, lane = self._gate, self._lane
         if gate.is_closed:
             raise GateClosedError
-        now = lane.used_at = gate.clock()
+        now, before = gate.clock(), lane.used_at
+        lane.used_at = now
+        if now - before >= LATELY:
+            gate.changed()  # what was taken in so far was for the other regions
         if lane.tenants.known or lane.line or lane.offer(self, now) > 0.0:
             await self._wait(now)
         gate.in_use += 1
@@ -120,7 +126,7 @@ class Permit(Call):
                 if lane.line or lane.offer(self, gate.clock()) > 0.0:
                     await lane.turn(self, until, is_crowded=not gate.wish.is_paused)
                 tenant = lane.tenants.known.get(self.order.project_id)
-                if tenant is None or self.knows(tenant):
+                if gate.is_closed or tenant is None or self.knows(tenant):
                     break
                 lane.leave(self, has_ended=False)  # its project came into trouble while it waited
         except StepAsideError:

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 from math import inf
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from worker.flow.line import Line
 from worker.flow.ports import Chance, GateObserver
@@ -65,8 +66,8 @@ class Lane:
         self.used_at = -inf
         """When a request for the region came last."""
         self.line: Line[Call] = Line(self.offer, self._take_back, clock)
-        self.lines: dict[str, Line[Call]] = {}
-        """Of throttled projects."""
+        self.lines: WeakKeyDictionary[Tenant, Line[Call]] = WeakKeyDictionary()
+        """Of throttled projects, as long as these are known or anybody waits."""
         self.clock = clock
         self.chance = chance
         self.changed = changed
@@ -109,8 +110,8 @@ class Lane:
 
     async def own_turn(self, call: Call, until: float, tenant: Tenant, in_hand: int) -> None:
         """Wait until the call's own project, which is in trouble, may make another one. Raises StepAsideError."""
-        project, now = call.order.project_id, self.clock()
-        line = self.lines.get(project)
+        now = self.clock()
+        line = self.lines.get(tenant)
         waiting = len(line) if line else 0
         aside = tenant.aside(call.order.key, now, waiting, self.tenants.hands(now, in_hand))
         if aside is not None:
@@ -119,7 +120,7 @@ class Lane:
         call.tenant = tenant
         call.hold = tenant.hold.begin(now, self.chance())
         if waiting or _offer_own(call, now) > 0.0:
-            line = line or self.lines.setdefault(project, Line(_offer_own, _keep, self.clock))
+            line = line or self.lines.setdefault(tenant, Line(_offer_own, _keep, self.clock))
             if not await line.turn(call, until):
                 raise _aside(call, 0.0, "throttled")
 
@@ -138,6 +139,14 @@ class Lane:
         if call.tenant is not None:
             call.tenant.hold.void(call.hold)
         self.breaker.void(call.generation)
+        if self.breaker.is_open:
+            self.turned()
+
+    def passed(self, call: Call) -> None:
+        """A call was kept from the service by a quota: that tells nothing, but is no reason to ask again at once."""
+        if call.tenant is not None:
+            call.tenant.hold.passed(call.hold)
+        self.breaker.passed(call.generation)
         if self.breaker.is_open:
             self.turned()
 

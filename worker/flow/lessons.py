@@ -49,9 +49,8 @@ def _helped(lane: Lane, call: Call, tenant: Tenant, ending: Done | Sighting | Fa
         lane.note("warning", "project.released", project_id=project)
     if isinstance(ending, Absent):
         tenant.looked(call.order.key)
-    elif tenant.is_well and not lane.lines.get(project):
+    elif tenant.is_well and not lane.lines.get(tenant):
         lane.tenants.known.pop(project, None)
-        lane.lines.pop(project, None)
 
 
 def _faulted(lane: Lane, call: Call, fault: Fault, now: float) -> None:
@@ -61,11 +60,11 @@ def _faulted(lane: Lane, call: Call, fault: Fault, now: float) -> None:
         case Blame.SERVICE:
             _failed(lane, call, fault, now)
         case Blame.REGION_QUOTA:
-            lane.void(call)
+            lane.passed(call)
             _slow_down(lane, lane.pace, call, fault, now)
             lane.limit.throttled(call.begun, now, lane.pace.rate or inf)
         case Blame.PROJECT_QUOTA:
-            lane.void(call)
+            lane.passed(call)
             tenant = lane.tenants.blamed(call.order.project_id)
             _slow_down(lane, tenant.pace, call, fault, now, project_id=call.order.project_id)
         case (Blame.CREDENTIALS | Blame.FULL_PROJECT) as why:

@@ -26,6 +26,7 @@ class Line(Generic[T]):
         self._waiting: deque[tuple[T, asyncio.Future[bool]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
+        self._is_closed = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -35,6 +36,8 @@ class Line(Generic[T]):
 
     async def turn(self, one: T, until: float) -> bool:
         """Wait for one's turn; False: it did not come before `until`, a moment of the clock."""
+        if self._is_closed:
+            return False  # who had a turn elsewhere in the moment of closing comes late
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[bool] = loop.create_future()
         self._waiting.append((one, turn))
@@ -67,8 +70,14 @@ class Line(Generic[T]):
         _tell(turn, False)
         self.move()
 
+    def keep(self, count: int) -> None:
+        """Send away all but the first ones."""
+        while len(self._waiting) > count:
+            _tell(self._waiting.pop()[1], False)
+
     def close(self) -> None:
-        """Send everybody away."""
+        """Send everybody away, and whoever comes."""
+        self._is_closed = True
         while self._waiting:
             _tell(self._waiting.popleft()[1], False)
         self._forget_timer()

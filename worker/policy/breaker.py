@@ -95,6 +95,11 @@ class Breaker:
         self._schedule(now, chance)
         return True
 
+    def passed(self, generation: int) -> None:
+        """A call told nothing, but was made: the next one keeps its time."""
+        if generation == self.generation:
+            self._probing_until = 0.0
+
     def void(self, generation: int) -> None:
         """A call ended without telling anything, or was not made: another one may take its place."""
         if generation == self.generation and self._probing_until:

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from math import ceil, inf
 from typing import Final
 
-_LATELY: Final = 600.0
+LATELY: Final = 600.0
 """Seconds for which a region counts as used after a request for it came."""
+_SIFT: Final = 30.0
+_SIFT_EVERY: Final = 300.0
+"""Seconds for which the queue is looked through for requests of other regions, and from one look to the next."""
 _SPARE: Final = 1.5
 """Times the limit that is taken in: a request is in hand longer than its call takes."""
 _MORE: Final = 4
@@ -45,16 +48,28 @@ class Intake:
         self.prefetch = ceiling
         self._ceiling = ceiling
         self._low_since: float | None = None
+        self._sifted_at = -inf
 
     def __repr__(self) -> str:
         return f"<Intake: {self.prefetch}>"
 
     def wish(self, regions: Sequence[Region], now: float) -> Wish:
         """Law 8: an outage pauses consumption rather than burning through schedules."""
-        used = [region for region in regions if region.idle < _LATELY] or regions
+        used = [region for region in regions if region.idle < LATELY] or regions
         probes = [region.probe_in for region in used if region.probe_in is not None]
         if len(probes) < len(used):
             return self._fit(used, now)
+        if len(used) < len(regions) and (rest := self._sift(now)) > 0:
+            return Wish(False, self.prefetch, rest)
+        return self._pause(used, probes, now)
+
+    def _sift(self, now: float) -> float:
+        """Seconds for which the queue is still looked through: requests of a healthy region may stand in it."""
+        if now - self._sifted_at >= _SIFT_EVERY:
+            self._sifted_at = now
+        return self._sifted_at + _SIFT - now
+
+    def _pause(self, used: Sequence[Region], probes: Sequence[float], now: float) -> Wish:
         if any(region.waiting or region.in_use for region in used):
             return Wish(True, self.prefetch)
         # Nothing is in hand that could be a probe: one request is taken in when it is time.

@@ -19,7 +19,7 @@ _ROUND: Final = 16
 _LESS: Final = 0.75
 """What is left of the limit at least when calls are throttled."""
 _SPARE: Final = 1.5
-"""Times the calls at once that a pace needs at the usual latency."""
+"""Times the calls at once that a pace needs."""
 
 
 class Limit:
@@ -34,6 +34,8 @@ class Limit:
         self._latency = Latency(deadline)
         self._changed_at = self._shrunk_at = -inf
         self._size, self._count, self._peak, self._seconds = _ROUND, 0, 0, 0.0
+        self._before = 0.0
+        """Seconds that a call took in the round before."""
 
     def __repr__(self) -> str:
         return f"<Limit: {self.value}>"
@@ -54,7 +56,7 @@ class Limit:
     def throttled(self, begun: float, now: float, rate: float) -> None:
         """The service refused a call because there are too many; so many a second keep within the quota."""
         if begun >= self._shrunk_at:
-            needed = rate * (self._latency.usual or 0.0) * _SPARE
+            needed = rate * self._lately() * _SPARE
             self._latency.forget()
             self._shrink(self._exact * max(_LESS, min(1.0, needed / self._exact)), now)
 
@@ -65,9 +67,15 @@ class Limit:
         self._shrink(1.0, now)
         self._threshold = max(1.0, half)
 
+    def _lately(self) -> float:
+        """Seconds that a call takes at present: what is usual, or more."""
+        this = self._seconds / self._count if self._count else 0.0
+        return max(self._latency.usual or 0.0, self._before, this)
+
     def _end_round(self, now: float) -> None:
         is_used = self._peak * 2 >= self._exact
-        allowed = self._latency.allows(self._seconds / self._count, self._exact, is_used=is_used)
+        self._before = self._seconds / self._count
+        allowed = self._latency.allows(self._before, self._exact, is_used=is_used)
         if allowed < self._exact:
             self._shrink(allowed, now)
         elif allowed < inf:

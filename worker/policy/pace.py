@@ -39,7 +39,8 @@ class Pace:
         self.rate = fixed
         self.quota: float | None = None
         """Calls per second that the service named last."""
-        self._is_fixed = fixed is not None
+        self.is_fixed = fixed is not None
+        """It is set, and nothing changes it."""
         self._meter = Meter()
         self._next_at = self._held_until = 0.0
         self._refused_at = self._cut_at = self._grown_at = float("-inf")
@@ -54,10 +55,14 @@ class Pace:
         """Seconds until the next call may begin; 0: now."""
         return 0.0 if self.rate is None else max(0.0, self._next_at - now, self._held_until - now)
 
+    def holds(self, now: float) -> bool:
+        """Whether calls are held back: by a rate that is set, or that the next call would not forget."""
+        return self.rate is not None and (self.is_fixed or now - self._cut_at < _GROWTH[-1][0])
+
     def begin(self, now: float) -> None:
         """A call begins."""
         self._meter.count(now)
-        if self.rate is not None and not self._is_fixed and now - self._grown_at > _GROWN_EVERY:
+        if self.rate is not None and not self.is_fixed and now - self._grown_at > _GROWN_EVERY:
             self._grow(now)
         if self.rate is not None:
             self._tried_at = now if self._tried_at is None else self._tried_at
@@ -75,7 +80,7 @@ class Pace:
         window = throttle.window if throttle else _SOONEST
         # Refused again and again, calls wait longer and longer: a window that is full stays full for a while.
         self._row = self._row + 1 if begun == self._tried_at else 0
-        is_cut = not self._is_fixed and self._learn(now, throttle.calls / window if throttle else None, window)
+        is_cut = not self.is_fixed and self._learn(now, throttle.calls / window if throttle else None, window)
         assert self.rate is not None
         calls = max(2.0 ** min(self._row, 30), self._refused)
         self._held_until = now + min(max(window, retry_after or 0.0), calls / self.rate)
