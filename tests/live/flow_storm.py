@@ -1,7 +1,7 @@
 """Outages, quotas, slowness and crowds: real workers between a real broker and the stand-in, held against numbers.
 
 Short forms: tests/live/test_flow_control.py. Long forms: `make flow-storm`, or one of them,
-`python -m tests.live.flow_storm outage` (quota, latency, tenants, memory).
+`make flow-storm ARGS=outage` (outage-refuse, outage-hang, quota, quota-of-project, latency, tenants, memory).
 """
 
 import argparse
@@ -10,8 +10,10 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ CROWD = "f" * 32
 MEGABYTE = 1 << 20
 DEFAULTS = {"WORKER_RETRY_DELAYS": "10,60,300,1800", "WORKER_SETTLE": 45, "WORKER_DCS_TIMEOUT": 30}
 """What the stage sets shorter."""
+TRIES = 3
+"""WORKER_TRIES."""
 
 
 async def publish(stage: Stage, ids: Sequence[str], **changes: Any) -> None:
@@ -71,12 +75,13 @@ async def outage(
         assert waiting > requests / 2, waiting
         assert [worker.get("/readyz")[0] for worker in replicas] == [200, 200]
         assert "paused by the breaker; cn-north-4: the breaker has been open" in replicas[0].get("/readyz")[1]
+        before = _calls(replicas)
         await asyncio.sleep(seconds)
-        assert await stage.depth(names.REQUEST_QUEUE) == waiting
+        assert await stage.depth(names.REQUEST_QUEUE) >= waiting
         await standin.apply({"latency": 0.3} if how == "hang" else {"down": "no"})
         returned = time.time()
-        asked = len(between(standin.calls, opened, returned))
-        assert asked <= seconds + 1, asked
+        asked = max(len(between(standin.calls, opened, returned)), _calls(replicas) - before)
+        assert asked <= seconds + 1, asked  # one call per second over both together
         await until(lambda: any(call.at > returned and call.status == 200 for call in standin.calls), 15)
         first = min(call.at for call in standin.calls if call.at > returned and call.status == 200) - returned
         assert first <= 10, first
@@ -88,74 +93,103 @@ async def outage(
             said = [line["event"] for line in worker.log() if line["event"].startswith("breaker.")]
             assert said[0] == "breaker.opened"
             assert said[-1] == "breaker.closed"
+        _assert_only_failed_calls_spent_places(replicas)
         return f"{how}: {asked} calls in {seconds:.0f} s of outage, first success {first:.1f} s after the return"
+
+
+def _assert_only_failed_calls_spent_places(replicas: Sequence[WorkerProcess]) -> None:
+    """Each place is the price of as many failed calls as there are tries; waiting for the breaker costs none."""
+    lines = [line for worker in replicas for line in worker.log() if "request_id" in line]
+    failed = Counter(line["request_id"] for line in lines if line["event"] == "request.faulted")
+    for line in lines:
+        if line["event"] == "request.settled":
+            assert line["round"] * TRIES <= failed[line["request_id"]], line
+
+
+def _calls(replicas: Sequence[WorkerProcess]) -> int:
+    """Calls so far, those that reached nobody included."""
+    return int(sum(worker.metric("dcs_worker_dcs_calls_total") for worker in replicas))
 
 
 def _is_open(worker: WorkerProcess) -> bool:
     return worker.metric("dcs_worker_breaker_state") >= 1
 
 
-async def quota(
-    url: str, folder: Path, *, seconds: float = 60.0, settled: float = 20.0, policy: str = "api", then: int | None = 30
-) -> str:
-    """A quota of 100 calls per second that nobody told two replicas of; afterwards another one."""
-    limits = {"limit": 100, "policy": policy}
-    standin = StandIn(StandInSettings.model_validate({"latency": 0.05, "quota": limits}))
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A quota in calls per second, how long it lasts, and what is asked of two replicas. Durations in seconds."""
+
+    calls: int = 100
+    then: int | None = 30
+    policy: str = "api"
+    seconds: float = 60.0
+    settled: float = 20.0
+    followed: float = 15.0
+    used: float = 0.9
+    refused: float = 0.05
+
+
+async def quota(url: str, folder: Path, limits: Limits = Limits()) -> str:
+    """A quota that nobody told two replicas of; afterwards another one."""
+    settings = {"limit": limits.calls, "policy": limits.policy}
+    seconds = limits.seconds
+    standin = StandIn(StandInSettings.model_validate({"latency": 0.05, "quota": settings}))
     async with Stage(url, folder, standin) as stage:
         replicas = await workers(stage, 2, **DEFAULTS)
-        await publish(stage, [f"quota-{number}" for number in range(int(100 * seconds + 1000))])
+        await publish(stage, [f"quota-{number}" for number in range(int(limits.calls * (seconds + 10)))])
         await until(lambda: bool(standin.calls), 10)
         begun = standin.calls[0].at
         await asyncio.sleep(seconds)
-        said = [_share(standin.calls, begun + settled, begun + seconds, 100)]
-        assert any(
-            "paced" in worker.get("/readyz")[1] or "throttled" in worker.get("/readyz")[1] for worker in replicas
-        )
-        if then is not None:
+        said = [_share(standin.calls, begun + limits.settled, begun + seconds, limits.calls)]
+        pages = [worker.get("/readyz")[1] for worker in replicas]
+        assert any("calls are paced at" in page or "1 project is throttled" in page for page in pages), pages
+        if limits.then is not None:
             changed = time.time()
-            await standin.apply({"quota": limits | {"limit": then}})
-            await asyncio.sleep(45)
-            said.append(_share(standin.calls, changed + 15, changed + 45, then))
+            await standin.apply({"quota": settings | {"limit": limits.then}})
+            await asyncio.sleep(seconds * 3 / 4)
+            said.append(_share(standin.calls, changed + limits.followed, changed + seconds * 3 / 4, limits.then))
         assert await stage.depth(names.parked_queue(names.REQUEST_QUEUE)) == 0
-        return f"{policy}: " + ", then ".join(said)
+        shares = [share for _, *share in said]
+        assert all(used >= limits.used and refused <= limits.refused for used, refused in shares), (said, pages)
+        return f"{limits.policy}: " + ", then ".join(words for words, *_ in said)
 
 
-def _share(calls: Sequence[Call], begin: float, end: float, limit: int) -> str:
+def _share(calls: Sequence[Call], begin: float, end: float, limit: int) -> tuple[str, float, float]:
     made = between(calls, begin, end)
     refused = sum(call.status == 429 for call in made)
-    used, share = (len(made) - refused) / (end - begin) / limit, refused / len(made)
-    said = f"{used:.0%} of {limit} per second used, {share:.1%} of the calls refused"
-    assert used >= 0.9, said
-    assert share <= 0.05, said
-    return said
+    used, share = (len(made) - refused) / (end - begin) / limit, refused / max(1, len(made))
+    return f"{used:.0%} of {limit} per second used, {share:.1%} of the calls refused", used, share
 
 
-async def latency(url: str, folder: Path, *, seconds: float = 30.0) -> str:
+async def latency(
+    url: str, folder: Path, *, seconds: float = 30.0, rate: int = 100, least: float = 0.6, deadline: float = 2.0
+) -> str:
     """The service takes twice as long, and twice again: throughput follows, no call times out by our own load."""
-    standin = StandIn(StandInSettings(latency=0.1, capacity=10))
-    done = []
+    slow, done, rates = 10 / rate, [], [rate, rate / 2, rate / 4]
+    standin = StandIn(StandInSettings(latency=slow, capacity=10))
     async with Stage(url, folder, standin) as stage:
-        replicas = await workers(stage, 2, WORKER_DCS_TIMEOUT=2)
-        await publish(stage, [f"slow-{number}" for number in range(int(200 * seconds))])
-        for doubled, possible in enumerate((100, 50, 25)):
-            await standin.apply({"latency": 0.1 * 2**doubled})
-            before = time.time()
-            await asyncio.sleep(seconds)
-            made = [call for call in between(standin.calls, before + seconds / 3, time.time()) if call.status == 200]
-            done.append(len(made) / (seconds * 2 / 3))
-            assert done[-1] >= possible * 0.6, done
+        replicas = await workers(stage, 2, WORKER_DCS_TIMEOUT=deadline, WORKER_SETTLE=deadline + 1)
+        await publish(stage, [f"slow-{number}" for number in range(int(rate * 2 * seconds))])
+        for doubled, possible in enumerate(rates):
+            await standin.apply({"latency": slow * 2**doubled})
+            await asyncio.sleep(seconds / 3)
+            before, begun = len(standin.tasks), time.monotonic()
+            await asyncio.sleep(seconds * 2 / 3)
+            done.append((len(standin.tasks) - before) / (time.monotonic() - begun))
+            assert done[-1] >= possible * least, done
         late = sum(worker.metric("dcs_worker_dcs_calls_total", 'status="timeout"') for worker in replicas)
         assert late == 0, late
-        return f"{', '.join(f'{rate:.0f}' for rate in done)} per second of 100, 50, 25; no time-out"
+        reached, wanted = (", ".join(f"{rate:.0f}" for rate in some) for some in (done, rates))
+        return f"{reached} per second of {wanted}; no time-out"
 
 
 async def tenants(
-    urls: Callable[[], str], folder: Path, *, crowd: int = 5000, each: int = 20, slow: float = 0.5
+    urls: Callable[[], str], folder: Path, *, crowd: int = 5000, each: int = 20, slow: float = 0.5, slack: float = 0.0
 ) -> str:
     """One throttled project with thousands of requests, and nine others behind them: these hardly notice."""
     alone = await _nine(urls(), folder / "alone", 0, each, slow)
     crowded = await _nine(urls(), folder / "crowded", crowd, each, slow)
-    assert crowded <= 3 * alone, (alone, crowded)
+    assert crowded <= 3 * alone + slack, (alone, crowded)
     behind = f"{crowded:.1f} s behind {crowd} of a throttled one"
     return f"nine projects with {each} requests each: {alone:.1f} s alone, {behind}"
 
@@ -235,7 +269,7 @@ LONG: dict[str, Callable[[RabbitNode, Path], Awaitable[str]]] = {
     "outage-refuse": lambda node, folder: outage(node.url, folder, how="refuse"),
     "outage-hang": lambda node, folder: outage(node.url, folder, how="hang"),
     "quota": lambda node, folder: quota(node.url, folder),
-    "quota-of-project": lambda node, folder: quota(node.url, folder, policy="user", then=None),
+    "quota-of-project": lambda node, folder: quota(node.url, folder, Limits(policy="user", then=None)),
     "latency": lambda node, folder: latency(node.url, folder),
     "tenants": lambda node, folder: tenants(_fresh(node), folder),
     "memory": lambda node, folder: memory(node.url, folder),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -139,10 +140,10 @@ def test_a_region_that_nobody_used_is_looked_for_in_the_queue(build: Build) -> N
     """Requests for it may stand behind many for the sick one: done in seconds, and again after any time."""
     world = build("a", "b")
     world.service.faults["a"] = DOWN
-    world.publish(500, "a", region="a")
+    world.publish(200, "a", region="a")
     world.publish(50, "b", region="b")
     world.run(lambda: sum(name.startswith("b") for name in world.ended) == 50, at_most=40)
-    world.run(world.loop.now + 1000)
+    world.run(world.loop.now + 700)
     world.publish(50, "c", region="b")
     world.run(lambda: sum(name.startswith("c") for name in world.ended) == 50, at_most=400)
     assert world.parked == []
@@ -151,14 +152,25 @@ def test_a_region_that_nobody_used_is_looked_for_in_the_queue(build: Build) -> N
 def test_a_region_that_comes_to_life_is_not_kept_small_by_a_sick_one(build: Build) -> None:
     """While single probes are taken in, the first request of another region opens the intake for all of them."""
     world = build("a", "b")
-    world.service.faults["a"] = DOWN
-    world.publish(30, "a", region="a")
     (replica,) = world.replicas
-    world.run(200.0)
-    world.run(lambda: replica.wish.prefetch == 1 and not replica.wish.is_paused and not world.queue)
-    world.publish(1, "b", region="b")
-    world.run(lambda: "b-0" in world.ended, at_most=20)
-    assert (replica.wish.is_paused, replica.wish.prefetch) == (False, 64)
+    wishes = []
+
+    async def call(region: str, number: int, ending: Done | Fault) -> None:
+        async with replica.gate.permit(replace(an_order(f"r{number}"), region=region)) as permit:
+            permit.ended(ending)
+        wishes.append((replica.wish.is_paused, replica.wish.prefetch))
+
+    async def scene() -> None:
+        for number in range(5):
+            await call("a", number, DOWN)
+        await asyncio.sleep(31)  # meanwhile the queue is looked through
+        await call("a", 5, DOWN)
+        await asyncio.sleep(replica.gate.lanes["a"].breaker.wait(world.loop.now))
+        wishes.append((replica.wish.is_paused, replica.wish.prefetch))
+        await call("b", 6, Done("i"))
+
+    world.loop.run_until_complete(scene())
+    assert wishes[4:] == [(False, 64), (True, 64), (False, 1), (False, 64)]
 
 
 def test_regions_share_a_rate_that_is_set(build: Build) -> None:

@@ -1,0 +1,74 @@
+"""Outages, quotas, slowness and crowds in short form, and what is said about them: real workers and a real broker.
+
+The long forms, with the numbers to be reached, are `make flow-storm`. Here ratios and orders are looked at, which
+hold on a busy machine as well.
+"""
+
+import json
+from pathlib import Path
+
+from schemas import names
+from tests.live.conftest import Vhosts
+from tests.live.flow_storm import Limits, latency, memory, outage, quota, tenants
+from tests.live.stage import Stage, request, until
+
+
+async def test_an_outage(vhost: str, tmp_path: Path) -> None:
+    """A call per second at most, nothing parked, no place spent by waiting, and back within 10 s."""
+    await outage(vhost, tmp_path, requests=300, seconds=5)
+
+
+async def test_a_quota_that_nobody_told(vhost: str, tmp_path: Path) -> None:
+    """Most of it is used and little refused, by two replicas; and so is a lower one soon afterwards."""
+    await quota(vhost, tmp_path, Limits(40, 20, seconds=8, settled=3, followed=2, used=0.6, refused=0.2))
+
+
+async def test_a_service_that_becomes_slower(vhost: str, tmp_path: Path) -> None:
+    """Throughput follows, and no call times out by our own load."""
+    await latency(vhost, tmp_path, seconds=3, rate=40, least=0.4, deadline=5)
+
+
+async def test_a_throttled_crowd(vhosts: Vhosts, tmp_path: Path) -> None:
+    """It would take a minute; nine projects behind it take little longer than alone."""
+    await tenants(vhosts.take, tmp_path, crowd=300, each=5, slow=0.1, slack=5)
+
+
+async def test_many_requests_waiting(vhost: str, tmp_path: Path) -> None:
+    """They are the broker's to keep."""
+    await memory(vhost, tmp_path, requests=3000, seconds=1)
+
+
+async def test_full_projects_wait_for_long(vhost: str, tmp_path: Path) -> None:
+    """A quota, a zone or a subnet that is full: the longest delay of the schedule, at once and without another try."""
+    codes = ("4035", "4036", "4039", "4054", "4911")
+    scripts = {code: [f"error 400 DCS.{code} retry after 1"] for code in codes}
+    async with Stage(vhost, tmp_path) as stage:
+        await stage.standin.apply({"scripts": scripts})
+        worker = stage.worker(WORKER_RETRY_DELAYS="1,2,3,600")
+        await worker.ready()
+        for code in codes:
+            await stage.publish(request(code))
+        await until(lambda: worker.metric("dcs_worker_requests_completed_total", 'outcome="retried"') == 5, 20)
+        assert await stage.depth(names.retry_queue(names.REQUEST_QUEUE, 4)) == 5
+        assert len(stage.standin.calls) == 5
+
+
+async def test_refused_and_full_projects_let_others_pass(vhost: str, tmp_path: Path) -> None:
+    """Requests of a project that is refused, or full, step aside for others; readiness says why."""
+    scripts = {"refused": ["error 403 DCS.2003"], "full": ["error 400 DCS.4035"]}
+    async with Stage(vhost, tmp_path) as stage:
+        await stage.standin.apply({"project_scripts": scripts})
+        worker = stage.worker(WORKER_PREFETCH=8, WORKER_RETRY_DELAYS="600,601")
+        await worker.ready()
+        for project in scripts:
+            for number in range(100):
+                await stage.publish(request(f"{project}-{number}", project_id=project))
+        await stage.publish(request("last", request_id="last", project_id="other"))
+        await until(lambda: "last" in stage.by_request(), 30, worker.explain)
+        parked = await stage.depth(names.parked_queue(names.REQUEST_QUEUE))
+        assert parked == len(stage.by_request()) - 1 <= 20
+        assert len(stage.standin.calls) <= 2 * 20 + 1
+        ready = json.loads(worker.get("/readyz")[1])
+        assert ready["regions"]["cn-north-4"]["held_projects"] == "refused (credentials), full (quota)"
+        held = [line["why"] for line in worker.log() if line["event"] == "project.held"]
+        assert held == ["credentials", "quota"]
