@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -37,6 +37,7 @@ from worker.policy.intake import Wish
 from worker.policy.pulse import BEAT, Pulse
 from worker.policy.readiness import Readiness
 from worker.policy.rules import Rules
+from worker.policy.standstill import Standstill
 from worker.policy.status import Connection, InHand, State, Status
 from worker.rabbit.connect import Brokers, tls_context
 from worker.rabbit.consumer import Consumer
@@ -59,6 +60,10 @@ CONFIGURATION: Final = 78
 
 BREAKER: Final = "the breaker is open"
 """Why consumption pauses while the service is sick, which is no fault of this replica."""
+REFUSED: Final = "the credentials are refused"
+BLOCKED: Final = "the broker blocks publishing"
+LABELS: Final = {BREAKER: "breaker", REFUSED: "credentials", BLOCKED: "broker"}
+"""The same in metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,8 @@ class Worker:
     copies: Copies
     claims: RedisClaims | None
     gate: Gate
+    refusals: Mapping[str, str] = field(default_factory=dict)
+    """What is known of a reason to pause besides its name."""
     started: float = field(default_factory=time.time)
 
     @property
@@ -123,9 +130,19 @@ class Worker:
         pauses, lanes = self.consumer.pauses, self.gate.lanes
         details = {"regions": {region: explain.facts(lane) for region, lane in lanes.items()}}
         if not self.consumer.is_consuming and (not pauses or pauses - {"quarantine", BREAKER}):
-            return Readiness(False, ", ".join(sorted(pauses)) or "not consuming yet", details)
+            said = sorted(self.refusals.get(pause, pause) for pause in pauses)
+            return Readiness(False, ", ".join(said) or "not consuming yet", details)
         doing = "paused by the breaker" if BREAKER in pauses else "consuming"
         return Readiness(True, "; ".join((doing, *explain.reasons(lanes.values()))), details)
+
+    @property
+    def standstill(self) -> Standstill:
+        """What holds requests back, in numbers."""
+        pauses = {LABELS.get(pause, pause) for pause in self.consumer.pauses}
+        if not all(link.is_up for link in self.links):
+            pauses.add("broker")
+        epoch = time.time() - time.monotonic()
+        return Standstill(pauses, {region: explain.held(lane, epoch) for region, lane in self.gate.lanes.items()})
 
     @property
     def state(self) -> State:
@@ -260,6 +277,7 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
     plan = topology(settings)
     pulse = Pulse(_boot_time)
     tracing, copies = observer.tracing, Copies()
+    refusals: dict[str, str] = {}
     async with AsyncExitStack() as stack:
         if tracing:
             stack.push_async_callback(tracing.aclose)
@@ -273,7 +291,8 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
 
         def on_credentials(refused: str | None) -> None:
             observer.note("error" if refused else "info", "credentials.changed", refused=refused)
-            (consumer.pause if refused else consumer.resume)("the credentials are refused")
+            refusals[REFUSED] = f"{REFUSED}: {refused}"
+            (consumer.pause if refused else consumer.resume)(REFUSED)
 
         proof = credentials(loaded, exchange, on_credentials)
         stack.push_async_callback(proof.aclose)
@@ -285,7 +304,7 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
             await claims.start()
 
         def on_blocked(is_blocked: bool) -> None:
-            (consumer.pause if is_blocked else consumer.resume)("the broker blocks publishing")
+            (consumer.pause if is_blocked else consumer.resume)(BLOCKED)
 
         publisher = Publisher(settings.queue, settings.event_exchange, plan, observer, on_blocked=on_blocked)
         reading = Reading(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
@@ -305,7 +324,7 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
             Link(name, nodes, session, observer, patience=settings.broker_patience)
             for name, session in (("publisher", publisher.session), ("consumer", consumer.session))
         )
-        worker = Worker(settings, observer, service, consumer, publisher, links, copies, claims, gate)
+        worker = Worker(settings, observer, service, consumer, publisher, links, copies, claims, gate, refusals)
         web = await _serving(worker, metrics)
         stack.push_async_callback(web.stop)
         beating = asyncio.create_task(_beat(pulse, loaded, observer))
@@ -335,7 +354,11 @@ async def _serving(worker: Worker, metrics: Metrics) -> WebServer:
     def status() -> Status:
         return worker.status(clean)
 
-    web = WebServer(settings.http_host, settings.http_port, readiness, metrics.render, status)
+    def exposition(accept: str) -> tuple[bytes, str]:
+        metrics.stands_still(worker.standstill)
+        return metrics.render(accept)
+
+    web = WebServer(settings.http_host, settings.http_port, readiness, exposition, status)
     try:
         await web.start()
     except OSError as error:

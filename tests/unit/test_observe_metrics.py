@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Iterable
 from itertools import pairwise
+from math import inf
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from worker.observe.handles import NAMESPACE
 from worker.observe.metrics import AGE_BUCKETS, CALL_BUCKETS, DURATION_BUCKETS, PUBLISH_BUCKETS, Metrics
+from worker.policy.standstill import HELD, PAUSES, Held, Standstill
 
 REGIONS = ("cn-north-4", "eu-west-0")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -29,6 +31,11 @@ PROMISED = {
     "event_publish_duration_seconds": ("histogram", {"type"}),
     "parked_total": ("counter", {"reason"}),
     "breaker_state": ("gauge", {"region"}),
+    "breaker_opened_timestamp_seconds": ("gauge", {"region"}),
+    "breaker_next_probe_timestamp_seconds": ("gauge", {"region"}),
+    "consumption_paused": ("gauge", {"why"}),
+    "call_rate_limit": ("gauge", {"region"}),
+    "projects_held": ("gauge", {"region", "why"}),
     "broker_connected": ("gauge", set()),
     "broker_blocked": ("gauge", set()),
     "claims_available": ("gauge", set()),
@@ -174,3 +181,23 @@ def test_buckets_cover_their_range(bounds: tuple[float, ...]) -> None:
 
     assert min(steps) > 1
     assert max(steps) <= 6
+
+
+def test_a_standstill_is_told_in_numbers() -> None:
+    """Why nothing is consumed, since when a breaker is open and when it is probed, which rate and whom it holds."""
+    metrics = made()
+    held = Held(1000.0, 1004.5, 25.0, {"throttled": 2, "quota": 1})
+    metrics.stands_still(Standstill({"breaker", "broker"}, {REGIONS[0]: held, REGIONS[1]: Held()}))
+    found = values(families(metrics).values())
+
+    def told(name: str, **labels: str) -> float:
+        return found[f"{NAMESPACE}_{name}", frozenset(labels.items())]
+
+    assert [told("consumption_paused", why=why) for why in PAUSES] == [1, 0, 1, 0, 0]
+    for region, numbers in ((REGIONS[0], (1000.0, 1004.5, 25.0)), (REGIONS[1], (0.0, 0.0, inf))):
+        names = ("breaker_opened_timestamp_seconds", "breaker_next_probe_timestamp_seconds", "call_rate_limit")
+        assert tuple(told(name, region=region) for name in names) == numbers
+    assert [told("projects_held", region=REGIONS[0], why=why) for why in HELD] == [2, 0, 1]
+    metrics.stands_still(Standstill((), {region: Held() for region in REGIONS}))
+    found = values(families(metrics).values())
+    assert told("consumption_paused", why="breaker") == told("projects_held", region=REGIONS[0], why="quota") == 0

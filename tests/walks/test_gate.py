@@ -9,6 +9,7 @@ from tests.walks.virtual_time.bench import Bench, an_order, slow
 from tests.walks.virtual_time.fakes import DOWN, FULL, UNAUTHENTICATED
 from worker.flow import explain
 from worker.policy.fault import Absent, Done, Evidence, Fault, GateClosedError, Remedy, Scope, Sighting, StepAsideError
+from worker.policy.standstill import Held
 
 STALE = Fault(Evidence.NEVER_SENT, Remedy.RETRY, "stale")
 TIMEOUT = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "timeout")
@@ -28,6 +29,7 @@ def test_in_good_health_there_is_nothing_to_explain(bench: Bench) -> None:
     bench.calls(Done("i"))
     assert explain.reasons([bench.lane]) == []
     assert explain.facts(bench.lane) == {"breaker": "closed", "limit": 8, "calls": 0, "waiting": 0}
+    assert explain.held(bench.lane, 1000.0) == Held(projects={"throttled": 0})
     assert repr(bench.lane).startswith("<Lane cn-north-4: 0 in use, <Breaker: closed>, <Limit: 8>, <Pace: none>")
 
 
@@ -59,6 +61,11 @@ def test_everything_that_holds_requests_back_is_explained(bench: Bench) -> None:
         "held": 1,
         "held_projects": "full (quota)",
     }
+    held = explain.held(bench.lane, 1000.0)
+    assert held.opened_at == pytest.approx(1000, abs=0.5)
+    assert held.probe_at - held.opened_at == pytest.approx(2, abs=0.1)
+    assert held.rate == pytest.approx(25, rel=0.1)
+    assert held.projects == {"quota": 1, "throttled": 2}
 
 
 def test_a_call_that_was_not_made_tells_nothing(bench: Bench) -> None:

@@ -1,9 +1,12 @@
 """Why nothing moves, or why so slowly: the lanes of a gate in words, for health and the status page."""
 
+from collections import Counter
 from collections.abc import Iterable
+from math import inf
 from typing import Any, Final
 
 from worker.flow.lane import Lane
+from worker.policy.standstill import Held
 
 PROJECTS_NAMED: Final = 20
 WORTH_SAYING: Final = 2.0
@@ -28,6 +31,17 @@ def facts(lane: Lane) -> dict[str, Any]:
             found[name] = len(projects)
             found[f"{name}_projects"] = ", ".join(projects[:PROJECTS_NAMED])
     return found
+
+
+def held(lane: Lane, epoch: float) -> Held:
+    """One lane in numbers; `epoch`: what must be added to the lane's clock to have epoch seconds."""
+    now, breaker, pace = lane.clock(), lane.breaker, lane.pace
+    opened_at = epoch + breaker.since if breaker.is_open else 0.0
+    probe_at = epoch + now + breaker.wait(now) if breaker.is_open else 0.0
+    rate = pace.rate if pace.rate is not None and pace.holds(now) else inf
+    projects = Counter(tenant.why for tenant in lane.tenants.known.values() if tenant.hold.is_open)
+    projects["throttled"] = len(_throttled(lane))
+    return Held(opened_at, probe_at, rate, projects)
 
 
 def reasons(lanes: Iterable[Lane]) -> list[str]:

@@ -2,11 +2,14 @@
 
 import platform
 from collections.abc import Collection
+from itertools import product
+from math import inf
 from typing import Final
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     GCCollector,
     Histogram,
     PlatformCollector,
@@ -17,6 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encode
 
 from worker.observe import labels
 from worker.observe.handles import Handles, Instruments
+from worker.policy.standstill import HELD, PAUSES, Standstill
 
 # Upper bounds in seconds.
 CALL_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
@@ -51,6 +55,7 @@ class Metrics:
         ).begin(regions)
         self.broker_connected = make.gauge("broker_connected", "1 while both connections to the broker work.")
         self.broker_blocked = make.gauge("broker_blocked", "1 while the broker blocks publishing.")
+        self._of_standstill(make, regions)
         self.claims_available = make.gauge("claims_available", "1 while Redis answers.") if with_claims else None
 
     def _of_requests(self, make: Instruments) -> None:
@@ -89,6 +94,36 @@ class Metrics:
         self.event_publish_duration: Handles[str, Histogram] = make.histogram(
             "event_publish_duration_seconds", "From publish to confirm.", PUBLISH_BUCKETS, type=labels.EVENTS
         ).begin(labels.EVENTS)
+
+    def _of_standstill(self, make: Instruments, regions: Collection[str]) -> None:
+        self._paused: Handles[str, Gauge] = make.gauges(
+            "consumption_paused", "1 while nothing is consumed, for this reason.", why=PAUSES
+        ).begin(PAUSES)
+        self._opened: Handles[str, Gauge] = make.gauges(
+            "breaker_opened_timestamp_seconds", "When the breaker was opened; 0 while it is closed.", region=regions
+        ).begin(regions)
+        self._probe: Handles[str, Gauge] = make.gauges(
+            "breaker_next_probe_timestamp_seconds", "When it is probed next; 0 while it is closed.", region=regions
+        ).begin(regions)
+        self._rate: Handles[str, Gauge] = make.gauges(
+            "call_rate_limit", "Calls per second that a quota allows; +Inf while none is known.", region=regions
+        )
+        self._held: Handles[tuple[str, str], Gauge] = make.gauges(
+            "projects_held", "Projects whose requests step aside.", region=regions, why=HELD
+        ).begin(product(regions, HELD))
+        for region in regions:
+            self._rate[region].set(inf)
+
+    def stands_still(self, standstill: Standstill) -> None:
+        """What holds requests back now: told right before it is rendered."""
+        for why in PAUSES:
+            self._paused[why].set(why in standstill.pauses)
+        for region, held in standstill.regions.items():
+            self._opened[region].set(held.opened_at)
+            self._probe[region].set(held.probe_at)
+            self._rate[region].set(held.rate)
+            for why in HELD:
+                self._held[region, why].set(held.projects.get(why, 0))
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The metrics as text, and its media type: OpenMetrics where `accept`, an Accept header, asks for it."""
