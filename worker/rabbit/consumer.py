@@ -18,6 +18,7 @@ from worker.rabbit.connect import RPC_DEADLINE, open_channel
 from worker.rabbit.delivery import Delivery
 from worker.rabbit.ground import PROBE_EVERY, Ground
 from worker.rabbit.locks import BrokerLocks
+from worker.rabbit.share import Share, Shares
 from worker.rabbit.topology import Topology, declare
 
 UNCOUNTED_AT_MOST: Final = 3
@@ -39,12 +40,12 @@ class Consumer:
         self._queue = queue
         self._topology = topology
         self._deliver = deliver
-        self._prefetch = self._granted = prefetch
+        self._ceiling = self._prefetch = prefetch
         self._pulse = pulse
         self._pauses: set[str] = set()
         self._changed = asyncio.Event()
         self._ground: Ground | None = None
-        self._tag: str | None = None
+        self._shares = Shares(prefetch)
         self._is_consuming = False
         self._adjusting = asyncio.Lock()
         self.locks: BrokerLocks | None = None
@@ -79,7 +80,7 @@ class Consumer:
         self._changed.set()
 
     def set_prefetch(self, prefetch: int) -> None:
-        """Take in at most so many requests at once from now on; those in hand stay, and do not count."""
+        """Take in at most so many requests at once from now on; those in hand stay."""
         self._prefetch = prefetch
         self._changed.set()
 
@@ -94,7 +95,9 @@ class Consumer:
 
     async def flush(self) -> None:
         """Return once the broker has read every acknowledgement written so far (or the channel is gone)."""
-        if self._ground is not None and not self._ground.is_lost():
+        async with self._adjusting:  # a consumer that begins has the prefetch that was set last
+            if self._ground is None or self._ground.is_lost():
+                return
             await self._ground.channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_DEADLINE)
 
     async def session(self, connection: AbstractConnection, up: Callable[[], None]) -> str:
@@ -107,7 +110,7 @@ class Consumer:
             for closing in (channel.closing, probes.closing):
                 closing.add_done_callback(lambda closed: ground.lose(_why(closed)))
             channel.on_consumer_cancel_callbacks.add(_cancelled(ground))
-            self._ground, self._tag, self._is_consuming = ground, None, False
+            self._ground, self._shares, self._is_consuming = ground, Shares(self._ceiling), False
             if self.locks is not None:
                 self.locks.connection = connection
             try:
@@ -118,7 +121,7 @@ class Consumer:
                 ground.lose("the session ended")
                 if self.locks is not None:
                     self.locks.connection = None
-                self._tag, self._is_consuming = None, False
+                self._is_consuming = False
 
     async def _watch(self, ground: Ground) -> str:
         uncounted = 0
@@ -127,7 +130,7 @@ class Consumer:
             await self._adjust()
             if not await ground.probe():
                 break
-            uncounted = uncounted + 1 if self._tag is not None and not ground.consumers else 0
+            uncounted = uncounted + 1 if self._shares.active and not ground.consumers else 0
             if uncounted > UNCOUNTED_AT_MOST:
                 return "the broker counts no consumer of the queue"
         return await ground.lost()
@@ -143,28 +146,35 @@ class Consumer:
         self._changed.clear()
 
     async def _adjust(self) -> None:
-        """Begin or end consuming, whichever is wanted; a changed prefetch is granted to a new consumer only."""
+        """Begin or end consuming, whichever is wanted; more is granted to another consumer, less to a new one."""
         async with self._adjusting:
             ground = self._ground
             if ground is None or ground.is_lost():
                 return
-            if self._tag is not None and (self._pauses or self._prefetch != self._granted):
-                tag, self._tag = self._tag, None
-                self._is_consuming = not self._pauses
-                await ground.channel.basic_cancel(tag, timeout=RPC_DEADLINE)
-            if self._tag is None and not self._pauses:
-                self._tag = await self._consume(ground)
+            shares = self._shares
+            if self._pauses:
+                self._is_consuming = False
+            while shares.active and (self._pauses or shares.granted > self._prefetch):
+                await ground.channel.basic_cancel(shares.end(), timeout=RPC_DEADLINE)
+            if not self._pauses:
+                if more := shares.more(self._prefetch):
+                    await self._consume(ground, shares, Share(more))
                 self._is_consuming = True
 
-    async def _consume(self, ground: Ground) -> str:
-        async def deliver(message: DeliveredMessage) -> None:
-            self._deliver(Delivery(message, ground))
+    async def _consume(self, ground: Ground, shares: Shares, share: Share) -> None:
+        def settled() -> None:
+            shares.settled(share)
+            if not self._pauses and shares.more(self._prefetch):
+                self._changed.set()
 
-        self._granted = self._prefetch
-        await ground.channel.basic_qos(prefetch_count=self._granted, timeout=RPC_DEADLINE)
+        async def deliver(message: DeliveredMessage) -> None:
+            share.in_hand += 1
+            self._deliver(Delivery(message, ground, settled))
+
+        await ground.channel.basic_qos(prefetch_count=share.granted, timeout=RPC_DEADLINE)
         answer = await ground.channel.basic_consume(self._queue, deliver, timeout=RPC_DEADLINE)
         assert answer.consumer_tag is not None
-        return answer.consumer_tag
+        shares.active[answer.consumer_tag] = share
 
 
 def _why(closed: asyncio.Future[object]) -> str:

@@ -1,6 +1,6 @@
 """A delivery as the flow sees it, over the frames as they came."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aiormq.abc import DeliveredMessage
@@ -14,11 +14,11 @@ _NONE: Final[Mapping[str, object]] = {}
 
 
 class Delivery:
-    """One message, bound to the channel that it came by."""
+    """One message, bound to the channel that it came by. `settled` is called once it is answered."""
 
-    __slots__ = ("_ground", "_tag", "body", "headers", "properties", "redelivered")
+    __slots__ = ("_ground", "_settled", "_tag", "body", "headers", "properties", "redelivered")
 
-    def __init__(self, message: DeliveredMessage, ground: Ground) -> None:
+    def __init__(self, message: DeliveredMessage, ground: Ground, settled: Callable[[], None]) -> None:
         assert message.delivery_tag is not None
         self.body: bytes = message.body
         self.properties: Basic.Properties = message.header.properties
@@ -26,6 +26,7 @@ class Delivery:
         self.redelivered = bool(message.redelivered)
         self._tag = message.delivery_tag
         self._ground = ground
+        self._settled = settled
 
     @property
     def message_id(self) -> str | None:
@@ -65,3 +66,4 @@ class Delivery:
             await getattr(self._ground.channel, method)(self._tag, wait=False, **arguments)
         except (AMQPError, ConnectionError) as error:
             raise StaleDeliveryError from error
+        self._settled()

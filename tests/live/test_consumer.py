@@ -1,0 +1,48 @@
+"""The consumer by itself, on a real broker: how much it holds."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from schemas import names
+from tests.live.flow_storm import publish
+from tests.live.stage import Stage, until
+from worker.policy.pulse import Pulse
+from worker.rabbit.connect import Brokers, connected
+from worker.rabbit.consumer import Consumer
+from worker.rabbit.delivery import Delivery
+from worker.rabbit.topology import describe
+
+
+async def test_it_never_holds_more_than_its_prefetch(vhost: str, tmp_path: Path) -> None:
+    """Paused, resumed, and told of other prefetches, with what it had in hand unsettled; then it gets all the rest."""
+    plan = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (1.0, 2.0))
+    held: list[Delivery] = []
+    total = most = 0
+
+    def take(delivery: Delivery) -> None:
+        nonlocal total, most
+        held.append(delivery)
+        total, most = total + 1, max(most, len(held))
+
+    consumer = Consumer(names.REQUEST_QUEUE, plan, take, prefetch=8, pulse=Pulse(time.monotonic))
+    async with Stage(vhost, tmp_path) as stage, connected(Brokers((vhost,)), 0, "test") as connection:
+        session = asyncio.create_task(consumer.session(connection, lambda: None))
+        await until(lambda: consumer.is_consuming, 10)
+        await publish(stage, [f"r{number}" for number in range(100)])
+        await until(lambda: len(held) == 8, 10)
+        for prefetch in (8, 2, 8, 3, 8):
+            consumer.pause("a test")
+            await until(lambda: not consumer.is_consuming, 10)
+            consumer.set_prefetch(prefetch)
+            consumer.resume("a test")
+            await until(lambda: consumer.is_consuming, 10)
+            for _ in range(3):
+                await consumer.flush()  # whatever the broker delivers at once is here by now
+                await held.pop(0).ack()
+        while total < 100:
+            await until(lambda: bool(held), 10)
+            await held.pop(0).ack()
+        assert most == 8
+        session.cancel()
+        await asyncio.gather(session, return_exceptions=True)
