@@ -5,6 +5,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 
 from worker.policy.breaker import Breaker
 from worker.policy.fault import Scope, Throttle
@@ -58,7 +59,7 @@ class Service:
         return is_full
 
     @property
-    def throttle(self) -> Throttle:
+    def throttle(self) -> Throttle | None:
         """What a refusal says."""
         assert self.quota is not None
         return Throttle(self.quota, self.window, Scope.REGION)
@@ -144,8 +145,7 @@ class Replica:
         if ending == "429":
             self.breaker.void(generation)
             self.pace.refused(begun, world.now, service.throttle, None)
-            assert self.pace.rate is not None
-            self.limit.throttled(begun, world.now, self.pace.rate)
+            self.limit.throttled(begun, world.now, self.pace.rate or inf)
         elif ending == "down":
             self.breaker.failed(generation, request, world.now, world.rng.random())
         else:

@@ -81,8 +81,6 @@ def test_the_first_refusal_teaches_what_was_just_made() -> None:
     [
         (500, HUNDRED, 100.0),
         (1, HUNDRED, 25.0),
-        (30, None, 30.0),
-        (1, None, 1.0),
         (90, Throttle(60, 60.0, Scope.REGION), 1.0),
     ],
 )
@@ -93,6 +91,33 @@ def test_what_is_learnt_is_bounded(made: int, throttle: Throttle | None, rate: f
         pace.begin(0.0)
     pace.refused(0.0, 0.1, throttle, None)
     assert pace.rate == rate
+
+
+@pytest.mark.parametrize(("made", "rate"), [(30, 30.0), (1, 4.0)])
+def test_a_quota_that_is_not_named_is_believed_in_when_nothing_is_granted(made: int, rate: float) -> None:
+    """Five refusals in a row teach what was just made, and never less than four calls a second."""
+    pace = Pace()
+    for _ in range(made):
+        pace.begin(0.0)
+    for _ in range(4):
+        assert not pace.refused(0.0, 0.1, None, None)
+    pace.granted()
+    assert not any(pace.refused(0.0, 0.1, None, None) for _ in range(4))
+    assert repr(pace) == "<Pace: none>"
+    assert pace.refused(0.0, 0.1, None, None)
+    assert (pace.rate, pace.quota) == (rate, None)
+    assert pace.wait(0.1) == pytest.approx(1 / rate)
+
+
+def test_a_quota_that_is_not_named_is_asked_for_four_times_a_second() -> None:
+    """However long everything is refused, no call waits longer."""
+    pace, now = Pace(), 0.0
+    for _ in range(40):
+        now += pace.wait(now)
+        pace.begin(now)
+        pace.refused(now, now, None, None)
+        assert pace.wait(now) <= 0.25 + 1e-9
+    assert (pace.rate or 0.0) >= 4.0
 
 
 def learnt(rate: float = 50.0) -> Pace:
