@@ -1,11 +1,13 @@
 """The demo's parts: what it plans, how it judges, what it shows; and what it says without a broker."""
 
+import asyncio
 import io
 import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,10 @@ from typer.testing import CliRunner
 
 from schemas.event import FAILED_KEY, SUCCEEDED_KEY, MigrationFailed, MigrationSucceeded, Reason
 from schemas.request import InvalidRequestError, parse
+from tests.walks.virtual_time.loop import VirtualTime
 from worker.cli.app import app
+from worker.rabbit.follower import Event
+from worker.tools.demo.answers import collect
 from worker.tools.demo.display import Display
 from worker.tools.demo.plan import KINDS, SUCCEEDED, Planned, plan, scripts
 from worker.tools.demo.tally import Result, Tally
@@ -47,7 +52,7 @@ class Clock:
         return self.now
 
 
-def _succeed(tally: Tally, one: Planned, instance_id: str = "", resolution: str = "created") -> None:
+def _success(one: Planned, instance_id: str = "", resolution: str = "created") -> tuple[str, bytes]:
     body = {
         "request_id": one.request_id,
         "project_id": one.kind.project,
@@ -58,7 +63,11 @@ def _succeed(tally: Tally, one: Planned, instance_id: str = "", resolution: str 
         "attempts": 1,
         **TIMES,
     }
-    tally.event(SUCCEEDED_KEY, MigrationSucceeded.model_validate(body).model_dump_json().encode())
+    return SUCCEEDED_KEY, MigrationSucceeded.model_validate(body).model_dump_json().encode()
+
+
+def _succeed(tally: Tally, one: Planned, instance_id: str = "", resolution: str = "created") -> None:
+    tally.event(*_success(one, instance_id, resolution))
 
 
 def _fail(tally: Tally, one: Planned, reason: Reason) -> None:
@@ -200,6 +209,32 @@ def test_latencies_are_from_sending_to_the_event() -> None:
 
     (row,) = tally.result([]).outcomes
     assert (row.p50, row.p95, row.max) == (50.0, 95.0, 100.0)
+
+
+class Events:
+    """Success for each of the planned, one every so many seconds."""
+
+    def __init__(self, planned: Sequence[Planned], apart: float) -> None:
+        self._planned, self._apart = planned, apart
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        """The events."""
+        for one in self._planned:
+            await asyncio.sleep(self._apart)
+            yield Event(*_success(one), {}, None)
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("apart", "is_complete", "answered"), [(59.0, True, 3), (61.0, False, 0)])
+def test_answers_are_waited_for_as_long_as_they_come(apart: float, is_complete: bool, answered: int) -> None:
+    """Answers that come a minute apart are all counted, however long that takes; after a silence it is over."""
+    planned = [PLAIN, LATE, TWICE]
+    tally, shown = _sent(PLAIN, LATE, replace(TWICE, kind=PLAIN.kind)), []
+
+    with asyncio.Runner(loop_factory=VirtualTime) as runner:
+        found = runner.run(collect(Events(planned, apart), tally, lambda it: shown.append(it.answered), 60.0))
+
+    assert (found, tally.answered, shown) == (is_complete, answered, list(range(1, answered + 1)))
 
 
 def _result(*, is_ok: bool = True) -> Result:
