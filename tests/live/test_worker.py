@@ -4,10 +4,12 @@ import asyncio
 import json
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import aio_pika
 import pytest
+from aio_pika.exceptions import DeliveryError
 
 from schemas import names
 from tests.hostile import FORGED, HOSTILE
@@ -225,6 +227,25 @@ async def test_properties_that_are_no_utf8_break_nothing(vhost: str, tmp_path: P
         (event,) = next(iter(events.values()))
         assert event.properties.correlation_id == "m\udcfcnchen"
         assert worker.metric("dcs_worker_requests_received_total", 'redelivered="true"') == 0
+
+
+async def test_a_reply_queue_that_is_full_holds_no_request_up(vhost: str, tmp_path: Path) -> None:
+    """The event is published once, the request is acknowledged, and a line says that the answer was not taken."""
+    async with Stage(vhost, tmp_path) as stage:
+        async with await stage._connection.channel() as channel:
+            full = {"x-max-length": 1, "x-overflow": "reject-publish"}
+            await channel.declare_queue("answers", arguments=full)
+            with suppress(DeliveryError):
+                for _ in range(3):
+                    await channel.default_exchange.publish(aio_pika.Message(b"full"), "answers")
+        worker = stage.worker()
+        await worker.ready()
+        await stage.publish(request("asked", request_id="asked"), reply_to="answers")
+        succeeded = 'outcome="succeeded"'
+        await until(lambda: worker.metric("dcs_worker_requests_completed_total", succeeded) == 1, 20, worker.explain)
+        assert len(stage.by_request()["asked"]) == 1
+        assert [line["level"] for line in worker.log() if line["event"] == "reply.refused"] == ["warning"]
+        assert await stage.all_empty()
 
 
 async def test_a_taken_port_is_said_in_one_line(vhost: str, tmp_path: Path) -> None:
