@@ -17,6 +17,8 @@ from schemas.event import FAILED_KEY, SUCCEEDED_KEY, MigrationFailed, MigrationS
 from schemas.request import InvalidRequestError, parse
 from tests.walks.virtual_time.loop import VirtualTime
 from worker.cli.app import app
+from worker.policy import waiting
+from worker.policy.pace import Pace
 from worker.rabbit.follower import Event
 from worker.tools.demo.answers import collect
 from worker.tools.demo.display import Display
@@ -24,6 +26,8 @@ from worker.tools.demo.plan import KINDS, SUCCEEDED, Planned, plan, scripts
 from worker.tools.demo.tally import Result, Tally
 from worker.tools.nodes import broker, free_port
 from worker.tools.standin import StandInSettings
+from worker.tools.standin.quota import throttled_text
+from worker.tools.standin.settings import Quota
 
 TIMES = {"received_at": "2026-01-01T00:00:00.000Z", "completed_at": "2026-01-01T00:00:01.000Z"}
 PLAIN, LATE, REFUSED, MISSPELT = (
@@ -116,6 +120,17 @@ def test_the_stand_in_knows_every_step() -> None:
     settings = StandInSettings(scripts=scripts(plan(200)))
 
     assert len(settings.scripts) == sum(kind.share for kind in KINDS if kind.script)
+
+
+def test_what_is_learnt_from_a_throttled_call_slows_no_other_down() -> None:
+    """Even where a single call was made before, the pace that is learnt lets all requests through in a few seconds."""
+    (kind,) = (kind for kind in KINDS if kind.met == "throttled at first")
+    quota = Quota.read(kind.script[0].removeprefix("throttle "))
+    pace = Pace()
+    pace.begin(1.0)
+    pace.refused(1.0, 1.1, waiting.throttle(throttled_text(quota.limit, quota.time, quota.unit)), None)
+    assert pace.rate is not None
+    assert pace.rate > 40
 
 
 def test_everything_as_expected_is_ok() -> None:
