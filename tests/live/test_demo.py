@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import pytest
 from typer.testing import CliRunner
 
+from tests.live.stage import slowness
 from worker.cli import demonstration
 from worker.cli.app import app
 from worker.tools.demo.plan import plan
@@ -115,12 +116,7 @@ def test_two_hundred_requests_on_a_node_of_its_own(tmp_path: Path) -> None:
         assert f"\n  {outcome} " in output
     assert "dcs-worker demo --keep" in output.splitlines()[-1]
     assert "\x1b" not in output
-    assert took < 20 * _slowness()
-
-
-def _slowness() -> float:
-    """How much longer than on an idle machine everything takes: the tests share theirs with others."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    assert took < 20 * slowness()
 
 
 async def test_on_a_given_broker_it_answers_in_json_and_removes_its_queues(

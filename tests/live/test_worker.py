@@ -13,7 +13,7 @@ from aio_pika.exceptions import DeliveryError
 
 from schemas import names
 from tests.hostile import FORGED, HOSTILE
-from tests.live.stage import TOKEN, Stage, request, until
+from tests.live.stage import TOKEN, Stage, request, slowness, until
 from worker.rabbit.topology import describe
 
 
@@ -21,7 +21,7 @@ async def test_happy_path(vhost: str, tmp_path: Path) -> None:
     """Requests in, tasks created, events out; ready fast, stopped fast, the token nowhere."""
     async with Stage(vhost, tmp_path) as stage:
         worker = stage.worker()
-        assert await worker.ready() < 5
+        assert await worker.ready() < 5 * slowness()
         wanted = [f"happy-{number}" for number in range(100)]
         for name in wanted:
             await stage.publish(request(name, request_id=name), correlation_id=f"c-{name}", headers=TRACE)
@@ -41,7 +41,7 @@ async def test_happy_path(vhost: str, tmp_path: Path) -> None:
         started = time.monotonic()
         worker.process.send_signal(signal.SIGTERM)
         assert await worker.ended() == 0
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 3 * slowness()
         finished = [line for line in worker.log() if line["event"] == "request.settled"]
         assert len(finished) == 100
         assert finished[0].keys() >= {"request_id", "project_id", "attempts", "trace_id", "outcome", "seconds"}
