@@ -31,7 +31,7 @@ CONNECTION: Final = "dcs-worker demo"
 LATENCY: Final = 0.02
 PATIENCE: Final = 60.0
 """Seconds without any further answer after which no more is waited for."""
-REMOVAL_DEADLINE: Final = 20.0
+REMOVAL_DEADLINE: Final = 60.0
 
 
 class Demonstration:
