@@ -3,6 +3,7 @@
 https://support.huaweicloud.com/intl/en-us/api-dcs/CreateOnlineMigrationTask.html and its neighbours.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -98,11 +99,7 @@ def read_create_reply(body: bytes) -> CreateReply | None:
 
 def read_error(body: bytes) -> ErrorBody:
     """Code and message of an error reply; empty where it is HTML, nothing, or of no known shape."""
-    try:
-        content = from_json(body)
-    except ValueError:
-        return ErrorBody()
-    for level in _levels(content, _NESTING):
+    for level in _levels(_content(body), _NESTING):
         for code, message in SHAPES:
             if code in level and message in level:
                 return ErrorBody(
@@ -112,6 +109,18 @@ def read_error(body: bytes) -> ErrorBody:
                     request_id=_short(level.get("request_id")),
                 )
     return ErrorBody()
+
+
+def _content(body: bytes) -> object:
+    """The JSON in a body, also where its text is no UTF-8 or has a byte order mark: the code decides what happens."""
+    try:
+        return from_json(body)
+    except ValueError:
+        pass
+    try:
+        return json.loads(body.decode("utf-8-sig", "replace"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _levels(content: object, depth: int) -> Iterator[dict[str, object]]:
@@ -125,4 +134,4 @@ def _short(value: object) -> str | None:
     # IAM sends its code as a number.
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
-    return str(value)[:_TEXT]
+    return str(value)[:_TEXT].encode(errors="replace").decode()  # a lone surrogate could not be written again

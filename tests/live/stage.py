@@ -26,6 +26,8 @@ from worker.tools.standin import StandIn, StandInSettings
 PROJECT = "0123456789abcdef0123456789abcdef"
 TOKEN = "t" * 64
 EVENTS = "test.events"
+ROOM = 90.0
+"""Seconds that may be waited for without thinking of the limit of a whole test, which is 120."""
 
 
 def request(name: str, request_id: str | None = None, **changes: Any) -> dict[str, Any]:
@@ -79,7 +81,7 @@ class WorkerProcess:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a page; status 0 while it does not answer."""
         try:
-            with urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=2) as answer:
+            with urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except OSError as error:
             body = error.read().decode() if hasattr(error, "read") else ""
@@ -108,9 +110,18 @@ class WorkerProcess:
         return self.log_path.read_text()[-1500:]
 
 
+def slowness() -> float:
+    """How much longer than on an idle machine everything takes: the tests share theirs with others."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 async def until(condition: Callable[[], bool], seconds: float, explain: Callable[[], object] = str) -> None:
-    """Wait for a condition; an AssertionError that says `explain()` if it does not come true."""
-    end = time.monotonic() + seconds
+    """Wait for a condition; an AssertionError that says `explain()` if it does not come true.
+
+    `seconds` are enough on an idle machine. Waiting longer costs nothing where it comes true: up to four times as
+    long, as far as the limit of a whole test leaves room to explain.
+    """
+    end = time.monotonic() + max(seconds, min(seconds * 4, ROOM))
     while not condition():
         assert time.monotonic() < end, explain()
         await asyncio.sleep(0.05)

@@ -29,7 +29,7 @@ async def _publish(stage: Stage, prefix: str, count: int = COUNT) -> list[str]:
 
 
 async def _empty(stage: Stage) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not await stage.all_empty():
             await asyncio.sleep(0.2)
 
@@ -92,7 +92,7 @@ async def test_queues_and_exchange_deleted_under_the_worker(vhost: str, tmp_path
         stage.assert_one_task_each([*wanted, "after"])
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 async def test_mutual_tls(tmp_path: Path) -> None:
     """amqps with a client certificate and an authority of one's own; without the certificate there is no session."""
     authority = trustme.CA()

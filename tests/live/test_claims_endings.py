@@ -41,10 +41,10 @@ REPLAYED = ending(order(), None, replays=1)
     ],
 )
 async def test_which_of_two_endings_stays(redis_node: RedisNode, first: Ending, second: Ending, kept: Ending) -> None:
-    """The first ending stays, but a success replaces a failure, and a failure one of fewer replays."""
+    """The first stays, but a success replaces a failure, and a failure one of fewer replays; who concludes is told."""
     async with two(redis_node.url) as (one, other):
-        await one.conclude(order(), first)
-        await other.conclude(order(), second)
+        assert await one.conclude(order(), first) == first
+        assert await other.conclude(order(), second) == kept
         assert await one.take(order(), NOW) == Concluded(kept)
 
 

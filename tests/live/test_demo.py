@@ -16,13 +16,14 @@ from urllib.request import urlopen
 import pytest
 from typer.testing import CliRunner
 
+from tests.live.stage import slowness
 from worker.cli import demonstration
 from worker.cli.app import app
 from worker.tools.demo.plan import plan
 from worker.tools.nodes import RabbitNode
 
 ROOT = Path(__file__).parents[2]
-DEADLINE = 60.0
+DEADLINE = 180.0
 
 
 class Demo:
@@ -108,19 +109,14 @@ def test_two_hundred_requests_on_a_node_of_its_own(tmp_path: Path) -> None:
         traces = demo.traces()
     took = time.monotonic() - started
 
-    assert (status, errors, traces) == (0, "", [])
+    assert (status, errors, traces) == (0, "", []), output
     assert "200 of 200 answered" in output
     assert "192 tasks exist for the 192 requests that should have one: exactly one each." in output
     for outcome in ("created", "adopted", "rejected", "forbidden", "invalid_request"):
         assert f"\n  {outcome} " in output
     assert "dcs-worker demo --keep" in output.splitlines()[-1]
     assert "\x1b" not in output
-    assert took < 20 * _slowness()
-
-
-def _slowness() -> float:
-    """How much longer than on an idle machine everything takes: the tests share theirs with others."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    assert took < 20 * slowness()
 
 
 async def test_on_a_given_broker_it_answers_in_json_and_removes_its_queues(

@@ -1,11 +1,13 @@
 """The demo's parts: what it plans, how it judges, what it shows; and what it says without a broker."""
 
+import asyncio
 import io
 import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,19 @@ from typer.testing import CliRunner
 
 from schemas.event import FAILED_KEY, SUCCEEDED_KEY, MigrationFailed, MigrationSucceeded, Reason
 from schemas.request import InvalidRequestError, parse
+from tests.walks.virtual_time.loop import VirtualTime
 from worker.cli.app import app
+from worker.policy import waiting
+from worker.policy.pace import Pace
+from worker.rabbit.follower import Event
+from worker.tools.demo.answers import collect
 from worker.tools.demo.display import Display
 from worker.tools.demo.plan import KINDS, SUCCEEDED, Planned, plan, scripts
 from worker.tools.demo.tally import Result, Tally
 from worker.tools.nodes import broker, free_port
 from worker.tools.standin import StandInSettings
+from worker.tools.standin.quota import throttled_text
+from worker.tools.standin.settings import Quota
 
 TIMES = {"received_at": "2026-01-01T00:00:00.000Z", "completed_at": "2026-01-01T00:00:01.000Z"}
 PLAIN, LATE, REFUSED, MISSPELT = (
@@ -47,7 +56,7 @@ class Clock:
         return self.now
 
 
-def _succeed(tally: Tally, one: Planned, instance_id: str = "", resolution: str = "created") -> None:
+def _success(one: Planned, instance_id: str = "", resolution: str = "created") -> tuple[str, bytes]:
     body = {
         "request_id": one.request_id,
         "project_id": one.kind.project,
@@ -58,7 +67,11 @@ def _succeed(tally: Tally, one: Planned, instance_id: str = "", resolution: str 
         "attempts": 1,
         **TIMES,
     }
-    tally.event(SUCCEEDED_KEY, MigrationSucceeded.model_validate(body).model_dump_json().encode())
+    return SUCCEEDED_KEY, MigrationSucceeded.model_validate(body).model_dump_json().encode()
+
+
+def _succeed(tally: Tally, one: Planned, instance_id: str = "", resolution: str = "created") -> None:
+    tally.event(*_success(one, instance_id, resolution))
 
 
 def _fail(tally: Tally, one: Planned, reason: Reason) -> None:
@@ -107,6 +120,17 @@ def test_the_stand_in_knows_every_step() -> None:
     settings = StandInSettings(scripts=scripts(plan(200)))
 
     assert len(settings.scripts) == sum(kind.share for kind in KINDS if kind.script)
+
+
+def test_what_is_learnt_from_a_throttled_call_slows_no_other_down() -> None:
+    """Even where a single call was made before, the pace that is learnt lets all requests through in a few seconds."""
+    (kind,) = (kind for kind in KINDS if kind.met == "throttled at first")
+    quota = Quota.read(kind.script[0].removeprefix("throttle "))
+    pace = Pace()
+    pace.begin(1.0)
+    pace.refused(1.0, 1.1, waiting.throttle(throttled_text(quota.limit, quota.time, quota.unit)), None)
+    assert pace.rate is not None
+    assert pace.rate > 40
 
 
 def test_everything_as_expected_is_ok() -> None:
@@ -200,6 +224,32 @@ def test_latencies_are_from_sending_to_the_event() -> None:
 
     (row,) = tally.result([]).outcomes
     assert (row.p50, row.p95, row.max) == (50.0, 95.0, 100.0)
+
+
+class Events:
+    """Success for each of the planned, one every so many seconds."""
+
+    def __init__(self, planned: Sequence[Planned], apart: float) -> None:
+        self._planned, self._apart = planned, apart
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        """The events."""
+        for one in self._planned:
+            await asyncio.sleep(self._apart)
+            yield Event(*_success(one), {}, None)
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("apart", "is_complete", "answered"), [(59.0, True, 3), (61.0, False, 0)])
+def test_answers_are_waited_for_as_long_as_they_come(apart: float, is_complete: bool, answered: int) -> None:
+    """Answers that come a minute apart are all counted, however long that takes; after a silence it is over."""
+    planned = [PLAIN, LATE, TWICE]
+    tally, shown = _sent(PLAIN, LATE, replace(TWICE, kind=PLAIN.kind)), []
+
+    with asyncio.Runner(loop_factory=VirtualTime) as runner:
+        found = runner.run(collect(Events(planned, apart), tally, lambda it: shown.append(it.answered), 60.0))
+
+    assert (found, tally.answered, shown) == (is_complete, answered, list(range(1, answered + 1)))
 
 
 def _result(*, is_ok: bool = True) -> Result:

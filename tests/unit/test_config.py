@@ -295,3 +295,15 @@ def test_unknown_names(secrets: Path) -> None:
     )
     assert read.settings.prefetch == 64
     assert len(loaded(secrets, {"WORKER_QQQQQQQQ": "1"}).warnings) == len(read.warnings) - 1
+
+
+def test_unknown_names_are_told_when_the_start_is_refused_too(secrets: Path) -> None:
+    """What is missing may be there under a misspelt name: the warnings come with the problems, behind them."""
+    values = {"WORKER_AUTH_TOKN": "misspelt-token", "WORKER_SECRETS_DIR": str(secrets)}
+    with pytest.raises(ConfigurationError) as caught:
+        load(values, folder=secrets.parent)
+    problem, warning = caught.value.lines
+    assert problem.startswith("credentials: none for DCS are configured")
+    assert warning.startswith("WORKER_AUTH_TOKN: is not known and ignored")
+    assert warning.endswith("the nearest known is WORKER_AUTH_TOKEN")
+    assert "misspelt-token" not in problem + warning

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 
 import httpx
 import pytest
 
-from tests.unit.dcs_fakes import Clock, FakeIam, an_exchange, settle, until
+from tests.unit.dcs_fakes import Clock, FakeIam, an_exchange, settle, stamp, until
 from worker.dcs import iam as iam_module
 from worker.dcs.iam import IamTokens
 from worker.dcs.token_call import Account
@@ -144,6 +145,37 @@ async def test_a_token_without_an_end_is_used_for_a_while(clock: Clock) -> None:
     await clock.advance(1)
     assert await token_of(tokens) == "t2"
     await tokens.aclose()
+
+
+@pytest.mark.parametrize("apart", [0.0, 2 * DAY, -2 * DAY])
+@pytest.mark.parametrize("is_dated", [True, False])
+async def test_the_end_alone_tells_how_long_a_token_lives(clock: Clock, apart: float, is_dated: bool) -> None:
+    """A reply without the time of issue is measured by its Date header, else by this clock: never ten minutes."""
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        theirs = clock() + (apart if is_dated else 0.0)
+        headers = {"X-Subject-Token": f"t{clock():.0f}"} | (
+            {"Date": formatdate(theirs, usegmt=True)} if is_dated else {}
+        )
+        return httpx.Response(201, json={"token": {"expires_at": stamp(theirs + 20.0)}}, headers=headers)
+
+    tokens = IamTokens(ACCOUNT, lambda: "right", an_exchange(httpx.MockTransport(answer)), timing=clock.timing())
+    first = await token_of(tokens)
+    await clock.advance(18.5)
+    assert await token_of(tokens) == first
+    await clock.advance(1.6)
+    assert await token_of(tokens) != first
+    await tokens.aclose()
+
+
+async def test_tokens_that_end_in_flight_are_no_refusals(tokens: IamTokens, fake: FakeIam, clock: Clock) -> None:
+    """Calls that leave with a token just before its end are refused, end after end: each is worth another try."""
+    fake.life = 6.0
+    for _ in range(5):
+        request = await authorised(tokens)
+        await clock.advance(6.0)
+        assert await tokens.renew("p", request)
+        assert await token_of(tokens) != request.headers["X-Auth-Token"]
 
 
 async def test_refusals_at_once_cost_one_call(tokens: IamTokens, fake: FakeIam) -> None:

@@ -265,6 +265,13 @@ def test_the_broker_is_connected_when_both_links_are() -> None:
     assert repr(seen.observer) == "<Observer: links {'consumer': True, 'publisher': True}>"
 
 
+def test_a_refused_reply_is_told() -> None:
+    """The line names the event, and nothing that the sender chose."""
+    seen = Seen()
+    seen.observer.reply_refused("id-1")
+    assert seen.lines == [{"level": "warning", "event": "reply.refused", "event_id": "id-1"}]
+
+
 def test_a_blocked_broker_is_told() -> None:
     """While it lasts in the metric, at both ends in the log."""
     seen = Seen()

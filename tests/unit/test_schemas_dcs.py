@@ -111,7 +111,6 @@ def test_an_error_counts_only_whole(content: Any, error: ErrorBody) -> None:
         b"\xff",
         b"<html>",
         b'{"code": 1',
-        b'{"code": "\\ud800", "message": ""}',
         b'{"a":' * 5000 + b"1" + b"}" * 5000,
     ],
 )
@@ -134,3 +133,17 @@ def test_no_reply_does_harm(body: bytes) -> None:
     words = (error.error_code, error.error_msg, error.error_ext_msg, error.request_id)
     assert all(word is None or len(word) <= 1024 for word in words)
     assert read_create_reply(body) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"\xff\xfe", b"\\ud800", "\u914d\u989d\u4e0d\u8db3".encode("gbk")],
+    ids=["no UTF-8", "a lone surrogate", "GBK"],
+)
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_code_is_read_whatever_its_message_is_written_in(message: bytes, mark: bytes) -> None:
+    """What is to be done depends on the code; the message can be written again in UTF-8."""
+    said = read_error(mark + b'{"error_code": "DCS.4026", "error_msg": "' + message + b'"}')
+    assert said.error_code == "DCS.4026"
+    assert said.error_msg
+    assert said.error_msg.encode()

@@ -176,6 +176,8 @@ class FakeClaims:
         self.answer: ClaimAnswer = answer or Granted()
         self.held = held
         self.told: list[tuple[str, object]] = []
+        self.standing: Ending | None = None
+        """The ending that was there before."""
 
     async def take(self, order: Order, now: float, replays: int = 0) -> ClaimAnswer:
         return self.answer
@@ -183,8 +185,9 @@ class FakeClaims:
     def is_held(self, order: Order) -> bool:
         return self.held
 
-    async def conclude(self, order: Order, ending: Ending) -> None:
+    async def conclude(self, order: Order, ending: Ending) -> Ending:
         self.told.append(("conclude", ending))
+        return self.standing or ending
 
     async def release(self, order: Order, last_sent_at: float | None) -> None:
         self.told.append(("release", last_sent_at))

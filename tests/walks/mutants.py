@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from schemas import names
 from schemas.envelope import Envelope
+from schemas.event import Reason
 from worker.flow.copies import Copies, Flight
 from worker.flow.handle import Case, Handler
 from worker.flow.process import Process
@@ -90,8 +91,17 @@ class Impatient(Handler):
 class Guessing(Handler):
     """Adopts the first of several candidates."""
 
-    def _seen(self, case: Case, sighting: Sighting | Fault) -> Outcome | Fault | None:
-        return super()._seen(case, Found(sighting.candidates[0]) if isinstance(sighting, Several) else sighting)
+    def _seen(self, case: Case, sighting: Sighting | Fault, begun: float) -> Outcome | Fault | None:
+        seen = Found(sighting.candidates[0]) if isinstance(sighting, Several) else sighting
+        return super()._seen(case, seen, begun)
+
+
+class Resigned(Handler):
+    """Gives up whatever is ambiguous."""
+
+    def _final(self, case: Case, fault: Fault) -> Reason | None:
+        """The law switched off."""
+        return Reason.UNRESOLVED if fault.is_ambiguous else super()._final(case, fault)
 
 
 class Altered:
@@ -186,6 +196,22 @@ class Tireless(Rules):
     """Knows no poison."""
 
     def is_poison(self, *_: Any, **__: Any) -> bool:
+        """The law switched off."""
+        return False
+
+
+class Condemning(Rules):
+    """Takes the first interruption for poison."""
+
+    def is_poison(self, envelope: Envelope) -> bool:
+        """The law switched off."""
+        return envelope.interruptions > 0
+
+
+class Spendthrift(Rules):
+    """Never has a place of the schedule left."""
+
+    def may_spend(self, envelope: Envelope) -> bool:
         """The law switched off."""
         return False
 

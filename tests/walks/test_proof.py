@@ -77,6 +77,26 @@ def test_seeds_choose_the_runs() -> None:
     assert report.points == sum(len(run.points) for run in one_by_one)
 
 
+_SLOW: dict[str, Any] = {"claims": True, "tries": 1, "only": ("freeze", "freeze-long", "channel", "look-slow")}
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(errands=(Errand(script=("full", "unsent")),), delays=(50.0,), has_echo=True, seed=108, **_SLOW),
+        Plan(errands=(Errand(script=("late-reset",), copies=(24.028,)),), seed=3600, **_SLOW),
+    ],
+    ids=["woken after another's success", "a look older than its answer"],
+)
+def test_runs_that_once_broke_a_law(plan: Plan) -> None:
+    """Whoever stands still for long at any point, or looks slowly, breaks none now."""
+    calm, _ = replay(plan, assemble)
+    for point, label in enumerate(calm.points):
+        for fault in ("freeze-long", *(("look-slow",) if label == "find.after" else ())):
+            run, timeline = replay(plan.model_copy(update={"faults": {point: fault}}), assemble)
+            assert run.violations == [], "\n".join(timeline)
+
+
 class Idle:
     """A flow that does nothing with what it is given."""
 

@@ -154,16 +154,59 @@ def test_what_says_parked_is_parked(scene: Scene) -> None:
     """An event that says parked without a copy in the parked queue."""
     told = event(scene.first, 1.0, "exhausted")
     told.parked = True
-    assert judge(facts([], [told])).violations == ["an event says parked, but nothing is"]
+    violations = judge(facts([], [told], plan=Plan(delays=()))).violations
+    assert violations == ["an event says parked, but nothing is"]
 
 
 def test_a_failure_told_before_a_lost_acknowledgement_is_a_window(scene: Scene) -> None:
     """Without claims the next replica cannot know of an `exhausted` that was told; with claims it must."""
     calls = [call(scene.again, 60.0, 60.1, task="task", looked=True)]
     events = [event(scene.first, 9.0, "exhausted"), event(scene.again, 60.2)]
-    assert judge(facts(calls, events)).violations == []
-    assert len(judge(facts(calls, events)).windows) == 2
+    verdict = judge(facts(calls, events, plan=Plan(delays=())))
+    assert (verdict.violations, len(verdict.windows)) == ([], 2)
     assert "two kinds of final event: exhausted, then created" in judge(facts(calls, events, is_sound=True)).violations
+
+
+@pytest.mark.parametrize(
+    ("reason", "grounds"),
+    [
+        ("exhausted", Plan(delays=())),
+        ("expired", Plan(errands=(Errand(not_after=5.0),))),
+        ("poison", Plan(limit=0)),
+        ("unresolved", Plan(reconcile="off")),
+        ("invalid_request", Plan(errands=(Errand(is_broken=True),))),
+    ],
+)
+def test_a_failure_has_grounds(scene: Scene, reason: str, grounds: Plan) -> None:
+    """What the contract names for each reason must have happened; else the request was given up for nothing."""
+    made = [call(scene.first, 0.0)]
+    told = [event(scene.first, 9.0, reason)]
+    assert judge(facts(made, told, plan=grounds)).violations == []
+    assert judge(facts(made, told)).violations == [f"failed ({reason}) without grounds"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "ending"),
+    [
+        ("rejected", "rejected"),
+        ("unauthenticated", "unauthenticated"),
+        ("forbidden", "forbidden"),
+        ("not_found", "missing"),
+    ],
+)
+def test_a_refusal_is_the_service_s(scene: Scene, reason: str, ending: str) -> None:
+    """A request is refused only where a create call was."""
+    made = Call(scene.first, ending, 0.0, is_open=False, is_sent=True, looked_at=None, ended=0.1)
+    told = [event(scene.first, 9.0, reason)]
+    assert judge(facts([made], told)).violations == []
+    made.ending = "busy"
+    assert judge(facts([made], told)).violations == [f"failed ({reason}) without grounds"]
+
+
+def test_a_doubtful_look_is_grounds_for_unresolved(scene: Scene) -> None:
+    """A look-up that failed, or showed several."""
+    scene.first.is_in_doubt = True
+    assert judge(facts([], [event(scene.first, 9.0, "unresolved")])).violations == []
 
 
 def test_another_task_under_the_same_id_is_excused_without_claims(scene: Scene) -> None:

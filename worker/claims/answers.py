@@ -39,6 +39,14 @@ def answer(reply: Reply, now: float, *, is_remembered: bool) -> ClaimAnswer:
         return Unavailable()
 
 
+def standing(reply: Reply) -> Ending | None:
+    """The ending that a reply of scripts.CONCLUDE says is there already, in place of the one that was told."""
+    try:
+        return _ending(reply) if isinstance(reply, bytes) else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def _last_sent_at(word: bytes, rest: bytes, now: float) -> float | None:
     match word:
         case b"free":

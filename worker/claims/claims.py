@@ -13,7 +13,7 @@ from typing import Final
 from worker.claims import answers, scripts
 from worker.claims.leases import Lease, Leases
 from worker.claims.link import ClaimsObserver, Link
-from worker.claims.wire import NoAnswer, Wire, dial
+from worker.claims.wire import NoAnswer, Reply, Wire, dial
 from worker.policy.claim import ClaimAnswer, Granted, Held, Unavailable
 from worker.policy.order import Order
 from worker.policy.outcome import Ending
@@ -119,14 +119,14 @@ class RedisClaims:
         """Whether the request is surely ours. Local knowledge, no I/O."""
         return self._leases.is_held(order)
 
-    async def conclude(self, order: Order, ending: Ending) -> None:
-        """Store how the request ended, for every replica, and give the claim up."""
+    async def conclude(self, order: Order, ending: Ending) -> Ending:
+        """Store how the request ended, for every replica, and give the claim up; the ending that stands."""
         record = answers.written(ending)
         if len(record) > answers.RECORD_LIMIT:
             await self.release(order, None)
-            return
+            return ending
         lease = self._leases.get(order)
-        await self._tell(
+        reply = await self._tell(
             lease,
             scripts.CONCLUDE(
                 scripts.record_key(order),
@@ -137,6 +137,7 @@ class RedisClaims:
                 KEEP,
             ),
         )
+        return answers.standing(reply) or ending
 
     async def release(self, order: Order, last_sent_at: float | None) -> None:
         """Give the claim up, and say when a create may last have been in flight."""
@@ -152,11 +153,11 @@ class RedisClaims:
             ),
         )
 
-    async def _tell(self, lease: Lease | None, command: bytes) -> None:
+    async def _tell(self, lease: Lease | None, command: bytes) -> Reply:
         if lease is not None:
             self._leases.close(lease)
         self._recent.append(command)
-        await self._link.ask(command)
+        return await self._link.ask(command)
 
     async def _beat(self, wire: Wire, is_new: bool) -> str | None:
         """Renew every claim; a Redis that may have lost records is told again. The reason if Redis is of no use."""

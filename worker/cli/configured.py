@@ -23,7 +23,7 @@ def configured(*, credentials: bool = False) -> "Loaded":
     try:
         loaded = load_from_process(credentials=credentials)
     except ConfigurationError as error:
-        for problem in error.problems:
+        for problem in error.lines:
             typer.echo(problem, err=True)
         raise typer.Exit(CONFIGURATION) from None
     for warning in loaded.warnings:

@@ -19,6 +19,7 @@ from worker.rabbit.reach import UnreachableError, reached
 from worker.rabbit.remove import remove
 from worker.rabbit.sender import Sender, SendError, sending
 from worker.rabbit.topology import Topology
+from worker.tools.demo.answers import collect
 from worker.tools.demo.display import Display
 from worker.tools.demo.plan import PACE, plan, scripts
 from worker.tools.demo.replica import Replica, ReplicaError
@@ -28,10 +29,9 @@ from worker.tools.standin import Auth, StandIn, StandInSettings
 
 CONNECTION: Final = "dcs-worker demo"
 LATENCY: Final = 0.02
-PATIENCE: Final = 30.0
-"""Seconds for all answers, and PER_REQUEST on top for each."""
-PER_REQUEST: Final = 0.05
-REMOVAL_DEADLINE: Final = 20.0
+PATIENCE: Final = 60.0
+"""Seconds without any further answer after which no more is waited for."""
+REMOVAL_DEADLINE: Final = 60.0
 
 
 class Demonstration:
@@ -103,19 +103,18 @@ class Demonstration:
         return {"WORKER_AMQP_URL": url}
 
     async def _exchange(self, sender: Sender, events: Events, replica: Replica, tally: Tally) -> None:
-        """Send every request and wait for every answer, though not for ever."""
-        deadline = PATIENCE + PER_REQUEST * len(self._planned)
+        """Send every request and wait for every answer, for as long as answers come."""
         self._display.progress(tally)
         try:
-            async with asyncio.timeout(deadline), asyncio.TaskGroup() as tasks:
-                watching = tasks.create_task(replica.watch())
-                tasks.create_task(self._send(sender, tally))
-                await self._follow(events, tally)
-                watching.cancel()
-        except TimeoutError:
-            self._display.say(f"After {deadline:.0f} s not every request is answered.")
+            async with asyncio.TaskGroup() as tasks:
+                beside = [tasks.create_task(replica.watch()), tasks.create_task(self._send(sender, tally))]
+                is_complete = await collect(events, tally, self._display.progress, PATIENCE)
+                for task in beside:
+                    task.cancel()
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
+        if not is_complete:
+            self._display.say(f"Not every request is answered, and no further answer came for {PATIENCE:g} s.")
 
     async def _send(self, sender: Sender, tally: Tally) -> None:
         async with sender.batch() as batch:
@@ -123,13 +122,6 @@ class Demonstration:
                 tally.sent(one)
                 for _ in range(one.kind.copies):
                     await batch.put(one.body, correlation_id=one.request_id)
-
-    async def _follow(self, events: Events, tally: Tally) -> None:
-        async for event in events:
-            tally.event(event.kind, event.body)
-            self._display.progress(tally)
-            if tally.is_complete:
-                return
 
     async def _kept(self, settings: Settings, standin: StandIn, replica: Replica) -> None:
         """Wait for Ctrl-C, which is the way this ends well."""

@@ -31,8 +31,8 @@ def run() -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_work(loaded))
     except ConfigurationError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)  # noqa: T201 - the configuration of logs may be what is wrong
+        for line in error.lines:
+            print(line, file=sys.stderr)  # noqa: T201 - the configuration of logs may be what is wrong
         return CONFIGURATION
 
 

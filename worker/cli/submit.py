@@ -152,7 +152,7 @@ async def _send(settings: "Settings", intake: "Intake", terms: "Terms", *, as_js
         typer.echo(str(error), err=True)
         return UNAVAILABLE
     except ConfigurationError as error:
-        for problem in error.problems:
+        for problem in error.lines:
             typer.echo(problem, err=True)
         return CONFIGURATION
     finally:

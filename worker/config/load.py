@@ -39,9 +39,9 @@ def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool
     settings, wrong = _validate(found)
     problems += [f"{found[field].variable}: {wrong[field]}" for field in found if field in wrong]
     problems += cross_problems(settings, found, wrong, credentials=credentials)
-    if problems:
-        raise ConfigurationError(tuple(problems))
     warnings = (*unknown_warnings(sources), *ignored_warnings(sources, found))
+    if problems:
+        raise ConfigurationError(tuple(problems), warnings)
     settings = completed(settings, found)
     return Loaded(settings, warnings, Rotating(settings, found))
 

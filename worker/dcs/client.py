@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from schemas import dcs as bodies
 from schemas.dcs import ListReply, TaskDetail, TaskRow
 from worker.dcs.credentials import Credentials
+from worker.dcs.echo import without_echo
 from worker.dcs.exchange import Exchange, Reply
 from worker.policy import codes, recognise, waiting
 from worker.policy.fault import Done, Evidence, Fault, Remedy, Sighting
@@ -140,7 +141,8 @@ class DcsClient:
             return fault
         if may_go is not None and not await may_go():
             return Fault(Evidence.NEVER_SENT, Remedy.RETRY, "stale", "it came too late to be sent")
-        return await self._exchange.send(operation, request)
+        reply = await self._exchange.send(operation, request)
+        return reply if isinstance(reply, Fault) else without_echo(reply, request)
 
     def _fault(self, reply: Reply) -> Fault:
         said = bodies.read_error(reply.body)

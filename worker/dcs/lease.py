@@ -126,12 +126,13 @@ class Slot(Generic[T]):
 
     def drop(self, refused: T) -> bool:
         """The service refused this proof; whether there is a point in another try."""
-        lease = self._lease
+        lease, now = self._lease, self._now()
         if lease is None or refused != lease.value:
             return True
-        if self._now() - self._dropped_at < SPACING:
-            return False
-        self._dropped_at = self._now()
+        if now < lease.renew_at:  # else its time was up, which says nothing about the next one
+            if now - self._dropped_at < SPACING:
+                return False
+            self._dropped_at = now
         self._lease = None
         return True
 

@@ -6,13 +6,14 @@ Source: IAM API Reference, Obtaining a User Token Through Password Authenticatio
 import json
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from schemas.dcs import read_error
+from worker.dcs.clock import skew
 from worker.dcs.exchange import Exchange, Reply
 from worker.dcs.lease import unproved
 from worker.policy import waiting
@@ -20,6 +21,7 @@ from worker.policy.fault import Fault
 
 UNKNOWN_LIFE: Final = 600.0
 """Seconds that a token is used whose reply does not tell how long it is valid."""
+_UNNOTICED: Final = 5.0
 _TRANSIENT: Final = frozenset({408, 425, 429})
 _VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
 
@@ -53,7 +55,7 @@ class Refusal:
 
 
 class _Token(BaseModel):
-    issued_at: datetime
+    issued_at: datetime | None = None
     expires_at: datetime
 
 
@@ -69,7 +71,7 @@ async def ask_iam(
     if isinstance(reply, Fault):
         return unproved("iam", f"IAM gave no token ({reply.label})", reply.retry_after)
     if 200 <= reply.status < 300:
-        return _issued(reply)
+        return _issued(reply, now)
     if 400 <= reply.status < 500 and reply.status not in _TRANSIENT:
         said = (read_error(reply.body).error_msg or "no reason given").replace(password, "***")
         return Refusal(reply.status, " ".join(said.split())[:200])
@@ -86,18 +88,25 @@ def _request(account: Account, password: str, project_id: str) -> httpx.Request:
     return httpx.Request("POST", url, headers=headers, content=json.dumps(body).encode())
 
 
-def _issued(reply: Reply) -> Issued | Fault:
+def _issued(reply: Reply, now: float) -> Issued | Fault:
     token = reply.headers.get("x-subject-token", "")
     if not _VISIBLE_ASCII.fullmatch(token):
         return unproved("iam", f"IAM answered {reply.status} without a token")
-    return Issued(token, _life(reply.body))
+    return Issued(token, _life(reply, now))
 
 
-def _life(body: bytes) -> float:
-    # Both times are IAM's own, so that this machine's clock need not be right.
+def _life(reply: Reply, now: float) -> float:
+    # The time that it was issued at is best one of IAM's own, so that this machine's clock need not be right.
     try:
-        token = _TokenReply.model_validate_json(body).token
-        life = (token.expires_at - token.issued_at).total_seconds()
+        token = _TokenReply.model_validate_json(reply.body).token
+        issued = token.issued_at or datetime.fromtimestamp(now - _ahead(reply, now), UTC)
+        life = (token.expires_at - issued).total_seconds()
     except (ValidationError, TypeError, OverflowError):
         return UNKNOWN_LIFE
     return life if life > 0 else UNKNOWN_LIFE
+
+
+def _ahead(reply: Reply, now: float) -> float:
+    """Seconds by which this clock is ahead of IAM's, as far as a header that has whole seconds can tell."""
+    ahead = skew(reply.headers.get("date"), now)
+    return 0.0 if ahead is None or abs(ahead) <= _UNNOTICED else ahead - 1.0

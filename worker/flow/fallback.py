@@ -65,10 +65,11 @@ class ClaimsOrLocks:
         """Whether the granted claim is still surely ours; a lock alone is none."""
         return self._claims.is_held(order)
 
-    async def conclude(self, order: Order, ending: Ending) -> None:
-        """Store how the request ended, and give claim and lock up."""
-        await self._claims.conclude(order, ending)
+    async def conclude(self, order: Order, ending: Ending) -> Ending:
+        """Store how the request ended, and give claim and lock up; the ending that stands."""
+        standing = await self._claims.conclude(order, ending)
         await self._free(order)
+        return standing
 
     async def release(self, order: Order, last_sent_at: float | None) -> None:
         """Give claim and lock up."""

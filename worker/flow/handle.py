@@ -24,6 +24,8 @@ _FINAL = {
     Remedy.FORBIDDEN: Reason.FORBIDDEN,
     Remedy.NOT_FOUND: Reason.NOT_FOUND,
 }
+_OPEN = frozenset((Reason.EXPIRED, Reason.EXHAUSTED, Reason.UNRESOLVED))
+"""Failures to which another worker may find another end."""
 
 
 @dataclass(slots=True)
@@ -62,6 +64,21 @@ class Handler:
 
     async def handle(self, case: Case) -> Outcome:
         """Work on the order of `case`, whose envelope is kept up to date under way."""
+        outcome = await self._worked(case)
+        is_open = isinstance(outcome, Ending) and outcome.reason in _OPEN
+        return await self._sure(case, outcome) if is_open else outcome
+
+    async def _sure(self, case: Case, outcome: Outcome) -> Outcome:
+        """Whoever stood still does not know what others made of the request since: then it is theirs to end."""
+        if not await case.ground.is_firm():
+            return Abandoned(case.envelope.last_sent_at)
+        if case.relies_on_claim and not case.is_claimed():
+            now = self._now()
+            case.envelope = replace(case.envelope, last_sent_at=now)
+            return self._rules.wait(case.envelope, self._rules.owed(now, now), "claimed")
+        return outcome
+
+    async def _worked(self, case: Case) -> Outcome:
         if self._rules.reconcile == "off" and case.envelope.last_sent_at is not None:
             return self._failed(case, Reason.UNRESOLVED)
         case.is_known = case.must_look
@@ -111,13 +128,14 @@ class Handler:
         async with self._gate.permit(case.order) as permit:
             if not await case.ground.is_firm():
                 return Abandoned(case.envelope.last_sent_at)
+            begun = self._now()
             sighting = await self._dcs.find(case.order, _since(case))
             permit.ended(sighting)
         self._observer.called(case.order, "find", sighting, case.envelope.attempts)
         case.was_looking = True
-        return self._seen(case, sighting)
+        return self._seen(case, sighting, begun)
 
-    def _seen(self, case: Case, sighting: Sighting | Fault) -> Outcome | Fault | None:
+    def _seen(self, case: Case, sighting: Sighting | Fault, begun: float) -> Outcome | Fault | None:
         match sighting:
             case Fault():
                 return sighting
@@ -127,15 +145,15 @@ class Handler:
             case Several():
                 return self._failed(case, Reason.UNRESOLVED, candidates=sighting.candidates)
             case Absent():
-                return self._settled(case)
+                return self._settled(case, begun)
             case _:
                 assert_never(sighting)
 
-    def _settled(self, case: Case) -> Outcome | None:
-        now = self._now()
-        owed = self._rules.owed(case.envelope.last_sent_at, now)
+    def _settled(self, case: Case, begun: float) -> Outcome | None:
+        """Only a look that began when all had settled says that nothing is there, however long its answer took."""
+        owed = self._rules.owed(case.envelope.last_sent_at, begun)
         if owed > 0 and case.unheard is not None:
-            return self._rules.after(case.unheard, case.envelope, owed, now)
+            return self._rules.after(case.unheard, case.envelope, owed, self._now())
         if owed > 0:
             return self._rules.wait(case.envelope, owed, "settle")
         case.must_look, case.unheard = False, None

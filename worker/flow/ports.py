@@ -129,8 +129,11 @@ class Claims(Protocol):
         """Whether the granted claim is still surely ours."""
         ...
 
-    async def conclude(self, order: Order, ending: Ending) -> None:
-        """Store how the request ended, for every replica, and give the claim up."""
+    async def conclude(self, order: Order, ending: Ending) -> Ending:
+        """Store how the request ended, for every replica, and give the claim up.
+
+        The ending that stands: another one, where the request was over before, which whoever stood still may not know.
+        """
         ...
 
     async def release(self, order: Order, last_sent_at: float | None) -> None:

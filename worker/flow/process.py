@@ -163,9 +163,8 @@ class Process:
             await claims.release(case.order, self._now())
             raise
         if isinstance(outcome, Ending):
-            await claims.conclude(case.order, outcome)
-        else:
-            await claims.release(case.order, case.envelope.last_sent_at)
+            return await claims.conclude(case.order, outcome)
+        await claims.release(case.order, case.envelope.last_sent_at)
         return outcome
 
     def _held_elsewhere(self, case: Case, held: Held) -> Outcome:

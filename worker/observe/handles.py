@@ -4,7 +4,9 @@ from collections.abc import Collection, Hashable, Iterable
 from typing import Any, Final, Self, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
 
 from worker.observe.labels import OTHER
 
@@ -64,3 +66,15 @@ class Instruments:
     def gauge(self, name: str, text: str) -> Gauge:
         """Make a gauge without labels."""
         return Gauge(name, text, namespace=NAMESPACE, registry=self._registry)
+
+    def nothing(self, name: str, text: str) -> None:
+        """Make a gauge that is described but has no value."""
+        self._registry.register(_Described(GaugeMetricFamily(f"{NAMESPACE}_{name}", text)))
+
+
+class _Described(Collector):
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return (self._family,)

@@ -35,7 +35,7 @@ AGE_BUCKETS: Final = (
 class Metrics:
     """All metrics. Series whose labels are known beforehand exist from the start.
 
-    `claims_available` is None unless claims are configured: a series that is absent raises no alarm.
+    `claims_available` has no value unless claims are configured: a series that is absent raises no alarm.
     """
 
     def __init__(self, version: str, regions: Collection[str], with_claims: bool) -> None:
@@ -56,7 +56,9 @@ class Metrics:
         self.broker_connected = make.gauge("broker_connected", "1 while both connections to the broker work.")
         self.broker_blocked = make.gauge("broker_blocked", "1 while the broker blocks publishing.")
         self._of_standstill(make, regions)
-        self.claims_available = make.gauge("claims_available", "1 while Redis answers.") if with_claims else None
+        self.claims_available = (make.gauge if with_claims else make.nothing)(
+            "claims_available", "1 while Redis answers."
+        )
 
     def _of_requests(self, make: Instruments) -> None:
         self.requests_received: Handles[str, Counter] = make.counter(

@@ -123,6 +123,10 @@ class Observer:
         else:
             self._logger.info("broker.unblocked")
 
+    def reply_refused(self, event_id: str) -> None:
+        """The queue that a request names for its answer does not take it."""
+        self._logger.warning("reply.refused", event_id=event_id)
+
     # The worker.
 
     def claims_available(self, is_available: bool, reason: str) -> None:

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from aio_pika.abc import AbstractConnection
 from aiormq import Channel
-from aiormq.exceptions import AMQPError, PublishError
+from aiormq.exceptions import AMQPError, DeliveryError, PublishError
 from pamqp.commands import Basic
 
 from schemas import event as events
@@ -26,6 +26,9 @@ from worker.rabbit.tolerance import encodable
 from worker.rabbit.topology import Topology, declare
 
 PUBLISH_DEADLINE: Final = 10.0
+REPLY_TRIES: Final = 3
+REPLY_PAUSE: Final = 0.5
+"""Seconds between two tries of a reply that the broker refused."""
 BLOCKED_CHECKED_EVERY: Final = 0.5
 PERSISTENT: Final = 2
 
@@ -59,6 +62,14 @@ class PublisherObserver(Protocol):
     def blocked(self, is_blocked: bool) -> None:
         """The broker blocks, or no longer blocks, the publishing connection."""
         ...
+
+    def reply_refused(self, event_id: str) -> None:
+        """The queue that a request names for its answer does not take it."""
+        ...
+
+
+class _RefusedError(UnconfirmedError):
+    """A queue that the message reached did not take it."""
 
 
 class Publisher:
@@ -106,9 +117,19 @@ class Publisher:
         key = events.SUCCEEDED_KEY if ending.succeeded else events.FAILED_KEY
         await self._publish(ending.body, properties, exchange=self._event_exchange, routing_key=key)
         if reply_to is not None and reply_to not in self._own:
-            # Nobody may be waiting for the answer any more: that is no error.
-            await self._publish(ending.body, properties, exchange="", routing_key=reply_to)
+            await self._reply(ending, properties, reply_to)
         self._observer.published(type_, time.perf_counter() - started)
+
+    async def _reply(self, ending: Ending, properties: Basic.Properties, reply_to: str) -> None:
+        """Nobody may be waiting for the answer any more, or its queue may be full: neither may hold the request up."""
+        for _ in range(REPLY_TRIES):
+            try:
+                await self._publish(ending.body, properties, routing_key=reply_to)
+            except _RefusedError:
+                await asyncio.sleep(REPLY_PAUSE)
+            else:
+                return
+        self._observer.reply_refused(ending.event_id)
 
     async def postpone(self, delivery: Original, place: int, headers: Mapping[str, object]) -> None:
         """Put a copy into the retry queue of `place`. Raises UnconfirmedError."""
@@ -205,6 +226,8 @@ class Publisher:
         except PublishError:
             self._break(f"queue {routing_key!r} is not there")
             raise UnconfirmedError(f"queue {routing_key!r} is not there") from None
+        except DeliveryError:
+            raise _RefusedError(f"the broker refused a message for {routing_key!r}") from None
         except (AMQPError, ConnectionError, RuntimeError) as error:
             raise UnconfirmedError(f"{type(error).__name__}: {error}"[:300]) from error
 

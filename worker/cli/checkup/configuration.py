@@ -21,7 +21,7 @@ def read() -> tuple[Loaded | None, bool, list[Check]]:
     try:
         loaded = load_from_process()
     except ConfigurationError as error:
-        checks = list(map(_problem, error.problems))
+        checks = [*map(_problem, error.problems), *map(_warning, error.warnings)]
     else:
         return loaded, True, [*map(_warning, loaded.warnings), _summary(loaded.settings)]
     try:

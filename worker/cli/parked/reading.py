@@ -29,7 +29,7 @@ async def at_shelf(settings: Settings, work: Callable[[Shelf], Awaitable[int]]) 
         typer.echo(str(error), err=True)
         return UNAVAILABLE
     except ConfigurationError as error:
-        for problem in error.problems:
+        for problem in error.lines:
             typer.echo(problem, err=True)
         return CONFIGURATION
 

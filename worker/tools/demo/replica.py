@@ -14,8 +14,8 @@ from typing import Final, Self
 from worker.tools.nodes.lifeline import Lifeline
 from worker.tools.nodes.ports import LOOPBACK, free_port
 
-READY_DEADLINE: Final = 20.0
-STOP_DEADLINE: Final = 10.0
+READY_DEADLINE: Final = 60.0
+STOP_DEADLINE: Final = 40.0
 POLL: Final = 0.05
 LAST_LINES: Final = 5
 

@@ -22,8 +22,8 @@ from worker.tools.nodes.ports import LOOPBACK, free_port, greets
 PACKAGED = Path("/usr/lib/rabbitmq/bin")
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 CONNECTION_START = b"\x01\x00\x00"  # a method frame on channel 0: only a broker that is up sends one
-EPMD_DEADLINE = 10.0  # seconds
-CTL_DEADLINE = 30.0  # seconds
+EPMD_DEADLINE = 30.0  # seconds
+CTL_DEADLINE = 90.0  # seconds
 ON_LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
 PLUGIN_PORTS = {"rabbitmq_management": "management.tcp", "rabbitmq_prometheus": "prometheus.tcp"}
 

@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Final
 
 from worker.policy.pulse import FROZEN_AFTER
+from worker.tools.proof.grounds import groundless
 from worker.tools.proof.plan import Plan
 from worker.tools.proof.records import Call, Event, Handed, Matter, Message, known_at
 
@@ -56,6 +57,9 @@ def judge(facts: Facts) -> Verdict:
             calls[call.by.message.matter].append(call)
     for event in facts.events:
         events[event.by.message.matter].append(event)
+    handed: dict[Matter, list[Handed]] = defaultdict(list)
+    for delivery in facts.handed:
+        handed[delivery.message.matter].append(delivery)
     parked = {message.matter for message in facts.parked}
     for matter in sorted(facts.sent):
         verdict.violations += _calls(
@@ -65,6 +69,9 @@ def judge(facts: Facts) -> Verdict:
         verdict.violations += _events(events[matter], matter in parked)
         _truth(facts, matter, events[matter], calls[matter], verdict)
         _kinds(facts, matter, events[matter], verdict)
+        errand, made, sound = facts.plan.errands[matter[0]], calls[matter], facts.is_sound
+        for event in _firsts(events[matter]):
+            verdict.violations += groundless(facts.plan, errand, event, made, handed[matter], is_sound=sound)
     return verdict
 
 

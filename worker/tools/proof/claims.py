@@ -69,14 +69,16 @@ class Store:
         record.owner, record.expires, record.ending = owner, now + LEASE, None
         return Granted(is_first=False, last_sent_at=last)
 
-    def conclude(self, order: Order, ending: Ending) -> None:
-        """The first ending stays, but a success replaces a failure."""
+    def conclude(self, order: Order, ending: Ending) -> Ending:
+        """The first ending stays, but a success replaces a failure; the one that stands."""
         record = self.records.setdefault(order.key, Record(order.fingerprint))
         known = record.ending
-        if record.fingerprint != order.fingerprint or (known is not None and known.succeeded):
-            return
-        if known is None or ending.succeeded or ending.replays > known.replays:
+        if record.fingerprint != order.fingerprint:
+            return ending
+        if known is None or (not known.succeeded and (ending.succeeded or ending.replays > known.replays)):
             record.ending, record.owner = ending, None
+            return ending
+        return known
 
     def release(self, order: Order, owner: object, last_sent_at: float | None) -> None:
         """Nobody works on the request for now."""
@@ -99,7 +101,7 @@ class Claims:
         self._store = store
         self._held: dict[Key, float] = {}
         """Until when each of our claims is surely ours."""
-        self._told: list[Callable[[], None]] = []
+        self._told: list[Callable[[], Ending | None]] = []
 
     async def take(self, order: Order, now: float, replays: int = 0) -> ClaimAnswer:
         """Ask for the request."""
@@ -121,10 +123,10 @@ class Claims:
         """Whether the lease runs, by this replica's own clock."""
         return self._held.get(order.key, -math.inf) > self._stage.now
 
-    async def conclude(self, order: Order, ending: Ending) -> None:
-        """Store the ending."""
+    async def conclude(self, order: Order, ending: Ending) -> Ending:
+        """Store the ending; the one that stands."""
         self._held.pop(order.key, None)
-        await self._tell("conclude", lambda: self._store.conclude(order, ending))
+        return await self._tell("conclude", lambda: self._store.conclude(order, ending)) or ending
 
     async def release(self, order: Order, last_sent_at: float | None) -> None:
         """Give the claim up."""
@@ -136,13 +138,15 @@ class Claims:
         for tell in self._told:
             tell()
 
-    async def _tell(self, what: str, tell: Callable[[], None]) -> None:
+    async def _tell(self, what: str, tell: Callable[[], Ending | None]) -> Ending | None:
         self._told.append(tell)
         await self._stage.point(f"{what}.before")
+        standing = None
         if await self._answers():
-            tell()
+            standing = tell()
             self._stage.say("claim: %s", what)
         await self._stage.point(f"{what}.after")
+        return standing
 
     async def _answers(self) -> bool:
         if self._stage.now >= self._store.away_until:

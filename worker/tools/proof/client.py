@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from worker.policy.fault import Done, Evidence, Fault, Remedy, Sighting
+from worker.policy.fault import Done, Evidence, Fault, Remedy, Several, Sighting
 from worker.policy.order import Order
 from worker.tools.proof.cloud import DEADLINE, Cloud
 from worker.tools.proof.endings import ENDINGS, LOOKS, Classify, answered, heard
@@ -49,6 +49,8 @@ class Client:
         else:
             sighting = self._cloud.find(order, since)
             HANDED.get().looked_at = stage.now
+        if isinstance(sighting, Fault | Several):
+            HANDED.get().is_in_doubt = True
         stage.say("look: %s", sighting if not isinstance(sighting, Fault) else sighting.label)
         if await stage.point("find.after") == "look-slow":
             await asyncio.sleep(DEADLINE - 1.0)

@@ -44,6 +44,8 @@ class Handed:
     """What the broker confirmed to it: `event`, `copy`, `park`."""
     looked_at: float | None = None
     """When its last look-up was answered by the service."""
+    is_in_doubt: bool = False
+    """A look-up failed, or showed several tasks that may be the request's."""
 
 
 @dataclass(slots=True, eq=False)
