@@ -21,13 +21,17 @@ import aio_pika
 
 from schemas import names
 from tests.live.stage import Stage, WorkerProcess, request, until
+from worker.rabbit.topology import declare, describe
 from worker.tools.nodes import RabbitNode
 from worker.tools.standin import Call, StandIn, StandInSettings
 
 CROWD = "f" * 32
 """The project that sends too much."""
 MEGABYTE = 1 << 20
-DEFAULTS = {"WORKER_RETRY_DELAYS": "10,60,300,1800", "WORKER_SETTLE": 45, "WORKER_DCS_TIMEOUT": 30}
+BATCH = 1000
+"""Requests that are confirmed together."""
+DELAYS = (10.0, 60.0, 300.0, 1800.0)
+DEFAULTS = {"WORKER_RETRY_DELAYS": ",".join(map(str, DELAYS)), "WORKER_SETTLE": 45, "WORKER_DCS_TIMEOUT": 30}
 """What the stage sets shorter."""
 TRIES = 3
 """WORKER_TRIES."""
@@ -36,13 +40,19 @@ TRIES = 3
 async def publish(stage: Stage, ids: Sequence[str], **changes: Any) -> None:
     """Put many requests into the queue, and return when they are there."""
     async with await aio_pika.connect(stage.amqp_url) as connection:
-        channel = await connection.channel(publisher_confirms=False)
-        for name in ids:
-            body = json.dumps(request(name, request_id=name, **changes)).encode()
-            message = aio_pika.Message(body, delivery_mode=2, content_type=names.JSON)
-            await channel.default_exchange.publish(message, names.REQUEST_QUEUE)
-        # What this channel sent before is in the queue once it is answered.
-        await channel.declare_queue(names.REQUEST_QUEUE, passive=True)
+        channel = await connection.channel()
+        for begin in range(0, len(ids), BATCH):
+            bodies = (json.dumps(request(name, request_id=name, **changes)) for name in ids[begin : begin + BATCH])
+            messages = [aio_pika.Message(body.encode(), delivery_mode=2, content_type=names.JSON) for body in bodies]
+            sending = (channel.default_exchange.publish(message, names.REQUEST_QUEUE) for message in messages)
+            await asyncio.gather(*sending)
+
+
+async def fill(stage: Stage, ids: Sequence[str], delays: tuple[float, ...]) -> None:
+    """Put many requests into the queue before there is any worker."""
+    async with await aio_pika.connect(stage.amqp_url) as connection:
+        await declare(connection, describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, delays))
+    await publish(stage, ids)
 
 
 async def workers(stage: Stage, count: int, **settings: object) -> list[WorkerProcess]:
@@ -149,9 +159,9 @@ async def quota(url: str, folder: Path, limits: Limits = Limits()) -> str:
     seconds = limits.seconds
     standin = StandIn(StandInSettings.model_validate({"latency": 0.05, "quota": settings}))
     async with Stage(url, folder, standin) as stage:
+        await fill(stage, [f"quota-{number}" for number in range(int(limits.calls * (seconds * 2 + 20)))], DELAYS)
         replicas = await workers(stage, 2, **DEFAULTS)
-        await publish(stage, [f"quota-{number}" for number in range(int(limits.calls * (seconds + 10)))])
-        await until(lambda: bool(standin.calls), 10)
+        await until(lambda: bool(standin.calls), 30, replicas[0].explain)
         begun = standin.calls[0].at
         await asyncio.sleep(seconds)
         said = [_share(standin.calls, begun + limits.settled, begun + seconds, limits.calls)]

@@ -46,7 +46,7 @@ class Consumer:
         self._changed = asyncio.Event()
         self._ground: Ground | None = None
         self._shares = Shares(prefetch)
-        self._is_consuming = False
+        self._is_consuming = self._is_short = False
         self._adjusting = asyncio.Lock()
         self.locks: BrokerLocks | None = None
         """Locks that live as long as the deliveries of this consumer."""
@@ -160,11 +160,12 @@ class Consumer:
                 if more := shares.more(self._prefetch):
                     await self._consume(ground, shares, Share(more))
                 self._is_consuming = True
+            self._is_short = not self._pauses and shares.granted < self._prefetch
 
     async def _consume(self, ground: Ground, shares: Shares, share: Share) -> None:
         def settled() -> None:
             shares.settled(share)
-            if not self._pauses and shares.more(self._prefetch):
+            if self._is_short and shares.more(self._prefetch):
                 self._changed.set()
 
         async def deliver(message: DeliveredMessage) -> None:
