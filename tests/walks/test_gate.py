@@ -235,7 +235,7 @@ def test_a_cancelled_turn_in_a_project_is_not_lost_to_others(bench: Bench) -> No
     async def scene() -> None:
         waiting = [asyncio.ensure_future(bench.call(Done("i"), f"r{number}")) for number in range(3)]
         await asyncio.sleep(0)
-        (line,) = bench.lane.lines.values()
+        line = bench.lane.lines["p"]
         assert len(line) == 3
         assert repr(line) == "<Line: 3 waiting>"
         while len(line) == 3:
