@@ -123,7 +123,7 @@ def _assert_only_failed_calls_spent_places(replicas: Sequence[WorkerProcess]) ->
 def _assert_it_says_why(worker: WorkerProcess) -> None:
     """Page, metrics and log name the region, since when, and the next probe."""
     assert "paused by the breaker; cn-north-4: the breaker has been open for" in worker.get("/readyz")[1]
-    assert worker.metric("dcs_worker_consumption_paused", 'why="breaker"') == 1
+    assert worker.metric("dcs_worker_consumption_paused", 'reason="breaker"') == 1
     opened_at = worker.metric("dcs_worker_breaker_opened_timestamp_seconds", 'region="cn-north-4"')
     probe_at = worker.metric("dcs_worker_breaker_next_probe_timestamp_seconds", 'region="cn-north-4"')
     assert opened_at < time.time() < probe_at + 1 < opened_at + 60

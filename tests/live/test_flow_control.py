@@ -52,7 +52,7 @@ async def test_refused_credentials_are_named(vhost: str, tmp_path: Path) -> None
             await stage.publish(request(f"r{number}"))
         await until(lambda: "the credentials are refused: IAM refuses" in worker.get("/readyz")[1], 20, worker.explain)
         assert worker.get("/readyz")[0] == 503
-        assert worker.metric("dcs_worker_consumption_paused", 'why="credentials"') == 1
+        assert worker.metric("dcs_worker_consumption_paused", 'reason="credentials"') == 1
         (changed,) = [line for line in worker.log() if line["event"] == "credentials.changed"]
         assert (changed["level"], changed["refused"].startswith("IAM refuses the password")) == ("error", True)
         assert await stage.depth(names.REQUEST_QUEUE) > 0

@@ -9,7 +9,7 @@ from tests.walks.virtual_time.bench import Bench, an_order, slow
 from tests.walks.virtual_time.fakes import DOWN, FULL, UNAUTHENTICATED
 from worker.flow import explain
 from worker.policy.fault import Absent, Done, Evidence, Fault, GateClosedError, Remedy, Scope, Sighting, StepAsideError
-from worker.policy.standstill import Held
+from worker.policy.held import Held
 
 STALE = Fault(Evidence.NEVER_SENT, Remedy.RETRY, "stale")
 TIMEOUT = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "timeout")
