@@ -33,11 +33,11 @@ from worker.observe.mask import Mask
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
 from worker.policy.bounds import Bounds
+from worker.policy.held import Held
 from worker.policy.intake import Wish
 from worker.policy.pulse import BEAT, Pulse
 from worker.policy.readiness import Readiness
 from worker.policy.rules import Rules
-from worker.policy.standstill import Standstill
 from worker.policy.status import Connection, InHand, State, Status
 from worker.rabbit.connect import Brokers, tls_context
 from worker.rabbit.consumer import Consumer
@@ -62,8 +62,8 @@ BREAKER: Final = "the breaker is open"
 """Why consumption pauses while the service is sick, which is no fault of this replica."""
 REFUSED: Final = "the credentials are refused"
 BLOCKED: Final = "the broker blocks publishing"
-LABELS: Final = {BREAKER: "breaker", REFUSED: "credentials", BLOCKED: "broker"}
-"""The same in metrics."""
+PAUSES: Final = {BREAKER: "breaker", REFUSED: "credentials", BLOCKED: "blocked"}
+"""Reasons to pause and what metrics call them; others are called what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +136,10 @@ class Worker:
         return Readiness(True, "; ".join((doing, *explain.reasons(lanes.values()))), details)
 
     @property
-    def standstill(self) -> Standstill:
-        """What holds requests back, in numbers."""
-        pauses = {LABELS.get(pause, pause) for pause in self.consumer.pauses}
-        if not all(link.is_up for link in self.links):
-            pauses.add("broker")
+    def held_back(self) -> dict[str, Held]:
+        """What holds the requests for each region back, in numbers."""
         epoch = time.time() - time.monotonic()
-        return Standstill(pauses, {region: explain.held(lane, epoch) for region, lane in self.gate.lanes.items()})
+        return {region: explain.held(lane, epoch) for region, lane in self.gate.lanes.items()}
 
     @property
     def state(self) -> State:
@@ -274,8 +271,7 @@ def _traced(publisher: Publisher, tracing: "Tracing | None", settings: Settings)
 async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIterator[Worker]:
     """Construct everything; whatever was opened is closed in reverse order."""
     settings = loaded.settings
-    plan = topology(settings)
-    pulse = Pulse(_boot_time)
+    plan, pulse = topology(settings), Pulse(_boot_time)
     tracing, copies = observer.tracing, Copies()
     refusals: dict[str, str] = {}
     async with AsyncExitStack() as stack:
@@ -306,6 +302,9 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
         def on_blocked(is_blocked: bool) -> None:
             (consumer.pause if is_blocked else consumer.resume)(BLOCKED)
 
+        def on_paused(reasons: frozenset[str]) -> None:
+            observer.paused({PAUSES.get(reason, reason) for reason in reasons})
+
         publisher = Publisher(settings.queue, settings.event_exchange, plan, observer, on_blocked=on_blocked)
         reading = Reading(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
         locks = BrokerLocks(settings.queue)
@@ -314,7 +313,7 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
         gate = Gate(bounds(settings), observer)
         service = flow(ports, rules(settings), reading, Parts(copies=lambda: copies), gate)
         deliver = tracing.delivering(service.deliver) if tracing else service.deliver
-        consumer = Consumer(settings.queue, plan, deliver, prefetch=settings.prefetch, pulse=pulse)
+        consumer = Consumer(settings.queue, plan, deliver, prefetch=settings.prefetch, pulse=pulse, paused=on_paused)
         consumer.locks = locks
         service.intake = consumer
         gate.steer = partial(_steer, consumer)
@@ -355,7 +354,7 @@ async def _serving(worker: Worker, metrics: Metrics) -> WebServer:
         return worker.status(clean)
 
     def exposition(accept: str) -> tuple[bytes, str]:
-        metrics.stands_still(worker.standstill)
+        metrics.held_back(worker.held_back)
         return metrics.render(accept)
 
     web = WebServer(settings.http_host, settings.http_port, readiness, exposition, status)

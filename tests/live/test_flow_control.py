@@ -15,17 +15,17 @@ from tests.live.stage import Stage, request, until
 
 async def test_an_outage(vhost: str, tmp_path: Path) -> None:
     """A call per second at most, nothing parked, no place spent by waiting, and back within 10 s."""
-    await outage(vhost, tmp_path, requests=300, seconds=5)
+    await outage(vhost, tmp_path, requests=300, prefetch=16, seconds=4)
 
 
 async def test_a_quota_that_nobody_told(vhost: str, tmp_path: Path) -> None:
     """Most of it is used and little refused, by two replicas; and so is a lower one soon afterwards."""
-    await quota(vhost, tmp_path, Limits(40, 20, seconds=8, settled=3, followed=2, used=0.6, refused=0.2))
+    await quota(vhost, tmp_path, Limits(40, 20, seconds=5, settled=2, followed=1.5, used=0.6, refused=0.2))
 
 
 async def test_a_service_that_becomes_slower(vhost: str, tmp_path: Path) -> None:
     """Throughput follows, and no call times out by our own load."""
-    await latency(vhost, tmp_path, seconds=3, rate=40, least=0.4, deadline=5)
+    await latency(vhost, tmp_path, seconds=2, rate=40, least=0.3, deadline=5)
 
 
 async def test_a_throttled_crowd(vhosts: Vhosts, tmp_path: Path) -> None:
@@ -36,6 +36,27 @@ async def test_a_throttled_crowd(vhosts: Vhosts, tmp_path: Path) -> None:
 async def test_many_requests_waiting(vhost: str, tmp_path: Path) -> None:
     """They are the broker's to keep."""
     await memory(vhost, tmp_path, requests=3000, seconds=1)
+
+
+async def test_refused_credentials_are_named(vhost: str, tmp_path: Path) -> None:
+    """Nothing is consumed while IAM refuses the password: readiness, metric and log say so."""
+    async with Stage(vhost, tmp_path) as stage:
+        await stage.standin.apply({"auth": {"mode": "iam", "refuse_passwords": True}})
+        auth = stage.standin.settings.auth
+        iam = {"ENDPOINT": stage.standin.url, "USER": auth.user, "DOMAIN": auth.domain}
+        settings = {f"WORKER_IAM_{name}": value for name, value in iam.items()}
+        password = auth.password.get_secret_value()
+        worker = stage.worker(WORKER_AUTH_TOKEN=None, WORKER_IAM_PASSWORD=password, WORKER_PREFETCH=2, **settings)
+        await worker.ready()
+        for number in range(8):
+            await stage.publish(request(f"r{number}"))
+        await until(lambda: "the credentials are refused: IAM refuses" in worker.get("/readyz")[1], 20, worker.explain)
+        assert worker.get("/readyz")[0] == 503
+        assert worker.metric("dcs_worker_consumption_paused", 'reason="credentials"') == 1
+        (changed,) = [line for line in worker.log() if line["event"] == "credentials.changed"]
+        assert (changed["level"], changed["refused"].startswith("IAM refuses the password")) == ("error", True)
+        assert await stage.depth(names.REQUEST_QUEUE) > 0
+        assert not stage.events
 
 
 async def test_full_projects_wait_for_long(vhost: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from tests.walks.virtual_time.bench import Bench, an_order, slow
 from tests.walks.virtual_time.fakes import DOWN, FULL, UNAUTHENTICATED
 from worker.flow import explain
 from worker.policy.fault import Absent, Done, Evidence, Fault, GateClosedError, Remedy, Scope, Sighting, StepAsideError
-from worker.policy.standstill import Held
+from worker.policy.held import Held
 
 STALE = Fault(Evidence.NEVER_SENT, Remedy.RETRY, "stale")
 TIMEOUT = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "timeout")
@@ -235,7 +235,7 @@ def test_a_cancelled_turn_in_a_project_is_not_lost_to_others(bench: Bench) -> No
     async def scene() -> None:
         waiting = [asyncio.ensure_future(bench.call(Done("i"), f"r{number}")) for number in range(3)]
         await asyncio.sleep(0)
-        (line,) = bench.lane.lines.values()
+        line = bench.lane.lines["p"]
         assert len(line) == 3
         assert repr(line) == "<Line: 3 waiting>"
         while len(line) == 3:

@@ -6,7 +6,7 @@ from math import inf
 from typing import Any, Final
 
 from worker.flow.lane import Lane
-from worker.policy.standstill import Held
+from worker.policy.held import Held
 
 PROJECTS_NAMED: Final = 20
 WORTH_SAYING: Final = 2.0

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Callable
 from math import inf
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from worker.flow.line import Line
 from worker.flow.ports import Chance, GateObserver
@@ -18,7 +17,7 @@ from worker.policy.limit import Limit
 from worker.policy.order import Order
 from worker.policy.pace import Pace
 from worker.policy.places import RETURNING, Places
-from worker.policy.tenants import Tenant, Tenants
+from worker.policy.tenants import PROJECTS, Tenant, Tenants
 
 PROBES: Final = 2
 """Requests of a sick region that wait in hand to be its probes, while those of others are worked on."""
@@ -66,8 +65,8 @@ class Lane:
         self.used_at = -inf
         """When a request for the region came last."""
         self.line: Line[Call] = Line(self.offer, self._take_back, clock)
-        self.lines: WeakKeyDictionary[Tenant, Line[Call]] = WeakKeyDictionary()
-        """Of throttled projects, as long as these are known or anybody waits."""
+        self.lines: dict[str, Line[Call]] = {}
+        """Of throttled projects."""
         self.clock = clock
         self.chance = chance
         self.changed = changed
@@ -110,8 +109,8 @@ class Lane:
 
     async def own_turn(self, call: Call, until: float, tenant: Tenant, in_hand: int) -> None:
         """Wait until the call's own project, which is in trouble, may make another one. Raises StepAsideError."""
-        now = self.clock()
-        line = self.lines.get(tenant)
+        project, now = call.order.project_id, self.clock()
+        line = self.lines.get(project)
         waiting = len(line) if line else 0
         aside = tenant.aside(call.order.key, now, waiting, self.tenants.hands(now, in_hand))
         if aside is not None:
@@ -120,9 +119,15 @@ class Lane:
         call.tenant = tenant
         call.hold = tenant.hold.begin(now, self.chance())
         if waiting or _offer_own(call, now) > 0.0:
-            line = line or self.lines.setdefault(tenant, Line(_offer_own, _keep, self.clock))
+            line = line or self._own_line(project)
             if not await line.turn(call, until):
                 raise _aside(call, 0.0, "throttled")
+
+    def _own_line(self, project: str) -> Line[Call]:
+        if len(self.lines) >= PROJECTS and project not in self.lines:
+            known = self.tenants.known
+            self.lines = {name: line for name, line in self.lines.items() if line or name in known}
+        return self.lines.setdefault(project, Line(_offer_own, _keep, self.clock))
 
     def leave(self, call: Call, *, has_ended: bool) -> None:
         """A call is over; `has_ended`: it was made, and how it ended was told."""

@@ -49,8 +49,9 @@ def _helped(lane: Lane, call: Call, tenant: Tenant, ending: Done | Sighting | Fa
         lane.note("warning", "project.released", project_id=project)
     if isinstance(ending, Absent):
         tenant.looked(call.order.key)
-    elif tenant.is_well and not lane.lines.get(tenant):
+    elif tenant.is_well and not lane.lines.get(project):
         lane.tenants.known.pop(project, None)
+        lane.lines.pop(project, None)
 
 
 def _faulted(lane: Lane, call: Call, fault: Fault, now: float) -> None:

@@ -1,7 +1,7 @@
 """The metrics of one worker, in a registry of its own, and their exposition."""
 
 import platform
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import product
 from math import inf
 from typing import Final
@@ -20,7 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encode
 
 from worker.observe import labels
 from worker.observe.handles import Handles, Instruments
-from worker.policy.standstill import HELD, PAUSES, Standstill
+from worker.policy.held import HELD, Held
 
 # Upper bounds in seconds.
 CALL_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
@@ -55,7 +55,10 @@ class Metrics:
         ).begin(regions)
         self.broker_connected = make.gauge("broker_connected", "1 while both connections to the broker work.")
         self.broker_blocked = make.gauge("broker_blocked", "1 while the broker blocks publishing.")
-        self._of_standstill(make, regions)
+        self._of_holding(make, regions)
+        self.consumption_paused = make.gauges(
+            "consumption_paused", "1 while no requests are taken in, by reason.", reason=labels.PAUSES
+        ).begin(labels.PAUSES)
         self.claims_available = (make.gauge if with_claims else make.nothing)(
             "claims_available", "1 while Redis answers."
         )
@@ -97,10 +100,7 @@ class Metrics:
             "event_publish_duration_seconds", "From publish to confirm.", PUBLISH_BUCKETS, type=labels.EVENTS
         ).begin(labels.EVENTS)
 
-    def _of_standstill(self, make: Instruments, regions: Collection[str]) -> None:
-        self._paused: Handles[str, Gauge] = make.gauges(
-            "consumption_paused", "1 while nothing is consumed, for this reason.", why=PAUSES
-        ).begin(PAUSES)
+    def _of_holding(self, make: Instruments, regions: Collection[str]) -> None:
         self._opened: Handles[str, Gauge] = make.gauges(
             "breaker_opened_timestamp_seconds", "When the breaker was opened; 0 while it is closed.", region=regions
         ).begin(regions)
@@ -116,11 +116,9 @@ class Metrics:
         for region in regions:
             self._rate[region].set(inf)
 
-    def stands_still(self, standstill: Standstill) -> None:
-        """What holds requests back now: told right before it is rendered."""
-        for why in PAUSES:
-            self._paused[why].set(why in standstill.pauses)
-        for region, held in standstill.regions.items():
+    def held_back(self, regions: Mapping[str, Held]) -> None:
+        """What holds the requests for each region back now: told right before it is rendered."""
+        for region, held in regions.items():
             self._opened[region].set(held.opened_at)
             self._probe[region].set(held.probe_at)
             self._rate[region].set(held.rate)

@@ -26,7 +26,10 @@ UNCOUNTED_AT_MOST: Final = 3
 
 
 class Consumer:
-    """Consumes the requests queue while it is wanted to, on whatever channel there is."""
+    """Consumes the requests queue while it is wanted to, on whatever channel there is.
+
+    `paused` is told why consumption is paused, all reasons, whenever that may have changed.
+    """
 
     def __init__(
         self,
@@ -36,17 +39,19 @@ class Consumer:
         *,
         prefetch: int,
         pulse: Pulse,
+        paused: Callable[[frozenset[str]], None] = lambda _: None,
     ) -> None:
         self._queue = queue
         self._topology = topology
         self._deliver = deliver
         self._ceiling = self._prefetch = prefetch
         self._pulse = pulse
+        self._paused = paused
         self._pauses: set[str] = set()
         self._changed = asyncio.Event()
         self._ground: Ground | None = None
         self._shares = Shares(prefetch)
-        self._is_consuming = False
+        self._is_consuming = self._is_short = False
         self._adjusting = asyncio.Lock()
         self.locks: BrokerLocks | None = None
         """Locks that live as long as the deliveries of this consumer."""
@@ -72,11 +77,13 @@ class Consumer:
     def pause(self, why: str) -> None:
         """Stop consuming until `resume` was called for the same reason."""
         self._pauses.add(why)
+        self._paused(self.pauses)
         self._changed.set()
 
     def resume(self, why: str) -> None:
         """One reason to pause is gone."""
         self._pauses.discard(why)
+        self._paused(self.pauses)
         self._changed.set()
 
     def set_prefetch(self, prefetch: int) -> None:
@@ -160,11 +167,12 @@ class Consumer:
                 if more := shares.more(self._prefetch):
                     await self._consume(ground, shares, Share(more))
                 self._is_consuming = True
+            self._is_short = not self._pauses and shares.granted < self._prefetch
 
     async def _consume(self, ground: Ground, shares: Shares, share: Share) -> None:
         def settled() -> None:
             shares.settled(share)
-            if not self._pauses and shares.more(self._prefetch):
+            if self._is_short and shares.more(self._prefetch):
                 self._changed.set()
 
         async def deliver(message: DeliveredMessage) -> None:

@@ -1,12 +1,10 @@
-"""Why requests stand still, in numbers: for metrics. Times are epoch seconds."""
+"""What holds requests back, in numbers: for metrics. Times are epoch seconds."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
-PAUSES: Final = ("breaker", "credentials", "broker", "quarantine", "draining")
-"""Why nothing is consumed."""
 HELD: Final = ("throttled", "credentials", "quota")
 """Why the requests of a project step aside."""
 
@@ -23,11 +21,3 @@ class Held:
     """Calls per second that a quota allows, be it set or learnt."""
     projects: Mapping[str, int] = field(default_factory=dict)
     """How many step aside, by reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Standstill:
-    """All that holds requests back."""
-
-    pauses: Collection[str]
-    regions: Mapping[str, Held]
