@@ -7,11 +7,12 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from worker.observe.handles import NAMESPACE
+from worker.observe.handles import NAMESPACE, Count, Spread
 from worker.observe.metrics import AGE_BUCKETS, CALL_BUCKETS, DURATION_BUCKETS, PUBLISH_BUCKETS, Metrics
 
 REGIONS = ("cn-north-4", "eu-west-0")
@@ -174,3 +175,28 @@ def test_buckets_cover_their_range(bounds: tuple[float, ...]) -> None:
 
     assert min(steps) > 1
     assert max(steps) <= 6
+
+
+@given(st.lists(st.sampled_from([0.0, 0.004, 0.005, 0.0051, 1.0, 30.0, 1e9]) | st.floats(0, 100)))
+def test_lean_metrics_tell_what_the_librarys_own_would(amounts: list[float]) -> None:
+    """Without locks they count the same: bounds belong to the bucket below, the last one takes the rest."""
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    spread, count = Spread("seconds", "", registry=ours, buckets=(0.005, 1.0, 30.0)), Count("facts", "", registry=ours)
+    histogram = Histogram("seconds", "", registry=theirs, buckets=(0.005, 1.0, 30.0))
+    counter = Counter("facts", "", registry=theirs)
+    for amount in amounts:
+        spread.observe(amount)
+        count.inc(amount)
+        histogram.observe(amount)
+        counter.inc(amount)
+    assert told(ours) == told(theirs)
+
+
+def told(registry: CollectorRegistry) -> list[tuple[str, dict[str, str], float]]:
+    """Every sample, but when a metric was made."""
+    return [
+        (sample.name, sample.labels, sample.value)
+        for metric in registry.collect()
+        for sample in metric.samples
+        if not sample.name.endswith("_created")
+    ]
