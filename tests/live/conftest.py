@@ -2,13 +2,17 @@
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
+from pamqp.commands import Connection
+from pamqp.frame import unmarshal
 
 from worker.tools.nodes import RabbitNode, RedisNode
+from worker.tools.nodes.rabbit import PROTOCOL_HEADER
 
 HERE = Path(__file__).parent
 SERIES = "TEST_RABBITMQ"  # which series of RabbitMQ is meant to be tested, `4.3` for example; unset: whichever it is
@@ -50,11 +54,20 @@ class Vhosts:
         self._ready = names
 
 
+def server_version(node: RabbitNode) -> str:
+    """The version that a node says it is of when it opens a connection."""
+    with socket.create_connection(("127.0.0.1", node.port), timeout=10) as wire:
+        wire.sendall(PROTOCOL_HEADER)
+        _, _, start = unmarshal(wire.recv(1 << 16))
+    assert isinstance(start, Connection.Start)
+    return str(start.server_properties["version"])
+
+
 @pytest.fixture(scope="session")
 def rabbit() -> Iterator[RabbitNode]:
     """The RabbitMQ node that the whole session shares: not to be stopped, frozen or alarmed."""
     with RabbitNode() as node:
-        meant, found = os.environ.get(SERIES, ""), node.run_ctl("version").strip()
+        meant, found = os.environ.get(SERIES, ""), server_version(node)
         if meant and not found.startswith(f"{meant}."):
             pytest.exit(f"{SERIES} is {meant}, but this is RabbitMQ {found}", returncode=1)
         yield node
