@@ -8,15 +8,18 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/bench
+BROKERS := $(VENV)/brokers
+SERIES := 3.10 4.0 4.3
 PEERS := tests/bench/requirements-peers
 
 .SILENT:
-.PHONY: help setup python demo test storm flow-storm bench check format lock clean
+.PHONY: help setup python demo test storm flow-storm bench check format lock clean test-brokers
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
 	echo 'make demo     the worker against a stand-in for DCS: 200 requests and what became of them'
 	echo 'make test     every test (make test ARGS="-k words" for some)'
+	echo 'make test-brokers   live tests on RabbitMQ 3.10, 4.0 and 4.3, clusters too (make test-brokers ARGS=4.3)'
 	echo 'make storm    workers and broker killed at random under load (make storm ARGS="--seed 7")'
 	echo 'make flow-storm  outages, quotas, slowness and crowds against numbers (make flow-storm ARGS="outage quota")'
 	echo 'make bench    what a request costs, beside other libraries (make bench ARGS=--quick: in four minutes)'
@@ -40,6 +43,13 @@ demo: setup
 test: python
 	scripts/servers.sh rabbitmq-server redis-server
 	$(RUN) -m pytest $(ARGS)
+
+test-brokers: python
+	scripts/servers.sh rabbitmq-server redis-server
+	status=0; for series in $(or $(ARGS),$(SERIES)); do \
+		scripts/chroot.sh $$series $(BROKERS)/$$series && echo "RabbitMQ $$series" && \
+		TEST_RABBITMQ=$$series scripts/on-broker.sh $(BROKERS)/$$series $(RUN) -m pytest -m live || status=1; \
+	done; exit $$status
 
 storm: python
 	scripts/servers.sh rabbitmq-server

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.bench import picture, text
+from tests.bench import picture, readme, text
 from tests.bench.contestants import Contestant, Places, built_go_loop, ours, peers
 from tests.bench.figures import Entry, Series, Target, targets
 from tests.bench.plan import FULL, QUICK, Plan
@@ -24,7 +24,7 @@ from tests.bench.scaling import Scaling
 from tests.bench.servers import Nginx, make_old, service_seconds
 from worker.tools.nodes import NodeFailed, NodeUnavailable, RabbitNode, RedisNode
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = readme.RESULTS
 
 
 def say(words: str) -> None:
@@ -151,6 +151,7 @@ def _keep(document: dict[str, Any], entries: list[Entry], machine: dict[str, Any
     kind = f"best of {plan.rounds} rounds"
     subtitle = f"64 in flight, quorum queue, confirmed events; {machine['cores']} cores, {kind}"
     (RESULTS / "bench.svg").write_text(picture.picture(entries, subtitle))
+    readme.renew()
     say(f"\nkept in {RESULTS.relative_to(Path.cwd()) if RESULTS.is_relative_to(Path.cwd()) else RESULTS}")
 
 

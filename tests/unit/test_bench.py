@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.bench import load, measure, text, usage
+from tests.bench import load, measure, readme, text, usage
 from tests.bench.contestants import Places, ours, peers
 from tests.bench.cost import deviations
 from tests.bench.endpoint import whole
@@ -213,3 +213,14 @@ def test_peers_are_pinned_without_a_host() -> None:
     assert [one for one in entries if "==" not in one or "--hash=sha256:" not in one] == []
     wanted = {re.split(r"[\[;]", name)[0].strip() for name in LOCK.with_suffix(".in").read_text().splitlines()}
     assert wanted <= {one.partition("==")[0] for one in entries}
+
+
+def test_the_readme_tells_what_was_measured() -> None:
+    """Table, promises and picture are those of the results that are kept."""
+    document = json.loads((readme.RESULTS / "bench.json").read_text())
+    text_ = readme.README.read_text()
+    assert readme.written(text_, document) == text_
+    picture_ = ElementTree.fromstring((readme.RESULTS / "bench.svg").read_text())
+    words = {element.text for element in picture_.findall(f"{SVG}text")}
+    assert {one["title"] for one in document["contestants"]} <= words
+    assert {f"{one['cpu_us']:,.0f}" for one in document["contestants"]} <= words

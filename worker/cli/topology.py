@@ -15,12 +15,20 @@ if TYPE_CHECKING:
     from worker.rabbit.topology import Topology
 
 Action = Literal["print", "apply"]
+Format = Literal["rabbitmq-definitions", "rabbitmq-permissions"]
 
 
 def topology(
     action: Annotated[Action, typer.Argument(help="Print it, or declare on the broker what is missing.")] = "print",
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
+    format_: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="Print what `rabbitmqctl import_definitions` reads: the topology, or the least rights of its users.",
+        ),
+    ] = None,
 ) -> None:
     """Print or declare what the worker needs on the broker.
 
@@ -31,6 +39,8 @@ def topology(
 
     Example: dcs-worker topology apply
     """
+    if format_ is not None and (as_json or action == "apply"):
+        raise typer.BadParameter("a format is that of what is printed, and JSON as it is", param_hint="--format")
     settings = configured().settings
 
     from worker import bootstrap
@@ -38,6 +48,9 @@ def topology(
     plan = bootstrap.topology(settings)
     if action == "apply":
         raise typer.Exit(interruptible(_apply(settings, plan, as_json=as_json)))
+    if format_ is not None:
+        typer.echo(json.dumps(_importable(settings, plan, format_), indent=2))
+        return
     typer.echo(json.dumps(_listed(plan), indent=2) if as_json else _table(plan))
 
 
@@ -62,6 +75,14 @@ async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> in
     for difference in () if as_json else differences:
         typer.echo(difference, err=True)
     return CONFIGURATION if differences else DONE
+
+
+def _importable(settings: "Settings", plan: "Topology", format_: Format) -> Mapping[str, Any]:
+    from worker.rabbit.checks import Node
+    from worker.rabbit.definitions import definitions, permissions
+
+    vhost = Node.of(settings.amqp_url[0].get_secret_value()).vhost
+    return definitions(plan, vhost) if format_ == "rabbitmq-definitions" else permissions(plan, vhost)
 
 
 def _listed(plan: "Topology") -> dict[str, list[dict[str, Any]]]:

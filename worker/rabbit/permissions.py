@@ -19,6 +19,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, Chann
 from worker.policy.checkup import Check, Tell, failed, ok, unchecked, warning
 from worker.rabbit.checks import Ask, Node, answer, permit
 from worker.rabbit.connect import RPC_DEADLINE
+from worker.rabbit.definitions import pattern
 from worker.rabbit.inventory import Inventory, requests_queue
 from worker.rabbit.topology import Topology
 
@@ -109,7 +110,7 @@ def _consume(queue: str) -> Ask[object]:
 def _rights(plan: Topology) -> tuple[str, str, str]:
     """Patterns for configure, write and read that are as narrow as can be and cover any retry schedule."""
     queue = requests_queue(plan)
-    names = [re.escape(one.name).replace("\\-", "-") for one in plan.exchanges]
-    names.append(re.escape(queue).replace("\\-", "-") + r"(\.parked|\.retry\.\d+|\.lock\.[0-9a-f]+)?")
+    names = [pattern(one.name) for one in plan.exchanges]
+    names.append(pattern(queue) + r"(\.parked|\.retry\.\d+|\.lock\.[0-9a-f]+)?")
     own = "|".join(names)
     return f"^({own})$", rf"^(amq\.default|{own})$", f"^({own})$"

@@ -24,6 +24,7 @@ from worker.policy.outcome import Ending
 from worker.rabbit.connect import open_channel
 from worker.rabbit.tolerance import encodable
 from worker.rabbit.topology import Topology, declare
+from worker.rabbit.written import EventProperties
 
 PUBLISH_DEADLINE: Final = 10.0
 REPLY_TRIES: Final = 3
@@ -105,7 +106,7 @@ class Publisher:
         """Publish the event to the events exchange, and to `reply_to` if given. Raises UnconfirmedError."""
         type_ = events.SUCCEEDED_TYPE if ending.succeeded else events.FAILED_TYPE
         headers = events.headers(id_=ending.event_id, type_=type_, subject=ending.subject, time=ending.completed_at)
-        properties = Basic.Properties(
+        properties = EventProperties(
             content_type=names.JSON,
             headers={**headers, **trace},  # type: ignore[dict-item]  # they came off the wire
             delivery_mode=PERSISTENT,

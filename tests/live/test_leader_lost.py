@@ -1,0 +1,79 @@
+"""A cluster of three nodes that loses the leader of the requests queue under load. Part of `make test-brokers`."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from schemas import names
+from tests.bench.servers import make_old
+from tests.live.cluster import Cluster
+from tests.live.stage import Stage, request
+from worker.rabbit.connect import Brokers
+from worker.rabbit.reach import reached
+from worker.rabbit.topology import declare, describe
+from worker.tools.nodes import RedisNode
+from worker.tools.standin import StandIn, StandInSettings
+
+REQUESTS = 1_500
+PER_SECOND = 75
+KILLED_AFTER = 300
+GAP = 5.0
+PLAN = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (1.0, 2.0, 4.0, 8.0))
+
+
+async def _publish(stage: Stage, wanted: list[str]) -> None:
+    """Steadily, each one confirmed."""
+    started = time.monotonic()
+    async with asyncio.TaskGroup() as tasks:
+        for number, name in enumerate(wanted):
+            await asyncio.sleep(max(0.0, started + number / PER_SECOND - time.monotonic()))
+            tasks.create_task(stage.publish(request(name, request_id=name)))
+
+
+async def _longest_pause(stage: Stage, publishing: asyncio.Task[None]) -> float:
+    """The longest time without an event, for as long as requests are published."""
+    longest, count, last = 0.0, len(stage.events), time.monotonic()
+    while not publishing.done():
+        await asyncio.sleep(0.02)
+        longest = max(longest, time.monotonic() - last)
+        if len(stage.events) > count:
+            count, last = len(stage.events), time.monotonic()
+    return longest
+
+
+@pytest.mark.timeout(300)
+async def test_the_leader_killed_under_load(redis_node: RedisNode, tmp_path: Path) -> None:
+    """Nothing is lost, each request has one task, and events pause for less than five seconds.
+
+    With claims, as senders here do what senders do: a confirm that is late makes them publish a copy.
+    """
+    make_old(redis_node)
+    with Cluster() as cluster:
+        first, second, _ = cluster.members
+        async with reached(Brokers((first.url,)), "test") as connection:
+            await declare(connection, PLAN)
+        leader = cluster.leader(names.REQUEST_QUEUE)
+        beside = second if leader is first else first
+        standin = StandIn(StandInSettings(latency=0.05))
+        async with Stage(beside.url, tmp_path, standin) as stage:
+            urls = ",".join(member.url for member in cluster.members)
+            for worker in [stage.worker(WORKER_AMQP_URL=urls, WORKER_CLAIMS_URL=redis_node.url) for _ in range(2)]:
+                await worker.ready()
+            wanted = [f"led-{number}" for number in range(REQUESTS)]
+            publishing = asyncio.create_task(_publish(stage, wanted))
+            await stage.answered(KILLED_AFTER)
+            assert not publishing.done()
+
+            await asyncio.to_thread(leader.kill)
+            pause = await _longest_pause(stage, publishing)
+            await publishing
+            await stage.answered(REQUESTS)
+
+            assert pause < GAP
+            stage.assert_one_task_each(wanted)
+            assert await stage.all_empty()
+
+            await asyncio.to_thread(leader.start)
+            assert cluster.leader(names.REQUEST_QUEUE) is not leader

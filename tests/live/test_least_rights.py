@@ -1,0 +1,163 @@
+"""`deploy/rabbitmq/` on a real broker: imported, it is what the worker wants; its users can do their work, no more."""
+
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aio_pika.abc import AbstractConnection
+from aiormq import Channel
+from aiormq.exceptions import ChannelAccessRefused
+
+from schemas import names
+from tests.live.conftest import Vhosts
+from tests.live.doctoring import PASSWORD, apply, state, vhost_of
+from tests.live.stage import Stage, request, until
+from worker.rabbit.connect import Brokers, open_channel
+from worker.rabbit.definitions import READER, SENDER, WORKER
+from worker.rabbit.locks import BrokerLocks
+from worker.rabbit.reach import reached
+from worker.rabbit.sender import sending
+from worker.tools.nodes import RabbitNode
+
+DEPLOY = Path(__file__).parents[2] / "deploy" / "rabbitmq"
+QUEUE = names.REQUEST_QUEUE
+PARKED = names.parked_queue(QUEUE)
+OWN = f"{READER}.audit"
+
+Ask = Callable[[Channel], Awaitable[object]]
+
+
+def imported(node: RabbitNode, name: str, vhost: str, folder: Path) -> None:
+    """Import a file of `deploy/rabbitmq/`, made for vhost `/`, into another one."""
+    text = (DEPLOY / name).read_text()
+    for key in ("vhost", "name"):
+        text = text.replace(f'"{key}": "/"', f'"{key}": "{vhost}"')
+    path = folder / name
+    path.write_text(text)
+    node.run_ctl("import_definitions", str(path))
+
+
+def shapes(node: RabbitNode, vhost: str) -> list[Any]:
+    """Exchanges, queues and bindings of a vhost as the broker tells them, its name left out."""
+    exported = json.loads(state(node))
+    found = [
+        {**one, "vhost": ""}
+        for part in ("exchanges", "queues", "bindings")
+        for one in exported[part]
+        if one["vhost"] == vhost
+    ]
+    return sorted(found, key=json.dumps)
+
+
+def test_the_definitions_are_what_the_worker_declares(rabbit: RabbitNode, vhosts: Vhosts, tmp_path: Path) -> None:
+    """Imported into an empty vhost they leave what `topology apply` leaves in another, and nothing for it to do."""
+    one, other = vhosts.take(), vhosts.take()
+    imported(rabbit, "definitions.json", vhost_of(one), tmp_path)
+    apply(other, tmp_path)
+
+    assert len(shapes(rabbit, vhost_of(one))) == 9
+    assert shapes(rabbit, vhost_of(one)) == shapes(rabbit, vhost_of(other))
+
+    apply(one, tmp_path)  # it would fail at a difference
+
+
+@pytest.fixture
+def users(rabbit: RabbitNode, vhost: str, tmp_path: Path) -> Callable[[str], str]:
+    """The URL of each user of `deploy/rabbitmq/` in a vhost that has the topology, and rights as they are there."""
+    imported(rabbit, "definitions.json", vhost_of(vhost), tmp_path)
+    for user in (WORKER, SENDER, READER):
+        rabbit.run_ctl("add_user", user, PASSWORD)
+    imported(rabbit, "permissions.json", vhost_of(vhost), tmp_path)
+    return lambda user: vhost.replace("guest:guest", f"{user}:{PASSWORD}")
+
+
+async def refused(connection: AbstractConnection, ask: Ask) -> bool:
+    """Whether the broker refuses this for want of a right."""
+    try:
+        async with open_channel(connection, confirms=True) as channel:
+            await ask(channel)
+    except ChannelAccessRefused:
+        return True
+    return False
+
+
+async def test_each_user_can_do_its_work_and_no_more(users: Callable[[str], str], vhost: str, tmp_path: Path) -> None:
+    """The sender sends, the worker ends, postpones, parks, answers and locks, the reader reads; all else is refused."""
+    async with AsyncExitStack() as stack:
+        stage = await stack.enter_async_context(Stage(vhost, tmp_path))
+        worker, again, sender, reader = [
+            await stack.enter_async_context(reached(Brokers((users(user),)), "test"))
+            for user in (WORKER, WORKER, SENDER, READER)
+        ]
+        async with open_channel(reader) as channel:
+            await channel.queue_declare(OWN, durable=True, arguments={"x-queue-type": "quorum"})
+            await channel.queue_bind(OWN, names.EVENT_EXCHANGE, "migration.#")
+        await stage.standin.apply({"scripts": {"busy": ["error 400 DCS.4026"]}})
+        process = stage.worker(
+            WORKER_AMQP_URL=users(WORKER), WORKER_RETRY_DELAYS=None, WORKER_SETTLE=None, WORKER_TRIES=1
+        )
+        await process.ready()
+        async with sending(sender, names.REQUEST_EXCHANGE) as requests:
+            await requests.send(json.dumps(request("good")).encode(), reply_to=OWN)
+            await requests.send(json.dumps(request("busy")).encode())
+            await requests.send(b"[]")
+
+        read: list[str] = []
+        async with open_channel(reader) as channel:
+
+            async def take(message: Any) -> None:
+                read.append(message.delivery.routing_key)
+
+            await channel.basic_consume(OWN, take, no_ack=True)
+            await until(lambda: len(read) >= 3, 20, process.explain)
+        assert sorted(read) == [OWN, "migration.failed", "migration.succeeded"]
+        await until(lambda: process.metric("dcs_worker_requests_completed_total", 'outcome="retried"') == 1, 20)
+        assert await stage.depth(names.retry_queue(QUEUE, 1)) == 1
+        assert await stage.depth(PARKED) == 1
+
+        locks, others = BrokerLocks(QUEUE), BrokerLocks(QUEUE)
+        locks.connection, others.connection = worker, again
+        assert await locks.take(("project", "id"))
+        assert not await others.take(("project", "id")), "a refused lock is taken for one that is free"
+        await locks.free(("project", "id"))
+        assert await others.take(("project", "id"))
+
+        for who, ask in REFUSED:
+            connection = {WORKER: worker, SENDER: sender, READER: reader}[who]
+            assert await refused(connection, ask), who
+
+
+def _publish(exchange: str, key: str) -> Ask:
+    return lambda channel: channel.basic_publish(b"{}", exchange=exchange, routing_key=key, timeout=10)
+
+
+def _consume(queue: str) -> Ask:
+    async def ignore(_: object) -> None:
+        """Nothing is ever delivered."""
+
+    return lambda channel: channel.basic_consume(queue, ignore, timeout=10)
+
+
+REFUSED: list[tuple[str, Ask]] = [
+    (WORKER, _publish(names.REQUEST_EXCHANGE, names.REQUEST_KEY)),
+    (WORKER, _consume(PARKED)),
+    (WORKER, lambda channel: channel.queue_declare("another", durable=True)),
+    (WORKER, lambda channel: channel.queue_delete(QUEUE)),
+    (WORKER, lambda channel: channel.queue_purge(PARKED)),
+    (SENDER, _publish("", QUEUE)),
+    (SENDER, _publish(names.EVENT_EXCHANGE, "migration.succeeded")),
+    (SENDER, _consume(QUEUE)),
+    (SENDER, lambda channel: channel.queue_declare("another")),
+    (SENDER, lambda channel: channel.exchange_delete(names.REQUEST_EXCHANGE)),
+    (READER, _publish(names.REQUEST_EXCHANGE, names.REQUEST_KEY)),
+    (READER, _publish("", QUEUE)),
+    (READER, _consume(QUEUE)),
+    (READER, _consume(PARKED)),
+    (READER, lambda channel: channel.queue_declare("another")),
+    (READER, lambda channel: channel.queue_bind(OWN, names.REQUEST_EXCHANGE, names.REQUEST_KEY)),
+    (READER, lambda channel: channel.queue_bind(QUEUE, names.EVENT_EXCHANGE, "#")),
+]
+"""Who tries what; nobody may."""
