@@ -59,6 +59,10 @@ CONFIGURATION: Final = 78
 
 BREAKER: Final = "the breaker is open"
 """Why consumption pauses while the service is sick, which is no fault of this replica."""
+REFUSED: Final = "the credentials are refused"
+BLOCKED: Final = "the broker blocks publishing"
+PAUSES: Final = {BREAKER: "breaker", REFUSED: "credentials", BLOCKED: "blocked"}
+"""Reasons to pause and what metrics call them; others are called what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +277,7 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
 
         def on_credentials(refused: str | None) -> None:
             observer.note("error" if refused else "info", "credentials.changed", refused=refused)
-            (consumer.pause if refused else consumer.resume)("the credentials are refused")
+            (consumer.pause if refused else consumer.resume)(REFUSED)
 
         proof = credentials(loaded, exchange, on_credentials)
         stack.push_async_callback(proof.aclose)
@@ -285,7 +289,10 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
             await claims.start()
 
         def on_blocked(is_blocked: bool) -> None:
-            (consumer.pause if is_blocked else consumer.resume)("the broker blocks publishing")
+            (consumer.pause if is_blocked else consumer.resume)(BLOCKED)
+
+        def on_paused(reasons: frozenset[str]) -> None:
+            observer.paused({PAUSES.get(reason, reason) for reason in reasons})
 
         publisher = Publisher(settings.queue, settings.event_exchange, plan, observer, on_blocked=on_blocked)
         reading = Reading(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
@@ -295,7 +302,7 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
         gate = Gate(bounds(settings), observer)
         service = flow(ports, rules(settings), reading, Parts(copies=lambda: copies), gate)
         deliver = tracing.delivering(service.deliver) if tracing else service.deliver
-        consumer = Consumer(settings.queue, plan, deliver, prefetch=settings.prefetch, pulse=pulse)
+        consumer = Consumer(settings.queue, plan, deliver, prefetch=settings.prefetch, pulse=pulse, paused=on_paused)
         consumer.locks = locks
         service.intake = consumer
         gate.steer = partial(_steer, consumer)

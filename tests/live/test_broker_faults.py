@@ -58,6 +58,7 @@ async def test_memory_alarm(own_rabbit: RabbitNode, tmp_path: Path) -> None:
         await own_rabbit.ctl(*LOW)
         await until(lambda: "blocks publishing" in worker.get("/readyz")[1], 15, worker.explain)
         assert worker.metric("dcs_worker_broker_blocked") == 1
+        assert worker.metric("dcs_worker_consumption_paused", 'reason="blocked"') == 1
         assert worker.get("/livez")[0] == 200
         await own_rabbit.ctl(*USUAL)
         await stage.answered(COUNT)

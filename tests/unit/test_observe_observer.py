@@ -246,6 +246,18 @@ def test_a_defect_is_a_delivery_that_is_over() -> None:
     assert seen.lines == [{"level": "error", "event": "request.defect", "error": "ValueError: a defect"}]
 
 
+def test_every_reason_to_pause_is_told() -> None:
+    """Several can hold at once, and each ends by itself."""
+    seen = Seen()
+    told = []
+    for reasons in ({"breaker"}, {"breaker", "credentials"}, {"credentials"}, set()):
+        seen.observer.paused(reasons)
+        told.append({name for name, value in seen.changed.items() if value})
+
+    breaker, credentials = (f"consumption_paused reason={reason}" for reason in ("breaker", "credentials"))
+    assert told == [{breaker}, {breaker, credentials}, {credentials}, set()]
+
+
 def test_the_broker_is_connected_when_both_links_are() -> None:
     """One of the two connections is not enough to work."""
     seen = Seen()

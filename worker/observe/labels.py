@@ -21,6 +21,10 @@ STATUSES: Final = frozenset((*map(str, range(100, 600)), *SILENCES))
 ASIDE: Final = ("breaker", "turn", "throttled", "credentials", "quota")
 """Why a request steps aside at the gate, at no cost: nothing is wrong with it."""
 
+PAUSES: Final = ("breaker", "credentials", "blocked", "quarantine", "draining")
+"""Why this replica consumes nothing: the service is sick, nobody lets us in, the broker blocks publishing, a suspect
+is worked on alone, the end is near."""
+
 ENDINGS: Final = (
     *(("succeeded", resolution) for resolution in ("created", "adopted")),
     *(("failed", str(reason)) for reason in Reason),

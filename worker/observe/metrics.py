@@ -51,6 +51,9 @@ class Metrics:
         ).begin(regions)
         self.broker_connected = make.gauge("broker_connected", "1 while both connections to the broker work.")
         self.broker_blocked = make.gauge("broker_blocked", "1 while the broker blocks publishing.")
+        self.consumption_paused = make.gauges(
+            "consumption_paused", "1 while no requests are taken in, by reason.", reason=labels.PAUSES
+        ).begin(labels.PAUSES)
         self.claims_available = make.gauge("claims_available", "1 while Redis answers.") if with_claims else None
 
     def _of_requests(self, make: Instruments) -> None:

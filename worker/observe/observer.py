@@ -1,6 +1,7 @@
 """The one observer: every fact that is told goes to the metrics and, where worth a line, to the log."""
 
 import logging
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, assert_never
 
 from worker.observe import lines
@@ -124,6 +125,11 @@ class Observer:
             self._logger.info("broker.unblocked")
 
     # The worker.
+
+    def paused(self, reasons: Collection[str]) -> None:
+        """No requests are taken in from now on, for these reasons (of `labels.PAUSES`); none: they are."""
+        for reason, gauge in self._metrics.consumption_paused.items():
+            gauge.set(reason in reasons)
 
     def claims_available(self, is_available: bool, reason: str) -> None:
         """Redis can be used from now on, or not any more."""

@@ -25,7 +25,10 @@ UNCOUNTED_AT_MOST: Final = 3
 
 
 class Consumer:
-    """Consumes the requests queue while it is wanted to, on whatever channel there is."""
+    """Consumes the requests queue while it is wanted to, on whatever channel there is.
+
+    `paused` is told why consumption is paused, all reasons, whenever that may have changed.
+    """
 
     def __init__(
         self,
@@ -35,12 +38,14 @@ class Consumer:
         *,
         prefetch: int,
         pulse: Pulse,
+        paused: Callable[[frozenset[str]], None] = lambda _: None,
     ) -> None:
         self._queue = queue
         self._topology = topology
         self._deliver = deliver
         self._prefetch = self._granted = prefetch
         self._pulse = pulse
+        self._paused = paused
         self._pauses: set[str] = set()
         self._changed = asyncio.Event()
         self._ground: Ground | None = None
@@ -71,11 +76,13 @@ class Consumer:
     def pause(self, why: str) -> None:
         """Stop consuming until `resume` was called for the same reason."""
         self._pauses.add(why)
+        self._paused(self.pauses)
         self._changed.set()
 
     def resume(self, why: str) -> None:
         """One reason to pause is gone."""
         self._pauses.discard(why)
+        self._paused(self.pauses)
         self._changed.set()
 
     def set_prefetch(self, prefetch: int) -> None:
