@@ -1,0 +1,65 @@
+"""What the shipped files ask of Prometheus, and which metrics there are."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from worker.observe.metrics import Metrics
+
+ROOT: Final = Path(__file__).parents[2]
+DEPLOY: Final = ROOT / "deploy"
+DASHBOARD: Final = DEPLOY / "grafana" / "dashboards" / "dcs-migration-worker.json"
+
+FOREIGN: Final = {  # names that are not the worker's: of RabbitMQ's plugin, and of Prometheus itself
+    "rabbitmq_detailed_queue_messages",
+    "rabbitmq_detailed_queue_messages_ready",
+    "rabbitmq_detailed_queue_messages_unacked",
+    "rabbitmq_detailed_queue_consumers",
+    "rabbitmq_alarms_memory_used_watermark",
+    "rabbitmq_alarms_free_disk_space_watermark",
+    "rabbitmq_process_resident_memory_bytes",
+    "rabbitmq_resident_memory_limit_bytes",
+    "rabbitmq_global_messages_dead_lettered_expired_total",
+    "rabbitmq_global_messages_dead_lettered_delivery_limit_total",
+    "up",
+}
+NAME: Final = re.compile(r"\b(?:dcs_worker|rabbitmq|process)_[a-z0-9_]+\b|\bup\b(?=\{| ==)")
+
+
+def exposed() -> set[str]:
+    """The names of all series that a worker exposes."""
+    metrics = Metrics("1.2.3", ("cn-north-4",), True)
+    metrics.dcs_calls["create", "200"].inc()
+    lines = metrics.render("")[0].decode().splitlines()
+    return {re.split(r"[{ ]", line)[0] for line in lines if not line.startswith("#")}
+
+
+def promised() -> set[str]:
+    """Those, and histograms without what they end with, as documents name them."""
+    return exposed() | {name.removesuffix("_bucket") for name in exposed()}
+
+
+def panels() -> list[dict[str, Any]]:
+    """The dashboard's panels without its rows."""
+    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
+    return [panel for panel in found if panel["type"] != "row"]
+
+
+def queries() -> list[tuple[str, str]]:
+    """Every query of every panel, with its panel's title."""
+    return [(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]]
+
+
+def substituted(query: str, **values: str) -> str:
+    """A query with the dashboard's variables in place."""
+    chosen = {"region": ".+", "replica": ".+", "queue": "dcs.migration.requests", "__rate_interval": "10s"} | values
+    for name, value in chosen.items():
+        query = query.replace(f"${{{name}:regex}}", value).replace(f"${name}", value)
+    return query
+
+
+def documents() -> list[Path]:
+    """Everything in which metrics are named."""
+    texts = [path for kind in ("md", "yml", "yaml", "json") for path in DEPLOY.rglob(f"*.{kind}")]
+    return [ROOT / "README.md", *sorted(texts)]

@@ -1,0 +1,128 @@
+"""An hour in small: two workers through load, faults, an outage and recovery, with Prometheus watching."""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.deploy.prometheus import Prometheus
+from tests.live.stage import Stage, request
+from worker.tools.nodes import RabbitNode, RedisNode
+from worker.tools.standin import StandIn, StandInSettings
+
+TICK = 0.1
+REGIONS = ("cn-north-4", "eu-west-0")
+FORBIDDEN, UNKNOWN = "f" * 32, "a" * 32
+"""Projects whose calls are refused with 403 and 404."""
+LOW = ("set_vm_memory_high_watermark", "absolute", "1000")
+USUAL = ("set_vm_memory_high_watermark", "0.4")
+
+
+@dataclass
+class Hour:
+    """What there is to look at: Prometheus, and from when to when."""
+
+    prometheus: Prometheus
+    begun: float
+    ended: float = 0.0
+
+
+class Load:
+    """Publishes requests at `rate` per second; `ill` of them are not what they should be."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._dice = random.Random(8)
+        self.rate, self.ill, self.sent = 0.0, 0.0, 0
+        self._owed = 0.0
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        while True:
+            self._owed += self.rate * TICK
+            due, self._owed = int(self._owed), self._owed % 1
+            await asyncio.gather(*(self._one() for _ in range(due)), asyncio.sleep(TICK))
+
+    async def _one(self) -> None:
+        self.sent += 1
+        await self._stage.publish(self._body())
+
+    def _body(self) -> dict[str, Any] | bytes:
+        good = request(f"task-{self.sent}", region=self._dice.choice(REGIONS))
+        if self._dice.random() >= self.ill:
+            return good
+        task = good["task"]
+        return self._dice.choice(
+            (
+                b"no JSON",
+                good | {"task": task | {"vpc_id": ""}},
+                good | {"project_id": FORBIDDEN},
+                good | {"project_id": UNKNOWN},
+                good | {"not_after": "2020-01-01T00:00:00Z"},
+            )
+        )
+
+
+@asynccontextmanager
+async def hour(folder: Path, minute: float) -> AsyncIterator[Hour]:
+    """The hour, which is over when it is entered. `minute` is how many seconds stand for ten minutes."""
+    standin = StandIn(
+        StandInSettings(
+            latency=0.05,
+            project_scripts={FORBIDDEN: ["error 403"], UNKNOWN: ["error 404"]},
+        )
+    )
+    with RabbitNode(plugins=("rabbitmq_prometheus",)) as rabbit, RedisNode() as redis:
+        async with Stage(rabbit.url, folder, standin) as stage:
+            endpoints = json.dumps(dict.fromkeys(REGIONS, standin.url))
+            workers = [
+                stage.worker(
+                    WORKER_CLAIMS_URL=redis.url,
+                    WORKER_DCS_ENDPOINTS=endpoints,
+                    WORKER_DELIVERY_LIMIT=6,
+                    WORKER_LOG_LEVEL="error",
+                )
+                for _ in range(2)
+            ]
+            for worker in workers:
+                await worker.ready()
+            broker = [f"127.0.0.1:{rabbit.plugin_ports['rabbitmq_prometheus']}"]
+            targets = [f"127.0.0.1:{worker.http_port}" for worker in workers]
+            jobs = {"dcs-migration-worker": targets, "rabbitmq": broker, "rabbitmq-queues": broker}
+            with Prometheus(jobs) as prometheus:
+                seen = Hour(prometheus, time.time())
+                await _script(stage, standin, rabbit, redis, minute)
+                seen.ended = time.time()
+                yield seen
+
+
+async def _script(stage: Stage, standin: StandIn, rabbit: RabbitNode, redis: RedisNode, minute: float) -> None:
+    load = Load(stage)
+    publishing = asyncio.create_task(load.run())
+
+    async def act(rate: float, *then: Callable[[], Awaitable[object]]) -> None:
+        load.rate = rate
+        for one in then:
+            await one()
+        await asyncio.sleep(minute)
+
+    await act(30)
+    await act(50)
+    load.ill = 0.06
+    faults = {"throttle 20/second": 0.06, "drop": 0.03, "create then hang": 0.03, "error 400": 0.02, "error 500": 0.02}
+    await act(30, lambda: standin.apply(faults=faults))
+    # Whoever was created unheard cannot be looked for now.
+    await act(20, lambda: standin.apply(forbidden=["list"], faults={"create then drop": 0.03}))
+    load.ill = 0.0
+    await act(20, lambda: standin.apply(forbidden=None, faults=None, down="unavailable"))
+    await act(30, lambda: standin.apply(down="no", quota={"limit": 40, "time": 1, "unit": "second"}))
+    await act(30, lambda: asyncio.to_thread(redis.kill), lambda: rabbit.ctl(*LOW, deadline=120))
+    await act(30, lambda: rabbit.ctl(*USUAL, deadline=120), lambda: asyncio.to_thread(redis.start))
+    await act(30, lambda: standin.apply(quota=None))
+    publishing.cancel()
+    await asyncio.gather(publishing, return_exceptions=True)
