@@ -53,7 +53,7 @@ def test_a_panel_explains_itself(panel: dict[str, Any]) -> None:
     assert panel["description"].endswith(".")
     defaults = panel["fieldConfig"]["defaults"]
     assert defaults.get("unit") or defaults.get("mappings")
-    assert {"type": "prometheus", "uid": "${datasource}"} == panel["datasource"]
+    assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
     assert all(target["datasource"] == panel["datasource"] for target in panel["targets"])
     assert all(target["expr"] for target in panel["targets"])
 
@@ -92,7 +92,7 @@ def test_the_worker_is_always_filtered_by_replica() -> None:
     """No query tells of replicas that were not chosen."""
     for title, query in queries():
         chosen = query.replace("and on (job, instance) dcs_worker_build_info", "")
-        selectors = re.findall(r"(?:dcs_worker|process)_\w+(\{[^}]*\})?", chosen)
+        selectors = re.findall(r"\b(?:dcs_worker|process)_\w+(\{[^}]*\})?", chosen)
         assert all('instance=~"$replica"' in selector for selector in selectors), title
 
 
