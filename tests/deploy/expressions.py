@@ -24,6 +24,12 @@ FOREIGN: Final = {  # names that are not the worker's: of RabbitMQ's plugin, and
     "rabbitmq_global_messages_dead_lettered_delivery_limit_total",
     "up",
 }
+VALUES: Final = {
+    "region": ".+",
+    "replica": ".+",
+    "queue": "dcs.migration.requests",
+    "__rate_interval": "10s",
+}
 NAME: Final = re.compile(r"\b(?:dcs_worker|rabbitmq|process)_[a-z0-9_]+\b|\bup\b(?=\{| ==)")
 
 
@@ -40,9 +46,9 @@ def promised() -> set[str]:
     return exposed() | {name.removesuffix("_bucket") for name in exposed()}
 
 
-def panels() -> list[dict[str, Any]]:
-    """The dashboard's panels without its rows."""
-    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
+def panels(board: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The panels of a dashboard, of the committed one if none is given, without its rows."""
+    found = (board or json.loads(DASHBOARD.read_text("utf-8")))["panels"]
     return [panel for panel in found if panel["type"] != "row"]
 
 
@@ -51,10 +57,9 @@ def queries() -> list[tuple[str, str]]:
     return [(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]]
 
 
-def substituted(query: str, **values: str) -> str:
-    """A query with the dashboard's variables in place."""
-    chosen = {"region": ".+", "replica": ".+", "queue": "dcs.migration.requests", "__rate_interval": "10s"} | values
-    for name, value in chosen.items():
+def substituted(query: str) -> str:
+    """A query with the dashboard's variables in place, all regions and replicas chosen."""
+    for name, value in VALUES.items():
         query = query.replace(f"${{{name}:regex}}", value).replace(f"${name}", value)
     return query
 

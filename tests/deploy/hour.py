@@ -4,8 +4,8 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,11 @@ class Hour:
 
     prometheus: Prometheus
     begun: float
-    ended: float = 0.0
+    ended: float
+
+    def range(self, query: str, step: float = 1.0) -> dict[str, Any]:
+        """The answer to a query over the whole hour."""
+        return self.prometheus.ask("query_range", query=query, start=self.begun, end=self.ended, step=step)
 
 
 class Load:
@@ -68,40 +72,27 @@ class Load:
         )
 
 
-@asynccontextmanager
-async def hour(folder: Path, minute: float) -> AsyncIterator[Hour]:
-    """The hour, which is over when it is entered. `minute` is how many seconds stand for ten minutes."""
-    standin = StandIn(
-        StandInSettings(
-            latency=0.05,
-            project_scripts={FORBIDDEN: ["error 403"], UNKNOWN: ["error 404"]},
-        )
-    )
+async def play(folder: Path, ten_minutes: float, stack: ExitStack) -> Hour:
+    """Play the hour, ten minutes of it in so many seconds. Prometheus stays, until `stack` is closed."""
+    refused = {FORBIDDEN: ["error 403"], UNKNOWN: ["error 404"]}
+    standin = StandIn(StandInSettings(latency=0.05, project_scripts=refused))
     with RabbitNode(plugins=("rabbitmq_prometheus",)) as rabbit, RedisNode() as redis:
         async with Stage(rabbit.url, folder, standin) as stage:
             endpoints = json.dumps(dict.fromkeys(REGIONS, standin.url))
-            workers = [
-                stage.worker(
-                    WORKER_CLAIMS_URL=redis.url,
-                    WORKER_DCS_ENDPOINTS=endpoints,
-                    WORKER_DELIVERY_LIMIT=6,
-                    WORKER_LOG_LEVEL="error",
-                )
-                for _ in range(2)
-            ]
-            for worker in workers:
+            for _ in range(2):
+                stage.worker(WORKER_CLAIMS_URL=redis.url, WORKER_DCS_ENDPOINTS=endpoints, WORKER_LOG_LEVEL="error")
+            for worker in stage.workers:
                 await worker.ready()
             broker = [f"127.0.0.1:{rabbit.plugin_ports['rabbitmq_prometheus']}"]
-            targets = [f"127.0.0.1:{worker.http_port}" for worker in workers]
-            jobs = {"dcs-migration-worker": targets, "rabbitmq": broker, "rabbitmq-queues": broker}
-            with Prometheus(jobs) as prometheus:
-                seen = Hour(prometheus, time.time())
-                await _script(stage, standin, rabbit, redis, minute)
-                seen.ended = time.time()
-                yield seen
+            workers = [f"127.0.0.1:{worker.http_port}" for worker in stage.workers]
+            jobs = {"dcs-migration-worker": workers, "rabbitmq": broker, "rabbitmq-queues": broker}
+            prometheus = stack.enter_context(Prometheus(jobs))
+            begun = time.time()
+            await _script(stage, standin, rabbit, redis, ten_minutes)
+            return Hour(prometheus, begun, time.time())
 
 
-async def _script(stage: Stage, standin: StandIn, rabbit: RabbitNode, redis: RedisNode, minute: float) -> None:
+async def _script(stage: Stage, standin: StandIn, rabbit: RabbitNode, redis: RedisNode, ten_minutes: float) -> None:
     load = Load(stage)
     publishing = asyncio.create_task(load.run())
 
@@ -109,7 +100,7 @@ async def _script(stage: Stage, standin: StandIn, rabbit: RabbitNode, redis: Red
         load.rate = rate
         for one in then:
             await one()
-        await asyncio.sleep(minute)
+        await asyncio.sleep(ten_minutes)
 
     await act(30)
     await act(50)

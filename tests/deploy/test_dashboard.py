@@ -14,6 +14,7 @@ from deploy.grafana.generate import main
 from deploy.grafana.health import ALERTS, LATE, OBJECTIVE
 from tests.deploy.expressions import DASHBOARD, DEPLOY, panels, queries, substituted
 from tests.deploy.test_rules import chapters, needs_promtool, promtool
+from tests.deploy.tools import SOURCES
 
 BOARD: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
 ROWS = {
@@ -117,3 +118,11 @@ def test_promtool_reads_every_query(tmp_path: Path) -> None:
     file.write_text(json.dumps({"groups": [{"name": "panels", "rules": asked}]}))
     done = promtool("check", "rules", file)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_lock_file_names_no_registry() -> None:
+    """It works with any mirror, and pins everything by hash."""
+    lock = json.loads((SOURCES / "package-lock.json").read_text())
+    packages = [one for name, one in lock["packages"].items() if name]
+    assert all(one["integrity"].startswith("sha512-") and "resolved" not in one for one in packages)
+    assert "omit-lockfile-registry-resolved=true" in (SOURCES / ".npmrc").read_text().split()
