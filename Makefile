@@ -11,14 +11,14 @@ BENCH := $(VENV)/bench
 PEERS := tests/bench/requirements-peers
 
 .SILENT:
-.PHONY: help setup python demo test test-dashboard dashboard storm bench check format lock clean
+.PHONY: help setup python demo test test-dashboard dashboard picture storm bench check format lock clean
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
 	echo 'make demo     the worker against a stand-in for DCS: 200 requests and what became of them'
 	echo 'make test     every test (make test ARGS="-k words" for some)'
 	echo 'make test-dashboard  an hour in small under Prometheus: every query asked, the dashboard checked and drawn'
-	echo 'make dashboard  renew the dashboard that is generated'
+	echo 'make dashboard  renew the dashboard that is generated; make picture draws it'
 	echo 'make storm    workers and broker killed at random under load (make storm ARGS="--seed 7")'
 	echo 'make bench    what a request costs, beside other libraries (make bench ARGS=--quick: in four minutes)'
 	echo 'make check    format, lint, types, lock files'
@@ -42,12 +42,22 @@ test: python
 	scripts/servers.sh rabbitmq-server redis-server prometheus
 	$(RUN) -m pytest $(ARGS)
 
+PICTURE := deploy/grafana/dashboard.png
+FONTS := test -d /usr/share/fonts/truetype || scripts/packages.sh fonts-dejavu-core
+
 test-dashboard: python
+	$(FONTS)
 	scripts/servers.sh rabbitmq-server redis-server prometheus chromium npm
 	$(RUN) -m pytest -m dashboard tests/deploy $(ARGS)
 
 dashboard: python
 	$(RUN) -m deploy.grafana.generate
+
+picture: python
+	$(FONTS)
+	scripts/servers.sh rabbitmq-server redis-server prometheus chromium npm pngquant
+	$(RUN) -m tests.deploy.draw $(PICTURE)
+	pngquant --force --nofs --output $(PICTURE) 64 $(PICTURE)
 
 storm: python
 	scripts/servers.sh rabbitmq-server

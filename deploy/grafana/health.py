@@ -46,7 +46,7 @@ def health() -> Row:
             none="no replica",
         ),
         light(
-            "Late, last hour",
+            "Late (1 h)",
             "Requests that took more than 2 minutes from first received to final event. The objective allows 1 %.",
             late("1h"),
             "requests-late",
@@ -56,7 +56,7 @@ def health() -> Row:
             none="none ended",
         ),
         light(
-            "Succeeded, last 15 minutes",
+            "Succeeded (15 min)",
             "Of the requests that ended, by whoever's fault the others failed.",
             f"sum(increase({succeeded}[15m])) / sum(increase({ended}[15m]))",
             "parked-growing",
@@ -114,13 +114,13 @@ def health() -> Row:
             states={"0": ("accepted", GREEN), "1": ("refused", RED)},
         ),
         light(
-            "Unresolved or poison, last day",
+            "Unresolved, poison (1 d)",
             "Requests of which nobody knows whether their task exists, or that took workers down.",
             f"sum(increase({doubtful}[1d]))",
             "unresolved",
         ),
         light(
-            "Throttled, last 5 minutes",
+            "Throttled (5 min)",
             "Share of the calls of DCS that were answered with 429.",
             f"(sum(rate({own('dcs_calls_total', status='429')}[5m])) or vector(0))"
             f" / sum(rate({own('dcs_calls_total')}[5m]))",

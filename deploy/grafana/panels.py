@@ -125,8 +125,12 @@ def graph(  # noqa: PLR0913 - as above
     legend = legend.placement(settings.LegendPlacement.BOTTOM).calcs([])
     hints = common.VizTooltipOptions().mode(settings.TooltipDisplayMode.MULTI).sort(settings.SortOrder.DESCENDING)
     panel = timeseries.Panel().title(title).description(text).span(span).height(7).datasource(SOURCE)
-    panel = panel.unit(unit).min(0).legend(legend).tooltip(hints).line_width(1)
-    panel = panel.show_points(settings.VisibilityMode.NEVER).fill_opacity(45 if stacked else 8)
+    panel = panel.unit(unit).min(0).legend(legend).tooltip(hints)
+    panel = (
+        panel.show_points(settings.VisibilityMode.NEVER)
+        .fill_opacity(70 if stacked else 8)
+        .line_width(0 if stacked else 1)
+    )
     panel = panel.color_scheme(boards.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC))
     for name, (expression, label) in zip(NAMES, queries, strict=False):
         panel = panel.with_target(_query(expression, label, name))

@@ -38,7 +38,7 @@ def broker() -> Row:
         graph(
             "Ready, by queue",
             "Messages that wait to be delivered: requests, retry schedule, parked.",
-            (f"max by (queue) ({queue('messages_ready', '.*')})", "{{queue}}"),
+            (f"max by (queue) ({queue('messages_ready', '([.](parked|retry[.].+))?')})", "{{queue}}"),
             stacked=True,
             anchor="broker-blocked",
         ),

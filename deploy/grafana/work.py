@@ -21,7 +21,14 @@ from deploy.grafana.panels import (
 )
 
 OUTCOMES: Final = {"^succeeded": GREEN, "^failed": RED, "^retried": ORANGE, "^returned": PURPLE}
-STATUSES: Final = {" 2..$": GREEN, " 4..$": YELLOW, " 429$": ORANGE, " 5..$": RED, " [a-z]+$": PURPLE}
+STATUSES: Final = {
+    " 2..$": GREEN,
+    "^(list|show|token) 2..$": BLUE,
+    " 4..$": YELLOW,
+    " 429$": ORANGE,
+    " 5..$": RED,
+    " [a-z]+$": PURPLE,
+}
 
 
 def traffic() -> Row:

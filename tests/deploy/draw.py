@@ -17,11 +17,11 @@ from tests.deploy.hour import Hour, play
 from tests.deploy.tools import bundle
 from tests.live.browser import browsing
 
-TEN_MINUTES = 20.0
-"""Seconds that stand for ten minutes."""
+ACT = 18.0
+"""Seconds that each act of the hour lasts."""
 SIZE = (1480, 1000)
 PATIENCE = 90.0
-PAGE = """<!doctype html><meta charset=utf-8><link rel=stylesheet href=draw.css>
+PAGE = """<!doctype html><meta charset=utf-8><link rel=icon href=data:,><link rel=stylesheet href=draw.css>
 <style>
 html { font-size: 14px }
 body { margin: 0; font-family: Inter, DejaVu Sans, sans-serif; background: #111217 }
@@ -78,7 +78,7 @@ def main(file: Path) -> None:
     """Play the hour and draw it."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        hour = asyncio.run(play(folder, TEN_MINUTES, stack))
+        hour = asyncio.run(play(folder, ACT, stack))
         asyncio.run(draw(hour, file))
 
 

@@ -24,6 +24,8 @@ FOREIGN: Final = {  # names that are not the worker's: of RabbitMQ's plugin, and
     "rabbitmq_global_messages_dead_lettered_delivery_limit_total",
     "up",
 }
+PLUGINS: Final = {"rabbitmq_prometheus", "rabbitmq_management", "rabbitmq_auth_mechanism_ssl"}
+"""Names that only look like a metric's."""
 VALUES: Final = {
     "region": ".+",
     "replica": ".+",
@@ -31,6 +33,8 @@ VALUES: Final = {
     "__rate_interval": "10s",
 }
 NAME: Final = re.compile(r"\b(?:dcs_worker|rabbitmq|process)_[a-z0-9_]+\b|\bup\b(?=\{| ==)")
+OWN: Final = re.compile(r"\bdcs_worker_[a-z0-9_]+\b")
+RECORDED: Final = re.compile(r"\b\w+:dcs_worker_\w+:\w+")
 
 
 def exposed() -> set[str]:
@@ -44,6 +48,13 @@ def exposed() -> set[str]:
 def promised() -> set[str]:
     """Those, and histograms without what they end with, as documents name them."""
     return exposed() | {name.removesuffix("_bucket") for name in exposed()}
+
+
+def named(path: Path) -> set[str]:
+    """The metrics that a file names; of files that are neither text nor asked of Prometheus, only the worker's."""
+    text = RECORDED.sub("", path.read_text("utf-8"))
+    is_asked = path.suffix == ".md" or DEPLOY / "prometheus" in path.parents or path == DASHBOARD
+    return set((NAME if is_asked else OWN).findall(text)) - PLUGINS
 
 
 def panels(board: dict[str, Any] | None = None) -> list[dict[str, Any]]:

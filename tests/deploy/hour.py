@@ -20,6 +20,7 @@ REGIONS = ("cn-north-4", "eu-west-0")
 FORBIDDEN, UNKNOWN = "f" * 32, "a" * 32
 """Projects whose calls are refused with 403 and 404."""
 LOW = ("set_vm_memory_high_watermark", "absolute", "1000")
+PATIENCE = 120.0
 USUAL = ("set_vm_memory_high_watermark", "0.4")
 
 
@@ -72,48 +73,66 @@ class Load:
         )
 
 
-async def play(folder: Path, ten_minutes: float, stack: ExitStack) -> Hour:
-    """Play the hour, ten minutes of it in so many seconds. Prometheus stays, until `stack` is closed."""
+async def play(folder: Path, act: float, stack: ExitStack) -> Hour:
+    """Play the hour in acts of so many seconds. Prometheus stays, until `stack` is closed."""
     refused = {FORBIDDEN: ["error 403"], UNKNOWN: ["error 404"]}
     standin = StandIn(StandInSettings(latency=0.05, project_scripts=refused))
     with RabbitNode(plugins=("rabbitmq_prometheus",)) as rabbit, RedisNode() as redis:
         async with Stage(rabbit.url, folder, standin) as stage:
-            endpoints = json.dumps(dict.fromkeys(REGIONS, standin.url))
-            for _ in range(2):
-                stage.worker(WORKER_CLAIMS_URL=redis.url, WORKER_DCS_ENDPOINTS=endpoints, WORKER_LOG_LEVEL="error")
-            for worker in stage.workers:
+            told = {
+                "WORKER_CLAIMS_URL": redis.url,
+                "WORKER_DCS_ENDPOINTS": json.dumps(dict.fromkeys(REGIONS, standin.url)),
+                "WORKER_LOG_LEVEL": "error",
+            }
+            workers = [stage.worker(**told) for _ in range(2)]
+            for worker in workers:
                 await worker.ready()
             broker = [f"127.0.0.1:{rabbit.plugin_ports['rabbitmq_prometheus']}"]
-            workers = [f"127.0.0.1:{worker.http_port}" for worker in stage.workers]
-            jobs = {"dcs-migration-worker": workers, "rabbitmq": broker, "rabbitmq-queues": broker}
+            replicas = [f"127.0.0.1:{worker.http_port}" for worker in workers]
+            jobs = {"dcs-worker": replicas, "rabbitmq": broker, "rabbitmq-queues": broker}
             prometheus = stack.enter_context(Prometheus(jobs))
+
+            async def replace() -> None:
+                """One replica is killed, and another starts in its place."""
+                workers[1].process.kill()
+                await workers[1].ended()
+                new = stage.worker(**told, WORKER_HTTP_PORT=workers[1].http_port)
+                new.http_port = workers[1].http_port
+                await new.ready()
+
             begun = time.time()
-            await _script(stage, standin, rabbit, redis, ten_minutes)
+            await _script(Load(stage), standin, rabbit, redis, replace, act)
             return Hour(prometheus, begun, time.time())
 
 
-async def _script(stage: Stage, standin: StandIn, rabbit: RabbitNode, redis: RedisNode, ten_minutes: float) -> None:
-    load = Load(stage)
-    publishing = asyncio.create_task(load.run())
-
-    async def act(rate: float, *then: Callable[[], Awaitable[object]]) -> None:
+async def _script(
+    load: Load,
+    standin: StandIn,
+    rabbit: RabbitNode,
+    redis: RedisNode,
+    replace: Callable[[], Awaitable[None]],
+    act: float,
+) -> None:
+    async def go_on(rate: float, *changes: Awaitable[object]) -> None:
         load.rate = rate
-        for one in then:
-            await one()
-        await asyncio.sleep(ten_minutes)
+        for change in changes:
+            await change
+        await asyncio.sleep(act)
 
-    await act(30)
-    await act(50)
-    load.ill = 0.06
-    faults = {"throttle 20/second": 0.06, "drop": 0.03, "create then hang": 0.03, "error 400": 0.02, "error 500": 0.02}
-    await act(30, lambda: standin.apply(faults=faults))
+    publishing = asyncio.create_task(load.run())
+    await go_on(15)
+    await go_on(35)
+    load.ill = 0.05
+    faults = {"throttle 20/second": 0.05, "drop": 0.03, "create then hang": 0.02, "error 400": 0.02, "error 500": 0.02}
+    await go_on(20, standin.apply(faults=faults))
     # Whoever was created unheard cannot be looked for now.
-    await act(20, lambda: standin.apply(forbidden=["list"], faults={"create then drop": 0.03}))
+    await go_on(8, standin.apply(forbidden=["list"], faults={"create then drop": 0.05}))
     load.ill = 0.0
-    await act(20, lambda: standin.apply(forbidden=None, faults=None, down="unavailable"))
-    await act(30, lambda: standin.apply(down="no", quota={"limit": 40, "time": 1, "unit": "second"}))
-    await act(30, lambda: asyncio.to_thread(redis.kill), lambda: rabbit.ctl(*LOW, deadline=120))
-    await act(30, lambda: rabbit.ctl(*USUAL, deadline=120), lambda: asyncio.to_thread(redis.start))
-    await act(30, lambda: standin.apply(quota=None))
+    await go_on(12, standin.apply(forbidden=None, faults=None, down="unavailable"))
+    await go_on(20, standin.apply(down="no", quota={"limit": 30, "time": 1, "unit": "second"}))
+    await go_on(10, standin.apply(quota=None), replace())
+    await go_on(8, asyncio.to_thread(redis.kill), rabbit.ctl(*LOW, deadline=PATIENCE))
+    await go_on(12, rabbit.ctl(*USUAL, deadline=PATIENCE), asyncio.to_thread(redis.start))
+    await go_on(15)
     publishing.cancel()
     await asyncio.gather(publishing, return_exceptions=True)

@@ -120,6 +120,14 @@ def test_promtool_reads_every_query(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_picture_is_small_and_shown() -> None:
+    """It is what `make picture` drew, and the README shows it."""
+    picture = DEPLOY / "grafana" / "dashboard.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size < 300_000
+    assert "(deploy/grafana/dashboard.png)" in (DEPLOY.parent / "README.md").read_text()
+
+
 def test_the_lock_file_names_no_registry() -> None:
     """It works with any mirror, and pins everything by hash."""
     lock = json.loads((SOURCES / "package-lock.json").read_text())

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from jsonschema import Draft7Validator
 
-from tests.deploy.draw import TEN_MINUTES, draw
+from tests.deploy.draw import ACT, draw
 from tests.deploy.expressions import DASHBOARD, DEPLOY, panels, queries, substituted
 from tests.deploy.hour import REGIONS, Hour, play
 from tests.deploy.test_rules import ALERTS, rules
@@ -30,7 +30,7 @@ FIRED = {"Unresolved", "CredentialsRefused", "ParkedGrowing"}
 def hour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hour]:
     """The hour, which is over, and Prometheus, which remembers it."""
     with ExitStack() as stack:
-        yield asyncio.run(play(tmp_path_factory.mktemp("hour"), TEN_MINUTES, stack))
+        yield asyncio.run(play(tmp_path_factory.mktemp("hour"), ACT, stack))
 
 
 def values(answer: dict[str, Any]) -> list[float]:

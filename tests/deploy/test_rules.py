@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.expressions import DEPLOY, FOREIGN, NAME, documents, exposed, promised
+from tests.deploy.expressions import DEPLOY, FOREIGN, documents, exposed, named, promised
 
 RULES = DEPLOY / "prometheus" / "rules"
 TESTS = DEPLOY / "prometheus" / "tests"
@@ -114,10 +114,8 @@ def test_commands_of_the_runbook_exist() -> None:
 @pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
 def test_every_metric_that_is_named_exists(path: Path) -> None:
     """In rules, panels and documents: the worker's come from the code, others from a list of known ones."""
-    # A recording rule's name ends with what it was recorded over: it is no metric of the worker's.
-    text = re.sub(r"\b\w+:dcs_worker_\w+:\w+", "", path.read_text("utf-8"))
     known = promised() if path.suffix == ".md" else exposed()
-    assert set(NAME.findall(text)) <= known | FOREIGN
+    assert named(path) <= known | FOREIGN
 
 
 def test_recorded_series_are_the_ones_that_alerts_use() -> None:

@@ -15,6 +15,12 @@ BUNDLE = [
     *(*LOADERS, '--define:process.env.NODE_ENV="production"'),
 ]
 
+PUBLIC = {  # where Grafana's server has what its front end asks for
+    "build/img": "@grafana/ui/dist/public/img",
+    "fonts/inter/Inter-Regular.woff2": "@fontsource/inter/files/inter-latin-400-normal.woff2",
+    "fonts/inter/Inter-Medium.woff2": "@fontsource/inter/files/inter-latin-500-normal.woff2",
+}
+
 
 def tools() -> Path:
     """The folder, with what is committed beside the lock file in it."""
@@ -41,6 +47,11 @@ def bundle() -> Path:
     """The folder with the page's script and style built."""
     folder = tools()
     _run(BUNDLE, folder)
+    for place, source in PUBLIC.items():
+        link = folder / "public" / place
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder / "node_modules" / source)
     return folder
 
 

@@ -103,7 +103,8 @@ function hours(context, left, width, height) {
 }
 
 function Heat({ lines, width, height }) {
-  const rows = [...lines].sort((a, b) => Number(a.labels.le.replace('+', '')) - Number(b.labels.le.replace('+', '')));
+  const upper = ({ labels }) => (labels.le === '+Inf' ? Infinity : Number(labels.le));
+  const rows = [...lines].sort((a, b) => upper(a) - upper(b));
   const counts = rows.map((row, index) => row.values.map((value, at) => (value ?? 0) - (index ? rows[index - 1].values[at] ?? 0 : 0)));
   const used = counts.map((row) => row.some((value) => value > 0.01));
   const [low, high] = [used.indexOf(true), used.lastIndexOf(true)];
@@ -136,12 +137,15 @@ function Track({ panel, lines, width, height }) {
       context.textAlign = 'right';
       context.fillStyle = theme.colors.text.primary;
       context.fillText(name, left - 8, (index + 0.5) * dy + 4, left - 10);
+      let begun = 0;
       values.forEach((value, at) => {
-        const state = states[value];
+        if (value === values[at + 1]) return;
+        const state = states[value], x = left + begun * dx;
+        begun = at + 1;
         if (!state) return;
         context.fillStyle = colour(state.color);
         context.globalAlpha = 0.8;
-        context.fillRect(left + at * dx, index * dy + dy * 0.1, Math.ceil(dx), dy * 0.8);
+        context.fillRect(x, index * dy + dy * 0.1, left + begun * dx - x, dy * 0.8);
         context.globalAlpha = 1;
       });
     });
