@@ -78,7 +78,7 @@ $(BENCH)/.installed: $(PEERS).txt | $(INSTALLED)
 check: python
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy schemas worker tests
+	$(VENV)/bin/mypy schemas worker tests deploy
 	$(RUN) -m pytest --quiet tests/unit/test_lock.py
 
 format: python

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from deploy.grafana.panels import BREAKER, GREEN, ORANGE, RED, Row, light, own, queue
+from deploy.grafana.panels import GREEN, ORANGE, RED, YELLOW, Row, light, own, queue
 
 LATE: Final = 0.01
 """The share of requests that may take longer than OBJECTIVE, which is a bucket's bound in seconds."""
@@ -85,10 +85,10 @@ def health() -> Row:
         ),
         light(
             "DCS",
-            "The worst breaker of any replica and region.",
+            "The worst breaker of any replica and region: closed, half-open, open.",
             f"max({own('breaker_state', region='~$region')})",
             "breaker-open",
-            states=BREAKER,
+            states={"0": ("healthy", GREEN), "1": ("probed", YELLOW), "2": ("failing", RED)},
         ),
         light(
             "Broker",

@@ -44,6 +44,12 @@ def queue(metric: str, rest: str = "") -> str:
     return f'rabbitmq_detailed_queue_{metric}{{queue=~"${{queue:regex}}{rest}"}}'
 
 
+def by_place(series: str) -> str:
+    """Queues as `requests`, `retry.1`, `parked`, in the label `place`."""
+    pattern = "(?:.*?[.])?(retry[.][0-9]+|parked|[^.]+)"
+    return f'label_replace(max by (queue) ({series}), "place", "$1", "queue", "{pattern}")'
+
+
 def rate(series: str, by: str = "") -> str:
     """Per second, summed up `by` labels."""
     return f"sum{f' by ({by})' if by else ''} (rate({series}[$__rate_interval]))"
@@ -79,7 +85,7 @@ def _query(expression: str, legend: str, name: str) -> prometheus.Dataquery:
     return prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(name).range().datasource(SOURCE)
 
 
-def see(anchor: str) -> list[boards.DashboardLink]:
+def see(anchor: str) -> list[Builder[models.DashboardLink]]:
     """A link to a chapter of the runbook."""
     link = boards.DashboardLink(f"Runbook: {anchor.replace('-', ' ')}").type(models.DashboardLinkType.LINK)
     return [link.url(f"{RUNBOOK}#{anchor}").target_blank(True)]

@@ -1,6 +1,20 @@
 """Rows about what the work stands on: limits, broker, replicas, processes."""
 
-from deploy.grafana.panels import BLUE, BREAKER, GREEN, ORANGE, RED, Row, graph, of_process, own, queue, rate, track
+from deploy.grafana.panels import (
+    BLUE,
+    BREAKER,
+    GREEN,
+    ORANGE,
+    RED,
+    Row,
+    by_place,
+    graph,
+    of_process,
+    own,
+    queue,
+    rate,
+    track,
+)
 
 
 def limits() -> Row:
@@ -38,7 +52,7 @@ def broker() -> Row:
         graph(
             "Ready, by queue",
             "Messages that wait to be delivered: requests, retry schedule, parked.",
-            (f"max by (queue) ({queue('messages_ready', '([.](parked|retry[.].+))?')})", "{{queue}}"),
+            (by_place(queue("messages_ready", "([.](parked|retry[.].+))?")), "{{place}}"),
             stacked=True,
             anchor="broker-blocked",
         ),

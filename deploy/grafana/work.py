@@ -12,6 +12,7 @@ from deploy.grafana.panels import (
     RED,
     YELLOW,
     Row,
+    by_place,
     graph,
     heat,
     own,
@@ -157,7 +158,7 @@ def retries() -> Row:
         graph(
             "Waiting in the retry schedule",
             "Requests in the retry queue of each place, which come back after its delay.",
-            (f"max by (queue) ({queue('messages', '[.]retry[.].+')})", "{{queue}}"),
+            (by_place(queue("messages", "[.]retry[.].+")), "{{place}}"),
             stacked=True,
         ),
         graph(
