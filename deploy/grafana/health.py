@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from deploy.grafana.panels import GREEN, ORANGE, RED, YELLOW, Row, light, own, queue
+from deploy.grafana.panels import GREEN, ORANGE, RED, YELLOW, Row, light, own, queue, share
 
 LATE: Final = 0.01
 """The share of requests that may take longer than OBJECTIVE, which is a bucket's bound in seconds."""
@@ -20,7 +20,7 @@ AGE: Final = "request_age_seconds"
 def late(window: str) -> str:
     """The share of requests that ended later than the objective."""
     in_time, ended = own(f"{AGE}_bucket", le=OBJECTIVE), own(f"{AGE}_count")
-    return f"1 - sum(rate({in_time}[{window}])) / sum(rate({ended}[{window}]))"
+    return f"1 - ({share(f'sum(rate({in_time}[{window}]))', f'sum(rate({ended}[{window}]))')})"
 
 
 def health() -> Row:
@@ -39,7 +39,7 @@ def health() -> Row:
         light(
             "Replicas consuming",
             "Connected to the broker and not paused, of those that are scraped.",
-            f"(count({consuming}) or vector(0)) / count({own('build_info')})",
+            share(f"(count({consuming}) or vector(0))", f"count({own('build_info')})"),
             "nothing-consumed",
             unit="percentunit",
             steps=((0, RED), (0.01, ORANGE), (0.999, GREEN)),
@@ -51,14 +51,14 @@ def health() -> Row:
             late("1h"),
             "requests-late",
             unit="percentunit",
-            steps=((LATE, ORANGE), (14.4 * LATE, RED)),
+            steps=((LATE, ORANGE), (round(14.4 * LATE, 3), RED)),
             decimals=1,
             none="none ended",
         ),
         light(
             "Succeeded (15 min)",
             "Of the requests that ended, by whoever's fault the others failed.",
-            f"sum(increase({succeeded}[15m])) / sum(increase({ended}[15m]))",
+            share(f"sum(increase({succeeded}[15m]))", f"sum(increase({ended}[15m]))"),
             "parked-growing",
             unit="percentunit",
             steps=((0, RED), (0.9, ORANGE), (0.99, GREEN)),
@@ -122,8 +122,10 @@ def health() -> Row:
         light(
             "Throttled (5 min)",
             "Share of the calls of DCS that were answered with 429.",
-            f"(sum(rate({own('dcs_calls_total', status='429')}[5m])) or vector(0))"
-            f" / sum(rate({own('dcs_calls_total')}[5m]))",
+            share(
+                f"(sum(rate({own('dcs_calls_total', status='429')}[5m])) or vector(0))",
+                f"sum(rate({own('dcs_calls_total')}[5m]))",
+            ),
             "requests-late",
             unit="percentunit",
             steps=((0.05, ORANGE), (0.5, RED)),

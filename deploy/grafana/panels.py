@@ -55,14 +55,19 @@ def rate(series: str, by: str = "") -> str:
     return f"sum{f' by ({by})' if by else ''} (rate({series}[$__rate_interval]))"
 
 
-def quantile(share: float, histogram: str, **labels: str) -> str:
+def share(part: str, whole: str) -> str:
+    """What part it is; no value, instead of NaN, where there is no whole."""
+    return f"({part} / {whole}) >= 0"
+
+
+def quantile(rank: float, histogram: str, **labels: str) -> str:
     """A quantile of a histogram of the worker."""
-    return f"histogram_quantile({share}, {rate(own(f'{histogram}_bucket', **labels), 'le')})"
+    return f"histogram_quantile({rank}, {rate(own(f'{histogram}_bucket', **labels), 'le')})"
 
 
 def quantiles(histogram: str, **labels: str) -> list[tuple[str, str]]:
     """The median and what the slowest meet."""
-    return [(quantile(share, histogram, **labels), f"p{share * 100:.0f}") for share in (0.5, 0.95, 0.99)]
+    return [(quantile(rank, histogram, **labels), f"p{rank * 100:.0f}") for rank in (0.5, 0.95, 0.99)]
 
 
 def thresholds(steps: Steps) -> boards.ThresholdsConfig:
@@ -107,7 +112,13 @@ def light(  # noqa: PLR0913 - each is one thing that a panel says
     """One value that is green when all is well, and leads to the runbook when it is not; `none`: without a value."""
     reduced = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
     panel = stat.Panel().title(title).description(text).links(see(anchor)).span(4).height(4).datasource(SOURCE)
-    panel = panel.with_target(_query(expression, "", "A")).unit(unit).decimals(decimals).thresholds(thresholds(steps))
+    query = _query(expression, "", "A")
+    panel = (
+        panel.with_target(query if line else query.instant())
+        .unit(unit)
+        .decimals(decimals)
+        .thresholds(thresholds(steps))
+    )
     graph = settings.BigValueGraphMode.AREA if line else settings.BigValueGraphMode.NONE
     panel = panel.graph_mode(graph).color_mode(settings.BigValueColorMode.BACKGROUND).reduce_options(reduced)
     panel = panel.no_value(none).color_scheme(boards.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))

@@ -94,7 +94,7 @@ def outcomes() -> Row:
 
 def latency() -> Row:
     """How long it takes."""
-    burn = tuple((pace * LATE, colour) for pace, colour in ((1, YELLOW), (6, ORANGE), (14.4, RED)))
+    burn = tuple((round(pace * LATE, 3), colour) for pace, colour in ((1, YELLOW), (6, ORANGE), (14.4, RED)))
     return (
         heat(
             "Age of requests",
