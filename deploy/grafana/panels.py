@@ -134,10 +134,13 @@ def graph(  # noqa: PLR0913 - as above
     stacked: bool = False,
     colours: Mapping[str, str] | None = None,
     steps: Steps = (),
-    top: float | None = None,
+    room: float | None = None,
     anchor: str | None = None,
 ) -> timeseries.Panel:
-    """Lines over time from (query, legend); stacked ones are areas. `colours` are by regular expression of names."""
+    """Lines over time from (query, legend); stacked ones are areas. `colours` are by regular expression of names.
+
+    `room`: the axis goes up to there at least.
+    """
     legend = common.VizLegendOptions().display_mode(settings.LegendDisplayMode.LIST).show_legend(True)
     legend = legend.placement(settings.LegendPlacement.BOTTOM).calcs([])
     hints = common.VizTooltipOptions().mode(settings.TooltipDisplayMode.MULTI).sort(settings.SortOrder.DESCENDING)
@@ -159,8 +162,8 @@ def graph(  # noqa: PLR0913 - as above
     if steps:
         style = common.GraphThresholdsStyleConfig().mode(settings.GraphThresholdsStyleMode.DASHED)
         panel = panel.thresholds(thresholds(steps)).thresholds_style(style)
-    if top is not None:
-        panel = panel.max(top)
+    if room is not None:
+        panel = panel.axis_soft_max(room)
     return panel.links(see(anchor)) if anchor else panel
 
 

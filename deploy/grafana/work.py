@@ -113,6 +113,7 @@ def latency() -> Row:
             (late("1h"), "1 hour"),
             unit="percentunit",
             steps=burn,
+            room=2 * LATE,
             anchor="requests-late",
         ),
         graph("Age", "From first received to final event.", *quantiles(AGE), unit="s", span=8),

@@ -17,8 +17,8 @@ from tests.deploy.hour import Hour, play
 from tests.deploy.tools import bundle
 from tests.live.browser import browsing
 
-ACT = 18.0
-"""Seconds that each act of the hour lasts."""
+ACT = 6.0
+"""Seconds that each of the ten acts of the hour lasts: they stand for minutes."""
 SIZE = (1480, 1000)
 PATIENCE = 90.0
 PAGE = """<!doctype html><meta charset=utf-8><link rel=icon href=data:,><link rel=stylesheet href=draw.css>

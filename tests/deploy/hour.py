@@ -122,7 +122,7 @@ async def _script(
     publishing = asyncio.create_task(load.run())
     await go_on(15)
     await go_on(35)
-    load.ill = 0.12
+    load.ill = 0.25
     faults = {"throttle 20/second": 0.05, "drop": 0.03, "create then hang": 0.02, "error 400": 0.02, "error 500": 0.02}
     await go_on(20, standin.apply(faults=faults))
     # Whoever was created unheard cannot be looked for now.
