@@ -20,7 +20,8 @@ REGIONS = ("cn-north-4", "eu-west-0")
 FORBIDDEN, UNKNOWN = "f" * 32, "a" * 32
 """Projects whose calls are refused with 403 and 404."""
 LOW = ("set_vm_memory_high_watermark", "absolute", "1000")
-PATIENCE = 120.0
+PATIENCE, START = 120.0, 60.0
+"""Seconds that the broker may take for a command, and a worker to start, on a busy machine."""
 USUAL = ("set_vm_memory_high_watermark", "0.4")
 
 
@@ -86,7 +87,7 @@ async def play(folder: Path, act: float, stack: ExitStack) -> Hour:
             }
             workers = [stage.worker(**told) for _ in range(2)]
             for worker in workers:
-                await worker.ready()
+                await worker.ready(START)
             broker = [f"127.0.0.1:{rabbit.plugin_ports['rabbitmq_prometheus']}"]
             replicas = [f"127.0.0.1:{worker.http_port}" for worker in workers]
             jobs = {"dcs-worker": replicas, "rabbitmq": broker, "rabbitmq-queues": broker}
@@ -98,7 +99,7 @@ async def play(folder: Path, act: float, stack: ExitStack) -> Hour:
                 await workers[1].ended()
                 new = stage.worker(**told, WORKER_HTTP_PORT=workers[1].http_port)
                 new.http_port = workers[1].http_port
-                await new.ready()
+                await new.ready(START)
 
             begun = time.time()
             await _script(Load(stage), standin, rabbit, redis, replace, act)
