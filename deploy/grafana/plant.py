@@ -113,8 +113,9 @@ def replicas() -> Row:
         ),
         track(
             "Connected",
-            "Both connections of a replica to the broker work.",
-            (f"max by (instance) ({own('broker_connected')})", "{{instance}}"),
+            "Both connections of a replica to the broker work; Redis answers it, where claims are in use.",
+            (f"max by (instance) ({own('broker_connected')})", "{{instance}} broker"),
+            (f"max by (instance) ({own('claims_available')})", "{{instance}} Redis"),
             states={"0": ("away", RED), "1": ("connected", GREEN)},
             span=8,
         ),
