@@ -13,13 +13,15 @@ SERIES := 3.10 4.0 4.3
 PEERS := tests/bench/requirements-peers
 
 .SILENT:
-.PHONY: help setup python demo test storm flow-storm bench check format lock clean test-brokers
+.PHONY: help setup python demo test storm flow-storm bench check format lock clean test-brokers test-dashboard dashboard picture
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
 	echo 'make demo     the worker against a stand-in for DCS: 200 requests and what became of them'
 	echo 'make test     every test (make test ARGS="-k words" for some)'
 	echo 'make test-brokers   live tests on RabbitMQ 3.10, 4.0 and 4.3, clusters too (make test-brokers ARGS=4.3)'
+	echo 'make test-dashboard  an hour in small under Prometheus: every query asked, the dashboard checked and drawn'
+	echo 'make dashboard  renew the dashboard that is generated; make picture draws it'
 	echo 'make storm    workers and broker killed at random under load (make storm ARGS="--seed 7")'
 	echo 'make flow-storm  outages, quotas, slowness and crowds against numbers (make flow-storm ARGS="outage quota")'
 	echo 'make bench    what a request costs, beside other libraries (make bench ARGS=--quick: in four minutes)'
@@ -41,7 +43,7 @@ demo: setup
 	$(VENV)/bin/dcs-worker demo $(ARGS)
 
 test: python
-	scripts/servers.sh rabbitmq-server redis-server
+	scripts/servers.sh rabbitmq-server redis-server prometheus chromium npm
 	$(RUN) -m pytest $(ARGS)
 
 test-brokers: python
@@ -50,6 +52,23 @@ test-brokers: python
 		scripts/chroot.sh $$series $(BROKERS)/$$series && echo "RabbitMQ $$series" && \
 		TEST_RABBITMQ=$$series scripts/on-broker.sh $(BROKERS)/$$series $(RUN) -m pytest -m live || status=1; \
 	done; exit $$status
+
+PICTURE := deploy/grafana/dashboard.png
+FONTS := test -d /usr/share/fonts/truetype || scripts/packages.sh fonts-dejavu-core
+
+test-dashboard: python
+	$(FONTS)
+	scripts/servers.sh rabbitmq-server redis-server prometheus chromium npm
+	$(RUN) -m pytest -m dashboard tests/deploy $(ARGS)
+
+dashboard: python
+	$(RUN) -m deploy.grafana.generate
+
+picture: python
+	$(FONTS)
+	scripts/servers.sh rabbitmq-server redis-server prometheus chromium npm pngquant
+	$(RUN) -m tests.deploy.draw $(PICTURE)
+	pngquant --force --nofs --output $(PICTURE) 64 $(PICTURE)
 
 storm: python
 	scripts/servers.sh rabbitmq-server
@@ -74,7 +93,7 @@ $(BENCH)/.installed: $(PEERS).txt | $(INSTALLED)
 check: python
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy schemas worker tests
+	$(VENV)/bin/mypy schemas worker tests deploy
 	$(RUN) -m pytest --quiet tests/unit/test_lock.py
 
 format: python

@@ -33,12 +33,13 @@ is_installed() {
 services=
 is_installed rabbitmq-server || services="$services rabbitmq-server"
 is_installed redis-server || services="$services redis-server"
+is_installed prometheus || services="$services prometheus"
 is_installed erlang-base || services="$services epmd"
 
-# Of the ports 4369 (epmd), 5672 and 25672 (RabbitMQ), 6379 (Redis): those in use.
+# Of the ports 4369 (epmd), 5672 and 25672 (RabbitMQ), 6379 (Redis), 9090 (Prometheus): those in use.
 listening() {
     cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
-        awk '$4 == "0A" { n = split($2, at, ":"); print at[n] }' | grep -E '^(1111|1628|6448|18EB)$' | sort -u
+        awk '$4 == "0A" { n = split($2, at, ":"); print at[n] }' | grep -E '^(1111|1628|6448|18EB|2382)$' | sort -u
 }
 
 denies() {

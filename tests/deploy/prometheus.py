@@ -1,0 +1,71 @@
+"""A Prometheus of our own, from the installed one, with the rules that are shipped."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+from worker.tools.nodes import Node, NodeUnavailable, free_port
+from worker.tools.nodes.lifeline import Lifeline
+from worker.tools.nodes.ports import LOOPBACK, greets
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+RULES = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
+QUEUES = "/metrics/detailed?family=queue_coarse_metrics&family=queue_consumer_count"
+
+
+class Prometheus(Node):
+    """Scrapes `targets` (addresses by job) each second; jobs that end in `-queues` at the broker's page of queues."""
+
+    kind: ClassVar[str] = "Prometheus"
+    start_deadline: ClassVar[float] = 20.0
+
+    def __init__(self, targets: Mapping[str, list[str]]) -> None:
+        super().__init__()
+        self.port = free_port()
+        self.url = f"http://{LOOPBACK}:{self.port}"
+        self._targets = targets
+
+    def answers(self) -> bool:
+        """Whether it is ready."""
+        return greets(self.port, b"GET /-/ready HTTP/1.0\r\n\r\n", b"HTTP/1.0 200")
+
+    def ask(self, path: str, **parameters: object) -> dict[str, Any]:
+        """The answer of the API, errors included."""
+        try:
+            with urlopen(f"{self.url}/api/v1/{path}?{urlencode(parameters)}", timeout=30) as answer:
+                said: dict[str, Any] = json.load(answer)
+        except HTTPError as error:
+            said = json.load(error)
+        return said
+
+    def _launch(self, lifeline: Lifeline) -> subprocess.Popen[bytes]:
+        program = shutil.which("prometheus")
+        if program is None:
+            raise NodeUnavailable("Prometheus is not installed: install the package prometheus.")
+        every = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        jobs = [self._job(name, addresses) for name, addresses in self._targets.items()]
+        config = {"global": every, "rule_files": [str(path) for path in RULES], "scrape_configs": jobs}
+        (lifeline.folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
+        return lifeline.spawn(
+            [
+                program,
+                "--config.file=prometheus.yml",
+                "--storage.tsdb.path=data",
+                f"--web.listen-address={LOOPBACK}:{self.port}",
+            ],
+            None,
+        )
+
+    def _job(self, name: str, addresses: list[str]) -> dict[str, Any]:
+        job: dict[str, Any] = {"job_name": name, "static_configs": [{"targets": addresses}]}
+        if name.endswith("-queues"):
+            path, _, query = QUEUES.partition("?")
+            families = [pair.partition("=")[2] for pair in query.split("&")]
+            job |= {"metrics_path": path, "params": {"family": families}}
+        return job

@@ -1,0 +1,136 @@
+"""The dashboard as committed: fresh, sound in itself, and leading to the runbook."""
+
+import json
+import re
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.grafana.generate import main
+from deploy.grafana.health import ALERTS, LATE, OBJECTIVE
+from tests.deploy.expressions import DASHBOARD, DEPLOY, panels, queries, substituted
+from tests.deploy.test_rules import chapters, needs_promtool, promtool
+from tests.deploy.tools import SOURCES
+
+BOARD: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
+ROWS = {
+    *("Is all well?", "Traffic", "Outcomes", "Latency and age", "DCS calls", "Retries and schedule"),
+    *("Breaker and limits", "Broker and queues", "Replicas", "Process"),
+}
+
+
+def test_the_committed_dashboard_is_fresh(tmp_path: Path) -> None:
+    """The file says what its generator says now; if not, run `make dashboard`."""
+    main(tmp_path / "new.json")
+    assert DASHBOARD.read_text("utf-8") == (tmp_path / "new.json").read_text("utf-8")
+
+
+def test_it_begins_with_whether_all_is_well() -> None:
+    """The first row holds lights only, each green unless something is wrong, and all of them fit on a screen."""
+    titles = [panel["title"] for panel in BOARD["panels"] if panel["type"] == "row"]
+    assert titles[0] == "Is all well?"
+    assert set(titles) == ROWS
+    end = next(panel["gridPos"]["y"] for panel in BOARD["panels"] if panel["title"] == titles[1])
+    lights = [panel for panel in panels() if panel["gridPos"]["y"] < end]
+    assert {panel["type"] for panel in lights} == {"stat"}
+    assert end <= 10
+    for light in lights:
+        defaults = light["fieldConfig"]["defaults"]
+        said = defaults.get("mappings", [{"options": {}}])[0]["options"].values()
+        colours = {step["color"] for step in defaults["thresholds"]["steps"]} | {one["color"] for one in said}
+        assert "green" in colours, light["title"]
+        assert colours & {"red", "orange"}, light["title"]
+        assert light["links"], light["title"]
+
+
+@pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
+def test_a_panel_explains_itself(panel: dict[str, Any]) -> None:
+    """Title, description, a unit or words for its values, and the data source that is chosen."""
+    assert panel["title"]
+    assert panel["description"].endswith(".")
+    defaults = panel["fieldConfig"]["defaults"]
+    assert defaults.get("unit") or defaults.get("mappings")
+    assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    assert all(target["datasource"] == panel["datasource"] for target in panel["targets"])
+    assert all(target["expr"] for target in panel["targets"])
+
+
+def test_panels_are_told_apart() -> None:
+    """Each has an id and a title of its own, and room of its own within 24 columns."""
+    everything = BOARD["panels"]
+    assert Counter(panel["id"] for panel in everything).most_common(1)[0][1] == 1
+    assert Counter(panel["title"] for panel in everything).most_common(1)[0][1] == 1
+    places = [panel["gridPos"] for panel in everything]
+    assert all(place["x"] + place["w"] <= 24 for place in places)
+    for one, other in combinations(places, 2):
+        beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+        above = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+        assert beside or above, (one, other)
+
+
+def test_links_lead_into_the_runbook() -> None:
+    """To chapters that exist; the dashboard as a whole, to its beginning."""
+    urls = [link["url"] for panel in panels() for link in panel.get("links", ())]
+    assert all(url.startswith("${runbook}#") for url in urls)
+    assert {url.partition("#")[2] for url in urls} <= {*chapters(), "runbook"}
+    assert [link["url"] for link in BOARD["links"]] == ["${runbook}"]
+
+
+def test_variables_are_defined_and_used() -> None:
+    """What a query or link stands on can be chosen; nothing can be chosen to no effect."""
+    defined = {variable["name"] for variable in BOARD["templating"]["list"]}
+    text = json.dumps(BOARD["panels"]) + "".join(str(one.get("query")) for one in BOARD["templating"]["list"])
+    used = set(re.findall(r"\$\{?([a-z]+)\b", text.replace("$__rate_interval", "").replace("$__all", "")))
+    assert used == defined
+    assert {"region", "replica"} <= defined
+
+
+def test_the_worker_is_always_filtered_by_replica() -> None:
+    """No query tells of replicas that were not chosen."""
+    for title, query in queries():
+        chosen = query.replace("and on (job, instance) dcs_worker_build_info", "")
+        selectors = re.findall(r"\b(?:dcs_worker|process)_\w+(\{[^}]*\})?", chosen)
+        assert all('instance=~"$replica"' in selector for selector in selectors), title
+
+
+def test_it_has_the_objective_and_the_alerts_of_the_rules() -> None:
+    """The same bound, the same share, the same names as in the files of Prometheus."""
+    rules = (DEPLOY / "prometheus" / "rules" / "alerts.yml").read_text()
+    names = {rule["alert"] for group in yaml.safe_load(rules)["groups"] for rule in group["rules"]}
+    recording = (DEPLOY / "prometheus" / "rules" / "recording.yml").read_text()
+    assert set(ALERTS.split("|")) == names
+    assert set(re.findall(r'le="([^"]+)"', recording)) == {OBJECTIVE}
+    assert f"14.4 * {LATE}" in rules
+
+
+@needs_promtool
+def test_promtool_reads_every_query(tmp_path: Path) -> None:
+    """With variables in place, each is PromQL."""
+    asked = [
+        {"record": "panel", "expr": substituted(query), "labels": {"number": str(number)}}
+        for number, (_, query) in enumerate(queries())
+    ]
+    file = tmp_path / "panels.yml"
+    file.write_text(json.dumps({"groups": [{"name": "panels", "rules": asked}]}))
+    done = promtool("check", "rules", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_picture_is_small_and_shown() -> None:
+    """It is what `make picture` drew, and the README shows it."""
+    picture = DEPLOY / "grafana" / "dashboard.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size < 300_000
+    assert "(deploy/grafana/dashboard.png)" in (DEPLOY.parent / "README.md").read_text()
+
+
+def test_the_lock_file_names_no_registry() -> None:
+    """It works with any mirror, and pins everything by hash."""
+    lock = json.loads((SOURCES / "package-lock.json").read_text())
+    packages = [one for name, one in lock["packages"].items() if name]
+    assert all(one["integrity"].startswith("sha512-") and "resolved" not in one for one in packages)
+    assert "omit-lockfile-registry-resolved=true" in (SOURCES / ".npmrc").read_text().split()
