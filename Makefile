@@ -11,6 +11,7 @@ INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/bench
 PEERS := tests/bench/requirements-peers
 BASE := $(VENV)/base.tar
+COMPOSE := $(VENV)/compose
 SHIPPED := $(VENV)/shipped
 export SOURCE_DATE_EPOCH := 1580601600# the wheel is made of its content alone, not of when and where
 
@@ -49,7 +50,7 @@ test: python
 	scripts/servers.sh rabbitmq-server redis-server
 	$(RUN) -m pytest $(ARGS)
 
-test-deploy: python $(BASE)
+test-deploy: python $(BASE) $(COMPOSE)
 	scripts/servers.sh rabbitmq-server redis-server prometheus buildah podman runc catatonit
 	$(RUN) -m pytest -m image tests/deploy $(ARGS)
 
@@ -59,6 +60,12 @@ $(BASE):
 	mmdebstrap --quiet --mode=root --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates \
 		trixie $@.part.tar
 	mv $@.part.tar $@
+
+$(COMPOSE):
+	scripts/servers.sh mmdebstrap
+	rm -rf $@.part
+	mmdebstrap --quiet --mode=root --variant=extract --include=docker-compose trixie $@.part
+	mv $@.part $@
 
 image:
 	$(ENGINE) build --tag dcs-migration-worker:$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
