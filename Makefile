@@ -13,7 +13,6 @@ PEERS := tests/bench/requirements-peers
 BASE := $(VENV)/base.tar
 COMPOSE := $(VENV)/compose
 SHIPPED := $(VENV)/shipped
-export SOURCE_DATE_EPOCH := 1580601600# the wheel is made of its content alone, not of when and where
 
 .SILENT:
 .PHONY: help setup python demo test test-deploy storm bench image wheel sbom licences check format lock clean
@@ -68,12 +67,14 @@ $(COMPOSE):
 	mv $@.part $@
 
 image:
-	$(ENGINE) build --tag dcs-migration-worker:$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+	BUILDAH_FORMAT=docker $(ENGINE) build --tag dcs-migration-worker:$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
 		--build-arg REVISION=$$(git rev-parse HEAD) .
 
+# It is made of its content alone: neither when nor where shows.
 wheel: python
 	rm -f dist/*.whl
-	$(RUN) -m pip -qq --disable-pip-version-check wheel --no-index --no-deps --no-build-isolation --wheel-dir dist .
+	SOURCE_DATE_EPOCH=1580601600 $(RUN) -m pip -qq --disable-pip-version-check wheel --no-index --no-deps \
+		--no-build-isolation --wheel-dir dist .
 
 sbom: wheel
 	rm -rf $(SHIPPED)

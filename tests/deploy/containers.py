@@ -31,6 +31,7 @@ class Containers:
     """Images and containers of one session; use it as a context manager."""
 
     def __init__(self) -> None:
+        self.told = ""  # what the build printed
         self._folder = Path(tempfile.mkdtemp(prefix="dcs-worker-containers-"))
         self._store = ("--root", str(self._folder / "store"), "--runroot", str(self._folder / "run"))
         self._env = {
@@ -81,7 +82,7 @@ class Containers:
         """Build the Dockerfile as IMAGE."""
         trusted = f"{AUTHORITIES}:/etc/ssl/certs/ca-certificates.crt:ro"  # for pip, during the build alone
         how = ("--pull-never", "--network=host", "--format=docker", f"--volume={trusted}")
-        self.buildah("bud", *how, *options, "--tag", IMAGE, str(ROOT))
+        self.told = self.buildah("bud", *how, *options, "--tag", IMAGE, str(ROOT))
 
     def look(self, image: str) -> dict[str, Any]:
         """What the engine knows of an image."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -117,7 +118,7 @@ def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compositio
 async def test_services_become_healthy(composition: Composition) -> None:
     """The health checks of stand-in and workers pass once they are up."""
     for name in ("standin", *WORKERS):
-        await until(lambda name=name: composition.is_healthy(name), 60, composition.explain)  # type: ignore[misc]
+        await until(partial(composition.is_healthy, name), 60, composition.explain)
 
 
 async def test_both_workers_work_and_are_scraped(composition: Composition) -> None:
@@ -161,9 +162,9 @@ async def test_workers_drain(composition: Composition) -> None:
     grace = float(SERVICES[WORKERS[0]]["stop_grace_period"].removesuffix("s"))
     for process in composition.processes.values():
         process.send_signal(signal.SIGTERM)
-    for process in composition.processes.values():
-        await until(lambda process=process: process.poll() is not None, grace, composition.explain)  # type: ignore[misc]
-        assert process.returncode == 0
+    ended = [process.poll for process in composition.processes.values()]
+    await until(lambda: None not in [poll() for poll in ended], grace, composition.explain)
+    assert [poll() for poll in ended] == [0] * len(WORKERS)
 
 
 def test_docker_compose_reads_it() -> None:

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 from tests.deploy.containers import IMAGE, NARROW, ROOT, SEALED, Containers
 from tests.deploy.licences import shipped
+from tests.deploy.wheel import build, digest
 from tests.live.stage import TOKEN, Stage, free_port, request, until
 from worker.tools.nodes import RabbitNode
 
@@ -161,6 +162,11 @@ def test_nothing_that_builds_is_left(containers: Containers) -> None:
         found = containers.ask(*find.format(what).split(), options=rooted).splitlines()
         assert [path for path in found if not path.startswith("/usr/share/doc/")] == []
     assert containers.ask("python", "-c", "import sys; print(sys.prefix)") == "/opt/worker"
+
+
+def test_image_holds_the_wheel_that_make_makes(containers: Containers, tmp_path: Path) -> None:
+    """Another Debian and another Python build the very same bytes."""
+    assert f"sha256={digest(build(tmp_path))}" in containers.told
 
 
 def test_image_lists_its_materials(containers: Containers) -> None:
