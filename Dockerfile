@@ -22,8 +22,8 @@ RUN SOURCE_DATE_EPOCH=1580601600 /opt/tools/bin/python -m pip wheel --no-index -
         --wheel-dir /dist . \
     && /opt/tools/bin/python -m pip --python /opt/worker/bin/python install --no-index --no-deps /dist/*.whl \
     && /opt/tools/bin/python -m pip --python /opt/worker/bin/python check \
-    && /opt/tools/bin/cyclonedx-py environment --gather-license-texts --output-reproducible --pyproject pyproject.toml \
-        --output-file /opt/worker/sbom.cdx.json /opt/worker/bin/python
+    && /opt/tools/bin/cyclonedx-py environment --validate --gather-license-texts --output-reproducible \
+        --pyproject pyproject.toml --output-file /opt/worker/sbom.cdx.json /opt/worker/bin/python
 
 FROM ${PYTHON_IMAGE}
 ARG PYTHON_IMAGE

@@ -82,8 +82,8 @@ sbom: wheel
 	$(RUN) -m pip -qq --python $(SHIPPED)/bin/python --disable-pip-version-check --no-input install --require-hashes \
 		--no-deps --requirement requirements.lock
 	$(RUN) -m pip -qq --python $(SHIPPED)/bin/python --disable-pip-version-check install --no-index --no-deps dist/*.whl
-	$(VENV)/bin/cyclonedx-py environment --gather-license-texts --output-reproducible --pyproject pyproject.toml \
-		--output-file dist/sbom.cdx.json $(SHIPPED)/bin/python
+	$(VENV)/bin/cyclonedx-py environment --validate --gather-license-texts --output-reproducible \
+		--pyproject pyproject.toml --output-file dist/sbom.cdx.json $(SHIPPED)/bin/python
 
 licences: python
 	$(RUN) -m tests.deploy.licences
