@@ -13,10 +13,12 @@ from urllib.request import urlopen
 import pytest
 from packaging.utils import canonicalize_name
 
+from tests.deploy.composed import SERVICES, Placed
 from tests.deploy.containers import IMAGE, NARROW, ROOT, SEALED, Containers
 from tests.deploy.licences import shipped
 from tests.deploy.wheel import build, digest
 from tests.live.stage import TOKEN, Stage, free_port, request, until
+from worker.tools import probe
 from worker.tools.nodes import RabbitNode
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
@@ -145,6 +147,25 @@ def test_health_check_fails_without_a_worker(containers: Containers) -> None:
         "exec", kept, "sh", "-c", f"WORKER_HTTP_PORT={free_port()} python -m worker.tools.probe; echo $?"
     )
     assert done == "1"
+
+
+async def test_the_stand_in_runs_sealed_too(containers: Containers, tmp_path: Path) -> None:
+    """What the compose file starts as the stand-in serves, passes its check there, and stops with 0."""
+    port = str(free_port())
+    placed = Placed({"8090": port, "0.0.0.0": "127.0.0.1"}, tmp_path)
+    id_ = containers.podman("run", "--detach", *SEALED, IMAGE, *placed.command("standin"))
+    check = [placed.text(word) for word in SERVICES["standin"]["healthcheck"]["test"][1:]]
+    await until(lambda: _says(check[-1]) == "", 30, lambda: containers.podman("logs", id_))
+    assert containers.podman("exec", id_, *check) == ""
+    containers.podman("stop", "--time=20", id_)
+    assert containers.podman("inspect", "--format={{.State.ExitCode}}", id_) == "0"
+
+
+def _says(url: str) -> str:
+    try:
+        return probe.ask(url)
+    except OSError as error:
+        return str(error)
 
 
 def test_image_says_what_it_is(containers: Containers) -> None:
