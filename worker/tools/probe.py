@@ -2,7 +2,8 @@
 
 `python -m worker.tools.probe [URL]`: status 0 if it answers with 200, else 1 and one line that says why. The page is
 /livez of the worker, where WORKER_HTTP_HOST and WORKER_HTTP_PORT say; set in no other place than the environment.
-It runs every few seconds for years, so it loads little: a socket, and no HTTP library (20 ms instead of 90).
+It runs every few seconds for years, so it loads little: a socket, and no HTTP library (37 ms of CPU instead of
+82, of which the interpreter takes 17).
 """
 
 import os
