@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+ENGINE ?= docker
 ARGS ?=
 
 VENV := .venv
@@ -11,9 +12,12 @@ BENCH := $(VENV)/bench
 BROKERS := $(VENV)/brokers
 SERIES := 3.10 4.0 4.3
 PEERS := tests/bench/requirements-peers
+BASE := $(VENV)/base.tar
+COMPOSE := $(VENV)/compose
+SHIPPED := $(VENV)/shipped
 
 .SILENT:
-.PHONY: help setup python demo test storm flow-storm bench check format lock clean test-brokers test-dashboard dashboard picture
+.PHONY: help setup python demo test storm flow-storm bench check format lock clean test-brokers test-dashboard dashboard picture test-deploy image wheel sbom licences
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
@@ -25,6 +29,11 @@ help:
 	echo 'make storm    workers and broker killed at random under load (make storm ARGS="--seed 7")'
 	echo 'make flow-storm  outages, quotas, slowness and crowds against numbers (make flow-storm ARGS="outage quota")'
 	echo 'make bench    what a request costs, beside other libraries (make bench ARGS=--quick: in four minutes)'
+	echo 'make test-deploy  the image, built and run in containers, and the compose file (root, Debian)'
+	echo 'make image    the image (make image ENGINE=podman)'
+	echo 'make wheel    dist/*.whl, the same bytes each time'
+	echo 'make sbom     dist/sbom.cdx.json: what the image installs, its licences and how it depends (CycloneDX)'
+	echo 'make licences renew deploy/licences.md'
 	echo 'make check    format, lint, types, lock files'
 	echo 'make format   mend format and what lint can mend'
 	echo 'make lock     renew the lock files (needs the network)'
@@ -70,6 +79,45 @@ picture: python
 	$(RUN) -m tests.deploy.draw $(PICTURE)
 	pngquant --force --nofs --output $(PICTURE) 64 $(PICTURE)
 
+test-deploy: python $(BASE) $(COMPOSE)
+	scripts/servers.sh rabbitmq-server redis-server prometheus buildah podman runc catatonit
+	$(RUN) -m pytest -m image tests/deploy $(ARGS)
+
+# What stands in for the image of Python on Debian 13, which no package registry has.
+$(BASE):
+	scripts/servers.sh mmdebstrap
+	mmdebstrap --quiet --mode=root --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates \
+		trixie $@.part.tar
+	mv $@.part.tar $@
+
+$(COMPOSE):
+	scripts/servers.sh mmdebstrap
+	rm -rf $@.part
+	mmdebstrap --quiet --mode=root --variant=extract --include=docker-compose trixie $@.part
+	mv $@.part $@
+
+image:
+	BUILDAH_FORMAT=docker $(ENGINE) build --tag dcs-migration-worker:$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+		--build-arg REVISION=$$(git rev-parse HEAD) .
+
+# It is made of its content alone: neither when nor where shows.
+wheel: python
+	rm -f dist/*.whl
+	SOURCE_DATE_EPOCH=1580601600 $(RUN) -m pip -qq --disable-pip-version-check wheel --no-index --no-deps \
+		--no-build-isolation --wheel-dir dist .
+
+sbom: wheel
+	rm -rf $(SHIPPED)
+	$(RUN) -m venv --without-pip $(SHIPPED)
+	$(RUN) -m pip -qq --python $(SHIPPED)/bin/python --disable-pip-version-check --no-input install --require-hashes \
+		--no-deps --requirement requirements.lock
+	$(RUN) -m pip -qq --python $(SHIPPED)/bin/python --disable-pip-version-check install --no-index --no-deps dist/*.whl
+	$(VENV)/bin/cyclonedx-py environment --validate --gather-license-texts --output-reproducible \
+		--pyproject pyproject.toml --output-file dist/sbom.cdx.json $(SHIPPED)/bin/python
+
+licences: python
+	$(RUN) -m tests.deploy.licences
+
 storm: python
 	scripts/servers.sh rabbitmq-server
 	$(RUN) -m tests.live.storm $(ARGS)
@@ -109,7 +157,8 @@ lock:
 	$(VENV)/tools/bin/python -m pip install -qq uv==$(UV_VERSION)
 	$(COMPILE) $(PROJECT) -o requirements.lock
 	$(COMPILE) $(PROJECT) --group dev -o requirements-dev.lock
+	$(COMPILE) --group build -o requirements-build.lock
 	$(COMPILE) $(PEERS).in --python-version 3.11 -o $(PEERS).txt
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -35,6 +35,8 @@ is_installed rabbitmq-server || services="$services rabbitmq-server"
 is_installed redis-server || services="$services redis-server"
 is_installed prometheus || services="$services prometheus"
 is_installed erlang-base || services="$services epmd"
+is_installed prometheus || services="$services prometheus"
+is_installed podman || services="$services podman podman-restart podman-auto-update"
 
 # Of the ports 4369 (epmd), 5672 and 25672 (RabbitMQ), 6379 (Redis), 9090 (Prometheus): those in use.
 listening() {
@@ -66,7 +68,7 @@ apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 install "$@" >
 
 for service in $services; do
     [ ! -e "/etc/init.d/$service" ] || update-rc.d "$service" disable >/dev/null 2>&1 || true
-    for unit in "$service.socket" "$service.service"; do # one by one: not every service has both
+    for unit in "$service.socket" "$service.timer" "$service.service"; do # one by one: not every service has all
         systemctl disable "$unit" >/dev/null 2>&1 || true
         [ ! -d /run/systemd/system ] || systemctl stop "$unit" >/dev/null 2>&1 || true
     done

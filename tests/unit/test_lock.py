@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-build.lock")
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
@@ -30,11 +30,19 @@ def pins(lock: str) -> dict[str, set[str]]:
     return found
 
 
+def group(name: str) -> list[str]:
+    """The dependencies of a group, those of the groups that it includes among them."""
+    entries = PROJECT["dependency-groups"][name]
+    included = [need for entry in entries if isinstance(entry, dict) for need in group(entry["include-group"])]
+    return [entry for entry in entries if isinstance(entry, str)] + included
+
+
 def wanted(lock: str) -> list[Requirement]:
     """The direct dependencies that a lock file must satisfy."""
     project = PROJECT["project"]
     names = [*project["dependencies"], *project["optional-dependencies"]["tracing"]]
-    return [Requirement(name) for name in names + (PROJECT["dependency-groups"]["dev"] if "dev" in lock else [])]
+    needs = {LOCKS[0]: names, LOCKS[1]: names + group("dev"), LOCKS[2]: group("build")}
+    return [Requirement(need) for need in needs[lock]]
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -61,7 +69,8 @@ def test_lock_fits_the_project(lock: str) -> None:
         assert all(need.specifier.contains(version) for version in versions), f"{need} is stale: run make lock"
 
 
-def test_what_is_tested_is_what_ships() -> None:
-    """The development lock pins everything that runs at the very versions of the run-time lock."""
-    shipped, tested = pins("requirements.lock"), pins("requirements-dev.lock")
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-build.lock"])
+def test_what_is_tested_is_what_ships(lock: str) -> None:
+    """The development lock pins everything that runs, or builds the image, at the very versions of its own lock."""
+    shipped, tested = pins(lock), pins("requirements-dev.lock")
     assert {name: tested.get(name) for name in shipped} == shipped

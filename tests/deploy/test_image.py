@@ -1,0 +1,217 @@
+"""The image: built from the Dockerfile, and run with nothing that it does not need."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import tomllib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from tests.deploy.composed import SERVICES, Placed
+from tests.deploy.containers import IMAGE, NARROW, ROOT, SEALED, Containers
+from tests.deploy.licences import shipped
+from tests.deploy.wheel import build, digest
+from tests.live.stage import TOKEN, Stage, free_port, request, until
+from worker.tools import probe
+from worker.tools.nodes import RabbitNode
+
+pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
+
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+async def stage(rabbit: RabbitNode, tmp_path: Path) -> AsyncIterator[Stage]:
+    """A broker, the stand-in and a reader of events; workers are containers."""
+    async with Stage(rabbit.url, tmp_path) as stage:
+        yield stage
+
+
+class Replica:
+    """The worker in a container."""
+
+    def __init__(self, containers: Containers, stage: Stage, options: tuple[str, ...] = SEALED) -> None:
+        secrets = stage.folder / "secrets"
+        secrets.mkdir(exist_ok=True)
+        (secrets / "worker_auth_token").write_text(TOKEN)
+        self.port = free_port()
+        self._containers = containers
+        told = {
+            "WORKER_AMQP_URL": stage.amqp_url,
+            "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": stage.standin.url}),
+            "WORKER_HTTP_HOST": "127.0.0.1",
+            "WORKER_HTTP_PORT": str(self.port),
+        }
+        environment = [f"--env={name}={value}" for name, value in told.items()]
+        self.id = containers.podman(
+            "run", "--detach", *options, f"--volume={secrets}:/run/secrets:ro", *environment, IMAGE
+        )
+
+    def get(self, path: str) -> str:
+        """A page of it; empty while there is none."""
+        try:
+            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return ""
+
+    async def ready(self) -> None:
+        """Wait until it consumes."""
+        await until(lambda: bool(self.get("/readyz")), 30, lambda: self._containers.podman("logs", self.id))
+
+    def stop(self) -> int:
+        """`podman stop`: SIGTERM to the first process; the exit status."""
+        self._containers.podman("stop", "--time=40", self.id)
+        return int(self._containers.podman("inspect", "--format={{.State.ExitCode}}", self.id))
+
+    def peak(self) -> int:
+        """The most memory that it has had, in bytes."""
+        read = "import glob; print(open(glob.glob('/sys/fs/cgroup/memory*/memory*max_usage*')[0]).read())"
+        return int(self._containers.podman("exec", self.id, "python", "-c", read))
+
+    def changes(self) -> list[str]:
+        """What was changed in its root file system, less what the engine itself puts there."""
+        lines = self._containers.podman("diff", self.id).splitlines()
+        engine = ("/etc", "/run")  # hosts, resolv.conf, mtab; .containerenv and the place of the secrets
+        return [line for line in lines if not line.split()[1].startswith(engine)]
+
+
+def hears(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal; without one, the kernel keeps it from the first process."""
+    (caught,) = re.findall(r"^SigCgt:\t(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+async def test_image_serves_and_drains_sealed(containers: Containers, stage: Stage) -> None:
+    """No writable place, no capability, 128 MB, user 10001: 200 requests succeed; a stop amid more hands back."""
+    replica = Replica(containers, stage)
+    await replica.ready()
+    names = [f"image-{number}" for number in range(200)]
+    for name in names:
+        await stage.publish(request(name))
+    await stage.answered(100)
+    assert containers.podman("healthcheck", "run", replica.id) == ""
+    await stage.answered(200)
+    assert {event.key for event in stage.events} == {"migration.succeeded"}
+    stage.assert_one_task_each(names)
+    info = next(line for line in replica.get("/metrics").splitlines() if line.startswith("dcs_worker_build_info{"))
+    assert f'version="{VERSION}"' in info
+    assert 'python="3.13.' in info
+    assert replica.peak() < 120 * MIB
+    await stage.standin.apply(latency=1.0)
+    last = [f"image-last-{number}" for number in range(20)]
+    for name in last:
+        await stage.publish(request(name))
+    await until(lambda: "dcs_worker_in_flight_requests 20.0" in replica.get("/metrics"), 20)
+    assert await asyncio.to_thread(replica.stop) == 0
+    assert replica.changes() == []
+    done = {task.name for task in stage.standin.tasks} & {*last}
+    assert done  # what was in flight was finished; what had not begun was handed back, for the next to do
+    successor = Replica(containers, stage)
+    await stage.answered(220)
+    assert await asyncio.to_thread(successor.stop) == 0
+    stage.assert_one_task_each(names + last)
+    assert await stage.all_empty()
+
+
+async def test_nothing_tries_to_write(containers: Containers, stage: Stage) -> None:
+    """With a writable root it leaves everything as it was too: no byte code, no cache, no file of its own."""
+    replica = Replica(containers, stage, NARROW)
+    await replica.ready()
+    await stage.publish(request("image-writes"))
+    await stage.answered(1)
+    assert await asyncio.to_thread(replica.stop) == 0
+    assert replica.changes() == []
+
+
+async def test_a_stop_during_the_start_drains_too(containers: Containers, stage: Stage) -> None:
+    """SIGTERM that comes as soon as a first process can hear it, long before it is ready, ends it with 0."""
+    replica = Replica(containers, stage)
+    pid = int(containers.podman("inspect", "--format={{.State.Pid}}", replica.id))
+    await until(lambda: hears(pid, signal.SIGTERM), 30)
+    os.kill(pid, signal.SIGTERM)
+    assert containers.podman("wait", replica.id) == "0"
+
+
+def test_health_check_fails_without_a_worker(containers: Containers) -> None:
+    """Where nothing listens the image's own check says so."""
+    kept = containers.podman("run", "--detach", *SEALED, "--entrypoint=sleep", IMAGE, "60")
+    done = containers.podman(
+        "exec", kept, "sh", "-c", f"WORKER_HTTP_PORT={free_port()} python -m worker.tools.probe; echo $?"
+    )
+    assert done == "1"
+
+
+async def test_the_stand_in_runs_sealed_too(containers: Containers, tmp_path: Path) -> None:
+    """What the compose file starts as the stand-in serves, passes its check there, and stops with 0."""
+    port = str(free_port())
+    placed = Placed({"8090": port, "0.0.0.0": "127.0.0.1"}, tmp_path)
+    id_ = containers.podman("run", "--detach", *SEALED, IMAGE, *placed.command("standin"))
+    check = [placed.text(word) for word in SERVICES["standin"]["healthcheck"]["test"][1:]]
+    await until(lambda: _says(check[-1]) == "", 30, lambda: containers.podman("logs", id_))
+    assert containers.podman("exec", id_, *check) == ""
+    containers.podman("stop", "--time=20", id_)
+    assert containers.podman("inspect", "--format={{.State.ExitCode}}", id_) == "0"
+
+
+def _says(url: str) -> str:
+    try:
+        return probe.ask(url)
+    except OSError as error:
+        return str(error)
+
+
+def test_image_says_what_it_is(containers: Containers) -> None:
+    """User, labels, command, signal and health check are those of the Dockerfile."""
+    image = containers.look(IMAGE)
+    labels = {name.removeprefix("org.opencontainers.image."): value for name, value in image["Labels"].items()}
+    assert (labels["title"], labels["version"], labels["revision"]) == ("dcs-migration-worker", VERSION, "0123abc")
+    assert labels["base.name"] == "python:3.13-slim-trixie"
+    config = image["Config"]
+    assert (config["User"], config["Entrypoint"], config["Cmd"]) == ("10001:10001", ["dcs-worker"], ["run"])
+    assert config["StopSignal"] in ("SIGTERM", "15")
+    assert image["HealthCheck" if "HealthCheck" in image else "Healthcheck"]["Test"][-1] == "worker.tools.probe"
+
+
+def test_nothing_that_builds_is_left(containers: Containers) -> None:
+    """No pip, compiler, cache or source is in the image, and nothing in it belongs to the worker's user."""
+    find = "find / -xdev ( -path /proc -o -path /sys ) -prune -o ( {} ) -print"
+    rooted = (*SEALED, "--user=0", "--cap-add=DAC_READ_SEARCH")
+    tools = "-path */bin/pip* -o -path */bin/*cc -o -path */bin/make -o -path *-packages/pip -o -name ensurepip"
+    places = "-path /src -o -path /dist -o -path /opt/tools -o -path /root/.cache/* -o -uid 10001"
+    for what in (tools, places):
+        found = containers.ask(*find.format(what).split(), options=rooted).splitlines()
+        assert [path for path in found if not path.startswith("/usr/share/doc/")] == []
+    assert containers.ask("python", "-c", "import sys; print(sys.prefix)") == "/opt/worker"
+
+
+def test_image_holds_the_wheel_that_make_makes(containers: Containers, tmp_path: Path) -> None:
+    """Another Debian and another Python build the very same bytes."""
+    assert f"sha256={digest(build(tmp_path))}" in containers.told
+
+
+def test_image_lists_its_materials(containers: Containers) -> None:
+    """The bill of materials names exactly what the lock ships and the project itself, each with its licence."""
+    bill = json.loads(containers.ask("cat", "/opt/worker/sbom.cdx.json"))
+    found = {(canonicalize_name(one["name"]), one["version"]) for one in bill["components"]}
+    assert bill["bomFormat"] == "CycloneDX"  # the build holds it against the schema
+    assert found == set(shipped((ROOT / "requirements.lock").read_text()))
+    assert [one["name"] for one in bill["components"] if not one.get("licenses")] == []
+    assert bill["metadata"]["component"]["name"] == "dcs-migration-worker"
+
+
+def test_nothing_stays_mounted() -> None:
+    """A store that is closed leaves neither mounts nor files."""
+    with Containers() as containers:
+        made = containers.buildah("from", "scratch")
+        containers.buildah("mount", made)
+        assert containers.mounts()
+    assert containers.mounts() == []
+    assert not containers._folder.exists()
