@@ -29,6 +29,8 @@ PROMISED = {
     "event_publish_duration_seconds": ("histogram", {"type"}),
     "parked_total": ("counter", {"reason"}),
     "breaker_state": ("gauge", {"region"}),
+    "needed_replicas": ("gauge", set()),
+    "useful_replicas": ("gauge", set()),
     "broker_connected": ("gauge", set()),
     "broker_blocked": ("gauge", set()),
     "claims_available": ("gauge", set()),

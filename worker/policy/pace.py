@@ -30,6 +30,8 @@ _GROWN_EVERY: Final = 0.25
 _SLACK: Final = 0.05
 """Seconds by which calls that come late may follow each other faster: timers are not exact."""
 _SLOWEST: Final = 1 / 60
+_LATELY: Final = 60.0
+"""Seconds for which a refusal of calls at a set rate says that this rate is too much."""
 
 
 class Pace:
@@ -49,6 +51,16 @@ class Pace:
 
     def __repr__(self) -> str:
         return f"<Pace: {'none' if self.rate is None else f'{self.rate:.2f}/s'}>"
+
+    def borne(self, now: float) -> float | None:
+        """Calls per second that the service bears from this replica; None: no bound was met."""
+        if not self._is_fixed:
+            return self.rate
+        return self._meter.per_second(now) if now - self._refused_at < _LATELY else None
+
+    def made(self, now: float) -> float:
+        """Calls that began in the last second."""
+        return self._meter.per_second(now)
 
     def wait(self, now: float) -> float:
         """Seconds until the next call may begin; 0: now."""
