@@ -52,7 +52,7 @@ def test_the_service_feeds_so_many(feed: Feed, useful: float) -> None:
 
 
 def test_regions_are_fed_each_from_its_own_quota() -> None:
-    """A tenth of what is in hand is for a region that nothing holds back: it gets what it needs, the other its quota."""
+    """A tenth of what is in hand is for a region that nothing holds back: it gets its need, the other its quota."""
     parts = [Feed(18, borne=5.0), Feed(2)]
     assert replace(TWO, ready=12_000, feeds=parts).useful == pytest.approx(0.5 + 1.1)
 
