@@ -11,7 +11,7 @@ BENCH := $(VENV)/bench
 PEERS := tests/bench/requirements-peers
 
 .SILENT:
-.PHONY: help setup python demo test storm bench check format lock clean
+.PHONY: help setup python demo test storm bench scaling check format rules lock clean
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
@@ -19,8 +19,10 @@ help:
 	echo 'make test     every test (make test ARGS="-k words" for some)'
 	echo 'make storm    workers and broker killed at random under load (make storm ARGS="--seed 7")'
 	echo 'make bench    what a request costs, beside other libraries (make bench ARGS=--quick: in four minutes)'
+	echo 'make scaling  a day of load, scaled by useful replicas and by the length of the queue'
 	echo 'make check    format, lint, types, lock files'
 	echo 'make format   mend format and what lint can mend'
+	echo 'make rules    renew what is generated from deploy/prometheus/rules'
 	echo 'make lock     renew the lock files (needs the network)'
 	echo 'make clean    take away .venv and what tools left'
 
@@ -56,15 +58,21 @@ $(BENCH)/.installed: $(PEERS).txt | $(INSTALLED)
 		--requirement $<
 	touch $@
 
+scaling: python
+	$(RUN) -m tests.deploy.autoscaling $(ARGS)
+
 check: python
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy schemas worker tests
+	$(VENV)/bin/mypy schemas worker tests scripts
 	$(RUN) -m pytest --quiet tests/unit/test_lock.py
 
 format: python
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+rules: python
+	$(RUN) scripts/prometheusrule.py
 
 COMPILE = $(VENV)/tools/bin/uv pip compile --universal --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header --quiet $(ARGS)

@@ -61,6 +61,21 @@ def test_what_is_in_hand_counts_and_a_throttled_project_by_itself(bench: Bench) 
     bench.run(scene())
 
 
+def test_calls_of_a_throttled_project_are_its_own(bench: Bench) -> None:
+    """What is under way for it is not in the region's hands: more of the region would not help it."""
+
+    async def scene() -> None:
+        await asyncio.sleep(2.0)
+        call = asyncio.ensure_future(bench.call(Done("i"), "s", "p", 0.5))
+        await asyncio.sleep(0.1)
+        region, project = seen(bench)
+        assert (region.hands, project.hands, project.quota) == (0.0, 1.0, 4.0)
+        await call
+
+    bench.calls(slow(Scope.PROJECT, 4), project="p")
+    bench.run(scene())
+
+
 def test_calls_that_wait_because_more_at_once_are_slower_are_fed_no_faster(bench: Bench) -> None:
     """With a lowered limit what passes is what is borne; while nothing waits nobody can tell."""
 

@@ -39,9 +39,9 @@ class Minute:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A part of the service with a bound of its own, as this replica sees it: a region, or a throttled project."""
+    """A part of the service with a bound of its own, as this replica sees it: a region, or a project in trouble."""
 
-    hands: int
+    hands: float
     """Requests in hand that want to be fed by it."""
     is_sick: bool = False
     """Its breaker is open."""
@@ -86,7 +86,7 @@ class Replicas:
             return 0.0
         replicas, needed, cost = max(1, self.count), self.needed, self._cost(self.minute.calls)
         hands = [feed.hands for feed in self.feeds]
-        parts = hands if any(hands) else [1] * len(hands)
+        parts = hands if any(hands) else [1.0] * len(hands)
         return min(
             DOUBLE * replicas,
             sum(
