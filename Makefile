@@ -64,7 +64,7 @@ scaling: python
 check: python
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy schemas worker tests scripts
+	$(VENV)/bin/mypy schemas worker tests
 	$(RUN) -m pytest --quiet tests/unit/test_lock.py
 
 format: python
@@ -72,7 +72,7 @@ format: python
 	$(VENV)/bin/ruff check --fix .
 
 rules: python
-	$(RUN) scripts/prometheusrule.py
+	$(RUN) -m scripts.prometheusrule
 
 COMPILE = $(VENV)/tools/bin/uv pip compile --universal --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header --quiet $(ARGS)
