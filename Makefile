@@ -9,9 +9,10 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/bench
 PEERS := tests/bench/requirements-peers
+BASE := $(VENV)/base.tar
 
 .SILENT:
-.PHONY: help setup python demo test storm bench scaling check format rules lock clean
+.PHONY: help setup python demo test test-deploy storm bench scaling check format rules lock clean
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
@@ -19,6 +20,7 @@ help:
 	echo 'make test     every test (make test ARGS="-k words" for some)'
 	echo 'make storm    workers and broker killed at random under load (make storm ARGS="--seed 7")'
 	echo 'make bench    what a request costs, beside other libraries (make bench ARGS=--quick: in four minutes)'
+	echo 'make test-deploy  the image, built and run in containers (root, Debian)'
 	echo 'make scaling  a day of load, scaled by useful replicas and by the length of the queue'
 	echo 'make check    format, lint, types, lock files'
 	echo 'make format   mend format and what lint can mend'
@@ -41,6 +43,17 @@ demo: setup
 test: python
 	scripts/servers.sh rabbitmq-server redis-server
 	$(RUN) -m pytest $(ARGS)
+
+test-deploy: python $(BASE)
+	scripts/servers.sh rabbitmq-server redis-server buildah podman runc catatonit
+	$(RUN) -m pytest -m image tests/deploy $(ARGS)
+
+# What stands in for the image of Python on Debian 13, which no package registry has.
+$(BASE):
+	scripts/servers.sh mmdebstrap
+	mmdebstrap --quiet --mode=root --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates \
+		trixie $@.part.tar
+	mv $@.part.tar $@
 
 storm: python
 	scripts/servers.sh rabbitmq-server
