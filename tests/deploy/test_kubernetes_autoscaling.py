@@ -17,6 +17,7 @@ from tests.deploy.autoscaling import (
 )
 from tests.deploy.manifests import COMPONENTS, KUBERNETES, built, one
 from tests.unit import modelled
+from worker.policy.replicas import Feed
 
 OURS, PLAIN = WAYS
 
@@ -79,6 +80,8 @@ def test_what_is_refused_is_what_was_measured(count: int) -> None:
     measured = len(world.between(20, 80, "429"))
     assert measured == pytest.approx(refused_in_a_minute(count), rel=0.3)
     assert world.used(20, 80, 100) == pytest.approx(autoscaling.USED, abs=0.02)
+    borne = [Feed(1, borne=replica.pace.borne(world.now), quota=100.0).calls(count) for replica in world.replicas]
+    assert sum(borne) / count == pytest.approx(100.0, rel=0.2)  # each takes itself for all, and the average is right
 
 
 def decided(metrics: list[float], target: float = 1.0, wanted: int = 2) -> list[int]:
