@@ -17,7 +17,8 @@ COMPOSE := $(VENV)/compose
 SHIPPED := $(VENV)/shipped
 
 .SILENT:
-.PHONY: help setup python demo test storm flow-storm bench check format lock clean test-brokers test-dashboard dashboard picture test-deploy image wheel sbom licences
+.PHONY: help setup python demo test test-brokers test-dashboard test-deploy dashboard picture storm flow-storm bench scaling \
+	image wheel sbom licences rules check format lock clean
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
@@ -34,8 +35,10 @@ help:
 	echo 'make wheel    dist/*.whl, the same bytes each time'
 	echo 'make sbom     dist/sbom.cdx.json: what the image installs, its licences and how it depends (CycloneDX)'
 	echo 'make licences renew deploy/licences.md'
+	echo 'make scaling  a day of load, scaled by useful replicas and by the length of the queue'
 	echo 'make check    format, lint, types, lock files'
 	echo 'make format   mend format and what lint can mend'
+	echo 'make rules    renew what is generated from deploy/prometheus/rules'
 	echo 'make lock     renew the lock files (needs the network)'
 	echo 'make clean    take away .venv and what tools left'
 
@@ -138,15 +141,21 @@ $(BENCH)/.installed: $(PEERS).txt | $(INSTALLED)
 		--requirement $<
 	touch $@
 
+scaling: python
+	$(RUN) -m tests.deploy.autoscaling $(ARGS)
+
 check: python
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy schemas worker tests deploy
+	$(VENV)/bin/mypy schemas worker tests deploy scripts
 	$(RUN) -m pytest --quiet tests/unit/test_lock.py
 
 format: python
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+rules: python
+	$(RUN) -m scripts.prometheusrule
 
 COMPILE = $(VENV)/tools/bin/uv pip compile --universal --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header --quiet $(ARGS)

@@ -21,6 +21,7 @@ from worker.dcs.ways import Surroundings, credentials_for
 from worker.flow import explain
 from worker.flow.copies import Copies
 from worker.flow.fallback import ClaimsOrLocks
+from worker.flow.feeds import feeds
 from worker.flow.gate import Gate, OpenGate
 from worker.flow.handle import Handler
 from worker.flow.ports import Claims, Dcs
@@ -37,6 +38,7 @@ from worker.policy.held import Held
 from worker.policy.intake import Wish
 from worker.policy.pulse import BEAT, Pulse
 from worker.policy.readiness import Readiness
+from worker.policy.replicas import Replicas
 from worker.policy.rules import Rules
 from worker.policy.status import Connection, InHand, State, Status
 from worker.rabbit.connect import Brokers, tls_context
@@ -160,6 +162,19 @@ class Worker:
             return (*broker, Connection("Redis", "not configured", None))
         is_available = self.claims.is_available
         return (*broker, Connection("Redis", "available" if is_available else "away", is_available))
+
+    @property
+    def replicas(self) -> Replicas:
+        """What is known of how many replicas are of use."""
+        return Replicas(
+            count=self.consumer.consumers,
+            ready=self.consumer.backlog,
+            hands=self.settings.prefetch,
+            minute=self.observer.activity.minute(),
+            feeds=feeds(self.gate.lanes.values()),
+            rate=self.settings.dcs_rate,
+            is_held=bool(self.consumer.pauses - {"quarantine", "draining", BREAKER}),
+        )
 
     def status(self, clean: Callable[[str], str]) -> Status:
         """Everything worth showing; `clean` takes secrets out of what others said."""
@@ -340,6 +355,8 @@ def _wire(settings: Settings) -> Transport:
 
 async def _serving(worker: Worker, metrics: Metrics) -> WebServer:
     """The pages. What others say of themselves is shown without secrets."""
+    metrics.needed_replicas.set_function(lambda: worker.replicas.needed)
+    metrics.useful_replicas.set_function(lambda: worker.replicas.useful)
     settings = worker.settings
     mask = Mask(secret_texts(settings))
 

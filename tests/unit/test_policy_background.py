@@ -15,7 +15,7 @@ def judged(*steps: tuple[float, int, int]) -> tuple[Background, float | None]:
     """A background after so many refusals of so many calls, at each rate in turn, and what it said last."""
     background, said = Background(), None
     for rate, refused, calls in steps:
-        said = background.judge(rate, refused, calls, is_named=False)
+        said = background.judge(rate, refused, calls)
     return background, said
 
 
@@ -99,7 +99,15 @@ def test_a_service_that_throttles_whatever_we_do_is_not_waited_for(
     assert len(world.between(40, 60, "ok")) / 20 >= least
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_replicas_that_share_a_quota_look_the_same() -> None:
+    """Under a quota that has a name as many may be refused of fewer calls, until there are few enough for anybody."""
+    background = Background()
+    assert background.judge(100.0, 50, 100, 100.0) is None
+    assert background.judge(10.0, 5, 10, 100.0) is None
+    assert background.judge(2.0, 5, 10, 100.0) == 100.0
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4, 10])
 def test_a_quota_is_never_taken_for_it(replicas: int) -> None:
     """Under a quota refusals follow the rate, also beside replicas that take what one gives back."""
     world = World(Service(100, latency=0.1), replicas, seed=3).run(90)

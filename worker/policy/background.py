@@ -9,11 +9,13 @@ from typing import Final
 
 _CALLS: Final = 8
 """Calls at least that tell which share is refused at the usual rate."""
-_LESS: Final = (0.6, 0.4)
+_LESS: Final = 0.6
 """Share of the usual rate that is left at most when it can be told that taking back does not help."""
-_GAP: Final = (4.0, 8.0)
-"""Refusals by which the two explanations must differ; both for a quota that nobody named, and for one that has a name:
-others who share it take what is given back, and that looks much the same."""
+_FEWEST: Final = (1 / 50, 0.5)
+"""The same of a quota that has a name, and calls per second: others who share it take what is given back, so that as
+many are refused as before, until each of some fifty replicas has its part."""
+_GAP: Final = 4.0
+"""Refusals by which the two explanations must differ."""
 _DECAY: Final = 0.01
 """Share by which it is forgotten each second."""
 
@@ -44,8 +46,11 @@ class Background:
         found = (refused + 2.0 * sqrt(refused) + 1.0) / max(1, calls)
         self.share = min(self.share * max(0.0, 1.0 - _DECAY * seconds), found)
 
-    def judge(self, rate: float, refused: int, calls: int, *, is_named: bool) -> float | None:
-        """So it went at `rate` since the last cut; the rate to return to, if cuts turn out to be of no use."""
+    def judge(self, rate: float, refused: int, calls: int, quota: float | None = None) -> float | None:
+        """So it went at `rate` since the last cut; the rate to return to, if cuts turn out to be of no use.
+
+        `quota`: calls per second that the service named.
+        """
         self._peak = max(self._peak, rate)
         if self._calls < _CALLS:
             self._calls += calls
@@ -57,13 +62,13 @@ class Background:
         self._of += calls
         self._if_ours += calls * max(0.0, 1.0 - (1.0 - share) * usual / rate)
         self._if_not += calls * share
-        if self._if_not - self._if_ours < _GAP[is_named]:
+        if self._if_not - self._if_ours < _GAP:
             return None
         least = (self._if_not + self._if_ours) / 2.0 + 1.0
         if not least <= self._seen <= self._if_not + 2.0 * sqrt(self._if_not) + 1.0:
             self.begin()  # cutting helps, or something else has changed as well
             return None
-        if rate > usual * _LESS[is_named]:
+        if rate > (usual * _LESS if quota is None else max(quota * _FEWEST[0], _FEWEST[1])):
             return None
         self.share, peak = self._seen / self._of, self._peak
         self.begin()

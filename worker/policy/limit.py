@@ -40,6 +40,11 @@ class Limit:
     def __repr__(self) -> str:
         return f"<Limit: {self.value}>"
 
+    @property
+    def is_lowered(self) -> bool:
+        """Whether something spoke against as many calls as are configured, and they are not reached again."""
+        return self._threshold < self._ceiling and self._exact < self._ceiling
+
     def answered(self, begun: float, now: float, in_use: int) -> None:
         """A call that creates was answered, or timed out, as one of `in_use` that were under way."""
         if begun < self._changed_at:

@@ -34,6 +34,8 @@ _SLACK: Final = 0.05
 _SLOWEST: Final = 60.0
 _UNNAMED: Final = 0.25
 """Seconds between two calls at most, the latter as long as nobody named a quota or a time to wait."""
+_LATELY: Final = 60.0
+"""Seconds for which a refusal of calls at a set rate says that this rate is too much."""
 
 
 class Pace:
@@ -57,6 +59,16 @@ class Pace:
 
     def __repr__(self) -> str:
         return f"<Pace: {'none' if self.rate is None else f'{self.rate:.2f}/s'}>"
+
+    def borne(self, now: float) -> float | None:
+        """Calls per second that the service bears from this replica; None: no bound was met."""
+        if not self.is_fixed:
+            return self.rate
+        return self._meter.per_second(now) if now - self._refused_at < _LATELY else None
+
+    def made(self, now: float) -> float:
+        """Calls that began in the last second."""
+        return self._meter.per_second(now)
 
     def wait(self, now: float) -> float:
         """Seconds until the next call may begin; 0: now."""
@@ -122,7 +134,7 @@ class Pace:
         if refusals.is_background:
             refusals.calmed(now)
             return False
-        usual = refusals.judge(rate, is_named=self.quota is not None)
+        usual = refusals.judge(rate, self.quota)
         if usual is not None:
             self._cut(usual, now)
             self._search = _FREE

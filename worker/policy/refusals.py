@@ -48,9 +48,9 @@ class Refusals:
         self._granted_before = self.granted
         return self._row >= _ROW
 
-    def judge(self, rate: float, *, is_named: bool) -> float | None:
+    def judge(self, rate: float, quota: float | None) -> float | None:
         """After a while at `rate`: the rate to return to, if cuts turned out to be of no use."""
-        return self._background.judge(rate, self.refused, self.calls, is_named=is_named)
+        return self._background.judge(rate, self.refused, self.calls, quota)
 
     def changed(self, now: float) -> None:
         """Count anew: the rate is another one."""

@@ -1,0 +1,124 @@
+"""The Deployment itself, played by Podman: its pod does the work, sealed as it says, and ends on time."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from copy import deepcopy
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+import yaml
+
+from tests.deploy.containers import IMAGE, ROOT, Containers
+from tests.deploy.manifests import COMPONENTS, Manifest, built, container, one, pod
+from tests.deploy.test_kubernetes_numbers import bytes_of
+from tests.live.stage import TOKEN, Stage, free_port, request, until
+from worker.tools.nodes import RabbitNode
+
+pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
+
+LIMITS = '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n'
+"""Where limits cannot be raised, Podman must be told not to."""
+
+
+class Pods(Containers):
+    """Containers that Podman makes of manifests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        conf = self._folder / "containers.conf"
+        conf.write_text(LIMITS)
+        self._env["CONTAINERS_CONF"] = str(conf)
+
+    def play(self, path: Path, *options: str) -> str:
+        """What `podman play kube` printed."""
+        return self.podman("play", "kube", *options, str(path))
+
+    def end(self, deployment: Manifest) -> None:
+        """End the pod as a cluster would: a signal, and the grace that it asks for."""
+        grace = pod(deployment)["terminationGracePeriodSeconds"]
+        self.podman("pod", "stop", f"--time={grace}", f"{deployment['metadata']['name']}-pod-0")
+
+
+@pytest.fixture(scope="module")
+def pods() -> Iterator[Pods]:
+    """Podman, with the image built from the Dockerfile."""
+    base = ROOT / ".venv" / "base.tar"
+    assert base.exists(), "the stand-in for the base image is not made yet: run make test-deploy"
+    with Pods() as pods:
+        pods.make_base(base)
+        pods.build()
+        yield pods
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    """A broker, the stand-in and a reader of events; the worker is a pod."""
+    with RabbitNode() as node:
+        async with Stage(node.url, tmp_path) as stage:
+            yield stage
+
+
+def here(stage: Stage, port: int) -> list[Manifest]:
+    """The Deployment and its settings, for this machine: the host's network, and secrets in a folder of it."""
+    manifests = built(COMPONENTS)
+    deployment, settings = deepcopy(one(manifests, "Deployment")), deepcopy(one(manifests, "ConfigMap"))
+    pod(deployment)["hostNetwork"] = True
+    container(deployment).update(image=IMAGE, imagePullPolicy="Never")
+    del container(deployment)["ports"]  # Podman would map them, and there is nothing to map on the host's network
+    secrets = stage.folder / "secrets"
+    secrets.mkdir()
+    (secrets / "worker_auth_token").write_text(TOKEN)
+    (secrets / "worker_amqp_url").write_text(stage.amqp_url)
+    pod(deployment)["volumes"] = [{"name": "secrets", "hostPath": {"path": str(secrets), "type": "Directory"}}]
+    settings["data"] |= {
+        "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": stage.standin.url}),
+        "WORKER_HTTP_HOST": "127.0.0.1",
+        "WORKER_HTTP_PORT": str(port),
+    }
+    return [settings, deployment]
+
+
+def page(port: int, path: str) -> str:
+    """A page of the worker; empty while there is none."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return ""
+
+
+async def test_the_deployment_works_and_drains(pods: Pods, stage: Stage) -> None:
+    """A hundred requests; limits, user and seal are the manifest's; taken down amid calls, it finishes them first."""
+    port, path = free_port(), stage.folder / "deployment.yaml"
+    path.write_text(yaml.safe_dump_all(here(stage, port)))
+    await asyncio.to_thread(pods.play, path)
+    try:
+        (name,) = [it for it in pods.podman("ps", "--format={{.Names}}").splitlines() if it.endswith("-worker")]
+        await until(lambda: bool(page(port, "/readyz")), 30, lambda: pods.podman("logs", name))
+        names = [f"pod-{number}" for number in range(100)]
+        for task in names:
+            await stage.publish(request(task))
+        await stage.answered(100)
+        found = json.loads(pods.podman("inspect", name))[0]
+        limit = container(one(built(COMPONENTS), "Deployment"))["resources"]["limits"]["memory"]
+        assert found["HostConfig"]["Memory"] == bytes_of(limit)
+        assert found["HostConfig"]["ReadonlyRootfs"] is True
+        assert found["EffectiveCaps"] in (None, [])
+        status = pods.podman("exec", name, "cat", "/proc/1/status")
+        assert "Uid:\t10001\t10001" in status
+        assert "CapEff:\t0000000000000000" in status
+        assert "NoNewPrivs:\t1" in status
+        await stage.standin.apply(latency=1.0)
+        last = [f"pod-last-{number}" for number in range(8)]
+        for task in last:
+            await stage.publish(request(task))
+        await until(lambda: "dcs_worker_in_flight_requests 8.0" in page(port, "/metrics"), 20)
+        await asyncio.to_thread(pods.end, one(built(COMPONENTS), "Deployment"))
+        assert pods.podman("inspect", "--format={{.State.ExitCode}}", name) == "0"
+    finally:
+        await asyncio.to_thread(pods.play, path, "--down")  # that alone would kill: it knows no grace
+    await stage.answered(108)
+    stage.assert_one_task_each(names + last)
+    assert await stage.all_empty()

@@ -1,0 +1,85 @@
+"""What the Kubernetes manifests promise, kept by a real worker and a real Redis on this machine."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.deploy.manifests import COMPONENTS, KUBERNETES, built, container, one
+from tests.deploy.test_kubernetes_numbers import bytes_of
+from tests.live.stage import Stage, free_port, request, until
+from tests.live.test_claims import DONE, NOW, order, replica
+from worker.policy.claim import Concluded, Granted
+from worker.tools.standin import StandIn, StandInSettings
+from worker.tools.standin.settings import Quota
+
+REQUESTS = 200
+ROOM = 0.66
+"""Share of the memory limit that a worker under load may fill."""
+
+
+def peak(pid: int) -> int:
+    """The most memory that a process had, in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+async def test_memory_with_full_hands(vhost: str, tmp_path: Path) -> None:
+    """As the ConfigMap tells it, secrets as files, holding 64 of the largest requests: a third of the limit is left."""
+    manifests = built(COMPONENTS)
+    told = one(manifests, "ConfigMap")["data"]
+    limit = bytes_of(container(one(manifests, "Deployment"))["resources"]["limits"]["memory"])
+    (tmp_path / "worker_amqp_url").write_text(f"{vhost}\n")
+    (tmp_path / "worker_auth_token").write_text("t" * 64)
+    async with Stage(vhost, tmp_path, StandIn(StandInSettings(latency=0.2))) as stage:
+        worker = stage.worker(**told, WORKER_AMQP_URL=None, WORKER_AUTH_TOKEN=None, WORKER_RETRY_DELAYS=None)
+        await worker.ready()
+        for number in range(REQUESTS):
+            body = json.dumps(request(f"task-{number}")).encode()
+            await stage.publish(body + b" " * (65_536 - len(body)))
+        await stage.answered(REQUESTS)
+        assert worker.metric("dcs_worker_concurrency_limit") > 8  # hands were full
+        assert peak(worker.pid) < limit * ROOM
+        worker.process.terminate()
+        assert await worker.ended() == 0
+
+
+async def test_a_quota_feeds_fewer_replicas_than_a_backlog_needs(vhost: str, tmp_path: Path) -> None:
+    """Five calls a second of 0.2 s each, two at once in each replica: half of one is of use, whatever is waiting."""
+    standin = StandIn(StandInSettings(latency=0.2, quota=Quota(limit=5, policy="api")))
+    async with Stage(vhost, tmp_path, standin) as stage:
+        worker = stage.worker(WORKER_PREFETCH=2)
+        await worker.ready()
+        for number in range(REQUESTS):
+            await stage.publish(request(f"task-{number}"))
+
+        def is_told() -> bool:
+            needed, useful = (worker.metric(f"dcs_worker_{what}_replicas") for what in ("needed", "useful"))
+            return 0.4 < useful < 0.65 and needed > useful * 1.2
+
+        await until(is_told, 20, worker.explain)
+
+
+async def test_redis_as_it_is_configured(tmp_path: Path) -> None:
+    """Its file and the rights in the example of its users: claims work, and nobody else is let in."""
+    folder, port = KUBERNETES / "components" / "redis", free_port()
+    users = (folder / "users.acl.example").read_text().replace("CHANGE-ME", "secret")
+    (tmp_path / "users.acl").write_text(users)
+    (tmp_path / "redis.conf").write_text(
+        (folder / "redis.conf").read_text().replace(" /data", f" {tmp_path}").replace(" /run/secrets", f" {tmp_path}")
+        + f"port {port}\nbind 127.0.0.1\n"
+    )
+    program = shutil.which("redis-server")
+    assert program is not None
+    with subprocess.Popen([program, tmp_path / "redis.conf"], stdout=subprocess.DEVNULL) as process:
+        try:
+            url = f"redis://worker:secret@127.0.0.1:{port}/0"
+            async with replica(url) as one_, replica(url) as other:
+                await until(lambda: one_.is_available and other.is_available, 10)
+                assert isinstance(await one_.take(order(), NOW), Granted)
+                await one_.conclude(order(), DONE)
+                assert await other.take(order(), NOW) == Concluded(DONE)
+            async with replica(f"redis://127.0.0.1:{port}/0") as stranger:
+                assert not stranger.is_available
+        finally:
+            process.terminate()
