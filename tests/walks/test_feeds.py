@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.walks.test_gate import REGION, Bench, slow
+from tests.walks.virtual_time.bench import REGION, Bench, slow
 from tests.walks.virtual_time.fakes import DOWN
 from worker.flow.feeds import LATELY, feeds
 from worker.flow.gate import Gate
