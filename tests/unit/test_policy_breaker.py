@@ -124,7 +124,8 @@ def test_a_probe_that_was_throttled_leaves_the_next_one_its_time() -> None:
     breaker.passed(generation - 1)
     assert breaker.state is State.HALF_OPEN
     breaker.passed(generation)
-    assert (breaker.state, breaker.wait(now)) == (State.OPEN, pytest.approx(2.4))
+    assert repr(breaker) == "<Breaker: open>"
+    assert breaker.wait(now) == pytest.approx(2.4)
 
 
 @given(st.lists(st.floats(0.0, 0.999), min_size=40, max_size=40))
