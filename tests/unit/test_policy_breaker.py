@@ -117,6 +117,17 @@ def test_a_probe_that_told_nothing_gives_its_turn_to_another() -> None:
     assert closed.state is State.CLOSED
 
 
+def test_a_probe_that_was_throttled_leaves_the_next_one_its_time() -> None:
+    """It was made, unlike one that is void; and a call from before the outage changes nothing."""
+    breaker = opened()
+    now, generation = probe(breaker, 0.0)
+    breaker.passed(generation - 1)
+    assert breaker.state is State.HALF_OPEN
+    breaker.passed(generation)
+    assert repr(breaker) == "<Breaker: open>"
+    assert breaker.wait(now) == pytest.approx(2.4)
+
+
 @given(st.lists(st.floats(0.0, 0.999), min_size=40, max_size=40))
 def test_probes_come_further_and_further_apart(chances: list[float]) -> None:
     """Never less than two seconds, never more than fifteen, and a fifth more each time but for the jitter."""

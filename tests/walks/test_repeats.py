@@ -18,6 +18,8 @@ from tests.walks.fakes import (
     found,
     request,
 )
+from worker.bootstrap import Parts
+from worker.flow.copies import Copies
 from worker.flow.fallback import ClaimsOrLocks
 from worker.flow.process import Reading
 from worker.policy.claim import ClaimAnswer, Concluded, Granted, Held, Unavailable
@@ -102,6 +104,19 @@ async def test_a_copy_that_comes_later_is_answered_with_the_same_event() -> None
     assert (first.event_id, first.body) == (second.event_id, second.body)
     assert second.correlation_id == "other"
     assert bench.dcs.calls == ["create"]
+
+
+async def test_what_is_being_worked_on_can_be_shown() -> None:
+    """By project and request id, for as long as it is."""
+    copies, answered = Copies(), asyncio.Event()
+    bench = Bench(create=[answered, Done("i-1")], parts=Parts(copies=lambda: copies))
+    bench.service.deliver(FakeDelivery())
+    while not bench.dcs.created:
+        await asyncio.sleep(0)
+    assert list(copies.flights) == [("p1", "r-1")]
+    answered.set()
+    await bench.idle()
+    assert not copies.flights
 
 
 async def test_copies_at_the_same_time_fly_once() -> None:
