@@ -125,7 +125,10 @@ def test_the_copy_begins_anew_and_is_looked_for(vhost: str, tmp_path: Path) -> N
     assert (done.status, lot.taken(PARKED)) == (0, [])
     (copy,) = lot.taken(names.REQUEST_QUEUE)
     assert json.loads(copy.body) == request("one", "one")
-    assert {name: value for name, value in copy.headers.items() if name != names.DELIVERY_COUNT} == {
+    (told,) = json.loads(str(copy.headers[names.JOURNAL]))["entries"]
+    assert (told["did"], told["n"]) == ("replayed", 3)
+    others = (names.DELIVERY_COUNT, names.JOURNAL)
+    assert {name: value for name, value in copy.headers.items() if name not in others} == {
         "traceparent": "00-1",
         names.ATTEMPTS: 1,
         names.ROUND: 0,

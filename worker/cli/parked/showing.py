@@ -10,6 +10,8 @@ import typer
 
 from schemas.timestamp import to_text
 from worker.cli.durations import span
+from worker.cli.explaining.parked import of_story
+from worker.cli.explaining.timeline import timeline
 from worker.cli.parked.reading import stories
 from worker.cli.parked.record import body_of, headers_of, properties_of, record
 from worker.cli.parked.selection import Selection
@@ -45,6 +47,8 @@ def _lines(story: Story) -> Iterator[str]:
         yield _line("no request", story.fault)
     yield ""
     yield from (_line(*step) for step in _steps(story))
+    yield ""
+    yield timeline(of_story(story))
     yield from _section("headers", headers_of(story.parked))
     yield from _section("properties", properties_of(story.parked))
     yield ""
