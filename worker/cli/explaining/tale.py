@@ -96,7 +96,8 @@ def _told(journal: Journal) -> Iterator[Step]:
     for number, entry in enumerate(journal.entries):
         if journal.dropped and number == min(FIRST, len(journal.entries) - 1):
             told = {"did": "dropped", "n": journal.dropped}
-            yield Step(None, f"({journal.dropped:,} entries left out here, for want of room)", told)
+            what = "1 entry" if journal.dropped == 1 else f"{journal.dropped:,} entries"
+            yield Step(None, f"({what} left out here, for want of room)", told)
         told = {name: value for name, value in entry.model_dump(mode="json").items() if name != "at"}
         yield Step(journal.moment(entry), sentence(entry), told)
 

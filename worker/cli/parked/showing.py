@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from schemas import names
 from schemas.timestamp import to_text
 from worker.cli.durations import span
 from worker.cli.explaining.parked import of_story
@@ -49,7 +50,9 @@ def _lines(story: Story) -> Iterator[str]:
     yield from (_line(*step) for step in _steps(story))
     yield ""
     yield timeline(of_story(story))
-    yield from _section("headers", headers_of(story.parked))
+    # The journal is what the timeline tells; --json has it as it came.
+    others = {name: value for name, value in headers_of(story.parked).items() if name != names.JOURNAL}
+    yield from _section("headers", others)
     yield from _section("properties", properties_of(story.parked))
     yield ""
     yield "body"
