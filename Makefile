@@ -11,13 +11,14 @@ BENCH := $(VENV)/bench
 PEERS := tests/bench/requirements-peers
 
 .SILENT:
-.PHONY: help setup python demo test storm bench check format lock clean
+.PHONY: help setup python demo test storm replay-storm bench check format lock clean
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
 	echo 'make demo     the worker against a stand-in for DCS: 200 requests and what became of them'
 	echo 'make test     every test (make test ARGS="-k words" for some)'
 	echo 'make storm    workers and broker killed at random under load (make storm ARGS="--seed 7")'
+	echo 'make replay-storm   parked replay killed twenty times in the middle of 500 requests'
 	echo 'make bench    what a request costs, beside other libraries (make bench ARGS=--quick: in four minutes)'
 	echo 'make check    format, lint, types, lock files'
 	echo 'make format   mend format and what lint can mend'
@@ -43,6 +44,10 @@ test: python
 storm: python
 	scripts/servers.sh rabbitmq-server
 	$(RUN) -m tests.live.storm $(ARGS)
+
+replay-storm: python
+	scripts/servers.sh rabbitmq-server
+	$(RUN) -m tests.live.replay_storm $(ARGS)
 
 bench: python $(BENCH)/.installed
 	PATH="$$PATH:/usr/sbin" scripts/servers.sh rabbitmq-server redis-server nginx
