@@ -24,7 +24,9 @@ def explain(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to listen.")] = 3600.0,
     as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
 ) -> None:
-    """Tell what was done for a request: calls and what they prove, waits and why, deliveries cut short.
+    """Tell what was done for one request.
+
+    That is: calls and what they prove, waits and why, deliveries that were cut short.
 
     It is read from the parked request, or with --listen from the event that comes next, or from standard input: an
     event or a parked request with its headers, as `parked export`, rabbitmqadmin or RabbitMQ's management API write it.
