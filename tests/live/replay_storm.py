@@ -22,6 +22,9 @@ from worker.tools.nodes import RabbitNode
 RATE = 60
 """Messages a second, so that a replay lasts longer than it is let live."""
 
+SENDING = 0.7
+"""How many of the replays are killed only once they have begun to send; the others read what is parked."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReplayStorm:
@@ -60,11 +63,15 @@ async def run(storm: ReplayStorm, amqp_url: str, folder: Path) -> str:
 
 
 async def _killed(shell: Shell, stage: Stage, left: int, chance: random.Random, storm: ReplayStorm) -> bool:
-    """Start a replay and kill it at some moment; whether it was still alive."""
+    """Start a replay and kill it at some moment while it reads or sends; whether it was still alive."""
     process = await shell.start("parked", "replay", "--all", "--yes", "--canary", "0", "--rate", str(RATE))
     async with asyncio.timeout(30):
         while await stage.depth(PARKED) >= left:  # until the command holds what is parked
             await asyncio.sleep(0.02)
+        if chance.random() < SENDING:
+            told = len(stage.events)
+            while len(stage.events) == told and process.returncode is None:
+                await asyncio.sleep(0.02)
     # All replays together must not come to the end before the last of them is killed.
     await asyncio.sleep(chance.uniform(0, 0.6 * storm.requests / RATE / storm.kills))
     process.kill()
