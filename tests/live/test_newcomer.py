@@ -14,7 +14,7 @@ import pytest
 
 from tests.live.test_demo import ROOT, started
 
-REQUESTS = 30
+REQUESTS = 12
 ALL = 1000
 
 
