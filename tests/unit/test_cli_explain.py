@@ -98,6 +98,15 @@ def test_every_kind_of_event_can_be_told(name: str) -> None:
     assert done.stdout.splitlines()[-1].split("  ")[-1].startswith(("succeeded: task", "failed: "))
 
 
+def test_without_a_journal_the_event_still_says_most() -> None:
+    """Error code, calls, and the id by which DCS knows the deciding one."""
+    words = explained(event("failed_rejected")).stdout.splitlines()[-1]
+    assert "failed: rejected (DCS.4013): " in words
+    assert words.endswith(
+        f"(create calls: 1; DCS request id of the last answer: {event('failed_rejected')['dcs_request_id']})"
+    )
+
+
 @pytest.mark.parametrize("form", ["text", "object", "rabbitmqadmin", "base64", "export", "lines"])
 def test_however_a_message_was_written_down(form: str) -> None:
     """As the tools at hand write it, one or many."""

@@ -106,6 +106,12 @@ def ending(event: Event) -> str:
     """How the request ended."""
     if isinstance(event, MigrationSucceeded):
         how = "created" if event.resolution == "created" else "adopted, it existed already"
-        return f"succeeded: task {event.instance_id} ({how}; create calls: {event.attempts})"
+        return f"succeeded: task {event.instance_id} ({how}; {_calls(event)})"
     parked = ", and parked for a person" if event.parked else ""
-    return f"failed: {event.reason.value}: {event.message}{parked}"
+    code = f" ({event.error.error_code})" if event.error and event.error.error_code else ""
+    return f"failed: {event.reason.value}{code}: {event.message} ({_calls(event)}){parked}"
+
+
+def _calls(event: Event) -> str:
+    known_as = f"; DCS request id of the last answer: {event.dcs_request_id}" if event.dcs_request_id else ""
+    return f"create calls: {event.attempts}{known_as}"
