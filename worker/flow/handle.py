@@ -114,11 +114,11 @@ class Handler:
         async with self._gate.permit(case.order) as permit:
             if not await case.ground.is_firm():
                 return Abandoned(case.envelope.last_sent_at)
-            call = Call(Kind.LOOK, 0, wanted, self._now())
+            begun = self._now()
             sighting = await self._dcs.find(case.order, _since(case))
             permit.ended(sighting)
         self._observer.called(case.order, "find", sighting, case.envelope.attempts)
-        self._enter(case, call, sighting)
+        self._enter(case, Call(Kind.LOOK, 0, wanted, begun), sighting)
         case.was_looking = True
         return self._seen(case, sighting)
 
@@ -154,11 +154,11 @@ class Handler:
             if self._is_expired(case):
                 return self._failed(case, Reason.EXPIRED)
             case.envelope = replace(case.envelope, attempts=case.envelope.attempts + 1)
-            call = Call(Kind.CREATE, case.envelope.attempts, wanted, self._now())
+            begun = self._now()
             ending = await self._dcs.create(case.order, partial(self._may_go, case))
             permit.ended(ending)
         self._observer.called(case.order, "create", ending, case.envelope.attempts)
-        self._enter(case, call, ending)
+        self._enter(case, Call(Kind.CREATE, case.envelope.attempts, wanted, begun), ending)
         case.was_looking = False
         if isinstance(ending, Done):
             return endings.succeeded(case.order, case.envelope, ending, "created", self._now())
