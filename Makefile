@@ -17,8 +17,8 @@ COMPOSE := $(VENV)/compose
 SHIPPED := $(VENV)/shipped
 
 .SILENT:
-.PHONY: help setup python demo test test-brokers test-dashboard test-deploy dashboard picture storm flow-storm bench scaling \
-	image wheel sbom licences rules check format lock clean
+.PHONY: help setup python demo test test-brokers test-dashboard test-deploy dashboard picture storm flow-storm replay-storm \
+	bench scaling image wheel sbom licences rules check format lock clean
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
@@ -29,6 +29,7 @@ help:
 	echo 'make dashboard  renew the dashboard that is generated; make picture draws it'
 	echo 'make storm    workers and broker killed at random under load (make storm ARGS="--seed 7")'
 	echo 'make flow-storm  outages, quotas, slowness and crowds against numbers (make flow-storm ARGS="outage quota")'
+	echo 'make replay-storm   parked replay killed twenty times in the middle of 500 requests'
 	echo 'make bench    what a request costs, beside other libraries (make bench ARGS=--quick: in four minutes)'
 	echo 'make test-deploy  the image, built and run in containers, and the compose file (root, Debian)'
 	echo 'make image    the image (make image ENGINE=podman)'
@@ -128,6 +129,10 @@ storm: python
 flow-storm: python
 	scripts/servers.sh rabbitmq-server
 	$(RUN) -m tests.live.flow_storm $(ARGS)
+
+replay-storm: python
+	scripts/servers.sh rabbitmq-server
+	$(RUN) -m tests.live.replay_storm $(ARGS)
 
 bench: python $(BENCH)/.installed
 	PATH="$$PATH:/usr/sbin" scripts/servers.sh rabbitmq-server redis-server nginx

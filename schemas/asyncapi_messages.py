@@ -7,11 +7,11 @@ from typing import Final
 
 from schemas import event, names
 from schemas.event import FAILED_TYPE, SUCCEEDED_TYPE
-from schemas.generate import HEADERS, Schema, documents
+from schemas.generate import HEADERS, JOURNAL, Schema, documents
 
 EXAMPLES: Final = Path(__file__).parent / "examples"
 BINDING: Final = {"bindingVersion": "0.3.0"}
-PAYLOADS: Final = ("request", "migration_succeeded", "migration_failed")
+PAYLOADS: Final = ("request", "migration_succeeded", "migration_failed", "journal")
 TRACE: Final = (names.TRACEPARENT, names.TRACESTATE)
 
 REQUEST_PROPERTIES: Final = """\
@@ -50,7 +50,7 @@ def messages() -> Schema:
 
 def _event(payload: str, summary: str, type_: str, examples: str) -> Schema:
     found = sorted((EXAMPLES / "event").glob(f"{examples}.json"))
-    headers = {**_cloud_event(type_), **_trace_headers()}
+    headers = {**_cloud_event(type_), **_trace_headers(), JOURNAL.name: JOURNAL.schema()}
     required = [name for name in _cloud_event(type_) if not name.endswith(":subject")]
     message = _message(payload, summary, EVENT_PROPERTIES, headers, found, type_)
     message["headers"]["required"] = required

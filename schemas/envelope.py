@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from schemas import names
+from schemas.journal import EMPTY, Journal, Kind
 from schemas.timestamp import from_text, to_text
 
 _CEILING: Final = 1_000_000  # no honest count comes near; a forged one stays a small number
+_OWN: Final = names.STATE | names.BROKER | {names.JOURNAL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Envelope:
     """The broker delivered this very message before."""
     is_dated: bool = True
     """`first_received_at` is known; else it is only the time of this delivery, and the first may be long ago."""
+    journal: Journal = EMPTY
+    """What was done for the request, for people. Without state headers beside it, it is a sender's own and not read."""
 
     @classmethod
     def read(cls, headers: Mapping[str, object], *, redelivered: bool, now: float) -> Self:
@@ -78,6 +82,7 @@ class Envelope:
             is_repeat=True,
             is_redelivered=redelivered,
             is_dated=first is not None,
+            journal=_journal(headers, broken, now),
         )
         return state if readable else replace(state, last_sent_at=now)
 
@@ -86,7 +91,7 @@ class Envelope:
         kept = {
             name: value
             for name, value in original.items()
-            if name not in names.STATE and name not in names.BROKER and not name.startswith(names.DEATH_PREFIXES)
+            if name not in _OWN and not name.startswith(names.DEATH_PREFIXES)
         }
         kept[names.ATTEMPTS] = self.attempts
         kept[names.ROUND] = self.round
@@ -97,7 +102,15 @@ class Envelope:
             kept[names.REPLAYS] = self.replays
         if self.last_sent_at is not None:
             kept[names.LAST_SENT_AT] = to_text(self.last_sent_at)
+        if self.journal:
+            kept[names.JOURNAL] = self.journal.text()
         return kept
+
+
+def _journal(headers: Mapping[str, object], broken: int, now: float) -> Journal:
+    told = None if names.STATE.isdisjoint(headers) else Journal.read(headers.get(names.JOURNAL))
+    journal = told or EMPTY
+    return journal.add(now, Kind.REDELIVERED, n=broken) if broken else journal
 
 
 def _count(headers: Mapping[str, object], name: str) -> int:

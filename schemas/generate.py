@@ -16,6 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from schemas import identity, names
 from schemas.dcs import SHAPES, CreateReply
 from schemas.event import MigrationFailed, MigrationSucceeded
+from schemas.journal import LIMIT, Journal
 from schemas.refusal import TEXT_LIMIT
 from schemas.request import Request, Task
 
@@ -35,14 +36,23 @@ class Header:
     is_always: bool = False
     """Every copy that the worker makes bears it."""
     is_time: bool = False
+    is_json: bool = False
 
     def schema(self) -> Schema:
         """The header's own schema."""
         bounds = {"minimum": 0} if self.type == "integer" else {}
         form = {"format": "date-time"} if self.is_time else {}
-        return {"type": self.type, "description": self.description, **bounds, **form}
+        inside = {"contentMediaType": names.JSON, "maxLength": LIMIT} if self.is_json else {}
+        return {"type": self.type, "description": self.description, **bounds, **form, **inside}
 
 
+JOURNAL: Final = Header(
+    names.JOURNAL,
+    "string",
+    "What was done for the request, in JSON (`journal` among the schemas), as `dcs-worker explain` renders it. Absent: "
+    "only the create call that the event tells of. It is for people, bounded, may be absent: decide nothing by it.",
+    is_json=True,
+)
 HEADERS: Final = (
     Header(names.ATTEMPTS, "integer", "Create calls so far.", is_always=True),
     Header(names.ROUND, "integer", "Places of the retry schedule used.", is_always=True),
@@ -56,7 +66,9 @@ HEADERS: Final = (
         "When a create call may last have been in flight; absent: certainly never.",
         is_time=True,
     ),
+    JOURNAL,
     Header(names.PARKED_REASON, "string", "Why the request needs a person."),
+    Header(names.PARKED_ERROR_CODE, "string", "Error code that DCS answered last, if it answered one."),
     Header(names.PARKED_AT, "string", "When the request was parked.", is_time=True),
     Header(names.EXPIRATION, "string", "AMQP expiration of the original, which would delete the copy."),
     Header(names.USER_ID, "string", "AMQP user id of the original, with which the broker would refuse the copy."),
@@ -78,6 +90,7 @@ def documents() -> dict[str, Schema]:
         "request": ("Request to create an online data migration task", _model(Request)),
         "migration_succeeded": ("Event: the migration task exists", _complete(_model(MigrationSucceeded))),
         "migration_failed": ("Event: the request failed", _complete(_model(MigrationFailed))),
+        "journal": ("What was done for a request", _model(Journal)),
         "envelope": ("Headers of a request that came back from a retry queue or was parked", _envelope()),
         "dcs_create_body": ("Body of the DCS create call", _create_body()),
         "dcs_create_reply": ("Reply of the DCS create call", _model(CreateReply)),

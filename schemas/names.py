@@ -22,8 +22,12 @@ EXPIRATION: Final = "x-expiration"
 USER_ID: Final = "x-user-id"
 STATE: Final = frozenset((ATTEMPTS, ROUND, DELIVERIES, INTERRUPTIONS, REPLAYS, FIRST_RECEIVED_AT, LAST_SENT_AT))
 
+# What was done for a request, for people: it is no state, and nothing is decided by it.
+JOURNAL: Final = "x-journal"
+
 # What a parked request says about itself.
 PARKED_REASON: Final = "x-parked-reason"
+PARKED_ERROR_CODE: Final = "x-parked-error-code"
 PARKED_AT: Final = "x-parked-at"
 
 # What the broker counts. Its own count is believed only together with its redelivered flag:

@@ -1,7 +1,6 @@
 """The typed client for senders, run as its documentation shows it."""
 
 import re
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,14 @@ TASK = Task(name="one", vpc_id="v", subnet_id="s", security_group_id="g")
 
 
 def _documented() -> Any:
-    """The function `create` of the example."""
-    found = re.search(r"```python\n(.*?)```", schemas.client.__doc__ or "", re.DOTALL)
-    assert found is not None
+    """The function `create` of the example, which is the same in the README and in the module."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    shown, same = (
+        re.findall(r"```python\n(.*?)```", text, re.DOTALL) for text in (readme, schemas.client.__doc__ or "")
+    )
+    assert shown == same
     scope: dict[str, Any] = {}
-    exec(textwrap.dedent(found[1]), scope)
+    exec(shown[0], scope)
     return scope["create"]
 
 

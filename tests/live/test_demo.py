@@ -74,7 +74,8 @@ def _processes(folder: str) -> list[str]:
 
 
 @contextmanager
-def _started(folder: Path, *options: str, url: str = "") -> Iterator[Demo]:
+def started(folder: Path, *options: str, url: str = "") -> Iterator[Demo]:
+    """A demo in `folder`, on a node of its own or on that at `url`; killed at the end if it still runs."""
     temporary = folder / "temporary"
     temporary.mkdir()
     environment = {
@@ -103,11 +104,11 @@ async def _left_on(rabbit: RabbitNode, url: str) -> str:
 
 def test_two_hundred_requests_on_a_node_of_its_own(tmp_path: Path) -> None:
     """Within 20 s every request is answered as expected, each that should has one task, and nothing is left."""
-    started = time.monotonic()
-    with _started(tmp_path) as demo:
+    begun = time.monotonic()
+    with started(tmp_path) as demo:
         status, output, errors = demo.end()
         traces = demo.traces()
-    took = time.monotonic() - started
+    took = time.monotonic() - begun
 
     assert (status, errors, traces) == (0, "", []), output
     assert "200 of 200 answered" in output
@@ -123,7 +124,7 @@ async def test_on_a_given_broker_it_answers_in_json_and_removes_its_queues(
     tmp_path: Path, rabbit: RabbitNode, vhost: str
 ) -> None:
     """Standard output is one JSON document, progress goes to standard error, the broker is as it was."""
-    with _started(tmp_path, "--json", "--requests", "30", url=vhost) as demo:
+    with started(tmp_path, "--json", "--requests", "30", url=vhost) as demo:
         status, output, errors = demo.end()
         traces = demo.traces()
 
@@ -147,7 +148,7 @@ async def test_on_a_given_broker_it_answers_in_json_and_removes_its_queues(
 )
 def test_interrupted_at_any_moment_it_leaves_nothing(tmp_path: Path, words: str, number: signal.Signals) -> None:
     """While the node starts, the worker starts, or requests are under way: no process, no folder, no traceback."""
-    with _started(tmp_path) as demo:
+    with started(tmp_path) as demo:
         demo.until(words)
         if words == " answered: ":
             assert any("-m worker run" in trace for trace in demo.traces())
@@ -162,7 +163,7 @@ async def test_interrupted_on_a_given_broker_it_removes_its_queues(
     tmp_path: Path, rabbit: RabbitNode, vhost: str
 ) -> None:
     """Ctrl-C in the middle of the requests ends with 130, and neither broker nor machine keeps anything."""
-    with _started(tmp_path, url=vhost) as demo:
+    with started(tmp_path, url=vhost) as demo:
         demo.until(" answered: ")
         there = await _left_on(rabbit, vhost)
         demo.process.send_signal(signal.SIGINT)
@@ -176,11 +177,12 @@ async def test_interrupted_on_a_given_broker_it_removes_its_queues(
 
 def test_kept_running_it_can_be_looked_at_until_ctrl_c(tmp_path: Path, vhost: str) -> None:
     """`--keep` prints where everything is, all of it answers, and Ctrl-C is its good end."""
-    with _started(tmp_path, "--keep", "--requests", "5", url=vhost) as demo:
+    with started(tmp_path, "--keep", "--requests", "5", url=vhost) as demo:
         demo.until("Everything keeps running until Ctrl-C")
         broker = demo.until("  broker ")
         worker = demo.until("  worker ").split()[1]
         standin = demo.until("  stand-in ").split()[1]
+        exported = demo.until("  export STANDIN=")
         with urlopen(f"{worker}/readyz", timeout=5) as reply:
             ready = reply.status
         with urlopen(f"{standin}/_tasks", timeout=5) as reply:
@@ -190,6 +192,7 @@ def test_kept_running_it_can_be_looked_at_until_ctrl_c(tmp_path: Path, vhost: st
         traces = demo.traces()
 
     assert "guest:***@127.0.0.1" in broker
+    assert exported.split() == ["export", f"STANDIN={standin}"]
     assert (ready, tasks) == (200, 5)
     assert (status, errors, traces) == (0, "", [])
 
@@ -212,7 +215,7 @@ def test_an_answer_that_was_not_expected_fails_the_demo(
 
 def test_a_worker_that_dies_is_said(tmp_path: Path, vhost: str) -> None:
     """When the worker is killed under it the demo fails with a sentence and still leaves nothing."""
-    with _started(tmp_path, url=vhost) as demo:
+    with started(tmp_path, url=vhost) as demo:
         demo.until(" answered: ")
         os.kill(demo.worker(), signal.SIGKILL)
         status, _, errors = demo.end()

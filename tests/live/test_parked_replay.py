@@ -1,6 +1,5 @@
 """`parked replay` beside a real worker: looked for first, a canary first, one task each however often it is killed."""
 
-import asyncio
 import json
 import random
 import signal
@@ -10,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from schemas import names
+from tests.live import replay_storm
 from tests.live.parking import PARKED, Lot, Shell, park, parked_headers, read, settings
+from tests.live.replay_storm import ReplayStorm
 from tests.live.stage import Stage, request, until
 from worker.tools.standin import StandIn, StandInSettings
 
@@ -125,7 +126,10 @@ def test_the_copy_begins_anew_and_is_looked_for(vhost: str, tmp_path: Path) -> N
     assert (done.status, lot.taken(PARKED)) == (0, [])
     (copy,) = lot.taken(names.REQUEST_QUEUE)
     assert json.loads(copy.body) == request("one", "one")
-    assert {name: value for name, value in copy.headers.items() if name != names.DELIVERY_COUNT} == {
+    (told,) = json.loads(str(copy.headers[names.JOURNAL]))["entries"]
+    assert (told["did"], told["n"]) == ("replayed", 3)
+    others = (names.DELIVERY_COUNT, names.JOURNAL)
+    assert {name: value for name, value in copy.headers.items() if name not in others} == {
         "traceparent": "00-1",
         names.ATTEMPTS: 1,
         names.ROUND: 0,
@@ -139,45 +143,7 @@ def test_the_copy_begins_anew_and_is_looked_for(vhost: str, tmp_path: Path) -> N
     assert not copy.redelivered
 
 
-KILLS, REQUESTS = 5, 100
-
-
 @pytest.mark.timeout(180)
-async def test_killed_at_any_moment_nothing_is_lost_and_nothing_made_twice(stage: Stage) -> None:
+async def test_killed_at_any_moment_nothing_is_lost_and_nothing_made_twice(vhost: str, tmp_path: Path) -> None:
     """kill -9 while a replay runs, again and again: in the end every request is answered and has one task."""
-    ids = [f"kill-{number}" for number in range(REQUESTS)]
-    await _park(stage, *ids)
-    shell, kills, left = _shell(stage), 0, REQUESTS
-    while kills < KILLS and left:
-        process = await shell.start("parked", "replay", "--all", "--yes", "--canary", "0", "--rate", "60")
-        await _until_held(stage, left)
-        await asyncio.sleep(random.uniform(0, 1.0 / KILLS))
-        process.kill()
-        await process.communicate()
-        kills += process.returncode == -signal.SIGKILL
-        left = await _returned(stage)
-
-    last = await shell.run("parked", "replay", "--all", "--yes")
-
-    assert (kills, last.status) == (KILLS, 0), last.errors
-    assert await stage.depth(PARKED) == 0
-    await stage.answered(REQUESTS, 40)
-    await until(lambda: stage.workers[0].metric("dcs_worker_in_flight_requests") == 0, 20)
-    assert sorted(task.name for task in stage.standin.tasks) == sorted(ids)
-
-
-async def _until_held(stage: Stage, count: int) -> None:
-    """Wait until a command holds what is parked."""
-    async with asyncio.timeout(20):
-        while await stage.depth(PARKED) >= count:
-            await asyncio.sleep(0.02)
-
-
-async def _returned(stage: Stage) -> int:
-    """How much is parked, after a command was killed."""
-    seen = -1
-    async with asyncio.timeout(20):
-        while (now := await stage.depth(PARKED)) != seen:
-            seen = now
-            await asyncio.sleep(0.3)
-    return seen
+    await replay_storm.run(ReplayStorm(requests=100, kills=5, seed=random.randrange(1_000_000)), vhost, tmp_path)

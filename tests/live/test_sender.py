@@ -191,6 +191,7 @@ async def test_every_node_that_refuses_is_named_without_its_password(rabbit: Rab
     assert lines[1] == f"The broker at 127.0.0.1:{port} refuses the user or its password."
     assert lines[2].startswith(f"The broker at 127.0.0.1:{port} has no such vhost")
     assert lines[3].startswith("The broker at name.invalid cannot be reached: ")
+    assert lines[3].endswith("`dcs-worker doctor` finds out more.")
     assert "hunter2" not in str(refused.value)
 
 

@@ -1,10 +1,12 @@
-"""`topology apply` against a real broker."""
+"""`topology apply` and `topology check` against a real broker."""
 
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.live.parking import Lot, settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,3 +46,21 @@ def test_every_difference_has_its_line(vhost: str, tmp_path: Path) -> None:
     done = _apply(vhost, tmp_path)
 
     assert (done.returncode, len(done.stderr.splitlines())) == (78, 2)
+
+
+def test_a_check_says_what_is_missing_and_what_differs(vhost: str, tmp_path: Path) -> None:
+    """Nothing there: 78 and the command that helps, and still nothing there. All there: 0. One delay changed: 78."""
+    lot, other = Lot(vhost, {**settings(vhost, tmp_path), "WORKER_RETRY_DELAYS": "10,60"}), "10,70"
+    nothing, again = lot.run("topology", "check"), lot.run("topology", "check", "--json")
+    lot.run("topology", "apply", WORKER_RETRY_DELAYS=other)
+    good = lot.run("topology", "check", WORKER_RETRY_DELAYS=other)
+    differs = lot.run("topology", "check", "--json")
+
+    assert (nothing.status, nothing.errors) == (78, "")
+    assert "missing: exchange dcs.migration, exchange dcs.migration.events, queue" in nothing.output
+    assert "dcs-worker topology apply" in nothing.output
+    assert (again.status, again.answer["status"]) == (78, 78)
+    assert (good.status, good.output.count("is there, as wanted")) == (0, 6)
+    (wrong,) = [one for one in differs.answer["checks"] if one["result"] == "failed"]
+    assert (differs.status, wrong["subject"]) == (78, "dcs.migration.requests.retry.2")
+    assert "WORKER_RETRY_DELAYS" in wrong["remedy"]

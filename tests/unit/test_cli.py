@@ -56,6 +56,23 @@ def test_the_version_is_told() -> None:
     assert (result.exit_code, result.output) == (0, f"dcs-worker {__version__}\n")
 
 
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("dcs-worker to", ["topology"]),
+        ("dcs-worker parked re", ["replay"]),
+        ("dcs-worker topology ch", ["check"]),
+        ("dcs-worker explain --li", ["--listen"]),
+    ],
+)
+def test_a_shell_can_complete_it(typed: str, completed: list[str]) -> None:
+    """Commands, options and values, as the script of `--show-completion bash` asks for them."""
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1), "_DCS_WORKER_COMPLETE": "complete_bash"}
+    result = CliRunner().invoke(app, [], prog_name="dcs-worker", env=words)
+
+    assert result.output.split() == completed
+
+
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["demo", "--requests", "0"], ["topology", "explode"]])
 def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     """An unknown command, option value or nothing at all is wrong usage, answered with usage and no traceback."""

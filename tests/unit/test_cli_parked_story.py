@@ -38,7 +38,9 @@ def story(body: bytes = BODY, headers: Mapping[str, Any] = HEADERS, **properties
 
 def test_a_copy_begins_a_new_schedule_and_keeps_what_is_known() -> None:
     """The worker that gets it looks first, and knows when a create may have been in flight."""
-    again = story(headers={**HEADERS, "mine": "kept", names.DELIVERY_COUNT: 9, "x-death": [], "CC": ["q"]}).again(10)
+    again = story(headers={**HEADERS, "mine": "kept", names.DELIVERY_COUNT: 9, "x-death": [], "CC": ["q"]}).again(
+        10, NOW
+    )
 
     read = Envelope.read(again, redelivered=False, now=NOW)
     assert (read.round, read.replays, read.attempts, read.deliveries, read.interruptions) == (0, 1, 2, 8, 1)
@@ -53,7 +55,7 @@ def test_a_copy_begins_a_new_schedule_and_keeps_what_is_known() -> None:
 def test_poison_has_another_chance_alone(limit: int) -> None:
     """A request that was parked because it takes workers down is not parked again at once, but still suspect."""
     rules = Rules(delivery_limit=limit)
-    again = story(headers={**HEADERS, names.INTERRUPTIONS: limit}).again(limit)
+    again = story(headers={**HEADERS, names.INTERRUPTIONS: limit}).again(limit, NOW)
 
     read = Envelope.read(again, redelivered=False, now=NOW)
     assert (rules.is_poison(read), rules.is_suspect(read)) == (False, True)
@@ -63,7 +65,7 @@ def test_what_certainly_was_never_sent_stays_so() -> None:
     """No header for the last create means that there was none, and so it is in the copy."""
     headers = {name: value for name, value in HEADERS.items() if name != names.LAST_SENT_AT}
 
-    assert names.LAST_SENT_AT not in story(headers=headers).again(10)
+    assert names.LAST_SENT_AT not in story(headers=headers).again(10, NOW)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_what_certainly_was_never_sent_stays_so() -> None:
 )
 def test_what_nobody_can_vouch_for_may_have_been_sent_just_now(headers: dict[str, Any]) -> None:
     """A message that the broker parked, or whose state cannot be read, waits the whole settle time."""
-    again = story(headers=headers).again(10)
+    again = story(headers=headers).again(10, NOW)
 
     read = Envelope.read(again, redelivered=False, now=NOW)
     assert read.last_sent_at is not None

@@ -46,6 +46,7 @@ def test_every_field_is_there_at_every_depth() -> None:
     assert failed["reason!"][1].endswith("poison")
     assert failed["cloudEvents:type!"][1] == "always dcs.migration.failed.v1"
     assert cells(shown, "parkedRequest")["x-last-sent-at"][0] == "date-time"
+    assert cells(shown, "journal")["entries[].evidence"][1].startswith("What a failed call proves")
 
 
 def test_it_says_where_to_publish_and_what_comes_back() -> None:

@@ -59,4 +59,6 @@ def test_a_broker_that_is_not_there_is_one_sentence() -> None:
     result = CliRunner().invoke(app, ["topology", "apply"], env={"WORKER_AMQP_URL": url})
 
     assert (result.exit_code, result.stdout) == (69, "")
-    assert result.stderr == f"The broker at 127.0.0.1:{port} cannot be reached: Connection refused.\n"
+    sentence, remedy = f"The broker at 127.0.0.1:{port} cannot be reached: Connection refused.", "WORKER_AMQP_URL"
+    assert result.stderr.startswith(f"{sentence} {remedy}")
+    assert result.stderr.count("\n") == 1

@@ -86,7 +86,9 @@ def test_a_wait_in_hand_is_never_too_short_nor_too_long(fault: Fault, attempt: i
 def test_a_failed_call_spends_one_place(fault: Fault, round_: int, at_least: float, place: int, spent: int) -> None:
     """The next place, or the first that waits long enough; full capacity waits longest; being throttled is free."""
     envelope = replace(REPEAT, round=round_)
-    assert RULES.after(fault, envelope, at_least, NOW) == Postponed(place, replace(envelope, round=spent), fault.label)
+    assert RULES.after(fault, envelope, at_least, NOW) == Postponed(
+        place, replace(envelope, round=spent), fault.label, RULES.delays[place - 1]
+    )
 
 
 @pytest.mark.parametrize(("age", "spent"), [(0.0, 0), (THROTTLED_AT_MOST - 1, 0), (THROTTLED_AT_MOST, 1)])
@@ -120,7 +122,7 @@ def test_the_way_through_the_broker_is_long_enough_and_ends(
 @pytest.mark.parametrize(("at_least", "place"), [(0.0, 1), (50.0, 2), (301.0, 4), (1e9, 4)])
 def test_waiting_spends_nothing(at_least: float, place: int) -> None:
     """A wait to settle or for a turn leaves the envelope as it is."""
-    assert RULES.wait(REPEAT, at_least, "settle") == Postponed(place, REPEAT, "settle")
+    assert RULES.wait(REPEAT, at_least, "settle") == Postponed(place, REPEAT, "settle", RULES.delays[place - 1])
 
 
 @pytest.mark.parametrize("evidence", list(Evidence))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from schemas import names
 from schemas.envelope import Envelope
+from schemas.journal import EMPTY, Kind
 from schemas.timestamp import from_text, to_text
 
 NOW = 1_790_000_000.0
@@ -146,7 +147,9 @@ def test_a_redelivery_was_interrupted(count: object, broken: int) -> None:
 def test_a_redelivery_without_headers_is_a_repeat() -> None:
     """The broker's flag alone makes a repeat."""
     envelope = Envelope.read({}, redelivered=True, now=NOW)
-    assert envelope == Envelope(0, 0, 2, 1, 0, NOW, NOW, is_repeat=True, is_redelivered=True, is_dated=False)
+    told = EMPTY.add(NOW, Kind.REDELIVERED, n=1)
+    expected = Envelope(0, 0, 2, 1, 0, NOW, NOW, is_repeat=True, is_redelivered=True, is_dated=False, journal=told)
+    assert envelope == expected
 
 
 def test_a_copy_bears_nothing_of_the_brokers() -> None:

@@ -1,5 +1,6 @@
 """`simulate`: the stand-in as a process, and what its options make of it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -71,6 +72,34 @@ def test_a_port_in_use_is_said_in_one_sentence() -> None:
 
     assert second.exit_code == 1
     assert second.output.startswith(f"cannot listen on 127.0.0.1, port {port}: ")
+
+
+def test_one_that_runs_is_changed_and_changed_back() -> None:
+    """Faults that are given replace those that were, none means that it works well again; all else stays."""
+    with _simulated("--fault", "drop=1", "--latency", "0.01") as (_, announcement):
+        url = _url(announcement)
+        broken = CliRunner().invoke(_app(), ["--change", url, "--fault", "error 400 DCS.4049=0.5"])
+        with urlopen(f"{url}/_settings", timeout=5) as reply:
+            after = json.loads(reply.read())
+        mended = CliRunner().invoke(_app(), ["--change", f"{url}/"])
+        with urlopen(f"{url}/_settings", timeout=5) as reply:
+            at_last = json.loads(reply.read())
+
+    assert (broken.exit_code, broken.output) == (0, "From now on calls meet: error 400 DCS.4049 (50%).\n")
+    assert (after["faults"], after["latency"]) == ({"error 400 DCS.4049": 0.5}, 0.01)
+    assert (mended.exit_code, mended.output) == (0, "From now on calls meet: nothing unusual.\n")
+    assert at_last["faults"] == {}
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1", "file:///etc/passwd", "nonsense", "http://[", "http://127.0.0.1:x/"]
+)
+def test_what_is_no_stand_in_cannot_be_changed(url: str) -> None:
+    """69 and one sentence."""
+    result = CliRunner().invoke(_app(), ["--change", url])
+
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (69, "", 1)
+    assert url in result.stderr
 
 
 @pytest.mark.parametrize(

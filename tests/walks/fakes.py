@@ -98,6 +98,7 @@ class Published:
     correlation_id: str | None = None
     reply_to: str | None = None
     event_id: str = ""
+    journal: str = ""
 
 
 class FakePublisher:
@@ -118,7 +119,9 @@ class FakePublisher:
     ) -> None:
         await asyncio.sleep(0)
         body = json.loads(ending.body)
-        self._confirm(Published("event", body, dict(trace), 0, correlation_id, reply_to, ending.event_id))
+        self._confirm(
+            Published("event", body, dict(trace), 0, correlation_id, reply_to, ending.event_id, ending.journal)
+        )
 
     async def postpone(self, delivery: Any, place: int, headers: Mapping[str, object]) -> None:
         self._confirm(Published("postpone", headers=headers, place=place))

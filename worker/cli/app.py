@@ -9,6 +9,7 @@ import typer
 from worker import __version__
 from worker.cli.demo import demo
 from worker.cli.doctor import doctor
+from worker.cli.explain import explain
 from worker.cli.parked.app import parked
 from worker.cli.prove import prove
 from worker.cli.schema import schema
@@ -65,6 +66,6 @@ def _add(command: Callable[..., None]) -> None:
     app.command(help=about.rstrip(), epilog=f"\b\nExample: {example}")(command)
 
 
-for command in (run, demo, doctor, submit, prove, simulate, topology, schema):
+for command in (run, demo, doctor, submit, explain, prove, simulate, topology, schema):
     _add(command)
 app.add_typer(parked)

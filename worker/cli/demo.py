@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from worker.tools.demo.tally import Result
 
 NEXT: Final = (
-    "Look next: `dcs-worker demo --keep` leaves all of it running, with the worker's page and metrics and the "
-    "stand-in's record to look at; README.md shows the way to a real cloud."
+    "Look next: `dcs-worker demo --keep` leaves all of it running, to send requests to, to break and to mend; "
+    "README.md shows how, and the way to a real cloud."
 )
 
 
@@ -43,15 +43,16 @@ def demo(
     with Display(sys.stderr if as_json else sys.stdout) as display:
 
         def announce(result: "Result") -> None:
-            _print(result, display, as_json=as_json)
+            _print(result, display, is_kept=keep, as_json=as_json)
 
         demonstration = Demonstration(settings, display, announce, requests=requests, keep=keep)
         raise typer.Exit(interruptible(demonstration.run()))
 
 
-def _print(result: "Result", display: "Display", *, as_json: bool) -> None:
+def _print(result: "Result", display: "Display", *, is_kept: bool, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(result.as_json(), indent=2))
         return
     display.result(result)
-    display.say(NEXT)
+    if not is_kept:
+        display.say(NEXT)

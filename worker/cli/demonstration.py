@@ -3,9 +3,10 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from secrets import token_hex
+from shlex import quote
 from typing import Final
 
 import typer
@@ -32,6 +33,8 @@ LATENCY: Final = 0.02
 PATIENCE: Final = 60.0
 """Seconds without any further answer after which no more is waited for."""
 REMOVAL_DEADLINE: Final = 60.0
+OF_THE_REPLICA: Final = frozenset(("WORKER_HTTP_HOST", "WORKER_HTTP_PORT", "WORKER_SECRETS_DIR", "WORKER_LOG_FORMAT"))
+"""Settings that are of no use to anybody else; those of a broker that was given are there already."""
 
 
 class Demonstration:
@@ -82,7 +85,7 @@ class Demonstration:
         result = tally.result((task.name, task.task_id) for task in standin.tasks)
         self._announce(result)
         if self._keep:
-            await self._kept(settings, standin, replica)
+            await self._kept(variables, settings, standin, replica)
         await replica.stop()
         return result
 
@@ -123,14 +126,19 @@ class Demonstration:
                 for _ in range(one.kind.copies):
                     await batch.put(one.body, correlation_id=one.request_id)
 
-    async def _kept(self, settings: Settings, standin: StandIn, replica: Replica) -> None:
+    async def _kept(self, variables: Mapping[str, str], settings: Settings, standin: StandIn, replica: Replica) -> None:
         """Wait for Ctrl-C, which is the way this ends well."""
         say = self._display.say
         say("Everything keeps running until Ctrl-C:")
         say(f"  broker    {_shown(settings) if self._is_given else settings.amqp_url[0].get_secret_value()}")
         say(f"            queue {settings.queue}, events {settings.event_exchange}")
         say(f"  worker    {replica.url}  (/metrics, /readyz)")
-        say(f"  stand-in  {standin.url}  (/_tasks, /_calls, /_stats)")
+        say(f"  stand-in  {standin.url}  (/_tasks, /_calls, /_stats, /_settings)")
+        say("In another terminal, so that the other commands find it:")
+        for name, value in variables.items():
+            if not (name in OF_THE_REPLICA or (self._is_given and name.startswith("WORKER_AMQP_"))):
+                say(f"  export {name}={quote(value)}")
+        say(f"  export STANDIN={standin.url}")
         task = asyncio.current_task()
         try:
             await replica.watch()

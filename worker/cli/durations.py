@@ -21,3 +21,12 @@ def span(length: float) -> str:
         if length >= size:
             return f"{int(length // size)} {unit}"
     return f"{int(max(0.0, length))} s"
+
+
+def exact(length: float) -> str:
+    """`0.012 s`, `47.5 s`, `3 min 5 s`, `5 h 2 min` or `12 d`."""
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if length >= size:
+            rest = int(length % size // part)
+            return f"{int(length // size)} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{round(length, 3) + 0.0:g} s"

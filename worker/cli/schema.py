@@ -13,6 +13,7 @@ EXAMPLES: Final = {
     "request": "request/valid/full.json",
     "succeeded": "event/succeeded_created.json",
     "failed": "event/failed_rejected.json",
+    "journal": "journal/retried.json",
     "dcs-create-body": "dcs/create_body_with_marker.json",
     "dcs-create-reply": "dcs/create_reply_with_job_id.json",
     "dcs-error": "dcs/error_dcs_v2.json",

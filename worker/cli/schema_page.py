@@ -33,6 +33,9 @@ _PAGE: Final = """<!doctype html>
 {operations}
 <h2>Messages</h2>
 {messages}
+<h2>JSON inside of headers</h2>
+<article id="journal"><h3>x-journal</h3>
+{journal}</article>
 <p class="quiet">AsyncAPI {asyncapi}; the same for programs: <code>dcs-worker schema asyncapi</code></p>
 </body>
 </html>
@@ -50,6 +53,7 @@ def page(document: Document) -> str:
         about=_prose(info["description"]),
         operations="\n".join(_operation(document, one) for one in document["operations"].values()),
         messages="\n".join(_message(document, name, one) for name, one in messages.items()),
+        journal=_table(document, document["components"]["schemas"]["journal"]),
     )
 
 

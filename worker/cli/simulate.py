@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from worker.cli.statuses import UNAVAILABLE
+
 if TYPE_CHECKING:
     from worker.tools.standin import StandIn, StandInSettings
 
@@ -33,12 +35,17 @@ def simulate(  # noqa: PLR0913 - each argument is an option of the command
     settings: Annotated[
         str | None, typer.Option(help="Any settings as JSON, merged over the other options; see /_settings.")
     ] = None,
+    change: Annotated[
+        str | None, typer.Option(metavar="URL", help="Give the one that runs there these faults and no others.")
+    ] = None,
 ) -> None:
     """Serve a stand-in for DCS, IAM and the metadata service until Ctrl-C.
 
     Fault steps, alone or after 'create then ': drop, close, hang, html, no id, cut, oversize, redirect,
     throttle [N/UNIT], error STATUS [CODE], reply STATUS [BODY]; the last three also with 'retry after N'.
     Besides: ok, slow S, create late S. What it got is at /_tasks, /_calls and /_stats; PUT /_settings changes it.
+
+    Exit status: 0 ended by Ctrl-C, or changed; 1 the address is taken, 69 nothing that can be changed is at that URL.
 
     Example: dcs-worker simulate --port 8090 --fault 'create then drop=0.05' --fault 'error 503=0.05' --latency 0.05
     """
@@ -52,6 +59,9 @@ def simulate(  # noqa: PLR0913 - each argument is an option of the command
         "auth": {"mode": auth},
     }
     chosen = _settings(options, quota, settings)
+    if change is not None:
+        _change(change, chosen)
+        return
 
     from worker.tools.standin.running import run
 
@@ -60,6 +70,18 @@ def simulate(  # noqa: PLR0913 - each argument is an option of the command
     except OSError as wrong:
         typer.echo(f"cannot listen on {host}, port {port}: {wrong.strerror or wrong}", err=True)
         raise typer.Exit(1) from wrong
+
+
+def _change(url: str, chosen: "StandInSettings") -> None:
+    from worker.tools.standin.remote import ChangeError, give_faults
+
+    try:
+        give_faults(url, chosen.faults)
+    except ChangeError as wrong:
+        typer.echo(str(wrong), err=True)
+        raise typer.Exit(UNAVAILABLE) from None
+    met = ", ".join(f"{step} ({chance:.0%})" for step, chance in chosen.faults.items())
+    typer.echo(f"From now on calls meet: {met or 'nothing unusual'}.")
 
 
 def _fault(text: str) -> tuple[str, float]:

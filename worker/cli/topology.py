@@ -1,4 +1,4 @@
-"""`dcs-worker topology`: what the worker needs on the broker, printed or declared."""
+"""`dcs-worker topology`: what the worker needs on the broker, printed, declared or compared."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from worker.config import Settings
     from worker.rabbit.topology import Topology
 
-Action = Literal["print", "apply"]
+Action = Literal["print", "apply", "check"]
 Format = Literal["rabbitmq-definitions", "rabbitmq-permissions"]
 
 
 def topology(
-    action: Annotated[Action, typer.Argument(help="Print it, or declare on the broker what is missing.")] = "print",
+    action: Annotated[
+        Action, typer.Argument(help="Print it, declare what is missing, or compare what is there.")
+    ] = "print",
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
     format_: Annotated[
@@ -30,16 +32,17 @@ def topology(
         ),
     ] = None,
 ) -> None:
-    """Print or declare what the worker needs on the broker.
+    """Print, declare or check what the worker needs on the broker.
 
     These are the exchanges, queues and bindings that the settings ask for. The worker declares them at its start;
-    `apply` does the same ahead of it, with another user for example.
+    `apply` does the same ahead of it, with another user for example. `check` changes nothing.
 
-    Exit status: 0 done, 69 the broker cannot be reached, 78 what is there differs from what the settings ask for.
+    Exit status: 0 done, 69 the broker cannot be reached, 78 what is there differs from what the settings ask for, or,
+    for `check`, is missing.
 
-    Example: dcs-worker topology apply
+    Example: dcs-worker topology check
     """
-    if format_ is not None and (as_json or action == "apply"):
+    if format_ is not None and (as_json or action != "print"):
         raise typer.BadParameter("a format is that of what is printed, and JSON as it is", param_hint="--format")
     settings = configured().settings
 
@@ -48,6 +51,10 @@ def topology(
     plan = bootstrap.topology(settings)
     if action == "apply":
         raise typer.Exit(interruptible(_apply(settings, plan, as_json=as_json)))
+    if action == "check":
+        from worker.cli.topology_check import check
+
+        raise typer.Exit(interruptible(check(settings, plan, as_json=as_json)))
     if format_ is not None:
         typer.echo(json.dumps(_importable(settings, plan, format_), indent=2))
         return

@@ -47,6 +47,7 @@ def succeeded(order: Order, envelope: Envelope, done: Done, resolution: Resoluti
         parked=False,
         fingerprint=order.fingerprint,
         replays=envelope.replays,
+        journal=envelope.journal.text(),
     )
 
 
@@ -115,6 +116,8 @@ def _failure(body: MigrationFailed, envelope: Envelope, request_id: str, fingerp
         parked=body.parked,
         fingerprint=fingerprint,
         replays=envelope.replays,
+        error_code=body.error.error_code if body.error else None,
+        journal=envelope.journal.text(),
     )
 
 

@@ -11,8 +11,10 @@ from typing import assert_never
 
 from schemas.envelope import Envelope
 from schemas.event import Reason
+from schemas.journal import Kind
 from worker.flow import endings
 from worker.flow.ports import Chance, Clock, Dcs, Gate, Ground, Observer
+from worker.policy.chronicle import Call, entered
 from worker.policy.fault import Absent, Done, Fault, Found, GateClosedError, Remedy, Several, Sighting, StepAsideError
 from worker.policy.order import Order
 from worker.policy.outcome import Abandoned, Ending, HandedBack, Outcome
@@ -125,6 +127,7 @@ class Handler:
 
     async def _look(self, case: Case) -> Outcome | Fault | None:
         """Law 2. None: no task exists, and none is on its way."""
+        wanted = self._now()
         async with self._gate.permit(case.order) as permit:
             if not await case.ground.is_firm():
                 return Abandoned(case.envelope.last_sent_at)
@@ -132,6 +135,7 @@ class Handler:
             sighting = await self._dcs.find(case.order, _since(case))
             permit.ended(sighting)
         self._observer.called(case.order, "find", sighting, case.envelope.attempts)
+        self._enter(case, Call(Kind.LOOK, 0, wanted, begun), sighting)
         case.was_looking = True
         return self._seen(case, sighting, begun)
 
@@ -160,15 +164,18 @@ class Handler:
         return None
 
     async def _create(self, case: Case) -> Outcome | Fault:
+        wanted = self._now()
         async with self._gate.permit(case.order) as permit:
             if not await case.ground.is_firm():
                 return Abandoned(case.envelope.last_sent_at)
             if self._is_expired(case):
                 return self._failed(case, Reason.EXPIRED)
             case.envelope = replace(case.envelope, attempts=case.envelope.attempts + 1)
+            begun = self._now()
             ending = await self._dcs.create(case.order, partial(self._may_go, case))
             permit.ended(ending)
         self._observer.called(case.order, "create", ending, case.envelope.attempts)
+        self._enter(case, Call(Kind.CREATE, case.envelope.attempts, wanted, begun), ending)
         case.was_looking = False
         if isinstance(ending, Done):
             return endings.succeeded(case.order, case.envelope, ending, "created", self._now())
@@ -177,6 +184,11 @@ class Handler:
             case.envelope = replace(case.envelope, last_sent_at=self._now())
             case.must_look = True
         return ending
+
+    def _enter(self, case: Case, call: Call, ending: Done | Sighting | Fault) -> None:
+        journal = entered(case.envelope.journal, call, ending, self._now())
+        if journal is not case.envelope.journal:
+            case.envelope = replace(case.envelope, journal=journal)
 
     async def _may_go(self, case: Case) -> bool:
         """Laws 4 and 5, and the sender's own limit, asked once more when everything is ready to be sent."""

@@ -5,12 +5,14 @@ tried again for as long as the delivery is ours; after that the broker delivers 
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import assert_never
+from typing import Any, assert_never
 
 from schemas import names
 from schemas.envelope import Envelope
 from schemas.event import Reason
+from schemas.journal import Kind
 from schemas.timestamp import to_text
 from worker.flow.ports import Chance, Clock, Delivery, Observer, Publisher, Sleep
 from worker.policy import waiting
@@ -83,19 +85,31 @@ class Settler:
                     yield partial(self._park, delivery, envelope, outcome)
                 yield partial(self._event, delivery, given_id, outcome)
             case Postponed():
-                headers = outcome.envelope.write(delivery.headers)
+                headers = self._written(
+                    delivery, outcome.envelope, Kind.WAIT, outcome.why, n=outcome.place, took=outcome.seconds
+                )
                 yield partial(self._publisher.postpone, delivery, outcome.place, headers)
             case HandedBack():
-                headers = outcome.envelope.write(delivery.headers)
+                headers = self._written(delivery, outcome.envelope, Kind.RETURNED)
                 yield partial(self._publisher.hand_back, delivery, headers)
             case _:
                 assert_never(outcome)
 
     async def _park(self, delivery: Delivery, envelope: Envelope, ending: Ending) -> None:
-        headers = envelope.write(delivery.headers)
+        headers = self._written(delivery, envelope, Kind.PARKED, ending.reason, code=ending.error_code)
+        headers = {name: value for name, value in headers.items() if name != names.PARKED_ERROR_CODE}
         headers[names.PARKED_REASON] = ending.reason
         headers[names.PARKED_AT] = to_text(self._now())
+        if ending.error_code:
+            headers[names.PARKED_ERROR_CODE] = ending.error_code
         await self._publisher.park(delivery, headers)
+
+    def _written(
+        self, delivery: Delivery, envelope: Envelope, did: Kind, got: str = "", **more: Any
+    ) -> dict[str, object]:
+        """The headers of a copy, with what is done now as the last entry of its journal."""
+        journal = envelope.journal.add(self._now(), did, got, **more)
+        return replace(envelope, journal=journal).write(delivery.headers)
 
     async def _event(self, delivery: Delivery, given_id: str | None, ending: Ending) -> None:
         await self._publisher.event(

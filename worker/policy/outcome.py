@@ -20,6 +20,10 @@ class Ending:
     parked: bool
     fingerprint: str
     replays: int
+    error_code: str | None = None
+    """What DCS answered last, by which parked requests are grouped."""
+    journal: str = ""
+    """What was done for the request, as its header has it; empty if the body says all of it."""
 
     def to_record(self) -> dict[str, Any]:
         """Plain values, to be stored and read back by `from_record`."""
@@ -38,6 +42,8 @@ class Postponed:
     place: int
     envelope: Envelope
     why: str
+    seconds: float
+    """How long it waits there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,9 @@ class Rules:
         place = waiting.place(self.delays, at_least)
         if not self.is_over(spent):
             place = max(place, spent.round)
-        return Postponed(place, spent, fault.label)
+        return Postponed(place, spent, fault.label, self.delays[place - 1])
 
     def wait(self, envelope: Envelope, at_least: float, why: str) -> Postponed:
         """A wait in the broker that spends nothing."""
-        return Postponed(waiting.place(self.delays, at_least), envelope, why)
+        place = waiting.place(self.delays, at_least)
+        return Postponed(place, envelope, why, self.delays[place - 1])

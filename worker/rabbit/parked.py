@@ -32,6 +32,12 @@ class Parked:
         count = (properties.headers or {}).get(names.DELIVERY_COUNT) if message.redelivered else 0
         return cls(message.body, properties, message.delivery_tag, isinstance(count, int) and count >= RENEWED_AT)
 
+    @classmethod
+    def told(cls, body: bytes, headers: Mapping[str, object], message_id: str | None) -> Self:
+        """A message that is not held, but told of."""
+        properties = Basic.Properties(headers=dict(headers), message_id=message_id)  # type: ignore[arg-type]
+        return cls(body, properties, tag=0, is_worn=False)
+
     @property
     def headers(self) -> Mapping[str, object]:
         """Message headers; empty if there are none."""

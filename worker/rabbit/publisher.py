@@ -106,6 +106,8 @@ class Publisher:
         """Publish the event to the events exchange, and to `reply_to` if given. Raises UnconfirmedError."""
         type_ = events.SUCCEEDED_TYPE if ending.succeeded else events.FAILED_TYPE
         headers = events.headers(id_=ending.event_id, type_=type_, subject=ending.subject, time=ending.completed_at)
+        if ending.journal:
+            headers[names.JOURNAL] = ending.journal
         properties = EventProperties(
             content_type=names.JSON,
             headers={**headers, **trace},  # type: ignore[dict-item]  # they came off the wire

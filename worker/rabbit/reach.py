@@ -18,6 +18,8 @@ from aiormq.exceptions import (
 
 from worker.rabbit.connect import CONNECT_DEADLINE, Brokers, connected
 
+REMEDY: Final = " WORKER_AMQP_URL says which broker it is; `dcs-worker doctor` finds out more."
+
 
 class UnreachableError(Exception):
     """The broker cannot be had; no line holds a password."""
@@ -52,7 +54,7 @@ async def _first(stack: AsyncExitStack, brokers: Brokers, name: str) -> Abstract
             refusals.append(_refusal(url, TimeoutError()))
         except Exception as error:  # noqa: BLE001 - whatever it was, this node does not let us in
             refusals.append(_refusal(url, error))
-    raise UnreachableError("\n".join(refusals))
+    raise UnreachableError("\n".join(refusals) + REMEDY)
 
 
 _LOGIN: Final = "refuses the user or its password"

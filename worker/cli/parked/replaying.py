@@ -132,7 +132,7 @@ class Replay:
 
     async def _move(self, story: Story) -> None:
         await self._pace.turn()
-        await self._shelf.move(story.parked, story.again(self._settings.delivery_limit))
+        await self._shelf.move(story.parked, story.again(self._settings.delivery_limit, time.time()))
         self._replayed += 1
 
     def _tell(self, found: int, bad: int, *, is_done: bool) -> None:

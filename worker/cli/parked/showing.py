@@ -8,8 +8,11 @@ from typing import Any
 
 import typer
 
+from schemas import names
 from schemas.timestamp import to_text
 from worker.cli.durations import span
+from worker.cli.explaining.parked import of_story
+from worker.cli.explaining.timeline import timeline
 from worker.cli.parked.reading import stories
 from worker.cli.parked.record import body_of, headers_of, properties_of, record
 from worker.cli.parked.selection import Selection
@@ -45,7 +48,11 @@ def _lines(story: Story) -> Iterator[str]:
         yield _line("no request", story.fault)
     yield ""
     yield from (_line(*step) for step in _steps(story))
-    yield from _section("headers", headers_of(story.parked))
+    yield ""
+    yield timeline(of_story(story))
+    # The journal is what the timeline tells; --json has it as it came.
+    others = {name: value for name, value in headers_of(story.parked).items() if name != names.JOURNAL}
+    yield from _section("headers", others)
     yield from _section("properties", properties_of(story.parked))
     yield ""
     yield "body"

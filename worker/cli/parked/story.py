@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 
 from schemas import identity, names
 from schemas.envelope import Envelope
+from schemas.journal import Kind
 from schemas.request import InvalidRequestError, Sender, parse
 from schemas.timestamp import from_text, to_text
 from worker.cli.table import safe
@@ -16,7 +17,6 @@ from worker.rabbit.parked import Parked
 
 PARKED: Final = "x-parked-"
 """What all headers begin with that say why and when a request was parked."""
-ERROR_CODE: Final = "x-parked-error-code"
 _TEXT: Final = 64
 
 
@@ -46,7 +46,7 @@ class Story:
             fault,
             sender,
             reason=_text(headers.get(names.PARKED_REASON)) or _cause_of_death(headers),
-            error_code=_text(headers.get(ERROR_CODE)),
+            error_code=_text(headers.get(names.PARKED_ERROR_CODE)),
             parked_at=from_text(headers.get(names.PARKED_AT)),
             envelope=_envelope(headers, time.time()),
         )
@@ -71,15 +71,17 @@ class Story:
         """Seconds since it was parked; None if that is not known."""
         return None if self.parked_at is None else max(0.0, now - self.parked_at)
 
-    def again(self, delivery_limit: int) -> dict[str, object]:
+    def again(self, delivery_limit: int, now: float) -> dict[str, object]:
         """The headers of a copy that begins a new schedule, and is looked for before anything is created.
 
         What took workers down still counts as suspect, and is worked on alone, but has half of its chances back.
         """
+        replays = self.envelope.replays + 1
         changed = replace(
             self.envelope,
             round=0,
-            replays=self.envelope.replays + 1,
+            replays=replays,
+            journal=self.envelope.journal.add(now, Kind.REPLAYED, n=replays),
             interruptions=min(self.envelope.interruptions, delivery_limit // 2),
         )
         headers = changed.write(self.parked.headers)

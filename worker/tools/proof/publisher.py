@@ -84,4 +84,4 @@ class Publisher:
 
 def _state(headers: Mapping[str, object]) -> str:
     shown = {name.removeprefix("x-"): value for name, value in headers.items() if name.startswith("x-")}
-    return ", ".join(f"{name} {value}" for name, value in shown.items() if value and name != "death")
+    return ", ".join(f"{name} {value}" for name, value in shown.items() if value and name not in ("death", "journal"))

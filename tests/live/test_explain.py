@@ -1,0 +1,72 @@
+"""`explain` on a real broker: a request's way to the parked queue, and an event that is listened for."""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from schemas import names
+from schemas.journal import Journal
+from tests.live.parking import Shell, settings
+from tests.live.stage import Stage, request
+from worker.tools.standin import StandIn, StandInSettings
+
+SCRIPTS = {
+    "first": ["create then drop"],
+    "forbidden": ["error 403 DCS.4030"],
+    "clean": ["ok"],
+}
+
+
+async def test_the_story_goes_with_the_request_and_is_told(vhost: str, tmp_path: Path) -> None:
+    """From the parked queue, as an event that comes, and none for what went well at once."""
+    standin = StandIn(StandInSettings(scripts=SCRIPTS))
+    async with Stage(vhost, tmp_path, standin) as stage:
+        await stage.worker().ready()
+        shell = Shell(settings(vhost, tmp_path, standin.url), tmp_path)
+        listening = await shell.start("explain", "first", "--listen", "--json")
+        assert listening.stderr is not None
+        async with asyncio.timeout(30):
+            assert b"Listening for the event of 'first'" in await listening.stderr.readline()
+        for name in SCRIPTS:
+            await stage.publish(request(name, name))
+        events = await stage.answered(3, 30)
+        parked = await shell.run("explain", "forbidden")
+        missing = await shell.run("explain", "nobody")
+        async with asyncio.timeout(30):
+            heard, _ = await listening.communicate()
+
+    assert (parked.status, parked.errors) == (0, "")
+    lines = [line.split("  ")[-1] for line in parked.output.splitlines()]
+    assert lines[6] == "received"
+    assert lines[7].startswith("create 1: 403 (DCS.4030) after ")
+    assert lines[8] == "parked: forbidden (DCS.4030)"
+    assert (missing.status, missing.output) == (1, "")
+    assert "--listen" in missing.errors
+    (tale,) = json.loads(heard)
+    assert (listening.returncode, tale["state"]) == (0, "succeeded")
+    did = [step["did"] for step in tale["timeline"]]
+    assert (did[0], did[-1]) == ("received", "event")
+    assert did[1:3] == ["create", "look"]
+    assert names.JOURNAL not in events["clean"][0].headers
+    carried = Journal.read(events["first"][0].headers[names.JOURNAL])
+    assert carried is not None
+    assert [entry.did.value for entry in carried.entries] == did[1:-1]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, None])
+async def test_nothing_is_listened_for_in_vain_for_ever(vhost: str, tmp_path: Path, how: signal.Signals | None) -> None:
+    """Ctrl-C ends it with 130 and silence, a timeout with 1 and what to do."""
+    async with Stage(vhost, tmp_path):
+        shell = Shell(settings(vhost, tmp_path), tmp_path)
+        process = await shell.start("explain", "nobody", "--listen", "--timeout", "60" if how else "0.2")
+        assert process.stderr is not None
+        async with asyncio.timeout(30):
+            await process.stderr.readline()
+            if how:
+                process.send_signal(how)
+            output, errors = await process.communicate()
+    assert (process.returncode, output) == ((130, b"") if how else (1, b""))
+    assert errors == b"" if how else b"send the request again" in errors

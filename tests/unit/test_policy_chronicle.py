@@ -1,0 +1,45 @@
+"""How calls are entered into a journal."""
+
+import pytest
+
+from schemas.journal import EMPTY, Journal, Kind
+from worker.policy.chronicle import WORTH_TELLING, Call, entered
+from worker.policy.fault import Absent, Done, Evidence, Fault, Found, Remedy, Several, Sighting
+
+NOW = 1_790_000_000.0
+TOLD = EMPTY.add(NOW, Kind.RETURNED)
+BUSY = Fault(Evidence.REFUSED, Remedy.RETRY, "400", error_code="DCS.4026", dcs_request_id="d-1")
+
+
+def last(journal: Journal) -> tuple[object, ...]:
+    """What the newest entry says."""
+    entry = journal.entries[-1]
+    return (entry.did.value, entry.got, entry.n, entry.took, entry.evidence, entry.code, entry.id)
+
+
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [
+        (Done("i-1", None, "d-1"), ("create", "done", 2, 1.5, "", "", "d-1")),
+        (Found("i-1", "d-1"), ("create", "found", 2, 1.5, "", "", "d-1")),
+        (Absent(), ("create", "absent", 2, 1.5, "", "", "")),
+        (Several(("i-1", "i-2")), ("create", "several", 2, 1.5, "", "", "")),
+        (BUSY, ("create", "400", 2, 1.5, "refused", "DCS.4026", "d-1")),
+    ],
+)
+def test_every_ending_is_told(ending: Done | Sighting | Fault, expected: tuple[object, ...]) -> None:
+    """How it ended, how long it took, what it proves, and by which id DCS knows it."""
+    journal = entered(TOLD, Call(Kind.CREATE, 2, NOW, NOW), ending, NOW + 1.5)
+    assert (len(journal.entries), last(journal)) == (2, expected)
+
+
+def test_a_create_that_succeeds_at_once_is_not_told() -> None:
+    """Its event says it all."""
+    assert entered(EMPTY, Call(Kind.CREATE, 1, NOW, NOW), Done("i-1"), NOW) is EMPTY
+
+
+def test_a_long_wait_for_a_turn_is_told_before_the_call() -> None:
+    """And then the call is, even one that succeeds; a moment is not worth telling."""
+    waited = entered(EMPTY, Call(Kind.CREATE, 1, NOW, NOW + 12.5), Done("i-1"), NOW + 13)
+    assert [(entry.did.value, entry.took) for entry in waited.entries] == [("gate", 12.5), ("create", 0.5)]
+    assert not entered(EMPTY, Call(Kind.CREATE, 1, NOW, NOW + WORTH_TELLING / 2), Done("i-1"), NOW + 1)

@@ -1,0 +1,61 @@
+"""`dcs-worker explain`: what was done for a request, as a timeline."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from worker.cli.configured import configured
+from worker.cli.interruptible import interruptible
+from worker.cli.statuses import DONE, FAILED
+
+if TYPE_CHECKING:
+    from worker.config import Settings
+
+STANDARD_INPUT: Final = "-"
+
+
+def explain(
+    identity: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of a parked request; - reads messages from standard input.")
+    ],
+    *,
+    listen: Annotated[bool, typer.Option("--listen", help="Wait for the event of the request instead.")] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to listen.")] = 3600.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
+) -> None:
+    """Tell what was done for one request.
+
+    That is: calls and what they prove, waits and why, deliveries that were cut short.
+
+    It is read from the parked request, or with --listen from the event that comes next, or from standard input: an
+    event or a parked request with its headers, as `parked export`, rabbitmqadmin or RabbitMQ's management API write it.
+
+    Exit status: 0 told, 1 there is no such request, event or message, 69 the broker cannot be reached.
+
+    Example: dcs-worker explain 4f6f2a34-9f0e-4a52-8a39-6f2c3c1d3f10
+    """
+    settings = configured().settings
+    if identity == STANDARD_INPUT:
+        if listen:
+            raise typer.BadParameter("standard input is read, or events are listened for, not both")
+        raise typer.Exit(_given(settings, as_json=as_json))
+
+    from worker.cli.explaining.shown import heard, parked
+
+    work = (
+        heard(settings, identity, timeout, as_json=as_json) if listen else parked(settings, identity, as_json=as_json)
+    )
+    raise typer.Exit(interruptible(work))
+
+
+def _given(settings: "Settings", *, as_json: bool) -> int:
+    from worker.cli.explaining.given import NothingTold, tales
+    from worker.cli.explaining.shown import show
+
+    try:
+        show(list(tales(sys.stdin.buffer.read(), settings)), as_json=as_json)
+    except NothingTold as nothing:
+        typer.echo(str(nothing), err=True)
+        return FAILED
+    return DONE

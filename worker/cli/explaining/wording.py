@@ -1,0 +1,88 @@
+"""Entries of a journal in words."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from schemas.journal import Entry, Kind
+from worker.cli.durations import exact
+
+_PROVES: Final = {
+    "never_sent": "it was never sent",
+    "refused": "DCS did not act",
+    "ambiguous": "a task may exist",
+}
+_LOOKED: Final = {
+    "found": "the task is there",
+    "absent": "there is no task",
+    "several": "several tasks may be the request's",
+}
+_WHY: Final = {
+    "settle": "a create call may still take effect",
+    "claimed": "another replica has it in hand",
+    "copy": "a copy of it waits too",
+    "quarantine": "one suspect at a time",
+    "breaker": "the service is out of order",
+    "turn": "too many calls before it",
+    "throttled": "the quota of its project is used up",
+    "credentials": "the service does not accept the credentials",
+    "quota": "its project is full",
+}
+
+
+def sentence(entry: Entry) -> str:
+    """What `entry` tells."""
+    return _SENTENCES[entry.did](entry)
+
+
+def _create(entry: Entry) -> str:
+    return f"create {entry.n}: {'task created' if entry.got == 'done' else entry.got}{_call(entry)}"
+
+
+def _look(entry: Entry) -> str:
+    return f"look: {_LOOKED.get(entry.got, entry.got)}{_call(entry)}"
+
+
+def _gate(entry: Entry) -> str:
+    return f"waited {exact(entry.took)} for its turn to call"
+
+
+def _wait(entry: Entry) -> str:
+    return f"waits {exact(entry.took)} in retry queue {entry.n}: {_WHY.get(entry.got, f'after {entry.got}')}"
+
+
+def _returned(_: Entry) -> str:
+    return "handed back by a replica that was told to stop"
+
+
+def _redelivered(entry: Entry) -> str:
+    return f"delivered again: {entry.n} {'delivery' if entry.n == 1 else 'deliveries'} ended without a word"
+
+
+def _parked(entry: Entry) -> str:
+    return f"parked: {entry.got}{_code(entry)}"
+
+
+def _replayed(entry: Entry) -> str:
+    return f"sent again by an operator, replay {entry.n}"
+
+
+def _call(entry: Entry) -> str:
+    proves = f": {_PROVES.get(entry.evidence, entry.evidence)}" if entry.evidence else ""
+    known_as = f", DCS request id {entry.id}" if entry.id else ""
+    return f"{_code(entry)} after {exact(entry.took)}{proves}{known_as}"
+
+
+def _code(entry: Entry) -> str:
+    return f" ({entry.code})" if entry.code else ""
+
+
+_SENTENCES: Final[Mapping[Kind, Callable[[Entry], str]]] = {
+    Kind.CREATE: _create,
+    Kind.LOOK: _look,
+    Kind.GATE: _gate,
+    Kind.WAIT: _wait,
+    Kind.RETURNED: _returned,
+    Kind.REDELIVERED: _redelivered,
+    Kind.PARKED: _parked,
+    Kind.REPLAYED: _replayed,
+}
