@@ -126,12 +126,12 @@ async def _script(
     load.ill = 0.25
     faults = {"throttle 20/second": 0.05, "drop": 0.03, "create then hang": 0.02, "error 400": 0.02, "error 500": 0.02}
     await go_on(20, standin.apply(faults=faults))
-    # Whoever was created unheard cannot be looked for now.
-    await go_on(8, standin.apply(forbidden=["list"], faults={"create then drop": 0.05}))
-    load.ill = 0.0
-    await go_on(12, standin.apply(forbidden=None, faults=None, down="unavailable"))
+    await go_on(25, standin.apply(faults=None, down="unavailable"))
     await go_on(20, standin.apply(down="no", quota={"limit": 30, "time": 1, "unit": "second"}))
-    await go_on(10, standin.apply(quota=None), replace())
+    # Whoever was created unheard cannot be looked for now.
+    await go_on(8, standin.apply(quota=None, forbidden=["list"], faults={"create then drop": 0.05}))
+    load.ill = 0.0
+    await go_on(10, standin.apply(forbidden=None, faults=None), replace())
     await go_on(8, asyncio.to_thread(redis.kill), rabbit.ctl(*LOW, deadline=PATIENCE))
     await go_on(12, rabbit.ctl(*USUAL, deadline=PATIENCE), asyncio.to_thread(redis.start))
     await go_on(15)
