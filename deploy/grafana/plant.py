@@ -39,6 +39,20 @@ def limits() -> Row:
             "Calls that each replica may make at once: lowered by 429 and slowness, raised while it is used.",
             (own("concurrency_limit"), "{{instance}}"),
         ),
+        graph(
+            "Pace",
+            "Calls per second that a quota allows each replica, as it was learnt or set; empty while none is known.",
+            (f"{own('call_rate_limit', region='~$region')} < Inf", "{{instance}} {{region}}"),
+            unit="reqps",
+            span=12,
+        ),
+        graph(
+            "Projects held",
+            "Their requests step aside into the retry queues: throttled, credentials refused, or quota used up.",
+            (f"sum by (why) ({own('projects_held', region='~$region')})", "{{why}}"),
+            stacked=True,
+            span=12,
+        ),
     )
 
 
@@ -124,6 +138,13 @@ def replicas() -> Row:
             "Replicas of each version; more than one during a roll-out only.",
             (f"count by (version, python) ({own('build_info')})", "{{version}}, Python {{python}}"),
             stacked=True,
+        ),
+        graph(
+            "Useful replicas",
+            "What the backlog needs, and the smaller of that and what the quota can feed: autoscaling goes by it. "
+            "Needed far above useful for long: ask for a higher quota.",
+            (f"avg({own('needed_replicas')})", "needed"),
+            (f"avg({own('useful_replicas')})", "useful"),
         ),
     )
 
