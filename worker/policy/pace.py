@@ -18,7 +18,7 @@ _LATEST: Final = 10.0
 """Seconds between two cuts, else one window: what a cut did is seen that much later."""
 _FEW: Final = 3
 """Calls granted that are added to those counted: one refusal among few calls says little."""
-_GROWTH: Final = ((10.0, 0.02), (30.0, 0.03), (60.0, 0.05), (300.0, 0.1))
+_GROWTH: Final = ((10.0, 0.025), (30.0, 0.03), (60.0, 0.05), (300.0, 0.1))
 """Until so many seconds after the last cut the rate grows by this share each second; then it is forgotten."""
 _FIRST: Final = 0.1
 """The same from when a rate is learnt to the first cut: one moment says little."""
