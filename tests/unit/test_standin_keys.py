@@ -1,49 +1,17 @@
 """Who may call the stand-in by signature: with a lasting key, or with temporary ones of the metadata service."""
 
 import hmac
-from collections.abc import AsyncIterator
 from hashlib import sha256
 
 import aiohttp
 import pytest
 
+from tests.unit.conftest import Clock
 from worker.tools.standin import StandIn
 from worker.tools.standin.signature import canonical_request
 
 LIST = "/v2/p/migration-tasks"
-START = 1_700_000_000.0
 DATE = "20231114T221320Z"
-
-
-class Clock:
-    """A clock that moves when told."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        """Epoch seconds."""
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """The stand-in's clock."""
-    return Clock()
-
-
-@pytest.fixture
-async def standin(clock: Clock) -> AsyncIterator[StandIn]:
-    """A healthy stand-in whose time is in our hands."""
-    async with StandIn(clock=clock) as running:
-        yield running
-
-
-@pytest.fixture
-async def client(standin: StandIn) -> AsyncIterator[aiohttp.ClientSession]:
-    """A caller with five seconds of patience."""
-    async with aiohttp.ClientSession(standin.url, timeout=aiohttp.ClientTimeout(5)) as session:
-        yield session
 
 
 def _signed(access_key: str, secret_key: str, **headers: str) -> dict[str, str]:

@@ -1,48 +1,17 @@
 """The stand-in's moods: how it is slow, scarce, forbidding, odd or away."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
+from tests.unit.conftest import Clock
 from worker.tools.standin import StandIn, Task
 
 CREATE = "/v2/p/migration/instance"
 LIST = "/v2/p/migration-tasks"
 FIELDS = {"name": "x", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
-
-
-class Clock:
-    """A clock that moves when told."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        """Epoch seconds."""
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """The stand-in's clock."""
-    return Clock()
-
-
-@pytest.fixture
-async def standin(clock: Clock) -> AsyncIterator[StandIn]:
-    """A healthy stand-in whose time is in our hands."""
-    async with StandIn(clock=clock) as running:
-        yield running
-
-
-@pytest.fixture
-async def client(standin: StandIn) -> AsyncIterator[aiohttp.ClientSession]:
-    """A caller with five seconds of patience."""
-    async with aiohttp.ClientSession(standin.url, timeout=aiohttp.ClientTimeout(5)) as session:
-        yield session
 
 
 async def _ask(client: aiohttp.ClientSession, method: str, path: str, **options: Any) -> tuple[int, Any]:
