@@ -20,7 +20,7 @@ from worker.dcs.token_call import Account
 from worker.dcs.ways import Surroundings, credentials_for
 from worker.flow import explain
 from worker.flow.copies import Copies
-from worker.flow.fallback import ClaimsOrLocks
+from worker.flow.fallback import ClaimsOrLocks, Locks
 from worker.flow.feeds import feeds
 from worker.flow.gate import Gate, OpenGate
 from worker.flow.handle import Handler
@@ -28,6 +28,7 @@ from worker.flow.ports import Claims, Dcs
 from worker.flow.ports import Observer as ObserverPort
 from worker.flow.ports import Publisher as PublisherPort
 from worker.flow.process import Process, Reading
+from worker.flow.repeats import LocksForRepeats
 from worker.flow.service import Service
 from worker.flow.settle import Settler
 from worker.observe.mask import Mask
@@ -76,6 +77,8 @@ class Ports:
     publisher: PublisherPort
     observer: ObserverPort
     claims: Claims | None = None
+    locks: Locks | None = None
+    """For repeats, where there are no claims."""
     now: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
@@ -101,6 +104,8 @@ def flow(
     process = parts.process(
         reading, the_rules, parts.copies(), ports.claims, handler, settler, ports.observer, now=ports.now
     )
+    if ports.locks:
+        process.locks = LocksForRepeats(ports.locks, settle=the_rules.settle)
     return Service(process, gate, ports.observer)
 
 
@@ -324,7 +329,7 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
         reading = Reading(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
         locks = BrokerLocks(settings.queue)
         shared = ClaimsOrLocks(claims, locks, quiet=settings.dcs_timeout + QUIET) if claims else None
-        ports = Ports(client, _traced(publisher, tracing, settings), observer, shared)
+        ports = Ports(client, _traced(publisher, tracing, settings), observer, shared, None if claims else locks)
         gate = Gate(bounds(settings), observer)
         service = flow(ports, rules(settings), reading, Parts(copies=lambda: copies), gate)
         deliver = tracing.delivering(service.deliver) if tracing else service.deliver

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.bootstrap import Parts, Ports, flow
+from worker.flow.fallback import Locks
 from worker.flow.ports import Claims
 from worker.flow.process import Reading
 from worker.flow.service import Service
@@ -236,6 +237,7 @@ class Bench:
         find: Iterable[Any] = (),
         refusals: int = 0,
         claims: Claims | None = None,
+        locks: Locks | None = None,
         parts: Parts | None = None,
         with_marker: bool = True,
     ) -> None:
@@ -250,6 +252,7 @@ class Bench:
             self.publisher,
             self.observer,
             claims,
+            locks,
             now=lambda: self.now,
             chance=lambda: 0.0,
             sleep=self._sleep,

@@ -63,4 +63,5 @@ def ports(cast: "Cast") -> "Ports":
     from worker.tools.proof import DEADLINE
 
     claims = cast.claims and ClaimsOrLocks(cast.claims, cast.locks, quiet=DEADLINE + QUIET, clock=cast.clock)
-    return Ports(cast.dcs, cast.publisher, cast.observer, claims, cast.now, cast.chance, cast.sleep)
+    locks = None if cast.claims else cast.locks
+    return Ports(cast.dcs, cast.publisher, cast.observer, claims, locks, cast.now, cast.chance, cast.sleep)

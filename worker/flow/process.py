@@ -60,6 +60,8 @@ class Process:
         self._rules = rules
         self._copies = copies
         self._claims = claims
+        self.locks: Claims | None = None
+        """For repeats, where there are no claims."""
         self._handler = handler
         self._settler = settler
         self._observer = observer
@@ -125,12 +127,17 @@ class Process:
         outcome: Outcome | None = None
         self._copies.take_off(case.order)
         try:
-            outcome = await (self._claimed(case, self._claims) if self._claims else self._worked(case))
+            claims = self._claims or self._locks_of(case)
+            outcome = await (self._claimed(case, claims) if claims else self._worked(case))
             if isinstance(outcome, Ending) and outcome.fingerprint == case.order.fingerprint:
                 self._copies.remember(case.order, outcome)
             return outcome
         finally:
             self._copies.land(case.order, outcome, self._unfinished(case, outcome))
+
+    def _locks_of(self, case: Case) -> Claims | None:
+        is_repeat = case.must_look or case.envelope.is_repeat
+        return self.locks if is_repeat and self._rules.reconcile != "off" else None
 
     def _unfinished(self, case: Case, outcome: Outcome | None) -> Unfinished:
         last_sent_at = case.envelope.last_sent_at if outcome else self._now()

@@ -1,0 +1,65 @@
+"""Where there are no claims: locks on the broker keep two replicas from one repeated request at the same moment.
+
+A worker that dies between the confirmed copy of a request and the acknowledgement of the original, or a broker that
+dies before it wrote the acknowledgement down, leaves two siblings. Each is looked for before it is created, but both
+at the same moment would find nothing and create both. So a repeat is worked on under a lock, and the lock of one that
+may have created is kept until its task must be listed. First deliveries, which are nearly all, cost nothing.
+"""
+
+import asyncio
+
+from worker.flow.fallback import Locks
+from worker.policy.claim import Held, Unavailable
+from worker.policy.order import Key, Order
+from worker.policy.outcome import Ending
+
+
+class LocksForRepeats:
+    """Locks in the shape of claims that remember nothing. `settle`: seconds until what was created is listed."""
+
+    def __init__(self, locks: Locks, *, settle: float) -> None:
+        self._locks = locks
+        self._settle = settle
+        self._taken_at: dict[Key, float] = {}
+        self._kept: dict[Key, asyncio.TimerHandle] = {}
+        self._freeing: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<LocksForRepeats: {len(self._taken_at)} in use, {len(self._kept)} kept>"
+
+    async def take(self, order: Order, now: float, replays: int = 0) -> Held | Unavailable:
+        """Lock the request, of which nothing is known all the same."""
+        if (kept := self._kept.pop(order.key, None)) is not None:
+            kept.cancel()
+        if not await self._locks.take(order.key):
+            return Held(order.fingerprint, is_forgetful=True)
+        self._taken_at[order.key] = now
+        return Unavailable()
+
+    def is_held(self, order: Order) -> bool:
+        """A lock says nothing of what was done before: every create is looked for."""
+        return False
+
+    async def conclude(self, order: Order, ending: Ending) -> Ending:
+        """Give the lock back, or keep it until what was created must be listed."""
+        await self._give_back(order.key, may_have_created=ending.reason == "created")
+        return ending
+
+    async def release(self, order: Order, last_sent_at: float | None) -> None:
+        """Give the lock back, or keep it until what may have been created must be listed."""
+        taken_at = self._taken_at.get(order.key, 0.0)
+        await self._give_back(order.key, may_have_created=last_sent_at is not None and last_sent_at >= taken_at)
+
+    async def _give_back(self, key: Key, *, may_have_created: bool) -> None:
+        if self._taken_at.pop(key, None) is None:
+            return
+        if may_have_created:
+            self._kept[key] = asyncio.get_running_loop().call_later(self._settle, self._let_go, key)
+        else:
+            await self._locks.free(key)
+
+    def _let_go(self, key: Key) -> None:
+        del self._kept[key]
+        freeing = asyncio.get_running_loop().create_task(self._locks.free(key))
+        self._freeing.add(freeing)
+        freeing.add_done_callback(self._freeing.discard)
