@@ -57,7 +57,7 @@ demo: setup
 
 test: python
 	scripts/servers.sh rabbitmq-server redis-server prometheus chromium npm
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 test-brokers: python
 	scripts/servers.sh rabbitmq-server redis-server

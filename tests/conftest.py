@@ -1,6 +1,8 @@
 """What every test stands on."""
 
+import logging
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -16,3 +18,10 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("WORKER_", "HUAWEICLOUD_SDK_", "OTEL_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _library_heard() -> Iterator[None]:
+    """Commands silence the AMQP library in their process, which is ours when a test runs one in it."""
+    yield
+    logging.getLogger("aiormq").setLevel(logging.NOTSET)

@@ -1,7 +1,6 @@
 """The demo for real: on a node of its own and on a given one, to its end and interrupted, and nothing left of it."""
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -206,7 +205,6 @@ def test_an_answer_that_was_not_expected_fails_the_demo(
     monkeypatch.setattr(demonstration, "plan", lambda _: [wrong])
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["demo"], env={"WORKER_AMQP_URL": vhost})
-    logging.getLogger("aiormq").setLevel(logging.NOTSET)  # as it was before the command
 
     assert result.exit_code == 1
     assert f"{wrong.request_id} (nothing unusual): created instead of rejected" in result.output

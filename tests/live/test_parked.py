@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import logging
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -22,11 +20,10 @@ from worker.tools.nodes import RabbitNode
 
 
 @pytest.fixture
-def lot(vhost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lot]:
+def lot(vhost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lot:
     """A vhost of this test's own, and an empty folder to work in."""
     monkeypatch.chdir(tmp_path)
-    yield Lot(vhost, settings(vhost, tmp_path))
-    logging.getLogger("aiormq").setLevel(logging.NOTSET)
+    return Lot(vhost, settings(vhost, tmp_path))
 
 
 def test_the_list_counts_by_reason_and_error_code(lot: Lot) -> None:

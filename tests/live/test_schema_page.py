@@ -24,5 +24,5 @@ async def test_it_is_readable_everywhere(tmp_path: Path) -> None:
                 grounds.add(await page.value("getComputedStyle(document.body).backgroundColor"))
                 await page.screenshot(tmp_path / f"{size[0]}-{dark}.png")
         assert len(grounds) == 2
-        assert await page.value("document.querySelectorAll('article').length") == 8
+        assert await page.value("document.querySelectorAll('article').length") == 9
         assert (set(page.requested), page.complaints) == ({file.as_uri()}, [])

@@ -1,12 +1,10 @@
 """The command line as a whole: what it loads, what it says, how it ends."""
 
 import asyncio
-import logging
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,11 +19,9 @@ HEAVY = ("aio_pika", "aiohttp", "httpx", "prometheus_client", "pydantic", "redis
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test reads a `.env` that lies about, or leaves the AMQP library quieter than it was."""
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads a `.env` that lies about."""
     monkeypatch.chdir(tmp_path)
-    yield
-    logging.getLogger("aiormq").setLevel(logging.NOTSET)
 
 
 def test_loading_the_commands_loads_nothing_that_they_work_with() -> None:

@@ -1,12 +1,10 @@
 """`doctor` as a command: what it says and how it ends where there is nothing to connect to."""
 
 import json
-import logging
 import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +20,9 @@ TOKEN = "token-that-nobody-may-see"
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test reads a `.env` that lies about, or leaves the AMQP library quieter than it was."""
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads a `.env` that lies about."""
     monkeypatch.chdir(tmp_path)
-    yield
-    logging.getLogger("aiormq").setLevel(logging.NOTSET)
 
 
 def _nowhere(**changes: str) -> dict[str, str]:

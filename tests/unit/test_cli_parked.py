@@ -1,7 +1,5 @@
 """`parked` without a broker: what is chosen, and what is said."""
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,9 @@ from worker.cli.parked.selection import Selection, chosen
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test reads a `.env` that lies about, or leaves the AMQP library quieter than it was."""
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads a `.env` that lies about."""
     monkeypatch.chdir(tmp_path)
-    yield
-    logging.getLogger("aiormq").setLevel(logging.NOTSET)
 
 
 @pytest.mark.parametrize(

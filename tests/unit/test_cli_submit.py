@@ -1,10 +1,8 @@
 """`submit` without a broker: what it takes, what it says, and what it costs."""
 
 import json
-import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,9 @@ TASK = {"name": "one", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test reads a `.env` that lies about, or leaves the AMQP library quieter than it was."""
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads a `.env` that lies about."""
     monkeypatch.chdir(tmp_path)
-    yield
-    logging.getLogger("aiormq").setLevel(logging.NOTSET)
 
 
 def _body(**changes: Any) -> bytes:

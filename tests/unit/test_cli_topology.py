@@ -1,8 +1,6 @@
 """`topology`: what is printed, and what is said when no broker is there."""
 
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +11,9 @@ from worker.tools.nodes import free_port
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test reads a `.env` that lies about, or leaves the AMQP library quieter than it was."""
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads a `.env` that lies about."""
     monkeypatch.chdir(tmp_path)
-    yield
-    logging.getLogger("aiormq").setLevel(logging.NOTSET)
 
 
 def test_the_table_names_everything() -> None:
