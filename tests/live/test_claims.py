@@ -169,7 +169,7 @@ async def test_a_frozen_process_does_not_count_on_its_claim(redis_node: RedisNod
         assert claims.is_held(order())
 
 
-@pytest.mark.parametrize("last_sent_at", [None, NOW - 30.125])
+@pytest.mark.parametrize("last_sent_at", [None, NOW - 30.125], ids=["never sent", "sent"])
 async def test_a_released_claim_is_granted_with_what_was_told(
     redis_node: RedisNode, last_sent_at: float | None
 ) -> None:
