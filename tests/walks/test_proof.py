@@ -32,7 +32,7 @@ def test_every_ending_of_a_call_leads_to_an_end(ending: str) -> None:
     for has_claims in (False, True):
         run, _ = replay(Plan(errands=(Errand(script=(ending, ending, ending)),), claims=has_claims), assemble)
         assert run.violations == []
-        assert run.points[-1] == "ack.after"
+        assert [point for point in run.points if not point.startswith("free.")][-1] == "ack.after"
 
 
 @pytest.mark.parametrize("seed", range(100, 130))

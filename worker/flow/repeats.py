@@ -37,8 +37,8 @@ class LocksForRepeats:
         return Unavailable()
 
     def is_held(self, order: Order) -> bool:
-        """A lock says nothing of what was done before: every create is looked for."""
-        return False
+        """Whether the lock is ours. It is lost only with the ground that the delivery stands on."""
+        return order.key in self._taken_at
 
     async def conclude(self, order: Order, ending: Ending) -> Ending:
         """Give the lock back, or keep it until what was created must be listed."""
