@@ -59,7 +59,7 @@ def test_the_walk_of_the_readme(tmp_path: Path, vhost: str) -> None:
         rf"{REQUESTS} requests\. Nothing was sent",
         rf"exhausted +DCS\.4049 +{REQUESTS} ",
         r"create 1: 400 \(DCS\.4049\) after .*: DCS did not act, DCS request id \w+",
-        r"waits 4 s in retry queue 3: after 400",
+        r"waits 4 s in retry queue 4: after 400",
         r"parked: exhausted \(DCS\.4049\)",
         "would create",
         f"{REQUESTS} sent again, 0 left as they were",

@@ -15,7 +15,7 @@ SUCCEEDED: Final = "succeeded"
 # The worker under demonstration: seconds, and short ones, so that what heals does so while one watches. The places
 # beyond the third are for machines so slow that calls time out which should not: there it takes longer, no more.
 PACE: Final[Mapping[str, str]] = {
-    "WORKER_RETRY_DELAYS": "1,2,4,8,8",
+    "WORKER_RETRY_DELAYS": "1,2,3,4",
     "WORKER_DCS_TIMEOUT": "2",
     "WORKER_SETTLE": "3",
 }
