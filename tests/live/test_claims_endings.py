@@ -25,6 +25,7 @@ async def test_a_concluded_request_answers_every_replica(redis_node: RedisNode) 
 FAILED, FAILED_LATER = ending(order(), None), ending(order(), None, at=NOW + 1)
 DONE_LATER = ending(order(), "i-2")
 REPLAYED = ending(order(), None, replays=1)
+DONE_AGAIN = ending(order(), "i-3", replays=1)
 
 
 @pytest.mark.parametrize(
@@ -33,15 +34,16 @@ REPLAYED = ending(order(), None, replays=1)
         (DONE, DONE_LATER, DONE),
         (DONE, FAILED, DONE),
         (FAILED, FAILED_LATER, FAILED),
-        (FAILED, DONE, DONE),
+        (FAILED, DONE, FAILED),
         (FAILED, REPLAYED, REPLAYED),
         (REPLAYED, FAILED, REPLAYED),
         (DONE, REPLAYED, DONE),
-        (REPLAYED, DONE, DONE),
+        (REPLAYED, DONE, REPLAYED),
+        (FAILED, DONE_AGAIN, DONE_AGAIN),
     ],
 )
 async def test_which_of_two_endings_stays(redis_node: RedisNode, first: Ending, second: Ending, kept: Ending) -> None:
-    """The first stays, but a success replaces a failure, and a failure one of fewer replays; who concludes is told."""
+    """The first stays, for it may have been told; any replaces a failure of fewer replays; who concludes is told."""
     async with two(redis_node.url) as (one, other):
         assert await one.conclude(order(), first) == first
         assert await other.conclude(order(), second) == kept

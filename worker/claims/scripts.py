@@ -117,10 +117,9 @@ local fingerprint, ending, succeeded, replays = unpack(redis.call('HMGET', KEYS[
   'fingerprint', 'ending', 'succeeded', 'replays'))
 if fingerprint and fingerprint ~= ARGV[1] then return 0 end
 if ending and succeeded == '1' then return ending end
-if ARGV[3] == '0' then
-  local known, ours = tonumber(replays or '0'), tonumber(ARGV[4])
-  if ours < known or (ending and ours == known) then return ending or 0 end
-end
+local known, ours = tonumber(replays or '0'), tonumber(ARGV[4])
+if ending and ours <= known then return ending end
+if ARGV[3] == '0' and ours < known then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'ending', ARGV[2], 'succeeded', ARGV[3], 'replays', ARGV[4])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
@@ -128,7 +127,7 @@ return 1
 """)
 """fingerprint, ending, 1 if it succeeded, replays, keep ms -> 1 if stored, else the ending that stands, or 0.
 
-The first ending stays, but a success replaces a failure, and a failure one of fewer replays by an operator. Whose
+The first ending stays, for it may have been told; any one replaces a failure of fewer replays by an operator. Whose
 claim it was does not matter: that the request is over is true for all, and a claimant finds out as it renews.
 """
 

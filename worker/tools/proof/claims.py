@@ -70,12 +70,12 @@ class Store:
         return Granted(is_first=False, last_sent_at=last)
 
     def conclude(self, order: Order, ending: Ending) -> Ending:
-        """The first ending stays, but a success replaces a failure; the one that stands."""
+        """The first ending stays, unless it is a failure of fewer replays; the one that stands."""
         record = self.records.setdefault(order.key, Record(order.fingerprint))
         known = record.ending
         if record.fingerprint != order.fingerprint:
             return ending
-        if known is None or (not known.succeeded and (ending.succeeded or ending.replays > known.replays)):
+        if known is None or (not known.succeeded and ending.replays > known.replays):
             record.ending, record.owner = ending, None
             return ending
         return known
