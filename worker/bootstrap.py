@@ -15,8 +15,9 @@ from worker.config import ConfigurationError, Loaded, Settings, secret_texts
 from worker.config import describe as described
 from worker.dcs.client import DcsClient
 from worker.dcs.credentials import Credentials
-from worker.dcs.exchange import Exchange, Transport, transport
+from worker.dcs.exchange import Exchange
 from worker.dcs.token_call import Account
+from worker.dcs.transport import Transport, transport
 from worker.dcs.ways import Surroundings, credentials_for
 from worker.flow import explain
 from worker.flow.copies import Copies
