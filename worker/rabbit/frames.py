@@ -15,7 +15,7 @@ from aiormq import Channel
 from aiormq import connection as aiormq
 from aiormq.abc import ChannelFrame
 from aiormq.exceptions import AMQPConnectionError, InvalidFrameError
-from pamqp import frame
+from pamqp import constants, frame
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.exceptions import PAMQPException
@@ -29,6 +29,8 @@ _OVERHEAD: Final = 8
 _HEAD: Final = Struct(">BHI")
 _ACK: Final = Struct(">BHIHHQBB")
 _END: Final = b"\xce"
+_DELIVERED: Final = (60 << 16 | 60).to_bytes(4)
+_ACKED: Final = (60 << 16 | 80).to_bytes(4)
 
 
 class Receiver(aiormq.FrameReceiver):
@@ -45,7 +47,7 @@ class Receiver(aiormq.FrameReceiver):
         while (content := self._taken()) is None:
             await self._more()
         try:
-            return frame.unmarshal(content)
+            return _read(content) or frame.unmarshal(content)
         except PAMQPException as error:
             raise InvalidFrameError(str(error)) from error
 
@@ -171,7 +173,10 @@ class Confirmed:
         confirm: asyncio.Future[Any] = self._channel.loop.create_future()
         self._sent.append((confirm, self._written(exchange, key, properties, body)))
         self._has_sent.set()
-        self._waiting.append((confirm, self._channel.loop.time() + self._deadline))
+        waiting = self._waiting
+        waiting.append((confirm, self._channel.loop.time() + self._deadline))
+        while waiting[0][0].done():
+            waiting.popleft()
         return confirm
 
     def expire(self) -> None:
@@ -225,6 +230,31 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 def _fail(confirm: asyncio.Future[Any], error: Exception) -> None:
     if not confirm.done():
         confirm.set_exception(error)
+
+
+def _read(content: bytes) -> tuple[int, int, Any] | None:
+    """A frame of the three kinds that come with every request; None: another one, or it is not as it should be."""
+    kind, channel, size = _HEAD.unpack_from(content)
+    if content[-1] != _END[0]:
+        return None
+    if kind == constants.FRAME_BODY:
+        return len(content), channel, ContentBody(content[7:-1])
+    method = content[7:11]
+    if method == _ACKED and size == 13:
+        return len(content), channel, Basic.Ack(int.from_bytes(content[11:19]), bool(content[19] & 1))
+    if method != _DELIVERED or kind != constants.FRAME_METHOD:
+        return None
+    deliver = Basic.Deliver.__new__(Basic.Deliver)  # what the constructor forbids is read all the same
+    deliver.consumer_tag, at = _short(content, 11)
+    deliver.delivery_tag, deliver.redelivered = int.from_bytes(content[at : at + 8]), bool(content[at + 8] & 1)
+    deliver.exchange, at = _short(content, at + 9)
+    deliver.routing_key, _ = _short(content, at)
+    return len(content), channel, deliver
+
+
+def _short(content: bytes, at: int) -> tuple[str, int]:
+    end = at + 1 + content[at]
+    return content[at + 1 : end].decode("utf-8", "surrogateescape"), end
 
 
 @lru_cache(maxsize=64)
