@@ -62,10 +62,12 @@ class Exchange:
         try:
             async with asyncio.timeout(self._deadline):
                 response = await self._transport.handle_async_request(request)
+                stream = response.stream
+                assert isinstance(stream, httpx.AsyncByteStream)
                 try:
-                    return Reply(response.status_code, response.headers, await _read(response))
+                    return Reply(response.status_code, response.headers, await _read(stream))
                 finally:
-                    await response.aclose()
+                    await stream.aclose()
         except TimeoutError:
             return _broken(witness.was_connected, "timeout", f"no answer within {self._deadline:g} s")
         except NotSentError as error:
@@ -86,11 +88,10 @@ class _TooLargeError(Exception):
     pass
 
 
-async def _read(response: httpx.Response) -> bytes:
+async def _read(stream: httpx.AsyncByteStream) -> bytes:
     chunks: list[bytes] = []
     size = 0
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    async for chunk in response.stream:
+    async for chunk in stream:
         size += len(chunk)
         if size > REPLY_LIMIT:
             raise _TooLargeError(f"the reply is larger than {REPLY_LIMIT} bytes")

@@ -32,10 +32,13 @@ class Transport(AiohttpTransport):
             self.client = self.get_client()
         headers = CIMultiDict([(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw])
         url, content = _sent(str(request.url)), request.content or None
-        with map_aiohttp_exceptions():
+        try:
             answer = await self.client.request(
                 request.method, url, headers=headers, data=content, allow_redirects=False
             )
+        except Exception:
+            with map_aiohttp_exceptions():
+                raise
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Content(answer))
 
 
@@ -44,9 +47,12 @@ class _Content(httpx.AsyncByteStream):
         self._answer = answer
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with map_aiohttp_exceptions():
+        try:
             while chunk := await self._answer.content.readany():
                 yield chunk
+        except Exception:
+            with map_aiohttp_exceptions():
+                raise
 
     async def aclose(self) -> None:
         self._answer.release()
