@@ -10,13 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from worker import __version__
-from worker.claims.claims import RedisClaims
 from worker.config import ConfigurationError, Loaded, Settings, secret_texts
 from worker.config import describe as described
 from worker.dcs.client import DcsClient
 from worker.dcs.credentials import Credentials
-from worker.dcs.exchange import Exchange, Transport, transport
+from worker.dcs.exchange import Exchange
 from worker.dcs.token_call import Account
+from worker.dcs.transport import Transport, transport
 from worker.dcs.ways import Surroundings, credentials_for
 from worker.flow import explain
 from worker.flow.copies import Copies
@@ -51,6 +51,7 @@ from worker.rabbit.topology import Topology, TopologyError, describe
 from worker.web.server import WebServer
 
 if TYPE_CHECKING:
+    from worker.claims.claims import RedisClaims
     from worker.observe.tracing import Tracing
 
 QUIET: Final = 5.0
@@ -120,7 +121,7 @@ class Worker:
     publisher: Publisher
     links: tuple[Link, ...]
     copies: Copies
-    claims: RedisClaims | None
+    claims: "RedisClaims | None"
     gate: Gate
     refusals: Mapping[str, str] = field(default_factory=dict)
     """What is known of a reason to pause besides its name."""
@@ -287,6 +288,14 @@ def _traced(publisher: Publisher, tracing: "Tracing | None", settings: Settings)
     return TracedPublisher(publisher, tracing, settings.queue, settings.event_exchange)
 
 
+def _claims(settings: Settings, observer: Observer) -> "RedisClaims | None":
+    if settings.claims_url is None:
+        return None
+    from worker.claims.claims import RedisClaims  # noqa: PLC0415 - as above, and what redis-py brings along
+
+    return RedisClaims(settings.claims_url.get_secret_value(), observer, clock=_boot_time)
+
+
 @asynccontextmanager
 async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIterator[Worker]:
     """Construct everything; whatever was opened is closed in reverse order."""
@@ -313,9 +322,7 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
         proof = credentials(loaded, exchange, on_credentials)
         stack.push_async_callback(proof.aclose)
         client = DcsClient(exchange(settings.dcs_timeout), proof, settings.dcs_endpoints)
-        claims: RedisClaims | None = None
-        if settings.claims_url is not None:
-            claims = RedisClaims(settings.claims_url.get_secret_value(), observer, clock=_boot_time)
+        if (claims := _claims(settings, observer)) is not None:
             stack.push_async_callback(claims.aclose)
             await claims.start()
 

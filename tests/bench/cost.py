@@ -27,8 +27,9 @@ EXPECTED = Path(__file__).parents[1] / "live" / "cost.json"
 WARM, REQUESTS = 200, 500
 DEADLINE = 60.0
 WAYS = {"one at a time": 1, "64 in flight": 64}
-TOLERANCES = {"calls": 0.03, "blocks kept": 0.4, "amqp received frames": 0.2, "amqp received bytes": 0.1}
-"""By how much a count may differ from what was found before, as a fraction; what the broker says depends on time."""
+TOLERANCES = {"calls": 0.08, "blocks kept": 0.4, "amqp received frames": 0.2, "amqp received bytes": 0.1}
+"""By how much a count may differ from what was found before, as a fraction. What the broker says depends on time, and
+calls on how many requests have to wait for others: the limit of calls follows their latency."""
 TOLERANCE = 0.02
 RENEW = ".venv/bin/python -m tests.bench.cost"
 

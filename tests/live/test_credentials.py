@@ -16,8 +16,9 @@ from tests.unit.dcs_fakes import Clock, until
 from worker.config import load
 from worker.dcs.client import DcsClient
 from worker.dcs.credentials import Credentials
-from worker.dcs.exchange import Exchange, Reply, transport
+from worker.dcs.exchange import Exchange, Reply
 from worker.dcs.token_call import Account
+from worker.dcs.transport import transport
 from worker.dcs.ways import Surroundings, credentials_for
 from worker.policy.fault import Done, Fault, Found
 from worker.policy.order import Order, order

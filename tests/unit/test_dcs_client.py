@@ -13,7 +13,8 @@ import pytest
 from schemas.request import parse
 from worker.dcs.client import DcsClient
 from worker.dcs.credentials import ReadyToken
-from worker.dcs.exchange import Exchange, transport
+from worker.dcs.exchange import Exchange
+from worker.dcs.transport import transport
 from worker.policy.fault import Absent, Done, Evidence, Fault, Found, Remedy, Several
 from worker.policy.order import Order, order
 from worker.policy.pulse import Pulse

@@ -3,15 +3,14 @@
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
-import aiohttp
 import httpx
 import pytest
 from aiohttp import web
-from httpx_aiohttp import AiohttpTransport
 
 from worker.dcs.signer import put_signature
 from worker.dcs.signing import Keys
-from worker.dcs.wire import exactly, sent
+from worker.dcs.transport import Transport, transport
+from worker.dcs.wire import sent
 from worker.tools.standin.signature import is_signed_by, read_authorization
 
 CHARACTERS = [*map(chr, range(0x180)), "\u2028", "\u20ac", "\U0001f600", "\U0010ffff"]
@@ -46,21 +45,20 @@ async def recorder() -> AsyncIterator[Recorder]:
 
 
 @pytest.fixture
-async def transport() -> AsyncIterator[AiohttpTransport]:
+async def wire() -> AsyncIterator[Transport]:
     """The worker's transport."""
-    session = aiohttp.ClientSession(middlewares=(exactly,), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
-    made = AiohttpTransport(client=session)
+    made = transport(None)
     yield made
     await made.aclose()
 
 
-async def send(transport: AiohttpTransport, request: httpx.Request) -> None:
+async def send(wire: Transport, request: httpx.Request) -> None:
     """Send a request and drop the answer."""
-    response = await transport.handle_async_request(request)
+    response = await wire.handle_async_request(request)
     await response.aclose()
 
 
-async def test_every_character_arrives_as_it_was_signed(recorder: Recorder, transport: AiohttpTransport) -> None:
+async def test_every_character_arrives_as_it_was_signed(recorder: Recorder, wire: Transport) -> None:
     """Whatever the name of a task has in it, path and query arrive encoded as in the signature, which holds."""
     for character in CHARACTERS:
         encoded = quote(character, safe="")
@@ -68,7 +66,7 @@ async def test_every_character_arrives_as_it_was_signed(recorder: Recorder, tran
         request = httpx.Request("GET", f"{recorder.url}{path}?offset=0&name={name}&limit=200")
 
         put_signature(request, "p", Keys("AK", "SK"), 1_700_000_000.0)
-        await send(transport, request)
+        await send(wire, request)
 
         target, headers, body = recorder.received.pop()
         assert target == f"{path}?limit=200&name={name}&offset=0"
@@ -77,7 +75,7 @@ async def test_every_character_arrives_as_it_was_signed(recorder: Recorder, tran
             assert is_signed_by("SK", read_authorization(headers["authorization"]), "GET", target, headers, body)
 
 
-async def test_host_and_headers_arrive_as_they_were_signed(recorder: Recorder, transport: AiohttpTransport) -> None:
+async def test_host_and_headers_arrive_as_they_were_signed(recorder: Recorder, wire: Transport) -> None:
     """Host with its port, content type, project, date, token and body are what the signature covers."""
     url = recorder.url.replace("127.0.0.1", "LOCALHOST")
     request = httpx.Request(
@@ -85,7 +83,7 @@ async def test_host_and_headers_arrive_as_they_were_signed(recorder: Recorder, t
     )
 
     put_signature(request, "p", Keys("AK", "SK", "STS"), 1_700_000_000.0)
-    await send(transport, request)
+    await send(wire, request)
 
     target, headers, body = recorder.received.pop()
     authorization = read_authorization(headers["authorization"])

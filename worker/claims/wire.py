@@ -16,6 +16,7 @@ from redis.asyncio.connection import Connection, parse_url
 from redis.exceptions import RedisError, ResponseError
 
 from worker.claims.reasons import in_words, is_of_one_record
+from worker.claims.replies import Replies
 
 CONNECT_DEADLINE: Final = 2.0
 CLOSE_DEADLINE: Final = 1.0
@@ -100,9 +101,11 @@ class Wire:
 
     async def read(self) -> None:
         """Read replies, for as long as it is awaited. Raises the error replies that concern every call."""
+        replies = Replies(self._connection._reader, self._connection._parser.parse_error)
         while True:
+            reply: Reply
             try:
-                reply = await self._connection.read_response()
+                reply = await replies.read()
             except ResponseError as error:
                 if not is_of_one_record(error):
                     raise

@@ -41,9 +41,10 @@ _HEADERS: Final = httpx.Headers(
 
 
 @lru_cache(maxsize=1024)
-def _url(endpoint: str, project_id: str, path: str) -> httpx.URL:
+def _start(endpoint: str, project_id: str, path: str) -> tuple[httpx.URL, httpx.Headers]:
     # Reading a URL costs more than everything else about a request, and projects come again and again.
-    return httpx.URL(f"{endpoint}/v2/{project_id}{path}")
+    url = httpx.URL(f"{endpoint}/v2/{project_id}{path}")
+    return url, httpx.Headers([(b"Host", url.netloc), *_HEADERS.raw])
 
 
 class DcsClient:
@@ -132,8 +133,10 @@ class DcsClient:
         return await self._send(operation, order, self._request(order, method, path, body), may_go)
 
     def _request(self, order: Order, method: str, path: str, body: bytes) -> httpx.Request:
-        url = _url(self._endpoints[order.region], order.project_id, path)
-        return httpx.Request(method, url, headers=_HEADERS, content=body)
+        url, headers = _start(self._endpoints[order.region], order.project_id, path)
+        request = httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(body))  # adds no headers
+        request.read()
+        return request
 
     async def _send(self, operation: str, order: Order, request: httpx.Request, may_go: MayGo | None) -> Reply | Fault:
         fault = await self._credentials.authorise(request, order.project_id)

@@ -1,24 +1,18 @@
 """One HTTP exchange: a whole-call deadline, a bounded reply, no redirect, and an ending typed by evidence."""
 
 import asyncio
-import ssl
 import time
-from collections.abc import Callable, ItemsView, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
-from worker.dcs.evidence import NotSentError, WitnessConnector, call_witness
-from worker.dcs.wire import exactly
+from worker.dcs.evidence import NotSentError, call_witness
 from worker.policy.fault import Evidence, Fault, Remedy
 from worker.policy.pulse import Pulse
 
 REPLY_LIMIT: Final = 1 << 20
-KEEP_ALIVE: Final = 15.0
-"""Seconds; below the idle limits of gateways, so that a kept connection is not closed as it is used."""
 
 Told = Callable[[str, str, float], None]
 """Is told of every call: operation, status label, seconds."""
@@ -33,14 +27,6 @@ class Reply:
     status: int
     headers: httpx.Headers
     body: bytes
-
-
-class AsWritten(httpx.Headers):
-    """Headers whose names go out as they were written: what logs and strict gateways at the other end expect."""
-
-    def items(self) -> ItemsView[str, str]:
-        """Name and value of every header, the name in its own case."""
-        return {name.decode("ascii"): value.decode("latin-1") for name, value in self.raw}.items()
 
 
 class Exchange:
@@ -63,7 +49,6 @@ class Exchange:
 
     async def send(self, operation: str, request: httpx.Request) -> Reply | Fault:
         """Send `request` and read the whole reply within the deadline."""
-        request.headers = AsWritten(request.headers)
         if self._begun is not None:
             request.headers.update(self._begun(operation, request.method, str(request.url)))
         started = time.perf_counter()
@@ -77,10 +62,12 @@ class Exchange:
         try:
             async with asyncio.timeout(self._deadline):
                 response = await self._transport.handle_async_request(request)
+                stream = response.stream
+                assert isinstance(stream, httpx.AsyncByteStream)
                 try:
-                    return Reply(response.status_code, response.headers, await _read(response))
+                    return Reply(response.status_code, response.headers, await _read(stream))
                 finally:
-                    await response.aclose()
+                    await stream.aclose()
         except TimeoutError:
             return _broken(witness.was_connected, "timeout", f"no answer within {self._deadline:g} s")
         except NotSentError as error:
@@ -101,36 +88,12 @@ class _TooLargeError(Exception):
     pass
 
 
-async def _read(response: httpx.Response) -> bytes:
+async def _read(stream: httpx.AsyncByteStream) -> bytes:
     chunks: list[bytes] = []
     size = 0
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    async for chunk in response.stream:
+    async for chunk in stream:
         size += len(chunk)
         if size > REPLY_LIMIT:
             raise _TooLargeError(f"the reply is larger than {REPLY_LIMIT} bytes")
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-Transport = AiohttpTransport
-
-
-def transport(ca_file: str | None) -> AiohttpTransport:
-    """A transport over aiohttp, to be closed by `aclose`. Certificates: `ca_file`, else the system's.
-
-    How many calls there are at once is the gate's business, so the connector sets no limit of its own:
-    nobody ever waits inside it.
-    """
-    verify = ssl.create_default_context(cafile=ca_file)
-
-    def session() -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=WitnessConnector(limit=0, ssl=verify, keepalive_timeout=KEEP_ALIVE),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            middlewares=(exactly,),
-        )
-
-    return AiohttpTransport(verify=verify, client=session)

@@ -23,9 +23,11 @@ class Line(Generic[T]):
         self._offer = offer
         self._take_back = take_back
         self._clock = clock
-        self._waiting: deque[tuple[T, asyncio.Future[bool]]] = deque()
+        self._waiting: deque[tuple[T, asyncio.Future[bool], float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
+        self._patience: asyncio.TimerHandle | None = None
+        self._patience_ends = inf
         self._is_closed = False
 
     def __len__(self) -> int:
@@ -38,10 +40,9 @@ class Line(Generic[T]):
         """Wait for one's turn; False: it did not come before `until`, a moment of the clock."""
         if self._is_closed:
             return False  # who had a turn elsewhere in the moment of closing comes late
-        loop = asyncio.get_running_loop()
-        turn: asyncio.Future[bool] = loop.create_future()
-        self._waiting.append((one, turn))
-        patience = loop.call_later(max(0.0, until - self._clock()), self._give_up, turn)
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((one, turn, until))
+        self._be_patient(until)
         self.move()
         try:
             return await turn
@@ -49,14 +50,12 @@ class Line(Generic[T]):
             if turn.done() and not turn.cancelled() and turn.result():
                 self._take_back(one)
             raise
-        finally:
-            patience.cancel()
 
     def move(self) -> None:
         """Let go who can."""
         waiting = self._waiting
         while waiting:
-            one, turn = waiting[0]
+            one, turn, _ = waiting[0]
             if not turn.done():
                 now = self._clock()
                 if (wait := self._offer(one, now)) > 0.0:
@@ -65,10 +64,26 @@ class Line(Generic[T]):
                 turn.set_result(True)
             waiting.popleft()
         self._forget_timer()
+        self._forget_patience()
 
-    def _give_up(self, turn: asyncio.Future[bool]) -> None:
-        _tell(turn, False)
+    def _be_patient(self, until: float) -> None:
+        """Look again at that moment at the latest who has waited long enough: one timer is enough for all."""
+        if until >= self._patience_ends:
+            return
+        if self._patience is not None:
+            self._patience.cancel()
+        wait = max(0.0, until - self._clock())
+        self._patience_ends, self._patience = until, asyncio.get_running_loop().call_later(wait, self._give_up)
+
+    def _give_up(self) -> None:
+        self._patience, self._patience_ends = None, inf
+        now = self._clock()
+        for _, turn, until in self._waiting:
+            if until <= now:
+                _tell(turn, False)
         self.move()
+        if self._waiting:
+            self._be_patient(min(until for _, turn, until in self._waiting if not turn.done()))
 
     def keep(self, count: int) -> None:
         """Send away all but the first ones."""
@@ -81,6 +96,7 @@ class Line(Generic[T]):
         while self._waiting:
             _tell(self._waiting.popleft()[1], False)
         self._forget_timer()
+        self._forget_patience()
 
     def _look_again(self, now: float, wait: float) -> None:
         if now + wait >= self._timer_at:  # a timer that is early only looks again
@@ -97,6 +113,11 @@ class Line(Generic[T]):
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._timer_at = None, inf
+
+    def _forget_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patience, self._patience_ends = None, inf
 
 
 def _tell(turn: asyncio.Future[bool], is_ours: bool) -> None:

@@ -15,9 +15,10 @@ import aio_pika
 from aio_pika.abc import AbstractConnection
 from aiormq import Channel
 
-from worker.rabbit import tolerance
+from worker.rabbit import frames, tolerance
 
 tolerance.install()
+frames.install()
 
 HEARTBEAT: Final = 10
 """Seconds; a dead peer is noticed after some three of them."""

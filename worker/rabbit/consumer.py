@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final
+from uuid import uuid4
 
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
@@ -16,6 +17,7 @@ from pamqp.commands import Basic
 from worker.policy.pulse import Pulse
 from worker.rabbit.connect import RPC_DEADLINE, open_channel
 from worker.rabbit.delivery import Delivery
+from worker.rabbit.frames import running
 from worker.rabbit.ground import PROBE_EVERY, Ground
 from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.share import Share, Shares
@@ -110,6 +112,7 @@ class Consumer:
         async with self._adjusting:  # a consumer that begins has the prefetch that was set last
             if self._ground is None or self._ground.is_lost():
                 return
+            await self._ground.outlet.flush()
             await self._ground.channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_DEADLINE)
 
     async def session(self, connection: AbstractConnection, up: Callable[[], None]) -> str:
@@ -119,6 +122,7 @@ class Consumer:
             channel = await stack.enter_async_context(open_channel(connection))
             probes = await stack.enter_async_context(open_channel(connection))
             ground = Ground(channel, probes, self._queue, self._pulse)
+            await stack.enter_async_context(running(ground.outlet.run()))
             for closing in (channel.closing, probes.closing):
                 closing.add_done_callback(lambda closed: ground.lose(_why(closed)))
             channel.on_consumer_cancel_callbacks.add(_cancelled(ground))
@@ -167,7 +171,9 @@ class Consumer:
             if self._pauses:
                 self._is_consuming = False
             while shares.active and (self._pauses or shares.granted > self._prefetch):
-                await ground.channel.basic_cancel(shares.end(), timeout=RPC_DEADLINE)
+                tag = shares.end()
+                await ground.channel.basic_cancel(tag, timeout=RPC_DEADLINE)
+                ground.inlet.takers.pop(tag, None)
             if not self._pauses:
                 if more := shares.more(self._prefetch):
                     await self._consume(ground, shares, Share(more))
@@ -180,14 +186,19 @@ class Consumer:
             if self._is_short and shares.more(self._prefetch):
                 self._changed.set()
 
-        async def deliver(message: DeliveredMessage) -> None:
+        def take(deliver: Basic.Deliver, properties: Basic.Properties, body: bytes) -> None:
             share.in_hand += 1
-            self._deliver(Delivery(message, ground, settled))
+            self._deliver(Delivery(deliver, properties, body, ground, settled))
 
+        async def take_late(message: DeliveredMessage) -> None:
+            assert isinstance(message.delivery, Basic.Deliver)
+            take(message.delivery, message.header.properties, message.body)
+
+        tag = uuid4().hex
+        ground.inlet.takers[tag] = take
         await ground.channel.basic_qos(prefetch_count=share.granted, timeout=RPC_DEADLINE)
-        answer = await ground.channel.basic_consume(self._queue, deliver, timeout=RPC_DEADLINE)
-        assert answer.consumer_tag is not None
-        shares.active[answer.consumer_tag] = share
+        await ground.channel.basic_consume(self._queue, take_late, consumer_tag=tag, timeout=RPC_DEADLINE)
+        shares.active[tag] = share
 
 
 def _why(closed: asyncio.Future[object]) -> str:

@@ -1,9 +1,8 @@
 """A delivery as the flow sees it, over the frames as they came."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
-from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import AMQPError
 from pamqp.commands import Basic
 
@@ -18,13 +17,20 @@ class Delivery:
 
     __slots__ = ("_ground", "_settled", "_tag", "body", "headers", "properties", "redelivered")
 
-    def __init__(self, message: DeliveredMessage, ground: Ground, settled: Callable[[], None]) -> None:
-        assert message.delivery_tag is not None
-        self.body: bytes = message.body
-        self.properties: Basic.Properties = message.header.properties
-        self.headers: Mapping[str, object] = self.properties.headers or _NONE
-        self.redelivered = bool(message.redelivered)
-        self._tag = message.delivery_tag
+    def __init__(
+        self,
+        deliver: Basic.Deliver,
+        properties: Basic.Properties,
+        body: bytes,
+        ground: Ground,
+        settled: Callable[[], None],
+    ) -> None:
+        assert deliver.delivery_tag is not None
+        self.body = body
+        self.properties = properties
+        self.headers: Mapping[str, object] = properties.headers or _NONE
+        self.redelivered = bool(deliver.redelivered)
+        self._tag = deliver.delivery_tag
         self._ground = ground
         self._settled = settled
 
@@ -53,17 +59,17 @@ class Delivery:
 
     async def ack(self) -> None:
         """Acknowledge. Raises StaleDeliveryError when the channel is gone."""
-        await self._answer("basic_ack", {})
+        if self.is_lost():
+            raise StaleDeliveryError
+        self._ground.outlet.ack(self._tag)
+        self._settled()
 
     async def reject(self) -> None:
         """Return to the queue. A reject counts as a failed delivery on every version; a nack does not on 4.3."""
-        await self._answer("basic_reject", {"requeue": True})
-
-    async def _answer(self, method: str, arguments: dict[str, Any]) -> None:
         if self.is_lost():
             raise StaleDeliveryError
         try:
-            await getattr(self._ground.channel, method)(self._tag, wait=False, **arguments)
+            await self._ground.channel.basic_reject(self._tag, requeue=True, wait=False)
         except (AMQPError, ConnectionError) as error:
             raise StaleDeliveryError from error
         self._settled()

@@ -12,6 +12,7 @@ from aiormq import Channel
 
 from worker.policy.pulse import Pulse
 from worker.rabbit.connect import HEARTBEAT
+from worker.rabbit.frames import Inlet, Outlet
 
 PROBE_EVERY: Final = 3.0
 PROBE_DEADLINE: Final = 5.0
@@ -22,6 +23,7 @@ class Ground:
 
     def __init__(self, channel: Channel, probes: Channel, queue: str, pulse: Pulse) -> None:
         self.channel = channel
+        self.inlet, self.outlet = Inlet(channel), Outlet(channel)
         self.consumers = 0
         """Consumers of the queue, as the broker last counted them."""
         self.messages = 0

@@ -22,6 +22,7 @@ from schemas import names
 from worker.policy.fault import UnconfirmedError
 from worker.policy.outcome import Ending
 from worker.rabbit.connect import open_channel
+from worker.rabbit.frames import Confirmed, Inlet, running
 from worker.rabbit.tolerance import encodable
 from worker.rabbit.topology import Topology, declare
 from worker.rabbit.written import EventProperties
@@ -91,6 +92,7 @@ class Publisher:
         self._observer = observer
         self._on_blocked = on_blocked
         self._channel: Channel | None = None
+        self._out: Confirmed | None = None
         self._usable = asyncio.Event()
         self._broken: asyncio.Future[str] | None = None
         self._own = frozenset(declared.name for declared in topology.queues)
@@ -150,21 +152,26 @@ class Publisher:
         """Be usable on `connection` until its channel is doubtful; the reason. Raises what aio-pika raises."""
         await declare(connection, self._topology)
         async with open_channel(connection, confirms=True) as channel:
+            Inlet(channel)
+            out = Confirmed(channel, PUBLISH_DEADLINE)
             broken = self._broken = asyncio.get_running_loop().create_future()
             channel.closing.add_done_callback(lambda _: self._break("the channel was closed"))
-            self._channel = channel
+            self._channel, self._out = channel, out
             self._usable.set()
             up()
             try:
-                return await self._watch(connection, broken)
+                async with running(out.run()):
+                    return await self._watch(connection, out, broken)
             finally:
-                self._channel = None
+                self._channel = self._out = None
                 self._usable.clear()
                 self._block(False)
+                out.close()
 
-    async def _watch(self, connection: AbstractConnection, broken: asyncio.Future[str]) -> str:
+    async def _watch(self, connection: AbstractConnection, out: Confirmed, broken: asyncio.Future[str]) -> str:
         while not broken.done():
             await asyncio.wait((broken,), timeout=BLOCKED_CHECKED_EVERY)
+            out.expire()
             self._block(await _is_blocked(connection))
         return broken.result()
 
@@ -190,10 +197,30 @@ class Publisher:
         async with lock:
             await self._publish(delivery.body, _copied(delivery.properties, headers), routing_key=queue, mandatory=True)
 
-    async def _awaited(self) -> Channel | None:
+    async def _awaited(self) -> None:
         async with asyncio.timeout(PUBLISH_DEADLINE):
             await self._usable.wait()
-        return self._channel
+
+    async def _confirmed(
+        self, body: bytes, properties: Basic.Properties, exchange: str, routing_key: str, *, mandatory: bool
+    ) -> None:
+        if not self._usable.is_set():
+            await self._awaited()
+        channel, out = self._channel, self._out
+        assert channel is not None
+        assert out is not None
+        if not mandatory:
+            await out.publish(exchange, routing_key, properties, body)
+            return
+        await channel.basic_publish(  # tells which message came back
+            body,
+            exchange=exchange,
+            routing_key=routing_key,
+            properties=properties,
+            mandatory=True,
+            timeout=PUBLISH_DEADLINE,
+            wait=False,
+        )
 
     async def _publish(
         self,
@@ -205,17 +232,7 @@ class Publisher:
         mandatory: bool = False,
     ) -> None:
         try:
-            channel = self._channel if self._usable.is_set() else await self._awaited()
-            assert channel is not None
-            await channel.basic_publish(
-                body,
-                exchange=exchange,
-                routing_key=routing_key,
-                properties=properties,
-                mandatory=mandatory,
-                timeout=PUBLISH_DEADLINE,
-                wait=False,
-            )
+            await self._confirmed(body, properties, exchange, routing_key, mandatory=mandatory)
         except asyncio.CancelledError:
             # A stuck connection sets CancelledError on pending confirms, though nobody cancelled this task.
             task = asyncio.current_task()

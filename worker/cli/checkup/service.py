@@ -13,8 +13,9 @@ from worker.cli.checkup.network import Address, hurdle
 from worker.config import Loaded, Settings
 from worker.dcs.checks import check_service
 from worker.dcs.credentials import Credentials
-from worker.dcs.exchange import Exchange, transport
+from worker.dcs.exchange import Exchange
 from worker.dcs.findings import CREDENTIALS, Service
+from worker.dcs.transport import transport
 from worker.policy.checkup import Check, Hurdle, Tell, Trouble, failed, ok, unchecked
 from worker.policy.pulse import Pulse
 

@@ -15,7 +15,8 @@ from worker.cli.pace import Pace
 from worker.cli.parked.story import Story
 from worker.config import ConfigurationError, Loaded
 from worker.dcs.client import DcsClient
-from worker.dcs.exchange import Exchange, transport
+from worker.dcs.exchange import Exchange
+from worker.dcs.transport import transport
 from worker.policy.fault import Absent, Fault, Found, Several
 from worker.policy.order import Order
 from worker.policy.pulse import Pulse
