@@ -65,9 +65,9 @@ async def metered_broker(url: str, counts: Counter[str]) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def metered_service(counts: Counter[str]) -> AsyncIterator[str]:
-    """The base URL of an endpoint that has created every task at once."""
-    server = await asyncio.get_running_loop().create_server(lambda: Calls(0.0, counts), LOOPBACK, 0)
+async def metered_service(counts: Counter[str], latency: float) -> AsyncIterator[str]:
+    """The base URL of an endpoint that has created every task after so many seconds."""
+    server = await asyncio.get_running_loop().create_server(lambda: Calls(latency, counts), LOOPBACK, 0)
     try:
         yield f"http://{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
     finally:
