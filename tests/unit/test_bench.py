@@ -2,10 +2,10 @@
 
 import json
 import os
-import time
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
