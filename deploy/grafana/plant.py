@@ -40,18 +40,11 @@ def limits() -> Row:
             (own("concurrency_limit"), "{{instance}}"),
         ),
         graph(
-            "Pace",
-            "Calls per second that a quota allows each replica, as it was learnt or set; empty while none is known.",
-            (f"{own('call_rate_limit', region='~$region')} < Inf", "{{instance}} {{region}}"),
-            unit="reqps",
-            span=12,
-        ),
-        graph(
             "Projects held",
             "Their requests step aside into the retry queues: throttled, credentials refused, or quota used up.",
             (f"sum by (why) ({own('projects_held', region='~$region')})", "{{why}}"),
             stacked=True,
-            span=12,
+            span=24,
         ),
     )
 
