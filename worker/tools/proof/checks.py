@@ -184,7 +184,7 @@ def _kinds(facts: Facts, matter: Matter, events: list[Event], verdict: Verdict) 
     failed = later if earlier.succeeded else earlier
     if facts.plan.errands[matter[0]].clashes and not facts.is_sound:
         verdict.windows.append(f"two tasks under one request id, where the first is not known, {_why(facts)}")
-    elif not facts.is_sound and failed.reason == "poison":
+    elif not facts.is_sound and failed.reason == "poison" and not _was_told(facts, earlier.by, later.by):
         # What another replica found before is not known to the one that condemns, whose word is not known to the other.
         verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_why(facts)}")
     elif _is_excusable(earlier, later.by, failed) and not _was_told(facts, earlier.by, later.by):
