@@ -150,6 +150,20 @@ async def test_a_delivery_is_taken_as_its_last_frame_comes() -> None:
     assert others.empty()
 
 
+async def test_deliveries_overtake_what_waits() -> None:
+    """Else all that come in one piece with the start of a consumer would go the slow way, and all behind them."""
+    channel, taken = FakeChannel(), []
+    inlet, others = Inlet(channel), channel.frames._others  # type: ignore[arg-type]
+    inlet.takers["c"] = lambda *of: taken.append(of[0].delivery_tag)
+    foreign = (Basic.ConsumeOk("c"), Basic.Deliver("other", 1), ContentHeader(body_size=1), ContentBody(b"a"))
+    for one in foreign:
+        await channel.frames.put((0, one))
+    for one in (Basic.Deliver("c", 9), ContentHeader(body_size=1), ContentBody(b"b")):
+        await channel.frames.put((0, one))
+    assert taken == [9]
+    assert [others.get_nowait()[1] for _ in foreign] == list(foreign)
+
+
 async def test_a_confirm_does_not_overtake_the_return_of_its_message() -> None:
     """Basic.Return comes before the acknowledgement: confirmed first, a message that came back would count as sent."""
     channel = FakeChannel()

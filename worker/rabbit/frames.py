@@ -1,6 +1,6 @@
 """Frames of one channel, handled at once or in batches where aiormq takes a task, a queue or a system call for each.
 
-What is not handled here goes aiormq's way, and nothing overtakes it.
+What is not handled here goes aiormq's way, and no confirm overtakes it.
 """
 
 import asyncio
@@ -93,22 +93,30 @@ class Inlet:
         channel.frames = self  # type: ignore[assignment]
 
     async def put(self, item: tuple[int, Any]) -> None:
-        """A frame has come. It is handled at once unless another one, which came before, still waits."""
-        if not (self._others.empty() and self._handled(item[1])):
-            await self._others.put(item)
+        """A frame has come. Deliveries are handled at once, confirms unless something came before that still waits.
 
-    def _handled(self, frame: Any) -> bool:
+        Deliveries overtake what waits: else, under load, whatever is answered while they come (a consumer that
+        begins, a question) would send all the deliveries behind it aiormq's way, and those behind them, for ever.
+        """
+        frame = item[1]
+        if self._is_taken(frame):
+            return
+        if isinstance(frame, Basic.Ack | Basic.Nack) and self._others.empty():
+            self._confirmed(frame)
+            return
+        await self._others.put(item)
+
+    def _is_taken(self, frame: Any) -> bool:
+        """Whether it was part of a delivery that somebody here takes. The broker sends one content after the other."""
         match frame:
-            case Basic.Deliver() if frame.consumer_tag in self.takers:
-                self._deliver, self._body = frame, b""
-            case ContentHeader() if self._deliver is not None:
-                self._header = frame
-                self._complete()
             case ContentBody() if self._deliver is not None:
                 self._body = self._body + frame.value if self._body else frame.value
                 self._complete()
-            case Basic.Ack() | Basic.Nack():
-                self._confirmed(frame)
+            case ContentHeader() if self._deliver is not None:
+                self._header = frame
+                self._complete()
+            case Basic.Deliver() if frame.consumer_tag in self.takers:
+                self._deliver, self._body = frame, b""
             case _:
                 return False
         return True
