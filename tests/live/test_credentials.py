@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from schemas.request import Request, Task
@@ -16,7 +15,9 @@ from tests.unit.dcs_fakes import Clock, until
 from worker.config import load
 from worker.dcs.client import DcsClient
 from worker.dcs.credentials import Credentials
-from worker.dcs.exchange import Exchange, Reply
+from worker.dcs.exchange import Exchange
+from worker.dcs.message import Reply
+from worker.dcs.message import Request as Call
 from worker.dcs.token_call import Account
 from worker.dcs.transport import transport
 from worker.dcs.ways import Surroundings, credentials_for
@@ -282,7 +283,7 @@ async def test_a_rotated_key_is_picked_up(keys: Work) -> None:
 async def test_a_wrong_clock_is_told_by_the_refusal(keys: Work) -> None:
     """A service whose clock is 20 minutes behind refuses signatures, and its reply shows why."""
     await keys.standin.apply(clock_offset=-1200)
-    request = httpx.Request("GET", f"{keys.standin.url}/v2/p/migration-tasks?limit=1")
+    request = Call("GET", f"{keys.standin.url}/v2/p/migration-tasks?limit=1")
     await keys.credentials.authorise(request, "p")
 
     reply = await keys.exchange.send("list", request)

@@ -1,14 +1,17 @@
 """An IAM and a metadata service of one's own below the worker's exchange, and a clock that moves when told."""
 
 import asyncio
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from json import dumps, loads
+from urllib.parse import urlsplit
 
-import httpx
+from multidict import CIMultiDict
 
+from worker.dcs.evidence import Witness
 from worker.dcs.exchange import Exchange
 from worker.dcs.lease import Timing
+from worker.dcs.message import Reply, Request, Wire
 from worker.policy.pulse import Pulse
 
 START = 1_700_000_000.0
@@ -61,12 +64,36 @@ def stamp(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def an_exchange(transport: httpx.AsyncBaseTransport, deadline: float = 5.0) -> Exchange:
+def reply(
+    status: int,
+    *,
+    json: object = None,
+    text: str = "",
+    content: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """An answer of a service."""
+    body = dumps(json).encode() if json is not None else text.encode() or content
+    return Reply(status, CIMultiDict(headers or {}), body)
+
+
+class Answering:
+    """A wire whose every answer is made by a function."""
+
+    def __init__(self, answer: Callable[[Request], Reply]) -> None:
+        self._answer = answer
+
+    async def send(self, request: Request, witness: Witness) -> Reply:
+        """Answer."""
+        return self._answer(request)
+
+
+def an_exchange(wire: Wire, deadline: float = 5.0) -> Exchange:
     """The worker's exchange over a fake."""
-    return Exchange(transport, deadline=deadline, told=lambda *_: None, pulse=Pulse(lambda: 0.0))
+    return Exchange(wire, deadline=deadline, told=lambda *_: None, pulse=Pulse(lambda: 0.0))
 
 
-class FakeIam(httpx.AsyncBaseTransport):
+class FakeIam:
     """Issues tokens for the right password, and counts who asks."""
 
     def __init__(self, clock: Clock, password: str = "right") -> None:
@@ -77,7 +104,7 @@ class FakeIam(httpx.AsyncBaseTransport):
         """How far its own clock is ahead."""
         self.strangers: set[str] = set()
         """Projects that it gives no token for."""
-        self.outage: httpx.Response | Exception | None = None
+        self.outage: Reply | Exception | None = None
         self.sound_calls = 1_000_000
         """So many calls are answered before the outage begins."""
         self.held = False
@@ -87,7 +114,7 @@ class FakeIam(httpx.AsyncBaseTransport):
         self.most_at_once = 0
         self._at_once = 0
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def send(self, request: Request, witness: Witness) -> Reply:
         """Answer one token call."""
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
@@ -96,9 +123,10 @@ class FakeIam(httpx.AsyncBaseTransport):
         finally:
             self._at_once -= 1
 
-    async def _answer(self, request: httpx.Request) -> httpx.Response:
-        assert (request.method, request.url.path, request.url.query) == ("POST", "/v3/auth/tokens", b"nocatalog=true")
-        auth = json.loads(request.content)["auth"]
+    async def _answer(self, request: Request) -> Reply:
+        url = urlsplit(request.url)
+        assert (request.method, url.path, url.query) == ("POST", "/v3/auth/tokens", "nocatalog=true")
+        auth = loads(request.content)["auth"]
         user, project = auth["identity"]["password"]["user"], auth["scope"]["project"]["id"]
         assert (user["name"], user["domain"]) == ("user", {"name": "domain"})
         self.asked.append((project, user["password"]))
@@ -110,17 +138,17 @@ class FakeIam(httpx.AsyncBaseTransport):
         if self.outage is not None:
             return self.outage
         if self.sound_calls < 0:
-            return httpx.Response(503)
+            return reply(503)
         if user["password"] != self.password or project in self.strangers:
             error = {"code": 401, "title": "Unauthorized", "message": f"not {user['password']}"}
-            return httpx.Response(401, json={"error": error})
+            return reply(401, json={"error": error})
         issued = self.clock() + self.ahead
         token = {"issued_at": stamp(issued), "expires_at": stamp(issued + self.life)}
         headers = {"X-Subject-Token": f"token-{project}-{len(self.asked)}"}
-        return httpx.Response(201, json={"token": token}, headers=headers)
+        return reply(201, json={"token": token}, headers=headers)
 
 
-class FakeMetadata(httpx.AsyncBaseTransport):
+class FakeMetadata:
     """Gives out temporary keys to whoever shows the token that it gave out before."""
 
     def __init__(self, clock: Clock) -> None:
@@ -129,7 +157,7 @@ class FakeMetadata(httpx.AsyncBaseTransport):
         self.is_fixed = False
         """The keys stay the same, whenever it is asked."""
         self.token_status = 200
-        self.key_reply: httpx.Response | None = None
+        self.key_reply: Reply | None = None
         self.held = False
         """Answers wait while it is set."""
         self.asked: list[str] = []
@@ -137,23 +165,23 @@ class FakeMetadata(httpx.AsyncBaseTransport):
         self.given = 0
         self._until = 0.0
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def send(self, request: Request, witness: Witness) -> Reply:
         """Answer one call."""
         self.asked.append(f"{request.method} {request.url}")
         await asyncio.sleep(0)
         await until(lambda: not self.held)
         if request.method == "PUT":
-            assert request.url.path == "/meta-data/latest/api/token"
+            assert urlsplit(request.url).path == "/meta-data/latest/api/token"
             assert 1 <= int(request.headers["X-Metadata-Token-Ttl-Seconds"]) <= 21_600
-            return httpx.Response(self.token_status, text="metadata-token\n")
-        assert request.url.path == "/openstack/latest/securitykey"
+            return reply(self.token_status, text="metadata-token\n")
+        assert urlsplit(request.url).path == "/openstack/latest/securitykey"
         if self.key_reply is not None:
             return self.key_reply
         if request.headers.get("X-Metadata-Token") != ("metadata-token" if self.token_status == 200 else None):
-            return httpx.Response(401, text="wrong token")
+            return reply(401, text="wrong token")
         if not self.is_fixed or not self.given:
             self.given += 1
             self._until = self.clock() + self.life
         names = ("access", "secret", "securitytoken")
         keys = {name: f"{name.upper()}{self.given}" for name in names}
-        return httpx.Response(200, json={"credential": {**keys, "expires_at": stamp(self._until)}})
+        return reply(200, json={"credential": {**keys, "expires_at": stamp(self._until)}})

@@ -1,12 +1,13 @@
 """What the service repeats of the proof that a call carried ends at the client."""
 
-import httpx
 import pytest
 
-from tests.unit.dcs_fakes import START, an_exchange
+from tests.unit.dcs_fakes import START, an_exchange, reply
 from tests.unit.test_dcs_client import an_order, go
 from worker.dcs.client import DcsClient
 from worker.dcs.credentials import Credentials, ReadyToken
+from worker.dcs.evidence import Witness
+from worker.dcs.message import Reply, Request
 from worker.dcs.signer import KeySigner
 from worker.dcs.signing import Keys
 from worker.policy.fault import Absent, Fault
@@ -15,17 +16,17 @@ TOKEN = "MII/" + "abc/DEF+" * 300
 KEYS = Keys("ACCESSKEY0123456789A", "secret-key-of-forty-characters-000000000", "security/token==")
 
 
-class Echo(httpx.AsyncBaseTransport):
+class Echo:
     """Refuses every call, and says what it was shown."""
 
     def __init__(self, slash: str) -> None:
         self._slash = slash
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def send(self, request: Request, witness: Witness) -> Reply:
         """Answer with 401 and every header of the request."""
         shown = str(dict(request.headers)).replace("/", self._slash).replace('"', "")
         body = f'{{"error_code":"APIGW.0301","error_msg":"no: {shown}","error_ext_msg":"{shown}"}}'
-        return httpx.Response(401, content=body.encode())
+        return reply(401, content=body.encode())
 
 
 @pytest.mark.parametrize("slash", ["/", "\\/"])
@@ -44,10 +45,10 @@ async def test_no_proof_comes_back_in_an_error(credentials: Credentials, slash: 
 async def test_a_success_is_read_as_it_came() -> None:
     """A task whose description holds what is the token too is found: only refusals are cleaned."""
 
-    class Listed(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    class Listed:
+        async def send(self, request: Request, witness: Witness) -> Reply:
             assert request.headers["X-Auth-Token"] == "name"
-            return httpx.Response(200, json={"count": 0, "migration_tasks": []})
+            return reply(200, json={"count": 0, "migration_tasks": []})
 
     client = DcsClient(an_exchange(Listed()), ReadyToken(lambda: "name"), {"cn-north-4": "http://127.0.0.1"})
     assert await client.find(an_order("name"), START) == Absent()

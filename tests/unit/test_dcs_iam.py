@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from email.utils import formatdate
 
-import httpx
 import pytest
 
-from tests.unit.dcs_fakes import Clock, FakeIam, an_exchange, settle, stamp, until
+from tests.unit.dcs_fakes import Answering, Clock, FakeIam, an_exchange, reply, settle, stamp, until
 from worker.dcs import iam as iam_module
 from worker.dcs.iam import IamTokens
+from worker.dcs.message import Reply, Request
 from worker.dcs.token_call import Account
 from worker.policy.fault import Evidence, Fault, Remedy
 
@@ -37,9 +37,9 @@ async def tokens(clock: Clock, fake: FakeIam) -> AsyncIterator[IamTokens]:
     await made.aclose()
 
 
-async def authorised(tokens: IamTokens, project: str = "p") -> httpx.Request:
+async def authorised(tokens: IamTokens, project: str = "p") -> Request:
     """A request with a token."""
-    request = httpx.Request("GET", "https://dcs/")
+    request = Request("GET", "https://dcs/")
     assert await tokens.authorise(request, project) is None
     return request
 
@@ -51,7 +51,7 @@ async def token_of(tokens: IamTokens, project: str = "p") -> str:
 
 async def fault_of(tokens: IamTokens, project: str = "p") -> Fault:
     """Why a request gets no token now."""
-    fault = await tokens.authorise(httpx.Request("GET", "https://dcs/"), project)
+    fault = await tokens.authorise(Request("GET", "https://dcs/"), project)
     assert fault is not None
     return fault
 
@@ -111,7 +111,7 @@ async def test_the_point_of_renewal_is_random(clock: Clock, fake: FakeIam, chanc
 async def test_a_failed_renewal_harms_nobody(tokens: IamTokens, fake: FakeIam, clock: Clock) -> None:
     """While IAM is away the old token serves to its end, and IAM is asked again only now and then."""
     await token_of(tokens)
-    fake.outage = httpx.Response(503)
+    fake.outage = reply(503)
     await clock.advance(DAY * 0.96)
 
     for _ in range(120):
@@ -134,11 +134,11 @@ async def test_a_token_without_an_end_is_used_for_a_while(clock: Clock) -> None:
     """A reply that does not tell how long its token is valid still serves, for ten minutes."""
     calls: list[int] = []
 
-    def answer(_: httpx.Request) -> httpx.Response:
+    def answer(_: Request) -> Reply:
         calls.append(1)
-        return httpx.Response(201, json={"token": {}}, headers={"X-Subject-Token": f"t{len(calls)}"})
+        return reply(201, json={"token": {}}, headers={"X-Subject-Token": f"t{len(calls)}"})
 
-    tokens = IamTokens(ACCOUNT, lambda: "right", an_exchange(httpx.MockTransport(answer)), timing=clock.timing())
+    tokens = IamTokens(ACCOUNT, lambda: "right", an_exchange(Answering(answer)), timing=clock.timing())
     assert await token_of(tokens) == "t1"
     await clock.advance(599)
     assert await token_of(tokens) == "t1"
@@ -152,14 +152,14 @@ async def test_a_token_without_an_end_is_used_for_a_while(clock: Clock) -> None:
 async def test_the_end_alone_tells_how_long_a_token_lives(clock: Clock, apart: float, is_dated: bool) -> None:
     """A reply without the time of issue is measured by its Date header, else by this clock: never ten minutes."""
 
-    def answer(_: httpx.Request) -> httpx.Response:
+    def answer(_: Request) -> Reply:
         theirs = clock() + (apart if is_dated else 0.0)
         headers = {"X-Subject-Token": f"t{clock():.0f}"} | (
             {"Date": formatdate(theirs, usegmt=True)} if is_dated else {}
         )
-        return httpx.Response(201, json={"token": {"expires_at": stamp(theirs + 20.0)}}, headers=headers)
+        return reply(201, json={"token": {"expires_at": stamp(theirs + 20.0)}}, headers=headers)
 
-    tokens = IamTokens(ACCOUNT, lambda: "right", an_exchange(httpx.MockTransport(answer)), timing=clock.timing())
+    tokens = IamTokens(ACCOUNT, lambda: "right", an_exchange(Answering(answer)), timing=clock.timing())
     first = await token_of(tokens)
     await clock.advance(18.5)
     assert await token_of(tokens) == first
@@ -182,7 +182,7 @@ async def test_refusals_at_once_cost_one_call(tokens: IamTokens, fake: FakeIam) 
     """Fifty requests refused with the same token get one other token; a late one just uses that."""
     refused = [await authorised(tokens) for _ in range(50)]
 
-    async def again(request: httpx.Request) -> str:
+    async def again(request: Request) -> str:
         assert await tokens.renew("p", request)
         return await token_of(tokens)
 
@@ -205,16 +205,16 @@ async def test_a_renewed_token_that_is_refused_too_is_the_end(tokens: IamTokens,
 @pytest.mark.parametrize(
     "outage",
     [
-        httpx.Response(503),
-        httpx.Response(500, text="<html>"),
-        httpx.Response(429),
-        httpx.Response(302),
-        httpx.Response(201),
-        httpx.ConnectError("no"),
+        reply(503),
+        reply(500, text="<html>"),
+        reply(429),
+        reply(302),
+        reply(201),
+        ConnectionError("no"),
     ],
 )
 async def test_iam_being_down_is_transient(
-    tokens: IamTokens, fake: FakeIam, clock: Clock, outage: httpx.Response | Exception
+    tokens: IamTokens, fake: FakeIam, clock: Clock, outage: Reply | Exception
 ) -> None:
     """No request is burnt or blamed, IAM is not stormed, and afterwards it works again by itself."""
     fake.outage = outage
@@ -234,7 +234,7 @@ async def test_iam_being_down_is_transient(
 
 async def test_iam_may_ask_for_a_pause(tokens: IamTokens, fake: FakeIam, clock: Clock) -> None:
     """The server's word beats ours."""
-    fake.outage = httpx.Response(429, headers={"Retry-After": "40"})
+    fake.outage = reply(429, headers={"Retry-After": "40"})
     assert (await fault_of(tokens)).retry_after == 40
     fake.outage = None
     await clock.advance(39)

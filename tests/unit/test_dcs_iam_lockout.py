@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 
 from tests.unit.dcs_fakes import START, Clock, FakeIam, an_exchange, settle, until
 from worker.dcs.iam import IamTokens
 from worker.dcs.lockout import Lockout
+from worker.dcs.message import Request
 from worker.dcs.token_call import Account
 from worker.policy.fault import Evidence, Fault, Remedy
 
@@ -33,7 +33,7 @@ class Worker:
         return await asyncio.gather(*map(self._ask, projects))
 
     async def _ask(self, project: str) -> Fault | str:
-        request = httpx.Request("GET", "https://dcs/")
+        request = Request("GET", "https://dcs/")
         fault = await self.tokens.authorise(request, project)
         if fault is not None:
             return fault
@@ -43,7 +43,7 @@ class Worker:
     async def refuse(self, *projects: str) -> list[Fault | str]:
         """DCS refuses the tokens of these projects: what their requests get instead."""
         for project in projects:
-            request = httpx.Request("GET", "https://dcs/")
+            request = Request("GET", "https://dcs/")
             await self.tokens.authorise(request, project)
             assert await self.tokens.renew(project, request)
         return await self.ask(*projects)

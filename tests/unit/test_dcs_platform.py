@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
+from multidict import CIMultiDict
 
-from tests.unit.dcs_fakes import Clock, FakeMetadata, an_exchange, settle, until
+from tests.unit.dcs_fakes import Clock, FakeMetadata, an_exchange, reply, settle, until
+from worker.dcs.message import Reply, Request
 from worker.dcs.metadata import Metadata
 from worker.dcs.platform_keys import PlatformKeys
 from worker.policy.fault import Evidence, Fault, Remedy
@@ -41,9 +42,9 @@ async def credentials(service: FakeMetadata) -> AsyncIterator[PlatformKeys]:
     await made.aclose()
 
 
-async def signed(credentials: PlatformKeys) -> httpx.Request:
+async def signed(credentials: PlatformKeys) -> Request:
     """A signed request."""
-    request = httpx.Request("GET", "https://dcs/v2/p/migration-tasks")
+    request = Request("GET", "https://dcs/v2/p/migration-tasks")
     assert await credentials.authorise(request, "p") is None
     return request
 
@@ -57,7 +58,7 @@ async def key_of(credentials: PlatformKeys) -> str:
 
 async def fault_of(credentials: PlatformKeys) -> Fault:
     """Why a request cannot be signed now."""
-    fault = await credentials.authorise(httpx.Request("GET", "https://dcs/"), "p")
+    fault = await credentials.authorise(Request("GET", "https://dcs/"), "p")
     assert fault is not None
     return fault
 
@@ -94,7 +95,7 @@ async def test_keys_are_renewed_in_time(service: FakeMetadata, life: float, chan
     assert service.given == 1
 
     await service.clock.advance(1.1)
-    await credentials.authorise(httpx.Request("GET", "https://dcs/"), "p")
+    await credentials.authorise(Request("GET", "https://dcs/"), "p")
     await settle()
     assert service.given == 2
     await credentials.aclose()
@@ -148,12 +149,12 @@ async def test_a_service_without_tokens_is_asked_without(credentials: PlatformKe
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        (httpx.Response(500), "HTTP 500"),
-        (httpx.Response(401, text="Please configure Cloud Service Agency first"), "this server has no agency"),
-        (httpx.Response(200, text="<html>"), "cannot be read"),
-        (httpx.Response(200, json={"credential": {"access": "A"}}), "cannot be read"),
+        (reply(500), "HTTP 500"),
+        (reply(401, text="Please configure Cloud Service Agency first"), "this server has no agency"),
+        (reply(200, text="<html>"), "cannot be read"),
+        (reply(200, json={"credential": {"access": "A"}}), "cannot be read"),
         (
-            httpx.Response(
+            reply(
                 200,
                 json={
                     "credential": {
@@ -169,7 +170,7 @@ async def test_a_service_without_tokens_is_asked_without(credentials: PlatformKe
     ],
 )
 async def test_no_keys_are_a_transient_fault(
-    credentials: PlatformKeys, service: FakeMetadata, clock: Clock, reply: httpx.Response, words: str
+    credentials: PlatformKeys, service: FakeMetadata, clock: Clock, reply: Reply, words: str
 ) -> None:
     """No request is burnt, the service is not stormed, no key is quoted, and later it works by itself."""
     service.key_reply = reply
@@ -210,7 +211,7 @@ async def test_refused_keys_are_fetched_anew_once(
 
 async def test_a_wrong_clock_is_said(credentials: PlatformKeys) -> None:
     """A refusal with another time of day is explained."""
-    assert "20 min ahead" in (credentials.explain(httpx.Headers({"Date": "Tue, 14 Nov 2023 21:53:20 GMT"})) or "")
+    assert "20 min ahead" in (credentials.explain(CIMultiDict({"Date": "Tue, 14 Nov 2023 21:53:20 GMT"})) or "")
 
 
 async def test_no_key_is_shown(credentials: PlatformKeys) -> None:

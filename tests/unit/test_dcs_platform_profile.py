@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.unit.dcs_fakes import Clock, FakeMetadata, an_exchange
+from worker.dcs.message import Request
 from worker.dcs.metadata import Metadata
 from worker.dcs.platform_keys import PlatformKeys
 from worker.dcs.profile import Profile
@@ -101,7 +101,7 @@ async def test_a_profile_goes_before_the_metadata_service(tmp_path: Path) -> Non
     timing = service.clock.timing()
     path = written(tmp_path, "[basic]\nak = A\nsk = S\n")
     credentials = PlatformKeys(Profile(path), Metadata(an_exchange(service), "http://metadata", timing), timing)
-    request = httpx.Request("GET", "https://dcs/")
+    request = Request("GET", "https://dcs/")
 
     assert await credentials.authorise(request, "p") is None
     assert "Access=A," in request.headers["Authorization"]
@@ -118,7 +118,7 @@ async def test_without_keys_in_the_profile_the_metadata_service_is_asked(tmp_pat
     timing = service.clock.timing()
     profile = Profile(tmp_path / "absent")
     credentials = PlatformKeys(profile, Metadata(an_exchange(service), "http://metadata", timing), timing)
-    request = httpx.Request("GET", "https://dcs/")
+    request = Request("GET", "https://dcs/")
 
     assert await credentials.authorise(request, "p") is None
     assert "Access=ACCESS1," in request.headers["Authorization"]

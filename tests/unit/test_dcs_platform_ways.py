@@ -1,29 +1,33 @@
 """The four ways, made from plain values."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import httpx
 import pytest
+from multidict import CIMultiDict
 from pydantic import SecretStr
 
 from tests.unit.dcs_fakes import Clock, FakeIam, FakeMetadata, an_exchange
 from worker.config.rotation import Secrets
 from worker.dcs.credentials import Credentials
+from worker.dcs.evidence import Witness
+from worker.dcs.message import Reply, Request
 from worker.dcs.token_call import Account
 from worker.dcs.ways import Surroundings, Way, credentials_for
 
 
-class Router(httpx.AsyncBaseTransport):
+class Router:
     """IAM and metadata service behind their addresses."""
 
     def __init__(self, clock: Clock) -> None:
         self.iam = FakeIam(clock)
         self.metadata = FakeMetadata(clock)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def send(self, request: Request, witness: Witness) -> Reply:
         """Hand over."""
-        there = self.iam if request.url.host == "iam" else self.metadata
-        return await there.handle_async_request(request)
+        there = self.iam if urlsplit(request.url).hostname == "iam" else self.metadata
+        return await there.send(request, witness)
 
 
 class Drawer:
@@ -46,9 +50,9 @@ def made(way: Way, drawer: Drawer, surroundings: Surroundings | None = None) -> 
     return credentials_for(way, drawer, given, lambda deadline: an_exchange(router, deadline), timing=timing)
 
 
-async def headers_of(credentials: Credentials) -> httpx.Headers:
+async def headers_of(credentials: Credentials) -> Mapping[str, str]:
     """What a request carries now."""
-    request = httpx.Request("GET", "https://dcs/")
+    request = Request("GET", "https://dcs/")
     assert await credentials.authorise(request, "p") is None
     return request.headers
 
@@ -74,7 +78,7 @@ async def test_keys_follow_the_secrets() -> None:
     drawer.secrets = Secrets(SecretStr("t"), SecretStr("B"), SecretStr("S"), SecretStr("T"))
     headers = await headers_of(credentials)
     assert ("Access=B," in headers["Authorization"], headers.get("X-Security-Token")) == (True, "T")
-    assert credentials.explain(httpx.Headers({"Date": "Tue, 14 Nov 2023 20:13:20 GMT"})) is not None
+    assert credentials.explain(CIMultiDict({"Date": "Tue, 14 Nov 2023 20:13:20 GMT"})) is not None
     await credentials.aclose()
 
 

@@ -1,9 +1,10 @@
 """Credentials that sign, and those that carry a ready token."""
 
-import httpx
 import pytest
+from multidict import CIMultiDict
 
 from worker.dcs.credentials import ReadyToken
+from worker.dcs.message import Request
 from worker.dcs.signer import KeySigner
 from worker.dcs.signing import Keys
 
@@ -32,9 +33,9 @@ class Ring:
         return self.keys
 
 
-def a_request() -> httpx.Request:
+def a_request() -> Request:
     """A create call."""
-    return httpx.Request("POST", "https://h/v2/p/x", headers={"Content-Type": "application/json"}, content=b"{}")
+    return Request("POST", "https://h/v2/p/x", headers={"Content-Type": "application/json"}, content=b"{}")
 
 
 async def test_every_try_is_signed_afresh() -> None:
@@ -44,7 +45,7 @@ async def test_every_try_is_signed_afresh() -> None:
     request = a_request()
 
     await signer.authorise(request, "p")
-    first = dict(request.headers)
+    first = request.headers.copy()
     clock.now += 60
     await signer.authorise(request, "p")
 
@@ -86,8 +87,8 @@ async def test_a_wrong_clock_is_said() -> None:
     """The date of the refusal shows that this clock is wrong; a right one explains nothing."""
     signer = KeySigner(lambda: Keys("AK", "SK"), now=Clock())
 
-    assert signer.explain(httpx.Headers({"Date": "Tue, 14 Nov 2023 22:13:20 GMT"})) is None
-    assert signer.explain(httpx.Headers({"Date": "Tue, 14 Nov 2023 21:53:20 GMT"})) == (
+    assert signer.explain(CIMultiDict({"Date": "Tue, 14 Nov 2023 22:13:20 GMT"})) is None
+    assert signer.explain(CIMultiDict({"Date": "Tue, 14 Nov 2023 21:53:20 GMT"})) == (
         "the clock of this machine is 20 min ahead of the service's; signatures are valid for 15 minutes"
     )
 

@@ -28,8 +28,7 @@ DOORS = {  # what only these rooms may import or touch
     "aio_pika": {"worker.rabbit", "worker.tools"},
     "aiormq": {"worker.rabbit", "worker.tools"},
     "pamqp": {"worker.rabbit", "worker.tools"},
-    "httpx": {"worker.dcs"},
-    "httpx_aiohttp": {"worker.dcs"},
+    "aiohttp": {"worker.dcs", "worker.rabbit", "worker.tools", "worker.web"},
     "aiohttp.web": {"worker.web", "worker.tools"},
     "redis": {"worker.claims"},
     "prometheus_client": {"worker.observe"},
@@ -120,7 +119,7 @@ def test_house_has_no_import_cycle() -> None:
 @pytest.mark.parametrize(
     ("module", "source", "breach"),
     [
-        ("schemas.event", "import httpx", "httpx"),
+        ("schemas.event", "import aiohttp", "aiohttp"),
         ("schemas.event", "from worker.policy import backoff", "worker.policy.backoff"),
         ("worker.policy.backoff", "import random", "random"),
         ("worker.policy.backoff", "import structlog", "structlog"),
@@ -128,7 +127,7 @@ def test_house_has_no_import_cycle() -> None:
         ("worker.dcs.client", "def late():\n    from worker.rabbit import topology", "worker.rabbit.topology"),
         ("worker.flow.handle", "from worker import bootstrap", "worker.bootstrap"),
         ("worker.flow.handle", "from ..dcs import client", "..dcs.client"),
-        ("worker.flow.handle", "from httpx import AsyncClient", "httpx.AsyncClient"),
+        ("worker.flow.handle", "from aiohttp import ClientSession", "aiohttp.ClientSession"),
         ("worker.dcs.client", "from aiohttp import web", "aiohttp.web"),
         ("worker.dcs.client", "import aiohttp\naiohttp.web.Application()", "aiohttp.web"),
         ("worker.flow.gate", "import redis.asyncio", "redis.asyncio"),

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
 
 from schemas import names
@@ -96,7 +95,7 @@ async def test_what_the_sender_does_not_sample_is_not_exported(collector: Collec
 async def test_no_span_carries_a_body_or_a_secret(collector: Collector) -> None:
     """Names, texts and ids of tasks, tokens, queries, answers: none of it in anything that is exported."""
     replica = Replica(collector, rules=Rules(tries=3, reconcile="always"))
-    error = httpx.ConnectError(f"cannot connect with {TOKEN}")
+    error = ConnectionError(f"cannot connect with {TOKEN}")
     replica.service.answers = [NOTHING_THERE, REFUSED, error, NOTHING_THERE, CREATED]
     await replica.work(delivery(SENT), delivery(SENT, request_id="r-2"), FakeDelivery(b'{"task": "secret text"}'))
     exported = b"".join(collector.bodies)

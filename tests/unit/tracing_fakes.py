@@ -2,19 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
-
 from schemas import names
 from tests.collector import Collector, Span
+from tests.unit.dcs_fakes import reply
 from tests.walks.fakes import FakeDelivery, FakePublisher, request
 from worker.bootstrap import Ports, flow
 from worker.dcs.client import DcsClient
 from worker.dcs.credentials import ReadyToken
+from worker.dcs.evidence import Witness
 from worker.dcs.exchange import Exchange
+from worker.dcs.message import Reply, Request
 from worker.flow.process import Reading
 from worker.flow.service import Service
 from worker.observe.exporting import start_tracing
@@ -31,9 +32,9 @@ TOKEN = "very-secret-token"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SENDER = "b7ad6b7169203331"
 SENT = {names.TRACEPARENT: f"00-{TRACE}-{SENDER}-01", names.TRACESTATE: "vendor=opaque"}
-CREATED = httpx.Response(200, json={"instance_id": "i-1"}, headers={"X-Request-Id": "dcs-7"})
-REFUSED = httpx.Response(400, json={"error_code": "DCS.4013", "error_msg": "secret name is wrong"})
-NOTHING_THERE = httpx.Response(200, json={"migration_tasks": []})
+CREATED = reply(200, json={"instance_id": "i-1"}, headers={"X-Request-Id": "dcs-7"})
+REFUSED = reply(400, json={"error_code": "DCS.4013", "error_msg": "secret name is wrong"})
+NOTHING_THERE = reply(200, json={"migration_tasks": []})
 CREATE = "POST /v2/{project_id}/migration/instance"
 LIST = "GET /v2/{project_id}/migration-tasks"
 PROCESS = f"process {QUEUE}"
@@ -41,34 +42,24 @@ SUCCEEDED = "publish dcs.migration.events:migration.succeeded"
 SECRETS = (TOKEN, "secret name", "secret text", "secret-vpc", "migration_tasks")
 
 
-class FakeService(httpx.AsyncBaseTransport):
+class FakeService:
     """DCS below the worker's exchange: answers as scripted, and keeps what it got."""
 
     def __init__(self) -> None:
-        self.answers: list[httpx.Response | BaseException | asyncio.Event] = []
-        self.got: list[httpx.Request] = []
+        self.answers: list[Reply | BaseException | asyncio.Event] = []
+        self.got: list[Request] = []
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def send(self, request: Request, witness: Witness) -> Reply:
         """The next answer."""
         self.got.append(request)
         match self.answers.pop(0) if self.answers else CREATED:
-            case httpx.Response() as answer:
-                return httpx.Response(answer.status_code, headers=answer.headers, stream=_Body(answer.content))
+            case Reply() as answer:
+                return answer
             case asyncio.Event() as event:
                 await event.wait()
                 raise AssertionError("it was not cancelled")
             case BaseException() as error:
                 raise error
-
-
-class _Body(httpx.AsyncByteStream):
-    """A body that comes over the wire."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._content
 
 
 @dataclass

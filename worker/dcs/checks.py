@@ -7,12 +7,11 @@ that was refused is not tried again.
 from collections.abc import Callable
 from typing import Final
 
-import httpx
-
 from worker.dcs import findings
 from worker.dcs.credentials import Credentials
-from worker.dcs.exchange import Exchange, Reply
+from worker.dcs.exchange import Exchange
 from worker.dcs.findings import CREDENTIALS, LIST, SHOW, Service
+from worker.dcs.message import Reply, Request
 from worker.policy.checkup import Result, Tell, unchecked
 from worker.policy.fault import Fault
 
@@ -62,8 +61,8 @@ async def _check_rights(
         tell(findings.shown(await exchange.send("show", request), service))
 
 
-def _request(service: Service, path: str) -> httpx.Request:
-    return httpx.Request("GET", f"{service.endpoint}{path}", headers=_HEADERS)
+def _request(service: Service, path: str) -> Request:
+    return Request("GET", f"{service.endpoint}{path}", _HEADERS)
 
 
 def _skip(names: tuple[str, ...], why: str, service: Service, tell: Tell) -> None:

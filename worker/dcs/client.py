@@ -9,14 +9,15 @@ from functools import lru_cache
 from typing import Final, TypeVar
 from urllib.parse import quote, urlencode
 
-import httpx
+from multidict import CIMultiDict
 from pydantic import BaseModel, ValidationError
 
 from schemas import dcs as bodies
 from schemas.dcs import ListReply, TaskDetail, TaskRow
 from worker.dcs.credentials import Credentials
 from worker.dcs.echo import without_echo
-from worker.dcs.exchange import Exchange, Reply
+from worker.dcs.exchange import Exchange
+from worker.dcs.message import Reply, Request, host
 from worker.policy import codes, recognise, waiting
 from worker.policy.fault import Done, Evidence, Fault, Remedy, Sighting
 from worker.policy.order import Order
@@ -30,21 +31,19 @@ _SHORTEST_CUT: Final = 10
 T = TypeVar("T", bound=BaseModel)
 MayGo = Callable[[], Awaitable[bool]]
 
-_HEADERS: Final = httpx.Headers(
-    {
-        "Content-Type": "application/json",
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",
-        "User-Agent": "dcs-migration-worker",
-    }
-)
+_HEADERS: Final = {
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "dcs-migration-worker",
+}
 
 
 @lru_cache(maxsize=1024)
-def _start(endpoint: str, project_id: str, path: str) -> tuple[httpx.URL, httpx.Headers]:
-    # Reading a URL costs more than everything else about a request, and projects come again and again.
-    url = httpx.URL(f"{endpoint}/v2/{project_id}{path}")
-    return url, httpx.Headers([(b"Host", url.netloc), *_HEADERS.raw])
+def _start(endpoint: str, project_id: str, path: str) -> tuple[str, CIMultiDict[str]]:
+    # Projects come again and again.
+    url = f"{endpoint}/v2/{project_id}{path}"
+    return url, CIMultiDict({"Host": host(url), **_HEADERS})
 
 
 class DcsClient:
@@ -132,13 +131,11 @@ class DcsClient:
             return reply
         return await self._send(operation, order, self._request(order, method, path, body), may_go)
 
-    def _request(self, order: Order, method: str, path: str, body: bytes) -> httpx.Request:
+    def _request(self, order: Order, method: str, path: str, body: bytes) -> Request:
         url, headers = _start(self._endpoints[order.region], order.project_id, path)
-        request = httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(body))  # adds no headers
-        request.read()
-        return request
+        return Request(method, url, headers, body)
 
-    async def _send(self, operation: str, order: Order, request: httpx.Request, may_go: MayGo | None) -> Reply | Fault:
+    async def _send(self, operation: str, order: Order, request: Request, may_go: MayGo | None) -> Reply | Fault:
         fault = await self._credentials.authorise(request, order.project_id)
         if fault is not None:
             return fault

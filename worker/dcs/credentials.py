@@ -1,25 +1,24 @@
 """How a call proves who makes it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import httpx
-
+from worker.dcs.message import Request
 from worker.policy.fault import Fault
 
 
 class Credentials(Protocol):
     """Proof of identity for calls in a project."""
 
-    async def authorise(self, request: httpx.Request, project_id: str) -> Fault | None:
+    async def authorise(self, request: Request, project_id: str) -> Fault | None:
         """Put the proof on `request`; a fault if there is none to be had now."""
         ...
 
-    async def renew(self, project_id: str, refused: httpx.Request) -> bool:
+    async def renew(self, project_id: str, refused: Request) -> bool:
         """The service refused the proof on `refused`: whether it is worth while to authorise and send once more."""
         ...
 
-    def explain(self, refusal: httpx.Headers) -> str | None:
+    def explain(self, refusal: Mapping[str, str]) -> str | None:
         """Why the service refused the proof, as far as the headers of its 401 tell; one sentence."""
         ...
 
@@ -37,16 +36,16 @@ class ReadyToken:
     def __repr__(self) -> str:
         return "<ReadyToken>"
 
-    async def authorise(self, request: httpx.Request, project_id: str) -> Fault | None:
+    async def authorise(self, request: Request, project_id: str) -> Fault | None:
         """Put the token on `request`."""
         request.headers["X-Auth-Token"] = self._token()
         return None
 
-    async def renew(self, project_id: str, refused: httpx.Request) -> bool:
+    async def renew(self, project_id: str, refused: Request) -> bool:
         """Another token can be tried if it was replaced since."""
-        return self._token() != str(refused.headers.get("X-Auth-Token"))
+        return self._token() != refused.headers.get("X-Auth-Token")
 
-    def explain(self, refusal: httpx.Headers) -> str | None:
+    def explain(self, refusal: Mapping[str, str]) -> str | None:
         """A token needs no explanation."""
         return None
 

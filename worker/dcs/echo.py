@@ -4,9 +4,7 @@ import re
 from dataclasses import replace
 from typing import Final
 
-import httpx
-
-from worker.dcs.exchange import Reply
+from worker.dcs.message import Reply, Request
 
 MASK: Final = b"***"
 SHORTEST: Final = 8
@@ -15,7 +13,7 @@ _TOKENS: Final = ("X-Auth-Token", "X-Security-Token")
 _SIGNED: Final = re.compile(r"(?:Access|Signature)=([^,\s]+)")
 
 
-def without_echo(reply: Reply, request: httpx.Request) -> Reply:
+def without_echo(reply: Reply, request: Request) -> Reply:
     """The reply to `request`; unless it is a success, without the proof that the request carried."""
     if 200 <= reply.status < 300:
         return reply

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from schemas.dcs import ListReply, read_error
 from worker.dcs.clock import TOLERANCE, skew
-from worker.dcs.exchange import Reply
+from worker.dcs.message import Reply
 from worker.dcs.ways import Way
 from worker.policy import codes
 from worker.policy.checkup import Check, Trouble, failed, ok, unchecked, warning

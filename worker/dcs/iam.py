@@ -2,15 +2,14 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
-
-import httpx
 
 from worker.dcs.exchange import Exchange
 from worker.dcs.issuer import Changed, TokenIssuer
 from worker.dcs.lease import Lease, Slot, Timing
+from worker.dcs.message import Request
 from worker.dcs.token_call import Account
 from worker.policy.fault import Fault
 
@@ -58,7 +57,7 @@ class IamTokens:
         """Why IAM gives no token to anyone."""
         return self._issuer.reason
 
-    async def authorise(self, request: httpx.Request, project_id: str) -> Fault | None:
+    async def authorise(self, request: Request, project_id: str) -> Fault | None:
         """Put the project's token on `request`."""
         token = await self._slot(project_id).get()
         if isinstance(token, Fault):
@@ -66,11 +65,11 @@ class IamTokens:
         request.headers["X-Auth-Token"] = token
         return None
 
-    async def renew(self, project_id: str, refused: httpx.Request) -> bool:
+    async def renew(self, project_id: str, refused: Request) -> bool:
         """Another token can be tried, unless the refused one was itself fetched because of a refusal just now."""
-        return self._slot(project_id).drop(refused.headers.get("X-Auth-Token"))
+        return self._slot(project_id).drop(refused.headers.get("X-Auth-Token", ""))
 
-    def explain(self, refusal: httpx.Headers) -> str | None:
+    def explain(self, refusal: Mapping[str, str]) -> str | None:
         """A token needs no explanation."""
         return None
 

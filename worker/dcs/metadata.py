@@ -6,11 +6,11 @@ Source: ECS User Guide, "Obtaining Metadata" and "Security Key"; huaweicloudsdkc
 from datetime import UTC, datetime
 from typing import Final
 
-import httpx
 from pydantic import BaseModel, SecretStr
 
-from worker.dcs.exchange import Exchange, Reply
+from worker.dcs.exchange import Exchange
 from worker.dcs.lease import Backoff, Lease, Timing, unproved
+from worker.dcs.message import Reply, Request
 from worker.dcs.signing import Keys
 from worker.policy.fault import Fault
 
@@ -72,7 +72,7 @@ class Metadata:
         return self._lease(reply.body) if reply.status == 200 else _faulty(reply)
 
     async def _send(self, method: str, path: str, headers: dict[str, str]) -> Reply | Fault:
-        ending = await self._exchange.send("token", httpx.Request(method, f"{self._address}{path}", headers=headers))
+        ending = await self._exchange.send("token", Request(method, f"{self._address}{path}", headers))
         if isinstance(ending, Fault):
             return unproved("metadata", f"the metadata service gave no keys ({ending.label})")
         return ending

@@ -1,9 +1,10 @@
 """Credentials of the platform: keys of the profile file, else temporary ones of the metadata service."""
 
-import httpx
+from collections.abc import Mapping
 
 from worker.dcs.clock import wrong_clock
 from worker.dcs.lease import Slot, Timing
+from worker.dcs.message import Request
 from worker.dcs.metadata import Metadata
 from worker.dcs.profile import Profile
 from worker.dcs.signer import is_signed_with, put_signature
@@ -22,7 +23,7 @@ class PlatformKeys:
     def __repr__(self) -> str:
         return f"<PlatformKeys: {self._profile or self._slot!r}>"
 
-    async def authorise(self, request: httpx.Request, project_id: str) -> Fault | None:
+    async def authorise(self, request: Request, project_id: str) -> Fault | None:
         """Sign `request`."""
         keys = self._stored() or await self._slot.get()
         if isinstance(keys, Fault):
@@ -30,7 +31,7 @@ class PlatformKeys:
         put_signature(request, project_id, keys, self._now())
         return None
 
-    async def renew(self, project_id: str, refused: httpx.Request) -> bool:
+    async def renew(self, project_id: str, refused: Request) -> bool:
         """Other keys can be tried if they were replaced since, or if the metadata service may give newer ones."""
         keys = self._stored()
         if keys is not None:
@@ -40,7 +41,7 @@ class PlatformKeys:
             return True
         return self._slot.drop(lease.value)
 
-    def explain(self, refusal: httpx.Headers) -> str | None:
+    def explain(self, refusal: Mapping[str, str]) -> str | None:
         """A wrong clock makes every signature invalid."""
         return wrong_clock(refusal.get("date"), self._now())
 

@@ -1,13 +1,12 @@
 """Credentials by access key: every request is signed, afresh at every try."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-import httpx
-
 from worker.dcs.clock import wrong_clock
+from worker.dcs.message import Request
 from worker.dcs.signing import Keys, sign
 from worker.dcs.wire import sent
 from worker.policy.fault import Fault
@@ -15,26 +14,24 @@ from worker.policy.fault import Fault
 _COVERED: Final = ("host", "content-type", "x-project-id")
 
 
-def put_signature(request: httpx.Request, project_id: str, keys: Keys, now: float) -> None:
+def put_signature(request: Request, project_id: str, keys: Keys, now: float) -> None:
     """Sign `request` for a call in a project. `now`: epoch seconds."""
-    url = str(request.url)
-    if (as_sent := sent(url)) != url:
-        request.url = httpx.URL(as_sent)
+    request.url = sent(request.url)
     request.headers["X-Project-Id"] = project_id
     request.headers.pop("X-Security-Token", None)
     request.headers.update(_signature(request, keys, now))
 
 
-def is_signed_with(request: httpx.Request, keys: Keys) -> bool:
+def is_signed_with(request: Request, keys: Keys) -> bool:
     """Whether `keys` would have signed the request as it is signed."""
     moment = datetime.strptime(request.headers["X-Sdk-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     again = _signature(request, keys, moment.timestamp())
     return again["Authorization"] == request.headers["Authorization"]
 
 
-def _signature(request: httpx.Request, keys: Keys, now: float) -> dict[str, str]:
+def _signature(request: Request, keys: Keys, now: float) -> dict[str, str]:
     covered = {name: request.headers[name] for name in _COVERED if name in request.headers}
-    return sign(request.method, str(request.url), covered, request.content, keys, now)
+    return sign(request.method, request.url, covered, request.content, keys, now)
 
 
 class KeySigner:
@@ -47,16 +44,16 @@ class KeySigner:
     def __repr__(self) -> str:
         return "<KeySigner>"
 
-    async def authorise(self, request: httpx.Request, project_id: str) -> Fault | None:
+    async def authorise(self, request: Request, project_id: str) -> Fault | None:
         """Sign `request`."""
         put_signature(request, project_id, self._keys(), self._now())
         return None
 
-    async def renew(self, project_id: str, refused: httpx.Request) -> bool:
+    async def renew(self, project_id: str, refused: Request) -> bool:
         """Other keys can be tried if they were replaced since."""
         return not is_signed_with(refused, self._keys())
 
-    def explain(self, refusal: httpx.Headers) -> str | None:
+    def explain(self, refusal: Mapping[str, str]) -> str | None:
         """A wrong clock makes every signature invalid."""
         return wrong_clock(refusal.get("date"), self._now())
 

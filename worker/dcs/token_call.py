@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-import httpx
 from pydantic import BaseModel, ValidationError
 
 from schemas.dcs import read_error
 from worker.dcs.clock import skew
-from worker.dcs.exchange import Exchange, Reply
+from worker.dcs.exchange import Exchange
 from worker.dcs.lease import unproved
+from worker.dcs.message import Reply, Request
 from worker.policy import waiting
 from worker.policy.fault import Fault
 
@@ -79,13 +79,13 @@ async def ask_iam(
     return unproved("iam", f"IAM gave no token (HTTP {reply.status})", asked)
 
 
-def _request(account: Account, password: str, project_id: str) -> httpx.Request:
+def _request(account: Account, password: str, project_id: str) -> Request:
     user = {"name": account.user, "password": password, "domain": {"name": account.domain}}
     identity = {"methods": ["password"], "password": {"user": user}}
     body = {"auth": {"identity": identity, "scope": {"project": {"id": project_id}}}}
     headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
     url = f"{account.endpoint}/v3/auth/tokens?nocatalog=true"
-    return httpx.Request("POST", url, headers=headers, content=json.dumps(body).encode())
+    return Request("POST", url, headers, json.dumps(body).encode())
 
 
 def _issued(reply: Reply, now: float) -> Issued | Fault:
