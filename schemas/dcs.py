@@ -6,10 +6,10 @@ https://support.huaweicloud.com/intl/en-us/api-dcs/CreateOnlineMigrationTask.htm
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, core_schema, from_json, to_json
 
 from schemas.request import Task
 
@@ -18,12 +18,20 @@ _NESTING: Final = 4
 _TEXT: Final = 1024
 
 
-def _text_or_none(value: object) -> object:
-    return value if isinstance(value, str) else None
+class _TextOrNone:
+    """A field that we can do without is None when it is not text, rather than the end of the whole reply."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, __: Any) -> CoreSchema:
+        text = core_schema.nullable_schema(core_schema.str_schema(strict=True))
+        return core_schema.with_default_schema(text, default=None, on_error="default")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return handler(core_schema.nullable_schema(core_schema.str_schema()))
 
 
-# A field that we can do without is None when it is not text, rather than the end of the whole reply.
-Loose = Annotated[str | None, BeforeValidator(_text_or_none)]
+Loose = Annotated[str | None, _TextOrNone]
 
 
 class _Reply(BaseModel):

@@ -86,6 +86,22 @@ class Envelope:
         )
         return state if readable else replace(state, last_sent_at=now)
 
+    def tried(self) -> Self:
+        """The state with one more create call. Every request comes by, and `dataclasses.replace` takes its time."""
+        return type(self)(
+            self.attempts + 1,
+            self.round,
+            self.deliveries,
+            self.interruptions,
+            self.replays,
+            self.first_received_at,
+            self.last_sent_at,
+            self.is_repeat,
+            self.is_redelivered,
+            self.is_dated,
+            self.journal,
+        )
+
     def write(self, original: Mapping[str, object]) -> dict[str, object]:
         """Headers of a copy: the original's own, this state, and nothing of the broker's."""
         kept = {

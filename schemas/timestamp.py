@@ -2,6 +2,8 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
+from math import modf
 from typing import Final
 
 PATTERN: Final = (
@@ -14,7 +16,16 @@ _FORM: Final = re.compile(PATTERN)
 
 def to_text(seconds: float) -> str:
     """`2026-12-01T00:00:00.000Z` for epoch seconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    fraction, whole = modf(seconds)
+    microseconds = round(fraction * 1e6)  # as `datetime` rounds, so that what is written is what it reads back
+    second, microsecond = divmod(int(whole) * 1_000_000 + microseconds, 1_000_000)
+    return f"{_second(second)}.{microsecond // 1000:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(second: int) -> str:
+    # Most of the work, and many times are of one second.
+    return datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 def is_time(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -22,11 +23,22 @@ SHORT = st.text(max_size=60)
 TAG = st.integers(1, 2**63 - 1)
 NAME = st.text("abc.-_", max_size=60)
 DELIVERED = st.builds(Basic.Deliver, SHORT, TAG, st.booleans(), NAME, SHORT)
-FRAMES = st.one_of(DELIVERED, st.builds(Basic.Ack, TAG, st.booleans()), st.binary(min_size=1).map(ContentBody))
+TABLE = st.dictionaries(SHORT, st.one_of(SHORT, st.integers(-(2**31), 2**31), st.booleans(), st.none()), max_size=3)
+PROPERTIES = st.builds(
+    Basic.Properties,
+    **{name: st.none() | SHORT for name in Basic.Properties.flags if name != "cluster_id"}
+    | {"headers": st.none() | TABLE, "delivery_mode": st.sampled_from((None, 1, 2)), "priority": st.integers(0, 9)}
+    | {"timestamp": st.none() | st.integers(0, 2**33).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))},
+)
+HEADER = st.builds(lambda size, properties: ContentHeader(0, size, properties), st.integers(0, 2**40), PROPERTIES)
+BODY = st.binary(min_size=1).map(ContentBody)
+FRAMES = st.one_of(DELIVERED, st.builds(Basic.Ack, TAG, st.booleans()), HEADER, BODY)
 
 
 def parts(one: Any) -> tuple[type, Any]:
     """What tells two frames apart."""
+    if isinstance(one, ContentHeader):
+        return ContentHeader, (one.class_id, one.weight, one.body_size, dict(one.properties))
     return type(one), one.value if isinstance(one, ContentBody) else dict(one)
 
 
@@ -178,6 +190,27 @@ async def test_a_confirm_does_not_overtake_the_return_of_its_message() -> None:
         assert isinstance((await channel.frames.get())[1], expected)
     await channel.frames.put((0, Basic.Nack(4)))
     assert channel.confirmed == [1, 2, 4]
+
+
+@pytest.mark.parametrize("cut", range(1, 16))
+async def test_a_header_that_makes_no_sense_is_left_to_the_general_decoder(cut: int) -> None:
+    """With its exceptions: cut short, or with more flags than there are."""
+    whole = frame.marshal(ContentHeader(0, 5, Basic.Properties(message_id="m")), 3)
+    payload = whole[7:-1][:-cut]
+    for one in (payload, payload[:12] + b"\xff\xff" + payload[14:]):
+        content = whole[:3] + len(one).to_bytes(4) + one + whole[-1:]
+        endings = []
+        for read in (receiver(content).get_frame, lambda content=content: general(content)):
+            try:
+                endings.append(str(parts((await read())[2])))
+            except Exception as error:  # noqa: BLE001 - which one is the question
+                endings.append(type(error).__name__)
+        assert endings[0] == endings[1] or "InvalidFrameError" in endings
+
+
+async def general(content: bytes) -> tuple[int, int, Any]:
+    """What the general decoder reads."""
+    return frame.unmarshal(content)
 
 
 async def test_a_frame_without_its_end_is_refused() -> None:

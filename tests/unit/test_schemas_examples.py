@@ -100,7 +100,7 @@ def test_a_create_body_bears_the_marker() -> None:
     """The example with the marker is the full request's task, marked."""
     request = parse((EXAMPLES / "request" / "valid" / "full.json").read_bytes(), max_bytes=MAX_BYTES)
     assert request.request_id is not None
-    description = marked_description(request.task, request.request_id)
+    description = marked_description(request.task, marker(request.request_id))
     marked = request.task.model_dump() | {"description": description}
     assert json.loads(dcs("create_body_with_marker.json")) == marked
     assert description == f"Creating an online data migration task {marker(request.request_id)}"

@@ -68,7 +68,7 @@ def test_the_marker_is_made_of_the_request_id(request_id: str) -> None:
 )
 def test_the_marker_ends_the_description(task: Task, description: str) -> None:
     """The marker follows the sender's description after one blank, or stands alone."""
-    assert identity.marked_description(task, REQUEST) == description
+    assert identity.marked_description(task, identity.marker(REQUEST)) == description
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.integers(0, 9))

@@ -170,7 +170,7 @@ class Handler:
                 return Abandoned(case.envelope.last_sent_at)
             if self._is_expired(case):
                 return self._failed(case, Reason.EXPIRED)
-            case.envelope = replace(case.envelope, attempts=case.envelope.attempts + 1)
+            case.envelope = case.envelope.tried()
             begun = self._now()
             ending = await self._dcs.create(case.order, partial(self._may_go, case))
             permit.ended(ending)

@@ -87,7 +87,7 @@ class Process:
 
     def is_suspect(self, delivery: Delivery) -> bool:
         """Law 9: whether the delivery must be worked on with nothing else in hand."""
-        return self._rules.is_suspect(self._envelope(delivery))
+        return (delivery.redelivered or bool(delivery.headers)) and self._rules.is_suspect(self._envelope(delivery))
 
     async def put_off(self, delivery: Delivery, why: str) -> None:
         """Let a delivery wait in the broker; it spends nothing."""

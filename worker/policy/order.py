@@ -39,13 +39,14 @@ def order(request: Request, *, default_region: str, with_marker: bool) -> Order:
     region = request.region or default_region
     request_id = request.request_id or identity.request_id(request.project_id, region, request.task)
     task = request.task
-    description = identity.marked_description(task, request_id) if with_marker else task.description
+    marker = identity.marker(request_id) if with_marker else None
+    description = identity.marked_description(task, marker) if marker is not None else task.description
     return Order(
         project_id=request.project_id,
         request_id=request_id,
         region=region,
         task=task,
-        marker=identity.marker(request_id) if with_marker else None,
+        marker=marker,
         fingerprint=identity.fingerprint(region, task),
         not_after=request.not_after.timestamp() if request.not_after else None,
         body=create_body(task, description),

@@ -15,7 +15,7 @@ from aiormq import Channel
 from aiormq import connection as aiormq
 from aiormq.abc import ChannelFrame
 from aiormq.exceptions import AMQPConnectionError, InvalidFrameError
-from pamqp import constants, frame
+from pamqp import constants, decode, frame
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.exceptions import PAMQPException
@@ -29,6 +29,12 @@ _OVERHEAD: Final = 8
 _HEAD: Final = Struct(">BHI")
 _ACK: Final = Struct(">BHIHHQBB")
 _END: Final = b"\xce"
+_CONTENT: Final = Struct(">HHQH")
+_LEAST: Final = 7 + _CONTENT.size + 1
+"""Bytes of the frame of a content header without properties."""
+_PROPERTIES: Final = tuple(
+    (name, flag, Basic.Properties.amqp_type(name)) for name, flag in Basic.Properties.flags.items()
+)
 _DELIVERED: Final = (60 << 16 | 60).to_bytes(4)
 _ACKED: Final = (60 << 16 | 80).to_bytes(4)
 
@@ -247,6 +253,9 @@ def _read(content: bytes) -> tuple[int, int, Any] | None:
         return None
     if kind == constants.FRAME_BODY:
         return len(content), channel, ContentBody(content[7:-1])
+    if kind == constants.FRAME_HEADER:
+        header = _header(content)
+        return (len(content), channel, header) if header is not None else None
     method = content[7:11]
     if method == _ACKED and size == 13:
         return len(content), channel, Basic.Ack(int.from_bytes(content[11:19]), bool(content[19] & 1))
@@ -258,6 +267,24 @@ def _read(content: bytes) -> tuple[int, int, Any] | None:
     deliver.exchange, at = _short(content, at + 9)
     deliver.routing_key, _ = _short(content, at)
     return len(content), channel, deliver
+
+
+def _header(content: bytes) -> ContentHeader | None:
+    """A content header: size and flags, then the properties that they announce, in the order of the flags."""
+    if len(content) < _LEAST or content[_LEAST - 2] & 1:
+        return None  # more flags than there are properties
+    header, at = ContentHeader(), _LEAST - 1
+    header.class_id, header.weight, header.body_size, flags = _CONTENT.unpack_from(content, 7)
+    for name, flag, kind in _PROPERTIES:
+        if flags & flag:
+            if kind == "shortstr":
+                value: Any
+                value, at = _short(content, at)
+            else:
+                size, value = decode.by_type(content[at:-1], kind)
+                at += size
+            setattr(header.properties, name, value)
+    return header if at < len(content) else None  # else it was cut short
 
 
 def _short(content: bytes, at: int) -> tuple[str, int]:
