@@ -16,7 +16,9 @@ from pamqp.exceptions import UnmarshalingException
 from pamqp.header import ContentHeader
 
 from worker.rabbit import tolerance
-from worker.rabbit.frames import Confirmed, Inlet, Outlet, Receiver
+from worker.rabbit.frames import Receiver
+from worker.rabbit.inlet import Inlet
+from worker.rabbit.outlet import Confirmed, Outlet
 
 tolerance.install()
 SHORT = st.text(max_size=60)

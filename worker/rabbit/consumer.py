@@ -17,9 +17,9 @@ from pamqp.commands import Basic
 from worker.policy.pulse import Pulse
 from worker.rabbit.connect import RPC_DEADLINE, open_channel
 from worker.rabbit.delivery import Delivery
-from worker.rabbit.frames import running
 from worker.rabbit.ground import PROBE_EVERY, Ground
 from worker.rabbit.locks import BrokerLocks
+from worker.rabbit.outlet import running
 from worker.rabbit.share import Share, Shares
 from worker.rabbit.topology import Topology, declare
 

@@ -12,7 +12,8 @@ from aiormq import Channel
 
 from worker.policy.pulse import Pulse
 from worker.rabbit.connect import HEARTBEAT
-from worker.rabbit.frames import Inlet, Outlet
+from worker.rabbit.inlet import Inlet
+from worker.rabbit.outlet import Outlet
 
 PROBE_EVERY: Final = 3.0
 PROBE_DEADLINE: Final = 5.0

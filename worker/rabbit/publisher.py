@@ -22,7 +22,8 @@ from schemas import names
 from worker.policy.fault import UnconfirmedError
 from worker.policy.outcome import Ending
 from worker.rabbit.connect import open_channel
-from worker.rabbit.frames import Confirmed, Inlet, running
+from worker.rabbit.inlet import Inlet
+from worker.rabbit.outlet import Confirmed, running
 from worker.rabbit.tolerance import encodable
 from worker.rabbit.topology import Topology, declare
 from worker.rabbit.written import EventProperties
