@@ -12,6 +12,7 @@ from worker.tools.nodes.ports import LOOPBACK
 PROTOCOL_HEADER = 8  # bytes that a client says first, which are no frame
 FRAME_HEAD, FRAME_END = 7, 1
 HEARTBEAT = 8
+ACK = (60 << 16 | 80).to_bytes(4)
 CHUNK = 1 << 16
 
 
@@ -35,6 +36,8 @@ class Frames:
             if self._read[0] != HEARTBEAT:
                 self._counts[f"{self._kind} frames"] += 1
                 self._counts[f"{self._kind} bytes"] += size
+            if self._read[FRAME_HEAD : FRAME_HEAD + 4] == ACK:
+                self._counts[f"{self._kind} acks"] += 1
             self._read = self._read[size:]
 
 
