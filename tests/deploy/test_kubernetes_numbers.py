@@ -6,7 +6,8 @@ from math import ceil
 import pytest
 
 from tests.deploy.manifests import COMPONENTS, KUBERNETES, Manifest, built, container, one, pod
-from worker.bootstrap import FLUSH, QUIET
+from worker.bootstrap.build import QUIET
+from worker.bootstrap.running import FLUSH
 from worker.config import Loaded, Settings
 from worker.config.load import load
 from worker.policy.bounds import Bounds

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from worker.bootstrap import tracing
+from worker.bootstrap.from_settings import tracing
 from worker.config import ConfigurationError, load
 
 ROOT = Path(__file__).parents[2]
 STARTED = """
 import sys
 import worker.cli.run
-from worker import bootstrap
+from worker.bootstrap import from_settings
 from worker.config import load
-assert bootstrap.tracing(load({"WORKER_AUTH_TOKEN": "t" * 64}).settings) is None
+assert from_settings.tracing(load({"WORKER_AUTH_TOKEN": "t" * 64}).settings) is None
 ours = ("opentelemetry.sdk.trace", "opentelemetry.exporter", "opentelemetry.proto", "google.protobuf", "requests")
 print(*(name for name in sys.modules if name.startswith((*ours, "worker.observe.trac", "worker.observe.export"))))
 """

@@ -10,7 +10,7 @@ from schemas import names
 from tests.collector import Collector, Span
 from tests.unit.dcs_fakes import reply
 from tests.walks.fakes import FakeDelivery, FakePublisher, request
-from worker.bootstrap import Ports, flow
+from worker.bootstrap.flows import Ports, flow
 from worker.dcs.client import DcsClient
 from worker.dcs.credentials import ReadyToken
 from worker.dcs.evidence import Witness

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.bootstrap import Parts, Ports, flow
+from worker.bootstrap.flows import Parts, Ports, flow
 from worker.flow.fallback import Locks
 from worker.flow.ports import Claims
 from worker.flow.process import Reading

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 
 from tests.walks import mutants
-from worker.bootstrap import Parts, flow
+from worker.bootstrap.flows import Parts, flow
 from worker.cli.prove import ports
 from worker.flow.process import Reading
 from worker.flow.service import Service

@@ -18,7 +18,7 @@ from tests.walks.fakes import (
     found,
     request,
 )
-from worker.bootstrap import Parts
+from worker.bootstrap.flows import Parts
 from worker.flow.copies import Copies
 from worker.flow.fallback import ClaimsOrLocks
 from worker.flow.process import Reading

@@ -8,7 +8,7 @@ import pytest
 from schemas.envelope import Envelope
 from tests.hostile import HOSTILE
 from tests.walks.fakes import BUSY, FORBIDDEN, NOW, Bench, FakeDelivery, request
-from worker.bootstrap import Parts
+from worker.bootstrap.flows import Parts
 from worker.flow.copies import Copies
 from worker.flow.gate import OpenGate
 from worker.flow.handle import Case, Handler

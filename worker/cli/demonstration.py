@@ -11,7 +11,7 @@ from typing import Final
 
 import typer
 
-from worker.bootstrap import brokers, topology
+from worker.bootstrap.from_settings import brokers, topology
 from worker.cli.statuses import DONE, FAILED, UNAVAILABLE
 from worker.config import Settings, load
 from worker.rabbit.connect import Brokers

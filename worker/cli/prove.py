@@ -8,7 +8,7 @@ import typer
 from worker.cli.statuses import DONE, FAILED
 
 if TYPE_CHECKING:
-    from worker.bootstrap import Ports
+    from worker.bootstrap.flows import Ports
     from worker.flow.service import Service
     from worker.tools.proof import Cast, Plan
 
@@ -49,7 +49,7 @@ def prove(
 
 def assemble(cast: "Cast", plan: "Plan") -> "Service":
     """One replica's flow, as `run` builds it, over the stand-ins of a proof."""
-    from worker.bootstrap import flow
+    from worker.bootstrap.flows import flow
     from worker.flow.process import Reading
     from worker.tools.proof import REGION
 
@@ -58,7 +58,8 @@ def assemble(cast: "Cast", plan: "Plan") -> "Service":
 
 def ports(cast: "Cast") -> "Ports":
     """The stand-ins as the flow wants them: with locks where there are claims, as in a running worker."""
-    from worker.bootstrap import QUIET, Ports
+    from worker.bootstrap.build import QUIET
+    from worker.bootstrap.flows import Ports
     from worker.flow.fallback import ClaimsOrLocks
     from worker.tools.proof import DEADLINE
 

@@ -9,8 +9,9 @@ import sys
 import uvloop
 
 from worker import __version__
-from worker.bootstrap import CONFIGURATION, tracing
-from worker.bootstrap import run as work
+from worker.bootstrap.from_settings import tracing
+from worker.bootstrap.running import CONFIGURATION
+from worker.bootstrap.running import run as work
 from worker.config import (
     ConfigurationError,
     Loaded,

@@ -46,9 +46,9 @@ def topology(
         raise typer.BadParameter("a format is that of what is printed, and JSON as it is", param_hint="--format")
     settings = configured().settings
 
-    from worker import bootstrap
+    from worker.bootstrap import from_settings
 
-    plan = bootstrap.topology(settings)
+    plan = from_settings.topology(settings)
     if action == "apply":
         raise typer.Exit(interruptible(_apply(settings, plan, as_json=as_json)))
     if action == "check":
@@ -62,13 +62,13 @@ def topology(
 
 
 async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
-    from worker import bootstrap
+    from worker.bootstrap import from_settings
     from worker.rabbit.reach import UnreachableError, reached
     from worker.rabbit.topology import TopologyError, declare
 
     differences: Sequence[str] = ()
     try:
-        async with reached(bootstrap.brokers(settings), "dcs-worker topology") as connection:
+        async with reached(from_settings.brokers(settings), "dcs-worker topology") as connection:
             await declare(connection, plan)
     except TopologyError as error:
         differences = error.differences

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import typer
 
-from worker import bootstrap
+from worker.bootstrap import from_settings
 from worker.cli.checkup.report import show, show_json
 from worker.cli.statuses import CONFIGURATION, DONE, UNAVAILABLE
 from worker.config import Settings
@@ -18,7 +18,7 @@ from worker.rabbit.topology import Topology
 async def check(settings: Settings, plan: Topology, *, as_json: bool) -> int:
     """Print what is there and what is not as wanted; the exit status."""
     checks: list[Check] = []
-    brokers = bootstrap.brokers(settings)
+    brokers = from_settings.brokers(settings)
     try:
         async with reached(brokers, "dcs-worker topology") as connection:
             await check_topology(connection, plan, Node.of(brokers.urls[0]), checks.append)

@@ -11,7 +11,7 @@ from typing import Any
 from schemas import names
 from tests.walks.fakes import REQUEST
 from tests.walks.virtual_time.loop import VirtualTime
-from worker.bootstrap import Ports, flow
+from worker.bootstrap.flows import Ports, flow
 from worker.flow.gate import Gate
 from worker.flow.process import Reading
 from worker.policy.bounds import Bounds

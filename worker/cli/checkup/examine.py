@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from worker import bootstrap
+from worker.bootstrap import from_settings
 from worker.claims.checks import VARIABLE as CLAIMS_URL
 from worker.claims.checks import check_redis
 from worker.cli.checkup import configuration
@@ -52,7 +52,7 @@ async def _within_deadline(name: str, part: Callable[[Tell], Awaitable[None]]) -
 
 async def _broker(settings: Settings, management: str | None, tell: Tell) -> int | None:
     try:
-        brokers = bootstrap.brokers(settings)
+        brokers = from_settings.brokers(settings)
     except (ConfigurationError, OSError):  # OSError is what ssl.SSLError is
         remedy = (
             "correct WORKER_AMQP_CA_FILE, WORKER_AMQP_CERT_FILE and WORKER_AMQP_KEY_FILE: PEM, key without password"
@@ -60,7 +60,7 @@ async def _broker(settings: Settings, management: str | None, tell: Tell) -> int
         found = "the files for TLS hold no authorities, or no certificate with its key"
         tell(failed("broker", found, remedy, trouble=Trouble.CONFIGURATION))
         return None
-    return await check_broker(brokers, bootstrap.topology(settings), management, tell)
+    return await check_broker(brokers, from_settings.topology(settings), management, tell)
 
 
 async def _redis(settings: Settings, tell: Tell) -> None:

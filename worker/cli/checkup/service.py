@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from worker import bootstrap
+from worker.bootstrap import from_settings
 from worker.cli.checkup.chosen import Chosen
 from worker.cli.checkup.network import Address, hurdle
 from worker.config import Loaded, Settings
@@ -67,7 +67,7 @@ async def _region(loaded: Loaded, service: Service, within: Within, tls: ssl.SSL
         return [failed("DCS", barred.found, barred.remedy, subject=service.region, trouble=Trouble.UNREACHABLE)]
     credentials: Credentials | None = None
     if service.project is not None and service.way is not None:
-        credentials = bootstrap.credentials(loaded, within, lambda _: None)
+        credentials = from_settings.credentials(loaded, within, lambda _: None)
     checks: list[Check] = []
     deadline = min(CALL_DEADLINE, loaded.settings.dcs_timeout)
     try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from schemas.client import read_event
-from worker.bootstrap import brokers
+from worker.bootstrap.from_settings import brokers
 from worker.cli.explaining.parked import of_story
 from worker.cli.explaining.tale import Tale
 from worker.cli.explaining.timeline import told

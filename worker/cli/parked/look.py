@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, assert_never
 
 from schemas.envelope import Envelope
-from worker.bootstrap import credentials, rules
+from worker.bootstrap.from_settings import credentials, rules
 from worker.cli.durations import span
 from worker.cli.pace import Pace
 from worker.cli.parked.story import Story

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import typer
 
-from worker.bootstrap import brokers
+from worker.bootstrap.from_settings import brokers
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.story import Story
 from worker.cli.statuses import CONFIGURATION, UNAVAILABLE

@@ -9,7 +9,7 @@ from typing import Final
 
 from schemas.client import read_event
 from schemas.event import MigrationSucceeded
-from worker.bootstrap import brokers
+from worker.bootstrap.from_settings import brokers
 from worker.cli.pace import Pace
 from worker.cli.progress import Display
 from worker.cli.submission.ledger import Ledger

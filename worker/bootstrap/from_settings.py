@@ -1,0 +1,125 @@
+"""What settings ask for, part by part."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from worker import __version__
+from worker.config import ConfigurationError, Loaded, Settings
+from worker.dcs.credentials import Credentials
+from worker.dcs.exchange import Exchange
+from worker.dcs.token_call import Account
+from worker.dcs.transport import Transport, transport
+from worker.dcs.ways import Surroundings, credentials_for
+from worker.flow.ports import Publisher as PublisherPort
+from worker.observe.observer import Observer
+from worker.policy.bounds import Bounds
+from worker.policy.rules import Rules
+from worker.rabbit.connect import Brokers, tls_context
+from worker.rabbit.publisher import Publisher
+from worker.rabbit.topology import Topology, describe
+
+if TYPE_CHECKING:
+    from worker.claims.claims import RedisClaims
+    from worker.observe.tracing import Tracing
+
+
+def topology(settings: Settings) -> Topology:
+    """What the settings ask of the broker."""
+    return describe(settings.queue, settings.request_exchange, settings.event_exchange, settings.retry_delays)
+
+
+def brokers(settings: Settings) -> Brokers:
+    """The broker's nodes, and TLS if they speak it."""
+    urls = tuple(url.get_secret_value() for url in settings.amqp_url)
+    if not urls[0].startswith("amqps:"):
+        return Brokers(urls)
+    files = (settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
+    try:
+        return Brokers(urls, tls_context(*(str(path) if path else None for path in files)))
+    except OSError as error:  # SSLError is one
+        names = "WORKER_AMQP_CA_FILE, WORKER_AMQP_CERT_FILE, WORKER_AMQP_KEY_FILE"
+        raise ConfigurationError((f"{names}: cannot be used: {error}",)) from None
+
+
+def rules(settings: Settings) -> Rules:
+    """The settings that decisions are made by."""
+    return Rules(
+        delays=settings.retry_delays,
+        tries=settings.tries,
+        reconcile=settings.reconcile,
+        settle=settings.settle,
+        delivery_limit=settings.delivery_limit,
+    )
+
+
+def bounds(settings: Settings) -> Bounds:
+    """The settings that keep the service from being asked too much."""
+    return Bounds(
+        regions=tuple(settings.dcs_endpoints),
+        prefetch=settings.prefetch,
+        deadline=settings.dcs_timeout,
+        delays=settings.retry_delays,
+        rate=settings.dcs_rate,
+    )
+
+
+def credentials(
+    loaded: Loaded, exchange: Callable[[float], Exchange], changed: Callable[[str | None], None]
+) -> Credentials:
+    """How calls of the service prove who makes them; `changed` is told why nobody can, and None when that is over."""
+    settings = loaded.settings
+    account = None
+    if settings.credential_way == "iam":
+        assert settings.iam_endpoint is not None
+        assert settings.iam_user is not None
+        assert settings.iam_domain is not None
+        account = Account(settings.iam_endpoint, settings.iam_user, settings.iam_domain)
+    surroundings = Surroundings(account, settings.credentials_file)
+    return credentials_for(settings.credential_way, loaded.secrets.current, surroundings, exchange, changed=changed)
+
+
+def tracing(settings: Settings) -> "Tracing | None":
+    """Tracing if it is on. Raises ConfigurationError when it cannot be."""
+    if settings.otlp_endpoint is None:
+        return None
+    try:
+        from worker.observe.exporting import start_tracing  # noqa: PLC0415 - costs nothing while it is off
+    except ModuleNotFoundError:
+        missing = "tracing needs packages that are not installed: pip install 'dcs-migration-worker[tracing]'"
+        raise ConfigurationError((f"OTEL_EXPORTER_OTLP_ENDPOINT: {missing}",)) from None
+    try:
+        return start_tracing(settings.otlp_endpoint, settings.queue, __version__)
+    except ValueError as error:
+        raise ConfigurationError((f"OTEL_…: OpenTelemetry refuses its settings: {error}",)) from None
+
+
+def traced(publisher: Publisher, tracing: "Tracing | None", settings: Settings) -> PublisherPort:
+    """The publisher; its publishes are traced if tracing is on."""
+    if tracing is None:
+        return publisher
+    from worker.observe.traced import TracedPublisher  # noqa: PLC0415 - as above
+
+    return TracedPublisher(publisher, tracing, settings.queue, settings.event_exchange)
+
+
+def claims(settings: Settings, observer: Observer) -> "RedisClaims | None":
+    """Claims in Redis if there are to be any, not started yet."""
+    if settings.claims_url is None:
+        return None
+    from worker.claims.claims import RedisClaims  # noqa: PLC0415 - as above, and what redis-py brings along
+
+    return RedisClaims(settings.claims_url.get_secret_value(), observer, clock=boot_time)
+
+
+def wire(settings: Settings) -> Transport:
+    """The way to the services. Raises ConfigurationError when the certificates cannot be read."""
+    try:
+        return transport(str(settings.dcs_ca_file) if settings.dcs_ca_file else None)
+    except OSError as error:  # SSLError is one
+        raise ConfigurationError((f"WORKER_DCS_CA_FILE: cannot be used: {error}",)) from None
+
+
+def boot_time() -> float:
+    """Seconds of a clock that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

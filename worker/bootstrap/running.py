@@ -1,0 +1,68 @@
+"""The life of a worker: until it is told to stop, then until it has drained."""
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from worker import __version__
+from worker.bootstrap.build import build, end
+from worker.bootstrap.replica import Worker
+from worker.config import Loaded
+from worker.observe.metrics import Metrics
+from worker.observe.observer import Observer
+from worker.rabbit.link import BrokerLostError
+from worker.rabbit.topology import TopologyError
+
+FLUSH: Final = 2.0
+"""Seconds for the broker to have read the last acknowledgements."""
+DONE: Final = 0
+UNAVAILABLE: Final = 69
+CONFIGURATION: Final = 78
+
+
+async def run(loaded: Loaded, observer: Observer, metrics: Metrics, stop: asyncio.Event) -> int:
+    """Work until `stop` is set, then drain; the exit status. Raises ConfigurationError when it cannot listen."""
+    observer.note("info", "worker.starting", version=__version__, queue=loaded.settings.queue)
+    for warning in loaded.warnings:
+        observer.note("warning", "config.warning", message=warning)
+    async with build(loaded, observer, metrics) as worker:
+        running = [asyncio.create_task(link.run(), name=link.name) for link in worker.links]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((stopping, *running), return_when=asyncio.FIRST_COMPLETED)
+            status = _status(running, observer)
+            await _drain(worker)
+        finally:
+            for task in (stopping, *running):
+                await end(task)
+    observer.note("info", "worker.stopped", status=status)
+    return status
+
+
+def _status(running: list[asyncio.Task[None]], observer: Observer) -> int:
+    """What a link that gave up means; DONE if none did."""
+    for task in running:
+        error = task.exception() if task.done() else None
+        match error:
+            case None:
+                continue
+            case TopologyError():
+                for difference in error.differences:
+                    observer.note("error", "topology.differs", message=difference)
+                return CONFIGURATION
+            case BrokerLostError():
+                observer.note("error", "broker.lost", message=str(error))
+                return UNAVAILABLE
+            case _:
+                raise error
+    return DONE
+
+
+async def _drain(worker: Worker) -> None:
+    """Law 10. What is left past the deadline stays unsettled, which law 3 makes safe."""
+    worker.observer.note("info", "worker.draining", in_flight=worker.service.in_flight)
+    left = await worker.service.drain(worker.consumer, worker.settings.drain)
+    with suppress(Exception):
+        async with asyncio.timeout(FLUSH):
+            await worker.consumer.flush()
+    worker.observer.note("info", "worker.drained", left=left)
