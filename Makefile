@@ -59,12 +59,15 @@ test: python
 	scripts/servers.sh rabbitmq-server redis-server prometheus chromium npm
 	$(RUN) -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
+# One series after the other, each to its end; what failed is said last, where nothing hides it.
 test-brokers: python
 	scripts/servers.sh rabbitmq-server redis-server
-	status=0; for series in $(or $(ARGS),$(SERIES)); do \
-		scripts/chroot.sh $$series $(BROKERS)/$$series && echo "RabbitMQ $$series" && \
-		TEST_RABBITMQ=$$series scripts/on-broker.sh $(BROKERS)/$$series $(RUN) -m pytest -m live || status=1; \
-	done; exit $$status
+	failed=; for series in $(or $(ARGS),$(SERIES)); do \
+		echo "RabbitMQ $$series"; \
+		{ scripts/chroot.sh $$series $(BROKERS)/$$series && TEST_RABBITMQ=$$series \
+			scripts/on-broker.sh $(BROKERS)/$$series $(RUN) -m pytest -m live --numprocesses=2 --dist=loadfile tests/live; \
+		} || failed="$$failed $$series"; \
+	done; test -z "$$failed" || { echo "Failed on RabbitMQ$$failed" >&2; exit 1; }
 
 PICTURE := deploy/grafana/dashboard.png
 FONTS := test -d /usr/share/fonts/truetype || scripts/packages.sh fonts-dejavu-core
