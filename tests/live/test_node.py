@@ -24,7 +24,7 @@ from tests.live.conftest import Vhosts
 from worker.tools.nodes import NodeFailed, NodeUnavailable, RabbitNode, RedisNode, free_port
 
 USER = """
-import asyncio, sys
+import asyncio, signal, sys
 from worker.tools.nodes import RabbitNode, RedisNode
 
 async def in_a_loop():
@@ -37,6 +37,8 @@ def without_a_loop():
         print("up", flush=True)
         sys.stdin.read()
 
+# Whoever was started in the background of a script ignores Ctrl-C, and hands that down.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 asyncio.run(in_a_loop()) if sys.argv[1] == "loop" else without_a_loop()
 """
 
@@ -161,13 +163,16 @@ def test_an_interrupted_user_leaves_nothing(place: Path, style: str, moment: str
     env = {**os.environ, "TMPDIR": str(place)}
     user = subprocess.Popen([sys.executable, "-c", USER, style], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with user:
-        assert user.stdout is not None
-        if moment == "up":
-            assert user.stdout.readline() == b"up\n"
-        else:
-            await_that(lambda: any(name.startswith("beam") for name in processes(place)))
-        user.send_signal(number)
-        assert user.wait(20) == -number
+        try:
+            assert user.stdout is not None
+            if moment == "up":
+                assert user.stdout.readline() == b"up\n"
+            else:
+                await_that(lambda: any(name.startswith("beam") for name in processes(place)))
+            user.send_signal(number)
+            assert user.wait(20) == -number
+        finally:
+            user.kill()
     await_that(lambda: is_clean(place))
 
 
