@@ -37,6 +37,7 @@ def test_the_configuration_has_to_be_cured_first(kinds: list[Trouble], first: Tr
         ("4.0.5", "reject, nack and a lost channel count as a delivery; the delivery limit is 20 by default"),
         ("4.2.0-rc.1", "an overdue acknowledgement closes the channel"),
         ("4.3.6", "nack, recover and time-outs do not; the delivery limit is 20 by default"),
+        ("4.3.0", "what consumers of a lost node hold returns after 60 s by default"),
         ("4.10.0", "taken to be as in 4.3"),
         ("5.0.0", "an overdue acknowledgement cancels the consumer"),
     ],

@@ -1,8 +1,9 @@
 """What the broker's version implies: which returns count as deliveries, and which limits hold by default.
 
 Sources: https://www.rabbitmq.com/docs/quorum-queues ("When is delivery count incremented?", "Poison Message
-Handling", "Consumer Timeout"), https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout, release notes of
-4.0 and 4.3. The worker depends on none of these: it counts deliveries itself, and its queues carry their limit.
+Handling", "Consumer Timeout", "Consumer Disconnected Timeout"), release notes of 4.0 and 4.3, and
+https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout. The worker depends on none of these: it counts
+deliveries itself, and its queues carry their limit.
 """
 
 import re
@@ -14,7 +15,8 @@ _RULES: Final = (
     (
         (4, 3),
         "a reject and a lost channel count as a delivery, nack, recover and time-outs do not; "
-        "the delivery limit is 20 by default; an overdue acknowledgement cancels the consumer",
+        "the delivery limit is 20 by default; an overdue acknowledgement cancels the consumer; "
+        "what consumers of a lost node hold returns after 60 s by default",
     ),
     (
         (4, 0),
