@@ -1,13 +1,16 @@
 """The wire itself, against a server that writes what it likes."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from yarl import URL
 
 from worker.dcs.evidence import Witness
 from worker.dcs.message import REPLY_LIMIT, Reply, Request, TooLargeError
+from worker.dcs.pool import Pool, is_sound
 from worker.dcs.transport import Transport, transport
 from worker.policy.pulse import Pulse
 
@@ -165,11 +168,30 @@ async def test_a_call_that_is_cancelled_closes_its_connection() -> None:
         assert len(peer.connections) == 2
 
 
+async def test_a_connection_that_nobody_uses_is_closed() -> None:
+    """After its time, and with what keeps it; the one that was used last is used first."""
+    async with talking() as (_, peer):
+        origin, pool = URL(peer.url), Pool(ssl.create_default_context(), keep_alive=0.2)
+        old, young = [await pool.take(origin) for _ in range(2)]
+        pool.keep(origin, old)
+        await asyncio.sleep(0.1)
+        pool.keep(origin, young)
+        assert await pool.take(origin) is young
+        assert repr(pool) == "<Pool: 1 idle>"
+        pool.keep(origin, young)
+        await until(lambda: old.closed)
+        assert not young.closed
+        await until(lambda: young.closed)
+        assert repr(pool) == "<Pool: 0 idle>"
+        pool.keep(origin, kept := await pool.take(origin))
+        await pool.aclose()
+        assert kept.closed
+
+
 def has_come_unasked(wire: Transport) -> bool:
     """Whether the one idle connection is known to be unsound."""
-    assert wire._connector is not None
-    ((idle,),) = wire._connector._conns.values()
-    return idle[0].should_close
+    (((connection, _),),) = wire._pool._idle.values()
+    return not is_sound(connection)
 
 
 async def until(holds: Callable[[], bool]) -> None:

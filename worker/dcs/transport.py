@@ -4,83 +4,55 @@ Connecting, TLS, keeping connections and parsing answers are aiohttp's. Its sess
 a cookie, a timeout or a body of unknown length is never wanted here, and every call would pay for them.
 """
 
-import asyncio
 import ssl
 from functools import lru_cache
 from typing import Final
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
 from yarl import URL
 
 from worker.dcs.evidence import Witness
 from worker.dcs.message import REPLY_LIMIT, Reply, Request, TooLargeError
+from worker.dcs.pool import Pool
 from worker.dcs.wire import sent
 
-KEEP_ALIVE: Final = 15.0
-"""Seconds; below the idle limits of gateways, so that a kept connection is not closed as it is used."""
 SWITCHING: Final = 101
-_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)
 
 
 class Transport:
-    """The wire to the services: keeps connections that are sound, to be used in one event loop, closed by `aclose`.
-
-    How many calls there are at once is the gate's business: nobody ever waits for a connection of somebody else.
-    """
+    """The wire to the services, to be used in one event loop, and closed by `aclose`."""
 
     def __init__(self, tls: ssl.SSLContext) -> None:
-        self._tls = tls
-        self._connector: aiohttp.TCPConnector | None = None
-        self._origins: dict[URL, aiohttp.ClientRequest] = {}
+        self._pool = Pool(tls)
 
     async def send(self, request: Request, witness: Witness) -> Reply:
         """Send a request and read its answer, which no redirect is followed for. Raises aiohttp's errors besides."""
         origin, target = _place(request.url)
         written = _written(request, target)
-        connection = await self._connect(origin)
-        is_clean = False
+        connection = await self._pool.take(origin)
         try:
-            protocol = connection.protocol
-            if protocol is None or protocol.transport is None:
+            handler = connection.protocol
+            if handler is None or handler.transport is None:
                 raise aiohttp.ServerDisconnectedError
             witness.connected()
-            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-            protocol.transport.write(written)
-            reply = await _read(protocol)
-            is_clean = True
-        finally:
-            if is_clean:
-                connection.release()
-            else:
-                connection.close()
-        return reply
-
-    async def _connect(self, origin: URL) -> Connection:
-        if self._connector is None:
-            self._connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, keepalive_timeout=KEEP_ALIVE)
-        wanted = self._origins.get(origin)
-        if wanted is None:
-            wanted = aiohttp.ClientRequest("GET", origin, loop=asyncio.get_running_loop())
-            self._origins[origin] = wanted
-        while True:
-            connection = await self._connector.connect(wanted, [], _NO_TIMEOUT)
-            if connection.protocol is None or not connection.protocol.should_close:
-                return connection
-            # What came while nobody had asked must not be taken for the answer to what is asked next.
+            handler.transport.write(written)
+            reply = await _read(handler)
+        except BaseException:
             connection.close()
+            raise
+        self._pool.keep(origin, connection)
+        return reply
 
     async def aclose(self) -> None:
         """Close every connection."""
-        if self._connector is not None:
-            await self._connector.close()
+        await self._pool.aclose()
 
 
-async def _read(protocol: ResponseHandler) -> Reply:
-    answer, content = await protocol.read()
+async def _read(handler: ResponseHandler) -> Reply:
+    answer, content = await handler.read()
     while answer.code < 200 and answer.code != SWITCHING:
-        answer, content = await protocol.read()
+        answer, content = await handler.read()
     body = await content.readany()
     while not content.at_eof() and len(body) <= REPLY_LIMIT:
         body += await content.readany()

@@ -28,6 +28,18 @@ class Count(Counter):
         self._value._value += amount  # below the lock
 
 
+class Level(Gauge):
+    """A gauge without locks."""
+
+    def inc(self, amount: float = 1) -> None:
+        """Increment by `amount`."""
+        self._value._value += amount  # below the lock
+
+    def dec(self, amount: float = 1) -> None:
+        """Decrement by `amount`."""
+        self._value._value -= amount
+
+
 class Spread(Histogram):
     """A histogram without locks."""
 
@@ -86,7 +98,7 @@ class Instruments:
 
     def gauge(self, name: str, text: str) -> Gauge:
         """Make a gauge without labels."""
-        return Gauge(name, text, namespace=NAMESPACE, registry=self._registry)
+        return Level(name, text, namespace=NAMESPACE, registry=self._registry)
 
     def nothing(self, name: str, text: str) -> None:
         """Make a gauge that is described but has no value."""
