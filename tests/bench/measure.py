@@ -23,6 +23,10 @@ from worker.tools.nodes.lifeline import Lifeline
 START_DEADLINE = 60.0
 SEND_DEADLINE = 300.0
 LAST_DEADLINE = 30.0
+REST_DEADLINE = 60.0
+REST_LOOK = 0.5
+RESTING = 0.2
+"""Cores that may be busy."""
 
 
 class MeasurementError(Exception):
@@ -115,9 +119,20 @@ async def running(
             await send(contestant, places, waiting, 0)
         if (found := await queues.arrived(waiting)) < waiting:
             raise MeasurementError(f"only {found} of {waiting} requests came to their queue")
+        await rest()
         with ExitStack() as stack:
             spawned = [stack.enter_context(_spawned(contestant, places)) for _ in range(replicas)]
             yield Running([process for process, _ in spawned], spawned[0][1], queues)
+
+
+async def rest() -> None:
+    """Wait until hardly anything runs: a broker that was sent much goes on writing it, and would slow everything."""
+    end = time.monotonic() + REST_DEADLINE
+    while time.monotonic() < end:
+        before = usage.busy_seconds()
+        await asyncio.sleep(REST_LOOK)
+        if usage.busy_seconds() - before < REST_LOOK * RESTING:
+            return
 
 
 async def throughput(running: Running, waiting: int, seconds: float) -> Throughput:

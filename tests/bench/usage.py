@@ -31,6 +31,12 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return sum(time.clock_gettime(~pid << 3 | SCHED) for pid in pids)
 
 
+def busy_seconds() -> float:
+    """CPU time that all processes of the machine have used so far (proc_stat(5))."""
+    ticks = [int(field) for field in (PROC / "stat").read_text().split("\n", 1)[0].split()[1:]]
+    return (sum(ticks[:3]) + sum(ticks[5:8])) / os.sysconf("SC_CLK_TCK")
+
+
 def resident_mb(pids: Iterable[int]) -> float:
     """Resident memory of the processes in MB (10^6 bytes); pages that they share count for each."""
     pages = sum(int((PROC / str(pid) / "statm").read_text().split()[1]) for pid in pids)
