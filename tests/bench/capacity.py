@@ -134,8 +134,9 @@ def _drain(url: str, number: int) -> None:
 
         async with connected(Brokers((url,)), 0, "drain") as connection, open_channel(connection) as channel:
             await channel.basic_qos(prefetch_count=load.IN_FLIGHT)
-            await channel.basic_consume(load.REQUESTS, take)
+            answer = await channel.basic_consume(load.REQUESTS, take)
             await done.wait()
+            await channel.basic_cancel(answer.consumer_tag or "")  # else acknowledgements would come after the end
 
     _run(consume())
 
