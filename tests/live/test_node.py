@@ -126,6 +126,8 @@ async def test_durable_messages_survive_a_crash(equipped: Equipped) -> None:
         await channel.declare_queue("letters", durable=True)
         letter = aio_pika.Message(b"kept", delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
         await channel.default_exchange.publish(letter, "letters")
+    # A confirm is about the message. That of a queue's declaration is written a little later, where Mnesia keeps it.
+    await asyncio.to_thread(node.run_ctl, "eval", "catch mnesia:sync_log().")
     crashed = node.pid
     node.kill()
     assert not node.answers()
