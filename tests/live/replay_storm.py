@@ -12,11 +12,12 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.live.parking import PARKED, Shell, park, parked_headers, settings
-from tests.live.stage import Stage, request, until
+from tests.live.stage import Stage, request, slowness, until
 from worker.tools.nodes import RabbitNode
 
 RATE = 60
@@ -64,7 +65,9 @@ async def run(storm: ReplayStorm, amqp_url: str, folder: Path) -> str:
 
 async def _killed(shell: Shell, stage: Stage, left: int, chance: random.Random, storm: ReplayStorm) -> bool:
     """Start a replay and kill it at some moment while it reads or sends; whether it was still alive."""
-    process = await shell.start("parked", "replay", "--all", "--yes", "--canary", "0", "--rate", str(RATE))
+    process = await shell.start(
+        "parked", "replay", "--all", "--yes", "--canary", "0", "--rate", f"{RATE / slowness():.2f}"
+    )
     async with asyncio.timeout(30):
         while await stage.depth(PARKED) >= left:  # until the command holds what is parked
             await asyncio.sleep(0.02)
@@ -74,7 +77,8 @@ async def _killed(shell: Shell, stage: Stage, left: int, chance: random.Random, 
                 await asyncio.sleep(0.02)
     # All replays together must not come to the end before the last of them is killed.
     await asyncio.sleep(chance.uniform(0, 0.6 * storm.requests / RATE / storm.kills))
-    process.kill()
+    with suppress(ProcessLookupError):  # it may have ended in this moment
+        process.kill()
     await process.communicate()
     return process.returncode == -signal.SIGKILL
 
