@@ -11,18 +11,12 @@ from worker.dcs import findings
 from worker.dcs.credentials import Credentials
 from worker.dcs.exchange import Exchange
 from worker.dcs.findings import CREDENTIALS, LIST, SHOW, Service
-from worker.dcs.message import Reply, Request
+from worker.dcs.message import DCS_HEADERS, Reply, Request
 from worker.policy.checkup import Result, Tell, unchecked
 from worker.policy.fault import Fault
 
 NO_TASK: Final = "00000000-0000-0000-0000-000000000000"
 _LISTING: Final = "/v2/{}/migration-tasks?limit=1&offset=0"
-_HEADERS: Final = {
-    "Content-Type": "application/json",
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-    "User-Agent": "dcs-migration-worker",
-}
 
 
 async def check_service(
@@ -62,7 +56,7 @@ async def _check_rights(
 
 
 def _request(service: Service, path: str) -> Request:
-    return Request("GET", f"{service.endpoint}{path}", _HEADERS)
+    return Request("GET", f"{service.endpoint}{path}", DCS_HEADERS)
 
 
 def _skip(names: tuple[str, ...], why: str, service: Service, tell: Tell) -> None:

@@ -17,7 +17,7 @@ from schemas.dcs import ListReply, TaskDetail, TaskRow
 from worker.dcs.credentials import Credentials
 from worker.dcs.echo import without_echo
 from worker.dcs.exchange import Exchange
-from worker.dcs.message import Reply, Request, host
+from worker.dcs.message import DCS_HEADERS, Reply, Request, host
 from worker.policy import codes, recognise, waiting
 from worker.policy.fault import Done, Evidence, Fault, Remedy, Sighting
 from worker.policy.order import Order
@@ -31,19 +31,12 @@ _SHORTEST_CUT: Final = 10
 T = TypeVar("T", bound=BaseModel)
 MayGo = Callable[[], Awaitable[bool]]
 
-_HEADERS: Final = {
-    "Content-Type": "application/json",
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-    "User-Agent": "dcs-migration-worker",
-}
-
 
 @lru_cache(maxsize=1024)
 def _start(endpoint: str, project_id: str, path: str) -> tuple[str, CIMultiDict[str]]:
     # Projects come again and again.
     url = f"{endpoint}/v2/{project_id}{path}"
-    return url, CIMultiDict({"Host": host(url), **_HEADERS})
+    return url, CIMultiDict({"Host": host(url), **DCS_HEADERS})
 
 
 class DcsClient:

@@ -10,6 +10,13 @@ from yarl import URL
 
 from worker.dcs.evidence import Witness
 
+DCS_HEADERS: Final = {
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "dcs-migration-worker",
+}
+"""What every call of DCS carries."""
 REPLY_LIMIT: Final = 1 << 20
 """Bytes of a reply that are read."""
 

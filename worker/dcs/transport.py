@@ -1,7 +1,7 @@
 """One HTTP/1.1 call over aiohttp's connections.
 
-Connecting, TLS, keeping connections and parsing answers are aiohttp's. Its session is not used: a redirect, a proxy,
-a cookie, a timeout or a body of unknown length is never wanted here, and every call would pay for them.
+Connecting, TLS and parsing answers are aiohttp's; `pool` keeps connections. aiohttp's session is not used: a redirect,
+a proxy, a cookie, a timeout or a body of unknown length is never wanted here, and every call would pay for them.
 """
 
 import ssl
