@@ -1,0 +1,75 @@
+"""Records that version 0.1.0 left in Redis: a replica of today that claims the request learns the same from them."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis.asyncio as redis
+
+from tests.fixtures.frozen import READ_AT, claim_meaning, claimed_order, expected, load
+from tests.live.test_claims import replica
+from worker.claims.claims import RedisClaims
+from worker.tools.nodes import RedisNode
+
+RECORDS = load("redis")
+ASKED = {
+    "by_another_replica": (0, None),
+    "by_another_replica_after_one_replay": (1, None),
+    "for_another_task": (0, "0" * 32),
+}
+"""Replays by an operator, and the fingerprint if it is another one."""
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[RedisNode]:
+    """One Redis for all records."""
+    with RedisNode() as running:
+        yield running
+
+
+@pytest.fixture
+async def database(node: RedisNode) -> AsyncIterator[Any]:
+    """Redis as an upgraded replica finds it: it has forgotten nothing since version 0.1.0 ran."""
+    client = redis.Redis(port=node.port, single_connection_client=True)
+    await client.set(RECORDS["memory"]["key"], RECORDS["memory"]["value"])
+    yield client
+    await client.aclose()
+
+
+async def restore(client: Any, record: Mapping[str, Any]) -> None:
+    """Put the record back as it was; a claim holds for as long as it had left."""
+    seconds, microseconds = await client.time()
+    fields = dict(record["fields"])
+    if "until" in fields:
+        now_ms = seconds * 1000 + microseconds // 1000
+        fields["until"] = str(int(fields["until"]) - record["captured_at_ms"] + now_ms)
+    await client.delete(record["key"])
+    await client.hset(record["key"], mapping=fields)
+    await client.pexpire(record["key"], record["ttl_ms"])
+
+
+async def learnt(claims: RedisClaims, record: Mapping[str, Any], asked: str) -> dict[str, Any]:
+    """What a claim on the record's request is answered."""
+    replays, fingerprint = ASKED[asked]
+    order = claimed_order(record)
+    order = order if fingerprint is None else replace(order, fingerprint=fingerprint)
+    answer = await claims.take(order, READ_AT, replays)
+    return claim_meaning(answer, READ_AT)
+
+
+@pytest.mark.parametrize("name", sorted(set(RECORDS) - {"memory"}))
+async def test_record_means_the_same(name: str, node: RedisNode, database: Any) -> None:
+    """Held, concluded, released or in doubt, as it was."""
+    record, found = RECORDS[name], {}
+    for asked in ASKED:
+        await restore(database, record)
+        async with replica(node.url, lease=30.0) as claims:
+            found[asked] = await learnt(claims, record, asked)
+    assert found == expected("redis")[name]
+
+
+async def test_memory_is_kept(node: RedisNode, database: Any) -> None:
+    """A replica of today goes on from what Redis remembers."""
+    async with replica(node.url):
+        assert (await database.get(RECORDS["memory"]["key"])).decode() == RECORDS["memory"]["value"]

@@ -1,0 +1,163 @@
+"""What version 0.1.0 wrote into queues, Redis and events is read by today's code, with the same meaning."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+
+import schemas
+from schemas import identity, names
+from schemas.client import read_event
+from schemas.envelope import Envelope
+from schemas.event import MigrationFailed, MigrationSucceeded
+from schemas.journal import Journal
+from tests.fixtures.frozen import (
+    FOLDER,
+    READ_AT,
+    claim_meaning,
+    claimed_order,
+    envelope_meaning,
+    expected,
+    headers,
+    journal_meaning,
+    load,
+    properties,
+)
+from worker.claims import answers
+from worker.claims.scripts import MEMORY_KEY, record_key
+from worker.cli.parked.story import Story
+from worker.config import load as load_settings
+from worker.rabbit.parked import Parked
+
+MESSAGES, RECORDS, EVENTS = load("headers"), load("redis"), load("events")
+IN_PARKED_QUEUE = sorted(name for name, message in MESSAGES.items() if message["queue"].endswith(".parked"))
+COPIES = sorted(name for name in MESSAGES if not name.startswith(("original", "dead_lettered", "renewed_dead")))
+CLAIMS = sorted(set(RECORDS) - {"memory"})
+SETTINGS = load_settings({}, credentials=False).settings
+"""What a command without any setting works with."""
+
+
+def test_no_file_is_missing_or_edited() -> None:
+    """Every file is as it was frozen: an edit would let a later version change the format unnoticed."""
+    lines = (FOLDER / "SHA256SUMS").read_text().splitlines()
+    listed = {path: digest for digest, path in (line.split("  ", 1) for line in lines)}
+    paths = [
+        path for path in sorted(FOLDER.rglob("*")) if path.is_file() and path.name not in ("README.md", "SHA256SUMS")
+    ]
+    assert {
+        path.relative_to(FOLDER).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
+    } == listed
+
+
+@pytest.mark.parametrize("kind", ["headers", "redis", "events"])
+def test_every_file_has_a_meaning(kind: str) -> None:
+    """A file without an expected meaning, or a meaning without its file, is an omission."""
+    assert sorted(load(kind)) == sorted(expected(kind))
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_envelope_is_read_from_headers(name: str) -> None:
+    """The state that a message carries."""
+    message = MESSAGES[name]
+    envelope = Envelope.read(headers(message), redelivered=message["redelivered"], now=READ_AT)
+    assert envelope_meaning(envelope) == expected("headers")[name]["envelope"]
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_copy_of_copy_has_the_same_headers(name: str) -> None:
+    """State headers are written as 0.1.0 wrote them, and foreign headers pass unchanged."""
+    found = headers(MESSAGES[name])
+    envelope = Envelope.read(found, redelivered=False, now=READ_AT)
+    left_out = {header for header in found if header in names.BROKER or header.startswith(names.DEATH_PREFIXES)}
+    same = {header: value for header, value in found.items() if header not in left_out}
+    written = envelope.write(found)
+    assert written == same | {names.DELIVERIES: same[names.DELIVERIES] + 1}
+    assert {header: type(value) for header, value in written.items()} == {h: type(v) for h, v in same.items()}
+
+
+@pytest.mark.parametrize("name", IN_PARKED_QUEUE)
+def test_parked_request_is_read(name: str) -> None:
+    """What `parked list` and `parked show` say of it."""
+    message = MESSAGES[name]
+    story = Story.read(Parked(message["body"].encode(), properties(message), 1, False), SETTINGS)
+    assert {
+        "id": story.id,
+        "request_id": story.sender.request_id,
+        "is_request": story.order is not None,
+        "reason": story.reason,
+        "error_code": story.error_code,
+        "parked_at": story.summary()["parked_at"],
+    } == expected("headers")[name]["parked"]
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_redis_record_belongs_to_the_same_request(name: str) -> None:
+    """Key and fingerprint are derived from a request as 0.1.0 derived them."""
+    order = claimed_order(RECORDS[name])
+    assert record_key(order).decode() == RECORDS[name]["key"]
+    assert order.fingerprint == RECORDS[name]["fields"]["fingerprint"]
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_redis_replies_are_understood(name: str) -> None:
+    """What a replica learns that claims the request."""
+    record = RECORDS[name]
+    ending = record["fields"].get("ending", "")
+    read = {
+        asked: claim_meaning(
+            answers.answer(reply.replace("$ending", ending).encode(), READ_AT, is_remembered=True), READ_AT
+        )
+        for asked, reply in record["take_replies"].items()
+    }
+    assert read == expected("redis")[name]
+
+
+def test_redis_memory_is_understood() -> None:
+    """Since when Redis has forgotten nothing."""
+    record = RECORDS["memory"]
+    since = expected("redis")["memory"]["forgot_nothing_since"]
+    assert record["key"] == MEMORY_KEY.decode()
+    believed = [answers.is_remembered(record["value"].encode(), since + age, 600.0) for age in (599.0, 601.0)]
+    assert believed == [False, True]
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_event_is_read(name: str) -> None:
+    """What a sender learns, and that the event still fits its published schema."""
+    event, meaning = EVENTS[name], expected("events")[name]
+    content = read_event(event["body"].encode())
+    assert _event_meaning(content) | {"journal": journal_meaning(Journal.read(headers(event).get(names.JOURNAL)))} == {
+        key: value for key, value in meaning.items() if key != "operator_replays"
+    }
+    schema = "migration_succeeded" if isinstance(content, MigrationSucceeded) else "migration_failed"
+    published = json.loads((Path(schemas.__file__).parent / "json" / f"{schema}.json").read_text())
+    Draft202012Validator(published, format_checker=FormatChecker()).validate(json.loads(event["body"]))
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_event_id_is_derived_the_same_way(name: str) -> None:
+    """An event that is published again by a later version has the id that it had."""
+    event, replays = EVENTS[name], expected("events")[name]["operator_replays"]
+    content = read_event(event["body"].encode())
+    id_, type_ = event["headers"]["cloudEvents:id"], event["headers"]["cloudEvents:type"]
+    assert event["properties"]["message_id"] == id_
+    assert event["properties"]["message_type"] == type_
+    if content.request_id is not None:
+        assert identity.event_id(content.project_id, content.request_id, type_, replays) == id_
+
+
+def _event_meaning(content: MigrationSucceeded | MigrationFailed) -> dict[str, Any]:
+    common = {"request_id": content.request_id, "create_calls": content.attempts, "received_at": content.received_at}
+    if isinstance(content, MigrationSucceeded):
+        return common | {"resolution": content.resolution, "instance_id": content.instance_id, "job_id": content.job_id}
+    error = content.error
+    return common | {
+        "reason": content.reason.value,
+        "parked": content.parked,
+        "error": None if error is None else [error.status, error.error_code],
+        "candidates": list((error and error.candidates) or ()),
+        "violations": [violation.field for violation in content.violations],
+    }
