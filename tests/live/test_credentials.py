@@ -273,7 +273,7 @@ async def test_a_rotated_key_is_picked_up(keys: Work) -> None:
     await keys.standin.apply(auth={"access_key": "ROTATED", "secret_key": "rotated-secret"})
     refused = await keys.create("between")
     assert isinstance(refused, Fault)
-    assert refused.status == 401
+    assert refused.http_status == 401
 
     keys.write(worker_access_key="ROTATED", worker_secret_key="rotated-secret")
 

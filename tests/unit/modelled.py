@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from worker.policy.breaker import Breaker
-from worker.policy.fault import Scope, Throttle
+from worker.policy.fault import Throttle
 from worker.policy.limit import Limit
 from worker.policy.pace import Pace
 
@@ -62,7 +62,7 @@ class Service:
     def throttle(self) -> Throttle | None:
         """What a refusal says."""
         assert self.quota is not None
-        return Throttle(self.quota, self.window, Scope.REGION)
+        return Throttle(self.quota, self.window)
 
 
 class World:

@@ -16,7 +16,7 @@ from schemas.event import FAILED_KEY, SUCCEEDED_KEY, MigrationFailed, MigrationS
 from schemas.request import InvalidRequestError, parse
 from tests.walks.virtual_time.loop import VirtualTime
 from worker.cli.app import app
-from worker.policy import waiting
+from worker.policy.error_text import read_text
 from worker.policy.pace import Pace
 from worker.rabbit.follower import Event
 from worker.tools.demo.answers import collect
@@ -125,7 +125,7 @@ def test_what_is_learnt_from_a_throttled_call_slows_no_other_down() -> None:
     quota = Quota.read(kind.script[0].removeprefix("throttle "))
     pace = Pace()
     pace.begin(1.0)
-    pace.refused(1.0, 1.1, waiting.throttle(throttled_text(quota.limit, quota.time, quota.unit)), None)
+    pace.refused(1.0, 1.1, read_text(429, throttled_text(quota.limit, quota.time, quota.unit)).throttle, None)
     assert pace.rate is not None
     assert pace.rate > 40
 

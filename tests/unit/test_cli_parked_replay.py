@@ -15,11 +15,13 @@ from worker.cli.pace import Pace
 from worker.cli.parked.canary import Canary, Outcome
 from worker.cli.parked.look import AT_ONCE, Lookout, Verdict
 from worker.config import load
-from worker.policy.fault import Absent, Evidence, Fault, Found, Remedy, Several, Sighting
+from worker.policy.fault import Absent, CallStatus, Evidence, Fault, Found, Remedy, Several, Sighting
 from worker.policy.order import Order
 from worker.rabbit.follower import Event
 
-REFUSED = Fault(Evidence.REFUSED, Remedy.FORBIDDEN, "403", error_code="DCS.4030", error_msg="no right to list")
+REFUSED = Fault(
+    Evidence.REFUSED, Remedy.FORBIDDEN, CallStatus.ANSWERED, error_code="DCS.4030", error_msg="no right to list"
+)
 
 
 class Cloud:
@@ -55,7 +57,11 @@ async def _look(cloud: Cloud, *stories: Any, **settings: str) -> list[tuple[str,
         (Absent(), "create", "would create"),
         (Several(("t1", "t2")), "unclear", "several tasks may be it: t1, t2"),
         (REFUSED, "unclear", "cannot be told: no right to list (DCS.4030)"),
-        (Fault(Evidence.NEVER_SENT, Remedy.RETRY, "refused", "no connection"), "unclear", "told: no connection"),
+        (
+            Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.CONNECTION_REFUSED, "no connection"),
+            "unclear",
+            "told: no connection",
+        ),
     ],
 )
 async def test_what_is_seen_is_what_would_happen(sighting: Sighting | Fault, kind: str, words: str) -> None:

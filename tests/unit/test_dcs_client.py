@@ -135,7 +135,7 @@ async def test_a_fault_keeps_what_the_service_said() -> None:
         assert (first.throttle.calls, first.throttle.window) == (5, 2.0)
         assert second.retry_after is not None
         assert 7 < second.retry_after <= 9
-        assert (third.error_code, third.status) == ("DCS.4013", 400)
+        assert (third.error_code, third.http_status) == ("DCS.4013", 400)
         assert third.error_msg
         assert third.dcs_request_id
 

@@ -10,7 +10,7 @@ from worker.dcs.iam import IamTokens
 from worker.dcs.lockout import Lockout
 from worker.dcs.message import Request
 from worker.dcs.token_call import Account
-from worker.policy.fault import Evidence, Fault, Remedy
+from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
 
 ACCOUNT = Account("https://iam", "user", "domain")
 REASON = "IAM refuses the password of user (HTTP 401: not ***)"
@@ -84,7 +84,7 @@ async def test_the_fault_says_what_to_wait_for(worker: Worker) -> None:
 
     (fault,) = await worker.ask("p")
 
-    assert fault == Fault(Evidence.NEVER_SENT, Remedy.RETRY, "credentials", REASON, retry_after=50.0)
+    assert fault == Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.NO_CREDENTIALS, REASON, retry_after=50.0)
     assert (worker.tokens.is_refused, worker.tokens.reason, worker.told) == (True, REASON, [REASON])
     assert worker.tokens.refused_until == START + 60
 
@@ -214,7 +214,7 @@ async def test_one_wrong_project_stops_no_other(worker: Worker) -> None:
     (fault,) = await worker.ask("nowhere")
 
     assert isinstance(fault, Fault)
-    assert (fault.evidence, fault.remedy, fault.status) == (Evidence.NEVER_SENT, Remedy.UNAUTHENTICATED, 401)
+    assert (fault.evidence, fault.remedy, fault.http_status) == (Evidence.NEVER_SENT, Remedy.UNAUTHENTICATED, 401)
     assert fault.message == "IAM gives user no token for project nowhere: not ***"
     assert (worker.told, await worker.ask("p", "q")) == ([], ["token-p-3", "token-q-4"])
     await worker.ask("nowhere", "nowhere")

@@ -7,7 +7,7 @@ from schemas.request import Request, Task
 from worker.observe.activity import FAILURES, LONGEST, ActivityLog
 from worker.observe.rolling import SLOT, SLOTS, Times
 from worker.policy.facts import Settled
-from worker.policy.fault import Evidence, Fault, Remedy
+from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
 from worker.policy.order import Order, order
 from worker.policy.replicas import Minute
 from worker.policy.status import NOTHING, Activity
@@ -41,7 +41,9 @@ def settled(outcome: str = "succeeded", reason: str = "created", **more: object)
 
 def fault(label: str = "503", **more: object) -> Fault:
     """A call without success."""
-    return Fault(Evidence.AMBIGUOUS, Remedy.RETRY, label, **more)  # type: ignore[arg-type]  # as the test says
+    status = CallStatus.ANSWERED if label.isdigit() else CallStatus(label)
+    http_status = int(label) if label.isdigit() else None
+    return Fault(Evidence.AMBIGUOUS, Remedy.RETRY, status, http_status=http_status, **more)  # type: ignore[arg-type]  # as the test says
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from worker.observe.logs import Level, configure
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
 from worker.policy.facts import Settled
-from worker.policy.fault import Absent, Done, Evidence, Fault, Found, Remedy, Several, Sighting
+from worker.policy.fault import Absent, CallStatus, Done, Evidence, Fault, Found, Remedy, Several, Sighting
 from worker.policy.order import order
 from worker.rabbit.link import LinkObserver
 from worker.rabbit.publisher import PublisherObserver
@@ -89,7 +89,7 @@ def settled(outcome: str, reason: str, **more: Any) -> Settled:
 
 def fault(evidence: Evidence = Evidence.AMBIGUOUS, remedy: Remedy = Remedy.RETRY, **more: Any) -> Fault:
     """A call that did not succeed."""
-    return Fault(evidence, remedy, **{"label": "timeout", "message": "no answer within 30 s", **more})
+    return Fault(evidence, remedy, **{"status": CallStatus.TIMEOUT, "message": "no answer within 30 s", **more})
 
 
 @pytest.mark.parametrize("protocol", [ports.Observer, LinkObserver, PublisherObserver])
@@ -213,13 +213,13 @@ def test_a_fault_is_told_in_full() -> None:
     """All that helps to find the call again, in the service's own words where it said any."""
     seen = Seen()
     seen.observer.called(ORDER, "create", fault(), 3)
-    said: dict[str, Any] = {"status": 503, "error_code": "DCS.5000", "error_msg": "busy", "dcs_request_id": "abc"}
-    seen.observer.called(ORDER, "find", fault(label="503", message="busy", **said), 1)
+    said: dict[str, Any] = {"error_code": "DCS.5000", "error_msg": "busy", "dcs_request_id": "abc"}
+    seen.observer.called(ORDER, "find", fault(status=CallStatus.ANSWERED, http_status=503, message="busy", **said), 1)
 
     line = {"level": "warning", "event": "request.faulted", **NAMED, "evidence": "ambiguous"}
     assert seen.lines == [
         {**line, "operation": "create", "attempt": 3, "label": "timeout", "message": "no answer within 30 s"},
-        {**line, "operation": "find", "attempt": 1, "label": "503", **said},
+        {**line, "operation": "find", "attempt": 1, "label": "503", "status": 503, **said},
     ]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.modelled import Service, World
 from worker.policy.background import Background
-from worker.policy.fault import Scope, Throttle
+from worker.policy.fault import Throttle
 from worker.policy.refusals import Refusals
 
 
@@ -88,7 +88,7 @@ class Fickle(Service):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     ("named", "share", "least"),
-    [(None, 0.1, 30), (None, 0.5, 1), (Throttle(100, 1.0, Scope.REGION), 0.2, 1)],
+    [(None, 0.1, 30), (None, 0.5, 1), (Throttle(100, 1.0), 0.2, 1)],
 )
 def test_a_service_that_throttles_whatever_we_do_is_not_waited_for(
     seed: int, named: Throttle | None, share: float, least: float

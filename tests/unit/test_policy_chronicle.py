@@ -4,11 +4,13 @@ import pytest
 
 from schemas.journal import EMPTY, Journal, Kind
 from worker.policy.chronicle import WORTH_TELLING, Call, entered
-from worker.policy.fault import Absent, Done, Evidence, Fault, Found, Remedy, Several, Sighting
+from worker.policy.fault import Absent, CallStatus, Done, Evidence, Fault, Found, Remedy, Several, Sighting
 
 NOW = 1_790_000_000.0
 TOLD = EMPTY.add(NOW, Kind.RETURNED)
-BUSY = Fault(Evidence.REFUSED, Remedy.RETRY, "400", error_code="DCS.4026", dcs_request_id="d-1")
+BUSY = Fault(
+    Evidence.REFUSED, Remedy.RETRY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4026", dcs_request_id="d-1"
+)
 
 
 def last(journal: Journal) -> tuple[object, ...]:

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.modelled import Service, World
-from worker.policy.fault import Scope, Throttle
+from worker.policy.fault import Throttle
 from worker.policy.meter import Meter
 from worker.policy.pace import Pace
 
-HUNDRED = Throttle(100, 1.0, Scope.REGION)
+HUNDRED = Throttle(100, 1.0)
 
 
 def test_a_meter_counts_the_last_second() -> None:
@@ -81,7 +81,7 @@ def test_the_first_refusal_teaches_what_was_just_made() -> None:
     [
         (500, HUNDRED, 100.0),
         (1, HUNDRED, 25.0),
-        (90, Throttle(60, 60.0, Scope.REGION), 1.0),
+        (90, Throttle(60, 60.0), 1.0),
     ],
 )
 def test_what_is_learnt_is_bounded(made: int, throttle: Throttle | None, rate: float) -> None:
@@ -166,7 +166,7 @@ def test_a_lower_quota_is_followed_at_once() -> None:
     """A refusal that names less than the last one scales the rate."""
     pace = learnt()
     begun(pace, 1, 0.5)
-    assert pace.refused(0.5, 0.51, Throttle(30, 1.0, Scope.REGION), None)
+    assert pace.refused(0.5, 0.51, Throttle(30, 1.0), None)
     assert pace.rate == pytest.approx(15.0, rel=0.1)
 
 
@@ -208,7 +208,7 @@ def test_there_is_always_a_next_call(steps: list[tuple[float, bool, int, float]]
         now += wait
         pace.begin(now)
         if is_refused:
-            pace.refused(now, now, Throttle(calls, window, Scope.REGION), None)
+            pace.refused(now, now, Throttle(calls, window), None)
             assert pace.rate is not None
             assert pace.rate >= 1 / 60
         else:

@@ -8,16 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.envelope import Envelope
-from worker.policy.fault import Evidence, Fault, Remedy, Scope, Throttle
+from worker.policy import error_table
+from worker.policy.fault import CallStatus, Evidence, Fault, Remedy, Throttle
 from worker.policy.outcome import Postponed
 from worker.policy.rules import THROTTLED_AT_MOST, Rules
 
 NOW = 1_790_000_000.0
 RULES = Rules()
 REPEAT = replace(Envelope.read({}, redelivered=False, now=NOW), is_repeat=True)
-BUSY = Fault(Evidence.REFUSED, Remedy.RETRY, "400")
-FULL = Fault(Evidence.REFUSED, Remedy.CAPACITY, "400")
-THROTTLED = Fault(Evidence.REFUSED, Remedy.THROTTLED, "429")
+BUSY = Fault(Evidence.REFUSED, Remedy.RETRY, CallStatus.ANSWERED)
+FULL = Fault(Evidence.REFUSED, Remedy.CAPACITY, CallStatus.ANSWERED)
+THROTTLED = Fault(Evidence.REFUSED, Remedy.THROTTLED, CallStatus.ANSWERED)
 
 chances = st.floats(0.0, 1.0, exclude_max=True)
 waits = st.floats(0.0, 86400.0)
@@ -25,9 +26,9 @@ faults = st.builds(
     Fault,
     evidence=st.sampled_from(Evidence),
     remedy=st.sampled_from(Remedy),
-    label=st.just("x"),
+    status=st.just(CallStatus.RESET),
     retry_after=st.none() | waits,
-    throttle=st.none() | st.builds(Throttle, calls=st.just(5), window=waits, scope=st.sampled_from(Scope)),
+    throttle=st.none() | st.builds(Throttle, calls=st.just(5), window=waits),
 )
 
 
@@ -41,11 +42,11 @@ faults = st.builds(
         (THROTTLED, 1, 0.5, 0.1),
         (replace(THROTTLED, retry_after=2.0), 1, 0.0, 2.0),
         (replace(THROTTLED, retry_after=2.0), 1, 0.5, 2.25),
-        (replace(THROTTLED, throttle=Throttle(5, 1.0, Scope.PROJECT)), 1, 0.0, 1.0),
-        (replace(THROTTLED, retry_after=0.0, throttle=Throttle(5, 60.0, Scope.PROJECT)), 1, 0.5, 0.1),
+        (replace(THROTTLED, throttle=Throttle(5, 1.0)), 1, 0.0, 1.0),
+        (replace(THROTTLED, retry_after=0.0, throttle=Throttle(5, 60.0)), 1, 0.5, 0.1),
         (replace(THROTTLED, retry_after=5.0), 1, 0.0, 5.0),
         (replace(THROTTLED, retry_after=5.0), 1, 0.1, None),
-        (replace(THROTTLED, throttle=Throttle(5, 60.0, Scope.PROJECT)), 1, 0.0, None),
+        (replace(THROTTLED, throttle=Throttle(5, 60.0)), 1, 0.0, None),
     ],
 )
 def test_moments_are_waited_in_hand(fault: Fault, attempt: int, chance: float, wait: float | None) -> None:
@@ -59,7 +60,7 @@ def test_a_wait_in_hand_is_never_too_short_nor_too_long(fault: Fault, attempt: i
     wait = RULES.wait_in_hand(fault, attempt, chance)
     if wait is not None:
         assert attempt < RULES.tries
-        assert RULES.asked(fault) <= wait <= 5.0
+        assert error_table.asked_wait(fault) <= wait <= 5.0
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_a_wait_in_hand_is_never_too_short_nor_too_long(fault: Fault, attempt: i
         (THROTTLED, 0, 0.0, 1, 0),
         (THROTTLED, 3, 0.0, 1, 3),
         (THROTTLED, 0, 50.0, 2, 0),
-        (replace(THROTTLED, throttle=Throttle(5, 60.0, Scope.PROJECT)), 2, 0.0, 2, 2),
+        (replace(THROTTLED, throttle=Throttle(5, 60.0)), 2, 0.0, 2, 2),
     ],
 )
 def test_a_failed_call_spends_one_place(fault: Fault, round_: int, at_least: float, place: int, spent: int) -> None:
@@ -112,7 +113,7 @@ def test_the_way_through_the_broker_is_long_enough_and_ends(
     """Every wait covers what is owed as far as the schedule reaches, and the schedule is used up in the end."""
     envelope = replace(REPEAT, round=round_, first_received_at=NOW - age)
     postponed = RULES.after(fault, envelope, at_least, NOW)
-    wanted = min(max(at_least, RULES.asked(fault)), RULES.delays[-1])
+    wanted = min(max(at_least, error_table.asked_wait(fault)), RULES.delays[-1])
     assert RULES.delays[postponed.place - 1] >= wanted
     assert 0 < postponed.place <= RULES.places
     if not RULES.is_free(fault, envelope, NOW):
@@ -136,10 +137,10 @@ def test_a_fault_is_ambiguous_only_by_its_evidence(evidence: Evidence) -> None:
     [
         ({}, 0.0),
         ({"retry_after": 7.0}, 7.0),
-        ({"throttle": Throttle(5, 60.0, Scope.REGION)}, 60.0),
-        ({"retry_after": 7.0, "throttle": Throttle(5, 60.0, Scope.REGION)}, 7.0),
+        ({"throttle": Throttle(5, 60.0)}, 60.0),
+        ({"retry_after": 7.0, "throttle": Throttle(5, 60.0)}, 7.0),
     ],
 )
 def test_the_header_goes_before_the_message(changes: dict[str, Any], asked: float) -> None:
     """What the service asks for is its header, else the window in its message, else nothing."""
-    assert RULES.asked(replace(THROTTLED, **changes)) == asked
+    assert error_table.asked_wait(replace(THROTTLED, **changes)) == asked

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.policy.fault import Scope, Throttle
+from worker.policy.fault import Throttle
 from worker.policy.places import Places
 from worker.policy.tenants import PROJECTS, Tenant, Tenants
 
@@ -18,7 +18,7 @@ def throttled(tenants: Tenants, project: str = "p", calls: int = 5) -> Tenant:
     tenant = tenants.blamed(project)
     for _ in range(calls):
         tenant.pace.begin(0.0)
-    tenant.pace.refused(0.0, 0.0, Throttle(calls, 1.0, Scope.PROJECT), None)
+    tenant.pace.refused(0.0, 0.0, Throttle(calls, 1.0), None)
     return tenant
 
 
@@ -95,7 +95,7 @@ def test_a_throttled_project_waits_in_hand_as_far_as_it_may() -> None:
 def test_one_may_always_wait() -> None:
     """However slow the pace: else nothing of the project would ever be done."""
     tenant = Tenants(DELAYS).blamed("p")
-    tenant.pace.refused(0.0, 0.0, Throttle(1, 3600.0, Scope.PROJECT), None)
+    tenant.pace.refused(0.0, 0.0, Throttle(1, 3600.0), None)
     assert tenant.aside("r", 0.0, 0, 1) is None
     assert tenant.aside("r", 0.0, 1, 64) is not None
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.policy import waiting
-from worker.policy.fault import Scope, Throttle
 
 DAY = 86400.0
 chances = st.floats(0.0, 1.0, exclude_max=True)
@@ -34,35 +33,6 @@ def test_waits_are_bounded(count: int, chance: float) -> None:
     """However often something failed, the waits stay within their bounds."""
     assert 0.0 <= waiting.backoff(count, chance) <= waiting.BACKOFF_CEILING
     assert 0.25 <= waiting.reconnect(count, chance) <= 15.0
-
-
-@pytest.mark.parametrize(
-    ("message", "calls", "window", "scope"),
-    [
-        ("policy user over ratelimit,limit:5,time:1 second", 5, 1.0, Scope.PROJECT),
-        ("Policy USER over ratelimit, limit: 5, time: 1 second", 5, 1.0, Scope.PROJECT),
-        ("policy project over ratelimit,limit:5,time:1 second", 5, 1.0, Scope.PROJECT),
-        ("policy ip over ratelimit,limit:10,time:1 minute", 10, 60.0, Scope.REGION),
-        ("policy api over ratelimit,limit:1,time:2 minutes", 1, 120.0, Scope.REGION),
-        ("The throttling threshold has been reached: policy ip over ratelimit,limit:5,time:1 hour", 5, 3600.0, None),
-        ("limit : 10 , time : 3 SECONDS", 10, 3.0, Scope.REGION),
-        ("limit:5,time:1 day", 5, DAY, Scope.REGION),
-        ("limit:5,time:999999 day", 5, DAY, Scope.REGION),
-        ("limit:0,time:0 second", 1, 1.0, Scope.REGION),
-    ],
-)
-def test_a_throttle_is_read_from_its_message(message: str, calls: int, window: float, scope: Scope | None) -> None:
-    """Limit, window and whom it is meant for are read; a window is never nothing and never above a day."""
-    assert waiting.throttle(message) == Throttle(calls, window, scope or Scope.REGION)
-
-
-@pytest.mark.parametrize(
-    "message",
-    [None, "", "too many requests", "limit:5", "time:1 second", "limit:many,time:1 second", "limit:5,time:1 fortnight"],
-)
-def test_other_messages_name_no_throttle(message: str | None) -> None:
-    """A message without limit and window names no throttle."""
-    assert waiting.throttle(message) is None
 
 
 @pytest.fixture

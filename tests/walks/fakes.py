@@ -15,6 +15,7 @@ from worker.policy.claim import ClaimAnswer, Granted
 from worker.policy.facts import Settled
 from worker.policy.fault import (
     Absent,
+    CallStatus,
     Done,
     Evidence,
     Fault,
@@ -38,14 +39,21 @@ REQUEST: dict[str, Any] = {
     "task": {"name": "t", "description": "d", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"},
 }
 
-BUSY = Fault(Evidence.REFUSED, Remedy.RETRY, "400", status=400, error_code="DCS.4026")
-UNSENT = Fault(Evidence.NEVER_SENT, Remedy.RETRY, "refused")
-TIMEOUT = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "timeout")
-THROTTLED = Fault(Evidence.REFUSED, Remedy.THROTTLED, "429", status=429, retry_after=30.0)
-FULL = Fault(Evidence.REFUSED, Remedy.CAPACITY, "400", status=400, error_code="DCS.4035")
-REJECTED = Fault(Evidence.REFUSED, Remedy.REJECTED, "400", status=400, error_code="DCS.4013", error_msg="no such VPC")
-STALE = Fault(Evidence.NEVER_SENT, Remedy.RETRY, "stale")
-FORBIDDEN = Fault(Evidence.REFUSED, Remedy.FORBIDDEN, "403", status=403)
+BUSY = Fault(Evidence.REFUSED, Remedy.RETRY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4026")
+UNSENT = Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.CONNECTION_REFUSED)
+TIMEOUT = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, CallStatus.TIMEOUT)
+THROTTLED = Fault(Evidence.REFUSED, Remedy.THROTTLED, CallStatus.ANSWERED, http_status=429, retry_after=30.0)
+FULL = Fault(Evidence.REFUSED, Remedy.CAPACITY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4035")
+REJECTED = Fault(
+    Evidence.REFUSED,
+    Remedy.REJECTED,
+    CallStatus.ANSWERED,
+    http_status=400,
+    error_code="DCS.4013",
+    error_msg="no such VPC",
+)
+STALE = Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.STALE)
+FORBIDDEN = Fault(Evidence.REFUSED, Remedy.FORBIDDEN, CallStatus.ANSWERED, http_status=403)
 
 
 def request(**changes: Any) -> bytes:

@@ -8,15 +8,17 @@ from worker.bootstrap.flows import Parts, flow
 from worker.cli.prove import ports
 from worker.flow.process import Reading
 from worker.flow.service import Service
-from worker.policy import codes
-from worker.policy.fault import Evidence, Remedy
+from worker.policy import error_table
+from worker.policy.error_table import Row
+from worker.policy.fault import Condition, Evidence, Remedy
 from worker.policy.rules import Rules
 from worker.tools.proof import REGION, Cast, Plan
 
 
-def refusing(status: int, code: str | None) -> codes.Verdict:
+def refusing(status: int, code: str | None, condition: Condition | None) -> Row:
     """A table in which a server's error is a refusal."""
-    return (Evidence.REFUSED, Remedy.RETRY) if status >= 500 else codes.classify(status, code)
+    row = error_table.row(status, code, condition)
+    return Row(Evidence.REFUSED, Remedy.RETRY, row.scope) if status >= 500 else row
 
 
 def unclaimed(cast: Cast) -> Cast:
@@ -36,7 +38,7 @@ class Mutation:
     name: str
     parts: Parts = field(default_factory=Parts)
     rules: type[Rules] = Rules
-    classify: Callable[[int, str | None], codes.Verdict] = codes.classify
+    classify: Callable[[int, str | None, Condition | None], Row] = error_table.row
     cast: Callable[[Cast], Cast] = lambda cast: cast
 
     def assemble(self, cast: Cast, plan: Plan) -> Service:

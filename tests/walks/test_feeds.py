@@ -10,7 +10,7 @@ from tests.walks.virtual_time.fakes import DOWN
 from worker.flow.feeds import LATELY, feeds
 from worker.flow.gate import Gate
 from worker.policy.bounds import Bounds
-from worker.policy.fault import Done, Scope
+from worker.policy.fault import Condition, Done
 from worker.policy.pace import Pace
 from worker.policy.replicas import Feed
 
@@ -36,7 +36,7 @@ def test_nothing_is_known_at_first(bench: Bench) -> None:
 
 def test_a_quota_is_what_was_learnt_and_what_was_named(bench: Bench) -> None:
     """A quarter of a hundred, which may be shared by others."""
-    bench.calls(slow(Scope.REGION, 100))
+    bench.calls(slow(Condition.REGION_THROTTLED, 100))
     assert seen(bench) == [Feed(0, False, 25.0, 100.0)]
 
 
@@ -58,7 +58,7 @@ def test_what_is_in_hand_counts_and_a_throttled_project_by_itself(bench: Bench) 
         assert (region, project) == (Feed(10), Feed(4, False, 1.0, 1.0))
         await asyncio.gather(*tasks)
 
-    bench.calls(slow(Scope.PROJECT, 1), project="p")
+    bench.calls(slow(Condition.PROJECT_THROTTLED, 1), project="p")
     bench.run(scene())
 
 
@@ -73,7 +73,7 @@ def test_calls_of_a_throttled_project_are_its_own(bench: Bench) -> None:
         assert (region.hands, project.hands, project.quota) == (0.0, 1.0, 4.0)
         await call
 
-    bench.calls(slow(Scope.PROJECT, 4), project="p")
+    bench.calls(slow(Condition.PROJECT_THROTTLED, 4), project="p")
     bench.run(scene())
 
 

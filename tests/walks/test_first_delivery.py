@@ -124,7 +124,7 @@ async def test_a_refusal_for_good_is_told_at_once(fault: Fault, reason: str, par
     assert bench.dcs.calls == ["create"]
     (event,) = bench.publisher.events
     assert (event["reason"], event["parked"], event["attempts"]) == (reason, parked, 1)
-    assert event["error"]["status"] == fault.status
+    assert event["error"]["status"] == fault.http_status
     assert [one.what for one in bench.publisher.published] == (["park", "event"] if parked else ["event"])
     assert delivery.done == ["ack"]
 

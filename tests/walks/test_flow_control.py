@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.walks.virtual_time.fakes import DOWN, FULL, UNAUTHENTICATED, World
-from worker.policy.fault import Evidence, Fault, Remedy, Scope
+from worker.policy.fault import CallStatus, Condition, Evidence, Fault, Remedy
 
 REGION = "cn-north-4"
 Build = Callable[..., World]
@@ -95,7 +95,7 @@ def test_recovery_is_a_ramp(build: Build) -> None:
 def test_one_request_alone_opens_nothing(build: Build) -> None:
     """A request whose calls all fail uses up its own schedule, and no other one waits for that."""
     world = build(1)
-    fault = Fault(Evidence.NEVER_SENT, Remedy.RETRY, "reset")
+    fault = Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.RESET)
     world.service.faults["bad"] = fault
     world.publish(1, "bad", project_id="bad")
     world.run(lambda: "bad-0" in world.ended)
@@ -145,11 +145,11 @@ def test_a_healthy_region_is_not_held_up_by_a_sick_one(build: Build) -> None:
 # Quotas.
 
 
-@pytest.mark.parametrize("scope", [Scope.REGION, Scope.PROJECT])
-def test_a_quota_that_nobody_told(build: Build, scope: Scope) -> None:
+@pytest.mark.parametrize("scope", [Condition.REGION_THROTTLED, Condition.PROJECT_THROTTLED])
+def test_a_quota_that_nobody_told(build: Build, scope: Condition) -> None:
     """100 calls per second over two replicas: nine tenths used from 20 s on, one in twenty refused at most."""
     world = build(2)
-    world.service.quotas[REGION if scope is Scope.REGION else "p1"] = (100, scope)
+    world.service.quotas[REGION if scope is Condition.REGION_THROTTLED else "p1"] = (100, scope)
     world.publish(8000)
     world.run(60.0)
     assert world.service.between(20, 60, "ok") >= 40 * 100 * 0.9
@@ -160,10 +160,10 @@ def test_a_quota_that_nobody_told(build: Build, scope: Scope) -> None:
 def test_a_quota_that_changes_is_followed(build: Build) -> None:
     """Down to 30 within 15 s."""
     world = build(2)
-    world.service.quotas[REGION] = (100, Scope.REGION)
+    world.service.quotas[REGION] = (100, Condition.REGION_THROTTLED)
     world.publish(8000)
     world.run(30.0)
-    world.service.quotas[REGION] = (30, Scope.REGION)
+    world.service.quotas[REGION] = (30, Condition.REGION_THROTTLED)
     world.run(75.0)
     assert world.service.between(45, 75, "ok") >= 30 * 30 * 0.9
     assert world.service.between(45, 75, "429") <= world.service.between(45, 75) * 0.05
@@ -182,7 +182,7 @@ def test_a_rate_that_is_set_is_kept(build: Build) -> None:
 def test_no_replica_hoards(build: Build) -> None:
     """Ten calls per second need no 64 requests in hand: the rest is left to others, rarely changing one's mind."""
     world = build(1)
-    world.service.quotas[REGION] = (10, Scope.REGION)
+    world.service.quotas[REGION] = (10, Condition.REGION_THROTTLED)
     world.publish(2000)
     world.run(60.0)
     (replica,) = world.replicas
@@ -206,7 +206,7 @@ def test_a_throttled_project_lets_all_others_pass(build: Build) -> None:
     others = of_nine(alone)
     expected = alone.run(lambda: len(alone.ended) == len(others))
     world = build(1, latency=0.5)
-    world.service.quotas["p1"] = (5, Scope.PROJECT)
+    world.service.quotas["p1"] = (5, Condition.PROJECT_THROTTLED)
     crowd = world.publish(5000)
     others = of_nine(world)
     assert world.run(lambda: world.ended.keys() >= set(others)) <= expected * 3
@@ -263,7 +263,7 @@ def test_whoever_waits_is_handed_back(build: Build, trouble: str) -> None:
     if trouble == "outage":
         world.service.faults[REGION] = DOWN
     else:
-        scope = Scope.REGION if trouble == "quota" else Scope.PROJECT
+        scope = Condition.REGION_THROTTLED if trouble == "quota" else Condition.PROJECT_THROTTLED
         world.service.quotas[REGION if trouble == "quota" else "p1"] = (2, scope)
     world.publish(200)
     world.run(6.0)

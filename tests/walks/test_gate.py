@@ -8,12 +8,23 @@ import pytest
 from tests.walks.virtual_time.bench import Bench, an_order, slow
 from tests.walks.virtual_time.fakes import DOWN, FULL, UNAUTHENTICATED
 from worker.flow import explain
-from worker.policy.fault import Absent, Done, Evidence, Fault, GateClosedError, Remedy, Scope, Sighting, StepAsideError
+from worker.policy.fault import (
+    Absent,
+    CallStatus,
+    Condition,
+    Done,
+    Evidence,
+    Fault,
+    GateClosedError,
+    Remedy,
+    Sighting,
+    StepAsideError,
+)
 from worker.policy.held import Held
 
-STALE = Fault(Evidence.NEVER_SENT, Remedy.RETRY, "stale")
-TIMEOUT = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "timeout")
-BAD = Fault(Evidence.REFUSED, Remedy.REJECTED, "400", status=400)
+STALE = Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.STALE)
+TIMEOUT = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, CallStatus.TIMEOUT)
+BAD = Fault(Evidence.REFUSED, Remedy.REJECTED, CallStatus.ANSWERED, http_status=400)
 
 
 @pytest.fixture
@@ -36,9 +47,9 @@ def test_in_good_health_there_is_nothing_to_explain(bench: Bench) -> None:
 def test_everything_that_holds_requests_back_is_explained(bench: Bench) -> None:
     """Each with what one wants to know at once: since when, until when, how fast, and who."""
     bench.calls(*[FULL] * 5, project="full")
-    bench.calls(slow(Scope.PROJECT), project="busy")
-    bench.calls(slow(Scope.PROJECT), project="busier")
-    bench.calls(slow(Scope.REGION, 100))
+    bench.calls(slow(Condition.PROJECT_THROTTLED), project="busy")
+    bench.calls(slow(Condition.PROJECT_THROTTLED), project="busier")
+    bench.calls(slow(Condition.REGION_THROTTLED, 100))
     bench.calls(*[DOWN] * 5)
     assert explain.reasons([bench.lane]) == [
         "cn-north-4: the breaker has been open for 0 s, the next probe is in 2 s",
@@ -90,7 +101,7 @@ def test_a_probe_that_was_not_made_leaves_its_turn_to_the_next(bench: Bench) -> 
 
 def test_an_outage_is_no_project_s_fault(bench: Bench) -> None:
     """Calls of a throttled project that meet the outage open the breaker, and nothing else."""
-    bench.calls(slow(Scope.PROJECT, 1000))
+    bench.calls(slow(Condition.PROJECT_THROTTLED, 1000))
     bench.calls(*[DOWN] * 5)
     assert bench.lane.breaker.is_open
     assert not bench.lane.tenants.known["p"].hold.is_open
@@ -115,7 +126,7 @@ def test_a_bad_request_of_a_held_project_shows_that_the_credentials_are_good(ben
 
 def test_a_project_that_is_well_again_is_forgotten(bench: Bench) -> None:
     """Once the pace that was learnt is forgotten too."""
-    bench.calls(slow(Scope.PROJECT, 1000))
+    bench.calls(slow(Condition.PROJECT_THROTTLED, 1000))
     assert "p" in bench.lane.tenants.known
 
     async def scene() -> None:
@@ -128,7 +139,7 @@ def test_a_project_that_is_well_again_is_forgotten(bench: Bench) -> None:
 
 def test_nobody_waits_longer_than_a_minute(bench: Bench) -> None:
     """One call per five minutes:  a request waits in the broker."""
-    bench.calls(slow(Scope.PROJECT, 1, 300.0))
+    bench.calls(slow(Condition.PROJECT_THROTTLED, 1, 300.0))
 
     async def scene() -> None:
         begun = bench.world.loop.now
@@ -230,7 +241,7 @@ def test_closed_with_one_that_was_cancelled_in_the_line(bench: Bench) -> None:
 
 def test_a_cancelled_turn_in_a_project_is_not_lost_to_others(bench: Bench) -> None:
     """The pace goes on, and the next one has its turn."""
-    bench.calls(slow(Scope.PROJECT, 4))
+    bench.calls(slow(Condition.PROJECT_THROTTLED, 4))
 
     async def scene() -> None:
         waiting = [asyncio.ensure_future(bench.call(Done("i"), f"r{number}")) for number in range(3)]

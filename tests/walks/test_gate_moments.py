@@ -10,7 +10,7 @@ from tests.walks.virtual_time.bench import Bench, an_order, slow
 from tests.walks.virtual_time.fakes import DOWN, World
 from worker.flow import explain
 from worker.flow.lane import PROBES
-from worker.policy.fault import Done, Fault, GateClosedError, Scope
+from worker.policy.fault import Condition, Done, Fault, GateClosedError
 from worker.policy.tenants import PROJECTS
 
 Build = Callable[..., World]
@@ -40,7 +40,7 @@ def build() -> Iterator[Build]:
 
 def test_closed_between_two_lines(bench: Bench) -> None:
     """Who has its turn in its project in the very moment of closing does not begin to wait for the lane."""
-    bench.calls(slow(Scope.PROJECT, 4))
+    bench.calls(slow(Condition.PROJECT_THROTTLED, 4))
     loop = bench.world.loop
 
     async def hang() -> None:
@@ -67,8 +67,8 @@ def test_closed_between_two_lines(bench: Bench) -> None:
     assert (bench.lane.in_use, bench.gate.in_use) == (0, 0)
 
 
-@pytest.mark.parametrize("scope", [Scope.PROJECT, Scope.REGION])
-def test_a_probe_that_is_throttled_invites_no_other(bench: Bench, scope: Scope) -> None:
+@pytest.mark.parametrize("scope", [Condition.PROJECT_THROTTLED, Condition.REGION_THROTTLED])
+def test_a_probe_that_is_throttled_invites_no_other(bench: Bench, scope: Condition) -> None:
     """The gateway lives, the service may not: the next probe keeps its time, whichever project it is of."""
     loop = bench.world.loop
     begun: list[float] = []
@@ -99,7 +99,7 @@ def test_projects_that_are_forgotten_leave_nothing_behind(bench: Bench) -> None:
 
     async def scene() -> None:
         for number in range(PROJECTS + 50):
-            await bench.call(slow(Scope.PROJECT, 1000), project=f"p{number}")
+            await bench.call(slow(Condition.PROJECT_THROTTLED, 1000), project=f"p{number}")
             await bench.call(Done("i"), project=f"p{number}")
 
     bench.run(scene())
@@ -109,7 +109,7 @@ def test_projects_that_are_forgotten_leave_nothing_behind(bench: Bench) -> None:
 
 def test_what_is_over_is_not_explained(bench: Bench) -> None:
     """A quota that refused nobody for long holds nobody back, also if nobody has called since."""
-    bench.calls(slow(Scope.PROJECT), slow(Scope.REGION, 100))
+    bench.calls(slow(Condition.PROJECT_THROTTLED), slow(Condition.REGION_THROTTLED, 100))
     assert len(explain.reasons([bench.lane])) == 2
     bench.run(asyncio.sleep(301))
     assert explain.reasons([bench.lane]) == []

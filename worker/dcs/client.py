@@ -14,12 +14,13 @@ from pydantic import BaseModel, ValidationError
 
 from schemas import dcs as bodies
 from schemas.dcs import ListReply, TaskDetail, TaskRow
+from worker.dcs import clock
 from worker.dcs.credentials import Credentials
 from worker.dcs.echo import without_echo
 from worker.dcs.exchange import Exchange
 from worker.dcs.message import DCS_HEADERS, Reply, Request, host
-from worker.policy import codes, recognise, waiting
-from worker.policy.fault import Done, Evidence, Fault, Remedy, Sighting
+from worker.policy import error_table, error_text, recognise, waiting
+from worker.policy.fault import CallStatus, Done, Evidence, Fault, Remedy, Sighting
 from worker.policy.order import Order
 from worker.policy.recognise import Match
 
@@ -85,7 +86,9 @@ class DcsClient:
             # but a page shorter than the default of 10 rows cannot be a page that the service cut down.
             if not new or len(rows) < _SHORTEST_CUT:
                 return recognise.sighting(found)
-        return Fault(Evidence.REFUSED, Remedy.RETRY, "pages", f"the list of tasks has more than {PAGES} pages")
+        return Fault(
+            Evidence.REFUSED, Remedy.RETRY, CallStatus.TOO_MANY_PAGES, f"the list of tasks has more than {PAGES} pages"
+        )
 
     async def _page(self, order: Order, offset: int) -> tuple[TaskRow, ...] | Fault:
         query = urlencode({"name": order.task.name, "offset": offset, "limit": PAGE}, quote_via=quote)
@@ -100,7 +103,7 @@ class DcsClient:
         if not isinstance(detail, Fault):
             return recognise.detail(order, detail)
         # A task that the list still shows but the detail call does not know is not there.
-        return Match.NO if codes.normal(detail.error_code) == codes.UNKNOWN_TASK else detail
+        return Match.NO if error_table.is_unknown_task(detail) else detail
 
     async def _get(self, operation: str, order: Order, path: str, model: type[T]) -> T | Fault:
         reply = await self._call(operation, order, "GET", path, b"")
@@ -111,7 +114,9 @@ class DcsClient:
         try:
             return model.model_validate_json(reply.body)
         except ValidationError:
-            return Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "unreadable", f"the {operation} reply cannot be read")
+            return Fault(
+                Evidence.AMBIGUOUS, Remedy.RETRY, CallStatus.UNREADABLE, f"the {operation} reply cannot be read"
+            )
 
     async def _call(
         self, operation: str, order: Order, method: str, path: str, body: bytes, may_go: MayGo | None = None
@@ -133,24 +138,26 @@ class DcsClient:
         if fault is not None:
             return fault
         if may_go is not None and not await may_go():
-            return Fault(Evidence.NEVER_SENT, Remedy.RETRY, "stale", "it came too late to be sent")
+            return Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.STALE, "it came too late to be sent")
         reply = await self._exchange.send(operation, request)
         return reply if isinstance(reply, Fault) else without_echo(reply, request)
 
     def _fault(self, reply: Reply) -> Fault:
         said = bodies.read_error(reply.body)
-        evidence, remedy = codes.classify(reply.status, said.error_code)
+        text = error_text.read_text(reply.status, said.error_msg, clock.skew(reply.headers.get("date"), self._now()))
+        row = error_table.row(reply.status, said.error_code, text.condition)
         why = self._credentials.explain(reply.headers) if reply.status == 401 else None
         return Fault(
-            evidence,
-            remedy,
-            str(reply.status),
+            row.evidence,
+            row.kind,
+            CallStatus.ANSWERED,
             message=why or said.error_msg or f"HTTP {reply.status}",
-            status=reply.status,
+            http_status=reply.status,
             error_code=said.error_code,
             error_msg=said.error_msg,
             error_ext_msg=said.error_ext_msg,
             dcs_request_id=reply.headers.get("x-request-id") or said.request_id,
             retry_after=waiting.retry_after(reply.headers.get("retry-after"), self._now()),
-            throttle=waiting.throttle(said.error_msg) if reply.status == 429 else None,
+            condition=text.condition,
+            throttle=text.throttle,
         )

@@ -2,11 +2,8 @@
 
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Final
 
-TOLERANCE: Final = 900.0
-"""Seconds by which the date of a signature may differ from the service's clock.
-Source: Huawei Cloud, API Gateway FAQs, "AK/SK expired"."""
+from worker.policy.error_text import SKEW_TOLERANCE_SECONDS
 
 
 def skew(date: str | None, now: float) -> float | None:
@@ -24,10 +21,10 @@ def skew(date: str | None, now: float) -> float | None:
 def wrong_clock(date: str | None, now: float) -> str | None:
     """A sentence, if the clocks differ by so much that the service accepts no signature; else None."""
     off = skew(date, now)
-    if off is None or abs(off) <= TOLERANCE:
+    if off is None or abs(off) <= SKEW_TOLERANCE_SECONDS:
         return None
     side = "ahead of" if off > 0 else "behind"
     return (
         f"the clock of this machine is {abs(off) / 60:.0f} min {side} the service's; "
-        f"signatures are valid for {TOLERANCE / 60:.0f} minutes"
+        f"signatures are valid for {SKEW_TOLERANCE_SECONDS / 60:.0f} minutes"
     )

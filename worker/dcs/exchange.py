@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from worker.dcs.deadline import Deadline
 from worker.dcs.evidence import NotSentError, Witness
 from worker.dcs.message import Reply, Request, TooLargeError, Wire
-from worker.policy.fault import Evidence, Fault, Remedy
+from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
 from worker.policy.pulse import Pulse
 
 Told = Callable[[str, str, float], None]
@@ -49,16 +49,16 @@ class Exchange:
             with self._deadline.kept():
                 return await self._wire.send(request, witness)
         except TimeoutError:
-            return _broken(witness.was_connected, "timeout", f"no answer within {self._deadline.seconds:g} s")
+            return _broken(witness.was_connected, CallStatus.TIMEOUT, f"no answer within {self._deadline.seconds:g} s")
         except NotSentError as error:
-            return _broken(False, "frozen", str(error))
+            return _broken(False, CallStatus.FROZEN, str(error))
         except TooLargeError as error:
-            return _broken(True, "oversize", str(error))
+            return _broken(True, CallStatus.OVERSIZE, str(error))
         except Exception as error:  # noqa: BLE001 - law 1, fail closed: an unknown ending is ambiguous
-            label = "reset" if witness.was_connected else "refused"
-            return _broken(witness.was_connected, label, f"{type(error).__name__}: {error}"[:300])
+            status = CallStatus.RESET if witness.was_connected else CallStatus.CONNECTION_REFUSED
+            return _broken(witness.was_connected, status, f"{type(error).__name__}: {error}"[:300])
 
 
-def _broken(was_connected: bool, label: str, message: str) -> Fault:
+def _broken(was_connected: bool, status: CallStatus, message: str) -> Fault:
     evidence = Evidence.AMBIGUOUS if was_connected else Evidence.NEVER_SENT
-    return Fault(evidence, Remedy.RETRY, label, message)
+    return Fault(evidence, Remedy.RETRY, status, message)

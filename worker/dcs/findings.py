@@ -8,12 +8,13 @@ from typing import Final
 from pydantic import ValidationError
 
 from schemas.dcs import ListReply, read_error
-from worker.dcs.clock import TOLERANCE, skew
+from worker.dcs.clock import skew
 from worker.dcs.message import Reply
 from worker.dcs.ways import Way
-from worker.policy import codes
+from worker.policy import error_table
 from worker.policy.checkup import Check, Trouble, failed, ok, unchecked, warning
-from worker.policy.fault import Fault, Remedy
+from worker.policy.error_text import SKEW_TOLERANCE_SECONDS
+from worker.policy.fault import CallStatus, Fault, Remedy
 
 NOTICEABLE: Final = 5.0
 """Seconds by which a clock may be off unnoticed: the Date header has whole seconds, and some time passed since."""
@@ -73,15 +74,15 @@ def clock(reply: Reply, now: float, service: Service) -> Check:
     found = f"this machine's is {apart} {side} the service's"
     if abs(off) <= NOTICEABLE:
         return ok("clock", "agrees with the service's", subject=subject)
-    if abs(off) > TOLERANCE and service.way in ("keys", "platform"):
-        found = f"{found}, and signatures are valid for {TOLERANCE / 60:.0f} minutes"
+    if abs(off) > SKEW_TOLERANCE_SECONDS and service.way in ("keys", "platform"):
+        found = f"{found}, and signatures are valid for {SKEW_TOLERANCE_SECONDS / 60:.0f} minutes"
         return failed("clock", found, SET_CLOCK, subject=subject)
     return warning("clock", f"{found}: dates in events are off by as much", SET_CLOCK, subject=subject)
 
 
 def unproved(fault: Fault, service: Service) -> Check:
     """No credentials can be had: IAM, or the metadata of this server, gives none."""
-    if fault.label == "iam":
+    if fault.status is CallStatus.IAM_UNAVAILABLE:
         remedy = "correct WORKER_IAM_ENDPOINT; else wait for IAM, requests wait in the broker meanwhile"
         return failed(CREDENTIALS, line(fault.message), remedy, subject=service.region, trouble=Trouble.UNREACHABLE)
     return failed(CREDENTIALS, line(fault.message), service.remedy, subject=service.region)
@@ -90,8 +91,7 @@ def unproved(fault: Fault, service: Service) -> Check:
 def listed(reply: Reply, service: Service, explained: str | None) -> Iterator[Check]:
     """Judge the answer to a list call. `explained`: why a 401 may have come."""
     subject, found = service.region, f"DCS answers {reply.status}{_said(reply)}"
-    _, remedy = codes.classify(reply.status, read_error(reply.body).error_code)
-    match remedy:
+    match error_table.row(reply.status, read_error(reply.body).error_code).kind:
         case _ if 200 <= reply.status < 300:
             yield ok(CREDENTIALS, f"are accepted in project {service.project}", subject=subject)
             yield _read(reply, service)

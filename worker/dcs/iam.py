@@ -11,7 +11,7 @@ from worker.dcs.issuer import Changed, TokenIssuer
 from worker.dcs.lease import Lease, Slot, Timing
 from worker.dcs.message import Request
 from worker.dcs.token_call import Account
-from worker.policy.fault import Fault
+from worker.policy.fault import CallStatus, Fault
 
 DEADLINE: Final = 10.0
 """Seconds for one token call."""
@@ -84,7 +84,9 @@ class IamTokens:
         slot = self._slots.get(project_id)
         if slot is None:
             self._make_room()
-            slot = self._slots[project_id] = Slot("iam", partial(self._issuer.fetch, project_id), self._timing.now)
+            slot = self._slots[project_id] = Slot(
+                CallStatus.IAM_UNAVAILABLE, partial(self._issuer.fetch, project_id), self._timing.now
+            )
         self._slots.move_to_end(project_id)
         return slot
 

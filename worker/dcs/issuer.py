@@ -15,7 +15,7 @@ from worker.dcs.exchange import Exchange
 from worker.dcs.lease import Backoff, Lease, Timing, unproved
 from worker.dcs.lockout import Lockout
 from worker.dcs.token_call import Account, Refusal, ask_iam
-from worker.policy.fault import Evidence, Fault, Remedy
+from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
 
 RENEWED: Final = 0.1
 """A token is renewed at a random point of this last share of its life."""
@@ -86,7 +86,7 @@ class TokenIssuer:
         if now < until:
             return denied
         if rest := self._lockout.rest(self._password(), now):
-            return unproved("credentials", self.reason or "IAM refuses the password", rest)
+            return unproved(CallStatus.NO_CREDENTIALS, self.reason or "IAM refuses the password", rest)
         return self._backoff.held()
 
     async def _ask(self, project_id: str) -> Lease[str] | Fault:
@@ -127,7 +127,9 @@ class TokenIssuer:
 
     def _deny(self, project_id: str, refusal: Refusal) -> Fault:
         message = f"IAM gives {self._account.user} no token for project {project_id}: {refusal.why}"
-        fault = Fault(Evidence.NEVER_SENT, Remedy.UNAUTHENTICATED, "credentials", message, status=refusal.status)
+        fault = Fault(
+            Evidence.NEVER_SENT, Remedy.UNAUTHENTICATED, CallStatus.NO_CREDENTIALS, message, http_status=refusal.status
+        )
         self._denied.pop(project_id, None)
         self._denied[project_id] = (self._timing.now() + DENIED, fault)
         if len(self._denied) > _DENIED_PROJECTS:
@@ -139,7 +141,7 @@ class TokenIssuer:
         reason = f"IAM refuses the password of {self._account.user} (HTTP {refusal.status}: {refusal.why})"
         self._tell(reason)
         # The password may have been replaced meanwhile: then there is nothing to wait for.
-        return unproved("credentials", reason, self._lockout.rest(self._password(), self._timing.now()))
+        return unproved(CallStatus.NO_CREDENTIALS, reason, self._lockout.rest(self._password(), self._timing.now()))
 
     def _tell(self, reason: str | None) -> None:
         was, self.reason = self.reason, reason

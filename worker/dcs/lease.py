@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 from worker.policy import waiting
-from worker.policy.fault import Evidence, Fault, Remedy
+from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
 
 T = TypeVar("T")
 
@@ -28,9 +28,9 @@ class Timing:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
-def unproved(label: str, message: str, retry_after: float | None = None) -> Fault:
+def unproved(status: CallStatus, message: str, retry_after: float | None = None) -> Fault:
     """The fault of a call that was not made because there is no proof now; time helps."""
-    return Fault(Evidence.NEVER_SENT, Remedy.RETRY, label, message, retry_after=retry_after)
+    return Fault(Evidence.NEVER_SENT, Remedy.RETRY, status, message, retry_after=retry_after)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -79,8 +79,13 @@ class Backoff:
 class Slot(Generic[T]):
     """Holds one proof. `fetch` brings another one or a fault; it is never cancelled for a caller's sake."""
 
-    def __init__(self, label: str, fetch: Callable[[], Awaitable[Lease[T] | Fault]], now: Callable[[], float]) -> None:
-        self._label = label
+    def __init__(
+        self,
+        away: CallStatus,
+        fetch: Callable[[], Awaitable[Lease[T] | Fault]],
+        now: Callable[[], float],
+    ) -> None:
+        self._away = away
         self._fetch = fetch
         self._now = now
         self._lease: Lease[T] | None = None
@@ -88,7 +93,7 @@ class Slot(Generic[T]):
         self._dropped_at = -math.inf
 
     def __repr__(self) -> str:
-        return f"<Slot {self._label}: {self._lease!r}>"
+        return f"<Slot {self._away.value}: {self._lease!r}>"
 
     @property
     def is_fetching(self) -> bool:
@@ -110,7 +115,7 @@ class Slot(Generic[T]):
         fetching = self.begin()
         done, _ = await asyncio.wait({fetching}, timeout=PATIENCE)
         if not done or fetching.cancelled():
-            return unproved(self._label, f"no answer within {PATIENCE:g} s")
+            return unproved(self._away, f"no answer within {PATIENCE:g} s")
         ending = fetching.result()
         return ending if isinstance(ending, Fault) else ending.value
 

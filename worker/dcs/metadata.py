@@ -12,7 +12,7 @@ from worker.dcs.exchange import Exchange
 from worker.dcs.lease import Backoff, Lease, Timing, unproved
 from worker.dcs.message import Reply, Request
 from worker.dcs.signing import Keys
-from worker.policy.fault import Fault
+from worker.policy.fault import CallStatus, Fault
 
 ADDRESS: Final = "http://169.254.169.254"
 DEADLINE: Final = 3.0
@@ -74,7 +74,7 @@ class Metadata:
     async def _send(self, method: str, path: str, headers: dict[str, str]) -> Reply | Fault:
         ending = await self._exchange.send("token", Request(method, f"{self._address}{path}", headers))
         if isinstance(ending, Fault):
-            return unproved("metadata", f"the metadata service gave no keys ({ending.label})")
+            return unproved(CallStatus.METADATA_UNAVAILABLE, f"the metadata service gave no keys ({ending.label})")
         return ending
 
     def _lease(self, body: bytes) -> Lease[Keys] | Fault:
@@ -82,10 +82,13 @@ class Metadata:
             read = _KeyReply.model_validate_json(body).credential
             keys = Keys(read.access, read.secret.get_secret_value(), read.securitytoken.get_secret_value())
         except ValueError:
-            return unproved("metadata", "the keys of the metadata service cannot be read")
+            return unproved(CallStatus.METADATA_UNAVAILABLE, "the keys of the metadata service cannot be read")
         until = (read.expires_at if read.expires_at.tzinfo else read.expires_at.replace(tzinfo=UTC)).timestamp()
         if until <= self._timing.now():
-            return unproved("metadata", "the keys of the metadata service are past their end: is this clock right?")
+            return unproved(
+                CallStatus.METADATA_UNAVAILABLE,
+                "the keys of the metadata service are past their end: is this clock right?",
+            )
         return Lease(keys, self._renew_at(until), until)
 
     def _renew_at(self, until: float) -> float:
@@ -96,5 +99,5 @@ class Metadata:
 
 def _faulty(reply: Reply) -> Fault:
     if reply.status == 401 and b"agency" in reply.body.lower():
-        return unproved("metadata", "this server has no agency: assign one to it that may use DCS")
-    return unproved("metadata", f"the metadata service gave no keys (HTTP {reply.status})")
+        return unproved(CallStatus.METADATA_UNAVAILABLE, "this server has no agency: assign one to it that may use DCS")
+    return unproved(CallStatus.METADATA_UNAVAILABLE, f"the metadata service gave no keys (HTTP {reply.status})")

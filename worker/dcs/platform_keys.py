@@ -9,7 +9,7 @@ from worker.dcs.metadata import Metadata
 from worker.dcs.profile import Profile
 from worker.dcs.signer import is_signed_with, put_signature
 from worker.dcs.signing import Keys
-from worker.policy.fault import Fault
+from worker.policy.fault import CallStatus, Fault
 
 
 class PlatformKeys:
@@ -17,7 +17,7 @@ class PlatformKeys:
 
     def __init__(self, profile: Profile | None, metadata: Metadata, timing: Timing) -> None:
         self._profile = profile
-        self._slot: Slot[Keys] = Slot("metadata", metadata.fetch, timing.now)
+        self._slot: Slot[Keys] = Slot(CallStatus.METADATA_UNAVAILABLE, metadata.fetch, timing.now)
         self._now = timing.now
 
     def __repr__(self) -> str:

@@ -17,7 +17,7 @@ from worker.dcs.exchange import Exchange
 from worker.dcs.lease import unproved
 from worker.dcs.message import Reply, Request
 from worker.policy import waiting
-from worker.policy.fault import Fault
+from worker.policy.fault import CallStatus, Fault
 
 UNKNOWN_LIFE: Final = 600.0
 """Seconds that a token is used whose reply does not tell how long it is valid."""
@@ -69,14 +69,14 @@ async def ask_iam(
     """Ask once. A fault is what time may cure."""
     reply = await exchange.send("token", _request(account, password, project_id))
     if isinstance(reply, Fault):
-        return unproved("iam", f"IAM gave no token ({reply.label})", reply.retry_after)
+        return unproved(CallStatus.IAM_UNAVAILABLE, f"IAM gave no token ({reply.label})", reply.retry_after)
     if 200 <= reply.status < 300:
         return _issued(reply, now)
     if 400 <= reply.status < 500 and reply.status not in _TRANSIENT:
         said = (read_error(reply.body).error_msg or "no reason given").replace(password, "***")
         return Refusal(reply.status, " ".join(said.split())[:200])
     asked = waiting.retry_after(reply.headers.get("retry-after"), now)
-    return unproved("iam", f"IAM gave no token (HTTP {reply.status})", asked)
+    return unproved(CallStatus.IAM_UNAVAILABLE, f"IAM gave no token (HTTP {reply.status})", asked)
 
 
 def _request(account: Account, password: str, project_id: str) -> Request:
@@ -91,7 +91,7 @@ def _request(account: Account, password: str, project_id: str) -> Request:
 def _issued(reply: Reply, now: float) -> Issued | Fault:
     token = reply.headers.get("x-subject-token", "")
     if not _VISIBLE_ASCII.fullmatch(token):
-        return unproved("iam", f"IAM answered {reply.status} without a token")
+        return unproved(CallStatus.IAM_UNAVAILABLE, f"IAM answered {reply.status} without a token")
     return Issued(token, _life(reply, now))
 
 

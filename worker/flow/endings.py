@@ -125,10 +125,10 @@ def _failure(body: MigrationFailed, envelope: Envelope, request_id: str, fingerp
 
 
 def _error(fault: Fault | None, candidates: tuple[str, ...]) -> DcsError | None:
-    if fault is None or (fault.status is None and fault.evidence is Evidence.NEVER_SENT):
+    if fault is None or (fault.http_status is None and fault.evidence is Evidence.NEVER_SENT):
         return DcsError(candidates=candidates) if candidates else None
     return DcsError(
-        status=fault.status,
+        status=fault.http_status,
         error_code=fault.error_code,
         error_msg=fault.error_msg,
         error_ext_msg=fault.error_ext_msg,

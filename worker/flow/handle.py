@@ -14,18 +14,13 @@ from schemas.event import Reason
 from schemas.journal import Kind
 from worker.flow import endings
 from worker.flow.ports import Chance, Clock, Dcs, Gate, Ground, Observer
+from worker.policy import error_table
 from worker.policy.chronicle import Call, entered
-from worker.policy.fault import Absent, Done, Fault, Found, GateClosedError, Remedy, Several, Sighting, StepAsideError
+from worker.policy.fault import Absent, Done, Fault, Found, GateClosedError, Several, Sighting, StepAsideError
 from worker.policy.order import Order
 from worker.policy.outcome import Abandoned, Ending, HandedBack, Outcome
 from worker.policy.rules import Rules
 
-_FINAL = {
-    Remedy.REJECTED: Reason.REJECTED,
-    Remedy.UNAUTHENTICATED: Reason.UNAUTHENTICATED,
-    Remedy.FORBIDDEN: Reason.FORBIDDEN,
-    Remedy.NOT_FOUND: Reason.NOT_FOUND,
-}
 _OPEN = frozenset((Reason.EXPIRED, Reason.EXHAUSTED, Reason.UNRESOLVED))
 """Failures to which another worker may find another end."""
 
@@ -198,10 +193,10 @@ class Handler:
     def _final(self, case: Case, fault: Fault) -> Reason | None:
         """The reason, if waiting cannot help."""
         if case.was_looking:
-            return Reason.UNRESOLVED if fault.remedy in _FINAL else None
+            return Reason.UNRESOLVED if error_table.final_reason(fault) else None
         if fault.is_ambiguous:
             return Reason.UNRESOLVED if self._rules.reconcile == "off" else None
-        return _FINAL.get(fault.remedy)
+        return error_table.final_reason(fault)
 
     def _later(self, case: Case, fault: Fault) -> Outcome:
         """No try is left in hand: the schedule's next place, or the end of it."""

@@ -4,12 +4,13 @@ from math import inf
 from typing import Final
 
 from worker.flow.lane import Call, Lane
-from worker.policy.blame import Blame, blame
-from worker.policy.fault import Absent, Done, Fault, Sighting
+from worker.policy import error_table
+from worker.policy.fault import Absent, CallStatus, Done, ErrorScope, Fault, Remedy, Sighting
 from worker.policy.pace import Pace
 from worker.policy.tenants import Tenant
 
-WHY: Final = {Blame.CREDENTIALS: "credentials", Blame.FULL_PROJECT: "quota"}
+CREDENTIALS: Final = "credentials"
+QUOTA: Final = "quota"
 
 
 def learn(lane: Lane, call: Call, ending: Done | Sighting | Fault) -> None:
@@ -42,7 +43,7 @@ def _helped(lane: Lane, call: Call, tenant: Tenant, ending: Done | Sighting | Fa
     """The project was not refused. Who may look may not create yet, and who is full may not be told so."""
     project = call.order.project_id
     tenant.pace.granted()
-    is_proof = isinstance(ending, Done) or (isinstance(ending, Fault) and tenant.why == WHY[Blame.CREDENTIALS])
+    is_proof = isinstance(ending, Done) or (isinstance(ending, Fault) and tenant.why == CREDENTIALS)
     if not is_proof:
         tenant.hold.void(call.hold)
     elif tenant.hold.succeeded(call.hold):
@@ -55,22 +56,22 @@ def _helped(lane: Lane, call: Call, tenant: Tenant, ending: Done | Sighting | Fa
 
 
 def _faulted(lane: Lane, call: Call, fault: Fault, now: float) -> None:
-    if fault.label == "timeout":
+    if fault.status is CallStatus.TIMEOUT:
         lane.limit.answered(call.begun, now, lane.in_use)
-    match blame(fault):
-        case Blame.SERVICE:
+    match error_table.scope(fault):
+        case ErrorScope.SERVICE:
             _failed(lane, call, fault, now)
-        case Blame.REGION_QUOTA:
+        case ErrorScope.REGION:
             lane.passed(call)
             _slow_down(lane, lane.pace, call, fault, now)
             lane.limit.throttled(call.begun, now, lane.pace.rate or inf)
-        case Blame.PROJECT_QUOTA:
+        case ErrorScope.PROJECT if fault.remedy is Remedy.THROTTLED:
             lane.passed(call)
             tenant = lane.tenants.blamed(call.order.project_id)
             _slow_down(lane, tenant.pace, call, fault, now, project_id=call.order.project_id)
-        case (Blame.CREDENTIALS | Blame.FULL_PROJECT) as why:
-            _refused(lane, call, WHY[why], fault, now)
-        case Blame.REQUEST:
+        case (ErrorScope.CREDENTIALS | ErrorScope.PROJECT) as scope:
+            _refused(lane, call, CREDENTIALS if scope is ErrorScope.CREDENTIALS else QUOTA, fault, now)
+        case ErrorScope.REQUEST:
             _answered(lane, call, fault, now)
         case _:
             lane.void(call)

@@ -25,7 +25,7 @@ def of_settled(fact: Settled) -> dict[str, Any]:
 def of_fault(order: Order, operation: str, fault: Fault, attempt: int) -> dict[str, Any]:
     """The line of a call that did not succeed; what the service did not say is left out."""
     said = {
-        "status": fault.status,
+        "status": fault.http_status,
         "error_code": fault.error_code,
         "error_msg": fault.error_msg,
         "message": fault.message if fault.error_msg is None else None,

@@ -37,11 +37,54 @@ class Remedy(Enum):
     """Another project, region or endpoint."""
 
 
-class Scope(Enum):
-    """Whom a throttle is meant for."""
+class ErrorScope(Enum):
+    """Whom an error concerns."""
 
-    REGION = "region"
+    REQUEST = "request"
+    """This request alone: the service answered."""
     PROJECT = "project"
+    """Every request of the project."""
+    CREDENTIALS = "credentials"
+    """Every call with the same credentials."""
+    REGION = "region"
+    """Every call in the region: they exceed a limit."""
+    SERVICE = "service"
+    """The service, or the network on the way to it."""
+
+
+class Condition(Enum):
+    """What the text of an error answer says beyond its status and code."""
+
+    PROJECT_THROTTLED = "project_throttled"
+    REGION_THROTTLED = "region_throttled"
+    CLOCK_SKEW = "clock_skew"
+    """Signatures are refused because this machine's clock is wrong."""
+    KEY_LOCKED = "key_locked"
+    """Too many calls with a wrong signature: the access key is locked for some minutes."""
+
+
+class CallStatus(Enum):
+    """How a call ended; the value is the label of metrics, journal and logs, except for ANSWERED."""
+
+    ANSWERED = "answered"
+    """By an answer of the service: its label is the HTTP status."""
+    TIMEOUT = "timeout"
+    CONNECTION_REFUSED = "refused"
+    """No connection was made."""
+    RESET = "reset"
+    """The connection was lost."""
+    OVERSIZE = "oversize"
+    """The answer is too large."""
+    UNREADABLE = "unreadable"
+    """The answer is a success without the expected content."""
+    TOO_MANY_PAGES = "pages"
+    STALE = "stale"
+    """Abandoned before it was sent: the delivery may belong to another replica."""
+    FROZEN = "frozen"
+    """Abandoned before it was sent: the process had been frozen."""
+    NO_CREDENTIALS = "credentials"
+    IAM_UNAVAILABLE = "iam"
+    METADATA_UNAVAILABLE = "metadata"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +93,6 @@ class Throttle:
 
     calls: int
     window: float
-    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +101,22 @@ class Fault:
 
     evidence: Evidence
     remedy: Remedy
-    label: str
-    """The status of the call in metrics: `429`, `timeout`, `refused`, `reset`, ..."""
+    status: CallStatus
     message: str = ""
-    status: int | None = None
+    http_status: int | None = None
     error_code: str | None = None
     error_msg: str | None = None
     error_ext_msg: str | None = None
     dcs_request_id: str | None = None
     retry_after: float | None = None
     """Seconds that the service asked to wait."""
+    condition: Condition | None = None
     throttle: Throttle | None = None
+
+    @property
+    def label(self) -> str:
+        """The label of the call in metrics, journal and logs: `429`, `timeout`, `refused`, `reset`, ..."""
+        return str(self.http_status) if self.status is CallStatus.ANSWERED else self.status.value
 
     @property
     def is_ambiguous(self) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from schemas.envelope import Envelope
-from worker.policy import waiting
+from worker.policy import error_table, waiting
 from worker.policy.fault import Fault, Remedy
 from worker.policy.outcome import Postponed
 
@@ -15,10 +15,6 @@ CLOCKS_DIFFER = 5.0
 
 THROTTLED_AT_MOST = 86400.0
 """A request throttled for so long after it was first received spends places like any other failed one."""
-
-
-AWAY = frozenset(("credentials", "iam", "metadata"))
-"""Labels of faults that kept a call from being made for want of credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +69,17 @@ class Rules:
         """Seconds until the next try of this delivery; None if the wait belongs to the broker."""
         if attempt >= self.tries or fault.remedy is Remedy.CAPACITY:
             return None
-        asked = self.asked(fault)
+        asked = error_table.asked_wait(fault)
         wait = max(waiting.backoff(attempt, chance), asked and asked * (1.0 + chance / 4))
         return wait if wait <= waiting.IN_HAND else None
 
-    def asked(self, fault: Fault) -> float:
-        """Seconds that the service wants us to wait: its header, else the window in its message."""
-        if fault.retry_after is not None:
-            return fault.retry_after
-        return fault.throttle.window if fault.throttle else 0.0
-
     def is_free(self, fault: Fault, envelope: Envelope, now: float) -> bool:
         """Law 8: being throttled counts against no one, nor do credentials that are away; though not for ever."""
-        is_nobodys = fault.remedy is Remedy.THROTTLED or fault.label in AWAY
-        return is_nobodys and now - envelope.first_received_at < THROTTLED_AT_MOST
+        return error_table.costs_nothing(fault) and now - envelope.first_received_at < THROTTLED_AT_MOST
 
     def after(self, fault: Fault, envelope: Envelope, at_least: float, now: float) -> Postponed:
         """The way through the broker after a failed call; spends a place unless throttled."""
-        at_least = max(at_least, self.asked(fault))
+        at_least = max(at_least, error_table.asked_wait(fault))
         if self.is_free(fault, envelope, now):
             return self.wait(envelope, at_least, fault.label)
         if fault.remedy is Remedy.CAPACITY:

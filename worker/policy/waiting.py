@@ -1,24 +1,15 @@
 """How long to wait: in hand for moments, in the broker for long, and never less than the service asks."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
-
-from worker.policy.fault import Scope, Throttle
 
 BACKOFF_FIRST: Final = 0.2
 BACKOFF_CEILING: Final = 5.0
 IN_HAND: Final = 5.0
 """Longer waits belong to the broker: nothing is held unacknowledged for them."""
 
-_WINDOW: Final = re.compile(
-    r"(?:policy\s+(?P<policy>\w+)\s+over\s+ratelimit\s*,\s*)?limit\s*:\s*(?P<calls>\d{1,9})\s*,\s*"
-    r"time\s*:\s*(?P<count>\d{1,6})\s*(?P<unit>second|minute|hour|day)",
-    re.IGNORECASE,
-)
-_SECONDS: Final[Mapping[str, int]] = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _LONGEST: Final = 86400.0
 
 
@@ -33,16 +24,6 @@ def backoff(attempt: int, chance: float) -> float:
 def reconnect(failures: int, chance: float) -> float:
     """Seconds before connecting again after `failures` in a row: 0.5 doubling up to 15, half of it jitter."""
     return min(15.0, 0.5 * 2.0 ** min(failures - 1, 16)) * (0.5 + chance / 2)
-
-
-def throttle(message: str | None) -> Throttle | None:
-    """The limit that a throttling message names (`policy user over ratelimit,limit:5,time:1 second`)."""
-    match = _WINDOW.search(message or "")
-    if match is None:
-        return None
-    window = max(1, int(match["count"])) * _SECONDS[match["unit"].lower()]
-    scope = Scope.PROJECT if (match["policy"] or "").lower() in ("user", "project") else Scope.REGION
-    return Throttle(max(1, int(match["calls"])), min(float(window), _LONGEST), scope)
 
 
 def retry_after(value: str | None, now: float) -> float | None:

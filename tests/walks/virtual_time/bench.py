@@ -6,15 +6,22 @@ from schemas.request import Request, Task
 from tests.walks.virtual_time.fakes import Replica, World
 from worker.flow.gate import Gate
 from worker.flow.lane import Lane
-from worker.policy.fault import Done, Evidence, Fault, Remedy, Scope, Sighting, Throttle
+from worker.policy.fault import CallStatus, Condition, Done, Evidence, Fault, Remedy, Sighting, Throttle
 from worker.policy.order import Order, order
 
 REGION = "cn-north-4"
 
 
-def slow(scope: Scope, calls: int = 5, window: float = 1.0) -> Fault:
+def slow(scope: Condition, calls: int = 5, window: float = 1.0) -> Fault:
     """A 429."""
-    return Fault(Evidence.REFUSED, Remedy.THROTTLED, "429", status=429, throttle=Throttle(calls, window, scope))
+    return Fault(
+        Evidence.REFUSED,
+        Remedy.THROTTLED,
+        CallStatus.ANSWERED,
+        http_status=429,
+        condition=scope,
+        throttle=Throttle(calls, window),
+    )
 
 
 def an_order(name: str = "r", project: str = "p") -> Order:

@@ -16,7 +16,7 @@ from worker.flow.gate import Gate
 from worker.flow.process import Reading
 from worker.policy.bounds import Bounds
 from worker.policy.facts import Settled
-from worker.policy.fault import Absent, Done, Evidence, Fault, Found, Remedy, Scope, Sighting, Throttle
+from worker.policy.fault import Absent, CallStatus, Condition, Done, Evidence, Fault, Found, Remedy, Sighting, Throttle
 from worker.policy.intake import Wish
 from worker.policy.order import Order
 from worker.policy.outcome import Ending
@@ -26,9 +26,9 @@ EPOCH = 1_800_000_000.0
 CONFIRMED_AFTER = 0.003
 DELIVERED_AFTER = 0.001
 
-DOWN = Fault(Evidence.NEVER_SENT, Remedy.RETRY, "refused", message="nobody listens")
-UNAUTHENTICATED = Fault(Evidence.REFUSED, Remedy.UNAUTHENTICATED, "401", status=401)
-FULL = Fault(Evidence.REFUSED, Remedy.CAPACITY, "400", status=400, error_code="DCS.4035")
+DOWN = Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.CONNECTION_REFUSED, message="nobody listens")
+UNAUTHENTICATED = Fault(Evidence.REFUSED, Remedy.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401)
+FULL = Fault(Evidence.REFUSED, Remedy.CAPACITY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4035")
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Service:
     loop: VirtualTime
     latency: float = 0.05
     faults: dict[str, Fault] = field(default_factory=dict)
-    quotas: dict[str, tuple[int, Scope]] = field(default_factory=dict)
+    quotas: dict[str, tuple[int, Condition]] = field(default_factory=dict)
     calls: list[tuple[float, str, str, str]] = field(default_factory=list)
     """When, operation, project, how it ended."""
     created: Counter[str] = field(default_factory=Counter)
@@ -79,7 +79,14 @@ class Service:
         if len(granted) < calls:
             granted.append(self.loop.now)
             return None
-        return Fault(Evidence.REFUSED, Remedy.THROTTLED, "429", status=429, throttle=Throttle(calls, 1.0, scope))
+        return Fault(
+            Evidence.REFUSED,
+            Remedy.THROTTLED,
+            CallStatus.ANSWERED,
+            http_status=429,
+            condition=scope,
+            throttle=Throttle(calls, 1.0),
+        )
 
     def between(self, begin: float, end: float, ending: str | None = None) -> int:
         """How many calls began in a time, all or those that ended so."""

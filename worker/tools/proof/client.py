@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from worker.policy.fault import Done, Evidence, Fault, Remedy, Several, Sighting
+from worker.policy.fault import CallStatus, Done, Evidence, Fault, Remedy, Several, Sighting
 from worker.policy.order import Order
 from worker.tools.proof.cloud import DEADLINE, Cloud
 from worker.tools.proof.endings import ENDINGS, LOOKS, Classify, answered, heard
@@ -26,7 +26,7 @@ class Client:
         stage, by = self._stage, HANDED.get()
         await stage.point("create.before")
         if not await may_go():
-            return Fault(Evidence.NEVER_SENT, Remedy.RETRY, "withdrawn")
+            return Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.STALE)
         if order.not_after is not None and stage.wall() > order.not_after:
             stage.violate("created after not_after")
         call = self._cloud.begin(order, by)
@@ -45,7 +45,7 @@ class Client:
         if fault in LOOKS:
             sighting: Sighting | Fault = answered(*LOOKS[fault])
         elif fault == "look-reset":
-            sighting = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "reset")
+            sighting = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, CallStatus.RESET)
         else:
             sighting = self._cloud.find(order, since)
             HANDED.get().looked_at = stage.now

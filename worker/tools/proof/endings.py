@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from worker.policy import codes, waiting
-from worker.policy.codes import Verdict
-from worker.policy.fault import Done, Evidence, Fault, Remedy
+from worker.policy import error_table
+from worker.policy.error_table import Row
+from worker.policy.error_text import read_text
+from worker.policy.fault import CallStatus, Condition, Done, Evidence, Fault, Remedy
 
-Classify = Callable[[int, str | None], Verdict]
+Classify = Callable[[int, str | None, Condition | None], Row]
 When = Literal["answer", "reset", "deadline"]
 
 _THROTTLED: Final = "policy user over ratelimit,limit:5,time:1 minute"
@@ -77,29 +78,32 @@ def heard(name: str, task_id: str, classify: Classify) -> Done | Fault:
     if name in NAMED:
         return Done(task_id)
     if not ending.is_sent:
-        return Fault(Evidence.NEVER_SENT, Remedy.RETRY, "refused")
+        return Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.CONNECTION_REFUSED)
     if ending.heard != "answer":
-        return Fault(Evidence.AMBIGUOUS, Remedy.RETRY, "timeout" if ending.heard == "deadline" else "reset")
+        status = CallStatus.TIMEOUT if ending.heard == "deadline" else CallStatus.RESET
+        return Fault(Evidence.AMBIGUOUS, Remedy.RETRY, status)
     return answered(ending.status, ending.code, classify, ending.message, ending.retry_after)
 
 
 def answered(
     status: int,
     code: str | None,
-    classify: Classify = codes.classify,
+    classify: Classify = error_table.row,
     message: str | None = None,
     retry_after: float | None = None,
 ) -> Fault:
     """An answer that is no success, as the client of the service reads it."""
-    evidence, remedy = classify(status, code)
+    text = read_text(status, message)
+    row = classify(status, code, text.condition)
     return Fault(
-        evidence,
-        remedy,
-        str(status),
+        row.evidence,
+        row.kind,
+        CallStatus.ANSWERED,
         message=message or "",
-        status=status,
+        http_status=status,
         error_code=code,
         error_msg=message,
         retry_after=retry_after,
-        throttle=waiting.throttle(message) if status == 429 else None,
+        condition=text.condition,
+        throttle=text.throttle,
     )

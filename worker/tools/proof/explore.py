@@ -6,7 +6,7 @@ from functools import partial
 from random import Random
 from typing import Final
 
-from worker.policy import codes
+from worker.policy import error_table
 from worker.tools.proof.cast import Assemble
 from worker.tools.proof.endings import ENDINGS, Classify
 from worker.tools.proof.plan import Errand, Plan
@@ -31,7 +31,7 @@ def explore(
     *,
     runs: int,
     seed: int | None = None,
-    classify: Classify = codes.classify,
+    classify: Classify = error_table.row,
     until_broken: bool = False,
 ) -> Report:
     """Make so many runs; with a seed only sampled ones, from that seed on."""
@@ -48,7 +48,7 @@ def explore(
     return report
 
 
-def replay(plan: Plan, assemble: Assemble, classify: Classify = codes.classify) -> tuple[Run, tuple[str, ...]]:
+def replay(plan: Plan, assemble: Assemble, classify: Classify = error_table.row) -> tuple[Run, tuple[str, ...]]:
     """One run, with its timeline."""
     run = play(plan, assemble, classify, with_notes=True)
     lines = [f"{at:12.3f}  {who:<6}  {what}" for at, who, what in run.notes]

@@ -3,7 +3,7 @@
 from random import Random
 from typing import Final
 
-from worker.policy import codes
+from worker.policy import error_table
 from worker.tools.proof import checks
 from worker.tools.proof.broker import Broker
 from worker.tools.proof.cast import Assemble, Surroundings
@@ -137,6 +137,6 @@ class World:
             self.run.violations.append(text)
 
 
-def play(plan: Plan, assemble: Assemble, classify: Classify = codes.classify, *, with_notes: bool = False) -> Run:
+def play(plan: Plan, assemble: Assemble, classify: Classify = error_table.row, *, with_notes: bool = False) -> Run:
     """Run a plan."""
     return World(plan, assemble, classify, with_notes=with_notes).play()

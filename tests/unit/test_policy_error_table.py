@@ -1,0 +1,222 @@
+"""The error table: what every documented answer of service and gateway proves, and whom it concerns."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.policy import error_table
+from worker.policy.error_table import BY_CODE, UNKNOWN_TASK, normal_code
+from worker.policy.fault import (
+    Absent,
+    CallStatus,
+    Condition,
+    Done,
+    ErrorScope,
+    Evidence,
+    Fault,
+    Found,
+    Remedy,
+    Several,
+    Sighting,
+    Throttle,
+)
+
+REFUSED, AMBIGUOUS, NEVER = Evidence.REFUSED, Evidence.AMBIGUOUS, Evidence.NEVER_SENT
+
+
+def classify(status: int, code: str | None) -> tuple[Evidence, Remedy]:
+    """Evidence and kind of an answer without a condition."""
+    row = error_table.row(status, code)
+    return row.evidence, row.kind
+
+
+# DCS API reference, "Error Codes", and API Gateway user guide, "Error Codes", as far as a create call can meet them.
+TABLE = (
+    (400, "DCS", "4002 4004 4005 4062 4063 4800 4855", REFUSED, Remedy.REJECTED),
+    (400, "DCS", "4013 4014 4016 4018 4020 4046 4048 4068 5050 4133", REFUSED, Remedy.REJECTED),
+    (400, "DCS", "4035 4036 4039 4054 4911", REFUSED, Remedy.CAPACITY),
+    (400, "DCS", "4017 4026 4049 4096 4097 4099 4104 4108 4111 4113 4114 4115 4116 4117", REFUSED, Remedy.RETRY),
+    (400, "DCS", "4118 4120 4121 4231 4975", REFUSED, Remedy.RETRY),
+    (401, "DCS", "1001 1002 1003 1004", REFUSED, Remedy.UNAUTHENTICATED),
+    (401, "APIG", "0301 0305 0307", REFUSED, Remedy.UNAUTHENTICATED),
+    (403, "DCS", "2003 2007 3002 3003", REFUSED, Remedy.FORBIDDEN),
+    (403, "APIG", "0302 0306 0310 0402", REFUSED, Remedy.FORBIDDEN),
+    (404, "DCS", "4001 3022", REFUSED, Remedy.NOT_FOUND),
+    (404, "APIG", "0101", REFUSED, Remedy.NOT_FOUND),
+    (404, "DCS", "5101", REFUSED, Remedy.RETRY),
+    (405, "DCS", "5001", REFUSED, Remedy.REJECTED),
+    (405, "APIG", "0501 0502", REFUSED, Remedy.REJECTED),
+    (413, "APIG", "0201", REFUSED, Remedy.REJECTED),
+    (414, "APIG", "0201", REFUSED, Remedy.REJECTED),
+    (494, "APIG", "0201", REFUSED, Remedy.REJECTED),
+    (429, "APIG", "0308", REFUSED, Remedy.THROTTLED),
+    (500, "DCS", "5000 5006 5031 5041 5070 4069", AMBIGUOUS, Remedy.RETRY),
+    (500, "APIG", "0601", AMBIGUOUS, Remedy.RETRY),
+    (502, "APIG", "0201 0610", AMBIGUOUS, Remedy.RETRY),
+    (503, "APIG", "0613", REFUSED, Remedy.RETRY),
+    (504, "APIG", "0201", AMBIGUOUS, Remedy.RETRY),
+)
+
+
+def spellings(family: str, number: str) -> Iterator[str]:
+    """Yield every way in which a code is known to be written."""
+    yield f"{family}.{number}"
+    yield f" {family}. {number} "
+    if family == "APIG":
+        yield f"APIGW.{number}"
+    elif number.startswith("4"):
+        yield f"111400{number[1:]}"
+
+
+ROWS = [
+    (status, code, (evidence, remedy))
+    for status, family, numbers, evidence, remedy in TABLE
+    for number in numbers.split()
+    for code in spellings(family, number)
+]
+
+
+@pytest.mark.parametrize(("status", "code", "verdict"), ROWS)
+def test_a_documented_code_is_known(status: int, code: str, verdict: tuple[Evidence, Remedy]) -> None:
+    """Every code of the table has its verdict, whichever way it is written."""
+    assert classify(status, code) == verdict
+
+
+def test_no_code_is_known_that_the_table_does_not_show() -> None:
+    """Every exception that the code makes from the verdict of a status is in the table above."""
+    assert set(BY_CODE) <= {(status, normal_code(code)) for status, code, _ in ROWS}
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (200, (AMBIGUOUS, Remedy.RETRY)),
+        (302, (AMBIGUOUS, Remedy.RETRY)),
+        (400, (REFUSED, Remedy.REJECTED)),
+        (401, (REFUSED, Remedy.UNAUTHENTICATED)),
+        (403, (REFUSED, Remedy.FORBIDDEN)),
+        (404, (REFUSED, Remedy.NOT_FOUND)),
+        (408, (AMBIGUOUS, Remedy.RETRY)),
+        (409, (REFUSED, Remedy.REJECTED)),
+        (429, (REFUSED, Remedy.THROTTLED)),
+        (499, (AMBIGUOUS, Remedy.RETRY)),
+        (500, (AMBIGUOUS, Remedy.RETRY)),
+        (503, (AMBIGUOUS, Remedy.RETRY)),
+        (599, (AMBIGUOUS, Remedy.RETRY)),
+    ],
+)
+@pytest.mark.parametrize("code", [None, "", "DCS.9999", "page not found", "DCS.40171"])
+def test_without_a_known_code_the_status_decides(
+    status: int, code: str | None, verdict: tuple[Evidence, Remedy]
+) -> None:
+    """An answer without a code, or with one that is not in the table, has the verdict of its status."""
+    assert classify(status, code) == verdict
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
+def test_a_code_counts_only_with_its_status(status: int) -> None:
+    """A code that means `busy` with a 400 says nothing of the kind with another status."""
+    assert classify(status, "DCS.4017") == classify(status, None)
+
+
+@pytest.mark.parametrize(
+    ("code", "known"),
+    [
+        (None, None),
+        ("DCS. 4855", "DCS.4855"),
+        ("APIGW.0308", "APIG.0308"),
+        ("111400133", UNKNOWN_TASK),
+        ("111500133", "111500133"),
+        ("dcs.4133", "dcs.4133"),
+        (" anything ", "anything"),
+    ],
+)
+def test_a_code_has_one_spelling(code: str | None, known: str | None) -> None:
+    """Prefixes, twins and blanks are evened out; what follows no known form is left as it is."""
+    assert normal_code(code) == known
+
+
+@given(st.integers(0, 999), st.none() | st.text(max_size=12) | st.sampled_from([code for _, code, _ in ROWS]))
+def test_only_an_answer_that_refuses_proves_that_nothing_was_done(status: int, code: str | None) -> None:
+    """No answer counts as never sent, and no 5xx, 2xx or 3xx as refused but the one that never got past the door."""
+    evidence, _ = classify(status, code)
+    assert evidence in (REFUSED, AMBIGUOUS)
+    if not 400 <= status < 500 and (status, normal_code(code)) != (503, "APIG.0613"):
+        assert evidence is AMBIGUOUS
+
+
+def answered(http_status: int, code: str, kind: Remedy) -> Fault:
+    """A refusal with a code."""
+    return Fault(REFUSED, kind, CallStatus.ANSWERED, http_status=http_status, error_code=code)
+
+
+def throttled(condition: Condition | None) -> Fault:
+    """A 429 whose text names a limit, or nothing."""
+    throttle = Throttle(5, 1.0) if condition else None
+    status = CallStatus.ANSWERED
+    return Fault(REFUSED, Remedy.THROTTLED, status, http_status=429, condition=condition, throttle=throttle)
+
+
+@pytest.mark.parametrize("ending", [Done("i"), Found("i"), Absent(), Several(("i", "j"))])
+def test_success_concerns_the_request_alone(ending: Done | Sighting) -> None:
+    """A success, and what a look-up saw, says nothing bad of any other party."""
+    assert error_table.scope(ending) is ErrorScope.REQUEST
+
+
+@pytest.mark.parametrize(
+    ("fault", "whom"),
+    [
+        (Fault(NEVER, Remedy.RETRY, CallStatus.CONNECTION_REFUSED), ErrorScope.SERVICE),
+        (Fault(NEVER, Remedy.RETRY, CallStatus.IAM_UNAVAILABLE), ErrorScope.SERVICE),
+        (Fault(AMBIGUOUS, Remedy.RETRY, CallStatus.TIMEOUT), ErrorScope.SERVICE),
+        (Fault(AMBIGUOUS, Remedy.RETRY, CallStatus.RESET), ErrorScope.SERVICE),
+        (Fault(AMBIGUOUS, Remedy.RETRY, CallStatus.ANSWERED, http_status=500), ErrorScope.SERVICE),
+        (Fault(AMBIGUOUS, Remedy.RETRY, CallStatus.ANSWERED, http_status=200), ErrorScope.SERVICE),
+        (answered(503, "APIG.0613", Remedy.RETRY), ErrorScope.SERVICE),
+        (Fault(NEVER, Remedy.RETRY, CallStatus.STALE), None),
+        (Fault(NEVER, Remedy.RETRY, CallStatus.FROZEN), None),
+        (Fault(REFUSED, Remedy.RETRY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4026"), ErrorScope.REQUEST),
+        (Fault(REFUSED, Remedy.RETRY, CallStatus.TOO_MANY_PAGES), ErrorScope.REQUEST),
+        (Fault(REFUSED, Remedy.REJECTED, CallStatus.ANSWERED, http_status=400), ErrorScope.REQUEST),
+        (Fault(REFUSED, Remedy.NOT_FOUND, CallStatus.ANSWERED, http_status=404), ErrorScope.REQUEST),
+        (Fault(REFUSED, Remedy.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401), ErrorScope.CREDENTIALS),
+        (Fault(NEVER, Remedy.UNAUTHENTICATED, CallStatus.NO_CREDENTIALS, http_status=401), ErrorScope.CREDENTIALS),
+        (Fault(REFUSED, Remedy.FORBIDDEN, CallStatus.ANSWERED, http_status=403), ErrorScope.CREDENTIALS),
+        (throttled(None), ErrorScope.REGION),
+        (throttled(Condition.REGION_THROTTLED), ErrorScope.REGION),
+        (throttled(Condition.PROJECT_THROTTLED), ErrorScope.PROJECT),
+    ],
+)
+def test_scope_of_an_error(fault: Fault, whom: ErrorScope | None) -> None:
+    """Silence and failures concern the service; refusals of one request do not; a throttle never does."""
+    assert error_table.scope(fault) is whom
+
+
+@pytest.mark.parametrize(
+    ("code", "whom"),
+    [
+        ("DCS.4035", ErrorScope.PROJECT),
+        ("111400036", ErrorScope.PROJECT),
+        ("DCS. 4039", ErrorScope.PROJECT),
+        ("DCS.4054", ErrorScope.REQUEST),
+        ("DCS.4911", ErrorScope.REQUEST),
+    ],
+)
+def test_scope_of_a_full_quota(code: str, whom: ErrorScope | None) -> None:
+    """Quotas belong to the project; the request chose a zone or a subnet itself."""
+    assert error_table.scope(answered(400, code, Remedy.CAPACITY)) is whom
+
+
+@pytest.mark.parametrize("status", CallStatus)
+def test_every_status_without_answer_has_a_scope_or_says_nothing(status: CallStatus) -> None:
+    """The table has a row for every way in which a call can end without an answer."""
+    assert (status in error_table.WITHOUT_ANSWER) is (status is not CallStatus.ANSWERED)
+
+
+@pytest.mark.parametrize("condition", Condition)
+@given(st.integers(100, 999), st.none() | st.sampled_from([code for _, code, _ in ROWS]))
+def test_no_condition_makes_an_ambiguous_answer_a_proof(condition: Condition, status: int, code: str | None) -> None:
+    """Only status and code prove that nothing was done; a text never does."""
+    assert error_table.row(status, code, condition).evidence is error_table.row(status, code).evidence

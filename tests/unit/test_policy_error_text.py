@@ -1,0 +1,66 @@
+"""Texts of error answers: throttle policies, locked keys, clock skew."""
+
+import pytest
+
+from worker.policy.error_text import ErrorText, read_text
+from worker.policy.fault import Condition, Throttle
+
+DAY = 86400.0
+PROJECT, REGION = Condition.PROJECT_THROTTLED, Condition.REGION_THROTTLED
+
+
+@pytest.mark.parametrize(
+    ("message", "calls", "window", "condition"),
+    [
+        ("policy user over ratelimit,limit:5,time:1 second", 5, 1.0, PROJECT),
+        ("Policy USER over ratelimit, limit: 5, time: 1 second", 5, 1.0, PROJECT),
+        ("policy project over ratelimit,limit:5,time:1 second", 5, 1.0, PROJECT),
+        ("policy ip over ratelimit,limit:10,time:1 minute", 10, 60.0, REGION),
+        ("policy api over ratelimit,limit:1,time:2 minutes", 1, 120.0, REGION),
+        (
+            "The throttling threshold has been reached: policy ip over ratelimit,limit:5,time:1 hour",
+            5,
+            3600.0,
+            REGION,
+        ),
+        ("limit : 10 , time : 3 SECONDS", 10, 3.0, REGION),
+        ("limit:5,time:1 day", 5, DAY, REGION),
+        ("limit:5,time:999999 day", 5, DAY, REGION),
+        ("limit:0,time:0 second", 1, 1.0, REGION),
+    ],
+)
+def test_a_throttle_is_read_from_its_message(message: str, calls: int, window: float, condition: Condition) -> None:
+    """Limit, window and whom it is meant for are read; a window is never nothing and never above a day."""
+    assert read_text(429, message) == ErrorText(condition, Throttle(calls, window))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [None, "", "too many requests", "limit:5", "time:1 second", "limit:many,time:1 second", "limit:5,time:1 fortnight"],
+)
+def test_other_messages_name_no_throttle(message: str | None) -> None:
+    """A message without limit and window names no throttle."""
+    assert read_text(429, message) == ErrorText()
+
+
+def test_throttle_text_counts_only_with_429() -> None:
+    """A text that names a limit is no throttle under another status."""
+    assert read_text(400, "policy user over ratelimit,limit:5,time:1 second") == ErrorText()
+
+
+@pytest.mark.parametrize("skew", [901.0, -901.0])
+def test_refused_signature_with_wrong_clock_is_clock_skew(skew: float) -> None:
+    """A 401 whose Date header is more than 15 minutes away is explained by the clock."""
+    assert read_text(401, "verify aksk signature fail", skew) == ErrorText(Condition.CLOCK_SKEW)
+
+
+@pytest.mark.parametrize(("status", "skew"), [(401, 900.0), (401, None), (403, 5000.0)])
+def test_small_or_unknown_skew_explains_nothing(status: int, skew: float | None) -> None:
+    """Within the tolerance, without a date, and under another status the clock is no condition."""
+    assert read_text(status, "refused", skew) == ErrorText()
+
+
+def test_locked_key_is_read_before_clock_skew() -> None:
+    """The lock time of an access key is a condition of its own, whatever the clock says."""
+    text = "Incorrect IAM authentication information: AK access failed to reach the limit, forbidden: ..."
+    assert read_text(401, text, 5000.0) == ErrorText(Condition.KEY_LOCKED)
