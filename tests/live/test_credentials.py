@@ -13,14 +13,14 @@ import pytest
 from schemas.request import Request, Task
 from tests.unit.dcs_fakes import Clock, until
 from worker.config import load
+from worker.dcs.auth.credentials import Credentials
+from worker.dcs.auth.token_call import Account
+from worker.dcs.auth.ways import Surroundings, credentials_for
 from worker.dcs.client import DcsClient
-from worker.dcs.credentials import Credentials
 from worker.dcs.exchange import Exchange
 from worker.dcs.message import Reply
 from worker.dcs.message import Request as Call
-from worker.dcs.token_call import Account
 from worker.dcs.transport import transport
-from worker.dcs.ways import Surroundings, credentials_for
 from worker.policy.fault import Done, Fault, Found
 from worker.policy.order import Order, order
 from worker.policy.pulse import Pulse

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from multidict import CIMultiDict
 
+from worker.dcs.auth.lease import Timing
 from worker.dcs.evidence import Witness
 from worker.dcs.exchange import Exchange
-from worker.dcs.lease import Timing
 from worker.dcs.message import Reply, Request, Wire
 from worker.policy.pulse import Pulse
 

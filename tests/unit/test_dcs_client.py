@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from schemas.request import parse
+from worker.dcs.auth.credentials import ReadyToken
 from worker.dcs.client import DcsClient
-from worker.dcs.credentials import ReadyToken
 from worker.dcs.exchange import Exchange
 from worker.dcs.transport import transport
 from worker.policy.fault import Absent, Done, Evidence, Fault, Found, Remedy, Several

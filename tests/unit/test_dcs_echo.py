@@ -4,12 +4,12 @@ import pytest
 
 from tests.unit.dcs_fakes import START, an_exchange, reply
 from tests.unit.test_dcs_client import an_order, go
+from worker.dcs.auth.credentials import Credentials, ReadyToken
+from worker.dcs.auth.signer import KeySigner
+from worker.dcs.auth.signing import Keys
 from worker.dcs.client import DcsClient
-from worker.dcs.credentials import Credentials, ReadyToken
 from worker.dcs.evidence import Witness
 from worker.dcs.message import Reply, Request
-from worker.dcs.signer import KeySigner
-from worker.dcs.signing import Keys
 from worker.policy.fault import Absent, Fault
 
 TOKEN = "MII/" + "abc/DEF+" * 300

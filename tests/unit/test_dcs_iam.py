@@ -7,10 +7,10 @@ from email.utils import formatdate
 import pytest
 
 from tests.unit.dcs_fakes import Answering, Clock, FakeIam, an_exchange, reply, settle, stamp, until
-from worker.dcs import iam as iam_module
-from worker.dcs.iam import IamTokens
+from worker.dcs.auth import iam as iam_module
+from worker.dcs.auth.iam import IamTokens
+from worker.dcs.auth.token_call import Account
 from worker.dcs.message import Reply, Request
-from worker.dcs.token_call import Account
 from worker.policy.fault import Evidence, Fault, Remedy
 
 ACCOUNT = Account("https://iam", "user", "domain")
@@ -245,7 +245,7 @@ async def test_iam_may_ask_for_a_pause(tokens: IamTokens, fake: FakeIam, clock: 
 
 async def test_waiting_has_an_end(tokens: IamTokens, fake: FakeIam, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the queue for IAM is, a request waits for a bounded time, and the fetch goes on without it."""
-    monkeypatch.setattr("worker.dcs.lease.PATIENCE", 0.01)
+    monkeypatch.setattr("worker.dcs.auth.lease.PATIENCE", 0.01)
     fake.held = True
 
     fault = await fault_of(tokens)

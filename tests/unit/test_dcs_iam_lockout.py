@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.unit.dcs_fakes import START, Clock, FakeIam, an_exchange, settle, until
-from worker.dcs.iam import IamTokens
-from worker.dcs.lockout import Lockout
+from worker.dcs.auth.iam import IamTokens
+from worker.dcs.auth.lockout import Lockout
+from worker.dcs.auth.token_call import Account
 from worker.dcs.message import Request
-from worker.dcs.token_call import Account
 from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
 
 ACCOUNT = Account("https://iam", "user", "domain")

@@ -7,9 +7,9 @@ import pytest
 from multidict import CIMultiDict
 
 from tests.unit.dcs_fakes import Clock, FakeMetadata, an_exchange, reply, settle, until
+from worker.dcs.auth.metadata import Metadata
+from worker.dcs.auth.platform_keys import PlatformKeys
 from worker.dcs.message import Reply, Request
-from worker.dcs.metadata import Metadata
-from worker.dcs.platform_keys import PlatformKeys
 from worker.policy.fault import Evidence, Fault, Remedy
 
 DAY = 86_400.0

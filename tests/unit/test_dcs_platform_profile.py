@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.unit.dcs_fakes import Clock, FakeMetadata, an_exchange
+from worker.dcs.auth.metadata import Metadata
+from worker.dcs.auth.platform_keys import PlatformKeys
+from worker.dcs.auth.profile import Profile
+from worker.dcs.auth.signing import Keys
 from worker.dcs.message import Request
-from worker.dcs.metadata import Metadata
-from worker.dcs.platform_keys import PlatformKeys
-from worker.dcs.profile import Profile
-from worker.dcs.signing import Keys
 
 
 def written(folder: Path, text: str) -> Path:

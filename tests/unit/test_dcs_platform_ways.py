@@ -10,11 +10,11 @@ from pydantic import SecretStr
 
 from tests.unit.dcs_fakes import Clock, FakeIam, FakeMetadata, an_exchange
 from worker.config.rotation import Secrets
-from worker.dcs.credentials import Credentials
+from worker.dcs.auth.credentials import Credentials
+from worker.dcs.auth.token_call import Account
+from worker.dcs.auth.ways import Surroundings, Way, credentials_for
 from worker.dcs.evidence import Witness
 from worker.dcs.message import Reply, Request
-from worker.dcs.token_call import Account
-from worker.dcs.ways import Surroundings, Way, credentials_for
 
 
 class Router:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.dcs.signing import Keys, canonical_path, canonical_query, encoded_path, sign
+from worker.dcs.auth.signing import Keys, canonical_path, canonical_query, encoded_path, sign
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 HOST = "dcs.cn-north-4.myhuaweicloud.com"

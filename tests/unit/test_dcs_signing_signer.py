@@ -3,10 +3,10 @@
 import pytest
 from multidict import CIMultiDict
 
-from worker.dcs.credentials import ReadyToken
+from worker.dcs.auth.credentials import ReadyToken
+from worker.dcs.auth.signer import KeySigner
+from worker.dcs.auth.signing import Keys
 from worker.dcs.message import Request
-from worker.dcs.signer import KeySigner
-from worker.dcs.signing import Keys
 
 START = 1_700_000_000.0
 

@@ -6,10 +6,10 @@ from urllib.parse import quote
 import pytest
 from aiohttp import web
 
+from worker.dcs.auth.signer import put_signature
+from worker.dcs.auth.signing import Keys
 from worker.dcs.evidence import Witness
 from worker.dcs.message import Request
-from worker.dcs.signer import put_signature
-from worker.dcs.signing import Keys
 from worker.dcs.transport import Transport, transport
 from worker.dcs.wire import sent
 from worker.policy.pulse import Pulse

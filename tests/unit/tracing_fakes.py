@@ -11,8 +11,8 @@ from tests.collector import Collector, Span
 from tests.unit.dcs_fakes import reply
 from tests.walks.fakes import FakeDelivery, FakePublisher, request
 from worker.bootstrap.flows import Ports, flow
+from worker.dcs.auth.credentials import ReadyToken
 from worker.dcs.client import DcsClient
-from worker.dcs.credentials import ReadyToken
 from worker.dcs.evidence import Witness
 from worker.dcs.exchange import Exchange
 from worker.dcs.message import Reply, Request

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from worker import __version__
 from worker.config import ConfigurationError, Loaded, Settings
-from worker.dcs.credentials import Credentials
+from worker.dcs.auth.credentials import Credentials
+from worker.dcs.auth.token_call import Account
+from worker.dcs.auth.ways import Surroundings, credentials_for
 from worker.dcs.exchange import Exchange
-from worker.dcs.token_call import Account
 from worker.dcs.transport import Transport, transport
-from worker.dcs.ways import Surroundings, credentials_for
 from worker.flow.ports import Publisher as PublisherPort
 from worker.observe.observer import Observer
 from worker.policy.bounds import Bounds

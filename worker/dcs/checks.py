@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from worker.dcs import findings
-from worker.dcs.credentials import Credentials
+from worker.dcs.auth.credentials import Credentials
 from worker.dcs.exchange import Exchange
 from worker.dcs.findings import CREDENTIALS, LIST, SHOW, Service
 from worker.dcs.message import DCS_HEADERS, Reply, Request

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from schemas import dcs as bodies
 from schemas.dcs import ListReply, TaskDetail, TaskRow
 from worker.dcs import clock
-from worker.dcs.credentials import Credentials
+from worker.dcs.auth.credentials import Credentials
 from worker.dcs.echo import without_echo
 from worker.dcs.exchange import Exchange
 from worker.dcs.message import DCS_HEADERS, Reply, Request, host

@@ -8,9 +8,9 @@ from typing import Final
 from pydantic import ValidationError
 
 from schemas.dcs import ListReply, read_error
+from worker.dcs.auth.ways import Way
 from worker.dcs.clock import skew
 from worker.dcs.message import Reply
-from worker.dcs.ways import Way
 from worker.policy import error_table
 from worker.policy.checkup import Check, Trouble, failed, ok, unchecked, warning
 from worker.policy.error_text import SKEW_TOLERANCE_SECONDS

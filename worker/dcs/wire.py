@@ -6,7 +6,7 @@ bytes would refuse the signature (https://github.com/aio-libs/aiohttp/issues/734
 
 from urllib.parse import urlsplit
 
-from worker.dcs.signing import canonical_query, encoded_path
+from worker.dcs.auth.signing import canonical_query, encoded_path
 
 
 def sent(url: str) -> str:

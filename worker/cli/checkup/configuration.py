@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from worker.config import ConfigurationError, Loaded, Settings, describe, load_from_process
-from worker.dcs.lease import PATIENCE as PROOF_PATIENCE
+from worker.dcs.auth.lease import PATIENCE as PROOF_PATIENCE
 from worker.flow.line import PATIENCE as TURN_PATIENCE
 from worker.flow.service import ISOLATION
 from worker.policy.checkup import Check, Trouble, failed, ok, unchecked, warning

@@ -11,8 +11,8 @@ from worker.bootstrap import from_settings
 from worker.cli.checkup.chosen import Chosen
 from worker.cli.checkup.network import Address, hurdle
 from worker.config import Loaded, Settings
+from worker.dcs.auth.credentials import Credentials
 from worker.dcs.checks import check_service
-from worker.dcs.credentials import Credentials
 from worker.dcs.exchange import Exchange
 from worker.dcs.findings import CREDENTIALS, Service
 from worker.dcs.transport import transport

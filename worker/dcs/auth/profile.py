@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from worker.dcs.signing import Keys
+from worker.dcs.auth.signing import Keys
 
 _SECTIONS: Final = ("basic", "global")
 _Stamp = tuple[int, int, int, int]

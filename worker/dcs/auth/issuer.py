@@ -11,10 +11,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from worker.dcs.auth.lease import Backoff, Lease, Timing, unproved
+from worker.dcs.auth.lockout import Lockout
+from worker.dcs.auth.token_call import Account, Refusal, ask_iam
 from worker.dcs.exchange import Exchange
-from worker.dcs.lease import Backoff, Lease, Timing, unproved
-from worker.dcs.lockout import Lockout
-from worker.dcs.token_call import Account, Refusal, ask_iam
 from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
 
 RENEWED: Final = 0.1

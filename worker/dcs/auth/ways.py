@@ -7,18 +7,18 @@ from typing import Literal, Protocol, assert_never
 
 from pydantic import SecretStr
 
-from worker.dcs import iam, metadata
-from worker.dcs.credentials import Credentials, ReadyToken
+from worker.dcs.auth import iam, metadata
+from worker.dcs.auth.credentials import Credentials, ReadyToken
+from worker.dcs.auth.iam import IamTokens
+from worker.dcs.auth.issuer import Changed
+from worker.dcs.auth.lease import Timing
+from worker.dcs.auth.metadata import Metadata
+from worker.dcs.auth.platform_keys import PlatformKeys
+from worker.dcs.auth.profile import Profile
+from worker.dcs.auth.signer import KeySigner
+from worker.dcs.auth.signing import Keys
+from worker.dcs.auth.token_call import Account
 from worker.dcs.exchange import Exchange
-from worker.dcs.iam import IamTokens
-from worker.dcs.issuer import Changed
-from worker.dcs.lease import Timing
-from worker.dcs.metadata import Metadata
-from worker.dcs.platform_keys import PlatformKeys
-from worker.dcs.profile import Profile
-from worker.dcs.signer import KeySigner
-from worker.dcs.signing import Keys
-from worker.dcs.token_call import Account
 
 Way = Literal["token", "keys", "iam", "platform"]
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from worker.dcs.auth.issuer import Changed, TokenIssuer
+from worker.dcs.auth.lease import Lease, Slot, Timing
+from worker.dcs.auth.token_call import Account
 from worker.dcs.exchange import Exchange
-from worker.dcs.issuer import Changed, TokenIssuer
-from worker.dcs.lease import Lease, Slot, Timing
 from worker.dcs.message import Request
-from worker.dcs.token_call import Account
 from worker.policy.fault import CallStatus, Fault
 
 DEADLINE: Final = 10.0

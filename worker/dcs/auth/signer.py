@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from worker.dcs.auth.signing import Keys, sign
 from worker.dcs.clock import wrong_clock
 from worker.dcs.message import Request
-from worker.dcs.signing import Keys, sign
 from worker.dcs.wire import sent
 from worker.policy.fault import Fault
 

@@ -8,10 +8,10 @@ from typing import Final
 
 from pydantic import BaseModel, SecretStr
 
+from worker.dcs.auth.lease import Backoff, Lease, Timing, unproved
+from worker.dcs.auth.signing import Keys
 from worker.dcs.exchange import Exchange
-from worker.dcs.lease import Backoff, Lease, Timing, unproved
 from worker.dcs.message import Reply, Request
-from worker.dcs.signing import Keys
 from worker.policy.fault import CallStatus, Fault
 
 ADDRESS: Final = "http://169.254.169.254"

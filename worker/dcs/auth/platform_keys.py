@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
+from worker.dcs.auth.lease import Slot, Timing
+from worker.dcs.auth.metadata import Metadata
+from worker.dcs.auth.profile import Profile
+from worker.dcs.auth.signer import is_signed_with, put_signature
+from worker.dcs.auth.signing import Keys
 from worker.dcs.clock import wrong_clock
-from worker.dcs.lease import Slot, Timing
 from worker.dcs.message import Request
-from worker.dcs.metadata import Metadata
-from worker.dcs.profile import Profile
-from worker.dcs.signer import is_signed_with, put_signature
-from worker.dcs.signing import Keys
 from worker.policy.fault import CallStatus, Fault
 
 

@@ -12,9 +12,9 @@ from typing import Final
 from pydantic import BaseModel, ValidationError
 
 from schemas.dcs import read_error
+from worker.dcs.auth.lease import unproved
 from worker.dcs.clock import skew
 from worker.dcs.exchange import Exchange
-from worker.dcs.lease import unproved
 from worker.dcs.message import Reply, Request
 from worker.policy import waiting
 from worker.policy.fault import CallStatus, Fault
