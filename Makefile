@@ -56,7 +56,7 @@ demo: setup
 	$(VENV)/bin/dcs-worker demo $(ARGS)
 
 test: python
-	scripts/servers.sh rabbitmq-server redis-server prometheus chromium npm
+	scripts/servers.sh rabbitmq-server redis-server prometheus chromium npm $$(test "$$(id -u)" != 0 || echo iptables)
 	$(RUN) -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 # One series after the other, each to its end; what failed is said last, where nothing hides it.

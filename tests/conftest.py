@@ -16,7 +16,7 @@ settings.load_profile("unhurried")
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads what happens to be set where the suite runs."""
     for name in list(os.environ):
-        if name.startswith(("WORKER_", "HUAWEICLOUD_SDK_", "OTEL_")):
+        if name.startswith(("WORKER_", "HUAWEICLOUD_SDK_", "OTEL_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
 
 

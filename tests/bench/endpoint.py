@@ -1,12 +1,17 @@
-"""An HTTP endpoint that says the same to every call, after a while if need be: `endpoint.py HOST PORT SECONDS`."""
+"""An HTTP endpoint that has created a task for every call, after a while if need be: `endpoint.py HOST PORT SECONDS`.
+
+Each answer names a task of its own, as the service does: the worker believes no id twice.
+"""
 
 import asyncio
 import sys
 from collections import Counter
+from itertools import count
 from typing import cast
 
-CREATED = b'{"instance_id":"b21989ec-2889-4b8e-99db-19c073425ec2","job_id":"2c9a80c5-1b3f-4d55-9a2c-0f7f2c6d5a11"}'
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(CREATED), CREATED)
+CREATED = b'{"instance_id":"%032x","job_id":"2c9a80c5-1b3f-4d55-9a2c-0f7f2c6d5a11"}'
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%%b" % len(CREATED % 0)
+TASKS = count(1)
 BLANK = b"\r\n\r\n"
 
 
@@ -34,7 +39,7 @@ class Calls(asyncio.Protocol):
 
     def _answer(self) -> None:
         if not self._transport.is_closing():
-            self._transport.write(ANSWER)
+            self._transport.write(ANSWER % (CREATED % next(TASKS)))
 
 
 def whole(read: bytes) -> int:

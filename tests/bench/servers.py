@@ -11,7 +11,6 @@ from typing import ClassVar
 import redis
 
 from tests.bench import load
-from tests.bench.endpoint import CREATED
 from worker.claims import scripts
 from worker.tools.nodes import Node, NodeUnavailable, RedisNode, free_port
 from worker.tools.nodes.lifeline import Lifeline
@@ -21,14 +20,15 @@ BODIES = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 AN_HOUR = 3600.0
 
 # One process, so that ending it ends all of it. Waiting connections are cheap: one per call in flight at most.
+# Each answer has ids of its own, as the service's have: the worker believes none twice.
 CONFIG = """
 daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 8192; }}
 http {{
   access_log off; keepalive_requests 100000000; keepalive_timeout 3600s; client_max_body_size 1m; {temporary}
   server {{
-    listen {address}; default_type application/json; add_header X-Request-Id 0123456789abcdef;
-    location / {{ return 200 '{created}'; }}
+    listen {address}; default_type application/json; add_header X-Request-Id $request_id;
+    location / {{ return 200 '{{"instance_id":"$request_id","job_id":"2c9a80c5-1b3f-4d55-9a2c-0f7f2c6d5a11"}}'; }}
   }}
 }}
 """
@@ -61,7 +61,7 @@ class Nginx(Node):
         temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in BODIES)
         address = f"{LOOPBACK}:{self.port} backlog=4096"
         config = folder / "nginx.conf"
-        config.write_text(CONFIG.format(folder=folder, temporary=temporary, address=address, created=CREATED.decode()))
+        config.write_text(CONFIG.format(folder=folder, temporary=temporary, address=address))
         return lifeline.spawn([program, "-p", str(folder), "-c", str(config), "-e", str(folder / "error.log")], {})
 
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import random
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from schemas.request import Request, Task
@@ -17,10 +19,8 @@ from worker.dcs.auth.credentials import Credentials
 from worker.dcs.auth.token_call import Account
 from worker.dcs.auth.ways import Surroundings, credentials_for
 from worker.dcs.client import DcsClient
-from worker.dcs.exchange import Exchange
-from worker.dcs.message import Reply
-from worker.dcs.message import Request as Call
-from worker.dcs.transport import transport
+from worker.dcs.http_client import HttpClient, new_request
+from worker.dcs.transport import ServiceTransport
 from worker.policy.fault import Done, Fault, Found
 from worker.policy.order import Order, order
 from worker.policy.pulse import Pulse
@@ -69,7 +69,7 @@ class Work:
         self.faults: list[Fault] = []
         self.credentials: Credentials
         self.client: DcsClient
-        self.exchange: Exchange
+        self.http: HttpClient
 
     def write(self, **secrets: str) -> None:
         """Replace secret files, each in one step."""
@@ -94,7 +94,7 @@ class Work:
 async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], **secrets: str) -> AsyncIterator[Work]:
     """A stand-in that demands credentials, and a client with the configured ones."""
     clock = Clock()
-    wire = transport(None)
+    transport = ServiceTransport(ssl.create_default_context(), 20)
     settings = StandInSettings.model_validate({"auth": auth})
     try:
         async with StandIn(settings, clock=clock) as standin:
@@ -105,8 +105,8 @@ async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], *
             )
             pulse = Pulse(lambda: 0.0)
 
-            def exchange(deadline: float) -> Exchange:
-                return Exchange(wire, deadline=deadline, told=lambda *_: None, pulse=pulse)
+            def http_client(deadline: float) -> HttpClient:
+                return HttpClient(transport, deadline=deadline, pulse=pulse)
 
             account = Account(standin.url, loaded.settings.iam_user or "", loaded.settings.iam_domain or "")
             surroundings = Surroundings(account, loaded.settings.credentials_file, standin.url)
@@ -114,16 +114,16 @@ async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], *
                 loaded.settings.credential_way,
                 loaded.secrets.current,
                 surroundings,
-                exchange,
+                http_client,
                 changed=work.told.append,
                 timing=clock.timing(0.5),
             )
-            work.exchange = exchange(20)
-            work.client = DcsClient(work.exchange, work.credentials, {"r": standin.url}, now=clock)
+            work.http = http_client(20)
+            work.client = DcsClient(work.http, work.credentials, {"r": standin.url}, now=clock)
             yield work
             await work.credentials.aclose()
     finally:
-        await wire.aclose()
+        await transport.aclose()
 
 
 @pytest.fixture
@@ -283,13 +283,13 @@ async def test_a_rotated_key_is_picked_up(keys: Work) -> None:
 async def test_a_wrong_clock_is_told_by_the_refusal(keys: Work) -> None:
     """A service whose clock is 20 minutes behind refuses signatures, and its reply shows why."""
     await keys.standin.apply(clock_offset=-1200)
-    request = Call("GET", f"{keys.standin.url}/v2/p/migration-tasks?limit=1")
+    request = new_request("list", "GET", f"{keys.standin.url}/v2/p/migration-tasks?limit=1")
     await keys.credentials.authorise(request, "p")
 
-    reply = await keys.exchange.send("list", request)
+    reply = await keys.http.send(request)
 
-    assert isinstance(reply, Reply)
-    assert (reply.status, keys.credentials.explain(reply.headers)) == (
+    assert isinstance(reply, httpx2.Response)
+    assert (reply.status_code, keys.credentials.explain(reply.headers)) == (
         401,
         "the clock of this machine is 20 min ahead of the service's; signatures are valid for 15 minutes",
     )

@@ -1,17 +1,14 @@
-"""An IAM and a metadata service of one's own below the worker's exchange, and a clock that moves when told."""
+"""An IAM and a metadata service of one's own below the worker's HTTP client, and a clock that moves when told."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from json import dumps, loads
-from urllib.parse import urlsplit
 
-from multidict import CIMultiDict
+import httpx2
 
 from worker.dcs.auth.lease import Timing
-from worker.dcs.evidence import Witness
-from worker.dcs.exchange import Exchange
-from worker.dcs.message import Reply, Request, Wire
+from worker.dcs.http_client import HttpClient
 from worker.policy.pulse import Pulse
 
 START = 1_700_000_000.0
@@ -71,26 +68,20 @@ def reply(
     text: str = "",
     content: bytes = b"",
     headers: Mapping[str, str] | None = None,
-) -> Reply:
+) -> httpx2.Response:
     """An answer of a service."""
     body = dumps(json).encode() if json is not None else text.encode() or content
-    return Reply(status, CIMultiDict(headers or {}), body)
+    return httpx2.Response(status, headers=headers, content=body)
 
 
-class Answering:
-    """A wire whose every answer is made by a function."""
-
-    def __init__(self, answer: Callable[[Request], Reply]) -> None:
-        self._answer = answer
-
-    async def send(self, request: Request, witness: Witness) -> Reply:
-        """Answer."""
-        return self._answer(request)
+Handler = (
+    Callable[[httpx2.Request], httpx2.Response] | Callable[[httpx2.Request], Coroutine[None, None, httpx2.Response]]
+)
 
 
-def an_exchange(wire: Wire, deadline: float = 5.0) -> Exchange:
-    """The worker's exchange over a fake."""
-    return Exchange(wire, deadline=deadline, told=lambda *_: None, pulse=Pulse(lambda: 0.0))
+def a_client(handler: Handler, deadline: float = 5.0) -> HttpClient:
+    """The worker's HTTP client over a fake service."""
+    return HttpClient(httpx2.MockTransport(handler), deadline=deadline, pulse=Pulse(lambda: 0.0))
 
 
 class FakeIam:
@@ -104,7 +95,7 @@ class FakeIam:
         """How far its own clock is ahead."""
         self.strangers: set[str] = set()
         """Projects that it gives no token for."""
-        self.outage: Reply | Exception | None = None
+        self.outage: httpx2.Response | Exception | None = None
         self.sound_calls = 1_000_000
         """So many calls are answered before the outage begins."""
         self.held = False
@@ -114,7 +105,7 @@ class FakeIam:
         self.most_at_once = 0
         self._at_once = 0
 
-    async def send(self, request: Request, witness: Witness) -> Reply:
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
         """Answer one token call."""
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
@@ -123,9 +114,8 @@ class FakeIam:
         finally:
             self._at_once -= 1
 
-    async def _answer(self, request: Request) -> Reply:
-        url = urlsplit(request.url)
-        assert (request.method, url.path, url.query) == ("POST", "/v3/auth/tokens", "nocatalog=true")
+    async def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        assert (request.method, request.url.raw_path) == ("POST", b"/v3/auth/tokens?nocatalog=true")
         auth = loads(request.content)["auth"]
         user, project = auth["identity"]["password"]["user"], auth["scope"]["project"]["id"]
         assert (user["name"], user["domain"]) == ("user", {"name": "domain"})
@@ -157,7 +147,7 @@ class FakeMetadata:
         self.is_fixed = False
         """The keys stay the same, whenever it is asked."""
         self.token_status = 200
-        self.key_reply: Reply | None = None
+        self.key_reply: httpx2.Response | None = None
         self.held = False
         """Answers wait while it is set."""
         self.asked: list[str] = []
@@ -165,16 +155,16 @@ class FakeMetadata:
         self.given = 0
         self._until = 0.0
 
-    async def send(self, request: Request, witness: Witness) -> Reply:
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
         """Answer one call."""
         self.asked.append(f"{request.method} {request.url}")
         await asyncio.sleep(0)
         await until(lambda: not self.held)
         if request.method == "PUT":
-            assert urlsplit(request.url).path == "/meta-data/latest/api/token"
+            assert request.url.path == "/meta-data/latest/api/token"
             assert 1 <= int(request.headers["X-Metadata-Token-Ttl-Seconds"]) <= 21_600
             return reply(self.token_status, text="metadata-token\n")
-        assert urlsplit(request.url).path == "/openstack/latest/securitykey"
+        assert request.url.path == "/openstack/latest/securitykey"
         if self.key_reply is not None:
             return self.key_reply
         if request.headers.get("X-Metadata-Token") != ("metadata-token" if self.token_status == 200 else None):

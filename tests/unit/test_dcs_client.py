@@ -13,8 +13,8 @@ import pytest
 from schemas.request import parse
 from worker.dcs.auth.credentials import ReadyToken
 from worker.dcs.client import DcsClient
-from worker.dcs.exchange import Exchange
-from worker.dcs.transport import transport
+from worker.dcs.http_client import HttpClient
+from worker.dcs.transport import ServiceTransport
 from worker.policy.fault import Absent, Done, Evidence, Fault, Found, Remedy, Several
 from worker.policy.order import Order, order
 from worker.policy.pulse import Pulse
@@ -44,14 +44,17 @@ async def client(
 ) -> AsyncIterator[DcsClient]:
     """A client of the service at `url`."""
     calls = told if told is not None else []
-    wire = transport(None)
-    exchange = Exchange(
-        wire, deadline=deadline, told=lambda operation, label, _: calls.append((operation, label)), pulse=Pulse(clock)
+    transport = ServiceTransport(ssl.create_default_context(), deadline)
+    http = HttpClient(
+        transport,
+        deadline=deadline,
+        pulse=Pulse(clock),
+        on_call_end=lambda operation, label, _: calls.append((operation, label)),
     )
     try:
-        yield DcsClient(exchange, ReadyToken(lambda: "token"), {"cn-north-4": url})
+        yield DcsClient(http, ReadyToken(lambda: "token"), {"cn-north-4": url})
     finally:
-        await wire.aclose()
+        await transport.aclose()
 
 
 @asynccontextmanager
@@ -285,9 +288,3 @@ async def test_a_look_up_that_fails_is_no_absence(step: str) -> None:
         sighting = await dcs.find(an_order(), 0.0)
         assert isinstance(sighting, Fault)
         assert sighting.remedy is Remedy.RETRY
-
-
-async def test_tls_with_an_authority_of_ones_own() -> None:
-    """WORKER_DCS_CA_FILE is trusted, the system's authorities are not asked then."""
-    with pytest.raises((ssl.SSLError, OSError)):
-        transport("/dev/null")

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from email.utils import formatdate
 
+import httpx2
 import pytest
 
-from tests.unit.dcs_fakes import Answering, Clock, FakeIam, an_exchange, reply, settle, stamp, until
+from tests.unit.dcs_fakes import Clock, FakeIam, a_client, reply, settle, stamp, until
 from worker.dcs.auth import iam as iam_module
 from worker.dcs.auth.iam import IamTokens
 from worker.dcs.auth.token_call import Account
-from worker.dcs.message import Reply, Request
 from worker.policy.fault import Evidence, Fault, Remedy
 
 ACCOUNT = Account("https://iam", "user", "domain")
@@ -32,14 +32,14 @@ def fake(clock: Clock) -> FakeIam:
 @pytest.fixture
 async def tokens(clock: Clock, fake: FakeIam) -> AsyncIterator[IamTokens]:
     """Tokens that are renewed in the middle of their last tenth."""
-    made = IamTokens(ACCOUNT, lambda: "right", an_exchange(fake), timing=clock.timing(0.5))
+    made = IamTokens(ACCOUNT, lambda: "right", a_client(fake), timing=clock.timing(0.5))
     yield made
     await made.aclose()
 
 
-async def authorised(tokens: IamTokens, project: str = "p") -> Request:
+async def authorised(tokens: IamTokens, project: str = "p") -> httpx2.Request:
     """A request with a token."""
-    request = Request("GET", "https://dcs/")
+    request = httpx2.Request("GET", "https://dcs/")
     assert await tokens.authorise(request, project) is None
     return request
 
@@ -51,7 +51,7 @@ async def token_of(tokens: IamTokens, project: str = "p") -> str:
 
 async def fault_of(tokens: IamTokens, project: str = "p") -> Fault:
     """Why a request gets no token now."""
-    fault = await tokens.authorise(Request("GET", "https://dcs/"), project)
+    fault = await tokens.authorise(httpx2.Request("GET", "https://dcs/"), project)
     assert fault is not None
     return fault
 
@@ -94,7 +94,7 @@ async def test_nobody_waits_for_a_renewal(tokens: IamTokens, fake: FakeIam, cloc
 @pytest.mark.parametrize("chance", [0.0, 0.3, 0.999])
 async def test_the_point_of_renewal_is_random(clock: Clock, fake: FakeIam, chance: float) -> None:
     """It lies anywhere in the last tenth of the token's life, so that replicas do not renew together."""
-    tokens = IamTokens(ACCOUNT, lambda: "right", an_exchange(fake), timing=clock.timing(chance))
+    tokens = IamTokens(ACCOUNT, lambda: "right", a_client(fake), timing=clock.timing(chance))
     await token_of(tokens)
     await clock.advance(DAY * (1 - 0.1 * chance) - 1)
     await token_of(tokens)
@@ -134,11 +134,11 @@ async def test_a_token_without_an_end_is_used_for_a_while(clock: Clock) -> None:
     """A reply that does not tell how long its token is valid still serves, for ten minutes."""
     calls: list[int] = []
 
-    def answer(_: Request) -> Reply:
+    def answer(_: httpx2.Request) -> httpx2.Response:
         calls.append(1)
         return reply(201, json={"token": {}}, headers={"X-Subject-Token": f"t{len(calls)}"})
 
-    tokens = IamTokens(ACCOUNT, lambda: "right", an_exchange(Answering(answer)), timing=clock.timing())
+    tokens = IamTokens(ACCOUNT, lambda: "right", a_client(answer), timing=clock.timing())
     assert await token_of(tokens) == "t1"
     await clock.advance(599)
     assert await token_of(tokens) == "t1"
@@ -152,14 +152,14 @@ async def test_a_token_without_an_end_is_used_for_a_while(clock: Clock) -> None:
 async def test_the_end_alone_tells_how_long_a_token_lives(clock: Clock, apart: float, is_dated: bool) -> None:
     """A reply without the time of issue is measured by its Date header, else by this clock: never ten minutes."""
 
-    def answer(_: Request) -> Reply:
+    def answer(_: httpx2.Request) -> httpx2.Response:
         theirs = clock() + (apart if is_dated else 0.0)
         headers = {"X-Subject-Token": f"t{clock():.0f}"} | (
             {"Date": formatdate(theirs, usegmt=True)} if is_dated else {}
         )
         return reply(201, json={"token": {"expires_at": stamp(theirs + 20.0)}}, headers=headers)
 
-    tokens = IamTokens(ACCOUNT, lambda: "right", an_exchange(Answering(answer)), timing=clock.timing())
+    tokens = IamTokens(ACCOUNT, lambda: "right", a_client(answer), timing=clock.timing())
     first = await token_of(tokens)
     await clock.advance(18.5)
     assert await token_of(tokens) == first
@@ -182,7 +182,7 @@ async def test_refusals_at_once_cost_one_call(tokens: IamTokens, fake: FakeIam) 
     """Fifty requests refused with the same token get one other token; a late one just uses that."""
     refused = [await authorised(tokens) for _ in range(50)]
 
-    async def again(request: Request) -> str:
+    async def again(request: httpx2.Request) -> str:
         assert await tokens.renew("p", request)
         return await token_of(tokens)
 
@@ -214,7 +214,7 @@ async def test_a_renewed_token_that_is_refused_too_is_the_end(tokens: IamTokens,
     ],
 )
 async def test_iam_being_down_is_transient(
-    tokens: IamTokens, fake: FakeIam, clock: Clock, outage: Reply | Exception
+    tokens: IamTokens, fake: FakeIam, clock: Clock, outage: httpx2.Response | Exception
 ) -> None:
     """No request is burnt or blamed, IAM is not stormed, and afterwards it works again by itself."""
     fake.outage = outage
@@ -298,7 +298,7 @@ async def test_a_project_that_is_waited_for_is_not_forgotten(
 
 async def test_closing_ends_what_is_under_way(clock: Clock, fake: FakeIam) -> None:
     """A fetch that IAM does not answer does not outlive the credentials; who waits for it gets a fault."""
-    tokens = IamTokens(ACCOUNT, lambda: "right", an_exchange(fake), timing=clock.timing())
+    tokens = IamTokens(ACCOUNT, lambda: "right", a_client(fake), timing=clock.timing())
     fake.held = True
     waiting = asyncio.create_task(fault_of(tokens))
     await until(lambda: bool(fake.asked))

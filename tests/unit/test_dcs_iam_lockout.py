@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import httpx2
 import pytest
 
-from tests.unit.dcs_fakes import START, Clock, FakeIam, an_exchange, settle, until
+from tests.unit.dcs_fakes import START, Clock, FakeIam, a_client, settle, until
 from worker.dcs.auth.iam import IamTokens
 from worker.dcs.auth.lockout import Lockout
 from worker.dcs.auth.token_call import Account
-from worker.dcs.message import Request
 from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
 
 ACCOUNT = Account("https://iam", "user", "domain")
@@ -25,7 +25,7 @@ class Worker:
         self.password = "right"
         self.told: list[str | None] = []
         self.tokens = IamTokens(
-            ACCOUNT, lambda: self.password, an_exchange(self.iam), changed=self.told.append, timing=clock.timing()
+            ACCOUNT, lambda: self.password, a_client(self.iam), changed=self.told.append, timing=clock.timing()
         )
 
     async def ask(self, *projects: str) -> list[Fault | str]:
@@ -33,7 +33,7 @@ class Worker:
         return await asyncio.gather(*map(self._ask, projects))
 
     async def _ask(self, project: str) -> Fault | str:
-        request = Request("GET", "https://dcs/")
+        request = httpx2.Request("GET", "https://dcs/")
         fault = await self.tokens.authorise(request, project)
         if fault is not None:
             return fault
@@ -43,7 +43,7 @@ class Worker:
     async def refuse(self, *projects: str) -> list[Fault | str]:
         """DCS refuses the tokens of these projects: what their requests get instead."""
         for project in projects:
-            request = Request("GET", "https://dcs/")
+            request = httpx2.Request("GET", "https://dcs/")
             await self.tokens.authorise(request, project)
             assert await self.tokens.renew(project, request)
         return await self.ask(*projects)

@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import httpx2
 import pytest
-from multidict import CIMultiDict
 
-from tests.unit.dcs_fakes import Clock, FakeMetadata, an_exchange, reply, settle, until
+from tests.unit.dcs_fakes import Clock, FakeMetadata, a_client, reply, settle, until
 from worker.dcs.auth.metadata import Metadata
 from worker.dcs.auth.platform_keys import PlatformKeys
-from worker.dcs.message import Reply, Request
 from worker.policy.fault import Evidence, Fault, Remedy
 
 DAY = 86_400.0
@@ -31,7 +30,7 @@ def service(clock: Clock) -> FakeMetadata:
 def platform(service: FakeMetadata, chance: float = 0.5) -> PlatformKeys:
     """Credentials over the service."""
     timing = service.clock.timing(chance)
-    return PlatformKeys(None, Metadata(an_exchange(service), ADDRESS, timing), timing)
+    return PlatformKeys(None, Metadata(a_client(service), ADDRESS, timing), timing)
 
 
 @pytest.fixture
@@ -42,9 +41,9 @@ async def credentials(service: FakeMetadata) -> AsyncIterator[PlatformKeys]:
     await made.aclose()
 
 
-async def signed(credentials: PlatformKeys) -> Request:
+async def signed(credentials: PlatformKeys) -> httpx2.Request:
     """A signed request."""
-    request = Request("GET", "https://dcs/v2/p/migration-tasks")
+    request = httpx2.Request("GET", "https://dcs/v2/p/migration-tasks")
     assert await credentials.authorise(request, "p") is None
     return request
 
@@ -58,7 +57,7 @@ async def key_of(credentials: PlatformKeys) -> str:
 
 async def fault_of(credentials: PlatformKeys) -> Fault:
     """Why a request cannot be signed now."""
-    fault = await credentials.authorise(Request("GET", "https://dcs/"), "p")
+    fault = await credentials.authorise(httpx2.Request("GET", "https://dcs/"), "p")
     assert fault is not None
     return fault
 
@@ -95,7 +94,7 @@ async def test_keys_are_renewed_in_time(service: FakeMetadata, life: float, chan
     assert service.given == 1
 
     await service.clock.advance(1.1)
-    await credentials.authorise(Request("GET", "https://dcs/"), "p")
+    await credentials.authorise(httpx2.Request("GET", "https://dcs/"), "p")
     await settle()
     assert service.given == 2
     await credentials.aclose()
@@ -170,7 +169,7 @@ async def test_a_service_without_tokens_is_asked_without(credentials: PlatformKe
     ],
 )
 async def test_no_keys_are_a_transient_fault(
-    credentials: PlatformKeys, service: FakeMetadata, clock: Clock, reply: Reply, words: str
+    credentials: PlatformKeys, service: FakeMetadata, clock: Clock, reply: httpx2.Response, words: str
 ) -> None:
     """No request is burnt, the service is not stormed, no key is quoted, and later it works by itself."""
     service.key_reply = reply
@@ -211,7 +210,7 @@ async def test_refused_keys_are_fetched_anew_once(
 
 async def test_a_wrong_clock_is_said(credentials: PlatformKeys) -> None:
     """A refusal with another time of day is explained."""
-    assert "20 min ahead" in (credentials.explain(CIMultiDict({"Date": "Tue, 14 Nov 2023 21:53:20 GMT"})) or "")
+    assert "20 min ahead" in (credentials.explain(httpx2.Headers({"Date": "Tue, 14 Nov 2023 21:53:20 GMT"})) or "")
 
 
 async def test_no_key_is_shown(credentials: PlatformKeys) -> None:

@@ -3,14 +3,14 @@
 import os
 from pathlib import Path
 
+import httpx2
 import pytest
 
-from tests.unit.dcs_fakes import Clock, FakeMetadata, an_exchange
+from tests.unit.dcs_fakes import Clock, FakeMetadata, a_client
 from worker.dcs.auth.metadata import Metadata
 from worker.dcs.auth.platform_keys import PlatformKeys
 from worker.dcs.auth.profile import Profile
 from worker.dcs.auth.signing import Keys
-from worker.dcs.message import Request
 
 
 def written(folder: Path, text: str) -> Path:
@@ -100,8 +100,8 @@ async def test_a_profile_goes_before_the_metadata_service(tmp_path: Path) -> Non
     service = FakeMetadata(Clock())
     timing = service.clock.timing()
     path = written(tmp_path, "[basic]\nak = A\nsk = S\n")
-    credentials = PlatformKeys(Profile(path), Metadata(an_exchange(service), "http://metadata", timing), timing)
-    request = Request("GET", "https://dcs/")
+    credentials = PlatformKeys(Profile(path), Metadata(a_client(service), "http://metadata", timing), timing)
+    request = httpx2.Request("GET", "https://dcs/")
 
     assert await credentials.authorise(request, "p") is None
     assert "Access=A," in request.headers["Authorization"]
@@ -117,8 +117,8 @@ async def test_without_keys_in_the_profile_the_metadata_service_is_asked(tmp_pat
     service = FakeMetadata(Clock())
     timing = service.clock.timing()
     profile = Profile(tmp_path / "absent")
-    credentials = PlatformKeys(profile, Metadata(an_exchange(service), "http://metadata", timing), timing)
-    request = Request("GET", "https://dcs/")
+    credentials = PlatformKeys(profile, Metadata(a_client(service), "http://metadata", timing), timing)
+    request = httpx2.Request("GET", "https://dcs/")
 
     assert await credentials.authorise(request, "p") is None
     assert "Access=ACCESS1," in request.headers["Authorization"]

@@ -2,19 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
+import httpx2
 import pytest
-from multidict import CIMultiDict
 from pydantic import SecretStr
 
-from tests.unit.dcs_fakes import Clock, FakeIam, FakeMetadata, an_exchange
+from tests.unit.dcs_fakes import Clock, FakeIam, FakeMetadata, a_client
 from worker.config.rotation import Secrets
 from worker.dcs.auth.credentials import Credentials
 from worker.dcs.auth.token_call import Account
 from worker.dcs.auth.ways import Surroundings, Way, credentials_for
-from worker.dcs.evidence import Witness
-from worker.dcs.message import Reply, Request
 
 
 class Router:
@@ -24,10 +21,9 @@ class Router:
         self.iam = FakeIam(clock)
         self.metadata = FakeMetadata(clock)
 
-    async def send(self, request: Request, witness: Witness) -> Reply:
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
         """Hand over."""
-        there = self.iam if urlsplit(request.url).hostname == "iam" else self.metadata
-        return await there.send(request, witness)
+        return await (self.iam if request.url.host == "iam" else self.metadata)(request)
 
 
 class Drawer:
@@ -47,12 +43,12 @@ def made(way: Way, drawer: Drawer, surroundings: Surroundings | None = None) -> 
     router = Router(clock)
     given = surroundings or Surroundings()
     timing = clock.timing()
-    return credentials_for(way, drawer, given, lambda deadline: an_exchange(router, deadline), timing=timing)
+    return credentials_for(way, drawer, given, lambda deadline: a_client(router, deadline), timing=timing)
 
 
 async def headers_of(credentials: Credentials) -> Mapping[str, str]:
     """What a request carries now."""
-    request = Request("GET", "https://dcs/")
+    request = httpx2.Request("GET", "https://dcs/")
     assert await credentials.authorise(request, "p") is None
     return request.headers
 
@@ -78,7 +74,7 @@ async def test_keys_follow_the_secrets() -> None:
     drawer.secrets = Secrets(SecretStr("t"), SecretStr("B"), SecretStr("S"), SecretStr("T"))
     headers = await headers_of(credentials)
     assert ("Access=B," in headers["Authorization"], headers.get("X-Security-Token")) == (True, "T")
-    assert credentials.explain(CIMultiDict({"Date": "Tue, 14 Nov 2023 20:13:20 GMT"})) is not None
+    assert credentials.explain(httpx2.Headers({"Date": "Tue, 14 Nov 2023 20:13:20 GMT"})) is not None
     await credentials.aclose()
 
 

@@ -1,12 +1,11 @@
 """Credentials that sign, and those that carry a ready token."""
 
+import httpx2
 import pytest
-from multidict import CIMultiDict
 
 from worker.dcs.auth.credentials import ReadyToken
 from worker.dcs.auth.signer import KeySigner
 from worker.dcs.auth.signing import Keys
-from worker.dcs.message import Request
 
 START = 1_700_000_000.0
 
@@ -33,9 +32,9 @@ class Ring:
         return self.keys
 
 
-def a_request() -> Request:
+def a_request() -> httpx2.Request:
     """A create call."""
-    return Request("POST", "https://h/v2/p/x", headers={"Content-Type": "application/json"}, content=b"{}")
+    return httpx2.Request("POST", "https://h/v2/p/x", headers={"Content-Type": "application/json"}, content=b"{}")
 
 
 async def test_every_try_is_signed_afresh() -> None:
@@ -87,8 +86,8 @@ async def test_a_wrong_clock_is_said() -> None:
     """The date of the refusal shows that this clock is wrong; a right one explains nothing."""
     signer = KeySigner(lambda: Keys("AK", "SK"), now=Clock())
 
-    assert signer.explain(CIMultiDict({"Date": "Tue, 14 Nov 2023 22:13:20 GMT"})) is None
-    assert signer.explain(CIMultiDict({"Date": "Tue, 14 Nov 2023 21:53:20 GMT"})) == (
+    assert signer.explain(httpx2.Headers({"Date": "Tue, 14 Nov 2023 22:13:20 GMT"})) is None
+    assert signer.explain(httpx2.Headers({"Date": "Tue, 14 Nov 2023 21:53:20 GMT"})) == (
         "the clock of this machine is 20 min ahead of the service's; signatures are valid for 15 minutes"
     )
 

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemas.envelope import Envelope
 from schemas.event import FAILED_TYPE, SUCCEEDED_TYPE
 from schemas.request import Request, Task
-from worker.dcs.exchange import Told
+from worker.dcs.http_client import OnCallEnd
 from worker.flow import ports
 from worker.observe.logs import Level, configure
 from worker.observe.metrics import Metrics
@@ -96,7 +96,7 @@ def fault(evidence: Evidence = Evidence.AMBIGUOUS, remedy: Remedy = Remedy.RETRY
 def test_the_observer_fits_every_room(protocol: type) -> None:
     """Each room tells it by the names and arguments that the room has written down."""
     observer = Seen().observer
-    fits: tuple[ports.Observer, LinkObserver, PublisherObserver, Told]
+    fits: tuple[ports.Observer, LinkObserver, PublisherObserver, OnCallEnd]
     fits = (observer, observer, observer, observer.call_ended)
     assert fits
 

@@ -5,11 +5,13 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx2
 import pytest
 
 from schemas import names
 from tests.collector import Collector
 from tests.unit.tracing_fakes import (
+    BUSY,
     CREATE,
     LIST,
     NOTHING_THERE,
@@ -88,7 +90,7 @@ async def test_attributes_are_those_of_the_conventions(collector: Collector) -> 
         "dcs_worker.deliveries": 1,
     }
     assert one(spans, PROCESS).events == [
-        ("create", {"dcs_worker.ending": "done", "dcs_worker.dcs_request_id": "dcs-7"})
+        ("create", {"dcs_worker.ending": "done", "dcs_worker.dcs_request_id": "dcs-1"})
     ]
     assert one(spans, CREATE).attributes == {
         "http.request.method": "POST",
@@ -139,13 +141,13 @@ async def test_a_refusal_is_an_error_of_call_and_delivery(collector: Collector) 
 async def test_without_an_answer_the_call_says_how_it_went(collector: Collector) -> None:
     """No status, but how it ended; the look-up after it is a call of its own, without the name that it looks for."""
     replica = Replica(collector)
-    replica.service.answers = [NOTHING_THERE, TimeoutError()]
+    replica.service.answers = [NOTHING_THERE, httpx2.ReadError("lost")]
     spans = await replica.work(delivery({names.ATTEMPTS: 1}))
     look, create = one(spans, LIST), one(spans, CREATE)
 
     assert "secret" in str(replica.service.got[0].url)
     assert look.attributes["url.full"] == "https://dcs.example/v2/p1/migration-tasks"
-    assert (create.attributes["error.type"], create.is_error) == ("timeout", True)
+    assert (create.attributes["error.type"], create.is_error) == ("reset", True)
     assert "http.response.status_code" not in create.attributes
     assert [name for name, _ in one(spans, PROCESS).events] == ["find", "create"]
 
@@ -153,7 +155,7 @@ async def test_without_an_answer_the_call_says_how_it_went(collector: Collector)
 async def test_a_copy_keeps_the_senders_context(collector: Collector) -> None:
     """A request that has to wait goes on in the trace of its sender; the publish of its copy is a span."""
     replica = Replica(collector)
-    replica.service.answers = [TimeoutError()]
+    replica.service.answers = [BUSY]
     spans = await replica.work(delivery(SENT))
     publish = one(spans, f"publish {QUEUE}.retry.1")
     (copy,) = replica.publisher.published
@@ -167,7 +169,7 @@ async def test_a_copy_keeps_the_senders_context(collector: Collector) -> None:
 async def test_all_deliveries_of_a_request_are_one_trace(collector: Collector) -> None:
     """A request without a context gets one with its first copy."""
     replica = Replica(collector)
-    replica.service.answers = [TimeoutError()]
+    replica.service.answers = [BUSY]
     spans = await replica.work(delivery())
     publish = one(spans, f"publish {QUEUE}.retry.1")
     (copy,) = replica.publisher.published
@@ -220,7 +222,7 @@ async def test_a_defect_ends_the_span(collector: Collector) -> None:
     process = one(spans, PROCESS)
 
     assert (process.attributes["dcs_worker.reason"], process.attributes["error.type"]) == ("defect", "TypeError")
-    assert process.events == [("create", {"dcs_worker.ending": "done", "dcs_worker.dcs_request_id": "dcs-7"})]
+    assert process.events == [("create", {"dcs_worker.ending": "done", "dcs_worker.dcs_request_id": "dcs-1"})]
 
 
 async def test_what_was_cut_off_is_told_at_the_end(collector: Collector) -> None:

@@ -11,7 +11,6 @@ import pytest
 from schemas import names
 from tests.collector import Collector
 from tests.unit.tracing_fakes import (
-    CREATED,
     NOTHING_THERE,
     PROCESS,
     REFUSED,
@@ -96,7 +95,7 @@ async def test_no_span_carries_a_body_or_a_secret(collector: Collector) -> None:
     """Names, texts and ids of tasks, tokens, queries, answers: none of it in anything that is exported."""
     replica = Replica(collector, rules=Rules(tries=3, reconcile="always"))
     error = ConnectionError(f"cannot connect with {TOKEN}")
-    replica.service.answers = [NOTHING_THERE, REFUSED, error, NOTHING_THERE, CREATED]
+    replica.service.answers = [NOTHING_THERE, REFUSED, error, NOTHING_THERE]
     await replica.work(delivery(SENT), delivery(SENT, request_id="r-2"), FakeDelivery(b'{"task": "secret text"}'))
     exported = b"".join(collector.bodies)
 

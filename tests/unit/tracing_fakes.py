@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx2
+
 from schemas import names
 from tests.collector import Collector, Span
 from tests.unit.dcs_fakes import reply
@@ -13,9 +15,7 @@ from tests.walks.fakes import FakeDelivery, FakePublisher, request
 from worker.bootstrap.flows import Ports, flow
 from worker.dcs.auth.credentials import ReadyToken
 from worker.dcs.client import DcsClient
-from worker.dcs.evidence import Witness
-from worker.dcs.exchange import Exchange
-from worker.dcs.message import Reply, Request
+from worker.dcs.http_client import HttpClient
 from worker.flow.process import Reading
 from worker.flow.service import Service
 from worker.observe.exporting import start_tracing
@@ -32,8 +32,8 @@ TOKEN = "very-secret-token"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SENDER = "b7ad6b7169203331"
 SENT = {names.TRACEPARENT: f"00-{TRACE}-{SENDER}-01", names.TRACESTATE: "vendor=opaque"}
-CREATED = reply(200, json={"instance_id": "i-1"}, headers={"X-Request-Id": "dcs-7"})
 REFUSED = reply(400, json={"error_code": "DCS.4013", "error_msg": "secret name is wrong"})
+BUSY = reply(400, json={"error_code": "DCS.4026", "error_msg": "busy"})
 NOTHING_THERE = reply(200, json={"migration_tasks": []})
 CREATE = "POST /v2/{project_id}/migration/instance"
 LIST = "GET /v2/{project_id}/migration-tasks"
@@ -42,18 +42,25 @@ SUCCEEDED = "publish dcs.migration.events:migration.succeeded"
 SECRETS = (TOKEN, "secret name", "secret text", "secret-vpc", "migration_tasks")
 
 
+def created(number: int) -> httpx2.Response:
+    """The answer to a create: no two name one task."""
+    return reply(200, json={"instance_id": f"i-{number}"}, headers={"X-Request-Id": f"dcs-{number}"})
+
+
 class FakeService:
-    """DCS below the worker's exchange: answers as scripted, and keeps what it got."""
+    """DCS below the worker's HTTP client: answers as scripted, and keeps what it got."""
 
     def __init__(self) -> None:
-        self.answers: list[Reply | BaseException | asyncio.Event] = []
-        self.got: list[Request] = []
+        self.answers: list[httpx2.Response | BaseException | asyncio.Event] = []
+        self.got: list[httpx2.Request] = []
 
-    async def send(self, request: Request, witness: Witness) -> Reply:
-        """The next answer."""
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        """The next answer to a request that has come whole; without one, another task is created."""
         self.got.append(request)
-        match self.answers.pop(0) if self.answers else CREATED:
-            case Reply() as answer:
+        assert isinstance(request.stream, httpx2.AsyncByteStream)
+        assert b"".join([part async for part in request.stream]) == request.content
+        match self.answers.pop(0) if self.answers else created(len(self.got)):
+            case httpx2.Response() as answer:
                 return answer
             case asyncio.Event() as event:
                 await event.wait()
@@ -76,8 +83,14 @@ class Replica:
         metrics = Metrics("1", ["cn-north-4"], with_claims=False)
         observer = Observer(metrics, configure("critical", "json", None), self.tracing)
         pulse = Pulse(time.monotonic)
-        exchange = Exchange(self.service, deadline=5.0, told=observer.call_ended, pulse=pulse, begun=self.tracing.begun)
-        client = DcsClient(exchange, ReadyToken(lambda: TOKEN), {"cn-north-4": "https://dcs.example"})
+        http = HttpClient(
+            httpx2.MockTransport(self.service),
+            deadline=5.0,
+            pulse=pulse,
+            on_call_end=observer.call_ended,
+            on_call_start=self.tracing.begun,
+        )
+        client = DcsClient(http, ReadyToken(lambda: TOKEN), {"cn-north-4": "https://dcs.example"})
         publisher = TracedPublisher(self.publisher, self.tracing, QUEUE, "dcs.migration.events")
         reading = Reading(65536, ("cn-north-4",), "cn-north-4")
         self.flow: Service = flow(Ports(client, publisher, observer), self.rules, reading)

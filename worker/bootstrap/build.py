@@ -12,7 +12,7 @@ from worker.bootstrap.flows import Parts, Ports, flow
 from worker.bootstrap.replica import BLOCKED, BREAKER, PAUSES, REFUSED, Worker
 from worker.config import ConfigurationError, Loaded, secret_texts
 from worker.dcs.client import DcsClient
-from worker.dcs.exchange import Exchange
+from worker.dcs.http_client import HttpClient
 from worker.flow.copies import Copies
 from worker.flow.fallback import ClaimsOrLocks
 from worker.flow.gate import Gate
@@ -44,22 +44,23 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
     async with AsyncExitStack() as stack:
         if tracing:
             stack.push_async_callback(tracing.aclose)
-        wire = from_settings.wire(settings)
-        stack.push_async_callback(wire.aclose)
+        transport = from_settings.service_transport(loaded)
+        stack.push_async_callback(transport.aclose)
         consumer: Consumer
 
-        def exchange(deadline: float) -> Exchange:
-            begun = tracing.begun if tracing else None
-            return Exchange(wire, deadline=deadline, told=observer.call_ended, pulse=pulse, begun=begun)
+        def http_client(deadline: float) -> HttpClient:
+            on_start = tracing.begun if tracing else None
+            on_end = observer.call_ended
+            return HttpClient(transport, deadline=deadline, pulse=pulse, on_call_end=on_end, on_call_start=on_start)
 
         def on_credentials(refused: str | None) -> None:
             observer.note("error" if refused else "info", "credentials.changed", refused=refused)
             refusals[REFUSED] = f"{REFUSED}: {refused}"
             (consumer.pause if refused else consumer.resume)(REFUSED)
 
-        proof = from_settings.credentials(loaded, exchange, on_credentials)
+        proof = from_settings.credentials(loaded, http_client, on_credentials)
         stack.push_async_callback(proof.aclose)
-        client = DcsClient(exchange(settings.dcs_timeout), proof, settings.dcs_endpoints)
+        client = DcsClient(http_client(settings.dcs_timeout), proof, settings.dcs_endpoints)
         if (claims := from_settings.claims(settings, observer)) is not None:
             stack.push_async_callback(claims.aclose)
             await claims.start()

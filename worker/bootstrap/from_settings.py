@@ -1,5 +1,6 @@
 """What settings ask for, part by part."""
 
+import ssl
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -9,8 +10,8 @@ from worker.config import ConfigurationError, Loaded, Settings
 from worker.dcs.auth.credentials import Credentials
 from worker.dcs.auth.token_call import Account
 from worker.dcs.auth.ways import Surroundings, credentials_for
-from worker.dcs.exchange import Exchange
-from worker.dcs.transport import Transport, transport
+from worker.dcs.http_client import HttpClient
+from worker.dcs.transport import ServiceTransport
 from worker.flow.ports import Publisher as PublisherPort
 from worker.observe.observer import Observer
 from worker.policy.bounds import Bounds
@@ -65,7 +66,7 @@ def bounds(settings: Settings) -> Bounds:
 
 
 def credentials(
-    loaded: Loaded, exchange: Callable[[float], Exchange], changed: Callable[[str | None], None]
+    loaded: Loaded, http_client: Callable[[float], HttpClient], changed: Callable[[str | None], None]
 ) -> Credentials:
     """How calls of the service prove who makes them; `changed` is told why nobody can, and None when that is over."""
     settings = loaded.settings
@@ -76,7 +77,7 @@ def credentials(
         assert settings.iam_domain is not None
         account = Account(settings.iam_endpoint, settings.iam_user, settings.iam_domain)
     surroundings = Surroundings(account, settings.credentials_file)
-    return credentials_for(settings.credential_way, loaded.secrets.current, surroundings, exchange, changed=changed)
+    return credentials_for(settings.credential_way, loaded.secrets.current, surroundings, http_client, changed=changed)
 
 
 def tracing(settings: Settings) -> "Tracing | None":
@@ -112,12 +113,14 @@ def claims(settings: Settings, observer: Observer) -> "RedisClaims | None":
     return RedisClaims(settings.claims_url.get_secret_value(), observer, clock=boot_time)
 
 
-def wire(settings: Settings) -> Transport:
+def service_transport(loaded: Loaded) -> ServiceTransport:
     """The way to the services. Raises ConfigurationError when the certificates cannot be read."""
+    settings = loaded.settings
     try:
-        return transport(str(settings.dcs_ca_file) if settings.dcs_ca_file else None)
+        tls = ssl.create_default_context(cafile=str(settings.dcs_ca_file) if settings.dcs_ca_file else None)
     except OSError as error:  # SSLError is one
         raise ConfigurationError((f"WORKER_DCS_CA_FILE: cannot be used: {error}",)) from None
+    return ServiceTransport(tls, settings.dcs_timeout, loaded.proxies.proxy_for)
 
 
 def boot_time() -> float:

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from worker.config.checks import completed, cross_problems
 from worker.config.errors import ConfigurationError
+from worker.config.proxies import Proxies, read_proxies
 from worker.config.rotation import Rotating
 from worker.config.settings import Settings
 from worker.config.sources import Found, gather, open_sources, read_dotenv
@@ -24,6 +25,7 @@ class Loaded:
     settings: Settings
     warnings: tuple[str, ...]
     secrets: Rotating
+    proxies: Proxies
 
 
 def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool = True) -> Loaded:
@@ -39,11 +41,13 @@ def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool
     settings, wrong = _validate(found)
     problems += [f"{found[field].variable}: {wrong[field]}" for field in found if field in wrong]
     problems += cross_problems(settings, found, wrong, credentials=credentials)
+    proxies, unusable = read_proxies(environ)
+    problems += unusable if credentials else []  # only calls of the services go through them
     warnings = (*unknown_warnings(sources), *ignored_warnings(sources, found))
     if problems:
         raise ConfigurationError(tuple(problems), warnings)
     settings = completed(settings, found)
-    return Loaded(settings, warnings, Rotating(settings, found))
+    return Loaded(settings, warnings, Rotating(settings, found), proxies)
 
 
 def load_from_process(*, credentials: bool = True) -> Loaded:

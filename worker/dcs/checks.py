@@ -7,11 +7,13 @@ that was refused is not tried again.
 from collections.abc import Callable
 from typing import Final
 
+import httpx2
+
 from worker.dcs import findings
 from worker.dcs.auth.credentials import Credentials
-from worker.dcs.exchange import Exchange
+from worker.dcs.auth.signing import canonical_url
 from worker.dcs.findings import CREDENTIALS, LIST, SHOW, Service
-from worker.dcs.message import DCS_HEADERS, Reply, Request
+from worker.dcs.http_client import HEADERS, HttpClient, new_request
 from worker.policy.checkup import Result, Tell, unchecked
 from worker.policy.fault import Fault
 
@@ -20,43 +22,46 @@ _LISTING: Final = "/v2/{}/migration-tasks?limit=1&offset=0"
 
 
 async def check_service(
-    service: Service, exchange: Exchange, credentials: Credentials | None, now: Callable[[], float], tell: Tell
+    service: Service, http: HttpClient, credentials: Credentials | None, now: Callable[[], float], tell: Tell
 ) -> None:
     """Check one region; with a project and credentials also what they may do there. `now`: epoch seconds."""
-    fault, request = None, _request(service, _LISTING.format(service.project) if credentials is not None else "/")
+    fault, request = (
+        None,
+        _request("list", service, _LISTING.format(service.project) if credentials is not None else "/"),
+    )
     if credentials is not None:
         fault = await credentials.authorise(request, service.project or "")
-    reply = await exchange.send("list", request if fault is None else _request(service, "/"))
+    reply = await http.send(request if fault is None else _request("list", service, "/"))
     tell(findings.answered(reply, service))
-    if isinstance(reply, Reply):
+    if isinstance(reply, httpx2.Response):
         tell(findings.clock(reply, now(), service))
     if fault is not None:
         tell(findings.unproved(fault, service))
         _skip((LIST, SHOW), "there are no credentials to ask with", service, tell)
     elif credentials is not None:
-        await _check_rights(service, exchange, credentials, reply, tell)
+        await _check_rights(service, http, credentials, reply, tell)
 
 
 async def _check_rights(
-    service: Service, exchange: Exchange, credentials: Credentials, reply: Reply | Fault, tell: Tell
+    service: Service, http: HttpClient, credentials: Credentials, reply: httpx2.Response | Fault, tell: Tell
 ) -> None:
-    if isinstance(reply, Fault) or reply.status >= 500:
+    if isinstance(reply, Fault) or reply.status_code >= 500:
         _skip((CREDENTIALS, LIST, SHOW), "DCS does not answer", service, tell)
         return
-    explained = credentials.explain(reply.headers) if reply.status == 401 else None
+    explained = credentials.explain(reply.headers) if reply.status_code == 401 else None
     checks = list(findings.listed(reply, service, explained))
     for check in checks:
         tell(check)
     if checks[-1].result is not Result.OK:
         _skip((LIST, SHOW)[len(checks) - 1 :], "the list call was not granted", service, tell)
         return
-    request = _request(service, f"/v2/{service.project}/migration-task/{NO_TASK}")
+    request = _request("show", service, f"/v2/{service.project}/migration-task/{NO_TASK}")
     if await credentials.authorise(request, service.project or "") is None:
-        tell(findings.shown(await exchange.send("show", request), service))
+        tell(findings.shown(await http.send(request), service))
 
 
-def _request(service: Service, path: str) -> Request:
-    return Request("GET", f"{service.endpoint}{path}", DCS_HEADERS)
+def _request(operation: str, service: Service, path: str) -> httpx2.Request:
+    return new_request(operation, "GET", canonical_url(f"{service.endpoint}{path}"), HEADERS)
 
 
 def _skip(names: tuple[str, ...], why: str, service: Service, tell: Tell) -> None:

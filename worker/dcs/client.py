@@ -9,16 +9,18 @@ from functools import lru_cache
 from typing import Final, TypeVar
 from urllib.parse import quote, urlencode
 
-from multidict import CIMultiDict
+import httpx2
 from pydantic import BaseModel, ValidationError
 
 from schemas import dcs as bodies
 from schemas.dcs import ListReply, TaskDetail, TaskRow
 from worker.dcs import clock
 from worker.dcs.auth.credentials import Credentials
+from worker.dcs.auth.flow import CallAuth
+from worker.dcs.auth.signing import canonical_url
 from worker.dcs.echo import without_echo
-from worker.dcs.exchange import Exchange
-from worker.dcs.message import DCS_HEADERS, Reply, Request, host
+from worker.dcs.http_client import HEADERS, CallFailedError, HttpClient, new_request
+from worker.dcs.stale_answers import StaleAnswers
 from worker.policy import error_table, error_text, recognise, waiting
 from worker.policy.fault import CallStatus, Done, Evidence, Fault, Remedy, Sighting
 from worker.policy.order import Order
@@ -29,15 +31,20 @@ PAGE: Final = 200
 PAGES: Final = 500
 _SHORTEST_CUT: Final = 10
 
+_HEADERS: Final = httpx2.Headers(HEADERS)
+
 T = TypeVar("T", bound=BaseModel)
-MayGo = Callable[[], Awaitable[bool]]
+IsStillAllowed = Callable[[], Awaitable[bool]]
 
 
 @lru_cache(maxsize=1024)
-def _start(endpoint: str, project_id: str, path: str) -> tuple[str, CIMultiDict[str]]:
-    # Projects come again and again.
-    url = f"{endpoint}/v2/{project_id}{path}"
-    return url, CIMultiDict({"Host": host(url), **DCS_HEADERS})
+def _create_url(endpoint: str, project_id: str) -> httpx2.URL:
+    # Projects come again and again, and reading a URL is a large part of what a call costs.
+    return _url(endpoint, project_id, "/migration/instance")
+
+
+def _url(endpoint: str, project_id: str, path: str) -> httpx2.URL:
+    return httpx2.URL(canonical_url(f"{endpoint}/v2/{project_id}{path}"))
 
 
 class DcsClient:
@@ -45,26 +52,51 @@ class DcsClient:
 
     def __init__(
         self,
-        exchange: Exchange,
+        http: HttpClient,
         credentials: Credentials,
         endpoints: Mapping[str, str],
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._exchange = exchange
+        self._http = http
         self._credentials = credentials
         self._endpoints = endpoints
         self._now = now
+        self._stale = StaleAnswers()
 
-    async def create(self, order: Order, may_go: MayGo) -> Done | Fault:
-        """Create the task of `order`, unless `may_go` forbids it at last. Done only with a 2xx that names it."""
-        reply = await self._call("create", order, "POST", "/migration/instance", order.body, may_go)
-        if isinstance(reply, Fault):
-            return reply
-        created = bodies.read_create_reply(reply.body) if 200 <= reply.status < 300 else None
+    async def create(self, order: Order, is_still_allowed: IsStillAllowed) -> Done | Fault:
+        """Create the task of `order`; `is_still_allowed` is asked right before it is sent.
+
+        Done only with a 2xx that names the task and is surely the answer to this very call.
+        """
+        results: list[Done | Fault] = []
+        request = new_request(
+            "create",
+            "POST",
+            _create_url(self._endpoints[order.region], order.project_id),
+            _HEADERS,
+            order.body,
+            on_answer=lambda answer: results.append(self._believed(order, answer)),
+        )
+        answer = await self._http.send(request, CallAuth(self._credentials, order.project_id, is_still_allowed))
+        return answer if isinstance(answer, Fault) else results[-1]
+
+    def _believed(self, order: Order, answer: httpx2.Response) -> Done | Fault:
+        """The result that an answer to the create of `order` proves.
+
+        Raises CallFailedError if it proves nothing, so that its connection is closed: the true answer may follow.
+        """
+        created = bodies.read_create_reply(answer.content) if answer.is_success else None
+        result: Done | Fault
         if created is None:
-            return self._fault(reply)
-        return Done(created.instance_id, created.job_id, reply.headers.get("x-request-id"))
+            result = self._fault(answer)
+        else:
+            result = Done(created.instance_id, created.job_id, answer.headers.get("x-request-id"))
+        if (doubt := self._stale.doubt(order, answer, result)) is not None:
+            raise CallFailedError(Fault(Evidence.AMBIGUOUS, Remedy.RETRY, CallStatus.STALE_ANSWER, doubt))
+        if isinstance(result, Fault) and result.is_ambiguous:
+            raise CallFailedError(result)
+        return result
 
     async def find(self, order: Order, since: float) -> Sighting | Fault:
         """Look for the task of `order` on all pages; `since`: when the request was first known."""
@@ -91,7 +123,7 @@ class DcsClient:
         )
 
     async def _page(self, order: Order, offset: int) -> tuple[TaskRow, ...] | Fault:
-        query = urlencode({"name": order.task.name, "offset": offset, "limit": PAGE}, quote_via=quote)
+        query = urlencode({"limit": PAGE, "name": order.task.name, "offset": offset}, quote_via=quote)
         page = await self._get("list", order, f"/migration-tasks?{query}", ListReply)
         return page if isinstance(page, Fault) else page.migration_tasks
 
@@ -106,58 +138,37 @@ class DcsClient:
         return Match.NO if error_table.is_unknown_task(detail) else detail
 
     async def _get(self, operation: str, order: Order, path: str, model: type[T]) -> T | Fault:
-        reply = await self._call(operation, order, "GET", path, b"")
-        if isinstance(reply, Fault):
-            return reply
-        if not 200 <= reply.status < 300:
-            return self._fault(reply)
+        url = _url(self._endpoints[order.region], order.project_id, path)
+        request = new_request(operation, "GET", url, _HEADERS, on_answer=self._stale.note)
+        answer = await self._http.send(request, CallAuth(self._credentials, order.project_id))
+        if isinstance(answer, Fault):
+            return answer
+        if not answer.is_success:
+            return self._fault(answer)
         try:
-            return model.model_validate_json(reply.body)
+            return model.model_validate_json(answer.content)
         except ValidationError:
             return Fault(
                 Evidence.AMBIGUOUS, Remedy.RETRY, CallStatus.UNREADABLE, f"the {operation} reply cannot be read"
             )
 
-    async def _call(
-        self, operation: str, order: Order, method: str, path: str, body: bytes, may_go: MayGo | None = None
-    ) -> Reply | Fault:
-        """One call with credentials, which are renewed once if the service refuses them."""
-        request = self._request(order, method, path, body)
-        reply = await self._send(operation, order, request, may_go)
-        is_refused = isinstance(reply, Reply) and reply.status == 401
-        if not is_refused or not await self._credentials.renew(order.project_id, request):
-            return reply
-        return await self._send(operation, order, self._request(order, method, path, body), may_go)
-
-    def _request(self, order: Order, method: str, path: str, body: bytes) -> Request:
-        url, headers = _start(self._endpoints[order.region], order.project_id, path)
-        return Request(method, url, headers, body)
-
-    async def _send(self, operation: str, order: Order, request: Request, may_go: MayGo | None) -> Reply | Fault:
-        fault = await self._credentials.authorise(request, order.project_id)
-        if fault is not None:
-            return fault
-        if may_go is not None and not await may_go():
-            return Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.STALE, "it came too late to be sent")
-        reply = await self._exchange.send(operation, request)
-        return reply if isinstance(reply, Fault) else without_echo(reply, request)
-
-    def _fault(self, reply: Reply) -> Fault:
-        said = bodies.read_error(reply.body)
-        text = error_text.read_text(reply.status, said.error_msg, clock.skew(reply.headers.get("date"), self._now()))
-        row = error_table.row(reply.status, said.error_code, text.condition)
-        why = self._credentials.explain(reply.headers) if reply.status == 401 else None
+    def _fault(self, answer: httpx2.Response) -> Fault:
+        status, headers, now = answer.status_code, answer.headers, self._now()
+        said = bodies.read_error(without_echo(answer))
+        text = error_text.read_text(status, said.error_msg, clock.skew(headers.get("date"), now))
+        row = error_table.row(status, said.error_code, text.condition)
+        why = self._credentials.explain(headers) if status == 401 else None
         return Fault(
             row.evidence,
             row.kind,
             CallStatus.ANSWERED,
-            message=why or said.error_msg or f"HTTP {reply.status}",
-            http_status=reply.status,
+            message=why or said.error_msg or f"HTTP {status}",
+            http_status=status,
             error_code=said.error_code,
             error_msg=said.error_msg,
             error_ext_msg=said.error_ext_msg,
-            dcs_request_id=reply.headers.get("x-request-id") or said.request_id,
-            retry_after=waiting.retry_after(reply.headers.get("retry-after"), self._now()),
+            dcs_request_id=headers.get("x-request-id") or said.request_id,
+            retry_after=waiting.retry_after(headers.get("retry-after"), now),
             condition=text.condition,
             throttle=text.throttle,
         )

@@ -1,10 +1,9 @@
 """A refusal may repeat what proved who calls. It goes no further: the service's words end in events and logs."""
 
 import re
-from dataclasses import replace
 from typing import Final
 
-from worker.dcs.message import Reply, Request
+import httpx2
 
 MASK: Final = b"***"
 SHORTEST: Final = 8
@@ -13,14 +12,12 @@ _TOKENS: Final = ("X-Auth-Token", "X-Security-Token")
 _SIGNED: Final = re.compile(r"(?:Access|Signature)=([^,\s]+)")
 
 
-def without_echo(reply: Reply, request: Request) -> Reply:
-    """The reply to `request`; unless it is a success, without the proof that the request carried."""
-    if 200 <= reply.status < 300:
-        return reply
-    tokens = [request.headers[name] for name in _TOKENS if name in request.headers]
-    signed = _SIGNED.findall(request.headers.get("Authorization", ""))
-    body = reply.body
+def without_echo(answer: httpx2.Response) -> bytes:
+    """The body of a refusal, without the proof that its request carried."""
+    headers, body = answer.request.headers, answer.content
+    tokens = [headers[name] for name in _TOKENS if name in headers]
+    signed = _SIGNED.findall(headers.get("Authorization", ""))
     for proof in (proof for proof in (*tokens, *signed) if len(proof) >= SHORTEST):
         for form in {proof, proof.replace("/", "\\/")}:  # as it is, and as some writers of JSON write it
             body = body.replace(form.encode(), MASK)
-    return reply if body is reply.body else replace(reply, body=body)
+    return body

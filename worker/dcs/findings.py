@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import httpx2
 from pydantic import ValidationError
 
 from schemas.dcs import ListReply, read_error
 from worker.dcs.auth.ways import Way
 from worker.dcs.clock import skew
-from worker.dcs.message import Reply
 from worker.policy import error_table
 from worker.policy.checkup import Check, Trouble, failed, ok, unchecked, warning
 from worker.policy.error_text import SKEW_TOLERANCE_SECONDS
@@ -51,20 +51,20 @@ class Service:
         return REMEDIES[self.way] if self.way is not None else "configure credentials"
 
 
-def answered(reply: Reply | Fault, service: Service) -> Check:
+def answered(reply: httpx2.Response | Fault, service: Service) -> Check:
     """Whether the service is there."""
     if isinstance(reply, Fault):
         found = f"does not answer: {line(reply.message)}"
         remedy = "correct WORKER_DCS_ENDPOINTS, or raise WORKER_DCS_TIMEOUT; else wait for the service"
         return failed("DCS", found, remedy, subject=service.region, trouble=Trouble.UNREACHABLE)
-    if reply.status >= 500:
-        found = f"{service.endpoint} answers {reply.status}{_said(reply)}"
+    if reply.status_code >= 500:
+        found = f"{service.endpoint} answers {reply.status_code}{_said(reply)}"
         remedy = "wait for the service; requests wait in the broker meanwhile"
         return failed("DCS", found, remedy, subject=service.region, trouble=Trouble.UNREACHABLE)
     return ok("DCS", f"{service.endpoint} answers", subject=service.region)
 
 
-def clock(reply: Reply, now: float, service: Service) -> Check:
+def clock(reply: httpx2.Response, now: float, service: Service) -> Check:
     """Compare this machine's clock with the service's, as its reply of just now tells it."""
     off, subject = skew(reply.headers.get("date"), now), service.region
     if off is None:
@@ -88,11 +88,11 @@ def unproved(fault: Fault, service: Service) -> Check:
     return failed(CREDENTIALS, line(fault.message), service.remedy, subject=service.region)
 
 
-def listed(reply: Reply, service: Service, explained: str | None) -> Iterator[Check]:
+def listed(reply: httpx2.Response, service: Service, explained: str | None) -> Iterator[Check]:
     """Judge the answer to a list call. `explained`: why a 401 may have come."""
-    subject, found = service.region, f"DCS answers {reply.status}{_said(reply)}"
-    match error_table.row(reply.status, read_error(reply.body).error_code).kind:
-        case _ if 200 <= reply.status < 300:
+    subject, found = service.region, f"DCS answers {reply.status_code}{_said(reply)}"
+    match error_table.row(reply.status_code, read_error(reply.content).error_code).kind:
+        case _ if 200 <= reply.status_code < 300:
             yield ok(CREDENTIALS, f"are accepted in project {service.project}", subject=subject)
             yield _read(reply, service)
         case Remedy.FORBIDDEN:
@@ -109,11 +109,11 @@ def listed(reply: Reply, service: Service, explained: str | None) -> Iterator[Ch
             yield failed(CREDENTIALS, f"cannot be told: {found}", cure, subject=subject)
 
 
-def shown(reply: Reply | Fault, service: Service) -> Check:
+def shown(reply: httpx2.Response | Fault, service: Service) -> Check:
     """Judge the answer to a detail call for a task that does not exist."""
-    if isinstance(reply, Fault) or reply.status in (401, 429) or reply.status >= 500:
+    if isinstance(reply, Fault) or reply.status_code in (401, 429) or reply.status_code >= 500:
         return unchecked(SHOW, "the detail call was not answered", "try again in a minute", subject=service.region)
-    if reply.status == 403:
+    if reply.status_code == 403:
         which = "no task" if service.must_show else "no task that is listed without its description"
         said = f"{which} can be recognised{_said(reply)}"
         is_needed = service.must_look and service.must_show
@@ -121,11 +121,11 @@ def shown(reply: Reply | Fault, service: Service) -> Check:
     return ok(SHOW, "details of tasks can be asked for", subject=service.region)
 
 
-def _read(reply: Reply, service: Service) -> Check:
+def _read(reply: httpx2.Response, service: Service) -> Check:
     try:
-        ListReply.model_validate_json(reply.body)
+        ListReply.model_validate_json(reply.content)
     except ValidationError:
-        found = f"the answer {reply.status} is no list of tasks: something else than DCS may have given it"
+        found = f"the answer {reply.status_code} is no list of tasks: something else than DCS may have given it"
         return failed(LIST, found, "correct WORKER_DCS_ENDPOINTS", subject=service.region)
     found = "tasks can be looked for; whether any may be created (dcs:migrationTask:create) only a request can tell"
     return ok(LIST, found, subject=service.region)
@@ -137,8 +137,8 @@ def _forbidden(name: str, action: str, said: str, service: Service, *, is_needed
     return judge(name, f"is missing: {said}", remedy, subject=service.region)
 
 
-def _said(reply: Reply) -> str:
-    error = read_error(reply.body)
+def _said(reply: httpx2.Response) -> str:
+    error = read_error(reply.content)
     text = ": ".join(part for part in (error.error_code, error.error_msg) if part)
     return f" ({line(text)})" if text else ""
 

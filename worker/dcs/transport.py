@@ -1,86 +1,159 @@
-"""One HTTP/1.1 call over aiohttp's connections.
+"""The way to the services: httpx2's own transports, several small pools of connections for each route.
 
-Connecting, TLS and parsing answers are aiohttp's; `pool` keeps connections. aiohttp's session is not used: a redirect,
-a proxy, a cookie, a timeout or a body of unknown length is never wanted here, and every call would pay for them.
+https://www.python-httpx.org/advanced/transports/
 """
 
+import socket
 import ssl
-from functools import lru_cache
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from functools import partial
+from operator import attrgetter
 from typing import Final
 
-import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from yarl import URL
+import httpx2
 
-from worker.dcs.evidence import Witness
-from worker.dcs.message import REPLY_LIMIT, Reply, Request, TooLargeError
-from worker.dcs.pool import Pool
-from worker.dcs.wire import sent
+from worker.dcs.send_tracker import SOCKET_OPTIONS
 
-SWITCHING: Final = 101
+CONNECTIONS_PER_POOL: Final = 16
+"""Each call looks at all the connections of its pool, twice: 64 of them cost as much as the call itself."""
+LIMITS: Final = httpx2.Limits(keepalive_expiry=15.0)
+"""Seconds below the idle limits of gateways, so that a kept connection is not closed as it is used. How many calls
+there are at once is decided elsewhere: none of them waits here."""
+RESET_ON_CLOSE: Final = (socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+"""Closing discards what the peer has not acknowledged: a create that was abandoned must not arrive late."""
+
+ProxyFor = Callable[[str, str], str | None]
+"""The URL of the proxy for calls with this scheme to this host; None: none."""
 
 
-class Transport:
-    """The wire to the services, to be used in one event loop, and closed by `aclose`."""
+def no_proxy(_scheme: str, _host: str) -> None:
+    """Every call goes directly."""
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
-        self._pool = Pool(tls)
 
-    async def send(self, request: Request, witness: Witness) -> Reply:
-        """Send a request and read its answer, which no redirect is followed for. Raises aiohttp's errors besides."""
-        origin, target = _place(request.url)
-        written = _written(request, target)
-        connection = await self._pool.take(origin)
-        try:
-            handler = connection.protocol
-            if handler is None or handler.transport is None:
-                raise aiohttp.ServerDisconnectedError
-            witness.connected()
-            handler.transport.write(written)
-            reply = await _read(handler)
-        except BaseException:
-            connection.close()
-            raise
-        self._pool.keep(origin, connection)
-        return reply
+class ServiceTransport(httpx2.AsyncBaseTransport):
+    """Sends requests directly or through a proxy, over connections that are kept between calls.
+
+    `deadline`: seconds after which the kernel, too, gives up what a peer does not acknowledge.
+    """
+
+    def __init__(self, tls: ssl.SSLContext, deadline: float, proxy_for: ProxyFor = no_proxy) -> None:
+        self._tls = tls
+        self._proxy_for = proxy_for
+        self._options = (RESET_ON_CLOSE, (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(deadline * 1000)))
+        self._direct = Pools(self._direct_pool)
+        self._proxied: dict[tuple[str, str], Pools] = {}
+        self._routes: dict[tuple[str, str], Pools] = {}
+
+    def __repr__(self) -> str:
+        return f"<ServiceTransport: directly {self._direct!r}, by proxy {list(self._proxied.values())!r}>"
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request on the route to its host."""
+        to = (request.url.scheme, request.url.host)
+        pools = self._routes.get(to) or self._routes.setdefault(to, self._route(*to))
+        if pools is not self._direct:
+            # httpcore2 applies a pool's own socket options to direct connections only.
+            request.extensions[SOCKET_OPTIONS] = self._options
+        return await pools.handle_async_request(request)
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._pool.aclose()
+        for pools in (self._direct, *self._proxied.values()):
+            await pools.aclose()
+
+    def _route(self, scheme: str, host: str) -> "Pools":
+        proxy = self._proxy_for(scheme, host)
+        if proxy is None:
+            return self._direct
+        if (scheme, proxy) not in self._proxied:
+            new_pool = partial(self._proxied_pool, proxy)
+            self._proxied[scheme, proxy] = Pools(new_pool, are_replaced_after_failure=scheme == "https")
+        return self._proxied[scheme, proxy]
+
+    def _direct_pool(self) -> httpx2.AsyncBaseTransport:
+        return httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=LIMITS, socket_options=self._options)
+
+    def _proxied_pool(self, url: str) -> httpx2.AsyncBaseTransport:
+        proxy = httpx2.Proxy(url, ssl_context=self._tls if url.startswith("https:") else None)
+        return httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=LIMITS, proxy=proxy)
 
 
-async def _read(handler: ResponseHandler) -> Reply:
-    answer, content = await handler.read()
-    while answer.code < 200 and answer.code != SWITCHING:
-        answer, content = await handler.read()
-    body = await content.readany()
-    while not content.at_eof() and len(body) <= REPLY_LIMIT:
-        body += await content.readany()
-    if len(body) > REPLY_LIMIT:
-        raise TooLargeError(f"the reply is larger than {REPLY_LIMIT} bytes")
-    return Reply(answer.code, answer.headers, body)
+class Pools(httpx2.AsyncBaseTransport):
+    """Several small pools behind one transport: a call goes to the least busy one."""
+
+    def __init__(
+        self, new_pool: Callable[[], httpx2.AsyncBaseTransport], *, are_replaced_after_failure: bool = False
+    ) -> None:
+        self._new_pool = new_pool
+        # A CONNECT tunnel whose TLS handshake fails stays in httpcore2's pool for ever: the pool has to go.
+        self._are_replaced = are_replaced_after_failure
+        self._pools: list[_Pool] = []
+
+    def __repr__(self) -> str:
+        return f"<Pools: {[pool.busy for pool in self._pools]} busy>"
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request. The pool counts as busy until the stream of the response is closed."""
+        pool = min(self._pools, key=attrgetter("busy"), default=None)
+        if pool is None or pool.busy >= CONNECTIONS_PER_POOL:
+            pool = _Pool(self._new_pool())
+            self._pools.append(pool)
+        pool.busy += 1
+        try:
+            response = await pool.transport.handle_async_request(request)
+        except BaseException:
+            if self._are_replaced:
+                self._retire(pool)
+            await pool.release()
+            raise
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        response.stream = _CountedStream(response.stream, pool)
+        return response
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        while self._pools:
+            await self._pools.pop().transport.aclose()
+
+    def _retire(self, pool: "_Pool") -> None:
+        pool.is_retired = True
+        with suppress(ValueError):
+            self._pools.remove(pool)
 
 
-@lru_cache(maxsize=1024)
-def _place(url: str) -> tuple[URL, str]:
-    """Whom to connect to, and what to ask for."""
-    whole = URL(sent(url), encoded=True)
-    return whole.origin(), whole.raw_path_qs
+class _Pool:
+    """One pool of connections, with the number of calls on it."""
+
+    def __init__(self, transport: httpx2.AsyncBaseTransport) -> None:
+        self.transport = transport
+        self.busy = 0
+        self.is_retired = False
+
+    async def release(self) -> None:
+        """End a call; the last one on a retired pool closes it."""
+        self.busy -= 1
+        if self.is_retired and not self.busy:
+            await self.transport.aclose()
 
 
-def _written(request: Request, target: str) -> bytes:
-    """The request as it goes over the wire. Raises ValueError for a header that would be more than one line."""
-    content = request.content
-    lines = [f"{request.method} {target} HTTP/1.1"]
-    lines += [f"{name}: {value}" for name, value in request.headers.items()]
-    if content or request.method != "GET":
-        lines.append(f"Content-Length: {len(content)}")
-    head = "\r\n".join(lines)
-    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1 or "\0" in head:
-        raise ValueError("a header has a line break or a NUL in it")
-    return b"%b\r\n\r\n%b" % (head.encode(), content)
+class _CountedStream(httpx2.AsyncByteStream):
+    """The stream of a response, which ends a call of its pool when it is closed."""
 
+    def __init__(self, stream: httpx2.AsyncByteStream, pool: _Pool) -> None:
+        self._stream = stream
+        self._pool = pool
+        self._is_closed = False
 
-def transport(ca_file: str | None) -> Transport:
-    """A transport, to be closed by `aclose`. Certificates: `ca_file`, else the system's."""
-    return Transport(ssl.create_default_context(cafile=ca_file))
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._stream.__aiter__()
+
+    async def aclose(self) -> None:
+        """Close the stream."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            await self._stream.aclose()
+        finally:
+            await self._pool.release()

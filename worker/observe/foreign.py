@@ -5,12 +5,16 @@ import logging
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from worker.observe.mask import in_words
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
+
+
+TALKATIVE: Final = ("httpcore2", "httpx2")
+"""Loggers that stay at `warning` at every level: at `debug` they would tell the tokens in answers of IAM."""
 
 
 def adopt_libraries(logger: "FilteringBoundLogger", level: int) -> None:
@@ -20,6 +24,8 @@ def adopt_libraries(logger: "FilteringBoundLogger", level: int) -> None:
         root.removeHandler(handler)
     root.addHandler(_Adopted(logger))
     root.setLevel(max(level, logging.WARNING))
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class _Adopted(logging.Handler):

@@ -76,6 +76,7 @@ WITHOUT_ANSWER: Final[dict[CallStatus, ErrorScope | None]] = {
     CallStatus.TIMEOUT: _SERVICE,
     CallStatus.CONNECTION_REFUSED: _SERVICE,
     CallStatus.RESET: _SERVICE,
+    CallStatus.STALE_ANSWER: _SERVICE,
     CallStatus.OVERSIZE: _SERVICE,
     CallStatus.UNREADABLE: _SERVICE,
     CallStatus.TOO_MANY_PAGES: _REQUEST,
@@ -112,6 +113,11 @@ def normal_code(code: str | None) -> str | None:
     if match := _OLDER.match(code):
         return f"DCS.4{match[1]}"
     return code
+
+
+def is_service_code(code: str | None) -> bool:
+    """True for an error code of DCS or of the gateway in front of it, in any of its spellings."""
+    return (normal_code(code) or "").startswith(("DCS.", "APIG."))
 
 
 def row(http_status: int, code: str | None, condition: Condition | None = None) -> Row:

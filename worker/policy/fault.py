@@ -73,6 +73,8 @@ class CallStatus(Enum):
     """No connection was made."""
     RESET = "reset"
     """The connection was lost."""
+    STALE_ANSWER = "stale_answer"
+    """The answer may belong to another call."""
     OVERSIZE = "oversize"
     """The answer is too large."""
     UNREADABLE = "unreadable"

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
+from urllib.parse import urlsplit
 
 from worker.bootstrap import from_settings
 from worker.cli.checkup.chosen import Chosen
@@ -13,17 +14,17 @@ from worker.cli.checkup.network import Address, hurdle
 from worker.config import Loaded, Settings
 from worker.dcs.auth.credentials import Credentials
 from worker.dcs.checks import check_service
-from worker.dcs.exchange import Exchange
 from worker.dcs.findings import CREDENTIALS, Service
-from worker.dcs.transport import transport
+from worker.dcs.http_client import HttpClient
+from worker.dcs.transport import ServiceTransport
 from worker.policy.checkup import Check, Hurdle, Tell, Trouble, failed, ok, unchecked
 from worker.policy.pulse import Pulse
 
 CALL_DEADLINE: Final = 15.0
 """Seconds at most for each call, however patient the worker itself is."""
 
-Within = Callable[[float], Exchange]
-"""Makes an exchange with that deadline."""
+Within = Callable[[float], HttpClient]
+"""Makes a client with that deadline."""
 
 
 async def check_dcs(loaded: Loaded, chosen: Chosen, tell: Tell) -> None:
@@ -38,8 +39,8 @@ async def check_dcs(loaded: Loaded, chosen: Chosen, tell: Tell) -> None:
         return
     services = _services(settings, chosen)
     if services[0].way == "iam" and settings.iam_endpoint is not None:
-        tell(await _iam(settings.iam_endpoint, tls))
-    async with _exchanges(ca_file) as within:
+        tell(await _iam(loaded, settings.iam_endpoint, tls))
+    async with _clients(loaded, tls) as within:
         found_ = await asyncio.gather(*(_region(loaded, service, within, tls) for service in services))
     for check in (check for checks in found_ for check in checks):
         tell(check)
@@ -62,7 +63,7 @@ def _services(settings: Settings, chosen: Chosen) -> list[Service]:
 
 
 async def _region(loaded: Loaded, service: Service, within: Within, tls: ssl.SSLContext) -> list[Check]:
-    barred = await _barred(service.endpoint, "WORKER_DCS_ENDPOINTS", tls)
+    barred = await _barred(loaded, service.endpoint, "WORKER_DCS_ENDPOINTS", tls)
     if barred is not None:
         return [failed("DCS", barred.found, barred.remedy, subject=service.region, trouble=Trouble.UNREACHABLE)]
     credentials: Credentials | None = None
@@ -78,31 +79,35 @@ async def _region(loaded: Loaded, service: Service, within: Within, tls: ssl.SSL
     return checks
 
 
-async def _iam(endpoint: str, tls: ssl.SSLContext) -> Check:
-    barred = await _barred(endpoint, "WORKER_IAM_ENDPOINT", tls)
+async def _iam(loaded: Loaded, endpoint: str, tls: ssl.SSLContext) -> Check:
+    barred = await _barred(loaded, endpoint, "WORKER_IAM_ENDPOINT", tls)
     if barred is None:
         return ok("IAM", f"{endpoint} can be connected to")
     return failed("IAM", barred.found, barred.remedy, trouble=Trouble.UNREACHABLE)
 
 
-async def _barred(endpoint: str, variable: str, tls: ssl.SSLContext) -> Hurdle | None:
-    is_encrypted = endpoint.startswith("https:")
+async def _barred(loaded: Loaded, endpoint: str, variable: str, tls: ssl.SSLContext) -> Hurdle | None:
+    parts = urlsplit(endpoint)
+    if (proxy := loaded.proxies.proxy_for(parts.scheme, parts.hostname or "")) is not None:
+        # The way beyond the proxy is the proxy's: the first call shows whether it leads to the service.
+        return await hurdle(Address.of(proxy, 443 if proxy.startswith("https:") else 80, f"{parts.scheme}_proxy"))
+    is_encrypted = parts.scheme == "https"
     address = Address.of(endpoint, 443 if is_encrypted else 80, variable)
     return await hurdle(address, tls if is_encrypted else None)
 
 
 @asynccontextmanager
-async def _exchanges(ca_file: str | None) -> AsyncIterator[Within]:
-    wire = transport(ca_file)
+async def _clients(loaded: Loaded, tls: ssl.SSLContext) -> AsyncIterator[Within]:
+    transport = ServiceTransport(tls, CALL_DEADLINE, loaded.proxies.proxy_for)
     pulse = Pulse(lambda: 0.0)  # nothing is created here, so it does not matter whether this process was frozen
 
-    def within(deadline: float) -> Exchange:
-        return Exchange(wire, deadline=deadline, told=lambda *_: None, pulse=pulse)
+    def within(deadline: float) -> HttpClient:
+        return HttpClient(transport, deadline=deadline, pulse=pulse)
 
     try:
         yield within
     finally:
-        await wire.aclose()
+        await transport.aclose()
 
 
 def _unasked(chosen: Chosen) -> Check:

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, assert_never
 
 from schemas.envelope import Envelope
-from worker.bootstrap.from_settings import credentials, rules
+from worker.bootstrap.from_settings import credentials, rules, service_transport
 from worker.cli.durations import span
 from worker.cli.pace import Pace
 from worker.cli.parked.story import Story
-from worker.config import ConfigurationError, Loaded
+from worker.config import Loaded
 from worker.dcs.client import DcsClient
-from worker.dcs.exchange import Exchange
-from worker.dcs.transport import transport
+from worker.dcs.http_client import HttpClient
 from worker.policy.fault import Absent, Fault, Found, Several
 from worker.policy.order import Order
 from worker.policy.pulse import Pulse
@@ -109,15 +108,12 @@ async def lookout(loaded: Loaded, pace: Pace) -> AsyncIterator[Lookout]:
     settings = loaded.settings
     pulse = Pulse(lambda: 0.0)  # a look does no harm, however late: whether this process was frozen is all one
     async with AsyncExitStack() as stack:
-        try:
-            wire = transport(str(settings.dcs_ca_file) if settings.dcs_ca_file else None)
-        except OSError as error:  # SSLError is one
-            raise ConfigurationError((f"WORKER_DCS_CA_FILE: cannot be used: {error}",)) from None
-        stack.push_async_callback(wire.aclose)
+        transport = service_transport(loaded)
+        stack.push_async_callback(transport.aclose)
 
-        def exchange(deadline: float) -> Exchange:
-            return Exchange(wire, deadline=deadline, told=lambda *_: None, pulse=pulse)
+        def http_client(deadline: float) -> HttpClient:
+            return HttpClient(transport, deadline=deadline, pulse=pulse)
 
-        proof = credentials(loaded, exchange, lambda _: None)
+        proof = credentials(loaded, http_client, lambda _: None)
         stack.push_async_callback(proof.aclose)
-        yield Lookout(loaded, DcsClient(exchange(settings.dcs_timeout), proof, settings.dcs_endpoints), pace)
+        yield Lookout(loaded, DcsClient(http_client(settings.dcs_timeout), proof, settings.dcs_endpoints), pace)

@@ -3,18 +3,19 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from worker.dcs.message import Request
+import httpx2
+
 from worker.policy.fault import Fault
 
 
 class Credentials(Protocol):
     """Proof of identity for calls in a project."""
 
-    async def authorise(self, request: Request, project_id: str) -> Fault | None:
+    async def authorise(self, request: httpx2.Request, project_id: str) -> Fault | None:
         """Put the proof on `request`; a fault if there is none to be had now."""
         ...
 
-    async def renew(self, project_id: str, refused: Request) -> bool:
+    async def renew(self, project_id: str, refused: httpx2.Request) -> bool:
         """The service refused the proof on `refused`: whether it is worth while to authorise and send once more."""
         ...
 
@@ -36,12 +37,12 @@ class ReadyToken:
     def __repr__(self) -> str:
         return "<ReadyToken>"
 
-    async def authorise(self, request: Request, project_id: str) -> Fault | None:
+    async def authorise(self, request: httpx2.Request, project_id: str) -> Fault | None:
         """Put the token on `request`."""
         request.headers["X-Auth-Token"] = self._token()
         return None
 
-    async def renew(self, project_id: str, refused: Request) -> bool:
+    async def renew(self, project_id: str, refused: httpx2.Request) -> bool:
         """Another token can be tried if it was replaced since."""
         return self._token() != refused.headers.get("X-Auth-Token")
 

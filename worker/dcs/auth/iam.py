@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+import httpx2
+
 from worker.dcs.auth.issuer import Changed, TokenIssuer
 from worker.dcs.auth.lease import Lease, Slot, Timing
 from worker.dcs.auth.token_call import Account
-from worker.dcs.exchange import Exchange
-from worker.dcs.message import Request
+from worker.dcs.http_client import HttpClient
 from worker.policy.fault import CallStatus, Fault
 
 DEADLINE: Final = 10.0
@@ -28,14 +29,14 @@ class IamTokens:
         self,
         account: Account,
         password: Callable[[], str],
-        exchange: Exchange,
+        http: HttpClient,
         *,
         changed: Changed = lambda _: None,
         timing: Timing | None = None,
     ) -> None:
         self._timing = timing or Timing()
         self._changed = changed
-        self._issuer = TokenIssuer(account, password, exchange, self._keep, self._tell, self._timing)
+        self._issuer = TokenIssuer(account, password, http, self._keep, self._tell, self._timing)
         self._slots: OrderedDict[str, Slot[str]] = OrderedDict()
         self._watching: asyncio.Task[None] | None = None
 
@@ -57,7 +58,7 @@ class IamTokens:
         """Why IAM gives no token to anyone."""
         return self._issuer.reason
 
-    async def authorise(self, request: Request, project_id: str) -> Fault | None:
+    async def authorise(self, request: httpx2.Request, project_id: str) -> Fault | None:
         """Put the project's token on `request`."""
         token = await self._slot(project_id).get()
         if isinstance(token, Fault):
@@ -65,7 +66,7 @@ class IamTokens:
         request.headers["X-Auth-Token"] = token
         return None
 
-    async def renew(self, project_id: str, refused: Request) -> bool:
+    async def renew(self, project_id: str, refused: httpx2.Request) -> bool:
         """Another token can be tried, unless the refused one was itself fetched because of a refusal just now."""
         return self._slot(project_id).drop(refused.headers.get("X-Auth-Token", ""))
 

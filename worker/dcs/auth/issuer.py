@@ -14,7 +14,7 @@ from typing import Final
 from worker.dcs.auth.lease import Backoff, Lease, Timing, unproved
 from worker.dcs.auth.lockout import Lockout
 from worker.dcs.auth.token_call import Account, Refusal, ask_iam
-from worker.dcs.exchange import Exchange
+from worker.dcs.http_client import HttpClient
 from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
 
 RENEWED: Final = 0.1
@@ -36,14 +36,14 @@ class TokenIssuer:
         self,
         account: Account,
         password: Callable[[], str],
-        exchange: Exchange,
+        http: HttpClient,
         keep: Keep,
         changed: Changed,
         timing: Timing,
     ) -> None:
         self._account = account
         self._password = password
-        self._exchange = exchange
+        self._http = http
         self._keep = keep
         self._changed = changed
         self._timing = timing
@@ -113,7 +113,7 @@ class TokenIssuer:
 
     async def _call(self, project_id: str, password: str) -> Lease[str] | Refusal | Fault:
         asked = self._timing.now()
-        ending = await ask_iam(self._exchange, self._account, password, project_id, asked)
+        ending = await ask_iam(self._http, self._account, password, project_id, asked)
         if isinstance(ending, Fault):
             return self._backoff.failed(ending)
         self._backoff.worked()

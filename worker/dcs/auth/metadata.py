@@ -6,12 +6,12 @@ Source: ECS User Guide, "Obtaining Metadata" and "Security Key"; huaweicloudsdkc
 from datetime import UTC, datetime
 from typing import Final
 
+import httpx2
 from pydantic import BaseModel, SecretStr
 
 from worker.dcs.auth.lease import Backoff, Lease, Timing, unproved
 from worker.dcs.auth.signing import Keys
-from worker.dcs.exchange import Exchange
-from worker.dcs.message import Reply, Request
+from worker.dcs.http_client import HttpClient, new_request
 from worker.policy.fault import CallStatus, Fault
 
 ADDRESS: Final = "http://169.254.169.254"
@@ -38,8 +38,8 @@ class _KeyReply(BaseModel):
 class Metadata:
     """Brings temporary keys."""
 
-    def __init__(self, exchange: Exchange, address: str, timing: Timing) -> None:
-        self._exchange = exchange
+    def __init__(self, http: HttpClient, address: str, timing: Timing) -> None:
+        self._http = http
         self._address = address
         self._timing = timing
         self._backoff = Backoff(timing)
@@ -63,16 +63,19 @@ class Metadata:
         if isinstance(token, Fault):
             return token
         # A service of the first version has no tokens, and asks for none.
-        if token.status not in _WITHOUT_TOKENS and token.status != 200:
+        if token.status_code not in _WITHOUT_TOKENS and token.status_code != 200:
             return _faulty(token)
-        shown = {"X-Metadata-Token": token.body.decode("ascii", "ignore").strip()} if token.status == 200 else {}
+        shown = (
+            {"X-Metadata-Token": token.content.decode("ascii", "ignore").strip()} if token.status_code == 200 else {}
+        )
         reply = await self._send("GET", "/openstack/latest/securitykey", shown)
         if isinstance(reply, Fault):
             return reply
-        return self._lease(reply.body) if reply.status == 200 else _faulty(reply)
+        return self._lease(reply.content) if reply.status_code == 200 else _faulty(reply)
 
-    async def _send(self, method: str, path: str, headers: dict[str, str]) -> Reply | Fault:
-        ending = await self._exchange.send("token", Request(method, f"{self._address}{path}", headers))
+    async def _send(self, method: str, path: str, headers: dict[str, str]) -> httpx2.Response | Fault:
+        headers = {"Accept-Encoding": "identity", **headers}
+        ending = await self._http.send(new_request("token", method, f"{self._address}{path}", headers))
         if isinstance(ending, Fault):
             return unproved(CallStatus.METADATA_UNAVAILABLE, f"the metadata service gave no keys ({ending.label})")
         return ending
@@ -97,7 +100,7 @@ class Metadata:
         return until - least - max(tenth - least, tenth / 2) * self._timing.chance()
 
 
-def _faulty(reply: Reply) -> Fault:
-    if reply.status == 401 and b"agency" in reply.body.lower():
+def _faulty(reply: httpx2.Response) -> Fault:
+    if reply.status_code == 401 and b"agency" in reply.content.lower():
         return unproved(CallStatus.METADATA_UNAVAILABLE, "this server has no agency: assign one to it that may use DCS")
-    return unproved(CallStatus.METADATA_UNAVAILABLE, f"the metadata service gave no keys (HTTP {reply.status})")
+    return unproved(CallStatus.METADATA_UNAVAILABLE, f"the metadata service gave no keys (HTTP {reply.status_code})")

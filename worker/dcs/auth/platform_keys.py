@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 
+import httpx2
+
 from worker.dcs.auth.lease import Slot, Timing
 from worker.dcs.auth.metadata import Metadata
 from worker.dcs.auth.profile import Profile
 from worker.dcs.auth.signer import is_signed_with, put_signature
 from worker.dcs.auth.signing import Keys
 from worker.dcs.clock import wrong_clock
-from worker.dcs.message import Request
 from worker.policy.fault import CallStatus, Fault
 
 
@@ -23,7 +24,7 @@ class PlatformKeys:
     def __repr__(self) -> str:
         return f"<PlatformKeys: {self._profile or self._slot!r}>"
 
-    async def authorise(self, request: Request, project_id: str) -> Fault | None:
+    async def authorise(self, request: httpx2.Request, project_id: str) -> Fault | None:
         """Sign `request`."""
         keys = self._stored() or await self._slot.get()
         if isinstance(keys, Fault):
@@ -31,7 +32,7 @@ class PlatformKeys:
         put_signature(request, project_id, keys, self._now())
         return None
 
-    async def renew(self, project_id: str, refused: Request) -> bool:
+    async def renew(self, project_id: str, refused: httpx2.Request) -> bool:
         """Other keys can be tried if they were replaced since, or if the metadata service may give newer ones."""
         keys = self._stored()
         if keys is not None:

@@ -40,7 +40,7 @@ class Keys:
 
 
 def sign(method: str, url: str, headers: Mapping[str, str], body: bytes, keys: Keys, now: float) -> dict[str, str]:
-    """The headers that sign a request.
+    """The headers that sign a request. `url`: its path and query are covered.
 
     `headers`: those that the signature has to cover besides the added ones, `Host` among them; sent as they are.
     The body is always covered. `now`: epoch seconds; the service accepts a signature for 15 minutes.
@@ -76,6 +76,15 @@ def canonical_query(query: str) -> str:
 def encoded_path(path: str) -> str:
     """The path as it is sent: encoded as it is signed, except that an encoded slash stays one."""
     return "%2F".join(_encoded(_decoded(part), safe="~/") for part in _ENCODED_SLASH.split(path))
+
+
+def canonical_url(url: str) -> str:
+    """The URL as it is to be sent: every reserved character of path and query encoded, the query sorted.
+
+    A gateway that compares bytes, instead of decoding and encoding, then finds what was signed.
+    """
+    parts = urlsplit(url)
+    return parts._replace(path=encoded_path(parts.path), query=canonical_query(parts.query)).geturl()
 
 
 def _decoded(text: str) -> str:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+import httpx2
 from pydantic import BaseModel, ValidationError
 
 from schemas.dcs import read_error
 from worker.dcs.auth.lease import unproved
 from worker.dcs.clock import skew
-from worker.dcs.exchange import Exchange
-from worker.dcs.message import Reply, Request
+from worker.dcs.http_client import HEADERS, HttpClient, new_request
 from worker.policy import waiting
 from worker.policy.fault import CallStatus, Fault
 
@@ -64,41 +64,40 @@ class _TokenReply(BaseModel):
 
 
 async def ask_iam(
-    exchange: Exchange, account: Account, password: str, project_id: str, now: float
+    http: HttpClient, account: Account, password: str, project_id: str, now: float
 ) -> Issued | Refusal | Fault:
     """Ask once. A fault is what time may cure."""
-    reply = await exchange.send("token", _request(account, password, project_id))
+    reply = await http.send(_request(account, password, project_id))
     if isinstance(reply, Fault):
         return unproved(CallStatus.IAM_UNAVAILABLE, f"IAM gave no token ({reply.label})", reply.retry_after)
-    if 200 <= reply.status < 300:
+    if 200 <= reply.status_code < 300:
         return _issued(reply, now)
-    if 400 <= reply.status < 500 and reply.status not in _TRANSIENT:
-        said = (read_error(reply.body).error_msg or "no reason given").replace(password, "***")
-        return Refusal(reply.status, " ".join(said.split())[:200])
+    if 400 <= reply.status_code < 500 and reply.status_code not in _TRANSIENT:
+        said = (read_error(reply.content).error_msg or "no reason given").replace(password, "***")
+        return Refusal(reply.status_code, " ".join(said.split())[:200])
     asked = waiting.retry_after(reply.headers.get("retry-after"), now)
-    return unproved(CallStatus.IAM_UNAVAILABLE, f"IAM gave no token (HTTP {reply.status})", asked)
+    return unproved(CallStatus.IAM_UNAVAILABLE, f"IAM gave no token (HTTP {reply.status_code})", asked)
 
 
-def _request(account: Account, password: str, project_id: str) -> Request:
+def _request(account: Account, password: str, project_id: str) -> httpx2.Request:
     user = {"name": account.user, "password": password, "domain": {"name": account.domain}}
     identity = {"methods": ["password"], "password": {"user": user}}
     body = {"auth": {"identity": identity, "scope": {"project": {"id": project_id}}}}
-    headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
     url = f"{account.endpoint}/v3/auth/tokens?nocatalog=true"
-    return Request("POST", url, headers, json.dumps(body).encode())
+    return new_request("token", "POST", url, HEADERS, json.dumps(body).encode())
 
 
-def _issued(reply: Reply, now: float) -> Issued | Fault:
+def _issued(reply: httpx2.Response, now: float) -> Issued | Fault:
     token = reply.headers.get("x-subject-token", "")
     if not _VISIBLE_ASCII.fullmatch(token):
-        return unproved(CallStatus.IAM_UNAVAILABLE, f"IAM answered {reply.status} without a token")
+        return unproved(CallStatus.IAM_UNAVAILABLE, f"IAM answered {reply.status_code} without a token")
     return Issued(token, _life(reply, now))
 
 
-def _life(reply: Reply, now: float) -> float:
+def _life(reply: httpx2.Response, now: float) -> float:
     # The time that it was issued at is best one of IAM's own, so that this machine's clock need not be right.
     try:
-        token = _TokenReply.model_validate_json(reply.body).token
+        token = _TokenReply.model_validate_json(reply.content).token
         issued = token.issued_at or datetime.fromtimestamp(now - _ahead(reply, now), UTC)
         life = (token.expires_at - issued).total_seconds()
     except (ValidationError, TypeError, OverflowError):
@@ -106,7 +105,7 @@ def _life(reply: Reply, now: float) -> float:
     return life if life > 0 else UNKNOWN_LIFE
 
 
-def _ahead(reply: Reply, now: float) -> float:
+def _ahead(reply: httpx2.Response, now: float) -> float:
     """Seconds by which this clock is ahead of IAM's, as far as a header that has whole seconds can tell."""
     ahead = skew(reply.headers.get("date"), now)
     return 0.0 if ahead is None or abs(ahead) <= _UNNOTICED else ahead - 1.0

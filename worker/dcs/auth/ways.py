@@ -18,7 +18,7 @@ from worker.dcs.auth.profile import Profile
 from worker.dcs.auth.signer import KeySigner
 from worker.dcs.auth.signing import Keys
 from worker.dcs.auth.token_call import Account
-from worker.dcs.exchange import Exchange
+from worker.dcs.http_client import HttpClient
 
 Way = Literal["token", "keys", "iam", "platform"]
 
@@ -68,14 +68,14 @@ def credentials_for(
     way: Way,
     current: Callable[[], Secrets],
     surroundings: Surroundings,
-    exchange: Callable[[float], Exchange],
+    http_client: Callable[[float], HttpClient],
     *,
     changed: Changed = lambda _: None,
     timing: Timing | None = None,
 ) -> Credentials:
     """The credentials of one way, to be closed by `aclose`.
 
-    `current` gives the secrets of now and is asked at every need; `exchange` makes one with a deadline in seconds;
+    `current` gives the secrets of now and is asked at every need; `http_client` makes one with a deadline in seconds;
     `changed` is told why no call can be authorised any more, and None when that is over.
     """
     timing = timing or Timing()
@@ -86,13 +86,13 @@ def credentials_for(
             return KeySigner(lambda: _keys(current()), now=timing.now)
         case "iam":
             assert surroundings.account is not None
-            tokens = exchange(iam.DEADLINE)
+            tokens = http_client(iam.DEADLINE)
             return IamTokens(
                 surroundings.account, lambda: _text(current().iam_password), tokens, changed=changed, timing=timing
             )
         case "platform":
             profile = Profile(surroundings.profile) if surroundings.profile is not None else None
-            service = Metadata(exchange(metadata.DEADLINE), surroundings.metadata, timing)
+            service = Metadata(http_client(metadata.DEADLINE), surroundings.metadata, timing)
             return PlatformKeys(profile, service, timing)
         case _:
             assert_never(way)

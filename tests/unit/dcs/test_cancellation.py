@@ -1,0 +1,133 @@
+"""Calls that are cancelled, or whose deadline passes, at any moment: nothing leaks and nothing is sent twice."""
+
+import asyncio
+import os
+import random
+import re
+from contextlib import suppress
+
+import httpx2
+import pytest
+
+from tests.unit.dcs.raw_server import (
+    RawServer,
+    allowed,
+    an_order,
+    calling,
+    client_over,
+    client_tls,
+    created,
+    server_tls,
+    serving,
+)
+from tests.unit.dcs.test_proxies import tunnelling
+from worker.dcs.client import DcsClient
+from worker.dcs.transport import Pools, ServiceTransport
+from worker.policy.fault import CallStatus, Done, Evidence, Fault
+
+MANY = 10_000
+"""Cancellations in which no slot of a pool may leak, on both loops together."""
+SLOTS = 4
+CLOSE = b"Connection: close"
+
+
+def sockets() -> int:
+    """Open sockets of this process."""
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            count += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+    return count
+
+
+async def steps(count: int) -> None:
+    """Let the loop turn so often."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def assert_idle(transport: httpx2.AsyncBaseTransport) -> None:
+    """No pool counts a call."""
+    for numbers in re.findall(r"<Pools: \[(.*?)\] busy>", repr(transport)):
+        assert set(numbers.split(", ")) <= {"0", ""}, repr(transport)
+
+
+def assert_sent_once(server: RawServer) -> None:
+    """No create came twice."""
+    bodies = [request.partition(b"\r\n\r\n")[2] for request in server.requests]
+    assert len(set(bodies)) == len(bodies)
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
+@pytest.mark.parametrize("headers", [(), (CLOSE,)], ids=["kept", "new"])
+@pytest.mark.parametrize("route", ["http", "https", "tunnel"])
+async def test_call_that_is_cancelled_at_any_step_leaves_nothing_behind(
+    route: str, headers: tuple[bytes, ...], times: int
+) -> None:
+    """Once, or again while it cleans up: at most one create arrives, and the next call has its own answer."""
+    tls = None if route == "http" else server_tls()
+    async with tunnelling() as proxy, serving(created("NUMBER", *headers), tls=tls) as server:
+        transport = ServiceTransport(client_tls(), 5, lambda *_: proxy.url if route == "tunnel" else None)
+        async with calling(server.url, transport=transport) as dcs:
+            assert isinstance(await dcs.create(an_order("first"), allowed), Done)
+            for step in range(500):
+                creating = asyncio.create_task(dcs.create(an_order(f"r-{step}"), allowed))
+                await steps(step)
+                if creating.done():
+                    break
+                for _ in range(times):
+                    creating.cancel()
+                    await steps(1)
+                await asyncio.wait({creating})
+                assert isinstance(await dcs.create(an_order(f"after-{step}"), allowed), Done)
+                assert_idle(transport)
+            assert 5 < step < 499
+            assert_sent_once(server)
+
+
+@pytest.mark.parametrize("route", ["http", "https", "tunnel"])
+async def test_deadline_that_passes_at_any_moment_is_never_mistaken(route: str) -> None:
+    """What is never sent never arrives, and what was created is not lost as such."""
+    tls, chance = None if route == "http" else server_tls(), random.Random(7)
+    async with tunnelling() as proxy, serving(created(), tls=tls) as server:
+        transport = ServiceTransport(client_tls(), 5, lambda *_: proxy.url if route == "tunnel" else None)
+        never_sent: list[str] = []
+        for number in range(150):
+            dcs = client_over(transport, server.url, chance.uniform(0, 0.008))
+            result = await dcs.create(an_order(f"r-{number}-", f"r-{number}-"), allowed)
+            if isinstance(result, Fault):
+                assert result.status is CallStatus.TIMEOUT
+                if result.evidence is Evidence.NEVER_SENT:
+                    never_sent.append(f"r-{number}-")
+        await asyncio.sleep(0.05)
+        assert never_sent
+        assert not [marker for marker in never_sent if marker.encode() in b"".join(server.requests)]
+        assert_sent_once(server)
+        assert_idle(transport)
+        await transport.aclose()
+
+
+async def test_no_slot_leaks_in_many_cancellations() -> None:
+    """With four slots a single one that leaked would be missed: afterwards all four work at once."""
+    chance = random.Random(3)
+    pools = Pools(lambda: httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_connections=SLOTS)))
+
+    async def cancelled(dcs: DcsClient, number: int) -> bool:
+        creating = asyncio.create_task(dcs.create(an_order(f"r-{number}"), allowed))
+        await steps(chance.randrange(12))
+        creating.cancel()
+        await asyncio.wait({creating})
+        return creating.cancelled()
+
+    async with serving(created()) as server, calling(server.url, transport=pools) as dcs:
+        before, count, number = sockets(), 0, 0
+        while count < MANY // 2:
+            count += sum(await asyncio.gather(*(cancelled(dcs, number + index) for index in range(10))))
+            number += 10
+        async with asyncio.timeout(5):
+            results = await asyncio.gather(*(dcs.create(an_order(f"last-{n}"), allowed) for n in range(SLOTS)))
+        assert all(isinstance(result, Done) for result in results), results
+        assert_idle(pools)
+        assert_sent_once(server)
+        await asyncio.sleep(0.1)
+        assert sockets() - before <= 2 * SLOTS + 2

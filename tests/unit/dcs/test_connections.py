@@ -1,0 +1,186 @@
+"""Connections: kept between calls, never believed further than they can be, spread over small pools."""
+
+import asyncio
+from typing import ClassVar
+
+import httpx2
+import pytest
+
+from tests.unit.dcs.raw_server import EMPTY_PAGE, allowed, an_order, calling, created, http, serving
+from worker.dcs import transport as transport_module
+from worker.dcs.http_client import ANSWER_LIMIT, HttpClient, new_request
+from worker.dcs.transport import CONNECTIONS_PER_POOL, Pools
+from worker.policy.fault import Absent, CallStatus, Done, Evidence, Fault
+from worker.policy.pulse import Pulse
+
+LATE = http(408)
+
+
+async def test_connection_is_kept() -> None:
+    """One for calls that follow each other, and nothing that httpx2 would add goes out with them."""
+    async with serving(created("t-1"), created("t-2")) as server, calling(server.url) as dcs:
+        assert await dcs.create(an_order("r-1"), allowed) == Done("t-1")
+        assert await dcs.create(an_order("r-2"), allowed) == Done("t-2")
+        assert len(server.connections) == 1
+        head = server.requests[0].partition(b"\r\n\r\n")[0].split(b"\r\n")
+        assert head == [
+            b"POST /v2/p/migration/instance HTTP/1.1",
+            b"Host: " + server.url.removeprefix("http://").encode(),
+            b"Content-Type: application/json",
+            b"Accept: application/json",
+            b"Accept-Encoding: identity",
+            b"User-Agent: dcs-migration-worker",
+            b"Content-Length: %d" % len(an_order("r-1").body),
+            b"X-Auth-Token: token",
+        ]
+
+
+@pytest.mark.parametrize("late", [LATE, http(400, b"bad"), b"garbage", b""])
+async def test_connection_on_which_something_came_unasked_is_not_used_again(late: bytes) -> None:
+    """A gateway tells an idle connection that it timed out, or closes it: the next call goes by another one."""
+    async with serving(created("t-1"), created("t-2")) as server, calling(server.url) as dcs:
+        assert await dcs.create(an_order("r-1"), allowed) == Done("t-1")
+        server.connections[0].write(late)
+        if not late:
+            server.connections[0].close()
+        await asyncio.sleep(0.01)
+        assert await dcs.create(an_order("r-2"), allowed) == Done("t-2")
+        assert (len(server.connections), server.creates) == (2, 2)
+
+
+async def test_oversized_answer_closes_its_connection() -> None:
+    """What is left of it must not be read as the next answer."""
+    async with serving(http(200, b"x" * 4 * ANSWER_LIMIT), created("t-2")) as server, calling(server.url) as dcs:
+        result = await dcs.create(an_order("r-1"), allowed)
+        assert isinstance(result, Fault)
+        assert result.status is CallStatus.OVERSIZE
+        assert await dcs.create(an_order("r-2"), allowed) == Done("t-2")
+        assert len(server.connections) == 2
+
+
+@pytest.mark.parametrize("status", [500, 502, 504, 200, 408])
+async def test_ambiguous_answer_to_a_create_closes_its_connection(status: int) -> None:
+    """It may have been another call's: its own could still come, and be believed to be that of the next create."""
+    async with serving(http(status, b"<html>"), created("t-2")) as server, calling(server.url) as dcs:
+        result = await dcs.create(an_order("r-1"), allowed)
+        assert isinstance(result, Fault)
+        assert (result.evidence, result.http_status) == (Evidence.AMBIGUOUS, status)
+        assert await dcs.create(an_order("r-2"), allowed) == Done("t-2")
+        assert len(server.connections) == 2
+
+
+async def test_failed_look_up_keeps_its_connection() -> None:
+    """An answer to a look-up creates nothing, whomever it is for."""
+    async with serving(http(500), http(200, EMPTY_PAGE)) as server, calling(server.url) as dcs:
+        assert isinstance(await dcs.find(an_order(), 0.0), Fault)
+        assert await dcs.find(an_order(), 0.0) == Absent()
+        assert len(server.connections) == 1
+
+
+async def test_cookies_are_not_kept_and_redirects_not_followed() -> None:
+    """Neither from a success nor from a refusal."""
+    moved = http(307, b"", b"Location: /v2/p/elsewhere", b"Set-Cookie: a=b")
+    async with serving(created("t-1", b"Set-Cookie: a=b; Path=/"), moved, created("t-3")) as server:
+        async with calling(server.url) as dcs:
+            for number in range(3):
+                await dcs.create(an_order(f"r-{number}"), allowed)
+        assert len(server.requests) == 3
+        assert b"cookie" not in b"".join(server.requests).lower()
+        assert b"elsewhere" not in b"".join(server.requests)
+
+
+async def test_body_is_read_as_it_was_sent() -> None:
+    """A content encoding, right or wrong, is not decoded."""
+    encoded = http(200, b"\x1f\x8bnot really", b"Content-Encoding: gzip")
+    transport = httpx2.AsyncHTTPTransport()
+    async with serving(encoded) as server, transport:
+        client = HttpClient(transport, deadline=5, pulse=Pulse(lambda: 0.0))
+        answer = await client.send(new_request("list", "GET", server.url))
+        assert isinstance(answer, httpx2.Response)
+        assert answer.content == b"\x1f\x8bnot really"
+
+
+@pytest.mark.parametrize("value", ["a\r\nb: c", "a\nb", "a\rb", "a\0b"])
+async def test_header_is_one_line(value: str) -> None:
+    """Else nothing is sent."""
+    transport = httpx2.AsyncHTTPTransport()
+    async with serving(created("t-1")) as server, transport:
+        client = HttpClient(transport, deadline=5, pulse=Pulse(lambda: 0.0))
+        answer = await client.send(new_request("create", "POST", server.url, {"X-Auth-Token": value}, b"{}"))
+        assert isinstance(answer, Fault)
+        assert server.requests == []
+
+
+async def test_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time is below what gateways allow."""
+    assert transport_module.LIMITS.keepalive_expiry == 15.0
+    monkeypatch.setattr(transport_module, "LIMITS", httpx2.Limits(keepalive_expiry=0.05))
+    async with serving(created("t-1"), created("t-2")) as server, calling(server.url) as dcs:
+        await dcs.create(an_order("r-1"), allowed)
+        await asyncio.sleep(0.1)
+        await dcs.create(an_order("r-2"), allowed)
+        assert len(server.connections) == 2
+
+
+class Held(httpx2.AsyncBaseTransport):
+    """A pool of connections whose answers end when told."""
+
+    made: ClassVar[list["Held"]] = []
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.is_closed = False
+        self.made.append(self)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer, or fail."""
+        self.calls += 1
+        if request.method == "PUT":
+            raise httpx2.ConnectError("no")
+        return httpx2.Response(200, stream=httpx2.ByteStream(b"ok"))
+
+    async def aclose(self) -> None:
+        """Close."""
+        self.is_closed = True
+
+
+@pytest.fixture
+def pools_made(monkeypatch: pytest.MonkeyPatch) -> list[Held]:
+    """Every pool that is made."""
+    made: list[Held] = []
+    monkeypatch.setattr(Held, "made", made)
+    return made
+
+
+async def test_calls_are_spread_over_small_pools(pools_made: list[Held]) -> None:
+    """A pool is busy until the stream of its answer is closed; the least busy one comes next."""
+    pools = Pools(Held)
+    request = httpx2.Request("GET", "http://h/")
+    answers = [await pools.handle_async_request(request) for _ in range(2 * CONNECTIONS_PER_POOL)]
+    assert [pool.calls for pool in pools_made] == [CONNECTIONS_PER_POOL] * 2
+    for answer in answers[CONNECTIONS_PER_POOL:]:
+        assert [part async for part in answer.stream] == [b"ok"]  # type: ignore[union-attr]
+    await pools.handle_async_request(request)
+    assert len(pools_made) == 3  # read to its end is not closed yet
+    for answer in answers[CONNECTIONS_PER_POOL:]:
+        await answer.aclose()
+        await answer.aclose()
+    await pools.handle_async_request(request)
+    assert [pool.calls for pool in pools_made] == [CONNECTIONS_PER_POOL, CONNECTIONS_PER_POOL + 1, 1]
+    assert repr(pools) == "<Pools: [16, 1, 1] busy>"
+    await pools.aclose()
+    assert all(pool.is_closed for pool in pools_made)
+
+
+@pytest.mark.parametrize("are_replaced", [True, False])
+async def test_pool_of_tunnels_is_replaced_after_a_failure(pools_made: list[Held], are_replaced: bool) -> None:
+    """Once its last call is over: httpcore2 would keep a broken tunnel for ever."""
+    pools = Pools(Held, are_replaced_after_failure=are_replaced)
+    answer = await pools.handle_async_request(httpx2.Request("GET", "http://h/"))
+    with pytest.raises(httpx2.ConnectError):
+        await pools.handle_async_request(httpx2.Request("PUT", "http://h/"))
+    await pools.handle_async_request(httpx2.Request("GET", "http://h/"))
+    assert len(pools_made) == (2 if are_replaced else 1)
+    assert not pools_made[0].is_closed
+    await answer.aclose()
+    assert pools_made[0].is_closed == are_replaced

@@ -1,0 +1,51 @@
+"""Nothing that proves who calls is logged, whatever the level."""
+
+import io
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from tests.unit.dcs.raw_server import client_tls, http, serving
+from worker.dcs.auth.iam import IamTokens
+from worker.dcs.auth.token_call import Account
+from worker.dcs.http_client import HttpClient, new_request
+from worker.dcs.transport import ServiceTransport
+from worker.observe.logs import configure
+from worker.policy.pulse import Pulse
+
+TOKEN, PASSWORD = "MIIsecret-token" * 40, "secret-password"
+
+
+@pytest.fixture
+def root_level() -> Iterator[logging.Logger]:
+    """The root logger, whose level is put back."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield root
+    root.setLevel(level)
+    root.handlers[:] = handlers
+
+
+@pytest.mark.parametrize("is_lowered", [False, True], ids=["worker's levels", "root lowered"])
+async def test_login_at_debug_logs_no_token(root_level: logging.Logger, is_lowered: bool) -> None:
+    """httpcore2 logs the headers of answers at debug, X-Subject-Token among them, and httpx2 a line per call."""
+    log = io.StringIO()
+    configure("debug", "json", log)
+    if is_lowered:  # by whatever else sets levels in this process
+        root_level.setLevel(logging.DEBUG)
+    transport = ServiceTransport(client_tls(), 5)
+    token = http(201, b"{}", b"X-Subject-Token: " + TOKEN.encode())
+    async with serving(token, http(200, b"{}")) as iam:
+        client = HttpClient(transport, deadline=5, pulse=Pulse(lambda: 0.0))
+        tokens = IamTokens(Account(iam.url, "user", "domain"), lambda: PASSWORD, client)
+        request = new_request("list", "GET", f"{iam.url}/v2/p/migration-tasks")
+        assert await tokens.authorise(request, "p") is None
+        assert request.headers["X-Auth-Token"] == TOKEN
+        await client.send(request)
+        logging.getLogger("httpx2").warning("heard")
+        await tokens.aclose()
+    await transport.aclose()
+    assert "heard" in log.getvalue()
+    assert "secret" not in log.getvalue()
+    assert "HTTP Request" not in log.getvalue()

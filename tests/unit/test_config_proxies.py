@@ -1,0 +1,96 @@
+"""The usual variables that name proxies."""
+
+from pathlib import Path
+
+import pytest
+
+from worker.config import ConfigurationError, load
+from worker.config.proxies import read_proxies
+
+PROXY = "http://proxy.example:3128"
+TOKEN = {"WORKER_AUTH_TOKEN": "t"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "scheme", "found"),
+    [
+        ({}, "https", None),
+        ({"HTTPS_PROXY": PROXY}, "https", PROXY),
+        ({"HTTPS_PROXY": PROXY}, "http", None),
+        ({"https_proxy": PROXY}, "https", PROXY),
+        ({"https_proxy": PROXY, "HTTPS_PROXY": "http://other"}, "https", PROXY),
+        ({"HTTP_PROXY": PROXY}, "http", PROXY),
+        ({"ALL_PROXY": PROXY}, "https", PROXY),
+        ({"ALL_PROXY": "http://other", "HTTPS_PROXY": PROXY}, "https", PROXY),
+        ({"HTTPS_PROXY": "proxy.example:3128"}, "https", PROXY),
+        ({"HTTPS_PROXY": " "}, "https", None),
+        ({"HTTPS_PROXY": "http://user:p%40ss@proxy:1"}, "https", "http://user:p%40ss@proxy:1"),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "*"}, "https", None),
+    ],
+)
+def test_proxy_is_that_of_the_scheme(environ: dict[str, str], scheme: str, found: str | None) -> None:
+    """In either case, with or without a scheme of its own."""
+    proxies, problems = read_proxies(environ)
+    assert (proxies.proxy_for(scheme, "dcs.example.com"), problems) == (found, [])
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "host", "is_exempt"),
+    [
+        ("", "dcs.example.com", False),
+        ("dcs.example.com", "dcs.example.com", True),
+        ("example.com", "dcs.example.com", True),
+        (".example.com", "dcs.example.com", True),
+        ("*.example.com", "dcs.example.com", True),
+        ("EXAMPLE.com , other", "dcs.example.com", True),
+        ("ample.com", "dcs.example.com", False),
+        ("dcs.example.com", "example.com", False),
+        ("10.0.0.0/8", "10.1.2.3", True),
+        ("10.0.0.0/8", "11.1.2.3", False),
+        ("10.1.2.3", "10.1.2.3", True),
+        ("[fd00::1]", "fd00::1", True),
+        ("fd00::/8", "fd00::1", True),
+        ("/", "dcs.example.com", False),
+        ("", "localhost", True),
+        ("", "worker.localhost", True),
+        ("", "127.0.0.1", True),
+        ("", "127.9.9.9", True),
+        ("", "::1", True),
+        ("", "169.254.169.254", True),
+        ("", "10.0.0.1", False),
+    ],
+)
+def test_some_hosts_are_called_directly(no_proxy: str, host: str, is_exempt: bool) -> None:
+    """Those in NO_PROXY, and always those of this machine and its link, where the metadata service is."""
+    proxies, _ = read_proxies({"HTTPS_PROXY": PROXY, "NO_PROXY": no_proxy})
+    assert (proxies.proxy_for("https", host) is None) == is_exempt
+
+
+@pytest.mark.parametrize("url", ["socks5://user:secret@proxy:1080", "socks5h://proxy", "SOCKS4://proxy"])
+def test_socks_is_refused_at_the_start(url: str, tmp_path: Path) -> None:
+    """With the name of the variable, and without the password."""
+    for name in ("HTTPS_PROXY", "all_proxy"):
+        with pytest.raises(ConfigurationError) as refused:
+            load({name: url, **TOKEN}, folder=tmp_path)
+        (problem,) = refused.value.problems
+        assert problem == f"{name}: SOCKS proxies are not supported; name an http:// or https:// proxy"
+
+
+@pytest.mark.parametrize("url", ["ftp://proxy", "http://", "http://[::1", "http://proxy:port"])
+def test_url_that_is_none_is_refused(url: str, tmp_path: Path) -> None:
+    """It is not repeated."""
+    with pytest.raises(ConfigurationError, match=r"^HTTPS_PROXY: must be the URL of a proxy like"):
+        load({"HTTPS_PROXY": url, **TOKEN}, folder=tmp_path)
+
+
+def test_commands_that_call_no_service_need_no_proxy(tmp_path: Path) -> None:
+    """Those that only speak with the broker."""
+    loaded = load({"HTTPS_PROXY": "socks5://proxy"}, folder=tmp_path, credentials=False)
+    assert loaded.proxies.proxy_for("https", "h") is None
+
+
+def test_proxies_are_loaded_and_not_shown(tmp_path: Path) -> None:
+    """Their passwords stay masked."""
+    loaded = load({"HTTPS_PROXY": "http://user:secret@proxy:1", **TOKEN}, folder=tmp_path)
+    assert loaded.proxies.proxy_for("https", "h") == "http://user:secret@proxy:1"
+    assert "secret" not in repr(loaded.proxies)

@@ -1,0 +1,235 @@
+"""One HTTP call: a whole-call deadline, a bounded answer, no redirect, no cookie, and a result typed by evidence."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Final
+
+import httpcore2
+import httpx2
+
+from worker.dcs.send_tracker import FrozenError, SendTracker
+from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
+from worker.policy.pulse import Pulse
+
+ANSWER_LIMIT: Final = 1 << 20
+"""Bytes of an answer's body that are read."""
+HEADERS: Final = {
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "dcs-migration-worker",
+}
+"""What every call carries."""
+
+OnCallEnd = Callable[[str, str, float], None]
+"""Called after every attempt: operation, status label, seconds."""
+OnCallStart = Callable[[str, str, str], Mapping[str, str]]
+"""Called before every attempt (operation, method, URL); gives further headers for it."""
+OnAnswer = Callable[[httpx2.Response], None]
+"""Called with a whole answer while its connection is not free yet; raises CallFailedError if it proves nothing."""
+
+_OPERATION: Final = "operation"
+_ON_ANSWER: Final = "on_answer"
+# What httpx2 would act on: bodies come as they were sent, nothing is followed or kept.
+_DROPPED: Final = frozenset({b"content-encoding", b"transfer-encoding", b"location", b"set-cookie", b"set-cookie2"})
+
+
+class CallFailedError(Exception):
+    """A call has ended without an answer that counts."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+class OversizeError(Exception):
+    """The answer is larger than ANSWER_LIMIT."""
+
+
+def new_request(
+    operation: str,
+    method: str,
+    url: httpx2.URL | str,
+    headers: httpx2.Headers | Mapping[str, str] | None = None,
+    content: bytes = b"",
+    on_answer: OnAnswer | None = None,
+) -> httpx2.Request:
+    """The request of a call; `operation` is its name in metrics."""
+    extensions = {_OPERATION: operation, _ON_ANSWER: on_answer}
+    return httpx2.Request(method, url, headers=headers, content=content or None, extensions=extensions)
+
+
+class HttpClient:
+    """Makes calls. Their results are values; only cancellation is raised."""
+
+    def __init__(
+        self,
+        transport: httpx2.AsyncBaseTransport,
+        *,
+        deadline: float,
+        pulse: Pulse,
+        on_call_end: OnCallEnd = lambda *_: None,
+        on_call_start: OnCallStart | None = None,
+    ) -> None:
+        attempts = _Attempts(transport, deadline, pulse, on_call_end, on_call_start)
+        self._client = httpx2.AsyncClient(transport=attempts, trust_env=False, timeout=None)
+
+    async def send(self, request: httpx2.Request, auth: httpx2.Auth | None = None) -> httpx2.Response | Fault:
+        """Send a request made by `new_request`, as often as `auth` asks for; the last answer, read to its end."""
+        try:
+            return await self._client.send(request, auth=auth)
+        except CallFailedError as error:
+            return error.fault
+
+
+class _Attempts(httpx2.AsyncBaseTransport):
+    """Sends a request once, within the deadline, and raises CallFailedError if no whole answer came."""
+
+    def __init__(
+        self,
+        transport: httpx2.AsyncBaseTransport,
+        deadline: float,
+        pulse: Pulse,
+        on_call_end: OnCallEnd,
+        on_call_start: OnCallStart | None,
+    ) -> None:
+        self._transport = transport
+        self._deadline = deadline
+        self._pulse = pulse
+        self._on_call_end = on_call_end
+        self._on_call_start = on_call_start
+        self._abandoned: set[asyncio.Task[httpx2.Response]] = set()
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request; the answer is read whole."""
+        operation: str = request.extensions[_OPERATION]
+        if self._on_call_start is not None:
+            request.headers.update(self._on_call_start(operation, request.method, str(request.url)))
+        started = time.perf_counter()
+        try:
+            answer = await self._send(request)
+        except CallFailedError as error:
+            self._on_call_end(operation, error.fault.label, time.perf_counter() - started)
+            raise
+        self._on_call_end(operation, str(answer.status_code), time.perf_counter() - started)
+        return answer
+
+    async def _send(self, request: httpx2.Request) -> httpx2.Response:
+        tracker = SendTracker(request, self._pulse)
+        exchange = _Exchange(self._transport, request, tracker)
+        # In a task of its own, which is cancelled once at most: a second cancellation could interrupt the closing of
+        # a connection, and what is left in its buffer would be sent later.
+        task = asyncio.create_task(exchange.run())
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self._deadline)
+            if not done:
+                exchange.abandon(task)
+                await asyncio.wait({task})
+        except asyncio.CancelledError:
+            exchange.abandon(task)
+            self._abandoned.add(task)
+            task.add_done_callback(self._forget)
+            raise
+        return self._answer_of(task, tracker)
+
+    def _forget(self, task: asyncio.Task[httpx2.Response]) -> None:
+        self._abandoned.discard(task)
+        _ = task.cancelled() or task.exception()  # else asyncio says that nobody has asked for it
+
+    def _answer_of(self, task: asyncio.Task[httpx2.Response], tracker: SendTracker) -> httpx2.Response:
+        try:
+            return task.result()
+        except CallFailedError:
+            raise
+        except asyncio.CancelledError:
+            fault = _lost(tracker, CallStatus.TIMEOUT, f"no answer within {self._deadline:g} s")
+        except FrozenError as error:
+            fault = Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.FROZEN, str(error))
+        except OversizeError as error:
+            fault = _lost(tracker, CallStatus.OVERSIZE, str(error))
+        except Exception as error:  # noqa: BLE001 - fail closed: an unknown error is ambiguous
+            status = CallStatus.RESET if tracker.may_have_sent else CallStatus.CONNECTION_REFUSED
+            fault = _lost(tracker, status, _described(error))
+        raise CallFailedError(fault)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, transport: httpx2.AsyncBaseTransport, request: httpx2.Request, tracker: SendTracker) -> None:
+        self._transport = transport
+        self._request = request
+        self._tracker = tracker
+        self._is_over = False
+
+    def abandon(self, task: asyncio.Task[httpx2.Response]) -> None:
+        """End the exchange, unless it is over and its connection about to be free or closed."""
+        if not self._is_over and not self._tracker.is_closing:
+            task.cancel()
+
+    async def run(self) -> httpx2.Response:
+        """Send the request, read the answer to its end, and free or close the connection."""
+        try:
+            response = await self._transport.handle_async_request(self._request)
+        except BaseException:
+            self._is_over = True
+            await self._tracker.close_connection()
+            raise
+        try:
+            answer = self._whole(response, await _read(response))
+            if (on_answer := self._request.extensions[_ON_ANSWER]) is not None:
+                on_answer(answer)
+        except BaseException:
+            self._is_over = True
+            # The true answer may still come on it, and would be believed to be that of the next request.
+            await _close_connection(response)
+            raise
+        finally:
+            self._is_over = True
+            await response.aclose()
+        return answer
+
+    def _whole(self, response: httpx2.Response, content: bytes) -> httpx2.Response:
+        return httpx2.Response(
+            response.status_code,
+            headers=[pair for pair in response.headers.raw if pair[0].lower() not in _DROPPED],
+            content=content,
+            request=self._request,
+            extensions=response.extensions,
+        )
+
+
+async def _read(response: httpx2.Response) -> bytes:
+    """The body as it was sent, whatever its encoding. The connection is not free yet: `aiter_raw` would free it."""
+    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    chunks, content = response.stream.__aiter__(), b""
+    try:
+        async for chunk in chunks:
+            content += chunk
+            if len(content) > ANSWER_LIMIT:
+                raise OversizeError(f"the answer is larger than {ANSWER_LIMIT} bytes")
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
+    return content
+
+
+async def _close_connection(response: httpx2.Response) -> None:
+    stream: httpcore2.AsyncNetworkStream | None = response.extensions.get("network_stream")
+    if stream is not None:
+        await stream.aclose()
+
+
+def _lost(tracker: SendTracker, status: CallStatus, message: str) -> Fault:
+    evidence = Evidence.AMBIGUOUS if tracker.may_have_sent else Evidence.NEVER_SENT
+    return Fault(evidence, Remedy.RETRY, status, message)
+
+
+def _described(error: BaseException) -> str:
+    """The error with the first of its causes, which is what an operator can do something about."""
+    cause = error
+    while (below := cause.__cause__ or cause.__context__) is not None:
+        cause = below.exceptions[0] if isinstance(below, BaseExceptionGroup) else below
+    text = f"{type(error).__name__}: {error}"
+    return (text if str(cause) in text else f"{text} ({cause})")[:300]
