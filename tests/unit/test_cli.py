@@ -15,7 +15,7 @@ from worker.cli.app import app
 from worker.cli.interruptible import interruptible
 
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands if command.callback)
-HEAVY = ("aio_pika", "aiohttp", "prometheus_client", "pydantic", "redis", "rich", "structlog", "uvloop")
+HEAVY = ("aio_pika", "aiohttp", "httpx2", "prometheus_client", "pydantic", "redis", "rich", "structlog", "uvloop")
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.dcs.raw_server import AUTHORITY, EMPTY_PAGE, http, server_tls, serving
+from tests.unit.dcs.test_proxies import tunnelling
 from worker.cli.checkup.chosen import Chosen
 from worker.cli.checkup.service import check_dcs
 from worker.config import load
@@ -196,3 +199,33 @@ async def test_every_region_is_asked(tmp_path: Path) -> None:
         results = {check.subject: check.result for check in checks if check.name == "DCS"}
         assert results == {REGION: Result.OK, "cn-south-1": Result.OK, "away": Result.FAILED}
         assert [check.subject for check in checks if check.name == "credentials"] == [REGION]
+
+
+async def test_service_is_asked_through_the_proxy(tmp_path: Path) -> None:
+    """Its name need not be known on this machine: what bars the direct way does not matter."""
+    page = http(200, EMPTY_PAGE, b"Date: " + formatdate(usegmt=True).encode())
+    AUTHORITY.cert_pem.write_to_path(tmp_path / "ca.pem")
+    async with tunnelling() as proxy, serving(page, tls=server_tls("dcs.invalid")) as service:
+        environment = TOKEN | {
+            "WORKER_DCS_ENDPOINTS": json.dumps({REGION: f"https://dcs.invalid:{service.port}"}),
+            "WORKER_DCS_CA_FILE": str(tmp_path / "ca.pem"),
+            "HTTPS_PROXY": proxy.url,
+        }
+        async with _standin() as standin:
+            found = await _checked(standin, tmp_path, {}, **environment)
+    assert {found[name].result for name in ("DCS", "credentials", "permission to list")} == {Result.OK}
+    assert proxy.heads[0].startswith(b"CONNECT dcs.invalid:")
+
+
+async def test_proxy_that_is_away_is_named(tmp_path: Path) -> None:
+    """With the variable that names it, and without its password."""
+    environment = TOKEN | {
+        "WORKER_DCS_ENDPOINTS": json.dumps({REGION: "https://dcs.invalid"}),
+        "HTTPS_PROXY": "http://user:secret@127.0.0.1:1",
+    }
+    async with _standin() as standin:
+        found = await _checked(standin, tmp_path, {}, **environment)
+    assert (found["DCS"].result, found["DCS"].trouble) == (Result.FAILED, Trouble.UNREACHABLE)
+    assert "127.0.0.1:1" in found["DCS"].found
+    assert "HTTPS_PROXY" in (found["DCS"].remedy or "")
+    assert "secret" not in f"{found}"

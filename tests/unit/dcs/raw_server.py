@@ -35,10 +35,10 @@ def client_tls() -> ssl.SSLContext:
     return context
 
 
-def server_tls() -> ssl.SSLContext:
-    """A certificate for loopback."""
+def server_tls(*names: str) -> ssl.SSLContext:
+    """A certificate for loopback, or for other names."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    AUTHORITY.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    AUTHORITY.issue_cert(*(names or ("127.0.0.1", "localhost"))).configure_cert(context)
     return context
 
 

@@ -90,7 +90,9 @@ async def _barred(loaded: Loaded, endpoint: str, variable: str, tls: ssl.SSLCont
     parts = urlsplit(endpoint)
     if (proxy := loaded.proxies.proxy_for(parts.scheme, parts.hostname or "")) is not None:
         # The way beyond the proxy is the proxy's: the first call shows whether it leads to the service.
-        return await hurdle(Address.of(proxy, 443 if proxy.startswith("https:") else 80, f"{parts.scheme}_proxy"))
+        return await hurdle(
+            Address.of(proxy, 443 if proxy.startswith("https:") else 80, f"{parts.scheme.upper()}_PROXY")
+        )
     is_encrypted = parts.scheme == "https"
     address = Address.of(endpoint, 443 if is_encrypted else 80, variable)
     return await hurdle(address, tls if is_encrypted else None)
