@@ -171,7 +171,7 @@ class _Exchange:
     async def run(self) -> httpx2.Response:
         """Send the request, read the answer to its end, and free or close the connection."""
         try:
-            response = await self._transport.handle_async_request(self._request)
+            response = await self._transport.handle_async_request(self._tracker.request)
         except BaseException:
             self._is_over = True
             await self._tracker.close_connection()

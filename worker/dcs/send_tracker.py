@@ -25,11 +25,13 @@ class FrozenError(Exception):
 
 
 class SendTracker(httpx2.AsyncByteStream):
-    """What one attempt at `request` has sent: it is the body of the request, and listens to its trace."""
+    """What one attempt at a request has sent.
+
+    `request`, a copy of the given one to be sent, has the tracker as its body and reports its trace to it.
+    """
 
     def __init__(self, request: httpx2.Request, pulse: Pulse) -> None:
         self._content = request.content
-        self._extensions = request.extensions
         self._pulse = pulse
         self._freezes = pulse.beat()
         self._body_was_read = False
@@ -37,8 +39,13 @@ class SendTracker(httpx2.AsyncByteStream):
         self._stream: httpcore2.AsyncNetworkStream | None = None
         self.is_closing = False
         """The exchange is over, and its connection is being freed or closed."""
-        request.stream = self
-        request.extensions["trace"] = self.trace
+        self.request = httpx2.Request(
+            request.method,
+            request.url,
+            headers=request.headers,
+            stream=self,
+            extensions={**request.extensions, "trace": self.trace},
+        )
 
     def __repr__(self) -> str:
         return f"<SendTracker: {'maybe sent' if self.may_have_sent else 'not sent'}>"
@@ -79,7 +86,7 @@ class SendTracker(httpx2.AsyncByteStream):
 
     def _connected(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
-        for option in self._extensions.get(SOCKET_OPTIONS, ()):
+        for option in self.request.extensions.get(SOCKET_OPTIONS, ()):
             stream.get_extra_info("socket").setsockopt(*option)
 
     def _raise_if_frozen(self) -> None:
