@@ -6,7 +6,7 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpcore2
 import httpx2
 import pytest
+import uvloop
 
 from tests.unit.dcs.raw_server import allowed, an_order, client_over
 from worker.dcs.http_client import HttpClient, new_request
@@ -23,6 +24,7 @@ from worker.policy.pulse import Pulse
 from worker.tools.standin import StandIn, StandInSettings
 
 DEADLINE: Final = 1.0
+Run = Callable[[Coroutine[None, None, None]], None]
 RETRANSMISSIONS: Final = 4.0
 """Seconds in which the kernel would have sent again what it could not deliver, at 0.2, 0.4, 0.8 and 1.6 s."""
 
@@ -108,8 +110,17 @@ async def relaying(port: int) -> AsyncIterator[Relay]:
         await relay.aclose()
 
 
-async def test_create_larger_than_the_window_of_a_relay_is_not_completed_later() -> None:
+RUNS: Final = pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+"""Both event loops close sockets in ways of their own."""
+
+
+@RUNS
+def test_create_larger_than_the_window_of_a_relay_is_not_completed_later(run: Run) -> None:
     """The relay reads what it had of it once another create has worked: the rest never came."""
+    run(_slow_relay())
+
+
+async def _slow_relay() -> None:
     transport = ServiceTransport(ssl.create_default_context(), DEADLINE)
     async with StandIn(StandInSettings()) as service, relaying(urlsplit(service.url).port or 0) as relay:
         dcs, order = client_over(transport, relay.url, DEADLINE), an_order(description="x" * 1000)
@@ -161,10 +172,15 @@ def dropped(one: int, other: int) -> Iterator[None]:
             iptables("--delete", *rule)
 
 
-async def test_create_on_a_flow_that_was_dropped_does_not_arrive_when_it_heals() -> None:
+@RUNS
+def test_create_on_a_flow_that_was_dropped_does_not_arrive_when_it_heals(run: Run) -> None:
     """A firewall forgets a kept connection, and remembers it after another create has worked: one task."""
     if (why := hindrance()) is not None:
         pytest.skip(why)
+    run(_dropped_flow())
+
+
+async def _dropped_flow() -> None:
     transport = ServiceTransport(ssl.create_default_context(), DEADLINE)
     async with StandIn(StandInSettings()) as service:
         dcs, order = client_over(transport, service.url, DEADLINE), an_order()

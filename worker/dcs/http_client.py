@@ -116,7 +116,7 @@ class _Attempts(httpx2.AsyncBaseTransport):
         return answer
 
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
-        tracker = SendTracker(request, self._pulse)
+        tracker = SendTracker(request.content, self._pulse)
         exchange = _Exchange(self._transport, request, tracker)
         # In a task of its own, which is cancelled once at most: a second cancellation could interrupt the closing of
         # a connection, and what is left in its buffer would be sent later.
@@ -171,7 +171,7 @@ class _Exchange:
     async def run(self) -> httpx2.Response:
         """Send the request, read the answer to its end, and free or close the connection."""
         try:
-            response = await self._transport.handle_async_request(self._tracker.request)
+            response = await self._transport.handle_async_request(self._tracker.tracked(self._request))
         except BaseException:
             self._is_over = True
             await self._tracker.close_connection()
@@ -203,16 +203,17 @@ class _Exchange:
 async def _read(response: httpx2.Response) -> bytes:
     """The body as it was sent, whatever its encoding. The connection is not free yet: `aiter_raw` would free it."""
     assert isinstance(response.stream, httpx2.AsyncByteStream)
-    chunks, content = response.stream.__aiter__(), b""
+    chunks, parts, size = response.stream.__aiter__(), [], 0
     try:
         async for chunk in chunks:
-            content += chunk
-            if len(content) > ANSWER_LIMIT:
+            parts.append(chunk)
+            size += len(chunk)
+            if size > ANSWER_LIMIT:
                 raise OversizeError(f"the answer is larger than {ANSWER_LIMIT} bytes")
     finally:
         if isinstance(chunks, AsyncGenerator):
             await chunks.aclose()
-    return content
+    return b"".join(parts)
 
 
 async def _close_connection(response: httpx2.Response) -> None:

@@ -17,7 +17,7 @@ from worker.policy.pulse import Pulse
 CONNECTED: Final = "connection.connect_tcp.complete"
 CLOSING: Final = "http11.response_closed.started"
 SOCKET_OPTIONS: Final = "socket_options"
-"""Extension of a request: options that its connection gets when it is made, as `setsockopt` takes them."""
+"""Extension of a request: a list of options that its connection gets when it is made, as `setsockopt` takes them."""
 
 
 class FrozenError(Exception):
@@ -25,13 +25,11 @@ class FrozenError(Exception):
 
 
 class SendTracker(httpx2.AsyncByteStream):
-    """What one attempt at a request has sent.
+    """What one attempt at a request has sent: the body of the request, and the callback of its trace."""
 
-    `request`, a copy of the given one to be sent, has the tracker as its body and reports its trace to it.
-    """
-
-    def __init__(self, request: httpx2.Request, pulse: Pulse) -> None:
-        self._content = request.content
+    def __init__(self, content: bytes, pulse: Pulse) -> None:
+        self._content = content
+        self._options: list[httpcore2.SOCKET_OPTION] = []
         self._pulse = pulse
         self._freezes = pulse.beat()
         self._body_was_read = False
@@ -39,16 +37,14 @@ class SendTracker(httpx2.AsyncByteStream):
         self._stream: httpcore2.AsyncNetworkStream | None = None
         self.is_closing = False
         """The exchange is over, and its connection is being freed or closed."""
-        self.request = httpx2.Request(
-            request.method,
-            request.url,
-            headers=request.headers,
-            stream=self,
-            extensions={**request.extensions, "trace": self.trace},
-        )
 
     def __repr__(self) -> str:
         return f"<SendTracker: {'maybe sent' if self.may_have_sent else 'not sent'}>"
+
+    def tracked(self, request: httpx2.Request) -> httpx2.Request:
+        """A copy of the request, to be sent: it has the tracker as its body and reports its trace to it."""
+        extensions = {**request.extensions, "trace": self.trace, SOCKET_OPTIONS: self._options}
+        return httpx2.Request(request.method, request.url, headers=request.headers, stream=self, extensions=extensions)
 
     @property
     def may_have_sent(self) -> bool:
@@ -86,7 +82,7 @@ class SendTracker(httpx2.AsyncByteStream):
 
     def _connected(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
-        for option in self.request.extensions.get(SOCKET_OPTIONS, ()):
+        for option in self._options:
             stream.get_extra_info("socket").setsockopt(*option)
 
     def _raise_if_frozen(self) -> None:

@@ -54,7 +54,7 @@ class ServiceTransport(httpx2.AsyncBaseTransport):
         pools = self._routes.get(to) or self._routes.setdefault(to, self._route(*to))
         if pools is not self._direct:
             # httpcore2 applies a pool's own socket options to direct connections only.
-            request.extensions[SOCKET_OPTIONS] = self._options
+            request.extensions.setdefault(SOCKET_OPTIONS, []).extend(self._options)
         return await pools.handle_async_request(request)
 
     async def aclose(self) -> None:

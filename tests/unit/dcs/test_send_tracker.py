@@ -20,7 +20,7 @@ AWAKE = Pulse(lambda: 0.0)
 
 def a_tracker(pulse: Pulse = AWAKE) -> SendTracker:
     """Of a create."""
-    return SendTracker(httpx2.Request("POST", "http://h/", content=b"{}"), pulse)
+    return SendTracker(b"{}", pulse)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
