@@ -39,7 +39,6 @@ DOORS = {  # what only these rooms may import or touch
     "os.environb": {"worker.config", "worker.tools"},
     "os.getenv": {"worker.config", "worker.tools"},
 }
-NAMED_TUPLES = {"_replace", "_asdict", "_fields", "_make"}  # documented, whatever they begin with
 LIBRARIES = {"schemas": {"pydantic", "pydantic_core"}, "worker.policy": set[str]()}  # and of the standard library:
 IMPURE = {"asyncio", "os", "random", "secrets", "socket", "subprocess", "threading", "time"}  # not these
 
@@ -79,29 +78,6 @@ def is_open(here: str, name: str) -> bool:
     return True
 
 
-def private(source: str) -> set[str]:
-    """Private names of other packages that a module imports, and private attributes that it touches on others."""
-    foreign = {
-        name
-        for name in imports(source)
-        if name.partition(".")[0] not in ("schemas", "worker")
-        if any(is_private(part) for part in name.split("."))
-    }
-    touched = {
-        f"{ast.unparse(node.value)}.{node.attr}"
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Attribute) and is_private(node.attr)
-        if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
-    }
-    return foreign | touched
-
-
-def is_private(name: str) -> bool:
-    """True for a name that a package keeps to itself."""
-    is_documented = name in NAMED_TUPLES or (name.startswith("__") and name.endswith("__"))
-    return name.startswith("_") and not is_documented
-
-
 def breaches(module: str, source: str) -> set[str]:
     """What a module imports or touches though its room may not."""
     here, imported = room(module), set(imports(source))
@@ -135,29 +111,6 @@ def test_module_keeps_the_import_law(module: str) -> None:
     """A module stands in a known room and imports only what that room may."""
     assert module == "worker" or room(module) != "worker", f"{module} is in no room of the house"
     assert breaches(module, SOURCES[module]) == set()
-
-
-@pytest.mark.parametrize("module", [module for module in SOURCES if module.startswith("worker.dcs")])
-def test_calls_rest_on_documented_interfaces(module: str) -> None:
-    """A minor release of a library cannot break what evidence rests on: nothing private of it is used."""
-    assert private(SOURCES[module]) == set()
-
-
-@pytest.mark.parametrize(
-    ("source", "found"),
-    [
-        ("from httpx2 import _client", {"httpx2._client"}),
-        ("import httpcore2._async.connection", {"httpcore2._async.connection"}),
-        ("from httpx2._client import AsyncClient", {"httpx2._client.AsyncClient"}),
-        ("def late(pool):\n    return pool._connections", {"pool._connections"}),
-        ("def late(self):\n    return self._transport._pool", {"self._transport._pool"}),
-        ("class A:\n    def __init__(self):\n        self._a = type(self).__name__", set()),
-        ("from worker.dcs.client import DcsClient", set()),
-    ],
-)
-def test_private_names_are_noticed(source: str, found: set[str]) -> None:
-    """Imported or touched, wherever it stands."""
-    assert private(source) == found
 
 
 def test_house_has_no_import_cycle() -> None:
