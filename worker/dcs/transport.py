@@ -3,10 +3,11 @@
 https://www.python-httpx.org/advanced/transports/
 """
 
+import asyncio
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from typing import Final
@@ -15,11 +16,13 @@ import httpx2
 
 from worker.dcs.send_tracker import SOCKET_OPTIONS
 
-CONNECTIONS_PER_POOL: Final = 16
-"""Each call looks at all the connections of its pool, twice: 64 of them cost as much as the call itself."""
-LIMITS: Final = httpx2.Limits(keepalive_expiry=15.0)
-"""Seconds below the idle limits of gateways, so that a kept connection is not closed as it is used. How many calls
-there are at once is decided elsewhere: none of them waits here."""
+CONNECTIONS_PER_POOL: Final = 4
+"""Each call looks at all the connections of its pool, twice, and asks the kernel about each that is idle: 64 of them
+would cost as much as the call itself."""
+KEEP_ALIVE_SECONDS: Final = 15.0
+"""Below the idle limits of gateways, so that a kept connection is not closed as it is used."""
+LIMITS: Final = httpx2.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS)
+"""How many calls there are at once is decided elsewhere: none of them waits here."""
 RESET_ON_CLOSE: Final = (socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 """Closing discards what the peer has not acknowledged: a create that was abandoned must not arrive late."""
 
@@ -89,6 +92,8 @@ class Pools(httpx2.AsyncBaseTransport):
         # A CONNECT tunnel whose TLS handshake fails stays in httpcore2's pool for ever: the pool has to go.
         self._are_replaced = are_replaced_after_failure
         self._pools: list[_Pool] = []
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"<Pools: {[pool.busy for pool in self._pools]} busy>"
@@ -97,14 +102,14 @@ class Pools(httpx2.AsyncBaseTransport):
         """Send a request. The pool counts as busy until the stream of the response is closed."""
         pool = min(self._pools, key=attrgetter("busy"), default=None)
         if pool is None or pool.busy >= CONNECTIONS_PER_POOL:
-            pool = _Pool(self._new_pool())
-            self._pools.append(pool)
+            pool = self._add()
         pool.busy += 1
         try:
             response = await pool.transport.handle_async_request(request)
         except BaseException:
-            if self._are_replaced:
-                self._retire(pool)
+            if self._are_replaced and pool in self._pools:
+                self._pools.remove(pool)
+                pool.is_retired = True
             await pool.release()
             raise
         assert isinstance(response.stream, httpx2.AsyncByteStream)
@@ -113,13 +118,30 @@ class Pools(httpx2.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close every connection."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
         while self._pools:
             await self._pools.pop().transport.aclose()
+        await asyncio.gather(*self._closing)
 
-    def _retire(self, pool: "_Pool") -> None:
-        pool.is_retired = True
-        with suppress(ValueError):
+    def _add(self) -> "_Pool":
+        pool = _Pool(self._new_pool())
+        self._pools.append(pool)
+        if self._sweeping is None:
+            self._sweeping = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._sweep)
+        return pool
+
+    def _sweep(self) -> None:
+        """Close pools that served no call for a while: their own limits hold only while they are used."""
+        for pool in [pool for pool in self._pools if pool.has_expired()]:
             self._pools.remove(pool)
+            task = asyncio.create_task(pool.transport.aclose())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        self._sweeping = None
+        if self._pools:
+            self._sweeping = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._sweep)
 
 
 class _Pool:
@@ -129,10 +151,16 @@ class _Pool:
         self.transport = transport
         self.busy = 0
         self.is_retired = False
+        self._idle_since = time.monotonic()
+
+    def has_expired(self) -> bool:
+        """True if no connection of it can still be used."""
+        return not self.busy and time.monotonic() - self._idle_since >= KEEP_ALIVE_SECONDS
 
     async def release(self) -> None:
         """End a call; the last one on a retired pool closes it."""
         self.busy -= 1
+        self._idle_since = time.monotonic()
         if self.is_retired and not self.busy:
             await self.transport.aclose()
 

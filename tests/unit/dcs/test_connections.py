@@ -6,7 +6,7 @@ from typing import ClassVar
 import httpx2
 import pytest
 
-from tests.unit.dcs.raw_server import EMPTY_PAGE, allowed, an_order, calling, created, http, serving
+from tests.unit.dcs.raw_server import EMPTY_PAGE, allowed, an_order, calling, created, http, serving, until
 from worker.dcs import transport as transport_module
 from worker.dcs.http_client import ANSWER_LIMIT, HttpClient, new_request
 from worker.dcs.transport import CONNECTIONS_PER_POOL, Pools
@@ -113,7 +113,7 @@ async def test_header_is_one_line(value: str) -> None:
 
 async def test_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its time is below what gateways allow."""
-    assert transport_module.LIMITS.keepalive_expiry == 15.0
+    assert transport_module.LIMITS.keepalive_expiry == transport_module.KEEP_ALIVE_SECONDS == 15.0
     monkeypatch.setattr(transport_module, "LIMITS", httpx2.Limits(keepalive_expiry=0.05))
     async with serving(created("t-1"), created("t-2")) as server, calling(server.url) as dcs:
         await dcs.create(an_order("r-1"), allowed)
@@ -167,7 +167,7 @@ async def test_calls_are_spread_over_small_pools(pools_made: list[Held]) -> None
         await answer.aclose()
     await pools.handle_async_request(request)
     assert [pool.calls for pool in pools_made] == [CONNECTIONS_PER_POOL, CONNECTIONS_PER_POOL + 1, 1]
-    assert repr(pools) == "<Pools: [16, 1, 1] busy>"
+    assert repr(pools) == f"<Pools: [{CONNECTIONS_PER_POOL}, 1, 1] busy>"
     await pools.aclose()
     assert all(pool.is_closed for pool in pools_made)
 
@@ -184,3 +184,20 @@ async def test_pool_of_tunnels_is_replaced_after_a_failure(pools_made: list[Held
     assert not pools_made[0].is_closed
     await answer.aclose()
     assert pools_made[0].is_closed == are_replaced
+
+
+async def test_pool_that_is_no_longer_used_is_closed(pools_made: list[Held], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what it keeps: nothing else would look at its connections."""
+    monkeypatch.setattr(transport_module, "KEEP_ALIVE_SECONDS", 0.05)
+    pools = Pools(Held)
+    request = httpx2.Request("GET", "http://h/")
+    answers = [await pools.handle_async_request(request) for _ in range(CONNECTIONS_PER_POOL + 1)]
+    await answers[-1].aclose()
+    await until(lambda: pools_made[1].is_closed)
+    assert not pools_made[0].is_closed
+    for answer in answers:
+        await answer.aclose()
+    await until(lambda: pools_made[0].is_closed)
+    await (await pools.handle_async_request(request)).aclose()
+    assert len(pools_made) == 3
+    await pools.aclose()
