@@ -16,7 +16,7 @@ import httpx2
 
 from worker.dcs.send_tracker import SOCKET_OPTIONS
 
-CONNECTIONS_PER_POOL: Final = 4
+CONNECTIONS_PER_POOL: Final = 2
 """Each call looks at all the connections of its pool, twice, and asks the kernel about each that is idle: 64 of them
 would cost as much as the call itself."""
 KEEP_ALIVE_SECONDS: Final = 15.0
