@@ -6,6 +6,7 @@ https://www.python-httpx.org/advanced/transports/
 import asyncio
 import socket
 import ssl
+import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -23,7 +24,7 @@ KEEP_ALIVE_SECONDS: Final = 15.0
 """Below the idle limits of gateways, so that a kept connection is not closed as it is used."""
 LIMITS: Final = httpx2.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS)
 """How many calls there are at once is decided elsewhere: none of them waits here."""
-RESET_ON_CLOSE: Final = (socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+RESET_ON_CLOSE: Final = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 """Closing discards what the peer has not acknowledged: a create that was abandoned must not arrive late."""
 
 ProxyFor = Callable[[str, str], str | None]

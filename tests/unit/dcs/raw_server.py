@@ -109,7 +109,7 @@ async def serving(
 ) -> AsyncIterator[RawServer]:
     """A server on a port of its own."""
     server = RawServer(*answers, on_connect=on_connect)
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls, limit=1 << 20)
     server.port, server.scheme = listening.sockets[0].getsockname()[1], "https" if tls else "http"
     try:
         yield server

@@ -4,6 +4,7 @@ import io
 import logging
 from collections.abc import Iterator
 
+import httpx2
 import pytest
 
 from tests.unit.dcs.raw_server import client_tls, http, serving
@@ -14,7 +15,8 @@ from worker.dcs.transport import ServiceTransport
 from worker.observe.logs import configure
 from worker.policy.pulse import Pulse
 
-TOKEN, PASSWORD = "MIIsecret-token" * 40, "secret-password"
+TOKEN, PASSWORD = "MIIsecret-token" * 6600, "secret-password"
+"""A user with many roles has a token of any length: here one of 99 kB."""
 
 
 @pytest.fixture
@@ -44,7 +46,8 @@ async def test_login_at_debug_logs_no_token(
         request = new_request("list", "GET", f"{iam.url}/v2/p/migration-tasks")
         assert await tokens.authorise(request, "p") is None
         assert request.headers["X-Auth-Token"] == TOKEN
-        await client.send(request)
+        assert isinstance(await client.send(request), httpx2.Response)
+        assert f"X-Auth-Token: {TOKEN}\r\n".encode() in iam.requests[1]
         logging.getLogger("httpx2").warning("heard")
         await tokens.aclose()
     await transport.aclose()
