@@ -7,7 +7,6 @@ from tests.unit.test_house import SOURCES, room
 
 NOT_YET = {
     "worker.claims.wire",
-    "worker.observe.handles",
     "worker.rabbit.frames",
     "worker.rabbit.inlet",
     "worker.rabbit.outlet",

@@ -8,12 +8,11 @@ from math import inf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from worker.observe.handles import NAMESPACE, Count, Spread
+from worker.observe.handles import NAMESPACE
 from worker.observe.metrics import AGE_BUCKETS, CALL_BUCKETS, DURATION_BUCKETS, PUBLISH_BUCKETS, Metrics
 from worker.policy.held import HELD, Held
 
@@ -209,26 +208,22 @@ def test_what_holds_requests_back_is_told_in_numbers() -> None:
     assert told("projects_held", region=REGIONS[0], why="quota") == 0
 
 
-@given(st.lists(st.sampled_from([0.0, 0.004, 0.005, 0.0051, 1.0, 30.0, 1e9]) | st.floats(0, 100)))
-def test_lean_metrics_tell_what_the_librarys_own_would(amounts: list[float]) -> None:
-    """Without locks they count the same: bounds belong to the bucket below, the last one takes the rest."""
-    ours, theirs = CollectorRegistry(), CollectorRegistry()
-    spread, count = Spread("seconds", "", registry=ours, buckets=(0.005, 1.0, 30.0)), Count("facts", "", registry=ours)
-    histogram = Histogram("seconds", "", registry=theirs, buckets=(0.005, 1.0, 30.0))
-    counter = Counter("facts", "", registry=theirs)
-    for amount in amounts:
-        spread.observe(amount)
-        count.inc(amount)
-        histogram.observe(amount)
-        counter.inc(amount)
-    assert told(ours) == told(theirs)
+def test_children_are_bound_once() -> None:
+    """A known label value leads to the same child each time; an unknown one is not kept, so that memory is bounded."""
+    metrics = made()
+    known = metrics.dcs_calls["create", "200"]
+    metrics.dcs_calls["create", "unknown"].inc()
+
+    assert metrics.dcs_calls["create", "200"] is known
+    assert set(metrics.dcs_calls) == {("create", "200")}
 
 
-def told(registry: CollectorRegistry) -> list[tuple[str, dict[str, str], float]]:
-    """Every sample, but when a metric was made."""
-    return [
-        (sample.name, sample.labels, sample.value)
-        for metric in registry.collect()
-        for sample in metric.samples
-        if not sample.name.endswith("_created")
-    ]
+def test_bounds_belong_to_the_bucket_below() -> None:
+    """An observation equal to a bound is counted in that bucket; one above all bounds only in the last."""
+    metrics = made()
+    for seconds in (0.005, 0.0051, 1e9):
+        metrics.dcs_call_duration["create"].observe(seconds)
+
+    samples = families(metrics)[f"{NAMESPACE}_dcs_call_duration_seconds"].samples
+    buckets = {s.labels["le"]: s.value for s in samples if "le" in s.labels and s.labels["operation"] == "create"}
+    assert (buckets["0.005"], buckets["0.01"], buckets["60.0"], buckets["+Inf"]) == (1.0, 2.0, 2.0, 3.0)

@@ -1,9 +1,5 @@
-"""Metrics with their children bound beforehand: a fact costs a dictionary look-up and an addition.
+"""Metrics whose children are bound once: an observation costs a dictionary look-up and the library's own addition."""
 
-Everything here is told and read in one thread, so nothing is locked for an addition.
-"""
-
-from bisect import bisect_left
 from collections.abc import Collection, Hashable, Iterable
 from typing import Any, Final, Self, TypeVar
 
@@ -18,35 +14,6 @@ NAMESPACE: Final = "dcs_worker"
 
 K = TypeVar("K", bound=Hashable)
 M = TypeVar("M", bound=MetricWrapperBase)
-
-
-class Count(Counter):
-    """A counter without locks."""
-
-    def inc(self, amount: float = 1, exemplar: object = None) -> None:
-        """Increment by `amount`, which is not negative."""
-        self._value._value += amount  # below the lock
-
-
-class Level(Gauge):
-    """A gauge without locks."""
-
-    def inc(self, amount: float = 1) -> None:
-        """Increment by `amount`."""
-        self._value._value += amount  # below the lock
-
-    def dec(self, amount: float = 1) -> None:
-        """Decrement by `amount`."""
-        self._value._value -= amount
-
-
-class Spread(Histogram):
-    """A histogram without locks."""
-
-    def observe(self, amount: float, exemplar: object = None) -> None:
-        """Observe the amount, which is a number."""
-        self._sum._value += amount  # below the lock
-        self._buckets[bisect_left(self._upper_bounds, amount)]._value += 1
 
 
 class Handles(dict[K, M]):
@@ -83,13 +50,13 @@ class Instruments:
 
     def counter(self, name: str, text: str, **known: Collection[str]) -> Handles[Any, Counter]:
         """Make a counter."""
-        return Handles(Count(name, text, list(known), NAMESPACE, registry=self._registry), *known.values())
+        return Handles(Counter(name, text, list(known), NAMESPACE, registry=self._registry), *known.values())
 
     def histogram(
         self, name: str, text: str, buckets: tuple[float, ...], **known: Collection[str]
     ) -> Handles[Any, Histogram]:
         """Make a histogram; `buckets` are upper bounds."""
-        metric = Spread(name, text, list(known), NAMESPACE, registry=self._registry, buckets=buckets)
+        metric = Histogram(name, text, list(known), NAMESPACE, registry=self._registry, buckets=buckets)
         return Handles(metric, *known.values())
 
     def gauges(self, name: str, text: str, **known: Collection[str]) -> Handles[Any, Gauge]:
@@ -98,7 +65,7 @@ class Instruments:
 
     def gauge(self, name: str, text: str) -> Gauge:
         """Make a gauge without labels."""
-        return Level(name, text, namespace=NAMESPACE, registry=self._registry)
+        return Gauge(name, text, namespace=NAMESPACE, registry=self._registry)
 
     def nothing(self, name: str, text: str) -> None:
         """Make a gauge that is described but has no value."""
