@@ -1,13 +1,11 @@
 """The HTTP server of one replica: `/livez`, `/readyz`, `/metrics` and a page at `/`. It changes nothing."""
 
-import asyncio
 import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from aiohttp import StreamReader, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
+from aiohttp import web
 
 from worker.policy.readiness import Readiness
 from worker.policy.status import Status
@@ -17,6 +15,8 @@ SHUTDOWN: Final = 0.25
 """Seconds that a reply under way gets to end; a connection that is only kept alive gets none."""
 KEEP_ALIVE: Final = 75.0
 """Seconds; longer than scrapes are apart."""
+PRODUCT: Final = "dcs-migration-worker"
+"""The `Server` header of every page; without one aiohttp would send its version and Python's."""
 
 
 class WebServer:
@@ -61,7 +61,6 @@ class WebServer:
         """Begin to serve. Raises OSError when the address cannot be had."""
         server = web.Server(
             self._answer,
-            request_factory=_request,
             access_log=None,
             keepalive_timeout=KEEP_ALIVE,
             lingering_time=0.0,
@@ -82,6 +81,15 @@ class WebServer:
             await runner.cleanup()
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
+        try:
+            response = self._respond(request)
+        except Exception:
+            logging.getLogger(__name__).exception("the page %s failed", request.path)
+            response = _json(500, {"error": "the page failed; the log says why"})
+        response.headers["Server"] = PRODUCT
+        return response
+
+    def _respond(self, request: web.BaseRequest) -> web.Response:
         answer = self._pages.get(request.path)
         if answer is None:
             return _json(404, {"error": "there is no such page", "pages": list(self._pages)})
@@ -109,23 +117,6 @@ class WebServer:
     def _exposed(self, request: web.BaseRequest) -> web.Response:
         body, media_type = self._metrics(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": media_type})
-
-
-class _Request(web.BaseRequest):
-    """A request whose reply, even one that aiohttp makes by itself, does not name our software."""
-
-    async def _prepare_hook(self, response: web.StreamResponse) -> None:
-        response.headers.pop("Server", None)
-
-
-def _request(
-    message: RawRequestMessage,
-    payload: StreamReader,
-    protocol: web.RequestHandler,
-    writer: AbstractStreamWriter,
-    task: asyncio.Task[None],
-) -> web.BaseRequest:
-    return _Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
 def _livez(_: web.BaseRequest) -> web.Response:
