@@ -234,31 +234,6 @@ def test_no_text_controls_the_terminal(output: Output) -> None:
     assert "Traceback" in output.text
 
 
-def test_setting_up_json_does_not_import_rich() -> None:
-    """A worker that starts does not pay for what only terminals need; rich can be imported afterwards."""
-    script = """
-import sys
-from worker.observe.logs import configure
-configure("info", "json", sys.stdout).info("worker.ready")
-assert not [name for name in sys.modules if name.split(".")[0] in ("rich", "pygments")], sys.modules
-import rich.console
-configure("info", "console", sys.stdout).info("worker.ready")
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
-
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("worker.ready") == 2
-
-
-def test_rich_that_is_there_already_stays(output: Output) -> None:
-    """A command that draws tables may set up logs at any time."""
-    import rich
-
-    configure("info", "json", output.stream)
-
-    assert sys.modules["rich"] is rich
-
-
 def test_a_worker_whose_reader_goes_ends_well() -> None:
     """`dcs-worker run | head -1` neither fails nor writes a traceback when the pipe breaks."""
     script = """

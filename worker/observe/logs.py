@@ -1,10 +1,10 @@
 """Logging, set up in one place: structlog for the worker's own lines, the same lines for libraries."""
 
 import logging
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
+
+import structlog
 
 from worker.observe import render
 from worker.observe.foreign import adopt_libraries
@@ -42,8 +42,6 @@ def configure(
     `console`. `secrets` are masked wherever they appear. May be called again: the last call holds for libraries.
     """
     sink, mask = Sink(stream), Mask(secrets)
-    with _absent("rich"):
-        import structlog  # noqa: PLC0415 - only here can its own imports be kept small
     logger: Logger = structlog.wrap_logger(
         sink,
         processors=[
@@ -59,26 +57,7 @@ def configure(
 
 
 def _for_people(mask: Mask, colours: bool) -> list[Any]:
-    from structlog.dev import ConsoleRenderer, plain_traceback  # noqa: PLC0415 - only for terminals
-
-    return [
-        render.printable(mask),
-        ConsoleRenderer(colors=colours, sort_keys=False, exception_formatter=plain_traceback),
-    ]
-
-
-@contextmanager
-def _absent(module: str) -> Iterator[None]:
-    """Import as if `module` was not installed, unless it is imported already.
-
-    structlog imports rich if it can, only to render tracebacks that we never let it render:
-    that is six sevenths of its import time, which every start of the worker would pay.
-    """
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = None  # type: ignore[assignment]  # import system: None means "not found"
-    try:
-        yield
-    finally:
-        del sys.modules[module]
+    console = structlog.dev.ConsoleRenderer(
+        colors=colours, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+    )
+    return [render.printable(mask), console]
