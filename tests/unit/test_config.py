@@ -125,7 +125,7 @@ WRONG = [
     ("WORKER_LOG_FORMAT", "xml", "must be json or console"),
     ("WORKER_CREDENTIALS", "magic", "must be platform or empty"),
     ("WORKER_DCS_REGION", "https://dcs", "must be the name of a region like cn-north-4"),
-    ("WORKER_IAM_USER", "a\x07b", "must not have control characters"),
+    ("WORKER_IAM_USER", "a\x07b", "must be text without control characters"),
     *(
         (name, text, "must be at most 200 bytes without control characters and not begin with amq.")
         for name in ("WORKER_QUEUE", "WORKER_REQUEST_EXCHANGE", "WORKER_EVENT_EXCHANGE")
@@ -177,6 +177,25 @@ def test_all_problems_at_once(secrets: Path) -> None:
         "WORKER_RETRY_DELAYS: the longest delay must be at least WORKER_SETTLE (20), not 5",
         "WORKER_EVENT_EXCHANGE: must differ from WORKER_REQUEST_EXCHANGE, which is of another kind",
     )
+
+
+def test_broken_json_hides_no_other_problem(secrets: Path) -> None:
+    """JSON and lists are read by validators: what is no JSON is one problem among others, and shows no secret."""
+    values = {"WORKER_DCS_ENDPOINTS": "{", "WORKER_AMQP_URL": "amqp://u:Geheim", "WORKER_TRIES": "0"}
+    (secrets / "worker_auth_token").write_text("two words")
+    found = problems(secrets, values | {"WORKER_AUTH_TOKEN": ""})
+    assert [line.partition(":")[0] for line in found] == [
+        *("WORKER_AMQP_URL", "WORKER_DCS_ENDPOINTS", "WORKER_AUTH_TOKEN", "WORKER_TRIES")
+    ]
+    assert not [line for line in found if "Geheim" in line or "two words" in line]
+
+
+def test_settings_read_nothing_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only `load` reads the environment; settings made elsewhere have what they are given."""
+    monkeypatch.setenv("WORKER_TRIES", "7")
+    monkeypatch.setenv("TRIES", "7")
+    assert Settings().tries == 3
+    assert Settings(tries="5").tries == 5
 
 
 def test_relations_wait_for_their_settings(secrets: Path) -> None:

@@ -1,27 +1,76 @@
-"""What must hold between settings. A check is skipped when one of its settings is wrong by itself."""
+"""What must hold between settings: their relations, and exactly one complete way to authenticate to DCS."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 
 from worker.config import regions
-from worker.config.credentials import chosen_ways, credential_problems
-from worker.config.parse import plain
-from worker.config.settings import Settings, variable
+from worker.config.settings import SDK_VARIABLES, WAYS, CredentialWay, Settings, variable
 from worker.config.sources import Found
+from worker.config.values import plain
 
-Check = Callable[[Settings], str | None]
+_MANDATORY: Mapping[CredentialWay, tuple[str, ...]] = {
+    "token": ("auth_token",),
+    "keys": ("access_key", "secret_key"),
+    "iam": ("iam_user", "iam_password", "iam_domain"),
+    "platform": (),
+}
+_NO_WAY = (
+    "credentials: none for DCS are configured; set exactly one of WORKER_AUTH_TOKEN; WORKER_ACCESS_KEY and "
+    "WORKER_SECRET_KEY (or HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK), with WORKER_SECURITY_TOKEN (or "
+    "HUAWEICLOUD_SDK_SECURITY_TOKEN) if they are temporary; WORKER_IAM_USER, WORKER_IAM_PASSWORD and "
+    "WORKER_IAM_DOMAIN, with WORKER_IAM_ENDPOINT if it is not Huawei Cloud's own; WORKER_CREDENTIALS=platform"
+)
 
 
-def cross_problems(
-    settings: Settings, found: Mapping[str, Found], wrong: Collection[str], *, credentials: bool
-) -> list[str]:
-    """Return one line per broken relation; `wrong` are the fields that have no usable value."""
-    possible = [check for needs, check in _CHECKS if not set(needs) & set(wrong)]
-    problems = [problem for check in possible if (problem := check(settings))]
-    if not credentials:
-        return problems
-    problems += credential_problems(found)
-    return problems + _iam_endpoint_problems(settings, found, wrong)
+def relation_problems(settings: Settings, wrong: Collection[str]) -> Iterator[str]:
+    """Yield one line per broken relation; one that needs a field in `wrong` is not judged."""
+
+    def are_right(*fields: str) -> bool:
+        return not set(fields) & set(wrong)
+
+    if are_right("settle", "dcs_timeout") and settings.settle <= settings.dcs_timeout:
+        limit = f"WORKER_DCS_TIMEOUT ({plain(settings.dcs_timeout)})"
+        yield f"WORKER_SETTLE: must be greater than {limit}, not {plain(settings.settle)}"
+    longest = max(settings.retry_delays)
+    if are_right("retry_delays", "settle") and longest < settings.settle:
+        limit = f"WORKER_SETTLE ({plain(settings.settle)})"
+        yield f"WORKER_RETRY_DELAYS: the longest delay must be at least {limit}, not {plain(longest)}"
+    if are_right("request_exchange", "event_exchange") and settings.request_exchange == settings.event_exchange:
+        yield "WORKER_EVENT_EXCHANGE: must differ from WORKER_REQUEST_EXCHANGE, which is of another kind"
+    if are_right("amqp_cert_file", "amqp_key_file"):
+        yield from _certificate_problems(settings)
+    if are_right("amqp_url", "amqp_ca_file", "amqp_cert_file", "amqp_key_file"):
+        yield from _encryption_problems(settings)
+    if are_right("dcs_region", "dcs_endpoints"):
+        yield from _region_problems(settings)
+
+
+def credential_problems(found: Mapping[str, Found]) -> list[str]:
+    """Return the problems with what is set, by presence alone: a wrong value is set too."""
+    ways = chosen_ways(found)
+    if not ways:
+        return [_NO_WAY]
+    if len(ways) > 1:
+        *names, last = [found[field].variable for way in ways for field in WAYS[way] if field in found]
+        listed = f"{', '.join(names)} and {last}"
+        return [f"credentials: exactly one way to authenticate must be configured, but {listed} are set"]
+    missing = [_name(field, found) for field in _MANDATORY[ways[0]] if field not in found]
+    present = [found[field].variable for field in (*WAYS[ways[0]], "iam_endpoint") if field in found]
+    return [f"{name}: is missing, {present[0]} needs it" for name in missing]
+
+
+def iam_endpoint_problems(settings: Settings, found: Mapping[str, Found], wrong: Collection[str]) -> list[str]:
+    """Return one line when passwords would need an address of IAM that neither is set nor follows from the region."""
+    by_region = chosen_ways(found) == ["iam"] and "iam_endpoint" not in found and "dcs_region" not in wrong
+    if not by_region or regions.iam_endpoint(settings.dcs_region) is not None:
+        return []
+    return [f"WORKER_IAM_ENDPOINT: is missing, the address of IAM for {settings.dcs_region!r} is not known"]
+
+
+def chosen_ways(found: Mapping[str, Found]) -> list[CredentialWay]:
+    """Return the ways that what is set chooses; an address of IAM chooses one only when nothing else does."""
+    ways = [way for way, fields in WAYS.items() if any(field in found for field in fields)]
+    return ways or (["iam"] if "iam_endpoint" in found else [])
 
 
 def completed(settings: Settings, found: Mapping[str, Found]) -> Settings:
@@ -34,62 +83,27 @@ def completed(settings: Settings, found: Mapping[str, Found]) -> Settings:
     return settings.model_copy(update=filled)
 
 
-def _settle_outlasts_call(settings: Settings) -> str | None:
-    if settings.settle > settings.dcs_timeout:
-        return None
-    limit = f"WORKER_DCS_TIMEOUT ({plain(settings.dcs_timeout)})"
-    return f"WORKER_SETTLE: must be greater than {limit}, not {plain(settings.settle)}"
+def _certificate_problems(settings: Settings) -> Iterator[str]:
+    if (settings.amqp_cert_file is None) != (settings.amqp_key_file is None):
+        missing, present = ("CERT", "KEY") if settings.amqp_cert_file is None else ("KEY", "CERT")
+        yield f"WORKER_AMQP_{missing}_FILE: is missing, WORKER_AMQP_{present}_FILE needs it"
 
 
-def _schedule_outlasts_settle(settings: Settings) -> str | None:
-    longest = max(settings.retry_delays)
-    if longest >= settings.settle:
-        return None
-    limit = f"WORKER_SETTLE ({plain(settings.settle)})"
-    return f"WORKER_RETRY_DELAYS: the longest delay must be at least {limit}, not {plain(longest)}"
-
-
-def _exchanges_differ(settings: Settings) -> str | None:
-    if settings.request_exchange != settings.event_exchange:
-        return None
-    return "WORKER_EVENT_EXCHANGE: must differ from WORKER_REQUEST_EXCHANGE, which is of another kind"
-
-
-def _certificate_has_key(settings: Settings) -> str | None:
-    if (settings.amqp_cert_file is None) == (settings.amqp_key_file is None):
-        return None
-    missing, present = ("CERT", "KEY") if settings.amqp_cert_file is None else ("KEY", "CERT")
-    return f"WORKER_AMQP_{missing}_FILE: is missing, WORKER_AMQP_{present}_FILE needs it"
-
-
-def _files_need_encryption(settings: Settings) -> str | None:
+def _encryption_problems(settings: Settings) -> Iterator[str]:
     files = [name for name in ("amqp_ca_file", "amqp_cert_file", "amqp_key_file") if getattr(settings, name)]
-    if not files or settings.amqp_url[0].scheme == "amqps":
-        return None
-    return f"{variable(files[0])}: is of use only when WORKER_AMQP_URL begins with amqps://"
+    if files and settings.amqp_url[0].scheme != "amqps":
+        yield f"{variable(files[0])}: is of use only when WORKER_AMQP_URL begins with amqps://"
 
 
-def _region_has_endpoint(settings: Settings) -> str | None:
+def _region_problems(settings: Settings) -> Iterator[str]:
     region, configured = settings.dcs_region, settings.dcs_endpoints
     if configured and region not in configured:
-        return f"WORKER_DCS_REGION: must be one of the regions in WORKER_DCS_ENDPOINTS, not {region!r}"
+        yield f"WORKER_DCS_REGION: must be one of the regions in WORKER_DCS_ENDPOINTS, not {region!r}"
     if not configured and region not in regions.DCS_REGIONS:
-        return f"WORKER_DCS_REGION: the address of {region!r} is not known, set WORKER_DCS_ENDPOINTS"
-    return None
+        yield f"WORKER_DCS_REGION: the address of {region!r} is not known, set WORKER_DCS_ENDPOINTS"
 
 
-_CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
-    (("settle", "dcs_timeout"), _settle_outlasts_call),
-    (("retry_delays", "settle"), _schedule_outlasts_settle),
-    (("request_exchange", "event_exchange"), _exchanges_differ),
-    (("amqp_cert_file", "amqp_key_file"), _certificate_has_key),
-    (("amqp_url", "amqp_ca_file", "amqp_cert_file", "amqp_key_file"), _files_need_encryption),
-    (("dcs_region", "dcs_endpoints"), _region_has_endpoint),
-)
-
-
-def _iam_endpoint_problems(settings: Settings, found: Mapping[str, Found], wrong: Collection[str]) -> list[str]:
-    by_region = chosen_ways(found) == ["iam"] and "iam_endpoint" not in found and "dcs_region" not in wrong
-    if not by_region or regions.iam_endpoint(settings.dcs_region) is not None:
-        return []
-    return [f"WORKER_IAM_ENDPOINT: is missing, the address of IAM for {settings.dcs_region!r} is not known"]
+def _name(field: str, found: Mapping[str, Found]) -> str:
+    """Name a missing key like the keys that are present."""
+    from_sdk = any(it.variable in SDK_VARIABLES.values() for it in found.values())
+    return SDK_VARIABLES[field] if from_sdk and field in SDK_VARIABLES else variable(field)

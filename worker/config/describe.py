@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 from pydantic import SecretStr
 
-from worker.config.parse import plain
 from worker.config.settings import Settings, variable
 from worker.config.urls import SecretUrl
+from worker.config.values import plain
 
 
 def describe(settings: Settings) -> list[tuple[str, str, str]]:

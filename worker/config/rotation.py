@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from worker.config.settings import Settings
-from worker.config.sources import Found, read_secret
-from worker.config.validate import validate
+from worker.config.sources import Found, faults, read_secret
 
 _SETTLED_NS = 1_000_000_000
 _Stamp = tuple[tuple[int, int, int, int], ...]
@@ -82,9 +81,11 @@ class Rotating:
 
     def _fresh(self) -> Secrets:
         texts = {name: _text(it) for name, it in self._files.items()}
-        fresh, wrong = validate(texts)
-        for name, problem in wrong.items():
-            raise ValueError(f"{self._files[name].variable}: {problem}")
+        try:
+            fresh = Settings.model_validate(texts)
+        except ValidationError as error:
+            name, problem = next(iter(faults(error).items()))
+            raise ValueError(f"{self._files[name].variable}: {problem}") from None
         return replace(self._secrets, **{name: getattr(fresh, name) for name in texts})
 
 

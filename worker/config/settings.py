@@ -1,19 +1,21 @@
-"""All settings of the worker: names, defaults and meanings, and nothing else.
+"""All settings of the worker: names, defaults, meanings and validators.
 
 The names and defaults are promised to operators. A field is called like its variable, without `WORKER_`
 and in lower case; the few that are not are listed in `VARIABLES` and `SDK_VARIABLES`.
 """
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from worker.config import parse, urls
+from worker.config import urls, values
 from worker.config.errors import ConfigurationError
-from worker.config.parse import one_of, one_word, rule, seconds, whole
 from worker.config.urls import SecretUrl
+from worker.config.values import ANY_CASE, must_be, seconds, whole
 
 CredentialWay = Literal["token", "keys", "iam", "platform"]
 
@@ -35,6 +37,8 @@ WAYS: Mapping[CredentialWay, tuple[str, ...]] = {
     "platform": ("credentials", "credentials_file"),
 }
 """The ways to authenticate to DCS, each with the fields of which any one, being set, chooses it."""
+SOURCES: ContextVar[tuple[PydanticBaseSettingsSource, ...]] = ContextVar("settings_sources", default=())
+"""Where settings are read from; set by `Sources.read` while it reads."""
 
 
 def variable(field: str) -> str:
@@ -42,22 +46,26 @@ def variable(field: str) -> str:
     return VARIABLES.get(field) or f"WORKER_{field.upper()}"
 
 
-FilePath = Annotated[Path | None, rule(parse.readable_file)]
-Line = Annotated[str | None, rule(parse.line)]
-Header = Annotated[SecretStr | None, rule(parse.header_secret)]
-BrokerName = Annotated[str, rule(parse.broker_name)]
+FilePath = Annotated[Path | None, values.READABLE_FILE]
+Line = Annotated[str | None, values.LINE]
+Header = Annotated[SecretStr, AfterValidator(values.header_secret)] | None
+BrokerName = Annotated[str, values.BROKER_NAME]
 Seconds = Annotated[float, seconds()]
+Delays = Annotated[tuple[values.Delay, ...], BeforeValidator(values.items), AfterValidator(values.rising_delays)]
 
 
-class Settings(BaseModel):
-    """What the worker was told: parsed once, frozen, secrets masked wherever it is printed.
+class Settings(BaseSettings):
+    """All settings: parsed once, frozen, secrets masked wherever they are printed.
 
-    `load` makes it, from text only. Durations are seconds, sizes bytes.
+    Every value is given as text, by `SOURCES` or as an argument. Durations are seconds, sizes bytes.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    # Validators decode JSON, not the sources: there a value that is no JSON would hide the faults of all others.
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False, enable_decoding=False
+    )
 
-    amqp_url: Annotated[tuple[SecretUrl, ...], rule(urls.broker_urls)] = Field(
+    amqp_url: Annotated[tuple[SecretUrl, ...], BeforeValidator(urls.broker_urls)] = Field(
         (SecretUrl("amqp://guest:guest@127.0.0.1:5672/"),),
         description="broker, `amqp://` or `amqps://`; several, separated by commas, are the nodes of one cluster",
     )
@@ -82,15 +90,15 @@ class Settings(BaseModel):
     delivery_limit: Annotated[int, whole(2, 40)] = Field(
         10, description="deliveries of one request without an end before it is parked as `poison`"
     )
-    dcs_region: Annotated[str, rule(parse.region)] = Field("cn-north-4", description="default region")
-    dcs_endpoints: Annotated[Mapping[str, str], rule(urls.endpoints), PlainSerializer(dict)] = Field(
+    dcs_region: Annotated[str, values.REGION] = Field("cn-north-4", description="default region")
+    dcs_endpoints: Annotated[Mapping[str, str], BeforeValidator(urls.endpoints), PlainSerializer(dict)] = Field(
         {},
         description="JSON map of region to base URL; empty: `https://dcs.{region}.myhuaweicloud.com` "
         "for `WORKER_DCS_REGION` alone",
     )
     dcs_timeout: Seconds = Field(30.0, description="whole-call deadline, connect to last byte")
     dcs_ca_file: FilePath = Field(None, description="authorities to trust for DCS and IAM; empty: the system's")
-    dcs_rate: Annotated[float | None, rule(parse.rate)] = Field(
+    dcs_rate: Annotated[float | None, values.RATE] = Field(
         None, description="calls per second and replica; empty: learnt from the service's answers"
     )
     auth_token: Header = Field(None, description="way 1: a ready token, sent as `X-Auth-Token`")
@@ -101,15 +109,15 @@ class Settings(BaseModel):
     security_token: Header = Field(
         None, description="way 2: token of temporary keys; `HUAWEICLOUD_SDK_SECURITY_TOKEN` works too"
     )
-    iam_endpoint: Annotated[str | None, rule(urls.service_url)] = Field(
+    iam_endpoint: Annotated[str | None, BeforeValidator(urls.service_url)] = Field(
         None, description="way 3: base URL of IAM; empty: Huawei Cloud's own for `WORKER_DCS_REGION`"
     )
     iam_user: Line = Field(None, description="way 3: user for project-scoped tokens from IAM")
-    iam_password: Annotated[SecretStr | None, rule(parse.password, strip=False)] = Field(
+    iam_password: Annotated[SecretStr, AfterValidator(values.password)] | None = Field(
         None, description="way 3: the user's password"
     )
     iam_domain: Line = Field(None, description="way 3: the user's domain (account name)")
-    credentials: Annotated[Literal["platform"] | None, one_word("platform")] = Field(
+    credentials: Annotated[Literal["platform"] | None, ANY_CASE, must_be("platform or empty")] = Field(
         None,
         description="way 4: `platform` takes temporary or stored keys from the profile file or the server's metadata",
     )
@@ -119,12 +127,12 @@ class Settings(BaseModel):
     tries: Annotated[int, whole(1, 20)] = Field(
         3, description="tries within one delivery, exponential backoff with full jitter from 0.2 up to 5"
     )
-    retry_delays: Annotated[tuple[float, ...], rule(parse.delays)] = Field(
+    retry_delays: Delays = Field(
         (10.0, 60.0, 300.0, 1800.0),
         description="the retry schedule: the delay before each further delivery; "
         "the longest must be at least `WORKER_SETTLE`",
     )
-    reconcile: Annotated[Literal["ambiguous", "always", "off"], one_of("ambiguous", "always", "off")] = Field(
+    reconcile: Annotated[Literal["ambiguous", "always", "off"], ANY_CASE, must_be("ambiguous, always or off")] = Field(
         "ambiguous",
         description="`ambiguous`: look before posting again whenever a create may already have been sent; "
         "`always`: before every create; `off`: never, an ambiguous outcome ends as `unresolved`",
@@ -134,12 +142,12 @@ class Settings(BaseModel):
         description="no create is repeated sooner than this after one that may have been sent; "
         "must be greater than `WORKER_DCS_TIMEOUT`",
     )
-    marker: Annotated[bool, rule(parse.boolean)] = Field(
+    marker: Annotated[bool, values.BOOLEAN] = Field(
         True,
         description="append ` #rq-` and 16 hex digits to the description, so that a task can be recognised; "
         "`false`: body exactly as received",
     )
-    claims_url: Annotated[SecretUrl | None, rule(urls.claims_url)] = Field(
+    claims_url: Annotated[SecretUrl | None, BeforeValidator(urls.claims_url)] = Field(
         None,
         description="`redis://`, `rediss://` or `unix://`: replicas share claims and outcomes; empty: none",
     )
@@ -147,25 +155,45 @@ class Settings(BaseModel):
         25.0,
         description="on SIGTERM or SIGINT: finish what is in flight for so long, then hand the rest back",
     )
-    http_host: Annotated[str, rule(parse.host)] = Field(
+    http_host: Annotated[str, values.HOST] = Field(
         "0.0.0.0",  # noqa: S104 - a pod's health is asked for from outside of it
         description="address of metrics, health, status page",
     )
     http_port: Annotated[int, whole(0, 65_535)] = Field(8_000, description="port of the same; 0: any free one")
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"],
-        one_of("debug", "info", "warning", "error", "critical"),
+        ANY_CASE,
+        must_be("debug, info, warning, error or critical"),
     ] = Field("info", description="least severity that is logged")
-    log_format: Annotated[Literal["json", "console"] | None, one_of("json", "console")] = Field(
+    log_format: Annotated[Literal["json", "console"] | None, ANY_CASE, must_be("json or console")] = Field(
         None, description="`json` or `console`; empty: `console` on a terminal, else `json`"
     )
-    otlp_endpoint: Annotated[str | None, rule(urls.collector_url)] = Field(
+    otlp_endpoint: Annotated[str | None, BeforeValidator(urls.collector_url)] = Field(
         None, description="set: tracing is on, to this collector; the standard OpenTelemetry variables apply"
     )
-    secrets_dir: Annotated[Path, rule(parse.folder)] = Field(
+    secrets_dir: Annotated[Path, values.FOLDER] = Field(
         Path("/run/secrets"),
         description="folder of files named like a variable in lower case, holding its value",
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _text(cls, value: object, info: ValidationInfo) -> str:
+        if not isinstance(value, str):
+            raise ValueError("must be given as text")
+        return value if info.field_name == "iam_password" else value.strip()  # spaces may belong to a password
+
+    @classmethod
+    def settings_customise_sources(  # the library's own sources stop at the first fault, and read more than we promise
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, then `SOURCES`."""
+        return init_settings, *SOURCES.get()
 
     @property
     def credential_way(self) -> CredentialWay:

@@ -1,16 +1,19 @@
-"""Where values come from: environment, then secret files, then `.env`. Empty means not set, everywhere."""
+"""Where values come from: the environment, then secret files, then `.env`. Empty means not set, everywhere."""
 
 import io
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as entry
 from pathlib import Path
 
 from dotenv.parser import parse_stream
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import PydanticBaseSettingsSource
 
-from worker.config.settings import SDK_VARIABLES, Settings, variable
+from worker.config.settings import SDK_VARIABLES, SOURCES, Settings, variable
 
 LARGEST_SECRET = 65_536
 SECRETS_DIR = variable("secrets_dir")
@@ -26,53 +29,84 @@ class Found:
     fault: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """The three places to look in."""
+class Sources(PydanticBaseSettingsSource):
+    """The environment, the secret files and `.env`, in this order of precedence.
 
-    environ: Mapping[str, str] = entry(repr=False)
-    dotenv: Mapping[str, str] = entry(repr=False)
-    folder: Path
+    `found` has what is set, `wrong` what is wrong with it, both by field. `folder` is the one of secret files.
+    """
+
+    def __init__(self, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> None:
+        super().__init__(Settings)
+        self.environ = environ
+        self.dotenv = dotenv
+        named = _of_text(SECRETS_DIR, environ) or _of_text(SECRETS_DIR, dotenv)
+        self.folder = Path(named.text.strip() if named else Settings.model_fields["secrets_dir"].default)
+        self.found = dict(self._gather())
+        self.wrong = {field: found.fault for field, found in self.found.items() if found.fault is not None}
 
     def find(self, name: str) -> Found | None:
         """Return a variable as the first place that has it says; None when none has it."""
-        return self._of_text(name, self.environ) or self._of_file(name) or self._of_text(name, self.dotenv)
+        return _of_text(name, self.environ) or _of_file(name, self.folder) or _of_text(name, self.dotenv)
 
-    def _of_text(self, name: str, texts: Mapping[str, str]) -> Found | None:
-        text = texts.get(name, "")
-        if not text.strip():
-            return None
+    def read(self) -> Settings:
+        """Return the settings; a value that is wrong is left out, so that its default stands in for it."""
+        token = SOURCES.set((self,))
         try:
-            text.encode()  # bytes that are not UTF-8 arrive in the environment as lone surrogates
-        except UnicodeEncodeError:
-            return Found(name, "", fault="is not UTF-8 text")
-        return Found(name, text)
+            return Settings()
+        except ValidationError as error:
+            self.wrong |= faults(error)
+            return Settings()
+        finally:
+            SOURCES.reset(token)
 
-    def _of_file(self, name: str) -> Found | None:
-        if name == SECRETS_DIR:
-            return None  # the folder cannot say where it is
-        path = self.folder / name.lower()
-        try:
-            text = read_secret(path)
-        except ValueError as error:
-            return Found(name, "", path, fault=str(error))
-        return Found(name, text, path) if text.strip() else None
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:
+        """Return the text of a field, its key, and that it is not to be decoded."""
+        found = self.found.get(field_name)
+        return None if found is None or field_name in self.wrong else found.text, field_name, False
+
+    def __call__(self) -> dict[str, object]:
+        """Return the texts that are not wrong, by field."""
+        texts = {name: self.get_field_value(field, name)[0] for name, field in Settings.model_fields.items()}
+        return {name: text for name, text in texts.items() if text is not None}
+
+    def _gather(self) -> Iterator[tuple[str, Found]]:
+        names = {field: variable(field) for field in Settings.model_fields}
+        if not any(self.find(names[field]) for field in SDK_VARIABLES):
+            # All keys under our names or all under the SDK's: half a set of each would fit no account.
+            names |= SDK_VARIABLES
+        found = {field: self.find(name) for field, name in names.items()}
+        profile = os.path.join(self.environ.get("HOME") or os.sep, ".huaweicloud", "credentials")
+        if found["credentials"] and not found["credentials_file"] and os.path.isfile(profile):
+            found["credentials_file"] = Found("WORKER_CREDENTIALS", profile)
+        return ((field, value) for field, value in found.items() if value is not None)
 
 
-def open_sources(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> Sources:
-    """Find the folder of secret files and return all three places."""
-    named = Sources(environ, dotenv, Path()).find(SECRETS_DIR)
-    return Sources(environ, dotenv, Path(named.text.strip()) if named else Settings().secrets_dir)
+def faults(error: ValidationError) -> dict[str, str]:
+    """Return what is wrong with each field, as the rest of a sentence."""
+    details = error.errors(include_url=False, include_input=False, include_context=False)
+    return {str(detail["loc"][0]): detail["msg"].removeprefix("Value error, ") for detail in reversed(details)}
 
 
-def gather(sources: Sources) -> dict[str, Found]:
-    """Return what is set, by field."""
-    named = {field: variable(field) for field in Settings.model_fields}
-    if not any(sources.find(named[field]) for field in SDK_VARIABLES):
-        # All keys under our names or all under the SDK's: half a set of each would be nobody's.
-        named |= SDK_VARIABLES
-    found = {field: sources.find(name) for field, name in named.items()}
-    return {field: value for field, value in found.items() if value is not None}
+def _of_text(name: str, texts: Mapping[str, str]) -> Found | None:
+    text = texts.get(name, "")
+    if not text.strip():
+        return None
+    try:
+        text.encode()  # bytes that are not UTF-8 arrive in the environment as lone surrogates
+    except UnicodeEncodeError:
+        return Found(name, "", fault="is not UTF-8 text")
+    return Found(name, text)
+
+
+def _of_file(name: str, folder: Path) -> Found | None:
+    if name == SECRETS_DIR:
+        return None  # the folder cannot say where it is
+    path = folder / name.lower()
+    try:
+        text = read_secret(path)
+    except ValueError as error:
+        return Found(name, "", path, fault=str(error))
+    return Found(name, text, path) if text.strip() else None
 
 
 def read_dotenv(path: Path) -> tuple[dict[str, str], list[str]]:

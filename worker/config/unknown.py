@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 
 from worker.config.settings import SDK_VARIABLES, Settings, variable
-from worker.config.sources import Found, Sources
+from worker.config.sources import Sources
 
 _KNOWN = tuple(name for name in map(variable, Settings.model_fields) if name.startswith("WORKER_"))
 
@@ -18,9 +18,9 @@ def unknown_warnings(sources: Sources) -> Iterator[str]:
     yield from _warnings(".env file", sources.dotenv, {name: name for name in _KNOWN})
 
 
-def ignored_warnings(sources: Sources, found: Mapping[str, Found]) -> Iterator[str]:
+def ignored_warnings(sources: Sources) -> Iterator[str]:
     """Yield one line for each of the SDK's variables that yields to ours."""
-    ours = [found[field].variable for field in SDK_VARIABLES if field in found]
+    ours = [sources.found[field].variable for field in SDK_VARIABLES if field in sources.found]
     for name in SDK_VARIABLES.values():
         if name not in ours and ours and sources.find(name):
             yield f"{name}: is ignored, {ours[0]} is set"
@@ -38,5 +38,5 @@ def _warnings(place: str, names: Iterable[str], known: Mapping[str, str]) -> Ite
 def _names_in(sources: Sources) -> list[str]:
     try:
         return os.listdir(sources.folder)
-    except OSError:
+    except (OSError, ValueError):  # no such folder, or a name that no folder can have
         return []
