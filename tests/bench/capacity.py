@@ -24,7 +24,7 @@ from tests.bench.contestants import Places, worker
 from tests.bench.measure import running, throughput
 from tests.bench.queues import make_vhosts
 from tests.bench.servers import Nginx, make_old
-from worker.claims.claims import RedisClaims
+from worker.claims.redis_claims import RedisClaims
 from worker.policy.order import order
 from worker.rabbit.connect import Brokers, connected, open_channel
 from worker.rabbit.sender import sending
@@ -46,6 +46,9 @@ class Deaf:
 
     def claims_doubted(self, seconds: float) -> None:
         """Redis is new or forgot its records."""
+
+    def claims_record_doubted(self, project_id: str, request_id: str) -> None:
+        """A record was replaced."""
 
 
 async def deployed(node: RabbitNode, places: Places, server: RedisNode) -> dict[str, int]:

@@ -2,21 +2,57 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import pytest
 
 from tests.live.stage import slowness
 from tests.live.test_claims import DONE, LEASE, NOW, Told, ending, operator, order, renewed, replica, two, until
-from worker.claims.claims import DEADLINE
+from worker.claims.redis_claims import CALL_TIMEOUT_SECONDS
 from worker.claims.scripts import record_key
 from worker.policy.claim import Concluded, Granted, Held, Unavailable
+from worker.policy.order import Order
 from worker.tools.nodes import RedisNode
 
-LATE = DEADLINE + 0.3  # what a busy machine may add to a deadline
-AT_ONCE = DEADLINE / 2
+LATE = CALL_TIMEOUT_SECONDS + 0.3  # what a busy machine may add to a deadline
+AT_ONCE = CALL_TIMEOUT_SECONDS / 2
 Answer = TypeVar("Answer")
+
+
+@dataclass
+class Relay:
+    """A proxy in front of Redis that may swallow what it is sent."""
+
+    url: str = ""
+    swallows: bool = False
+
+
+@asynccontextmanager
+async def relay_to(node: RedisNode) -> AsyncIterator[Relay]:
+    """Such a proxy."""
+    relay, ways = Relay(), set[asyncio.Task[None]]()
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(65536):
+            if not relay.swallows:
+                writer.write(piece)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_redis = await asyncio.open_connection("127.0.0.1", node.port)
+        ways.update(asyncio.create_task(copy(*ends)) for ends in ((reader, to_redis[1]), (to_redis[0], writer)))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    relay.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    try:
+        yield relay
+    finally:
+        server.close()
+        await server.wait_closed()
+        await asyncio.wait_for(asyncio.gather(*ways, return_exceptions=True), 5)
 
 
 async def in_time(call: Awaitable[Answer], seconds: float = LATE) -> Answer:
@@ -75,12 +111,13 @@ async def test_redis_is_killed_and_comes_back_empty(redis_node: RedisNode) -> No
 
 async def test_a_restored_claim_is_not_freed_by_an_older_release(redis_node: RedisNode) -> None:
     """What is told again after a restart cannot undo what this replica did since."""
-    async with two(redis_node.url) as (one, other):
+    told = Told(), Told()
+    async with replica(redis_node.url, told[0]) as one, replica(redis_node.url, told[1]) as other:
         await one.take(order(), NOW)
         await one.release(order(), None)
         await one.take(order(), NOW)
         await asyncio.to_thread(redis_node.restart)
-        await until(lambda: one.is_available and other.is_available)
+        await until(lambda: [observer.available for observer in told] == [[True, False, True]] * 2)
         assert await other.take(order(), NOW) == Held(order().fingerprint)
 
 
@@ -120,6 +157,55 @@ async def test_a_frozen_redis_delays_nobody_for_longer_than_the_deadline(redis_n
         assert await in_time(claims.take(order("ended"), NOW)) == Concluded(ending(order("ended")))
 
 
+async def test_no_request_waits_longer_than_the_timeout_for_a_redis_that_stalls(redis_node: RedisNode) -> None:
+    """While Redis stands still for 1.2 s, requests that come all the time are each answered within the timeout."""
+    async with replica(redis_node.url) as claims:
+
+        async def handle(of: Order) -> None:
+            await in_time(claims.take(of, NOW))
+            await in_time(claims.conclude(of, ending(of)))
+
+        redis_node.freeze()
+        handled: list[asyncio.Task[None]] = []
+        stalled_at = time.monotonic()
+        while time.monotonic() < stalled_at + 1.2:
+            handled.append(asyncio.create_task(handle(order(f"r-{len(handled)}"))))
+            await asyncio.sleep(0.01)
+        redis_node.thaw()
+        await asyncio.gather(*handled)
+        await until(lambda: claims.is_available)
+        answers = [await in_time(claims.take(order(f"r-{number}"), NOW)) for number in range(len(handled))]
+    assert answers == [Concluded(ending(order(f"r-{number}"))) for number in range(len(handled))]
+
+
+async def test_claims_end_while_redis_stands_still(redis_node: RedisNode) -> None:
+    """Neither a call under way nor an attempt to connect holds up the end of the process."""
+    async with replica(redis_node.url) as claims:
+        redis_node.freeze()
+        taking = asyncio.create_task(claims.take(order(), NOW))
+        await asyncio.sleep(0)
+        await in_time(claims.aclose())
+        assert await in_time(taking) == Unavailable()
+        restarted = asyncio.create_task(claims.start())
+        await asyncio.sleep(0.1)
+        await in_time(claims.aclose())
+        restarted.cancel()
+        await asyncio.gather(restarted, return_exceptions=True)
+    redis_node.thaw()
+
+
+async def test_a_proxy_that_swallows_delays_no_request(redis_node: RedisNode) -> None:
+    """A connection that stays open and answers nothing is given up within the timeout, and another one is made."""
+    async with relay_to(redis_node) as way, replica(way.url) as claims:
+        assert isinstance(await claims.take(order("before"), NOW), Granted)
+        way.swallows = True
+        answers = await asyncio.gather(*(in_time(claims.take(order(f"r-{number}"), NOW)) for number in range(20)))
+        assert answers == [Unavailable()] * 20
+        way.swallows = False
+        await until(lambda: claims.is_available)
+        assert claims.is_held(order("before"))
+
+
 async def test_a_slow_redis_is_waited_for_within_the_deadline(redis_node: RedisNode) -> None:
     """An answer that comes late but in time counts; a Redis that answers too late is left alone."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client, replica(redis_node.url) as other:
@@ -140,13 +226,13 @@ async def test_a_flush_is_made_good_by_the_next_renewal(redis_node: RedisNode) -
     async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
         await one.take(order("held"), NOW)
         await one.take(order("ended"), NOW)
-        await one.conclude(order("ended"), DONE)
+        await one.conclude(order("ended"), ending(order("ended")))
         await client.flushall()
         async with asyncio.timeout(LEASE):
             while await client.dbsize() < 3:
                 await asyncio.sleep(0.01)
         assert await other.take(order("held"), NOW) == Held(order().fingerprint)
-        assert await other.take(order("ended"), NOW) == Concluded(DONE)
+        assert await other.take(order("ended"), NOW) == Concluded(ending(order("ended")))
         assert one.is_held(order("held"))
         assert told.available == [True]
 

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from schemas.request import Request
 from tests.live.stage import Stage, request, until
 from tests.live.storm import Storm, run
+from tests.live.test_claims import operator
+from tests.live.test_claims_records import FINGERPRINT, ODD_HASHES
+from worker.claims.scripts import record_key
+from worker.policy.order import order as ordered
 from worker.tools.nodes import RabbitNode, RedisNode
 from worker.tools.standin import StandIn, StandInSettings
 
@@ -97,3 +102,26 @@ async def test_copies_at_two_replicas_with_claims(vhost: str, redis_node: RedisN
         await until(lambda: len(stage.events) >= 400, 60, worker.explain)
         stage.assert_one_task_each(wanted + later)
         assert worker.metric("dcs_worker_claims_available") == 0
+
+
+@pytest.mark.timeout(120)
+async def test_records_that_no_worker_wrote_hold_up_no_request(
+    vhost: str, redis_node: RedisNode, tmp_path: Path
+) -> None:
+    """Each of their requests is looked for, created once and answered at once; counted and logged once; no pause."""
+    wanted = [f"odd-{number}" for number in range(len(ODD_HASHES))]
+    async with Stage(vhost, tmp_path, StandIn(StandInSettings())) as stage, operator(redis_node) as client:
+        worker = stage.worker(WORKER_CLAIMS_URL=redis_node.url, WORKER_SETTLE=30, WORKER_RETRY_DELAYS="1,60")
+        await worker.ready()
+        for name, fields in zip(wanted, ODD_HASHES.values(), strict=True):
+            of = ordered(Request.model_validate(request(name, request_id=name)), default_region="", with_marker=True)
+            record = {field: of.fingerprint if value == FINGERPRINT else value for field, value in fields.items()}
+            await client.hset(record_key(of), mapping=record)
+        for name in [*wanted, "even"]:
+            await stage.publish(request(name, request_id=name))
+        await until(lambda: len(stage.events) >= len(wanted) + 1, 20, worker.explain)
+        stage.assert_one_task_each([*wanted, "even"])
+        assert worker.metric("dcs_worker_claims_records_doubted_total") == len(wanted)
+        doubted = [line["request_id"] for line in worker.log() if line["event"] == "claims.record_doubted"]
+        assert sorted(doubted) == sorted(wanted)
+        assert not [line for line in worker.log() if line["event"] in ("claims.away", "broker.down", "request.defect")]

@@ -9,7 +9,7 @@ import redis.asyncio as redis
 
 from tests.fixtures.frozen import READ_AT, claim_meaning, claimed_order, expected, load
 from tests.live.test_claims import replica
-from worker.claims.claims import RedisClaims
+from worker.claims.redis_claims import RedisClaims
 from worker.tools.nodes import RedisNode
 
 RECORDS = load("redis")

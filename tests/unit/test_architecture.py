@@ -6,7 +6,6 @@ from tests.unit.intrusions import intrusions, of_all
 from tests.unit.test_house import SOURCES, room
 
 NOT_YET = {
-    "worker.claims.wire",
     "worker.rabbit.frames",
     "worker.rabbit.inlet",
     "worker.rabbit.outlet",

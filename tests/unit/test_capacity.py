@@ -4,7 +4,7 @@ import pytest
 
 from tests.bench import sizing
 from tests.bench.sizing import Assumed, Measured, size
-from worker.claims.claims import KEEP
+from worker.claims.redis_claims import KEEP_MILLISECONDS
 
 ROUND = Measured(
     rabbitmq="3.10.8",
@@ -60,4 +60,4 @@ def test_any_replica_may_die(per_day: int) -> None:
 
 def test_outcomes_are_kept_as_long_as_is_reckoned_with() -> None:
     """The days are those of the claims."""
-    assert int(KEEP) == sizing.KEPT_DAYS * DAILY * 1_000
+    assert KEEP_MILLISECONDS == sizing.KEPT_DAYS * DAILY * 1_000

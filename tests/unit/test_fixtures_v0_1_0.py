@@ -17,7 +17,6 @@ from schemas.journal import Journal
 from tests.fixtures.frozen import (
     FOLDER,
     READ_AT,
-    claim_meaning,
     claimed_order,
     envelope_meaning,
     expected,
@@ -26,7 +25,7 @@ from tests.fixtures.frozen import (
     load,
     properties,
 )
-from worker.claims import answers
+from worker.claims import records
 from worker.claims.scripts import MEMORY_KEY, record_key
 from worker.cli.parked.story import Story
 from worker.config import load as load_settings
@@ -101,26 +100,12 @@ def test_redis_record_belongs_to_the_same_request(name: str) -> None:
     assert order.fingerprint == RECORDS[name]["fields"]["fingerprint"]
 
 
-@pytest.mark.parametrize("name", CLAIMS)
-def test_redis_replies_are_understood(name: str) -> None:
-    """What a replica learns that claims the request."""
-    record = RECORDS[name]
-    ending = record["fields"].get("ending", "")
-    read = {
-        asked: claim_meaning(
-            answers.answer(reply.replace("$ending", ending).encode(), READ_AT, is_remembered=True), READ_AT
-        )
-        for asked, reply in record["take_replies"].items()
-    }
-    assert read == expected("redis")[name]
-
-
 def test_redis_memory_is_understood() -> None:
     """Since when Redis has forgotten nothing."""
     record = RECORDS["memory"]
     since = expected("redis")["memory"]["forgot_nothing_since"]
     assert record["key"] == MEMORY_KEY.decode()
-    believed = [answers.is_remembered(record["value"].encode(), since + age, 600.0) for age in (599.0, 601.0)]
+    believed = [records.is_remembered(record["value"].encode(), since + age, 600.0) for age in (599.0, 601.0)]
     assert believed == [False, True]
 
 

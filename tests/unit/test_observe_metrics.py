@@ -45,6 +45,7 @@ PROMISED = {
 }
 ADDED = {  # beyond the contract: what alerts need
     "consumption_paused": ("gauge", {"reason"}),
+    "claims_records_doubted_total": ("counter", set()),
 }
 
 

@@ -319,6 +319,17 @@ def test_claims_without_claims_change_nothing() -> None:
     assert seen.changed == {}
 
 
+def test_a_doubted_record_is_counted_and_logged() -> None:
+    """With whose request it is."""
+    seen = Seen()
+    seen.observer.claims_record_doubted("p", "r-1")
+
+    assert seen.changed == {"claims_records_doubted_total": 1.0}
+    assert seen.lines == [
+        {"level": "warning", "event": "claims.record_doubted", "project_id": "p", "request_id": "r-1"}
+    ]
+
+
 def test_other_lines_are_noted() -> None:
     """Start and end of the worker, warnings of the configuration, publishes that were not confirmed."""
     seen = Seen("info")

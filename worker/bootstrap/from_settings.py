@@ -21,7 +21,7 @@ from worker.rabbit.publisher import Publisher
 from worker.rabbit.topology import Topology, describe
 
 if TYPE_CHECKING:
-    from worker.claims.claims import RedisClaims
+    from worker.claims.redis_claims import RedisClaims
     from worker.observe.tracing import Tracing
 
 
@@ -108,7 +108,7 @@ def claims(settings: Settings, observer: Observer) -> "RedisClaims | None":
     """Claims in Redis if there are to be any, not started yet."""
     if settings.claims_url is None:
         return None
-    from worker.claims.claims import RedisClaims  # noqa: PLC0415 - as above, and what redis-py brings along
+    from worker.claims.redis_claims import RedisClaims  # noqa: PLC0415 - as above, and what redis-py brings along
 
     return RedisClaims(settings.claims_url.get_secret_value(), observer, clock=boot_time)
 

@@ -23,7 +23,7 @@ from worker.rabbit.link import Link
 from worker.rabbit.publisher import Publisher
 
 if TYPE_CHECKING:
-    from worker.claims.claims import RedisClaims
+    from worker.claims.redis_claims import RedisClaims
 
 BREAKER: Final = "the breaker is open"
 """Why consumption pauses while the service is sick, which is no fault of this replica."""

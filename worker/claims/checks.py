@@ -1,45 +1,39 @@
 """The check of Redis: what it says of itself, without writing anything."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from redis.exceptions import RedisError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
 
-from worker.claims.reasons import in_words
+from worker.claims.client import client_factory, close, describe
 from worker.claims.scripts import MEMORY_KEY
-from worker.claims.wire import NoAnswer, Reply, Wire, dial, opened
 from worker.policy.checkup import Check, Tell, Trouble, failed, ok, warning
 
-DEADLINE: Final = 3.0
+TIMEOUT_SECONDS: Final = 3.0
 OLDEST: Final = (6, 0)
 NAME: Final = "Redis"
 VARIABLE: Final = "WORKER_CLAIMS_URL"
-_PING: Final = b"*1\r\n$4\r\nPING\r\n"
-_READ: Final = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(MEMORY_KEY), MEMORY_KEY)
-_INFO: Final = b"*1\r\n$4\r\nINFO\r\n"
 
 
 async def check_redis(url: str, tell: Tell) -> None:
     """Tell whether the Redis at `url` can hold claims."""
     try:
-        connect = dial(url)
+        client = client_factory(url)()
     except ValueError as error:
         tell(failed(NAME, f"the URL {error}", f"correct {VARIABLE}", trouble=Trouble.CONFIGURATION))
         return
     try:
-        async with opened(connect, DEADLINE) as wire:
-            await _check(wire, tell)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await client.ping()
+            await client.get(MEMORY_KEY)
+            said = await _info(client)
     except (RedisError, OSError, TimeoutError) as error:
-        tell(_away(in_words(error)))
-
-
-async def _check(wire: Wire, tell: Tell) -> None:
-    for command in (_PING, _READ):
-        reply = await wire.ask(command)
-        if isinstance(reply, NoAnswer):
-            tell(_away(reply.reason))
-            return
-    said = _read(await wire.ask(_INFO))
+        tell(_away(describe(error)))
+        return
+    finally:
+        await close(client)
     if said is None:
         remedy = "permit this user the command INFO, or ask `redis-cli INFO` as another one"
         tell(warning(NAME, "answers, but does not say its version, role and memory policy", remedy))
@@ -48,16 +42,17 @@ async def _check(wire: Wire, tell: Tell) -> None:
         tell(check)
 
 
+async def _info(client: Redis) -> dict[str, str] | None:
+    try:
+        said = await client.info()
+    except ResponseError:
+        return None
+    return {str(name): str(value) for name, value in said.items()}
+
+
 def _away(reason: str) -> Check:
     remedy = f"start Redis, or correct {VARIABLE}; meanwhile locks on the broker stand in for claims"
     return failed(NAME, reason, remedy, trouble=Trouble.UNREACHABLE)
-
-
-def _read(reply: Reply) -> dict[str, str] | None:
-    if not isinstance(reply, bytes):
-        return None
-    lines = reply.decode("utf-8", "replace").splitlines()
-    return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
 
 
 def judged(said: Mapping[str, str]) -> list[Check]:

@@ -1,20 +1,21 @@
-"""What happens inside Redis: every script is one atomic step on the one record of a request.
+"""Lua scripts of the claims: each is one atomic step on the one record of a request.
 
 A record is a hash with `fingerprint` and `replays`, and one of
 
-- a claim: `token` of the claimant and the server's time `until` which it holds, in ms;
+- a claim: `token` of the claimant and `until`, the server's time in ms up to which it holds;
 - nothing more: the claim was released, the request will come back;
 - `ending` and `succeeded`: the request is over.
 
-`sent` is when a create may last have been in flight. A claim that ran out stays readable: its owner died and may
-have a create in flight. Whoever comes later with another fingerprint is another request that uses the id again,
-and changes nothing.
+`sent` is when a create may last have been in flight. A claim that ran out stays readable: its owner died and may have
+a create in flight. A later request with another fingerprint reuses the id and changes nothing.
 
-The scripts are sent whole (EVAL): Redis caches them by their text, and nothing has to be loaded again after a
-restart or a failover. They touch one key, so a cluster behind a proxy can serve them. Redis 6.0 and later.
+A record that no worker can have written (another type of key, a lease longer than the longest, a time in the future, a
+number that is none) proves nothing: it is removed, and the script goes on as if there were none. TAKE says so.
+
+Every script touches one key, so a cluster behind a proxy can serve them. Redis 6.0 and later.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from worker.policy.order import Order
 
@@ -24,83 +25,125 @@ MEMORY_KEY: Final = b"dcs-worker:memory"
 PROCESS_DIGITS: Final = 16
 """A token begins with so many digits that name the process; what follows counts its claims."""
 
+LONGEST_LEASE_SECONDS: Final = 60.0
+"""No worker of any version asks for a longer lease."""
+CLOCK_ALLOWANCE_SECONDS: Final = 60.0
+"""A time may be so far ahead of the reader's clock; beyond that no worker wrote it."""
+EARLIEST_TIME: Final = 1_500_000_000
+"""Epoch seconds (2017) before which no worker ran."""
+MOST_REPLAYS: Final = 1_000_000
+"""The ceiling of every count that travels with a request."""
+RECORD_LIMIT: Final = 65_536
+"""Bytes of an ending that is stored; longer ones are those that list hundreds of candidates, and are not."""
+
+
+class Command(NamedTuple):
+    """A script with its key and arguments."""
+
+    script: str
+    arguments: tuple[bytes, ...]
+
 
 def record_key(order: Order) -> bytes:
-    """The key of the request's record; what stands in braces is what a cluster places it by."""
+    """The key of the request's record; a cluster places it by the part in braces."""
     return f"dcs-worker:{{{order.project_id}/{order.request_id}}}".encode()
 
 
-def _bulk(part: bytes) -> bytes:
-    return b"$%d\r\n%b\r\n" % (len(part), part)
-
-
-class Script:
-    """A Lua script; called with a key and arguments it is the command that runs it (RESP array of bulk strings)."""
-
-    def __init__(self, text: str) -> None:
-        self._head = _bulk(b"EVAL") + _bulk(text.strip().encode()) + _bulk(b"1")
-
-    def __call__(self, key: bytes, *arguments: bytes) -> bytes:
-        """The command."""
-        parts = b"".join([_bulk(part) for part in (key, *arguments)])
-        return b"*%d\r\n%b%b" % (4 + len(arguments), self._head, parts)
-
-
-READ_MEMORY: Final = b"*2\r\n" + _bulk(b"GET") + _bulk(MEMORY_KEY)
-
-# Writes even what is there already: it is also the proof that this Redis lets us write.
-REMEMBER: Final = Script("""
+# Also writes what is stored already: it is the proof that this Redis accepts writes.
+REMEMBER: Final = f"""
 local time = redis.call('TIME')
 local now = string.format('%d.%06d', time[1], time[2])
-local since = redis.call('GET', KEYS[1])
-if not tonumber(since) then since = now end
+local since = redis.pcall('GET', KEYS[1])
+if type(since) == 'table' and since.err and not string.find(since.err, 'WRONGTYPE', 1, true) then return since end
+local started = type(since) == 'string' and tonumber(since)
+if not (started and started >= {EARLIEST_TIME} and started <= now + {CLOCK_ALLOWANCE_SECONDS:.0f}) then since = now end
 redis.call('SET', KEYS[1], since)
 return since .. ' ' .. now - since
-""")(MEMORY_KEY)
+"""
 """Since when Redis has forgotten nothing, and how many seconds that is by its own clock."""
 
-TAKE: Final = Script(f"""
-local fingerprint, ending, succeeded, replays, token, till, sent = unpack(redis.call('HMGET', KEYS[1],
-  'fingerprint', 'ending', 'succeeded', 'replays', 'token', 'until', 'sent'))
-if fingerprint and fingerprint ~= ARGV[2] then
-  return ending and 'concluded ' .. ending or 'held ' .. fingerprint
+# Begins every script on a record. `unreadable` is an ending that the caller could not read; `wall` the caller's time.
+# A key that is missing must not be written to here: a Redis that is full lets a script go on after its first write.
+# Without any of these fields, GET tells a hash (an error) from a missing key.
+_READ: Final = f"""
+local record = redis.pcall('HMGET', KEYS[1],
+  'fingerprint', 'ending', 'succeeded', 'replays', 'token', 'until', 'sent')
+local is_odd = record.err ~= nil
+if is_odd then
+  if not string.find(record.err, 'WRONGTYPE', 1, true) then return record end
+  record = {{}}
 end
-local known = tonumber(replays or '0')
-local reopened = ending and succeeded == '0' and known < tonumber(ARGV[3])
-if ending and not reopened then return 'concluded ' .. ending end
+local fingerprint, ending, succeeded, replays, token, till, sent = unpack(record, 1, 7)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if token and tonumber(till) > now and string.sub(token, 1, {PROCESS_DIGITS}) ~= string.sub(ARGV[1], 1, {PROCESS_DIGITS})
+local function within(text, most)
+  local number = tonumber(text or '')
+  return number and number >= 0 and number <= most and number
+end
+local known = within(replays or '0', {MOST_REPLAYS})
+local expires = within(till, now + {LONGEST_LEASE_SECONDS * 1000:.0f})
+local sent_at = within(sent, math.max(now / 1000, wall) + {CLOCK_ALLOWANCE_SECONDS:.0f})
+if fingerprint then
+  is_odd = #fingerprint ~= 32 or string.find(fingerprint, '[^0-9a-f]') or not known or known % 1 ~= 0
+  if ending then
+    is_odd = is_odd or token or #ending > {RECORD_LIMIT} or string.sub(ending, 1, 1) ~= '{{'
+      or ending == unreadable or (succeeded ~= '0' and succeeded ~= '1')
+  elseif token then
+    local process = string.match(token, '^(%x+)-%d+$')
+    is_odd = is_odd or not process or #process ~= {PROCESS_DIGITS} or not expires
+  end
+end
+if not is_odd and not fingerprint then is_odd = type(redis.pcall('GET', KEYS[1])) == 'table' end
+if is_odd then
+  redis.call('DEL', KEYS[1])
+  fingerprint, ending, succeeded, token, known = false, false, false, false, 0
+elseif sent and not sent_at then
+  redis.call('HDEL', KEYS[1], 'sent')
+  is_odd, sent = not ending and not token, false
+end
+"""
+
+TAKE: Final = f"""
+local unreadable, wall = ARGV[7], tonumber(ARGV[6])
+{_READ}
+if fingerprint and fingerprint ~= ARGV[2] then
+  if not ending then return 'held ' .. fingerprint end
+  return table.concat({{'concluded', fingerprint, succeeded, known, ending}}, ' ')
+end
+local reopened = ending and succeeded == '0' and known < tonumber(ARGV[3])
+if ending and not reopened then return table.concat({{'concluded', fingerprint, succeeded, known, ending}}, ' ') end
+if token and expires > now and string.sub(token, 1, {PROCESS_DIGITS}) ~= string.sub(ARGV[1], 1, {PROCESS_DIGITS})
 then
   return 'held ' .. fingerprint
 end
 if reopened then redis.call('DEL', KEYS[1]) end
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[2], 'token', ARGV[1], 'until', now + ARGV[4],
   'replays', math.max(known, tonumber(ARGV[3])))
+if is_odd and sent_at then redis.call('HSET', KEYS[1], 'sent', sent) end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
-if reopened then return 'reopened ' .. ending end
+if reopened then return table.concat({{'reopened', fingerprint, succeeded, known, ending}}, ' ') end
+if is_odd then return 'odd ' .. (sent_at and sent or '') end
 if token then return 'lost' end
 return fingerprint and 'free ' .. (sent or '') or 'new'
-""")
-"""token, fingerprint, replays, lease ms, keep ms -> a word and what goes with it; worker.claims.answers reads it.
+"""
+"""token, fingerprint, replays, lease ms, keep ms, the caller's time, an unreadable ending or nothing -> a word and what
+belongs to it; worker.claims.records reads it.
 
 A live claim of the same process is lost too: the process asks only for what it does not hold, so the answer that
 granted it never arrived.
 """
 
-RENEW: Final = Script("""
-local fingerprint, ending, token, till, sent = unpack(redis.call('HMGET', KEYS[1],
-  'fingerprint', 'ending', 'token', 'until', 'sent'))
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+RENEW: Final = f"""
+local unreadable, wall = nil, 0
+{_READ}
 local is_other = token and token ~= ARGV[1]
-if ending or (fingerprint and fingerprint ~= ARGV[2]) or (is_other and tonumber(till) > now) then return 0 end
+if ending or (fingerprint and fingerprint ~= ARGV[2]) or (is_other and expires > now) then return 0 end
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[2], 'token', ARGV[1], 'until', now + ARGV[3])
-if is_other then redis.call('HSET', KEYS[1], 'sent', math.max(now / 1000, tonumber(sent or '0'))) end
+if is_other then redis.call('HSET', KEYS[1], 'sent', math.max(now / 1000, sent_at or 0)) end
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 if token == ARGV[1] then return 1 end
 return fingerprint and 3 or 2
-""")
+"""
 """token, fingerprint, lease ms, keep ms -> one of the numbers below. What ran out in another's hands was lost there."""
 
 GONE: Final = 0
@@ -110,37 +153,40 @@ OURS: Final = 1
 FORGOTTEN: Final = 2
 """There was no record."""
 REGAINED: Final = 3
-"""Nobody has the request, but somebody had it."""
+"""No replica has the request, but one had it."""
 
-CONCLUDE: Final = Script("""
-local fingerprint, ending, succeeded, replays = unpack(redis.call('HMGET', KEYS[1],
-  'fingerprint', 'ending', 'succeeded', 'replays'))
+CONCLUDE: Final = f"""
+local unreadable, wall = nil, 0
+{_READ}
 if fingerprint and fingerprint ~= ARGV[1] then return 0 end
-if ending and succeeded == '1' then return ending end
-local known, ours = tonumber(replays or '0'), tonumber(ARGV[4])
-if ending and ours <= known then return ending end
+if ending and succeeded == '1' then return table.concat({{fingerprint, succeeded, known, ending}}, ' ') end
+local ours = tonumber(ARGV[4])
+if ending and ours <= known then return table.concat({{fingerprint, succeeded, known, ending}}, ' ') end
 if ARGV[3] == '0' and ours < known then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'ending', ARGV[2], 'succeeded', ARGV[3], 'replays', ARGV[4])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 1
-""")
+"""
 """fingerprint, ending, 1 if it succeeded, replays, keep ms -> 1 if stored, else the ending that stands, or 0.
 
-The first ending stays, for it may have been told; any one replaces a failure of fewer replays by an operator. Whose
-claim it was does not matter: that the request is over is true for all, and a claimant finds out as it renews.
+The first ending stays, for its event may have been published; any one replaces a failure of fewer replays by an
+operator. Whose claim it was does not matter: that the request is over is true for all, and a claimant finds out as it
+renews.
 """
 
-RELEASE: Final = Script("""
-local fingerprint, ending, token, sent = unpack(redis.call('HMGET', KEYS[1],
-  'fingerprint', 'ending', 'token', 'sent'))
+RELEASE: Final = f"""
+local unreadable, wall = nil, tonumber(ARGV[3]) or 0
+{_READ}
 if ending or (fingerprint and fingerprint ~= ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[2])
-if ARGV[3] ~= '' and (not sent or tonumber(sent) < tonumber(ARGV[3])) then
+if ARGV[3] ~= '' and (not sent_at or sent_at < tonumber(ARGV[3])) then
   redis.call('HSET', KEYS[1], 'sent', ARGV[3])
 end
 if token == ARGV[1] then redis.call('HDEL', KEYS[1], 'token', 'until') end
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1
-""")
-"""token, fingerprint, last sent at or empty, keep ms. That a create may have been sent is true whoever tells it."""
+"""
+"""token, fingerprint, last sent at or empty, keep ms. That a create may have been sent is true whoever says it."""
+
+SCRIPTS: Final = (REMEMBER, TAKE, RENEW, CONCLUDE, RELEASE)

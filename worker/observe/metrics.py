@@ -19,7 +19,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
 
 from worker.observe import labels
-from worker.observe.handles import Handles, Instruments
+from worker.observe.handles import NAMESPACE, Handles, Instruments
 from worker.policy.held import HELD, Held
 
 # Upper bounds in seconds.
@@ -65,6 +65,12 @@ class Metrics:
         ).begin(labels.PAUSES)
         self.claims_available = (make.gauge if with_claims else make.nothing)(
             "claims_available", "1 while Redis answers."
+        )
+        self.claims_records_doubted = Counter(
+            "claims_records_doubted_total",
+            "Records in Redis that no worker can have written, and that were replaced.",
+            namespace=NAMESPACE,
+            registry=self._registry,
         )
 
     def _of_requests(self, make: Instruments) -> None:

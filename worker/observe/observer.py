@@ -148,6 +148,11 @@ class Observer:
         """Redis is new or forgot its records: every request is looked for before it is created meanwhile."""
         self._logger.warning("claims.doubted", seconds=seconds)
 
+    def claims_record_doubted(self, project_id: str, request_id: str) -> None:
+        """A record in Redis that no worker can have written was replaced; its request is looked for before a create."""
+        self._metrics.claims_records_doubted.inc()
+        self._logger.warning("claims.record_doubted", project_id=project_id, request_id=request_id)
+
     def note(self, level: Level, event: str, **fields: Any) -> None:
         """Anything else that is worth a line. `event` is a dotted noun and verb."""
         self._logger.log(LEVELS[level], event, **fields)

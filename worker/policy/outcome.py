@@ -1,7 +1,7 @@
 """What was decided about a delivery. Every delivery ends in exactly one of these."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 from schemas.envelope import Envelope
 
@@ -26,13 +26,8 @@ class Ending:
     """What was done for the request, as its header has it; empty if the body says all of it."""
 
     def to_record(self) -> dict[str, Any]:
-        """Plain values, to be stored and read back by `from_record`."""
+        """Plain values, to be stored."""
         return asdict(self) | {"body": self.body.decode()}
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Self:
-        """The ending that `to_record` wrote. Raises KeyError, TypeError or AttributeError."""
-        return cls(**(record | {"body": record["body"].encode()}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,308 @@
+"""Records in a real Redis that no worker wrote, and those of 0.1.0: the former are doubt, the latter are kept."""
+
+import asyncio
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.envelope import Envelope
+from schemas.event import Reason
+from schemas.journal import EMPTY, Kind
+from schemas.request import Request, Task
+from tests.live.test_claims import LEASE, NOW, Told, ending, operator, order, renewed, replica, two
+from worker.claims.redis_claims import RedisClaims
+from worker.claims.scripts import MEMORY_KEY, record_key
+from worker.flow import endings
+from worker.policy.claim import Concluded, Granted, Held
+from worker.policy.fault import Done
+from worker.policy.order import Order
+from worker.policy.order import order as ordered
+from worker.tools.nodes import RedisNode
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "claims_records_v0_1_0.json"
+FINGERPRINT = order().fingerprint
+KEY = record_key(order())
+YEARS = 30 * 365 * 24 * 3600
+OWNER = "0123456789abcdef-7"
+
+
+def claim(**fields: Any) -> dict[str, Any]:
+    """A claim of a worker that died, with other fields; None: without one."""
+    record = {"fingerprint": FINGERPRINT, "replays": "0", "token": OWNER, "until": int(NOW * 1000) - 1000} | fields
+    return {name: value for name, value in record.items() if value is not None}
+
+
+def released(**fields: Any) -> dict[str, Any]:
+    """A claim that was released, with other fields."""
+    return claim(token=None, until=None, **fields)
+
+
+def concluded(text: str | None = None, fields: dict[str, Any] | None = None, **members: Any) -> dict[str, Any]:
+    """A request that succeeded: with other members in its ending, another text for it, or other fields."""
+    record = ending(order()).to_record() | members
+    known = {"fingerprint": FINGERPRINT, "replays": "0", "succeeded": "1", "ending": text or json.dumps(record)}
+    return known | (fields or {})
+
+
+ODD_HASHES: dict[str, dict[str, Any]] = {
+    "nothing of ours": {"colour": "green"},
+    "no fingerprint": claim(fingerprint=None),
+    "fingerprint of another kind": claim(fingerprint="f"),
+    "fingerprint of another alphabet": claim(fingerprint="F" * 32),
+    "claim for 30 years": claim(until=int((NOW + YEARS) * 1000)),
+    "claim for two minutes": claim(until=int((NOW + 120) * 1000)),
+    "claim without end": claim(until="inf"),
+    "claim until nan": claim(until="nan"),
+    "claim until a text": claim(until="tomorrow"),
+    "claim without a time": claim(until=None),
+    "token of another kind": claim(token="me"),
+    "replays a text": claim(replays="some"),
+    "replays nan": claim(replays="nan"),
+    "replays negative": claim(replays="-1"),
+    "replays a fraction": claim(replays="1.5"),
+    "replays too many": claim(replays="1e9"),
+    "sent nan": released(sent="nan"),
+    "sent 1e30": released(sent="1e30"),
+    "sent in an hour": released(sent=NOW + 3600),
+    "sent a text": released(sent="yesterday"),
+    "sent before time": released(sent="-1"),
+    "journal of 300 kB": concluded(journal="x" * 300_000),
+    "journal of 3 kB": concluded(journal="x" * 3_000),
+    "event id a number": concluded(event_id=7),
+    "time in the future": concluded(completed_at="2099-01-01T00:00:00.000Z"),
+    "other JSON": concluded("[1, 2]"),
+    "truncated": concluded(json.dumps(ending(order()).to_record())[:-30]),
+    "no JSON": concluded("\x00"),
+    "deep JSON": concluded("[" * 60_000),
+    "empty": concluded(fields={"ending": ""}),
+    "neither success nor failure": concluded(fields={"succeeded": "2"}),
+    "failure of a success": concluded(fields={"succeeded": "0"}),
+    "claimed and concluded": concluded(fields={"token": OWNER, "until": 1}),
+    "of another request": concluded(subject="r-2"),
+}
+
+
+async def put(client: Any, kind: str) -> None:
+    """Store a record of this kind, or a key of this type."""
+    match kind:
+        case "string":
+            await client.set(KEY, "?")
+        case "list":
+            await client.rpush(KEY, "?")
+        case "set":
+            await client.sadd(KEY, "?")
+        case "sorted set":
+            await client.zadd(KEY, {"?": 1})
+        case "stream":
+            await client.xadd(KEY, {"a": "?"})
+        case _:
+            await client.hset(KEY, mapping=ODD_HASHES[kind])
+
+
+TYPES = ("string", "list", "set", "sorted set", "stream")
+
+
+@pytest.mark.parametrize("kind", [*TYPES, *ODD_HASHES])
+async def test_a_record_that_no_worker_wrote_is_doubt(redis_node: RedisNode, kind: str) -> None:
+    """The request is claimed and looked for at once, the record is counted once, and all goes on as usual."""
+    told = Told(), Told()
+    async with (
+        replica(redis_node.url, told[0]) as one,
+        replica(redis_node.url, told[1]) as other,
+        operator(redis_node) as client,
+    ):
+        await put(client, kind)
+        assert await one.take(order(), NOW) == Granted(is_first=False)
+        assert one.is_held(order())
+        assert set(await client.hgetall(KEY)) == {b"fingerprint", b"token", b"until", b"replays"}
+        assert await other.take(order(), NOW) == Held(FINGERPRINT)
+        await one.release(order(), NOW - 1)
+        assert await other.take(order(), NOW) == Granted(is_first=False, last_sent_at=NOW - 1)
+        done = ending(order())
+        assert await other.conclude(order(), done) == done
+        assert await one.take(order(), NOW) == Concluded(done)
+        assert 0 < await client.pttl(KEY) <= 7 * 86_400_000
+    assert [observer.records for observer in told] == [["p/r-1"], []]
+    assert [observer.available for observer in told] == [[True], [True]]
+
+
+async def test_doubt_keeps_what_can_be_believed(redis_node: RedisNode) -> None:
+    """When a create may have been sent is remembered, though the claim itself cannot be believed."""
+    async with replica(redis_node.url) as claims, operator(redis_node) as client:
+        await client.hset(KEY, mapping=claim(until=int((NOW + YEARS) * 1000), sent=NOW - 9))
+        assert await claims.take(order(), NOW) == Granted(is_first=False, last_sent_at=NOW - 9)
+        assert float(await client.hget(KEY, "sent")) == NOW - 9
+
+
+async def test_a_living_claim_is_respected_whatever_else_its_record_says(redis_node: RedisNode) -> None:
+    """Nonsense for the last create does not take the request from its owner, nor stop the owner's renewal."""
+    told = Told()
+    async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
+        await one.take(order(), NOW)
+        await client.hset(KEY, "sent", "nan")
+        assert await other.take(order(), NOW) == Held(FINGERPRINT)
+        await renewed(client, order())
+        assert one.is_held(order())
+        await one.release(order(), None)
+        assert await other.take(order(), NOW) == Granted(is_first=False)
+    assert told.records == []
+
+
+OVERWRITTEN = (*TYPES, "nothing of ours", "claim for 30 years", "replays nan", "empty")
+
+
+@pytest.mark.parametrize("kind", OVERWRITTEN)
+async def test_a_claim_whose_record_is_overwritten_is_made_again(redis_node: RedisNode, kind: str) -> None:
+    """The next renewal replaces what no worker wrote; the claim is kept from others, and the connection is kept."""
+    told = Told()
+    async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
+        await one.take(order(), NOW)
+        await client.delete(KEY)
+        await put(client, kind)
+        async with asyncio.timeout(2 * LEASE):
+            while await client.type(KEY) != b"hash" or await client.hget(KEY, "token") in (None, OWNER.encode()):
+                await asyncio.sleep(0.01)
+        assert one.is_held(order())
+        assert await other.take(order(), NOW) == Held(FINGERPRINT)
+    assert told.available == [True]
+
+
+@pytest.mark.parametrize("kind", OVERWRITTEN)
+async def test_an_overwritten_record_is_released_and_concluded(redis_node: RedisNode, kind: str) -> None:
+    """What became of the request replaces what no worker wrote."""
+    async with replica(redis_node.url, lease=30.0) as one, two(redis_node.url) as others:
+        async with operator(redis_node) as client:
+            for release in (True, False):
+                await one.take(order(), NOW)
+                await client.delete(KEY)
+                await put(client, kind)
+                if release:
+                    await one.release(order(), NOW - 1)
+                    assert await others[0].take(order(), NOW) == Granted(is_first=False, last_sent_at=NOW - 1)
+                    await others[0].release(order(), None)
+                else:
+                    await one.conclude(order(), ending(order()))
+        assert await others[1].take(order(), NOW) == Concluded(ending(order()))
+
+
+async def test_an_ending_that_cannot_be_read_does_not_stand(redis_node: RedisNode) -> None:
+    """Who concludes publishes its own; whoever comes next looks."""
+    async with two(redis_node.url) as (one, other), operator(redis_node) as client:
+        await one.take(order(), NOW)
+        await client.delete(KEY)
+        await put(client, "truncated")
+        assert await one.conclude(order(), ending(order())) == ending(order())
+        assert await other.take(order(), NOW) == Granted(is_first=False)
+
+
+@pytest.mark.parametrize("kind", ["list", "nan", "1e30", "-1e30", "0", "soon"])
+async def test_a_memory_that_no_worker_wrote_is_new(redis_node: RedisNode, kind: str) -> None:
+    """It is not believed that a request is new, and the memory begins anew."""
+    told = Told()
+    async with operator(redis_node) as client:
+        await (client.rpush(MEMORY_KEY, "x") if kind == "list" else client.set(MEMORY_KEY, kind))
+        async with replica(redis_node.url, told, min_memory_age=600.0) as claims:
+            assert await claims.take(order(), time.time()) == Granted(is_first=False)
+            assert abs(float(await client.get(MEMORY_KEY)) - time.time()) < 60
+    assert told.available == [True]
+    assert told.doubts == [pytest.approx(600.0, abs=60)]
+
+
+# Records of 0.1.0.
+
+THEN = 1795000000.25
+OLD: dict[str, Any] = json.loads(FIXTURE.read_text())
+JOURNAL = EMPTY.add(THEN - 3, Kind.LOOK, "absent", took=0.1).add(
+    THEN - 2, Kind.CREATE, "503", n=1, took=0.2, evidence="ambiguous", code="DCS.5000", id_="abc"
+)
+
+
+def old_order(request_id: str) -> Order:
+    """The order of a request whose record 0.1.0 wrote."""
+    task = Task(
+        name="dcs-migration",
+        vpc_id="vpc",
+        subnet_id="subnet",
+        security_group_id="group",
+        description="Größe 数据",
+    )
+    request = Request(request_id=request_id, project_id="p", task=task)
+    return ordered(request, default_region="cn-north-4", with_marker=True)
+
+
+def envelope(replays: int = 0, journal: Any = EMPTY) -> Envelope:
+    """What was known of such a request."""
+    return Envelope(1, 0, 1, 0, replays, THEN - 3, None, False, False, True, journal)
+
+
+async def write_as_then(one: RedisClaims, other: RedisClaims) -> None:
+    """Do what 0.1.0 did when the records were frozen."""
+    await one.take(old_order("claimed"), THEN)
+    await one.take(old_order("claimed-again"), THEN, replays=2)
+    for name, last_sent_at in (("released", None), ("released-sent", THEN - 30.125), ("taken-after-release", THEN - 1)):
+        await one.take(old_order(name), THEN)
+        await one.release(old_order(name), last_sent_at)
+    await other.take(old_order("taken-after-release"), THEN)
+    await one.release(old_order("released-without-claim"), THEN - 2)
+    created, adopted = old_order("created"), old_order("adopted")
+    await one.conclude(created, endings.succeeded(created, envelope(), Done("i-1", "j-1", "req-1"), "created", THEN))
+    await one.conclude(adopted, endings.succeeded(adopted, envelope(1, JOURNAL), Done("é-1"), "adopted", THEN))
+    for reason in (reason for reason in Reason if f"dcs-worker:{{p/failed-{reason}}}" in OLD):
+        failed = old_order(f"failed-{reason}")
+        candidates = ("i-1", "i-2") if reason is Reason.UNRESOLVED else ()
+        await one.conclude(failed, endings.failed(failed, envelope(0, JOURNAL), reason, THEN, candidates=candidates))
+    conflict, reopened = old_order("conflict"), old_order("reopened")
+    await one.conclude(conflict, endings.conflicting(conflict, envelope(), THEN))
+    await one.conclude(reopened, endings.failed(reopened, envelope(), Reason.REJECTED, THEN))
+    await one.take(reopened, THEN, replays=1)
+
+
+def without_chance(record: dict[str, str]) -> dict[str, str]:
+    """A record without the name of the process and the time of the server."""
+    known = dict(record)
+    if "token" in known:
+        known["token"] = re.sub(r"^[0-9a-f]{16}-[0-9]+$", "token", known["token"])
+        known["until"] = re.sub(r"^[0-9]{13}$", "until", known["until"])
+    return known
+
+
+async def test_records_are_written_as_by_0_1_0(redis_node: RedisNode) -> None:
+    """Key by key and byte by byte, so that replicas of both versions work side by side."""
+    async with two(redis_node.url) as (one, other), operator(redis_node) as client:
+        await write_as_then(one, other)
+        keys = sorted(key.decode() for key in await client.keys("*"))
+        assert keys == sorted(OLD)
+        for key in keys:
+            if key == MEMORY_KEY.decode():
+                assert re.fullmatch(r"[0-9]{10}\.[0-9]{6}", (await client.get(key)).decode())
+                continue
+            found = {name.decode(): value.decode() for name, value in (await client.hgetall(key)).items()}
+            assert without_chance(found) == without_chance(OLD[key]), key
+
+
+async def test_records_of_0_1_0_are_read(redis_node: RedisNode) -> None:
+    """Claims, releases and endings that 0.1.0 wrote mean the same to this version."""
+    told = Told()
+    async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
+        for key, record in OLD.items():
+            if key == MEMORY_KEY.decode():
+                continue
+            name = key.removesuffix("}").partition("/")[2]
+            await client.hset(key, mapping=record)
+            answer = await claims.take(old_order(name), THEN + 60, replays=int(record.get("replays", "0")))
+            if "ending" in record:
+                assert isinstance(answer, Concluded), name
+                assert answer.ending.to_record() == json.loads(record["ending"])
+            elif "token" in record:  # it ran out without a word
+                assert answer == Granted(is_first=False, last_sent_at=THEN + 60), name
+            else:
+                sent = record.get("sent")
+                assert answer == Granted(is_first=False, last_sent_at=float(sent) if sent else None), name
+        living = OLD["dcs-worker:{p/claimed}"] | {"until": str(int(time.time() * 1000) + 30_000)}
+        await client.hset("dcs-worker:{p/living}", mapping=living)
+        assert await claims.take(old_order("living"), NOW) == Held(living["fingerprint"])
+    assert told.records == []

@@ -1,0 +1,361 @@
+"""The shared connection: batches, deadlines, and what happens when it breaks. Redis is a few lines here."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from worker.claims.client import client_factory, close, connect
+from worker.claims.connection import Answer, NoAnswer, RedisConnection, Session
+from worker.claims.scripts import MEMORY_KEY, REMEMBER, SCRIPTS, Command
+
+TIMEOUT = 0.3
+MEMORY = b"1795000000.5"
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def command(key: bytes) -> Command:
+    """A command that the fake answers with its key."""
+    return Command(REMEMBER, (key,))
+
+
+async def read_command(reader: asyncio.StreamReader) -> list[bytes]:
+    """One command as Redis reads it; empty at the end."""
+    head = await reader.readline()
+    parts = []
+    for _ in range(int(head[1:] or b"0")):
+        size = int((await reader.readline())[1:])
+        parts.append((await reader.readexactly(size + 2))[:-2])
+    return parts
+
+
+def bulk(content: bytes) -> bytes:
+    """A bulk string of RESP2."""
+    return b"$%d\r\n%b\r\n" % (len(content), content)
+
+
+def reply_to(parts: list[bytes]) -> bytes:
+    """What Redis says: the memory, or the key of the script's record."""
+    return bulk(MEMORY if parts[0] == b"GET" else parts[3])
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer every command."""
+    while parts := await read_command(reader):
+        writer.write(reply_to(parts))
+
+
+async def stay_silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Read, and answer nothing."""
+    await reader.read()
+
+
+def answering(answer: Callable[[list[bytes]], bytes]) -> Serve:
+    """A server that answers each command so."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while parts := await read_command(reader):
+            writer.write(answer(parts))
+
+    return serve
+
+
+@asynccontextmanager
+async def listening(serve: Serve) -> AsyncIterator[str]:
+    """A server, as a URL."""
+
+    async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await serve(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(session, "127.0.0.1", 0)
+    async with server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@asynccontextmanager
+async def session_to(url: str) -> AsyncIterator[Session]:
+    """A session with the server at this URL."""
+    client = client_factory(url)()
+    try:
+        await connect(client)
+        session = Session(client, TIMEOUT)
+        running = asyncio.create_task(session.run())
+        yield session
+        session.end("the connection was closed")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    finally:
+        await close(client)
+
+
+@asynccontextmanager
+async def session_with(serve: Serve) -> AsyncIterator[Session]:
+    """A session with such a server."""
+    async with listening(serve) as url, session_to(url) as session:
+        yield session
+
+
+async def test_each_call_gets_its_own_answer() -> None:
+    """Many calls at once over one connection, each answered with its own reply and what Redis remembers."""
+    async with session_with(echo) as session:
+        answers = await asyncio.gather(*(session.ask(command(b"%d" % number)) for number in range(500)))
+    assert answers == [Answer(b"%d" % number, MEMORY) for number in range(500)]
+
+
+async def test_calls_of_one_moment_are_one_exchange() -> None:
+    """What is asked while one exchange is under way goes out together in the next, with one look at the memory."""
+    names: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while parts := await read_command(reader):
+            names.append(parts[0])
+            writer.write(reply_to(parts))
+
+    async with session_with(serve) as session:
+        first = session.ask(command(b"first"))
+        await asyncio.sleep(0)
+        await asyncio.gather(first, *(session.ask(command(b"%d" % number)) for number in range(10)))
+    assert names[-11:] == [*([b"EVALSHA"] * 10), b"GET"]
+    assert names.count(b"GET") <= 2
+
+
+async def test_no_answer_in_time_ends_the_session() -> None:
+    """The calls that wait, and those that wait for their turn, are answered within the timeout; later ones at once."""
+    async with session_with(stay_silent) as session:
+        started = time.monotonic()
+        first = session.ask(command(b"first"))
+        await asyncio.sleep(TIMEOUT / 3)
+        answers = [await first, *await asyncio.gather(*(session.ask(command(b"x")) for _ in range(3)))]
+        assert time.monotonic() - started < 2 * TIMEOUT
+        assert answers == [Answer(NoAnswer("Redis does not answer in time"))] * 4
+        assert session.ask(command(b"later")).done()
+        assert session.ended.result() == "Redis does not answer in time"
+        assert repr(session) == "<Session: ended, 0 waiting>"
+
+
+async def test_slow_answers_do_not_end_the_session() -> None:
+    """A server whose answers are slow, but never too slow, is used on and on."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while parts := await read_command(reader):
+            if parts[0] == b"GET":
+                await asyncio.sleep(TIMEOUT / 3)
+            writer.write(reply_to(parts))
+
+    async with session_with(serve) as session:
+        for _ in range(5):
+            answers = await asyncio.gather(session.ask(command(b"a")), session.ask(command(b"b")))
+            assert [answer.reply for answer in answers] == [b"a", b"b"]
+
+
+async def test_a_busy_event_loop_is_not_taken_for_a_silent_redis() -> None:
+    """An answer that arrived in time, but that this process was too busy to read, counts."""
+    answered = threading.Semaphore(0)
+
+    def serve(listener: socket.socket) -> None:
+        with listener.accept()[0] as connection:
+            while connection.recv(10_000):
+                connection.sendall(bulk(b"x") + bulk(MEMORY))
+                answered.release()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        async with session_to(f"redis://127.0.0.1:{listener.getsockname()[1]}") as session:
+            for _ in range(2):
+                asked = session.ask(command(b"x"))
+                async with asyncio.timeout(5):
+                    while not answered.acquire(blocking=False):
+                        await asyncio.sleep(0)
+                time.sleep(2 * TIMEOUT)
+                assert (await asked).reply == b"x"
+        thread.join(5)
+
+
+async def test_a_cancelled_call_does_not_disturb_the_others() -> None:
+    """It takes its answer with it."""
+    async with session_with(echo) as session:
+        cancelled, other = session.ask(command(b"x")), session.ask(command(b"y"))
+        cancelled.cancel()
+        assert (await other).reply == b"y"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"-READONLY You can't write against a read only replica.\r\n", "Redis is a replica that must not be"),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "Redis is loading its records"),
+        (b"-NOAUTH Authentication required.\r\n", "Redis does not accept the credentials"),
+        (b"-NOPERM this user has no permissions to run the 'eval' command\r\n", "Redis does not permit these"),
+        (b"-ERR unknown command\r\n", "Redis refuses: ERR"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "Redis is not understood: InvalidResponse"),
+    ],
+)
+async def test_an_error_that_concerns_every_call(said: bytes, reason: str) -> None:
+    """An error that the next call would meet as well, or a server that is no Redis, ends the session."""
+    async with session_with(answering(lambda _: said)) as session:
+        answers = await asyncio.gather(session.ask(command(b"a")), session.ask(command(b"b")))
+        for answer in answers:
+            assert isinstance(answer.reply, NoAnswer)
+            assert answer.reply.reason.startswith(reason)
+        assert (await session.ended).startswith(reason)
+
+
+async def test_an_error_that_concerns_one_record() -> None:
+    """It answers that call alone."""
+
+    def answer(parts: list[bytes]) -> bytes:
+        return b"-WRONGTYPE Operation\r\n" if parts[-1] == b"odd" else b":1\r\n"
+
+    async with session_with(answering(answer)) as session:
+        answers = await asyncio.gather(*(session.ask(command(key)) for key in (b"good", b"odd", b"good")))
+        assert [answer.reply for answer in answers] == [1, NoAnswer("Redis refuses: WRONGTYPE"), 1]
+        assert not session.ended.done()
+
+
+async def test_an_answer_without_a_question() -> None:
+    """A connection on which something came in unasked is not used any more."""
+
+    def answer(parts: list[bytes]) -> bytes:
+        return reply_to(parts) + (bulk(b"stray") if parts[0] == b"GET" else b"")
+
+    async with session_with(answering(answer)) as session:
+        assert await session.ask(command(b"x")) == Answer(b"x", MEMORY)
+        reply, _ = await session.ask(command(b"y"))
+        assert isinstance(reply, NoAnswer)
+        assert session.ended.done()
+
+
+async def test_a_closed_connection_answers_every_call() -> None:
+    """When the server hangs up, no call waits for the timeout."""
+
+    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await read_command(reader)
+
+    async with session_with(serve) as session:
+        started = time.monotonic()
+        answer = await session.ask(command(b"x"))
+        assert isinstance(answer.reply, NoAnswer)
+        assert answer.reply.reason.startswith("Redis cannot be reached")
+        assert time.monotonic() - started < TIMEOUT
+
+
+async def test_an_idle_connection_that_was_closed_is_noticed_and_not_replaced() -> None:
+    """Redis may have forgotten what is held: the session ends, within seconds, though no call is made."""
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.write(reply_to(await read_command(reader)) if connections == 1 else b"")
+        writer.write(reply_to(await read_command(reader)) if connections == 1 else b"")
+
+    async with session_with(serve) as session:
+        assert (await session.ask(command(b"x"))).reply == b"x"
+        reason = await asyncio.wait_for(session.ended, 5)
+        assert reason == "Redis cannot be reached: Connection closed by server."
+
+
+@pytest.mark.parametrize(
+    ("refusal", "asked_twice"),
+    [
+        (b"-NOSCRIPT No matching script. Please use EVAL.\r\n", [b"EVALSHA", b"EVAL", b"EVALSHA", b"EVAL"]),
+        (b"-NOPERM this user has no permissions to run the 'evalsha' command\r\n", [b"EVALSHA", b"EVAL", b"EVAL"]),
+        (b"-ERR unknown command 'EVALSHA'\r\n", [b"EVALSHA", b"EVAL", b"EVAL"]),
+    ],
+)
+async def test_a_script_that_redis_does_not_have_is_sent_whole(refusal: bytes, asked_twice: list[bytes]) -> None:
+    """Also where only EVAL is permitted or known, as for the users of 0.1.0; what was executed is not sent again."""
+    names: list[bytes] = []
+
+    def answer(parts: list[bytes]) -> bytes:
+        names.append(parts[0])
+        if parts[0] == b"EVALSHA":
+            return refusal
+        return reply_to(parts)
+
+    async with session_with(answering(answer)) as session:
+        for _ in range(2):
+            assert await session.ask(command(b"x")) == Answer(b"x", MEMORY)
+    assert [name for name in names if name != b"GET"] == asked_twice
+
+
+class Told:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[bool, str]] = []
+
+    def claims_available(self, is_available: bool, reason: str) -> None:
+        """Redis can be used, or not any more."""
+        self.said.append((is_available, reason))
+
+    def claims_doubted(self, seconds: float) -> None:
+        """Not for a connection to say."""
+        raise AssertionError(seconds)
+
+    def claims_record_doubted(self, project_id: str, request_id: str) -> None:
+        """Not for a connection to say."""
+        raise AssertionError(request_id)
+
+
+async def test_a_redis_of_no_use_is_tried_again_but_reported_once() -> None:
+    """One attempt at a time with a pause between, and only changes are reported."""
+    told, attempts, usable_from = Told(), 0, 3
+
+    async def prepare(_: Session, is_new: bool) -> str | None:
+        nonlocal attempts
+        attempts += is_new
+        return None if attempts >= usable_from else "not yet"
+
+    async with listening(stay_silent) as url:
+        connection = RedisConnection(url, prepare, told, timeout=TIMEOUT, every=10.0)
+        running, started = asyncio.create_task(connection.run()), time.monotonic()
+        await asyncio.wait_for(connection.is_tried.wait(), 5)
+        assert await connection.ask(command(b"x")) == Answer(NoAnswer("Redis is away"))
+        async with asyncio.timeout(10):
+            while not connection.is_available:
+                await asyncio.sleep(0.01)
+        assert time.monotonic() - started >= 1.0  # two pauses
+        assert (attempts, told.said) == (usable_from, [(False, "not yet"), (True, "Redis answers")])
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert repr(connection) == "<RedisConnection: None>"
+
+
+async def test_a_server_that_accepts_and_says_nothing_is_closed_on_the_way_out() -> None:
+    """No wait is without an end: neither the login, nor the end in the middle of it."""
+    open_connections: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_connections.add(writer)
+        await reader.read()
+        open_connections.discard(writer)
+
+    async def prepare(session: Session, _: bool) -> str | None:
+        return "no answer" if isinstance((await session.ask(command(MEMORY_KEY))).reply, NoAnswer) else None
+
+    async with listening(serve) as url:
+        connection = RedisConnection(url.replace("//", "//:secret@"), prepare, Told(), timeout=TIMEOUT, every=10.0)
+        running = asyncio.create_task(connection.run())
+        async with asyncio.timeout(5):
+            while not open_connections:
+                await asyncio.sleep(0.01)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            while open_connections:
+                await asyncio.sleep(0.01)
+
+
+def test_every_script_is_registered_once() -> None:
+    """A script that is not in the list could not be asked for."""
+    assert len(set(SCRIPTS)) == len(SCRIPTS) == 5

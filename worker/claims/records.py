@@ -1,0 +1,154 @@
+"""Records of requests in Redis: how an ending is stored, and tolerant reading of what the scripts answer.
+
+An ending that no worker can have written (other types, a text longer than any, a time in the future, another request's
+id) is unreadable and proves nothing. Members that a later version added are left out.
+"""
+
+import json
+import re
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Final
+
+from schemas.event import MigrationFailed, MigrationSucceeded
+from schemas.journal import LIMIT as JOURNAL_LIMIT
+from schemas.journal import Journal
+from schemas.timestamp import from_text
+from worker.claims.scripts import CLOCK_ALLOWANCE_SECONDS, EARLIEST_TIME, MOST_REPLAYS
+from worker.policy.claim import ClaimAnswer, Concluded, Granted, Held, Unavailable
+from worker.policy.order import Order
+from worker.policy.outcome import Ending
+
+_EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ERROR_CODE_BYTES: Final = 4096  # 1,024 characters
+_REQUIRED: Final = [field.name for field in fields(Ending) if field.default is MISSING]
+_OPTIONAL: Final = [field.name for field in fields(Ending) if field.default is not MISSING]
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """The claim was granted in place of a record that no worker can have written."""
+
+    last_sent_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The request has an ending that no worker can have written: it is to be claimed in its place."""
+
+    ending: bytes
+
+
+def encode_ending(ending: Ending) -> bytes:
+    """The ending as it is stored."""
+    return json.dumps(ending.to_record(), separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def read_take(reply: object, order: Order, now: float, *, is_remembered: bool) -> ClaimAnswer | Doubted | Unreadable:
+    """What a reply of scripts.TAKE answers at `now` (epoch seconds).
+
+    `is_remembered`: Redis has forgotten nothing for so long that "never claimed before" can be believed.
+    """
+    word, _, rest = reply.partition(b" ") if isinstance(reply, bytes) else (b"", b"", b"")
+    found: ClaimAnswer | Doubted | Unreadable = Unavailable()
+    match word:
+        case b"new":
+            found = Granted(is_first=is_remembered)
+        case b"held":
+            found = Held(rest.decode("ascii", "replace"))
+        case b"lost":  # its owner died, possibly with a create in flight
+            found = Granted(is_first=False, last_sent_at=now)
+        case b"free":
+            found = Granted(is_first=False, last_sent_at=_last_sent_at(rest, now))
+        case b"odd":
+            found = Doubted(_last_sent_at(rest, now))
+        case b"concluded":
+            ending = read_ending(rest, order, now)
+            found = Concluded(ending) if ending else Unreadable(rest.split(b" ", 3)[-1])
+        case b"reopened":  # nothing was sent after the request had failed
+            ending = read_ending(rest, order, now)
+            found = Granted(is_first=False, last_sent_at=_completed_at(ending, now)) if ending else Doubted()
+    return found
+
+
+def read_ending(stored: object, order: Order, now: float) -> Ending | None:
+    """The ending in `stored`: fingerprint, 1 if it succeeded, replays and the text, as the scripts answer it.
+
+    None if there is none, or one that no worker can have written.
+    """
+    if not isinstance(stored, bytes):
+        return None
+    try:
+        fingerprint, succeeded, replays, text = stored.split(b" ", 3)
+        record = json.loads(text)
+        if not _is_plain(record):
+            return None
+        ending = _ending(record)
+        is_consistent = (
+            ending.succeeded is (succeeded == b"1")
+            and ending.fingerprint in ("", fingerprint.decode())
+            and ending.replays == int(replays)
+        )
+        is_sound = is_consistent and _is_of(order, ending, now)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return ending if is_sound else None
+
+
+def is_remembered(memory: object, now: float, seconds: float) -> bool:
+    """Whether the value of scripts.MEMORY_KEY says that Redis has forgotten nothing for so many seconds."""
+    try:
+        since = float(memory) if isinstance(memory, bytes) else None
+    except ValueError:
+        return False
+    return since is not None and since >= EARLIEST_TIME and max(0.0, now - since) >= seconds
+
+
+def _is_plain(record: dict[str, Any]) -> bool:
+    """Whether members are of their types, and none is longer than any that is written. Raises KeyError or TypeError."""
+    replays, code = record["replays"], record.get("error_code")
+    return (
+        type(record["succeeded"]) is bool
+        and type(record["parked"]) is bool
+        and type(replays) is int
+        and 0 <= replays <= MOST_REPLAYS
+        and _EVENT_ID.fullmatch(record["event_id"]) is not None
+        and len(record.get("journal", "")) <= JOURNAL_LIMIT
+        and (code is None or len(code.encode()) <= _ERROR_CODE_BYTES)
+    )
+
+
+def _ending(record: dict[str, Any]) -> Ending:
+    known = {name: record[name] for name in _REQUIRED}
+    known |= {name: record[name] for name in _OPTIONAL if name in record}
+    if Journal.read(known.get("journal")) is None:
+        known["journal"] = ""  # for people only, so a journal of a later version does not cost the ending
+    return Ending(**(known | {"body": record["body"].encode()}))
+
+
+def _is_of(order: Order, ending: Ending, now: float) -> bool:
+    """Whether the ending is of this request, not of the future, and its body is the event that it describes."""
+    completed_at = from_text(ending.completed_at)
+    if completed_at is None or completed_at > now + CLOCK_ALLOWANCE_SECONDS or ending.subject != order.request_id:
+        return False
+    event: MigrationSucceeded | MigrationFailed
+    described: tuple[str, bool]
+    if ending.succeeded:
+        event = succeeded = MigrationSucceeded.model_validate_json(ending.body)
+        described = (succeeded.resolution, False)
+    else:
+        event = failed = MigrationFailed.model_validate_json(ending.body)
+        described = (failed.reason, failed.parked)
+    is_theirs = (event.request_id, event.project_id) == (order.request_id, order.project_id)
+    return is_theirs and described == (ending.reason, ending.parked)
+
+
+def _last_sent_at(text: bytes, now: float) -> float | None:
+    """Never later than now: a clock ahead of ours must not make the request wait longer."""
+    try:
+        return min(float(text), now) if text else None
+    except ValueError:  # Lua reads more as a number
+        return None
+
+
+def _completed_at(ending: Ending, now: float) -> float:
+    return min(from_text(ending.completed_at) or now, now)

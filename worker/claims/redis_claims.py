@@ -1,0 +1,184 @@
+"""Law `single-flight` across replicas: claims on requests, and how requests ended, shared through Redis.
+
+Nothing here raises, and no request waits for a Redis that is away. What Redis may have lost, or did not hear, is sent
+again as soon as it answers: the claims under which this process works, and the last endings and releases.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from worker.claims import records, scripts
+from worker.claims.connection import Answer, ClaimsObserver, NoAnswer, RedisConnection, Session
+from worker.claims.leases import Lease, Leases
+from worker.claims.scripts import Command
+from worker.policy.claim import ClaimAnswer, Granted, Held, Unavailable
+from worker.policy.order import Order
+from worker.policy.outcome import Ending
+
+LEASE_SECONDS: Final = 30.0
+CALL_TIMEOUT_SECONDS: Final = 0.5
+MIN_MEMORY_AGE_SECONDS: Final = 600.0
+"""A Redis that remembers less is not believed that a request is new: senders repeat a publish that they are unsure of
+within minutes."""
+KEEP_MILLISECONDS: Final = 7 * 24 * 3600 * 1000
+"""How long a record is kept after its last change. Endings for the 7 days that copies are promised an answer; released
+and lost claims as long, since their request may sit in a backlog or be parked as long before it comes back."""
+RECENT_LIMIT: Final = 1024
+_KEEP: Final = b"%d" % KEEP_MILLISECONDS
+_RETOLD_AT_ONCE: Final = 64
+
+
+class RedisClaims:
+    """The claims of one replica. Times are epoch seconds, durations seconds."""
+
+    def __init__(
+        self,
+        url: str,
+        observer: ClaimsObserver,
+        *,
+        lease: float = LEASE_SECONDS,
+        timeout: float = CALL_TIMEOUT_SECONDS,
+        min_memory_age: float = MIN_MEMORY_AGE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`url`: redis://, rediss:// or unix://. Raises ValueError, without repeating it, if it cannot be read."""
+        assert lease <= scripts.LONGEST_LEASE_SECONDS
+        self._observer = observer
+        self._clock = clock
+        self._min_memory_age = min_memory_age
+        self._lease_ms = b"%d" % round(lease * 1000)
+        self._leases = Leases(lease, clock)
+        self._connection = RedisConnection(url, self._prepare, observer, timeout=timeout, every=lease / 3)
+        self._recent: deque[Command] = deque(maxlen=RECENT_LIMIT)
+        self._memory = b""
+        self._running: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<RedisClaims: {'available' if self.is_available else 'away'}, {len(self._leases)} claims>"
+
+    @property
+    def is_available(self) -> bool:
+        """Whether Redis can be asked."""
+        return self._connection.is_available
+
+    async def start(self) -> None:
+        """Run in the background; returns when Redis has answered for the first time, or failed to."""
+        self._running = asyncio.create_task(self.run(), name="claims")
+        await self._connection.is_tried.wait()
+
+    async def aclose(self) -> None:
+        """Stop. Claims that are still held run out: what they were for may have a create in flight."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def run(self) -> None:
+        """Keep the connection up and the claims renewed, for as long as it is awaited."""
+        await self._connection.run()
+
+    async def take(self, order: Order, now: float, replays: int = 0) -> ClaimAnswer:
+        """Claim the request: one round trip, answered within the timeout, or at once while Redis is away.
+
+        `replays`: how often an operator sent the request again; a failure of fewer replays does not conclude it.
+        """
+        known = self._leases.get(order)
+        if known is not None:
+            return Held(known.order.fingerprint)
+        lease = self._leases.open(order)
+        answer: ClaimAnswer | None = None
+        try:
+            answer = await self._claim(lease, now, replays)
+        finally:
+            # What could not be claimed is claimed when Redis is back, if no other replica has the request by then.
+            if not isinstance(answer, Granted | Unavailable):
+                self._leases.close(lease)
+        return answer
+
+    async def _claim(self, lease: Lease, now: float, replays: int) -> ClaimAnswer:
+        asked_at = self._clock()
+        found = await self._take(lease, now, replays)
+        if isinstance(found, records.Unreadable):
+            found = await self._take(lease, now, replays, unreadable=found.ending)
+        if isinstance(found, records.Unreadable):  # another one, put there in between
+            return Unavailable()
+        if isinstance(found, records.Doubted):
+            self._observer.claims_record_doubted(*lease.order.key)
+            found = Granted(is_first=False, last_sent_at=found.last_sent_at)
+        if isinstance(found, Granted):
+            self._leases.granted(lease, asked_at)
+        return found
+
+    async def _take(
+        self, lease: Lease, now: float, replays: int, unreadable: bytes = b""
+    ) -> ClaimAnswer | records.Doubted | records.Unreadable:
+        order = lease.order
+        numbers = (b"%d" % replays, self._lease_ms, _KEEP, b"%r" % now)
+        arguments = (scripts.record_key(order), lease.token, order.fingerprint.encode(), *numbers, unreadable)
+        reply, memory = await self._connection.ask(Command(scripts.TAKE, arguments))
+        is_remembered = records.is_remembered(memory, now, self._min_memory_age)
+        return records.read_take(reply, order, now, is_remembered=is_remembered)
+
+    def is_held(self, order: Order) -> bool:
+        """Whether the request is surely ours. Local knowledge, no I/O."""
+        return self._leases.is_held(order)
+
+    async def conclude(self, order: Order, ending: Ending) -> Ending:
+        """Store how the request ended, for every replica, and give the claim up; returns the ending that stands."""
+        record = records.encode_ending(ending)
+        if len(record) > scripts.RECORD_LIMIT:
+            await self.release(order, None)
+            return ending
+        succeeded = b"1" if ending.succeeded else b"0"
+        arguments = (order.fingerprint.encode(), record, succeeded, b"%d" % ending.replays, _KEEP)
+        answer = await self._report(order, Command(scripts.CONCLUDE, (scripts.record_key(order), *arguments)))
+        return records.read_ending(answer.reply, order, time.time()) or ending
+
+    async def release(self, order: Order, last_sent_at: float | None) -> None:
+        """Give the claim up, and say when a create may last have been in flight."""
+        lease = self._leases.get(order)
+        token = lease.token if lease is not None else b""
+        sent = b"" if last_sent_at is None else b"%r" % last_sent_at
+        arguments = (scripts.record_key(order), token, order.fingerprint.encode(), sent, _KEEP)
+        await self._report(order, Command(scripts.RELEASE, arguments))
+
+    async def _report(self, order: Order, command: Command) -> Answer:
+        if (lease := self._leases.get(order)) is not None:
+            self._leases.close(lease)
+        self._recent.append(command)
+        return await self._connection.ask(command)
+
+    async def _prepare(self, session: Session, is_new: bool) -> str | None:
+        """Renew every claim, and report again to a Redis that may have lost it; the reason if Redis is of no use."""
+        reply, _ = await session.ask(Command(scripts.REMEMBER, (scripts.MEMORY_KEY,)))
+        if not isinstance(reply, bytes):
+            return reply.reason if isinstance(reply, NoAnswer) else "Redis is not understood"
+        memory, _, seconds = reply.partition(b" ")
+        await self._renew(session)
+        if is_new or memory != self._memory:
+            await self._report_again(session)
+        if memory != self._memory and float(seconds) < self._min_memory_age:
+            self._observer.claims_doubted(self._min_memory_age - float(seconds))
+        self._memory = memory
+        return None
+
+    async def _renew(self, session: Session) -> None:
+        asked_at = self._clock()
+        asked = [(lease, session.ask(self._renewal(lease))) for lease in self._leases.to_renew()]
+        for lease, answer in asked:
+            found, _ = await answer
+            if found == scripts.GONE:
+                self._leases.close(lease)
+            elif isinstance(found, int):
+                self._leases.renewed(lease, asked_at, found)
+
+    def _renewal(self, lease: Lease) -> Command:
+        arguments = (lease.token, lease.order.fingerprint.encode(), self._lease_ms, _KEEP)
+        return Command(scripts.RENEW, (scripts.record_key(lease.order), *arguments))
+
+    async def _report_again(self, session: Session) -> None:
+        commands = list(self._recent)
+        for start in range(0, len(commands), _RETOLD_AT_ONCE):
+            await asyncio.gather(*map(session.ask, commands[start : start + _RETOLD_AT_ONCE]))
