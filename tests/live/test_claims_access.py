@@ -10,6 +10,7 @@ import pytest
 import trustme
 
 from tests.live.test_claims import DONE, NOW, Told, operator, order, renewed, replica, until
+from worker.claims.scripts import record_key
 from worker.policy.claim import Concluded, Granted, Held, Unavailable
 from worker.tools.nodes import RedisNode
 
@@ -68,6 +69,13 @@ async def test_the_rights_that_suffice(redis_node: RedisNode, more: list[str]) -
             assert await one.take(order(), NOW) == Concluded(DONE)
 
 
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass on what comes in until it ends."""
+    while piece := await reader.read(65536):
+        writer.write(piece)
+    writer.close()
+
+
 @asynccontextmanager
 async def tls_in_front_of(node: RedisNode, folder: Path) -> AsyncIterator[str]:
     """A TLS port that leads to Redis, as a URL that names the authority to trust."""
@@ -76,11 +84,6 @@ async def tls_in_front_of(node: RedisNode, folder: Path) -> AsyncIterator[str]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(context)
     clients: set[asyncio.Task[None]] = set()
-
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while piece := await reader.read(65536):
-            writer.write(piece)
-        writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         to_redis = await asyncio.open_connection("127.0.0.1", node.port)
@@ -105,6 +108,39 @@ async def test_tls(redis_node: RedisNode, tmp_path: Path) -> None:
         async with replica(url.partition("?")[0], told := Told()) as claims:
             assert await claims.take(order(), NOW) == Unavailable()
         assert "certificate" in told.reasons[0]
+
+
+async def test_a_unix_socket(redis_node: RedisNode, tmp_path: Path) -> None:
+    """unix:// is a socket in the file system, here one that leads to Redis."""
+    ways: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_redis = await asyncio.open_connection("127.0.0.1", redis_node.port)
+        ways.update(asyncio.create_task(copy(*ends)) for ends in ((reader, to_redis[1]), (to_redis[0], writer)))
+
+    async with (
+        await asyncio.start_unix_server(serve, tmp_path / "redis.sock"),
+        replica(f"unix://{tmp_path}/redis.sock?db=1") as claims,
+        operator(redis_node) as client,
+    ):
+        assert isinstance(await claims.take(order(), NOW), Granted)
+        await client.select(1)
+        assert await client.exists(record_key(order()))
+    await asyncio.wait_for(asyncio.gather(*ways, return_exceptions=True), 5)
+
+
+async def test_scripts_that_redis_forgot_are_loaded_again(redis_node: RedisNode) -> None:
+    """SCRIPT FLUSH costs a round trip and no claim."""
+    told = Told()
+    async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
+        await claims.take(order(), NOW)
+        await client.script_flush()
+        assert isinstance(await claims.take(order("r-2"), NOW), Granted)
+        await renewed(client, order())
+        await client.script_flush()
+        await claims.conclude(order(), DONE)
+        assert await claims.take(order(), NOW) == Concluded(DONE)
+    assert told.available == [True]
 
 
 async def test_nothing_is_left_open(redis_node: RedisNode) -> None:

@@ -138,7 +138,7 @@ async def test_doubt_keeps_what_can_be_believed(redis_node: RedisNode) -> None:
         assert float(await client.hget(KEY, "sent")) == NOW - 9
 
 
-async def test_a_living_claim_is_respected_whatever_else_its_record_says(redis_node: RedisNode) -> None:
+async def test_a_living_claim_is_respected_with_nonsense_beside_it(redis_node: RedisNode) -> None:
     """Nonsense for the last create does not take the request from its owner, nor stop the owner's renewal."""
     told = Told()
     async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
@@ -190,7 +190,7 @@ async def test_an_overwritten_record_is_released_and_concluded(redis_node: Redis
 
 
 async def test_an_ending_that_cannot_be_read_does_not_stand(redis_node: RedisNode) -> None:
-    """Who concludes publishes its own; whoever comes next looks."""
+    """Who concludes publishes its own; the next replica looks."""
     async with two(redis_node.url) as (one, other), operator(redis_node) as client:
         await one.take(order(), NOW)
         await client.delete(KEY)

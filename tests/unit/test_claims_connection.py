@@ -10,17 +10,17 @@ from contextlib import asynccontextmanager
 import pytest
 
 from worker.claims.client import client_factory, close, connect
-from worker.claims.connection import Answer, NoAnswer, RedisConnection, Session
-from worker.claims.scripts import MEMORY_KEY, REMEMBER, SCRIPTS, Command
+from worker.claims.connection import NoReply, RedisAnswer, RedisConnection, RedisSession
+from worker.claims.scripts import MEMORY_KEY, REMEMBER, SCRIPTS, ScriptCall
 
 TIMEOUT = 0.3
 MEMORY = b"1795000000.5"
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def command(key: bytes) -> Command:
+def command(key: bytes) -> ScriptCall:
     """A command that the fake answers with its key."""
-    return Command(REMEMBER, (key,))
+    return ScriptCall(REMEMBER, (key,))
 
 
 async def read_command(reader: asyncio.StreamReader) -> list[bytes]:
@@ -82,12 +82,12 @@ async def listening(serve: Serve) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def session_to(url: str) -> AsyncIterator[Session]:
+async def session_to(url: str) -> AsyncIterator[RedisSession]:
     """A session with the server at this URL."""
     client = client_factory(url)()
     try:
         await connect(client)
-        session = Session(client, TIMEOUT)
+        session = RedisSession(client, TIMEOUT)
         running = asyncio.create_task(session.run())
         yield session
         session.end("the connection was closed")
@@ -98,7 +98,7 @@ async def session_to(url: str) -> AsyncIterator[Session]:
 
 
 @asynccontextmanager
-async def session_with(serve: Serve) -> AsyncIterator[Session]:
+async def session_with(serve: Serve) -> AsyncIterator[RedisSession]:
     """A session with such a server."""
     async with listening(serve) as url, session_to(url) as session:
         yield session
@@ -108,7 +108,7 @@ async def test_each_call_gets_its_own_answer() -> None:
     """Many calls at once over one connection, each answered with its own reply and what Redis remembers."""
     async with session_with(echo) as session:
         answers = await asyncio.gather(*(session.ask(command(b"%d" % number)) for number in range(500)))
-    assert answers == [Answer(b"%d" % number, MEMORY) for number in range(500)]
+    assert answers == [RedisAnswer(b"%d" % number, MEMORY) for number in range(500)]
 
 
 async def test_calls_of_one_moment_are_one_exchange() -> None:
@@ -136,10 +136,10 @@ async def test_no_answer_in_time_ends_the_session() -> None:
         await asyncio.sleep(TIMEOUT / 3)
         answers = [await first, *await asyncio.gather(*(session.ask(command(b"x")) for _ in range(3)))]
         assert time.monotonic() - started < 2 * TIMEOUT
-        assert answers == [Answer(NoAnswer("Redis does not answer in time"))] * 4
+        assert answers == [RedisAnswer(NoReply("Redis does not answer in time"))] * 4
         assert session.ask(command(b"later")).done()
         assert session.ended.result() == "Redis does not answer in time"
-        assert repr(session) == "<Session: ended, 0 waiting>"
+        assert repr(session) == "<RedisSession: ended, 0 waiting>"
 
 
 async def test_slow_answers_do_not_end_the_session() -> None:
@@ -205,7 +205,7 @@ async def test_an_error_that_concerns_every_call(said: bytes, reason: str) -> No
     async with session_with(answering(lambda _: said)) as session:
         answers = await asyncio.gather(session.ask(command(b"a")), session.ask(command(b"b")))
         for answer in answers:
-            assert isinstance(answer.reply, NoAnswer)
+            assert isinstance(answer.reply, NoReply)
             assert answer.reply.reason.startswith(reason)
         assert (await session.ended).startswith(reason)
 
@@ -218,7 +218,7 @@ async def test_an_error_that_concerns_one_record() -> None:
 
     async with session_with(answering(answer)) as session:
         answers = await asyncio.gather(*(session.ask(command(key)) for key in (b"good", b"odd", b"good")))
-        assert [answer.reply for answer in answers] == [1, NoAnswer("Redis refuses: WRONGTYPE"), 1]
+        assert [answer.reply for answer in answers] == [1, NoReply("Redis refuses: WRONGTYPE"), 1]
         assert not session.ended.done()
 
 
@@ -229,9 +229,9 @@ async def test_an_answer_without_a_question() -> None:
         return reply_to(parts) + (bulk(b"stray") if parts[0] == b"GET" else b"")
 
     async with session_with(answering(answer)) as session:
-        assert await session.ask(command(b"x")) == Answer(b"x", MEMORY)
+        assert await session.ask(command(b"x")) == RedisAnswer(b"x", MEMORY)
         reply, _ = await session.ask(command(b"y"))
-        assert isinstance(reply, NoAnswer)
+        assert isinstance(reply, NoReply)
         assert session.ended.done()
 
 
@@ -244,7 +244,7 @@ async def test_a_closed_connection_answers_every_call() -> None:
     async with session_with(serve) as session:
         started = time.monotonic()
         answer = await session.ask(command(b"x"))
-        assert isinstance(answer.reply, NoAnswer)
+        assert isinstance(answer.reply, NoReply)
         assert answer.reply.reason.startswith("Redis cannot be reached")
         assert time.monotonic() - started < TIMEOUT
 
@@ -285,7 +285,7 @@ async def test_a_script_that_redis_does_not_have_is_sent_whole(refusal: bytes, a
 
     async with session_with(answering(answer)) as session:
         for _ in range(2):
-            assert await session.ask(command(b"x")) == Answer(b"x", MEMORY)
+            assert await session.ask(command(b"x")) == RedisAnswer(b"x", MEMORY)
     assert [name for name in names if name != b"GET"] == asked_twice
 
 
@@ -308,11 +308,11 @@ class Told:
         raise AssertionError(request_id)
 
 
-async def test_a_redis_of_no_use_is_tried_again_but_reported_once() -> None:
+async def test_a_redis_of_no_use_has_tried_again_but_reported_once() -> None:
     """One attempt at a time with a pause between, and only changes are reported."""
     told, attempts, usable_from = Told(), 0, 3
 
-    async def prepare(_: Session, is_new: bool) -> str | None:
+    async def prepare(_: RedisSession, is_new: bool) -> str | None:
         nonlocal attempts
         attempts += is_new
         return None if attempts >= usable_from else "not yet"
@@ -320,8 +320,8 @@ async def test_a_redis_of_no_use_is_tried_again_but_reported_once() -> None:
     async with listening(stay_silent) as url:
         connection = RedisConnection(url, prepare, told, timeout=TIMEOUT, every=10.0)
         running, started = asyncio.create_task(connection.run()), time.monotonic()
-        await asyncio.wait_for(connection.is_tried.wait(), 5)
-        assert await connection.ask(command(b"x")) == Answer(NoAnswer("Redis is away"))
+        await asyncio.wait_for(connection.has_tried.wait(), 5)
+        assert await connection.ask(command(b"x")) == RedisAnswer(NoReply("Redis is away"))
         async with asyncio.timeout(10):
             while not connection.is_available:
                 await asyncio.sleep(0.01)
@@ -341,8 +341,8 @@ async def test_a_server_that_accepts_and_says_nothing_is_closed_on_the_way_out()
         await reader.read()
         open_connections.discard(writer)
 
-    async def prepare(session: Session, _: bool) -> str | None:
-        return "no answer" if isinstance((await session.ask(command(MEMORY_KEY))).reply, NoAnswer) else None
+    async def prepare(session: RedisSession, _: bool) -> str | None:
+        return "no answer" if isinstance((await session.ask(command(MEMORY_KEY))).reply, NoReply) else None
 
     async with listening(serve) as url:
         connection = RedisConnection(url.replace("//", "//:secret@"), prepare, Told(), timeout=TIMEOUT, every=10.0)

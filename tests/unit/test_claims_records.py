@@ -15,7 +15,7 @@ from schemas.event import Reason
 from schemas.journal import EMPTY, Kind
 from schemas.request import Task
 from worker.claims import records
-from worker.claims.connection import NoAnswer
+from worker.claims.connection import NoReply
 from worker.claims.records import Doubted, Unreadable
 from worker.flow import endings
 from worker.policy.claim import ClaimAnswer, Concluded, Granted, Held, Unavailable
@@ -81,7 +81,7 @@ def event(**members: Any) -> str:
         (b"", Unavailable()),
         (None, Unavailable()),
         (1, Unavailable()),
-        (NoAnswer("away"), Unavailable()),
+        (NoReply("away"), Unavailable()),
     ],
 )
 def test_what_a_reply_to_take_answers(reply: object, answer: object) -> None:
@@ -96,7 +96,7 @@ def test_a_new_request_is_first_only_by_a_good_memory() -> None:
 
 @given(st.sampled_from([b"free", b"odd", b"held", b"concluded", b"reopened", b""]), st.binary(max_size=60))
 def test_no_reply_raises(word: bytes, rest: bytes) -> None:
-    """Whatever Redis holds, a take has an answer."""
+    """For any content of Redis a take has an answer."""
     answer = records.read_take(word + b" " + rest, ORDER, NOW, is_remembered=True)
     assert isinstance(answer, ClaimAnswer | Doubted | Unreadable)
 
@@ -149,7 +149,7 @@ HOSTILE: dict[str, bytes | Callable[[], bytes]] = {
     "success a text": changed(succeeded="no"),
     "success of a failure": changed(succeeded=True),
     "parked a number": changed(parked=0),
-    "parked though told not": changed(parked=True),
+    "parked by one word of two": changed(parked=True),
     "replays a text": changed(replays="1"),
     "replays a truth": changed(replays=True),
     "replays of another": changed(replays=2),
@@ -214,7 +214,7 @@ def test_a_clock_a_little_ahead_of_ours_is_none_of_the_future() -> None:
         (b"inf", False),
         (b"?", False),
         (None, False),
-        (NoAnswer("away"), False),
+        (NoReply("away"), False),
     ],
 )
 def test_how_long_redis_remembers(memory: object, is_remembered: bool) -> None:

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from worker.claims.client import client_factory, close, connect, describe, is_of_one_record, is_sha_refused
-from worker.claims.scripts import MEMORY_KEY, SCRIPTS, Command
+from worker.claims.scripts import MEMORY_KEY, SCRIPTS, ScriptCall
 
 BATCH_LIMIT: Final = 64
 CHECK_SECONDS: Final = 1.0
@@ -31,16 +31,16 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class NoAnswer:
+class NoReply:
     """Redis did not answer a command, or refused it."""
 
     reason: str
 
 
-Reply = bytes | int | None | NoAnswer
+Reply = bytes | int | None | NoReply
 
 
-class Answer(NamedTuple):
+class RedisAnswer(NamedTuple):
     """The reply to a command, and the value of MEMORY_KEY right after it."""
 
     reply: Reply
@@ -48,7 +48,7 @@ class Answer(NamedTuple):
 
 
 class ClaimsObserver(Protocol):
-    """Is told about the state of the claims."""
+    """Receives what changes about the claims."""
 
     def claims_available(self, is_available: bool, reason: str) -> None:
         """Redis can be used from now on, or not any more; called only when that changes."""
@@ -63,7 +63,7 @@ class ClaimsObserver(Protocol):
         ...
 
 
-class Session:
+class RedisSession:
     """One open connection. `run` exchanges commands and replies for as long as it is awaited."""
 
     def __init__(self, client: Redis, timeout: float) -> None:
@@ -72,20 +72,20 @@ class Session:
         self._clock = asyncio.get_running_loop().time
         self._scripts = {text: client.register_script(text) for text in SCRIPTS}
         self._is_sha_accepted = True
-        self._waiting: list[tuple[Command, asyncio.Future[Answer], float]] = []
-        self._under_way: list[tuple[Command, asyncio.Future[Answer], float]] = []
+        self._waiting: list[tuple[ScriptCall, asyncio.Future[RedisAnswer], float]] = []
+        self._under_way: list[tuple[ScriptCall, asyncio.Future[RedisAnswer], float]] = []
         self._has_waiting = asyncio.Event()
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Resolves to the reason."""
 
     def __repr__(self) -> str:
-        return f"<Session: {'ended' if self.ended.done() else 'open'}, {len(self._waiting)} waiting>"
+        return f"<RedisSession: {'ended' if self.ended.done() else 'open'}, {len(self._waiting)} waiting>"
 
-    def ask(self, command: Command) -> asyncio.Future[Answer]:
+    def ask(self, command: ScriptCall) -> asyncio.Future[RedisAnswer]:
         """The answer to `command`, within the timeout."""
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[RedisAnswer] = asyncio.get_running_loop().create_future()
         if self.ended.done():
-            answer.set_result(Answer(NoAnswer(self.ended.result())))
+            answer.set_result(RedisAnswer(NoReply(self.ended.result())))
         else:
             self._waiting.append((command, answer, self._clock() + self._timeout))
             self._has_waiting.set()
@@ -97,7 +97,7 @@ class Session:
             return
         self.ended.set_result(reason)
         for _, answer, _ in (*self._under_way, *self._waiting):
-            _resolve(answer, Answer(NoAnswer(reason)))
+            _resolve(answer, RedisAnswer(NoReply(reason)))
 
     async def run(self) -> None:
         """Exchange batches until one fails. A command of which it is not known whether it arrived is never repeated."""
@@ -111,7 +111,7 @@ class Session:
                 self._under_way, self._waiting = self._waiting[:BATCH_LIMIT], self._waiting[BATCH_LIMIT:]
                 due = self._under_way[0][2] if self._under_way else self._clock() + self._timeout
                 await self._exchange(due)
-        except Exception as error:  # noqa: BLE001 - whatever ends a session, the next one is the remedy
+        except Exception as error:  # noqa: BLE001 - the next session is the remedy for any error of this one
             self.end(describe(error))
 
     async def _exchange(self, due: float) -> None:
@@ -121,12 +121,12 @@ class Session:
         refusals = [reply for reply in replies if isinstance(reply, ResponseError) and not is_of_one_record(reply)]
         for (_, answer, _), reply in zip(self._under_way, replies, strict=True):
             is_refused = isinstance(reply, ResponseError)
-            _resolve(answer, Answer(NoAnswer(describe(reply)) if is_refused else reply, memory))
+            _resolve(answer, RedisAnswer(NoReply(describe(reply)) if is_refused else reply, memory))
         self._under_way = []
         if refusals:  # the next command would be refused as well
             self.end(describe(refusals[0]))
 
-    async def _replies(self, commands: Sequence[Command]) -> tuple[list[Any], object]:
+    async def _replies(self, commands: Sequence[ScriptCall]) -> tuple[list[Any], object]:
         replies, memory = await self._pipeline(commands, by_sha=self._is_sha_accepted)
         refused = [index for index, reply in enumerate(replies) if is_sha_refused(reply)]
         if refused and self._is_sha_accepted:
@@ -137,7 +137,7 @@ class Session:
                 replies[index] = reply
         return replies, memory
 
-    async def _pipeline(self, commands: Sequence[Command], *, by_sha: bool) -> tuple[list[Any], object]:
+    async def _pipeline(self, commands: Sequence[ScriptCall], *, by_sha: bool) -> tuple[list[Any], object]:
         # A registered script that is called with a pipeline would cost a second round trip, for SCRIPT EXISTS.
         pipeline = self._client.pipeline(transaction=False)
         for text, arguments in commands:
@@ -161,7 +161,7 @@ class RedisConnection:
     def __init__(
         self,
         url: str,
-        prepare: Callable[[Session, bool], Awaitable[str | None]],
+        prepare: Callable[[RedisSession, bool], Awaitable[str | None]],
         observer: ClaimsObserver,
         *,
         timeout: float,
@@ -172,9 +172,9 @@ class RedisConnection:
         self._observer = observer
         self._timeout = timeout
         self._every = every
-        self._session: Session | None = None
+        self._session: RedisSession | None = None
         self._was_available: bool | None = None
-        self.is_tried = asyncio.Event()
+        self.has_tried = asyncio.Event()
         """Set once the first attempt has succeeded or failed."""
 
     def __repr__(self) -> str:
@@ -185,10 +185,10 @@ class RedisConnection:
         """Whether Redis can be asked."""
         return self._session is not None and not self._session.ended.done()
 
-    async def ask(self, command: Command) -> Answer:
+    async def ask(self, command: ScriptCall) -> RedisAnswer:
         """The answer to `command`, at once if Redis is away."""
         session = self._session
-        return await session.ask(command) if session is not None else Answer(NoAnswer("Redis is away"))
+        return await session.ask(command) if session is not None else RedisAnswer(NoReply("Redis is away"))
 
     async def run(self) -> None:
         """Session after session."""
@@ -207,7 +207,7 @@ class RedisConnection:
         client = self._make_client()
         try:
             await connect(client)
-            session = Session(client, self._timeout)
+            session = RedisSession(client, self._timeout)
             running = asyncio.create_task(session.run(), name="claims session")
             try:
                 return await self._keep_ready(session)
@@ -219,7 +219,7 @@ class RedisConnection:
         finally:
             await close(client)
 
-    async def _keep_ready(self, session: Session) -> str:
+    async def _keep_ready(self, session: RedisSession) -> str:
         reason = await self._prepare(session, True)
         if reason is None:
             self._session = session
@@ -230,13 +230,13 @@ class RedisConnection:
         return reason
 
     def _report(self, is_available: bool, reason: str) -> None:
-        self.is_tried.set()
+        self.has_tried.set()
         if is_available is not self._was_available:
             self._was_available = is_available
             self._observer.claims_available(is_available, reason)
 
 
-def _resolve(answer: asyncio.Future[Answer], value: Answer) -> None:
+def _resolve(answer: asyncio.Future[RedisAnswer], value: RedisAnswer) -> None:
     if not answer.done():  # its caller may have been cancelled
         answer.set_result(value)
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Final
 
 from worker.claims import records, scripts
-from worker.claims.connection import Answer, ClaimsObserver, NoAnswer, RedisConnection, Session
+from worker.claims.connection import ClaimsObserver, NoReply, RedisAnswer, RedisConnection, RedisSession
 from worker.claims.leases import Lease, Leases
-from worker.claims.scripts import Command
+from worker.claims.scripts import ScriptCall
 from worker.policy.claim import ClaimAnswer, Granted, Held, Unavailable
 from worker.policy.order import Order
 from worker.policy.outcome import Ending
@@ -28,7 +28,7 @@ KEEP_MILLISECONDS: Final = 7 * 24 * 3600 * 1000
 and lost claims as long, since their request may sit in a backlog or be parked as long before it comes back."""
 RECENT_LIMIT: Final = 1024
 _KEEP: Final = b"%d" % KEEP_MILLISECONDS
-_RETOLD_AT_ONCE: Final = 64
+_REPORTED_AT_ONCE: Final = 64
 
 
 class RedisClaims:
@@ -52,7 +52,7 @@ class RedisClaims:
         self._lease_ms = b"%d" % round(lease * 1000)
         self._leases = Leases(lease, clock)
         self._connection = RedisConnection(url, self._prepare, observer, timeout=timeout, every=lease / 3)
-        self._recent: deque[Command] = deque(maxlen=RECENT_LIMIT)
+        self._recent: deque[ScriptCall] = deque(maxlen=RECENT_LIMIT)
         self._memory = b""
         self._running: asyncio.Task[None] | None = None
 
@@ -67,7 +67,7 @@ class RedisClaims:
     async def start(self) -> None:
         """Run in the background; returns when Redis has answered for the first time, or failed to."""
         self._running = asyncio.create_task(self.run(), name="claims")
-        await self._connection.is_tried.wait()
+        await self._connection.has_tried.wait()
 
     async def aclose(self) -> None:
         """Stop. Claims that are still held run out: what they were for may have a create in flight."""
@@ -117,7 +117,7 @@ class RedisClaims:
         order = lease.order
         numbers = (b"%d" % replays, self._lease_ms, _KEEP, b"%r" % now)
         arguments = (scripts.record_key(order), lease.token, order.fingerprint.encode(), *numbers, unreadable)
-        reply, memory = await self._connection.ask(Command(scripts.TAKE, arguments))
+        reply, memory = await self._connection.ask(ScriptCall(scripts.TAKE, arguments))
         is_remembered = records.is_remembered(memory, now, self._min_memory_age)
         return records.read_take(reply, order, now, is_remembered=is_remembered)
 
@@ -133,7 +133,7 @@ class RedisClaims:
             return ending
         succeeded = b"1" if ending.succeeded else b"0"
         arguments = (order.fingerprint.encode(), record, succeeded, b"%d" % ending.replays, _KEEP)
-        answer = await self._report(order, Command(scripts.CONCLUDE, (scripts.record_key(order), *arguments)))
+        answer = await self._report(order, ScriptCall(scripts.CONCLUDE, (scripts.record_key(order), *arguments)))
         return records.read_ending(answer.reply, order, time.time()) or ending
 
     async def release(self, order: Order, last_sent_at: float | None) -> None:
@@ -142,19 +142,19 @@ class RedisClaims:
         token = lease.token if lease is not None else b""
         sent = b"" if last_sent_at is None else b"%r" % last_sent_at
         arguments = (scripts.record_key(order), token, order.fingerprint.encode(), sent, _KEEP)
-        await self._report(order, Command(scripts.RELEASE, arguments))
+        await self._report(order, ScriptCall(scripts.RELEASE, arguments))
 
-    async def _report(self, order: Order, command: Command) -> Answer:
+    async def _report(self, order: Order, command: ScriptCall) -> RedisAnswer:
         if (lease := self._leases.get(order)) is not None:
             self._leases.close(lease)
         self._recent.append(command)
         return await self._connection.ask(command)
 
-    async def _prepare(self, session: Session, is_new: bool) -> str | None:
+    async def _prepare(self, session: RedisSession, is_new: bool) -> str | None:
         """Renew every claim, and report again to a Redis that may have lost it; the reason if Redis is of no use."""
-        reply, _ = await session.ask(Command(scripts.REMEMBER, (scripts.MEMORY_KEY,)))
+        reply, _ = await session.ask(ScriptCall(scripts.REMEMBER, (scripts.MEMORY_KEY,)))
         if not isinstance(reply, bytes):
-            return reply.reason if isinstance(reply, NoAnswer) else "Redis is not understood"
+            return reply.reason if isinstance(reply, NoReply) else "Redis is not understood"
         memory, _, seconds = reply.partition(b" ")
         await self._renew(session)
         if is_new or memory != self._memory:
@@ -164,7 +164,7 @@ class RedisClaims:
         self._memory = memory
         return None
 
-    async def _renew(self, session: Session) -> None:
+    async def _renew(self, session: RedisSession) -> None:
         asked_at = self._clock()
         asked = [(lease, session.ask(self._renewal(lease))) for lease in self._leases.to_renew()]
         for lease, answer in asked:
@@ -174,11 +174,11 @@ class RedisClaims:
             elif isinstance(found, int):
                 self._leases.renewed(lease, asked_at, found)
 
-    def _renewal(self, lease: Lease) -> Command:
+    def _renewal(self, lease: Lease) -> ScriptCall:
         arguments = (lease.token, lease.order.fingerprint.encode(), self._lease_ms, _KEEP)
-        return Command(scripts.RENEW, (scripts.record_key(lease.order), *arguments))
+        return ScriptCall(scripts.RENEW, (scripts.record_key(lease.order), *arguments))
 
-    async def _report_again(self, session: Session) -> None:
+    async def _report_again(self, session: RedisSession) -> None:
         commands = list(self._recent)
-        for start in range(0, len(commands), _RETOLD_AT_ONCE):
-            await asyncio.gather(*map(session.ask, commands[start : start + _RETOLD_AT_ONCE]))
+        for start in range(0, len(commands), _REPORTED_AT_ONCE):
+            await asyncio.gather(*map(session.ask, commands[start : start + _REPORTED_AT_ONCE]))

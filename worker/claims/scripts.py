@@ -37,7 +37,7 @@ RECORD_LIMIT: Final = 65_536
 """Bytes of an ending that is stored; longer ones are those that list hundreds of candidates, and are not."""
 
 
-class Command(NamedTuple):
+class ScriptCall(NamedTuple):
     """A script with its key and arguments."""
 
     script: str
@@ -187,6 +187,6 @@ if token == ARGV[1] then redis.call('HDEL', KEYS[1], 'token', 'until') end
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1
 """
-"""token, fingerprint, last sent at or empty, keep ms. That a create may have been sent is true whoever says it."""
+"""token, fingerprint, last sent at or empty, keep ms. That a create may have been sent is true of any replica."""
 
 SCRIPTS: Final = (REMEMBER, TAKE, RENEW, CONCLUDE, RELEASE)
