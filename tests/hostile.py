@@ -3,6 +3,7 @@
 HOSTILE: bodies that are no valid request. Each is answered with one `invalid_request` event, nothing is
 posted for it, and it is parked only when it is not a JSON object. FORGED: good bodies under headers that
 lie. Each is worked on like any other request, as one that may have been sent if its state cannot be read.
+RAW_PROPERTIES: properties as bytes, which clients refuse to write or read but brokers pass on.
 Where a body has room for it, its request id tells the message: `hostile-...` or `forged-...`.
 
 `CC` and `BCC` are missing on purpose: the broker itself acts on them when a message is published.
@@ -10,16 +11,19 @@ Where a body has room for it, its request id tells the message: `hostile-...` or
 
 import json
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from pamqp.commands import Basic
+
 from schemas import names
 from tests.hostile_bodies import GOOD, MAX_BYTES, NO_OBJECT, NO_TEXT, OBJECT, REGION, REPEATED, TASK, WRONG
 
-__all__ = ["FORGED", "GOOD", "HOSTILE", "MAX_BYTES", "REGION", "Forged", "Hostile"]
+__all__ = ["FORGED", "GOOD", "HOSTILE", "MAX_BYTES", "RAW_PROPERTIES", "REGION", "Forged", "Hostile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,3 +165,91 @@ def _forged() -> Iterator[Forged]:
 
 FORGED: Final = tuple(_forged())
 HOSTILE: Final = tuple(_hostile())
+
+
+def raw_properties(**values: bytes) -> bytes:
+    """Flags and values of AMQP properties, which no encoder has looked at."""
+    flags = Basic.Properties.flags
+    ordered = [name for name in Basic.Properties.attributes() if name in values]
+    return sum(flags[name] for name in ordered).to_bytes(2) + b"".join(values[name] for name in ordered)
+
+
+def raw_headers(*entries: bytes) -> bytes:
+    """Properties that are headers alone."""
+    return raw_properties(headers=_sized(b"".join(entries)))
+
+
+def _sized(content: bytes) -> bytes:
+    return len(content).to_bytes(4) + content
+
+
+def _short(content: bytes) -> bytes:
+    return len(content).to_bytes() + content
+
+
+def _nested(kind: bytes, depth: int) -> bytes:
+    content = b""
+    for _ in range(depth):
+        content = (b"\x01k" if kind == b"F" else b"") + kind + _sized(content)
+    return b"\x01k" + kind + _sized(content)
+
+
+_LATIN: Final = b"m\xfcnchen\xff"
+_STAMPS: Final = {
+    "microseconds": 1_767_225_600_000_000,
+    "milliseconds": 1_767_225_600_123,
+    "the largest": 2**64 - 1,
+    "the year 10000": 253_402_300_800_000,
+}
+_VALUES: Final = {
+    "boolean": b"t\x02",
+    "signed octet": b"b\x80",
+    "octet": b"B\xff",
+    "signed short": b"s\x80\x00",
+    "short": b"u\xff\xff",
+    "signed long": b"I\x80\x00\x00\x00",
+    "long": b"i\xff\xff\xff\xff",
+    "signed long long": b"l\x80" + bytes(7),
+    "float": b"f\x7f\xc0\x00\x00",
+    "infinite float": b"f\x7f\x80\x00\x00",
+    "double": b"d" + struct.pack(">d", 1e300),
+    "infinite double": b"d\x7f\xf0" + bytes(6),
+    "decimal of many places": b"D\xff\x7f\xff\xff\xff",
+    "large decimal": b"D\x00\xff\xff\xff\xff",
+    "long string": b"S" + _sized(_LATIN),
+    "bytes": b"x" + _sized(b"\x00\xff"),
+    "void": b"V",
+    "array": b"A" + _sized(b"V" + b"S" + _sized(_LATIN) + b"T" + b"\xff" * 8 + b"A" + _sized(b"")),
+    "unknown type": b"Z?",
+    "value that is cut short": b"S\x00\x00\x00\xffa",
+} | {f"timestamp of {kind}": b"T" + value.to_bytes(8) for kind, value in _STAMPS.items()}
+
+
+RAW_PROPERTIES: Final[dict[str, bytes]] = {
+    **{
+        f"{name} that is not UTF-8": raw_properties(**{name: _short(_LATIN)})
+        for name in (
+            "content_type",
+            "content_encoding",
+            "correlation_id",
+            "reply_to",
+            "message_id",
+            "message_type",
+            "app_id",
+            "cluster_id",
+        )
+    },
+    "longest correlation_id": raw_properties(correlation_id=_short(b"\xff" * 255)),
+    "longest reply_to": raw_properties(reply_to=_short(b"\xff" * 255)),
+    **{f"timestamp of {kind}": raw_properties(timestamp=value.to_bytes(8)) for kind, value in _STAMPS.items()},
+    "highest priority": raw_properties(priority=b"\xff"),
+    **{f"header value, {kind}": raw_headers(b"\x06x-note" + value) for kind, value in _VALUES.items()},
+    "header name that is not UTF-8": raw_headers(_short(_LATIN) + b"V"),
+    "longest header name": raw_headers(_short(b"n" * 255) + b"V"),
+    "header without a name": raw_headers(b"\x00V"),
+    "header twice": raw_headers(b"\x01kb\x01", b"\x01kb\x02"),
+    "headers within headers": raw_headers(_nested(b"F", 3000)),
+    "arrays within arrays": raw_headers(_nested(b"A", 3000)),
+    "state that is not UTF-8": raw_headers(_short(names.LAST_SENT_AT.encode()) + b"S" + _sized(_LATIN)),
+}
+"""Properties as bytes: what pamqp refuses to read, beside what it reads in another way than its sender meant."""

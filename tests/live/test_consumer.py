@@ -11,6 +11,7 @@ from worker.policy.pulse import Pulse
 from worker.rabbit.connect import Brokers, connected
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.delivery import Delivery
+from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.topology import describe
 
 
@@ -25,7 +26,9 @@ async def test_it_never_holds_more_than_its_prefetch(vhost: str, tmp_path: Path)
         held.append(delivery)
         total, most = total + 1, max(most, len(held))
 
-    consumer = Consumer(names.REQUEST_QUEUE, plan, take, prefetch=8, pulse=Pulse(time.monotonic))
+    consumer = Consumer(
+        names.REQUEST_QUEUE, plan, take, prefetch=8, pulse=Pulse(time.monotonic), locks=BrokerLocks("l")
+    )
     async with Stage(vhost, tmp_path) as stage, connected(Brokers((vhost,)), 0, "test") as connection:
         session = asyncio.create_task(consumer.session(connection, lambda: None))
         await until(lambda: consumer.is_consuming, 10)

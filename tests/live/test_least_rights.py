@@ -119,7 +119,8 @@ async def test_each_user_can_do_its_work_and_no_more(users: Callable[[str], str]
         assert await stage.depth(PARKED) == 1
 
         locks, others = BrokerLocks(QUEUE), BrokerLocks(QUEUE)
-        locks.connection, others.connection = worker, again
+        stack.enter_context(locks.session(worker))
+        stack.enter_context(others.session(again))
         assert await locks.take(("project", "id"))
         assert not await others.take(("project", "id")), "a refused lock is taken for one that is free"
         await locks.free(("project", "id"))

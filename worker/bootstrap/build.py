@@ -80,8 +80,9 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
         gate = Gate(from_settings.bounds(settings), observer)
         service = flow(ports, from_settings.rules(settings), reading, Parts(copies=lambda: copies), gate)
         deliver = tracing.delivering(service.deliver) if tracing else service.deliver
-        consumer = Consumer(settings.queue, plan, deliver, prefetch=settings.prefetch, pulse=pulse, paused=on_paused)
-        consumer.locks = locks
+        consumer = Consumer(
+            settings.queue, plan, deliver, prefetch=settings.prefetch, pulse=pulse, locks=locks, paused=on_paused
+        )
         service.intake = consumer
         gate.steer = partial(_steer, consumer)
         gate.changed()

@@ -7,9 +7,10 @@ from typing import Final
 from worker import __version__
 from worker.bootstrap.build import build, end
 from worker.bootstrap.replica import Worker
-from worker.config import Loaded
+from worker.config import ConfigurationError, Loaded
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
+from worker.rabbit import lenient_codec
 from worker.rabbit.link import BrokerLostError
 from worker.rabbit.topology import TopologyError
 
@@ -21,10 +22,17 @@ CONFIGURATION: Final = 78
 
 
 async def run(loaded: Loaded, observer: Observer, metrics: Metrics, stop: asyncio.Event) -> int:
-    """Work until `stop` is set, then drain; the exit status. Raises ConfigurationError when it cannot listen."""
+    """Work until `stop` is set, then drain; the exit status.
+
+    Raises ConfigurationError when it cannot listen, or hostile messages would break the connection to the broker.
+    """
     observer.note("info", "worker.starting", version=__version__, queue=loaded.settings.queue)
     for warning in loaded.warnings:
         observer.note("warning", "config.warning", message=warning)
+    try:
+        lenient_codec.install()
+    except lenient_codec.IncompatibleCodecError as error:
+        raise ConfigurationError((str(error),)) from error
     async with build(loaded, observer, metrics) as worker:
         running = [asyncio.create_task(link.run(), name=link.name) for link in worker.links]
         stopping = asyncio.create_task(stop.wait())

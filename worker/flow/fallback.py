@@ -19,7 +19,7 @@ class Locks(Protocol):
     """Locks that the broker keeps for as long as this replica's deliveries are its own."""
 
     async def take(self, key: Key) -> bool:
-        """False if another replica has the lock; True also if it cannot be told."""
+        """Whether the lock is this replica's now; False also where that is unknown."""
         ...
 
     async def free(self, key: Key) -> None:

@@ -20,6 +20,7 @@ from aiormq.exceptions import AuthenticationError, InvalidFrameError, ProbableAu
 from worker.policy.broker_rules import check_version
 from worker.policy.checkup import Check, Hurdle
 from worker.rabbit.connect import Brokers, connected, open_channel
+from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
 
 LOGIN_DEADLINE: Final = 6.0
 ANSWER_DEADLINE: Final = 5.0
@@ -69,11 +70,9 @@ async def entered(stack: AsyncExitStack, brokers: Brokers, turn: int) -> Door:
     """A connection to the node of that turn, closed with `stack`; tried once."""
     node = Node.of(brokers.urls[turn])
     try:
-        async with asyncio.timeout(LOGIN_DEADLINE):
-            return await stack.enter_async_context(connected(brokers, turn, NAME))
-    except asyncio.CancelledError:
-        _raise_if_ours()
-        return _hurdle(node, TimeoutError())
+        with connection_loss_as_error():
+            async with asyncio.timeout(LOGIN_DEADLINE):
+                return await stack.enter_async_context(connected(brokers, turn, NAME))
     except Exception as error:  # noqa: BLE001 - whatever it was, this node does not let us in
         return _hurdle(node, error)
 
@@ -89,11 +88,10 @@ def version(connection: AbstractConnection, subject: str) -> Check:
 async def answer(connection: AbstractConnection, ask: Ask[T]) -> T | Exception:
     """What the broker answers to one question; its refusal, or TimeoutError, as a value."""
     try:
-        async with asyncio.timeout(ANSWER_DEADLINE), open_channel(connection) as channel:
-            return await ask(channel)
-    except asyncio.CancelledError:
-        # A connection that gets stuck sets CancelledError on what waits for it, though nobody cancelled this task.
-        _raise_if_ours()
+        with connection_loss_as_error():
+            async with asyncio.timeout(ANSWER_DEADLINE), open_channel(connection) as channel:
+                return await ask(channel)
+    except ConnectionLostError:
         return TimeoutError()
     except Exception as error:  # noqa: BLE001 - the answer is what is asked for, whatever it is
         return error
@@ -108,12 +106,6 @@ def lost(error: Exception) -> Hurdle:
     return Hurdle(found, "look at the broker: `rabbitmq-diagnostics check_running` and `rabbitmq-diagnostics alarms`")
 
 
-def _raise_if_ours() -> None:
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
 def _hurdle(node: Node, error: Exception) -> Hurdle:
     match error:
         case ProbableAuthenticationError() | AuthenticationError():
@@ -122,7 +114,7 @@ def _hurdle(node: Node, error: Exception) -> Hurdle:
             # aiormq drops the reason that came in place of the open-ok.
             found = f"vhost: there is no {node.vhost!r}, or {node.user or 'this user'} may not enter it"
             return Hurdle(found, f"rabbitmqctl add_vhost {quote(node.vhost)}; {permit(node, '.*', '.*', '.*')}")
-        case TimeoutError():
+        case TimeoutError() | ConnectionLostError():
             found = "AMQP: connected, but the broker does not speak in time: it may be starting, or out of memory"
             return Hurdle(found, "on the broker: `rabbitmq-diagnostics check_running`; then correct WORKER_AMQP_URL")
         case _ if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):

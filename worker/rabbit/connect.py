@@ -14,11 +14,9 @@ from typing import Final
 import aio_pika
 from aio_pika.abc import AbstractConnection
 from aiormq import Channel
+from aiormq.abc import AbstractChannel
 
-from worker.rabbit import frames, tolerance
-
-tolerance.install()
-frames.install()
+from worker.rabbit import lenient_codec
 
 HEARTBEAT: Final = 10
 """Seconds; a dead peer is noticed after some three of them."""
@@ -48,7 +46,11 @@ def tls_context(ca_file: str | None, cert_file: str | None, key_file: str | None
 
 @asynccontextmanager
 async def connected(brokers: Brokers, attempt: int, name: str) -> AsyncIterator[AbstractConnection]:
-    """A connection to the node whose turn it is at `attempt`; closed within its deadline."""
+    """A connection to the node whose turn it is at `attempt`; closed within its deadline.
+
+    Raises IncompatibleCodecError if hostile messages would break it.
+    """
+    lenient_codec.install()
     url = brokers.urls[attempt % len(brokers.urls)]
     async with asyncio.timeout(CONNECT_DEADLINE):
         connection = await aio_pika.connect(
@@ -85,3 +87,11 @@ async def open_channel(connection: AbstractConnection, *, confirms: bool = False
             with suppress(Exception):
                 async with asyncio.timeout(CLOSE_DEADLINE):
                     await channel.close()
+
+
+async def channel_below(connection: AbstractConnection) -> AbstractChannel:
+    """A channel opened below aio-pika, which keeps something of each of its channels until the connection closes."""
+    transport = connection.transport
+    if transport is None:
+        raise ConnectionError("the connection is closed")
+    return await transport.connection.channel(publisher_confirms=False)

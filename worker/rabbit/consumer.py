@@ -19,7 +19,6 @@ from worker.rabbit.connect import RPC_DEADLINE, open_channel
 from worker.rabbit.delivery import Delivery
 from worker.rabbit.ground import PROBE_EVERY, Ground
 from worker.rabbit.locks import BrokerLocks
-from worker.rabbit.outlet import running
 from worker.rabbit.share import Share, Shares
 from worker.rabbit.topology import Topology, declare
 
@@ -30,7 +29,8 @@ UNCOUNTED_AT_MOST: Final = 3
 class Consumer:
     """Consumes the requests queue while it is wanted to, on whatever channel there is.
 
-    `paused` is told why consumption is paused, all reasons, whenever that may have changed.
+    `locks` live as long as its deliveries. `paused` is told why consumption is paused, all reasons, whenever that may
+    have changed.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Consumer:
         *,
         prefetch: int,
         pulse: Pulse,
+        locks: BrokerLocks,
         paused: Callable[[frozenset[str]], None] = lambda _: None,
     ) -> None:
         self._queue = queue
@@ -48,6 +49,7 @@ class Consumer:
         self._deliver = deliver
         self._ceiling = self._prefetch = prefetch
         self._pulse = pulse
+        self._locks = locks
         self._paused = paused
         self._pauses: set[str] = set()
         self._changed = asyncio.Event()
@@ -55,8 +57,6 @@ class Consumer:
         self._shares = Shares(prefetch)
         self._is_consuming = self._is_short = False
         self._adjusting = asyncio.Lock()
-        self.locks: BrokerLocks | None = None
-        """Locks that live as long as the deliveries of this consumer."""
 
     def __repr__(self) -> str:
         return f"<Consumer: {'consuming' if self.is_consuming else 'not consuming'}, {self._ground!r}>"
@@ -112,7 +112,7 @@ class Consumer:
         async with self._adjusting:  # a consumer that begins has the prefetch that was set last
             if self._ground is None or self._ground.is_lost():
                 return
-            await self._ground.outlet.flush()
+            await self._ground.acks.flush()
             await self._ground.channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_DEADLINE)
 
     async def session(self, connection: AbstractConnection, up: Callable[[], None]) -> str:
@@ -122,21 +122,18 @@ class Consumer:
             channel = await stack.enter_async_context(open_channel(connection))
             probes = await stack.enter_async_context(open_channel(connection))
             ground = Ground(channel, probes, self._queue, self._pulse)
-            await stack.enter_async_context(running(ground.outlet.run()))
+            await stack.enter_async_context(ground.acks.running())
+            stack.enter_context(self._locks.session(connection))
             for closing in (channel.closing, probes.closing):
                 closing.add_done_callback(lambda closed: ground.lose(_why(closed)))
             channel.on_consumer_cancel_callbacks.add(_cancelled(ground))
             self._ground, self._shares, self._is_consuming = ground, Shares(self._ceiling), False
-            if self.locks is not None:
-                self.locks.connection = connection
             try:
                 await self._adjust()
                 up()
                 return await self._watch(ground)
             finally:
                 ground.lose("the session ended")
-                if self.locks is not None:
-                    self.locks.connection = None
                 self._is_consuming = False
 
     async def _watch(self, ground: Ground) -> str:
@@ -171,9 +168,7 @@ class Consumer:
             if self._pauses:
                 self._is_consuming = False
             while shares.active and (self._pauses or shares.granted > self._prefetch):
-                tag = shares.end()
-                await ground.channel.basic_cancel(tag, timeout=RPC_DEADLINE)
-                ground.inlet.takers.pop(tag, None)
+                await ground.channel.basic_cancel(shares.end(), timeout=RPC_DEADLINE)
             if not self._pauses:
                 if more := shares.more(self._prefetch):
                     await self._consume(ground, shares, Share(more))
@@ -186,18 +181,13 @@ class Consumer:
             if self._is_short and shares.more(self._prefetch):
                 self._changed.set()
 
-        def take(deliver: Basic.Deliver, properties: Basic.Properties, body: bytes) -> None:
+        async def take(message: DeliveredMessage) -> None:
             share.in_hand += 1
-            self._deliver(Delivery(deliver, properties, body, ground, settled))
-
-        async def take_late(message: DeliveredMessage) -> None:
-            assert isinstance(message.delivery, Basic.Deliver)
-            take(message.delivery, message.header.properties, message.body)
+            self._deliver(Delivery(message, ground, settled))
 
         tag = uuid4().hex
-        ground.inlet.takers[tag] = take
         await ground.channel.basic_qos(prefetch_count=share.granted, timeout=RPC_DEADLINE)
-        await ground.channel.basic_consume(self._queue, take_late, consumer_tag=tag, timeout=RPC_DEADLINE)
+        await ground.channel.basic_consume(self._queue, take, consumer_tag=tag, timeout=RPC_DEADLINE)
         shares.active[tag] = share
 
 

@@ -1,9 +1,9 @@
-"""A delivery as the flow sees it, over the frames as they came."""
+"""A delivery as the flow sees it: one message, and the channel that it came by."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from aiormq.exceptions import AMQPError
+from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from worker.policy.fault import StaleDeliveryError
@@ -17,16 +17,11 @@ class Delivery:
 
     __slots__ = ("_ground", "_settled", "_tag", "body", "headers", "properties", "redelivered")
 
-    def __init__(
-        self,
-        deliver: Basic.Deliver,
-        properties: Basic.Properties,
-        body: bytes,
-        ground: Ground,
-        settled: Callable[[], None],
-    ) -> None:
+    def __init__(self, message: DeliveredMessage, ground: Ground, settled: Callable[[], None]) -> None:
+        deliver, properties = message.delivery, message.header.properties
+        assert isinstance(deliver, Basic.Deliver)
         assert deliver.delivery_tag is not None
-        self.body = body
+        self.body = message.body
         self.properties = properties
         self.headers: Mapping[str, object] = properties.headers or _NONE
         self.redelivered = bool(deliver.redelivered)
@@ -61,15 +56,12 @@ class Delivery:
         """Acknowledge. Raises StaleDeliveryError when the channel is gone."""
         if self.is_lost():
             raise StaleDeliveryError
-        self._ground.outlet.ack(self._tag)
+        self._ground.acks.ack(self._tag)
         self._settled()
 
     async def reject(self) -> None:
         """Return to the queue. A reject counts as a failed delivery on every version; a nack does not on 4.3."""
         if self.is_lost():
             raise StaleDeliveryError
-        try:
-            await self._ground.channel.basic_reject(self._tag, requeue=True, wait=False)
-        except (AMQPError, ConnectionError) as error:
-            raise StaleDeliveryError from error
+        self._ground.acks.reject(self._tag)
         self._settled()

@@ -11,9 +11,9 @@ from typing import Final
 from aiormq import Channel
 
 from worker.policy.pulse import Pulse
+from worker.rabbit.ack_writer import AckWriter
 from worker.rabbit.connect import HEARTBEAT
-from worker.rabbit.inlet import Inlet
-from worker.rabbit.outlet import Outlet
+from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
 
 PROBE_EVERY: Final = 3.0
 PROBE_DEADLINE: Final = 5.0
@@ -24,7 +24,7 @@ class Ground:
 
     def __init__(self, channel: Channel, probes: Channel, queue: str, pulse: Pulse) -> None:
         self.channel = channel
-        self.inlet, self.outlet = Inlet(channel), Outlet(channel)
+        self.acks = AckWriter(channel)
         self.consumers = 0
         """Consumers of the queue, as the broker last counted them."""
         self.messages = 0
@@ -69,11 +69,12 @@ class Ground:
     async def _ask(self) -> bool:
         freezes = self._pulse.beat()
         try:
-            async with asyncio.timeout(PROBE_DEADLINE):
-                answer = await self._probes.queue_declare(self._queue, passive=True)
-        except asyncio.CancelledError:
-            self.lose("the connection is stuck")
-            raise
+            with connection_loss_as_error():
+                async with asyncio.timeout(PROBE_DEADLINE):
+                    answer = await self._probes.queue_declare(self._queue, passive=True)
+        except ConnectionLostError as error:
+            self.lose(str(error))
+            return False
         except Exception as error:  # noqa: BLE001 - no answer is no firm ground, whatever the reason
             self.lose(f"the broker does not answer on the consuming connection: {type(error).__name__}: {error}"[:300])
             return False

@@ -10,6 +10,7 @@ from aio_pika.abc import AbstractConnection
 
 from worker.policy import waiting
 from worker.rabbit.connect import Brokers, connected
+from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
 from worker.rabbit.topology import TopologyError
 
 STEADY: Final = 30.0
@@ -79,18 +80,15 @@ class Link:
 
     async def _serve(self, attempt: int) -> str:
         try:
-            async with connected(self._brokers, attempt, f"dcs-worker {self.name}") as connection:
-                return await self._session(connection, lambda: self._up(connection))
+            with connection_loss_as_error():
+                async with connected(self._brokers, attempt, f"dcs-worker {self.name}") as connection:
+                    return await self._session(connection, lambda: self._up(connection))
         except TopologyError:
             raise
         except TimeoutError:
             return "the broker does not answer"
-        except asyncio.CancelledError:
-            # A stuck connection sets CancelledError on what waits for it, though nobody cancelled this task.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            return "the connection is stuck"
+        except ConnectionLostError as error:
+            return str(error)
         except Exception as error:  # noqa: BLE001 - whatever ends a session, the next one is the remedy
             return f"{type(error).__name__}: {error}"[:300]
 

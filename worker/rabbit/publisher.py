@@ -1,19 +1,15 @@
 """Confirmed messages out: events, and copies of requests to the retry, parked and requests queues.
 
-Law 6: a publish that must reach a queue is mandatory and a return is an error; copies carry all original
-properties and body bytes unchanged, but not `expiration` (it would delete a parked request) nor `user_id`
-(the broker refuses a publisher who is somebody else); both are kept as headers.
+Law 6: a publish that must reach a queue is mandatory and a return is an error. Copies are; the events exchange may
+have no queue bound to it, and a reply may go to a queue that is gone.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from typing import Final, Protocol
-from weakref import WeakValueDictionary
 
 from aio_pika.abc import AbstractConnection
-from aiormq import Channel
 from aiormq.exceptions import AMQPError, DeliveryError, PublishError
 from pamqp.commands import Basic
 
@@ -21,19 +17,16 @@ from schemas import event as events
 from schemas import names
 from worker.policy.fault import UnconfirmedError
 from worker.policy.outcome import Ending
+from worker.rabbit.confirm_channel import ConfirmChannel
 from worker.rabbit.connect import open_channel
-from worker.rabbit.inlet import Inlet
-from worker.rabbit.outlet import Confirmed, running
-from worker.rabbit.tolerance import encodable
+from worker.rabbit.message_copy import PERSISTENT, copy_properties
 from worker.rabbit.topology import Topology, declare
-from worker.rabbit.written import EventProperties
 
 PUBLISH_DEADLINE: Final = 10.0
 REPLY_TRIES: Final = 3
 REPLY_PAUSE: Final = 0.5
 """Seconds between two tries of a reply that the broker refused."""
 BLOCKED_CHECKED_EVERY: Final = 0.5
-PERSISTENT: Final = 2
 
 
 class Original(Protocol):
@@ -92,12 +85,10 @@ class Publisher:
         self._topology = topology
         self._observer = observer
         self._on_blocked = on_blocked
-        self._channel: Channel | None = None
-        self._out: Confirmed | None = None
+        self._channel: ConfirmChannel | None = None
         self._usable = asyncio.Event()
         self._broken: asyncio.Future[str] | None = None
         self._own = frozenset(declared.name for declared in topology.queues)
-        self._same_id: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.is_blocked = False
 
     def __repr__(self) -> str:
@@ -111,7 +102,7 @@ class Publisher:
         headers = events.headers(id_=ending.event_id, type_=type_, subject=ending.subject, time=ending.completed_at)
         if ending.journal:
             headers[names.JOURNAL] = ending.journal
-        properties = EventProperties(
+        properties = Basic.Properties(
             content_type=names.JSON,
             headers={**headers, **trace},  # type: ignore[dict-item]  # they came off the wire
             delivery_mode=PERSISTENT,
@@ -153,26 +144,21 @@ class Publisher:
         """Be usable on `connection` until its channel is doubtful; the reason. Raises what aio-pika raises."""
         await declare(connection, self._topology)
         async with open_channel(connection, confirms=True) as channel:
-            Inlet(channel)
-            out = Confirmed(channel, PUBLISH_DEADLINE)
             broken = self._broken = asyncio.get_running_loop().create_future()
             channel.closing.add_done_callback(lambda _: self._break("the channel was closed"))
-            self._channel, self._out = channel, out
+            self._channel = ConfirmChannel(channel, timeout_seconds=PUBLISH_DEADLINE)
             self._usable.set()
             up()
             try:
-                async with running(out.run()):
-                    return await self._watch(connection, out, broken)
+                return await self._watch(connection, broken)
             finally:
-                self._channel = self._out = None
+                self._channel = None
                 self._usable.clear()
                 self._block(False)
-                out.close()
 
-    async def _watch(self, connection: AbstractConnection, out: Confirmed, broken: asyncio.Future[str]) -> str:
+    async def _watch(self, connection: AbstractConnection, broken: asyncio.Future[str]) -> str:
         while not broken.done():
             await asyncio.wait((broken,), timeout=BLOCKED_CHECKED_EVERY)
-            out.expire()
             self._block(await _is_blocked(connection))
         return broken.result()
 
@@ -192,36 +178,16 @@ class Publisher:
             self._broken.set_result(reason)
 
     async def _copy(self, delivery: Original, headers: Mapping[str, object], queue: str) -> None:
-        # aiormq tells returned messages apart by message_id alone, so two copies of one id never travel at once.
-        # Without an id aiormq gives each copy one of its own.
-        lock = self._same_id.setdefault(delivery.message_id, asyncio.Lock()) if delivery.message_id else nullcontext()
-        async with lock:
-            await self._publish(delivery.body, _copied(delivery.properties, headers), routing_key=queue, mandatory=True)
+        properties = copy_properties(delivery.properties, headers)
+        await self._publish(delivery.body, properties, routing_key=queue, mandatory=True)
 
-    async def _awaited(self) -> None:
+    async def _usable_channel(self) -> ConfirmChannel:
+        if self._channel is not None and self._usable.is_set():
+            return self._channel
         async with asyncio.timeout(PUBLISH_DEADLINE):
-            await self._usable.wait()
-
-    async def _confirmed(
-        self, body: bytes, properties: Basic.Properties, exchange: str, routing_key: str, *, mandatory: bool
-    ) -> None:
-        if not self._usable.is_set():
-            await self._awaited()
-        channel, out = self._channel, self._out
-        assert channel is not None
-        assert out is not None
-        if not mandatory:
-            await out.publish(exchange, routing_key, properties, body)
-            return
-        await channel.basic_publish(  # tells which message came back
-            body,
-            exchange=exchange,
-            routing_key=routing_key,
-            properties=properties,
-            mandatory=True,
-            timeout=PUBLISH_DEADLINE,
-            wait=False,
-        )
+            while self._channel is None or not self._usable.is_set():
+                await self._usable.wait()
+            return self._channel
 
     async def _publish(
         self,
@@ -232,14 +198,10 @@ class Publisher:
         routing_key: str,
         mandatory: bool = False,
     ) -> None:
+        """Publish one message and wait for its confirm. Raises UnconfirmedError."""
         try:
-            await self._confirmed(body, properties, exchange, routing_key, mandatory=mandatory)
-        except asyncio.CancelledError:
-            # A stuck connection sets CancelledError on pending confirms, though nobody cancelled this task.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            raise UnconfirmedError("the connection was lost before the confirm") from None
+            channel = await self._usable_channel()
+            await channel.publish(body, properties, exchange=exchange, routing_key=routing_key, mandatory=mandatory)
         except TimeoutError:
             if not self.is_blocked:
                 self._break("a publish was not confirmed in time")
@@ -264,24 +226,3 @@ async def _is_blocked(connection: AbstractConnection) -> bool:
     except TimeoutError:
         return True
     return False
-
-
-def _copied(original: Basic.Properties, headers: Mapping[str, object]) -> Basic.Properties:
-    kept = encodable(headers)
-    if original.expiration:
-        kept[names.EXPIRATION] = original.expiration
-    if original.user_id:
-        kept[names.USER_ID] = original.user_id
-    return Basic.Properties(
-        content_type=original.content_type,
-        content_encoding=original.content_encoding,
-        headers=kept,
-        delivery_mode=PERSISTENT,
-        priority=original.priority,
-        correlation_id=original.correlation_id,
-        reply_to=original.reply_to,
-        message_id=original.message_id,
-        timestamp=original.timestamp,
-        message_type=original.message_type,
-        app_id=original.app_id,
-    )

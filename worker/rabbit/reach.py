@@ -1,6 +1,5 @@
 """One attempt at the broker, for commands: each of its nodes once, and a sentence if none can be had."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +16,7 @@ from aiormq.exceptions import (
 )
 
 from worker.rabbit.connect import CONNECT_DEADLINE, Brokers, connected
+from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
 
 REMEDY: Final = " WORKER_AMQP_URL says which broker it is; `dcs-worker doctor` finds out more."
 
@@ -34,10 +34,11 @@ async def reached(brokers: Brokers, name: str) -> AsyncIterator[AbstractConnecti
     async with AsyncExitStack() as stack:
         connection = await _first(stack, brokers, name)
         try:
-            yield connection
+            with connection_loss_as_error():
+                yield connection
         except TimeoutError:
             raise UnreachableError("The broker stopped answering.") from None
-        except (AMQPError, ChannelInvalidStateError, ConnectionResetError) as error:
+        except (AMQPError, ChannelInvalidStateError, ConnectionLostError, ConnectionResetError) as error:
             raise UnreachableError(f"The broker broke off: {error}"[:300]) from error
 
 
@@ -45,13 +46,8 @@ async def _first(stack: AsyncExitStack, brokers: Brokers, name: str) -> Abstract
     refusals: list[str] = []
     for turn, url in enumerate(brokers.urls):
         try:
-            return await stack.enter_async_context(connected(brokers, turn, name))
-        except asyncio.CancelledError:
-            # A connection that gets stuck sets CancelledError on what waits for it, though nobody cancelled this task.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            refusals.append(_refusal(url, TimeoutError()))
+            with connection_loss_as_error():
+                return await stack.enter_async_context(connected(brokers, turn, name))
         except Exception as error:  # noqa: BLE001 - whatever it was, this node does not let us in
             refusals.append(_refusal(url, error))
     raise UnreachableError("\n".join(refusals) + REMEDY)
@@ -69,7 +65,7 @@ def _refusal(url: str, error: Exception) -> str:
             why = _LOGIN
         case InvalidFrameError() if "Connection.OpenOk" in str(error):
             why = _VHOST  # aiormq drops the reason that came in place of the open-ok
-        case TimeoutError():
+        case TimeoutError() | ConnectionLostError():
             why = f"did not answer within {CONNECT_DEADLINE:g} s"
         case OSError():
             why = f"cannot be reached: {_plain(error)}"

@@ -16,12 +16,13 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, Deliv
 from pamqp.commands import Basic
 
 from schemas import names
+from worker.rabbit.confirm_channel import ConfirmChannel
 from worker.rabbit.connect import RPC_DEADLINE, open_channel
+from worker.rabbit.message_copy import PERSISTENT
 
 UNCONFIRMED_AT_MOST: Final = 256
 """Publishes in flight: enough to keep the broker busy, few enough to stay flat however many are to be sent."""
 CONFIRM_DEADLINE: Final = 30.0
-PERSISTENT: Final = 2
 
 _DECLARE: Final = "Start a worker, or declare it with `dcs-worker topology apply`."
 _LOST: Final = "The connection to the broker was lost before it confirmed every request; sending again is safe."
@@ -36,6 +37,7 @@ class Sender:
 
     def __init__(self, channel: Channel, exchange: str) -> None:
         self._channel = channel
+        self._confirms = ConfirmChannel(channel, timeout_seconds=CONFIRM_DEADLINE)
         self._exchange = exchange
 
     def __repr__(self) -> str:
@@ -63,25 +65,13 @@ class Sender:
             delivery_mode=PERSISTENT,
             correlation_id=correlation_id,
             reply_to=reply_to,
-            # aiormq tells returned messages apart by message_id alone, so it is never one that the caller chose.
+            # Two messages with one id would wait for each other, so it is never one that the caller chose.
             message_id=uuid4().hex,
         )
         try:
-            async with asyncio.timeout(CONFIRM_DEADLINE):
-                await self._channel.basic_publish(
-                    body,
-                    exchange=self._exchange,
-                    routing_key=names.REQUEST_KEY,
-                    properties=properties,
-                    mandatory=True,
-                    wait=False,
-                )
-        except asyncio.CancelledError:
-            # A stuck connection sets CancelledError on pending confirms, though nobody cancelled this task.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            raise SendError(_LOST) from None
+            await self._confirms.publish(
+                body, properties, exchange=self._exchange, routing_key=names.REQUEST_KEY, mandatory=True
+            )
         except Exception as error:
             raise SendError(self._why(error)) from error
 

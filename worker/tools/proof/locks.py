@@ -8,7 +8,7 @@ from worker.tools.proof.stage import Stage
 
 
 class Locks:
-    """One replica's access to the locks. What cannot be told is no obstacle."""
+    """One replica's access to the locks. Unknown is not free."""
 
     def __init__(self, stage: Stage, broker: Broker, channel: Callable[[], Channel]) -> None:
         self._stage = stage
@@ -19,7 +19,7 @@ class Locks:
         """False if another replica has the lock."""
         await self._stage.point("lock.before")
         channel = self._channel()
-        is_free = not channel.is_open or self._broker.locks.setdefault(key, channel) is channel
+        is_free = channel.is_open and self._broker.locks.setdefault(key, channel) is channel
         self._stage.say("lock: %s", "taken" if is_free else "refused")
         await self._stage.point("lock.after")
         return is_free

@@ -1,15 +1,20 @@
 """Odd properties and headers are read, and what can be is written again as it came."""
 
+import re
 import struct
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from pamqp import decode, encode
+from pamqp import decode, encode, frame
 from pamqp.commands import Basic
+from pamqp.header import ContentHeader
 
 from schemas.envelope import Envelope
-from worker.rabbit import tolerance
+from tests.hostile import RAW_PROPERTIES
+from worker.rabbit import lenient_codec
 
-tolerance.install()
+lenient_codec.install()
 
 
 def read(properties: Basic.Properties, change: tuple[bytes, bytes]) -> Basic.Properties:
@@ -30,11 +35,19 @@ def test_a_short_string_that_is_no_utf8_keeps_its_bytes() -> None:
 
 
 @pytest.mark.parametrize("value", [2**64 - 1, 1_700_000_000_000_000_000, 1_700_000_000_000_000])
-def test_a_time_beyond_the_calendar_is_none(value: int) -> None:
-    """Epoch microseconds and nanoseconds, as property and as header."""
+def test_a_time_beyond_the_calendar(value: int) -> None:
+    """Epoch microseconds and nanoseconds: the number as a property, which can be written again, None as a header."""
     raw = struct.pack(">Q", value)
-    assert decode.METHODS["timestamp"](raw) == (8, None)
+    assert decode.METHODS["timestamp"](raw) == (8, value)
+    assert encode.METHODS["timestamp"](value) == raw
     assert decode.TABLE_MAPPING[b"T"](raw) == (8, None)
+
+
+def test_a_time_in_seconds_is_a_datetime() -> None:
+    """And milliseconds are a number: written as a datetime they would be seconds."""
+    assert decode.METHODS["timestamp"](struct.pack(">Q", 0)) == (8, datetime.fromtimestamp(0, UTC))
+    assert encode.METHODS["timestamp"](datetime.fromtimestamp(5, UTC)) == struct.pack(">Q", 5)
+    assert decode.METHODS["timestamp"](struct.pack(">Q", 1_767_225_600_123)) == (8, 1_767_225_600_123)
 
 
 @pytest.mark.parametrize("entry", [b"\x01k?x", b"\x02\xff\xfeS\x00\x00\x00\x01a", b"\x09k"])
@@ -63,16 +76,34 @@ def test_a_header_that_holds_an_unreadable_table_leaves_the_others_alone() -> No
         assert Envelope.read(headers, redelivered=False, now=1.0).round == 2
 
 
-def test_headers_that_cannot_be_written_are_left_out_of_a_copy() -> None:
-    """One odd header must not hold up the whole request."""
-    headers = {"good": 1, "huge": 1e300, "bytes": b"\xff", "text": "a", "object": object()}
-    kept = tolerance.encodable(headers)
-    assert kept.keys() >= {"good", "text"}
-    assert not kept.keys() & {"huge", "object"}
-    assert encode.field_table(kept)
+@pytest.mark.parametrize("case", RAW_PROPERTIES)
+def test_hostile_properties_are_read(case: str) -> None:
+    """Whatever a broker may pass on is a content header, and no exception."""
+    raw = RAW_PROPERTIES[case]
+    header = b"\x00\x3c\x00\x00" + (1).to_bytes(8) + raw
+    content = b"\x02\x00\x01" + len(header).to_bytes(4) + header + b"\xce"
+    assert isinstance(frame.unmarshal(content)[2], ContentHeader)
 
 
-def test_a_copy_fits_into_one_frame() -> None:
-    """The largest of the sender's headers give way, the state never does."""
-    headers = {"x-round": 3, "small": "a", "large": "b" * 70_000, "larger": "c" * 80_000}
-    assert tolerance.encodable(headers) == {"x-round": 3, "small": "a", "large": "b" * 70_000}
+@pytest.mark.parametrize(
+    ("table", "entry", "name"),
+    [
+        (decode.METHODS, "shortstr", "decode.METHODS['shortstr']"),
+        (decode.TABLE_MAPPING, b"F", "decode.TABLE_MAPPING[b'F']"),
+        (encode.METHODS, "timestamp", "encode.METHODS['timestamp']"),
+    ],
+)
+def test_pamqp_without_an_entry_is_refused(
+    monkeypatch: pytest.MonkeyPatch, table: dict[Any, Any], entry: object, name: str
+) -> None:
+    """The error names the entry and what to do."""
+    monkeypatch.delitem(table, entry)
+    with pytest.raises(lenient_codec.IncompatibleCodecError, match=re.escape(f"has no {name}: ")):
+        lenient_codec.install()
+
+
+def test_pamqp_that_ignores_its_tables_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries alone prove nothing."""
+    monkeypatch.setattr(decode, "by_type", lambda value, kind, *_: {"shortstr": decode.short_str}[kind](value))
+    with pytest.raises(lenient_codec.IncompatibleCodecError, match="does not use its tables"):
+        lenient_codec.install()

@@ -1,0 +1,132 @@
+"""Locks of repeats on a real broker: exact under refusals, and nothing of them stays."""
+
+import asyncio
+import gc
+import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aio_pika.abc import AbstractConnection
+
+from worker.rabbit.ack_writer import AckWriter
+from worker.rabbit.connect import Brokers, connected, open_channel
+from worker.rabbit.locks import BrokerLocks
+
+QUEUE = "locks.requests"
+CYCLES = 1000
+GROWTH_PER_CYCLE = 200
+"""Bytes; a channel that is kept takes 4,500. Python itself keeps names of attributes, some 200 kB at most."""
+
+
+@asynccontextmanager
+async def replica(url: str) -> AsyncIterator[tuple[BrokerLocks, AbstractConnection]]:
+    """The locks of one replica, and its connection."""
+    locks = BrokerLocks(QUEUE)
+    async with connected(Brokers((url,)), 0, "test") as connection:
+        with locks.session(connection):
+            yield locks, connection
+
+
+def channels(connection: AbstractConnection) -> int:
+    """Open channels of a connection."""
+    assert connection.transport is not None
+    return len(connection.transport.connection.channels)
+
+
+def kept() -> int:
+    """Bytes that are in use."""
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+async def cycle(first: BrokerLocks, second: BrokerLocks, number: int) -> None:
+    """A lock is taken, refused, given back, and taken by the other."""
+    key = ("project", str(number))
+    assert await first.take(key)
+    assert not await second.take(key)
+    await first.free(key)
+    assert await second.take(key)
+    await second.free(key)
+
+
+@pytest.mark.timeout(180)
+async def test_thousands_of_locks_and_refusals_leave_nothing_behind(vhost: str) -> None:
+    """Memory, tasks and channels after 2,000 cycles are those after the first few."""
+    async with replica(vhost) as (first, _), replica(vhost) as (second, connection):
+        for number in range(CYCLES // 5):
+            await cycle(first, second, number)
+        tracemalloc.start()
+        try:
+            before, tasks = kept(), len(asyncio.all_tasks())
+            for number in range(CYCLES):
+                await cycle(first, second, number)
+            for start in range(0, CYCLES, 50):
+                await asyncio.gather(*(cycle(first, second, number) for number in range(start, start + 50)))
+            grown = kept() - before
+        finally:
+            tracemalloc.stop()
+        assert grown < GROWTH_PER_CYCLE * 2 * CYCLES
+        assert len(asyncio.all_tasks()) == tasks
+        assert channels(connection) <= 1
+
+
+async def test_a_refusal_touches_no_other_lock(vhost: str) -> None:
+    """Asked for all at once, half of them held elsewhere: each gets its own answer."""
+    keys = [("project", str(number)) for number in range(100)]
+    async with replica(vhost) as (first, _), replica(vhost) as (second, _):
+        assert all(await asyncio.gather(*(first.take(key) for key in keys[::2])))
+        taken = await asyncio.gather(*(second.take(key) for key in keys))
+        assert taken == [False, True] * 50
+
+
+async def test_locks_go_with_their_connection_and_a_closed_one_gives_none(vhost: str) -> None:
+    """The other replica has them then; who lost the connection knows nothing, so nothing is free."""
+    key = ("project", "id")
+    async with replica(vhost) as (second, _):
+        async with replica(vhost) as (first, connection):
+            assert await first.take(key)
+            await connection.close()
+            assert not await first.take(key)
+        async with asyncio.timeout(10):
+            while not await second.take(key):
+                await asyncio.sleep(0.05)
+
+
+@pytest.mark.timeout(120)
+async def test_refusals_amid_bursts_of_acknowledgements_keep_the_connection(vhost: str) -> None:
+    """aiormq drops its answer to a closed channel when its queue of frames is full; the broker would hang up."""
+    count, burst = 6000, 24
+    key = ("project", "id")
+    async with replica(vhost) as (first, _), replica(vhost) as (second, connection):
+        assert await first.take(key)
+        async with open_channel(connection, confirms=True) as channel:
+            await channel.queue_declare(QUEUE, exclusive=True)
+            held: asyncio.Queue[int] = asyncio.Queue()
+            acks = AckWriter(channel)
+
+            async def take(message: object) -> None:
+                held.put_nowait(message.delivery_tag)  # type: ignore[attr-defined]
+
+            await channel.basic_consume(QUEUE, take)
+            for _ in range(0, count, 500):
+                publishes = (channel.basic_publish(b"", routing_key=QUEUE, wait=False) for _ in range(500))
+                await asyncio.gather(*publishes)
+
+            async def acknowledge() -> None:
+                for _ in range(count // burst):
+                    for _ in range(burst):
+                        acks.ack(await held.get())
+                    await asyncio.sleep(0.005)
+                await acks.flush()
+
+            async with acks.running():
+                acknowledging = asyncio.create_task(acknowledge())
+                refusals = 0
+                while not acknowledging.done():
+                    assert not await second.take(key)
+                    refusals += 1
+                await acknowledging
+            assert refusals > 20
+            assert not connection.is_closed
+            await channel.queue_declare(QUEUE, passive=True, timeout=10)

@@ -1,0 +1,64 @@
+"""Properties that clients refuse to write or read, on a real broker: they break neither connection nor neighbour."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from schemas import names
+from tests.hostile import RAW_PROPERTIES
+from tests.live.raw_amqp import RawSender
+from tests.live.stage import Stage, request, until
+from worker.rabbit import lenient_codec
+
+PLAIN = b"\x00\x00"
+WHATEVER_THE_BROKER = ("correlation_id that is not UTF-8", "timestamp of the largest", "header name that is not UTF-8")
+"""Taken by every version that is tested."""
+
+
+async def publish(url: str, name: str, properties: bytes) -> bool:
+    """Publish a good request with these properties; whether the broker takes it."""
+    async with RawSender(url) as sender:
+        return await sender.publish(names.REQUEST_QUEUE, properties, json.dumps(request(name, name)).encode())
+
+
+async def test_hostile_properties_break_nothing(vhost: str, tmp_path: Path) -> None:
+    """Each between two neighbours, all through a retry queue: every request that the broker took is answered once."""
+    lenient_codec.install()  # for the reader of the events, which carry the sender's correlation id
+    cases = {f"hostile-{number}": name for number, name in enumerate(RAW_PROPERTIES)}
+    async with Stage(vhost, tmp_path) as stage:
+        await stage.standin.apply({"scripts": {name: ["error 400 DCS.4026", "ok"] for name in cases}})
+        worker = stage.worker(WORKER_TRIES=1, WORKER_RETRY_DELAYS="0.2,4")
+        await worker.ready()
+        wanted: list[str] = []
+        for request_name, case in cases.items():
+            is_taken = await publish(vhost, request_name, RAW_PROPERTIES[case])
+            assert is_taken or case not in WHATEVER_THE_BROKER, case
+            wanted += [request_name] if is_taken else []
+            neighbour = f"neighbour-of-{request_name}"
+            assert await publish(vhost, neighbour, PLAIN)
+            wanted.append(neighbour)
+
+        await stage.answered(len(wanted))
+        stage.assert_one_task_each(wanted)
+        assert len([name for name in wanted if name in cases]) > len(cases) * 0.8
+        async with asyncio.timeout(20):
+            while not await stage.all_empty(2):
+                await asyncio.sleep(0.1)
+        await until(lambda: worker.metric("dcs_worker_in_flight_requests") == 0, 10)
+        assert worker.metric("dcs_worker_requests_received_total", 'redelivered="true"') == 0
+        assert not [line for line in worker.log() if line["level"] in ("warning", "error")], worker.explain()
+
+
+async def test_a_copy_carries_hostile_properties_as_they_came(vhost: str, tmp_path: Path) -> None:
+    """Byte for byte: text that is not UTF-8, and a time in milliseconds, which are no seconds afterwards."""
+    hostile = RAW_PROPERTIES["correlation_id that is not UTF-8"], RAW_PROPERTIES["timestamp of milliseconds"]
+    async with Stage(vhost, tmp_path) as stage:
+        worker = stage.worker()
+        await worker.ready()
+        async with RawSender(vhost) as client:
+            for properties in hostile:
+                assert await client.publish(names.REQUEST_QUEUE, properties, b"no JSON, so it is parked")
+                async with asyncio.timeout(20):
+                    while not (copy := await client.get(names.parked_queue(names.REQUEST_QUEUE))):
+                        await asyncio.sleep(0.1)
+                assert properties[2:] in copy

@@ -1,0 +1,110 @@
+"""Tolerant readers and writers of AMQP properties, registered in pamqp's public tables.
+
+pamqp raises on what AMQP 0-9-1 forbids but brokers pass on: short strings that are not UTF-8, times beyond the year
+9999 (epoch nanoseconds, say), tables with types that it does not know. aiormq then drops the connection before any
+callback runs, the broker delivers the same message to the next connection, and all its neighbours with it.
+`decode.by_type`, `decode.embedded_value` and `encode.by_type` look their functions up in these tables at every call.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import pamqp
+from pamqp import decode, encode
+from pamqp.commands import Basic
+
+from schemas import names
+
+_BYTES_AS_THEY_CAME: Final = "surrogateescape"
+_UNREADABLE: Final[Mapping[str, object]] = {names.LAST_SENT_AT: None}
+"""Headers that cannot be read count as "may have been sent", like any state header that cannot be read."""
+_CALENDAR_SECONDS: Final = 1 << 32
+"""Timestamps from here on are not seconds: pamqp takes them for milliseconds and would write them as seconds."""
+
+_read_time, _read_table, _write_text, _write_time = (
+    decode.timestamp,
+    decode.field_table,
+    encode.short_string,
+    encode.timestamp,
+)
+
+
+class IncompatibleCodecError(Exception):
+    """The installed pamqp cannot be made tolerant: no connection may be opened with it."""
+
+
+def _text(value: bytes) -> tuple[int, str]:
+    end = 1 + value[0] if value else 1
+    return end, value[1:end].decode("utf-8", _BYTES_AS_THEY_CAME)
+
+
+def _time(value: bytes) -> tuple[int, Any]:
+    """Seconds as pamqp reads them; anything larger as the number that it is, so that a copy can carry it unchanged."""
+    number = int.from_bytes(value[:8])
+    return (8, number) if number >= _CALENDAR_SECONDS else _read_time(value)
+
+
+def _header_time(value: bytes) -> tuple[int, Any]:
+    """None for a time that the calendar does not hold: in a header a number would be written as another type."""
+    try:
+        return _read_time(value)
+    except (ValueError, OverflowError, OSError):
+        return 8, None
+
+
+def _table(value: bytes) -> tuple[int, Any]:
+    try:
+        return _read_table(value)
+    except (ValueError, OverflowError, RecursionError):
+        return 4 + int.from_bytes(value[:4]), dict(_UNREADABLE)
+
+
+def _written_text(value: str) -> bytes:
+    try:
+        return _write_text(value)
+    except UnicodeEncodeError:
+        content = value.encode("utf-8", _BYTES_AS_THEY_CAME)
+        return len(content).to_bytes() + content
+
+
+def _written_time(value: Any) -> bytes:
+    return value.to_bytes(8) if isinstance(value, int) else _write_time(value)
+
+
+_Table = dict[Any, Callable[..., Any]]
+_ENTRIES: Final[tuple[tuple[str, _Table, dict[Any, Callable[..., Any]]], ...]] = (
+    ("decode.METHODS", decode.METHODS, {"shortstr": _text, "timestamp": _time, "table": _table}),
+    ("decode.TABLE_MAPPING", decode.TABLE_MAPPING, {b"T": _header_time, b"F": _table}),
+    ("encode.METHODS", encode.METHODS, {"shortstr": _written_text, "timestamp": _written_time}),
+)
+_HOSTILE: Final = b"\x24\x40" + b"\x00\x00\x00\x04\x01kZ?" + b"\x01\xff" + b"\xff" * 8
+"""Properties that the original functions refuse: an unknown type in the headers, a correlation id, a timestamp."""
+
+
+def install() -> None:
+    """Register the functions for this process. Raises IncompatibleCodecError if pamqp lacks an entry or ignores one."""
+    missing = [f"{table}[{key!r}]" for table, present, ours in _ENTRIES for key in ours if key not in present]
+    if missing:
+        raise IncompatibleCodecError(_refusal(f"has no {', '.join(missing)}"))
+    for _, present, ours in _ENTRIES:
+        present.update(ours)
+    _check()
+
+
+def _check() -> None:
+    """Read and write properties that only the registered functions can read and write."""
+    found = Basic.Properties()
+    try:
+        found.unmarshal(int.from_bytes(_HOSTILE[:2]), _HOSTILE[2:])
+        written = found.marshal()
+    except Exception as error:
+        raise IncompatibleCodecError(_refusal(f"does not use its tables: {error}")) from error
+    if found.correlation_id != "\udcff" or not written.endswith(_HOSTILE[-10:]):
+        raise IncompatibleCodecError(_refusal("reads properties in another way"))
+
+
+def _refusal(found: str) -> str:
+    return (
+        f"pamqp {pamqp.version} {found}: hostile messages would break the connection to the broker, so the worker "
+        "does not start; install the versions of requirements.lock"
+    )
