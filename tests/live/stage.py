@@ -21,6 +21,7 @@ import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
 from schemas import names
+from worker.rabbit import lenient_codec
 from worker.tools.standin import StandIn, StandInSettings
 
 PROJECT = "0123456789abcdef0123456789abcdef"
@@ -138,6 +139,7 @@ class Stage:
     events: list[Event] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
+        lenient_codec.install()  # what this process publishes and reads may be hostile
         await self.standin.__aenter__()
         self._connection = await aio_pika.connect_robust(self.amqp_url, reconnect_interval=0.5)
         self._channel = await self._connection.channel()

@@ -1,4 +1,4 @@
-"""Acknowledgements: in order, a few per turn of the event loop, and nobody but the writer waits for the connection."""
+"""Acknowledgements: in order, a few per turn of the event loop, and only the writer waits for the connection."""
 
 import asyncio
 
@@ -27,7 +27,7 @@ class Channel:
         self.most = max(self.most, self.frames.qsize())
 
     async def drain(self, written: list[tuple[str, int]]) -> None:
-        """Write whatever comes."""
+        """Write each frame as it comes."""
         while True:
             written.append(await self.frames.get())
 

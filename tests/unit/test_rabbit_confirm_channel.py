@@ -1,4 +1,4 @@
-"""Publishing with confirms: one message per id at a time, and an error for whatever is no confirm."""
+"""Publishing with confirms: one message per id at a time, and an error for everything that is no confirm."""
 
 import asyncio
 from typing import Any

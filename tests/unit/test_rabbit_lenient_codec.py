@@ -1,7 +1,10 @@
 """Odd properties and headers are read, and what can be is written again as it came."""
 
+import os
 import re
 import struct
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,7 +81,7 @@ def test_a_header_that_holds_an_unreadable_table_leaves_the_others_alone() -> No
 
 @pytest.mark.parametrize("case", RAW_PROPERTIES)
 def test_hostile_properties_are_read(case: str) -> None:
-    """Whatever a broker may pass on is a content header, and no exception."""
+    """What a broker may pass on is a content header, and no exception."""
     raw = RAW_PROPERTIES[case]
     header = b"\x00\x3c\x00\x00" + (1).to_bytes(8) + raw
     content = b"\x02\x00\x01" + len(header).to_bytes(4) + header + b"\xce"
@@ -107,3 +110,18 @@ def test_pamqp_that_ignores_its_tables_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(decode, "by_type", lambda value, kind, *_: {"shortstr": decode.short_str}[kind](value))
     with pytest.raises(lenient_codec.IncompatibleCodecError, match="does not use its tables"):
         lenient_codec.install()
+
+
+def test_worker_does_not_start_with_a_pamqp_that_lacks_an_entry() -> None:
+    """One line that says what is wrong and what to do, exit status 78."""
+    program = (
+        "import sys; from pamqp import decode; del decode.METHODS['shortstr'];"
+        "sys.argv = ['dcs-worker', 'run']; from worker.__main__ import main; main()"
+    )
+    environment = {"WORKER_AUTH_TOKEN": "t", "WORKER_HTTP_PORT": "0", "PATH": os.defpath}
+    found = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert found.returncode == 78
+    assert "has no decode.METHODS['shortstr']: hostile messages" in found.stderr
+    assert "Traceback" not in found.stderr

@@ -34,7 +34,7 @@ STUCK = says(asyncio.CancelledError())
 
 
 class Channel:
-    """A channel that answers what it is told, and is closed by an exception."""
+    """A channel that answers in turn, and is closed by an exception."""
 
     def __init__(self, answers: list[Answer]) -> None:
         self._answers = answers
@@ -66,7 +66,7 @@ class Channel:
 
 
 class Broker:
-    """A connection whose channels answer one after the other what is told here."""
+    """A connection whose channels give the prepared answers one after the other."""
 
     def __init__(self, *answers: Answer) -> None:
         self._answers = list(answers)

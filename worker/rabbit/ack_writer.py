@@ -2,9 +2,9 @@
 
 aiormq's queue of frames to be written holds ten. When the broker closes a channel of the connection (a refused lock)
 and the queue is full at that moment, aiormq drops its answer; the broker then takes the next channel of that number
-for a second one and closes the connection: "second 'channel.open' seen". And whoever waits for room in the queue waits
-for ever once the connection is lost. So acknowledgements, which come in bursts, never fill the queue, and only the task
-of this writer waits for it.
+for a second one and closes the connection: "second 'channel.open' seen". And a task that waits for room in the queue
+waits for ever once the connection is lost. So acknowledgements, which come in bursts, never fill the queue, and only
+the task of this writer waits for it.
 """
 
 import asyncio

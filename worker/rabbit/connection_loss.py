@@ -1,7 +1,7 @@
-"""Losses of the connection to the broker as one exception, whatever form aiormq gives them.
+"""Losses of the connection to the broker as one exception.
 
 A connection that gets stuck (no frame for three heartbeats) sets CancelledError on everything that waits for an
-answer, though nobody cancelled the task that waits; `except Exception` misses it, and the task would just end as
+answer, though the task that waits was not cancelled; `except Exception` misses it, and the task would just end as
 cancelled. A channel that is closed without a reason raises a bare `Exception`.
 """
 

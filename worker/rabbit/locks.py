@@ -98,6 +98,6 @@ class _LockChannel:
                     if self._channel is None or self._channel.is_closed:
                         self._channel = await channel_below(self._connection)
                     return await ask(self._channel)
-        except Exception as error:  # noqa: BLE001 - whatever keeps the answer away, the next attempt has a new channel
+        except Exception as error:  # noqa: BLE001 - any failure: the next attempt has a new channel
             self._channel = None
             return error

@@ -63,5 +63,5 @@ def _size(name: str, value: object) -> int | None:
         if len(name.encode()) > LONGEST_NAME:
             return None
         return len(encode.field_table({name: value}))  # type: ignore[dict-item]  # that is the question
-    except Exception:  # noqa: BLE001 - whatever the encoder cannot take
+    except Exception:  # noqa: BLE001 - anything that the encoder cannot take
         return None
