@@ -6,9 +6,6 @@ from tests.unit.intrusions import intrusions, of_all
 from tests.unit.test_house import SOURCES, room
 
 NOT_YET = {
-    "worker.rabbit.frames",
-    "worker.rabbit.inlet",
-    "worker.rabbit.outlet",
     "worker.tools.proof.life",
     "worker.tools.proof.loop",
 }

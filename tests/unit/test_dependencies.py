@@ -18,10 +18,7 @@ DECLARED = {
     for need in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["tracing"])
 }
 OWNERS = packages_distributions()
-NOT_IMPORTED = {  # declared all the same, each with its reason
-    "httpcore2": "trace events and pools of httpx2, pinned because their names are evidence",
-    "httpx2": "HTTP client of DCS, about to be used",
-}
+NOT_IMPORTED: dict[str, str] = {}  # declared all the same, each with its reason
 
 
 def imported(tree: str) -> Iterator[tuple[str, str]]:
