@@ -5,10 +5,7 @@ import pytest
 from tests.unit.intrusions import intrusions, of_all
 from tests.unit.test_house import SOURCES, room
 
-NOT_YET = {
-    "worker.tools.proof.life",
-    "worker.tools.proof.loop",
-}
+NOT_YET: set[str] = set()
 """Modules that still breach the law. This set only shrinks: a module that is clean, or gone, must leave it."""
 
 ROOMS = sorted({room(module) for module in SOURCES} | {room(module) for module in NOT_YET})

@@ -11,7 +11,6 @@ from worker.cli.demo import demo
 from worker.cli.doctor import doctor
 from worker.cli.explain import explain
 from worker.cli.parked.app import parked
-from worker.cli.prove import prove
 from worker.cli.schema import schema
 from worker.cli.simulate import simulate
 from worker.cli.submit import submit
@@ -66,6 +65,6 @@ def _add(command: Callable[..., None]) -> None:
     app.command(help=about.rstrip(), epilog=f"\b\nExample: {example}")(command)
 
 
-for command in (run, demo, doctor, submit, explain, prove, simulate, topology, schema):
+for command in (run, demo, doctor, submit, explain, simulate, topology, schema):
     _add(command)
 app.add_typer(parked)

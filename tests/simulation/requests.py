@@ -4,8 +4,8 @@ from functools import lru_cache
 from typing import Final
 
 from schemas.timestamp import to_text
-from worker.tools.proof.cloud import EPOCH
-from worker.tools.proof.records import Matter
+from tests.simulation.cloud import EPOCH
+from tests.simulation.records import Matter
 
 REGION: Final = "r"
 """The one region that the worker under proof knows."""

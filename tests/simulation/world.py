@@ -3,21 +3,21 @@
 from random import Random
 from typing import Final
 
+from tests.simulation import checks
+from tests.simulation.broker import Broker
+from tests.simulation.cast import Assemble, Surroundings
+from tests.simulation.claims import Store
+from tests.simulation.cloud import Cloud
+from tests.simulation.endings import Classify
+from tests.simulation.loop import EndlessError, Timers, VirtualLoop
+from tests.simulation.plan import Errand, Plan
+from tests.simulation.points import Points
+from tests.simulation.records import HANDED, Matter, Message
+from tests.simulation.replica import Replica
+from tests.simulation.requests import body, task_body
+from tests.simulation.run import Run
+from tests.simulation.strikes import Strikes
 from worker.policy import error_table
-from worker.tools.proof import checks
-from worker.tools.proof.broker import Broker
-from worker.tools.proof.cast import Assemble, Surroundings
-from worker.tools.proof.claims import Store
-from worker.tools.proof.cloud import Cloud
-from worker.tools.proof.endings import Classify
-from worker.tools.proof.loop import EndlessError, Timers, VirtualLoop
-from worker.tools.proof.plan import Errand, Plan
-from worker.tools.proof.points import Points
-from worker.tools.proof.records import HANDED, Matter, Message
-from worker.tools.proof.replica import Replica
-from worker.tools.proof.requests import body, task_body
-from worker.tools.proof.run import Run
-from worker.tools.proof.strikes import Strikes
 
 LONGEST: Final = 100_000.0
 """Virtual seconds within which every run ends."""

@@ -5,8 +5,8 @@ from functools import lru_cache
 from random import Random
 from typing import Final
 
-from worker.tools.proof.endings import LOOKS
-from worker.tools.proof.plan import Plan
+from tests.simulation.endings import LOOKS
+from tests.simulation.plan import Plan
 
 ANYWHERE: Final = ("crash", "channel", "channel-here", "cut", "freeze", "freeze-long", "stall", "drain", "broker")
 """What can befall a replica at any time."""

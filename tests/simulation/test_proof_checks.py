@@ -2,9 +2,9 @@
 
 import pytest
 
-from worker.tools.proof.checks import Facts, judge
-from worker.tools.proof.plan import Errand, Plan
-from worker.tools.proof.records import Call, Event, Handed, Message
+from tests.simulation.checks import Facts, judge
+from tests.simulation.plan import Errand, Plan
+from tests.simulation.records import Call, Event, Handed, Message
 
 REQUEST = (0, False)
 

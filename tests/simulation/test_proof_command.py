@@ -6,8 +6,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tests.walks.mutations import MUTATIONS
-from worker.cli import prove as command
+from tests.simulation import command
+from tests.simulation.mutations import MUTATIONS
 
 app = typer.Typer()
 app.command()(command.prove)

@@ -10,10 +10,10 @@ from random import Random
 from typing import Final, Protocol
 
 from schemas import names
+from tests.simulation.loop import Timers
+from tests.simulation.plan import Plan
+from tests.simulation.records import Event, Handed, Message
 from worker.policy.order import Key
-from worker.tools.proof.loop import Timers
-from worker.tools.proof.plan import Plan
-from worker.tools.proof.records import Event, Handed, Message
 
 NET: Final = 50
 """Failed deliveries after which the broker parks a message by itself."""

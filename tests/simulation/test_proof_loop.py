@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.tools.proof.life import LIFE, Life
-from worker.tools.proof.loop import EndlessError, Timers, VirtualLoop
+from tests.simulation.life import LIFE, Life
+from tests.simulation.loop import EndlessError, Timers, VirtualLoop
 
 
 @pytest.fixture

@@ -23,13 +23,13 @@ acknowledgement, when the next replica meets a service that has changed its mind
 where claims, or a single replica's memory, are there to recognise them.
 """
 
-from worker.tools.proof.cast import Assemble, Cast, Flow
-from worker.tools.proof.cloud import DEADLINE
-from worker.tools.proof.explore import explore, replay
-from worker.tools.proof.plan import Plan
-from worker.tools.proof.report import Failure, Report
-from worker.tools.proof.requests import REGION
-from worker.tools.proof.sample import sampled
+from tests.simulation.cast import Assemble, Cast, Flow
+from tests.simulation.cloud import DEADLINE
+from tests.simulation.explore import explore, replay
+from tests.simulation.plan import Plan
+from tests.simulation.report import Failure, Report
+from tests.simulation.requests import REGION
+from tests.simulation.sample import sampled
 
 __all__ = [
     "DEADLINE",

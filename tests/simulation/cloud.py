@@ -9,14 +9,14 @@ from typing import Final
 
 from schemas.dcs import ONLINE_MIGRATION, TaskDetail, TaskRow
 from schemas.timestamp import to_text
+from tests.simulation.endings import ENDINGS
+from tests.simulation.loop import Timers
+from tests.simulation.plan import Plan
+from tests.simulation.records import Call, Handed
 from worker.policy import recognise
 from worker.policy.fault import Sighting
 from worker.policy.order import Order
 from worker.policy.recognise import Match
-from worker.tools.proof.endings import ENDINGS
-from worker.tools.proof.loop import Timers
-from worker.tools.proof.plan import Plan
-from worker.tools.proof.records import Call, Handed
 
 EPOCH: Final = 1_800_000_000.0
 """Epoch seconds at the beginning of a run, by the service's clock."""

@@ -3,9 +3,9 @@
 from random import Random
 from typing import Final
 
-from worker.tools.proof.endings import ENDINGS
-from worker.tools.proof.plan import Errand, Plan, Timed
-from worker.tools.proof.points import ANYWHERE
+from tests.simulation.endings import ENDINGS
+from tests.simulation.plan import Errand, Plan, Timed
+from tests.simulation.points import ANYWHERE
 
 _NAMES: Final = tuple(ENDINGS)
 _DELAYS: Final = ((10.0, 60.0, 300.0, 1800.0), (10.0, 60.0), (5.0, 50.0, 200.0), (30.0, 50.0), (50.0,))

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
+from tests.simulation.broker import Broker, Channel
+from tests.simulation.stage import Stage
 from worker.policy.order import Key
-from worker.tools.proof.broker import Broker, Channel
-from worker.tools.proof.stage import Stage
 
 
 class Locks:

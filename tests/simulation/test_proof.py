@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from tests.walks.mutations import MUTATIONS
-from tests.walks.test_proof_bites import RUNS
-from worker.cli.prove import assemble
-from worker.tools.proof import Plan, explore, replay, sampled
-from worker.tools.proof.endings import ENDINGS
-from worker.tools.proof.plan import Errand
-from worker.tools.proof.points import ANYWHERE, AT, CLAIMS_ANYWHERE
+from tests.simulation import Plan, explore, replay, sampled
+from tests.simulation.command import assemble
+from tests.simulation.endings import ENDINGS
+from tests.simulation.mutations import MUTATIONS
+from tests.simulation.plan import Errand
+from tests.simulation.points import ANYWHERE, AT, CLAIMS_ANYWHERE
+from tests.simulation.test_proof_bites import RUNS
 
 HASTY = next(mutation for mutation in MUTATIONS if mutation.name == "does not look after an ambiguous ending")
 

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tests.simulation.cloud import DEADLINE, Cloud
+from tests.simulation.endings import ENDINGS, LOOKS, Classify, answered, heard
+from tests.simulation.records import HANDED
+from tests.simulation.stage import Stage
 from worker.policy.fault import CallStatus, Done, Evidence, Fault, Remedy, Several, Sighting
 from worker.policy.order import Order
-from worker.tools.proof.cloud import DEADLINE, Cloud
-from worker.tools.proof.endings import ENDINGS, LOOKS, Classify, answered, heard
-from worker.tools.proof.records import HANDED
-from worker.tools.proof.stage import Stage
 
 
 class Client:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.walks.mutations import MUTATIONS, Mutation
-from worker.tools.proof import explore
+from tests.simulation import explore
+from tests.simulation.mutations import MUTATIONS, Mutation
 
 RUNS = 4_000
 

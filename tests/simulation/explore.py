@@ -6,16 +6,16 @@ from functools import partial
 from random import Random
 from typing import Final
 
+from tests.simulation.cast import Assemble
+from tests.simulation.endings import ENDINGS, Classify
+from tests.simulation.plan import Errand, Plan
+from tests.simulation.points import faults
+from tests.simulation.report import Failure, Report, kind
+from tests.simulation.run import Run
+from tests.simulation.sample import sampled
+from tests.simulation.shrink import shrunk
+from tests.simulation.world import play
 from worker.policy import error_table
-from worker.tools.proof.cast import Assemble
-from worker.tools.proof.endings import ENDINGS, Classify
-from worker.tools.proof.plan import Errand, Plan
-from worker.tools.proof.points import faults
-from worker.tools.proof.report import Failure, Report, kind
-from worker.tools.proof.run import Run
-from worker.tools.proof.sample import sampled
-from worker.tools.proof.shrink import shrunk
-from worker.tools.proof.world import play
 
 FIRST_SEED: Final = 1
 EFFORT: Final = 30_000

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from tests.simulation.broker import Broker, Channel
+from tests.simulation.records import Handed
+from tests.simulation.stage import Stage
 from worker.policy.fault import StaleDeliveryError
-from worker.tools.proof.broker import Broker, Channel
-from worker.tools.proof.records import Handed
-from worker.tools.proof.stage import Stage
 
 
 class Delivery:

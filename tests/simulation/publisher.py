@@ -5,11 +5,11 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from tests.simulation.broker import Broker
+from tests.simulation.records import HANDED, Event, Handed, copied
+from tests.simulation.stage import Stage
 from worker.policy.fault import UnconfirmedError
 from worker.policy.outcome import Ending
-from worker.tools.proof.broker import Broker
-from worker.tools.proof.records import HANDED, Event, Handed, copied
-from worker.tools.proof.stage import Stage
 
 FAILS_AFTER: Final = 0.05
 AWAY: Final = 25.0

@@ -3,16 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 
-from tests.walks import mutants
+from tests.simulation import REGION, Cast, Plan, mutants
+from tests.simulation.command import ports
 from worker.bootstrap.flows import Parts, flow
-from worker.cli.prove import ports
 from worker.flow.process import Reading
 from worker.flow.service import Service
 from worker.policy import error_table
 from worker.policy.error_table import Row
 from worker.policy.fault import Condition, Evidence, Remedy
 from worker.policy.rules import Rules
-from worker.tools.proof import REGION, Cast, Plan
 
 
 def refusing(status: int, code: str | None, condition: Condition | None) -> Row:

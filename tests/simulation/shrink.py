@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from worker.tools.proof.plan import Errand, Plan
-from worker.tools.proof.run import Run
+from tests.simulation.plan import Errand, Plan
+from tests.simulation.run import Run
 
 _PLAIN: Final[dict[str, Any]] = {
     name: Plan.model_fields[name].default

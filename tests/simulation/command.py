@@ -8,9 +8,9 @@ import typer
 from worker.cli.statuses import DONE, FAILED
 
 if TYPE_CHECKING:
+    from tests.simulation import Cast, Plan
     from worker.bootstrap.flows import Ports
     from worker.flow.service import Service
-    from worker.tools.proof import Cast, Plan
 
 
 def prove(
@@ -30,7 +30,7 @@ def prove(
 
     Example: dcs-worker prove --runs 100000
     """
-    from worker.tools.proof import Plan, explore, replay, sampled
+    from tests.simulation import Plan, explore, replay, sampled
 
     if plan is None and runs > 1:
         report = explore(assemble, runs=runs, seed=seed)
@@ -49,19 +49,19 @@ def prove(
 
 def assemble(cast: "Cast", plan: "Plan") -> "Service":
     """One replica's flow, as `run` builds it, over the stand-ins of a proof."""
+    from tests.simulation import REGION
     from worker.bootstrap.flows import flow
     from worker.flow.process import Reading
-    from worker.tools.proof import REGION
 
     return flow(ports(cast), plan.rules, Reading(65536, {REGION}, REGION, plan.marker))
 
 
 def ports(cast: "Cast") -> "Ports":
     """The stand-ins as the flow wants them: with locks where there are claims, as in a running worker."""
+    from tests.simulation import DEADLINE
     from worker.bootstrap.build import QUIET
     from worker.bootstrap.flows import Ports
     from worker.flow.fallback import ClaimsOrLocks
-    from worker.tools.proof import DEADLINE
 
     claims = cast.claims and ClaimsOrLocks(cast.claims, cast.locks, quiet=DEADLINE + QUIET, clock=cast.clock)
     locks = None if cast.claims else cast.locks

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from worker.tools.proof.broker import Broker
-from worker.tools.proof.claims import Store
-from worker.tools.proof.loop import Timers
-from worker.tools.proof.plan import Timed
-from worker.tools.proof.records import Handed, Matter
-from worker.tools.proof.replica import Replica
+from tests.simulation.broker import Broker
+from tests.simulation.claims import Store
+from tests.simulation.loop import Timers
+from tests.simulation.plan import Timed
+from tests.simulation.records import Handed, Matter
+from tests.simulation.replica import Replica
 
 BROKER_AWAY: Final = 3.0
 CLAIMS_AWAY: Final = 60.0

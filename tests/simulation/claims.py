@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from tests.simulation.stage import Stage
 from worker.policy.claim import ClaimAnswer, Concluded, Granted, Held, Unavailable
 from worker.policy.order import Key, Order
 from worker.policy.outcome import Ending
-from worker.tools.proof.stage import Stage
 
 LEASE: Final = 30.0
 SURE: Final = 25.0

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
-from worker.tools.proof.broker import Broker
-from worker.tools.proof.claims import Claims, Store
-from worker.tools.proof.client import Client, Watcher
-from worker.tools.proof.cloud import Cloud
-from worker.tools.proof.endings import Classify
-from worker.tools.proof.locks import Locks
-from worker.tools.proof.loop import Timers
-from worker.tools.proof.plan import Plan
-from worker.tools.proof.publisher import Publisher
+from tests.simulation.broker import Broker
+from tests.simulation.claims import Claims, Store
+from tests.simulation.client import Client, Watcher
+from tests.simulation.cloud import Cloud
+from tests.simulation.endings import Classify
+from tests.simulation.locks import Locks
+from tests.simulation.loop import Timers
+from tests.simulation.plan import Plan
+from tests.simulation.publisher import Publisher
 
 
 @dataclass(frozen=True, slots=True)

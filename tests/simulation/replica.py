@@ -4,14 +4,13 @@ import asyncio
 import math
 from collections.abc import Callable
 
-from worker.policy.pulse import FROZEN_AFTER
-from worker.tools.proof.broker import Channel
-from worker.tools.proof.cast import Cast, Flow, Surroundings
-from worker.tools.proof.claims import Claims
-from worker.tools.proof.client import Client, Watcher
-from worker.tools.proof.cloud import EPOCH
-from worker.tools.proof.delivery import Delivery
-from worker.tools.proof.durations import (
+from tests.simulation.broker import Channel
+from tests.simulation.cast import Cast, Flow, Surroundings
+from tests.simulation.claims import Claims
+from tests.simulation.client import Client, Watcher
+from tests.simulation.cloud import EPOCH
+from tests.simulation.delivery import Delivery
+from tests.simulation.durations import (
     CUT_FOR,
     DELIVERED_AFTER,
     DRAIN,
@@ -21,10 +20,11 @@ from worker.tools.proof.durations import (
     REOPENED_AFTER,
     RESTARTED_AFTER,
 )
-from worker.tools.proof.life import LIFE, Life
-from worker.tools.proof.locks import Locks
-from worker.tools.proof.publisher import Publisher
-from worker.tools.proof.records import HANDED, Handed
+from tests.simulation.life import LIFE, Life
+from tests.simulation.locks import Locks
+from tests.simulation.publisher import Publisher
+from tests.simulation.records import HANDED, Handed
+from worker.policy.pulse import FROZEN_AFTER
 
 
 class Replica:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Final
 
+from tests.simulation.grounds import groundless
+from tests.simulation.plan import Plan
+from tests.simulation.records import Call, Event, Handed, Matter, Message, known_at
 from worker.policy.pulse import FROZEN_AFTER
-from worker.tools.proof.grounds import groundless
-from worker.tools.proof.plan import Plan
-from worker.tools.proof.records import Call, Event, Handed, Matter, Message, known_at
 
 TOLERANCE: Final = 0.01
 STALE_AFTER: Final = FROZEN_AFTER + 1.0
