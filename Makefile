@@ -17,7 +17,7 @@ COMPOSE := $(VENV)/compose
 SHIPPED := $(VENV)/shipped
 
 .SILENT:
-.PHONY: help setup python demo test test-brokers test-dashboard test-deploy dashboard picture storm flow-storm replay-storm \
+.PHONY: help setup python demo test test-brokers test-dashboard test-deploy dashboard picture prove storm flow-storm replay-storm \
 	bench scaling image wheel sbom licences rules check format lock clean
 
 help:
@@ -27,6 +27,7 @@ help:
 	echo 'make test-brokers   live tests on RabbitMQ 3.10, 4.0 and 4.3, clusters too (make test-brokers ARGS=4.3)'
 	echo 'make test-dashboard  an hour in small under Prometheus: every query asked, the dashboard checked and drawn'
 	echo 'make dashboard  renew the dashboard that is generated; make picture draws it'
+	echo 'make prove    the flow simulated on a virtual clock, whatever fails (make prove ARGS="--runs 20000 --seed 7")'
 	echo 'make storm    workers and broker killed at random under load (make storm ARGS="--seed 7")'
 	echo 'make flow-storm  outages, quotas, slowness and crowds against numbers (make flow-storm ARGS="outage quota")'
 	echo 'make replay-storm   parked replay killed twenty times in the middle of 500 requests'
@@ -124,6 +125,9 @@ sbom: wheel
 
 licences: python
 	$(RUN) -m tests.deploy.licences
+
+prove: python
+	$(RUN) -m tests.simulation $(ARGS)
 
 storm: python
 	scripts/servers.sh rabbitmq-server

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 
 from tests.simulation import REGION, Cast, Plan, mutants
-from tests.simulation.command import ports
+from tests.simulation.assembly import ports
 from worker.bootstrap.flows import Parts, flow
 from worker.flow.process import Reading
 from worker.flow.service import Service

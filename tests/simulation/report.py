@@ -31,9 +31,9 @@ class Failure:
         """The failure as text."""
         yield f"BROKEN: {'; '.join(dict.fromkeys(self.violations))}"
         yield from self.timeline
-        yield f"Replay: dcs-worker prove --plan '{self.plan.to_text()}'"
+        yield f"Replay: python -m tests.simulation --plan '{self.plan.to_text()}'"
         if self.seed is not None:
-            yield f"Found by: dcs-worker prove --runs 1 --seed {self.seed}"
+            yield f"Found by: make prove ARGS='--runs 1 --seed {self.seed}'"
 
 
 @dataclass(slots=True)

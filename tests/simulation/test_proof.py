@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.simulation import Plan, explore, replay, sampled
-from tests.simulation.command import assemble
+from tests.simulation.assembly import assemble
 from tests.simulation.endings import ENDINGS
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.plan import Errand
@@ -65,7 +65,7 @@ def test_a_failure_shows_a_small_run_that_replays() -> None:
     assert len(failure.plan.errands) == 1
     assert any("!!!" in line for line in timeline)
     text = "\n".join(report.lines())
-    assert f"prove --plan '{failure.plan.to_text()}'" in text
+    assert f"python -m tests.simulation --plan '{failure.plan.to_text()}'" in text
     assert "No law was broken" not in text
 
 

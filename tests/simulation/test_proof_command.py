@@ -1,25 +1,31 @@
-"""The command `prove`: what it prints, and its exit status."""
+"""The command `make prove`: what it prints, and its exit status."""
 
 import json
+from collections.abc import Callable
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from tests.simulation import command
+from tests.simulation import __main__ as command
 from tests.simulation.mutations import MUTATIONS
 
-app = typer.Typer()
-app.command()(command.prove)
+Prove = Callable[..., tuple[int, str]]
 
 
-def prove(*arguments: str) -> tuple[int, str]:
-    """Exit status and output."""
-    result = CliRunner().invoke(app, arguments)
-    return result.exit_code, result.output
+@pytest.fixture
+def prove(capsys: pytest.CaptureFixture[str]) -> Prove:
+    """Call the command with these arguments: exit status, output and errors."""
+
+    def called(*arguments: str) -> tuple[int, str]:
+        try:
+            status = command.main(arguments)
+        except SystemExit as ended:
+            status = int(str(ended.code))
+        return status, "".join(capsys.readouterr())
+
+    return called
 
 
-def test_prints_what_it_covered() -> None:
+def test_prints_what_it_covered(prove: Prove) -> None:
     """Runs, points, faults and seeds."""
     status, output = prove("--runs", "20", "--seed", "1000")
     assert status == 0
@@ -29,7 +35,7 @@ def test_prints_what_it_covered() -> None:
     assert "No law was broken." in output
 
 
-def test_answers_in_json() -> None:
+def test_answers_in_json(prove: Prove) -> None:
     """The same for programs."""
     status, output = prove("--runs", "20", "--seed", "1000", "--json")
     record = json.loads(output)
@@ -37,14 +43,14 @@ def test_answers_in_json() -> None:
     assert (record["runs"], record["sampled"], record["first_seed"], record["is_good"]) == (20, 20, 1000, True)
 
 
-def test_one_run_is_shown() -> None:
+def test_one_run_is_shown(prove: Prove) -> None:
     """A single seed is printed as a timeline."""
     status, output = prove("--runs", "1", "--seed", "1000")
     assert status == 0
     assert "sends request 0" in output
 
 
-def test_a_broken_law_is_exit_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_law_is_exit_status_1(prove: Prove, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure is printed with the command that replays it, which fails as well."""
     monkeypatch.setattr(command, "assemble", MUTATIONS[0].assemble)
     status, output = prove("--runs", "60")
@@ -57,8 +63,15 @@ def test_a_broken_law_is_exit_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(prove("--runs", "60", "--json")[1])["failures"][0]["timeline"]
 
 
-def test_a_plan_that_cannot_be_read_is_wrong_usage() -> None:
+def test_a_plan_that_cannot_be_read_is_wrong_usage(prove: Prove) -> None:
     """Exit status 2, with the reason."""
     status, output = prove("--plan", "{}x")
     assert status == 2
     assert "--plan" in output
+
+
+def test_no_runs_are_wrong_usage(prove: Prove) -> None:
+    """Zero runs would prove nothing and look like a success."""
+    status, output = prove("--runs", "0")
+    assert status == 2
+    assert "at least 1 run" in output
