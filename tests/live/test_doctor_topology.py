@@ -1,17 +1,9 @@
-"""`doctor` on what a worker needs on the broker: there or not, as wanted or not, permitted or not."""
+"""`doctor` on what a worker needs on the broker: there or not, as wanted or not."""
 
-import shlex
 from pathlib import Path
 
 from tests.live.doctoring import PASSWORD, QUEUE, apply, doctor, state, vhost_of
 from worker.tools.nodes import RabbitNode
-
-RIGHTS = [  # configure, write, read; what is lacking then
-    (("", "", ""), ["write on amq.default", "write on dcs.migration.events", f"read on {QUEUE}"]),
-    (("", ".*", ""), [f"read on {QUEUE}"]),
-    (("", "events$", ".*"), ["write on amq.default"]),
-    (("", "^amq.default$", "requests$"), ["write on dcs.migration.events"]),
-]
 
 
 def test_what_is_missing_is_named_and_not_made(rabbit: RabbitNode, vhost: str, tmp_path: Path) -> None:
@@ -55,33 +47,8 @@ def test_what_differs_is_told_and_left_as_it_is(rabbit: RabbitNode, vhost: str, 
     assert f"queue {QUEUE}.retry.1" not in answer.failed()
 
 
-def test_rights_that_are_missing_are_told_and_the_remedy_gives_them(
-    rabbit: RabbitNode, vhost: str, tmp_path: Path
-) -> None:
-    """Every right is found out without using it; the command of the remedy gives them all."""
-    apply(vhost, tmp_path)
-    name, place = f"user-{vhost_of(vhost)}", vhost_of(vhost)
-    url = vhost.replace("guest:guest", f"{name}:{PASSWORD}")
-    rabbit.run_ctl("add_user", name, PASSWORD)
-    for rights, lacking in RIGHTS:
-        rabbit.run_ctl("set_permissions", "-p", place, name, *rights)
-        before = state(rabbit)
-
-        permissions = doctor(url, tmp_path).found["permissions"]
-
-        assert state(rabbit) == before
-        assert permissions["result"] == "failed"
-        assert all(right in permissions["found"] for right in lacking)
-        assert permissions["found"].count(" on ") == len(lacking)
-
-    command = shlex.split(permissions["remedy"])
-    assert command[:5] == ["rabbitmqctl", "set_permissions", "-p", place, name]
-    rabbit.run_ctl(*command[1:])
-    assert doctor(url, tmp_path).found["permissions"]["result"] == "ok"
-
-
-def test_a_user_who_may_not_declare_can_still_work(rabbit: RabbitNode, vhost: str, tmp_path: Path) -> None:
-    """It is a warning; what cannot be compared is said to be there, and no more."""
+def test_a_user_who_may_not_declare_is_reported_as_such(rabbit: RabbitNode, vhost: str, tmp_path: Path) -> None:
+    """What cannot be compared is said to be there, and no more; what is missing needs another user."""
     apply(vhost, tmp_path, WORKER_RETRY_DELAYS="60")
     name = f"worker-{vhost_of(vhost)}"
     rabbit.run_ctl("add_user", name, PASSWORD)
@@ -89,7 +56,6 @@ def test_a_user_who_may_not_declare_can_still_work(rabbit: RabbitNode, vhost: st
 
     answer = doctor(vhost.replace("guest:guest", f"{name}:{PASSWORD}"), tmp_path)
 
-    assert answer.found["permissions"]["result"] == "warning"
     assert answer.found[f"queue {QUEUE}"]["result"] == "not checked"
     assert "cannot be compared" in answer.found[f"queue {QUEUE}"]["found"]
     assert "this user may not declare it" in answer.found["topology"]["found"]

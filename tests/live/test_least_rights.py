@@ -1,6 +1,8 @@
 """`deploy/rabbitmq/` on a real broker: imported, it is what the worker wants; its users can do their work, no more."""
 
 import json
+import re
+import shlex
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -129,6 +131,50 @@ async def test_each_user_can_do_its_work_and_no_more(users: Callable[[str], str]
         for who, ask in REFUSED:
             connection = {WORKER: worker, SENDER: sender, READER: reader}[who]
             assert await refused(connection, ask), who
+
+
+@pytest.mark.parametrize(
+    ("write", "read", "lacking"),
+    [
+        (".*", "^$", f"queue '{QUEUE}'"),
+        ("^amq.default$", ".*", f"exchange '{names.EVENT_EXCHANGE}'"),
+        ("^dcs", ".*", "exchange 'amq.default'"),
+    ],
+    ids=["consume requests", "publish events", "publish copies"],
+)
+async def test_a_missing_right_is_logged_with_its_name(
+    rabbit: RabbitNode, vhost: str, tmp_path: Path, write: str, read: str, lacking: str
+) -> None:
+    """The operation that needs the right is refused, and the log repeats the broker's words."""
+    place = vhost_of(vhost)
+    name = f"lacking-{place}"
+    rabbit.run_ctl("add_user", name, PASSWORD)
+    apply(vhost, tmp_path)
+    rabbit.run_ctl("set_permissions", "-p", place, name, "^dcs", write, read)
+    async with Stage(vhost, tmp_path) as stage:
+        await stage.standin.apply({"scripts": {"busy": ["error 400 DCS.4026"]}})
+        process = stage.worker(
+            WORKER_AMQP_URL=vhost.replace("guest:guest", f"{name}:{PASSWORD}"),
+            WORKER_RETRY_DELAYS=None,
+            WORKER_SETTLE=None,
+            WORKER_TRIES=1,
+        )
+        for task in ("good", "busy"):
+            await stage.publish(request(task))
+        refusal = f"ACCESS_REFUSED - access to {lacking} in vhost '{place}' refused for user '{name}'"
+        await until(lambda: refusal in process.log_path.read_text(), 20, process.explain)
+
+
+def test_an_operator_with_the_documented_rights_declares_the_topology(
+    rabbit: RabbitNode, vhost: str, tmp_path: Path
+) -> None:
+    """The command of `deploy/rabbitmq/README.md` gives what `topology apply` needs."""
+    documented = re.search(r"`rabbitmqctl set_permissions OPERATOR (.*)`", (DEPLOY / "README.md").read_text())
+    assert documented
+    name = f"operator-{vhost_of(vhost)}"
+    rabbit.run_ctl("add_user", name, PASSWORD)
+    rabbit.run_ctl("set_permissions", "-p", vhost_of(vhost), name, *shlex.split(documented[1]))
+    apply(vhost.replace("guest:guest", f"{name}:{PASSWORD}"), tmp_path)
 
 
 def _publish(exchange: str, key: str) -> Ask:

@@ -12,7 +12,6 @@ from worker.rabbit.checks import Door, LoginRefused, Node
 from worker.rabbit.connect import Brokers
 from worker.rabbit.inventory import check_topology
 from worker.rabbit.management import check_management, without_management
-from worker.rabbit.permissions import check_permissions
 from worker.rabbit.topology import Topology
 
 VARIABLE: Final = "WORKER_AMQP_URL"
@@ -32,11 +31,10 @@ async def check_broker(brokers: Brokers, plan: Topology, management: str | None,
         for node, connection in inside:
             tell(checks.version(connection, str(node)))
         if not inside:
-            tell(unchecked("topology", "the broker cannot be asked for queues, exchanges, bindings and permissions"))
+            tell(unchecked("topology", "the broker cannot be asked for queues, exchanges and bindings"))
             return None
         node, connection = inside[0]
         inventory = await check_topology(connection, plan, node, tell)
-        await check_permissions(connection, plan, inventory, node, tell)
         if management is not None:
             await check_management(management, node, plan, brokers.tls, tell)
         else:
