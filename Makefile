@@ -18,7 +18,7 @@ SHIPPED := $(VENV)/shipped
 
 .SILENT:
 .PHONY: help setup python demo test test-brokers test-dashboard test-deploy dashboard picture prove storm flow-storm replay-storm \
-	bench scaling image wheel sbom licences rules check format lock clean
+	bench scaling image wheel sbom rules check format lock clean
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
@@ -36,7 +36,6 @@ help:
 	echo 'make image    the image (make image ENGINE=podman)'
 	echo 'make wheel    dist/*.whl, the same bytes each time'
 	echo 'make sbom     dist/sbom.cdx.json: what the image installs, its licences and how it depends (CycloneDX)'
-	echo 'make licences renew deploy/licences.md'
 	echo 'make scaling  a day of load, scaled by useful replicas and by the length of the queue'
 	echo 'make check    format, lint, types, lock files'
 	echo 'make format   mend format and what lint can mend'
@@ -122,9 +121,6 @@ sbom: wheel
 	$(RUN) -m pip -qq --python $(SHIPPED)/bin/python --disable-pip-version-check install --no-index --no-deps dist/*.whl
 	$(VENV)/bin/cyclonedx-py environment --validate --gather-license-texts --output-reproducible \
 		--pyproject pyproject.toml --output-file dist/sbom.cdx.json $(SHIPPED)/bin/python
-
-licences: python
-	$(RUN) -m tests.deploy.licences
 
 prove: python
 	$(RUN) -m tests.simulation $(ARGS)

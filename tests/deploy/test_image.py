@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 from tests.deploy.composed import SERVICES, Placed
 from tests.deploy.containers import IMAGE, NARROW, ROOT, SEALED, Containers
-from tests.deploy.licences import shipped
+from tests.deploy.pins import shipped
 from tests.deploy.wheel import build, digest
 from tests.live.stage import TOKEN, Stage, free_port, request, until
 from worker.tools import probe
