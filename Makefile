@@ -18,7 +18,7 @@ SHIPPED := $(VENV)/shipped
 
 .SILENT:
 .PHONY: help setup python demo test test-brokers test-dashboard test-deploy dashboard picture prove storm flow-storm replay-storm \
-	bench scaling image wheel sbom rules check format lock clean
+	bench image wheel sbom rules check format lock clean
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
@@ -36,7 +36,6 @@ help:
 	echo 'make image    the image (make image ENGINE=podman)'
 	echo 'make wheel    dist/*.whl, the same bytes each time'
 	echo 'make sbom     dist/sbom.cdx.json: what the image installs, its licences and how it depends (CycloneDX)'
-	echo 'make scaling  a day of load, scaled by useful replicas and by the length of the queue'
 	echo 'make check    format, lint, types, lock files'
 	echo 'make format   mend format and what lint can mend'
 	echo 'make rules    renew what is generated from deploy/prometheus/rules'
@@ -148,9 +147,6 @@ $(BENCH)/.installed: $(PEERS).txt | $(INSTALLED)
 	$(BENCH)/bin/python -m pip -qq --disable-pip-version-check --no-input install --require-hashes --no-deps \
 		--requirement $<
 	touch $@
-
-scaling: python
-	$(RUN) -m tests.deploy.autoscaling $(ARGS)
 
 check: python
 	$(VENV)/bin/ruff format --check .

@@ -133,11 +133,10 @@ def replicas() -> Row:
             stacked=True,
         ),
         graph(
-            "Useful replicas",
-            "What the backlog needs, and the smaller of that and what the quota can feed: autoscaling goes by it. "
-            "Needed far above useful for long: ask for a higher quota.",
-            (f"avg({own('needed_replicas')})", "needed"),
-            (f"avg({own('useful_replicas')})", "useful"),
+            "Calls under way",
+            "DCS calls that are open at the same time in all replicas, on average: autoscaling goes by it.",
+            (rate(own("dcs_call_duration_seconds_sum"), "operation"), "{{operation}}"),
+            stacked=True,
         ),
     )
 

@@ -45,7 +45,7 @@ def test_the_example_is_all_of_it_in_one_namespace() -> None:
     assert [fault for it in manifests for fault in faults(it)] == []
     assert {it["metadata"].get("namespace") for it in manifests if it["kind"] != "Namespace"} == {"dcs-migration"}
     query = one(manifests, "ScaledObject")["spec"]["triggers"][0]["metadata"]["query"]
-    assert query == 'avg(avg_over_time(dcs_worker_useful_replicas{namespace="dcs-migration"}[1m]))'
+    assert query == 'sum(rate(dcs_worker_dcs_call_duration_seconds_sum{namespace="dcs-migration"}[1m]))'
     assert container(one(manifests, "Deployment"))["image"] == "registry.example.com/dcs-migration-worker:0.1.0"
     assert one(manifests, "ConfigMap")["data"]["WORKER_DRAIN"]  # merged, not replaced
 

@@ -1,11 +1,14 @@
 """The numbers of the manifests against each other, and against what the worker does with them."""
 
+import json
 import re
 from math import ceil
+from pathlib import Path
 
 import pytest
 
 from tests.deploy.manifests import COMPONENTS, KUBERNETES, Manifest, built, container, one, pod
+from tests.deploy.test_rules import needs_promtool, promtool
 from worker.bootstrap.build import QUIET
 from worker.bootstrap.running import FLUSH
 from worker.config import Loaded, Settings
@@ -13,7 +16,6 @@ from worker.config.load import load
 from worker.policy.bounds import Bounds
 from worker.policy.in_hand import CONSUMER_TIMEOUT
 from worker.policy.pulse import FROZEN_AFTER
-from worker.policy.replicas import DOUBLE
 
 CLOSING = 10.0
 """Seconds from the end of the drain to the end of the process, at most: what the README asks for."""
@@ -108,11 +110,11 @@ def test_what_all_replicas_hold_is_done_before_the_broker_takes_it_back(scaling:
     assert Bounds(("r",), settings.prefetch, settings.dcs_timeout, settings.retry_delays).rate is None
 
 
-def test_the_scaler_grows_as_far_as_the_metric_tells_and_shrinks_slower(scaling: Manifest) -> None:
-    """Up by what the metric believes at most, in a minute; down only after it was lower for longer than a drain."""
+def test_the_scaler_doubles_at_most_and_shrinks_slower(scaling: Manifest) -> None:
+    """Up by as many as there are in a minute; down only after it was lower for longer than a drain."""
     behavior = scaling["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     (up,), (down,) = behavior["scaleUp"]["policies"], behavior["scaleDown"]["policies"]
-    assert (up["type"], up["value"]) == ("Percent", 100 * (DOUBLE - 1))
+    assert (up["type"], up["value"]) == ("Percent", 100)
     assert (down["type"], down["value"]) == ("Pods", 1)
     grace = pod(one(built(()), "Deployment"))["terminationGracePeriodSeconds"]
     assert down["periodSeconds"] >= grace
@@ -120,12 +122,33 @@ def test_the_scaler_grows_as_far_as_the_metric_tells_and_shrinks_slower(scaling:
     assert behavior["scaleUp"]["stabilizationWindowSeconds"] >= scaling["pollingInterval"]
 
 
-def test_a_replica_that_is_full_makes_room_for_another(scaling: Manifest) -> None:
-    """The threshold is a share of a replica; the smallest scale of two is left when both are busier than that."""
+def test_replicas_that_are_full_make_room_for_another(scaling: Manifest, settings: Settings) -> None:
+    """The threshold is a share of the calls that a replica can have under way; two full ones are a third."""
     (trigger,) = scaling["triggers"]
     threshold = float(trigger["metadata"]["threshold"])
-    assert 0.5 <= threshold < 1.0
-    assert ceil(2.0 / threshold) > 2
+    assert 0.5 <= threshold / settings.prefetch < 1.0
+    assert ceil(2 * settings.prefetch / threshold) == 3
+
+
+@needs_promtool
+def test_the_query_counts_the_calls_under_way_in_its_namespace(scaling: Manifest, tmp_path: Path) -> None:
+    """Seconds of calls per second, of all pods and operations; a pod that restarts in between does not disturb it."""
+    (trigger,) = scaling["triggers"]
+    series = {
+        'namespace="dcs-migration", pod="a", operation="create"': "0+300x20",
+        'namespace="dcs-migration", pod="a", operation="list"': "0+75x20",
+        'namespace="dcs-migration", pod="b", operation="create"': "0+150x9 0+150x10",
+        'namespace="another", pod="c", operation="create"': "0+900x20",
+    }
+    sums = [
+        {"series": f"dcs_worker_dcs_call_duration_seconds_sum{{{labels}}}", "values": values}
+        for labels, values in series.items()
+    ]
+    expected = {"expr": trigger["metadata"]["query"], "eval_time": "4m", "exp_samples": [{"labels": "{}", "value": 35}]}
+    case = {"interval": "15s", "input_series": sums, "promql_expr_test": [expected]}
+    (tmp_path / "query.yml").write_text(json.dumps({"tests": [case]}))  # JSON is YAML
+    done = promtool("test", "rules", tmp_path / "query.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_scrape_ends_before_the_next_and_the_window_holds_some(scaling: Manifest) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from tests.deploy.manifests import COMPONENTS, KUBERNETES, built, container, one
@@ -44,20 +45,20 @@ async def test_memory_with_full_hands(vhost: str, tmp_path: Path) -> None:
         assert await worker.ended() == 0
 
 
-async def test_a_quota_feeds_fewer_replicas_than_a_backlog_needs(vhost: str, tmp_path: Path) -> None:
-    """Five calls a second of 0.2 s each, two at once in each replica: half of one is of use, whatever is waiting."""
-    standin = StandIn(StandInSettings(latency=0.2, quota=Quota(limit=5, policy="api")))
+async def test_a_quota_bounds_the_calls_under_way(vhost: str, tmp_path: Path) -> None:
+    """Ten calls a second of 0.2 s each: two are under way on average, however many requests wait."""
+    standin = StandIn(StandInSettings(latency=0.2, quota=Quota(limit=10, policy="api")))
     async with Stage(vhost, tmp_path, standin) as stage:
-        worker = stage.worker(WORKER_PREFETCH=2)
+        worker = stage.worker(WORKER_PREFETCH=16)
         await worker.ready()
         for number in range(REQUESTS):
             await stage.publish(request(f"task-{number}"))
-
-        def is_told() -> bool:
-            needed, useful = (worker.metric(f"dcs_worker_{what}_replicas") for what in ("needed", "useful"))
-            return 0.4 < useful < 0.65 and needed > useful * 1.2
-
-        await until(is_told, 20, worker.explain)
+        found = []
+        for count in (50, 100):
+            await stage.answered(count)
+            found.append((worker.metric("dcs_worker_dcs_call_duration_seconds_sum"), time.monotonic()))
+        (seconds, began), (more, ended) = found
+        assert 1.0 < (more - seconds) / (ended - began) < 4.0
 
 
 async def test_redis_as_it_is_configured(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from worker.observe.rolling import SLOT, SLOTS, Times
 from worker.policy.facts import Settled
 from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
 from worker.policy.order import Order, order
-from worker.policy.replicas import Minute
 from worker.policy.status import NOTHING, Activity
 
 TASK = Task(name="secret-name", description="secret text", vpc_id="v", subnet_id="s", security_group_id="g")
@@ -211,25 +210,3 @@ def test_faults_of_requests_that_never_end_are_bounded(log: ActivityLog) -> None
 
     assert (kept.said, lost.said) == ("503", "")
     assert read(log).faults[0].count == 2_000
-
-
-def test_the_last_minute_in_sums(clock: Clock) -> None:
-    """Deliveries, calls and their seconds; the processor's from the first fact on; never over less than a second."""
-    spent = Clock()
-    log = ActivityLog(clock=clock, now=clock, cpu=spent)
-    assert log.minute() == Minute(seconds=1.0)
-    clock.now += 600.0
-    spent.now += 100.0
-    for _ in range(30):
-        log.call_ended("200", 2.0)
-        log.settled(settled())
-    clock.now += 20.0
-    spent.now += 7.0
-    log.call_ended("429", 0.01)
-    minute = log.minute()
-    assert (minute.ended, minute.calls) == (30, 31)
-    assert minute.call_seconds == pytest.approx(60.0, rel=0.15)
-    assert minute.cpu_seconds == 7.0
-    assert 55.0 <= minute.seconds <= 60.0
-    clock.now += 600.0
-    assert (log.minute().ended, log.minute().cpu_seconds) == (0, 0.0)

@@ -35,8 +35,6 @@ PROMISED = {
     "breaker_next_probe_timestamp_seconds": ("gauge", {"region"}),
     "call_rate_limit": ("gauge", {"region"}),
     "projects_held": ("gauge", {"region", "why"}),
-    "needed_replicas": ("gauge", set()),
-    "useful_replicas": ("gauge", set()),
     "broker_connected": ("gauge", set()),
     "broker_blocked": ("gauge", set()),
     "claims_available": ("gauge", set()),

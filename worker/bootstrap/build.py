@@ -106,8 +106,6 @@ def _steer(consumer: Consumer, wish: Wish) -> None:
 
 async def _serving(worker: Worker, metrics: Metrics) -> WebServer:
     """The pages. What others say of themselves is shown without secrets."""
-    metrics.needed_replicas.set_function(lambda: worker.replicas.needed)
-    metrics.useful_replicas.set_function(lambda: worker.replicas.useful)
     settings = worker.settings
     mask = Mask(secret_texts(settings))
 

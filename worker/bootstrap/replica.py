@@ -10,13 +10,11 @@ from worker.config import Settings
 from worker.config import describe as described
 from worker.flow import explain
 from worker.flow.copies import Copies
-from worker.flow.feeds import feeds
 from worker.flow.gate import Gate
 from worker.flow.service import Service
 from worker.observe.observer import Observer
 from worker.policy.held import Held
 from worker.policy.readiness import Readiness
-from worker.policy.replicas import Replicas
 from worker.policy.status import Connection, InHand, State, Status
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.link import Link
@@ -91,19 +89,6 @@ class Worker:
             return (*broker, Connection("Redis", "not configured", None))
         is_available = self.claims.is_available
         return (*broker, Connection("Redis", "available" if is_available else "away", is_available))
-
-    @property
-    def replicas(self) -> Replicas:
-        """What is known of how many replicas are of use."""
-        return Replicas(
-            count=self.consumer.consumers,
-            ready=self.consumer.backlog,
-            hands=self.settings.prefetch,
-            minute=self.observer.activity.minute(),
-            feeds=feeds(self.gate.lanes.values()),
-            rate=self.settings.dcs_rate,
-            is_held=bool(self.consumer.pauses - {"quarantine", "draining", BREAKER}),
-        )
 
     def status(self, clean: Callable[[str], str]) -> Status:
         """Everything worth showing; `clean` takes secrets out of what others said."""

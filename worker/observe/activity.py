@@ -11,7 +11,6 @@ from worker.policy import status
 from worker.policy.facts import Settled
 from worker.policy.fault import Fault
 from worker.policy.order import Key, Order
-from worker.policy.replicas import Minute
 from worker.policy.status import NOTHING, Chart, FaultKind, Series
 
 FAILURES: Final = 20
@@ -42,10 +41,9 @@ class ActivityLog:
         *,
         clock: Callable[[], float] = time.time,
         now: Callable[[], float] = time.monotonic,
-        cpu: Callable[[], float] = time.process_time,
     ) -> None:
         self._clock = clock
-        self._rolling = Rolling(now, cpu)
+        self._rolling = Rolling(now)
         self._outcomes: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._failures: deque[status.Failure] = deque(maxlen=FAILURES)
         self._faults: dict[str, _Seen] = {}
@@ -98,17 +96,6 @@ class ActivityLog:
                 FaultKind(label, seen.fault.evidence.value, seen.count, seen.at, clean(_said(seen.fault)))
                 for label, seen in sorted(self._faults.items(), key=lambda item: -item[1].at)
             ),
-        )
-
-    def minute(self) -> Minute:
-        """What was done in the last minute, in sums."""
-        slots, seconds = self._rolling.recent(MINUTE)
-        return Minute(
-            seconds=max(1.0, min(seconds, self._rolling.age)),
-            ended=sum(sum(slot.outcomes.values()) for slot in slots),
-            calls=sum(sum(slot.calls.values()) for slot in slots),
-            call_seconds=sum(slot.call_times.seconds() for slot in slots),
-            cpu_seconds=self._rolling.cpu_seconds(slots),
         )
 
     def _failure(self, fact: Settled, fault: Fault | None) -> status.Failure:

@@ -53,10 +53,6 @@ class Metrics:
         self.breaker_state = make.gauges(
             "breaker_state", "Circuit breaker: 0 closed, 1 half-open, 2 open.", region=regions
         ).begin(regions)
-        self.needed_replicas = make.gauge(
-            "needed_replicas", "Replicas that the requests would keep busy, were it not for the service."
-        )
-        self.useful_replicas = make.gauge("useful_replicas", "As many of those as the service can feed.")
         self.broker_connected = make.gauge("broker_connected", "1 while both connections to the broker work.")
         self.broker_blocked = make.gauge("broker_blocked", "1 while the broker blocks publishing.")
         self._of_holding(make, regions)

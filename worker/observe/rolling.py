@@ -33,10 +33,6 @@ class Times:
         """How many there are in each class."""
         return self._counts
 
-    def seconds(self) -> float:
-        """All of them together."""
-        return sum(count * _middle(place) for place, count in self._counts.items())
-
 
 def quantile(times: Iterable[Times], share: float) -> float | None:
     """Seconds that this share of all of them took at most; None if there was nothing."""
@@ -60,12 +56,10 @@ def _middle(place: int) -> float:
 class Slot:
     """What happened within some seconds."""
 
-    __slots__ = ("call_times", "calls", "cpu", "number", "outcomes", "request_times")
+    __slots__ = ("call_times", "calls", "number", "outcomes", "request_times")
 
-    def __init__(self, number: int, cpu: float = math.inf) -> None:
+    def __init__(self, number: int) -> None:
         self.number = number
-        self.cpu = cpu
-        """Processor seconds of the process until the first fact was told; infinite while there is none."""
         self.outcomes: defaultdict[str, int] = defaultdict(int)
         self.request_times = Times()
         self.calls: defaultdict[str, int] = defaultdict(int)
@@ -75,10 +69,8 @@ class Slot:
 class Rolling:
     """The slots of the last minutes; the oldest are forgotten, empty ones are not kept."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic, cpu: Callable[[], float] = time.process_time) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._cpu = cpu
-        self._begun = now()
         self._slots: deque[Slot] = deque(maxlen=SLOTS + 1)
         self._slot = Slot(-1)
         self._end = -math.inf
@@ -90,7 +82,7 @@ class Rolling:
         """The slot of this moment."""
         now = self._now()
         if now >= self._end:
-            self._slot = Slot(int(now // SLOT), self._cpu())
+            self._slot = Slot(int(now // SLOT))
             self._slots.append(self._slot)
             self._end = (self._slot.number + 1) * SLOT
         return self._slot
@@ -99,15 +91,6 @@ class Rolling:
         """The last `count` slots, the one that is not over among them, and how many seconds they are."""
         this = self.current()
         return [*self.whole(count - 1), this], self._now() - (this.number - count + 1) * SLOT
-
-    def cpu_seconds(self, slots: Iterable[Slot]) -> float:
-        """Processor seconds of the process since the first fact of these slots, until now."""
-        return max(0.0, self._cpu() - min(slot.cpu for slot in slots))
-
-    @property
-    def age(self) -> float:
-        """Seconds since the start."""
-        return self._now() - self._begun
 
     def whole(self, count: int = SLOTS) -> Iterator[Slot]:
         """The last `count` slots that are over, the oldest first; also those in which nothing happened."""

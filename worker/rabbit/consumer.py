@@ -76,11 +76,6 @@ class Consumer:
         """Messages ready in the queue, as the broker last counted them."""
         return self._ground.messages if self._ground else 0
 
-    @property
-    def consumers(self) -> int:
-        """Consumers of the queue, as the broker last counted them."""
-        return self._ground.consumers if self._ground else 0
-
     def pause(self, why: str) -> None:
         """Stop consuming until `resume` was called for the same reason."""
         self._pauses.add(why)
