@@ -1,6 +1,7 @@
 """The life of a worker: until it is told to stop, then until it has drained."""
 
 import asyncio
+import os
 from contextlib import suppress
 from typing import Final
 
@@ -16,9 +17,6 @@ from worker.rabbit.topology import TopologyError
 
 FLUSH: Final = 2.0
 """Seconds for the broker to have read the last acknowledgements."""
-DONE: Final = 0
-UNAVAILABLE: Final = 69
-CONFIGURATION: Final = 78
 
 
 async def run(loaded: Loaded, observer: Observer, metrics: Metrics, stop: asyncio.Event) -> int:
@@ -48,7 +46,7 @@ async def run(loaded: Loaded, observer: Observer, metrics: Metrics, stop: asynci
 
 
 def _status(running: list[asyncio.Task[None]], observer: Observer) -> int:
-    """What a link that gave up means; DONE if none did."""
+    """What a link that gave up means; EX_OK if none did."""
     for task in running:
         error = task.exception() if task.done() else None
         match error:
@@ -57,13 +55,13 @@ def _status(running: list[asyncio.Task[None]], observer: Observer) -> int:
             case TopologyError():
                 for difference in error.differences:
                     observer.note("error", "topology.differs", message=difference)
-                return CONFIGURATION
+                return os.EX_CONFIG
             case BrokerLostError():
                 observer.note("error", "broker.lost", message=str(error))
-                return UNAVAILABLE
+                return os.EX_UNAVAILABLE
             case _:
                 raise error
-    return DONE
+    return os.EX_OK
 
 
 async def _drain(worker: Worker) -> None:

@@ -1,7 +1,5 @@
 """The command line: every command by name; what a command works with is loaded when it runs."""
 
-import inspect
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -9,6 +7,7 @@ import typer
 from worker import __version__
 from worker.cli.demo import demo
 from worker.cli.doctor import doctor
+from worker.cli.exemplified import add
 from worker.cli.explain import explain
 from worker.cli.parked.app import parked
 from worker.cli.schema import schema
@@ -58,13 +57,6 @@ def run() -> None:
     raise typer.Exit(work())
 
 
-def _add(command: Callable[..., None]) -> None:
-    """Add a command by the name of its function. The last paragraph of its docstring is its example."""
-    about, _, example = inspect.cleandoc(command.__doc__ or "").rpartition("Example: ")
-    # The \b keeps the lines as they are, so that they can be copied.
-    app.command(help=about.rstrip(), epilog=f"\b\nExample: {example}")(command)
-
-
 for command in (run, demo, doctor, submit, explain, simulate, topology, schema):
-    _add(command)
+    add(app, command)
 app.add_typer(parked)

@@ -10,8 +10,8 @@ import uvloop
 
 from worker import __version__
 from worker.bootstrap.from_settings import tracing
-from worker.bootstrap.running import CONFIGURATION
 from worker.bootstrap.running import run as work
+from worker.cli.statuses import CONFIGURATION
 from worker.config import (
     ConfigurationError,
     Loaded,

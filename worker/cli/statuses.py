@@ -1,10 +1,11 @@
-"""Exit statuses, the same for every command."""
+"""Exit statuses, the same for every command; the names in `os` are those of sysexits.h."""
 
+import os
 from typing import Final
 
-DONE: Final = 0
+DONE: Final = os.EX_OK
 FAILED: Final = 1
-UNAVAILABLE: Final = 69
-CONFIGURATION: Final = 78
+UNAVAILABLE: Final = os.EX_UNAVAILABLE
+CONFIGURATION: Final = os.EX_CONFIG
 INTERRUPTED: Final = 128
 """Plus the number of the signal."""
