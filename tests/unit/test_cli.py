@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from worker import __version__
 from worker.cli.app import app
-from worker.cli.interruptible import interruptible
+from worker.cli.common import interruptible
 
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands if command.callback)
 HEAVY = ("aio_pika", "aiohttp", "httpx2", "prometheus_client", "pydantic", "redis", "rich", "structlog", "uvloop")

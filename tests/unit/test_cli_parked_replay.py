@@ -11,9 +11,9 @@ import pytest
 from schemas import identity
 from schemas.event import FAILED_KEY, FAILED_TYPE, SUCCEEDED_KEY
 from tests.unit.test_cli_parked_story import BODY, HEADERS, TASK, story
-from worker.cli.pace import Pace
 from worker.cli.parked.canary import Canary, Outcome
 from worker.cli.parked.look import AT_ONCE, Lookout, Verdict
+from worker.cli.progress import Pace
 from worker.config import load
 from worker.policy.fault import Absent, CallStatus, Evidence, Fault, Found, Remedy, Several, Sighting
 from worker.policy.order import Order

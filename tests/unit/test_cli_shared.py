@@ -4,10 +4,8 @@ import io
 
 import pytest
 
-from worker.cli.durations import seconds, span
-from worker.cli.pace import Pace
-from worker.cli.progress import Display
-from worker.cli.table import rows, safe
+from worker.cli.common import rows, safe, seconds, span
+from worker.cli.progress import Display, Pace
 
 
 @pytest.mark.parametrize(("text", "length"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), (" 3d ", 259_200)])

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from worker import __version__
+from worker.cli.common import add
 from worker.cli.demo import demo
 from worker.cli.doctor import doctor
-from worker.cli.exemplified import add
 from worker.cli.explain import explain
 from worker.cli.parked.app import parked
 from worker.cli.schema import schema

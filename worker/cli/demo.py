@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.cli.configured import configured
-from worker.cli.interruptible import interruptible
+from worker.cli.common import configured, interruptible
 
 if TYPE_CHECKING:
     from worker.tools.demo.display import Display

@@ -12,7 +12,7 @@ from typing import Final
 import typer
 
 from worker.bootstrap.from_settings import brokers, topology
-from worker.cli.statuses import DONE, FAILED, UNAVAILABLE
+from worker.cli.common import DONE, FAILED, UNAVAILABLE
 from worker.config import Settings, load
 from worker.rabbit.connect import Brokers
 from worker.rabbit.follower import Events, FollowError, following

@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from worker.cli.interruptible import interruptible
-from worker.cli.statuses import CONFIGURATION, DONE, FAILED, UNAVAILABLE
+from worker.cli.common import CONFIGURATION, DONE, FAILED, UNAVAILABLE, interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.cli.configured import configured
-from worker.cli.interruptible import interruptible
-from worker.cli.statuses import DONE, FAILED
+from worker.cli.common import DONE, FAILED, configured, interruptible
 
 if TYPE_CHECKING:
     from worker.config import Settings

@@ -1,7 +1,9 @@
-"""How far many things are: a live bar on a terminal, a plain line now and then elsewhere."""
+"""How fast many things go and how far they are: a pace, and a live bar on a terminal or a plain line elsewhere."""
 
+import asyncio
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, Self, TextIO
@@ -9,10 +11,39 @@ from typing import Final, Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from worker.cli.durations import span
+from worker.cli.common import span
 
 LINE_EVERY: Final = 2.0
 DRAWN_EVERY: Final = 0.1
+_CATCH_UP: Final = 0.1
+"""Seconds that a late turn may be made up for: enough for a rough timer, too little for a burst."""
+
+
+class Pace:
+    """Lets one pass `rate` times a second; without a rate at once."""
+
+    def __init__(
+        self,
+        rate: float | None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._interval = 1.0 / rate if rate else 0.0
+        self._clock = clock
+        self._sleep = sleep
+        self._next = clock()
+
+    def __repr__(self) -> str:
+        return f"<Pace: every {self._interval:g} s>"
+
+    async def turn(self) -> None:
+        """Return when the next one may pass."""
+        if not self._interval:
+            return
+        wait = self._next - self._clock()
+        if wait > 0:
+            await self._sleep(wait)
+        self._next = max(self._next, self._clock() - _CATCH_UP) + self._interval
 
 
 class Display:

@@ -11,7 +11,7 @@ import uvloop
 from worker import __version__
 from worker.bootstrap.from_settings import tracing
 from worker.bootstrap.running import run as work
-from worker.cli.statuses import CONFIGURATION
+from worker.cli.common import CONFIGURATION
 from worker.config import (
     ConfigurationError,
     Loaded,

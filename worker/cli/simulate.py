@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from worker.cli.statuses import UNAVAILABLE
+from worker.cli.common import UNAVAILABLE
 
 if TYPE_CHECKING:
     from worker.tools.standin import StandIn, StandInSettings

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.cli.configured import configured
-from worker.cli.interruptible import interruptible
-from worker.cli.statuses import CONFIGURATION, DONE, FAILED, UNAVAILABLE
+from worker.cli.common import CONFIGURATION, DONE, FAILED, UNAVAILABLE, configured, interruptible
 from worker.cli.submission import Format
 
 if TYPE_CHECKING:

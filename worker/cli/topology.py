@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from worker.cli.configured import configured
-from worker.cli.interruptible import interruptible
-from worker.cli.statuses import CONFIGURATION, DONE, UNAVAILABLE
+from worker.cli.common import CONFIGURATION, DONE, UNAVAILABLE, configured, interruptible
 
 if TYPE_CHECKING:
     from worker.config import Settings

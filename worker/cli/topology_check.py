@@ -6,7 +6,7 @@ import typer
 
 from worker.bootstrap import from_settings
 from worker.cli.checkup.report import show, show_json
-from worker.cli.statuses import CONFIGURATION, DONE, UNAVAILABLE
+from worker.cli.common import CONFIGURATION, DONE, UNAVAILABLE
 from worker.config import Settings
 from worker.policy.checkup import Check, Trouble, trouble
 from worker.rabbit.checks import Node

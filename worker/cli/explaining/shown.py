@@ -8,12 +8,12 @@ import typer
 
 from schemas.client import read_event
 from worker.bootstrap.from_settings import brokers
+from worker.cli.common import CONFIGURATION, DONE, FAILED, UNAVAILABLE
 from worker.cli.explaining.parked import of_story
 from worker.cli.explaining.tale import Tale
 from worker.cli.explaining.timeline import told
 from worker.cli.parked.reading import at_shelf, stories
 from worker.cli.parked.selection import Selection
-from worker.cli.statuses import CONFIGURATION, DONE, FAILED, UNAVAILABLE
 from worker.config import ConfigurationError, Settings
 from worker.rabbit.follower import Event, Events, FollowError, following
 from worker.rabbit.reach import UnreachableError, reached

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 from schemas.timestamp import to_text
-from worker.cli.durations import exact
+from worker.cli.common import exact, rows, safe
 from worker.cli.explaining.tale import Tale
-from worker.cli.table import rows, safe
 
 _LEFT = 14
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from schemas.journal import Entry, Kind
-from worker.cli.durations import exact
+from worker.cli.common import exact
 
 _PROVES: Final = {
     "never_sent": "it was never sent",

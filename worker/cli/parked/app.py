@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from worker.cli.configured import configured
-from worker.cli.exemplified import add
-from worker.cli.interruptible import interruptible
+from worker.cli.common import add, configured, interruptible
 from worker.cli.parked.selection import ErrorCode, Every, Ids, Name, OlderThan, Project, Reason, chosen, required
 
 if TYPE_CHECKING:

@@ -11,12 +11,11 @@ from typing import TextIO
 
 import typer
 
+from worker.cli.common import DONE, FAILED, rows
 from worker.cli.parked.reading import read, stories
 from worker.cli.parked.record import line
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.story import Story
-from worker.cli.statuses import DONE, FAILED
-from worker.cli.table import rows
 from worker.config import Settings
 from worker.rabbit.shelf import Shelf
 

@@ -9,12 +9,10 @@ from typing import Any
 import typer
 
 from schemas.timestamp import to_text
-from worker.cli.durations import span
+from worker.cli.common import DONE, rows, span
 from worker.cli.parked.reading import read
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.story import Story
-from worker.cli.statuses import DONE
-from worker.cli.table import rows
 from worker.config import Settings
 from worker.rabbit.shelf import Shelf
 

@@ -10,9 +10,9 @@ from typing import Final, Literal, assert_never
 
 from schemas.envelope import Envelope
 from worker.bootstrap.from_settings import credentials, rules, service_transport
-from worker.cli.durations import span
-from worker.cli.pace import Pace
+from worker.cli.common import span
 from worker.cli.parked.story import Story
+from worker.cli.progress import Pace
 from worker.config import Loaded
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 import typer
 
 from worker.bootstrap.from_settings import brokers
+from worker.cli.common import CONFIGURATION, UNAVAILABLE
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.story import Story
-from worker.cli.statuses import CONFIGURATION, UNAVAILABLE
 from worker.config import ConfigurationError, Settings
 from worker.rabbit.copier import ParkedError
 from worker.rabbit.follower import FollowError

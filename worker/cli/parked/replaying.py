@@ -8,15 +8,13 @@ from typing import Final
 
 import typer
 
-from worker.cli.pace import Pace
+from worker.cli.common import FAILED, safe
 from worker.cli.parked.canary import Canary, Outcome
 from worker.cli.parked.look import Verdict, lookout
 from worker.cli.parked.reading import stories
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.story import Story
-from worker.cli.progress import Display
-from worker.cli.statuses import FAILED
-from worker.cli.table import safe
+from worker.cli.progress import Display, Pace
 from worker.config import Loaded
 from worker.rabbit.shelf import Shelf
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.durations import seconds
-from worker.cli.statuses import DONE, FAILED
+from worker.cli.common import DONE, FAILED, seconds
 
 if TYPE_CHECKING:
     from worker.cli.parked.story import Story

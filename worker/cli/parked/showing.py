@@ -10,15 +10,13 @@ import typer
 
 from schemas import names
 from schemas.timestamp import to_text
-from worker.cli.durations import span
+from worker.cli.common import DONE, FAILED, safe, span
 from worker.cli.explaining.parked import of_story
 from worker.cli.explaining.timeline import timeline
 from worker.cli.parked.reading import stories
 from worker.cli.parked.record import body_of, headers_of, properties_of, record
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.story import Story
-from worker.cli.statuses import DONE, FAILED
-from worker.cli.table import safe
 from worker.config import Settings
 from worker.rabbit.shelf import Shelf
 

@@ -10,7 +10,7 @@ from schemas.envelope import Envelope
 from schemas.journal import Kind
 from schemas.request import InvalidRequestError, Sender, parse
 from schemas.timestamp import from_text, to_text
-from worker.cli.table import safe
+from worker.cli.common import safe
 from worker.config import Settings
 from worker.policy.order import Order, order
 from worker.rabbit.parked import Parked

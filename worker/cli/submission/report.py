@@ -8,10 +8,10 @@ from typing import Final
 
 import typer
 
+from worker.cli.common import rows, safe
 from worker.cli.submission.intake import NAMED_AT_MOST, Intake
 from worker.cli.submission.ledger import Entry, Ledger
 from worker.cli.submission.sending import Submission
-from worker.cli.table import rows, safe
 
 UNANSWERED: Final = "no outcome yet"
 

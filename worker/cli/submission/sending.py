@@ -10,8 +10,7 @@ from typing import Final
 from schemas.client import read_event
 from schemas.event import MigrationSucceeded
 from worker.bootstrap.from_settings import brokers
-from worker.cli.pace import Pace
-from worker.cli.progress import Display
+from worker.cli.progress import Display, Pace
 from worker.cli.submission.ledger import Ledger
 from worker.config import Settings
 from worker.rabbit.follower import Events, following
