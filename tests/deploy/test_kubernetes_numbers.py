@@ -14,7 +14,7 @@ from worker.bootstrap.running import FLUSH
 from worker.config import Loaded, Settings
 from worker.config.load import load
 from worker.policy.bounds import Bounds
-from worker.policy.in_hand import CONSUMER_TIMEOUT
+from worker.policy.handling_time import DEFAULT_CONSUMER_TIMEOUT_SECONDS
 from worker.policy.pulse import FROZEN_AFTER
 
 CLOSING = 10.0
@@ -106,7 +106,7 @@ def test_the_port_is_the_one_that_the_worker_listens_on(deployment: Manifest, se
 
 def test_what_all_replicas_hold_is_done_before_the_broker_takes_it_back(scaling: Manifest, settings: Settings) -> None:
     """Even at one call a second: each is acknowledged within half of the time that the broker allows by default."""
-    assert scaling["maxReplicaCount"] * settings.prefetch * 1.0 <= CONSUMER_TIMEOUT / 2
+    assert scaling["maxReplicaCount"] * settings.prefetch * 1.0 <= DEFAULT_CONSUMER_TIMEOUT_SECONDS / 2
     assert Bounds(("r",), settings.prefetch, settings.dcs_timeout, settings.retry_delays).rate is None
 
 

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.live.stage import slowness
-from worker.cli import demonstration
+from worker.cli import demo_run
 from worker.cli.app import app
 from worker.tools.demo.plan import plan
 from worker.tools.nodes import RabbitNode
@@ -202,7 +202,7 @@ def test_an_answer_that_was_not_expected_fails_the_demo(
     """When a request succeeds that should not have, the demo names it and ends with 1."""
     (one,) = plan(1)
     wrong = replace(one, kind=replace(one.kind, expected="rejected"))
-    monkeypatch.setattr(demonstration, "plan", lambda _: [wrong])
+    monkeypatch.setattr(demo_run, "plan", lambda _: [wrong])
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["demo"], env={"WORKER_AMQP_URL": vhost})
 

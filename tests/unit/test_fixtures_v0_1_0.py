@@ -27,7 +27,7 @@ from tests.fixtures.frozen import (
 )
 from worker.claims import records
 from worker.claims.scripts import MEMORY_KEY, record_key
-from worker.cli.parked.story import Story
+from worker.cli.parked.request import ParkedRequest
 from worker.config import load as load_settings
 from worker.rabbit.parked import Parked
 
@@ -81,14 +81,14 @@ def test_copy_of_copy_has_the_same_headers(name: str) -> None:
 def test_parked_request_is_read(name: str) -> None:
     """What `parked list` and `parked show` say of it."""
     message = MESSAGES[name]
-    story = Story.read(Parked(message["body"].encode(), properties(message), 1, False), SETTINGS)
+    request = ParkedRequest.read(Parked(message["body"].encode(), properties(message), 1, False), SETTINGS)
     assert {
-        "id": story.id,
-        "request_id": story.sender.request_id,
-        "is_request": story.order is not None,
-        "reason": story.reason,
-        "error_code": story.error_code,
-        "parked_at": story.summary()["parked_at"],
+        "id": request.id,
+        "request_id": request.sender.request_id,
+        "is_request": request.parsed is not None,
+        "reason": request.reason,
+        "error_code": request.error_code,
+        "parked_at": request.summary()["parked_at"],
     } == expected("headers")[name]["parked"]
 
 

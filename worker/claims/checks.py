@@ -9,7 +9,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from worker.claims.client import client_factory, close, describe
 from worker.claims.scripts import MEMORY_KEY
-from worker.policy.checkup import Check, Tell, Trouble, failed, ok, warning
+from worker.policy.diagnostics import Check, FailureKind, OnCheck, failed, ok, warning
 
 TIMEOUT_SECONDS: Final = 3.0
 OLDEST: Final = (6, 0)
@@ -17,12 +17,12 @@ NAME: Final = "Redis"
 VARIABLE: Final = "WORKER_CLAIMS_URL"
 
 
-async def check_redis(url: str, tell: Tell) -> None:
+async def check_redis(url: str, tell: OnCheck) -> None:
     """Tell whether the Redis at `url` can hold claims."""
     try:
         client = client_factory(url)()
     except ValueError as error:
-        tell(failed(NAME, f"the URL {error}", f"correct {VARIABLE}", trouble=Trouble.CONFIGURATION))
+        tell(failed(NAME, f"the URL {error}", f"correct {VARIABLE}", failure_kind=FailureKind.CONFIGURATION))
         return
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -52,7 +52,7 @@ async def _info(client: Redis) -> dict[str, str] | None:
 
 def _away(reason: str) -> Check:
     remedy = f"start Redis, or correct {VARIABLE}; meanwhile locks on the broker stand in for claims"
-    return failed(NAME, reason, remedy, trouble=Trouble.UNREACHABLE)
+    return failed(NAME, reason, remedy, failure_kind=FailureKind.UNREACHABLE)
 
 
 def judged(said: Mapping[str, str]) -> list[Check]:

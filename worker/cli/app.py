@@ -5,14 +5,14 @@ from typing import Annotated
 import typer
 
 from worker import __version__
-from worker.cli.common import add
+from worker.cli.common import add_command
 from worker.cli.demo import demo
-from worker.cli.doctor import doctor
+from worker.cli.doctor.command import doctor
 from worker.cli.explain import explain
-from worker.cli.parked.app import parked
+from worker.cli.parked.commands import parked
 from worker.cli.schema import schema
 from worker.cli.simulate import simulate
-from worker.cli.submit import submit
+from worker.cli.submit.command import submit
 from worker.cli.topology import topology
 
 app = typer.Typer(
@@ -24,15 +24,18 @@ app = typer.Typer(
 )
 
 
-def _version(is_asked: bool) -> None:
-    if is_asked:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"dcs-worker {__version__}")
         raise typer.Exit
 
 
 @app.callback(epilog="Example: dcs-worker demo")
 def main(
-    *, version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
 ) -> None:
     """Create DCS online data migration tasks from requests on RabbitMQ, exactly one per request.
 
@@ -52,11 +55,11 @@ def run() -> None:
 
     Example: WORKER_AUTH_TOKEN=... dcs-worker run
     """
-    from worker.cli.run import run as work
+    from worker.cli.run import run as run_worker
 
-    raise typer.Exit(work())
+    raise typer.Exit(run_worker())
 
 
 for command in (run, demo, doctor, submit, explain, simulate, topology, schema):
-    add(app, command)
+    add_command(app, command)
 app.add_typer(parked)

@@ -14,28 +14,28 @@ import typer
 if TYPE_CHECKING:
     from worker.config import Loaded
 
-DONE: Final = os.EX_OK
-FAILED: Final = 1
-UNAVAILABLE: Final = os.EX_UNAVAILABLE
-CONFIGURATION: Final = os.EX_CONFIG
-INTERRUPTED: Final = 128
+EXIT_OK: Final = os.EX_OK
+EXIT_FAILED: Final = 1
+EXIT_UNAVAILABLE: Final = os.EX_UNAVAILABLE
+EXIT_CONFIGURATION: Final = os.EX_CONFIG
+EXIT_SIGNAL_BASE: Final = 128
 """Plus the number of the signal."""
 
-_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_FORM: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
+_UNIT_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION_PATTERN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 
 
-def add(app: typer.Typer, command: Callable[..., None], name: str | None = None) -> None:
+def add_command(app: typer.Typer, command: Callable[..., None], name: str | None = None) -> None:
     """Add `command` to `app` as `name`, else by the name of its function.
 
     Its help is its docstring, the last paragraph of which is its example.
     """
-    about, _, example = inspect.cleandoc(command.__doc__ or "").rpartition("Example: ")
+    help_text, _, example = inspect.cleandoc(command.__doc__ or "").rpartition("Example: ")
     # The \b keeps the lines as they are, so that they can be copied.
-    app.command(name, help=about.rstrip(), epilog=f"\b\nExample: {example}")(command)
+    app.command(name, help=help_text.rstrip(), epilog=f"\b\nExample: {example}")(command)
 
 
-def configured(*, credentials: bool = False) -> "Loaded":
+def load_configuration(*, credentials: bool = False) -> "Loaded":
     """The configuration of this process; ends the command with its problems, one per line, if it has any.
 
     `credentials` says whether the command calls DCS; most speak with the broker only.
@@ -49,25 +49,25 @@ def configured(*, credentials: bool = False) -> "Loaded":
     except ConfigurationError as error:
         for problem in error.lines:
             typer.echo(problem, err=True)
-        raise typer.Exit(CONFIGURATION) from None
+        raise typer.Exit(EXIT_CONFIGURATION) from None
     for warning in loaded.warnings:
         typer.echo(f"warning: {warning}", err=True)
     return loaded
 
 
-def interruptible(work: Coroutine[Any, Any, int]) -> int:
+def run_interruptible(work: Coroutine[Any, Any, int]) -> int:
     """Run `work`, which returns an exit status; a signal cancels it, so that it can clear up, a second one ends all."""
-    return asyncio.run(_guarded(work))
+    return asyncio.run(_until_done_or_signal(work))
 
 
-async def _guarded(work: Coroutine[Any, Any, int]) -> int:
+async def _until_done_or_signal(work: Coroutine[Any, Any, int]) -> int:
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
     caught: list[int] = []
 
     def on_signal(number: int) -> None:
         if caught:
-            os._exit(INTERRUPTED + number)
+            os._exit(EXIT_SIGNAL_BASE + number)
         caught.append(number)
         task.cancel()
 
@@ -77,43 +77,47 @@ async def _guarded(work: Coroutine[Any, Any, int]) -> int:
         return await task
     except asyncio.CancelledError:
         if caught:
-            return INTERRUPTED + caught[0]
+            return EXIT_SIGNAL_BASE + caught[0]
         raise
 
 
-def seconds(text: str) -> float:
+def parse_duration(text: str) -> float:
     """Seconds of `90`, `90s`, `15m`, `2h` or `3d`. Raises ValueError."""
-    match = _FORM.fullmatch(text.strip())
+    match = _DURATION_PATTERN.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is no span of time such as 90s, 15m, 2h or 3d")
-    return float(match[1]) * _UNITS[match[2] or "s"]
+    return float(match[1]) * _UNIT_SECONDS[match[2] or "s"]
 
 
-def span(length: float) -> str:
+def short_duration(length: float) -> str:
     """`47 s`, `3 min`, `5 h` or `12 d`, rounded down."""
-    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if length >= size:
-            return f"{int(length // size)} {unit}"
+    for unit, unit_seconds in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if length >= unit_seconds:
+            return f"{int(length // unit_seconds)} {unit}"
     return f"{int(max(0.0, length))} s"
 
 
-def exact(length: float) -> str:
+def exact_duration(length: float) -> str:
     """`0.012 s`, `47.5 s`, `3 min 5 s`, `5 h 2 min` or `12 d`."""
-    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if length >= size:
-            rest = int(length % size // part)
-            return f"{int(length // size)} {unit}" + (f" {rest} {smaller}" if rest else "")
+    for unit, unit_seconds, smaller, smaller_seconds in (
+        ("d", 86400, "h", 3600),
+        ("h", 3600, "min", 60),
+        ("min", 60, "s", 1),
+    ):
+        if length >= unit_seconds:
+            rest = int(length % unit_seconds // smaller_seconds)
+            return f"{int(length // unit_seconds)} {unit}" + (f" {rest} {smaller}" if rest else "")
     return f"{round(length, 3) + 0.0:g} s"
 
 
-def safe(text: object) -> str:
+def printable(text: object) -> str:
     """`text` without anything that a terminal would obey."""
     return "".join(sign if sign.isprintable() else "\ufffd" for sign in str(text))
 
 
-def rows(titles: Sequence[str], lines: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> str:
+def format_table(titles: Sequence[str], lines: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> str:
     """A table under `titles`; the columns in `right` are aligned to the right."""
-    cells = [titles, *([safe(cell) for cell in line] for line in lines)]
+    cells = [titles, *([printable(cell) for cell in line] for line in lines)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(titles))]
     return "\n".join("  ".join(_cells(line, titles, widths, right)).rstrip() for line in cells)
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.cli.common import configured, interruptible
+from worker.cli.common import load_configuration, run_interruptible
 
 if TYPE_CHECKING:
     from worker.tools.demo.display import Display
     from worker.tools.demo.tally import Result
 
-NEXT: Final = (
+NEXT_STEPS: Final = (
     "Look next: `dcs-worker demo --keep` leaves all of it running, to send requests to, to break and to mend; "
     "README.md shows how, and the way to a real cloud."
 )
@@ -34,18 +34,18 @@ def demo(
 
     Example: dcs-worker demo --requests 50
     """
-    settings = configured().settings
+    settings = load_configuration().settings
 
-    from worker.cli.demonstration import Demonstration
+    from worker.cli.demo_run import DemoRun
     from worker.tools.demo.display import Display
 
     with Display(sys.stderr if as_json else sys.stdout) as display:
 
-        def announce(result: "Result") -> None:
+        def on_result(result: "Result") -> None:
             _print(result, display, is_kept=keep, as_json=as_json)
 
-        demonstration = Demonstration(settings, display, announce, requests=requests, keep=keep)
-        raise typer.Exit(interruptible(demonstration.run()))
+        demo_run = DemoRun(settings, display, on_result, requests=requests, keep=keep)
+        raise typer.Exit(run_interruptible(demo_run.run()))
 
 
 def _print(result: "Result", display: "Display", *, is_kept: bool, as_json: bool) -> None:
@@ -54,4 +54,4 @@ def _print(result: "Result", display: "Display", *, is_kept: bool, as_json: bool
         return
     display.result(result)
     if not is_kept:
-        display.say(NEXT)
+        display.say(NEXT_STEPS)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.cli.common import DONE, FAILED, configured, interruptible
+from worker.cli.common import EXIT_FAILED, EXIT_OK, load_configuration, run_interruptible
 
 if TYPE_CHECKING:
     from worker.config import Settings
@@ -33,27 +33,29 @@ def explain(
 
     Example: dcs-worker explain 4f6f2a34-9f0e-4a52-8a39-6f2c3c1d3f10
     """
-    settings = configured().settings
+    settings = load_configuration().settings
     if identity == STANDARD_INPUT:
         if listen:
             raise typer.BadParameter("standard input is read, or events are listened for, not both")
-        raise typer.Exit(_given(settings, as_json=as_json))
+        raise typer.Exit(_explain_stdin(settings, as_json=as_json))
 
-    from worker.cli.explaining.shown import heard, parked
+    from worker.cli.explain_broker import explain_next_event, explain_parked
 
     work = (
-        heard(settings, identity, timeout, as_json=as_json) if listen else parked(settings, identity, as_json=as_json)
+        explain_next_event(settings, identity, timeout, as_json=as_json)
+        if listen
+        else explain_parked(settings, identity, as_json=as_json)
     )
-    raise typer.Exit(interruptible(work))
+    raise typer.Exit(run_interruptible(work))
 
 
-def _given(settings: "Settings", *, as_json: bool) -> int:
-    from worker.cli.explaining.given import NothingTold, tales
-    from worker.cli.explaining.shown import show
+def _explain_stdin(settings: "Settings", *, as_json: bool) -> int:
+    from worker.cli.explain_broker import print_timelines
+    from worker.cli.explain_stdin import InvalidMessageError, read_timelines
 
     try:
-        show(list(tales(sys.stdin.buffer.read(), settings)), as_json=as_json)
-    except NothingTold as nothing:
-        typer.echo(str(nothing), err=True)
-        return FAILED
-    return DONE
+        print_timelines(list(read_timelines(sys.stdin.buffer.read(), settings)), as_json=as_json)
+    except InvalidMessageError as error:
+        typer.echo(str(error), err=True)
+        return EXIT_FAILED
+    return EXIT_OK

@@ -11,15 +11,15 @@ from typing import Final, Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from worker.cli.common import span
+from worker.cli.common import short_duration
 
-LINE_EVERY: Final = 2.0
-DRAWN_EVERY: Final = 0.1
-_CATCH_UP: Final = 0.1
+LINE_INTERVAL_SECONDS: Final = 2.0
+REDRAW_INTERVAL_SECONDS: Final = 0.1
+_MAX_CATCH_UP_SECONDS: Final = 0.1
 """Seconds that a late turn may be made up for: enough for a rough timer, too little for a burst."""
 
 
-class Pace:
+class Pacer:
     """Lets one pass `rate` times a second; without a rate at once."""
 
     def __init__(
@@ -34,19 +34,19 @@ class Pace:
         self._next = clock()
 
     def __repr__(self) -> str:
-        return f"<Pace: every {self._interval:g} s>"
+        return f"<Pacer: every {self._interval:g} s>"
 
-    async def turn(self) -> None:
+    async def wait(self) -> None:
         """Return when the next one may pass."""
         if not self._interval:
             return
         wait = self._next - self._clock()
         if wait > 0:
             await self._sleep(wait)
-        self._next = max(self._next, self._clock() - _CATCH_UP) + self._interval
+        self._next = max(self._next, self._clock() - _MAX_CATCH_UP_SECONDS) + self._interval
 
 
-class Display:
+class ProgressDisplay:
     """Shows how many of `total` are `done`, how fast that goes and how long it will take; on standard error."""
 
     def __init__(self, done: str, total: int, stream: TextIO | None = None) -> None:
@@ -58,7 +58,7 @@ class Display:
         self._task = TaskID(0)
         self._stack = ExitStack()
         self._count = self._first = 0
-        self._begun = self._shown = time.monotonic()
+        self._started_at = self._shown_at = time.monotonic()
 
     def __enter__(self) -> Self:
         if self._is_live:
@@ -73,27 +73,27 @@ class Display:
         self._show()
         self._stack.close()
 
-    def starts_at(self, count: int) -> None:
+    def start_at(self, count: int) -> None:
         """So many were done before: they say nothing about how fast it goes."""
         self._first = self._count = count
 
-    def to(self, count: int) -> None:
+    def update(self, count: int) -> None:
         """So many are done by now."""
         self._count = count
-        if time.monotonic() - self._shown >= (DRAWN_EVERY if self._is_live else LINE_EVERY):
+        if time.monotonic() - self._shown_at >= (REDRAW_INTERVAL_SECONDS if self._is_live else LINE_INTERVAL_SECONDS):
             self._show()
 
     def _show(self) -> None:
-        self._shown = time.monotonic()
+        self._shown_at = time.monotonic()
         if self._progress is not None:
             self._progress.update(self._task, completed=self._count, description=self._text())
         elif not self._is_live:
             self._console.print(self._text(), markup=False, soft_wrap=True)
 
     def _text(self) -> str:
-        rate = (self._count - self._first) / max(time.monotonic() - self._begun, 1e-3)
+        rate = (self._count - self._first) / max(time.monotonic() - self._started_at, 1e-3)
         text = f"{self._count:,} of {self._total:,} {self._done}"
         if rate <= 0:
             return text
         left = (self._total - self._count) / rate
-        return f"{text}, {rate:,.0f}/s" + (f", {span(left)} left" if left else "")
+        return f"{text}, {rate:,.0f}/s" + (f", {short_duration(left)} left" if left else "")

@@ -10,8 +10,8 @@ import uvloop
 
 from worker import __version__
 from worker.bootstrap.from_settings import tracing
-from worker.bootstrap.running import run as work
-from worker.cli.common import CONFIGURATION
+from worker.bootstrap.running import run as run_worker
+from worker.cli.common import EXIT_CONFIGURATION
 from worker.config import (
     ConfigurationError,
     Loaded,
@@ -30,14 +30,14 @@ def run() -> int:
     try:
         loaded = load_from_process()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_work(loaded))
+            return runner.run(_run(loaded))
     except ConfigurationError as error:
         for line in error.lines:
             print(line, file=sys.stderr)  # noqa: T201 - the configuration of logs may be what is wrong
-        return CONFIGURATION
+        return EXIT_CONFIGURATION
 
 
-async def _work(loaded: Loaded) -> int:
+async def _run(loaded: Loaded) -> int:
     settings = loaded.settings
     metrics = Metrics(__version__, tuple(settings.dcs_endpoints), settings.claims_url is not None)
     logger = _logger(settings)
@@ -54,11 +54,11 @@ async def _work(loaded: Loaded) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    _spare_the_collector()
-    return await work(loaded, observer, metrics, stop)
+    _tune_garbage_collector()
+    return await run_worker(loaded, observer, metrics, stop)
 
 
-def _spare_the_collector() -> None:
+def _tune_garbage_collector() -> None:
     """What was made at the start stays for good, and a request makes few cycles: look for them seldom."""
     gc.collect()
     gc.freeze()

@@ -18,7 +18,7 @@ EXAMPLES: Final = {
     "dcs-create-reply": "dcs/create_reply_with_job_id.json",
     "dcs-error": "dcs/error_dcs_v2.json",
 }
-WHOLE: Final = {
+COMPLETE_DOCUMENTS: Final = {
     "asyncapi": "All messages and where they go: AsyncAPI 3.0",
     "html": "The same as a page for people",
 }
@@ -38,21 +38,21 @@ def schema(
     """
     files = {_name(path): path for path in sorted((FOLDER / "json").glob("*.json"))}
     if name is None:
-        titles = {name: _title(path) for name, path in files.items()} | WHOLE
+        titles = {name: _title(path) for name, path in files.items()} | COMPLETE_DOCUMENTS
         typer.echo(json.dumps(titles, indent=2) if as_json else _table(titles))
         return
-    if name not in files and name not in WHOLE:
-        raise typer.BadParameter(f"{name!r} is none of {', '.join((*files, *WHOLE))}")
+    if name not in files and name not in COMPLETE_DOCUMENTS:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join((*files, *COMPLETE_DOCUMENTS))}")
     if example and name not in EXAMPLES:
         raise typer.BadParameter(f"there is no example of {name!r}, only of {', '.join(EXAMPLES)}")
-    if name in WHOLE:
-        typer.echo(_whole(name), nl=False)
+    if name in COMPLETE_DOCUMENTS:
+        typer.echo(_complete_document(name), nl=False)
         return
     path = FOLDER / "examples" / EXAMPLES[name] if example else files[name]
     typer.echo(path.read_text("utf-8"), nl=False)
 
 
-def _whole(name: str) -> str:
+def _complete_document(name: str) -> str:
     text = (FOLDER / "asyncapi.json").read_text("utf-8")
     if name == "asyncapi":
         return text

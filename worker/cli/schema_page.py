@@ -58,16 +58,16 @@ def page(document: Document) -> str:
 
 
 def _operation(document: Document, operation: Document) -> str:
-    channel = _resolved(document, operation["channel"])
+    channel = _resolve(document, operation["channel"])
     action = escape(operation["action"])
     messages = ", ".join(f'<a href="#{escape(name)}">{escape(name)}</a>' for name in channel["messages"])
     return (
         f'<article><h3><span class="action {action}">{action}s</span>{escape(operation["summary"])}</h3>\n'
-        f"<p>{messages} · {_where(channel)}</p>\n{_publishing(document, channel, operation)}</article>"
+        f"<p>{messages} · {_address(channel)}</p>\n{_publishing(document, channel, operation)}</article>"
     )
 
 
-def _where(channel: Document) -> str:
+def _address(channel: Document) -> str:
     binding = channel["bindings"]["amqp"]
     if binding["is"] == "queue":
         return f"queue <code>{escape(binding['queue']['name'])}</code>"
@@ -80,8 +80,10 @@ def _publishing(document: Document, channel: Document, operation: Document) -> s
     """Where senders publish what the worker receives."""
     if operation["action"] != "receive":
         return ""
-    ways = [one for one in document["channels"].values() if one["messages"] == channel["messages"] and one != channel]
-    return "".join(f"<p>Publish to: {_where(way)}</p>\n" for way in ways)
+    other_channels = [
+        one for one in document["channels"].values() if one["messages"] == channel["messages"] and one != channel
+    ]
+    return "".join(f"<p>Publish to: {_address(other_channel)}</p>\n" for other_channel in other_channels)
 
 
 def _message(document: Document, name: str, message: Document) -> str:
@@ -100,8 +102,8 @@ def _message(document: Document, name: str, message: Document) -> str:
 
 def _table(document: Document, schema: Document) -> str:
     rows = "\n".join(
-        f"<tr><td><code>{escape(field)}</code>{must}</td><td>{escape(kind)}</td><td>{_inline(about)}</td></tr>"
-        for field, must, kind, about in _fields(document, _resolved(document, schema), "")
+        f"<tr><td><code>{escape(field)}</code>{mandatory}</td><td>{escape(type_name)}</td><td>{_inline(about)}</td></tr>"
+        for field, mandatory, type_name, about in _fields(document, _resolve(document, schema), "")
     )
     return f"<table><tr><th>name</th><th>type</th><th>meaning</th></tr>\n{rows}\n</table>"
 
@@ -109,25 +111,25 @@ def _table(document: Document, schema: Document) -> str:
 def _fields(document: Document, schema: Document, path: str) -> Iterator[tuple[str, str, str, str]]:
     """Every field at every depth: its path, a mark if it is always there, its type, its meaning and rules."""
     required = schema.get("required", ())
-    for name, given in schema["properties"].items():
-        field, kinds = _kinds(document, given)
-        must = ' <span class="must">mandatory</span>' if name in required else ""
-        yield path + name, must, " or ".join(kinds), _about(given, field)
+    for name, property_schema in schema["properties"].items():
+        field, types = _field_and_types(document, property_schema)
+        mandatory = ' <span class="must">mandatory</span>' if name in required else ""
+        yield path + name, mandatory, " or ".join(types), _meaning(property_schema, field)
         if "properties" in field:
             yield from _fields(document, field, f"{path}{name}.")
-        elif "properties" in (item := _resolved(document, field.get("items", {}))):
+        elif "properties" in (item := _resolve(document, field.get("items", {}))):
             yield from _fields(document, item, f"{path}{name}[].")
 
 
-def _kinds(document: Document, schema: Document) -> tuple[Document, list[str]]:
+def _field_and_types(document: Document, schema: Document) -> tuple[Document, list[str]]:
     """What a field is apart from null, and the names of its types."""
-    choices = [_resolved(document, one) for one in schema.get("anyOf", (schema,))]
-    kinds = [str(one.get("format") or one.get("type", "any")) for one in choices]
-    return next((one for one in choices if one.get("type") != "null"), choices[0]), kinds
+    choices = [_resolve(document, one) for one in schema.get("anyOf", (schema,))]
+    types = [str(one.get("format") or one.get("type", "any")) for one in choices]
+    return next((one for one in choices if one.get("type") != "null"), choices[0]), types
 
 
-def _about(given: Document, field: Document) -> str:
-    parts = [str(given.get("description") or field.get("description", ""))]
+def _meaning(property_schema: Document, field: Document) -> str:
+    parts = [str(property_schema.get("description") or field.get("description", ""))]
     parts += ["not empty"] if field.get("minLength") else []
     parts += [words.format(f"`{field[rule]}`") for rule, words in _RULES if rule in field]
     if "enum" in field:
@@ -135,7 +137,7 @@ def _about(given: Document, field: Document) -> str:
     return "; ".join(part.removesuffix(".") for part in parts if part)
 
 
-def _resolved(document: Document, schema: Document) -> Document:
+def _resolve(document: Document, schema: Document) -> Document:
     while "$ref" in schema:
         target: Any = document
         for step in schema["$ref"].removeprefix("#/").split("/"):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from worker.cli.common import UNAVAILABLE
+from worker.cli.common import EXIT_UNAVAILABLE
 
 if TYPE_CHECKING:
     from worker.tools.standin import StandIn, StandInSettings
@@ -58,39 +58,39 @@ def simulate(  # noqa: PLR0913 - each argument is an option of the command
         "capacity": capacity,
         "auth": {"mode": auth},
     }
-    chosen = _settings(options, quota, settings)
+    server_settings = _settings(options, quota, settings)
     if change is not None:
-        _change(change, chosen)
+        _change_faults(change, server_settings)
         return
 
     from worker.tools.standin.running import run
 
     try:
-        run(chosen, host, port, lambda standin: typer.echo(_announcement(standin)))
-    except OSError as wrong:
-        typer.echo(f"cannot listen on {host}, port {port}: {wrong.strerror or wrong}", err=True)
-        raise typer.Exit(1) from wrong
+        run(server_settings, host, port, lambda standin: typer.echo(_announcement(standin)))
+    except OSError as error:
+        typer.echo(f"cannot listen on {host}, port {port}: {error.strerror or error}", err=True)
+        raise typer.Exit(1) from error
 
 
-def _change(url: str, chosen: "StandInSettings") -> None:
+def _change_faults(url: str, server_settings: "StandInSettings") -> None:
     from worker.tools.standin.remote import ChangeError, give_faults
 
     try:
-        give_faults(url, chosen.faults)
-    except ChangeError as wrong:
-        typer.echo(str(wrong), err=True)
-        raise typer.Exit(UNAVAILABLE) from None
-    met = ", ".join(f"{step} ({chance:.0%})" for step, chance in chosen.faults.items())
-    typer.echo(f"From now on calls meet: {met or 'nothing unusual'}.")
+        give_faults(url, server_settings.faults)
+    except ChangeError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(EXIT_UNAVAILABLE) from None
+    faults = ", ".join(f"{step} ({probability:.0%})" for step, probability in server_settings.faults.items())
+    typer.echo(f"From now on calls meet: {faults or 'nothing unusual'}.")
 
 
 def _fault(text: str) -> tuple[str, float]:
-    step, _, chance = text.rpartition("=")
+    step, _, probability = text.rpartition("=")
     try:
-        return step.strip(), float(chance)
-    except ValueError as wrong:
+        return step.strip(), float(probability)
+    except ValueError as error:
         msg = f"{text!r} is not a step and its probability, such as 'create then drop=0.02'"
-        raise typer.BadParameter(msg, param_hint="--fault") from wrong
+        raise typer.BadParameter(msg, param_hint="--fault") from error
 
 
 def _script(text: str) -> tuple[str, list[str]]:
@@ -109,11 +109,11 @@ def _settings(options: Mapping[str, Any], quota: str | None, text: str | None) -
     try:
         limit = Quota.read(quota) if quota else None
         return StandInSettings.model_validate({**options, "quota": limit}).changed(_patch(text))
-    except ValidationError as wrong:
-        lines = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in wrong.errors()]
-        raise typer.BadParameter("; ".join(lines)) from wrong
-    except ValueError as wrong:
-        raise typer.BadParameter(str(wrong)) from wrong
+    except ValidationError as error:
+        lines = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
+        raise typer.BadParameter("; ".join(lines)) from error
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _patch(text: str | None) -> dict[str, Any]:
@@ -121,8 +121,8 @@ def _patch(text: str | None) -> dict[str, Any]:
         return {}
     try:
         patch = json.loads(text)
-    except ValueError as wrong:
-        raise typer.BadParameter(f"not JSON: {wrong}", param_hint="--settings") from wrong
+    except ValueError as error:
+        raise typer.BadParameter(f"not JSON: {error}", param_hint="--settings") from error
     if not isinstance(patch, dict):
         raise typer.BadParameter("not a JSON object", param_hint="--settings")
     return patch
@@ -142,21 +142,24 @@ def _announcement(standin: "StandIn") -> str:
 
 def _credentials(standin: "StandIn") -> list[str]:
     auth = standin.settings.auth
-    ways = {
+    variables_by_mode = {
         "none": ["WORKER_AUTH_TOKEN=anything"],
-        "token": [f"WORKER_AUTH_TOKEN={_shown(standin, 'token')}"],
-        "aksk": [f"WORKER_ACCESS_KEY={auth.access_key}", f"WORKER_SECRET_KEY={_shown(standin, 'secret_key')}"],
+        "token": [f"WORKER_AUTH_TOKEN={_printable_secret(standin, 'token')}"],
+        "aksk": [
+            f"WORKER_ACCESS_KEY={auth.access_key}",
+            f"WORKER_SECRET_KEY={_printable_secret(standin, 'secret_key')}",
+        ],
         "iam": [
             f"WORKER_IAM_ENDPOINT={standin.url}",
             f"WORKER_IAM_DOMAIN={auth.domain}",
             f"WORKER_IAM_USER={auth.user}",
-            f"WORKER_IAM_PASSWORD={_shown(standin, 'password')}",
+            f"WORKER_IAM_PASSWORD={_printable_secret(standin, 'password')}",
         ],
     }
-    return ways[auth.mode]
+    return variables_by_mode[auth.mode]
 
 
-def _shown(standin: "StandIn", member: str) -> str:
+def _printable_secret(standin: "StandIn", member: str) -> str:
     """A built-in secret, which everybody knows; one that was given is not repeated."""
     from worker.tools.standin import Auth
 

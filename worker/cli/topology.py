@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from worker.cli.common import CONFIGURATION, DONE, UNAVAILABLE, configured, interruptible
+from worker.cli.common import EXIT_CONFIGURATION, EXIT_OK, EXIT_UNAVAILABLE, load_configuration, run_interruptible
 
 if TYPE_CHECKING:
     from worker.config import Settings
@@ -42,21 +42,21 @@ def topology(
     """
     if format_ is not None and (as_json or action != "print"):
         raise typer.BadParameter("a format is that of what is printed, and JSON as it is", param_hint="--format")
-    settings = configured().settings
+    settings = load_configuration().settings
 
     from worker.bootstrap import from_settings
 
     plan = from_settings.topology(settings)
     if action == "apply":
-        raise typer.Exit(interruptible(_apply(settings, plan, as_json=as_json)))
+        raise typer.Exit(run_interruptible(_apply(settings, plan, as_json=as_json)))
     if action == "check":
         from worker.cli.topology_check import check
 
-        raise typer.Exit(interruptible(check(settings, plan, as_json=as_json)))
+        raise typer.Exit(run_interruptible(check(settings, plan, as_json=as_json)))
     if format_ is not None:
         typer.echo(json.dumps(_importable(settings, plan, format_), indent=2))
         return
-    typer.echo(json.dumps(_listed(plan), indent=2) if as_json else _table(plan))
+    typer.echo(json.dumps(_as_json(plan), indent=2) if as_json else _table(plan))
 
 
 async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
@@ -72,14 +72,14 @@ async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> in
         differences = error.differences
     except UnreachableError as error:
         typer.echo(str(error), err=True)
-        return UNAVAILABLE
+        return EXIT_UNAVAILABLE
     if as_json:
         typer.echo(json.dumps({"declared": not differences, "differences": list(differences)}, indent=2))
     elif not differences:
         typer.echo(f"Declared: {len(plan.exchanges)} exchanges, {len(plan.queues)} queues and what binds them.")
     for difference in () if as_json else differences:
         typer.echo(difference, err=True)
-    return CONFIGURATION if differences else DONE
+    return EXIT_CONFIGURATION if differences else EXIT_OK
 
 
 def _importable(settings: "Settings", plan: "Topology", format_: Format) -> Mapping[str, Any]:
@@ -90,7 +90,7 @@ def _importable(settings: "Settings", plan: "Topology", format_: Format) -> Mapp
     return definitions(plan, vhost) if format_ == "rabbitmq-definitions" else permissions(plan, vhost)
 
 
-def _listed(plan: "Topology") -> dict[str, list[dict[str, Any]]]:
+def _as_json(plan: "Topology") -> dict[str, list[dict[str, Any]]]:
     return {
         "exchanges": [{"name": one.name, "type": one.type, "durable": True} for one in plan.exchanges],
         "queues": [{"name": one.name, "durable": True, "arguments": one.all_arguments} for one in plan.queues],
@@ -101,13 +101,13 @@ def _listed(plan: "Topology") -> dict[str, list[dict[str, Any]]]:
 def _table(plan: "Topology") -> str:
     exchanges = [("exchange", one.name, one.type) for one in plan.exchanges]
     bindings = [("binding", one.exchange, f"key {one.key}, to {one.queue}") for one in plan.bindings]
-    queues = [("queue", one.name, ", ".join(_traits(one.arguments))) for one in plan.queues]
+    queues = [("queue", one.name, ", ".join(_queue_traits(one.arguments))) for one in plan.queues]
     rows = [*exchanges, *bindings, *queues]
     width = max(len(name) for _, name, _ in rows)
     return "\n".join(f"{kind:<9} {name:<{width}}  {rest}" for kind, name, rest in rows)
 
 
-def _traits(arguments: Mapping[str, Any]) -> Iterator[str]:
+def _queue_traits(arguments: Mapping[str, Any]) -> Iterator[str]:
     """What a person wants to know of a queue; all arguments are in the JSON."""
     yield "quorum"
     if "x-delivery-limit" in arguments:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import typer
 
 from worker.bootstrap import from_settings
-from worker.cli.checkup.report import show, show_json
-from worker.cli.common import CONFIGURATION, DONE, UNAVAILABLE
+from worker.cli.common import EXIT_CONFIGURATION, EXIT_OK, EXIT_UNAVAILABLE
+from worker.cli.doctor.report import print_json, print_table
 from worker.config import Settings
-from worker.policy.checkup import Check, Trouble, trouble
+from worker.policy.diagnostics import Check, FailureKind, most_urgent_failure
 from worker.rabbit.checks import Node
 from worker.rabbit.inventory import check_topology
 from worker.rabbit.reach import UnreachableError, reached
@@ -24,20 +24,20 @@ async def check(settings: Settings, plan: Topology, *, as_json: bool) -> int:
             await check_topology(connection, plan, Node.of(brokers.urls[0]), checks.append)
     except UnreachableError as error:
         typer.echo(str(error), err=True)
-        return UNAVAILABLE
-    status = _status(checks)
+        return EXIT_UNAVAILABLE
+    status = _exit_status(checks)
     if as_json:
-        show_json(checks, status)
+        print_json(checks, status)
     else:
-        show(checks)
+        print_table(checks)
     return status
 
 
-def _status(checks: Sequence[Check]) -> int:
-    match trouble(checks):
+def _exit_status(checks: Sequence[Check]) -> int:
+    match most_urgent_failure(checks):
         case None:
-            return DONE
-        case Trouble.UNREACHABLE:
-            return UNAVAILABLE
+            return EXIT_OK
+        case FailureKind.UNREACHABLE:
+            return EXIT_UNAVAILABLE
         case _:
-            return CONFIGURATION
+            return EXIT_CONFIGURATION

@@ -14,7 +14,7 @@ from worker.dcs.auth.credentials import Credentials
 from worker.dcs.auth.signing import canonical_url
 from worker.dcs.findings import CREDENTIALS, LIST, SHOW, Service
 from worker.dcs.http_client import HEADERS, HttpClient, new_request
-from worker.policy.checkup import Result, Tell, unchecked
+from worker.policy.diagnostics import CheckResult, OnCheck, unchecked
 from worker.policy.fault import Fault
 
 NO_TASK: Final = "00000000-0000-0000-0000-000000000000"
@@ -22,7 +22,7 @@ _LISTING: Final = "/v2/{}/migration-tasks?limit=1&offset=0"
 
 
 async def check_service(
-    service: Service, http: HttpClient, credentials: Credentials | None, now: Callable[[], float], tell: Tell
+    service: Service, http: HttpClient, credentials: Credentials | None, now: Callable[[], float], tell: OnCheck
 ) -> None:
     """Check one region; with a project and credentials also what they may do there. `now`: epoch seconds."""
     fault, request = (
@@ -43,7 +43,7 @@ async def check_service(
 
 
 async def _check_rights(
-    service: Service, http: HttpClient, credentials: Credentials, reply: httpx2.Response | Fault, tell: Tell
+    service: Service, http: HttpClient, credentials: Credentials, reply: httpx2.Response | Fault, tell: OnCheck
 ) -> None:
     if isinstance(reply, Fault) or reply.status_code >= 500:
         _skip((CREDENTIALS, LIST, SHOW), "DCS does not answer", service, tell)
@@ -52,7 +52,7 @@ async def _check_rights(
     checks = list(findings.listed(reply, service, explained))
     for check in checks:
         tell(check)
-    if checks[-1].result is not Result.OK:
+    if checks[-1].result is not CheckResult.OK:
         _skip((LIST, SHOW)[len(checks) - 1 :], "the list call was not granted", service, tell)
         return
     request = _request("show", service, f"/v2/{service.project}/migration-task/{NO_TASK}")
@@ -64,6 +64,6 @@ def _request(operation: str, service: Service, path: str) -> httpx2.Request:
     return new_request(operation, "GET", canonical_url(f"{service.endpoint}{path}"), HEADERS)
 
 
-def _skip(names: tuple[str, ...], why: str, service: Service, tell: Tell) -> None:
+def _skip(names: tuple[str, ...], why: str, service: Service, tell: OnCheck) -> None:
     for name in names:
         tell(unchecked(name, why, subject=service.region))

@@ -12,7 +12,7 @@ from schemas.dcs import ListReply, read_error
 from worker.dcs.auth.ways import Way
 from worker.dcs.clock import skew
 from worker.policy import error_table
-from worker.policy.checkup import Check, Trouble, failed, ok, unchecked, warning
+from worker.policy.diagnostics import Check, FailureKind, failed, ok, unchecked, warning
 from worker.policy.error_text import SKEW_TOLERANCE_SECONDS
 from worker.policy.fault import CallStatus, Fault, Remedy
 
@@ -56,11 +56,11 @@ def answered(reply: httpx2.Response | Fault, service: Service) -> Check:
     if isinstance(reply, Fault):
         found = f"does not answer: {line(reply.message)}"
         remedy = "correct WORKER_DCS_ENDPOINTS, or raise WORKER_DCS_TIMEOUT; else wait for the service"
-        return failed("DCS", found, remedy, subject=service.region, trouble=Trouble.UNREACHABLE)
+        return failed("DCS", found, remedy, subject=service.region, failure_kind=FailureKind.UNREACHABLE)
     if reply.status_code >= 500:
         found = f"{service.endpoint} answers {reply.status_code}{_said(reply)}"
         remedy = "wait for the service; requests wait in the broker meanwhile"
-        return failed("DCS", found, remedy, subject=service.region, trouble=Trouble.UNREACHABLE)
+        return failed("DCS", found, remedy, subject=service.region, failure_kind=FailureKind.UNREACHABLE)
     return ok("DCS", f"{service.endpoint} answers", subject=service.region)
 
 
@@ -84,7 +84,9 @@ def unproved(fault: Fault, service: Service) -> Check:
     """No credentials can be had: IAM, or the metadata of this server, gives none."""
     if fault.status is CallStatus.IAM_UNAVAILABLE:
         remedy = "correct WORKER_IAM_ENDPOINT; else wait for IAM, requests wait in the broker meanwhile"
-        return failed(CREDENTIALS, line(fault.message), remedy, subject=service.region, trouble=Trouble.UNREACHABLE)
+        return failed(
+            CREDENTIALS, line(fault.message), remedy, subject=service.region, failure_kind=FailureKind.UNREACHABLE
+        )
     return failed(CREDENTIALS, line(fault.message), service.remedy, subject=service.region)
 
 

@@ -17,8 +17,8 @@ from aiormq import Channel
 from aiormq import Connection as Underlay
 from aiormq.exceptions import AuthenticationError, InvalidFrameError, ProbableAuthenticationError
 
-from worker.policy.broker_rules import check_version
-from worker.policy.checkup import Check, Hurdle
+from worker.policy.broker_versions import check_version
+from worker.policy.diagnostics import Check, Problem
 from worker.rabbit.connect import Brokers, connected, open_channel
 from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
 
@@ -28,11 +28,11 @@ NAME: Final = "dcs-worker doctor"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class LoginRefused(Hurdle):
+class LoginRefused(Problem):
     """It is the login itself that is refused: there is no point in trying the same one elsewhere."""
 
 
-Door = AbstractConnection | Hurdle
+Door = AbstractConnection | Problem
 """A connection to a node, or what keeps us out."""
 
 T = TypeVar("T")
@@ -97,32 +97,32 @@ async def answer(connection: AbstractConnection, ask: Ask[T]) -> T | Exception:
         return error
 
 
-def lost(error: Exception) -> Hurdle:
+def lost(error: Exception) -> Problem:
     """An answer that is none."""
     if isinstance(error, TimeoutError):
         found = f"the broker does not answer within {ANSWER_DEADLINE:g} s"
     else:
         found = f"the broker broke off: {type(error).__name__}: {error}"[:300]
-    return Hurdle(found, "look at the broker: `rabbitmq-diagnostics check_running` and `rabbitmq-diagnostics alarms`")
+    return Problem(found, "look at the broker: `rabbitmq-diagnostics check_running` and `rabbitmq-diagnostics alarms`")
 
 
-def _hurdle(node: Node, error: Exception) -> Hurdle:
+def _hurdle(node: Node, error: Exception) -> Problem:
     match error:
         case ProbableAuthenticationError() | AuthenticationError():
             return LoginRefused(f"login: the broker refuses {_login(node)}", _login_remedy(node))
         case InvalidFrameError() if "Connection.OpenOk" in str(error):
             # aiormq drops the reason that came in place of the open-ok.
             found = f"vhost: there is no {node.vhost!r}, or {node.user or 'this user'} may not enter it"
-            return Hurdle(found, f"rabbitmqctl add_vhost {quote(node.vhost)}; {permit(node, '.*', '.*', '.*')}")
+            return Problem(found, f"rabbitmqctl add_vhost {quote(node.vhost)}; {permit(node, '.*', '.*', '.*')}")
         case TimeoutError() | ConnectionLostError():
             found = "AMQP: connected, but the broker does not speak in time: it may be starting, or out of memory"
-            return Hurdle(found, "on the broker: `rabbitmq-diagnostics check_running`; then correct WORKER_AMQP_URL")
+            return Problem(found, "on the broker: `rabbitmq-diagnostics check_running`; then correct WORKER_AMQP_URL")
         case _ if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
             found = f"TLS: the broker breaks off: {error}"[:300]
-            return Hurdle(found, "set WORKER_AMQP_CERT_FILE and WORKER_AMQP_KEY_FILE to a certificate that it trusts")
+            return Problem(found, "set WORKER_AMQP_CERT_FILE and WORKER_AMQP_KEY_FILE to a certificate that it trusts")
         case _:
             found = f"AMQP: connected, but it cannot be used: {type(error).__name__}: {error}"[:300]
-            return Hurdle(found, "correct scheme and port in WORKER_AMQP_URL: amqp:// is 5672, amqps:// is 5671")
+            return Problem(found, "correct scheme and port in WORKER_AMQP_URL: amqp:// is 5672, amqps:// is 5671")
 
 
 def permit(node: Node, configure: str, write: str, read: str) -> str:

@@ -16,7 +16,7 @@ from aiormq import Channel
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 from pamqp.commands import Queue as QueueFrames
 
-from worker.policy.checkup import Check, Hurdle, Tell, Trouble, failed, ok, unchecked
+from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked
 from worker.rabbit.checks import Node, answer, lost
 from worker.rabbit.connect import RPC_DEADLINE
 from worker.rabbit.topology import Exchange, Queue, Topology, difference
@@ -47,7 +47,7 @@ class Inventory:
     consumers: int | None
 
 
-async def check_topology(connection: AbstractConnection, plan: Topology, node: Node, tell: Tell) -> Inventory:
+async def check_topology(connection: AbstractConnection, plan: Topology, node: Node, tell: OnCheck) -> Inventory:
     """Compare what is there with `plan`."""
     exchanges, queues = await asyncio.gather(
         asyncio.gather(*(_exchange(connection, one, node) for one in plan.exchanges)),
@@ -99,14 +99,14 @@ async def _seen(connection: AbstractConnection, kind: str, name: str, arguments:
         case ChannelNotFoundEntity() if "NOT_FOUND - no " in str(there):
             return Seen(name, None)
         case ChannelNotFoundEntity():  # "home node ... is down or inaccessible"
-            return _silent(kind, name, Hurdle(str(there)[:300], _quorum_remedy(name)))
+            return _silent(kind, name, Problem(str(there)[:300], _quorum_remedy(name)))
         case ChannelAccessRefused():  # since 4.x a user without any right to it is not told that it is there
             found = "this user has no right to it, so it cannot be seen"
             check = unchecked(kind, found, _listing(kind, node), subject=name)
             return Seen(name, check, may_configure=False, is_hidden=True)
         case TimeoutError():
             found = f"{lost(there).found}: it may have lost its quorum"
-            return _silent(kind, name, Hurdle(found, _quorum_remedy(name)))
+            return _silent(kind, name, Problem(found, _quorum_remedy(name)))
         case Exception():
             return _silent(kind, name, lost(there))
     counts = there if isinstance(there, QueueFrames.DeclareOk) else None
@@ -114,8 +114,8 @@ async def _seen(connection: AbstractConnection, kind: str, name: str, arguments:
     return _compared(kind, name, equal, counts, node)
 
 
-def _silent(kind: str, name: str, hurdle: Hurdle) -> Seen:
-    return Seen(name, failed(kind, hurdle.found, hurdle.remedy, subject=name, trouble=Trouble.UNREACHABLE))
+def _silent(kind: str, name: str, hurdle: Problem) -> Seen:
+    return Seen(name, failed(kind, hurdle.found, hurdle.remedy, subject=name, failure_kind=FailureKind.UNREACHABLE))
 
 
 async def _declare(kind: str, name: str, arguments: Mapping[str, Any], channel: Channel) -> object:
@@ -127,7 +127,7 @@ def _compared(kind: str, name: str, equal: object, counts: QueueFrames.DeclareOk
     match equal:
         case ChannelPreconditionFailed():
             found, remedy = difference(str(equal)).partition("; ")[0], _difference_remedy(kind, name, node, str(equal))
-            check = failed(kind, found, remedy, subject=name, trouble=Trouble.CONFIGURATION)
+            check = failed(kind, found, remedy, subject=name, failure_kind=FailureKind.CONFIGURATION)
             return Seen(name, check, may_configure=True, consumers=consumers)
         case ChannelAccessRefused():
             found = f"is there{_counted(counts)}; this user may not configure it, so it cannot be compared"

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import aiohttp
 
 from schemas import names
-from worker.policy.checkup import Check, Tell, failed, ok, unchecked, warning
+from worker.policy.diagnostics import Check, OnCheck, failed, ok, unchecked, warning
 from worker.rabbit.checks import Node
 from worker.rabbit.inventory import APPLY, requests_queue
 from worker.rabbit.topology import Topology
@@ -41,7 +41,7 @@ class NoAnswerError(Exception):
     """The management API gives no answer that can be used; the text says why."""
 
 
-async def check_management(base: str, node: Node, plan: Topology, tls: ssl.SSLContext | None, tell: Tell) -> None:
+async def check_management(base: str, node: Node, plan: Topology, tls: ssl.SSLContext | None, tell: OnCheck) -> None:
     """Tell what the management API at `base` knows; the login is that of the broker's URL."""
     vhost = quote(node.vhost, safe="")
     requests, events = (quote(one.name, safe="") for one in plan.exchanges)

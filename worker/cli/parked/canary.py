@@ -8,48 +8,50 @@ from dataclasses import dataclass
 from schemas import identity
 from schemas.client import read_event
 from schemas.event import FAILED_TYPE, MigrationSucceeded
-from worker.cli.parked.story import Story
+from worker.cli.parked.request import ParkedRequest
 from worker.policy.order import Key
 from worker.rabbit.follower import Event, Events
 
-_CLOUD_ID = "cloudEvents:id"
+_CLOUDEVENTS_ID_HEADER = "cloudEvents:id"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CanaryOutcome:
     """How one request of the canary ended."""
 
     id: str
-    is_good: bool
+    succeeded: bool
     text: str
 
 
 class Canary:
     """Knows the events that answer the replays of `stories`."""
 
-    def __init__(self, stories: Iterable[Story]) -> None:
-        orders = [(story.order, story.envelope.replays + 1) for story in stories if story.order is not None]
+    def __init__(self, requests: Iterable[ParkedRequest]) -> None:
+        parsed_requests = [
+            (request.parsed, request.envelope.replays + 1) for request in requests if request.parsed is not None
+        ]
         self._waiting: Mapping[Key, str] = {
-            order.key: identity.event_id(order.project_id, order.request_id, FAILED_TYPE, replays)
-            for order, replays in orders
+            parsed.key: identity.event_id(parsed.project_id, parsed.request_id, FAILED_TYPE, replays)
+            for parsed, replays in parsed_requests
         }
-        self._outcomes: dict[Key, Outcome] = {}
+        self._outcomes: dict[Key, CanaryOutcome] = {}
 
     def __repr__(self) -> str:
         return f"<Canary: {len(self._outcomes)} of {len(self._waiting)}>"
 
-    async def outcomes(self, events: Events, timeout: float) -> list[Outcome]:
+    async def outcomes(self, events: Events, timeout: float) -> list[CanaryOutcome]:
         """The outcome of each, once all are known, or after `timeout` seconds. Raises FollowError."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while len(self._outcomes) < len(self._waiting):
-                    self._hear(await anext(events))
+                    self._on_event(await anext(events))
         for key in self._waiting:
-            late = Outcome(key[1], False, f"has no outcome after {timeout:g} s")
-            self._outcomes.setdefault(key, late)
+            missing = CanaryOutcome(key[1], False, f"has no outcome after {timeout:g} s")
+            self._outcomes.setdefault(key, missing)
         return list(self._outcomes.values())
 
-    def _hear(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         try:
             content = read_event(event.body)
         except ValueError:
@@ -58,7 +60,7 @@ class Canary:
         if key not in self._waiting:
             return
         if isinstance(content, MigrationSucceeded):
-            self._outcomes[key] = Outcome(key[1], True, f"{content.resolution}: {content.instance_id}")
-        elif event.headers.get(_CLOUD_ID) == self._waiting[key]:  # not of the time before the replay
+            self._outcomes[key] = CanaryOutcome(key[1], True, f"{content.resolution}: {content.instance_id}")
+        elif event.headers.get(_CLOUDEVENTS_ID_HEADER) == self._waiting[key]:  # not of the time before the replay
             code = f" ({content.error.error_code})" if content.error and content.error.error_code else ""
-            self._outcomes[key] = Outcome(key[1], False, f"{content.reason.value}{code}: {content.message}")
+            self._outcomes[key] = CanaryOutcome(key[1], False, f"{content.reason.value}{code}: {content.message}")

@@ -9,19 +9,19 @@ from typing import Any
 import typer
 
 from schemas.timestamp import to_text
-from worker.cli.common import DONE, rows, span
-from worker.cli.parked.reading import read
+from worker.cli.common import EXIT_OK, format_table, short_duration
+from worker.cli.parked.parked_queue import read
+from worker.cli.parked.request import ParkedRequest
 from worker.cli.parked.selection import Selection
-from worker.cli.parked.story import Story
 from worker.config import Settings
 from worker.rabbit.shelf import Shelf
 
-Key = tuple[str, str]
+GroupKey = tuple[str, str]
 """Reason and error code."""
 
 
 @dataclass(slots=True)
-class Group:
+class ParkedGroup:
     """Parked requests that have reason and error code in common; times are epoch seconds."""
 
     requests: int = 0
@@ -36,18 +36,18 @@ class Group:
             self.newest = parked_at if self.newest is None else max(self.newest, parked_at)
 
 
-async def show(shelf: Shelf, settings: Settings, selection: Selection, *, each: bool, as_json: bool) -> int:
+async def print_list(queue: Shelf, settings: Settings, selection: Selection, *, each: bool, as_json: bool) -> int:
     """Print the groups, or each request by itself; the exit status. Raises ParkedError."""
-    groups: dict[Key, Group] = {}
-    listed: list[Story] = []
+    groups: dict[GroupKey, ParkedGroup] = {}
+    listed: list[ParkedRequest] = []
 
-    def add(story: Story) -> None:
-        groups.setdefault((story.reason, story.error_code or ""), Group()).add(story.parked_at)
+    def add(request: ParkedRequest) -> None:
+        groups.setdefault((request.reason, request.error_code or ""), ParkedGroup()).add(request.parked_at)
         if each:
-            listed.append(story)
+            listed.append(request)
 
-    await read(shelf, settings, selection, add)
-    listed.sort(key=lambda story: story.parked_at or 0.0)
+    await read(queue, settings, selection, add)
+    listed.sort(key=lambda request: request.parked_at or 0.0)
     total = sum(group.requests for group in groups.values())
     if as_json:
         typer.echo(json.dumps(_as_json(total, groups, listed if each else None), indent=2))
@@ -55,10 +55,10 @@ async def show(shelf: Shelf, settings: Settings, selection: Selection, *, each: 
         typer.echo("No request is parked." if selection.is_empty else "No parked request is like that.")
     else:
         typer.echo(_each(listed) if each else _grouped(groups))
-    return DONE
+    return EXIT_OK
 
 
-def _as_json(total: int, groups: Mapping[Key, Group], listed: list[Story] | None) -> dict[str, Any]:
+def _as_json(total: int, groups: Mapping[GroupKey, ParkedGroup], listed: list[ParkedRequest] | None) -> dict[str, Any]:
     return {
         "requests": total,
         "groups": [
@@ -71,32 +71,38 @@ def _as_json(total: int, groups: Mapping[Key, Group], listed: list[Story] | None
             }
             for (reason, code), group in _sorted(groups)
         ],
-        **({} if listed is None else {"each": [story.summary() for story in listed]}),
+        **({} if listed is None else {"each": [request.summary() for request in listed]}),
     }
 
 
-def _sorted(groups: Mapping[Key, Group]) -> list[tuple[Key, Group]]:
+def _sorted(groups: Mapping[GroupKey, ParkedGroup]) -> list[tuple[GroupKey, ParkedGroup]]:
     return sorted(groups.items(), key=lambda item: -item[1].requests)
 
 
-def _grouped(groups: Mapping[Key, Group]) -> str:
+def _grouped(groups: Mapping[GroupKey, ParkedGroup]) -> str:
     now = time.time()
     titles = ("reason", "error code", "requests", "oldest", "newest")
     lines = [
         (reason, code or "-", f"{group.requests:,}", _ago(group.oldest, now), _ago(group.newest, now))
         for (reason, code), group in _sorted(groups)
     ]
-    return rows(titles, lines, right=("requests", "oldest", "newest"))
+    return format_table(titles, lines, right=("requests", "oldest", "newest"))
 
 
-def _each(listed: list[Story]) -> str:
+def _each(listed: list[ParkedRequest]) -> str:
     now = time.time()
     lines = [
-        (story.id, story.name or "-", story.sender.project_id or "-", story.reason, _ago(story.parked_at, now))
-        for story in listed
+        (
+            request.id,
+            request.name or "-",
+            request.sender.project_id or "-",
+            request.reason,
+            _ago(request.parked_at, now),
+        )
+        for request in listed
     ]
-    return rows(("id", "name", "project", "reason", "parked"), lines, right=("parked",))
+    return format_table(("id", "name", "project", "reason", "parked"), lines, right=("parked",))
 
 
 def _ago(moment: float | None, now: float) -> str:
-    return "-" if moment is None else span(now - moment)
+    return "-" if moment is None else short_duration(now - moment)

@@ -7,58 +7,58 @@ from datetime import UTC, datetime
 from typing import Any
 
 from schemas import names
-from worker.cli.parked.story import Story
+from worker.cli.parked.request import ParkedRequest
 from worker.rabbit.parked import Parked
 
 
-def record(story: Story) -> dict[str, Any]:
+def record(request: ParkedRequest) -> dict[str, Any]:
     """The whole message, and what identifies it."""
-    parked = story.parked
+    parked = request.parked
     return {
-        **story.summary(),
+        **request.summary(),
         "headers": headers_of(parked),
         "properties": properties_of(parked),
         "body": body_of(parked),
     }
 
 
-def line(story: Story) -> str:
+def record_line(request: ParkedRequest) -> str:
     """The record as a line of JSON Lines."""
-    return json.dumps(record(story)) + "\n"
+    return json.dumps(record(request)) + "\n"
 
 
 def body_of(parked: Parked) -> str | dict[str, str]:
     """The body as text; what is no UTF-8 as `{"base64": ...}`."""
-    return _bytes(parked.body)
+    return _text_or_base64(parked.body)
 
 
 def headers_of(parked: Parked) -> dict[str, Any]:
     """The headers in plain values, without the broker's count of how often it was read here."""
-    return {str(name): _plain(value) for name, value in parked.headers.items() if name not in names.BROKER}
+    return {str(name): _json_value(value) for name, value in parked.headers.items() if name not in names.BROKER}
 
 
 def properties_of(parked: Parked) -> dict[str, Any]:
     """The other properties that are set, in plain values."""
-    return {name: _plain(value) for name, value in parked.attributes.items()}
+    return {name: _json_value(value) for name, value in parked.attributes.items()}
 
 
-def _plain(value: object) -> Any:
+def _json_value(value: object) -> Any:
     match value:
         case bytes() | bytearray():
-            return _bytes(bytes(value))
+            return _text_or_base64(bytes(value))
         case datetime():
             return value.astimezone(UTC).isoformat()
         case Mapping():
-            return {str(name): _plain(one) for name, one in value.items()}
+            return {str(name): _json_value(one) for name, one in value.items()}
         case list() | tuple():
-            return [_plain(one) for one in value]
+            return [_json_value(one) for one in value]
         case None | bool() | int() | float() | str():
             return value
         case _:
             return str(value)
 
 
-def _bytes(value: bytes) -> str | dict[str, str]:
+def _text_or_base64(value: bytes) -> str | dict[str, str]:
     try:
         return value.decode()
     except UnicodeDecodeError:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.common import DONE, FAILED, seconds
+from worker.cli.common import EXIT_FAILED, EXIT_OK, parse_duration
 
 if TYPE_CHECKING:
-    from worker.cli.parked.story import Story
+    from worker.cli.parked.request import ParkedRequest
 
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="ID", help="Request ids, as `list --each` shows.", show_default=False)
@@ -39,26 +39,26 @@ class Selection:
         """Nothing was asked for, not even everything."""
         return self == Selection()
 
-    def status(self, found: int) -> int:
+    def exit_status(self, found: int) -> int:
         """The exit status if it took so many: what is called by its id is expected to be there."""
-        return DONE if found or not self.ids else FAILED
+        return EXIT_OK if found or not self.ids else EXIT_FAILED
 
-    def takes(self, story: "Story", now: float) -> bool:
+    def matches(self, request: "ParkedRequest", now: float) -> bool:
         """Whether `story` is meant, at `now` (epoch seconds)."""
-        wanted = (
-            (self.reason, story.reason),
-            (self.error_code, story.error_code),
-            (self.project, story.sender.project_id),
+        criteria = (
+            (self.reason, request.reason),
+            (self.error_code, request.error_code),
+            (self.project, request.sender.project_id),
         )
         return (
-            (not self.ids or not self.ids.isdisjoint(story.ids))
-            and all(asked in (None, there) for asked, there in wanted)
-            and (self.name is None or fnmatchcase(story.name, self.name))
-            and (self.older_than is None or (story.age(now) or 0.0) > self.older_than)
+            (not self.ids or not self.ids.isdisjoint(request.ids))
+            and all(expected in (None, actual) for expected, actual in criteria)
+            and (self.name is None or fnmatchcase(request.name, self.name))
+            and (self.older_than is None or (request.age(now) or 0.0) > self.older_than)
         )
 
 
-def chosen(
+def selection_from_options(
     ids: list[str] | None,
     *,
     every: bool = False,
@@ -70,16 +70,16 @@ def chosen(
 ) -> Selection:
     """The selection that the options of a command make. Raises typer.BadParameter."""
     try:
-        age = None if older_than is None else seconds(older_than)
-    except ValueError as wrong:
-        raise typer.BadParameter(str(wrong), param_hint="--older-than") from None
+        age = None if older_than is None else parse_duration(older_than)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--older-than") from None
     selection = Selection(frozenset(ids or ()), every, reason, error_code, name, project, age)
     if every and selection != Selection(every=True):
         raise typer.BadParameter("--all goes with no other choice")
     return selection
 
 
-def required(selection: Selection) -> Selection:
+def require_selection(selection: Selection) -> Selection:
     """`selection`, which must say something: what is not named is not touched. Raises typer.BadParameter."""
     if selection.is_empty:
         raise typer.BadParameter("say which: ids, --reason, --error-code, --name, --project, --older-than or --all")

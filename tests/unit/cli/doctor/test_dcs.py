@@ -1,0 +1,234 @@
+"""DCS and credentials as `doctor` sees them, against the stand-in."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.dcs.raw_server import AUTHORITY, EMPTY_PAGE, http, server_tls, serving
+from tests.unit.dcs.test_proxies import tunnelling
+from worker.cli.doctor.dcs import check_dcs
+from worker.cli.doctor.options import DoctorOptions
+from worker.config import load
+from worker.policy.diagnostics import Check, CheckResult, FailureKind
+from worker.tools.nodes import free_port
+from worker.tools.standin import StandIn, StandInSettings
+
+PROJECT = "0123456789abcdef0123456789abcdef"
+REGION = "cn-north-4"
+REFUSED = "not-the-right-secret"
+TOKEN = {"WORKER_AUTH_TOKEN": "stand-in-token"}
+KEYS = {
+    "WORKER_ACCESS_KEY": "STANDINACCESSKEY0001",
+    "WORKER_SECRET_KEY": "stand-in-secret-key-of-forty-characters0",
+}
+IAM = {
+    "WORKER_IAM_USER": "stand-in-user",
+    "WORKER_IAM_DOMAIN": "stand-in-domain",
+    "WORKER_IAM_PASSWORD": "stand-in-password",
+}
+WAYS = [("token", TOKEN), ("aksk", KEYS), ("iam", IAM)]
+
+
+@asynccontextmanager
+async def _standin(**settings: Any) -> AsyncIterator[StandIn]:
+    async with StandIn(StandInSettings.model_validate(settings)) as standin:
+        yield standin
+        assert standin.tasks == []
+        assert {call.method for call in standin.calls if call.operation != "token"} <= {"GET"}
+
+
+async def _checked(
+    standin: StandIn, folder: Path, environment: dict[str, str], *, project: str | None = PROJECT, **more: str
+) -> dict[str, Check]:
+    """The findings by name; of several of one name the last."""
+    told = {
+        "WORKER_DCS_ENDPOINTS": json.dumps({REGION: standin.url}),
+        "WORKER_IAM_ENDPOINT": standin.url,
+        "WORKER_SECRETS_DIR": str(folder),
+    }
+    loaded = load({**told, **environment, **more}, folder=folder)
+    checks: list[Check] = []
+    async with asyncio.timeout(20):
+        await check_dcs(loaded, DoctorOptions(project, REGION, True, None), checks.append)
+    assert all(check.remedy for check in checks if check.result in (CheckResult.FAILED, CheckResult.WARNING))
+    return {check.name: check for check in checks}
+
+
+@pytest.mark.parametrize(("mode", "environment"), WAYS)
+async def test_right_credentials_of_every_way_are_proved_by_a_list_call(
+    mode: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """One list and one detail call, and for IAM one token call, show that all is well; no task is created."""
+    async with _standin(auth={"mode": mode}) as standin:
+        found = await _checked(standin, tmp_path, environment)
+
+        assert {check.result for check in found.values()} == {CheckResult.OK}
+        assert {"DCS", "clock", "credentials", "permission to list", "permission to show"} <= found.keys()
+        operations = [call.operation for call in standin.calls]
+        assert operations == [*(["token"] if mode == "iam" else []), "list", "show"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "environment", "variable"),
+    [
+        ("token", {"WORKER_AUTH_TOKEN": REFUSED}, "WORKER_AUTH_TOKEN"),
+        ("aksk", KEYS | {"WORKER_SECRET_KEY": REFUSED}, "WORKER_SECRET_KEY"),
+        ("iam", IAM | {"WORKER_IAM_PASSWORD": REFUSED}, "WORKER_IAM_PASSWORD"),
+    ],
+)
+async def test_refused_credentials_are_tried_once(
+    mode: str, environment: dict[str, str], variable: str, tmp_path: Path
+) -> None:
+    """The finding names the variable to correct; what cannot be known without credentials is not guessed."""
+    async with _standin(auth={"mode": mode, "lock_after": 2}) as standin:
+        found = await _checked(standin, tmp_path, environment)
+
+        assert found["DCS"].result is CheckResult.OK
+        assert (found["credentials"].result, found["credentials"].failure_kind) == (
+            CheckResult.FAILED,
+            FailureKind.WRONG,
+        )
+        assert variable in (found["credentials"].remedy or "")
+        assert REFUSED not in f"{found}"
+        assert found["permission to list"].result is CheckResult.NOT_CHECKED
+        assert sum(call.status == 401 for call in standin.calls) == 1
+
+
+async def test_without_a_project_nothing_is_asked_with_credentials(tmp_path: Path) -> None:
+    """Then it is said what is not known, and how to know it."""
+    async with _standin(auth={"mode": "token"}) as standin:
+        found = await _checked(standin, tmp_path, TOKEN, project=None)
+
+        assert (found["DCS"].result, found["clock"].result) == (CheckResult.OK, CheckResult.OK)
+        assert found["credentials"].result is CheckResult.NOT_CHECKED
+        assert "--project" in (found["credentials"].remedy or "")
+        assert [call.operation for call in standin.calls] == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "settings", "check", "result"),
+    [
+        ("list", {}, "permission to list", CheckResult.FAILED),
+        ("list", {"WORKER_RECONCILE": "off"}, "permission to list", CheckResult.WARNING),
+        ("show", {}, "permission to show", CheckResult.WARNING),
+        ("show", {"WORKER_MARKER": "false"}, "permission to show", CheckResult.FAILED),
+    ],
+)
+async def test_a_right_that_looking_takes_is_told_by_its_name(
+    forbidden: str, settings: dict[str, str], check: str, result: CheckResult, tmp_path: Path
+) -> None:
+    """It fails where tasks cannot be recognised without it, else it is a warning; the remedy names the action."""
+    async with _standin(auth={"mode": "token"}, forbidden=[forbidden]) as standin:
+        found = await _checked(standin, tmp_path, TOKEN, **settings)
+
+        assert found["credentials"].result is CheckResult.OK
+        assert found[check].result is result
+        assert "dcs:migrationTask:" in (found[check].remedy or "")
+
+
+async def test_a_wrong_clock_explains_refused_signatures(tmp_path: Path) -> None:
+    """With signatures a clock off by 20 minutes is the failure, and its remedy is the clock's."""
+    async with _standin(auth={"mode": "aksk"}, clock_offset=1200) as standin:
+        found = await _checked(standin, tmp_path, KEYS)
+
+        assert (found["clock"].result, found["credentials"].result) == (CheckResult.FAILED, CheckResult.FAILED)
+        assert "20 min behind" in found["clock"].found
+        assert found["clock"].remedy == found["credentials"].remedy == "timedatectl set-ntp true"
+
+
+async def test_a_wrong_clock_is_a_warning_where_nothing_is_signed(tmp_path: Path) -> None:
+    """A token works with any clock; dates in events do not."""
+    async with _standin(auth={"mode": "token"}, clock_offset=-1200) as standin:
+        found = await _checked(standin, tmp_path, TOKEN)
+
+        assert (found["clock"].result, found["credentials"].result) == (CheckResult.WARNING, CheckResult.OK)
+        assert "20 min ahead" in found["clock"].found
+
+
+@pytest.mark.parametrize(
+    ("script", "check", "failure_kind"),
+    [
+        ("error 503 APIGW.0601", "DCS", FailureKind.UNREACHABLE),
+        ("drop", "DCS", FailureKind.UNREACHABLE),
+        ("hang", "DCS", FailureKind.UNREACHABLE),
+        ("html", "permission to list", FailureKind.WRONG),
+        ("error 404 APIGW.0101", "credentials", FailureKind.WRONG),
+    ],
+)
+async def test_a_list_call_that_goes_wrong_has_its_own_finding(
+    script: str, check: str, failure_kind: FailureKind, tmp_path: Path
+) -> None:
+    """Outages, strangers at the address and wrong projects are told apart."""
+    async with _standin(auth={"mode": "token"}, operation_scripts={"list": [script]}) as standin:
+        found = await _checked(standin, tmp_path, TOKEN, WORKER_DCS_TIMEOUT="0.5")
+
+        assert (found[check].result, found[check].failure_kind) == (CheckResult.FAILED, failure_kind)
+
+
+async def test_throttling_says_nothing_about_credentials(tmp_path: Path) -> None:
+    """It is a warning, to be tried again."""
+    async with _standin(auth={"mode": "token"}, operation_scripts={"list": ["throttle"]}) as standin:
+        found = await _checked(standin, tmp_path, TOKEN)
+
+        assert found["credentials"].result is CheckResult.WARNING
+
+
+async def test_iam_that_is_down_is_unreachable(tmp_path: Path) -> None:
+    """DCS is checked all the same, without credentials."""
+    async with _standin(auth={"mode": "iam"}) as standin:
+        found = await _checked(standin, tmp_path, IAM, WORKER_IAM_ENDPOINT=f"http://127.0.0.1:{free_port()}")
+
+        assert (found["IAM"].result, found["DCS"].result) == (CheckResult.FAILED, CheckResult.OK)
+        assert found["credentials"].failure_kind is FailureKind.UNREACHABLE
+
+
+async def test_every_region_is_asked(tmp_path: Path) -> None:
+    """The project belongs to one region; of the others it is known whether they answer."""
+    async with _standin(auth={"mode": "token"}) as standin:
+        away = f"http://127.0.0.1:{free_port()}"
+        endpoints = json.dumps({REGION: standin.url, "cn-south-1": standin.url, "away": away})
+        loaded = load(
+            {**TOKEN, "WORKER_DCS_ENDPOINTS": endpoints, "WORKER_SECRETS_DIR": str(tmp_path)}, folder=tmp_path
+        )
+        checks: list[Check] = []
+        await check_dcs(loaded, DoctorOptions(PROJECT, REGION, True, None), checks.append)
+
+        results = {check.subject: check.result for check in checks if check.name == "DCS"}
+        assert results == {REGION: CheckResult.OK, "cn-south-1": CheckResult.OK, "away": CheckResult.FAILED}
+        assert [check.subject for check in checks if check.name == "credentials"] == [REGION]
+
+
+async def test_service_is_asked_through_the_proxy(tmp_path: Path) -> None:
+    """Its name need not be known on this machine: what bars the direct way does not matter."""
+    page = http(200, EMPTY_PAGE, b"Date: " + formatdate(usegmt=True).encode())
+    AUTHORITY.cert_pem.write_to_path(tmp_path / "ca.pem")
+    async with tunnelling() as proxy, serving(page, tls=server_tls("dcs.invalid")) as service:
+        environment = TOKEN | {
+            "WORKER_DCS_ENDPOINTS": json.dumps({REGION: f"https://dcs.invalid:{service.port}"}),
+            "WORKER_DCS_CA_FILE": str(tmp_path / "ca.pem"),
+            "HTTPS_PROXY": proxy.url,
+        }
+        async with _standin() as standin:
+            found = await _checked(standin, tmp_path, {}, **environment)
+    assert {found[name].result for name in ("DCS", "credentials", "permission to list")} == {CheckResult.OK}
+    assert proxy.heads[0].startswith(b"CONNECT dcs.invalid:")
+
+
+async def test_proxy_that_is_away_is_named(tmp_path: Path) -> None:
+    """With the variable that names it, and without its password."""
+    environment = TOKEN | {
+        "WORKER_DCS_ENDPOINTS": json.dumps({REGION: "https://dcs.invalid"}),
+        "HTTPS_PROXY": "http://user:secret@127.0.0.1:1",
+    }
+    async with _standin() as standin:
+        found = await _checked(standin, tmp_path, {}, **environment)
+    assert (found["DCS"].result, found["DCS"].failure_kind) == (CheckResult.FAILED, FailureKind.UNREACHABLE)
+    assert "127.0.0.1:1" in found["DCS"].found
+    assert "HTTPS_PROXY" in (found["DCS"].remedy or "")
+    assert "secret" not in f"{found}"

@@ -1,0 +1,108 @@
+"""What is checked of each line before anything is sent, and what is kept of it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from schemas import identity
+from schemas.request import Task
+from worker.cli.submit.file_formats import InputLine
+from worker.cli.submit.ledger import Ledger, SubmittedRequest
+from worker.cli.submit.validation import MAX_REPORTED, InputValidator
+
+TASK = {"name": "one", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
+
+
+@pytest.fixture
+def ledger() -> Iterator[Ledger]:
+    """An empty ledger."""
+    one = Ledger()
+    yield one
+    one.close()
+
+
+def _body(**changes: Any) -> bytes:
+    return json.dumps({"project_id": "p", "task": TASK} | changes).encode()
+
+
+def _validated(ledger: Ledger, *bodies: bytes) -> InputValidator:
+    validator = InputValidator(ledger, 1000, "cn-north-4")
+    validator.add_lines(InputLine(number, body) for number, body in enumerate(bodies, 1))
+    return validator
+
+
+def test_an_id_is_derived_as_a_worker_derives_it(ledger: Ledger) -> None:
+    """What is sent carries it, so that the outcome is known again; a given id stays."""
+    _validated(ledger, _body(), _body(request_id="mine"))
+
+    derived, given = (json.loads(body)["request_id"] for body in ledger.bodies())
+    assert derived == identity.request_id("p", "cn-north-4", Task.model_validate(TASK))
+    assert given == "mine"
+
+
+def test_lines_of_one_content_are_one_request(ledger: Ledger) -> None:
+    """However the content is written; they are counted, and sent once."""
+    text = json.dumps({"task": dict(reversed(TASK.items())), "project_id": "p"}, indent=1).encode()
+    validator = _validated(ledger, _body(), text, _body(project_id="q"), _body())
+
+    assert (ledger.requests, ledger.repeats, validator.invalid_lines) == (2, 2, 0)
+    assert len(list(ledger.bodies())) == 2
+
+
+def test_one_id_for_two_tasks_is_a_flaw(ledger: Ledger) -> None:
+    """It names the line where the id stands first; in another project it is another id."""
+    other = TASK | {"name": "two"}
+    validator = _validated(
+        ledger, _body(request_id="r"), _body(request_id="r", task=other), _body(request_id="r", project_id="q")
+    )
+
+    assert [str(error) for error in validator.errors] == ["line 2: request_id is that of line 1, for a different task"]
+    assert ledger.requests == 2
+
+
+def test_flaws_name_line_and_field_up_to_a_number(ledger: Ledger) -> None:
+    """Each broken rule of a line is named, but of many lines only the first."""
+    validator = _validated(ledger, _body(), b"{", _body(project_id=7, more=1), _body(task=TASK | {"name": ""}))
+    assert [(error.line, error.field) for error in validator.errors] == [
+        (2, "body"),
+        (3, "project_id"),
+        (3, "more"),
+        (4, "task.name"),
+    ]
+    many = _validated(ledger, *[b"{"] * 100)
+    assert (many.invalid_lines, len(many.errors)) == (100, MAX_REPORTED)
+
+
+def test_a_request_that_its_id_makes_too_large_is_a_flaw(ledger: Ledger) -> None:
+    """A worker would refuse it, so it is not sent."""
+    body = _body(task=TASK | {"description": "x" * (1000 - len(_body()) - 20)})
+    assert len(body) < 1000
+
+    validator = _validated(ledger, body)
+
+    assert "more than the 1,000 allowed" in validator.errors[0].message
+
+
+def test_the_ledger_counts_outcomes_once(ledger: Ledger) -> None:
+    """The first outcome of a request counts, those of strangers do not; what did not succeed is listed."""
+    _validated(ledger, *(_body(request_id=f"r{number}") for number in range(4)))
+    ledger.record_outcome("p", "r0", "created", None, succeeded=True)
+    ledger.record_outcome("p", "r1", "rejected", "no", succeeded=False)
+    ledger.record_outcome("p", "r1", "created", None, succeeded=True)
+    ledger.record_outcome("q", "r2", "created", None, succeeded=True)
+    ledger.record_outcome("p", "r3", "created", None, succeeded=True)
+
+    assert (ledger.answered, ledger.outcomes()) == (3, {"created": 2, "rejected": 1})
+    assert list(ledger.unsuccessful()) == [
+        SubmittedRequest(2, "r1", "rejected", "no"),
+        SubmittedRequest(3, "r2", None, None),
+    ]
+
+
+def test_many_bodies_come_back_in_order(ledger: Ledger) -> None:
+    """Page after page, none missing."""
+    _validated(ledger, *(_body(request_id=f"r{number}") for number in range(1201)))
+
+    assert [json.loads(body)["request_id"] for body in ledger.bodies()] == [f"r{number}" for number in range(1201)]

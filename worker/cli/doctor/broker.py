@@ -1,0 +1,76 @@
+"""The broker: every address of it, then, through the first that lets us in, all that the worker needs there."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from typing import Final
+
+from worker.cli.doctor.network import Address, find_problem
+from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked, warning
+from worker.rabbit import checks
+from worker.rabbit.checks import Door, LoginRefused, Node
+from worker.rabbit.connect import Brokers
+from worker.rabbit.inventory import check_topology
+from worker.rabbit.management import check_management, without_management
+from worker.rabbit.topology import Topology
+
+URL_VARIABLE: Final = "WORKER_AMQP_URL"
+
+
+async def check_broker(brokers: Brokers, topology: Topology, management: str | None, on_check: OnCheck) -> int | None:
+    """Tell what there is to tell; how many consume the requests queue, if that could be seen.
+
+    `management`: base URL of the broker's management API, if it is to be asked.
+    """
+    nodes = [Node.of(url) for url in brokers.urls]
+    async with AsyncExitStack() as stack:
+        logins = await _log_in(stack, brokers, nodes)
+        for check in _node_checks(nodes, logins):
+            on_check(check)
+        connected = [(node, login) for node, login in zip(nodes, logins, strict=True) if not isinstance(login, Problem)]
+        for node, connection in connected:
+            on_check(checks.version(connection, str(node)))
+        if not connected:
+            on_check(unchecked("topology", "the broker cannot be asked for queues, exchanges and bindings"))
+            return None
+        node, connection = connected[0]
+        inventory = await check_topology(connection, topology, node, on_check)
+        if management is not None:
+            await check_management(management, node, topology, brokers.tls, on_check)
+        else:
+            on_check(without_management(node))
+        return inventory.consumers
+
+
+async def _log_in(stack: AsyncExitStack, brokers: Brokers, nodes: Sequence[Node]) -> list[Door]:
+    """The connection to each node, or what is in the way. A login that is refused is tried at no other node."""
+    network_problems = await asyncio.gather(
+        *(find_problem(Address(node.host, node.port, URL_VARIABLE), brokers.tls) for node in nodes)
+    )
+    refused: dict[tuple[str | None, str], Problem] = {}
+    logins: list[Door] = []
+    for index, (node, problem) in enumerate(zip(nodes, network_problems, strict=True)):
+        user_and_password = (node.user, node.password)
+        login = problem or refused.get(user_and_password) or await checks.entered(stack, brokers, index)
+        if isinstance(login, LoginRefused):
+            refused[user_and_password] = Problem(
+                "login: not tried, another node has refused the same one", login.remedy
+            )
+        logins.append(login)
+    return logins
+
+
+def _node_checks(nodes: Sequence[Node], logins: Sequence[Door]) -> Iterator[Check]:
+    """A node that cannot be had is a failure only if no other one can."""
+    has_connection = any(not isinstance(login, Problem) for login in logins)
+    for node, login in zip(nodes, logins, strict=True):
+        if not isinstance(login, Problem):
+            yield ok("broker", f"lets {_login_name(node)} into the vhost {node.vhost!r}", subject=str(node))
+        elif has_connection:
+            yield warning("broker", login.found, login.remedy, subject=str(node))
+        else:
+            yield failed("broker", login.found, login.remedy, subject=str(node), failure_kind=FailureKind.UNREACHABLE)
+
+
+def _login_name(node: Node) -> str:
+    return f"the user {node.user!r}" if node.user is not None else "the owner of the certificate"

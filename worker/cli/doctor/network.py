@@ -1,0 +1,127 @@
+"""The way to an address, stage by stage: name, connection, encryption. Nothing is sent beyond a TLS handshake."""
+
+import asyncio
+import os
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from worker.policy.diagnostics import Problem
+
+STAGE_TIMEOUT_SECONDS: Final = 5.0
+CLOSE_TIMEOUT_SECONDS: Final = 1.0
+_HOST_MISMATCH_CODES: Final = (62, 64)
+"""X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to, and which variable says so."""
+
+    host: str
+    port: int
+    variable: str
+
+    @classmethod
+    def of(cls, url: str, port: int, variable: str) -> "Address":
+        """The address in `url`; `port` if there is none in it."""
+        parts = urlsplit(url)
+        return cls(parts.hostname or "", parts.port or port, variable)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+async def find_problem(address: Address, tls: ssl.SSLContext | None = None) -> Problem | None:
+    """What bars the way to `address`, if anything; each stage within its deadline."""
+    try:
+        await resolve_host(address.host, address.port)
+    except (OSError, TimeoutError) as error:
+        found = f"DNS: the name {address.host} cannot be resolved: {_error_text(error)}"
+        return Problem(found, f"correct the host in {address.variable}, or the name servers of this machine")
+    try:
+        async with asyncio.timeout(STAGE_TIMEOUT_SECONDS):
+            _, writer = await asyncio.open_connection(address.host, address.port)
+    except (OSError, TimeoutError) as error:
+        remedy = f"start what should listen there, let a firewall pass it, or correct {address.variable}"
+        return Problem(f"TCP: no connection to {address}: {_error_text(error)}", remedy)
+    try:
+        return await _find_tls_problem(writer, address, tls) if tls is not None else None
+    finally:
+        writer.close()
+        with suppress(Exception):
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                await writer.wait_closed()
+
+
+async def resolve_host(host: str, port: int) -> list[tuple[Any, ...]]:
+    """The addresses of a name, as `socket.getaddrinfo` gives them. Raises OSError and TimeoutError.
+
+    The resolver's own patience is longer than ours and cannot be interrupted, so it runs in a thread that the end
+    of the process does not wait for.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[tuple[Any, ...]]] = loop.create_future()
+
+    def resolve() -> None:
+        found: list[tuple[Any, ...]] | OSError
+        try:
+            found = list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            found = error
+        except UnicodeError:
+            found = OSError(None, "it is no host name")
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(_set_answer, answer, found)
+
+    threading.Thread(target=resolve, daemon=True).start()
+    async with asyncio.timeout(STAGE_TIMEOUT_SECONDS):
+        return await answer
+
+
+def _set_answer(answer: asyncio.Future[list[tuple[Any, ...]]], found: list[tuple[Any, ...]] | OSError) -> None:
+    if answer.done():
+        return
+    if isinstance(found, OSError):
+        answer.set_exception(found)
+    else:
+        answer.set_result(found)
+
+
+async def _find_tls_problem(writer: asyncio.StreamWriter, address: Address, tls: ssl.SSLContext) -> Problem | None:
+    try:
+        async with asyncio.timeout(STAGE_TIMEOUT_SECONDS):
+            await writer.start_tls(tls, server_hostname=address.host)
+    except ssl.SSLCertVerificationError as error:
+        found = f"TLS: the certificate of {address} is not accepted: {error.verify_message}"
+        if error.verify_code in _HOST_MISMATCH_CODES:
+            return Problem(found, f"use the name that stands in the certificate in {address.variable}")
+        return Problem(found, f"set {_ca_variable(address)} to the file of the authority that signed it")
+    except (OSError, TimeoutError) as error:
+        return Problem(
+            f"TLS: {address} does not shake hands: {_error_text(error)}", f"correct the port in {address.variable}"
+        )
+    return None
+
+
+def _ca_variable(address: Address) -> str:
+    return "WORKER_AMQP_CA_FILE" if "AMQP" in address.variable else "WORKER_DCS_CA_FILE"
+
+
+def _error_text(error: BaseException) -> str:
+    match error:
+        case TimeoutError() if not error.args:
+            return f"no answer within {STAGE_TIMEOUT_SECONDS:g} s"
+        case ssl.SSLError():
+            return (error.reason or "it is no TLS").replace("_", " ").lower()
+        case socket.gaierror():
+            return error.strerror or "unknown"
+        case OSError() if error.errno:
+            return os.strerror(error.errno)  # asyncio puts the address into the text, which stands before it already
+        case _:
+            return str(error) or type(error).__name__

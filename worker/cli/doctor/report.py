@@ -1,0 +1,86 @@
+"""The findings, for people and for programs."""
+
+import json
+import shutil
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import typer
+
+from worker.config import wants_colours
+from worker.policy.diagnostics import Check, CheckResult
+
+RESULT_COLOURS: Final = {
+    CheckResult.OK: "green",
+    CheckResult.WARNING: "yellow",
+    CheckResult.FAILED: "bold red",
+    CheckResult.NOT_CHECKED: "dim",
+}
+_RESULT_WIDTH: Final = max(len(result.value) for result in CheckResult)
+_MAX_TITLE_WIDTH: Final = 42
+_MIN_TEXT_WIDTH: Final = 30
+
+
+def print_json(checks: Sequence[Check], status: int) -> None:
+    """Print everything, with the exit status."""
+    found = [
+        {
+            "check": check.name,
+            "subject": check.subject or None,
+            "result": check.result.value,
+            "found": check.found,
+            "remedy": check.remedy,
+        }
+        for check in checks
+    ]
+    typer.echo(json.dumps({"status": status, "checks": found}, indent=2))
+
+
+def print_table(checks: Sequence[Check]) -> None:
+    """Print the table; on a terminal in its width, and in colours unless NO_COLOR says otherwise."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    table = list(format_rows(checks, width))
+    if not wants_colours(sys.stdout):
+        typer.echo("\n".join([*(lead + rest for lead, rest in table), "", summary(checks)]))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    for check, (lead, rest) in zip(checks, table, strict=True):
+        console.print(Text.assemble((lead, RESULT_COLOURS[check.result]), rest))
+    console.print(Text(f"\n{summary(checks)}"))
+
+
+def summary(checks: Sequence[Check]) -> str:
+    """How many of each result, those that matter most first."""
+    counts = Counter(check.result for check in checks)
+    order = (CheckResult.FAILED, CheckResult.WARNING, CheckResult.NOT_CHECKED, CheckResult.OK)
+    return ", ".join(f"{counts[result]} {result.value}" for result in order if counts[result])
+
+
+def format_rows(checks: Sequence[Check], width: int | None) -> Iterator[tuple[str, str]]:
+    """Result and title of each check, and what follows them. Lines are broken to `width`, if there is one.
+
+    A remedy has a line of its own that is never broken, so that it can be copied.
+    """
+    titles = [f"{check.name} {check.subject}".strip() for check in checks]
+    widest = min(_MAX_TITLE_WIDTH, max(map(len, titles), default=0))
+    for check, title in zip(checks, titles, strict=True):
+        word = check.result.value.upper() if check.result is CheckResult.FAILED else check.result.value
+        lead = f"{word:<{_RESULT_WIDTH}}  {title:<{widest}}"
+        found = _wrap(check.found, len(lead) + 2, _RESULT_WIDTH + widest + 4, width)
+        remedy = f"\n{' ' * _RESULT_WIDTH}  -> {check.remedy}" if check.remedy else ""
+        yield lead, f"  {found}{remedy}"
+
+
+def _wrap(text: str, first: int, others: int, width: int | None) -> str:
+    """`text`, which begins in column `first`, continued in column `others`."""
+    if width is None or width - others < _MIN_TEXT_WIDTH:
+        return text
+    lead = "." * (first - others)
+    lines = textwrap.wrap(f"{lead}{text}", width - others, break_on_hyphens=False)
+    return f"\n{' ' * others}".join(lines)[len(lead) :]

@@ -1,0 +1,79 @@
+"""All checks at once, each part within its deadline; what was found before a deadline is kept."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from worker.bootstrap import from_settings
+from worker.claims.checks import VARIABLE as CLAIMS_URL
+from worker.claims.checks import check_redis
+from worker.cli.doctor import configuration
+from worker.cli.doctor.broker import check_broker
+from worker.cli.doctor.dcs import check_dcs
+from worker.cli.doctor.http_port import check_port
+from worker.cli.doctor.network import Address, find_problem
+from worker.cli.doctor.options import DoctorOptions
+from worker.config import ConfigurationError, Loaded, Settings
+from worker.policy.diagnostics import Check, FailureKind, OnCheck, failed, unchecked
+
+PART_TIMEOUT_SECONDS: Final = 45.0
+"""Seconds for each part; they run side by side."""
+
+
+async def run_checks(loaded: Loaded, options: DoctorOptions) -> list[Check]:
+    """Everything that can be found out, in the order in which a request meets it."""
+    settings = loaded.settings
+    consumers: list[int | None] = [None]
+
+    async def broker(on_check: OnCheck) -> None:
+        consumers[0] = await _check_broker(settings, options.management, on_check)
+
+    parts: tuple[tuple[str, Callable[[OnCheck], Awaitable[None]]], ...] = (
+        ("broker", broker),
+        ("Redis", lambda on_check: _check_redis(settings, on_check)),
+        ("DCS", lambda on_check: check_dcs(loaded, options, on_check)),
+        ("HTTP port", lambda on_check: _check_port(settings, on_check)),
+    )
+    found = await asyncio.gather(*(_within_deadline(name, part) for name, part in parts))
+    settings_checks = configuration.check_settings(settings, consumers[0], has_credentials=options.has_credentials)
+    return [*settings_checks, *(check for checks in found for check in checks)]
+
+
+async def _within_deadline(name: str, part: Callable[[OnCheck], Awaitable[None]]) -> list[Check]:
+    checks: list[Check] = []
+    try:
+        async with asyncio.timeout(PART_TIMEOUT_SECONDS):
+            await part(checks.append)
+    except TimeoutError:
+        found = f"the checks were not done after {PART_TIMEOUT_SECONDS:g} s"
+        checks.append(failed(name, found, "dcs-worker doctor, once more", failure_kind=FailureKind.UNREACHABLE))
+    return checks
+
+
+async def _check_broker(settings: Settings, management: str | None, on_check: OnCheck) -> int | None:
+    try:
+        brokers = from_settings.brokers(settings)
+    except (ConfigurationError, OSError):  # OSError is what ssl.SSLError is
+        remedy = (
+            "correct WORKER_AMQP_CA_FILE, WORKER_AMQP_CERT_FILE and WORKER_AMQP_KEY_FILE: PEM, key without password"
+        )
+        found = "the files for TLS hold no authorities, or no certificate with its key"
+        on_check(failed("broker", found, remedy, failure_kind=FailureKind.CONFIGURATION))
+        return None
+    return await check_broker(brokers, from_settings.topology(settings), management, on_check)
+
+
+async def _check_redis(settings: Settings, on_check: OnCheck) -> None:
+    if settings.claims_url is None:
+        on_check(unchecked("Redis", f"{CLAIMS_URL} is not set"))
+        return
+    url = settings.claims_url.get_secret_value()
+    problem = None if settings.claims_url.scheme == "unix" else await find_problem(Address.of(url, 6379, CLAIMS_URL))
+    if problem is not None:
+        on_check(failed("Redis", problem.found, problem.remedy, failure_kind=FailureKind.UNREACHABLE))
+        return
+    await check_redis(url, on_check)
+
+
+async def _check_port(settings: Settings, on_check: OnCheck) -> None:
+    on_check(await check_port(settings.http_host, settings.http_port))

@@ -1,0 +1,100 @@
+"""`parked show`: everything about one parked request."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import typer
+
+from schemas import names
+from schemas.timestamp import to_text
+from worker.cli.common import EXIT_FAILED, EXIT_OK, printable, short_duration
+from worker.cli.parked.parked_queue import selected_requests
+from worker.cli.parked.parked_timeline import timeline_of_parked
+from worker.cli.parked.record import body_of, headers_of, properties_of, record
+from worker.cli.parked.request import ParkedRequest
+from worker.cli.parked.selection import Selection
+from worker.cli.parked.timeline_text import render_steps
+from worker.config import Settings
+from worker.rabbit.shelf import Shelf
+
+_LABEL_WIDTH = 14
+
+
+async def print_details(queue: Shelf, settings: Settings, identity: str, *, as_json: bool) -> int:
+    """Print every parked message of the request `identity`; the exit status. Raises ParkedError."""
+    found = await selected_requests(queue, settings, Selection(frozenset((identity,))))
+    if not found:
+        typer.echo(f"No parked request is called {identity!r}: `dcs-worker parked list --each` shows them.", err=True)
+        return EXIT_FAILED
+    if as_json:
+        typer.echo(json.dumps([record(request) for request in found], indent=2))
+    else:
+        typer.echo("\n\n".join("\n".join(_lines(request)) for request in found))
+    return EXIT_OK
+
+
+def _lines(request: ParkedRequest) -> Iterator[str]:
+    sender = request.sender
+    yield _line("request", sender.request_id or "not readable")
+    yield _line("project", f"{sender.project_id or 'not readable'}, region {sender.region or 'not readable'}")
+    yield _line("task", request.name or "not readable")
+    yield _line("parked", _parked(request))
+    if request.parsed is None:
+        yield _line("no request", request.invalid_reason)
+    yield ""
+    yield from (_line(*step) for step in _steps(request))
+    yield ""
+    yield render_steps(timeline_of_parked(request))
+    # The journal is what the timeline tells; --json has it as it came.
+    others = {name: value for name, value in headers_of(request.parked).items() if name != names.JOURNAL}
+    yield from _section("headers", others)
+    yield from _section("properties", properties_of(request.parked))
+    yield ""
+    yield "body"
+    yield _indented(body_of(request.parked))
+
+
+def _parked(request: ParkedRequest) -> str:
+    why = request.reason + (f" ({request.error_code})" if request.error_code else "")
+    if request.parked_at is None:
+        return why
+    return f"{why}, {to_text(request.parked_at)}, {short_duration(time.time() - request.parked_at)} ago"
+
+
+def _steps(request: ParkedRequest) -> Iterator[tuple[str, str]]:
+    """What the envelope tells of the time before."""
+    envelope = request.envelope
+    if envelope.first_received_at:
+        yield "received", to_text(envelope.first_received_at)
+    interrupted = f", {envelope.interruptions} of them cut short" if envelope.interruptions else ""
+    yield "deliveries", f"{envelope.deliveries}{interrupted}"
+    yield "creates", f"{envelope.attempts}, {envelope.round} places of the retry schedule used"
+    if envelope.last_sent_at is None:
+        yield "in flight", "certainly never"
+    elif request.parked_at is None:
+        yield "in flight", "perhaps: the broker parked it, nobody knows"
+    else:
+        yield "in flight", f"perhaps until {to_text(envelope.last_sent_at)}: a task may exist"
+    if envelope.replays:
+        yield "replays", str(envelope.replays)
+
+
+def _section(title: str, content: dict[str, Any]) -> Iterator[str]:
+    if content:
+        yield ""
+        yield title
+        yield from (f"  {printable(name)}: {printable(value)}" for name, value in sorted(content.items()))
+
+
+def _indented(body: Any) -> str:
+    text = body if isinstance(body, str) else json.dumps(body, indent=2)
+    with suppress(ValueError, RecursionError):
+        text = json.dumps(json.loads(text), indent=2)
+    return "\n".join(f"  {printable(line)}" for line in text.splitlines())
+
+
+def _line(name: str, text: str) -> str:
+    return f"{name:<{_LABEL_WIDTH}}{printable(text)}"

@@ -1,0 +1,135 @@
+"""A parked message as a person sees it: whose request it is, why it is parked, what was done for it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
+
+from schemas import identity, names
+from schemas.envelope import Envelope
+from schemas.journal import Kind
+from schemas.request import InvalidRequestError, Sender, parse
+from schemas.timestamp import from_text, to_text
+from worker.cli.common import printable
+from worker.config import Settings
+from worker.policy.order import Order, order
+from worker.rabbit.parked import Parked
+
+PARKED_HEADER_PREFIX: Final = "x-parked-"
+"""What all headers begin with that say why and when a request was parked."""
+_MAX_TEXT_LENGTH: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedRequest:
+    """One parked message, as far as it can be read. Times are epoch seconds."""
+
+    parked: Parked
+    parsed: Order | None
+    """None: the body is no request, and `fault` says why."""
+    invalid_reason: str
+    sender: Sender
+    reason: str
+    error_code: str | None
+    parked_at: float | None
+    """None: the broker parked it, not a worker."""
+    envelope: Envelope
+
+    @classmethod
+    def read(cls, parked: Parked, settings: Settings) -> Self:
+        """The story of `parked`, as a worker with these settings would read it."""
+        found, invalid_reason, sender = _parse(parked.body, settings)
+        headers = parked.headers
+        return cls(
+            parked,
+            found,
+            invalid_reason,
+            sender,
+            reason=_printable_text(headers.get(names.PARKED_REASON)) or _dead_letter_reason(headers),
+            error_code=_printable_text(headers.get(names.PARKED_ERROR_CODE)),
+            parked_at=from_text(headers.get(names.PARKED_AT)),
+            envelope=_envelope(headers, time.time()),
+        )
+
+    @property
+    def id(self) -> str:
+        """By what a person calls it: its request id, else its message id, else the hash of its body."""
+        return self.ids[0]
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """All that it can be called by."""
+        known = (self.sender.request_id, self.parked.properties.message_id, identity.body_id(self.parked.body))
+        return [one for one in known if one]
+
+    @property
+    def name(self) -> str:
+        """Name of the task; empty if it could not be read."""
+        return self.sender.name or ""
+
+    def age(self, now: float) -> float | None:
+        """Seconds since it was parked; None if that is not known."""
+        return None if self.parked_at is None else max(0.0, now - self.parked_at)
+
+    def replay_headers(self, delivery_limit: int, now: float) -> dict[str, object]:
+        """The headers of a copy that begins a new schedule, and is looked for before anything is created.
+
+        What took workers down still counts as suspect, and is worked on alone, but has half of its chances back.
+        """
+        replays = self.envelope.replays + 1
+        changed = replace(
+            self.envelope,
+            round=0,
+            replays=replays,
+            journal=self.envelope.journal.add(now, Kind.REPLAYED, n=replays),
+            interruptions=min(self.envelope.interruptions, delivery_limit // 2),
+        )
+        headers = changed.write(self.parked.headers)
+        return {name: value for name, value in headers.items() if not name.startswith(PARKED_HEADER_PREFIX)}
+
+    def summary(self) -> dict[str, Any]:
+        """What identifies it, for programs."""
+        return {
+            "id": self.id,
+            "request_id": self.sender.request_id,
+            "project_id": self.sender.project_id,
+            "region": self.sender.region,
+            "name": self.sender.name,
+            "reason": self.reason,
+            "error_code": self.error_code,
+            "parked_at": None if self.parked_at is None else to_text(self.parked_at),
+        }
+
+
+def _parse(body: bytes, settings: Settings) -> tuple[Order | None, str, Sender]:
+    try:
+        request = parse(body, max_bytes=settings.max_message_bytes)
+    except InvalidRequestError as error:
+        return None, str(error), error.sender
+    found = order(request, default_region=settings.dcs_region, with_marker=settings.marker)
+    return found, "", Sender(found.request_id, found.project_id, found.region, found.task.name)
+
+
+def _envelope(headers: Mapping[str, object], now: float) -> Envelope:
+    """What is known of the request. How often it was read here since is no delivery of it."""
+    envelope = Envelope.read(headers, redelivered=False, now=now)
+    envelope = replace(envelope, deliveries=envelope.deliveries - 1)
+    if names.FIRST_RECEIVED_AT not in headers:
+        # Without a marker only younger tasks are taken for the request's: nobody knows how old it is.
+        envelope = replace(envelope, first_received_at=0.0)
+    if names.PARKED_AT not in headers:
+        # The broker parked it after deliveries that ended without a word, in any of which a create may have been sent.
+        envelope = replace(envelope, last_sent_at=now)
+    return envelope
+
+
+def _dead_letter_reason(headers: Mapping[str, object]) -> str:
+    """Why the broker moved it (https://www.rabbitmq.com/docs/dlx#effects)."""
+    deaths = headers.get("x-death")
+    latest = deaths[0] if isinstance(deaths, list) and deaths else None
+    cause = latest.get("reason") if isinstance(latest, Mapping) else None
+    return f"by the broker: {_printable_text(cause) or 'unknown'}"
+
+
+def _printable_text(value: object) -> str | None:
+    return printable(value[:_MAX_TEXT_LENGTH]) if isinstance(value, str) and value else None

@@ -1,0 +1,115 @@
+"""Requests out of a file: JSON Lines, CSV, or one JSON object; read piece by piece, however long the file is."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO, Final, Protocol, TextIO
+
+from schemas.request import Request, Task
+from worker.cli.submit import Format
+
+TASK_FIELDS: Final = tuple(Task.model_fields)
+COLUMNS: Final = (*(field for field in Request.model_fields if field != "task"), *TASK_FIELDS)
+"""The columns that a CSV file may have, in any order."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputLine:
+    """One request as a message body; `number` is the line of the file that it begins on, from 1."""
+
+    number: int
+    body: bytes
+    problem: str = ""
+    """Why there is no body."""
+
+
+def read(stream: BinaryIO, format_: Format, max_bytes: int) -> Iterator[InputLine]:
+    """The requests in `stream`; what is longer than `max_bytes` is cut there, and so too long for whoever checks it."""
+    return _READERS[format_](stream, max_bytes)
+
+
+def body(fields: Mapping[str, str]) -> bytes:
+    """The message body of a request whose fields, those of its task too, have these values; empty ones are left out."""
+    given = {name: value for name, value in fields.items() if value}
+    task = {name: given.pop(name) for name in TASK_FIELDS if name in given}
+    return json.dumps({**given, "task": task}, ensure_ascii=False).encode()
+
+
+def _json_lines(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:
+    number = 0
+    while text := stream.readline(max_bytes + 2):
+        number += 1
+        rest = text
+        while not rest.endswith(b"\n") and (rest := stream.readline(max_bytes)):
+            pass
+        if text.strip():
+            yield InputLine(number, text.removeprefix(_BYTE_ORDER_MARK).strip() if number == 1 else text.strip())
+
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""The byte order mark that some programs begin a UTF-8 file with."""
+
+
+def _json(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:
+    yield InputLine(1, stream.read(max_bytes + 1).removeprefix(_BYTE_ORDER_MARK).strip())
+
+
+def _csv(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    rows = csv.reader(_limited_lines(text, max_bytes), strict=True)
+    try:
+        titles = [title.strip() for title in next(rows, [])]
+        if (problem := _header_problem(titles)) is not None:
+            yield InputLine(1, b"", problem)
+            return
+        yield from _rows(rows, titles)
+    except csv.Error as error:
+        yield InputLine(rows.line_num, b"", f"is no CSV: {error}")
+    except UnicodeDecodeError:
+        yield InputLine(rows.line_num + 1, b"", "is no UTF-8, here or soon after")
+    finally:
+        text.detach()
+
+
+def _limited_lines(text: TextIO, max_length: int) -> Iterator[str]:
+    while line := text.readline(max_length):
+        if len(line) == max_length and not line.endswith("\n"):
+            raise csv.Error(f"a line is longer than {max_length:,} characters")
+        yield line
+
+
+def _header_problem(titles: list[str]) -> str | None:
+    if not titles:
+        return f"is missing: the first line names the columns, of {', '.join(COLUMNS)}"
+    unknown = [repr(title) for title in titles if title not in COLUMNS]
+    if unknown:
+        return f"{', '.join(unknown)} is no column: there are {', '.join(COLUMNS)}"
+    repeated = [title for title in COLUMNS if titles.count(title) > 1]
+    return f"{', '.join(repeated)} is there twice" if repeated else None
+
+
+class _CsvReader(Protocol):
+    """A csv.reader, which has no public name."""
+
+    line_num: int
+
+    def __iter__(self) -> Iterator[list[str]]: ...
+
+
+def _rows(rows: "_CsvReader", titles: list[str]) -> Iterator[InputLine]:
+    first_line = rows.line_num + 1
+    for cells in rows:
+        if len(cells) > len(titles):
+            yield InputLine(first_line, b"", f"has {len(cells)} cells, but there are {len(titles)} columns")
+        elif any(cells):
+            yield InputLine(first_line, body(dict(zip(titles, cells, strict=False))))
+        first_line = rows.line_num + 1
+
+
+_READERS: Final[Mapping[Format, Callable[[BinaryIO, int], Iterator[InputLine]]]] = {
+    "jsonl": _json_lines,
+    "csv": _csv,
+    "json": _json,
+}

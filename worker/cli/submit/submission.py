@@ -1,0 +1,111 @@
+"""Requests on their way: sent at a pace, each confirmed, and followed to their outcome."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from schemas.client import read_event
+from schemas.event import MigrationSucceeded
+from worker.bootstrap.from_settings import brokers
+from worker.cli.progress import Pacer, ProgressDisplay
+from worker.cli.submit.ledger import Ledger
+from worker.config import Settings
+from worker.rabbit.follower import Events, following
+from worker.rabbit.reach import reached
+from worker.rabbit.sender import Sender, sending
+
+CONNECTION_NAME: Final = "dcs-worker submit"
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitOptions:
+    """How to send: so many a second at most, and how long (seconds) to wait for outcomes; None: not at all."""
+
+    rate: float | None
+    wait_seconds: float | None
+
+
+class Submission:
+    """Sends what is in the ledger, and enters the outcomes there."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, options: SubmitOptions) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._options = options
+        self.confirmed = 0
+        self.seconds = 0.0
+        """How long sending took."""
+
+    def __repr__(self) -> str:
+        return f"<Submission: {self.confirmed} of {self._ledger.requests} confirmed>"
+
+    async def run(self) -> None:
+        """Return when all is sent and, if that is wanted, followed.
+
+        Raises UnreachableError, SendError and FollowError; then `confirmed` says how far it came.
+        """
+        async with reached(brokers(self._settings), CONNECTION_NAME) as connection:
+            if self._options.wait_seconds is None:
+                async with sending(connection, self._settings.request_exchange) as sender:
+                    await self._send(sender)
+                return
+            async with (
+                following(connection, self._settings.event_exchange) as events,
+                sending(connection, self._settings.request_exchange) as sender,
+                self._collecting(events) as collecting,
+            ):
+                await self._send(sender)
+                await self._wait(collecting, self._options.wait_seconds)
+
+    async def _send(self, sender: Sender) -> None:
+        pacer, started = Pacer(self._options.rate), time.monotonic()
+        with ProgressDisplay("sent", self._ledger.requests) as display:
+
+            def confirmed(count: int) -> None:
+                self.confirmed = count
+                display.update(count)
+
+            async with sender.batch(confirmed) as batch:
+                for body in self._ledger.bodies():
+                    await pacer.wait()
+                    await batch.put(body)
+        self.seconds = time.monotonic() - started
+
+    @asynccontextmanager
+    async def _collecting(self, events: Events) -> AsyncIterator[asyncio.Task[None]]:
+        task = asyncio.create_task(self._collect(events))
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _collect(self, events: Events) -> None:
+        while self._ledger.answered < self._ledger.requests:
+            event = await anext(events)
+            with suppress(ValueError):  # somebody else's
+                self._record(event.body)
+
+    def _record(self, body: bytes) -> None:
+        event = read_event(body)
+        if event.project_id is None or event.request_id is None:
+            return
+        key = (event.project_id, event.request_id)
+        if isinstance(event, MigrationSucceeded):
+            self._ledger.record_outcome(*key, event.resolution, None, succeeded=True)
+        else:
+            self._ledger.record_outcome(*key, event.reason.value, event.message, succeeded=False)
+
+    async def _wait(self, collecting: asyncio.Task[None], wait_seconds: float) -> None:
+        """Until every request is answered, for `patience` seconds at most. Raises FollowError."""
+        end = time.monotonic() + wait_seconds
+        with ProgressDisplay("answered", self._ledger.requests) as display:
+            display.start_at(self._ledger.answered)
+            while not collecting.done() and time.monotonic() < end:
+                await asyncio.wait((collecting,), timeout=min(0.1, wait_seconds))
+                display.update(self._ledger.answered)
+        if collecting.done():
+            collecting.result()
