@@ -14,7 +14,7 @@ from worker.bootstrap.running import FLUSH
 from worker.config import Loaded, Settings
 from worker.config.load import load
 from worker.policy.bounds import Bounds
-from worker.policy.handling_time import DEFAULT_CONSUMER_TIMEOUT_SECONDS
+from worker.policy.diagnostics import DEFAULT_CONSUMER_TIMEOUT_SECONDS
 from worker.policy.pulse import FROZEN_AFTER
 
 CLOSING = 10.0

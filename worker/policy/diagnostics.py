@@ -1,23 +1,60 @@
-"""What a check-up finds, and what each finding asks for."""
+"""Results of `dcs-worker doctor` and `topology check`, and the checks that need no I/O: broker version, handling time.
 
+Sources for the broker's rules: https://www.rabbitmq.com/docs/quorum-queues ("When is delivery count incremented?",
+"Poison Message Handling", "Consumer Timeout", "Consumer Disconnected Timeout"), release notes of 4.0 and 4.3, and
+https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout. The worker depends on none of these rules: it counts
+deliveries itself, and its queues carry their limit.
+"""
+
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
+
+from worker.policy.waiting import IN_HAND
+
+DEFAULT_CONSUMER_TIMEOUT_SECONDS: Final = 1800.0
+"""Default of every supported broker version: https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout."""
+CALLS_PER_TRY: Final = 2
+"""One lookup (of one page) and one create."""
+
+_RULES_SINCE_VERSION: Final = (
+    (
+        (4, 3),
+        "a reject and a lost channel count as a delivery, nack, recover and time-outs do not; "
+        "the delivery limit is 20 by default; an overdue acknowledgement cancels the consumer; "
+        "what consumers of a lost node hold returns after 60 s by default",
+    ),
+    (
+        (4, 0),
+        "reject, nack and a lost channel count as a delivery; the delivery limit is 20 by default; "
+        "an overdue acknowledgement closes the channel",
+    ),
+    (
+        (3, 10),
+        "reject, nack and a lost channel count as a delivery; there is no delivery limit by default; "
+        "an overdue acknowledgement closes the channel",
+    ),
+)
+_NEWEST_KNOWN: Final = (4, 3)
+_VERSION: Final = re.compile(r"(\d{1,4})\.(\d{1,4})")
 
 
 class CheckResult(Enum):
-    """How a check ended."""
+    """Result of one check."""
 
     OK = "ok"
     WARNING = "warning"
-    """It works, but somebody should know."""
+    """It works, but an operator should know."""
     FAILED = "failed"
     NOT_CHECKED = "not checked"
-    """It does not apply, or cannot be told from here; `found` says which."""
+    """The check does not apply or is not possible from here; `found` says which."""
 
 
 class FailureKind(Enum):
-    """Of what kind a failure is, the one that has to be cured first coming first."""
+    """Kind of a failure, in the order in which an operator has to fix them."""
 
     CONFIGURATION = "configuration"
     UNREACHABLE = "unreachable"
@@ -26,7 +63,7 @@ class FailureKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What keeps us from going on, in one sentence, and its remedy."""
+    """What prevents the next step, in one sentence, and its remedy."""
 
     found: str
     remedy: str
@@ -34,7 +71,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding. `name` says what was checked, `subject` on what; `remedy` is a command or a variable to set."""
+    """One finding: `name` of what was checked on which `subject`; `remedy` is a command or a variable to set."""
 
     name: str
     result: CheckResult
@@ -45,32 +82,92 @@ class Check:
 
 
 OnCheck = Callable[[Check], None]
-"""Takes one finding at a time, so that those before a deadline are not lost."""
+"""Receives one finding at a time, so that findings before a deadline are not lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandlingTime:
+    """The parts of the longest time that a delivery can stay unacknowledged; each part is the longest possible one."""
+
+    tries: int
+    permit_seconds: float
+    """Wait for the permit of a call."""
+    credential_seconds: float
+    """Wait for the credentials of a call."""
+    call_seconds: float
+    other_seconds: float
+    """Waits for other deliveries and for publisher confirms."""
+
+    @property
+    def worst_case_seconds(self) -> float:
+        """Seconds from delivery to acknowledgement while the broker answers.
+
+        The prefetch does not count: all prefetched requests are handled at the same time.
+        """
+        calls = self.tries * CALLS_PER_TRY * (self.permit_seconds + self.credential_seconds + self.call_seconds)
+        return calls + (self.tries - 1) * IN_HAND + self.other_seconds
 
 
 def ok(name: str, found: str, *, subject: str = "") -> Check:
-    """Nothing is to be done."""
+    """A finding that needs no action."""
     return Check(name, CheckResult.OK, found, None, subject)
 
 
 def warning(name: str, found: str, remedy: str, *, subject: str = "") -> Check:
-    """Something should be done, some day."""
+    """A finding that needs an action, but not now."""
     return Check(name, CheckResult.WARNING, found, remedy, subject)
 
 
 def failed(
     name: str, found: str, remedy: str, *, subject: str = "", failure_kind: FailureKind = FailureKind.WRONG
 ) -> Check:
-    """Something has to be done."""
+    """A finding that prevents the worker from working."""
     return Check(name, CheckResult.FAILED, found, remedy, subject, failure_kind)
 
 
 def unchecked(name: str, found: str, remedy: str | None = None, *, subject: str = "") -> Check:
-    """Nothing is known; `remedy` is how to find out."""
+    """A check that was not possible; `remedy` says how to make it possible."""
     return Check(name, CheckResult.NOT_CHECKED, found, remedy, subject)
 
 
 def most_urgent_failure(checks: Sequence[Check]) -> FailureKind | None:
-    """What has to be cured first; None if nothing failed."""
+    """The kind of failure to fix first; None if nothing failed."""
     kinds = {check.failure_kind for check in checks if check.result is CheckResult.FAILED}
     return next((kind for kind in FailureKind if kind in kinds), None)
+
+
+def check_version(product: str, version: str, subject: str) -> Check:
+    """Check the broker's product and version, as its connection announces them."""
+    name, product_version = "broker version", f"{product} {version}"
+    if product != "RabbitMQ":
+        remedy = "use RabbitMQ 3.10 to 4.x, or try every command of README.md against this broker first"
+        return warning(name, f"{product_version}: not a broker that the worker is tested with", remedy, subject=subject)
+    match = _VERSION.match(version)
+    number = (int(match[1]), int(match[2])) if match else (0, 0)
+    rules = next((text for since, text in _RULES_SINCE_VERSION if number >= since), None)
+    if rules is None:
+        found = f"{product_version}: its quorum queues have neither message TTL nor at-least-once dead-lettering"
+        return failed(name, found, "upgrade the broker to RabbitMQ 3.10 or newer", subject=subject)
+    newer = ", assumed to behave as 4.3" if number > _NEWEST_KNOWN else ""
+    return ok(name, f"{product_version}{newer}: {rules}", subject=subject)
+
+
+def check_consumer_timeout(handling_time: HandlingTime) -> Check:
+    """Check the longest handling time against the broker's default consumer timeout; AMQP does not tell the real one.
+
+    Half of the timeout is left for what is not counted: further pages of a list, the wait queue of a throttled
+    project, confirms that fail.
+    """
+    name, worst_case_seconds = "consumer_timeout", handling_time.worst_case_seconds
+    found = (
+        f"longest handling time of a request {worst_case_seconds:.0f} s "
+        f"({handling_time.tries} tries of {CALLS_PER_TRY} calls, and all waits); assumes RabbitMQ's default "
+        f"consumer_timeout of {DEFAULT_CONSUMER_TIMEOUT_SECONDS:.0f} s (`rabbitmqctl environment` shows the real one)"
+    )
+    enough = math.ceil(worst_case_seconds * 2 / 60) * 60_000
+    remedy = f"lower WORKER_TRIES or WORKER_DCS_TIMEOUT, or set `consumer_timeout = {enough}` in rabbitmq.conf"
+    if worst_case_seconds > DEFAULT_CONSUMER_TIMEOUT_SECONDS:
+        return failed(name, found, remedy)
+    if worst_case_seconds > DEFAULT_CONSUMER_TIMEOUT_SECONDS / 2:
+        return warning(name, f"{found}, less than twice the handling time", remedy)
+    return ok(name, found)

@@ -17,8 +17,7 @@ from aiormq import Channel
 from aiormq import Connection as Underlay
 from aiormq.exceptions import AuthenticationError, InvalidFrameError, ProbableAuthenticationError
 
-from worker.policy.broker_versions import check_version
-from worker.policy.diagnostics import Check, Problem
+from worker.policy.diagnostics import Check, Problem, check_version
 from worker.rabbit.connect import Brokers, connected, open_channel
 from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
 

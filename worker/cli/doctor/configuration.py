@@ -7,8 +7,16 @@ from worker.config import ConfigurationError, Loaded, Settings, describe, load_f
 from worker.dcs.auth.lease import PATIENCE as MAX_CREDENTIAL_WAIT_SECONDS
 from worker.flow.line import PATIENCE as MAX_PERMIT_WAIT_SECONDS
 from worker.flow.service import ISOLATION
-from worker.policy.diagnostics import Check, FailureKind, failed, ok, unchecked, warning
-from worker.policy.handling_time import HandlingTime, check_consumer_timeout
+from worker.policy.diagnostics import (
+    Check,
+    FailureKind,
+    HandlingTime,
+    check_consumer_timeout,
+    failed,
+    ok,
+    unchecked,
+    warning,
+)
 from worker.policy.waiting import place
 from worker.rabbit.publisher import PUBLISH_DEADLINE
 
