@@ -1,1 +1,1 @@
-"""The commands: each says what is wanted, and leaves the doing to the rooms."""
+"""The commands of `dcs-worker`: options, output and exit statuses; the rooms below do the work."""

@@ -1,4 +1,4 @@
-"""The command line: every command by name; what a command works with is loaded when it runs."""
+"""The command line `dcs-worker` with all its commands; a command imports its libraries only when it runs."""
 
 from typing import Annotated
 
@@ -34,24 +34,24 @@ def _print_version(is_requested: bool) -> None:
 def main(
     *,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Create DCS online data migration tasks from requests on RabbitMQ, exactly one per request.
 
-    Settings are environment variables called WORKER_...; README.md lists them all.
+    Settings are environment variables WORKER_...; README.md lists them.
 
-    Exit status: 0 done, 1 the work failed, 2 wrong usage, 69 a needed service is unreachable, 78 configuration.
+    Exit status: 0 done, 1 failed, 2 wrong usage, 69 a service cannot be reached, 78 configuration.
 
     """
 
 
 def run() -> None:
-    """Consume requests until told to stop, then drain.
+    """Consume requests until SIGTERM or Ctrl-C, then drain.
 
-    SIGTERM or Ctrl-C tells it; a second one ends it at once.
+    Draining finishes the requests in flight and requeues the rest. A second signal ends the process at once.
 
-    Exit status: 0 drained, 69 no broker could be reached for too long, 78 configuration.
+    Exit status: 0 drained, 69 no broker connection for WORKER_BROKER_PATIENCE seconds, 78 configuration.
 
     Example: WORKER_AUTH_TOKEN=... dcs-worker run
     """

@@ -1,4 +1,4 @@
-"""What commands share: exit statuses, help, configuration, signals, spans of time and tables."""
+"""Shared by the commands: exit statuses, help texts, configuration, signals, durations and tables."""
 
 import asyncio
 import inspect
@@ -6,8 +6,8 @@ import logging
 import os
 import re
 import signal
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -19,30 +19,33 @@ EXIT_FAILED: Final = 1
 EXIT_UNAVAILABLE: Final = os.EX_UNAVAILABLE
 EXIT_CONFIGURATION: Final = os.EX_CONFIG
 EXIT_SIGNAL_BASE: Final = 128
-"""Plus the number of the signal."""
+"""A command ended by a signal exits with this plus the number of the signal, as shells do."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Rate = Annotated[float | None, typer.Option(min=0.01, help="Maximum requests per second.", show_default=False)]
 
 _UNIT_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PATTERN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 
 
 def add_command(app: typer.Typer, command: Callable[..., None], name: str | None = None) -> None:
-    """Add `command` to `app` as `name`, else by the name of its function.
+    """Register `command` as `name`, by default the name of the function.
 
-    Its help is its docstring, the last paragraph of which is its example.
+    Its help text is its docstring, whose last paragraph is its example.
     """
     help_text, _, example = inspect.cleandoc(command.__doc__ or "").rpartition("Example: ")
-    # The \b keeps the lines as they are, so that they can be copied.
+    # \b stops click from wrapping the example, so that it can be copied.
     app.command(name, help=help_text.rstrip(), epilog=f"\b\nExample: {example}")(command)
 
 
 def load_configuration(*, credentials: bool = False) -> "Loaded":
-    """The configuration of this process; ends the command with its problems, one per line, if it has any.
+    """The configuration of this process; if invalid, the command ends with status 78 and one line per problem.
 
-    `credentials` says whether the command calls DCS; most speak with the broker only.
+    `credentials`: whether they are required; most commands use the broker only.
     """
     from worker.config import ConfigurationError, load_from_process
 
-    # The AMQP library logs what a command says anyway, in one sentence and after it has tried every node.
+    # A command reports a lost connection itself, in one sentence, after it has tried every node.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
     try:
         loaded = load_from_process(credentials=credentials)
@@ -56,8 +59,27 @@ def load_configuration(*, credentials: bool = False) -> "Loaded":
 
 
 def run_interruptible(work: Coroutine[Any, Any, int]) -> int:
-    """Run `work`, which returns an exit status; a signal cancels it, so that it can clear up, a second one ends all."""
+    """Run `work` to its exit status. A signal cancels it, so that it cleans up; a second one ends the process."""
     return asyncio.run(_until_done_or_signal(work))
+
+
+async def exit_status_of(work: Awaitable[int | None]) -> int:
+    """The exit status of `work` (None: done); 69 or 78 and a line per problem if broker or configuration fail it."""
+    from worker.config import ConfigurationError
+    from worker.rabbit.copier import ParkedError
+    from worker.rabbit.follower import FollowError
+    from worker.rabbit.reach import UnreachableError
+    from worker.rabbit.sender import SendError
+
+    try:
+        return await work or EXIT_OK
+    except (UnreachableError, SendError, FollowError, ParkedError) as error:
+        typer.echo(str(error), err=True)
+        return EXIT_UNAVAILABLE
+    except ConfigurationError as error:
+        for line in error.lines:
+            typer.echo(line, err=True)
+        return EXIT_CONFIGURATION
 
 
 async def _until_done_or_signal(work: Coroutine[Any, Any, int]) -> int:
@@ -85,7 +107,7 @@ def parse_duration(text: str) -> float:
     """Seconds of `90`, `90s`, `15m`, `2h` or `3d`. Raises ValueError."""
     match = _DURATION_PATTERN.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no span of time such as 90s, 15m, 2h or 3d")
+        raise ValueError(f"{text!r} is not a duration such as 90s, 15m, 2h or 3d")
     return float(match[1]) * _UNIT_SECONDS[match[2] or "s"]
 
 
@@ -111,12 +133,12 @@ def exact_duration(length: float) -> str:
 
 
 def printable(text: object) -> str:
-    """`text` without anything that a terminal would obey."""
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in str(text))
+    """`text` with every control character replaced, so that it cannot control the terminal."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in str(text))
 
 
 def format_table(titles: Sequence[str], lines: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> str:
-    """A table under `titles`; the columns in `right` are aligned to the right."""
+    """A plain-text table; the columns named in `right` are aligned to the right."""
     cells = [titles, *([printable(cell) for cell in line] for line in lines)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(titles))]
     return "\n".join("  ".join(_cells(line, titles, widths, right)).rstrip() for line in cells)

@@ -1,4 +1,4 @@
-"""`dcs-worker demo`: the whole product at work, on servers of its own, in some seconds."""
+"""The command `dcs-worker demo`: real worker and broker against the stand-in for DCS, with injected faults."""
 
 import json
 import sys
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from worker.tools.demo.tally import Result
 
 NEXT_STEPS: Final = (
-    "Look next: `dcs-worker demo --keep` leaves all of it running, to send requests to, to break and to mend; "
-    "README.md shows how, and the way to a real cloud."
+    "Next: `dcs-worker demo --keep` keeps everything running, to send requests, to inject faults and to fix them; "
+    "README.md shows how, and how to use a real cloud."
 )
 
 
 def demo(
     *,
-    requests: Annotated[int, typer.Option(min=1, max=100_000, help="How many requests to send.")] = 200,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C, to look at.")] = False,
+    requests: Annotated[int, typer.Option(min=1, max=100_000, help="Number of requests to send.")] = 200,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep everything running until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Show what becomes of requests that meet faults on their way.
+    """Send requests, inject faults, and show the outcome of every request.
 
-    A real worker process gets them through a real RabbitMQ and works against the built-in stand-in for DCS.
-    The broker is the one of WORKER_AMQP_URL if that is set (under names of the demo's own, which are removed again),
-    else a private node, else a container. Nothing is left behind.
+    A worker process receives the requests through RabbitMQ and calls the built-in stand-in for DCS.
+    The broker is that of WORKER_AMQP_URL if set (exchanges and queues with private names, deleted at the end), else a
+    private node, else a container. The demo leaves nothing behind.
 
-    Exit status: 0 if every request was answered as expected, with one task each, else 1; 69 if there is no broker.
+    Exit status: 0 every request had the expected outcome and one task, 1 not all had, 69 no broker.
 
     Example: dcs-worker demo --requests 50
     """

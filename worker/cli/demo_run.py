@@ -1,4 +1,4 @@
-"""The demo as one run: broker, stand-in and worker up, requests through, everything gone again."""
+"""One run of the demo: starts broker, stand-in for DCS and worker, sends requests, collects events, cleans up."""
 
 import asyncio
 import json
@@ -31,16 +31,16 @@ from worker.tools.standin import Auth, StandIn, StandInSettings
 CONNECTION_NAME: Final = "dcs-worker demo"
 DCS_LATENCY_SECONDS: Final = 0.02
 MAX_SILENCE_SECONDS: Final = 60.0
-"""Seconds without any further answer after which no more is waited for."""
+"""The demo stops waiting after this time without an event."""
 REMOVAL_TIMEOUT_SECONDS: Final = 60.0
 REPLICA_ONLY_VARIABLES: Final = frozenset(
     ("WORKER_HTTP_HOST", "WORKER_HTTP_PORT", "WORKER_SECRETS_DIR", "WORKER_LOG_FORMAT")
 )
-"""Settings that are of no use to anybody else; those of a broker that was given are there already."""
+"""Variables of the worker process that other commands must not have."""
 
 
 class DemoRun:
-    """One demo; `announce` is told the result. `settings` say which broker is given, if any."""
+    """One demo; calls `on_result` with the result. `settings` may name a broker to use."""
 
     def __init__(
         self, settings: Settings, display: Display, on_result: Callable[[Result], None], *, requests: int, keep: bool
@@ -53,7 +53,7 @@ class DemoRun:
         self._is_broker_given = "amqp_url" in settings.model_fields_set
 
     async def run(self) -> int:
-        """Show it all; the exit status."""
+        """Run the demo; the exit status."""
         try:
             async with AsyncExitStack() as stack:
                 result = await self._run_stages(stack)
@@ -97,18 +97,18 @@ class DemoRun:
         return StandInSettings(scripts=step_scripts, latency=DCS_LATENCY_SECONDS, auth=auth)
 
     async def _broker_variables(self, stack: AsyncExitStack) -> dict[str, str]:
-        """The worker's settings of a broker that is there now."""
+        """The variables of a running broker: the given one, or a private node."""
         if self._is_broker_given:
-            self._display.say(f"RabbitMQ: {_broker_names(self._settings)}, as WORKER_AMQP_URL says")
+            self._display.say(f"RabbitMQ: {_broker_names(self._settings)}, from WORKER_AMQP_URL")
             return _given_broker_variables(self._settings)
-        self._display.say("RabbitMQ: starting one of our own ...")
+        self._display.say("RabbitMQ: starting a private node ...")
         started = time.monotonic()
         url = await stack.enter_async_context(open_broker(None))
         self._display.say(f"RabbitMQ: ready after {time.monotonic() - started:.1f} s, {url}")
         return {"WORKER_AMQP_URL": url}
 
     async def _send_and_collect(self, sender: Sender, events: Events, replica: Replica, tally: Tally) -> None:
-        """Send every request and wait for every answer, for as long as answers come."""
+        """Send every request and collect the events, until all have one or none came for MAX_SILENCE_SECONDS."""
         self._display.progress(tally)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -119,21 +119,19 @@ class DemoRun:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         if not is_complete:
-            self._display.say(
-                f"Not every request is answered, and no further answer came for {MAX_SILENCE_SECONDS:g} s."
-            )
+            self._display.say(f"Some requests have no event, and none came for {MAX_SILENCE_SECONDS:g} s.")
 
     async def _send(self, sender: Sender, tally: Tally) -> None:
         async with sender.batch() as batch:
-            for one in self._planned_requests:
-                tally.sent(one)
-                for _ in range(one.kind.copies):
-                    await batch.put(one.body, correlation_id=one.request_id)
+            for planned in self._planned_requests:
+                tally.sent(planned)
+                for _ in range(planned.kind.copies):
+                    await batch.put(planned.body, correlation_id=planned.request_id)
 
     async def _keep_running(
         self, variables: Mapping[str, str], settings: Settings, standin: StandIn, replica: Replica
     ) -> None:
-        """Wait for Ctrl-C, which is the way this ends well."""
+        """Print addresses and variables, and wait for Ctrl-C, the normal end."""
         say = self._display.say
         say("Everything keeps running until Ctrl-C:")
         url = settings.amqp_url[0].get_secret_value()
@@ -141,7 +139,7 @@ class DemoRun:
         say(f"            queue {settings.queue}, events {settings.event_exchange}")
         say(f"  worker    {replica.url}  (/metrics, /readyz)")
         say(f"  stand-in  {standin.url}  (/_tasks, /_calls, /_stats, /_settings)")
-        say("In another terminal, so that the other commands find it:")
+        say("In another terminal, for the other commands:")
         for name, value in variables.items():
             if not (name in REPLICA_ONLY_VARIABLES or (self._is_broker_given and name.startswith("WORKER_AMQP_"))):
                 say(f"  export {name}={quote(value)}")
@@ -158,12 +156,12 @@ class DemoRun:
             async with asyncio.timeout(REMOVAL_TIMEOUT_SECONDS), reached(nodes, CONNECTION_NAME) as connection:
                 await remove(connection, plan)
         except (UnreachableError, TimeoutError) as error:
-            names = ", ".join([*(queue.name for queue in plan.queues), *(one.name for one in plan.exchanges)])
-            typer.echo(f"These could not be removed from the broker: {names}. {error}", err=True)
+            names = ", ".join([*(queue.name for queue in plan.queues), *(exchange.name for exchange in plan.exchanges)])
+            typer.echo(f"These could not be deleted on the broker: {names}. {error}", err=True)
 
 
 def _given_broker_variables(settings: Settings) -> dict[str, str]:
-    """The broker that was given, under names that nobody else uses."""
+    """The variables of the given broker, with private names of exchanges and queues."""
     name = f"dcs.migration.demo-{token_hex(4)}"
     files = {
         "WORKER_AMQP_CA_FILE": settings.amqp_ca_file,
@@ -180,7 +178,7 @@ def _given_broker_variables(settings: Settings) -> dict[str, str]:
 
 
 def _fake_dcs_variables(standin: StandIn) -> dict[str, str]:
-    """The stand-in in place of the cloud."""
+    """The variables of the stand-in for DCS."""
     return {
         "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": standin.url}),
         "WORKER_AUTH_TOKEN": standin.settings.auth.token.get_secret_value(),

@@ -1,4 +1,4 @@
-"""How fast many things go and how far they are: a pace, and a live bar on a terminal or a plain line elsewhere."""
+"""Rate and progress of bulk commands: a pacer, and a progress bar on a terminal or plain lines elsewhere."""
 
 import asyncio
 import sys
@@ -16,11 +16,11 @@ from worker.cli.common import short_duration
 LINE_INTERVAL_SECONDS: Final = 2.0
 REDRAW_INTERVAL_SECONDS: Final = 0.1
 _MAX_CATCH_UP_SECONDS: Final = 0.1
-"""Seconds that a late turn may be made up for: enough for a rough timer, too little for a burst."""
+"""How much delay may be caught up with: enough for a rough timer, too little for a burst."""
 
 
 class Pacer:
-    """Lets one pass `rate` times a second; without a rate at once."""
+    """Pacer: `wait` returns `rate` times a second, or at once without a rate."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Pacer:
         return f"<Pacer: every {self._interval:g} s>"
 
     async def wait(self) -> None:
-        """Return when the next one may pass."""
+        """Return when the next item may be sent."""
         if not self._interval:
             return
         wait = self._next - self._clock()
@@ -47,7 +47,7 @@ class Pacer:
 
 
 class ProgressDisplay:
-    """Shows how many of `total` are `done`, how fast that goes and how long it will take; on standard error."""
+    """Progress on standard error: how many of `total` are `done`, items per second, and remaining time."""
 
     def __init__(self, done: str, total: int, stream: TextIO | None = None) -> None:
         self._done = done
@@ -74,11 +74,11 @@ class ProgressDisplay:
         self._stack.close()
 
     def start_at(self, count: int) -> None:
-        """So many were done before: they say nothing about how fast it goes."""
+        """Set the number of items done before; they do not count for the rate."""
         self._first = self._count = count
 
     def update(self, count: int) -> None:
-        """So many are done by now."""
+        """Set the number of items done."""
         self._count = count
         if time.monotonic() - self._shown_at >= (REDRAW_INTERVAL_SECONDS if self._is_live else LINE_INTERVAL_SECONDS):
             self._show()

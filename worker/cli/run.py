@@ -1,4 +1,4 @@
-"""`dcs-worker run`: consume until told to stop, then drain."""
+"""The command `dcs-worker run`: sets up event loop, logging, metrics and signals, and runs the worker."""
 
 import asyncio
 import gc
@@ -11,7 +11,7 @@ import uvloop
 from worker import __version__
 from worker.bootstrap.from_settings import tracing
 from worker.bootstrap.running import run as run_worker
-from worker.cli.common import EXIT_CONFIGURATION
+from worker.cli.common import EXIT_CONFIGURATION, EXIT_SIGNAL_BASE
 from worker.config import (
     ConfigurationError,
     Loaded,
@@ -26,14 +26,14 @@ from worker.observe.observer import Observer
 
 
 def run() -> int:
-    """Run the worker; the exit status: 0 drained, 69 no broker, 78 configuration."""
+    """Run the worker; exit status 0 drained, 69 no broker, 78 configuration."""
     try:
         loaded = load_from_process()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(loaded))
     except ConfigurationError as error:
         for line in error.lines:
-            print(line, file=sys.stderr)  # noqa: T201 - the configuration of logs may be what is wrong
+            print(line, file=sys.stderr)  # noqa: T201 - the log settings may be invalid
         return EXIT_CONFIGURATION
 
 
@@ -49,7 +49,7 @@ async def _run(loaded: Loaded) -> int:
 
     def on_signal(number: int) -> None:
         if stop.is_set():
-            os._exit(128 + number)  # a second signal ends at once
+            os._exit(EXIT_SIGNAL_BASE + number)  # a second signal ends the process at once
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -59,7 +59,7 @@ async def _run(loaded: Loaded) -> int:
 
 
 def _tune_garbage_collector() -> None:
-    """What was made at the start stays for good, and a request makes few cycles: look for them seldom."""
+    """Collect rarely: objects of the start are never freed, and a request creates few reference cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

@@ -1,4 +1,4 @@
-"""`dcs-worker schema`: the shapes of messages, as JSON Schema, by example, as AsyncAPI and as a page for people."""
+"""The command `dcs-worker schema`: message formats as JSON Schema, examples, AsyncAPI and HTML."""
 
 import json
 from pathlib import Path
@@ -19,20 +19,20 @@ EXAMPLES: Final = {
     "dcs-error": "dcs/error_dcs_v2.json",
 }
 COMPLETE_DOCUMENTS: Final = {
-    "asyncapi": "All messages and where they go: AsyncAPI 3.0",
-    "html": "The same as a page for people",
+    "asyncapi": "All messages, queues and exchanges: AsyncAPI 3.0",
+    "html": "All messages, queues and exchanges: HTML page",
 }
 
 
 def schema(
     name: Annotated[
-        str | None, typer.Argument(help="Which one; without it they are listed.", show_default=False)
+        str | None, typer.Argument(help="Name of a schema; without it all are listed.", show_default=False)
     ] = None,
     *,
     example: Annotated[bool, typer.Option("--example", help="Print an example instead of the schema.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="List them as JSON; a schema is JSON anyway.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON; a schema is always JSON.")] = False,
 ) -> None:
-    """Print the JSON Schema of a message, or an example of one; or all messages as AsyncAPI or HTML.
+    """Print the JSON Schema of a message, an example, or all messages as AsyncAPI or HTML.
 
     Example: dcs-worker schema html > messages.html
     """
@@ -42,9 +42,9 @@ def schema(
         typer.echo(json.dumps(titles, indent=2) if as_json else _table(titles))
         return
     if name not in files and name not in COMPLETE_DOCUMENTS:
-        raise typer.BadParameter(f"{name!r} is none of {', '.join((*files, *COMPLETE_DOCUMENTS))}")
+        raise typer.BadParameter(f"unknown schema {name!r}; known: {', '.join((*files, *COMPLETE_DOCUMENTS))}")
     if example and name not in EXAMPLES:
-        raise typer.BadParameter(f"there is no example of {name!r}, only of {', '.join(EXAMPLES)}")
+        raise typer.BadParameter(f"no example of {name!r}; there are examples of {', '.join(EXAMPLES)}")
     if name in COMPLETE_DOCUMENTS:
         typer.echo(_complete_document(name), nl=False)
         return

@@ -1,4 +1,4 @@
-"""The AsyncAPI document as a page for people: one file without external parts, readable on a phone."""
+"""The AsyncAPI document as one HTML page without external parts, readable on a phone."""
 
 import json
 import re
@@ -33,17 +33,17 @@ _PAGE: Final = """<!doctype html>
 {operations}
 <h2>Messages</h2>
 {messages}
-<h2>JSON inside of headers</h2>
+<h2>JSON in headers</h2>
 <article id="journal"><h3>x-journal</h3>
 {journal}</article>
-<p class="quiet">AsyncAPI {asyncapi}; the same for programs: <code>dcs-worker schema asyncapi</code></p>
+<p class="quiet">AsyncAPI {asyncapi}; machine-readable: <code>dcs-worker schema asyncapi</code></p>
 </body>
 </html>
 """
 
 
 def page(document: Document) -> str:
-    """The page of an AsyncAPI 3 document whose parts are all defined within it."""
+    """The page of an AsyncAPI 3 document without external references."""
     info, messages = document["info"], document["components"]["messages"]
     return _PAGE.format(
         title=escape(info["title"]),
@@ -51,8 +51,8 @@ def page(document: Document) -> str:
         asyncapi=escape(document["asyncapi"]),
         style=_STYLE.read_text("utf-8"),
         about=_prose(info["description"]),
-        operations="\n".join(_operation(document, one) for one in document["operations"].values()),
-        messages="\n".join(_message(document, name, one) for name, one in messages.items()),
+        operations="\n".join(_operation(document, operation) for operation in document["operations"].values()),
+        messages="\n".join(_message(document, name, message) for name, message in messages.items()),
         journal=_table(document, document["components"]["schemas"]["journal"]),
     )
 
@@ -77,20 +77,19 @@ def _address(channel: Document) -> str:
 
 
 def _publishing(document: Document, channel: Document, operation: Document) -> str:
-    """Where senders publish what the worker receives."""
+    """The exchanges to which senders publish what the worker receives."""
     if operation["action"] != "receive":
         return ""
-    other_channels = [
-        one for one in document["channels"].values() if one["messages"] == channel["messages"] and one != channel
-    ]
+    channels = document["channels"].values()
+    other_channels = [other for other in channels if other["messages"] == channel["messages"] and other != channel]
     return "".join(f"<p>Publish to: {_address(other_channel)}</p>\n" for other_channel in other_channels)
 
 
 def _message(document: Document, name: str, message: Document) -> str:
     examples = "".join(
-        f"<details><summary>Example: {escape(one['name'].replace('_', ' '))}</summary>"
-        f"<pre>{escape(json.dumps(one['payload'], indent=2, ensure_ascii=False))}</pre></details>\n"
-        for one in message["examples"]
+        f"<details><summary>Example: {escape(example['name'].replace('_', ' '))}</summary>"
+        f"<pre>{escape(json.dumps(example['payload'], indent=2, ensure_ascii=False))}</pre></details>\n"
+        for example in message["examples"]
     )
     return (
         f'<article id="{escape(name)}"><h3>{escape(name)}</h3>\n<p>{_inline(message["summary"])}</p>\n'
@@ -109,7 +108,7 @@ def _table(document: Document, schema: Document) -> str:
 
 
 def _fields(document: Document, schema: Document, path: str) -> Iterator[tuple[str, str, str, str]]:
-    """Every field at every depth: its path, a mark if it is always there, its type, its meaning and rules."""
+    """Every field at every depth: path, mark if mandatory, types, meaning and constraints."""
     required = schema.get("required", ())
     for name, property_schema in schema["properties"].items():
         field, types = _field_and_types(document, property_schema)
@@ -122,10 +121,10 @@ def _fields(document: Document, schema: Document, path: str) -> Iterator[tuple[s
 
 
 def _field_and_types(document: Document, schema: Document) -> tuple[Document, list[str]]:
-    """What a field is apart from null, and the names of its types."""
-    choices = [_resolve(document, one) for one in schema.get("anyOf", (schema,))]
-    types = [str(one.get("format") or one.get("type", "any")) for one in choices]
-    return next((one for one in choices if one.get("type") != "null"), choices[0]), types
+    """The schema of a field that is not null, and the names of its types."""
+    choices = [_resolve(document, choice) for choice in schema.get("anyOf", (schema,))]
+    types = [str(choice.get("format") or choice.get("type", "any")) for choice in choices]
+    return next((choice for choice in choices if choice.get("type") != "null"), choices[0]), types
 
 
 def _meaning(property_schema: Document, field: Document) -> str:
@@ -147,7 +146,7 @@ def _resolve(document: Document, schema: Document) -> Document:
 
 
 def _prose(text: str) -> str:
-    """Paragraphs and lists, as far as the document uses them."""
+    """The Markdown subset of the document: paragraphs, lists, code."""
     return "\n".join(_block(block) for block in text.split("\n\n"))
 
 

@@ -1,4 +1,4 @@
-"""`dcs-worker simulate`: the DCS stand-in as a process."""
+"""The command `dcs-worker simulate`: the stand-in for DCS as a server process."""
 
 import json
 from collections.abc import Mapping
@@ -6,70 +6,81 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from worker.cli.common import EXIT_UNAVAILABLE
+from worker.cli.common import EXIT_FAILED, EXIT_UNAVAILABLE
 
 if TYPE_CHECKING:
     from worker.tools.standin import StandIn, StandInSettings
 
 AuthMode = Literal["none", "token", "iam", "aksk"]
 
+Seed = Annotated[int, typer.Option(help="Decides, with task name and number of the POST, which call has which fault.")]
+Faults = Annotated[
+    list[str] | None, typer.Option(help="Fault step and its probability, 'create then drop=0.02'; repeatable.")
+]
+Scripts = Annotated[list[str] | None, typer.Option(help="Steps for one task name, 'my-task=hang; ok'; repeatable.")]
+Visibility = Annotated[float, typer.Option(min=0, help="Seconds until a created task is listed.")]
+Latency = Annotated[float, typer.Option(min=0, help="Seconds that every call takes.")]
+Capacity = Annotated[int, typer.Option(min=0, help="Concurrent calls above which latency grows; 0: unlimited.")]
+RateLimit = Annotated[
+    str | None, typer.Option(help="'100/second', '10/30 second' or '5/minute per project'; calls above it get 429.")
+]
+Settings = Annotated[
+    str | None, typer.Option(help="Any settings as JSON, merged over the other options; see /_settings.")
+]
+Change = Annotated[
+    str | None, typer.Option(metavar="URL", help="Replace the faults of the running server at this URL by --fault.")
+]
+
 
 def simulate(  # noqa: PLR0913 - each argument is an option of the command
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8090,
-    seed: Annotated[int, typer.Option(help="Decides, with name and number of POST, who meets which fault.")] = 0,
-    fault: Annotated[
-        list[str] | None, typer.Option(help="Fault step and its probability, 'create then drop=0.02'; repeatable.")
-    ] = None,
-    script: Annotated[
-        list[str] | None, typer.Option(help="Steps of one task name, 'my-task=hang; ok'; repeatable.")
-    ] = None,
-    visibility: Annotated[float, typer.Option(min=0, help="Seconds until a created task is listed.")] = 0.0,
-    latency: Annotated[float, typer.Option(min=0, help="Seconds that every call takes.")] = 0.0,
-    capacity: Annotated[int, typer.Option(min=0, help="Calls at once beyond which latency grows; 0: never.")] = 0,
-    quota: Annotated[
-        str | None, typer.Option(help="'100/second', '10/30 second' or '5/minute per project'; beyond it 429.")
-    ] = None,
-    auth: Annotated[AuthMode, typer.Option(help="Credentials that calls must carry.")] = "none",
-    settings: Annotated[
-        str | None, typer.Option(help="Any settings as JSON, merged over the other options; see /_settings.")
-    ] = None,
-    change: Annotated[
-        str | None, typer.Option(metavar="URL", help="Give the one that runs there these faults and no others.")
-    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port.")] = 8090,
+    seed: Seed = 0,
+    fault: Faults = None,
+    script: Scripts = None,
+    visibility: Visibility = 0.0,
+    latency: Latency = 0.0,
+    capacity: Capacity = 0,
+    quota: RateLimit = None,
+    auth: Annotated[AuthMode, typer.Option(help="Credentials that calls must have.")] = "none",
+    settings: Settings = None,
+    change: Change = None,
 ) -> None:
     """Serve a stand-in for DCS, IAM and the metadata service until Ctrl-C.
 
     Fault steps, alone or after 'create then ': drop, close, hang, html, no id, cut, oversize, redirect,
     throttle [N/UNIT], error STATUS [CODE], reply STATUS [BODY]; the last three also with 'retry after N'.
-    Besides: ok, slow S, create late S. What it got is at /_tasks, /_calls and /_stats; PUT /_settings changes it.
+    Further steps: ok, slow S, create late S. Received calls: /_tasks, /_calls, /_stats. PUT /_settings changes it.
 
-    Exit status: 0 ended by Ctrl-C, or changed; 1 the address is taken, 69 nothing that can be changed is at that URL.
+    Exit status: 0 ended by Ctrl-C, or changed; 1 the address is in use, 69 no such server at the URL of --change.
 
     Example: dcs-worker simulate --port 8090 --fault 'create then drop=0.05' --fault 'error 503=0.05' --latency 0.05
     """
     options: dict[str, Any] = {
         "seed": seed,
-        "faults": dict(_fault(text) for text in fault or ()),
-        "scripts": dict(_script(text) for text in script or ()),
         "visibility": visibility,
         "latency": latency,
         "capacity": capacity,
         "auth": {"mode": auth},
+        "faults": dict(_fault(text) for text in fault or ()),
+        "scripts": dict(_script(text) for text in script or ()),
     }
     server_settings = _settings(options, quota, settings)
     if change is not None:
         _change_faults(change, server_settings)
-        return
+    else:
+        _serve(server_settings, host, port)
 
+
+def _serve(server_settings: "StandInSettings", host: str, port: int) -> None:
     from worker.tools.standin.running import run
 
     try:
         run(server_settings, host, port, lambda standin: typer.echo(_announcement(standin)))
     except OSError as error:
         typer.echo(f"cannot listen on {host}, port {port}: {error.strerror or error}", err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(EXIT_FAILED) from error
 
 
 def _change_faults(url: str, server_settings: "StandInSettings") -> None:
@@ -81,7 +92,7 @@ def _change_faults(url: str, server_settings: "StandInSettings") -> None:
         typer.echo(str(error), err=True)
         raise typer.Exit(EXIT_UNAVAILABLE) from None
     faults = ", ".join(f"{step} ({probability:.0%})" for step, probability in server_settings.faults.items())
-    typer.echo(f"From now on calls meet: {faults or 'nothing unusual'}.")
+    typer.echo(f"Faults from now on: {faults or 'none'}.")
 
 
 def _fault(text: str) -> tuple[str, float]:
@@ -110,7 +121,7 @@ def _settings(options: Mapping[str, Any], quota: str | None, text: str | None) -
         limit = Quota.read(quota) if quota else None
         return StandInSettings.model_validate({**options, "quota": limit}).changed(_patch(text))
     except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
+        lines = [f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}" for detail in error.errors()]
         raise typer.BadParameter("; ".join(lines)) from error
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
@@ -135,7 +146,7 @@ def _announcement(standin: "StandIn") -> str:
             f"DCS stand-in on {standin.url}, credentials: {standin.settings.auth.mode}. Point a worker at it:",
             f"  export WORKER_DCS_ENDPOINTS='{endpoints}'",
             *(f"  export {line}" for line in _credentials(standin)),
-            f"What it got: {standin.url}/_tasks, /_calls, /_stats. Ctrl-C stops it.",
+            f"Received calls: {standin.url}/_tasks, /_calls, /_stats. Ctrl-C stops it.",
         )
     )
 
@@ -160,7 +171,7 @@ def _credentials(standin: "StandIn") -> list[str]:
 
 
 def _printable_secret(standin: "StandIn", member: str) -> str:
-    """A built-in secret, which everybody knows; one that was given is not repeated."""
+    """The built-in secret, which is public; a secret of the caller is not printed."""
     from worker.tools.standin import Auth
 
     built_in, given = getattr(Auth(), member), getattr(standin.settings.auth, member)

@@ -1,88 +1,102 @@
-"""What several commands share: spans of time, tables, a pace, and how far they are."""
+"""Shared parts of the commands: exit statuses, signals, durations, tables."""
 
-import io
+import asyncio
+import os
+import signal
 
 import pytest
 
-from worker.cli.common import format_table, parse_duration, printable, short_duration
-from worker.cli.progress import Pacer, ProgressDisplay
+from worker.cli.common import (
+    exit_status_of,
+    format_table,
+    parse_duration,
+    printable,
+    run_interruptible,
+    short_duration,
+)
+from worker.config import ConfigurationError
+from worker.rabbit.copier import ParkedError
+from worker.rabbit.reach import UnreachableError
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_cancels_work_and_lets_it_clean_up(number: signal.Signals) -> None:
+    """The exit status names the signal."""
+    cleaned: list[bool] = []
+
+    async def work() -> int:
+        try:
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append(True)
+        return 0
+
+    assert (run_interruptible(work()), cleaned) == (128 + number, [True])
+
+
+def test_work_without_signal_ends_with_its_own_status() -> None:
+    """The status is the result of the work."""
+
+    async def work() -> int:
+        return 69
+
+    assert run_interruptible(work()) == 69
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (UnreachableError("no broker"), 69),
+        (ParkedError("no broker"), 69),
+        (ConfigurationError(("no broker",)), 78),
+    ],
+)
+async def test_expected_error_of_work_is_one_line_and_an_exit_status(
+    error: Exception, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line is printed on standard error, without a traceback."""
+
+    async def work() -> None:
+        raise error
+
+    assert await exit_status_of(work()) == status
+    assert capsys.readouterr() == ("", "no broker\n")
+
+
+async def test_work_without_result_is_done() -> None:
+    """None is exit status 0."""
+
+    async def work() -> None:
+        pass
+
+    assert await exit_status_of(work()) == 0
 
 
 @pytest.mark.parametrize(("text", "length"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), (" 3d ", 259_200)])
-def test_spans_are_read(text: str, length: float) -> None:
-    """A number, and a unit unless it is seconds."""
+def test_duration_is_a_number_with_optional_unit(text: str, length: float) -> None:
+    """Without unit it is in seconds."""
     assert parse_duration(text) == length
 
 
 @pytest.mark.parametrize("text", ["", "h", "-1h", "1w", "1h30m", "inf", "1e3"])
-def test_what_is_no_span_is_refused(text: str) -> None:
-    """With a sentence that says what would be one."""
+def test_invalid_duration_is_an_error_with_examples(text: str) -> None:
+    """The message shows valid durations."""
     with pytest.raises(ValueError, match="90s, 15m, 2h or 3d"):
         parse_duration(text)
 
 
-def test_spans_are_written_short() -> None:
-    """In the largest unit that fits, rounded down, and never negative."""
-    assert [short_duration(one) for one in (-5, 0, 59.9, 60, 3599, 3600, 86_399, 86_400 * 400)] == [
+def test_short_duration_is_rounded_down_in_the_largest_unit() -> None:
+    """It is never negative."""
+    assert [short_duration(length) for length in (-5, 0, 59.9, 60, 3599, 3600, 86_399, 86_400 * 400)] == [
         *("0 s", "0 s", "59 s", "1 min", "59 min", "1 h", "23 h", "400 d")
     ]
 
 
-def test_tables_are_aligned_and_harmless() -> None:
-    """Numbers to the right, no spaces at the ends of lines, no control codes out of cells."""
+def test_table_is_aligned_and_has_no_control_characters() -> None:
+    """Numbers are aligned to the right, and lines have no trailing spaces."""
     assert format_table(("name", "n"), [("a\x1b[0m\n", 7), ("long name", 1000)], right=("n",)) == (
         "name          n\na\ufffd[0m\ufffd        7\nlong name  1000"
     )
     assert printable("\udc80ü\u202e") == "\ufffdü\ufffd"
-
-
-class Clock:
-    """A clock that only sleeping moves."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """What it shows."""
-        return self.now
-
-    async def sleep(self, length: float) -> None:
-        """Let so much time pass."""
-        self.now += length
-
-
-async def test_a_pace_is_kept_and_never_made_up_for() -> None:
-    """Eleven at 10 a second take a second; a break earns no burst, but a late turn is made up for."""
-    clock = Clock()
-    pacer = Pacer(10, clock, clock.sleep)
-    for _ in range(11):
-        await pacer.wait()
-    assert clock.now == pytest.approx(1.0)
-
-    clock.now += 60
-    begun = clock.now
-    for _ in range(11):
-        await pacer.wait()
-    assert clock.now - begun == pytest.approx(0.9)
-
-
-async def test_without_a_rate_nobody_waits() -> None:
-    """The clock stands still."""
-    clock = Clock()
-    pacer = Pacer(None, clock, clock.sleep)
-    for _ in range(100):
-        await pacer.wait()
-    assert clock.now == 0
-
-
-def test_away_from_a_terminal_progress_is_lines() -> None:
-    """The last one always comes, with the rate of what was done while looking."""
-    stream = io.StringIO()
-    with ProgressDisplay("sent", 2000, stream) as display:
-        display.start_at(1000)
-        display.update(1500)
-
-    (line,) = stream.getvalue().splitlines()
-    assert line.startswith("1,500 of 2,000 sent, ")
-    assert line.endswith(" left")
-    assert "\x1b" not in line

@@ -1,4 +1,4 @@
-"""`schema`: the committed schemas and examples, as they are."""
+"""`schema`: prints the committed schemas and examples unchanged."""
 
 import json
 from pathlib import Path
@@ -14,8 +14,8 @@ from worker.cli.schema import COMPLETE_DOCUMENTS, EXAMPLES
 FOLDER = Path(schemas.__file__).parent
 
 
-def test_the_schemas_are_listed() -> None:
-    """Without a name every committed schema and what holds them all is listed, for people and for programs."""
+def test_all_schemas_are_listed_without_a_name() -> None:
+    """Every committed schema and the complete documents, as text and as JSON."""
     committed = {path.stem for path in (FOLDER / "json").glob("*.json")}
     listed = json.loads(CliRunner().invoke(app, ["schema", "--json"]).output)
 
@@ -25,16 +25,16 @@ def test_the_schemas_are_listed() -> None:
     assert [line.split()[0] for line in lines] == list(listed)
 
 
-def test_a_schema_is_printed_as_committed() -> None:
-    """What is printed is the committed file."""
+def test_schema_is_printed_as_committed() -> None:
+    """The output is the committed file."""
     result = CliRunner().invoke(app, ["schema", "failed"])
 
     assert result.exit_code == 0
     assert result.output == (FOLDER / "json" / "migration_failed.json").read_text("utf-8")
 
 
-def test_the_asyncapi_document_is_printed_as_committed() -> None:
-    """One file with all messages and where they go."""
+def test_asyncapi_document_is_printed_as_committed() -> None:
+    """The output is the committed file."""
     result = CliRunner().invoke(app, ["schema", "asyncapi"])
 
     assert result.exit_code == 0
@@ -42,8 +42,8 @@ def test_the_asyncapi_document_is_printed_as_committed() -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_follows_its_schema(name: str) -> None:
-    """The example of a message is valid by the schema of the same name."""
+def test_example_is_valid_by_its_schema(name: str) -> None:
+    """The schema of the same name accepts it."""
     schema = json.loads(CliRunner().invoke(app, ["schema", name]).output)
     example = json.loads(CliRunner().invoke(app, ["schema", name, "--example"]).output)
 
@@ -53,13 +53,13 @@ def test_an_example_follows_its_schema(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["nothing"], "'nothing' is none of"),
+        (["nothing"], "unknown schema 'nothing'"),
         (["envelope", "--example"], "no example of"),
         (["asyncapi", "--example"], "no example of"),
     ],
 )
-def test_what_is_not_there_is_wrong_usage(arguments: list[str], complaint: str) -> None:
-    """An unknown name is answered with the known ones."""
+def test_unknown_schema_or_example_is_wrong_usage(arguments: list[str], complaint: str) -> None:
+    """The message lists the known names."""
     result = CliRunner().invoke(app, ["schema", *arguments])
 
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""`schema html`: all messages on one page, nothing of it foreign, nothing of the document left out."""
+"""`schema html`: complete, self-contained and escaped."""
 
 import copy
 import json
@@ -16,7 +16,7 @@ HOSTILE = "<script>alert(1)</script>\"'&"
 
 
 def cells(shown: str, message: str) -> dict[str, tuple[str, str]]:
-    """Type and meaning of every field and header of a message, by its path."""
+    """Types and meaning of every field and header of a message, by path."""
     (article,) = re.findall(f'<article id="{message}">(.*?)</article>', shown, re.DOTALL)
     rows = re.findall(r"<tr><td><code>(.*?)</code>(.*?)</td><td>(.*?)</td><td>(.*?)</td></tr>", article)
     return {
@@ -25,7 +25,7 @@ def cells(shown: str, message: str) -> dict[str, tuple[str, str]]:
 
 
 def hostile(value: Any, key: str = "") -> Any:
-    """The same with every text made hostile that is only shown."""
+    """The same document with HTML in every text that the page only shows."""
     if isinstance(value, dict):
         return {name: hostile(member, name) for name, member in value.items()}
     if isinstance(value, list):
@@ -33,8 +33,8 @@ def hostile(value: Any, key: str = "") -> Any:
     return HOSTILE if isinstance(value, str) and key not in ("$ref", "is", "action", "type", "format") else value
 
 
-def test_every_field_is_there_at_every_depth() -> None:
-    """By its path, with its type, its meaning and its rules; the mandatory ones are marked."""
+def test_page_has_every_field_at_every_depth() -> None:
+    """With path, types, meaning and constraints; mandatory fields are marked."""
     shown = CliRunner().invoke(app, ["schema", "html"]).output
     request, failed = cells(shown, "request"), cells(shown, "migrationFailed")
 
@@ -49,8 +49,8 @@ def test_every_field_is_there_at_every_depth() -> None:
     assert cells(shown, "journal")["entries[].evidence"][1].startswith("What a failed call proves")
 
 
-def test_it_says_where_to_publish_and_what_comes_back() -> None:
-    """Exchanges, keys and queues; every example as it is."""
+def test_page_has_exchanges_keys_queues_and_examples() -> None:
+    """Every example is complete."""
     shown = unescape(re.sub("<[^>]*>", "", page(document())))
     assert "Publish to: direct exchange dcs.migration, key create" in shown
     assert "topic exchange dcs.migration.events, key migration.failed" in shown
@@ -59,10 +59,10 @@ def test_it_says_where_to_publish_and_what_comes_back() -> None:
             assert json.dumps(example["payload"], indent=2, ensure_ascii=False) in shown
 
 
-def test_nothing_is_foreign_and_nothing_runs() -> None:
-    """One file: no scripts, no addresses but its own parts; whatever stands in the document is escaped."""
+def test_page_has_no_script_and_no_external_reference() -> None:
+    """Text of the document is escaped."""
     harmless, shown = page(document()), page(hostile(copy.deepcopy(document())))
     assert re.findall(r'(?:src|href)="(.)', harmless) == ["#"] * harmless.count("<a ")
-    tags = [re.findall(r"<(\w+)", re.sub(r"</?code>", "", one)) for one in (harmless, shown)]
+    tags = [re.findall(r"<(\w+)", re.sub(r"</?code>", "", html)) for html in (harmless, shown)]
     assert "script" not in tags[1]
     assert set(tags[0]) == set(tags[1]) | {"ul", "li"}

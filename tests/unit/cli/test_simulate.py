@@ -1,4 +1,4 @@
-"""`simulate`: the stand-in as a process, and what its options make of it."""
+"""`simulate`: the stand-in for DCS as a process, and its options."""
 
 import json
 import os
@@ -39,8 +39,8 @@ def _url(announcement: str) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_until_told_to_stop(number: signal.Signals) -> None:
-    """It says where it is and how to point a worker at it, creates tasks, and ends with 0 and silence."""
+def test_server_runs_until_a_signal(number: signal.Signals) -> None:
+    """It prints its address and the variables for a worker, creates tasks, and exits with 0 without output."""
     with _simulated("--auth", "token", "--script", "x=create then no id; ok") as (run, announcement):
         url = _url(announcement)
         assert f'WORKER_DCS_ENDPOINTS=\'{{"cn-north-4": "{url}"}}\'' in announcement
@@ -57,15 +57,15 @@ def test_it_serves_until_told_to_stop(number: signal.Signals) -> None:
     assert (run.returncode, output, errors) == (0, "", "")
 
 
-def test_a_given_secret_is_not_repeated() -> None:
-    """Built-in credentials are printed for convenience, others never."""
+def test_secret_of_the_caller_is_not_printed() -> None:
+    """Only built-in credentials are."""
     with _simulated("--auth", "token", "--settings", '{"auth": {"token": "given-token"}}') as (_, announcement):
         assert "given-token" not in announcement
         assert "WORKER_AUTH_TOKEN='the one you gave'" in announcement
 
 
-def test_a_port_in_use_is_said_in_one_sentence() -> None:
-    """The command fails with status 1 when it cannot listen."""
+def test_port_in_use_exits_with_1_and_one_sentence() -> None:
+    """The sentence names address and port."""
     with _simulated() as (_, announcement):
         port = _url(announcement).rsplit(":", 1)[1]
         second = CliRunner().invoke(_app(), ["--port", port])
@@ -74,28 +74,28 @@ def test_a_port_in_use_is_said_in_one_sentence() -> None:
     assert second.output.startswith(f"cannot listen on 127.0.0.1, port {port}: ")
 
 
-def test_one_that_runs_is_changed_and_changed_back() -> None:
-    """Faults that are given replace those that were, none means that it works well again; all else stays."""
+def test_change_replaces_the_faults_of_a_running_server() -> None:
+    """Without --fault it has none afterwards; other settings stay."""
     with _simulated("--fault", "drop=1", "--latency", "0.01") as (_, announcement):
         url = _url(announcement)
-        broken = CliRunner().invoke(_app(), ["--change", url, "--fault", "error 400 DCS.4049=0.5"])
+        faulty = CliRunner().invoke(_app(), ["--change", url, "--fault", "error 400 DCS.4049=0.5"])
         with urlopen(f"{url}/_settings", timeout=5) as reply:
             after = json.loads(reply.read())
-        mended = CliRunner().invoke(_app(), ["--change", f"{url}/"])
+        restored = CliRunner().invoke(_app(), ["--change", f"{url}/"])
         with urlopen(f"{url}/_settings", timeout=5) as reply:
-            at_last = json.loads(reply.read())
+            finally_ = json.loads(reply.read())
 
-    assert (broken.exit_code, broken.output) == (0, "From now on calls meet: error 400 DCS.4049 (50%).\n")
+    assert (faulty.exit_code, faulty.output) == (0, "Faults from now on: error 400 DCS.4049 (50%).\n")
     assert (after["faults"], after["latency"]) == ({"error 400 DCS.4049": 0.5}, 0.01)
-    assert (mended.exit_code, mended.output) == (0, "From now on calls meet: nothing unusual.\n")
-    assert at_last["faults"] == {}
+    assert (restored.exit_code, restored.output) == (0, "Faults from now on: none.\n")
+    assert finally_["faults"] == {}
 
 
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:1", "file:///etc/passwd", "nonsense", "http://[", "http://127.0.0.1:x/"]
 )
-def test_what_is_no_stand_in_cannot_be_changed(url: str) -> None:
-    """69 and one sentence."""
+def test_change_of_something_else_exits_with_69(url: str) -> None:
+    """The sentence names the URL."""
     result = CliRunner().invoke(_app(), ["--change", url])
 
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (69, "", 1)
@@ -116,8 +116,8 @@ def test_what_is_no_stand_in_cannot_be_changed(url: str) -> None:
         (["--auth", "magic"], "magic"),
     ],
 )
-def test_wrong_options_are_refused(options: list[str], complaint: str) -> None:
-    """A wrong option ends with the status of wrong usage and names the fault."""
+def test_invalid_option_is_wrong_usage(options: list[str], complaint: str) -> None:
+    """The exit status is 2, and the message names the problem."""
     result = CliRunner().invoke(_app(), options, env={"TERMINAL_WIDTH": "200"})
 
     assert result.exit_code == 2

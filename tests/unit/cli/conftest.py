@@ -1,0 +1,11 @@
+"""Working directory of the command tests."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands read `.env` of the working directory, which therefore is empty."""
+    monkeypatch.chdir(tmp_path)
