@@ -1,4 +1,4 @@
-"""`dcs-worker topology`: what the worker needs on the broker, printed, declared or compared."""
+"""The command `dcs-worker topology`: prints, declares or checks exchanges, queues and bindings of the settings."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,10 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from worker.cli.common import EXIT_CONFIGURATION, EXIT_OK, EXIT_UNAVAILABLE, load_configuration, run_interruptible
+from worker.cli.common import (
+    EXIT_CONFIGURATION,
+    EXIT_OK,
+    EXIT_UNAVAILABLE,
+    Json,
+    exit_status_of,
+    load_configuration,
+    run_interruptible,
+)
 
 if TYPE_CHECKING:
     from worker.config import Settings
+    from worker.policy.diagnostics import Check
     from worker.rabbit.topology import Topology
 
 Action = Literal["print", "apply", "check"]
@@ -18,41 +27,39 @@ Format = Literal["rabbitmq-definitions", "rabbitmq-permissions"]
 
 def topology(
     action: Annotated[
-        Action, typer.Argument(help="Print it, declare what is missing, or compare what is there.")
+        Action, typer.Argument(help="Print the topology, declare what is missing, or compare it with the broker.")
     ] = "print",
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
+    as_json: Json = False,
     format_: Annotated[
         Format | None,
         typer.Option(
             "--format",
-            help="Print what `rabbitmqctl import_definitions` reads: the topology, or the least rights of its users.",
+            help="Print a file for `rabbitmqctl import_definitions`: the topology, or the least permissions.",
         ),
     ] = None,
 ) -> None:
-    """Print, declare or check what the worker needs on the broker.
+    """Print, declare or check the exchanges, queues and bindings on the broker.
 
-    These are the exchanges, queues and bindings that the settings ask for. The worker declares them at its start;
-    `apply` does the same ahead of it, with another user for example. `check` changes nothing.
+    The settings define them. The worker declares them at its start; `apply` declares them earlier, for example as
+    another user. `check` changes nothing.
 
-    Exit status: 0 done, 69 the broker cannot be reached, 78 what is there differs from what the settings ask for, or,
-    for `check`, is missing.
+    Exit status: 0 done, 69 the broker cannot be reached, 78 the broker's topology differs from the settings (for
+    `check` also: a part of it is missing).
 
     Example: dcs-worker topology check
     """
     if format_ is not None and (as_json or action != "print"):
-        raise typer.BadParameter("a format is that of what is printed, and JSON as it is", param_hint="--format")
+        raise typer.BadParameter("only for `print`, and not with --json: it prints JSON", param_hint="--format")
     settings = load_configuration().settings
 
     from worker.bootstrap import from_settings
 
     plan = from_settings.topology(settings)
     if action == "apply":
-        raise typer.Exit(run_interruptible(_apply(settings, plan, as_json=as_json)))
+        raise typer.Exit(run_interruptible(exit_status_of(_apply(settings, plan, as_json=as_json))))
     if action == "check":
-        from worker.cli.topology_check import check
-
-        raise typer.Exit(run_interruptible(check(settings, plan, as_json=as_json)))
+        raise typer.Exit(run_interruptible(exit_status_of(_check(settings, plan, as_json=as_json))))
     if format_ is not None:
         typer.echo(json.dumps(_importable(settings, plan, format_), indent=2))
         return
@@ -61,7 +68,7 @@ def topology(
 
 async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
     from worker.bootstrap import from_settings
-    from worker.rabbit.reach import UnreachableError, reached
+    from worker.rabbit.reach import reached
     from worker.rabbit.topology import TopologyError, declare
 
     differences: Sequence[str] = ()
@@ -70,16 +77,45 @@ async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> in
             await declare(connection, plan)
     except TopologyError as error:
         differences = error.differences
-    except UnreachableError as error:
-        typer.echo(str(error), err=True)
-        return EXIT_UNAVAILABLE
     if as_json:
         typer.echo(json.dumps({"declared": not differences, "differences": list(differences)}, indent=2))
     elif not differences:
-        typer.echo(f"Declared: {len(plan.exchanges)} exchanges, {len(plan.queues)} queues and what binds them.")
+        counts = f"{len(plan.exchanges)} exchanges, {len(plan.queues)} queues, {len(plan.bindings)} bindings"
+        typer.echo(f"Declared: {counts}.")
     for difference in () if as_json else differences:
         typer.echo(difference, err=True)
     return EXIT_CONFIGURATION if differences else EXIT_OK
+
+
+async def _check(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
+    from worker.bootstrap import from_settings
+    from worker.cli.doctor.report import print_json, print_table
+    from worker.rabbit.checks import Node
+    from worker.rabbit.inventory import check_topology
+    from worker.rabbit.reach import reached
+
+    checks: list[Check] = []
+    brokers = from_settings.brokers(settings)
+    async with reached(brokers, "dcs-worker topology") as connection:
+        await check_topology(connection, plan, Node.of(brokers.urls[0]), checks.append)
+    status = _exit_status(checks)
+    if as_json:
+        print_json(checks, status)
+    else:
+        print_table(checks)
+    return status
+
+
+def _exit_status(checks: "Sequence[Check]") -> int:
+    from worker.policy.diagnostics import FailureKind, most_urgent_failure
+
+    match most_urgent_failure(checks):
+        case None:
+            return EXIT_OK
+        case FailureKind.UNREACHABLE:
+            return EXIT_UNAVAILABLE
+        case _:
+            return EXIT_CONFIGURATION
 
 
 def _importable(settings: "Settings", plan: "Topology", format_: Format) -> Mapping[str, Any]:
@@ -92,27 +128,29 @@ def _importable(settings: "Settings", plan: "Topology", format_: Format) -> Mapp
 
 def _as_json(plan: "Topology") -> dict[str, list[dict[str, Any]]]:
     return {
-        "exchanges": [{"name": one.name, "type": one.type, "durable": True} for one in plan.exchanges],
-        "queues": [{"name": one.name, "durable": True, "arguments": one.all_arguments} for one in plan.queues],
-        "bindings": [{"exchange": one.exchange, "queue": one.queue, "routing_key": one.key} for one in plan.bindings],
+        "exchanges": [{"name": item.name, "type": item.type, "durable": True} for item in plan.exchanges],
+        "queues": [{"name": item.name, "durable": True, "arguments": item.all_arguments} for item in plan.queues],
+        "bindings": [
+            {"exchange": item.exchange, "queue": item.queue, "routing_key": item.key} for item in plan.bindings
+        ],
     }
 
 
 def _table(plan: "Topology") -> str:
-    exchanges = [("exchange", one.name, one.type) for one in plan.exchanges]
-    bindings = [("binding", one.exchange, f"key {one.key}, to {one.queue}") for one in plan.bindings]
-    queues = [("queue", one.name, ", ".join(_queue_traits(one.arguments))) for one in plan.queues]
+    exchanges = [("exchange", item.name, item.type) for item in plan.exchanges]
+    bindings = [("binding", item.exchange, f"key {item.key}, to {item.queue}") for item in plan.bindings]
+    queues = [("queue", item.name, ", ".join(_queue_traits(item.arguments))) for item in plan.queues]
     rows = [*exchanges, *bindings, *queues]
     width = max(len(name) for _, name, _ in rows)
     return "\n".join(f"{kind:<9} {name:<{width}}  {rest}" for kind, name, rest in rows)
 
 
 def _queue_traits(arguments: Mapping[str, Any]) -> Iterator[str]:
-    """What a person wants to know of a queue; all arguments are in the JSON."""
+    """The arguments of a queue that matter to operators; --json prints all."""
     yield "quorum"
     if "x-delivery-limit" in arguments:
         yield f"delivery limit {arguments['x-delivery-limit']}"
     if "x-message-ttl" in arguments:
-        yield f"after {arguments['x-message-ttl'] / 1000:g} s"
+        yield f"TTL {arguments['x-message-ttl'] / 1000:g} s"
     if "x-dead-letter-routing-key" in arguments:
-        yield f"to {arguments['x-dead-letter-routing-key']}"
+        yield f"dead-letters to {arguments['x-dead-letter-routing-key']}"

@@ -1,1 +1,1 @@
-"""The check-up: what can be found out about the worker's surroundings without changing anything."""
+"""`dcs-worker doctor`: checks of configuration, broker, Redis, DCS and HTTP port that change nothing."""

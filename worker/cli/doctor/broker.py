@@ -1,4 +1,4 @@
-"""The broker: every address of it, then, through the first that lets us in, all that the worker needs there."""
+"""Checks of the broker: login at every node, then, at the first node that accepts it, version and topology."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -18,9 +18,9 @@ URL_VARIABLE: Final = "WORKER_AMQP_URL"
 
 
 async def check_broker(brokers: Brokers, topology: Topology, management: str | None, on_check: OnCheck) -> int | None:
-    """Tell what there is to tell; how many consume the requests queue, if that could be seen.
+    """Report every finding; return the number of consumers of the requests queue, None if unknown.
 
-    `management`: base URL of the broker's management API, if it is to be asked.
+    `management`: base URL of the broker's management API, if bindings and policies are to be read there.
     """
     nodes = [Node.of(url) for url in brokers.urls]
     async with AsyncExitStack() as stack:
@@ -31,7 +31,7 @@ async def check_broker(brokers: Brokers, topology: Topology, management: str | N
         for node, connection in connected:
             on_check(checks.version(connection, str(node)))
         if not connected:
-            on_check(unchecked("topology", "the broker cannot be asked for queues, exchanges and bindings"))
+            on_check(unchecked("topology", "no login succeeded, so queues, exchanges and bindings were not compared"))
             return None
         node, connection = connected[0]
         inventory = await check_topology(connection, topology, node, on_check)
@@ -43,7 +43,7 @@ async def check_broker(brokers: Brokers, topology: Topology, management: str | N
 
 
 async def _log_in(stack: AsyncExitStack, brokers: Brokers, nodes: Sequence[Node]) -> list[Door]:
-    """The connection to each node, or what is in the way. A login that is refused is tried at no other node."""
+    """The connection to each node, or the problem. A refused login is not tried at the other nodes."""
     network_problems = await asyncio.gather(
         *(find_problem(Address(node.host, node.port, URL_VARIABLE), brokers.tls) for node in nodes)
     )
@@ -54,18 +54,18 @@ async def _log_in(stack: AsyncExitStack, brokers: Brokers, nodes: Sequence[Node]
         login = problem or refused.get(user_and_password) or await checks.entered(stack, brokers, index)
         if isinstance(login, LoginRefused):
             refused[user_and_password] = Problem(
-                "login: not tried, another node has refused the same one", login.remedy
+                "login: not tried, because another node refused the same login", login.remedy
             )
         logins.append(login)
     return logins
 
 
 def _node_checks(nodes: Sequence[Node], logins: Sequence[Door]) -> Iterator[Check]:
-    """A node that cannot be had is a failure only if no other one can."""
+    """An unreachable node is a failure only if no node can be reached, else a warning."""
     has_connection = any(not isinstance(login, Problem) for login in logins)
     for node, login in zip(nodes, logins, strict=True):
         if not isinstance(login, Problem):
-            yield ok("broker", f"lets {_login_name(node)} into the vhost {node.vhost!r}", subject=str(node))
+            yield ok("broker", f"login of {_login_name(node)} to vhost {node.vhost!r} succeeded", subject=str(node))
         elif has_connection:
             yield warning("broker", login.found, login.remedy, subject=str(node))
         else:
@@ -73,4 +73,4 @@ def _node_checks(nodes: Sequence[Node], logins: Sequence[Door]) -> Iterator[Chec
 
 
 def _login_name(node: Node) -> str:
-    return f"the user {node.user!r}" if node.user is not None else "the owner of the certificate"
+    return f"user {node.user!r}" if node.user is not None else "the owner of the certificate"

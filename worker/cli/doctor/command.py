@@ -1,4 +1,4 @@
-"""`dcs-worker doctor`: what stands between this configuration and a working worker, with the remedy of each."""
+"""The command `dcs-worker doctor`: its options, report and exit status."""
 
 import logging
 import re
@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 import typer
 
-from worker.cli.common import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, run_interruptible
+from worker.cli.common import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, Json, run_interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.cli.doctor.options import DoctorOptions
+    from worker.cli.doctor.configuration import DoctorOptions
     from worker.config import Loaded
     from worker.policy.diagnostics import Check
 
@@ -21,48 +21,44 @@ if TYPE_CHECKING:
 def doctor(
     *,
     project: Annotated[
-        str | None, typer.Option(help="Project to list the tasks of, which shows what the credentials may do.")
+        str | None, typer.Option(help="Project whose tasks are listed, to check the permissions of the credentials.")
     ] = None,
-    region: Annotated[str | None, typer.Option(help="Region of the project; WORKER_DCS_REGION if not given.")] = None,
+    region: Annotated[str | None, typer.Option(help="Region of the project; default: WORKER_DCS_REGION.")] = None,
     management: Annotated[
         str | None,
-        typer.Option(
-            help="Base URL of RabbitMQ's management API, for bindings and policies; the login is the broker's."
-        ),
+        typer.Option(help="Base URL of RabbitMQ's management API, to check bindings and policies with the same login."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Check all that a worker needs: configuration, broker, Redis, DCS, port. It changes nothing anywhere.
+    """Check configuration, broker, Redis, DCS and HTTP port. Changes nothing.
 
-    Each finding comes with its remedy: a command, or a variable to set. What is `not checked` does not apply, or
-    cannot be told from here. With everything unreachable it takes less than a minute.
+    Each failure and warning comes with its remedy: a command, or a variable to set. `not checked` means that a check
+    does not apply or is not possible from here. Takes less than a minute, even if nothing can be reached.
 
-    Exit status: 0 nothing failed, though there may be warnings; 78 if the configuration, or what it asks of the
-    broker, does not fit; else 69 if a service cannot be reached; else 1.
+    Exit status: 0 no failure (warnings are possible); 78 if the configuration is invalid or the broker's topology
+    differs from it; else 69 if a service cannot be reached; else 1.
 
     Example: dcs-worker doctor --project 0123456789abcdef0123456789abcdef
     """
     from schemas.request import PROJECT_ID_PATTERN
-    from worker.cli.doctor import configuration
-    from worker.cli.doctor.options import DoctorOptions
+    from worker.cli.doctor.configuration import DoctorOptions, read_configuration
 
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # the findings say what it says, in one sentence each
-    loaded, has_credentials, checks = configuration.read_configuration()
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # it would repeat the findings
+    loaded, has_credentials, checks = read_configuration()
     if loaded is None:
         raise typer.Exit(_print_report(checks, None, as_json=as_json))
     if project is not None and not re.fullmatch(PROJECT_ID_PATTERN, project):
-        raise typer.BadParameter("is no project id", param_hint="--project")
+        raise typer.BadParameter("is not a valid project id", param_hint="--project")
     region = region or loaded.settings.dcs_region
     if region not in loaded.settings.dcs_endpoints:
-        raise typer.BadParameter(f"{region!r} is none of the configured regions", param_hint="--region")
-    options = DoctorOptions(
-        project, region, has_credentials, _validated_management_url(management, loaded.settings.amqp_url[0].scheme)
-    )
+        raise typer.BadParameter(f"region {region!r} is not configured", param_hint="--region")
+    management = _validated_management_url(management, loaded.settings.amqp_url[0].scheme)
+    options = DoctorOptions(project, region, has_credentials, management)
     raise typer.Exit(run_interruptible(_run(loaded, options, checks, as_json=as_json)))
 
 
 def _validated_management_url(management: str | None, broker_scheme: str) -> str | None:
-    """The URL without a slash at the end. The broker's password goes there, so it is no less encrypted than there."""
+    """The URL without a slash at the end. It gets the broker's password, so it must be encrypted if the broker is."""
     if management is None:
         return None
     schemes = ("https",) if broker_scheme == "amqps" else ("https", "http")
@@ -72,7 +68,8 @@ def _validated_management_url(management: str | None, broker_scheme: str) -> str
     except ValueError:
         is_usable = False
     if not is_usable:
-        message = f"must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}, without a login"
+        starts = " or ".join(f"{scheme}://" for scheme in schemes)
+        message = f"must be a URL that starts with {starts}, without user and password"
         raise typer.BadParameter(message, param_hint="--management")
     return management.rstrip("/")
 
@@ -87,8 +84,7 @@ async def _run(loaded: "Loaded", options: "DoctorOptions", checks: "Sequence[Che
 
 
 def _print_report(checks: "Sequence[Check]", loaded: "Loaded | None", *, as_json: bool) -> int:
-    from worker.cli.doctor.redaction import redact_checks
-    from worker.cli.doctor.report import print_json, print_table
+    from worker.cli.doctor.report import print_json, print_table, redact_checks
 
     status = _exit_status(checks)
     redacted = redact_checks(checks, loaded.settings if loaded is not None else None)

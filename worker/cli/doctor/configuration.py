@@ -1,6 +1,7 @@
-"""The configuration: its problems, the typing errors in it, and what its values mean together."""
+"""Checks of the configuration: invalid and misspelt variables, and what the values mean together."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from worker.config import ConfigurationError, Loaded, Settings, describe, load_from_process
@@ -24,8 +25,22 @@ CHECK_NAME: Final = "configuration"
 _SUGGESTION_PREFIX: Final = "the nearest known is "
 
 
+@dataclass(frozen=True, slots=True)
+class DoctorOptions:
+    """What to check besides the configuration. Without a `project` no call to DCS carries credentials.
+
+    `has_credentials`: whether the configuration has usable credentials. `management`: base URL of the broker's
+    management API, if it is to be read.
+    """
+
+    project: str | None
+    region: str
+    has_credentials: bool
+    management: str | None
+
+
 def read_configuration() -> tuple[Loaded | None, bool, list[Check]]:
-    """The configuration of this process as far as it can be used, whether with credentials, and what is wrong."""
+    """The configuration of this process, None if unusable; whether it has credentials; and the findings."""
     try:
         loaded = load_from_process()
     except ConfigurationError as error:
@@ -35,16 +50,16 @@ def read_configuration() -> tuple[Loaded | None, bool, list[Check]]:
     try:
         return load_from_process(credentials=False), False, checks
     except ConfigurationError:
-        checks.append(unchecked("everything else", "the configuration has to be right first"))
+        checks.append(unchecked("everything else", "skipped until the configuration is valid"))
         return None, False, checks
 
 
 def _problem(text: str) -> Check:
     variable, _, found = text.partition(": ")
     default = next((value for name, value, _ in describe(Settings()) if name == variable and value), None)
-    remedy = f"correct {variable}, or unset it: the default is {default}" if default else f"set {variable} right"
+    remedy = f"correct {variable}, or unset it: the default is {default}" if default else f"correct {variable}"
     if variable == "credentials":
-        remedy = "set the variables of one way, and unset those of the others"
+        remedy = "set the variables of one way to authenticate, and unset those of the others"
     return failed(CHECK_NAME, found, remedy, subject=variable, failure_kind=FailureKind.CONFIGURATION)
 
 
@@ -58,11 +73,11 @@ def _warning(text: str) -> Check:
 def _summary(settings: Settings) -> Check:
     regions = ", ".join(settings.dcs_endpoints)
     claims = "on" if settings.claims_url is not None else "off"
-    return ok(CHECK_NAME, f"is complete; credentials by {settings.credential_way}, regions {regions}, claims {claims}")
+    return ok(CHECK_NAME, f"complete; credentials by {settings.credential_way}, regions {regions}, claims {claims}")
 
 
 def check_settings(settings: Settings, consumers: int | None, *, has_credentials: bool) -> Iterator[Check]:
-    """What the values mean together. `consumers` of the requests queue at present, None if not known."""
+    """Findings about values that belong together. `consumers` of the requests queue, None if unknown."""
     waits_for_token_call = has_credentials and settings.credential_way in ("iam", "platform")
     yield _check_timing(settings)
     yield check_consumer_timeout(
@@ -79,30 +94,30 @@ def check_settings(settings: Settings, consumers: int | None, *, has_credentials
 
 
 def _check_timing(settings: Settings) -> Check:
-    """The configuration is refused where these do not fit; here they are said, for whoever wonders."""
-    waits = settings.retry_delays[place(settings.retry_delays, settings.settle) - 1]
+    """The times as configured: an invalid combination is refused at the start, so this is information only."""
+    level_seconds = settings.retry_delays[place(settings.retry_delays, settings.settle) - 1]
     found = (
-        f"a call ends within {settings.dcs_timeout:g} s, and none is repeated before {settings.settle:g} s, "
-        f"which a request spends in the retry queue of {waits:g} s; "
-        f"the schedule lasts {sum(settings.retry_delays):g} s in all"
+        f"call timeout {settings.dcs_timeout:g} s; no second create within {settings.settle:g} s, "
+        f"which a request waits in the retry queue of {level_seconds:g} s; "
+        f"retries span {sum(settings.retry_delays):g} s"
     )
     return ok("timing", found)
 
 
 def _check_reconciliation(settings: Settings) -> Check:
     if settings.reconcile == "off":
-        found = "is off: whatever is not known to have been created or refused ends as unresolved, for a person"
+        found = "off: a create call with an unknown result ends as unresolved and needs an operator"
         return warning("reconciliation", found, "set WORKER_RECONCILE=ambiguous")
-    when = "before every create" if settings.reconcile == "always" else "whenever a create may have been sent before"
+    when = "before every create" if settings.reconcile == "always" else "when an earlier create call may have been sent"
     recognised_by = "marker" if settings.marker else "name, networks and creation time (WORKER_MARKER=false)"
-    return ok("reconciliation", f"a task is looked for {when}, by {recognised_by}")
+    return ok("reconciliation", f"lookup {when}, by {recognised_by}")
 
 
 def _check_claims(settings: Settings, consumers: int | None) -> Check:
     name, remedy = "claims", "set WORKER_CLAIMS_URL=redis://HOST:6379/0, the same for every replica"
     if settings.claims_url is not None:
-        return ok(name, "are shared through Redis")
+        return ok(name, "on, shared through Redis")
     if consumers is not None and consumers > 1:
-        found = f"are off, but {consumers} consume the requests queue: two copies of one request may meet"
+        found = f"off, but {consumers} consumers of the requests queue: two replicas can handle copies of one request"
         return warning(name, found, remedy)
-    return unchecked(name, "are off: nothing to check, and nothing to fear with one replica", remedy)
+    return unchecked(name, "off; fine with a single replica", remedy)

@@ -1,4 +1,4 @@
-"""DCS in every configured region, and the way to its credentials."""
+"""Checks of DCS in every configured region, of IAM, and of the credentials."""
 
 import asyncio
 import ssl
@@ -9,8 +9,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from worker.bootstrap import from_settings
+from worker.cli.doctor.configuration import DoctorOptions
 from worker.cli.doctor.network import Address, find_problem
-from worker.cli.doctor.options import DoctorOptions
 from worker.config import Loaded, Settings
 from worker.dcs.auth.credentials import Credentials
 from worker.dcs.checks import check_service
@@ -21,14 +21,14 @@ from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, fail
 from worker.policy.pulse import Pulse
 
 MAX_CALL_SECONDS: Final = 15.0
-"""Seconds at most for each call, however patient the worker itself is."""
+"""Upper limit of a call here; WORKER_DCS_TIMEOUT if that is shorter."""
 
 Within = Callable[[float], HttpClient]
 """Makes a client with that deadline."""
 
 
 async def check_dcs(loaded: Loaded, options: DoctorOptions, on_check: OnCheck) -> None:
-    """Tell what there is to tell of every region, of the address of IAM, and of the credentials."""
+    """Report the findings about every region, the address of IAM, and the credentials."""
     settings = loaded.settings
     ca_file = str(settings.dcs_ca_file) if settings.dcs_ca_file else None
     try:
@@ -84,7 +84,7 @@ async def _region(loaded: Loaded, service: Service, within: Within, tls: ssl.SSL
 async def _iam(loaded: Loaded, endpoint: str, tls: ssl.SSLContext) -> Check:
     problem = await _network_problem(loaded, endpoint, "WORKER_IAM_ENDPOINT", tls)
     if problem is None:
-        return ok("IAM", f"{endpoint} can be connected to")
+        return ok("IAM", f"{endpoint} accepts connections")
     return failed("IAM", problem.found, problem.remedy, failure_kind=FailureKind.UNREACHABLE)
 
 
@@ -116,8 +116,6 @@ async def _clients(loaded: Loaded, tls: ssl.SSLContext) -> AsyncIterator[Within]
 
 def _credentials_not_checked(options: DoctorOptions) -> Check:
     if not options.has_credentials:
-        return unchecked(CREDENTIALS, "there are none to ask with; see configuration")
-    remedy = "dcs-worker doctor --project ID, with a project that requests come for"
-    return unchecked(
-        CREDENTIALS, "they and their rights are known to hold only in a project, and none was named", remedy
-    )
+        return unchecked(CREDENTIALS, "skipped: the configuration has none")
+    remedy = "dcs-worker doctor --project ID, with a project of your requests"
+    return unchecked(CREDENTIALS, "not tested: that needs a project", remedy)

@@ -1,4 +1,4 @@
-"""Whether the port of metrics and health can be had, or already is by a worker."""
+"""Check of the HTTP port for metrics and health: free, or in use by a worker."""
 
 import asyncio
 import errno
@@ -17,20 +17,20 @@ _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compar
 
 
 async def check_port(host: str, port: int) -> Check:
-    """Whether a worker could listen there; the port is taken for a moment, and nobody is listened to."""
+    """Whether a worker could listen on the port; it is bound for a moment, without listening."""
     if port == 0:
-        return unchecked(_CHECK_NAME, "WORKER_HTTP_PORT is 0: any free one is taken")
+        return unchecked(_CHECK_NAME, "WORKER_HTTP_PORT is 0: the worker uses any free port")
     subject = f"{host}:{port}"
     try:
         for family, kind, protocol, _, address in await resolve_host(host, port):
             _bind(socket.socket(family, kind, protocol), address)
     except TimeoutError:
-        return failed(_CHECK_NAME, "the name is not resolved in time", "correct WORKER_HTTP_HOST", subject=subject)
+        return failed(_CHECK_NAME, "the host name did not resolve in time", "correct WORKER_HTTP_HOST", subject=subject)
     except OSError as error:
         if error.errno == errno.EADDRINUSE and await _is_worker(_WILDCARDS.get(host, host), port):
-            return ok(_CHECK_NAME, "a worker listens there and is alive", subject=subject)
-        return failed(_CHECK_NAME, f"cannot be had: {_error_text(error)}", _remedy(error, port), subject=subject)
-    return ok(_CHECK_NAME, "is free", subject=subject)
+            return ok(_CHECK_NAME, "in use by a worker, which is alive", subject=subject)
+        return failed(_CHECK_NAME, f"cannot listen: {_error_text(error)}", _remedy(error, port), subject=subject)
+    return ok(_CHECK_NAME, "free", subject=subject)
 
 
 def _bind(probe: socket.socket, address: tuple[object, ...]) -> None:
@@ -59,8 +59,8 @@ def _error_text(error: OSError) -> str:
 def _remedy(error: OSError, port: int) -> str:
     match error.errno:
         case errno.EADDRINUSE:
-            return f"set WORKER_HTTP_PORT to another one; `ss -ltnp 'sport = :{port}'` shows who has it"
+            return f"set WORKER_HTTP_PORT to another port; `ss -ltnp 'sport = :{port}'` shows the process that uses it"
         case errno.EACCES:
-            return "set WORKER_HTTP_PORT to one above 1023"
+            return "set WORKER_HTTP_PORT to a port above 1023"
         case _:
             return "set WORKER_HTTP_HOST to an address of this machine, or to 0.0.0.0"

@@ -1,4 +1,4 @@
-"""The way to an address, stage by stage: name, connection, encryption. Nothing is sent beyond a TLS handshake."""
+"""Reachability of a network address in stages: DNS, TCP, TLS. Nothing is sent after the TLS handshake."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ _HOST_MISMATCH_CODES: Final = (62, 64)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to, and which variable says so."""
+    """Host and port, and the environment variable that sets them."""
 
     host: str
     port: int
@@ -28,7 +28,7 @@ class Address:
 
     @classmethod
     def of(cls, url: str, port: int, variable: str) -> "Address":
-        """The address in `url`; `port` if there is none in it."""
+        """The address in `url`; `port` if the URL has none."""
         parts = urlsplit(url)
         return cls(parts.hostname or "", parts.port or port, variable)
 
@@ -38,18 +38,18 @@ class Address:
 
 
 async def find_problem(address: Address, tls: ssl.SSLContext | None = None) -> Problem | None:
-    """What bars the way to `address`, if anything; each stage within its deadline."""
+    """The first stage that fails on the way to `address`, None if all succeed; each stage has a timeout."""
     try:
         await resolve_host(address.host, address.port)
     except (OSError, TimeoutError) as error:
-        found = f"DNS: the name {address.host} cannot be resolved: {_error_text(error)}"
+        found = f"DNS: cannot resolve {address.host}: {_error_text(error)}"
         return Problem(found, f"correct the host in {address.variable}, or the name servers of this machine")
     try:
         async with asyncio.timeout(STAGE_TIMEOUT_SECONDS):
             _, writer = await asyncio.open_connection(address.host, address.port)
     except (OSError, TimeoutError) as error:
-        remedy = f"start what should listen there, let a firewall pass it, or correct {address.variable}"
-        return Problem(f"TCP: no connection to {address}: {_error_text(error)}", remedy)
+        remedy = f"check that the service is running and reachable through firewalls, or correct {address.variable}"
+        return Problem(f"TCP: cannot connect to {address}: {_error_text(error)}", remedy)
     try:
         return await _find_tls_problem(writer, address, tls) if tls is not None else None
     finally:
@@ -60,10 +60,10 @@ async def find_problem(address: Address, tls: ssl.SSLContext | None = None) -> P
 
 
 async def resolve_host(host: str, port: int) -> list[tuple[Any, ...]]:
-    """The addresses of a name, as `socket.getaddrinfo` gives them. Raises OSError and TimeoutError.
+    """The addresses of a name, as `socket.getaddrinfo` returns them. Raises OSError and TimeoutError.
 
-    The resolver's own patience is longer than ours and cannot be interrupted, so it runs in a thread that the end
-    of the process does not wait for.
+    The resolver's timeout is longer than ours and cannot be interrupted. So it runs in a daemon thread, for which
+    the end of the process does not wait.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[tuple[Any, ...]]] = loop.create_future()
@@ -75,8 +75,8 @@ async def resolve_host(host: str, port: int) -> list[tuple[Any, ...]]:
         except OSError as error:
             found = error
         except UnicodeError:
-            found = OSError(None, "it is no host name")
-        with suppress(RuntimeError):  # the loop has ended meanwhile
+            found = OSError(None, "not a valid host name")
+        with suppress(RuntimeError):  # the event loop was closed before the answer came
             loop.call_soon_threadsafe(_set_answer, answer, found)
 
     threading.Thread(target=resolve, daemon=True).start()
@@ -98,13 +98,13 @@ async def _find_tls_problem(writer: asyncio.StreamWriter, address: Address, tls:
         async with asyncio.timeout(STAGE_TIMEOUT_SECONDS):
             await writer.start_tls(tls, server_hostname=address.host)
     except ssl.SSLCertVerificationError as error:
-        found = f"TLS: the certificate of {address} is not accepted: {error.verify_message}"
+        found = f"TLS: certificate of {address} rejected: {error.verify_message}"
         if error.verify_code in _HOST_MISMATCH_CODES:
-            return Problem(found, f"use the name that stands in the certificate in {address.variable}")
-        return Problem(found, f"set {_ca_variable(address)} to the file of the authority that signed it")
+            return Problem(found, f"use a host name of the certificate in {address.variable}")
+        return Problem(found, f"set {_ca_variable(address)} to the certificate file of the CA that signed it")
     except (OSError, TimeoutError) as error:
         return Problem(
-            f"TLS: {address} does not shake hands: {_error_text(error)}", f"correct the port in {address.variable}"
+            f"TLS: handshake with {address} failed: {_error_text(error)}", f"correct the port in {address.variable}"
         )
     return None
 
@@ -118,10 +118,10 @@ def _error_text(error: BaseException) -> str:
         case TimeoutError() if not error.args:
             return f"no answer within {STAGE_TIMEOUT_SECONDS:g} s"
         case ssl.SSLError():
-            return (error.reason or "it is no TLS").replace("_", " ").lower()
+            return (error.reason or "the peer does not speak TLS").replace("_", " ").lower()
         case socket.gaierror():
             return error.strerror or "unknown"
         case OSError() if error.errno:
-            return os.strerror(error.errno)  # asyncio puts the address into the text, which stands before it already
+            return os.strerror(error.errno)  # the text of asyncio would repeat the address
         case _:
             return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""The findings, for people and for programs."""
+"""Output of findings as a table or as JSON, and the redaction of secrets in them."""
 
 import json
 import shutil
@@ -6,11 +6,14 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 import typer
 
-from worker.config import wants_colours
+from worker.config import Settings, secret_texts, wants_colours
+from worker.observe.mask import Mask
 from worker.policy.diagnostics import Check, CheckResult
 
 RESULT_COLOURS: Final = {
@@ -25,7 +28,7 @@ _MIN_TEXT_WIDTH: Final = 30
 
 
 def print_json(checks: Sequence[Check], status: int) -> None:
-    """Print everything, with the exit status."""
+    """Print all findings as one JSON object, with the exit status."""
     found = [
         {
             "check": check.name,
@@ -40,7 +43,7 @@ def print_json(checks: Sequence[Check], status: int) -> None:
 
 
 def print_table(checks: Sequence[Check]) -> None:
-    """Print the table; on a terminal in its width, and in colours unless NO_COLOR says otherwise."""
+    """Print the table; on a terminal wrapped to its width, and in colours unless NO_COLOR is set."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     table = list(format_rows(checks, width))
     if not wants_colours(sys.stdout):
@@ -56,16 +59,16 @@ def print_table(checks: Sequence[Check]) -> None:
 
 
 def summary(checks: Sequence[Check]) -> str:
-    """How many of each result, those that matter most first."""
+    """Number of checks by result, failures first."""
     counts = Counter(check.result for check in checks)
     order = (CheckResult.FAILED, CheckResult.WARNING, CheckResult.NOT_CHECKED, CheckResult.OK)
     return ", ".join(f"{counts[result]} {result.value}" for result in order if counts[result])
 
 
 def format_rows(checks: Sequence[Check], width: int | None) -> Iterator[tuple[str, str]]:
-    """Result and title of each check, and what follows them. Lines are broken to `width`, if there is one.
+    """Of each check: result and title, and the text after them, wrapped to `width` if there is one.
 
-    A remedy has a line of its own that is never broken, so that it can be copied.
+    A remedy has its own line, which is never wrapped, so that it can be copied.
     """
     titles = [f"{check.name} {check.subject}".strip() for check in checks]
     widest = min(_MAX_TITLE_WIDTH, max(map(len, titles), default=0))
@@ -78,9 +81,35 @@ def format_rows(checks: Sequence[Check], width: int | None) -> Iterator[tuple[st
 
 
 def _wrap(text: str, first: int, others: int, width: int | None) -> str:
-    """`text`, which begins in column `first`, continued in column `others`."""
+    """`text` wrapped to `width`: it begins in column `first`, further lines in column `others`."""
     if width is None or width - others < _MIN_TEXT_WIDTH:
         return text
     lead = "." * (first - others)
     lines = textwrap.wrap(f"{lead}{text}", width - others, break_on_hyphens=False)
     return f"\n{' ' * others}".join(lines)[len(lead) :]
+
+
+def redact_checks(checks: Sequence[Check], settings: Settings | None) -> list[Check]:
+    """The findings without any secret of `settings` and without passwords in URLs (law no-secrets).
+
+    They may quote what a broker or a service answered, and an answer may repeat a secret.
+    """
+    mask = Mask(_secret_texts(settings) if settings is not None else ())
+    return [
+        replace(
+            check,
+            found=str(mask.clean(check.found)),
+            subject=str(mask.clean(check.subject)),
+            remedy=None if check.remedy is None else str(mask.clean(check.remedy)),
+        )
+        for check in checks
+    ]
+
+
+def _secret_texts(settings: Settings) -> Iterator[str]:
+    yield from secret_texts(settings)
+    urls = [*settings.amqp_url, *([settings.claims_url] if settings.claims_url is not None else [])]
+    for parts in (urlsplit(url.get_secret_value()) for url in urls):
+        # A password equal to the user name (guest:guest) is no secret, and the user name is needed in remedies.
+        if parts.password and parts.password != parts.username:
+            yield from {parts.password, unquote(parts.password)}

@@ -1,4 +1,4 @@
-"""All checks at once, each part within its deadline; what was found before a deadline is kept."""
+"""All checks of `doctor` at the same time, each part with a timeout; findings before a timeout are kept."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,21 +7,20 @@ from typing import Final
 from worker.bootstrap import from_settings
 from worker.claims.checks import VARIABLE as CLAIMS_URL
 from worker.claims.checks import check_redis
-from worker.cli.doctor import configuration
 from worker.cli.doctor.broker import check_broker
+from worker.cli.doctor.configuration import DoctorOptions, check_settings
 from worker.cli.doctor.dcs import check_dcs
 from worker.cli.doctor.http_port import check_port
 from worker.cli.doctor.network import Address, find_problem
-from worker.cli.doctor.options import DoctorOptions
 from worker.config import ConfigurationError, Loaded, Settings
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, failed, unchecked
 
 PART_TIMEOUT_SECONDS: Final = 45.0
-"""Seconds for each part; they run side by side."""
+"""For each part; the parts run at the same time."""
 
 
 async def run_checks(loaded: Loaded, options: DoctorOptions) -> list[Check]:
-    """Everything that can be found out, in the order in which a request meets it."""
+    """All findings, in the order in which a request passes what was checked."""
     settings = loaded.settings
     consumers: list[int | None] = [None]
 
@@ -35,7 +34,7 @@ async def run_checks(loaded: Loaded, options: DoctorOptions) -> list[Check]:
         ("HTTP port", lambda on_check: _check_port(settings, on_check)),
     )
     found = await asyncio.gather(*(_within_deadline(name, part) for name, part in parts))
-    settings_checks = configuration.check_settings(settings, consumers[0], has_credentials=options.has_credentials)
+    settings_checks = check_settings(settings, consumers[0], has_credentials=options.has_credentials)
     return [*settings_checks, *(check for checks in found for check in checks)]
 
 
@@ -45,19 +44,19 @@ async def _within_deadline(name: str, part: Callable[[OnCheck], Awaitable[None]]
         async with asyncio.timeout(PART_TIMEOUT_SECONDS):
             await part(checks.append)
     except TimeoutError:
-        found = f"the checks were not done after {PART_TIMEOUT_SECONDS:g} s"
-        checks.append(failed(name, found, "dcs-worker doctor, once more", failure_kind=FailureKind.UNREACHABLE))
+        found = f"not finished within {PART_TIMEOUT_SECONDS:g} s"
+        checks.append(failed(name, found, "repeat dcs-worker doctor", failure_kind=FailureKind.UNREACHABLE))
     return checks
 
 
 async def _check_broker(settings: Settings, management: str | None, on_check: OnCheck) -> int | None:
     try:
         brokers = from_settings.brokers(settings)
-    except (ConfigurationError, OSError):  # OSError is what ssl.SSLError is
+    except (ConfigurationError, OSError):  # ssl.SSLError is an OSError
         remedy = (
             "correct WORKER_AMQP_CA_FILE, WORKER_AMQP_CERT_FILE and WORKER_AMQP_KEY_FILE: PEM, key without password"
         )
-        found = "the files for TLS hold no authorities, or no certificate with its key"
+        found = "the TLS files contain no CA certificates, or no certificate with its key"
         on_check(failed("broker", found, remedy, failure_kind=FailureKind.CONFIGURATION))
         return None
     return await check_broker(brokers, from_settings.topology(settings), management, on_check)
@@ -65,7 +64,7 @@ async def _check_broker(settings: Settings, management: str | None, on_check: On
 
 async def _check_redis(settings: Settings, on_check: OnCheck) -> None:
     if settings.claims_url is None:
-        on_check(unchecked("Redis", f"{CLAIMS_URL} is not set"))
+        on_check(unchecked("Redis", f"not configured: {CLAIMS_URL} is not set"))
         return
     url = settings.claims_url.get_secret_value()
     problem = None if settings.claims_url.scheme == "unix" else await find_problem(Address.of(url, 6379, CLAIMS_URL))

@@ -1,4 +1,4 @@
-"""DCS and credentials as `doctor` sees them, against the stand-in."""
+"""Checks of DCS, IAM and credentials against the stand-in."""
 
 import asyncio
 import json
@@ -12,8 +12,8 @@ import pytest
 
 from tests.unit.dcs.raw_server import AUTHORITY, EMPTY_PAGE, http, server_tls, serving
 from tests.unit.dcs.test_proxies import tunnelling
+from worker.cli.doctor.configuration import DoctorOptions
 from worker.cli.doctor.dcs import check_dcs
-from worker.cli.doctor.options import DoctorOptions
 from worker.config import load
 from worker.policy.diagnostics import Check, CheckResult, FailureKind
 from worker.tools.nodes import free_port
@@ -46,13 +46,13 @@ async def _standin(**settings: Any) -> AsyncIterator[StandIn]:
 async def _checked(
     standin: StandIn, folder: Path, environment: dict[str, str], *, project: str | None = PROJECT, **more: str
 ) -> dict[str, Check]:
-    """The findings by name; of several of one name the last."""
-    told = {
+    """The findings by name; the last of each name."""
+    variables = {
         "WORKER_DCS_ENDPOINTS": json.dumps({REGION: standin.url}),
         "WORKER_IAM_ENDPOINT": standin.url,
         "WORKER_SECRETS_DIR": str(folder),
     }
-    loaded = load({**told, **environment, **more}, folder=folder)
+    loaded = load({**variables, **environment, **more}, folder=folder)
     checks: list[Check] = []
     async with asyncio.timeout(20):
         await check_dcs(loaded, DoctorOptions(project, REGION, True, None), checks.append)
@@ -61,10 +61,10 @@ async def _checked(
 
 
 @pytest.mark.parametrize(("mode", "environment"), WAYS)
-async def test_right_credentials_of_every_way_are_proved_by_a_list_call(
+async def test_valid_credentials_are_ok_after_one_list_call(
     mode: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """One list and one detail call, and for IAM one token call, show that all is well; no task is created."""
+    """One list and one detail call, for IAM one token call too; no task is created."""
     async with _standin(auth={"mode": mode}) as standin:
         found = await _checked(standin, tmp_path, environment)
 
@@ -82,10 +82,10 @@ async def test_right_credentials_of_every_way_are_proved_by_a_list_call(
         ("iam", IAM | {"WORKER_IAM_PASSWORD": REFUSED}, "WORKER_IAM_PASSWORD"),
     ],
 )
-async def test_refused_credentials_are_tried_once(
+async def test_rejected_credentials_are_tried_once(
     mode: str, environment: dict[str, str], variable: str, tmp_path: Path
 ) -> None:
-    """The finding names the variable to correct; what cannot be known without credentials is not guessed."""
+    """The remedy names the variable; the permissions are not checked."""
     async with _standin(auth={"mode": mode, "lock_after": 2}) as standin:
         found = await _checked(standin, tmp_path, environment)
 
@@ -100,8 +100,8 @@ async def test_refused_credentials_are_tried_once(
         assert sum(call.status == 401 for call in standin.calls) == 1
 
 
-async def test_without_a_project_nothing_is_asked_with_credentials(tmp_path: Path) -> None:
-    """Then it is said what is not known, and how to know it."""
+async def test_without_project_no_call_has_credentials(tmp_path: Path) -> None:
+    """The finding says what was not checked, and how to check it."""
     async with _standin(auth={"mode": "token"}) as standin:
         found = await _checked(standin, tmp_path, TOKEN, project=None)
 
@@ -120,10 +120,10 @@ async def test_without_a_project_nothing_is_asked_with_credentials(tmp_path: Pat
         ("show", {"WORKER_MARKER": "false"}, "permission to show", CheckResult.FAILED),
     ],
 )
-async def test_a_right_that_looking_takes_is_told_by_its_name(
+async def test_missing_permission_of_a_lookup_is_named(
     forbidden: str, settings: dict[str, str], check: str, result: CheckResult, tmp_path: Path
 ) -> None:
-    """It fails where tasks cannot be recognised without it, else it is a warning; the remedy names the action."""
+    """It is a failure if tasks cannot be recognised without it, else a warning; the remedy names the action."""
     async with _standin(auth={"mode": "token"}, forbidden=[forbidden]) as standin:
         found = await _checked(standin, tmp_path, TOKEN, **settings)
 
@@ -132,8 +132,8 @@ async def test_a_right_that_looking_takes_is_told_by_its_name(
         assert "dcs:migrationTask:" in (found[check].remedy or "")
 
 
-async def test_a_wrong_clock_explains_refused_signatures(tmp_path: Path) -> None:
-    """With signatures a clock off by 20 minutes is the failure, and its remedy is the clock's."""
+async def test_wrong_clock_is_the_failure_of_rejected_signatures(tmp_path: Path) -> None:
+    """The remedy of both findings sets the clock."""
     async with _standin(auth={"mode": "aksk"}, clock_offset=1200) as standin:
         found = await _checked(standin, tmp_path, KEYS)
 
@@ -142,8 +142,8 @@ async def test_a_wrong_clock_explains_refused_signatures(tmp_path: Path) -> None
         assert found["clock"].remedy == found["credentials"].remedy == "timedatectl set-ntp true"
 
 
-async def test_a_wrong_clock_is_a_warning_where_nothing_is_signed(tmp_path: Path) -> None:
-    """A token works with any clock; dates in events do not."""
+async def test_wrong_clock_is_a_warning_without_signatures(tmp_path: Path) -> None:
+    """A token is valid with any clock; only times in events are wrong."""
     async with _standin(auth={"mode": "token"}, clock_offset=-1200) as standin:
         found = await _checked(standin, tmp_path, TOKEN)
 
@@ -161,26 +161,26 @@ async def test_a_wrong_clock_is_a_warning_where_nothing_is_signed(tmp_path: Path
         ("error 404 APIGW.0101", "credentials", FailureKind.WRONG),
     ],
 )
-async def test_a_list_call_that_goes_wrong_has_its_own_finding(
+async def test_failed_list_call_has_the_finding_of_its_cause(
     script: str, check: str, failure_kind: FailureKind, tmp_path: Path
 ) -> None:
-    """Outages, strangers at the address and wrong projects are told apart."""
+    """Outages, other services at the address and wrong projects have different findings."""
     async with _standin(auth={"mode": "token"}, operation_scripts={"list": [script]}) as standin:
         found = await _checked(standin, tmp_path, TOKEN, WORKER_DCS_TIMEOUT="0.5")
 
         assert (found[check].result, found[check].failure_kind) == (CheckResult.FAILED, failure_kind)
 
 
-async def test_throttling_says_nothing_about_credentials(tmp_path: Path) -> None:
-    """It is a warning, to be tried again."""
+async def test_throttled_list_call_is_a_warning(tmp_path: Path) -> None:
+    """It says nothing about the credentials."""
     async with _standin(auth={"mode": "token"}, operation_scripts={"list": ["throttle"]}) as standin:
         found = await _checked(standin, tmp_path, TOKEN)
 
         assert found["credentials"].result is CheckResult.WARNING
 
 
-async def test_iam_that_is_down_is_unreachable(tmp_path: Path) -> None:
-    """DCS is checked all the same, without credentials."""
+async def test_unreachable_iam_is_a_failure_and_dcs_is_checked(tmp_path: Path) -> None:
+    """DCS is checked without credentials."""
     async with _standin(auth={"mode": "iam"}) as standin:
         found = await _checked(standin, tmp_path, IAM, WORKER_IAM_ENDPOINT=f"http://127.0.0.1:{free_port()}")
 
@@ -188,8 +188,8 @@ async def test_iam_that_is_down_is_unreachable(tmp_path: Path) -> None:
         assert found["credentials"].failure_kind is FailureKind.UNREACHABLE
 
 
-async def test_every_region_is_asked(tmp_path: Path) -> None:
-    """The project belongs to one region; of the others it is known whether they answer."""
+async def test_every_region_is_checked(tmp_path: Path) -> None:
+    """The project belongs to one region; the other regions are only called without credentials."""
     async with _standin(auth={"mode": "token"}) as standin:
         away = f"http://127.0.0.1:{free_port()}"
         endpoints = json.dumps({REGION: standin.url, "cn-south-1": standin.url, "away": away})

@@ -1,7 +1,6 @@
-"""The way to an address, and the port of one's own, against sockets that misbehave."""
+"""Reachability of addresses: DNS, TCP and TLS stages against misbehaving sockets."""
 
 import asyncio
-import json
 import socket
 import ssl
 import threading
@@ -11,20 +10,18 @@ import pytest
 import trustme
 
 from worker.cli.doctor import network
-from worker.cli.doctor.http_port import check_port
 from worker.cli.doctor.network import Address, find_problem
-from worker.policy.diagnostics import CheckResult
 from worker.tools.nodes import free_port
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "STAGE_TIMEOUT_SECONDS", 0.2)
 
 
 @pytest.fixture
-def mute() -> Iterator[int]:
-    """The port of something that takes connections and never says a word."""
+def silent_port() -> Iterator[int]:
+    """The port of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -38,7 +35,7 @@ def _authority() -> tuple[trustme.CA, ssl.SSLContext]:
 
 @pytest.fixture
 async def encrypted() -> AsyncIterator[tuple[int, trustme.CA]]:
-    """The port of a TLS server called localhost, and who signed its certificate."""
+    """The port of a TLS server with a certificate for localhost, and the CA that signed it."""
     authority, context = _authority()
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -60,21 +57,21 @@ async def _found(host: str, port: int, tls: ssl.SSLContext | None = None) -> str
     return "" if problem is None else f"{problem.found} -> {problem.remedy}"
 
 
-async def test_a_name_that_does_not_exist_fails_at_dns() -> None:
-    """The stage is named, and the variable that holds the name."""
+async def test_unknown_host_fails_at_dns() -> None:
+    """The finding names the stage and the variable with the host."""
     found = await _found("nowhere.invalid", 5672)
 
-    assert found.startswith("DNS: the name nowhere.invalid cannot be resolved")
+    assert found.startswith("DNS: cannot resolve nowhere.invalid")
     assert "WORKER_AMQP_URL" in found
 
 
-async def test_what_is_no_name_fails_at_dns() -> None:
-    """A host that no resolver can even be asked for is no reason to crash."""
+async def test_invalid_host_name_fails_at_dns() -> None:
+    """A name that Python refuses to encode is a finding, not a crash."""
     assert (await _found("a" * 70 + ".example", 5672)).startswith("DNS: ")
 
 
-async def test_a_resolver_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its thread is left behind after the deadline, and its late answer harms nobody."""
+async def test_hanging_resolver_ends_with_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its late answer is ignored."""
     release = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(10) and [])
 
@@ -83,99 +80,46 @@ async def test_a_resolver_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyP
     release.set()
 
 
-async def test_a_port_where_nobody_listens_fails_at_tcp() -> None:
-    """The system's own words, without the address that stands before them."""
+async def test_closed_port_fails_at_tcp() -> None:
+    """The finding has the error of the system, and the address only once."""
     port = free_port()
 
     assert (await _found("127.0.0.1", port)).startswith(
-        f"TCP: no connection to 127.0.0.1:{port}: Connection refused ->"
+        f"TCP: cannot connect to 127.0.0.1:{port}: Connection refused ->"
     )
 
 
-async def test_a_connection_is_all_that_is_needed_without_tls(mute: int) -> None:
-    """Nothing is said on it: whoever speaks the protocol comes next."""
-    assert await _found("127.0.0.1", mute) == ""
+async def test_open_port_is_enough_without_tls(silent_port: int) -> None:
+    """Nothing is sent on the connection."""
+    assert await _found("127.0.0.1", silent_port) == ""
 
 
-async def test_a_handshake_without_an_answer_has_an_end(mute: int) -> None:
-    """A server that does not speak TLS may say nothing at all."""
-    found = await _found("127.0.0.1", mute, ssl.create_default_context())
+async def test_tls_handshake_without_answer_ends_with_the_timeout(silent_port: int) -> None:
+    """A server without TLS may never answer."""
+    found = await _found("127.0.0.1", silent_port, ssl.create_default_context())
 
-    assert found.startswith(f"TLS: 127.0.0.1:{mute} does not shake hands: ")
+    assert found.startswith(f"TLS: handshake with 127.0.0.1:{silent_port} failed: ")
 
 
-async def test_a_certificate_of_an_unknown_authority_names_the_setting(encrypted: tuple[int, trustme.CA]) -> None:
-    """The remedy is the file of the authority."""
+async def test_certificate_of_unknown_ca_names_the_variable_of_the_ca_file(encrypted: tuple[int, trustme.CA]) -> None:
+    """The remedy is the certificate file of the CA."""
     found = await _found("localhost", encrypted[0], ssl.create_default_context())
 
-    assert found.startswith(f"TLS: the certificate of localhost:{encrypted[0]} is not accepted")
+    assert found.startswith(f"TLS: certificate of localhost:{encrypted[0]} rejected")
     assert "-> set WORKER_AMQP_CA_FILE" in found
 
 
-async def test_a_certificate_of_another_name_says_so(encrypted: tuple[int, trustme.CA]) -> None:
-    """The remedy is the name in the certificate, not another authority."""
+async def test_certificate_of_another_host_fails_with_mismatch(encrypted: tuple[int, trustme.CA]) -> None:
+    """The remedy is a host name of the certificate, not another CA."""
     port, authority = encrypted
     found = await _found("127.0.0.1", port, _trusting(authority))
 
     assert "mismatch" in found
-    assert "-> use the name that stands in the certificate" in found
+    assert "-> use a host name of the certificate" in found
 
 
-async def test_a_good_certificate_is_no_hurdle(encrypted: tuple[int, trustme.CA]) -> None:
-    """With the right authority and the right name the way is free."""
+async def test_valid_certificate_is_no_problem(encrypted: tuple[int, trustme.CA]) -> None:
+    """CA and host name match."""
     port, authority = encrypted
 
     assert await _found("localhost", port, _trusting(authority)) == ""
-
-
-async def test_a_free_port_is_free_and_stays_so() -> None:
-    """Whoever asks does not keep it."""
-    port = free_port()
-
-    for _ in range(2):
-        assert (await check_port("127.0.0.1", port)).result is CheckResult.OK
-    with socket.create_server(("127.0.0.1", port)):
-        pass
-
-
-async def test_any_port_needs_no_check() -> None:
-    """Port 0 takes what is free."""
-    assert (await check_port("0.0.0.0", 0)).result is CheckResult.NOT_CHECKED
-
-
-async def test_a_port_in_use_by_somebody_else_fails() -> None:
-    """The remedy shows how to find out who has it."""
-
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.0 404 Not Found\r\n\r\n")
-        writer.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        check = await check_port("127.0.0.1", port)
-
-    assert (check.result, check.found) == (CheckResult.FAILED, "cannot be had: Address already in use")
-    assert f"sport = :{port}" in (check.remedy or "")
-
-
-async def test_a_port_in_use_by_a_worker_is_well() -> None:
-    """Beside a running worker its port is not free, as it should be."""
-
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + json.dumps({"alive": True}).encode()
-        )
-        writer.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        check = await check_port("127.0.0.1", server.sockets[0].getsockname()[1])
-
-    assert check.result is CheckResult.OK
-
-
-async def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
-    """The remedy is the host, not the port."""
-    check = await check_port("192.0.2.1", free_port())
-
-    assert check.result is CheckResult.FAILED
-    assert "WORKER_HTTP_HOST" in (check.remedy or "")
