@@ -41,7 +41,7 @@ async def test_the_story_goes_with_the_request_and_is_told(vhost: str, tmp_path:
     assert (parked.status, parked.errors) == (0, "")
     lines = [line.split("  ")[-1] for line in parked.output.splitlines()]
     assert lines[6] == "received"
-    assert lines[7].startswith("create 1: 403 (DCS.4030) after ")
+    assert lines[7].startswith("create call 1: 403 (DCS.4030) after ")
     assert lines[8] == "parked: forbidden (DCS.4030)"
     assert (missing.status, missing.output) == (1, "")
     assert "--listen" in missing.errors

@@ -49,7 +49,7 @@ def test_the_list_counts_by_reason_and_error_code(lot: Lot) -> None:
     assert machine["groups"][0]["oldest"] == "2026-11-01T09:00:00.000Z"
     for choice, count in (("--name", "other-*"), 2), (("--older-than", "1h"), 6), (("--error-code", "DCS.4030"), 2):
         assert lot.run("parked", "list", "--json", *choice).answer["requests"] == count
-    assert lot.run("parked", "list", "--name", "nothing").output == "No parked request is like that.\n"
+    assert lot.run("parked", "list", "--name", "nothing").output == "No parked request matches.\n"
     assert len(lot.taken()) == 6
 
 
@@ -62,7 +62,7 @@ def test_one_request_is_shown_whole(lot: Lot) -> None:
 
     shown = lot.run("parked", "show", "one")
     assert shown.status == 0
-    for words in ("exhausted, 2026-11-01T09:00:00.000Z", "perhaps until 2026-11-01T08:30", "c1", '"vpc_id"', "owned"):
+    for words in ("exhausted, 2026-11-01T09:00:00.000Z", "possible until 2026-11-01T08:30", "c1", '"vpc_id"', "owned"):
         assert words in shown.output
     assert "\x1b" not in shown.output
     machine = lot.run("parked", "show", "one", "--json").answer
@@ -79,7 +79,7 @@ def test_dropped_requests_are_in_the_file_and_nowhere_else(lot: Lot, tmp_path: P
     lot.park(b"\xff\xfe", headers=parked_headers(x_parked_reason="invalid_request"), message_id="m1")
 
     dry = lot.run("parked", "drop", "--reason", "exhausted")
-    assert "Nothing was dropped: --yes drops these 40 requests." in dry.output
+    assert "Dry run: nothing was deleted. --yes deletes these 40 requests." in dry.output
     assert list(tmp_path.iterdir()) == []
     assert len(lot.run("parked", "export").output.splitlines()) == 41
     wet = lot.run("parked", "drop", "--reason", "exhausted", "--yes", "--to", "gone.jsonl")
@@ -87,7 +87,7 @@ def test_dropped_requests_are_in_the_file_and_nowhere_else(lot: Lot, tmp_path: P
     lines = [json.loads(line) for line in (tmp_path / "gone.jsonl").read_text().splitlines()]
     assert {line["request_id"]: json.loads(line["body"]) for line in lines} == {one: request(one, one) for one in ids}
     again = lot.run("parked", "drop", "--all", "--yes", "--to", "gone.jsonl")
-    assert (again.status, "is there already" in again.errors) == (1, True)
+    assert (again.status, "exists and is not overwritten" in again.errors) == (1, True)
     assert lot.run("parked", "drop", ids[0], "--yes").status == 1
     assert [message.body for message in lot.taken()] == [b"\xff\xfe"]
 

@@ -35,8 +35,8 @@ async def _park(stage: Stage, *ids: str, **headers: object) -> None:
         await park(channel, *(request(one, one) for one in ids), headers=parked_headers(**headers))
 
 
-async def test_the_dry_run_looks_and_says_what_would_happen(stage: Stage) -> None:
-    """Exists, would create, cannot be told, is no request: each is said; nothing is sent, and nothing is touched."""
+async def test_dry_run_prints_the_expected_result_and_changes_nothing(stage: Stage) -> None:
+    """A task exists, would be created, is unknown, would expire, or the request is invalid."""
     await stage.publish(request("there", "there"))
     await stage.answered(1)
     await _park(stage, "there", "gone", x_last_sent_at=LATELY)
@@ -49,14 +49,14 @@ async def test_the_dry_run_looks_and_says_what_would_happen(stage: Stage) -> Non
     done = await _shell(stage).run("parked", "replay", "--all", "--json")
 
     assert done.status == 0
-    verdicts = {one["id"]: (one["verdict"], one["text"], one["tasks"]) for one in done.answer["requests"]}
-    exists = f"already exists as {task.task_id}: only the event is sent"
+    verdicts = {item["id"]: (item["verdict"], item["text"], item["tasks"]) for item in done.answer["requests"]}
+    exists = f"task {task.task_id} exists: only the event is sent"
     assert verdicts == {
         "there": ("exists", exists, [task.task_id]),
         "gone": ("create", "would create", []),
-        "far": ("unclear", "cannot be told: region 'eu-west-101' is not in WORKER_DCS_ENDPOINTS", []),
-        "late": ("expire", "would not create: its not_after has passed", []),
-        "m1": ("invalid", "is no request, and stays parked", []),
+        "far": ("unclear", "unknown: region 'eu-west-101' is not in WORKER_DCS_ENDPOINTS", []),
+        "late": ("expire", "would expire: its not_after has passed", []),
+        "m1": ("invalid", "not a valid request, stays parked", []),
     }
     assert (len(stage.events), len(stage.standin.tasks), await stage.depth(PARKED)) == (1, 1, 5)
 
@@ -69,7 +69,7 @@ async def test_what_is_replayed_is_answered_and_gone(stage: Stage) -> None:
 
     done = await _shell(stage).run("parked", "replay", "there", "gone", "--yes", "--canary", "1", "--rate", "50")
 
-    assert (done.status, done.output) == (0, "2 sent again, 0 left as they were.\n")
+    assert (done.status, done.output) == (0, "2 replayed, 0 still parked.\n")
     assert "there  created" in done.errors or "gone  created" in done.errors
     await until(lambda: len(stage.events) >= 3, 20, lambda: stage.events)
     assert {event.body["request_id"] for event in stage.events} == {"there", "gone"}
@@ -108,8 +108,8 @@ async def test_a_canary_without_an_outcome_stops_the_rest(vhost: str, tmp_path: 
         done = await _shell(stage).run("parked", "replay", "--name", "?", "--yes", "--timeout", "1")
 
         assert done.status == 1
-        assert "has no outcome after 1 s" in done.errors
-        assert "1 sent again, 2 left as they were." in done.output
+        assert "no outcome after 1 s" in done.errors
+        assert "1 replayed, 2 still parked." in done.output
         assert await stage.depth(PARKED) == 2
 
 

@@ -1,11 +1,11 @@
-"""`dcs-worker explain`: what was done for a request, as a timeline."""
+"""The command `dcs-worker explain`: prints the timeline of a request."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.cli.common import EXIT_FAILED, EXIT_OK, load_configuration, run_interruptible
+from worker.cli.common import EXIT_FAILED, EXIT_OK, Json, exit_status_of, load_configuration, run_interruptible
 
 if TYPE_CHECKING:
     from worker.config import Settings
@@ -18,25 +18,25 @@ def explain(
         str, typer.Argument(metavar="ID", help="Id of a parked request; - reads messages from standard input.")
     ],
     *,
-    listen: Annotated[bool, typer.Option("--listen", help="Wait for the event of the request instead.")] = False,
+    listen: Annotated[bool, typer.Option("--listen", help="Wait for the next event of the request.")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to listen.")] = 3600.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Tell what was done for one request.
+    """Print the timeline of one request.
 
-    That is: calls and what they prove, waits and why, deliveries that were cut short.
+    It lists calls with their results, waits with their reasons, and interrupted deliveries.
 
-    It is read from the parked request, or with --listen from the event that comes next, or from standard input: an
-    event or a parked request with its headers, as `parked export`, rabbitmqadmin or RabbitMQ's management API write it.
+    Source: the parked request; with --listen the next event; with - standard input, which has events or parked
+    requests with headers, as `parked export`, rabbitmqadmin and RabbitMQ's management API write them.
 
-    Exit status: 0 told, 1 there is no such request, event or message, 69 the broker cannot be reached.
+    Exit status: 0 printed, 1 no such request, event or message, 69 the broker cannot be reached, 78 configuration.
 
     Example: dcs-worker explain 4f6f2a34-9f0e-4a52-8a39-6f2c3c1d3f10
     """
     settings = load_configuration().settings
     if identity == STANDARD_INPUT:
         if listen:
-            raise typer.BadParameter("standard input is read, or events are listened for, not both")
+            raise typer.BadParameter("- and --listen cannot be combined")
         raise typer.Exit(_explain_stdin(settings, as_json=as_json))
 
     from worker.cli.explain_broker import explain_next_event, explain_parked
@@ -46,7 +46,7 @@ def explain(
         if listen
         else explain_parked(settings, identity, as_json=as_json)
     )
-    raise typer.Exit(run_interruptible(work))
+    raise typer.Exit(run_interruptible(exit_status_of(work)))
 
 
 def _explain_stdin(settings: "Settings", *, as_json: bool) -> int:

@@ -1,8 +1,8 @@
-"""Messages on standard input: an event, or a parked request, as whoever read it from a queue writes it down.
+"""Timelines read from messages on standard input: events, parked requests, or requests from a retry queue.
 
-One JSON value, or one a line. A message is an object with `body` (`parked export` does so) or `payload` (RabbitMQ's
-management API and rabbitmqadmin do), and `headers`, on top or within `properties`. The bare body of an event will do,
-but has no journal.
+The input is one JSON value, or JSON Lines. A message is an object with `body` (from `parked export`) or `payload`
+(from RabbitMQ's management API and rabbitmqadmin), and `headers`, at the top or in `properties`. The body of an event
+alone is accepted too, but has no journal.
 """
 
 import base64
@@ -11,24 +11,23 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from schemas.client import read_event
-from worker.cli.parked.parked_timeline import is_parked, timeline_of_parked
 from worker.cli.parked.request import ParkedRequest
-from worker.cli.parked.timeline import RequestTimeline
+from worker.cli.parked.timeline import RequestTimeline, is_parked, timeline_of_parked
 from worker.config import Settings
 from worker.rabbit.parked import Parked
 
 
 class InvalidMessageError(ValueError):
-    """What was given is no message; the text is for a person."""
+    """The input has no valid message; the text says what to give."""
 
 
 def read_timelines(text: bytes, settings: Settings) -> Iterator[RequestTimeline]:
-    """The tale of each message in `text`. Raises InvalidMessageError."""
+    """The timeline of each message in `text`. Raises InvalidMessageError."""
     for number, message in enumerate(_parse_messages(text), 1):
         try:
             yield _timeline_from(message, settings)
         except (ValueError, TypeError, KeyError, RecursionError):
-            raise InvalidMessageError(f"Message {number} is neither an event nor a request of this worker.") from None
+            raise InvalidMessageError(f"Message {number} is neither an event nor a request of the worker.") from None
 
 
 def _parse_messages(text: bytes) -> list[Any]:
@@ -38,7 +37,7 @@ def _parse_messages(text: bytes) -> list[Any]:
         content = _parse_lines(text)
     messages = content if isinstance(content, list) else [content]
     if not messages:
-        raise InvalidMessageError("There is no message on standard input.")
+        raise InvalidMessageError("Standard input has no message.")
     return messages
 
 
@@ -46,9 +45,7 @@ def _parse_lines(text: bytes) -> list[Any]:
     try:
         return [json.loads(line) for line in text.splitlines() if line.strip()]
     except (ValueError, RecursionError):
-        raise InvalidMessageError(
-            "Standard input is no JSON: give an event as it was received, or a line each."
-        ) from None
+        raise InvalidMessageError("Standard input is not JSON: give one message, or one per line.") from None
 
 
 def _timeline_from(message: Any, settings: Settings) -> RequestTimeline:
@@ -65,7 +62,7 @@ def _timeline_from(message: Any, settings: Settings) -> RequestTimeline:
 
 
 def _object_field(message: Any, name: str) -> Mapping[str, Any]:
-    """Raises TypeError if it is no object."""
+    """The object in this field, empty if missing. Raises TypeError if it is not an object."""
     part = message.get(name) or {} if isinstance(message, Mapping) else None
     if not isinstance(part, Mapping):
         raise TypeError(f"no {name}")

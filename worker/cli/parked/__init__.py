@@ -1,1 +1,1 @@
-"""`dcs-worker parked`: requests that need a person, looked at, sent again, dropped, exported."""
+"""`dcs-worker parked`: lists, shows, replays, deletes and exports requests that need an operator."""

@@ -1,4 +1,4 @@
-"""The canary of a replay: a few requests whose outcome is awaited before the others follow."""
+"""The canary of a replay: its first requests, whose outcomes are awaited before the others are sent."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ _CLOUDEVENTS_ID_HEADER = "cloudEvents:id"
 
 @dataclass(frozen=True, slots=True)
 class CanaryOutcome:
-    """How one request of the canary ended."""
+    """Outcome of one request of the canary."""
 
     id: str
     succeeded: bool
@@ -25,7 +25,7 @@ class CanaryOutcome:
 
 
 class Canary:
-    """Knows the events that answer the replays of `stories`."""
+    """Collects the events that answer the replays of `requests`."""
 
     def __init__(self, requests: Iterable[ParkedRequest]) -> None:
         parsed_requests = [
@@ -41,13 +41,13 @@ class Canary:
         return f"<Canary: {len(self._outcomes)} of {len(self._waiting)}>"
 
     async def outcomes(self, events: Events, timeout: float) -> list[CanaryOutcome]:
-        """The outcome of each, once all are known, or after `timeout` seconds. Raises FollowError."""
+        """The outcomes of all requests, at the latest after `timeout` seconds. Raises FollowError."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while len(self._outcomes) < len(self._waiting):
                     self._on_event(await anext(events))
         for key in self._waiting:
-            missing = CanaryOutcome(key[1], False, f"has no outcome after {timeout:g} s")
+            missing = CanaryOutcome(key[1], False, f"no outcome after {timeout:g} s")
             self._outcomes.setdefault(key, missing)
         return list(self._outcomes.values())
 
@@ -55,12 +55,12 @@ class Canary:
         try:
             content = read_event(event.body)
         except ValueError:
-            return  # somebody else's
+            return  # not an event of the worker
         key = (content.project_id or "", content.request_id or "")
         if key not in self._waiting:
             return
         if isinstance(content, MigrationSucceeded):
             self._outcomes[key] = CanaryOutcome(key[1], True, f"{content.resolution}: {content.instance_id}")
-        elif event.headers.get(_CLOUDEVENTS_ID_HEADER) == self._waiting[key]:  # not of the time before the replay
+        elif event.headers.get(_CLOUDEVENTS_ID_HEADER) == self._waiting[key]:  # an earlier failure has another id
             code = f" ({content.error.error_code})" if content.error and content.error.error_code else ""
             self._outcomes[key] = CanaryOutcome(key[1], False, f"{content.reason.value}{code}: {content.message}")

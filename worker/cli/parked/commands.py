@@ -1,4 +1,4 @@
-"""The commands below `dcs-worker parked`."""
+"""The commands `dcs-worker parked list`, `show`, `replay`, `drop` and `export`."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from worker.cli.common import add_command, load_configuration, run_interruptible
+from worker.cli.common import Json, Rate, add_command, exit_status_of, load_configuration, run_interruptible
 from worker.cli.parked.selection import (
     ErrorCode,
     Every,
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from worker.config import Settings
     from worker.rabbit.shelf import Shelf
 
-Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
-File = Annotated[Path | None, typer.Option("--to", metavar="FILE", help="A file that is not there yet.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it; without it only say what would be done.")]
+File = Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Output file; must not exist.")]
+Canary = Annotated[int, typer.Option(min=0, help="Requests to replay first; the others only if all of these succeed.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Apply. Without --yes: dry run.")]
 
 parked = typer.Typer(
     name="parked",
@@ -37,18 +37,18 @@ parked = typer.Typer(
 
 @parked.callback(epilog="Example: dcs-worker parked list")
 def main() -> None:
-    """Look at parked requests; send them again, export, drop.
+    """List, show, replay, drop and export parked requests.
 
-    Parked are requests that need a person. Nothing is lost on the way: a request is taken away only after the broker
-    confirmed its copy, or a file holds it. Whatever interrupts a command, each request is parked or sent again, at
-    worst both, which makes no second task.
+    A parked request needs an operator. No command loses a request: it is removed from the queue only after the broker
+    confirmed its copy, or after it was written to a file. After an interruption each request is parked, replayed, or
+    both, which creates no second task.
 
     """
 
 
 def list_(
     *,
-    each: Annotated[bool, typer.Option("--each", help="One line per request instead of groups.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="Print one line per request instead of groups.")] = False,
     reason: Reason = None,
     error_code: ErrorCode = None,
     name: Name = None,
@@ -56,13 +56,11 @@ def list_(
     older_than: OlderThan = None,
     as_json: Json = False,
 ) -> None:
-    """Count them by reason and error code.
+    """Count parked requests by reason and error code.
 
     Example: dcs-worker parked list --older-than 2h
     """
-    selection = selection_from_options(
-        None, reason=reason, error_code=error_code, name=name, project=project, older_than=older_than
-    )
+    selection = selection_from_options(None, False, reason, error_code, name, project, older_than)
     settings = load_configuration().settings
 
     from worker.cli.parked.listing import print_list
@@ -75,11 +73,9 @@ def show(
     *,
     as_json: Json = False,
 ) -> None:
-    """Print everything about one of them.
+    """Print one parked request: identity, timeline, headers and body.
 
-    That is: whose request it is, what was done for it, its headers and its body.
-
-    Exit status: 0 done, 1 no such request is parked, 69 the broker cannot be reached.
+    Exit status: 0 done, 1 no parked request has this id, 69 the broker cannot be reached.
 
     Example: dcs-worker parked show 4f6f2a34-9f0e-4a52-8a39-6f2c3c1d3f10
     """
@@ -100,32 +96,22 @@ def replay(  # noqa: PLR0913 - each argument is an option of the command
     project: Project = None,
     older_than: OlderThan = None,
     yes: Yes = False,
-    canary: Annotated[int, typer.Option(min=0, help="So many first; the rest only if they all succeed.")] = 1,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for what was sent first.")] = 120.0,
-    rate: Annotated[float | None, typer.Option(min=0.01, help="At most so many a second.", show_default=False)] = None,
+    canary: Canary = 1,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the outcomes of the canary.")] = 120.0,
+    rate: Rate = None,
     as_json: Json = False,
 ) -> None:
-    """Send some of them again.
+    """Replay parked requests: send them to the requests queue again.
 
-    A new retry schedule begins, but each is looked for before anything is created.
+    A new retry schedule begins, but the worker looks for the task of each request before it creates one.
 
-    Without --yes it looks in the cloud, with the worker's credentials, and says what would become of each.
+    Without --yes: dry run. It looks for the tasks in DCS with the worker's credentials and prints the expected result.
 
-    Exit status: 0 done, 1 what was sent first did not succeed, 69 the broker cannot be reached, 78 configuration.
+    Exit status: 0 done, 1 the canary did not succeed, 69 the broker cannot be reached, 78 configuration.
 
     Example: dcs-worker parked replay --reason forbidden --canary 3 --rate 20 --yes
     """
-    selection = require_selection(
-        selection_from_options(
-            ids,
-            every=every,
-            reason=reason,
-            error_code=error_code,
-            name=name,
-            project=project,
-            older_than=older_than,
-        )
-    )
+    selection = require_selection(selection_from_options(ids, every, reason, error_code, name, project, older_than))
     loaded = load_configuration(credentials=not yes)
 
     from worker.cli.parked.replay import Replay, ReplayOptions, preview
@@ -149,25 +135,15 @@ def drop(  # noqa: PLR0913 - each argument is an option of the command
     file: File = None,
     as_json: Json = False,
 ) -> None:
-    """Take some of them away for good.
+    """Delete parked requests, after writing them to a file.
 
-    They are written to a file before: --to, else one here that is named after the time.
+    The file is --to, by default parked-dropped-TIME.jsonl in the current folder.
 
-    Exit status: 0 done, 1 the file is there already, 69 the broker cannot be reached.
+    Exit status: 0 done, 1 the file exists, 69 the broker cannot be reached.
 
     Example: dcs-worker parked drop --reason invalid_request --older-than 30d --yes
     """
-    selection = require_selection(
-        selection_from_options(
-            ids,
-            every=every,
-            reason=reason,
-            error_code=error_code,
-            name=name,
-            project=project,
-            older_than=older_than,
-        )
-    )
+    selection = require_selection(selection_from_options(ids, every, reason, error_code, name, project, older_than))
     settings = load_configuration().settings
 
     from worker.cli.parked.export import drop_requests
@@ -187,15 +163,13 @@ def export(
     older_than: OlderThan = None,
     file: File = None,
 ) -> None:
-    """Write them as JSON Lines; they stay parked.
+    """Write parked requests as JSON Lines; they stay parked.
 
-    Exit status: 0 done, 1 the file is there already, 69 the broker cannot be reached.
+    Exit status: 0 done, 1 the file exists, 69 the broker cannot be reached.
 
     Example: dcs-worker parked export --to parked.jsonl
     """
-    selection = selection_from_options(
-        ids, reason=reason, error_code=error_code, name=name, project=project, older_than=older_than
-    )
+    selection = selection_from_options(ids, False, reason, error_code, name, project, older_than)
     settings = load_configuration().settings
 
     from worker.cli.parked.export import export_requests
@@ -206,7 +180,7 @@ def export(
 def _run_on_parked_queue(settings: "Settings", work: "Callable[[Shelf], Awaitable[int]]") -> NoReturn:
     from worker.cli.parked.parked_queue import with_parked_queue
 
-    raise typer.Exit(run_interruptible(with_parked_queue(settings, work)))
+    raise typer.Exit(run_interruptible(exit_status_of(with_parked_queue(settings, work))))
 
 
 add_command(parked, list_, "list")

@@ -1,4 +1,4 @@
-"""`parked show`: everything about one parked request."""
+"""`parked show`: identity, state, timeline, headers, properties and body of one parked request."""
 
 import json
 import time
@@ -12,11 +12,10 @@ from schemas import names
 from schemas.timestamp import to_text
 from worker.cli.common import EXIT_FAILED, EXIT_OK, printable, short_duration
 from worker.cli.parked.parked_queue import selected_requests
-from worker.cli.parked.parked_timeline import timeline_of_parked
 from worker.cli.parked.record import body_of, headers_of, properties_of, record
 from worker.cli.parked.request import ParkedRequest
 from worker.cli.parked.selection import Selection
-from worker.cli.parked.timeline_text import render_steps
+from worker.cli.parked.timeline import render_steps, timeline_of_parked
 from worker.config import Settings
 from worker.rabbit.shelf import Shelf
 
@@ -27,7 +26,7 @@ async def print_details(queue: Shelf, settings: Settings, identity: str, *, as_j
     """Print every parked message of the request `identity`; the exit status. Raises ParkedError."""
     found = await selected_requests(queue, settings, Selection(frozenset((identity,))))
     if not found:
-        typer.echo(f"No parked request is called {identity!r}: `dcs-worker parked list --each` shows them.", err=True)
+        typer.echo(f"No parked request has the id {identity!r}; `dcs-worker parked list --each` lists all.", err=True)
         return EXIT_FAILED
     if as_json:
         typer.echo(json.dumps([record(request) for request in found], indent=2))
@@ -43,12 +42,12 @@ def _lines(request: ParkedRequest) -> Iterator[str]:
     yield _line("task", request.name or "not readable")
     yield _line("parked", _parked(request))
     if request.parsed is None:
-        yield _line("no request", request.invalid_reason)
+        yield _line("invalid", request.invalid_reason)
     yield ""
     yield from (_line(*step) for step in _steps(request))
     yield ""
     yield render_steps(timeline_of_parked(request))
-    # The journal is what the timeline tells; --json has it as it came.
+    # The timeline shows the journal; --json prints the header as it is.
     others = {name: value for name, value in headers_of(request.parked).items() if name != names.JOURNAL}
     yield from _section("headers", others)
     yield from _section("properties", properties_of(request.parked))
@@ -65,19 +64,21 @@ def _parked(request: ParkedRequest) -> str:
 
 
 def _steps(request: ParkedRequest) -> Iterator[tuple[str, str]]:
-    """What the envelope tells of the time before."""
+    """The state headers in words."""
     envelope = request.envelope
     if envelope.first_received_at:
         yield "received", to_text(envelope.first_received_at)
-    interrupted = f", {envelope.interruptions} of them cut short" if envelope.interruptions else ""
-    yield "deliveries", f"{envelope.deliveries}{interrupted}"
-    yield "creates", f"{envelope.attempts}, {envelope.round} places of the retry schedule used"
+    yield "deliveries", str(envelope.deliveries)
+    if envelope.interruptions:
+        yield "interrupted", f"{envelope.interruptions} of the deliveries (worker or connection lost)"
+    yield "create calls", str(envelope.attempts)
+    yield "retries", f"{envelope.round} of the retry schedule used"
     if envelope.last_sent_at is None:
-        yield "in flight", "certainly never"
+        yield "open call", "none: no create call without an answer"
     elif request.parked_at is None:
-        yield "in flight", "perhaps: the broker parked it, nobody knows"
+        yield "open call", "possible: the broker parked the message, so the last delivery is unknown"
     else:
-        yield "in flight", f"perhaps until {to_text(envelope.last_sent_at)}: a task may exist"
+        yield "open call", f"possible until {to_text(envelope.last_sent_at)}: a task may exist"
     if envelope.replays:
         yield "replays", str(envelope.replays)
 

@@ -1,4 +1,4 @@
-"""`parked export` and `parked drop`: parked requests written to where they are safe, and then perhaps taken away."""
+"""`parked export` writes parked requests to a file; `parked drop` does the same and then deletes them."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from typing import TextIO
 import typer
 
 from worker.cli.common import EXIT_FAILED, EXIT_OK, format_table
-from worker.cli.parked.parked_queue import read, selected_requests
+from worker.cli.parked.parked_queue import NO_MATCH, read, selected_requests
 from worker.cli.parked.record import record_line
 from worker.cli.parked.request import ParkedRequest
 from worker.cli.parked.selection import Selection
@@ -21,7 +21,7 @@ from worker.rabbit.shelf import Shelf
 
 
 async def export_requests(queue: Shelf, settings: Settings, selection: Selection, path: Path | None) -> int:
-    """Write a line per request to a new file `path`, else to standard output; the exit status. Raises ParkedError."""
+    """Write one line per request to the new file `path`, or to standard output; the exit status. Raises ParkedError."""
     count = 0
 
     def write(request: ParkedRequest) -> None:
@@ -42,9 +42,9 @@ async def export_requests(queue: Shelf, settings: Settings, selection: Selection
 async def drop_requests(
     queue: Shelf, settings: Settings, selection: Selection, path: Path | None, *, yes: bool, as_json: bool
 ) -> int:
-    """Write a line per request to a new file, then take the requests away; the exit status. Raises ParkedError.
+    """Write one line per request to a new file, then delete the requests; the exit status. Raises ParkedError.
 
-    Without `yes` only say which.
+    Without `yes` only print them.
     """
     found = await selected_requests(queue, settings, selection)
     path = path or Path(time.strftime("parked-dropped-%Y%m%dT%H%M%SZ.jsonl", time.gmtime()))
@@ -67,21 +67,21 @@ def _print_result(found: list[ParkedRequest], path: Path, *, yes: bool, as_json:
         dropped = {"dropped": bool(yes), "file": file, "requests": [request.summary() for request in found]}
         typer.echo(json.dumps(dropped, indent=2))
     elif not found:
-        typer.echo("No parked request is like that.")
+        typer.echo(NO_MATCH)
     elif yes:
-        typer.echo(f"{len(found):,} requests were dropped. All of them are in {path}.")
+        typer.echo(f"{len(found):,} requests were deleted and are saved in {path}.")
     else:
         typer.echo(
             format_table(
                 ("id", "name", "reason"), [(request.id, request.name or "-", request.reason) for request in found]
             )
         )
-        typer.echo(f"\nNothing was dropped: --yes drops these {len(found):,} requests.")
+        typer.echo(f"\nDry run: nothing was deleted. --yes deletes these {len(found):,} requests.")
 
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[TextIO]:
-    """A new file, safe on disk at the end; none is left if it could not be filled. Raises FileExistsError."""
+    """A new file that is synchronised to disk at the end and removed after an error. Raises FileExistsError."""
     with path.open("x", encoding="utf-8") as stream:
         try:
             yield stream
@@ -104,5 +104,5 @@ def _standard_output() -> Iterator[TextIO]:
 
 
 def _report_existing_file(path: Path | None) -> int:
-    typer.echo(f"The file {path} is there already, and is not written over: name another one with --to.", err=True)
+    typer.echo(f"The file {path} exists and is not overwritten; choose another one with --to.", err=True)
     return EXIT_FAILED

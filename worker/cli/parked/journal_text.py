@@ -1,4 +1,4 @@
-"""Entries of a journal in words."""
+"""Text of journal entries, as `explain` and `parked show` print them."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -7,56 +7,59 @@ from schemas.journal import Entry, Kind
 from worker.cli.common import exact_duration
 
 _EVIDENCE_TEXTS: Final = {
-    "never_sent": "it was never sent",
-    "refused": "DCS did not act",
-    "ambiguous": "a task may exist",
+    "never_sent": "not sent",
+    "refused": "rejected: no task was created",
+    "ambiguous": "result unknown: a task may have been created",
 }
+"""What the result of a create call proves. The result of a lookup proves nothing about tasks."""
 _LOOKUP_TEXTS: Final = {
-    "found": "the task is there",
-    "absent": "there is no task",
-    "several": "several tasks may be the request's",
+    "found": "task found",
+    "absent": "no task found",
+    "several": "several tasks found that may belong to the request",
 }
 _WAIT_REASONS: Final = {
     "settle": "a create call may still take effect",
-    "claimed": "another replica has it in hand",
-    "copy": "a copy of it waits too",
-    "quarantine": "one suspect at a time",
-    "breaker": "the service is out of order",
-    "turn": "too many calls before it",
-    "throttled": "the quota of its project is used up",
-    "credentials": "the service does not accept the credentials",
-    "quota": "its project is full",
+    "claimed": "another replica is handling the request",
+    "copy": "duplicate message",
+    "quarantine": "suspected of crashing workers, handled alone",
+    "breaker": "DCS is failing, the circuit breaker is open",
+    "turn": "no free permit for a call",
+    "throttled": "rate limit of the project reached",
+    "credentials": "DCS rejects the credentials",
+    "quota": "quota of the project reached",
 }
 
 
 def describe_entry(entry: Entry) -> str:
-    """What `entry` tells."""
+    """One journal entry as a sentence."""
     return _DESCRIPTIONS[entry.did](entry)
 
 
 def _create(entry: Entry) -> str:
-    return f"create {entry.n}: {'task created' if entry.got == 'done' else entry.got}{_call(entry)}"
+    evidence = f", {_EVIDENCE_TEXTS.get(entry.evidence, entry.evidence)}" if entry.evidence else ""
+    return f"create call {entry.n}: {'task created' if entry.got == 'done' else entry.got}{_call(entry, evidence)}"
 
 
 def _look(entry: Entry) -> str:
-    return f"look: {_LOOKUP_TEXTS.get(entry.got, entry.got)}{_call(entry)}"
+    return f"lookup: {_LOOKUP_TEXTS.get(entry.got, entry.got)}{_call(entry)}"
 
 
 def _gate(entry: Entry) -> str:
-    return f"waited {exact_duration(entry.took)} for its turn to call"
+    return f"waited {exact_duration(entry.took)} for the permit of a call"
 
 
 def _wait(entry: Entry) -> str:
-    reason = _WAIT_REASONS.get(entry.got, f"after {entry.got}")
+    reason = _WAIT_REASONS.get(entry.got, f"because of {entry.got}")
     return f"waits {exact_duration(entry.took)} in retry queue {entry.n}: {reason}"
 
 
 def _returned(_: Entry) -> str:
-    return "handed back by a replica that was told to stop"
+    return "requeued by a replica that was shutting down"
 
 
 def _redelivered(entry: Entry) -> str:
-    return f"delivered again: {entry.n} {'delivery' if entry.n == 1 else 'deliveries'} ended without a word"
+    count = f"{entry.n} delivery was" if entry.n == 1 else f"{entry.n} deliveries were"
+    return f"redelivered: {count} interrupted (worker or connection lost)"
 
 
 def _parked(entry: Entry) -> str:
@@ -64,11 +67,10 @@ def _parked(entry: Entry) -> str:
 
 
 def _replayed(entry: Entry) -> str:
-    return f"sent again by an operator, replay {entry.n}"
+    return f"replayed by an operator (replay {entry.n})"
 
 
-def _call(entry: Entry) -> str:
-    evidence = f": {_EVIDENCE_TEXTS.get(entry.evidence, entry.evidence)}" if entry.evidence else ""
+def _call(entry: Entry, evidence: str = "") -> str:
     request_id = f", DCS request id {entry.id}" if entry.id else ""
     return f"{_code(entry)} after {exact_duration(entry.took)}{evidence}{request_id}"
 

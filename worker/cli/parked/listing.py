@@ -1,4 +1,4 @@
-"""`parked list`: how many wait, for what, and how long."""
+"""`parked list`: number and age of parked requests by reason and error code, or one line per request."""
 
 import json
 import time
@@ -10,7 +10,7 @@ import typer
 
 from schemas.timestamp import to_text
 from worker.cli.common import EXIT_OK, format_table, short_duration
-from worker.cli.parked.parked_queue import read
+from worker.cli.parked.parked_queue import NO_MATCH, read
 from worker.cli.parked.request import ParkedRequest
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
@@ -22,14 +22,14 @@ GroupKey = tuple[str, str]
 
 @dataclass(slots=True)
 class ParkedGroup:
-    """Parked requests that have reason and error code in common; times are epoch seconds."""
+    """Number and times (epoch seconds) of the parked requests with one reason and error code."""
 
     requests: int = 0
     oldest: float | None = None
     newest: float | None = None
 
     def add(self, parked_at: float | None) -> None:
-        """One more."""
+        """Count one request."""
         self.requests += 1
         if parked_at is not None:
             self.oldest = parked_at if self.oldest is None else min(self.oldest, parked_at)
@@ -37,7 +37,7 @@ class ParkedGroup:
 
 
 async def print_list(queue: Shelf, settings: Settings, selection: Selection, *, each: bool, as_json: bool) -> int:
-    """Print the groups, or each request by itself; the exit status. Raises ParkedError."""
+    """Print the groups, or one line per request; the exit status. Raises ParkedError."""
     groups: dict[GroupKey, ParkedGroup] = {}
     listed: list[ParkedRequest] = []
 
@@ -52,7 +52,7 @@ async def print_list(queue: Shelf, settings: Settings, selection: Selection, *, 
     if as_json:
         typer.echo(json.dumps(_as_json(total, groups, listed if each else None), indent=2))
     elif not total:
-        typer.echo("No request is parked." if selection.is_empty else "No parked request is like that.")
+        typer.echo("No request is parked." if selection.is_empty else NO_MATCH)
     else:
         typer.echo(_each(listed) if each else _grouped(groups))
     return EXIT_OK

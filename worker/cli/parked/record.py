@@ -1,4 +1,4 @@
-"""A parked message as one JSON object that has all of it: exported, or kept when it is dropped."""
+"""A parked message as one JSON object with all its content, for `parked export`, `drop` and `show --json`."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ from worker.rabbit.parked import Parked
 
 
 def record(request: ParkedRequest) -> dict[str, Any]:
-    """The whole message, and what identifies it."""
+    """Identity, headers, properties and body."""
     parked = request.parked
     return {
         **request.summary(),
@@ -23,22 +23,22 @@ def record(request: ParkedRequest) -> dict[str, Any]:
 
 
 def record_line(request: ParkedRequest) -> str:
-    """The record as a line of JSON Lines."""
+    """The record as one line of JSON Lines."""
     return json.dumps(record(request)) + "\n"
 
 
 def body_of(parked: Parked) -> str | dict[str, str]:
-    """The body as text; what is no UTF-8 as `{"base64": ...}`."""
+    """The body as text, or `{"base64": ...}` if it is not UTF-8."""
     return _text_or_base64(parked.body)
 
 
 def headers_of(parked: Parked) -> dict[str, Any]:
-    """The headers in plain values, without the broker's count of how often it was read here."""
+    """The headers as JSON values, without those of the broker, which count reads of the parked queue."""
     return {str(name): _json_value(value) for name, value in parked.headers.items() if name not in names.BROKER}
 
 
 def properties_of(parked: Parked) -> dict[str, Any]:
-    """The other properties that are set, in plain values."""
+    """The other properties that are set, as JSON values."""
     return {name: _json_value(value) for name, value in parked.attributes.items()}
 
 
@@ -49,9 +49,9 @@ def _json_value(value: object) -> Any:
         case datetime():
             return value.astimezone(UTC).isoformat()
         case Mapping():
-            return {str(name): _json_value(one) for name, one in value.items()}
+            return {str(name): _json_value(member) for name, member in value.items()}
         case list() | tuple():
-            return [_json_value(one) for one in value]
+            return [_json_value(member) for member in value]
         case None | bool() | int() | float() | str():
             return value
         case _:

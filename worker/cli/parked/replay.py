@@ -1,16 +1,16 @@
-"""`parked replay`: sent again, a canary first; without --yes only what would become of each."""
+"""`parked replay`: sends parked requests to the requests queue, a canary first; without --yes a dry run."""
 
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import typer
 
 from worker.cli.common import EXIT_FAILED, printable
 from worker.cli.parked.canary import Canary, CanaryOutcome
-from worker.cli.parked.parked_queue import selected_requests
+from worker.cli.parked.parked_queue import NO_MATCH, selected_requests
 from worker.cli.parked.replay_preview import ReplayVerdict, open_preview
 from worker.cli.parked.request import ParkedRequest
 from worker.cli.parked.selection import Selection
@@ -19,12 +19,12 @@ from worker.config import Loaded
 from worker.rabbit.shelf import Shelf
 
 MAX_HOLD_SECONDS: Final = 1200.0
-"""Seconds after which the rest goes back: brokers take back after 1,800 what a consumer does not answer for."""
+"""A replay stops after this: brokers requeue what is unacknowledged for 1,800 s (their default)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """How careful a replay is; `timeout` in seconds."""
+    """Size of the canary, requests per second, and seconds to wait for the outcomes of the canary."""
 
     canary: int
     rate: float | None
@@ -33,9 +33,9 @@ class ReplayOptions:
 
 
 async def preview(queue: Shelf, loaded: Loaded, selection: Selection, options: ReplayOptions) -> int:
-    """Print what would become of each request; the exit status. Raises ParkedError."""
+    """Dry run: print the expected result of each request; the exit status. Raises ParkedError."""
     selected = await selected_requests(queue, loaded.settings, selection)
-    await queue.release()  # looking takes its time
+    await queue.release()  # the lookups take longer than a broker lets messages be unacknowledged
     verdicts: list[tuple[ParkedRequest, ReplayVerdict]] = []
     width = max((len(printable(request.id)) for request in selected), default=0)
 
@@ -47,11 +47,13 @@ async def preview(queue: Shelf, loaded: Loaded, selection: Selection, options: R
     async with open_preview(loaded, Pacer(options.rate)) as replay_preview:
         await replay_preview.check_all(selected, on_verdict)
     if options.as_json:
-        typer.echo(json.dumps({"replayed": False, "requests": [_verdict_as_json(*one) for one in verdicts]}, indent=2))
+        typer.echo(
+            json.dumps({"replayed": False, "requests": [_verdict_as_json(*item) for item in verdicts]}, indent=2)
+        )
     elif not selected:
-        typer.echo("No parked request is like that.")
+        typer.echo(NO_MATCH)
     else:
-        typer.echo(f"\n{_counts([verdict for _, verdict in verdicts])} Nothing was sent: --yes sends them again.")
+        typer.echo(f"\n{_counts([verdict for _, verdict in verdicts])} Dry run: nothing was sent. --yes replays them.")
     return selection.exit_status(len(selected))
 
 
@@ -61,10 +63,10 @@ def _verdict_as_json(request: ParkedRequest, verdict: ReplayVerdict) -> dict[str
 
 _VERDICT_COUNTS: Final = {
     "create": "{:,} would create a task.",
-    "exists": "{:,} exist already.",
-    "unclear": "{:,} cannot be told.",
+    "exists": "{:,} have a task.",
+    "unclear": "{:,} unknown.",
     "expire": "{:,} would expire.",
-    "invalid": "{:,} are no requests.",
+    "invalid": "{:,} are invalid.",
 }
 
 
@@ -74,7 +76,7 @@ def _counts(verdicts: Sequence[ReplayVerdict]) -> str:
 
 
 class Replay:
-    """Sends requests again, and says how far it came, whatever ends it."""
+    """One replay: counts what was sent and prints it at the end, also after an error or a signal."""
 
     def __init__(self, queue: Shelf, loaded: Loaded, options: ReplayOptions) -> None:
         self._queue = queue
@@ -86,10 +88,10 @@ class Replay:
         self._outcomes: list[CanaryOutcome] = []
 
     def __repr__(self) -> str:
-        return f"<Replay: {self._replayed} sent again>"
+        return f"<Replay: {self._replayed} sent>"
 
     async def run(self, selection: Selection) -> int:
-        """Send what `selection` takes; the exit status. Raises ParkedError and FollowError."""
+        """Replay the selected requests; the exit status. Raises ParkedError and FollowError."""
         selected = await selected_requests(self._queue, self._settings, selection)
         valid = [request for request in selected if request.parsed is not None]
         is_done = False
@@ -106,23 +108,24 @@ class Replay:
             return False
         if not rest:
             return True
-        with ProgressDisplay("sent again", len(valid)) as display:
+        with ProgressDisplay("replayed", len(valid)) as display:
             display.start_at(len(first))
             for request in rest:
                 if time.monotonic() - self._started_at > MAX_HOLD_SECONDS:
-                    typer.echo("The rest was held for long enough, and is parked again: repeat the command.", err=True)
+                    stopped = f"Stopped after {MAX_HOLD_SECONDS:g} s; the other requests stay parked."
+                    typer.echo(f"{stopped} Repeat the command to go on.", err=True)
                     return False
                 await self._replay(request)
                 display.update(self._replayed)
         return True
 
     async def _run_canary(self, first: Sequence[ParkedRequest]) -> bool:
-        """Whether everything that was tried first ended well."""
+        """Replay the canary; whether all its requests succeeded in time."""
         async with self._queue.following(self._settings.event_exchange) as events:
             canary = Canary(first)
             for request in first:
                 await self._replay(request)
-            typer.echo(f"Waiting for the outcome of {len(first):,} sent first ...", err=True)
+            typer.echo(f"Waiting for the outcomes of {len(first):,} canary requests ...", err=True)
             self._outcomes = await canary.outcomes(events, self._options.timeout)
         for outcome in self._outcomes:
             typer.echo(f"{printable(outcome.id)}  {printable(outcome.text)}", err=True)
@@ -136,7 +139,7 @@ class Replay:
     def _print_result(self, selected: int, invalid: int, *, is_done: bool) -> None:
         left = selected - self._replayed
         if self._options.as_json:
-            canary = [{"id": one.id, "succeeded": one.succeeded, "text": one.text} for one in self._outcomes]
+            canary = [asdict(outcome) for outcome in self._outcomes]
             content = {
                 "replayed": self._replayed,
                 "left": left,
@@ -147,9 +150,9 @@ class Replay:
             typer.echo(json.dumps(content, indent=2))
             return
         if not selected:
-            typer.echo("No parked request is like that.")
+            typer.echo(NO_MATCH)
             return
         if self._outcomes and not all(outcome.succeeded for outcome in self._outcomes):
-            typer.echo("What was sent first did not succeed, so nothing else was sent.")
-        text = f"{self._replayed:,} sent again, {left:,} left as they were"
-        typer.echo(f"{text}, of which {invalid:,} are no requests." if invalid else f"{text}.")
+            typer.echo("The canary did not succeed; the other requests stay parked.")
+        text = f"{self._replayed:,} replayed, {left:,} still parked"
+        typer.echo(f"{text}, of which {invalid:,} are invalid." if invalid else f"{text}.")

@@ -1,4 +1,4 @@
-"""What a replay would do, found out by looking in the cloud as the worker does."""
+"""Dry run of a replay: looks for the tasks in DCS as the worker does, and predicts the result of each request."""
 
 import asyncio
 import time
@@ -27,16 +27,16 @@ VerdictKind = Literal["create", "exists", "unclear", "expire", "invalid"]
 
 @dataclass(frozen=True, slots=True)
 class ReplayVerdict:
-    """What would become of one request."""
+    """Expected result of the replay of one request."""
 
     kind: VerdictKind
     text: str
     tasks: tuple[str, ...] = field(default=())
-    """Ids of tasks that are, or may be, the request's."""
+    """Ids of tasks that belong, or may belong, to the request."""
 
 
 class ReplayPreview:
-    """Looks for the tasks of parked requests, at most AT_ONCE at a time."""
+    """Looks for the tasks of parked requests, MAX_CONCURRENT_LOOKUPS at a time."""
 
     def __init__(self, loaded: Loaded, client: DcsClient, pacer: Pacer) -> None:
         self._settings = loaded.settings
@@ -47,7 +47,7 @@ class ReplayPreview:
     async def check_all(
         self, requests: Iterable[ParkedRequest], on_verdict: Callable[[ParkedRequest, ReplayVerdict], None]
     ) -> None:
-        """Tell `each` every story with its verdict, in their order."""
+        """Call `on_verdict` for every request, in their order."""
         waiting: deque[tuple[ParkedRequest, asyncio.Task[ReplayVerdict]]] = deque()
 
         async def report_next() -> None:
@@ -65,39 +65,39 @@ class ReplayPreview:
 
     async def _check(self, request: ParkedRequest) -> ReplayVerdict:
         if request.parsed is None:
-            return ReplayVerdict("invalid", "is no request, and stays parked")
+            return ReplayVerdict("invalid", "not a valid request, stays parked")
         if (reason := self._reason_not_to_look_up(request.parsed, request.envelope)) is not None:
-            return ReplayVerdict("unclear", f"cannot be told: {reason}")
+            return ReplayVerdict("unclear", f"unknown: {reason}")
         lookup_result = await self._client.find(request.parsed, request.envelope.first_received_at)
         match lookup_result:
             case Found():
-                text = f"already exists as {lookup_result.instance_id}: only the event is sent"
+                text = f"task {lookup_result.instance_id} exists: only the event is sent"
                 return ReplayVerdict("exists", text, (lookup_result.instance_id,))
             case Several():
                 found = ", ".join(lookup_result.candidates)
                 return ReplayVerdict(
-                    "unclear", f"cannot be told: several tasks may be it: {found}", lookup_result.candidates
+                    "unclear", f"unknown: several tasks may belong to it: {found}", lookup_result.candidates
                 )
             case Fault():
-                return ReplayVerdict("unclear", f"cannot be told: {_error_text(lookup_result)}")
+                return ReplayVerdict("unclear", f"unknown: lookup failed: {_error_text(lookup_result)}")
             case Absent():
                 return self._verdict_without_task(request.parsed, request.envelope)
             case _:
                 assert_never(lookup_result)
 
     def _reason_not_to_look_up(self, parsed: Order, envelope: Envelope) -> str | None:
-        """Why the worker would not look."""
+        """Why the worker would not look for its task; None if it would."""
         if parsed.region not in self._settings.dcs_endpoints:
             return f"region {parsed.region!r} is not in WORKER_DCS_ENDPOINTS"
         if self._settings.reconcile == "off" and envelope.last_sent_at is not None:
-            return "with WORKER_RECONCILE=off the worker does not look"
+            return "with WORKER_RECONCILE=off the worker does no lookup"
         return None
 
     def _verdict_without_task(self, parsed: Order, envelope: Envelope) -> ReplayVerdict:
         now = time.time()
         owed = self._rules.owed(envelope.last_sent_at, now)
         if parsed.not_after is not None and now + owed >= parsed.not_after:
-            return ReplayVerdict("expire", "would not create: its not_after has passed")
+            return ReplayVerdict("expire", "would expire: its not_after has passed")
         return ReplayVerdict(
             "create", f"would create, in {short_duration(owed + 1)} at the earliest" if owed else "would create"
         )
@@ -110,9 +110,9 @@ def _error_text(fault: Fault) -> str:
 
 @asynccontextmanager
 async def open_preview(loaded: Loaded, pacer: Pacer) -> AsyncIterator[ReplayPreview]:
-    """A look into the cloud with the worker's credentials. Raises ConfigurationError."""
+    """A preview that uses the worker's credentials. Raises ConfigurationError."""
     settings = loaded.settings
-    pulse = Pulse(lambda: 0.0)  # a look does no harm, however late: whether this process was frozen is all one
+    pulse = Pulse(lambda: 0.0)  # lookups are harmless, so it does not matter whether this process was frozen
     async with AsyncExitStack() as stack:
         transport = service_transport(loaded)
         stack.push_async_callback(transport.aclose)

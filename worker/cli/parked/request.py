@@ -1,4 +1,4 @@
-"""A parked message as a person sees it: whose request it is, why it is parked, what was done for it."""
+"""One parked request, as far as it is readable: identity, reason, state headers, and the headers of its replay."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -16,28 +16,28 @@ from worker.policy.order import Order, order
 from worker.rabbit.parked import Parked
 
 PARKED_HEADER_PREFIX: Final = "x-parked-"
-"""What all headers begin with that say why and when a request was parked."""
+"""Prefix of the headers with reason and time of parking."""
 _MAX_TEXT_LENGTH: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class ParkedRequest:
-    """One parked message, as far as it can be read. Times are epoch seconds."""
+    """One message of the parked queue, as far as it is readable; times in epoch seconds."""
 
     parked: Parked
     parsed: Order | None
-    """None: the body is no request, and `fault` says why."""
+    """None: the body is not a valid request, `invalid_reason` says why."""
     invalid_reason: str
     sender: Sender
     reason: str
     error_code: str | None
     parked_at: float | None
-    """None: the broker parked it, not a worker."""
+    """None: the broker parked it (dead-lettered), not a worker."""
     envelope: Envelope
 
     @classmethod
     def read(cls, parked: Parked, settings: Settings) -> Self:
-        """The story of `parked`, as a worker with these settings would read it."""
+        """Read a message as a worker with these settings reads it."""
         found, invalid_reason, sender = _parse(parked.body, settings)
         headers = parked.headers
         return cls(
@@ -53,28 +53,28 @@ class ParkedRequest:
 
     @property
     def id(self) -> str:
-        """By what a person calls it: its request id, else its message id, else the hash of its body."""
+        """Its request id, else its message id, else the hash of its body."""
         return self.ids[0]
 
     @property
     def ids(self) -> Sequence[str]:
-        """All that it can be called by."""
+        """All ids that select it, see `id`."""
         known = (self.sender.request_id, self.parked.properties.message_id, identity.body_id(self.parked.body))
-        return [one for one in known if one]
+        return [value for value in known if value]
 
     @property
     def name(self) -> str:
-        """Name of the task; empty if it could not be read."""
+        """Name of the task; empty if not readable."""
         return self.sender.name or ""
 
     def age(self, now: float) -> float | None:
-        """Seconds since it was parked; None if that is not known."""
+        """Seconds since it was parked; None if unknown."""
         return None if self.parked_at is None else max(0.0, now - self.parked_at)
 
     def replay_headers(self, delivery_limit: int, now: float) -> dict[str, object]:
-        """The headers of a copy that begins a new schedule, and is looked for before anything is created.
+        """The headers of its copy: a new retry schedule, and the state that makes a worker look before it creates.
 
-        What took workers down still counts as suspect, and is worked on alone, but has half of its chances back.
+        A request that crashed workers stays a suspect, which is handled alone, but gets half of its deliveries back.
         """
         replays = self.envelope.replays + 1
         changed = replace(
@@ -88,7 +88,7 @@ class ParkedRequest:
         return {name: value for name, value in headers.items() if not name.startswith(PARKED_HEADER_PREFIX)}
 
     def summary(self) -> dict[str, Any]:
-        """What identifies it, for programs."""
+        """Identity, reason and time of parking as JSON."""
         return {
             "id": self.id,
             "request_id": self.sender.request_id,
@@ -111,20 +111,20 @@ def _parse(body: bytes, settings: Settings) -> tuple[Order | None, str, Sender]:
 
 
 def _envelope(headers: Mapping[str, object], now: float) -> Envelope:
-    """What is known of the request. How often it was read here since is no delivery of it."""
+    """The state headers, without the delivery that reading the parked queue counts."""
     envelope = Envelope.read(headers, redelivered=False, now=now)
     envelope = replace(envelope, deliveries=envelope.deliveries - 1)
     if names.FIRST_RECEIVED_AT not in headers:
-        # Without a marker only younger tasks are taken for the request's: nobody knows how old it is.
+        # Without marker only tasks younger than the first receipt match. It is unknown, so that all tasks match.
         envelope = replace(envelope, first_received_at=0.0)
     if names.PARKED_AT not in headers:
-        # The broker parked it after deliveries that ended without a word, in any of which a create may have been sent.
+        # The broker parked it after interrupted deliveries; in each of them a create may have been sent.
         envelope = replace(envelope, last_sent_at=now)
     return envelope
 
 
 def _dead_letter_reason(headers: Mapping[str, object]) -> str:
-    """Why the broker moved it (https://www.rabbitmq.com/docs/dlx#effects)."""
+    """Why the broker dead-lettered it (https://www.rabbitmq.com/docs/dlx#effects)."""
     deaths = headers.get("x-death")
     latest = deaths[0] if isinstance(deaths, list) and deaths else None
     cause = latest.get("reason") if isinstance(latest, Mapping) else None

@@ -1,4 +1,4 @@
-"""Which of the parked requests are meant."""
+"""Options that select parked requests, and the filter made of them."""
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,19 +12,22 @@ if TYPE_CHECKING:
     from worker.cli.parked.request import ParkedRequest
 
 Ids = Annotated[
-    list[str] | None, typer.Argument(metavar="ID", help="Request ids, as `list --each` shows.", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="ID", help="Request ids, as `parked list --each` prints them.", show_default=False),
 ]
-Every = Annotated[bool, typer.Option("--all", help="All of them.")]
-Reason = Annotated[str | None, typer.Option(help="Those parked for this reason.")]
-ErrorCode = Annotated[str | None, typer.Option(help="Those whose last error had this code.")]
-Name = Annotated[str | None, typer.Option(metavar="PATTERN", help="Those with such a task name: 'batch-7-*'.")]
-Project = Annotated[str | None, typer.Option(metavar="ID", help="Those of this project.")]
-OlderThan = Annotated[str | None, typer.Option(metavar="SPAN", help="Those parked longer ago: 90s, 15m, 2h, 3d.")]
+Every = Annotated[bool, typer.Option("--all", help="All parked requests.")]
+Reason = Annotated[str | None, typer.Option(help="Only with this reason.")]
+ErrorCode = Annotated[str | None, typer.Option(help="Only with this code of the last error.")]
+Name = Annotated[str | None, typer.Option(metavar="PATTERN", help="Only with a task name like 'batch-7-*'.")]
+Project = Annotated[str | None, typer.Option(metavar="ID", help="Only of this project.")]
+OlderThan = Annotated[
+    str | None, typer.Option(metavar="DURATION", help="Only parked longer ago than this: 90s, 15m, 2h, 3d.")
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Everything that is asked for must hold; ids are alternatives."""
+    """Filter of parked requests: one of the ids, if any, and every other condition must match."""
 
     ids: frozenset[str] = frozenset()
     every: bool = False
@@ -36,15 +39,15 @@ class Selection:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing was asked for, not even everything."""
+        """Whether no option was given, not even --all."""
         return self == Selection()
 
     def exit_status(self, found: int) -> int:
-        """The exit status if it took so many: what is called by its id is expected to be there."""
+        """1 if ids were given and no request was found, else 0."""
         return EXIT_OK if found or not self.ids else EXIT_FAILED
 
     def matches(self, request: "ParkedRequest", now: float) -> bool:
-        """Whether `story` is meant, at `now` (epoch seconds)."""
+        """Whether the request is selected at `now` (epoch seconds)."""
         criteria = (
             (self.reason, request.reason),
             (self.error_code, request.error_code),
@@ -60,7 +63,6 @@ class Selection:
 
 def selection_from_options(
     ids: list[str] | None,
-    *,
     every: bool = False,
     reason: str | None = None,
     error_code: str | None = None,
@@ -68,19 +70,20 @@ def selection_from_options(
     project: str | None = None,
     older_than: str | None = None,
 ) -> Selection:
-    """The selection that the options of a command make. Raises typer.BadParameter."""
+    """The selection of a command's options. Raises typer.BadParameter."""
     try:
         age = None if older_than is None else parse_duration(older_than)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--older-than") from None
     selection = Selection(frozenset(ids or ()), every, reason, error_code, name, project, age)
     if every and selection != Selection(every=True):
-        raise typer.BadParameter("--all goes with no other choice")
+        raise typer.BadParameter("--all cannot be combined with other filters")
     return selection
 
 
 def require_selection(selection: Selection) -> Selection:
-    """`selection`, which must say something: what is not named is not touched. Raises typer.BadParameter."""
+    """`selection`, which must not be empty: a command changes only what was named. Raises typer.BadParameter."""
     if selection.is_empty:
-        raise typer.BadParameter("say which: ids, --reason, --error-code, --name, --project, --older-than or --all")
+        options = "ids, --reason, --error-code, --name, --project, --older-than or --all"
+        raise typer.BadParameter(f"choose requests: {options}")
     return selection

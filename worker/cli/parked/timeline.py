@@ -1,30 +1,34 @@
-"""What is to be told of one request, whatever it was read from."""
+"""Timeline of one request, read from an event, a parked request or a request in a retry queue, and its text form."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from schemas import names
 from schemas.client import Event
 from schemas.event import MigrationSucceeded
-from schemas.journal import EMPTY, FIRST, Journal
+from schemas.journal import EMPTY, FIRST, Journal, Kind
 from schemas.timestamp import from_text, to_text
+from worker.cli.common import exact_duration, format_table, printable
 from worker.cli.parked.journal_text import describe_entry
+from worker.cli.parked.request import ParkedRequest
+
+_LABEL_WIDTH: Final = 14
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineStep:
-    """One line of the timeline; `at` in epoch seconds, None if the moment is not known."""
+    """One line of the timeline; `at` in epoch seconds, None if unknown."""
 
     at: float | None
     text: str
     data: Mapping[str, Any]
-    """The same for programs."""
+    """The line as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestTimeline:
-    """The request, when it first came, what was done for it, and how it stands."""
+    """Identity of a request, its first receipt, its journal and its state."""
 
     request_id: str | None
     project_id: str | None
@@ -32,15 +36,15 @@ class RequestTimeline:
     name: str | None
     received_at: float | None
     journal: Journal | None
-    """None: there is one that cannot be read."""
+    """None: the header is not a valid journal."""
     state: str
-    """`succeeded`, `failed` or `parked`."""
+    """`succeeded`, `failed`, `parked` or `on its way`."""
     end: TimelineStep | None
-    """None: the journal ends with it."""
+    """The last line; None if the journal has it."""
 
     @classmethod
     def from_event(cls, event: Event, headers: Mapping[str, object]) -> Self:
-        """What an event tells, with the headers that it came with."""
+        """The timeline of the request that an event with these headers answers."""
         succeeded = isinstance(event, MigrationSucceeded)
         return cls(
             event.request_id,
@@ -58,20 +62,18 @@ class RequestTimeline:
         )
 
     def steps(self) -> Iterator[TimelineStep]:
-        """The timeline from the beginning."""
+        """All lines, oldest first."""
         if self.received_at is not None:
             yield TimelineStep(self.received_at, "received", {"did": "received"})
         if self.journal is None:
-            yield TimelineStep(
-                None, "(what was done cannot be read: the header holds no journal)", {"did": "unreadable"}
-            )
+            yield TimelineStep(None, "(the journal is not readable)", {"did": "unreadable"})
         else:
             yield from _journal_steps(self.journal)
         if self.end is not None:
             yield self.end
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
+        """Identity, state and all lines as JSON."""
         since = self.received_at
         return {
             "request_id": self.request_id,
@@ -92,7 +94,7 @@ class RequestTimeline:
 
 
 def read_journal(headers: Mapping[str, object]) -> Journal | None:
-    """The journal in `headers`; empty if there is none, None if it cannot be read."""
+    """The journal in `headers`; empty if there is none, None if it is invalid."""
     return Journal.read(headers[names.JOURNAL]) if names.JOURNAL in headers else EMPTY
 
 
@@ -101,21 +103,75 @@ def _journal_steps(journal: Journal) -> Iterator[TimelineStep]:
         if journal.dropped and number == min(FIRST, len(journal.entries) - 1):
             data = {"did": "dropped", "n": journal.dropped}
             what = "1 entry" if journal.dropped == 1 else f"{journal.dropped:,} entries"
-            yield TimelineStep(None, f"({what} left out here, for want of room)", data)
+            yield TimelineStep(None, f"({what} omitted)", data)
         data = {name: value for name, value in entry.model_dump(mode="json").items() if name != "at"}
         yield TimelineStep(journal.moment(entry), describe_entry(entry), data)
 
 
 def describe_end(event: Event) -> str:
-    """How the request ended."""
+    """The final event in one sentence."""
     if isinstance(event, MigrationSucceeded):
-        how = "created" if event.resolution == "created" else "adopted, it existed already"
+        how = "created" if event.resolution == "created" else "adopted, it existed before"
         return f"succeeded: task {event.instance_id} ({how}; {_describe_calls(event)})"
-    parked = ", and parked for a person" if event.parked else ""
+    parked = "; parked, needs an operator" if event.parked else ""
     code = f" ({event.error.error_code})" if event.error and event.error.error_code else ""
     return f"failed: {event.reason.value}{code}: {event.message} ({_describe_calls(event)}){parked}"
 
 
 def _describe_calls(event: Event) -> str:
-    last_answer = f"; DCS request id of the last answer: {event.dcs_request_id}" if event.dcs_request_id else ""
+    last_answer = f"; last DCS request id: {event.dcs_request_id}" if event.dcs_request_id else ""
     return f"create calls: {event.attempts}{last_answer}"
+
+
+def timeline_of_parked(request: ParkedRequest, *, is_parked: bool = True) -> RequestTimeline:
+    """The timeline of a parked request, or (not `is_parked`) of a request in another queue."""
+    headers = request.parked.headers
+    # A journal without state headers was not written by a worker.
+    journal = EMPTY if names.STATE.isdisjoint(headers) else read_journal(headers)
+    ends_with_parking = bool(journal) and journal is not None and journal.entries[-1].did is Kind.PARKED
+    end = TimelineStep(request.parked_at, f"parked: {request.reason}", {"did": "parked", "got": request.reason})
+    return RequestTimeline(
+        request.sender.request_id,
+        request.sender.project_id,
+        request.sender.region,
+        request.sender.name,
+        request.envelope.first_received_at or None,
+        journal,
+        "parked" if is_parked else "on its way",
+        end if is_parked and not ends_with_parking else None,
+    )
+
+
+def is_parked(request: ParkedRequest) -> bool:
+    """Whether a worker parked the message."""
+    return names.PARKED_REASON in request.parked.headers
+
+
+def render_timeline(timeline: RequestTimeline) -> str:
+    """The timeline as text: identity of the request, then its lines."""
+    return "\n".join((*_head(timeline), "", render_steps(timeline)))
+
+
+def render_steps(timeline: RequestTimeline) -> str:
+    """The lines of the timeline as a table."""
+    since = timeline.received_at
+    lines = [
+        (
+            "" if step.at is None else to_text(step.at),
+            "" if step.at is None or since is None else exact_duration(step.at - since),
+            step.text,
+        )
+        for step in timeline.steps()
+    ]
+    return format_table(("when", "after", "what"), lines, right=("after",))
+
+
+def _head(timeline: RequestTimeline) -> Iterator[str]:
+    yield _line("request", timeline.request_id)
+    yield _line("project", f"{timeline.project_id or 'not readable'}, region {timeline.region or 'not readable'}")
+    yield _line("task", timeline.name)
+    yield _line("state", timeline.state)
+
+
+def _line(name: str, text: str | None) -> str:
+    return f"{name:<{_LABEL_WIDTH}}{printable(text or 'not readable')}"

@@ -1,0 +1,106 @@
+"""Dry run of a replay: expected result of each request, with a fake client of DCS."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+
+from tests.unit.cli.parked.parked_messages import BODY, HEADERS, TASK, parked_request
+from worker.cli.parked.replay_preview import MAX_CONCURRENT_LOOKUPS, ReplayPreview, ReplayVerdict
+from worker.cli.progress import Pacer
+from worker.config import load
+from worker.policy.fault import Absent, CallStatus, Evidence, Fault, Found, Remedy, Several, Sighting
+from worker.policy.order import Order
+
+REFUSED = Fault(
+    Evidence.REFUSED, Remedy.FORBIDDEN, CallStatus.ANSWERED, error_code="DCS.4030", error_msg="no right to list"
+)
+
+
+class FakeDcsClient:
+    """Returns one lookup result, and counts concurrent lookups."""
+
+    def __init__(self, lookup_result: Sighting | Fault) -> None:
+        self.lookup_result = lookup_result
+        self.since: list[float] = []
+        self.running = self.most_at_once = 0
+
+    async def find(self, parsed: Order, since: float) -> Sighting | Fault:
+        """The lookup result."""
+        self.running += 1
+        self.most_at_once = max(self.most_at_once, self.running)
+        self.since.append(since)
+        await asyncio.sleep(0)
+        self.running -= 1
+        return self.lookup_result
+
+
+async def _preview(client: FakeDcsClient, *requests: Any, **settings: str) -> list[tuple[str, ReplayVerdict]]:
+    loaded = load({f"WORKER_{name.upper()}": value for name, value in settings.items()}, credentials=False)
+    seen: list[tuple[str, ReplayVerdict]] = []
+    preview = ReplayPreview(loaded, client, Pacer(None))  # type: ignore[arg-type]  # all that it needs of a client
+    await preview.check_all(requests, lambda request, verdict: seen.append((request.id, verdict)))
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("lookup_result", "kind", "words"),
+    [
+        (Found("t1"), "exists", "task t1 exists: only the event is sent"),
+        (Absent(), "create", "would create"),
+        (Several(("t1", "t2")), "unclear", "several tasks may belong to it: t1, t2"),
+        (REFUSED, "unclear", "unknown: lookup failed: no right to list (DCS.4030)"),
+        (
+            Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.CONNECTION_REFUSED, "no connection"),
+            "unclear",
+            "unknown: lookup failed: no connection",
+        ),
+    ],
+)
+async def test_verdict_follows_from_the_lookup_result(lookup_result: Sighting | Fault, kind: str, words: str) -> None:
+    """It names the tasks."""
+    client = FakeDcsClient(lookup_result)
+
+    ((_, verdict),) = await _preview(client, parked_request())
+
+    assert verdict.kind == kind
+    assert words in verdict.text
+    assert client.since == [parked_request().envelope.first_received_at]
+
+
+async def test_no_lookup_if_the_worker_would_do_none() -> None:
+    """For an invalid request, an unknown region, and with WORKER_RECONCILE=off."""
+    client = FakeDcsClient(Absent())
+    elsewhere = parked_request(BODY.replace(b'"project_id"', b'"region": "far", "project_id"'))
+
+    kinds = [verdict.kind for _, verdict in await _preview(client, parked_request(b"[]"), elsewhere)]
+    ((_, off),) = await _preview(client, parked_request(), reconcile="off")
+
+    assert (kinds, off.kind, client.since) == (["invalid", "unclear"], "unclear", [])
+
+
+async def test_absent_task_is_created_after_the_listing_delay_or_not_after_expiry() -> None:
+    """The verdict says when it would be created, or that it would expire."""
+    client = FakeDcsClient(Absent())
+    recent = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
+    late = json.dumps({"project_id": "p", "not_after": "2026-11-01T00:00:00Z", "task": TASK}).encode()
+
+    ((_, delayed),) = await _preview(client, parked_request(headers={**HEADERS, "x-last-sent-at": recent}))
+    ((_, expired),) = await _preview(client, parked_request(late))
+
+    assert delayed.kind == "create"
+    assert delayed.text.endswith("s at the earliest")
+    assert expired.kind == "expire"
+
+
+async def test_lookups_are_limited_and_verdicts_are_in_order() -> None:
+    """At most MAX_CONCURRENT_LOOKUPS at a time; the order is that of the requests."""
+    client = FakeDcsClient(Absent())
+    requests = [parked_request(BODY.replace(b'"r"', b'"r%d"' % number)) for number in range(50)]
+
+    seen = await _preview(client, *requests)
+
+    assert [request_id for request_id, _ in seen] == [f"r{number}" for number in range(50)]
+    assert 1 < client.most_at_once <= MAX_CONCURRENT_LOOKUPS
