@@ -56,13 +56,13 @@ def test_the_walk_of_the_readme(tmp_path: Path, vhost: str) -> None:
     told = done.stdout + done.stderr
     assert done.returncode == 0, told
     for words in (
-        rf"{REQUESTS} requests\. Nothing was sent",
+        rf"{REQUESTS} requests, all valid\. Nothing was sent",
         rf"exhausted +DCS\.4049 +{REQUESTS} ",
-        r"create 1: 400 \(DCS\.4049\) after .*: DCS did not act, DCS request id \w+",
-        r"waits 4 s in retry queue 4: after 400",
+        r"create call 1: 400 \(DCS\.4049\) after .*, rejected: no task was created, DCS request id \w+",
+        r"waits 4 s in retry queue 4: because of 400",
         r"parked: exhausted \(DCS\.4049\)",
         "would create",
-        f"{REQUESTS} sent again, 0 left as they were",
+        f"{REQUESTS} replayed, 0 still parked",
         rf"created +{REQUESTS}",
     ):
         assert re.search(words, told), (words, told)

@@ -48,7 +48,7 @@ async def test_a_file_is_sent_and_followed_to_its_end(stage: Stage) -> None:
     done = await _shell(stage).run("submit", file.name, "--wait")
 
     assert done.status == 0, done.errors
-    assert done.output.startswith("301 lines, of which 1 line repeats an earlier one and so add nothing: 300 requests")
+    assert done.output.startswith("301 lines, of which 1 line repeats an earlier one: 300 requests")
     assert [line.split() for line in done.output.splitlines()[-2:]] == [["outcome", "requests"], ["created", "300"]]
     assert "300 of 300 answered" in done.errors
     stage.assert_one_task_each(wanted)
@@ -107,7 +107,7 @@ async def test_waiting_has_an_end(vhost: str, tmp_path: Path) -> None:
         done = await _shell(stage).run("submit", "-", "--wait", "--timeout", "1", stdin=_lines([request("one", "r1")]))
 
         assert done.status == 1
-        assert "line 1  r1  no outcome yet" in done.output
+        assert "line 1  r1  pending" in done.output
 
 
 async def test_a_wrong_line_keeps_everything_back(stage: Stage) -> None:
@@ -151,7 +151,7 @@ async def test_interrupted_it_says_how_far_it_came(stage: Stage) -> None:
         output, errors = await process.communicate()
 
     assert (process.returncode, output) == (130, b"")
-    assert b"of 200 requests are confirmed. Submit the same again: nothing is created twice.\n" in errors
+    assert b"of 200 requests are confirmed. Submit the same input again: no task is created twice.\n" in errors
     assert b"Traceback" not in errors
 
 

@@ -1,6 +1,6 @@
-"""`dcs-worker submit`: requests read from a file, checked, sent and followed."""
+"""`dcs-worker submit`: reads requests, validates them, sends them and waits for their outcomes."""
 
 from typing import Literal
 
 Format = Literal["jsonl", "csv", "json"]
-"""What a file of requests can be: JSON Lines, a table, or a single JSON object."""
+"""Format of a file of requests: JSON Lines, a table with a header line, or one JSON object."""

@@ -1,4 +1,4 @@
-"""`dcs-worker submit`: requests sent as an upstream service sends them."""
+"""The command `dcs-worker submit`: its options, input and exit status."""
 
 import sys
 from collections.abc import Mapping
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from worker.cli.common import (
-    EXIT_CONFIGURATION,
     EXIT_FAILED,
     EXIT_OK,
-    EXIT_UNAVAILABLE,
+    Json,
+    Rate,
+    exit_status_of,
     load_configuration,
     run_interruptible,
 )
@@ -34,59 +35,65 @@ OPTIONS: Final = {
     "subnet_id": "--subnet",
     "security_group_id": "--security-group",
 }
-"""By field of the request or its task: the option that gives it."""
+"""The option for each field of a request or its task."""
 
 STANDARD_INPUT: Final = Path("-")
 
+File = Annotated[Path | None, typer.Argument(metavar="FILE", help="One request per line; - reads standard input.")]
+InputFormat = Annotated[
+    Format | None, typer.Option("--format", help="Input format (default: by file extension, else jsonl).")
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for the outcome of each request.")]
+
 
 def submit(  # noqa: PLR0913 - each argument is an option of the command
-    file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="One request per line; - is standard input.")
-    ] = None,
+    file: File = None,
     *,
-    form: Annotated[
-        Format | None, typer.Option("--format", help="What FILE is; else the end of its name says, else jsonl.")
-    ] = None,
+    form: InputFormat = None,
     project: Annotated[str | None, typer.Option(help="One request without a file: its project_id.")] = None,
     name: Annotated[str | None, typer.Option(help="Its task's name.")] = None,
     vpc: Annotated[str | None, typer.Option(help="Its task's vpc_id.")] = None,
     subnet: Annotated[str | None, typer.Option(help="Its task's subnet_id.")] = None,
     security_group: Annotated[str | None, typer.Option(help="Its task's security_group_id.")] = None,
     description: Annotated[str | None, typer.Option(help="Its task's description.")] = None,
-    region: Annotated[str | None, typer.Option(help="Its region; else the worker's default.")] = None,
-    not_after: Annotated[str | None, typer.Option(help="Nothing is created after this RFC 3339 time.")] = None,
-    request_id: Annotated[str | None, typer.Option(help="Its identity; else derived from the content.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Only check; send nothing, need no broker.")] = False,
-    rate: Annotated[float | None, typer.Option(min=0.01, help="At most so many a second.", show_default=False)] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the events until each request has its outcome.")] = False,
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait so, once all is sent.")] = 3600.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
+    region: Annotated[str | None, typer.Option(help="Its region; default: the worker's.")] = None,
+    not_after: Annotated[str | None, typer.Option(help="No task is created after this RFC 3339 time.")] = None,
+    request_id: Annotated[str | None, typer.Option(help="Its id; default: derived from the content.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Validate only; sends nothing, needs no broker.")] = False,
+    rate: Rate = None,
+    wait: Wait = False,
+    timeout: Annotated[float, typer.Option(min=0, help="With --wait: give up after this many seconds.")] = 3600.0,
+    as_json: Json = False,
 ) -> None:
     """Send one request given by options, or every request of a file.
 
-    All of it is checked before anything is sent. A file has JSON Lines, or columns (.csv), or one JSON object (.json).
-    A request without an id gets the one that a worker would derive from its content, so the same line is the same
-    request: sending a file again, after a break for example, creates nothing twice.
+    A file has JSON Lines, CSV with a header line (.csv), or one JSON object (.json). The whole input is validated
+    before anything is sent. A request without an id gets the id that a worker derives from its content, so that
+    sending a file again, for example after an interruption, creates no second task.
 
-    Exit status: 0 all sent (with --wait: all succeeded), 1 a line is no request (with --wait: one did not succeed),
-    2 wrong usage, 69 the broker cannot be reached or did not take everything, 78 configuration.
+    Exit status: 0 all sent (with --wait: all succeeded), 1 invalid input (with --wait: a request did not succeed),
+    2 wrong usage, 69 the broker cannot be reached or did not accept everything, 78 configuration.
 
     Example: dcs-worker submit requests.csv --rate 50 --wait
     """
-    given = {
-        "request_id": request_id,
-        "project_id": project,
-        "region": region,
-        "not_after": not_after,
-        "name": name,
-        "description": description,
-        "vpc_id": vpc,
-        "subnet_id": subnet,
-        "security_group_id": security_group,
-    }
-    fields = {field: value for field, value in given.items() if value is not None}
+    values = (request_id, project, region, not_after, name, description, vpc, subnet, security_group)
+    fields = {field: value for field, value in zip(OPTIONS, values, strict=True) if value is not None}
     if bool(fields) == (file is not None):
         raise typer.BadParameter("give either a FILE or the options of one request")
+    wait_seconds = None if check or not wait else timeout
+    raise typer.Exit(_submit(file, form, fields, rate, wait_seconds, check=check, as_json=as_json))
+
+
+def _submit(
+    file: Path | None,
+    form: Format | None,
+    fields: Mapping[str, str],
+    rate: float | None,
+    wait_seconds: float | None,
+    *,
+    check: bool,
+    as_json: bool,
+) -> int:
     settings = load_configuration().settings
 
     from worker.cli.submit import report
@@ -98,16 +105,16 @@ def submit(  # noqa: PLR0913 - each argument is an option of the command
         validator = InputValidator(ledger, settings.max_message_bytes, settings.dcs_region)
         _read_input(validator, file, form, fields)
         if not validator.lines:
-            typer.echo(f"There is no request in {file}.", err=True)
-            raise typer.Exit(EXIT_FAILED)
+            typer.echo("Standard input is empty." if file == STANDARD_INPUT else f"{file} is empty.", err=True)
+            return EXIT_FAILED
         if validator.invalid_lines:
             report.print_errors(validator, as_json=as_json)
-            raise typer.Exit(EXIT_FAILED)
+            return EXIT_FAILED
         if check:
             report.print_valid(validator, as_json=as_json)
-            raise typer.Exit(EXIT_OK)
-        options = SubmitOptions(rate, timeout if wait else None)
-        raise typer.Exit(run_interruptible(_send(settings, validator, options, as_json=as_json)))
+            return EXIT_OK
+        options = SubmitOptions(rate, wait_seconds)
+        return run_interruptible(_send(settings, validator, options, as_json=as_json))
 
 
 def _read_input(validator: "InputValidator", file: Path | None, form: Format | None, fields: Mapping[str, str]) -> None:
@@ -122,7 +129,7 @@ def _read_input(validator: "InputValidator", file: Path | None, form: Format | N
         with nullcontext(sys.stdin.buffer) if file == STANDARD_INPUT else file.open("rb") as stream:
             validator.add_lines(file_formats.read(stream, form or _format(file), validator.max_bytes))
     except OSError as error:
-        raise typer.BadParameter(f"{file} cannot be read: {error.strerror or error}", param_hint="FILE") from None
+        raise typer.BadParameter(f"cannot read {file}: {error.strerror or error}", param_hint="FILE") from None
 
 
 def _format(file: Path) -> Format:
@@ -142,26 +149,16 @@ def _describe_by_option(error: "LineError") -> str:
 async def _send(settings: "Settings", validator: "InputValidator", options: "SubmitOptions", *, as_json: bool) -> int:
     from worker.cli.submit import report
     from worker.cli.submit.submission import Submission
-    from worker.config import ConfigurationError
-    from worker.rabbit.follower import FollowError
-    from worker.rabbit.reach import UnreachableError
-    from worker.rabbit.sender import SendError
 
     submission = Submission(settings, validator.ledger, options)
     waits_for_outcomes = options.wait_seconds is not None
-    is_done = False
+    status = EXIT_FAILED
     try:
-        await submission.run()
-        is_done = True
-    except (UnreachableError, SendError, FollowError) as error:
-        typer.echo(str(error), err=True)
-        return EXIT_UNAVAILABLE
-    except ConfigurationError as error:
-        for problem in error.lines:
-            typer.echo(problem, err=True)
-        return EXIT_CONFIGURATION
-    finally:
-        if not is_done:
+        status = await exit_status_of(submission.run())
+    finally:  # also after a signal
+        if status != EXIT_OK:
             report.print_interrupted(validator, submission, as_json=as_json)
+    if status != EXIT_OK:
+        return status
     report.print_sent(validator, submission, waits_for_outcomes=waits_for_outcomes, as_json=as_json)
     return EXIT_FAILED if waits_for_outcomes and any(validator.ledger.unsuccessful()) else EXIT_OK

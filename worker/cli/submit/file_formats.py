@@ -1,4 +1,4 @@
-"""Requests out of a file: JSON Lines, CSV, or one JSON object; read piece by piece, however long the file is."""
+"""Readers of request files: JSON Lines, CSV or one JSON object, read line by line, so that a file can be large."""
 
 import csv
 import io
@@ -12,26 +12,26 @@ from worker.cli.submit import Format
 
 TASK_FIELDS: Final = tuple(Task.model_fields)
 COLUMNS: Final = (*(field for field in Request.model_fields if field != "task"), *TASK_FIELDS)
-"""The columns that a CSV file may have, in any order."""
+"""The columns that a CSV file can have, in any order."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputLine:
-    """One request as a message body; `number` is the line of the file that it begins on, from 1."""
+    """One request as a message body; `number` is its first line in the file, from 1."""
 
     number: int
     body: bytes
     problem: str = ""
-    """Why there is no body."""
+    """Why the line has no body."""
 
 
 def read(stream: BinaryIO, format_: Format, max_bytes: int) -> Iterator[InputLine]:
-    """The requests in `stream`; what is longer than `max_bytes` is cut there, and so too long for whoever checks it."""
+    """The requests in `stream`. A longer line is cut above `max_bytes`, so that validation rejects it as too long."""
     return _READERS[format_](stream, max_bytes)
 
 
 def body(fields: Mapping[str, str]) -> bytes:
-    """The message body of a request whose fields, those of its task too, have these values; empty ones are left out."""
+    """The message body of a request with these fields, including those of its task; empty values are left out."""
     given = {name: value for name, value in fields.items() if value}
     task = {name: given.pop(name) for name in TASK_FIELDS if name in given}
     return json.dumps({**given, "task": task}, ensure_ascii=False).encode()
@@ -49,7 +49,7 @@ def _json_lines(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:
 
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-"""The byte order mark that some programs begin a UTF-8 file with."""
+"""Some programs write a byte order mark at the start of a UTF-8 file."""
 
 
 def _json(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:
@@ -66,9 +66,9 @@ def _csv(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:
             return
         yield from _rows(rows, titles)
     except csv.Error as error:
-        yield InputLine(rows.line_num, b"", f"is no CSV: {error}")
+        yield InputLine(rows.line_num, b"", f"not valid CSV: {error}")
     except UnicodeDecodeError:
-        yield InputLine(rows.line_num + 1, b"", "is no UTF-8, here or soon after")
+        yield InputLine(rows.line_num + 1, b"", "not valid UTF-8, here or soon after")
     finally:
         text.detach()
 
@@ -82,16 +82,16 @@ def _limited_lines(text: TextIO, max_length: int) -> Iterator[str]:
 
 def _header_problem(titles: list[str]) -> str | None:
     if not titles:
-        return f"is missing: the first line names the columns, of {', '.join(COLUMNS)}"
+        return f"header line missing; allowed columns: {', '.join(COLUMNS)}"
     unknown = [repr(title) for title in titles if title not in COLUMNS]
     if unknown:
-        return f"{', '.join(unknown)} is no column: there are {', '.join(COLUMNS)}"
+        return f"unknown column {', '.join(unknown)}; allowed columns: {', '.join(COLUMNS)}"
     repeated = [title for title in COLUMNS if titles.count(title) > 1]
-    return f"{', '.join(repeated)} is there twice" if repeated else None
+    return f"duplicate column {', '.join(repeated)}" if repeated else None
 
 
 class _CsvReader(Protocol):
-    """A csv.reader, which has no public name."""
+    """The type of csv.reader, which has no public name."""
 
     line_num: int
 
@@ -102,7 +102,7 @@ def _rows(rows: "_CsvReader", titles: list[str]) -> Iterator[InputLine]:
     first_line = rows.line_num + 1
     for cells in rows:
         if len(cells) > len(titles):
-            yield InputLine(first_line, b"", f"has {len(cells)} cells, but there are {len(titles)} columns")
+            yield InputLine(first_line, b"", f"{len(cells)} values for {len(titles)} columns")
         elif any(cells):
             yield InputLine(first_line, body(dict(zip(titles, cells, strict=False))))
         first_line = rows.line_num + 1

@@ -1,4 +1,4 @@
-"""The requests of one submission and what became of each, kept on disk: memory stays flat however many there are."""
+"""Temporary SQLite database of the requests of one submission and their outcomes, so that memory use stays flat."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ CREATE TABLE requests (
 
 @dataclass(frozen=True, slots=True)
 class SubmittedRequest:
-    """One request: the line of the file that it is on, its id, and what became of it, if that is known."""
+    """One request: its line in the file, its id, its outcome and the message of the outcome, if known."""
 
     line: int
     request_id: str
@@ -27,10 +27,10 @@ class SubmittedRequest:
 
 
 class Ledger:
-    """A database of its own, which is gone when it is closed."""
+    """The requests of one submission, by project and request id; deleted when closed."""
 
     def __init__(self) -> None:
-        # The empty name: a temporary file, held in memory only as long as it is small.
+        # With the empty name SQLite uses a temporary file, and keeps it in memory while it is small.
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.execute(_SCHEMA)
         self._database.execute("BEGIN")
@@ -42,13 +42,13 @@ class Ledger:
         return f"<Ledger: {self.requests} requests>"
 
     def close(self) -> None:
-        """Forget everything."""
+        """Delete the database."""
         self._database.close()
 
     def add(
         self, line: int, project_id: str, request_id: str, fingerprint: str, body: bytes
     ) -> int | Literal["new", "repeat"]:
-        """Enter a request. A line number: that of an earlier request of the same id for another task."""
+        """Add a request. Returns a line number if that line has the same id for another task."""
         try:
             self._database.execute(
                 "INSERT INTO requests (line, project, request, fingerprint, body) VALUES (?, ?, ?, ?, ?)",
@@ -65,7 +65,7 @@ class Ledger:
         return "new"
 
     def bodies(self) -> Iterator[bytes]:
-        """The message body of each request, in the order of the file."""
+        """The message bodies in the order of the file."""
         line = -1
         while rows := self._database.execute(
             "SELECT line, body FROM requests WHERE line > ? ORDER BY line LIMIT ?", (line, PAGE_ROWS)
@@ -76,7 +76,7 @@ class Ledger:
     def record_outcome(
         self, project_id: str, request_id: str, outcome: str, said: str | None, *, succeeded: bool
     ) -> None:
-        """A request has its outcome; the first one counts, and what is not of this submission does not."""
+        """Store the first outcome of a request; ignored for other requests and for a second outcome."""
         updated = self._database.execute(
             "UPDATE requests SET outcome = ?, said = ?, succeeded = ? "
             "WHERE project = ? AND request = ? AND outcome IS NULL",
@@ -85,7 +85,7 @@ class Ledger:
         self.answered += updated.rowcount
 
     def outcomes(self) -> dict[str, int]:
-        """How many requests had which outcome, the most frequent first."""
+        """Number of requests by outcome, the most frequent first."""
         query = "SELECT outcome, COUNT(*) FROM requests WHERE outcome IS NOT NULL GROUP BY outcome ORDER BY 2 DESC"
         return dict(self._database.execute(query).fetchall())
 

@@ -1,4 +1,4 @@
-"""What `submit` says at the end, for people and for programs."""
+"""Output of `submit`, as text or JSON: errors of the input, what was sent, and outcomes."""
 
 import json
 from collections.abc import Iterator
@@ -13,31 +13,31 @@ from worker.cli.submit.ledger import Ledger, SubmittedRequest
 from worker.cli.submit.submission import Submission
 from worker.cli.submit.validation import MAX_REPORTED, InputValidator
 
-NO_OUTCOME: Final = "no outcome yet"
+NO_OUTCOME: Final = "pending"
 
 
 def print_errors(validator: InputValidator, *, as_json: bool) -> None:
-    """What is wrong with the lines."""
+    """Print the invalid lines."""
     if as_json:
         typer.echo(json.dumps({**validator.as_json(), "sent": 0}, indent=2))
         return
     for error in validator.errors:
         typer.echo(printable(error), err=True)
     if len(validator.errors) == MAX_REPORTED:
-        typer.echo("... and perhaps more.", err=True)
-    typer.echo(f"{validator.invalid_lines:,} of {validator.lines:,} lines are no requests: nothing was sent.", err=True)
+        typer.echo("... and possibly more.", err=True)
+    typer.echo(f"{validator.invalid_lines:,} of {validator.lines:,} lines are invalid. Nothing was sent.", err=True)
 
 
 def print_valid(validator: InputValidator, *, as_json: bool) -> None:
-    """All is well, and nothing was sent because nothing was to be."""
+    """Print the result of --check for valid input."""
     if as_json:
         typer.echo(json.dumps({**validator.as_json(), "sent": 0}, indent=2))
     else:
-        typer.echo(f"{_input_summary(validator)}. Nothing was sent.")
+        typer.echo(f"{_input_summary(validator)}, all valid. Nothing was sent (--check).")
 
 
 def print_sent(validator: InputValidator, submission: Submission, *, waits_for_outcomes: bool, as_json: bool) -> None:
-    """What was sent, and what became of it if that was followed."""
+    """Print what was sent, and with --wait the outcomes."""
     if as_json:
         typer.echo(json.dumps(_as_json(validator, submission, waits_for_outcomes=waits_for_outcomes), indent=2))
         return
@@ -51,12 +51,12 @@ def print_sent(validator: InputValidator, submission: Submission, *, waits_for_o
 
 
 def print_interrupted(validator: InputValidator, submission: Submission, *, as_json: bool) -> None:
-    """How far it came."""
+    """Print how many requests were confirmed before an error or a signal."""
     if as_json:
         typer.echo(json.dumps(_as_json(validator, submission, waits_for_outcomes=False), indent=2))
     unconfirmed = validator.ledger.requests - submission.confirmed
     if unconfirmed:
-        advice = "Submit the same again: nothing is created twice."
+        advice = "Submit the same input again: no task is created twice."
         typer.echo(
             f"{submission.confirmed:,} of {validator.ledger.requests:,} requests are confirmed. {advice}", err=True
         )
@@ -78,7 +78,7 @@ def _input_summary(validator: InputValidator) -> str:
     if not ledger.repeats:
         return requests
     repeat = "1 line repeats an earlier one" if ledger.repeats == 1 else f"{ledger.repeats:,} lines repeat earlier ones"
-    return f"{validator.lines:,} lines, of which {repeat} and so add nothing: {requests}"
+    return f"{validator.lines:,} lines, of which {repeat}: {requests}"
 
 
 def _counts(ledger: Ledger) -> Iterator[tuple[str, str]]:
@@ -89,14 +89,14 @@ def _counts(ledger: Ledger) -> Iterator[tuple[str, str]]:
 
 
 def _print_unsuccessful(ledger: Ledger) -> None:
-    """The first of those that did not succeed."""
+    """Print the first requests without success."""
     unsuccessful = list(islice(ledger.unsuccessful(), MAX_REPORTED + 1))
     if unsuccessful:
         typer.echo("")
     for entry in unsuccessful[:MAX_REPORTED]:
         typer.echo(printable(_request_line(entry)))
     if len(unsuccessful) > MAX_REPORTED:
-        typer.echo("... and more: --json names all of them.")
+        typer.echo("... and more: --json lists all.")
 
 
 def _request_line(entry: SubmittedRequest) -> str:

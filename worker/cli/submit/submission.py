@@ -1,4 +1,4 @@
-"""Requests on their way: sent at a pace, each confirmed, and followed to their outcome."""
+"""Sends the requests of a ledger at a limited rate, waits for publisher confirms, and collects outcomes from events."""
 
 import asyncio
 import time
@@ -22,14 +22,14 @@ CONNECTION_NAME: Final = "dcs-worker submit"
 
 @dataclass(frozen=True, slots=True)
 class SubmitOptions:
-    """How to send: so many a second at most, and how long (seconds) to wait for outcomes; None: not at all."""
+    """Maximum requests per second, and seconds to wait for outcomes (None: do not wait)."""
 
     rate: float | None
     wait_seconds: float | None
 
 
 class Submission:
-    """Sends what is in the ledger, and enters the outcomes there."""
+    """Sends the requests of the ledger and stores their outcomes there."""
 
     def __init__(self, settings: Settings, ledger: Ledger, options: SubmitOptions) -> None:
         self._settings = settings
@@ -37,15 +37,15 @@ class Submission:
         self._options = options
         self.confirmed = 0
         self.seconds = 0.0
-        """How long sending took."""
+        """Duration of sending."""
 
     def __repr__(self) -> str:
         return f"<Submission: {self.confirmed} of {self._ledger.requests} confirmed>"
 
     async def run(self) -> None:
-        """Return when all is sent and, if that is wanted, followed.
+        """Send all requests and, if configured, wait for their outcomes.
 
-        Raises UnreachableError, SendError and FollowError; then `confirmed` says how far it came.
+        Raises UnreachableError, SendError and FollowError; then `confirmed` is the number of requests sent.
         """
         async with reached(brokers(self._settings), CONNECTION_NAME) as connection:
             if self._options.wait_seconds is None:
@@ -86,7 +86,7 @@ class Submission:
     async def _collect(self, events: Events) -> None:
         while self._ledger.answered < self._ledger.requests:
             event = await anext(events)
-            with suppress(ValueError):  # somebody else's
+            with suppress(ValueError):  # not an event of the worker
                 self._record(event.body)
 
     def _record(self, body: bytes) -> None:
@@ -100,7 +100,7 @@ class Submission:
             self._ledger.record_outcome(*key, event.reason.value, event.message, succeeded=False)
 
     async def _wait(self, collecting: asyncio.Task[None], wait_seconds: float) -> None:
-        """Until every request is answered, for `patience` seconds at most. Raises FollowError."""
+        """Return when every request has an outcome, at the latest after `wait_seconds`. Raises FollowError."""
         end = time.monotonic() + wait_seconds
         with ProgressDisplay("answered", self._ledger.requests) as display:
             display.start_at(self._ledger.answered)

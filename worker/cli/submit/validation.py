@@ -1,7 +1,7 @@
-"""Every line checked, and entered only if it is a request: before anything is sent."""
+"""Validation of every input line before anything is sent; valid requests go to the ledger."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from schemas import identity
@@ -15,7 +15,7 @@ MAX_REPORTED: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class LineError:
-    """What is wrong with a line."""
+    """One problem of an input line."""
 
     line: int
     field: str
@@ -27,7 +27,7 @@ class LineError:
 
 @dataclass(slots=True)
 class InputValidator:
-    """What came in. Only the first NAMED_AT_MOST flaws are kept."""
+    """Validates lines and counts them. Keeps only the first MAX_REPORTED errors."""
 
     ledger: Ledger
     max_bytes: int
@@ -35,11 +35,11 @@ class InputValidator:
     """The worker's default region."""
     lines: int = 0
     invalid_lines: int = 0
-    """Lines with flaws."""
+    """Lines with errors."""
     errors: list[LineError] = field(default_factory=list)
 
     def add_lines(self, lines: Iterable[InputLine]) -> None:
-        """Check each line, and enter what is a request."""
+        """Validate each line, and add the valid requests to the ledger."""
         for line in lines:
             self.lines += 1
             if found := self._check(line):
@@ -47,13 +47,13 @@ class InputValidator:
                 self.errors += found[: MAX_REPORTED - len(self.errors)]
 
     def as_json(self) -> dict[str, Any]:
-        """The verdict for programs."""
+        """Counts and errors as JSON."""
         return {
             "lines": self.lines,
             "requests": self.ledger.requests,
             "repeats": self.ledger.repeats,
             "faulty": self.invalid_lines,
-            "flaws": [{"line": one.line, "field": one.field, "message": one.message} for one in self.errors],
+            "flaws": [asdict(error) for error in self.errors],
         }
 
     def _check(self, line: InputLine) -> list[LineError]:
@@ -63,9 +63,9 @@ class InputValidator:
             request = identified(parse(line.body, max_bytes=self.max_bytes), self.region)
             body = encode(request)
             if len(body) > self.max_bytes:
-                parse(body, max_bytes=self.max_bytes)  # with its id it is too large, and that is said
+                parse(body, max_bytes=self.max_bytes)  # raises the error: too large with the derived id
         except InvalidRequestError as error:
-            return [LineError(line.number, one.field, one.message) for one in error.violations]
+            return [LineError(line.number, violation.field, violation.message) for violation in error.violations]
         return self._add(line.number, request, body)
 
     def _add(self, number: int, request: Request, body: bytes) -> list[LineError]:
@@ -73,5 +73,5 @@ class InputValidator:
         fingerprint = identity.fingerprint(request.region or self.region, request.task)
         added = self.ledger.add(number, request.project_id, request.request_id, fingerprint, body)
         if isinstance(added, int):
-            return [LineError(number, "request_id", f"is that of line {added:,}, for a different task")]
+            return [LineError(number, "request_id", f"already used in line {added:,} for a different task")]
         return []

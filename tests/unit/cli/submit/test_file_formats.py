@@ -1,4 +1,4 @@
-"""Requests out of files of every form: what is read, where it stands, and what is wrong with it."""
+"""Readers of JSON Lines, CSV and JSON files: lines, line numbers and problems."""
 
 import io
 import json
@@ -19,28 +19,28 @@ def _fields(line: InputLine) -> object:
     return json.loads(line.body)
 
 
-def test_json_lines_are_numbered_and_blank_ones_left_out() -> None:
-    """Any end of line will do, the last may have none, and a byte order mark is no part of the first."""
+def test_json_lines_are_numbered_and_blank_lines_skipped() -> None:
+    """Every kind of line end is accepted, and a byte order mark is removed."""
     lines = _read(b'\xef\xbb\xbf{"a":1}\r\n\n  \n{"a":2}\n{"a":3}', "jsonl")
 
     assert lines == [InputLine(1, b'{"a":1}'), InputLine(4, b'{"a":2}'), InputLine(5, b'{"a":3}')]
 
 
 @pytest.mark.parametrize("length", [LIMIT, LIMIT + 1, LIMIT + 2, 10 * LIMIT])
-def test_an_endless_line_is_cut_where_it_is_too_long(length: int) -> None:
-    """No more of it is kept than shows that it is too long, and the next line is the next."""
+def test_too_long_line_is_cut_above_the_limit(length: int) -> None:
+    """The next line is read correctly."""
     first, second = _read(b"x" * length + b"\n{}\n", "jsonl")
 
     assert (first.number, len(first.body), second) == (1, min(length, LIMIT + 2), InputLine(2, b"{}"))
 
 
-def test_a_json_file_is_one_request() -> None:
-    """It may stand on as many lines as it likes."""
+def test_json_file_is_one_request() -> None:
+    """It can have several lines."""
     assert _read(b'{\n "a": 1\n}\n', "json") == [InputLine(1, b'{\n "a": 1\n}')]
 
 
-def test_a_table_has_a_request_per_row() -> None:
-    """Columns in any order, empty or missing cells left out, quotes and line breaks in cells, rows by first line."""
+def test_csv_row_is_one_request() -> None:
+    """Columns in any order, empty cells left out, line breaks in quoted cells; the number is that of the first line."""
     table = 'name,project_id,description,vpc_id\r\n"a, b",p,"two\nlines",v\r\n\r\nc,p,,\r\nd,p\r\n'
     one, two, three = _read(b"\xef\xbb\xbf" + table.encode(), "csv")
 
@@ -50,8 +50,8 @@ def test_a_table_has_a_request_per_row() -> None:
     assert _fields(three) == {"project_id": "p", "task": {"name": "d"}}
 
 
-def test_every_field_of_a_request_has_a_column() -> None:
-    """A row can say all that a message can."""
+def test_csv_has_a_column_for_every_field() -> None:
+    """A row can have all that a message can have."""
     table = ",".join(COLUMNS) + "\n" + ",".join(f"<{name}>" for name in COLUMNS) + "\n"
     (line,) = _read(table.encode(), "csv")
 
@@ -63,17 +63,17 @@ def test_every_field_of_a_request_has_a_column() -> None:
 @pytest.mark.parametrize(
     ("table", "number", "problem"),
     [
-        (b"", 1, "is missing: the first line names the columns"),
-        (b"name,vpc\n", 1, "'vpc' is no column"),
-        (b"name,name\n", 1, "name is there twice"),
-        (b"name\na\nb,c\n", 3, "has 2 cells, but there are 1 columns"),
-        (b'name\n"a" b\n', 2, "is no CSV"),
+        (b"", 1, "header line missing; allowed columns: "),
+        (b"name,vpc\n", 1, "unknown column 'vpc'"),
+        (b"name,name\n", 1, "duplicate column name"),
+        (b"name\na\nb,c\n", 3, "2 values for 1 columns"),
+        (b'name\n"a" b\n', 2, "not valid CSV"),
         (b"name\n" + b"x" * 2000 + b"\n", 1, "a line is longer than 1,000 characters"),
-        (b"name\n\xff\n", 1, "is no UTF-8"),
+        (b"name\n\xff\n", 1, "not valid UTF-8"),
     ],
 )
-def test_what_is_no_table_is_said(table: bytes, number: int, problem: str) -> None:
-    """With the line, as far as it is known."""
+def test_invalid_csv_has_a_problem_with_line_number(table: bytes, number: int, problem: str) -> None:
+    """The number is exact if the position is known."""
     error = _read(table, "csv")[-1]
 
     assert (error.number, error.body) == (number, b"")

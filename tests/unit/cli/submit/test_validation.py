@@ -1,7 +1,8 @@
-"""What is checked of each line before anything is sent, and what is kept of it."""
+"""Validation of input lines, and the ledger of valid requests."""
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -18,9 +19,8 @@ TASK = {"name": "one", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"
 @pytest.fixture
 def ledger() -> Iterator[Ledger]:
     """An empty ledger."""
-    one = Ledger()
-    yield one
-    one.close()
+    with closing(Ledger()) as empty:
+        yield empty
 
 
 def _body(**changes: Any) -> bytes:
@@ -33,8 +33,8 @@ def _validated(ledger: Ledger, *bodies: bytes) -> InputValidator:
     return validator
 
 
-def test_an_id_is_derived_as_a_worker_derives_it(ledger: Ledger) -> None:
-    """What is sent carries it, so that the outcome is known again; a given id stays."""
+def test_missing_id_is_derived_as_a_worker_derives_it(ledger: Ledger) -> None:
+    """The sent request has it, so that its event is recognised; a given id stays."""
     _validated(ledger, _body(), _body(request_id="mine"))
 
     derived, given = (json.loads(body)["request_id"] for body in ledger.bodies())
@@ -42,8 +42,8 @@ def test_an_id_is_derived_as_a_worker_derives_it(ledger: Ledger) -> None:
     assert given == "mine"
 
 
-def test_lines_of_one_content_are_one_request(ledger: Ledger) -> None:
-    """However the content is written; they are counted, and sent once."""
+def test_lines_with_equal_content_are_one_request(ledger: Ledger) -> None:
+    """Order of fields and white space do not matter; repeats are counted and not sent."""
     text = json.dumps({"task": dict(reversed(TASK.items())), "project_id": "p"}, indent=1).encode()
     validator = _validated(ledger, _body(), text, _body(project_id="q"), _body())
 
@@ -51,19 +51,21 @@ def test_lines_of_one_content_are_one_request(ledger: Ledger) -> None:
     assert len(list(ledger.bodies())) == 2
 
 
-def test_one_id_for_two_tasks_is_a_flaw(ledger: Ledger) -> None:
-    """It names the line where the id stands first; in another project it is another id."""
+def test_one_id_for_two_tasks_is_an_error(ledger: Ledger) -> None:
+    """The error names the first line with the id; another project has its own ids."""
     other = TASK | {"name": "two"}
     validator = _validated(
         ledger, _body(request_id="r"), _body(request_id="r", task=other), _body(request_id="r", project_id="q")
     )
 
-    assert [str(error) for error in validator.errors] == ["line 2: request_id is that of line 1, for a different task"]
+    assert [str(error) for error in validator.errors] == [
+        "line 2: request_id already used in line 1 for a different task"
+    ]
     assert ledger.requests == 2
 
 
-def test_flaws_name_line_and_field_up_to_a_number(ledger: Ledger) -> None:
-    """Each broken rule of a line is named, but of many lines only the first."""
+def test_errors_name_line_and_field_up_to_a_maximum(ledger: Ledger) -> None:
+    """Every violation of a line is an error, but only the first errors are kept."""
     validator = _validated(ledger, _body(), b"{", _body(project_id=7, more=1), _body(task=TASK | {"name": ""}))
     assert [(error.line, error.field) for error in validator.errors] == [
         (2, "body"),
@@ -75,8 +77,8 @@ def test_flaws_name_line_and_field_up_to_a_number(ledger: Ledger) -> None:
     assert (many.invalid_lines, len(many.errors)) == (100, MAX_REPORTED)
 
 
-def test_a_request_that_its_id_makes_too_large_is_a_flaw(ledger: Ledger) -> None:
-    """A worker would refuse it, so it is not sent."""
+def test_request_too_large_with_its_derived_id_is_an_error(ledger: Ledger) -> None:
+    """A worker would reject it."""
     body = _body(task=TASK | {"description": "x" * (1000 - len(_body()) - 20)})
     assert len(body) < 1000
 
@@ -85,8 +87,8 @@ def test_a_request_that_its_id_makes_too_large_is_a_flaw(ledger: Ledger) -> None
     assert "more than the 1,000 allowed" in validator.errors[0].message
 
 
-def test_the_ledger_counts_outcomes_once(ledger: Ledger) -> None:
-    """The first outcome of a request counts, those of strangers do not; what did not succeed is listed."""
+def test_ledger_counts_the_first_outcome_of_its_requests(ledger: Ledger) -> None:
+    """Outcomes of other requests are ignored; requests without success are listed."""
     _validated(ledger, *(_body(request_id=f"r{number}") for number in range(4)))
     ledger.record_outcome("p", "r0", "created", None, succeeded=True)
     ledger.record_outcome("p", "r1", "rejected", "no", succeeded=False)
@@ -101,8 +103,8 @@ def test_the_ledger_counts_outcomes_once(ledger: Ledger) -> None:
     ]
 
 
-def test_many_bodies_come_back_in_order(ledger: Ledger) -> None:
-    """Page after page, none missing."""
+def test_bodies_are_in_the_order_of_the_file(ledger: Ledger) -> None:
+    """Over several pages, none missing."""
     _validated(ledger, *(_body(request_id=f"r{number}") for number in range(1201)))
 
     assert [json.loads(body)["request_id"] for body in ledger.bodies()] == [f"r{number}" for number in range(1201)]
