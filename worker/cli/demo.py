@@ -1,4 +1,7 @@
-"""The command `dcs-worker demo`: real worker and broker against the stand-in for DCS, with injected faults."""
+"""The command `dcs-worker demo`: real worker and broker against the stand-in for DCS, with injected faults.
+
+The run is in demo_run.py, which is imported only when the command runs, because its libraries load slowly.
+"""
 
 import json
 import sys

@@ -95,10 +95,10 @@ def replay(  # noqa: PLR0913 - each argument is an option of the command
     name: Name = None,
     project: Project = None,
     older_than: OlderThan = None,
-    yes: Yes = False,
     canary: Canary = 1,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the outcomes of the canary.")] = 120.0,
     rate: Rate = None,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Replay parked requests: send them to the requests queue again.
