@@ -125,7 +125,13 @@ def test_label_values_of_rules_and_panels_exist() -> None:
     """A reason or outcome that is asked for is one that the worker tells."""
     from worker.observe import labels
 
-    values = {*labels.REASONS, *labels.PARKED, *labels.PAUSES, *labels.OUTCOMES, *labels.OPERATIONS}
+    values = {
+        *labels.OUTCOME_REASONS,
+        *labels.PARKED_REASON_VALUES,
+        *labels.PAUSE_REASONS,
+        *labels.OUTCOMES,
+        *labels.OPERATIONS,
+    }
     texts = [json.dumps([rule["expr"] for rule in ALERTS])]
     texts += [(DEPLOY / "grafana" / "dashboards" / "dcs-migration-worker.json").read_text()]
     asked = re.findall(r'\b(?:reason|outcome|operation)(?:=|!=|=~|!~)\\"([^\\"]+)', "".join(texts))

@@ -17,9 +17,9 @@ from worker.flow.copies import Copies
 from worker.flow.fallback import ClaimsOrLocks
 from worker.flow.gate import Gate
 from worker.flow.process import Reading
-from worker.observe.mask import Mask
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
+from worker.observe.redaction import Redactor
 from worker.policy.intake import Wish
 from worker.policy.pulse import BEAT, Pulse
 from worker.policy.readiness import Readiness
@@ -49,7 +49,7 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
         consumer: Consumer
 
         def http_client(deadline: float) -> HttpClient:
-            on_start = tracing.begun if tracing else None
+            on_start = tracing.call_started if tracing else None
             on_end = observer.call_ended
             return HttpClient(transport, deadline=deadline, pulse=pulse, on_call_end=on_end, on_call_start=on_start)
 
@@ -79,7 +79,7 @@ async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIt
         ports = Ports(client, told, observer, shared, None if claims else locks)
         gate = Gate(from_settings.bounds(settings), observer)
         service = flow(ports, from_settings.rules(settings), reading, Parts(copies=lambda: copies), gate)
-        deliver = tracing.delivering(service.deliver) if tracing else service.deliver
+        deliver = tracing.with_delivery_span(service.deliver) if tracing else service.deliver
         consumer = Consumer(
             settings.queue, plan, deliver, prefetch=settings.prefetch, pulse=pulse, locks=locks, paused=on_paused
         )
@@ -107,20 +107,20 @@ def _steer(consumer: Consumer, wish: Wish) -> None:
 async def _serving(worker: Worker, metrics: Metrics) -> WebServer:
     """The pages. What others say of themselves is shown without secrets."""
     settings = worker.settings
-    mask = Mask(secret_texts(settings))
+    redactor = Redactor(secret_texts(settings))
 
-    def clean(text: str) -> str:
-        return str(mask.clean(text))
+    def redact(text: str) -> str:
+        return str(redactor.redact(text))
 
     def readiness() -> Readiness:
         found = worker.readiness
-        return replace(found, reason=clean(found.reason))
+        return replace(found, reason=redact(found.reason))
 
     def status() -> Status:
-        return worker.status(clean)
+        return worker.status(redact)
 
     def exposition(accept: str) -> tuple[bytes, str]:
-        metrics.held_back(worker.held_back)
+        metrics.set_held_back(worker.held_back)
         return metrics.render(accept)
 
     web = WebServer(settings.http_host, settings.http_port, readiness, exposition, status)

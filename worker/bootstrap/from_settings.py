@@ -99,7 +99,7 @@ def traced(publisher: Publisher, tracing: "Tracing | None", settings: Settings) 
     """The publisher; its publishes are traced if tracing is on."""
     if tracing is None:
         return publisher
-    from worker.observe.traced import TracedPublisher  # noqa: PLC0415 - as above
+    from worker.observe.traced_publisher import TracedPublisher  # noqa: PLC0415 - as above
 
     return TracedPublisher(publisher, tracing, settings.queue, settings.event_exchange)
 

@@ -90,7 +90,7 @@ class Worker:
         is_available = self.claims.is_available
         return (*broker, Connection("Redis", "available" if is_available else "away", is_available))
 
-    def status(self, clean: Callable[[str], str]) -> Status:
+    def status(self, redact: Callable[[str], str]) -> Status:
         """Everything worth showing; `clean` takes secrets out of what others said."""
         now = time.monotonic()
         flights = [InHand(*key, now - flight.since) for key, flight in self.copies.flights.items()]
@@ -103,11 +103,11 @@ class Worker:
             in_flight=self.service.in_flight,
             prefetch=self.settings.prefetch,
             in_hand=tuple(sorted(flights, key=lambda one: -one.seconds)),
-            activity=self.observer.activity.read(clean),
+            activity=self.observer.activity.read(redact),
             regions={
                 region: {**explain.facts(self.gate.lanes[region]), "endpoint": url}
                 for region, url in self.settings.dcs_endpoints.items()
             },
-            connections=tuple(replace(one, state=clean(one.state)) for one in self.connections),
+            connections=tuple(replace(one, state=redact(one.state)) for one in self.connections),
             settings=tuple(described(self.settings)),
         )

@@ -20,7 +20,8 @@ from worker.config import (
     secret_texts,
     wants_colours,
 )
-from worker.observe import foreign, logs
+from worker.observe import foreign
+from worker.observe import logging as logs
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
 
@@ -44,7 +45,7 @@ async def _run(loaded: Loaded) -> int:
     observer = Observer(metrics, logger, tracing(settings))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(foreign.loop_handler(logger))
+    loop.set_exception_handler(foreign.loop_exception_handler(logger))
     sys.excepthook = foreign.crash_hook(logger)
 
     def on_signal(number: int) -> None:
@@ -66,7 +67,7 @@ def _tune_garbage_collector() -> None:
 
 
 def _logger(settings: Settings) -> "logs.Logger":
-    return logs.configure(
+    return logs.configure_logging(
         settings.log_level,
         settings.log_format or ("console" if sys.stdout.isatty() else "json"),
         sys.stdout,

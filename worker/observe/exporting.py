@@ -11,9 +11,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from worker.observe.tracing import Tracing
 
-SERVICE: Final = "dcs-migration-worker"
+DEFAULT_SERVICE_NAME: Final = "dcs-migration-worker"
 # They warn of what a sender wrote into a header, and repeat it.
-_TALKATIVE: Final = ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext")
+_NOISY_LOGGERS: Final = ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext")
 
 
 def start_tracing(endpoint: str, queue: str, version: str) -> Tracing:
@@ -22,7 +22,7 @@ def start_tracing(endpoint: str, queue: str, version: str) -> Tracing:
     The other standard variables are read by OpenTelemetry itself: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
     OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS and so on. Raises ValueError for what it refuses of them.
     """
-    for name in _TALKATIVE:
+    for name in _NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     provider = TracerProvider(resource=_resource(version), shutdown_on_exit=False)
     exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces")
@@ -32,8 +32,12 @@ def start_tracing(endpoint: str, queue: str, version: str) -> Tracing:
 
 def _resource(version: str) -> Resource:
     """Who sends the spans; what the environment says of it goes first."""
-    told = Resource.create()
-    ours = {SERVICE_NAME: SERVICE, "service.version": version, "service.instance.id": str(uuid.uuid4())}
-    if str(told.attributes[SERVICE_NAME]).startswith("unknown_service"):
-        told = told.merge(Resource({SERVICE_NAME: SERVICE}))
-    return Resource(ours).merge(told)
+    from_environment = Resource.create()
+    defaults = {
+        SERVICE_NAME: DEFAULT_SERVICE_NAME,
+        "service.version": version,
+        "service.instance.id": str(uuid.uuid4()),
+    }
+    if str(from_environment.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        from_environment = from_environment.merge(Resource({SERVICE_NAME: DEFAULT_SERVICE_NAME}))
+    return Resource(defaults).merge(from_environment)

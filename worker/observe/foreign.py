@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.observe.mask import in_words
+from worker.observe.redaction import safe_text
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -17,18 +17,18 @@ TALKATIVE: Final = ("httpcore2", "httpx2")
 """Loggers that stay at `warning` at every level: at `debug` they would tell the tokens in answers of IAM."""
 
 
-def adopt_libraries(logger: "FilteringBoundLogger", level: int) -> None:
+def route_library_logs(logger: "FilteringBoundLogger", level: int) -> None:
     """Let loggers of the standard library speak through `logger`, at `warning` and above, at least at `level`."""
     root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if isinstance(handler, _Adopted)]:
+    for handler in [handler for handler in root.handlers if isinstance(handler, _LibraryLogHandler)]:
         root.removeHandler(handler)
-    root.addHandler(_Adopted(logger))
+    root.addHandler(_LibraryLogHandler(logger))
     root.setLevel(max(level, logging.WARNING))
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-class _Adopted(logging.Handler):
+class _LibraryLogHandler(logging.Handler):
     """Says what a library logged; its exceptions like ours, without their tracebacks."""
 
     def __init__(self, logger: "FilteringBoundLogger") -> None:
@@ -49,16 +49,18 @@ def _message(record: logging.LogRecord) -> str:
     try:
         text = record.getMessage()
     except Exception:  # noqa: BLE001 - a library's broken format string is no reason to fail
-        text = in_words(record.msg)
+        text = safe_text(record.msg)
     return " ".join(text.split())
 
 
-def loop_handler(logger: "FilteringBoundLogger") -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+def loop_exception_handler(
+    logger: "FilteringBoundLogger",
+) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
     """For `loop.set_exception_handler`: what no task was there to raise becomes a line, `loop.failed`."""
 
     def handle(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         fields = {"error": context["exception"]} if "exception" in context else {}
-        logger.error("loop.failed", message=in_words(context.get("message", "")), **fields)
+        logger.error("loop.failed", message=safe_text(context.get("message", "")), **fields)
 
     return handle
 

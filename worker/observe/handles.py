@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
-from worker.observe.labels import OTHER
+from worker.observe.labels import OTHER_VALUE
 
 NAMESPACE: Final = "dcs_worker"
 
@@ -16,60 +16,67 @@ K = TypeVar("K", bound=Hashable)
 M = TypeVar("M", bound=MetricWrapperBase)
 
 
-class Handles(dict[K, M]):
+class LabelledMetric(dict[K, M]):
     """The children of a metric by label value (by a tuple of values if there are several labels).
 
     `known` has the values of each label; whatever else is asked for leads to the child of `other`.
     """
 
-    def __init__(self, metric: M, *known: Collection[str]) -> None:
+    def __init__(self, metric: M, *known_values: Collection[str]) -> None:
         super().__init__()
         self._metric = metric
-        self._known = known
+        self._known_values = known_values
 
     def __missing__(self, key: K) -> M:
         values = key if isinstance(key, tuple) else (key,)
-        bounded = [value if value in known else OTHER for value, known in zip(values, self._known, strict=True)]
+        bounded = [
+            value if value in known_values else OTHER_VALUE
+            for value, known_values in zip(values, self._known_values, strict=True)
+        ]
         child = self._metric.labels(*bounded)
-        if OTHER not in bounded:
+        if OTHER_VALUE not in bounded:
             self[key] = child
         return child
 
-    def begin(self, keys: Iterable[K]) -> Self:
+    def create_series(self, keys: Iterable[K]) -> Self:
         """Let the series of `keys` exist at 0, so that their first increase shows."""
         for key in keys:
             self[key]
         return self
 
 
-class Instruments:
+class MetricFactory:
     """Makes metrics in one registry. Labels are given as name and known values."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
 
-    def counter(self, name: str, text: str, **known: Collection[str]) -> Handles[Any, Counter]:
+    def counter(self, name: str, description: str, **known_values: Collection[str]) -> LabelledMetric[Any, Counter]:
         """Make a counter."""
-        return Handles(Counter(name, text, list(known), NAMESPACE, registry=self._registry), *known.values())
+        return LabelledMetric(
+            Counter(name, description, list(known_values), NAMESPACE, registry=self._registry), *known_values.values()
+        )
 
     def histogram(
-        self, name: str, text: str, buckets: tuple[float, ...], **known: Collection[str]
-    ) -> Handles[Any, Histogram]:
+        self, name: str, description: str, buckets: tuple[float, ...], **known_values: Collection[str]
+    ) -> LabelledMetric[Any, Histogram]:
         """Make a histogram; `buckets` are upper bounds."""
-        metric = Histogram(name, text, list(known), NAMESPACE, registry=self._registry, buckets=buckets)
-        return Handles(metric, *known.values())
+        metric = Histogram(name, description, list(known_values), NAMESPACE, registry=self._registry, buckets=buckets)
+        return LabelledMetric(metric, *known_values.values())
 
-    def gauges(self, name: str, text: str, **known: Collection[str]) -> Handles[Any, Gauge]:
+    def gauges(self, name: str, description: str, **known_values: Collection[str]) -> LabelledMetric[Any, Gauge]:
         """Make a gauge with labels."""
-        return Handles(Gauge(name, text, list(known), NAMESPACE, registry=self._registry), *known.values())
+        return LabelledMetric(
+            Gauge(name, description, list(known_values), NAMESPACE, registry=self._registry), *known_values.values()
+        )
 
-    def gauge(self, name: str, text: str) -> Gauge:
+    def gauge(self, name: str, description: str) -> Gauge:
         """Make a gauge without labels."""
-        return Gauge(name, text, namespace=NAMESPACE, registry=self._registry)
+        return Gauge(name, description, namespace=NAMESPACE, registry=self._registry)
 
-    def nothing(self, name: str, text: str) -> None:
+    def gauge_without_value(self, name: str, description: str) -> None:
         """Make a gauge that is described but has no value."""
-        self._registry.register(_Described(GaugeMetricFamily(f"{NAMESPACE}_{name}", text)))
+        self._registry.register(_Described(GaugeMetricFamily(f"{NAMESPACE}_{name}", description)))
 
 
 class _Described(Collector):

@@ -7,9 +7,9 @@ from worker.policy.fault import Fault
 from worker.policy.order import Order
 
 
-def of_settled(fact: Settled) -> dict[str, Any]:
+def settled_fields(fact: Settled) -> dict[str, Any]:
     """The line of a delivery that is over."""
-    fields = {"outcome": fact.outcome, "reason": fact.reason, **_of_order(fact.order)}
+    fields = {"outcome": fact.outcome, "reason": fact.reason, **_request_fields(fact.order)}
     envelope = fact.envelope
     fields["attempts"] = envelope.attempts
     fields["round"] = envelope.round
@@ -22,26 +22,26 @@ def of_settled(fact: Settled) -> dict[str, Any]:
     return fields
 
 
-def of_fault(order: Order, operation: str, fault: Fault, attempt: int) -> dict[str, Any]:
+def call_error_fields(order: Order, operation: str, error: Fault, attempt: int) -> dict[str, Any]:
     """The line of a call that did not succeed; what the service did not say is left out."""
-    said = {
-        "status": fault.http_status,
-        "error_code": fault.error_code,
-        "error_msg": fault.error_msg,
-        "message": fault.message if fault.error_msg is None else None,
-        "dcs_request_id": fault.dcs_request_id,
+    details = {
+        "status": error.http_status,
+        "error_code": error.error_code,
+        "error_msg": error.error_msg,
+        "message": error.message if error.error_msg is None else None,
+        "dcs_request_id": error.dcs_request_id,
     }
     return {
-        **_of_order(order),
+        **_request_fields(order),
         "operation": operation,
         "attempt": attempt,
-        "evidence": fault.evidence.value,
-        "label": fault.label,
-        **{key: value for key, value in said.items() if value is not None},
+        "evidence": error.evidence.value,
+        "label": error.label,
+        **{key: value for key, value in details.items() if value is not None},
     }
 
 
-def _of_order(order: Order | None) -> dict[str, Any]:
+def _request_fields(order: Order | None) -> dict[str, Any]:
     if order is None:
         return {}
     return {"request_id": order.request_id, "project_id": order.project_id, "region": order.region}

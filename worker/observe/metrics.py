@@ -19,7 +19,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
 
 from worker.observe import labels
-from worker.observe.handles import NAMESPACE, Handles, Instruments
+from worker.observe.handles import NAMESPACE, LabelledMetric, MetricFactory
 from worker.policy.held import HELD, Held
 
 # Upper bounds in seconds.
@@ -43,23 +43,23 @@ class Metrics:
         self._registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
-        make = Instruments(self._registry)
+        factory = MetricFactory(self._registry)
         python = platform.python_version()
-        make.gauges("build_info", "What runs; always 1.", version=[version], python=[python])[version, python].set(1)
-        self._of_requests(make)
-        self._of_calls(make)
-        self._of_events(make)
-        self.concurrency_limit = make.gauge("concurrency_limit", "Calls of the service that may be made at once.")
-        self.breaker_state = make.gauges(
+        factory.gauges("build_info", "What runs; always 1.", version=[version], python=[python])[version, python].set(1)
+        self._create_request_metrics(factory)
+        self._create_call_metrics(factory)
+        self._create_event_metrics(factory)
+        self.concurrency_limit = factory.gauge("concurrency_limit", "Calls of the service that may be made at once.")
+        self.breaker_state = factory.gauges(
             "breaker_state", "Circuit breaker: 0 closed, 1 half-open, 2 open.", region=regions
-        ).begin(regions)
-        self.broker_connected = make.gauge("broker_connected", "1 while both connections to the broker work.")
-        self.broker_blocked = make.gauge("broker_blocked", "1 while the broker blocks publishing.")
-        self._of_holding(make, regions)
-        self.consumption_paused = make.gauges(
-            "consumption_paused", "1 while no requests are taken in, by reason.", reason=labels.PAUSES
-        ).begin(labels.PAUSES)
-        self.claims_available = (make.gauge if with_claims else make.nothing)(
+        ).create_series(regions)
+        self.broker_connected = factory.gauge("broker_connected", "1 while both connections to the broker work.")
+        self.broker_blocked = factory.gauge("broker_blocked", "1 while the broker blocks publishing.")
+        self._create_throttle_metrics(factory, regions)
+        self.consumption_paused = factory.gauges(
+            "consumption_paused", "1 while no requests are taken in, by reason.", reason=labels.PAUSE_REASONS
+        ).create_series(labels.PAUSE_REASONS)
+        self.claims_available = (factory.gauge if with_claims else factory.gauge_without_value)(
             "claims_available", "1 while Redis answers."
         )
         self.claims_records_doubted = Counter(
@@ -69,67 +69,70 @@ class Metrics:
             registry=self._registry,
         )
 
-    def _of_requests(self, make: Instruments) -> None:
-        self.requests_received: Handles[str, Counter] = make.counter(
+    def _create_request_metrics(self, factory: MetricFactory) -> None:
+        self.requests_received: LabelledMetric[str, Counter] = factory.counter(
             "requests_received_total", "Deliveries of requests.", redelivered=("false", "true")
-        ).begin(("false", "true"))
-        self.requests_completed: Handles[tuple[str, str], Counter] = make.counter(
-            "requests_completed_total", "Deliveries that are over.", outcome=labels.OUTCOMES, reason=labels.REASONS
-        ).begin(labels.ENDINGS)
-        self.request_duration: Handles[str, Histogram] = make.histogram(
+        ).create_series(("false", "true"))
+        self.requests_completed: LabelledMetric[tuple[str, str], Counter] = factory.counter(
+            "requests_completed_total",
+            "Deliveries that are over.",
+            outcome=labels.OUTCOMES,
+            reason=labels.OUTCOME_REASONS,
+        ).create_series(labels.OUTCOMES_WITH_REASONS)
+        self.request_duration: LabelledMetric[str, Histogram] = factory.histogram(
             "request_duration_seconds", "From received to acknowledged.", DURATION_BUCKETS, outcome=labels.OUTCOMES
-        ).begin(labels.OUTCOMES)
-        self.request_age: Handles[str, Histogram] = make.histogram(
-            "request_age_seconds", "From first received to final event.", AGE_BUCKETS, outcome=labels.FINAL
-        ).begin(labels.FINAL)
-        self.parked: Handles[str, Counter] = make.counter(
-            "parked_total", "Requests that were put aside for a person.", reason=labels.PARKED
-        ).begin(labels.PARKED)
-        self.in_flight_requests = make.gauge("in_flight_requests", "Deliveries that are being worked on.")
+        ).create_series(labels.OUTCOMES)
+        self.request_age: LabelledMetric[str, Histogram] = factory.histogram(
+            "request_age_seconds", "From first received to final event.", AGE_BUCKETS, outcome=labels.FINAL_OUTCOMES
+        ).create_series(labels.FINAL_OUTCOMES)
+        self.parked: LabelledMetric[str, Counter] = factory.counter(
+            "parked_total", "Requests that were put aside for a person.", reason=labels.PARKED_REASON_VALUES
+        ).create_series(labels.PARKED_REASON_VALUES)
+        self.in_flight_requests = factory.gauge("in_flight_requests", "Deliveries that are being worked on.")
 
-    def _of_calls(self, make: Instruments) -> None:
-        self.dcs_calls: Handles[tuple[str, str], Counter] = make.counter(
-            "dcs_calls_total", "Calls of the service.", operation=labels.OPERATIONS, status=labels.STATUSES
+    def _create_call_metrics(self, factory: MetricFactory) -> None:
+        self.dcs_calls: LabelledMetric[tuple[str, str], Counter] = factory.counter(
+            "dcs_calls_total", "Calls of the service.", operation=labels.OPERATIONS, status=labels.CALL_STATUSES
         )
-        self.dcs_call_duration: Handles[str, Histogram] = make.histogram(
+        self.dcs_call_duration: LabelledMetric[str, Histogram] = factory.histogram(
             "dcs_call_duration_seconds", "Calls of the service.", CALL_BUCKETS, operation=labels.OPERATIONS
-        ).begin(labels.OPERATIONS)
-        self.lookups: Handles[str, Counter] = make.counter(
-            "lookups_total", "Looks for a task that may exist.", result=labels.LOOKUPS
-        ).begin(labels.LOOKUPS)
+        ).create_series(labels.OPERATIONS)
+        self.lookups: LabelledMetric[str, Counter] = factory.counter(
+            "lookups_total", "Looks for a task that may exist.", result=labels.LOOKUP_RESULTS
+        ).create_series(labels.LOOKUP_RESULTS)
 
-    def _of_events(self, make: Instruments) -> None:
-        self.events_published: Handles[str, Counter] = make.counter(
-            "events_published_total", "Events that the broker confirmed.", type=labels.EVENTS
-        ).begin(labels.EVENTS)
-        self.event_publish_duration: Handles[str, Histogram] = make.histogram(
-            "event_publish_duration_seconds", "From publish to confirm.", PUBLISH_BUCKETS, type=labels.EVENTS
-        ).begin(labels.EVENTS)
+    def _create_event_metrics(self, factory: MetricFactory) -> None:
+        self.events_published: LabelledMetric[str, Counter] = factory.counter(
+            "events_published_total", "Events that the broker confirmed.", type=labels.EVENT_TYPES
+        ).create_series(labels.EVENT_TYPES)
+        self.event_publish_duration: LabelledMetric[str, Histogram] = factory.histogram(
+            "event_publish_duration_seconds", "From publish to confirm.", PUBLISH_BUCKETS, type=labels.EVENT_TYPES
+        ).create_series(labels.EVENT_TYPES)
 
-    def _of_holding(self, make: Instruments, regions: Collection[str]) -> None:
-        self._opened: Handles[str, Gauge] = make.gauges(
+    def _create_throttle_metrics(self, factory: MetricFactory, regions: Collection[str]) -> None:
+        self._breaker_opened: LabelledMetric[str, Gauge] = factory.gauges(
             "breaker_opened_timestamp_seconds", "When the breaker was opened; 0 while it is closed.", region=regions
-        ).begin(regions)
-        self._probe: Handles[str, Gauge] = make.gauges(
+        ).create_series(regions)
+        self._breaker_next_probe: LabelledMetric[str, Gauge] = factory.gauges(
             "breaker_next_probe_timestamp_seconds", "When it is probed next; 0 while it is closed.", region=regions
-        ).begin(regions)
-        self._rate: Handles[str, Gauge] = make.gauges(
+        ).create_series(regions)
+        self._call_rate_limit: LabelledMetric[str, Gauge] = factory.gauges(
             "call_rate_limit", "Calls per second that a quota allows; +Inf while none is known.", region=regions
         )
-        self._held: Handles[tuple[str, str], Gauge] = make.gauges(
+        self._projects_held: LabelledMetric[tuple[str, str], Gauge] = factory.gauges(
             "projects_held", "Projects whose requests step aside.", region=regions, why=HELD
-        ).begin(product(regions, HELD))
+        ).create_series(product(regions, HELD))
         for region in regions:
-            self._rate[region].set(inf)
+            self._call_rate_limit[region].set(inf)
 
-    def held_back(self, regions: Mapping[str, Held]) -> None:
+    def set_held_back(self, regions: Mapping[str, Held]) -> None:
         """What holds the requests for each region back now: told right before it is rendered."""
         for region, held in regions.items():
-            self._opened[region].set(held.opened_at)
-            self._probe[region].set(held.probe_at)
-            self._rate[region].set(held.rate)
+            self._breaker_opened[region].set(held.opened_at)
+            self._breaker_next_probe[region].set(held.probe_at)
+            self._call_rate_limit[region].set(held.rate)
             for why in HELD:
-                self._held[region, why].set(held.projects.get(why, 0))
+                self._projects_held[region, why].set(held.projects.get(why, 0))
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The metrics as text, and its media type: OpenMetrics where `accept`, an Accept header, asks for it."""

@@ -5,10 +5,10 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, assert_never
 
 from worker.observe import lines
-from worker.observe.activity import ActivityLog
-from worker.observe.labels import FINAL
-from worker.observe.logs import LEVELS, Level
+from worker.observe.labels import FINAL_OUTCOMES
+from worker.observe.logging import LEVEL_NUMBERS, Level
 from worker.observe.metrics import Metrics
+from worker.observe.recent_activity import RecentActivity
 from worker.policy.facts import Settled
 from worker.policy.fault import Absent, Done, Fault, Found, Remedy, Several, Sighting
 from worker.policy.order import Order
@@ -25,7 +25,7 @@ class Observer:
     def __init__(self, metrics: Metrics, logger: "FilteringBoundLogger", tracing: "Tracing | None" = None) -> None:
         self._metrics = metrics
         self._logger = logger
-        self.activity = ActivityLog()
+        self.activity = RecentActivity()
         """For the status page."""
         self.tracing = tracing
         """None while tracing is off."""
@@ -45,12 +45,14 @@ class Observer:
     def called(self, order: Order, operation: str, ending: Done | Sighting | Fault, attempt: int) -> None:
         """A call of the service for this order ended (`create` or `find`)."""
         if operation == "find":
-            self._metrics.lookups[_result(ending)].inc()
+            self._metrics.lookups[_lookup_result(ending)].inc()
         if self.tracing is not None:
             self.tracing.called(operation, ending)
         if isinstance(ending, Fault):
-            self.activity.faulted(order, ending)
-            self._logger.log(_severity(ending), "request.faulted", **lines.of_fault(order, operation, ending, attempt))
+            self.activity.call_failed(order, ending)
+            self._logger.log(
+                _log_level(ending), "request.faulted", **lines.call_error_fields(order, operation, ending, attempt)
+            )
 
     def settled(self, fact: Settled) -> None:
         """A delivery is over."""
@@ -61,18 +63,18 @@ class Observer:
         metrics.in_flight_requests.dec()
         metrics.requests_completed[fact.outcome, fact.reason].inc()
         metrics.request_duration[fact.outcome].observe(fact.seconds)
-        if fact.outcome in FINAL:
+        if fact.outcome in FINAL_OUTCOMES:
             metrics.request_age[fact.outcome].observe(fact.age)
         if fact.parked:
             metrics.parked[fact.reason].inc()
         if self._logs_requests:
-            self._logger.info("request.settled", **lines.of_settled(fact))
+            self._logger.info("request.settled", **lines.settled_fields(fact))
 
     def failed(self, error: Exception) -> None:
         """A delivery met a defect of this worker and was returned to the queue."""
         if self.tracing is not None:
             self.tracing.failed(error)
-        self.activity.returned("defect")
+        self.activity.delivery_returned("defect")
         self._metrics.in_flight_requests.dec()
         self._metrics.requests_completed["returned", "defect"].inc()
         self._logger.error("request.defect", error=error)
@@ -108,12 +110,12 @@ class Observer:
 
     def link_up(self, link: str, broker: str) -> None:
         """A session of the link works."""
-        self._linked(link, True)
+        self._set_link_state(link, True)
         self._logger.info("broker.up", link=link, broker=broker)
 
     def link_down(self, link: str, reason: str, wait: float) -> None:
         """The link has no session, and tries again after `wait` seconds."""
-        self._linked(link, False)
+        self._set_link_state(link, False)
         self._logger.warning("broker.down", link=link, reason=reason, wait=round(wait, 3))
 
     def blocked(self, is_blocked: bool) -> None:
@@ -155,14 +157,14 @@ class Observer:
 
     def note(self, level: Level, event: str, **fields: Any) -> None:
         """Anything else that is worth a line. `event` is a dotted noun and verb."""
-        self._logger.log(LEVELS[level], event, **fields)
+        self._logger.log(LEVEL_NUMBERS[level], event, **fields)
 
-    def _linked(self, link: str, is_up: bool) -> None:
+    def _set_link_state(self, link: str, is_up: bool) -> None:
         self._links[link] = is_up
         self._metrics.broker_connected.set(all(self._links.values()))
 
 
-def _result(ending: Done | Sighting | Fault) -> str:
+def _lookup_result(ending: Done | Sighting | Fault) -> str:
     match ending:
         case Found() | Done():
             return "found"
@@ -176,8 +178,8 @@ def _result(ending: Done | Sighting | Fault) -> str:
             assert_never(ending)
 
 
-def _severity(fault: Fault) -> int:
-    if fault.is_ambiguous:
+def _log_level(error: Fault) -> int:
+    if error.is_ambiguous:
         return logging.WARNING
     # Throttling is daily business, and it comes in crowds.
-    return logging.DEBUG if fault.remedy is Remedy.THROTTLED else logging.INFO
+    return logging.DEBUG if error.remedy is Remedy.THROTTLED else logging.INFO

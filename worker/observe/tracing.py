@@ -17,29 +17,29 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode, format_trace_i
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from schemas import names
-from worker.observe.attributes import (
-    OURS,
-    PATHS,
-    Incoming,
-    known,
-    of_call,
-    of_delivery,
-    of_ending,
-    of_settled,
-    rabbitmq,
+from worker.observe.span_attributes import (
+    ATTRIBUTE_PREFIX,
+    URL_TEMPLATES,
+    ReceivedMessage,
+    call_attributes,
+    delivery_attributes,
+    messaging_attributes,
+    result_attributes,
+    settled_attributes,
+    without_none,
 )
 from worker.policy.facts import Settled
 from worker.policy.fault import Done, Fault, Sighting
 
-FLUSH: Final = 3.0
+FLUSH_TIMEOUT_SECONDS: Final = 3.0
 """Seconds that a worker which ends waits for its last spans to be taken."""
-_CONTEXT: Final = TraceContextTextMapPropagator()
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 _delivery: ContextVar[Span] = ContextVar("delivery_span")
 _call: ContextVar[Span] = ContextVar("call_span")
 
 
-D = TypeVar("D", bound=Incoming)
+D = TypeVar("D", bound=ReceivedMessage)
 
 
 class Tracing:
@@ -54,11 +54,11 @@ class Tracing:
     def __repr__(self) -> str:
         return f"<Tracing: {len(self._open)} spans open>"
 
-    def delivering(self, deliver: Callable[[D], None]) -> Callable[[D], None]:
+    def with_delivery_span(self, deliver: Callable[[D], None]) -> Callable[[D], None]:
         """`deliver`, with the span of the delivery in the context of whatever task it starts."""
 
         def begin(delivery: D) -> None:
-            token = _delivery.set(self._process(delivery))
+            token = _delivery.set(self._start_delivery_span(delivery))
             try:
                 deliver(delivery)
             finally:
@@ -71,31 +71,31 @@ class Tracing:
         span = _delivery.get(None)
         if span is None:
             return fact
-        span.set_attributes(of_settled(fact))
+        span.set_attributes(settled_attributes(fact))
         if fact.outcome == "failed":
-            _fail(span, fact.reason)
-        self._end(span)
+            _mark_failed(span, fact.reason)
+        self._end_span(span)
         return replace(fact, trace_id=format_trace_id(span.get_span_context().trace_id))
 
     def failed(self, error: Exception) -> None:
         """The delivery met a defect. Only its class is told: what an exception says may be anything."""
         if (span := _delivery.get(None)) is not None:
-            span.set_attributes({f"{OURS}outcome": "returned", f"{OURS}reason": "defect"})
-            _fail(span, type(error).__name__)
-            self._end(span)
+            span.set_attributes({f"{ATTRIBUTE_PREFIX}outcome": "returned", f"{ATTRIBUTE_PREFIX}reason": "defect"})
+            _mark_failed(span, type(error).__name__)
+            self._end_span(span)
 
-    def called(self, operation: str, ending: Done | Sighting | Fault) -> None:
+    def called(self, operation: str, result: Done | Sighting | Fault) -> None:
         """A call ended, or a look-up of several: an event in the delivery's span says what it proved."""
         if (span := _delivery.get(None)) is not None:
-            span.add_event(operation, of_ending(ending))
+            span.add_event(operation, result_attributes(result))
 
-    def begun(self, operation: str, method: str, url: str) -> dict[str, str]:
+    def call_started(self, operation: str, method: str, url: str) -> dict[str, str]:
         """A call begins; the headers that carry its context to the service."""
-        path = PATHS.get(operation)
+        path = URL_TEMPLATES.get(operation)
         name = f"{method} {path}" if path else method
-        span = self._begin(name, SpanKind.CLIENT, of_call(operation, method, url))
+        span = self._start_span(name, SpanKind.CLIENT, call_attributes(operation, method, url))
         _call.set(span)
-        return _carried(span)
+        return _trace_headers(span)
 
     def call_ended(self, label: str) -> None:
         """The call ended: `label` is its HTTP status, or how it went without an answer."""
@@ -105,32 +105,34 @@ class Tracing:
         if label.isdecimal():
             span.set_attribute("http.response.status_code", int(label))
         if not label.isdecimal() or int(label) >= 400:
-            _fail(span, label)
-        self._end(span)
+            _mark_failed(span, label)
+        self._end_span(span)
 
     @contextmanager
-    def sending(self, exchange: str, key: str, kind: SpanKind, **more: str | None) -> Iterator[dict[str, str]]:
+    def publish_span(
+        self, exchange: str, key: str, kind: SpanKind, **message_attributes: str | None
+    ) -> Iterator[dict[str, str]]:
         """A publish, from here to its confirm; the headers that carry its context. Other attributes: `more`."""
         destination = f"{exchange}:{key}" if exchange else key
         attributes = {
-            **rabbitmq("publish", "send", destination),
+            **messaging_attributes("publish", "send", destination),
             "messaging.rabbitmq.destination.routing_key": key,
-            **{f"messaging.message.{name}": value for name, value in more.items()},
+            **{f"messaging.message.{name}": value for name, value in message_attributes.items()},
         }
-        span = self._begin(f"publish {destination}", kind, attributes)
+        span = self._start_span(f"publish {destination}", kind, attributes)
         try:
-            yield _carried(span)
+            yield _trace_headers(span)
         except BaseException as error:
-            _fail(span, type(error).__name__)
+            _mark_failed(span, type(error).__name__)
             raise
         finally:
-            self._end(span)
+            self._end_span(span)
 
     async def aclose(self) -> None:
         """End what is open, and wait a little for the collector to take it."""
         for span in list(self._open):
-            _fail(span, "abandoned")
-            self._end(span)
+            _mark_failed(span, "abandoned")
+            self._end_span(span)
         loop, flushed = asyncio.get_running_loop(), asyncio.Event()
 
         def flush() -> None:
@@ -141,43 +143,43 @@ class Tracing:
         # A thread that no one joins: a collector that does not answer must not keep the worker from ending.
         threading.Thread(target=flush, name="tracing flush", daemon=True).start()
         with suppress(TimeoutError):
-            async with asyncio.timeout(FLUSH):
+            async with asyncio.timeout(FLUSH_TIMEOUT_SECONDS):
                 await flushed.wait()
 
-    def _process(self, delivery: Incoming) -> Span:
+    def _start_delivery_span(self, delivery: ReceivedMessage) -> Span:
         # What a sender writes into a header need not be text.
-        wanted = (names.TRACEPARENT, names.TRACESTATE)
-        carried = {name: value for name in wanted if isinstance(value := delivery.headers.get(name), str)}
-        parent = _CONTEXT.extract(carried)
+        header_names = (names.TRACEPARENT, names.TRACESTATE)
+        trace_headers = {name: value for name in header_names if isinstance(value := delivery.headers.get(name), str)}
+        parent = _PROPAGATOR.extract(trace_headers)
         origin = get_current_span(parent).get_span_context()
         span = self._tracer.start_span(
             f"process {self._queue}",
             parent,
             SpanKind.CONSUMER,
-            of_delivery(delivery, self._queue),
+            delivery_attributes(delivery, self._queue),
             [Link(origin)] if origin.is_valid else None,
         )
         self._open.add(span)
         return span
 
-    def _begin(self, name: str, kind: SpanKind, attributes: Mapping[str, str | int | None]) -> Span:
-        above = _delivery.get(None)
-        context = set_span_in_context(above) if above is not None else None
-        span = self._tracer.start_span(name, context, kind, known(attributes))
+    def _start_span(self, name: str, kind: SpanKind, attributes: Mapping[str, str | int | None]) -> Span:
+        parent = _delivery.get(None)
+        context = set_span_in_context(parent) if parent is not None else None
+        span = self._tracer.start_span(name, context, kind, without_none(attributes))
         self._open.add(span)
         return span
 
-    def _end(self, span: Span) -> None:
+    def _end_span(self, span: Span) -> None:
         self._open.discard(span)
         span.end()
 
 
-def _carried(span: Span) -> dict[str, str]:
+def _trace_headers(span: Span) -> dict[str, str]:
     headers: dict[str, str] = {}
-    _CONTEXT.inject(headers, set_span_in_context(span))
+    _PROPAGATOR.inject(headers, set_span_in_context(span))
     return headers
 
 
-def _fail(span: Span, type_: str) -> None:
+def _mark_failed(span: Span, type_: str) -> None:
     span.set_attribute("error.type", type_)
     span.set_status(StatusCode.ERROR)

@@ -90,7 +90,7 @@ async def test_connection_that_ends_as_it_is_made_is_never_worse_than_ambiguous(
         assert (len(server.connections), server.creates) == (1, 0)
 
 
-LARGE = http(200, b"x" * 2 * ANSWER_LIMIT)
+MAX_NUMBER = http(200, b"x" * 2 * ANSWER_LIMIT)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ LARGE = http(200, b"x" * 2 * ANSWER_LIMIT)
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\nConnection: close\r\n\r\n{}", CallStatus.TIMEOUT),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", CallStatus.TIMEOUT),
-        (LARGE, CallStatus.OVERSIZE),
+        (MAX_NUMBER, CallStatus.OVERSIZE),
         (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2 * ANSWER_LIMIT, CallStatus.OVERSIZE),
         (b"no HTTP at all\r\n\r\n", CallStatus.RESET),
         (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", CallStatus.RESET),

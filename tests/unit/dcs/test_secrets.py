@@ -12,7 +12,7 @@ from worker.dcs.auth.iam import IamTokens
 from worker.dcs.auth.token_call import Account
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.transport import ServiceTransport
-from worker.observe.logs import configure
+from worker.observe.logging import configure
 from worker.policy.pulse import Pulse
 
 TOKEN, PASSWORD = "MIIsecret-token" * 6600, "secret-password"

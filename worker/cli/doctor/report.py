@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import typer
 
 from worker.config import Settings, secret_texts, wants_colours
-from worker.observe.mask import Mask
+from worker.observe.redaction import Redactor
 from worker.policy.diagnostics import Check, CheckResult
 
 RESULT_COLOURS: Final = {
@@ -94,7 +94,7 @@ def redact_checks(checks: Sequence[Check], settings: Settings | None) -> list[Ch
 
     They may quote what a broker or a service answered, and an answer may repeat a secret.
     """
-    mask = Mask(_secret_texts(settings) if settings is not None else ())
+    mask = Redactor(_secret_texts(settings) if settings is not None else ())
     return [
         replace(
             check,

@@ -10,7 +10,7 @@ import pytest
 
 from schemas import names
 from tests.collector import Collector
-from tests.unit.tracing_fakes import (
+from tests.unit.observe.traced_replica import (
     BUSY,
     CREATE,
     LIST,

@@ -19,10 +19,10 @@ from worker.dcs.http_client import HttpClient
 from worker.flow.process import Reading
 from worker.flow.service import Service
 from worker.observe.exporting import start_tracing
-from worker.observe.logs import configure
+from worker.observe.logging import configure_logging
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
-from worker.observe.traced import TracedPublisher
+from worker.observe.traced_publisher import TracedPublisher
 from worker.observe.tracing import Tracing
 from worker.policy.pulse import Pulse
 from worker.policy.rules import Rules
@@ -81,20 +81,20 @@ class Replica:
     def __post_init__(self) -> None:
         self.tracing: Tracing = start_tracing(self.collector.url, QUEUE, "1.2.3")
         metrics = Metrics("1", ["cn-north-4"], with_claims=False)
-        observer = Observer(metrics, configure("critical", "json", None), self.tracing)
+        observer = Observer(metrics, configure_logging("critical", "json", None), self.tracing)
         pulse = Pulse(time.monotonic)
         http = HttpClient(
             httpx2.MockTransport(self.service),
             deadline=5.0,
             pulse=pulse,
             on_call_end=observer.call_ended,
-            on_call_start=self.tracing.begun,
+            on_call_start=self.tracing.call_started,
         )
         client = DcsClient(http, ReadyToken(lambda: TOKEN), {"cn-north-4": "https://dcs.example"})
         publisher = TracedPublisher(self.publisher, self.tracing, QUEUE, "dcs.migration.events")
         reading = Reading(65536, ("cn-north-4",), "cn-north-4")
         self.flow: Service = flow(Ports(client, publisher, observer), self.rules, reading)
-        self.deliver: Callable[[FakeDelivery], None] = self.tracing.delivering(self.flow.deliver)
+        self.deliver: Callable[[FakeDelivery], None] = self.tracing.with_delivery_span(self.flow.deliver)
 
     async def work(self, *deliveries: FakeDelivery) -> list[Span]:
         """Deliver at once, wait until all is settled, and end: every span."""

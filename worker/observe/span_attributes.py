@@ -12,17 +12,17 @@ from worker.policy.fault import Done, Fault, Sighting
 
 Attributes = dict[str, str | int]
 
-PATHS: Final = {
+URL_TEMPLATES: Final = {
     "create": "/v2/{project_id}/migration/instance",
     "list": "/v2/{project_id}/migration-tasks",
     "show": "/v2/{project_id}/migration-task/{task_id}",
     "token": "/v3/auth/tokens",
 }
 """What spans of calls are named after, by operation: paths themselves are too many."""
-OURS: Final = "dcs_worker."
+ATTRIBUTE_PREFIX: Final = "dcs_worker."
 
 
-class Incoming(Protocol):
+class ReceivedMessage(Protocol):
     """A message as it was delivered."""
 
     @property
@@ -46,7 +46,7 @@ class Incoming(Protocol):
         ...
 
 
-def rabbitmq(name: str, type_: str, destination: str) -> dict[str, str | int | None]:
+def messaging_attributes(name: str, type_: str, destination: str) -> dict[str, str | int | None]:
     """An operation on a message; `destination` is a queue, or an exchange and a key."""
     return {
         "messaging.system": "rabbitmq",
@@ -56,16 +56,16 @@ def rabbitmq(name: str, type_: str, destination: str) -> dict[str, str | int | N
     }
 
 
-def known(attributes: Mapping[str, str | int | None]) -> Attributes:
+def without_none(attributes: Mapping[str, str | int | None]) -> Attributes:
     """Without those that have no value."""
     return {name: value for name, value in attributes.items() if value is not None}
 
 
-def of_delivery(delivery: Incoming, queue: str) -> Attributes:
+def delivery_attributes(delivery: ReceivedMessage, queue: str) -> Attributes:
     """A delivery that begins."""
-    return known(
+    return without_none(
         {
-            **rabbitmq("process", "process", queue),
+            **messaging_attributes("process", "process", queue),
             "messaging.message.id": delivery.message_id,
             "messaging.message.conversation_id": delivery.correlation_id,
             "messaging.message.body.size": len(delivery.body),
@@ -73,23 +73,23 @@ def of_delivery(delivery: Incoming, queue: str) -> Attributes:
     )
 
 
-def of_call(operation: str, method: str, url: str) -> Attributes:
+def call_attributes(operation: str, method: str, url: str) -> Attributes:
     """A call that begins. The query may hold a text of the sender, and the user's part a password."""
-    where = urlsplit(url)
-    return known(
+    parts = urlsplit(url)
+    return without_none(
         {
             "http.request.method": method,
-            "server.address": where.hostname,
-            "server.port": where.port or (443 if where.scheme == "https" else 80),
-            "url.full": where._replace(netloc=where.netloc.rpartition("@")[2], query="", fragment="").geturl(),
-            "url.template": PATHS.get(operation),
+            "server.address": parts.hostname,
+            "server.port": parts.port or (443 if parts.scheme == "https" else 80),
+            "url.full": parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl(),
+            "url.template": URL_TEMPLATES.get(operation),
         }
     )
 
 
-def of_settled(fact: Settled) -> Attributes:
+def settled_attributes(fact: Settled) -> Attributes:
     """A delivery that is over."""
-    said: Attributes = {
+    values: Attributes = {
         "outcome": fact.outcome,
         "reason": fact.reason,
         "attempts": fact.envelope.attempts,
@@ -97,16 +97,16 @@ def of_settled(fact: Settled) -> Attributes:
         "deliveries": fact.envelope.deliveries,
     }
     if fact.parked:
-        said["parked"] = True
+        values["parked"] = True
     if (order := fact.order) is not None:
-        said |= {"request_id": order.request_id, "project_id": order.project_id, "region": order.region}
-    return {OURS + name: value for name, value in said.items()}
+        values |= {"request_id": order.request_id, "project_id": order.project_id, "region": order.region}
+    return {ATTRIBUTE_PREFIX + name: value for name, value in values.items()}
 
 
-def of_ending(ending: Done | Sighting | Fault) -> Attributes:
+def result_attributes(result: Done | Sighting | Fault) -> Attributes:
     """What a call, or a look-up of several, proved."""
-    said: dict[str, str | int | None] = {"ending": type(ending).__name__.lower()}
-    if isinstance(ending, Fault):
-        said |= {"label": ending.label, "evidence": ending.evidence.value, "error_code": ending.error_code}
-    said["dcs_request_id"] = getattr(ending, "dcs_request_id", None)
-    return {OURS + name: value for name, value in known(said).items()}
+    values: dict[str, str | int | None] = {"ending": type(result).__name__.lower()}
+    if isinstance(result, Fault):
+        values |= {"label": result.label, "evidence": result.evidence.value, "error_code": result.error_code}
+    values["dcs_request_id"] = getattr(result, "dcs_request_id", None)
+    return {ATTRIBUTE_PREFIX + name: value for name, value in without_none(values).items()}

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from worker.observe.rolling import SLOT, Rolling, Slot, Times, quantile
+from worker.observe.sliding_window import SLOT_SECONDS, DurationHistogram, SlidingWindow, TimeSlot, quantile
 from worker.policy import status
 from worker.policy.facts import Settled
 from worker.policy.fault import Fault
 from worker.policy.order import Key, Order
 from worker.policy.status import NOTHING, Chart, FaultKind, Series
 
-FAILURES: Final = 20
-MINUTE: Final = round(60 / SLOT)
-LONGEST: Final = 300
+MAX_FAILURES_KEPT: Final = 20
+SLOTS_PER_MINUTE: Final = round(60 / SLOT_SECONDS)
+MAX_ERROR_CHARACTERS: Final = 300
 """Characters of what the service said."""
-_STRAY: Final = 1024
+_MAX_OPEN_ERRORS: Final = 1024
 """Faults kept at most of requests that are not over."""
 
 _OUTCOMES: Final = (("succeeded", "good"), ("failed", "bad"), ("retried", "busy"), ("returned", "idle"))
@@ -25,15 +25,15 @@ _CALLS: Final = (("answered", "good"), ("refused", "bad"), ("throttled", "busy")
 
 
 @dataclass(slots=True)
-class _Seen:
+class _ErrorCount:
     """Faults of one label."""
 
     count: int
     at: float
-    fault: Fault
+    error: Fault
 
 
-class ActivityLog:
+class RecentActivity:
     """Is told facts by the observer. Keeps counts, the last failures, and the last fault of what is in hand."""
 
     def __init__(
@@ -43,62 +43,64 @@ class ActivityLog:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._rolling = Rolling(now)
+        self._window = SlidingWindow(now)
         self._outcomes: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self._failures: deque[status.Failure] = deque(maxlen=FAILURES)
-        self._faults: dict[str, _Seen] = {}
-        self._last: dict[Key, Fault] = {}
-        self._kinds: dict[str, str] = {}
+        self._failures: deque[status.Failure] = deque(maxlen=MAX_FAILURES_KEPT)
+        self._errors: dict[str, _ErrorCount] = {}
+        self._open_errors: dict[Key, Fault] = {}
+        self._call_kinds: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"<ActivityLog: {sum(self._outcomes.values())} deliveries, {len(self._failures)} failures>"
 
     def call_ended(self, label: str, seconds: float) -> None:
         """A call of the service ended: `label` is its status, or how it went without an answer."""
-        kind = self._kinds.get(label) or self._kinds.setdefault(label, _kind(label))
-        slot = self._rolling.current()
+        kind = self._call_kinds.get(label) or self._call_kinds.setdefault(label, _call_kind(label))
+        slot = self._window.current()
         slot.calls[kind] += 1
         slot.call_times.add(seconds)
 
-    def faulted(self, order: Order, fault: Fault) -> None:
+    def call_failed(self, order: Order, error: Fault) -> None:
         """A call for this order did not succeed."""
-        seen = self._faults.get(fault.label)
-        self._faults[fault.label] = _Seen(seen.count + 1 if seen else 1, self._clock(), fault)
-        if len(self._last) < _STRAY:
-            self._last[order.key] = fault
+        counted = self._errors.get(error.label)
+        self._errors[error.label] = _ErrorCount(counted.count + 1 if counted else 1, self._clock(), error)
+        if len(self._open_errors) < _MAX_OPEN_ERRORS:
+            self._open_errors[order.key] = error
 
     def settled(self, fact: Settled) -> None:
         """A delivery is over."""
-        slot = self._rolling.current()
+        slot = self._window.current()
         slot.outcomes[fact.outcome] += 1
         slot.request_times.add(fact.seconds)
         self._outcomes[fact.outcome, fact.reason] += 1
-        fault = self._last.pop(fact.order.key, None) if self._last and fact.order else None
+        error = self._open_errors.pop(fact.order.key, None) if self._open_errors and fact.order else None
         if fact.outcome == "failed":
-            self._failures.append(self._failure(fact, fault))
+            self._failures.append(self._failure(fact, error))
 
-    def returned(self, reason: str) -> None:
+    def delivery_returned(self, reason: str) -> None:
         """A delivery went back to the queue without having been settled."""
-        slot = self._rolling.current()
+        slot = self._window.current()
         slot.outcomes["returned"] += 1
         self._outcomes["returned", reason] += 1
 
-    def read(self, clean: Callable[[str], str]) -> status.Activity:
+    def read(self, redact: Callable[[str], str]) -> status.Activity:
         """All of it, as plain values; `clean` takes secrets out of what the service said."""
-        slots = list(self._rolling.whole())
+        slots = list(self._window.whole())
         return status.Activity(
-            slot=SLOT,
-            figures=_figures(*self._rolling.recent(MINUTE)),
+            slot=SLOT_SECONDS,
+            figures=_minute_figures(*self._window.recent(SLOTS_PER_MINUTE)),
             charts=_charts(slots),
             outcomes=dict(sorted(self._outcomes.items(), key=lambda item: -item[1])),
-            failures=tuple(replace(one, said=clean(one.said)) for one in reversed(self._failures)),
+            failures=tuple(replace(one, said=redact(one.said)) for one in reversed(self._failures)),
             faults=tuple(
-                FaultKind(label, seen.fault.evidence.value, seen.count, seen.at, clean(_said(seen.fault)))
-                for label, seen in sorted(self._faults.items(), key=lambda item: -item[1].at)
+                FaultKind(
+                    label, counted.error.evidence.value, counted.count, counted.at, redact(_error_text(counted.error))
+                )
+                for label, counted in sorted(self._errors.items(), key=lambda item: -item[1].at)
             ),
         )
 
-    def _failure(self, fact: Settled, fault: Fault | None) -> status.Failure:
+    def _failure(self, fact: Settled, error: Fault | None) -> status.Failure:
         order = fact.order
         return status.Failure(
             at=self._clock(),
@@ -108,34 +110,34 @@ class ActivityLog:
             region=order.region if order else None,
             attempts=fact.envelope.attempts,
             parked=fact.parked,
-            said=": ".join(filter(None, (fault.label, _said(fault)))) if fault else "",
+            said=": ".join(filter(None, (error.label, _error_text(error)))) if error else "",
         )
 
 
-def _kind(label: str) -> str:
+def _call_kind(label: str) -> str:
     if label == "429":
         return "throttled"
     return {"2": "answered", "4": "refused"}.get(label[:1] if label.isdecimal() else "", "5xx or no answer")
 
 
-def _said(fault: Fault) -> str:
-    words = fault.error_msg or fault.message
-    return " ".join(filter(None, (fault.error_code, words)))[:LONGEST]
+def _error_text(error: Fault) -> str:
+    words = error.error_msg or error.message
+    return " ".join(filter(None, (error.error_code, words)))[:MAX_ERROR_CHARACTERS]
 
 
-def _figures(minute: list[Slot], seconds: float) -> dict[str, str]:
-    ended = sum(sum(slot.outcomes.values()) for slot in minute)
-    calls = sum(sum(slot.calls.values()) for slot in minute)
-    longest = quantile((slot.call_times for slot in minute), 0.95)
+def _minute_figures(slots: list[TimeSlot], seconds: float) -> dict[str, str]:
+    ended = sum(sum(slot.outcomes.values()) for slot in slots)
+    calls = sum(sum(slot.calls.values()) for slot in slots)
+    longest = quantile((slot.call_times for slot in slots), 0.95)
     return {
         "ended per second": f"{ended / seconds:.1f}",
-        "failed": str(sum(slot.outcomes.get("failed", 0) for slot in minute)),
+        "failed": str(sum(slot.outcomes.get("failed", 0) for slot in slots)),
         "calls per second": f"{calls / seconds:.1f}",
         "95% of calls within": NOTHING if longest is None else f"{longest * 1000:,.0f} ms",
     }
 
 
-def _charts(slots: list[Slot]) -> tuple[Chart, ...]:
+def _charts(slots: list[TimeSlot]) -> tuple[Chart, ...]:
     return (
         Chart("Deliveries that ended", "per second", _rates(_OUTCOMES, [slot.outcomes for slot in slots]), True),
         Chart("Calls of the service", "per second", _rates(_CALLS, [slot.calls for slot in slots]), True),
@@ -145,10 +147,12 @@ def _charts(slots: list[Slot]) -> tuple[Chart, ...]:
 
 
 def _rates(kinds: Iterable[tuple[str, str]], counts: Sequence[Mapping[str, int]]) -> tuple[Series, ...]:
-    return tuple(Series(name, kind, tuple(count.get(name, 0) / SLOT for count in counts)) for name, kind in kinds)
+    return tuple(
+        Series(name, kind, tuple(count.get(name, 0) / SLOT_SECONDS for count in counts)) for name, kind in kinds
+    )
 
 
-def _quantiles(times: list[Times]) -> tuple[Series, ...]:
+def _quantiles(times: list[DurationHistogram]) -> tuple[Series, ...]:
     return tuple(
         Series(name, kind, tuple(None if (at := one.quantile(share)) is None else at * 1000 for one in times))
         for name, kind, share in (("half within", "half", 0.5), ("95% within", "tail", 0.95))

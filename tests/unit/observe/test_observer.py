@@ -15,7 +15,7 @@ from schemas.event import FAILED_TYPE, SUCCEEDED_TYPE
 from schemas.request import Request, Task
 from worker.dcs.http_client import OnCallEnd
 from worker.flow import ports
-from worker.observe.logs import Level, configure
+from worker.observe.logging import Level, configure_logging
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
 from worker.policy.facts import Settled
@@ -56,7 +56,7 @@ class Seen:
     def __init__(self, level: Level = "debug", with_claims: bool = True) -> None:
         self._stream = io.StringIO()
         self._metrics = Metrics("1", ["cn-north-4"], with_claims)
-        self.observer = Observer(self._metrics, configure(level, "json", self._stream))
+        self.observer = Observer(self._metrics, configure_logging(level, "json", self._stream))
         self._before = self._series()
 
     def _series(self) -> dict[str, float]:

@@ -192,7 +192,7 @@ def test_what_holds_requests_back_is_told_in_numbers() -> None:
     """Since when a breaker is open and when it is probed, at which rate calls are made, and how many projects wait."""
     metrics = made()
     held = Held(1000.0, 1004.5, 25.0, {"throttled": 2, "quota": 1})
-    metrics.held_back({REGIONS[0]: held, REGIONS[1]: Held()})
+    metrics.set_held_back({REGIONS[0]: held, REGIONS[1]: Held()})
     found = values(families(metrics).values())
 
     def told(name: str, **labels: str) -> float:
@@ -202,7 +202,7 @@ def test_what_holds_requests_back_is_told_in_numbers() -> None:
         names = ("breaker_opened_timestamp_seconds", "breaker_next_probe_timestamp_seconds", "call_rate_limit")
         assert tuple(told(name, region=region) for name in names) == numbers
     assert [told("projects_held", region=REGIONS[0], why=why) for why in HELD] == [2, 0, 1]
-    metrics.held_back({region: Held() for region in REGIONS})
+    metrics.set_held_back({region: Held() for region in REGIONS})
     found = values(families(metrics).values())
     assert told("projects_held", region=REGIONS[0], why="quota") == 0
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.observe.mask import LONGEST_LINE, LONGEST_TEXT, Mask
+from worker.observe.redaction import MAX_LINE_CHARACTERS, MAX_TEXT_CHARACTERS, Redactor
 
 SECRETS = ("s3cr3t-key", 'quo"te\\back\nline', "päss wörd/@:", "12345678")
 
@@ -33,7 +33,7 @@ SECRETS = ("s3cr3t-key", 'quo"te\\back\nline', "päss wörd/@:", "12345678")
 def test_no_form_of_a_secret_remains(secret: str, hide: object) -> None:
     """Plain, nested, in exceptions, in quotes of Python and JSON, percent-encoded."""
     assert callable(hide)
-    cleaned = json.dumps(Mask(SECRETS).clean(hide(secret)), ensure_ascii=False)
+    cleaned = json.dumps(Redactor(SECRETS).redact(hide(secret)), ensure_ascii=False)
 
     assert "***" in cleaned
     for form in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], quote(secret, safe="")):
@@ -42,9 +42,9 @@ def test_no_form_of_a_secret_remains(secret: str, hide: object) -> None:
 
 def test_a_secret_number_is_masked() -> None:
     """A number that is a secret is masked like its text; other numbers stay numbers."""
-    mask = Mask(SECRETS)
+    mask = Redactor(SECRETS)
 
-    assert mask.clean({"a": 12345678, "b": 1234567, "c": 0.5, "d": True, "e": None}) == {
+    assert mask.redact({"a": 12345678, "b": 1234567, "c": 0.5, "d": True, "e": None}) == {
         "a": "***",
         "b": 1234567,
         "c": 0.5,
@@ -66,49 +66,49 @@ def test_a_secret_number_is_masked() -> None:
 )
 def test_passwords_in_urls_are_masked(text: str, shown: str) -> None:
     """Also those that nobody named as secrets; addresses without a login stay readable."""
-    mask = Mask(())
+    mask = Redactor(())
 
-    assert mask.clean(text) == shown
-    assert mask.is_needed(json.dumps({"x": text})) or text == shown
+    assert mask.redact(text) == shown
+    assert mask.needs_redaction(json.dumps({"x": text})) or text == shown
 
 
 def test_secrets_that_are_too_short_are_left() -> None:
     """Masking each letter `a` would hide the log and tell the secret."""
-    assert Mask(["", "a", "abc"]).clean("a banana, abc") == "a banana, abc"
+    assert Redactor(["", "a", "abc"]).redact("a banana, abc") == "a banana, abc"
 
 
 @given(st.sampled_from(SECRETS), st.text(), st.text())
 @example('quo"te\\back\nline', "\ud800", "\U0001f600")
 def test_what_needs_masking_is_noticed(secret: str, before: str, after: str) -> None:
     """A line with a secret in a text is noticed by the line alone, whatever surrounds it."""
-    assert Mask(SECRETS).is_needed(json.dumps({"field": before + secret + after}))
+    assert Redactor(SECRETS).needs_redaction(json.dumps({"field": before + secret + after}))
 
 
 def test_the_mask_does_not_show_what_it_hides() -> None:
     """Not even to a debugger's first look."""
-    assert repr(Mask(["s3cr3t-key"])) == "<Mask: 1 forms>"
+    assert repr(Redactor(["s3cr3t-key"])) == "<Mask: 1 forms>"
 
 
 def test_ordinary_lines_are_left_alone() -> None:
     """A line without anything to mask costs a look only."""
-    assert not Mask(SECRETS).is_needed('{"event":"request.settled","url":"http://127.0.0.1:80/x"}')
+    assert not Redactor(SECRETS).needs_redaction('{"event":"request.settled","url":"http://127.0.0.1:80/x"}')
 
 
 def test_long_texts_are_cut_after_masking() -> None:
     """A secret at the place of the cut is not halved and shown."""
-    text = "x" * (LONGEST_TEXT - 5) + SECRETS[0] + "y" * LONGEST_LINE
-    mask = Mask(SECRETS)
-    cleaned = mask.clean(text)
+    text = "x" * (MAX_TEXT_CHARACTERS - 5) + SECRETS[0] + "y" * MAX_LINE_CHARACTERS
+    mask = Redactor(SECRETS)
+    cleaned = mask.redact(text)
 
-    assert cleaned == "x" * (LONGEST_TEXT - 5) + "***yy…"
-    assert mask.is_needed(json.dumps(text))
+    assert cleaned == "x" * (MAX_TEXT_CHARACTERS - 5) + "***yy…"
+    assert mask.needs_redaction(json.dumps(text))
 
 
 def test_hostile_text_is_cleaned_in_no_time() -> None:
     """No text, however long, makes the search for logins slow."""
     text = "://a:" * 200_000
     began = time.process_time()
-    cleaned = Mask(SECRETS).clean(text)
+    cleaned = Redactor(SECRETS).redact(text)
 
     assert str(cleaned).endswith("…")
     assert time.process_time() - began < 1.0
@@ -140,7 +140,7 @@ def test_everything_becomes_plain_values() -> None:
         "time": moment,
         "enum": Colour.RED,
     }
-    cleaned = Mask(()).clean({**values, 7: b"bytes", "endless": endless})
+    cleaned = Redactor(()).redact({**values, 7: b"bytes", "endless": endless})
 
     assert isinstance(cleaned, dict)
     assert json.loads(json.dumps(cleaned, allow_nan=False)) == cleaned

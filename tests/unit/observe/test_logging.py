@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from schemas.timestamp import from_text
-from worker.observe.foreign import crash_hook, loop_handler
-from worker.observe.logs import Level, configure
-from worker.observe.render import begun
-from worker.observe.sink import Sink
+from worker.observe.foreign import crash_hook, loop_exception_handler
+from worker.observe.logging import Level, configure_logging
+from worker.observe.render import add_header
+from worker.observe.sink import LogSink
 
 SECRET = "s3cr3t-token"
 
@@ -65,7 +65,7 @@ def raised(error: Exception) -> Exception:
 
 def test_a_line_is_one_object_with_time_level_and_event_first(output: Output) -> None:
     """Readers find the three that every line has in the same place; times are RFC 3339 in UTC."""
-    configure("info", "json", output.stream).info("worker.ready", port=8000, text="two\nlines\u2028é")
+    configure_logging("info", "json", output.stream).info("worker.ready", port=8000, text="two\nlines\u2028é")
 
     assert list(json.loads(output.text)) == ["timestamp", "level", "event", "port", "text"]
     assert json.loads(output.text)["timestamp"].endswith("Z")
@@ -77,7 +77,7 @@ def test_a_line_is_one_object_with_time_level_and_event_first(output: Output) ->
 @pytest.mark.parametrize(("level", "said"), [("debug", 5), ("info", 4), ("warning", 3), ("error", 2), ("critical", 1)])
 def test_only_lines_of_the_level_or_above_are_written(level: Level, said: int, output: Output) -> None:
     """The level is the least severity that is logged."""
-    logger = configure(level, "json", output.stream)
+    logger = configure_logging(level, "json", output.stream)
     for method in ("debug", "info", "warning", "error", "critical"):
         getattr(logger, method)("one")
 
@@ -86,7 +86,7 @@ def test_only_lines_of_the_level_or_above_are_written(level: Level, said: int, o
 
 def test_secrets_are_masked_in_every_line(output: Output) -> None:
     """The worker's own lines, those of libraries and of exceptions, and passwords in URLs."""
-    logger = configure("debug", "json", output.stream, secrets=[SECRET])
+    logger = configure_logging("debug", "json", output.stream, secrets=[SECRET])
     logger.info("one", token=SECRET, deep={"list": [f"<{SECRET}>"]}, error=raised(ValueError(SECRET)))
     logging.getLogger("aiormq").warning("refused: %s at %s", SECRET, "amqp://user:other@host/")
 
@@ -98,21 +98,23 @@ def test_secrets_are_masked_in_every_line(output: Output) -> None:
 
 def test_a_secret_that_looks_like_a_level_breaks_no_line(output: Output) -> None:
     """Masking changes values, never the form of a line."""
-    configure("info", "json", output.stream, secrets=["info", "true", '","', "event"]).info("one", ok=True, why="true")
+    configure_logging("info", "json", output.stream, secrets=["info", "true", '","', "event"]).info(
+        "one", ok=True, why="true"
+    )
 
     assert output.lines == [{"level": "info", "event": "one", "ok": True, "why": "***"}]
 
 
 def test_an_exception_is_one_field(output: Output) -> None:
     """Type and message; its traceback only at debug level, and still in one line."""
-    configure("info", "json", output.stream).error("request.defect", error=raised(ValueError("wrong\nindeed")))
-    configure("debug", "json", output.stream).error("request.defect", error=raised(ValueError()))
+    configure_logging("info", "json", output.stream).error("request.defect", error=raised(ValueError("wrong\nindeed")))
+    configure_logging("debug", "json", output.stream).error("request.defect", error=raised(ValueError()))
 
     short, long = output.lines
     assert short == {"level": "error", "event": "request.defect", "error": "ValueError: wrong\nindeed"}
     assert long["error"] == "ValueError"
     assert long["traceback"].startswith("Traceback (most recent call last):\n")
-    assert "test_observe_logs.py" in long["traceback"]
+    assert "test_logging.py" in long["traceback"]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_an_exception_is_one_field(output: Output) -> None:
 )
 def test_any_value_can_be_logged(value: object, output: Output) -> None:
     """What JSON cannot say is told in words; it never costs the line."""
-    configure("info", "json", output.stream).info("one", value=value)
+    configure_logging("info", "json", output.stream).info("one", value=value)
 
     assert output.lines[0]["event"] == "one"
     assert "value" in output.lines[0]
@@ -130,7 +132,7 @@ def test_any_value_can_be_logged(value: object, output: Output) -> None:
 def test_libraries_speak_in_the_same_lines(output: Output) -> None:
     """From `warning` on, in one line each, without their tracebacks, even if they cannot format their words."""
     logging.getLogger().handlers.clear()  # those of pytest let a bad format string fail the test
-    configure("info", "json", output.stream)
+    configure_logging("info", "json", output.stream)
     library = logging.getLogger("aiormq.connection")
     library.info("not said")
     library.warning("lost\n  the %s", "connection")
@@ -151,8 +153,8 @@ def test_libraries_speak_in_the_same_lines(output: Output) -> None:
 
 def test_libraries_are_no_louder_than_the_worker(output: Output) -> None:
     """At level `error` their warnings are left out; set up twice, they still speak once."""
-    configure("error", "json", output.stream)
-    configure("error", "json", output.stream)
+    configure_logging("error", "json", output.stream)
+    configure_logging("error", "json", output.stream)
     logging.getLogger("asyncio").warning("not said")
     logging.getLogger("asyncio").error("said")
 
@@ -161,10 +163,10 @@ def test_libraries_are_no_louder_than_the_worker(output: Output) -> None:
 
 def test_lost_lines_are_counted_in_the_next_one() -> None:
     """Whoever reads the log sees that something is missing."""
-    sink = Sink(None)
+    sink = LogSink(None)
     sink.write("lost")
 
-    assert list(begun(sink)(None, "info", {"event": "one", "x": 1}).items())[1:] == [
+    assert list(add_header(sink)(None, "info", {"event": "one", "x": 1}).items())[1:] == [
         ("level", "info"),
         ("event", "one"),
         ("lost", 1),
@@ -175,7 +177,7 @@ def test_lost_lines_are_counted_in_the_next_one() -> None:
 async def test_what_the_event_loop_finds_becomes_a_line(output: Output) -> None:
     """A callback that raised, with nobody to tell."""
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(loop_handler(configure("info", "json", output.stream)))
+    loop.set_exception_handler(loop_exception_handler(configure_logging("info", "json", output.stream)))
     called = asyncio.Event()
 
     def fail() -> None:
@@ -194,7 +196,7 @@ async def test_what_the_event_loop_finds_becomes_a_line(output: Output) -> None:
 
 def test_the_exception_that_ends_the_process_becomes_a_line(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
     """A crash is told like everything else; Ctrl-C is none."""
-    hook = crash_hook(configure("info", "json", output.stream))
+    hook = crash_hook(configure_logging("info", "json", output.stream))
     hook(ValueError, ValueError("the end"), None)
     hook(KeyboardInterrupt, KeyboardInterrupt(), None)
 
@@ -204,7 +206,9 @@ def test_the_exception_that_ends_the_process_becomes_a_line(output: Output, caps
 
 def console(output: Output, colours: bool, level: Level = "info") -> Callable[..., Any]:
     """The `error` method of a logger for terminals."""
-    error: Callable[..., Any] = configure(level, "console", output.stream, secrets=[SECRET], colours=colours).error
+    error: Callable[..., Any] = configure_logging(
+        level, "console", output.stream, secrets=[SECRET], colours=colours
+    ).error
     return error
 
 
@@ -238,8 +242,8 @@ def test_a_worker_whose_reader_goes_ends_well() -> None:
     """`dcs-worker run | head -1` neither fails nor writes a traceback when the pipe breaks."""
     script = """
 import sys
-from worker.observe.logs import configure
-logger = configure("info", "json", sys.stdout)
+from worker.observe.logging import configure_logging
+logger = configure_logging("info", "json", sys.stdout)
 logger.info("one")
 sys.stdin.read()
 logger.info("two")

@@ -11,7 +11,7 @@ from worker.observe.tracing import Tracing
 from worker.policy.outcome import Ending
 
 
-class Publishing(Protocol):
+class WrappedPublisher(Protocol):
     """Confirmed publishing, as the flow asks for it."""
 
     async def event(
@@ -20,7 +20,7 @@ class Publishing(Protocol):
         """Publish an event."""
         ...
 
-    async def postpone(self, delivery: Any, place: int, headers: Mapping[str, object]) -> None:
+    async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
         """Put a copy into the retry queue of `place`."""
         ...
 
@@ -40,7 +40,7 @@ class TracedPublisher:
     so that all deliveries of a request are one trace.
     """
 
-    def __init__(self, publisher: Publishing, tracing: Tracing, queue: str, event_exchange: str) -> None:
+    def __init__(self, publisher: WrappedPublisher, tracing: Tracing, queue: str, event_exchange: str) -> None:
         self._publisher: Final = publisher
         self._tracing: Final = tracing
         self._queue: Final = queue
@@ -51,32 +51,34 @@ class TracedPublisher:
     ) -> None:
         """Publish an event."""
         key = events.SUCCEEDED_KEY if ending.succeeded else events.FAILED_KEY
-        with self._tracing.sending(
+        with self._tracing.publish_span(
             self._event_exchange, key, SpanKind.PRODUCER, id=ending.event_id, conversation_id=correlation_id
-        ) as carried:
+        ) as trace_headers:
             await self._publisher.event(
-                ending, correlation_id=correlation_id, reply_to=reply_to, trace=carried or trace
+                ending, correlation_id=correlation_id, reply_to=reply_to, trace=trace_headers or trace
             )
 
-    async def postpone(self, delivery: Any, place: int, headers: Mapping[str, object]) -> None:
+    async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
         """Put a copy into the retry queue of `place`."""
-        with self._tracing.sending("", names.retry_queue(self._queue, place), _kind(headers)) as carried:
-            await self._publisher.postpone(delivery, place, _continued(headers, carried))
+        with self._tracing.publish_span(
+            "", names.retry_queue(self._queue, retry_level), _span_kind(headers)
+        ) as trace_headers:
+            await self._publisher.postpone(delivery, retry_level, _with_trace_headers(headers, trace_headers))
 
     async def park(self, delivery: Any, headers: Mapping[str, object]) -> None:
         """Put a copy into the parked queue."""
-        with self._tracing.sending("", names.parked_queue(self._queue), _kind(headers)) as carried:
-            await self._publisher.park(delivery, _continued(headers, carried))
+        with self._tracing.publish_span("", names.parked_queue(self._queue), _span_kind(headers)) as trace_headers:
+            await self._publisher.park(delivery, _with_trace_headers(headers, trace_headers))
 
     async def hand_back(self, delivery: Any, headers: Mapping[str, object]) -> None:
         """Put a copy at the end of the requests queue."""
-        with self._tracing.sending("", self._queue, _kind(headers)) as carried:
-            await self._publisher.hand_back(delivery, _continued(headers, carried))
+        with self._tracing.publish_span("", self._queue, _span_kind(headers)) as trace_headers:
+            await self._publisher.hand_back(delivery, _with_trace_headers(headers, trace_headers))
 
 
-def _kind(headers: Mapping[str, object]) -> SpanKind:
+def _span_kind(headers: Mapping[str, object]) -> SpanKind:
     return SpanKind.CLIENT if names.TRACEPARENT in headers else SpanKind.PRODUCER
 
 
-def _continued(headers: Mapping[str, object], carried: Mapping[str, str]) -> Mapping[str, object]:
-    return headers if names.TRACEPARENT in headers else {**headers, **carried}
+def _with_trace_headers(headers: Mapping[str, object], trace_headers: Mapping[str, str]) -> Mapping[str, object]:
+    return headers if names.TRACEPARENT in headers else {**headers, **trace_headers}

@@ -10,7 +10,7 @@ import pytest
 from worker.bootstrap.from_settings import tracing
 from worker.config import ConfigurationError, load
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STARTED = """
 import sys
 import worker.cli.run
@@ -18,7 +18,7 @@ from worker.bootstrap import from_settings
 from worker.config import load
 assert from_settings.tracing(load({"WORKER_AUTH_TOKEN": "t" * 64}).settings) is None
 ours = ("opentelemetry.sdk.trace", "opentelemetry.exporter", "opentelemetry.proto", "google.protobuf", "requests")
-print(*(name for name in sys.modules if name.startswith((*ours, "worker.observe.trac", "worker.observe.export"))))
+print(*(name for name in sys.modules if name.startswith((*ours, "worker.observe.trac", "worker.observe.span"))))
 """
 WITHOUT = """
 import sys

@@ -11,7 +11,7 @@ from typing import TextIO
 
 import pytest
 
-from worker.observe.sink import PIECE, Sink
+from worker.observe.sink import WRITE_SIZE_BYTES, LogSink
 
 
 @pytest.fixture
@@ -39,10 +39,10 @@ def drained(reading: int) -> bytes:
     return b"".join(pieces)
 
 
-def stuffed(sink: Sink, line: str) -> int:
+def stuffed(sink: LogSink, line: str) -> int:
     """Write `line` until nobody takes any more; how many were taken."""
     taken = 0
-    while not sink.lost:
+    while not sink.lost_lines:
         sink.write(line)
         taken += 1
     return taken - 1
@@ -51,7 +51,7 @@ def stuffed(sink: Sink, line: str) -> int:
 def test_lines_reach_a_pipe_at_once(pipe: tuple[int, TextIO]) -> None:
     """Nothing waits in a buffer for more."""
     reading, stream = pipe
-    Sink(stream).write("one")
+    LogSink(stream).write("one")
 
     assert drained(reading) == b"one\n"
 
@@ -59,17 +59,17 @@ def test_lines_reach_a_pipe_at_once(pipe: tuple[int, TextIO]) -> None:
 def test_lines_reach_a_file(tmp_path: Path) -> None:
     """A file is never full in this sense; text of all kinds arrives, a broken surrogate escaped."""
     with (tmp_path / "log").open("w") as stream:
-        sink = Sink(stream)
-        sink.write("x" * 3 * PIECE)
+        sink = LogSink(stream)
+        sink.write("x" * 3 * WRITE_SIZE_BYTES)
         sink.write("é\ud800")
 
-    assert (tmp_path / "log").read_text() == "x" * 3 * PIECE + "\né\\ud800\n"
+    assert (tmp_path / "log").read_text() == "x" * 3 * WRITE_SIZE_BYTES + "\né\\ud800\n"
 
 
 def test_a_stream_without_a_descriptor_is_written_to() -> None:
     """As tests and notebooks have."""
     stream = io.StringIO()
-    Sink(stream).info("one")
+    LogSink(stream).info("one")
 
     assert stream.getvalue() == "one\n"
 
@@ -78,7 +78,7 @@ def test_a_reader_that_is_gone_fails_nobody(pipe: tuple[int, TextIO]) -> None:
     """A broken pipe loses lines quietly, and leaves nothing behind that would fail at exit."""
     reading, stream = pipe
     os.close(reading)
-    sink = Sink(stream)
+    sink = LogSink(stream)
     sink.write("one")
     sink.write("two")
 
@@ -91,34 +91,34 @@ def test_no_stream_or_a_closed_one_swallows(stream: TextIO | None) -> None:
     """A process may be started without an output, or lose it."""
     if stream is not None:
         stream.close()
-    sink = Sink(stream)
+    sink = LogSink(stream)
     sink.write("one")
 
-    assert sink.lost == 1
+    assert sink.lost_lines == 1
 
 
 def test_a_stuck_reader_costs_lines_and_one_wait(pipe: tuple[int, TextIO]) -> None:
     """The first line that finds no room waits for its reader, the others do not; then lines flow again."""
     reading, stream = pipe
-    sink = Sink(stream, patience=0.2)
+    sink = LogSink(stream, reader_wait_seconds=0.2)
     began = time.monotonic()
     taken = stuffed(sink, "x" * 99)
     for _ in range(1000):
         sink.write("lost")
     took = time.monotonic() - began
 
-    assert sink.lost == 1001
+    assert sink.lost_lines == 1001
     assert 0.2 <= took < 2.0
     assert drained(reading) == (b"x" * 99 + b"\n") * taken
     sink.write("back")
-    assert sink.lost == 0
+    assert sink.lost_lines == 0
     assert drained(reading) == b"back\n"
 
 
 def test_a_slow_reader_is_waited_for(pipe: tuple[int, TextIO]) -> None:
     """A reader that only pauses gets every line."""
     reading, stream = pipe
-    sink = Sink(stream, patience=10.0)
+    sink = LogSink(stream, reader_wait_seconds=10.0)
     received: list[bytes] = []
 
     def read() -> None:
@@ -132,15 +132,15 @@ def test_a_slow_reader_is_waited_for(pipe: tuple[int, TextIO]) -> None:
     stream.close()
     reader.join(10.0)
 
-    assert sink.lost == 0
+    assert sink.lost_lines == 0
     assert b"".join(received) == (b"x" * 99 + b"\n") * 3000
 
 
 def test_a_torn_line_spoils_no_other(pipe: tuple[int, TextIO]) -> None:
     """What was written of a line before its reader got stuck ends before the next line begins."""
     reading, stream = pipe
-    sink = Sink(stream, patience=0.01)
-    stuffed(sink, "x" * (PIECE * 3 - 1))
+    sink = LogSink(stream, reader_wait_seconds=0.01)
+    stuffed(sink, "x" * (WRITE_SIZE_BYTES * 3 - 1))
     drained(reading)
     sink.write("whole")
 

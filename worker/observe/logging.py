@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 import structlog
 
 from worker.observe import render
-from worker.observe.foreign import adopt_libraries
-from worker.observe.mask import Mask
-from worker.observe.sink import Sink
+from worker.observe.foreign import route_library_logs
+from worker.observe.redaction import Redactor
+from worker.observe.sink import LogSink
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     Logger = FilteringBoundLogger
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
-Format = Literal["json", "console"]
+LogFormat = Literal["json", "console"]
 
-LEVELS: Final = {
+LEVEL_NUMBERS: Final = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
     "warning": logging.WARNING,
@@ -28,9 +28,9 @@ LEVELS: Final = {
 }
 
 
-def configure(
+def configure_logging(
     level: Level,
-    format_: Format,
+    format_: LogFormat,
     stream: TextIO | None,
     *,
     secrets: Iterable[str] = (),
@@ -41,23 +41,23 @@ def configure(
     Lines of at least `level` go to `stream` (None: nowhere), one JSON object each, or for people with
     `console`. `secrets` are masked wherever they appear. May be called again: the last call holds for libraries.
     """
-    sink, mask = Sink(stream), Mask(secrets)
+    sink, redactor = LogSink(stream), Redactor(secrets)
     logger: Logger = structlog.wrap_logger(
         sink,
         processors=[
-            render.explained(with_traceback=level == "debug"),
-            render.begun(sink),
-            *(_for_people(mask, colours) if format_ == "console" else [render.json_line(mask)]),
+            render.describe_errors(with_traceback=level == "debug"),
+            render.add_header(sink),
+            *(_console_processors(redactor, colours) if format_ == "console" else [render.render_json(redactor)]),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVEL_NUMBERS[level]),
         context_class=dict,
     ).bind()
-    adopt_libraries(logger, LEVELS[level])
+    route_library_logs(logger, LEVEL_NUMBERS[level])
     return logger
 
 
-def _for_people(mask: Mask, colours: bool) -> list[Any]:
+def _console_processors(redactor: Redactor, colours: bool) -> list[Any]:
     console = structlog.dev.ConsoleRenderer(
         colors=colours, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
     )
-    return [render.printable(mask), console]
+    return [render.make_printable(redactor), console]

@@ -10,7 +10,7 @@ import pytest
 
 from schemas import names
 from tests.collector import Collector
-from tests.unit.tracing_fakes import (
+from tests.unit.observe.traced_replica import (
     NOTHING_THERE,
     PROCESS,
     REFUSED,
@@ -122,7 +122,7 @@ async def test_a_collector_that_hangs_does_not_keep_the_worker(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last spans are waited for, but not for ever."""
-    monkeypatch.setattr(module, "FLUSH", 0.2)
+    monkeypatch.setattr(module, "FLUSH_TIMEOUT_SECONDS", 0.2)
     replica = Replica(collector)
     collector.gate.clear()
     began = time.monotonic()
@@ -140,7 +140,7 @@ async def test_facts_without_a_delivery_are_no_spans(collector: Collector) -> No
     tracing = replica.tracing
     tracing.call_ended("200")
     tracing.failed(ValueError())
-    tracing.begun("unknown", "GET", "http://user:password@host:8080/path?query#fragment")
+    tracing.call_started("unknown", "GET", "http://user:password@host:8080/path?query#fragment")
     tracing.call_ended("204")
     await tracing.aclose()
     (span,) = collector.spans

@@ -4,8 +4,8 @@ import pytest
 
 from schemas.envelope import Envelope
 from schemas.request import Request, Task
-from worker.observe.activity import FAILURES, LONGEST, ActivityLog
-from worker.observe.rolling import SLOT, SLOTS, Times
+from worker.observe.recent_activity import MAX_ERROR_CHARACTERS, MAX_FAILURES_KEPT, RecentActivity
+from worker.observe.sliding_window import SLOT_COUNT, SLOT_SECONDS, DurationHistogram
 from worker.policy.facts import Settled
 from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
 from worker.policy.order import Order, order
@@ -52,12 +52,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def log(clock: Clock) -> ActivityLog:
+def log(clock: Clock) -> RecentActivity:
     """A log that nothing was told."""
-    return ActivityLog(clock=clock, now=clock)
+    return RecentActivity(clock=clock, now=clock)
 
 
-def read(log: ActivityLog) -> Activity:
+def read(log: RecentActivity) -> Activity:
     """What it knows."""
     return log.read(str)
 
@@ -68,65 +68,65 @@ def last(activity: Activity, chart: int, series: str) -> float | None:
     return found.values[-1]
 
 
-def test_rates_are_those_of_whole_slots(log: ActivityLog, clock: Clock) -> None:
+def test_rates_are_those_of_whole_slots(log: RecentActivity, clock: Clock) -> None:
     """What happens shows when its slot is over, as a rate; later slots push it along, and out."""
     for outcome in ("succeeded", "succeeded", "failed", "retried"):
         log.settled(settled(outcome))
     assert last(read(log), 0, "succeeded") == 0.0
-    clock.now += SLOT
+    clock.now += SLOT_SECONDS
     seen = read(log)
     assert [last(seen, 0, name) for name in ("succeeded", "failed", "retried", "returned")] == [0.4, 0.2, 0.2, 0.0]
-    assert {len(series.values) for chart in seen.charts for series in chart.series} == {SLOTS}
-    clock.now += SLOT * (SLOTS - 1)
+    assert {len(series.values) for chart in seen.charts for series in chart.series} == {SLOT_COUNT}
+    clock.now += SLOT_SECONDS * (SLOT_COUNT - 1)
     assert read(log).charts[0].series[0].values[0] == 0.4
-    clock.now += SLOT
+    clock.now += SLOT_SECONDS
     assert not any(read(log).charts[0].series[0].values)
 
 
-def test_calls_are_told_apart_by_how_they_ended(log: ActivityLog, clock: Clock) -> None:
+def test_calls_are_told_apart_by_how_they_ended(log: RecentActivity, clock: Clock) -> None:
     """Answered, refused, throttled; whatever may have acted, or never got an answer, is one more."""
     for label in ("200", "201", "400", "404", "429", "500", "503", "timeout", "reset", "4xx"):
         log.call_ended(label, 0.1)
-    clock.now += SLOT
+    clock.now += SLOT_SECONDS
     seen = read(log)
     rates = [last(seen, 1, name) for name in ("answered", "refused", "throttled", "5xx or no answer")]
-    assert [round((rate or 0) * SLOT) for rate in rates] == [2, 2, 1, 5]
+    assert [round((rate or 0) * SLOT_SECONDS) for rate in rates] == [2, 2, 1, 5]
 
 
-def test_times_are_quantiles(log: ActivityLog, clock: Clock) -> None:
+def test_times_are_quantiles(log: RecentActivity, clock: Clock) -> None:
     """Half and 95 % of times, in milliseconds; a slot without any has none."""
     for seconds in (*[0.02] * 90, *[2.0] * 10):
         log.call_ended("200", seconds)
     log.settled(settled(seconds=0.25))
-    clock.now += SLOT
+    clock.now += SLOT_SECONDS
     seen = read(log)
     assert last(seen, 3, "half within") == pytest.approx(20, rel=0.125)
     assert last(seen, 3, "95% within") == pytest.approx(2000, rel=0.125)
     assert last(seen, 2, "half within") == pytest.approx(250, rel=0.125)
-    clock.now += SLOT
+    clock.now += SLOT_SECONDS
     assert last(read(log), 3, "half within") is None
 
 
 @pytest.mark.parametrize("seconds", [1e-5, 0.00123, 0.25, 0.999, 1.0, 29.9, 300.0, 86_400.0])
 def test_a_time_is_read_as_it_was_told(seconds: float) -> None:
     """Within an eighth, whatever its size; zero is next to nothing."""
-    times = Times()
+    times = DurationHistogram()
     times.add(seconds)
     assert times.quantile(0.5) == pytest.approx(seconds, rel=0.15)
-    nothing = Times()
+    nothing = DurationHistogram()
     assert nothing.quantile(0.5) is None
     nothing.add(0.0)
     assert (nothing.quantile(0.5) or 1.0) < 1e-5
 
 
-def test_figures_are_of_the_last_minute(log: ActivityLog, clock: Clock) -> None:
+def test_figures_are_of_the_last_minute(log: RecentActivity, clock: Clock) -> None:
     """Rates over the minute, failures by number, the time of calls; at once, and none of it older than that."""
     for _ in range(120):
         log.settled(settled())
         log.call_ended("200", 0.1)
     log.settled(settled("failed", "rejected"))
     assert read(log).figures["failed"] == "1"
-    clock.now += SLOT
+    clock.now += SLOT_SECONDS
     figures = read(log).figures
     assert (figures["ended per second"], figures["failed"], figures["calls per second"]) == ("2.2", "1", "2.2")
     assert figures["95% of calls within"].endswith(" ms")
@@ -134,11 +134,11 @@ def test_figures_are_of_the_last_minute(log: ActivityLog, clock: Clock) -> None:
     assert list(read(log).figures.values()) == ["0.0", "0", "0.0", NOTHING]
 
 
-def test_a_failure_is_told_with_what_was_said_last(log: ActivityLog) -> None:
+def test_a_failure_is_told_with_what_was_said_last(log: RecentActivity) -> None:
     """Whose it was, why, and the last fault of its calls; another request's fault is not its own."""
-    log.faulted(placed("other"), fault("timeout", message="no answer within 30 s"))
-    log.faulted(placed(), fault("500", error_msg="sorry"))
-    log.faulted(placed(), fault("400", error_code="DCS.4013", error_msg="The name is invalid.", message="not this"))
+    log.call_failed(placed("other"), fault("timeout", message="no answer within 30 s"))
+    log.call_failed(placed(), fault("500", error_msg="sorry"))
+    log.call_failed(placed(), fault("400", error_code="DCS.4013", error_msg="The name is invalid.", message="not this"))
     log.settled(settled("failed", "rejected", parked=True))
     log.settled(settled("failed", "expired"))
     second, first = read(log).failures
@@ -149,49 +149,49 @@ def test_a_failure_is_told_with_what_was_said_last(log: ActivityLog) -> None:
     assert (second.reason, second.said) == ("expired", "")
 
 
-def test_a_message_that_is_no_request_fails_without_a_name(log: ActivityLog) -> None:
+def test_a_message_that_is_no_request_fails_without_a_name(log: RecentActivity) -> None:
     """What could not be read is not there."""
     log.settled(settled("failed", "invalid_request", order=None))
     (failure,) = read(log).failures
     assert (failure.request_id, failure.project_id, failure.region) == (None, None, None)
 
 
-def test_only_the_last_failures_are_kept(log: ActivityLog) -> None:
+def test_only_the_last_failures_are_kept(log: RecentActivity) -> None:
     """The newest first; all of them are counted."""
-    for number in range(FAILURES + 5):
+    for number in range(MAX_FAILURES_KEPT + 5):
         log.settled(settled("failed", "rejected", order=placed(f"r-{number}")))
     seen = read(log)
-    assert [failure.request_id for failure in seen.failures] == [f"r-{n}" for n in range(FAILURES + 4, 4, -1)]
-    assert seen.outcomes == {("failed", "rejected"): FAILURES + 5}
+    assert [failure.request_id for failure in seen.failures] == [f"r-{n}" for n in range(MAX_FAILURES_KEPT + 4, 4, -1)]
+    assert seen.outcomes == {("failed", "rejected"): MAX_FAILURES_KEPT + 5}
 
 
-def test_outcomes_are_counted_since_the_start(log: ActivityLog) -> None:
+def test_outcomes_are_counted_since_the_start(log: RecentActivity) -> None:
     """By outcome and reason, the most frequent first; a defect is a return."""
-    log.returned("defect")
+    log.delivery_returned("defect")
     log.settled(settled("retried", "503"))
     log.settled(settled("retried", "503"))
     assert list(read(log).outcomes.items()) == [(("retried", "503"), 2), (("returned", "defect"), 1)]
     assert repr(log) == "<ActivityLog: 3 deliveries, 0 failures>"
 
 
-def test_faults_are_counted_by_how_they_ended(log: ActivityLog, clock: Clock) -> None:
+def test_faults_are_counted_by_how_they_ended(log: RecentActivity, clock: Clock) -> None:
     """How many, when the last, and its words; the latest kind first. Long words are cut."""
-    log.faulted(placed(), fault("503", message="busy"))
+    log.call_failed(placed(), fault("503", message="busy"))
     clock.now += 1
-    log.faulted(placed(), fault("503", error_code="DCS.5000", error_msg="x" * 1_000))
+    log.call_failed(placed(), fault("503", error_code="DCS.5000", error_msg="x" * 1_000))
     clock.now += 1
-    log.faulted(placed(), fault("timeout", message="no answer"))
+    log.call_failed(placed(), fault("timeout", message="no answer"))
     latest, before = read(log).faults
 
     assert (latest.label, latest.count, latest.at, latest.said) == ("timeout", 1, 1_002.0, "no answer")
     assert (before.label, before.count, before.evidence) == ("503", 2, "ambiguous")
     assert before.said.startswith("DCS.5000 x")
-    assert len(before.said) == LONGEST
+    assert len(before.said) == MAX_ERROR_CHARACTERS
 
 
-def test_what_the_service_said_is_cleaned(log: ActivityLog) -> None:
+def test_what_the_service_said_is_cleaned(log: RecentActivity) -> None:
     """Secrets are taken out of its words wherever they are shown, and no text of the sender is there at all."""
-    log.faulted(placed(), fault("401", error_msg="the token hunter2 is wrong"))
+    log.call_failed(placed(), fault("401", error_msg="the token hunter2 is wrong"))
     log.settled(settled("failed", "unauthenticated"))
     seen = log.read(lambda text: text.replace("hunter2", "***"))
 
@@ -200,13 +200,13 @@ def test_what_the_service_said_is_cleaned(log: ActivityLog) -> None:
     assert "secret" not in repr(seen)
 
 
-def test_faults_of_requests_that_never_end_are_bounded(log: ActivityLog) -> None:
+def test_faults_of_requests_that_never_end_are_bounded(log: RecentActivity) -> None:
     """A request that met a defect leaves its last fault behind; that costs little memory, not all of it."""
     for number in range(2_000):
-        log.faulted(placed(f"r-{number}"), fault())
+        log.call_failed(placed(f"r-{number}"), fault())
     log.settled(settled("failed", "exhausted", order=placed("r-1999")))
     log.settled(settled("failed", "exhausted", order=placed("r-3")))
-    kept, lost = read(log).failures
+    kept, lost_lines = read(log).failures
 
-    assert (kept.said, lost.said) == ("503", "")
+    assert (kept.said, lost_lines.said) == ("503", "")
     assert read(log).faults[0].count == 2_000
