@@ -11,7 +11,7 @@ from tests.deploy.manifests import COMPONENTS, KUBERNETES, Manifest, built, cont
 from tests.deploy.test_rules import needs_promtool, promtool
 from worker.bootstrap.build import QUIET
 from worker.bootstrap.running import FLUSH
-from worker.config import Loaded, Settings
+from worker.config import Configuration, Settings
 from worker.config.load import load
 from worker.policy.bounds import Bounds
 from worker.policy.diagnostics import DEFAULT_CONSUMER_TIMEOUT_SECONDS
@@ -42,7 +42,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     told = one(built(COMPONENTS), "ConfigMap")["data"]
     folder = tmp_path_factory.mktemp("secrets")
     (folder / "worker_auth_token").write_text("t")
-    loaded: Loaded = load(told | {"WORKER_SECRETS_DIR": str(folder)}, folder=folder)
+    loaded: Configuration = load(told | {"WORKER_SECRETS_DIR": str(folder)}, folder=folder)
     assert not loaded.warnings
     return loaded.settings
 

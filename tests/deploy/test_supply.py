@@ -18,7 +18,7 @@ def test_the_wheel_is_the_same_bytes(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheels[0]) as wheel:
         names = wheel.namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"worker", "schemas", "dcs_migration_worker"}
-    assert "worker/web/page.css" in names
+    assert "worker/web/status_page.css" in names
 
 
 def test_image_and_make_build_the_same_wheel() -> None:

@@ -111,7 +111,7 @@ async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], *
             account = Account(standin.url, loaded.settings.iam_user or "", loaded.settings.iam_domain or "")
             surroundings = Surroundings(account, loaded.settings.credentials_file, standin.url)
             work.credentials = credentials_for(
-                loaded.settings.credential_way,
+                loaded.settings.auth_method,
                 loaded.secrets.current,
                 surroundings,
                 http_client,

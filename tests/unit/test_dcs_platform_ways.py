@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.unit.dcs_fakes import Clock, FakeIam, FakeMetadata, a_client
-from worker.config.rotation import Secrets
+from worker.config.secrets import SecretValues
 from worker.dcs.auth.credentials import Credentials
 from worker.dcs.auth.token_call import Account
 from worker.dcs.auth.ways import Surroundings, Way, credentials_for
@@ -29,10 +29,10 @@ class Router:
 class Drawer:
     """Secrets that can be replaced."""
 
-    def __init__(self, secrets: Secrets) -> None:
+    def __init__(self, secrets: SecretValues) -> None:
         self.secrets = secrets
 
-    def __call__(self) -> Secrets:
+    def __call__(self) -> SecretValues:
         """The present ones."""
         return self.secrets
 
@@ -55,23 +55,23 @@ async def headers_of(credentials: Credentials) -> Mapping[str, str]:
 
 async def test_a_token_follows_the_secrets() -> None:
     """Way 1: the present token."""
-    drawer = Drawer(Secrets(auth_token=SecretStr("one")))
+    drawer = Drawer(SecretValues(auth_token=SecretStr("one")))
     credentials = made("token", drawer)
     assert (await headers_of(credentials))["X-Auth-Token"] == "one"
 
-    drawer.secrets = Secrets(auth_token=SecretStr("two"))
+    drawer.secrets = SecretValues(auth_token=SecretStr("two"))
     assert (await headers_of(credentials))["X-Auth-Token"] == "two"
     await credentials.aclose()
 
 
 async def test_keys_follow_the_secrets() -> None:
     """Way 2: the present keys, with or without a security token."""
-    drawer = Drawer(Secrets(access_key=SecretStr("A"), secret_key=SecretStr("S")))
+    drawer = Drawer(SecretValues(access_key=SecretStr("A"), secret_key=SecretStr("S")))
     credentials = made("keys", drawer)
     headers = await headers_of(credentials)
     assert ("Access=A," in headers["Authorization"], headers.get("X-Security-Token")) == (True, None)
 
-    drawer.secrets = Secrets(SecretStr("t"), SecretStr("B"), SecretStr("S"), SecretStr("T"))
+    drawer.secrets = SecretValues(SecretStr("t"), SecretStr("B"), SecretStr("S"), SecretStr("T"))
     headers = await headers_of(credentials)
     assert ("Access=B," in headers["Authorization"], headers.get("X-Security-Token")) == (True, "T")
     assert credentials.explain(httpx2.Headers({"Date": "Tue, 14 Nov 2023 20:13:20 GMT"})) is not None
@@ -80,7 +80,7 @@ async def test_keys_follow_the_secrets() -> None:
 
 async def test_a_password_brings_tokens() -> None:
     """Way 3: a token of IAM for the present password."""
-    drawer = Drawer(Secrets(iam_password=SecretStr("right")))
+    drawer = Drawer(SecretValues(iam_password=SecretStr("right")))
     credentials = made("iam", drawer, Surroundings(account=Account("https://iam", "user", "domain")))
 
     assert (await headers_of(credentials))["X-Auth-Token"] == "token-p-1"
@@ -92,7 +92,7 @@ async def test_the_platform_brings_keys(tmp_path: Path, profile: bool, key: str)
     """Way 4: the profile file if there is one, else the metadata service."""
     path = tmp_path / "credentials"
     path.write_text("[basic]\nak = PROFILE\nsk = S\n")
-    credentials = made("platform", Drawer(Secrets()), Surroundings(profile=path if profile else None))
+    credentials = made("platform", Drawer(SecretValues()), Surroundings(profile=path if profile else None))
 
     assert f"Access={key}," in (await headers_of(credentials))["Authorization"]
     await credentials.aclose()

@@ -10,7 +10,7 @@ from typing import Final
 from worker.bootstrap import from_settings
 from worker.bootstrap.flows import Parts, Ports, flow
 from worker.bootstrap.replica import BLOCKED, BREAKER, PAUSES, REFUSED, Worker
-from worker.config import ConfigurationError, Loaded, secret_texts
+from worker.config import Configuration, ConfigurationError, secret_texts
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.flow.copies import Copies
@@ -35,7 +35,7 @@ QUIET: Final = 5.0
 
 
 @asynccontextmanager
-async def build(loaded: Loaded, observer: Observer, metrics: Metrics) -> AsyncIterator[Worker]:
+async def build(loaded: Configuration, observer: Observer, metrics: Metrics) -> AsyncIterator[Worker]:
     """Construct everything; whatever was opened is closed in reverse order."""
     settings = loaded.settings
     plan, pulse = from_settings.topology(settings), Pulse(from_settings.boot_time)
@@ -133,12 +133,12 @@ async def _serving(worker: Worker, metrics: Metrics) -> WebServer:
     return web
 
 
-async def _beat(pulse: Pulse, loaded: Loaded, observer: Observer) -> None:
+async def _beat(pulse: Pulse, loaded: Configuration, observer: Observer) -> None:
     fault: str | None = None
     while True:
         pulse.beat()
-        if loaded.secrets.fault != fault:
-            fault = loaded.secrets.fault
+        if loaded.secrets.problem != fault:
+            fault = loaded.secrets.problem
             observer.note("warning" if fault else "info", "secrets.read", fault=fault)
         await asyncio.sleep(BEAT)
 

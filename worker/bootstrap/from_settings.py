@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from worker import __version__
-from worker.config import ConfigurationError, Loaded, Settings
+from worker.config import Configuration, ConfigurationError, Settings
 from worker.dcs.auth.credentials import Credentials
 from worker.dcs.auth.token_call import Account
 from worker.dcs.auth.ways import Surroundings, credentials_for
@@ -66,18 +66,18 @@ def bounds(settings: Settings) -> Bounds:
 
 
 def credentials(
-    loaded: Loaded, http_client: Callable[[float], HttpClient], changed: Callable[[str | None], None]
+    loaded: Configuration, http_client: Callable[[float], HttpClient], changed: Callable[[str | None], None]
 ) -> Credentials:
     """How calls of the service prove who makes them; `changed` is told why nobody can, and None when that is over."""
     settings = loaded.settings
     account = None
-    if settings.credential_way == "iam":
+    if settings.auth_method == "iam":
         assert settings.iam_endpoint is not None
         assert settings.iam_user is not None
         assert settings.iam_domain is not None
         account = Account(settings.iam_endpoint, settings.iam_user, settings.iam_domain)
     surroundings = Surroundings(account, settings.credentials_file)
-    return credentials_for(settings.credential_way, loaded.secrets.current, surroundings, http_client, changed=changed)
+    return credentials_for(settings.auth_method, loaded.secrets.current, surroundings, http_client, changed=changed)
 
 
 def tracing(settings: Settings) -> "Tracing | None":
@@ -113,7 +113,7 @@ def claims(settings: Settings, observer: Observer) -> "RedisClaims | None":
     return RedisClaims(settings.claims_url.get_secret_value(), observer, clock=boot_time)
 
 
-def service_transport(loaded: Loaded) -> ServiceTransport:
+def service_transport(loaded: Configuration) -> ServiceTransport:
     """The way to the services. Raises ConfigurationError when the certificates cannot be read."""
     settings = loaded.settings
     try:

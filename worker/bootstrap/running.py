@@ -8,7 +8,7 @@ from typing import Final
 from worker import __version__
 from worker.bootstrap.build import build, end
 from worker.bootstrap.replica import Worker
-from worker.config import ConfigurationError, Loaded
+from worker.config import Configuration, ConfigurationError
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
 from worker.rabbit import lenient_codec
@@ -19,7 +19,7 @@ FLUSH: Final = 2.0
 """Seconds for the broker to have read the last acknowledgements."""
 
 
-async def run(loaded: Loaded, observer: Observer, metrics: Metrics, stop: asyncio.Event) -> int:
+async def run(loaded: Configuration, observer: Observer, metrics: Metrics, stop: asyncio.Event) -> int:
     """Work until `stop` is set, then drain; the exit status.
 
     Raises ConfigurationError when it cannot listen, or hostile messages would break the connection to the broker.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 if TYPE_CHECKING:
-    from worker.config import Loaded
+    from worker.config import Configuration
 
 EXIT_OK: Final = os.EX_OK
 EXIT_FAILED: Final = 1
@@ -38,7 +38,7 @@ def add_command(app: typer.Typer, command: Callable[..., None], name: str | None
     app.command(name, help=help_text.rstrip(), epilog=f"\b\nExample: {example}")(command)
 
 
-def load_configuration(*, credentials: bool = False) -> "Loaded":
+def load_configuration(*, credentials: bool = False) -> "Configuration":
     """The configuration of this process; if invalid, the command ends with status 78 and one line per problem.
 
     `credentials`: whether they are required; most commands use the broker only.

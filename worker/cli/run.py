@@ -13,8 +13,8 @@ from worker.bootstrap.from_settings import tracing
 from worker.bootstrap.running import run as run_worker
 from worker.cli.common import EXIT_CONFIGURATION, EXIT_SIGNAL_BASE
 from worker.config import (
+    Configuration,
     ConfigurationError,
-    Loaded,
     Settings,
     load_from_process,
     secret_texts,
@@ -38,7 +38,7 @@ def run() -> int:
         return EXIT_CONFIGURATION
 
 
-async def _run(loaded: Loaded) -> int:
+async def _run(loaded: Configuration) -> int:
     settings = loaded.settings
     metrics = Metrics(__version__, tuple(settings.dcs_endpoints), settings.claims_url is not None)
     logger = _logger(settings)

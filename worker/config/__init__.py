@@ -2,20 +2,20 @@
 
 from worker.config.describe import describe, settings_table
 from worker.config.errors import ConfigurationError
-from worker.config.load import Loaded, load, load_from_process, secret_texts, wants_colours
+from worker.config.load import Configuration, load, load_from_process, secret_texts, wants_colours
 from worker.config.regions import DCS_REGIONS
-from worker.config.rotation import Rotating, Secrets
-from worker.config.settings import CredentialWay, Settings
+from worker.config.secrets import RotatingSecrets, SecretValues
+from worker.config.settings import AuthMethodName, Settings
 from worker.config.urls import SecretUrl
 
 __all__ = [
     "DCS_REGIONS",
+    "AuthMethodName",
+    "Configuration",
     "ConfigurationError",
-    "CredentialWay",
-    "Loaded",
-    "Rotating",
+    "RotatingSecrets",
     "SecretUrl",
-    "Secrets",
+    "SecretValues",
     "Settings",
     "describe",
     "load",

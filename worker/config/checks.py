@@ -4,17 +4,17 @@ from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 
 from worker.config import regions
-from worker.config.settings import SDK_VARIABLES, WAYS, CredentialWay, Settings, variable
-from worker.config.sources import Found
-from worker.config.values import plain
+from worker.config.settings import AUTH_METHOD_FIELDS, SDK_VARIABLES, AuthMethodName, Settings, variable
+from worker.config.sources import FoundValue
+from worker.config.values import number_text
 
-_MANDATORY: Mapping[CredentialWay, tuple[str, ...]] = {
+_MANDATORY: Mapping[AuthMethodName, tuple[str, ...]] = {
     "token": ("auth_token",),
     "keys": ("access_key", "secret_key"),
     "iam": ("iam_user", "iam_password", "iam_domain"),
     "platform": (),
 }
-_NO_WAY = (
+_NO_CREDENTIALS = (
     "credentials: none for DCS are configured; set exactly one of WORKER_AUTH_TOKEN; WORKER_ACCESS_KEY and "
     "WORKER_SECRET_KEY (or HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK), with WORKER_SECURITY_TOKEN (or "
     "HUAWEICLOUD_SDK_SECURITY_TOKEN) if they are temporary; WORKER_IAM_USER, WORKER_IAM_PASSWORD and "
@@ -22,63 +22,65 @@ _NO_WAY = (
 )
 
 
-def relation_problems(settings: Settings, wrong: Collection[str]) -> Iterator[str]:
+def relation_problems(settings: Settings, invalid: Collection[str]) -> Iterator[str]:
     """Yield one line per broken relation; one that needs a field in `wrong` is not judged."""
 
-    def are_right(*fields: str) -> bool:
-        return not set(fields) & set(wrong)
+    def are_valid(*fields: str) -> bool:
+        return not set(fields) & set(invalid)
 
-    if are_right("settle", "dcs_timeout") and settings.settle <= settings.dcs_timeout:
-        limit = f"WORKER_DCS_TIMEOUT ({plain(settings.dcs_timeout)})"
-        yield f"WORKER_SETTLE: must be greater than {limit}, not {plain(settings.settle)}"
+    if are_valid("settle", "dcs_timeout") and settings.settle <= settings.dcs_timeout:
+        limit = f"WORKER_DCS_TIMEOUT ({number_text(settings.dcs_timeout)})"
+        yield f"WORKER_SETTLE: must be greater than {limit}, not {number_text(settings.settle)}"
     longest = max(settings.retry_delays)
-    if are_right("retry_delays", "settle") and longest < settings.settle:
-        limit = f"WORKER_SETTLE ({plain(settings.settle)})"
-        yield f"WORKER_RETRY_DELAYS: the longest delay must be at least {limit}, not {plain(longest)}"
-    if are_right("request_exchange", "event_exchange") and settings.request_exchange == settings.event_exchange:
+    if are_valid("retry_delays", "settle") and longest < settings.settle:
+        limit = f"WORKER_SETTLE ({number_text(settings.settle)})"
+        yield f"WORKER_RETRY_DELAYS: the longest delay must be at least {limit}, not {number_text(longest)}"
+    if are_valid("request_exchange", "event_exchange") and settings.request_exchange == settings.event_exchange:
         yield "WORKER_EVENT_EXCHANGE: must differ from WORKER_REQUEST_EXCHANGE, which is of another kind"
-    if are_right("amqp_cert_file", "amqp_key_file"):
+    if are_valid("amqp_cert_file", "amqp_key_file"):
         yield from _certificate_problems(settings)
-    if are_right("amqp_url", "amqp_ca_file", "amqp_cert_file", "amqp_key_file"):
+    if are_valid("amqp_url", "amqp_ca_file", "amqp_cert_file", "amqp_key_file"):
         yield from _encryption_problems(settings)
-    if are_right("dcs_region", "dcs_endpoints"):
+    if are_valid("dcs_region", "dcs_endpoints"):
         yield from _region_problems(settings)
 
 
-def credential_problems(found: Mapping[str, Found]) -> list[str]:
+def credential_problems(found: Mapping[str, FoundValue]) -> list[str]:
     """Return the problems with what is set, by presence alone: a wrong value is set too."""
-    ways = chosen_ways(found)
-    if not ways:
-        return [_NO_WAY]
-    if len(ways) > 1:
-        *names, last = [found[field].variable for way in ways for field in WAYS[way] if field in found]
+    methods = chosen_auth_methods(found)
+    if not methods:
+        return [_NO_CREDENTIALS]
+    if len(methods) > 1:
+        *names, last = [
+            found[field].variable for method in methods for field in AUTH_METHOD_FIELDS[method] if field in found
+        ]
         listed = f"{', '.join(names)} and {last}"
         return [f"credentials: exactly one way to authenticate must be configured, but {listed} are set"]
-    missing = [_name(field, found) for field in _MANDATORY[ways[0]] if field not in found]
-    present = [found[field].variable for field in (*WAYS[ways[0]], "iam_endpoint") if field in found]
+    missing = [_variable_name(field, found) for field in _MANDATORY[methods[0]] if field not in found]
+    present = [found[field].variable for field in (*AUTH_METHOD_FIELDS[methods[0]], "iam_endpoint") if field in found]
     return [f"{name}: is missing, {present[0]} needs it" for name in missing]
 
 
-def iam_endpoint_problems(settings: Settings, found: Mapping[str, Found], wrong: Collection[str]) -> list[str]:
+def iam_endpoint_problems(settings: Settings, found: Mapping[str, FoundValue], invalid: Collection[str]) -> list[str]:
     """Return one line when passwords would need an address of IAM that neither is set nor follows from the region."""
-    by_region = chosen_ways(found) == ["iam"] and "iam_endpoint" not in found and "dcs_region" not in wrong
+    by_region = chosen_auth_methods(found) == ["iam"] and "iam_endpoint" not in found and "dcs_region" not in invalid
     if not by_region or regions.iam_endpoint(settings.dcs_region) is not None:
         return []
     return [f"WORKER_IAM_ENDPOINT: is missing, the address of IAM for {settings.dcs_region!r} is not known"]
 
 
-def chosen_ways(found: Mapping[str, Found]) -> list[CredentialWay]:
+def chosen_auth_methods(found: Mapping[str, FoundValue]) -> list[AuthMethodName]:
     """Return the ways that what is set chooses; an address of IAM chooses one only when nothing else does."""
-    ways = [way for way, fields in WAYS.items() if any(field in found for field in fields)]
-    return ways or (["iam"] if "iam_endpoint" in found else [])
+    methods = [method for method, fields in AUTH_METHOD_FIELDS.items() if any(field in found for field in fields)]
+    return methods or (["iam"] if "iam_endpoint" in found else [])
 
 
-def completed(settings: Settings, found: Mapping[str, Found]) -> Settings:
+def fill_in_addresses(settings: Settings, found: Mapping[str, FoundValue]) -> Settings:
     """Fill in the addresses that follow from the default region, and close the map of endpoints."""
     region = settings.dcs_region
     endpoints = settings.dcs_endpoints or {region: regions.dcs_endpoint(region)}
     filled: dict[str, object] = {"dcs_endpoints": MappingProxyType(dict(endpoints))}
-    if settings.iam_endpoint is None and "iam" in chosen_ways(found):
+    if settings.iam_endpoint is None and "iam" in chosen_auth_methods(found):
         filled["iam_endpoint"] = regions.iam_endpoint(region)
     return settings.model_copy(update=filled)
 
@@ -103,7 +105,7 @@ def _region_problems(settings: Settings) -> Iterator[str]:
         yield f"WORKER_DCS_REGION: the address of {region!r} is not known, set WORKER_DCS_ENDPOINTS"
 
 
-def _name(field: str, found: Mapping[str, Found]) -> str:
+def _variable_name(field: str, found: Mapping[str, FoundValue]) -> str:
     """Name a missing key like the keys that are present."""
     from_sdk = any(it.variable in SDK_VARIABLES.values() for it in found.values())
     return SDK_VARIABLES[field] if from_sdk and field in SDK_VARIABLES else variable(field)

@@ -7,13 +7,13 @@ from pydantic import SecretStr
 
 from worker.config.settings import Settings, variable
 from worker.config.urls import SecretUrl
-from worker.config.values import plain
+from worker.config.values import number_text
 
 
 def describe(settings: Settings) -> list[tuple[str, str, str]]:
     """Return name, value and meaning of every setting; a secret's value is `***`, one not set is empty."""
     return [
-        (variable(field), _shown(getattr(settings, field)), entry.description or "")
+        (variable(field), _display_text(getattr(settings, field)), entry.description or "")
         for field, entry in Settings.model_fields.items()
     ]
 
@@ -21,20 +21,20 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
 def settings_table() -> str:
     """Return all variables with default and meaning as a Markdown table."""
     rows = [
-        f"| `{variable(field)}` | {_cell(entry.default)} | {entry.description} |"
+        f"| `{variable(field)}` | {_default_cell(entry.default)} | {entry.description} |"
         for field, entry in Settings.model_fields.items()
     ]
     return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows]) + "\n"
 
 
-def _shown(value: object) -> str:
+def _display_text(value: object) -> str:
     match value:
         case SecretStr():
             return "***"
         case float():
-            return plain(value)
+            return number_text(value)
         case tuple():
-            return ",".join(_shown(item) for item in value)
+            return ",".join(_display_text(item) for item in value)
         case bool():
             return json.dumps(value)
         case Mapping():
@@ -43,11 +43,11 @@ def _shown(value: object) -> str:
             return "" if value is None else str(value)
 
 
-def _cell(default: object) -> str:
+def _default_cell(default: object) -> str:
     # The broker's default password is RabbitMQ's own, known to everyone; a masked one could not be copied.
-    text = ",".join(map(_whole, default)) if isinstance(default, tuple) else _shown(default)
+    text = ",".join(map(_display_default, default)) if isinstance(default, tuple) else _display_text(default)
     return f"`{text}`" if text else "empty"
 
 
-def _whole(item: object) -> str:
-    return item.get_secret_value() if isinstance(item, SecretUrl) else _shown(item)
+def _display_default(item: object) -> str:
+    return item.get_secret_value() if isinstance(item, SecretUrl) else _display_text(item)

@@ -8,47 +8,47 @@ from typing import TextIO
 
 from pydantic import SecretStr
 
-from worker.config.checks import completed, credential_problems, iam_endpoint_problems, relation_problems
+from worker.config.checks import credential_problems, fill_in_addresses, iam_endpoint_problems, relation_problems
 from worker.config.errors import ConfigurationError
 from worker.config.proxies import Proxies, read_proxies
-from worker.config.rotation import Rotating
+from worker.config.secrets import RotatingSecrets
 from worker.config.settings import Settings
-from worker.config.sources import Sources, read_dotenv
+from worker.config.sources import SettingsSources, read_dotenv_file
 from worker.config.unknown import ignored_warnings, unknown_warnings
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class Configuration:
     """The settings, what an operator should be told about them, and the secrets as they change."""
 
     settings: Settings
     warnings: tuple[str, ...]
-    secrets: Rotating
+    secrets: RotatingSecrets
     proxies: Proxies
 
 
-def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool = True) -> Loaded:
+def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool = True) -> Configuration:
     """Read all settings from the environment, the secret files and `folder/.env`, in this order of precedence.
 
     `credentials` says whether those for DCS are needed: commands that only speak with the broker need none.
     Raises ConfigurationError with every problem there is.
     """
-    dotenv, problems = read_dotenv(folder / ".env")
-    sources = Sources(environ, dotenv)
-    settings, found, wrong = sources.read(), sources.found, sources.wrong
-    problems += [f"{found[field].variable}: {wrong[field]}" for field in found if field in wrong]
-    problems += relation_problems(settings, wrong)
+    dotenv, problems = read_dotenv_file(folder / ".env")
+    sources = SettingsSources(environ, dotenv)
+    settings, found, invalid = sources.read(), sources.found, sources.invalid
+    problems += [f"{found[field].variable}: {invalid[field]}" for field in found if field in invalid]
+    problems += relation_problems(settings, invalid)
     proxies, unusable_proxies = read_proxies(environ)
     if credentials:
-        problems += [*credential_problems(found), *iam_endpoint_problems(settings, found, wrong), *unusable_proxies]
+        problems += [*credential_problems(found), *iam_endpoint_problems(settings, found, invalid), *unusable_proxies]
     warnings = (*unknown_warnings(sources), *ignored_warnings(sources))
     if problems:
         raise ConfigurationError(tuple(problems), warnings)
-    settings = completed(settings, found)
-    return Loaded(settings, warnings, Rotating(settings, found), proxies)
+    settings = fill_in_addresses(settings, found)
+    return Configuration(settings, warnings, RotatingSecrets(settings, found), proxies)
 
 
-def load_from_process(*, credentials: bool = True) -> Loaded:
+def load_from_process(*, credentials: bool = True) -> Configuration:
     """Read the settings of this process: the only place in the product that looks at its environment."""
     return load(os.environ, credentials=credentials)
 

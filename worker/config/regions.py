@@ -21,7 +21,7 @@ DCS_REGIONS = frozenset(
     }
 )  # fmt: skip
 
-WITHOUT_REGIONAL_IAM = frozenset(
+REGIONS_WITHOUT_OWN_IAM = frozenset(
     {
         "af-north-1", "ap-southeast-5", "cn-north-11", "cn-south-4", "cn-southwest-3",
         "eu-west-101", "ru-northwest-2",
@@ -41,6 +41,6 @@ def iam_endpoint(region: str) -> str | None:
     """
     if region not in DCS_REGIONS:
         return None
-    if region in WITHOUT_REGIONAL_IAM:
+    if region in REGIONS_WITHOUT_OWN_IAM:
         return "https://iam.myhuaweicloud.com"
     return f"https://iam.{region}.myhuaweicloud.com"

@@ -15,9 +15,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from worker.config import urls, values
 from worker.config.errors import ConfigurationError
 from worker.config.urls import SecretUrl
-from worker.config.values import ANY_CASE, must_be, seconds, whole
+from worker.config.values import ANY_CASE, must_be, seconds, whole_number
 
-CredentialWay = Literal["token", "keys", "iam", "platform"]
+AuthMethodName = Literal["token", "keys", "iam", "platform"]
 
 VARIABLES = {
     "credentials_file": "HUAWEICLOUD_SDK_CREDENTIALS_FILE",
@@ -30,7 +30,7 @@ SDK_VARIABLES = {
 }
 """The official SDK's names for the access keys; a whole set of them stands in for ours."""
 
-WAYS: Mapping[CredentialWay, tuple[str, ...]] = {
+AUTH_METHOD_FIELDS: Mapping[AuthMethodName, tuple[str, ...]] = {
     "token": ("auth_token",),
     "keys": ("access_key", "secret_key", "security_token"),
     "iam": ("iam_user", "iam_password", "iam_domain"),
@@ -48,10 +48,10 @@ def variable(field: str) -> str:
 
 FilePath = Annotated[Path | None, values.READABLE_FILE]
 Line = Annotated[str | None, values.LINE]
-Header = Annotated[SecretStr, AfterValidator(values.header_secret)] | None
+Header = Annotated[SecretStr, AfterValidator(values.check_header_secret)] | None
 BrokerName = Annotated[str, values.BROKER_NAME]
 Seconds = Annotated[float, seconds()]
-Delays = Annotated[tuple[values.Delay, ...], BeforeValidator(values.items), AfterValidator(values.rising_delays)]
+Delays = Annotated[tuple[values.Delay, ...], BeforeValidator(values.items), AfterValidator(values.check_rising_delays)]
 
 
 class Settings(BaseSettings):
@@ -81,13 +81,13 @@ class Settings(BaseSettings):
     )
     request_exchange: BrokerName = Field("dcs.migration", description="direct exchange of requests")
     event_exchange: BrokerName = Field("dcs.migration.events", description="topic exchange of events")
-    prefetch: Annotated[int, whole(1, 65_535)] = Field(
+    prefetch: Annotated[int, whole_number(1, 65_535)] = Field(
         64, description="upper bound of requests held at once by this replica"
     )
-    max_message_bytes: Annotated[int, whole(1_024, 134_217_728)] = Field(
+    max_message_bytes: Annotated[int, whole_number(1_024, 134_217_728)] = Field(
         65_536, description="largest request in bytes; a larger one is answered as `invalid_request`"
     )
-    delivery_limit: Annotated[int, whole(2, 40)] = Field(
+    delivery_limit: Annotated[int, whole_number(2, 40)] = Field(
         10, description="deliveries of one request without an end before it is parked as `poison`"
     )
     dcs_region: Annotated[str, values.REGION] = Field("cn-north-4", description="default region")
@@ -113,7 +113,7 @@ class Settings(BaseSettings):
         None, description="way 3: base URL of IAM; empty: Huawei Cloud's own for `WORKER_DCS_REGION`"
     )
     iam_user: Line = Field(None, description="way 3: user for project-scoped tokens from IAM")
-    iam_password: Annotated[SecretStr, AfterValidator(values.password)] | None = Field(
+    iam_password: Annotated[SecretStr, AfterValidator(values.check_password)] | None = Field(
         None, description="way 3: the user's password"
     )
     iam_domain: Line = Field(None, description="way 3: the user's domain (account name)")
@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     credentials_file: FilePath = Field(
         None, description="way 4: the profile file; empty: `~/.huaweicloud/credentials` if there is one"
     )
-    tries: Annotated[int, whole(1, 20)] = Field(
+    tries: Annotated[int, whole_number(1, 20)] = Field(
         3, description="tries within one delivery, exponential backoff with full jitter from 0.2 up to 5"
     )
     retry_delays: Delays = Field(
@@ -159,7 +159,7 @@ class Settings(BaseSettings):
         "0.0.0.0",  # noqa: S104 - a pod's health is asked for from outside of it
         description="address of metrics, health, status page",
     )
-    http_port: Annotated[int, whole(0, 65_535)] = Field(8_000, description="port of the same; 0: any free one")
+    http_port: Annotated[int, whole_number(0, 65_535)] = Field(8_000, description="port of the same; 0: any free one")
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"],
         ANY_CASE,
@@ -196,9 +196,9 @@ class Settings(BaseSettings):
         return init_settings, *SOURCES.get()
 
     @property
-    def credential_way(self) -> CredentialWay:
+    def auth_method(self) -> AuthMethodName:
         """The way to authenticate to DCS; ConfigurationError when none is configured."""
-        for way, fields in WAYS.items():
+        for method, fields in AUTH_METHOD_FIELDS.items():
             if any(getattr(self, field) is not None for field in fields):
-                return way
+                return method
         raise ConfigurationError(("no credentials for DCS are configured",))

@@ -15,21 +15,21 @@ from pydantic_settings import PydanticBaseSettingsSource
 
 from worker.config.settings import SDK_VARIABLES, SOURCES, Settings, variable
 
-LARGEST_SECRET = 65_536
+MAX_SECRET_FILE_BYTES = 65_536
 SECRETS_DIR = variable("secrets_dir")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundValue:
     """The text of one variable, the name it was found under, and its secret file if it has one."""
 
     variable: str
     text: str = entry(repr=False)
     path: Path | None = None
-    fault: str | None = None
+    problem: str | None = None
 
 
-class Sources(PydanticBaseSettingsSource):
+class SettingsSources(PydanticBaseSettingsSource):
     """The environment, the secret files and `.env`, in this order of precedence.
 
     `found` has what is set, `wrong` what is wrong with it, both by field. `folder` is the one of secret files.
@@ -42,9 +42,9 @@ class Sources(PydanticBaseSettingsSource):
         named = _of_text(SECRETS_DIR, environ) or _of_text(SECRETS_DIR, dotenv)
         self.folder = Path(named.text.strip() if named else Settings.model_fields["secrets_dir"].default)
         self.found = dict(self._gather())
-        self.wrong = {field: found.fault for field, found in self.found.items() if found.fault is not None}
+        self.invalid = {field: found.problem for field, found in self.found.items() if found.problem is not None}
 
-    def find(self, name: str) -> Found | None:
+    def find(self, name: str) -> FoundValue | None:
         """Return a variable as the first place that has it says; None when none has it."""
         return _of_text(name, self.environ) or _of_file(name, self.folder) or _of_text(name, self.dotenv)
 
@@ -54,7 +54,7 @@ class Sources(PydanticBaseSettingsSource):
         try:
             return Settings()
         except ValidationError as error:
-            self.wrong |= faults(error)
+            self.invalid |= problems_by_field(error)
             return Settings()
         finally:
             SOURCES.reset(token)
@@ -62,14 +62,14 @@ class Sources(PydanticBaseSettingsSource):
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:
         """Return the text of a field, its key, and that it is not to be decoded."""
         found = self.found.get(field_name)
-        return None if found is None or field_name in self.wrong else found.text, field_name, False
+        return None if found is None or field_name in self.invalid else found.text, field_name, False
 
     def __call__(self) -> dict[str, object]:
         """Return the texts that are not wrong, by field."""
         texts = {name: self.get_field_value(field, name)[0] for name, field in Settings.model_fields.items()}
         return {name: text for name, text in texts.items() if text is not None}
 
-    def _gather(self) -> Iterator[tuple[str, Found]]:
+    def _gather(self) -> Iterator[tuple[str, FoundValue]]:
         names = {field: variable(field) for field in Settings.model_fields}
         if not any(self.find(names[field]) for field in SDK_VARIABLES):
             # All keys under our names or all under the SDK's: half a set of each would fit no account.
@@ -77,39 +77,39 @@ class Sources(PydanticBaseSettingsSource):
         found = {field: self.find(name) for field, name in names.items()}
         profile = os.path.join(self.environ.get("HOME") or os.sep, ".huaweicloud", "credentials")
         if found["credentials"] and not found["credentials_file"] and os.path.isfile(profile):
-            found["credentials_file"] = Found("WORKER_CREDENTIALS", profile)
+            found["credentials_file"] = FoundValue("WORKER_CREDENTIALS", profile)
         return ((field, value) for field, value in found.items() if value is not None)
 
 
-def faults(error: ValidationError) -> dict[str, str]:
+def problems_by_field(error: ValidationError) -> dict[str, str]:
     """Return what is wrong with each field, as the rest of a sentence."""
     details = error.errors(include_url=False, include_input=False, include_context=False)
     return {str(detail["loc"][0]): detail["msg"].removeprefix("Value error, ") for detail in reversed(details)}
 
 
-def _of_text(name: str, texts: Mapping[str, str]) -> Found | None:
+def _of_text(name: str, texts: Mapping[str, str]) -> FoundValue | None:
     text = texts.get(name, "")
     if not text.strip():
         return None
     try:
         text.encode()  # bytes that are not UTF-8 arrive in the environment as lone surrogates
     except UnicodeEncodeError:
-        return Found(name, "", fault="is not UTF-8 text")
-    return Found(name, text)
+        return FoundValue(name, "", problem="is not UTF-8 text")
+    return FoundValue(name, text)
 
 
-def _of_file(name: str, folder: Path) -> Found | None:
+def _of_file(name: str, folder: Path) -> FoundValue | None:
     if name == SECRETS_DIR:
         return None  # the folder cannot say where it is
     path = folder / name.lower()
     try:
-        text = read_secret(path)
+        text = read_secret_file(path)
     except ValueError as error:
-        return Found(name, "", path, fault=str(error))
-    return Found(name, text, path) if text.strip() else None
+        return FoundValue(name, "", path, problem=str(error))
+    return FoundValue(name, text, path) if text.strip() else None
 
 
-def read_dotenv(path: Path) -> tuple[dict[str, str], list[str]]:
+def read_dotenv_file(path: Path) -> tuple[dict[str, str], list[str]]:
     """Read a `.env` file into its values and the problems with it. `$` is an ordinary character."""
     if not os.path.isfile(path):
         return {}, []
@@ -124,7 +124,7 @@ def read_dotenv(path: Path) -> tuple[dict[str, str], list[str]]:
     return {it.key: it.value or "" for it in bindings if it.key is not None}, problems
 
 
-def read_secret(path: Path) -> str:
+def read_secret_file(path: Path) -> str:
     """Return the text of a secret file without line ends behind it; empty when there is no such file.
 
     Raises ValueError with the rest of a sentence when it cannot be read, is no regular file (reading a
@@ -134,13 +134,13 @@ def read_secret(path: Path) -> str:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError(f"has a secret file that is no regular file: {path}")
         with open(path, "rb") as stream:
-            content = stream.read(LARGEST_SECRET + 1)
+            content = stream.read(MAX_SECRET_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:
         raise ValueError(f"has a secret file that cannot be read ({error.strerror}): {path}") from None
-    if len(content) > LARGEST_SECRET:
-        raise ValueError(f"has a secret file of more than {LARGEST_SECRET} bytes: {path}")
+    if len(content) > MAX_SECRET_FILE_BYTES:
+        raise ValueError(f"has a secret file of more than {MAX_SECRET_FILE_BYTES} bytes: {path}")
     try:
         return content.decode().rstrip("\r\n")
     except UnicodeDecodeError:

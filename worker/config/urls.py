@@ -13,7 +13,7 @@ from pydantic import Secret
 
 from worker.config.regions import REGION_NAME
 
-_FORBIDDEN = re.compile(r"[^\x21-\x7e]|\\")
+_FORBIDDEN_CHARACTERS = re.compile(r"[^\x21-\x7e]|\\")
 _HOST_NAME = re.compile(r"[0-9A-Za-z_]([0-9A-Za-z._-]{0,252})")
 
 
@@ -43,7 +43,7 @@ def broker_urls(text: str) -> tuple[SecretUrl, ...]:
     certificate (SASL EXTERNAL). All addresses are encrypted, or none is.
     """
     items = [item.strip() for item in text.split(",")]
-    urls = tuple(_broker_url(item, _which(at, items)) for at, item in enumerate(items, 1))
+    urls = tuple(_broker_url(item, _position_prefix(at, items)) for at, item in enumerate(items, 1))
     if len({url.scheme for url in urls}) > 1:
         raise ValueError("must not mix amqp:// and amqps://")
     return urls
@@ -59,8 +59,8 @@ def endpoints(text: str) -> dict[str, str]:
     try:
         pairs = json.loads(text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:
-        what = f" ({error.msg} at character {error.pos + 1})" if isinstance(error, json.JSONDecodeError) else ""
-        raise ValueError(f"must be a JSON object of region and base URL{what}") from None
+        reason = f" ({error.msg} at character {error.pos + 1})" if isinstance(error, json.JSONDecodeError) else ""
+        raise ValueError(f"must be a JSON object of region and base URL{reason}") from None
     if not isinstance(pairs, _Pairs):
         raise ValueError("must be a JSON object of region and base URL")
     found: dict[str, str] = {}
@@ -75,7 +75,7 @@ def endpoints(text: str) -> dict[str, str]:
 
 def claims_url(text: str) -> SecretUrl:
     """Read the address of the Redis that holds the claims."""
-    parts = _split(text, "", ("redis", "rediss", "unix"))
+    parts = _split_url(text, "", ("redis", "rediss", "unix"))
     if parts.scheme == "unix" and len(parts.path) < 2:
         raise ValueError("must have a path, like unix:///run/redis.sock")
     if parts.scheme != "unix":
@@ -85,7 +85,7 @@ def claims_url(text: str) -> SecretUrl:
 
 def collector_url(text: str) -> str:
     """Read the address of the trace collector; credentials have a variable of their own in OpenTelemetry."""
-    parts = _split(text, "", ("http", "https"))
+    parts = _split_url(text, "", ("http", "https"))
     if "@" in parts.netloc:
         raise ValueError("must not hold a user or password: OTEL_EXPORTER_OTLP_HEADERS is for them")
     _check_address(parts, "")
@@ -96,28 +96,28 @@ class _Pairs(list[tuple[str, object]]):
     """The members of a JSON object in order, repeated names included."""
 
 
-def _which(at: int, items: list[str]) -> str:
+def _position_prefix(at: int, items: list[str]) -> str:
     return f"address {at} " if len(items) > 1 else ""
 
 
-def _broker_url(text: str, which: str) -> SecretUrl:
-    parts = _split(text, which, ("amqp", "amqps"))
+def _broker_url(text: str, prefix: str) -> SecretUrl:
+    parts = _split_url(text, prefix, ("amqp", "amqps"))
     # The one parameter that changes who logs in: by the client's certificate instead of a password.
-    _check_no_tail(text.removesuffix("?auth=external"), which)
-    _check_address(parts, which)
+    _check_no_query(text.removesuffix("?auth=external"), prefix)
+    _check_address(parts, prefix)
     if parts.path != "//" and "/" in parts.path[1:]:
-        raise ValueError(f"{which}must have one virtual host; a slash within its name is written %2F")
+        raise ValueError(f"{prefix}must have one virtual host; a slash within its name is written %2F")
     return SecretUrl(_with_plain_scheme(text))
 
 
-def _service_url(text: str, which: str) -> str:
-    parts = _split(text, which, ("https", "http"))
+def _service_url(text: str, prefix: str) -> str:
+    parts = _split_url(text, prefix, ("https", "http"))
     if "@" in parts.netloc:
-        raise ValueError(f"{which}must not hold a user or password")
-    _check_no_tail(text, which)
-    _check_address(parts, which)
+        raise ValueError(f"{prefix}must not hold a user or password")
+    _check_no_query(text, prefix)
+    _check_address(parts, prefix)
     if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
-        raise ValueError(f"{which}must begin with https:// (http:// is for this machine's own addresses)")
+        raise ValueError(f"{prefix}must begin with https:// (http:// is for this machine's own addresses)")
     return _with_plain_scheme(text).rstrip("/")
 
 
@@ -127,36 +127,36 @@ def _with_plain_scheme(text: str) -> str:
     return f"{scheme.lower()}:{rest}"
 
 
-def _split(text: str, which: str, schemes: Collection[str]) -> SplitResult:
-    begin = " or ".join(f"{scheme}://" for scheme in schemes)
+def _split_url(text: str, prefix: str, schemes: Collection[str]) -> SplitResult:
+    allowed_schemes = " or ".join(f"{scheme}://" for scheme in schemes)
     if not text.lower().startswith(tuple(f"{scheme}://" for scheme in schemes)):
-        hint = " (a comma within a password is written %2C)" if which.startswith("address") else ""
-        raise ValueError(f"{which}must begin with {begin}{hint}")
-    if _FORBIDDEN.search(text):
-        raise ValueError(f"{which}must not have spaces or other characters that a URL writes as %XX")
+        hint = " (a comma within a password is written %2C)" if prefix.startswith("address") else ""
+        raise ValueError(f"{prefix}must begin with {allowed_schemes}{hint}")
+    if _FORBIDDEN_CHARACTERS.search(text):
+        raise ValueError(f"{prefix}must not have spaces or other characters that a URL writes as %XX")
     try:
         parts = urlsplit(text)
     except ValueError:
-        raise ValueError(f"{which}must have a host that can be read") from None
+        raise ValueError(f"{prefix}must have a host that can be read") from None
     if "@" in parts.path:  # what was meant as a password would count, and be shown, as part of the path
-        raise ValueError(f"{which}must not have an @ behind the host (/ : @ in a password are written %XX)")
+        raise ValueError(f"{prefix}must not have an @ behind the host (/ : @ in a password are written %XX)")
     return parts
 
 
-def _check_no_tail(text: str, which: str) -> None:
+def _check_no_query(text: str, prefix: str) -> None:
     if "?" in text or "#" in text:
-        raise ValueError(f"{which}must not have a ? or # (within a password they are written %3F and %23)")
+        raise ValueError(f"{prefix}must not have a ? or # (within a password they are written %3F and %23)")
 
 
-def _check_address(parts: SplitResult, which: str) -> None:
+def _check_address(parts: SplitResult, prefix: str) -> None:
     try:
         port = 0 if parts.netloc.endswith(":") else parts.port
     except ValueError:
         port = 0
     if port == 0:
-        raise ValueError(f"{which}must have a port from 1 to 65535, or none (/ : @ in a password are written %XX)")
+        raise ValueError(f"{prefix}must have a port from 1 to 65535, or none (/ : @ in a password are written %XX)")
     if not _is_host(parts.hostname or ""):
-        raise ValueError(f"{which}must have a host")
+        raise ValueError(f"{prefix}must have a host")
 
 
 def _is_host(text: str) -> bool:

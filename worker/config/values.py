@@ -13,35 +13,35 @@ from pydantic import BeforeValidator, SecretStr, ValidationError, ValidatorFunct
 
 from worker.config.regions import REGION_NAME
 
-LONGEST_WAIT = 86_400
+MAX_DURATION_SECONDS = 86_400
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
 
-def quoted(text: str) -> str:
+def quote_value(text: str) -> str:
     """Return a wrong value as an error line may repeat it: on one line, and short."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
-def plain(number: float) -> str:
+def number_text(number: float) -> str:
     """Return a number as an operator writes it: 30 and not 30.0."""
     return repr(number).removesuffix(".0")
 
 
-def must_be(rule: str, is_right: Callable[[Any], object] = lambda _: True, *, syntax: str = "(?s).*") -> WrapValidator:
+def must_be(rule: str, is_valid: Callable[[Any], object] = lambda _: True, *, syntax: str = "(?s).*") -> WrapValidator:
     """Wrap the parser of a field's type: text in `syntax` whose value `is_right`, or else "must be `rule`"."""
 
     def validate(text: str, parse: ValidatorFunctionWrapHandler) -> object:
         if re.fullmatch(syntax, text):
             with suppress(ValidationError):
-                if is_right(value := parse(text)):
+                if is_valid(value := parse(text)):
                     return value
-        raise ValueError(f"must be {rule}, not {quoted(text)}")
+        raise ValueError(f"must be {rule}, not {quote_value(text)}")
 
     return WrapValidator(validate)
 
 
-def whole(lowest: int, highest: int) -> WrapValidator:
+def whole_number(lowest: int, highest: int) -> WrapValidator:
     """Make a validator of whole numbers within two bounds, both included."""
     # Python and pydantic would also read 1_000, +1 and 1.0.
     return must_be(
@@ -57,7 +57,7 @@ def decimal(kind: str, highest: int, *, zero: bool = False) -> WrapValidator:
 
 def seconds(*, zero: bool = False) -> WrapValidator:
     """Make a validator of durations in seconds, at most a day; `zero` says whether 0 is one."""
-    return decimal("a plain decimal number of seconds", LONGEST_WAIT, zero=zero)
+    return decimal("a plain decimal number of seconds", MAX_DURATION_SECONDS, zero=zero)
 
 
 def items(text: str) -> list[str]:
@@ -65,25 +65,25 @@ def items(text: str) -> list[str]:
     return [item.strip() for item in text.split(",")]
 
 
-def rising_delays(delays: tuple[float, ...]) -> tuple[float, ...]:
+def check_rising_delays(delays: tuple[float, ...]) -> tuple[float, ...]:
     """Check the retry schedule: at most 16 delays, none shorter than the one before."""
     if len(delays) > 16:
         raise ValueError(f"must have at most 16 delays, not {len(delays)}")
     if list(delays) != sorted(delays):
         raise ValueError(
-            f"must not become shorter from one delay to the next, not {quoted(','.join(map(plain, delays)))}"
+            f"must not become shorter from one delay to the next, not {quote_value(','.join(map(number_text, delays)))}"
         )
     return delays
 
 
-def header_secret(secret: SecretStr) -> SecretStr:
+def check_header_secret(secret: SecretStr) -> SecretStr:
     """Check a secret that travels in an HTTP header."""
     if not _VISIBLE_ASCII.fullmatch(secret.get_secret_value()):
         raise ValueError("must consist of visible ASCII characters without spaces (the value is not shown)")
     return secret
 
 
-def password(secret: SecretStr) -> SecretStr:
+def check_password(secret: SecretStr) -> SecretStr:
     """Check a password: any characters but control characters."""
     if _CONTROL.search(secret.get_secret_value()):
         raise ValueError("must not have control characters (the value is not shown)")
@@ -93,7 +93,7 @@ def password(secret: SecretStr) -> SecretStr:
 ANY_CASE = BeforeValidator(str.lower)
 BOOLEAN = must_be("one of true, 1, yes, on, false, 0, no, off")
 RATE = decimal("a plain decimal number of calls per second", 1_000_000)
-Delay = Annotated[float, decimal("delays in plain decimal seconds, separated by commas, each", LONGEST_WAIT)]
+Delay = Annotated[float, decimal("delays in plain decimal seconds, separated by commas, each", MAX_DURATION_SECONDS)]
 HOST = must_be("a host name or an IP address", syntax="[0-9A-Za-z._:-]+")
 LINE = must_be("text without control characters", lambda text: not _CONTROL.search(text))
 REGION = must_be("the name of a region like cn-north-4", REGION_NAME.fullmatch)

@@ -9,13 +9,13 @@ from aiohttp import web
 
 from worker.policy.readiness import Readiness
 from worker.policy.status import Status
-from worker.web.page import POLICY, page
+from worker.web.status_page import CONTENT_SECURITY_POLICY, render_page
 
-SHUTDOWN: Final = 0.25
+SHUTDOWN_TIMEOUT_SECONDS: Final = 0.25
 """Seconds that a reply under way gets to end; a connection that is only kept alive gets none."""
-KEEP_ALIVE: Final = 75.0
+KEEP_ALIVE_SECONDS: Final = 75.0
 """Seconds; longer than scrapes are apart."""
-PRODUCT: Final = "dcs-migration-worker"
+SERVER_HEADER: Final = "dcs-migration-worker"
 """The `Server` header of every page; without one aiohttp would send its version and Python's."""
 
 
@@ -40,11 +40,11 @@ class WebServer:
         self._metrics = metrics
         self._status = status
         self._runner: web.ServerRunner | None = None
-        self._pages: Mapping[str, Callable[[web.BaseRequest], web.Response]] = {
-            "/": self._index,
+        self._handlers: Mapping[str, Callable[[web.BaseRequest], web.Response]] = {
+            "/": self._status_page,
             "/livez": _livez,
             "/readyz": self._readyz,
-            "/metrics": self._exposed,
+            "/metrics": self._metrics_page,
         }
 
     def __repr__(self) -> str:
@@ -60,12 +60,12 @@ class WebServer:
     async def start(self) -> None:
         """Begin to serve. Raises OSError when the address cannot be had."""
         server = web.Server(
-            self._answer,
+            self._handle,
             access_log=None,
-            keepalive_timeout=KEEP_ALIVE,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
             lingering_time=0.0,
         )
-        runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN)
+        runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS)
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self._port).start()
@@ -80,29 +80,29 @@ class WebServer:
         if runner is not None:
             await runner.cleanup()
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
+    async def _handle(self, request: web.BaseRequest) -> web.Response:
         try:
-            response = self._respond(request)
+            response = self._dispatch(request)
         except Exception:
             logging.getLogger(__name__).exception("the page %s failed", request.path)
             response = _json(500, {"error": "the page failed; the log says why"})
-        response.headers["Server"] = PRODUCT
+        response.headers["Server"] = SERVER_HEADER
         return response
 
-    def _respond(self, request: web.BaseRequest) -> web.Response:
-        answer = self._pages.get(request.path)
-        if answer is None:
-            return _json(404, {"error": "there is no such page", "pages": list(self._pages)})
+    def _dispatch(self, request: web.BaseRequest) -> web.Response:
+        handler = self._handlers.get(request.path)
+        if handler is None:
+            return _json(404, {"error": "there is no such page", "pages": list(self._handlers)})
         if request.method not in ("GET", "HEAD"):
             response = _json(405, {"error": "only GET and HEAD"})
             response.headers["Allow"] = "GET, HEAD"
             return response
-        return answer(request)
+        return handler(request)
 
-    def _index(self, _: web.BaseRequest) -> web.Response:
-        html = page(self._readiness(), self._status())
+    def _status_page(self, _: web.BaseRequest) -> web.Response:
+        html = render_page(self._readiness(), self._status())
         headers = {
-            "Content-Security-Policy": POLICY,
+            "Content-Security-Policy": CONTENT_SECURITY_POLICY,
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
             "Cache-Control": "no-store",
@@ -114,7 +114,7 @@ class WebServer:
         content = {"ready": readiness.is_ready, "reason": readiness.reason}
         return _json(200 if readiness.is_ready else 503, {**content, **readiness.details, **content})
 
-    def _exposed(self, request: web.BaseRequest) -> web.Response:
+    def _metrics_page(self, request: web.BaseRequest) -> web.Response:
         body, media_type = self._metrics(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": media_type})
 

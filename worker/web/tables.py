@@ -8,10 +8,10 @@ from typing import Final
 from schemas.timestamp import to_text
 from worker.policy.status import NOTHING, Connection, Failure, FaultKind, InHand
 
-SHOWN: Final = 10
+MAX_REQUESTS_SHOWN: Final = 10
 """Requests in hand at most."""
 
-_CODE: Final = re.compile(r"`([^`]+)`")
+_CODE_SPAN: Final = re.compile(r"`([^`]+)`")
 
 Cell = str
 """HTML: made by `text`, `moment` or `duration`."""
@@ -54,7 +54,7 @@ def table(names: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str) -
 
 def in_flight(count: int, shown: Sequence[InHand]) -> str:
     """The requests that are being worked on, the longest first; `count` are in flight altogether."""
-    rows = [(duration(one.seconds), text(one.request_id), text(one.project_id)) for one in shown[:SHOWN]]
+    rows = [(duration(one.seconds), text(one.request_id), text(one.project_id)) for one in shown[:MAX_REQUESTS_SHOWN]]
     more = f'<p class="none">and {count - len(rows):,} more</p>' if rows and count > len(rows) else ""
     return table(("for", "request", "project"), rows, empty="Nothing is being worked on.") + more
 
@@ -98,14 +98,14 @@ def regions(shown: Mapping[str, Mapping[str, object]]) -> str:
         (
             text(region),
             *(text(facts[name]) for name in names),
-            text("; ".join(f"{_words(name)} {value}" for name, value in facts.items() if name not in names)),
+            text("; ".join(f"{_spaced(name)} {value}" for name, value in facts.items() if name not in names)),
         )
         for region, facts in shown.items()
     )
-    return table(("region", *map(_words, names), "besides"), rows, empty="No region is configured.")
+    return table(("region", *map(_spaced, names), "besides"), rows, empty="No region is configured.")
 
 
-def _words(name: str) -> str:
+def _spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
@@ -123,4 +123,4 @@ def settings(shown: Iterable[tuple[str, str, str]]) -> str:
 
 
 def _with_code(meaning: str) -> Cell:
-    return _CODE.sub(r"<code>\1</code>", text(meaning))
+    return _CODE_SPAN.sub(r"<code>\1</code>", text(meaning))

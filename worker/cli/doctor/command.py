@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from worker.cli.doctor.configuration import DoctorOptions
-    from worker.config import Loaded
+    from worker.config import Configuration
     from worker.policy.diagnostics import Check
 
 
@@ -74,7 +74,7 @@ def _validated_management_url(management: str | None, broker_scheme: str) -> str
     return management.rstrip("/")
 
 
-async def _run(loaded: "Loaded", options: "DoctorOptions", checks: "Sequence[Check]", *, as_json: bool) -> int:
+async def _run(loaded: "Configuration", options: "DoctorOptions", checks: "Sequence[Check]", *, as_json: bool) -> int:
     from worker.cli.doctor.run_checks import run_checks
 
     if not as_json and sys.stdout.isatty():
@@ -83,7 +83,7 @@ async def _run(loaded: "Loaded", options: "DoctorOptions", checks: "Sequence[Che
     return _print_report([*checks, *found], loaded, as_json=as_json)
 
 
-def _print_report(checks: "Sequence[Check]", loaded: "Loaded | None", *, as_json: bool) -> int:
+def _print_report(checks: "Sequence[Check]", loaded: "Configuration | None", *, as_json: bool) -> int:
     from worker.cli.doctor.report import print_json, print_table, redact_checks
 
     status = _exit_status(checks)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from worker.config import ConfigurationError, Loaded, Settings, describe, load_from_process
+from worker.config import Configuration, ConfigurationError, Settings, describe, load_from_process
 from worker.dcs.auth.lease import PATIENCE as MAX_CREDENTIAL_WAIT_SECONDS
 from worker.flow.line import PATIENCE as MAX_PERMIT_WAIT_SECONDS
 from worker.flow.service import ISOLATION
@@ -39,7 +39,7 @@ class DoctorOptions:
     management: str | None
 
 
-def read_configuration() -> tuple[Loaded | None, bool, list[Check]]:
+def read_configuration() -> tuple[Configuration | None, bool, list[Check]]:
     """The configuration of this process, None if unusable; whether it has credentials; and the findings."""
     try:
         loaded = load_from_process()
@@ -73,12 +73,12 @@ def _warning(text: str) -> Check:
 def _summary(settings: Settings) -> Check:
     regions = ", ".join(settings.dcs_endpoints)
     claims = "on" if settings.claims_url is not None else "off"
-    return ok(CHECK_NAME, f"complete; credentials by {settings.credential_way}, regions {regions}, claims {claims}")
+    return ok(CHECK_NAME, f"complete; credentials by {settings.auth_method}, regions {regions}, claims {claims}")
 
 
 def check_settings(settings: Settings, consumers: int | None, *, has_credentials: bool) -> Iterator[Check]:
     """Findings about values that belong together. `consumers` of the requests queue, None if unknown."""
-    waits_for_token_call = has_credentials and settings.credential_way in ("iam", "platform")
+    waits_for_token_call = has_credentials and settings.auth_method in ("iam", "platform")
     yield _check_timing(settings)
     yield check_consumer_timeout(
         HandlingTime(

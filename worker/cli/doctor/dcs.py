@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from worker.bootstrap import from_settings
 from worker.cli.doctor.configuration import DoctorOptions
 from worker.cli.doctor.network import Address, find_problem
-from worker.config import Loaded, Settings
+from worker.config import Configuration, Settings
 from worker.dcs.auth.credentials import Credentials
 from worker.dcs.checks import check_service
 from worker.dcs.findings import CREDENTIALS, Service
@@ -27,7 +27,7 @@ Within = Callable[[float], HttpClient]
 """Makes a client with that deadline."""
 
 
-async def check_dcs(loaded: Loaded, options: DoctorOptions, on_check: OnCheck) -> None:
+async def check_dcs(loaded: Configuration, options: DoctorOptions, on_check: OnCheck) -> None:
     """Report the findings about every region, the address of IAM, and the credentials."""
     settings = loaded.settings
     ca_file = str(settings.dcs_ca_file) if settings.dcs_ca_file else None
@@ -54,7 +54,7 @@ def _services(settings: Settings, options: DoctorOptions) -> list[Service]:
             region=region,
             endpoint=endpoint,
             project=options.project if region == options.region else None,
-            way=settings.credential_way if options.has_credentials else None,
+            way=settings.auth_method if options.has_credentials else None,
             must_look=settings.reconcile != "off",
             must_show=not settings.marker,
         )
@@ -62,7 +62,7 @@ def _services(settings: Settings, options: DoctorOptions) -> list[Service]:
     ]
 
 
-async def _region(loaded: Loaded, service: Service, within: Within, tls: ssl.SSLContext) -> list[Check]:
+async def _region(loaded: Configuration, service: Service, within: Within, tls: ssl.SSLContext) -> list[Check]:
     problem = await _network_problem(loaded, service.endpoint, "WORKER_DCS_ENDPOINTS", tls)
     if problem is not None:
         return [
@@ -81,14 +81,14 @@ async def _region(loaded: Loaded, service: Service, within: Within, tls: ssl.SSL
     return checks
 
 
-async def _iam(loaded: Loaded, endpoint: str, tls: ssl.SSLContext) -> Check:
+async def _iam(loaded: Configuration, endpoint: str, tls: ssl.SSLContext) -> Check:
     problem = await _network_problem(loaded, endpoint, "WORKER_IAM_ENDPOINT", tls)
     if problem is None:
         return ok("IAM", f"{endpoint} accepts connections")
     return failed("IAM", problem.found, problem.remedy, failure_kind=FailureKind.UNREACHABLE)
 
 
-async def _network_problem(loaded: Loaded, endpoint: str, variable: str, tls: ssl.SSLContext) -> Problem | None:
+async def _network_problem(loaded: Configuration, endpoint: str, variable: str, tls: ssl.SSLContext) -> Problem | None:
     parts = urlsplit(endpoint)
     if (proxy := loaded.proxies.proxy_for(parts.scheme, parts.hostname or "")) is not None:
         # The way beyond the proxy is the proxy's: the first call shows whether it leads to the service.
@@ -101,7 +101,7 @@ async def _network_problem(loaded: Loaded, endpoint: str, variable: str, tls: ss
 
 
 @asynccontextmanager
-async def _clients(loaded: Loaded, tls: ssl.SSLContext) -> AsyncIterator[Within]:
+async def _clients(loaded: Configuration, tls: ssl.SSLContext) -> AsyncIterator[Within]:
     transport = ServiceTransport(tls, MAX_CALL_SECONDS, loaded.proxies.proxy_for)
     pulse = Pulse(lambda: 0.0)  # nothing is created here, so it does not matter whether this process was frozen
 

@@ -12,14 +12,14 @@ from worker.cli.doctor.configuration import DoctorOptions, check_settings
 from worker.cli.doctor.dcs import check_dcs
 from worker.cli.doctor.http_port import check_port
 from worker.cli.doctor.network import Address, find_problem
-from worker.config import ConfigurationError, Loaded, Settings
+from worker.config import Configuration, ConfigurationError, Settings
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, failed, unchecked
 
 PART_TIMEOUT_SECONDS: Final = 45.0
 """For each part; the parts run at the same time."""
 
 
-async def run_checks(loaded: Loaded, options: DoctorOptions) -> list[Check]:
+async def run_checks(loaded: Configuration, options: DoctorOptions) -> list[Check]:
     """All findings, in the order in which a request passes what was checked."""
     settings = loaded.settings
     consumers: list[int | None] = [None]

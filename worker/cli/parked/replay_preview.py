@@ -13,7 +13,7 @@ from worker.bootstrap.from_settings import credentials, rules, service_transport
 from worker.cli.common import short_duration
 from worker.cli.parked.request import ParkedRequest
 from worker.cli.progress import Pacer
-from worker.config import Loaded
+from worker.config import Configuration
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.policy.fault import Absent, Fault, Found, Several
@@ -38,7 +38,7 @@ class ReplayVerdict:
 class ReplayPreview:
     """Looks for the tasks of parked requests, MAX_CONCURRENT_LOOKUPS at a time."""
 
-    def __init__(self, loaded: Loaded, client: DcsClient, pacer: Pacer) -> None:
+    def __init__(self, loaded: Configuration, client: DcsClient, pacer: Pacer) -> None:
         self._settings = loaded.settings
         self._rules = rules(loaded.settings)
         self._client = client
@@ -109,7 +109,7 @@ def _error_text(fault: Fault) -> str:
 
 
 @asynccontextmanager
-async def open_preview(loaded: Loaded, pacer: Pacer) -> AsyncIterator[ReplayPreview]:
+async def open_preview(loaded: Configuration, pacer: Pacer) -> AsyncIterator[ReplayPreview]:
     """A preview that uses the worker's credentials. Raises ConfigurationError."""
     settings = loaded.settings
     pulse = Pulse(lambda: 0.0)  # lookups are harmless, so it does not matter whether this process was frozen

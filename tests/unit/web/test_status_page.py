@@ -12,7 +12,7 @@ import pytest
 from worker.policy.readiness import Readiness
 from worker.policy.status import NOTHING, Activity, Chart, Connection, Failure, FaultKind, InHand, Series, Status
 from worker.web import tables
-from worker.web.page import POLICY, page
+from worker.web.status_page import CONTENT_SECURITY_POLICY, render_page
 
 HOSTILE = "<script>alert(\"1\")</script><img src=x onerror=alert(2)> & 'x' </style></script>"
 NOW = 1_700_000_000.0
@@ -91,7 +91,7 @@ class Parsed(HTMLParser):
 
 def shown(status: Status = STATUS, readiness: Readiness | None = None) -> Parsed:
     """The page, parsed."""
-    return Parsed(page(readiness or Readiness(True, "consuming"), status))
+    return Parsed(render_page(readiness or Readiness(True, "consuming"), status))
 
 
 def hostile(value: Any) -> Any:
@@ -128,12 +128,12 @@ def test_what_runs_is_named_by_hash() -> None:
     assert inline.keys() == {"style", "script"}
     for tag, content in inline.items():
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-        assert f"{tag}-src 'sha256-{digest}'" in POLICY
+        assert f"{tag}-src 'sha256-{digest}'" in CONTENT_SECURITY_POLICY
 
 
 def test_without_scripts_it_still_updates_itself() -> None:
     """A browser that runs none loads the page again."""
-    assert '<noscript><meta http-equiv="refresh" content="5"></noscript>' in page(Readiness(True, ""), Status())
+    assert '<noscript><meta http-equiv="refresh" content="5"></noscript>' in render_page(Readiness(True, ""), Status())
 
 
 @pytest.mark.parametrize(
@@ -165,8 +165,8 @@ def test_requests_in_flight_with_ages() -> None:
     assert shown().table("in-flight") == [["12 s", "request-1", "project-1"], ["0.3 s", "request-2", "project-2"]]
     assert "and 10 more" in shown().texts
     crowd = replace(STATUS, in_flight=30, in_hand=tuple(InHand("p", f"r{i}", 1.0) for i in range(30)))
-    assert len(shown(crowd).table("in-flight")) == tables.SHOWN
-    assert f"and {30 - tables.SHOWN} more" in shown(crowd).texts
+    assert len(shown(crowd).table("in-flight")) == tables.MAX_REQUESTS_SHOWN
+    assert f"and {30 - tables.MAX_REQUESTS_SHOWN} more" in shown(crowd).texts
 
 
 def test_failures_and_faults() -> None:
@@ -219,4 +219,4 @@ def test_the_page_stays_small() -> None:
         in_hand=STATUS.in_hand * 500,
         activity=replace(STATUS.activity, charts=charts, failures=STATUS.activity.failures * 10),
     )
-    assert len(page(Readiness(True, "consuming"), busy)) < 100_000
+    assert len(render_page(Readiness(True, "consuming"), busy)) < 100_000

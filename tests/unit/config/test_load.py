@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.config import ConfigurationError, Loaded, Settings, load, load_from_process
+from worker.config import Configuration, ConfigurationError, Settings, load, load_from_process
 
 TOKEN = {"WORKER_AUTH_TOKEN": "token-of-the-tests"}
 
@@ -19,7 +19,7 @@ def secrets(tmp_path: Path) -> Path:
     return folder
 
 
-def loaded(secrets: Path, values: Mapping[str, str]) -> Loaded:
+def loaded(secrets: Path, values: Mapping[str, str]) -> Configuration:
     """Load with a token and the test's own folders, so that nothing of the machine is read."""
     return load(TOKEN | {"WORKER_SECRETS_DIR": str(secrets)} | dict(values), folder=secrets.parent)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from worker.policy.status import Chart, Series
-from worker.web.chart import HEIGHT, WIDTH, ceiling, svg
+from worker.web.charts import HEIGHT_UNITS, WIDTH_UNITS, axis_maximum, render_chart
 
 
 def chart(*values: tuple[float | None, ...], **more: Any) -> Chart:
@@ -35,31 +35,31 @@ def paths(drawn: str) -> dict[str, str]:
 )
 def test_the_upper_edge_is_a_round_number(values: Any, is_stacked: bool, top: float) -> None:
     """The next of 1, 2, 5 with zeros; bars on top of each other count together."""
-    assert ceiling(chart(*values, is_stacked=is_stacked)) == pytest.approx(top)
+    assert axis_maximum(chart(*values, is_stacked=is_stacked)) == pytest.approx(top)
 
 
 def test_bars_stand_on_each_other() -> None:
     """Each value is a bar as high as it is, upon those of the series before; nothing is no bar."""
-    drawn = paths(svg(chart((1.0, 0.0), (3.0, 5.0), (0.0, 0.0), is_stacked=True), 5.0))
-    half, wide = WIDTH / 2, WIDTH / 2 * 0.8
+    drawn = paths(render_chart(chart((1.0, 0.0), (3.0, 5.0), (0.0, 0.0), is_stacked=True), 5.0))
+    half, wide = WIDTH_UNITS / 2, WIDTH_UNITS / 2 * 0.8
 
     assert drawn["good"] == f"M0 80h{wide:g}v20h-{wide:g}z"
-    assert drawn["bad"] == f"M0 20h{wide:g}v60h-{wide:g}zM{half:g} 0h{wide:g}v{HEIGHT}h-{wide:g}z"
+    assert drawn["bad"] == f"M0 20h{wide:g}v60h-{wide:g}zM{half:g} 0h{wide:g}v{HEIGHT_UNITS}h-{wide:g}z"
     assert "busy" not in drawn
 
 
 def test_lines_have_gaps() -> None:
     """A slot without a value ends the line; a value alone is a dot."""
-    drawn = paths(svg(chart((None, 10.0, 5.0, None, 0.0, None)), 5.0))
+    drawn = paths(render_chart(chart((None, 10.0, 5.0, None, 0.0, None)), 5.0))
     assert drawn["good"] == "M150 0h2L250 50M450 100h2"
-    assert paths(svg(chart((None, None)), 5.0)) == {}
+    assert paths(render_chart(chart((None, None)), 5.0)) == {}
 
 
 def test_the_caption_says_it_in_numbers() -> None:
     """Title, unit, the last known value of each series, the upper edge, and how far back it goes."""
-    drawn = svg(chart((1.0, 1234.5, None), (None, None, None)), 20.0)
+    drawn = render_chart(chart((1.0, 1234.5, None), (None, None, None)), 20.0)
     assert '<span class="key good">s0 <b>1,234</b></span>' in drawn
     assert '<span class="key bad">s1 <b>–</b></span>' in drawn  # noqa: RUF001 - as it is shown
     assert '<span class="top">2,000</span>' in drawn
     assert 'aria-label="Title, ms, 1 min ago"' in drawn
-    assert svg(chart(), 5.0).count("<path") == 1
+    assert render_chart(chart(), 5.0).count("<path") == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.config import DCS_REGIONS, ConfigurationError, CredentialWay, Loaded, Settings, load
+from worker.config import DCS_REGIONS, AuthMethodName, Configuration, ConfigurationError, Settings, load
 from worker.config.regions import dcs_endpoint, iam_endpoint
 
 AUTH = {"WORKER_AUTH_TOKEN": "t"}
@@ -26,7 +26,7 @@ def problems(values: dict[str, str]) -> list[str]:
     return list(caught.value.problems)
 
 
-def loaded(values: dict[str, str]) -> Loaded:
+def loaded(values: dict[str, str]) -> Configuration:
     """Load without any file."""
     return load(values, folder=NOWHERE)
 
@@ -43,9 +43,9 @@ def loaded(values: dict[str, str]) -> Loaded:
         (PLATFORM, "platform"),
     ],
 )
-def test_each_way(values: dict[str, str], way: CredentialWay) -> None:
+def test_each_way(values: dict[str, str], way: AuthMethodName) -> None:
     """Each way is recognised by the variables that are set."""
-    assert loaded(values).settings.credential_way == way
+    assert loaded(values).settings.auth_method == way
 
 
 def test_none() -> None:
@@ -63,7 +63,7 @@ def test_none_needed() -> None:
     """A command that needs no credentials starts without them, and asking for the way is an error."""
     settings = load({}, folder=NOWHERE, credentials=False).settings
     with pytest.raises(ConfigurationError, match="no credentials for DCS are configured"):
-        _ = settings.credential_way
+        _ = settings.auth_method
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_profile_file(tmp_path: Path) -> None:
     assert loaded(PLATFORM | home).settings.credentials_file == profile
     assert loaded(AUTH | home).settings.credentials_file is None
     named = loaded({"HUAWEICLOUD_SDK_CREDENTIALS_FILE": str(profile)}).settings
-    assert (named.credential_way, named.credentials_file) == ("platform", profile)
+    assert (named.auth_method, named.credentials_file) == ("platform", profile)
 
 
 @pytest.mark.parametrize(
@@ -196,4 +196,4 @@ def test_regions_are_the_sdks(tmp_path: Path) -> None:
 
 def test_way_of_bare_settings() -> None:
     """Settings say their way by themselves, whatever was loaded."""
-    assert Settings(auth_token="t").credential_way == "token"
+    assert Settings(auth_token="t").auth_method == "token"

@@ -7,11 +7,11 @@ from typing import Final
 
 from worker.policy.status import NOTHING, Chart, Series
 
-WIDTH: Final = 600
-HEIGHT: Final = 100
-_LINE: Final = '<path class="line {kind}" vector-effect="non-scaling-stroke" d="{path}"/>'
-_BARS: Final = '<path class="bars {kind}" d="{path}"/>'
-_CHART: Final = """<figure>
+WIDTH_UNITS: Final = 600
+HEIGHT_UNITS: Final = 100
+_LINE_PATH: Final = '<path class="line {kind}" vector-effect="non-scaling-stroke" d="{path}"/>'
+_BARS_PATH: Final = '<path class="bars {kind}" d="{path}"/>'
+_FIGURE: Final = """<figure>
 <figcaption><b>{title}</b> <small>{unit}</small><span class="legend">{legend}</span></figcaption>
 <div class="plot"><span class="top">{top}</span>
 <svg viewBox="0 0 600 100" preserveAspectRatio="none" role="img" aria-label="{title}, {unit}, {since}">
@@ -22,22 +22,22 @@ _CHART: Final = """<figure>
 </figure>"""
 
 
-def svg(chart: Chart, slot: float) -> str:
+def render_chart(chart: Chart, slot: float) -> str:
     """The chart with its caption as HTML; one value stands for `slot` seconds."""
-    top = ceiling(chart)
+    top = axis_maximum(chart)
     draw = _bars if chart.is_stacked else _lines
     minutes = slot * max((len(series.values) for series in chart.series), default=0) / 60
-    return _CHART.format(
+    return _FIGURE.format(
         title=escape(chart.title),
         unit=escape(chart.unit),
-        legend="".join(map(_key, chart.series)),
-        top=_short(top),
+        legend="".join(map(_legend_entry, chart.series)),
+        top=_short_number(top),
         since=f"{minutes:g} min ago",
         paths="\n".join(draw(chart.series, top)),
     )
 
 
-def ceiling(chart: Chart) -> float:
+def axis_maximum(chart: Chart) -> float:
     """The value at the upper edge: 1, 2 or 5 with some zeros, and all values below it."""
     columns = zip(*(series.values for series in chart.series), strict=True)
     fold = sum if chart.is_stacked else max
@@ -52,41 +52,43 @@ def ceiling(chart: Chart) -> float:
 
 def _bars(all_series: Sequence[Series], top: float) -> Iterator[str]:
     base = [0.0] * len(all_series[0].values)
-    wide = WIDTH / max(1, len(base))
+    slot_width = WIDTH_UNITS / max(1, len(base))
     for series in all_series:
-        pieces = []
-        for place, value in enumerate(series.values):
+        segments = []
+        for index, value in enumerate(series.values):
             if value:
-                low, base[place] = base[place], base[place] + value
-                y, high = HEIGHT * (1 - base[place] / top), HEIGHT * (base[place] - low) / top
-                pieces.append(f"M{place * wide:.6g} {y:.5g}h{wide * 0.8:.6g}v{high:.5g}h-{wide * 0.8:.6g}z")
-        if pieces:
-            yield _BARS.format(kind=escape(series.kind), path="".join(pieces))
+                low, base[index] = base[index], base[index] + value
+                y, high = HEIGHT_UNITS * (1 - base[index] / top), HEIGHT_UNITS * (base[index] - low) / top
+                segments.append(
+                    f"M{index * slot_width:.6g} {y:.5g}h{slot_width * 0.8:.6g}v{high:.5g}h-{slot_width * 0.8:.6g}z"
+                )
+        if segments:
+            yield _BARS_PATH.format(kind=escape(series.kind), path="".join(segments))
 
 
 def _lines(all_series: Sequence[Series], top: float) -> Iterator[str]:
     for series in all_series:
-        wide = WIDTH / max(1, len(series.values))
+        slot_width = WIDTH_UNITS / max(1, len(series.values))
         points = [
-            None if value is None else f"{(place + 0.5) * wide:.6g} {HEIGHT * (1 - value / top):.5g}"
-            for place, value in enumerate(series.values)
+            None if value is None else f"{(index + 0.5) * slot_width:.6g} {HEIGHT_UNITS * (1 - value / top):.5g}"
+            for index, value in enumerate(series.values)
         ]
-        pieces = []
-        for before, here in pairwise([None, *points]):
-            if here is not None:
+        segments = []
+        for previous, point in pairwise([None, *points]):
+            if point is not None:
                 # A value between two gaps would be a line without length: it is drawn as a dot.
-                pieces.append(f"L{here}" if before is not None else f"M{here}h2")
-        if pieces:
-            yield _LINE.format(kind=escape(series.kind), path="".join(pieces))
+                segments.append(f"L{point}" if previous is not None else f"M{point}h2")
+        if segments:
+            yield _LINE_PATH.format(kind=escape(series.kind), path="".join(segments))
 
 
-def _key(series: Series) -> str:
+def _legend_entry(series: Series) -> str:
     last = next((value for value in reversed(series.values) if value is not None), None)
-    shown = NOTHING if last is None else _short(last)
+    shown = NOTHING if last is None else _short_number(last)
     return f'<span class="key {escape(series.kind)}">{escape(series.name)} <b>{shown}</b></span>'
 
 
-def _short(value: float) -> str:
+def _short_number(value: float) -> str:
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"

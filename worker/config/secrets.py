@@ -13,14 +13,14 @@ from dataclasses import dataclass, fields, replace
 from pydantic import SecretStr, ValidationError
 
 from worker.config.settings import Settings
-from worker.config.sources import Found, faults, read_secret
+from worker.config.sources import FoundValue, problems_by_field, read_secret_file
 
-_SETTLED_NS = 1_000_000_000
+_MIN_FILE_AGE_NS = 1_000_000_000
 _Stamp = tuple[tuple[int, int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Secrets:
+class SecretValues:
     """The secrets that were valid together at one moment; None for those not configured."""
 
     auth_token: SecretStr | None = None
@@ -30,7 +30,7 @@ class Secrets:
     iam_password: SecretStr | None = None
 
 
-class Rotating:
+class RotatingSecrets:
     """Hands out the current secrets.
 
     `found` says which of them came from files. `clock` returns the time of day in nanoseconds, to be
@@ -38,23 +38,25 @@ class Rotating:
     use, None when the latest are.
     """
 
-    def __init__(self, settings: Settings, found: Mapping[str, Found], clock: Callable[[], int] = time.time_ns) -> None:
-        names = [entry.name for entry in fields(Secrets)]
-        self.fault: str | None = None
-        self._secrets = Secrets(**{name: getattr(settings, name) for name in names})
+    def __init__(
+        self, settings: Settings, found: Mapping[str, FoundValue], clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        names = [entry.name for entry in fields(SecretValues)]
+        self.problem: str | None = None
+        self._secrets = SecretValues(**{name: getattr(settings, name) for name in names})
         self._files = {name: found[name] for name in names if name in found and found[name].path}
         self._clock = clock
-        self._seen: _Stamp | None = None
+        self._last_stamp: _Stamp | None = None
 
     def __repr__(self) -> str:
-        return f"Rotating(files={sorted(self._files)}, fault={self.fault!r})"
+        return f"RotatingSecrets(files={sorted(self._files)}, problem={self.problem!r})"
 
-    def current(self) -> Secrets:
+    def current(self) -> SecretValues:
         """Return the secrets of now. Costs one `stat` per file, and reads only what may have changed."""
         if self._files:
             stamp = self._stamp()
-            if stamp is None or stamp != self._seen:
-                self._seen = self._read(stamp)
+            if stamp is None or stamp != self._last_stamp:
+                self._last_stamp = self._read(stamp)
         return self._secrets
 
     def _stamp(self) -> _Stamp | None:
@@ -70,28 +72,28 @@ class Rotating:
         try:
             fresh = self._fresh()
         except ValueError as error:
-            self.fault = str(error)
+            self.problem = str(error)
             return None
         if stamp is None or stamp != self._stamp():
             return None  # changed while being read: what was read may be half of one set and half of another
-        self._secrets, self.fault = fresh, None
+        self._secrets, self.problem = fresh, None
         # A file that changed just now may change again within the resolution of its time.
-        settled = all(self._clock() - changed > _SETTLED_NS for *_, changed in stamp)
-        return stamp if settled else None
+        is_old_enough = all(self._clock() - changed > _MIN_FILE_AGE_NS for *_, changed in stamp)
+        return stamp if is_old_enough else None
 
-    def _fresh(self) -> Secrets:
+    def _fresh(self) -> SecretValues:
         texts = {name: _text(it) for name, it in self._files.items()}
         try:
             fresh = Settings.model_validate(texts)
         except ValidationError as error:
-            name, problem = next(iter(faults(error).items()))
+            name, problem = next(iter(problems_by_field(error).items()))
             raise ValueError(f"{self._files[name].variable}: {problem}") from None
         return replace(self._secrets, **{name: getattr(fresh, name) for name in texts})
 
 
-def _text(it: Found) -> str:
+def _text(it: FoundValue) -> str:
     try:
-        text = read_secret(it.path) if it.path else ""
+        text = read_secret_file(it.path) if it.path else ""
     except ValueError as error:
         raise ValueError(f"{it.variable}: {error}") from None
     if not text.strip():

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from worker.config import ConfigurationError, Loaded, Rotating, Settings, describe, load
-from worker.config.sources import Found
+from worker.config import Configuration, ConfigurationError, RotatingSecrets, Settings, describe, load
+from worker.config.sources import FoundValue
 
 VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=60)
 ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
@@ -88,7 +88,7 @@ class Place:
         os.utime(path, (self.changes, self.changes))
         return path
 
-    def load(self, **values: str) -> Loaded:
+    def load(self, **values: str) -> Configuration:
         """Load with this folder of secret files."""
         return load({"WORKER_SECRETS_DIR": str(self.folder)} | values, folder=NOWHERE)
 
@@ -99,7 +99,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def token(secrets: Rotating) -> str:
+def token(secrets: RotatingSecrets) -> str:
     """Return the current token in the clear."""
     current = secrets.current().auth_token
     assert current is not None
@@ -124,7 +124,7 @@ def test_rotation_of_files(place: Place, change: Callable[[Place], None]) -> Non
     secrets = place.load().secrets
     assert (token(secrets), token(secrets)) == ("old", "old")
     change(place)
-    assert (token(secrets), secrets.fault) == ("new", None)
+    assert (token(secrets), secrets.problem) == ("new", None)
 
 
 def test_rotation_by_link(place: Place) -> None:
@@ -152,7 +152,7 @@ def test_unchanged_files_are_not_read_again(place: Place, monkeypatch: pytest.Mo
     place.write("worker_auth_token", "old")
     secrets = place.load().secrets
     first = secrets.current()
-    monkeypatch.setattr("worker.config.rotation.read_secret", None)
+    monkeypatch.setattr("worker.config.secrets.read_secret_file", None)
     assert secrets.current() is first
 
 
@@ -161,7 +161,9 @@ def test_two_changes_within_one_tick(place: Place) -> None:
     path = place.write("worker_auth_token", "old")
     read = place.load()
     now = os.stat(path).st_mtime_ns + 5
-    secrets = Rotating(read.settings, {"auth_token": Found("WORKER_AUTH_TOKEN", "", path)}, clock=lambda: now)
+    secrets = RotatingSecrets(
+        read.settings, {"auth_token": FoundValue("WORKER_AUTH_TOKEN", "", path)}, clock=lambda: now
+    )
     assert token(secrets) == "old"
     path.write_text("new")
     os.utime(path, (1, 1))
@@ -183,7 +185,7 @@ def test_files_caught_halfway(place: Place, monkeypatch: pytest.MonkeyPatch) -> 
         return text
 
     with monkeypatch.context() as patch:
-        patch.setattr("worker.config.rotation.read_secret", read_then_change)
+        patch.setattr("worker.config.secrets.read_secret_file", read_then_change)
         assert secrets.current() == former
     after = secrets.current()
     assert after.access_key is not None
@@ -208,9 +210,12 @@ def test_former_secret_stays(place: Place, harm: Callable[[Path], object], fault
     assert token(secrets) == "old"
     harm(path)
     assert token(secrets) == "old"
-    assert repr(secrets) == f"Rotating(files=['auth_token'], fault={f'WORKER_AUTH_TOKEN: {fault.format(path)}'!r})"
+    assert (
+        repr(secrets)
+        == f"RotatingSecrets(files=['auth_token'], problem={f'WORKER_AUTH_TOKEN: {fault.format(path)}'!r})"
+    )
     place.write("worker_auth_token", "new")
-    assert (token(secrets), secrets.fault) == ("new", None)
+    assert (token(secrets), secrets.problem) == ("new", None)
 
 
 def test_missing_when_stamped_but_there_when_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +229,7 @@ def test_missing_when_stamped_but_there_when_read(place: Place, monkeypatch: pyt
         return at.read_text()
 
     with monkeypatch.context() as patch:
-        patch.setattr("worker.config.rotation.read_secret", appear)
+        patch.setattr("worker.config.secrets.read_secret_file", appear)
         assert token(secrets) == "old"
     assert token(secrets) == "new"
 

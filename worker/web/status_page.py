@@ -14,23 +14,23 @@ from typing import Final
 from worker.policy.readiness import Readiness
 from worker.policy.status import Status
 from worker.web import tables
-from worker.web.chart import svg
+from worker.web.charts import render_chart
 from worker.web.tables import duration, text
 
 _HERE: Final = Path(__file__).parent
-_STYLE: Final = (_HERE / "page.css").read_text("utf-8")
-_SCRIPT: Final = (_HERE / "page.js").read_text("utf-8")
+_STYLE: Final = (_HERE / "status_page.css").read_text("utf-8")
+_SCRIPT: Final = (_HERE / "status_page.js").read_text("utf-8")
 
 
-def _hash(content: str) -> str:
+def _csp_hash(content: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
-POLICY: Final = "; ".join(
+CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
         "default-src 'none'",
-        f"style-src {_hash(_STYLE)}",
-        f"script-src {_hash(_SCRIPT)}",
+        f"style-src {_csp_hash(_STYLE)}",
+        f"script-src {_csp_hash(_SCRIPT)}",
         "connect-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
@@ -64,11 +64,11 @@ _BODY: Final = """<title>{title} · dcs-worker</title>
 _TAIL: Final = f"<script>{_SCRIPT}</script>\n</body>\n</html>\n"
 
 
-def page(readiness: Readiness, status: Status) -> str:
+def render_page(readiness: Readiness, status: Status) -> str:
     """The status page as HTML."""
     # Regions have a table of their own.
     facts = {name: value for name, value in readiness.details.items() if name != "regions"}
-    details = "".join(f" · {text(name)}: {text(_plain(value))}" for name, value in facts.items())
+    details = "".join(f" · {text(name)}: {text(_json_or_text(value))}" for name, value in facts.items())
     body = _BODY.format(
         title=escape(status.state.capitalize()),
         state=escape(status.state),
@@ -82,7 +82,7 @@ def page(readiness: Readiness, status: Status) -> str:
 
 def _parts(status: Status) -> tuple[str, ...]:
     activity = status.activity
-    charts = "".join(svg(one, activity.slot) for one in activity.charts)
+    charts = "".join(render_chart(one, activity.slot) for one in activity.charts)
     settings = f"<details><summary>Settings in force</summary>\n{tables.settings(status.settings)}</details>"
     return (
         f'<section id="figures" class="tiles" data-part>{_tiles(status)}</section>',
@@ -113,5 +113,5 @@ def _tiles(status: Status) -> str:
     return "".join(f"<div><b>{text(value)}</b>{text(name)}</div>" for name, value in figures.items())
 
 
-def _plain(value: object) -> str:
+def _json_or_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
