@@ -43,7 +43,7 @@ ENV PATH=/opt/worker/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-m", "worker.tools.probe"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-m", "worker.tools.healthcheck"]
 
 # The worker is the first process and drains on SIGTERM; give it WORKER_DRAIN and ten seconds more to end.
 ENTRYPOINT ["dcs-worker"]

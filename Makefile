@@ -22,7 +22,7 @@ SHIPPED := $(VENV)/shipped
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
-	echo 'make demo     the worker against a stand-in for DCS: 200 requests and what became of them'
+	echo 'make demo     the worker against a fake DCS: 200 requests and what became of them'
 	echo 'make test     every test (make test ARGS="-k words" for some)'
 	echo 'make test-brokers   live tests on RabbitMQ 3.10, 4.0 and 4.3, clusters too (make test-brokers ARGS=4.3)'
 	echo 'make test-dashboard  an hour in small under Prometheus: every query asked, the dashboard checked and drawn'

@@ -22,7 +22,7 @@ from tests.bench.queues import make_vhosts
 from tests.bench.race import Race
 from tests.bench.scaling import Scaling
 from tests.bench.servers import Nginx, make_old, service_seconds
-from worker.tools.nodes import NodeFailed, NodeUnavailable, RabbitNode, RedisNode
+from worker.tools.servers import RabbitMqServer, RedisServer, ServerFailedError, ServerUnavailableError
 
 RESULTS = readme.RESULTS
 
@@ -42,7 +42,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # 1,024 in flight are more connections than usual
     try:
         asyncio.run(_measure(plan, asked.only, asked.part))
-    except (NodeUnavailable, NodeFailed) as error:
+    except (ServerUnavailableError, ServerFailedError) as error:
         say(str(error))
         return 69
     return 0
@@ -59,9 +59,9 @@ def _arguments() -> argparse.Namespace:
 
 async def _measure(plan: Plan, only: str, part: str | None) -> None:
     with ExitStack() as stack:
-        node = stack.enter_context(RabbitNode())
+        node = stack.enter_context(RabbitMqServer())
         nginx = stack.enter_context(Nginx())
-        redis = stack.enter_context(RedisNode())
+        redis = stack.enter_context(RedisServer())
         make_old(redis)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         contestants, missing = _contestants(redis.url, only)
@@ -99,7 +99,7 @@ def _print(entries: list[Entry], series: list[Series], found: list[Target], miss
     say("\n" + "\n\n".join(blocks))
 
 
-def _machine(node: RabbitNode) -> dict[str, Any]:
+def _machine(node: RabbitMqServer) -> dict[str, Any]:
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "cores": os.cpu_count(),

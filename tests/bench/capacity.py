@@ -29,7 +29,7 @@ from worker.policy.order import order
 from worker.rabbit.connect import Brokers, connected, open_channel
 from worker.rabbit.sender import sending
 from worker.rabbit.topology import declare, describe
-from worker.tools.nodes import RabbitNode, RedisNode
+from worker.tools.servers import RabbitMqServer, RedisServer
 
 REQUESTS = 6_000
 SECONDS = 30.0
@@ -51,7 +51,7 @@ class Deaf:
         """A record was replaced."""
 
 
-async def deployed(node: RabbitNode, places: Places, server: RedisNode) -> dict[str, int]:
+async def deployed(node: RabbitMqServer, places: Places, server: RedisServer) -> dict[str, int]:
     """A worker with claims that logs at info into a file: what a request costs, and what it leaves in Redis."""
     contestant = worker("deployed", "", WORKER_LOG_LEVEL="info", WORKER_CLAIMS_URL=server.url)
     with redis.Redis.from_url(server.url) as client:
@@ -73,7 +73,7 @@ async def deployed(node: RabbitNode, places: Places, server: RedisNode) -> dict[
     }
 
 
-async def claim_bytes(server: RedisNode) -> int:
+async def claim_bytes(server: RedisServer) -> int:
     """What one claim takes in Redis."""
     with redis.Redis.from_url(server.url) as client:
         claims = RedisClaims(server.url, Deaf())
@@ -153,9 +153,9 @@ def _run(coroutine: Any) -> None:
 async def measure() -> dict[str, Any]:
     """Everything that is counted with."""
     with ExitStack() as stack:
-        node = stack.enter_context(RabbitNode())
+        node = stack.enter_context(RabbitMqServer())
         nginx = stack.enter_context(Nginx())
-        server = stack.enter_context(RedisNode())
+        server = stack.enter_context(RedisServer())
         make_old(server)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         make_vhosts(node, {"deployed": False, "flood": False}, folder)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench import load
-from worker.tools.nodes import free_port
-from worker.tools.nodes.ports import LOOPBACK
+from worker.tools.servers import free_port
+from worker.tools.servers.ports import LOOPBACK
 
 ROOT = Path(__file__).parents[2]
 PEERS = ROOT / ".venv" / "bench"

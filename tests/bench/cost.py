@@ -20,7 +20,7 @@ from typing import Any
 from tests.bench.contestants import Contestant, Places, worker
 from tests.bench.meter import metered_broker, metered_service
 from tests.bench.queues import POLL, Queues, open_queues
-from worker.tools.nodes import RabbitNode
+from worker.tools.servers import RabbitMqServer
 
 EXPECTED = Path(__file__).parents[1] / "live" / "cost.json"
 WARM, REQUESTS = 400, 500
@@ -134,7 +134,7 @@ async def _told(process: subprocess.Popen[bytes], told: Path, line: int) -> dict
 
 
 async def _renew() -> None:
-    async with RabbitNode() as node:
+    async with RabbitMqServer() as node:
         with TemporaryDirectory() as folder:
             found = {way: await cost(node.url, in_flight, Path(folder)) for way, in_flight in WAYS.items()}
     for way, one in found.items():

@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.bench import load, usage
 from tests.bench.contestants import Contestant, Places, sending
 from tests.bench.queues import POLL, Queues, open_queues
-from worker.tools.nodes.lifeline import Lifeline
+from worker.tools.servers.child_processes import ChildProcesses
 
 START_DEADLINE = 60.0
 SEND_DEADLINE = 300.0
@@ -97,7 +97,7 @@ class Running:
 
 @contextmanager
 def _spawned(contestant: Contestant, places: Places) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    with closing(Lifeline()) as lifeline:
+    with closing(ChildProcesses()) as lifeline:
         process = lifeline.spawn(contestant.command, places.environment(contestant))
         try:
             yield process, lifeline.folder / "output"

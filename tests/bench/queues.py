@@ -18,7 +18,7 @@ from schemas import names
 from tests.bench import load
 from worker.rabbit.connect import Brokers, connected, open_channel
 from worker.rabbit.topology import Topology, declare, describe
-from worker.tools.nodes import RabbitNode
+from worker.tools.servers import RabbitMqServer
 
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 DELAYS = (10.0, 60.0, 300.0, 1800.0)
@@ -27,7 +27,7 @@ CHUNK = 500
 PERSISTENT = Basic.Properties(content_type=names.JSON, delivery_mode=2)
 
 
-def make_vhosts(node: RabbitNode, wanted: dict[str, bool], folder: Path) -> None:
+def make_vhosts(node: RabbitMqServer, wanted: dict[str, bool], folder: Path) -> None:
     """A virtual host per name; True: queues of unsaid type become quorum queues there."""
     everything = {"configure": ".*", "write": ".*", "read": ".*"}
     kinds = {name: {"default_queue_type": "quorum"} if is_quorum else {} for name, is_quorum in wanted.items()}

@@ -12,9 +12,9 @@ import redis
 
 from tests.bench import load
 from worker.claims import scripts
-from worker.tools.nodes import Node, NodeUnavailable, RedisNode, free_port
-from worker.tools.nodes.lifeline import Lifeline
-from worker.tools.nodes.ports import LOOPBACK, greets
+from worker.tools.servers import PrivateServer, RedisServer, ServerUnavailableError, free_port
+from worker.tools.servers.child_processes import ChildProcesses
+from worker.tools.servers.ports import LOOPBACK, replies_with
 
 BODIES = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 AN_HOUR = 3600.0
@@ -34,11 +34,11 @@ http {{
 """
 
 
-class Nginx(Node):
+class Nginx(PrivateServer):
     """The system's nginx, answering every call at once as the service does when it has created a task."""
 
     kind: ClassVar[str] = "nginx"
-    start_deadline: ClassVar[float] = 10.0
+    start_timeout_seconds: ClassVar[float] = 10.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,27 +49,27 @@ class Nginx(Node):
         """Its base URL."""
         return f"http://{LOOPBACK}:{self.port}"
 
-    def answers(self) -> bool:
+    def is_answering(self) -> bool:
         """Whether it answers a call."""
-        return greets(self.port, b"GET / HTTP/1.0\r\n\r\n", b"HTTP/1.1 200")
+        return replies_with(self.port, b"GET / HTTP/1.0\r\n\r\n", b"HTTP/1.1 200")
 
-    def _launch(self, lifeline: Lifeline) -> subprocess.Popen[bytes]:
+    def _launch(self, children: ChildProcesses) -> subprocess.Popen[bytes]:
         program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
         if program is None:
-            raise NodeUnavailable("nginx is not installed: install the package nginx-light or nginx.")
-        folder = lifeline.folder
+            raise ServerUnavailableError("nginx is not installed: install the package nginx-light or nginx.")
+        folder = children.folder
         temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in BODIES)
         address = f"{LOOPBACK}:{self.port} backlog=4096"
         config = folder / "nginx.conf"
         config.write_text(CONFIG.format(folder=folder, temporary=temporary, address=address))
-        return lifeline.spawn([program, "-p", str(folder), "-c", str(config), "-e", str(folder / "error.log")], {})
+        return children.spawn([program, "-p", str(folder), "-c", str(config), "-e", str(folder / "error.log")], {})
 
 
-class SlowService(Node):
+class SlowService(PrivateServer):
     """An endpoint that answers each call after `latency` seconds, any number of them at once."""
 
     kind: ClassVar[str] = "the slow endpoint"
-    start_deadline: ClassVar[float] = 10.0
+    start_timeout_seconds: ClassVar[float] = 10.0
 
     def __init__(self, latency: float) -> None:
         super().__init__()
@@ -81,17 +81,17 @@ class SlowService(Node):
         """Its base URL."""
         return f"http://{LOOPBACK}:{self.port}"
 
-    def answers(self) -> bool:
+    def is_answering(self) -> bool:
         """Whether it answers a call."""
-        return greets(self.port, b"GET / HTTP/1.1\r\ncontent-length: 0\r\n\r\n", b"HTTP/1.1 200")
+        return replies_with(self.port, b"GET / HTTP/1.1\r\ncontent-length: 0\r\n\r\n", b"HTTP/1.1 200")
 
-    def _launch(self, lifeline: Lifeline) -> subprocess.Popen[bytes]:
+    def _launch(self, children: ChildProcesses) -> subprocess.Popen[bytes]:
         program = Path(__file__).with_name("endpoint.py")
         command = [sys.executable, str(program), LOOPBACK, str(self.port), str(self._latency)]
-        return lifeline.spawn(command, {})
+        return children.spawn(command, {})
 
 
-def make_old(node: RedisNode) -> None:
+def make_old(node: RedisServer) -> None:
     """Let Redis say that it has forgotten nothing for an hour: a new one is doubted, and everything looked for."""
     with redis.Redis.from_url(node.url) as client:
         client.set(scripts.MEMORY_KEY, f"{time.time() - AN_HOUR:.6f}")

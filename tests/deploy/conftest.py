@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.deploy.containers import ROOT, Containers
-from worker.tools.nodes import RabbitNode
+from worker.tools.servers import RabbitMqServer
 
 BASE = ROOT / ".venv" / "base.tar"
 
@@ -21,7 +21,7 @@ def containers() -> Iterator[Containers]:
 
 
 @pytest.fixture(scope="module")
-def rabbit() -> Iterator[RabbitNode]:
+def rabbit() -> Iterator[RabbitMqServer]:
     """A RabbitMQ node for the module."""
-    with RabbitNode() as node:
+    with RabbitMqServer() as node:
         yield node

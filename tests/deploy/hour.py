@@ -12,8 +12,8 @@ from typing import Any
 
 from tests.deploy.prometheus import Prometheus
 from tests.live.stage import Stage, request
-from worker.tools.nodes import RabbitNode, RedisNode
-from worker.tools.standin import StandIn, StandInSettings
+from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
+from worker.tools.servers import RabbitMqServer, RedisServer
 
 TICK = 0.1
 REGIONS = ("cn-north-4", "eu-west-0")
@@ -77,12 +77,12 @@ class Load:
 async def play(folder: Path, act: float, stack: ExitStack) -> Hour:
     """Play the hour in acts of so many seconds. Prometheus stays, until `stack` is closed."""
     refused = {FORBIDDEN: ["error 403"], UNKNOWN: ["error 404"]}
-    standin = StandIn(StandInSettings(latency=0.05, project_scripts=refused))
-    with RabbitNode(plugins=("rabbitmq_prometheus",)) as rabbit, RedisNode() as redis:
-        async with Stage(rabbit.url, folder, standin) as stage:
+    fake_dcs = FakeDcs(FakeDcsSettings(latency=0.05, project_scripts=refused))
+    with RabbitMqServer(plugins=("rabbitmq_prometheus",)) as rabbit, RedisServer() as redis:
+        async with Stage(rabbit.url, folder, fake_dcs) as stage:
             told = {
                 "WORKER_CLAIMS_URL": redis.url,
-                "WORKER_DCS_ENDPOINTS": json.dumps(dict.fromkeys(REGIONS, standin.url)),
+                "WORKER_DCS_ENDPOINTS": json.dumps(dict.fromkeys(REGIONS, fake_dcs.url)),
                 "WORKER_LOG_LEVEL": "error",
             }
             workers = [stage.worker(**told) for _ in range(2)]
@@ -102,15 +102,15 @@ async def play(folder: Path, act: float, stack: ExitStack) -> Hour:
                 await new.ready(START)
 
             begun = time.time()
-            await _script(Load(stage), standin, rabbit, redis, replace, act)
+            await _script(Load(stage), fake_dcs, rabbit, redis, replace, act)
             return Hour(prometheus, begun, time.time())
 
 
 async def _script(
     load: Load,
-    standin: StandIn,
-    rabbit: RabbitNode,
-    redis: RedisNode,
+    fake_dcs: FakeDcs,
+    rabbit: RabbitMqServer,
+    redis: RedisServer,
     replace: Callable[[], Awaitable[None]],
     act: float,
 ) -> None:
@@ -125,13 +125,13 @@ async def _script(
     await go_on(35)
     load.ill = 0.25
     faults = {"throttle 20/second": 0.05, "drop": 0.03, "create then hang": 0.02, "error 400": 0.02, "error 500": 0.02}
-    await go_on(20, standin.apply(faults=faults))
-    await go_on(25, standin.apply(faults=None, down="unavailable"))
-    await go_on(20, standin.apply(down="no", quota={"limit": 30, "time": 1, "unit": "second"}))
+    await go_on(20, fake_dcs.apply(faults=faults))
+    await go_on(25, fake_dcs.apply(faults=None, down="unavailable"))
+    await go_on(20, fake_dcs.apply(down="no", quota={"limit": 30, "time": 1, "unit": "second"}))
     # Whoever was created unheard cannot be looked for now.
-    await go_on(8, standin.apply(quota=None, forbidden=["list"], faults={"create then drop": 0.05}))
+    await go_on(8, fake_dcs.apply(quota=None, forbidden=["list"], faults={"create then drop": 0.05}))
     load.ill = 0.0
-    await go_on(10, standin.apply(forbidden=None, faults=None), replace())
+    await go_on(10, fake_dcs.apply(forbidden=None, faults=None), replace())
     await go_on(8, asyncio.to_thread(redis.kill), rabbit.ctl(*LOW, deadline=PATIENCE))
     await go_on(12, rabbit.ctl(*USUAL, deadline=PATIENCE), asyncio.to_thread(redis.start))
     await go_on(15)

@@ -11,20 +11,20 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-from worker.tools.nodes import Node, NodeUnavailable, free_port
-from worker.tools.nodes.lifeline import Lifeline
-from worker.tools.nodes.ports import LOOPBACK, greets
+from worker.tools.servers import PrivateServer, ServerUnavailableError, free_port
+from worker.tools.servers.child_processes import ChildProcesses
+from worker.tools.servers.ports import LOOPBACK, replies_with
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
 QUEUES = "/metrics/detailed?family=queue_coarse_metrics&family=queue_consumer_count"
 
 
-class Prometheus(Node):
+class Prometheus(PrivateServer):
     """Scrapes `targets` (addresses by job) each second; jobs that end in `-queues` at the broker's page of queues."""
 
     kind: ClassVar[str] = "Prometheus"
-    start_deadline: ClassVar[float] = 20.0
+    start_timeout_seconds: ClassVar[float] = 20.0
 
     def __init__(self, targets: Mapping[str, list[str]]) -> None:
         super().__init__()
@@ -32,9 +32,9 @@ class Prometheus(Node):
         self.url = f"http://{LOOPBACK}:{self.port}"
         self._targets = targets
 
-    def answers(self) -> bool:
+    def is_answering(self) -> bool:
         """Whether it is ready."""
-        return greets(self.port, b"GET /-/ready HTTP/1.0\r\n\r\n", b"HTTP/1.0 200")
+        return replies_with(self.port, b"GET /-/ready HTTP/1.0\r\n\r\n", b"HTTP/1.0 200")
 
     def ask(self, path: str, **parameters: object) -> dict[str, Any]:
         """The answer of the API, errors included."""
@@ -45,17 +45,17 @@ class Prometheus(Node):
             said = json.load(error)
         return said
 
-    def _launch(self, lifeline: Lifeline) -> subprocess.Popen[bytes]:
+    def _launch(self, children: ChildProcesses) -> subprocess.Popen[bytes]:
         program = shutil.which("prometheus")
         if program is None:
-            raise NodeUnavailable("Prometheus is not installed: install the package prometheus.")
+            raise ServerUnavailableError("Prometheus is not installed: install the package prometheus.")
         every = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
         jobs = [self._job(name, addresses) for name, addresses in self._targets.items()]
         for path in RULES:  # whatever their own interval is, they are evaluated each second
-            (lifeline.folder / path.name).write_text(re.sub(r"\n +interval: .+", "", path.read_text()))
+            (children.folder / path.name).write_text(re.sub(r"\n +interval: .+", "", path.read_text()))
         config = {"global": every, "rule_files": [path.name for path in RULES], "scrape_configs": jobs}
-        (lifeline.folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
-        return lifeline.spawn(
+        (children.folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
+        return children.spawn(
             [
                 program,
                 "--config.file=prometheus.yml",

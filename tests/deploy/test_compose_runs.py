@@ -19,9 +19,9 @@ import yaml
 
 from tests.deploy.composed import FILE, LOADED, ROOT, SERVICES, WORKERS, Placed, beside
 from tests.live.stage import until
-from worker.tools.nodes import RabbitNode, free_port
-from worker.tools.nodes.lifeline import Lifeline
-from worker.tools.nodes.ports import greets
+from worker.tools.servers import RabbitMqServer, free_port
+from worker.tools.servers.child_processes import ChildProcesses
+from worker.tools.servers.ports import replies_with
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
 
@@ -35,10 +35,10 @@ class Composition:
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         lines = beside("./compose/secrets/rabbitmq_user.conf").read_text().splitlines()
         plugins = beside("./compose/enabled_plugins").read_text().strip("[]. \n").split(",")
-        self.rabbit = stack.enter_context(RabbitNode(config=lines, plugins=plugins))
-        self._lifeline = Lifeline()
+        self.rabbit = stack.enter_context(RabbitMqServer(config=lines, plugins=plugins))
+        self._lifeline = ChildProcesses()
         stack.callback(self._lifeline.close)
-        redis, self.prometheus, standin = (f"127.0.0.1:{free_port()}" for _ in range(3))
+        redis, self.prometheus, fake_dcs = (f"127.0.0.1:{free_port()}" for _ in range(3))
         self.workers = {name: free_port() for name in WORKERS}
         workers = {
             f"{name}:{SERVICES[name]['environment']['WORKER_HTTP_PORT']}": f"127.0.0.1:{port}"
@@ -49,15 +49,15 @@ class Composition:
                 "rabbitmq:5672": f"127.0.0.1:{self.rabbit.port}",
                 "rabbitmq:15692": f"127.0.0.1:{self.rabbit.plugin_ports['rabbitmq_prometheus']}",
                 "redis:6379": redis,
-                "127.0.0.1:8090": standin,
-                "--port=8090": f"--port={standin.rpartition(':')[2]}",
+                "127.0.0.1:8090": fake_dcs,
+                "--port=8090": f"--port={fake_dcs.rpartition(':')[2]}",
                 "--host=0.0.0.0": "--host=127.0.0.1",
                 **workers,
             },
             folder,
         )
         self.redis_port = int(redis.rpartition(":")[2])
-        self.standin = f"http://{standin}"
+        self.fake_dcs = f"http://{fake_dcs}"
 
     def start(self) -> "Composition":
         """Start everything, in the order of depends_on."""
@@ -76,7 +76,7 @@ class Composition:
 
     def is_healthy(self, name: str) -> bool:
         """What the service's health check says, run as the image would."""
-        check = SERVICES[name].get("healthcheck", {}).get("test") or ["CMD", "python", "-m", "worker.tools.probe"]
+        check = SERVICES[name].get("healthcheck", {}).get("test") or ["CMD", "python", "-m", "worker.tools.healthcheck"]
         command = [sys.executable, *(self._placed.text(word) for word in check[2:])]
         environment = {"WORKER_HTTP_PORT": str(self.workers.get(name, ""))}
         return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=False).returncode == 0
@@ -116,7 +116,7 @@ def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compositio
 
 
 async def test_services_become_healthy(composition: Composition) -> None:
-    """The health checks of stand-in and workers pass once they are up."""
+    """The health checks of fake DCS and workers pass once they are up."""
     for name in ("standin", *WORKERS):
         await until(partial(composition.is_healthy, name), 60, composition.explain)
 
@@ -150,7 +150,7 @@ async def test_rules_are_loaded_and_evaluated(composition: Composition) -> None:
 
 async def test_redis_refuses_rather_than_evicts(composition: Composition) -> None:
     """The store of claims runs with the policy of the compose file."""
-    assert greets(
+    assert replies_with(
         composition.redis_port,
         b"CONFIG GET maxmemory-policy\r\n",
         b"*2\r\n$16\r\nmaxmemory-policy\r\n$10\r\nnoeviction",

@@ -18,8 +18,8 @@ from tests.deploy.containers import IMAGE, NARROW, ROOT, SEALED, Containers
 from tests.deploy.pins import shipped
 from tests.deploy.wheel import build, digest
 from tests.live.stage import TOKEN, Stage, free_port, request, until
-from worker.tools import probe
-from worker.tools.nodes import RabbitNode
+from worker.tools import healthcheck
+from worker.tools.servers import RabbitMqServer
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
 
@@ -28,8 +28,8 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-async def stage(rabbit: RabbitNode, tmp_path: Path) -> AsyncIterator[Stage]:
-    """A broker, the stand-in and a reader of events; workers are containers."""
+async def stage(rabbit: RabbitMqServer, tmp_path: Path) -> AsyncIterator[Stage]:
+    """A broker, the fake DCS and a reader of events; workers are containers."""
     async with Stage(rabbit.url, tmp_path) as stage:
         yield stage
 
@@ -45,7 +45,7 @@ class Replica:
         self._containers = containers
         told = {
             "WORKER_AMQP_URL": stage.amqp_url,
-            "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": stage.standin.url}),
+            "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": stage.fake_dcs.url}),
             "WORKER_HTTP_HOST": "127.0.0.1",
             "WORKER_HTTP_PORT": str(self.port),
         }
@@ -105,14 +105,14 @@ async def test_image_serves_and_drains_sealed(containers: Containers, stage: Sta
     assert f'version="{VERSION}"' in info
     assert 'python="3.13.' in info
     assert replica.peak() < 120 * MIB
-    await stage.standin.apply(latency=1.0)
+    await stage.fake_dcs.apply(latency=1.0)
     last = [f"image-last-{number}" for number in range(20)]
     for name in last:
         await stage.publish(request(name))
     await until(lambda: "dcs_worker_in_flight_requests 20.0" in replica.get("/metrics"), 20)
     assert await asyncio.to_thread(replica.stop) == 0
     assert replica.changes() == []
-    done = {task.name for task in stage.standin.tasks} & {*last}
+    done = {task.name for task in stage.fake_dcs.tasks} & {*last}
     assert done  # what was in flight was finished; what had not begun was handed back, for the next to do
     successor = Replica(containers, stage)
     await stage.answered(220)
@@ -144,13 +144,13 @@ def test_health_check_fails_without_a_worker(containers: Containers) -> None:
     """Where nothing listens the image's own check says so."""
     kept = containers.podman("run", "--detach", *SEALED, "--entrypoint=sleep", IMAGE, "60")
     done = containers.podman(
-        "exec", kept, "sh", "-c", f"WORKER_HTTP_PORT={free_port()} python -m worker.tools.probe; echo $?"
+        "exec", kept, "sh", "-c", f"WORKER_HTTP_PORT={free_port()} python -m worker.tools.healthcheck; echo $?"
     )
     assert done == "1"
 
 
 async def test_the_stand_in_runs_sealed_too(containers: Containers, tmp_path: Path) -> None:
-    """What the compose file starts as the stand-in serves, passes its check there, and stops with 0."""
+    """What the compose file starts as the fake DCS serves, passes its check there, and stops with 0."""
     port = str(free_port())
     placed = Placed({"8090": port, "0.0.0.0": "127.0.0.1"}, tmp_path)
     id_ = containers.podman("run", "--detach", *SEALED, IMAGE, *placed.command("standin"))
@@ -163,7 +163,7 @@ async def test_the_stand_in_runs_sealed_too(containers: Containers, tmp_path: Pa
 
 def _says(url: str) -> str:
     try:
-        return probe.ask(url)
+        return healthcheck.ask(url)
     except OSError as error:
         return str(error)
 
@@ -177,7 +177,7 @@ def test_image_says_what_it_is(containers: Containers) -> None:
     config = image["Config"]
     assert (config["User"], config["Entrypoint"], config["Cmd"]) == ("10001:10001", ["dcs-worker"], ["run"])
     assert config["StopSignal"] in ("SIGTERM", "15")
-    assert image["HealthCheck" if "HealthCheck" in image else "Healthcheck"]["Test"][-1] == "worker.tools.probe"
+    assert image["HealthCheck" if "HealthCheck" in image else "Healthcheck"]["Test"][-1] == "worker.tools.healthcheck"
 
 
 def test_nothing_that_builds_is_left(containers: Containers) -> None:

@@ -14,7 +14,7 @@ from tests.deploy.containers import IMAGE, ROOT, Containers
 from tests.deploy.manifests import COMPONENTS, Manifest, built, container, one, pod
 from tests.deploy.test_kubernetes_numbers import bytes_of
 from tests.live.stage import TOKEN, Stage, free_port, request, until
-from worker.tools.nodes import RabbitNode
+from worker.tools.servers import RabbitMqServer
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
 
@@ -45,7 +45,7 @@ class Pods(Containers):
 def pods() -> Iterator[Pods]:
     """Podman, with the image built from the Dockerfile."""
     base = ROOT / ".venv" / "base.tar"
-    assert base.exists(), "the stand-in for the base image is not made yet: run make test-deploy"
+    assert base.exists(), "the fake DCS for the base image is not made yet: run make test-deploy"
     with Pods() as pods:
         pods.make_base(base)
         pods.build()
@@ -54,8 +54,8 @@ def pods() -> Iterator[Pods]:
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    """A broker, the stand-in and a reader of events; the worker is a pod."""
-    with RabbitNode() as node:
+    """A broker, the fake DCS and a reader of events; the worker is a pod."""
+    with RabbitMqServer() as node:
         async with Stage(node.url, tmp_path) as stage:
             yield stage
 
@@ -73,7 +73,7 @@ def here(stage: Stage, port: int) -> list[Manifest]:
     (secrets / "worker_amqp_url").write_text(stage.amqp_url)
     pod(deployment)["volumes"] = [{"name": "secrets", "hostPath": {"path": str(secrets), "type": "Directory"}}]
     settings["data"] |= {
-        "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": stage.standin.url}),
+        "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": stage.fake_dcs.url}),
         "WORKER_HTTP_HOST": "127.0.0.1",
         "WORKER_HTTP_PORT": str(port),
     }
@@ -110,7 +110,7 @@ async def test_the_deployment_works_and_drains(pods: Pods, stage: Stage) -> None
         assert "Uid:\t10001\t10001" in status
         assert "CapEff:\t0000000000000000" in status
         assert "NoNewPrivs:\t1" in status
-        await stage.standin.apply(latency=1.0)
+        await stage.fake_dcs.apply(latency=1.0)
         last = [f"pod-last-{number}" for number in range(8)]
         for task in last:
             await stage.publish(request(task))

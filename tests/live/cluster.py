@@ -9,13 +9,13 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Self
 
-from worker.tools.nodes import RabbitNode, free_port
-from worker.tools.nodes.lifeline import Lifeline
+from worker.tools.servers import RabbitMqServer, free_port
+from worker.tools.servers.child_processes import ChildProcesses
 
 FORMED = 60.0  # seconds until every member sees all others
 
 
-class Member(RabbitNode):
+class Member(RabbitMqServer):
     """One node of a cluster: cookie, port of epmd and epmd itself are the cluster's."""
 
     def __init__(self, cluster: "Cluster") -> None:
@@ -43,7 +43,7 @@ class Member(RabbitNode):
         cookie.write_text(self._cluster.cookie)
         cookie.chmod(0o400)
 
-    def _launch_epmd(self, lifeline: Lifeline, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    def _launch_epmd(self, lifeline: ChildProcesses, env: dict[str, str]) -> subprocess.Popen[bytes]:
         with self._cluster.launching:
             if self._cluster.epmd is None:
                 self._cluster.epmd = super()._launch_epmd(self._cluster.lifeline, env)
@@ -57,7 +57,7 @@ class Cluster:
         self.cookie = token_hex(20)
         self.epmd_port = free_port()
         self.epmd: subprocess.Popen[bytes] | None = None
-        self.lifeline = Lifeline()
+        self.lifeline = ChildProcesses()
         self.launching = threading.Lock()
         self.members: list[Member] = []
         self.members += [Member(self) for _ in range(size)]

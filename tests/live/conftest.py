@@ -11,8 +11,8 @@ import pytest
 from pamqp.commands import Connection
 from pamqp.frame import unmarshal
 
-from worker.tools.nodes import RabbitNode, RedisNode
-from worker.tools.nodes.rabbit import PROTOCOL_HEADER
+from worker.tools.servers import RabbitMqServer, RedisServer
+from worker.tools.servers.rabbitmq import PROTOCOL_HEADER
 
 HERE = Path(__file__).parent
 SERIES = "TEST_RABBITMQ"  # which series of RabbitMQ is meant to be tested, `4.3` for example; unset: whichever it is
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Vhosts:
     """Fresh vhosts on one node, made in batches. They are never removed: the node itself is."""
 
-    def __init__(self, node: RabbitNode, folder: Path) -> None:
+    def __init__(self, node: RabbitMqServer, folder: Path) -> None:
         self._node, self._definitions = node, folder / "vhosts.json"
         self._numbers = count(1)
         self._ready: list[str] = []
@@ -54,7 +54,7 @@ class Vhosts:
         self._ready = names
 
 
-def server_version(node: RabbitNode) -> str:
+def server_version(node: RabbitMqServer) -> str:
     """The version that a node says it is of when it opens a connection."""
     with socket.create_connection(("127.0.0.1", node.port), timeout=10) as wire:
         wire.sendall(PROTOCOL_HEADER)
@@ -64,9 +64,9 @@ def server_version(node: RabbitNode) -> str:
 
 
 @pytest.fixture(scope="session")
-def rabbit() -> Iterator[RabbitNode]:
+def rabbit() -> Iterator[RabbitMqServer]:
     """The RabbitMQ node that the whole session shares: not to be stopped, frozen or alarmed."""
-    with RabbitNode() as node:
+    with RabbitMqServer() as node:
         meant, found = os.environ.get(SERIES, ""), server_version(node)
         if meant and not found.startswith(f"{meant}."):
             # Not pytest.exit: where tests run in several processes nobody would see the sentence.
@@ -75,7 +75,7 @@ def rabbit() -> Iterator[RabbitNode]:
 
 
 @pytest.fixture(scope="session")
-def vhosts(rabbit: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Vhosts:
+def vhosts(rabbit: RabbitMqServer, tmp_path_factory: pytest.TempPathFactory) -> Vhosts:
     """Where fresh vhosts of the shared node come from."""
     return Vhosts(rabbit, tmp_path_factory.mktemp("vhosts"))
 
@@ -87,14 +87,14 @@ def vhost(vhosts: Vhosts) -> str:
 
 
 @pytest.fixture
-def own_rabbit() -> Iterator[RabbitNode]:
+def own_rabbit() -> Iterator[RabbitMqServer]:
     """A RabbitMQ node of this test's own, to be treated as badly as it needs."""
-    with RabbitNode() as node:
+    with RabbitMqServer() as node:
         yield node
 
 
 @pytest.fixture
-def redis_node() -> Iterator[RedisNode]:
+def redis_node() -> Iterator[RedisServer]:
     """A Redis of this test's own."""
-    with RedisNode() as node:
+    with RedisServer() as node:
         yield node

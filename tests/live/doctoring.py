@@ -10,7 +10,7 @@ from typing import Any
 
 from schemas import names
 from tests.live.stage import free_port
-from worker.tools.nodes import RabbitNode
+from worker.tools.servers import RabbitMqServer
 
 ROOT = Path(__file__).parents[2]
 QUEUE = names.REQUEST_QUEUE
@@ -66,7 +66,7 @@ def doctor(url: str, folder: Path, *options: str, **told: str) -> Answer:
     return Answer(done.returncode, found, done.stdout)
 
 
-def state(node: RabbitNode) -> str:
+def state(node: RabbitMqServer) -> str:
     """Every user, right, queue, exchange, binding and policy of the node."""
     definitions = json.loads(node.run_ctl("export_definitions", "-", "--format=json"))
     parts = ("vhosts", "users", "permissions", "queues", "exchanges", "bindings", "policies", "parameters")

@@ -1,4 +1,4 @@
-"""Outages, quotas, slowness and crowds: real workers between a real broker and the stand-in, held against numbers.
+"""Outages, quotas, slowness and crowds: real workers between a real broker and the fake DCS, held against numbers.
 
 Short forms: tests/live/test_flow_control.py. Long forms: `make flow-storm`, or one of them,
 `make flow-storm ARGS=outage` (outage-refuse, outage-hang, quota, quota-of-project, latency, tenants, memory).
@@ -22,8 +22,8 @@ import aio_pika
 from schemas import names
 from tests.live.stage import Stage, WorkerProcess, request, until
 from worker.rabbit.topology import declare, describe
-from worker.tools.nodes import RabbitNode
-from worker.tools.standin import Call, StandIn, StandInSettings
+from worker.tools.fake_dcs import CallRecord, FakeDcs, FakeDcsSettings
+from worker.tools.servers import RabbitMqServer
 
 CROWD = "f" * 32
 """The project that sends too much."""
@@ -61,7 +61,7 @@ async def workers(stage: Stage, count: int, **settings: object) -> list[WorkerPr
     return started
 
 
-def between(calls: Sequence[Call], begin: float, end: float) -> list[Call]:
+def between(calls: Sequence[CallRecord], begin: float, end: float) -> list[CallRecord]:
     """The calls that arrived in a time."""
     return [call for call in calls if begin <= call.at < end]
 
@@ -70,13 +70,13 @@ async def outage(
     url: str, folder: Path, *, requests: int = 3000, prefetch: int = 64, seconds: float = 30.0, how: str = "unavailable"
 ) -> str:
     """The service is away with requests waiting: two replicas hardly ask, lose nothing, and are back soon."""
-    standin = StandIn(StandInSettings(latency=0.3))
-    async with Stage(url, folder, standin) as stage:
+    fake_dcs = FakeDcs(FakeDcsSettings(latency=0.3))
+    async with Stage(url, folder, fake_dcs) as stage:
         replicas = await workers(stage, 2, WORKER_PREFETCH=prefetch)
         ids = [f"outage-{number}" for number in range(requests)]
         await publish(stage, ids)
-        await until(lambda: len(standin.tasks) > requests / 20, 30, replicas[0].explain)
-        await standin.apply({"latency": 600.0} if how == "hang" else {"down": how})
+        await until(lambda: len(fake_dcs.tasks) > requests / 20, 30, replicas[0].explain)
+        await fake_dcs.apply({"latency": 600.0} if how == "hang" else {"down": how})
         await until(lambda: all(_is_open(worker) for worker in replicas), 40, replicas[0].explain)
         await asyncio.sleep(0.5)
         opened, waiting = time.time(), await stage.depth(names.REQUEST_QUEUE)
@@ -87,14 +87,14 @@ async def outage(
         before = _calls(replicas)
         await asyncio.sleep(seconds)
         assert await stage.depth(names.REQUEST_QUEUE) >= waiting
-        await standin.apply({"latency": 0.3} if how == "hang" else {"down": "no"})
+        await fake_dcs.apply({"latency": 0.3} if how == "hang" else {"down": "no"})
         returned = time.time()
-        asked = max(len(between(standin.calls, opened, returned)), _calls(replicas) - before)
+        asked = max(len(between(fake_dcs.calls, opened, returned)), _calls(replicas) - before)
         assert asked <= seconds + 1, f"{asked} calls in {seconds:.0f} s"
         await until(
-            lambda: any(call.at > returned and call.status == 200 for call in standin.calls), 30, replicas[0].explain
+            lambda: any(call.at > returned and call.status == 200 for call in fake_dcs.calls), 30, replicas[0].explain
         )
-        first = min(call.at for call in standin.calls if call.at > returned and call.status == 200) - returned
+        first = min(call.at for call in fake_dcs.calls if call.at > returned and call.status == 200) - returned
         assert first <= 10, f"first success {first:.1f} s after the return"
         await stage.answered(requests, 60 + requests / 20)
         stage.assert_one_task_each(ids)
@@ -157,29 +157,29 @@ async def quota(url: str, folder: Path, limits: Limits = Limits()) -> str:
     """A quota that nobody told two replicas of; afterwards another one."""
     settings = {"limit": limits.calls, "policy": limits.policy}
     seconds = limits.seconds
-    standin = StandIn(StandInSettings.model_validate({"latency": 0.05, "quota": settings}))
-    async with Stage(url, folder, standin) as stage:
+    fake_dcs = FakeDcs(FakeDcsSettings.model_validate({"latency": 0.05, "quota": settings}))
+    async with Stage(url, folder, fake_dcs) as stage:
         await fill(stage, [f"quota-{number}" for number in range(int(limits.calls * (seconds * 2 + 20)))], DELAYS)
         replicas = await workers(stage, 2, **DEFAULTS)
-        await until(lambda: bool(standin.calls), 30, replicas[0].explain)
-        begun = standin.calls[0].at
+        await until(lambda: bool(fake_dcs.calls), 30, replicas[0].explain)
+        begun = fake_dcs.calls[0].at
         await asyncio.sleep(seconds)
-        said = [_share(standin.calls, begun + limits.settled, begun + seconds, limits.calls)]
+        said = [_share(fake_dcs.calls, begun + limits.settled, begun + seconds, limits.calls)]
         pages = [worker.get("/readyz")[1] for worker in replicas]
         assert any("calls are paced at" in page or "1 project is throttled" in page for page in pages), pages
         assert await stage.depth(names.REQUEST_QUEUE) > 0, "there was nothing left to do"
         if limits.then is not None:
             changed = time.time()
-            await standin.apply({"quota": settings | {"limit": limits.then}})
+            await fake_dcs.apply({"quota": settings | {"limit": limits.then}})
             await asyncio.sleep(seconds * 3 / 4)
-            said.append(_share(standin.calls, changed + limits.followed, changed + seconds * 3 / 4, limits.then))
+            said.append(_share(fake_dcs.calls, changed + limits.followed, changed + seconds * 3 / 4, limits.then))
         assert await stage.depth(names.parked_queue(names.REQUEST_QUEUE)) == 0
         shares = [share for _, *share in said]
         assert all(used >= limits.used and refused <= limits.refused for used, refused in shares), (said, pages)
         return f"{limits.policy}: " + ", then ".join(words for words, *_ in said)
 
 
-def _share(calls: Sequence[Call], begin: float, end: float, limit: int) -> tuple[str, float, float]:
+def _share(calls: Sequence[CallRecord], begin: float, end: float, limit: int) -> tuple[str, float, float]:
     made = between(calls, begin, end)
     refused = sum(call.status == 429 for call in made)
     used, share = (len(made) - refused) / (end - begin) / limit, refused / max(1, len(made))
@@ -191,16 +191,16 @@ async def latency(
 ) -> str:
     """The service takes twice as long, and twice again: throughput follows, no call times out by our own load."""
     slow, done, rates = 10 / rate, [], [rate, rate / 2, rate / 4]
-    standin = StandIn(StandInSettings(latency=slow, capacity=10))
-    async with Stage(url, folder, standin) as stage:
+    fake_dcs = FakeDcs(FakeDcsSettings(latency=slow, capacity=10))
+    async with Stage(url, folder, fake_dcs) as stage:
         replicas = await workers(stage, 2, WORKER_DCS_TIMEOUT=deadline, WORKER_SETTLE=deadline + 1)
         await publish(stage, [f"slow-{number}" for number in range(int(rate * 2 * seconds))])
         for doubled, possible in enumerate(rates):
-            await standin.apply({"latency": slow * 2**doubled})
+            await fake_dcs.apply({"latency": slow * 2**doubled})
             await asyncio.sleep(seconds / 3)
-            before, begun = len(standin.tasks), time.monotonic()
+            before, begun = len(fake_dcs.tasks), time.monotonic()
             await asyncio.sleep(seconds * 2 / 3)
-            done.append((len(standin.tasks) - before) / (time.monotonic() - begun))
+            done.append((len(fake_dcs.tasks) - before) / (time.monotonic() - begun))
             assert done[-1] >= possible * least, done
         late = sum(worker.metric("dcs_worker_dcs_calls_total", 'status="timeout"') for worker in replicas)
         assert late == 0, late
@@ -222,8 +222,8 @@ async def tenants(
 async def _nine(url: str, folder: Path, crowd: int, each: int, slow: float) -> float:
     folder.mkdir()
     quotas = {CROWD: {"limit": 5}}
-    standin = StandIn(StandInSettings.model_validate({"latency": slow, "project_quotas": quotas}))
-    async with Stage(url, folder, standin) as stage:
+    fake_dcs = FakeDcs(FakeDcsSettings.model_validate({"latency": slow, "project_quotas": quotas}))
+    async with Stage(url, folder, fake_dcs) as stage:
         (worker,) = await workers(stage, 1, **DEFAULTS)
         others = [f"o{project}-{number}" for project in range(9) for number in range(each)]
         started = time.monotonic()
@@ -245,7 +245,7 @@ async def _nine(url: str, folder: Path, crowd: int, each: int, slow: float) -> f
 
 async def memory(url: str, folder: Path, *, requests: int = 100_000, seconds: float = 20.0) -> str:
     """However much waits in the queue, little of it is in the worker."""
-    async with Stage(url, folder, StandIn(StandInSettings(latency=0.2))) as stage:
+    async with Stage(url, folder, FakeDcs(FakeDcsSettings(latency=0.2))) as stage:
         (worker,) = await workers(stage, 1)
         await publish(stage, [f"many-{number}" for number in range(requests)])
         await asyncio.sleep(seconds)
@@ -263,7 +263,7 @@ def main() -> None:
     chosen = parser.parse_args().names or list(LONG)
     failed = False
     for name in chosen:
-        with RabbitNode() as node, tempfile.TemporaryDirectory() as folder:
+        with RabbitMqServer() as node, tempfile.TemporaryDirectory() as folder:
             try:
                 sys.stdout.write(f"{name}: {asyncio.run(_play(LONG[name](node, Path(folder))))}\n")
             except AssertionError as error:
@@ -276,7 +276,7 @@ async def _play(storm: Awaitable[str]) -> str:
     return await storm
 
 
-def _fresh(node: RabbitNode) -> Callable[[], str]:
+def _fresh(node: RabbitMqServer) -> Callable[[], str]:
     """URLs of vhosts that nobody has used."""
     numbers = iter(range(100))
 
@@ -289,7 +289,7 @@ def _fresh(node: RabbitNode) -> Callable[[], str]:
     return url
 
 
-LONG: dict[str, Callable[[RabbitNode, Path], Awaitable[str]]] = {
+LONG: dict[str, Callable[[RabbitMqServer, Path], Awaitable[str]]] = {
     "outage": lambda node, folder: outage(node.url, folder),
     "outage-refuse": lambda node, folder: outage(node.url, folder, how="refuse"),
     "outage-hang": lambda node, folder: outage(node.url, folder, how="hang"),

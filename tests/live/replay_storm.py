@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.live.parking import PARKED, Shell, park, parked_headers, settings
 from tests.live.stage import Stage, request, slowness, until
-from worker.tools.nodes import RabbitNode
+from worker.tools.servers import RabbitMqServer
 
 RATE = 60
 """Messages a second, so that a replay lasts longer than it is let live."""
@@ -45,7 +45,7 @@ async def run(storm: ReplayStorm, amqp_url: str, folder: Path) -> str:
         await stage.worker().ready()
         async with await stage._connection.channel() as channel:
             await park(channel, *(request(one, one) for one in ids), headers=parked_headers())
-        shell = Shell(settings(stage.amqp_url, folder, stage.standin.url), folder)
+        shell = Shell(settings(stage.amqp_url, folder, stage.fake_dcs.url), folder)
         kills, left = 0, storm.requests
         while kills < storm.kills and left:
             kills += await _killed(shell, stage, left, chance, storm)
@@ -55,10 +55,10 @@ async def run(storm: ReplayStorm, amqp_url: str, folder: Path) -> str:
         assert await stage.depth(PARKED) == 0
         await stage.answered(storm.requests, storm.seconds)
         await until(lambda: stage.workers[0].metric("dcs_worker_in_flight_requests") == 0, 20)
-        assert sorted(task.name for task in stage.standin.tasks) == sorted(ids)
+        assert sorted(task.name for task in stage.fake_dcs.tasks) == sorted(ids)
         return (
             f"seed {storm.seed}: {storm.requests} parked, {kills} replays killed, {left} left for the last one, "
-            f"{len(stage.standin.tasks)} tasks, {len(stage.events) - storm.requests} events repeated, "
+            f"{len(stage.fake_dcs.tasks)} tasks, {len(stage.events) - storm.requests} events repeated, "
             f"{time.monotonic() - started:.0f} s"
         )
 
@@ -103,7 +103,7 @@ def main() -> None:
     storm = ReplayStorm(options.requests, options.kills, options.seed, 120.0)
     sys.stdout.write(f"{storm}\n")
     logging.disable(logging.CRITICAL)  # aio-pika tells of every connection that is broken off
-    with RabbitNode() as node, tempfile.TemporaryDirectory() as folder:
+    with RabbitMqServer() as node, tempfile.TemporaryDirectory() as folder:
         sys.stdout.write(asyncio.run(run(storm, node.url, Path(folder))) + "\n")
 
 

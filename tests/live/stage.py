@@ -1,4 +1,4 @@
-"""A stage for live tests: real worker processes between a real broker and the stand-in."""
+"""A stage for live tests: real worker processes between a real broker and the fake DCS."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from schemas import names
 from worker.rabbit import lenient_codec
-from worker.tools.standin import StandIn, StandInSettings
+from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 TOKEN = "t" * 64
@@ -130,17 +130,17 @@ async def until(condition: Callable[[], bool], seconds: float, explain: Callable
 
 @dataclass
 class Stage:
-    """Broker, stand-in, workers and a reader of the events; closes everything that it opened."""
+    """Broker, fake DCS, workers and a reader of the events; closes everything that it opened."""
 
     amqp_url: str
     folder: Path
-    standin: StandIn = field(default_factory=lambda: StandIn(StandInSettings()))
+    fake_dcs: FakeDcs = field(default_factory=lambda: FakeDcs(FakeDcsSettings()))
     workers: list[WorkerProcess] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
         lenient_codec.install()  # what this process publishes and reads may be hostile
-        await self.standin.__aenter__()
+        await self.fake_dcs.__aenter__()
         self._connection = await aio_pika.connect_robust(self.amqp_url, reconnect_interval=0.5)
         self._channel = await self._connection.channel()
         self._exchange = await self._channel.declare_exchange(
@@ -160,7 +160,7 @@ class Stage:
         with suppress(Exception):
             async with asyncio.timeout(5):
                 await self._connection.close()
-        await self.standin.__aexit__(None, None, None)
+        await self.fake_dcs.__aexit__(None, None, None)
 
     async def _read(self, message: AbstractIncomingMessage) -> None:
         self.events.append(Event(message.routing_key or "", json.loads(message.body), dict(message.headers), message))
@@ -173,7 +173,7 @@ class Stage:
         told = {
             "PATH": os.defpath,
             "WORKER_AMQP_URL": self.amqp_url,
-            "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": self.standin.url}),
+            "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": self.fake_dcs.url}),
             "WORKER_HTTP_HOST": "127.0.0.1",
             "WORKER_HTTP_PORT": port,
             "WORKER_AUTH_TOKEN": TOKEN,
@@ -242,7 +242,7 @@ class Stage:
 
     def assert_one_task_each(self, request_names: list[str]) -> None:
         """Every name has exactly one task, and every request one kind of event with one id."""
-        created = [task.name for task in self.standin.tasks]
+        created = [task.name for task in self.fake_dcs.tasks]
         assert sorted(created) == sorted(request_names)
         for events in self.by_request().values():
             assert len({event.headers["cloudEvents:id"] for event in events}) == 1

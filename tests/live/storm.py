@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.live.stage import Stage, WorkerProcess, request
-from worker.tools.nodes import RabbitNode
-from worker.tools.standin import StandIn, StandInSettings
+from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
+from worker.tools.servers import RabbitMqServer
 
 FAULTS = {
     "create then drop": 0.04,
@@ -47,12 +47,12 @@ class Storm:
     seconds: float = 120.0
 
 
-async def run(storm: Storm, node: RabbitNode, folder: Path) -> str:
+async def run(storm: Storm, node: RabbitMqServer, folder: Path) -> str:
     """Weather `storm`; what happened. AssertionError if a request has not exactly one task and one kind of event."""
     chance = random.Random(storm.seed)
-    standin = StandIn(StandInSettings(seed=storm.seed, faults=FAULTS, visibility=LISTED_AFTER, latency=0.05))
+    fake_dcs = FakeDcs(FakeDcsSettings(seed=storm.seed, faults=FAULTS, visibility=LISTED_AFTER, latency=0.05))
     started = time.monotonic()
-    async with Stage(node.url, folder, standin) as stage:
+    async with Stage(node.url, folder, fake_dcs) as stage:
         workers = [_worker(stage) for _ in range(2)]
         for worker in workers:
             await worker.ready()
@@ -70,7 +70,7 @@ async def run(storm: Storm, node: RabbitNode, folder: Path) -> str:
         copies = sum(len(answers) - 1 for answers in events.values())
         return (
             f"seed {storm.seed}: {storm.requests} requests, {storm.kills} workers and {storm.broker_kills} times the "
-            f"broker killed, {len(standin.tasks)} tasks, {dict(kinds)}, {copies} events repeated, "
+            f"broker killed, {len(fake_dcs.tasks)} tasks, {dict(kinds)}, {copies} events repeated, "
             f"{time.monotonic() - started:.0f} s"
         )
 
@@ -86,7 +86,7 @@ async def _publish(stage: Stage, wanted: list[str], chance: random.Random) -> No
 
 
 async def _strike(
-    storm: Storm, stage: Stage, node: RabbitNode, workers: list[WorkerProcess], chance: random.Random
+    storm: Storm, stage: Stage, node: RabbitMqServer, workers: list[WorkerProcess], chance: random.Random
 ) -> None:
     strikes = ["worker"] * storm.kills + ["broker"] * storm.broker_kills
     chance.shuffle(strikes)
@@ -113,7 +113,7 @@ def main() -> None:
     storm = Storm(options.requests, options.kills, options.broker_kills, options.seed, 600.0)
     sys.stdout.write(f"{storm}\n")
     logging.disable(logging.CRITICAL)  # aio-pika tells of every connection that the storm breaks
-    with RabbitNode() as node, tempfile.TemporaryDirectory() as folder:
+    with RabbitMqServer() as node, tempfile.TemporaryDirectory() as folder:
         sys.stdout.write(asyncio.run(run(storm, node, Path(folder))) + "\n")
 
 

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from worker.tools.nodes import NodeFailed, NodeUnavailable, open_broker
-from worker.tools.nodes.ports import greets
-from worker.tools.nodes.rabbit import CONNECTION_START, PROTOCOL_HEADER
+from worker.tools.servers import ServerFailedError, ServerUnavailableError, open_broker
+from worker.tools.servers.ports import replies_with
+from worker.tools.servers.rabbitmq import CONNECTION_START, PROTOCOL_HEADER
 
 # A container engine that runs one image: a server that says what a broker says first. Like an engine's, its
 # containers outlive the client that asked for them.
@@ -44,14 +44,14 @@ async def greeted(url: str) -> bool:
     """Whether a broker answers at the address."""
     port = urlsplit(url).port
     assert port is not None
-    return await asyncio.to_thread(greets, port, PROTOCOL_HEADER, CONNECTION_START)
+    return await asyncio.to_thread(replies_with, port, PROTOCOL_HEADER, CONNECTION_START)
 
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A machine without RabbitMQ whose PATH holds one working container engine; returns its program."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("worker.tools.nodes.rabbit.PACKAGED", tmp_path)
+    monkeypatch.setattr("worker.tools.servers.rabbitmq.PACKAGED_SCRIPTS", tmp_path)
     program = tmp_path / "podman"
     program.write_text(ENGINE.format(python=sys.executable, place=str(tmp_path)))
     program.chmod(0o755)
@@ -83,7 +83,7 @@ async def test_a_container_stands_in_for_a_missing_server(engine: Path) -> None:
 async def test_an_engine_that_fails_is_quoted(engine: Path) -> None:
     """When the engine cannot run the image, its own words are the reason given."""
     engine.write_text(FAILING)
-    with pytest.raises(NodeFailed, match="no such image"):
+    with pytest.raises(ServerFailedError, match="no such image"):
         async with open_broker(None):
             pytest.fail("it started")
 
@@ -91,6 +91,6 @@ async def test_an_engine_that_fails_is_quoted(engine: Path) -> None:
 async def test_nothing_to_be_had_is_one_sentence(engine: Path) -> None:
     """Without address, server and working engine, one sentence says what would help."""
     engine.write_text("#!/bin/sh\nexit 1\n")
-    with pytest.raises(NodeUnavailable, match=r"^There is no broker to use: set WORKER_AMQP_URL, [^.]*\.$"):
+    with pytest.raises(ServerUnavailableError, match=r"^There is no broker to use: set WORKER_AMQP_URL, [^.]*\.$"):
         async with open_broker(None):
             pytest.fail("it started")

@@ -8,17 +8,17 @@ import trustme
 
 from schemas import names
 from tests.live.stage import Stage, free_port, request, until
-from worker.tools.nodes import RabbitNode
-from worker.tools.standin import StandIn, StandInSettings
+from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
+from worker.tools.servers import RabbitMqServer
 
 COUNT = 500
 LOW = ("set_vm_memory_high_watermark", "absolute", "1000")
 USUAL = ("set_vm_memory_high_watermark", "0.4")
 
 
-def _slow(latency: float = 0.05) -> StandIn:
+def _slow(latency: float = 0.05) -> FakeDcs:
     # Calls long enough that some are in flight whenever the fault comes.
-    return StandIn(StandInSettings(latency=latency))
+    return FakeDcs(FakeDcsSettings(latency=latency))
 
 
 async def _publish(stage: Stage, prefix: str, count: int = COUNT) -> list[str]:
@@ -35,7 +35,7 @@ async def _empty(stage: Stage) -> None:
 
 
 @pytest.mark.timeout(150)
-async def test_connections_closed_by_the_broker(rabbit: RabbitNode, vhost: str, tmp_path: Path) -> None:
+async def test_connections_closed_by_the_broker(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
     """`rabbitmqctl close_all_connections` with 500 requests in the pipe: consuming again by itself."""
     async with Stage(vhost, tmp_path, _slow()) as stage:
         worker = stage.worker(WORKER_PREFETCH=16)
@@ -49,7 +49,7 @@ async def test_connections_closed_by_the_broker(rabbit: RabbitNode, vhost: str, 
 
 
 @pytest.mark.timeout(150)
-async def test_memory_alarm(own_rabbit: RabbitNode, tmp_path: Path) -> None:
+async def test_memory_alarm(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
     """A blocked connection holds the events back, says so, and lets them go afterwards; nothing is posted twice."""
     async with Stage(own_rabbit.url, tmp_path, _slow(0.3)) as stage:
         worker = stage.worker(WORKER_PREFETCH=16)
@@ -84,7 +84,7 @@ async def test_queues_and_exchange_deleted_under_the_worker(vhost: str, tmp_path
         async with await stage._connection.channel() as channel:
             await channel.exchange_delete(names.EVENT_EXCHANGE)
             queue = await channel.get_queue("test.events", ensure=False)
-            await stage.standin.apply({"latency": 0.0, "scripts": {"after": ["error 400 DCS.4026"] * 3 + ["ok"]}})
+            await stage.fake_dcs.apply({"latency": 0.0, "scripts": {"after": ["error 400 DCS.4026"] * 3 + ["ok"]}})
             await stage.publish(request("after", request_id="after"))
             await until(lambda: worker.metric("dcs_worker_requests_received_total") >= 7, 10, worker.explain)
             await channel.declare_exchange(names.EVENT_EXCHANGE, "topic", durable=True)
@@ -113,7 +113,7 @@ async def test_mutual_tls(tmp_path: Path) -> None:
         "ssl_options.verify = verify_peer",
         "ssl_options.fail_if_no_peer_cert = true",
     ]
-    with RabbitNode(config=config) as node:
+    with RabbitMqServer(config=config) as node:
         async with Stage(node.url, tmp_path) as stage:
             secure = {"WORKER_AMQP_URL": f"amqps://guest:guest@localhost:{port}/", "WORKER_AMQP_CA_FILE": files["ca"]}
             bare = stage.worker(**secure)
@@ -130,7 +130,7 @@ async def test_mutual_tls(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-async def test_broker_killed_and_restarted(own_rabbit: RabbitNode, tmp_path: Path) -> None:
+async def test_broker_killed_and_restarted(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
     """`kill -9` of the node with 500 requests in the pipe: not ready meanwhile, all answered afterwards."""
     async with Stage(own_rabbit.url, tmp_path, _slow()) as stage:
         worker = stage.worker(WORKER_PREFETCH=16)

@@ -23,7 +23,7 @@ from worker.policy.fault import Done
 from worker.policy.order import Order
 from worker.policy.order import order as ordered
 from worker.policy.outcome import Ending
-from worker.tools.nodes import RedisNode
+from worker.tools.servers import RedisServer
 
 NOW = time.time()
 LEASE = 1.2
@@ -89,7 +89,7 @@ async def two(url: str) -> AsyncIterator[tuple[RedisClaims, RedisClaims]]:
 
 
 @asynccontextmanager
-async def operator(node: RedisNode) -> AsyncIterator[Any]:
+async def operator(node: RedisServer) -> AsyncIterator[Any]:
     """A client that looks into Redis."""
     client = redis.Redis(port=node.port, single_connection_client=True)
     try:
@@ -121,14 +121,14 @@ async def take_until_granted(claims: RedisClaims, of: Order, now: float = NOW) -
     return answer
 
 
-async def test_exactly_one_of_many_takes_is_granted(redis_node: RedisNode) -> None:
+async def test_exactly_one_of_many_takes_is_granted(redis_node: RedisServer) -> None:
     """Of 100 concurrent takes by two replicas one is granted, and all others learn whose task it is."""
     async with two(redis_node.url) as replicas:
         answers = Counter(await asyncio.gather(*(replicas[i % 2].take(order(), NOW) for i in range(100))))
     assert answers == {Granted(is_first=True): 1, Held(order().fingerprint): 99}
 
 
-async def test_every_request_has_a_claim_of_its_own(redis_node: RedisNode) -> None:
+async def test_every_request_has_a_claim_of_its_own(redis_node: RedisServer) -> None:
     """Two replicas that ask for the same 50 requests at once share them out, none twice."""
     orders = [order(f"r-{number}") for number in range(50)]
     async with two(redis_node.url) as (one, other):
@@ -138,7 +138,7 @@ async def test_every_request_has_a_claim_of_its_own(redis_node: RedisNode) -> No
     assert all(sum(pair) == 1 for pair in held)
 
 
-async def test_the_claim_of_a_dead_replica_runs_out(redis_node: RedisNode) -> None:
+async def test_the_claim_of_a_dead_replica_runs_out(redis_node: RedisServer) -> None:
     """A claim that is not renewed is granted to another after its lease, with a create possibly in flight now."""
     async with replica(redis_node.url) as other:
         async with replica(redis_node.url) as dead:
@@ -149,7 +149,7 @@ async def test_the_claim_of_a_dead_replica_runs_out(redis_node: RedisNode) -> No
         assert time.monotonic() - begun >= LEASE * 0.95
 
 
-async def test_a_held_claim_is_renewed(redis_node: RedisNode) -> None:
+async def test_a_held_claim_is_renewed(redis_node: RedisServer) -> None:
     """A claim is held for longer than its lease for as long as its replica lives."""
     async with two(redis_node.url) as (one, other):
         await one.take(order(), NOW)
@@ -160,7 +160,7 @@ async def test_a_held_claim_is_renewed(redis_node: RedisNode) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_frozen_process_does_not_count_on_its_claim(redis_node: RedisNode) -> None:
+async def test_a_frozen_process_does_not_count_on_its_claim(redis_node: RedisServer) -> None:
     """A claim counts from before it was asked for, also when this process slept until after the answer came."""
     times = [1000.0]
     async with replica(redis_node.url, lease=30.0, clock=lambda: times[-1]) as claims, operator(redis_node) as client:
@@ -176,7 +176,7 @@ async def test_a_frozen_process_does_not_count_on_its_claim(redis_node: RedisNod
 
 @pytest.mark.parametrize("last_sent_at", [None, NOW - 30.125], ids=["never sent", "sent"])
 async def test_a_released_claim_is_granted_with_what_was_told(
-    redis_node: RedisNode, last_sent_at: float | None
+    redis_node: RedisServer, last_sent_at: float | None
 ) -> None:
     """Who comes after a release knows that it is not the first, and when a create may have been in flight."""
     async with two(redis_node.url) as (one, other):
@@ -187,7 +187,7 @@ async def test_a_released_claim_is_granted_with_what_was_told(
         assert await one.take(order(), NOW) == Held(order().fingerprint)
 
 
-async def test_a_release_never_makes_a_create_earlier(redis_node: RedisNode) -> None:
+async def test_a_release_never_makes_a_create_earlier(redis_node: RedisServer) -> None:
     """What one replica told of a create in flight is not undone by another that sent none."""
     async with two(redis_node.url) as (one, other):
         for claims, last_sent_at in ((one, NOW), (other, None), (one, NOW - 60)):
@@ -196,14 +196,14 @@ async def test_a_release_never_makes_a_create_earlier(redis_node: RedisNode) -> 
         assert await other.take(order(), NOW) == Granted(is_first=False, last_sent_at=NOW)
 
 
-async def test_a_release_without_a_claim_leaves_a_trace(redis_node: RedisNode) -> None:
+async def test_a_release_without_a_claim_leaves_a_trace(redis_node: RedisServer) -> None:
     """A replica that had to work without a claim tells when it may have sent, so that a copy is not the first."""
     async with two(redis_node.url) as (one, other):
         await one.release(order(), NOW - 1)
         assert await other.take(order(), NOW) == Granted(is_first=False, last_sent_at=NOW - 1)
 
 
-async def test_a_release_frees_only_what_is_ones_own(redis_node: RedisNode) -> None:
+async def test_a_release_frees_only_what_is_ones_own(redis_node: RedisServer) -> None:
     """A replica that does not hold the claim cannot free it."""
     async with two(redis_node.url) as (one, other):
         await one.take(order(), NOW)
@@ -211,7 +211,7 @@ async def test_a_release_frees_only_what_is_ones_own(redis_node: RedisNode) -> N
         assert await other.take(order(), NOW) == Held(order().fingerprint)
 
 
-async def test_the_same_replica_asks_twice(redis_node: RedisNode) -> None:
+async def test_the_same_replica_asks_twice(redis_node: RedisServer) -> None:
     """A request that this replica holds is held for this replica too, and remains so."""
     async with two(redis_node.url) as (one, other):
         await one.take(order(), NOW)
@@ -220,7 +220,7 @@ async def test_the_same_replica_asks_twice(redis_node: RedisNode) -> None:
         assert isinstance(await other.take(order(), NOW), Held)
 
 
-async def test_a_grant_that_never_arrived_can_be_taken_again(redis_node: RedisNode) -> None:
+async def test_a_grant_that_never_arrived_can_be_taken_again(redis_node: RedisServer) -> None:
     """A cancelled take leaves nothing behind here; in Redis it counts as a claim whose owner was lost."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client:
         taking = asyncio.create_task(claims.take(order(), NOW))
@@ -234,7 +234,7 @@ async def test_a_grant_that_never_arrived_can_be_taken_again(redis_node: RedisNo
         assert await claims.take(order(), NOW) == Granted(is_first=False, last_sent_at=NOW)
 
 
-async def test_a_young_memory_is_not_believed(redis_node: RedisNode) -> None:
+async def test_a_young_memory_is_not_believed(redis_node: RedisServer) -> None:
     """A Redis that is new, or forgot everything, makes every request look like one that was seen before."""
     told = Told()
     async with replica(redis_node.url, told, min_memory_age=600.0) as claims, operator(redis_node) as client:
@@ -248,7 +248,7 @@ async def test_a_young_memory_is_not_believed(redis_node: RedisNode) -> None:
         assert told.available == [True]
 
 
-async def test_nothing_secret_and_little_is_stored(redis_node: RedisNode) -> None:
+async def test_nothing_secret_and_little_is_stored(redis_node: RedisServer) -> None:
     """A record holds no network ids, marker or description, only names, times and the published event."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client:
         await claims.take(order(), NOW)

@@ -12,10 +12,10 @@ import trustme
 from tests.live.test_claims import DONE, NOW, Told, operator, order, renewed, replica, until
 from worker.claims.scripts import record_key
 from worker.policy.claim import Concluded, Granted, Held, Unavailable
-from worker.tools.nodes import RedisNode
+from worker.tools.servers import RedisServer
 
 
-async def test_a_closed_connection_is_opened_again(redis_node: RedisNode) -> None:
+async def test_a_closed_connection_is_opened_again(redis_node: RedisServer) -> None:
     """A connection that the server or a proxy closes is replaced, and nothing that was held is lost."""
     async with (
         replica(redis_node.url, lease=6.0) as one,
@@ -31,7 +31,7 @@ async def test_a_closed_connection_is_opened_again(redis_node: RedisNode) -> Non
 
 
 @pytest.mark.parametrize("login", ["", "app:wrong-secret@", "app:right-secret@", "nobody:right-secret@"])
-async def test_credentials_that_do_not_do(redis_node: RedisNode, login: str) -> None:
+async def test_credentials_that_do_not_do(redis_node: RedisServer, login: str) -> None:
     """Without the right password, or without the right to run scripts, Redis is away; the URL stays secret."""
     told = Told()
     async with operator(redis_node) as client:
@@ -47,7 +47,7 @@ async def test_credentials_that_do_not_do(redis_node: RedisNode, login: str) -> 
 
 
 @pytest.mark.parametrize("more", [["evalsha"], []], ids=["now", "0.1.0"])
-async def test_the_rights_that_suffice(redis_node: RedisNode, more: list[str]) -> None:
+async def test_the_rights_that_suffice(redis_node: RedisServer, more: list[str]) -> None:
     """A user with these rights and no others can do all that claims need, and so can one of 0.1.0."""
     commands = ["eval", "get", "set", "hmget", "hset", "hdel", "del", "pexpire", "time", "select", *more]
     async with operator(redis_node) as client:
@@ -77,7 +77,7 @@ async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 @asynccontextmanager
-async def tls_in_front_of(node: RedisNode, folder: Path) -> AsyncIterator[str]:
+async def tls_in_front_of(node: RedisServer, folder: Path) -> AsyncIterator[str]:
     """A TLS port that leads to Redis, as a URL that names the authority to trust."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
@@ -100,7 +100,7 @@ async def tls_in_front_of(node: RedisNode, folder: Path) -> AsyncIterator[str]:
         await asyncio.wait_for(asyncio.gather(*clients, return_exceptions=True), 5)
 
 
-async def test_tls(redis_node: RedisNode, tmp_path: Path) -> None:
+async def test_tls(redis_node: RedisServer, tmp_path: Path) -> None:
     """rediss:// is TLS with a verified server; one of an unknown authority is no Redis."""
     async with tls_in_front_of(redis_node, tmp_path) as url:
         async with replica(url) as claims:
@@ -110,7 +110,7 @@ async def test_tls(redis_node: RedisNode, tmp_path: Path) -> None:
         assert "certificate" in told.reasons[0]
 
 
-async def test_a_unix_socket(redis_node: RedisNode, tmp_path: Path) -> None:
+async def test_a_unix_socket(redis_node: RedisServer, tmp_path: Path) -> None:
     """unix:// is a socket in the file system, here one that leads to Redis."""
     ways: set[asyncio.Task[None]] = set()
 
@@ -129,7 +129,7 @@ async def test_a_unix_socket(redis_node: RedisNode, tmp_path: Path) -> None:
     await asyncio.wait_for(asyncio.gather(*ways, return_exceptions=True), 5)
 
 
-async def test_scripts_that_redis_forgot_are_loaded_again(redis_node: RedisNode) -> None:
+async def test_scripts_that_redis_forgot_are_loaded_again(redis_node: RedisServer) -> None:
     """SCRIPT FLUSH costs a round trip and no claim."""
     told = Told()
     async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
@@ -143,7 +143,7 @@ async def test_scripts_that_redis_forgot_are_loaded_again(redis_node: RedisNode)
     assert told.available == [True]
 
 
-async def test_nothing_is_left_open(redis_node: RedisNode) -> None:
+async def test_nothing_is_left_open(redis_node: RedisServer) -> None:
     """One connection a replica however much is asked, and none after it was closed."""
     async with operator(redis_node) as client:
         async with replica(redis_node.url) as claims:

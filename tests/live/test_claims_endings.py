@@ -8,10 +8,10 @@ from tests.live.test_claims import DONE, NOW, ending, operator, order, replica, 
 from worker.claims.scripts import record_key
 from worker.policy.claim import Concluded, Granted, Held
 from worker.policy.outcome import Ending
-from worker.tools.nodes import RedisNode
+from worker.tools.servers import RedisServer
 
 
-async def test_a_concluded_request_answers_every_replica(redis_node: RedisNode) -> None:
+async def test_a_concluded_request_answers_every_replica(redis_node: RedisServer) -> None:
     """The ending comes back whole, to the same and to another replica, and is kept for 7 days."""
     done = ending(order(), "é-" + "i" * 500)
     async with two(redis_node.url) as (one, other), operator(redis_node) as client:
@@ -42,7 +42,7 @@ DONE_AGAIN = ending(order(), "i-3", replays=1)
         (FAILED, DONE_AGAIN, DONE_AGAIN),
     ],
 )
-async def test_which_of_two_endings_stays(redis_node: RedisNode, first: Ending, second: Ending, kept: Ending) -> None:
+async def test_which_of_two_endings_stays(redis_node: RedisServer, first: Ending, second: Ending, kept: Ending) -> None:
     """The first stays, for it may have been told; any replaces a failure of fewer replays; who concludes is told."""
     async with two(redis_node.url) as (one, other):
         assert await one.conclude(order(), first) == first
@@ -50,7 +50,7 @@ async def test_which_of_two_endings_stays(redis_node: RedisNode, first: Ending, 
         assert await one.take(order(), NOW) == Concluded(kept)
 
 
-async def test_a_replay_reopens_a_failed_request(redis_node: RedisNode) -> None:
+async def test_a_replay_reopens_a_failed_request(redis_node: RedisServer) -> None:
     """A request that an operator sent again after it failed is claimed, knowing that nothing was sent since."""
     failed = ending(order(), None, at=NOW - 100)
     async with two(redis_node.url) as (one, other):
@@ -66,14 +66,14 @@ async def test_a_replay_reopens_a_failed_request(redis_node: RedisNode) -> None:
         assert await other.take(order(), NOW) == Concluded(REPLAYED)
 
 
-async def test_a_replay_does_not_reopen_a_success(redis_node: RedisNode) -> None:
+async def test_a_replay_does_not_reopen_a_success(redis_node: RedisServer) -> None:
     """A request that succeeded is over, however often it is sent again."""
     async with replica(redis_node.url) as claims:
         await claims.conclude(order(), DONE)
         assert await claims.take(order(), NOW, replays=3) == Concluded(DONE)
 
 
-async def test_a_request_too_long_to_keep_is_released(redis_node: RedisNode) -> None:
+async def test_a_request_too_long_to_keep_is_released(redis_node: RedisServer) -> None:
     """An ending beyond all measure is not stored: a copy looks, as after a release."""
     long = replace(DONE, body=b"x" * 70000)
     async with two(redis_node.url) as (one, other):
@@ -82,7 +82,7 @@ async def test_a_request_too_long_to_keep_is_released(redis_node: RedisNode) -> 
         assert await other.take(order(), NOW) == Granted(is_first=False)
 
 
-async def test_another_request_with_the_same_id_changes_nothing(redis_node: RedisNode) -> None:
+async def test_another_request_with_the_same_id_changes_nothing(redis_node: RedisServer) -> None:
     """While the first request of an id is known, in any state, a different one is told of it and leaves no trace."""
     first, imposter = order(), order(name="another")
     async with two(redis_node.url) as (one, other):

@@ -15,7 +15,7 @@ from worker.claims.redis_claims import CALL_TIMEOUT_SECONDS
 from worker.claims.scripts import record_key
 from worker.policy.claim import Concluded, Granted, Held, Unavailable
 from worker.policy.order import Order
-from worker.tools.nodes import RedisNode
+from worker.tools.servers import RedisServer
 
 LATE = CALL_TIMEOUT_SECONDS + 0.3  # what a busy machine may add to a deadline
 AT_ONCE = CALL_TIMEOUT_SECONDS / 2
@@ -31,7 +31,7 @@ class Relay:
 
 
 @asynccontextmanager
-async def relay_to(node: RedisNode) -> AsyncIterator[Relay]:
+async def relay_to(node: RedisServer) -> AsyncIterator[Relay]:
     """Such a proxy."""
     relay, ways = Relay(), set[asyncio.Task[None]]()
 
@@ -63,7 +63,7 @@ async def in_time(call: Awaitable[Answer], seconds: float = LATE) -> Answer:
     return answer
 
 
-async def test_an_absent_redis_costs_nothing(redis_node: RedisNode) -> None:
+async def test_an_absent_redis_costs_nothing(redis_node: RedisServer) -> None:
     """With Redis away from the start, a thousand requests in a row are answered at once, and it is said once."""
     redis_node.kill()
     told = Told()
@@ -83,7 +83,7 @@ async def test_an_absent_redis_costs_nothing(redis_node: RedisNode) -> None:
     assert told.available == [False, True]
 
 
-async def test_redis_is_killed_and_comes_back_empty(redis_node: RedisNode) -> None:
+async def test_redis_is_killed_and_comes_back_empty(redis_node: RedisServer) -> None:
     """Across a restart that forgets everything: held claims stay held, endings are known again, doubts are told."""
     told = Told()
     async with replica(redis_node.url, told, lease=6.0) as one, replica(redis_node.url) as other:
@@ -109,7 +109,7 @@ async def test_redis_is_killed_and_comes_back_empty(redis_node: RedisNode) -> No
     assert told.available == [True, False, True]
 
 
-async def test_a_restored_claim_is_not_freed_by_an_older_release(redis_node: RedisNode) -> None:
+async def test_a_restored_claim_is_not_freed_by_an_older_release(redis_node: RedisServer) -> None:
     """What is told again after a restart cannot undo what this replica did since."""
     told = Told(), Told()
     async with replica(redis_node.url, told[0]) as one, replica(redis_node.url, told[1]) as other:
@@ -121,7 +121,7 @@ async def test_a_restored_claim_is_not_freed_by_an_older_release(redis_node: Red
         assert await other.take(order(), NOW) == Held(order().fingerprint)
 
 
-async def test_a_claim_that_could_not_be_renewed(redis_node: RedisNode) -> None:
+async def test_a_claim_that_could_not_be_renewed(redis_node: RedisServer) -> None:
     """With Redis away for longer than the lease a claim no longer counts, but keeps others away once Redis is back."""
     async with two(redis_node.url) as (one, other), operator(redis_node) as client:
         await one.take(order(), NOW)
@@ -138,7 +138,7 @@ async def test_a_claim_that_could_not_be_renewed(redis_node: RedisNode) -> None:
         assert await other.take(order(), NOW) == Held(order().fingerprint)
 
 
-async def test_a_frozen_redis_delays_nobody_for_longer_than_the_deadline(redis_node: RedisNode) -> None:
+async def test_a_frozen_redis_delays_nobody_for_longer_than_the_deadline(redis_node: RedisServer) -> None:
     """Every call at a frozen Redis ends within the deadline, later ones at once; the claim is given up in time."""
     told = Told()
     async with replica(redis_node.url, told) as claims:
@@ -157,7 +157,7 @@ async def test_a_frozen_redis_delays_nobody_for_longer_than_the_deadline(redis_n
         assert await in_time(claims.take(order("ended"), NOW)) == Concluded(ending(order("ended")))
 
 
-async def test_no_request_waits_longer_than_the_timeout_for_a_redis_that_stalls(redis_node: RedisNode) -> None:
+async def test_no_request_waits_longer_than_the_timeout_for_a_redis_that_stalls(redis_node: RedisServer) -> None:
     """While Redis stands still for 1.2 s, requests that come all the time are each answered within the timeout."""
     async with replica(redis_node.url) as claims:
 
@@ -178,7 +178,7 @@ async def test_no_request_waits_longer_than_the_timeout_for_a_redis_that_stalls(
     assert answers == [Concluded(ending(order(f"r-{number}"))) for number in range(len(handled))]
 
 
-async def test_claims_end_while_redis_stands_still(redis_node: RedisNode) -> None:
+async def test_claims_end_while_redis_stands_still(redis_node: RedisServer) -> None:
     """Neither a call under way nor an attempt to connect holds up the end of the process."""
     async with replica(redis_node.url) as claims:
         redis_node.freeze()
@@ -194,7 +194,7 @@ async def test_claims_end_while_redis_stands_still(redis_node: RedisNode) -> Non
     redis_node.thaw()
 
 
-async def test_a_proxy_that_swallows_delays_no_request(redis_node: RedisNode) -> None:
+async def test_a_proxy_that_swallows_delays_no_request(redis_node: RedisServer) -> None:
     """A connection that stays open and answers nothing is given up within the timeout, and another one is made."""
     async with relay_to(redis_node) as way, replica(way.url) as claims:
         assert isinstance(await claims.take(order("before"), NOW), Granted)
@@ -206,7 +206,7 @@ async def test_a_proxy_that_swallows_delays_no_request(redis_node: RedisNode) ->
         assert claims.is_held(order("before"))
 
 
-async def test_a_slow_redis_is_waited_for_within_the_deadline(redis_node: RedisNode) -> None:
+async def test_a_slow_redis_is_waited_for_within_the_deadline(redis_node: RedisServer) -> None:
     """An answer that comes late but in time counts; a Redis that answers too late is left alone."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client, replica(redis_node.url) as other:
         await client.execute_command("CLIENT", "PAUSE", "250")
@@ -220,7 +220,7 @@ async def test_a_slow_redis_is_waited_for_within_the_deadline(redis_node: RedisN
             assert await other.take(of, NOW) == Held(of.fingerprint)
 
 
-async def test_a_flush_is_made_good_by_the_next_renewal(redis_node: RedisNode) -> None:
+async def test_a_flush_is_made_good_by_the_next_renewal(redis_node: RedisServer) -> None:
     """After FLUSHALL on a living connection, held claims and recent endings are there again before long."""
     told = Told()
     async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
@@ -237,7 +237,7 @@ async def test_a_flush_is_made_good_by_the_next_renewal(redis_node: RedisNode) -
         assert told.available == [True]
 
 
-async def test_a_claim_that_another_took_after_a_flush_is_given_up(redis_node: RedisNode) -> None:
+async def test_a_claim_that_another_took_after_a_flush_is_given_up(redis_node: RedisServer) -> None:
     """The replica that lost its claim in a flush notices with its next renewal that another has it."""
     async with two(redis_node.url) as (one, other), operator(redis_node) as client:
         await one.take(order(), NOW)
@@ -250,7 +250,7 @@ async def test_a_claim_that_another_took_after_a_flush_is_given_up(redis_node: R
 
 
 @pytest.mark.parametrize("end", ["released", "died"])
-async def test_work_without_a_claim_is_claimed_when_redis_is_back(redis_node: RedisNode, end: str) -> None:
+async def test_work_without_a_claim_is_claimed_when_redis_is_back(redis_node: RedisServer, end: str) -> None:
     """A request that had to be worked on without a claim is kept from others, and counts as sent as before."""
     async with replica(redis_node.url) as one, replica(redis_node.url) as other, operator(redis_node) as client:
         async with replica(redis_node.url) as earlier:
@@ -273,7 +273,7 @@ async def test_work_without_a_claim_is_claimed_when_redis_is_back(redis_node: Re
         assert answer.last_sent_at >= NOW
 
 
-async def test_a_request_that_another_concluded_is_no_longer_held(redis_node: RedisNode) -> None:
+async def test_a_request_that_another_concluded_is_no_longer_held(redis_node: RedisServer) -> None:
     """An ending, whoever tells it, takes the claim from who still works on the request."""
     async with two(redis_node.url) as (one, other):
         await one.take(order(), NOW)
@@ -283,7 +283,7 @@ async def test_a_request_that_another_concluded_is_no_longer_held(redis_node: Re
         assert await one.take(order(), NOW) == Concluded(DONE)
 
 
-async def test_a_failover_to_a_replica(redis_node: RedisNode) -> None:
+async def test_a_failover_to_a_replica(redis_node: RedisServer) -> None:
     """A server that turns into a read-only replica is away until it is a master again; the claims survive."""
     told = Told()
     async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
@@ -301,7 +301,7 @@ async def test_a_failover_to_a_replica(redis_node: RedisNode) -> None:
     assert told.reasons[1] == "Redis is a replica that must not be written to"
 
 
-async def test_a_full_redis_is_away(redis_node: RedisNode) -> None:
+async def test_a_full_redis_is_away(redis_node: RedisServer) -> None:
     """Out of memory means unavailable, until there is room again."""
     told = Told()
     async with replica(redis_node.url, told) as claims, operator(redis_node) as client:

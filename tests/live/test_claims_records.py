@@ -21,7 +21,7 @@ from worker.policy.claim import Concluded, Granted, Held
 from worker.policy.fault import Done
 from worker.policy.order import Order
 from worker.policy.order import order as ordered
-from worker.tools.nodes import RedisNode
+from worker.tools.servers import RedisServer
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "claims_records_v0_1_0.json"
 FINGERPRINT = order().fingerprint
@@ -107,7 +107,7 @@ TYPES = ("string", "list", "set", "sorted set", "stream")
 
 
 @pytest.mark.parametrize("kind", [*TYPES, *ODD_HASHES])
-async def test_a_record_that_no_worker_wrote_is_doubt(redis_node: RedisNode, kind: str) -> None:
+async def test_a_record_that_no_worker_wrote_is_doubt(redis_node: RedisServer, kind: str) -> None:
     """The request is claimed and looked for at once, the record is counted once, and all goes on as usual."""
     told = Told(), Told()
     async with (
@@ -130,7 +130,7 @@ async def test_a_record_that_no_worker_wrote_is_doubt(redis_node: RedisNode, kin
     assert [observer.available for observer in told] == [[True], [True]]
 
 
-async def test_doubt_keeps_what_can_be_believed(redis_node: RedisNode) -> None:
+async def test_doubt_keeps_what_can_be_believed(redis_node: RedisServer) -> None:
     """When a create may have been sent is remembered, though the claim itself cannot be believed."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client:
         await client.hset(KEY, mapping=claim(until=int((NOW + YEARS) * 1000), sent=NOW - 9))
@@ -138,7 +138,7 @@ async def test_doubt_keeps_what_can_be_believed(redis_node: RedisNode) -> None:
         assert float(await client.hget(KEY, "sent")) == NOW - 9
 
 
-async def test_a_living_claim_is_respected_with_nonsense_beside_it(redis_node: RedisNode) -> None:
+async def test_a_living_claim_is_respected_with_nonsense_beside_it(redis_node: RedisServer) -> None:
     """Nonsense for the last create does not take the request from its owner, nor stop the owner's renewal."""
     told = Told()
     async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
@@ -156,7 +156,7 @@ OVERWRITTEN = (*TYPES, "nothing of ours", "claim for 30 years", "replays nan", "
 
 
 @pytest.mark.parametrize("kind", OVERWRITTEN)
-async def test_a_claim_whose_record_is_overwritten_is_made_again(redis_node: RedisNode, kind: str) -> None:
+async def test_a_claim_whose_record_is_overwritten_is_made_again(redis_node: RedisServer, kind: str) -> None:
     """The next renewal replaces what no worker wrote; the claim is kept from others, and the connection is kept."""
     told = Told()
     async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
@@ -172,7 +172,7 @@ async def test_a_claim_whose_record_is_overwritten_is_made_again(redis_node: Red
 
 
 @pytest.mark.parametrize("kind", OVERWRITTEN)
-async def test_an_overwritten_record_is_released_and_concluded(redis_node: RedisNode, kind: str) -> None:
+async def test_an_overwritten_record_is_released_and_concluded(redis_node: RedisServer, kind: str) -> None:
     """What became of the request replaces what no worker wrote."""
     async with replica(redis_node.url, lease=30.0) as one, two(redis_node.url) as others:
         async with operator(redis_node) as client:
@@ -189,7 +189,7 @@ async def test_an_overwritten_record_is_released_and_concluded(redis_node: Redis
         assert await others[1].take(order(), NOW) == Concluded(ending(order()))
 
 
-async def test_an_ending_that_cannot_be_read_does_not_stand(redis_node: RedisNode) -> None:
+async def test_an_ending_that_cannot_be_read_does_not_stand(redis_node: RedisServer) -> None:
     """Who concludes publishes its own; the next replica looks."""
     async with two(redis_node.url) as (one, other), operator(redis_node) as client:
         await one.take(order(), NOW)
@@ -200,7 +200,7 @@ async def test_an_ending_that_cannot_be_read_does_not_stand(redis_node: RedisNod
 
 
 @pytest.mark.parametrize("kind", ["list", "nan", "1e30", "-1e30", "0", "soon"])
-async def test_a_memory_that_no_worker_wrote_is_new(redis_node: RedisNode, kind: str) -> None:
+async def test_a_memory_that_no_worker_wrote_is_new(redis_node: RedisServer, kind: str) -> None:
     """It is not believed that a request is new, and the memory begins anew."""
     told = Told()
     async with operator(redis_node) as client:
@@ -270,7 +270,7 @@ def without_chance(record: dict[str, str]) -> dict[str, str]:
     return known
 
 
-async def test_records_are_written_as_by_0_1_0(redis_node: RedisNode) -> None:
+async def test_records_are_written_as_by_0_1_0(redis_node: RedisServer) -> None:
     """Key by key and byte by byte, so that replicas of both versions work side by side."""
     async with two(redis_node.url) as (one, other), operator(redis_node) as client:
         await write_as_then(one, other)
@@ -284,7 +284,7 @@ async def test_records_are_written_as_by_0_1_0(redis_node: RedisNode) -> None:
             assert without_chance(found) == without_chance(OLD[key]), key
 
 
-async def test_records_of_0_1_0_are_read(redis_node: RedisNode) -> None:
+async def test_records_of_0_1_0_are_read(redis_node: RedisServer) -> None:
     """Claims, releases and endings that 0.1.0 wrote mean the same to this version."""
     told = Told()
     async with replica(redis_node.url, told) as claims, operator(redis_node) as client:

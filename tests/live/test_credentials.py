@@ -1,4 +1,4 @@
-"""Credentials against the stand-in, which verifies tokens and signatures with an implementation of its own."""
+"""Credentials against the fake DCS, which verifies tokens and signatures with an implementation of its own."""
 
 import asyncio
 import random
@@ -24,7 +24,7 @@ from worker.dcs.transport import ServiceTransport
 from worker.policy.fault import Done, Fault, Found
 from worker.policy.order import Order, order
 from worker.policy.pulse import Pulse
-from worker.tools.standin import StandIn, StandInSettings
+from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 PASSWORD = "stand-in-password"
 SECRET_KEY = "stand-in-secret-key-of-forty-characters0"
@@ -61,8 +61,8 @@ async def _go() -> bool:
 class Work:
     """A client whose credentials come from secret files, and all that it said."""
 
-    def __init__(self, standin: StandIn, folder: Path, clock: Clock) -> None:
-        self.standin = standin
+    def __init__(self, fake_dcs: FakeDcs, folder: Path, clock: Clock) -> None:
+        self.fake_dcs = fake_dcs
         self.folder = folder
         self.clock = clock
         self.told: list[str | None] = []
@@ -87,29 +87,29 @@ class Work:
 
     def token_calls(self) -> Counter[str | None]:
         """Token calls so far, by project."""
-        return Counter(call.project for call in self.standin.calls if call.operation == "token")
+        return Counter(call.project for call in self.fake_dcs.calls if call.operation == "token")
 
 
 @asynccontextmanager
 async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], **secrets: str) -> AsyncIterator[Work]:
-    """A stand-in that demands credentials, and a client with the configured ones."""
+    """A fake DCS that demands credentials, and a client with the configured ones."""
     clock = Clock()
     transport = ServiceTransport(ssl.create_default_context(), 20)
-    settings = StandInSettings.model_validate({"auth": auth})
+    settings = FakeDcsSettings.model_validate({"auth": auth})
     try:
-        async with StandIn(settings, clock=clock) as standin:
-            work = Work(standin, folder, clock)
+        async with FakeDcs(settings, clock=clock) as fake_dcs:
+            work = Work(fake_dcs, folder, clock)
             work.write(**secrets)
             loaded = load(
-                {"WORKER_SECRETS_DIR": str(folder), "WORKER_IAM_ENDPOINT": standin.url, **environ}, folder=folder
+                {"WORKER_SECRETS_DIR": str(folder), "WORKER_IAM_ENDPOINT": fake_dcs.url, **environ}, folder=folder
             )
             pulse = Pulse(lambda: 0.0)
 
             def http_client(deadline: float) -> HttpClient:
                 return HttpClient(transport, deadline=deadline, pulse=pulse)
 
-            account = Account(standin.url, loaded.settings.iam_user or "", loaded.settings.iam_domain or "")
-            surroundings = Surroundings(account, loaded.settings.credentials_file, standin.url)
+            account = Account(fake_dcs.url, loaded.settings.iam_user or "", loaded.settings.iam_domain or "")
+            surroundings = Surroundings(account, loaded.settings.credentials_file, fake_dcs.url)
             work.credentials = credentials_for(
                 loaded.settings.auth_method,
                 loaded.secrets.current,
@@ -119,7 +119,7 @@ async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], *
                 timing=clock.timing(0.5),
             )
             work.http = http_client(20)
-            work.client = DcsClient(work.http, work.credentials, {"r": standin.url}, now=clock)
+            work.client = DcsClient(work.http, work.credentials, {"r": fake_dcs.url}, now=clock)
             yield work
             await work.credentials.aclose()
     finally:
@@ -174,7 +174,7 @@ async def test_tokens_that_end_in_the_middle_cost_no_failure(iam: Work) -> None:
     await five_hundred(iam, nothing, seconds=1.8)
 
     assert iam.faults == []
-    assert len(iam.standin.tasks) == 500
+    assert len(iam.fake_dcs.tasks) == 500
     assert iam.token_calls() == Counter({f"p{number}": 2 for number in range(5)})
 
 
@@ -182,32 +182,32 @@ async def test_tokens_that_end_by_surprise_cost_no_failure(iam: Work) -> None:
     """When all tokens die at once long before their time, each project gets another one with one call."""
 
     async def die() -> None:
-        await iam.standin.apply(clock_offset=700)
+        await iam.fake_dcs.apply(clock_offset=700)
 
     await five_hundred(iam, die)
 
     assert iam.faults == []
-    assert len(iam.standin.tasks) == 500
+    assert len(iam.fake_dcs.tasks) == 500
     assert iam.token_calls() == Counter({f"p{number}": 2 for number in range(5)})
-    assert iam.standin.stats()["calls"]["create"]["401"] >= 5
+    assert iam.fake_dcs.stats()["calls"]["create"]["401"] >= 5
 
 
 async def test_a_changed_password_is_not_hammered(iam: Work) -> None:
     """Changed under way: at most three token calls in the first minute, and every refusal is one that time cures."""
 
     async def change() -> None:
-        await iam.standin.apply(auth={"password": "another-password"})
+        await iam.fake_dcs.apply(auth={"password": "another-password"})
 
     await five_hundred(iam, change)
     for _ in range(59):
         await iam.create("more", "p6")
         await iam.clock.advance(1)
 
-    wrong = [call for call in iam.standin.calls if call.operation == "token" and call.status == 401]
+    wrong = [call for call in iam.fake_dcs.calls if call.operation == "token" and call.status == 401]
     assert 1 <= len(wrong) <= 3
     assert {fault.label for fault in iam.faults} == {"credentials"}
     assert all(fault.retry_after and not fault.is_ambiguous for fault in iam.faults)
-    assert len(iam.standin.tasks) + len(iam.faults) == 500 + 59
+    assert len(iam.fake_dcs.tasks) + len(iam.faults) == 500 + 59
     assert len(iam.told) == 1
     assert PASSWORD not in f"{iam.told} {iam.faults} {iam.credentials!r}"
 
@@ -215,13 +215,13 @@ async def test_a_changed_password_is_not_hammered(iam: Work) -> None:
 async def test_the_right_password_in_the_secret_file_is_enough(iam: Work) -> None:
     """Nobody has to ask: the new file is seen, one token call proves it, and work goes on."""
     assert isinstance(await iam.create("before"), Done)
-    await iam.standin.apply(auth={"password": "another-password"})
+    await iam.fake_dcs.apply(auth={"password": "another-password"})
     assert isinstance(await iam.create("refused"), Fault)
     iam.write(worker_iam_password="still-not-right")
     await iam.clock.advance(1)
     await until(lambda: iam.token_calls()["p"] == 3)
 
-    await iam.standin.apply(auth={"lock_after": 0})
+    await iam.fake_dcs.apply(auth={"lock_after": 0})
     iam.write(worker_iam_password="another-password")
     while iam.told[-1] is not None:
         await iam.clock.advance(1)
@@ -229,12 +229,12 @@ async def test_the_right_password_in_the_secret_file_is_enough(iam: Work) -> Non
 
     assert isinstance(await iam.create("after"), Done)
     assert iam.token_calls() == Counter({"p": 4})
-    assert iam.clock.now - iam.standin.calls[0].at < 60
+    assert iam.clock.now - iam.fake_dcs.calls[0].at < 60
 
 
 async def test_iam_that_is_down_burns_nothing(iam: Work) -> None:
     """While IAM fails, calls are not made and say so; afterwards they are, without anybody's help."""
-    await iam.standin.apply(operation_scripts={"token": ["error 503 APIGW.0613", "drop", "ok"]})
+    await iam.fake_dcs.apply(operation_scripts={"token": ["error 503 APIGW.0613", "drop", "ok"]})
 
     faults = [await iam.create("early") for _ in range(3)]
     assert {fault.label for fault in faults if isinstance(fault, Fault)} == {"iam"}
@@ -243,7 +243,7 @@ async def test_iam_that_is_down_burns_nothing(iam: Work) -> None:
     assert isinstance(await iam.create("early"), Fault)
     await iam.clock.advance(15)
     assert isinstance(await iam.create("late"), Done)
-    assert iam.standin.stats()["calls"].keys() == {"token", "create"}
+    assert iam.fake_dcs.stats()["calls"].keys() == {"token", "create"}
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -270,7 +270,7 @@ async def test_any_name_is_signed_right(keys: Work) -> None:
 async def test_a_rotated_key_is_picked_up(keys: Work) -> None:
     """A key replaced in its files is used for the next request; between the two nothing is lost for good."""
     assert isinstance(await keys.create("before"), Done)
-    await keys.standin.apply(auth={"access_key": "ROTATED", "secret_key": "rotated-secret"})
+    await keys.fake_dcs.apply(auth={"access_key": "ROTATED", "secret_key": "rotated-secret"})
     refused = await keys.create("between")
     assert isinstance(refused, Fault)
     assert refused.http_status == 401
@@ -282,8 +282,8 @@ async def test_a_rotated_key_is_picked_up(keys: Work) -> None:
 
 async def test_a_wrong_clock_is_told_by_the_refusal(keys: Work) -> None:
     """A service whose clock is 20 minutes behind refuses signatures, and its reply shows why."""
-    await keys.standin.apply(clock_offset=-1200)
-    request = new_request("list", "GET", f"{keys.standin.url}/v2/p/migration-tasks?limit=1")
+    await keys.fake_dcs.apply(clock_offset=-1200)
+    request = new_request("list", "GET", f"{keys.fake_dcs.url}/v2/p/migration-tasks?limit=1")
     await keys.credentials.authorise(request, "p")
 
     reply = await keys.http.send(request)
@@ -300,8 +300,8 @@ async def test_keys_of_the_platform_are_renewed_under_way(platform: Work) -> Non
     await five_hundred(platform, nothing, seconds=1.8)
 
     assert platform.faults == []
-    assert len(platform.standin.tasks) == 500
-    assert 2 <= platform.standin.stats()["issued"]["keys"] <= 3
+    assert len(platform.fake_dcs.tasks) == 500
+    assert 2 <= platform.fake_dcs.stats()["issued"]["keys"] <= 3
 
 
 async def test_nothing_secret_is_said(
@@ -309,14 +309,14 @@ async def test_nothing_secret_is_said(
 ) -> None:
     """Through refusals and outages, no password or token appears in any log, output or fault."""
     await iam.create("one")
-    await iam.standin.apply(auth={"password": "another-password"})
+    await iam.fake_dcs.apply(auth={"password": "another-password"})
     await iam.create("two")
     iam.write(worker_iam_password="wrong-secret")
     await iam.create("three")
     out = capfd.readouterr()
     said = f"{caplog.text} {out.out} {out.err} {iam.faults} {iam.told} {iam.credentials!r} {vars(iam.credentials)}"
 
-    tokens = list(iam.standin._stage.issued.tokens)
+    tokens = list(iam.fake_dcs._state.issued.tokens)
     assert tokens
     for secret in (PASSWORD, "another-password", "wrong-secret", *tokens):
         assert secret not in said

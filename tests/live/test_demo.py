@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from tests.live.stage import slowness
 from worker.cli import demo_run
 from worker.cli.app import app
-from worker.tools.demo.plan import plan
-from worker.tools.nodes import RabbitNode
+from worker.tools.demo.requests import plan_requests
+from worker.tools.servers import RabbitMqServer
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 180.0
@@ -93,7 +93,7 @@ def started(folder: Path, *options: str, url: str = "") -> Iterator[Demo]:
             process.kill()
 
 
-async def _left_on(rabbit: RabbitNode, url: str) -> str:
+async def _left_on(rabbit: RabbitMqServer, url: str) -> str:
     """Queues and exchanges of a demo in the vhost of `url`."""
     vhost = url.rpartition("/")[2]
     queues = await rabbit.ctl("list_queues", "-p", vhost, "name")
@@ -120,7 +120,7 @@ def test_two_hundred_requests_on_a_node_of_its_own(tmp_path: Path) -> None:
 
 
 async def test_on_a_given_broker_it_answers_in_json_and_removes_its_queues(
-    tmp_path: Path, rabbit: RabbitNode, vhost: str
+    tmp_path: Path, rabbit: RabbitMqServer, vhost: str
 ) -> None:
     """Standard output is one JSON document, progress goes to standard error, the broker is as it was."""
     with started(tmp_path, "--json", "--requests", "30", url=vhost) as demo:
@@ -159,7 +159,7 @@ def test_interrupted_at_any_moment_it_leaves_nothing(tmp_path: Path, words: str,
 
 
 async def test_interrupted_on_a_given_broker_it_removes_its_queues(
-    tmp_path: Path, rabbit: RabbitNode, vhost: str
+    tmp_path: Path, rabbit: RabbitMqServer, vhost: str
 ) -> None:
     """Ctrl-C in the middle of the requests ends with 130, and neither broker nor machine keeps anything."""
     with started(tmp_path, url=vhost) as demo:
@@ -180,18 +180,18 @@ def test_kept_running_it_can_be_looked_at_until_ctrl_c(tmp_path: Path, vhost: st
         demo.until("Everything keeps running until Ctrl-C")
         broker = demo.until("  broker ")
         worker = demo.until("  worker ").split()[1]
-        standin = demo.until("  stand-in ").split()[1]
+        fake_dcs = demo.until("  fake DCS ").split()[2]
         exported = demo.until("  export STANDIN=")
         with urlopen(f"{worker}/readyz", timeout=5) as reply:
             ready = reply.status
-        with urlopen(f"{standin}/_tasks", timeout=5) as reply:
+        with urlopen(f"{fake_dcs}/_tasks", timeout=5) as reply:
             tasks = json.loads(reply.read())["count"]
         demo.process.send_signal(signal.SIGINT)
         status, _, errors = demo.end()
         traces = demo.traces()
 
     assert "guest:***@127.0.0.1" in broker
-    assert exported.split() == ["export", f"STANDIN={standin}"]
+    assert exported.split() == ["export", f"STANDIN={fake_dcs}"]
     assert (ready, tasks) == (200, 5)
     assert (status, errors, traces) == (0, "", [])
 
@@ -200,9 +200,9 @@ def test_an_answer_that_was_not_expected_fails_the_demo(
     tmp_path: Path, vhost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When a request succeeds that should not have, the demo names it and ends with 1."""
-    (one,) = plan(1)
+    (one,) = plan_requests(1)
     wrong = replace(one, kind=replace(one.kind, expected="rejected"))
-    monkeypatch.setattr(demo_run, "plan", lambda _: [wrong])
+    monkeypatch.setattr(demo_run, "plan_requests", lambda _: [wrong])
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["demo"], env={"WORKER_AMQP_URL": vhost})
 

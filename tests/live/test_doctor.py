@@ -13,8 +13,8 @@ from aio_pika.abc import AbstractIncomingMessage
 from tests.live.conftest import Vhosts
 from tests.live.doctoring import PASSWORD, QUEUE, apply, doctor, state, vhost_of
 from tests.live.stage import PROJECT, free_port, request
-from worker.tools.nodes import RabbitNode, RedisNode
-from worker.tools.standin import Auth, StandIn, StandInSettings
+from worker.tools.fake_dcs import Auth, FakeDcs, FakeDcsSettings
+from worker.tools.servers import RabbitMqServer, RedisServer
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +26,16 @@ def ready(vhosts: Vhosts, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 async def test_all_is_well_and_nothing_is_changed(
-    rabbit: RabbitNode, ready: str, redis_node: RedisNode, tmp_path: Path
+    rabbit: RabbitMqServer, ready: str, redis_node: RedisServer, tmp_path: Path
 ) -> None:
     """With everything in place it ends with 0; broker, Redis and DCS are as they were, requests are not even seen."""
     async with await aio_pika.connect(ready) as connection, connection.channel() as channel:
         for number in range(2):
             message = aio_pika.Message(json.dumps(request(f"task-{number}")).encode(), delivery_mode=2)
             await channel.default_exchange.publish(message, QUEUE)
-        async with StandIn(StandInSettings(auth=Auth(mode="token"))) as standin:
+        async with FakeDcs(FakeDcsSettings(auth=Auth(mode="token"))) as fake_dcs:
             told = {
-                "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": standin.url}),
+                "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": fake_dcs.url}),
                 "WORKER_CLAIMS_URL": redis_node.url,
             }
             before = await asyncio.to_thread(state, rabbit)
@@ -44,8 +44,8 @@ async def test_all_is_well_and_nothing_is_changed(
 
             assert await asyncio.to_thread(state, rabbit) == before
             assert (answer.status, answer.failed()) == (0, set())
-            assert standin.tasks == []
-            assert [call.operation for call in standin.calls] == ["list", "show"]
+            assert fake_dcs.tasks == []
+            assert [call.operation for call in fake_dcs.calls] == ["list", "show"]
         queue = await channel.get_queue(QUEUE)
         assert [(await queue.get(no_ack=True, timeout=10)).redelivered for _ in range(2)] == [False, False]
     with redis.Redis(port=redis_node.port) as client:
@@ -70,7 +70,7 @@ async def test_several_consumers_without_claims_are_a_warning(ready: str, tmp_pa
     assert "WORKER_CLAIMS_URL" in answer.found["claims"]["remedy"]
 
 
-def test_a_wrong_password_is_tried_once(rabbit: RabbitNode, ready: str, tmp_path: Path) -> None:
+def test_a_wrong_password_is_tried_once(rabbit: RabbitMqServer, ready: str, tmp_path: Path) -> None:
     """However many nodes there are; it is not printed, and ends with 69."""
     wrong = ready.replace("guest:guest", f"guest:{PASSWORD}")
     answer = doctor(f"{wrong},{wrong.replace('127.0.0.1', 'localhost')}", tmp_path)
@@ -81,7 +81,7 @@ def test_a_wrong_password_is_tried_once(rabbit: RabbitNode, ready: str, tmp_path
     assert "not tried" in answer.found[f"broker localhost:{rabbit.port}"]["found"]
 
 
-def test_a_vhost_that_is_not_there_is_told(rabbit: RabbitNode, tmp_path: Path) -> None:
+def test_a_vhost_that_is_not_there_is_told(rabbit: RabbitMqServer, tmp_path: Path) -> None:
     """The remedy makes it."""
     answer = doctor(rabbit.vhost_url("nowhere"), tmp_path)
 
@@ -91,7 +91,7 @@ def test_a_vhost_that_is_not_there_is_told(rabbit: RabbitNode, tmp_path: Path) -
     assert "rabbitmqctl add_vhost nowhere" in found["remedy"]
 
 
-def test_one_node_of_two_is_enough(rabbit: RabbitNode, ready: str, tmp_path: Path) -> None:
+def test_one_node_of_two_is_enough(rabbit: RabbitMqServer, ready: str, tmp_path: Path) -> None:
     """The one that is away is a warning, and the other one is asked for all the rest."""
     away = f"amqp://guest:guest@127.0.0.1:{free_port()}/{vhost_of(ready)}"
     answer = doctor(f"{away},{ready}", tmp_path)
@@ -102,7 +102,7 @@ def test_one_node_of_two_is_enough(rabbit: RabbitNode, ready: str, tmp_path: Pat
     assert answer.found[f"broker version 127.0.0.1:{rabbit.port}"]["found"].startswith("RabbitMQ ")
 
 
-def test_a_frozen_broker_and_mute_services_take_less_than_a_minute(own_rabbit: RabbitNode, tmp_path: Path) -> None:
+def test_a_frozen_broker_and_mute_services_take_less_than_a_minute(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
     """Whatever accepts connections and says nothing is given up, and named."""
     own_rabbit.freeze()
     mute = f"http://127.0.0.1:{own_rabbit.port}"
@@ -127,7 +127,7 @@ def test_a_frozen_broker_and_mute_services_take_less_than_a_minute(own_rabbit: R
     assert PASSWORD not in answer.output
 
 
-def test_redis_that_refuses_or_is_a_replica_is_told(redis_node: RedisNode, tmp_path: Path) -> None:
+def test_redis_that_refuses_or_is_a_replica_is_told(redis_node: RedisServer, tmp_path: Path) -> None:
     """A Redis that cannot be written to, and a password that it does not accept."""
     nowhere = f"amqp://127.0.0.1:{free_port()}/"
     with redis.Redis(port=redis_node.port) as client:

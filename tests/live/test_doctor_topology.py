@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from tests.live.doctoring import PASSWORD, QUEUE, apply, doctor, state, vhost_of
-from worker.tools.nodes import RabbitNode
+from worker.tools.servers import RabbitMqServer
 
 
-def test_what_is_missing_is_named_and_not_made(rabbit: RabbitNode, vhost: str, tmp_path: Path) -> None:
+def test_what_is_missing_is_named_and_not_made(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
     """On an empty vhost everything is missing, and still is afterwards; the remedy works."""
     before = state(rabbit)
     answer = doctor(vhost, tmp_path)
@@ -21,7 +21,7 @@ def test_what_is_missing_is_named_and_not_made(rabbit: RabbitNode, vhost: str, t
     assert "topology" not in doctor(vhost, tmp_path).found
 
 
-def test_a_dead_letter_target_that_is_missing_is_told(rabbit: RabbitNode, vhost: str, tmp_path: Path) -> None:
+def test_a_dead_letter_target_that_is_missing_is_told(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
     """Without the parked queue, what the broker gives up on has nowhere to go."""
     apply(vhost, tmp_path)
     rabbit.run_ctl("delete_queue", "-p", vhost_of(vhost), f"{QUEUE}.parked")
@@ -32,7 +32,7 @@ def test_a_dead_letter_target_that_is_missing_is_told(rabbit: RabbitNode, vhost:
     assert f"{QUEUE} to {QUEUE}.parked" in answer.found["dead letters"]["found"]
 
 
-def test_what_differs_is_told_and_left_as_it_is(rabbit: RabbitNode, vhost: str, tmp_path: Path) -> None:
+def test_what_differs_is_told_and_left_as_it_is(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
     """A queue of another message TTL and an exchange of another kind: both values are told, and it ends with 78."""
     apply(vhost, tmp_path, WORKER_RETRY_DELAYS="10,70,300,1800")
     before = state(rabbit)
@@ -47,7 +47,7 @@ def test_what_differs_is_told_and_left_as_it_is(rabbit: RabbitNode, vhost: str, 
     assert f"queue {QUEUE}.retry.1" not in answer.failed()
 
 
-def test_a_user_who_may_not_declare_is_reported_as_such(rabbit: RabbitNode, vhost: str, tmp_path: Path) -> None:
+def test_a_user_who_may_not_declare_is_reported_as_such(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
     """What cannot be compared is said to be there, and no more; what is missing needs another user."""
     apply(vhost, tmp_path, WORKER_RETRY_DELAYS="60")
     name = f"worker-{vhost_of(vhost)}"

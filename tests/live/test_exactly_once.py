@@ -14,12 +14,12 @@ from tests.live.test_claims import operator
 from tests.live.test_claims_records import FINGERPRINT, ODD_HASHES
 from worker.claims.scripts import record_key
 from worker.policy.order import order as ordered
-from worker.tools.nodes import RabbitNode, RedisNode
-from worker.tools.standin import StandIn, StandInSettings
+from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
+from worker.tools.servers import RabbitMqServer, RedisServer
 
 
 @pytest.mark.timeout(180)
-async def test_a_storm(own_rabbit: RabbitNode, tmp_path: Path) -> None:
+async def test_a_storm(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
     """Workers and the broker killed at random: every request answered, one task and one event id each."""
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")  # noqa: T201 - to replay a failure
@@ -27,15 +27,15 @@ async def test_a_storm(own_rabbit: RabbitNode, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_a_frozen_worker_creates_nothing_twice(own_rabbit: RabbitNode, tmp_path: Path) -> None:
+async def test_a_frozen_worker_creates_nothing_twice(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
     """SIGSTOP past the broker's patience with requests in hand, another worker takes over, SIGCONT: no second task."""
-    standin = StandIn(StandInSettings(latency=1.0))
-    async with Stage(own_rabbit.url, tmp_path, standin) as stage:
+    fake_dcs = FakeDcs(FakeDcsSettings(latency=1.0))
+    async with Stage(own_rabbit.url, tmp_path, fake_dcs) as stage:
         frozen = stage.worker(WORKER_PREFETCH=8, WORKER_TRIES=3)
         await frozen.ready()
         wanted = [f"frozen-{number}" for number in range(24)]
         scripts = {name: ["error 400 DCS.4026", "ok"] for name in wanted[::2]}
-        await stage.standin.apply({"scripts": scripts})
+        await stage.fake_dcs.apply({"scripts": scripts})
         for name in wanted:
             await stage.publish(request(name, request_id=name))
         await until(lambda: frozen.metric("dcs_worker_in_flight_requests") == 8, 10, frozen.explain)
@@ -56,7 +56,7 @@ async def test_a_frozen_worker_creates_nothing_twice(own_rabbit: RabbitNode, tmp
 @pytest.mark.timeout(120)
 async def test_poison_is_parked_and_its_neighbours_are_not(vhost: str, tmp_path: Path) -> None:
     """A request that kills its worker is parked after the limit; all others in the prefetch window succeed."""
-    async with Stage(vhost, tmp_path, StandIn(StandInSettings(scripts={"poison": ["hang"]}))) as stage:
+    async with Stage(vhost, tmp_path, FakeDcs(FakeDcsSettings(scripts={"poison": ["hang"]}))) as stage:
         wanted = [f"good-{number}" for number in range(20)]
         settings = {"WORKER_DELIVERY_LIMIT": 4, "WORKER_RETRY_DELAYS": "0.5,4", "WORKER_PREFETCH": 16}
         worker = stage.worker(**settings)
@@ -67,7 +67,7 @@ async def test_poison_is_parked_and_its_neighbours_are_not(vhost: str, tmp_path:
         end = asyncio.get_running_loop().time() + 90
         while "poison" not in stage.by_request() or len(stage.by_request()) < 21:
             assert asyncio.get_running_loop().time() < end, worker.explain()
-            posted = [call for call in stage.standin.calls if call.operation == "create" and call.name == "poison"]
+            posted = [call for call in stage.fake_dcs.calls if call.operation == "create" and call.name == "poison"]
             if len(posted) > crashes:
                 crashes = len(posted)
                 worker.process.kill()
@@ -77,13 +77,13 @@ async def test_poison_is_parked_and_its_neighbours_are_not(vhost: str, tmp_path:
         events = stage.by_request()
         assert events["poison"][0].body["reason"] == "poison"
         assert all(events[name][0].key == "migration.succeeded" for name in wanted)
-        assert len([task for task in stage.standin.tasks if task.name != "poison"]) == 20
+        assert len([task for task in stage.fake_dcs.tasks if task.name != "poison"]) == 20
 
 
 @pytest.mark.timeout(180)
-async def test_copies_at_two_replicas_with_claims(vhost: str, redis_node: RedisNode, tmp_path: Path) -> None:
+async def test_copies_at_two_replicas_with_claims(vhost: str, redis_node: RedisServer, tmp_path: Path) -> None:
     """Each request sent four times at once to two replicas: one task, one event id; also once Redis is killed."""
-    async with Stage(vhost, tmp_path, StandIn(StandInSettings(latency=0.1))) as stage:
+    async with Stage(vhost, tmp_path, FakeDcs(FakeDcsSettings(latency=0.1))) as stage:
         for _ in range(2):
             worker = stage.worker(WORKER_CLAIMS_URL=redis_node.url, WORKER_PREFETCH=8)
             await worker.ready()
@@ -106,11 +106,11 @@ async def test_copies_at_two_replicas_with_claims(vhost: str, redis_node: RedisN
 
 @pytest.mark.timeout(120)
 async def test_records_that_no_worker_wrote_hold_up_no_request(
-    vhost: str, redis_node: RedisNode, tmp_path: Path
+    vhost: str, redis_node: RedisServer, tmp_path: Path
 ) -> None:
     """Each of their requests is looked for, created once and answered at once; counted and logged once; no pause."""
     wanted = [f"odd-{number}" for number in range(len(ODD_HASHES))]
-    async with Stage(vhost, tmp_path, StandIn(StandInSettings())) as stage, operator(redis_node) as client:
+    async with Stage(vhost, tmp_path, FakeDcs(FakeDcsSettings())) as stage, operator(redis_node) as client:
         worker = stage.worker(WORKER_CLAIMS_URL=redis_node.url, WORKER_SETTLE=30, WORKER_RETRY_DELAYS="1,60")
         await worker.ready()
         for name, fields in zip(wanted, ODD_HASHES.values(), strict=True):

@@ -11,7 +11,7 @@ from schemas import names
 from schemas.journal import Journal
 from tests.live.parking import Shell, settings
 from tests.live.stage import Stage, request
-from worker.tools.standin import StandIn, StandInSettings
+from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 SCRIPTS = {
     "first": ["create then drop"],
@@ -22,10 +22,10 @@ SCRIPTS = {
 
 async def test_the_story_goes_with_the_request_and_is_told(vhost: str, tmp_path: Path) -> None:
     """From the parked queue, as an event that comes, and none for what went well at once."""
-    standin = StandIn(StandInSettings(scripts=SCRIPTS))
-    async with Stage(vhost, tmp_path, standin) as stage:
+    fake_dcs = FakeDcs(FakeDcsSettings(scripts=SCRIPTS))
+    async with Stage(vhost, tmp_path, fake_dcs) as stage:
         await stage.worker().ready()
-        shell = Shell(settings(vhost, tmp_path, standin.url), tmp_path)
+        shell = Shell(settings(vhost, tmp_path, fake_dcs.url), tmp_path)
         listening = await shell.start("explain", "first", "--listen", "--json")
         assert listening.stderr is not None
         async with asyncio.timeout(30):

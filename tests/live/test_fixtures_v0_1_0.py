@@ -10,7 +10,7 @@ import redis.asyncio as redis
 from tests.fixtures.frozen import READ_AT, claim_meaning, claimed_order, expected, load
 from tests.live.test_claims import replica
 from worker.claims.redis_claims import RedisClaims
-from worker.tools.nodes import RedisNode
+from worker.tools.servers import RedisServer
 
 RECORDS = load("redis")
 ASKED = {
@@ -22,14 +22,14 @@ ASKED = {
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[RedisNode]:
+def node() -> Iterator[RedisServer]:
     """One Redis for all records."""
-    with RedisNode() as running:
+    with RedisServer() as running:
         yield running
 
 
 @pytest.fixture
-async def database(node: RedisNode) -> AsyncIterator[Any]:
+async def database(node: RedisServer) -> AsyncIterator[Any]:
     """Redis as an upgraded replica finds it: it has forgotten nothing since version 0.1.0 ran."""
     client = redis.Redis(port=node.port, single_connection_client=True)
     await client.set(RECORDS["memory"]["key"], RECORDS["memory"]["value"])
@@ -59,7 +59,7 @@ async def learnt(claims: RedisClaims, record: Mapping[str, Any], asked: str) -> 
 
 
 @pytest.mark.parametrize("name", sorted(set(RECORDS) - {"memory"}))
-async def test_record_means_the_same(name: str, node: RedisNode, database: Any) -> None:
+async def test_record_means_the_same(name: str, node: RedisServer, database: Any) -> None:
     """Held, concluded, released or in doubt, as it was."""
     record, found = RECORDS[name], {}
     for asked in ASKED:
@@ -69,7 +69,7 @@ async def test_record_means_the_same(name: str, node: RedisNode, database: Any) 
     assert found == expected("redis")[name]
 
 
-async def test_memory_is_kept(node: RedisNode, database: Any) -> None:
+async def test_memory_is_kept(node: RedisServer, database: Any) -> None:
     """A replica of today goes on from what Redis remembers."""
     async with replica(node.url):
         assert (await database.get(RECORDS["memory"]["key"])).decode() == RECORDS["memory"]["value"]

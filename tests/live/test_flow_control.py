@@ -41,9 +41,9 @@ async def test_many_requests_waiting(vhost: str, tmp_path: Path) -> None:
 async def test_refused_credentials_are_named(vhost: str, tmp_path: Path) -> None:
     """Nothing is consumed while IAM refuses the password: readiness, metric and log say so."""
     async with Stage(vhost, tmp_path) as stage:
-        await stage.standin.apply({"auth": {"mode": "iam", "refuse_passwords": True}})
-        auth = stage.standin.settings.auth
-        iam = {"ENDPOINT": stage.standin.url, "USER": auth.user, "DOMAIN": auth.domain}
+        await stage.fake_dcs.apply({"auth": {"mode": "iam", "refuse_passwords": True}})
+        auth = stage.fake_dcs.settings.auth
+        iam = {"ENDPOINT": stage.fake_dcs.url, "USER": auth.user, "DOMAIN": auth.domain}
         settings = {f"WORKER_IAM_{name}": value for name, value in iam.items()}
         password = auth.password.get_secret_value()
         worker = stage.worker(WORKER_AUTH_TOKEN=None, WORKER_IAM_PASSWORD=password, WORKER_PREFETCH=2, **settings)
@@ -64,21 +64,21 @@ async def test_full_projects_wait_for_long(vhost: str, tmp_path: Path) -> None:
     codes = ("4035", "4036", "4039", "4054", "4911")
     scripts = {code: [f"error 400 DCS.{code} retry after 1"] for code in codes}
     async with Stage(vhost, tmp_path) as stage:
-        await stage.standin.apply({"scripts": scripts})
+        await stage.fake_dcs.apply({"scripts": scripts})
         worker = stage.worker(WORKER_RETRY_DELAYS="1,2,3,600")
         await worker.ready()
         for code in codes:
             await stage.publish(request(code))
         await until(lambda: worker.metric("dcs_worker_requests_completed_total", 'outcome="retried"') == 5, 20)
         assert await stage.depth(names.retry_queue(names.REQUEST_QUEUE, 4)) == 5
-        assert len(stage.standin.calls) == 5
+        assert len(stage.fake_dcs.calls) == 5
 
 
 async def test_refused_and_full_projects_let_others_pass(vhost: str, tmp_path: Path) -> None:
     """Requests of a project that is refused, or full, step aside for others; readiness says why."""
     scripts = {"refused": ["error 403 DCS.2003"], "full": ["error 400 DCS.4035"]}
     async with Stage(vhost, tmp_path) as stage:
-        await stage.standin.apply({"project_scripts": scripts})
+        await stage.fake_dcs.apply({"project_scripts": scripts})
         worker = stage.worker(WORKER_PREFETCH=8, WORKER_RETRY_DELAYS="600,601")
         await worker.ready()
         for project in scripts:
@@ -88,7 +88,7 @@ async def test_refused_and_full_projects_let_others_pass(vhost: str, tmp_path: P
         await until(lambda: "last" in stage.by_request(), 30, worker.explain)
         parked = await stage.depth(names.parked_queue(names.REQUEST_QUEUE))
         assert parked == len(stage.by_request()) - 1 <= 20
-        assert len(stage.standin.calls) <= 2 * 20 + 1
+        assert len(stage.fake_dcs.calls) <= 2 * 20 + 1
         ready = json.loads(worker.get("/readyz")[1])
         assert ready["regions"]["cn-north-4"]["held_projects"] == "refused (credentials), full (quota)"
         held = [line["why"] for line in worker.log() if line["event"] == "project.held"]

@@ -24,7 +24,7 @@ async def test_hostile_properties_break_nothing(vhost: str, tmp_path: Path) -> N
     """Each between two neighbours, all through a retry queue: every request that the broker took is answered once."""
     cases = {f"hostile-{number}": name for number, name in enumerate(RAW_PROPERTIES)}
     async with Stage(vhost, tmp_path) as stage:
-        await stage.standin.apply({"scripts": {name: ["error 400 DCS.4026", "ok"] for name in cases}})
+        await stage.fake_dcs.apply({"scripts": {name: ["error 400 DCS.4026", "ok"] for name in cases}})
         worker = stage.worker(WORKER_TRIES=1, WORKER_RETRY_DELAYS="0.2,4")
         await worker.ready()
         published: list[str] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.stage import Stage, WorkerProcess, request, until
-from worker.tools.standin import StandIn, StandInSettings
+from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 KEYS = {"WORKER_AUTH_TOKEN": None, "WORKER_ACCESS_KEY": "STANDINACCESSKEY0001"}
 SECRET_KEY = "stand-in-secret-key-of-forty-characters0"
@@ -18,19 +18,19 @@ PASSWORD = "stand-in-password"
 def _account(stage: Stage) -> dict[str, object]:
     return {
         "WORKER_AUTH_TOKEN": None,
-        "WORKER_IAM_ENDPOINT": stage.standin.url,
+        "WORKER_IAM_ENDPOINT": stage.fake_dcs.url,
         "WORKER_IAM_USER": "stand-in-user",
         "WORKER_IAM_DOMAIN": "stand-in-domain",
         "WORKER_IAM_PASSWORD": None,
     }
 
 
-def _standin(mode: str, **auth: object) -> StandIn:
-    return StandIn(StandInSettings.model_validate({"auth": {"mode": mode, **auth}, "latency": 0.02}))
+def _fake_dcs(mode: str, **auth: object) -> FakeDcs:
+    return FakeDcs(FakeDcsSettings.model_validate({"auth": {"mode": mode, **auth}, "latency": 0.02}))
 
 
 def _assert_silent(stage: Stage, worker: WorkerProcess, secrets: tuple[str, ...]) -> None:
-    """No secret in any log, event, metric or page, nor any token that the stand-in issued."""
+    """No secret in any log, event, metric or page, nor any token that the fake DCS issued."""
     said = [worker.log_path.read_text(), *(worker.get(page)[1] for page in ("/", "/metrics", "/readyz", "/livez"))]
     said += [json.dumps(event.body) + str(event.headers) for event in stage.events]
     for secret in secrets:
@@ -38,16 +38,16 @@ def _assert_silent(stage: Stage, worker: WorkerProcess, secrets: tuple[str, ...]
 
 
 def _token_calls(stage: Stage) -> int:
-    return sum(call.operation == "token" for call in stage.standin.calls)
+    return sum(call.operation == "token" for call in stage.fake_dcs.calls)
 
 
 async def test_signed_requests_with_odd_names(vhost: str, tmp_path: Path) -> None:
-    """AK/SK, verified by the stand-in's own implementation: creates, and look-ups of names with every kind of sign."""
-    async with Stage(vhost, tmp_path, _standin("aksk")) as stage:
+    """AK/SK, verified by the fake DCS's own implementation: creates, and look-ups of names with every kind of sign."""
+    async with Stage(vhost, tmp_path, _fake_dcs("aksk")) as stage:
         worker = stage.worker(**KEYS, WORKER_SECRET_KEY=SECRET_KEY, WORKER_LOG_LEVEL="debug")
         await worker.ready()
         wanted = ["plain", "with blank", "a/b?c=d&e", "ünïcödé-测试", "100%_~(x)!*'", "+plus"]
-        await stage.standin.apply({"scripts": {name: ["create then drop"] for name in wanted}})
+        await stage.fake_dcs.apply({"scripts": {name: ["create then drop"] for name in wanted}})
         for name in wanted:
             await stage.publish(request(name, request_id=f"r{wanted.index(name)}"))
         events = await stage.answered(len(wanted), 30)
@@ -59,7 +59,7 @@ async def test_signed_requests_with_odd_names(vhost: str, tmp_path: Path) -> Non
 @pytest.mark.timeout(120)
 async def test_tokens_that_expire_in_the_middle_of_500_requests(vhost: str, tmp_path: Path) -> None:
     """No failure, and at most one token call per project and expiry."""
-    async with Stage(vhost, tmp_path, _standin("iam", token_seconds=4)) as stage:
+    async with Stage(vhost, tmp_path, _fake_dcs("iam", token_seconds=4)) as stage:
         worker = stage.worker(**_account(stage) | {"WORKER_IAM_PASSWORD": PASSWORD}, WORKER_PREFETCH=8)
         await worker.ready()
         started = time.monotonic()
@@ -79,14 +79,14 @@ async def test_tokens_that_expire_in_the_middle_of_500_requests(vhost: str, tmp_
 @pytest.mark.timeout(150)
 async def test_a_password_changed_under_way_pauses_and_resumes(vhost: str, tmp_path: Path) -> None:
     """Few token calls, readiness says why, nothing burnt; the right password in the secret file is enough."""
-    async with Stage(vhost, tmp_path, _standin("iam", token_seconds=2)) as stage:
+    async with Stage(vhost, tmp_path, _fake_dcs("iam", token_seconds=2)) as stage:
         secret = tmp_path / "worker_iam_password"
         secret.write_text(PASSWORD)
         worker = stage.worker(**_account(stage), WORKER_PREFETCH=8)
         await worker.ready()
         await stage.publish(request("before", request_id="before"))
         await stage.answered(1)
-        await stage.standin.apply({"auth": {"password": "another-password"}})
+        await stage.fake_dcs.apply({"auth": {"password": "another-password"}})
         before = _token_calls(stage)
         wanted = ["before", *(f"waiting-{number}" for number in range(40))]
         for name in wanted[1:]:

@@ -11,8 +11,8 @@ from tests.deploy.test_kubernetes_numbers import bytes_of
 from tests.live.stage import Stage, free_port, request, until
 from tests.live.test_claims import DONE, NOW, order, replica
 from worker.policy.claim import Concluded, Granted
-from worker.tools.standin import StandIn, StandInSettings
-from worker.tools.standin.settings import Quota
+from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
+from worker.tools.fake_dcs.settings import Quota
 
 REQUESTS = 200
 ROOM = 0.66
@@ -32,7 +32,7 @@ async def test_memory_with_full_hands(vhost: str, tmp_path: Path) -> None:
     limit = bytes_of(container(one(manifests, "Deployment"))["resources"]["limits"]["memory"])
     (tmp_path / "worker_amqp_url").write_text(f"{vhost}\n")
     (tmp_path / "worker_auth_token").write_text("t" * 64)
-    async with Stage(vhost, tmp_path, StandIn(StandInSettings(latency=0.2))) as stage:
+    async with Stage(vhost, tmp_path, FakeDcs(FakeDcsSettings(latency=0.2))) as stage:
         worker = stage.worker(**told, WORKER_AMQP_URL=None, WORKER_AUTH_TOKEN=None, WORKER_RETRY_DELAYS=None)
         await worker.ready()
         for number in range(REQUESTS):
@@ -47,8 +47,8 @@ async def test_memory_with_full_hands(vhost: str, tmp_path: Path) -> None:
 
 async def test_a_quota_bounds_the_calls_under_way(vhost: str, tmp_path: Path) -> None:
     """Ten calls a second of 0.2 s each: two are under way on average, however many requests wait."""
-    standin = StandIn(StandInSettings(latency=0.2, quota=Quota(limit=10, policy="api")))
-    async with Stage(vhost, tmp_path, standin) as stage:
+    fake_dcs = FakeDcs(FakeDcsSettings(latency=0.2, quota=Quota(limit=10, policy="api")))
+    async with Stage(vhost, tmp_path, fake_dcs) as stage:
         worker = stage.worker(WORKER_PREFETCH=16)
         await worker.ready()
         for number in range(REQUESTS):

@@ -13,8 +13,8 @@ from tests.live.stage import Stage, request
 from worker.rabbit.connect import Brokers
 from worker.rabbit.reach import reached
 from worker.rabbit.topology import declare, describe
-from worker.tools.nodes import RedisNode
-from worker.tools.standin import StandIn, StandInSettings
+from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
+from worker.tools.servers import RedisServer
 
 REQUESTS = 1_500
 PER_SECOND = 75
@@ -48,7 +48,7 @@ async def _longest_pause(stage: Stage, publishing: asyncio.Task[None]) -> float:
 
 
 @pytest.mark.timeout(300)
-async def test_the_leader_killed_under_load(redis_node: RedisNode, tmp_path: Path) -> None:
+async def test_the_leader_killed_under_load(redis_node: RedisServer, tmp_path: Path) -> None:
     """Nothing is lost, each request has one task, and events pause for less than five seconds.
 
     With claims, as senders here do what senders do: a confirm that is late makes them publish a copy.
@@ -60,8 +60,8 @@ async def test_the_leader_killed_under_load(redis_node: RedisNode, tmp_path: Pat
             await declare(connection, PLAN)
         leader = cluster.leader(names.REQUEST_QUEUE)
         beside = second if leader is first else first
-        standin = StandIn(StandInSettings(latency=0.05))
-        async with Stage(beside.url, tmp_path, standin) as stage:
+        fake_dcs = FakeDcs(FakeDcsSettings(latency=0.05))
+        async with Stage(beside.url, tmp_path, fake_dcs) as stage:
             urls = ",".join(member.url for member in cluster.members)
             for worker in [stage.worker(WORKER_AMQP_URL=urls, WORKER_CLAIMS_URL=redis_node.url) for _ in range(2)]:
                 await worker.ready()

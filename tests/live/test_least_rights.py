@@ -22,7 +22,7 @@ from worker.rabbit.definitions import READER, SENDER, WORKER
 from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.reach import reached
 from worker.rabbit.sender import sending
-from worker.tools.nodes import RabbitNode
+from worker.tools.servers import RabbitMqServer
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "rabbitmq"
 QUEUE = names.REQUEST_QUEUE
@@ -32,7 +32,7 @@ OWN = f"{READER}.audit"
 Ask = Callable[[Channel], Awaitable[object]]
 
 
-def imported(node: RabbitNode, name: str, vhost: str, folder: Path) -> None:
+def imported(node: RabbitMqServer, name: str, vhost: str, folder: Path) -> None:
     """Import a file of `deploy/rabbitmq/`, made for vhost `/`, into another one."""
     text = (DEPLOY / name).read_text()
     for key in ("vhost", "name"):
@@ -42,7 +42,7 @@ def imported(node: RabbitNode, name: str, vhost: str, folder: Path) -> None:
     node.run_ctl("import_definitions", str(path))
 
 
-def shapes(node: RabbitNode, vhost: str) -> list[Any]:
+def shapes(node: RabbitMqServer, vhost: str) -> list[Any]:
     """Exchanges, queues and bindings of a vhost as the broker tells them, its name left out."""
     exported = json.loads(state(node))
     found = [
@@ -54,7 +54,7 @@ def shapes(node: RabbitNode, vhost: str) -> list[Any]:
     return sorted(found, key=json.dumps)
 
 
-def test_the_definitions_are_what_the_worker_declares(rabbit: RabbitNode, vhosts: Vhosts, tmp_path: Path) -> None:
+def test_the_definitions_are_what_the_worker_declares(rabbit: RabbitMqServer, vhosts: Vhosts, tmp_path: Path) -> None:
     """Imported into an empty vhost they leave what `topology apply` leaves in another, and nothing for it to do."""
     one, other = vhosts.take(), vhosts.take()
     imported(rabbit, "definitions.json", vhost_of(one), tmp_path)
@@ -67,7 +67,7 @@ def test_the_definitions_are_what_the_worker_declares(rabbit: RabbitNode, vhosts
 
 
 @pytest.fixture
-def users(rabbit: RabbitNode, vhost: str, tmp_path: Path) -> Callable[[str], str]:
+def users(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> Callable[[str], str]:
     """The URL of each user of `deploy/rabbitmq/` in a vhost that has the topology, and rights as they are there."""
     imported(rabbit, "definitions.json", vhost_of(vhost), tmp_path)
     for user in (WORKER, SENDER, READER):
@@ -97,7 +97,7 @@ async def test_each_user_can_do_its_work_and_no_more(users: Callable[[str], str]
         async with open_channel(reader) as channel:
             await channel.queue_declare(OWN, durable=True, arguments={"x-queue-type": "quorum"})
             await channel.queue_bind(OWN, names.EVENT_EXCHANGE, "migration.#")
-        await stage.standin.apply({"scripts": {"busy": ["error 400 DCS.4026"]}})
+        await stage.fake_dcs.apply({"scripts": {"busy": ["error 400 DCS.4026"]}})
         process = stage.worker(
             WORKER_AMQP_URL=users(WORKER), WORKER_RETRY_DELAYS=None, WORKER_SETTLE=None, WORKER_TRIES=1
         )
@@ -143,7 +143,7 @@ async def test_each_user_can_do_its_work_and_no_more(users: Callable[[str], str]
     ids=["consume requests", "publish events", "publish copies"],
 )
 async def test_a_missing_right_is_logged_with_its_name(
-    rabbit: RabbitNode, vhost: str, tmp_path: Path, write: str, read: str, lacking: str
+    rabbit: RabbitMqServer, vhost: str, tmp_path: Path, write: str, read: str, lacking: str
 ) -> None:
     """The operation that needs the right is refused, and the log repeats the broker's words."""
     place = vhost_of(vhost)
@@ -152,7 +152,7 @@ async def test_a_missing_right_is_logged_with_its_name(
     apply(vhost, tmp_path)
     rabbit.run_ctl("set_permissions", "-p", place, name, "^dcs", write, read)
     async with Stage(vhost, tmp_path) as stage:
-        await stage.standin.apply({"scripts": {"busy": ["error 400 DCS.4026"]}})
+        await stage.fake_dcs.apply({"scripts": {"busy": ["error 400 DCS.4026"]}})
         process = stage.worker(
             WORKER_AMQP_URL=vhost.replace("guest:guest", f"{name}:{PASSWORD}"),
             WORKER_RETRY_DELAYS=None,
@@ -166,7 +166,7 @@ async def test_a_missing_right_is_logged_with_its_name(
 
 
 def test_an_operator_with_the_documented_rights_declares_the_topology(
-    rabbit: RabbitNode, vhost: str, tmp_path: Path
+    rabbit: RabbitMqServer, vhost: str, tmp_path: Path
 ) -> None:
     """The command of `deploy/rabbitmq/README.md` gives what `topology apply` needs."""
     documented = re.search(r"`rabbitmqctl set_permissions OPERATOR (.*)`", (DEPLOY / "README.md").read_text())

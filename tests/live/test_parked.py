@@ -16,7 +16,7 @@ from worker.rabbit.copier import ParkedError
 from worker.rabbit.parked import RENEWED_AT, Parked
 from worker.rabbit.reach import reached
 from worker.rabbit.shelf import held
-from worker.tools.nodes import RabbitNode
+from worker.tools.servers import RabbitMqServer
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_what_is_wrong_with_the_broker_is_one_sentence(lot: Lot) -> None:
     assert "topology apply" in missing.errors
 
 
-async def test_a_lost_connection_gives_everything_back(vhost: str, rabbit: RabbitNode) -> None:
+async def test_a_lost_connection_gives_everything_back(vhost: str, rabbit: RabbitMqServer) -> None:
     """When the broker closes the connection in the middle, that is said, and all is parked as before."""
     lot = Lot(vhost, {})
     await asyncio.to_thread(lot.declare)

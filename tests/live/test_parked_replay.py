@@ -13,21 +13,21 @@ from tests.live import replay_storm
 from tests.live.parking import PARKED, Lot, Shell, park, parked_headers, read, settings
 from tests.live.replay_storm import ReplayStorm
 from tests.live.stage import Stage, request, until
-from worker.tools.standin import StandIn, StandInSettings
+from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 LATELY = "2026-11-01T08:59:00.000Z"
 
 
 @pytest.fixture
 async def stage(vhost: str, tmp_path: Path) -> AsyncIterator[Stage]:
-    """Broker and stand-in, with the queues declared by a worker that is ready."""
+    """Broker and fake DCS, with the queues declared by a worker that is ready."""
     async with Stage(vhost, tmp_path) as stage:
         await stage.worker().ready()
         yield stage
 
 
 def _shell(stage: Stage) -> Shell:
-    return Shell(settings(stage.amqp_url, stage.folder, stage.standin.url), stage.folder)
+    return Shell(settings(stage.amqp_url, stage.folder, stage.fake_dcs.url), stage.folder)
 
 
 async def _park(stage: Stage, *ids: str, **headers: object) -> None:
@@ -44,7 +44,7 @@ async def test_dry_run_prints_the_expected_result_and_changes_nothing(stage: Sta
         elsewhere = request("far", "far", region="eu-west-101")
         late = request("late", "late", not_after="2026-11-01T08:00:00Z")
         await park(channel, elsewhere, late, b"[]", message_id="m1")
-    (task,) = stage.standin.tasks
+    (task,) = stage.fake_dcs.tasks
 
     done = await _shell(stage).run("parked", "replay", "--all", "--json")
 
@@ -58,7 +58,7 @@ async def test_dry_run_prints_the_expected_result_and_changes_nothing(stage: Sta
         "late": ("expire", "would expire: its not_after has passed", []),
         "m1": ("invalid", "not a valid request, stays parked", []),
     }
-    assert (len(stage.events), len(stage.standin.tasks), await stage.depth(PARKED)) == (1, 1, 5)
+    assert (len(stage.events), len(stage.fake_dcs.tasks), await stage.depth(PARKED)) == (1, 1, 5)
 
 
 async def test_what_is_replayed_is_answered_and_gone(stage: Stage) -> None:
@@ -79,7 +79,7 @@ async def test_what_is_replayed_is_answered_and_gone(stage: Stage) -> None:
 
 async def test_a_canary_that_fails_stops_the_rest(vhost: str, tmp_path: Path) -> None:
     """Only the canary is sent; it is parked again with the others, and the command fails and says why."""
-    forbidden = StandIn(StandInSettings(faults={"error 403": 1.0}))
+    forbidden = FakeDcs(FakeDcsSettings(faults={"error 403": 1.0}))
     async with Stage(vhost, tmp_path, forbidden) as stage:
         await stage.worker().ready()
         await _park(stage, *(f"r{number}" for number in range(20)))

@@ -17,7 +17,7 @@ from worker.rabbit.reach import UnreachableError, reached
 from worker.rabbit.remove import remove
 from worker.rabbit.sender import UNCONFIRMED_AT_MOST, Sender, SendError, sending
 from worker.rabbit.topology import declare, describe
-from worker.tools.nodes import RabbitNode, free_port
+from worker.tools.servers import RabbitMqServer, free_port
 
 PLAN = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (1.0, 2.0))
 BODY = b'{"project_id": "p"}'
@@ -135,7 +135,7 @@ async def test_following_an_exchange_that_is_not_there_is_an_error(connection: A
 
 
 async def test_a_lost_connection_is_said_on_both_sides(
-    connection: AbstractConnection, rabbit: RabbitNode, vhost: str
+    connection: AbstractConnection, rabbit: RabbitMqServer, vhost: str
 ) -> None:
     """When the broker closes the connection, sending and following raise instead of waiting."""
     name = vhost.rpartition("/")[2]
@@ -173,7 +173,7 @@ async def test_the_first_node_that_lets_us_in_is_used(vhost: str) -> None:
         assert not connection.is_closed
 
 
-async def test_every_node_that_refuses_is_named_without_its_password(rabbit: RabbitNode) -> None:
+async def test_every_node_that_refuses_is_named_without_its_password(rabbit: RabbitMqServer) -> None:
     """One sentence per node says where it is and why it cannot be used."""
     down, port = free_port(), rabbit.port
     urls = (

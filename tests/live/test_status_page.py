@@ -33,7 +33,7 @@ async def busy(stage: Stage, worker: WorkerProcess) -> None:
     """Let some requests succeed, some fail with hostile words of the service, and one hang."""
     names = [f"fine-{number}" for number in range(20)]
     scripts = {f"bad-{number}": [f"reply 400 {REFUSAL}"] for number in range(3)} | {"hanging": ["hang"]}
-    await stage.standin.apply({"scripts": scripts})
+    await stage.fake_dcs.apply({"scripts": scripts})
     for name in (*names, *(name for name in scripts if name != "hanging")):
         await stage.publish(request(name, name))
     await stage.answered(23)
@@ -72,7 +72,7 @@ async def test_what_people_see(vhost: str, tmp_path: Path, page: Page) -> None:
         assert HOSTILE in failures
         assert "refused" in await text(page, "#faults")
         assert "https" not in await text(page, "#regions")
-        assert stage.standin.url in await text(page, "#regions")
+        assert stage.fake_dcs.url in await text(page, "#regions")
         assert (await text(page, "#connections")).count("up") == 2
         assert "21" in await text(page, "#outcomes")
         assert await page.value("document.querySelectorAll('svg').length") == 4

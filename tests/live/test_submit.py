@@ -12,20 +12,20 @@ import pytest
 from schemas import names
 from tests.live.parking import Shell, settings
 from tests.live.stage import Stage, request, until
-from worker.tools.standin import StandIn, StandInSettings
+from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 
 @pytest.fixture
 async def stage(vhost: str, tmp_path: Path) -> AsyncIterator[Stage]:
-    """Broker and stand-in, which refuses some names, with a worker that is ready."""
-    standin = StandIn(StandInSettings(scripts={"refused": ["error 400 DCS.4922"]}))
-    async with Stage(vhost, tmp_path, standin) as stage:
+    """Broker and fake DCS, which refuses some names, with a worker that is ready."""
+    fake_dcs = FakeDcs(FakeDcsSettings(scripts={"refused": ["error 400 DCS.4922"]}))
+    async with Stage(vhost, tmp_path, fake_dcs) as stage:
         await stage.worker().ready()
         yield stage
 
 
 def _shell(stage: Stage) -> Shell:
-    return Shell(settings(stage.amqp_url, stage.folder, stage.standin.url), stage.folder)
+    return Shell(settings(stage.amqp_url, stage.folder, stage.fake_dcs.url), stage.folder)
 
 
 def _lines(requests: Iterable[dict[str, Any]]) -> bytes:
@@ -94,7 +94,7 @@ async def test_one_request_from_options(stage: Stage) -> None:
     assert done.status == 0, done.errors
     (event,) = (await stage.answered(1))["mine"]
     assert (event.body["project_id"], event.body["name"]) == ("p1", "one")
-    assert (stage.standin.tasks[0].description or "").startswith("ours #rq-")
+    assert (stage.fake_dcs.tasks[0].description or "").startswith("ours #rq-")
 
 
 async def test_waiting_has_an_end(vhost: str, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ async def test_a_submission_that_is_killed_can_be_repeated(stage: Stage) -> None
     file.write_bytes(_lines(map(_anonymous, wanted)))
     shell = _shell(stage)
     process = await shell.start("submit", file.name, "--rate", "100")
-    await until(lambda: len(stage.standin.tasks) > 20, 20)
+    await until(lambda: len(stage.fake_dcs.tasks) > 20, 20)
     process.kill()
     await process.communicate()
     assert len(stage.by_request()) < 200
@@ -145,7 +145,7 @@ async def test_interrupted_it_says_how_far_it_came(stage: Stage) -> None:
     file = stage.folder / "requests.jsonl"
     file.write_bytes(_lines(_anonymous(f"slow-{number}") for number in range(200)))
     process = await _shell(stage).start("submit", file.name, "--rate", "50")
-    await until(lambda: len(stage.standin.tasks) > 10, 20)
+    await until(lambda: len(stage.fake_dcs.tasks) > 10, 20)
     process.send_signal(signal.SIGINT)
     async with asyncio.timeout(20):
         output, errors = await process.communicate()

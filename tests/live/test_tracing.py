@@ -1,4 +1,4 @@
-"""Tracing as its users see it: a real worker between a real broker and the stand-in, and a real OTLP receiver."""
+"""Tracing as its users see it: a real worker between a real broker and the fake DCS, and a real OTLP receiver."""
 
 import signal
 import time
@@ -35,10 +35,10 @@ async def test_a_request_is_followed_from_sender_to_event(vhost: str, tmp_path: 
         assert event.headers["traceparent"] == f"{publish.context}01"
         assert event.headers["tracestate"] == "vendor=opaque"
         assert publish.attributes["messaging.message.id"] == event.properties.message_id
-        (got,) = (call for call in stage.standin.calls if call.name == "secret-name")
+        (got,) = (call for call in stage.fake_dcs.calls if call.name == "secret-name")
         sent = {name.lower(): value for name, value in got.headers.items()}
         assert sent["traceparent"] == f"{call.context}01"
-        assert call.attributes["url.full"] == f"{stage.standin.url}/v2/{PROJECT}/migration/instance"
+        assert call.attributes["url.full"] == f"{stage.fake_dcs.url}/v2/{PROJECT}/migration/instance"
         (own,) = (span for span in collector.named(PROCESS) if span.trace_id != TRACE)
         assert own.parent_id == ""
         assert events["begins"][0].headers["traceparent"].startswith(f"00-{own.trace_id}-")
@@ -54,7 +54,7 @@ async def test_a_request_is_followed_from_sender_to_event(vhost: str, tmp_path: 
 async def test_a_retried_request_stays_one_trace(vhost: str, tmp_path: Path) -> None:
     """A create without an answer, the wait in the broker, the look that finds the task: all in the trace it began."""
     async with Collector() as collector, Stage(vhost, tmp_path) as stage:
-        await stage.standin.apply({"scripts": {"lost": ["create then drop"]}})
+        await stage.fake_dcs.apply({"scripts": {"lost": ["create then drop"]}})
         worker = stage.worker(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY=100, WORKER_TRIES=1)
         await worker.ready()
         await stage.publish(request("lost", "lost"))

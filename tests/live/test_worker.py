@@ -1,4 +1,4 @@
-"""The worker as its users see it: a real process between a real broker and the stand-in."""
+"""The worker as its users see it: a real process between a real broker and the fake DCS."""
 
 import asyncio
 import json
@@ -67,7 +67,7 @@ async def test_hostile_input(vhost: str, tmp_path: Path) -> None:
             body = answers[f"h-{number}"]
             assert (body["reason"], body["parked"]) == ("invalid_request", hostile.expect_parked), hostile.name
             assert body["violations"], hostile.name
-        assert sorted(task.name for task in stage.standin.tasks) == sorted(good)
+        assert sorted(task.name for task in stage.fake_dcs.tasks) == sorted(good)
         assert await stage.depth(names.REQUEST_QUEUE) == 0
         expected = sum(hostile.expect_parked for hostile in HOSTILE)
         assert await stage.depth(names.parked_queue(names.REQUEST_QUEUE)) == expected
@@ -85,7 +85,7 @@ async def test_forged_headers(vhost: str, tmp_path: Path) -> None:
             wanted.append(f"forged-{number}")
             await stage.publish(request(wanted[-1], request_id=wanted[-1]), headers=dict(forged.headers))
         events = await stage.answered(len(FORGED))
-        created = [task.name for task in stage.standin.tasks]
+        created = [task.name for task in stage.fake_dcs.tasks]
         assert len(created) == len(set(created))
         # Only a forged count can end a request early: of rounds, or of workers that it took down.
         missing = {name for name in wanted if name not in created}
@@ -96,7 +96,7 @@ async def test_forged_headers(vhost: str, tmp_path: Path) -> None:
 async def test_retries_survive_a_restart_of_the_worker(vhost: str, tmp_path: Path) -> None:
     """The schedule is in the broker: another worker goes on where the first one stopped."""
     async with Stage(vhost, tmp_path) as stage:
-        await stage.standin.apply({"scripts": {"busy": ["error 400 DCS.4026"] * 4 + ["ok"]}})
+        await stage.fake_dcs.apply({"scripts": {"busy": ["error 400 DCS.4026"] * 4 + ["ok"]}})
         first = stage.worker(WORKER_TRIES=1)
         await first.ready()
         await stage.publish(request("busy"))
@@ -113,7 +113,7 @@ async def test_retries_survive_a_restart_of_the_worker(vhost: str, tmp_path: Pat
 async def test_the_end_of_the_schedule_parks_with_everything_kept(vhost: str, tmp_path: Path) -> None:
     """Exhausted: a failed event, and a parked copy with body, properties, reason and state."""
     async with Stage(vhost, tmp_path) as stage:
-        await stage.standin.apply({"scripts": {"never": ["error 400 DCS.4026"]}})
+        await stage.fake_dcs.apply({"scripts": {"never": ["error 400 DCS.4026"]}})
         worker = stage.worker(WORKER_TRIES=1, WORKER_RETRY_DELAYS="0.2,3.5")
         await worker.ready()
         order = request("never")
@@ -139,7 +139,7 @@ async def test_a_lost_answer_is_adopted_and_a_late_create_is_waited_for(vhost: s
     """One task each, whether it was created before the connection dropped or after we gave up."""
     async with Stage(vhost, tmp_path) as stage:
         scripts = {"lost": ["create then drop"], "late": ["create late 3"], "never": ["hang", "ok"]}
-        await stage.standin.apply({"scripts": scripts})
+        await stage.fake_dcs.apply({"scripts": scripts})
         worker = stage.worker(WORKER_DCS_TIMEOUT=1)
         await worker.ready()
         for name in scripts:
@@ -153,7 +153,7 @@ async def test_a_lost_answer_is_adopted_and_a_late_create_is_waited_for(vhost: s
 async def test_draining_hands_calls_in_flight_their_time(vhost: str, tmp_path: Path) -> None:
     """SIGTERM with calls in flight: they settle, the rest is handed back, exit status 0; SIGINT twice ends at once."""
     async with Stage(vhost, tmp_path) as stage:
-        await stage.standin.apply({"latency": 1.0})
+        await stage.fake_dcs.apply({"latency": 1.0})
         first = stage.worker(WORKER_PREFETCH=8)
         await first.ready()
         wanted = [f"drain-{number}" for number in range(40)]
@@ -162,11 +162,11 @@ async def test_draining_hands_calls_in_flight_their_time(vhost: str, tmp_path: P
         await until(lambda: first.metric("dcs_worker_in_flight_requests") == 8, 10, first.explain)
         first.process.send_signal(signal.SIGTERM)
         assert await first.ended() == 0
-        await stage.standin.apply({"latency": 0.0})
+        await stage.fake_dcs.apply({"latency": 0.0})
         second = stage.worker()
         await stage.answered(40)
         stage.assert_one_task_each(wanted)
-        await stage.standin.apply({"latency": 30.0})
+        await stage.fake_dcs.apply({"latency": 30.0})
         await stage.publish(request("stuck"))
         await until(lambda: second.metric("dcs_worker_in_flight_requests") == 1, 10, second.explain)
         second.process.send_signal(signal.SIGINT)
@@ -219,7 +219,7 @@ async def test_stopped_while_the_broker_is_away(tmp_path: Path, vhost: str) -> N
 async def test_properties_that_are_no_utf8_break_nothing(vhost: str, tmp_path: Path) -> None:
     """A correlation id in Latin-1 passes through a retry queue and comes back in the event as it was."""
     async with Stage(vhost, tmp_path) as stage:
-        await stage.standin.apply({"scripts": {"odd": ["error 400 DCS.4026"] * 3 + ["ok"]}})
+        await stage.fake_dcs.apply({"scripts": {"odd": ["error 400 DCS.4026"] * 3 + ["ok"]}})
         worker = stage.worker(WORKER_RETRY_DELAYS="0.2,4")
         await worker.ready()
         await stage.publish(request("odd"), correlation_id="m\udcfcnchen")
@@ -262,13 +262,13 @@ async def test_a_rotated_token_is_used_without_a_restart(vhost: str, tmp_path: P
     """The file in WORKER_SECRETS_DIR is read again when it changes."""
     async with Stage(vhost, tmp_path) as stage:
         (tmp_path / "worker_auth_token").write_text("first")
-        await stage.standin.apply({"auth": {"mode": "token", "token": "first"}})
+        await stage.fake_dcs.apply({"auth": {"mode": "token", "token": "first"}})
         worker = stage.worker(WORKER_AUTH_TOKEN=None)
         await worker.ready()
         await stage.publish(request("one"))
         await stage.answered(1)
         (tmp_path / "worker_auth_token").write_text("second")
-        await stage.standin.apply({"auth": {"mode": "token", "token": "second"}})
+        await stage.fake_dcs.apply({"auth": {"mode": "token", "token": "second"}})
         await stage.publish(request("two"))
         await stage.answered(2)
         stage.assert_one_task_each(["one", "two"])

@@ -1,4 +1,4 @@
-"""The DCS client against the stand-in: every ending of a call, typed by evidence."""
+"""The DCS client against the fake DCS: every ending of a call, typed by evidence."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from worker.dcs.transport import ServiceTransport
 from worker.policy.fault import Absent, Done, Evidence, Fault, Found, Remedy, Several
 from worker.policy.order import Order, order
 from worker.policy.pulse import Pulse
-from worker.tools.standin import REDIS_PASSWORD, StandIn, StandInSettings, Task
+from worker.tools.fake_dcs import PLAIN_TEXT_PASSWORD, FakeDcs, FakeDcsSettings, MigrationTask
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 Told = list[tuple[str, str]]
@@ -60,22 +60,22 @@ async def client(
 @asynccontextmanager
 async def service(
     told: Told | None = None, deadline: float = 1.0, **settings: Any
-) -> AsyncIterator[tuple[DcsClient, StandIn]]:
-    """A client and its stand-in."""
+) -> AsyncIterator[tuple[DcsClient, FakeDcs]]:
+    """A client and its fake DCS."""
     async with (
-        StandIn(StandInSettings(**settings)) as standin,
-        client(standin.url, told=told, deadline=deadline) as dcs,
+        FakeDcs(FakeDcsSettings(**settings)) as fake_dcs,
+        client(fake_dcs.url, told=told, deadline=deadline) as dcs,
     ):
-        yield dcs, standin
+        yield dcs, fake_dcs
 
 
 async def test_a_task_is_created_with_the_marker() -> None:
     """Id, job id and request id come back; the body is what the documentation wants."""
     told: Told = []
-    async with service(told) as (dcs, standin):
+    async with service(told) as (dcs, fake_dcs):
         ending = await dcs.create(an_order(description="mine"), go)
         assert isinstance(ending, Done)
-        (task,) = standin.tasks
+        (task,) = fake_dcs.tasks
         assert (ending.instance_id, bool(ending.job_id), bool(ending.dcs_request_id)) == (task.task_id, True, True)
         assert task.body["description"].startswith("mine #rq-")
         assert told == [("create", "200")]
@@ -145,8 +145,8 @@ async def test_a_fault_keeps_what_the_service_said() -> None:
 
 async def test_refused_connections_prove_that_nothing_was_sent() -> None:
     """No listener, a name that does not resolve, TLS spoken to a plain port: never sent."""
-    async with StandIn(StandInSettings()) as standin:
-        port = standin.url.rsplit(":", 1)[1]
+    async with FakeDcs(FakeDcsSettings()) as fake_dcs:
+        port = fake_dcs.url.rsplit(":", 1)[1]
         for url in ("http://127.0.0.1:1", "http://does-not-exist.invalid", f"https://127.0.0.1:{port}"):
             async with client(url, deadline=5) as dcs:
                 ending = await dcs.create(an_order(), go)
@@ -175,21 +175,21 @@ async def test_a_connection_that_is_never_accepted_was_never_sent() -> None:
 
 async def test_a_kept_connection_that_the_service_closed_is_ambiguous() -> None:
     """The request may have been read before the connection ended; it is never posted again by the transport."""
-    async with service(scripts={"second": ["close"]}) as (dcs, standin):
+    async with service(scripts={"second": ["close"]}) as (dcs, fake_dcs):
         assert isinstance(await dcs.create(an_order(), go), Done)
         ending = await dcs.create(an_order("second"), go)
         assert isinstance(ending, Fault)
         assert ending.evidence is Evidence.AMBIGUOUS
-        assert [call.operation for call in standin.calls] == ["create", "create"]
+        assert [call.operation for call in fake_dcs.calls] == ["create", "create"]
 
 
 async def test_a_process_that_was_frozen_sends_nothing_any_more() -> None:
     """Law 5: woken up between the beginning of a call and its first byte, it gives the call up."""
     clock = iter([0.0, 0.0, 60.0, 60.0])
-    async with StandIn(StandInSettings()) as standin, client(standin.url, clock=lambda: next(clock)) as dcs:
+    async with FakeDcs(FakeDcsSettings()) as fake_dcs, client(fake_dcs.url, clock=lambda: next(clock)) as dcs:
         ending = await dcs.create(an_order(), go)
         assert isinstance(ending, Fault)
-        assert (ending.evidence, ending.label, len(standin.calls)) == (Evidence.NEVER_SENT, "frozen", 0)
+        assert (ending.evidence, ending.label, len(fake_dcs.calls)) == (Evidence.NEVER_SENT, "frozen", 0)
 
 
 async def test_a_create_that_comes_too_late_is_not_sent() -> None:
@@ -198,10 +198,10 @@ async def test_a_create_that_comes_too_late_is_not_sent() -> None:
     async def stop() -> bool:
         return False
 
-    async with service() as (dcs, standin):
+    async with service() as (dcs, fake_dcs):
         ending = await dcs.create(an_order(), stop)
         assert isinstance(ending, Fault)
-        assert (ending.evidence, ending.label, standin.calls) == (Evidence.NEVER_SENT, "stale", [])
+        assert (ending.evidence, ending.label, fake_dcs.calls) == (Evidence.NEVER_SENT, "stale", [])
 
 
 async def test_cancellation_reaches_the_caller() -> None:
@@ -216,7 +216,7 @@ async def test_cancellation_reaches_the_caller() -> None:
 
 async def test_a_task_is_found_by_its_marker_among_others() -> None:
     """All pages, fuzzy names, other kinds and other requests' tasks of the same name."""
-    async with service(mixed_types=True) as (dcs, standin):
+    async with service(mixed_types=True) as (dcs, fake_dcs):
         assert await dcs.find(an_order(), 0.0) == Absent()
         for number in range(230):
             await dcs.create(an_order("thrc" if number % 2 else "thrc-x", request_id=f"other-{number}"), go)
@@ -227,16 +227,16 @@ async def test_a_task_is_found_by_its_marker_among_others() -> None:
         sighting = await dcs.find(an_order(), 0.0)
         assert isinstance(sighting, Found)
         assert sighting.instance_id == created.instance_id
-        lists = [call for call in standin.calls if call.operation == "list"]
+        lists = [call for call in fake_dcs.calls if call.operation == "list"]
         assert len(lists) >= 4
 
 
 async def test_several_tasks_with_the_marker_are_all_named() -> None:
     """No guess."""
-    async with service() as (dcs, standin):
+    async with service() as (dcs, fake_dcs):
         for _ in range(2):
             await dcs.create(an_order(), go)
-        assert await dcs.find(an_order(), 0.0) == Several(tuple(sorted(task.task_id for task in standin.tasks)))
+        assert await dcs.find(an_order(), 0.0) == Several(tuple(sorted(task.task_id for task in fake_dcs.tasks)))
 
 
 async def test_rows_without_description_are_resolved_by_the_detail_call() -> None:
@@ -248,16 +248,16 @@ async def test_rows_without_description_are_resolved_by_the_detail_call() -> Non
         assert isinstance(created, Done)
         assert isinstance(sighting, Found)
         assert sighting.instance_id == created.instance_id
-        assert REDIS_PASSWORD not in repr(sighting)
+        assert PLAIN_TEXT_PASSWORD not in repr(sighting)
 
 
 async def test_without_marker_name_networks_and_time_decide() -> None:
     """An older task, and one in another network, are not ours."""
     ours = an_order(with_marker=False)
-    async with service(dates="slashes") as (dcs, standin):
+    async with service(dates="slashes") as (dcs, fake_dcs):
         await dcs.create(an_order(with_marker=False, vpc_id="6e37b3be-950a-48e1-b498-65b63d336481"), go)
         old = an_order(with_marker=False)
-        standin.plant(Task(PROJECT, created=1.0, **json.loads(old.body)))
+        fake_dcs.add_task(MigrationTask(PROJECT, created=1.0, **json.loads(old.body)))
         created = await dcs.create(ours, go)
         sighting = await dcs.find(ours, time.time())
         assert isinstance(created, Done)

@@ -1,4 +1,4 @@
-"""The command `dcs-worker demo`: real worker and broker against the stand-in for DCS, with injected faults.
+"""The command `dcs-worker demo`: real worker and broker against the fake DCS, with injected faults.
 
 The run is in demo_run.py, which is imported only when the command runs, because its libraries load slowly.
 """
@@ -12,8 +12,8 @@ import typer
 from worker.cli.common import load_configuration, run_interruptible
 
 if TYPE_CHECKING:
-    from worker.tools.demo.display import Display
-    from worker.tools.demo.tally import Result
+    from worker.tools.demo.display import DemoDisplay
+    from worker.tools.demo.outcomes import DemoResult
 
 NEXT_STEPS: Final = (
     "Next: `dcs-worker demo --keep` keeps everything running, to send requests, to inject faults and to fix them; "
@@ -29,7 +29,7 @@ def demo(
 ) -> None:
     """Send requests, inject faults, and show the outcome of every request.
 
-    A worker process receives the requests through RabbitMQ and calls the built-in stand-in for DCS.
+    A worker process receives the requests through RabbitMQ and calls the built-in fake DCS.
     The broker is that of WORKER_AMQP_URL if set (exchanges and queues with private names, deleted at the end), else a
     private node, else a container. The demo leaves nothing behind.
 
@@ -40,18 +40,18 @@ def demo(
     settings = load_configuration().settings
 
     from worker.cli.demo_run import DemoRun
-    from worker.tools.demo.display import Display
+    from worker.tools.demo.display import DemoDisplay
 
-    with Display(sys.stderr if as_json else sys.stdout) as display:
+    with DemoDisplay(sys.stderr if as_json else sys.stdout) as display:
 
-        def on_result(result: "Result") -> None:
+        def on_result(result: "DemoResult") -> None:
             _print(result, display, is_kept=keep, as_json=as_json)
 
         demo_run = DemoRun(settings, display, on_result, requests=requests, keep=keep)
         raise typer.Exit(run_interruptible(demo_run.run()))
 
 
-def _print(result: "Result", display: "Display", *, is_kept: bool, as_json: bool) -> None:
+def _print(result: "DemoResult", display: "DemoDisplay", *, is_kept: bool, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(result.as_json(), indent=2))
         return

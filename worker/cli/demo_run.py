@@ -1,4 +1,4 @@
-"""One run of the demo: starts broker, stand-in for DCS and worker, sends requests, collects events, cleans up."""
+"""One run of the demo: starts broker, fake DCS for DCS and worker, sends requests, collects events, cleans up."""
 
 import asyncio
 import json
@@ -21,12 +21,12 @@ from worker.rabbit.remove import remove
 from worker.rabbit.sender import Sender, SendError, sending
 from worker.rabbit.topology import Topology
 from worker.tools.demo.answers import collect
-from worker.tools.demo.display import Display
-from worker.tools.demo.plan import PACE, plan, scripts
-from worker.tools.demo.replica import Replica, ReplicaError
-from worker.tools.demo.tally import Result, Tally
-from worker.tools.nodes import NodeFailed, NodeUnavailable, open_broker
-from worker.tools.standin import Auth, StandIn, StandInSettings
+from worker.tools.demo.display import DemoDisplay
+from worker.tools.demo.outcomes import DemoResult, OutcomeTracker
+from worker.tools.demo.requests import WORKER_SETTINGS, plan_requests
+from worker.tools.demo.worker_process import WorkerProcess, WorkerProcessError
+from worker.tools.fake_dcs import Auth, FakeDcs, FakeDcsSettings
+from worker.tools.servers import ServerFailedError, ServerUnavailableError, open_broker
 
 CONNECTION_NAME: Final = "dcs-worker demo"
 DCS_LATENCY_SECONDS: Final = 0.02
@@ -43,12 +43,18 @@ class DemoRun:
     """One demo; calls `on_result` with the result. `settings` may name a broker to use."""
 
     def __init__(
-        self, settings: Settings, display: Display, on_result: Callable[[Result], None], *, requests: int, keep: bool
+        self,
+        settings: Settings,
+        display: DemoDisplay,
+        on_result: Callable[[DemoResult], None],
+        *,
+        requests: int,
+        keep: bool,
     ) -> None:
         self._settings = settings
         self._display = display
         self._on_result = on_result
-        self._planned_requests = plan(requests)
+        self._planned_requests = plan_requests(requests)
         self._keep = keep
         self._is_broker_given = "amqp_url" in settings.model_fields_set
 
@@ -57,19 +63,19 @@ class DemoRun:
         try:
             async with AsyncExitStack() as stack:
                 result = await self._run_stages(stack)
-        except (NodeUnavailable, NodeFailed, UnreachableError, SendError, FollowError) as error:
+        except (ServerUnavailableError, ServerFailedError, UnreachableError, SendError, FollowError) as error:
             typer.echo(str(error), err=True)
             return EXIT_UNAVAILABLE
-        except ReplicaError as error:
+        except WorkerProcessError as error:
             typer.echo(str(error), err=True)
             return EXIT_FAILED
         return EXIT_OK if result.is_ok else EXIT_FAILED
 
-    async def _run_stages(self, stack: AsyncExitStack) -> Result:
-        standin = await stack.enter_async_context(StandIn(self._fake_dcs_settings()))
+    async def _run_stages(self, stack: AsyncExitStack) -> DemoResult:
+        fake_dcs = await stack.enter_async_context(FakeDcs(self._fake_dcs_settings()))
         broker = await self._broker_variables(stack)
-        replica = await stack.enter_async_context(Replica())
-        variables = replica.variables({**broker, **PACE, **_fake_dcs_variables(standin)})
+        replica = await stack.enter_async_context(WorkerProcess())
+        variables = replica.variables({**broker, **WORKER_SETTINGS, **_fake_dcs_variables(fake_dcs)})
         settings = load(variables, folder=replica.folder).settings
         nodes = brokers(settings)
         connection = await stack.enter_async_context(reached(nodes, CONNECTION_NAME))
@@ -82,19 +88,19 @@ class DemoRun:
         events = await stack.enter_async_context(following(connection, settings.event_exchange))
         sender = await stack.enter_async_context(sending(connection, settings.request_exchange))
 
-        tally = Tally(self._planned_requests)
+        tally = OutcomeTracker(self._planned_requests)
         await self._send_and_collect(sender, events, replica, tally)
-        result = tally.result((task.name, task.task_id) for task in standin.tasks)
+        result = tally.result((task.name, task.task_id) for task in fake_dcs.tasks)
         self._on_result(result)
         if self._keep:
-            await self._keep_running(variables, settings, standin, replica)
+            await self._keep_running(variables, settings, fake_dcs, replica)
         await replica.stop()
         return result
 
-    def _fake_dcs_settings(self) -> StandInSettings:
+    def _fake_dcs_settings(self) -> FakeDcsSettings:
         auth = Auth(mode="token")
         step_scripts = scripts(self._planned_requests)
-        return StandInSettings(scripts=step_scripts, latency=DCS_LATENCY_SECONDS, auth=auth)
+        return FakeDcsSettings(scripts=step_scripts, latency=DCS_LATENCY_SECONDS, auth=auth)
 
     async def _broker_variables(self, stack: AsyncExitStack) -> dict[str, str]:
         """The variables of a running broker: the given one, or a private node."""
@@ -107,7 +113,9 @@ class DemoRun:
         self._display.say(f"RabbitMQ: ready after {time.monotonic() - started:.1f} s, {url}")
         return {"WORKER_AMQP_URL": url}
 
-    async def _send_and_collect(self, sender: Sender, events: Events, replica: Replica, tally: Tally) -> None:
+    async def _send_and_collect(
+        self, sender: Sender, events: Events, replica: WorkerProcess, tally: OutcomeTracker
+    ) -> None:
         """Send every request and collect the events, until all have one or none came for MAX_SILENCE_SECONDS."""
         self._display.progress(tally)
         try:
@@ -121,7 +129,7 @@ class DemoRun:
         if not is_complete:
             self._display.say(f"Some requests have no event, and none came for {MAX_SILENCE_SECONDS:g} s.")
 
-    async def _send(self, sender: Sender, tally: Tally) -> None:
+    async def _send(self, sender: Sender, tally: OutcomeTracker) -> None:
         async with sender.batch() as batch:
             for planned in self._planned_requests:
                 tally.sent(planned)
@@ -129,7 +137,7 @@ class DemoRun:
                     await batch.put(planned.body, correlation_id=planned.request_id)
 
     async def _keep_running(
-        self, variables: Mapping[str, str], settings: Settings, standin: StandIn, replica: Replica
+        self, variables: Mapping[str, str], settings: Settings, fake_dcs: FakeDcs, replica: WorkerProcess
     ) -> None:
         """Print addresses and variables, and wait for Ctrl-C, the normal end."""
         say = self._display.say
@@ -138,12 +146,12 @@ class DemoRun:
         say(f"  broker    {_broker_names(settings) if self._is_broker_given else url}")
         say(f"            queue {settings.queue}, events {settings.event_exchange}")
         say(f"  worker    {replica.url}  (/metrics, /readyz)")
-        say(f"  stand-in  {standin.url}  (/_tasks, /_calls, /_stats, /_settings)")
+        say(f"  fake DCS  {fake_dcs.url}  (/_tasks, /_calls, /_stats, /_settings)")
         say("In another terminal, for the other commands:")
         for name, value in variables.items():
             if not (name in REPLICA_ONLY_VARIABLES or (self._is_broker_given and name.startswith("WORKER_AMQP_"))):
                 say(f"  export {name}={quote(value)}")
-        say(f"  export STANDIN={standin.url}")
+        say(f"  export STANDIN={fake_dcs.url}")
         task = asyncio.current_task()
         try:
             await replica.watch()
@@ -177,11 +185,11 @@ def _given_broker_variables(settings: Settings) -> dict[str, str]:
     }
 
 
-def _fake_dcs_variables(standin: StandIn) -> dict[str, str]:
-    """The variables of the stand-in for DCS."""
+def _fake_dcs_variables(fake_dcs: FakeDcs) -> dict[str, str]:
+    """The variables of the fake DCS."""
     return {
-        "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": standin.url}),
-        "WORKER_AUTH_TOKEN": standin.settings.auth.token.get_secret_value(),
+        "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": fake_dcs.url}),
+        "WORKER_AUTH_TOKEN": fake_dcs.settings.auth.token.get_secret_value(),
     }
 
 

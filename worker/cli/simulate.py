@@ -1,4 +1,4 @@
-"""The command `dcs-worker simulate`: the stand-in for DCS as a server process."""
+"""The command `dcs-worker simulate`: the fake DCS as a server process."""
 
 import json
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ import typer
 from worker.cli.common import EXIT_FAILED, EXIT_UNAVAILABLE
 
 if TYPE_CHECKING:
-    from worker.tools.standin import StandIn, StandInSettings
+    from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 AuthMode = Literal["none", "token", "iam", "aksk"]
 
 Seed = Annotated[int, typer.Option(help="Decides, with task name and number of the POST, which call has which fault.")]
-Faults = Annotated[
+FaultSelector = Annotated[
     list[str] | None, typer.Option(help="Fault step and its probability, 'create then drop=0.02'; repeatable.")
 ]
 Scripts = Annotated[list[str] | None, typer.Option(help="Steps for one task name, 'my-task=hang; ok'; repeatable.")]
@@ -37,7 +37,7 @@ def simulate(  # noqa: PLR0913 - each argument is an option of the command
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port.")] = 8090,
     seed: Seed = 0,
-    fault: Faults = None,
+    fault: FaultSelector = None,
     script: Scripts = None,
     visibility: Visibility = 0.0,
     latency: Latency = 0.0,
@@ -47,7 +47,7 @@ def simulate(  # noqa: PLR0913 - each argument is an option of the command
     settings: Settings = None,
     change: Change = None,
 ) -> None:
-    """Serve a stand-in for DCS, IAM and the metadata service until Ctrl-C.
+    """Serve a fake DCS, IAM and metadata service until Ctrl-C.
 
     Fault steps, alone or after 'create then ': drop, close, hang, html, no id, cut, oversize, redirect,
     throttle [N/UNIT], error STATUS [CODE], reply STATUS [BODY]; the last three also with 'retry after N'.
@@ -73,21 +73,21 @@ def simulate(  # noqa: PLR0913 - each argument is an option of the command
         _serve(server_settings, host, port)
 
 
-def _serve(server_settings: "StandInSettings", host: str, port: int) -> None:
-    from worker.tools.standin.running import run
+def _serve(server_settings: "FakeDcsSettings", host: str, port: int) -> None:
+    from worker.tools.fake_dcs.process import run
 
     try:
-        run(server_settings, host, port, lambda standin: typer.echo(_announcement(standin)))
+        run(server_settings, host, port, lambda fake_dcs: typer.echo(_announcement(fake_dcs)))
     except OSError as error:
         typer.echo(f"cannot listen on {host}, port {port}: {error.strerror or error}", err=True)
         raise typer.Exit(EXIT_FAILED) from error
 
 
-def _change_faults(url: str, server_settings: "StandInSettings") -> None:
-    from worker.tools.standin.remote import ChangeError, give_faults
+def _change_faults(url: str, server_settings: "FakeDcsSettings") -> None:
+    from worker.tools.fake_dcs.remote import ChangeError, replace_faults
 
     try:
-        give_faults(url, server_settings.faults)
+        replace_faults(url, server_settings.faults)
     except ChangeError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(EXIT_UNAVAILABLE) from None
@@ -112,14 +112,14 @@ def _script(text: str) -> tuple[str, list[str]]:
     return name.strip(), [step.strip() for step in steps.split(";")]
 
 
-def _settings(options: Mapping[str, Any], quota: str | None, text: str | None) -> "StandInSettings":
+def _settings(options: Mapping[str, Any], quota: str | None, text: str | None) -> "FakeDcsSettings":
     from pydantic import ValidationError
 
-    from worker.tools.standin import Quota, StandInSettings
+    from worker.tools.fake_dcs import FakeDcsSettings, Quota
 
     try:
         limit = Quota.read(quota) if quota else None
-        return StandInSettings.model_validate({**options, "quota": limit}).changed(_patch(text))
+        return FakeDcsSettings.model_validate({**options, "quota": limit}).merged(_patch(text))
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}" for detail in error.errors()]
         raise typer.BadParameter("; ".join(lines)) from error
@@ -139,40 +139,40 @@ def _patch(text: str | None) -> dict[str, Any]:
     return patch
 
 
-def _announcement(standin: "StandIn") -> str:
-    endpoints = json.dumps({"cn-north-4": standin.url})
+def _announcement(fake_dcs: "FakeDcs") -> str:
+    endpoints = json.dumps({"cn-north-4": fake_dcs.url})
     return "\n".join(
         (
-            f"DCS stand-in on {standin.url}, credentials: {standin.settings.auth.mode}. Point a worker at it:",
+            f"Fake DCS on {fake_dcs.url}, credentials: {fake_dcs.settings.auth.mode}. Point a worker at it:",
             f"  export WORKER_DCS_ENDPOINTS='{endpoints}'",
-            *(f"  export {line}" for line in _credentials(standin)),
-            f"Received calls: {standin.url}/_tasks, /_calls, /_stats. Ctrl-C stops it.",
+            *(f"  export {line}" for line in _credentials(fake_dcs)),
+            f"Received calls: {fake_dcs.url}/_tasks, /_calls, /_stats. Ctrl-C stops it.",
         )
     )
 
 
-def _credentials(standin: "StandIn") -> list[str]:
-    auth = standin.settings.auth
+def _credentials(fake_dcs: "FakeDcs") -> list[str]:
+    auth = fake_dcs.settings.auth
     variables_by_mode = {
         "none": ["WORKER_AUTH_TOKEN=anything"],
-        "token": [f"WORKER_AUTH_TOKEN={_printable_secret(standin, 'token')}"],
+        "token": [f"WORKER_AUTH_TOKEN={_printable_secret(fake_dcs, 'token')}"],
         "aksk": [
             f"WORKER_ACCESS_KEY={auth.access_key}",
-            f"WORKER_SECRET_KEY={_printable_secret(standin, 'secret_key')}",
+            f"WORKER_SECRET_KEY={_printable_secret(fake_dcs, 'secret_key')}",
         ],
         "iam": [
-            f"WORKER_IAM_ENDPOINT={standin.url}",
+            f"WORKER_IAM_ENDPOINT={fake_dcs.url}",
             f"WORKER_IAM_DOMAIN={auth.domain}",
             f"WORKER_IAM_USER={auth.user}",
-            f"WORKER_IAM_PASSWORD={_printable_secret(standin, 'password')}",
+            f"WORKER_IAM_PASSWORD={_printable_secret(fake_dcs, 'password')}",
         ],
     }
     return variables_by_mode[auth.mode]
 
 
-def _printable_secret(standin: "StandIn", member: str) -> str:
+def _printable_secret(fake_dcs: "FakeDcs", member: str) -> str:
     """The built-in secret, which is public; a secret of the caller is not printed."""
-    from worker.tools.standin import Auth
+    from worker.tools.fake_dcs import Auth
 
-    built_in, given = getattr(Auth(), member), getattr(standin.settings.auth, member)
+    built_in, given = getattr(Auth(), member), getattr(fake_dcs.settings.auth, member)
     return str(built_in.get_secret_value()) if given == built_in else "'the one you gave'"

@@ -1,1 +1,1 @@
-"""What development and demonstration need beside the worker: the DCS stand-in, a private broker node, the demo."""
+"""What development and demonstration need beside the worker: the fake DCS, a private broker node, the demo."""

@@ -20,20 +20,20 @@ from worker.policy.error_text import read_text
 from worker.policy.pace import Pace
 from worker.rabbit.follower import Event
 from worker.tools.demo.answers import collect
-from worker.tools.demo.display import Display
-from worker.tools.demo.plan import KINDS, SUCCEEDED, Planned, plan, scripts
-from worker.tools.demo.tally import Result, Tally
-from worker.tools.nodes import broker, free_port
-from worker.tools.standin import StandInSettings
-from worker.tools.standin.quota import throttled_text
-from worker.tools.standin.settings import Quota
+from worker.tools.demo.display import DemoDisplay
+from worker.tools.demo.outcomes import DemoResult, OutcomeTracker
+from worker.tools.demo.requests import REQUEST_KINDS, SUCCEEDED, PlannedRequest, fault_scripts, plan_requests
+from worker.tools.fake_dcs import FakeDcsSettings
+from worker.tools.fake_dcs.quota import throttled_text
+from worker.tools.fake_dcs.settings import Quota
+from worker.tools.servers import broker, free_port
 
 TIMES = {"received_at": "2026-01-01T00:00:00.000Z", "completed_at": "2026-01-01T00:00:01.000Z"}
 PLAIN, LATE, REFUSED, MISSPELT = (
-    next(one for one in plan(200) if one.kind.met == met)
+    next(one for one in plan_requests(200) if one.kind.met == met)
     for met in ("nothing unusual", "reset after creating", "a VPC that does not exist", "a misspelt field")
 )
-TWICE = next(one for one in plan(200) if one.kind.copies == 2)
+TWICE = next(one for one in plan_requests(200) if one.kind.copies == 2)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ class Clock:
         return self.now
 
 
-def _success(one: Planned, instance_id: str = "", resolution: str = "created") -> tuple[str, bytes]:
+def _success(one: PlannedRequest, instance_id: str = "", resolution: str = "created") -> tuple[str, bytes]:
     body = {
         "request_id": one.request_id,
         "project_id": one.kind.project,
@@ -67,17 +67,17 @@ def _success(one: Planned, instance_id: str = "", resolution: str = "created") -
     return SUCCEEDED_KEY, MigrationSucceeded.model_validate(body).model_dump_json().encode()
 
 
-def _succeed(tally: Tally, one: Planned, instance_id: str = "", resolution: str = "created") -> None:
+def _succeed(tally: OutcomeTracker, one: PlannedRequest, instance_id: str = "", resolution: str = "created") -> None:
     tally.event(*_success(one, instance_id, resolution))
 
 
-def _fail(tally: Tally, one: Planned, reason: Reason) -> None:
+def _fail(tally: OutcomeTracker, one: PlannedRequest, reason: Reason) -> None:
     failed = MigrationFailed(request_id=one.request_id, reason=reason, message="no", **TIMES)
     tally.event(FAILED_KEY, failed.model_dump_json().encode())
 
 
-def _sent(*planned: Planned) -> Tally:
-    tally = Tally(planned, Clock())
+def _sent(*planned: PlannedRequest) -> OutcomeTracker:
+    tally = OutcomeTracker(planned, Clock())
     for one in planned:
         tally.sent(one)
     return tally
@@ -85,26 +85,26 @@ def _sent(*planned: Planned) -> Tally:
 
 def test_two_hundred_requests_meet_everything_in_its_share() -> None:
     """200 requests are of every kind as often as it says, each with an id and a name of its own."""
-    planned = plan(200)
+    planned = plan_requests(200)
 
-    assert Counter(one.kind.met for one in planned) == {kind.met: kind.share for kind in KINDS}
+    assert Counter(one.kind.met for one in planned) == {kind.met: kind.share for kind in REQUEST_KINDS}
     assert len({one.request_id for one in planned}) == len({one.name for one in planned}) == 200
     assert sum(one.kind.expected == SUCCEEDED for one in planned) == 192
 
 
 def test_few_requests_are_a_mixture_too() -> None:
     """The kinds are spread evenly: of 40 requests most are ordinary and some of every frequent kind."""
-    met = Counter(one.kind.met for one in plan(40))
+    met = Counter(one.kind.met for one in plan_requests(40))
 
     assert 24 <= met["nothing unusual"] <= 30
-    assert all(met[kind.met] for kind in KINDS if kind.share >= 8)
-    assert len(plan(1)) == 1
-    assert len(plan(450)) == 450
+    assert all(met[kind.met] for kind in REQUEST_KINDS if kind.share >= 8)
+    assert len(plan_requests(1)) == 1
+    assert len(plan_requests(450)) == 450
 
 
 def test_only_the_misspelt_requests_are_invalid() -> None:
     """What is sent is valid, but for those that are meant not to be."""
-    for one in plan(200):
+    for one in plan_requests(200):
         if one.kind.misspelt:
             with pytest.raises(InvalidRequestError, match=r"task\.vpc_id: is missing"):
                 parse(one.body, max_bytes=65_536)
@@ -113,15 +113,15 @@ def test_only_the_misspelt_requests_are_invalid() -> None:
 
 
 def test_the_stand_in_knows_every_step() -> None:
-    """The scripts of all kinds are scripts of the stand-in."""
-    settings = StandInSettings(scripts=scripts(plan(200)))
+    """The scripts of all kinds are scripts of the fake DCS."""
+    settings = FakeDcsSettings(scripts=fault_scripts(plan_requests(200)))
 
-    assert len(settings.scripts) == sum(kind.share for kind in KINDS if kind.script)
+    assert len(settings.scripts) == sum(kind.share for kind in REQUEST_KINDS if kind.script)
 
 
 def test_what_is_learnt_from_a_throttled_call_slows_no_other_down() -> None:
     """Even where a single call was made before, the pace that is learnt lets all requests through in a few seconds."""
-    (kind,) = (kind for kind in KINDS if kind.met == "throttled at first")
+    (kind,) = (kind for kind in REQUEST_KINDS if kind.met == "throttled at first")
     quota = Quota.read(kind.script[0].removeprefix("throttle "))
     pace = Pace()
     pace.begin(1.0)
@@ -208,11 +208,11 @@ def test_other_answers_than_expected_are_problems() -> None:
 
 def test_latencies_are_from_sending_to_the_event() -> None:
     """Of 100 answers after 1 to 100 s the percentiles are 50, 95 and 100 s."""
-    ordinary = [one for one in plan(200) if not one.kind.script and one.kind.copies == 1 and not one.kind.misspelt][
-        :100
-    ]
+    ordinary = [
+        one for one in plan_requests(200) if not one.kind.script and one.kind.copies == 1 and not one.kind.misspelt
+    ][:100]
     clock = Clock()
-    tally = Tally(ordinary, clock)
+    tally = OutcomeTracker(ordinary, clock)
     for one in ordinary:
         tally.sent(one)
     for second, one in enumerate(ordinary, 1):
@@ -226,7 +226,7 @@ def test_latencies_are_from_sending_to_the_event() -> None:
 class Events:
     """Success for each of the planned, one every so many seconds."""
 
-    def __init__(self, planned: Sequence[Planned], apart: float) -> None:
+    def __init__(self, planned: Sequence[PlannedRequest], apart: float) -> None:
         self._planned, self._apart = planned, apart
 
     async def __aiter__(self) -> AsyncIterator[Event]:
@@ -249,7 +249,7 @@ def test_answers_are_waited_for_as_long_as_they_come(apart: float, is_complete: 
     assert (found, tally.answered, shown) == (is_complete, answered, list(range(1, answered + 1)))
 
 
-def _result(*, is_ok: bool = True) -> Result:
+def _result(*, is_ok: bool = True) -> DemoResult:
     tally = _sent(PLAIN)
     _succeed(tally, PLAIN)
     return tally.result([(PLAIN.name, f"id of {PLAIN.name}")] if is_ok else [])
@@ -259,7 +259,7 @@ def test_away_from_a_terminal_there_are_plain_lines() -> None:
     """Progress is a line, the table is text, and no control code is in either."""
     stream = io.StringIO()
     tally = _sent(PLAIN)
-    with Display(stream) as display:
+    with DemoDisplay(stream) as display:
         display.progress(tally)
         _succeed(tally, PLAIN)
         display.progress(tally)
@@ -283,7 +283,7 @@ def test_on_a_terminal_there_is_a_bar_in_colour_unless_unwanted(
     if no_color:
         monkeypatch.setenv("NO_COLOR", "1")
     controller, terminal = os.openpty()
-    with open(terminal, "w") as stream, Display(stream) as display:
+    with open(terminal, "w") as stream, DemoDisplay(stream) as display:
         tally = _sent(PLAIN)
         display.progress(tally)
         _succeed(tally, PLAIN)
@@ -302,8 +302,8 @@ def test_on_a_terminal_there_is_a_bar_in_colour_unless_unwanted(
 
 def test_without_any_broker_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """No server, no container engine: the demo ends with 69 and says what would help."""
-    monkeypatch.setattr(broker, "server_scripts", lambda: None)
-    monkeypatch.setattr(broker, "container_engine", lambda: None)
+    monkeypatch.setattr(broker, "find_server_scripts", lambda: None)
+    monkeypatch.setattr(broker, "find_container_engine", lambda: None)
     result = CliRunner().invoke(app, ["demo"])
 
     assert result.exit_code == 69

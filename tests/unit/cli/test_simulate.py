@@ -1,4 +1,4 @@
-"""`simulate`: the stand-in for DCS as a process, and its options."""
+"""`simulate`: the fake DCS as a process, and its options."""
 
 import json
 import os

@@ -5,7 +5,7 @@ import json
 from typer.testing import CliRunner
 
 from worker.cli.app import app
-from worker.tools.nodes import free_port
+from worker.tools.servers import free_port
 
 
 def test_table_has_every_exchange_queue_and_binding() -> None:

@@ -12,7 +12,7 @@ from worker.policy.diagnostics import Check, CheckResult
 from worker.rabbit.checks import Node
 from worker.rabbit.management import check_management, without_management
 from worker.rabbit.topology import describe
-from worker.tools.nodes import free_port
+from worker.tools.servers import free_port
 
 PLAN = describe("moves", "in", "out", (10.0, 60.0))
 NODE = Node.of("amqp://someone:secret%2F1@broker/team%2Fa")

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterable, Callable
 from typing import Protocol
 
-from worker.tools.demo.tally import Tally
+from worker.tools.demo.outcomes import OutcomeTracker
 
 
-class Answering(Protocol):
+class EventMessage(Protocol):
     """An event: its routing key, and its body."""
 
     @property
@@ -22,13 +22,16 @@ class Answering(Protocol):
 
 
 async def collect(
-    events: AsyncIterable[Answering], tally: Tally, progress: Callable[[Tally], None], patience: float
+    events: AsyncIterable[EventMessage],
+    tally: OutcomeTracker,
+    progress: Callable[[OutcomeTracker], None],
+    max_silence_seconds: float,
 ) -> bool:
     """Tell the tally of events until every copy of every request is answered; False: none came for `patience` s."""
     arriving = aiter(events)
     while not tally.is_complete:
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(max_silence_seconds):
                 event = await anext(arriving)
         except TimeoutError:
             return False

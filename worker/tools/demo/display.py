@@ -10,21 +10,25 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from worker.tools.demo.tally import Result, Row, Tally
+from worker.tools.demo.outcomes import DemoResult, OutcomeRow, OutcomeTracker
 
-WIDTH: Final = 100
-LINE_EVERY: Final = 1.0
-NAMED_AT_MOST: Final = 10
-COLOURS: Final = {"created": "green", "adopted": "cyan"}
+PLAIN_WIDTH_COLUMNS: Final = 100
+PROGRESS_INTERVAL_SECONDS: Final = 1.0
+MAX_PROBLEMS_SHOWN: Final = 10
+OUTCOME_COLOURS: Final = {"created": "green", "adopted": "cyan"}
 
 
-class Display:
+class DemoDisplay:
     """Prints to `stream`; rich finds out whether that is a terminal, and honours NO_COLOR."""
 
     def __init__(self, stream: TextIO) -> None:
         console = Console(file=stream, highlight=False)
         self._is_live = console.is_terminal and not console.is_dumb_terminal
-        self._console = console if self._is_live else Console(file=stream, highlight=False, width=WIDTH, no_color=True)
+        self._console = (
+            console
+            if self._is_live
+            else Console(file=stream, highlight=False, width=PLAIN_WIDTH_COLUMNS, no_color=True)
+        )
         self._progress: Progress | None = None
         self._task = TaskID(0)
         self._stack = ExitStack()
@@ -42,26 +46,26 @@ class Display:
         """One line, as it is."""
         self._console.print(text, markup=False, soft_wrap=True)
 
-    def progress(self, tally: Tally) -> None:
+    def progress(self, tally: OutcomeTracker) -> None:
         """How many requests have been answered, and how; on a terminal one bar, else a line now and then."""
         if self._is_live:
             self._draw(tally)
-        elif tally.is_complete or time.monotonic() - self._last_line >= LINE_EVERY:
+        elif tally.is_complete or time.monotonic() - self._last_line >= PROGRESS_INTERVAL_SECONDS:
             self._last_line = time.monotonic()
             self.say(f"{tally.answered} of {len(tally.planned)} answered: {_counts(tally)}")
 
-    def result(self, result: Result) -> None:
+    def result(self, result: DemoResult) -> None:
         """The closing table, and what it means."""
         self._stack.close()
         self._console.print()
         self._console.print(_table(result))
         self.say(_tasks(result))
-        for problem in result.problems[:NAMED_AT_MOST]:
+        for problem in result.problems[:MAX_PROBLEMS_SHOWN]:
             self._console.print(f"  {problem}", markup=False, style="red")
-        if len(result.problems) > NAMED_AT_MOST:
-            self.say(f"  and {len(result.problems) - NAMED_AT_MOST} more")
+        if len(result.problems) > MAX_PROBLEMS_SHOWN:
+            self.say(f"  and {len(result.problems) - MAX_PROBLEMS_SHOWN} more")
 
-    def _draw(self, tally: Tally) -> None:
+    def _draw(self, tally: OutcomeTracker) -> None:
         if self._progress is None:
             columns = (
                 TextColumn("{task.completed}/{task.total} answered"),
@@ -74,18 +78,18 @@ class Display:
         self._progress.update(self._task, completed=tally.answered, counts=_counts(tally))
 
 
-def _counts(tally: Tally) -> str:
+def _counts(tally: OutcomeTracker) -> str:
     return ", ".join(f"{outcome} {count}" for outcome, count in tally.outcomes.most_common()) or "none yet"
 
 
-def _tasks(result: Result) -> str:
+def _tasks(result: DemoResult) -> str:
     found, expected = result.tasks_found, result.tasks_expected
     if result.is_ok:
         return f"{found} tasks exist for the {expected} requests that should have one: exactly one each."
     return f"{found} tasks exist, {expected} requests should have one, and {len(result.problems)} things are wrong:"
 
 
-def _table(result: Result) -> Table:
+def _table(result: DemoResult) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD, title=f"{result.requests} requests in {result.seconds:.1f} s", title_style="bold"
     )
@@ -95,11 +99,13 @@ def _table(result: Result) -> Table:
     table.add_column("what they met", no_wrap=True)
     for row in result.outcomes:
         times = (_seconds(value) for value in (row.p50, row.p95, row.max))
-        table.add_row(row.outcome, str(row.requests), *times, _met(row), style=COLOURS.get(row.outcome, "yellow"))
+        table.add_row(
+            row.outcome, str(row.requests), *times, _met(row), style=OUTCOME_COLOURS.get(row.outcome, "yellow")
+        )
     return table
 
 
-def _met(row: Row) -> str:
+def _met(row: OutcomeRow) -> str:
     return "\n".join(f"{count:>4} {met}" for met, count in row.met.items())
 
 

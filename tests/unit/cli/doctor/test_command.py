@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from worker.cli.app import app
-from worker.tools.nodes import free_port
+from worker.tools.servers import free_port
 
 ROOT = Path(__file__).parents[4]
 PASSWORD = "password-of-the-broker"

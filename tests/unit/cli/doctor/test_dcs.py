@@ -1,4 +1,4 @@
-"""Checks of DCS, IAM and credentials against the stand-in."""
+"""Checks of DCS, IAM and credentials against the fake DCS."""
 
 import asyncio
 import json
@@ -16,8 +16,8 @@ from worker.cli.doctor.configuration import DoctorOptions
 from worker.cli.doctor.dcs import check_dcs
 from worker.config import load
 from worker.policy.diagnostics import Check, CheckResult, FailureKind
-from worker.tools.nodes import free_port
-from worker.tools.standin import StandIn, StandInSettings
+from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
+from worker.tools.servers import free_port
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 REGION = "cn-north-4"
@@ -36,20 +36,20 @@ WAYS = [("token", TOKEN), ("aksk", KEYS), ("iam", IAM)]
 
 
 @asynccontextmanager
-async def _standin(**settings: Any) -> AsyncIterator[StandIn]:
-    async with StandIn(StandInSettings.model_validate(settings)) as standin:
-        yield standin
-        assert standin.tasks == []
-        assert {call.method for call in standin.calls if call.operation != "token"} <= {"GET"}
+async def _fake_dcs(**settings: Any) -> AsyncIterator[FakeDcs]:
+    async with FakeDcs(FakeDcsSettings.model_validate(settings)) as fake_dcs:
+        yield fake_dcs
+        assert fake_dcs.tasks == []
+        assert {call.method for call in fake_dcs.calls if call.operation != "token"} <= {"GET"}
 
 
 async def _checked(
-    standin: StandIn, folder: Path, environment: dict[str, str], *, project: str | None = PROJECT, **more: str
+    fake_dcs: FakeDcs, folder: Path, environment: dict[str, str], *, project: str | None = PROJECT, **more: str
 ) -> dict[str, Check]:
     """The findings by name; the last of each name."""
     variables = {
-        "WORKER_DCS_ENDPOINTS": json.dumps({REGION: standin.url}),
-        "WORKER_IAM_ENDPOINT": standin.url,
+        "WORKER_DCS_ENDPOINTS": json.dumps({REGION: fake_dcs.url}),
+        "WORKER_IAM_ENDPOINT": fake_dcs.url,
         "WORKER_SECRETS_DIR": str(folder),
     }
     loaded = load({**variables, **environment, **more}, folder=folder)
@@ -65,12 +65,12 @@ async def test_valid_credentials_are_ok_after_one_list_call(
     mode: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     """One list and one detail call, for IAM one token call too; no task is created."""
-    async with _standin(auth={"mode": mode}) as standin:
-        found = await _checked(standin, tmp_path, environment)
+    async with _fake_dcs(auth={"mode": mode}) as fake_dcs:
+        found = await _checked(fake_dcs, tmp_path, environment)
 
         assert {check.result for check in found.values()} == {CheckResult.OK}
         assert {"DCS", "clock", "credentials", "permission to list", "permission to show"} <= found.keys()
-        operations = [call.operation for call in standin.calls]
+        operations = [call.operation for call in fake_dcs.calls]
         assert operations == [*(["token"] if mode == "iam" else []), "list", "show"]
 
 
@@ -86,8 +86,8 @@ async def test_rejected_credentials_are_tried_once(
     mode: str, environment: dict[str, str], variable: str, tmp_path: Path
 ) -> None:
     """The remedy names the variable; the permissions are not checked."""
-    async with _standin(auth={"mode": mode, "lock_after": 2}) as standin:
-        found = await _checked(standin, tmp_path, environment)
+    async with _fake_dcs(auth={"mode": mode, "lock_after": 2}) as fake_dcs:
+        found = await _checked(fake_dcs, tmp_path, environment)
 
         assert found["DCS"].result is CheckResult.OK
         assert (found["credentials"].result, found["credentials"].failure_kind) == (
@@ -97,18 +97,18 @@ async def test_rejected_credentials_are_tried_once(
         assert variable in (found["credentials"].remedy or "")
         assert REFUSED not in f"{found}"
         assert found["permission to list"].result is CheckResult.NOT_CHECKED
-        assert sum(call.status == 401 for call in standin.calls) == 1
+        assert sum(call.status == 401 for call in fake_dcs.calls) == 1
 
 
 async def test_without_project_no_call_has_credentials(tmp_path: Path) -> None:
     """The finding says what was not checked, and how to check it."""
-    async with _standin(auth={"mode": "token"}) as standin:
-        found = await _checked(standin, tmp_path, TOKEN, project=None)
+    async with _fake_dcs(auth={"mode": "token"}) as fake_dcs:
+        found = await _checked(fake_dcs, tmp_path, TOKEN, project=None)
 
         assert (found["DCS"].result, found["clock"].result) == (CheckResult.OK, CheckResult.OK)
         assert found["credentials"].result is CheckResult.NOT_CHECKED
         assert "--project" in (found["credentials"].remedy or "")
-        assert [call.operation for call in standin.calls] == ["other"]
+        assert [call.operation for call in fake_dcs.calls] == ["other"]
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ async def test_missing_permission_of_a_lookup_is_named(
     forbidden: str, settings: dict[str, str], check: str, result: CheckResult, tmp_path: Path
 ) -> None:
     """It is a failure if tasks cannot be recognised without it, else a warning; the remedy names the action."""
-    async with _standin(auth={"mode": "token"}, forbidden=[forbidden]) as standin:
-        found = await _checked(standin, tmp_path, TOKEN, **settings)
+    async with _fake_dcs(auth={"mode": "token"}, forbidden=[forbidden]) as fake_dcs:
+        found = await _checked(fake_dcs, tmp_path, TOKEN, **settings)
 
         assert found["credentials"].result is CheckResult.OK
         assert found[check].result is result
@@ -134,8 +134,8 @@ async def test_missing_permission_of_a_lookup_is_named(
 
 async def test_wrong_clock_is_the_failure_of_rejected_signatures(tmp_path: Path) -> None:
     """The remedy of both findings sets the clock."""
-    async with _standin(auth={"mode": "aksk"}, clock_offset=1200) as standin:
-        found = await _checked(standin, tmp_path, KEYS)
+    async with _fake_dcs(auth={"mode": "aksk"}, clock_offset=1200) as fake_dcs:
+        found = await _checked(fake_dcs, tmp_path, KEYS)
 
         assert (found["clock"].result, found["credentials"].result) == (CheckResult.FAILED, CheckResult.FAILED)
         assert "20 min behind" in found["clock"].found
@@ -144,8 +144,8 @@ async def test_wrong_clock_is_the_failure_of_rejected_signatures(tmp_path: Path)
 
 async def test_wrong_clock_is_a_warning_without_signatures(tmp_path: Path) -> None:
     """A token is valid with any clock; only times in events are wrong."""
-    async with _standin(auth={"mode": "token"}, clock_offset=-1200) as standin:
-        found = await _checked(standin, tmp_path, TOKEN)
+    async with _fake_dcs(auth={"mode": "token"}, clock_offset=-1200) as fake_dcs:
+        found = await _checked(fake_dcs, tmp_path, TOKEN)
 
         assert (found["clock"].result, found["credentials"].result) == (CheckResult.WARNING, CheckResult.OK)
         assert "20 min ahead" in found["clock"].found
@@ -165,24 +165,24 @@ async def test_failed_list_call_has_the_finding_of_its_cause(
     script: str, check: str, failure_kind: FailureKind, tmp_path: Path
 ) -> None:
     """Outages, other services at the address and wrong projects have different findings."""
-    async with _standin(auth={"mode": "token"}, operation_scripts={"list": [script]}) as standin:
-        found = await _checked(standin, tmp_path, TOKEN, WORKER_DCS_TIMEOUT="0.5")
+    async with _fake_dcs(auth={"mode": "token"}, operation_scripts={"list": [script]}) as fake_dcs:
+        found = await _checked(fake_dcs, tmp_path, TOKEN, WORKER_DCS_TIMEOUT="0.5")
 
         assert (found[check].result, found[check].failure_kind) == (CheckResult.FAILED, failure_kind)
 
 
 async def test_throttled_list_call_is_a_warning(tmp_path: Path) -> None:
     """It says nothing about the credentials."""
-    async with _standin(auth={"mode": "token"}, operation_scripts={"list": ["throttle"]}) as standin:
-        found = await _checked(standin, tmp_path, TOKEN)
+    async with _fake_dcs(auth={"mode": "token"}, operation_scripts={"list": ["throttle"]}) as fake_dcs:
+        found = await _checked(fake_dcs, tmp_path, TOKEN)
 
         assert found["credentials"].result is CheckResult.WARNING
 
 
 async def test_unreachable_iam_is_a_failure_and_dcs_is_checked(tmp_path: Path) -> None:
     """DCS is checked without credentials."""
-    async with _standin(auth={"mode": "iam"}) as standin:
-        found = await _checked(standin, tmp_path, IAM, WORKER_IAM_ENDPOINT=f"http://127.0.0.1:{free_port()}")
+    async with _fake_dcs(auth={"mode": "iam"}) as fake_dcs:
+        found = await _checked(fake_dcs, tmp_path, IAM, WORKER_IAM_ENDPOINT=f"http://127.0.0.1:{free_port()}")
 
         assert (found["IAM"].result, found["DCS"].result) == (CheckResult.FAILED, CheckResult.OK)
         assert found["credentials"].failure_kind is FailureKind.UNREACHABLE
@@ -190,9 +190,9 @@ async def test_unreachable_iam_is_a_failure_and_dcs_is_checked(tmp_path: Path) -
 
 async def test_every_region_is_checked(tmp_path: Path) -> None:
     """The project belongs to one region; the other regions are only called without credentials."""
-    async with _standin(auth={"mode": "token"}) as standin:
+    async with _fake_dcs(auth={"mode": "token"}) as fake_dcs:
         away = f"http://127.0.0.1:{free_port()}"
-        endpoints = json.dumps({REGION: standin.url, "cn-south-1": standin.url, "away": away})
+        endpoints = json.dumps({REGION: fake_dcs.url, "cn-south-1": fake_dcs.url, "away": away})
         loaded = load(
             {**TOKEN, "WORKER_DCS_ENDPOINTS": endpoints, "WORKER_SECRETS_DIR": str(tmp_path)}, folder=tmp_path
         )
@@ -214,8 +214,8 @@ async def test_service_is_asked_through_the_proxy(tmp_path: Path) -> None:
             "WORKER_DCS_CA_FILE": str(tmp_path / "ca.pem"),
             "HTTPS_PROXY": proxy.url,
         }
-        async with _standin() as standin:
-            found = await _checked(standin, tmp_path, {}, **environment)
+        async with _fake_dcs() as fake_dcs:
+            found = await _checked(fake_dcs, tmp_path, {}, **environment)
     assert {found[name].result for name in ("DCS", "credentials", "permission to list")} == {CheckResult.OK}
     assert proxy.heads[0].startswith(b"CONNECT dcs.invalid:")
 
@@ -226,8 +226,8 @@ async def test_proxy_that_is_away_is_named(tmp_path: Path) -> None:
         "WORKER_DCS_ENDPOINTS": json.dumps({REGION: "https://dcs.invalid"}),
         "HTTPS_PROXY": "http://user:secret@127.0.0.1:1",
     }
-    async with _standin() as standin:
-        found = await _checked(standin, tmp_path, {}, **environment)
+    async with _fake_dcs() as fake_dcs:
+        found = await _checked(fake_dcs, tmp_path, {}, **environment)
     assert (found["DCS"].result, found["DCS"].failure_kind) == (CheckResult.FAILED, FailureKind.UNREACHABLE)
     assert "127.0.0.1:1" in found["DCS"].found
     assert "HTTPS_PROXY" in (found["DCS"].remedy or "")

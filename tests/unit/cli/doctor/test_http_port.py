@@ -6,7 +6,7 @@ import socket
 
 from worker.cli.doctor.http_port import check_port
 from worker.policy.diagnostics import CheckResult
-from worker.tools.nodes import free_port
+from worker.tools.servers import free_port
 
 
 async def test_free_port_is_ok_and_stays_free() -> None:

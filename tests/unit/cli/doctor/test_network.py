@@ -11,7 +11,7 @@ import trustme
 
 from worker.cli.doctor import network
 from worker.cli.doctor.network import Address, find_problem
-from worker.tools.nodes import free_port
+from worker.tools.servers import free_port
 
 
 @pytest.fixture(autouse=True)

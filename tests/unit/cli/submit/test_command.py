@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from worker.cli.app import app
-from worker.tools.nodes import free_port
+from worker.tools.servers import free_port
 
 ROOT = Path(__file__).parents[4]
 TASK = {"name": "one", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}

@@ -1,0 +1,150 @@
+"""The fake DCS's own pages: what it got, and settings at run time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings, Quota
+
+CREATE = "/v2/p/migration/instance"
+LIST = "/v2/p/migration-tasks"
+FIELDS = {"name": "x", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g", "description": "d"}
+
+
+@pytest.fixture
+async def fake_dcs() -> AsyncIterator[FakeDcs]:
+    """A healthy fake DCS."""
+    async with FakeDcs() as running:
+        yield running
+
+
+@pytest.fixture
+async def client(fake_dcs: FakeDcs) -> AsyncIterator[aiohttp.ClientSession]:
+    """A caller with five seconds of patience."""
+    async with aiohttp.ClientSession(fake_dcs.url, timeout=aiohttp.ClientTimeout(5)) as session:
+        yield session
+
+
+async def _ask(client: aiohttp.ClientSession, method: str, path: str, **options: Any) -> tuple[int, Any]:
+    async with client.request(method, path, **options) as reply:
+        if reply.content_type == "application/json":
+            return reply.status, await reply.json()
+        return reply.status, await reply.text()
+
+
+async def test_tasks_are_shown(client: aiohttp.ClientSession) -> None:
+    """Every task is there with the body that asked for it; names created twice stand out."""
+    for name in ("x", "y", "x"):
+        await _ask(client, "POST", CREATE, json={**FIELDS, "name": name})
+
+    _, every = await _ask(client, "GET", "/_tasks")
+    _, named = await _ask(client, "GET", "/_tasks?name=y")
+    _, newest = await _ask(client, "GET", "/_tasks?limit=1")
+
+    assert (every["count"], every["repeated"]) == (3, {"p/x": 2})
+    assert every["tasks"][0]["body"] == FIELDS
+    assert [task["name"] for task in named["tasks"]] == ["y"]
+    assert newest["tasks"] == every["tasks"][-1:]
+
+
+async def test_calls_are_shown_without_secrets(client: aiohttp.ClientSession) -> None:
+    """A call has its path, headers, body, step, status and duration; a token in it is a fingerprint."""
+    await _ask(client, "POST", CREATE, json=FIELDS, headers={"X-Auth-Token": "t" * 64})
+    await _ask(client, "GET", LIST + "?name=x&limit=5")
+
+    _, shown = await _ask(client, "GET", "/_calls")
+    _, creates = await _ask(client, "GET", "/_calls?operation=create&name=x")
+
+    create, listing = shown["calls"]
+    assert (create["operation"], create["project"], create["name"], create["status"]) == ("create", "p", "x", 200)
+    assert (create["step"], '"description": "d"' in create["body"], create["seconds"] >= 0) == ("ok", True, True)
+    assert create["headers"]["X-Auth-Token"].startswith("***")
+    assert "t" * 64 not in str(shown)
+    assert (listing["path"], listing["name"]) == (LIST + "?name=x&limit=5", "x")
+    assert creates["calls"] == [create]
+
+
+async def test_stats_count(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """Counters by operation and status, and the most of each within one second."""
+    await fake_dcs.apply(scripts={"bad": ["error 500"]})
+    for name in ("x", "y", "bad"):
+        await _ask(client, "POST", CREATE, json={**FIELDS, "name": name})
+    await _ask(client, "GET", "/nowhere")
+
+    _, stats = await _ask(client, "GET", "/_stats")
+
+    assert stats["calls"] == {"create": {"200": 2, "500": 1}, "other": {"404": 1}}
+    assert (stats["tasks"], stats["under_way"], stats["repeated_names"]) == (2, 0, 0)
+    assert 1 <= stats["most_per_second"]["tasks"] <= 2
+    assert 2 <= stats["most_per_second"]["create"] <= 3
+
+
+async def test_settings_change_over_http(client: aiohttp.ClientSession) -> None:
+    """A merge patch takes effect at once, and secrets are not shown."""
+    status, shown = await _ask(client, "PUT", "/_settings", json={"auth": {"mode": "token", "token": "hidden-token"}})
+
+    assert (status, shown["auth"]["mode"]) == (200, "token")
+    assert "hidden-token" not in str(shown)
+    assert (await _ask(client, "GET", LIST))[0] == 401
+    assert (await _ask(client, "GET", LIST, headers={"X-Auth-Token": "hidden-token"}))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (b"{", "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b'{"latncy": 1}', "latncy"),
+        (b'{"scripts": {"a": ["explode"]}}', "not a fault step"),
+        (b'{"down": "refuse"}', "down_seconds"),
+    ],
+)
+async def test_wrong_settings_change_nothing(
+    fake_dcs: FakeDcs, client: aiohttp.ClientSession, body: bytes, complaint: str
+) -> None:
+    """A wrong patch is a 400 that names the fault, and nothing of it holds."""
+    status, text = await _ask(client, "PUT", "/_settings", data=body)
+
+    assert (status, complaint in text) == (400, True)
+    assert fake_dcs.settings == FakeDcsSettings()
+
+
+async def test_the_door_closes_for_a_while(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """Whoever closes the door over HTTP gets the answer; connections are refused, and it opens by itself."""
+    status, _ = await _ask(client, "PUT", "/_settings", json={"down": "refuse", "down_seconds": 0.5})
+    assert status == 200
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await _ask(client, "GET", LIST)
+
+    async with asyncio.timeout(3):
+        while fake_dcs.settings.down == "refuse":
+            await asyncio.sleep(0.01)
+
+    assert (await _ask(client, "GET", LIST))[0] == 200
+
+
+async def test_tasks_are_planted_over_http(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """A task can be put there by hand; what is no task is refused."""
+    status, planted = await _ask(client, "POST", "/_tasks", json={"project_id": "p", "name": "x", "status": "SUCCESS"})
+    refused, _ = await _ask(client, "POST", "/_tasks", json={"project_id": "p"})
+    _, listed = await _ask(client, "GET", LIST)
+
+    assert (status, refused) == (201, 400)
+    assert [(row["task_id"], row["status"]) for row in listed["migration_tasks"]] == [(planted["task_id"], "SUCCESS")]
+    assert len(fake_dcs.tasks) == 1
+
+
+async def test_a_reset_starts_afresh() -> None:
+    """A reset forgets tasks, calls and quota windows, and brings back the settings that it was started with."""
+    async with (
+        FakeDcs(FakeDcsSettings(quota=Quota(limit=1))) as fake_dcs,
+        aiohttp.ClientSession(fake_dcs.url) as client,
+    ):
+        await fake_dcs.apply(quota=None)
+        await asyncio.gather(*(_ask(client, "POST", CREATE, json=FIELDS) for _ in range(3)))
+        assert (await _ask(client, "POST", "/_reset"))[0] == 200
+        assert (fake_dcs.tasks, fake_dcs.calls, fake_dcs.settings.quota) == ([], [], Quota(limit=1))
+        assert [(await _ask(client, "GET", LIST))[0] for _ in range(2)] == [200, 429]

@@ -1,0 +1,124 @@
+"""The fake DCS as a service: what it accepts and what it refuses."""
+
+import io
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from worker.tools.fake_dcs import FakeDcs
+
+CREATE = "/v2/p/migration/instance"
+LIST = "/v2/p/migration-tasks"
+FIELDS = {"name": "x", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
+
+
+@pytest.fixture
+async def fake_dcs() -> AsyncIterator[FakeDcs]:
+    """A healthy fake DCS."""
+    async with FakeDcs() as running:
+        yield running
+
+
+@pytest.fixture
+async def client(fake_dcs: FakeDcs) -> AsyncIterator[aiohttp.ClientSession]:
+    """A caller with five seconds of patience."""
+    async with aiohttp.ClientSession(fake_dcs.url, timeout=aiohttp.ClientTimeout(5)) as session:
+        yield session
+
+
+async def _ask(client: aiohttp.ClientSession, method: str, path: str, **options: Any) -> tuple[int, Any]:
+    async with client.request(method, path, **options) as reply:
+        return reply.status, await reply.json()
+
+
+async def test_a_task_is_created(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """The reply has the id and, unless switched off, a job id."""
+    status, created = await _ask(client, "POST", CREATE, json=FIELDS)
+    await fake_dcs.apply(job_id=False)
+    _, without = await _ask(client, "POST", CREATE, json=FIELDS)
+
+    assert (status, created.keys(), without.keys()) == (200, {"instance_id", "job_id"}, {"instance_id"})
+    assert [task.task_id for task in fake_dcs.tasks] == [created["instance_id"], without["instance_id"]]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "DCS.4004"),
+        (b"{", "DCS.4005"),
+        (b"[]", "DCS.4005"),
+        (b"\xff", "DCS.4005"),
+        (b"[" * 100_000, "DCS.4005"),
+        (b"{}", "DCS.4800"),
+        (b'{"name": "", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}', "DCS.4800"),
+        (b'{"name": "x", "vpc_id": 7, "subnet_id": "s", "security_group_id": "g"}', "DCS.4013"),
+        (b'{"name": "x", "vpc_id": "v", "subnet_id": null, "security_group_id": "g"}', "DCS.4016"),
+        (b'{"name": "x", "vpc_id": "v", "subnet_id": "s"}', "DCS.4014"),
+        (b'{"name":"x","vpc_id":"v","subnet_id":"s","security_group_id":"g","description":1}', "DCS.4800"),
+    ],
+)
+async def test_a_wrong_body_is_refused(
+    fake_dcs: FakeDcs, client: aiohttp.ClientSession, body: bytes, code: str
+) -> None:
+    """Whatever is not the documented object is a 400 in the documented shape, and creates nothing."""
+    status, error = await _ask(client, "POST", CREATE, data=body, headers={"Content-Type": "application/json"})
+
+    assert (status, error["error_code"], error["error_ext_msg"]) == (400, code, None)
+    assert error["error_msg"]
+    assert fake_dcs.tasks == []
+    assert fake_dcs.calls[0].error_code == code
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", f"{LIST}?limit=0", 400, "DCS.4800"),
+        ("GET", f"{LIST}?limit=1001", 400, "DCS.4800"),
+        ("GET", f"{LIST}?limit=many", 400, "DCS.4800"),
+        ("GET", f"{LIST}?offset=-1", 400, "DCS.4800"),
+        ("GET", "/v2/p/migration-task/unknown", 400, "DCS.4133"),
+        ("GET", "/v2/bad%20project/migration-tasks", 400, "DCS.4002"),
+        ("GET", "/v2/p/elsewhere", 404, "APIGW.0101"),
+        ("GET", CREATE, 405, "DCS.5001"),
+        ("DELETE", LIST, 405, "DCS.5001"),
+    ],
+)
+async def test_a_wrong_call_is_refused(
+    client: aiohttp.ClientSession, method: str, path: str, status: int, code: str
+) -> None:
+    """Limits, unknown ids, paths and methods have their documented statuses and codes."""
+    seen, error = await _ask(client, method, path)
+
+    assert (seen, error["error_code"]) == (status, code)
+
+
+async def test_another_content_type_is_refused(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """JSON that does not say so is not read; a charset does no harm."""
+    body = b'{"name":"x","vpc_id":"v","subnet_id":"s","security_group_id":"g"}'
+    refused, error = await _ask(client, "POST", CREATE, data=body, headers={"Content-Type": "text/plain"})
+    charset = {"Content-Type": "application/json;charset=utf-8"}
+    accepted, _ = await _ask(client, "POST", CREATE, data=body, headers=charset)
+
+    assert (refused, error["error_code"], accepted) == (400, "DCS.4005", 200)
+    assert len(fake_dcs.tasks) == 1
+
+
+async def test_more_than_twelve_megabytes_are_refused(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """A body over the gateway's limit is a 413."""
+    body = io.BytesIO(b" " * (12 * 1024 * 1024 + 1))
+    status, error = await _ask(client, "POST", CREATE, data=body, headers={"Content-Type": "application/json"})
+
+    assert (status, error["error_code"]) == (413, "APIGW.0201")
+    assert fake_dcs.tasks == []
+
+
+async def test_projects_do_not_see_each_other(client: aiohttp.ClientSession) -> None:
+    """A task is listed and shown in its own project only."""
+    _, created = await _ask(client, "POST", CREATE, json=FIELDS)
+
+    _, listed = await _ask(client, "GET", "/v2/q/migration-tasks")
+    status, _ = await _ask(client, "GET", f"/v2/q/migration-task/{created['instance_id']}")
+
+    assert (listed, status) == ({"count": 0, "migration_tasks": []}, 400)

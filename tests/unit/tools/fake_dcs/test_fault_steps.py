@@ -1,0 +1,193 @@
+"""What a caller sees of each fault step, over a real socket."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+import pytest
+
+from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
+
+CREATE = "/v2/p/migration/instance"
+FIELDS = {"name": "x", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
+
+
+@pytest.fixture
+async def fake_dcs() -> AsyncIterator[FakeDcs]:
+    """A healthy fake DCS."""
+    async with FakeDcs() as running:
+        yield running
+
+
+@pytest.fixture
+async def client(fake_dcs: FakeDcs) -> AsyncIterator[aiohttp.ClientSession]:
+    """A caller with five seconds of patience."""
+    async with aiohttp.ClientSession(fake_dcs.url, timeout=aiohttp.ClientTimeout(5)) as session:
+        yield session
+
+
+async def _post(client: aiohttp.ClientSession, **options: Any) -> tuple[int, bytes, Any]:
+    async with client.post(CREATE, json=FIELDS, allow_redirects=False, **options) as reply:
+        return reply.status, await reply.read(), reply.headers
+
+
+@pytest.mark.parametrize("creates", [False, True])
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("drop", aiohttp.ClientOSError),
+        ("close", aiohttp.ServerDisconnectedError),
+        ("cut", aiohttp.ClientPayloadError),
+    ],
+)
+async def test_a_broken_connection(
+    fake_dcs: FakeDcs, client: aiohttp.ClientSession, step: str, error: type[Exception], creates: bool
+) -> None:
+    """Reset, orderly close and half a body each look like themselves; the task exists only if the step says so."""
+    await fake_dcs.apply(scripts={"x": [f"create then {step}" if creates else step]})
+
+    with pytest.raises(error):
+        await _post(client)
+
+    assert len(fake_dcs.tasks) == creates
+    (call,) = fake_dcs.calls
+    assert call.status == (200 if step == "cut" else None)
+
+
+@pytest.mark.parametrize("creates", [False, True])
+@pytest.mark.parametrize(
+    ("step", "status", "body"),
+    [
+        ("html", 200, b"<html>"),
+        ("no id", 200, b"{}"),
+        ("oversize", 200, b'{"instance_id": "'),
+        ("redirect", 302, b""),
+        ("error 500 DCS.5000", 500, b'{"error_code": "DCS.5000"'),
+        ("error 504", 504, b'{"error_code": "APIGW.0201"'),
+        ("throttle", 429, b'{"error_code": "APIGW.0308"'),
+        ('reply 200 {"instance_id": 7}', 200, b'{"instance_id": 7}'),
+    ],
+)
+async def test_a_strange_answer(
+    fake_dcs: FakeDcs, client: aiohttp.ClientSession, step: str, status: int, body: bytes, creates: bool
+) -> None:
+    """Each answer comes as its step says, with a request id, before or after the task was created."""
+    await fake_dcs.apply(scripts={"x": [f"create then {step}" if creates else step]})
+
+    seen, content, headers = await _post(client)
+
+    assert (seen, content[: len(body)]) == (status, body)
+    assert headers["X-Request-Id"] == fake_dcs.calls[0].request_id
+    assert len(fake_dcs.tasks) == creates
+    assert fake_dcs.calls[0].status == status
+
+
+@pytest.mark.parametrize("step", ["hang", "create then hang"])
+async def test_a_hanging_call(fake_dcs: FakeDcs, client: aiohttp.ClientSession, step: str) -> None:
+    """The caller waits until it gives up; the fake DCS notices that it went."""
+    await fake_dcs.apply(scripts={"x": [step]})
+
+    with pytest.raises(TimeoutError):
+        await _post(client, timeout=aiohttp.ClientTimeout(0.2))
+
+    await fake_dcs.wait_until(lambda: len(fake_dcs.calls) == 1 and fake_dcs.stats()["under_way"] == 0)
+    assert len(fake_dcs.tasks) == (step == "create then hang")
+    assert fake_dcs.calls[0].status is None
+
+
+async def test_a_late_task(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """The task comes into being after the caller gave up."""
+    await fake_dcs.apply(scripts={"x": ["create late 0.6"]})
+
+    with pytest.raises(TimeoutError):
+        await _post(client, timeout=aiohttp.ClientTimeout(0.2))
+
+    assert fake_dcs.tasks == []
+    await fake_dcs.wait_until(lambda: len(fake_dcs.tasks) == 1)
+
+
+async def test_a_slow_answer(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """The task exists long before the answer comes."""
+    await fake_dcs.apply(scripts={"x": ["slow 0.2"]})
+
+    call = asyncio.create_task(_post(client))
+    await fake_dcs.wait_until(lambda: len(fake_dcs.tasks) == 1)
+
+    assert not call.done()
+    status, content, _ = await call
+    assert (status, json.loads(content)["instance_id"]) == (200, fake_dcs.tasks[0].task_id)
+
+
+async def test_an_oversize_answer_is_true(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """More than a mebibyte of valid JSON around the right id."""
+    await fake_dcs.apply(scripts={"x": ["create then oversize"]})
+
+    _, content, _ = await _post(client)
+
+    assert len(content) > 1024 * 1024
+    assert json.loads(content)["instance_id"] == fake_dcs.tasks[0].task_id
+
+
+async def test_a_throttled_call_names_its_window(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """The text carries the window; Retry-After comes in seconds or as the date of the same moment."""
+    await fake_dcs.apply(scripts={"x": ["throttle 10/30 second retry after 7", "throttle retry at 60"]})
+
+    _, content, headers = await _post(client)
+    _, _, dated = await _post(client)
+
+    assert json.loads(content)["error_msg"].endswith("policy user over ratelimit,limit:10,time:30 second")
+    assert headers["Retry-After"] == "7"
+    ahead = parsedate_to_datetime(dated["Retry-After"]) - parsedate_to_datetime(dated["Date"])
+    assert 58 <= ahead.total_seconds() <= 61
+
+
+async def test_a_healing_script(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """One step per POST of the name; the last repeats; each call says which step it met."""
+    await fake_dcs.apply(scripts={"x": ["error 503", "no id", "ok"]})
+
+    statuses = [(await _post(client))[0] for _ in range(4)]
+
+    assert statuses == [503, 200, 200, 200]
+    assert [call.step for call in fake_dcs.calls] == ["error 503", "no id", "ok", "ok"]
+    assert len(fake_dcs.tasks) == 2
+
+
+async def test_lookups_meet_steps_too(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """List and show play the script of their operation, then are well again."""
+    await fake_dcs.apply(operation_scripts={"list": ["error 500", "cut", "ok"], "show": ["html", "ok"]})
+    await _post(client)
+    detail = f"/v2/p/migration-task/{fake_dcs.tasks[0].task_id}"
+
+    async with client.get("/v2/p/migration-tasks") as failed:
+        assert failed.status == 500
+    async with client.get("/v2/p/migration-tasks") as broken:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await broken.read()
+    async with client.get("/v2/p/migration-tasks") as well:
+        assert (await well.json())["count"] == 1
+    async with client.get(detail) as page:
+        assert page.content_type == "text/html"
+    async with client.get(detail) as shown:
+        assert (await shown.json())["task_name"] == "x"
+
+
+async def test_stopping_ends_every_wait() -> None:
+    """A hanging call, a slow one, a late creation and a long latency do not hold the fake DCS up."""
+    scripts = {"hang": ["hang"], "slow": ["slow 60"], "late": ["create late 60"]}
+    async with aiohttp.ClientSession() as client:
+        async with asyncio.timeout(3), FakeDcs(FakeDcsSettings.model_validate({"scripts": scripts})) as fake_dcs:
+            calls = [
+                asyncio.create_task(client.post(fake_dcs.url + CREATE, json={**FIELDS, "name": n})) for n in scripts
+            ]
+            await fake_dcs.wait_until(lambda: len({call.step for call in fake_dcs.calls} - {None}) == 3)
+            await fake_dcs.apply(latency=60)
+            calls.append(asyncio.create_task(client.post(fake_dcs.url + CREATE, json=FIELDS)))
+            await fake_dcs.wait_until(lambda: len(fake_dcs.calls) == 4)
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        for result in results:
+            if isinstance(result, aiohttp.ClientResponse):
+                result.release()
+    assert [task.name for task in fake_dcs.tasks] == ["slow"]

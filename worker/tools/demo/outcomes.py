@@ -1,0 +1,166 @@
+"""What became of the requests: counted as events arrive, and compared with the tasks that exist."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
+from typing import Any, Final
+
+from schemas.event import SUCCEEDED_KEY, MigrationFailed, MigrationSucceeded
+from worker.tools.demo.requests import SUCCEEDED, PlannedRequest
+
+NO_EVENT: Final = "no answer"
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAnswer:
+    """How the first event of a request answered it."""
+
+    outcome: str
+    """`created`, `adopted`, or why it failed."""
+    instance_id: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRow:
+    """All requests of one outcome; latencies are seconds from sending to the event."""
+
+    outcome: str
+    requests: int
+    p50: float | None
+    p95: float | None
+    max: float | None
+    met: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """The demo's verdict. Wrong requests are named by their request id, tasks by their name."""
+
+    requests: int
+    seconds: float
+    outcomes: tuple[OutcomeRow, ...]
+    tasks_expected: int
+    tasks_found: int
+    problems: tuple[str, ...]
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether every request was answered as expected, with exactly the tasks that there should be."""
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        """The verdict for programs."""
+        return {"ok": self.is_ok, **asdict(self)}
+
+
+class OutcomeTracker:
+    """Follows the requests of a plan. `clock` counts seconds."""
+
+    def __init__(self, planned: Sequence[PlannedRequest], clock: Callable[[], float] = time.monotonic) -> None:
+        self.planned = planned
+        self.outcomes: Counter[str] = Counter()
+        self._clock = clock
+        self._started_at = clock()
+        self._sent_at: dict[str, float] = {}
+        self._answers: dict[str, FirstAnswer] = {}
+        self._answers_left = Counter({one.request_id: one.kind.copies for one in planned})
+        self._problems: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"<Tally: {self.answered} of {len(self.planned)}>"
+
+    @property
+    def answered(self) -> int:
+        """Requests that have been answered."""
+        return len(self._answers)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every copy of every request has been answered."""
+        return not self._answers_left
+
+    def sent(self, one: PlannedRequest) -> None:
+        """A request is about to be sent; of its copies the first counts."""
+        self._sent_at.setdefault(one.request_id, self._clock())
+
+    def event(self, kind: str, body: bytes) -> None:
+        """An event arrived; `kind` is its routing key."""
+        request_id, outcome, instance_id = _read(kind, body)
+        if request_id is None or request_id not in self._sent_at:
+            self._problems.append(f"an event came for a request that was never sent: {request_id}")
+            return
+        self._count_down(request_id)
+        answer = FirstAnswer(outcome, instance_id, self._clock() - self._sent_at[request_id])
+        first = self._answers.setdefault(request_id, answer)
+        if first is answer:
+            self.outcomes[outcome] += 1
+        elif (first.outcome, first.instance_id) != (outcome, instance_id):
+            self._problems.append(f"{request_id}: answered as {first.outcome}, then as {outcome}")
+
+    def result(self, tasks: Iterable[tuple[str, str]]) -> DemoResult:
+        """The verdict, given name and id of every task that exists."""
+        ids: defaultdict[str, list[str]] = defaultdict(list)
+        for name, task_id in tasks:
+            ids[name].append(task_id)
+        wrong = [*self._problems, *self._wrong_answers(), *self._wrong_tasks(ids)]
+        return DemoResult(
+            requests=len(self.planned),
+            seconds=round(self._clock() - self._started_at, 3),
+            outcomes=tuple(self._rows()),
+            tasks_expected=sum(one.kind.expected == SUCCEEDED for one in self.planned),
+            tasks_found=sum(map(len, ids.values())),
+            problems=tuple(wrong),
+        )
+
+    def _count_down(self, request_id: str) -> None:
+        self._answers_left[request_id] -= 1
+        if self._answers_left[request_id] <= 0:
+            del self._answers_left[request_id]
+
+    def _wrong_answers(self) -> Iterable[str]:
+        for one in self.planned:
+            answer = self._answers.get(one.request_id)
+            if answer is None:
+                yield f"{one.request_id} ({one.kind.met}): not answered"
+            elif (SUCCEEDED if answer.instance_id else answer.outcome) != one.kind.expected:
+                yield f"{one.request_id} ({one.kind.met}): {answer.outcome} instead of {one.kind.expected}"
+
+    def _wrong_tasks(self, ids: Mapping[str, Sequence[str]]) -> Iterable[str]:
+        for one in self.planned:
+            found = ids.get(one.name, ())
+            if len(found) != (one.kind.expected == SUCCEEDED):
+                yield f"{one.request_id} ({one.kind.met}): {len(found)} tasks called {one.name}"
+            answer = self._answers.get(one.request_id)
+            if answer and answer.instance_id and answer.instance_id not in found:
+                yield f"{one.request_id} ({one.kind.met}): answered with the id of a task that is not its own"
+        for name in ids.keys() - {one.name for one in self.planned}:
+            yield f"a task that nobody asked for: {name}"
+
+    def _rows(self) -> Iterable[OutcomeRow]:
+        grouped: defaultdict[str, list[PlannedRequest]] = defaultdict(list)
+        for one in self.planned:
+            answer = self._answers.get(one.request_id)
+            grouped[answer.outcome if answer else NO_EVENT].append(one)
+        for outcome, members in sorted(grouped.items(), key=lambda group: -len(group[1])):
+            known = (self._answers.get(one.request_id) for one in members)
+            seconds = sorted(answer.seconds for answer in known if answer)
+            p50, p95, most = (_percentile(seconds, part) for part in (0.5, 0.95, 1.0))
+            met = Counter(one.kind.met for one in members)
+            yield OutcomeRow(outcome, len(members), p50, p95, most, dict(met.most_common()))
+
+
+def _read(kind: str, body: bytes) -> tuple[str | None, str, str | None]:
+    """Request id, outcome and task id of an event."""
+    if kind == SUCCEEDED_KEY:
+        succeeded = MigrationSucceeded.model_validate_json(body)
+        return succeeded.request_id, succeeded.resolution, succeeded.instance_id
+    failed = MigrationFailed.model_validate_json(body)
+    return failed.request_id, failed.reason.value, None
+
+
+def _percentile(ordered: Sequence[float], part: float) -> float | None:
+    """The nearest-rank percentile."""
+    return round(ordered[max(0, ceil(part * len(ordered)) - 1)], 3) if ordered else None

@@ -1,0 +1,142 @@
+"""One real worker process, with an environment and a folder of its own."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from worker.tools.servers.child_processes import ChildProcesses
+from worker.tools.servers.ports import LOOPBACK, free_port
+
+READY_TIMEOUT_SECONDS: Final = 60.0
+STOP_TIMEOUT_SECONDS: Final = 40.0
+POLL_SECONDS: Final = 0.05
+MAX_LAST_LINES: Final = 5
+
+
+class WorkerProcessError(Exception):
+    """The worker ended by itself, or never got ready; the text says what it said last."""
+
+
+class WorkerProcess:
+    """`dcs-worker run` as a child process: no file, variable or terminal of ours reaches it, and it never outlives us.
+
+    `async with Replica() as replica` makes its folder; leaving kills it and takes the folder away.
+    """
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._children: ChildProcesses | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Replica: {'not started' if self._process is None else self._process.pid}>"
+
+    async def __aenter__(self) -> Self:
+        self._children = ChildProcesses()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open_children.close()
+
+    @property
+    def folder(self) -> Path:
+        """Where it works: empty but for what it prints."""
+        return self._open_children.folder
+
+    @property
+    def url(self) -> str:
+        """Its pages."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def variables(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """The worker's settings: `settings`, and its address and secrets folder on this machine."""
+        return {
+            **settings,
+            "WORKER_HTTP_HOST": LOOPBACK,
+            "WORKER_HTTP_PORT": str(self.port),
+            "WORKER_SECRETS_DIR": str(self.folder),
+            "WORKER_LOG_FORMAT": "json",
+        }
+
+    @contextmanager
+    def running(self, variables: Mapping[str, str]) -> Iterator[None]:
+        """Start the worker with these settings and no others; leaving kills it if it still runs."""
+        environment = {
+            "PATH": os.defpath,
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(Path(__file__).parents[3]),  # where this very worker was imported from
+            **variables,
+        }
+        self._process = self._open_children.spawn([sys.executable, "-m", "worker", "run"], environment)
+        try:
+            yield
+        finally:
+            self._open_children.end(self._process)
+
+    async def ready(self) -> None:
+        """Return once it consumes. Raises ReplicaError."""
+        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
+        while not await self._is_ready():
+            self._check()
+            if time.monotonic() > deadline:
+                raise WorkerProcessError(
+                    f"The worker was not ready within {READY_TIMEOUT_SECONDS:g} s{self._last_output()}"
+                )
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def watch(self) -> None:
+        """Never return; raises ReplicaError when it has ended."""
+        while True:
+            self._check()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def stop(self) -> None:
+        """Let it drain (SIGTERM). Raises ReplicaError when it does not end, or not well."""
+        assert self._process is not None
+        self._process.terminate()
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+        while (status := self._process.poll()) is None:
+            if time.monotonic() > deadline:
+                raise WorkerProcessError(
+                    f"The worker did not end within {STOP_TIMEOUT_SECONDS:g} s{self._last_output()}"
+                )
+            await asyncio.sleep(POLL_SECONDS)
+        if status:
+            raise WorkerProcessError(f"The worker drained with status {status}{self._last_output()}")
+
+    @property
+    def _open_children(self) -> ChildProcesses:
+        assert self._children is not None
+        return self._children
+
+    def _check(self) -> None:
+        status = None if self._process is None else self._process.poll()
+        if status is not None:
+            raise WorkerProcessError(f"The worker ended by itself with status {status}{self._last_output()}")
+
+    async def _is_ready(self) -> bool:
+        with suppress(OSError):
+            async with asyncio.timeout(1):
+                reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
+                try:
+                    writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                    return b" 200 " in await reader.readline()
+                finally:
+                    writer.close()
+        return False
+
+    def _last_output(self) -> str:
+        with suppress(OSError):
+            lines = (self.folder / "output").read_text(errors="replace").splitlines()
+            if lines:
+                return "; it said last:\n" + "\n".join(lines[-MAX_LAST_LINES:])
+        return "; it said nothing."

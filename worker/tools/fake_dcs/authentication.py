@@ -1,0 +1,106 @@
+"""Who may call: the three ways of authentication, each with the documented refusals.
+
+Messages of the gateway: Huawei Cloud, API Request Signing Guide, Common Errors Related to IAM Authentication
+Information; codes of DCS: DCS API Reference, Error Codes.
+"""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from worker.tools.fake_dcs.error_responses import ErrorResponse
+from worker.tools.fake_dcs.issued import IssuedCredentials
+from worker.tools.fake_dcs.settings import Auth
+from worker.tools.fake_dcs.signature import Authorization, is_signed_by, read_authorization, seconds_off
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRequest:
+    """One call that says it may: `project` is the one in its path, `now` the service's clock."""
+
+    request: web.Request
+    body: bytes
+    project: str | None
+    now: float
+
+
+def check_credentials(auth: Auth, issued: IssuedCredentials, received: ReceivedRequest) -> None:
+    """Raise the documented Refusal unless the call carries what the mode demands."""
+    if auth.mode == "token":
+        _check_token(received, auth.token.get_secret_value())
+    elif auth.mode == "iam":
+        _check_issued_token(received, auth, issued)
+    elif auth.mode == "aksk":
+        _check_signature(received, auth, issued)
+
+
+def _check_token(received: ReceivedRequest, expected: str) -> None:
+    if _token_of(received) != expected:
+        raise ErrorResponse(401, "DCS.1001")
+
+
+def _check_issued_token(received: ReceivedRequest, auth: Auth, issued: IssuedCredentials) -> None:
+    token = issued.tokens.get(_token_of(received))
+    if token is None:
+        raise ErrorResponse(401, "DCS.1001")
+    if not token.is_valid(auth, received.now):
+        raise ErrorResponse(401, "APIGW.0307")
+    if received.project not in {None, token.project}:
+        raise ErrorResponse(401, "DCS.1004")
+
+
+def _token_of(received: ReceivedRequest) -> str:
+    token = received.request.headers.get("X-Auth-Token")
+    if not token:
+        raise ErrorResponse(401, "DCS.1003")
+    return token
+
+
+def _check_signature(received: ReceivedRequest, auth: Auth, issued: IssuedCredentials) -> None:
+    headers = received.request.headers
+    authorization = _authorization_of(received)
+    access_key = authorization.access_key
+    if issued.is_locked(access_key, received.now):
+        raise _incorrect_signature("AK access failed to reach the limit,forbidden.")
+    secret, security_token = _secrets_of(access_key, auth, issued, received.now)
+    if _seconds_off(received) > auth.clock_tolerance:
+        raise _incorrect_signature("signature expired, x-sdk-date differs from the time of the server")
+    target = received.request.raw_path
+    is_right = is_signed_by(secret, authorization, received.request.method, target, headers, received.body)
+    issued.record_attempt(auth, access_key, is_right, received.now)
+    if not is_right:
+        raise _incorrect_signature("verify aksk signature fail")
+    if security_token is not None and headers.get("X-Security-Token") != security_token:
+        raise _incorrect_signature("verify security token fail")
+    if received.project is not None and headers.get("X-Project-Id", received.project) != received.project:
+        raise ErrorResponse(401, "DCS.1004")
+
+
+def _authorization_of(received: ReceivedRequest) -> Authorization:
+    try:
+        return read_authorization(received.request.headers.get("Authorization", ""))
+    except ValueError as error:
+        raise _incorrect_signature("no signature found") from error
+
+
+def _seconds_off(received: ReceivedRequest) -> float:
+    try:
+        return seconds_off(received.request.headers.get("X-Sdk-Date", ""), received.now)
+    except ValueError as error:
+        raise _incorrect_signature("x-sdk-date is not a date") from error
+
+
+def _secrets_of(access_key: str, auth: Auth, issued: IssuedCredentials, now: float) -> tuple[str, str | None]:
+    if access_key == auth.access_key:
+        security_token = auth.security_token.get_secret_value() if auth.security_token else None
+        return auth.secret_key.get_secret_value(), security_token
+    key = issued.keys.get(access_key)
+    if key is None:
+        raise _incorrect_signature(f"Get secretKey failed,ak:{access_key},err:ak not exist")
+    if now >= key.expires:
+        raise _incorrect_signature("the temporary access key has expired")
+    return key.secret_key, key.security_token
+
+
+def _incorrect_signature(why: str) -> ErrorResponse:
+    return ErrorResponse(401, "APIGW.0301", f"Incorrect IAM authentication information: {why}")

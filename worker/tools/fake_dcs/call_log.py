@@ -1,0 +1,105 @@
+"""What the fake DCS got: every call, newest kept, and counters that cost nothing to read.
+
+A call is recorded when it arrives, so that one that never gets an answer is seen too; its status stays null then.
+Tokens, signatures and passwords are never kept: a header that carries one keeps a fingerprint, enough to tell two
+tokens apart.
+"""
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from sys import intern
+from typing import Any
+
+MAX_CALLS_KEPT = 100_000
+MAX_BODY_CHARACTERS_KEPT = 4096
+
+_SECRET_HEADERS = frozenset({"x-auth-token", "x-subject-token", "x-security-token", "x-metadata-token"})
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """One call. `at` is epoch seconds; `seconds` how long it took; `step` the fault step it met, if any."""
+
+    at: float
+    operation: str
+    method: str
+    path: str
+    project: str | None
+    request_id: str
+    headers: dict[str, str]
+    name: str | None = None
+    body: str | None = None
+    step: str | None = None
+    status: int | None = None
+    error_code: str | None = None
+    seconds: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The call as `/_calls` shows it."""
+        return asdict(self)
+
+
+class CallLog:
+    """The calls, and how many there were of each kind since the last reset."""
+
+    def __init__(self) -> None:
+        self.calls: deque[CallRecord] = deque(maxlen=MAX_CALLS_KEPT)
+        self.in_flight = 0
+        self.max_in_flight = 0
+        self._count_by_status: Counter[tuple[str, str]] = Counter()
+        self._count_of_second: dict[str, tuple[int, int]] = {}
+        self._max_per_second: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Record ended={sum(self._count_by_status.values())} under_way={self.in_flight}>"
+
+    def call_arrived(self, call: CallRecord) -> None:
+        """Note a call whose answer is still to come."""
+        self.calls.append(call)
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        self.count_second(call.operation, call.at)
+
+    def call_ended(self, call: CallRecord, now: float) -> None:
+        """Note how a call ended: with a status, or without an answer."""
+        self.in_flight -= 1
+        call.seconds = round(now - call.at, 6)
+        self._count_by_status[call.operation, str(call.status or "no answer")] += 1
+
+    def count_second(self, what: str, now: float) -> None:
+        """Count one more of something for the maxima per second of the clock."""
+        second = int(now)
+        last, number = self._count_of_second.get(what, (second, 0))
+        number = number + 1 if last == second else 1
+        self._count_of_second[what] = (second, number)
+        self._max_per_second[what] = max(self._max_per_second.get(what, 0), number)
+
+    def stats(self) -> dict[str, Any]:
+        """Calls by operation and status, the most in one second, and how many were and are under way."""
+        calls: dict[str, dict[str, int]] = {}
+        for (operation, status), number in sorted(self._count_by_status.items()):
+            calls.setdefault(operation, {})[status] = number
+        return {
+            "calls": calls,
+            "most_per_second": dict(self._max_per_second),
+            "under_way": self.in_flight,
+            "most_under_way": self.max_in_flight,
+        }
+
+
+def redact_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers without what must not be kept; equal texts of many calls are kept once."""
+    return {intern(str(name)): intern(_redact_header(name.lower(), value)) for name, value in headers.items()}
+
+
+def _redact_header(name: str, value: str) -> str:
+    if name == "authorization":
+        signed, mark, _ = value.partition("Signature=")
+        return f"{signed}{mark}{_fingerprint(value)}" if mark else _fingerprint(value)
+    return _fingerprint(value) if name in _SECRET_HEADERS else value
+
+
+def _fingerprint(secret: str) -> str:
+    return "***" + sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()[:8]

@@ -1,0 +1,68 @@
+"""Which step the next call meets: scripts first, then chance."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+from worker.tools.fake_dcs.fault_steps import ORDINARY_STEP, FaultStep, parse_step
+from worker.tools.fake_dcs.settings import FakeDcsSettings, Operation
+
+
+class FaultSelector:
+    """Counts how far every script has been played."""
+
+    def __init__(self) -> None:
+        self._played: Counter[tuple[str, str]] = Counter()
+
+    def __repr__(self) -> str:
+        return f"<Faults played={sum(self._played.values())}>"
+
+    def step_for_create(self, settings: FakeDcsSettings, project: str, name: str) -> FaultStep:
+        """The step for the next POST of this task name: its script, else its project's, else by chance."""
+        number = self._next("create", name)
+        if name in settings.scripts:
+            return _script_step(settings.scripts[name], number)
+        if project in settings.project_scripts:
+            return _script_step(settings.project_scripts[project], self._next("project", project))
+        return _step_by_chance(settings, name, number)
+
+    def step_for_call(self, settings: FakeDcsSettings, operation: Operation) -> FaultStep:
+        """The step for the next call that creates nothing; `ok` for a create, whose step is chosen by its name."""
+        if operation == "create" or operation not in settings.operation_scripts:
+            return ORDINARY_STEP
+        return _script_step(settings.operation_scripts[operation], self._next("operation", operation))
+
+    def restart_changed_scripts(self, old: FakeDcsSettings, new: FakeDcsSettings) -> None:
+        """Start every script at its beginning whose steps differ between two settings."""
+        before, after = _scripts(old), _scripts(new)
+        for key in before.keys() | after.keys():
+            if before.get(key) != after.get(key):
+                self._played.pop(key, None)
+
+    def _next(self, kind: str, name: str) -> int:
+        number = self._played[kind, name]
+        self._played[kind, name] += 1
+        return number
+
+
+def _scripts(settings: FakeDcsSettings) -> dict[tuple[str, str], Sequence[str]]:
+    return {
+        **{("create", name): script for name, script in settings.scripts.items()},
+        **{("project", project): script for project, script in settings.project_scripts.items()},
+        **{("operation", operation): script for operation, script in settings.operation_scripts.items()},
+    }
+
+
+def _script_step(script: Sequence[str], number: int) -> FaultStep:
+    return parse_step(script[min(number, len(script) - 1)])
+
+
+def _step_by_chance(settings: FakeDcsSettings, name: str, number: int) -> FaultStep:
+    if not settings.faults:
+        return ORDINARY_STEP
+    left = random.Random(f"{settings.seed}/{name}/{number}").random()
+    for text, probability in settings.faults.items():
+        left -= probability
+        if left < 0:
+            return parse_step(text)
+    return ORDINARY_STEP

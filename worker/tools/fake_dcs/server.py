@@ -1,0 +1,155 @@
+"""The fake DCS as one object: a server on a socket, its state, and the knobs."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from worker.tools.fake_dcs.call_log import CallRecord
+from worker.tools.fake_dcs.control_api import ControlApi
+from worker.tools.fake_dcs.dcs_api import MAX_BODY_BYTES, DcsApi
+from worker.tools.fake_dcs.error_responses import ErrorResponse
+from worker.tools.fake_dcs.identity_api import IamApi
+from worker.tools.fake_dcs.listening_socket import ListeningSocket
+from worker.tools.fake_dcs.metadata import MetadataApi
+from worker.tools.fake_dcs.settings import FakeDcsSettings
+from worker.tools.fake_dcs.state import ServerState
+from worker.tools.fake_dcs.tasks import MigrationTask
+
+_SHUTDOWN_TIMEOUT_SECONDS = 1.0
+
+
+class FakeDcs:
+    """A fake DCS: `async with FakeDcs(settings) as fake_dcs:` serves on 127.0.0.1 and a free port.
+
+    `clock` gives epoch seconds. Raises OSError when the address cannot be had.
+    """
+
+    def __init__(
+        self,
+        settings: FakeDcsSettings | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._initial_settings = settings or FakeDcsSettings()
+        self._address = (host, port)
+        self._state = ServerState(self._initial_settings, clock)
+        self._recovery_task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<FakeDcs {self._state}>"
+
+    async def __aenter__(self) -> Self:
+        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_SECONDS)
+        self._listening_socket = ListeningSocket(self._runner, *self._address)
+        self._state.url = self._listening_socket.url
+        await self._runner.setup()
+        await self._apply_outage()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    @property
+    def url(self) -> str:
+        """Where it serves, without a trailing slash: the endpoint of DCS, IAM and the metadata service alike."""
+        return self._state.url
+
+    @property
+    def settings(self) -> FakeDcsSettings:
+        """The present settings."""
+        return self._state.settings
+
+    @property
+    def tasks(self) -> list[MigrationTask]:
+        """The tasks that exist, oldest first, visible or not yet."""
+        return list(self._state.tasks.all)
+
+    @property
+    def calls(self) -> list[CallRecord]:
+        """The calls so far, oldest first, those under way included."""
+        return list(self._state.call_log.calls)
+
+    def stats(self) -> dict[str, Any]:
+        """Cheap counters, as `/_stats` shows them."""
+        return self._state.stats()
+
+    def add_task(self, task: MigrationTask) -> None:
+        """Let a task exist that no call created."""
+        self._state.tasks.add(task)
+        self._state.notify_change()
+
+    async def apply(self, patch: Mapping[str, Any] | None = None, /, **members: Any) -> None:
+        """Change settings by a JSON merge patch; when it returns, the change holds. ValidationError if invalid."""
+        await self._change_settings({**(patch or {}), **members}, None)
+
+    async def _change_settings(self, patch: Mapping[str, Any], except_connection: asyncio.BaseTransport | None) -> None:
+        old = self._state.settings
+        new = old.merged(patch)
+        self._state.faults.restart_changed_scripts(old, new)
+        self._state.settings = new
+        if not patch.keys().isdisjoint({"down", "down_seconds"}):
+            await self._apply_outage(except_connection)
+
+    async def reset(self) -> None:
+        """As started: settings back, tasks, calls, tokens and counts gone."""
+        self._state.clear()
+        self._state.settings = self._initial_settings
+        await self._apply_outage()
+
+    async def wait_until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
+        """Wait until a condition on calls or tasks holds; raises TimeoutError after so many seconds."""
+        await self._state.wait_until(condition, timeout)
+
+    def _application(self) -> web.Application:
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        state = self._state
+        for routes in (DcsApi(state).routes(), IamApi(state).routes(), MetadataApi(state).routes()):
+            for route in routes:
+                app.router.add_routes([route, web.route("*", route.path, state.recorded_route("other", _wrong_method))])
+        app.router.add_routes(ControlApi(state, self._change_settings, self.reset).routes())
+        app.router.add_route("*", "/{tail:.*}", state.recorded_route("other", _unknown))
+        app.on_shutdown.append(self._stop)
+        return app
+
+    async def _stop(self, _: web.Application) -> None:
+        self._state.stop()
+
+    async def _apply_outage(self, except_connection: asyncio.BaseTransport | None = None) -> None:
+        settings = self._state.settings
+        if self._recovery_task is not None:
+            self._recovery_task.cancel()
+            self._recovery_task = None
+        if settings.down == "refuse":
+            await self._listening_socket.close(except_connection)
+        else:
+            await self._listening_socket.open()
+        if settings.down != "no" and settings.down_seconds is not None:
+            self._recovery_task = asyncio.create_task(self._recover(settings.down_seconds))
+
+    async def _recover(self, seconds: float) -> None:
+        await self._state.pause(seconds)
+        if not self._state.stopping.is_set():
+            self._recovery_task = None
+            await self.apply(down="no", down_seconds=None)
+
+    async def _close(self) -> None:
+        if self._recovery_task is not None:
+            self._recovery_task.cancel()
+        await self._runner.cleanup()
+        self._listening_socket.release()
+
+
+async def _unknown(_: web.Request, __: CallRecord) -> web.StreamResponse:
+    raise ErrorResponse(404, "APIGW.0101")
+
+
+async def _wrong_method(_: web.Request, __: CallRecord) -> web.StreamResponse:
+    raise ErrorResponse(405, "DCS.5001")

@@ -1,0 +1,77 @@
+"""A folder, and processes working in it, that never outlive us.
+
+A small shell reads, from a pipe that only we hold, which processes are alive (the last line counts). When the pipe
+closes it kills them and removes the folder. It closes when we close it, and also when we are gone in any other
+way, SIGKILL included.
+"""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+WATCH_SCRIPT = """
+trap "" INT TERM HUP
+alive=
+while read -r line; do alive=$line; done
+[ -z "$alive" ] || kill -KILL $alive
+rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
+"""  # the second try is for a process that was still writing while it died
+
+
+class ChildProcesses:
+    """Owns a new temporary folder (`folder`) and the processes spawned through it."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="dcs-worker-"))
+        self._alive: list[subprocess.Popen[bytes]] = []
+        self._watch = subprocess.Popen(
+            ["/bin/sh", "-c", WATCH_SCRIPT, "watch", str(self.folder)],
+            env={"PATH": os.defpath},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def spawn(self, command: Sequence[str], env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
+        """Start a process in a session of its own: Ctrl-C on our terminal is ours to handle, not its.
+
+        `env` None: our own. What it prints goes to `folder/output`. Raises OSError when it cannot be started.
+        """
+        with (self.folder / "output").open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                env=env,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._alive.append(process)
+        self._report_alive()
+        return process
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill a process (SIGKILL) and reap it; nothing happens when that has been done before."""
+        if process in self._alive:
+            process.kill()
+            self._alive.remove(process)
+            self._report_alive()
+            process.wait()
+
+    def close(self) -> None:
+        """Kill and reap every process, remove the folder."""
+        for process in list(self._alive):
+            self.end(process)
+        if self._watch.stdin is not None:
+            self._watch.stdin.close()
+        self._watch.wait()
+
+    def _report_alive(self) -> None:
+        alive = " ".join(str(process.pid) for process in self._alive)
+        if self._watch.stdin is not None:
+            self._watch.stdin.write(f"{alive}\n".encode())
+            self._watch.stdin.flush()
