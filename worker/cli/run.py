@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -20,10 +21,12 @@ from worker.config import (
     secret_texts,
     wants_colours,
 )
-from worker.observe import foreign
-from worker.observe import logging as logs
+from worker.observe.logging import configure_logging, crash_hook, loop_exception_handler
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
+
+if TYPE_CHECKING:
+    from worker.observe.logging import Logger
 
 
 def run() -> int:
@@ -45,8 +48,8 @@ async def _run(loaded: Configuration) -> int:
     observer = Observer(metrics, logger, tracing(settings))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(foreign.loop_exception_handler(logger))
-    sys.excepthook = foreign.crash_hook(logger)
+    loop.set_exception_handler(loop_exception_handler(logger))
+    sys.excepthook = crash_hook(logger)
 
     def on_signal(number: int) -> None:
         if stop.is_set():
@@ -66,8 +69,8 @@ def _tune_garbage_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def _logger(settings: Settings) -> "logs.Logger":
-    return logs.configure_logging(
+def _logger(settings: Settings) -> "Logger":
+    return configure_logging(
         settings.log_level,
         settings.log_format or ("console" if sys.stdout.isatty() else "json"),
         sys.stdout,

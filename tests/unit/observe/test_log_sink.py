@@ -11,7 +11,7 @@ from typing import TextIO
 
 import pytest
 
-from worker.observe.sink import WRITE_SIZE_BYTES, LogSink
+from worker.observe.logging import WRITE_SIZE_BYTES, LogSink
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_reader_that_is_gone_fails_nobody(pipe: tuple[int, TextIO]) -> None:
     sink.write("one")
     sink.write("two")
 
-    assert repr(sink) == "<Sink: 2 lines lost>"
+    assert repr(sink) == "<LogSink: 2 lines lost>"
     stream.flush()  # nothing is left in the buffer that could raise
 
 

@@ -12,10 +12,7 @@ from typing import Any
 import pytest
 
 from schemas.timestamp import from_text
-from worker.observe.foreign import crash_hook, loop_exception_handler
-from worker.observe.logging import Level, configure_logging
-from worker.observe.render import add_header
-from worker.observe.sink import LogSink
+from worker.observe.logging import Level, LogSink, add_header, configure_logging, crash_hook, loop_exception_handler
 
 SECRET = "s3cr3t-token"
 
