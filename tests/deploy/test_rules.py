@@ -123,14 +123,14 @@ def test_recorded_series_are_the_ones_that_alerts_use() -> None:
 
 def test_label_values_of_rules_and_panels_exist() -> None:
     """A reason or outcome that is asked for is one that the worker tells."""
-    from worker.observe import labels
+    from worker.observe import metrics
 
     values = {
-        *labels.OUTCOME_REASONS,
-        *labels.PARKED_REASON_VALUES,
-        *labels.PAUSE_REASONS,
-        *labels.OUTCOMES,
-        *labels.OPERATIONS,
+        *metrics.OUTCOME_REASONS,
+        *metrics.PARKED_REASON_VALUES,
+        *metrics.PAUSE_REASONS,
+        *metrics.OUTCOMES,
+        *metrics.OPERATIONS,
     }
     texts = [json.dumps([rule["expr"] for rule in ALERTS])]
     texts += [(DEPLOY / "grafana" / "dashboards" / "dcs-migration-worker.json").read_text()]

@@ -1,10 +1,13 @@
-"""The metrics of one worker, in a registry of its own, and their exposition."""
+"""Prometheus metrics of one worker: names, known label values, buckets, and their exposition as text.
+
+Label values are known sets, so that the number of series is bounded whatever DCS or a sender says.
+"""
 
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from itertools import product
 from math import inf
-from typing import Final
+from typing import Any, Final, Self, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,13 +19,42 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
 
-from worker.observe import labels
-from worker.observe.handles import NAMESPACE, LabelledMetric, MetricFactory
+from schemas.event import FAILED_TYPE, PARKED_REASONS, SUCCEEDED_TYPE, Reason
 from worker.policy.held import HELD, Held
 
-# Upper bounds in seconds.
+NAMESPACE: Final = "dcs_worker"
+
+OTHER_VALUE: Final = "other"
+"""The label value of everything outside a known set."""
+OUTCOMES: Final = ("succeeded", "failed", "retried", "returned")
+FINAL_OUTCOMES: Final = ("succeeded", "failed")
+OPERATIONS: Final = ("create", "list", "show", "token")
+LOOKUP_RESULTS: Final = ("found", "absent", "several", "failed")
+EVENT_TYPES: Final = (SUCCEEDED_TYPE, FAILED_TYPE)
+PARKED_REASON_VALUES: Final = tuple(sorted(str(reason) for reason in {*PARKED_REASONS, Reason.INVALID_REQUEST}))
+NO_ANSWER_STATUSES: Final = ("timeout", "refused", "reset", "oversize", "unreadable", "pages", "frozen", "stale_answer")
+"""Statuses of calls that ended without a readable answer."""
+CALL_STATUSES: Final = frozenset((*map(str, range(100, 600)), *NO_ANSWER_STATUSES))
+POSTPONE_REASONS: Final = ("breaker", "turn", "throttled", "credentials", "quota")
+"""Why the throttle postpones a request at no cost."""
+PAUSE_REASONS: Final = ("breaker", "credentials", "blocked", "quarantine", "draining")
+"""Why this replica does not consume: DCS fails, DCS rejects the credentials, the broker blocks publishing, a suspect is
+processed alone, the worker shuts down."""
+OUTCOMES_WITH_REASONS: Final = (
+    *(("succeeded", resolution) for resolution in ("created", "adopted")),
+    *(("failed", str(reason)) for reason in Reason),
+    *(("retried", reason) for reason in ("settle", "copy", "claimed", "quarantine", *POSTPONE_REASONS)),
+    *(("returned", reason) for reason in ("drain", "stale", "defect")),
+)
+"""Outcome and reason. The reason of a retried request may also be the status of its last call."""
+OUTCOME_REASONS: Final = CALL_STATUSES.union(reason for _, reason in OUTCOMES_WITH_REASONS)
+
+# Upper bounds of histogram buckets, in seconds.
 CALL_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
 PUBLISH_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 DURATION_BUCKETS: Final = (*CALL_BUCKETS, 120.0, 300.0)
@@ -31,34 +63,111 @@ AGE_BUCKETS: Final = (
     *(60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 21600.0, 43200.0, 86400.0),
 )
 
+K = TypeVar("K", bound=Hashable)
+M = TypeVar("M", bound=MetricWrapperBase)
+
+
+class LabelledMetric(dict[K, M]):
+    """The children of a metric by label value (a tuple of values if there are several labels), each created once.
+
+    An observation costs a dictionary look-up and the library's own addition. A value outside `known_values` (one
+    collection per label) leads to the child of `other`.
+    """
+
+    def __init__(self, metric: M, *known_values: Collection[str]) -> None:
+        super().__init__()
+        self._metric = metric
+        self._known_values = known_values
+
+    def __missing__(self, key: K) -> M:
+        values = key if isinstance(key, tuple) else (key,)
+        bounded = [
+            value if value in known_values else OTHER_VALUE
+            for value, known_values in zip(values, self._known_values, strict=True)
+        ]
+        child = self._metric.labels(*bounded)
+        if OTHER_VALUE not in bounded:
+            self[key] = child
+        return child
+
+    def create_series(self, keys: Iterable[K]) -> Self:
+        """Create the series of `keys` at 0, so that a first increase is visible to `rate`."""
+        for key in keys:
+            self[key]
+        return self
+
+
+class MetricFactory:
+    """Makes metrics in one registry; keyword arguments are the labels' names and known values."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def counter(self, name: str, description: str, **known_values: Collection[str]) -> LabelledMetric[Any, Counter]:
+        """Make a counter."""
+        return LabelledMetric(
+            Counter(name, description, list(known_values), NAMESPACE, registry=self._registry), *known_values.values()
+        )
+
+    def histogram(
+        self, name: str, description: str, buckets: tuple[float, ...], **known_values: Collection[str]
+    ) -> LabelledMetric[Any, Histogram]:
+        """Make a histogram; `buckets` are upper bounds."""
+        metric = Histogram(name, description, list(known_values), NAMESPACE, registry=self._registry, buckets=buckets)
+        return LabelledMetric(metric, *known_values.values())
+
+    def gauges(self, name: str, description: str, **known_values: Collection[str]) -> LabelledMetric[Any, Gauge]:
+        """Make a gauge with labels."""
+        return LabelledMetric(
+            Gauge(name, description, list(known_values), NAMESPACE, registry=self._registry), *known_values.values()
+        )
+
+    def gauge(self, name: str, description: str) -> Gauge:
+        """Make a gauge without labels."""
+        return Gauge(name, description, namespace=NAMESPACE, registry=self._registry)
+
+    def gauge_without_value(self, name: str, description: str) -> None:
+        """Describe a gauge that has no value."""
+        self._registry.register(_Described(GaugeMetricFamily(f"{NAMESPACE}_{name}", description)))
+
+
+class _Described(Collector):
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return (self._family,)
+
 
 class Metrics:
-    """All metrics. Series whose labels are known beforehand exist from the start.
+    """All metrics of the worker. Series whose label values are known exist from the start.
 
-    `claims_available` has no value unless claims are configured: a series that is absent raises no alarm.
+    `claims_available` has no value unless claims are configured: an absent series fires no alert.
     """
 
     def __init__(self, version: str, regions: Collection[str], with_claims: bool) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # no second series for each, which nobody reads
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # no series `_created` beside each counter
         self._registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
         factory = MetricFactory(self._registry)
         python = platform.python_version()
-        factory.gauges("build_info", "What runs; always 1.", version=[version], python=[python])[version, python].set(1)
+        factory.gauges("build_info", "Build information; always 1.", version=[version], python=[python])[
+            version, python
+        ].set(1)
         self._create_request_metrics(factory)
         self._create_call_metrics(factory)
         self._create_event_metrics(factory)
-        self.concurrency_limit = factory.gauge("concurrency_limit", "Calls of the service that may be made at once.")
+        self.concurrency_limit = factory.gauge("concurrency_limit", "DCS calls that may run at once.")
         self.breaker_state = factory.gauges(
             "breaker_state", "Circuit breaker: 0 closed, 1 half-open, 2 open.", region=regions
         ).create_series(regions)
-        self.broker_connected = factory.gauge("broker_connected", "1 while both connections to the broker work.")
+        self.broker_connected = factory.gauge("broker_connected", "1 while both broker connections work.")
         self.broker_blocked = factory.gauge("broker_blocked", "1 while the broker blocks publishing.")
         self._create_throttle_metrics(factory, regions)
         self.consumption_paused = factory.gauges(
-            "consumption_paused", "1 while no requests are taken in, by reason.", reason=labels.PAUSE_REASONS
-        ).create_series(labels.PAUSE_REASONS)
+            "consumption_paused", "1 while consumption is paused, by reason.", reason=PAUSE_REASONS
+        ).create_series(PAUSE_REASONS)
         self.claims_available = (factory.gauge if with_claims else factory.gauge_without_value)(
             "claims_available", "1 while Redis answers."
         )
@@ -75,58 +184,58 @@ class Metrics:
         ).create_series(("false", "true"))
         self.requests_completed: LabelledMetric[tuple[str, str], Counter] = factory.counter(
             "requests_completed_total",
-            "Deliveries that are over.",
-            outcome=labels.OUTCOMES,
-            reason=labels.OUTCOME_REASONS,
-        ).create_series(labels.OUTCOMES_WITH_REASONS)
+            "Deliveries handled, by outcome.",
+            outcome=OUTCOMES,
+            reason=OUTCOME_REASONS,
+        ).create_series(OUTCOMES_WITH_REASONS)
         self.request_duration: LabelledMetric[str, Histogram] = factory.histogram(
-            "request_duration_seconds", "From received to acknowledged.", DURATION_BUCKETS, outcome=labels.OUTCOMES
-        ).create_series(labels.OUTCOMES)
+            "request_duration_seconds", "Handling time: received to acknowledged.", DURATION_BUCKETS, outcome=OUTCOMES
+        ).create_series(OUTCOMES)
         self.request_age: LabelledMetric[str, Histogram] = factory.histogram(
-            "request_age_seconds", "From first received to final event.", AGE_BUCKETS, outcome=labels.FINAL_OUTCOMES
-        ).create_series(labels.FINAL_OUTCOMES)
+            "request_age_seconds", "Age: first received to final event.", AGE_BUCKETS, outcome=FINAL_OUTCOMES
+        ).create_series(FINAL_OUTCOMES)
         self.parked: LabelledMetric[str, Counter] = factory.counter(
-            "parked_total", "Requests that were put aside for a person.", reason=labels.PARKED_REASON_VALUES
-        ).create_series(labels.PARKED_REASON_VALUES)
-        self.in_flight_requests = factory.gauge("in_flight_requests", "Deliveries that are being worked on.")
+            "parked_total", "Requests parked for an operator.", reason=PARKED_REASON_VALUES
+        ).create_series(PARKED_REASON_VALUES)
+        self.in_flight_requests = factory.gauge("in_flight_requests", "Deliveries in flight.")
 
     def _create_call_metrics(self, factory: MetricFactory) -> None:
         self.dcs_calls: LabelledMetric[tuple[str, str], Counter] = factory.counter(
-            "dcs_calls_total", "Calls of the service.", operation=labels.OPERATIONS, status=labels.CALL_STATUSES
+            "dcs_calls_total", "DCS calls, by status.", operation=OPERATIONS, status=CALL_STATUSES
         )
         self.dcs_call_duration: LabelledMetric[str, Histogram] = factory.histogram(
-            "dcs_call_duration_seconds", "Calls of the service.", CALL_BUCKETS, operation=labels.OPERATIONS
-        ).create_series(labels.OPERATIONS)
+            "dcs_call_duration_seconds", "Duration of DCS calls.", CALL_BUCKETS, operation=OPERATIONS
+        ).create_series(OPERATIONS)
         self.lookups: LabelledMetric[str, Counter] = factory.counter(
-            "lookups_total", "Looks for a task that may exist.", result=labels.LOOKUP_RESULTS
-        ).create_series(labels.LOOKUP_RESULTS)
+            "lookups_total", "Lookups for existing tasks.", result=LOOKUP_RESULTS
+        ).create_series(LOOKUP_RESULTS)
 
     def _create_event_metrics(self, factory: MetricFactory) -> None:
         self.events_published: LabelledMetric[str, Counter] = factory.counter(
-            "events_published_total", "Events that the broker confirmed.", type=labels.EVENT_TYPES
-        ).create_series(labels.EVENT_TYPES)
+            "events_published_total", "Events confirmed by the broker.", type=EVENT_TYPES
+        ).create_series(EVENT_TYPES)
         self.event_publish_duration: LabelledMetric[str, Histogram] = factory.histogram(
-            "event_publish_duration_seconds", "From publish to confirm.", PUBLISH_BUCKETS, type=labels.EVENT_TYPES
-        ).create_series(labels.EVENT_TYPES)
+            "event_publish_duration_seconds", "From publish to confirm of an event.", PUBLISH_BUCKETS, type=EVENT_TYPES
+        ).create_series(EVENT_TYPES)
 
     def _create_throttle_metrics(self, factory: MetricFactory, regions: Collection[str]) -> None:
         self._breaker_opened: LabelledMetric[str, Gauge] = factory.gauges(
-            "breaker_opened_timestamp_seconds", "When the breaker was opened; 0 while it is closed.", region=regions
+            "breaker_opened_timestamp_seconds", "When the breaker opened; 0 while closed.", region=regions
         ).create_series(regions)
         self._breaker_next_probe: LabelledMetric[str, Gauge] = factory.gauges(
-            "breaker_next_probe_timestamp_seconds", "When it is probed next; 0 while it is closed.", region=regions
+            "breaker_next_probe_timestamp_seconds", "Time of the next probe; 0 while closed.", region=regions
         ).create_series(regions)
         self._call_rate_limit: LabelledMetric[str, Gauge] = factory.gauges(
-            "call_rate_limit", "Calls per second that a quota allows; +Inf while none is known.", region=regions
+            "call_rate_limit", "Calls per second allowed; +Inf while unlimited.", region=regions
         )
         self._projects_held: LabelledMetric[tuple[str, str], Gauge] = factory.gauges(
-            "projects_held", "Projects whose requests step aside.", region=regions, why=HELD
+            "projects_held", "Projects currently paused.", region=regions, why=HELD
         ).create_series(product(regions, HELD))
         for region in regions:
             self._call_rate_limit[region].set(inf)
 
     def set_held_back(self, regions: Mapping[str, Held]) -> None:
-        """What holds the requests for each region back now: told right before it is rendered."""
+        """Set what holds the requests of each region back; to be called right before `render`."""
         for region, held in regions.items():
             self._breaker_opened[region].set(held.opened_at)
             self._breaker_next_probe[region].set(held.probe_at)
@@ -138,6 +247,6 @@ class Metrics:
         """The metrics as text, and its media type: OpenMetrics where `accept`, an Accept header, asks for it."""
         try:
             encode, media_type = choose_encoder(accept)
-        except TypeError:  # the header names a version that is no number
+        except TypeError:  # a version in the header is not a number
             encode, media_type = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
         return encode(self._registry), media_type

@@ -1,13 +1,11 @@
-"""The one observer: every fact that is told goes to the metrics and, where worth a line, to the log."""
+"""The one observer: every fact that a room reports goes to metrics, log, status page and trace."""
 
 import logging
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, assert_never
 
-from worker.observe import lines
-from worker.observe.labels import FINAL_OUTCOMES
 from worker.observe.logging import LEVEL_NUMBERS, Level
-from worker.observe.metrics import Metrics
+from worker.observe.metrics import FINAL_OUTCOMES, Metrics
 from worker.observe.recent_activity import RecentActivity
 from worker.policy.facts import Settled
 from worker.policy.fault import Absent, Done, Fault, Found, Remedy, Several, Sighting
@@ -20,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Is told facts by all rooms, after they are true; answers nothing, raises nothing."""
+    """Receives facts from all rooms after they happened; returns nothing and raises nothing."""
 
     def __init__(self, metrics: Metrics, logger: "FilteringBoundLogger", tracing: "Tracing | None" = None) -> None:
         self._metrics = metrics
         self._logger = logger
         self.activity = RecentActivity()
-        """For the status page."""
+        """What the status page shows."""
         self.tracing = tracing
         """None while tracing is off."""
         self._logs_requests = logger.is_enabled_for(logging.INFO)
@@ -38,12 +36,12 @@ class Observer:
     # Requests.
 
     def received(self, *, redelivered: bool) -> None:
-        """A delivery came in."""
+        """A delivery arrived."""
         self._metrics.requests_received["true" if redelivered else "false"].inc()
         self._metrics.in_flight_requests.inc()
 
     def called(self, order: Order, operation: str, ending: Done | Sighting | Fault, attempt: int) -> None:
-        """A call of the service for this order ended (`create` or `find`)."""
+        """A create or a lookup (`find`) for this request ended."""
         if operation == "find":
             self._metrics.lookups[_lookup_result(ending)].inc()
         if self.tracing is not None:
@@ -51,11 +49,11 @@ class Observer:
         if isinstance(ending, Fault):
             self.activity.call_failed(order, ending)
             self._logger.log(
-                _log_level(ending), "request.faulted", **lines.call_error_fields(order, operation, ending, attempt)
+                _log_level(ending), "request.faulted", **_call_error_fields(order, operation, ending, attempt)
             )
 
     def settled(self, fact: Settled) -> None:
-        """A delivery is over."""
+        """A delivery was handled: published, confirmed and acknowledged."""
         if self.tracing is not None:
             fact = self.tracing.settled(fact)
         self.activity.settled(fact)
@@ -68,10 +66,10 @@ class Observer:
         if fact.parked:
             metrics.parked[fact.reason].inc()
         if self._logs_requests:
-            self._logger.info("request.settled", **lines.settled_fields(fact))
+            self._logger.info("request.settled", **_settled_fields(fact))
 
     def failed(self, error: Exception) -> None:
-        """A delivery met a defect of this worker and was returned to the queue."""
+        """A defect of the worker interrupted a delivery, which was returned to the queue."""
         if self.tracing is not None:
             self.tracing.failed(error)
         self.activity.delivery_returned("defect")
@@ -79,10 +77,10 @@ class Observer:
         self._metrics.requests_completed["returned", "defect"].inc()
         self._logger.error("request.defect", error=error)
 
-    # The service.
+    # DCS.
 
     def call_ended(self, operation: str, label: str, seconds: float) -> None:
-        """A call of the service ended: `label` is its HTTP status, or how it went without an answer."""
+        """A DCS call ended: `label` is its HTTP status, or how it ended without an answer."""
         if self.tracing is not None:
             self.tracing.call_ended(label)
         self.activity.call_ended(label, seconds)
@@ -90,36 +88,36 @@ class Observer:
         self._metrics.dcs_call_duration[operation].observe(seconds)
 
     def limited(self, limit: int) -> None:
-        """So many calls of the service may be made at once from now on."""
+        """The concurrency limit changed."""
         self._metrics.concurrency_limit.set(limit)
 
     def breaker(self, region: str, state: int) -> None:
-        """The breaker of a configured region is closed (0), half-open (1) or open (2) from now on."""
+        """The breaker of a region changed: closed (0), half-open (1) or open (2)."""
         self._metrics.breaker_state[region].set(state)
 
     # The broker.
 
     def published(self, type_: str, seconds: float) -> None:
-        """An event was confirmed."""
+        """The broker confirmed an event."""
         self._metrics.events_published[type_].inc()
         self._metrics.event_publish_duration[type_].observe(seconds)
 
     def unconfirmed(self, reason: str) -> None:
-        """A publish was not confirmed and will be tried again."""
+        """A publish was not confirmed and will be retried."""
         self._logger.warning("publish.unconfirmed", reason=reason)
 
     def link_up(self, link: str, broker: str) -> None:
-        """A session of the link works."""
+        """A broker connection works."""
         self._set_link_state(link, True)
         self._logger.info("broker.up", link=link, broker=broker)
 
     def link_down(self, link: str, reason: str, wait: float) -> None:
-        """The link has no session, and tries again after `wait` seconds."""
+        """A broker connection is lost; the next attempt follows in `wait` seconds."""
         self._set_link_state(link, False)
         self._logger.warning("broker.down", link=link, reason=reason, wait=round(wait, 3))
 
     def blocked(self, is_blocked: bool) -> None:
-        """The broker blocks, or no longer blocks, the publishing connection."""
+        """The broker blocks or unblocks the publishing connection."""
         self._metrics.broker_blocked.set(is_blocked)
         if is_blocked:
             self._logger.warning("broker.blocked")
@@ -127,18 +125,18 @@ class Observer:
             self._logger.info("broker.unblocked")
 
     def reply_refused(self, event_id: str) -> None:
-        """The queue that a request names for its answer does not take it."""
+        """The reply queue that a request names does not accept the event."""
         self._logger.warning("reply.refused", event_id=event_id)
 
     # The worker.
 
     def paused(self, reasons: Collection[str]) -> None:
-        """No requests are taken in from now on, for these reasons (of `labels.PAUSES`); none: they are."""
+        """Consumption is paused for these reasons (of `PAUSE_REASONS`), or runs if there are none."""
         for reason, gauge in self._metrics.consumption_paused.items():
             gauge.set(reason in reasons)
 
     def claims_available(self, is_available: bool, reason: str) -> None:
-        """Redis can be used from now on, or not any more."""
+        """Redis became available or unavailable."""
         if self._metrics.claims_available is not None:
             self._metrics.claims_available.set(is_available)
         if is_available:
@@ -147,7 +145,7 @@ class Observer:
             self._logger.warning("claims.away", reason=reason)
 
     def claims_doubted(self, seconds: float) -> None:
-        """Redis is new or forgot its records: every request is looked for before it is created meanwhile."""
+        """Redis lost its records: for so many seconds every create is preceded by a lookup."""
         self._logger.warning("claims.doubted", seconds=seconds)
 
     def claims_record_doubted(self, project_id: str, request_id: str) -> None:
@@ -156,7 +154,7 @@ class Observer:
         self._logger.warning("claims.record_doubted", project_id=project_id, request_id=request_id)
 
     def note(self, level: Level, event: str, **fields: Any) -> None:
-        """Anything else that is worth a line. `event` is a dotted noun and verb."""
+        """Log anything else. `event` is a noun and a verb with a dot between them."""
         self._logger.log(LEVEL_NUMBERS[level], event, **fields)
 
     def _set_link_state(self, link: str, is_up: bool) -> None:
@@ -181,5 +179,45 @@ def _lookup_result(ending: Done | Sighting | Fault) -> str:
 def _log_level(error: Fault) -> int:
     if error.is_ambiguous:
         return logging.WARNING
-    # Throttling is daily business, and it comes in crowds.
+    # A throttled project produces hundreds of these, and none needs attention.
     return logging.DEBUG if error.remedy is Remedy.THROTTLED else logging.INFO
+
+
+def _settled_fields(fact: Settled) -> dict[str, Any]:
+    """The fields of a handled delivery. No body and no text of a sender: ids, counts and DCS's own words."""
+    fields = {"outcome": fact.outcome, "reason": fact.reason, **_request_fields(fact.order)}
+    envelope = fact.envelope
+    fields["attempts"] = envelope.attempts
+    fields["round"] = envelope.round
+    fields["seconds"] = round(fact.seconds, 4)
+    fields["age"] = round(fact.age, 4)
+    if fact.parked:
+        fields["parked"] = True
+    if fact.trace_id is not None:
+        fields["trace_id"] = fact.trace_id
+    return fields
+
+
+def _call_error_fields(order: Order, operation: str, error: Fault, attempt: int) -> dict[str, Any]:
+    """The fields of a failed call; what DCS did not say is left out."""
+    details = {
+        "status": error.http_status,
+        "error_code": error.error_code,
+        "error_msg": error.error_msg,
+        "message": error.message if error.error_msg is None else None,
+        "dcs_request_id": error.dcs_request_id,
+    }
+    return {
+        **_request_fields(order),
+        "operation": operation,
+        "attempt": attempt,
+        "evidence": error.evidence.value,
+        "label": error.label,
+        **{key: value for key, value in details.items() if value is not None},
+    }
+
+
+def _request_fields(order: Order | None) -> dict[str, Any]:
+    if order is None:
+        return {}
+    return {"request_id": order.request_id, "project_id": order.project_id, "region": order.region}

@@ -12,8 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from worker.observe.handles import NAMESPACE
-from worker.observe.metrics import AGE_BUCKETS, CALL_BUCKETS, DURATION_BUCKETS, PUBLISH_BUCKETS, Metrics
+from worker.observe.metrics import AGE_BUCKETS, CALL_BUCKETS, DURATION_BUCKETS, NAMESPACE, PUBLISH_BUCKETS, Metrics
 from worker.policy.held import HELD, Held
 
 REGIONS = ("cn-north-4", "eu-west-0")
