@@ -85,7 +85,7 @@ def tracing(settings: Settings) -> "Tracing | None":
     if settings.otlp_endpoint is None:
         return None
     try:
-        from worker.observe.exporting import start_tracing  # noqa: PLC0415 - costs nothing while it is off
+        from worker.observe.tracing import start_tracing  # noqa: PLC0415 - costs nothing while it is off
     except ModuleNotFoundError:
         missing = "tracing needs packages that are not installed: pip install 'dcs-migration-worker[tracing]'"
         raise ConfigurationError((f"OTEL_EXPORTER_OTLP_ENDPOINT: {missing}",)) from None

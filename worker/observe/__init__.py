@@ -1,1 +1,1 @@
-"""What is seen of the worker from outside: metrics and log lines. Told facts; never asked."""
+"""Logging, metrics, tracing, redaction, and the one observer that all rooms report to."""

@@ -1,4 +1,4 @@
-"""What the status page shows of the work: counted as it is told, put together when it is asked for."""
+"""Recent work for the status page: counters updated with every fact, put together on request."""
 
 import time
 from collections import defaultdict, deque
@@ -16,9 +16,9 @@ from worker.policy.status import NOTHING, Chart, FaultKind, Series
 MAX_FAILURES_KEPT: Final = 20
 SLOTS_PER_MINUTE: Final = round(60 / SLOT_SECONDS)
 MAX_ERROR_CHARACTERS: Final = 300
-"""Characters of what the service said."""
+"""Longest error text that is kept."""
 _MAX_OPEN_ERRORS: Final = 1024
-"""Faults kept at most of requests that are not over."""
+"""Last errors kept of requests that are still in flight."""
 
 _OUTCOMES: Final = (("succeeded", "good"), ("failed", "bad"), ("retried", "busy"), ("returned", "idle"))
 _CALLS: Final = (("answered", "good"), ("refused", "bad"), ("throttled", "busy"), ("5xx or no answer", "tail"))
@@ -26,7 +26,7 @@ _CALLS: Final = (("answered", "good"), ("refused", "bad"), ("throttled", "busy")
 
 @dataclass(slots=True)
 class _ErrorCount:
-    """Faults of one label."""
+    """Failed calls of one label."""
 
     count: int
     at: float
@@ -34,16 +34,16 @@ class _ErrorCount:
 
 
 class RecentActivity:
-    """Is told facts by the observer. Keeps counts, the last failures, and the last fault of what is in hand."""
+    """Counts of recent work, the last failures, and the last error of each request in flight."""
 
     def __init__(
         self,
         *,
         clock: Callable[[], float] = time.time,
-        now: Callable[[], float] = time.monotonic,
+        monotonic_clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._window = SlidingWindow(now)
+        self._window = SlidingWindow(monotonic_clock)
         self._outcomes: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._failures: deque[status.Failure] = deque(maxlen=MAX_FAILURES_KEPT)
         self._errors: dict[str, _ErrorCount] = {}
@@ -54,21 +54,21 @@ class RecentActivity:
         return f"<ActivityLog: {sum(self._outcomes.values())} deliveries, {len(self._failures)} failures>"
 
     def call_ended(self, label: str, seconds: float) -> None:
-        """A call of the service ended: `label` is its status, or how it went without an answer."""
+        """A DCS call ended: `label` is its HTTP status, or how it ended without an answer."""
         kind = self._call_kinds.get(label) or self._call_kinds.setdefault(label, _call_kind(label))
         slot = self._window.current()
         slot.calls[kind] += 1
         slot.call_times.add(seconds)
 
     def call_failed(self, order: Order, error: Fault) -> None:
-        """A call for this order did not succeed."""
+        """A call for this request failed."""
         counted = self._errors.get(error.label)
         self._errors[error.label] = _ErrorCount(counted.count + 1 if counted else 1, self._clock(), error)
         if len(self._open_errors) < _MAX_OPEN_ERRORS:
             self._open_errors[order.key] = error
 
     def settled(self, fact: Settled) -> None:
-        """A delivery is over."""
+        """A delivery was handled."""
         slot = self._window.current()
         slot.outcomes[fact.outcome] += 1
         slot.request_times.add(fact.seconds)
@@ -78,20 +78,20 @@ class RecentActivity:
             self._failures.append(self._failure(fact, error))
 
     def delivery_returned(self, reason: str) -> None:
-        """A delivery went back to the queue without having been settled."""
+        """A delivery was returned to the queue without an outcome."""
         slot = self._window.current()
         slot.outcomes["returned"] += 1
         self._outcomes["returned", reason] += 1
 
     def read(self, redact: Callable[[str], str]) -> status.Activity:
-        """All of it, as plain values; `clean` takes secrets out of what the service said."""
+        """Everything as plain values; `redact` removes secrets from DCS's texts."""
         slots = list(self._window.whole())
         return status.Activity(
             slot=SLOT_SECONDS,
             figures=_minute_figures(*self._window.recent(SLOTS_PER_MINUTE)),
             charts=_charts(slots),
             outcomes=dict(sorted(self._outcomes.items(), key=lambda item: -item[1])),
-            failures=tuple(replace(one, said=redact(one.said)) for one in reversed(self._failures)),
+            failures=tuple(replace(failure, said=redact(failure.said)) for failure in reversed(self._failures)),
             faults=tuple(
                 FaultKind(
                     label, counted.error.evidence.value, counted.count, counted.at, redact(_error_text(counted.error))
@@ -154,6 +154,6 @@ def _rates(kinds: Iterable[tuple[str, str]], counts: Sequence[Mapping[str, int]]
 
 def _quantiles(times: list[DurationHistogram]) -> tuple[Series, ...]:
     return tuple(
-        Series(name, kind, tuple(None if (at := one.quantile(share)) is None else at * 1000 for one in times))
+        Series(name, kind, tuple(None if (at := slot.quantile(share)) is None else at * 1000 for slot in times))
         for name, kind, share in (("half within", "half", 0.5), ("95% within", "tail", 0.95))
     )

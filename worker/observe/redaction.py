@@ -1,4 +1,7 @@
-"""Law: a secret is never in a log, wherever in a value it stands and however it is quoted there."""
+"""Redaction of secrets in log lines, pages and command output.
+
+Law no-secrets: a secret is found wherever it is in a value and however it is quoted there.
+"""
 
 import json
 import re
@@ -8,19 +11,19 @@ from urllib.parse import quote
 
 REDACTED: Final = "***"
 MIN_SECRET_LENGTH: Final = 4
-"""A shorter secret cannot be masked: every line is full of it, and the masks would spell it out."""
+"""A shorter secret cannot be redacted: it would match in every line, and the marks would spell it out."""
 MAX_TEXT_CHARACTERS: Final = 4096
 MAX_LINE_CHARACTERS: Final = 16384
 MAX_DEPTH: Final = 8
 MAX_NUMBER: Final = 1e300
-"""Numbers beyond it, and what is no number, are texts: JSON, or Python, would refuse them."""
+"""Larger numbers, and NaN, are rendered as text: JSON or Python would refuse them."""
 
-# Bounded, so that no text makes the search slow.
+# The repetitions are bounded, so that no text makes the search slow.
 _URL_PASSWORD: Final = re.compile(r"(://[^\s:/@]{0,256}:)[^\s,]{0,512}@")
 
 
 class Redactor:
-    """Knows the secrets. Passwords in URLs are masked even if they are not among them."""
+    """Replaces known secrets by `***`, and the passwords of all URLs."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms = {form for secret in secrets if len(secret) >= MIN_SECRET_LENGTH for form in _forms(secret)}
@@ -29,16 +32,16 @@ class Redactor:
         self._json_forms = tuple({json.dumps(form)[1:-1] for form in forms})
 
     def __repr__(self) -> str:
-        return f"<Mask: {len(self._json_forms)} forms>"
+        return f"<Redactor: {len(self._json_forms)} forms>"
 
     def needs_redaction(self, line: str) -> bool:
-        """Whether a line of JSON, all ASCII, holds what must not be there, or too much."""
+        """Whether a line of JSON in ASCII holds a secret, or is too long."""
         if len(line) > MAX_LINE_CHARACTERS or ("://" in line and _URL_PASSWORD.search(line)):
             return True
         return any(form in line for form in self._json_forms)
 
     def redact(self, value: object, depth: int = 0) -> object:
-        """`value` as plain values (those of JSON), without secrets and with long texts cut; keys included."""
+        """`value` as plain JSON values, keys included, without secrets and with long texts cut."""
         match value:
             case None | bool():
                 return value
@@ -53,14 +56,14 @@ class Redactor:
                 return self._text(value)
 
     def _text(self, value: object) -> str:
-        # Cut once before, far behind what remains in the end: a secret that is cut in two is not recognised.
+        # Cut twice, first far behind the final limit: a secret that is cut in two would not be recognised.
         text = safe_text(value)[: MAX_TEXT_CHARACTERS * 4]
         redacted = _URL_PASSWORD.sub(rf"\1{REDACTED}@", self._secret_pattern.sub(REDACTED, text))
         return redacted if len(redacted) <= MAX_TEXT_CHARACTERS else redacted[:MAX_TEXT_CHARACTERS] + "…"
 
 
 def safe_text(value: object) -> str:
-    """`value` as text; what cannot be told must not cost the line."""
+    """`value` as text; never raises, so that no value costs its line."""
     try:
         return str(value)
     except Exception:  # noqa: BLE001 - anything may be logged, and `str` runs its code
@@ -68,5 +71,5 @@ def safe_text(value: object) -> str:
 
 
 def _forms(secret: str) -> set[str]:
-    """How a secret may stand in a text: as it is, in quotes of Python or JSON, in a URL."""
+    """The forms that a secret may have in a text: plain, quoted by Python or JSON, percent-encoded."""
     return {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], quote(secret, safe="")}

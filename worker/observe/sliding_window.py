@@ -1,4 +1,7 @@
-"""The last minutes in slots of some seconds: counts and times. A fact costs some additions and leaves no object."""
+"""Sliding window of the last ten minutes in slots of five seconds: counts and durations.
+
+An observation costs a few additions and creates no object.
+"""
 
 import math
 import time
@@ -7,13 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 SLOT_SECONDS: Final = 5.0
-"""Seconds."""
 SLOT_COUNT: Final = 120
 _MIN_SECONDS: Final = 1e-6
 
 
 class DurationHistogram:
-    """How long things took, counted in four classes per factor of two: a quantile is off by an eighth at most."""
+    """Durations counted in four classes per factor of two: a quantile is off by an eighth at most."""
 
     __slots__ = ("_counts",)
 
@@ -21,24 +23,24 @@ class DurationHistogram:
         self._counts: defaultdict[int, int] = defaultdict(int)
 
     def add(self, seconds: float) -> None:
-        """Count one."""
+        """Count one duration."""
         mantissa, exponent = math.frexp(seconds + _MIN_SECONDS)  # the mantissa is from 4/8 up to 8/8
         self._counts[exponent * 4 + int(mantissa * 8)] += 1
 
     def quantile(self, share: float) -> float | None:
-        """Seconds that this share of them took at most; None if there was nothing."""
+        """The duration below which this share of them lies; None if there were none."""
         return quantile((self,), share)
 
     def counts(self) -> dict[int, int]:
-        """How many there are in each class."""
+        """Number of durations by class."""
         return self._counts
 
 
 def quantile(times: Iterable[DurationHistogram], share: float) -> float | None:
-    """Seconds that this share of all of them took at most; None if there was nothing."""
+    """The duration below which this share of all of them lies; None if there were none."""
     merged: Counter[int] = Counter()
-    for one in times:
-        merged.update(one.counts())
+    for histogram in times:
+        merged.update(histogram.counts())
     remaining = merged.total() * share
     for class_number in sorted(merged):
         remaining -= merged[class_number]
@@ -48,13 +50,13 @@ def quantile(times: Iterable[DurationHistogram], share: float) -> float | None:
 
 
 def _middle(class_number: int) -> float:
-    """Seconds in the middle of a class."""
+    """The duration in the middle of a class."""
     exponent, eighths = divmod(class_number - 4, 4)
     return math.ldexp((eighths + 4.5) / 8, exponent)
 
 
 class TimeSlot:
-    """What happened within some seconds."""
+    """Counts and durations of five seconds."""
 
     __slots__ = ("call_times", "calls", "number", "outcomes", "request_times")
 
@@ -67,20 +69,20 @@ class TimeSlot:
 
 
 class SlidingWindow:
-    """The slots of the last minutes; the oldest are forgotten, empty ones are not kept."""
+    """The slots of the last ten minutes; empty slots are not stored."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._slots: deque[TimeSlot] = deque(maxlen=SLOT_COUNT + 1)
         self._slot = TimeSlot(-1)
         self._end = -math.inf
 
     def __repr__(self) -> str:
-        return f"<Rolling: {len(self._slots)} slots>"
+        return f"<SlidingWindow: {len(self._slots)} slots>"
 
     def current(self) -> TimeSlot:
-        """The slot of this moment."""
-        now = self._now()
+        """The current slot."""
+        now = self._clock()
         if now >= self._end:
             self._slot = TimeSlot(int(now // SLOT_SECONDS))
             self._slots.append(self._slot)
@@ -88,15 +90,13 @@ class SlidingWindow:
         return self._slot
 
     def recent(self, count: int) -> tuple[list[TimeSlot], float]:
-        """The last `count` slots, the one that is not over among them, and how many seconds they are."""
-        current_number = self.current()
-        return [*self.whole(count - 1), current_number], self._now() - (
-            current_number.number - count + 1
-        ) * SLOT_SECONDS
+        """The last `count` slots including the current one, and the seconds that they cover."""
+        current = self.current()
+        return [*self.whole(count - 1), current], self._clock() - (current.number - count + 1) * SLOT_SECONDS
 
     def whole(self, count: int = SLOT_COUNT) -> Iterator[TimeSlot]:
-        """The last `count` slots that are over, the oldest first; also those in which nothing happened."""
+        """The last `count` complete slots, oldest first, empty ones included."""
         slots_by_number = {slot.number: slot for slot in self._slots}
-        current_number = int(self._now() // SLOT_SECONDS)
+        current_number = int(self._clock() // SLOT_SECONDS)
         for number in range(current_number - count, current_number):
             yield slots_by_number.get(number) or TimeSlot(number)

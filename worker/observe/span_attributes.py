@@ -1,6 +1,6 @@
-"""What spans tell: OpenTelemetry semantic conventions 1.44 for messaging (RabbitMQ) and HTTP, and names of our own.
+"""Attributes of spans: OpenTelemetry semantic conventions 1.44 for messaging (RabbitMQ) and HTTP, and `dcs_worker.*`.
 
-No attribute bears a body, a text of a sender other than his ids, a query, or a header.
+No attribute holds a body, a query, a header, or a sender's text other than ids.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from worker.policy.facts import Settled
-from worker.policy.fault import Done, Fault, Sighting
+from worker.policy.fault import Absent, Done, Fault, Found, Several, Sighting
 
 Attributes = dict[str, str | int]
 
@@ -18,8 +18,15 @@ URL_TEMPLATES: Final = {
     "show": "/v2/{project_id}/migration-task/{task_id}",
     "token": "/v3/auth/tokens",
 }
-"""What spans of calls are named after, by operation: paths themselves are too many."""
+"""Names of call spans by operation; the paths themselves would be too many names."""
 ATTRIBUTE_PREFIX: Final = "dcs_worker."
+_RESULT_NAMES: Final[Mapping[type, str]] = {
+    Done: "done",
+    Found: "found",
+    Absent: "absent",
+    Several: "several",
+    Fault: "fault",
+}
 
 
 class ReceivedMessage(Protocol):
@@ -47,7 +54,7 @@ class ReceivedMessage(Protocol):
 
 
 def messaging_attributes(name: str, type_: str, destination: str) -> dict[str, str | int | None]:
-    """An operation on a message; `destination` is a queue, or an exchange and a key."""
+    """Attributes of an operation on a message; `destination` is a queue, or an exchange and a key."""
     return {
         "messaging.system": "rabbitmq",
         "messaging.operation.name": name,
@@ -57,12 +64,12 @@ def messaging_attributes(name: str, type_: str, destination: str) -> dict[str, s
 
 
 def without_none(attributes: Mapping[str, str | int | None]) -> Attributes:
-    """Without those that have no value."""
+    """Drop the attributes without a value."""
     return {name: value for name, value in attributes.items() if value is not None}
 
 
 def delivery_attributes(delivery: ReceivedMessage, queue: str) -> Attributes:
-    """A delivery that begins."""
+    """Attributes of a delivery at its start."""
     return without_none(
         {
             **messaging_attributes("process", "process", queue),
@@ -74,7 +81,7 @@ def delivery_attributes(delivery: ReceivedMessage, queue: str) -> Attributes:
 
 
 def call_attributes(operation: str, method: str, url: str) -> Attributes:
-    """A call that begins. The query may hold a text of the sender, and the user's part a password."""
+    """Attributes of a call at its start, without query (a sender's text) and user part (a password)."""
     parts = urlsplit(url)
     return without_none(
         {
@@ -88,7 +95,7 @@ def call_attributes(operation: str, method: str, url: str) -> Attributes:
 
 
 def settled_attributes(fact: Settled) -> Attributes:
-    """A delivery that is over."""
+    """Attributes of a handled delivery."""
     values: Attributes = {
         "outcome": fact.outcome,
         "reason": fact.reason,
@@ -104,8 +111,8 @@ def settled_attributes(fact: Settled) -> Attributes:
 
 
 def result_attributes(result: Done | Sighting | Fault) -> Attributes:
-    """What a call, or a look-up of several, proved."""
-    values: dict[str, str | int | None] = {"ending": type(result).__name__.lower()}
+    """Attributes of what a create or a lookup proved."""
+    values: dict[str, str | int | None] = {"ending": _RESULT_NAMES[type(result)]}
     if isinstance(result, Fault):
         values |= {"label": result.label, "evidence": result.evidence.value, "error_code": result.error_code}
     values["dcs_request_id"] = getattr(result, "dcs_request_id", None)

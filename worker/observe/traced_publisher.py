@@ -1,4 +1,4 @@
-"""A publisher that traces: every publish is a span, and carries its context to whoever reads the message."""
+"""Publisher with tracing: every publish is a span, and the message carries its context to the next reader."""
 
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
@@ -12,7 +12,7 @@ from worker.policy.outcome import Ending
 
 
 class WrappedPublisher(Protocol):
-    """Confirmed publishing, as the flow asks for it."""
+    """The publisher that is wrapped."""
 
     async def event(
         self, ending: Ending, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
@@ -21,7 +21,7 @@ class WrappedPublisher(Protocol):
         ...
 
     async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
-        """Put a copy into the retry queue of `place`."""
+        """Put a copy into the retry queue of that level."""
         ...
 
     async def park(self, delivery: Any, headers: Mapping[str, object]) -> None:
@@ -36,8 +36,8 @@ class WrappedPublisher(Protocol):
 class TracedPublisher:
     """Publishes through `publisher`. An event carries the context of its own span instead of the request's.
 
-    A copy of a request keeps its sender's context, as conventions have it; one without any gets that of the span,
-    so that all deliveries of a request are one trace.
+    A copy of a request keeps its sender's context, as the conventions say. A request without one gets the span's
+    context, so that all its deliveries are one trace.
     """
 
     def __init__(self, publisher: WrappedPublisher, tracing: Tracing, queue: str, event_exchange: str) -> None:
@@ -59,7 +59,7 @@ class TracedPublisher:
             )
 
     async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
-        """Put a copy into the retry queue of `place`."""
+        """Put a copy into the retry queue of that level."""
         with self._tracing.publish_span(
             "", names.retry_queue(self._queue, retry_level), _span_kind(headers)
         ) as trace_headers:

@@ -1,18 +1,23 @@
-"""Tracing with OpenTelemetry: what a delivery was, the calls made for it, what was published. Imported only when on.
+"""Tracing with OpenTelemetry: one span per delivery, DCS call and publish. Imported only when tracing is on.
 
-Nothing else knows of spans: the span of a delivery stands in the context of the task that works on it, where the
-facts that the observer is told find it.
+No other room knows spans: the span of a delivery is a context variable of the task that handles it, where the
+observer's facts find it. Spans are exported in batches over OTLP/HTTP, from the exporter's own thread.
 """
 
 import asyncio
+import logging
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode, format_trace_id, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -32,30 +37,32 @@ from worker.policy.facts import Settled
 from worker.policy.fault import Done, Fault, Sighting
 
 FLUSH_TIMEOUT_SECONDS: Final = 3.0
-"""Seconds that a worker which ends waits for its last spans to be taken."""
+"""How long a worker that ends waits for the collector to take its last spans."""
+DEFAULT_SERVICE_NAME: Final = "dcs-migration-worker"
+# They warn of what a sender wrote into a header, and repeat it.
+_NOISY_LOGGERS: Final = ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext")
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 _delivery: ContextVar[Span] = ContextVar("delivery_span")
 _call: ContextVar[Span] = ContextVar("call_span")
 
-
 D = TypeVar("D", bound=ReceivedMessage)
 
 
 class Tracing:
-    """Begins spans and ends them; to be closed by `aclose`."""
+    """Starts and ends spans; to be closed by `aclose`."""
 
     def __init__(self, provider: TracerProvider, queue: str, version: str) -> None:
         self._provider = provider
         self._queue = queue
-        self._tracer = provider.get_tracer("dcs-migration-worker", version)
+        self._tracer = provider.get_tracer(DEFAULT_SERVICE_NAME, version)
         self._open: set[Span] = set()
 
     def __repr__(self) -> str:
         return f"<Tracing: {len(self._open)} spans open>"
 
     def with_delivery_span(self, deliver: Callable[[D], None]) -> Callable[[D], None]:
-        """`deliver`, with the span of the delivery in the context of whatever task it starts."""
+        """Wrap `deliver`: the tasks that it starts have the span of the delivery in their context."""
 
         def begin(delivery: D) -> None:
             token = _delivery.set(self._start_delivery_span(delivery))
@@ -67,7 +74,7 @@ class Tracing:
         return begin
 
     def settled(self, fact: Settled) -> Settled:
-        """The delivery is over, and so is its span; the fact with its trace."""
+        """End the span of the delivery; returns the fact with its trace id."""
         span = _delivery.get(None)
         if span is None:
             return fact
@@ -78,19 +85,19 @@ class Tracing:
         return replace(fact, trace_id=format_trace_id(span.get_span_context().trace_id))
 
     def failed(self, error: Exception) -> None:
-        """The delivery met a defect. Only its class is told: what an exception says may be anything."""
+        """End the span of a delivery that met a defect, with the class of the error; its text may hold anything."""
         if (span := _delivery.get(None)) is not None:
             span.set_attributes({f"{ATTRIBUTE_PREFIX}outcome": "returned", f"{ATTRIBUTE_PREFIX}reason": "defect"})
             _mark_failed(span, type(error).__name__)
             self._end_span(span)
 
     def called(self, operation: str, result: Done | Sighting | Fault) -> None:
-        """A call ended, or a look-up of several: an event in the delivery's span says what it proved."""
+        """Add an event to the delivery's span: what a create or a lookup proved."""
         if (span := _delivery.get(None)) is not None:
             span.add_event(operation, result_attributes(result))
 
     def call_started(self, operation: str, method: str, url: str) -> dict[str, str]:
-        """A call begins; the headers that carry its context to the service."""
+        """Start the span of a DCS call; returns the headers that carry its context."""
         path = URL_TEMPLATES.get(operation)
         name = f"{method} {path}" if path else method
         span = self._start_span(name, SpanKind.CLIENT, call_attributes(operation, method, url))
@@ -98,7 +105,7 @@ class Tracing:
         return _trace_headers(span)
 
     def call_ended(self, label: str) -> None:
-        """The call ended: `label` is its HTTP status, or how it went without an answer."""
+        """End the span of the call: `label` is its HTTP status, or how it ended without an answer."""
         span = _call.get(None)
         if span is None:
             return
@@ -112,7 +119,7 @@ class Tracing:
     def publish_span(
         self, exchange: str, key: str, kind: SpanKind, **message_attributes: str | None
     ) -> Iterator[dict[str, str]]:
-        """A publish, from here to its confirm; the headers that carry its context. Other attributes: `more`."""
+        """A span from publish to confirm; yields the headers that carry its context."""
         destination = f"{exchange}:{key}" if exchange else key
         attributes = {
             **messaging_attributes("publish", "send", destination),
@@ -129,7 +136,7 @@ class Tracing:
             self._end_span(span)
 
     async def aclose(self) -> None:
-        """End what is open, and wait a little for the collector to take it."""
+        """End the open spans, and wait a moment for the collector to take them."""
         for span in list(self._open):
             _mark_failed(span, "abandoned")
             self._end_span(span)
@@ -137,17 +144,17 @@ class Tracing:
 
         def flush() -> None:
             self._provider.shutdown()
-            with suppress(RuntimeError):  # nobody waits any more
+            with suppress(RuntimeError):  # the loop is closed already
                 loop.call_soon_threadsafe(flushed.set)
 
-        # A thread that no one joins: a collector that does not answer must not keep the worker from ending.
+        # The thread is never joined: a collector that does not answer must not keep the worker from ending.
         threading.Thread(target=flush, name="tracing flush", daemon=True).start()
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_TIMEOUT_SECONDS):
                 await flushed.wait()
 
     def _start_delivery_span(self, delivery: ReceivedMessage) -> Span:
-        # What a sender writes into a header need not be text.
+        # A sender may put any type into a header.
         header_names = (names.TRACEPARENT, names.TRACESTATE)
         trace_headers = {name: value for name in header_names if isinstance(value := delivery.headers.get(name), str)}
         parent = _PROPAGATOR.extract(trace_headers)
@@ -183,3 +190,30 @@ def _trace_headers(span: Span) -> dict[str, str]:
 def _mark_failed(span: Span, type_: str) -> None:
     span.set_attribute("error.type", type_)
     span.set_status(StatusCode.ERROR)
+
+
+def start_tracing(endpoint: str, queue: str, version: str) -> Tracing:
+    """Tracing of a worker on `queue`, exported to the collector at `endpoint` (its base URL).
+
+    OpenTelemetry itself reads the other standard variables: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
+    OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS and so on. Raises ValueError for a value that it refuses.
+    """
+    for name in _NOISY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    provider = TracerProvider(resource=_resource(version), shutdown_on_exit=False)
+    exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces")
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return Tracing(provider, queue, version)
+
+
+def _resource(version: str) -> Resource:
+    """Who sends the spans; what the environment says takes precedence."""
+    from_environment = Resource.create()
+    defaults = {
+        SERVICE_NAME: DEFAULT_SERVICE_NAME,
+        "service.version": version,
+        "service.instance.id": str(uuid.uuid4()),
+    }
+    if str(from_environment.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        from_environment = from_environment.merge(Resource({SERVICE_NAME: DEFAULT_SERVICE_NAME}))
+    return Resource(defaults).merge(from_environment)

@@ -54,7 +54,7 @@ def clock() -> Clock:
 @pytest.fixture
 def log(clock: Clock) -> RecentActivity:
     """A log that nothing was told."""
-    return RecentActivity(clock=clock, now=clock)
+    return RecentActivity(clock=clock, monotonic_clock=clock)
 
 
 def read(log: RecentActivity) -> Activity:

@@ -86,7 +86,7 @@ def test_what_needs_masking_is_noticed(secret: str, before: str, after: str) -> 
 
 def test_the_mask_does_not_show_what_it_hides() -> None:
     """Not even to a debugger's first look."""
-    assert repr(Redactor(["s3cr3t-key"])) == "<Mask: 1 forms>"
+    assert repr(Redactor(["s3cr3t-key"])) == "<Redactor: 1 forms>"
 
 
 def test_ordinary_lines_are_left_alone() -> None:

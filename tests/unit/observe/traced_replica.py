@@ -18,12 +18,11 @@ from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.flow.process import Reading
 from worker.flow.service import Service
-from worker.observe.exporting import start_tracing
 from worker.observe.logging import configure_logging
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
 from worker.observe.traced_publisher import TracedPublisher
-from worker.observe.tracing import Tracing
+from worker.observe.tracing import Tracing, start_tracing
 from worker.policy.pulse import Pulse
 from worker.policy.rules import Rules
 
