@@ -1,11 +1,10 @@
-"""The configuration: parsed once, frozen, and the only reader of the process's environment."""
+"""Configuration: read and checked once, frozen; no other room reads the process's environment."""
 
-from worker.config.describe import describe, settings_table
-from worker.config.errors import ConfigurationError
-from worker.config.load import Configuration, load, load_from_process, secret_texts, wants_colours
+from worker.config.describe import describe, secret_texts, settings_table, wants_colours
+from worker.config.load import Configuration, load, load_from_process
 from worker.config.regions import DCS_REGIONS
 from worker.config.secrets import RotatingSecrets, SecretValues
-from worker.config.settings import AuthMethodName, Settings
+from worker.config.settings import AuthMethodName, ConfigurationError, Settings
 from worker.config.urls import SecretUrl
 
 __all__ = [

@@ -1,7 +1,9 @@
-"""Settings for people to read: with secrets masked, and as the table of the documentation."""
+"""Settings as text: for the status page and the doctor, with secrets redacted, and as the documentation's table."""
 
 import json
+import os
 from collections.abc import Mapping
+from typing import TextIO
 
 from pydantic import SecretStr
 
@@ -11,7 +13,7 @@ from worker.config.values import number_text
 
 
 def describe(settings: Settings) -> list[tuple[str, str, str]]:
-    """Return name, value and meaning of every setting; a secret's value is `***`, one not set is empty."""
+    """Return name, value and meaning of every setting: a secret is `***`, a setting without value is empty."""
     return [
         (variable(field), _display_text(getattr(settings, field)), entry.description or "")
         for field, entry in Settings.model_fields.items()
@@ -25,6 +27,17 @@ def settings_table() -> str:
         for field, entry in Settings.model_fields.items()
     ]
     return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows]) + "\n"
+
+
+def secret_texts(settings: Settings) -> tuple[str, ...]:
+    """All secrets in the settings, which must not be printed."""
+    values = (getattr(settings, field) for field in Settings.model_fields)
+    return tuple(value.get_secret_value() for value in values if isinstance(value, SecretStr))
+
+
+def wants_colours(stream: TextIO) -> bool:
+    """Whether output to `stream` is coloured: on a terminal, unless NO_COLOR is set (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _display_text(value: object) -> str:
@@ -44,7 +57,7 @@ def _display_text(value: object) -> str:
 
 
 def _default_cell(default: object) -> str:
-    # The broker's default password is RabbitMQ's own, known to everyone; a masked one could not be copied.
+    # The broker's default password is RabbitMQ's own and known to everyone: it is shown, so that it can be copied.
     text = ",".join(map(_display_default, default)) if isinstance(default, tuple) else _display_text(default)
     return f"`{text}`" if text else "empty"
 

@@ -1,25 +1,44 @@
-"""Reads the configuration, once, and refuses politely."""
+"""Loading of the configuration: reads all sources once, checks settings and relations, reports all problems together."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TextIO
+from types import MappingProxyType
 
-from pydantic import SecretStr
-
-from worker.config.checks import credential_problems, fill_in_addresses, iam_endpoint_problems, relation_problems
-from worker.config.errors import ConfigurationError
+from worker.config import regions
 from worker.config.proxies import Proxies, read_proxies
 from worker.config.secrets import RotatingSecrets
-from worker.config.settings import Settings
-from worker.config.sources import SettingsSources, read_dotenv_file
-from worker.config.unknown import ignored_warnings, unknown_warnings
+from worker.config.settings import (
+    AUTH_METHOD_FIELDS,
+    SDK_VARIABLES,
+    AuthMethodName,
+    ConfigurationError,
+    Settings,
+    variable,
+)
+from worker.config.sources import FoundValue, SettingsSources, read_dotenv_file
+from worker.config.values import number_text
+
+_MANDATORY: Mapping[AuthMethodName, tuple[str, ...]] = {
+    "token": ("auth_token",),
+    "keys": ("access_key", "secret_key"),
+    "iam": ("iam_user", "iam_password", "iam_domain"),
+    "platform": (),
+}
+_NO_CREDENTIALS = (
+    "credentials: none for DCS are configured; set exactly one of WORKER_AUTH_TOKEN; WORKER_ACCESS_KEY and "
+    "WORKER_SECRET_KEY (or HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK), with WORKER_SECURITY_TOKEN (or "
+    "HUAWEICLOUD_SDK_SECURITY_TOKEN) if they are temporary; WORKER_IAM_USER, WORKER_IAM_PASSWORD and "
+    "WORKER_IAM_DOMAIN, with WORKER_IAM_ENDPOINT if it is not Huawei Cloud's own; WORKER_CREDENTIALS=platform"
+)
+_KNOWN_VARIABLES = tuple(name for name in map(variable, Settings.model_fields) if name.startswith("WORKER_"))
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The settings, what an operator should be told about them, and the secrets as they change."""
+    """The settings, warnings about them for an operator, and the current secrets."""
 
     settings: Settings
     warnings: tuple[str, ...]
@@ -30,35 +49,145 @@ class Configuration:
 def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool = True) -> Configuration:
     """Read all settings from the environment, the secret files and `folder/.env`, in this order of precedence.
 
-    `credentials` says whether those for DCS are needed: commands that only speak with the broker need none.
-    Raises ConfigurationError with every problem there is.
+    `credentials` says whether DCS credentials are needed: commands that only use the broker need none. Raises
+    ConfigurationError with every problem.
     """
     dotenv, problems = read_dotenv_file(folder / ".env")
     sources = SettingsSources(environ, dotenv)
     settings, found, invalid = sources.read(), sources.found, sources.invalid
     problems += [f"{found[field].variable}: {invalid[field]}" for field in found if field in invalid]
-    problems += relation_problems(settings, invalid)
+    problems += _relation_problems(settings, invalid)
     proxies, unusable_proxies = read_proxies(environ)
     if credentials:
-        problems += [*credential_problems(found), *iam_endpoint_problems(settings, found, invalid), *unusable_proxies]
-    warnings = (*unknown_warnings(sources), *ignored_warnings(sources))
+        problems += [*_credential_problems(found), *_iam_endpoint_problems(settings, found, invalid), *unusable_proxies]
+    warnings = (*_unknown_warnings(sources), *_ignored_warnings(sources))
     if problems:
         raise ConfigurationError(tuple(problems), warnings)
-    settings = fill_in_addresses(settings, found)
+    settings = _fill_in_addresses(settings, found)
     return Configuration(settings, warnings, RotatingSecrets(settings, found), proxies)
 
 
 def load_from_process(*, credentials: bool = True) -> Configuration:
-    """Read the settings of this process: the only place in the product that looks at its environment."""
+    """Read the settings of this process. Only here does the worker read its environment."""
     return load(os.environ, credentials=credentials)
 
 
-def wants_colours(stream: TextIO) -> bool:
-    """Whether output to `stream` is coloured: on a terminal, unless NO_COLOR says otherwise (https://no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR")
+def _relation_problems(settings: Settings, invalid: Collection[str]) -> Iterator[str]:
+    """Yield one line per broken relation between settings; a relation with an `invalid` field is not checked."""
+
+    def are_valid(*fields: str) -> bool:
+        return not set(fields) & set(invalid)
+
+    if are_valid("settle", "dcs_timeout") and settings.settle <= settings.dcs_timeout:
+        limit = f"WORKER_DCS_TIMEOUT ({number_text(settings.dcs_timeout)})"
+        yield f"WORKER_SETTLE: must be greater than {limit}, not {number_text(settings.settle)}"
+    longest = max(settings.retry_delays)
+    if are_valid("retry_delays", "settle") and longest < settings.settle:
+        limit = f"WORKER_SETTLE ({number_text(settings.settle)})"
+        yield f"WORKER_RETRY_DELAYS: the longest delay must be at least {limit}, not {number_text(longest)}"
+    if are_valid("request_exchange", "event_exchange") and settings.request_exchange == settings.event_exchange:
+        yield "WORKER_EVENT_EXCHANGE: must differ from WORKER_REQUEST_EXCHANGE, which is of another kind"
+    if are_valid("amqp_cert_file", "amqp_key_file"):
+        yield from _certificate_problems(settings)
+    if are_valid("amqp_url", "amqp_ca_file", "amqp_cert_file", "amqp_key_file"):
+        yield from _encryption_problems(settings)
+    if are_valid("dcs_region", "dcs_endpoints"):
+        yield from _region_problems(settings)
 
 
-def secret_texts(settings: Settings) -> tuple[str, ...]:
-    """Every secret in the settings, which must not be printed."""
-    values = (getattr(settings, field) for field in Settings.model_fields)
-    return tuple(value.get_secret_value() for value in values if isinstance(value, SecretStr))
+def _credential_problems(found: Mapping[str, FoundValue]) -> list[str]:
+    """Return the problems of authentication: exactly one complete way must be set. An invalid value counts as set."""
+    methods = _chosen_auth_methods(found)
+    if not methods:
+        return [_NO_CREDENTIALS]
+    if len(methods) > 1:
+        *names, last = [
+            found[field].variable for method in methods for field in AUTH_METHOD_FIELDS[method] if field in found
+        ]
+        listed = f"{', '.join(names)} and {last}"
+        return [f"credentials: exactly one way to authenticate must be configured, but {listed} are set"]
+    missing = [_variable_name(field, found) for field in _MANDATORY[methods[0]] if field not in found]
+    present = [found[field].variable for field in (*AUTH_METHOD_FIELDS[methods[0]], "iam_endpoint") if field in found]
+    return [f"{name}: is missing, {present[0]} needs it" for name in missing]
+
+
+def _iam_endpoint_problems(settings: Settings, found: Mapping[str, FoundValue], invalid: Collection[str]) -> list[str]:
+    """Return one line when IAM passwords are set but the address of IAM neither is set nor follows from the region."""
+    by_region = _chosen_auth_methods(found) == ["iam"] and "iam_endpoint" not in found and "dcs_region" not in invalid
+    if not by_region or regions.iam_endpoint(settings.dcs_region) is not None:
+        return []
+    return [f"WORKER_IAM_ENDPOINT: is missing, the address of IAM for {settings.dcs_region!r} is not known"]
+
+
+def _chosen_auth_methods(found: Mapping[str, FoundValue]) -> list[AuthMethodName]:
+    """Return the ways to authenticate that are configured; an address of IAM alone means passwords."""
+    methods = [method for method, fields in AUTH_METHOD_FIELDS.items() if any(field in found for field in fields)]
+    return methods or (["iam"] if "iam_endpoint" in found else [])
+
+
+def _fill_in_addresses(settings: Settings, found: Mapping[str, FoundValue]) -> Settings:
+    """Fill in the addresses that follow from the default region, and freeze the map of endpoints."""
+    region = settings.dcs_region
+    endpoints = settings.dcs_endpoints or {region: regions.dcs_endpoint(region)}
+    filled: dict[str, object] = {"dcs_endpoints": MappingProxyType(dict(endpoints))}
+    if settings.iam_endpoint is None and "iam" in _chosen_auth_methods(found):
+        filled["iam_endpoint"] = regions.iam_endpoint(region)
+    return settings.model_copy(update=filled)
+
+
+def _certificate_problems(settings: Settings) -> Iterator[str]:
+    if (settings.amqp_cert_file is None) != (settings.amqp_key_file is None):
+        missing, present = ("CERT", "KEY") if settings.amqp_cert_file is None else ("KEY", "CERT")
+        yield f"WORKER_AMQP_{missing}_FILE: is missing, WORKER_AMQP_{present}_FILE needs it"
+
+
+def _encryption_problems(settings: Settings) -> Iterator[str]:
+    files = [name for name in ("amqp_ca_file", "amqp_cert_file", "amqp_key_file") if getattr(settings, name)]
+    if files and settings.amqp_url[0].scheme != "amqps":
+        yield f"{variable(files[0])}: is of use only when WORKER_AMQP_URL begins with amqps://"
+
+
+def _region_problems(settings: Settings) -> Iterator[str]:
+    region, configured = settings.dcs_region, settings.dcs_endpoints
+    if configured and region not in configured:
+        yield f"WORKER_DCS_REGION: must be one of the regions in WORKER_DCS_ENDPOINTS, not {region!r}"
+    if not configured and region not in regions.DCS_REGIONS:
+        yield f"WORKER_DCS_REGION: the address of {region!r} is not known, set WORKER_DCS_ENDPOINTS"
+
+
+def _variable_name(field: str, found: Mapping[str, FoundValue]) -> str:
+    """Name a missing key in the style of the keys that are set."""
+    from_sdk = any(it.variable in SDK_VARIABLES.values() for it in found.values())
+    return SDK_VARIABLES[field] if from_sdk and field in SDK_VARIABLES else variable(field)
+
+
+def _unknown_warnings(sources: SettingsSources) -> Iterator[str]:
+    """Yield one line for each unknown `WORKER_*` variable in any source: most likely a typing error."""
+    files = {name: name.lower() for name in _KNOWN_VARIABLES}
+    yield from _warnings("environment", sources.environ, {name: name for name in _KNOWN_VARIABLES})
+    yield from _warnings("folder of secret files", _file_names(sources), files)
+    yield from _warnings(".env file", sources.dotenv, {name: name for name in _KNOWN_VARIABLES})
+
+
+def _ignored_warnings(sources: SettingsSources) -> Iterator[str]:
+    """Yield one line for each variable of the SDK that is ignored because ours are set."""
+    ours = [sources.found[field].variable for field in SDK_VARIABLES if field in sources.found]
+    for name in SDK_VARIABLES.values():
+        if name not in ours and ours and sources.find(name):
+            yield f"{name}: is ignored, {ours[0]} is set"
+
+
+def _warnings(place: str, names: Iterable[str], known: Mapping[str, str]) -> Iterator[str]:
+    """`known` maps each variable to its spelling in this place."""
+    for name in sorted(names):
+        if name.upper().startswith("WORKER_") and name not in known.values():
+            nearest_name = get_close_matches(name.upper(), known, n=1, cutoff=0.0)[0]
+            shown = name.encode("unicode_escape").decode()
+            yield f"{shown}: is not known and ignored (in the {place}); the nearest known is {known[nearest_name]}"
+
+
+def _file_names(sources: SettingsSources) -> list[str]:
+    try:
+        return os.listdir(sources.folder)
+    except (OSError, ValueError):  # no such folder, or a name that no folder can have
+        return []

@@ -1,9 +1,8 @@
-"""The regions of Huawei Cloud that have DCS, and the addresses their services have by default.
+"""The regions of Huawei Cloud that have DCS, and the default addresses of their services. Little code: it is data.
 
 Sources: the Python packages `huaweicloudsdkdcs` (v2/region/dcs_region.py) and `huaweicloudsdkcore`
-(auth/endpoint.py, auth/internal.py), both 3.1.219. Clouds of partners use other domains, and for regions
-that begin with `eu-west-1` the provider for Terraform uses `myhuaweicloud.eu`: for these the endpoints
-must be configured.
+(auth/endpoint.py, auth/internal.py), both 3.1.219. Partners' clouds use other domains, and the Terraform provider uses
+`myhuaweicloud.eu` for regions that begin with `eu-west-1`: their endpoints must be configured.
 """
 
 import re
@@ -35,9 +34,9 @@ def dcs_endpoint(region: str) -> str:
 
 
 def iam_endpoint(region: str) -> str | None:
-    """Return the base URL of IAM for a region; None for a region that is not known.
+    """Return the base URL of IAM for a region; None for an unknown region.
 
-    An unknown region may belong to a partner's cloud, whose passwords must not travel to Huawei's.
+    An unknown region may belong to a partner's cloud: its passwords must not be sent to Huawei's.
     """
     if region not in DCS_REGIONS:
         return None

@@ -1,8 +1,8 @@
-"""Secrets that change while the worker runs.
+"""Secrets that rotate while the worker runs.
 
-A value that came from a secret file follows the file; any other value stays as it was at the start. What
-is handed out is always one consistent set: a new access key is never paired with an old secret key because
-the files were caught half-way, and a file that is missing, empty or wrong leaves the former set in use.
+A value from a secret file follows the file; any other value stays as it was at the start. The secrets are always one
+consistent set: a new access key is never paired with an old secret key because the files were read half-way through
+a change. While a file is missing, empty or invalid the former set stays in use.
 """
 
 import os
@@ -21,7 +21,7 @@ _Stamp = tuple[tuple[int, int, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class SecretValues:
-    """The secrets that were valid together at one moment; None for those not configured."""
+    """One consistent set of secrets; None for those that are not configured."""
 
     auth_token: SecretStr | None = None
     access_key: SecretStr | None = None
@@ -31,11 +31,10 @@ class SecretValues:
 
 
 class RotatingSecrets:
-    """Hands out the current secrets.
+    """The current secrets, read again when their files change.
 
-    `found` says which of them came from files. `clock` returns the time of day in nanoseconds, to be
-    compared with the times of files. `fault` is one line that says why the former secrets are still in
-    use, None when the latest are.
+    `found` says which of them came from files. `clock` returns the time of day in nanoseconds, as files have it.
+    `problem` is one line that says why the former secrets are still in use, None while the latest are.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class RotatingSecrets:
         return f"RotatingSecrets(files={sorted(self._files)}, problem={self.problem!r})"
 
     def current(self) -> SecretValues:
-        """Return the secrets of now. Costs one `stat` per file, and reads only what may have changed."""
+        """Return the current secrets. Costs one `stat` per file, and reads only files that may have changed."""
         if self._files:
             stamp = self._stamp()
             if stamp is None or stamp != self._last_stamp:
@@ -60,29 +59,29 @@ class RotatingSecrets:
         return self._secrets
 
     def _stamp(self) -> _Stamp | None:
-        """Return what changes when a file does: rewritten, renamed over, or behind a link that moved."""
+        """Return a value that differs after any change of a file: rewritten, replaced, or behind another link."""
         try:
-            facts = [os.stat(it.path or "") for it in self._files.values()]
+            facts = [os.stat(found.path or "") for found in self._files.values()]
         except OSError:
             return None
         return tuple((fact.st_dev, fact.st_ino, fact.st_size, fact.st_mtime_ns) for fact in facts)
 
     def _read(self, stamp: _Stamp | None) -> _Stamp | None:
-        """Take over what the files say; return the stamp until which no further reading is needed, if any."""
+        """Read the files; return the stamp for which they need not be read again, None if they must be."""
         try:
             fresh = self._fresh()
         except ValueError as error:
             self.problem = str(error)
             return None
         if stamp is None or stamp != self._stamp():
-            return None  # changed while being read: what was read may be half of one set and half of another
+            return None  # changed meanwhile: it may be half of one set and half of another
         self._secrets, self.problem = fresh, None
-        # A file that changed just now may change again within the resolution of its time.
+        # A file that was just changed may change again within the resolution of its time stamp.
         is_old_enough = all(self._clock() - changed > _MIN_FILE_AGE_NS for *_, changed in stamp)
         return stamp if is_old_enough else None
 
     def _fresh(self) -> SecretValues:
-        texts = {name: _text(it) for name, it in self._files.items()}
+        texts = {name: _text(found) for name, found in self._files.items()}
         try:
             fresh = Settings.model_validate(texts)
         except ValidationError as error:
@@ -91,11 +90,11 @@ class RotatingSecrets:
         return replace(self._secrets, **{name: getattr(fresh, name) for name in texts})
 
 
-def _text(it: FoundValue) -> str:
+def _text(found: FoundValue) -> str:
     try:
-        text = read_secret_file(it.path) if it.path else ""
+        text = read_secret_file(found.path) if found.path else ""
     except ValueError as error:
-        raise ValueError(f"{it.variable}: {error}") from None
+        raise ValueError(f"{found.variable}: {error}") from None
     if not text.strip():
-        raise ValueError(f"{it.variable}: has a secret file that is missing or empty: {it.path}")
+        raise ValueError(f"{found.variable}: has a secret file that is missing or empty: {found.path}")
     return text

@@ -1,7 +1,7 @@
 """All settings of the worker: names, defaults, meanings and validators.
 
-The names and defaults are promised to operators. A field is called like its variable, without `WORKER_`
-and in lower case; the few that are not are listed in `VARIABLES` and `SDK_VARIABLES`.
+Names and defaults are a promise to operators. A field is named like its variable, in lower case and without `WORKER_`;
+the exceptions are in `VARIABLES` and `SDK_VARIABLES`.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Se
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker.config import urls, values
-from worker.config.errors import ConfigurationError
 from worker.config.urls import SecretUrl
 from worker.config.values import ANY_CASE, must_be, seconds, whole_number
 
@@ -28,7 +27,7 @@ SDK_VARIABLES = {
     "secret_key": "HUAWEICLOUD_SDK_SK",
     "security_token": "HUAWEICLOUD_SDK_SECURITY_TOKEN",
 }
-"""The official SDK's names for the access keys; a whole set of them stands in for ours."""
+"""The official SDK's names of the access keys; a complete set of them is used instead of ours."""
 
 AUTH_METHOD_FIELDS: Mapping[AuthMethodName, tuple[str, ...]] = {
     "token": ("auth_token",),
@@ -36,13 +35,31 @@ AUTH_METHOD_FIELDS: Mapping[AuthMethodName, tuple[str, ...]] = {
     "iam": ("iam_user", "iam_password", "iam_domain"),
     "platform": ("credentials", "credentials_file"),
 }
-"""The ways to authenticate to DCS, each with the fields of which any one, being set, chooses it."""
+"""The ways to authenticate to DCS, each with the fields that select it: any of them being set."""
 SOURCES: ContextVar[tuple[PydanticBaseSettingsSource, ...]] = ContextVar("settings_sources", default=())
-"""Where settings are read from; set by `Sources.read` while it reads."""
+"""Where settings are read from; set by `SettingsSources.read` while it reads."""
+
+
+class ConfigurationError(Exception):
+    """The configuration is invalid.
+
+    `problems` has one line per problem, which names its variable and never holds a secret. `warnings` are about unknown
+    variables: a missing one may be set under a misspelt name.
+    """
+
+    def __init__(self, problems: tuple[str, ...], warnings: tuple[str, ...] = ()) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+        self.warnings = warnings
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All problems, then all warnings."""
+        return (*self.problems, *self.warnings)
 
 
 def variable(field: str) -> str:
-    """Return the name of the variable behind a field."""
+    """Return the variable's name of a field."""
     return VARIABLES.get(field) or f"WORKER_{field.upper()}"
 
 
@@ -55,12 +72,12 @@ Delays = Annotated[tuple[values.Delay, ...], BeforeValidator(values.items), Afte
 
 
 class Settings(BaseSettings):
-    """All settings: parsed once, frozen, secrets masked wherever they are printed.
+    """All settings: parsed once, frozen, secrets redacted when printed.
 
     Every value is given as text, by `SOURCES` or as an argument. Durations are seconds, sizes bytes.
     """
 
-    # Validators decode JSON, not the sources: there a value that is no JSON would hide the faults of all others.
+    # Validators decode JSON, not the sources: there one value that is not JSON would hide the problems of all others.
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False, enable_decoding=False
     )
@@ -156,7 +173,7 @@ class Settings(BaseSettings):
         description="on SIGTERM or SIGINT: finish what is in flight for so long, then hand the rest back",
     )
     http_host: Annotated[str, values.HOST] = Field(
-        "0.0.0.0",  # noqa: S104 - a pod's health is asked for from outside of it
+        "0.0.0.0",  # noqa: S104 - a pod's health is checked from outside
         description="address of metrics, health, status page",
     )
     http_port: Annotated[int, whole_number(0, 65_535)] = Field(8_000, description="port of the same; 0: any free one")
@@ -181,10 +198,10 @@ class Settings(BaseSettings):
     def _text(cls, value: object, info: ValidationInfo) -> str:
         if not isinstance(value, str):
             raise ValueError("must be given as text")
-        return value if info.field_name == "iam_password" else value.strip()  # spaces may belong to a password
+        return value if info.field_name == "iam_password" else value.strip()  # spaces may be part of a password
 
     @classmethod
-    def settings_customise_sources(  # the library's own sources stop at the first fault, and read more than we promise
+    def settings_customise_sources(  # the library's own sources stop at the first problem, and read more than we promise
         cls,
         settings_cls: type[BaseSettings],  # noqa: ARG003
         init_settings: PydanticBaseSettingsSource,

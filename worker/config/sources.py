@@ -1,4 +1,4 @@
-"""Where values come from: the environment, then secret files, then `.env`. Empty means not set, everywhere."""
+"""Sources of settings: the environment, then secret files, then `.env`. An empty value means not set."""
 
 import io
 import os
@@ -21,7 +21,7 @@ SECRETS_DIR = variable("secrets_dir")
 
 @dataclass(frozen=True, slots=True)
 class FoundValue:
-    """The text of one variable, the name it was found under, and its secret file if it has one."""
+    """The text of one variable, its name as found, its secret file if any, and why it cannot be read if so."""
 
     variable: str
     text: str = entry(repr=False)
@@ -30,9 +30,9 @@ class FoundValue:
 
 
 class SettingsSources(PydanticBaseSettingsSource):
-    """The environment, the secret files and `.env`, in this order of precedence.
+    """All sources of the settings, in order of precedence.
 
-    `found` has what is set, `wrong` what is wrong with it, both by field. `folder` is the one of secret files.
+    `found` has the values that are set, `invalid` their problems, both by field. `folder` holds the secret files.
     """
 
     def __init__(self, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> None:
@@ -45,11 +45,11 @@ class SettingsSources(PydanticBaseSettingsSource):
         self.invalid = {field: found.problem for field, found in self.found.items() if found.problem is not None}
 
     def find(self, name: str) -> FoundValue | None:
-        """Return a variable as the first place that has it says; None when none has it."""
+        """Return a variable from the first source that has it; None when no source has it."""
         return _of_text(name, self.environ) or _of_file(name, self.folder) or _of_text(name, self.dotenv)
 
     def read(self) -> Settings:
-        """Return the settings; a value that is wrong is left out, so that its default stands in for it."""
+        """Return the settings; an invalid value is left out, so that its default is used instead."""
         token = SOURCES.set((self,))
         try:
             return Settings()
@@ -60,19 +60,19 @@ class SettingsSources(PydanticBaseSettingsSource):
             SOURCES.reset(token)
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:
-        """Return the text of a field, its key, and that it is not to be decoded."""
+        """Return the text of a field, its key, and False: it is not JSON to be decoded."""
         found = self.found.get(field_name)
         return None if found is None or field_name in self.invalid else found.text, field_name, False
 
     def __call__(self) -> dict[str, object]:
-        """Return the texts that are not wrong, by field."""
+        """Return the valid texts by field."""
         texts = {name: self.get_field_value(field, name)[0] for name, field in Settings.model_fields.items()}
         return {name: text for name, text in texts.items() if text is not None}
 
     def _gather(self) -> Iterator[tuple[str, FoundValue]]:
         names = {field: variable(field) for field in Settings.model_fields}
         if not any(self.find(names[field]) for field in SDK_VARIABLES):
-            # All keys under our names or all under the SDK's: half a set of each would fit no account.
+            # All access keys have our names or all have the SDK's: a mixed set would belong to no account.
             names |= SDK_VARIABLES
         found = {field: self.find(name) for field, name in names.items()}
         profile = os.path.join(self.environ.get("HOME") or os.sep, ".huaweicloud", "credentials")
@@ -82,7 +82,7 @@ class SettingsSources(PydanticBaseSettingsSource):
 
 
 def problems_by_field(error: ValidationError) -> dict[str, str]:
-    """Return what is wrong with each field, as the rest of a sentence."""
+    """Return the problem of each invalid field, as the rest of a sentence."""
     details = error.errors(include_url=False, include_input=False, include_context=False)
     return {str(detail["loc"][0]): detail["msg"].removeprefix("Value error, ") for detail in reversed(details)}
 
@@ -100,7 +100,7 @@ def _of_text(name: str, texts: Mapping[str, str]) -> FoundValue | None:
 
 def _of_file(name: str, folder: Path) -> FoundValue | None:
     if name == SECRETS_DIR:
-        return None  # the folder cannot say where it is
+        return None  # the folder cannot contain its own location
     path = folder / name.lower()
     try:
         text = read_secret_file(path)
@@ -110,7 +110,7 @@ def _of_file(name: str, folder: Path) -> FoundValue | None:
 
 
 def read_dotenv_file(path: Path) -> tuple[dict[str, str], list[str]]:
-    """Read a `.env` file into its values and the problems with it. `$` is an ordinary character."""
+    """Read a `.env` file; return its values and its problems. `$` is an ordinary character."""
     if not os.path.isfile(path):
         return {}, []
     try:
@@ -120,15 +120,15 @@ def read_dotenv_file(path: Path) -> tuple[dict[str, str], list[str]]:
     except UnicodeDecodeError:
         return {}, [".env: is not UTF-8 text"]
     bindings = list(parse_stream(io.StringIO(text)))
-    problems = [f".env: line {it.original.line} cannot be read" for it in bindings if it.error]
-    return {it.key: it.value or "" for it in bindings if it.key is not None}, problems
+    problems = [f".env: line {binding.original.line} cannot be read" for binding in bindings if binding.error]
+    return {binding.key: binding.value or "" for binding in bindings if binding.key is not None}, problems
 
 
 def read_secret_file(path: Path) -> str:
-    """Return the text of a secret file without line ends behind it; empty when there is no such file.
+    """Return the text of a secret file without trailing line ends; empty when the file does not exist.
 
-    Raises ValueError with the rest of a sentence when it cannot be read, is no regular file (reading a
-    pipe might never end), is too large, or is not UTF-8.
+    Raises ValueError with the rest of a sentence when the file cannot be read, is not a regular file (reading a pipe
+    might never end), is too large, or is not UTF-8.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):

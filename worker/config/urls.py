@@ -1,6 +1,6 @@
-"""URLs of the broker, of the services and of the claims store.
+"""Validators of URLs: broker, DCS and IAM, Redis, trace collector.
 
-A URL that is wrong is never repeated in an error: where its password stands cannot be told any more.
+An invalid URL is never repeated in an error: it is unknown which part of it is a password.
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ _HOST_NAME = re.compile(r"[0-9A-Za-z_]([0-9A-Za-z._-]{0,252})")
 
 
 class SecretUrl(Secret[str]):
-    """A URL that may hold a password: printed and serialized masked; `get_secret_value()` has it whole."""
+    """A URL that may hold a password: printed and serialized without it; `get_secret_value()` returns it whole."""
 
     @property
     def scheme(self) -> str:
@@ -29,7 +29,7 @@ class SecretUrl(Secret[str]):
         parts = urlsplit(self.get_secret_value())
         login, at, address = parts.netloc.rpartition("@")
         user, colon, _ = login.partition(":")
-        # A login without a colon may be a password that was put in the wrong place.
+        # A login without a colon may be a password in the wrong place.
         masked = f"{user}:***" if colon else "***"
         query = "?***" if parts.query else ""
         return f"{parts.scheme}://{masked if at else ''}{at}{address}{parts.path}{query}"
@@ -38,9 +38,9 @@ class SecretUrl(Secret[str]):
 def broker_urls(text: str) -> tuple[SecretUrl, ...]:
     """Read the addresses of one cluster's nodes, separated by commas: `amqp://user:password@host:port/vhost`.
 
-    As in the AMQP URI specification, with the habit of the Python clients for an empty path: it means
-    the virtual host `/`, as `//` and `/%2F` do. `?auth=external` at the end logs in by the client's
-    certificate (SASL EXTERNAL). All addresses are encrypted, or none is.
+    As in the AMQP URI specification, but an empty path means the virtual host `/`, as in the Python clients, and as
+    `//` and `/%2F` do. `?auth=external` at the end logs in by the client's certificate (SASL EXTERNAL). Either all
+    addresses are encrypted or none is.
     """
     items = [item.strip() for item in text.split(",")]
     urls = tuple(_broker_url(item, _position_prefix(at, items)) for at, item in enumerate(items, 1))
@@ -50,7 +50,7 @@ def broker_urls(text: str) -> tuple[SecretUrl, ...]:
 
 
 def service_url(text: str) -> str:
-    """Read the base URL of a service, https except on this machine; returned without a slash at the end."""
+    """Read the base URL of a service, https except on loopback; returned without a slash at the end."""
     return _service_url(text, "")
 
 
@@ -74,7 +74,7 @@ def endpoints(text: str) -> dict[str, str]:
 
 
 def claims_url(text: str) -> SecretUrl:
-    """Read the address of the Redis that holds the claims."""
+    """Read the address of the Redis server for claims."""
     parts = _split_url(text, "", ("redis", "rediss", "unix"))
     if parts.scheme == "unix" and len(parts.path) < 2:
         raise ValueError("must have a path, like unix:///run/redis.sock")
@@ -84,7 +84,7 @@ def claims_url(text: str) -> SecretUrl:
 
 
 def collector_url(text: str) -> str:
-    """Read the address of the trace collector; credentials have a variable of their own in OpenTelemetry."""
+    """Read the address of the trace collector. Its credentials are in OTEL_EXPORTER_OTLP_HEADERS."""
     parts = _split_url(text, "", ("http", "https"))
     if "@" in parts.netloc:
         raise ValueError("must not hold a user or password: OTEL_EXPORTER_OTLP_HEADERS is for them")
@@ -102,7 +102,7 @@ def _position_prefix(at: int, items: list[str]) -> str:
 
 def _broker_url(text: str, prefix: str) -> SecretUrl:
     parts = _split_url(text, prefix, ("amqp", "amqps"))
-    # The one parameter that changes who logs in: by the client's certificate instead of a password.
+    # The one permitted parameter: log in by the client's certificate instead of a password.
     _check_no_query(text.removesuffix("?auth=external"), prefix)
     _check_address(parts, prefix)
     if parts.path != "//" and "/" in parts.path[1:]:
@@ -122,7 +122,7 @@ def _service_url(text: str, prefix: str) -> str:
 
 
 def _with_plain_scheme(text: str) -> str:
-    """Write the scheme in lower case, so that whoever looks at it may compare it."""
+    """Write the scheme in lower case, so that it can be compared."""
     scheme, rest = text.split(":", 1)
     return f"{scheme.lower()}:{rest}"
 
@@ -138,7 +138,7 @@ def _split_url(text: str, prefix: str, schemes: Collection[str]) -> SplitResult:
         parts = urlsplit(text)
     except ValueError:
         raise ValueError(f"{prefix}must have a host that can be read") from None
-    if "@" in parts.path:  # what was meant as a password would count, and be shown, as part of the path
+    if "@" in parts.path:  # a password with a slash in it would be taken for the path, and be shown
         raise ValueError(f"{prefix}must not have an @ behind the host (/ : @ in a password are written %XX)")
     return parts
 

@@ -1,6 +1,6 @@
-"""Validators of single settings: the parsers of pydantic, and one sentence for any value that they refuse.
+"""Validators of single settings: pydantic's parsers, and one sentence for every value that they reject.
 
-A sentence continues the line that begins with the variable's name. Validators of secrets never repeat the value.
+The sentence continues a line that begins with the variable's name. Validators of secrets never repeat the value.
 """
 
 import os
@@ -19,12 +19,12 @@ _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
 
 def quote_value(text: str) -> str:
-    """Return a wrong value as an error line may repeat it: on one line, and short."""
+    """Return an invalid value for an error line: quoted, on one line, short."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def number_text(number: float) -> str:
-    """Return a number as an operator writes it: 30 and not 30.0."""
+    """Return a number as an operator writes it: 30, not 30.0."""
     return repr(number).removesuffix(".0")
 
 
@@ -56,17 +56,17 @@ def decimal(kind: str, highest: int, *, zero: bool = False) -> WrapValidator:
 
 
 def seconds(*, zero: bool = False) -> WrapValidator:
-    """Make a validator of durations in seconds, at most a day; `zero` says whether 0 is one."""
+    """Make a validator of durations in seconds, at most a day; `zero` says whether 0 is permitted."""
     return decimal("a plain decimal number of seconds", MAX_DURATION_SECONDS, zero=zero)
 
 
 def items(text: str) -> list[str]:
-    """Split text at its commas; spaces around an item do not count."""
+    """Split text at its commas, and strip the spaces around each item."""
     return [item.strip() for item in text.split(",")]
 
 
 def check_rising_delays(delays: tuple[float, ...]) -> tuple[float, ...]:
-    """Check the retry schedule: at most 16 delays, none shorter than the one before."""
+    """Check the retry schedule: at most 16 delays, none shorter than its predecessor."""
     if len(delays) > 16:
         raise ValueError(f"must have at most 16 delays, not {len(delays)}")
     if list(delays) != sorted(delays):
@@ -77,14 +77,14 @@ def check_rising_delays(delays: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def check_header_secret(secret: SecretStr) -> SecretStr:
-    """Check a secret that travels in an HTTP header."""
+    """Check a secret that is sent in an HTTP header."""
     if not _VISIBLE_ASCII.fullmatch(secret.get_secret_value()):
         raise ValueError("must consist of visible ASCII characters without spaces (the value is not shown)")
     return secret
 
 
 def check_password(secret: SecretStr) -> SecretStr:
-    """Check a password: any characters but control characters."""
+    """Check a password: no control characters."""
     if _CONTROL.search(secret.get_secret_value()):
         raise ValueError("must not have control characters (the value is not shown)")
     return secret
@@ -97,7 +97,7 @@ Delay = Annotated[float, decimal("delays in plain decimal seconds, separated by 
 HOST = must_be("a host name or an IP address", syntax="[0-9A-Za-z._:-]+")
 LINE = must_be("text without control characters", lambda text: not _CONTROL.search(text))
 REGION = must_be("the name of a region like cn-north-4", REGION_NAME.fullmatch)
-# A path that is too long for the system is not a file either.
+# A path that is too long for the system counts as missing too.
 READABLE_FILE = must_be(
     "a file that exists and can be read", lambda path: os.path.isfile(path) and os.access(path, os.R_OK)
 )
