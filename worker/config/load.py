@@ -1,4 +1,4 @@
-"""Loading of the configuration: reads all sources once, checks settings and relations, reports all problems together."""
+"""Loading of the configuration: reads all sources once, checks all settings and relations, reports all problems."""
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping

@@ -84,28 +84,29 @@ class Settings(BaseSettings):
 
     amqp_url: Annotated[tuple[SecretUrl, ...], BeforeValidator(urls.broker_urls)] = Field(
         (SecretUrl("amqp://guest:guest@127.0.0.1:5672/"),),
-        description="broker, `amqp://` or `amqps://`; several, separated by commas, are the nodes of one cluster",
+        description="broker, `amqp://` or `amqps://`; several, separated by commas: the nodes of one cluster",
     )
-    amqp_ca_file: FilePath = Field(None, description="for `amqps://`: the authorities to trust; empty: the system's")
+    amqp_ca_file: FilePath = Field(None, description="for `amqps://`: trusted authorities; empty: the system's")
     amqp_cert_file: FilePath = Field(None, description="for `amqps://`: the client's certificate (mutual TLS)")
     amqp_key_file: FilePath = Field(None, description="for `amqps://`: the key of the client's certificate")
     broker_patience: Seconds = Field(
-        300.0, description="so long without a working broker, then the worker exits with status 69"
+        300.0, description="time without a broker connection before the worker exits with status 69"
     )
     queue: BrokerName = Field(
         "dcs.migration.requests",
-        description="queue of requests; names of the retry and parked queues derive from it",
+        description="queue of requests; the names of retry and parked queues derive from it",
     )
     request_exchange: BrokerName = Field("dcs.migration", description="direct exchange of requests")
     event_exchange: BrokerName = Field("dcs.migration.events", description="topic exchange of events")
     prefetch: Annotated[int, whole_number(1, 65_535)] = Field(
-        64, description="upper bound of requests held at once by this replica"
+        64, description="maximum unacknowledged requests of this replica"
     )
     max_message_bytes: Annotated[int, whole_number(1_024, 134_217_728)] = Field(
-        65_536, description="largest request in bytes; a larger one is answered as `invalid_request`"
+        65_536, description="maximum size of a request in bytes; a larger one fails as `invalid_request`"
     )
     delivery_limit: Annotated[int, whole_number(2, 40)] = Field(
-        10, description="deliveries of one request without an end before it is parked as `poison`"
+        10,
+        description="deliveries of one request without an outcome (crashes) before it is parked as `poison`",
     )
     dcs_region: Annotated[str, values.REGION] = Field("cn-north-4", description="default region")
     dcs_endpoints: Annotated[Mapping[str, str], BeforeValidator(urls.endpoints), PlainSerializer(dict)] = Field(
@@ -113,55 +114,56 @@ class Settings(BaseSettings):
         description="JSON map of region to base URL; empty: `https://dcs.{region}.myhuaweicloud.com` "
         "for `WORKER_DCS_REGION` alone",
     )
-    dcs_timeout: Seconds = Field(30.0, description="whole-call deadline, connect to last byte")
-    dcs_ca_file: FilePath = Field(None, description="authorities to trust for DCS and IAM; empty: the system's")
+    dcs_timeout: Seconds = Field(30.0, description="deadline of a DCS call, from connect to last byte")
+    dcs_ca_file: FilePath = Field(None, description="trusted authorities for DCS and IAM; empty: the system's")
     dcs_rate: Annotated[float | None, values.RATE] = Field(
-        None, description="calls per second and replica; empty: learnt from the service's answers"
+        None, description="maximum calls per second of this replica; empty: learnt from DCS's answers"
     )
-    auth_token: Header = Field(None, description="way 1: a ready token, sent as `X-Auth-Token`")
+    auth_token: Header = Field(None, description="authentication option 1: a token, sent as `X-Auth-Token`")
     access_key: Header = Field(
-        None, description="way 2: access key (AK) for signed requests; `HUAWEICLOUD_SDK_AK` works too"
+        None, description="authentication option 2: access key (AK) for signed requests; `HUAWEICLOUD_SDK_AK` works too"
     )
-    secret_key: Header = Field(None, description="way 2: secret key (SK); `HUAWEICLOUD_SDK_SK` works too")
+    secret_key: Header = Field(None, description="option 2: secret key (SK); `HUAWEICLOUD_SDK_SK` works too")
     security_token: Header = Field(
-        None, description="way 2: token of temporary keys; `HUAWEICLOUD_SDK_SECURITY_TOKEN` works too"
+        None, description="option 2: security token of temporary keys; `HUAWEICLOUD_SDK_SECURITY_TOKEN` works too"
     )
     iam_endpoint: Annotated[str | None, BeforeValidator(urls.service_url)] = Field(
-        None, description="way 3: base URL of IAM; empty: Huawei Cloud's own for `WORKER_DCS_REGION`"
+        None, description="authentication option 3: base URL of IAM; empty: Huawei Cloud's own for `WORKER_DCS_REGION`"
     )
-    iam_user: Line = Field(None, description="way 3: user for project-scoped tokens from IAM")
+    iam_user: Line = Field(None, description="option 3: user for project-scoped tokens from IAM")
     iam_password: Annotated[SecretStr, AfterValidator(values.check_password)] | None = Field(
-        None, description="way 3: the user's password"
+        None, description="option 3: the user's password"
     )
-    iam_domain: Line = Field(None, description="way 3: the user's domain (account name)")
+    iam_domain: Line = Field(None, description="option 3: the user's domain (account name)")
     credentials: Annotated[Literal["platform"] | None, ANY_CASE, must_be("platform or empty")] = Field(
         None,
-        description="way 4: `platform` takes temporary or stored keys from the profile file or the server's metadata",
+        description="authentication option 4: `platform` takes keys from the profile file or the server's metadata",
     )
     credentials_file: FilePath = Field(
-        None, description="way 4: the profile file; empty: `~/.huaweicloud/credentials` if there is one"
+        None, description="option 4: the profile file; empty: `~/.huaweicloud/credentials` if it exists"
     )
     tries: Annotated[int, whole_number(1, 20)] = Field(
-        3, description="tries within one delivery, exponential backoff with full jitter from 0.2 up to 5"
+        3,
+        description="attempts within one delivery; backoff between them is exponential with full jitter, from 0.2 to 5",
     )
     retry_delays: Delays = Field(
         (10.0, 60.0, 300.0, 1800.0),
-        description="the retry schedule: the delay before each further delivery; "
+        description="retry schedule: the delay before each further delivery; "
         "the longest must be at least `WORKER_SETTLE`",
     )
     reconcile: Annotated[Literal["ambiguous", "always", "off"], ANY_CASE, must_be("ambiguous, always or off")] = Field(
         "ambiguous",
-        description="`ambiguous`: look before posting again whenever a create may already have been sent; "
-        "`always`: before every create; `off`: never, an ambiguous outcome ends as `unresolved`",
+        description="`ambiguous`: look up before creating again when a create may already have been sent; "
+        "`always`: look up before every create; `off`: never, an ambiguous result ends as `unresolved`",
     )
     settle: Seconds = Field(
         45.0,
-        description="no create is repeated sooner than this after one that may have been sent; "
+        description="listing delay: minimum time between two creates when the first may have succeeded; "
         "must be greater than `WORKER_DCS_TIMEOUT`",
     )
     marker: Annotated[bool, values.BOOLEAN] = Field(
         True,
-        description="append ` #rq-` and 16 hex digits to the description, so that a task can be recognised; "
+        description="append ` #rq-` and 16 hex digits to the description, so that the task can be recognised; "
         "`false`: body exactly as received",
     )
     claims_url: Annotated[SecretUrl | None, BeforeValidator(urls.claims_url)] = Field(
@@ -170,27 +172,27 @@ class Settings(BaseSettings):
     )
     drain: Annotated[float, seconds(zero=True)] = Field(
         25.0,
-        description="on SIGTERM or SIGINT: finish what is in flight for so long, then hand the rest back",
+        description="shutdown grace (SIGTERM, SIGINT): time to finish requests in flight; the rest is handed back",
     )
     http_host: Annotated[str, values.HOST] = Field(
         "0.0.0.0",  # noqa: S104 - a pod's health is checked from outside
-        description="address of metrics, health, status page",
+        description="HTTP address of metrics, health and status page",
     )
-    http_port: Annotated[int, whole_number(0, 65_535)] = Field(8_000, description="port of the same; 0: any free one")
+    http_port: Annotated[int, whole_number(0, 65_535)] = Field(8_000, description="HTTP port; 0: any free port")
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"],
         ANY_CASE,
         must_be("debug, info, warning, error or critical"),
-    ] = Field("info", description="least severity that is logged")
+    ] = Field("info", description="minimum log level")
     log_format: Annotated[Literal["json", "console"] | None, ANY_CASE, must_be("json or console")] = Field(
         None, description="`json` or `console`; empty: `console` on a terminal, else `json`"
     )
     otlp_endpoint: Annotated[str | None, BeforeValidator(urls.collector_url)] = Field(
-        None, description="set: tracing is on, to this collector; the standard OpenTelemetry variables apply"
+        None, description="enables tracing: OTLP endpoint of the collector; the standard OpenTelemetry variables apply"
     )
     secrets_dir: Annotated[Path, values.FOLDER] = Field(
         Path("/run/secrets"),
-        description="folder of files named like a variable in lower case, holding its value",
+        description="folder of secret files, each named like a variable in lower case and holding its value",
     )
 
     @field_validator("*", mode="before")
@@ -201,7 +203,7 @@ class Settings(BaseSettings):
         return value if info.field_name == "iam_password" else value.strip()  # spaces may be part of a password
 
     @classmethod
-    def settings_customise_sources(  # the library's own sources stop at the first problem, and read more than we promise
+    def settings_customise_sources(  # the library's sources stop at the first problem, and read more than promised
         cls,
         settings_cls: type[BaseSettings],  # noqa: ARG003
         init_settings: PydanticBaseSettingsSource,
