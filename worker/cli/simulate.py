@@ -84,7 +84,7 @@ def _serve(server_settings: "FakeDcsSettings", host: str, port: int) -> None:
 
 
 def _change_faults(url: str, server_settings: "FakeDcsSettings") -> None:
-    from worker.tools.fake_dcs.remote import ChangeError, replace_faults
+    from worker.tools.fake_dcs.process import ChangeError, replace_faults
 
     try:
         replace_faults(url, server_settings.faults)

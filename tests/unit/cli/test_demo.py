@@ -24,7 +24,7 @@ from worker.tools.demo.display import DemoDisplay
 from worker.tools.demo.outcomes import DemoResult, OutcomeTracker
 from worker.tools.demo.requests import REQUEST_KINDS, SUCCEEDED, PlannedRequest, fault_scripts, plan_requests
 from worker.tools.fake_dcs import FakeDcsSettings
-from worker.tools.fake_dcs.quota import throttled_text
+from worker.tools.fake_dcs.fault_selection import throttled_text
 from worker.tools.fake_dcs.settings import Quota
 from worker.tools.servers import broker, free_port
 

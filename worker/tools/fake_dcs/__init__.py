@@ -5,9 +5,8 @@ and misbehaves on request; `steps` has the table of misbehaviours, `settings` th
 """
 
 from worker.tools.fake_dcs.call_log import CallRecord
-from worker.tools.fake_dcs.rows import PLAIN_TEXT_PASSWORD
 from worker.tools.fake_dcs.server import FakeDcs
 from worker.tools.fake_dcs.settings import Auth, FakeDcsSettings, Quota
-from worker.tools.fake_dcs.tasks import MigrationTask
+from worker.tools.fake_dcs.tasks import PLAIN_TEXT_PASSWORD, MigrationTask
 
 __all__ = ["PLAIN_TEXT_PASSWORD", "Auth", "CallRecord", "FakeDcs", "FakeDcsSettings", "MigrationTask", "Quota"]

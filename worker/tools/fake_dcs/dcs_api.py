@@ -14,12 +14,11 @@ from aiohttp import web
 from worker.tools.fake_dcs.authentication import ReceivedRequest, check_credentials
 from worker.tools.fake_dcs.call_log import MAX_BODY_CHARACTERS_KEPT, CallRecord
 from worker.tools.fake_dcs.error_responses import ErrorResponse
-from worker.tools.fake_dcs.quota import throttled_text
+from worker.tools.fake_dcs.fault_selection import throttled_text
 from worker.tools.fake_dcs.responses import PendingResponse, respond
-from worker.tools.fake_dcs.rows import detail, page
 from worker.tools.fake_dcs.settings import Operation
 from worker.tools.fake_dcs.state import ServerState
-from worker.tools.fake_dcs.tasks import MigrationTask
+from worker.tools.fake_dcs.tasks import MigrationTask, detail, page
 
 MAX_BODY_BYTES = 12 * 1024 * 1024
 _MANDATORY_FIELDS = ("name", "vpc_id", "subnet_id", "security_group_id")

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from worker.tools.fake_dcs.call_log import CallRecord
 from worker.tools.fake_dcs.error_responses import ErrorResponse
+from worker.tools.fake_dcs.fault_selection import throttled_text
 from worker.tools.fake_dcs.fault_steps import FaultStep, ResponseKind
-from worker.tools.fake_dcs.quota import throttled_text
 from worker.tools.fake_dcs.settings import Operation, Quota
 from worker.tools.fake_dcs.state import ConnectionClosed, ServerState
 

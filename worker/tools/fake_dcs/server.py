@@ -1,6 +1,7 @@
-"""The fake DCS as one object: a server on a socket, its state, and the knobs."""
+"""The fake DCS as one object: an HTTP server on a socket, its state and its settings."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -12,14 +13,78 @@ from worker.tools.fake_dcs.call_log import CallRecord
 from worker.tools.fake_dcs.control_api import ControlApi
 from worker.tools.fake_dcs.dcs_api import MAX_BODY_BYTES, DcsApi
 from worker.tools.fake_dcs.error_responses import ErrorResponse
-from worker.tools.fake_dcs.identity_api import IamApi
-from worker.tools.fake_dcs.listening_socket import ListeningSocket
-from worker.tools.fake_dcs.metadata import MetadataApi
+from worker.tools.fake_dcs.identity_api import IamApi, MetadataApi
 from worker.tools.fake_dcs.settings import FakeDcsSettings
 from worker.tools.fake_dcs.state import ServerState
 from worker.tools.fake_dcs.tasks import MigrationTask
 
 _SHUTDOWN_TIMEOUT_SECONDS = 1.0
+
+
+class ListeningSocket:
+    """One address. While the door is closed connections are refused, yet nobody else can get the port.
+
+    Raises OSError when the address cannot be had.
+    """
+
+    def __init__(self, runner: web.AppRunner, host: str, port: int) -> None:
+        self._runner = runner
+        self._socket = _bound((host, port))
+        self._address: tuple[str, int] = self._socket.getsockname()[:2]
+        self._site: web.SockSite | None = None
+
+    def __repr__(self) -> str:
+        return f"<Door {self.url} {'open' if self._site else 'closed'}>"
+
+    @property
+    def url(self) -> str:
+        """The address as a URL without a trailing slash."""
+        host, port = self._address
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def open(self) -> None:
+        """Accept connections."""
+        if self._site is None:
+            site = web.SockSite(self._runner, self._socket, backlog=1024)
+            await site.start()
+            self._site = site
+
+    async def close(self, except_connection: asyncio.BaseTransport | None = None) -> None:
+        """Refuse connections and break the present ones, as when a machine dies, but the one to spare."""
+        if self._site is None:
+            return
+        await self._site.stop()
+        self._site = None
+        for connection in self._runner.server.connections if self._runner.server else ():
+            if connection.transport is not None and connection.transport is not except_connection:
+                connection.transport.abort()
+        self._socket = await _bound_again(self._address)
+
+    def release(self) -> None:
+        """Give the port back; the runner is stopped by now."""
+        self._socket.close()
+
+
+async def _bound_again(address: tuple[str, int]) -> socket.socket:
+    # Not every event loop has closed the listening socket by the time it says so.
+    for _ in range(50):
+        try:
+            return _bound(address)
+        except OSError:
+            await asyncio.sleep(0.02)
+    return _bound(address)
+
+
+def _bound(address: tuple[str, int]) -> socket.socket:
+    family, kind, protocol, _, resolved = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(resolved)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 class FakeDcs:

@@ -8,11 +8,10 @@ from uuid import uuid4
 
 from aiohttp import web
 
+from worker.tools.fake_dcs.authentication import IssuedCredentials
 from worker.tools.fake_dcs.call_log import CallLog, CallRecord, redact_headers
 from worker.tools.fake_dcs.error_responses import ErrorResponse
-from worker.tools.fake_dcs.fault_selection import FaultSelector
-from worker.tools.fake_dcs.issued import IssuedCredentials
-from worker.tools.fake_dcs.quota import QuotaWindows
+from worker.tools.fake_dcs.fault_selection import FaultSelector, QuotaWindows
 from worker.tools.fake_dcs.settings import FakeDcsSettings
 from worker.tools.fake_dcs.tasks import MigrationTask, TaskStore
 

@@ -4,9 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from worker.tools.fake_dcs.call_log import redact_headers
-from worker.tools.fake_dcs.fault_selection import FaultSelector
+from worker.tools.fake_dcs.fault_selection import FaultSelector, QuotaWindows
 from worker.tools.fake_dcs.fault_steps import FaultStep, parse_step
-from worker.tools.fake_dcs.quota import QuotaWindows
 from worker.tools.fake_dcs.settings import FakeDcsSettings, Quota
 
 
