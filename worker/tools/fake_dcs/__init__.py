@@ -1,7 +1,7 @@
-"""A fake DCS, with IAM and the metadata service beside it: one process, all in memory.
+"""Fake DCS, with IAM and the metadata service: one process, all in memory.
 
-It validates what it receives as the documented service does, verifies credentials with an implementation of its own,
-and misbehaves on request; `steps` has the table of misbehaviours, `settings` the knobs, `control` the pages.
+It validates requests as the documented service does, verifies credentials with an independent implementation, and
+fails on demand. `fault_steps` has the table of faults, `settings` all settings, `control_api` the control pages.
 """
 
 from worker.tools.fake_dcs.call_log import CallRecord

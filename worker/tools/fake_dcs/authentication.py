@@ -17,7 +17,7 @@ from worker.tools.fake_dcs.signature import Authorization, is_signed_by, read_au
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """A project-scoped token. It dies with its time (epoch seconds), and with the password it was issued for."""
+    """A project-scoped token, valid until `expires` (epoch seconds) and while the user's password is unchanged."""
 
     project: str
     expires: float
@@ -25,7 +25,7 @@ class IssuedToken:
     password: str
 
     def is_valid(self, auth: Auth, now: float) -> bool:
-        """Whether the token still holds."""
+        """Whether the token is still accepted."""
         return now < self.expires and self.user == auth.user and self.password == auth.password.get_secret_value()
 
 
@@ -60,24 +60,24 @@ class IssuedCredentials:
         return text, token
 
     def key(self, auth: Auth, now: float) -> TemporaryAccessKey:
-        """Give out temporary keys."""
+        """Issue a temporary access key."""
         expires = now + auth.temporary_key_seconds
         key = TemporaryAccessKey(token_hex(10).upper(), token_hex(20), token_hex(64), expires)
         self.keys[key.access_key] = key
         return key
 
     def metadata_token(self, seconds: float, now: float) -> str:
-        """Give out a token that opens the metadata service for so many seconds."""
+        """Issue a token of the metadata service, valid for `seconds`."""
         text = token_hex(28)
         self.metadata_tokens[text] = now + seconds
         return text
 
     def is_locked(self, account: str, now: float) -> bool:
-        """Whether the account met too many wrong credentials lately."""
+        """Whether the account is locked because of too many wrong credentials."""
         return now < self._locked.get(account, 0.0)
 
     def record_attempt(self, auth: Auth, account: str, is_right: bool, now: float) -> None:
-        """Count a wrong credential of an account, and lock it after too many in a row."""
+        """Count wrong credentials of an account, and lock it after too many in a row."""
         if is_right:
             del self._wrong[account]
             return
@@ -89,7 +89,7 @@ class IssuedCredentials:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """One call that says it may: `project` is the one in its path, `now` the service's clock."""
+    """A call whose credentials are to be checked: `project` is in its path, `now` is the service's time."""
 
     request: web.Request
     body: bytes
@@ -98,7 +98,7 @@ class ReceivedRequest:
 
 
 def check_credentials(auth: Auth, issued: IssuedCredentials, received: ReceivedRequest) -> None:
-    """Raise the documented Refusal unless the call carries what the mode demands."""
+    """Raise the documented ErrorResponse unless the call has the credentials that the mode demands."""
     if auth.mode == "token":
         _check_token(received, auth.token.get_secret_value())
     elif auth.mode == "iam":

@@ -1,8 +1,7 @@
-"""What the fake DCS got: every call, newest kept, and counters that cost nothing to read.
+"""Log of received calls (the newest 100,000), and counters.
 
-A call is recorded when it arrives, so that one that never gets an answer is seen too; its status stays null then.
-Tokens, signatures and passwords are never kept: a header that carries one keeps a fingerprint, enough to tell two
-tokens apart.
+A call is recorded when it arrives, so that a call without an answer is visible too; its status stays null. Tokens,
+signatures and passwords are not stored: their header gets a fingerprint, which distinguishes two tokens.
 """
 
 from collections import Counter, deque
@@ -20,7 +19,7 @@ _SECRET_HEADERS = frozenset({"x-auth-token", "x-subject-token", "x-security-toke
 
 @dataclass(slots=True)
 class CallRecord:
-    """One call. `at` is epoch seconds; `seconds` how long it took; `step` the fault step it met, if any."""
+    """One call: `at` in epoch seconds, `seconds` its duration, `step` its fault step."""
 
     at: float
     operation: str
@@ -42,7 +41,7 @@ class CallRecord:
 
 
 class CallLog:
-    """The calls, and how many there were of each kind since the last reset."""
+    """The calls since the last reset, and counters by operation and status."""
 
     def __init__(self) -> None:
         self.calls: deque[CallRecord] = deque(maxlen=MAX_CALLS_KEPT)
@@ -53,23 +52,23 @@ class CallLog:
         self._max_per_second: dict[str, int] = {}
 
     def __repr__(self) -> str:
-        return f"<Record ended={sum(self._count_by_status.values())} under_way={self.in_flight}>"
+        return f"<CallLog ended={sum(self._count_by_status.values())} in_flight={self.in_flight}>"
 
     def call_arrived(self, call: CallRecord) -> None:
-        """Note a call whose answer is still to come."""
+        """Record a call that arrived."""
         self.calls.append(call)
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         self.count_second(call.operation, call.at)
 
     def call_ended(self, call: CallRecord, now: float) -> None:
-        """Note how a call ended: with a status, or without an answer."""
+        """Record how a call ended: with a status, or without an answer."""
         self.in_flight -= 1
         call.seconds = round(now - call.at, 6)
         self._count_by_status[call.operation, str(call.status or "no answer")] += 1
 
     def count_second(self, what: str, now: float) -> None:
-        """Count one more of something for the maxima per second of the clock."""
+        """Count an occurrence of `what`, for its maximum per second of the clock."""
         second = int(now)
         last, number = self._count_of_second.get(what, (second, 0))
         number = number + 1 if last == second else 1
@@ -77,7 +76,7 @@ class CallLog:
         self._max_per_second[what] = max(self._max_per_second.get(what, 0), number)
 
     def stats(self) -> dict[str, Any]:
-        """Calls by operation and status, the most in one second, and how many were and are under way."""
+        """Calls by operation and status, maxima per second, and calls in flight now and at most."""
         calls: dict[str, dict[str, int]] = {}
         for (operation, status), number in sorted(self._count_by_status.items()):
             calls.setdefault(operation, {})[status] = number
@@ -90,7 +89,7 @@ class CallLog:
 
 
 def redact_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers without what must not be kept; equal texts of many calls are kept once."""
+    """The headers without secrets; equal texts of many calls share one string."""
     return {intern(str(name)): intern(_redact_header(name.lower(), value)) for name, value in headers.items()}
 
 

@@ -1,14 +1,14 @@
-"""Pages for whoever drives the fake DCS: what it got, and how it behaves from now on.
+"""Control pages of the fake DCS: what it received, and how it behaves from now on.
 
 | page             | what                                                                                            |
 | ---------------- | ----------------------------------------------------------------------------------------------- |
-| GET /_tasks      | count, names created more than once, the tasks; `?name=` exact, `?limit=` newest so many        |
-| POST /_tasks     | put a task there that nobody asked for: `project_id`, `name`, and any other member of a task    |
-| GET /_calls      | the calls; `?operation=`, `?name=`, `?limit=` newest so many                                    |
-| GET /_stats      | cheap counters                                                                                  |
-| GET /_settings   | the present settings, secrets masked                                                            |
+| GET /_tasks      | count, names created more than once, the tasks; `?name=` exact, `?limit=` the newest            |
+| POST /_tasks     | add a task without a call: `project_id`, `name`, and any other member of a task                 |
+| GET /_calls      | the calls; `?operation=`, `?name=`, `?limit=` the newest                                        |
+| GET /_stats      | counters                                                                                        |
+| GET /_settings   | the current settings, secrets redacted                                                          |
 | PUT /_settings   | change settings by a JSON merge patch                                                           |
-| POST /_reset     | as started: settings back, tasks, calls, tokens and counts gone                                 |
+| POST /_reset     | initial settings; no tasks, calls, tokens and counts                                            |
 """
 
 import asyncio
@@ -28,7 +28,7 @@ Reset = Callable[[], Awaitable[None]]
 
 
 class ControlApi:
-    """The control pages over one stage."""
+    """The control pages of one server."""
 
     def __init__(self, state: ServerState, apply: Apply, reset: Reset) -> None:
         self._state = state
@@ -36,7 +36,7 @@ class ControlApi:
         self._reset = reset
 
     def __repr__(self) -> str:
-        return f"<Control {self._state}>"
+        return f"<ControlApi {self._state}>"
 
     def routes(self) -> list[web.RouteDef]:
         """The table above."""
@@ -59,7 +59,7 @@ class ControlApi:
         return web.json_response({"count": len(rows), "repeated": tasks.repeated, "tasks": shown})
 
     async def add_task(self, request: web.Request) -> web.Response:
-        """Let a task exist that no call created."""
+        """Add a task that no call created."""
         requested = {"created": self._state.clock(), **await _json_object(request)}
         try:
             task = TypeAdapter(MigrationTask).validate_python(requested)
@@ -84,14 +84,14 @@ class ControlApi:
         return web.json_response(self._state.stats())
 
     async def settings(self, _: web.Request) -> web.Response:
-        """Show the present settings."""
+        """Show the current settings."""
         return web.json_response(self._state.settings.model_dump(mode="json"))
 
     async def change_settings(self, request: web.Request) -> web.Response:
-        """Change settings; an outage that closes the door needs an end, since nobody could ask for it any more."""
+        """Change settings. An outage that refuses connections needs an end: these pages are unreachable meanwhile."""
         patch = await _json_object(request)
         if patch.get("down") == "refuse" and not patch.get("down_seconds"):
-            raise web.HTTPBadRequest(text="down=refuse needs down_seconds: these pages would be gone as well\n")
+            raise web.HTTPBadRequest(text="down=refuse needs down_seconds: these pages are unreachable meanwhile\n")
         try:
             await self._change_settings(patch, request.transport)
         except ValidationError as error:
@@ -102,7 +102,7 @@ class ControlApi:
         return response
 
     async def reset(self, _: web.Request) -> web.Response:
-        """Start afresh."""
+        """Return to the initial state."""
         await self._reset()
         return web.json_response(self._state.stats())
 
@@ -127,5 +127,5 @@ async def _json_object(request: web.Request) -> dict[str, Any]:
 
 
 def _bad_request(error: ValidationError) -> web.HTTPBadRequest:
-    lines = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
+    lines = [f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}" for detail in error.errors()]
     return web.HTTPBadRequest(text="\n".join(lines) + "\n")

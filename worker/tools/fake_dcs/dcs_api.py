@@ -1,7 +1,7 @@
 """The three calls of the DCS API: create, list and show migration tasks.
 
-Every call is admitted in the order of the real service: outage, credentials, permission, quota; only then does it
-take time, is read, and acts. Source: DCS API V2, Data Migration.
+Every call is checked in the order of the real service: outage, credentials, permission, quota. Then its latency
+passes, its body is read, and it acts. Source: DCS API V2, Data Migration.
 """
 
 import json
@@ -27,17 +27,17 @@ _PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class DcsApi:
-    """The API over one stage."""
+    """The DCS API of one server."""
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
         self._serving = 0
 
     def __repr__(self) -> str:
-        return f"<Migration serving={self._serving}>"
+        return f"<DcsApi serving={self._serving}>"
 
     def routes(self) -> list[web.RouteDef]:
-        """Paths of the API, each for its one method."""
+        """Paths and methods of the API."""
         recorded_route = self._state.recorded_route
         return [
             web.post("/v2/{project}/migration/instance", recorded_route("create", self.create)),
@@ -46,7 +46,7 @@ class DcsApi:
         ]
 
     async def create(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
-        """Create a task, as its name's next step says."""
+        """Create a task, or do what the next step of its name's script says."""
         body = await read_body(request)
         call.body = body[:MAX_BODY_CHARACTERS_KEPT].decode("utf-8", "replace")
         project = await self._admit("create", request, body)
@@ -60,7 +60,7 @@ class DcsApi:
         return await respond(self._pending_response(request, call, self._created(task)), step)
 
     async def list(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
-        """List the project's tasks, newest first, a page at a time."""
+        """List one page of the project's tasks, newest first."""
         call.name = request.query.get("name")
         project = await self._admit("list", request, b"")
         settings = self._state.settings
@@ -128,7 +128,7 @@ class DcsApi:
 
 
 async def read_body(request: web.Request) -> bytes:
-    """The whole body; more than 12 MB are refused."""
+    """Read the whole body; more than 12 MB are rejected."""
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge as error:
@@ -136,7 +136,7 @@ async def read_body(request: web.Request) -> bytes:
 
 
 def json_object(request: web.Request, body: bytes) -> dict[str, Any]:
-    """The body as a JSON object; refused if it is empty, of another type, or anything else."""
+    """Parse the body as a JSON object; rejected if it is empty, of another content type, or no object."""
     if not body:
         raise ErrorResponse(400, "DCS.4004")
     if request.content_type != "application/json":

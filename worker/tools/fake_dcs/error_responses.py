@@ -1,7 +1,7 @@
-"""Documented refusals: code, text and body shape.
+"""Documented error responses: code, text and shape of the body.
 
-DCS answers with `error_code`, `error_msg` and a null `error_ext_msg`; the gateway before it (codes `APIGW.`) with a
-`request_id` in place of the last; IAM with an object `error` whose code is a number.
+DCS answers with `error_code`, `error_msg` and a null `error_ext_msg`; its gateway (codes `APIGW.`) with `request_id`
+instead of the last; IAM with an object `error` whose code is a number.
 """
 
 from collections.abc import Mapping
@@ -35,8 +35,8 @@ DOCUMENTED_TEXTS = {
 }
 
 
-class ErrorResponse(Exception):  # noqa: N818 - it is an answer, not an error of ours
-    """The call is answered with this status and body, and nothing else happens."""
+class ErrorResponse(Exception):  # noqa: N818 - it is an answer, not a defect
+    """Raised to answer a call with this status and body."""
 
     def __init__(
         self, status: int, code: str, text: str | None = None, headers: Mapping[str, str] | None = None
@@ -48,20 +48,20 @@ class ErrorResponse(Exception):  # noqa: N818 - it is an answer, not an error of
         super().__init__(f"{status} {code}: {self.text}")
 
     def body(self, request_id: str) -> dict[str, Any]:
-        """The body in the shape of whoever refuses."""
+        """The body in the shape of DCS or its gateway."""
         if self.code.startswith("APIG"):
             return {"error_code": self.code, "error_msg": self.text, "request_id": request_id}
         return {"error_code": self.code, "error_msg": self.text, "error_ext_msg": None}
 
 
 class IamErrorResponse(ErrorResponse):
-    """IAM refuses: the code is the status as a number, `title` its name."""
+    """Error response of IAM: its code is the status as a number, `title` the status's name."""
 
     def __init__(self, status: int, text: str, title: str) -> None:
         super().__init__(status, str(status), text)
         self.title = title
 
     def body(self, request_id: str) -> dict[str, Any]:
-        """IAM's shape, in which no request id appears."""
+        """The body in IAM's shape, without request id."""
         del request_id
         return {"error": {"code": self.status, "message": self.text, "title": self.title}}

@@ -1,4 +1,4 @@
-"""Selection of what the next call meets: a step of a script, a step by chance, an exceeded quota."""
+"""Selection of the fault that the next call meets: a script's step, a step by chance, an exceeded quota."""
 
 import random
 from collections import Counter, deque
@@ -9,16 +9,16 @@ from worker.tools.fake_dcs.settings import FakeDcsSettings, Operation, Quota
 
 
 class FaultSelector:
-    """Counts how far every script has been played."""
+    """Selects fault steps; counts the position in every script."""
 
     def __init__(self) -> None:
         self._played: Counter[tuple[str, str]] = Counter()
 
     def __repr__(self) -> str:
-        return f"<Faults played={sum(self._played.values())}>"
+        return f"<FaultSelector played={sum(self._played.values())}>"
 
     def step_for_create(self, settings: FakeDcsSettings, project: str, name: str) -> FaultStep:
-        """The step for the next POST of this task name: its script, else its project's, else by chance."""
+        """The step of the next POST of a task name: from its script, else its project's, else by chance."""
         number = self._next("create", name)
         if name in settings.scripts:
             return _script_step(settings.scripts[name], number)
@@ -27,13 +27,13 @@ class FaultSelector:
         return _step_by_chance(settings, name, number)
 
     def step_for_call(self, settings: FakeDcsSettings, operation: Operation) -> FaultStep:
-        """The step for the next call that creates nothing; `ok` for a create, whose step is chosen by its name."""
+        """The step of the next call that creates nothing; `ok` for a create, whose step depends on its name."""
         if operation == "create" or operation not in settings.operation_scripts:
             return ORDINARY_STEP
         return _script_step(settings.operation_scripts[operation], self._next("operation", operation))
 
     def restart_changed_scripts(self, old: FakeDcsSettings, new: FakeDcsSettings) -> None:
-        """Start every script at its beginning whose steps differ between two settings."""
+        """Restart every script whose steps differ between two settings."""
         before, after = _scripts(old), _scripts(new)
         for key in before.keys() | after.keys():
             if before.get(key) != after.get(key):
@@ -69,16 +69,16 @@ def _step_by_chance(settings: FakeDcsSettings, name: str, number: int) -> FaultS
 
 
 class QuotaWindows:
-    """The calls admitted within the last window, for everyone together or per project."""
+    """Sliding windows of the admitted calls, of all projects together or per project."""
 
     def __init__(self) -> None:
         self._admit: dict[str, deque[float]] = {}
 
     def __repr__(self) -> str:
-        return f"<Quotas windows={len(self._admit)}>"
+        return f"<QuotaWindows windows={len(self._admit)}>"
 
     def exceeded_quota(self, settings: FakeDcsSettings, project: str, now: float) -> Quota | None:
-        """The quota that this call exceeds, or None, in which case the call is counted. `now` in seconds."""
+        """The quota that a call at `now` (seconds) exceeds; None if it exceeds none, then the call is counted."""
         own = settings.project_quotas.get(project)
         quota = own or settings.quota
         if quota is None:
@@ -94,6 +94,6 @@ class QuotaWindows:
 
 
 def throttled_text(limit: int, time: int, unit: str, policy: str = "user") -> str:
-    """The gateway's message of a 429, from which a client can read the window."""
+    """The gateway's text of a 429, which names the window."""
     window = f"limit:{limit},time:{time} {unit}"
     return f"The throttling threshold has been reached: policy {policy} over ratelimit,{window}"

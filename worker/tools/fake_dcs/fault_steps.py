@@ -1,6 +1,6 @@
-r"""Fault steps: what one call meets, in readable words.
+r"""Fault steps: what happens to one call, as a line of text.
 
-A script is a list of steps, one per call; the last repeats. A step is one line of this table; every step of the
+A script is a list of steps, one per call; the last step repeats. A step is one line of this table. Every step of the
 second group also exists with `create then ` in front: the task is created first, then the same happens.
 
 | step                    | task created    | what the caller sees                                                    |
@@ -12,10 +12,10 @@ second group also exists with `create then ` in front: the task is created first
 | `drop`                  | no              | the connection is reset                                                 |
 | `close`                 | no              | the connection is closed in an orderly way, without a byte of answer    |
 | `hang`                  | no              | never an answer                                                         |
-| `html`                  | no              | 200 with a page of HTML                                                 |
+| `html`                  | no              | 200 with an HTML page                                                   |
 | `no id`                 | no              | 200 with `{}`                                                           |
 | `cut`                   | no              | 200 with the first half of the body, then the connection is closed      |
-| `oversize`              | no              | 200 with a true body of more than 1 MiB                                 |
+| `oversize`              | no              | 200 with a valid body of more than 1 MiB                                |
 | `redirect`              | no              | 302 to an address that does not exist                                   |
 | `throttle [N/UNIT]`     | no              | 429 `APIGW.0308` that names the window, by default 5/second             |
 | `error STATUS [CODE]`   | no              | that status with the documented body of that code                       |
@@ -23,7 +23,7 @@ second group also exists with `create then ` in front: the task is created first
 
 `throttle`, `error` and `reply` may end with ` retry after N` (header `Retry-After: N`, seconds) or ` retry at N`
 (the same moment as an HTTP date). UNIT is `second`, `minute` or a number of them, as in `10/30 second`.
-For calls that create nothing (list, show, token, projects, metadata) `ok` is the ordinary answer.
+For calls that create nothing (list, show, token, projects, metadata) `ok` is the normal answer.
 """
 
 import re
@@ -80,7 +80,7 @@ _CODES = {
 
 @dataclass(frozen=True, slots=True)
 class FaultStep:
-    """One step, read: whether a task is created at once, and how the call ends. Durations are seconds."""
+    """One parsed step: whether a task is created at once, and how the call is answered. Durations are seconds."""
 
     text: str
     response_kind: ResponseKind
@@ -95,7 +95,7 @@ class FaultStep:
 
 @lru_cache(maxsize=4096)
 def parse_step(text: str) -> FaultStep:
-    """Read one line of the table above; raises ValueError with a sentence that quotes the text."""
+    """Parse one line of the table above; raises ValueError with a sentence that quotes it."""
     found = _STEP.fullmatch(text)
     if found is None:
         msg = f"{text!r} is not a fault step"
@@ -140,5 +140,5 @@ ORDINARY_STEP = parse_step("ok")
 
 
 def creates_no_task(step: FaultStep) -> bool:
-    """Whether the step can stand for a call that creates nothing: `ok`, `slow` and the plain endings can."""
+    """Whether the step is possible for a call that creates nothing."""
     return step.response_kind != "late" and not step.text.startswith("create then ")

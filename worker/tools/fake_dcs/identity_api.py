@@ -1,4 +1,4 @@
-"""The APIs that give out credentials: IAM (tokens by password, projects) and the metadata service (temporary keys).
+"""APIs that issue credentials: IAM (tokens by password, projects) and the metadata service (temporary keys).
 
 Sources: IAM API, Obtaining a User Token Through Password Authentication, and Querying Project Information; ECS User
 Guide, Obtaining Metadata, Security Key.
@@ -59,16 +59,16 @@ class _TokenRequest(BaseModel):
 
 
 class IamApi:
-    """Tokens and projects over one stage."""
+    """The IAM API of one server."""
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
 
     def __repr__(self) -> str:
-        return f"<Iam {self._state.issued}>"
+        return f"<IamApi {self._state.issued}>"
 
     def routes(self) -> list[web.RouteDef]:
-        """Paths of IAM, each for its one method."""
+        """Paths and methods of IAM."""
         recorded_route = self._state.recorded_route
         return [
             web.post("/v3/auth/tokens", recorded_route("token", self.token)),
@@ -76,14 +76,14 @@ class IamApi:
         ]
 
     async def token(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
-        """Issue a project-scoped token for the right user and password: 201, the token in X-Subject-Token."""
+        """Issue a project-scoped token for the right password: 201, the token in X-Subject-Token."""
         requested = await _token_request(request)
         call.project = requested.scope.project.id or requested.scope.project.name
         has_catalog = request.query.get("nocatalog") != "true"
         return await answer_call(self._state, "token", request, call, lambda: self._token(requested, has_catalog))
 
     async def projects(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
-        """List the projects, or the one of a name."""
+        """List all projects, or the project with a name."""
         return await answer_call(self._state, "projects", request, call, lambda: self._projects(request))
 
     def _token(self, requested: _Auth, has_catalog: bool) -> web.Response:
@@ -136,7 +136,7 @@ class IamApi:
 
 
 def iam_time(epoch: float) -> str:
-    """A moment as IAM writes it: 2020-01-04T09:05:22.701000Z."""
+    """A time in IAM's format: 2020-01-04T09:05:22.701000Z."""
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -145,22 +145,22 @@ async def _token_request(request: web.Request) -> _Auth:
     try:
         return _TokenRequest.model_validate(requested).auth
     except ValidationError as error:
-        # Without the cause: it would quote the password.
+        # `from None`: the cause would quote the password.
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise IamErrorResponse(400, f"The request body is invalid at {where}.", "Bad Request") from None
 
 
 class MetadataApi:
-    """Metadata tokens and temporary keys over one stage."""
+    """The metadata service of one server."""
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
 
     def __repr__(self) -> str:
-        return f"<Metadata {self._state.issued}>"
+        return f"<MetadataApi {self._state.issued}>"
 
     def routes(self) -> list[web.RouteDef]:
-        """Paths of the metadata service, each for its one method."""
+        """Paths and methods of the metadata service."""
         recorded_route = self._state.recorded_route
         return [
             web.put("/meta-data/latest/api/token", recorded_route("metadata", self.token)),
@@ -168,11 +168,11 @@ class MetadataApi:
         ]
 
     async def token(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
-        """Give out a token for the metadata service, as plain text."""
+        """Issue a token of the metadata service, as plain text."""
         return await answer_call(self._state, "metadata", request, call, lambda: self._token(request))
 
     async def security_key(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
-        """Give out temporary keys to whoever shows a metadata token."""
+        """Issue temporary keys to the holder of a metadata token."""
         return await answer_call(self._state, "metadata", request, call, lambda: self._security_key(request))
 
     def _token(self, request: web.Request) -> web.Response:

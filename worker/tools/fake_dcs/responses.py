@@ -1,4 +1,4 @@
-"""How a call ends: the answer, or what comes in its place."""
+"""Responses of the fake DCS: the answer, or the fault that replaces it."""
 
 import json
 import socket
@@ -27,7 +27,7 @@ _JSON = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True, slots=True)
 class PendingResponse:
-    """One call and the body that it would be answered with."""
+    """One call, and the body of its answer if no fault replaces it."""
 
     state: ServerState
     request: web.Request
@@ -36,14 +36,14 @@ class PendingResponse:
 
 
 async def respond(pending: PendingResponse, step: FaultStep) -> web.StreamResponse:
-    """End a call as its step says; raises Refusal for an error."""
+    """Answer a call as its step says; raises ErrorResponse for an error."""
     return await _RESPONDERS[step.response_kind](pending, step)
 
 
 async def answer_call(
     state: ServerState, operation: Operation, request: web.Request, call: CallRecord, answer: Callable[[], web.Response]
 ) -> web.StreamResponse:
-    """Answer a call that creates no task, unless the operation's next step is something else."""
+    """Answer a call that creates no task, as the next step of its operation says."""
     step = state.faults.step_for_call(state.settings, operation)
     call.step = step.text
     if step.response_kind != "answer":
@@ -62,7 +62,7 @@ async def _answer(pending: PendingResponse, step: FaultStep) -> web.StreamRespon
 async def _drop(pending: PendingResponse, _: FaultStep) -> web.StreamResponse:
     transport = pending.request.transport
     if transport is not None:
-        # Without lingering the kernel sends a reset; a plain close would be an orderly end.
+        # With linger time 0 the kernel sends a reset; without it an orderly FIN.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         transport.abort()
     return ConnectionClosed()
@@ -75,7 +75,7 @@ async def _close(pending: PendingResponse, _: FaultStep) -> web.StreamResponse:
 
 
 async def _hang(pending: PendingResponse, step: FaultStep) -> web.StreamResponse:
-    # A caller that gave up is noticed by looking: the framework does not tell.
+    # The framework does not report that a caller has gone: it is polled.
     clock = get_running_loop().time
     deadline = clock() + MAX_HANG_SECONDS
     stopping = pending.state.stopping

@@ -22,9 +22,9 @@ _SHUTDOWN_TIMEOUT_SECONDS = 1.0
 
 
 class ListeningSocket:
-    """One address. While the door is closed connections are refused, yet nobody else can get the port.
+    """A listening address that can refuse connections and keep its port reserved meanwhile.
 
-    Raises OSError when the address cannot be had.
+    Raises OSError when the address is not available.
     """
 
     def __init__(self, runner: web.AppRunner, host: str, port: int) -> None:
@@ -34,7 +34,7 @@ class ListeningSocket:
         self._site: web.SockSite | None = None
 
     def __repr__(self) -> str:
-        return f"<Door {self.url} {'open' if self._site else 'closed'}>"
+        return f"<ListeningSocket {self.url} {'open' if self._site else 'closed'}>"
 
     @property
     def url(self) -> str:
@@ -50,7 +50,7 @@ class ListeningSocket:
             self._site = site
 
     async def close(self, except_connection: asyncio.BaseTransport | None = None) -> None:
-        """Refuse connections and break the present ones, as when a machine dies, but the one to spare."""
+        """Refuse connections and reset the current ones, as when a machine dies; all but `except_connection`."""
         if self._site is None:
             return
         await self._site.stop()
@@ -61,12 +61,12 @@ class ListeningSocket:
         self._socket = await _bound_again(self._address)
 
     def release(self) -> None:
-        """Give the port back; the runner is stopped by now."""
+        """Release the port, after the runner was stopped."""
         self._socket.close()
 
 
 async def _bound_again(address: tuple[str, int]) -> socket.socket:
-    # Not every event loop has closed the listening socket by the time it says so.
+    # Some event loops close the listening socket a moment after they report it.
     for _ in range(50):
         try:
             return _bound(address)
@@ -90,7 +90,7 @@ def _bound(address: tuple[str, int]) -> socket.socket:
 class FakeDcs:
     """A fake DCS: `async with FakeDcs(settings) as fake_dcs:` serves on 127.0.0.1 and a free port.
 
-    `clock` gives epoch seconds. Raises OSError when the address cannot be had.
+    `clock` returns epoch seconds. Raises OSError when the address is not available.
     """
 
     def __init__(
@@ -124,12 +124,12 @@ class FakeDcs:
 
     @property
     def url(self) -> str:
-        """Where it serves, without a trailing slash: the endpoint of DCS, IAM and the metadata service alike."""
+        """The endpoint of DCS, IAM and the metadata service, without a trailing slash."""
         return self._state.url
 
     @property
     def settings(self) -> FakeDcsSettings:
-        """The present settings."""
+        """The current settings."""
         return self._state.settings
 
     @property
@@ -139,20 +139,20 @@ class FakeDcs:
 
     @property
     def calls(self) -> list[CallRecord]:
-        """The calls so far, oldest first, those under way included."""
+        """The calls so far, oldest first, those in flight included."""
         return list(self._state.call_log.calls)
 
     def stats(self) -> dict[str, Any]:
-        """Cheap counters, as `/_stats` shows them."""
+        """Counters, as `/_stats` shows them."""
         return self._state.stats()
 
     def add_task(self, task: MigrationTask) -> None:
-        """Let a task exist that no call created."""
+        """Add a task that no call created."""
         self._state.tasks.add(task)
         self._state.notify_change()
 
     async def apply(self, patch: Mapping[str, Any] | None = None, /, **members: Any) -> None:
-        """Change settings by a JSON merge patch; when it returns, the change holds. ValidationError if invalid."""
+        """Change settings by a JSON merge patch, with immediate effect. Raises ValidationError."""
         await self._change_settings({**(patch or {}), **members}, None)
 
     async def _change_settings(self, patch: Mapping[str, Any], except_connection: asyncio.BaseTransport | None) -> None:
@@ -164,13 +164,13 @@ class FakeDcs:
             await self._apply_outage(except_connection)
 
     async def reset(self) -> None:
-        """As started: settings back, tasks, calls, tokens and counts gone."""
+        """Return to the initial settings, without tasks, calls, tokens and counts."""
         self._state.clear()
         self._state.settings = self._initial_settings
         await self._apply_outage()
 
     async def wait_until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
-        """Wait until a condition on calls or tasks holds; raises TimeoutError after so many seconds."""
+        """Wait until a condition on calls or tasks holds. Raises TimeoutError."""
         await self._state.wait_until(condition, timeout)
 
     def _application(self) -> web.Application:

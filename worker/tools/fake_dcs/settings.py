@@ -1,6 +1,6 @@
-"""Settings of the fake DCS: one frozen value, replaced whole when something changes.
+"""Settings of the fake DCS: one frozen value, which a change replaces.
 
-A change is a JSON merge patch (RFC 7396) over the present settings: only the named members change, null restores a
+A change is a JSON merge patch (RFC 7396) over the current settings: only the named members change, null restores a
 member's default. All durations are seconds.
 """
 
@@ -40,7 +40,7 @@ class _FrozenModel(BaseModel):
 
 
 class Quota(_FrozenModel):
-    """At most `limit` calls in any window of `time` units; more are answered with 429 before they do anything."""
+    """At most `limit` calls in any window of `time` units; further calls are answered with 429 and do nothing."""
 
     limit: int = Field(gt=0)
     time: int = Field(default=1, gt=0)
@@ -57,7 +57,7 @@ class Quota(_FrozenModel):
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Read `100/second`, `10/30 second` or `5/minute per project`; ValueError for anything else."""
+        """Parse `100/second`, `10/30 second` or `5/minute per project`. Raises ValueError."""
         found = re.fullmatch(rf"({WINDOW})( per project)?", text)
         if found is None:
             msg = f"{text!r} is not a quota such as 100/second or 5/minute per project"
@@ -69,10 +69,10 @@ class Quota(_FrozenModel):
 
 
 class Auth(_FrozenModel):
-    """Which credentials the API demands, and which ones are right.
+    """Which credentials the API demands, and the right ones.
 
     `token`: exactly this token. `iam`: a token of the same project that the fake DCS's IAM issued. `aksk`: a
-    signature by the access key, or by temporary keys that the metadata service gave out.
+    signature by the access key, or by temporary keys of the metadata service.
     """
 
     mode: Literal["none", "token", "iam", "aksk"] = "none"
@@ -94,18 +94,18 @@ class Auth(_FrozenModel):
 class FakeDcsSettings(_FrozenModel):
     """How the fake DCS behaves; the defaults are a healthy service.
 
-    - `seed`, `faults`: fault steps by probability; which POST meets which depends only on the seed, the task's name
-      and how often that name was posted, never on the order of arrival.
+    - `seed`, `faults`: fault steps by probability. Which POST meets which fault depends only on the seed, the task's
+      name and how often that name was posted, never on the order of arrival.
     - `scripts` (by task name), `project_scripts` (by project) and `operation_scripts` (calls that create nothing) go
       before `faults`, in this order.
-    - `visibility`: created tasks appear in list and detail so much later.
-    - `latency`: of every admitted call, spent before it acts; `capacity`: so many calls at once are served at that
-      speed, beyond it the latency of each grows in proportion (0: never grows).
-    - `quota`, and `project_quotas` in place of it for single projects.
-    - `down`: `unavailable` answers every API call with 503, `refuse` stops listening; `down_seconds`: for so long.
+    - `visibility`: delay until a created task appears in list and detail.
+    - `latency`: of every admitted call, before it acts. `capacity`: number of calls at once from which on the latency
+      grows in proportion (0: never).
+    - `quota`, and `project_quotas` instead of it for single projects.
+    - `down`: `unavailable` answers every API call with 503, `refuse` stops listening; `down_seconds`: duration.
     - `forbidden`: operations answered with 403.
     - `mixed_types`: beside every listed task a `backupfile_import` row of the same name.
-    - `clock_offset`: how far the service's clock is ahead of ours.
+    - `clock_offset`: how far the service's clock is ahead.
     """
 
     seed: int = 0
@@ -138,7 +138,7 @@ class FakeDcsSettings(_FrozenModel):
         return self
 
     def merged(self, patch: Mapping[str, Any]) -> Self:
-        """These settings after a JSON merge patch; raises pydantic's ValidationError if the result is not valid."""
+        """These settings after a JSON merge patch. Raises pydantic's ValidationError."""
         return type(self).model_validate(_merge(self.model_dump(), patch))
 
 

@@ -1,4 +1,4 @@
-"""Verification of SDK-HMAC-SHA256, written from the protocol and from nothing else of this project.
+"""Verification of SDK-HMAC-SHA256 signatures, written from the protocol, independently of the worker's own signer.
 
 The canonical request is six parts joined by newlines: method; path, every segment percent-encoded, with a trailing
 slash; query sorted by name and value; one `name:value` line per signed header; the list of signed headers; SHA-256 of
@@ -26,7 +26,7 @@ class Authorization(NamedTuple):
 
 
 def read_authorization(text: str) -> Authorization:
-    """Read `SDK-HMAC-SHA256 Access=…, SignedHeaders=a;b, Signature=…`; ValueError if it is anything else."""
+    """Parse `SDK-HMAC-SHA256 Access=…, SignedHeaders=a;b, Signature=…`. Raises ValueError."""
     algorithm, _, rest = text.partition(" ")
     parts = dict(part.strip().partition("=")[::2] for part in rest.split(","))
     if algorithm != _ALGORITHM or parts.keys() != {"Access", "SignedHeaders", "Signature"}:
@@ -36,7 +36,7 @@ def read_authorization(text: str) -> Authorization:
 
 
 def seconds_off(date: str, now: float) -> float:
-    """How far an `X-Sdk-Date` such as 20240102T030405Z is from `now` (epoch seconds); ValueError if malformed."""
+    """Seconds between an `X-Sdk-Date` such as 20240102T030405Z and `now` (epoch seconds). Raises ValueError."""
     return abs(datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp() - now)
 
 
@@ -50,8 +50,8 @@ def is_signed_by(
 ) -> bool:
     """Whether the signature covers exactly this request.
 
-    `target` is path and query as they came over the wire, `headers` looks names up without regard to case. A request
-    that does not sign its date is never valid: it could be replayed for ever.
+    `target` is path and query as received, `headers` ignores the case of names. A request that does not sign its date
+    is never valid: it could be replayed without limit.
     """
     if "x-sdk-date" not in authorization.signed or any(name not in headers for name in authorization.signed):
         return False
@@ -64,7 +64,7 @@ def is_signed_by(
 def canonical_request(
     method: str, target: str, headers: Mapping[str, str], signed: tuple[str, ...], body: bytes
 ) -> bytes:
-    """The bytes that are hashed; header values are taken as they came, UTF-8 with stray bytes as surrogates."""
+    """The bytes that are hashed; header values are taken as received, UTF-8 with other bytes as surrogates."""
     path, _, query = target.partition("?")
     lines = "".join(f"{name}:{headers[name].strip()}\n" for name in signed)
     parts = [method, _path(path), _query(query), lines, ";".join(signed), _payload_hash(headers, body)]
@@ -82,7 +82,7 @@ def _path(path: str) -> str:
 
 
 def _query(query: str) -> str:
-    # A plus sign stays a plus sign: the protocol writes a blank as %20.
+    # A plus sign is a plus sign: the protocol writes a space as %20.
     pairs = [pair.partition("=")[::2] for pair in query.split("&") if pair]
     decoded = sorted((unquote_to_bytes(name), unquote_to_bytes(value)) for name, value in pairs)
     return "&".join(f"{_encoded(name)}={_encoded(value)}" for name, value in decoded)

@@ -1,4 +1,4 @@
-"""What all routes share: settings, state, the service's clock, and waits that end when the fake DCS stops."""
+"""State shared by all APIs of one fake DCS: settings, tasks, calls, the service's clock, interruptible waits."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,11 +19,11 @@ RouteHandler = Callable[[web.Request, CallRecord], Awaitable[web.StreamResponse]
 
 
 class ConnectionClosed(web.Response):
-    """What a handler returns when the connection is gone and nothing is to be said."""
+    """Returned by a handler that has closed the connection instead of answering."""
 
 
 class ServerState:
-    """The state of one fake DCS. `clock` gives epoch seconds."""
+    """The state of one fake DCS. `clock` returns epoch seconds."""
 
     def __init__(self, settings: FakeDcsSettings, clock: Callable[[], float]) -> None:
         self.settings = settings
@@ -35,10 +35,10 @@ class ServerState:
         self.clear()
 
     def __repr__(self) -> str:
-        return f"<Stage {self.tasks} {self.call_log}>"
+        return f"<ServerState {self.tasks} {self.call_log}>"
 
     def clear(self) -> None:
-        """Forget every task, call, token and count, and what was still to happen; the settings stay."""
+        """Remove all tasks, calls, tokens, counts and pending creates; the settings stay."""
         self.tasks = TaskStore()
         self.call_log = CallLog()
         self.faults = FaultSelector()
@@ -50,22 +50,22 @@ class ServerState:
         self.notify_change()
 
     def now(self) -> float:
-        """The service's time, epoch seconds, ahead of ours by the clock offset."""
+        """The service's time in epoch seconds: ours plus the clock offset."""
         return self.clock() + self.settings.clock_offset
 
     def notify_change(self) -> None:
-        """Wake whoever waits for something to happen."""
+        """Wake all tasks in `wait_until`."""
         self._change_event.set()
         self._change_event = asyncio.Event()
 
     async def wait_until(self, condition: Callable[[], bool], timeout: float) -> None:
-        """Wait until a condition on the state holds; raises TimeoutError after so many seconds."""
+        """Wait until a condition on the state holds. Raises TimeoutError."""
         async with asyncio.timeout(timeout):
             while not condition():
                 await self._change_event.wait()
 
     async def pause(self, seconds: float) -> None:
-        """Wait so many seconds, or until the fake DCS stops."""
+        """Wait for `seconds`, or until the fake DCS stops."""
         try:
             async with asyncio.timeout(seconds):
                 await self.stopping.wait()
@@ -73,7 +73,7 @@ class ServerState:
             return
 
     def create(self, project: str, body: Mapping[str, Any]) -> MigrationTask:
-        """Make a task now."""
+        """Create a task now."""
         now = self.clock()
         task = self.tasks.create(project, body, now, self.settings.visibility)
         self.call_log.count_second("tasks", now)
@@ -81,7 +81,7 @@ class ServerState:
         return task
 
     def create_later(self, seconds: float, project: str, body: Mapping[str, Any]) -> None:
-        """Make a task after so many seconds, whatever became of the call."""
+        """Create a task after `seconds`, independently of the call's end."""
 
         def create() -> None:
             self._pending_creates.discard(handle)
@@ -105,7 +105,7 @@ class ServerState:
     def recorded_route(
         self, operation: str, handler: RouteHandler
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """A route: the call is recorded, refusals become answers, every answer says its request id."""
+        """Wrap a handler: the call is recorded, an ErrorResponse becomes an answer, every answer has a request id."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
             call = self._record_arrival(operation, request)
@@ -121,7 +121,7 @@ class ServerState:
         return answer
 
     def headers(self, call: CallRecord) -> dict[str, str]:
-        """What every answer carries; a clock that is off shows in the date."""
+        """Headers of every answer: the request id, and the date if the clock has an offset."""
         if not self.settings.clock_offset:
             return {"X-Request-Id": call.request_id}
         return {"X-Request-Id": call.request_id, "Date": formatdate(self.now(), usegmt=True)}

@@ -16,14 +16,15 @@ from worker.tools.fake_dcs.settings import Dates, FakeDcsSettings
 
 ONLINE_MIGRATION = "online_migration"
 PLAIN_TEXT_PASSWORD = "Plain-Text-Redis-Password-1"  # noqa: S105 - invented, and shown on purpose
-"""What no log, event or page of a client may ever contain."""
+"""The password in every detail: no log, event or page of a client may contain it."""
 
 
 @dataclass(slots=True)
 class MigrationTask:
-    """One task; `created` and `visible` are epoch seconds, `body` is the create request as it came.
+    """One task: `created` and `visible` in epoch seconds, `body` is the create request as received.
 
-    A task made by hand stands for one that nobody asked for: an older one, one of another kind, a second of a name.
+    A task that is added by hand represents one that the worker did not create: an older one, one of another type, a
+    second one with the same name.
     """
 
     project_id: str
@@ -43,7 +44,7 @@ class MigrationTask:
 class TaskStore:
     """All tasks in order of creation, found by project or id.
 
-    `repeated` says how many online tasks exist of every `project/name` that was created more than once.
+    `repeated` has the number of online tasks of every `project/name` that was created more than once.
     """
 
     def __init__(self) -> None:
@@ -54,10 +55,10 @@ class TaskStore:
         self.repeated: dict[str, int] = {}
 
     def __repr__(self) -> str:
-        return f"<Tasks {len(self.all)}>"
+        return f"<TaskStore {len(self.all)}>"
 
     def add(self, task: MigrationTask) -> None:
-        """Let a task exist."""
+        """Add a task."""
         self.all.append(task)
         self._of_project.setdefault(task.project_id, []).append(task)
         self._by_id[task.task_id] = task
@@ -65,7 +66,7 @@ class TaskStore:
             self._count(task.project_id, task.name)
 
     def create(self, project: str, body: Mapping[str, Any], now: float, visibility: float) -> MigrationTask:
-        """Make the task that a valid request body asks for; it is listed `visibility` seconds after `now`."""
+        """Create the task of a valid request body; it is listed `visibility` seconds after `now`."""
         task = MigrationTask(
             project_id=project,
             name=body["name"],
@@ -81,7 +82,7 @@ class TaskStore:
         return task
 
     def visible(self, project: str, name: str, fuzzy: bool, now: float) -> list[MigrationTask]:
-        """The project's tasks that `now` shows, newest first; `name` filters by part or whole, "" does not."""
+        """The project's tasks that are listed at `now`, newest first; `name` filters by part or whole, "" does not."""
         found = [
             task
             for task in self._of_project.get(project, ())
@@ -91,7 +92,7 @@ class TaskStore:
         return found
 
     def find(self, project: str, task_id: str, now: float) -> MigrationTask | None:
-        """The project's visible task of this id."""
+        """The project's task with this id, if it is listed at `now`."""
         task = self._by_id.get(task_id)
         return task if task and task.project_id == project and task.visible <= now else None
 
@@ -102,7 +103,7 @@ class TaskStore:
 
 
 def page(tasks: list[MigrationTask], settings: FakeDcsSettings, offset: int, limit: int) -> dict[str, Any]:
-    """A list reply: so many of the rows, and how many there are in all."""
+    """The body of a list reply: one page of rows, and the count of all."""
     kinds = ("backupfile_import", None) if settings.mixed_types else (None,)
     shown = [(task, kind) for task in tasks for kind in kinds]
     rows = []
@@ -115,7 +116,7 @@ def page(tasks: list[MigrationTask], settings: FakeDcsSettings, offset: int, lim
 
 
 def list_row(task: MigrationTask, settings: FakeDcsSettings) -> dict[str, Any]:
-    """One row: what an unconfigured task has, null elsewhere; without `description` if the settings say so."""
+    """One list row of an unconfigured task; without `description` if the settings say so."""
     unconfigured = dict.fromkeys(
         (
             *("migration_method", "ecs_tenant_private_ip", "data_source"),

@@ -154,4 +154,4 @@ async def test_planted_tasks(fake_dcs: FakeDcs, client: aiohttp.ClientSession, c
 
     assert await _names(client) == ["x", "x", "x", "old"]
     assert fake_dcs.stats()["repeated_names"] == 1
-    assert repr(fake_dcs) == "<FakeDcs <Stage <Tasks 4> <Record ended=2 under_way=0>>>"
+    assert repr(fake_dcs) == "<FakeDcs <ServerState <TaskStore 4> <CallLog ended=2 in_flight=0>>>"
