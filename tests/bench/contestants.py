@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.bench import load
 from worker.tools.servers import free_port
-from worker.tools.servers.ports import LOOPBACK
+from worker.tools.servers.server import LOOPBACK
 
 ROOT = Path(__file__).parents[2]
 PEERS = ROOT / ".venv" / "bench"

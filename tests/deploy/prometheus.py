@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 from worker.tools.servers import PrivateServer, ServerUnavailableError, free_port
 from worker.tools.servers.child_processes import ChildProcesses
-from worker.tools.servers.ports import LOOPBACK, replies_with
+from worker.tools.servers.server import LOOPBACK, replies_with
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))

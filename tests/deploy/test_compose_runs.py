@@ -21,7 +21,7 @@ from tests.deploy.composed import FILE, LOADED, ROOT, SERVICES, WORKERS, Placed,
 from tests.live.stage import until
 from worker.tools.servers import RabbitMqServer, free_port
 from worker.tools.servers.child_processes import ChildProcesses
-from worker.tools.servers.ports import replies_with
+from worker.tools.servers.server import replies_with
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
 

@@ -26,7 +26,7 @@ from worker.tools.demo.requests import REQUEST_KINDS, SUCCEEDED, PlannedRequest,
 from worker.tools.fake_dcs import FakeDcsSettings
 from worker.tools.fake_dcs.fault_selection import throttled_text
 from worker.tools.fake_dcs.settings import Quota
-from worker.tools.servers import broker, free_port
+from worker.tools.servers import free_port, rabbitmq
 
 TIMES = {"received_at": "2026-01-01T00:00:00.000Z", "completed_at": "2026-01-01T00:00:01.000Z"}
 PLAIN, LATE, REFUSED, MISSPELT = (
@@ -302,8 +302,8 @@ def test_on_a_terminal_there_is_a_bar_in_colour_unless_unwanted(
 
 def test_without_any_broker_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """No server, no container engine: the demo ends with 69 and says what would help."""
-    monkeypatch.setattr(broker, "find_server_scripts", lambda: None)
-    monkeypatch.setattr(broker, "find_container_engine", lambda: None)
+    monkeypatch.setattr(rabbitmq, "find_server_scripts", lambda: None)
+    monkeypatch.setattr(rabbitmq, "find_container_engine", lambda: None)
     result = CliRunner().invoke(app, ["demo"])
 
     assert result.exit_code == 69

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from worker.tools.servers.child_processes import ChildProcesses
-from worker.tools.servers.ports import LOOPBACK, free_port
+from worker.tools.servers.server import LOOPBACK, free_port
 
 READY_TIMEOUT_SECONDS: Final = 60.0
 STOP_TIMEOUT_SECONDS: Final = 40.0

@@ -1,10 +1,13 @@
-"""Private servers for the demo and the tests: RabbitMQ and Redis on ports and in folders of their own."""
+"""Private servers for demo and tests: RabbitMQ and Redis, each on a free loopback port and in a new folder."""
 
-from worker.tools.servers.broker import RabbitMqContainer, open_broker
-from worker.tools.servers.ports import free_port
-from worker.tools.servers.rabbitmq import RabbitMqServer
-from worker.tools.servers.redis import RedisServer
-from worker.tools.servers.server import PrivateServer, ServerFailedError, ServerUnavailableError
+from worker.tools.servers.rabbitmq import RabbitMqContainer, RabbitMqServer, open_broker
+from worker.tools.servers.server import (
+    PrivateServer,
+    RedisServer,
+    ServerFailedError,
+    ServerUnavailableError,
+    free_port,
+)
 
 __all__ = [
     "PrivateServer",

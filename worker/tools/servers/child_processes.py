@@ -1,8 +1,8 @@
-"""A folder, and processes working in it, that never outlive us.
+"""Child processes and their folder, which never outlive this process.
 
-A small shell reads, from a pipe that only we hold, which processes are alive (the last line counts). When the pipe
-closes it kills them and removes the folder. It closes when we close it, and also when we are gone in any other
-way, SIGKILL included.
+A small shell reads the ids of the live processes from a pipe that only this process holds (the last line counts).
+When the pipe closes, it kills them and removes the folder. The pipe closes on `close`, and on any end of this process,
+SIGKILL included.
 """
 
 import os
@@ -17,11 +17,11 @@ alive=
 while read -r line; do alive=$line; done
 [ -z "$alive" ] || kill -KILL $alive
 rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
-"""  # the second try is for a process that was still writing while it died
+"""  # the second try is for a process that was still writing when it was killed
 
 
 class ChildProcesses:
-    """Owns a new temporary folder (`folder`) and the processes spawned through it."""
+    """A new temporary `folder` and the processes spawned in it."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="dcs-worker-"))
@@ -36,9 +36,9 @@ class ChildProcesses:
         )
 
     def spawn(self, command: Sequence[str], env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
-        """Start a process in a session of its own: Ctrl-C on our terminal is ours to handle, not its.
+        """Start a process in a new session, so that Ctrl-C on our terminal does not reach it.
 
-        `env` None: our own. What it prints goes to `folder/output`. Raises OSError when it cannot be started.
+        `env` None: our own. Its output goes to `folder/output`. Raises OSError when it cannot be started.
         """
         with (self.folder / "output").open("ab") as output:
             process = subprocess.Popen(
@@ -55,7 +55,7 @@ class ChildProcesses:
         return process
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
-        """Kill a process (SIGKILL) and reap it; nothing happens when that has been done before."""
+        """Kill a process (SIGKILL) and reap it. Idempotent."""
         if process in self._alive:
             process.kill()
             self._alive.remove(process)

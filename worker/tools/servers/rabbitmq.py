@@ -1,8 +1,8 @@
-"""A RabbitMQ node of our own, from the installed rabbitmq-server (3.10 or newer), as root or as anyone else.
+"""Private RabbitMQ brokers: a node of the installed rabbitmq-server (3.10 or newer), or a container.
 
-It shares nothing with a broker of the system or with its like: own epmd, cookie, node name, ports and folder, and
-only the environment given here. The scripts beside the server's code are called directly: the packaged wrappers
-in /usr/sbin change the user and refuse all but root.
+A node shares nothing with other brokers of the machine: it has its own epmd, cookie, node name, ports, folder and
+environment, and runs as any user. The scripts beside the server's code are called directly, because the packaged
+wrappers in /usr/sbin change the user and reject all but root.
 """
 
 import asyncio
@@ -10,22 +10,33 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import ClassVar
 
 from worker.tools.servers.child_processes import ChildProcesses
-from worker.tools.servers.ports import LOOPBACK, free_port, replies_with
-from worker.tools.servers.server import POLL_SECONDS, PrivateServer, ServerFailedError, ServerUnavailableError
+from worker.tools.servers.server import (
+    LOOPBACK,
+    POLL_SECONDS,
+    PrivateServer,
+    ServerFailedError,
+    ServerUnavailableError,
+    free_port,
+    replies_with,
+)
 
 PACKAGED_SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
-CONNECTION_START = b"\x01\x00\x00"  # a method frame on channel 0: only a broker that is up sends one
-EPMD_TIMEOUT_SECONDS = 30.0  # seconds
-CTL_TIMEOUT_SECONDS = 90.0  # seconds
+CONNECTION_START = b"\x01\x00\x00"  # a method frame on channel 0, sent by a broker that works
+EPMD_TIMEOUT_SECONDS = 30.0
+CTL_TIMEOUT_SECONDS = 90.0
 ON_LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
 PLUGIN_PORTS = {"rabbitmq_management": "management.tcp", "rabbitmq_prometheus": "prometheus.tcp"}
+CONTAINER_IMAGE = "rabbitmq:4"
+CONTAINER_ENGINES = ("docker", "podman")
+ENGINE_TIMEOUT_SECONDS = 30.0  # for a short command of the container engine
 
 
 def find_server_scripts() -> Path | None:
@@ -37,12 +48,12 @@ def find_server_scripts() -> Path | None:
 
 
 class RabbitMqServer(PrivateServer):
-    """A RabbitMQ node; `guest` may do everything in its vhost `/`.
+    """A RabbitMQ node; `guest` has all rights in its vhost `/`.
 
-    `config` holds further lines of rabbitmq.conf (TLS listeners, limits; their ports from free_port()). `plugins`
-    are enabled from the start; those for management and Prometheus listen on `plugin_ports`. Without plugins a node
-    is up in about 6 s. On 3.10, wait a second between declaring a quorum queue and kill(): one declared less than
-    half a second before may never get a leader again.
+    `config` holds further lines of rabbitmq.conf (TLS listeners, limits; their ports from free_port()). `plugins` are
+    enabled from the start; those for management and Prometheus listen on `plugin_ports`. Without plugins a node starts
+    in about 6 s. On 3.10, wait for a second between the declaration of a quorum queue and kill(): a queue declared
+    less than half a second before may never get a leader again.
     """
 
     kind: ClassVar[str] = "RabbitMQ"
@@ -62,15 +73,15 @@ class RabbitMqServer(PrivateServer):
         return self.vhost_url("")
 
     def vhost_url(self, vhost: str) -> str:
-        """The AMQP URL of the vhost of this name, percent-encoded; the empty name is that of vhost `/`."""
+        """The AMQP URL of a vhost, its name percent-encoded; the empty name is vhost `/`."""
         return f"amqp://guest:guest@{LOOPBACK}:{self.port}/{vhost}"
 
     def is_answering(self) -> bool:
-        """Whether the node opens AMQP connections. Cheaper to ask than rabbitmqctl, which takes half a second."""
+        """Whether the node opens AMQP connections (rabbitmqctl would take half a second)."""
         return replies_with(self.port, PROTOCOL_HEADER, CONNECTION_START)
 
     async def ctl(self, *args: str, deadline: float = CTL_TIMEOUT_SECONDS) -> str:
-        """What `rabbitmqctl ARGS` printed. Raises ServerFailedError when it failed or took longer than `deadline` s."""
+        """The output of `rabbitmqctl ARGS`. Raises ServerFailedError when it fails or exceeds `deadline` seconds."""
         return await asyncio.to_thread(self.run_ctl, *args, deadline=deadline)
 
     def run_ctl(self, *args: str, deadline: float = CTL_TIMEOUT_SECONDS) -> str:
@@ -103,7 +114,7 @@ class RabbitMqServer(PrivateServer):
         return children.spawn([str(server)], env)
 
     def _launch_epmd(self, children: ChildProcesses, env: dict[str, str]) -> subprocess.Popen[bytes]:
-        # A node that finds no epmd starts one as a daemon that outlives it; ours is there first, and ours to end.
+        # A node without epmd starts one as a daemon, which would outlive it; so ours is started first.
         epmd = children.spawn([_program_path("epmd"), "-port", str(self._epmd_port), "-address", LOOPBACK], env)
         deadline = time.monotonic() + EPMD_TIMEOUT_SECONDS
         while not replies_with(self._epmd_port, b"\x00\x01n", self._epmd_port.to_bytes(4)):
@@ -142,13 +153,13 @@ class RabbitMqServer(PrivateServer):
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
-            # With input allowed the script becomes the Erlang VM instead of waiting for it: our child is the VM
-            # itself, signals reach it, and waiting for it reaps it. -noinput then takes the shell away again.
+            # With input allowed the script execs the Erlang VM instead of waiting for it: our child is the VM itself,
+            # signals reach it, and waiting for it reaps it. -noinput then disables the shell again.
             "RABBITMQ_ALLOW_INPUT": "1",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-noinput +S 2:2 {ON_LOOPBACK}",
-            "RABBITMQ_SCHEDULER_BIND_TYPE": "u",  # nodes on one machine must not all sit on its first cores
+            "RABBITMQ_SCHEDULER_BIND_TYPE": "u",  # otherwise all nodes of a machine use its first cores
             "RABBITMQ_CTL_ERL_ARGS": ON_LOOPBACK,
-            "RABBITMQ_CTL_DIST_PORT_MIN": "0",  # any free port: the usual ten are shared by the whole machine
+            "RABBITMQ_CTL_DIST_PORT_MIN": "0",  # any free port: the default ten are shared by the whole machine
             "RABBITMQ_CTL_DIST_PORT_MAX": "0",
         }
 
@@ -165,3 +176,86 @@ def _program_path(name: str) -> str:
     if path is None:
         raise ServerUnavailableError(f"RabbitMQ cannot start without Erlang's {name} on the PATH.")
     return path
+
+
+class RabbitMqContainer(PrivateServer):
+    """RabbitMQ in a container, for a machine with a container engine but no server; its files are lost when it ends.
+
+    The first start fetches the image. A SIGKILL of our own process leaves this server running, because it is a child of
+    the engine.
+    """
+
+    kind: ClassVar[str] = "RabbitMQ in a container"
+    start_timeout_seconds: ClassVar[float] = 300.0
+
+    def __init__(self, engine: str) -> None:
+        super().__init__()
+        self.port = free_port()
+        self._engine = engine
+        self._name = f"dcs-worker-{token_hex(6)}"
+
+    @property
+    def url(self) -> str:
+        """The AMQP URL of vhost `/`."""
+        return f"amqp://guest:guest@{LOOPBACK}:{self.port}/"
+
+    def is_answering(self) -> bool:
+        """Whether the broker opens AMQP connections; the engine's proxy may accept them long before."""
+        return replies_with(self.port, PROTOCOL_HEADER, CONNECTION_START)
+
+    def kill(self) -> None:
+        """Kill the engine's client, then the container, which would continue without it."""
+        is_started = self.pid is not None
+        super().kill()
+        if is_started:
+            _succeeds(self._engine, "rm", "--force", self._name)
+
+    def close(self) -> None:
+        """Remove container and folder."""
+        self.kill()
+        super().close()
+
+    def _launch(self, children: ChildProcesses) -> subprocess.Popen[bytes]:
+        publish = f"{LOOPBACK}:{self.port}:5672"
+        return children.spawn(
+            [self._engine, "run", "--rm", "--name", self._name, "--publish", publish, CONTAINER_IMAGE], None
+        )
+
+
+def find_container_engine() -> str | None:
+    """Docker or Podman if installed and working, else None."""
+    return next((engine for engine in CONTAINER_ENGINES if shutil.which(engine) and _succeeds(engine, "info")), None)
+
+
+@asynccontextmanager
+async def open_broker(url: str | None) -> AsyncIterator[str]:
+    """The AMQP URL of a broker: `url` if given, else of a private node or container, which is removed at the end.
+
+    Raises ServerUnavailableError, with a sentence that says what to do, and ServerFailedError.
+    """
+    if url:
+        yield url
+        return
+    async with await asyncio.to_thread(_new_broker) as node:
+        yield node.url
+
+
+def _new_broker() -> RabbitMqServer | RabbitMqContainer:
+    if find_server_scripts() is not None:
+        return RabbitMqServer()
+    engine = find_container_engine()
+    if engine is not None:
+        return RabbitMqContainer(engine)
+    raise ServerUnavailableError(
+        "There is no broker to use: set WORKER_AMQP_URL, install rabbitmq-server, or start Docker or Podman."
+    )
+
+
+def _succeeds(*command: str) -> bool:
+    try:
+        finished = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=ENGINE_TIMEOUT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return finished.returncode == 0

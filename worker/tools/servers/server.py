@@ -1,11 +1,14 @@
-"""One private server: started, stopped, killed, frozen, and gone without a trace when its user is done.
+"""Private servers on loopback: the base class (start, stop, kill, freeze, remove), free ports, and the Redis server.
 
-Everything here is synchronous and belongs to no event loop, so one node can serve many loops. A coroutine that
-must not block runs a step in a thread, `await asyncio.to_thread(node.restart)`; `async with` does so by itself.
+Everything is synchronous and bound to no event loop, so that one server can be used from many loops. A coroutine that
+must not block calls a method in a thread, `await asyncio.to_thread(server.restart)`; `async with` does this itself.
 """
 
 import asyncio
+import random
+import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -15,27 +18,33 @@ from typing import ClassVar, Self
 
 from worker.tools.servers.child_processes import ChildProcesses
 
-POLL_SECONDS = 0.05  # seconds between two looks at a server that is starting
-STOP_TIMEOUT_SECONDS = 20.0  # seconds that a server gets to end by itself
+LOOPBACK = "127.0.0.1"
+
+# Below the ranges of ephemeral ports: a client that keeps dialling a stopped server could otherwise get the server's
+# port as its own and be connected to itself.
+PORT_RANGE = range(15_000, 32_000)
+_ports_returned: set[int] = set()
+POLL_SECONDS = 0.05  # between two checks of a server that starts
+STOP_TIMEOUT_SECONDS = 20.0  # for an orderly stop
 
 
 class ServerUnavailableError(Exception):
-    """Such a server cannot be had on this machine; the text is one sentence for a person."""
+    """The server is not installed on this machine; the text is one sentence for an operator."""
 
 
 class ServerFailedError(Exception):
-    """The server did not start, or refused a command; the text says what it said."""
+    """The server did not start, or rejected a command; the text quotes it."""
 
 
 class PrivateServer(ABC):
-    """A server of our own, on loopback, with a folder of its own that keeps its files from start to start.
+    """A server on loopback with a private folder, which keeps its files over restarts.
 
-    Use it as a context manager, plain or async: entering starts it, leaving takes it away at once, whatever state
-    it is in. Entering raises ServerUnavailableError when the server is not installed, ServerFailedError when it does not start.
+    Use it as a context manager, plain or async: entering starts it, leaving kills it and removes its folder. Entering
+    raises ServerUnavailableError when the server is not installed, ServerFailedError when it does not start.
     """
 
-    kind: ClassVar[str]  # its name in sentences
-    start_timeout_seconds: ClassVar[float]  # seconds from launch to the first answer
+    kind: ClassVar[str]  # its name in messages
+    start_timeout_seconds: ClassVar[float]  # from launch to the first answer
 
     def __init__(self) -> None:
         self._children: ChildProcesses | None = None
@@ -45,21 +54,21 @@ class PrivateServer(ABC):
 
     @abstractmethod
     def _launch(self, children: ChildProcesses) -> subprocess.Popen[bytes]:
-        """Write what the server needs and spawn it."""
+        """Write the server's files and spawn it."""
 
     @abstractmethod
     def is_answering(self) -> bool:
-        """Whether the server answers a client now; takes 1 s at most."""
+        """Whether the server answers a client now; takes at most 1 s."""
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server, None while it is down."""
+        """Process id of the server, None while it is stopped."""
         return None if self._server is None else self._server.pid
 
     def start(self) -> None:
         """Start the server and wait until it answers. Raises ServerUnavailableError, ServerFailedError.
 
-        What is left of an earlier run, a server that still runs included, is killed first.
+        A server that still runs is killed first.
         """
         self.kill()
         with self._launch_lock:
@@ -74,7 +83,7 @@ class PrivateServer(ABC):
             raise
 
     def stop(self) -> None:
-        """End the server in its own orderly way (SIGTERM), or by force after STOP_DEADLINE. Its files stay."""
+        """Stop the server in an orderly way (SIGTERM), or kill it after STOP_TIMEOUT_SECONDS. Its files stay."""
         if self._server is not None:
             self._server.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -82,7 +91,7 @@ class PrivateServer(ABC):
         self.kill()
 
     def kill(self) -> None:
-        """End the server at once (SIGKILL), as a crash would. Its files stay."""
+        """Kill the server (SIGKILL), like a crash. Its files stay."""
         if self._server is not None and self._children is not None:
             self._children.end(self._server)
         self._server = None
@@ -93,15 +102,15 @@ class PrivateServer(ABC):
         self.start()
 
     def freeze(self) -> None:
-        """Halt the server in mid-air (SIGSTOP): its connections stay open and nothing answers."""
+        """Halt the server (SIGSTOP): its connections stay open and nothing answers."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen server go on."""
+        """Continue a frozen server."""
         self._signal(signal.SIGCONT)
 
     def close(self) -> None:
-        """Take away everything: processes, folder. For good; may be called more than once."""
+        """Kill the processes and remove the folder. The server cannot be started again. Idempotent."""
         with self._launch_lock:
             self._is_closed = True
             self._server = None
@@ -155,3 +164,59 @@ class PrivateServer(ABC):
 
     async def __aexit__(self, *exc: object) -> None:
         self.close()
+
+
+class RedisServer(PrivateServer):
+    """A Redis server without persistence, from the installed redis-server; a restart loses all keys."""
+
+    kind: ClassVar[str] = "Redis"
+    start_timeout_seconds: ClassVar[float] = 20.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        """The URL of database 0."""
+        return f"redis://{LOOPBACK}:{self.port}/0"
+
+    def is_answering(self) -> bool:
+        """Whether the server answers a PING."""
+        return replies_with(self.port, b"PING\r\n", b"+PONG\r\n")
+
+    def _launch(self, children: ChildProcesses) -> subprocess.Popen[bytes]:
+        program = shutil.which("redis-server")
+        if program is None:
+            raise ServerUnavailableError("Redis is not installed: install the package redis-server.")
+        options = {"port": self.port, "bind": LOOPBACK, "save": "", "appendonly": "no", "dir": children.folder}
+        arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        return children.spawn([program, *arguments], {"LANG": "C.UTF-8"})
+
+
+def free_port() -> int:
+    """A loopback port without a listener, which no earlier call in this process has returned."""
+    while True:
+        port = random.choice(PORT_RANGE)
+        if port not in _ports_returned and _is_free(port):
+            _ports_returned.add(port)
+            return port
+
+
+def replies_with(port: int, message: bytes, answer: bytes) -> bool:
+    """Whether the server on a loopback port answers `message` with `answer` within 1 s."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=1) as connection:
+            connection.sendall(message)
+            return connection.recv(len(answer), socket.MSG_WAITALL) == answer
+    except OSError:
+        return False
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as candidate:
+        try:
+            candidate.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
