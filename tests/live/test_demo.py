@@ -207,8 +207,8 @@ def test_an_answer_that_was_not_expected_fails_the_demo(
     result = CliRunner().invoke(app, ["demo"], env={"WORKER_AMQP_URL": vhost})
 
     assert result.exit_code == 1
-    assert f"{wrong.request_id} (nothing unusual): created instead of rejected" in result.output
-    assert f"{wrong.request_id} (nothing unusual): 1 tasks called {wrong.name}" in result.output
+    assert f"{wrong.request_id} (none): created instead of rejected" in result.output
+    assert f"{wrong.request_id} (none): 1 tasks called {wrong.name}" in result.output
 
 
 def test_a_worker_that_dies_is_said(tmp_path: Path, vhost: str) -> None:
@@ -220,4 +220,4 @@ def test_a_worker_that_dies_is_said(tmp_path: Path, vhost: str) -> None:
         traces = demo.traces()
 
     assert (status, traces) == (1, [])
-    assert errors.startswith("The worker ended by itself with status -9; it said last:\n")
+    assert errors.startswith("The worker ended with status -9; its last output:\n")

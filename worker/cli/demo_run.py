@@ -20,10 +20,9 @@ from worker.rabbit.reach import UnreachableError, reached
 from worker.rabbit.remove import remove
 from worker.rabbit.sender import Sender, SendError, sending
 from worker.rabbit.topology import Topology
-from worker.tools.demo.answers import collect
 from worker.tools.demo.display import DemoDisplay
-from worker.tools.demo.outcomes import DemoResult, OutcomeTracker
-from worker.tools.demo.requests import WORKER_SETTINGS, plan_requests
+from worker.tools.demo.outcomes import DemoResult, OutcomeTracker, collect
+from worker.tools.demo.requests import WORKER_SETTINGS, fault_scripts, plan_requests
 from worker.tools.demo.worker_process import WorkerProcess, WorkerProcessError
 from worker.tools.fake_dcs import Auth, FakeDcs, FakeDcsSettings
 from worker.tools.servers import ServerFailedError, ServerUnavailableError, open_broker

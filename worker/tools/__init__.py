@@ -1,1 +1,1 @@
-"""What development and demonstration need beside the worker: the fake DCS, a private broker node, the demo."""
+"""Tools beside the worker: fake DCS, private servers, demo, health check."""

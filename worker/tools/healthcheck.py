@@ -1,9 +1,9 @@
-"""Asks a page of this machine whether all is well, for health checks in images that have no HTTP client.
+"""Health check for images without an HTTP client: asks one page of this machine.
 
-`python -m worker.tools.healthcheck [URL]`: status 0 if it answers with 200, else 1 and one line that says why. The page is
-/livez of the worker, where WORKER_HTTP_HOST and WORKER_HTTP_PORT say; set in no other place than the environment.
-It runs every few seconds for years, so it loads little: a socket, and no HTTP library (37 ms of CPU instead of
-82, of which the interpreter takes 17).
+`python -m worker.tools.healthcheck [URL]`: status 0 if it answers with 200, else 1 and one line that says why. The
+default page is /livez of the worker at WORKER_HTTP_HOST and WORKER_HTTP_PORT, read from the environment only. It runs
+every few seconds, so this is a small module with a socket and without an HTTP library (37 ms of CPU instead of 82, of
+which the interpreter takes 17).
 """
 
 import os
@@ -11,13 +11,13 @@ import socket
 import sys
 
 LOOPBACK = "127.0.0.1"
-ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - addresses to listen on, of which one can be called
-TIMEOUT_SECONDS = 2.0  # seconds; image and compose file give a check three
+ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - not listened on: asked on loopback
+TIMEOUT_SECONDS = 2.0  # image and compose file give a check 3 s
 STATUS_BYTES = slice(9, 12)  # of `HTTP/1.1 200 OK`
 
 
 def main() -> int:
-    """Ask, complain if need be, and return the exit status."""
+    """Ask the page, print a problem, and return the exit status."""
     url = sys.argv[1] if len(sys.argv) > 1 else _own_livez_url()
     try:
         problem = ask(url)
@@ -29,7 +29,7 @@ def main() -> int:
 
 
 def ask(url: str) -> str:
-    """What is wrong with the page at `http://host:port/path`, empty if nothing is. Raises OSError, ValueError."""
+    """The problem of the page at `http://host:port/path`, empty if it answers 200. Raises OSError, ValueError."""
     address, _, path = url.removeprefix("http://").partition("/")
     host, _, port = address.rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=TIMEOUT_SECONDS) as connection:

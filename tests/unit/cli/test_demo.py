@@ -19,9 +19,8 @@ from worker.cli.app import app
 from worker.policy.error_text import read_text
 from worker.policy.pace import Pace
 from worker.rabbit.follower import Event
-from worker.tools.demo.answers import collect
 from worker.tools.demo.display import DemoDisplay
-from worker.tools.demo.outcomes import DemoResult, OutcomeTracker
+from worker.tools.demo.outcomes import DemoResult, OutcomeTracker, collect
 from worker.tools.demo.requests import REQUEST_KINDS, SUCCEEDED, PlannedRequest, fault_scripts, plan_requests
 from worker.tools.fake_dcs import FakeDcsSettings
 from worker.tools.fake_dcs.fault_selection import throttled_text
@@ -30,8 +29,8 @@ from worker.tools.servers import free_port, rabbitmq
 
 TIMES = {"received_at": "2026-01-01T00:00:00.000Z", "completed_at": "2026-01-01T00:00:01.000Z"}
 PLAIN, LATE, REFUSED, MISSPELT = (
-    next(one for one in plan_requests(200) if one.kind.met == met)
-    for met in ("nothing unusual", "reset after creating", "a VPC that does not exist", "a misspelt field")
+    next(one for one in plan_requests(200) if one.kind.fault == met)
+    for met in ("none", "reset after creating", "a VPC that does not exist", "a misspelt field")
 )
 TWICE = next(one for one in plan_requests(200) if one.kind.copies == 2)
 
@@ -87,17 +86,17 @@ def test_two_hundred_requests_meet_everything_in_its_share() -> None:
     """200 requests are of every kind as often as it says, each with an id and a name of its own."""
     planned = plan_requests(200)
 
-    assert Counter(one.kind.met for one in planned) == {kind.met: kind.share for kind in REQUEST_KINDS}
+    assert Counter(one.kind.fault for one in planned) == {kind.fault: kind.share for kind in REQUEST_KINDS}
     assert len({one.request_id for one in planned}) == len({one.name for one in planned}) == 200
     assert sum(one.kind.expected == SUCCEEDED for one in planned) == 192
 
 
 def test_few_requests_are_a_mixture_too() -> None:
     """The kinds are spread evenly: of 40 requests most are ordinary and some of every frequent kind."""
-    met = Counter(one.kind.met for one in plan_requests(40))
+    met = Counter(one.kind.fault for one in plan_requests(40))
 
-    assert 24 <= met["nothing unusual"] <= 30
-    assert all(met[kind.met] for kind in REQUEST_KINDS if kind.share >= 8)
+    assert 24 <= met["none"] <= 30
+    assert all(met[kind.fault] for kind in REQUEST_KINDS if kind.share >= 8)
     assert len(plan_requests(1)) == 1
     assert len(plan_requests(450)) == 450
 
@@ -121,7 +120,7 @@ def test_the_stand_in_knows_every_step() -> None:
 
 def test_what_is_learnt_from_a_throttled_call_slows_no_other_down() -> None:
     """Even where a single call was made before, the pace that is learnt lets all requests through in a few seconds."""
-    (kind,) = (kind for kind in REQUEST_KINDS if kind.met == "throttled at first")
+    (kind,) = (kind for kind in REQUEST_KINDS if kind.fault == "throttled first")
     quota = Quota.read(kind.script[0].removeprefix("throttle "))
     pace = Pace()
     pace.begin(1.0)
@@ -144,7 +143,7 @@ def test_everything_as_expected_is_ok() -> None:
     assert (was_complete, tally.is_complete) == (False, True)
     assert (result.is_ok, result.tasks_expected, result.tasks_found) == (True, 2, 2)
     assert {row.outcome: dict(row.met) for row in result.outcomes} == {
-        "created": {"nothing unusual": 1},
+        "created": {"none": 1},
         "adopted": {"reset after creating": 1},
         "rejected": {"a VPC that does not exist": 1},
         "invalid_request": {"a misspelt field": 1},
@@ -173,7 +172,7 @@ def test_a_request_sent_twice_wants_two_answers_that_are_one() -> None:
     [
         ([], "0 tasks"),
         (["id of {}", "second"], "2 tasks"),
-        (["another"], "not its own"),
+        (["another"], "id of another task"),
     ],
 )
 def test_any_other_number_of_tasks_is_a_problem(tasks: list[str], complaint: str) -> None:
@@ -198,11 +197,11 @@ def test_other_answers_than_expected_are_problems() -> None:
     result = tally.result([("unknown", "id")])
 
     said = "\n".join(result.problems)
-    assert f"{PLAIN.request_id} (nothing unusual): unresolved instead of succeeded" in said
+    assert f"{PLAIN.request_id} (none): unresolved instead of succeeded" in said
     assert f"{REFUSED.request_id} (a VPC that does not exist): created instead of rejected" in said
     assert f"{LATE.request_id} (reset after creating): not answered" in said
     assert f"never sent: {TWICE.request_id}" in said
-    assert "nobody asked for: unknown" in said
+    assert "without a request: unknown" in said
     assert next(row for row in result.outcomes if row.outcome == "no answer").p50 is None
 
 
@@ -269,7 +268,7 @@ def test_away_from_a_terminal_there_are_plain_lines() -> None:
     text = stream.getvalue()
     assert text.splitlines()[:2] == ["0 of 1 answered: none yet", "1 of 1 answered: created 1"]
     assert "1 tasks exist for the 1 requests that should have one: exactly one each." in text
-    assert f"{PLAIN.request_id} (nothing unusual): 0 tasks called {PLAIN.name}" in text
+    assert f"{PLAIN.request_id} (none): 0 tasks called {PLAIN.name}" in text
     assert "\x1b" not in text
 
 

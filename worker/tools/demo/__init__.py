@@ -1,1 +1,1 @@
-"""The parts of the demo: what is sent, a worker process to send it to, and what became of it."""
+"""The demo: planned requests, a worker process, tracking of outcomes, output."""

@@ -1,4 +1,4 @@
-"""What the demo shows: a live bar on a terminal, plain lines elsewhere, and the closing table."""
+"""Output of the demo: a live progress bar on a terminal, plain lines elsewhere, and the final table."""
 
 import time
 from contextlib import ExitStack
@@ -19,7 +19,7 @@ OUTCOME_COLOURS: Final = {"created": "green", "adopted": "cyan"}
 
 
 class DemoDisplay:
-    """Prints to `stream`; rich finds out whether that is a terminal, and honours NO_COLOR."""
+    """Prints to `stream`; rich detects a terminal and respects NO_COLOR."""
 
     def __init__(self, stream: TextIO) -> None:
         console = Console(file=stream, highlight=False)
@@ -43,11 +43,11 @@ class DemoDisplay:
         self._stack.close()
 
     def say(self, text: str) -> None:
-        """One line, as it is."""
+        """Print one line without markup."""
         self._console.print(text, markup=False, soft_wrap=True)
 
     def progress(self, tally: OutcomeTracker) -> None:
-        """How many requests have been answered, and how; on a terminal one bar, else a line now and then."""
+        """Show how many requests have an event, by outcome: a bar on a terminal, else a line per second."""
         if self._is_live:
             self._draw(tally)
         elif tally.is_complete or time.monotonic() - self._last_line >= PROGRESS_INTERVAL_SECONDS:
@@ -55,7 +55,7 @@ class DemoDisplay:
             self.say(f"{tally.answered} of {len(tally.planned)} answered: {_counts(tally)}")
 
     def result(self, result: DemoResult) -> None:
-        """The closing table, and what it means."""
+        """Print the final table and the verdict."""
         self._stack.close()
         self._console.print()
         self._console.print(_table(result))
@@ -96,7 +96,7 @@ def _table(result: DemoResult) -> Table:
     table.add_column("outcome", no_wrap=True)
     for name in ("requests", "p50", "p95", "max"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("what they met", no_wrap=True)
+    table.add_column("injected fault", no_wrap=True)
     for row in result.outcomes:
         times = (_seconds(value) for value in (row.p50, row.p95, row.max))
         table.add_row(

@@ -1,11 +1,12 @@
-"""What became of the requests: counted as events arrive, and compared with the tasks that exist."""
+"""Outcomes of the demo's requests: counted as events arrive, and compared with the tasks that exist."""
 
+import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from schemas.event import SUCCEEDED_KEY, MigrationFailed, MigrationSucceeded
 from worker.tools.demo.requests import SUCCEEDED, PlannedRequest
@@ -15,17 +16,17 @@ NO_EVENT: Final = "no answer"
 
 @dataclass(frozen=True, slots=True)
 class FirstAnswer:
-    """How the first event of a request answered it."""
+    """What the first event of a request says."""
 
     outcome: str
-    """`created`, `adopted`, or why it failed."""
+    """`created`, `adopted`, or the reason of the failure."""
     instance_id: str | None
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class OutcomeRow:
-    """All requests of one outcome; latencies are seconds from sending to the event."""
+    """All requests of request outcome; latencies are seconds from sending to the event."""
 
     outcome: str
     requests: int
@@ -33,11 +34,12 @@ class OutcomeRow:
     p95: float | None
     max: float | None
     met: Mapping[str, int]
+    """Number of requests by injected fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """The demo's verdict. Wrong requests are named by their request id, tasks by their name."""
+    """The demo's result; a problem names the request by its id, or the task by its name."""
 
     requests: int
     seconds: float
@@ -48,16 +50,30 @@ class DemoResult:
 
     @property
     def is_ok(self) -> bool:
-        """Whether every request was answered as expected, with exactly the tasks that there should be."""
+        """Whether every request ended as expected, with exactly the expected tasks."""
         return not self.problems
 
     def as_json(self) -> dict[str, Any]:
-        """The verdict for programs."""
+        """The result as JSON."""
         return {"ok": self.is_ok, **asdict(self)}
 
 
+class EventMessage(Protocol):
+    """An event: its routing key, and its body."""
+
+    @property
+    def kind(self) -> str:
+        """The routing key."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """The body."""
+        ...
+
+
 class OutcomeTracker:
-    """Follows the requests of a plan. `clock` counts seconds."""
+    """Tracks the outcome of every planned request. `clock` counts seconds."""
 
     def __init__(self, planned: Sequence[PlannedRequest], clock: Callable[[], float] = time.monotonic) -> None:
         self.planned = planned
@@ -66,31 +82,31 @@ class OutcomeTracker:
         self._started_at = clock()
         self._sent_at: dict[str, float] = {}
         self._answers: dict[str, FirstAnswer] = {}
-        self._answers_left = Counter({one.request_id: one.kind.copies for one in planned})
+        self._answers_left = Counter({request.request_id: request.kind.copies for request in planned})
         self._problems: list[str] = []
 
     def __repr__(self) -> str:
-        return f"<Tally: {self.answered} of {len(self.planned)}>"
+        return f"<OutcomeTracker: {self.answered} of {len(self.planned)}>"
 
     @property
     def answered(self) -> int:
-        """Requests that have been answered."""
+        """Number of requests with an event."""
         return len(self._answers)
 
     @property
     def is_complete(self) -> bool:
-        """Whether every copy of every request has been answered."""
+        """Whether every copy of every request has its event."""
         return not self._answers_left
 
-    def sent(self, one: PlannedRequest) -> None:
+    def sent(self, request: PlannedRequest) -> None:
         """A request is about to be sent; of its copies the first counts."""
-        self._sent_at.setdefault(one.request_id, self._clock())
+        self._sent_at.setdefault(request.request_id, self._clock())
 
     def event(self, kind: str, body: bytes) -> None:
         """An event arrived; `kind` is its routing key."""
         request_id, outcome, instance_id = _read(kind, body)
         if request_id is None or request_id not in self._sent_at:
-            self._problems.append(f"an event came for a request that was never sent: {request_id}")
+            self._problems.append(f"an event of a request that was never sent: {request_id}")
             return
         self._count_down(request_id)
         answer = FirstAnswer(outcome, instance_id, self._clock() - self._sent_at[request_id])
@@ -101,7 +117,7 @@ class OutcomeTracker:
             self._problems.append(f"{request_id}: answered as {first.outcome}, then as {outcome}")
 
     def result(self, tasks: Iterable[tuple[str, str]]) -> DemoResult:
-        """The verdict, given name and id of every task that exists."""
+        """The result, from name and id of every task that exists."""
         ids: defaultdict[str, list[str]] = defaultdict(list)
         for name, task_id in tasks:
             ids[name].append(task_id)
@@ -110,7 +126,7 @@ class OutcomeTracker:
             requests=len(self.planned),
             seconds=round(self._clock() - self._started_at, 3),
             outcomes=tuple(self._rows()),
-            tasks_expected=sum(one.kind.expected == SUCCEEDED for one in self.planned),
+            tasks_expected=sum(request.kind.expected == SUCCEEDED for request in self.planned),
             tasks_found=sum(map(len, ids.values())),
             problems=tuple(wrong),
         )
@@ -121,35 +137,58 @@ class OutcomeTracker:
             del self._answers_left[request_id]
 
     def _wrong_answers(self) -> Iterable[str]:
-        for one in self.planned:
-            answer = self._answers.get(one.request_id)
+        for request in self.planned:
+            answer = self._answers.get(request.request_id)
             if answer is None:
-                yield f"{one.request_id} ({one.kind.met}): not answered"
-            elif (SUCCEEDED if answer.instance_id else answer.outcome) != one.kind.expected:
-                yield f"{one.request_id} ({one.kind.met}): {answer.outcome} instead of {one.kind.expected}"
+                yield f"{request.request_id} ({request.kind.fault}): not answered"
+            elif (SUCCEEDED if answer.instance_id else answer.outcome) != request.kind.expected:
+                expected = request.kind.expected
+                yield f"{request.request_id} ({request.kind.fault}): {answer.outcome} instead of {expected}"
 
     def _wrong_tasks(self, ids: Mapping[str, Sequence[str]]) -> Iterable[str]:
-        for one in self.planned:
-            found = ids.get(one.name, ())
-            if len(found) != (one.kind.expected == SUCCEEDED):
-                yield f"{one.request_id} ({one.kind.met}): {len(found)} tasks called {one.name}"
-            answer = self._answers.get(one.request_id)
+        for request in self.planned:
+            found = ids.get(request.name, ())
+            if len(found) != (request.kind.expected == SUCCEEDED):
+                yield f"{request.request_id} ({request.kind.fault}): {len(found)} tasks called {request.name}"
+            answer = self._answers.get(request.request_id)
             if answer and answer.instance_id and answer.instance_id not in found:
-                yield f"{one.request_id} ({one.kind.met}): answered with the id of a task that is not its own"
-        for name in ids.keys() - {one.name for one in self.planned}:
-            yield f"a task that nobody asked for: {name}"
+                yield f"{request.request_id} ({request.kind.fault}): answered with the id of another task"
+        for name in ids.keys() - {request.name for request in self.planned}:
+            yield f"a task without a request: {name}"
 
     def _rows(self) -> Iterable[OutcomeRow]:
         grouped: defaultdict[str, list[PlannedRequest]] = defaultdict(list)
-        for one in self.planned:
-            answer = self._answers.get(one.request_id)
-            grouped[answer.outcome if answer else NO_EVENT].append(one)
+        for request in self.planned:
+            answer = self._answers.get(request.request_id)
+            grouped[answer.outcome if answer else NO_EVENT].append(request)
         for outcome, members in sorted(grouped.items(), key=lambda group: -len(group[1])):
-            known = (self._answers.get(one.request_id) for one in members)
+            known = (self._answers.get(request.request_id) for request in members)
             seconds = sorted(answer.seconds for answer in known if answer)
             p50, p95, most = (_percentile(seconds, part) for part in (0.5, 0.95, 1.0))
-            met = Counter(one.kind.met for one in members)
+            met = Counter(request.kind.fault for request in members)
             yield OutcomeRow(outcome, len(members), p50, p95, most, dict(met.most_common()))
+
+
+async def collect(
+    events: AsyncIterable[EventMessage],
+    tracker: OutcomeTracker,
+    progress: Callable[[OutcomeTracker], None],
+    max_silence_seconds: float,
+) -> bool:
+    """Pass events to the tracker until it is complete; False if none came for `max_silence_seconds`.
+
+    A slow machine takes longer, but as long as events come nothing fails.
+    """
+    arriving = aiter(events)
+    while not tracker.is_complete:
+        try:
+            async with asyncio.timeout(max_silence_seconds):
+                event = await anext(arriving)
+        except TimeoutError:
+            return False
+        tracker.event(event.kind, event.body)
+        progress(tracker)
+    return True
 
 
 def _read(kind: str, body: bytes) -> tuple[str | None, str, str | None]:

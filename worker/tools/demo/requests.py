@@ -1,4 +1,4 @@
-"""What the demo sends, and what each request meets at the fake DCS."""
+"""Requests of the demo, and the fault that the fake DCS injects into each."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ PROJECT_ID: Final = "0123456789abcdef0123456789abcdef"
 FORBIDDEN_PROJECT_ID: Final = "fedcba9876543210fedcba9876543210"
 SUCCEEDED: Final = "succeeded"
 
-# The worker under demonstration: seconds, and short ones, so that what heals does so while one watches. The places
-# beyond the third are for machines so slow that calls time out which should not: there it takes longer, no more.
+# Short times, so that recovery is visible within seconds. The retry levels after the third are for slow machines, on
+# which further calls time out: there the demo takes longer, but does not fail.
 WORKER_SETTINGS: Final[Mapping[str, str]] = {
     "WORKER_RETRY_DELAYS": "1,2,3,4",
     "WORKER_DCS_TIMEOUT": "2",
@@ -23,27 +23,27 @@ WORKER_SETTINGS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class RequestKind:
-    """What befalls a request; `script` is in the words of the fake DCS's fault steps, its last step repeats."""
+    """A kind of request: its fault, as a `script` of fault steps of the fake DCS, and its expected outcome."""
 
-    met: str
+    fault: str
     share: int
     """Of every 200 requests."""
     script: tuple[str, ...] = ()
     expected: str = SUCCEEDED
-    """SUCCEEDED, or the reason why it fails."""
+    """SUCCEEDED, or the reason of the failure."""
     copies: int = 1
     project: str = PROJECT_ID
     misspelt: bool = False
 
 
-# The quota is one that the demo never reaches: what the worker learns from it must not slow all others down, on a
-# machine so slow that it has made few calls by then.
+# The quota of "throttled first" is never reached: the rate that the worker learns from it must not slow down all other
+# requests on a slow machine.
 REQUEST_KINDS: Final = (
-    RequestKind("nothing unusual", 136),
-    RequestKind("sent twice", 6, copies=2),
+    RequestKind("none", 136),
+    RequestKind("duplicate message", 6, copies=2),
     RequestKind("a slow answer", 8, ("slow 0.5",)),
-    RequestKind("busy at first", 8, ("error 400 DCS.4049", "ok")),
-    RequestKind("throttled at first", 8, ("throttle 200/second", "ok")),
+    RequestKind("DCS busy first", 8, ("error 400 DCS.4049", "ok")),
+    RequestKind("throttled first", 8, ("throttle 200/second", "ok")),
     RequestKind("reset before acting", 4, ("drop", "ok")),
     RequestKind("503 before acting", 4, ("error 503", "ok")),
     RequestKind("reset after creating", 6, ("create then drop",)),
@@ -68,7 +68,7 @@ class PlannedRequest:
 
 
 def plan_requests(number: int) -> list[PlannedRequest]:
-    """So many requests, the kinds spread evenly among them."""
+    """Plan `number` requests, with the kinds spread evenly."""
     spread = sorted(
         ((turn + 0.5) / kind.share, place) for place, kind in enumerate(REQUEST_KINDS) for turn in range(kind.share)
     )
@@ -78,7 +78,7 @@ def plan_requests(number: int) -> list[PlannedRequest]:
 
 def fault_scripts(planned: Sequence[PlannedRequest]) -> dict[str, list[str]]:
     """The fake DCS's scripts by task name."""
-    return {one.name: list(one.kind.script) for one in planned if one.kind.script}
+    return {request.name: list(request.kind.script) for request in planned if request.kind.script}
 
 
 def _planned(serial: int, kind: RequestKind) -> PlannedRequest:

@@ -1,4 +1,4 @@
-"""One real worker process, with an environment and a folder of its own."""
+"""A real worker process with a private environment and folder."""
 
 import asyncio
 import os
@@ -21,11 +21,11 @@ MAX_LAST_LINES: Final = 5
 
 
 class WorkerProcessError(Exception):
-    """The worker ended by itself, or never got ready; the text says what it said last."""
+    """The worker ended, or did not become ready; the text quotes its last output."""
 
 
 class WorkerProcess:
-    """`dcs-worker run` as a child process: no file, variable or terminal of ours reaches it, and it never outlives us.
+    """`dcs-worker run` as a child process, without our files, variables and terminal; it never outlives us.
 
     `async with Replica() as replica` makes its folder; leaving kills it and takes the folder away.
     """
@@ -49,16 +49,16 @@ class WorkerProcess:
 
     @property
     def folder(self) -> Path:
-        """Where it works: empty but for what it prints."""
+        """Its working directory, empty but for its output."""
         return self._open_children.folder
 
     @property
     def url(self) -> str:
-        """Its pages."""
+        """The URL of its HTTP pages."""
         return f"http://{LOOPBACK}:{self.port}"
 
     def variables(self, settings: Mapping[str, str]) -> dict[str, str]:
-        """The worker's settings: `settings`, and its address and secrets folder on this machine."""
+        """The worker's variables: `settings`, its HTTP address and its secrets folder."""
         return {
             **settings,
             "WORKER_HTTP_HOST": LOOPBACK,
@@ -69,11 +69,11 @@ class WorkerProcess:
 
     @contextmanager
     def running(self, variables: Mapping[str, str]) -> Iterator[None]:
-        """Start the worker with these settings and no others; leaving kills it if it still runs."""
+        """Start the worker with these variables only; leaving kills it if it still runs."""
         environment = {
             "PATH": os.defpath,
             "LANG": "C.UTF-8",
-            "PYTHONPATH": str(Path(__file__).parents[3]),  # where this very worker was imported from
+            "PYTHONPATH": str(Path(__file__).parents[3]),  # where this package was imported from
             **variables,
         }
         self._process = self._open_children.spawn([sys.executable, "-m", "worker", "run"], environment)
@@ -83,7 +83,7 @@ class WorkerProcess:
             self._open_children.end(self._process)
 
     async def ready(self) -> None:
-        """Return once it consumes. Raises ReplicaError."""
+        """Wait until it consumes. Raises WorkerProcessError."""
         deadline = time.monotonic() + READY_TIMEOUT_SECONDS
         while not await self._is_ready():
             self._check()
@@ -94,13 +94,13 @@ class WorkerProcess:
             await asyncio.sleep(POLL_SECONDS)
 
     async def watch(self) -> None:
-        """Never return; raises ReplicaError when it has ended."""
+        """Run until the process has ended, then raise WorkerProcessError."""
         while True:
             self._check()
             await asyncio.sleep(POLL_SECONDS)
 
     async def stop(self) -> None:
-        """Let it drain (SIGTERM). Raises ReplicaError when it does not end, or not well."""
+        """Stop it with SIGTERM. Raises WorkerProcessError when it does not end, or not with status 0."""
         assert self._process is not None
         self._process.terminate()
         deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
@@ -121,7 +121,7 @@ class WorkerProcess:
     def _check(self) -> None:
         status = None if self._process is None else self._process.poll()
         if status is not None:
-            raise WorkerProcessError(f"The worker ended by itself with status {status}{self._last_output()}")
+            raise WorkerProcessError(f"The worker ended with status {status}{self._last_output()}")
 
     async def _is_ready(self) -> bool:
         with suppress(OSError):
@@ -138,5 +138,5 @@ class WorkerProcess:
         with suppress(OSError):
             lines = (self.folder / "output").read_text(errors="replace").splitlines()
             if lines:
-                return "; it said last:\n" + "\n".join(lines[-MAX_LAST_LINES:])
-        return "; it said nothing."
+                return "; its last output:\n" + "\n".join(lines[-MAX_LAST_LINES:])
+        return "; it printed nothing."
