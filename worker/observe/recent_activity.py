@@ -21,7 +21,7 @@ _MAX_OPEN_ERRORS: Final = 1024
 """Last errors kept of requests that are still in flight."""
 
 _OUTCOMES: Final = (("succeeded", "good"), ("failed", "bad"), ("retried", "busy"), ("returned", "idle"))
-_CALLS: Final = (("answered", "good"), ("refused", "bad"), ("throttled", "busy"), ("5xx or no answer", "tail"))
+_CALLS: Final = (("OK", "good"), ("4xx", "bad"), ("429", "busy"), ("5xx or no response", "tail"))
 
 
 @dataclass(slots=True)
@@ -116,8 +116,8 @@ class RecentActivity:
 
 def _call_kind(label: str) -> str:
     if label == "429":
-        return "throttled"
-    return {"2": "answered", "4": "refused"}.get(label[:1] if label.isdecimal() else "", "5xx or no answer")
+        return "429"
+    return {"2": "OK", "4": "4xx"}.get(label[:1] if label.isdecimal() else "", "5xx or no response")
 
 
 def _error_text(error: Fault) -> str:
@@ -130,19 +130,19 @@ def _minute_figures(slots: list[TimeSlot], seconds: float) -> dict[str, str]:
     calls = sum(sum(slot.calls.values()) for slot in slots)
     longest = quantile((slot.call_times for slot in slots), 0.95)
     return {
-        "ended per second": f"{ended / seconds:.1f}",
+        "finished per second": f"{ended / seconds:.1f}",
         "failed": str(sum(slot.outcomes.get("failed", 0) for slot in slots)),
         "calls per second": f"{calls / seconds:.1f}",
-        "95% of calls within": NOTHING if longest is None else f"{longest * 1000:,.0f} ms",
+        "DCS call latency, p95": NOTHING if longest is None else f"{longest * 1000:,.0f} ms",
     }
 
 
 def _charts(slots: list[TimeSlot]) -> tuple[Chart, ...]:
     return (
-        Chart("Deliveries that ended", "per second", _rates(_OUTCOMES, [slot.outcomes for slot in slots]), True),
-        Chart("Calls of the service", "per second", _rates(_CALLS, [slot.calls for slot in slots]), True),
-        Chart("Time in hand", "ms", _quantiles([slot.request_times for slot in slots])),
-        Chart("Time of a call", "ms", _quantiles([slot.call_times for slot in slots])),
+        Chart("Deliveries handled", "per second", _rates(_OUTCOMES, [slot.outcomes for slot in slots]), True),
+        Chart("DCS calls", "per second", _rates(_CALLS, [slot.calls for slot in slots]), True),
+        Chart("Handling time", "ms", _quantiles([slot.request_times for slot in slots])),
+        Chart("DCS call latency", "ms", _quantiles([slot.call_times for slot in slots])),
     )
 
 
@@ -155,5 +155,5 @@ def _rates(kinds: Iterable[tuple[str, str]], counts: Sequence[Mapping[str, int]]
 def _quantiles(times: list[DurationHistogram]) -> tuple[Series, ...]:
     return tuple(
         Series(name, kind, tuple(None if (at := slot.quantile(share)) is None else at * 1000 for slot in times))
-        for name, kind, share in (("half within", "half", 0.5), ("95% within", "tail", 0.95))
+        for name, kind, share in (("p50", "half", 0.5), ("p95", "tail", 0.95))
     )

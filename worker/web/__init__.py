@@ -1,1 +1,1 @@
-"""What the worker shows over HTTP: health, metrics, a page for people."""
+"""Health, metrics and status page over HTTP."""

@@ -1,4 +1,4 @@
-"""Small charts as inline SVG, stretched to whatever width there is; all text stands beside them, in HTML."""
+"""Small charts as inline SVG, stretched to the available width; all text is HTML beside them."""
 
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -23,7 +23,7 @@ _FIGURE: Final = """<figure>
 
 
 def render_chart(chart: Chart, slot: float) -> str:
-    """The chart with its caption as HTML; one value stands for `slot` seconds."""
+    """The chart with its caption as HTML; one value represents `slot` seconds."""
     top = axis_maximum(chart)
     draw = _bars if chart.is_stacked else _lines
     minutes = slot * max((len(series.values) for series in chart.series), default=0) / 60
@@ -38,7 +38,7 @@ def render_chart(chart: Chart, slot: float) -> str:
 
 
 def axis_maximum(chart: Chart) -> float:
-    """The value at the upper edge: 1, 2 or 5 with some zeros, and all values below it."""
+    """The value at the upper edge: 1, 2 or 5 times a power of ten, not below any value."""
     columns = zip(*(series.values for series in chart.series), strict=True)
     fold = sum if chart.is_stacked else max
     highest = max((fold([value or 0.0 for value in column]) for column in columns), default=0.0)

@@ -1,4 +1,4 @@
-"""The HTTP server of one replica: `/livez`, `/readyz`, `/metrics` and a page at `/`. It changes nothing."""
+"""HTTP server of one replica: `/livez`, `/readyz`, `/metrics` and the status page at `/`; read-only."""
 
 import json
 import logging
@@ -12,18 +12,18 @@ from worker.policy.status import Status
 from worker.web.status_page import CONTENT_SECURITY_POLICY, render_page
 
 SHUTDOWN_TIMEOUT_SECONDS: Final = 0.25
-"""Seconds that a reply under way gets to end; a connection that is only kept alive gets none."""
+"""How long a stop waits for replies in progress; idle connections are closed at once."""
 KEEP_ALIVE_SECONDS: Final = 75.0
-"""Seconds; longer than scrapes are apart."""
+"""Longer than the interval between scrapes."""
 SERVER_HEADER: Final = "dcs-migration-worker"
 """The `Server` header of every page; without one aiohttp would send its version and Python's."""
 
 
 class WebServer:
-    """Serves on `host` and `port` (0: any free one) from `start` to `stop`.
+    """Serves on `host` and `port` (0: any free port) from `start` to `stop`.
 
-    `readiness` and `status` are asked for each request. `metrics` gets the Accept header (empty if there is
-    none) and gives the body and its media type.
+    `readiness` and `status` are called for each request. `metrics` is called with the Accept header (empty if there is
+    none) and returns the body and its media type.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class WebServer:
 
     @property
     def port(self) -> int:
-        """The port: the one that was got, once started."""
+        """The port; once started, the actual one."""
         if self._runner is None or not self._runner.addresses:
             return self._port
         return int(self._runner.addresses[0][1])
 
     async def start(self) -> None:
-        """Begin to serve. Raises OSError when the address cannot be had."""
+        """Start to serve. Raises OSError when the address is not available."""
         server = web.Server(
             self._handle,
             access_log=None,
@@ -75,7 +75,7 @@ class WebServer:
         self._runner = runner
 
     async def stop(self) -> None:
-        """Close the port and all connections; harmless when not started."""
+        """Close the port and all connections. Does nothing if not started."""
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -85,16 +85,16 @@ class WebServer:
             response = self._dispatch(request)
         except Exception:
             logging.getLogger(__name__).exception("the page %s failed", request.path)
-            response = _json(500, {"error": "the page failed; the log says why"})
+            response = _json(500, {"error": "the page failed; see the log"})
         response.headers["Server"] = SERVER_HEADER
         return response
 
     def _dispatch(self, request: web.BaseRequest) -> web.Response:
         handler = self._handlers.get(request.path)
         if handler is None:
-            return _json(404, {"error": "there is no such page", "pages": list(self._handlers)})
+            return _json(404, {"error": "not found", "pages": list(self._handlers)})
         if request.method not in ("GET", "HEAD"):
-            response = _json(405, {"error": "only GET and HEAD"})
+            response = _json(405, {"error": "only GET and HEAD are allowed"})
             response.headers["Allow"] = "GET, HEAD"
             return response
         return handler(request)

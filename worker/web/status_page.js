@@ -1,18 +1,18 @@
-// Fetches this page again and puts in what has changed: no flicker, open details stay open, a selection stays.
-const EVERY = 3000;
+// Fetches this page again and replaces the parts that changed: no flicker, open details stay open, a selection stays.
+const REFRESH_MS = 3000;
 
 function replaced(fresh) {
   const old = document.getElementById(fresh.id);
   if (!old) return;
-  const open = [...old.querySelectorAll("details")].map((one) => one.open);
-  fresh.querySelectorAll("details").forEach((one, place) => (one.open = open[place]));
+  const open = [...old.querySelectorAll("details")].map((details) => details.open);
+  fresh.querySelectorAll("details").forEach((details, index) => (details.open = open[index]));
   if (old.outerHTML !== fresh.outerHTML) old.replaceWith(document.importNode(fresh, true));
 }
 
 async function update() {
   if (document.hidden || !getSelection().isCollapsed) return;
   try {
-    const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(EVERY) });
+    const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(REFRESH_MS) });
     if (!answer.ok) throw new Error(answer.status);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     document.title = fresh.title;
@@ -25,8 +25,8 @@ async function update() {
 
 async function run() {
   await update();
-  setTimeout(run, EVERY);
+  setTimeout(run, REFRESH_MS);
 }
 
 document.addEventListener("visibilitychange", update);
-setTimeout(run, EVERY);
+setTimeout(run, REFRESH_MS);

@@ -1,7 +1,7 @@
-"""The page for people: one document without external parts. Everything shown is escaped.
+"""Status page: one HTML document without external parts. All values are escaped.
 
-What it may run and look like is named by hash in its policy (https://www.w3.org/TR/CSP3/): should a text ever get
-through unescaped, no browser would run it.
+Its Content-Security-Policy names style and script by hash (https://www.w3.org/TR/CSP3/): a text that got through
+unescaped would not be executed.
 """
 
 import base64
@@ -56,7 +56,7 @@ _BODY: Final = """<title>{title} · dcs-worker</title>
 <p>{reason}</p>
 </header>
 <main>
-<p id="lost">The worker does not answer. This is what it showed last.</p>
+<p id="lost">The worker does not answer. This is its last answer.</p>
 {parts}
 </main>
 <footer><a href="/metrics">metrics</a> · <a href="/readyz">readyz</a> · <a href="/livez">livez</a></footer>
@@ -66,7 +66,7 @@ _TAIL: Final = f"<script>{_SCRIPT}</script>\n</body>\n</html>\n"
 
 def render_page(readiness: Readiness, status: Status) -> str:
     """The status page as HTML."""
-    # Regions have a table of their own.
+    # Regions have a separate table.
     facts = {name: value for name, value in readiness.details.items() if name != "regions"}
     details = "".join(f" · {text(name)}: {text(_json_or_text(value))}" for name, value in facts.items())
     body = _BODY.format(
@@ -82,17 +82,17 @@ def render_page(readiness: Readiness, status: Status) -> str:
 
 def _parts(status: Status) -> tuple[str, ...]:
     activity = status.activity
-    charts = "".join(render_chart(one, activity.slot) for one in activity.charts)
-    settings = f"<details><summary>Settings in force</summary>\n{tables.settings(status.settings)}</details>"
+    charts = "".join(render_chart(chart, activity.slot) for chart in activity.charts)
+    settings = f"<details><summary>Effective settings</summary>\n{tables.settings(status.settings)}</details>"
     return (
         f'<section id="figures" class="tiles" data-part>{_tiles(status)}</section>',
         _section("charts", "", f'<div class="charts">{charts}</div>'),
         _section("regions", "Regions", tables.regions(status.regions)),
-        _section("in-flight", "In flight, the longest first", tables.in_flight(status.in_flight, status.in_hand)),
-        _section("faults", "Calls without success", tables.faults(activity.faults, status.now)),
-        _section("failures", "Last failures", tables.failures(activity.failures, status.now)),
+        _section("in-flight", "In flight, oldest first", tables.in_flight(status.in_flight, status.in_hand)),
+        _section("faults", "Failed DCS calls", tables.faults(activity.faults, status.now)),
+        _section("failures", "Recent failures", tables.failures(activity.failures, status.now)),
         '<div class="pair">',
-        _section("outcomes", "Deliveries since the start", tables.outcomes(activity.outcomes)),
+        _section("outcomes", "Deliveries since start", tables.outcomes(activity.outcomes)),
         _section("connections", "Connections", tables.connections(status.connections)),
         "</div>",
         _section("settings", "", settings),

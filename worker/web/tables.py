@@ -1,4 +1,4 @@
-"""The tables of the status page. Everything shown is escaped."""
+"""Tables of the status page. All values are escaped."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from schemas.timestamp import to_text
 from worker.policy.status import NOTHING, Connection, Failure, FaultKind, InHand
 
 MAX_REQUESTS_SHOWN: Final = 10
-"""Requests in hand at most."""
+"""Of the requests in flight."""
 
 _CODE_SPAN: Final = re.compile(r"`([^`]+)`")
 
@@ -18,14 +18,14 @@ Cell = str
 
 
 def text(value: object) -> Cell:
-    """Anything as text; an absent value as a dash."""
+    """A value as text; a missing value as a dash."""
     if value is None or value == "":
         return NOTHING
     return escape(value if isinstance(value, str) else str(value))
 
 
 def duration(seconds: float) -> Cell:
-    """Seconds in the two largest units that matter."""
+    """Seconds in the two largest units."""
     if seconds < 10:
         return f"{max(0.0, seconds):.1f} s"
     whole = int(seconds)
@@ -36,7 +36,7 @@ def duration(seconds: float) -> Cell:
 
 
 def moment(at: float, now: float) -> Cell:
-    """How long ago; the time itself on pointing at it."""
+    """The age of a time; the time itself as a tooltip."""
     return f'<time datetime="{to_text(at)}" title="{to_text(at)}">{duration(now - at)} ago</time>'
 
 
@@ -53,45 +53,51 @@ def table(names: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str) -
 
 
 def in_flight(count: int, shown: Sequence[InHand]) -> str:
-    """The requests that are being worked on, the longest first; `count` are in flight altogether."""
-    rows = [(duration(one.seconds), text(one.request_id), text(one.project_id)) for one in shown[:MAX_REQUESTS_SHOWN]]
+    """The requests in flight, oldest first; `count` is their number."""
+    rows = [
+        (duration(request.seconds), text(request.request_id), text(request.project_id))
+        for request in shown[:MAX_REQUESTS_SHOWN]
+    ]
     more = f'<p class="none">and {count - len(rows):,} more</p>' if rows and count > len(rows) else ""
-    return table(("for", "request", "project"), rows, empty="Nothing is being worked on.") + more
+    return table(("age", "request", "project"), rows, empty="No request in flight.") + more
 
 
 def failures(shown: Iterable[Failure], now: float) -> str:
-    """The last failures, the newest first."""
+    """The last failures, newest first."""
     rows = (
         (
-            moment(one.at, now),
-            text(one.reason) + (' <span class="tag">parked</span>' if one.parked else ""),
-            text(one.request_id),
-            text(one.project_id),
-            text(one.region),
-            text(one.attempts),
-            text(one.said),
+            moment(failure.at, now),
+            text(failure.reason) + (' <span class="tag">parked</span>' if failure.parked else ""),
+            text(failure.request_id),
+            text(failure.project_id),
+            text(failure.region),
+            text(failure.attempts),
+            text(failure.said),
         )
-        for one in shown
+        for failure in shown
     )
-    names = ("when", "reason", "request", "project", "region", "creates", "last said")
-    return table(names, rows, empty="No request has failed since the start.")
+    names = ("when", "reason", "request", "project", "region", "create calls", "last error")
+    return table(names, rows, empty="No failed request since start.")
 
 
 def faults(shown: Iterable[FaultKind], now: float) -> str:
-    """Calls without success, by how they ended."""
-    rows = ((text(f.label), text(f.evidence), text(f.count), moment(f.at, now), text(f.said)) for f in shown)
-    names = ("ended", "evidence", "calls", "last", "last said")
-    return table(names, rows, empty="Every call has succeeded since the start.")
+    """Failed DCS calls by status."""
+    rows = (
+        (text(fault.label), text(fault.evidence), text(fault.count), moment(fault.at, now), text(fault.said))
+        for fault in shown
+    )
+    names = ("status", "result", "calls", "last", "last error")
+    return table(names, rows, empty="No failed call since start.")
 
 
 def outcomes(shown: Mapping[tuple[str, str], int]) -> str:
-    """Deliveries that are over, the most frequent first."""
+    """Handled deliveries by outcome and reason, most frequent first."""
     rows = ((text(outcome), text(reason), f"{count:,}") for (outcome, reason), count in shown.items())
-    return table(("outcome", "reason", "deliveries"), rows, empty="Nothing has ended since the start.")
+    return table(("outcome", "reason", "deliveries"), rows, empty="No delivery handled since start.")
 
 
 def regions(shown: Mapping[str, Mapping[str, object]]) -> str:
-    """What is known of each region: a column for what is known of all, one for the rest."""
+    """The facts of each region: a column for each fact that all regions have, one for the rest."""
     first = next(iter(shown.values()), {})
     names = [name for name in first if all(name in facts for facts in shown.values())]
     rows = (
@@ -102,7 +108,7 @@ def regions(shown: Mapping[str, Mapping[str, object]]) -> str:
         )
         for region, facts in shown.items()
     )
-    return table(("region", *map(_spaced, names), "besides"), rows, empty="No region is configured.")
+    return table(("region", *map(_spaced, names), "note"), rows, empty="No region is configured.")
 
 
 def _spaced(name: str) -> str:
@@ -110,16 +116,16 @@ def _spaced(name: str) -> str:
 
 
 def connections(shown: Iterable[Connection]) -> str:
-    """What the worker lives on."""
+    """The worker's connections."""
     colours = {True: "good", False: "bad", None: "quiet"}
-    rows = ((text(one.name), f'<span class="{colours[one.is_good]}">{text(one.state)}</span>') for one in shown)
-    return table(("connection", "state"), rows, empty="There is none.")
+    rows = ((text(link.name), f'<span class="{colours[link.is_good]}">{text(link.state)}</span>') for link in shown)
+    return table(("connection", "state"), rows, empty="No connection.")
 
 
 def settings(shown: Iterable[tuple[str, str, str]]) -> str:
-    """The settings in force."""
+    """The effective settings."""
     rows = ((f"<code>{text(name)}</code>", text(value), _with_code(meaning)) for name, value, meaning in shown)
-    return table(("variable", "value", "meaning"), rows, empty="None are known.")
+    return table(("variable", "value", "meaning"), rows, empty="No settings.")
 
 
 def _with_code(meaning: str) -> Cell:

@@ -89,7 +89,7 @@ def test_calls_are_told_apart_by_how_they_ended(log: RecentActivity, clock: Cloc
         log.call_ended(label, 0.1)
     clock.now += SLOT_SECONDS
     seen = read(log)
-    rates = [last(seen, 1, name) for name in ("answered", "refused", "throttled", "5xx or no answer")]
+    rates = [last(seen, 1, name) for name in ("OK", "4xx", "429", "5xx or no response")]
     assert [round((rate or 0) * SLOT_SECONDS) for rate in rates] == [2, 2, 1, 5]
 
 
@@ -100,11 +100,11 @@ def test_times_are_quantiles(log: RecentActivity, clock: Clock) -> None:
     log.settled(settled(seconds=0.25))
     clock.now += SLOT_SECONDS
     seen = read(log)
-    assert last(seen, 3, "half within") == pytest.approx(20, rel=0.125)
-    assert last(seen, 3, "95% within") == pytest.approx(2000, rel=0.125)
-    assert last(seen, 2, "half within") == pytest.approx(250, rel=0.125)
+    assert last(seen, 3, "p50") == pytest.approx(20, rel=0.125)
+    assert last(seen, 3, "p95") == pytest.approx(2000, rel=0.125)
+    assert last(seen, 2, "p50") == pytest.approx(250, rel=0.125)
     clock.now += SLOT_SECONDS
-    assert last(read(log), 3, "half within") is None
+    assert last(read(log), 3, "p50") is None
 
 
 @pytest.mark.parametrize("seconds", [1e-5, 0.00123, 0.25, 0.999, 1.0, 29.9, 300.0, 86_400.0])
@@ -128,8 +128,8 @@ def test_figures_are_of_the_last_minute(log: RecentActivity, clock: Clock) -> No
     assert read(log).figures["failed"] == "1"
     clock.now += SLOT_SECONDS
     figures = read(log).figures
-    assert (figures["ended per second"], figures["failed"], figures["calls per second"]) == ("2.2", "1", "2.2")
-    assert figures["95% of calls within"].endswith(" ms")
+    assert (figures["finished per second"], figures["failed"], figures["calls per second"]) == ("2.2", "1", "2.2")
+    assert figures["DCS call latency, p95"].endswith(" ms")
     clock.now += 60
     assert list(read(log).figures.values()) == ["0.0", "0", "0.0", NOTHING]
 

@@ -137,7 +137,7 @@ async def test_nothing_but_reading(server: WebServer, method: str) -> None:
     """There is nothing that could be changed, so every other method is refused."""
     reply = await get(server, "/metrics", method)
 
-    assert (reply.status, reply.headers["allow"], reply.content) == (405, "GET, HEAD", {"error": "only GET and HEAD"})
+    assert (reply.status, reply.headers["allow"], reply.content) == (405, "GET, HEAD", {"error": "only GET and HEAD are allowed"})
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/livez/", "/../etc/passwd", "/%2e%2e", "//livez", "/LIVEZ"])
@@ -146,7 +146,7 @@ async def test_other_paths_are_not_there(server: WebServer, path: str) -> None:
     reply = await get(server, path)
 
     assert reply.status == 404
-    assert reply.content == {"error": "there is no such page", "pages": ["/", "/livez", "/readyz", "/metrics"]}
+    assert reply.content == {"error": "not found", "pages": ["/", "/livez", "/readyz", "/metrics"]}
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ def test_an_idle_worker_says_so_in_sentences() -> None:
     """Nothing yet is no table without rows."""
     parsed = shown(Status())
     assert parsed.rows == {}
-    for sentence in ("Nothing is being worked on.", "No request has failed since the start."):
+    for sentence in ("No request in flight.", "No failed request since start."):
         assert sentence in parsed.texts
 
 

@@ -27,7 +27,7 @@ class WorkerProcessError(Exception):
 class WorkerProcess:
     """`dcs-worker run` as a child process, without our files, variables and terminal; it never outlives us.
 
-    `async with Replica() as replica` makes its folder; leaving kills it and takes the folder away.
+    `async with WorkerProcess() as replica` creates its folder; leaving kills the process and removes the folder.
     """
 
     def __init__(self) -> None:
