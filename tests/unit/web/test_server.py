@@ -137,7 +137,11 @@ async def test_nothing_but_reading(server: WebServer, method: str) -> None:
     """There is nothing that could be changed, so every other method is refused."""
     reply = await get(server, "/metrics", method)
 
-    assert (reply.status, reply.headers["allow"], reply.content) == (405, "GET, HEAD", {"error": "only GET and HEAD are allowed"})
+    assert (reply.status, reply.headers["allow"], reply.content) == (
+        405,
+        "GET, HEAD",
+        {"error": "only GET and HEAD are allowed"},
+    )
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/livez/", "/../etc/passwd", "/%2e%2e", "//livez", "/LIVEZ"])
