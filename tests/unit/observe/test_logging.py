@@ -6,7 +6,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,16 +15,6 @@ from schemas.timestamp import from_text
 from worker.observe.logging import Level, LogSink, add_header, configure_logging, crash_hook, loop_exception_handler
 
 SECRET = "s3cr3t-token"
-
-
-@pytest.fixture(autouse=True)
-def library_logging() -> Iterator[None]:
-    """Puts the standard library's logging back as it was."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 class Output:

@@ -3,8 +3,6 @@
 import inspect
 import io
 import json
-import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -38,16 +36,6 @@ ENVELOPE = Envelope(
     is_repeat=True,
     is_redelivered=False,
 )
-
-
-@pytest.fixture(autouse=True)
-def library_logging() -> Iterator[None]:
-    """Puts the standard library's logging back as it was."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 class Seen:

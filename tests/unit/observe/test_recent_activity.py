@@ -4,6 +4,7 @@ import pytest
 
 from schemas.envelope import Envelope
 from schemas.request import Request, Task
+from tests.fake_clock import FakeClock
 from worker.observe.recent_activity import MAX_ERROR_CHARACTERS, MAX_FAILURES_KEPT, RecentActivity
 from worker.observe.sliding_window import SLOT_COUNT, SLOT_SECONDS, DurationHistogram
 from worker.policy.facts import Settled
@@ -12,17 +13,6 @@ from worker.policy.order import Order, order
 from worker.policy.status import NOTHING, Activity
 
 TASK = Task(name="secret-name", description="secret text", vpc_id="v", subnet_id="s", security_group_id="g")
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
 
 
 def placed(request_id: str = "r-1") -> Order:
@@ -46,13 +36,13 @@ def fault(label: str = "503", **more: object) -> Fault:
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> FakeClock:
     """The time."""
-    return Clock()
+    return FakeClock(1_000.0)
 
 
 @pytest.fixture
-def log(clock: Clock) -> RecentActivity:
+def log(clock: FakeClock) -> RecentActivity:
     """A log that nothing was told."""
     return RecentActivity(clock=clock, monotonic_clock=clock)
 
@@ -68,7 +58,7 @@ def last(activity: Activity, chart: int, series: str) -> float | None:
     return found.values[-1]
 
 
-def test_rates_are_those_of_whole_slots(log: RecentActivity, clock: Clock) -> None:
+def test_rates_are_those_of_whole_slots(log: RecentActivity, clock: FakeClock) -> None:
     """What happens shows when its slot is over, as a rate; later slots push it along, and out."""
     for outcome in ("succeeded", "succeeded", "failed", "retried"):
         log.settled(settled(outcome))
@@ -83,7 +73,7 @@ def test_rates_are_those_of_whole_slots(log: RecentActivity, clock: Clock) -> No
     assert not any(read(log).charts[0].series[0].values)
 
 
-def test_calls_are_told_apart_by_how_they_ended(log: RecentActivity, clock: Clock) -> None:
+def test_calls_are_told_apart_by_how_they_ended(log: RecentActivity, clock: FakeClock) -> None:
     """Answered, refused, throttled; whatever may have acted, or never got an answer, is one more."""
     for label in ("200", "201", "400", "404", "429", "500", "503", "timeout", "reset", "4xx"):
         log.call_ended(label, 0.1)
@@ -93,7 +83,7 @@ def test_calls_are_told_apart_by_how_they_ended(log: RecentActivity, clock: Cloc
     assert [round((rate or 0) * SLOT_SECONDS) for rate in rates] == [2, 2, 1, 5]
 
 
-def test_times_are_quantiles(log: RecentActivity, clock: Clock) -> None:
+def test_times_are_quantiles(log: RecentActivity, clock: FakeClock) -> None:
     """Half and 95 % of times, in milliseconds; a slot without any has none."""
     for seconds in (*[0.02] * 90, *[2.0] * 10):
         log.call_ended("200", seconds)
@@ -119,7 +109,7 @@ def test_a_time_is_read_as_it_was_told(seconds: float) -> None:
     assert (nothing.quantile(0.5) or 1.0) < 1e-5
 
 
-def test_figures_are_of_the_last_minute(log: RecentActivity, clock: Clock) -> None:
+def test_figures_are_of_the_last_minute(log: RecentActivity, clock: FakeClock) -> None:
     """Rates over the minute, failures by number, the time of calls; at once, and none of it older than that."""
     for _ in range(120):
         log.settled(settled())
@@ -174,7 +164,7 @@ def test_outcomes_are_counted_since_the_start(log: RecentActivity) -> None:
     assert repr(log) == "<ActivityLog: 3 deliveries, 0 failures>"
 
 
-def test_faults_are_counted_by_how_they_ended(log: RecentActivity, clock: Clock) -> None:
+def test_faults_are_counted_by_how_they_ended(log: RecentActivity, clock: FakeClock) -> None:
     """How many, when the last, and its words; the latest kind first. Long words are cut."""
     log.call_failed(placed(), fault("503", message="busy"))
     clock.now += 1

@@ -1,12 +1,8 @@
 """Tracing, from a delivery to the collector: spans, their parents and attributes, what they never carry."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator
-from typing import Any
 
 import httpx2
-import pytest
 
 from schemas import names
 from tests.collector import Collector
@@ -28,23 +24,6 @@ from tests.unit.observe.traced_replica import (
     one,
 )
 from tests.walks.fakes import FakeDelivery, FakePublisher
-
-
-@pytest.fixture(autouse=True)
-def library_logging() -> Any:
-    """Puts the standard library's logging back as it was."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
-@pytest.fixture
-async def collector() -> AsyncIterator[Collector]:
-    """A collector of this test's own."""
-    async with Collector() as collector:
-        yield collector
 
 
 async def test_one_request_is_one_trace(collector: Collector) -> None:

@@ -1,10 +1,7 @@
 """Tracing at its bounds: what senders write into headers, what never leaves, collectors that do not answer."""
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
@@ -26,23 +23,6 @@ from tests.unit.observe.traced_replica import (
 from tests.walks.fakes import FakeDelivery
 from worker.observe import tracing as module
 from worker.policy.rules import Rules
-
-
-@pytest.fixture(autouse=True)
-def library_logging() -> Any:
-    """Puts the standard library's logging back as it was."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
-@pytest.fixture
-async def collector() -> AsyncIterator[Collector]:
-    """A collector of this test's own."""
-    async with Collector() as collector:
-        yield collector
 
 
 @pytest.mark.parametrize(

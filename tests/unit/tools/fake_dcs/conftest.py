@@ -1,41 +1,29 @@
-"""What several unit tests stand on: a fake DCS in process whose time is in their hands, and a caller of it."""
+"""Fixtures of the fake DCS's tests: a server in this process with a clock that is set by hand, and a client."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import pytest
 
+from tests.fake_clock import FakeClock
 from worker.tools.fake_dcs import FakeDcs
 
-START = 1_700_000_000.0
-
-
-class Clock:
-    """A clock that moves when told."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        """Epoch seconds."""
-        return self.now
-
 
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> FakeClock:
     """The fake DCS's clock."""
-    return Clock()
+    return FakeClock()
 
 
 @pytest.fixture
-async def fake_dcs(clock: Clock) -> AsyncIterator[FakeDcs]:
-    """A healthy fake DCS whose time is in our hands."""
+async def fake_dcs(clock: Callable[[], float]) -> AsyncIterator[FakeDcs]:
+    """A healthy fake DCS whose clock is set by hand."""
     async with FakeDcs(clock=clock) as running:
         yield running
 
 
 @pytest.fixture
 async def client(fake_dcs: FakeDcs) -> AsyncIterator[aiohttp.ClientSession]:
-    """A caller with five seconds of patience."""
+    """An HTTP client of the fake DCS with a timeout of 5 s."""
     async with aiohttp.ClientSession(fake_dcs.url, timeout=aiohttp.ClientTimeout(5)) as session:
         yield session

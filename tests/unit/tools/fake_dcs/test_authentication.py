@@ -6,7 +6,7 @@ from hashlib import sha256
 import aiohttp
 import pytest
 
-from tests.unit.tools.fake_dcs.conftest import Clock
+from tests.fake_clock import FakeClock
 from worker.tools.fake_dcs import FakeDcs
 from worker.tools.fake_dcs.signature import canonical_request
 
@@ -47,7 +47,9 @@ async def test_a_signature_is_accepted(fake_dcs: FakeDcs, client: aiohttp.Client
     assert await _list(client, _signed("AK", "SK", x_project_id="q")) == (401, "Project ID does not match the token.")
 
 
-async def test_wrong_signatures_lock_the_key(fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: Clock) -> None:
+async def test_wrong_signatures_lock_the_key(
+    fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
     """After so many wrong ones in a row even a right signature waits for the lock to end."""
     await fake_dcs.apply(auth={"mode": "aksk", "access_key": "AK", "secret_key": "SK", "lock_after": 2})
     for _ in range(2):
@@ -111,7 +113,7 @@ async def test_the_metadata_service_wants_a_token(client: aiohttp.ClientSession)
 
 
 async def test_temporary_keys_need_their_token_and_end(
-    fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: Clock
+    fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock
 ) -> None:
     """Keys of the metadata service open with their security token, until they expire."""
     await fake_dcs.apply(auth={"mode": "aksk", "temporary_key_seconds": 600})

@@ -1,7 +1,6 @@
 """The fake DCS as a service: what it accepts and what it refuses."""
 
 import io
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -12,20 +11,6 @@ from worker.tools.fake_dcs import FakeDcs
 CREATE = "/v2/p/migration/instance"
 LIST = "/v2/p/migration-tasks"
 FIELDS = {"name": "x", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
-
-
-@pytest.fixture
-async def fake_dcs() -> AsyncIterator[FakeDcs]:
-    """A healthy fake DCS."""
-    async with FakeDcs() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(fake_dcs: FakeDcs) -> AsyncIterator[aiohttp.ClientSession]:
-    """A caller with five seconds of patience."""
-    async with aiohttp.ClientSession(fake_dcs.url, timeout=aiohttp.ClientTimeout(5)) as session:
-        yield session
 
 
 async def _ask(client: aiohttp.ClientSession, method: str, path: str, **options: Any) -> tuple[int, Any]:

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -16,17 +17,9 @@ FIELDS = {"name": "x", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"
 
 
 @pytest.fixture
-async def fake_dcs() -> AsyncIterator[FakeDcs]:
-    """A healthy fake DCS."""
-    async with FakeDcs() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(fake_dcs: FakeDcs) -> AsyncIterator[aiohttp.ClientSession]:
-    """A caller with five seconds of patience."""
-    async with aiohttp.ClientSession(fake_dcs.url, timeout=aiohttp.ClientTimeout(5)) as session:
-        yield session
+def clock() -> Callable[[], float]:
+    """The real time: `retry at` is compared with the date of the answer."""
+    return time.time
 
 
 async def _post(client: aiohttp.ClientSession, **options: Any) -> tuple[int, bytes, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.unit.tools.fake_dcs.conftest import Clock
+from tests.fake_clock import FakeClock
 from worker.tools.fake_dcs import FakeDcs
 
 LIST = "/v2/p/migration-tasks"
@@ -36,7 +36,7 @@ async def test_a_fixed_token(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -
 
 
 async def test_an_issued_token_serves_its_project_until_it_expires(
-    fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: Clock
+    fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock
 ) -> None:
     """IAM answers 201 with the token in a header and its end in the body; the API keeps to both."""
     await fake_dcs.apply(auth={"mode": "iam", "token_seconds": 60})
@@ -86,7 +86,9 @@ async def test_a_changed_password_ends_its_tokens(fake_dcs: FakeDcs, client: aio
     assert (await _token(client, _password("new-password")))[0] == 201
 
 
-async def test_wrong_passwords_lock_the_account(fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: Clock) -> None:
+async def test_wrong_passwords_lock_the_account(
+    fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
     """After so many wrong ones in a row even the right password waits for the lock to end."""
     await fake_dcs.apply(auth={"lock_after": 2, "lock_seconds": 300})
     for password in ("wrong", "stand-in-password", "wrong", "wrong"):

@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.unit.tools.fake_dcs.conftest import Clock
+from tests.fake_clock import FakeClock
 from worker.tools.fake_dcs import FakeDcs, MigrationTask
 
 CREATE = "/v2/p/migration/instance"
@@ -25,7 +25,7 @@ async def _names(client: aiohttp.ClientSession, query: str = "") -> list[str]:
 
 
 async def test_a_task_is_visible_after_the_delay(
-    fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: Clock
+    fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock
 ) -> None:
     """List and detail show a new task only after the visibility delay."""
     await fake_dcs.apply(visibility=30)
@@ -38,7 +38,7 @@ async def test_a_task_is_visible_after_the_delay(
     assert (await _names(client), (await _ask(client, "GET", detail))[0]) == (["x"], 200)
 
 
-async def test_a_quota_refuses_and_recovers(fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: Clock) -> None:
+async def test_a_quota_refuses_and_recovers(fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock) -> None:
     """Beyond the quota nothing is done, the answer names the window, and the next window admits again."""
     await fake_dcs.apply(quota={"limit": 2, "unit": "minute", "retry_after": 60})
 
@@ -145,7 +145,7 @@ async def test_dates(
     assert (page["migration_tasks"][0]["created_at"], detail["created_at"]) == (listed, shown)
 
 
-async def test_planted_tasks(fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: Clock) -> None:
+async def test_planted_tasks(fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock) -> None:
     """Tasks that nobody asked for are listed by age, and several of one name are counted as repeated."""
     fake_dcs.add_task(MigrationTask("p", "old", created=clock.now - 60))
     fake_dcs.add_task(MigrationTask("p", "x", created=clock.now - 30, migration_type=None))
