@@ -43,13 +43,13 @@ def loaded(values: dict[str, str]) -> Configuration:
         (PLATFORM, "platform"),
     ],
 )
-def test_each_way(values: dict[str, str], way: AuthMethodName) -> None:
-    """Each way is recognised by the variables that are set."""
+def test_configured_variables_select_auth_method(values: dict[str, str], way: AuthMethodName) -> None:
+    """Each way to authenticate is recognised by the variables that are set."""
     assert loaded(values).settings.auth_method == way
 
 
-def test_none() -> None:
-    """Without credentials the start is refused with a sentence that names all variables of all ways."""
+def test_missing_credentials_stop_start() -> None:
+    """Without credentials the start fails with one sentence that names the variables of all ways."""
     (problem,) = problems({})
     assert problem == (
         "credentials: none for DCS are configured; set exactly one of WORKER_AUTH_TOKEN; WORKER_ACCESS_KEY and "
@@ -59,8 +59,8 @@ def test_none() -> None:
     )
 
 
-def test_none_needed() -> None:
-    """A command that needs no credentials starts without them, and asking for the way is an error."""
+def test_command_without_credentials_starts() -> None:
+    """A command that needs no credentials starts without them; its auth method is an error."""
     settings = load({}, folder=NOWHERE, credentials=False).settings
     with pytest.raises(ConfigurationError, match="no credentials for DCS are configured"):
         _ = settings.auth_method
@@ -77,8 +77,8 @@ def test_none_needed() -> None:
          "WORKER_AUTH_TOKEN, WORKER_IAM_USER, WORKER_IAM_PASSWORD, WORKER_IAM_DOMAIN and WORKER_CREDENTIALS"),
     ],
 )  # fmt: skip
-def test_more_than_one(values: dict[str, str], names: str) -> None:
-    """Two ways are refused with the names of what is set."""
+def test_two_auth_methods_are_rejected(values: dict[str, str], names: str) -> None:
+    """Two ways to authenticate are rejected with the names of the variables that are set."""
     assert problems(values) == [f"credentials: exactly one way to authenticate must be configured, but {names} are set"]
 
 
@@ -100,13 +100,13 @@ def test_more_than_one(values: dict[str, str], names: str) -> None:
                                                 "WORKER_IAM_DOMAIN: is missing, WORKER_IAM_ENDPOINT needs it"]),
     ],
 )  # fmt: skip
-def test_incomplete(values: dict[str, str], expected: list[str]) -> None:
-    """A way begun but not complete is refused with what is missing."""
+def test_incomplete_auth_method_is_rejected(values: dict[str, str], expected: list[str]) -> None:
+    """An incomplete way to authenticate is rejected with the missing variables."""
     assert problems(values) == expected
 
 
-def test_wrong_value_is_set_all_the_same() -> None:
-    """A token that cannot be used is one problem, not also the problem of having none."""
+def test_invalid_token_is_one_problem() -> None:
+    """A token that cannot be used is one problem, and not also reported as missing."""
     assert problems({"WORKER_AUTH_TOKEN": "two words"}) == [
         "WORKER_AUTH_TOKEN: must consist of visible ASCII characters without spaces (the value is not shown)"
     ]
@@ -115,8 +115,8 @@ def test_wrong_value_is_set_all_the_same() -> None:
     ]
 
 
-def test_keys_come_from_one_family() -> None:
-    """Our names win over the SDK's as a whole set, with a warning for each name that is left aside."""
+def test_our_key_variables_win_over_sdk_variables() -> None:
+    """Our variables replace the SDK's as a complete set, with a warning for each ignored variable."""
     read = loaded(KEYS | SDK_KEYS | {"HUAWEICLOUD_SDK_SECURITY_TOKEN": "x"})
     secrets = read.secrets.current()
     assert secrets.access_key is not None
@@ -128,8 +128,8 @@ def test_keys_come_from_one_family() -> None:
     assert loaded(SDK_KEYS).warnings == ()
 
 
-def test_password_keeps_its_spaces() -> None:
-    """Spaces at the ends of a password belong to it; those around a token do not."""
+def test_password_keeps_spaces() -> None:
+    """Spaces at the ends of a password are part of it; those around a token are not."""
     password = loaded(IAM).settings.iam_password
     token = loaded({"WORKER_AUTH_TOKEN": " t \n"}).settings.auth_token
     assert password is not None
@@ -137,8 +137,8 @@ def test_password_keeps_its_spaces() -> None:
     assert (password.get_secret_value(), token.get_secret_value()) == (" p ", "t")
 
 
-def test_profile_file(tmp_path: Path) -> None:
-    """The profile file is the one named, else the one at home if there is one, and naming it chooses the way."""
+def test_profile_file_selects_platform(tmp_path: Path) -> None:
+    """The profile file is the configured one, else the one in the home folder; configuring it selects `platform`."""
     home = {"HOME": str(tmp_path)}
     assert loaded(PLATFORM | home).settings.credentials_file is None
     profile = tmp_path / ".huaweicloud" / "credentials"
@@ -157,14 +157,14 @@ def test_profile_file(tmp_path: Path) -> None:
         ("cn-south-4", "https://iam.myhuaweicloud.com"),
     ],
 )
-def test_default_iam_endpoint(region: str, endpoint: str) -> None:
-    """Without an address of IAM it is the region's own, or the global one where the region has none."""
+def test_iam_endpoint_follows_region(region: str, endpoint: str) -> None:
+    """Without an IAM address the region's own is used, or the global one where the region has none."""
     assert loaded(IAM | {"WORKER_DCS_REGION": region}).settings.iam_endpoint == endpoint
     assert loaded(AUTH | {"WORKER_DCS_REGION": region}).settings.iam_endpoint is None
 
 
-def test_iam_endpoint_of_another_cloud() -> None:
-    """For a region that is not known the password is sent nowhere by default: IAM's address must be given."""
+def test_unknown_region_needs_iam_endpoint() -> None:
+    """For an unknown region the IAM address must be configured: the password goes nowhere by default."""
     other = IAM | {"WORKER_DCS_REGION": "eu-de", "WORKER_DCS_ENDPOINTS": '{"eu-de": "https://dcs.example.com"}'}
     assert problems(other) == ["WORKER_IAM_ENDPOINT: is missing, the address of IAM for 'eu-de' is not known"]
     own = loaded(other | {"WORKER_IAM_ENDPOINT": "https://iam.example.com"}).settings
@@ -181,7 +181,7 @@ print(json.dumps({it.id: [it.endpoints[0], get_iam_endpoint_by_id(it.id)] for it
 """
 
 
-def test_regions_are_the_sdks(tmp_path: Path) -> None:
+def test_regions_equal_those_of_sdk(tmp_path: Path) -> None:
     """Known regions and their addresses are those of the official SDK."""
     environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
     answer = subprocess.run(
@@ -194,6 +194,6 @@ def test_regions_are_the_sdks(tmp_path: Path) -> None:
     }
 
 
-def test_way_of_bare_settings() -> None:
-    """Settings say their way by themselves, whatever was loaded."""
+def test_settings_know_auth_method() -> None:
+    """Settings that were not loaded know their auth method too."""
     assert Settings(auth_token="t").auth_method == "token"

@@ -8,8 +8,8 @@ from worker.config.settings import variable
 NOWHERE = Path("/nonexistent")
 
 
-def test_description() -> None:
-    """Every setting is described by variable, value and meaning; secrets are masked and the unset are empty."""
+def test_settings_are_described() -> None:
+    """Every setting is described by variable, value and meaning; secrets are redacted, missing values empty."""
     environ = {
         "WORKER_ACCESS_KEY": "AK",
         "WORKER_SECRET_KEY": "SK",
@@ -34,8 +34,8 @@ def test_description() -> None:
     assert shown | expected == shown
 
 
-def test_table() -> None:
-    """The table has one row of three cells per variable, with the default an operator may copy."""
+def test_table_has_one_row_per_variable() -> None:
+    """The table has one row of three cells per variable, with the default as an operator writes it."""
     head, rule, *rows = settings_table().splitlines()
     assert (head, rule) == ("| variable | default | meaning |", "| --- | --- | --- |")
     assert all(row.count(" | ") == 2 for row in rows)
@@ -44,8 +44,8 @@ def test_table() -> None:
     assert "| `WORKER_DCS_ENDPOINTS` | empty | JSON map" in settings_table()
 
 
-def test_defaults_of_the_table_are_what_is_read() -> None:
-    """Setting every variable to the default that the table shows changes nothing."""
+def test_defaults_in_table_are_effective_defaults() -> None:
+    """Setting every variable to the default in the table changes nothing."""
     cells = [row.split(" | ") for row in settings_table().splitlines()[2:]]
     environ = {name.strip("| `"): default.strip("`") for name, default, _ in cells if default != "empty"}
     environ.pop("WORKER_SECRETS_DIR")  # a folder that is named must exist, the default need not

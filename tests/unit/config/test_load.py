@@ -32,7 +32,7 @@ def problems(secrets: Path, values: Mapping[str, str]) -> tuple[str, ...]:
     return caught.value.problems
 
 
-def test_defaults() -> None:
+def test_defaults_are_as_promised() -> None:
     """With a token and nothing else every setting has the promised default."""
     settings = load(TOKEN, folder=Path("/nonexistent")).settings
     assert [url.get_secret_value() for url in settings.amqp_url] == ["amqp://guest:guest@127.0.0.1:5672/"]
@@ -91,8 +91,8 @@ RIGHT = [
 
 
 @pytest.mark.parametrize(("name", "text", "value"), RIGHT)
-def test_right_values(secrets: Path, name: str, text: str, value: object) -> None:
-    """A right value is read as what it means."""
+def test_valid_values_are_parsed(secrets: Path, name: str, text: str, value: object) -> None:
+    """A valid value is parsed into its meaning."""
     settings = loaded(secrets, {name: text}).settings
     field = name.removeprefix("WORKER_").lower().replace("otel_exporter_otlp", "otlp")
     assert getattr(settings, field) == value
@@ -143,15 +143,15 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "text", "expected"), WRONG)
-def test_wrong_values(secrets: Path, name: str, text: str, expected: str) -> None:
-    """A wrong value is refused in one line that names variable, rule and value."""
+def test_invalid_values_are_rejected(secrets: Path, name: str, text: str, expected: str) -> None:
+    """An invalid value is rejected in one line that names variable, rule and value."""
     shown = repr(text if len(text) <= 60 else text[:57] + "...")
     own = [line for line in problems(secrets, {name: text}) if line.startswith(f"{name}: ")]
     assert own == [f"{name}: {expected}, not {shown}"]
 
 
-def test_wrong_delays(secrets: Path) -> None:
-    """A schedule with a place that is no delay, or with too many places, is refused."""
+def test_invalid_retry_schedule_is_rejected(secrets: Path) -> None:
+    """A schedule with an invalid delay, or with too many delays, is rejected."""
     rule = "must be delays in plain decimal seconds, separated by commas, each above 0 and at most 86400"
     assert problems(secrets, {"WORKER_RETRY_DELAYS": "10,,60"}) == (f"WORKER_RETRY_DELAYS: {rule}, not ''",)
     assert problems(secrets, {"WORKER_RETRY_DELAYS": "10,x"}) == (f"WORKER_RETRY_DELAYS: {rule}, not 'x'",)
@@ -179,8 +179,8 @@ def test_all_problems_at_once(secrets: Path) -> None:
     )
 
 
-def test_broken_json_hides_no_other_problem(secrets: Path) -> None:
-    """JSON and lists are read by validators: what is no JSON is one problem among others, and shows no secret."""
+def test_invalid_json_hides_no_other_problem(secrets: Path) -> None:
+    """Validators decode JSON: invalid JSON is one problem among others, and shows no secret."""
     values = {"WORKER_DCS_ENDPOINTS": "{", "WORKER_AMQP_URL": "amqp://u:Geheim", "WORKER_TRIES": "0"}
     (secrets / "worker_auth_token").write_text("two words")
     found = problems(secrets, values | {"WORKER_AUTH_TOKEN": ""})
@@ -190,27 +190,27 @@ def test_broken_json_hides_no_other_problem(secrets: Path) -> None:
     assert not [line for line in found if "Geheim" in line or "two words" in line]
 
 
-def test_settings_read_nothing_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only `load` reads the environment; settings made elsewhere have what they are given."""
+def test_settings_do_not_read_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only `load` reads the environment; other settings have what they are given."""
     monkeypatch.setenv("WORKER_TRIES", "7")
     monkeypatch.setenv("TRIES", "7")
     assert Settings().tries == 3
     assert Settings(tries="5").tries == 5
 
 
-def test_relations_wait_for_their_settings(secrets: Path) -> None:
-    """A relation is not judged when one of its settings is wrong by itself."""
+def test_relation_with_invalid_setting_is_not_checked(secrets: Path) -> None:
+    """A relation is not checked when one of its settings is invalid."""
     values = {"WORKER_SETTLE": "soon", "WORKER_RETRY_DELAYS": "1", "WORKER_DCS_TIMEOUT": "80000"}
     assert len(problems(secrets, values)) == 1
 
 
-def test_settle_must_outlast_a_call(secrets: Path) -> None:
+def test_settle_must_exceed_call_timeout(secrets: Path) -> None:
     """WORKER_SETTLE equal to WORKER_DCS_TIMEOUT is too short; a little more is enough."""
     assert problems(secrets, {"WORKER_SETTLE": "30"})
     assert loaded(secrets, {"WORKER_SETTLE": "30.1"}).settings.settle == 30.1
 
 
-def test_schedule_must_reach_settle(secrets: Path) -> None:
+def test_longest_delay_must_reach_settle(secrets: Path) -> None:
     """The longest delay may equal WORKER_SETTLE, as in short schedules with short calls."""
     values = {"WORKER_SETTLE": "3", "WORKER_DCS_TIMEOUT": "2", "WORKER_RETRY_DELAYS": "1,2,3"}
     assert loaded(secrets, values).settings.retry_delays == (1, 2, 3)
@@ -228,8 +228,8 @@ def test_settings_are_frozen(secrets: Path) -> None:
         Settings(prefetch=5)
 
 
-def test_precedence(secrets: Path) -> None:
-    """The environment goes before secret files, these before `.env`, this before the default."""
+def test_environment_precedes_files_and_dotenv(secrets: Path) -> None:
+    """The environment precedes secret files, these precede `.env`, this precedes the default."""
     (secrets.parent / ".env").write_text("WORKER_PREFETCH=3\n")
     assert loaded(secrets, {}).settings.prefetch == 3
     (secrets / "worker_prefetch").write_text("2\n")
@@ -237,8 +237,8 @@ def test_precedence(secrets: Path) -> None:
     assert loaded(secrets, {"WORKER_PREFETCH": "1"}).settings.prefetch == 1
 
 
-def test_empty_means_not_set(secrets: Path) -> None:
-    """An empty or blank value anywhere leaves the next place its say."""
+def test_empty_value_is_not_set(secrets: Path) -> None:
+    """An empty or blank value leaves the decision to the next source."""
     (secrets.parent / ".env").write_text("WORKER_PREFETCH=3\nWORKER_TRIES=\nWORKER_QUEUE\n")
     (secrets / "worker_prefetch").write_text("\n")
     settings = loaded(secrets, {"WORKER_PREFETCH": " ", "WORKER_AMQP_URL": ""}).settings
@@ -253,7 +253,7 @@ def test_dotenv_syntax(secrets: Path) -> None:
     assert (settings.queue, settings.iam_user, settings.event_exchange) == ("a b", "x", "$HOME${X}")
 
 
-def test_dotenv_says_where_secrets_are(secrets: Path) -> None:
+def test_dotenv_may_name_secrets_folder(secrets: Path) -> None:
     """The folder of secret files may be named in `.env`, but not by a file within it."""
     (secrets.parent / ".env").write_text(f"WORKER_SECRETS_DIR={secrets}\n")
     (secrets / "worker_secrets_dir").write_text("/nonexistent")
@@ -261,7 +261,7 @@ def test_dotenv_says_where_secrets_are(secrets: Path) -> None:
     assert load({}, folder=secrets.parent).settings.secrets_dir == secrets
 
 
-def test_dotenv_faults(secrets: Path) -> None:
+def test_invalid_dotenv_is_a_problem(secrets: Path) -> None:
     """A `.env` file with an unreadable line, or in another encoding, is a problem; a folder of that name is none."""
     dotenv = secrets.parent / ".env"
     dotenv.write_text("WORKER_TRIES=2\n'WORKER QUEUE\n")
@@ -273,7 +273,7 @@ def test_dotenv_faults(secrets: Path) -> None:
     assert loaded(secrets, {}).settings.tries == 3
 
 
-def test_dotenv_unreadable(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_dotenv_is_a_problem(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A `.env` file that the system refuses to open is a problem."""
 
     def refuse(*_: object) -> str:
@@ -284,7 +284,7 @@ def test_dotenv_unreadable(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert problems(secrets, {}) == (".env: cannot be read (Permission denied)",)
 
 
-def test_environment_of_the_process(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_environment_is_read(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process's own environment is read, and bytes in it that are not UTF-8 are a problem."""
     for name in [name for name in os.environ if name.startswith(("WORKER_", "HUAWEICLOUD_", "OTEL_"))]:
         monkeypatch.delenv(name)
@@ -297,8 +297,8 @@ def test_environment_of_the_process(secrets: Path, monkeypatch: pytest.MonkeyPat
         load_from_process(credentials=False)
 
 
-def test_unknown_names(secrets: Path) -> None:
-    """Every unknown name that begins like ours is a warning that names the nearest known one."""
+def test_unknown_variable_is_a_warning(secrets: Path) -> None:
+    """Every unknown `WORKER_*` variable is a warning that names the nearest known one."""
     (secrets.parent / ".env").write_text("worker_prefetch=5\nOTHER=1\n")
     (secrets / "worker_auth_tokn").write_text("t")
     (secrets / "WORKER_TRIES").write_text("4")
@@ -316,8 +316,8 @@ def test_unknown_names(secrets: Path) -> None:
     assert len(loaded(secrets, {"WORKER_QQQQQQQQ": "1"}).warnings) == len(read.warnings) - 1
 
 
-def test_unknown_names_are_told_when_the_start_is_refused_too(secrets: Path) -> None:
-    """What is missing may be there under a misspelt name: the warnings come with the problems, behind them."""
+def test_warnings_follow_problems(secrets: Path) -> None:
+    """A missing variable may be set under a misspelt name: the warnings come after the problems."""
     values = {"WORKER_AUTH_TOKN": "misspelt-token", "WORKER_SECRETS_DIR": str(secrets)}
     with pytest.raises(ConfigurationError) as caught:
         load(values, folder=secrets.parent)

@@ -44,15 +44,15 @@ def everything_said(environ: dict[str, str]) -> str:
 
 
 @given(name=st.sampled_from(sorted(OTHERS)), secret=st.one_of(VISIBLE, ANYTHING))
-def test_secrets_are_never_shown(name: str, secret: str) -> None:
-    """What is said is one of three texts, whatever a secret's value: set, wrong or not set."""
+def test_no_secret_in_any_output(name: str, secret: str) -> None:
+    """Whatever a secret's value, the output is one of three: set, invalid or not set."""
     said = everything_said(OTHERS[name] | {name: secret})
     texts = [everything_said(OTHERS[name] | {name: value}) for value in ("right", "wr\x00ng", " ")]
     assert said in texts
 
 
 @given(name=st.sampled_from(sorted(URLS)), secret=IN_URL)
-def test_passwords_in_urls_are_never_shown(name: str, secret: str) -> None:
+def test_url_password_is_not_shown(name: str, secret: str) -> None:
     """A URL with any password is shown like one with any other."""
     token = {"WORKER_AUTH_TOKEN": "t"}
     said = everything_said(token | {name: URLS[name].format(secret)})
@@ -60,14 +60,14 @@ def test_passwords_in_urls_are_never_shown(name: str, secret: str) -> None:
 
 
 @given(name=st.sampled_from(sorted(URLS)), secret=st.text(st.sampled_from("pw7/:@?#,%\\ []\n"), max_size=12))
-def test_broken_urls_are_never_shown(name: str, secret: str) -> None:
-    """A password that was not encoded is not shown either, wherever it tears the URL apart."""
+def test_invalid_url_is_not_shown(name: str, secret: str) -> None:
+    """An unencoded password is not shown either, wherever it breaks the URL."""
     said = everything_said({"WORKER_AUTH_TOKEN": "t", name: URLS[name].format(f"Geheim{secret}Geheim")})
     assert "Geheim" not in said
 
 
-def test_rejected_values_are_not_shown() -> None:
-    """Not even the error of the settings themselves repeats what it was given."""
+def test_rejected_value_is_not_shown() -> None:
+    """The error of the settings does not repeat the value."""
     with pytest.raises(ValidationError) as caught:
         Settings(auth_token="Geheim Geheim", amqp_url="amqp://user:Geheim")
     assert "Geheim" not in f"{caught.value} {caught.value!r}"
@@ -118,8 +118,8 @@ def by_rename(place: Place) -> None:
 
 
 @pytest.mark.parametrize("change", [in_place, by_rename])
-def test_rotation_of_files(place: Place, change: Callable[[Place], None]) -> None:
-    """A secret file that is rewritten or replaced is followed."""
+def test_changed_secret_file_is_read(place: Place, change: Callable[[Place], None]) -> None:
+    """A secret file that is rewritten or replaced is read again."""
     place.write("worker_auth_token", "old\n")
     secrets = place.load().secrets
     assert (token(secrets), token(secrets)) == ("old", "old")
@@ -127,8 +127,8 @@ def test_rotation_of_files(place: Place, change: Callable[[Place], None]) -> Non
     assert (token(secrets), secrets.problem) == ("new", None)
 
 
-def test_rotation_by_link(place: Place) -> None:
-    """A Kubernetes volume that swaps its `..data` link is followed, for all files at once."""
+def test_swapped_kubernetes_link_is_read(place: Place) -> None:
+    """When a Kubernetes volume swaps its `..data` link, all files are read again together."""
     for version in ("one", "two"):
         (place.folder / version).mkdir()
         for name in ("access", "secret"):
@@ -147,8 +147,8 @@ def test_rotation_by_link(place: Place) -> None:
     assert pairs == [["access-one", "secret-one"], ["access-two", "secret-two"]]
 
 
-def test_unchanged_files_are_not_read_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As long as nothing changes the same secrets are handed out, and the file is not opened."""
+def test_unchanged_file_is_not_read_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing changes the same secrets are returned, and no file is opened."""
     place.write("worker_auth_token", "old")
     secrets = place.load().secrets
     first = secrets.current()
@@ -156,8 +156,8 @@ def test_unchanged_files_are_not_read_again(place: Place, monkeypatch: pytest.Mo
     assert secrets.current() is first
 
 
-def test_two_changes_within_one_tick(place: Place) -> None:
-    """A second change that leaves size and time as they were is seen, as the first was only just made."""
+def test_second_change_within_clock_resolution_is_read(place: Place) -> None:
+    """A second change with the same size and time is read, because the first was made a moment ago."""
     path = place.write("worker_auth_token", "old")
     read = place.load()
     now = os.stat(path).st_mtime_ns + 5
@@ -170,8 +170,8 @@ def test_two_changes_within_one_tick(place: Place) -> None:
     assert token(secrets) == "new"
 
 
-def test_files_caught_halfway(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A set that changes while it is being read is not handed out; the next call reads it whole."""
+def test_half_changed_set_is_not_used(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set that changes while it is read is not used; the next call reads it whole."""
     place.write("worker_access_key", "ak-old")
     place.write("worker_secret_key", "sk-old")
     secrets = place.load().secrets
@@ -203,8 +203,8 @@ def test_files_caught_halfway(place: Place, monkeypatch: pytest.MonkeyPatch) -> 
          "must consist of visible ASCII characters without spaces (the value is not shown)"),
     ],
 )  # fmt: skip
-def test_former_secret_stays(place: Place, harm: Callable[[Path], object], fault: str) -> None:
-    """While a file is missing, empty or wrong the former secret stays in use, and the reason is told."""
+def test_former_secret_stays_while_file_is_invalid(place: Place, harm: Callable[[Path], object], fault: str) -> None:
+    """While a file is missing, empty or invalid the former secret stays in use, and the reason is reported."""
     path = place.write("worker_auth_token", "old")
     secrets = place.load().secrets
     assert token(secrets) == "old"
@@ -218,8 +218,8 @@ def test_former_secret_stays(place: Place, harm: Callable[[Path], object], fault
     assert (token(secrets), secrets.problem) == ("new", None)
 
 
-def test_missing_when_stamped_but_there_when_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that appears between looking and reading is taken over at the next call."""
+def test_file_that_appears_while_reading_is_used_later(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that appears between check and reading is used at the next call."""
     path = place.write("worker_auth_token", "old")
     secrets = place.load().secrets
     path.unlink()
@@ -234,15 +234,15 @@ def test_missing_when_stamped_but_there_when_read(place: Place, monkeypatch: pyt
     assert token(secrets) == "new"
 
 
-def test_only_files_rotate(place: Place) -> None:
-    """A secret that came from the environment stays, whatever files appear later."""
+def test_secret_from_environment_does_not_rotate(place: Place) -> None:
+    """A secret from the environment stays, whatever files appear later."""
     secrets = place.load(WORKER_AUTH_TOKEN="fixed").secrets
     place.write("worker_auth_token", "later")
     assert token(secrets) == "fixed"
 
 
-def test_secret_files_that_cannot_be_read(place: Place) -> None:
-    """A secret file that is no regular file, too large, in another encoding or beyond reach is a problem."""
+def test_unreadable_secret_file_is_a_problem(place: Place) -> None:
+    """A secret file that is not regular, too large, in another encoding or unreadable is a problem."""
     os.mkfifo(place.folder / "worker_auth_token")
     (place.folder / "worker_queue").write_bytes(b"x" * 65_537)
     (place.folder / "worker_tries").write_bytes(b"\xff")

@@ -39,16 +39,16 @@ def problems(**values: str) -> list[str]:
         ("amqp://lonely@my_broker:1/", "amqp://***@my_broker:1/"),
     ],
 )
-def test_broker_urls(url: str, shown: str) -> None:
-    """A broker's URL is kept as it is and shown without its password."""
+def test_valid_broker_url_is_kept(url: str, shown: str) -> None:
+    """A broker's URL is kept unchanged and shown without its password."""
     (read,) = settings(WORKER_AMQP_URL=url).amqp_url
     assert read.get_secret_value() == url
     assert str(read) == shown
     assert repr(read) == f"SecretUrl({shown!r})"
 
 
-def test_several_brokers() -> None:
-    """URLs separated by commas are the nodes of one cluster, in the order given."""
+def test_several_broker_urls_are_one_cluster() -> None:
+    """URLs separated by commas are the nodes of one cluster, in this order."""
     read = settings(WORKER_AMQP_URL="amqps://a:x@one, amqps://a:x@two:1").amqp_url
     assert [str(url) for url in read] == ["amqps://a:***@one", "amqps://a:***@two:1"]
 
@@ -92,8 +92,8 @@ def test_scheme_is_written_in_lower_case() -> None:
         ("amqp://a,amqps://b", "must not mix amqp:// and amqps://"),
     ],
 )
-def test_wrong_broker_urls(url: str, problem: str) -> None:
-    """A broker's URL that is wrong is refused without being repeated."""
+def test_invalid_broker_url_is_rejected(url: str, problem: str) -> None:
+    """An invalid broker URL is rejected without being repeated."""
     assert problems(WORKER_AMQP_URL=url) == [f"WORKER_AMQP_URL: {problem}"]
 
 
@@ -108,8 +108,8 @@ def test_wrong_broker_urls(url: str, problem: str) -> None:
         "http://[::1]:1",
     ],
 )
-def test_endpoints(url: str) -> None:
-    """An endpoint is https, or on this machine; a slash at its end is taken off."""
+def test_endpoints_are_https_or_loopback(url: str) -> None:
+    """An endpoint is https, or on loopback; a slash at its end is removed."""
     read = settings(WORKER_DCS_ENDPOINTS=f'{{"cn-north-4": "{url}/", "eu-de": "https://other.example.com"}}')
     assert dict(read.dcs_endpoints) == {"cn-north-4": url, "eu-de": "https://other.example.com"}
 
@@ -135,8 +135,8 @@ NOT_HTTPS = "must begin with https:// (http:// is for this machine's own address
         ("https://h/a b", SPACES),
     ],
 )
-def test_wrong_endpoints(url: str, problem: str) -> None:
-    """An endpoint to which credentials should not go is refused, with its region named; so is such an IAM."""
+def test_insecure_endpoint_is_rejected(url: str, problem: str) -> None:
+    """An endpoint to which credentials must not be sent is rejected with its region; an IAM address likewise."""
     assert problems(WORKER_DCS_ENDPOINTS=f'{{"cn-north-4": "{url}"}}') == [
         f"WORKER_DCS_ENDPOINTS: the URL of cn-north-4 {problem}"
     ]
@@ -157,8 +157,8 @@ def test_wrong_endpoints(url: str, problem: str) -> None:
         ('{"https://user:secret@h": "a"}', "entry 1 must begin with the name of a region like cn-north-4"),
     ],
 )  # fmt: skip
-def test_wrong_map_of_endpoints(text: str, problem: str) -> None:
-    """What is not a map of regions to addresses is refused, without being repeated."""
+def test_invalid_endpoint_map_is_rejected(text: str, problem: str) -> None:
+    """A value that is no map of regions to URLs is rejected without being repeated."""
     assert problems(WORKER_DCS_ENDPOINTS=text) == [f"WORKER_DCS_ENDPOINTS: {problem}"]
 
 
@@ -187,8 +187,8 @@ def test_default_region_must_have_an_endpoint() -> None:
         ("unix:///run/redis.sock?password=secret", "unix:///run/redis.sock?***"),
     ],
 )
-def test_claims_urls(url: str, shown: str) -> None:
-    """The address of the claims is kept as it is and shown without password and options."""
+def test_valid_claims_url_is_kept(url: str, shown: str) -> None:
+    """The claims URL is kept unchanged and shown without password and options."""
     read = settings(WORKER_CLAIMS_URL=url).claims_url
     assert read is not None
     assert (read.get_secret_value(), str(read)) == (url, shown)
@@ -203,8 +203,8 @@ def test_claims_urls(url: str, shown: str) -> None:
         ("unix://", "must have a path, like unix:///run/redis.sock"),
     ],
 )
-def test_wrong_claims_urls(url: str, problem: str) -> None:
-    """An address of claims that is wrong is refused without being repeated."""
+def test_invalid_claims_url_is_rejected(url: str, problem: str) -> None:
+    """An invalid claims URL is rejected without being repeated."""
     assert problems(WORKER_CLAIMS_URL=url) == [f"WORKER_CLAIMS_URL: {problem}"]
 
 
@@ -216,13 +216,13 @@ def test_wrong_claims_urls(url: str, problem: str) -> None:
         ("http://user:secret@h", "must not hold a user or password: OTEL_EXPORTER_OTLP_HEADERS is for them"),
     ],
 )
-def test_wrong_collector_urls(url: str, problem: str) -> None:
-    """The address of the trace collector is shown everywhere, so it may not hold a password."""
+def test_collector_url_with_password_is_rejected(url: str, problem: str) -> None:
+    """The trace collector's URL is shown everywhere, so it must not hold a password."""
     assert problems(OTEL_EXPORTER_OTLP_ENDPOINT=url) == [f"OTEL_EXPORTER_OTLP_ENDPOINT: {problem}"]
 
 
-def test_files_of_tls(tmp_path: Path) -> None:
-    """Certificate and key come together, and all three files only with amqps."""
+def test_tls_files_need_amqps_and_each_other(tmp_path: Path) -> None:
+    """Certificate and key belong together, and all three files need amqps."""
     pem = tmp_path / "a.pem"
     pem.write_text("")
     tls, ca, cert, key = (

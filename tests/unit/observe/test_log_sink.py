@@ -48,16 +48,16 @@ def stuffed(sink: LogSink, line: str) -> int:
     return taken - 1
 
 
-def test_lines_reach_a_pipe_at_once(pipe: tuple[int, TextIO]) -> None:
-    """Nothing waits in a buffer for more."""
+def test_line_reaches_pipe_immediately(pipe: tuple[int, TextIO]) -> None:
+    """No line waits in a buffer."""
     reading, stream = pipe
     LogSink(stream).write("one")
 
     assert drained(reading) == b"one\n"
 
 
-def test_lines_reach_a_file(tmp_path: Path) -> None:
-    """A file is never full in this sense; text of all kinds arrives, a broken surrogate escaped."""
+def test_lines_reach_file(tmp_path: Path) -> None:
+    """A file always accepts lines; text of all kinds arrives, a lone surrogate escaped."""
     with (tmp_path / "log").open("w") as stream:
         sink = LogSink(stream)
         sink.write("x" * 3 * WRITE_SIZE_BYTES)
@@ -66,16 +66,16 @@ def test_lines_reach_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "x" * 3 * WRITE_SIZE_BYTES + "\né\\ud800\n"
 
 
-def test_a_stream_without_a_descriptor_is_written_to() -> None:
-    """As tests and notebooks have."""
+def test_stream_without_descriptor_is_written() -> None:
+    """A stream in memory is written by its own methods."""
     stream = io.StringIO()
     LogSink(stream).info("one")
 
     assert stream.getvalue() == "one\n"
 
 
-def test_a_reader_that_is_gone_fails_nobody(pipe: tuple[int, TextIO]) -> None:
-    """A broken pipe loses lines quietly, and leaves nothing behind that would fail at exit."""
+def test_broken_pipe_loses_lines_without_error(pipe: tuple[int, TextIO]) -> None:
+    """A broken pipe loses lines, raises nothing, and leaves nothing behind that would fail at exit."""
     reading, stream = pipe
     os.close(reading)
     sink = LogSink(stream)
@@ -87,7 +87,7 @@ def test_a_reader_that_is_gone_fails_nobody(pipe: tuple[int, TextIO]) -> None:
 
 
 @pytest.mark.parametrize("stream", [None, io.StringIO()])
-def test_no_stream_or_a_closed_one_swallows(stream: TextIO | None) -> None:
+def test_missing_or_closed_stream_drops_lines(stream: TextIO | None) -> None:
     """A process may be started without an output, or lose it."""
     if stream is not None:
         stream.close()
@@ -97,8 +97,8 @@ def test_no_stream_or_a_closed_one_swallows(stream: TextIO | None) -> None:
     assert sink.lost_lines == 1
 
 
-def test_a_stuck_reader_costs_lines_and_one_wait(pipe: tuple[int, TextIO]) -> None:
-    """The first line that finds no room waits for its reader, the others do not; then lines flow again."""
+def test_stuck_reader_costs_one_wait(pipe: tuple[int, TextIO]) -> None:
+    """The first line that finds no room waits for its reader, the next ones do not; then lines flow again."""
     reading, stream = pipe
     sink = LogSink(stream, reader_wait_seconds=0.2)
     began = time.monotonic()
@@ -115,7 +115,7 @@ def test_a_stuck_reader_costs_lines_and_one_wait(pipe: tuple[int, TextIO]) -> No
     assert drained(reading) == b"back\n"
 
 
-def test_a_slow_reader_is_waited_for(pipe: tuple[int, TextIO]) -> None:
+def test_slow_reader_gets_every_line(pipe: tuple[int, TextIO]) -> None:
     """A reader that only pauses gets every line."""
     reading, stream = pipe
     sink = LogSink(stream, reader_wait_seconds=10.0)
@@ -136,8 +136,8 @@ def test_a_slow_reader_is_waited_for(pipe: tuple[int, TextIO]) -> None:
     assert b"".join(received) == (b"x" * 99 + b"\n") * 3000
 
 
-def test_a_torn_line_spoils_no_other(pipe: tuple[int, TextIO]) -> None:
-    """What was written of a line before its reader got stuck ends before the next line begins."""
+def test_partial_line_is_ended_before_next(pipe: tuple[int, TextIO]) -> None:
+    """A partly written line is ended before the next line begins."""
     reading, stream = pipe
     sink = LogSink(stream, reader_wait_seconds=0.01)
     stuffed(sink, "x" * (WRITE_SIZE_BYTES * 3 - 1))

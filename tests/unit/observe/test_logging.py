@@ -50,8 +50,8 @@ def raised(error: Exception) -> Exception:
         return caught
 
 
-def test_a_line_is_one_object_with_time_level_and_event_first(output: Output) -> None:
-    """Readers find the three that every line has in the same place; times are RFC 3339 in UTC."""
+def test_line_begins_with_time_level_event(output: Output) -> None:
+    """A line is one JSON object; its first members are time (RFC 3339, UTC), level and event."""
     configure_logging("info", "json", output.stream).info("worker.ready", port=8000, text="two\nlines\u2028é")
 
     assert list(json.loads(output.text)) == ["timestamp", "level", "event", "port", "text"]
@@ -62,8 +62,8 @@ def test_a_line_is_one_object_with_time_level_and_event_first(output: Output) ->
 
 
 @pytest.mark.parametrize(("level", "said"), [("debug", 5), ("info", 4), ("warning", 3), ("error", 2), ("critical", 1)])
-def test_only_lines_of_the_level_or_above_are_written(level: Level, said: int, output: Output) -> None:
-    """The level is the least severity that is logged."""
+def test_level_filters_lines(level: Level, said: int, output: Output) -> None:
+    """Only lines of at least the configured level are written."""
     logger = configure_logging(level, "json", output.stream)
     for method in ("debug", "info", "warning", "error", "critical"):
         getattr(logger, method)("one")
@@ -71,8 +71,8 @@ def test_only_lines_of_the_level_or_above_are_written(level: Level, said: int, o
     assert [one["level"] for one in output.lines] == ["debug", "info", "warning", "error", "critical"][5 - said :]
 
 
-def test_secrets_are_masked_in_every_line(output: Output) -> None:
-    """The worker's own lines, those of libraries and of exceptions, and passwords in URLs."""
+def test_secrets_are_redacted_in_every_line(output: Output) -> None:
+    """In the worker's own lines, those of libraries and of exceptions; passwords in URLs too."""
     logger = configure_logging("debug", "json", output.stream, secrets=[SECRET])
     logger.info("one", token=SECRET, deep={"list": [f"<{SECRET}>"]}, error=raised(ValueError(SECRET)))
     logging.getLogger("aiormq").warning("refused: %s at %s", SECRET, "amqp://user:other@host/")
@@ -83,8 +83,8 @@ def test_secrets_are_masked_in_every_line(output: Output) -> None:
     assert output.lines[1]["message"] == "refused: *** at amqp://user:***@host/"
 
 
-def test_a_secret_that_looks_like_a_level_breaks_no_line(output: Output) -> None:
-    """Masking changes values, never the form of a line."""
+def test_secret_equal_to_syntax_keeps_json_valid(output: Output) -> None:
+    """Redaction changes values, never the JSON around them."""
     configure_logging("info", "json", output.stream, secrets=["info", "true", '","', "event"]).info(
         "one", ok=True, why="true"
     )
@@ -92,8 +92,8 @@ def test_a_secret_that_looks_like_a_level_breaks_no_line(output: Output) -> None
     assert output.lines == [{"level": "info", "event": "one", "ok": True, "why": "***"}]
 
 
-def test_an_exception_is_one_field(output: Output) -> None:
-    """Type and message; its traceback only at debug level, and still in one line."""
+def test_exception_is_one_field(output: Output) -> None:
+    """Type and message; the traceback only at level debug, and within the same line."""
     configure_logging("info", "json", output.stream).error("request.defect", error=raised(ValueError("wrong\nindeed")))
     configure_logging("debug", "json", output.stream).error("request.defect", error=raised(ValueError()))
 
@@ -109,15 +109,15 @@ def test_an_exception_is_one_field(output: Output) -> None:
     [object(), {1, 2}, float("inf"), b"\xff", pytest.param(10**5000, id="huge"), {("a", 1): 2}, ValueError("x")],
 )
 def test_any_value_can_be_logged(value: object, output: Output) -> None:
-    """What JSON cannot say is told in words; it never costs the line."""
+    """A value that JSON does not have is rendered as text; it never costs the line."""
     configure_logging("info", "json", output.stream).info("one", value=value)
 
     assert output.lines[0]["event"] == "one"
     assert "value" in output.lines[0]
 
 
-def test_libraries_speak_in_the_same_lines(output: Output) -> None:
-    """From `warning` on, in one line each, without their tracebacks, even if they cannot format their words."""
+def test_library_records_become_lines(output: Output) -> None:
+    """From `warning` on, one line each, without traceback, even if the format string is broken."""
     logging.getLogger().handlers.clear()  # those of pytest let a bad format string fail the test
     configure_logging("info", "json", output.stream)
     library = logging.getLogger("aiormq.connection")
@@ -138,8 +138,8 @@ def test_libraries_speak_in_the_same_lines(output: Output) -> None:
     ]
 
 
-def test_libraries_are_no_louder_than_the_worker(output: Output) -> None:
-    """At level `error` their warnings are left out; set up twice, they still speak once."""
+def test_level_applies_to_libraries(output: Output) -> None:
+    """At level `error` a library's warning is dropped; configured twice, a record is logged once."""
     configure_logging("error", "json", output.stream)
     configure_logging("error", "json", output.stream)
     logging.getLogger("asyncio").warning("not said")
@@ -148,8 +148,8 @@ def test_libraries_are_no_louder_than_the_worker(output: Output) -> None:
     assert [line["message"] for line in output.lines] == ["said"]
 
 
-def test_lost_lines_are_counted_in_the_next_one() -> None:
-    """Whoever reads the log sees that something is missing."""
+def test_next_line_counts_lost_lines() -> None:
+    """The first line after lost ones says how many were lost."""
     sink = LogSink(None)
     sink.write("lost")
 
@@ -161,8 +161,8 @@ def test_lost_lines_are_counted_in_the_next_one() -> None:
     ]
 
 
-async def test_what_the_event_loop_finds_becomes_a_line(output: Output) -> None:
-    """A callback that raised, with nobody to tell."""
+async def test_event_loop_error_becomes_line(output: Output) -> None:
+    """A callback that raises without a task is logged."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(loop_exception_handler(configure_logging("info", "json", output.stream)))
     called = asyncio.Event()
@@ -181,8 +181,8 @@ async def test_what_the_event_loop_finds_becomes_a_line(output: Output) -> None:
     assert second == {"level": "error", "event": "loop.failed", "message": ""}
 
 
-def test_the_exception_that_ends_the_process_becomes_a_line(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
-    """A crash is told like everything else; Ctrl-C is none."""
+def test_crash_becomes_line(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
+    """An exception that ends the process is logged; Ctrl-C is not."""
     hook = crash_hook(configure_logging("info", "json", output.stream))
     hook(ValueError, ValueError("the end"), None)
     hook(KeyboardInterrupt, KeyboardInterrupt(), None)
@@ -199,8 +199,8 @@ def console(output: Output, colours: bool, level: Level = "info") -> Callable[..
     return error
 
 
-def test_a_terminal_gets_plain_lines(output: Output) -> None:
-    """Fields in order after the event, secrets masked; no colours unless they are asked for."""
+def test_console_lines_are_plain(output: Output) -> None:
+    """Fields in order after the event, secrets redacted; no colours unless asked for."""
     console(output, colours=False)("request.faulted", status=503, token=SECRET, text="a b")
 
     line = output.text.rstrip("\n")
@@ -208,15 +208,15 @@ def test_a_terminal_gets_plain_lines(output: Output) -> None:
     assert line.isprintable()
 
 
-def test_a_terminal_gets_colours_if_wanted(output: Output) -> None:
-    """The caller knows whether there is a terminal that wants them."""
+def test_console_lines_have_colours_on_request(output: Output) -> None:
+    """The caller decides whether lines are coloured."""
     console(output, colours=True)("request.faulted")
 
     assert "\x1b[" in output.text
 
 
-def test_no_text_controls_the_terminal(output: Output) -> None:
-    """Escape sequences in what others say are shown, not obeyed; so are line ends."""
+def test_escape_sequences_are_shown_not_executed(output: Output) -> None:
+    """Escape sequences in logged texts are shown as text; so are line ends."""
     evil = "\x1b[2J\rgone\x9b1m"
     console(output, colours=False, level="debug")(evil, text=evil, deep=[evil], error=raised(ValueError(evil)))
 
@@ -225,7 +225,7 @@ def test_no_text_controls_the_terminal(output: Output) -> None:
     assert "Traceback" in output.text
 
 
-def test_a_worker_whose_reader_goes_ends_well() -> None:
+def test_closed_pipe_does_not_crash_worker() -> None:
     """`dcs-worker run | head -1` neither fails nor writes a traceback when the pipe breaks."""
     script = """
 import sys

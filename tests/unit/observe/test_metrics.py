@@ -85,8 +85,8 @@ def test_exactly_the_promised_metrics_exist() -> None:
         assert {frozenset(sample.labels.keys() - {"le"}) for sample in family.samples} == {frozenset(labels)}, name
 
 
-def test_both_formats_tell_the_same() -> None:
-    """OpenMetrics is sent to whoever asks for it, and has the same series with the same values."""
+def test_openmetrics_equals_plain_format() -> None:
+    """OpenMetrics is sent on request, and has the same series with the same values."""
     metrics = made()
     body, media_type = metrics.render(OPENMETRICS)
 
@@ -96,8 +96,8 @@ def test_both_formats_tell_the_same() -> None:
 
 
 @pytest.mark.parametrize("accept", ["", "*/*", "text/html", "application/openmetrics-text; version=x.y", ";;,=,"])
-def test_everybody_else_gets_the_plain_format(accept: str) -> None:
-    """Whatever the Accept header says that is no OpenMetrics version, the answer can be scraped."""
+def test_other_accept_headers_get_plain_format(accept: str) -> None:
+    """An Accept header without an OpenMetrics version gets the plain format."""
     body, media_type = made().render(accept)
 
     assert media_type == "text/plain; version=0.0.4; charset=utf-8"
@@ -105,8 +105,8 @@ def test_everybody_else_gets_the_plain_format(accept: str) -> None:
 
 
 @given(st.one_of(st.text(), st.from_regex(r"application/openmetrics-text; ?version=.{0,9}", fullmatch=True)))
-def test_no_accept_header_breaks_a_scrape(accept: str) -> None:
-    """A client can write what it wants into its Accept header."""
+def test_any_accept_header_can_be_scraped(accept: str) -> None:
+    """A client may write anything into its Accept header."""
     body, media_type = METRICS.render(accept)
 
     assert body
@@ -136,8 +136,8 @@ def test_known_series_exist_from_the_start() -> None:
     assert series("build_info") == {(platform.python_version(), "1.2.3"): 1.0}
 
 
-def test_labels_stay_few() -> None:
-    """Values that nobody knows beforehand are counted together, as `other`."""
+def test_unknown_label_values_become_other() -> None:
+    """Values outside the known sets are counted together as `other`."""
     metrics = made()
     for number in range(1000):
         metrics.requests_completed["failed", f"reason {number}"].inc()
@@ -150,15 +150,15 @@ def test_labels_stay_few() -> None:
     assert calls == {("create", "200"): 1.0, ("other", "other"): 1000.0}
 
 
-def test_claims_are_told_only_where_there_are_any() -> None:
-    """Without claims the metric is described, but has no value that an alert could take for claims that are away."""
+def test_claims_metric_has_value_only_with_claims() -> None:
+    """Without claims the metric is described, but has no value that an alert could misread."""
     found = families(made(with_claims=False))
     assert ours(found) == PROMISED.keys() | ADDED.keys()
     assert not found[f"{NAMESPACE}_claims_available"].samples
 
 
-def test_the_process_is_told_too() -> None:
-    """Memory, descriptors, Python and its garbage collector are in the same registry; nothing comes twice."""
+def test_process_metrics_are_included() -> None:
+    """Memory, descriptors, Python and garbage collector are in the same registry, each once."""
     found = families(made())
 
     assert {"process_resident_memory_bytes", "process_open_fds", "python_info"} <= found.keys()
@@ -166,8 +166,8 @@ def test_the_process_is_told_too() -> None:
     assert not [name for name in found if name.endswith("_created")]
 
 
-def test_two_workers_in_one_process_do_not_meet() -> None:
-    """Each has its registry, so that a second one can be built and counts for itself."""
+def test_two_registries_are_independent() -> None:
+    """Two workers in one process count separately."""
     one, other = made(), made()
     one.lookups["found"].inc()
 
@@ -187,8 +187,8 @@ def test_buckets_cover_their_range(bounds: tuple[float, ...]) -> None:
     assert max(steps) <= 6
 
 
-def test_what_holds_requests_back_is_told_in_numbers() -> None:
-    """Since when a breaker is open and when it is probed, at which rate calls are made, and how many projects wait."""
+def test_throttle_metrics_are_set() -> None:
+    """When a breaker opened, when it is probed, the call rate, and the number of paused projects."""
     metrics = made()
     held = Held(1000.0, 1004.5, 25.0, {"throttled": 2, "quota": 1})
     metrics.set_held_back({REGIONS[0]: held, REGIONS[1]: Held()})
@@ -206,8 +206,8 @@ def test_what_holds_requests_back_is_told_in_numbers() -> None:
     assert told("projects_held", region=REGIONS[0], why="quota") == 0
 
 
-def test_children_are_bound_once() -> None:
-    """A known label value leads to the same child each time; an unknown one is not kept, so that memory is bounded."""
+def test_known_label_value_has_one_child() -> None:
+    """A known label value leads to the same child each time; an unknown one is not stored."""
     metrics = made()
     known = metrics.dcs_calls["create", "200"]
     metrics.dcs_calls["create", "unknown"].inc()
@@ -216,8 +216,8 @@ def test_children_are_bound_once() -> None:
     assert set(metrics.dcs_calls) == {("create", "200")}
 
 
-def test_bounds_belong_to_the_bucket_below() -> None:
-    """An observation equal to a bound is counted in that bucket; one above all bounds only in the last."""
+def test_bucket_includes_its_bound() -> None:
+    """A value equal to a bound is counted in that bucket; a value above all bounds only in the last."""
     metrics = made()
     for seconds in (0.005, 0.0051, 1e9):
         metrics.dcs_call_duration["create"].observe(seconds)

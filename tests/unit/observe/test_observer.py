@@ -81,8 +81,8 @@ def fault(evidence: Evidence = Evidence.AMBIGUOUS, remedy: Remedy = Remedy.RETRY
 
 
 @pytest.mark.parametrize("protocol", [ports.Observer, LinkObserver, PublisherObserver])
-def test_the_observer_fits_every_room(protocol: type) -> None:
-    """Each room tells it by the names and arguments that the room has written down."""
+def test_observer_matches_every_protocol(protocol: type) -> None:
+    """The observer has the methods and arguments of every room's Protocol."""
     observer = Seen().observer
     fits: tuple[ports.Observer, LinkObserver, PublisherObserver, OnCallEnd]
     fits = (observer, observer, observer, observer.call_ended)
@@ -95,8 +95,8 @@ def test_the_observer_fits_every_room(protocol: type) -> None:
         assert list(inspect.signature(getattr(Observer, name)).parameters) == list(promised), name
 
 
-def test_a_success_from_received_to_settled() -> None:
-    """The straight line of one request: what is counted, what is in flight meanwhile, one line at the end."""
+def test_success_is_counted_and_logged() -> None:
+    """One request: its counters, the gauge in flight meanwhile, one line at the end."""
     seen = Seen("info")
     seen.observer.received(redelivered=False)
     assert seen.changed["in_flight_requests"] == 1.0
@@ -124,8 +124,8 @@ def test_a_success_from_received_to_settled() -> None:
     assert seen.lines == [line | counts]
 
 
-def test_a_parked_failure_is_counted_by_its_reason() -> None:
-    """A request that needs a person shows in the metric that alerts look at, and in its line."""
+def test_parked_request_is_counted_by_reason() -> None:
+    """A parked request appears in the metric that alerts use, and in its line."""
     seen = Seen("info")
     seen.observer.received(redelivered=True)
     seen.observer.published(FAILED_TYPE, 0.0)
@@ -138,8 +138,8 @@ def test_a_parked_failure_is_counted_by_its_reason() -> None:
 
 
 @pytest.mark.parametrize(("outcome", "reason"), [("retried", "503"), ("retried", "settle"), ("returned", "stale")])
-def test_what_is_not_final_has_no_age(outcome: str, reason: str) -> None:
-    """The age of requests is that at their final event; a request on its way is counted by outcome only."""
+def test_retried_request_has_no_age(outcome: str, reason: str) -> None:
+    """The age is observed at the final event only; a retried request is counted by outcome."""
     seen = Seen("info")
     seen.observer.received(redelivered=False)
     seen.observer.settled(settled(outcome, reason))
@@ -153,8 +153,8 @@ def test_what_is_not_final_has_no_age(outcome: str, reason: str) -> None:
     assert [(line["level"], line["outcome"], line["reason"]) for line in seen.lines] == [("info", outcome, reason)]
 
 
-def test_a_message_that_is_no_request_has_a_line_too() -> None:
-    """What could not be read is left out of it."""
+def test_invalid_message_is_logged_without_ids() -> None:
+    """Fields that could not be read are missing in the line."""
     seen = Seen("info")
     seen.observer.settled(settled("failed", "invalid_request", order=None, parked=True))
 
@@ -171,8 +171,8 @@ def test_a_message_that_is_no_request_has_a_line_too() -> None:
         (fault(), "failed"),
     ],
 )
-def test_looks_are_counted_by_what_they_saw(ending: Sighting | Fault, result: str) -> None:
-    """Each look-up is one of four results."""
+def test_lookups_are_counted_by_result(ending: Sighting | Fault, result: str) -> None:
+    """Each lookup has one of four results."""
     seen = Seen("critical")
     seen.observer.called(ORDER, "find", ending, 1)
 
@@ -188,8 +188,8 @@ def test_looks_are_counted_by_what_they_saw(ending: Sighting | Fault, result: st
         (fault(Evidence.REFUSED, Remedy.THROTTLED), "debug"),
     ],
 )
-def test_a_fault_is_as_loud_as_it_is_grave(ending: Fault, level: str) -> None:
-    """A call that may have acted is a warning; one that surely did not is none; throttling is daily business."""
+def test_log_level_follows_evidence(ending: Fault, level: str) -> None:
+    """An ambiguous call is a warning, a clear refusal is info, throttling is debug."""
     seen = Seen()
     seen.observer.called(ORDER, "create", ending, 1)
 
@@ -197,8 +197,8 @@ def test_a_fault_is_as_loud_as_it_is_grave(ending: Fault, level: str) -> None:
     assert seen.changed == {}
 
 
-def test_a_fault_is_told_in_full() -> None:
-    """All that helps to find the call again, in the service's own words where it said any."""
+def test_failed_call_is_logged_with_all_fields() -> None:
+    """Everything that identifies the call, with DCS's own texts."""
     seen = Seen()
     seen.observer.called(ORDER, "create", fault(), 3)
     said: dict[str, Any] = {"error_code": "DCS.5000", "error_msg": "busy", "dcs_request_id": "abc"}
@@ -221,8 +221,8 @@ def test_free_text_of_a_sender_is_not_logged() -> None:
     assert "secret" not in json.dumps(seen.lines)
 
 
-def test_a_defect_is_a_delivery_that_is_over() -> None:
-    """It is no longer in flight, counted as returned, and told as an error."""
+def test_defect_returns_delivery() -> None:
+    """It is no longer in flight, is counted as returned, and is logged as an error."""
     seen = Seen("info")
     seen.observer.received(redelivered=False)
     seen.observer.failed(ValueError("a defect"))
@@ -234,8 +234,8 @@ def test_a_defect_is_a_delivery_that_is_over() -> None:
     assert seen.lines == [{"level": "error", "event": "request.defect", "error": "ValueError: a defect"}]
 
 
-def test_every_reason_to_pause_is_told() -> None:
-    """Several can hold at once, and each ends by itself."""
+def test_pause_reasons_are_independent() -> None:
+    """Several reasons can hold at once, and each ends separately."""
     seen = Seen()
     told = []
     for reasons in ({"breaker"}, {"breaker", "credentials"}, {"credentials"}, set()):
@@ -246,8 +246,8 @@ def test_every_reason_to_pause_is_told() -> None:
     assert told == [{breaker}, {breaker, credentials}, {credentials}, set()]
 
 
-def test_the_broker_is_connected_when_both_links_are() -> None:
-    """One of the two connections is not enough to work."""
+def test_broker_connected_needs_both_connections() -> None:
+    """One of the two connections is not enough."""
     seen = Seen()
     connected = []
     for told, link in (("up", "consumer"), ("up", "publisher"), ("down", "consumer"), ("up", "consumer")):
@@ -265,15 +265,15 @@ def test_the_broker_is_connected_when_both_links_are() -> None:
     assert repr(seen.observer) == "<Observer: links {'consumer': True, 'publisher': True}>"
 
 
-def test_a_refused_reply_is_told() -> None:
+def test_refused_reply_is_logged() -> None:
     """The line names the event, and nothing that the sender chose."""
     seen = Seen()
     seen.observer.reply_refused("id-1")
     assert seen.lines == [{"level": "warning", "event": "reply.refused", "event_id": "id-1"}]
 
 
-def test_a_blocked_broker_is_told() -> None:
-    """While it lasts in the metric, at both ends in the log."""
+def test_blocked_broker_is_reported() -> None:
+    """In the metric while it lasts, in the log at both ends."""
     seen = Seen()
     seen.observer.blocked(True)
     assert seen.changed == {"broker_blocked": 1.0}
@@ -286,8 +286,8 @@ def test_a_blocked_broker_is_told() -> None:
     ]
 
 
-def test_gauges_follow_what_they_are_told() -> None:
-    """Limit, breaker and claims show the last state."""
+def test_gauges_show_last_state() -> None:
+    """Limit, breaker and claims show the last reported state."""
     seen = Seen()
     seen.observer.limited(64)
     seen.observer.breaker("cn-north-4", 2)
@@ -299,8 +299,8 @@ def test_gauges_follow_what_they_are_told() -> None:
     assert seen.changed == {"concurrency_limit": 64.0}
 
 
-def test_claims_without_claims_change_nothing() -> None:
-    """Whoever tells of claims need not know whether they are shown."""
+def test_claims_facts_without_claims_metric() -> None:
+    """A fact about claims is accepted when the metric has no value."""
     seen = Seen(with_claims=False)
     seen.observer.claims_available(True, "gone")
 
@@ -318,8 +318,8 @@ def test_a_doubted_record_is_counted_and_logged() -> None:
     ]
 
 
-def test_other_lines_are_noted() -> None:
-    """Start and end of the worker, warnings of the configuration, publishes that were not confirmed."""
+def test_note_is_logged() -> None:
+    """Start and end of the worker, warnings of the configuration, unconfirmed publishes."""
     seen = Seen("info")
     seen.observer.note("info", "worker.ready", port=8000)
     seen.observer.note("debug", "worker.thought")
@@ -331,8 +331,8 @@ def test_other_lines_are_noted() -> None:
     ]
 
 
-def test_at_warning_a_good_request_writes_nothing() -> None:
-    """The quiet level costs no line."""
+def test_success_is_not_logged_at_warning() -> None:
+    """At level warning a success writes no line."""
     seen = Seen("warning")
     seen.observer.received(redelivered=False)
     seen.observer.settled(settled("succeeded", "created"))

@@ -58,8 +58,8 @@ def last(activity: Activity, chart: int, series: str) -> float | None:
     return found.values[-1]
 
 
-def test_rates_are_those_of_whole_slots(log: RecentActivity, clock: FakeClock) -> None:
-    """What happens shows when its slot is over, as a rate; later slots push it along, and out."""
+def test_rates_are_of_complete_slots(log: RecentActivity, clock: FakeClock) -> None:
+    """An observation appears when its slot is complete, as a rate, and later leaves the window."""
     for outcome in ("succeeded", "succeeded", "failed", "retried"):
         log.settled(settled(outcome))
     assert last(read(log), 0, "succeeded") == 0.0
@@ -73,8 +73,8 @@ def test_rates_are_those_of_whole_slots(log: RecentActivity, clock: FakeClock) -
     assert not any(read(log).charts[0].series[0].values)
 
 
-def test_calls_are_told_apart_by_how_they_ended(log: RecentActivity, clock: FakeClock) -> None:
-    """Answered, refused, throttled; whatever may have acted, or never got an answer, is one more."""
+def test_calls_are_grouped_by_status(log: RecentActivity, clock: FakeClock) -> None:
+    """OK, 4xx, 429; everything that may have acted, or had no answer, is one group."""
     for label in ("200", "201", "400", "404", "429", "500", "503", "timeout", "reset", "4xx"):
         log.call_ended(label, 0.1)
     clock.now += SLOT_SECONDS
@@ -83,8 +83,8 @@ def test_calls_are_told_apart_by_how_they_ended(log: RecentActivity, clock: Fake
     assert [round((rate or 0) * SLOT_SECONDS) for rate in rates] == [2, 2, 1, 5]
 
 
-def test_times_are_quantiles(log: RecentActivity, clock: FakeClock) -> None:
-    """Half and 95 % of times, in milliseconds; a slot without any has none."""
+def test_durations_are_quantiles(log: RecentActivity, clock: FakeClock) -> None:
+    """p50 and p95 in milliseconds; a slot without durations has none."""
     for seconds in (*[0.02] * 90, *[2.0] * 10):
         log.call_ended("200", seconds)
     log.settled(settled(seconds=0.25))
@@ -98,8 +98,8 @@ def test_times_are_quantiles(log: RecentActivity, clock: FakeClock) -> None:
 
 
 @pytest.mark.parametrize("seconds", [1e-5, 0.00123, 0.25, 0.999, 1.0, 29.9, 300.0, 86_400.0])
-def test_a_time_is_read_as_it_was_told(seconds: float) -> None:
-    """Within an eighth, whatever its size; zero is next to nothing."""
+def test_quantile_is_exact_to_an_eighth(seconds: float) -> None:
+    """Within an eighth, whatever its size; zero is near zero."""
     times = DurationHistogram()
     times.add(seconds)
     assert times.quantile(0.5) == pytest.approx(seconds, rel=0.15)
@@ -109,8 +109,8 @@ def test_a_time_is_read_as_it_was_told(seconds: float) -> None:
     assert (nothing.quantile(0.5) or 1.0) < 1e-5
 
 
-def test_figures_are_of_the_last_minute(log: RecentActivity, clock: FakeClock) -> None:
-    """Rates over the minute, failures by number, the time of calls; at once, and none of it older than that."""
+def test_figures_cover_last_minute(log: RecentActivity, clock: FakeClock) -> None:
+    """Rates, number of failures and latency of the last minute, including the current slot."""
     for _ in range(120):
         log.settled(settled())
         log.call_ended("200", 0.1)
@@ -124,8 +124,8 @@ def test_figures_are_of_the_last_minute(log: RecentActivity, clock: FakeClock) -
     assert list(read(log).figures.values()) == ["0.0", "0", "0.0", NOTHING]
 
 
-def test_a_failure_is_told_with_what_was_said_last(log: RecentActivity) -> None:
-    """Whose it was, why, and the last fault of its calls; another request's fault is not its own."""
+def test_failure_has_last_error_of_its_request(log: RecentActivity) -> None:
+    """Its ids, reason and the last error of its calls; another request's error is not shown."""
     log.call_failed(placed("other"), fault("timeout", message="no answer within 30 s"))
     log.call_failed(placed(), fault("500", error_msg="sorry"))
     log.call_failed(placed(), fault("400", error_code="DCS.4013", error_msg="The name is invalid.", message="not this"))
@@ -139,8 +139,8 @@ def test_a_failure_is_told_with_what_was_said_last(log: RecentActivity) -> None:
     assert (second.reason, second.said) == ("expired", "")
 
 
-def test_a_message_that_is_no_request_fails_without_a_name(log: RecentActivity) -> None:
-    """What could not be read is not there."""
+def test_invalid_message_fails_without_ids(log: RecentActivity) -> None:
+    """Fields that could not be read are missing."""
     log.settled(settled("failed", "invalid_request", order=None))
     (failure,) = read(log).failures
     assert (failure.request_id, failure.project_id, failure.region) == (None, None, None)
@@ -155,7 +155,7 @@ def test_only_the_last_failures_are_kept(log: RecentActivity) -> None:
     assert seen.outcomes == {("failed", "rejected"): MAX_FAILURES_KEPT + 5}
 
 
-def test_outcomes_are_counted_since_the_start(log: RecentActivity) -> None:
+def test_outcomes_are_counted_since_start(log: RecentActivity) -> None:
     """By outcome and reason, the most frequent first; a defect is a return."""
     log.delivery_returned("defect")
     log.settled(settled("retried", "503"))
@@ -164,8 +164,8 @@ def test_outcomes_are_counted_since_the_start(log: RecentActivity) -> None:
     assert repr(log) == "<ActivityLog: 3 deliveries, 0 failures>"
 
 
-def test_faults_are_counted_by_how_they_ended(log: RecentActivity, clock: FakeClock) -> None:
-    """How many, when the last, and its words; the latest kind first. Long words are cut."""
+def test_failed_calls_are_counted_by_label(log: RecentActivity, clock: FakeClock) -> None:
+    """Count, time and text of the last one; the latest label first. Long texts are cut."""
     log.call_failed(placed(), fault("503", message="busy"))
     clock.now += 1
     log.call_failed(placed(), fault("503", error_code="DCS.5000", error_msg="x" * 1_000))
@@ -179,8 +179,8 @@ def test_faults_are_counted_by_how_they_ended(log: RecentActivity, clock: FakeCl
     assert len(before.said) == MAX_ERROR_CHARACTERS
 
 
-def test_what_the_service_said_is_cleaned(log: RecentActivity) -> None:
-    """Secrets are taken out of its words wherever they are shown, and no text of the sender is there at all."""
+def test_error_texts_are_redacted(log: RecentActivity) -> None:
+    """Secrets are removed from DCS's texts, and no text of the sender is shown."""
     log.call_failed(placed(), fault("401", error_msg="the token hunter2 is wrong"))
     log.settled(settled("failed", "unauthenticated"))
     seen = log.read(lambda text: text.replace("hunter2", "***"))
@@ -190,8 +190,8 @@ def test_what_the_service_said_is_cleaned(log: RecentActivity) -> None:
     assert "secret" not in repr(seen)
 
 
-def test_faults_of_requests_that_never_end_are_bounded(log: RecentActivity) -> None:
-    """A request that met a defect leaves its last fault behind; that costs little memory, not all of it."""
+def test_open_errors_are_bounded(log: RecentActivity) -> None:
+    """A request that met a defect leaves its last error behind; the number of these is bounded."""
     for number in range(2_000):
         log.call_failed(placed(f"r-{number}"), fault())
     log.settled(settled("failed", "exhausted", order=placed("r-1999")))

@@ -40,8 +40,8 @@ def test_no_form_of_a_secret_remains(secret: str, hide: object) -> None:
         assert form not in cleaned
 
 
-def test_a_secret_number_is_masked() -> None:
-    """A number that is a secret is masked like its text; other numbers stay numbers."""
+def test_secret_number_is_redacted() -> None:
+    """A number that is a secret is redacted like text; other numbers stay numbers."""
     mask = Redactor(SECRETS)
 
     assert mask.redact({"a": 12345678, "b": 1234567, "c": 0.5, "d": True, "e": None}) == {
@@ -64,38 +64,38 @@ def test_a_secret_number_is_masked() -> None:
         ("mail me@example.org at http://host:80/", "mail me@example.org at http://host:80/"),
     ],
 )
-def test_passwords_in_urls_are_masked(text: str, shown: str) -> None:
-    """Also those that nobody named as secrets; addresses without a login stay readable."""
+def test_url_passwords_are_redacted(text: str, shown: str) -> None:
+    """Also unknown ones; addresses without a login stay readable."""
     mask = Redactor(())
 
     assert mask.redact(text) == shown
     assert mask.needs_redaction(json.dumps({"x": text})) or text == shown
 
 
-def test_secrets_that_are_too_short_are_left() -> None:
-    """Masking each letter `a` would hide the log and tell the secret."""
+def test_short_secret_is_not_redacted() -> None:
+    """Redacting each letter `a` would hide the log and reveal the secret."""
     assert Redactor(["", "a", "abc"]).redact("a banana, abc") == "a banana, abc"
 
 
 @given(st.sampled_from(SECRETS), st.text(), st.text())
 @example('quo"te\\back\nline', "\ud800", "\U0001f600")
-def test_what_needs_masking_is_noticed(secret: str, before: str, after: str) -> None:
-    """A line with a secret in a text is noticed by the line alone, whatever surrounds it."""
+def test_line_with_secret_needs_redaction(secret: str, before: str, after: str) -> None:
+    """A line with a secret is recognised, whatever surrounds the secret."""
     assert Redactor(SECRETS).needs_redaction(json.dumps({"field": before + secret + after}))
 
 
-def test_the_mask_does_not_show_what_it_hides() -> None:
-    """Not even to a debugger's first look."""
+def test_repr_shows_no_secret() -> None:
+    """The redactor's own repr has no secret."""
     assert repr(Redactor(["s3cr3t-key"])) == "<Redactor: 1 forms>"
 
 
-def test_ordinary_lines_are_left_alone() -> None:
-    """A line without anything to mask costs a look only."""
+def test_line_without_secret_is_unchanged() -> None:
+    """A line without a secret is not rendered again."""
     assert not Redactor(SECRETS).needs_redaction('{"event":"request.settled","url":"http://127.0.0.1:80/x"}')
 
 
-def test_long_texts_are_cut_after_masking() -> None:
-    """A secret at the place of the cut is not halved and shown."""
+def test_long_text_is_cut_after_redaction() -> None:
+    """A secret at the cut is not halved and shown."""
     text = "x" * (MAX_TEXT_CHARACTERS - 5) + SECRETS[0] + "y" * MAX_LINE_CHARACTERS
     mask = Redactor(SECRETS)
     cleaned = mask.redact(text)
@@ -104,7 +104,7 @@ def test_long_texts_are_cut_after_masking() -> None:
     assert mask.needs_redaction(json.dumps(text))
 
 
-def test_hostile_text_is_cleaned_in_no_time() -> None:
+def test_hostile_text_is_redacted_fast() -> None:
     """No text, however long, makes the search for logins slow."""
     text = "://a:" * 200_000
     began = time.process_time()
@@ -127,8 +127,8 @@ class Colour(Enum):
     RED = 1
 
 
-def test_everything_becomes_plain_values() -> None:
-    """Whatever is logged, JSON can say the result."""
+def test_any_value_becomes_plain() -> None:
+    """The result of any value can be rendered as JSON."""
     endless: list[object] = []
     endless.append(endless)
     moment = datetime(2026, 1, 1, tzinfo=UTC)

@@ -45,8 +45,8 @@ async def test_one_request_is_one_trace(collector: Collector) -> None:
     assert sent.headers["tracestate"] == event.headers["tracestate"] == "vendor=opaque"
 
 
-async def test_attributes_are_those_of_the_conventions(collector: Collector) -> None:
-    """Messaging and HTTP as OpenTelemetry names them, and what the worker made of it under a name of its own."""
+async def test_attributes_follow_conventions(collector: Collector) -> None:
+    """Messaging and HTTP attributes as OpenTelemetry names them, and `dcs_worker.*`."""
     replica = Replica(collector)
     spans = await replica.work(delivery(SENT, message_id="m-1", correlation_id="c-1"))
     event = replica.publisher.published[0]
@@ -93,8 +93,8 @@ async def test_attributes_are_those_of_the_conventions(collector: Collector) -> 
     assert resource["service.instance.id"]
 
 
-async def test_a_refusal_is_an_error_of_call_and_delivery(collector: Collector) -> None:
-    """Each by its own class; what the service said in words is not there."""
+async def test_refused_call_marks_both_spans_failed(collector: Collector) -> None:
+    """Each with its own error type; DCS's text is not exported."""
     replica = Replica(collector)
     replica.service.answers = [REFUSED]
     spans = await replica.work(delivery())
@@ -117,8 +117,8 @@ async def test_a_refusal_is_an_error_of_call_and_delivery(collector: Collector) 
     assert one(spans, "publish dcs.migration.events:migration.failed").parent_id == process.span_id
 
 
-async def test_without_an_answer_the_call_says_how_it_went(collector: Collector) -> None:
-    """No status, but how it ended; the look-up after it is a call of its own, without the name that it looks for."""
+async def test_call_without_answer_has_label(collector: Collector) -> None:
+    """No status, but how it ended; the lookup after it is a separate call, without the name in its URL."""
     replica = Replica(collector)
     replica.service.answers = [NOTHING_THERE, httpx2.ReadError("lost")]
     spans = await replica.work(delivery({names.ATTEMPTS: 1}))
@@ -131,8 +131,8 @@ async def test_without_an_answer_the_call_says_how_it_went(collector: Collector)
     assert [name for name, _ in one(spans, PROCESS).events] == ["find", "create"]
 
 
-async def test_a_copy_keeps_the_senders_context(collector: Collector) -> None:
-    """A request that has to wait goes on in the trace of its sender; the publish of its copy is a span."""
+async def test_copy_keeps_sender_context(collector: Collector) -> None:
+    """A postponed request continues the trace of its sender; the publish of its copy is a span."""
     replica = Replica(collector)
     replica.service.answers = [BUSY]
     spans = await replica.work(delivery(SENT))
@@ -157,7 +157,7 @@ async def test_all_deliveries_of_a_request_are_one_trace(collector: Collector) -
     assert (publish.kind, one(spans, PROCESS).parent_id) == (4, "")
 
 
-async def test_deliveries_at_once_are_told_apart(collector: Collector) -> None:
+async def test_concurrent_deliveries_have_separate_spans(collector: Collector) -> None:
     """Each call and each event belongs to its own delivery, however they interleave."""
     replica = Replica(collector)
     spans = await replica.work(*(delivery(request_id=f"r-{number}") for number in range(50)))
@@ -171,8 +171,8 @@ async def test_deliveries_at_once_are_told_apart(collector: Collector) -> None:
         assert events[span.context] == processes[span.parent_id].attributes["dcs_worker.request_id"]
 
 
-async def test_a_publish_that_is_not_confirmed_is_an_error(collector: Collector) -> None:
-    """Every try is a span; the delivery is none the worse for it."""
+async def test_unconfirmed_publish_is_failed_span(collector: Collector) -> None:
+    """Every attempt is a span; the delivery's span is not failed by it."""
     replica = Replica(collector, publisher=FakePublisher(refusals=1))
     spans = await replica.work(delivery())
     first, second = collector.named(SUCCEEDED)
@@ -181,8 +181,8 @@ async def test_a_publish_that_is_not_confirmed_is_an_error(collector: Collector)
     assert not one(spans, PROCESS).is_error
 
 
-async def test_a_message_that_is_no_request_is_traced_too(collector: Collector) -> None:
-    """Without the names that could not be read."""
+async def test_invalid_message_is_traced(collector: Collector) -> None:
+    """Without the ids that could not be read."""
     replica = Replica(collector)
     spans = await replica.work(FakeDelivery(b"secret text"))
     process = one(spans, PROCESS)
@@ -193,8 +193,8 @@ async def test_a_message_that_is_no_request_is_traced_too(collector: Collector) 
     assert {span.name for span in spans} >= {f"publish {QUEUE}.parked"}
 
 
-async def test_a_defect_ends_the_span(collector: Collector) -> None:
-    """Its class is told; its text may be anything."""
+async def test_defect_ends_span_with_error_class(collector: Collector) -> None:
+    """Only the class of the error is exported; its text may hold anything."""
     replica = Replica(collector)
     replica.publisher.event = None  # type: ignore[assignment,method-assign]  # a defect
     spans = await replica.work(delivery())
@@ -204,8 +204,8 @@ async def test_a_defect_ends_the_span(collector: Collector) -> None:
     assert process.events == [("create", {"dcs_worker.ending": "done", "dcs_worker.dcs_request_id": "dcs-1"})]
 
 
-async def test_what_was_cut_off_is_told_at_the_end(collector: Collector) -> None:
-    """A call that a drain gave up on is exactly what somebody will look for."""
+async def test_open_spans_are_exported_as_abandoned(collector: Collector) -> None:
+    """Calls that a drain abandoned are exported, because an operator will look for them."""
     replica = Replica(collector)
     replica.service.answers = [asyncio.Event()]
     replica.deliver(delivery())

@@ -37,14 +37,14 @@ def python(program: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_off_is_not_even_imported() -> None:
-    """Without an endpoint a worker loads nothing that makes or sends spans (the Redis library loads metrics itself)."""
+def test_disabled_tracing_is_not_imported() -> None:
+    """Without an endpoint a worker loads nothing of tracing (the Redis library loads metrics itself)."""
     done = python(STARTED)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")
 
 
-def test_a_missing_extra_is_one_sentence(tmp_path: Path) -> None:
-    """An endpoint that is set without the packages: what to install, exit status 78."""
+def test_missing_packages_are_one_sentence(tmp_path: Path) -> None:
+    """An endpoint without the packages: what to install, exit status 78."""
     done = python(
         WITHOUT,
         WORKER_AUTH_TOKEN="t" * 64,
@@ -58,8 +58,8 @@ def test_a_missing_extra_is_one_sentence(tmp_path: Path) -> None:
     )
 
 
-def test_what_opentelemetry_refuses_is_a_problem_of_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A standard variable with a value that it cannot read stops the start, in its words."""
+def test_invalid_otel_variable_is_configuration_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A standard variable with an invalid value stops the start, in OpenTelemetry's words."""
     monkeypatch.setenv("OTEL_SPAN_EVENT_COUNT_LIMIT", "many")
     settings = load({"WORKER_AUTH_TOKEN": "t" * 64, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}).settings
     with pytest.raises(ConfigurationError, match=r"OpenTelemetry refuses its settings: .*OTEL_SPAN_EVENT_COUNT_LIMIT"):

@@ -36,10 +36,10 @@ from worker.policy.rules import Rules
         {names.TRACESTATE: "vendor=opaque"},
     ],
 )
-async def test_a_context_that_cannot_be_read_begins_a_trace(
+async def test_unreadable_context_starts_new_trace(
     collector: Collector, headers: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever a sender writes into the headers, the request is worked on, and nobody is told of it in the log."""
+    """Whatever a sender writes into the headers, the request is handled, and nothing is logged."""
     replica = Replica(collector)
     process = one(await replica.work(delivery(headers)), PROCESS)
 
@@ -48,10 +48,8 @@ async def test_a_context_that_cannot_be_read_begins_a_trace(
     assert caplog.records == []
 
 
-async def test_an_unreadable_tracestate_is_dropped_in_silence(
-    collector: Collector, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The trace goes on without it."""
+async def test_unreadable_tracestate_is_dropped(collector: Collector, caplog: pytest.LogCaptureFixture) -> None:
+    """The trace continues without it, and nothing is logged."""
     replica = Replica(collector)
     hostile = SENT | {names.TRACESTATE: "=,;;\x00=1,A=\u20ac"}
     process = one(await replica.work(delivery(hostile)), PROCESS)
@@ -61,8 +59,8 @@ async def test_an_unreadable_tracestate_is_dropped_in_silence(
     assert caplog.records == []
 
 
-async def test_what_the_sender_does_not_sample_is_not_exported(collector: Collector) -> None:
-    """His decision goes on to the service and the event; nothing is written down."""
+async def test_unsampled_request_is_not_exported(collector: Collector) -> None:
+    """The sender's decision is passed on to DCS and the event; nothing is exported."""
     replica = Replica(collector)
     spans = await replica.work(delivery({names.TRACEPARENT: f"00-{TRACE}-{SENDER}-00"}))
 
@@ -86,8 +84,8 @@ async def test_no_span_carries_a_body_or_a_secret(collector: Collector) -> None:
     assert all(TOKEN in sent.headers["x-auth-token"] for sent in replica.service.got)
 
 
-async def test_the_environment_says_who_we_are(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The standard variables hold: name, attributes, headers for the collector."""
+async def test_standard_variables_name_service(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The standard variables apply: name, attributes, headers for the collector."""
     monkeypatch.setenv("OTEL_SERVICE_NAME", "blue")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-key=mine")
@@ -98,10 +96,8 @@ async def test_the_environment_says_who_we_are(collector: Collector, monkeypatch
     assert collector.headers[0]["x-key"] == "mine"
 
 
-async def test_a_collector_that_hangs_does_not_keep_the_worker(
-    collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The last spans are waited for, but not for ever."""
+async def test_hanging_collector_does_not_delay_exit(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker waits for the last spans only for a limited time."""
     monkeypatch.setattr(module, "FLUSH_TIMEOUT_SECONDS", 0.2)
     replica = Replica(collector)
     collector.gate.clear()
@@ -114,8 +110,8 @@ async def test_a_collector_that_hangs_does_not_keep_the_worker(
             await asyncio.sleep(0.01)
 
 
-async def test_facts_without_a_delivery_are_no_spans(collector: Collector) -> None:
-    """What is told outside of any delivery, by a renewal in the background for example, harms nothing."""
+async def test_facts_without_delivery_are_ignored(collector: Collector) -> None:
+    """A fact outside of any delivery, for example of a token renewal, creates no span."""
     replica = Replica(collector)
     tracing = replica.tracing
     tracing.call_ended("200")

@@ -21,23 +21,25 @@ def silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-async def test_a_page_that_answers_is_well() -> None:
-    """200 is well, anything else is told by its status."""
+async def test_200_is_healthy() -> None:
+    """200 is healthy, any other status is reported."""
     async with FakeDcs() as fake_dcs:
         assert await asyncio.to_thread(healthcheck.ask, f"{fake_dcs.url}/_stats") == ""
         assert await asyncio.to_thread(healthcheck.ask, f"{fake_dcs.url}/nothing") == "answered 404"
 
 
-def test_silence_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is stuck fails the check in time for the check's own deadline."""
+def test_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stuck server fails the check before the check's own timeout."""
     monkeypatch.setattr(healthcheck, "TIMEOUT_SECONDS", 0.05)
     with silent() as port, pytest.raises(TimeoutError):
         healthcheck.ask(f"http://127.0.0.1:{port}/livez")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/livez", "nonsense", "http://127.0.0.1:port/"])
-def test_no_address_is_a_failure(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A wrong URL ends with 1 and a line, not with a traceback."""
+def test_invalid_url_is_a_failure(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An invalid URL ends with 1 and one line, not with a traceback."""
     monkeypatch.setattr(sys, "argv", ["healthcheck", url])
     assert healthcheck.main() == 1
     assert capsys.readouterr().err.startswith(f"{url}: ")
@@ -47,10 +49,10 @@ def test_no_address_is_a_failure(url: str, monkeypatch: pytest.MonkeyPatch, caps
     ("host", "asked"),
     [(None, "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1"), ("127.0.0.2", "127.0.0.2")],
 )
-def test_it_asks_where_the_worker_listens(
+def test_default_url_follows_settings(
     host: str | None, asked: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Address and port are the worker's own settings; one that listens everywhere is asked on loopback."""
+    """Address and port are the worker's settings; a worker that listens on all addresses is asked on loopback."""
     port = free_port()
     monkeypatch.setenv("WORKER_HTTP_PORT", str(port))
     if host:
@@ -60,8 +62,8 @@ def test_it_asks_where_the_worker_listens(
     assert capsys.readouterr().err.startswith(f"http://{asked}:{port}/livez: ")
 
 
-def test_it_is_well_as_a_process(serving: Callable[[bytes], int]) -> None:
-    """Status 0 and no word; no HTTP library, nor anything of the worker's own, is loaded for it."""
+def test_process_loads_no_http_library(serving: Callable[[bytes], int]) -> None:
+    """Status 0 and no output; no HTTP library and nothing else of the worker is loaded."""
     port = serving(b"HTTP/1.0 200 OK\r\n\r\n")
     code = "import sys; from worker.tools import healthcheck; status = healthcheck.main(); print(*sys.modules); sys.exit(status)"
     environment = {"WORKER_HTTP_PORT": str(port)}

@@ -33,13 +33,13 @@ def paths(drawn: str) -> dict[str, str]:
         ((), False, 0.1),
     ],
 )
-def test_the_upper_edge_is_a_round_number(values: Any, is_stacked: bool, top: float) -> None:
-    """The next of 1, 2, 5 with zeros; bars on top of each other count together."""
+def test_axis_maximum_is_round_number(values: Any, is_stacked: bool, top: float) -> None:
+    """The next of 1, 2, 5 times a power of ten; stacked bars are added."""
     assert axis_maximum(chart(*values, is_stacked=is_stacked)) == pytest.approx(top)
 
 
-def test_bars_stand_on_each_other() -> None:
-    """Each value is a bar as high as it is, upon those of the series before; nothing is no bar."""
+def test_bars_are_stacked() -> None:
+    """Each bar is as high as its value, on top of the series before; no value is no bar."""
     drawn = paths(render_chart(chart((1.0, 0.0), (3.0, 5.0), (0.0, 0.0), is_stacked=True), 5.0))
     half, wide = WIDTH_UNITS / 2, WIDTH_UNITS / 2 * 0.8
 
@@ -55,8 +55,8 @@ def test_lines_have_gaps() -> None:
     assert paths(render_chart(chart((None, None)), 5.0)) == {}
 
 
-def test_the_caption_says_it_in_numbers() -> None:
-    """Title, unit, the last known value of each series, the upper edge, and how far back it goes."""
+def test_caption_shows_numbers() -> None:
+    """Title, unit, last value of each series, upper edge, and time range."""
     drawn = render_chart(chart((1.0, 1234.5, None), (None, None, None)), 20.0)
     assert '<span class="key good">s0 <b>1,234</b></span>' in drawn
     assert '<span class="key bad">s1 <b>–</b></span>' in drawn  # noqa: RUF001 - as it is shown

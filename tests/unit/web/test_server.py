@@ -81,16 +81,16 @@ async def get(server: WebServer, path: str, method: str = "GET", headers: str = 
     return await answer(server, f"{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
 
 
-async def test_alive_while_the_loop_turns(server: WebServer, worker: Worker) -> None:
-    """Liveness does not depend on the broker: restarting the worker would not bring it back."""
+async def test_liveness_ignores_broker(server: WebServer, worker: Worker) -> None:
+    """Liveness does not depend on the broker: restarting the worker would not help."""
     worker.readiness = Readiness(False, "the broker does not answer")
     reply = await get(server, "/livez")
 
     assert (reply.status, reply.content) == (200, {"alive": True})
 
 
-async def test_ready_with_details(server: WebServer, worker: Worker) -> None:
-    """200 while requests are taken, with whatever else is known."""
+async def test_ready_is_200_with_details(server: WebServer, worker: Worker) -> None:
+    """200 while requests are consumed, with all details."""
     worker.readiness = Readiness(True, "paused by the breaker", {"region": "cn-north-4", "next_probe": 2.5})
     reply = await get(server, "/readyz?verbose")
 
@@ -103,8 +103,8 @@ async def test_ready_with_details(server: WebServer, worker: Worker) -> None:
     }
 
 
-async def test_not_ready_with_the_reason(server: WebServer, worker: Worker) -> None:
-    """503 otherwise; details cannot make it look ready, and need not be JSON's own values."""
+async def test_not_ready_is_503_with_reason(server: WebServer, worker: Worker) -> None:
+    """503 otherwise; details cannot overwrite the result, and may be any values."""
     worker.readiness = Readiness(False, "draining", {"ready": True, "reason": "", "since": {1}})
     reply = await get(server, "/readyz")
 
@@ -112,8 +112,8 @@ async def test_not_ready_with_the_reason(server: WebServer, worker: Worker) -> N
     assert reply.content == {"ready": False, "reason": "draining", "since": "{1}"}
 
 
-async def test_metrics_in_the_format_that_is_asked_for(server: WebServer, worker: Worker) -> None:
-    """The Accept header goes to whoever knows the formats; so does that there is none."""
+async def test_accept_header_reaches_metrics(server: WebServer, worker: Worker) -> None:
+    """The Accept header is passed to the metrics; a missing one as empty."""
     reply = await get(server, "/metrics", headers="Accept: application/openmetrics-text\r\n")
     await get(server, "/metrics")
 
@@ -133,8 +133,8 @@ async def test_head_is_get_without_the_body(server: WebServer, path: str) -> Non
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
-async def test_nothing_but_reading(server: WebServer, method: str) -> None:
-    """There is nothing that could be changed, so every other method is refused."""
+async def test_other_methods_are_405(server: WebServer, method: str) -> None:
+    """Nothing can be changed: every other method is rejected."""
     reply = await get(server, "/metrics", method)
 
     assert (reply.status, reply.headers["allow"], reply.content) == (
@@ -145,8 +145,8 @@ async def test_nothing_but_reading(server: WebServer, method: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/livez/", "/../etc/passwd", "/%2e%2e", "//livez", "/LIVEZ"])
-async def test_other_paths_are_not_there(server: WebServer, path: str) -> None:
-    """404 as JSON, which does not repeat what was asked for."""
+async def test_unknown_path_is_404(server: WebServer, path: str) -> None:
+    """404 as JSON, which does not repeat the path."""
     reply = await get(server, path)
 
     assert reply.status == 404
@@ -162,8 +162,8 @@ async def test_other_paths_are_not_there(server: WebServer, path: str) -> None:
         (b"GET /?" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ],
 )
-async def test_no_page_names_the_software(server: WebServer, sent: bytes, status: int) -> None:
-    """The header `Server` of a page is the product's name without versions; errors in HTTP are aiohttp's replies."""
+async def test_server_header_has_no_versions(server: WebServer, sent: bytes, status: int) -> None:
+    """The header `Server` of a page is the product's name; errors in HTTP are aiohttp's replies."""
     reply = await answer(server, sent)
 
     assert reply.status == status
@@ -171,7 +171,7 @@ async def test_no_page_names_the_software(server: WebServer, sent: bytes, status
     assert b"aiohttp" not in reply.body
 
 
-async def test_nothing_is_logged_per_request(server: WebServer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_requests_are_not_logged(server: WebServer, caplog: pytest.LogCaptureFixture) -> None:
     """Probes and scrapes come every few seconds."""
     caplog.set_level(logging.DEBUG)
     await get(server, "/livez")
@@ -180,10 +180,8 @@ async def test_nothing_is_logged_per_request(server: WebServer, caplog: pytest.L
     assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
 
 
-async def test_a_defect_is_an_error_and_not_the_end(
-    server: WebServer, worker: Worker, caplog: pytest.LogCaptureFixture
-) -> None:
-    """500 without a trace of the inside, one error in the log, and the next request is answered."""
+async def test_defect_is_500_and_logged(server: WebServer, worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    """500 without internals, one error in the log, and the next request is answered."""
     sound, worker.readiness = worker.readiness, None  # type: ignore[assignment]
     broken = await get(server, "/readyz")
     worker.readiness = sound
@@ -195,8 +193,8 @@ async def test_a_defect_is_an_error_and_not_the_end(
     assert (await get(server, "/readyz")).status == 200
 
 
-async def test_it_stops_at_once_whoever_is_connected(server: WebServer) -> None:
-    """Connections that are kept alive, half a request, or a body that never comes hold nothing up."""
+async def test_stop_does_not_wait_for_clients(server: WebServer) -> None:
+    """Idle connections, half a request, or a body that never comes do not delay the stop."""
     waiting = []
     for sent in (
         b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -223,8 +221,8 @@ async def test_it_stops_at_once_whoever_is_connected(server: WebServer) -> None:
         await asyncio.open_connection("127.0.0.1", port)
 
 
-async def test_start_and_stop_are_seen() -> None:
-    """The port is the wanted one until there is a real one; stopping twice is harmless."""
+async def test_port_is_known_after_start() -> None:
+    """The port is the configured one until the real one is known; a second stop does nothing."""
     worker = Worker()
     server = WebServer("127.0.0.1", 0, lambda: worker.readiness, worker.metrics, lambda: worker.status)
     assert (server.port, repr(server)) == (0, "<WebServer: 127.0.0.1 port 0, down>")
@@ -238,7 +236,7 @@ async def test_start_and_stop_are_seen() -> None:
     assert server.port == 0
 
 
-async def test_a_port_that_is_taken_is_an_error(server: WebServer) -> None:
+async def test_port_in_use_fails_start(server: WebServer) -> None:
     """The start fails with the system's reason, and leaves nothing open."""
     worker = Worker()
     second = WebServer("127.0.0.1", server.port, lambda: worker.readiness, worker.metrics, lambda: worker.status)
@@ -249,8 +247,8 @@ async def test_a_port_that_is_taken_is_an_error(server: WebServer) -> None:
     await second.stop()
 
 
-async def test_the_page_runs_nothing_foreign(server: WebServer) -> None:
-    """Its policy forbids everything but its own style and script, each named by its hash; nobody keeps a copy."""
+async def test_page_policy_allows_only_own_parts(server: WebServer) -> None:
+    """The policy allows only the page's style and script, by hash; the page is not cached."""
     reply = await get(server, "/")
     policy = dict(part.split(" ", 1) for part in reply.headers["content-security-policy"].split("; "))
 

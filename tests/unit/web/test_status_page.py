@@ -122,8 +122,8 @@ def test_everything_is_escaped() -> None:
     assert parsed.texts.count(HOSTILE) > 20
 
 
-def test_what_runs_is_named_by_hash() -> None:
-    """The policy allows exactly the one style and the one script that the page has."""
+def test_policy_has_hashes_of_style_and_script() -> None:
+    """The policy allows exactly the style and the script of the page."""
     inline = shown().inline
     assert inline.keys() == {"style", "script"}
     for tag, content in inline.items():
@@ -131,8 +131,8 @@ def test_what_runs_is_named_by_hash() -> None:
         assert f"{tag}-src 'sha256-{digest}'" in CONTENT_SECURITY_POLICY
 
 
-def test_without_scripts_it_still_updates_itself() -> None:
-    """A browser that runs none loads the page again."""
+def test_page_reloads_without_scripts() -> None:
+    """A browser without scripts loads the page again."""
     assert '<noscript><meta http-equiv="refresh" content="5"></noscript>' in render_page(Readiness(True, ""), Status())
 
 
@@ -145,23 +145,23 @@ def test_without_scripts_it_still_updates_itself() -> None:
         ("waiting", Readiness(False, "x", {"next": 2.5, "regions": {"r": {}}}), ["Waiting", "x · next: 2.5"]),
     ],
 )
-def test_the_state_comes_first(state: Any, readiness: Readiness, texts: list[str]) -> None:
-    """The state is the heading; the reason stands below unless it says the same."""
+def test_state_is_heading(state: Any, readiness: Readiness, texts: list[str]) -> None:
+    """The state is the heading; the reason follows unless it is the same."""
     parsed = shown(replace(STATUS, state=state), readiness)
     for text in texts:
         assert text in parsed.texts
     assert state not in parsed.texts
 
 
-def test_figures_of_now_and_of_the_last_minute() -> None:
-    """What waits, what is in flight, and whatever figures there are."""
+def test_tiles_show_current_figures() -> None:
+    """Queue length, requests in flight, and the figures of the last minute."""
     texts = shown().texts
     for value, name in (("12,345", "waiting in the queue"), ("12 of 64", "in flight"), ("3", "failed, last minute")):
         assert texts[texts.index(name) - 1] == value
 
 
-def test_requests_in_flight_with_ages() -> None:
-    """Who has waited for how long, and how many are not shown."""
+def test_requests_in_flight_have_ages() -> None:
+    """Age and ids of the oldest, and the number of the others."""
     assert shown().table("in-flight") == [["12 s", "request-1", "project-1"], ["0.3 s", "request-2", "project-2"]]
     assert "and 10 more" in shown().texts
     crowd = replace(STATUS, in_flight=30, in_hand=tuple(InHand("p", f"r{i}", 1.0) for i in range(30)))
@@ -178,8 +178,8 @@ def test_failures_and_faults() -> None:
     assert shown().table("faults") == [["503", "ambiguous", "7", "5.0 s ago", "DCS.5000 busy"]]
 
 
-def test_tables_of_what_stands() -> None:
-    """Outcomes; regions, with a column for what is known of all of them; connections; settings."""
+def test_other_tables() -> None:
+    """Outcomes; regions, with a column for every common fact; connections; settings."""
     parsed = shown()
     assert parsed.table("outcomes") == [["succeeded", "created", "4,000"], ["failed", "rejected", "3"]]
     assert parsed.table("regions") == [
@@ -190,8 +190,8 @@ def test_tables_of_what_stands() -> None:
     assert parsed.table("settings")[0] == ["WORKER_QUEUE", "dcs.migration.requests", "queue of requests"]
 
 
-def test_an_idle_worker_says_so_in_sentences() -> None:
-    """Nothing yet is no table without rows."""
+def test_empty_tables_are_sentences() -> None:
+    """A table without rows is a sentence."""
     parsed = shown(Status())
     assert parsed.rows == {}
     for sentence in ("No request in flight.", "No failed request since start."):
@@ -205,13 +205,13 @@ def test_an_idle_worker_says_so_in_sentences() -> None:
         *((3_599.0, "59 min 59 s"), (7_260.0, "2 h 1 min"), (90_000.0, "1 d 1 h")),
     ],
 )
-def test_durations_in_two_units(seconds: float, said: str) -> None:
-    """As exact as a person needs; a clock that was set back is no negative age."""
+def test_durations_have_two_units(seconds: float, said: str) -> None:
+    """As exact as an operator needs; a clock that was set back is no negative age."""
     assert tables.duration(seconds) == said
 
 
-def test_the_page_stays_small() -> None:
-    """It is made in the event loop, and fetched every few seconds: with everything at its fullest below 100 kB."""
+def test_full_page_is_below_100_kb() -> None:
+    """It is rendered in the event loop and fetched every few seconds."""
     many = Series("succeeded", "good", tuple(float(i % 7) for i in range(120)))
     charts = (Chart("Rates", "per second", (many, many, many, many), is_stacked=True),) * 4
     busy = replace(

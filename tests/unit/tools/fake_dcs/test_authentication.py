@@ -38,8 +38,8 @@ async def _temporary(client: aiohttp.ClientSession) -> dict[str, str]:
     return credential
 
 
-async def test_a_signature_is_accepted(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """The right key opens; a project header that contradicts the path does not pass."""
+async def test_right_signature_is_accepted(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """The right key is accepted; a project header that contradicts the path is rejected."""
     await fake_dcs.apply(auth={"mode": "aksk", "access_key": "AK", "secret_key": "SK"})
 
     assert (await _list(client, _signed("AK", "SK")))[0] == 200
@@ -47,10 +47,8 @@ async def test_a_signature_is_accepted(fake_dcs: FakeDcs, client: aiohttp.Client
     assert await _list(client, _signed("AK", "SK", x_project_id="q")) == (401, "Project ID does not match the token.")
 
 
-async def test_wrong_signatures_lock_the_key(
-    fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock
-) -> None:
-    """After so many wrong ones in a row even a right signature waits for the lock to end."""
+async def test_wrong_signatures_lock_key(fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock) -> None:
+    """After too many wrong ones in a row even a right signature is rejected until the lock ends."""
     await fake_dcs.apply(auth={"mode": "aksk", "access_key": "AK", "secret_key": "SK", "lock_after": 2})
     for _ in range(2):
         assert "verify aksk signature fail" in (await _list(client, _signed("AK", "wrong")))[1]
@@ -82,10 +80,10 @@ async def test_wrong_signatures_lock_the_key(
         ),
     ],
 )
-async def test_signatures_are_refused_with_the_reason(
+async def test_rejected_signature_names_reason(
     fake_dcs: FakeDcs, client: aiohttp.ClientSession, headers: dict[str, str], text: str
 ) -> None:
-    """Absent, unknown, out of time by more than 15 minutes, wrong: each is a 401 that says which."""
+    """Missing, unknown, more than 15 minutes off, wrong: each is a 401 that names the reason."""
     await fake_dcs.apply(auth={"mode": "aksk"})
 
     async with client.get(LIST, headers=headers) as reply:
@@ -96,26 +94,26 @@ async def test_signatures_are_refused_with_the_reason(
     assert error["request_id"] == reply.headers["X-Request-Id"]
 
 
-async def test_a_clock_that_is_off_shows_in_the_date(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """The service's clock can run ahead of ours: its answers are dated so."""
+async def test_clock_offset_changes_date_header(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """The service's clock can run ahead of ours: its answers have its date."""
     await fake_dcs.apply(clock_offset=3600)
 
     async with client.get(LIST) as reply:
         assert reply.headers["Date"] == "Tue, 14 Nov 2023 23:13:20 GMT"
 
 
-async def test_the_metadata_service_wants_a_token(client: aiohttp.ClientSession) -> None:
-    """A token is given for a stated time only, and keys only to whoever shows one."""
+async def test_metadata_service_needs_token(client: aiohttp.ClientSession) -> None:
+    """A token is issued for a stated time only, and keys only to its holder."""
     async with client.put("/meta-data/latest/api/token") as without:
         assert without.status == 400
     async with client.get("/openstack/latest/securitykey") as refused:
         assert refused.status == 401
 
 
-async def test_temporary_keys_need_their_token_and_end(
+async def test_temporary_keys_need_security_token(
     fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock
 ) -> None:
-    """Keys of the metadata service open with their security token, until they expire."""
+    """Temporary keys are accepted with their security token, until they expire."""
     await fake_dcs.apply(auth={"mode": "aksk", "temporary_key_seconds": 600})
 
     key = await _temporary(client)

@@ -20,8 +20,8 @@ async def _ask(client: aiohttp.ClientSession, method: str, path: str, **options:
         return reply.status, await reply.text()
 
 
-async def test_tasks_are_shown(client: aiohttp.ClientSession) -> None:
-    """Every task is there with the body that asked for it; names created twice stand out."""
+async def test_tasks_page_shows_tasks(client: aiohttp.ClientSession) -> None:
+    """Every task with the body of its create; names created twice are counted."""
     for name in ("x", "y", "x"):
         await _ask(client, "POST", CREATE, json={**FIELDS, "name": name})
 
@@ -35,8 +35,8 @@ async def test_tasks_are_shown(client: aiohttp.ClientSession) -> None:
     assert newest["tasks"] == every["tasks"][-1:]
 
 
-async def test_calls_are_shown_without_secrets(client: aiohttp.ClientSession) -> None:
-    """A call has its path, headers, body, step, status and duration; a token in it is a fingerprint."""
+async def test_calls_page_shows_no_secrets(client: aiohttp.ClientSession) -> None:
+    """A call has its path, headers, body, step, status and duration; a token is a fingerprint."""
     await _ask(client, "POST", CREATE, json=FIELDS, headers={"X-Auth-Token": "t" * 64})
     await _ask(client, "GET", LIST + "?name=x&limit=5")
 
@@ -52,8 +52,8 @@ async def test_calls_are_shown_without_secrets(client: aiohttp.ClientSession) ->
     assert creates["calls"] == [create]
 
 
-async def test_stats_count(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """Counters by operation and status, and the most of each within one second."""
+async def test_stats_page_counts_calls(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """Counters by operation and status, and the maximum of each within one second."""
     await fake_dcs.apply(scripts={"bad": ["error 500"]})
     for name in ("x", "y", "bad"):
         await _ask(client, "POST", CREATE, json={**FIELDS, "name": name})
@@ -87,18 +87,18 @@ async def test_settings_change_over_http(client: aiohttp.ClientSession) -> None:
         (b'{"down": "refuse"}', "down_seconds"),
     ],
 )
-async def test_wrong_settings_change_nothing(
+async def test_invalid_patch_changes_nothing(
     fake_dcs: FakeDcs, client: aiohttp.ClientSession, body: bytes, complaint: str
 ) -> None:
-    """A wrong patch is a 400 that names the fault, and nothing of it holds."""
+    """An invalid patch is a 400 that names the problem, and has no effect."""
     status, text = await _ask(client, "PUT", "/_settings", data=body)
 
     assert (status, complaint in text) == (400, True)
     assert fake_dcs.settings == FakeDcsSettings()
 
 
-async def test_the_door_closes_for_a_while(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """Whoever closes the door over HTTP gets the answer; connections are refused, and it opens by itself."""
+async def test_refused_connections_recover(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """The change itself is answered; then connections are refused until the outage ends."""
     status, _ = await _ask(client, "PUT", "/_settings", json={"down": "refuse", "down_seconds": 0.5})
     assert status == 200
     with pytest.raises(aiohttp.ClientConnectorError):
@@ -111,8 +111,8 @@ async def test_the_door_closes_for_a_while(fake_dcs: FakeDcs, client: aiohttp.Cl
     assert (await _ask(client, "GET", LIST))[0] == 200
 
 
-async def test_tasks_are_planted_over_http(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """A task can be put there by hand; what is no task is refused."""
+async def test_task_is_added_over_http(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """A task can be added by hand; an invalid one is rejected."""
     status, planted = await _ask(client, "POST", "/_tasks", json={"project_id": "p", "name": "x", "status": "SUCCESS"})
     refused, _ = await _ask(client, "POST", "/_tasks", json={"project_id": "p"})
     _, listed = await _ask(client, "GET", LIST)
@@ -122,8 +122,8 @@ async def test_tasks_are_planted_over_http(fake_dcs: FakeDcs, client: aiohttp.Cl
     assert len(fake_dcs.tasks) == 1
 
 
-async def test_a_reset_starts_afresh() -> None:
-    """A reset forgets tasks, calls and quota windows, and brings back the settings that it was started with."""
+async def test_reset_restores_initial_state() -> None:
+    """A reset removes tasks, calls and quota windows, and restores the initial settings."""
     async with (
         FakeDcs(FakeDcsSettings(quota=Quota(limit=1))) as fake_dcs,
         aiohttp.ClientSession(fake_dcs.url) as client,

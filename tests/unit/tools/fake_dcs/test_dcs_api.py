@@ -44,10 +44,10 @@ async def test_a_task_is_created(fake_dcs: FakeDcs, client: aiohttp.ClientSessio
         (b'{"name":"x","vpc_id":"v","subnet_id":"s","security_group_id":"g","description":1}', "DCS.4800"),
     ],
 )
-async def test_a_wrong_body_is_refused(
+async def test_invalid_body_is_rejected(
     fake_dcs: FakeDcs, client: aiohttp.ClientSession, body: bytes, code: str
 ) -> None:
-    """Whatever is not the documented object is a 400 in the documented shape, and creates nothing."""
+    """A body that is not the documented object is a 400 in the documented shape, and creates nothing."""
     status, error = await _ask(client, "POST", CREATE, data=body, headers={"Content-Type": "application/json"})
 
     assert (status, error["error_code"], error["error_ext_msg"]) == (400, code, None)
@@ -70,7 +70,7 @@ async def test_a_wrong_body_is_refused(
         ("DELETE", LIST, 405, "DCS.5001"),
     ],
 )
-async def test_a_wrong_call_is_refused(
+async def test_invalid_call_is_rejected(
     client: aiohttp.ClientSession, method: str, path: str, status: int, code: str
 ) -> None:
     """Limits, unknown ids, paths and methods have their documented statuses and codes."""
@@ -79,8 +79,8 @@ async def test_a_wrong_call_is_refused(
     assert (seen, error["error_code"]) == (status, code)
 
 
-async def test_another_content_type_is_refused(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """JSON that does not say so is not read; a charset does no harm."""
+async def test_other_content_type_is_rejected(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """JSON with another content type is rejected; a charset is accepted."""
     body = b'{"name":"x","vpc_id":"v","subnet_id":"s","security_group_id":"g"}'
     refused, error = await _ask(client, "POST", CREATE, data=body, headers={"Content-Type": "text/plain"})
     charset = {"Content-Type": "application/json;charset=utf-8"}
@@ -90,7 +90,7 @@ async def test_another_content_type_is_refused(fake_dcs: FakeDcs, client: aiohtt
     assert len(fake_dcs.tasks) == 1
 
 
-async def test_more_than_twelve_megabytes_are_refused(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+async def test_body_over_12_mb_is_413(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
     """A body over the gateway's limit is a 413."""
     body = io.BytesIO(b" " * (12 * 1024 * 1024 + 1))
     status, error = await _ask(client, "POST", CREATE, data=body, headers={"Content-Type": "application/json"})
@@ -99,7 +99,7 @@ async def test_more_than_twelve_megabytes_are_refused(fake_dcs: FakeDcs, client:
     assert fake_dcs.tasks == []
 
 
-async def test_projects_do_not_see_each_other(client: aiohttp.ClientSession) -> None:
+async def test_tasks_belong_to_their_project(client: aiohttp.ClientSession) -> None:
     """A task is listed and shown in its own project only."""
     _, created = await _ask(client, "POST", CREATE, json=FIELDS)
 

@@ -36,10 +36,10 @@ async def _post(client: aiohttp.ClientSession, **options: Any) -> tuple[int, byt
         ("cut", aiohttp.ClientPayloadError),
     ],
 )
-async def test_a_broken_connection(
+async def test_connection_faults_are_distinct(
     fake_dcs: FakeDcs, client: aiohttp.ClientSession, step: str, error: type[Exception], creates: bool
 ) -> None:
-    """Reset, orderly close and half a body each look like themselves; the task exists only if the step says so."""
+    """Reset, orderly close and half a body are distinct; the task exists only if the step says so."""
     await fake_dcs.apply(scripts={"x": [f"create then {step}" if creates else step]})
 
     with pytest.raises(error):
@@ -64,10 +64,10 @@ async def test_a_broken_connection(
         ('reply 200 {"instance_id": 7}', 200, b'{"instance_id": 7}'),
     ],
 )
-async def test_a_strange_answer(
+async def test_answer_faults_match_their_step(
     fake_dcs: FakeDcs, client: aiohttp.ClientSession, step: str, status: int, body: bytes, creates: bool
 ) -> None:
-    """Each answer comes as its step says, with a request id, before or after the task was created."""
+    """Each answer is as its step says, with a request id, before or after the task was created."""
     await fake_dcs.apply(scripts={"x": [f"create then {step}" if creates else step]})
 
     seen, content, headers = await _post(client)
@@ -79,8 +79,8 @@ async def test_a_strange_answer(
 
 
 @pytest.mark.parametrize("step", ["hang", "create then hang"])
-async def test_a_hanging_call(fake_dcs: FakeDcs, client: aiohttp.ClientSession, step: str) -> None:
-    """The caller waits until it gives up; the fake DCS notices that it went."""
+async def test_hanging_call_ends_with_its_caller(fake_dcs: FakeDcs, client: aiohttp.ClientSession, step: str) -> None:
+    """The call hangs until the caller gives up; the fake DCS notices that."""
     await fake_dcs.apply(scripts={"x": [step]})
 
     with pytest.raises(TimeoutError):
@@ -91,8 +91,8 @@ async def test_a_hanging_call(fake_dcs: FakeDcs, client: aiohttp.ClientSession, 
     assert fake_dcs.calls[0].status is None
 
 
-async def test_a_late_task(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """The task comes into being after the caller gave up."""
+async def test_late_task_appears_after_timeout(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """The task is created after the caller has given up."""
     await fake_dcs.apply(scripts={"x": ["create late 0.6"]})
 
     with pytest.raises(TimeoutError):
@@ -102,8 +102,8 @@ async def test_a_late_task(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> 
     await fake_dcs.wait_until(lambda: len(fake_dcs.tasks) == 1)
 
 
-async def test_a_slow_answer(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """The task exists long before the answer comes."""
+async def test_slow_answer_comes_after_task(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """The task exists long before the answer."""
     await fake_dcs.apply(scripts={"x": ["slow 0.2"]})
 
     call = asyncio.create_task(_post(client))
@@ -114,8 +114,8 @@ async def test_a_slow_answer(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -
     assert (status, json.loads(content)["instance_id"]) == (200, fake_dcs.tasks[0].task_id)
 
 
-async def test_an_oversize_answer_is_true(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """More than a mebibyte of valid JSON around the right id."""
+async def test_oversize_answer_is_valid(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """More than 1 MiB of valid JSON with the right id."""
     await fake_dcs.apply(scripts={"x": ["create then oversize"]})
 
     _, content, _ = await _post(client)
@@ -124,8 +124,8 @@ async def test_an_oversize_answer_is_true(fake_dcs: FakeDcs, client: aiohttp.Cli
     assert json.loads(content)["instance_id"] == fake_dcs.tasks[0].task_id
 
 
-async def test_a_throttled_call_names_its_window(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """The text carries the window; Retry-After comes in seconds or as the date of the same moment."""
+async def test_throttled_call_names_window(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """The text has the window; Retry-After has seconds or the date of the same moment."""
     await fake_dcs.apply(scripts={"x": ["throttle 10/30 second retry after 7", "throttle retry at 60"]})
 
     _, content, headers = await _post(client)
@@ -137,8 +137,8 @@ async def test_a_throttled_call_names_its_window(fake_dcs: FakeDcs, client: aioh
     assert 58 <= ahead.total_seconds() <= 61
 
 
-async def test_a_healing_script(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """One step per POST of the name; the last repeats; each call says which step it met."""
+async def test_script_plays_one_step_per_call(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """One step per POST of the name; the last repeats; each call records its step."""
     await fake_dcs.apply(scripts={"x": ["error 503", "no id", "ok"]})
 
     statuses = [(await _post(client))[0] for _ in range(4)]
@@ -148,8 +148,8 @@ async def test_a_healing_script(fake_dcs: FakeDcs, client: aiohttp.ClientSession
     assert len(fake_dcs.tasks) == 2
 
 
-async def test_lookups_meet_steps_too(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """List and show play the script of their operation, then are well again."""
+async def test_lookups_have_scripts(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """List and show play the script of their operation."""
     await fake_dcs.apply(operation_scripts={"list": ["error 500", "cut", "ok"], "show": ["html", "ok"]})
     await _post(client)
     detail = f"/v2/p/migration-task/{fake_dcs.tasks[0].task_id}"
@@ -167,8 +167,8 @@ async def test_lookups_meet_steps_too(fake_dcs: FakeDcs, client: aiohttp.ClientS
         assert (await shown.json())["task_name"] == "x"
 
 
-async def test_stopping_ends_every_wait() -> None:
-    """A hanging call, a slow one, a late creation and a long latency do not hold the fake DCS up."""
+async def test_stop_ends_every_wait() -> None:
+    """A hanging call, a slow one, a late creation and a long latency do not delay the stop."""
     scripts = {"hang": ["hang"], "slow": ["slow 60"], "late": ["create late 60"]}
     async with aiohttp.ClientSession() as client:
         async with asyncio.timeout(3), FakeDcs(FakeDcsSettings.model_validate({"scripts": scripts})) as fake_dcs:

@@ -26,8 +26,8 @@ async def _list(client: aiohttp.ClientSession, path: str = LIST, **headers: str)
         return reply.status, (await reply.json()).get("error_code")
 
 
-async def test_a_fixed_token(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """Only the one token is right; an absent and a wrong one have codes of their own."""
+async def test_only_fixed_token_is_accepted(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """Only the configured token is accepted; a missing and a wrong one have separate codes."""
     await fake_dcs.apply(auth={"mode": "token", "token": "right"})
 
     assert await _list(client) == (401, "DCS.1003")
@@ -35,10 +35,10 @@ async def test_a_fixed_token(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -
     assert await _list(client, X_Auth_Token="right") == (200, None)
 
 
-async def test_an_issued_token_serves_its_project_until_it_expires(
+async def test_issued_token_is_valid_for_its_project_until_expiry(
     fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock
 ) -> None:
-    """IAM answers 201 with the token in a header and its end in the body; the API keeps to both."""
+    """IAM answers 201 with the token in a header and its end in the body; the API respects both."""
     await fake_dcs.apply(auth={"mode": "iam", "token_seconds": 60})
 
     status, token, body = await _token(client, _password())
@@ -53,8 +53,8 @@ async def test_an_issued_token_serves_its_project_until_it_expires(
     assert fake_dcs.stats()["calls"]["token"] == {"201": 1}
 
 
-async def test_a_token_is_scoped_by_id_or_name(client: aiohttp.ClientSession) -> None:
-    """A project is named as the region, or by its id; an unknown name is a 400 in IAM's shape."""
+async def test_token_scope_is_id_or_name(client: aiohttp.ClientSession) -> None:
+    """A project is named by region or id; an unknown name is a 400 in IAM's shape."""
     _, _, by_name = await _token(client, _password(name="cn-north-4"))
     _, _, by_id = await _token(client, _password(id="0123456789abcdef0123456789abcdef"))
     status, _, error = await _token(client, _password(name="nowhere"))
@@ -63,8 +63,8 @@ async def test_a_token_is_scoped_by_id_or_name(client: aiohttp.ClientSession) ->
     assert (status, error["error"]["code"]) == (400, 400)
 
 
-async def test_a_wrong_password_gets_no_token(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """IAM refuses with an integer code, echoes no password, and refuses every password when told to."""
+async def test_wrong_password_gets_no_token(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """IAM rejects it with an integer code and repeats no password; it can reject every password."""
     status, token, error = await _token(client, _password("wrong-password"))
     await fake_dcs.apply(auth={"refuse_passwords": True})
     refused, _, _ = await _token(client, _password())
@@ -75,8 +75,8 @@ async def test_a_wrong_password_gets_no_token(fake_dcs: FakeDcs, client: aiohttp
     assert "wrong-password" not in str([error, invalid, [call.as_json() for call in fake_dcs.calls]])
 
 
-async def test_a_changed_password_ends_its_tokens(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """Tokens die with the password they were issued for, and a new one is to be had for the new password."""
+async def test_changed_password_invalidates_tokens(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """Tokens end with the password they were issued for; the new password gets a new one."""
     await fake_dcs.apply(auth={"mode": "iam"})
     _, token, _ = await _token(client, _password())
     await fake_dcs.apply(auth={"password": "new-password"})
@@ -86,10 +86,8 @@ async def test_a_changed_password_ends_its_tokens(fake_dcs: FakeDcs, client: aio
     assert (await _token(client, _password("new-password")))[0] == 201
 
 
-async def test_wrong_passwords_lock_the_account(
-    fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock
-) -> None:
-    """After so many wrong ones in a row even the right password waits for the lock to end."""
+async def test_wrong_passwords_lock_account(fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock) -> None:
+    """After too many wrong ones in a row even the right password is rejected until the lock ends."""
     await fake_dcs.apply(auth={"lock_after": 2, "lock_seconds": 300})
     for password in ("wrong", "stand-in-password", "wrong", "wrong"):
         await _token(client, _password(password))
@@ -99,8 +97,8 @@ async def test_wrong_passwords_lock_the_account(
     assert (await _token(client, _password()))[0] == 201
 
 
-async def test_iam_meets_fault_steps(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """IAM can be down or strange by itself; a failed call issues nothing."""
+async def test_iam_has_scripts(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """IAM can fail separately; a failed call issues nothing."""
     await fake_dcs.apply(operation_scripts={"token": ["error 503 APIGW.0613", "html", "ok"]})
 
     async with client.post("/v3/auth/tokens", json=_password()) as down:

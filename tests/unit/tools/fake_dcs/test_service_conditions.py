@@ -24,7 +24,7 @@ async def _names(client: aiohttp.ClientSession, query: str = "") -> list[str]:
     return [row["task_name"] for row in listed["migration_tasks"]]
 
 
-async def test_a_task_is_visible_after_the_delay(
+async def test_task_is_listed_after_visibility_delay(
     fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock
 ) -> None:
     """List and detail show a new task only after the visibility delay."""
@@ -38,7 +38,7 @@ async def test_a_task_is_visible_after_the_delay(
     assert (await _names(client), (await _ask(client, "GET", detail))[0]) == (["x"], 200)
 
 
-async def test_a_quota_refuses_and_recovers(fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock) -> None:
+async def test_quota_rejects_and_recovers(fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock) -> None:
     """Beyond the quota nothing is done, the answer names the window, and the next window admits again."""
     await fake_dcs.apply(quota={"limit": 2, "unit": "minute", "retry_after": 60})
 
@@ -69,8 +69,8 @@ async def test_latency_grows_with_load(fake_dcs: FakeDcs, client: aiohttp.Client
     assert beyond >= 0.2
 
 
-async def test_an_outage_answers_503(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """While it is unavailable nothing is done; it comes back when told, or by itself whatever else is changed."""
+async def test_outage_answers_503(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """While unavailable nothing is done; the outage ends by a change of settings, or after its duration."""
     await fake_dcs.apply(down="unavailable")
     assert (await _ask(client, "POST", CREATE, json=FIELDS))[0] == 503
     await fake_dcs.apply(down="no")
@@ -84,8 +84,8 @@ async def test_an_outage_answers_503(fake_dcs: FakeDcs, client: aiohttp.ClientSe
     assert len(fake_dcs.tasks) == 1
 
 
-async def test_a_closed_door_refuses_connections(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """While it refuses, kept connections break and new ones do not come about; then all is as it was."""
+async def test_refused_connections(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """Open connections break and new ones are refused; then everything works again."""
     await _ask(client, "POST", CREATE, json=FIELDS)
     await fake_dcs.apply(down="refuse")
     with pytest.raises(aiohttp.ServerDisconnectedError):
@@ -98,8 +98,8 @@ async def test_a_closed_door_refuses_connections(fake_dcs: FakeDcs, client: aioh
     assert await _names(client) == ["x"]
 
 
-async def test_permissions(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """A worker may be allowed to create without being allowed to look."""
+async def test_forbidden_operation_is_403(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """A user may be allowed to create but not to list."""
     await fake_dcs.apply(forbidden=["list", "show"])
 
     created, _ = await _ask(client, "POST", CREATE, json=FIELDS)
@@ -109,8 +109,8 @@ async def test_permissions(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> 
     assert (created, listed, shown, error["error_code"]) == (200, 403, 403, "DCS.2003")
 
 
-async def test_odd_rows(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
-    """Rows without description, dates of every style, and imports of the same name in between, paged as rows."""
+async def test_unusual_rows(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """Rows without description, dates of every style, and imports of the same name between them, paged as rows."""
     await _ask(client, "POST", CREATE, json={**FIELDS, "description": "d"})
     await fake_dcs.apply(descriptions=False, dates="nonsense", mixed_types=True)
 
@@ -132,10 +132,10 @@ async def test_odd_rows(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> Non
         ("null", None, None),
     ],
 )
-async def test_dates(
+async def test_date_styles(
     fake_dcs: FakeDcs, client: aiohttp.ClientSession, dates: str, listed: str | None, shown: str | None
 ) -> None:
-    """List and detail write dates differently, as documented, or in any one odd style."""
+    """List and detail have different date formats, as documented, or one unusual format."""
     await fake_dcs.apply(dates=dates)
     _, created = await _ask(client, "POST", CREATE, json=FIELDS)
 
@@ -145,8 +145,10 @@ async def test_dates(
     assert (page["migration_tasks"][0]["created_at"], detail["created_at"]) == (listed, shown)
 
 
-async def test_planted_tasks(fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock) -> None:
-    """Tasks that nobody asked for are listed by age, and several of one name are counted as repeated."""
+async def test_added_tasks_are_listed_and_counted(
+    fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
+    """Tasks that no call created are listed by age, and several of one name are counted as repeated."""
     fake_dcs.add_task(MigrationTask("p", "old", created=clock.now - 60))
     fake_dcs.add_task(MigrationTask("p", "x", created=clock.now - 30, migration_type=None))
     fake_dcs.add_task(MigrationTask("p", "x", created=clock.now - 20))

@@ -25,15 +25,15 @@ from worker.tools.fake_dcs.settings import FakeDcsSettings, Quota
         ("reply 200", "reply", False, 200, ""),
     ],
 )
-def test_a_step_is_read(text: str, kind: str, creates: bool, status: int, code: str) -> None:
-    """Every line of the table becomes the ending it names."""
+def test_step_is_parsed(text: str, kind: str, creates: bool, status: int, code: str) -> None:
+    """Every line of the table becomes its response kind."""
     step = parse_step(text)
 
     assert (step.text, step.response_kind, step.creates, step.status, step.code) == (text, kind, creates, status, code)
 
 
-def test_a_step_carries_its_numbers() -> None:
-    """Durations, windows, bodies and both forms of Retry-After are taken from the words."""
+def test_step_numbers_are_parsed() -> None:
+    """Durations, windows, bodies and both forms of Retry-After are parsed."""
     assert parse_step("create late 3").seconds == 3.0
     assert parse_step("throttle 10/30 second retry after 7") == FaultStep(
         "throttle 10/30 second retry after 7",
@@ -51,14 +51,14 @@ def test_a_step_carries_its_numbers() -> None:
     "text",
     ["", "OK", "explode", "slow", "slow -1", "create then ok", "error 99", "throttle 5/day", "drop retry after 1"],
 )
-def test_what_is_no_step_is_refused(text: str) -> None:
-    """A misspelt step is an error that quotes it, not a step that does nothing."""
+def test_invalid_step_is_rejected(text: str) -> None:
+    """A misspelt step is an error that quotes it."""
     with pytest.raises(ValueError, match="is not a fault step"):
         parse_step(text)
 
 
-def test_a_script_plays_in_order_and_its_last_step_repeats() -> None:
-    """Names have scripts of their own; a changed script starts again, an unchanged one goes on."""
+def test_last_step_of_script_repeats() -> None:
+    """Each name has its own script; a changed script restarts, an unchanged one continues."""
     faults = FaultSelector()
     old = FakeDcsSettings(scripts={"a": ["drop", "hang", "ok"], "b": ["html", "ok"]})
     assert [faults.step_for_create(old, "p", "a").text for _ in range(4)] == ["drop", "hang", "ok", "ok"]
@@ -71,8 +71,8 @@ def test_a_script_plays_in_order_and_its_last_step_repeats() -> None:
     assert faults.step_for_create(new, "p", "b").text == "ok"
 
 
-def test_a_project_may_have_a_script() -> None:
-    """A project's script meets its tasks whatever their names, unless a name has one of its own."""
+def test_project_script_applies_to_its_tasks() -> None:
+    """A project's script applies to its tasks, unless a name has its own."""
     settings = FakeDcsSettings(project_scripts={"poor": ["error 400 DCS.4035"]}, scripts={"special": ["ok"]})
     faults = FaultSelector()
 
@@ -81,8 +81,8 @@ def test_a_project_may_have_a_script() -> None:
     assert faults.step_for_create(settings, "rich", "any").text == "ok"
 
 
-def test_chance_depends_on_seed_name_and_turn_only() -> None:
-    """The same names meet the same faults in any order of arrival; the shares are about the probabilities."""
+def test_chance_depends_on_seed_name_and_number() -> None:
+    """The same names get the same faults in any order of arrival; the shares match the probabilities."""
     settings = FakeDcsSettings(seed=7, faults={"drop": 0.2, "error 503": 0.1})
     names = [f"task-{number}" for number in range(2000)]
     forwards, backwards = FaultSelector(), FaultSelector()
@@ -97,8 +97,8 @@ def test_chance_depends_on_seed_name_and_turn_only() -> None:
     assert there != {name: FaultSelector().step_for_create(other, "p", name).text for name in names}
 
 
-def test_a_quota_window_slides() -> None:
-    """The window admits so many calls, refuses more without counting them, and forgets what is older than it."""
+def test_quota_window_slides() -> None:
+    """The window admits its limit, rejects more without counting them, and forgets older calls."""
     quotas, settings = QuotaWindows(), FakeDcsSettings(quota=Quota(limit=2))
 
     refused = [quotas.exceeded_quota(settings, "p", now) is not None for now in (0.0, 0.5, 0.9, 0.99, 1.0, 1.4, 1.5)]
@@ -106,8 +106,8 @@ def test_a_quota_window_slides() -> None:
     assert refused == [False, False, True, True, False, True, False]
 
 
-def test_a_quota_is_for_all_or_per_project() -> None:
-    """Shared by default; per project each has a window of its own; a project's own quota goes before the shared."""
+def test_quota_is_shared_or_per_project() -> None:
+    """Shared by default; per project each has a separate window; a project's own quota takes precedence."""
     shared = FakeDcsSettings(quota=Quota(limit=1))
     apart = FakeDcsSettings(quota=Quota(limit=1, per="project"))
     own = FakeDcsSettings(quota=Quota(limit=1), project_quotas={"vip": Quota(limit=2)})
@@ -121,8 +121,8 @@ def test_a_quota_is_for_all_or_per_project() -> None:
     assert refused(own, "a", "b", "vip", "vip", "vip") == [False, True, False, False, True]
 
 
-def test_refused_calls_may_count() -> None:
-    """With `counts_refused` a caller that keeps hammering stays locked out."""
+def test_rejected_calls_can_count() -> None:
+    """With `counts_refused` a caller that never pauses stays rejected."""
     quotas, settings = QuotaWindows(), FakeDcsSettings(quota=Quota(limit=1, counts_refused=True))
 
     assert [quotas.exceeded_quota(settings, "p", now) is not None for now in (0.0, 0.6, 1.2, 2.3)] == [
@@ -141,8 +141,8 @@ def test_refused_calls_may_count() -> None:
         ("5/minute per project", Quota(limit=5, unit="minute", per="project")),
     ],
 )
-def test_a_quota_is_read(text: str, quota: Quota) -> None:
-    """A quota can be said in words."""
+def test_quota_is_parsed(text: str, quota: Quota) -> None:
+    """A quota can be given as text."""
     assert Quota.read(text) == quota
 
 
@@ -172,14 +172,14 @@ def test_settings_change_by_merge_patch() -> None:
         {"down": "yes"},
     ],
 )
-def test_wrong_settings_are_refused(patch: dict[str, object]) -> None:
-    """Unknown members, unknown steps and impossible numbers never pass silently."""
+def test_invalid_settings_are_rejected(patch: dict[str, object]) -> None:
+    """Unknown members, unknown steps and impossible numbers are errors."""
     with pytest.raises(ValidationError):
         FakeDcsSettings().merged(patch)
 
 
-def test_recorded_headers_keep_no_secret() -> None:
-    """A token becomes a fingerprint, a signature too; the access key and the signed names stay readable."""
+def test_recorded_headers_have_no_secret() -> None:
+    """A token becomes a fingerprint, a signature too; access key and signed names stay readable."""
     kept = redact_headers(
         {
             "X-Auth-Token": "secret-token",

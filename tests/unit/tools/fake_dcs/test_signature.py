@@ -52,7 +52,7 @@ def _holds(request: Request, signature: str, secret: str = SECRET_KEY, signed: t
         (LIST, "bcc6a3bee5be74b660583cf21353351d9692455df7919df39d0e70b0e7b71fb2", LIST_SIGNATURE),
     ],
 )
-def test_the_vectors_hold(request_: Request, canonical_hash: str, signature: str) -> None:
+def test_official_vectors_are_valid(request_: Request, canonical_hash: str, signature: str) -> None:
     """Canonical request and signature of both vectors are the official ones."""
     method, target, headers, body = request_
 
@@ -73,24 +73,24 @@ def test_the_vectors_hold(request_: Request, canonical_hash: str, signature: str
         ("POST", CREATE[1], HEADERS, BODY.replace(b"thrc", b"thrd")),
     ],
 )
-def test_a_changed_request_is_not_signed(forged: Request) -> None:
-    """Method, path, query, each signed header and the body are all covered by the signature."""
+def test_changed_request_is_invalid(forged: Request) -> None:
+    """Method, path, query, each signed header and the body are covered by the signature."""
     assert not _holds(forged, CREATE_SIGNATURE)
 
 
-def test_another_key_does_not_hold() -> None:
-    """The secret key decides."""
+def test_other_key_is_invalid() -> None:
+    """The signature depends on the secret key."""
     assert not _holds(CREATE, CREATE_SIGNATURE, secret=SECRET_KEY + "x")
 
 
-def test_the_date_must_be_signed_and_signed_headers_present() -> None:
-    """A signature that could be replayed for ever, or that names a header that is not there, never holds."""
+def test_unsigned_date_or_missing_header_is_invalid() -> None:
+    """A signature that could be replayed without limit, or that names a missing header, is invalid."""
     assert not _holds(CREATE, CREATE_SIGNATURE, signed=("content-type", "host", "x-project-id"))
     assert not _holds(CREATE, CREATE_SIGNATURE, signed=(*sorted(HEADERS), "x-absent"))
 
 
-def test_a_plus_sign_is_no_blank() -> None:
-    """The protocol writes a blank as %20; a plus sign in the query is itself, whatever form encoding says."""
+def test_plus_sign_is_no_space() -> None:
+    """The protocol writes a space as %20; a plus sign in the query is a plus sign."""
     plain = canonical_request("GET", "/x?name=a+b", HEADERS, ("x-sdk-date",), b"")
 
     assert b"\nname=a%2Bb\n" in plain
@@ -103,16 +103,16 @@ def test_the_query_is_sorted_by_name_then_value() -> None:
     assert canonical.startswith(b"GET\n/x/\na=1&a=2&b=2&c=\n")
 
 
-def test_an_authorization_is_read() -> None:
-    """The header's three parts are taken apart."""
+def test_authorization_is_parsed() -> None:
+    """The header's three parts are separated."""
     text = "SDK-HMAC-SHA256 Access=AK, SignedHeaders=host;x-sdk-date, Signature=00ff"
 
     assert read_authorization(text) == Authorization("AK", ("host", "x-sdk-date"), "00ff")
 
 
 @pytest.mark.parametrize("text", ["", "Bearer abc", "SDK-HMAC-SHA256 Access=AK", "AWS4-HMAC-SHA256 Access=A, B=C"])
-def test_another_authorization_is_refused(text: str) -> None:
-    """Whatever is not SDK-HMAC-SHA256 with its three parts is an error."""
+def test_other_authorization_is_rejected(text: str) -> None:
+    """A header that is not SDK-HMAC-SHA256 with its three parts is an error."""
     with pytest.raises(ValueError, match="not an SDK-HMAC-SHA256 authorization"):
         read_authorization(text)
 
