@@ -157,7 +157,7 @@ def _region_problems(settings: Settings) -> Iterator[str]:
 
 def _variable_name(field: str, found: Mapping[str, FoundValue]) -> str:
     """Name a missing key in the style of the keys that are set."""
-    from_sdk = any(it.variable in SDK_VARIABLES.values() for it in found.values())
+    from_sdk = any(value.variable in SDK_VARIABLES.values() for value in found.values())
     return SDK_VARIABLES[field] if from_sdk and field in SDK_VARIABLES else variable(field)
 
 
