@@ -98,7 +98,7 @@ class DemoRun:
 
     def _fake_dcs_settings(self) -> FakeDcsSettings:
         auth = Auth(mode="token")
-        step_scripts = scripts(self._planned_requests)
+        step_scripts = fault_scripts(self._planned_requests)
         return FakeDcsSettings(scripts=step_scripts, latency=DCS_LATENCY_SECONDS, auth=auth)
 
     async def _broker_variables(self, stack: AsyncExitStack) -> dict[str, str]:

@@ -12,7 +12,7 @@ from worker.dcs.auth.iam import IamTokens
 from worker.dcs.auth.token_call import Account
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.transport import ServiceTransport
-from worker.observe.logging import configure
+from worker.observe.logging import configure_logging
 from worker.policy.pulse import Pulse
 
 TOKEN, PASSWORD = "MIIsecret-token" * 6600, "secret-password"
@@ -35,7 +35,7 @@ async def test_login_at_debug_logs_no_token(
 ) -> None:
     """httpcore2 logs the headers of answers at debug, X-Subject-Token among them, and httpx2 a line per call."""
     log = io.StringIO()
-    configure("debug", "json", log)
+    configure_logging("debug", "json", log)
     if is_lowered:  # by whatever else sets levels in this process
         root_level.setLevel(logging.DEBUG)
     transport = ServiceTransport(client_tls(), 5)

@@ -94,13 +94,13 @@ def redact_checks(checks: Sequence[Check], settings: Settings | None) -> list[Ch
 
     They may quote what a broker or a service answered, and an answer may repeat a secret.
     """
-    mask = Redactor(_secret_texts(settings) if settings is not None else ())
+    redactor = Redactor(_secret_texts(settings) if settings is not None else ())
     return [
         replace(
             check,
-            found=str(mask.clean(check.found)),
-            subject=str(mask.clean(check.subject)),
-            remedy=None if check.remedy is None else str(mask.clean(check.remedy)),
+            found=str(redactor.redact(check.found)),
+            subject=str(redactor.redact(check.subject)),
+            remedy=None if check.remedy is None else str(redactor.redact(check.remedy)),
         )
         for check in checks
     ]
