@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/bench
 BROKERS := $(VENV)/brokers
 SERIES := 3.10 4.0 4.3
-PEERS := tests/bench/requirements-peers
+PEERS := tools/bench/requirements-peers
 BASE := $(VENV)/base.tar
 COMPOSE := $(VENV)/compose
 SHIPPED := $(VENV)/shipped
@@ -82,7 +82,7 @@ dashboard: python
 picture: python
 	$(FONTS)
 	scripts/servers.sh rabbitmq-server redis-server prometheus chromium npm pngquant
-	$(RUN) -m tests.deploy.draw $(PICTURE)
+	$(RUN) -m tools.deploy.draw_dashboard $(PICTURE)
 	pngquant --force --nofs --output $(PICTURE) 64 $(PICTURE)
 
 test-deploy: python $(BASE) $(COMPOSE)
@@ -126,19 +126,19 @@ prove: python
 
 storm: python
 	scripts/servers.sh rabbitmq-server
-	$(RUN) -m tests.live.storm $(ARGS)
+	$(RUN) -m tools.storms.kill_storm $(ARGS)
 
 flow-storm: python
 	scripts/servers.sh rabbitmq-server
-	$(RUN) -m tests.live.flow_storm $(ARGS)
+	$(RUN) -m tools.storms.throttle_storm $(ARGS)
 
 replay-storm: python
 	scripts/servers.sh rabbitmq-server
-	$(RUN) -m tests.live.replay_storm $(ARGS)
+	$(RUN) -m tools.storms.replay_storm $(ARGS)
 
 bench: python $(BENCH)/.installed
 	PATH="$$PATH:/usr/sbin" scripts/servers.sh rabbitmq-server redis-server nginx
-	$(RUN) -m tests.bench $(ARGS)
+	$(RUN) -m tools.bench $(ARGS)
 
 $(BENCH)/.installed: $(PEERS).txt | $(INSTALLED)
 	echo "Installing the locked packages of the peers into $(BENCH)"
@@ -151,8 +151,8 @@ $(BENCH)/.installed: $(PEERS).txt | $(INSTALLED)
 check: python
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy schemas worker tests deploy scripts
-	$(RUN) -m pytest --quiet tests/unit/test_lock.py
+	$(VENV)/bin/mypy schemas worker tests tools deploy scripts
+	$(RUN) -m pytest --quiet tests/unit/test_lock_files.py
 
 format: python
 	$(VENV)/bin/ruff format .

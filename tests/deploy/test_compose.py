@@ -13,7 +13,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from tests.deploy.composed import FILE, LOADED, OURS, ROOT, SERVICES, WORKERS, Placed, beside, secret_files
+from tests.deploy.compose_file import FILE, LOADED, OURS, ROOT, SERVICES, WORKERS, Placed, beside, secret_files
 from worker.config.load import load
 
 GRACE = 10  # seconds after WORKER_DRAIN for the last acknowledgements and the closing of connections

@@ -17,8 +17,8 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
-from tests.deploy.composed import FILE, LOADED, ROOT, SERVICES, WORKERS, Placed, beside
-from tests.live.stage import until
+from tests.deploy.compose_file import FILE, LOADED, ROOT, SERVICES, WORKERS, Placed, beside
+from tools.harness.running_system import until
 from worker.tools.servers import RabbitMqServer, free_port
 from worker.tools.servers.child_processes import ChildProcesses
 from worker.tools.servers.server import replies_with

@@ -12,9 +12,9 @@ import yaml
 
 from deploy.grafana.generate import main
 from deploy.grafana.health import ALERTS, LATE, OBJECTIVE
-from tests.deploy.expressions import DASHBOARD, DEPLOY, panels, queries, substituted
 from tests.deploy.test_rules import chapters, needs_promtool, promtool
-from tests.deploy.tools import SOURCES
+from tools.deploy.grafana_packages import SOURCES
+from tools.deploy.promql_queries import DASHBOARD, DEPLOY, panels, queries, substituted
 
 BOARD: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
 ROWS = {

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import pytest
 from jsonschema import Draft7Validator
 
-from tests.deploy.draw import ACT, draw
-from tests.deploy.expressions import DASHBOARD, DEPLOY, panels, queries, substituted
-from tests.deploy.hour import REGIONS, Hour, play
 from tests.deploy.test_rules import ALERTS, rules
-from tests.deploy.tools import schemas
+from tools.deploy.dashboard_hour import REGIONS, Hour, play
+from tools.deploy.draw_dashboard import ACT, draw
+from tools.deploy.grafana_packages import schemas
+from tools.deploy.promql_queries import DASHBOARD, DEPLOY, panels, queries, substituted
 
 pytestmark = [pytest.mark.dashboard, pytest.mark.timeout(900)]
 PICTURE = DEPLOY / "grafana" / "dashboard.png"

@@ -13,11 +13,11 @@ from urllib.request import urlopen
 import pytest
 from packaging.utils import canonicalize_name
 
-from tests.deploy.composed import SERVICES, Placed
+from tests.deploy.compose_file import SERVICES, Placed
 from tests.deploy.containers import IMAGE, NARROW, ROOT, SEALED, Containers
-from tests.deploy.pins import shipped
-from tests.deploy.wheel import build, digest
-from tests.live.stage import TOKEN, Stage, free_port, request, until
+from tests.deploy.lock_file_pins import shipped
+from tests.deploy.wheel_build import build, digest
+from tools.harness.running_system import TOKEN, RunningSystem, free_port, request, until
 from worker.tools import healthcheck
 from worker.tools.servers import RabbitMqServer
 
@@ -28,24 +28,24 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-async def stage(rabbit: RabbitMqServer, tmp_path: Path) -> AsyncIterator[Stage]:
+async def system(rabbit: RabbitMqServer, tmp_path: Path) -> AsyncIterator[RunningSystem]:
     """A broker, the fake DCS and a reader of events; workers are containers."""
-    async with Stage(rabbit.url, tmp_path) as stage:
-        yield stage
+    async with RunningSystem(rabbit.url, tmp_path) as system:
+        yield system
 
 
 class Replica:
     """The worker in a container."""
 
-    def __init__(self, containers: Containers, stage: Stage, options: tuple[str, ...] = SEALED) -> None:
-        secrets = stage.folder / "secrets"
+    def __init__(self, containers: Containers, system: RunningSystem, options: tuple[str, ...] = SEALED) -> None:
+        secrets = system.folder / "secrets"
         secrets.mkdir(exist_ok=True)
         (secrets / "worker_auth_token").write_text(TOKEN)
         self.port = free_port()
         self._containers = containers
         told = {
-            "WORKER_AMQP_URL": stage.amqp_url,
-            "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": stage.fake_dcs.url}),
+            "WORKER_AMQP_URL": system.amqp_url,
+            "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": system.fake_dcs.url}),
             "WORKER_HTTP_HOST": "127.0.0.1",
             "WORKER_HTTP_PORT": str(self.port),
         }
@@ -89,51 +89,51 @@ def hears(pid: int, number: signal.Signals) -> bool:
     return bool(int(caught, 16) >> (number - 1) & 1)
 
 
-async def test_image_serves_and_drains_sealed(containers: Containers, stage: Stage) -> None:
+async def test_image_serves_and_drains_sealed(containers: Containers, system: RunningSystem) -> None:
     """No writable place, no capability, 128 MB, user 10001: 200 requests succeed; a stop amid more hands back."""
-    replica = Replica(containers, stage)
+    replica = Replica(containers, system)
     await replica.ready()
     names = [f"image-{number}" for number in range(200)]
     for name in names:
-        await stage.publish(request(name))
-    await stage.answered(100)
+        await system.publish(request(name))
+    await system.answered(100)
     assert containers.podman("healthcheck", "run", replica.id) == ""
-    await stage.answered(200)
-    assert {event.key for event in stage.events} == {"migration.succeeded"}
-    stage.assert_one_task_each(names)
+    await system.answered(200)
+    assert {event.key for event in system.events} == {"migration.succeeded"}
+    system.assert_one_task_each(names)
     info = next(line for line in replica.get("/metrics").splitlines() if line.startswith("dcs_worker_build_info{"))
     assert f'version="{VERSION}"' in info
     assert 'python="3.13.' in info
     assert replica.peak() < 120 * MIB
-    await stage.fake_dcs.apply(latency=1.0)
+    await system.fake_dcs.apply(latency=1.0)
     last = [f"image-last-{number}" for number in range(20)]
     for name in last:
-        await stage.publish(request(name))
+        await system.publish(request(name))
     await until(lambda: "dcs_worker_in_flight_requests 20.0" in replica.get("/metrics"), 20)
     assert await asyncio.to_thread(replica.stop) == 0
     assert replica.changes() == []
-    done = {task.name for task in stage.fake_dcs.tasks} & {*last}
+    done = {task.name for task in system.fake_dcs.tasks} & {*last}
     assert done  # what was in flight was finished; what had not begun was handed back, for the next to do
-    successor = Replica(containers, stage)
-    await stage.answered(220)
+    successor = Replica(containers, system)
+    await system.answered(220)
     assert await asyncio.to_thread(successor.stop) == 0
-    stage.assert_one_task_each(names + last)
-    assert await stage.all_empty()
+    system.assert_one_task_each(names + last)
+    assert await system.all_empty()
 
 
-async def test_nothing_tries_to_write(containers: Containers, stage: Stage) -> None:
+async def test_nothing_tries_to_write(containers: Containers, system: RunningSystem) -> None:
     """With a writable root it leaves everything as it was too: no byte code, no cache, no file of its own."""
-    replica = Replica(containers, stage, NARROW)
+    replica = Replica(containers, system, NARROW)
     await replica.ready()
-    await stage.publish(request("image-writes"))
-    await stage.answered(1)
+    await system.publish(request("image-writes"))
+    await system.answered(1)
     assert await asyncio.to_thread(replica.stop) == 0
     assert replica.changes() == []
 
 
-async def test_a_stop_during_the_start_drains_too(containers: Containers, stage: Stage) -> None:
+async def test_a_stop_during_the_start_drains_too(containers: Containers, system: RunningSystem) -> None:
     """SIGTERM that comes as soon as a first process can hear it, long before it is ready, ends it with 0."""
-    replica = Replica(containers, stage)
+    replica = Replica(containers, system)
     pid = int(containers.podman("inspect", "--format={{.State.Pid}}", replica.id))
     await until(lambda: hears(pid, signal.SIGTERM), 30)
     os.kill(pid, signal.SIGTERM)

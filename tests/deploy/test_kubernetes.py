@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.manifests import (
+from tests.deploy.kubernetes_manifests import (
     CHOICES,
     COMPONENTS,
     DATA,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.manifests import COMPONENTS, KUBERNETES, Manifest, built, container, one, pod
+from tests.deploy.kubernetes_manifests import COMPONENTS, KUBERNETES, Manifest, built, container, one, pod
 from tests.deploy.test_rules import needs_promtool, promtool
 from worker.bootstrap.build import QUIET
 from worker.bootstrap.running import FLUSH

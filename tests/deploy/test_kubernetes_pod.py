@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from tests.deploy.containers import IMAGE, ROOT, Containers
-from tests.deploy.manifests import COMPONENTS, Manifest, built, container, one, pod
+from tests.deploy.kubernetes_manifests import COMPONENTS, Manifest, built, container, one, pod
 from tests.deploy.test_kubernetes_numbers import bytes_of
-from tests.live.stage import TOKEN, Stage, free_port, request, until
+from tools.harness.running_system import TOKEN, RunningSystem, free_port, request, until
 from worker.tools.servers import RabbitMqServer
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
@@ -53,27 +53,27 @@ def pods() -> Iterator[Pods]:
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def system(tmp_path: Path) -> AsyncIterator[RunningSystem]:
     """A broker, the fake DCS and a reader of events; the worker is a pod."""
     with RabbitMqServer() as node:
-        async with Stage(node.url, tmp_path) as stage:
-            yield stage
+        async with RunningSystem(node.url, tmp_path) as system:
+            yield system
 
 
-def here(stage: Stage, port: int) -> list[Manifest]:
+def here(system: RunningSystem, port: int) -> list[Manifest]:
     """The Deployment and its settings, for this machine: the host's network, and secrets in a folder of it."""
     manifests = built(COMPONENTS)
     deployment, settings = deepcopy(one(manifests, "Deployment")), deepcopy(one(manifests, "ConfigMap"))
     pod(deployment)["hostNetwork"] = True
     container(deployment).update(image=IMAGE, imagePullPolicy="Never")
     del container(deployment)["ports"]  # Podman would map them, and there is nothing to map on the host's network
-    secrets = stage.folder / "secrets"
+    secrets = system.folder / "secrets"
     secrets.mkdir()
     (secrets / "worker_auth_token").write_text(TOKEN)
-    (secrets / "worker_amqp_url").write_text(stage.amqp_url)
+    (secrets / "worker_amqp_url").write_text(system.amqp_url)
     pod(deployment)["volumes"] = [{"name": "secrets", "hostPath": {"path": str(secrets), "type": "Directory"}}]
     settings["data"] |= {
-        "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": stage.fake_dcs.url}),
+        "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": system.fake_dcs.url}),
         "WORKER_HTTP_HOST": "127.0.0.1",
         "WORKER_HTTP_PORT": str(port),
     }
@@ -89,18 +89,18 @@ def page(port: int, path: str) -> str:
         return ""
 
 
-async def test_the_deployment_works_and_drains(pods: Pods, stage: Stage) -> None:
+async def test_the_deployment_works_and_drains(pods: Pods, system: RunningSystem) -> None:
     """A hundred requests; limits, user and seal are the manifest's; taken down amid calls, it finishes them first."""
-    port, path = free_port(), stage.folder / "deployment.yaml"
-    path.write_text(yaml.safe_dump_all(here(stage, port)))
+    port, path = free_port(), system.folder / "deployment.yaml"
+    path.write_text(yaml.safe_dump_all(here(system, port)))
     await asyncio.to_thread(pods.play, path)
     try:
         (name,) = [it for it in pods.podman("ps", "--format={{.Names}}").splitlines() if it.endswith("-worker")]
         await until(lambda: bool(page(port, "/readyz")), 30, lambda: pods.podman("logs", name))
         names = [f"pod-{number}" for number in range(100)]
         for task in names:
-            await stage.publish(request(task))
-        await stage.answered(100)
+            await system.publish(request(task))
+        await system.answered(100)
         found = json.loads(pods.podman("inspect", name))[0]
         limit = container(one(built(COMPONENTS), "Deployment"))["resources"]["limits"]["memory"]
         assert found["HostConfig"]["Memory"] == bytes_of(limit)
@@ -110,15 +110,15 @@ async def test_the_deployment_works_and_drains(pods: Pods, stage: Stage) -> None
         assert "Uid:\t10001\t10001" in status
         assert "CapEff:\t0000000000000000" in status
         assert "NoNewPrivs:\t1" in status
-        await stage.fake_dcs.apply(latency=1.0)
+        await system.fake_dcs.apply(latency=1.0)
         last = [f"pod-last-{number}" for number in range(8)]
         for task in last:
-            await stage.publish(request(task))
+            await system.publish(request(task))
         await until(lambda: "dcs_worker_in_flight_requests 8.0" in page(port, "/metrics"), 20)
         await asyncio.to_thread(pods.end, one(built(COMPONENTS), "Deployment"))
         assert pods.podman("inspect", "--format={{.State.ExitCode}}", name) == "0"
     finally:
         await asyncio.to_thread(pods.play, path, "--down")  # that alone would kill: it knows no grace
-    await stage.answered(108)
-    stage.assert_one_task_each(names + last)
-    assert await stage.all_empty()
+    await system.answered(108)
+    system.assert_one_task_each(names + last)
+    assert await system.all_empty()

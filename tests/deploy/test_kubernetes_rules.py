@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from scripts.prometheusrule import OBJECT, RULES, wrapped
-from tests.deploy.manifests import faults
+from tests.deploy.kubernetes_manifests import faults
 
 
 def test_the_object_is_fresh() -> None:

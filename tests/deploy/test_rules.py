@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.expressions import DEPLOY, FOREIGN, documents, exposed, named, promised
+from tools.deploy.promql_queries import DEPLOY, FOREIGN, documents, exposed, named, promised
 
 RULES = DEPLOY / "prometheus" / "rules"
 TESTS = DEPLOY / "prometheus" / "tests"

@@ -7,7 +7,7 @@ import pytest
 import trustme
 
 from schemas import names
-from tests.live.stage import Stage, free_port, request, until
+from tools.harness.running_system import RunningSystem, free_port, request, until
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 from worker.tools.servers import RabbitMqServer
 
@@ -21,76 +21,76 @@ def _slow(latency: float = 0.05) -> FakeDcs:
     return FakeDcs(FakeDcsSettings(latency=latency))
 
 
-async def _publish(stage: Stage, prefix: str, count: int = COUNT) -> list[str]:
+async def _publish(system: RunningSystem, prefix: str, count: int = COUNT) -> list[str]:
     wanted = [f"{prefix}-{number}" for number in range(count)]
     for name in wanted:
-        await stage.publish(request(name, request_id=name))
+        await system.publish(request(name, request_id=name))
     return wanted
 
 
-async def _empty(stage: Stage) -> None:
+async def _empty(system: RunningSystem) -> None:
     async with asyncio.timeout(90):
-        while not await stage.all_empty():
+        while not await system.all_empty():
             await asyncio.sleep(0.2)
 
 
 @pytest.mark.timeout(150)
 async def test_connections_closed_by_the_broker(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
     """`rabbitmqctl close_all_connections` with 500 requests in the pipe: consuming again by itself."""
-    async with Stage(vhost, tmp_path, _slow()) as stage:
-        worker = stage.worker(WORKER_PREFETCH=16)
+    async with RunningSystem(vhost, tmp_path, _slow()) as system:
+        worker = system.worker(WORKER_PREFETCH=16)
         await worker.ready()
-        wanted = await _publish(stage, "closed")
-        await stage.answered(50)
+        wanted = await _publish(system, "closed")
+        await system.answered(50)
         await rabbit.ctl("close_all_connections", "test")
-        await stage.answered(COUNT)
-        stage.assert_one_task_each(wanted)
-        await _empty(stage)
+        await system.answered(COUNT)
+        system.assert_one_task_each(wanted)
+        await _empty(system)
 
 
 @pytest.mark.timeout(150)
 async def test_memory_alarm(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
     """A blocked connection holds the events back, says so, and lets them go afterwards; nothing is posted twice."""
-    async with Stage(own_rabbit.url, tmp_path, _slow(0.3)) as stage:
-        worker = stage.worker(WORKER_PREFETCH=16)
+    async with RunningSystem(own_rabbit.url, tmp_path, _slow(0.3)) as system:
+        worker = system.worker(WORKER_PREFETCH=16)
         await worker.ready()
-        wanted = await _publish(stage, "alarm")
+        wanted = await _publish(system, "alarm")
         await own_rabbit.ctl(*LOW)
         await until(lambda: "blocks publishing" in worker.get("/readyz")[1], 15, worker.explain)
         assert worker.metric("dcs_worker_broker_blocked") == 1
         assert worker.metric("dcs_worker_consumption_paused", 'reason="blocked"') == 1
         assert worker.get("/livez")[0] == 200
         await own_rabbit.ctl(*USUAL)
-        await stage.answered(COUNT)
-        stage.assert_one_task_each(wanted)
+        await system.answered(COUNT)
+        system.assert_one_task_each(wanted)
         await until(lambda: worker.get("/readyz")[0] == 200, 10)
-        await _empty(stage)
+        await _empty(system)
 
 
 @pytest.mark.timeout(150)
 async def test_queues_and_exchange_deleted_under_the_worker(vhost: str, tmp_path: Path) -> None:
     """With requests in hand: what was created is told, everything comes back by itself, and consuming goes on."""
-    async with Stage(vhost, tmp_path, _slow(1.0)) as stage:
-        worker = stage.worker()
+    async with RunningSystem(vhost, tmp_path, _slow(1.0)) as system:
+        worker = system.worker()
         await worker.ready()
-        wanted = await _publish(stage, "before", 6)
+        wanted = await _publish(system, "before", 6)
         await until(lambda: worker.metric("dcs_worker_in_flight_requests") == 6, 10, worker.explain)
-        async with await stage._connection.channel() as channel:
+        async with await system._connection.channel() as channel:
             await channel.queue_delete(names.REQUEST_QUEUE)
             await channel.queue_delete(names.retry_queue(names.REQUEST_QUEUE, 1))
             await channel.queue_delete(names.parked_queue(names.REQUEST_QUEUE))
-        await stage.answered(6, 30)
+        await system.answered(6, 30)
         await worker.ready()
-        async with await stage._connection.channel() as channel:
+        async with await system._connection.channel() as channel:
             await channel.exchange_delete(names.EVENT_EXCHANGE)
             queue = await channel.get_queue("test.events", ensure=False)
-            await stage.fake_dcs.apply({"latency": 0.0, "scripts": {"after": ["error 400 DCS.4026"] * 3 + ["ok"]}})
-            await stage.publish(request("after", request_id="after"))
+            await system.fake_dcs.apply({"latency": 0.0, "scripts": {"after": ["error 400 DCS.4026"] * 3 + ["ok"]}})
+            await system.publish(request("after", request_id="after"))
             await until(lambda: worker.metric("dcs_worker_requests_received_total") >= 7, 10, worker.explain)
             await channel.declare_exchange(names.EVENT_EXCHANGE, "topic", durable=True)
             await queue.bind(names.EVENT_EXCHANGE, "#")
-        await stage.answered(7, 30)
-        stage.assert_one_task_each([*wanted, "after"])
+        await system.answered(7, 30)
+        system.assert_one_task_each([*wanted, "after"])
 
 
 @pytest.mark.timeout(180)
@@ -114,17 +114,17 @@ async def test_mutual_tls(tmp_path: Path) -> None:
         "ssl_options.fail_if_no_peer_cert = true",
     ]
     with RabbitMqServer(config=config) as node:
-        async with Stage(node.url, tmp_path) as stage:
+        async with RunningSystem(node.url, tmp_path) as system:
             secure = {"WORKER_AMQP_URL": f"amqps://guest:guest@localhost:{port}/", "WORKER_AMQP_CA_FILE": files["ca"]}
-            bare = stage.worker(**secure)
+            bare = system.worker(**secure)
             await until(lambda: bare.get("/livez")[0] == 200, 10, bare.explain)
             own = {"WORKER_AMQP_CERT_FILE": files["client_cert"], "WORKER_AMQP_KEY_FILE": files["client_key"]}
-            worker = stage.worker(**secure, **own)
+            worker = system.worker(**secure, **own)
             await worker.ready()
-            await stage.publish(request("secure", request_id="secure"))
-            await stage.answered(1)
+            await system.publish(request("secure", request_id="secure"))
+            await system.answered(1)
             assert bare.get("/readyz")[0] == 503
-            wrong = stage.worker(**secure, **own | {"WORKER_AMQP_KEY_FILE": files["key"]})
+            wrong = system.worker(**secure, **own | {"WORKER_AMQP_KEY_FILE": files["key"]})
             assert await wrong.ended() == 78
             assert "WORKER_AMQP_KEY_FILE" in wrong.log_path.read_text()
 
@@ -132,16 +132,16 @@ async def test_mutual_tls(tmp_path: Path) -> None:
 @pytest.mark.timeout(180)
 async def test_broker_killed_and_restarted(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
     """`kill -9` of the node with 500 requests in the pipe: not ready meanwhile, all answered afterwards."""
-    async with Stage(own_rabbit.url, tmp_path, _slow()) as stage:
-        worker = stage.worker(WORKER_PREFETCH=16)
+    async with RunningSystem(own_rabbit.url, tmp_path, _slow()) as system:
+        worker = system.worker(WORKER_PREFETCH=16)
         await worker.ready()
         await asyncio.sleep(1.0)  # RabbitMQ 3.10 may lose a quorum queue that was declared within the last half second
-        wanted = await _publish(stage, "killed")
-        await stage.answered(50)
+        wanted = await _publish(system, "killed")
+        await system.answered(50)
         await asyncio.to_thread(own_rabbit.kill)
         await until(lambda: worker.get("/readyz")[0] == 503, 10, worker.explain)
         await asyncio.to_thread(own_rabbit.restart)
-        await stage.answered(COUNT, 90)
-        stage.assert_one_task_each(wanted)
-        await _empty(stage)
+        await system.answered(COUNT, 90)
+        system.assert_one_task_each(wanted)
+        await _empty(system)
         assert worker.process.poll() is None

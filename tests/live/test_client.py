@@ -12,7 +12,7 @@ import schemas.client
 from schemas import names
 from schemas.event import MigrationFailed, MigrationSucceeded
 from schemas.request import Request, Task
-from tests.live.stage import Stage
+from tools.harness.running_system import RunningSystem
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 TASK = Task(name="one", vpc_id="v", subnet_id="s", security_group_id="g")
@@ -34,8 +34,8 @@ async def test_the_documented_lines_create_and_await(vhost: str, tmp_path: Path)
     """A request goes out, its event comes back typed; the same request again has the same answer and no second task."""
     create = _documented()
     fake_dcs = FakeDcs(FakeDcsSettings(scripts={"refused": ["error 400 DCS.4922"]}))
-    async with Stage(vhost, tmp_path, fake_dcs) as stage:
-        await stage.worker().ready()
+    async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
+        await system.worker().ready()
         order = Request(project_id="p1", task=TASK)
 
         first, again = await create(vhost, order), await create(vhost, order)
@@ -43,7 +43,7 @@ async def test_the_documented_lines_create_and_await(vhost: str, tmp_path: Path)
 
         assert isinstance(first, MigrationSucceeded)
         assert first == again
-        assert [task.task_id for task in stage.fake_dcs.tasks] == [first.instance_id]
+        assert [task.task_id for task in system.fake_dcs.tasks] == [first.instance_id]
         assert isinstance(refused, MigrationFailed)
         assert refused.reason == "rejected"
 

@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 from schemas import names
-from tests.live.flow_storm import publish
-from tests.live.stage import Stage, until
+from tools.harness.running_system import RunningSystem, until
+from tools.storms.throttle_storm import publish
 from worker.policy.pulse import Pulse
 from worker.rabbit.connect import Brokers, connected
 from worker.rabbit.consumer import Consumer
@@ -29,10 +29,10 @@ async def test_it_never_holds_more_than_its_prefetch(vhost: str, tmp_path: Path)
     consumer = Consumer(
         names.REQUEST_QUEUE, plan, take, prefetch=8, pulse=Pulse(time.monotonic), locks=BrokerLocks("l")
     )
-    async with Stage(vhost, tmp_path) as stage, connected(Brokers((vhost,)), 0, "test") as connection:
+    async with RunningSystem(vhost, tmp_path) as system, connected(Brokers((vhost,)), 0, "test") as connection:
         session = asyncio.create_task(consumer.session(connection, lambda: None))
         await until(lambda: consumer.is_consuming, 10)
-        await publish(stage, [f"r{number}" for number in range(100)])
+        await publish(system, [f"r{number}" for number in range(100)])
         await until(lambda: len(held) == 8, 10)
         for prefetch in (8, 2, 8, 3, 8):
             consumer.pause("a test")

@@ -1,6 +1,6 @@
 """What a request costs in calls, frames, bytes and memory: a guard against growing dearer that needs no clock.
 
-After a change that was meant to change it: `.venv/bin/python -m tests.bench.cost` writes `cost.json` anew.
+After a change that was meant to change it: `.venv/bin/python -m tools.bench.cost` writes `cost.json` anew.
 """
 
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.cost import EXPECTED, RENEW, WAYS, cost, deviations, python_minor
+from tools.bench.cost import EXPECTED, RENEW, WAYS, cost, deviations, python_minor
 
 KEPT = json.loads(EXPECTED.read_text())
 

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from schemas.request import Request, Task
-from tests.unit.dcs_fakes import Clock, until
+from tests.unit.dcs.fakes import Clock, until
 from worker.config import load
 from worker.dcs.auth.credentials import Credentials
 from worker.dcs.auth.token_call import Account

@@ -11,8 +11,8 @@ import redis
 from aio_pika.abc import AbstractIncomingMessage
 
 from tests.live.conftest import Vhosts
-from tests.live.doctoring import PASSWORD, QUEUE, apply, doctor, state, vhost_of
-from tests.live.stage import PROJECT, free_port, request
+from tests.live.doctor_command import PASSWORD, QUEUE, apply, doctor, state, vhost_of
+from tools.harness.running_system import PROJECT, free_port, request
 from worker.tools.fake_dcs import Auth, FakeDcs, FakeDcsSettings
 from worker.tools.servers import RabbitMqServer, RedisServer
 

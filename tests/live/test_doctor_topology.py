@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.live.doctoring import PASSWORD, QUEUE, apply, doctor, state, vhost_of
+from tests.live.doctor_command import PASSWORD, QUEUE, apply, doctor, state, vhost_of
 from worker.tools.servers import RabbitMqServer
 
 

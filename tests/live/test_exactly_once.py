@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from schemas.request import Request
-from tests.live.stage import Stage, request, until
-from tests.live.storm import Storm, run
 from tests.live.test_claims import operator
 from tests.live.test_claims_records import FINGERPRINT, ODD_HASHES
+from tools.harness.running_system import RunningSystem, request, until
+from tools.storms.kill_storm import Storm, run
 from worker.claims.scripts import record_key
 from worker.policy.order import order as ordered
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
@@ -30,77 +30,77 @@ async def test_a_storm(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
 async def test_a_frozen_worker_creates_nothing_twice(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
     """SIGSTOP past the broker's patience with requests in hand, another worker takes over, SIGCONT: no second task."""
     fake_dcs = FakeDcs(FakeDcsSettings(latency=1.0))
-    async with Stage(own_rabbit.url, tmp_path, fake_dcs) as stage:
-        frozen = stage.worker(WORKER_PREFETCH=8, WORKER_TRIES=3)
+    async with RunningSystem(own_rabbit.url, tmp_path, fake_dcs) as system:
+        frozen = system.worker(WORKER_PREFETCH=8, WORKER_TRIES=3)
         await frozen.ready()
         wanted = [f"frozen-{number}" for number in range(24)]
         scripts = {name: ["error 400 DCS.4026", "ok"] for name in wanted[::2]}
-        await stage.fake_dcs.apply({"scripts": scripts})
+        await system.fake_dcs.apply({"scripts": scripts})
         for name in wanted:
-            await stage.publish(request(name, request_id=name))
+            await system.publish(request(name, request_id=name))
         await until(lambda: frozen.metric("dcs_worker_in_flight_requests") == 8, 10, frozen.explain)
         frozen.process.send_signal(signal.SIGSTOP)
         # What the broker does after two missed heartbeats, sooner: the frozen worker's messages go to the other one.
         await own_rabbit.ctl("close_all_connections", "silent for too long")
-        other = stage.worker(WORKER_PREFETCH=8)
+        other = system.worker(WORKER_PREFETCH=8)
         await other.ready()
-        await stage.answered(24, 60)
+        await system.answered(24, 60)
         await asyncio.sleep(6)  # longer than a process may stand still unnoticed
         frozen.process.send_signal(signal.SIGCONT)
         await frozen.ready()
         await asyncio.sleep(2)
-        stage.assert_one_task_each(wanted)
+        system.assert_one_task_each(wanted)
         assert frozen.process.poll() is None
 
 
 @pytest.mark.timeout(120)
 async def test_poison_is_parked_and_its_neighbours_are_not(vhost: str, tmp_path: Path) -> None:
     """A request that kills its worker is parked after the limit; all others in the prefetch window succeed."""
-    async with Stage(vhost, tmp_path, FakeDcs(FakeDcsSettings(scripts={"poison": ["hang"]}))) as stage:
+    async with RunningSystem(vhost, tmp_path, FakeDcs(FakeDcsSettings(scripts={"poison": ["hang"]}))) as system:
         wanted = [f"good-{number}" for number in range(20)]
         settings = {"WORKER_DELIVERY_LIMIT": 4, "WORKER_RETRY_DELAYS": "0.5,4", "WORKER_PREFETCH": 16}
-        worker = stage.worker(**settings)
+        worker = system.worker(**settings)
         await worker.ready()
         for name in [*wanted[:10], "poison", *wanted[10:]]:
-            await stage.publish(request(name, request_id=name))
+            await system.publish(request(name, request_id=name))
         crashes = 0
         end = asyncio.get_running_loop().time() + 90
-        while "poison" not in stage.by_request() or len(stage.by_request()) < 21:
+        while "poison" not in system.by_request() or len(system.by_request()) < 21:
             assert asyncio.get_running_loop().time() < end, worker.explain()
-            posted = [call for call in stage.fake_dcs.calls if call.operation == "create" and call.name == "poison"]
+            posted = [call for call in system.fake_dcs.calls if call.operation == "create" and call.name == "poison"]
             if len(posted) > crashes:
                 crashes = len(posted)
                 worker.process.kill()
                 worker.process.wait()
-                worker = stage.worker(**settings)
+                worker = system.worker(**settings)
             await asyncio.sleep(0.005)
-        events = stage.by_request()
+        events = system.by_request()
         assert events["poison"][0].body["reason"] == "poison"
         assert all(events[name][0].key == "migration.succeeded" for name in wanted)
-        assert len([task for task in stage.fake_dcs.tasks if task.name != "poison"]) == 20
+        assert len([task for task in system.fake_dcs.tasks if task.name != "poison"]) == 20
 
 
 @pytest.mark.timeout(180)
 async def test_copies_at_two_replicas_with_claims(vhost: str, redis_node: RedisServer, tmp_path: Path) -> None:
     """Each request sent four times at once to two replicas: one task, one event id; also once Redis is killed."""
-    async with Stage(vhost, tmp_path, FakeDcs(FakeDcsSettings(latency=0.1))) as stage:
+    async with RunningSystem(vhost, tmp_path, FakeDcs(FakeDcsSettings(latency=0.1))) as system:
         for _ in range(2):
-            worker = stage.worker(WORKER_CLAIMS_URL=redis_node.url, WORKER_PREFETCH=8)
+            worker = system.worker(WORKER_CLAIMS_URL=redis_node.url, WORKER_PREFETCH=8)
             await worker.ready()
         wanted = [f"copies-{number}" for number in range(50)]
         for name in wanted:
             order = request(name, request_id=name)
-            await asyncio.gather(*(stage.publish(order) for _ in range(4)))
-        await until(lambda: len(stage.events) >= 200, 60, worker.explain)
-        stage.assert_one_task_each(wanted)
+            await asyncio.gather(*(system.publish(order) for _ in range(4)))
+        await until(lambda: len(system.events) >= 200, 60, worker.explain)
+        system.assert_one_task_each(wanted)
         later = [f"later-{number}" for number in range(50)]
         for name in later:
             if name == "later-10":
                 await asyncio.to_thread(redis_node.kill)
             order = request(name, request_id=name)
-            await asyncio.gather(*(stage.publish(order) for _ in range(4)))
-        await until(lambda: len(stage.events) >= 400, 60, worker.explain)
-        stage.assert_one_task_each(wanted + later)
+            await asyncio.gather(*(system.publish(order) for _ in range(4)))
+        await until(lambda: len(system.events) >= 400, 60, worker.explain)
+        system.assert_one_task_each(wanted + later)
         assert worker.metric("dcs_worker_claims_available") == 0
 
 
@@ -110,17 +110,17 @@ async def test_records_that_no_worker_wrote_hold_up_no_request(
 ) -> None:
     """Each of their requests is looked for, created once and answered at once; counted and logged once; no pause."""
     wanted = [f"odd-{number}" for number in range(len(ODD_HASHES))]
-    async with Stage(vhost, tmp_path, FakeDcs(FakeDcsSettings())) as stage, operator(redis_node) as client:
-        worker = stage.worker(WORKER_CLAIMS_URL=redis_node.url, WORKER_SETTLE=30, WORKER_RETRY_DELAYS="1,60")
+    async with RunningSystem(vhost, tmp_path, FakeDcs(FakeDcsSettings())) as system, operator(redis_node) as client:
+        worker = system.worker(WORKER_CLAIMS_URL=redis_node.url, WORKER_SETTLE=30, WORKER_RETRY_DELAYS="1,60")
         await worker.ready()
         for name, fields in zip(wanted, ODD_HASHES.values(), strict=True):
             of = ordered(Request.model_validate(request(name, request_id=name)), default_region="", with_marker=True)
             record = {field: of.fingerprint if value == FINGERPRINT else value for field, value in fields.items()}
             await client.hset(record_key(of), mapping=record)
         for name in [*wanted, "even"]:
-            await stage.publish(request(name, request_id=name))
-        await until(lambda: len(stage.events) >= len(wanted) + 1, 20, worker.explain)
-        stage.assert_one_task_each([*wanted, "even"])
+            await system.publish(request(name, request_id=name))
+        await until(lambda: len(system.events) >= len(wanted) + 1, 20, worker.explain)
+        system.assert_one_task_each([*wanted, "even"])
         assert worker.metric("dcs_worker_claims_records_doubted_total") == len(wanted)
         doubted = [line["request_id"] for line in worker.log() if line["event"] == "claims.record_doubted"]
         assert sorted(doubted) == sorted(wanted)

@@ -9,8 +9,8 @@ import pytest
 
 from schemas import names
 from schemas.journal import Journal
-from tests.live.parking import Shell, settings
-from tests.live.stage import Stage, request
+from tools.harness.parked_queue import CommandLine, settings
+from tools.harness.running_system import RunningSystem, request
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 SCRIPTS = {
@@ -23,18 +23,18 @@ SCRIPTS = {
 async def test_the_story_goes_with_the_request_and_is_told(vhost: str, tmp_path: Path) -> None:
     """From the parked queue, as an event that comes, and none for what went well at once."""
     fake_dcs = FakeDcs(FakeDcsSettings(scripts=SCRIPTS))
-    async with Stage(vhost, tmp_path, fake_dcs) as stage:
-        await stage.worker().ready()
-        shell = Shell(settings(vhost, tmp_path, fake_dcs.url), tmp_path)
-        listening = await shell.start("explain", "first", "--listen", "--json")
+    async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
+        await system.worker().ready()
+        command_line = CommandLine(settings(vhost, tmp_path, fake_dcs.url), tmp_path)
+        listening = await command_line.start("explain", "first", "--listen", "--json")
         assert listening.stderr is not None
         async with asyncio.timeout(30):
             assert b"Listening for the event of 'first'" in await listening.stderr.readline()
         for name in SCRIPTS:
-            await stage.publish(request(name, name))
-        events = await stage.answered(3, 30)
-        parked = await shell.run("explain", "forbidden")
-        missing = await shell.run("explain", "nobody")
+            await system.publish(request(name, name))
+        events = await system.answered(3, 30)
+        parked = await command_line.run("explain", "forbidden")
+        missing = await command_line.run("explain", "nobody")
         async with asyncio.timeout(30):
             heard, _ = await listening.communicate()
 
@@ -59,9 +59,9 @@ async def test_the_story_goes_with_the_request_and_is_told(vhost: str, tmp_path:
 @pytest.mark.parametrize("how", [signal.SIGINT, None])
 async def test_nothing_is_listened_for_in_vain_for_ever(vhost: str, tmp_path: Path, how: signal.Signals | None) -> None:
     """Ctrl-C ends it with 130 and silence, a timeout with 1 and what to do."""
-    async with Stage(vhost, tmp_path):
-        shell = Shell(settings(vhost, tmp_path), tmp_path)
-        process = await shell.start("explain", "nobody", "--listen", "--timeout", "60" if how else "0.2")
+    async with RunningSystem(vhost, tmp_path):
+        command_line = CommandLine(settings(vhost, tmp_path), tmp_path)
+        process = await command_line.start("explain", "nobody", "--listen", "--timeout", "60" if how else "0.2")
         assert process.stderr is not None
         async with asyncio.timeout(30):
             await process.stderr.readline()

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 from schemas import names
-from tests.hostile import RAW_PROPERTIES
 from tests.live.raw_amqp import RawSender
-from tests.live.stage import Stage, request, until
+from tests.malformed_messages import RAW_PROPERTIES
+from tools.harness.running_system import RunningSystem, request, until
 
 PLAIN = b"\x00\x00"
 WHATEVER_THE_BROKER = ("correlation_id that is not UTF-8", "timestamp of the largest", "header name that is not UTF-8")
@@ -23,9 +23,9 @@ async def publish(url: str, name: str, properties: bytes) -> bool:
 async def test_hostile_properties_break_nothing(vhost: str, tmp_path: Path) -> None:
     """Each between two neighbours, all through a retry queue: every request that the broker took is answered once."""
     cases = {f"hostile-{number}": name for number, name in enumerate(RAW_PROPERTIES)}
-    async with Stage(vhost, tmp_path) as stage:
-        await stage.fake_dcs.apply({"scripts": {name: ["error 400 DCS.4026", "ok"] for name in cases}})
-        worker = stage.worker(WORKER_TRIES=1, WORKER_RETRY_DELAYS="0.2,4")
+    async with RunningSystem(vhost, tmp_path) as system:
+        await system.fake_dcs.apply({"scripts": {name: ["error 400 DCS.4026", "ok"] for name in cases}})
+        worker = system.worker(WORKER_TRIES=1, WORKER_RETRY_DELAYS="0.2,4")
         await worker.ready()
         published: list[str] = []
         for request_name, case in cases.items():
@@ -36,11 +36,11 @@ async def test_hostile_properties_break_nothing(vhost: str, tmp_path: Path) -> N
             assert await publish(vhost, neighbour, PLAIN)
             published.append(neighbour)
 
-        await stage.answered(len(published))
-        stage.assert_one_task_each(published)
+        await system.answered(len(published))
+        system.assert_one_task_each(published)
         assert len([name for name in published if name in cases]) > len(cases) * 0.8
         async with asyncio.timeout(20):
-            while not await stage.all_empty(2):
+            while not await system.all_empty(2):
                 await asyncio.sleep(0.1)
         await until(lambda: worker.metric("dcs_worker_in_flight_requests") == 0, 10)
         assert worker.metric("dcs_worker_requests_received_total", 'redelivered="true"') == 0
@@ -50,8 +50,8 @@ async def test_hostile_properties_break_nothing(vhost: str, tmp_path: Path) -> N
 async def test_a_copy_carries_hostile_properties_as_they_came(vhost: str, tmp_path: Path) -> None:
     """Byte for byte: text that is not UTF-8, and a time in milliseconds, which are no seconds afterwards."""
     hostile = RAW_PROPERTIES["correlation_id that is not UTF-8"], RAW_PROPERTIES["timestamp of milliseconds"]
-    async with Stage(vhost, tmp_path) as stage:
-        worker = stage.worker()
+    async with RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker()
         await worker.ready()
         async with RawSender(vhost) as client:
             for properties in hostile:

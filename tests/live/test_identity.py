@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.stage import Stage, WorkerProcess, request, until
+from tools.harness.running_system import RunningSystem, WorkerProcess, request, until
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 KEYS = {"WORKER_AUTH_TOKEN": None, "WORKER_ACCESS_KEY": "STANDINACCESSKEY0001"}
@@ -15,10 +15,10 @@ SECRET_KEY = "stand-in-secret-key-of-forty-characters0"
 PASSWORD = "stand-in-password"
 
 
-def _account(stage: Stage) -> dict[str, object]:
+def _account(system: RunningSystem) -> dict[str, object]:
     return {
         "WORKER_AUTH_TOKEN": None,
-        "WORKER_IAM_ENDPOINT": stage.fake_dcs.url,
+        "WORKER_IAM_ENDPOINT": system.fake_dcs.url,
         "WORKER_IAM_USER": "stand-in-user",
         "WORKER_IAM_DOMAIN": "stand-in-domain",
         "WORKER_IAM_PASSWORD": None,
@@ -29,75 +29,75 @@ def _fake_dcs(mode: str, **auth: object) -> FakeDcs:
     return FakeDcs(FakeDcsSettings.model_validate({"auth": {"mode": mode, **auth}, "latency": 0.02}))
 
 
-def _assert_silent(stage: Stage, worker: WorkerProcess, secrets: tuple[str, ...]) -> None:
+def _assert_silent(system: RunningSystem, worker: WorkerProcess, secrets: tuple[str, ...]) -> None:
     """No secret in any log, event, metric or page, nor any token that the fake DCS issued."""
     said = [worker.log_path.read_text(), *(worker.get(page)[1] for page in ("/", "/metrics", "/readyz", "/livez"))]
-    said += [json.dumps(event.body) + str(event.headers) for event in stage.events]
+    said += [json.dumps(event.body) + str(event.headers) for event in system.events]
     for secret in secrets:
         assert all(secret not in text for text in said)
 
 
-def _token_calls(stage: Stage) -> int:
-    return sum(call.operation == "token" for call in stage.fake_dcs.calls)
+def _token_calls(system: RunningSystem) -> int:
+    return sum(call.operation == "token" for call in system.fake_dcs.calls)
 
 
 async def test_signed_requests_with_odd_names(vhost: str, tmp_path: Path) -> None:
     """AK/SK, verified by the fake DCS's own implementation: creates, and look-ups of names with every kind of sign."""
-    async with Stage(vhost, tmp_path, _fake_dcs("aksk")) as stage:
-        worker = stage.worker(**KEYS, WORKER_SECRET_KEY=SECRET_KEY, WORKER_LOG_LEVEL="debug")
+    async with RunningSystem(vhost, tmp_path, _fake_dcs("aksk")) as system:
+        worker = system.worker(**KEYS, WORKER_SECRET_KEY=SECRET_KEY, WORKER_LOG_LEVEL="debug")
         await worker.ready()
         wanted = ["plain", "with blank", "a/b?c=d&e", "ünïcödé-测试", "100%_~(x)!*'", "+plus"]
-        await stage.fake_dcs.apply({"scripts": {name: ["create then drop"] for name in wanted}})
+        await system.fake_dcs.apply({"scripts": {name: ["create then drop"] for name in wanted}})
         for name in wanted:
-            await stage.publish(request(name, request_id=f"r{wanted.index(name)}"))
-        events = await stage.answered(len(wanted), 30)
+            await system.publish(request(name, request_id=f"r{wanted.index(name)}"))
+        events = await system.answered(len(wanted), 30)
         assert {event[0].body["resolution"] for event in events.values()} == {"adopted"}
-        stage.assert_one_task_each(wanted)
-        _assert_silent(stage, worker, (SECRET_KEY, "STANDINACCESSKEY0001"))
+        system.assert_one_task_each(wanted)
+        _assert_silent(system, worker, (SECRET_KEY, "STANDINACCESSKEY0001"))
 
 
 @pytest.mark.timeout(120)
 async def test_tokens_that_expire_in_the_middle_of_500_requests(vhost: str, tmp_path: Path) -> None:
     """No failure, and at most one token call per project and expiry."""
-    async with Stage(vhost, tmp_path, _fake_dcs("iam", token_seconds=4)) as stage:
-        worker = stage.worker(**_account(stage) | {"WORKER_IAM_PASSWORD": PASSWORD}, WORKER_PREFETCH=8)
+    async with RunningSystem(vhost, tmp_path, _fake_dcs("iam", token_seconds=4)) as system:
+        worker = system.worker(**_account(system) | {"WORKER_IAM_PASSWORD": PASSWORD}, WORKER_PREFETCH=8)
         await worker.ready()
         started = time.monotonic()
         wanted = [f"token-{number}" for number in range(500)]
         for name in wanted:
-            await stage.publish(request(name, request_id=name))
+            await system.publish(request(name, request_id=name))
             await asyncio.sleep(0.01)
-        events = await stage.answered(500)
+        events = await system.answered(500)
         lives = (time.monotonic() - started) / (4 * 0.9) + 1
         assert {answers[0].key for answers in events.values()} == {"migration.succeeded"}
-        stage.assert_one_task_each(wanted)
-        assert 2 <= _token_calls(stage) <= lives + 1
+        system.assert_one_task_each(wanted)
+        assert 2 <= _token_calls(system) <= lives + 1
         assert worker.metric("dcs_worker_requests_completed_total", 'outcome="retried"') == 0
-        _assert_silent(stage, worker, (PASSWORD,))
+        _assert_silent(system, worker, (PASSWORD,))
 
 
 @pytest.mark.timeout(150)
 async def test_a_password_changed_under_way_pauses_and_resumes(vhost: str, tmp_path: Path) -> None:
     """Few token calls, readiness says why, nothing burnt; the right password in the secret file is enough."""
-    async with Stage(vhost, tmp_path, _fake_dcs("iam", token_seconds=2)) as stage:
+    async with RunningSystem(vhost, tmp_path, _fake_dcs("iam", token_seconds=2)) as system:
         secret = tmp_path / "worker_iam_password"
         secret.write_text(PASSWORD)
-        worker = stage.worker(**_account(stage), WORKER_PREFETCH=8)
+        worker = system.worker(**_account(system), WORKER_PREFETCH=8)
         await worker.ready()
-        await stage.publish(request("before", request_id="before"))
-        await stage.answered(1)
-        await stage.fake_dcs.apply({"auth": {"password": "another-password"}})
-        before = _token_calls(stage)
+        await system.publish(request("before", request_id="before"))
+        await system.answered(1)
+        await system.fake_dcs.apply({"auth": {"password": "another-password"}})
+        before = _token_calls(system)
         wanted = ["before", *(f"waiting-{number}" for number in range(40))]
         for name in wanted[1:]:
-            await stage.publish(request(name, request_id=name))
+            await system.publish(request(name, request_id=name))
             await asyncio.sleep(0.1)
         await until(lambda: "credentials" in worker.get("/readyz")[1], 15, worker.explain)
         assert worker.get("/readyz")[0] == 503
-        assert _token_calls(stage) - before <= 3
+        assert _token_calls(system) - before <= 3
         secret.write_text("another-password")
-        await stage.answered(len(wanted), 60)
-        assert {answers[0].key for answers in stage.by_request().values()} == {"migration.succeeded"}
-        stage.assert_one_task_each(wanted)
+        await system.answered(len(wanted), 60)
+        assert {answers[0].key for answers in system.by_request().values()} == {"migration.succeeded"}
+        system.assert_one_task_each(wanted)
         await until(lambda: worker.get("/readyz")[0] == 200, 10)
-        _assert_silent(stage, worker, (PASSWORD, "another-password"))
+        _assert_silent(system, worker, (PASSWORD, "another-password"))

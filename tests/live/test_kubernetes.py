@@ -6,10 +6,10 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.deploy.manifests import COMPONENTS, KUBERNETES, built, container, one
+from tests.deploy.kubernetes_manifests import COMPONENTS, KUBERNETES, built, container, one
 from tests.deploy.test_kubernetes_numbers import bytes_of
-from tests.live.stage import Stage, free_port, request, until
 from tests.live.test_claims import DONE, NOW, order, replica
+from tools.harness.running_system import RunningSystem, free_port, request, until
 from worker.policy.claim import Concluded, Granted
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 from worker.tools.fake_dcs.settings import Quota
@@ -32,13 +32,13 @@ async def test_memory_with_full_hands(vhost: str, tmp_path: Path) -> None:
     limit = bytes_of(container(one(manifests, "Deployment"))["resources"]["limits"]["memory"])
     (tmp_path / "worker_amqp_url").write_text(f"{vhost}\n")
     (tmp_path / "worker_auth_token").write_text("t" * 64)
-    async with Stage(vhost, tmp_path, FakeDcs(FakeDcsSettings(latency=0.2))) as stage:
-        worker = stage.worker(**told, WORKER_AMQP_URL=None, WORKER_AUTH_TOKEN=None, WORKER_RETRY_DELAYS=None)
+    async with RunningSystem(vhost, tmp_path, FakeDcs(FakeDcsSettings(latency=0.2))) as system:
+        worker = system.worker(**told, WORKER_AMQP_URL=None, WORKER_AUTH_TOKEN=None, WORKER_RETRY_DELAYS=None)
         await worker.ready()
         for number in range(REQUESTS):
             body = json.dumps(request(f"task-{number}")).encode()
-            await stage.publish(body + b" " * (65_536 - len(body)))
-        await stage.answered(REQUESTS)
+            await system.publish(body + b" " * (65_536 - len(body)))
+        await system.answered(REQUESTS)
         assert worker.metric("dcs_worker_concurrency_limit") > 8  # hands were full
         assert peak(worker.pid) < limit * ROOM
         worker.process.terminate()
@@ -48,14 +48,14 @@ async def test_memory_with_full_hands(vhost: str, tmp_path: Path) -> None:
 async def test_a_quota_bounds_the_calls_under_way(vhost: str, tmp_path: Path) -> None:
     """Ten calls a second of 0.2 s each: two are under way on average, however many requests wait."""
     fake_dcs = FakeDcs(FakeDcsSettings(latency=0.2, quota=Quota(limit=10, policy="api")))
-    async with Stage(vhost, tmp_path, fake_dcs) as stage:
-        worker = stage.worker(WORKER_PREFETCH=16)
+    async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
+        worker = system.worker(WORKER_PREFETCH=16)
         await worker.ready()
         for number in range(REQUESTS):
-            await stage.publish(request(f"task-{number}"))
+            await system.publish(request(f"task-{number}"))
         found = []
         for count in (50, 100):
-            await stage.answered(count)
+            await system.answered(count)
             found.append((worker.metric("dcs_worker_dcs_call_duration_seconds_sum"), time.monotonic()))
         (seconds, began), (more, ended) = found
         assert 1.0 < (more - seconds) / (ended - began) < 4.0

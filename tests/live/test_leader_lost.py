@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from schemas import names
-from tests.bench.servers import make_old
-from tests.live.cluster import Cluster
-from tests.live.stage import Stage, request
+from tests.live.rabbitmq_cluster import Cluster
+from tools.bench.servers import make_old
+from tools.harness.running_system import RunningSystem, request
 from worker.rabbit.connect import Brokers
 from worker.rabbit.reach import reached
 from worker.rabbit.topology import declare, describe
@@ -27,23 +27,23 @@ RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)
 PLAN = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, RETRY_DELAYS)
 
 
-async def _publish(stage: Stage, wanted: list[str]) -> None:
+async def _publish(system: RunningSystem, wanted: list[str]) -> None:
     """Steadily, each one confirmed."""
     started = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
         for number, name in enumerate(wanted):
             await asyncio.sleep(max(0.0, started + number / PER_SECOND - time.monotonic()))
-            tasks.create_task(stage.publish(request(name, request_id=name)))
+            tasks.create_task(system.publish(request(name, request_id=name)))
 
 
-async def _longest_pause(stage: Stage, publishing: asyncio.Task[None]) -> float:
+async def _longest_pause(system: RunningSystem, publishing: asyncio.Task[None]) -> float:
     """The longest time without an event, for as long as requests are published."""
-    longest, count, last = 0.0, len(stage.events), time.monotonic()
+    longest, count, last = 0.0, len(system.events), time.monotonic()
     while not publishing.done():
         await asyncio.sleep(0.02)
         longest = max(longest, time.monotonic() - last)
-        if len(stage.events) > count:
-            count, last = len(stage.events), time.monotonic()
+        if len(system.events) > count:
+            count, last = len(system.events), time.monotonic()
     return longest
 
 
@@ -61,23 +61,23 @@ async def test_the_leader_killed_under_load(redis_node: RedisServer, tmp_path: P
         leader = cluster.leader(names.REQUEST_QUEUE)
         beside = second if leader is first else first
         fake_dcs = FakeDcs(FakeDcsSettings(latency=0.05))
-        async with Stage(beside.url, tmp_path, fake_dcs) as stage:
+        async with RunningSystem(beside.url, tmp_path, fake_dcs) as system:
             urls = ",".join(member.url for member in cluster.members)
-            for worker in [stage.worker(WORKER_AMQP_URL=urls, WORKER_CLAIMS_URL=redis_node.url) for _ in range(2)]:
+            for worker in [system.worker(WORKER_AMQP_URL=urls, WORKER_CLAIMS_URL=redis_node.url) for _ in range(2)]:
                 await worker.ready()
             wanted = [f"led-{number}" for number in range(REQUESTS)]
-            publishing = asyncio.create_task(_publish(stage, wanted))
-            await stage.answered(KILLED_AFTER)
+            publishing = asyncio.create_task(_publish(system, wanted))
+            await system.answered(KILLED_AFTER)
             assert not publishing.done()
 
             await asyncio.to_thread(leader.kill)
-            pause = await _longest_pause(stage, publishing)
+            pause = await _longest_pause(system, publishing)
             await publishing
-            await stage.answered(REQUESTS, HELD + sum(RETRY_DELAYS))
+            await system.answered(REQUESTS, HELD + sum(RETRY_DELAYS))
 
             assert pause < GAP
-            stage.assert_one_task_each(wanted)
-            assert await stage.all_empty()
+            system.assert_one_task_each(wanted)
+            assert await system.all_empty()
 
             await asyncio.to_thread(leader.start)
             assert cluster.leader(names.REQUEST_QUEUE) is not leader

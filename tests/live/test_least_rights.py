@@ -15,8 +15,8 @@ from aiormq.exceptions import ChannelAccessRefused
 
 from schemas import names
 from tests.live.conftest import Vhosts
-from tests.live.doctoring import PASSWORD, apply, state, vhost_of
-from tests.live.stage import Stage, request, until
+from tests.live.doctor_command import PASSWORD, apply, state, vhost_of
+from tools.harness.running_system import RunningSystem, request, until
 from worker.rabbit.connect import Brokers, open_channel
 from worker.rabbit.definitions import READER, SENDER, WORKER
 from worker.rabbit.locks import BrokerLocks
@@ -89,7 +89,7 @@ async def refused(connection: AbstractConnection, ask: Ask) -> bool:
 async def test_each_user_can_do_its_work_and_no_more(users: Callable[[str], str], vhost: str, tmp_path: Path) -> None:
     """The sender sends, the worker ends, postpones, parks, answers and locks, the reader reads; all else is refused."""
     async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(Stage(vhost, tmp_path))
+        system = await stack.enter_async_context(RunningSystem(vhost, tmp_path))
         worker, again, sender, reader = [
             await stack.enter_async_context(reached(Brokers((users(user),)), "test"))
             for user in (WORKER, WORKER, SENDER, READER)
@@ -97,8 +97,8 @@ async def test_each_user_can_do_its_work_and_no_more(users: Callable[[str], str]
         async with open_channel(reader) as channel:
             await channel.queue_declare(OWN, durable=True, arguments={"x-queue-type": "quorum"})
             await channel.queue_bind(OWN, names.EVENT_EXCHANGE, "migration.#")
-        await stage.fake_dcs.apply({"scripts": {"busy": ["error 400 DCS.4026"]}})
-        process = stage.worker(
+        await system.fake_dcs.apply({"scripts": {"busy": ["error 400 DCS.4026"]}})
+        process = system.worker(
             WORKER_AMQP_URL=users(WORKER), WORKER_RETRY_DELAYS=None, WORKER_SETTLE=None, WORKER_TRIES=1
         )
         await process.ready()
@@ -117,8 +117,8 @@ async def test_each_user_can_do_its_work_and_no_more(users: Callable[[str], str]
             await until(lambda: len(read) >= 3, 20, process.explain)
         assert sorted(read) == [OWN, "migration.failed", "migration.succeeded"]
         await until(lambda: process.metric("dcs_worker_requests_completed_total", 'outcome="retried"') == 1, 20)
-        assert await stage.depth(names.retry_queue(QUEUE, 1)) == 1
-        assert await stage.depth(PARKED) == 1
+        assert await system.depth(names.retry_queue(QUEUE, 1)) == 1
+        assert await system.depth(PARKED) == 1
 
         locks, others = BrokerLocks(QUEUE), BrokerLocks(QUEUE)
         stack.enter_context(locks.session(worker))
@@ -151,16 +151,16 @@ async def test_a_missing_right_is_logged_with_its_name(
     rabbit.run_ctl("add_user", name, PASSWORD)
     apply(vhost, tmp_path)
     rabbit.run_ctl("set_permissions", "-p", place, name, "^dcs", write, read)
-    async with Stage(vhost, tmp_path) as stage:
-        await stage.fake_dcs.apply({"scripts": {"busy": ["error 400 DCS.4026"]}})
-        process = stage.worker(
+    async with RunningSystem(vhost, tmp_path) as system:
+        await system.fake_dcs.apply({"scripts": {"busy": ["error 400 DCS.4026"]}})
+        process = system.worker(
             WORKER_AMQP_URL=vhost.replace("guest:guest", f"{name}:{PASSWORD}"),
             WORKER_RETRY_DELAYS=None,
             WORKER_SETTLE=None,
             WORKER_TRIES=1,
         )
         for task in ("good", "busy"):
-            await stage.publish(request(task))
+            await system.publish(request(task))
         refusal = f"ACCESS_REFUSED - access to {lacking} in vhost '{place}' refused for user '{name}'"
         await until(lambda: refusal in process.log_path.read_text(), 20, process.explain)
 

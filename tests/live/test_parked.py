@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from schemas import names
-from tests.live.parking import Lot, parked_headers, read, settings
-from tests.live.stage import request
+from tools.harness.parked_queue import ParkedQueueSetup, parked_headers, read, settings
+from tools.harness.running_system import request
 from worker.rabbit import shelf
 from worker.rabbit.connect import Brokers
 from worker.rabbit.copier import ParkedError
@@ -20,13 +20,13 @@ from worker.tools.servers import RabbitMqServer
 
 
 @pytest.fixture
-def lot(vhost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lot:
+def lot(vhost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ParkedQueueSetup:
     """A vhost of this test's own, and an empty folder to work in."""
     monkeypatch.chdir(tmp_path)
-    return Lot(vhost, settings(vhost, tmp_path))
+    return ParkedQueueSetup(vhost, settings(vhost, tmp_path))
 
 
-def test_the_list_counts_by_reason_and_error_code(lot: Lot) -> None:
+def test_the_list_counts_by_reason_and_error_code(lot: ParkedQueueSetup) -> None:
     """Groups with their counts and ages, each request on a line of its own if wanted, filters, and JSON of it."""
     lot.declare()
     lot.park_many(3)
@@ -53,7 +53,7 @@ def test_the_list_counts_by_reason_and_error_code(lot: Lot) -> None:
     assert len(lot.taken()) == 6
 
 
-def test_one_request_is_shown_whole(lot: Lot) -> None:
+def test_one_request_is_shown_whole(lot: ParkedQueueSetup) -> None:
     """Its story, headers, properties and body; nothing that a sender wrote reaches the terminal as a control code."""
     lot.declare()
     headers = parked_headers(x_last_sent_at="2026-11-01T08:30:00.000Z", traceparent="\x1b]0;owned\x07")
@@ -72,7 +72,7 @@ def test_one_request_is_shown_whole(lot: Lot) -> None:
     assert "'two'" in missing.errors
 
 
-def test_dropped_requests_are_in_the_file_and_nowhere_else(lot: Lot, tmp_path: Path) -> None:
+def test_dropped_requests_are_in_the_file_and_nowhere_else(lot: ParkedQueueSetup, tmp_path: Path) -> None:
     """Without --yes nothing happens; with it the file holds what is gone, byte for byte, and is never written over."""
     lot.declare()
     ids = lot.park_many(40)
@@ -92,7 +92,7 @@ def test_dropped_requests_are_in_the_file_and_nowhere_else(lot: Lot, tmp_path: P
     assert [message.body for message in lot.taken()] == [b"\xff\xfe"]
 
 
-def test_reading_again_and_again_loses_nothing(lot: Lot) -> None:
+def test_reading_again_and_again_loses_nothing(lot: ParkedQueueSetup) -> None:
     """A queue that drops what was returned more than 20 times, as RabbitMQ 4.0 does by itself, stays whole."""
     lot.declare({"x-delivery-limit": 20})
     headers = parked_headers(text="ü", number=-1, nested={"list": [1, "two", True]})
@@ -113,7 +113,7 @@ def test_reading_again_and_again_loses_nothing(lot: Lot) -> None:
 async def test_a_second_reader_waits_and_then_says_why(vhost: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one command holds does not look like nothing to another one."""
     monkeypatch.setattr(shelf, "TURN", 0.5)
-    lot = Lot(vhost, {})
+    lot = ParkedQueueSetup(vhost, {})
     await asyncio.to_thread(lot.declare)
     await asyncio.to_thread(lot.park_many, 5)
     async with reached(Brokers((vhost,)), "test") as connection, held(connection, names.REQUEST_QUEUE) as one:
@@ -123,7 +123,7 @@ async def test_a_second_reader_waits_and_then_says_why(vhost: str, monkeypatch: 
     assert len(await read(vhost)) == 5
 
 
-def test_what_is_wrong_with_the_broker_is_one_sentence(lot: Lot) -> None:
+def test_what_is_wrong_with_the_broker_is_one_sentence(lot: ParkedQueueSetup) -> None:
     """No broker, no queue: 69, and what would help."""
     nobody = lot.run("parked", "list", WORKER_AMQP_URL="amqp://guest:hunter2@127.0.0.1:1/")
     assert (nobody.status, nobody.output) == (69, "")
@@ -135,7 +135,7 @@ def test_what_is_wrong_with_the_broker_is_one_sentence(lot: Lot) -> None:
 
 async def test_a_lost_connection_gives_everything_back(vhost: str, rabbit: RabbitMqServer) -> None:
     """When the broker closes the connection in the middle, that is said, and all is parked as before."""
-    lot = Lot(vhost, {})
+    lot = ParkedQueueSetup(vhost, {})
     await asyncio.to_thread(lot.declare)
     await asyncio.to_thread(lot.park_many, 5)
     found: list[Parked] = []

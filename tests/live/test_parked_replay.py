@@ -9,44 +9,44 @@ from pathlib import Path
 import pytest
 
 from schemas import names
-from tests.live import replay_storm
-from tests.live.parking import PARKED, Lot, Shell, park, parked_headers, read, settings
-from tests.live.replay_storm import ReplayStorm
-from tests.live.stage import Stage, request, until
+from tools.harness.parked_queue import PARKED, CommandLine, ParkedQueueSetup, park, parked_headers, read, settings
+from tools.harness.running_system import RunningSystem, request, until
+from tools.storms import replay_storm
+from tools.storms.replay_storm import ReplayStorm
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 LATELY = "2026-11-01T08:59:00.000Z"
 
 
 @pytest.fixture
-async def stage(vhost: str, tmp_path: Path) -> AsyncIterator[Stage]:
+async def system(vhost: str, tmp_path: Path) -> AsyncIterator[RunningSystem]:
     """Broker and fake DCS, with the queues declared by a worker that is ready."""
-    async with Stage(vhost, tmp_path) as stage:
-        await stage.worker().ready()
-        yield stage
+    async with RunningSystem(vhost, tmp_path) as system:
+        await system.worker().ready()
+        yield system
 
 
-def _shell(stage: Stage) -> Shell:
-    return Shell(settings(stage.amqp_url, stage.folder, stage.fake_dcs.url), stage.folder)
+def _command_line(system: RunningSystem) -> CommandLine:
+    return CommandLine(settings(system.amqp_url, system.folder, system.fake_dcs.url), system.folder)
 
 
-async def _park(stage: Stage, *ids: str, **headers: object) -> None:
-    async with await stage._connection.channel() as channel:
+async def _park(system: RunningSystem, *ids: str, **headers: object) -> None:
+    async with await system._connection.channel() as channel:
         await park(channel, *(request(one, one) for one in ids), headers=parked_headers(**headers))
 
 
-async def test_dry_run_prints_the_expected_result_and_changes_nothing(stage: Stage) -> None:
+async def test_dry_run_prints_the_expected_result_and_changes_nothing(system: RunningSystem) -> None:
     """A task exists, would be created, is unknown, would expire, or the request is invalid."""
-    await stage.publish(request("there", "there"))
-    await stage.answered(1)
-    await _park(stage, "there", "gone", x_last_sent_at=LATELY)
-    async with await stage._connection.channel() as channel:
+    await system.publish(request("there", "there"))
+    await system.answered(1)
+    await _park(system, "there", "gone", x_last_sent_at=LATELY)
+    async with await system._connection.channel() as channel:
         elsewhere = request("far", "far", region="eu-west-101")
         late = request("late", "late", not_after="2026-11-01T08:00:00Z")
         await park(channel, elsewhere, late, b"[]", message_id="m1")
-    (task,) = stage.fake_dcs.tasks
+    (task,) = system.fake_dcs.tasks
 
-    done = await _shell(stage).run("parked", "replay", "--all", "--json")
+    done = await _command_line(system).run("parked", "replay", "--all", "--json")
 
     assert done.status == 0
     verdicts = {item["id"]: (item["verdict"], item["text"], item["tasks"]) for item in done.answer["requests"]}
@@ -58,38 +58,40 @@ async def test_dry_run_prints_the_expected_result_and_changes_nothing(stage: Sta
         "late": ("expire", "would expire: its not_after has passed", []),
         "m1": ("invalid", "not a valid request, stays parked", []),
     }
-    assert (len(stage.events), len(stage.fake_dcs.tasks), await stage.depth(PARKED)) == (1, 1, 5)
+    assert (len(system.events), len(system.fake_dcs.tasks), await system.depth(PARKED)) == (1, 1, 5)
 
 
-async def test_what_is_replayed_is_answered_and_gone(stage: Stage) -> None:
+async def test_what_is_replayed_is_answered_and_gone(system: RunningSystem) -> None:
     """One is created, one adopted, what was not chosen stays; the events say that they answer a replay."""
-    await stage.publish(request("there", "there"))
-    await stage.answered(1)
-    await _park(stage, "there", "gone", "kept")
+    await system.publish(request("there", "there"))
+    await system.answered(1)
+    await _park(system, "there", "gone", "kept")
 
-    done = await _shell(stage).run("parked", "replay", "there", "gone", "--yes", "--canary", "1", "--rate", "50")
+    done = await _command_line(system).run(
+        "parked", "replay", "there", "gone", "--yes", "--canary", "1", "--rate", "50"
+    )
 
     assert (done.status, done.output) == (0, "2 replayed, 0 still parked.\n")
     assert "there  created" in done.errors or "gone  created" in done.errors
-    await until(lambda: len(stage.events) >= 3, 20, lambda: stage.events)
-    assert {event.body["request_id"] for event in stage.events} == {"there", "gone"}
-    stage.assert_one_task_each(["there", "gone"])
-    assert [json.loads(one.body)["request_id"] for one in await read(stage.amqp_url)] == ["kept"]
+    await until(lambda: len(system.events) >= 3, 20, lambda: system.events)
+    assert {event.body["request_id"] for event in system.events} == {"there", "gone"}
+    system.assert_one_task_each(["there", "gone"])
+    assert [json.loads(one.body)["request_id"] for one in await read(system.amqp_url)] == ["kept"]
 
 
 async def test_a_canary_that_fails_stops_the_rest(vhost: str, tmp_path: Path) -> None:
     """Only the canary is sent; it is parked again with the others, and the command fails and says why."""
     forbidden = FakeDcs(FakeDcsSettings(faults={"error 403": 1.0}))
-    async with Stage(vhost, tmp_path, forbidden) as stage:
-        await stage.worker().ready()
-        await _park(stage, *(f"r{number}" for number in range(20)))
+    async with RunningSystem(vhost, tmp_path, forbidden) as system:
+        await system.worker().ready()
+        await _park(system, *(f"r{number}" for number in range(20)))
 
-        done = await _shell(stage).run("parked", "replay", "--all", "--yes", "--canary", "2", "--json")
+        done = await _command_line(system).run("parked", "replay", "--all", "--yes", "--canary", "2", "--json")
 
         assert (done.status, done.answer["replayed"], done.answer["left"], done.answer["done"]) == (1, 2, 18, False)
         assert [one["succeeded"] for one in done.answer["canary"]] == [False, False]
         assert done.answer["canary"][0]["text"].startswith("forbidden")
-        assert len(stage.by_request()) == 2
+        assert len(system.by_request()) == 2
         again = {json.loads(one.body)["request_id"]: one.headers for one in await read(vhost)}
         assert len(again) == 20
         assert sorted(str(headers.get(names.PARKED_REASON)) for headers in again.values()) == (
@@ -99,23 +101,23 @@ async def test_a_canary_that_fails_stops_the_rest(vhost: str, tmp_path: Path) ->
 
 async def test_a_canary_without_an_outcome_stops_the_rest(vhost: str, tmp_path: Path) -> None:
     """While no worker answers, the others stay parked."""
-    async with Stage(vhost, tmp_path) as stage:
-        worker = stage.worker()
+    async with RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker()
         await worker.ready()
         worker.process.send_signal(signal.SIGSTOP)
-        await _park(stage, "a", "b", "c")
+        await _park(system, "a", "b", "c")
 
-        done = await _shell(stage).run("parked", "replay", "--name", "?", "--yes", "--timeout", "1")
+        done = await _command_line(system).run("parked", "replay", "--name", "?", "--yes", "--timeout", "1")
 
         assert done.status == 1
         assert "no outcome after 1 s" in done.errors
         assert "1 replayed, 2 still parked." in done.output
-        assert await stage.depth(PARKED) == 2
+        assert await system.depth(PARKED) == 2
 
 
 def test_the_copy_begins_anew_and_is_looked_for(vhost: str, tmp_path: Path) -> None:
     """Schedule reset, one replay more, the time of the last create kept; body, properties, the rest as they were."""
-    lot = Lot(vhost, settings(vhost, tmp_path))
+    lot = ParkedQueueSetup(vhost, settings(vhost, tmp_path))
     lot.declare()
     kept = {"traceparent": "00-1", names.LAST_SENT_AT: LATELY, names.REPLAYS: 2}
     properties = {"message_id": "m", "correlation_id": "c", "reply_to": "r", "priority": 3}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from schemas.asyncapi import document
-from tests.live.browser import DESKTOP, PHONE, browsing, chromium
+from tools.harness.browser import DESKTOP, PHONE, browsing, chromium
 from worker.cli.schema_page import page as page_of
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: apt-get install chromium")

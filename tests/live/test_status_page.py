@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.browser import DESKTOP, PHONE, Page, browsing, chromium
-from tests.live.stage import PROJECT, TOKEN, Stage, WorkerProcess, request, until
+from tools.harness.browser import DESKTOP, PHONE, Page, browsing, chromium
+from tools.harness.running_system import PROJECT, TOKEN, RunningSystem, WorkerProcess, request, until
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: apt-get install chromium")
 
@@ -29,17 +29,17 @@ def url(worker: WorkerProcess) -> str:
     return f"http://127.0.0.1:{worker.http_port}/"
 
 
-async def busy(stage: Stage, worker: WorkerProcess) -> None:
+async def busy(system: RunningSystem, worker: WorkerProcess) -> None:
     """Let some requests succeed, some fail with hostile words of the service, and one hang."""
     names = [f"fine-{number}" for number in range(20)]
     scripts = {f"bad-{number}": [f"reply 400 {REFUSAL}"] for number in range(3)} | {"hanging": ["hang"]}
-    await stage.fake_dcs.apply({"scripts": scripts})
+    await system.fake_dcs.apply({"scripts": scripts})
     for name in (*names, *(name for name in scripts if name != "hanging")):
-        await stage.publish(request(name, name))
-    await stage.answered(23)
-    await stage.publish(request(HOSTILE, "odd-name"))
-    await stage.answered(24)
-    await stage.publish(request("hanging", "hanging-1"))
+        await system.publish(request(name, name))
+    await system.answered(23)
+    await system.publish(request(HOSTILE, "odd-name"))
+    await system.answered(24)
+    await system.publish(request("hanging", "hanging-1"))
     await until(lambda: worker.metric("dcs_worker_in_flight_requests") == 1, 10, worker.explain)
 
 
@@ -50,10 +50,10 @@ async def text(page: Page, selector: str) -> str:
 
 async def test_what_people_see(vhost: str, tmp_path: Path, page: Page) -> None:
     """On a desk and on a phone, light and dark: everything worth knowing, no word that is run, nothing foreign."""
-    async with Stage(vhost, tmp_path) as stage:
-        worker = stage.worker(WORKER_DCS_TIMEOUT=30, WORKER_SETTLE=40, WORKER_RETRY_DELAYS="1,60")
+    async with RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker(WORKER_DCS_TIMEOUT=30, WORKER_SETTLE=40, WORKER_RETRY_DELAYS="1,60")
         await worker.ready()
-        await busy(stage, worker)
+        await busy(system, worker)
         grounds = set()
         for size in (DESKTOP, PHONE):
             for dark in (False, True):
@@ -72,7 +72,7 @@ async def test_what_people_see(vhost: str, tmp_path: Path, page: Page) -> None:
         assert HOSTILE in failures
         assert "refused" in await text(page, "#faults")
         assert "https" not in await text(page, "#regions")
-        assert stage.fake_dcs.url in await text(page, "#regions")
+        assert system.fake_dcs.url in await text(page, "#regions")
         assert (await text(page, "#connections")).count("up") == 2
         assert "21" in await text(page, "#outcomes")
         assert await page.value("document.querySelectorAll('svg').length") == 4
@@ -86,12 +86,12 @@ async def test_what_people_see(vhost: str, tmp_path: Path, page: Page) -> None:
 
 async def test_it_updates_itself_without_loading_again(vhost: str, tmp_path: Path, page: Page) -> None:
     """New figures appear, what the reader has opened stays open, draining shows, and so does that nobody answers."""
-    async with Stage(vhost, tmp_path) as stage:
-        worker = stage.worker(WORKER_DCS_TIMEOUT=30, WORKER_SETTLE=40, WORKER_RETRY_DELAYS="1,60", WORKER_DRAIN=8)
+    async with RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker(WORKER_DCS_TIMEOUT=30, WORKER_SETTLE=40, WORKER_RETRY_DELAYS="1,60", WORKER_DRAIN=8)
         await worker.ready()
         await page.open(url(worker))
         await page.value("window.mine = 1; document.querySelector('details').open = true")
-        await busy(stage, worker)
+        await busy(system, worker)
         await page.until("document.querySelector('#in-flight').innerText.includes('hanging-1')", 10)
         await page.until("document.querySelector('#charts path.bars.good')", 15)
         assert await page.value("window.mine") == 1
@@ -107,8 +107,8 @@ async def test_it_updates_itself_without_loading_again(vhost: str, tmp_path: Pat
 
 async def test_without_scripts_it_loads_itself_again(vhost: str, tmp_path: Path, page: Page) -> None:
     """A browser that runs no scripts shows the same, and asks again every few seconds."""
-    async with Stage(vhost, tmp_path) as stage:
-        worker = stage.worker()
+    async with RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker()
         await worker.ready()
         await page.open(url(worker), scripts=False)
         assert await text(page, "h1") == "Consuming"

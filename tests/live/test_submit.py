@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 
 from schemas import names
-from tests.live.parking import Shell, settings
-from tests.live.stage import Stage, request, until
+from tools.harness.parked_queue import CommandLine, settings
+from tools.harness.running_system import RunningSystem, request, until
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 
 @pytest.fixture
-async def stage(vhost: str, tmp_path: Path) -> AsyncIterator[Stage]:
+async def system(vhost: str, tmp_path: Path) -> AsyncIterator[RunningSystem]:
     """Broker and fake DCS, which refuses some names, with a worker that is ready."""
     fake_dcs = FakeDcs(FakeDcsSettings(scripts={"refused": ["error 400 DCS.4922"]}))
-    async with Stage(vhost, tmp_path, fake_dcs) as stage:
-        await stage.worker().ready()
-        yield stage
+    async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
+        await system.worker().ready()
+        yield system
 
 
-def _shell(stage: Stage) -> Shell:
-    return Shell(settings(stage.amqp_url, stage.folder, stage.fake_dcs.url), stage.folder)
+def _command_line(system: RunningSystem) -> CommandLine:
+    return CommandLine(settings(system.amqp_url, system.folder, system.fake_dcs.url), system.folder)
 
 
 def _lines(requests: Iterable[dict[str, Any]]) -> bytes:
@@ -39,44 +39,44 @@ def _anonymous(name: str) -> dict[str, Any]:
     return whole
 
 
-async def test_a_file_is_sent_and_followed_to_its_end(stage: Stage) -> None:
+async def test_a_file_is_sent_and_followed_to_its_end(system: RunningSystem) -> None:
     """Every request has one task and its outcome is counted; a line that stands twice is one request."""
     wanted = [f"file-{number}" for number in range(300)]
-    file = stage.folder / "requests.jsonl"
+    file = system.folder / "requests.jsonl"
     file.write_bytes(_lines([*map(_anonymous, wanted), _anonymous("file-7")]))
 
-    done = await _shell(stage).run("submit", file.name, "--wait")
+    done = await _command_line(system).run("submit", file.name, "--wait")
 
     assert done.status == 0, done.errors
     assert done.output.startswith("301 lines, of which 1 line repeats an earlier one: 300 requests")
     assert [line.split() for line in done.output.splitlines()[-2:]] == [["outcome", "requests"], ["created", "300"]]
     assert "300 of 300 answered" in done.errors
-    stage.assert_one_task_each(wanted)
+    system.assert_one_task_each(wanted)
 
 
-async def test_the_same_file_again_creates_nothing_twice(stage: Stage) -> None:
+async def test_the_same_file_again_creates_nothing_twice(system: RunningSystem) -> None:
     """Its requests are answered as before, also those whose ids the worker derived itself."""
     wanted = [f"again-{number}" for number in range(20)]
     for name in wanted[:5]:
-        await stage.publish(_anonymous(name))
-    await stage.answered(5)
+        await system.publish(_anonymous(name))
+    await system.answered(5)
     for _ in range(2):
-        done = await _shell(stage).run("submit", "-", "--wait", "--json", stdin=_lines(map(_anonymous, wanted)))
+        done = await _command_line(system).run("submit", "-", "--wait", "--json", stdin=_lines(map(_anonymous, wanted)))
         assert (done.status, done.answer["sent"], done.answer["outcomes"]) == (0, 20, {"created": 20})
 
-    stage.assert_one_task_each(wanted)
+    system.assert_one_task_each(wanted)
 
 
-async def test_one_that_fails_fails_the_command(stage: Stage) -> None:
+async def test_one_that_fails_fails_the_command(system: RunningSystem) -> None:
     """The table has a row for each outcome, and the line, id and reason of what did not succeed."""
     rows = [["p1", "good", "v", "s", "g"], ["p1", "refused", "v", "s", "g"]]
     table = "\n".join(
         ",".join(row) for row in [["project_id", "name", "vpc_id", "subnet_id", "security_group_id"], *rows]
     )
-    shell = _shell(stage)
+    command_line = _command_line(system)
 
-    done = await shell.run("submit", "-", "--format", "csv", "--wait", stdin=table.encode())
-    machine = await shell.run("submit", "-", "--format", "csv", "--wait", "--json", stdin=table.encode())
+    done = await command_line.run("submit", "-", "--format", "csv", "--wait", stdin=table.encode())
+    machine = await command_line.run("submit", "-", "--format", "csv", "--wait", "--json", stdin=table.encode())
 
     assert (done.status, machine.status) == (1, 1)
     assert "line 3  " in done.output
@@ -85,67 +85,69 @@ async def test_one_that_fails_fails_the_command(stage: Stage) -> None:
     assert [(one["line"], one["outcome"]) for one in machine.answer["unsuccessful"]] == [(3, "rejected")]
 
 
-async def test_one_request_from_options(stage: Stage) -> None:
+async def test_one_request_from_options(system: RunningSystem) -> None:
     """It is sent as it was given, and its outcome awaited."""
     given = ("--project", "p1", "--name", "one", "--vpc", "v", "--subnet", "s", "--security-group", "g")
 
-    done = await _shell(stage).run("submit", *given, "--request-id", "mine", "--description", "ours", "--wait")
+    done = await _command_line(system).run("submit", *given, "--request-id", "mine", "--description", "ours", "--wait")
 
     assert done.status == 0, done.errors
-    (event,) = (await stage.answered(1))["mine"]
+    (event,) = (await system.answered(1))["mine"]
     assert (event.body["project_id"], event.body["name"]) == ("p1", "one")
-    assert (stage.fake_dcs.tasks[0].description or "").startswith("ours #rq-")
+    assert (system.fake_dcs.tasks[0].description or "").startswith("ours #rq-")
 
 
 async def test_waiting_has_an_end(vhost: str, tmp_path: Path) -> None:
     """Without an answer the command ends after its time, says what is open, and fails."""
-    async with Stage(vhost, tmp_path) as stage:
-        worker = stage.worker()
+    async with RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker()
         await worker.ready()
         worker.process.send_signal(signal.SIGSTOP)
 
-        done = await _shell(stage).run("submit", "-", "--wait", "--timeout", "1", stdin=_lines([request("one", "r1")]))
+        done = await _command_line(system).run(
+            "submit", "-", "--wait", "--timeout", "1", stdin=_lines([request("one", "r1")])
+        )
 
         assert done.status == 1
         assert "line 1  r1  pending" in done.output
 
 
-async def test_a_wrong_line_keeps_everything_back(stage: Stage) -> None:
+async def test_a_wrong_line_keeps_everything_back(system: RunningSystem) -> None:
     """The flaw is said with line and field, and not even the good lines before it are sent."""
     wrong = _anonymous("wrong")
     wrong["task"]["vpc"] = wrong["task"].pop("vpc_id")
 
-    done = await _shell(stage).run("submit", "-", stdin=_lines([_anonymous("good"), wrong]))
+    done = await _command_line(system).run("submit", "-", stdin=_lines([_anonymous("good"), wrong]))
 
     assert (done.status, done.output) == (1, "")
     assert "line 2: task.vpc_id is missing\nline 2: task.vpc is not a known field\n" in done.errors
-    assert (await stage.depth(names.REQUEST_QUEUE), stage.events) == (0, [])
+    assert (await system.depth(names.REQUEST_QUEUE), system.events) == (0, [])
 
 
-async def test_a_submission_that_is_killed_can_be_repeated(stage: Stage) -> None:
+async def test_a_submission_that_is_killed_can_be_repeated(system: RunningSystem) -> None:
     """kill -9 in the middle, the same file once more: one task for each line."""
     wanted = [f"killed-{number}" for number in range(200)]
-    file = stage.folder / "requests.jsonl"
+    file = system.folder / "requests.jsonl"
     file.write_bytes(_lines(map(_anonymous, wanted)))
-    shell = _shell(stage)
-    process = await shell.start("submit", file.name, "--rate", "100")
-    await until(lambda: len(stage.fake_dcs.tasks) > 20, 20)
+    command_line = _command_line(system)
+    process = await command_line.start("submit", file.name, "--rate", "100")
+    await until(lambda: len(system.fake_dcs.tasks) > 20, 20)
     process.kill()
     await process.communicate()
-    assert len(stage.by_request()) < 200
+    assert len(system.by_request()) < 200
 
-    done = await shell.run("submit", file.name, "--wait")
+    done = await command_line.run("submit", file.name, "--wait")
 
     assert done.status == 0, done.errors
-    stage.assert_one_task_each(wanted)
+    system.assert_one_task_each(wanted)
 
 
-async def test_interrupted_it_says_how_far_it_came(stage: Stage) -> None:
+async def test_interrupted_it_says_how_far_it_came(system: RunningSystem) -> None:
     """Ctrl-C ends with 130, the number of confirmed requests, and no traceback."""
-    file = stage.folder / "requests.jsonl"
+    file = system.folder / "requests.jsonl"
     file.write_bytes(_lines(_anonymous(f"slow-{number}") for number in range(200)))
-    process = await _shell(stage).start("submit", file.name, "--rate", "50")
-    await until(lambda: len(stage.fake_dcs.tasks) > 10, 20)
+    process = await _command_line(system).start("submit", file.name, "--rate", "50")
+    await until(lambda: len(system.fake_dcs.tasks) > 10, 20)
     process.send_signal(signal.SIGINT)
     async with asyncio.timeout(20):
         output, errors = await process.communicate()
@@ -160,8 +162,8 @@ async def test_what_the_broker_does_not_take_is_said(vhost: str, tmp_path: Path)
     told = settings(vhost, tmp_path)
     body = _lines([request("one", "r1")])
 
-    missing = await Shell(told, tmp_path).run("submit", "-", "--json", stdin=body)
-    nobody = Shell(told | {"WORKER_AMQP_URL": "amqp://guest:hunter2@127.0.0.1:1/"}, tmp_path)
+    missing = await CommandLine(told, tmp_path).run("submit", "-", "--json", stdin=body)
+    nobody = CommandLine(told | {"WORKER_AMQP_URL": "amqp://guest:hunter2@127.0.0.1:1/"}, tmp_path)
     down = await nobody.run("submit", "-", stdin=body)
 
     assert (missing.status, missing.answer["sent"]) == (69, 0)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.live.parking import Lot, settings
+from tools.harness.parked_queue import ParkedQueueSetup, settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,7 +50,7 @@ def test_every_difference_has_its_line(vhost: str, tmp_path: Path) -> None:
 
 def test_a_check_says_what_is_missing_and_what_differs(vhost: str, tmp_path: Path) -> None:
     """Nothing there: 78 and the command that helps, and still nothing there. All there: 0. One delay changed: 78."""
-    lot, other = Lot(vhost, {**settings(vhost, tmp_path), "WORKER_RETRY_DELAYS": "10,60"}), "10,70"
+    lot, other = ParkedQueueSetup(vhost, {**settings(vhost, tmp_path), "WORKER_RETRY_DELAYS": "10,60"}), "10,70"
     nothing, again = lot.run("topology", "check"), lot.run("topology", "check", "--json")
     lot.run("topology", "apply", WORKER_RETRY_DELAYS=other)
     good = lot.run("topology", "check", WORKER_RETRY_DELAYS=other)

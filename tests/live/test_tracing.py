@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 from schemas import names
-from tests.collector import Collector
-from tests.live.stage import PROJECT, TOKEN, Stage, request, slowness, until
+from tests.fakes.otlp_collector import Collector
+from tools.harness.running_system import PROJECT, TOKEN, RunningSystem, machine_load_factor, request, until
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SENDER = "b7ad6b7169203331"
@@ -17,13 +17,13 @@ LOOK = "GET /v2/{project_id}/migration-tasks"
 
 async def test_a_request_is_followed_from_sender_to_event(vhost: str, tmp_path: Path) -> None:
     """One trace: the sender's span, the delivery, the call, the publish; service and event bear its context."""
-    async with Collector() as collector, Stage(vhost, tmp_path) as stage:
-        worker = stage.worker(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY=100)
+    async with Collector() as collector, RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY=100)
         await worker.ready()
         headers = {"traceparent": f"00-{TRACE}-{SENDER}-01", "tracestate": "vendor=opaque"}
-        await stage.publish(request("secret-name", "traced"), headers=headers, correlation_id="c-1")
-        await stage.publish(request("other", "begins"))
-        events = await stage.answered(2)
+        await system.publish(request("secret-name", "traced"), headers=headers, correlation_id="c-1")
+        await system.publish(request("other", "begins"))
+        events = await system.answered(2)
         await until(lambda: len(collector.spans) >= 6, 10, worker.explain)
 
         spans = {span.name: span for span in collector.spans if span.trace_id == TRACE}
@@ -35,10 +35,10 @@ async def test_a_request_is_followed_from_sender_to_event(vhost: str, tmp_path: 
         assert event.headers["traceparent"] == f"{publish.context}01"
         assert event.headers["tracestate"] == "vendor=opaque"
         assert publish.attributes["messaging.message.id"] == event.properties.message_id
-        (got,) = (call for call in stage.fake_dcs.calls if call.name == "secret-name")
+        (got,) = (call for call in system.fake_dcs.calls if call.name == "secret-name")
         sent = {name.lower(): value for name, value in got.headers.items()}
         assert sent["traceparent"] == f"{call.context}01"
-        assert call.attributes["url.full"] == f"{stage.fake_dcs.url}/v2/{PROJECT}/migration/instance"
+        assert call.attributes["url.full"] == f"{system.fake_dcs.url}/v2/{PROJECT}/migration/instance"
         (own,) = (span for span in collector.named(PROCESS) if span.trace_id != TRACE)
         assert own.parent_id == ""
         assert events["begins"][0].headers["traceparent"].startswith(f"00-{own.trace_id}-")
@@ -53,12 +53,12 @@ async def test_a_request_is_followed_from_sender_to_event(vhost: str, tmp_path: 
 
 async def test_a_retried_request_stays_one_trace(vhost: str, tmp_path: Path) -> None:
     """A create without an answer, the wait in the broker, the look that finds the task: all in the trace it began."""
-    async with Collector() as collector, Stage(vhost, tmp_path) as stage:
-        await stage.fake_dcs.apply({"scripts": {"lost": ["create then drop"]}})
-        worker = stage.worker(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY=100, WORKER_TRIES=1)
+    async with Collector() as collector, RunningSystem(vhost, tmp_path) as system:
+        await system.fake_dcs.apply({"scripts": {"lost": ["create then drop"]}})
+        worker = system.worker(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY=100, WORKER_TRIES=1)
         await worker.ready()
-        await stage.publish(request("lost", "lost"))
-        await stage.answered(1)
+        await system.publish(request("lost", "lost"))
+        await system.answered(1)
         await until(lambda: len(collector.named(PROCESS)) == 2, 10, worker.explain)
 
         assert len({span.trace_id for span in collector.spans}) == 1
@@ -76,16 +76,16 @@ async def test_a_retried_request_stays_one_trace(vhost: str, tmp_path: Path) -> 
 
 async def test_a_collector_that_is_away_costs_nothing_but_spans(vhost: str, tmp_path: Path) -> None:
     """Requests are worked on as ever, the log says it, and the end is not held up for long."""
-    async with Stage(vhost, tmp_path) as stage:
-        worker = stage.worker(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1", OTEL_BSP_SCHEDULE_DELAY=100)
+    async with RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1", OTEL_BSP_SCHEDULE_DELAY=100)
         await worker.ready()
         wanted = [f"untold-{number}" for number in range(20)]
         for name in wanted:
-            await stage.publish(request(name, name))
-        await stage.answered(20)
-        stage.assert_one_task_each(wanted)
+            await system.publish(request(name, name))
+        await system.answered(20)
+        system.assert_one_task_each(wanted)
         await until(lambda: any(line["event"] == "library.logged" for line in worker.log()), 10, worker.explain)
         began = time.monotonic()
         worker.process.send_signal(signal.SIGTERM)
         assert await worker.ended() == 0
-        assert time.monotonic() - began < 5 * slowness()
+        assert time.monotonic() - began < 5 * machine_load_factor()

@@ -12,21 +12,21 @@ import pytest
 from aio_pika.exceptions import DeliveryError
 
 from schemas import names
-from tests.hostile import FORGED, HOSTILE
-from tests.live.stage import TOKEN, Stage, request, slowness, until
+from tests.malformed_messages import FORGED, HOSTILE
+from tools.harness.running_system import TOKEN, RunningSystem, machine_load_factor, request, until
 from worker.rabbit.topology import describe
 
 
 async def test_happy_path(vhost: str, tmp_path: Path) -> None:
     """Requests in, tasks created, events out; ready fast, stopped fast, the token nowhere."""
-    async with Stage(vhost, tmp_path) as stage:
-        worker = stage.worker()
-        assert await worker.ready() < 5 * slowness()
+    async with RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker()
+        assert await worker.ready() < 5 * machine_load_factor()
         wanted = [f"happy-{number}" for number in range(100)]
         for name in wanted:
-            await stage.publish(request(name, request_id=name), correlation_id=f"c-{name}", headers=TRACE)
-        events = await stage.answered(100)
-        stage.assert_one_task_each(wanted)
+            await system.publish(request(name, request_id=name), correlation_id=f"c-{name}", headers=TRACE)
+        events = await system.answered(100)
+        system.assert_one_task_each(wanted)
         event = events["happy-7"][0]
         assert (event.key, event.properties.type) == ("migration.succeeded", "dcs.migration.succeeded.v1")
         assert (event.properties.correlation_id, event.properties.message_id) == (
@@ -41,7 +41,7 @@ async def test_happy_path(vhost: str, tmp_path: Path) -> None:
         started = time.monotonic()
         worker.process.send_signal(signal.SIGTERM)
         assert await worker.ended() == 0
-        assert time.monotonic() - started < 3 * slowness()
+        assert time.monotonic() - started < 3 * machine_load_factor()
         finished = [line for line in worker.log() if line["event"] == "request.settled"]
         assert len(finished) == 100
         assert finished[0].keys() >= {"request_id", "project_id", "attempts", "trace_id", "outcome", "seconds"}
@@ -54,38 +54,38 @@ TRACE = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
 @pytest.mark.timeout(180)
 async def test_hostile_input(vhost: str, tmp_path: Path) -> None:
     """Each malformed message is answered or parked as the table of reasons says; good ones pass between them."""
-    async with Stage(vhost, tmp_path) as stage:
-        worker = stage.worker()
+    async with RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker()
         await worker.ready()
         for number, hostile in enumerate(HOSTILE):
-            await stage.publish(hostile.body, headers=dict(hostile.headers), correlation_id=f"h-{number}")
-            await stage.publish(request(f"good-{number}", request_id=f"good-{number}"))
+            await system.publish(hostile.body, headers=dict(hostile.headers), correlation_id=f"h-{number}")
+            await system.publish(request(f"good-{number}", request_id=f"good-{number}"))
         good = [f"good-{number}" for number in range(len(HOSTILE))]
-        await until(lambda: len(stage.events) >= 2 * len(HOSTILE), 60, worker.explain)
-        answers = {event.properties.correlation_id: event.body for event in stage.events}
+        await until(lambda: len(system.events) >= 2 * len(HOSTILE), 60, worker.explain)
+        answers = {event.properties.correlation_id: event.body for event in system.events}
         for number, hostile in enumerate(HOSTILE):
             body = answers[f"h-{number}"]
             assert (body["reason"], body["parked"]) == ("invalid_request", hostile.expect_parked), hostile.name
             assert body["violations"], hostile.name
-        assert sorted(task.name for task in stage.fake_dcs.tasks) == sorted(good)
-        assert await stage.depth(names.REQUEST_QUEUE) == 0
+        assert sorted(task.name for task in system.fake_dcs.tasks) == sorted(good)
+        assert await system.depth(names.REQUEST_QUEUE) == 0
         expected = sum(hostile.expect_parked for hostile in HOSTILE)
-        assert await stage.depth(names.parked_queue(names.REQUEST_QUEUE)) == expected
+        assert await system.depth(names.parked_queue(names.REQUEST_QUEUE)) == expected
         assert worker.process.poll() is None
 
 
 @pytest.mark.timeout(120)
 async def test_forged_headers(vhost: str, tmp_path: Path) -> None:
     """A good request with forged state headers is answered, and never makes two tasks."""
-    async with Stage(vhost, tmp_path) as stage:
-        worker = stage.worker()
+    async with RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker()
         await worker.ready()
         wanted = []
         for number, forged in enumerate(FORGED):
             wanted.append(f"forged-{number}")
-            await stage.publish(request(wanted[-1], request_id=wanted[-1]), headers=dict(forged.headers))
-        events = await stage.answered(len(FORGED))
-        created = [task.name for task in stage.fake_dcs.tasks]
+            await system.publish(request(wanted[-1], request_id=wanted[-1]), headers=dict(forged.headers))
+        events = await system.answered(len(FORGED))
+        created = [task.name for task in system.fake_dcs.tasks]
         assert len(created) == len(set(created))
         # Only a forged count can end a request early: of rounds, or of workers that it took down.
         missing = {name for name in wanted if name not in created}
@@ -95,36 +95,36 @@ async def test_forged_headers(vhost: str, tmp_path: Path) -> None:
 
 async def test_retries_survive_a_restart_of_the_worker(vhost: str, tmp_path: Path) -> None:
     """The schedule is in the broker: another worker goes on where the first one stopped."""
-    async with Stage(vhost, tmp_path) as stage:
-        await stage.fake_dcs.apply({"scripts": {"busy": ["error 400 DCS.4026"] * 4 + ["ok"]}})
-        first = stage.worker(WORKER_TRIES=1)
+    async with RunningSystem(vhost, tmp_path) as system:
+        await system.fake_dcs.apply({"scripts": {"busy": ["error 400 DCS.4026"] * 4 + ["ok"]}})
+        first = system.worker(WORKER_TRIES=1)
         await first.ready()
-        await stage.publish(request("busy"))
+        await system.publish(request("busy"))
         await until(lambda: first.metric("dcs_worker_requests_completed_total", 'outcome="retried"') == 2, 15)
         first.process.send_signal(signal.SIGTERM)
         assert await first.ended() == 0
-        stage.worker(WORKER_TRIES=1)
-        events = await stage.answered(1, 40)
+        system.worker(WORKER_TRIES=1)
+        events = await system.answered(1, 40)
         (event,) = next(iter(events.values()))
         assert event.body["attempts"] == 5
-        stage.assert_one_task_each(["busy"])
+        system.assert_one_task_each(["busy"])
 
 
 async def test_the_end_of_the_schedule_parks_with_everything_kept(vhost: str, tmp_path: Path) -> None:
     """Exhausted: a failed event, and a parked copy with body, properties, reason and state."""
-    async with Stage(vhost, tmp_path) as stage:
-        await stage.fake_dcs.apply({"scripts": {"never": ["error 400 DCS.4026"]}})
-        worker = stage.worker(WORKER_TRIES=1, WORKER_RETRY_DELAYS="0.2,3.5")
+    async with RunningSystem(vhost, tmp_path) as system:
+        await system.fake_dcs.apply({"scripts": {"never": ["error 400 DCS.4026"]}})
+        worker = system.worker(WORKER_TRIES=1, WORKER_RETRY_DELAYS="0.2,3.5")
         await worker.ready()
         order = request("never")
-        await stage.publish(
+        await system.publish(
             order, headers={"mine": "kept"}, app_id="sender", priority=3, message_id="m-1", expiration=60
         )
-        events = await stage.answered(1, 30)
+        events = await system.answered(1, 30)
         (event,) = next(iter(events.values()))
         assert (event.body["reason"], event.body["parked"], event.body["attempts"]) == ("exhausted", True, 3)
         assert event.body["error"]["error_code"] == "DCS.4026"
-        async with await stage._connection.channel() as channel:
+        async with await system._connection.channel() as channel:
             parked = await (await channel.get_queue(names.parked_queue(names.REQUEST_QUEUE), ensure=False)).get()
             assert json.loads(parked.body) == order
             assert (parked.app_id, parked.priority, parked.message_id, parked.expiration) == ("sender", 3, "m-1", None)
@@ -137,37 +137,37 @@ async def test_the_end_of_the_schedule_parks_with_everything_kept(vhost: str, tm
 
 async def test_a_lost_answer_is_adopted_and_a_late_create_is_waited_for(vhost: str, tmp_path: Path) -> None:
     """One task each, whether it was created before the connection dropped or after we gave up."""
-    async with Stage(vhost, tmp_path) as stage:
+    async with RunningSystem(vhost, tmp_path) as system:
         scripts = {"lost": ["create then drop"], "late": ["create late 3"], "never": ["hang", "ok"]}
-        await stage.fake_dcs.apply({"scripts": scripts})
-        worker = stage.worker(WORKER_DCS_TIMEOUT=1)
+        await system.fake_dcs.apply({"scripts": scripts})
+        worker = system.worker(WORKER_DCS_TIMEOUT=1)
         await worker.ready()
         for name in scripts:
-            await stage.publish(request(name, request_id=name))
-        events = await stage.answered(3, 40)
-        stage.assert_one_task_each(list(scripts))
+            await system.publish(request(name, request_id=name))
+        events = await system.answered(3, 40)
+        system.assert_one_task_each(list(scripts))
         resolutions = {name: events[name][0].body["resolution"] for name in scripts}
         assert resolutions == {"lost": "adopted", "late": "adopted", "never": "created"}
 
 
 async def test_draining_hands_calls_in_flight_their_time(vhost: str, tmp_path: Path) -> None:
     """SIGTERM with calls in flight: they settle, the rest is handed back, exit status 0; SIGINT twice ends at once."""
-    async with Stage(vhost, tmp_path) as stage:
-        await stage.fake_dcs.apply({"latency": 1.0})
-        first = stage.worker(WORKER_PREFETCH=8)
+    async with RunningSystem(vhost, tmp_path) as system:
+        await system.fake_dcs.apply({"latency": 1.0})
+        first = system.worker(WORKER_PREFETCH=8)
         await first.ready()
         wanted = [f"drain-{number}" for number in range(40)]
         for name in wanted:
-            await stage.publish(request(name, request_id=name))
+            await system.publish(request(name, request_id=name))
         await until(lambda: first.metric("dcs_worker_in_flight_requests") == 8, 10, first.explain)
         first.process.send_signal(signal.SIGTERM)
         assert await first.ended() == 0
-        await stage.fake_dcs.apply({"latency": 0.0})
-        second = stage.worker()
-        await stage.answered(40)
-        stage.assert_one_task_each(wanted)
-        await stage.fake_dcs.apply({"latency": 30.0})
-        await stage.publish(request("stuck"))
+        await system.fake_dcs.apply({"latency": 0.0})
+        second = system.worker()
+        await system.answered(40)
+        system.assert_one_task_each(wanted)
+        await system.fake_dcs.apply({"latency": 30.0})
+        await system.publish(request("stuck"))
         await until(lambda: second.metric("dcs_worker_in_flight_requests") == 1, 10, second.explain)
         second.process.send_signal(signal.SIGINT)
         await until(lambda: any(line["event"] == "worker.draining" for line in second.log()), 5)
@@ -177,12 +177,12 @@ async def test_draining_hands_calls_in_flight_their_time(vhost: str, tmp_path: P
 
 async def test_a_different_topology_is_said_readably(vhost: str, tmp_path: Path) -> None:
     """A queue with other arguments: one line per difference, exit status 78."""
-    async with Stage(vhost, tmp_path) as stage:
-        async with await stage._connection.channel() as channel:
+    async with RunningSystem(vhost, tmp_path) as system:
+        async with await system._connection.channel() as channel:
             plan = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (1.0, 0.005))
             queue = plan.queues[-1]
             await channel.declare_queue(queue.name, durable=True, arguments=queue.all_arguments)
-        worker = stage.worker()
+        worker = system.worker()
         assert await worker.ended() == 78
         lines = [line["message"] for line in worker.log() if line["event"] == "topology.differs"]
         assert "queue 'dcs.migration.requests.retry.2': x-message-ttl is 5, but should be 2000" in lines[0]
@@ -190,8 +190,8 @@ async def test_a_different_topology_is_said_readably(vhost: str, tmp_path: Path)
 
 async def test_configuration_faults_are_reported_together(vhost: str, tmp_path: Path) -> None:
     """One line each, no secret, exit status 78."""
-    async with Stage(vhost, tmp_path) as stage:
-        worker = stage.worker(WORKER_PREFETCH="many", WORKER_SETTLE=1, WORKER_AUTH_TOKEN=None)
+    async with RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker(WORKER_PREFETCH="many", WORKER_SETTLE=1, WORKER_AUTH_TOKEN=None)
         assert await worker.ended() == 78
         text = worker.log_path.read_text()
         assert all(name in text for name in ("WORKER_PREFETCH", "WORKER_SETTLE", "WORKER_AUTH_TOKEN"))
@@ -199,8 +199,8 @@ async def test_configuration_faults_are_reported_together(vhost: str, tmp_path: 
 
 async def test_without_a_broker_the_worker_gives_up_honestly(tmp_path: Path, vhost: str) -> None:
     """Out of patience: exit status 69; until then not ready, but alive."""
-    async with Stage(vhost, tmp_path) as stage:
-        worker = stage.worker(WORKER_AMQP_URL="amqp://127.0.0.1:1/", WORKER_BROKER_PATIENCE=2)
+    async with RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker(WORKER_AMQP_URL="amqp://127.0.0.1:1/", WORKER_BROKER_PATIENCE=2)
         await until(lambda: worker.get("/livez")[0] == 200, 10, worker.explain)
         assert worker.get("/readyz")[0] == 503
         assert await worker.ended() == 69
@@ -208,8 +208,8 @@ async def test_without_a_broker_the_worker_gives_up_honestly(tmp_path: Path, vho
 
 async def test_stopped_while_the_broker_is_away(tmp_path: Path, vhost: str) -> None:
     """SIGTERM always ends it."""
-    async with Stage(vhost, tmp_path) as stage:
-        worker = stage.worker(WORKER_AMQP_URL="amqp://127.0.0.1:1/,amqp://127.0.0.1:2/")
+    async with RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker(WORKER_AMQP_URL="amqp://127.0.0.1:1/,amqp://127.0.0.1:2/")
         await until(lambda: worker.get("/livez")[0] == 200, 10, worker.explain)
         await asyncio.sleep(0.3)
         worker.process.send_signal(signal.SIGTERM)
@@ -218,12 +218,12 @@ async def test_stopped_while_the_broker_is_away(tmp_path: Path, vhost: str) -> N
 
 async def test_properties_that_are_no_utf8_break_nothing(vhost: str, tmp_path: Path) -> None:
     """A correlation id in Latin-1 passes through a retry queue and comes back in the event as it was."""
-    async with Stage(vhost, tmp_path) as stage:
-        await stage.fake_dcs.apply({"scripts": {"odd": ["error 400 DCS.4026"] * 3 + ["ok"]}})
-        worker = stage.worker(WORKER_RETRY_DELAYS="0.2,4")
+    async with RunningSystem(vhost, tmp_path) as system:
+        await system.fake_dcs.apply({"scripts": {"odd": ["error 400 DCS.4026"] * 3 + ["ok"]}})
+        worker = system.worker(WORKER_RETRY_DELAYS="0.2,4")
         await worker.ready()
-        await stage.publish(request("odd"), correlation_id="m\udcfcnchen")
-        events = await stage.answered(1, 20)
+        await system.publish(request("odd"), correlation_id="m\udcfcnchen")
+        events = await system.answered(1, 20)
         (event,) = next(iter(events.values()))
         assert event.properties.correlation_id == "m\udcfcnchen"
         assert worker.metric("dcs_worker_requests_received_total", 'redelivered="true"') == 0
@@ -231,44 +231,44 @@ async def test_properties_that_are_no_utf8_break_nothing(vhost: str, tmp_path: P
 
 async def test_a_reply_queue_that_is_full_holds_no_request_up(vhost: str, tmp_path: Path) -> None:
     """The event is published once, the request is acknowledged, and a line says that the answer was not taken."""
-    async with Stage(vhost, tmp_path) as stage:
-        async with await stage._connection.channel() as channel:
+    async with RunningSystem(vhost, tmp_path) as system:
+        async with await system._connection.channel() as channel:
             full = {"x-max-length": 1, "x-overflow": "reject-publish"}
             await channel.declare_queue("answers", arguments=full)
             with suppress(DeliveryError):
                 for _ in range(3):
                     await channel.default_exchange.publish(aio_pika.Message(b"full"), "answers")
-        worker = stage.worker()
+        worker = system.worker()
         await worker.ready()
-        await stage.publish(request("asked", request_id="asked"), reply_to="answers")
+        await system.publish(request("asked", request_id="asked"), reply_to="answers")
         succeeded = 'outcome="succeeded"'
         await until(lambda: worker.metric("dcs_worker_requests_completed_total", succeeded) == 1, 20, worker.explain)
-        assert len(stage.by_request()["asked"]) == 1
+        assert len(system.by_request()["asked"]) == 1
         assert [line["level"] for line in worker.log() if line["event"] == "reply.refused"] == ["warning"]
-        assert await stage.all_empty()
+        assert await system.all_empty()
 
 
 async def test_a_taken_port_is_said_in_one_line(vhost: str, tmp_path: Path) -> None:
     """Exit status 78, naming the variable."""
-    async with Stage(vhost, tmp_path) as stage:
-        first = stage.worker()
+    async with RunningSystem(vhost, tmp_path) as system:
+        first = system.worker()
         await first.ready()
-        second = stage.worker(WORKER_HTTP_PORT=first.http_port)
+        second = system.worker(WORKER_HTTP_PORT=first.http_port)
         assert await second.ended() == 78
         assert "WORKER_HTTP_PORT: cannot listen on 127.0.0.1" in second.log_path.read_text()
 
 
 async def test_a_rotated_token_is_used_without_a_restart(vhost: str, tmp_path: Path) -> None:
     """The file in WORKER_SECRETS_DIR is read again when it changes."""
-    async with Stage(vhost, tmp_path) as stage:
+    async with RunningSystem(vhost, tmp_path) as system:
         (tmp_path / "worker_auth_token").write_text("first")
-        await stage.fake_dcs.apply({"auth": {"mode": "token", "token": "first"}})
-        worker = stage.worker(WORKER_AUTH_TOKEN=None)
+        await system.fake_dcs.apply({"auth": {"mode": "token", "token": "first"}})
+        worker = system.worker(WORKER_AUTH_TOKEN=None)
         await worker.ready()
-        await stage.publish(request("one"))
-        await stage.answered(1)
+        await system.publish(request("one"))
+        await system.answered(1)
         (tmp_path / "worker_auth_token").write_text("second")
-        await stage.fake_dcs.apply({"auth": {"mode": "token", "token": "second"}})
-        await stage.publish(request("two"))
-        await stage.answered(2)
-        stage.assert_one_task_each(["one", "two"])
+        await system.fake_dcs.apply({"auth": {"mode": "token", "token": "second"}})
+        await system.publish(request("two"))
+        await system.answered(2)
+        system.assert_one_task_each(["one", "two"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.intrusions import intrusions, of_all
+from tests.unit.library_intrusions import intrusions, of_all
 from tests.unit.test_house import SOURCES, room
 
 NOT_YET: set[str] = set()

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from schemas.event import FAILED_KEY, SUCCEEDED_KEY, MigrationFailed, MigrationSucceeded, Reason
 from schemas.request import InvalidRequestError, parse
-from tests.walks.virtual_time.loop import VirtualTime
+from tests.pipeline.virtual_time.event_loop import VirtualTime
 from worker.cli.app import app
 from worker.policy.error_text import read_text
 from worker.policy.pace import Pace

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.collector import Collector
+from tests.fakes.otlp_collector import Collector
 
 
 @pytest.fixture(autouse=True)

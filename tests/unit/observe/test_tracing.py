@@ -5,7 +5,8 @@ import asyncio
 import httpx2
 
 from schemas import names
-from tests.collector import Collector
+from tests.fakes.otlp_collector import Collector
+from tests.pipeline.fakes import FakeDelivery, FakePublisher
 from tests.unit.observe.traced_replica import (
     BUSY,
     CREATE,
@@ -23,7 +24,6 @@ from tests.unit.observe.traced_replica import (
     delivery,
     one,
 )
-from tests.walks.fakes import FakeDelivery, FakePublisher
 
 
 async def test_one_request_is_one_trace(collector: Collector) -> None:

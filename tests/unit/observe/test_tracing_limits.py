@@ -6,7 +6,8 @@ import time
 import pytest
 
 from schemas import names
-from tests.collector import Collector
+from tests.fakes.otlp_collector import Collector
+from tests.pipeline.fakes import FakeDelivery
 from tests.unit.observe.traced_replica import (
     NOTHING_THERE,
     PROCESS,
@@ -20,7 +21,6 @@ from tests.unit.observe.traced_replica import (
     delivery,
     one,
 )
-from tests.walks.fakes import FakeDelivery
 from worker.observe import tracing as module
 from worker.policy.rules import Rules
 

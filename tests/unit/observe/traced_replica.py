@@ -9,9 +9,9 @@ from typing import Any
 import httpx2
 
 from schemas import names
-from tests.collector import Collector, Span
-from tests.unit.dcs_fakes import reply
-from tests.walks.fakes import FakeDelivery, FakePublisher, request
+from tests.fakes.otlp_collector import Collector, Span
+from tests.pipeline.fakes import FakeDelivery, FakePublisher, request
+from tests.unit.dcs.fakes import reply
 from worker.bootstrap.flows import Ports, flow
 from worker.dcs.auth.credentials import ReadyToken
 from worker.dcs.client import DcsClient

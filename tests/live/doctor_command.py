@@ -1,0 +1,81 @@
+"""`doctor` as a process, and what a client could have changed on a broker."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas import names
+from tools.harness.running_system import free_port
+from worker.tools.servers import RabbitMqServer
+
+ROOT = Path(__file__).parents[2]
+QUEUE = names.REQUEST_QUEUE
+PASSWORD = "the-secret-of-this-test"
+
+
+@dataclass
+class DoctorReport:
+    """What the command said, its findings by name and subject."""
+
+    status: int
+    found: dict[str, dict[str, Any]]
+    output: str
+
+    def failed(self) -> set[str]:
+        """What failed."""
+        return {name for name, check in self.found.items() if check["result"] == "failed"}
+
+
+def _run(
+    arguments: tuple[str, ...], url: str, folder: Path, settings: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    defaults = {
+        "PYTHONPATH": str(ROOT),
+        "WORKER_AMQP_URL": url,
+        "WORKER_AUTH_TOKEN": "stand-in-token",
+        "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": f"http://127.0.0.1:{free_port()}"}),
+        "WORKER_HTTP_PORT": "0",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "worker", *arguments],
+        env={**os.environ, **defaults, **settings},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def apply(url: str, folder: Path, **settings: str) -> None:
+    """Declare what a worker needs."""
+    process = _run(("topology", "apply"), url, folder, settings)
+    assert process.returncode == 0, process.stderr
+
+
+def doctor(url: str, folder: Path, *options: str, **settings: str) -> DoctorReport:
+    """Run it; every failure and warning must come with a remedy."""
+    process = _run(("doctor", "--json", *options), url, folder, settings)
+    assert process.stderr == ""
+    answer = json.loads(process.stdout)
+    assert answer["status"] == process.returncode
+    found = {f"{check['check']} {check['subject'] or ''}".strip(): check for check in answer["checks"]}
+    assert all(check["remedy"] for check in found.values() if check["result"] in ("failed", "warning"))
+    return DoctorReport(process.returncode, found, process.stdout)
+
+
+def state(node: RabbitMqServer) -> str:
+    """Every user, right, queue, exchange, binding and policy of the node."""
+    definitions = json.loads(node.run_ctl("export_definitions", "-", "--format=json"))
+    parts = ("vhosts", "users", "permissions", "queues", "exchanges", "bindings", "policies", "parameters")
+    shares = {part: sorted(definitions.get(part, []), key=json.dumps) for part in parts}
+    return json.dumps(shares, sort_keys=True)
+
+
+def vhost_of(url: str) -> str:
+    """The vhost of a URL."""
+    return url.rpartition("/")[2]

@@ -1,0 +1,95 @@
+"""Outages, quotas, slowness and crowds in short form, and what is said about them: real workers and a real broker.
+
+The long forms, with the numbers to be reached, are `make flow-storm`. Here ratios and orders are looked at, which
+hold on a busy machine as well.
+"""
+
+import json
+from pathlib import Path
+
+from schemas import names
+from tests.live.conftest import Vhosts
+from tools.harness.running_system import RunningSystem, request, until
+from tools.storms.throttle_storm import Limits, latency, memory, outage, quota, tenants
+
+
+async def test_an_outage(vhost: str, tmp_path: Path) -> None:
+    """A call per second at most, nothing parked, no place spent by waiting, and back within 10 s."""
+    await outage(vhost, tmp_path, requests=300, prefetch=16, seconds=4)
+
+
+async def test_a_quota_that_nobody_told(vhost: str, tmp_path: Path) -> None:
+    """Most of it is used and little refused, by two replicas; and so is a lower one soon afterwards."""
+    await quota(vhost, tmp_path, Limits(40, 20, seconds=5, settled=2, followed=1.5, used=0.6, refused=0.2))
+
+
+async def test_a_service_that_becomes_slower(vhost: str, tmp_path: Path) -> None:
+    """Throughput follows, and no call times out by our own load."""
+    await latency(vhost, tmp_path, seconds=2, rate=40, least=0.3, deadline=5)
+
+
+async def test_a_throttled_crowd(vhosts: Vhosts, tmp_path: Path) -> None:
+    """It would take a minute; nine projects behind it take little longer than alone."""
+    await tenants(vhosts.take, tmp_path, crowd=300, each=5, slow=0.1, slack=5)
+
+
+async def test_many_requests_waiting(vhost: str, tmp_path: Path) -> None:
+    """They are the broker's to keep."""
+    await memory(vhost, tmp_path, requests=3000, seconds=1)
+
+
+async def test_refused_credentials_are_named(vhost: str, tmp_path: Path) -> None:
+    """Nothing is consumed while IAM refuses the password: readiness, metric and log say so."""
+    async with RunningSystem(vhost, tmp_path) as system:
+        await system.fake_dcs.apply({"auth": {"mode": "iam", "refuse_passwords": True}})
+        auth = system.fake_dcs.settings.auth
+        iam = {"ENDPOINT": system.fake_dcs.url, "USER": auth.user, "DOMAIN": auth.domain}
+        settings = {f"WORKER_IAM_{name}": value for name, value in iam.items()}
+        password = auth.password.get_secret_value()
+        worker = system.worker(WORKER_AUTH_TOKEN=None, WORKER_IAM_PASSWORD=password, WORKER_PREFETCH=2, **settings)
+        await worker.ready()
+        for number in range(8):
+            await system.publish(request(f"r{number}"))
+        await until(lambda: "the credentials are refused: IAM refuses" in worker.get("/readyz")[1], 20, worker.explain)
+        assert worker.get("/readyz")[0] == 503
+        assert worker.metric("dcs_worker_consumption_paused", 'reason="credentials"') == 1
+        (changed,) = [line for line in worker.log() if line["event"] == "credentials.changed"]
+        assert (changed["level"], changed["refused"].startswith("IAM refuses the password")) == ("error", True)
+        assert await system.depth(names.REQUEST_QUEUE) > 0
+        assert not system.events
+
+
+async def test_full_projects_wait_for_long(vhost: str, tmp_path: Path) -> None:
+    """A quota, a zone or a subnet that is full: the longest delay of the schedule, at once and without another try."""
+    codes = ("4035", "4036", "4039", "4054", "4911")
+    scripts = {code: [f"error 400 DCS.{code} retry after 1"] for code in codes}
+    async with RunningSystem(vhost, tmp_path) as system:
+        await system.fake_dcs.apply({"scripts": scripts})
+        worker = system.worker(WORKER_RETRY_DELAYS="1,2,3,600")
+        await worker.ready()
+        for code in codes:
+            await system.publish(request(code))
+        await until(lambda: worker.metric("dcs_worker_requests_completed_total", 'outcome="retried"') == 5, 20)
+        assert await system.depth(names.retry_queue(names.REQUEST_QUEUE, 4)) == 5
+        assert len(system.fake_dcs.calls) == 5
+
+
+async def test_refused_and_full_projects_let_others_pass(vhost: str, tmp_path: Path) -> None:
+    """Requests of a project that is refused, or full, step aside for others; readiness says why."""
+    scripts = {"refused": ["error 403 DCS.2003"], "full": ["error 400 DCS.4035"]}
+    async with RunningSystem(vhost, tmp_path) as system:
+        await system.fake_dcs.apply({"project_scripts": scripts})
+        worker = system.worker(WORKER_PREFETCH=8, WORKER_RETRY_DELAYS="600,601")
+        await worker.ready()
+        for project in scripts:
+            for number in range(100):
+                await system.publish(request(f"{project}-{number}", project_id=project))
+        await system.publish(request("last", request_id="last", project_id="other"))
+        await until(lambda: "last" in system.by_request(), 30, worker.explain)
+        parked = await system.depth(names.parked_queue(names.REQUEST_QUEUE))
+        assert parked == len(system.by_request()) - 1 <= 20
+        assert len(system.fake_dcs.calls) <= 2 * 20 + 1
+        ready = json.loads(worker.get("/readyz")[1])
+        assert ready["regions"]["cn-north-4"]["held_projects"] == "refused (credentials), full (quota)"
+        held = [line["why"] for line in worker.log() if line["event"] == "project.held"]
+        assert held == ["credentials", "quota"]

@@ -1,0 +1,240 @@
+"""Walk 1: a request in, a task created, an event out, an acknowledgement."""
+
+import pytest
+
+from schemas import names
+from schemas.envelope import Envelope
+from tests.pipeline.fakes import (
+    BUSY,
+    FORBIDDEN,
+    FULL,
+    NOW,
+    REJECTED,
+    THROTTLED,
+    TIMEOUT,
+    UNSENT,
+    Bench,
+    FakeDelivery,
+    found,
+    request,
+    several,
+)
+from worker.policy.fault import Absent, Done, Fault
+from worker.policy.rules import Rules
+
+
+async def test_a_good_request_is_created_told_and_acknowledged() -> None:
+    """One create, one event as the contract has it, then the acknowledgement."""
+    bench = Bench()
+    delivery = FakeDelivery(headers={"traceparent": "00-a-b-01"}, reply_to="answers")
+    await bench.deliver(delivery)
+    assert bench.dcs.calls == ["create"]
+    (event,) = bench.publisher.published
+    assert event.body == {
+        "request_id": "r-1",
+        "project_id": "p1",
+        "region": "cn-north-4",
+        "name": "t",
+        "instance_id": "i-1",
+        "job_id": "j-1",
+        "resolution": "created",
+        "attempts": 1,
+        "dcs_request_id": "d-1",
+        "received_at": "2027-01-15T08:00:00.000Z",
+        "completed_at": "2027-01-15T08:00:00.000Z",
+    }
+    assert (event.correlation_id, event.reply_to) == ("r-1", "answers")
+    assert event.headers == {"traceparent": "00-a-b-01"}
+    assert delivery.done == ["ack"]
+    assert bench.observer.outcomes == [("succeeded", "created")]
+
+
+@pytest.mark.parametrize(
+    ("correlation_id", "request_id", "expected"),
+    [("c-1", "r-1", "c-1"), (None, "r-1", "r-1"), (None, None, "m-1")],
+)
+async def test_the_event_carries_the_senders_correlation(
+    correlation_id: str | None, request_id: str | None, expected: str
+) -> None:
+    """Its own correlation id, else the request id in its body, else its message id."""
+    bench = Bench()
+    await bench.deliver(FakeDelivery(request(request_id=request_id), correlation_id=correlation_id))
+    assert bench.publisher.published[0].correlation_id == expected
+
+
+async def test_without_marker_the_body_goes_out_as_it_came() -> None:
+    """WORKER_MARKER=false changes nothing in the description; with it the marker is its last word."""
+    plain, marked = Bench(with_marker=False), Bench()
+    for bench in (plain, marked):
+        await bench.deliver(FakeDelivery())
+    assert b'"description":"d"' in plain.dcs.created[0].body
+    assert b'"description":"d #rq-' in marked.dcs.created[0].body
+
+
+@pytest.mark.parametrize("fault", [BUSY, UNSENT])
+async def test_a_fault_that_proves_nothing_was_created_is_tried_again_in_hand(fault: Fault) -> None:
+    """Short waits in hand, without a look-up; the attempts are counted."""
+    bench = Bench(create=[fault, fault, Done("i-1")])
+    await bench.deliver(FakeDelivery())
+    assert bench.dcs.calls == ["create"] * 3
+    assert bench.publisher.events[0]["attempts"] == 3
+
+
+async def test_after_the_tries_in_hand_the_schedule_goes_on() -> None:
+    """The copy says how often it was tried, and goes to the first place."""
+    bench = Bench(create=[BUSY])
+    delivery = FakeDelivery(headers={"mine": 1, "x-death": [{"count": 1}]})
+    await bench.deliver(delivery)
+    (copy,) = bench.publisher.published
+    assert (copy.what, copy.place) == ("postpone", 1)
+    assert {name: value for name, value in copy.headers.items() if name != names.JOURNAL} == {
+        "mine": 1,
+        "x-attempts": 3,
+        "x-round": 1,
+        "x-deliveries": 1,
+        "x-interruptions": 0,
+        "x-first-received-at": "2027-01-15T08:00:00.000Z",
+    }
+    assert delivery.done == ["ack"]
+    assert bench.observer.outcomes == [("retried", "400")]
+
+
+async def test_a_throttled_request_waits_as_long_as_asked_and_spends_no_place() -> None:
+    """Retry-After 30 s: the first place that is as long, round unchanged."""
+    bench = Bench(create=[THROTTLED])
+    await bench.deliver(FakeDelivery())
+    (copy,) = bench.publisher.published
+    assert (copy.place, copy.headers["x-round"]) == (2, 0)
+
+
+async def test_a_full_service_is_asked_again_at_the_long_end() -> None:
+    """Capacity answers are not tried in hand, and use the longest delay."""
+    bench = Bench(create=[FULL])
+    await bench.deliver(FakeDelivery())
+    assert bench.dcs.calls == ["create"]
+    assert (bench.publisher.published[0].place, bench.publisher.published[0].headers["x-round"]) == (4, 1)
+
+
+@pytest.mark.parametrize(("fault", "reason", "parked"), [(REJECTED, "rejected", False), (FORBIDDEN, "forbidden", True)])
+async def test_a_refusal_for_good_is_told_at_once(fault: Fault, reason: str, parked: bool) -> None:
+    """One call, one failed event with what the service said; parked if a person has to act."""
+    bench = Bench(create=[fault])
+    delivery = FakeDelivery()
+    await bench.deliver(delivery)
+    assert bench.dcs.calls == ["create"]
+    (event,) = bench.publisher.events
+    assert (event["reason"], event["parked"], event["attempts"]) == (reason, parked, 1)
+    assert event["error"]["status"] == fault.http_status
+    assert [one.what for one in bench.publisher.published] == (["park", "event"] if parked else ["event"])
+    assert delivery.done == ["ack"]
+
+
+async def test_an_ambiguous_ending_is_looked_for_and_adopted() -> None:
+    """A create whose answer was lost is found and not repeated."""
+    bench = Bench(create=[TIMEOUT], find=[found()])
+    await bench.deliver(FakeDelivery())
+    assert bench.dcs.calls == ["create", "find"]
+    (event,) = bench.publisher.events
+    assert (event["instance_id"], event["resolution"], event["attempts"]) == ("i-9", "adopted", 1)
+
+
+async def test_an_ambiguous_ending_that_is_not_found_settles_in_the_broker() -> None:
+    """Nothing is created again before the settle time: the copy says when a create may have been in flight."""
+    bench = Bench(create=[TIMEOUT], find=[Absent()])
+    await bench.deliver(FakeDelivery())
+    assert bench.dcs.calls == ["create", "find"]
+    (copy,) = bench.publisher.published
+    assert (copy.what, copy.place, copy.headers["x-round"]) == ("postpone", 2, 1)
+    assert copy.headers["x-last-sent-at"] == "2027-01-15T08:00:00.000Z"
+
+
+async def test_with_a_single_try_the_look_up_waits_too() -> None:
+    """WORKER_TRIES=1: an ambiguous create goes to a place as long as the settle time, unlooked."""
+    bench = Bench(Rules(tries=1), create=[TIMEOUT])
+    await bench.deliver(FakeDelivery())
+    assert bench.dcs.calls == ["create"]
+    assert bench.publisher.published[0].place == 2
+
+
+async def test_several_candidates_are_named_and_never_guessed() -> None:
+    """Two tasks with the marker: unresolved, parked, both ids in the event."""
+    bench = Bench(create=[TIMEOUT], find=[several("a", "b")])
+    await bench.deliver(FakeDelivery())
+    (event,) = bench.publisher.events
+    assert (event["reason"], event["error"]["candidates"]) == ("unresolved", ["a", "b"])
+
+
+async def test_a_forbidden_look_up_is_unresolved() -> None:
+    """Without the right to list it cannot be told whether a task exists."""
+    bench = Bench(create=[TIMEOUT], find=[FORBIDDEN])
+    await bench.deliver(FakeDelivery())
+    assert bench.publisher.events[0]["reason"] == "unresolved"
+
+
+async def test_look_ups_that_fail_are_tried_again_and_then_use_the_schedule() -> None:
+    """A failed look-up is a failed call: a place of the schedule, then unresolved at its end."""
+    bench = Bench(create=[TIMEOUT], find=[BUSY])
+    await bench.deliver(FakeDelivery())
+    assert bench.dcs.calls == ["create", "find", "find"]
+    assert bench.publisher.published[0].headers["x-round"] == 1
+    last = FakeDelivery(headers=_round(4, last_sent_at=NOW - 100))
+    await bench.deliver(last)
+    assert bench.publisher.events[0]["reason"] == "unresolved"
+
+
+async def test_with_reconcile_off_an_ambiguous_ending_is_unresolved() -> None:
+    """WORKER_RECONCILE=off: no look-up is ever made."""
+    bench = Bench(Rules(reconcile="off"), create=[TIMEOUT])
+    await bench.deliver(FakeDelivery())
+    await bench.deliver(FakeDelivery(request(request_id="r-2"), redelivered=True))
+    assert bench.dcs.calls == ["create"]
+    assert [event["reason"] for event in bench.publisher.events] == ["unresolved", "unresolved"]
+
+
+async def test_with_reconcile_always_even_a_first_delivery_looks() -> None:
+    """WORKER_RECONCILE=always: one look-up before every create."""
+    bench = Bench(Rules(reconcile="always"))
+    await bench.deliver(FakeDelivery())
+    assert bench.dcs.calls == ["find", "create"]
+
+
+async def test_past_not_after_nothing_is_sent() -> None:
+    """A first delivery that comes too late makes no call at all."""
+    bench = Bench()
+    await bench.deliver(FakeDelivery(request(not_after="2026-01-01T00:00:00Z")))
+    assert bench.dcs.calls == []
+    (event,) = bench.publisher.events
+    assert (event["reason"], event["parked"], event["error"]) == ("expired", False, None)
+
+
+async def test_past_not_after_a_repeat_is_still_looked_for() -> None:
+    """Expired only with certainty: a task that exists is adopted, else it settles, and then expires."""
+    late = request(not_after="2026-01-01T00:00:00Z")
+    for find, age, expected in (([found()], 0.0, "adopted"), ([Absent()], 100.0, "expired")):
+        bench = Bench(find=find)
+        await bench.deliver(FakeDelivery(late, headers=_round(1, last_sent_at=NOW - age)))
+        assert bench.dcs.calls == ["find"]
+        assert bench.observer.outcomes[0][1] == expected
+    bench = Bench(find=[Absent()])
+    await bench.deliver(FakeDelivery(late, headers=_round(1, last_sent_at=NOW)))
+    assert bench.observer.outcomes == [("retried", "settle")]
+
+
+async def test_a_request_that_expires_while_it_waits_for_leave_is_not_sent() -> None:
+    """The instant is checked again when the call could begin."""
+    bench = Bench()
+    delivery = FakeDelivery(request(not_after="2027-01-15T08:00:01Z"))
+    firm = delivery.is_firm
+
+    async def slow_is_firm() -> bool:
+        bench.now += 2
+        return await firm()
+
+    delivery.is_firm = slow_is_firm  # type: ignore[method-assign]
+    await bench.deliver(delivery)
+    assert bench.dcs.calls == []
+    assert bench.publisher.events[0]["reason"] == "expired"
+
+
+def _round(round_: int, *, last_sent_at: float | None = None) -> dict[str, object]:
+    return Envelope(1, round_, 2, 0, 0, NOW - 1000, last_sent_at, True, False).write({})

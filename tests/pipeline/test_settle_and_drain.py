@@ -1,0 +1,295 @@
+"""Settling and draining: publish, confirm, acknowledge; then stop in order."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from schemas.envelope import Envelope
+from tests.malformed_messages import HOSTILE
+from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, Bench, FakeDelivery, request
+from worker.bootstrap.flows import Parts
+from worker.flow.copies import Copies
+from worker.flow.gate import OpenGate
+from worker.flow.handle import Case, Handler
+from worker.policy.fault import Absent, Done
+from worker.policy.outcome import Outcome
+
+
+class Intake:
+    """What hands deliveries over."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.stopped = False
+        self.held: list[str] = []
+        self._error = error
+
+    async def hold(self, why: str) -> None:
+        """Remember being held."""
+        self.held.append(why)
+
+    def resume(self, why: str) -> None:
+        """Remember being let go on."""
+        self.held.append(f"no {why}")
+
+    async def stop(self) -> None:
+        """Remember being stopped."""
+        self.stopped = True
+        if self._error:
+            raise self._error
+
+
+async def test_an_unconfirmed_publish_is_tried_again_before_the_acknowledgement() -> None:
+    """The delivery stays in hand until the broker confirms, with growing pauses."""
+    bench = Bench(refusals=3)
+    delivery = FakeDelivery()
+    await bench.deliver(delivery)
+    assert bench.slept == [0.25, 0.5, 1.0]
+    assert (len(bench.publisher.published), delivery.done) == (1, ["ack"])
+    assert bench.dcs.calls == ["create"]
+
+
+async def test_a_parked_copy_is_published_once_however_often_the_event_is_tried() -> None:
+    """What is confirmed is not repeated for what is not."""
+    bench = Bench(create=[FORBIDDEN])
+    publish = bench.publisher.event
+    failures = iter([True, True, False])
+
+    async def refuse(*arguments: Any, **named: Any) -> None:
+        bench.publisher.refusals = int(next(failures))
+        await publish(*arguments, **named)
+
+    bench.publisher.event = refuse  # type: ignore[method-assign]
+    await bench.deliver(FakeDelivery())
+    assert [one.what for one in bench.publisher.published] == ["park", "event"]
+
+
+@pytest.mark.parametrize(("refusals", "told"), [(1, 1), (99, 0)])
+async def test_what_holds_everywhere_is_told_even_when_the_channel_is_lost(refusals: int, told: int) -> None:
+    """Its message may have gone with the queue; tried some times, then left to a redelivery."""
+    bench = Bench(refusals=refusals)
+    delivery = FakeDelivery()
+    answer = asyncio.Event()
+    bench.dcs.creates.insert(0, answer)
+    bench.service.deliver(delivery)
+    await asyncio.sleep(0.01)
+    delivery.lost = True
+    answer.set()
+    await bench.idle()
+    assert (len(bench.publisher.events), delivery.done) == (told, [])
+    assert bench.observer.outcomes == [("returned", "stale")]
+
+
+@pytest.mark.parametrize("value", [b"\xff", 1e300, {"nested": 1}, "x" * 513])
+async def test_an_odd_trace_header_holds_up_no_event(value: object) -> None:
+    """Only a readable one of sensible length is passed on."""
+    bench = Bench()
+    await bench.deliver(FakeDelivery(headers={"traceparent": "00-a-b-01", "tracestate": value}))
+    assert bench.publisher.published[0].headers == {"traceparent": "00-a-b-01"}
+
+
+@pytest.mark.parametrize("moment", ["before", "between"])
+async def test_a_lost_channel_ends_the_settling(moment: str) -> None:
+    """The broker delivers again; nothing is acknowledged, and the fact is told as returned."""
+    bench = Bench(create=[FORBIDDEN], refusals=1)
+    delivery = FakeDelivery()
+    original = bench.publisher.park
+
+    async def lose(*arguments: Any, **named: Any) -> None:
+        delivery.lost = True
+        if moment == "between":
+            bench.publisher.refusals = 0
+        await original(*arguments, **named)
+
+    bench.publisher.park = lose  # type: ignore[method-assign]
+    await bench.deliver(delivery)
+    assert delivery.done == []
+    assert bench.publisher.events == []
+    assert bench.observer.outcomes == [("returned", "stale")]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+async def test_a_malformed_message_is_answered_and_never_posted(hostile: Any) -> None:
+    """One invalid_request event; parked only when nothing can be addressed to its sender."""
+    bench = Bench()
+    delivery = FakeDelivery(hostile.body, headers=hostile.headers)
+    await bench.deliver(delivery)
+    (event,) = bench.publisher.events
+    assert (event["reason"], event["parked"]) == ("invalid_request", hostile.expect_parked)
+    assert event["violations"]
+    assert (bench.dcs.calls, delivery.done) == ([], ["ack"])
+
+
+async def test_two_broken_bodies_have_two_event_ids() -> None:
+    """Without a request id the body stands for it: one failure must not hide another."""
+    bench = Bench()
+    await bench.deliver(FakeDelivery(b"{"), FakeDelivery(b"["), FakeDelivery(b"{"))
+    ids = [event.event_id for event in bench.publisher.published if event.what == "event"]
+    assert len(set(ids)) == 2
+
+
+class Defective(Handler):
+    """A handler with a defect that goes away."""
+
+    defects = 1
+
+    async def handle(self, case: Case) -> Outcome:
+        """Fail once."""
+        if Defective.defects:
+            Defective.defects -= 1
+            raise RuntimeError("defect")
+        return await super().handle(case)
+
+
+async def test_a_defect_costs_one_delivery_and_not_the_worker() -> None:
+    """It is returned as a failed delivery after a breath; a copy that waited for it works on, and looks first."""
+    Defective.defects = 1
+    bench = Bench(parts=Parts(handler=Defective))
+    first, copy = FakeDelivery(), FakeDelivery()
+    await bench.deliver(first, copy)
+    assert (first.done, copy.done) == (["reject"], ["ack"])
+    assert [str(defect) for defect in bench.observer.defects] == ["defect"]
+    assert (bench.dcs.calls, bench.observer.outcomes) == (["find"], [("retried", "settle")])
+
+
+async def test_a_defect_on_a_lost_channel_is_left_to_the_broker() -> None:
+    """There is nothing to return."""
+    Defective.defects = 1
+    bench = Bench(parts=Parts(handler=Defective))
+    delivery = FakeDelivery(lost=True)
+    await bench.deliver(delivery)
+    assert delivery.done == []
+
+
+async def test_draining_lets_calls_finish_and_hands_back_the_rest() -> None:
+    """A call in flight settles; a delivery that comes too late goes back as a copy with its envelope."""
+    answer = asyncio.Event()
+    bench = Bench(create=[answer, Done("i-1")])
+    first, late = FakeDelivery(), FakeDelivery(request(request_id="r-2"))
+    bench.service.deliver(first)
+    await asyncio.sleep(0.01)
+    intake = Intake()
+    draining = asyncio.create_task(bench.service.drain(intake, 5.0))
+    await asyncio.sleep(0.01)
+    bench.service.deliver(late)
+    answer.set()
+    assert await draining == 0
+    assert intake.stopped
+    assert (first.done, late.done) == (["ack"], ["ack"])
+    copy = next(one for one in bench.publisher.published if one.what == "hand_back")
+    assert copy.headers["x-deliveries"] == 1
+    assert "x-last-sent-at" not in copy.headers
+    assert sorted(bench.observer.outcomes) == [("returned", "drain"), ("succeeded", "created")]
+
+
+async def test_a_copy_that_waits_for_a_request_handed_back_is_handed_back_too() -> None:
+    """Both go to the next replica, and both say that they are repeats."""
+    looked = asyncio.Event()
+    bench = Bench(find=[looked, Absent()])
+    repeat = Envelope(1, 1, 2, 0, 0, NOW, None, True, False).write({})
+    for _ in range(2):
+        bench.service.deliver(FakeDelivery(headers=repeat))
+    await asyncio.sleep(0.01)
+    draining = asyncio.create_task(bench.service.drain(Intake(), 5.0))
+    await asyncio.sleep(0.01)
+    looked.set()
+    assert await draining == 0
+    assert bench.dcs.calls == ["find"]
+    assert [one.what for one in bench.publisher.published] == ["hand_back", "hand_back"]
+
+
+async def test_nobody_waits_out_a_backoff_while_draining() -> None:
+    """The sleeper wakes, and its request uses the schedule."""
+    bench = Bench(create=[BUSY])
+    bench.service._process._handler._chance = lambda: 0.99
+    delivery = FakeDelivery()
+    bench.service.deliver(delivery)
+    await asyncio.sleep(0.02)
+    async with asyncio.timeout(0.15):
+        assert await bench.service.drain(Intake(), 5.0) == 0
+    assert bench.observer.outcomes == [("retried", "400")]
+
+
+async def test_past_the_deadline_what_is_in_flight_is_left_unsettled() -> None:
+    """Law 3 makes that safe: the next worker looks first."""
+    bench = Bench(create=[asyncio.Event()])
+    delivery = FakeDelivery()
+    bench.service.deliver(delivery)
+    await asyncio.sleep(0.01)
+    assert await bench.service.drain(Intake(ConnectionError("away")), 0.05) == 1
+    assert delivery.done == []
+    assert bench.service.in_flight == 0
+    assert bench.observer.refusals == ["the consumer could not be cancelled: away"]
+
+
+async def test_a_closed_gate_lets_nobody_sleep() -> None:
+    """Whoever would wait between two tries is told at once, and closing again changes nothing."""
+    gate = OpenGate()
+    sleeper = asyncio.create_task(gate.pause(30.0))
+    await asyncio.sleep(0)
+    gate.close()
+    gate.close()
+    assert not await sleeper
+    assert not await gate.pause(30.0)
+    assert await OpenGate().pause(0.0)
+    assert repr(gate) == "<OpenGate: closed, 0 in use>"
+
+
+async def test_the_memory_of_endings_is_bounded() -> None:
+    """The oldest ending is forgotten; the others are still known, and both say so legibly."""
+    bench = Bench()
+    await bench.deliver(FakeDelivery())
+    copies = Copies(capacity=1)
+    bench.service._process._copies = copies
+    for name in ("a", "b", "b", "a"):
+        await bench.deliver(FakeDelivery(request(request_id=name)))
+    assert bench.dcs.calls == ["create"] * 4
+    assert repr(copies) == "<Copies: 0 in flight, 1 endings, 0 unfinished>"
+    assert repr(bench.service) == "<Service: 0 in flight, <OpenGate: open, 0 in use>>"
+
+
+async def test_a_copy_after_a_copy_keeps_the_later_moment() -> None:
+    """Of two moments at which a create may have been in flight the later one counts."""
+    bench = Bench(create=[BUSY])
+    sent = Envelope(1, 1, 2, 0, 0, NOW, NOW - 10, True, False).write({})
+    await bench.deliver(FakeDelivery(headers=sent), FakeDelivery(headers=sent))
+    assert {one.headers["x-last-sent-at"] for one in bench.publisher.published} == {"2027-01-15T07:59:50.000Z"}
+
+
+@pytest.mark.parametrize("with_intake", [True, False])
+async def test_a_suspect_is_worked_on_with_nothing_else_in_hand(with_intake: bool) -> None:
+    """It waits for what is in flight, holds the intake, and a second suspect is put off meanwhile."""
+    answer = asyncio.Event()
+    bench = Bench(create=[answer, Done("i-1")], find=[Absent()])
+    intake = Intake()
+    bench.service.intake = intake if with_intake else None
+    suspected = Envelope(1, 0, 9, 5, 0, NOW - 900, NOW - 900, True, False).write({})
+    innocent, suspect, second = (
+        FakeDelivery(),
+        FakeDelivery(request(request_id="r-2"), headers=suspected),
+        FakeDelivery(request(request_id="r-3"), headers=suspected),
+    )
+    for delivery in (innocent, suspect, second):
+        bench.service.deliver(delivery)
+    while not second.done:
+        await asyncio.sleep(0)
+    assert bench.dcs.calls == ["create"]
+    answer.set()
+    await bench.idle()
+    assert bench.dcs.calls == ["create", "find", "create"]
+    assert sorted(bench.observer.outcomes) == [
+        ("retried", "quarantine"),
+        ("succeeded", "created"),
+        ("succeeded", "created"),
+    ]
+    assert intake.held == (["quarantine", "no quarantine"] if with_intake else [])
+
+
+async def test_a_lone_suspect_waits_for_nobody_and_may_lose_its_channel() -> None:
+    """Nothing else is in hand; a suspect that cannot be put off is left to the broker."""
+    bench = Bench(find=[Absent()])
+    suspected = Envelope(1, 0, 9, 5, 0, NOW - 900, NOW - 900, True, False).write({})
+    await bench.deliver(
+        FakeDelivery(headers=suspected), FakeDelivery(request(request_id="r-3"), headers=suspected, lost=True)
+    )
+    assert sorted(bench.observer.outcomes) == [("returned", "stale"), ("succeeded", "created")]

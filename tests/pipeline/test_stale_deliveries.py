@@ -1,0 +1,90 @@
+"""What is known may be older than it seems: a look takes its time, and whoever stood still missed what went on."""
+
+import asyncio
+
+import pytest
+
+from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, Bench, FakeClaims, FakeDcs, FakeDelivery
+from tests.pipeline.test_repeated_deliveries import state
+from worker.policy.claim import Granted
+from worker.policy.fault import Done, Fault, Sighting
+from worker.policy.order import Order
+from worker.policy.outcome import Ending
+from worker.policy.rules import Rules
+
+
+class Slow(FakeDcs):
+    """A service whose look-ups take `seconds` of the bench's clock."""
+
+    bench: Bench
+    seconds = 0.0
+
+    async def find(self, order: Order, since: float) -> Sighting | Fault:
+        """Look, slowly."""
+        sighting = await super().find(order, since)
+        self.bench.now += self.seconds
+        return sighting
+
+
+async def test_a_look_that_began_before_all_had_settled_proves_nothing() -> None:
+    """Its answer takes until long after the settle time; what it says is as old as its question."""
+    bench = Bench()
+    slow = Slow()
+    slow.bench, slow.seconds = bench, 29.0
+    bench.dcs.find = slow.find  # type: ignore[method-assign]  # the one call that takes long
+    await bench.deliver(FakeDelivery(headers=state(last_sent_at=NOW - 40.0)))
+    assert bench.dcs.created == []
+    assert bench.observer.outcomes == [("retried", "settle")]
+
+
+async def _ended(*, create: Fault, round_: int, firm: bool = True, held: bool = True) -> Bench:
+    """A request whose next failure is its last, in the hands of a replica that loses it during the call."""
+    claims = FakeClaims(Granted(is_first=False))
+    bench = Bench(Rules(tries=1), create=[asyncio.Event(), create], claims=claims)
+    delivery = FakeDelivery(headers=state(round_))
+    bench.service.deliver(delivery)
+    gate = bench.dcs.creates[0]
+    while "create" not in bench.dcs.calls:
+        await asyncio.sleep(0)
+    delivery.firm, claims.held = firm, held
+    gate.set()
+    await bench.idle()
+    return bench
+
+
+async def test_no_request_is_given_up_on_stale_ground() -> None:
+    """Whoever has it now ends it: nothing is told, nothing is parked, and the claim is given up."""
+    bench = await _ended(create=BUSY, round_=4, firm=False)
+    assert bench.publisher.published == []
+    assert bench.observer.outcomes == [("returned", "stale")]
+
+
+async def test_no_request_is_given_up_once_the_claim_is_lost() -> None:
+    """Another replica may have created meanwhile: it waits, settles, and is looked for again."""
+    bench = await _ended(create=BUSY, round_=4, held=False)
+    (copy,) = bench.publisher.published
+    assert (copy.what, copy.headers["x-round"]) == ("postpone", 4)
+    assert copy.headers["x-last-sent-at"] == "2027-01-15T08:00:00.000Z"
+    assert bench.observer.outcomes == [("retried", "claimed")]
+
+
+@pytest.mark.parametrize("create", [BUSY, FORBIDDEN])
+async def test_on_firm_ground_it_ends(create: Fault) -> None:
+    """With delivery and claim at hand the last failure is the end; so is a refusal, whatever became of them."""
+    assert (await _ended(create=create, round_=4)).observer.outcomes[0][0] == "failed"
+    assert (await _ended(create=FORBIDDEN, round_=4, held=False)).observer.outcomes[0][0] == "failed"
+
+
+async def test_the_ending_that_stands_is_told_by_all() -> None:
+    """A replica whose ending comes second tells the first one, and answers copies with it."""
+    first = FakeClaims()
+    await Bench(create=[Done("i-1")], claims=first).deliver(FakeDelivery())
+    standing = first.told[0][1]
+    assert isinstance(standing, Ending)
+    claims = FakeClaims()
+    claims.standing = standing
+    bench = Bench(create=[FORBIDDEN], claims=claims)
+    await bench.deliver(FakeDelivery())
+    await bench.deliver(FakeDelivery())
+    assert bench.observer.outcomes == [("succeeded", "created")] * 2
+    assert bench.dcs.calls == ["create"]

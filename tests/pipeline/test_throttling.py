@@ -1,0 +1,317 @@
+"""The flow behind the gate: outages, quotas, throttled and held projects, in virtual time."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.pipeline.virtual_time.fakes import DOWN, FULL, UNAUTHENTICATED, World
+from worker.policy.fault import CallStatus, Condition, Evidence, Fault, Remedy
+
+REGION = "cn-north-4"
+Build = Callable[..., World]
+
+
+@pytest.fixture
+def build() -> Iterator[Build]:
+    """Makes worlds, and ends them."""
+    worlds: list[World] = []
+
+    def make(*arguments: int, **named: object) -> World:
+        world = World(*arguments, **named)  # type: ignore[arg-type]
+        worlds.append(world)
+        return world
+
+    yield make
+    for world in worlds:
+        world.close()
+
+
+# Outages.
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_outage_of_thirty_seconds(build: Build, seed: int) -> None:
+    """3,000 waiting, two replicas: a call per second at most, nothing spent or parked, a success within 10 s."""
+    world = build(2, seed=seed)
+    world.publish(3000)
+    world.run(1.0)
+    world.service.faults[REGION] = DOWN
+    begun = world.loop.now
+    world.run(begun + 1)
+    assert all(replica.gate.wish.is_paused for replica in world.replicas)
+    done, waiting = len(world.ended), len(world.queue)
+    world.run(begun + 30)
+    assert len(world.queue) == waiting > 500
+    assert world.service.between(begun + 1, begun + 30) <= 29
+    del world.service.faults[REGION]
+    first = world.run(lambda: len(world.ended) > done, at_most=10) - begun - 30
+    assert first <= 10
+    world.run(lambda: len(world.ended) == 3000, at_most=60)
+    assert set(world.service.created.values()) == {1}
+    assert (world.parked, world.aside, world.spent) == ([], 0, 0)
+
+
+def test_a_long_outage_holds_nothing_for_long(build: Build) -> None:
+    """After a minute in hand requests step aside at no cost, and single ones are taken in as probes."""
+    world = build(1)
+    world.publish(500)
+    world.run(0.5)
+    world.service.faults[REGION] = DOWN
+    world.run(130.0)
+    (replica,) = world.replicas
+    assert world.aside > 0
+    assert len(replica.in_hand) <= 2
+    world.run(1200.0)
+    probes = [at for at, *_ in world.service.calls if at > 130]
+    assert 1070 / 16 <= len(probes) <= 1070 / 10
+    assert not [wish for wish in replica.wishes[3:] if not wish.is_paused and wish.prefetch > 1]
+    del world.service.faults[REGION]
+    world.run(lambda: len(world.ended) == 500, at_most=2400)
+    assert world.parked == []
+    assert set(world.service.created.values()) == {1}
+
+
+def test_recovery_is_a_ramp(build: Build) -> None:
+    """The first calls after the return come one by one, then more and more of them."""
+    world = build(1)
+    world.publish(20000)
+    world.run(3.0)
+    world.service.faults[REGION] = DOWN
+    world.run(10.0)
+    del world.service.faults[REGION]
+    done = len(world.ended)
+    world.run(lambda: len(world.ended) > done)
+    most = []
+    for _ in range(4):
+        most.append(world.service.under_way)
+        world.run(world.loop.now + 0.1)
+    assert most[0] <= 3
+    assert most == sorted(most)
+    world.run(world.loop.now + 5)
+    assert world.service.under_way > 50
+
+
+def test_one_request_alone_opens_nothing(build: Build) -> None:
+    """A request whose calls all fail uses up its own schedule, and no other one waits for that."""
+    world = build(1)
+    fault = Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.RESET)
+    world.service.faults["bad"] = fault
+    world.publish(1, "bad", project_id="bad")
+    world.run(lambda: "bad-0" in world.ended)
+    assert world.ended["bad-0"][1] == "exhausted"
+    assert world.replicas[0].breaker_states == []
+
+
+def test_the_breaker_says_what_it_does(build: Build) -> None:
+    """Opened, probed and closed: in the log with the next probe, in the metric as 2, 1, 2, ..., 1, 0."""
+    world = build(1)
+    world.publish(300)
+    world.run(0.2)
+    world.service.faults[REGION] = DOWN
+    world.run(20.0)
+    del world.service.faults[REGION]
+    world.run(lambda: len(world.ended) == 300)
+    (replica,) = world.replicas
+    (opened,), (closed,) = replica.noted("breaker.opened"), replica.noted("breaker.closed")
+    assert (opened["region"], opened["label"], opened["next_probe"]) == (REGION, "refused", pytest.approx(2.0, abs=0.1))
+    assert closed["seconds"] > 19
+    assert len(replica.noted("breaker.probed")) >= 4
+    states = [
+        state
+        for state, before in zip(replica.breaker_states, [0, *replica.breaker_states], strict=False)
+        if state != before
+    ]
+    assert states == [2, 1] * (len(states) // 2) + [0]
+
+
+def test_a_healthy_region_is_not_held_up_by_a_sick_one(build: Build) -> None:
+    """They share the queue: requests of the sick one step aside at no cost, those of the other are done at once."""
+    world = build(1, regions=("a", "b"))
+    world.service.faults["a"] = DOWN
+    for number in range(300):
+        world.publish(1, f"a{number}", region="a")
+        world.publish(1, f"b{number}", region="b")
+    world.run(lambda: sum(name.startswith("b") for name in world.ended) == 300, at_most=8)
+    assert not world.replicas[0].gate.wish.is_paused
+    world.run(60.0)
+    assert not [name for name in world.ended if name.startswith("a")]
+    del world.service.faults["a"]
+    world.run(lambda: len(world.ended) == 600, at_most=4000)
+    assert (world.parked, set(world.service.created.values())) == ([], {1})
+    assert world.spent <= 1
+
+
+# Quotas.
+
+
+@pytest.mark.parametrize("scope", [Condition.REGION_THROTTLED, Condition.PROJECT_THROTTLED])
+def test_a_quota_that_nobody_told(build: Build, scope: Condition) -> None:
+    """100 calls per second over two replicas: nine tenths used from 20 s on, one in twenty refused at most."""
+    world = build(2)
+    world.service.quotas[REGION if scope is Condition.REGION_THROTTLED else "p1"] = (100, scope)
+    world.publish(8000)
+    world.run(60.0)
+    assert world.service.between(20, 60, "ok") >= 40 * 100 * 0.9
+    assert world.service.between(20, 60, "429") <= world.service.between(20, 60) * 0.05
+    assert world.parked == []
+
+
+def test_a_quota_that_changes_is_followed(build: Build) -> None:
+    """Down to 30 within 15 s."""
+    world = build(2)
+    world.service.quotas[REGION] = (100, Condition.REGION_THROTTLED)
+    world.publish(8000)
+    world.run(30.0)
+    world.service.quotas[REGION] = (30, Condition.REGION_THROTTLED)
+    world.run(75.0)
+    assert world.service.between(45, 75, "ok") >= 30 * 30 * 0.9
+    assert world.service.between(45, 75, "429") <= world.service.between(45, 75) * 0.05
+
+
+def test_a_rate_that_is_set_is_kept(build: Build) -> None:
+    """Twenty calls per second, in all regions together, from the first second on."""
+    world = build(1, rate=20.0, regions=("a", "b"))
+    world.publish(400, "a", region="a")
+    world.publish(400, "b", region="b")
+    world.run(20.0)
+    assert 380 <= len(world.service.calls) <= 402
+    assert max(world.service.between(second, second + 1) for second in range(1, 19)) <= 22
+
+
+def test_no_replica_hoards(build: Build) -> None:
+    """Ten calls per second need no 64 requests in hand: the rest is left to others, rarely changing one's mind."""
+    world = build(1)
+    world.service.quotas[REGION] = (10, Condition.REGION_THROTTLED)
+    world.publish(2000)
+    world.run(60.0)
+    (replica,) = world.replicas
+    assert len(replica.in_hand) <= 16
+    assert replica.limits[-1] <= 8
+    assert len(replica.wishes) <= 6
+    assert not [state for state in world.outcomes if state[1] == "turn"]
+
+
+# Projects.
+
+
+def of_nine(world: World) -> list[str]:
+    """Twenty requests of each of nine projects; their ids."""
+    return [name for project in range(9) for name in world.publish(20, f"p{project}", project_id=f"other{project}")]
+
+
+def test_a_throttled_project_lets_all_others_pass(build: Build) -> None:
+    """5,000 requests of it, and nine projects with 20 each behind them: done within thrice the time they take alone."""
+    alone = build(1, latency=0.5)
+    others = of_nine(alone)
+    expected = alone.run(lambda: len(alone.ended) == len(others))
+    world = build(1, latency=0.5)
+    world.service.quotas["p1"] = (5, Condition.PROJECT_THROTTLED)
+    crowd = world.publish(5000)
+    others = of_nine(world)
+    assert world.run(lambda: world.ended.keys() >= set(others)) <= expected * 3
+    assert world.replicas[0].limits[-1] >= 16
+    begun, done = world.loop.now, len(world.ended)
+    world.run(begun + 300)
+    assert len(world.ended) - done >= 300 * 5 / 2 * 0.6  # each is looked for first, so that two calls are one request
+    assert (world.parked, world.spent) == ([], 0)
+    assert not set(crowd) & {name for name, (_, reason) in world.ended.items() if reason != "created"}
+
+
+@pytest.mark.parametrize(("fault", "reason"), [(UNAUTHENTICATED, "credentials"), (FULL, "quota")])
+def test_a_project_that_is_refused_burns_a_few_requests_only(build: Build, fault: Fault, reason: str) -> None:
+    """Five in a row, and those under way; the others step aside at no cost, and are done when that is over."""
+    world = build(1)
+    world.service.faults["p1"] = fault
+    world.publish(1000)
+    others = of_nine(world)
+    world.run(lambda: world.ended.keys() >= set(others), at_most=60)
+    (replica,) = world.replicas
+    assert [fields["why"] for fields in replica.noted("project.held")] == [reason]
+    world.run(120.0)
+    calls = [at for at, operation, project, _ in world.service.calls if (operation, project) == ("create", "p1")]
+    assert len(calls) <= 5 + 8 + 6
+    assert world.outcomes["retried", reason] >= 1000 - len(calls)
+    del world.service.faults["p1"]
+    world.run(lambda: len(world.ended) == 1180, at_most=8000)
+    assert replica.noted("project.released")
+    assert len(world.parked) == (0 if fault is FULL else len(calls))
+    assert list(world.service.created.values()) == [1] * (1180 - len(world.parked))
+
+
+def test_a_refused_request_here_and_there_holds_nobody(build: Build) -> None:
+    """As long as others of the project are accepted."""
+    world = build(1)
+    for number in range(40):
+        world.service.faults["p1"] = UNAUTHENTICATED
+        world.publish(2, f"bad{number}")
+        world.run(world.loop.now + 1)
+        del world.service.faults["p1"]
+        world.publish(1, f"good{number}")
+        world.run(world.loop.now + 1)
+    assert len(world.ended) == 120
+    assert world.replicas[0].noted("project.held") == []
+
+
+# Draining.
+
+
+@pytest.mark.parametrize("trouble", ["outage", "quota", "project"])
+def test_whoever_waits_is_handed_back(build: Build, trouble: str) -> None:
+    """A drain does not wait for a turn, wherever it is waited for."""
+    world = build(1)
+    if trouble == "outage":
+        world.service.faults[REGION] = DOWN
+    else:
+        scope = Condition.REGION_THROTTLED if trouble == "quota" else Condition.PROJECT_THROTTLED
+        world.service.quotas[REGION if trouble == "quota" else "p1"] = (2, scope)
+    world.publish(200)
+    world.run(6.0)
+    (replica,) = world.replicas
+    assert len(replica.in_hand) > 3
+
+    class Intake:
+        async def stop(self) -> None:
+            replica.wish = type(replica.wish)(True, 1)
+
+    begun = world.loop.now
+    assert world.loop.run_until_complete(replica.service.drain(Intake(), 25.0)) == 0  # type: ignore[arg-type]
+    assert world.loop.now - begun < 1
+    assert replica.in_hand == set()
+    assert repr(replica.gate) == "<Gate: closed, 0 in use>"
+    replica.gate.changed()
+
+
+def test_a_cancelled_call_gives_its_place_to_the_next(build: Build) -> None:
+    """Whether it was waiting, or was told to go in that very moment."""
+    world = build(1, prefetch=1)
+    (replica,) = world.replicas
+    lane = replica.gate.lanes[REGION]
+    world.publish(1)
+    world.run(0.02)
+    (delivery,) = replica.in_hand
+    order = replica.service._process._reading.read(delivery.body)
+
+    async def call() -> None:
+        async with replica.gate.permit(order):
+            await asyncio.sleep(5)
+
+    async def scene() -> None:
+        waiting = [asyncio.ensure_future(call()) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        assert (lane.in_use, len(lane.line)) == (1, 3)
+        waiting[0].cancel()
+        await asyncio.sleep(0.1)
+        assert (lane.in_use, len(lane.line)) == (1, 1)
+        lane.in_use -= 1
+        lane.line.move()
+        lane.in_use += 1
+        assert (lane.in_use, len(lane.line)) == (2, 0)
+        waiting[2].cancel()
+        await asyncio.sleep(0.01)
+        assert lane.in_use == 1
+        waiting[1].cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert (lane.in_use, replica.gate.in_use) == (0, 0)
+
+    world.loop.run_until_complete(scene())

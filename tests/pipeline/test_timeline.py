@@ -1,0 +1,156 @@
+"""The story of a request, told while it is worked on, and carried by whatever leaves the worker."""
+
+import pytest
+
+from schemas import names
+from schemas.envelope import Envelope
+from schemas.journal import EMPTY, LIMIT, Journal, Kind
+from tests.pipeline.fakes import (
+    BUSY,
+    FORBIDDEN,
+    NOW,
+    REJECTED,
+    TIMEOUT,
+    Bench,
+    FakeClaims,
+    FakeDelivery,
+    Published,
+    found,
+)
+from worker.policy.claim import Held
+from worker.policy.fault import Absent, Done
+from worker.policy.rules import Rules
+
+
+def story(published: Published) -> list[tuple[object, ...]]:
+    """What a message tells: kind, ending, number and evidence of each entry."""
+    journal = Journal.read(published.journal or published.headers.get(names.JOURNAL))
+    assert journal is not None
+    return [(entry.did.value, entry.got, entry.n, entry.evidence) for entry in journal.entries]
+
+
+async def follow(bench: Bench, deliveries: int = 20) -> list[Published]:
+    """Deliver a request and every copy of it, once the copy has waited, until it has its event."""
+    delivery = FakeDelivery()
+    for _ in range(deliveries):
+        await bench.deliver(delivery)
+        last = bench.publisher.published[-1]
+        if last.what == "event":
+            break
+        bench.now += Rules().delays[last.place - 1]
+        delivery = FakeDelivery(headers=last.headers)
+    return bench.publisher.published
+
+
+async def test_what_goes_well_at_once_needs_no_story() -> None:
+    """A first delivery, one create, success: the event says everything, and bears no further header."""
+    bench = Bench()
+    await bench.deliver(FakeDelivery())
+    (event,) = bench.publisher.published
+    assert (event.what, event.journal) == ("event", "")
+
+
+async def test_a_failure_is_told_with_its_evidence() -> None:
+    """Also the only call of a request that failed: what it proves is not in the body."""
+    bench = Bench(create=[REJECTED])
+    await bench.deliver(FakeDelivery())
+    assert story(bench.publisher.published[0]) == [("create", "400", 1, "refused")]
+
+
+async def test_the_story_goes_with_the_request_through_the_retry_queues() -> None:
+    """Each delivery adds what it did, each copy why it waits; the event has all of it."""
+    bench = Bench(Rules(tries=1), create=[TIMEOUT, Done("i-1", None, "d-1")])
+    first, *_, event = await follow(bench)
+    assert story(first) == [("create", "timeout", 1, "ambiguous"), ("wait", "timeout", 2, "")]
+    assert story(event) == [
+        ("create", "timeout", 1, "ambiguous"),
+        ("wait", "timeout", 2, ""),
+        ("look", "absent", 0, ""),
+        ("create", "done", 2, ""),
+    ]
+    journal = Journal.read(event.journal)
+    assert journal is not None
+    assert [journal.moment(entry) - NOW for entry in journal.entries] == [0, 0, 60, 60]
+    assert [(entry.took, entry.id) for entry in journal.entries] == [(0, ""), (60, ""), (0, ""), (0, "d-1")]
+
+
+async def test_a_parked_request_keeps_its_story() -> None:
+    """With the reason and the code by which it is grouped; its event tells the same without the parking."""
+    bench = Bench(create=[FORBIDDEN])
+    await bench.deliver(FakeDelivery())
+    parked, event = bench.publisher.published
+    assert story(parked) == [("create", "403", 1, "refused"), ("parked", "forbidden", 0, "")]
+    assert story(event) == story(parked)[:1]
+    assert names.PARKED_ERROR_CODE not in parked.headers
+
+
+async def test_a_parked_request_bears_its_error_code() -> None:
+    """Of the last answer; one that a sender wrote there is not believed."""
+    bench = Bench(Rules(tries=1), create=[BUSY])
+    used_up = Envelope(1, 4, 5, 0, 0, NOW, None, True, False).write({names.PARKED_ERROR_CODE: "forged"})
+    await bench.deliver(FakeDelivery(headers=used_up))
+    assert bench.publisher.published[0].headers[names.PARKED_ERROR_CODE] == "DCS.4026"
+
+
+async def test_a_forged_error_code_is_not_parked() -> None:
+    """Where DCS answered no code there is none."""
+    bench = Bench(create=[FORBIDDEN])
+    await bench.deliver(FakeDelivery(headers={names.PARKED_ERROR_CODE: "forged"}))
+    assert names.PARKED_ERROR_CODE not in bench.publisher.published[0].headers
+
+
+async def test_deliveries_that_ended_without_a_word_are_told() -> None:
+    """A redelivery says so, and how often."""
+    bench = Bench(find=[found()])
+    await bench.deliver(FakeDelivery(redelivered=True, headers={names.DELIVERY_COUNT: 3}))
+    assert story(bench.publisher.published[0]) == [("redelivered", "", 3, ""), ("look", "found", 0, "")]
+
+
+async def test_a_wait_for_another_replica_is_told() -> None:
+    """Why a request was not worked on is part of its story."""
+    bench = Bench()
+    await bench.deliver(FakeDelivery())
+    claims = FakeClaims(Held(bench.dcs.created[0].fingerprint))
+    elsewhere = Bench(claims=claims)
+    await elsewhere.deliver(FakeDelivery())
+    assert story(elsewhere.publisher.published[0]) == [("wait", "claimed", 1, "")]
+
+
+async def test_what_is_handed_back_tells_it() -> None:
+    """A draining replica leaves a word."""
+    bench = Bench()
+    bench.service._gate.close()
+    await bench.deliver(FakeDelivery())
+    (copy,) = bench.publisher.published
+    assert (copy.what, story(copy)) == ("hand_back", [("returned", "", 0, "")])
+
+
+async def test_a_long_way_stays_within_bounds() -> None:
+    """The whole default schedule, every try failing: the header fits, begins with the beginning, ends with the end."""
+    bench = Bench(create=[TIMEOUT], find=[Absent()])
+    *_, parked, event = await follow(bench)
+    assert (parked.what, event.body["reason"]) == ("park", "exhausted")
+    text = parked.headers[names.JOURNAL]
+    assert isinstance(text, str)
+    assert len(text) <= LIMIT
+    assert story(parked)[0] == ("create", "timeout", 1, "ambiguous")
+    assert story(parked)[-1] == ("parked", "exhausted", 0, "")
+
+
+async def test_copies_of_an_outcome_are_the_same_event() -> None:
+    """Whatever their own deliveries went through: one id, one body, one journal."""
+    bench = Bench(create=[REJECTED])
+    await bench.deliver(FakeDelivery())
+    later = Envelope(0, 0, 2, 0, 0, NOW, None, True, False, journal=EMPTY.add(NOW, Kind.RETURNED))
+    await bench.deliver(FakeDelivery(headers=later.write({})))
+    one, other = bench.publisher.published
+    assert (one.event_id, one.body, one.journal) == (other.event_id, other.body, other.journal)
+
+
+@pytest.mark.parametrize("forged", ["[" * 3000, "{}", 5, None, b"\xff", EMPTY.add(NOW, Kind.CREATE, "done").text()])
+async def test_nothing_is_decided_by_it(forged: object) -> None:
+    """A sender's own journal changes neither calls nor event, and no message carries it on."""
+    bench = Bench()
+    await bench.deliver(FakeDelivery(headers={names.JOURNAL: forged}))
+    assert bench.dcs.calls == ["create"]
+    assert bench.publisher.published[0].journal == ""

@@ -1,0 +1,291 @@
+"""Replicas, a broker and a service in virtual time: the whole flow behind the real gate, nothing else real."""
+
+import asyncio
+import json
+import random
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas import names
+from tests.pipeline.fakes import REQUEST
+from tests.pipeline.virtual_time.event_loop import VirtualTime
+from worker.bootstrap.flows import Ports, flow
+from worker.flow.gate import Gate
+from worker.flow.process import Reading
+from worker.policy.bounds import Bounds
+from worker.policy.facts import Settled
+from worker.policy.fault import Absent, CallStatus, Condition, Done, Evidence, Fault, Found, Remedy, Sighting, Throttle
+from worker.policy.intake import Wish
+from worker.policy.order import Order
+from worker.policy.outcome import Ending
+from worker.policy.rules import Rules
+
+EPOCH = 1_800_000_000.0
+CONFIRMED_AFTER = 0.003
+DELIVERED_AFTER = 0.001
+
+DOWN = Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.CONNECTION_REFUSED, message="nobody listens")
+UNAUTHENTICATED = Fault(Evidence.REFUSED, Remedy.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401)
+FULL = Fault(Evidence.REFUSED, Remedy.CAPACITY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4035")
+
+
+@dataclass
+class Service:
+    """A service whose faults and quotas are set by region, or by project."""
+
+    loop: VirtualTime
+    latency: float = 0.05
+    faults: dict[str, Fault] = field(default_factory=dict)
+    quotas: dict[str, tuple[int, Condition]] = field(default_factory=dict)
+    calls: list[tuple[float, str, str, str]] = field(default_factory=list)
+    """When, operation, project, how it ended."""
+    created: Counter[str] = field(default_factory=Counter)
+    under_way: int = 0
+    _granted: dict[str, deque[float]] = field(default_factory=dict)
+
+    async def create(self, order: Order, may_go: Callable[[], Awaitable[bool]]) -> Done | Fault:
+        assert await may_go()
+        fault = await self._call("create", order)
+        if fault is not None:
+            return fault
+        self.created[order.request_id] += 1
+        return Done(f"i-{order.request_id}")
+
+    async def find(self, order: Order, since: float) -> Sighting | Fault:
+        fault = await self._call("find", order)
+        if fault is not None:
+            return fault
+        return Found(f"i-{order.request_id}") if self.created[order.request_id] else Absent()
+
+    async def _call(self, operation: str, order: Order) -> Fault | None:
+        fault = self.faults.get(order.region) or self._throttled(order.project_id) or self._throttled(order.region)
+        if fault is None and operation == "create":
+            fault = self.faults.get(order.project_id)
+        self.calls.append((self.loop.now, operation, order.project_id, fault.label if fault else "ok"))
+        self.under_way += 1
+        await asyncio.sleep(0.002 if fault else self.latency)
+        self.under_way -= 1
+        return fault
+
+    def _throttled(self, whose: str) -> Fault | None:
+        if whose not in self.quotas:
+            return None
+        calls, scope = self.quotas[whose]
+        granted = self._granted.setdefault(whose, deque())
+        while granted and granted[0] <= self.loop.now - 1.0:
+            granted.popleft()
+        if len(granted) < calls:
+            granted.append(self.loop.now)
+            return None
+        return Fault(
+            Evidence.REFUSED,
+            Remedy.THROTTLED,
+            CallStatus.ANSWERED,
+            http_status=429,
+            condition=scope,
+            throttle=Throttle(calls, 1.0),
+        )
+
+    def between(self, begin: float, end: float, ending: str | None = None) -> int:
+        """How many calls began in a time, all or those that ended so."""
+        return sum(begin <= at < end and ending in (None, how) for at, _, _, how in self.calls)
+
+
+@dataclass(eq=False)
+class Message:
+    """A message in a queue."""
+
+    body: bytes
+    headers: Mapping[str, object] = field(default_factory=dict)
+
+
+class Delivery:
+    """A message in hand, on firm ground."""
+
+    redelivered = False
+    message_id = correlation_id = reply_to = None
+    properties: Any = None
+
+    def __init__(self, message: Message, replica: "Replica") -> None:
+        self.message, self.body, self.headers = message, message.body, message.headers
+        self._replica = replica
+
+    def is_lost(self) -> bool:
+        return False
+
+    async def is_firm(self) -> bool:
+        return True
+
+    async def ack(self) -> None:
+        self._replica.in_hand.discard(self)
+        self._replica.world.move()
+
+    async def reject(self) -> None:
+        raise AssertionError("a defect")
+
+
+class Replica:
+    """One worker: its flow, what it is told to take in, and what it says."""
+
+    def __init__(self, world: "World", bounds: Bounds) -> None:
+        self.world = world
+        self.in_hand: set[Delivery] = set()
+        self.wish = Wish(False, bounds.prefetch)
+        self.wishes: list[Wish] = []
+        self.notes: list[tuple[str, dict[str, Any]]] = []
+        self.limits: list[int] = []
+        self.breaker_states: list[int] = []
+        chance = random.Random(world.rng.random()).random
+        self.gate = Gate(bounds, self, clock=world.loop.time, chance=chance)
+        self.gate.steer = self._steer
+        reading = Reading(65536, bounds.regions, bounds.regions[0], True)
+        ports = Ports(world.service, self, self, now=lambda: EPOCH + world.loop.now, chance=chance)
+        self.service = flow(ports, world.rules, reading, None, self.gate)
+
+    def _steer(self, wish: Wish) -> None:
+        self.wish = wish
+        self.wishes.append(wish)
+        self.world.loop.call_later(DELIVERED_AFTER, self.world.move)
+
+    def take(self, message: Message) -> None:
+        """Be handed a message."""
+        delivery = Delivery(message, self)
+        self.in_hand.add(delivery)
+        self.world.loop.call_later(DELIVERED_AFTER, self.service.deliver, delivery)
+
+    # The publisher.
+
+    async def event(
+        self, ending: Ending, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+    ) -> None:
+        await asyncio.sleep(CONFIRMED_AFTER)
+        self.world.ended[json.loads(ending.body)["request_id"]] = (self.world.loop.now, ending.reason)
+
+    async def postpone(self, delivery: Any, place: int, headers: Mapping[str, object]) -> None:
+        await asyncio.sleep(CONFIRMED_AFTER)
+        world = self.world
+        world.aside += 1
+        world.loop.call_later(world.rules.delays[place - 1], world.back, Message(delivery.body, headers))
+
+    async def park(self, delivery: Any, headers: Mapping[str, object]) -> None:
+        await asyncio.sleep(CONFIRMED_AFTER)
+        self.world.parked.append(delivery.message)
+
+    async def hand_back(self, delivery: Any, headers: Mapping[str, object]) -> None:
+        await asyncio.sleep(CONFIRMED_AFTER)
+        self.world.put(Message(delivery.body, headers))
+
+    # The observer.
+
+    def received(self, *, redelivered: bool) -> None:
+        pass
+
+    def called(self, order: Order, operation: str, ending: Done | Sighting | Fault, attempt: int) -> None:
+        pass
+
+    def settled(self, fact: Settled) -> None:
+        self.world.outcomes[fact.outcome, fact.reason] += 1
+
+    def failed(self, error: Exception) -> None:
+        raise error
+
+    def unconfirmed(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+    def limited(self, limit: int) -> None:
+        self.limits.append(limit)
+
+    def breaker(self, region: str, state: int) -> None:
+        self.breaker_states.append(state)
+
+    def note(self, level: Any, event: str, **fields: Any) -> None:
+        self.notes.append((event, fields))
+
+    def noted(self, event: str) -> list[dict[str, Any]]:
+        """What was said of one kind of event."""
+        return [fields for said, fields in self.notes if said == event]
+
+
+class World:
+    """The queue, the replicas that consume it, and the service behind them."""
+
+    def __init__(
+        self,
+        replicas: int = 1,
+        *,
+        prefetch: int = 64,
+        regions: tuple[str, ...] = ("cn-north-4",),
+        rate: float | None = None,
+        delays: tuple[float, ...] = (10.0, 60.0, 300.0, 1800.0),
+        latency: float = 0.05,
+        seed: int = 0,
+    ) -> None:
+        self.loop = VirtualTime()
+        self.loop.set_exception_handler(self._uncaught)
+        self.rng = random.Random(seed)
+        self.rules = Rules(delays=delays)
+        self.service = Service(self.loop, latency)
+        self.queue: deque[Message] = deque()
+        self.aside = 0
+        self.spent = 0
+        """Places of the schedule that requests came back with."""
+        self.parked: list[Message] = []
+        self.ended: dict[str, tuple[float, str]] = {}
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+        bounds = Bounds(regions, prefetch, 30.0, delays, rate)
+        self.replicas = [Replica(self, bounds) for _ in range(replicas)]
+
+    def publish(self, count: int, prefix: str = "r", **changes: Any) -> list[str]:
+        """Put so many requests into the queue; their ids."""
+        ids = [f"{prefix}-{number}" for number in range(count)]
+        for request_id in ids:
+            self.put(Message(json.dumps(REQUEST | {"request_id": request_id} | changes).encode()))
+        return ids
+
+    def put(self, message: Message) -> None:
+        """A message at the end of the queue."""
+        self.queue.append(message)
+        self.move()
+
+    def back(self, message: Message) -> None:
+        """A message from a retry queue."""
+        spent = message.headers[names.ROUND]
+        assert isinstance(spent, int)
+        self.spent = max(self.spent, spent)
+        self.put(message)
+
+    def move(self) -> None:
+        """Hand over what may be handed over, in turn."""
+        while self.queue:
+            free = [one for one in self.replicas if not one.wish.is_paused and len(one.in_hand) < one.wish.prefetch]
+            if not free:
+                return
+            min(free, key=lambda one: len(one.in_hand)).take(self.queue.popleft())
+
+    def run(self, until: Callable[[], bool] | float, *, at_most: float = 36000.0) -> float:
+        """Let virtual time pass up to a moment, or until something holds; the time then."""
+        end = until if isinstance(until, float) else self.loop.now + at_most
+
+        async def wait() -> None:
+            while self.loop.now < end and not (callable(until) and until()):
+                await asyncio.sleep(0.02)
+
+        self.loop.run_until_complete(wait())
+        assert not callable(until) or until(), f"not within {at_most} s: {self.outcomes}, {len(self.ended)} ended"
+        return self.loop.now
+
+    def close(self) -> None:
+        """End what is unfinished."""
+        self.loop.run_until_complete(self._end())
+        self.loop.close()
+
+    async def _end(self) -> None:
+        unfinished = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+
+    def _uncaught(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        raise AssertionError(context)

@@ -1,0 +1,297 @@
+"""A refused password is never hammered: the account would be locked."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from tests.unit.dcs.fakes import START, Clock, FakeIam, a_client, settle, until
+from worker.dcs.auth.iam import IamTokens
+from worker.dcs.auth.lockout import Lockout
+from worker.dcs.auth.token_call import Account
+from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
+
+ACCOUNT = Account("https://iam", "user", "domain")
+REASON = "IAM refuses the password of user (HTTP 401: not ***)"
+
+
+class Worker:
+    """Tokens with a password that can be replaced, and what was told about them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.iam = FakeIam(clock)
+        self.password = "right"
+        self.told: list[str | None] = []
+        self.tokens = IamTokens(
+            ACCOUNT, lambda: self.password, a_client(self.iam), changed=self.told.append, timing=clock.timing()
+        )
+
+    async def ask(self, *projects: str) -> list[Fault | str]:
+        """What requests of these projects get, all at once."""
+        return await asyncio.gather(*map(self._ask, projects))
+
+    async def _ask(self, project: str) -> Fault | str:
+        request = httpx2.Request("GET", "https://dcs/")
+        fault = await self.tokens.authorise(request, project)
+        if fault is not None:
+            return fault
+        token: str = request.headers["X-Auth-Token"]
+        return token
+
+    async def refuse(self, *projects: str) -> list[Fault | str]:
+        """DCS refuses the tokens of these projects: what their requests get instead."""
+        for project in projects:
+            request = httpx2.Request("GET", "https://dcs/")
+            await self.tokens.authorise(request, project)
+            assert await self.tokens.renew(project, request)
+        return await self.ask(*projects)
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[Worker]:
+    """A worker whose password is right."""
+    made = Worker(Clock())
+    yield made
+    await made.tokens.aclose()
+
+
+def labels(endings: list[Fault | str]) -> set[str]:
+    """The different labels of faults."""
+    return {ending.label if isinstance(ending, Fault) else ending for ending in endings}
+
+
+async def test_a_wrong_password_is_tried_once(worker: Worker) -> None:
+    """At the start, a hundred requests of ten projects with a wrong password cost two calls in the first minute."""
+    worker.password = "wrong"
+    projects = [f"p{number % 10}" for number in range(100)]
+
+    endings = await worker.ask(*projects)
+    for _ in range(59):
+        endings += await worker.ask(*projects)
+        await worker.clock.advance(1)
+
+    assert labels(endings) == {"credentials"}
+    assert worker.iam.asked == [("p0", "wrong"), ("p1", "wrong")]
+
+
+async def test_the_fault_says_what_to_wait_for(worker: Worker) -> None:
+    """Nothing was sent, time may help, so much of it; the password is in none of the words."""
+    worker.password = "wrong"
+    await worker.ask("p")
+    await worker.clock.advance(10)
+
+    (fault,) = await worker.ask("p")
+
+    assert fault == Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.NO_CREDENTIALS, REASON, retry_after=50.0)
+    assert (worker.tokens.is_refused, worker.tokens.reason, worker.told) == (True, REASON, [REASON])
+    assert worker.tokens.refused_until == START + 60
+
+
+async def test_pauses_grow(worker: Worker) -> None:
+    """With nobody but one project asking, the wrong password is tried after 1, 4 and then every 15 minutes."""
+    worker.password = "wrong"
+    tried: list[float] = []
+    for second in range(3600):
+        await worker.ask("p")
+        tried += [second] * (len(worker.iam.asked) - len(tried))
+        worker.clock.now += 1
+
+    assert tried == [0, 60, 300, 1200, 2100, 3000]
+
+
+async def test_a_password_that_becomes_wrong(worker: Worker) -> None:
+    """Changed under way, with fifty projects at work: two calls find out, and no request is blamed."""
+    projects = [f"p{number}" for number in range(50)]
+    await worker.ask(*projects)
+    worker.iam.password = "other"
+    worker.iam.asked.clear()
+
+    endings = await worker.refuse(*projects)
+    await worker.clock.advance(59)
+
+    assert labels(endings) == {"credentials"}
+    assert len(worker.iam.asked) == 2
+    assert worker.told == [REASON]
+
+
+async def test_only_the_first_refusal_is_checked(worker: Worker) -> None:
+    """After the pause one call shows whether the password is right now: no second one while it is in doubt."""
+    worker.password = "wrong"
+    await worker.ask("p", "q")
+    assert len(worker.iam.asked) == 2
+
+    await worker.clock.advance(60)
+    await worker.ask("p", "q")
+
+    assert len(worker.iam.asked) == 3
+
+
+async def test_a_password_that_was_right_again_starts_afresh(worker: Worker) -> None:
+    """A later refusal is a first one: checked with another project, and followed by the shortest pause."""
+    await worker.ask("p", "q")
+    for _ in range(2):
+        worker.iam.password = "other"
+        worker.iam.asked.clear()
+        await worker.refuse("p")
+        assert (len(worker.iam.asked), worker.tokens.refused_until) == (2, worker.clock.now + 60)
+        worker.iam.password = "right"
+        await worker.clock.advance(60)
+        assert worker.tokens.refused_until is None
+
+
+async def test_a_password_replaced_during_the_call_needs_no_wait(worker: Worker) -> None:
+    """When IAM refuses what is no longer the password, the fault asks for no pause."""
+    worker.password, worker.iam.held = "wrong", True
+    asking = asyncio.create_task(worker.ask("p"))
+    await until(lambda: bool(worker.iam.asked))
+    worker.password, worker.iam.held = "right", False
+
+    (fault,) = await asking
+
+    assert isinstance(fault, Fault)
+    assert (fault.label, fault.retry_after) == ("credentials", 0.0)
+    assert await worker.ask("p") == ["token-p-2"]
+
+
+async def test_another_password_is_tried_at_once(worker: Worker) -> None:
+    """The right one, placed during the pause, needs neither a wait nor a request to be found."""
+    await worker.ask("p", "q")
+    worker.iam.password = "new"
+    await worker.refuse("p", "q")
+    worker.iam.asked.clear()
+
+    worker.password = "new"
+    await worker.clock.advance(1)
+
+    assert worker.iam.asked == [("q", "new")]
+    assert (worker.told, worker.tokens.is_refused) == ([REASON, None], False)
+    assert labels(await worker.ask("p", "q")) == {"token-p-2", "token-q-1"}
+
+
+async def test_the_right_password_given_back_works_by_itself(worker: Worker) -> None:
+    """When the account gets its old password back, the end of the pause shows it without any request."""
+    await worker.ask("p")
+    worker.iam.password = "other"
+    await worker.refuse("p")
+    worker.iam.password = "right"
+
+    await worker.clock.advance(59)
+    assert worker.tokens.is_refused
+    await worker.clock.advance(1)
+
+    assert (worker.told, worker.tokens.reason, worker.tokens.refused_until) == ([REASON, None], None, None)
+    await worker.ask("p")
+    assert [project for project, _ in worker.iam.asked] == ["p", "p", "p"]
+
+
+async def test_without_a_known_project_requests_find_out(worker: Worker) -> None:
+    """If no password was ever right, the end of the pause lets requests through rather than trying by itself."""
+    worker.password = "wrong"
+    await worker.ask("p")
+    await worker.clock.advance(60)
+    assert (worker.told, len(worker.iam.asked)) == ([REASON, None], 1)
+
+    worker.password = "right"
+    assert await worker.ask("p") == ["token-p-2"]
+
+
+async def test_going_back_to_a_refused_password_helps_nobody(worker: Worker) -> None:
+    """Passwords that were refused are remembered, so that flapping between two of them costs two calls."""
+    for password in ("wrong", "worse", "wrong", "worse"):
+        worker.password = password
+        await worker.ask("p")
+
+    assert worker.iam.asked == [("p", "wrong"), ("p", "worse")]
+
+
+async def test_one_wrong_project_stops_no_other(worker: Worker) -> None:
+    """A project that IAM denies to the user is found out by another one; only its requests end."""
+    worker.iam.strangers.add("nowhere")
+    await worker.ask("p")
+
+    (fault,) = await worker.ask("nowhere")
+
+    assert isinstance(fault, Fault)
+    assert (fault.evidence, fault.remedy, fault.http_status) == (Evidence.NEVER_SENT, Remedy.UNAUTHENTICATED, 401)
+    assert fault.message == "IAM gives user no token for project nowhere: not ***"
+    assert (worker.told, await worker.ask("p", "q")) == ([], ["token-p-3", "token-q-4"])
+    await worker.ask("nowhere", "nowhere")
+    assert len(worker.iam.asked) == 4
+
+
+async def test_a_wrong_project_may_come_first(worker: Worker) -> None:
+    """Even with nothing known yet, another project that waits clears the password, and its token is not wasted."""
+    worker.iam.strangers.add("nowhere")
+
+    endings = await worker.ask("nowhere", "p", "q")
+
+    assert labels(endings) == {"credentials", "token-p-2", "token-q-3"}
+    assert (worker.told, [project for project, _ in worker.iam.asked]) == ([], ["nowhere", "p", "q"])
+
+
+async def test_a_denied_project_is_asked_for_again_later(worker: Worker) -> None:
+    """Rights may be granted: after five minutes IAM is asked once more."""
+    worker.iam.strangers.add("late")
+    await worker.ask("p")
+    await worker.ask("late")
+    worker.iam.strangers.clear()
+
+    await worker.clock.advance(299)
+    assert labels(await worker.ask("late")) == {"credentials"}
+    await worker.clock.advance(1)
+    assert await worker.ask("late") == ["token-late-4"]
+
+
+async def test_a_refusal_that_cannot_be_checked_blames_the_password(worker: Worker) -> None:
+    """When IAM goes down before another project was asked for, everyone pauses: better careful than locked."""
+    await worker.ask("p")
+    worker.iam.password = "other"
+    worker.iam.sound_calls = 1
+
+    assert labels(await worker.ask("q")) == {"credentials"}
+    assert (worker.tokens.is_refused, len(worker.iam.asked)) == (True, 3)
+
+
+async def test_no_secret_is_shown(worker: Worker) -> None:
+    """Neither password nor token is in any text of these objects, nor in a fault that quotes IAM."""
+    worker.password = "wrong"
+    faults = await worker.ask("p")
+    worker.password = "right"
+    await worker.ask("p")
+    shown = f"{vars(worker.tokens)} {vars(worker.tokens._issuer)} {worker.tokens!r} {faults} {worker.told}"
+
+    assert "token-p" not in shown
+    assert "right" not in shown
+    assert "wrong" not in shown
+
+
+async def test_the_watch_ends(worker: Worker) -> None:
+    """Nothing is looked at any more once the password is right."""
+    await worker.ask("p")
+    worker.iam.password = "other"
+    await worker.refuse("p")
+    worker.iam.password = "right"
+    await worker.clock.advance(60)
+    await worker.clock.advance(1)
+    await settle()
+
+    assert len(worker.iam.asked) == 3
+    assert [task for task in asyncio.all_tasks() if "IamTokens._watch" in repr(task)] == []
+
+
+@pytest.mark.parametrize(("chance", "pauses"), [(0.0, [60, 240, 900, 900]), (1.0, [75, 300, 1125, 1125])])
+def test_the_pause_grows_and_is_never_shorter_than_said(chance: float, pauses: list[float]) -> None:
+    """Jitter only lengthens: a shorter pause would bring the account nearer to its lock."""
+    lockout = Lockout(lambda: chance)
+    seen = []
+    for _ in pauses:
+        lockout.refused("x", 0.0)
+        seen.append(lockout.rest("x", 0.0))
+
+    assert seen == pauses
+    assert lockout.rest("y", 0.0) == 0.0
+    lockout.accepted()
+    lockout.refused("z", 0.0)
+    assert lockout.rest("x", 0.0) == 0.0

@@ -1,0 +1,223 @@
+"""Temporary keys of the metadata service: fetched once, renewed ahead of their end, nobody waits in between."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from tests.unit.dcs.fakes import Clock, FakeMetadata, a_client, reply, settle, until
+from worker.dcs.auth.metadata import Metadata
+from worker.dcs.auth.platform_keys import PlatformKeys
+from worker.policy.fault import Evidence, Fault, Remedy
+
+DAY = 86_400.0
+ADDRESS = "http://metadata"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The time."""
+    return Clock()
+
+
+@pytest.fixture
+def service(clock: Clock) -> FakeMetadata:
+    """A healthy metadata service."""
+    return FakeMetadata(clock)
+
+
+def platform(service: FakeMetadata, chance: float = 0.5) -> PlatformKeys:
+    """Credentials over the service."""
+    timing = service.clock.timing(chance)
+    return PlatformKeys(None, Metadata(a_client(service), ADDRESS, timing), timing)
+
+
+@pytest.fixture
+async def credentials(service: FakeMetadata) -> AsyncIterator[PlatformKeys]:
+    """Credentials with chance in the middle."""
+    made = platform(service)
+    yield made
+    await made.aclose()
+
+
+async def signed(credentials: PlatformKeys) -> httpx2.Request:
+    """A signed request."""
+    request = httpx2.Request("GET", "https://dcs/v2/p/migration-tasks")
+    assert await credentials.authorise(request, "p") is None
+    return request
+
+
+async def key_of(credentials: PlatformKeys) -> str:
+    """The access key that a request is signed with now, and its security token."""
+    request = await signed(credentials)
+    access = request.headers["Authorization"].partition("Access=")[2].partition(",")[0]
+    return f"{access} {request.headers['X-Security-Token']}"
+
+
+async def fault_of(credentials: PlatformKeys) -> Fault:
+    """Why a request cannot be signed now."""
+    fault = await credentials.authorise(httpx2.Request("GET", "https://dcs/"), "p")
+    assert fault is not None
+    return fault
+
+
+async def test_keys_are_fetched_once(credentials: PlatformKeys, service: FakeMetadata) -> None:
+    """Fifty requests at once cost one token and one key call, whatever their project."""
+    assert set(await asyncio.gather(*(key_of(credentials) for _ in range(50)))) == {"ACCESS1 SECURITYTOKEN1"}
+    assert service.asked == [
+        "PUT http://metadata/meta-data/latest/api/token",
+        "GET http://metadata/openstack/latest/securitykey",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("life", "chance", "left"),
+    [
+        (DAY, 0.0, 2_400.0),
+        (DAY, 0.5, 5_520.0),
+        (DAY, 0.999999, 8_640.0),
+        (21_600.0, 0.0, 2_400.0),
+        (21_600.0, 0.999999, 3_480.0),
+        (3_600.0, 0.0, 0.0),
+        (3_600.0, 0.999999, 360.0),
+    ],
+)
+async def test_keys_are_renewed_in_time(service: FakeMetadata, life: float, chance: float, left: float) -> None:
+    """At the latest 40 minutes before their end, earlier by chance; those of a short life in its last tenth."""
+    service.life = life
+    credentials = platform(service, chance)
+    await key_of(credentials)
+    await service.clock.advance(life - left - 1)
+    assert await key_of(credentials) == "ACCESS1 SECURITYTOKEN1"
+    await settle()
+    assert service.given == 1
+
+    await service.clock.advance(1.1)
+    await credentials.authorise(httpx2.Request("GET", "https://dcs/"), "p")
+    await settle()
+    assert service.given == 2
+    await credentials.aclose()
+
+
+async def test_nobody_waits_for_a_renewal(credentials: PlatformKeys, service: FakeMetadata, clock: Clock) -> None:
+    """While new keys are fetched the valid ones serve."""
+    await key_of(credentials)
+    await clock.advance(DAY - 3_000)
+    service.held = True
+
+    assert {await key_of(credentials) for _ in range(5)} == {"ACCESS1 SECURITYTOKEN1"}
+    await until(lambda: len(service.asked) == 3)
+    service.held = False
+    await settle()
+    assert (await key_of(credentials), service.given) == ("ACCESS2 SECURITYTOKEN2", 2)
+
+
+async def test_the_same_keys_again_are_no_reason_to_storm(
+    credentials: PlatformKeys, service: FakeMetadata, clock: Clock
+) -> None:
+    """A service that gives no newer keys before the end, nor after it, is asked now and then."""
+    service.is_fixed = True
+    await key_of(credentials)
+    await clock.advance(DAY - 3_000)
+    service.asked.clear()
+
+    for _ in range(3_000):
+        assert await key_of(credentials) == "ACCESS1 SECURITYTOKEN1"
+        await clock.advance(1)
+    assert len(service.asked) <= 20
+
+    service.asked.clear()
+    for _ in range(60):
+        assert "past their end" in (await fault_of(credentials)).message
+        await clock.advance(1)
+    assert len(service.asked) <= 20
+
+    service.is_fixed = False
+    await clock.advance(15)
+    assert await key_of(credentials) == "ACCESS2 SECURITYTOKEN2"
+
+
+async def test_a_service_without_tokens_is_asked_without(credentials: PlatformKeys, service: FakeMetadata) -> None:
+    """The first version of the service knows no tokens and wants none."""
+    service.token_status = 404
+
+    assert await key_of(credentials) == "ACCESS1 SECURITYTOKEN1"
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (reply(500), "HTTP 500"),
+        (reply(401, text="Please configure Cloud Service Agency first"), "this server has no agency"),
+        (reply(200, text="<html>"), "cannot be read"),
+        (reply(200, json={"credential": {"access": "A"}}), "cannot be read"),
+        (
+            reply(
+                200,
+                json={
+                    "credential": {
+                        "access": "A",
+                        "secret": "SHOWN\n",
+                        "securitytoken": "T",
+                        "expires_at": "2030-01-01T00:00:00Z",
+                    }
+                },
+            ),
+            "cannot be read",
+        ),
+    ],
+)
+async def test_no_keys_are_a_transient_fault(
+    credentials: PlatformKeys, service: FakeMetadata, clock: Clock, reply: httpx2.Response, words: str
+) -> None:
+    """No request is burnt, the service is not stormed, no key is quoted, and later it works by itself."""
+    service.key_reply = reply
+    fault = await fault_of(credentials)
+    assert (fault.evidence, fault.remedy, fault.label) == (Evidence.NEVER_SENT, Remedy.RETRY, "metadata")
+    assert words in fault.message
+    assert "SHOWN" not in f"{fault} {credentials!r}"
+    assert (await fault_of(credentials)).retry_after == fault.retry_after
+    assert len(service.asked) == 2
+
+    service.key_reply = None
+    await clock.advance(fault.retry_after or 0)
+    assert await key_of(credentials) == "ACCESS1 SECURITYTOKEN1"
+
+
+async def test_a_token_call_that_fails_is_the_end_of_it(credentials: PlatformKeys, service: FakeMetadata) -> None:
+    """Without a metadata token, keys are not even asked for."""
+    service.token_status = 500
+
+    assert "HTTP 500" in (await fault_of(credentials)).message
+    assert len(service.asked) == 1
+
+
+async def test_refused_keys_are_fetched_anew_once(
+    credentials: PlatformKeys, service: FakeMetadata, clock: Clock
+) -> None:
+    """Requests refused with the same keys cost one fetch; keys so fetched and refused too are not replaced."""
+    refused = [await signed(credentials) for _ in range(20)]
+    await clock.advance(1)
+    assert all(await asyncio.gather(*(credentials.renew("p", request) for request in refused)))
+    again = await asyncio.gather(*(signed(credentials) for _ in refused))
+    assert service.given == 2
+
+    assert await credentials.renew("p", refused[0])
+    assert not await credentials.renew("p", again[0])
+    assert service.given == 2
+
+
+async def test_a_wrong_clock_is_said(credentials: PlatformKeys) -> None:
+    """A refusal with another time of day is explained."""
+    assert "20 min ahead" in (credentials.explain(httpx2.Headers({"Date": "Tue, 14 Nov 2023 21:53:20 GMT"})) or "")
+
+
+async def test_no_key_is_shown(credentials: PlatformKeys) -> None:
+    """The repr of everything that holds keys has none."""
+    await key_of(credentials)
+
+    shown = f"{credentials!r} {vars(credentials)} {vars(credentials._slot)}"
+
+    assert "ACCESS1" not in shown
+    assert "SECRET1" not in shown

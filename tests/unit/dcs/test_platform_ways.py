@@ -1,0 +1,98 @@
+"""The four ways, made from plain values."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx2
+import pytest
+from pydantic import SecretStr
+
+from tests.unit.dcs.fakes import Clock, FakeIam, FakeMetadata, a_client
+from worker.config.secrets import SecretValues
+from worker.dcs.auth.credentials import Credentials
+from worker.dcs.auth.token_call import Account
+from worker.dcs.auth.ways import Surroundings, Way, credentials_for
+
+
+class Router:
+    """IAM and metadata service behind their addresses."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.iam = FakeIam(clock)
+        self.metadata = FakeMetadata(clock)
+
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        """Hand over."""
+        return await (self.iam if request.url.host == "iam" else self.metadata)(request)
+
+
+class Drawer:
+    """Secrets that can be replaced."""
+
+    def __init__(self, secrets: SecretValues) -> None:
+        self.secrets = secrets
+
+    def __call__(self) -> SecretValues:
+        """The present ones."""
+        return self.secrets
+
+
+def made(way: Way, drawer: Drawer, surroundings: Surroundings | None = None) -> Credentials:
+    """Credentials over fakes."""
+    clock = Clock()
+    router = Router(clock)
+    given = surroundings or Surroundings()
+    timing = clock.timing()
+    return credentials_for(way, drawer, given, lambda deadline: a_client(router, deadline), timing=timing)
+
+
+async def headers_of(credentials: Credentials) -> Mapping[str, str]:
+    """What a request carries now."""
+    request = httpx2.Request("GET", "https://dcs/")
+    assert await credentials.authorise(request, "p") is None
+    return request.headers
+
+
+async def test_a_token_follows_the_secrets() -> None:
+    """Way 1: the present token."""
+    drawer = Drawer(SecretValues(auth_token=SecretStr("one")))
+    credentials = made("token", drawer)
+    assert (await headers_of(credentials))["X-Auth-Token"] == "one"
+
+    drawer.secrets = SecretValues(auth_token=SecretStr("two"))
+    assert (await headers_of(credentials))["X-Auth-Token"] == "two"
+    await credentials.aclose()
+
+
+async def test_keys_follow_the_secrets() -> None:
+    """Way 2: the present keys, with or without a security token."""
+    drawer = Drawer(SecretValues(access_key=SecretStr("A"), secret_key=SecretStr("S")))
+    credentials = made("keys", drawer)
+    headers = await headers_of(credentials)
+    assert ("Access=A," in headers["Authorization"], headers.get("X-Security-Token")) == (True, None)
+
+    drawer.secrets = SecretValues(SecretStr("t"), SecretStr("B"), SecretStr("S"), SecretStr("T"))
+    headers = await headers_of(credentials)
+    assert ("Access=B," in headers["Authorization"], headers.get("X-Security-Token")) == (True, "T")
+    assert credentials.explain(httpx2.Headers({"Date": "Tue, 14 Nov 2023 20:13:20 GMT"})) is not None
+    await credentials.aclose()
+
+
+async def test_a_password_brings_tokens() -> None:
+    """Way 3: a token of IAM for the present password."""
+    drawer = Drawer(SecretValues(iam_password=SecretStr("right")))
+    credentials = made("iam", drawer, Surroundings(account=Account("https://iam", "user", "domain")))
+
+    assert (await headers_of(credentials))["X-Auth-Token"] == "token-p-1"
+    await credentials.aclose()
+
+
+@pytest.mark.parametrize(("profile", "key"), [(True, "PROFILE"), (False, "ACCESS1")])
+async def test_the_platform_brings_keys(tmp_path: Path, profile: bool, key: str) -> None:
+    """Way 4: the profile file if there is one, else the metadata service."""
+    path = tmp_path / "credentials"
+    path.write_text("[basic]\nak = PROFILE\nsk = S\n")
+    credentials = made("platform", Drawer(SecretValues()), Surroundings(profile=path if profile else None))
+
+    assert f"Access={key}," in (await headers_of(credentials))["Authorization"]
+    await credentials.aclose()

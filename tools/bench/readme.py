@@ -1,0 +1,64 @@
+"""What the README says about speed, from the results that are kept.
+
+`.venv/bin/python -m tools.bench.readme` writes that part anew; `make bench` does so at its end.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[2]
+README: Final = ROOT / "README.md"
+RESULTS: Final = Path(__file__).parent / "results"
+BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+VERDICTS: Final = {True: "kept", False: "**missed**", None: "not measured"}
+
+
+def told(document: dict[str, Any]) -> str:
+    """A table of what everybody costs, and one of the promises."""
+    machine, left_out = document["machine"], document["left_out"]
+    kind = "the full run" if document["is_full"] else "the quick run"
+    costs = [
+        f"| {one['title']} | {one['cpu_us']:,.0f} | {one['per_second']:,.0f} | {one['rss_mb']:.0f} |"
+        f" {one['p50_ms']:.1f} | {one['p99_ms']:.1f} |"
+        for one in document["contestants"]
+    ]
+    promises = [
+        f"| {one['what']} | {_figure(one)} | {one['limit']:g} {one['unit']} | {VERDICTS[one['is_met']]} |"
+        for one in document["targets"]
+    ]
+    return "\n".join(
+        [
+            f"Figures of {kind}, on {machine['cores']} cores that everything shared, RabbitMQ {machine['rabbitmq']},"
+            f" Python {machine['python']}:",
+            "",
+            "| 64 in flight | CPU µs per request | requests per second | RSS MB | p50 ms | p99 ms |",
+            "| --- | ---: | ---: | ---: | ---: | ---: |",
+            *costs,
+            "",
+            "| at most | found | limit | |",
+            "| --- | ---: | ---: | --- |",
+            *promises,
+            *(f"\n{why[0].upper()}{why[1:]}." for why in left_out.values()),
+        ]
+    )
+
+
+def _figure(target: dict[str, Any]) -> str:
+    return "" if target["value"] is None else f"{target['value']:.2f}"
+
+
+def written(text: str, document: dict[str, Any]) -> str:
+    """The README with this part as it must be."""
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n{told(document)}\n{END}{rest.partition(END)[2]}"
+
+
+def renew() -> None:
+    """Write the part anew."""
+    document = json.loads((RESULTS / "bench.json").read_text())
+    README.write_text(written(README.read_text(), document))
+
+
+if __name__ == "__main__":
+    renew()
