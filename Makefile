@@ -17,13 +17,14 @@ COMPOSE := $(VENV)/compose
 SHIPPED := $(VENV)/shipped
 
 .SILENT:
-.PHONY: help setup python demo test test-brokers test-dashboard test-deploy dashboard picture prove storm flow-storm replay-storm \
+.PHONY: help setup python demo test test-unit test-brokers test-dashboard test-deploy dashboard picture prove storm flow-storm replay-storm \
 	bench image wheel sbom rules check format lock clean
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
 	echo 'make demo     the worker against a fake DCS: 200 requests and what became of them'
-	echo 'make test     every test (make test ARGS="-k words" for some)'
+	echo 'make test     every test (make test ARGS="-k words" for some; ARGS=path installs only what that path needs)'
+	echo 'make test-unit  the tests that need no server, in under a minute'
 	echo 'make test-brokers   live tests on RabbitMQ 3.10, 4.0 and 4.3, clusters too (make test-brokers ARGS=4.3)'
 	echo 'make test-dashboard  an hour in small under Prometheus: every query asked, the dashboard checked and drawn'
 	echo 'make dashboard  renew the dashboard that is generated; make picture draws it'
@@ -54,9 +55,14 @@ $(INSTALLED): pyproject.toml requirements-dev.lock scripts/python.sh
 demo: setup
 	$(VENV)/bin/dcs-worker demo $(ARGS)
 
+PYTEST := $(RUN) -m pytest --numprocesses=2 --dist=loadfile
+
 test: python
-	scripts/servers.sh rabbitmq-server redis-server prometheus chromium npm $$(test "$$(id -u)" != 0 || echo iptables)
-	$(RUN) -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
+	scripts/servers.sh $$(scripts/test-servers.sh $(ARGS))
+	$(PYTEST) $(ARGS)
+
+test-unit: python
+	$(PYTEST) tests/unit tests/pipeline $(ARGS)
 
 # One series after the other, each to its end; what failed is said last, where nothing hides it.
 test-brokers: python
@@ -64,7 +70,7 @@ test-brokers: python
 	failed=; for series in $(or $(ARGS),$(SERIES)); do \
 		echo "RabbitMQ $$series"; \
 		{ scripts/chroot.sh $$series $(BROKERS)/$$series && TEST_RABBITMQ=$$series \
-			scripts/on-broker.sh $(BROKERS)/$$series $(RUN) -m pytest -m live --numprocesses=2 --dist=loadfile tests/live; \
+			scripts/on-broker.sh $(BROKERS)/$$series $(PYTEST) -m live tests/live; \
 		} || failed="$$failed $$series"; \
 	done; test -z "$$failed" || { echo "Failed on RabbitMQ$$failed" >&2; exit 1; }
 

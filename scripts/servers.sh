@@ -1,7 +1,9 @@
 #!/bin/sh
 # Sees to it that servers are installed: those named, or, for `broker`, rabbitmq-server, for which an engine that
-# can run it in a container will do as well.
+# can run it in a container will do as well. Without a name: none.
 set -eu
+
+[ $# -gt 0 ] || exit 0
 
 has() {
     [ -x "/usr/lib/rabbitmq/bin/$1" ] || command -v "$1" >/dev/null # of the former only root has the latter

@@ -7,12 +7,12 @@ IMPORTS: Final[dict[str, tuple[str, ...]]] = {
     "worker.dcs.transport": ("aiohttp", "aiohttp.client_proto.ResponseHandler"),
     "worker.rabbit.management": ("aiohttp",),
 }
-PRIVATE_PARTS: Final[dict[str, tuple[str, ...]]] = {
-    "worker.claims.wire": ("touches self._connection._parser", "touches self._connection._reader"),
-    "worker.rabbit.frames": ("changes aiormq.FrameReceiver",),
-    "worker.rabbit.inlet": ("changes channel.frames", "touches self._channel._confirm_delivery"),
-    "worker.rabbit.outlet": ("changes channel.delivery_tag",),
-}
+PRIVATE_PARTS: Final[tuple[str, ...]] = (
+    "worker.claims.wire",
+    "worker.rabbit.frames",
+    "worker.rabbit.inlet",
+    "worker.rabbit.outlet",
+)
 CROWDED_FOLDERS: Final[dict[str, int]] = {
     "worker/dcs": 24,
     "worker/observe": 16,

@@ -10,8 +10,8 @@ from worker.cli.progress import Pacer, ProgressDisplay
 
 async def test_rate_is_kept_and_a_pause_earns_no_burst() -> None:
     """Eleven items at 10 per second take a second, and after a pause only the delay of a rough timer is caught up."""
-    clock = FakeClock()
-    pacer = Pacer(10, clock, clock.sleep)
+    clock = FakeClock(0.0)
+    pacer = Pacer(10, clock, clock.pass_time)
     for _ in range(11):
         await pacer.wait()
     assert clock.now == pytest.approx(1.0)
@@ -25,8 +25,8 @@ async def test_rate_is_kept_and_a_pause_earns_no_burst() -> None:
 
 async def test_without_rate_there_is_no_wait() -> None:
     """The clock stands still."""
-    clock = FakeClock()
-    pacer = Pacer(None, clock, clock.sleep)
+    clock = FakeClock(0.0)
+    pacer = Pacer(None, clock, clock.pass_time)
     for _ in range(100):
         await pacer.wait()
     assert clock.now == 0
