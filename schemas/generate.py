@@ -17,8 +17,7 @@ from schemas import identity, names
 from schemas.dcs import SHAPES, CreateReply
 from schemas.event import MigrationFailed, MigrationSucceeded
 from schemas.journal import LIMIT, Journal
-from schemas.refusal import TEXT_LIMIT
-from schemas.request import Request, Task
+from schemas.request import TEXT_LIMIT, Request, Task
 
 FOLDER: Final = Path(__file__).parent / "json"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"

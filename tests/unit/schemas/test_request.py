@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from schemas.refusal import VIOLATIONS_LISTED
-from schemas.request import InvalidRequestError, Request, Sender, Task, Violation, parse
+from schemas.request import VIOLATIONS_LISTED, InvalidRequestError, Request, Sender, Task, Violation, parse
 from tests.malformed_bodies import TASK
 from tests.malformed_messages import GOOD, MAX_BYTES
 

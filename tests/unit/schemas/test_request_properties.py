@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 
 from schemas.generate import documents
-from schemas.refusal import REPEATED
-from schemas.request import InvalidRequestError, Sender, Violation, parse
+from schemas.request import REPEATED, InvalidRequestError, Sender, Violation, parse
 from schemas.timestamp import from_text
 from tests.malformed_bodies import TASK
 from tests.malformed_messages import MAX_BYTES
