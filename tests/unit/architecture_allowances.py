@@ -83,6 +83,28 @@ LONG_FUNCTIONS: Final[tuple[str, ...]] = (
     "worker.cli.topology.topology",
 )
 REPEATED_RUNS: Final[tuple[str, ...]] = ("worker.cli.parked.app worker.cli.parked.app",)
+UNMIRRORED_TESTS: Final[tuple[str, ...]] = (
+    "config/test_config.py",
+    "config/test_credentials.py",
+    "config/test_secrets.py",
+    "dcs/test_platform.py",
+    "dcs/test_platform_profile.py",
+    "dcs/test_platform_ways.py",
+    "pipeline/test_events.py",
+    "policy/test_backoff.py",
+    "policy/test_freeze_detector.py",
+    "policy/test_migration_request.py",
+    "policy/test_retry_policy.py",
+    "policy/test_retry_policy_errors.py",
+    "policy/test_task_matching.py",
+    "policy/test_timeline.py",
+    "policy/throttle/test_circuit_breaker.py",
+    "policy/throttle/test_concurrency_limit.py",
+    "policy/throttle/test_prefetch.py",
+    "policy/throttle/test_project_hold.py",
+    "policy/throttle/test_rate_limiter.py",
+    "rabbit/test_lenient_codec.py",
+)
 WORKER_LINES: Final[int] = 21136
 WORKER_MODULES: Final[int] = 218
 README_LINES: Final[int] = 460

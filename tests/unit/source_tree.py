@@ -34,6 +34,18 @@ def line_count(source: str) -> int:
     return len(source.splitlines())
 
 
+def unmirrored_tests(tests: Path, sources: Mapping[str, Path]) -> list[str]:
+    """Test files `<room>/.../test_<module>[_<topic>].py` without such a module or folder in the room's sources."""
+    found = []
+    for path in sorted(tests.rglob("*/test_*.py")):
+        room, *inner = path.parent.relative_to(tests).parts
+        folder = sources.get(room, ROOT / "worker" / room).joinpath(*inner)
+        name = path.stem.removeprefix("test_")
+        if not any(f"{name}_".startswith(f"{module.stem}_") for module in folder.glob("*")):
+            found.append(path.relative_to(tests).as_posix())
+    return found
+
+
 # Imports
 
 

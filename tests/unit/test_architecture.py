@@ -30,6 +30,7 @@ from tests.unit.source_tree import (
     repeated_runs,
     shared_class_names,
     size_breach,
+    unmirrored_tests,
 )
 
 T = TypeVar("T")
@@ -215,6 +216,12 @@ def test_no_run_of_lines_stands_twice() -> None:
 def test_readme_is_short() -> None:
     """The README is read to its end."""
     assert line_count((ROOT / "README.md").read_text()) <= max(MAX_README_LINES, allowed.README_LINES)
+
+
+def test_unit_tests_mirror_the_source() -> None:
+    """`tests/unit/<room>/test_<module>.py` or `test_<module>_<topic>.py` names a module of that room."""
+    found = unmirrored_tests(ROOT / "tests" / "unit", {"schemas": ROOT / "schemas", "bench": ROOT / "tools" / "bench"})
+    assert_exactly(dict.fromkeys(found, ""), dict.fromkeys(allowed.UNMIRRORED_TESTS, ""))
 
 
 # Names and words
