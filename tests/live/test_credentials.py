@@ -13,7 +13,8 @@ import httpx2
 import pytest
 
 from schemas.request import Request, Task
-from tests.unit.dcs.fakes import Clock, until
+from tests.fakes.clock import FakeClock
+from tests.unit.dcs.fakes import timing_of, until
 from worker.config import load
 from worker.dcs.auth.credentials import Credentials
 from worker.dcs.auth.token_call import Account
@@ -61,7 +62,7 @@ async def _go() -> bool:
 class Work:
     """A client whose credentials come from secret files, and all that it said."""
 
-    def __init__(self, fake_dcs: FakeDcs, folder: Path, clock: Clock) -> None:
+    def __init__(self, fake_dcs: FakeDcs, folder: Path, clock: FakeClock) -> None:
         self.fake_dcs = fake_dcs
         self.folder = folder
         self.clock = clock
@@ -93,7 +94,7 @@ class Work:
 @asynccontextmanager
 async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], **secrets: str) -> AsyncIterator[Work]:
     """A fake DCS that demands credentials, and a client with the configured ones."""
-    clock = Clock()
+    clock = FakeClock()
     transport = ServiceTransport(ssl.create_default_context(), 20)
     settings = FakeDcsSettings.model_validate({"auth": auth})
     try:
@@ -116,7 +117,7 @@ async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], *
                 surroundings,
                 http_client,
                 changed=work.told.append,
-                timing=clock.timing(0.5),
+                timing=timing_of(clock, 0.5),
             )
             work.http = http_client(20)
             work.client = DcsClient(work.http, work.credentials, {"r": fake_dcs.url}, now=clock)

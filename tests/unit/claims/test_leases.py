@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from schemas.request import Task
+from tests.fakes.clock import FakeClock
 from worker.claims.leases import LONGEST, Leases
 from worker.claims.scripts import FORGOTTEN, OURS, PROCESS_DIGITS, REGAINED
 from worker.policy.order import Order
@@ -22,30 +23,19 @@ ORDER = Order(
 )
 
 
-class Clock:
-    """A monotonic clock that stands still until it is set."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> FakeClock:
     """The clock of `leases`."""
-    return Clock()
+    return FakeClock(1000.0)
 
 
 @pytest.fixture
-def leases(clock: Clock) -> Leases:
+def leases(clock: FakeClock) -> Leases:
     """Leases of 30 seconds."""
     return Leases(30.0, clock)
 
 
-def test_a_lease_is_held_from_before_it_was_asked_for(leases: Leases, clock: Clock) -> None:
+def test_a_lease_is_held_from_before_it_was_asked_for(leases: Leases, clock: FakeClock) -> None:
     """A grant counts for 25 of 30 seconds, from when the command was sent and not from when it was answered."""
     lease = leases.open(ORDER)
     asked_at, clock.now = clock.now, clock.now + 20
@@ -58,7 +48,7 @@ def test_a_lease_is_held_from_before_it_was_asked_for(leases: Leases, clock: Clo
     assert not leases.is_held(ORDER)
 
 
-def test_a_grant_that_comes_too_late_is_not_held(leases: Leases, clock: Clock) -> None:
+def test_a_grant_that_comes_too_late_is_not_held(leases: Leases, clock: FakeClock) -> None:
     """A process that was frozen between asking and hearing does not count on the claim."""
     lease = leases.open(ORDER)
     asked_at, clock.now = clock.now, clock.now + 60
@@ -66,7 +56,7 @@ def test_a_grant_that_comes_too_late_is_not_held(leases: Leases, clock: Clock) -
     assert not leases.is_held(ORDER)
 
 
-def test_a_lease_that_ran_out_and_was_found_again_is_held(leases: Leases, clock: Clock) -> None:
+def test_a_lease_that_ran_out_and_was_found_again_is_held(leases: Leases, clock: FakeClock) -> None:
     """Redis still had the claim, so nobody else can have had the request."""
     lease = leases.open(ORDER)
     leases.granted(lease, clock.now)
@@ -76,7 +66,7 @@ def test_a_lease_that_ran_out_and_was_found_again_is_held(leases: Leases, clock:
 
 
 @pytest.mark.parametrize(("elapsed", "is_held"), [(10.0, True), (60.0, False)])
-def test_a_lease_that_redis_forgot(leases: Leases, clock: Clock, elapsed: float, is_held: bool) -> None:
+def test_a_lease_that_redis_forgot(leases: Leases, clock: FakeClock, elapsed: float, is_held: bool) -> None:
     """A claim that was restored is held only if it had not run out; else it never is again."""
     lease = leases.open(ORDER)
     leases.granted(lease, clock.now)
@@ -87,7 +77,7 @@ def test_a_lease_that_redis_forgot(leases: Leases, clock: Clock, elapsed: float,
     assert leases.is_held(ORDER) is is_held
 
 
-def test_a_lease_that_another_had_in_between(leases: Leases, clock: Clock) -> None:
+def test_a_lease_that_another_had_in_between(leases: Leases, clock: FakeClock) -> None:
     """A claim that Redis gave to another meanwhile is not held, however young it is, and never again."""
     lease = leases.open(ORDER)
     leases.granted(lease, clock.now)
@@ -96,14 +86,14 @@ def test_a_lease_that_another_had_in_between(leases: Leases, clock: Clock) -> No
         assert not leases.is_held(ORDER)
 
 
-def test_a_lease_that_was_never_granted_is_not_held(leases: Leases, clock: Clock) -> None:
+def test_a_lease_that_was_never_granted_is_not_held(leases: Leases, clock: FakeClock) -> None:
     """A renewal makes no grant of a take whose answer is not known."""
     lease = leases.open(ORDER)
     leases.renewed(lease, clock.now, OURS)
     assert not leases.is_held(ORDER)
 
 
-def test_a_lease_is_renewed_for_an_hour_at_most(leases: Leases, clock: Clock) -> None:
+def test_a_lease_is_renewed_for_an_hour_at_most(leases: Leases, clock: FakeClock) -> None:
     """A claim that nobody gives up ends by itself; younger ones do not."""
     leases.open(ORDER)
     clock.now += LONGEST
@@ -125,7 +115,7 @@ def test_closing_an_old_lease_does_not_end_the_next(leases: Leases) -> None:
     assert old.token[:PROCESS_DIGITS] == new.token[:PROCESS_DIGITS]
 
 
-def test_two_processes_have_different_tokens(leases: Leases, clock: Clock) -> None:
+def test_two_processes_have_different_tokens(leases: Leases, clock: FakeClock) -> None:
     """The part of a token that names the process is another for each."""
     tokens = {of.open(ORDER).token[:PROCESS_DIGITS] for of in (leases, Leases(30.0, clock))}
     assert len(tokens) == 2

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from schemas.event import FAILED_KEY, SUCCEEDED_KEY, MigrationFailed, MigrationSucceeded, Reason
 from schemas.request import InvalidRequestError, parse
+from tests.fakes.clock import FakeClock
 from tests.pipeline.virtual_time.event_loop import VirtualTime
 from worker.cli.app import app
 from worker.policy.error_text import read_text
@@ -41,17 +42,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-class Clock:
-    """Stands still until it is told to go on."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """The present second."""
-        return self.now
-
-
 def _success(one: PlannedRequest, instance_id: str = "", resolution: str = "created") -> tuple[str, bytes]:
     body = {
         "request_id": one.request_id,
@@ -76,7 +66,7 @@ def _fail(tally: OutcomeTracker, one: PlannedRequest, reason: Reason) -> None:
 
 
 def _sent(*planned: PlannedRequest) -> OutcomeTracker:
-    tally = OutcomeTracker(planned, Clock())
+    tally = OutcomeTracker(planned, FakeClock(0.0))
     for one in planned:
         tally.sent(one)
     return tally
@@ -210,7 +200,7 @@ def test_latencies_are_from_sending_to_the_event() -> None:
     ordinary = [
         one for one in plan_requests(200) if not one.kind.script and one.kind.copies == 1 and not one.kind.misspelt
     ][:100]
-    clock = Clock()
+    clock = FakeClock(0.0)
     tally = OutcomeTracker(ordinary, clock)
     for one in ordinary:
         tally.sent(one)

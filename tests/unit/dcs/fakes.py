@@ -7,6 +7,7 @@ from json import dumps, loads
 
 import httpx2
 
+from tests.fakes.clock import FakeClock
 from worker.dcs.auth.lease import Timing
 from worker.dcs.http_client import HttpClient
 from worker.policy.pulse import Pulse
@@ -14,39 +15,9 @@ from worker.policy.pulse import Pulse
 START = 1_700_000_000.0
 
 
-class Clock:
-    """Epoch seconds that stand still until told; sleepers wake when their time has come."""
-
-    def __init__(self) -> None:
-        self.now = START
-        self._moved = asyncio.Event()
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait for so many seconds of this clock."""
-        until = self.now + seconds
-        while self.now < until:
-            await self._moved.wait()
-
-    async def advance(self, seconds: float) -> None:
-        """Move on, and let whoever waited for it work."""
-        self.now += seconds
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
-        await settle()
-
-    def timing(self, chance: float = 0.0) -> Timing:
-        """Time by this clock, and chance that always says the same."""
-        return Timing(self, lambda: chance, self.sleep)
-
-
-async def settle() -> None:
-    """Let everything run that can run without time passing."""
-    for _ in range(50):
-        await asyncio.sleep(0)
+def timing_of(clock: FakeClock, random_unit: float = 0.0) -> Timing:
+    """Time by a clock, and chance that always gives the same."""
+    return Timing(clock, lambda: random_unit, clock.sleep)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -87,7 +58,7 @@ def a_client(handler: Handler, deadline: float = 5.0) -> HttpClient:
 class FakeIam:
     """Issues tokens for the right password, and counts who asks."""
 
-    def __init__(self, clock: Clock, password: str = "right") -> None:
+    def __init__(self, clock: FakeClock, password: str = "right") -> None:
         self.clock = clock
         self.password = password
         self.life = 86_400.0
@@ -141,7 +112,7 @@ class FakeIam:
 class FakeMetadata:
     """Gives out temporary keys to whoever shows the token that it gave out before."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.life = 86_400.0
         self.is_fixed = False

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from tests.unit.dcs.fakes import Clock, FakeMetadata, a_client, reply, settle, until
+from tests.fakes.clock import FakeClock, run_ready_tasks
+from tests.unit.dcs.fakes import FakeMetadata, a_client, reply, timing_of, until
 from worker.dcs.auth.metadata import Metadata
 from worker.dcs.auth.platform_keys import PlatformKeys
 from worker.policy.fault import Evidence, Fault, Remedy
@@ -16,20 +17,20 @@ ADDRESS = "http://metadata"
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> FakeClock:
     """The time."""
-    return Clock()
+    return FakeClock()
 
 
 @pytest.fixture
-def service(clock: Clock) -> FakeMetadata:
+def service(clock: FakeClock) -> FakeMetadata:
     """A healthy metadata service."""
     return FakeMetadata(clock)
 
 
 def platform(service: FakeMetadata, chance: float = 0.5) -> PlatformKeys:
     """Credentials over the service."""
-    timing = service.clock.timing(chance)
+    timing = timing_of(service.clock, chance)
     return PlatformKeys(None, Metadata(a_client(service), ADDRESS, timing), timing)
 
 
@@ -90,17 +91,17 @@ async def test_keys_are_renewed_in_time(service: FakeMetadata, life: float, chan
     await key_of(credentials)
     await service.clock.advance(life - left - 1)
     assert await key_of(credentials) == "ACCESS1 SECURITYTOKEN1"
-    await settle()
+    await run_ready_tasks()
     assert service.given == 1
 
     await service.clock.advance(1.1)
     await credentials.authorise(httpx2.Request("GET", "https://dcs/"), "p")
-    await settle()
+    await run_ready_tasks()
     assert service.given == 2
     await credentials.aclose()
 
 
-async def test_nobody_waits_for_a_renewal(credentials: PlatformKeys, service: FakeMetadata, clock: Clock) -> None:
+async def test_nobody_waits_for_a_renewal(credentials: PlatformKeys, service: FakeMetadata, clock: FakeClock) -> None:
     """While new keys are fetched the valid ones serve."""
     await key_of(credentials)
     await clock.advance(DAY - 3_000)
@@ -109,12 +110,12 @@ async def test_nobody_waits_for_a_renewal(credentials: PlatformKeys, service: Fa
     assert {await key_of(credentials) for _ in range(5)} == {"ACCESS1 SECURITYTOKEN1"}
     await until(lambda: len(service.asked) == 3)
     service.held = False
-    await settle()
+    await run_ready_tasks()
     assert (await key_of(credentials), service.given) == ("ACCESS2 SECURITYTOKEN2", 2)
 
 
 async def test_the_same_keys_again_are_no_reason_to_storm(
-    credentials: PlatformKeys, service: FakeMetadata, clock: Clock
+    credentials: PlatformKeys, service: FakeMetadata, clock: FakeClock
 ) -> None:
     """A service that gives no newer keys before the end, nor after it, is asked now and then."""
     service.is_fixed = True
@@ -169,7 +170,7 @@ async def test_a_service_without_tokens_is_asked_without(credentials: PlatformKe
     ],
 )
 async def test_no_keys_are_a_transient_fault(
-    credentials: PlatformKeys, service: FakeMetadata, clock: Clock, reply: httpx2.Response, words: str
+    credentials: PlatformKeys, service: FakeMetadata, clock: FakeClock, reply: httpx2.Response, words: str
 ) -> None:
     """No request is burnt, the service is not stormed, no key is quoted, and later it works by itself."""
     service.key_reply = reply
@@ -194,7 +195,7 @@ async def test_a_token_call_that_fails_is_the_end_of_it(credentials: PlatformKey
 
 
 async def test_refused_keys_are_fetched_anew_once(
-    credentials: PlatformKeys, service: FakeMetadata, clock: Clock
+    credentials: PlatformKeys, service: FakeMetadata, clock: FakeClock
 ) -> None:
     """Requests refused with the same keys cost one fetch; keys so fetched and refused too are not replaced."""
     refused = [await signed(credentials) for _ in range(20)]

@@ -6,7 +6,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.unit.dcs.fakes import Clock, FakeMetadata, a_client
+from tests.fakes.clock import FakeClock
+from tests.unit.dcs.fakes import FakeMetadata, a_client, timing_of
 from worker.dcs.auth.metadata import Metadata
 from worker.dcs.auth.platform_keys import PlatformKeys
 from worker.dcs.auth.profile import Profile
@@ -97,8 +98,8 @@ def test_nothing_is_written(tmp_path: Path) -> None:
 
 async def test_a_profile_goes_before_the_metadata_service(tmp_path: Path) -> None:
     """Its keys are used as long as it has any; after a 401 only replaced ones are worth another try."""
-    service = FakeMetadata(Clock())
-    timing = service.clock.timing()
+    service = FakeMetadata(FakeClock())
+    timing = timing_of(service.clock)
     path = written(tmp_path, "[basic]\nak = A\nsk = S\n")
     credentials = PlatformKeys(Profile(path), Metadata(a_client(service), "http://metadata", timing), timing)
     request = httpx2.Request("GET", "https://dcs/")
@@ -114,8 +115,8 @@ async def test_a_profile_goes_before_the_metadata_service(tmp_path: Path) -> Non
 
 async def test_without_keys_in_the_profile_the_metadata_service_is_asked(tmp_path: Path) -> None:
     """A file without keys is passed over, as in the official SDK."""
-    service = FakeMetadata(Clock())
-    timing = service.clock.timing()
+    service = FakeMetadata(FakeClock())
+    timing = timing_of(service.clock)
     profile = Profile(tmp_path / "absent")
     credentials = PlatformKeys(profile, Metadata(a_client(service), "http://metadata", timing), timing)
     request = httpx2.Request("GET", "https://dcs/")

@@ -7,7 +7,8 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from tests.unit.dcs.fakes import Clock, FakeIam, FakeMetadata, a_client
+from tests.fakes.clock import FakeClock
+from tests.unit.dcs.fakes import FakeIam, FakeMetadata, a_client, timing_of
 from worker.config.secrets import SecretValues
 from worker.dcs.auth.credentials import Credentials
 from worker.dcs.auth.token_call import Account
@@ -17,7 +18,7 @@ from worker.dcs.auth.ways import Surroundings, Way, credentials_for
 class Router:
     """IAM and metadata service behind their addresses."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: FakeClock) -> None:
         self.iam = FakeIam(clock)
         self.metadata = FakeMetadata(clock)
 
@@ -39,10 +40,10 @@ class Drawer:
 
 def made(way: Way, drawer: Drawer, surroundings: Surroundings | None = None) -> Credentials:
     """Credentials over fakes."""
-    clock = Clock()
+    clock = FakeClock()
     router = Router(clock)
     given = surroundings or Surroundings()
-    timing = clock.timing()
+    timing = timing_of(clock)
     return credentials_for(way, drawer, given, lambda deadline: a_client(router, deadline), timing=timing)
 
 

@@ -1,22 +1,12 @@
 """The pulse: freezes of this process are noticed."""
 
+from tests.fakes.clock import FakeClock
 from worker.policy.pulse import FROZEN_AFTER, Pulse
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        """Return the time that was set."""
-        return self.now
 
 
 def test_a_steady_pulse_counts_nothing() -> None:
     """Beats in time, up to the very limit, are no freeze."""
-    clock = Clock()
+    clock = FakeClock(100.0)
     pulse = Pulse(clock)
     for pause in (0.0, 1.0, FROZEN_AFTER):
         clock.now += pause
@@ -25,7 +15,7 @@ def test_a_steady_pulse_counts_nothing() -> None:
 
 def test_every_freeze_counts_once() -> None:
     """A pause beyond the limit counts one, whatever its length, and the beats after it none."""
-    clock = Clock()
+    clock = FakeClock(100.0)
     pulse = Pulse(clock)
     clock.now += FROZEN_AFTER + 0.1
     assert pulse.beat() == 1
@@ -37,7 +27,7 @@ def test_every_freeze_counts_once() -> None:
 
 def test_the_time_before_the_first_beat_counts() -> None:
     """A process that froze between start and first beat did freeze."""
-    clock = Clock()
+    clock = FakeClock(100.0)
     pulse = Pulse(clock)
     clock.now += 60.0
     assert pulse.beat() == 1

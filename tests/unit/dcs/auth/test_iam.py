@@ -7,7 +7,8 @@ from email.utils import formatdate
 import httpx2
 import pytest
 
-from tests.unit.dcs.fakes import Clock, FakeIam, a_client, reply, settle, stamp, until
+from tests.fakes.clock import FakeClock, run_ready_tasks
+from tests.unit.dcs.fakes import FakeIam, a_client, reply, stamp, timing_of, until
 from worker.dcs.auth import iam as iam_module
 from worker.dcs.auth.iam import IamTokens
 from worker.dcs.auth.token_call import Account
@@ -18,21 +19,21 @@ DAY = 86_400.0
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> FakeClock:
     """The time."""
-    return Clock()
+    return FakeClock()
 
 
 @pytest.fixture
-def fake(clock: Clock) -> FakeIam:
+def fake(clock: FakeClock) -> FakeIam:
     """A healthy IAM."""
     return FakeIam(clock)
 
 
 @pytest.fixture
-async def tokens(clock: Clock, fake: FakeIam) -> AsyncIterator[IamTokens]:
+async def tokens(clock: FakeClock, fake: FakeIam) -> AsyncIterator[IamTokens]:
     """Tokens that are renewed in the middle of their last tenth."""
-    made = IamTokens(ACCOUNT, lambda: "right", a_client(fake), timing=clock.timing(0.5))
+    made = IamTokens(ACCOUNT, lambda: "right", a_client(fake), timing=timing_of(clock, 0.5))
     yield made
     await made.aclose()
 
@@ -61,24 +62,24 @@ async def test_one_call_however_many_wait(tokens: IamTokens, fake: FakeIam) -> N
     fake.held = True
     waiting = [asyncio.create_task(token_of(tokens, project)) for _ in range(50) for project in ("p", "q")]
     await until(lambda: bool(fake.asked))
-    await settle()
+    await run_ready_tasks()
     fake.held = False
 
     assert set(await asyncio.gather(*waiting)) == {"token-p-1", "token-q-2"}
     assert (fake.asked, fake.most_at_once) == ([("p", "right"), ("q", "right")], 1)
 
 
-async def test_a_token_is_kept_until_late_in_its_life(tokens: IamTokens, fake: FakeIam, clock: Clock) -> None:
+async def test_a_token_is_kept_until_late_in_its_life(tokens: IamTokens, fake: FakeIam, clock: FakeClock) -> None:
     """Before the last tenth of its life, here before the middle of it, no second call is made."""
     await token_of(tokens)
     await clock.advance(DAY * 0.949)
 
     assert await token_of(tokens) == "token-p-1"
-    await settle()
+    await run_ready_tasks()
     assert len(fake.asked) == 1
 
 
-async def test_nobody_waits_for_a_renewal(tokens: IamTokens, fake: FakeIam, clock: Clock) -> None:
+async def test_nobody_waits_for_a_renewal(tokens: IamTokens, fake: FakeIam, clock: FakeClock) -> None:
     """In the last tenth the old token serves while another one is fetched, once."""
     await token_of(tokens)
     await clock.advance(DAY * 0.951)
@@ -87,28 +88,28 @@ async def test_nobody_waits_for_a_renewal(tokens: IamTokens, fake: FakeIam, cloc
     assert [await token_of(tokens) for _ in range(5)] == ["token-p-1"] * 5
     await until(lambda: len(fake.asked) == 2)
     fake.held = False
-    await settle()
+    await run_ready_tasks()
     assert (await token_of(tokens), len(fake.asked)) == ("token-p-2", 2)
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.3, 0.999])
-async def test_the_point_of_renewal_is_random(clock: Clock, fake: FakeIam, chance: float) -> None:
+async def test_the_point_of_renewal_is_random(clock: FakeClock, fake: FakeIam, chance: float) -> None:
     """It lies anywhere in the last tenth of the token's life, so that replicas do not renew together."""
-    tokens = IamTokens(ACCOUNT, lambda: "right", a_client(fake), timing=clock.timing(chance))
+    tokens = IamTokens(ACCOUNT, lambda: "right", a_client(fake), timing=timing_of(clock, chance))
     await token_of(tokens)
     await clock.advance(DAY * (1 - 0.1 * chance) - 1)
     await token_of(tokens)
-    await settle()
+    await run_ready_tasks()
     assert len(fake.asked) == 1
 
     await clock.advance(2)
     await token_of(tokens)
-    await settle()
+    await run_ready_tasks()
     assert len(fake.asked) == 2
     await tokens.aclose()
 
 
-async def test_a_failed_renewal_harms_nobody(tokens: IamTokens, fake: FakeIam, clock: Clock) -> None:
+async def test_a_failed_renewal_harms_nobody(tokens: IamTokens, fake: FakeIam, clock: FakeClock) -> None:
     """While IAM is away the old token serves to its end, and IAM is asked again only now and then."""
     await token_of(tokens)
     fake.outage = reply(503)
@@ -121,7 +122,7 @@ async def test_a_failed_renewal_harms_nobody(tokens: IamTokens, fake: FakeIam, c
     assert 3 <= len(fake.asked) - 1 <= 20
 
 
-async def test_the_clock_of_this_machine_does_not_matter(tokens: IamTokens, fake: FakeIam, clock: Clock) -> None:
+async def test_the_clock_of_this_machine_does_not_matter(tokens: IamTokens, fake: FakeIam, clock: FakeClock) -> None:
     """A token's life is measured between two times of IAM's clock, be that two days off."""
     fake.ahead = -2 * DAY
     await token_of(tokens)
@@ -130,7 +131,7 @@ async def test_the_clock_of_this_machine_does_not_matter(tokens: IamTokens, fake
     assert await token_of(tokens) == "token-p-1"
 
 
-async def test_a_token_without_an_end_is_used_for_a_while(clock: Clock) -> None:
+async def test_a_token_without_an_end_is_used_for_a_while(clock: FakeClock) -> None:
     """A reply that does not tell how long its token is valid still serves, for ten minutes."""
     calls: list[int] = []
 
@@ -138,7 +139,7 @@ async def test_a_token_without_an_end_is_used_for_a_while(clock: Clock) -> None:
         calls.append(1)
         return reply(201, json={"token": {}}, headers={"X-Subject-Token": f"t{len(calls)}"})
 
-    tokens = IamTokens(ACCOUNT, lambda: "right", a_client(answer), timing=clock.timing())
+    tokens = IamTokens(ACCOUNT, lambda: "right", a_client(answer), timing=timing_of(clock))
     assert await token_of(tokens) == "t1"
     await clock.advance(599)
     assert await token_of(tokens) == "t1"
@@ -149,7 +150,7 @@ async def test_a_token_without_an_end_is_used_for_a_while(clock: Clock) -> None:
 
 @pytest.mark.parametrize("apart", [0.0, 2 * DAY, -2 * DAY])
 @pytest.mark.parametrize("is_dated", [True, False])
-async def test_the_end_alone_tells_how_long_a_token_lives(clock: Clock, apart: float, is_dated: bool) -> None:
+async def test_the_end_alone_tells_how_long_a_token_lives(clock: FakeClock, apart: float, is_dated: bool) -> None:
     """A reply without the time of issue is measured by its Date header, else by this clock: never ten minutes."""
 
     def answer(_: httpx2.Request) -> httpx2.Response:
@@ -159,7 +160,7 @@ async def test_the_end_alone_tells_how_long_a_token_lives(clock: Clock, apart: f
         )
         return reply(201, json={"token": {"expires_at": stamp(theirs + 20.0)}}, headers=headers)
 
-    tokens = IamTokens(ACCOUNT, lambda: "right", a_client(answer), timing=clock.timing())
+    tokens = IamTokens(ACCOUNT, lambda: "right", a_client(answer), timing=timing_of(clock))
     first = await token_of(tokens)
     await clock.advance(18.5)
     assert await token_of(tokens) == first
@@ -168,7 +169,7 @@ async def test_the_end_alone_tells_how_long_a_token_lives(clock: Clock, apart: f
     await tokens.aclose()
 
 
-async def test_tokens_that_end_in_flight_are_no_refusals(tokens: IamTokens, fake: FakeIam, clock: Clock) -> None:
+async def test_tokens_that_end_in_flight_are_no_refusals(tokens: IamTokens, fake: FakeIam, clock: FakeClock) -> None:
     """Calls that leave with a token just before its end are refused, end after end: each is worth another try."""
     fake.life = 6.0
     for _ in range(5):
@@ -191,7 +192,7 @@ async def test_refusals_at_once_cost_one_call(tokens: IamTokens, fake: FakeIam) 
     assert len(fake.asked) == 2
 
 
-async def test_a_renewed_token_that_is_refused_too_is_the_end(tokens: IamTokens, clock: Clock) -> None:
+async def test_a_renewed_token_that_is_refused_too_is_the_end(tokens: IamTokens, clock: FakeClock) -> None:
     """A token fetched because of a refusal and refused itself is not replaced, until a minute has passed."""
     assert await tokens.renew("p", await authorised(tokens))
     second = await authorised(tokens)
@@ -214,7 +215,7 @@ async def test_a_renewed_token_that_is_refused_too_is_the_end(tokens: IamTokens,
     ],
 )
 async def test_iam_being_down_is_transient(
-    tokens: IamTokens, fake: FakeIam, clock: Clock, outage: httpx2.Response | Exception
+    tokens: IamTokens, fake: FakeIam, clock: FakeClock, outage: httpx2.Response | Exception
 ) -> None:
     """No request is burnt or blamed, IAM is not stormed, and afterwards it works again by itself."""
     fake.outage = outage
@@ -232,7 +233,7 @@ async def test_iam_being_down_is_transient(
     assert await token_of(tokens) == "token-p-2"
 
 
-async def test_iam_may_ask_for_a_pause(tokens: IamTokens, fake: FakeIam, clock: Clock) -> None:
+async def test_iam_may_ask_for_a_pause(tokens: IamTokens, fake: FakeIam, clock: FakeClock) -> None:
     """The server's word beats ours."""
     fake.outage = reply(429, headers={"Retry-After": "40"})
     assert (await fault_of(tokens)).retry_after == 40
@@ -252,7 +253,7 @@ async def test_waiting_has_an_end(tokens: IamTokens, fake: FakeIam, monkeypatch:
 
     assert (fault.evidence, fault.label) == (Evidence.NEVER_SENT, "iam")
     fake.held = False
-    await settle()
+    await run_ready_tasks()
     assert (await token_of(tokens), len(fake.asked)) == ("token-p-1", 1)
 
 
@@ -262,7 +263,7 @@ async def test_a_caller_that_goes_away_takes_nothing_with_it(tokens: IamTokens, 
     first, second = (asyncio.create_task(token_of(tokens)) for _ in range(2))
     await until(lambda: bool(fake.asked))
     first.cancel()
-    await settle()
+    await run_ready_tasks()
     fake.held = False
 
     assert await second == "token-p-1"
@@ -296,9 +297,9 @@ async def test_a_project_that_is_waited_for_is_not_forgotten(
     assert await asyncio.gather(*waiting) == ["token-p-1", "token-q-2", "token-p-1", "token-q-2"]
 
 
-async def test_closing_ends_what_is_under_way(clock: Clock, fake: FakeIam) -> None:
+async def test_closing_ends_what_is_under_way(clock: FakeClock, fake: FakeIam) -> None:
     """A fetch that IAM does not answer does not outlive the credentials; who waits for it gets a fault."""
-    tokens = IamTokens(ACCOUNT, lambda: "right", a_client(fake), timing=clock.timing())
+    tokens = IamTokens(ACCOUNT, lambda: "right", a_client(fake), timing=timing_of(clock))
     fake.held = True
     waiting = asyncio.create_task(fault_of(tokens))
     await until(lambda: bool(fake.asked))

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from tests.unit.dcs.fakes import START, Clock, FakeIam, a_client, settle, until
+from tests.fakes.clock import FakeClock, run_ready_tasks
+from tests.unit.dcs.fakes import START, FakeIam, a_client, timing_of, until
 from worker.dcs.auth.iam import IamTokens
 from worker.dcs.auth.lockout import Lockout
 from worker.dcs.auth.token_call import Account
@@ -19,13 +20,13 @@ REASON = "IAM refuses the password of user (HTTP 401: not ***)"
 class Worker:
     """Tokens with a password that can be replaced, and what was told about them."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.iam = FakeIam(clock)
         self.password = "right"
         self.told: list[str | None] = []
         self.tokens = IamTokens(
-            ACCOUNT, lambda: self.password, a_client(self.iam), changed=self.told.append, timing=clock.timing()
+            ACCOUNT, lambda: self.password, a_client(self.iam), changed=self.told.append, timing=timing_of(clock)
         )
 
     async def ask(self, *projects: str) -> list[Fault | str]:
@@ -52,7 +53,7 @@ class Worker:
 @pytest.fixture
 async def worker() -> AsyncIterator[Worker]:
     """A worker whose password is right."""
-    made = Worker(Clock())
+    made = Worker(FakeClock())
     yield made
     await made.tokens.aclose()
 
@@ -275,7 +276,7 @@ async def test_the_watch_ends(worker: Worker) -> None:
     worker.iam.password = "right"
     await worker.clock.advance(60)
     await worker.clock.advance(1)
-    await settle()
+    await run_ready_tasks()
 
     assert len(worker.iam.asked) == 3
     assert [task for task in asyncio.all_tasks() if "IamTokens._watch" in repr(task)] == []

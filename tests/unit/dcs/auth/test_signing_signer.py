@@ -3,22 +3,12 @@
 import httpx2
 import pytest
 
+from tests.fakes.clock import FakeClock
 from worker.dcs.auth.credentials import ReadyToken
 from worker.dcs.auth.signer import KeySigner
 from worker.dcs.auth.signing import Keys
 
 START = 1_700_000_000.0
-
-
-class Clock:
-    """A clock that moves when told."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        """Epoch seconds."""
-        return self.now
 
 
 class Ring:
@@ -39,7 +29,7 @@ def a_request() -> httpx2.Request:
 
 async def test_every_try_is_signed_afresh() -> None:
     """The same request, authorised a minute later, has that minute's date and another signature."""
-    clock = Clock()
+    clock = FakeClock()
     signer = KeySigner(lambda: Keys("AK", "SK"), now=clock)
     request = a_request()
 
@@ -56,7 +46,7 @@ async def test_every_try_is_signed_afresh() -> None:
 async def test_a_replaced_key_is_used_at_once() -> None:
     """Keys are asked for at every call, and a security token that is gone is not sent any more."""
     ring = Ring(Keys("OLD", "SK", "STS"))
-    signer = KeySigner(ring, now=Clock())
+    signer = KeySigner(ring, now=FakeClock())
     request = a_request()
     await signer.authorise(request, "p")
     assert request.headers["X-Security-Token"] == "STS"
@@ -71,7 +61,7 @@ async def test_a_replaced_key_is_used_at_once() -> None:
 @pytest.mark.parametrize("new", [Keys("AK2", "SK"), Keys("AK", "SK2"), Keys("AK", "SK", "STS")])
 async def test_another_try_is_worth_it_with_other_keys_only(new: Keys) -> None:
     """After a 401 it is tried again if, and only if, a key was replaced since the request was signed."""
-    ring, clock = Ring(Keys("AK", "SK")), Clock()
+    ring, clock = Ring(Keys("AK", "SK")), FakeClock()
     signer = KeySigner(ring, now=clock)
     request = a_request()
     await signer.authorise(request, "p")
@@ -84,7 +74,7 @@ async def test_another_try_is_worth_it_with_other_keys_only(new: Keys) -> None:
 
 async def test_a_wrong_clock_is_said() -> None:
     """The date of the refusal shows that this clock is wrong; a right one explains nothing."""
-    signer = KeySigner(lambda: Keys("AK", "SK"), now=Clock())
+    signer = KeySigner(lambda: Keys("AK", "SK"), now=FakeClock())
 
     assert signer.explain(httpx2.Headers({"Date": "Tue, 14 Nov 2023 22:13:20 GMT"})) is None
     assert signer.explain(httpx2.Headers({"Date": "Tue, 14 Nov 2023 21:53:20 GMT"})) == (
