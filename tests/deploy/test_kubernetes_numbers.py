@@ -10,12 +10,12 @@ import pytest
 from tests.deploy.kubernetes_manifests import COMPONENTS, KUBERNETES, Manifest, built, container, one, pod
 from tests.deploy.test_rules import needs_promtool, promtool
 from worker.bootstrap.build import QUIET
-from worker.bootstrap.running import FLUSH
+from worker.bootstrap.run import FLUSH
 from worker.config import Configuration, Settings
 from worker.config.load import load
 from worker.policy.bounds import Bounds
 from worker.policy.diagnostics import DEFAULT_CONSUMER_TIMEOUT_SECONDS
-from worker.policy.pulse import FROZEN_AFTER
+from worker.policy.freeze_detector import FROZEN_AFTER
 
 CLOSING = 10.0
 """Seconds from the end of the drain to the end of the process, at most: what the README asks for."""

@@ -17,34 +17,34 @@ from schemas.event import Reason
 from schemas.request import Request, Task
 from worker.claims.redis_claims import RedisClaims
 from worker.claims.scripts import MEMORY_KEY, record_key
-from worker.flow import endings
+from worker.pipeline import final_events
+from worker.policy.call_result import TaskCreated
 from worker.policy.claim import Granted, Held
-from worker.policy.fault import Done
-from worker.policy.order import Order
-from worker.policy.order import order as ordered
-from worker.policy.outcome import Ending
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.migration_request import migration as ordered
+from worker.policy.outcome import Completed
 from worker.tools.servers import RedisServer
 
 NOW = time.time()
 LEASE = 1.2
 
 
-def order(request_id: str = "r-1", name: str = "dcs-migration") -> Order:
+def migration(request_id: str = "r-1", name: str = "dcs-migration") -> MigrationRequest:
     """The order of a request."""
     task = Task(name=name, vpc_id="vpc", subnet_id="subnet", security_group_id="group")
     request = Request(request_id=request_id, project_id="p", task=task)
     return ordered(request, default_region="cn-north-4", with_marker=True)
 
 
-def ending(of: Order, instance_id: str | None = "i-1", replays: int = 0, at: float = NOW) -> Ending:
+def ending(of: MigrationRequest, instance_id: str | None = "i-1", replays: int = 0, at: float = NOW) -> Completed:
     """How a request ended: with a task of this id, or None: it was rejected."""
     envelope = Envelope(1, 0, 1, 0, replays, at, None, False, False)
     if instance_id is None:
-        return endings.failed(of, envelope, Reason.REJECTED, at)
-    return endings.succeeded(of, envelope, Done(instance_id), "created", at)
+        return final_events.failed(of, envelope, Reason.REJECTED, at)
+    return final_events.succeeded(of, envelope, TaskCreated(instance_id), "created", at)
 
 
-DONE = ending(order())
+DONE = ending(migration())
 
 
 @dataclass
@@ -105,7 +105,7 @@ async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
             await asyncio.sleep(0.01)
 
 
-async def renewed(client: Any, of: Order, seconds: float = LEASE) -> None:
+async def renewed(client: Any, of: MigrationRequest, seconds: float = LEASE) -> None:
     """Wait until the claim on the order is renewed."""
     before = await client.hget(record_key(of), "until")
     async with asyncio.timeout(seconds):
@@ -113,7 +113,7 @@ async def renewed(client: Any, of: Order, seconds: float = LEASE) -> None:
             await asyncio.sleep(0.01)
 
 
-async def take_until_granted(claims: RedisClaims, of: Order, now: float = NOW) -> Granted:
+async def take_until_granted(claims: RedisClaims, of: MigrationRequest, now: float = NOW) -> Granted:
     """Take again and again until the answer is Granted."""
     async with asyncio.timeout(10):
         while not isinstance(answer := await claims.take(of, now), Granted):
@@ -124,13 +124,13 @@ async def take_until_granted(claims: RedisClaims, of: Order, now: float = NOW) -
 async def test_exactly_one_of_many_takes_is_granted(redis_node: RedisServer) -> None:
     """Of 100 concurrent takes by two replicas one is granted, and all others learn whose task it is."""
     async with two(redis_node.url) as replicas:
-        answers = Counter(await asyncio.gather(*(replicas[i % 2].take(order(), NOW) for i in range(100))))
-    assert answers == {Granted(is_first=True): 1, Held(order().fingerprint): 99}
+        answers = Counter(await asyncio.gather(*(replicas[i % 2].take(migration(), NOW) for i in range(100))))
+    assert answers == {Granted(is_first=True): 1, Held(migration().fingerprint): 99}
 
 
 async def test_every_request_has_a_claim_of_its_own(redis_node: RedisServer) -> None:
     """Two replicas that ask for the same 50 requests at once share them out, none twice."""
-    orders = [order(f"r-{number}") for number in range(50)]
+    orders = [migration(f"r-{number}") for number in range(50)]
     async with two(redis_node.url) as (one, other):
         answers = await asyncio.gather(*(claims.take(one_of, NOW) for one_of in orders for claims in (one, other)))
         held = [(one.is_held(one_of), other.is_held(one_of)) for one_of in orders]
@@ -143,20 +143,20 @@ async def test_the_claim_of_a_dead_replica_runs_out(redis_node: RedisServer) -> 
     async with replica(redis_node.url) as other:
         async with replica(redis_node.url) as dead:
             begun = time.monotonic()
-            assert isinstance(await dead.take(order(), NOW), Granted)
-        assert isinstance(await other.take(order(), NOW), Held)
-        assert await take_until_granted(other, order(), NOW + 7) == Granted(is_first=False, last_sent_at=NOW + 7)
+            assert isinstance(await dead.take(migration(), NOW), Granted)
+        assert isinstance(await other.take(migration(), NOW), Held)
+        assert await take_until_granted(other, migration(), NOW + 7) == Granted(is_first=False, last_sent_at=NOW + 7)
         assert time.monotonic() - begun >= LEASE * 0.95
 
 
 async def test_a_held_claim_is_renewed(redis_node: RedisServer) -> None:
     """A claim is held for longer than its lease for as long as its replica lives."""
     async with two(redis_node.url) as (one, other):
-        await one.take(order(), NOW)
+        await one.take(migration(), NOW)
         end = time.monotonic() + 2.5 * LEASE
         while time.monotonic() < end:
-            assert one.is_held(order())
-            assert isinstance(await other.take(order(), NOW), Held)
+            assert one.is_held(migration())
+            assert isinstance(await other.take(migration(), NOW), Held)
             await asyncio.sleep(0.05)
 
 
@@ -165,13 +165,13 @@ async def test_a_frozen_process_does_not_count_on_its_claim(redis_node: RedisSer
     times = [1000.0]
     async with replica(redis_node.url, lease=30.0, clock=lambda: times[-1]) as claims, operator(redis_node) as client:
         await client.execute_command("CLIENT", "PAUSE", "200")
-        taking = asyncio.create_task(claims.take(order(), NOW))
+        taking = asyncio.create_task(claims.take(migration(), NOW))
         await asyncio.sleep(0)
         times.append(1030.0)
         assert isinstance(await taking, Granted)
-        assert not claims.is_held(order())
+        assert not claims.is_held(migration())
         times.append(1024.9)
-        assert claims.is_held(order())
+        assert claims.is_held(migration())
 
 
 @pytest.mark.parametrize("last_sent_at", [None, NOW - 30.125], ids=["never sent", "sent"])
@@ -180,58 +180,58 @@ async def test_a_released_claim_is_granted_with_what_was_told(
 ) -> None:
     """Who comes after a release knows that it is not the first, and when a create may have been in flight."""
     async with two(redis_node.url) as (one, other):
-        await one.take(order(), NOW)
-        await one.release(order(), last_sent_at)
-        assert not one.is_held(order())
-        assert await other.take(order(), NOW) == Granted(is_first=False, last_sent_at=last_sent_at)
-        assert await one.take(order(), NOW) == Held(order().fingerprint)
+        await one.take(migration(), NOW)
+        await one.release(migration(), last_sent_at)
+        assert not one.is_held(migration())
+        assert await other.take(migration(), NOW) == Granted(is_first=False, last_sent_at=last_sent_at)
+        assert await one.take(migration(), NOW) == Held(migration().fingerprint)
 
 
 async def test_a_release_never_makes_a_create_earlier(redis_node: RedisServer) -> None:
     """What one replica told of a create in flight is not undone by another that sent none."""
     async with two(redis_node.url) as (one, other):
         for claims, last_sent_at in ((one, NOW), (other, None), (one, NOW - 60)):
-            await claims.take(order(), NOW)
-            await claims.release(order(), last_sent_at)
-        assert await other.take(order(), NOW) == Granted(is_first=False, last_sent_at=NOW)
+            await claims.take(migration(), NOW)
+            await claims.release(migration(), last_sent_at)
+        assert await other.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW)
 
 
 async def test_a_release_without_a_claim_leaves_a_trace(redis_node: RedisServer) -> None:
     """A replica that had to work without a claim tells when it may have sent, so that a copy is not the first."""
     async with two(redis_node.url) as (one, other):
-        await one.release(order(), NOW - 1)
-        assert await other.take(order(), NOW) == Granted(is_first=False, last_sent_at=NOW - 1)
+        await one.release(migration(), NOW - 1)
+        assert await other.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW - 1)
 
 
 async def test_a_release_frees_only_what_is_ones_own(redis_node: RedisServer) -> None:
     """A replica that does not hold the claim cannot free it."""
     async with two(redis_node.url) as (one, other):
-        await one.take(order(), NOW)
-        await other.release(order(), None)
-        assert await other.take(order(), NOW) == Held(order().fingerprint)
+        await one.take(migration(), NOW)
+        await other.release(migration(), None)
+        assert await other.take(migration(), NOW) == Held(migration().fingerprint)
 
 
 async def test_the_same_replica_asks_twice(redis_node: RedisServer) -> None:
     """A request that this replica holds is held for this replica too, and remains so."""
     async with two(redis_node.url) as (one, other):
-        await one.take(order(), NOW)
-        assert await one.take(order(), NOW) == Held(order().fingerprint)
-        assert one.is_held(order())
-        assert isinstance(await other.take(order(), NOW), Held)
+        await one.take(migration(), NOW)
+        assert await one.take(migration(), NOW) == Held(migration().fingerprint)
+        assert one.is_held(migration())
+        assert isinstance(await other.take(migration(), NOW), Held)
 
 
 async def test_a_grant_that_never_arrived_can_be_taken_again(redis_node: RedisServer) -> None:
     """A cancelled take leaves nothing behind here; in Redis it counts as a claim whose owner was lost."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client:
-        taking = asyncio.create_task(claims.take(order(), NOW))
+        taking = asyncio.create_task(claims.take(migration(), NOW))
         await asyncio.sleep(0)
         taking.cancel()
         await asyncio.gather(taking, return_exceptions=True)
         async with asyncio.timeout(5):
-            while not await client.exists(record_key(order())):
+            while not await client.exists(record_key(migration())):
                 await asyncio.sleep(0.01)
-        assert not claims.is_held(order())
-        assert await claims.take(order(), NOW) == Granted(is_first=False, last_sent_at=NOW)
+        assert not claims.is_held(migration())
+        assert await claims.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW)
 
 
 async def test_a_young_memory_is_not_believed(redis_node: RedisServer) -> None:
@@ -239,11 +239,11 @@ async def test_a_young_memory_is_not_believed(redis_node: RedisServer) -> None:
     told = Told()
     async with replica(redis_node.url, told, min_memory_age=600.0) as claims, operator(redis_node) as client:
         assert told.doubts == [600.0]
-        assert await claims.take(order("r-1"), time.time()) == Granted(is_first=False)
+        assert await claims.take(migration("r-1"), time.time()) == Granted(is_first=False)
         await client.set(MEMORY_KEY, int(time.time()) - 601)
-        assert await claims.take(order("r-2"), time.time()) == Granted(is_first=True)
+        assert await claims.take(migration("r-2"), time.time()) == Granted(is_first=True)
         await client.flushall()
-        assert await claims.take(order("r-3"), time.time()) == Granted(is_first=False)
+        assert await claims.take(migration("r-3"), time.time()) == Granted(is_first=False)
         await until(lambda: len(told.doubts) == 2)
         assert told.available == [True]
 
@@ -251,11 +251,11 @@ async def test_a_young_memory_is_not_believed(redis_node: RedisServer) -> None:
 async def test_nothing_secret_and_little_is_stored(redis_node: RedisServer) -> None:
     """A record holds no network ids, marker or description, only names, times and the published event."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client:
-        await claims.take(order(), NOW)
-        claim = await client.hgetall(record_key(order()))
+        await claims.take(migration(), NOW)
+        claim = await client.hgetall(record_key(migration()))
         assert set(claim) == {b"fingerprint", b"token", b"until", b"replays"}
-        await claims.conclude(order(), DONE)
-        record = await client.hgetall(record_key(order()))
+        await claims.conclude(migration(), DONE)
+        record = await client.hgetall(record_key(migration()))
         assert set(record) == {b"fingerprint", b"ending", b"succeeded", b"replays"}
-        assert sorted(await client.keys("*")) == [MEMORY_KEY, record_key(order())]
+        assert sorted(await client.keys("*")) == [MEMORY_KEY, record_key(migration())]
     assert event.SUCCEEDED_TYPE not in str(record)

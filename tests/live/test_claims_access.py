@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.live.test_claims import DONE, NOW, Told, operator, order, renewed, replica, until
+from tests.live.test_claims import DONE, NOW, Told, migration, operator, renewed, replica, until
 from worker.claims.scripts import record_key
 from worker.policy.claim import Concluded, Granted, Held, Unavailable
 from worker.tools.servers import RedisServer
@@ -22,12 +22,12 @@ async def test_a_closed_connection_is_opened_again(redis_node: RedisServer) -> N
         replica(redis_node.url) as other,
         operator(redis_node) as client,
     ):
-        await one.take(order(), NOW)
+        await one.take(migration(), NOW)
         await client.client_kill_filter(_type="normal", skipme=True)
         await until(lambda: not one.is_available)
         await until(lambda: one.is_available and other.is_available)
-        assert one.is_held(order())
-        assert await other.take(order(), NOW) == Held(order().fingerprint)
+        assert one.is_held(migration())
+        assert await other.take(migration(), NOW) == Held(migration().fingerprint)
 
 
 @pytest.mark.parametrize("login", ["", "app:wrong-secret@", "app:right-secret@", "nobody:right-secret@"])
@@ -39,7 +39,7 @@ async def test_credentials_that_do_not_do(redis_node: RedisServer, login: str) -
         await client.acl_setuser("default", enabled=True, passwords=["+another"], keys=["*"], categories=["+@all"])
         url = f"redis://{login}127.0.0.1:{redis_node.port}/1"
         async with replica(url, told) as claims:
-            assert await claims.take(order(), NOW) == Unavailable()
+            assert await claims.take(migration(), NOW) == Unavailable()
             assert told.available == [False]
             said = f"{claims!r} {told.reasons}"
         assert "credentials" in said
@@ -60,13 +60,13 @@ async def test_the_rights_that_suffice(redis_node: RedisServer, more: list[str])
         )
         url = f"redis://app:p%40ss%2Fword@127.0.0.1:{redis_node.port}/1"
         async with replica(url) as one, replica(url) as other:
-            assert isinstance(await one.take(order(), NOW), Granted)
+            assert isinstance(await one.take(migration(), NOW), Granted)
             await client.select(1)
-            await renewed(client, order())
-            await one.release(order(), NOW)
-            assert isinstance(await other.take(order(), NOW), Granted)
-            await other.conclude(order(), DONE)
-            assert await one.take(order(), NOW) == Concluded(DONE)
+            await renewed(client, migration())
+            await one.release(migration(), NOW)
+            assert isinstance(await other.take(migration(), NOW), Granted)
+            await other.conclude(migration(), DONE)
+            assert await one.take(migration(), NOW) == Concluded(DONE)
 
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -104,9 +104,9 @@ async def test_tls(redis_node: RedisServer, tmp_path: Path) -> None:
     """rediss:// is TLS with a verified server; one of an unknown authority is no Redis."""
     async with tls_in_front_of(redis_node, tmp_path) as url:
         async with replica(url) as claims:
-            assert isinstance(await claims.take(order(), NOW), Granted)
+            assert isinstance(await claims.take(migration(), NOW), Granted)
         async with replica(url.partition("?")[0], told := Told()) as claims:
-            assert await claims.take(order(), NOW) == Unavailable()
+            assert await claims.take(migration(), NOW) == Unavailable()
         assert "certificate" in told.reasons[0]
 
 
@@ -123,9 +123,9 @@ async def test_a_unix_socket(redis_node: RedisServer, tmp_path: Path) -> None:
         replica(f"unix://{tmp_path}/redis.sock?db=1") as claims,
         operator(redis_node) as client,
     ):
-        assert isinstance(await claims.take(order(), NOW), Granted)
+        assert isinstance(await claims.take(migration(), NOW), Granted)
         await client.select(1)
-        assert await client.exists(record_key(order()))
+        assert await client.exists(record_key(migration()))
     await asyncio.wait_for(asyncio.gather(*ways, return_exceptions=True), 5)
 
 
@@ -133,13 +133,13 @@ async def test_scripts_that_redis_forgot_are_loaded_again(redis_node: RedisServe
     """SCRIPT FLUSH costs a round trip and no claim."""
     told = Told()
     async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
-        await claims.take(order(), NOW)
+        await claims.take(migration(), NOW)
         await client.script_flush()
-        assert isinstance(await claims.take(order("r-2"), NOW), Granted)
-        await renewed(client, order())
+        assert isinstance(await claims.take(migration("r-2"), NOW), Granted)
+        await renewed(client, migration())
         await client.script_flush()
-        await claims.conclude(order(), DONE)
-        assert await claims.take(order(), NOW) == Concluded(DONE)
+        await claims.conclude(migration(), DONE)
+        assert await claims.take(migration(), NOW) == Concluded(DONE)
     assert told.available == [True]
 
 
@@ -147,7 +147,7 @@ async def test_nothing_is_left_open(redis_node: RedisServer) -> None:
     """One connection a replica however much is asked, and none after it was closed."""
     async with operator(redis_node) as client:
         async with replica(redis_node.url) as claims:
-            await asyncio.gather(*(claims.take(order(f"r-{number}"), NOW) for number in range(500)))
+            await asyncio.gather(*(claims.take(migration(f"r-{number}"), NOW) for number in range(500)))
             assert len(await client.client_list()) == 2
         async with asyncio.timeout(5):
             while len(await client.client_list()) > 1:

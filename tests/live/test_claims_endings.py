@@ -4,28 +4,28 @@ from dataclasses import replace
 
 import pytest
 
-from tests.live.test_claims import DONE, NOW, ending, operator, order, replica, two
+from tests.live.test_claims import DONE, NOW, ending, migration, operator, replica, two
 from worker.claims.scripts import record_key
 from worker.policy.claim import Concluded, Granted, Held
-from worker.policy.outcome import Ending
+from worker.policy.outcome import Completed
 from worker.tools.servers import RedisServer
 
 
 async def test_a_concluded_request_answers_every_replica(redis_node: RedisServer) -> None:
     """The ending comes back whole, to the same and to another replica, and is kept for 7 days."""
-    done = ending(order(), "é-" + "i" * 500)
+    done = ending(migration(), "é-" + "i" * 500)
     async with two(redis_node.url) as (one, other), operator(redis_node) as client:
-        await one.take(order(), NOW)
-        await one.conclude(order(), done)
-        assert not one.is_held(order())
-        assert [await claims.take(order(), NOW) for claims in (one, other)] == [Concluded(done)] * 2
-        assert 7 * 86400 - 60 < await client.ttl(record_key(order())) <= 7 * 86400
+        await one.take(migration(), NOW)
+        await one.conclude(migration(), done)
+        assert not one.is_held(migration())
+        assert [await claims.take(migration(), NOW) for claims in (one, other)] == [Concluded(done)] * 2
+        assert 7 * 86400 - 60 < await client.ttl(record_key(migration())) <= 7 * 86400
 
 
-FAILED, FAILED_LATER = ending(order(), None), ending(order(), None, at=NOW + 1)
-DONE_LATER = ending(order(), "i-2")
-REPLAYED = ending(order(), None, replays=1)
-DONE_AGAIN = ending(order(), "i-3", replays=1)
+FAILED, FAILED_LATER = ending(migration(), None), ending(migration(), None, at=NOW + 1)
+DONE_LATER = ending(migration(), "i-2")
+REPLAYED = ending(migration(), None, replays=1)
+DONE_AGAIN = ending(migration(), "i-3", replays=1)
 
 
 @pytest.mark.parametrize(
@@ -42,49 +42,51 @@ DONE_AGAIN = ending(order(), "i-3", replays=1)
         (FAILED, DONE_AGAIN, DONE_AGAIN),
     ],
 )
-async def test_which_of_two_endings_stays(redis_node: RedisServer, first: Ending, second: Ending, kept: Ending) -> None:
+async def test_which_of_two_endings_stays(
+    redis_node: RedisServer, first: Completed, second: Completed, kept: Completed
+) -> None:
     """The first stays, for it may have been told; any replaces a failure of fewer replays; who concludes is told."""
     async with two(redis_node.url) as (one, other):
-        assert await one.conclude(order(), first) == first
-        assert await other.conclude(order(), second) == kept
-        assert await one.take(order(), NOW) == Concluded(kept)
+        assert await one.conclude(migration(), first) == first
+        assert await other.conclude(migration(), second) == kept
+        assert await one.take(migration(), NOW) == Concluded(kept)
 
 
 async def test_a_replay_reopens_a_failed_request(redis_node: RedisServer) -> None:
     """A request that an operator sent again after it failed is claimed, knowing that nothing was sent since."""
-    failed = ending(order(), None, at=NOW - 100)
+    failed = ending(migration(), None, at=NOW - 100)
     async with two(redis_node.url) as (one, other):
-        await one.conclude(order(), failed)
-        answer = await one.take(order(), NOW, replays=1)
+        await one.conclude(migration(), failed)
+        answer = await one.take(migration(), NOW, replays=1)
         assert isinstance(answer, Granted)
         assert not answer.is_first
         assert answer.last_sent_at == pytest.approx(NOW - 100, abs=0.001)
-        assert await other.take(order(), NOW) == Held(order().fingerprint)
-        await other.conclude(order(), failed)  # told again, late
-        assert await other.take(order(), NOW, replays=1) == Held(order().fingerprint)
-        await one.conclude(order(), REPLAYED)
-        assert await other.take(order(), NOW) == Concluded(REPLAYED)
+        assert await other.take(migration(), NOW) == Held(migration().fingerprint)
+        await other.conclude(migration(), failed)  # told again, late
+        assert await other.take(migration(), NOW, replays=1) == Held(migration().fingerprint)
+        await one.conclude(migration(), REPLAYED)
+        assert await other.take(migration(), NOW) == Concluded(REPLAYED)
 
 
 async def test_a_replay_does_not_reopen_a_success(redis_node: RedisServer) -> None:
     """A request that succeeded is over, however often it is sent again."""
     async with replica(redis_node.url) as claims:
-        await claims.conclude(order(), DONE)
-        assert await claims.take(order(), NOW, replays=3) == Concluded(DONE)
+        await claims.conclude(migration(), DONE)
+        assert await claims.take(migration(), NOW, replays=3) == Concluded(DONE)
 
 
 async def test_a_request_too_long_to_keep_is_released(redis_node: RedisServer) -> None:
     """An ending beyond all measure is not stored: a copy looks, as after a release."""
     long = replace(DONE, body=b"x" * 70000)
     async with two(redis_node.url) as (one, other):
-        await one.take(order(), NOW)
-        await one.conclude(order(), long)
-        assert await other.take(order(), NOW) == Granted(is_first=False)
+        await one.take(migration(), NOW)
+        await one.conclude(migration(), long)
+        assert await other.take(migration(), NOW) == Granted(is_first=False)
 
 
 async def test_another_request_with_the_same_id_changes_nothing(redis_node: RedisServer) -> None:
     """While the first request of an id is known, in any state, a different one is told of it and leaves no trace."""
-    first, imposter = order(), order(name="another")
+    first, imposter = migration(), migration(name="another")
     async with two(redis_node.url) as (one, other):
         await one.take(first, NOW)
         assert await other.take(imposter, NOW) == Held(first.fingerprint)

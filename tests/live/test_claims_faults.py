@@ -9,12 +9,12 @@ from typing import TypeVar
 
 import pytest
 
-from tests.live.test_claims import DONE, LEASE, NOW, Told, ending, operator, order, renewed, replica, two, until
+from tests.live.test_claims import DONE, LEASE, NOW, Told, ending, migration, operator, renewed, replica, two, until
 from tools.harness.running_system import machine_load_factor
 from worker.claims.redis_claims import CALL_TIMEOUT_SECONDS
 from worker.claims.scripts import record_key
 from worker.policy.claim import Concluded, Granted, Held, Unavailable
-from worker.policy.order import Order
+from worker.policy.migration_request import MigrationRequest
 from worker.tools.servers import RedisServer
 
 LATE = CALL_TIMEOUT_SECONDS + 0.3  # what a busy machine may add to a deadline
@@ -70,7 +70,7 @@ async def test_an_absent_redis_costs_nothing(redis_node: RedisServer) -> None:
     async with replica(redis_node.url, told) as claims:
         begun = time.monotonic()
         for number in range(1000):
-            of = order(f"r-{number}")
+            of = migration(f"r-{number}")
             assert await claims.take(of, NOW) == Unavailable()
             assert not claims.is_held(of)
             await claims.release(of, None)
@@ -79,7 +79,7 @@ async def test_an_absent_redis_costs_nothing(redis_node: RedisServer) -> None:
         assert told.available == [False]
         await asyncio.to_thread(redis_node.start)
         await until(lambda: claims.is_available)
-        assert isinstance(await claims.take(order(), NOW), Granted)
+        assert isinstance(await claims.take(migration(), NOW), Granted)
     assert told.available == [False, True]
 
 
@@ -88,23 +88,23 @@ async def test_redis_is_killed_and_comes_back_empty(redis_node: RedisServer) -> 
     told = Told()
     async with replica(redis_node.url, told, lease=6.0) as one, replica(redis_node.url) as other:
         for name in ("before", "held", "during", "released"):
-            assert isinstance(await one.take(order(name), NOW), Granted)
-        await one.conclude(order("before"), ending(order("before")))
+            assert isinstance(await one.take(migration(name), NOW), Granted)
+        await one.conclude(migration("before"), ending(migration("before")))
         await asyncio.to_thread(redis_node.kill)
         await until(lambda: not one.is_available)
-        assert await in_time(one.take(order("new"), NOW), AT_ONCE) == Unavailable()
-        await in_time(one.conclude(order("during"), ending(order("during"))), AT_ONCE)
-        await in_time(one.release(order("released"), NOW), AT_ONCE)
+        assert await in_time(one.take(migration("new"), NOW), AT_ONCE) == Unavailable()
+        await in_time(one.conclude(migration("during"), ending(migration("during"))), AT_ONCE)
+        await in_time(one.release(migration("released"), NOW), AT_ONCE)
         await asyncio.to_thread(redis_node.start)
         await until(lambda: one.is_available and other.is_available)
-        assert one.is_held(order("held"))
-        answers = [await other.take(order(name), NOW) for name in ("before", "held", "during", "released", "new")]
+        assert one.is_held(migration("held"))
+        answers = [await other.take(migration(name), NOW) for name in ("before", "held", "during", "released", "new")]
     assert answers == [
-        Concluded(ending(order("before"))),
-        Held(order().fingerprint),
-        Concluded(ending(order("during"))),
+        Concluded(ending(migration("before"))),
+        Held(migration().fingerprint),
+        Concluded(ending(migration("during"))),
         Granted(is_first=False, last_sent_at=NOW),
-        Held(order().fingerprint),  # worked on without a claim, and claimed as soon as that was possible
+        Held(migration().fingerprint),  # worked on without a claim, and claimed as soon as that was possible
     ]
     assert told.available == [True, False, True]
 
@@ -113,55 +113,55 @@ async def test_a_restored_claim_is_not_freed_by_an_older_release(redis_node: Red
     """What is told again after a restart cannot undo what this replica did since."""
     told = Told(), Told()
     async with replica(redis_node.url, told[0]) as one, replica(redis_node.url, told[1]) as other:
-        await one.take(order(), NOW)
-        await one.release(order(), None)
-        await one.take(order(), NOW)
+        await one.take(migration(), NOW)
+        await one.release(migration(), None)
+        await one.take(migration(), NOW)
         await asyncio.to_thread(redis_node.restart)
         await until(lambda: [observer.available for observer in told] == [[True, False, True]] * 2)
-        assert await other.take(order(), NOW) == Held(order().fingerprint)
+        assert await other.take(migration(), NOW) == Held(migration().fingerprint)
 
 
 async def test_a_claim_that_could_not_be_renewed(redis_node: RedisServer) -> None:
     """With Redis away for longer than the lease a claim no longer counts, but keeps others away once Redis is back."""
     async with two(redis_node.url) as (one, other), operator(redis_node) as client:
-        await one.take(order(), NOW)
-        await renewed(client, order())
+        await one.take(migration(), NOW)
+        await renewed(client, migration())
         begun = time.monotonic()
         await asyncio.to_thread(redis_node.kill)
-        assert one.is_held(order())
-        await until(lambda: not one.is_held(order()))
+        assert one.is_held(migration())
+        await until(lambda: not one.is_held(migration()))
         assert time.monotonic() - begun < LEASE * machine_load_factor()
         await asyncio.to_thread(redis_node.start)
         await until(lambda: one.is_available and other.is_available)
-        await renewed(client, order())
-        assert not one.is_held(order())
-        assert await other.take(order(), NOW) == Held(order().fingerprint)
+        await renewed(client, migration())
+        assert not one.is_held(migration())
+        assert await other.take(migration(), NOW) == Held(migration().fingerprint)
 
 
 async def test_a_frozen_redis_delays_nobody_for_longer_than_the_deadline(redis_node: RedisServer) -> None:
     """Every call at a frozen Redis ends within the deadline, later ones at once; the claim is given up in time."""
     told = Told()
     async with replica(redis_node.url, told) as claims:
-        await claims.take(order("held"), NOW)
-        await claims.take(order("ended"), NOW)
+        await claims.take(migration("held"), NOW)
+        await claims.take(migration("ended"), NOW)
         redis_node.freeze()
-        calls = [in_time(claims.take(order(f"r-{number}"), NOW)) for number in range(100)]
-        ended = in_time(claims.conclude(order("ended"), ending(order("ended"))))
+        calls = [in_time(claims.take(migration(f"r-{number}"), NOW)) for number in range(100)]
+        ended = in_time(claims.conclude(migration("ended"), ending(migration("ended"))))
         answers, _ = await asyncio.gather(asyncio.gather(*calls), ended)
         assert answers == [Unavailable()] * 100
-        assert await in_time(claims.take(order("next"), NOW), AT_ONCE) == Unavailable()
-        await until(lambda: not claims.is_held(order("held")), LEASE)
+        assert await in_time(claims.take(migration("next"), NOW), AT_ONCE) == Unavailable()
+        await until(lambda: not claims.is_held(migration("held")), LEASE)
         assert told.available == [True, False]
         redis_node.thaw()
         await until(lambda: claims.is_available)
-        assert await in_time(claims.take(order("ended"), NOW)) == Concluded(ending(order("ended")))
+        assert await in_time(claims.take(migration("ended"), NOW)) == Concluded(ending(migration("ended")))
 
 
 async def test_no_request_waits_longer_than_the_timeout_for_a_redis_that_stalls(redis_node: RedisServer) -> None:
     """While Redis stands still for 1.2 s, requests that come all the time are each answered within the timeout."""
     async with replica(redis_node.url) as claims:
 
-        async def handle(of: Order) -> None:
+        async def handle(of: MigrationRequest) -> None:
             await in_time(claims.take(of, NOW))
             await in_time(claims.conclude(of, ending(of)))
 
@@ -169,20 +169,20 @@ async def test_no_request_waits_longer_than_the_timeout_for_a_redis_that_stalls(
         handled: list[asyncio.Task[None]] = []
         stalled_at = time.monotonic()
         while time.monotonic() < stalled_at + 1.2:
-            handled.append(asyncio.create_task(handle(order(f"r-{len(handled)}"))))
+            handled.append(asyncio.create_task(handle(migration(f"r-{len(handled)}"))))
             await asyncio.sleep(0.01)
         redis_node.thaw()
         await asyncio.gather(*handled)
         await until(lambda: claims.is_available)
-        answers = [await in_time(claims.take(order(f"r-{number}"), NOW)) for number in range(len(handled))]
-    assert answers == [Concluded(ending(order(f"r-{number}"))) for number in range(len(handled))]
+        answers = [await in_time(claims.take(migration(f"r-{number}"), NOW)) for number in range(len(handled))]
+    assert answers == [Concluded(ending(migration(f"r-{number}"))) for number in range(len(handled))]
 
 
 async def test_claims_end_while_redis_stands_still(redis_node: RedisServer) -> None:
     """Neither a call under way nor an attempt to connect holds up the end of the process."""
     async with replica(redis_node.url) as claims:
         redis_node.freeze()
-        taking = asyncio.create_task(claims.take(order(), NOW))
+        taking = asyncio.create_task(claims.take(migration(), NOW))
         await asyncio.sleep(0)
         await in_time(claims.aclose())
         assert await in_time(taking) == Unavailable()
@@ -197,25 +197,25 @@ async def test_claims_end_while_redis_stands_still(redis_node: RedisServer) -> N
 async def test_a_proxy_that_swallows_delays_no_request(redis_node: RedisServer) -> None:
     """A connection that stays open and answers nothing is given up within the timeout, and another one is made."""
     async with relay_to(redis_node) as way, replica(way.url) as claims:
-        assert isinstance(await claims.take(order("before"), NOW), Granted)
+        assert isinstance(await claims.take(migration("before"), NOW), Granted)
         way.swallows = True
-        answers = await asyncio.gather(*(in_time(claims.take(order(f"r-{number}"), NOW)) for number in range(20)))
+        answers = await asyncio.gather(*(in_time(claims.take(migration(f"r-{number}"), NOW)) for number in range(20)))
         assert answers == [Unavailable()] * 20
         way.swallows = False
         await until(lambda: claims.is_available)
-        assert claims.is_held(order("before"))
+        assert claims.is_held(migration("before"))
 
 
 async def test_a_slow_redis_is_waited_for_within_the_deadline(redis_node: RedisServer) -> None:
     """An answer that comes late but in time counts; a Redis that answers too late is left alone."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client, replica(redis_node.url) as other:
         await client.execute_command("CLIENT", "PAUSE", "250")
-        assert isinstance(await in_time(claims.take(order("late"), NOW)), Granted)
+        assert isinstance(await in_time(claims.take(migration("late"), NOW)), Granted)
         await client.execute_command("CLIENT", "PAUSE", "1500")
-        assert await in_time(claims.take(order("too-late"), NOW)) == Unavailable()
-        assert await in_time(claims.take(order("again"), NOW), AT_ONCE) == Unavailable()
+        assert await in_time(claims.take(migration("too-late"), NOW)) == Unavailable()
+        assert await in_time(claims.take(migration("again"), NOW), AT_ONCE) == Unavailable()
         await until(lambda: claims.is_available and other.is_available)
-        for of in (order("too-late"), order("again")):  # worked on without a claim, which is made good
+        for of in (migration("too-late"), migration("again")):  # worked on without a claim, which is made good
             assert not claims.is_held(of)
             assert await other.take(of, NOW) == Held(of.fingerprint)
 
@@ -224,29 +224,29 @@ async def test_a_flush_is_made_good_by_the_next_renewal(redis_node: RedisServer)
     """After FLUSHALL on a living connection, held claims and recent endings are there again before long."""
     told = Told()
     async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
-        await one.take(order("held"), NOW)
-        await one.take(order("ended"), NOW)
-        await one.conclude(order("ended"), ending(order("ended")))
+        await one.take(migration("held"), NOW)
+        await one.take(migration("ended"), NOW)
+        await one.conclude(migration("ended"), ending(migration("ended")))
         await client.flushall()
         async with asyncio.timeout(LEASE):
             while await client.dbsize() < 3:
                 await asyncio.sleep(0.01)
-        assert await other.take(order("held"), NOW) == Held(order().fingerprint)
-        assert await other.take(order("ended"), NOW) == Concluded(ending(order("ended")))
-        assert one.is_held(order("held"))
+        assert await other.take(migration("held"), NOW) == Held(migration().fingerprint)
+        assert await other.take(migration("ended"), NOW) == Concluded(ending(migration("ended")))
+        assert one.is_held(migration("held"))
         assert told.available == [True]
 
 
 async def test_a_claim_that_another_took_after_a_flush_is_given_up(redis_node: RedisServer) -> None:
     """The replica that lost its claim in a flush notices with its next renewal that another has it."""
     async with two(redis_node.url) as (one, other), operator(redis_node) as client:
-        await one.take(order(), NOW)
+        await one.take(migration(), NOW)
         await client.flushall()
-        assert isinstance(await other.take(order(), NOW), Granted)
-        await until(lambda: not one.is_held(order()), LEASE)
-        assert other.is_held(order())
-        await one.release(order(), NOW)
-        assert await one.take(order(), NOW) == Held(order().fingerprint)
+        assert isinstance(await other.take(migration(), NOW), Granted)
+        await until(lambda: not one.is_held(migration()), LEASE)
+        assert other.is_held(migration())
+        await one.release(migration(), NOW)
+        assert await one.take(migration(), NOW) == Held(migration().fingerprint)
 
 
 @pytest.mark.parametrize("end", ["released", "died"])
@@ -254,20 +254,20 @@ async def test_work_without_a_claim_is_claimed_when_redis_is_back(redis_node: Re
     """A request that had to be worked on without a claim is kept from others, and counts as sent as before."""
     async with replica(redis_node.url) as one, replica(redis_node.url) as other, operator(redis_node) as client:
         async with replica(redis_node.url) as earlier:
-            await earlier.take(order(), NOW)
+            await earlier.take(migration(), NOW)
             if end == "released":
-                await earlier.release(order(), NOW)
+                await earlier.release(migration(), NOW)
         if end == "died":
-            await client.hset(record_key(order()), "until", 0)
+            await client.hset(record_key(migration()), "until", 0)
         await client.client_kill_filter(_type="normal", skipme=True)
         await until(lambda: not one.is_available)
-        assert await one.take(order(), NOW) == Unavailable()
+        assert await one.take(migration(), NOW) == Unavailable()
         await until(lambda: one.is_available and other.is_available)
-        await renewed(client, order(), 2 * LEASE)
-        assert await other.take(order(), NOW) == Held(order().fingerprint)
-        assert not one.is_held(order())
-        await one.release(order(), None)
-        answer = await other.take(order(), NOW)
+        await renewed(client, migration(), 2 * LEASE)
+        assert await other.take(migration(), NOW) == Held(migration().fingerprint)
+        assert not one.is_held(migration())
+        await one.release(migration(), None)
+        answer = await other.take(migration(), NOW)
         assert isinstance(answer, Granted)
         assert answer.last_sent_at is not None
         assert answer.last_sent_at >= NOW
@@ -276,20 +276,20 @@ async def test_work_without_a_claim_is_claimed_when_redis_is_back(redis_node: Re
 async def test_a_request_that_another_concluded_is_no_longer_held(redis_node: RedisServer) -> None:
     """An ending, whoever tells it, takes the claim from who still works on the request."""
     async with two(redis_node.url) as (one, other):
-        await one.take(order(), NOW)
-        await other.conclude(order(), DONE)
-        await until(lambda: not one.is_held(order()), LEASE)
-        await one.conclude(order(), ending(order(), None))
-        assert await one.take(order(), NOW) == Concluded(DONE)
+        await one.take(migration(), NOW)
+        await other.conclude(migration(), DONE)
+        await until(lambda: not one.is_held(migration()), LEASE)
+        await one.conclude(migration(), ending(migration(), None))
+        assert await one.take(migration(), NOW) == Concluded(DONE)
 
 
 async def test_a_failover_to_a_replica(redis_node: RedisServer) -> None:
     """A server that turns into a read-only replica is away until it is a master again; the claims survive."""
     told = Told()
     async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
-        await claims.take(order("held"), NOW)
+        await claims.take(migration("held"), NOW)
         await client.replicaof("127.0.0.1", "1")
-        assert await claims.take(order(), NOW) == Unavailable()
+        assert await claims.take(migration(), NOW) == Unavailable()
         attempts = (await client.info("stats"))["total_connections_received"]
         async with asyncio.timeout(10):
             while (await client.info("stats"))["total_connections_received"] < attempts + 2:
@@ -297,7 +297,7 @@ async def test_a_failover_to_a_replica(redis_node: RedisServer) -> None:
         assert told.available == [True, False]  # no attempt took it for good
         await client.replicaof("NO", "ONE")
         await until(lambda: claims.is_available)
-        await until(lambda: claims.is_held(order("held")))
+        await until(lambda: claims.is_held(migration("held")))
     assert told.reasons[1] == "Redis is a replica that must not be written to"
 
 
@@ -306,7 +306,7 @@ async def test_a_full_redis_is_away(redis_node: RedisServer) -> None:
     told = Told()
     async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
         await client.config_set("maxmemory", "1")
-        assert await claims.take(order(), NOW) == Unavailable()
+        assert await claims.take(migration(), NOW) == Unavailable()
         await until(lambda: told.reasons[-1] == "Redis is out of memory")
         await client.config_set("maxmemory", "0")
         await until(lambda: claims.is_available)

@@ -13,19 +13,19 @@ from schemas.envelope import Envelope
 from schemas.event import Reason
 from schemas.journal import EMPTY, Kind
 from schemas.request import Request, Task
-from tests.live.test_claims import LEASE, NOW, Told, ending, operator, order, renewed, replica, two
+from tests.live.test_claims import LEASE, NOW, Told, ending, migration, operator, renewed, replica, two
 from worker.claims.redis_claims import RedisClaims
 from worker.claims.scripts import MEMORY_KEY, record_key
-from worker.flow import endings
+from worker.pipeline import final_events
+from worker.policy.call_result import TaskCreated
 from worker.policy.claim import Concluded, Granted, Held
-from worker.policy.fault import Done
-from worker.policy.order import Order
-from worker.policy.order import order as ordered
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.migration_request import migration as ordered
 from worker.tools.servers import RedisServer
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "claims_records_v0_1_0.json"
-FINGERPRINT = order().fingerprint
-KEY = record_key(order())
+FINGERPRINT = migration().fingerprint
+KEY = record_key(migration())
 YEARS = 30 * 365 * 24 * 3600
 OWNER = "0123456789abcdef-7"
 
@@ -43,7 +43,7 @@ def released(**fields: Any) -> dict[str, Any]:
 
 def concluded(text: str | None = None, fields: dict[str, Any] | None = None, **members: Any) -> dict[str, Any]:
     """A request that succeeded: with other members in its ending, another text for it, or other fields."""
-    record = ending(order()).to_record() | members
+    record = ending(migration()).to_record() | members
     known = {"fingerprint": FINGERPRINT, "replays": "0", "succeeded": "1", "ending": text or json.dumps(record)}
     return known | (fields or {})
 
@@ -75,7 +75,7 @@ ODD_HASHES: dict[str, dict[str, Any]] = {
     "event id a number": concluded(event_id=7),
     "time in the future": concluded(completed_at="2099-01-01T00:00:00.000Z"),
     "other JSON": concluded("[1, 2]"),
-    "truncated": concluded(json.dumps(ending(order()).to_record())[:-30]),
+    "truncated": concluded(json.dumps(ending(migration()).to_record())[:-30]),
     "no JSON": concluded("\x00"),
     "deep JSON": concluded("[" * 60_000),
     "empty": concluded(fields={"ending": ""}),
@@ -116,15 +116,15 @@ async def test_a_record_that_no_worker_wrote_is_doubt(redis_node: RedisServer, k
         operator(redis_node) as client,
     ):
         await put(client, kind)
-        assert await one.take(order(), NOW) == Granted(is_first=False)
-        assert one.is_held(order())
+        assert await one.take(migration(), NOW) == Granted(is_first=False)
+        assert one.is_held(migration())
         assert set(await client.hgetall(KEY)) == {b"fingerprint", b"token", b"until", b"replays"}
-        assert await other.take(order(), NOW) == Held(FINGERPRINT)
-        await one.release(order(), NOW - 1)
-        assert await other.take(order(), NOW) == Granted(is_first=False, last_sent_at=NOW - 1)
-        done = ending(order())
-        assert await other.conclude(order(), done) == done
-        assert await one.take(order(), NOW) == Concluded(done)
+        assert await other.take(migration(), NOW) == Held(FINGERPRINT)
+        await one.release(migration(), NOW - 1)
+        assert await other.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW - 1)
+        done = ending(migration())
+        assert await other.conclude(migration(), done) == done
+        assert await one.take(migration(), NOW) == Concluded(done)
         assert 0 < await client.pttl(KEY) <= 7 * 86_400_000
     assert [observer.records for observer in told] == [["p/r-1"], []]
     assert [observer.available for observer in told] == [[True], [True]]
@@ -134,7 +134,7 @@ async def test_doubt_keeps_what_can_be_believed(redis_node: RedisServer) -> None
     """When a create may have been sent is remembered, though the claim itself cannot be believed."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client:
         await client.hset(KEY, mapping=claim(until=int((NOW + YEARS) * 1000), sent=NOW - 9))
-        assert await claims.take(order(), NOW) == Granted(is_first=False, last_sent_at=NOW - 9)
+        assert await claims.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW - 9)
         assert float(await client.hget(KEY, "sent")) == NOW - 9
 
 
@@ -142,13 +142,13 @@ async def test_a_living_claim_is_respected_with_nonsense_beside_it(redis_node: R
     """Nonsense for the last create does not take the request from its owner, nor stop the owner's renewal."""
     told = Told()
     async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
-        await one.take(order(), NOW)
+        await one.take(migration(), NOW)
         await client.hset(KEY, "sent", "nan")
-        assert await other.take(order(), NOW) == Held(FINGERPRINT)
-        await renewed(client, order())
-        assert one.is_held(order())
-        await one.release(order(), None)
-        assert await other.take(order(), NOW) == Granted(is_first=False)
+        assert await other.take(migration(), NOW) == Held(FINGERPRINT)
+        await renewed(client, migration())
+        assert one.is_held(migration())
+        await one.release(migration(), None)
+        assert await other.take(migration(), NOW) == Granted(is_first=False)
     assert told.records == []
 
 
@@ -160,14 +160,14 @@ async def test_a_claim_whose_record_is_overwritten_is_made_again(redis_node: Red
     """The next renewal replaces what no worker wrote; the claim is kept from others, and the connection is kept."""
     told = Told()
     async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
-        await one.take(order(), NOW)
+        await one.take(migration(), NOW)
         await client.delete(KEY)
         await put(client, kind)
         async with asyncio.timeout(2 * LEASE):
             while await client.type(KEY) != b"hash" or await client.hget(KEY, "token") in (None, OWNER.encode()):
                 await asyncio.sleep(0.01)
-        assert one.is_held(order())
-        assert await other.take(order(), NOW) == Held(FINGERPRINT)
+        assert one.is_held(migration())
+        assert await other.take(migration(), NOW) == Held(FINGERPRINT)
     assert told.available == [True]
 
 
@@ -177,26 +177,26 @@ async def test_an_overwritten_record_is_released_and_concluded(redis_node: Redis
     async with replica(redis_node.url, lease=30.0) as one, two(redis_node.url) as others:
         async with operator(redis_node) as client:
             for release in (True, False):
-                await one.take(order(), NOW)
+                await one.take(migration(), NOW)
                 await client.delete(KEY)
                 await put(client, kind)
                 if release:
-                    await one.release(order(), NOW - 1)
-                    assert await others[0].take(order(), NOW) == Granted(is_first=False, last_sent_at=NOW - 1)
-                    await others[0].release(order(), None)
+                    await one.release(migration(), NOW - 1)
+                    assert await others[0].take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW - 1)
+                    await others[0].release(migration(), None)
                 else:
-                    await one.conclude(order(), ending(order()))
-        assert await others[1].take(order(), NOW) == Concluded(ending(order()))
+                    await one.conclude(migration(), ending(migration()))
+        assert await others[1].take(migration(), NOW) == Concluded(ending(migration()))
 
 
 async def test_an_ending_that_cannot_be_read_does_not_stand(redis_node: RedisServer) -> None:
     """Who concludes publishes its own; the next replica looks."""
     async with two(redis_node.url) as (one, other), operator(redis_node) as client:
-        await one.take(order(), NOW)
+        await one.take(migration(), NOW)
         await client.delete(KEY)
         await put(client, "truncated")
-        assert await one.conclude(order(), ending(order())) == ending(order())
-        assert await other.take(order(), NOW) == Granted(is_first=False)
+        assert await one.conclude(migration(), ending(migration())) == ending(migration())
+        assert await other.take(migration(), NOW) == Granted(is_first=False)
 
 
 @pytest.mark.parametrize("kind", ["list", "nan", "1e30", "-1e30", "0", "soon"])
@@ -206,7 +206,7 @@ async def test_a_memory_that_no_worker_wrote_is_new(redis_node: RedisServer, kin
     async with operator(redis_node) as client:
         await (client.rpush(MEMORY_KEY, "x") if kind == "list" else client.set(MEMORY_KEY, kind))
         async with replica(redis_node.url, told, min_memory_age=600.0) as claims:
-            assert await claims.take(order(), time.time()) == Granted(is_first=False)
+            assert await claims.take(migration(), time.time()) == Granted(is_first=False)
             assert abs(float(await client.get(MEMORY_KEY)) - time.time()) < 60
     assert told.available == [True]
     assert told.doubts == [pytest.approx(600.0, abs=60)]
@@ -221,7 +221,7 @@ JOURNAL = EMPTY.add(THEN - 3, Kind.LOOK, "absent", took=0.1).add(
 )
 
 
-def old_order(request_id: str) -> Order:
+def old_order(request_id: str) -> MigrationRequest:
     """The order of a request whose record 0.1.0 wrote."""
     task = Task(
         name="dcs-migration",
@@ -249,15 +249,21 @@ async def write_as_then(one: RedisClaims, other: RedisClaims) -> None:
     await other.take(old_order("taken-after-release"), THEN)
     await one.release(old_order("released-without-claim"), THEN - 2)
     created, adopted = old_order("created"), old_order("adopted")
-    await one.conclude(created, endings.succeeded(created, envelope(), Done("i-1", "j-1", "req-1"), "created", THEN))
-    await one.conclude(adopted, endings.succeeded(adopted, envelope(1, JOURNAL), Done("é-1"), "adopted", THEN))
+    await one.conclude(
+        created, final_events.succeeded(created, envelope(), TaskCreated("i-1", "j-1", "req-1"), "created", THEN)
+    )
+    await one.conclude(
+        adopted, final_events.succeeded(adopted, envelope(1, JOURNAL), TaskCreated("é-1"), "adopted", THEN)
+    )
     for reason in (reason for reason in Reason if f"dcs-worker:{{p/failed-{reason}}}" in OLD):
         failed = old_order(f"failed-{reason}")
         candidates = ("i-1", "i-2") if reason is Reason.UNRESOLVED else ()
-        await one.conclude(failed, endings.failed(failed, envelope(0, JOURNAL), reason, THEN, candidates=candidates))
+        await one.conclude(
+            failed, final_events.failed(failed, envelope(0, JOURNAL), reason, THEN, candidates=candidates)
+        )
     conflict, reopened = old_order("conflict"), old_order("reopened")
-    await one.conclude(conflict, endings.conflicting(conflict, envelope(), THEN))
-    await one.conclude(reopened, endings.failed(reopened, envelope(), Reason.REJECTED, THEN))
+    await one.conclude(conflict, final_events.conflicting(conflict, envelope(), THEN))
+    await one.conclude(reopened, final_events.failed(reopened, envelope(), Reason.REJECTED, THEN))
     await one.take(reopened, THEN, replays=1)
 
 

@@ -36,9 +36,9 @@ async def test_the_documented_lines_create_and_await(vhost: str, tmp_path: Path)
     fake_dcs = FakeDcs(FakeDcsSettings(scripts={"refused": ["error 400 DCS.4922"]}))
     async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
         await system.worker().ready()
-        order = Request(project_id="p1", task=TASK)
+        migration = Request(project_id="p1", task=TASK)
 
-        first, again = await create(vhost, order), await create(vhost, order)
+        first, again = await create(vhost, migration), await create(vhost, migration)
         refused = await create(vhost, Request(project_id="p1", task=TASK.model_copy(update={"name": "refused"})))
 
         assert isinstance(first, MigrationSucceeded)
@@ -50,10 +50,10 @@ async def test_the_documented_lines_create_and_await(vhost: str, tmp_path: Path)
 
 async def test_the_documented_lines_do_not_lose_what_nobody_takes(vhost: str) -> None:
     """Without the exchange, and without a queue behind it, the sender gets an exception."""
-    create, order = _documented(), Request(project_id="p1", task=TASK)
+    create, migration = _documented(), Request(project_id="p1", task=TASK)
     with pytest.raises(ChannelNotFoundEntity):
-        await create(vhost, order, patience=10)
+        await create(vhost, migration, patience=10)
     async with await aio_pika.connect(vhost) as connection, connection.channel() as channel:
         await channel.declare_exchange(names.REQUEST_EXCHANGE, durable=True)
         with pytest.raises(PublishError):
-            await create(vhost, order, patience=10)
+            await create(vhost, migration, patience=10)

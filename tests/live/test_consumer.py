@@ -7,7 +7,7 @@ from pathlib import Path
 from schemas import names
 from tools.harness.running_system import RunningSystem, until
 from tools.storms.throttle_storm import publish
-from worker.policy.pulse import Pulse
+from worker.policy.freeze_detector import FreezeDetector
 from worker.rabbit.connect import Brokers, connected
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.delivery import Delivery
@@ -27,7 +27,12 @@ async def test_it_never_holds_more_than_its_prefetch(vhost: str, tmp_path: Path)
         total, most = total + 1, max(most, len(held))
 
     consumer = Consumer(
-        names.REQUEST_QUEUE, plan, take, prefetch=8, pulse=Pulse(time.monotonic), locks=BrokerLocks("l")
+        names.REQUEST_QUEUE,
+        plan,
+        take,
+        prefetch=8,
+        freeze_detector=FreezeDetector(time.monotonic),
+        locks=BrokerLocks("l"),
     )
     async with RunningSystem(vhost, tmp_path) as system, connected(Brokers((vhost,)), 0, "test") as connection:
         session = asyncio.create_task(consumer.session(connection, lambda: None))

@@ -22,9 +22,9 @@ from worker.dcs.auth.ways import Surroundings, credentials_for
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.transport import ServiceTransport
-from worker.policy.fault import Done, Fault, Found
-from worker.policy.order import Order, order
-from worker.policy.pulse import Pulse
+from worker.policy.call_result import CallError, TaskCreated, TaskFound
+from worker.policy.freeze_detector import FreezeDetector
+from worker.policy.migration_request import MigrationRequest, migration
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 PASSWORD = "stand-in-password"
@@ -49,10 +49,10 @@ ODD = [
 ]
 
 
-def an_order(name: str, project: str = "p") -> Order:
+def an_order(name: str, project: str = "p") -> MigrationRequest:
     """An order of a task of this name."""
     request = Request(project_id=project, task=Task(name=name, **IDS))
-    return order(request, default_region="r", with_marker=True)
+    return migration(request, default_region="r", with_marker=True)
 
 
 async def _go() -> bool:
@@ -67,7 +67,7 @@ class Work:
         self.folder = folder
         self.clock = clock
         self.told: list[str | None] = []
-        self.faults: list[Fault] = []
+        self.faults: list[CallError] = []
         self.credentials: Credentials
         self.client: DcsClient
         self.http: HttpClient
@@ -79,10 +79,10 @@ class Work:
             new.write_text(secret)
             new.rename(self.folder / name)
 
-    async def create(self, name: str, project: str = "p") -> Done | Fault:
+    async def create(self, name: str, project: str = "p") -> TaskCreated | CallError:
         """Create a task."""
         ending = await self.client.create(an_order(name, project), _go)
-        if isinstance(ending, Fault):
+        if isinstance(ending, CallError):
             self.faults.append(ending)
         return ending
 
@@ -104,10 +104,10 @@ async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], *
             loaded = load(
                 {"WORKER_SECRETS_DIR": str(folder), "WORKER_IAM_ENDPOINT": fake_dcs.url, **environ}, folder=folder
             )
-            pulse = Pulse(lambda: 0.0)
+            freeze_detector = FreezeDetector(lambda: 0.0)
 
             def http_client(deadline: float) -> HttpClient:
-                return HttpClient(transport, deadline=deadline, pulse=pulse)
+                return HttpClient(transport, deadline=deadline, freeze_detector=freeze_detector)
 
             account = Account(fake_dcs.url, loaded.settings.iam_user or "", loaded.settings.iam_domain or "")
             surroundings = Surroundings(account, loaded.settings.credentials_file, fake_dcs.url)
@@ -215,9 +215,9 @@ async def test_a_changed_password_is_not_hammered(iam: Work) -> None:
 
 async def test_the_right_password_in_the_secret_file_is_enough(iam: Work) -> None:
     """Nobody has to ask: the new file is seen, one token call proves it, and work goes on."""
-    assert isinstance(await iam.create("before"), Done)
+    assert isinstance(await iam.create("before"), TaskCreated)
     await iam.fake_dcs.apply(auth={"password": "another-password"})
-    assert isinstance(await iam.create("refused"), Fault)
+    assert isinstance(await iam.create("refused"), CallError)
     iam.write(worker_iam_password="still-not-right")
     await iam.clock.advance(1)
     await until(lambda: iam.token_calls()["p"] == 3)
@@ -228,7 +228,7 @@ async def test_the_right_password_in_the_secret_file_is_enough(iam: Work) -> Non
         await iam.clock.advance(1)
         await asyncio.sleep(0.01)
 
-    assert isinstance(await iam.create("after"), Done)
+    assert isinstance(await iam.create("after"), TaskCreated)
     assert iam.token_calls() == Counter({"p": 4})
     assert iam.clock.now - iam.fake_dcs.calls[0].at < 60
 
@@ -238,12 +238,12 @@ async def test_iam_that_is_down_burns_nothing(iam: Work) -> None:
     await iam.fake_dcs.apply(operation_scripts={"token": ["error 503 APIGW.0613", "drop", "ok"]})
 
     faults = [await iam.create("early") for _ in range(3)]
-    assert {fault.label for fault in faults if isinstance(fault, Fault)} == {"iam"}
+    assert {fault.label for fault in faults if isinstance(fault, CallError)} == {"iam"}
     assert iam.token_calls() == Counter({"p": 1})
     await iam.clock.advance(15)
-    assert isinstance(await iam.create("early"), Fault)
+    assert isinstance(await iam.create("early"), CallError)
     await iam.clock.advance(15)
-    assert isinstance(await iam.create("late"), Done)
+    assert isinstance(await iam.create("late"), TaskCreated)
     assert iam.fake_dcs.stats()["calls"].keys() == {"token", "create"}
 
 
@@ -251,34 +251,34 @@ async def test_iam_that_is_down_burns_nothing(iam: Work) -> None:
 async def test_odd_names_are_signed_right(keys: Work, name: str) -> None:
     """Whatever the name of a task is, its creation and the search for it carry signatures that hold."""
     created = await keys.create(name)
-    assert isinstance(created, Done)
+    assert isinstance(created, TaskCreated)
 
     found = await keys.client.find(an_order(name), keys.clock())
 
-    assert isinstance(found, Found)
+    assert isinstance(found, TaskFound)
     assert found.instance_id == created.instance_id
 
 
 async def test_any_name_is_signed_right(keys: Work) -> None:
     """So it is for 200 names of random characters."""
-    chance = random.Random(4)
+    random_unit = random.Random(4)
     ranges = [(0, 0x7F), (0x80, 0x7FF), (0x800, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x10FFFF)]
     for _ in range(200):
-        name = "".join(chr(chance.randint(*chance.choice(ranges))) for _ in range(chance.randint(1, 20)))
-        assert not isinstance(await keys.client.find(an_order(name), 0.0), Fault), repr(name)
+        name = "".join(chr(random_unit.randint(*random_unit.choice(ranges))) for _ in range(random_unit.randint(1, 20)))
+        assert not isinstance(await keys.client.find(an_order(name), 0.0), CallError), repr(name)
 
 
 async def test_a_rotated_key_is_picked_up(keys: Work) -> None:
     """A key replaced in its files is used for the next request; between the two nothing is lost for good."""
-    assert isinstance(await keys.create("before"), Done)
+    assert isinstance(await keys.create("before"), TaskCreated)
     await keys.fake_dcs.apply(auth={"access_key": "ROTATED", "secret_key": "rotated-secret"})
     refused = await keys.create("between")
-    assert isinstance(refused, Fault)
+    assert isinstance(refused, CallError)
     assert refused.http_status == 401
 
     keys.write(worker_access_key="ROTATED", worker_secret_key="rotated-secret")
 
-    assert isinstance(await keys.create("after"), Done)
+    assert isinstance(await keys.create("after"), TaskCreated)
 
 
 async def test_a_wrong_clock_is_told_by_the_refusal(keys: Work) -> None:

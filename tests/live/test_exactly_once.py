@@ -13,7 +13,7 @@ from tests.live.test_claims_records import FINGERPRINT, ODD_HASHES
 from tools.harness.running_system import RunningSystem, request, until
 from tools.storms.kill_storm import Storm, run
 from worker.claims.scripts import record_key
-from worker.policy.order import order as ordered
+from worker.policy.migration_request import migration as ordered
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 from worker.tools.servers import RabbitMqServer, RedisServer
 
@@ -89,16 +89,16 @@ async def test_copies_at_two_replicas_with_claims(vhost: str, redis_node: RedisS
             await worker.ready()
         wanted = [f"copies-{number}" for number in range(50)]
         for name in wanted:
-            order = request(name, request_id=name)
-            await asyncio.gather(*(system.publish(order) for _ in range(4)))
+            migration = request(name, request_id=name)
+            await asyncio.gather(*(system.publish(migration) for _ in range(4)))
         await until(lambda: len(system.events) >= 200, 60, worker.explain)
         system.assert_one_task_each(wanted)
         later = [f"later-{number}" for number in range(50)]
         for name in later:
             if name == "later-10":
                 await asyncio.to_thread(redis_node.kill)
-            order = request(name, request_id=name)
-            await asyncio.gather(*(system.publish(order) for _ in range(4)))
+            migration = request(name, request_id=name)
+            await asyncio.gather(*(system.publish(migration) for _ in range(4)))
         await until(lambda: len(system.events) >= 400, 60, worker.explain)
         system.assert_one_task_each(wanted + later)
         assert worker.metric("dcs_worker_claims_available") == 0

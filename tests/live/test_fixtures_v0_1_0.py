@@ -52,9 +52,9 @@ async def restore(client: Any, record: Mapping[str, Any]) -> None:
 async def learnt(claims: RedisClaims, record: Mapping[str, Any], asked: str) -> dict[str, Any]:
     """What a claim on the record's request is answered."""
     replays, fingerprint = ASKED[asked]
-    order = claimed_order(record)
-    order = order if fingerprint is None else replace(order, fingerprint=fingerprint)
-    answer = await claims.take(order, READ_AT, replays)
+    migration = claimed_order(record)
+    migration = migration if fingerprint is None else replace(migration, fingerprint=fingerprint)
+    answer = await claims.take(migration, READ_AT, replays)
     return claim_meaning(answer, READ_AT)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.deploy.kubernetes_manifests import COMPONENTS, KUBERNETES, built, container, one
 from tests.deploy.test_kubernetes_numbers import bytes_of
-from tests.live.test_claims import DONE, NOW, order, replica
+from tests.live.test_claims import DONE, NOW, migration, replica
 from tools.harness.running_system import RunningSystem, free_port, request, until
 from worker.policy.claim import Concluded, Granted
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
@@ -77,9 +77,9 @@ async def test_redis_as_it_is_configured(tmp_path: Path) -> None:
             url = f"redis://worker:secret@127.0.0.1:{port}/0"
             async with replica(url) as one_, replica(url) as other:
                 await until(lambda: one_.is_available and other.is_available, 10)
-                assert isinstance(await one_.take(order(), NOW), Granted)
-                await one_.conclude(order(), DONE)
-                assert await other.take(order(), NOW) == Concluded(DONE)
+                assert isinstance(await one_.take(migration(), NOW), Granted)
+                await one_.conclude(migration(), DONE)
+                assert await other.take(migration(), NOW) == Concluded(DONE)
             async with replica(f"redis://127.0.0.1:{port}/0") as stranger:
                 assert not stranger.is_available
         finally:

@@ -19,8 +19,8 @@ import uvloop
 from tests.unit.dcs.raw_server import allowed, an_order, client_over
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.transport import ServiceTransport
-from worker.policy.fault import Absent, CallStatus, Done, Evidence, Fault
-from worker.policy.pulse import Pulse
+from worker.policy.call_result import CallError, CallStatus, Evidence, TaskCreated, TaskNotFound
+from worker.policy.freeze_detector import FreezeDetector
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 DEADLINE: Final = 1.0
@@ -123,17 +123,17 @@ def test_create_larger_than_the_window_of_a_relay_is_not_completed_later(run: Ru
 async def _slow_relay() -> None:
     transport = ServiceTransport(ssl.create_default_context(), DEADLINE)
     async with FakeDcs(FakeDcsSettings()) as service, relaying(urlsplit(service.url).port or 0) as relay:
-        dcs, order = client_over(transport, relay.url, DEADLINE), an_order(description="x" * 1000)
-        lost = await dcs.create(order, allowed)
-        assert isinstance(lost, Fault)
+        dcs, migration = client_over(transport, relay.url, DEADLINE), an_order(description="x" * 1000)
+        lost = await dcs.create(migration, allowed)
+        assert isinstance(lost, CallError)
         assert (lost.evidence, lost.status) == (Evidence.AMBIGUOUS, CallStatus.TIMEOUT)
-        assert await dcs.find(order, 0.0) == Absent()
-        assert isinstance(await dcs.create(order, allowed), Done)
+        assert await dcs.find(migration, 0.0) == TaskNotFound()
+        assert isinstance(await dcs.create(migration, allowed), TaskCreated)
         relay.let_go.set()
         await asyncio.sleep(DEADLINE)
         assert len(service.tasks) == 1
         assert relay.late.startswith(b"POST ")
-        assert order.body[-20:] not in relay.late
+        assert migration.body[-20:] not in relay.late
     await transport.aclose()
 
 
@@ -183,17 +183,17 @@ def test_create_on_a_flow_that_was_dropped_does_not_arrive_when_it_heals(run: Ru
 async def _dropped_flow() -> None:
     transport = ServiceTransport(ssl.create_default_context(), DEADLINE)
     async with FakeDcs(FakeDcsSettings()) as service:
-        dcs, order = client_over(transport, service.url, DEADLINE), an_order()
-        client = HttpClient(transport, deadline=DEADLINE, pulse=Pulse(lambda: 0.0))
+        dcs, migration = client_over(transport, service.url, DEADLINE), an_order()
+        client = HttpClient(transport, deadline=DEADLINE, freeze_detector=FreezeDetector(lambda: 0.0))
         answer = await client.send(new_request("list", "GET", f"{service.url}/v2/p/migration-tasks"))
         assert isinstance(answer, httpx2.Response)
         kept: httpcore2.AsyncNetworkStream = answer.extensions["network_stream"]
         with dropped(kept.get_extra_info("client_addr")[1], urlsplit(service.url).port or 0):
-            lost = await dcs.create(order, allowed)
-            assert isinstance(lost, Fault)
+            lost = await dcs.create(migration, allowed)
+            assert isinstance(lost, CallError)
             assert (lost.evidence, lost.status) == (Evidence.AMBIGUOUS, CallStatus.TIMEOUT)
-            assert await dcs.find(order, 0.0) == Absent()
-            assert isinstance(await dcs.create(order, allowed), Done)
+            assert await dcs.find(migration, 0.0) == TaskNotFound()
+            assert isinstance(await dcs.create(migration, allowed), TaskCreated)
         await asyncio.sleep(RETRANSMISSIONS)
         assert len(service.tasks) == 1
     await transport.aclose()

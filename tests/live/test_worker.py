@@ -116,9 +116,9 @@ async def test_the_end_of_the_schedule_parks_with_everything_kept(vhost: str, tm
         await system.fake_dcs.apply({"scripts": {"never": ["error 400 DCS.4026"]}})
         worker = system.worker(WORKER_TRIES=1, WORKER_RETRY_DELAYS="0.2,3.5")
         await worker.ready()
-        order = request("never")
+        migration = request("never")
         await system.publish(
-            order, headers={"mine": "kept"}, app_id="sender", priority=3, message_id="m-1", expiration=60
+            migration, headers={"mine": "kept"}, app_id="sender", priority=3, message_id="m-1", expiration=60
         )
         events = await system.answered(1, 30)
         (event,) = next(iter(events.values()))
@@ -126,7 +126,7 @@ async def test_the_end_of_the_schedule_parks_with_everything_kept(vhost: str, tm
         assert event.body["error"]["error_code"] == "DCS.4026"
         async with await system._connection.channel() as channel:
             parked = await (await channel.get_queue(names.parked_queue(names.REQUEST_QUEUE), ensure=False)).get()
-            assert json.loads(parked.body) == order
+            assert json.loads(parked.body) == migration
             assert (parked.app_id, parked.priority, parked.message_id, parked.expiration) == ("sender", 3, "m-1", None)
             headers = dict(parked.headers)
             await parked.ack()

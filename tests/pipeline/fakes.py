@@ -7,28 +7,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.bootstrap.flows import Parts, Ports, flow
-from worker.flow.fallback import Locks
-from worker.flow.ports import Claims
-from worker.flow.process import Reading
-from worker.flow.service import Service
-from worker.policy.claim import ClaimAnswer, Granted
-from worker.policy.facts import Settled
-from worker.policy.fault import (
-    Absent,
+from worker.pipeline.claims_or_locks import Locks
+from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.pipeline import RequestParser
+from worker.pipeline.ports import Claims
+from worker.policy.call_result import (
+    CallError,
     CallStatus,
-    Done,
+    ErrorKind,
     Evidence,
-    Fault,
-    Found,
-    Remedy,
-    Several,
-    Sighting,
+    LookupResult,
+    PublishNotConfirmedError,
+    SeveralTasks,
     StaleDeliveryError,
-    UnconfirmedError,
+    TaskCreated,
+    TaskFound,
+    TaskNotFound,
 )
-from worker.policy.order import Order
-from worker.policy.outcome import Ending
-from worker.policy.rules import Rules
+from worker.policy.claim import ClaimAnswer, Granted
+from worker.policy.delivery_report import DeliveryFinished
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.outcome import Completed
+from worker.policy.retry_policy import RetryPolicy
 
 NOW = 1_800_000_000.0
 
@@ -39,21 +39,21 @@ REQUEST: dict[str, Any] = {
     "task": {"name": "t", "description": "d", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"},
 }
 
-BUSY = Fault(Evidence.REFUSED, Remedy.RETRY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4026")
-UNSENT = Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.CONNECTION_REFUSED)
-TIMEOUT = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, CallStatus.TIMEOUT)
-THROTTLED = Fault(Evidence.REFUSED, Remedy.THROTTLED, CallStatus.ANSWERED, http_status=429, retry_after=30.0)
-FULL = Fault(Evidence.REFUSED, Remedy.CAPACITY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4035")
-REJECTED = Fault(
+BUSY = CallError(Evidence.REFUSED, ErrorKind.RETRY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4026")
+UNSENT = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.CONNECTION_REFUSED)
+TIMEOUT = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT)
+THROTTLED = CallError(Evidence.REFUSED, ErrorKind.THROTTLED, CallStatus.ANSWERED, http_status=429, retry_after=30.0)
+FULL = CallError(Evidence.REFUSED, ErrorKind.CAPACITY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4035")
+REJECTED = CallError(
     Evidence.REFUSED,
-    Remedy.REJECTED,
+    ErrorKind.REJECTED,
     CallStatus.ANSWERED,
     http_status=400,
     error_code="DCS.4013",
     error_msg="no such VPC",
 )
-STALE = Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.STALE)
-FORBIDDEN = Fault(Evidence.REFUSED, Remedy.FORBIDDEN, CallStatus.ANSWERED, http_status=403)
+STALE = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.STALE)
+FORBIDDEN = CallError(Evidence.REFUSED, ErrorKind.FORBIDDEN, CallStatus.ANSWERED, http_status=403)
 
 
 def request(**changes: Any) -> bytes:
@@ -80,7 +80,7 @@ class FakeDelivery:
     def is_lost(self) -> bool:
         return self.lost
 
-    async def is_firm(self) -> bool:
+    async def is_still_ours(self) -> bool:
         return self.firm and not self.lost
 
     async def ack(self) -> None:
@@ -120,11 +120,11 @@ class FakePublisher:
     def _confirm(self, published: Published) -> None:
         if self.refusals:
             self.refusals -= 1
-            raise UnconfirmedError("scripted")
+            raise PublishNotConfirmedError("scripted")
         self.published.append(published)
 
     async def event(
-        self, ending: Ending, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         await asyncio.sleep(0)
         body = json.loads(ending.body)
@@ -150,24 +150,26 @@ class FakeDcs:
     """Answers from scripts; the last answer of each repeats. An Event in a script is waited for first."""
 
     def __init__(self, create: Iterable[Any] = (), find: Iterable[Any] = ()) -> None:
-        self.creates = list(create) or [Done("i-1", "j-1", "d-1")]
-        self.finds = list(find) or [Absent()]
-        self.created: list[Order] = []
+        self.creates = list(create) or [TaskCreated("i-1", "j-1", "d-1")]
+        self.finds = list(find) or [TaskNotFound()]
+        self.created: list[MigrationRequest] = []
         self.calls: list[str] = []
         self.since: list[float] = []
 
-    async def create(self, order: Order, may_go: Callable[[], Awaitable[bool]]) -> Done | Fault:
-        if not await may_go():
+    async def create(
+        self, migration: MigrationRequest, is_still_allowed: Callable[[], Awaitable[bool]]
+    ) -> TaskCreated | CallError:
+        if not await is_still_allowed():
             return STALE
         self.calls.append("create")
-        self.created.append(order)
-        answer: Done | Fault = await self._next(self.creates)
+        self.created.append(migration)
+        answer: TaskCreated | CallError = await self._next(self.creates)
         return answer
 
-    async def find(self, order: Order, since: float) -> Sighting | Fault:
+    async def find(self, migration: MigrationRequest, since: float) -> LookupResult | CallError:
         self.calls.append("find")
         self.since.append(since)
-        answer: Sighting | Fault = await self._next(self.finds)
+        answer: LookupResult | CallError = await self._next(self.finds)
         return answer
 
     async def _next(self, script: list[Any]) -> Any:
@@ -188,20 +190,20 @@ class FakeClaims:
         self.answer: ClaimAnswer = answer or Granted()
         self.held = held
         self.told: list[tuple[str, object]] = []
-        self.standing: Ending | None = None
+        self.standing: Completed | None = None
         """The ending that was there before."""
 
-    async def take(self, order: Order, now: float, replays: int = 0) -> ClaimAnswer:
+    async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
         return self.answer
 
-    def is_held(self, order: Order) -> bool:
+    def is_held(self, migration: MigrationRequest) -> bool:
         return self.held
 
-    async def conclude(self, order: Order, ending: Ending) -> Ending:
+    async def conclude(self, migration: MigrationRequest, ending: Completed) -> Completed:
         self.told.append(("conclude", ending))
         return self.standing or ending
 
-    async def release(self, order: Order, last_sent_at: float | None) -> None:
+    async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
         self.told.append(("release", last_sent_at))
 
 
@@ -209,7 +211,7 @@ class FakeObserver:
     """Remembers the facts."""
 
     def __init__(self) -> None:
-        self.facts: list[Settled] = []
+        self.facts: list[DeliveryFinished] = []
         self.calls: list[tuple[str, object, int]] = []
         self.defects: list[Exception] = []
         self.refusals: list[str] = []
@@ -217,10 +219,12 @@ class FakeObserver:
     def received(self, *, redelivered: bool) -> None:
         pass
 
-    def called(self, order: Order, operation: str, ending: Done | Sighting | Fault, attempt: int) -> None:
+    def called(
+        self, migration: MigrationRequest, operation: str, ending: TaskCreated | LookupResult | CallError, attempt: int
+    ) -> None:
         self.calls.append((operation, ending, attempt))
 
-    def settled(self, fact: Settled) -> None:
+    def settled(self, fact: DeliveryFinished) -> None:
         self.facts.append(fact)
 
     def failed(self, error: Exception) -> None:
@@ -239,7 +243,7 @@ class Bench:
 
     def __init__(
         self,
-        rules: Rules | None = None,
+        rules: RetryPolicy | None = None,
         *,
         create: Iterable[Any] = (),
         find: Iterable[Any] = (),
@@ -262,11 +266,11 @@ class Bench:
             claims,
             locks,
             now=lambda: self.now,
-            chance=lambda: 0.0,
+            random_unit=lambda: 0.0,
             sleep=self._sleep,
         )
-        reading = Reading(65536, ("cn-north-4",), "cn-north-4", with_marker)
-        self.service: Service = flow(ports, rules or Rules(), reading, parts)
+        reading = RequestParser(65536, ("cn-north-4",), "cn-north-4", with_marker)
+        self.service: Dispatcher = flow(ports, rules or RetryPolicy(), reading, parts)
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -286,9 +290,9 @@ class Bench:
                 await asyncio.sleep(0)
 
 
-def found(task: str = "i-9") -> Found:
-    return Found(task, "d-9")
+def found(task: str = "i-9") -> TaskFound:
+    return TaskFound(task, "d-9")
 
 
-def several(*tasks: str) -> Several:
-    return Several(tasks)
+def several(*tasks: str) -> SeveralTasks:
+    return SeveralTasks(tasks)

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from tests.pipeline.fakes import BUSY, Bench, FakeDelivery
-from worker.flow.repeats import LocksForRepeats
-from worker.policy.fault import Done, Found
-from worker.policy.rules import Rules
+from worker.pipeline.repeat_locks import RepeatLocks
+from worker.policy.call_result import TaskCreated, TaskFound
+from worker.policy.retry_policy import RetryPolicy
 
-SETTLED = Rules(settle=0.05)
+SETTLED = RetryPolicy(settle=0.05)
 UNHEARD_OF = {"x-attempts": 0, "x-round": 1, "x-first-received-at": "2027-01-15T07:59:00.000Z"}
 
 
@@ -65,7 +65,7 @@ async def test_a_sibling_waits_while_another_replica_works_and_until_its_task_is
 async def test_the_lock_of_one_that_created_is_given_back_when_its_task_must_be_listed() -> None:
     """After the settle time, unless the same replica works on the request again."""
     access = OneLock().of("a")
-    locks = LocksForRepeats(access, settle=0.02)
+    locks = RepeatLocks(access, settle=0.02)
     bench = Bench(SETTLED, locks=access)
     bench.service._process.locks = locks
     await bench.deliver(repeat())
@@ -76,7 +76,7 @@ async def test_the_lock_of_one_that_created_is_given_back_when_its_task_must_be_
     assert repr(locks) == "<LocksForRepeats: 0 in use, 0 kept>"
 
 
-@pytest.mark.parametrize(("find", "create", "outcome"), [([Found("i-9")], [], "adopted"), ([], [BUSY], "400")])
+@pytest.mark.parametrize(("find", "create", "outcome"), [([TaskFound("i-9")], [], "adopted"), ([], [BUSY], "400")])
 async def test_where_nothing_was_created_the_lock_is_given_back_at_once(
     find: list[object], create: list[object], outcome: str
 ) -> None:
@@ -91,15 +91,15 @@ async def test_a_first_delivery_asks_for_no_lock_and_neither_does_a_worker_that_
     """The clean way costs nothing; and a lock without a look would prove nothing."""
     access = OneLock().of("a")
     await Bench(locks=access).deliver(FakeDelivery())
-    await Bench(Rules(reconcile="off"), create=[Done("i-1")], locks=access).deliver(repeat())
+    await Bench(RetryPolicy(reconcile="off"), create=[TaskCreated("i-1")], locks=access).deliver(repeat())
     assert access.told == []
 
 
 async def test_a_repeat_that_comes_back_to_the_same_replica_has_its_lock() -> None:
     """What is kept is taken over, and not given back under it."""
     access = OneLock().of("a")
-    locks = LocksForRepeats(access, settle=60.0)
-    bench = Bench(SETTLED, create=[BUSY, Done("i-1")], locks=access)
+    locks = RepeatLocks(access, settle=60.0)
+    bench = Bench(SETTLED, create=[BUSY, TaskCreated("i-1")], locks=access)
     bench.service._process.locks = locks
     await bench.deliver(repeat())
     await bench.deliver(repeat())

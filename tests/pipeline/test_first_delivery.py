@@ -19,8 +19,8 @@ from tests.pipeline.fakes import (
     request,
     several,
 )
-from worker.policy.fault import Absent, Done, Fault
-from worker.policy.rules import Rules
+from worker.policy.call_result import CallError, TaskCreated, TaskNotFound
+from worker.policy.retry_policy import RetryPolicy
 
 
 async def test_a_good_request_is_created_told_and_acknowledged() -> None:
@@ -72,9 +72,9 @@ async def test_without_marker_the_body_goes_out_as_it_came() -> None:
 
 
 @pytest.mark.parametrize("fault", [BUSY, UNSENT])
-async def test_a_fault_that_proves_nothing_was_created_is_tried_again_in_hand(fault: Fault) -> None:
+async def test_a_fault_that_proves_nothing_was_created_is_tried_again_in_hand(fault: CallError) -> None:
     """Short waits in hand, without a look-up; the attempts are counted."""
-    bench = Bench(create=[fault, fault, Done("i-1")])
+    bench = Bench(create=[fault, fault, TaskCreated("i-1")])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create"] * 3
     assert bench.publisher.events[0]["attempts"] == 3
@@ -116,7 +116,7 @@ async def test_a_full_service_is_asked_again_at_the_long_end() -> None:
 
 
 @pytest.mark.parametrize(("fault", "reason", "parked"), [(REJECTED, "rejected", False), (FORBIDDEN, "forbidden", True)])
-async def test_a_refusal_for_good_is_told_at_once(fault: Fault, reason: str, parked: bool) -> None:
+async def test_a_refusal_for_good_is_told_at_once(fault: CallError, reason: str, parked: bool) -> None:
     """One call, one failed event with what the service said; parked if a person has to act."""
     bench = Bench(create=[fault])
     delivery = FakeDelivery()
@@ -140,7 +140,7 @@ async def test_an_ambiguous_ending_is_looked_for_and_adopted() -> None:
 
 async def test_an_ambiguous_ending_that_is_not_found_settles_in_the_broker() -> None:
     """Nothing is created again before the settle time: the copy says when a create may have been in flight."""
-    bench = Bench(create=[TIMEOUT], find=[Absent()])
+    bench = Bench(create=[TIMEOUT], find=[TaskNotFound()])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create", "find"]
     (copy,) = bench.publisher.published
@@ -150,7 +150,7 @@ async def test_an_ambiguous_ending_that_is_not_found_settles_in_the_broker() -> 
 
 async def test_with_a_single_try_the_look_up_waits_too() -> None:
     """WORKER_TRIES=1: an ambiguous create goes to a place as long as the settle time, unlooked."""
-    bench = Bench(Rules(tries=1), create=[TIMEOUT])
+    bench = Bench(RetryPolicy(tries=1), create=[TIMEOUT])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create"]
     assert bench.publisher.published[0].place == 2
@@ -184,7 +184,7 @@ async def test_look_ups_that_fail_are_tried_again_and_then_use_the_schedule() ->
 
 async def test_with_reconcile_off_an_ambiguous_ending_is_unresolved() -> None:
     """WORKER_RECONCILE=off: no look-up is ever made."""
-    bench = Bench(Rules(reconcile="off"), create=[TIMEOUT])
+    bench = Bench(RetryPolicy(reconcile="off"), create=[TIMEOUT])
     await bench.deliver(FakeDelivery())
     await bench.deliver(FakeDelivery(request(request_id="r-2"), redelivered=True))
     assert bench.dcs.calls == ["create"]
@@ -193,7 +193,7 @@ async def test_with_reconcile_off_an_ambiguous_ending_is_unresolved() -> None:
 
 async def test_with_reconcile_always_even_a_first_delivery_looks() -> None:
     """WORKER_RECONCILE=always: one look-up before every create."""
-    bench = Bench(Rules(reconcile="always"))
+    bench = Bench(RetryPolicy(reconcile="always"))
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["find", "create"]
 
@@ -210,12 +210,12 @@ async def test_past_not_after_nothing_is_sent() -> None:
 async def test_past_not_after_a_repeat_is_still_looked_for() -> None:
     """Expired only with certainty: a task that exists is adopted, else it settles, and then expires."""
     late = request(not_after="2026-01-01T00:00:00Z")
-    for find, age, expected in (([found()], 0.0, "adopted"), ([Absent()], 100.0, "expired")):
+    for find, age, expected in (([found()], 0.0, "adopted"), ([TaskNotFound()], 100.0, "expired")):
         bench = Bench(find=find)
         await bench.deliver(FakeDelivery(late, headers=_round(1, last_sent_at=NOW - age)))
         assert bench.dcs.calls == ["find"]
         assert bench.observer.outcomes[0][1] == expected
-    bench = Bench(find=[Absent()])
+    bench = Bench(find=[TaskNotFound()])
     await bench.deliver(FakeDelivery(late, headers=_round(1, last_sent_at=NOW)))
     assert bench.observer.outcomes == [("retried", "settle")]
 
@@ -224,13 +224,13 @@ async def test_a_request_that_expires_while_it_waits_for_leave_is_not_sent() -> 
     """The instant is checked again when the call could begin."""
     bench = Bench()
     delivery = FakeDelivery(request(not_after="2027-01-15T08:00:01Z"))
-    firm = delivery.is_firm
+    firm = delivery.is_still_ours
 
     async def slow_is_firm() -> bool:
         bench.now += 2
         return await firm()
 
-    delivery.is_firm = slow_is_firm  # type: ignore[method-assign]
+    delivery.is_still_ours = slow_is_firm  # type: ignore[method-assign]
     await bench.deliver(delivery)
     assert bench.dcs.calls == []
     assert bench.publisher.events[0]["reason"] == "expired"

@@ -19,14 +19,14 @@ from tests.pipeline.fakes import (
     request,
 )
 from worker.bootstrap.flows import Parts
-from worker.flow.copies import Copies
-from worker.flow.fallback import ClaimsOrLocks
-from worker.flow.process import Reading
+from worker.pipeline.claims_or_locks import ClaimsOrLocks
+from worker.pipeline.deduplicator import Deduplicator
+from worker.pipeline.pipeline import RequestParser
+from worker.policy.call_result import TaskCreated, TaskNotFound
 from worker.policy.claim import ClaimAnswer, Concluded, Granted, Held, Unavailable
-from worker.policy.fault import Absent, Done
-from worker.policy.order import Order
-from worker.policy.outcome import Ending
-from worker.policy.rules import Rules
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.outcome import Completed
+from worker.policy.retry_policy import RetryPolicy
 
 
 def state(round_: int = 1, *, last_sent_at: float | None = None, interruptions: int = 0) -> dict[str, object]:
@@ -77,7 +77,7 @@ async def test_the_end_of_the_schedule_with_certainty_is_exhausted() -> None:
 
 async def test_the_end_of_the_schedule_without_certainty_settles_once_more() -> None:
     """An ambiguous create at the last place is looked for after the settle time before it is exhausted."""
-    bench = Bench(Rules(tries=1), create=[TIMEOUT])
+    bench = Bench(RetryPolicy(tries=1), create=[TIMEOUT])
     await bench.deliver(FakeDelivery(headers=state(4)))
     (copy,) = bench.publisher.published
     assert (copy.place, copy.headers["x-round"]) == (2, 5)
@@ -108,8 +108,8 @@ async def test_a_copy_that_comes_later_is_answered_with_the_same_event() -> None
 
 async def test_what_is_being_worked_on_can_be_shown() -> None:
     """By project and request id, for as long as it is."""
-    copies, answered = Copies(), asyncio.Event()
-    bench = Bench(create=[answered, Done("i-1")], parts=Parts(copies=lambda: copies))
+    copies, answered = Deduplicator(), asyncio.Event()
+    bench = Bench(create=[answered, TaskCreated("i-1")], parts=Parts(copies=lambda: copies))
     bench.service.deliver(FakeDelivery())
     while not bench.dcs.created:
         await asyncio.sleep(0)
@@ -157,7 +157,7 @@ async def test_a_copy_of_a_postponed_request_waits_beside_it() -> None:
 
 async def test_a_copy_that_comes_while_the_first_waits_in_the_broker_looks_and_settles() -> None:
     """A sender's own repeat is no first delivery here: a create may have been sent for the first."""
-    bench = Bench(create=[TIMEOUT, Done("i-1")])
+    bench = Bench(create=[TIMEOUT, TaskCreated("i-1")])
     await bench.deliver(FakeDelivery())
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create", "find", "find"]
@@ -172,7 +172,7 @@ async def test_a_copy_that_comes_while_the_first_waits_in_the_broker_looks_and_s
 
 async def test_a_replayed_request_starts_anew_although_its_failure_is_remembered() -> None:
     """x-replays tells the operator's order from a late copy, and changes the event's id."""
-    bench = Bench(create=[REJECTED, Done("i-1")])
+    bench = Bench(create=[REJECTED, TaskCreated("i-1")])
     await bench.deliver(FakeDelivery())
     await bench.deliver(FakeDelivery(headers={"x-replays": 1}))
     assert bench.observer.outcomes == [("failed", "rejected"), ("succeeded", "created")]
@@ -182,7 +182,7 @@ async def test_a_replayed_request_starts_anew_although_its_failure_is_remembered
 
 async def test_poison_is_parked_with_an_event_and_no_call() -> None:
     """So many deliveries ended without a word: law 9."""
-    bench = Bench(Rules(delivery_limit=3))
+    bench = Bench(RetryPolicy(delivery_limit=3))
     delivery = FakeDelivery(headers=state(interruptions=2) | {"x-delivery-count": 1}, redelivered=True)
     await bench.deliver(delivery)
     assert bench.dcs.calls == []
@@ -202,7 +202,7 @@ async def test_on_stale_ground_nothing_is_called() -> None:
 async def test_a_call_in_flight_outlives_its_channel_and_answers_the_redelivery() -> None:
     """The result is kept: the redelivered message is answered from it, without a call."""
     answer = asyncio.Event()
-    bench = Bench(create=[answer, Done("i-1")])
+    bench = Bench(create=[answer, TaskCreated("i-1")])
     first = FakeDelivery()
     bench.service.deliver(first)
     await asyncio.sleep(0.01)
@@ -219,7 +219,7 @@ async def test_a_call_in_flight_outlives_its_channel_and_answers_the_redelivery(
 async def test_a_redelivery_takes_over_from_an_abandoned_flight() -> None:
     """It settles from the moment the former flight ended, not from its own arrival."""
     gone = asyncio.Event()
-    bench = Bench(create=[gone, BUSY, BUSY, Done("i-1")], find=[Absent()])
+    bench = Bench(create=[gone, BUSY, BUSY, TaskCreated("i-1")], find=[TaskNotFound()])
     first = FakeDelivery()
     bench.service.deliver(first)
     await asyncio.sleep(0.01)
@@ -278,7 +278,7 @@ class OneLock:
         self.told.append("free")
 
 
-@pytest.mark.parametrize(("create", "outcome"), [(Done("i-1"), "created"), (BUSY, "400")])
+@pytest.mark.parametrize(("create", "outcome"), [(TaskCreated("i-1"), "created"), (BUSY, "400")])
 async def test_without_claims_a_lock_of_the_broker_stands_in(create: object, outcome: str) -> None:
     """Looked for under the lock, and the lock is given back whatever comes of it."""
     locks = OneLock()
@@ -328,7 +328,7 @@ async def test_an_outcome_stored_elsewhere_is_told_again() -> None:
     claims = FakeClaims()
     await Bench(claims=claims).deliver(FakeDelivery())
     ending = claims.told[0][1]
-    assert isinstance(ending, Ending)
+    assert isinstance(ending, Completed)
     for fingerprint, expected in ((ending.fingerprint, "succeeded"), ("other", "failed")):
         other = replace(ending, fingerprint=fingerprint)
         replica = Bench(claims=FakeClaims(Concluded(other)))
@@ -340,7 +340,7 @@ async def test_an_outcome_stored_elsewhere_is_told_again() -> None:
 @pytest.mark.parametrize("answer", [Unavailable(), Granted()])
 async def test_without_a_sure_claim_every_create_is_preceded_by_a_look(answer: Unavailable | Granted) -> None:
     """Redis away, or a claim that ran out under way: go on, but look before every create."""
-    bench = Bench(create=[BUSY, Done("i-1")], claims=FakeClaims(answer, held=False))
+    bench = Bench(create=[BUSY, TaskCreated("i-1")], claims=FakeClaims(answer, held=False))
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["find", "create", "find", "create"]
 
@@ -369,13 +369,13 @@ async def test_a_claim_that_is_lost_before_the_request_leaves_sends_nothing_unlo
     claims = FakeClaims()
     bench = Bench(claims=claims)
     delivery = FakeDelivery()
-    firm = delivery.is_firm
+    firm = delivery.is_still_ours
 
     async def lose_the_claim() -> bool:
         claims.held = False
         return await firm()
 
-    delivery.is_firm = lose_the_claim  # type: ignore[method-assign]
+    delivery.is_still_ours = lose_the_claim  # type: ignore[method-assign]
     await bench.deliver(delivery)
     assert bench.dcs.calls == ["find", "create"]
 
@@ -394,7 +394,7 @@ async def test_a_look_up_reaches_back_to_when_the_request_was_first_known() -> N
 
 async def test_a_late_copy_of_an_ambiguous_request_does_not_expire_unlooked() -> None:
     """Expired only with certainty: what may have been sent for the first copy is looked for."""
-    bench = Bench(create=[TIMEOUT], find=[Absent(), found()])
+    bench = Bench(create=[TIMEOUT], find=[TaskNotFound(), found()])
     body = request(not_after="2027-01-15T08:01:00Z")
     await bench.deliver(FakeDelivery(body))
     bench.now += 600
@@ -404,7 +404,7 @@ async def test_a_late_copy_of_an_ambiguous_request_does_not_expire_unlooked() ->
 
 async def test_a_known_ending_goes_before_poison() -> None:
     """However often its channel was lost since, a request that succeeded is told so."""
-    rules = Rules(delivery_limit=3)
+    rules = RetryPolicy(delivery_limit=3)
     worn = state(interruptions=5) | {"x-delivery-count": 1}
     bench = Bench(rules)
     await bench.deliver(FakeDelivery())
@@ -413,7 +413,7 @@ async def test_a_known_ending_goes_before_poison() -> None:
     claims = FakeClaims()
     await Bench(claims=claims).deliver(FakeDelivery())
     ending = claims.told[0][1]
-    assert isinstance(ending, Ending)
+    assert isinstance(ending, Completed)
     replica = Bench(rules, claims=FakeClaims(Concluded(ending)))
     await replica.deliver(FakeDelivery(headers=worn, redelivered=True))
     assert replica.observer.outcomes == [("succeeded", "created")]
@@ -424,9 +424,9 @@ async def test_an_impostor_that_is_asked_about_does_not_refuse_the_true_request(
     asked = asyncio.Event()
 
     class Slow(FakeClaims):
-        async def take(self, order: Order, now: float, replays: int = 0) -> ClaimAnswer:
+        async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
             await asked.wait()
-            return Held(_fingerprint()) if order.fingerprint != _fingerprint() else Granted(is_first=False)
+            return Held(_fingerprint()) if migration.fingerprint != _fingerprint() else Granted(is_first=False)
 
     bench = Bench(claims=Slow())
     other = {"name": "u", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
@@ -446,4 +446,4 @@ async def test_found_by_a_repeat_is_adopted() -> None:
 
 
 def _fingerprint() -> str:
-    return Reading(65536, ("cn-north-4",), "cn-north-4").read(request()).fingerprint
+    return RequestParser(65536, ("cn-north-4",), "cn-north-4").read(request()).fingerprint

@@ -9,14 +9,14 @@ from schemas.envelope import Envelope
 from tests.malformed_messages import HOSTILE
 from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, Bench, FakeDelivery, request
 from worker.bootstrap.flows import Parts
-from worker.flow.copies import Copies
-from worker.flow.gate import OpenGate
-from worker.flow.handle import Case, Handler
-from worker.policy.fault import Absent, Done
+from worker.pipeline.deduplicator import Deduplicator
+from worker.pipeline.executor import DeliveryContext, Executor
+from worker.pipeline.gate import OpenGate
+from worker.policy.call_result import TaskCreated, TaskNotFound
 from worker.policy.outcome import Outcome
 
 
-class Intake:
+class ConsumerControl:
     """What hands deliveries over."""
 
     def __init__(self, error: Exception | None = None) -> None:
@@ -128,17 +128,17 @@ async def test_two_broken_bodies_have_two_event_ids() -> None:
     assert len(set(ids)) == 2
 
 
-class Defective(Handler):
+class Defective(Executor):
     """A handler with a defect that goes away."""
 
     defects = 1
 
-    async def handle(self, case: Case) -> Outcome:
+    async def handle(self, context: DeliveryContext) -> Outcome:
         """Fail once."""
         if Defective.defects:
             Defective.defects -= 1
             raise RuntimeError("defect")
-        return await super().handle(case)
+        return await super().handle(context)
 
 
 async def test_a_defect_costs_one_delivery_and_not_the_worker() -> None:
@@ -164,11 +164,11 @@ async def test_a_defect_on_a_lost_channel_is_left_to_the_broker() -> None:
 async def test_draining_lets_calls_finish_and_hands_back_the_rest() -> None:
     """A call in flight settles; a delivery that comes too late goes back as a copy with its envelope."""
     answer = asyncio.Event()
-    bench = Bench(create=[answer, Done("i-1")])
+    bench = Bench(create=[answer, TaskCreated("i-1")])
     first, late = FakeDelivery(), FakeDelivery(request(request_id="r-2"))
     bench.service.deliver(first)
     await asyncio.sleep(0.01)
-    intake = Intake()
+    intake = ConsumerControl()
     draining = asyncio.create_task(bench.service.drain(intake, 5.0))
     await asyncio.sleep(0.01)
     bench.service.deliver(late)
@@ -185,12 +185,12 @@ async def test_draining_lets_calls_finish_and_hands_back_the_rest() -> None:
 async def test_a_copy_that_waits_for_a_request_handed_back_is_handed_back_too() -> None:
     """Both go to the next replica, and both say that they are repeats."""
     looked = asyncio.Event()
-    bench = Bench(find=[looked, Absent()])
+    bench = Bench(find=[looked, TaskNotFound()])
     repeat = Envelope(1, 1, 2, 0, 0, NOW, None, True, False).write({})
     for _ in range(2):
         bench.service.deliver(FakeDelivery(headers=repeat))
     await asyncio.sleep(0.01)
-    draining = asyncio.create_task(bench.service.drain(Intake(), 5.0))
+    draining = asyncio.create_task(bench.service.drain(ConsumerControl(), 5.0))
     await asyncio.sleep(0.01)
     looked.set()
     assert await draining == 0
@@ -201,12 +201,12 @@ async def test_a_copy_that_waits_for_a_request_handed_back_is_handed_back_too() 
 async def test_nobody_waits_out_a_backoff_while_draining() -> None:
     """The sleeper wakes, and its request uses the schedule."""
     bench = Bench(create=[BUSY])
-    bench.service._process._handler._chance = lambda: 0.99
+    bench.service._process._executor._random_unit = lambda: 0.99
     delivery = FakeDelivery()
     bench.service.deliver(delivery)
     await asyncio.sleep(0.02)
     async with asyncio.timeout(0.15):
-        assert await bench.service.drain(Intake(), 5.0) == 0
+        assert await bench.service.drain(ConsumerControl(), 5.0) == 0
     assert bench.observer.outcomes == [("retried", "400")]
 
 
@@ -216,7 +216,7 @@ async def test_past_the_deadline_what_is_in_flight_is_left_unsettled() -> None:
     delivery = FakeDelivery()
     bench.service.deliver(delivery)
     await asyncio.sleep(0.01)
-    assert await bench.service.drain(Intake(ConnectionError("away")), 0.05) == 1
+    assert await bench.service.drain(ConsumerControl(ConnectionError("away")), 0.05) == 1
     assert delivery.done == []
     assert bench.service.in_flight == 0
     assert bench.observer.refusals == ["the consumer could not be cancelled: away"]
@@ -239,8 +239,8 @@ async def test_the_memory_of_endings_is_bounded() -> None:
     """The oldest ending is forgotten; the others are still known, and both say so legibly."""
     bench = Bench()
     await bench.deliver(FakeDelivery())
-    copies = Copies(capacity=1)
-    bench.service._process._copies = copies
+    copies = Deduplicator(capacity=1)
+    bench.service._process._deduplicator = copies
     for name in ("a", "b", "b", "a"):
         await bench.deliver(FakeDelivery(request(request_id=name)))
     assert bench.dcs.calls == ["create"] * 4
@@ -260,8 +260,8 @@ async def test_a_copy_after_a_copy_keeps_the_later_moment() -> None:
 async def test_a_suspect_is_worked_on_with_nothing_else_in_hand(with_intake: bool) -> None:
     """It waits for what is in flight, holds the intake, and a second suspect is put off meanwhile."""
     answer = asyncio.Event()
-    bench = Bench(create=[answer, Done("i-1")], find=[Absent()])
-    intake = Intake()
+    bench = Bench(create=[answer, TaskCreated("i-1")], find=[TaskNotFound()])
+    intake = ConsumerControl()
     bench.service.intake = intake if with_intake else None
     suspected = Envelope(1, 0, 9, 5, 0, NOW - 900, NOW - 900, True, False).write({})
     innocent, suspect, second = (
@@ -287,7 +287,7 @@ async def test_a_suspect_is_worked_on_with_nothing_else_in_hand(with_intake: boo
 
 async def test_a_lone_suspect_waits_for_nobody_and_may_lose_its_channel() -> None:
     """Nothing else is in hand; a suspect that cannot be put off is left to the broker."""
-    bench = Bench(find=[Absent()])
+    bench = Bench(find=[TaskNotFound()])
     suspected = Envelope(1, 0, 9, 5, 0, NOW - 900, NOW - 900, True, False).write({})
     await bench.deliver(
         FakeDelivery(headers=suspected), FakeDelivery(request(request_id="r-3"), headers=suspected, lost=True)

@@ -6,11 +6,11 @@ import pytest
 
 from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, Bench, FakeClaims, FakeDcs, FakeDelivery
 from tests.pipeline.test_repeated_deliveries import state
+from worker.policy.call_result import CallError, LookupResult, TaskCreated
 from worker.policy.claim import Granted
-from worker.policy.fault import Done, Fault, Sighting
-from worker.policy.order import Order
-from worker.policy.outcome import Ending
-from worker.policy.rules import Rules
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.outcome import Completed
+from worker.policy.retry_policy import RetryPolicy
 
 
 class Slow(FakeDcs):
@@ -19,9 +19,9 @@ class Slow(FakeDcs):
     bench: Bench
     seconds = 0.0
 
-    async def find(self, order: Order, since: float) -> Sighting | Fault:
+    async def find(self, migration: MigrationRequest, since: float) -> LookupResult | CallError:
         """Look, slowly."""
-        sighting = await super().find(order, since)
+        sighting = await super().find(migration, since)
         self.bench.now += self.seconds
         return sighting
 
@@ -37,10 +37,10 @@ async def test_a_look_that_began_before_all_had_settled_proves_nothing() -> None
     assert bench.observer.outcomes == [("retried", "settle")]
 
 
-async def _ended(*, create: Fault, round_: int, firm: bool = True, held: bool = True) -> Bench:
+async def _ended(*, create: CallError, round_: int, firm: bool = True, held: bool = True) -> Bench:
     """A request whose next failure is its last, in the hands of a replica that loses it during the call."""
     claims = FakeClaims(Granted(is_first=False))
-    bench = Bench(Rules(tries=1), create=[asyncio.Event(), create], claims=claims)
+    bench = Bench(RetryPolicy(tries=1), create=[asyncio.Event(), create], claims=claims)
     delivery = FakeDelivery(headers=state(round_))
     bench.service.deliver(delivery)
     gate = bench.dcs.creates[0]
@@ -69,7 +69,7 @@ async def test_no_request_is_given_up_once_the_claim_is_lost() -> None:
 
 
 @pytest.mark.parametrize("create", [BUSY, FORBIDDEN])
-async def test_on_firm_ground_it_ends(create: Fault) -> None:
+async def test_on_firm_ground_it_ends(create: CallError) -> None:
     """With delivery and claim at hand the last failure is the end; so is a refusal, whatever became of them."""
     assert (await _ended(create=create, round_=4)).observer.outcomes[0][0] == "failed"
     assert (await _ended(create=FORBIDDEN, round_=4, held=False)).observer.outcomes[0][0] == "failed"
@@ -78,9 +78,9 @@ async def test_on_firm_ground_it_ends(create: Fault) -> None:
 async def test_the_ending_that_stands_is_told_by_all() -> None:
     """A replica whose ending comes second tells the first one, and answers copies with it."""
     first = FakeClaims()
-    await Bench(create=[Done("i-1")], claims=first).deliver(FakeDelivery())
+    await Bench(create=[TaskCreated("i-1")], claims=first).deliver(FakeDelivery())
     standing = first.told[0][1]
-    assert isinstance(standing, Ending)
+    assert isinstance(standing, Completed)
     claims = FakeClaims()
     claims.standing = standing
     bench = Bench(create=[FORBIDDEN], claims=claims)

@@ -7,24 +7,24 @@ import pytest
 
 from tests.pipeline.virtual_time.fakes import DOWN, FULL, UNAUTHENTICATED
 from tests.pipeline.virtual_time.throttle_bench import Bench, an_order, slow
-from worker.flow import explain
-from worker.policy.fault import (
-    Absent,
+from worker.pipeline import explain
+from worker.policy.call_result import (
+    CallError,
     CallStatus,
     Condition,
-    Done,
+    ErrorKind,
     Evidence,
-    Fault,
     GateClosedError,
-    Remedy,
-    Sighting,
+    LookupResult,
     StepAsideError,
+    TaskCreated,
+    TaskNotFound,
 )
 from worker.policy.held import Held
 
-STALE = Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.STALE)
-TIMEOUT = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, CallStatus.TIMEOUT)
-BAD = Fault(Evidence.REFUSED, Remedy.REJECTED, CallStatus.ANSWERED, http_status=400)
+STALE = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.STALE)
+TIMEOUT = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT)
+BAD = CallError(Evidence.REFUSED, ErrorKind.REJECTED, CallStatus.ANSWERED, http_status=400)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def bench() -> Iterator[Bench]:
 
 def test_in_good_health_there_is_nothing_to_explain(bench: Bench) -> None:
     """No reason; the facts are few."""
-    bench.calls(Done("i"))
+    bench.calls(TaskCreated("i"))
     assert explain.reasons([bench.lane]) == []
     assert explain.facts(bench.lane) == {"breaker": "closed", "limit": 8, "calls": 0, "waiting": 0}
     assert explain.held(bench.lane, 1000.0) == Held(projects={"throttled": 0})
@@ -92,7 +92,7 @@ def test_a_probe_that_was_not_made_leaves_its_turn_to_the_next(bench: Bench) -> 
         for number in range(5):
             await bench.call(DOWN, f"r{number}")
         begun = bench.world.loop.now
-        await asyncio.gather(bench.call(None, "gone"), bench.call(Done("i"), "next"))
+        await asyncio.gather(bench.call(None, "gone"), bench.call(TaskCreated("i"), "next"))
         assert bench.world.loop.now - begun < 2.1
 
     bench.run(scene())
@@ -113,11 +113,11 @@ def test_a_bad_request_of_a_held_project_shows_that_the_credentials_are_good(ben
     tenant = bench.lane.tenants.known["p"]
     held = [tenant.hold.is_open]
 
-    async def scene(ending: Sighting | Fault) -> None:
+    async def scene(ending: LookupResult | CallError) -> None:
         await asyncio.sleep(20)
         await bench.call(ending)
 
-    for ending in (Absent(), BAD):
+    for ending in (TaskNotFound(), BAD):
         bench.run(scene(ending))
         held.append(tenant.hold.is_open)
     assert held == [True, True, False]
@@ -131,7 +131,7 @@ def test_a_project_that_is_well_again_is_forgotten(bench: Bench) -> None:
 
     async def scene() -> None:
         await asyncio.sleep(301)
-        await bench.call(Done("i"))
+        await bench.call(TaskCreated("i"))
 
     bench.run(scene())
     assert bench.lane.tenants.known == {}
@@ -144,7 +144,7 @@ def test_nobody_waits_longer_than_a_minute(bench: Bench) -> None:
     async def scene() -> None:
         begun = bench.world.loop.now
         with pytest.raises(StepAsideError, match="throttled: 0 s") as aside:
-            await bench.call(Done("i"))
+            await bench.call(TaskCreated("i"))
         assert (aside.value.seconds, aside.value.why) == (0.0, "throttled")
         assert bench.world.loop.now - begun == pytest.approx(60, abs=0.1)
 
@@ -163,7 +163,7 @@ def test_a_full_lane_is_left_after_a_minute(bench: Bench) -> None:
         hanging = [asyncio.ensure_future(hang()) for _ in range(8)]
         await asyncio.sleep(1)
         with pytest.raises(StepAsideError, match="turn: 0 s"):
-            await bench.call(Done("i"))
+            await bench.call(TaskCreated("i"))
         assert bench.world.loop.now == pytest.approx(61, abs=0.1)
         await asyncio.gather(*hanging)
 
@@ -189,11 +189,13 @@ def test_calls_that_time_out_shrink_the_limit(bench: Bench) -> None:
 
     async def scene() -> None:
         for _ in range(40):
-            await asyncio.gather(*(bench.call(Done("i"), f"r{number}") for number in range(40)))
+            await asyncio.gather(*(bench.call(TaskCreated("i"), f"r{number}") for number in range(40)))
         limit = bench.lane.limit.value
         for _ in range(20):
             late = [bench.call(TIMEOUT, f"late{number}", seconds=30.0) for number in range(4)]
-            await asyncio.gather(*late, *(bench.call(Done("i"), f"r{number}", seconds=0.01) for number in range(36)))
+            await asyncio.gather(
+                *late, *(bench.call(TaskCreated("i"), f"r{number}", seconds=0.01) for number in range(36))
+            )
         assert bench.lane.limit.value < limit / 2
 
     bench.run(scene())
@@ -204,9 +206,9 @@ def test_closed_in_the_moment_of_its_turn(bench: Bench) -> None:
     """Who was told to go, but has not gone yet, does not go."""
 
     async def scene() -> None:
-        hanging = [asyncio.ensure_future(bench.call(Done("i"), f"r{number}")) for number in range(8)]
+        hanging = [asyncio.ensure_future(bench.call(TaskCreated("i"), f"r{number}")) for number in range(8)]
         await asyncio.sleep(0)
-        next_one = asyncio.ensure_future(bench.call(Done("i"), "next"))
+        next_one = asyncio.ensure_future(bench.call(TaskCreated("i"), "next"))
         await asyncio.sleep(0)
         assert len(bench.lane.line) == 1
         bench.lane.in_use -= 1
@@ -220,14 +222,14 @@ def test_closed_in_the_moment_of_its_turn(bench: Bench) -> None:
     bench.run(scene())
     assert bench.lane.in_use == 0
     with pytest.raises(GateClosedError):
-        bench.calls(Done("i"))
+        bench.calls(TaskCreated("i"))
 
 
 def test_closed_with_one_that_was_cancelled_in_the_line(bench: Bench) -> None:
     """Everybody else is sent away."""
 
     async def scene() -> None:
-        calls = [asyncio.ensure_future(bench.call(Done("i"), f"r{number}")) for number in range(11)]
+        calls = [asyncio.ensure_future(bench.call(TaskCreated("i"), f"r{number}")) for number in range(11)]
         await asyncio.sleep(0)
         calls[9].cancel()
         await asyncio.sleep(0)
@@ -244,7 +246,7 @@ def test_a_cancelled_turn_in_a_project_is_not_lost_to_others(bench: Bench) -> No
     bench.calls(slow(Condition.PROJECT_THROTTLED, 4))
 
     async def scene() -> None:
-        waiting = [asyncio.ensure_future(bench.call(Done("i"), f"r{number}")) for number in range(3)]
+        waiting = [asyncio.ensure_future(bench.call(TaskCreated("i"), f"r{number}")) for number in range(3)]
         await asyncio.sleep(0)
         line = bench.lane.lines["p"]
         assert len(line) == 3

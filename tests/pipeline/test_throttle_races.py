@@ -8,9 +8,9 @@ import pytest
 
 from tests.pipeline.virtual_time.fakes import DOWN, World
 from tests.pipeline.virtual_time.throttle_bench import Bench, an_order, slow
-from worker.flow import explain
-from worker.flow.lane import PROBES
-from worker.policy.fault import Condition, Done, Fault, GateClosedError
+from worker.pipeline import explain
+from worker.pipeline.lane import PROBES
+from worker.policy.call_result import CallError, Condition, GateClosedError, TaskCreated
 from worker.policy.tenants import PROJECTS
 
 Build = Callable[..., World]
@@ -49,7 +49,7 @@ def test_closed_between_two_lines(bench: Bench) -> None:
 
     async def scene() -> None:
         hanging = [asyncio.ensure_future(hang()) for _ in range(8)]
-        waiting = asyncio.ensure_future(bench.call(Done("i")))
+        waiting = asyncio.ensure_future(bench.call(TaskCreated("i")))
         await asyncio.sleep(0)
         (line,) = bench.lane.lines.values()
         assert len(line) == 1
@@ -73,7 +73,7 @@ def test_a_probe_that_is_throttled_invites_no_other(bench: Bench, scope: Conditi
     loop = bench.world.loop
     begun: list[float] = []
 
-    async def ask(number: int, ending: Fault) -> None:
+    async def ask(number: int, ending: CallError) -> None:
         async with bench.gate.permit(an_order(f"r{number}", f"p{number}")) as permit:
             begun.append(loop.now)
             await asyncio.sleep(0.01)
@@ -100,7 +100,7 @@ def test_projects_that_are_forgotten_leave_nothing_behind(bench: Bench) -> None:
     async def scene() -> None:
         for number in range(PROJECTS + 50):
             await bench.call(slow(Condition.PROJECT_THROTTLED, 1000), project=f"p{number}")
-            await bench.call(Done("i"), project=f"p{number}")
+            await bench.call(TaskCreated("i"), project=f"p{number}")
 
     bench.run(scene())
     assert len(bench.lane.tenants.known) == PROJECTS
@@ -155,7 +155,7 @@ def test_a_region_that_comes_to_life_is_not_kept_small_by_a_sick_one(build: Buil
     (replica,) = world.replicas
     wishes = []
 
-    async def call(region: str, number: int, ending: Done | Fault) -> None:
+    async def call(region: str, number: int, ending: TaskCreated | CallError) -> None:
         async with replica.gate.permit(replace(an_order(f"r{number}"), region=region)) as permit:
             permit.ended(ending)
         wishes.append((replica.wish.is_paused, replica.wish.prefetch))
@@ -167,7 +167,7 @@ def test_a_region_that_comes_to_life_is_not_kept_small_by_a_sick_one(build: Buil
         await call("a", 5, DOWN)
         await asyncio.sleep(replica.gate.lanes["a"].breaker.wait(world.loop.now))
         wishes.append((replica.wish.is_paused, replica.wish.prefetch))
-        await call("b", 6, Done("i"))
+        await call("b", 6, TaskCreated("i"))
 
     world.loop.run_until_complete(scene())
     assert wishes[4:] == [(False, 64), (True, 64), (False, 1), (False, 64)]

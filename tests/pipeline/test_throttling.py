@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.pipeline.virtual_time.fakes import DOWN, FULL, UNAUTHENTICATED, World
-from worker.policy.fault import CallStatus, Condition, Evidence, Fault, Remedy
+from worker.policy.call_result import CallError, CallStatus, Condition, ErrorKind, Evidence
 
 REGION = "cn-north-4"
 Build = Callable[..., World]
@@ -95,7 +95,7 @@ def test_recovery_is_a_ramp(build: Build) -> None:
 def test_one_request_alone_opens_nothing(build: Build) -> None:
     """A request whose calls all fail uses up its own schedule, and no other one waits for that."""
     world = build(1)
-    fault = Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.RESET)
+    fault = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.RESET)
     world.service.faults["bad"] = fault
     world.publish(1, "bad", project_id="bad")
     world.run(lambda: "bad-0" in world.ended)
@@ -219,7 +219,7 @@ def test_a_throttled_project_lets_all_others_pass(build: Build) -> None:
 
 
 @pytest.mark.parametrize(("fault", "reason"), [(UNAUTHENTICATED, "credentials"), (FULL, "quota")])
-def test_a_project_that_is_refused_burns_a_few_requests_only(build: Build, fault: Fault, reason: str) -> None:
+def test_a_project_that_is_refused_burns_a_few_requests_only(build: Build, fault: CallError, reason: str) -> None:
     """Five in a row, and those under way; the others step aside at no cost, and are done when that is over."""
     world = build(1)
     world.service.faults["p1"] = fault
@@ -270,12 +270,12 @@ def test_whoever_waits_is_handed_back(build: Build, trouble: str) -> None:
     (replica,) = world.replicas
     assert len(replica.in_hand) > 3
 
-    class Intake:
+    class ConsumerControl:
         async def stop(self) -> None:
             replica.wish = type(replica.wish)(True, 1)
 
     begun = world.loop.now
-    assert world.loop.run_until_complete(replica.service.drain(Intake(), 25.0)) == 0  # type: ignore[arg-type]
+    assert world.loop.run_until_complete(replica.service.drain(ConsumerControl(), 25.0)) == 0  # type: ignore[arg-type]
     assert world.loop.now - begun < 1
     assert replica.in_hand == set()
     assert repr(replica.gate) == "<Gate: closed, 0 in use>"
@@ -290,10 +290,10 @@ def test_a_cancelled_call_gives_its_place_to_the_next(build: Build) -> None:
     world.publish(1)
     world.run(0.02)
     (delivery,) = replica.in_hand
-    order = replica.service._process._reading.read(delivery.body)
+    migration = replica.service._process._parser.read(delivery.body)
 
     async def call() -> None:
-        async with replica.gate.permit(order):
+        async with replica.gate.permit(migration):
             await asyncio.sleep(5)
 
     async def scene() -> None:

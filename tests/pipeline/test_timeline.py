@@ -17,9 +17,9 @@ from tests.pipeline.fakes import (
     Published,
     found,
 )
+from worker.policy.call_result import TaskCreated, TaskNotFound
 from worker.policy.claim import Held
-from worker.policy.fault import Absent, Done
-from worker.policy.rules import Rules
+from worker.policy.retry_policy import RetryPolicy
 
 
 def story(published: Published) -> list[tuple[object, ...]]:
@@ -37,7 +37,7 @@ async def follow(bench: Bench, deliveries: int = 20) -> list[Published]:
         last = bench.publisher.published[-1]
         if last.what == "event":
             break
-        bench.now += Rules().delays[last.place - 1]
+        bench.now += RetryPolicy().delays[last.place - 1]
         delivery = FakeDelivery(headers=last.headers)
     return bench.publisher.published
 
@@ -59,7 +59,7 @@ async def test_a_failure_is_told_with_its_evidence() -> None:
 
 async def test_the_story_goes_with_the_request_through_the_retry_queues() -> None:
     """Each delivery adds what it did, each copy why it waits; the event has all of it."""
-    bench = Bench(Rules(tries=1), create=[TIMEOUT, Done("i-1", None, "d-1")])
+    bench = Bench(RetryPolicy(tries=1), create=[TIMEOUT, TaskCreated("i-1", None, "d-1")])
     first, *_, event = await follow(bench)
     assert story(first) == [("create", "timeout", 1, "ambiguous"), ("wait", "timeout", 2, "")]
     assert story(event) == [
@@ -86,7 +86,7 @@ async def test_a_parked_request_keeps_its_story() -> None:
 
 async def test_a_parked_request_bears_its_error_code() -> None:
     """Of the last answer; one that a sender wrote there is not believed."""
-    bench = Bench(Rules(tries=1), create=[BUSY])
+    bench = Bench(RetryPolicy(tries=1), create=[BUSY])
     used_up = Envelope(1, 4, 5, 0, 0, NOW, None, True, False).write({names.PARKED_ERROR_CODE: "forged"})
     await bench.deliver(FakeDelivery(headers=used_up))
     assert bench.publisher.published[0].headers[names.PARKED_ERROR_CODE] == "DCS.4026"
@@ -127,7 +127,7 @@ async def test_what_is_handed_back_tells_it() -> None:
 
 async def test_a_long_way_stays_within_bounds() -> None:
     """The whole default schedule, every try failing: the header fits, begins with the beginning, ends with the end."""
-    bench = Bench(create=[TIMEOUT], find=[Absent()])
+    bench = Bench(create=[TIMEOUT], find=[TaskNotFound()])
     *_, parked, event = await follow(bench)
     assert (parked.what, event.body["reason"]) == ("park", "exhausted")
     text = parked.headers[names.JOURNAL]

@@ -4,7 +4,7 @@ import asyncio
 from math import inf
 
 from tests.pipeline.virtual_time.event_loop import VirtualTime
-from worker.flow.line import Line
+from worker.pipeline.line import Line
 
 
 def test_everyone_gives_up_in_its_own_time() -> None:

@@ -3,18 +3,18 @@
 from tests.simulation import DEADLINE, REGION, Cast, Plan
 from worker.bootstrap.build import QUIET
 from worker.bootstrap.flows import Ports, flow
-from worker.flow.fallback import ClaimsOrLocks
-from worker.flow.process import Reading
-from worker.flow.service import Service
+from worker.pipeline.claims_or_locks import ClaimsOrLocks
+from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.pipeline import RequestParser
 
 
-def assemble(cast: Cast, plan: Plan) -> Service:
+def assemble(cast: Cast, plan: Plan) -> Dispatcher:
     """The flow of one replica, as `run` builds it."""
-    return flow(ports(cast), plan.rules, Reading(65536, {REGION}, REGION, plan.marker))
+    return flow(ports(cast), plan.rules, RequestParser(65536, {REGION}, REGION, plan.marker))
 
 
 def ports(cast: Cast) -> Ports:
     """The stand-ins as the flow takes them: with locks where there are claims, as in a running worker."""
     claims = cast.claims and ClaimsOrLocks(cast.claims, cast.locks, quiet=DEADLINE + QUIET, clock=cast.clock)
     locks = None if cast.claims else cast.locks
-    return Ports(cast.dcs, cast.publisher, cast.observer, claims, locks, cast.now, cast.chance, cast.sleep)
+    return Ports(cast.dcs, cast.publisher, cast.observer, claims, locks, cast.now, cast.random_unit, cast.sleep)

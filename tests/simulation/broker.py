@@ -13,7 +13,7 @@ from schemas import names
 from tests.simulation.loop import Timers
 from tests.simulation.plan import Plan
 from tests.simulation.records import Event, Handed, Message
-from worker.policy.order import Key
+from worker.policy.migration_request import Key
 
 NET: Final = 50
 """Failed deliveries after which the broker parks a message by itself."""
@@ -110,7 +110,7 @@ class Broker:
         self._ready.append(message)
         self.dispatch()
 
-    def put_off(self, message: Message, place: int) -> None:
+    def postpone(self, message: Message, place: int) -> None:
         """Into the retry queue of `place`."""
         self._waiting += 1
         self._timers.after(self._plan.delays[place - 1], self._expire, message)

@@ -28,7 +28,7 @@ class Cast:
     now: Callable[[], float]
     clock: Callable[[], float]
     """As the event loop counts."""
-    chance: Callable[[], float]
+    random_unit: Callable[[], float]
     sleep: Callable[[float], Awaitable[object]]
 
 

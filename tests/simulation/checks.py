@@ -14,7 +14,7 @@ from typing import Final
 from tests.simulation.grounds import groundless
 from tests.simulation.plan import Plan
 from tests.simulation.records import Call, Event, Handed, Matter, Message, known_at
-from worker.policy.pulse import FROZEN_AFTER
+from worker.policy.freeze_detector import FROZEN_AFTER
 
 TOLERANCE: Final = 0.01
 STALE_AFTER: Final = FROZEN_AFTER + 1.0

@@ -11,8 +11,8 @@ from typing import Final
 
 from tests.simulation.stage import Stage
 from worker.policy.claim import ClaimAnswer, Concluded, Granted, Held, Unavailable
-from worker.policy.order import Key, Order
-from worker.policy.outcome import Ending
+from worker.policy.migration_request import Key, MigrationRequest
+from worker.policy.outcome import Completed
 
 LEASE: Final = 30.0
 SURE: Final = 25.0
@@ -31,7 +31,7 @@ class Record:
     owner: object | None = None
     expires: float = -math.inf
     last_sent_at: float | None = None
-    ending: Ending | None = None
+    ending: Completed | None = None
 
 
 class Store:
@@ -53,13 +53,13 @@ class Store:
         self.records.clear()
         self._since, self.is_sound = now, False
 
-    def take(self, order: Order, owner: object, now: float, wall: float, replays: int) -> ClaimAnswer:
+    def take(self, migration: MigrationRequest, owner: object, now: float, wall: float, replays: int) -> ClaimAnswer:
         """Claim atomically. A lease that ran out says that its holder may have sent a create just now."""
-        record = self.records.get(order.key)
+        record = self.records.get(migration.key)
         if record is None:
-            self.records[order.key] = Record(order.fingerprint, owner, now + LEASE)
+            self.records[migration.key] = Record(migration.fingerprint, owner, now + LEASE)
             return Granted(is_first=now - self._since >= DOUBT)
-        is_ours = record.fingerprint == order.fingerprint
+        is_ours = record.fingerprint == migration.fingerprint
         if record.ending is not None and not (is_ours and _is_outdated(record.ending, replays)):
             return Concluded(record.ending)
         is_live = record.owner not in (None, owner) and record.expires > now
@@ -69,27 +69,27 @@ class Store:
         record.owner, record.expires, record.ending = owner, now + LEASE, None
         return Granted(is_first=False, last_sent_at=last)
 
-    def conclude(self, order: Order, ending: Ending) -> Ending:
+    def conclude(self, migration: MigrationRequest, ending: Completed) -> Completed:
         """The first ending stays, unless it is a failure of fewer replays; the one that stands."""
-        record = self.records.setdefault(order.key, Record(order.fingerprint))
+        record = self.records.setdefault(migration.key, Record(migration.fingerprint))
         known = record.ending
-        if record.fingerprint != order.fingerprint:
+        if record.fingerprint != migration.fingerprint:
             return ending
         if known is None or (not known.succeeded and ending.replays > known.replays):
             record.ending, record.owner = ending, None
             return ending
         return known
 
-    def release(self, order: Order, owner: object, last_sent_at: float | None) -> None:
+    def release(self, migration: MigrationRequest, owner: object, last_sent_at: float | None) -> None:
         """Nobody works on the request for now."""
-        record = self.records.setdefault(order.key, Record(order.fingerprint))
-        if record.ending is None and record.fingerprint == order.fingerprint:
+        record = self.records.setdefault(migration.key, Record(migration.fingerprint))
+        if record.ending is None and record.fingerprint == migration.fingerprint:
             record.last_sent_at = max((last_sent_at, record.last_sent_at), key=lambda time: time or -math.inf)
             if record.owner is owner:
                 record.owner = None
 
 
-def _is_outdated(ending: Ending, replays: int) -> bool:
+def _is_outdated(ending: Completed, replays: int) -> bool:
     return not ending.succeeded and ending.replays < replays
 
 
@@ -101,44 +101,44 @@ class Claims:
         self._store = store
         self._held: dict[Key, float] = {}
         """Until when each of our claims is surely ours."""
-        self._told: list[Callable[[], Ending | None]] = []
+        self._told: list[Callable[[], Completed | None]] = []
 
-    async def take(self, order: Order, now: float, replays: int = 0) -> ClaimAnswer:
+    async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
         """Ask for the request."""
         await self._stage.point("take.before")
         if not await self._answers():
             return Unavailable()
         asked_at = self._stage.now
-        answer = self._store.take(order, self, asked_at, now, replays)
+        answer = self._store.take(migration, self, asked_at, now, replays)
         self._stage.say("claim: %s", type(answer).__name__)
         if await self._stage.point("take.after") == "claim-unheard":
             self._store.is_sound = False
             return Unavailable()
         if isinstance(answer, Granted):
-            self._held[order.key] = asked_at + SURE
-            self._renew_later(order)
+            self._held[migration.key] = asked_at + SURE
+            self._renew_later(migration)
         return answer
 
-    def is_held(self, order: Order) -> bool:
+    def is_held(self, migration: MigrationRequest) -> bool:
         """Whether the lease runs, by this replica's own clock."""
-        return self._held.get(order.key, -math.inf) > self._stage.now
+        return self._held.get(migration.key, -math.inf) > self._stage.now
 
-    async def conclude(self, order: Order, ending: Ending) -> Ending:
+    async def conclude(self, migration: MigrationRequest, ending: Completed) -> Completed:
         """Store the ending; the one that stands."""
-        self._held.pop(order.key, None)
-        return await self._tell("conclude", lambda: self._store.conclude(order, ending)) or ending
+        self._held.pop(migration.key, None)
+        return await self._tell("conclude", lambda: self._store.conclude(migration, ending)) or ending
 
-    async def release(self, order: Order, last_sent_at: float | None) -> None:
+    async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
         """Give the claim up."""
-        self._held.pop(order.key, None)
-        await self._tell("release", lambda: self._store.release(order, self, last_sent_at))
+        self._held.pop(migration.key, None)
+        await self._tell("release", lambda: self._store.release(migration, self, last_sent_at))
 
     def retell(self) -> None:
         """The store is back, or has forgotten: tell it again."""
         for tell in self._told:
             tell()
 
-    async def _tell(self, what: str, tell: Callable[[], Ending | None]) -> Ending | None:
+    async def _tell(self, what: str, tell: Callable[[], Completed | None]) -> Completed | None:
         self._told.append(tell)
         await self._stage.point(f"{what}.before")
         standing = None
@@ -154,21 +154,21 @@ class Claims:
         await asyncio.sleep(ASKED_FOR)
         return False
 
-    def _renew_later(self, order: Order) -> None:
-        asyncio.get_running_loop().call_later(RENEWED_EVERY, self._renew, order)
+    def _renew_later(self, migration: MigrationRequest) -> None:
+        asyncio.get_running_loop().call_later(RENEWED_EVERY, self._renew, migration)
 
-    def _renew(self, order: Order) -> None:
+    def _renew(self, migration: MigrationRequest) -> None:
         now = self._stage.now
-        if order.key not in self._held:
+        if migration.key not in self._held:
             return
         if now >= self._store.away_until:
-            record = self._store.records.get(order.key)
+            record = self._store.records.get(migration.key)
             is_forgotten = record is None
-            record = self._store.records.setdefault(order.key, Record(order.fingerprint, self))
+            record = self._store.records.setdefault(migration.key, Record(migration.fingerprint, self))
             if record.owner is not self:
-                del self._held[order.key]
+                del self._held[migration.key]
                 return
             record.expires = now + LEASE
-            if not is_forgotten or self.is_held(order):
-                self._held[order.key] = now + SURE
-        self._renew_later(order)
+            if not is_forgotten or self.is_held(migration):
+                self._held[migration.key] = now + SURE
+        self._renew_later(migration)

@@ -9,8 +9,16 @@ from tests.simulation.cloud import DEADLINE, Cloud
 from tests.simulation.endings import ENDINGS, LOOKS, Classify, answered, heard
 from tests.simulation.records import HANDED
 from tests.simulation.stage import Stage
-from worker.policy.fault import CallStatus, Done, Evidence, Fault, Remedy, Several, Sighting
-from worker.policy.order import Order
+from worker.policy.call_result import (
+    CallError,
+    CallStatus,
+    ErrorKind,
+    Evidence,
+    LookupResult,
+    SeveralTasks,
+    TaskCreated,
+)
+from worker.policy.migration_request import MigrationRequest
 
 
 class Client:
@@ -21,15 +29,17 @@ class Client:
         self._cloud = cloud
         self._classify = classify
 
-    async def create(self, order: Order, may_go: Callable[[], Awaitable[bool]]) -> Done | Fault:
+    async def create(
+        self, migration: MigrationRequest, is_still_allowed: Callable[[], Awaitable[bool]]
+    ) -> TaskCreated | CallError:
         """Create the task. `may_go` has the last word before the first byte."""
         stage, by = self._stage, HANDED.get()
         await stage.point("create.before")
-        if not await may_go():
-            return Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.STALE)
-        if order.not_after is not None and stage.wall() > order.not_after:
+        if not await is_still_allowed():
+            return CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.STALE)
+        if migration.not_after is not None and stage.wall() > migration.not_after:
             stage.violate("created after not_after")
-        call = self._cloud.begin(order, by)
+        call = self._cloud.begin(migration, by)
         stage.say("create: %s%s", call.ending, f" -> {call.task_id}" if call.task_id else "")
         await stage.point("create.sent")
         if ENDINGS[call.ending].heard == "deadline":
@@ -38,20 +48,20 @@ class Client:
         self._cloud.end(call)
         return heard(call.ending, call.task_id or "", self._classify)
 
-    async def find(self, order: Order, since: float) -> Sighting | Fault:
+    async def find(self, migration: MigrationRequest, since: float) -> LookupResult | CallError:
         """Look for the task."""
         stage = self._stage
         fault = await stage.point("find.before")
         if fault in LOOKS:
-            sighting: Sighting | Fault = answered(*LOOKS[fault])
+            sighting: LookupResult | CallError = answered(*LOOKS[fault])
         elif fault == "look-reset":
-            sighting = Fault(Evidence.AMBIGUOUS, Remedy.RETRY, CallStatus.RESET)
+            sighting = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.RESET)
         else:
-            sighting = self._cloud.find(order, since)
+            sighting = self._cloud.find(migration, since)
             HANDED.get().looked_at = stage.now
-        if isinstance(sighting, Fault | Several):
+        if isinstance(sighting, CallError | SeveralTasks):
             HANDED.get().is_in_doubt = True
-        stage.say("look: %s", sighting if not isinstance(sighting, Fault) else sighting.label)
+        stage.say("look: %s", sighting if not isinstance(sighting, CallError) else sighting.label)
         if await stage.point("find.after") == "look-slow":
             await asyncio.sleep(DEADLINE - 1.0)
         return sighting
@@ -66,7 +76,9 @@ class Watcher:
     def received(self, *, redelivered: bool) -> None:
         """Nothing to hold against it."""
 
-    def called(self, order: Order, operation: str, ending: Done | Sighting | Fault, attempt: int) -> None:
+    def called(
+        self, migration: MigrationRequest, operation: str, ending: TaskCreated | LookupResult | CallError, attempt: int
+    ) -> None:
         """Nothing to hold against it."""
 
     def settled(self, fact: Any) -> None:

@@ -13,10 +13,10 @@ from tests.simulation.endings import ENDINGS
 from tests.simulation.loop import Timers
 from tests.simulation.plan import Plan
 from tests.simulation.records import Call, Handed
-from worker.policy import recognise
-from worker.policy.fault import Sighting
-from worker.policy.order import Order
-from worker.policy.recognise import Match
+from worker.policy import task_matching
+from worker.policy.call_result import LookupResult
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.task_matching import Match
 
 EPOCH: Final = 1_800_000_000.0
 """Epoch seconds at the beginning of a run, by the service's clock."""
@@ -45,7 +45,7 @@ class Cloud:
         self._rng = rng
         self._answered = [0] * len(plan.errands)
 
-    def begin(self, order: Order, by: Handed) -> Call:
+    def begin(self, migration: MigrationRequest, by: Handed) -> Call:
         """A create call begins: its ending is the next of its request's script."""
         name = self._next(by.message.matter[0])
         ending = ENDINGS[name]
@@ -57,7 +57,7 @@ class Cloud:
         elif by.lost_at <= now:
             self._bind(call)
         if ending.acts:
-            self._create(order, call, is_late=ending.is_late)
+            self._create(migration, call, is_late=ending.is_late)
         return call
 
     def end(self, call: Call) -> None:
@@ -71,18 +71,18 @@ class Cloud:
             if call.by is by:
                 self._bind(call)
 
-    def find(self, order: Order, since: float) -> Sighting:
+    def find(self, migration: MigrationRequest, since: float) -> LookupResult:
         """What the list shows of an order's tasks."""
         found: list[str] = []
         for task in self.tasks:
             if task.call is not None and not task.call.is_listed(self._timers.now):
                 continue
-            match = recognise.row(order, task.row, since)
+            match = task_matching.row(migration, task.row, since)
             if match is Match.ASK:
-                match = recognise.detail(order, task.detail)
+                match = task_matching.detail(migration, task.detail)
             if match is Match.YES:
                 found.append(task.row.task_id)
-        return recognise.sighting(found)
+        return task_matching.sighting(found)
 
     def add_strangers(self, body: str, count: int) -> None:
         """Tasks that others made with a body like ours, but without a marker."""
@@ -102,10 +102,10 @@ class Cloud:
             self._answered[errand] += 1
         return script[position]
 
-    def _create(self, order: Order, call: Call, *, is_late: bool) -> None:
+    def _create(self, migration: MigrationRequest, call: Call, *, is_late: bool) -> None:
         call.task_id = f"task-{len(self.tasks)}"
         call.listed = math.inf if is_late else call.begun + ACTS_AFTER + self._plan.lag
-        self.tasks.append(_task(call.task_id, order.body.decode(), call, call.begun))
+        self.tasks.append(_task(call.task_id, migration.body.decode(), call, call.begun))
 
 
 @lru_cache(maxsize=256)

@@ -6,7 +6,7 @@ from typing import Any
 from tests.simulation.broker import Broker, Channel
 from tests.simulation.records import Handed
 from tests.simulation.stage import Stage
-from worker.policy.fault import StaleDeliveryError
+from worker.policy.call_result import StaleDeliveryError
 
 
 class Delivery:
@@ -28,7 +28,7 @@ class Delivery:
         """Whether the replica knows that the channel is gone."""
         return self._channel.is_known_lost
 
-    async def is_firm(self) -> bool:
+    async def is_still_ours(self) -> bool:
         """Whether the channel lives; asked of the broker after a freeze."""
         channel, stage = self._channel, self._stage
         while not channel.is_known_lost and channel.heard != (freezes := stage.freezes):

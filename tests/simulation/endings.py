@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from worker.policy import error_table
+from worker.policy.call_result import CallError, CallStatus, Condition, ErrorKind, Evidence, TaskCreated
 from worker.policy.error_table import Row
 from worker.policy.error_text import read_text
-from worker.policy.fault import CallStatus, Condition, Done, Evidence, Fault, Remedy
 
 Classify = Callable[[int, str | None, Condition | None], Row]
 When = Literal["answer", "reset", "deadline"]
@@ -72,16 +72,16 @@ LOOKS: Final[dict[str, tuple[int, str | None]]] = {
 }
 
 
-def heard(name: str, task_id: str, classify: Classify) -> Done | Fault:
+def heard(name: str, task_id: str, classify: Classify) -> TaskCreated | CallError:
     """What the caller of a create call with this ending is told."""
     ending = ENDINGS[name]
     if name in NAMED:
-        return Done(task_id)
+        return TaskCreated(task_id)
     if not ending.is_sent:
-        return Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.CONNECTION_REFUSED)
+        return CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.CONNECTION_REFUSED)
     if ending.heard != "answer":
         status = CallStatus.TIMEOUT if ending.heard == "deadline" else CallStatus.RESET
-        return Fault(Evidence.AMBIGUOUS, Remedy.RETRY, status)
+        return CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, status)
     return answered(ending.status, ending.code, classify, ending.message, ending.retry_after)
 
 
@@ -91,11 +91,11 @@ def answered(
     classify: Classify = error_table.row,
     message: str | None = None,
     retry_after: float | None = None,
-) -> Fault:
+) -> CallError:
     """An answer that is no success, as the client of the service reads it."""
     text = read_text(status, message)
     row = classify(status, code, text.condition)
-    return Fault(
+    return CallError(
         row.evidence,
         row.kind,
         CallStatus.ANSWERED,

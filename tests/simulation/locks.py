@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from tests.simulation.broker import Broker, Channel
 from tests.simulation.stage import Stage
-from worker.policy.order import Key
+from worker.policy.migration_request import Key
 
 
 class Locks:

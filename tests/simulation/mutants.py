@@ -8,21 +8,21 @@ from uuid import uuid4
 from schemas import names
 from schemas.envelope import Envelope
 from schemas.event import Reason
-from worker.flow.copies import Copies, Flight
-from worker.flow.handle import Case, Handler
-from worker.flow.process import Process
-from worker.flow.settle import Settler
-from worker.policy.fault import Fault, Found, Several, Sighting, UnconfirmedError
-from worker.policy.order import Order
-from worker.policy.outcome import Ending, HandedBack, Outcome, Postponed
-from worker.policy.rules import Rules
+from worker.pipeline.deduplicator import Deduplicator, Flight
+from worker.pipeline.executor import DeliveryContext, Executor
+from worker.pipeline.pipeline import DeliveryPipeline
+from worker.pipeline.settler import Settler
+from worker.policy.call_result import CallError, LookupResult, PublishNotConfirmedError, SeveralTasks, TaskFound
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.outcome import Completed, Outcome, Requeued, RetryLater
+from worker.policy.retry_policy import RetryPolicy
 
 
 class Credulous(Settler):
     """Takes every publish for confirmed."""
 
     async def _confirmed(self, delivery: Any, publish: Any, **_: Any) -> bool:
-        with suppress(UnconfirmedError):
+        with suppress(PublishNotConfirmedError):
             await publish()
         return True
 
@@ -30,78 +30,80 @@ class Credulous(Settler):
 class Hasty(Settler):
     """Acknowledges a postponed request before its copy is confirmed."""
 
-    async def settle(self, delivery: Any, given_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
+    async def settle(self, delivery: Any, sender_request_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
         """The law switched off."""
-        if isinstance(outcome, Postponed):
+        if isinstance(outcome, RetryLater):
             await delivery.ack()
-        return await super().settle(delivery, given_id, envelope, outcome)
+        return await super().settle(delivery, sender_request_id, envelope, outcome)
 
 
 class Dropping(Settler):
     """Hands nothing back when it drains."""
 
-    async def settle(self, delivery: Any, given_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
+    async def settle(self, delivery: Any, sender_request_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
         """The law switched off."""
-        if isinstance(outcome, HandedBack):
+        if isinstance(outcome, Requeued):
             await delivery.ack()
             return True
-        return await super().settle(delivery, given_id, envelope, outcome)
+        return await super().settle(delivery, sender_request_id, envelope, outcome)
 
 
 class Forgetful(Settler):
     """Leaves the time of the last create out of a copy."""
 
-    async def settle(self, delivery: Any, given_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
+    async def settle(self, delivery: Any, sender_request_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
         """The law switched off."""
-        if isinstance(outcome, Postponed | HandedBack):
+        if isinstance(outcome, RetryLater | Requeued):
             outcome = replace(outcome, envelope=replace(outcome.envelope, last_sent_at=None))
-        return await super().settle(delivery, given_id, envelope, outcome)
+        return await super().settle(delivery, sender_request_id, envelope, outcome)
 
 
 class Inventive(Settler):
     """Gives every event an id of its own."""
 
-    async def settle(self, delivery: Any, given_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
+    async def settle(self, delivery: Any, sender_request_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
         """The law switched off."""
-        if isinstance(outcome, Ending):
+        if isinstance(outcome, Completed):
             outcome = replace(outcome, event_id=str(uuid4()))
-        return await super().settle(delivery, given_id, envelope, outcome)
+        return await super().settle(delivery, sender_request_id, envelope, outcome)
 
 
-class Blind(Handler):
+class Blind(Executor):
     """Does not look after an ambiguous ending."""
 
-    async def _create(self, case: Case) -> Outcome | Fault:
-        ending = await super()._create(case)
-        case.must_look, case.unheard = False, None
+    async def _create(self, context: DeliveryContext) -> Outcome | CallError:
+        ending = await super()._create(context)
+        context.needs_lookup, context.ambiguous_create = False, None
         return ending
 
 
-class Impatient(Handler):
+class Impatient(Executor):
     """Counts the settle time from the beginning of a call."""
 
-    async def _create(self, case: Case) -> Outcome | Fault:
-        before, begun = case.envelope.last_sent_at, self._now()
-        ending = await super()._create(case)
-        if case.envelope.last_sent_at != before:
-            case.envelope = replace(case.envelope, last_sent_at=begun)
+    async def _create(self, context: DeliveryContext) -> Outcome | CallError:
+        before, begun = context.envelope.last_sent_at, self._now()
+        ending = await super()._create(context)
+        if context.envelope.last_sent_at != before:
+            context.envelope = replace(context.envelope, last_sent_at=begun)
         return ending
 
 
-class Guessing(Handler):
+class Guessing(Executor):
     """Adopts the first of several candidates."""
 
-    def _seen(self, case: Case, sighting: Sighting | Fault, begun: float) -> Outcome | Fault | None:
-        seen = Found(sighting.candidates[0]) if isinstance(sighting, Several) else sighting
-        return super()._seen(case, seen, begun)
+    def _seen(
+        self, context: DeliveryContext, sighting: LookupResult | CallError, begun: float
+    ) -> Outcome | CallError | None:
+        seen = TaskFound(sighting.candidates[0]) if isinstance(sighting, SeveralTasks) else sighting
+        return super()._seen(context, seen, begun)
 
 
-class Resigned(Handler):
+class Resigned(Executor):
     """Gives up whatever is ambiguous."""
 
-    def _final(self, case: Case, fault: Fault) -> Reason | None:
+    def _final(self, context: DeliveryContext, fault: CallError) -> Reason | None:
         """The law switched off."""
-        return Reason.UNRESOLVED if fault.is_ambiguous else super()._final(case, fault)
+        return Reason.UNRESOLVED if fault.is_ambiguous else super()._final(context, fault)
 
 
 class Altered:
@@ -128,12 +130,12 @@ class AlwaysFirst(Altered):
 class AlwaysFirm(Altered):
     """A delivery whose ground seems firm for ever."""
 
-    async def is_firm(self) -> bool:
+    async def is_still_ours(self) -> bool:
         """The law switched off."""
         return True
 
 
-class Unmarked(Process):
+class Unmarked(DeliveryPipeline):
     """Takes a redelivery for a first delivery."""
 
     async def run(self, delivery: Any) -> None:
@@ -141,7 +143,7 @@ class Unmarked(Process):
         await super().run(AlwaysFirst(delivery))
 
 
-class Sleepwalking(Process):
+class Sleepwalking(DeliveryPipeline):
     """Never asks whether its delivery is still its own."""
 
     async def run(self, delivery: Any) -> None:
@@ -149,50 +151,50 @@ class Sleepwalking(Process):
         await super().run(AlwaysFirm(delivery))
 
 
-class Scattered(Copies):
+class Scattered(Deduplicator):
     """Lets every copy fly by itself."""
 
-    def flight(self, order: Order) -> None:
+    def flight(self, migration: MigrationRequest) -> None:
         """The law switched off."""
 
-    def unfinished(self, order: Order) -> None:
+    def unfinished(self, migration: MigrationRequest) -> None:
         """The law switched off."""
 
-    def take_off(self, order: Order) -> Flight:
+    def start(self, migration: MigrationRequest) -> Flight:
         """The law switched off."""
-        self._flights.pop(order.key, None)
-        return super().take_off(order)
+        self._flights.pop(migration.key, None)
+        return super().start(migration)
 
-    def land(self, order: Order, *rest: Any) -> None:
+    def land(self, migration: MigrationRequest, *rest: Any) -> None:
         """The law switched off."""
-        if order.key in self._flights:
-            super().land(order, *rest)
+        if migration.key in self._flights:
+            super().land(migration, *rest)
 
 
-class Amnesiac(Copies):
+class Amnesiac(Deduplicator):
     """Remembers no ending."""
 
-    def remember(self, order: Order, ending: Ending) -> None:
+    def remember(self, migration: MigrationRequest, ending: Completed) -> None:
         """Forget it."""
 
 
-class Restless(Rules):
+class Restless(RetryPolicy):
     """Owes no settle time."""
 
-    def owed(self, last_sent_at: float | None, now: float) -> float:
+    def listing_delay_left(self, last_sent_at: float | None, now: float) -> float:
         """The law switched off."""
         return 0.0
 
 
-class Trusting(Rules):
+class Trusting(RetryPolicy):
     """Looks only if the headers say that a create was sent."""
 
-    def must_look(self, envelope: Envelope) -> bool:
+    def needs_lookup(self, envelope: Envelope) -> bool:
         """The law switched off."""
         return envelope.last_sent_at is not None
 
 
-class Tireless(Rules):
+class Tireless(RetryPolicy):
     """Knows no poison."""
 
     def is_poison(self, *_: Any, **__: Any) -> bool:
@@ -200,7 +202,7 @@ class Tireless(Rules):
         return False
 
 
-class Condemning(Rules):
+class Condemning(RetryPolicy):
     """Takes the first interruption for poison."""
 
     def is_poison(self, envelope: Envelope) -> bool:
@@ -208,10 +210,10 @@ class Condemning(Rules):
         return envelope.interruptions > 0
 
 
-class Spendthrift(Rules):
+class Spendthrift(RetryPolicy):
     """Never has a place of the schedule left."""
 
-    def may_spend(self, envelope: Envelope) -> bool:
+    def has_retries_left(self, envelope: Envelope) -> bool:
         """The law switched off."""
         return False
 
@@ -219,7 +221,7 @@ class Spendthrift(Rules):
 class Silent(Altered):
     """Claims that are told of no ending."""
 
-    async def conclude(self, order: Order, ending: Ending) -> Ending:
+    async def conclude(self, migration: MigrationRequest, ending: Completed) -> Completed:
         """The law switched off."""
-        await self._delivery.release(order, None)
+        await self._delivery.release(migration, None)
         return ending

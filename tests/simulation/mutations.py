@@ -6,18 +6,18 @@ from dataclasses import dataclass, field, fields, replace
 from tests.simulation import REGION, Cast, Plan, mutants
 from tests.simulation.assembly import ports
 from worker.bootstrap.flows import Parts, flow
-from worker.flow.process import Reading
-from worker.flow.service import Service
+from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.pipeline import RequestParser
 from worker.policy import error_table
+from worker.policy.call_result import Condition, ErrorKind, Evidence
 from worker.policy.error_table import Row
-from worker.policy.fault import Condition, Evidence, Remedy
-from worker.policy.rules import Rules
+from worker.policy.retry_policy import RetryPolicy
 
 
 def refusing(status: int, code: str | None, condition: Condition | None) -> Row:
     """A table in which a server's error is a refusal."""
     row = error_table.row(status, code, condition)
-    return Row(Evidence.REFUSED, Remedy.RETRY, row.scope) if status >= 500 else row
+    return Row(Evidence.REFUSED, ErrorKind.RETRY, row.scope) if status >= 500 else row
 
 
 def unclaimed(cast: Cast) -> Cast:
@@ -36,14 +36,14 @@ class Mutation:
 
     name: str
     parts: Parts = field(default_factory=Parts)
-    rules: type[Rules] = Rules
+    rules: type[RetryPolicy] = RetryPolicy
     classify: Callable[[int, str | None, Condition | None], Row] = error_table.row
     cast: Callable[[Cast], Cast] = lambda cast: cast
 
-    def assemble(self, cast: Cast, plan: Plan) -> Service:
+    def assemble(self, cast: Cast, plan: Plan) -> Dispatcher:
         """One replica's flow without that law."""
         rules = self.rules(**{each.name: getattr(plan.rules, each.name) for each in fields(plan.rules)})
-        return flow(ports(self.cast(cast)), rules, Reading(65536, {REGION}, REGION, plan.marker), self.parts)
+        return flow(ports(self.cast(cast)), rules, RequestParser(65536, {REGION}, REGION, plan.marker), self.parts)
 
 
 MUTATIONS = (

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from worker.policy.rules import Rules
+from worker.policy.retry_policy import RetryPolicy
 
 
 class _Frozen(BaseModel):
@@ -77,9 +77,9 @@ class Plan(_Frozen):
     timed: tuple[Timed, ...] = ()
 
     @property
-    def rules(self) -> Rules:
+    def rules(self) -> RetryPolicy:
         """The worker's settings."""
-        return Rules(
+        return RetryPolicy(
             delays=self.delays,
             tries=self.tries,
             reconcile=self.reconcile,

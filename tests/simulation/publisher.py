@@ -8,8 +8,8 @@ from typing import Final
 from tests.simulation.broker import Broker
 from tests.simulation.records import HANDED, Event, Handed, copied
 from tests.simulation.stage import Stage
-from worker.policy.fault import UnconfirmedError
-from worker.policy.outcome import Ending
+from worker.policy.call_result import PublishNotConfirmedError
+from worker.policy.outcome import Completed
 
 FAILS_AFTER: Final = 0.05
 AWAY: Final = 25.0
@@ -23,7 +23,7 @@ class Publisher:
         self._broker = broker
 
     async def event(
-        self, ending: Ending, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         """Publish an event. Raises UnconfirmedError."""
         by = HANDED.get()
@@ -42,7 +42,7 @@ class Publisher:
 
         def effect() -> None:
             self._stage.say("copy to retry %s, %s", place, _state(headers))
-            self._broker.put_off(copied(by, headers), place)
+            self._broker.postpone(copied(by, headers), place)
 
         await self._publish("copy", by, effect)
 
@@ -73,12 +73,12 @@ class Publisher:
             stage.publisher_away_until = stage.now + AWAY
         if fault == "nack" or stage.now < max(stage.publisher_away_until, self._broker.away_until):
             await asyncio.sleep(FAILS_AFTER)
-            raise UnconfirmedError("refused")
+            raise PublishNotConfirmedError("refused")
         effect()
         if fault == "twice":
             effect()
         if await stage.point(f"{kind}.after") == "unheard":
-            raise UnconfirmedError("no confirm")
+            raise PublishNotConfirmedError("no confirm")
         by.confirmed.add(kind)
 
 

@@ -24,7 +24,7 @@ from tests.simulation.life import LIFE, Life
 from tests.simulation.locks import Locks
 from tests.simulation.publisher import Publisher
 from tests.simulation.records import HANDED, Handed
-from worker.policy.pulse import FROZEN_AFTER
+from worker.policy.freeze_detector import FROZEN_AFTER
 
 
 class Replica:

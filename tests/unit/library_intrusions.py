@@ -224,9 +224,11 @@ class Finder(ast.NodeVisitor):
         match node:
             case ast.Call(func=ast.Name(id="getattr" | "setattr" | "delattr" as function), args=[holder, name, *_]):
                 kind = self._kind(holder, self._scope)
-                is_named = isinstance(name, ast.Constant) and isinstance(name.value, str) and is_private(name.value)
+                has_sender_request_id = (
+                    isinstance(name, ast.Constant) and isinstance(name.value, str) and is_private(name.value)
+                )
                 is_change = function != "getattr" and kind is not None and kind.owner == LIBRARY
-                if is_change or (is_named and (kind is None or kind.owner != OWN)):
+                if is_change or (has_sender_request_id and (kind is None or kind.owner != OWN)):
                     self.found.add(f"touches {ast.unparse(node)}")
         self.generic_visit(node)
 

@@ -95,9 +95,9 @@ def test_parked_request_is_read(name: str) -> None:
 @pytest.mark.parametrize("name", CLAIMS)
 def test_redis_record_belongs_to_the_same_request(name: str) -> None:
     """Key and fingerprint are derived from a request as 0.1.0 derived them."""
-    order = claimed_order(RECORDS[name])
-    assert record_key(order).decode() == RECORDS[name]["key"]
-    assert order.fingerprint == RECORDS[name]["fields"]["fingerprint"]
+    migration = claimed_order(RECORDS[name])
+    assert record_key(migration).decode() == RECORDS[name]["key"]
+    assert migration.fingerprint == RECORDS[name]["fields"]["fingerprint"]
 
 
 def test_redis_memory_is_understood() -> None:

@@ -25,7 +25,7 @@ from tools.bench.measure import running, throughput
 from tools.bench.queues import make_vhosts
 from tools.bench.servers import Nginx, make_old
 from worker.claims.redis_claims import RedisClaims
-from worker.policy.order import order
+from worker.policy.migration_request import migration
 from worker.rabbit.connect import Brokers, connected, open_channel
 from worker.rabbit.sender import sending
 from worker.rabbit.topology import declare, describe
@@ -83,7 +83,7 @@ async def claim_bytes(server: RedisServer) -> int:
         for number in range(CLAIMS):
             one = load.request(number)
             request = Request(request_id=one["request_id"], project_id=load.PROJECT, task=Task(**one["task"]))
-            await claims.take(order(request, default_region="cn-north-4", with_marker=True), time.time())
+            await claims.take(migration(request, default_region="cn-north-4", with_marker=True), time.time())
         after: dict[str, Any] = client.info("memory")
         kept: int = client.dbsize() - there  # Redis may have been too late for some
         await claims.aclose()

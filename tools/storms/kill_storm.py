@@ -49,7 +49,7 @@ class Storm:
 
 async def run(storm: Storm, node: RabbitMqServer, folder: Path) -> str:
     """Weather `storm`; what happened. AssertionError if a request has not exactly one task and one kind of event."""
-    chance = random.Random(storm.seed)
+    random_unit = random.Random(storm.seed)
     fake_dcs = FakeDcs(FakeDcsSettings(seed=storm.seed, faults=FAULTS, visibility=LISTED_AFTER, latency=0.05))
     started = time.monotonic()
     async with RunningSystem(node.url, folder, fake_dcs) as system:
@@ -58,8 +58,8 @@ async def run(storm: Storm, node: RabbitMqServer, folder: Path) -> str:
             await worker.ready()
         await asyncio.sleep(1.0)  # RabbitMQ 3.10 may lose a quorum queue declared within the last half second
         wanted = [f"storm-{number}" for number in range(storm.requests)]
-        publishing = asyncio.create_task(_publish(system, wanted, chance))
-        await _strike(storm, system, node, workers, chance)
+        publishing = asyncio.create_task(_publish(system, wanted, random_unit))
+        await _strike(storm, system, node, workers, random_unit)
         await publishing
         events = await system.answered(storm.requests, storm.seconds)
         async with asyncio.timeout(30):
@@ -79,24 +79,24 @@ def _worker(system: RunningSystem) -> WorkerProcess:
     return system.worker(WORKER_PREFETCH=16, WORKER_RETRY_DELAYS="1,2,5,8", WORKER_LOG_LEVEL="warning")
 
 
-async def _publish(system: RunningSystem, wanted: list[str], chance: random.Random) -> None:
+async def _publish(system: RunningSystem, wanted: list[str], random_unit: random.Random) -> None:
     for name in wanted:
         await system.publish(request(name, request_id=name))
-        await asyncio.sleep(chance.random() * 0.02)
+        await asyncio.sleep(random_unit.random() * 0.02)
 
 
 async def _strike(
-    storm: Storm, system: RunningSystem, node: RabbitMqServer, workers: list[WorkerProcess], chance: random.Random
+    storm: Storm, system: RunningSystem, node: RabbitMqServer, workers: list[WorkerProcess], random_unit: random.Random
 ) -> None:
     strikes = ["worker"] * storm.kills + ["broker"] * storm.broker_kills
-    chance.shuffle(strikes)
+    random_unit.shuffle(strikes)
     for strike in strikes:
-        await asyncio.sleep(0.2 + chance.random())
+        await asyncio.sleep(0.2 + random_unit.random())
         if strike == "broker":
             await asyncio.to_thread(node.kill)
             await asyncio.to_thread(node.restart)
             continue
-        number = chance.randrange(len(workers))
+        number = random_unit.randrange(len(workers))
         workers[number].process.kill()
         workers[number].process.wait()
         workers[number] = _worker(system)

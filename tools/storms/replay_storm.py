@@ -39,7 +39,7 @@ class ReplayStorm:
 
 async def run(storm: ReplayStorm, amqp_url: str, folder: Path) -> str:
     """Weather `storm`; what happened. AssertionError if a request is lost, or has not exactly one task."""
-    chance, started = random.Random(storm.seed), time.monotonic()
+    random_unit, started = random.Random(storm.seed), time.monotonic()
     ids = [f"kill-{number}" for number in range(storm.requests)]
     async with RunningSystem(amqp_url, folder) as system:
         await system.worker().ready()
@@ -48,7 +48,7 @@ async def run(storm: ReplayStorm, amqp_url: str, folder: Path) -> str:
         command_line = CommandLine(settings(system.amqp_url, folder, system.fake_dcs.url), folder)
         kills, left = 0, storm.requests
         while kills < storm.kills and left:
-            kills += await _killed(command_line, system, left, chance, storm)
+            kills += await _killed(command_line, system, left, random_unit, storm)
             left = await _returned(system)
         last = await command_line.run("parked", "replay", "--all", "--yes")
         assert (kills, last.status) == (storm.kills, 0), f"{kills} kills, {left} left, {last.errors}"
@@ -64,7 +64,7 @@ async def run(storm: ReplayStorm, amqp_url: str, folder: Path) -> str:
 
 
 async def _killed(
-    command_line: CommandLine, system: RunningSystem, left: int, chance: random.Random, storm: ReplayStorm
+    command_line: CommandLine, system: RunningSystem, left: int, random_unit: random.Random, storm: ReplayStorm
 ) -> bool:
     """Start a replay and kill it at some moment while it reads or sends; whether it was still alive."""
     process = await command_line.start(
@@ -73,12 +73,12 @@ async def _killed(
     async with asyncio.timeout(30):
         while await system.depth(PARKED) >= left:  # until the command holds what is parked
             await asyncio.sleep(0.02)
-        if chance.random() < SENDING:
+        if random_unit.random() < SENDING:
             told = len(system.events)
             while len(system.events) == told and process.returncode is None:
                 await asyncio.sleep(0.02)
     # All replays together must not come to the end before the last of them is killed.
-    await asyncio.sleep(chance.uniform(0, 0.6 * storm.requests / RATE / storm.kills))
+    await asyncio.sleep(random_unit.uniform(0, 0.6 * storm.requests / RATE / storm.kills))
     with suppress(ProcessLookupError):  # it may have ended in this moment
         process.kill()
     await process.communicate()

@@ -7,25 +7,25 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from worker.bootstrap import from_settings
+from worker.bootstrap import components
 from worker.bootstrap.flows import Parts, Ports, flow
-from worker.bootstrap.replica import BLOCKED, BREAKER, PAUSES, REFUSED, Worker
+from worker.bootstrap.worker import BLOCKED, BREAKER, PAUSES, REFUSED, Worker
 from worker.config import Configuration, ConfigurationError, secret_texts
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
-from worker.flow.copies import Copies
-from worker.flow.fallback import ClaimsOrLocks
-from worker.flow.gate import Gate
-from worker.flow.process import Reading
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
 from worker.observe.redaction import Redactor
+from worker.pipeline.claims_or_locks import ClaimsOrLocks
+from worker.pipeline.deduplicator import Deduplicator
+from worker.pipeline.gate import Gate
+from worker.pipeline.pipeline import RequestParser
+from worker.policy.freeze_detector import TICK_SECONDS, FreezeDetector
 from worker.policy.intake import Wish
-from worker.policy.pulse import BEAT, Pulse
 from worker.policy.readiness import Readiness
 from worker.policy.status import Status
+from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
-from worker.rabbit.link import Link
 from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.publisher import Publisher
 from worker.web.server import WebServer
@@ -38,30 +38,36 @@ QUIET: Final = 5.0
 async def build(loaded: Configuration, observer: Observer, metrics: Metrics) -> AsyncIterator[Worker]:
     """Construct everything; whatever was opened is closed in reverse order."""
     settings = loaded.settings
-    plan, pulse = from_settings.topology(settings), Pulse(from_settings.boot_time)
-    tracing, copies = observer.tracing, Copies()
+    plan, freeze_detector = components.topology(settings), FreezeDetector(components.boot_time)
+    tracing, copies = observer.tracing, Deduplicator()
     refusals: dict[str, str] = {}
     async with AsyncExitStack() as stack:
         if tracing:
             stack.push_async_callback(tracing.aclose)
-        transport = from_settings.service_transport(loaded)
+        transport = components.service_transport(loaded)
         stack.push_async_callback(transport.aclose)
         consumer: Consumer
 
         def http_client(deadline: float) -> HttpClient:
             on_start = tracing.call_started if tracing else None
             on_end = observer.call_ended
-            return HttpClient(transport, deadline=deadline, pulse=pulse, on_call_end=on_end, on_call_start=on_start)
+            return HttpClient(
+                transport,
+                deadline=deadline,
+                freeze_detector=freeze_detector,
+                on_call_end=on_end,
+                on_call_start=on_start,
+            )
 
         def on_credentials(refused: str | None) -> None:
             observer.note("error" if refused else "info", "credentials.changed", refused=refused)
             refusals[REFUSED] = f"{REFUSED}: {refused}"
             (consumer.pause if refused else consumer.resume)(REFUSED)
 
-        proof = from_settings.credentials(loaded, http_client, on_credentials)
+        proof = components.credentials(loaded, http_client, on_credentials)
         stack.push_async_callback(proof.aclose)
         client = DcsClient(http_client(settings.dcs_timeout), proof, settings.dcs_endpoints)
-        if (claims := from_settings.claims(settings, observer)) is not None:
+        if (claims := components.claims(settings, observer)) is not None:
             stack.push_async_callback(claims.aclose)
             await claims.start()
 
@@ -72,29 +78,37 @@ async def build(loaded: Configuration, observer: Observer, metrics: Metrics) -> 
             observer.paused({PAUSES.get(reason, reason) for reason in reasons})
 
         publisher = Publisher(settings.queue, settings.event_exchange, plan, observer, on_blocked=on_blocked)
-        reading = Reading(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
+        reading = RequestParser(
+            settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker
+        )
         locks = BrokerLocks(settings.queue)
         shared = ClaimsOrLocks(claims, locks, quiet=settings.dcs_timeout + QUIET) if claims else None
-        told = from_settings.traced(publisher, tracing, settings)
+        told = components.traced(publisher, tracing, settings)
         ports = Ports(client, told, observer, shared, None if claims else locks)
-        gate = Gate(from_settings.bounds(settings), observer)
-        service = flow(ports, from_settings.rules(settings), reading, Parts(copies=lambda: copies), gate)
+        gate = Gate(components.bounds(settings), observer)
+        service = flow(ports, components.rules(settings), reading, Parts(copies=lambda: copies), gate)
         deliver = tracing.with_delivery_span(service.deliver) if tracing else service.deliver
         consumer = Consumer(
-            settings.queue, plan, deliver, prefetch=settings.prefetch, pulse=pulse, locks=locks, paused=on_paused
+            settings.queue,
+            plan,
+            deliver,
+            prefetch=settings.prefetch,
+            freeze_detector=freeze_detector,
+            locks=locks,
+            paused=on_paused,
         )
         service.intake = consumer
         gate.steer = partial(_steer, consumer)
         gate.changed()
-        nodes = from_settings.brokers(settings)
-        links = tuple(
-            Link(name, nodes, session, observer, patience=settings.broker_patience)
+        nodes = components.brokers(settings)
+        supervisors = tuple(
+            ConnectionSupervisor(name, nodes, session, observer, patience=settings.broker_patience)
             for name, session in (("publisher", publisher.session), ("consumer", consumer.session))
         )
-        worker = Worker(settings, observer, service, consumer, publisher, links, copies, claims, gate, refusals)
+        worker = Worker(settings, observer, service, consumer, publisher, supervisors, copies, claims, gate, refusals)
         web = await _serving(worker, metrics)
         stack.push_async_callback(web.stop)
-        beating = asyncio.create_task(_beat(pulse, loaded, observer))
+        beating = asyncio.create_task(_beat(freeze_detector, loaded, observer))
         stack.push_async_callback(end, beating)
         yield worker
 
@@ -133,14 +147,14 @@ async def _serving(worker: Worker, metrics: Metrics) -> WebServer:
     return web
 
 
-async def _beat(pulse: Pulse, loaded: Configuration, observer: Observer) -> None:
+async def _beat(freeze_detector: FreezeDetector, loaded: Configuration, observer: Observer) -> None:
     fault: str | None = None
     while True:
-        pulse.beat()
+        freeze_detector.tick()
         if loaded.secrets.problem != fault:
             fault = loaded.secrets.problem
             observer.note("warning" if fault else "info", "secrets.read", fault=fault)
-        await asyncio.sleep(BEAT)
+        await asyncio.sleep(TICK_SECONDS)
 
 
 async def end(task: asyncio.Task[object]) -> None:

@@ -6,18 +6,18 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from worker.flow.copies import Copies
-from worker.flow.fallback import Locks
-from worker.flow.gate import OpenGate
-from worker.flow.handle import Handler
-from worker.flow.ports import Claims, Dcs
-from worker.flow.ports import Observer as ObserverPort
-from worker.flow.ports import Publisher as PublisherPort
-from worker.flow.process import Process, Reading
-from worker.flow.repeats import LocksForRepeats
-from worker.flow.service import Service
-from worker.flow.settle import Settler
-from worker.policy.rules import Rules
+from worker.pipeline.claims_or_locks import Locks
+from worker.pipeline.deduplicator import Deduplicator
+from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.executor import Executor
+from worker.pipeline.gate import OpenGate
+from worker.pipeline.pipeline import DeliveryPipeline, RequestParser
+from worker.pipeline.ports import Claims, Dcs
+from worker.pipeline.ports import Observer as ObserverPort
+from worker.pipeline.ports import Publisher as PublisherPort
+from worker.pipeline.repeat_locks import RepeatLocks
+from worker.pipeline.settler import Settler
+from worker.policy.retry_policy import RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Ports:
     locks: Locks | None = None
     """For repeats, where there are no claims."""
     now: Callable[[], float] = time.time
-    chance: Callable[[], float] = random.random
+    random_unit: Callable[[], float] = random.random
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
@@ -39,22 +39,28 @@ class Ports:
 class Parts:
     """What the flow is made of."""
 
-    handler: type[Handler] = Handler
+    handler: type[Executor] = Executor
     settler: type[Settler] = Settler
-    copies: Callable[[], Copies] = Copies
-    process: type[Process] = Process
+    copies: Callable[[], Deduplicator] = Deduplicator
+    process: type[DeliveryPipeline] = DeliveryPipeline
 
 
 def flow(
-    ports: Ports, the_rules: Rules, reading: Reading, parts: Parts | None = None, gate: OpenGate | None = None
-) -> Service:
+    ports: Ports,
+    the_rules: RetryPolicy,
+    reading: RequestParser,
+    parts: Parts | None = None,
+    gate: OpenGate | None = None,
+) -> Dispatcher:
     """One replica's flow over the given ports, behind `gate`; None: one that is open."""
     parts, gate = parts or Parts(), gate or OpenGate()
-    handler = parts.handler(the_rules, ports.dcs, gate, ports.observer, now=ports.now, chance=ports.chance)
-    settler = parts.settler(ports.publisher, ports.observer, now=ports.now, chance=ports.chance, sleep=ports.sleep)
+    handler = parts.handler(the_rules, ports.dcs, gate, ports.observer, now=ports.now, random_unit=ports.random_unit)
+    settler = parts.settler(
+        ports.publisher, ports.observer, now=ports.now, random_unit=ports.random_unit, sleep=ports.sleep
+    )
     process = parts.process(
         reading, the_rules, parts.copies(), ports.claims, handler, settler, ports.observer, now=ports.now
     )
     if ports.locks:
-        process.locks = LocksForRepeats(ports.locks, settle=the_rules.settle)
-    return Service(process, gate, ports.observer)
+        process.locks = RepeatLocks(ports.locks, settle=the_rules.settle)
+    return Dispatcher(process, gate, ports.observer)

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Final
 
 from worker.claims.scripts import FORGOTTEN, OURS, PROCESS_DIGITS
-from worker.policy.order import Key, Order
+from worker.policy.migration_request import Key, MigrationRequest
 
 LONGEST: Final = 3600.0
 """Seconds after which a claim is no longer renewed: longer than a broker leaves a delivery unacknowledged (30 min by
@@ -18,7 +18,7 @@ default, https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout), so wh
 class Lease:
     """A claim that was asked for. Times are those of the monotonic clock."""
 
-    order: Order
+    migration: MigrationRequest
     token: bytes
     since: float
     until: float | None = None
@@ -45,20 +45,20 @@ class Leases:
     def __repr__(self) -> str:
         return f"<Leases of {self._process}: {len(self)}>"
 
-    def get(self, order: Order) -> Lease | None:
+    def get(self, migration: MigrationRequest) -> Lease | None:
         """The lease on the request, granted or only asked for."""
-        return self._leases.get(order.key)
+        return self._leases.get(migration.key)
 
-    def open(self, order: Order) -> Lease:
+    def open(self, migration: MigrationRequest) -> Lease:
         """A new lease on the request. Every lease has a token of its own: a late command cannot touch the next one."""
         token = f"{self._process}-{next(self._numbers)}".encode()
-        lease = self._leases[order.key] = Lease(order, token, self._clock())
+        lease = self._leases[migration.key] = Lease(migration, token, self._clock())
         return lease
 
     def close(self, lease: Lease) -> None:
         """The lease is over."""
-        if self._leases.get(lease.order.key) is lease:
-            del self._leases[lease.order.key]
+        if self._leases.get(lease.migration.key) is lease:
+            del self._leases[lease.migration.key]
 
     def granted(self, lease: Lease, asked_at: float) -> None:
         """The lease was granted by a command that was sent at `asked_at` or later."""
@@ -74,9 +74,9 @@ class Leases:
         if lease.until is not None:
             lease.until = asked_at + self._sure if is_unbroken else None
 
-    def is_held(self, order: Order) -> bool:
+    def is_held(self, migration: MigrationRequest) -> bool:
         """Whether the request is surely ours."""
-        lease = self._leases.get(order.key)
+        lease = self._leases.get(migration.key)
         return lease is not None and self._is_sure(lease)
 
     def to_renew(self) -> list[Lease]:

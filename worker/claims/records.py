@@ -15,13 +15,13 @@ from schemas.journal import Journal
 from schemas.timestamp import from_text
 from worker.claims.scripts import CLOCK_ALLOWANCE_SECONDS, EARLIEST_TIME, MOST_REPLAYS
 from worker.policy.claim import ClaimAnswer, Concluded, Granted, Held, Unavailable
-from worker.policy.order import Order
-from worker.policy.outcome import Ending
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.outcome import Completed
 
 _EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ERROR_CODE_BYTES: Final = 4096  # 1,024 characters
-_REQUIRED: Final = [field.name for field in fields(Ending) if field.default is MISSING]
-_OPTIONAL: Final = [field.name for field in fields(Ending) if field.default is not MISSING]
+_REQUIRED: Final = [field.name for field in fields(Completed) if field.default is MISSING]
+_OPTIONAL: Final = [field.name for field in fields(Completed) if field.default is not MISSING]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,14 @@ class Unreadable:
     ending: bytes
 
 
-def encode_ending(ending: Ending) -> bytes:
+def encode_ending(ending: Completed) -> bytes:
     """The ending as it is stored."""
     return json.dumps(ending.to_record(), separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def read_take(reply: object, order: Order, now: float, *, is_remembered: bool) -> ClaimAnswer | Doubted | Unreadable:
+def read_take(
+    reply: object, migration: MigrationRequest, now: float, *, is_remembered: bool
+) -> ClaimAnswer | Doubted | Unreadable:
     """What a reply of scripts.TAKE answers at `now` (epoch seconds).
 
     `is_remembered`: Redis has forgotten nothing for so long that "never claimed before" can be believed.
@@ -62,15 +64,15 @@ def read_take(reply: object, order: Order, now: float, *, is_remembered: bool) -
         case b"odd":
             found = Doubted(_last_sent_at(rest, now))
         case b"concluded":
-            ending = read_ending(rest, order, now)
+            ending = read_ending(rest, migration, now)
             found = Concluded(ending) if ending else Unreadable(rest.split(b" ", 3)[-1])
         case b"reopened":  # nothing was sent after the request had failed
-            ending = read_ending(rest, order, now)
+            ending = read_ending(rest, migration, now)
             found = Granted(is_first=False, last_sent_at=_completed_at(ending, now)) if ending else Doubted()
     return found
 
 
-def read_ending(stored: object, order: Order, now: float) -> Ending | None:
+def read_ending(stored: object, migration: MigrationRequest, now: float) -> Completed | None:
     """The ending in `stored`: fingerprint, 1 if it succeeded, replays and the text, as the scripts answer it.
 
     None if there is none, or one that no worker can have written.
@@ -88,7 +90,7 @@ def read_ending(stored: object, order: Order, now: float) -> Ending | None:
             and ending.fingerprint in ("", fingerprint.decode())
             and ending.replays == int(replays)
         )
-        is_sound = is_consistent and _is_of(order, ending, now)
+        is_sound = is_consistent and _is_of(migration, ending, now)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return ending if is_sound else None
@@ -117,18 +119,18 @@ def _is_plain(record: dict[str, Any]) -> bool:
     )
 
 
-def _ending(record: dict[str, Any]) -> Ending:
+def _ending(record: dict[str, Any]) -> Completed:
     known = {name: record[name] for name in _REQUIRED}
     known |= {name: record[name] for name in _OPTIONAL if name in record}
     if Journal.read(known.get("journal")) is None:
         known["journal"] = ""  # for people only, so a journal of a later version does not cost the ending
-    return Ending(**(known | {"body": record["body"].encode()}))
+    return Completed(**(known | {"body": record["body"].encode()}))
 
 
-def _is_of(order: Order, ending: Ending, now: float) -> bool:
+def _is_of(migration: MigrationRequest, ending: Completed, now: float) -> bool:
     """Whether the ending is of this request, not of the future, and its body is the event that it describes."""
     completed_at = from_text(ending.completed_at)
-    if completed_at is None or completed_at > now + CLOCK_ALLOWANCE_SECONDS or ending.subject != order.request_id:
+    if completed_at is None or completed_at > now + CLOCK_ALLOWANCE_SECONDS or ending.subject != migration.request_id:
         return False
     event: MigrationSucceeded | MigrationFailed
     described: tuple[str, bool]
@@ -138,7 +140,7 @@ def _is_of(order: Order, ending: Ending, now: float) -> bool:
     else:
         event = failed = MigrationFailed.model_validate_json(ending.body)
         described = (failed.reason, failed.parked)
-    is_theirs = (event.request_id, event.project_id) == (order.request_id, order.project_id)
+    is_theirs = (event.request_id, event.project_id) == (migration.request_id, migration.project_id)
     return is_theirs and described == (ending.reason, ending.parked)
 
 
@@ -150,5 +152,5 @@ def _last_sent_at(text: bytes, now: float) -> float | None:
         return None
 
 
-def _completed_at(ending: Ending, now: float) -> float:
+def _completed_at(ending: Completed, now: float) -> float:
     return min(from_text(ending.completed_at) or now, now)

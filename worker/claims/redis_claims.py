@@ -15,8 +15,8 @@ from worker.claims.connection import ClaimsObserver, NoReply, RedisAnswer, Redis
 from worker.claims.leases import Lease, Leases
 from worker.claims.scripts import ScriptCall
 from worker.policy.claim import ClaimAnswer, Granted, Held, Unavailable
-from worker.policy.order import Order
-from worker.policy.outcome import Ending
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.outcome import Completed
 
 LEASE_SECONDS: Final = 30.0
 CALL_TIMEOUT_SECONDS: Final = 0.5
@@ -79,15 +79,15 @@ class RedisClaims:
         """Keep the connection up and the claims renewed, for as long as it is awaited."""
         await self._connection.run()
 
-    async def take(self, order: Order, now: float, replays: int = 0) -> ClaimAnswer:
+    async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
         """Claim the request: one round trip, answered within the timeout, or at once while Redis is away.
 
         `replays`: how often an operator sent the request again; a failure of fewer replays does not conclude it.
         """
-        known = self._leases.get(order)
+        known = self._leases.get(migration)
         if known is not None:
-            return Held(known.order.fingerprint)
-        lease = self._leases.open(order)
+            return Held(known.migration.fingerprint)
+        lease = self._leases.open(migration)
         answer: ClaimAnswer | None = None
         try:
             answer = await self._claim(lease, now, replays)
@@ -105,7 +105,7 @@ class RedisClaims:
         if isinstance(found, records.Unreadable):  # another one, put there in between
             return Unavailable()
         if isinstance(found, records.Doubted):
-            self._observer.claims_record_doubted(*lease.order.key)
+            self._observer.claims_record_doubted(*lease.migration.key)
             found = Granted(is_first=False, last_sent_at=found.last_sent_at)
         if isinstance(found, Granted):
             self._leases.granted(lease, asked_at)
@@ -114,38 +114,40 @@ class RedisClaims:
     async def _take(
         self, lease: Lease, now: float, replays: int, unreadable: bytes = b""
     ) -> ClaimAnswer | records.Doubted | records.Unreadable:
-        order = lease.order
+        migration = lease.migration
         numbers = (b"%d" % replays, self._lease_ms, _KEEP, b"%r" % now)
-        arguments = (scripts.record_key(order), lease.token, order.fingerprint.encode(), *numbers, unreadable)
+        arguments = (scripts.record_key(migration), lease.token, migration.fingerprint.encode(), *numbers, unreadable)
         reply, memory = await self._connection.ask(ScriptCall(scripts.TAKE, arguments))
         is_remembered = records.is_remembered(memory, now, self._min_memory_age)
-        return records.read_take(reply, order, now, is_remembered=is_remembered)
+        return records.read_take(reply, migration, now, is_remembered=is_remembered)
 
-    def is_held(self, order: Order) -> bool:
+    def is_held(self, migration: MigrationRequest) -> bool:
         """Whether the request is surely ours. Local knowledge, no I/O."""
-        return self._leases.is_held(order)
+        return self._leases.is_held(migration)
 
-    async def conclude(self, order: Order, ending: Ending) -> Ending:
+    async def conclude(self, migration: MigrationRequest, ending: Completed) -> Completed:
         """Store how the request ended, for every replica, and give the claim up; returns the ending that stands."""
         record = records.encode_ending(ending)
         if len(record) > scripts.RECORD_LIMIT:
-            await self.release(order, None)
+            await self.release(migration, None)
             return ending
         succeeded = b"1" if ending.succeeded else b"0"
-        arguments = (order.fingerprint.encode(), record, succeeded, b"%d" % ending.replays, _KEEP)
-        answer = await self._report(order, ScriptCall(scripts.CONCLUDE, (scripts.record_key(order), *arguments)))
-        return records.read_ending(answer.reply, order, time.time()) or ending
+        arguments = (migration.fingerprint.encode(), record, succeeded, b"%d" % ending.replays, _KEEP)
+        answer = await self._report(
+            migration, ScriptCall(scripts.CONCLUDE, (scripts.record_key(migration), *arguments))
+        )
+        return records.read_ending(answer.reply, migration, time.time()) or ending
 
-    async def release(self, order: Order, last_sent_at: float | None) -> None:
+    async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
         """Give the claim up, and say when a create may last have been in flight."""
-        lease = self._leases.get(order)
+        lease = self._leases.get(migration)
         token = lease.token if lease is not None else b""
         sent = b"" if last_sent_at is None else b"%r" % last_sent_at
-        arguments = (scripts.record_key(order), token, order.fingerprint.encode(), sent, _KEEP)
-        await self._report(order, ScriptCall(scripts.RELEASE, arguments))
+        arguments = (scripts.record_key(migration), token, migration.fingerprint.encode(), sent, _KEEP)
+        await self._report(migration, ScriptCall(scripts.RELEASE, arguments))
 
-    async def _report(self, order: Order, command: ScriptCall) -> RedisAnswer:
-        if (lease := self._leases.get(order)) is not None:
+    async def _report(self, migration: MigrationRequest, command: ScriptCall) -> RedisAnswer:
+        if (lease := self._leases.get(migration)) is not None:
             self._leases.close(lease)
         self._recent.append(command)
         return await self._connection.ask(command)
@@ -175,8 +177,8 @@ class RedisClaims:
                 self._leases.renewed(lease, asked_at, found)
 
     def _renewal(self, lease: Lease) -> ScriptCall:
-        arguments = (lease.token, lease.order.fingerprint.encode(), self._lease_ms, _KEEP)
-        return ScriptCall(scripts.RENEW, (scripts.record_key(lease.order), *arguments))
+        arguments = (lease.token, lease.migration.fingerprint.encode(), self._lease_ms, _KEEP)
+        return ScriptCall(scripts.RENEW, (scripts.record_key(lease.migration), *arguments))
 
     async def _report_again(self, session: RedisSession) -> None:
         commands = list(self._recent)

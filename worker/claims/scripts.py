@@ -17,7 +17,7 @@ Every script touches one key, so a cluster behind a proxy can serve them. Redis 
 
 from typing import Final, NamedTuple
 
-from worker.policy.order import Order
+from worker.policy.migration_request import MigrationRequest
 
 MEMORY_KEY: Final = b"dcs-worker:memory"
 """Since when, in epoch seconds, Redis has forgotten nothing."""
@@ -44,9 +44,9 @@ class ScriptCall(NamedTuple):
     arguments: tuple[bytes, ...]
 
 
-def record_key(order: Order) -> bytes:
+def record_key(migration: MigrationRequest) -> bytes:
     """The key of the request's record; a cluster places it by the part in braces."""
-    return f"dcs-worker:{{{order.project_id}/{order.request_id}}}".encode()
+    return f"dcs-worker:{{{migration.project_id}/{migration.request_id}}}".encode()
 
 
 # Also writes what is stored already: it is the proof that this Redis accepts writes.

@@ -11,7 +11,7 @@ from typing import Final
 
 import typer
 
-from worker.bootstrap.from_settings import brokers, topology
+from worker.bootstrap.components import brokers, topology
 from worker.cli.common import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
 from worker.config import Settings, load
 from worker.rabbit.connect import Brokers

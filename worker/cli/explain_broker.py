@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from schemas.client import read_event
-from worker.bootstrap.from_settings import brokers
+from worker.bootstrap.components import brokers
 from worker.cli.common import EXIT_FAILED, EXIT_OK
 from worker.cli.parked.parked_queue import selected_requests, with_parked_queue
 from worker.cli.parked.selection import Selection

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from worker import __version__
-from worker.bootstrap.from_settings import tracing
-from worker.bootstrap.running import run as run_worker
+from worker.bootstrap.components import tracing
+from worker.bootstrap.run import run as run_worker
 from worker.cli.common import EXIT_CONFIGURATION, EXIT_SIGNAL_BASE
 from worker.config import (
     Configuration,

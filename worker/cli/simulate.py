@@ -15,7 +15,7 @@ AuthMode = Literal["none", "token", "iam", "aksk"]
 
 Seed = Annotated[int, typer.Option(help="Decides, with task name and number of the POST, which call has which fault.")]
 FaultSelector = Annotated[
-    list[str] | None, typer.Option(help="Fault step and its probability, 'create then drop=0.02'; repeatable.")
+    list[str] | None, typer.Option(help="CallError step and its probability, 'create then drop=0.02'; repeatable.")
 ]
 Scripts = Annotated[list[str] | None, typer.Option(help="Steps for one task name, 'my-task=hang; ok'; repeatable.")]
 Visibility = Annotated[float, typer.Option(min=0, help="Seconds until a created task is listed.")]
@@ -49,7 +49,7 @@ def simulate(  # noqa: PLR0913 - each argument is an option of the command
 ) -> None:
     """Serve a fake DCS, IAM and metadata service until Ctrl-C.
 
-    Fault steps, alone or after 'create then ': drop, close, hang, html, no id, cut, oversize, redirect,
+    CallError steps, alone or after 'create then ': drop, close, hang, html, no id, cut, oversize, redirect,
     throttle [N/UNIT], error STATUS [CODE], reply STATUS [BODY]; the last three also with 'retry after N'.
     Further steps: ok, slow S, create late S. Received calls: /_tasks, /_calls, /_stats. PUT /_settings changes it.
 

@@ -53,9 +53,9 @@ def topology(
         raise typer.BadParameter("only for `print`, and not with --json: it prints JSON", param_hint="--format")
     settings = load_configuration().settings
 
-    from worker.bootstrap import from_settings
+    from worker.bootstrap import components
 
-    plan = from_settings.topology(settings)
+    plan = components.topology(settings)
     if action == "apply":
         raise typer.Exit(run_interruptible(exit_status_of(_apply(settings, plan, as_json=as_json))))
     if action == "check":
@@ -67,13 +67,13 @@ def topology(
 
 
 async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
-    from worker.bootstrap import from_settings
+    from worker.bootstrap import components
     from worker.rabbit.reach import reached
     from worker.rabbit.topology import TopologyError, declare
 
     differences: Sequence[str] = ()
     try:
-        async with reached(from_settings.brokers(settings), "dcs-worker topology") as connection:
+        async with reached(components.brokers(settings), "dcs-worker topology") as connection:
             await declare(connection, plan)
     except TopologyError as error:
         differences = error.differences
@@ -88,14 +88,14 @@ async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> in
 
 
 async def _check(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
-    from worker.bootstrap import from_settings
+    from worker.bootstrap import components
     from worker.cli.doctor.report import print_json, print_table
     from worker.rabbit.checks import Node
     from worker.rabbit.inventory import check_topology
     from worker.rabbit.reach import reached
 
     checks: list[Check] = []
-    brokers = from_settings.brokers(settings)
+    brokers = components.brokers(settings)
     async with reached(brokers, "dcs-worker topology") as connection:
         await check_topology(connection, plan, Node.of(brokers.urls[0]), checks.append)
     status = _exit_status(checks)

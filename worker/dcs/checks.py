@@ -14,8 +14,8 @@ from worker.dcs.auth.credentials import Credentials
 from worker.dcs.auth.signing import canonical_url
 from worker.dcs.findings import CREDENTIALS, LIST, SHOW, Service
 from worker.dcs.http_client import HEADERS, HttpClient, new_request
+from worker.policy.call_result import CallError
 from worker.policy.diagnostics import CheckResult, OnCheck, unchecked
-from worker.policy.fault import Fault
 
 NO_TASK: Final = "00000000-0000-0000-0000-000000000000"
 _LISTING: Final = "/v2/{}/migration-tasks?limit=1&offset=0"
@@ -43,9 +43,9 @@ async def check_service(
 
 
 async def _check_rights(
-    service: Service, http: HttpClient, credentials: Credentials, reply: httpx2.Response | Fault, tell: OnCheck
+    service: Service, http: HttpClient, credentials: Credentials, reply: httpx2.Response | CallError, tell: OnCheck
 ) -> None:
-    if isinstance(reply, Fault) or reply.status_code >= 500:
+    if isinstance(reply, CallError) or reply.status_code >= 500:
         _skip((CREDENTIALS, LIST, SHOW), "DCS does not answer", service, tell)
         return
     explained = credentials.explain(reply.headers) if reply.status_code == 401 else None

@@ -21,10 +21,10 @@ from worker.dcs.auth.signing import canonical_url
 from worker.dcs.echo import without_echo
 from worker.dcs.http_client import HEADERS, CallFailedError, HttpClient, new_request
 from worker.dcs.stale_answers import StaleAnswers
-from worker.policy import error_table, error_text, recognise, waiting
-from worker.policy.fault import CallStatus, Done, Evidence, Fault, Remedy, Sighting
-from worker.policy.order import Order
-from worker.policy.recognise import Match
+from worker.policy import backoff, error_table, error_text, task_matching
+from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence, LookupResult, TaskCreated
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.task_matching import Match
 
 PAGE: Final = 200
 """Rows a page of the list call: some 200 KB, well below the bound of a reply."""
@@ -64,101 +64,104 @@ class DcsClient:
         self._now = now
         self._stale = StaleAnswers()
 
-    async def create(self, order: Order, is_still_allowed: IsStillAllowed) -> Done | Fault:
+    async def create(self, migration: MigrationRequest, is_still_allowed: IsStillAllowed) -> TaskCreated | CallError:
         """Create the task of `order`; `is_still_allowed` is asked right before it is sent.
 
         Done only with a 2xx that names the task and is surely the answer to this very call.
         """
-        results: list[Done | Fault] = []
+        results: list[TaskCreated | CallError] = []
         request = new_request(
             "create",
             "POST",
-            _create_url(self._endpoints[order.region], order.project_id),
+            _create_url(self._endpoints[migration.region], migration.project_id),
             _HEADERS,
-            order.body,
-            on_answer=lambda answer: results.append(self._believed(order, answer)),
+            migration.body,
+            on_answer=lambda answer: results.append(self._believed(migration, answer)),
         )
-        answer = await self._http.send(request, CallAuth(self._credentials, order.project_id, is_still_allowed))
-        return answer if isinstance(answer, Fault) else results[-1]
+        answer = await self._http.send(request, CallAuth(self._credentials, migration.project_id, is_still_allowed))
+        return answer if isinstance(answer, CallError) else results[-1]
 
-    def _believed(self, order: Order, answer: httpx2.Response) -> Done | Fault:
+    def _believed(self, migration: MigrationRequest, answer: httpx2.Response) -> TaskCreated | CallError:
         """The result that an answer to the create of `order` proves.
 
         Raises CallFailedError if it proves nothing, so that its connection is closed: the true answer may follow.
         """
         created = bodies.read_create_reply(answer.content) if answer.is_success else None
-        result: Done | Fault
+        result: TaskCreated | CallError
         if created is None:
             result = self._fault(answer)
         else:
-            result = Done(created.instance_id, created.job_id, answer.headers.get("x-request-id"))
-        if (doubt := self._stale.doubt(order, answer, result)) is not None:
-            raise CallFailedError(Fault(Evidence.AMBIGUOUS, Remedy.RETRY, CallStatus.STALE_ANSWER, doubt))
-        if isinstance(result, Fault) and result.is_ambiguous:
+            result = TaskCreated(created.instance_id, created.job_id, answer.headers.get("x-request-id"))
+        if (doubt := self._stale.doubt(migration, answer, result)) is not None:
+            raise CallFailedError(CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.STALE_ANSWER, doubt))
+        if isinstance(result, CallError) and result.is_ambiguous:
             raise CallFailedError(result)
         return result
 
-    async def find(self, order: Order, since: float) -> Sighting | Fault:
+    async def find(self, migration: MigrationRequest, since: float) -> LookupResult | CallError:
         """Look for the task of `order` on all pages; `since`: when the request was first known."""
         found: set[str] = set()
         seen: set[str] = set()
         for _ in range(PAGES):
-            rows = await self._page(order, len(seen))
-            if isinstance(rows, Fault):
+            rows = await self._page(migration, len(seen))
+            if isinstance(rows, CallError):
                 return rows
             new = [row for row in rows if row.task_id not in seen]
             seen.update(row.task_id for row in new)
             for row in new:
-                match = await self._match(order, row, since)
-                if isinstance(match, Fault):
+                match = await self._match(migration, row, since)
+                if isinstance(match, CallError):
                     return match
                 if match is Match.YES:
                     found.add(row.task_id)
             # Whether `count` is the total is not documented: only an empty page is surely past the last one,
             # but a page shorter than the default of 10 rows cannot be a page that the service cut down.
             if not new or len(rows) < _SHORTEST_CUT:
-                return recognise.sighting(found)
-        return Fault(
-            Evidence.REFUSED, Remedy.RETRY, CallStatus.TOO_MANY_PAGES, f"the list of tasks has more than {PAGES} pages"
+                return task_matching.sighting(found)
+        return CallError(
+            Evidence.REFUSED,
+            ErrorKind.RETRY,
+            CallStatus.TOO_MANY_PAGES,
+            f"the list of tasks has more than {PAGES} pages",
         )
 
-    async def _page(self, order: Order, offset: int) -> tuple[TaskRow, ...] | Fault:
-        query = urlencode({"limit": PAGE, "name": order.task.name, "offset": offset}, quote_via=quote)
-        page = await self._get("list", order, f"/migration-tasks?{query}", ListReply)
-        return page if isinstance(page, Fault) else page.migration_tasks
+    async def _page(self, migration: MigrationRequest, offset: int) -> tuple[TaskRow, ...] | CallError:
+        query = urlencode({"limit": PAGE, "name": migration.task.name, "offset": offset}, quote_via=quote)
+        page = await self._get("list", migration, f"/migration-tasks?{query}", ListReply)
+        return page if isinstance(page, CallError) else page.migration_tasks
 
-    async def _match(self, order: Order, row: TaskRow, since: float) -> Match | Fault:
-        match = recognise.row(order, row, since)
+    async def _match(self, migration: MigrationRequest, row: TaskRow, since: float) -> Match | CallError:
+        match = task_matching.row(migration, row, since)
         if match is not Match.ASK:
             return match
-        detail = await self._get("show", order, f"/migration-task/{quote(row.task_id, safe='')}", TaskDetail)
-        if not isinstance(detail, Fault):
-            return recognise.detail(order, detail)
+        detail = await self._get("show", migration, f"/migration-task/{quote(row.task_id, safe='')}", TaskDetail)
+        if not isinstance(detail, CallError):
+            return task_matching.detail(migration, detail)
         # A task that the list still shows but the detail call does not know is not there.
         return Match.NO if error_table.is_unknown_task(detail) else detail
 
-    async def _get(self, operation: str, order: Order, path: str, model: type[T]) -> T | Fault:
-        url = _url(self._endpoints[order.region], order.project_id, path)
+    async def _get(self, operation: str, migration: MigrationRequest, path: str, model: type[T]) -> T | CallError:
+        url = _url(self._endpoints[migration.region], migration.project_id, path)
         request = new_request(operation, "GET", url, _HEADERS, on_answer=self._stale.note)
-        answer = await self._http.send(request, CallAuth(self._credentials, order.project_id))
-        if isinstance(answer, Fault):
+        answer = await self._http.send(request, CallAuth(self._credentials, migration.project_id))
+        if isinstance(answer, CallError):
             return answer
         if not answer.is_success:
             return self._fault(answer)
         try:
             return model.model_validate_json(answer.content)
         except ValidationError:
-            return Fault(
-                Evidence.AMBIGUOUS, Remedy.RETRY, CallStatus.UNREADABLE, f"the {operation} reply cannot be read"
+            return CallError(
+                Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.UNREADABLE, f"the {operation} reply cannot be read"
             )
 
-    def _fault(self, answer: httpx2.Response) -> Fault:
+    def _fault(self, answer: httpx2.Response) -> CallError:
         status, headers, now = answer.status_code, answer.headers, self._now()
         said = bodies.read_error(without_echo(answer))
         text = error_text.read_text(status, said.error_msg, clock.skew(headers.get("date"), now))
         row = error_table.row(status, said.error_code, text.condition)
         why = self._credentials.explain(headers) if status == 401 else None
-        return Fault(
+        return CallError(
             row.evidence,
             row.kind,
             CallStatus.ANSWERED,
@@ -168,7 +171,7 @@ class DcsClient:
             error_msg=said.error_msg,
             error_ext_msg=said.error_ext_msg,
             dcs_request_id=headers.get("x-request-id") or said.request_id,
-            retry_after=waiting.retry_after(headers.get("retry-after"), now),
+            retry_after=backoff.retry_after(headers.get("retry-after"), now),
             condition=text.condition,
             throttle=text.throttle,
         )

@@ -12,9 +12,9 @@ from schemas.dcs import ListReply, read_error
 from worker.dcs.auth.ways import Way
 from worker.dcs.clock import skew
 from worker.policy import error_table
+from worker.policy.call_result import CallError, CallStatus, ErrorKind
 from worker.policy.diagnostics import Check, FailureKind, failed, ok, unchecked, warning
 from worker.policy.error_text import SKEW_TOLERANCE_SECONDS
-from worker.policy.fault import CallStatus, Fault, Remedy
 
 NOTICEABLE: Final = 5.0
 """Seconds by which a clock may be off unnoticed: the Date header has whole seconds, and some time passed since."""
@@ -41,7 +41,7 @@ class Service:
     endpoint: str
     project: str | None = None
     way: Way | None = None
-    must_look: bool = True
+    needs_lookup: bool = True
     must_show: bool = False
     """Tasks are recognised by the detail call alone."""
 
@@ -51,9 +51,9 @@ class Service:
         return REMEDIES[self.way] if self.way is not None else "configure credentials"
 
 
-def answered(reply: httpx2.Response | Fault, service: Service) -> Check:
+def answered(reply: httpx2.Response | CallError, service: Service) -> Check:
     """Whether the service is there."""
-    if isinstance(reply, Fault):
+    if isinstance(reply, CallError):
         found = f"does not answer: {line(reply.message)}"
         remedy = "correct WORKER_DCS_ENDPOINTS, or raise WORKER_DCS_TIMEOUT; else wait for the service"
         return failed("DCS", found, remedy, subject=service.region, failure_kind=FailureKind.UNREACHABLE)
@@ -80,7 +80,7 @@ def clock(reply: httpx2.Response, now: float, service: Service) -> Check:
     return warning("clock", f"{found}: dates in events are off by as much", SET_CLOCK, subject=subject)
 
 
-def unproved(fault: Fault, service: Service) -> Check:
+def unproved(fault: CallError, service: Service) -> Check:
     """No credentials can be had: IAM, or the metadata of this server, gives none."""
     if fault.status is CallStatus.IAM_UNAVAILABLE:
         remedy = "correct WORKER_IAM_ENDPOINT; else wait for IAM, requests wait in the broker meanwhile"
@@ -97,28 +97,28 @@ def listed(reply: httpx2.Response, service: Service, explained: str | None) -> I
         case _ if 200 <= reply.status_code < 300:
             yield ok(CREDENTIALS, f"are accepted in project {service.project}", subject=subject)
             yield _read(reply, service)
-        case Remedy.FORBIDDEN:
+        case ErrorKind.FORBIDDEN:
             yield ok(CREDENTIALS, f"are accepted in project {service.project}", subject=subject)
             said = f"no task can be looked for{_said(reply)}"
-            yield _forbidden(LIST, "dcs:migrationTask:list", said, service, is_needed=service.must_look)
-        case Remedy.UNAUTHENTICATED:
+            yield _forbidden(LIST, "dcs:migrationTask:list", said, service, is_needed=service.needs_lookup)
+        case ErrorKind.UNAUTHENTICATED:
             cure = SET_CLOCK if explained else service.remedy
             yield failed(CREDENTIALS, explained or f"are refused: {found}", cure, subject=subject)
-        case Remedy.THROTTLED:
+        case ErrorKind.THROTTLED:
             yield warning(CREDENTIALS, f"cannot be told: {found}", "try again in a minute", subject=subject)
         case _:
             cure = "correct --project, --region or WORKER_DCS_ENDPOINTS: the project must be one of this region"
             yield failed(CREDENTIALS, f"cannot be told: {found}", cure, subject=subject)
 
 
-def shown(reply: httpx2.Response | Fault, service: Service) -> Check:
+def shown(reply: httpx2.Response | CallError, service: Service) -> Check:
     """Judge the answer to a detail call for a task that does not exist."""
-    if isinstance(reply, Fault) or reply.status_code in (401, 429) or reply.status_code >= 500:
+    if isinstance(reply, CallError) or reply.status_code in (401, 429) or reply.status_code >= 500:
         return unchecked(SHOW, "the detail call was not answered", "try again in a minute", subject=service.region)
     if reply.status_code == 403:
         which = "no task" if service.must_show else "no task that is listed without its description"
         said = f"{which} can be recognised{_said(reply)}"
-        is_needed = service.must_look and service.must_show
+        is_needed = service.needs_lookup and service.must_show
         return _forbidden(SHOW, "dcs:migrationTask:get", said, service, is_needed=is_needed)
     return ok(SHOW, "details of tasks can be asked for", subject=service.region)
 

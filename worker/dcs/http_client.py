@@ -9,8 +9,8 @@ import httpcore2
 import httpx2
 
 from worker.dcs.send_tracker import FrozenError, SendTracker
-from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
-from worker.policy.pulse import Pulse
+from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
+from worker.policy.freeze_detector import FreezeDetector
 
 ANSWER_LIMIT: Final = 1 << 20
 """Bytes of an answer's body that are read."""
@@ -38,7 +38,7 @@ _DROPPED: Final = frozenset({b"content-encoding", b"transfer-encoding", b"locati
 class CallFailedError(Exception):
     """A call has ended without an answer that counts."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: CallError) -> None:
         super().__init__(fault.message)
         self.fault = fault
 
@@ -68,14 +68,14 @@ class HttpClient:
         transport: httpx2.AsyncBaseTransport,
         *,
         deadline: float,
-        pulse: Pulse,
+        freeze_detector: FreezeDetector,
         on_call_end: OnCallEnd = lambda *_: None,
         on_call_start: OnCallStart | None = None,
     ) -> None:
-        attempts = _Attempts(transport, deadline, pulse, on_call_end, on_call_start)
+        attempts = _Attempts(transport, deadline, freeze_detector, on_call_end, on_call_start)
         self._client = httpx2.AsyncClient(transport=attempts, trust_env=False, timeout=None)
 
-    async def send(self, request: httpx2.Request, auth: httpx2.Auth | None = None) -> httpx2.Response | Fault:
+    async def send(self, request: httpx2.Request, auth: httpx2.Auth | None = None) -> httpx2.Response | CallError:
         """Send a request made by `new_request`, as often as `auth` asks for; the last answer, read to its end."""
         try:
             return await self._client.send(request, auth=auth)
@@ -90,13 +90,13 @@ class _Attempts(httpx2.AsyncBaseTransport):
         self,
         transport: httpx2.AsyncBaseTransport,
         deadline: float,
-        pulse: Pulse,
+        freeze_detector: FreezeDetector,
         on_call_end: OnCallEnd,
         on_call_start: OnCallStart | None,
     ) -> None:
         self._transport = transport
         self._deadline = deadline
-        self._pulse = pulse
+        self._freeze_detector = freeze_detector
         self._on_call_end = on_call_end
         self._on_call_start = on_call_start
         self._abandoned: set[asyncio.Task[httpx2.Response]] = set()
@@ -116,7 +116,7 @@ class _Attempts(httpx2.AsyncBaseTransport):
         return answer
 
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
-        tracker = SendTracker(request.content, self._pulse)
+        tracker = SendTracker(request.content, self._freeze_detector)
         exchange = _Exchange(self._transport, request, tracker)
         # In a task of its own, which is cancelled once at most: a second cancellation could interrupt the closing of
         # a connection, and what is left in its buffer would be sent later.
@@ -145,7 +145,7 @@ class _Attempts(httpx2.AsyncBaseTransport):
         except asyncio.CancelledError:
             fault = _lost(tracker, CallStatus.TIMEOUT, f"no answer within {self._deadline:g} s")
         except FrozenError as error:
-            fault = Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.FROZEN, str(error))
+            fault = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.FROZEN, str(error))
         except OversizeError as error:
             fault = _lost(tracker, CallStatus.OVERSIZE, str(error))
         except Exception as error:  # noqa: BLE001 - fail closed: an unknown error is ambiguous
@@ -222,9 +222,9 @@ async def _close_connection(response: httpx2.Response) -> None:
         await stream.aclose()
 
 
-def _lost(tracker: SendTracker, status: CallStatus, message: str) -> Fault:
+def _lost(tracker: SendTracker, status: CallStatus, message: str) -> CallError:
     evidence = Evidence.AMBIGUOUS if tracker.may_have_sent else Evidence.NEVER_SENT
-    return Fault(evidence, Remedy.RETRY, status, message)
+    return CallError(evidence, ErrorKind.RETRY, status, message)
 
 
 def _described(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import httpcore2
 import httpx2
 
-from worker.policy.pulse import Pulse
+from worker.policy.freeze_detector import FreezeDetector
 
 CONNECTED: Final = "connection.connect_tcp.complete"
 CLOSING: Final = "http11.response_closed.started"
@@ -27,11 +27,11 @@ class FrozenError(Exception):
 class SendTracker(httpx2.AsyncByteStream):
     """What one attempt at a request has sent: the body of the request, and the callback of its trace."""
 
-    def __init__(self, content: bytes, pulse: Pulse) -> None:
+    def __init__(self, content: bytes, freeze_detector: FreezeDetector) -> None:
         self._content = content
         self._options: list[httpcore2.SOCKET_OPTION] = []
-        self._pulse = pulse
-        self._freezes = pulse.beat()
+        self._freeze_detector = freeze_detector
+        self._freezes = freeze_detector.tick()
         self._body_was_read = False
         self._request_was_started = False
         self._stream: httpcore2.AsyncNetworkStream | None = None
@@ -86,5 +86,5 @@ class SendTracker(httpx2.AsyncByteStream):
             stream.get_extra_info("socket").setsockopt(*option)
 
     def _raise_if_frozen(self) -> None:
-        if self._pulse.beat() != self._freezes:
+        if self._freeze_detector.tick() != self._freezes:
             raise FrozenError("the process was frozen before the request could be sent")

@@ -10,8 +10,8 @@ from weakref import WeakKeyDictionary
 import httpx2
 
 from worker.policy import error_table
-from worker.policy.fault import Done, Fault
-from worker.policy.order import Key, Order
+from worker.policy.call_result import CallError, TaskCreated
+from worker.policy.migration_request import Key, MigrationRequest
 
 REMEMBERED: Final = 4096
 """Tasks per region of which it is remembered which request they were created for."""
@@ -31,10 +31,12 @@ class StaleAnswers:
         """Note an answer to a look-up as the last one on its connection."""
         self._note(answer, answer.headers.get("x-request-id"))
 
-    def doubt(self, order: Order, answer: httpx2.Response, result: Done | Fault) -> str | None:
+    def doubt(
+        self, migration: MigrationRequest, answer: httpx2.Response, result: TaskCreated | CallError
+    ) -> str | None:
         """Why an answer to the create of `order` may belong to another call; None if it is to be believed."""
         is_kept, last_id = self._note(answer, result.dcs_request_id)
-        if isinstance(result, Done) and not self._is_first(order, result.instance_id):
+        if isinstance(result, TaskCreated) and not self._is_first(migration, result.instance_id):
             return f"the task {result.instance_id} was the answer to another request"
         if result.dcs_request_id is not None and result.dcs_request_id == last_id:
             return f"the answer before it on the same connection has its request id, {last_id}"
@@ -51,16 +53,16 @@ class StaleAnswers:
         self._last_ids[connection] = request_id
         return is_kept, last_id
 
-    def _is_first(self, order: Order, instance_id: str) -> bool:
-        created = self._created.setdefault(order.region, {})
-        is_first = created.setdefault(instance_id, order.key) == order.key
+    def _is_first(self, migration: MigrationRequest, instance_id: str) -> bool:
+        created = self._created.setdefault(migration.region, {})
+        is_first = created.setdefault(instance_id, migration.key) == migration.key
         if len(created) > REMEMBERED:
             del created[next(iter(created))]
         return is_first
 
 
-def _may_be_unasked(answer: httpx2.Response, result: Done | Fault) -> bool:
+def _may_be_unasked(answer: httpx2.Response, result: TaskCreated | CallError) -> bool:
     """True for a refusal that neither the service nor its gateway need have given: a late 408 or 400, say."""
-    if not isinstance(result, Fault) or not 400 <= answer.status_code < 500:
+    if not isinstance(result, CallError) or not 400 <= answer.status_code < 500:
         return False
     return result.dcs_request_id is None and not error_table.is_service_code(result.error_code)

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any, assert_never
 from worker.observe.logging import LEVEL_NUMBERS, Level
 from worker.observe.metrics import FINAL_OUTCOMES, Metrics
 from worker.observe.recent_activity import RecentActivity
-from worker.policy.facts import Settled
-from worker.policy.fault import Absent, Done, Fault, Found, Remedy, Several, Sighting
-from worker.policy.order import Order
+from worker.policy.call_result import (
+    CallError,
+    ErrorKind,
+    LookupResult,
+    SeveralTasks,
+    TaskCreated,
+    TaskFound,
+    TaskNotFound,
+)
+from worker.policy.delivery_report import DeliveryFinished
+from worker.policy.migration_request import MigrationRequest
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -40,19 +48,21 @@ class Observer:
         self._metrics.requests_received["true" if redelivered else "false"].inc()
         self._metrics.in_flight_requests.inc()
 
-    def called(self, order: Order, operation: str, ending: Done | Sighting | Fault, attempt: int) -> None:
+    def called(
+        self, migration: MigrationRequest, operation: str, ending: TaskCreated | LookupResult | CallError, attempt: int
+    ) -> None:
         """A create or a lookup (`find`) for this request ended."""
         if operation == "find":
             self._metrics.lookups[_lookup_result(ending)].inc()
         if self.tracing is not None:
             self.tracing.called(operation, ending)
-        if isinstance(ending, Fault):
-            self.activity.call_failed(order, ending)
+        if isinstance(ending, CallError):
+            self.activity.call_failed(migration, ending)
             self._logger.log(
-                _log_level(ending), "request.faulted", **_call_error_fields(order, operation, ending, attempt)
+                _log_level(ending), "request.faulted", **_call_error_fields(migration, operation, ending, attempt)
             )
 
-    def settled(self, fact: Settled) -> None:
+    def settled(self, fact: DeliveryFinished) -> None:
         """A delivery was handled: published, confirmed and acknowledged."""
         if self.tracing is not None:
             fact = self.tracing.settled(fact)
@@ -162,30 +172,30 @@ class Observer:
         self._metrics.broker_connected.set(all(self._links.values()))
 
 
-def _lookup_result(ending: Done | Sighting | Fault) -> str:
+def _lookup_result(ending: TaskCreated | LookupResult | CallError) -> str:
     match ending:
-        case Found() | Done():
+        case TaskFound() | TaskCreated():
             return "found"
-        case Absent():
+        case TaskNotFound():
             return "absent"
-        case Several():
+        case SeveralTasks():
             return "several"
-        case Fault():
+        case CallError():
             return "failed"
         case _:
             assert_never(ending)
 
 
-def _log_level(error: Fault) -> int:
+def _log_level(error: CallError) -> int:
     if error.is_ambiguous:
         return logging.WARNING
     # A throttled project produces hundreds of these, and none needs attention.
-    return logging.DEBUG if error.remedy is Remedy.THROTTLED else logging.INFO
+    return logging.DEBUG if error.kind is ErrorKind.THROTTLED else logging.INFO
 
 
-def _settled_fields(fact: Settled) -> dict[str, Any]:
+def _settled_fields(fact: DeliveryFinished) -> dict[str, Any]:
     """The fields of a handled delivery. No body and no text of a sender: ids, counts and DCS's own words."""
-    fields = {"outcome": fact.outcome, "reason": fact.reason, **_request_fields(fact.order)}
+    fields = {"outcome": fact.outcome, "reason": fact.reason, **_request_fields(fact.migration)}
     envelope = fact.envelope
     fields["attempts"] = envelope.attempts
     fields["round"] = envelope.round
@@ -198,7 +208,7 @@ def _settled_fields(fact: Settled) -> dict[str, Any]:
     return fields
 
 
-def _call_error_fields(order: Order, operation: str, error: Fault, attempt: int) -> dict[str, Any]:
+def _call_error_fields(migration: MigrationRequest, operation: str, error: CallError, attempt: int) -> dict[str, Any]:
     """The fields of a failed call; what DCS did not say is left out."""
     details = {
         "status": error.http_status,
@@ -208,7 +218,7 @@ def _call_error_fields(order: Order, operation: str, error: Fault, attempt: int)
         "dcs_request_id": error.dcs_request_id,
     }
     return {
-        **_request_fields(order),
+        **_request_fields(migration),
         "operation": operation,
         "attempt": attempt,
         "evidence": error.evidence.value,
@@ -217,7 +227,7 @@ def _call_error_fields(order: Order, operation: str, error: Fault, attempt: int)
     }
 
 
-def _request_fields(order: Order | None) -> dict[str, Any]:
-    if order is None:
+def _request_fields(migration: MigrationRequest | None) -> dict[str, Any]:
+    if migration is None:
         return {}
-    return {"request_id": order.request_id, "project_id": order.project_id, "region": order.region}
+    return {"request_id": migration.request_id, "project_id": migration.project_id, "region": migration.region}

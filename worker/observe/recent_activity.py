@@ -8,9 +8,9 @@ from typing import Final
 
 from worker.observe.sliding_window import SLOT_SECONDS, DurationHistogram, SlidingWindow, TimeSlot, quantile
 from worker.policy import status
-from worker.policy.facts import Settled
-from worker.policy.fault import Fault
-from worker.policy.order import Key, Order
+from worker.policy.call_result import CallError
+from worker.policy.delivery_report import DeliveryFinished
+from worker.policy.migration_request import Key, MigrationRequest
 from worker.policy.status import NOTHING, Chart, FaultKind, Series
 
 MAX_FAILURES_KEPT: Final = 20
@@ -30,7 +30,7 @@ class _ErrorCount:
 
     count: int
     at: float
-    error: Fault
+    error: CallError
 
 
 class RecentActivity:
@@ -47,7 +47,7 @@ class RecentActivity:
         self._outcomes: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._failures: deque[status.Failure] = deque(maxlen=MAX_FAILURES_KEPT)
         self._errors: dict[str, _ErrorCount] = {}
-        self._open_errors: dict[Key, Fault] = {}
+        self._open_errors: dict[Key, CallError] = {}
         self._call_kinds: dict[str, str] = {}
 
     def __repr__(self) -> str:
@@ -60,20 +60,20 @@ class RecentActivity:
         slot.calls[kind] += 1
         slot.call_times.add(seconds)
 
-    def call_failed(self, order: Order, error: Fault) -> None:
+    def call_failed(self, migration: MigrationRequest, error: CallError) -> None:
         """A call for this request failed."""
         counted = self._errors.get(error.label)
         self._errors[error.label] = _ErrorCount(counted.count + 1 if counted else 1, self._clock(), error)
         if len(self._open_errors) < _MAX_OPEN_ERRORS:
-            self._open_errors[order.key] = error
+            self._open_errors[migration.key] = error
 
-    def settled(self, fact: Settled) -> None:
+    def settled(self, fact: DeliveryFinished) -> None:
         """A delivery was handled."""
         slot = self._window.current()
         slot.outcomes[fact.outcome] += 1
         slot.request_times.add(fact.seconds)
         self._outcomes[fact.outcome, fact.reason] += 1
-        error = self._open_errors.pop(fact.order.key, None) if self._open_errors and fact.order else None
+        error = self._open_errors.pop(fact.migration.key, None) if self._open_errors and fact.migration else None
         if fact.outcome == "failed":
             self._failures.append(self._failure(fact, error))
 
@@ -100,14 +100,14 @@ class RecentActivity:
             ),
         )
 
-    def _failure(self, fact: Settled, error: Fault | None) -> status.Failure:
-        order = fact.order
+    def _failure(self, fact: DeliveryFinished, error: CallError | None) -> status.Failure:
+        migration = fact.migration
         return status.Failure(
             at=self._clock(),
             reason=fact.reason,
-            request_id=order.request_id if order else None,
-            project_id=order.project_id if order else None,
-            region=order.region if order else None,
+            request_id=migration.request_id if migration else None,
+            project_id=migration.project_id if migration else None,
+            region=migration.region if migration else None,
             attempts=fact.envelope.attempts,
             parked=fact.parked,
             said=": ".join(filter(None, (error.label, _error_text(error)))) if error else "",
@@ -120,7 +120,7 @@ def _call_kind(label: str) -> str:
     return {"2": "OK", "4": "4xx"}.get(label[:1] if label.isdecimal() else "", "5xx or no response")
 
 
-def _error_text(error: Fault) -> str:
+def _error_text(error: CallError) -> str:
     words = error.error_msg or error.message
     return " ".join(filter(None, (error.error_code, words)))[:MAX_ERROR_CHARACTERS]
 

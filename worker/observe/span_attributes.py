@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
-from worker.policy.facts import Settled
-from worker.policy.fault import Absent, Done, Fault, Found, Several, Sighting
+from worker.policy.call_result import CallError, LookupResult, SeveralTasks, TaskCreated, TaskFound, TaskNotFound
+from worker.policy.delivery_report import DeliveryFinished
 
 Attributes = dict[str, str | int]
 
@@ -21,11 +21,11 @@ URL_TEMPLATES: Final = {
 """Names of call spans by operation; the paths themselves would be too many names."""
 ATTRIBUTE_PREFIX: Final = "dcs_worker."
 _RESULT_NAMES: Final[Mapping[type, str]] = {
-    Done: "done",
-    Found: "found",
-    Absent: "absent",
-    Several: "several",
-    Fault: "fault",
+    TaskCreated: "done",
+    TaskFound: "found",
+    TaskNotFound: "absent",
+    SeveralTasks: "several",
+    CallError: "fault",
 }
 
 
@@ -94,7 +94,7 @@ def call_attributes(operation: str, method: str, url: str) -> Attributes:
     )
 
 
-def settled_attributes(fact: Settled) -> Attributes:
+def settled_attributes(fact: DeliveryFinished) -> Attributes:
     """Attributes of a handled delivery."""
     values: Attributes = {
         "outcome": fact.outcome,
@@ -105,15 +105,15 @@ def settled_attributes(fact: Settled) -> Attributes:
     }
     if fact.parked:
         values["parked"] = True
-    if (order := fact.order) is not None:
-        values |= {"request_id": order.request_id, "project_id": order.project_id, "region": order.region}
+    if (migration := fact.migration) is not None:
+        values |= {"request_id": migration.request_id, "project_id": migration.project_id, "region": migration.region}
     return {ATTRIBUTE_PREFIX + name: value for name, value in values.items()}
 
 
-def result_attributes(result: Done | Sighting | Fault) -> Attributes:
+def result_attributes(result: TaskCreated | LookupResult | CallError) -> Attributes:
     """Attributes of what a create or a lookup proved."""
     values: dict[str, str | int | None] = {"ending": _RESULT_NAMES[type(result)]}
-    if isinstance(result, Fault):
+    if isinstance(result, CallError):
         values |= {"label": result.label, "evidence": result.evidence.value, "error_code": result.error_code}
     values["dcs_request_id"] = getattr(result, "dcs_request_id", None)
     return {ATTRIBUTE_PREFIX + name: value for name, value in without_none(values).items()}

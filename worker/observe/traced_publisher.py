@@ -8,14 +8,14 @@ from opentelemetry.trace import SpanKind
 from schemas import event as events
 from schemas import names
 from worker.observe.tracing import Tracing
-from worker.policy.outcome import Ending
+from worker.policy.outcome import Completed
 
 
 class WrappedPublisher(Protocol):
     """The publisher that is wrapped."""
 
     async def event(
-        self, ending: Ending, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         """Publish an event."""
         ...
@@ -47,7 +47,7 @@ class TracedPublisher:
         self._event_exchange: Final = event_exchange
 
     async def event(
-        self, ending: Ending, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         """Publish an event."""
         key = events.SUCCEEDED_KEY if ending.succeeded else events.FAILED_KEY

@@ -33,8 +33,8 @@ from worker.observe.span_attributes import (
     settled_attributes,
     without_none,
 )
-from worker.policy.facts import Settled
-from worker.policy.fault import Done, Fault, Sighting
+from worker.policy.call_result import CallError, LookupResult, TaskCreated
+from worker.policy.delivery_report import DeliveryFinished
 
 FLUSH_TIMEOUT_SECONDS: Final = 3.0
 """How long a worker that ends waits for the collector to take its last spans."""
@@ -73,7 +73,7 @@ class Tracing:
 
         return begin
 
-    def settled(self, fact: Settled) -> Settled:
+    def settled(self, fact: DeliveryFinished) -> DeliveryFinished:
         """End the span of the delivery; returns the fact with its trace id."""
         span = _delivery.get(None)
         if span is None:
@@ -91,7 +91,7 @@ class Tracing:
             _mark_failed(span, type(error).__name__)
             self._end_span(span)
 
-    def called(self, operation: str, result: Done | Sighting | Fault) -> None:
+    def called(self, operation: str, result: TaskCreated | LookupResult | CallError) -> None:
         """Add an event to the delivery's span: what a create or a lookup proved."""
         if (span := _delivery.get(None)) is not None:
             span.add_event(operation, result_attributes(result))

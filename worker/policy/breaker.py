@@ -59,13 +59,13 @@ class Breaker:
         """Seconds until a call may begin; 0: now."""
         return max(0.0, self._probe_at - now, self._probing_until - now) if self.is_open else 0.0
 
-    def begin(self, now: float, chance: float) -> int:
+    def begin(self, now: float, random_unit: float) -> int:
         """A call begins, as a probe if the breaker is open; what to say when it ends."""
         if self.is_open:
             self.generation += 1
             self._probing_until = now + PATIENCE
             self._due_at = self._probe_at
-            self._schedule(now, chance)
+            self._schedule(now, random_unit)
         return self.generation
 
     def succeeded(self, generation: int) -> bool:
@@ -83,7 +83,7 @@ class Breaker:
         self._steady = 0
         return True
 
-    def failed(self, generation: int, request: Hashable, now: float, chance: float) -> bool:
+    def failed(self, generation: int, request: Hashable, now: float, random_unit: float) -> bool:
         """A call was not answered, or by a failure of what is asked. True: that opened the breaker."""
         if generation != self.generation:
             return False
@@ -92,7 +92,7 @@ class Breaker:
             return False
         self._change(is_open=True)
         self.since = now
-        self._schedule(now, chance)
+        self._schedule(now, random_unit)
         return True
 
     def passed(self, generation: int) -> None:
@@ -112,9 +112,9 @@ class Breaker:
         is_sick = self._row >= self._tempo.row or self._share >= self._tempo.share
         return is_sick and len(set(self._failed)) >= self._tempo.requests
 
-    def _schedule(self, now: float, chance: float) -> None:
+    def _schedule(self, now: float, random_unit: float) -> None:
         tempo = self._tempo
-        self._probe_at = now + max(tempo.first, self._interval * (0.75 + chance / 4))
+        self._probe_at = now + max(tempo.first, self._interval * (0.75 + random_unit / 4))
         self._interval = min(tempo.longest, self._interval * tempo.growth)
 
     def _change(self, *, is_open: bool) -> None:

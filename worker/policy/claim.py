@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from worker.policy.outcome import Ending
+from worker.policy.outcome import Completed
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Held:
 class Concluded:
     """The request ended before, like this."""
 
-    ending: Ending
+    ending: Completed
 
 
 @dataclass(frozen=True, slots=True)

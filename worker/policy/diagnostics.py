@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from worker.policy.waiting import IN_HAND
+from worker.policy.backoff import IN_HAND
 
 DEFAULT_CONSUMER_TIMEOUT_SECONDS: Final = 1800.0
 """Default of every supported broker version: https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout."""

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from schemas.event import Reason
-from worker.policy.fault import CallStatus, Condition, Done, ErrorScope, Evidence, Fault, Remedy, Sighting
+from worker.policy.call_result import (
+    CallError,
+    CallStatus,
+    Condition,
+    ErrorKind,
+    ErrorScope,
+    Evidence,
+    LookupResult,
+    TaskCreated,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +28,7 @@ class Row:
     """What one answer means. `scope` is None where the result says nothing about any party."""
 
     evidence: Evidence
-    kind: Remedy
+    kind: ErrorKind
     scope: ErrorScope | None
 
 
@@ -43,34 +52,37 @@ BY_CODE: Final[dict[tuple[int, str], Row]] = {
         (
             400,
             # The service was busy and refused before it acted.
-            _rows("DCS", _BUSY, Row(_R, Remedy.RETRY, _REQUEST))
+            _rows("DCS", _BUSY, Row(_R, ErrorKind.RETRY, _REQUEST))
             # A quota of the project is used up: not the sender's mistake.
-            | _rows("DCS", _PROJECT_QUOTA, Row(_R, Remedy.CAPACITY, _PROJECT))
+            | _rows("DCS", _PROJECT_QUOTA, Row(_R, ErrorKind.CAPACITY, _PROJECT))
             # The zone or the subnet that the request chose is full.
-            | _rows("DCS", _REQUEST_CAPACITY, Row(_R, Remedy.CAPACITY, _REQUEST)),
+            | _rows("DCS", _REQUEST_CAPACITY, Row(_R, ErrorKind.CAPACITY, _REQUEST)),
         ),
-        (404, _rows("DCS", "5101", Row(_R, Remedy.RETRY, _REQUEST))),  # "Create agency failed", try again later
-        (503, _rows("APIG", "0613", Row(_R, Remedy.RETRY, _SERVICE))),  # IAM unavailable: refused while authenticating
+        (404, _rows("DCS", "5101", Row(_R, ErrorKind.RETRY, _REQUEST))),  # "Create agency failed", try again later
+        (
+            503,
+            _rows("APIG", "0613", Row(_R, ErrorKind.RETRY, _SERVICE)),
+        ),  # IAM unavailable: refused while authenticating
     )
     for code, row in rows.items()
 }
 """Rows that differ from the row of their status."""
 
 BY_CONDITION: Final[dict[tuple[int, Condition], Row]] = {
-    (429, Condition.PROJECT_THROTTLED): Row(_R, Remedy.THROTTLED, _PROJECT),
+    (429, Condition.PROJECT_THROTTLED): Row(_R, ErrorKind.THROTTLED, _PROJECT),
 }
 
 BY_STATUS: Final[dict[int, Row]] = {
-    401: Row(_R, Remedy.UNAUTHENTICATED, ErrorScope.CREDENTIALS),
-    403: Row(_R, Remedy.FORBIDDEN, ErrorScope.CREDENTIALS),
-    404: Row(_R, Remedy.NOT_FOUND, _REQUEST),
-    408: Row(_A, Remedy.RETRY, _SERVICE),  # a time-out proves nothing, whichever party reports it
-    429: Row(_R, Remedy.THROTTLED, ErrorScope.REGION),
-    499: Row(_A, Remedy.RETRY, _SERVICE),
+    401: Row(_R, ErrorKind.UNAUTHENTICATED, ErrorScope.CREDENTIALS),
+    403: Row(_R, ErrorKind.FORBIDDEN, ErrorScope.CREDENTIALS),
+    404: Row(_R, ErrorKind.NOT_FOUND, _REQUEST),
+    408: Row(_A, ErrorKind.RETRY, _SERVICE),  # a time-out proves nothing, whichever party reports it
+    429: Row(_R, ErrorKind.THROTTLED, ErrorScope.REGION),
+    499: Row(_A, ErrorKind.RETRY, _SERVICE),
 }
 
-_OTHER_4XX: Final = Row(_R, Remedy.REJECTED, _REQUEST)
-_OTHER: Final = Row(_A, Remedy.RETRY, _SERVICE)
+_OTHER_4XX: Final = Row(_R, ErrorKind.REJECTED, _REQUEST)
+_OTHER: Final = Row(_A, ErrorKind.RETRY, _SERVICE)
 
 WITHOUT_ANSWER: Final[dict[CallStatus, ErrorScope | None]] = {
     CallStatus.TIMEOUT: _SERVICE,
@@ -94,10 +106,10 @@ _WITHOUT_CREDENTIALS: Final = frozenset({
     CallStatus.METADATA_UNAVAILABLE,
 })  # fmt: skip
 _FINAL_REASONS: Final = {
-    Remedy.REJECTED: Reason.REJECTED,
-    Remedy.UNAUTHENTICATED: Reason.UNAUTHENTICATED,
-    Remedy.FORBIDDEN: Reason.FORBIDDEN,
-    Remedy.NOT_FOUND: Reason.NOT_FOUND,
+    ErrorKind.REJECTED: Reason.REJECTED,
+    ErrorKind.UNAUTHENTICATED: Reason.UNAUTHENTICATED,
+    ErrorKind.FORBIDDEN: Reason.FORBIDDEN,
+    ErrorKind.NOT_FOUND: Reason.NOT_FOUND,
 }
 _PREFIXED: Final = re.compile(r"^(DCS|APIGW?)\.\s*(\d{4})$")
 _OLDER: Final = re.compile(r"^111400(\d{3})$")
@@ -129,33 +141,33 @@ def row(http_status: int, code: str | None, condition: Condition | None = None) 
     return _OTHER_4XX if 400 <= http_status < 500 else _OTHER
 
 
-def scope(result: Done | Sighting | Fault) -> ErrorScope | None:
+def scope(result: TaskCreated | LookupResult | CallError) -> ErrorScope | None:
     """Whom a result concerns. A success, or an answer about one request, concerns the request alone."""
-    if not isinstance(result, Fault):
+    if not isinstance(result, CallError):
         return ErrorScope.REQUEST
-    if result.remedy is Remedy.UNAUTHENTICATED:  # IAM denies a project as DCS does
+    if result.kind is ErrorKind.UNAUTHENTICATED:  # IAM denies a project as DCS does
         return ErrorScope.CREDENTIALS
     if result.http_status is None:
         return WITHOUT_ANSWER.get(result.status, ErrorScope.SERVICE)
     return row(result.http_status, result.error_code, result.condition).scope
 
 
-def is_unknown_task(error: Fault) -> bool:
+def is_unknown_task(error: CallError) -> bool:
     """True if the detail call does not know a task that the list still shows: the task does not exist."""
     return normal_code(error.error_code) == UNKNOWN_TASK
 
 
-def final_reason(error: Fault) -> Reason | None:
+def final_reason(error: CallError) -> Reason | None:
     """The reason with which the request fails because waiting cannot help; None if waiting may help."""
-    return _FINAL_REASONS.get(error.remedy)
+    return _FINAL_REASONS.get(error.kind)
 
 
-def costs_nothing(error: Fault) -> bool:
+def costs_nothing(error: CallError) -> bool:
     """True if the failed call uses up no place of the retry schedule: a throttle, or missing credentials."""
-    return error.remedy is Remedy.THROTTLED or error.status in _WITHOUT_CREDENTIALS
+    return error.kind is ErrorKind.THROTTLED or error.status in _WITHOUT_CREDENTIALS
 
 
-def asked_wait(error: Fault) -> float:
+def asked_wait(error: CallError) -> float:
     """Seconds that the service asks to wait: its Retry-After header, else the window that its text names, else 0."""
     if error.retry_after is not None:
         return error.retry_after

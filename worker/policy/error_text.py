@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from worker.policy.fault import Condition, Throttle
+from worker.policy.call_result import Condition, Throttle
 
 SKEW_TOLERANCE_SECONDS: Final = 900.0
 """By how much the date of a signature may differ from the service's clock.

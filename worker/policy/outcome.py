@@ -7,7 +7,7 @@ from schemas.envelope import Envelope
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Completed:
     """The request is over: this event says how, to everybody who asks."""
 
     succeeded: bool
@@ -31,7 +31,7 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
-class Postponed:
+class RetryLater:
     """The request comes back through a retry queue."""
 
     place: int
@@ -42,17 +42,17 @@ class Postponed:
 
 
 @dataclass(frozen=True, slots=True)
-class HandedBack:
+class Requeued:
     """This replica is going away: the request goes back to the queue with what is known of it."""
 
     envelope: Envelope
 
 
 @dataclass(frozen=True, slots=True)
-class Abandoned:
+class DeliveryLost:
     """The delivery's channel is gone: the broker delivers it again, there is nothing to settle."""
 
     last_sent_at: float | None
 
 
-Outcome = Ending | Postponed | HandedBack | Abandoned
+Outcome = Completed | RetryLater | Requeued | DeliveryLost

@@ -8,7 +8,7 @@ A quota that is not named is believed in only when calls are refused in a row, a
 
 from typing import Final
 
-from worker.policy.fault import Throttle
+from worker.policy.call_result import Throttle
 from worker.policy.meter import Meter
 from worker.policy.refusals import Refusals
 

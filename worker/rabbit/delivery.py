@@ -6,8 +6,8 @@ from typing import Final
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
-from worker.policy.fault import StaleDeliveryError
-from worker.rabbit.ground import Ground
+from worker.policy.call_result import StaleDeliveryError
+from worker.rabbit.channel_health import ChannelHealth
 
 _NONE: Final[Mapping[str, object]] = {}
 
@@ -15,9 +15,9 @@ _NONE: Final[Mapping[str, object]] = {}
 class Delivery:
     """One message, bound to the channel that it came by. `settled` is called once it is answered."""
 
-    __slots__ = ("_ground", "_settled", "_tag", "body", "headers", "properties", "redelivered")
+    __slots__ = ("_channel_health", "_settled", "_tag", "body", "headers", "properties", "redelivered")
 
-    def __init__(self, message: DeliveredMessage, ground: Ground, settled: Callable[[], None]) -> None:
+    def __init__(self, message: DeliveredMessage, channel_health: ChannelHealth, settled: Callable[[], None]) -> None:
         deliver, properties = message.delivery, message.header.properties
         assert isinstance(deliver, Basic.Deliver)
         assert deliver.delivery_tag is not None
@@ -26,7 +26,7 @@ class Delivery:
         self.headers: Mapping[str, object] = properties.headers or _NONE
         self.redelivered = bool(deliver.redelivered)
         self._tag = deliver.delivery_tag
-        self._ground = ground
+        self._channel_health = channel_health
         self._settled = settled
 
     @property
@@ -46,22 +46,22 @@ class Delivery:
 
     def is_lost(self) -> bool:
         """True once the channel is gone."""
-        return self._ground.is_lost()
+        return self._channel_health.is_lost()
 
-    async def is_firm(self) -> bool:
+    async def is_still_ours(self) -> bool:
         """Whether the broker still counts this delivery as ours."""
-        return await self._ground.is_firm()
+        return await self._channel_health.is_still_ours()
 
     async def ack(self) -> None:
         """Acknowledge. Raises StaleDeliveryError when the channel is gone."""
         if self.is_lost():
             raise StaleDeliveryError
-        self._ground.acks.ack(self._tag)
+        self._channel_health.acks.ack(self._tag)
         self._settled()
 
     async def reject(self) -> None:
         """Return to the queue. A reject counts as a failed delivery on every version; a nack does not on 4.3."""
         if self.is_lost():
             raise StaleDeliveryError
-        self._ground.acks.reject(self._tag)
+        self._channel_health.acks.reject(self._tag)
         self._settled()

@@ -15,8 +15,8 @@ from pamqp.commands import Basic
 
 from schemas import event as events
 from schemas import names
-from worker.policy.fault import UnconfirmedError
-from worker.policy.outcome import Ending
+from worker.policy.call_result import PublishNotConfirmedError
+from worker.policy.outcome import Completed
 from worker.rabbit.confirm_channel import ConfirmChannel
 from worker.rabbit.connect import open_channel
 from worker.rabbit.message_copy import PERSISTENT, copy_properties
@@ -64,7 +64,7 @@ class PublisherObserver(Protocol):
         ...
 
 
-class _RefusedError(UnconfirmedError):
+class _RefusedError(PublishNotConfirmedError):
     """A queue that the message reached did not take it."""
 
 
@@ -95,7 +95,7 @@ class Publisher:
         return f"<Publisher: {'usable' if self._usable.is_set() else 'blocked' if self.is_blocked else 'away'}>"
 
     async def event(
-        self, ending: Ending, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         """Publish the event to the events exchange, and to `reply_to` if given. Raises UnconfirmedError."""
         type_ = events.SUCCEEDED_TYPE if ending.succeeded else events.FAILED_TYPE
@@ -117,7 +117,7 @@ class Publisher:
             await self._reply(ending, properties, reply_to)
         self._observer.published(type_, time.perf_counter() - started)
 
-    async def _reply(self, ending: Ending, properties: Basic.Properties, reply_to: str) -> None:
+    async def _reply(self, ending: Completed, properties: Basic.Properties, reply_to: str) -> None:
         """Nobody may be waiting for the answer any more, or its queue may be full: neither may hold the request up."""
         for _ in range(REPLY_TRIES):
             try:
@@ -205,14 +205,14 @@ class Publisher:
         except TimeoutError:
             if not self.is_blocked:
                 self._break("a publish was not confirmed in time")
-            raise UnconfirmedError(f"no confirm within {PUBLISH_DEADLINE:g} s") from None
+            raise PublishNotConfirmedError(f"no confirm within {PUBLISH_DEADLINE:g} s") from None
         except PublishError:
             self._break(f"queue {routing_key!r} is not there")
-            raise UnconfirmedError(f"queue {routing_key!r} is not there") from None
+            raise PublishNotConfirmedError(f"queue {routing_key!r} is not there") from None
         except DeliveryError:
             raise _RefusedError(f"the broker refused a message for {routing_key!r}") from None
         except (AMQPError, ConnectionError, RuntimeError) as error:
-            raise UnconfirmedError(f"{type(error).__name__}: {error}"[:300]) from error
+            raise PublishNotConfirmedError(f"{type(error).__name__}: {error}"[:300]) from error
 
 
 async def _is_blocked(connection: AbstractConnection) -> bool:

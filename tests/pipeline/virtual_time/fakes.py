@@ -12,23 +12,34 @@ from schemas import names
 from tests.pipeline.fakes import REQUEST
 from tests.pipeline.virtual_time.event_loop import VirtualTime
 from worker.bootstrap.flows import Ports, flow
-from worker.flow.gate import Gate
-from worker.flow.process import Reading
+from worker.pipeline.gate import Gate
+from worker.pipeline.pipeline import RequestParser
 from worker.policy.bounds import Bounds
-from worker.policy.facts import Settled
-from worker.policy.fault import Absent, CallStatus, Condition, Done, Evidence, Fault, Found, Remedy, Sighting, Throttle
+from worker.policy.call_result import (
+    CallError,
+    CallStatus,
+    Condition,
+    ErrorKind,
+    Evidence,
+    LookupResult,
+    TaskCreated,
+    TaskFound,
+    TaskNotFound,
+    Throttle,
+)
+from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.intake import Wish
-from worker.policy.order import Order
-from worker.policy.outcome import Ending
-from worker.policy.rules import Rules
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.outcome import Completed
+from worker.policy.retry_policy import RetryPolicy
 
 EPOCH = 1_800_000_000.0
 CONFIRMED_AFTER = 0.003
 DELIVERED_AFTER = 0.001
 
-DOWN = Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.CONNECTION_REFUSED, message="nobody listens")
-UNAUTHENTICATED = Fault(Evidence.REFUSED, Remedy.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401)
-FULL = Fault(Evidence.REFUSED, Remedy.CAPACITY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4035")
+DOWN = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.CONNECTION_REFUSED, message="nobody listens")
+UNAUTHENTICATED = CallError(Evidence.REFUSED, ErrorKind.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401)
+FULL = CallError(Evidence.REFUSED, ErrorKind.CAPACITY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4035")
 
 
 @dataclass
@@ -37,7 +48,7 @@ class Service:
 
     loop: VirtualTime
     latency: float = 0.05
-    faults: dict[str, Fault] = field(default_factory=dict)
+    faults: dict[str, CallError] = field(default_factory=dict)
     quotas: dict[str, tuple[int, Condition]] = field(default_factory=dict)
     calls: list[tuple[float, str, str, str]] = field(default_factory=list)
     """When, operation, project, how it ended."""
@@ -45,31 +56,37 @@ class Service:
     under_way: int = 0
     _granted: dict[str, deque[float]] = field(default_factory=dict)
 
-    async def create(self, order: Order, may_go: Callable[[], Awaitable[bool]]) -> Done | Fault:
-        assert await may_go()
-        fault = await self._call("create", order)
+    async def create(
+        self, migration: MigrationRequest, is_still_allowed: Callable[[], Awaitable[bool]]
+    ) -> TaskCreated | CallError:
+        assert await is_still_allowed()
+        fault = await self._call("create", migration)
         if fault is not None:
             return fault
-        self.created[order.request_id] += 1
-        return Done(f"i-{order.request_id}")
+        self.created[migration.request_id] += 1
+        return TaskCreated(f"i-{migration.request_id}")
 
-    async def find(self, order: Order, since: float) -> Sighting | Fault:
-        fault = await self._call("find", order)
+    async def find(self, migration: MigrationRequest, since: float) -> LookupResult | CallError:
+        fault = await self._call("find", migration)
         if fault is not None:
             return fault
-        return Found(f"i-{order.request_id}") if self.created[order.request_id] else Absent()
+        return TaskFound(f"i-{migration.request_id}") if self.created[migration.request_id] else TaskNotFound()
 
-    async def _call(self, operation: str, order: Order) -> Fault | None:
-        fault = self.faults.get(order.region) or self._throttled(order.project_id) or self._throttled(order.region)
+    async def _call(self, operation: str, migration: MigrationRequest) -> CallError | None:
+        fault = (
+            self.faults.get(migration.region)
+            or self._throttled(migration.project_id)
+            or self._throttled(migration.region)
+        )
         if fault is None and operation == "create":
-            fault = self.faults.get(order.project_id)
-        self.calls.append((self.loop.now, operation, order.project_id, fault.label if fault else "ok"))
+            fault = self.faults.get(migration.project_id)
+        self.calls.append((self.loop.now, operation, migration.project_id, fault.label if fault else "ok"))
         self.under_way += 1
         await asyncio.sleep(0.002 if fault else self.latency)
         self.under_way -= 1
         return fault
 
-    def _throttled(self, whose: str) -> Fault | None:
+    def _throttled(self, whose: str) -> CallError | None:
         if whose not in self.quotas:
             return None
         calls, scope = self.quotas[whose]
@@ -79,9 +96,9 @@ class Service:
         if len(granted) < calls:
             granted.append(self.loop.now)
             return None
-        return Fault(
+        return CallError(
             Evidence.REFUSED,
-            Remedy.THROTTLED,
+            ErrorKind.THROTTLED,
             CallStatus.ANSWERED,
             http_status=429,
             condition=scope,
@@ -115,7 +132,7 @@ class Delivery:
     def is_lost(self) -> bool:
         return False
 
-    async def is_firm(self) -> bool:
+    async def is_still_ours(self) -> bool:
         return True
 
     async def ack(self) -> None:
@@ -137,11 +154,11 @@ class Replica:
         self.notes: list[tuple[str, dict[str, Any]]] = []
         self.limits: list[int] = []
         self.breaker_states: list[int] = []
-        chance = random.Random(world.rng.random()).random
-        self.gate = Gate(bounds, self, clock=world.loop.time, chance=chance)
+        random_unit = random.Random(world.rng.random()).random
+        self.gate = Gate(bounds, self, clock=world.loop.time, random_unit=random_unit)
         self.gate.steer = self._steer
-        reading = Reading(65536, bounds.regions, bounds.regions[0], True)
-        ports = Ports(world.service, self, self, now=lambda: EPOCH + world.loop.now, chance=chance)
+        reading = RequestParser(65536, bounds.regions, bounds.regions[0], True)
+        ports = Ports(world.service, self, self, now=lambda: EPOCH + world.loop.now, random_unit=random_unit)
         self.service = flow(ports, world.rules, reading, None, self.gate)
 
     def _steer(self, wish: Wish) -> None:
@@ -158,7 +175,7 @@ class Replica:
     # The publisher.
 
     async def event(
-        self, ending: Ending, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         await asyncio.sleep(CONFIRMED_AFTER)
         self.world.ended[json.loads(ending.body)["request_id"]] = (self.world.loop.now, ending.reason)
@@ -182,10 +199,12 @@ class Replica:
     def received(self, *, redelivered: bool) -> None:
         pass
 
-    def called(self, order: Order, operation: str, ending: Done | Sighting | Fault, attempt: int) -> None:
+    def called(
+        self, migration: MigrationRequest, operation: str, ending: TaskCreated | LookupResult | CallError, attempt: int
+    ) -> None:
         pass
 
-    def settled(self, fact: Settled) -> None:
+    def settled(self, fact: DeliveryFinished) -> None:
         self.world.outcomes[fact.outcome, fact.reason] += 1
 
     def failed(self, error: Exception) -> None:
@@ -225,7 +244,7 @@ class World:
         self.loop = VirtualTime()
         self.loop.set_exception_handler(self._uncaught)
         self.rng = random.Random(seed)
-        self.rules = Rules(delays=delays)
+        self.rules = RetryPolicy(delays=delays)
         self.service = Service(self.loop, latency)
         self.queue: deque[Message] = deque()
         self.aside = 0

@@ -4,19 +4,28 @@ import asyncio
 
 from schemas.request import Request, Task
 from tests.pipeline.virtual_time.fakes import Replica, World
-from worker.flow.gate import Gate
-from worker.flow.lane import Lane
-from worker.policy.fault import CallStatus, Condition, Done, Evidence, Fault, Remedy, Sighting, Throttle
-from worker.policy.order import Order, order
+from worker.pipeline.gate import Gate
+from worker.pipeline.lane import Lane
+from worker.policy.call_result import (
+    CallError,
+    CallStatus,
+    Condition,
+    ErrorKind,
+    Evidence,
+    LookupResult,
+    TaskCreated,
+    Throttle,
+)
+from worker.policy.migration_request import MigrationRequest, migration
 
 REGION = "cn-north-4"
 
 
-def slow(scope: Condition, calls: int = 5, window: float = 1.0) -> Fault:
+def slow(scope: Condition, calls: int = 5, window: float = 1.0) -> CallError:
     """A 429."""
-    return Fault(
+    return CallError(
         Evidence.REFUSED,
-        Remedy.THROTTLED,
+        ErrorKind.THROTTLED,
         CallStatus.ANSWERED,
         http_status=429,
         condition=scope,
@@ -24,10 +33,10 @@ def slow(scope: Condition, calls: int = 5, window: float = 1.0) -> Fault:
     )
 
 
-def an_order(name: str = "r", project: str = "p") -> Order:
+def an_order(name: str = "r", project: str = "p") -> MigrationRequest:
     """An order of some request."""
     task = Task(name=name, vpc_id="v", subnet_id="s", security_group_id="g")
-    return order(Request(request_id=name, project_id=project, task=task), default_region=REGION, with_marker=True)
+    return migration(Request(request_id=name, project_id=project, task=task), default_region=REGION, with_marker=True)
 
 
 class Bench:
@@ -40,7 +49,11 @@ class Bench:
         self.lane: Lane = self.gate.lanes[REGION]
 
     async def call(
-        self, ending: Done | Sighting | Fault | None, name: str = "r", project: str = "p", seconds: float = 0.01
+        self,
+        ending: TaskCreated | LookupResult | CallError | None,
+        name: str = "r",
+        project: str = "p",
+        seconds: float = 0.01,
     ) -> None:
         """Make one call that ends so; None: it was not made after all."""
         async with self.gate.permit(an_order(name, project)) as permit:
@@ -48,7 +61,7 @@ class Bench:
             if ending is not None:
                 permit.ended(ending)
 
-    def calls(self, *endings: Done | Sighting | Fault | None, project: str = "p") -> None:
+    def calls(self, *endings: TaskCreated | LookupResult | CallError | None, project: str = "p") -> None:
         """Make calls one after the other, each for a request of its own."""
 
         async def scene() -> None:

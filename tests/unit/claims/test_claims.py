@@ -8,10 +8,10 @@ from worker.claims import scripts
 from worker.claims.client import client_factory, describe, is_of_one_record
 from worker.claims.redis_claims import RedisClaims
 from worker.policy.claim import Unavailable
-from worker.policy.order import Order
-from worker.policy.outcome import Ending
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.outcome import Completed
 
-ORDER = Order(
+ORDER = MigrationRequest(
     project_id="0123456789abcdef",
     request_id="r-1",
     region="cn-north-4",
@@ -20,9 +20,9 @@ ORDER = Order(
     fingerprint="f" * 32,
     not_after=None,
     body=b"{}",
-    is_named=True,
+    has_sender_request_id=True,
 )
-ENDING = Ending(
+ENDING = Completed(
     succeeded=False,
     reason="rejected",
     event_id="e",

@@ -8,9 +8,9 @@ from schemas.request import Task
 from tests.fakes.clock import FakeClock
 from worker.claims.leases import LONGEST, Leases
 from worker.claims.scripts import FORGOTTEN, OURS, PROCESS_DIGITS, REGAINED
-from worker.policy.order import Order
+from worker.policy.migration_request import MigrationRequest
 
-ORDER = Order(
+ORDER = MigrationRequest(
     project_id="0123456789abcdef",
     request_id="r-1",
     region="cn-north-4",
@@ -19,7 +19,7 @@ ORDER = Order(
     fingerprint="f" * 32,
     not_after=None,
     body=b"{}",
-    is_named=True,
+    has_sender_request_id=True,
 )
 
 

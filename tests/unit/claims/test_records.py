@@ -17,14 +17,14 @@ from schemas.request import Task
 from worker.claims import records
 from worker.claims.connection import NoReply
 from worker.claims.records import Doubted, Unreadable
-from worker.flow import endings
+from worker.pipeline import final_events
+from worker.policy.call_result import TaskCreated
 from worker.policy.claim import ClaimAnswer, Concluded, Granted, Held, Unavailable
-from worker.policy.fault import Done
-from worker.policy.order import Order
-from worker.policy.outcome import Ending
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.outcome import Completed
 
 NOW = 1795000000.25
-ORDER = Order(
+ORDER = MigrationRequest(
     project_id="0123456789abcdef",
     request_id="r-1",
     region="cn-north-4",
@@ -33,19 +33,19 @@ ORDER = Order(
     fingerprint="f" * 32,
     not_after=None,
     body=b"{}",
-    is_named=True,
+    has_sender_request_id=True,
 )
 ENVELOPE = Envelope(1, 0, 1, 0, 1, NOW - 3, None, False, False, journal=EMPTY.add(NOW, Kind.CREATE, "503", n=1))
-DONE = endings.succeeded(ORDER, ENVELOPE, Done("é-1", "j-1"), "created", NOW)
-FAILED = replace(endings.failed(ORDER, ENVELOPE, Reason.REJECTED, NOW), error_code="DCS.4001\n数")
+DONE = final_events.succeeded(ORDER, ENVELOPE, TaskCreated("é-1", "j-1"), "created", NOW)
+FAILED = replace(final_events.failed(ORDER, ENVELOPE, Reason.REJECTED, NOW), error_code="DCS.4001\n数")
 RECORDS_0_1_0: dict[str, Any] = json.loads(
     (Path(__file__).parents[2] / "fixtures" / "claims_records_v0_1_0.json").read_text()
 )
 
 
-def stored(ending: Ending, order: Order = ORDER) -> bytes:
+def stored(ending: Completed, migration: MigrationRequest = ORDER) -> bytes:
     """The ending as the scripts answer it."""
-    head = f"{order.fingerprint} {int(ending.succeeded)} {ending.replays} "
+    head = f"{migration.fingerprint} {int(ending.succeeded)} {ending.replays} "
     return head.encode() + records.encode_ending(ending)
 
 
@@ -105,14 +105,14 @@ def test_no_reply_raises(word: bytes, rest: bytes) -> None:
     "ending",
     [
         DONE,
-        endings.succeeded(ORDER, ENVELOPE, Done("i"), "adopted", NOW),
-        *(endings.failed(ORDER, ENVELOPE, reason, NOW) for reason in Reason if reason in endings.MESSAGES),
-        endings.failed(ORDER, ENVELOPE, Reason.UNRESOLVED, NOW, candidates=("i-1", "i-2") * 100),
-        endings.conflicting(ORDER, ENVELOPE, NOW),
+        final_events.succeeded(ORDER, ENVELOPE, TaskCreated("i"), "adopted", NOW),
+        *(final_events.failed(ORDER, ENVELOPE, reason, NOW) for reason in Reason if reason in final_events.MESSAGES),
+        final_events.failed(ORDER, ENVELOPE, Reason.UNRESOLVED, NOW, candidates=("i-1", "i-2") * 100),
+        final_events.conflicting(ORDER, ENVELOPE, NOW),
         replace(DONE, journal=""),
     ],
 )
-def test_what_a_worker_writes_is_read(ending: Ending) -> None:
+def test_what_a_worker_writes_is_read(ending: Completed) -> None:
     """Every kind of ending comes back whole."""
     assert records.read_ending(stored(ending), ORDER, NOW) == ending
 
@@ -128,9 +128,9 @@ def test_records_of_0_1_0_are_read_and_written_alike(name: str) -> None:
     """The records of 0.1.0 are read, and what is read is written again byte for byte."""
     found = RECORDS_0_1_0[name]
     request_id = name.removesuffix("}").partition("/")[2]
-    order = replace(ORDER, project_id="p", request_id=request_id, fingerprint=found["fingerprint"])
+    migration = replace(ORDER, project_id="p", request_id=request_id, fingerprint=found["fingerprint"])
     text = " ".join(found[field] for field in ("fingerprint", "succeeded", "replays", "ending"))
-    ending = records.read_ending(text.encode(), order, NOW)
+    ending = records.read_ending(text.encode(), migration, NOW)
     assert ending is not None
     assert records.encode_ending(ending).decode() == found["ending"]
 
@@ -194,7 +194,7 @@ def test_members_of_a_later_version_are_left_out() -> None:
 
 def test_a_clock_a_little_ahead_of_ours_is_none_of_the_future() -> None:
     """A minute is allowed."""
-    ahead = endings.failed(ORDER, ENVELOPE, Reason.REJECTED, NOW + 59)
+    ahead = final_events.failed(ORDER, ENVELOPE, Reason.REJECTED, NOW + 59)
     assert records.read_ending(stored(ahead), ORDER, NOW) == ahead
     assert records.read_ending(stored(ahead), ORDER, NOW - 2) is None
     reopened = records.read_take(b"reopened " + stored(ahead), ORDER, NOW, is_remembered=True)

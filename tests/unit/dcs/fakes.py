@@ -10,7 +10,7 @@ import httpx2
 from tests.fakes.clock import FakeClock
 from worker.dcs.auth.lease import Timing
 from worker.dcs.http_client import HttpClient
-from worker.policy.pulse import Pulse
+from worker.policy.freeze_detector import FreezeDetector
 
 START = 1_700_000_000.0
 
@@ -52,7 +52,7 @@ Handler = (
 
 def a_client(handler: Handler, deadline: float = 5.0) -> HttpClient:
     """The worker's HTTP client over a fake service."""
-    return HttpClient(httpx2.MockTransport(handler), deadline=deadline, pulse=Pulse(lambda: 0.0))
+    return HttpClient(httpx2.MockTransport(handler), deadline=deadline, freeze_detector=FreezeDetector(lambda: 0.0))
 
 
 class FakeIam:

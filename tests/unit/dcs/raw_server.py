@@ -17,8 +17,8 @@ from worker.dcs.auth.credentials import ReadyToken
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport, no_proxy
-from worker.policy.order import Order, order
-from worker.policy.pulse import Pulse
+from worker.policy.freeze_detector import FreezeDetector
+from worker.policy.migration_request import MigrationRequest, migration
 
 Play = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Answer = bytes | Play
@@ -129,30 +129,32 @@ async def calling(
     deadline: float = 5.0,
     proxy: str | None = None,
     transport: httpx2.AsyncBaseTransport | None = None,
-    pulse: Pulse | None = None,
+    freeze_detector: FreezeDetector | None = None,
 ) -> AsyncIterator[DcsClient]:
     """A client of the service at `url`."""
     used = transport or ServiceTransport(client_tls(), deadline, (lambda *_: proxy) if proxy else no_proxy)
     try:
-        yield client_over(used, url, deadline, pulse)
+        yield client_over(used, url, deadline, freeze_detector)
     finally:
         await used.aclose()
 
 
 def client_over(
-    transport: httpx2.AsyncBaseTransport, url: str, deadline: float = 5.0, pulse: Pulse | None = None
+    transport: httpx2.AsyncBaseTransport, url: str, deadline: float = 5.0, freeze_detector: FreezeDetector | None = None
 ) -> DcsClient:
     """A client of the service at `url`."""
-    http_client = HttpClient(transport, deadline=deadline, pulse=pulse or Pulse(lambda: 0.0))
+    http_client = HttpClient(
+        transport, deadline=deadline, freeze_detector=freeze_detector or FreezeDetector(lambda: 0.0)
+    )
     return DcsClient(http_client, ReadyToken(lambda: "token"), {"r": url})
 
 
-def an_order(request_id: str = "r-1", description: str = "") -> Order:
+def an_order(request_id: str = "r-1", description: str = "") -> MigrationRequest:
     """An order of its own task."""
     ids = {"vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
     task = {"name": "thrc", "description": description or "a task", **ids}
     content = {"request_id": request_id, "project_id": "p", "task": task}
-    return order(parse(json.dumps(content).encode(), max_bytes=65536), default_region="r", with_marker=True)
+    return migration(parse(json.dumps(content).encode(), max_bytes=65536), default_region="r", with_marker=True)
 
 
 async def allowed() -> bool:

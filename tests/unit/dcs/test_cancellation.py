@@ -23,7 +23,7 @@ from tests.unit.dcs.raw_server import (
 from tests.unit.dcs.test_proxies import tunnelling
 from worker.dcs.client import DcsClient
 from worker.dcs.transport import Pools, ServiceTransport
-from worker.policy.fault import CallStatus, Done, Evidence, Fault
+from worker.policy.call_result import CallError, CallStatus, Evidence, TaskCreated
 
 MANY = 10_000
 """Cancellations in which no slot of a pool may leak, on both loops together."""
@@ -69,7 +69,7 @@ async def test_call_that_is_cancelled_at_any_step_leaves_nothing_behind(
     async with tunnelling() as proxy, serving(created("NUMBER", *headers), tls=tls) as server:
         transport = ServiceTransport(client_tls(), 5, lambda *_: proxy.url if route == "tunnel" else None)
         async with calling(server.url, transport=transport) as dcs:
-            assert isinstance(await dcs.create(an_order("first"), allowed), Done)
+            assert isinstance(await dcs.create(an_order("first"), allowed), TaskCreated)
             for step in range(500):
                 creating = asyncio.create_task(dcs.create(an_order(f"r-{step}"), allowed))
                 await steps(step)
@@ -79,7 +79,7 @@ async def test_call_that_is_cancelled_at_any_step_leaves_nothing_behind(
                     creating.cancel()
                     await steps(1)
                 await asyncio.wait({creating})
-                assert isinstance(await dcs.create(an_order(f"after-{step}"), allowed), Done)
+                assert isinstance(await dcs.create(an_order(f"after-{step}"), allowed), TaskCreated)
                 assert_idle(transport)
             assert 5 < step < 499
             assert_sent_once(server)
@@ -88,14 +88,14 @@ async def test_call_that_is_cancelled_at_any_step_leaves_nothing_behind(
 @pytest.mark.parametrize("route", ["http", "https", "tunnel"])
 async def test_deadline_that_passes_at_any_moment_is_never_mistaken(route: str) -> None:
     """What is never sent never arrives, and what was created is not lost as such."""
-    tls, chance = None if route == "http" else server_tls(), random.Random(7)
+    tls, random_unit = None if route == "http" else server_tls(), random.Random(7)
     async with tunnelling() as proxy, serving(created(), tls=tls) as server:
         transport = ServiceTransport(client_tls(), 5, lambda *_: proxy.url if route == "tunnel" else None)
         never_sent: list[str] = []
         for number in range(150):
-            dcs = client_over(transport, server.url, chance.uniform(0, 0.008))
+            dcs = client_over(transport, server.url, random_unit.uniform(0, 0.008))
             result = await dcs.create(an_order(f"r-{number}-", f"r-{number}-"), allowed)
-            if isinstance(result, Fault):
+            if isinstance(result, CallError):
                 assert result.status is CallStatus.TIMEOUT
                 if result.evidence is Evidence.NEVER_SENT:
                     never_sent.append(f"r-{number}-")
@@ -109,12 +109,12 @@ async def test_deadline_that_passes_at_any_moment_is_never_mistaken(route: str) 
 
 async def test_no_slot_leaks_in_many_cancellations() -> None:
     """With four slots a single one that leaked would be missed: afterwards all four work at once."""
-    chance = random.Random(3)
+    random_unit = random.Random(3)
     pools = Pools(lambda: httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_connections=SLOTS)))
 
     async def cancelled(dcs: DcsClient, number: int) -> bool:
         creating = asyncio.create_task(dcs.create(an_order(f"r-{number}"), allowed))
-        await steps(chance.randrange(12))
+        await steps(random_unit.randrange(12))
         creating.cancel()
         await asyncio.wait({creating})
         return creating.cancelled()
@@ -126,7 +126,7 @@ async def test_no_slot_leaks_in_many_cancellations() -> None:
             number += 10
         async with asyncio.timeout(5):
             results = await asyncio.gather(*(dcs.create(an_order(f"last-{n}"), allowed) for n in range(SLOTS)))
-        assert all(isinstance(result, Done) for result in results), results
+        assert all(isinstance(result, TaskCreated) for result in results), results
         assert_idle(pools)
         assert_sent_once(server)
         await asyncio.sleep(0.1)

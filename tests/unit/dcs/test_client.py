@@ -15,16 +15,16 @@ from worker.dcs.auth.credentials import ReadyToken
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
-from worker.policy.fault import Absent, Done, Evidence, Fault, Found, Remedy, Several
-from worker.policy.order import Order, order
-from worker.policy.pulse import Pulse
+from worker.policy.call_result import CallError, ErrorKind, Evidence, SeveralTasks, TaskCreated, TaskFound, TaskNotFound
+from worker.policy.freeze_detector import FreezeDetector
+from worker.policy.migration_request import MigrationRequest, migration
 from worker.tools.fake_dcs import PLAIN_TEXT_PASSWORD, FakeDcs, FakeDcsSettings, MigrationTask
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 Told = list[tuple[str, str]]
 
 
-def an_order(name: str = "thrc", *, with_marker: bool = True, request_id: str = "r-1", **task: str) -> Order:
+def an_order(name: str = "thrc", *, with_marker: bool = True, request_id: str = "r-1", **task: str) -> MigrationRequest:
     """An order for a task of this name."""
     content = {
         "request_id": request_id,
@@ -35,7 +35,7 @@ def an_order(name: str = "thrc", *, with_marker: bool = True, request_id: str = 
         | task,
     }
     request = parse(json.dumps(content).encode(), max_bytes=65536)
-    return order(request, default_region="cn-north-4", with_marker=with_marker)
+    return migration(request, default_region="cn-north-4", with_marker=with_marker)
 
 
 @asynccontextmanager
@@ -48,7 +48,7 @@ async def client(
     http = HttpClient(
         transport,
         deadline=deadline,
-        pulse=Pulse(clock),
+        freeze_detector=FreezeDetector(clock),
         on_call_end=lambda operation, label, _: calls.append((operation, label)),
     )
     try:
@@ -74,7 +74,7 @@ async def test_a_task_is_created_with_the_marker() -> None:
     told: Told = []
     async with service(told) as (dcs, fake_dcs):
         ending = await dcs.create(an_order(description="mine"), go)
-        assert isinstance(ending, Done)
+        assert isinstance(ending, TaskCreated)
         (task,) = fake_dcs.tasks
         assert (ending.instance_id, bool(ending.job_id), bool(ending.dcs_request_id)) == (task.task_id, True, True)
         assert task.body["description"].startswith("mine #rq-")
@@ -90,38 +90,38 @@ A, N, R = Evidence.AMBIGUOUS, Evidence.NEVER_SENT, Evidence.REFUSED
 
 
 @pytest.mark.parametrize(
-    ("step", "evidence", "remedy", "label"),
+    ("step", "evidence", "kind", "label"),
     [
-        ("create then drop", A, Remedy.RETRY, "reset"),
-        ("drop", A, Remedy.RETRY, "reset"),
-        ("close", A, Remedy.RETRY, "reset"),
-        ("hang", A, Remedy.RETRY, "timeout"),
-        ("create then hang", A, Remedy.RETRY, "timeout"),
-        ("create then cut", A, Remedy.RETRY, "reset"),
-        ("create then html", A, Remedy.RETRY, "200"),
-        ("create then no id", A, Remedy.RETRY, "200"),
-        ("create then oversize", A, Remedy.RETRY, "oversize"),
-        ("redirect", A, Remedy.RETRY, "302"),
-        ("error 500 DCS.5000", A, Remedy.RETRY, "500"),
-        ("create then error 504 APIG.0201", A, Remedy.RETRY, "504"),
-        ("error 503 APIGW.0613", R, Remedy.RETRY, "503"),
-        ("error 400 DCS.4026", R, Remedy.RETRY, "400"),
-        ("error 400 DCS.4035", R, Remedy.CAPACITY, "400"),
-        ("error 400 DCS.4013", R, Remedy.REJECTED, "400"),
-        ("error 401 APIGW.0301", R, Remedy.UNAUTHENTICATED, "401"),
-        ("error 403 DCS.2003", R, Remedy.FORBIDDEN, "403"),
-        ("error 404 APIGW.0101", R, Remedy.NOT_FOUND, "404"),
-        ("error 404 DCS.5101", R, Remedy.RETRY, "404"),
-        ("throttle 5/second", R, Remedy.THROTTLED, "429"),
+        ("create then drop", A, ErrorKind.RETRY, "reset"),
+        ("drop", A, ErrorKind.RETRY, "reset"),
+        ("close", A, ErrorKind.RETRY, "reset"),
+        ("hang", A, ErrorKind.RETRY, "timeout"),
+        ("create then hang", A, ErrorKind.RETRY, "timeout"),
+        ("create then cut", A, ErrorKind.RETRY, "reset"),
+        ("create then html", A, ErrorKind.RETRY, "200"),
+        ("create then no id", A, ErrorKind.RETRY, "200"),
+        ("create then oversize", A, ErrorKind.RETRY, "oversize"),
+        ("redirect", A, ErrorKind.RETRY, "302"),
+        ("error 500 DCS.5000", A, ErrorKind.RETRY, "500"),
+        ("create then error 504 APIG.0201", A, ErrorKind.RETRY, "504"),
+        ("error 503 APIGW.0613", R, ErrorKind.RETRY, "503"),
+        ("error 400 DCS.4026", R, ErrorKind.RETRY, "400"),
+        ("error 400 DCS.4035", R, ErrorKind.CAPACITY, "400"),
+        ("error 400 DCS.4013", R, ErrorKind.REJECTED, "400"),
+        ("error 401 APIGW.0301", R, ErrorKind.UNAUTHENTICATED, "401"),
+        ("error 403 DCS.2003", R, ErrorKind.FORBIDDEN, "403"),
+        ("error 404 APIGW.0101", R, ErrorKind.NOT_FOUND, "404"),
+        ("error 404 DCS.5101", R, ErrorKind.RETRY, "404"),
+        ("throttle 5/second", R, ErrorKind.THROTTLED, "429"),
     ],
 )
-async def test_every_ending_is_typed_by_evidence(step: str, evidence: Evidence, remedy: Remedy, label: str) -> None:
+async def test_every_ending_is_typed_by_evidence(step: str, evidence: Evidence, kind: ErrorKind, label: str) -> None:
     """What may have acted is ambiguous; what proves that nothing happened is not."""
     told: Told = []
     async with service(told, deadline=0.3, scripts={"thrc": [step]}) as (dcs, _):
         ending = await dcs.create(an_order(), go)
-        assert isinstance(ending, Fault)
-        assert (ending.evidence, ending.remedy, ending.label) == (evidence, remedy, label)
+        assert isinstance(ending, CallError)
+        assert (ending.evidence, ending.kind, ending.label) == (evidence, kind, label)
         assert told == [("create", label)]
 
 
@@ -130,9 +130,9 @@ async def test_a_fault_keeps_what_the_service_said() -> None:
     steps = ["throttle 5/2 second retry after 7", "throttle retry at 9", "error 400 DCS.4013"]
     async with service(scripts={"thrc": steps}) as (dcs, _):
         first, second, third = [await dcs.create(an_order(), go) for _ in steps]
-        assert isinstance(first, Fault)
-        assert isinstance(second, Fault)
-        assert isinstance(third, Fault)
+        assert isinstance(first, CallError)
+        assert isinstance(second, CallError)
+        assert isinstance(third, CallError)
         assert (first.error_code, first.retry_after) == ("APIGW.0308", 7.0)
         assert first.throttle is not None
         assert (first.throttle.calls, first.throttle.window) == (5, 2.0)
@@ -150,7 +150,7 @@ async def test_refused_connections_prove_that_nothing_was_sent() -> None:
         for url in ("http://127.0.0.1:1", "http://does-not-exist.invalid", f"https://127.0.0.1:{port}"):
             async with client(url, deadline=5) as dcs:
                 ending = await dcs.create(an_order(), go)
-                assert isinstance(ending, Fault)
+                assert isinstance(ending, CallError)
                 assert (ending.evidence, ending.label) == (Evidence.NEVER_SENT, "refused"), (url, ending)
 
 
@@ -169,16 +169,16 @@ async def test_a_connection_that_is_never_accepted_was_never_sent() -> None:
             ending = await dcs.create(an_order(), go)
         for writer in writers:
             writer.close()
-    assert isinstance(ending, Fault)
+    assert isinstance(ending, CallError)
     assert (ending.evidence, ending.label) == (Evidence.NEVER_SENT, "timeout")
 
 
 async def test_a_kept_connection_that_the_service_closed_is_ambiguous() -> None:
     """The request may have been read before the connection ended; it is never posted again by the transport."""
     async with service(scripts={"second": ["close"]}) as (dcs, fake_dcs):
-        assert isinstance(await dcs.create(an_order(), go), Done)
+        assert isinstance(await dcs.create(an_order(), go), TaskCreated)
         ending = await dcs.create(an_order("second"), go)
-        assert isinstance(ending, Fault)
+        assert isinstance(ending, CallError)
         assert ending.evidence is Evidence.AMBIGUOUS
         assert [call.operation for call in fake_dcs.calls] == ["create", "create"]
 
@@ -188,7 +188,7 @@ async def test_a_process_that_was_frozen_sends_nothing_any_more() -> None:
     clock = iter([0.0, 0.0, 60.0, 60.0])
     async with FakeDcs(FakeDcsSettings()) as fake_dcs, client(fake_dcs.url, clock=lambda: next(clock)) as dcs:
         ending = await dcs.create(an_order(), go)
-        assert isinstance(ending, Fault)
+        assert isinstance(ending, CallError)
         assert (ending.evidence, ending.label, len(fake_dcs.calls)) == (Evidence.NEVER_SENT, "frozen", 0)
 
 
@@ -200,7 +200,7 @@ async def test_a_create_that_comes_too_late_is_not_sent() -> None:
 
     async with service() as (dcs, fake_dcs):
         ending = await dcs.create(an_order(), stop)
-        assert isinstance(ending, Fault)
+        assert isinstance(ending, CallError)
         assert (ending.evidence, ending.label, fake_dcs.calls) == (Evidence.NEVER_SENT, "stale", [])
 
 
@@ -217,15 +217,15 @@ async def test_cancellation_reaches_the_caller() -> None:
 async def test_a_task_is_found_by_its_marker_among_others() -> None:
     """All pages, fuzzy names, other kinds and other requests' tasks of the same name."""
     async with service(mixed_types=True) as (dcs, fake_dcs):
-        assert await dcs.find(an_order(), 0.0) == Absent()
+        assert await dcs.find(an_order(), 0.0) == TaskNotFound()
         for number in range(230):
             await dcs.create(an_order("thrc" if number % 2 else "thrc-x", request_id=f"other-{number}"), go)
         created = await dcs.create(an_order(), go)
-        assert isinstance(created, Done)
+        assert isinstance(created, TaskCreated)
         for number in range(230):
             await dcs.create(an_order("thrc", request_id=f"later-{number}"), go)
         sighting = await dcs.find(an_order(), 0.0)
-        assert isinstance(sighting, Found)
+        assert isinstance(sighting, TaskFound)
         assert sighting.instance_id == created.instance_id
         lists = [call for call in fake_dcs.calls if call.operation == "list"]
         assert len(lists) >= 4
@@ -236,7 +236,7 @@ async def test_several_tasks_with_the_marker_are_all_named() -> None:
     async with service() as (dcs, fake_dcs):
         for _ in range(2):
             await dcs.create(an_order(), go)
-        assert await dcs.find(an_order(), 0.0) == Several(tuple(sorted(task.task_id for task in fake_dcs.tasks)))
+        assert await dcs.find(an_order(), 0.0) == SeveralTasks(tuple(sorted(task.task_id for task in fake_dcs.tasks)))
 
 
 async def test_rows_without_description_are_resolved_by_the_detail_call() -> None:
@@ -245,8 +245,8 @@ async def test_rows_without_description_are_resolved_by_the_detail_call() -> Non
         created = await dcs.create(an_order(), go)
         await dcs.create(an_order(request_id="other"), go)
         sighting = await dcs.find(an_order(), 0.0)
-        assert isinstance(created, Done)
-        assert isinstance(sighting, Found)
+        assert isinstance(created, TaskCreated)
+        assert isinstance(sighting, TaskFound)
         assert sighting.instance_id == created.instance_id
         assert PLAIN_TEXT_PASSWORD not in repr(sighting)
 
@@ -260,8 +260,8 @@ async def test_without_marker_name_networks_and_time_decide() -> None:
         fake_dcs.add_task(MigrationTask(PROJECT, created=1.0, **json.loads(old.body)))
         created = await dcs.create(ours, go)
         sighting = await dcs.find(ours, time.time())
-        assert isinstance(created, Done)
-        assert sighting == Found(created.instance_id)
+        assert isinstance(created, TaskCreated)
+        assert sighting == TaskFound(created.instance_id)
 
 
 @pytest.mark.parametrize("call", ["list", "show"])
@@ -270,15 +270,15 @@ async def test_a_look_up_that_is_forbidden_is_a_fault(call: str) -> None:
     async with service(forbidden=[call], descriptions=False) as (dcs, _):
         await dcs.create(an_order(), go)
         sighting = await dcs.find(an_order(), 0.0)
-        assert isinstance(sighting, Fault)
-        assert sighting.remedy is Remedy.FORBIDDEN
+        assert isinstance(sighting, CallError)
+        assert sighting.kind is ErrorKind.FORBIDDEN
 
 
 async def test_a_task_that_only_the_list_shows_is_not_there() -> None:
     """DCS.4133 from the detail call: it was deleted meanwhile."""
     async with service(descriptions=False, operation_scripts={"show": ["error 400 DCS.4133"]}) as (dcs, _):
         await dcs.create(an_order(), go)
-        assert await dcs.find(an_order(), 0.0) == Absent()
+        assert await dcs.find(an_order(), 0.0) == TaskNotFound()
 
 
 @pytest.mark.parametrize("step", ["html", "cut", "hang", "error 500 DCS.5000"])
@@ -286,5 +286,5 @@ async def test_a_look_up_that_fails_is_no_absence(step: str) -> None:
     """Whatever is not a page of rows is a fault that may pass."""
     async with service(deadline=0.3, operation_scripts={"list": [step]}) as (dcs, _):
         sighting = await dcs.find(an_order(), 0.0)
-        assert isinstance(sighting, Fault)
-        assert sighting.remedy is Remedy.RETRY
+        assert isinstance(sighting, CallError)
+        assert sighting.kind is ErrorKind.RETRY

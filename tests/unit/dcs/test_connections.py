@@ -10,8 +10,8 @@ from tests.unit.dcs.raw_server import EMPTY_PAGE, allowed, an_order, calling, cr
 from worker.dcs import transport as transport_module
 from worker.dcs.http_client import ANSWER_LIMIT, HttpClient, new_request
 from worker.dcs.transport import CONNECTIONS_PER_POOL, Pools
-from worker.policy.fault import Absent, CallStatus, Done, Evidence, Fault
-from worker.policy.pulse import Pulse
+from worker.policy.call_result import CallError, CallStatus, Evidence, TaskCreated, TaskNotFound
+from worker.policy.freeze_detector import FreezeDetector
 
 LATE = http(408)
 
@@ -19,8 +19,8 @@ LATE = http(408)
 async def test_connection_is_kept() -> None:
     """One for calls that follow each other, and nothing that httpx2 would add goes out with them."""
     async with serving(created("t-1"), created("t-2")) as server, calling(server.url) as dcs:
-        assert await dcs.create(an_order("r-1"), allowed) == Done("t-1")
-        assert await dcs.create(an_order("r-2"), allowed) == Done("t-2")
+        assert await dcs.create(an_order("r-1"), allowed) == TaskCreated("t-1")
+        assert await dcs.create(an_order("r-2"), allowed) == TaskCreated("t-2")
         assert len(server.connections) == 1
         head = server.requests[0].partition(b"\r\n\r\n")[0].split(b"\r\n")
         assert head == [
@@ -39,12 +39,12 @@ async def test_connection_is_kept() -> None:
 async def test_connection_on_which_something_came_unasked_is_not_used_again(late: bytes) -> None:
     """A gateway tells an idle connection that it timed out, or closes it: the next call goes by another one."""
     async with serving(created("t-1"), created("t-2")) as server, calling(server.url) as dcs:
-        assert await dcs.create(an_order("r-1"), allowed) == Done("t-1")
+        assert await dcs.create(an_order("r-1"), allowed) == TaskCreated("t-1")
         server.connections[0].write(late)
         if not late:
             server.connections[0].close()
         await asyncio.sleep(0.01)
-        assert await dcs.create(an_order("r-2"), allowed) == Done("t-2")
+        assert await dcs.create(an_order("r-2"), allowed) == TaskCreated("t-2")
         assert (len(server.connections), server.creates) == (2, 2)
 
 
@@ -52,9 +52,9 @@ async def test_oversized_answer_closes_its_connection() -> None:
     """What is left of it must not be read as the next answer."""
     async with serving(http(200, b"x" * 4 * ANSWER_LIMIT), created("t-2")) as server, calling(server.url) as dcs:
         result = await dcs.create(an_order("r-1"), allowed)
-        assert isinstance(result, Fault)
+        assert isinstance(result, CallError)
         assert result.status is CallStatus.OVERSIZE
-        assert await dcs.create(an_order("r-2"), allowed) == Done("t-2")
+        assert await dcs.create(an_order("r-2"), allowed) == TaskCreated("t-2")
         assert len(server.connections) == 2
 
 
@@ -63,17 +63,17 @@ async def test_ambiguous_answer_to_a_create_closes_its_connection(status: int) -
     """It may have been another call's: its own could still come, and be believed to be that of the next create."""
     async with serving(http(status, b"<html>"), created("t-2")) as server, calling(server.url) as dcs:
         result = await dcs.create(an_order("r-1"), allowed)
-        assert isinstance(result, Fault)
+        assert isinstance(result, CallError)
         assert (result.evidence, result.http_status) == (Evidence.AMBIGUOUS, status)
-        assert await dcs.create(an_order("r-2"), allowed) == Done("t-2")
+        assert await dcs.create(an_order("r-2"), allowed) == TaskCreated("t-2")
         assert len(server.connections) == 2
 
 
 async def test_failed_look_up_keeps_its_connection() -> None:
     """An answer to a look-up creates nothing, whomever it is for."""
     async with serving(http(500), http(200, EMPTY_PAGE)) as server, calling(server.url) as dcs:
-        assert isinstance(await dcs.find(an_order(), 0.0), Fault)
-        assert await dcs.find(an_order(), 0.0) == Absent()
+        assert isinstance(await dcs.find(an_order(), 0.0), CallError)
+        assert await dcs.find(an_order(), 0.0) == TaskNotFound()
         assert len(server.connections) == 1
 
 
@@ -94,7 +94,7 @@ async def test_body_is_read_as_it_was_sent() -> None:
     encoded = http(200, b"\x1f\x8bnot really", b"Content-Encoding: gzip")
     transport = httpx2.AsyncHTTPTransport()
     async with serving(encoded) as server, transport:
-        client = HttpClient(transport, deadline=5, pulse=Pulse(lambda: 0.0))
+        client = HttpClient(transport, deadline=5, freeze_detector=FreezeDetector(lambda: 0.0))
         answer = await client.send(new_request("list", "GET", server.url))
         assert isinstance(answer, httpx2.Response)
         assert answer.content == b"\x1f\x8bnot really"
@@ -105,9 +105,9 @@ async def test_header_is_one_line(value: str) -> None:
     """Else nothing is sent."""
     transport = httpx2.AsyncHTTPTransport()
     async with serving(created("t-1")) as server, transport:
-        client = HttpClient(transport, deadline=5, pulse=Pulse(lambda: 0.0))
+        client = HttpClient(transport, deadline=5, freeze_detector=FreezeDetector(lambda: 0.0))
         answer = await client.send(new_request("create", "POST", server.url, {"X-Auth-Token": value}, b"{}"))
-        assert isinstance(answer, Fault)
+        assert isinstance(answer, CallError)
         assert server.requests == []
 
 

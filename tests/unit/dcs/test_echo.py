@@ -9,7 +9,7 @@ from worker.dcs.auth.credentials import Credentials, ReadyToken
 from worker.dcs.auth.signer import KeySigner
 from worker.dcs.auth.signing import Keys
 from worker.dcs.client import DcsClient
-from worker.policy.fault import Absent, Fault
+from worker.policy.call_result import CallError, TaskNotFound
 
 TOKEN = "MII/" + "abc/DEF+" * 300
 KEYS = Keys("ACCESSKEY0123456789A", "secret-key-of-forty-characters-000000000", "security/token==")
@@ -34,7 +34,7 @@ async def test_no_proof_comes_back_in_an_error(credentials: Credentials, slash: 
     """Tokens, longer ones than an error text may be too, access key and signature are masked in create and find."""
     client = DcsClient(a_client(Echo(slash)), credentials, {"cn-north-4": "http://127.0.0.1"})
     for ending in (await client.create(an_order(), go), await client.find(an_order(), START)):
-        assert isinstance(ending, Fault)
+        assert isinstance(ending, CallError)
         text = repr(ending)
         assert "***" in text
         for secret in ("abc/DEF+", KEYS.access_key, KEYS.security_token or "", "Signature=0", "Signature=f"):
@@ -50,4 +50,4 @@ async def test_a_success_is_read_as_it_came() -> None:
             return reply(200, json={"count": 0, "migration_tasks": []})
 
     client = DcsClient(a_client(Listed()), ReadyToken(lambda: "name"), {"cn-north-4": "http://127.0.0.1"})
-    assert await client.find(an_order("name"), START) == Absent()
+    assert await client.find(an_order("name"), START) == TaskNotFound()

@@ -24,13 +24,13 @@ from tests.unit.dcs.raw_server import (
 )
 from worker.dcs.http_client import ANSWER_LIMIT
 from worker.dcs.transport import Pools, ServiceTransport
-from worker.policy.fault import CallStatus, Done, Evidence, Fault, Remedy
+from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence, TaskCreated
 
 A, N, R = Evidence.AMBIGUOUS, Evidence.NEVER_SENT, Evidence.REFUSED
 OK = created("t-1")
 
 
-async def create(url: str, deadline: float = 5.0, proxy: str | None = None) -> Done | Fault:
+async def create(url: str, deadline: float = 5.0, proxy: str | None = None) -> TaskCreated | CallError:
     """How a create ends."""
     async with calling(url, deadline=deadline, proxy=proxy) as dcs:
         return await dcs.create(an_order(), allowed)
@@ -61,7 +61,7 @@ async def test_connection_that_ends_while_a_create_is_sent_is_ambiguous(how: str
     """Closed, half closed or reset, wherever in the request: it may have been read, and is not sent again."""
     async with serving(ends(how, after)) as server:
         result = await create(server.url)
-        assert isinstance(result, Fault)
+        assert isinstance(result, CallError)
         assert (result.evidence, result.status) == (A, CallStatus.RESET)
         assert len(server.connections) == 1
 
@@ -70,9 +70,9 @@ async def test_connection_that_ends_while_a_create_is_sent_is_ambiguous(how: str
 async def test_kept_connection_that_ends_as_the_next_create_is_sent_is_ambiguous(how: str) -> None:
     """The same on a connection that has served a call before: it is not repeated on another one."""
     async with serving(OK, ends(how, 0), created("t-2")) as server, calling(server.url) as dcs:
-        assert isinstance(await dcs.create(an_order("r-1"), allowed), Done)
+        assert isinstance(await dcs.create(an_order("r-1"), allowed), TaskCreated)
         result = await dcs.create(an_order("r-2"), allowed)
-        assert isinstance(result, Fault)
+        assert isinstance(result, CallError)
         assert (result.evidence, result.status) == (A, CallStatus.RESET)
         assert (len(server.connections), server.creates) == (1, 1)
 
@@ -85,7 +85,7 @@ async def test_connection_that_ends_as_it_is_made_is_never_worse_than_ambiguous(
 
     async with serving(OK, on_connect=close) as server:
         result = await create(server.url)
-        assert isinstance(result, Fault)
+        assert isinstance(result, CallError)
         assert result.evidence in (A, N)
         assert (len(server.connections), server.creates) == (1, 0)
 
@@ -122,7 +122,7 @@ async def test_answer_that_says_nothing_is_ambiguous(answer: bytes, status: Call
     """Cut, too large, no HTTP, or without an id: whatever it is, the create was sent once and may have worked."""
     async with serving(answer) as server:
         result = await create(server.url, deadline=0.3 if status is CallStatus.TIMEOUT else 5.0)
-        assert isinstance(result, Fault)
+        assert isinstance(result, CallError)
         assert (result.evidence, result.status, server.creates) == (A, status, 1), result
 
 
@@ -145,7 +145,7 @@ async def test_answer_of_odd_form_is_read(answer: bytes) -> None:
     """1xx before it, chunks, encodings that are not there, heads of 99 kB, bytes that are no UTF-8."""
     async with serving(answer) as server:
         result = await create(server.url)
-        assert isinstance(result, Done), result
+        assert isinstance(result, TaskCreated), result
         assert result.instance_id == "t-1"
 
 
@@ -169,7 +169,7 @@ async def test_answer_that_is_cut_is_ambiguous(answer: bytes) -> None:
 
     async with serving(play) as server:
         result = await create(server.url)
-        assert isinstance(result, Fault)
+        assert isinstance(result, CallError)
         assert (result.evidence, result.status, len(server.connections)) == (A, CallStatus.RESET, 1)
 
 
@@ -182,7 +182,7 @@ async def test_answer_until_the_connection_ends_is_read() -> None:
         writer.close()
 
     async with serving(play) as server:
-        assert await create(server.url) == Done("t-1")
+        assert await create(server.url) == TaskCreated("t-1")
 
 
 async def test_refusal_with_bytes_that_are_no_text_is_a_refusal() -> None:
@@ -190,8 +190,8 @@ async def test_refusal_with_bytes_that_are_no_text_is_a_refusal() -> None:
     body = b'{"error_code":"DCS.4013","error_msg":"name \xff\xfe is wrong"}'
     async with serving(http(400, body, b"X-Request-Id: \xff\xfe", reason=b"\xff")) as server:
         result = await create(server.url)
-        assert isinstance(result, Fault)
-        assert (result.evidence, result.remedy, server.creates) == (R, Remedy.REJECTED, 1)
+        assert isinstance(result, CallError)
+        assert (result.evidence, result.kind, server.creates) == (R, ErrorKind.REJECTED, 1)
         assert result.dcs_request_id == "ÿþ"
         assert "name" in (result.error_msg or "")
 
@@ -204,7 +204,7 @@ async def test_body_that_cannot_be_written_whole_may_have_been_sent() -> None:
 
     async with serving(OK, on_connect=never) as server:
         result = await create(server.url, deadline=0.2)
-        assert isinstance(result, Fault)
+        assert isinstance(result, CallError)
         assert (result.evidence, result.status) == (A, CallStatus.TIMEOUT)
 
 
@@ -232,7 +232,7 @@ def swallowing(address: str) -> Iterator[int]:
 async def test_connection_that_is_refused_proves_that_nothing_was_sent() -> None:
     """Nobody listens."""
     result = await create("http://127.0.0.1:1")
-    assert isinstance(result, Fault)
+    assert isinstance(result, CallError)
     assert (result.evidence, result.status) == (N, CallStatus.CONNECTION_REFUSED)
     assert "Errno 111" in result.message, result.message
 
@@ -241,14 +241,14 @@ async def test_connection_that_is_never_made_proves_that_nothing_was_sent() -> N
     """The deadline passes while connecting."""
     with swallowing("127.0.0.1") as port:
         result = await create(f"http://127.0.0.1:{port}", deadline=0.2)
-        assert isinstance(result, Fault)
+        assert isinstance(result, CallError)
         assert (result.evidence, result.status) == (N, CallStatus.TIMEOUT)
 
 
 async def test_name_that_is_unknown_proves_that_nothing_was_sent() -> None:
     """DNS fails."""
     result = await create("http://does-not-exist.invalid")
-    assert isinstance(result, Fault)
+    assert isinstance(result, CallError)
     assert (result.evidence, result.status) == (N, CallStatus.CONNECTION_REFUSED)
     assert "Name or service not known" in result.message or "name resolution" in result.message, result.message
 
@@ -262,7 +262,7 @@ async def test_tls_to_a_plain_port_proves_that_nothing_was_sent() -> None:
     async with serving(OK, on_connect=speak) as server:
         server.scheme = "https"
         result = await create(server.url)
-        assert isinstance(result, Fault)
+        assert isinstance(result, CallError)
         assert (result.evidence, result.status) == (N, CallStatus.CONNECTION_REFUSED)
 
 
@@ -271,7 +271,7 @@ async def test_certificate_that_is_not_trusted_proves_that_nothing_was_sent() ->
     transport = ServiceTransport(ssl.create_default_context(), 5)
     async with serving(OK, tls=server_tls()) as server, calling(server.url, transport=transport) as dcs:
         result = await dcs.create(an_order(), allowed)
-        assert isinstance(result, Fault)
+        assert isinstance(result, CallError)
         assert (result.evidence, result.status, server.requests) == (N, CallStatus.CONNECTION_REFUSED, [])
         assert "certificate verify failed" in result.message, result.message
 
@@ -290,7 +290,7 @@ async def test_handshake_that_never_ends_proves_that_nothing_was_sent() -> None:
         server.scheme = "https"
         async with calling(server.url, deadline=0.2) as dcs:
             result = await dcs.create(an_order(), allowed)
-            assert isinstance(result, Fault)
+            assert isinstance(result, CallError)
             assert (result.evidence, result.status) == (N, CallStatus.TIMEOUT)
             async with asyncio.timeout(5):
                 await ended.wait()
@@ -312,7 +312,7 @@ async def test_pool_without_a_free_connection_proves_that_nothing_was_sent() -> 
         first = asyncio.create_task(patient.create(an_order("r-1"), allowed))
         await until(lambda: server.connections)
         result = await dcs.create(an_order("r-2"), allowed)
-        assert isinstance(result, Fault)
+        assert isinstance(result, CallError)
         assert (result.evidence, result.status, len(server.connections)) == (N, CallStatus.TIMEOUT, 1)
         first.cancel()
         await asyncio.wait({first})
@@ -332,5 +332,5 @@ async def test_name_whose_first_address_swallows_packets_is_called_at_the_second
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolved)
         async with listening:
             result = await create(f"http://two-addresses.test:{port}", deadline=3)
-        assert isinstance(result, Done), result
+        assert isinstance(result, TaskCreated), result
         assert server.creates == 1

@@ -10,7 +10,7 @@ from tests.fakes.clock import FakeClock, run_ready_tasks
 from tests.unit.dcs.fakes import FakeMetadata, a_client, reply, timing_of, until
 from worker.dcs.auth.metadata import Metadata
 from worker.dcs.auth.platform_keys import PlatformKeys
-from worker.policy.fault import Evidence, Fault, Remedy
+from worker.policy.call_result import CallError, ErrorKind, Evidence
 
 DAY = 86_400.0
 ADDRESS = "http://metadata"
@@ -28,9 +28,9 @@ def service(clock: FakeClock) -> FakeMetadata:
     return FakeMetadata(clock)
 
 
-def platform(service: FakeMetadata, chance: float = 0.5) -> PlatformKeys:
+def platform(service: FakeMetadata, random_unit: float = 0.5) -> PlatformKeys:
     """Credentials over the service."""
-    timing = timing_of(service.clock, chance)
+    timing = timing_of(service.clock, random_unit)
     return PlatformKeys(None, Metadata(a_client(service), ADDRESS, timing), timing)
 
 
@@ -56,7 +56,7 @@ async def key_of(credentials: PlatformKeys) -> str:
     return f"{access} {request.headers['X-Security-Token']}"
 
 
-async def fault_of(credentials: PlatformKeys) -> Fault:
+async def fault_of(credentials: PlatformKeys) -> CallError:
     """Why a request cannot be signed now."""
     fault = await credentials.authorise(httpx2.Request("GET", "https://dcs/"), "p")
     assert fault is not None
@@ -73,7 +73,7 @@ async def test_keys_are_fetched_once(credentials: PlatformKeys, service: FakeMet
 
 
 @pytest.mark.parametrize(
-    ("life", "chance", "left"),
+    ("life", "random_unit", "left"),
     [
         (DAY, 0.0, 2_400.0),
         (DAY, 0.5, 5_520.0),
@@ -84,10 +84,10 @@ async def test_keys_are_fetched_once(credentials: PlatformKeys, service: FakeMet
         (3_600.0, 0.999999, 360.0),
     ],
 )
-async def test_keys_are_renewed_in_time(service: FakeMetadata, life: float, chance: float, left: float) -> None:
+async def test_keys_are_renewed_in_time(service: FakeMetadata, life: float, random_unit: float, left: float) -> None:
     """At the latest 40 minutes before their end, earlier by chance; those of a short life in its last tenth."""
     service.life = life
-    credentials = platform(service, chance)
+    credentials = platform(service, random_unit)
     await key_of(credentials)
     await service.clock.advance(life - left - 1)
     assert await key_of(credentials) == "ACCESS1 SECURITYTOKEN1"
@@ -175,7 +175,7 @@ async def test_no_keys_are_a_transient_fault(
     """No request is burnt, the service is not stormed, no key is quoted, and later it works by itself."""
     service.key_reply = reply
     fault = await fault_of(credentials)
-    assert (fault.evidence, fault.remedy, fault.label) == (Evidence.NEVER_SENT, Remedy.RETRY, "metadata")
+    assert (fault.evidence, fault.kind, fault.label) == (Evidence.NEVER_SENT, ErrorKind.RETRY, "metadata")
     assert words in fault.message
     assert "SHOWN" not in f"{fault} {credentials!r}"
     assert (await fault_of(credentials)).retry_after == fault.retry_after

@@ -27,8 +27,8 @@ from worker.config.proxies import Proxies
 from worker.config.urls import SecretUrl
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.transport import ServiceTransport
-from worker.policy.fault import CallStatus, Done, Evidence, Fault
-from worker.policy.pulse import Pulse
+from worker.policy.call_result import CallError, CallStatus, Evidence, TaskCreated
+from worker.policy.freeze_detector import FreezeDetector
 
 N, A = Evidence.NEVER_SENT, Evidence.AMBIGUOUS
 
@@ -119,7 +119,7 @@ async def test_tunnel_that_is_not_made_proves_that_nothing_was_sent(what: str, s
         async with calling(service.url, deadline=deadline, transport=transport) as dcs:
             for _ in range(3):
                 result = await dcs.create(an_order(), allowed)
-                assert isinstance(result, Fault)
+                assert isinstance(result, CallError)
                 assert (result.evidence, result.status) == (N, status), result
             assert service.requests == []
             # Nothing of the failures is kept: each of the three connections is gone.
@@ -127,7 +127,7 @@ async def test_tunnel_that_is_not_made_proves_that_nothing_was_sent(what: str, s
             async with asyncio.timeout(5):
                 await asyncio.gather(*proxy.serving)
         async with calling(service.url, proxy=good.url) as dcs:
-            assert await dcs.create(an_order(), allowed) == Done("t-1")
+            assert await dcs.create(an_order(), allowed) == TaskCreated("t-1")
 
 
 async def test_tunnel_is_kept_and_its_credentials_are_sent() -> None:
@@ -137,8 +137,8 @@ async def test_tunnel_is_kept_and_its_credentials_are_sent() -> None:
         serving(created("t-1"), created("t-2"), tls=server_tls()) as service,
         calling(service.url, proxy=proxy.url) as dcs,
     ):
-        assert await dcs.create(an_order("r-1"), allowed) == Done("t-1")
-        assert await dcs.create(an_order("r-2"), allowed) == Done("t-2")
+        assert await dcs.create(an_order("r-1"), allowed) == TaskCreated("t-1")
+        assert await dcs.create(an_order("r-2"), allowed) == TaskCreated("t-2")
     (head,) = proxy.heads
     assert head.startswith(b"CONNECT 127.0.0.1:%d HTTP/1.1\r\n" % service.port)
     assert b"Proxy-Authorization: Basic " + base64.b64encode(b"user:p@ss") in head
@@ -158,7 +158,7 @@ async def test_tunnel_that_breaks_under_a_create_is_ambiguous() -> None:
         calling(service.url, proxy=proxy.url) as dcs,
     ):
         result = await dcs.create(an_order(), allowed)
-    assert isinstance(result, Fault)
+    assert isinstance(result, CallError)
     assert (result.evidence, result.status, len(proxy.heads)) == (A, CallStatus.RESET, 1)
 
 
@@ -168,10 +168,10 @@ async def test_plain_calls_are_forwarded() -> None:
         serving(created("t-1"), http(502, b"<html>")) as proxy,
         calling("http://dcs.test", proxy=proxy.url) as dcs,
     ):
-        assert await dcs.create(an_order("r-1"), allowed) == Done("t-1")
+        assert await dcs.create(an_order("r-1"), allowed) == TaskCreated("t-1")
         result = await dcs.create(an_order("r-2"), allowed)
     assert proxy.requests[0].startswith(b"POST http://dcs.test/v2/p/migration/instance HTTP/1.1\r\n")
-    assert isinstance(result, Fault)
+    assert isinstance(result, CallError)
     assert (result.evidence, result.http_status) == (A, 502)
 
 
@@ -181,12 +181,12 @@ async def test_proxy_serves_its_scheme_and_never_loopback() -> None:
     async with serving(created("t-1"), tls=server_tls()) as service:
         transport = ServiceTransport(client_tls(), 5, proxies.proxy_for)
         async with calling(service.url, transport=transport) as dcs:
-            assert await dcs.create(an_order(), allowed) == Done("t-1")
+            assert await dcs.create(an_order(), allowed) == TaskCreated("t-1")
             assert repr(transport) == "<ServiceTransport: directly <Pools: [0] busy>, by proxy []>"
         transport = ServiceTransport(client_tls(), 5, proxies.proxy_for)
         async with calling("https://dcs.invalid", transport=transport) as dcs:
             result = await dcs.create(an_order(), allowed)
-            assert isinstance(result, Fault)
+            assert isinstance(result, CallError)
             assert repr(transport) == "<ServiceTransport: directly <Pools: [] busy>, by proxy [<Pools: [] busy>]>"
 
 
@@ -202,7 +202,7 @@ async def test_each_socket_is_reset_on_close_and_given_up_at_the_deadline(route:
         if route.endswith("proxy"):
             proxy = tunnels.url if is_encrypted else service.url
         transport = ServiceTransport(client_tls(), 7.5, lambda *_: proxy)
-        client = HttpClient(transport, deadline=5, pulse=Pulse(lambda: 0.0))
+        client = HttpClient(transport, deadline=5, freeze_detector=FreezeDetector(lambda: 0.0))
         answer = await client.send(new_request("list", "GET", service.url))
         assert isinstance(answer, httpx2.Response)
         stream: httpcore2.AsyncNetworkStream = answer.extensions["network_stream"]

@@ -13,7 +13,7 @@ from worker.dcs.auth.token_call import Account
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.transport import ServiceTransport
 from worker.observe.logging import configure_logging
-from worker.policy.pulse import Pulse
+from worker.policy.freeze_detector import FreezeDetector
 
 TOKEN, PASSWORD = "MIIsecret-token" * 6600, "secret-password"
 """A user with many roles has a token of any length: here one of 99 kB."""
@@ -41,7 +41,7 @@ async def test_login_at_debug_logs_no_token(
     transport = ServiceTransport(client_tls(), 5)
     token = http(201, b"{}", b"X-Subject-Token: " + TOKEN.encode())
     async with serving(token, http(200, b"{}")) as iam:
-        client = HttpClient(transport, deadline=5, pulse=Pulse(lambda: 0.0))
+        client = HttpClient(transport, deadline=5, freeze_detector=FreezeDetector(lambda: 0.0))
         tokens = IamTokens(Account(iam.url, "user", "domain"), lambda: PASSWORD, client)
         request = new_request("list", "GET", f"{iam.url}/v2/p/migration-tasks")
         assert await tokens.authorise(request, "p") is None

@@ -11,16 +11,16 @@ from tests.unit.dcs.raw_server import allowed, an_order, calling, client_tls, cr
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.send_tracker import CLOSING, CONNECTED, FrozenError, SendTracker
 from worker.dcs.transport import ServiceTransport
-from worker.policy.fault import CallStatus, Evidence, Fault
-from worker.policy.pulse import Pulse
+from worker.policy.call_result import CallError, CallStatus, Evidence
+from worker.policy.freeze_detector import FreezeDetector
 
 STARTED = "http11.send_request_headers.started"
-AWAKE = Pulse(lambda: 0.0)
+AWAKE = FreezeDetector(lambda: 0.0)
 
 
-def a_tracker(pulse: Pulse = AWAKE) -> SendTracker:
+def a_tracker(freeze_detector: FreezeDetector = AWAKE) -> SendTracker:
     """Of a create."""
-    return SendTracker(b"{}", pulse)
+    return SendTracker(b"{}", freeze_detector)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -95,9 +95,12 @@ class FrozenAt:
 @pytest.mark.parametrize("looks", [2, 3])
 async def test_frozen_process_sends_no_body(looks: int) -> None:
     """Woken up before the head, or between head and body, it gives the call up: nothing is created."""
-    async with serving(created("t-1")) as server, calling(server.url, pulse=Pulse(FrozenAt(looks))) as dcs:
+    async with (
+        serving(created("t-1")) as server,
+        calling(server.url, freeze_detector=FreezeDetector(FrozenAt(looks))) as dcs,
+    ):
         result = await dcs.create(an_order(), allowed)
-        assert isinstance(result, Fault)
+        assert isinstance(result, CallError)
         assert (result.evidence, result.status) == (Evidence.NEVER_SENT, CallStatus.FROZEN)
         assert server.requests == []
         assert b"instance" not in b"".join(server.requests)
@@ -105,7 +108,7 @@ async def test_frozen_process_sends_no_body(looks: int) -> None:
 
 async def test_frozen_body_is_not_counted_as_read() -> None:
     """It raised before its first byte."""
-    tracker = a_tracker(Pulse(FrozenAt(2)))
+    tracker = a_tracker(FreezeDetector(FrozenAt(2)))
     with pytest.raises(FrozenError):
         [part async for part in tracker]
     assert not tracker.may_have_sent
@@ -123,7 +126,7 @@ async def test_each_attempt_has_a_tracker_of_its_own() -> None:
 
     transport = ServiceTransport(client_tls(), 5)
     async with serving(http(401), http(200, b"ok")) as server:
-        client = HttpClient(transport, deadline=5, pulse=AWAKE)
+        client = HttpClient(transport, deadline=5, freeze_detector=AWAKE)
         answer = await client.send(new_request("list", "POST", server.url, content=b"{}"), auth=Twice())
         assert isinstance(answer, httpx2.Response)
         assert (answer.content, len(server.requests)) == (b"ok", 2)

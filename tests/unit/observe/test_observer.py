@@ -12,18 +12,28 @@ from schemas.envelope import Envelope
 from schemas.event import FAILED_TYPE, SUCCEEDED_TYPE
 from schemas.request import Request, Task
 from worker.dcs.http_client import OnCallEnd
-from worker.flow import ports
 from worker.observe.logging import Level, configure_logging
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
-from worker.policy.facts import Settled
-from worker.policy.fault import Absent, CallStatus, Done, Evidence, Fault, Found, Remedy, Several, Sighting
-from worker.policy.order import order
-from worker.rabbit.link import LinkObserver
+from worker.pipeline import ports
+from worker.policy.call_result import (
+    CallError,
+    CallStatus,
+    ErrorKind,
+    Evidence,
+    LookupResult,
+    SeveralTasks,
+    TaskCreated,
+    TaskFound,
+    TaskNotFound,
+)
+from worker.policy.delivery_report import DeliveryFinished
+from worker.policy.migration_request import migration
+from worker.rabbit.connection_supervisor import LinkObserver
 from worker.rabbit.publisher import PublisherObserver
 
 TASK = Task(name="secret-name", description="secret text", vpc_id="v", subnet_id="s", security_group_id="g")
-ORDER = order(Request(request_id="r-1", project_id="p-1", task=TASK), default_region="cn-north-4", with_marker=True)
+ORDER = migration(Request(request_id="r-1", project_id="p-1", task=TASK), default_region="cn-north-4", with_marker=True)
 NAMED = {"request_id": "r-1", "project_id": "p-1", "region": "cn-north-4"}
 ENVELOPE = Envelope(
     attempts=2,
@@ -70,14 +80,16 @@ class Seen:
         return [{key: value for key, value in line.items() if key != "timestamp"} for line in lines]
 
 
-def settled(outcome: str, reason: str, **more: Any) -> Settled:
+def settled(outcome: str, reason: str, **more: Any) -> DeliveryFinished:
     """A fact of half a second, two minutes after the request was first received."""
-    return Settled(outcome, reason, **{"order": ORDER, "envelope": ENVELOPE, "seconds": 0.5, "age": 120.0, **more})
+    return DeliveryFinished(
+        outcome, reason, **{"migration": ORDER, "envelope": ENVELOPE, "seconds": 0.5, "age": 120.0, **more}
+    )
 
 
-def fault(evidence: Evidence = Evidence.AMBIGUOUS, remedy: Remedy = Remedy.RETRY, **more: Any) -> Fault:
+def fault(evidence: Evidence = Evidence.AMBIGUOUS, kind: ErrorKind = ErrorKind.RETRY, **more: Any) -> CallError:
     """A call that did not succeed."""
-    return Fault(evidence, remedy, **{"status": CallStatus.TIMEOUT, "message": "no answer within 30 s", **more})
+    return CallError(evidence, kind, **{"status": CallStatus.TIMEOUT, "message": "no answer within 30 s", **more})
 
 
 @pytest.mark.parametrize("protocol", [ports.Observer, LinkObserver, PublisherObserver])
@@ -101,7 +113,7 @@ def test_success_is_counted_and_logged() -> None:
     seen.observer.received(redelivered=False)
     assert seen.changed["in_flight_requests"] == 1.0
     seen.observer.call_ended("create", "200", 0.25)
-    seen.observer.called(ORDER, "create", Done("task"), 1)
+    seen.observer.called(ORDER, "create", TaskCreated("task"), 1)
     seen.observer.published(SUCCEEDED_TYPE, 0.125)
     seen.observer.settled(settled("succeeded", "created", trace_id="0af7651916cd43dd8448eb211c80319c"))
 
@@ -156,7 +168,7 @@ def test_retried_request_has_no_age(outcome: str, reason: str) -> None:
 def test_invalid_message_is_logged_without_ids() -> None:
     """Fields that could not be read are missing in the line."""
     seen = Seen("info")
-    seen.observer.settled(settled("failed", "invalid_request", order=None, parked=True))
+    seen.observer.settled(settled("failed", "invalid_request", migration=None, parked=True))
 
     assert seen.lines[0]["reason"] == "invalid_request"
     assert not seen.lines[0].keys() & NAMED.keys()
@@ -165,13 +177,13 @@ def test_invalid_message_is_logged_without_ids() -> None:
 @pytest.mark.parametrize(
     ("ending", "result"),
     [
-        (Found("task"), "found"),
-        (Absent(), "absent"),
-        (Several(("a", "b")), "several"),
+        (TaskFound("task"), "found"),
+        (TaskNotFound(), "absent"),
+        (SeveralTasks(("a", "b")), "several"),
         (fault(), "failed"),
     ],
 )
-def test_lookups_are_counted_by_result(ending: Sighting | Fault, result: str) -> None:
+def test_lookups_are_counted_by_result(ending: LookupResult | CallError, result: str) -> None:
     """Each lookup has one of four results."""
     seen = Seen("critical")
     seen.observer.called(ORDER, "find", ending, 1)
@@ -184,11 +196,11 @@ def test_lookups_are_counted_by_result(ending: Sighting | Fault, result: str) ->
     [
         (fault(), "warning"),
         (fault(Evidence.NEVER_SENT), "info"),
-        (fault(Evidence.REFUSED, Remedy.REJECTED), "info"),
-        (fault(Evidence.REFUSED, Remedy.THROTTLED), "debug"),
+        (fault(Evidence.REFUSED, ErrorKind.REJECTED), "info"),
+        (fault(Evidence.REFUSED, ErrorKind.THROTTLED), "debug"),
     ],
 )
-def test_log_level_follows_evidence(ending: Fault, level: str) -> None:
+def test_log_level_follows_evidence(ending: CallError, level: str) -> None:
     """An ambiguous call is a warning, a clear refusal is info, throttling is debug."""
     seen = Seen()
     seen.observer.called(ORDER, "create", ending, 1)

@@ -7,32 +7,32 @@ from schemas.request import Request, Task
 from tests.fake_clock import FakeClock
 from worker.observe.recent_activity import MAX_ERROR_CHARACTERS, MAX_FAILURES_KEPT, RecentActivity
 from worker.observe.sliding_window import SLOT_COUNT, SLOT_SECONDS, DurationHistogram
-from worker.policy.facts import Settled
-from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
-from worker.policy.order import Order, order
+from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
+from worker.policy.delivery_report import DeliveryFinished
+from worker.policy.migration_request import MigrationRequest, migration
 from worker.policy.status import NOTHING, Activity
 
 TASK = Task(name="secret-name", description="secret text", vpc_id="v", subnet_id="s", security_group_id="g")
 
 
-def placed(request_id: str = "r-1") -> Order:
+def placed(request_id: str = "r-1") -> MigrationRequest:
     """An order."""
     request = Request(request_id=request_id, project_id="p-1", task=TASK)
-    return order(request, default_region="cn-north-4", with_marker=True)
+    return migration(request, default_region="cn-north-4", with_marker=True)
 
 
-def settled(outcome: str = "succeeded", reason: str = "created", **more: object) -> Settled:
+def settled(outcome: str = "succeeded", reason: str = "created", **more: object) -> DeliveryFinished:
     """A delivery that was over after a quarter of a second."""
     envelope = Envelope(2, 1, 3, 0, 0, 0.0, None, is_repeat=False, is_redelivered=False)
-    known: dict[str, object] = {"order": placed(), "envelope": envelope, "seconds": 0.25, "age": 1.0, "parked": False}
-    return Settled(outcome, reason, **(known | more))  # type: ignore[arg-type]  # as the test says
+    known: dict[str, object] = {"migration": placed(), "envelope": envelope, "seconds": 0.25, "age": 1.0, "parked": False}
+    return DeliveryFinished(outcome, reason, **(known | more))  # type: ignore[arg-type]  # as the test says
 
 
-def fault(label: str = "503", **more: object) -> Fault:
+def fault(label: str = "503", **more: object) -> CallError:
     """A call without success."""
     status = CallStatus.ANSWERED if label.isdigit() else CallStatus(label)
     http_status = int(label) if label.isdigit() else None
-    return Fault(Evidence.AMBIGUOUS, Remedy.RETRY, status, http_status=http_status, **more)  # type: ignore[arg-type]  # as the test says
+    return CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, status, http_status=http_status, **more)  # type: ignore[arg-type]  # as the test says
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_failure_has_last_error_of_its_request(log: RecentActivity) -> None:
 
 def test_invalid_message_fails_without_ids(log: RecentActivity) -> None:
     """Fields that could not be read are missing."""
-    log.settled(settled("failed", "invalid_request", order=None))
+    log.settled(settled("failed", "invalid_request", migration=None))
     (failure,) = read(log).failures
     assert (failure.request_id, failure.project_id, failure.region) == (None, None, None)
 
@@ -149,7 +149,7 @@ def test_invalid_message_fails_without_ids(log: RecentActivity) -> None:
 def test_only_the_last_failures_are_kept(log: RecentActivity) -> None:
     """The newest first; all of them are counted."""
     for number in range(MAX_FAILURES_KEPT + 5):
-        log.settled(settled("failed", "rejected", order=placed(f"r-{number}")))
+        log.settled(settled("failed", "rejected", migration=placed(f"r-{number}")))
     seen = read(log)
     assert [failure.request_id for failure in seen.failures] == [f"r-{n}" for n in range(MAX_FAILURES_KEPT + 4, 4, -1)]
     assert seen.outcomes == {("failed", "rejected"): MAX_FAILURES_KEPT + 5}
@@ -194,8 +194,8 @@ def test_open_errors_are_bounded(log: RecentActivity) -> None:
     """A request that met a defect leaves its last error behind; the number of these is bounded."""
     for number in range(2_000):
         log.call_failed(placed(f"r-{number}"), fault())
-    log.settled(settled("failed", "exhausted", order=placed("r-1999")))
-    log.settled(settled("failed", "exhausted", order=placed("r-3")))
+    log.settled(settled("failed", "exhausted", migration=placed("r-1999")))
+    log.settled(settled("failed", "exhausted", migration=placed("r-3")))
     kept, lost_lines = read(log).failures
 
     assert (kept.said, lost_lines.said) == ("503", "")

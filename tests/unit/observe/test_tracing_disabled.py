@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from worker.bootstrap.from_settings import tracing
+from worker.bootstrap.components import tracing
 from worker.config import ConfigurationError, load
 
 ROOT = Path(__file__).parents[3]
 STARTED = """
 import sys
 import worker.cli.run
-from worker.bootstrap import from_settings
+from worker.bootstrap import components
 from worker.config import load
 assert from_settings.tracing(load({"WORKER_AUTH_TOKEN": "t" * 64}).settings) is None
 ours = ("opentelemetry.sdk.trace", "opentelemetry.exporter", "opentelemetry.proto", "google.protobuf", "requests")

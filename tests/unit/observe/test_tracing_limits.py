@@ -22,7 +22,7 @@ from tests.unit.observe.traced_replica import (
     one,
 )
 from worker.observe import tracing as module
-from worker.policy.rules import Rules
+from worker.policy.retry_policy import RetryPolicy
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ async def test_unsampled_request_is_not_exported(collector: Collector) -> None:
 
 async def test_no_span_carries_a_body_or_a_secret(collector: Collector) -> None:
     """Names, texts and ids of tasks, tokens, queries, answers: none of it in anything that is exported."""
-    replica = Replica(collector, rules=Rules(tries=3, reconcile="always"))
+    replica = Replica(collector, rules=RetryPolicy(tries=3, reconcile="always"))
     error = ConnectionError(f"cannot connect with {TOKEN}")
     replica.service.answers = [NOTHING_THERE, REFUSED, error, NOTHING_THERE]
     await replica.work(delivery(SENT), delivery(SENT, request_id="r-2"), FakeDelivery(b'{"task": "secret text"}'))

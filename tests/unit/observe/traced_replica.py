@@ -16,15 +16,15 @@ from worker.bootstrap.flows import Ports, flow
 from worker.dcs.auth.credentials import ReadyToken
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
-from worker.flow.process import Reading
-from worker.flow.service import Service
 from worker.observe.logging import configure_logging
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
 from worker.observe.traced_publisher import TracedPublisher
 from worker.observe.tracing import Tracing, start_tracing
-from worker.policy.pulse import Pulse
-from worker.policy.rules import Rules
+from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.pipeline import RequestParser
+from worker.policy.freeze_detector import FreezeDetector
+from worker.policy.retry_policy import RetryPolicy
 
 QUEUE = "dcs.migration.requests"
 TOKEN = "very-secret-token"
@@ -75,24 +75,24 @@ class Replica:
     collector: Collector
     service: FakeService = field(default_factory=FakeService)
     publisher: FakePublisher = field(default_factory=FakePublisher)
-    rules: Rules = field(default_factory=lambda: Rules(tries=1))
+    rules: RetryPolicy = field(default_factory=lambda: RetryPolicy(tries=1))
 
     def __post_init__(self) -> None:
         self.tracing: Tracing = start_tracing(self.collector.url, QUEUE, "1.2.3")
         metrics = Metrics("1", ["cn-north-4"], with_claims=False)
         observer = Observer(metrics, configure_logging("critical", "json", None), self.tracing)
-        pulse = Pulse(time.monotonic)
+        freeze_detector = FreezeDetector(time.monotonic)
         http = HttpClient(
             httpx2.MockTransport(self.service),
             deadline=5.0,
-            pulse=pulse,
+            freeze_detector=freeze_detector,
             on_call_end=observer.call_ended,
             on_call_start=self.tracing.call_started,
         )
         client = DcsClient(http, ReadyToken(lambda: TOKEN), {"cn-north-4": "https://dcs.example"})
         publisher = TracedPublisher(self.publisher, self.tracing, QUEUE, "dcs.migration.events")
-        reading = Reading(65536, ("cn-north-4",), "cn-north-4")
-        self.flow: Service = flow(Ports(client, publisher, observer), self.rules, reading)
+        reading = RequestParser(65536, ("cn-north-4",), "cn-north-4")
+        self.flow: Dispatcher = flow(Ports(client, publisher, observer), self.rules, reading)
         self.deliver: Callable[[FakeDelivery], None] = self.tracing.with_delivery_span(self.flow.deliver)
 
     async def work(self, *deliveries: FakeDelivery) -> list[Span]:
@@ -119,7 +119,7 @@ def one(spans: list[Span], name: str) -> Span:
     return found
 
 
-class Intake:
+class ConsumerControl:
     """Delivers nothing more."""
 
     async def hold(self, why: str) -> None:

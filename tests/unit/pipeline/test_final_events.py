@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from schemas.envelope import Envelope
 from schemas.event import MigrationSucceeded
 from tests.unit.dcs.test_client import an_order
-from worker.flow.endings import succeeded
-from worker.policy.fault import Done
+from worker.pipeline.final_events import succeeded
+from worker.policy.call_result import TaskCreated
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
@@ -18,7 +18,7 @@ def test_a_success_says_what_its_model_says(
 ) -> None:
     """Written without the model, it is byte for byte what the model would write."""
     envelope = Envelope(attempts, 0, 1, 0, 0, 1_700_000_000.1234, None, False, False)
-    done = Done(instance_id, job_id, request_id)
+    done = TaskCreated(instance_id, job_id, request_id)
     ending = succeeded(an_order(f"n{name}"), envelope, done, resolution, 1_700_000_001.5)  # type: ignore[arg-type]
     assert MigrationSucceeded.model_validate_json(ending.body).model_dump_json().encode() == ending.body
     assert (ending.completed_at, b'"2023-11-14T22:13:20.123Z"' in ending.body) == ("2023-11-14T22:13:21.500Z", True)

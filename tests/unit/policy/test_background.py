@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.policy.throttle.service_model import Service, World
 from worker.policy.background import Background
-from worker.policy.fault import Throttle
+from worker.policy.call_result import Throttle
 from worker.policy.refusals import Refusals
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.policy import waiting
+from worker.policy import backoff
 
 DAY = 86400.0
 chances = st.floats(0.0, 1.0, exclude_max=True)
@@ -16,23 +16,23 @@ chances = st.floats(0.0, 1.0, exclude_max=True)
 @pytest.mark.parametrize(("attempt", "most"), [(1, 0.2), (2, 0.4), (3, 0.8), (5, 3.2), (6, 5.0), (10_000, 5.0)])
 def test_backoff_doubles_up_to_its_ceiling(attempt: int, most: float) -> None:
     """The wait lies anywhere between nothing and 0.2 s doubled per attempt, never above 5 s."""
-    assert waiting.backoff(attempt, 0.0) == 0.0
-    assert waiting.backoff(attempt, 0.5) == pytest.approx(most / 2)
-    assert waiting.backoff(attempt, 1.0) == pytest.approx(most)
+    assert backoff.backoff(attempt, 0.0) == 0.0
+    assert backoff.backoff(attempt, 0.5) == pytest.approx(most / 2)
+    assert backoff.backoff(attempt, 1.0) == pytest.approx(most)
 
 
 @pytest.mark.parametrize(("failures", "most"), [(1, 0.5), (2, 1.0), (5, 8.0), (6, 15.0), (10_000, 15.0)])
 def test_reconnecting_waits_half_in_earnest_and_half_by_chance(failures: int, most: float) -> None:
     """The wait lies in the upper half of 0.5 s doubled per failure, never above 15 s."""
-    assert waiting.reconnect(failures, 0.0) == pytest.approx(most / 2)
-    assert waiting.reconnect(failures, 1.0) == pytest.approx(most)
+    assert backoff.reconnect(failures, 0.0) == pytest.approx(most / 2)
+    assert backoff.reconnect(failures, 1.0) == pytest.approx(most)
 
 
 @given(st.integers(1, 10**6), chances)
-def test_waits_are_bounded(count: int, chance: float) -> None:
+def test_waits_are_bounded(count: int, random_unit: float) -> None:
     """However often something failed, the waits stay within their bounds."""
-    assert 0.0 <= waiting.backoff(count, chance) <= waiting.BACKOFF_CEILING
-    assert 0.25 <= waiting.reconnect(count, chance) <= 15.0
+    assert 0.0 <= backoff.backoff(count, random_unit) <= backoff.BACKOFF_CEILING
+    assert 0.25 <= backoff.reconnect(count, random_unit) <= 15.0
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ NOW = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110, 5.6
 @pytest.mark.usefixtures("far_east")
 def test_retry_after_is_read_in_both_forms(value: str, seconds: float) -> None:
     """Seconds and all three forms of an HTTP date are read, wherever the worker runs, up to a day."""
-    assert waiting.retry_after(value, NOW) == seconds
+    assert backoff.retry_after(value, NOW) == seconds
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_retry_after_is_read_in_both_forms(value: str, seconds: float) -> None:
 )
 def test_other_retry_after_says_nothing(value: str | None) -> None:
     """A header that is neither form is as good as none."""
-    assert waiting.retry_after(value, NOW) is None
+    assert backoff.retry_after(value, NOW) is None
 
 
 @given(
@@ -99,7 +99,7 @@ def test_other_retry_after_says_nothing(value: str | None) -> None:
 )
 def test_no_retry_after_does_harm(value: str) -> None:
     """Whatever stands in the header, the wait is none or between nothing and a day."""
-    wait = waiting.retry_after(value, NOW)
+    wait = backoff.retry_after(value, NOW)
     assert wait is None or 0.0 <= wait <= DAY
 
 
@@ -108,4 +108,4 @@ def test_no_retry_after_does_harm(value: str) -> None:
 )
 def test_the_first_place_that_waits_long_enough(at_least: float, place: int) -> None:
     """A wait goes to the first place that is at least as long; to the last if none is."""
-    assert waiting.place((10.0, 60.0, 300.0, 1800.0), at_least) == place
+    assert backoff.place((10.0, 60.0, 300.0, 1800.0), at_least) == place

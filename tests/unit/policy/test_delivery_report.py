@@ -4,7 +4,7 @@ import pytest
 
 from schemas.names import TRACEPARENT
 from tests.malformed_messages import FORGED
-from worker.policy.facts import trace_id
+from worker.policy.delivery_report import trace_id
 from worker.policy.readiness import Readiness
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

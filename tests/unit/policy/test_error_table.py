@@ -7,26 +7,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.policy import error_table
-from worker.policy.error_table import BY_CODE, UNKNOWN_TASK, normal_code
-from worker.policy.fault import (
-    Absent,
+from worker.policy.call_result import (
+    CallError,
     CallStatus,
     Condition,
-    Done,
+    ErrorKind,
     ErrorScope,
     Evidence,
-    Fault,
-    Found,
-    Remedy,
-    Several,
-    Sighting,
+    LookupResult,
+    SeveralTasks,
+    TaskCreated,
+    TaskFound,
+    TaskNotFound,
     Throttle,
 )
+from worker.policy.error_table import BY_CODE, UNKNOWN_TASK, normal_code
 
 REFUSED, AMBIGUOUS, NEVER = Evidence.REFUSED, Evidence.AMBIGUOUS, Evidence.NEVER_SENT
 
 
-def classify(status: int, code: str | None) -> tuple[Evidence, Remedy]:
+def classify(status: int, code: str | None) -> tuple[Evidence, ErrorKind]:
     """Evidence and kind of an answer without a condition."""
     row = error_table.row(status, code)
     return row.evidence, row.kind
@@ -34,29 +34,29 @@ def classify(status: int, code: str | None) -> tuple[Evidence, Remedy]:
 
 # DCS API reference, "Error Codes", and API Gateway user guide, "Error Codes", as far as a create call can meet them.
 TABLE = (
-    (400, "DCS", "4002 4004 4005 4062 4063 4800 4855", REFUSED, Remedy.REJECTED),
-    (400, "DCS", "4013 4014 4016 4018 4020 4046 4048 4068 5050 4133", REFUSED, Remedy.REJECTED),
-    (400, "DCS", "4035 4036 4039 4054 4911", REFUSED, Remedy.CAPACITY),
-    (400, "DCS", "4017 4026 4049 4096 4097 4099 4104 4108 4111 4113 4114 4115 4116 4117", REFUSED, Remedy.RETRY),
-    (400, "DCS", "4118 4120 4121 4231 4975", REFUSED, Remedy.RETRY),
-    (401, "DCS", "1001 1002 1003 1004", REFUSED, Remedy.UNAUTHENTICATED),
-    (401, "APIG", "0301 0305 0307", REFUSED, Remedy.UNAUTHENTICATED),
-    (403, "DCS", "2003 2007 3002 3003", REFUSED, Remedy.FORBIDDEN),
-    (403, "APIG", "0302 0306 0310 0402", REFUSED, Remedy.FORBIDDEN),
-    (404, "DCS", "4001 3022", REFUSED, Remedy.NOT_FOUND),
-    (404, "APIG", "0101", REFUSED, Remedy.NOT_FOUND),
-    (404, "DCS", "5101", REFUSED, Remedy.RETRY),
-    (405, "DCS", "5001", REFUSED, Remedy.REJECTED),
-    (405, "APIG", "0501 0502", REFUSED, Remedy.REJECTED),
-    (413, "APIG", "0201", REFUSED, Remedy.REJECTED),
-    (414, "APIG", "0201", REFUSED, Remedy.REJECTED),
-    (494, "APIG", "0201", REFUSED, Remedy.REJECTED),
-    (429, "APIG", "0308", REFUSED, Remedy.THROTTLED),
-    (500, "DCS", "5000 5006 5031 5041 5070 4069", AMBIGUOUS, Remedy.RETRY),
-    (500, "APIG", "0601", AMBIGUOUS, Remedy.RETRY),
-    (502, "APIG", "0201 0610", AMBIGUOUS, Remedy.RETRY),
-    (503, "APIG", "0613", REFUSED, Remedy.RETRY),
-    (504, "APIG", "0201", AMBIGUOUS, Remedy.RETRY),
+    (400, "DCS", "4002 4004 4005 4062 4063 4800 4855", REFUSED, ErrorKind.REJECTED),
+    (400, "DCS", "4013 4014 4016 4018 4020 4046 4048 4068 5050 4133", REFUSED, ErrorKind.REJECTED),
+    (400, "DCS", "4035 4036 4039 4054 4911", REFUSED, ErrorKind.CAPACITY),
+    (400, "DCS", "4017 4026 4049 4096 4097 4099 4104 4108 4111 4113 4114 4115 4116 4117", REFUSED, ErrorKind.RETRY),
+    (400, "DCS", "4118 4120 4121 4231 4975", REFUSED, ErrorKind.RETRY),
+    (401, "DCS", "1001 1002 1003 1004", REFUSED, ErrorKind.UNAUTHENTICATED),
+    (401, "APIG", "0301 0305 0307", REFUSED, ErrorKind.UNAUTHENTICATED),
+    (403, "DCS", "2003 2007 3002 3003", REFUSED, ErrorKind.FORBIDDEN),
+    (403, "APIG", "0302 0306 0310 0402", REFUSED, ErrorKind.FORBIDDEN),
+    (404, "DCS", "4001 3022", REFUSED, ErrorKind.NOT_FOUND),
+    (404, "APIG", "0101", REFUSED, ErrorKind.NOT_FOUND),
+    (404, "DCS", "5101", REFUSED, ErrorKind.RETRY),
+    (405, "DCS", "5001", REFUSED, ErrorKind.REJECTED),
+    (405, "APIG", "0501 0502", REFUSED, ErrorKind.REJECTED),
+    (413, "APIG", "0201", REFUSED, ErrorKind.REJECTED),
+    (414, "APIG", "0201", REFUSED, ErrorKind.REJECTED),
+    (494, "APIG", "0201", REFUSED, ErrorKind.REJECTED),
+    (429, "APIG", "0308", REFUSED, ErrorKind.THROTTLED),
+    (500, "DCS", "5000 5006 5031 5041 5070 4069", AMBIGUOUS, ErrorKind.RETRY),
+    (500, "APIG", "0601", AMBIGUOUS, ErrorKind.RETRY),
+    (502, "APIG", "0201 0610", AMBIGUOUS, ErrorKind.RETRY),
+    (503, "APIG", "0613", REFUSED, ErrorKind.RETRY),
+    (504, "APIG", "0201", AMBIGUOUS, ErrorKind.RETRY),
 )
 
 
@@ -79,7 +79,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("status", "code", "verdict"), ROWS)
-def test_a_documented_code_is_known(status: int, code: str, verdict: tuple[Evidence, Remedy]) -> None:
+def test_a_documented_code_is_known(status: int, code: str, verdict: tuple[Evidence, ErrorKind]) -> None:
     """Every code of the table has its verdict, whichever way it is written."""
     assert classify(status, code) == verdict
 
@@ -92,24 +92,24 @@ def test_no_code_is_known_that_the_table_does_not_show() -> None:
 @pytest.mark.parametrize(
     ("status", "verdict"),
     [
-        (200, (AMBIGUOUS, Remedy.RETRY)),
-        (302, (AMBIGUOUS, Remedy.RETRY)),
-        (400, (REFUSED, Remedy.REJECTED)),
-        (401, (REFUSED, Remedy.UNAUTHENTICATED)),
-        (403, (REFUSED, Remedy.FORBIDDEN)),
-        (404, (REFUSED, Remedy.NOT_FOUND)),
-        (408, (AMBIGUOUS, Remedy.RETRY)),
-        (409, (REFUSED, Remedy.REJECTED)),
-        (429, (REFUSED, Remedy.THROTTLED)),
-        (499, (AMBIGUOUS, Remedy.RETRY)),
-        (500, (AMBIGUOUS, Remedy.RETRY)),
-        (503, (AMBIGUOUS, Remedy.RETRY)),
-        (599, (AMBIGUOUS, Remedy.RETRY)),
+        (200, (AMBIGUOUS, ErrorKind.RETRY)),
+        (302, (AMBIGUOUS, ErrorKind.RETRY)),
+        (400, (REFUSED, ErrorKind.REJECTED)),
+        (401, (REFUSED, ErrorKind.UNAUTHENTICATED)),
+        (403, (REFUSED, ErrorKind.FORBIDDEN)),
+        (404, (REFUSED, ErrorKind.NOT_FOUND)),
+        (408, (AMBIGUOUS, ErrorKind.RETRY)),
+        (409, (REFUSED, ErrorKind.REJECTED)),
+        (429, (REFUSED, ErrorKind.THROTTLED)),
+        (499, (AMBIGUOUS, ErrorKind.RETRY)),
+        (500, (AMBIGUOUS, ErrorKind.RETRY)),
+        (503, (AMBIGUOUS, ErrorKind.RETRY)),
+        (599, (AMBIGUOUS, ErrorKind.RETRY)),
     ],
 )
 @pytest.mark.parametrize("code", [None, "", "DCS.9999", "page not found", "DCS.40171"])
 def test_without_a_known_code_the_status_decides(
-    status: int, code: str | None, verdict: tuple[Evidence, Remedy]
+    status: int, code: str | None, verdict: tuple[Evidence, ErrorKind]
 ) -> None:
     """An answer without a code, or with one that is not in the table, has the verdict of its status."""
     assert classify(status, code) == verdict
@@ -147,20 +147,20 @@ def test_only_an_answer_that_refuses_proves_that_nothing_was_done(status: int, c
         assert evidence is AMBIGUOUS
 
 
-def answered(http_status: int, code: str, kind: Remedy) -> Fault:
+def answered(http_status: int, code: str, kind: ErrorKind) -> CallError:
     """A refusal with a code."""
-    return Fault(REFUSED, kind, CallStatus.ANSWERED, http_status=http_status, error_code=code)
+    return CallError(REFUSED, kind, CallStatus.ANSWERED, http_status=http_status, error_code=code)
 
 
-def throttled(condition: Condition | None) -> Fault:
+def throttled(condition: Condition | None) -> CallError:
     """A 429 whose text names a limit, or nothing."""
     throttle = Throttle(5, 1.0) if condition else None
     status = CallStatus.ANSWERED
-    return Fault(REFUSED, Remedy.THROTTLED, status, http_status=429, condition=condition, throttle=throttle)
+    return CallError(REFUSED, ErrorKind.THROTTLED, status, http_status=429, condition=condition, throttle=throttle)
 
 
-@pytest.mark.parametrize("ending", [Done("i"), Found("i"), Absent(), Several(("i", "j"))])
-def test_success_concerns_the_request_alone(ending: Done | Sighting) -> None:
+@pytest.mark.parametrize("ending", [TaskCreated("i"), TaskFound("i"), TaskNotFound(), SeveralTasks(("i", "j"))])
+def test_success_concerns_the_request_alone(ending: TaskCreated | LookupResult) -> None:
     """A success, and what a look-up saw, says nothing bad of any other party."""
     assert error_table.scope(ending) is ErrorScope.REQUEST
 
@@ -168,28 +168,34 @@ def test_success_concerns_the_request_alone(ending: Done | Sighting) -> None:
 @pytest.mark.parametrize(
     ("fault", "whom"),
     [
-        (Fault(NEVER, Remedy.RETRY, CallStatus.CONNECTION_REFUSED), ErrorScope.SERVICE),
-        (Fault(NEVER, Remedy.RETRY, CallStatus.IAM_UNAVAILABLE), ErrorScope.SERVICE),
-        (Fault(AMBIGUOUS, Remedy.RETRY, CallStatus.TIMEOUT), ErrorScope.SERVICE),
-        (Fault(AMBIGUOUS, Remedy.RETRY, CallStatus.RESET), ErrorScope.SERVICE),
-        (Fault(AMBIGUOUS, Remedy.RETRY, CallStatus.ANSWERED, http_status=500), ErrorScope.SERVICE),
-        (Fault(AMBIGUOUS, Remedy.RETRY, CallStatus.ANSWERED, http_status=200), ErrorScope.SERVICE),
-        (answered(503, "APIG.0613", Remedy.RETRY), ErrorScope.SERVICE),
-        (Fault(NEVER, Remedy.RETRY, CallStatus.STALE), None),
-        (Fault(NEVER, Remedy.RETRY, CallStatus.FROZEN), None),
-        (Fault(REFUSED, Remedy.RETRY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4026"), ErrorScope.REQUEST),
-        (Fault(REFUSED, Remedy.RETRY, CallStatus.TOO_MANY_PAGES), ErrorScope.REQUEST),
-        (Fault(REFUSED, Remedy.REJECTED, CallStatus.ANSWERED, http_status=400), ErrorScope.REQUEST),
-        (Fault(REFUSED, Remedy.NOT_FOUND, CallStatus.ANSWERED, http_status=404), ErrorScope.REQUEST),
-        (Fault(REFUSED, Remedy.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401), ErrorScope.CREDENTIALS),
-        (Fault(NEVER, Remedy.UNAUTHENTICATED, CallStatus.NO_CREDENTIALS, http_status=401), ErrorScope.CREDENTIALS),
-        (Fault(REFUSED, Remedy.FORBIDDEN, CallStatus.ANSWERED, http_status=403), ErrorScope.CREDENTIALS),
+        (CallError(NEVER, ErrorKind.RETRY, CallStatus.CONNECTION_REFUSED), ErrorScope.SERVICE),
+        (CallError(NEVER, ErrorKind.RETRY, CallStatus.IAM_UNAVAILABLE), ErrorScope.SERVICE),
+        (CallError(AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT), ErrorScope.SERVICE),
+        (CallError(AMBIGUOUS, ErrorKind.RETRY, CallStatus.RESET), ErrorScope.SERVICE),
+        (CallError(AMBIGUOUS, ErrorKind.RETRY, CallStatus.ANSWERED, http_status=500), ErrorScope.SERVICE),
+        (CallError(AMBIGUOUS, ErrorKind.RETRY, CallStatus.ANSWERED, http_status=200), ErrorScope.SERVICE),
+        (answered(503, "APIG.0613", ErrorKind.RETRY), ErrorScope.SERVICE),
+        (CallError(NEVER, ErrorKind.RETRY, CallStatus.STALE), None),
+        (CallError(NEVER, ErrorKind.RETRY, CallStatus.FROZEN), None),
+        (
+            CallError(REFUSED, ErrorKind.RETRY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4026"),
+            ErrorScope.REQUEST,
+        ),
+        (CallError(REFUSED, ErrorKind.RETRY, CallStatus.TOO_MANY_PAGES), ErrorScope.REQUEST),
+        (CallError(REFUSED, ErrorKind.REJECTED, CallStatus.ANSWERED, http_status=400), ErrorScope.REQUEST),
+        (CallError(REFUSED, ErrorKind.NOT_FOUND, CallStatus.ANSWERED, http_status=404), ErrorScope.REQUEST),
+        (CallError(REFUSED, ErrorKind.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401), ErrorScope.CREDENTIALS),
+        (
+            CallError(NEVER, ErrorKind.UNAUTHENTICATED, CallStatus.NO_CREDENTIALS, http_status=401),
+            ErrorScope.CREDENTIALS,
+        ),
+        (CallError(REFUSED, ErrorKind.FORBIDDEN, CallStatus.ANSWERED, http_status=403), ErrorScope.CREDENTIALS),
         (throttled(None), ErrorScope.REGION),
         (throttled(Condition.REGION_THROTTLED), ErrorScope.REGION),
         (throttled(Condition.PROJECT_THROTTLED), ErrorScope.PROJECT),
     ],
 )
-def test_scope_of_an_error(fault: Fault, whom: ErrorScope | None) -> None:
+def test_scope_of_an_error(fault: CallError, whom: ErrorScope | None) -> None:
     """Silence and failures concern the service; refusals of one request do not; a throttle never does."""
     assert error_table.scope(fault) is whom
 
@@ -206,7 +212,7 @@ def test_scope_of_an_error(fault: Fault, whom: ErrorScope | None) -> None:
 )
 def test_scope_of_a_full_quota(code: str, whom: ErrorScope | None) -> None:
     """Quotas belong to the project; the request chose a zone or a subnet itself."""
-    assert error_table.scope(answered(400, code, Remedy.CAPACITY)) is whom
+    assert error_table.scope(answered(400, code, ErrorKind.CAPACITY)) is whom
 
 
 @pytest.mark.parametrize("status", CallStatus)

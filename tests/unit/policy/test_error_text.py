@@ -2,8 +2,8 @@
 
 import pytest
 
+from worker.policy.call_result import Condition, Throttle
 from worker.policy.error_text import ErrorText, read_text
-from worker.policy.fault import Condition, Throttle
 
 DAY = 86400.0
 PROJECT, REGION = Condition.PROJECT_THROTTLED, Condition.REGION_THROTTLED

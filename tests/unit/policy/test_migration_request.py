@@ -8,14 +8,14 @@ from schemas import identity
 from schemas.request import Request, parse
 from tests.malformed_bodies import TASK
 from tests.malformed_messages import GOOD, MAX_BYTES
-from worker.policy.order import Order, order
+from worker.policy.migration_request import MigrationRequest, migration
 
 
-def placed(with_marker: bool = True, **changes: object) -> Order:
+def placed(with_marker: bool = True, **changes: object) -> MigrationRequest:
     """Place the order of a good request with `changes`; a field whose value is None is left out."""
     content = {name: value for name, value in (GOOD | changes).items() if value is not None}
     request: Request = parse(json.dumps(content).encode(), max_bytes=MAX_BYTES)
-    return order(request, default_region="eu-west-101", with_marker=with_marker)
+    return migration(request, default_region="eu-west-101", with_marker=with_marker)
 
 
 def test_an_order_says_what_the_request_says() -> None:
@@ -23,7 +23,7 @@ def test_an_order_says_what_the_request_says() -> None:
     found = placed(request_id="a", not_after="1970-01-01T08:00:07+08:00")
     assert (found.key, found.region, found.not_after) == (("0123456789abcdef0123456789abcdef", "a"), "cn-north-4", 7.0)
     assert found.task.model_dump() == TASK
-    assert found.is_named
+    assert found.has_sender_request_id
 
 
 def test_the_body_bears_the_marker() -> None:
@@ -46,7 +46,7 @@ def test_without_markers_the_body_is_what_was_received(description: dict[str, st
 def test_a_request_without_an_id_is_known_by_its_content() -> None:
     """The derived id depends on project, effective region and task, and the order knows that it is derived."""
     found = placed(request_id=None, region=None)
-    assert not found.is_named
+    assert not found.has_sender_request_id
     assert found.region == "eu-west-101"
     assert found.request_id == identity.request_id(found.project_id, "eu-west-101", found.task)
     assert found.marker == identity.marker(found.request_id)

@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.envelope import Envelope
-from worker.policy.rules import THROTTLED_AT_MOST, Reconcile, Rules
+from worker.policy.retry_policy import FREE_RETRY_LIMIT_SECONDS, Reconcile, RetryPolicy
 
 NOW = 1_790_000_000.0
-RULES = Rules()
+RULES = RetryPolicy()
 FIRST = Envelope.read({}, redelivered=False, now=NOW)
 REPEAT = replace(FIRST, is_repeat=True)
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
     """Operators are told these settings and this day's grace for what is throttled."""
-    assert Rules(delays=(10.0, 60.0, 300.0, 1800.0), tries=3, reconcile="ambiguous", settle=45.0) == RULES
-    assert (RULES.delivery_limit, THROTTLED_AT_MOST) == (10, 86400.0)
+    assert RetryPolicy(delays=(10.0, 60.0, 300.0, 1800.0), tries=3, reconcile="ambiguous", settle=45.0) == RULES
+    assert (RULES.delivery_limit, FREE_RETRY_LIMIT_SECONDS) == (10, 86400.0)
 
 
 @pytest.mark.parametrize(
@@ -27,13 +27,13 @@ def test_the_defaults_are_the_documented_ones() -> None:
 )
 def test_only_a_first_delivery_creates_without_looking(reconcile: Reconcile, first: bool, repeat: bool) -> None:
     """A repeat looks first unless looking is off; a first delivery only if every create is to be looked for."""
-    rules = Rules(reconcile=reconcile)
-    assert rules.must_look(FIRST) is first
-    assert rules.must_look(REPEAT) is repeat
+    rules = RetryPolicy(reconcile=reconcile)
+    assert rules.needs_lookup(FIRST) is first
+    assert rules.needs_lookup(REPEAT) is repeat
 
 
 @pytest.mark.parametrize(
-    ("settle", "elapsed", "owed"),
+    ("settle", "elapsed", "listing_delay_left"),
     [
         (45.0, 0.0, 50.0),
         (45.0, 20.0, 30.0),
@@ -47,23 +47,23 @@ def test_only_a_first_delivery_creates_without_looking(reconcile: Reconcile, fir
         (0.0, 0.0, 0.0),
     ],
 )
-def test_settling_is_owed_from_the_last_create(settle: float, elapsed: float, owed: float) -> None:
+def test_settling_is_owed_from_the_last_create(settle: float, elapsed: float, listing_delay_left: float) -> None:
     """The settle time and an allowance for clocks are owed, less what has passed, never more than the whole."""
-    assert Rules(settle=settle).owed(NOW - elapsed, NOW) == pytest.approx(owed)
+    assert RetryPolicy(settle=settle).listing_delay_left(NOW - elapsed, NOW) == pytest.approx(listing_delay_left)
 
 
 def test_nothing_is_owed_for_what_was_never_sent() -> None:
     """No create, no wait."""
-    assert RULES.owed(None, NOW) == 0.0
+    assert RULES.listing_delay_left(None, NOW) == 0.0
 
 
 @given(st.floats(0.0, 3600.0), st.floats(-1e10, 1e10), st.floats(0.0, 1e10))
 def test_what_is_owed_is_bounded_and_passes(settle: float, last_sent_at: float, now: float) -> None:
     """However far off a clock is, the wait ends: it is never below 0 nor above settle time and allowance."""
-    rules = Rules(settle=settle)
-    owed = rules.owed(last_sent_at, now)
-    assert 0.0 <= owed <= settle + min(5.0, settle / 3)
-    assert rules.owed(last_sent_at, max(now, last_sent_at) + settle + 6.0) == 0.0
+    rules = RetryPolicy(settle=settle)
+    listing_delay_left = rules.listing_delay_left(last_sent_at, now)
+    assert 0.0 <= listing_delay_left <= settle + min(5.0, settle / 3)
+    assert rules.listing_delay_left(last_sent_at, max(now, last_sent_at) + settle + 6.0) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_so_many_interruptions_are_poison(interruptions: int, redelivered: bool,
 )
 def test_half_way_to_poison_is_suspect(limit: int, interruptions: int, is_suspect: bool) -> None:
     """From half the limit on, and never without an interruption, a request is worked on alone."""
-    assert Rules(delivery_limit=limit).is_suspect(replace(REPEAT, interruptions=interruptions)) is is_suspect
+    assert RetryPolicy(delivery_limit=limit).is_suspect(replace(REPEAT, interruptions=interruptions)) is is_suspect
 
 
 @pytest.mark.parametrize(
-    ("round_", "may_spend", "is_over"), [(0, True, False), (3, True, False), (4, False, False), (5, False, True)]
+    ("round_", "has_retries_left", "is_over"), [(0, True, False), (3, True, False), (4, False, False), (5, False, True)]
 )
-def test_the_schedule_has_so_many_places(round_: int, may_spend: bool, is_over: bool) -> None:
+def test_the_schedule_has_so_many_places(round_: int, has_retries_left: bool, is_over: bool) -> None:
     """Four places can be spent; a fifth use of the schedule is beyond its end."""
     envelope = replace(REPEAT, round=round_)
-    assert (RULES.may_spend(envelope), RULES.is_over(envelope)) == (may_spend, is_over)
+    assert (RULES.has_retries_left(envelope), RULES.is_over(envelope)) == (has_retries_left, is_over)

@@ -9,23 +9,23 @@ from hypothesis import strategies as st
 
 from schemas.envelope import Envelope
 from worker.policy import error_table
-from worker.policy.fault import CallStatus, Evidence, Fault, Remedy, Throttle
-from worker.policy.outcome import Postponed
-from worker.policy.rules import THROTTLED_AT_MOST, Rules
+from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence, Throttle
+from worker.policy.outcome import RetryLater
+from worker.policy.retry_policy import FREE_RETRY_LIMIT_SECONDS, RetryPolicy
 
 NOW = 1_790_000_000.0
-RULES = Rules()
+RULES = RetryPolicy()
 REPEAT = replace(Envelope.read({}, redelivered=False, now=NOW), is_repeat=True)
-BUSY = Fault(Evidence.REFUSED, Remedy.RETRY, CallStatus.ANSWERED)
-FULL = Fault(Evidence.REFUSED, Remedy.CAPACITY, CallStatus.ANSWERED)
-THROTTLED = Fault(Evidence.REFUSED, Remedy.THROTTLED, CallStatus.ANSWERED)
+BUSY = CallError(Evidence.REFUSED, ErrorKind.RETRY, CallStatus.ANSWERED)
+FULL = CallError(Evidence.REFUSED, ErrorKind.CAPACITY, CallStatus.ANSWERED)
+THROTTLED = CallError(Evidence.REFUSED, ErrorKind.THROTTLED, CallStatus.ANSWERED)
 
 chances = st.floats(0.0, 1.0, exclude_max=True)
 waits = st.floats(0.0, 86400.0)
 faults = st.builds(
-    Fault,
+    CallError,
     evidence=st.sampled_from(Evidence),
-    remedy=st.sampled_from(Remedy),
+    kind=st.sampled_from(ErrorKind),
     status=st.just(CallStatus.RESET),
     retry_after=st.none() | waits,
     throttle=st.none() | st.builds(Throttle, calls=st.just(5), window=waits),
@@ -33,7 +33,7 @@ faults = st.builds(
 
 
 @pytest.mark.parametrize(
-    ("fault", "attempt", "chance", "wait"),
+    ("fault", "attempt", "random_unit", "wait"),
     [
         (BUSY, 1, 0.5, 0.1),
         (BUSY, 2, 0.5, 0.2),
@@ -49,15 +49,15 @@ faults = st.builds(
         (replace(THROTTLED, throttle=Throttle(5, 60.0)), 1, 0.0, None),
     ],
 )
-def test_moments_are_waited_in_hand(fault: Fault, attempt: int, chance: float, wait: float | None) -> None:
+def test_moments_are_waited_in_hand(fault: CallError, attempt: int, random_unit: float, wait: float | None) -> None:
     """A short wait is taken in hand, as long as tries are left; the service's word lengthens it."""
-    assert RULES.wait_in_hand(fault, attempt, chance) == (None if wait is None else pytest.approx(wait))
+    assert RULES.wait_in_hand(fault, attempt, random_unit) == (None if wait is None else pytest.approx(wait))
 
 
 @given(faults, st.integers(1, 5), chances)
-def test_a_wait_in_hand_is_never_too_short_nor_too_long(fault: Fault, attempt: int, chance: float) -> None:
+def test_a_wait_in_hand_is_never_too_short_nor_too_long(fault: CallError, attempt: int, random_unit: float) -> None:
     """In hand nothing is waited for longer than 5 s, nor less than the service asks."""
-    wait = RULES.wait_in_hand(fault, attempt, chance)
+    wait = RULES.wait_in_hand(fault, attempt, random_unit)
     if wait is not None:
         assert attempt < RULES.tries
         assert error_table.asked_wait(fault) <= wait <= 5.0
@@ -84,15 +84,15 @@ def test_a_wait_in_hand_is_never_too_short_nor_too_long(fault: Fault, attempt: i
         (replace(THROTTLED, throttle=Throttle(5, 60.0)), 2, 0.0, 2, 2),
     ],
 )
-def test_a_failed_call_spends_one_place(fault: Fault, round_: int, at_least: float, place: int, spent: int) -> None:
+def test_a_failed_call_spends_one_place(fault: CallError, round_: int, at_least: float, place: int, spent: int) -> None:
     """The next place, or the first that waits long enough; full capacity waits longest; being throttled is free."""
     envelope = replace(REPEAT, round=round_)
-    assert RULES.after(fault, envelope, at_least, NOW) == Postponed(
+    assert RULES.after(fault, envelope, at_least, NOW) == RetryLater(
         place, replace(envelope, round=spent), fault.label, RULES.delays[place - 1]
     )
 
 
-@pytest.mark.parametrize(("age", "spent"), [(0.0, 0), (THROTTLED_AT_MOST - 1, 0), (THROTTLED_AT_MOST, 1)])
+@pytest.mark.parametrize(("age", "spent"), [(0.0, 0), (FREE_RETRY_LIMIT_SECONDS - 1, 0), (FREE_RETRY_LIMIT_SECONDS, 1)])
 def test_being_throttled_is_free_for_a_day(age: float, spent: int) -> None:
     """After a day a request that is always throttled spends places like any other."""
     envelope = replace(REPEAT, first_received_at=NOW - age)
@@ -102,13 +102,13 @@ def test_being_throttled_is_free_for_a_day(age: float, spent: int) -> None:
 
 def test_no_other_fault_is_free() -> None:
     """Only being throttled counts against no one."""
-    free = [remedy for remedy in Remedy if RULES.is_free(replace(BUSY, remedy=remedy), REPEAT, NOW)]
-    assert free == [Remedy.THROTTLED]
+    free = [remedy for remedy in ErrorKind if RULES.is_free(replace(BUSY, kind=remedy), REPEAT, NOW)]
+    assert free == [ErrorKind.THROTTLED]
 
 
 @given(faults, st.integers(0, 8), st.floats(0.0, 1800.0), st.floats(0.0, 2e5))
 def test_the_way_through_the_broker_is_long_enough_and_ends(
-    fault: Fault, round_: int, at_least: float, age: float
+    fault: CallError, round_: int, at_least: float, age: float
 ) -> None:
     """Every wait covers what is owed as far as the schedule reaches, and the schedule is used up in the end."""
     envelope = replace(REPEAT, round=round_, first_received_at=NOW - age)
@@ -123,7 +123,7 @@ def test_the_way_through_the_broker_is_long_enough_and_ends(
 @pytest.mark.parametrize(("at_least", "place"), [(0.0, 1), (50.0, 2), (301.0, 4), (1e9, 4)])
 def test_waiting_spends_nothing(at_least: float, place: int) -> None:
     """A wait to settle or for a turn leaves the envelope as it is."""
-    assert RULES.wait(REPEAT, at_least, "settle") == Postponed(place, REPEAT, "settle", RULES.delays[place - 1])
+    assert RULES.wait(REPEAT, at_least, "settle") == RetryLater(place, REPEAT, "settle", RULES.delays[place - 1])
 
 
 @pytest.mark.parametrize("evidence", list(Evidence))

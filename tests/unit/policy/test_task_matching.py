@@ -10,13 +10,13 @@ from schemas.dcs import TaskDetail, TaskRow
 from schemas.request import Request, Task
 from schemas.timestamp import from_text
 from tests.malformed_bodies import TASK
-from worker.policy import recognise
-from worker.policy.fault import Absent, Found, Several
-from worker.policy.order import order
-from worker.policy.recognise import Match
+from worker.policy import task_matching
+from worker.policy.call_result import SeveralTasks, TaskFound, TaskNotFound
+from worker.policy.migration_request import migration
+from worker.policy.task_matching import Match
 
 MARKER = "#rq-ca978112ca1bbdca"
-MARKED = order(
+MARKED = migration(
     Request(request_id="a", project_id="p", task=Task(**TASK)), default_region="cn-north-4", with_marker=True
 )
 PLAIN = replace(MARKED, marker=None)
@@ -45,7 +45,7 @@ DETAIL = TaskDetail(
 def test_a_task_of_another_name_or_kind_is_not_ours(changes: dict[str, str | None], marker: bool) -> None:
     """The list call filters by part of a name and mixes kinds: both must match exactly, marker or not."""
     row = ROW.model_copy(update=changes)
-    assert recognise.row(MARKED if marker else PLAIN, row, SINCE) is Match.NO
+    assert task_matching.row(MARKED if marker else PLAIN, row, SINCE) is Match.NO
 
 
 @pytest.mark.parametrize(
@@ -66,20 +66,20 @@ def test_a_task_of_another_name_or_kind_is_not_ours(changes: dict[str, str | Non
 def test_the_marker_is_the_last_word(description: str | None, match: Match) -> None:
     """Only the end of the description tells; a list that leaves it out makes us ask for the detail."""
     assert MARKED.marker == MARKER
-    assert recognise.row(MARKED, ROW.model_copy(update={"description": description}), SINCE) is match
+    assert task_matching.row(MARKED, ROW.model_copy(update={"description": description}), SINCE) is match
     expected = Match.NO if match is Match.ASK else match
-    assert recognise.detail(MARKED, DETAIL.model_copy(update={"description": description})) is expected
+    assert task_matching.detail(MARKED, DETAIL.model_copy(update={"description": description})) is expected
 
 
 def test_the_kind_may_be_missing() -> None:
     """An older list does not say of what kind a task is."""
-    assert recognise.row(MARKED, ROW.model_copy(update={"migration_type": None}), SINCE) is Match.YES
+    assert task_matching.row(MARKED, ROW.model_copy(update={"migration_type": None}), SINCE) is Match.YES
 
 
 @pytest.mark.parametrize("created_at", ["2000-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "soon", None])
 def test_with_a_marker_the_date_does_not_matter(created_at: str | None) -> None:
     """The marker is proof enough, whatever the service's clock says."""
-    assert recognise.row(MARKED, ROW.model_copy(update={"created_at": created_at}), SINCE) is Match.YES
+    assert task_matching.row(MARKED, ROW.model_copy(update={"created_at": created_at}), SINCE) is Match.YES
 
 
 @pytest.mark.parametrize(
@@ -104,20 +104,20 @@ def test_with_a_marker_the_date_does_not_matter(created_at: str | None) -> None:
 def test_without_a_marker_what_is_older_than_the_request_is_not_ours(created_at: str | None, match: Match) -> None:
     """Only a task that was surely created before the request was known is ruled out by its date."""
     assert from_text("2026-09-21T14:13:20Z") == SINCE
-    assert recognise.row(PLAIN, ROW.model_copy(update={"created_at": created_at}), SINCE) is match
+    assert task_matching.row(PLAIN, ROW.model_copy(update={"created_at": created_at}), SINCE) is match
 
 
 @pytest.mark.parametrize("field", ["tenant_vpc_id", "tenant_subnet_id", "tenant_security_group_id"])
 @pytest.mark.parametrize("value", ["another", None])
 def test_without_a_marker_all_three_networks_must_match(field: str, value: str | None) -> None:
     """The detail call decides by VPC, subnet and security group together."""
-    assert recognise.detail(PLAIN, DETAIL) is Match.YES
-    assert recognise.detail(PLAIN, DETAIL.model_copy(update={field: value})) is Match.NO
+    assert task_matching.detail(PLAIN, DETAIL) is Match.YES
+    assert task_matching.detail(PLAIN, DETAIL.model_copy(update={field: value})) is Match.NO
 
 
 def test_with_a_marker_the_networks_do_not_matter() -> None:
     """A task on the right networks is not ours without the marker."""
-    assert recognise.detail(MARKED, DETAIL) is Match.NO
+    assert task_matching.detail(MARKED, DETAIL) is Match.NO
 
 
 @pytest.mark.parametrize(
@@ -139,25 +139,25 @@ def test_with_a_marker_the_networks_do_not_matter() -> None:
 )
 def test_a_date_is_read_as_late_as_it_can_mean(text: str | None, seconds: float | None) -> None:
     """Every form that the service is known to use is read; without an offset it may be any zone's."""
-    assert recognise.latest(text) == seconds
+    assert task_matching.latest(text) == seconds
 
 
 @given(st.text(max_size=30) | st.text("0123456789-/:TZ +.", max_size=30))
 def test_no_date_does_harm(text: str) -> None:
     """Whatever the service calls a date, reading it does not fail."""
-    moment = recognise.latest(text)
+    moment = task_matching.latest(text)
     assert moment is None or moment > -1e12
 
 
 @pytest.mark.parametrize(
     ("task_ids", "sighting"),
     [
-        ([], Absent()),
-        (["a"], Found("a", "r")),
-        (["a", "a"], Found("a", "r")),
-        (["b", "a", "b"], Several(("a", "b"))),
+        ([], TaskNotFound()),
+        (["a"], TaskFound("a", "r")),
+        (["a", "a"], TaskFound("a", "r")),
+        (["b", "a", "b"], SeveralTasks(("a", "b"))),
     ],
 )
 def test_what_was_found_is_counted_once(task_ids: list[str], sighting: object) -> None:
     """None, one or several different tasks; a row that two pages show is one."""
-    assert recognise.sighting(task_ids, "r") == sighting
+    assert task_matching.sighting(task_ids, "r") == sighting

@@ -3,13 +3,23 @@
 import pytest
 
 from schemas.journal import EMPTY, Journal, Kind
-from worker.policy.chronicle import WORTH_TELLING, Call, entered
-from worker.policy.fault import Absent, CallStatus, Done, Evidence, Fault, Found, Remedy, Several, Sighting
+from worker.policy.call_result import (
+    CallError,
+    CallStatus,
+    ErrorKind,
+    Evidence,
+    LookupResult,
+    SeveralTasks,
+    TaskCreated,
+    TaskFound,
+    TaskNotFound,
+)
+from worker.policy.timeline import MIN_WAIT_SECONDS, Call, entered
 
 NOW = 1_790_000_000.0
 TOLD = EMPTY.add(NOW, Kind.RETURNED)
-BUSY = Fault(
-    Evidence.REFUSED, Remedy.RETRY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4026", dcs_request_id="d-1"
+BUSY = CallError(
+    Evidence.REFUSED, ErrorKind.RETRY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4026", dcs_request_id="d-1"
 )
 
 
@@ -22,14 +32,14 @@ def last(journal: Journal) -> tuple[object, ...]:
 @pytest.mark.parametrize(
     ("ending", "expected"),
     [
-        (Done("i-1", None, "d-1"), ("create", "done", 2, 1.5, "", "", "d-1")),
-        (Found("i-1", "d-1"), ("create", "found", 2, 1.5, "", "", "d-1")),
-        (Absent(), ("create", "absent", 2, 1.5, "", "", "")),
-        (Several(("i-1", "i-2")), ("create", "several", 2, 1.5, "", "", "")),
+        (TaskCreated("i-1", None, "d-1"), ("create", "done", 2, 1.5, "", "", "d-1")),
+        (TaskFound("i-1", "d-1"), ("create", "found", 2, 1.5, "", "", "d-1")),
+        (TaskNotFound(), ("create", "absent", 2, 1.5, "", "", "")),
+        (SeveralTasks(("i-1", "i-2")), ("create", "several", 2, 1.5, "", "", "")),
         (BUSY, ("create", "400", 2, 1.5, "refused", "DCS.4026", "d-1")),
     ],
 )
-def test_every_ending_is_told(ending: Done | Sighting | Fault, expected: tuple[object, ...]) -> None:
+def test_every_ending_is_told(ending: TaskCreated | LookupResult | CallError, expected: tuple[object, ...]) -> None:
     """How it ended, how long it took, what it proves, and by which id DCS knows it."""
     journal = entered(TOLD, Call(Kind.CREATE, 2, NOW, NOW), ending, NOW + 1.5)
     assert (len(journal.entries), last(journal)) == (2, expected)
@@ -37,11 +47,11 @@ def test_every_ending_is_told(ending: Done | Sighting | Fault, expected: tuple[o
 
 def test_a_create_that_succeeds_at_once_is_not_told() -> None:
     """Its event says it all."""
-    assert entered(EMPTY, Call(Kind.CREATE, 1, NOW, NOW), Done("i-1"), NOW) is EMPTY
+    assert entered(EMPTY, Call(Kind.CREATE, 1, NOW, NOW), TaskCreated("i-1"), NOW) is EMPTY
 
 
 def test_a_long_wait_for_a_turn_is_told_before_the_call() -> None:
     """And then the call is, even one that succeeds; a moment is not worth telling."""
-    waited = entered(EMPTY, Call(Kind.CREATE, 1, NOW, NOW + 12.5), Done("i-1"), NOW + 13)
+    waited = entered(EMPTY, Call(Kind.CREATE, 1, NOW, NOW + 12.5), TaskCreated("i-1"), NOW + 13)
     assert [(entry.did.value, entry.took) for entry in waited.entries] == [("gate", 12.5), ("create", 0.5)]
-    assert not entered(EMPTY, Call(Kind.CREATE, 1, NOW, NOW + WORTH_TELLING / 2), Done("i-1"), NOW + 1)
+    assert not entered(EMPTY, Call(Kind.CREATE, 1, NOW, NOW + MIN_WAIT_SECONDS / 2), TaskCreated("i-1"), NOW + 1)

@@ -6,8 +6,9 @@ from typing import Final
 
 from worker.config import Configuration, ConfigurationError, Settings, describe, load_from_process
 from worker.dcs.auth.lease import PATIENCE as MAX_CREDENTIAL_WAIT_SECONDS
-from worker.flow.line import PATIENCE as MAX_PERMIT_WAIT_SECONDS
-from worker.flow.service import ISOLATION
+from worker.pipeline.dispatcher import ISOLATION_WAIT_SECONDS
+from worker.pipeline.line import PATIENCE as MAX_PERMIT_WAIT_SECONDS
+from worker.policy.backoff import place
 from worker.policy.diagnostics import (
     Check,
     FailureKind,
@@ -18,7 +19,6 @@ from worker.policy.diagnostics import (
     unchecked,
     warning,
 )
-from worker.policy.waiting import place
 from worker.rabbit.publisher import PUBLISH_DEADLINE
 
 CHECK_NAME: Final = "configuration"
@@ -86,7 +86,7 @@ def check_settings(settings: Settings, consumers: int | None, *, has_credentials
             permit_seconds=MAX_PERMIT_WAIT_SECONDS,
             credential_seconds=MAX_CREDENTIAL_WAIT_SECONDS if waits_for_token_call else 0.0,
             call_seconds=settings.dcs_timeout,
-            other_seconds=ISOLATION + 2 * PUBLISH_DEADLINE,
+            other_seconds=ISOLATION_WAIT_SECONDS + 2 * PUBLISH_DEADLINE,
         )
     )
     yield _check_reconciliation(settings)

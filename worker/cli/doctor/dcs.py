@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
-from worker.bootstrap import from_settings
+from worker.bootstrap import components
 from worker.cli.doctor.configuration import DoctorOptions
 from worker.cli.doctor.network import Address, find_problem
 from worker.config import Configuration, Settings
@@ -18,7 +18,7 @@ from worker.dcs.findings import CREDENTIALS, Service
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked
-from worker.policy.pulse import Pulse
+from worker.policy.freeze_detector import FreezeDetector
 
 MAX_CALL_SECONDS: Final = 15.0
 """Upper limit of a call here; WORKER_DCS_TIMEOUT if that is shorter."""
@@ -55,7 +55,7 @@ def _services(settings: Settings, options: DoctorOptions) -> list[Service]:
             endpoint=endpoint,
             project=options.project if region == options.region else None,
             way=settings.auth_method if options.has_credentials else None,
-            must_look=settings.reconcile != "off",
+            needs_lookup=settings.reconcile != "off",
             must_show=not settings.marker,
         )
         for region, endpoint in settings.dcs_endpoints.items()
@@ -70,7 +70,7 @@ async def _region(loaded: Configuration, service: Service, within: Within, tls: 
         ]
     credentials: Credentials | None = None
     if service.project is not None and service.way is not None:
-        credentials = from_settings.credentials(loaded, within, lambda _: None)
+        credentials = components.credentials(loaded, within, lambda _: None)
     checks: list[Check] = []
     deadline = min(MAX_CALL_SECONDS, loaded.settings.dcs_timeout)
     try:
@@ -103,10 +103,12 @@ async def _network_problem(loaded: Configuration, endpoint: str, variable: str, 
 @asynccontextmanager
 async def _clients(loaded: Configuration, tls: ssl.SSLContext) -> AsyncIterator[Within]:
     transport = ServiceTransport(tls, MAX_CALL_SECONDS, loaded.proxies.proxy_for)
-    pulse = Pulse(lambda: 0.0)  # nothing is created here, so it does not matter whether this process was frozen
+    freeze_detector = FreezeDetector(
+        lambda: 0.0
+    )  # nothing is created here, so it does not matter whether this process was frozen
 
     def within(deadline: float) -> HttpClient:
-        return HttpClient(transport, deadline=deadline, pulse=pulse)
+        return HttpClient(transport, deadline=deadline, freeze_detector=freeze_detector)
 
     try:
         yield within

@@ -61,8 +61,8 @@ def print_table(checks: Sequence[Check]) -> None:
 def summary(checks: Sequence[Check]) -> str:
     """Number of checks by result, failures first."""
     counts = Counter(check.result for check in checks)
-    order = (CheckResult.FAILED, CheckResult.WARNING, CheckResult.NOT_CHECKED, CheckResult.OK)
-    return ", ".join(f"{counts[result]} {result.value}" for result in order if counts[result])
+    migration = (CheckResult.FAILED, CheckResult.WARNING, CheckResult.NOT_CHECKED, CheckResult.OK)
+    return ", ".join(f"{counts[result]} {result.value}" for result in migration if counts[result])
 
 
 def format_rows(checks: Sequence[Check], width: int | None) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from worker.bootstrap import from_settings
+from worker.bootstrap import components
 from worker.claims.checks import VARIABLE as CLAIMS_URL
 from worker.claims.checks import check_redis
 from worker.cli.doctor.broker import check_broker
@@ -51,7 +51,7 @@ async def _within_deadline(name: str, part: Callable[[OnCheck], Awaitable[None]]
 
 async def _check_broker(settings: Settings, management: str | None, on_check: OnCheck) -> int | None:
     try:
-        brokers = from_settings.brokers(settings)
+        brokers = components.brokers(settings)
     except (ConfigurationError, OSError):  # ssl.SSLError is an OSError
         remedy = (
             "correct WORKER_AMQP_CA_FILE, WORKER_AMQP_CERT_FILE and WORKER_AMQP_KEY_FILE: PEM, key without password"
@@ -59,7 +59,7 @@ async def _check_broker(settings: Settings, management: str | None, on_check: On
         found = "the TLS files contain no CA certificates, or no certificate with its key"
         on_check(failed("broker", found, remedy, failure_kind=FailureKind.CONFIGURATION))
         return None
-    return await check_broker(brokers, from_settings.topology(settings), management, on_check)
+    return await check_broker(brokers, components.topology(settings), management, on_check)
 
 
 async def _check_redis(settings: Settings, on_check: OnCheck) -> None:

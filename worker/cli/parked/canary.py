@@ -9,7 +9,7 @@ from schemas import identity
 from schemas.client import read_event
 from schemas.event import FAILED_TYPE, MigrationSucceeded
 from worker.cli.parked.request import ParkedRequest
-from worker.policy.order import Key
+from worker.policy.migration_request import Key
 from worker.rabbit.follower import Event, Events
 
 _CLOUDEVENTS_ID_HEADER = "cloudEvents:id"

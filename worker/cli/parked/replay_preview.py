@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, assert_never
 
 from schemas.envelope import Envelope
-from worker.bootstrap.from_settings import credentials, rules, service_transport
+from worker.bootstrap.components import credentials, rules, service_transport
 from worker.cli.common import short_duration
 from worker.cli.parked.request import ParkedRequest
 from worker.cli.progress import Pacer
 from worker.config import Configuration
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
-from worker.policy.fault import Absent, Fault, Found, Several
-from worker.policy.order import Order
-from worker.policy.pulse import Pulse
+from worker.policy.call_result import CallError, SeveralTasks, TaskFound, TaskNotFound
+from worker.policy.freeze_detector import FreezeDetector
+from worker.policy.migration_request import MigrationRequest
 
 MAX_CONCURRENT_LOOKUPS: Final = 8
 
@@ -70,22 +70,22 @@ class ReplayPreview:
             return ReplayVerdict("unclear", f"unknown: {reason}")
         lookup_result = await self._client.find(request.parsed, request.envelope.first_received_at)
         match lookup_result:
-            case Found():
+            case TaskFound():
                 text = f"task {lookup_result.instance_id} exists: only the event is sent"
                 return ReplayVerdict("exists", text, (lookup_result.instance_id,))
-            case Several():
+            case SeveralTasks():
                 found = ", ".join(lookup_result.candidates)
                 return ReplayVerdict(
                     "unclear", f"unknown: several tasks may belong to it: {found}", lookup_result.candidates
                 )
-            case Fault():
+            case CallError():
                 return ReplayVerdict("unclear", f"unknown: lookup failed: {_error_text(lookup_result)}")
-            case Absent():
+            case TaskNotFound():
                 return self._verdict_without_task(request.parsed, request.envelope)
             case _:
                 assert_never(lookup_result)
 
-    def _reason_not_to_look_up(self, parsed: Order, envelope: Envelope) -> str | None:
+    def _reason_not_to_look_up(self, parsed: MigrationRequest, envelope: Envelope) -> str | None:
         """Why the worker would not look for its task; None if it would."""
         if parsed.region not in self._settings.dcs_endpoints:
             return f"region {parsed.region!r} is not in WORKER_DCS_ENDPOINTS"
@@ -93,17 +93,20 @@ class ReplayPreview:
             return "with WORKER_RECONCILE=off the worker does no lookup"
         return None
 
-    def _verdict_without_task(self, parsed: Order, envelope: Envelope) -> ReplayVerdict:
+    def _verdict_without_task(self, parsed: MigrationRequest, envelope: Envelope) -> ReplayVerdict:
         now = time.time()
-        owed = self._rules.owed(envelope.last_sent_at, now)
-        if parsed.not_after is not None and now + owed >= parsed.not_after:
+        listing_delay_left = self._rules.listing_delay_left(envelope.last_sent_at, now)
+        if parsed.not_after is not None and now + listing_delay_left >= parsed.not_after:
             return ReplayVerdict("expire", "would expire: its not_after has passed")
         return ReplayVerdict(
-            "create", f"would create, in {short_duration(owed + 1)} at the earliest" if owed else "would create"
+            "create",
+            f"would create, in {short_duration(listing_delay_left + 1)} at the earliest"
+            if listing_delay_left
+            else "would create",
         )
 
 
-def _error_text(fault: Fault) -> str:
+def _error_text(fault: CallError) -> str:
     text = fault.error_msg or fault.message
     return f"{text} ({fault.error_code})" if fault.error_code else text
 
@@ -112,13 +115,15 @@ def _error_text(fault: Fault) -> str:
 async def open_preview(loaded: Configuration, pacer: Pacer) -> AsyncIterator[ReplayPreview]:
     """A preview that uses the worker's credentials. Raises ConfigurationError."""
     settings = loaded.settings
-    pulse = Pulse(lambda: 0.0)  # lookups are harmless, so it does not matter whether this process was frozen
+    freeze_detector = FreezeDetector(
+        lambda: 0.0
+    )  # lookups are harmless, so it does not matter whether this process was frozen
     async with AsyncExitStack() as stack:
         transport = service_transport(loaded)
         stack.push_async_callback(transport.aclose)
 
         def http_client(deadline: float) -> HttpClient:
-            return HttpClient(transport, deadline=deadline, pulse=pulse)
+            return HttpClient(transport, deadline=deadline, freeze_detector=freeze_detector)
 
         proof = credentials(loaded, http_client, lambda _: None)
         stack.push_async_callback(proof.aclose)

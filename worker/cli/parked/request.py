@@ -12,7 +12,7 @@ from schemas.request import InvalidRequestError, Sender, parse
 from schemas.timestamp import from_text, to_text
 from worker.cli.common import printable
 from worker.config import Settings
-from worker.policy.order import Order, order
+from worker.policy.migration_request import MigrationRequest, migration
 from worker.rabbit.parked import Parked
 
 PARKED_HEADER_PREFIX: Final = "x-parked-"
@@ -25,7 +25,7 @@ class ParkedRequest:
     """One message of the parked queue, as far as it is readable; times in epoch seconds."""
 
     parked: Parked
-    parsed: Order | None
+    parsed: MigrationRequest | None
     """None: the body is not a valid request, `invalid_reason` says why."""
     invalid_reason: str
     sender: Sender
@@ -101,12 +101,12 @@ class ParkedRequest:
         }
 
 
-def _parse(body: bytes, settings: Settings) -> tuple[Order | None, str, Sender]:
+def _parse(body: bytes, settings: Settings) -> tuple[MigrationRequest | None, str, Sender]:
     try:
         request = parse(body, max_bytes=settings.max_message_bytes)
     except InvalidRequestError as error:
         return None, str(error), error.sender
-    found = order(request, default_region=settings.dcs_region, with_marker=settings.marker)
+    found = migration(request, default_region=settings.dcs_region, with_marker=settings.marker)
     return found, "", Sender(found.request_id, found.project_id, found.region, found.task.name)
 
 

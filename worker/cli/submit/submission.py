@@ -9,7 +9,7 @@ from typing import Final
 
 from schemas.client import read_event
 from schemas.event import MigrationSucceeded
-from worker.bootstrap.from_settings import brokers
+from worker.bootstrap.components import brokers
 from worker.cli.progress import Pacer, ProgressDisplay
 from worker.cli.submit.ledger import Ledger
 from worker.config import Settings

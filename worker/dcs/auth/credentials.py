@@ -5,13 +5,13 @@ from typing import Protocol
 
 import httpx2
 
-from worker.policy.fault import Fault
+from worker.policy.call_result import CallError
 
 
 class Credentials(Protocol):
     """Proof of identity for calls in a project."""
 
-    async def authorise(self, request: httpx2.Request, project_id: str) -> Fault | None:
+    async def authorise(self, request: httpx2.Request, project_id: str) -> CallError | None:
         """Put the proof on `request`; a fault if there is none to be had now."""
         ...
 
@@ -37,7 +37,7 @@ class ReadyToken:
     def __repr__(self) -> str:
         return "<ReadyToken>"
 
-    async def authorise(self, request: httpx2.Request, project_id: str) -> Fault | None:
+    async def authorise(self, request: httpx2.Request, project_id: str) -> CallError | None:
         """Put the token on `request`."""
         request.headers["X-Auth-Token"] = self._token()
         return None

@@ -9,7 +9,7 @@ import httpx2
 
 from worker.dcs.auth.credentials import Credentials
 from worker.dcs.http_client import CallFailedError
-from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
+from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
 
 
 class CallAuth(httpx2.Auth):
@@ -42,4 +42,4 @@ class CallAuth(httpx2.Auth):
             raise CallFailedError(fault)
         if self._is_still_allowed is not None and not await self._is_still_allowed():
             why = "it came too late to be sent"
-            raise CallFailedError(Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.STALE, why))
+            raise CallFailedError(CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.STALE, why))

@@ -12,7 +12,7 @@ from worker.dcs.auth.issuer import Changed, TokenIssuer
 from worker.dcs.auth.lease import Lease, Slot, Timing
 from worker.dcs.auth.token_call import Account
 from worker.dcs.http_client import HttpClient
-from worker.policy.fault import CallStatus, Fault
+from worker.policy.call_result import CallError, CallStatus
 
 DEADLINE: Final = 10.0
 """Seconds for one token call."""
@@ -58,10 +58,10 @@ class IamTokens:
         """Why IAM gives no token to anyone."""
         return self._issuer.reason
 
-    async def authorise(self, request: httpx2.Request, project_id: str) -> Fault | None:
+    async def authorise(self, request: httpx2.Request, project_id: str) -> CallError | None:
         """Put the project's token on `request`."""
         token = await self._slot(project_id).get()
-        if isinstance(token, Fault):
+        if isinstance(token, CallError):
             return token
         request.headers["X-Auth-Token"] = token
         return None

@@ -15,7 +15,7 @@ from worker.dcs.auth.lease import Backoff, Lease, Timing, unproved
 from worker.dcs.auth.lockout import Lockout
 from worker.dcs.auth.token_call import Account, Refusal, ask_iam
 from worker.dcs.http_client import HttpClient
-from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
+from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
 
 RENEWED: Final = 0.1
 """A token is renewed at a random point of this last share of its life."""
@@ -49,10 +49,10 @@ class TokenIssuer:
         self._timing = timing
         self._lane = asyncio.Lock()
         self._waiting: dict[str, Lease[str] | None] = {}
-        self._denied: dict[str, tuple[float, Fault]] = {}
+        self._denied: dict[str, tuple[float, CallError]] = {}
         self.proven: str | None = None
         """The project that IAM last gave a token for."""
-        self._lockout = Lockout(timing.chance)
+        self._lockout = Lockout(timing.random_unit)
         self._backoff = Backoff(timing)
         self.reason: str | None = None
         """Why IAM gives no token to anyone; None while it does, or while that is to be tried."""
@@ -65,7 +65,7 @@ class TokenIssuer:
         """Until when the refused password is not tried (epoch seconds); another one is tried at once."""
         return self._lockout.until if self.reason is not None else None
 
-    async def fetch(self, project_id: str) -> Lease[str] | Fault:
+    async def fetch(self, project_id: str) -> Lease[str] | CallError:
         """A token for the project, when it is its turn. To be called once at a time for each project."""
         self._waiting[project_id] = None
         try:
@@ -79,7 +79,7 @@ class TokenIssuer:
         if not self._lockout.rest(self._password(), self._timing.now()):
             self._tell(None)
 
-    def _held(self, project_id: str) -> Fault | None:
+    def _held(self, project_id: str) -> CallError | None:
         """The reason not to ask now, if any."""
         now = self._timing.now()
         until, denied = self._denied.get(project_id, (now, None))
@@ -89,7 +89,7 @@ class TokenIssuer:
             return unproved(CallStatus.NO_CREDENTIALS, self.reason or "IAM refuses the password", rest)
         return self._backoff.held()
 
-    async def _ask(self, project_id: str) -> Lease[str] | Fault:
+    async def _ask(self, project_id: str) -> Lease[str] | CallError:
         password = self._password()
         ending = await self._call(project_id, password)
         if not isinstance(ending, Refusal):
@@ -111,10 +111,10 @@ class TokenIssuer:
         else:
             self._keep(project_id, lease)
 
-    async def _call(self, project_id: str, password: str) -> Lease[str] | Refusal | Fault:
+    async def _call(self, project_id: str, password: str) -> Lease[str] | Refusal | CallError:
         asked = self._timing.now()
         ending = await ask_iam(self._http, self._account, password, project_id, asked)
-        if isinstance(ending, Fault):
+        if isinstance(ending, CallError):
             return self._backoff.failed(ending)
         self._backoff.worked()
         if isinstance(ending, Refusal):
@@ -123,12 +123,16 @@ class TokenIssuer:
         self._lockout.accepted()
         self._tell(None)
         until = asked + ending.life
-        return Lease(ending.token, until - ending.life * RENEWED * self._timing.chance(), until)
+        return Lease(ending.token, until - ending.life * RENEWED * self._timing.random_unit(), until)
 
-    def _deny(self, project_id: str, refusal: Refusal) -> Fault:
+    def _deny(self, project_id: str, refusal: Refusal) -> CallError:
         message = f"IAM gives {self._account.user} no token for project {project_id}: {refusal.why}"
-        fault = Fault(
-            Evidence.NEVER_SENT, Remedy.UNAUTHENTICATED, CallStatus.NO_CREDENTIALS, message, http_status=refusal.status
+        fault = CallError(
+            Evidence.NEVER_SENT,
+            ErrorKind.UNAUTHENTICATED,
+            CallStatus.NO_CREDENTIALS,
+            message,
+            http_status=refusal.status,
         )
         self._denied.pop(project_id, None)
         self._denied[project_id] = (self._timing.now() + DENIED, fault)
@@ -136,7 +140,7 @@ class TokenIssuer:
             del self._denied[next(iter(self._denied))]
         return fault
 
-    def _pause(self, password: str, refusal: Refusal) -> Fault:
+    def _pause(self, password: str, refusal: Refusal) -> CallError:
         self._lockout.refused(password, self._timing.now())
         reason = f"IAM refuses the password of {self._account.user} (HTTP {refusal.status}: {refusal.why})"
         self._tell(reason)

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
-from worker.policy import waiting
-from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
+from worker.policy import backoff
+from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
 
 T = TypeVar("T")
 
@@ -24,13 +24,13 @@ class Timing:
     """Time and chance: epoch seconds, a number in [0, 1), and a wait of so many seconds."""
 
     now: Callable[[], float] = time.time
-    chance: Callable[[], float] = random.random
+    random_unit: Callable[[], float] = random.random
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
-def unproved(status: CallStatus, message: str, retry_after: float | None = None) -> Fault:
+def unproved(status: CallStatus, message: str, retry_after: float | None = None) -> CallError:
     """The fault of a call that was not made because there is no proof now; time helps."""
-    return Fault(Evidence.NEVER_SENT, Remedy.RETRY, status, message, retry_after=retry_after)
+    return CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, status, message, retry_after=retry_after)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -52,20 +52,20 @@ class Backoff:
         self._timing = timing
         self._failures = 0
         self._until = -math.inf
-        self._fault: Fault | None = None
+        self._fault: CallError | None = None
 
     def __repr__(self) -> str:
         return f"<Backoff: {self._failures} failures>"
 
-    def held(self) -> Fault | None:
+    def held(self) -> CallError | None:
         """The last fault, with the seconds that are left to wait; None if the next fetch may begin."""
         rest = self._until - self._timing.now()
         return replace(self._fault, retry_after=rest) if self._fault is not None and rest > 0 else None
 
-    def failed(self, fault: Fault) -> Fault:
+    def failed(self, fault: CallError) -> CallError:
         """A fetch ended with `fault`; the same, with the seconds to wait."""
         self._failures += 1
-        pause = max(waiting.reconnect(self._failures, self._timing.chance()), fault.retry_after or 0.0)
+        pause = max(backoff.reconnect(self._failures, self._timing.random_unit()), fault.retry_after or 0.0)
         self._until = self._timing.now() + pause
         self._fault = replace(fault, retry_after=pause)
         return self._fault
@@ -82,14 +82,14 @@ class Slot(Generic[T]):
     def __init__(
         self,
         away: CallStatus,
-        fetch: Callable[[], Awaitable[Lease[T] | Fault]],
+        fetch: Callable[[], Awaitable[Lease[T] | CallError]],
         now: Callable[[], float],
     ) -> None:
         self._away = away
         self._fetch = fetch
         self._now = now
         self._lease: Lease[T] | None = None
-        self._fetching: asyncio.Task[Lease[T] | Fault] | None = None
+        self._fetching: asyncio.Task[Lease[T] | CallError] | None = None
         self._dropped_at = -math.inf
 
     def __repr__(self) -> str:
@@ -105,7 +105,7 @@ class Slot(Generic[T]):
         """The proof at hand, if it is still valid."""
         return self._lease if self._lease is not None and self._now() < self._lease.until else None
 
-    async def get(self) -> T | Fault:
+    async def get(self) -> T | CallError:
         """The proof. Waits only if there is no valid one, and never longer than `PATIENCE`."""
         lease = self.lease
         if lease is not None:
@@ -117,9 +117,9 @@ class Slot(Generic[T]):
         if not done or fetching.cancelled():
             return unproved(self._away, f"no answer within {PATIENCE:g} s")
         ending = fetching.result()
-        return ending if isinstance(ending, Fault) else ending.value
+        return ending if isinstance(ending, CallError) else ending.value
 
-    def begin(self) -> asyncio.Task[Lease[T] | Fault]:
+    def begin(self) -> asyncio.Task[Lease[T] | CallError]:
         """Fetch a proof; joins the fetch that is under way, if any."""
         if self._fetching is None:
             self._fetching = asyncio.create_task(self._run())
@@ -147,10 +147,10 @@ class Slot(Generic[T]):
             self._fetching.cancel()
             await asyncio.wait({self._fetching})
 
-    async def _run(self) -> Lease[T] | Fault:
+    async def _run(self) -> Lease[T] | CallError:
         try:
             ending = await self._fetch()
-            if not isinstance(ending, Fault):
+            if not isinstance(ending, CallError):
                 self.put(ending)
             return ending
         finally:

@@ -18,8 +18,8 @@ LONGEST: Final = 900.0
 class Lockout:
     """Says how long a password must not be tried. `chance` is uniform in [0, 1); times are epoch seconds."""
 
-    def __init__(self, chance: Callable[[], float]) -> None:
-        self._chance = chance
+    def __init__(self, random_unit: Callable[[], float]) -> None:
+        self._random_unit = random_unit
         self._salt = token_bytes(16)
         self._refused: set[bytes] = set()
         self.refusals = 0
@@ -35,7 +35,7 @@ class Lockout:
     def refused(self, password: str, now: float) -> None:
         """IAM refused `password`."""
         pause = min(LONGEST, FIRST * GROWTH ** min(self.refusals, 8))
-        self.until = now + pause * (1.0 + self._chance() / 4)
+        self.until = now + pause * (1.0 + self._random_unit() / 4)
         self.refusals += 1
         self._refused.add(self._digest(password))
 

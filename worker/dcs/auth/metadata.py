@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr
 from worker.dcs.auth.lease import Backoff, Lease, Timing, unproved
 from worker.dcs.auth.signing import Keys
 from worker.dcs.http_client import HttpClient, new_request
-from worker.policy.fault import CallStatus, Fault
+from worker.policy.call_result import CallError, CallStatus
 
 ADDRESS: Final = "http://169.254.169.254"
 DEADLINE: Final = 3.0
@@ -47,20 +47,20 @@ class Metadata:
     def __repr__(self) -> str:
         return f"<Metadata {self._address}>"
 
-    async def fetch(self) -> Lease[Keys] | Fault:
+    async def fetch(self) -> Lease[Keys] | CallError:
         """Keys, or why there are none now."""
         if (held := self._backoff.held()) is not None:
             return held
         ending = await self._ask()
-        if isinstance(ending, Fault):
+        if isinstance(ending, CallError):
             return self._backoff.failed(ending)
         self._backoff.worked()
         return ending
 
-    async def _ask(self) -> Lease[Keys] | Fault:
+    async def _ask(self) -> Lease[Keys] | CallError:
         headers = {"X-Metadata-Token-Ttl-Seconds": str(TOKEN_SECONDS)}
         token = await self._send("PUT", "/meta-data/latest/api/token", headers)
-        if isinstance(token, Fault):
+        if isinstance(token, CallError):
             return token
         # A service of the first version has no tokens, and asks for none.
         if token.status_code not in _WITHOUT_TOKENS and token.status_code != 200:
@@ -69,18 +69,18 @@ class Metadata:
             {"X-Metadata-Token": token.content.decode("ascii", "ignore").strip()} if token.status_code == 200 else {}
         )
         reply = await self._send("GET", "/openstack/latest/securitykey", shown)
-        if isinstance(reply, Fault):
+        if isinstance(reply, CallError):
             return reply
         return self._lease(reply.content) if reply.status_code == 200 else _faulty(reply)
 
-    async def _send(self, method: str, path: str, headers: dict[str, str]) -> httpx2.Response | Fault:
+    async def _send(self, method: str, path: str, headers: dict[str, str]) -> httpx2.Response | CallError:
         headers = {"Accept-Encoding": "identity", **headers}
         ending = await self._http.send(new_request("token", method, f"{self._address}{path}", headers))
-        if isinstance(ending, Fault):
+        if isinstance(ending, CallError):
             return unproved(CallStatus.METADATA_UNAVAILABLE, f"the metadata service gave no keys ({ending.label})")
         return ending
 
-    def _lease(self, body: bytes) -> Lease[Keys] | Fault:
+    def _lease(self, body: bytes) -> Lease[Keys] | CallError:
         try:
             read = _KeyReply.model_validate_json(body).credential
             keys = Keys(read.access, read.secret.get_secret_value(), read.securitytoken.get_secret_value())
@@ -97,10 +97,10 @@ class Metadata:
     def _renew_at(self, until: float) -> float:
         tenth = (until - self._timing.now()) / 10
         least = EARLY if tenth >= EARLY / 2 else 0.0
-        return until - least - max(tenth - least, tenth / 2) * self._timing.chance()
+        return until - least - max(tenth - least, tenth / 2) * self._timing.random_unit()
 
 
-def _faulty(reply: httpx2.Response) -> Fault:
+def _faulty(reply: httpx2.Response) -> CallError:
     if reply.status_code == 401 and b"agency" in reply.content.lower():
         return unproved(CallStatus.METADATA_UNAVAILABLE, "this server has no agency: assign one to it that may use DCS")
     return unproved(CallStatus.METADATA_UNAVAILABLE, f"the metadata service gave no keys (HTTP {reply.status_code})")

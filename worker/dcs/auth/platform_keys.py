@@ -10,7 +10,7 @@ from worker.dcs.auth.profile import Profile
 from worker.dcs.auth.signer import is_signed_with, put_signature
 from worker.dcs.auth.signing import Keys
 from worker.dcs.clock import wrong_clock
-from worker.policy.fault import CallStatus, Fault
+from worker.policy.call_result import CallError, CallStatus
 
 
 class PlatformKeys:
@@ -24,10 +24,10 @@ class PlatformKeys:
     def __repr__(self) -> str:
         return f"<PlatformKeys: {self._profile or self._slot!r}>"
 
-    async def authorise(self, request: httpx2.Request, project_id: str) -> Fault | None:
+    async def authorise(self, request: httpx2.Request, project_id: str) -> CallError | None:
         """Sign `request`."""
         keys = self._stored() or await self._slot.get()
-        if isinstance(keys, Fault):
+        if isinstance(keys, CallError):
             return keys
         put_signature(request, project_id, keys, self._now())
         return None

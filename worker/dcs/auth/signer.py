@@ -9,7 +9,7 @@ import httpx2
 
 from worker.dcs.auth.signing import Keys, sign
 from worker.dcs.clock import wrong_clock
-from worker.policy.fault import Fault
+from worker.policy.call_result import CallError
 
 _COVERED: Final = ("host", "content-type", "x-project-id")
 
@@ -44,7 +44,7 @@ class KeySigner:
     def __repr__(self) -> str:
         return "<KeySigner>"
 
-    async def authorise(self, request: httpx2.Request, project_id: str) -> Fault | None:
+    async def authorise(self, request: httpx2.Request, project_id: str) -> CallError | None:
         """Sign `request`."""
         put_signature(request, project_id, self._keys(), self._now())
         return None

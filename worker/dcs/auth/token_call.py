@@ -16,8 +16,8 @@ from schemas.dcs import read_error
 from worker.dcs.auth.lease import unproved
 from worker.dcs.clock import skew
 from worker.dcs.http_client import HEADERS, HttpClient, new_request
-from worker.policy import waiting
-from worker.policy.fault import CallStatus, Fault
+from worker.policy import backoff
+from worker.policy.call_result import CallError, CallStatus
 
 UNKNOWN_LIFE: Final = 600.0
 """Seconds that a token is used whose reply does not tell how long it is valid."""
@@ -65,17 +65,17 @@ class _TokenReply(BaseModel):
 
 async def ask_iam(
     http: HttpClient, account: Account, password: str, project_id: str, now: float
-) -> Issued | Refusal | Fault:
+) -> Issued | Refusal | CallError:
     """Ask once. A fault is what time may cure."""
     reply = await http.send(_request(account, password, project_id))
-    if isinstance(reply, Fault):
+    if isinstance(reply, CallError):
         return unproved(CallStatus.IAM_UNAVAILABLE, f"IAM gave no token ({reply.label})", reply.retry_after)
     if 200 <= reply.status_code < 300:
         return _issued(reply, now)
     if 400 <= reply.status_code < 500 and reply.status_code not in _TRANSIENT:
         said = (read_error(reply.content).error_msg or "no reason given").replace(password, "***")
         return Refusal(reply.status_code, " ".join(said.split())[:200])
-    asked = waiting.retry_after(reply.headers.get("retry-after"), now)
+    asked = backoff.retry_after(reply.headers.get("retry-after"), now)
     return unproved(CallStatus.IAM_UNAVAILABLE, f"IAM gave no token (HTTP {reply.status_code})", asked)
 
 
@@ -87,7 +87,7 @@ def _request(account: Account, password: str, project_id: str) -> httpx2.Request
     return new_request("token", "POST", url, HEADERS, json.dumps(body).encode())
 
 
-def _issued(reply: httpx2.Response, now: float) -> Issued | Fault:
+def _issued(reply: httpx2.Response, now: float) -> Issued | CallError:
     token = reply.headers.get("x-subject-token", "")
     if not _VISIBLE_ASCII.fullmatch(token):
         return unproved(CallStatus.IAM_UNAVAILABLE, f"IAM answered {reply.status_code} without a token")

@@ -1,4 +1,4 @@
-r"""Fault steps: what happens to one call, as a line of text.
+r"""CallError steps: what happens to one call, as a line of text.
 
 A script is a list of steps, one per call; the last step repeats. A step is one line of this table. Every step of the
 second group also exists with `create then ` in front: the task is created first, then the same happens.

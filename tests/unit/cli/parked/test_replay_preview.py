@@ -11,23 +11,32 @@ from tests.unit.cli.parked.parked_messages import BODY, HEADERS, TASK, parked_re
 from worker.cli.parked.replay_preview import MAX_CONCURRENT_LOOKUPS, ReplayPreview, ReplayVerdict
 from worker.cli.progress import Pacer
 from worker.config import load
-from worker.policy.fault import Absent, CallStatus, Evidence, Fault, Found, Remedy, Several, Sighting
-from worker.policy.order import Order
+from worker.policy.call_result import (
+    CallError,
+    CallStatus,
+    ErrorKind,
+    Evidence,
+    LookupResult,
+    SeveralTasks,
+    TaskFound,
+    TaskNotFound,
+)
+from worker.policy.migration_request import MigrationRequest
 
-REFUSED = Fault(
-    Evidence.REFUSED, Remedy.FORBIDDEN, CallStatus.ANSWERED, error_code="DCS.4030", error_msg="no right to list"
+REFUSED = CallError(
+    Evidence.REFUSED, ErrorKind.FORBIDDEN, CallStatus.ANSWERED, error_code="DCS.4030", error_msg="no right to list"
 )
 
 
 class FakeDcsClient:
     """Returns one lookup result, and counts concurrent lookups."""
 
-    def __init__(self, lookup_result: Sighting | Fault) -> None:
+    def __init__(self, lookup_result: LookupResult | CallError) -> None:
         self.lookup_result = lookup_result
         self.since: list[float] = []
         self.running = self.most_at_once = 0
 
-    async def find(self, parsed: Order, since: float) -> Sighting | Fault:
+    async def find(self, parsed: MigrationRequest, since: float) -> LookupResult | CallError:
         """The lookup result."""
         self.running += 1
         self.most_at_once = max(self.most_at_once, self.running)
@@ -48,18 +57,20 @@ async def _preview(client: FakeDcsClient, *requests: Any, **settings: str) -> li
 @pytest.mark.parametrize(
     ("lookup_result", "kind", "words"),
     [
-        (Found("t1"), "exists", "task t1 exists: only the event is sent"),
-        (Absent(), "create", "would create"),
-        (Several(("t1", "t2")), "unclear", "several tasks may belong to it: t1, t2"),
+        (TaskFound("t1"), "exists", "task t1 exists: only the event is sent"),
+        (TaskNotFound(), "create", "would create"),
+        (SeveralTasks(("t1", "t2")), "unclear", "several tasks may belong to it: t1, t2"),
         (REFUSED, "unclear", "unknown: lookup failed: no right to list (DCS.4030)"),
         (
-            Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.CONNECTION_REFUSED, "no connection"),
+            CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.CONNECTION_REFUSED, "no connection"),
             "unclear",
             "unknown: lookup failed: no connection",
         ),
     ],
 )
-async def test_verdict_follows_from_the_lookup_result(lookup_result: Sighting | Fault, kind: str, words: str) -> None:
+async def test_verdict_follows_from_the_lookup_result(
+    lookup_result: LookupResult | CallError, kind: str, words: str
+) -> None:
     """It names the tasks."""
     client = FakeDcsClient(lookup_result)
 
@@ -72,7 +83,7 @@ async def test_verdict_follows_from_the_lookup_result(lookup_result: Sighting | 
 
 async def test_no_lookup_if_the_worker_would_do_none() -> None:
     """For an invalid request, an unknown region, and with WORKER_RECONCILE=off."""
-    client = FakeDcsClient(Absent())
+    client = FakeDcsClient(TaskNotFound())
     elsewhere = parked_request(BODY.replace(b'"project_id"', b'"region": "far", "project_id"'))
 
     kinds = [verdict.kind for _, verdict in await _preview(client, parked_request(b"[]"), elsewhere)]
@@ -83,7 +94,7 @@ async def test_no_lookup_if_the_worker_would_do_none() -> None:
 
 async def test_absent_task_is_created_after_the_listing_delay_or_not_after_expiry() -> None:
     """The verdict says when it would be created, or that it would expire."""
-    client = FakeDcsClient(Absent())
+    client = FakeDcsClient(TaskNotFound())
     recent = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
     late = json.dumps({"project_id": "p", "not_after": "2026-11-01T00:00:00Z", "task": TASK}).encode()
 
@@ -97,7 +108,7 @@ async def test_absent_task_is_created_after_the_listing_delay_or_not_after_expir
 
 async def test_lookups_are_limited_and_verdicts_are_in_order() -> None:
     """At most MAX_CONCURRENT_LOOKUPS at a time; the order is that of the requests."""
-    client = FakeDcsClient(Absent())
+    client = FakeDcsClient(TaskNotFound())
     requests = [parked_request(BODY.replace(b'"r"', b'"r%d"' % number)) for number in range(50)]
 
     seen = await _preview(client, *requests)

@@ -7,7 +7,7 @@ import pytest
 from schemas import identity, names
 from schemas.envelope import Envelope
 from tests.unit.cli.parked.parked_messages import BODY, HEADERS, NOW, parked_request
-from worker.policy.rules import Rules
+from worker.policy.retry_policy import RetryPolicy
 
 
 def test_replay_starts_a_new_schedule_and_keeps_the_last_create() -> None:
@@ -30,7 +30,7 @@ def test_replay_starts_a_new_schedule_and_keeps_the_last_create() -> None:
 @pytest.mark.parametrize("limit", [2, 3, 10, 40])
 def test_replayed_poison_is_a_suspect_but_not_parked_at_once(limit: int) -> None:
     """Half of its deliveries are left."""
-    rules = Rules(delivery_limit=limit)
+    rules = RetryPolicy(delivery_limit=limit)
     replay_headers = parked_request(headers={**HEADERS, names.INTERRUPTIONS: limit}).replay_headers(limit, NOW)
 
     read = Envelope.read(replay_headers, redelivered=False, now=NOW)

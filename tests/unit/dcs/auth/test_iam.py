@@ -12,7 +12,7 @@ from tests.unit.dcs.fakes import FakeIam, a_client, reply, stamp, timing_of, unt
 from worker.dcs.auth import iam as iam_module
 from worker.dcs.auth.iam import IamTokens
 from worker.dcs.auth.token_call import Account
-from worker.policy.fault import Evidence, Fault, Remedy
+from worker.policy.call_result import CallError, ErrorKind, Evidence
 
 ACCOUNT = Account("https://iam", "user", "domain")
 DAY = 86_400.0
@@ -50,7 +50,7 @@ async def token_of(tokens: IamTokens, project: str = "p") -> str:
     return (await authorised(tokens, project)).headers["X-Auth-Token"]
 
 
-async def fault_of(tokens: IamTokens, project: str = "p") -> Fault:
+async def fault_of(tokens: IamTokens, project: str = "p") -> CallError:
     """Why a request gets no token now."""
     fault = await tokens.authorise(httpx2.Request("GET", "https://dcs/"), project)
     assert fault is not None
@@ -92,12 +92,12 @@ async def test_nobody_waits_for_a_renewal(tokens: IamTokens, fake: FakeIam, cloc
     assert (await token_of(tokens), len(fake.asked)) == ("token-p-2", 2)
 
 
-@pytest.mark.parametrize("chance", [0.0, 0.3, 0.999])
-async def test_the_point_of_renewal_is_random(clock: FakeClock, fake: FakeIam, chance: float) -> None:
+@pytest.mark.parametrize("random_unit", [0.0, 0.3, 0.999])
+async def test_the_point_of_renewal_is_random(clock: FakeClock, fake: FakeIam, random_unit: float) -> None:
     """It lies anywhere in the last tenth of the token's life, so that replicas do not renew together."""
-    tokens = IamTokens(ACCOUNT, lambda: "right", a_client(fake), timing=timing_of(clock, chance))
+    tokens = IamTokens(ACCOUNT, lambda: "right", a_client(fake), timing=timing_of(clock, random_unit))
     await token_of(tokens)
-    await clock.advance(DAY * (1 - 0.1 * chance) - 1)
+    await clock.advance(DAY * (1 - 0.1 * random_unit) - 1)
     await token_of(tokens)
     await run_ready_tasks()
     assert len(fake.asked) == 1
@@ -220,7 +220,7 @@ async def test_iam_being_down_is_transient(
     """No request is burnt or blamed, IAM is not stormed, and afterwards it works again by itself."""
     fake.outage = outage
     fault = await fault_of(tokens)
-    assert (fault.evidence, fault.remedy, fault.label) == (Evidence.NEVER_SENT, Remedy.RETRY, "iam")
+    assert (fault.evidence, fault.kind, fault.label) == (Evidence.NEVER_SENT, ErrorKind.RETRY, "iam")
     assert fault.retry_after is not None
     assert 0 < fault.retry_after <= 15
 

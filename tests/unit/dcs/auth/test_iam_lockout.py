@@ -11,7 +11,7 @@ from tests.unit.dcs.fakes import START, FakeIam, a_client, timing_of, until
 from worker.dcs.auth.iam import IamTokens
 from worker.dcs.auth.lockout import Lockout
 from worker.dcs.auth.token_call import Account
-from worker.policy.fault import CallStatus, Evidence, Fault, Remedy
+from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
 
 ACCOUNT = Account("https://iam", "user", "domain")
 REASON = "IAM refuses the password of user (HTTP 401: not ***)"
@@ -29,11 +29,11 @@ class Worker:
             ACCOUNT, lambda: self.password, a_client(self.iam), changed=self.told.append, timing=timing_of(clock)
         )
 
-    async def ask(self, *projects: str) -> list[Fault | str]:
+    async def ask(self, *projects: str) -> list[CallError | str]:
         """What requests of these projects get, all at once."""
         return await asyncio.gather(*map(self._ask, projects))
 
-    async def _ask(self, project: str) -> Fault | str:
+    async def _ask(self, project: str) -> CallError | str:
         request = httpx2.Request("GET", "https://dcs/")
         fault = await self.tokens.authorise(request, project)
         if fault is not None:
@@ -41,7 +41,7 @@ class Worker:
         token: str = request.headers["X-Auth-Token"]
         return token
 
-    async def refuse(self, *projects: str) -> list[Fault | str]:
+    async def refuse(self, *projects: str) -> list[CallError | str]:
         """DCS refuses the tokens of these projects: what their requests get instead."""
         for project in projects:
             request = httpx2.Request("GET", "https://dcs/")
@@ -58,9 +58,9 @@ async def worker() -> AsyncIterator[Worker]:
     await made.tokens.aclose()
 
 
-def labels(endings: list[Fault | str]) -> set[str]:
+def labels(endings: list[CallError | str]) -> set[str]:
     """The different labels of faults."""
-    return {ending.label if isinstance(ending, Fault) else ending for ending in endings}
+    return {ending.label if isinstance(ending, CallError) else ending for ending in endings}
 
 
 async def test_a_wrong_password_is_tried_once(worker: Worker) -> None:
@@ -85,7 +85,7 @@ async def test_the_fault_says_what_to_wait_for(worker: Worker) -> None:
 
     (fault,) = await worker.ask("p")
 
-    assert fault == Fault(Evidence.NEVER_SENT, Remedy.RETRY, CallStatus.NO_CREDENTIALS, REASON, retry_after=50.0)
+    assert fault == CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.NO_CREDENTIALS, REASON, retry_after=50.0)
     assert (worker.tokens.is_refused, worker.tokens.reason, worker.told) == (True, REASON, [REASON])
     assert worker.tokens.refused_until == START + 60
 
@@ -151,7 +151,7 @@ async def test_a_password_replaced_during_the_call_needs_no_wait(worker: Worker)
 
     (fault,) = await asking
 
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, CallError)
     assert (fault.label, fault.retry_after) == ("credentials", 0.0)
     assert await worker.ask("p") == ["token-p-2"]
 
@@ -214,8 +214,8 @@ async def test_one_wrong_project_stops_no_other(worker: Worker) -> None:
 
     (fault,) = await worker.ask("nowhere")
 
-    assert isinstance(fault, Fault)
-    assert (fault.evidence, fault.remedy, fault.http_status) == (Evidence.NEVER_SENT, Remedy.UNAUTHENTICATED, 401)
+    assert isinstance(fault, CallError)
+    assert (fault.evidence, fault.kind, fault.http_status) == (Evidence.NEVER_SENT, ErrorKind.UNAUTHENTICATED, 401)
     assert fault.message == "IAM gives user no token for project nowhere: not ***"
     assert (worker.told, await worker.ask("p", "q")) == ([], ["token-p-3", "token-q-4"])
     await worker.ask("nowhere", "nowhere")
@@ -282,10 +282,10 @@ async def test_the_watch_ends(worker: Worker) -> None:
     assert [task for task in asyncio.all_tasks() if "IamTokens._watch" in repr(task)] == []
 
 
-@pytest.mark.parametrize(("chance", "pauses"), [(0.0, [60, 240, 900, 900]), (1.0, [75, 300, 1125, 1125])])
-def test_the_pause_grows_and_is_never_shorter_than_said(chance: float, pauses: list[float]) -> None:
+@pytest.mark.parametrize(("random_unit", "pauses"), [(0.0, [60, 240, 900, 900]), (1.0, [75, 300, 1125, 1125])])
+def test_the_pause_grows_and_is_never_shorter_than_said(random_unit: float, pauses: list[float]) -> None:
     """Jitter only lengthens: a shorter pause would bring the account nearer to its lock."""
-    lockout = Lockout(lambda: chance)
+    lockout = Lockout(lambda: random_unit)
     seen = []
     for _ in pauses:
         lockout.refused("x", 0.0)

@@ -12,7 +12,7 @@ from worker.dcs.auth.signer import put_signature
 from worker.dcs.auth.signing import Keys, canonical_url
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.transport import ServiceTransport
-from worker.policy.pulse import Pulse
+from worker.policy.freeze_detector import FreezeDetector
 from worker.tools.fake_dcs.signature import is_signed_by, read_authorization
 
 CHARACTERS = [*map(chr, range(0x180)), "\u2028", "\u20ac", "\U0001f600", "\U0010ffff"]
@@ -50,7 +50,7 @@ async def recorder() -> AsyncIterator[Recorder]:
 async def http() -> AsyncIterator[HttpClient]:
     """The worker's client."""
     transport = ServiceTransport(ssl.create_default_context(), 5)
-    yield HttpClient(transport, deadline=5, pulse=Pulse(lambda: 0.0))
+    yield HttpClient(transport, deadline=5, freeze_detector=FreezeDetector(lambda: 0.0))
     await transport.aclose()
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from worker.policy.breaker import Breaker
-from worker.policy.fault import Throttle
+from worker.policy.call_result import Throttle
 from worker.policy.limit import Limit
 from worker.policy.pace import Pace
 

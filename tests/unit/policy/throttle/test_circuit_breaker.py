@@ -12,10 +12,10 @@ from worker.policy.breaker import PATIENCE, STEADY, Breaker, State
 from worker.policy.tempo import OF_PROJECT, Tempo
 
 
-def opened(chance: float = 1.0, tempo: Tempo | None = None) -> Breaker:
+def opened(random_unit: float = 1.0, tempo: Tempo | None = None) -> Breaker:
     """A breaker that five requests have just opened, at the time 0."""
     breaker = Breaker(tempo)
-    assert [breaker.failed(0, request, 0.0, chance) for request in range(5)] == [False] * 4 + [True]
+    assert [breaker.failed(0, request, 0.0, random_unit) for request in range(5)] == [False] * 4 + [True]
     return breaker
 
 
@@ -133,9 +133,9 @@ def test_probes_come_further_and_further_apart(chances: list[float]) -> None:
     """Never less than two seconds, never more than fifteen, and a fifth more each time but for the jitter."""
     breaker = opened(chances[0])
     times = [breaker.wait(0.0)]
-    for chance in chances[1:]:
+    for random_unit in chances[1:]:
         now = times[-1]
-        breaker.failed(breaker.begin(now, chance), "r", now, chance)
+        breaker.failed(breaker.begin(now, random_unit), "r", now, random_unit)
         times.append(now + breaker.wait(now))
     gaps = [later - earlier for earlier, later in pairwise([0.0, *times])]
     assert all(2.0 - 1e-6 <= gap <= 15.0 + 1e-6 for gap in gaps)

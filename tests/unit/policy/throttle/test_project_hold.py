@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.policy.fault import Throttle
+from worker.policy.call_result import Throttle
 from worker.policy.places import Places
 from worker.policy.tenants import PROJECTS, Tenant, Tenants
 

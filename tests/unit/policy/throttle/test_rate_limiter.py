@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.policy.throttle.service_model import Service, World
-from worker.policy.fault import Throttle
+from worker.policy.call_result import Throttle
 from worker.policy.meter import Meter
 from worker.policy.pace import Pace
 

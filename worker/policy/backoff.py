@@ -13,17 +13,17 @@ IN_HAND: Final = 5.0
 _LONGEST: Final = 86400.0
 
 
-def backoff(attempt: int, chance: float) -> float:
+def backoff(attempt: int, random_unit: float) -> float:
     """Seconds before the try after `attempt` (1 is the first): exponential with full jitter.
 
     `chance` is uniform in [0, 1). https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
-    return chance * min(BACKOFF_CEILING, BACKOFF_FIRST * 2.0 ** min(attempt - 1, 16))
+    return random_unit * min(BACKOFF_CEILING, BACKOFF_FIRST * 2.0 ** min(attempt - 1, 16))
 
 
-def reconnect(failures: int, chance: float) -> float:
+def reconnect(failures: int, random_unit: float) -> float:
     """Seconds before connecting again after `failures` in a row: 0.5 doubling up to 15, half of it jitter."""
-    return min(15.0, 0.5 * 2.0 ** min(failures - 1, 16)) * (0.5 + chance / 2)
+    return min(15.0, 0.5 * 2.0 ** min(failures - 1, 16)) * (0.5 + random_unit / 2)
 
 
 def retry_after(value: str | None, now: float) -> float | None:

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+from worker.policy.call_result import CallError, LookupResult, TaskCreated
 from worker.policy.claim import ClaimAnswer
-from worker.policy.facts import Settled
-from worker.policy.fault import Done, Fault, Sighting
-from worker.policy.order import Order
-from worker.policy.outcome import Ending
+from worker.policy.delivery_report import DeliveryFinished
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.outcome import Completed
 
 Clock = Callable[[], float]
 """Epoch seconds."""
@@ -22,19 +22,19 @@ Sleep = Callable[[float], Awaitable[object]]
 """Wait for so many seconds."""
 
 
-class Ground(Protocol):
+class DeliveryOwnership(Protocol):
     """What a delivery stands on: the channel that it came by."""
 
     def is_lost(self) -> bool:
         """True once the channel is gone: the delivery can never be acknowledged."""
         ...
 
-    async def is_firm(self) -> bool:
+    async def is_still_ours(self) -> bool:
         """Whether the broker still counts the delivery as ours, asked of the broker if it was silent."""
         ...
 
 
-class Delivery(Ground, Protocol):
+class Delivery(DeliveryOwnership, Protocol):
     """One message as it was delivered."""
 
     @property
@@ -85,7 +85,7 @@ class Publisher(Protocol):
     """Confirmed publishing. Every method raises UnconfirmedError when the broker does not confirm in time."""
 
     async def event(
-        self, ending: Ending, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         """Publish the event to the events exchange, and to `reply_to` if given."""
         ...
@@ -106,11 +106,13 @@ class Publisher(Protocol):
 class Dcs(Protocol):
     """The service. Endings are values: neither method raises for anything that the service or the net does."""
 
-    async def create(self, order: Order, may_go: Callable[[], Awaitable[bool]]) -> Done | Fault:
+    async def create(
+        self, migration: MigrationRequest, is_still_allowed: Callable[[], Awaitable[bool]]
+    ) -> TaskCreated | CallError:
         """Create the task. `may_go` is asked when all is ready, right before the request is sent."""
         ...
 
-    async def find(self, order: Order, since: float) -> Sighting | Fault:
+    async def find(self, migration: MigrationRequest, since: float) -> LookupResult | CallError:
         """Look for a task of the order that was created at `since` or later."""
         ...
 
@@ -118,25 +120,25 @@ class Dcs(Protocol):
 class Claims(Protocol):
     """Claims and outcomes shared by the replicas. Nothing raises: what is away is `Unavailable`."""
 
-    async def take(self, order: Order, now: float, replays: int = 0) -> ClaimAnswer:
+    async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
         """Ask for the request; a granted claim is renewed until it is concluded or released.
 
         A failure that an operator's replay has outdated is no answer.
         """
         ...
 
-    def is_held(self, order: Order) -> bool:
+    def is_held(self, migration: MigrationRequest) -> bool:
         """Whether the granted claim is still surely ours."""
         ...
 
-    async def conclude(self, order: Order, ending: Ending) -> Ending:
+    async def conclude(self, migration: MigrationRequest, ending: Completed) -> Completed:
         """Store how the request ended, for every replica, and give the claim up.
 
         The ending that stands: another one, where the request was over before, which whoever stood still may not know.
         """
         ...
 
-    async def release(self, order: Order, last_sent_at: float | None) -> None:
+    async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
         """Give the claim up, and say when a create may last have been in flight."""
         ...
 
@@ -144,7 +146,7 @@ class Claims(Protocol):
 class Permit(Protocol):
     """Leave to make one call."""
 
-    def ended(self, ending: Done | Sighting | Fault) -> None:
+    def ended(self, ending: TaskCreated | LookupResult | CallError) -> None:
         """Tell how the call went."""
         ...
 
@@ -152,7 +154,7 @@ class Permit(Protocol):
 class Gate(Protocol):
     """What stands in front of the service: how many calls, and whether any."""
 
-    def permit(self, order: Order) -> AbstractAsyncContextManager[Permit]:
+    def permit(self, migration: MigrationRequest) -> AbstractAsyncContextManager[Permit]:
         """Wait for leave to make one call. Raises GateClosedError once this replica is draining."""
         ...
 
@@ -168,11 +170,13 @@ class Observer(Protocol):
         """A delivery came in."""
         ...
 
-    def called(self, order: Order, operation: str, ending: Done | Sighting | Fault, attempt: int) -> None:
+    def called(
+        self, migration: MigrationRequest, operation: str, ending: TaskCreated | LookupResult | CallError, attempt: int
+    ) -> None:
         """A call of the service for this order ended (`create` or `find`)."""
         ...
 
-    def settled(self, fact: Settled) -> None:
+    def settled(self, fact: DeliveryFinished) -> None:
         """A delivery is over."""
         ...
 

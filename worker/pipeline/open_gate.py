@@ -5,9 +5,9 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self
 
-from worker.flow.ports import Permit
-from worker.policy.fault import Done, Fault, GateClosedError, Sighting
-from worker.policy.order import Order
+from worker.pipeline.ports import Permit
+from worker.policy.call_result import CallError, GateClosedError, LookupResult, TaskCreated
+from worker.policy.migration_request import MigrationRequest
 
 
 class OpenGate:
@@ -21,7 +21,7 @@ class OpenGate:
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {'closed' if self.is_closed else 'open'}, {self.in_use} in use>"
 
-    def permit(self, order: Order) -> AbstractAsyncContextManager[Permit]:
+    def permit(self, migration: MigrationRequest) -> AbstractAsyncContextManager[Permit]:
         """Leave to make one call. Raises GateClosedError, on entering, once closed."""
         return Leave(self)
 
@@ -75,5 +75,5 @@ class Leave:
     ) -> None:
         self._gate.in_use -= 1
 
-    def ended(self, ending: Done | Sighting | Fault) -> None:
+    def ended(self, ending: TaskCreated | LookupResult | CallError) -> None:
         """Tell how the call went."""

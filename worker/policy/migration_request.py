@@ -11,7 +11,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class MigrationRequest:
     """What is to be created, for whom, and how it is recognised."""
 
     project_id: str
@@ -25,7 +25,7 @@ class Order:
     not_after: float | None
     body: bytes
     """The body of the create call."""
-    is_named: bool
+    has_sender_request_id: bool
     """The sender gave the request id; else it is derived from the content."""
 
     @property
@@ -34,14 +34,14 @@ class Order:
         return (self.project_id, self.request_id)
 
 
-def order(request: Request, *, default_region: str, with_marker: bool) -> Order:
+def migration(request: Request, *, default_region: str, with_marker: bool) -> MigrationRequest:
     """The order that `request` places."""
     region = request.region or default_region
     request_id = request.request_id or identity.request_id(request.project_id, region, request.task)
     task = request.task
     marker = identity.marker(request_id) if with_marker else None
     description = identity.marked_description(task, marker) if marker is not None else task.description
-    return Order(
+    return MigrationRequest(
         project_id=request.project_id,
         request_id=request_id,
         region=region,
@@ -50,5 +50,5 @@ def order(request: Request, *, default_region: str, with_marker: bool) -> Order:
         fingerprint=identity.fingerprint(region, task),
         not_after=request.not_after.timestamp() if request.not_after else None,
         body=create_body(task, description),
-        is_named=request.request_id is not None,
+        has_sender_request_id=request.request_id is not None,
     )

@@ -7,17 +7,17 @@ from typing import Final
 
 from schemas import names
 from schemas.envelope import Envelope
-from worker.policy.order import Order
+from worker.policy.migration_request import MigrationRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class DeliveryFinished:
     """A delivery that was acknowledged, or that had to be left to the broker."""
 
     outcome: str
     """`succeeded`, `failed`, `retried` or `returned`."""
     reason: str
-    order: Order | None
+    migration: MigrationRequest | None
     envelope: Envelope
     seconds: float
     """From received to acknowledged."""

@@ -18,7 +18,7 @@ class Evidence(Enum):
     """The service may have acted."""
 
 
-class Remedy(Enum):
+class ErrorKind(Enum):
     """What helps after a fault."""
 
     RETRY = "retry"
@@ -98,11 +98,11 @@ class Throttle:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class CallError:
     """A call that did not succeed."""
 
     evidence: Evidence
-    remedy: Remedy
+    kind: ErrorKind
     status: CallStatus
     message: str = ""
     http_status: int | None = None
@@ -127,7 +127,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class TaskCreated:
     """A create call that succeeded: the answer named the task."""
 
     instance_id: str
@@ -136,7 +136,7 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TaskFound:
     """A look-up found exactly one task of the request."""
 
     instance_id: str
@@ -144,21 +144,21 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
+class TaskNotFound:
     """A look-up saw every page and no task of the request."""
 
 
 @dataclass(frozen=True, slots=True)
-class Several:
+class SeveralTasks:
     """A look-up found more than one candidate."""
 
     candidates: tuple[str, ...] = field(default=())
 
 
-Sighting = Found | Absent | Several
+LookupResult = TaskFound | TaskNotFound | SeveralTasks
 
 
-class UnconfirmedError(Exception):
+class PublishNotConfirmedError(Exception):
     """The broker did not confirm a publish within its deadline, refused it, or could not route it."""
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import Any, Final
 
-from worker.flow.lane import Lane
+from worker.pipeline.lane import Lane
 from worker.policy.held import Held
 
 PROJECTS_NAMED: Final = 20

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from aio_pika.abc import AbstractConnection
 
-from worker.policy import waiting
+from worker.policy import backoff
 from worker.rabbit.connect import Brokers, connected
 from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
 from worker.rabbit.topology import TopologyError
@@ -37,7 +37,7 @@ Session = Callable[[AbstractConnection, Callable[[], None]], Awaitable[str]]
 """Serves on a connection until it is no longer good; calls its second argument once it works, returns the reason."""
 
 
-class Link:
+class ConnectionSupervisor:
     """Keeps one connection up for as long as `run` is awaited."""
 
     def __init__(
@@ -73,7 +73,7 @@ class Link:
                 raise BrokerLostError(f"{self.name}: no working broker for {self._patience:g} s: {reason}")
             failures += 1
             attempt += 1
-            wait = waiting.reconnect(failures, random.random())
+            wait = backoff.reconnect(failures, random.random())
             self.state = reason
             self._observer.link_down(self.name, reason, wait)
             await asyncio.sleep(wait)

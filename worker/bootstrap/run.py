@@ -7,12 +7,12 @@ from typing import Final
 
 from worker import __version__
 from worker.bootstrap.build import build, end
-from worker.bootstrap.replica import Worker
+from worker.bootstrap.worker import Worker
 from worker.config import Configuration, ConfigurationError
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
 from worker.rabbit import lenient_codec
-from worker.rabbit.link import BrokerLostError
+from worker.rabbit.connection_supervisor import BrokerLostError
 from worker.rabbit.topology import TopologyError
 
 FLUSH: Final = 2.0
@@ -32,7 +32,7 @@ async def run(loaded: Configuration, observer: Observer, metrics: Metrics, stop:
     except lenient_codec.IncompatibleCodecError as error:
         raise ConfigurationError((str(error),)) from error
     async with build(loaded, observer, metrics) as worker:
-        running = [asyncio.create_task(link.run(), name=link.name) for link in worker.links]
+        running = [asyncio.create_task(link.run(), name=link.name) for link in worker.supervisors]
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait((stopping, *running), return_when=asyncio.FIRST_COMPLETED)

@@ -7,18 +7,18 @@ not begun. Deliveries are worked on in tasks owned here, so that losing the brok
 import asyncio
 from typing import Protocol
 
-from worker.flow.gate import OpenGate
-from worker.flow.ports import Delivery, Observer
-from worker.flow.process import Process
-from worker.policy.fault import StaleDeliveryError
+from worker.pipeline.gate import OpenGate
+from worker.pipeline.pipeline import DeliveryPipeline
+from worker.pipeline.ports import Delivery, Observer
+from worker.policy.call_result import StaleDeliveryError
 
-ISOLATION = 120.0
+ISOLATION_WAIT_SECONDS = 120.0
 """Seconds that a suspect waits at most until nothing else is in hand."""
-BREATH = 1.0
+DEFECT_PAUSE_SECONDS = 1.0
 """Seconds before a delivery that met a defect returns to the queue."""
 
 
-class Intake(Protocol):
+class ConsumerControl(Protocol):
     """What hands deliveries over, and can be told to stop."""
 
     async def hold(self, why: str) -> None:
@@ -34,16 +34,16 @@ class Intake(Protocol):
         ...
 
 
-class Service:
+class Dispatcher:
     """Works on deliveries until it is drained."""
 
-    def __init__(self, process: Process, gate: OpenGate, observer: Observer) -> None:
+    def __init__(self, process: DeliveryPipeline, gate: OpenGate, observer: Observer) -> None:
         self._process = process
         self._gate = gate
         self._observer = observer
         self._running: set[asyncio.Task[None]] = set()
         self._is_isolating = False
-        self.intake: Intake | None = None
+        self.intake: ConsumerControl | None = None
         """Whatever delivers, once it is there: told to hold while a suspect is worked on."""
 
     def __repr__(self) -> str:
@@ -68,7 +68,7 @@ class Service:
                 await self._process.run(delivery)
         except Exception as error:  # noqa: BLE001 - a defect must cost one delivery, not the worker
             self._observer.failed(error)
-            await self._gate.pause(BREATH)
+            await self._gate.pause(DEFECT_PAUSE_SECONDS)
             await _returned(delivery)
 
     async def _isolate(self, delivery: Delivery) -> None:
@@ -77,7 +77,7 @@ class Service:
         A second one would share its fate, so it is put off.
         """
         if self._is_isolating:
-            await self._process.put_off(delivery, "quarantine")
+            await self._process.postpone(delivery, "quarantine")
             return
         self._is_isolating = True
         try:
@@ -85,14 +85,14 @@ class Service:
                 await self.intake.hold("quarantine")
             others = self._running - {asyncio.current_task()}
             if others and not delivery.is_lost():
-                await asyncio.wait(others, timeout=ISOLATION)
+                await asyncio.wait(others, timeout=ISOLATION_WAIT_SECONDS)
             await self._process.run(delivery)
         finally:
             self._is_isolating = False
             if self.intake is not None:
                 self.intake.resume("quarantine")
 
-    async def drain(self, intake: Intake, seconds: float) -> int:
+    async def drain(self, intake: ConsumerControl, seconds: float) -> int:
         """Stop, let what is in flight settle for `seconds`; how many deliveries were left to the broker."""
         deadline = asyncio.get_running_loop().time() + seconds
         try:

@@ -10,8 +10,8 @@ from enum import Enum
 from typing import Final
 
 from schemas.dcs import ONLINE_MIGRATION, TaskDetail, TaskRow
-from worker.policy.fault import Absent, Found, Several, Sighting
-from worker.policy.order import Order
+from worker.policy.call_result import LookupResult, SeveralTasks, TaskFound, TaskNotFound
+from worker.policy.migration_request import MigrationRequest
 
 CLOCK_SLACK: Final = 60.0
 """Seconds by which the service's clock may be behind ours."""
@@ -29,37 +29,37 @@ class Match(Enum):
     """Only the detail call can tell."""
 
 
-def row(order: Order, row: TaskRow, since: float) -> Match:
+def row(migration: MigrationRequest, row: TaskRow, since: float) -> Match:
     """Judge a row of the list. `since`: epoch seconds before which the request was not known."""
-    if row.migration_type not in (None, ONLINE_MIGRATION) or row.task_name != order.task.name:
+    if row.migration_type not in (None, ONLINE_MIGRATION) or row.task_name != migration.task.name:
         return Match.NO
-    if order.marker is None:
+    if migration.marker is None:
         created = latest(row.created_at)
         return Match.NO if created is not None and created < since - CLOCK_SLACK else Match.ASK
     if row.description is None:
         return Match.ASK
-    return Match.YES if _is_marked(row.description, order.marker) else Match.NO
+    return Match.YES if _is_marked(row.description, migration.marker) else Match.NO
 
 
-def detail(order: Order, detail: TaskDetail) -> Match:
+def detail(migration: MigrationRequest, detail: TaskDetail) -> Match:
     """Judge a task by the detail call: YES or NO."""
-    if order.marker is not None:
-        is_ours = _is_marked(detail.description or "", order.marker)
+    if migration.marker is not None:
+        is_ours = _is_marked(detail.description or "", migration.marker)
     else:
         networks = (detail.tenant_vpc_id, detail.tenant_subnet_id, detail.tenant_security_group_id)
-        is_ours = networks == (order.task.vpc_id, order.task.subnet_id, order.task.security_group_id)
+        is_ours = networks == (migration.task.vpc_id, migration.task.subnet_id, migration.task.security_group_id)
     return Match.YES if is_ours else Match.NO
 
 
-def sighting(task_ids: Iterable[str], dcs_request_id: str | None = None) -> Sighting:
+def sighting(task_ids: Iterable[str], dcs_request_id: str | None = None) -> LookupResult:
     """What the tasks that matched amount to."""
     match sorted(set(task_ids)):
         case []:
-            return Absent()
+            return TaskNotFound()
         case [one]:
-            return Found(one, dcs_request_id)
+            return TaskFound(one, dcs_request_id)
         case several:
-            return Several(tuple(several))
+            return SeveralTasks(tuple(several))
 
 
 def _is_marked(description: str, marker: str) -> bool:

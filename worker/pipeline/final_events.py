@@ -7,9 +7,9 @@ from schemas.envelope import Envelope
 from schemas.event import PARKED_REASONS, DcsError, MigrationFailed, Reason, Resolution
 from schemas.request import InvalidRequestError, Sender, Violation
 from schemas.timestamp import to_text
-from worker.policy.fault import Done, Evidence, Fault
-from worker.policy.order import Order
-from worker.policy.outcome import Ending
+from worker.policy.call_result import CallError, Evidence, TaskCreated
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.outcome import Completed
 
 MESSAGES = {
     Reason.REJECTED: "DCS refused the request for good",
@@ -23,15 +23,17 @@ MESSAGES = {
 }
 
 
-def succeeded(order: Order, envelope: Envelope, done: Done, resolution: Resolution, now: float) -> Ending:
+def succeeded(
+    migration: MigrationRequest, envelope: Envelope, done: TaskCreated, resolution: Resolution, now: float
+) -> Completed:
     """The task exists."""
     completed_at = to_text(now)
     # As MigrationSucceeded has it, without one: nearly every request ends so, and a model costs four times as much.
     body = {
-        "request_id": order.request_id,
-        "project_id": order.project_id,
-        "region": order.region,
-        "name": order.task.name,
+        "request_id": migration.request_id,
+        "project_id": migration.project_id,
+        "region": migration.region,
+        "name": migration.task.name,
         "instance_id": done.instance_id,
         "job_id": done.job_id,
         "resolution": resolution,
@@ -40,32 +42,32 @@ def succeeded(order: Order, envelope: Envelope, done: Done, resolution: Resoluti
         "received_at": to_text(envelope.first_received_at),
         "completed_at": completed_at,
     }
-    return Ending(
+    return Completed(
         succeeded=True,
         reason=resolution,
-        event_id=identity.event_id(order.project_id, order.request_id, event.SUCCEEDED_TYPE, envelope.replays),
-        subject=order.request_id,
+        event_id=identity.event_id(migration.project_id, migration.request_id, event.SUCCEEDED_TYPE, envelope.replays),
+        subject=migration.request_id,
         completed_at=completed_at,
         body=to_json(body),
         parked=False,
-        fingerprint=order.fingerprint,
+        fingerprint=migration.fingerprint,
         replays=envelope.replays,
         journal=envelope.journal.text(),
     )
 
 
 def failed(
-    order: Order,
+    migration: MigrationRequest,
     envelope: Envelope,
     reason: Reason,
     now: float,
     *,
-    fault: Fault | None = None,
+    fault: CallError | None = None,
     candidates: tuple[str, ...] = (),
-) -> Ending:
+) -> Completed:
     """The request of a known sender failed."""
     message = f"{MESSAGES[reason]}: {fault.message}"[:1024] if fault and fault.message else MESSAGES[reason]
-    sender = Sender(order.request_id, order.project_id, order.region, order.task.name)
+    sender = Sender(migration.request_id, migration.project_id, migration.region, migration.task.name)
     body = MigrationFailed(
         request_id=sender.request_id,
         project_id=sender.project_id,
@@ -80,18 +82,18 @@ def failed(
         received_at=to_text(envelope.first_received_at),
         completed_at=to_text(now),
     )
-    return _failure(body, envelope, order.request_id, order.fingerprint)
+    return _failure(body, envelope, migration.request_id, migration.fingerprint)
 
 
-def conflicting(order: Order, envelope: Envelope, now: float) -> Ending:
+def conflicting(migration: MigrationRequest, envelope: Envelope, now: float) -> Completed:
     """The request id is known already, for another task."""
     violation = Violation(field="request_id", message="was used before, for a different task")
-    sender = Sender(order.request_id, order.project_id, order.region, order.task.name)
+    sender = Sender(migration.request_id, migration.project_id, migration.region, migration.task.name)
     error = InvalidRequestError((violation,), sender, is_addressed=True)
-    return invalid(error, envelope, order.task.name.encode(), now)
+    return invalid(error, envelope, migration.task.name.encode(), now)
 
 
-def invalid(error: InvalidRequestError, envelope: Envelope, body: bytes, now: float) -> Ending:
+def invalid(error: InvalidRequestError, envelope: Envelope, body: bytes, now: float) -> Completed:
     """The message is no request."""
     content = MigrationFailed(
         request_id=error.sender.request_id,
@@ -108,8 +110,8 @@ def invalid(error: InvalidRequestError, envelope: Envelope, body: bytes, now: fl
     return _failure(content, envelope, error.sender.request_id or identity.body_id(body), "")
 
 
-def _failure(body: MigrationFailed, envelope: Envelope, request_id: str, fingerprint: str) -> Ending:
-    return Ending(
+def _failure(body: MigrationFailed, envelope: Envelope, request_id: str, fingerprint: str) -> Completed:
+    return Completed(
         succeeded=False,
         reason=body.reason.value,
         event_id=identity.event_id(body.project_id, request_id, event.FAILED_TYPE, envelope.replays),
@@ -124,7 +126,7 @@ def _failure(body: MigrationFailed, envelope: Envelope, request_id: str, fingerp
     )
 
 
-def _error(fault: Fault | None, candidates: tuple[str, ...]) -> DcsError | None:
+def _error(fault: CallError | None, candidates: tuple[str, ...]) -> DcsError | None:
     if fault is None or (fault.http_status is None and fault.evidence is Evidence.NEVER_SENT):
         return DcsError(candidates=candidates) if candidates else None
     return DcsError(

@@ -8,13 +8,13 @@ may have created is kept until its task must be listed. First deliveries, which 
 
 import asyncio
 
-from worker.flow.fallback import Locks
+from worker.pipeline.claims_or_locks import Locks
 from worker.policy.claim import Held, Unavailable
-from worker.policy.order import Key, Order
-from worker.policy.outcome import Ending
+from worker.policy.migration_request import Key, MigrationRequest
+from worker.policy.outcome import Completed
 
 
-class LocksForRepeats:
+class RepeatLocks:
     """Locks in the shape of claims that remember nothing. `settle`: seconds until what was created is listed."""
 
     def __init__(self, locks: Locks, *, settle: float) -> None:
@@ -27,28 +27,28 @@ class LocksForRepeats:
     def __repr__(self) -> str:
         return f"<LocksForRepeats: {len(self._taken_at)} in use, {len(self._kept)} kept>"
 
-    async def take(self, order: Order, now: float, replays: int = 0) -> Held | Unavailable:
+    async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> Held | Unavailable:
         """Lock the request, of which nothing is known all the same."""
-        if (kept := self._kept.pop(order.key, None)) is not None:
+        if (kept := self._kept.pop(migration.key, None)) is not None:
             kept.cancel()
-        if not await self._locks.take(order.key):
-            return Held(order.fingerprint, is_forgetful=True)
-        self._taken_at[order.key] = now
+        if not await self._locks.take(migration.key):
+            return Held(migration.fingerprint, is_forgetful=True)
+        self._taken_at[migration.key] = now
         return Unavailable()
 
-    def is_held(self, order: Order) -> bool:
+    def is_held(self, migration: MigrationRequest) -> bool:
         """Whether the lock is ours. It is lost only with the ground that the delivery stands on."""
-        return order.key in self._taken_at
+        return migration.key in self._taken_at
 
-    async def conclude(self, order: Order, ending: Ending) -> Ending:
+    async def conclude(self, migration: MigrationRequest, ending: Completed) -> Completed:
         """Give the lock back, or keep it until what was created must be listed."""
-        await self._give_back(order.key, may_have_created=ending.reason == "created")
+        await self._give_back(migration.key, may_have_created=ending.reason == "created")
         return ending
 
-    async def release(self, order: Order, last_sent_at: float | None) -> None:
+    async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
         """Give the lock back, or keep it until what may have been created must be listed."""
-        taken_at = self._taken_at.get(order.key, 0.0)
-        await self._give_back(order.key, may_have_created=last_sent_at is not None and last_sent_at >= taken_at)
+        taken_at = self._taken_at.get(migration.key, 0.0)
+        await self._give_back(migration.key, may_have_created=last_sent_at is not None and last_sent_at >= taken_at)
 
     async def _give_back(self, key: Key, *, may_have_created: bool) -> None:
         if self._taken_at.pop(key, None) is None:

@@ -12,10 +12,10 @@ from worker.dcs.auth.token_call import Account
 from worker.dcs.auth.ways import Surroundings, credentials_for
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
-from worker.flow.ports import Publisher as PublisherPort
 from worker.observe.observer import Observer
+from worker.pipeline.ports import Publisher as PublisherPort
 from worker.policy.bounds import Bounds
-from worker.policy.rules import Rules
+from worker.policy.retry_policy import RetryPolicy
 from worker.rabbit.connect import Brokers, tls_context
 from worker.rabbit.publisher import Publisher
 from worker.rabbit.topology import Topology, describe
@@ -43,9 +43,9 @@ def brokers(settings: Settings) -> Brokers:
         raise ConfigurationError((f"{names}: cannot be used: {error}",)) from None
 
 
-def rules(settings: Settings) -> Rules:
+def rules(settings: Settings) -> RetryPolicy:
     """The settings that decisions are made by."""
-    return Rules(
+    return RetryPolicy(
         delays=settings.retry_delays,
         tries=settings.tries,
         reconcile=settings.reconcile,

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Final
 from worker import __version__
 from worker.config import Settings
 from worker.config import describe as described
-from worker.flow import explain
-from worker.flow.copies import Copies
-from worker.flow.gate import Gate
-from worker.flow.service import Service
 from worker.observe.observer import Observer
+from worker.pipeline import explain
+from worker.pipeline.deduplicator import Deduplicator
+from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.gate import Gate
 from worker.policy.held import Held
 from worker.policy.readiness import Readiness
 from worker.policy.status import Connection, InHand, State, Status
+from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
-from worker.rabbit.link import Link
 from worker.rabbit.publisher import Publisher
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ class Worker:
 
     settings: Settings
     observer: Observer
-    service: Service
+    service: Dispatcher
     consumer: Consumer
     publisher: Publisher
-    links: tuple[Link, ...]
-    copies: Copies
+    supervisors: tuple[ConnectionSupervisor, ...]
+    copies: Deduplicator
     claims: "RedisClaims | None"
     gate: Gate
     refusals: Mapping[str, str] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Worker:
     @property
     def readiness(self) -> Readiness:
         """Whether it consumes, and if not, why."""
-        broken = [f"{link.name}: {link.state}" for link in self.links if not link.is_up]
+        broken = [f"{link.name}: {link.state}" for link in self.supervisors if not link.is_up]
         if broken:
             return Readiness(False, "; ".join(broken))
         if self.publisher.is_blocked:
@@ -82,7 +82,7 @@ class Worker:
     @property
     def connections(self) -> tuple[Connection, ...]:
         """What it lives on; states may be told by others, in words of theirs."""
-        broker = [Connection(f"broker, {link.name}", link.state, link.is_up) for link in self.links]
+        broker = [Connection(f"broker, {link.name}", link.state, link.is_up) for link in self.supervisors]
         if self.publisher.is_blocked:
             broker.append(Connection("broker", "blocks publishing (memory or disk alarm)", False))
         if self.claims is None:

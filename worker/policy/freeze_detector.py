@@ -5,11 +5,11 @@ from typing import Final
 
 FROZEN_AFTER: Final = 5.0
 """Seconds without a beat that count as a freeze: less than any broker takes to give a silent client up."""
-BEAT: Final = 1.0
+TICK_SECONDS: Final = 1.0
 """Seconds between two beats."""
 
 
-class Pulse:
+class FreezeDetector:
     """Counts freezes. Somebody has to call `beat` every second."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -20,7 +20,7 @@ class Pulse:
     def __repr__(self) -> str:
         return f"<Pulse: {self._freezes} freezes>"
 
-    def beat(self) -> int:
+    def tick(self) -> int:
         """The process runs; how many freezes there were so far, one that just ended included."""
         now = self._clock()
         if now - self._last > FROZEN_AFTER:

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from worker.flow.ports import Claims
+from worker.pipeline.ports import Claims
 from worker.policy.claim import ClaimAnswer, Held, Unavailable
-from worker.policy.order import Key, Order
-from worker.policy.outcome import Ending
+from worker.policy.migration_request import Key, MigrationRequest
+from worker.policy.outcome import Completed
 
 
 class Locks(Protocol):
@@ -46,37 +46,37 @@ class ClaimsOrLocks:
     def __repr__(self) -> str:
         return f"<ClaimsOrLocks: {self._claims!r}, {len(self._locked)} locks>"
 
-    async def take(self, order: Order, now: float, replays: int = 0) -> ClaimAnswer:
+    async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
         """Ask for the request; without an answer, lock it."""
-        answer = await self._claims.take(order, now, replays)
+        answer = await self._claims.take(migration, now, replays)
         if not isinstance(answer, Unavailable):
             self._away_since = None
             return answer
         if self._away_since is None:
             self._away_since = self._clock()
-        if self._clock() - self._away_since < self._quiet or not await self._locks.take(order.key):
+        if self._clock() - self._away_since < self._quiet or not await self._locks.take(migration.key):
             # What was asked for is not worked on here, so it must not be kept for this replica either.
-            await self._claims.release(order, None)
-            return Held(order.fingerprint, is_forgetful=True)
-        self._locked.add(order.key)
+            await self._claims.release(migration, None)
+            return Held(migration.fingerprint, is_forgetful=True)
+        self._locked.add(migration.key)
         return answer
 
-    def is_held(self, order: Order) -> bool:
+    def is_held(self, migration: MigrationRequest) -> bool:
         """Whether the granted claim is still surely ours; a lock alone is none."""
-        return self._claims.is_held(order)
+        return self._claims.is_held(migration)
 
-    async def conclude(self, order: Order, ending: Ending) -> Ending:
+    async def conclude(self, migration: MigrationRequest, ending: Completed) -> Completed:
         """Store how the request ended, and give claim and lock up; the ending that stands."""
-        standing = await self._claims.conclude(order, ending)
-        await self._free(order)
+        standing = await self._claims.conclude(migration, ending)
+        await self._free(migration)
         return standing
 
-    async def release(self, order: Order, last_sent_at: float | None) -> None:
+    async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
         """Give claim and lock up."""
-        await self._claims.release(order, last_sent_at)
-        await self._free(order)
+        await self._claims.release(migration, last_sent_at)
+        await self._free(migration)
 
-    async def _free(self, order: Order) -> None:
-        if order.key in self._locked:
-            self._locked.discard(order.key)
-            await self._locks.free(order.key)
+    async def _free(self, migration: MigrationRequest) -> None:
+        if migration.key in self._locked:
+            self._locked.discard(migration.key)
+            await self._locks.free(migration.key)

@@ -14,10 +14,10 @@ from schemas.envelope import Envelope
 from schemas.event import Reason
 from schemas.journal import Kind
 from schemas.timestamp import to_text
-from worker.flow.ports import Chance, Clock, Delivery, Observer, Publisher, Sleep
-from worker.policy import waiting
-from worker.policy.fault import StaleDeliveryError, UnconfirmedError
-from worker.policy.outcome import Abandoned, Ending, HandedBack, Outcome, Postponed
+from worker.pipeline.ports import Chance, Clock, Delivery, Observer, Publisher, Sleep
+from worker.policy import backoff
+from worker.policy.call_result import PublishNotConfirmedError, StaleDeliveryError
+from worker.policy.outcome import Completed, DeliveryLost, Outcome, Requeued, RetryLater
 
 AFTER_LOSS = 5
 """Tries to publish an ending whose delivery is lost."""
@@ -30,23 +30,27 @@ Step = Callable[[], Awaitable[None]]
 class Settler:
     """Makes outcomes true at the broker."""
 
-    def __init__(self, publisher: Publisher, observer: Observer, *, now: Clock, chance: Chance, sleep: Sleep) -> None:
+    def __init__(
+        self, publisher: Publisher, observer: Observer, *, now: Clock, random_unit: Chance, sleep: Sleep
+    ) -> None:
         self._publisher = publisher
         self._observer = observer
         self._now = now
-        self._chance = chance
+        self._random_unit = random_unit
         self._sleep = sleep
 
-    async def settle(self, delivery: Delivery, given_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
+    async def settle(
+        self, delivery: Delivery, sender_request_id: str | None, envelope: Envelope, outcome: Outcome
+    ) -> bool:
         """Publish what `outcome` asks for, then acknowledge. False: left to the broker.
 
         `given_id` is the request id that the sender wrote into the body.
         """
-        if isinstance(outcome, Abandoned):
+        if isinstance(outcome, DeliveryLost):
             return False
-        is_for_all = _holds_everywhere(outcome)
-        for publish in self._steps(delivery, given_id, envelope, outcome):
-            if not await self._confirmed(delivery, publish, is_for_all=is_for_all):
+        is_final_everywhere = _holds_everywhere(outcome)
+        for publish in self._steps(delivery, sender_request_id, envelope, outcome):
+            if not await self._confirmed(delivery, publish, is_final_everywhere=is_final_everywhere):
                 return False
         try:
             await delivery.ack()
@@ -54,20 +58,20 @@ class Settler:
             return False
         return True
 
-    async def _confirmed(self, delivery: Delivery, publish: Step, *, is_for_all: bool) -> bool:
+    async def _confirmed(self, delivery: Delivery, publish: Step, *, is_final_everywhere: bool) -> bool:
         """Publish until it is confirmed, or the delivery is lost.
 
         What holds everywhere is published even then: the message may have gone with its queue, so that nobody
         would ever ask again; and if it is delivered again, the same event only comes twice.
         """
         failures = 0
-        while not delivery.is_lost() or (is_for_all and failures < AFTER_LOSS):
+        while not delivery.is_lost() or (is_final_everywhere and failures < AFTER_LOSS):
             try:
                 await publish()
-            except UnconfirmedError as error:
+            except PublishNotConfirmedError as error:
                 failures += 1
                 self._observer.unconfirmed(str(error))
-                await self._sleep(waiting.reconnect(failures, self._chance()))
+                await self._sleep(backoff.reconnect(failures, self._random_unit()))
             else:
                 return True
         return False
@@ -75,27 +79,27 @@ class Settler:
     def _steps(
         self,
         delivery: Delivery,
-        given_id: str | None,
+        sender_request_id: str | None,
         envelope: Envelope,
-        outcome: Ending | Postponed | HandedBack,
+        outcome: Completed | RetryLater | Requeued,
     ) -> Iterator[Step]:
         match outcome:
-            case Ending():
+            case Completed():
                 if outcome.parked:
                     yield partial(self._park, delivery, envelope, outcome)
-                yield partial(self._event, delivery, given_id, outcome)
-            case Postponed():
+                yield partial(self._event, delivery, sender_request_id, outcome)
+            case RetryLater():
                 headers = self._written(
                     delivery, outcome.envelope, Kind.WAIT, outcome.why, n=outcome.place, took=outcome.seconds
                 )
                 yield partial(self._publisher.postpone, delivery, outcome.place, headers)
-            case HandedBack():
+            case Requeued():
                 headers = self._written(delivery, outcome.envelope, Kind.RETURNED)
                 yield partial(self._publisher.hand_back, delivery, headers)
             case _:
                 assert_never(outcome)
 
-    async def _park(self, delivery: Delivery, envelope: Envelope, ending: Ending) -> None:
+    async def _park(self, delivery: Delivery, envelope: Envelope, ending: Completed) -> None:
         headers = self._written(delivery, envelope, Kind.PARKED, ending.reason, code=ending.error_code)
         headers = {name: value for name, value in headers.items() if name != names.PARKED_ERROR_CODE}
         headers[names.PARKED_REASON] = ending.reason
@@ -111,10 +115,10 @@ class Settler:
         journal = envelope.journal.add(self._now(), did, got, **more)
         return replace(envelope, journal=journal).write(delivery.headers)
 
-    async def _event(self, delivery: Delivery, given_id: str | None, ending: Ending) -> None:
+    async def _event(self, delivery: Delivery, sender_request_id: str | None, ending: Completed) -> None:
         await self._publisher.event(
             ending,
-            correlation_id=delivery.correlation_id or given_id or delivery.message_id,
+            correlation_id=delivery.correlation_id or sender_request_id or delivery.message_id,
             reply_to=delivery.reply_to,
             trace=_trace(delivery.headers),
         )
@@ -128,7 +132,7 @@ def _trace(headers: Mapping[str, object]) -> dict[str, object]:
 
 def _holds_everywhere(outcome: Outcome) -> bool:
     """Whoever works on the request next comes to the same ending."""
-    return isinstance(outcome, Ending) and (outcome.succeeded or outcome.reason in _FOR_GOOD)
+    return isinstance(outcome, Completed) and (outcome.succeeded or outcome.reason in _FOR_GOOD)
 
 
 _FOR_GOOD = (Reason.REJECTED, Reason.INVALID_REQUEST)

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
-from worker.flow.line import Line
-from worker.flow.ports import Chance, GateObserver
+from worker.pipeline.line import Line
+from worker.pipeline.ports import Chance, GateObserver
 from worker.policy.bounds import Bounds
 from worker.policy.breaker import Breaker
-from worker.policy.fault import StepAsideError
+from worker.policy.call_result import StepAsideError
 from worker.policy.limit import Limit
-from worker.policy.order import Order
+from worker.policy.migration_request import MigrationRequest
 from worker.policy.pace import Pace
 from worker.policy.places import RETURNING, Places
 from worker.policy.tenants import PROJECTS, Tenant, Tenants
@@ -26,10 +26,10 @@ PROBES: Final = 2
 class Call:
     """One call that wants to begin, or has begun."""
 
-    __slots__ = ("begun", "generation", "hold", "order", "tenant")
+    __slots__ = ("begun", "generation", "hold", "migration", "tenant")
 
-    def __init__(self, order: Order) -> None:
-        self.order = order
+    def __init__(self, migration: MigrationRequest) -> None:
+        self.migration = migration
         self.begun = 0.0
         self.generation = 0
         """The breaker's when it began."""
@@ -54,7 +54,7 @@ class Lane:
         observer: GateObserver,
         changed: Callable[[], None],
         clock: Callable[[], float],
-        chance: Chance,
+        random_unit: Chance,
     ) -> None:
         self.region = region
         self.breaker = Breaker()
@@ -68,7 +68,7 @@ class Lane:
         self.lines: dict[str, Line[Call]] = {}
         """Of throttled projects."""
         self.clock = clock
-        self.chance = chance
+        self.random_unit = random_unit
         self.changed = changed
         self._places = Places(bounds.delays)
         self._observer = observer
@@ -92,7 +92,7 @@ class Lane:
         call.begun = now
         call.generation = breaker.generation
         if breaker.is_open:
-            call.generation = breaker.begin(now, self.chance())
+            call.generation = breaker.begin(now, self.random_unit())
             self.turned()
         return 0.0
 
@@ -109,15 +109,15 @@ class Lane:
 
     async def own_turn(self, call: Call, until: float, tenant: Tenant, in_hand: int) -> None:
         """Wait until the call's own project, which is in trouble, may make another one. Raises StepAsideError."""
-        project, now = call.order.project_id, self.clock()
+        project, now = call.migration.project_id, self.clock()
         line = self.lines.get(project)
         waiting = len(line) if line else 0
-        aside = tenant.aside(call.order.key, now, waiting, self.tenants.hands(now, in_hand))
+        aside = tenant.aside(call.migration.key, now, waiting, self.tenants.hands(now, in_hand))
         if aside is not None:
-            self.tenants.went_aside(call.order.key)
+            self.tenants.went_aside(call.migration.key)
             raise StepAsideError(*aside)
         call.tenant = tenant
-        call.hold = tenant.hold.begin(now, self.chance())
+        call.hold = tenant.hold.begin(now, self.random_unit())
         if waiting or _offer_own(call, now) > 0.0:
             line = line or self._own_line(project)
             if not await line.turn(call, until):

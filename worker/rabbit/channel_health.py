@@ -10,7 +10,7 @@ from typing import Final
 
 from aiormq import Channel
 
-from worker.policy.pulse import Pulse
+from worker.policy.freeze_detector import FreezeDetector
 from worker.rabbit.ack_writer import AckWriter
 from worker.rabbit.connect import HEARTBEAT
 from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
@@ -19,10 +19,10 @@ PROBE_EVERY: Final = 3.0
 PROBE_DEADLINE: Final = 5.0
 
 
-class Ground:
+class ChannelHealth:
     """One consuming channel. `probes` is a channel of the same connection, for questions."""
 
-    def __init__(self, channel: Channel, probes: Channel, queue: str, pulse: Pulse) -> None:
+    def __init__(self, channel: Channel, probes: Channel, queue: str, freeze_detector: FreezeDetector) -> None:
         self.channel = channel
         self.acks = AckWriter(channel)
         self.consumers = 0
@@ -31,10 +31,10 @@ class Ground:
         """Messages ready in the queue, as the broker last counted them."""
         self._probes = probes
         self._queue = queue
-        self._pulse = pulse
+        self._freeze_detector = freeze_detector
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._heard_at = time.monotonic()
-        self._freezes = pulse.beat()
+        self._freezes = freeze_detector.tick()
         self._asking: asyncio.Task[bool] | None = None
 
     def __repr__(self) -> str:
@@ -44,7 +44,7 @@ class Ground:
         """True once the channel is gone."""
         return self._lost.done() or self.channel.is_closed
 
-    def lose(self, reason: str) -> None:
+    def mark_lost(self, reason: str) -> None:
         """The channel is gone, or must be given up."""
         if not self._lost.done():
             self._lost.set_result(reason)
@@ -53,11 +53,11 @@ class Ground:
         """Wait until the ground is lost; the reason."""
         return await asyncio.shield(self._lost)
 
-    async def is_firm(self) -> bool:
+    async def is_still_ours(self) -> bool:
         """Whether deliveries of this channel are still ours, asked of the broker if it was silent."""
         if self.is_lost():
             return False
-        is_fresh = time.monotonic() - self._heard_at <= HEARTBEAT and self._pulse.beat() == self._freezes
+        is_fresh = time.monotonic() - self._heard_at <= HEARTBEAT and self._freeze_detector.tick() == self._freezes
         return is_fresh or await self.probe()
 
     async def probe(self) -> bool:
@@ -67,16 +67,18 @@ class Ground:
         return await asyncio.shield(self._asking)
 
     async def _ask(self) -> bool:
-        freezes = self._pulse.beat()
+        freezes = self._freeze_detector.tick()
         try:
             with connection_loss_as_error():
                 async with asyncio.timeout(PROBE_DEADLINE):
                     answer = await self._probes.queue_declare(self._queue, passive=True)
         except ConnectionLostError as error:
-            self.lose(str(error))
+            self.mark_lost(str(error))
             return False
         except Exception as error:  # noqa: BLE001 - no answer is no firm ground, whatever the reason
-            self.lose(f"the broker does not answer on the consuming connection: {type(error).__name__}: {error}"[:300])
+            self.mark_lost(
+                f"the broker does not answer on the consuming connection: {type(error).__name__}: {error}"[:300]
+            )
             return False
         self._heard_at, self._freezes = time.monotonic(), freezes
         self.consumers, self.messages = answer.consumer_count or 0, answer.message_count or 0

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from schemas.envelope import Envelope
-from worker.policy.order import Key, Order
-from worker.policy.outcome import Ending, Outcome
+from worker.policy.migration_request import Key, MigrationRequest
+from worker.policy.outcome import Completed, Outcome
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class Flight:
     """A request that is being worked on; `landed` resolves to its outcome."""
 
     fingerprint: str
-    landed: asyncio.Future[Outcome | None] = field(default_factory=asyncio.Future)
+    finished: asyncio.Future[Outcome | None] = field(default_factory=asyncio.Future)
     since: float = field(default_factory=time.monotonic)
     """When it took off, for whoever shows its age."""
 
@@ -36,13 +36,13 @@ class Unfinished:
     first_received_at: float
 
 
-class Copies:
+class Deduplicator:
     """Requests in flight, and of those before them the last `capacity` with an ending and without."""
 
     def __init__(self, capacity: int = 4096) -> None:
         self._capacity = capacity
         self._flights: dict[Key, Flight] = {}
-        self._endings: OrderedDict[Key, Ending] = OrderedDict()
+        self._endings: OrderedDict[Key, Completed] = OrderedDict()
         self._unfinished: OrderedDict[Key, Unfinished] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -54,38 +54,38 @@ class Copies:
         """The requests that are being worked on."""
         return self._flights
 
-    def ending(self, order: Order, envelope: Envelope) -> Ending | None:
+    def ending(self, migration: MigrationRequest, envelope: Envelope) -> Completed | None:
         """How the request ended, if that is remembered and no operator has sent it again since."""
-        ending = self._endings.get(order.key)
+        ending = self._endings.get(migration.key)
         if ending is None or is_outdated(ending, envelope):
             return None
-        self._endings.move_to_end(order.key)
+        self._endings.move_to_end(migration.key)
         return ending
 
-    def remember(self, order: Order, ending: Ending) -> None:
+    def remember(self, migration: MigrationRequest, ending: Completed) -> None:
         """Keep the ending for later copies; the oldest is forgotten beyond the capacity."""
-        self._unfinished.pop(order.key, None)
-        _keep(self._endings, order.key, ending, self._capacity)
+        self._unfinished.pop(migration.key, None)
+        _keep(self._endings, migration.key, ending, self._capacity)
 
-    def unfinished(self, order: Order) -> Unfinished | None:
+    def unfinished(self, migration: MigrationRequest) -> Unfinished | None:
         """What is known of the request if it was worked on before and has no ending."""
-        return self._unfinished.get(order.key)
+        return self._unfinished.get(migration.key)
 
-    def flight(self, order: Order) -> Flight | None:
+    def flight(self, migration: MigrationRequest) -> Flight | None:
         """The flight that another copy of the request is on."""
-        return self._flights.get(order.key)
+        return self._flights.get(migration.key)
 
-    def take_off(self, order: Order) -> Flight:
+    def start(self, migration: MigrationRequest) -> Flight:
         """Begin to work on a request that nobody works on."""
-        assert order.key not in self._flights
-        flight = self._flights[order.key] = Flight(order.fingerprint)
+        assert migration.key not in self._flights
+        flight = self._flights[migration.key] = Flight(migration.fingerprint)
         return flight
 
-    def land(self, order: Order, outcome: Outcome | None, unfinished: Unfinished) -> None:
+    def land(self, migration: MigrationRequest, outcome: Outcome | None, unfinished: Unfinished) -> None:
         """The request's work is over for now; None: it failed in an unforeseen way."""
-        if not isinstance(outcome, Ending):
-            _keep(self._unfinished, order.key, unfinished, self._capacity)
-        self._flights.pop(order.key).landed.set_result(outcome)
+        if not isinstance(outcome, Completed):
+            _keep(self._unfinished, migration.key, unfinished, self._capacity)
+        self._flights.pop(migration.key).finished.set_result(outcome)
 
 
 T = TypeVar("T")
@@ -98,6 +98,6 @@ def _keep(memory: OrderedDict[Key, T], key: Key, value: T, capacity: int) -> Non
         memory.popitem(last=False)
 
 
-def is_outdated(ending: Ending, envelope: Envelope) -> bool:
+def is_outdated(ending: Completed, envelope: Envelope) -> bool:
     """Whether an operator has sent the request again since it failed so."""
     return not ending.succeeded and envelope.replays > ending.replays

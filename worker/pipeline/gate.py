@@ -11,15 +11,15 @@ from math import inf
 from types import TracebackType
 from typing import Self
 
-from worker.flow.lane import PROBES, Call, Lane
-from worker.flow.lessons import learn
-from worker.flow.line import PATIENCE
-from worker.flow.open_gate import OpenGate
-from worker.flow.ports import Chance, GateObserver
+from worker.pipeline.lane import PROBES, Call, Lane
+from worker.pipeline.lessons import learn
+from worker.pipeline.line import PATIENCE
+from worker.pipeline.open_gate import OpenGate
+from worker.pipeline.ports import Chance, GateObserver
 from worker.policy.bounds import Bounds
-from worker.policy.fault import Done, Fault, GateClosedError, Sighting, StepAsideError
+from worker.policy.call_result import CallError, GateClosedError, LookupResult, StepAsideError, TaskCreated
 from worker.policy.intake import LATELY, Intake, Region, Wish
-from worker.policy.order import Order
+from worker.policy.migration_request import MigrationRequest
 from worker.policy.pace import Pace
 
 __all__ = ["Gate", "OpenGate"]
@@ -34,7 +34,7 @@ class Gate(OpenGate):
         observer: GateObserver,
         *,
         clock: Callable[[], float] = time.monotonic,
-        chance: Chance = random.random,
+        random_unit: Chance = random.random,
     ) -> None:
         super().__init__()
         self.steer: Callable[[Wish], None] = lambda _: None
@@ -44,16 +44,16 @@ class Gate(OpenGate):
         self.wish = Wish(False, bounds.prefetch)
         fixed = Pace(bounds.rate) if bounds.rate is not None else None
         self.lanes = {
-            region: Lane(region, bounds, fixed or Pace(), observer, self.changed, clock, chance)
+            region: Lane(region, bounds, fixed or Pace(), observer, self.changed, clock, random_unit)
             for region in bounds.regions
         }
         self._observer = observer
         self._limit = 0
         self._again: asyncio.TimerHandle | None = None
 
-    def permit(self, order: Order) -> "Permit":
+    def permit(self, migration: MigrationRequest) -> "Permit":
         """Leave to make one call. Entering raises GateClosedError once closed, else perhaps StepAsideError."""
-        return Permit(self, self.lanes[order.region], order)
+        return Permit(self, self.lanes[migration.region], migration)
 
     def close(self) -> None:
         """Let no further call begin, and send away whoever waits."""
@@ -97,8 +97,8 @@ class Permit(Call):
 
     __slots__ = ("_gate", "_has_ended", "_lane")
 
-    def __init__(self, gate: Gate, lane: Lane, order: Order) -> None:
-        super().__init__(order)
+    def __init__(self, gate: Gate, lane: Lane, migration: MigrationRequest) -> None:
+        super().__init__(migration)
         self._gate = gate
         self._lane = lane
         self._has_ended = False
@@ -118,14 +118,14 @@ class Permit(Call):
 
     async def _wait(self, now: float) -> None:
         gate, lane, until = self._gate, self._lane, now + PATIENCE
-        tenant = lane.tenants.arrived(self.order.project_id, self.order.key, now)
+        tenant = lane.tenants.arrived(self.migration.project_id, self.migration.key, now)
         try:
             while True:
                 if tenant is not None:
                     await lane.own_turn(self, until, tenant, gate.intake.prefetch)
                 if lane.line or lane.offer(self, gate.clock()) > 0.0:
                     await lane.turn(self, until, is_crowded=not gate.wish.is_paused)
-                tenant = lane.tenants.known.get(self.order.project_id)
+                tenant = lane.tenants.known.get(self.migration.project_id)
                 if gate.is_closed or tenant is None or self.knows(tenant):
                     break
                 lane.leave(self, has_ended=False)  # its project came into trouble while it waited
@@ -143,7 +143,7 @@ class Permit(Call):
         self._gate.in_use -= 1
         self._lane.leave(self, has_ended=self._has_ended)
 
-    def ended(self, ending: Done | Sighting | Fault) -> None:
+    def ended(self, ending: TaskCreated | LookupResult | CallError) -> None:
         """Tell how the call went."""
         self._has_ended = True
         learn(self._lane, self, ending)

@@ -1,0 +1,252 @@
+"""One delivery, one straight line: envelope, parse, handle, settle."""
+
+import asyncio
+import time
+from collections.abc import Container
+from dataclasses import dataclass, replace
+from functools import partial
+
+from schemas.envelope import Envelope
+from schemas.event import Reason
+from schemas.request import InvalidRequestError, Sender, Violation, parse
+from worker.pipeline import final_events
+from worker.pipeline.deduplicator import Deduplicator, Unfinished, is_outdated
+from worker.pipeline.executor import DeliveryContext, Executor
+from worker.pipeline.ports import Claims, Clock, Delivery, Observer
+from worker.pipeline.settler import Settler
+from worker.policy.claim import Concluded, Granted, Held
+from worker.policy.delivery_report import DeliveryFinished, trace_id
+from worker.policy.migration_request import MigrationRequest, migration
+from worker.policy.outcome import Completed, DeliveryLost, Outcome, Requeued, RetryLater
+from worker.policy.retry_policy import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class RequestParser:
+    """How a message body is read."""
+
+    max_bytes: int
+    regions: Container[str]
+    default_region: str
+    with_marker: bool = True
+
+    def read(self, body: bytes) -> MigrationRequest:
+        """The order in `body`. Raises InvalidRequestError."""
+        request = parse(body, max_bytes=self.max_bytes)
+        found = migration(request, default_region=self.default_region, with_marker=self.with_marker)
+        if found.region not in self.regions:
+            sender = Sender(found.request_id, found.project_id, found.region, found.task.name)
+            violation = Violation(field="region", message="is not one of the worker's regions")
+            raise InvalidRequestError((violation,), sender, is_addressed=True)
+        return found
+
+
+class DeliveryPipeline:
+    """What happens to a delivery, from received to acknowledged."""
+
+    def __init__(
+        self,
+        parser: RequestParser,
+        retry_policy: RetryPolicy,
+        deduplicator: Deduplicator,
+        claims: Claims | None,
+        executor: Executor,
+        settler: Settler,
+        observer: Observer,
+        *,
+        now: Clock,
+    ) -> None:
+        self._parser = parser
+        self._retry_policy = retry_policy
+        self._deduplicator = deduplicator
+        self._claims = claims
+        self.locks: Claims | None = None
+        """For repeats, where there are no claims."""
+        self._executor = executor
+        self._settler = settler
+        self._observer = observer
+        self._now = now
+
+    async def run(self, delivery: Delivery) -> None:
+        """Work on `delivery` until it is settled, or left to the broker because its channel is gone."""
+        started = time.perf_counter()
+        self._observer.received(redelivered=delivery.redelivered)
+        envelope = self._envelope(delivery)
+        outcome: Outcome
+        try:
+            context = DeliveryContext(self._parser.read(delivery.body), envelope, delivery)
+        except InvalidRequestError as error:
+            outcome = final_events.invalid(error, envelope, delivery.body, self._now())
+            migration, sender_request_id = None, error.sender.request_id
+        else:
+            outcome = await self._decide(context)
+            migration, envelope = context.migration, context.envelope
+            sender_request_id = migration.request_id if migration.has_sender_request_id else None
+        is_settled = await self._settler.settle(delivery, sender_request_id, envelope, outcome)
+        self._say(delivery, migration, envelope, outcome if is_settled else DeliveryLost(None), started)
+
+    def is_suspect(self, delivery: Delivery) -> bool:
+        """Law 9: whether the delivery must be worked on with nothing else in hand."""
+        return (delivery.redelivered or bool(delivery.headers)) and self._retry_policy.is_suspect(
+            self._envelope(delivery)
+        )
+
+    async def postpone(self, delivery: Delivery, why: str) -> None:
+        """Let a delivery wait in the broker; it spends nothing."""
+        envelope = self._envelope(delivery)
+        self._observer.received(redelivered=delivery.redelivered)
+        started = time.perf_counter()
+        outcome = self._retry_policy.wait(envelope, 0.0, why)
+        is_settled = await self._settler.settle(delivery, None, envelope, outcome)
+        self._say(delivery, None, envelope, outcome if is_settled else DeliveryLost(None), started)
+
+    def _envelope(self, delivery: Delivery) -> Envelope:
+        return Envelope.read(delivery.headers, redelivered=delivery.redelivered, now=self._now())
+
+    async def _decide(self, context: DeliveryContext) -> Outcome:
+        """Law 4: a copy of a request that is known or being worked on is answered with its outcome."""
+        while True:
+            ending = self._deduplicator.ending(context.migration, context.envelope)
+            if ending is not None:
+                return self._same(context, ending)
+            flight = self._deduplicator.flight(context.migration)
+            if flight is None:
+                return await self._fly(context)
+            outcome = await asyncio.shield(flight.finished)
+            if flight.fingerprint != context.migration.fingerprint:
+                continue  # which of the two is the request is known only when the other has landed
+            if (followed := self._follow(context, outcome)) is not None:
+                return followed
+
+    async def _fly(self, context: DeliveryContext) -> Outcome:
+        known = self._deduplicator.unfinished(context.migration)
+        if known is not None:
+            if known.fingerprint != context.migration.fingerprint:
+                return final_events.conflicting(context.migration, context.envelope, self._now())
+            context.needs_lookup = self._retry_policy.reconcile != "off"
+            context.since = min(known.first_received_at, context.envelope.first_received_at)
+            context.envelope = _later(context.envelope, known.last_sent_at)
+        outcome: Outcome | None = None
+        self._deduplicator.start(context.migration)
+        try:
+            claims = self._claims or self._locks_of(context)
+            outcome = await (self._claimed(context, claims) if claims else self._worked(context))
+            if isinstance(outcome, Completed) and outcome.fingerprint == context.migration.fingerprint:
+                self._deduplicator.remember(context.migration, outcome)
+            return outcome
+        finally:
+            self._deduplicator.land(context.migration, outcome, self._unfinished(context, outcome))
+
+    def _locks_of(self, context: DeliveryContext) -> Claims | None:
+        is_repeat = context.needs_lookup or context.envelope.is_repeat
+        return self.locks if is_repeat and self._retry_policy.reconcile != "off" else None
+
+    def _unfinished(self, context: DeliveryContext, outcome: Outcome | None) -> Unfinished:
+        last_sent_at = context.envelope.last_sent_at if outcome else self._now()
+        first = context.since if context.since is not None else context.envelope.first_received_at
+        return Unfinished(context.migration.fingerprint, last_sent_at, first if context.envelope.is_dated else 0.0)
+
+    async def _worked(self, context: DeliveryContext) -> Outcome:
+        """Law 9: a request that took so many workers down is not worked on, unless its ending is known."""
+        if self._retry_policy.is_poison(context.envelope):
+            return final_events.failed(context.migration, context.envelope, Reason.POISON, self._now())
+        return await self._executor.handle(context)
+
+    async def _claimed(self, context: DeliveryContext, claims: Claims) -> Outcome:
+        """Law 4 across replicas: work on the request only under a claim, or look before every create."""
+        match await claims.take(context.migration, self._now(), context.envelope.replays):
+            case Concluded(ending) if not is_outdated(ending, context.envelope):
+                return self._same(context, ending)
+            case Held() as held:
+                return self._held_elsewhere(context, held)
+            case Granted(is_first, last_sent_at):
+                context.envelope = _later(context.envelope, last_sent_at)
+                context.needs_lookup = context.needs_lookup or (not is_first and self._retry_policy.reconcile != "off")
+                context.since = context.since if is_first else 0.0
+            case _:
+                pass  # away, or an ending that an operator's replay has outdated: looked for as a repeat
+        context.is_claimed = partial(claims.is_held, context.migration)
+        try:
+            outcome = await self._worked(context)
+        except BaseException:
+            await claims.release(context.migration, self._now())
+            raise
+        if isinstance(outcome, Completed):
+            return await claims.conclude(context.migration, outcome)
+        await claims.release(context.migration, context.envelope.last_sent_at)
+        return outcome
+
+    def _held_elsewhere(self, context: DeliveryContext, held: Held) -> Outcome:
+        now = self._now()
+        if held.fingerprint != context.migration.fingerprint:
+            return final_events.conflicting(context.migration, context.envelope, now)
+        if held.is_forgetful:
+            context.envelope = _later(context.envelope, now)
+        return self._retry_policy.wait(
+            context.envelope, self._retry_policy.listing_delay_left(context.envelope.last_sent_at, now), "claimed"
+        )
+
+    def _same(self, context: DeliveryContext, ending: Completed) -> Completed:
+        if ending.fingerprint == context.migration.fingerprint:
+            return ending
+        return final_events.conflicting(context.migration, context.envelope, self._now())
+
+    def _follow(self, context: DeliveryContext, outcome: Outcome | None) -> Outcome | None:
+        """What the outcome of one copy means for another; None: this one works on.
+
+        What may have been sent for one copy may have been sent for all.
+        """
+        match outcome:
+            case Completed():
+                return None  # it is remembered by now, or an operator has sent the request again since
+            case RetryLater():
+                context.envelope = _later(context.envelope, outcome.envelope.last_sent_at)
+                return replace(outcome, envelope=context.envelope, why="copy")
+            case Requeued():
+                context.envelope = _later(context.envelope, outcome.envelope.last_sent_at)
+                return Requeued(context.envelope)
+            case _:
+                context.envelope = _later(context.envelope, self._now())
+                context.since = 0.0
+                context.needs_lookup = self._retry_policy.reconcile != "off"
+                return None
+
+    def _say(
+        self,
+        delivery: Delivery,
+        migration: MigrationRequest | None,
+        envelope: Envelope,
+        outcome: Outcome,
+        started: float,
+    ) -> None:
+        kind, reason, parked = _label(outcome)
+        self._observer.settled(
+            DeliveryFinished(
+                outcome=kind,
+                reason=reason,
+                migration=migration,
+                envelope=envelope,
+                seconds=time.perf_counter() - started,
+                age=max(0.0, self._now() - envelope.first_received_at),
+                parked=parked,
+                trace_id=trace_id(delivery.headers),
+            )
+        )
+
+
+def _later(envelope: Envelope, last_sent_at: float | None) -> Envelope:
+    if last_sent_at is None:
+        return envelope
+    return replace(envelope, last_sent_at=max(last_sent_at, envelope.last_sent_at or last_sent_at))
+
+
+def _label(outcome: Outcome) -> tuple[str, str, bool]:
+    match outcome:
+        case Completed():
+            return ("succeeded" if outcome.succeeded else "failed", outcome.reason, outcome.parked)
+        case RetryLater():
+            return ("retried", outcome.why, False)
+        case Requeued():
+            return ("returned", "drain", False)
+        case _:
+            return ("returned", "stale", False)
