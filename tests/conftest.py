@@ -1,4 +1,4 @@
-"""What every test stands on."""
+"""Fixtures of all tests: a bare environment, hypothesis without deadlines."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""deploy/compose.yaml as it is written, and what it makes of its services where names of services are addresses."""
+"""deploy/compose.yaml, parsed, with names of services replaced by loopback addresses where it runs here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -35,7 +35,7 @@ def test_file_fits_the_specification() -> None:
     assert schema_complaints(FILE.read_text()) == []
 
 
-def test_schema_has_teeth() -> None:
+def test_schema_rejects_a_broken_compose_file() -> None:
     """A misspelt key is refused by the same check."""
     assert "readonly" in schema_complaints(FILE.read_text().replace("read_only: true", "readonly: true"))[0]
 
@@ -94,7 +94,7 @@ def test_our_containers_may_do_nothing_else(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WORKERS)
-def test_worker_understands_what_it_is_told(name: str, tmp_path: Path) -> None:
+def test_worker_accepts_its_settings_in_the_compose_file(name: str, tmp_path: Path) -> None:
     """Settings and secret files load without a complaint, and it gets time to drain."""
     loaded = load(Placed({}, tmp_path).environment(name), folder=tmp_path)
     assert loaded.warnings == ()

@@ -59,7 +59,7 @@ def test_a_panel_explains_itself(panel: dict[str, Any]) -> None:
     assert all(target["expr"] for target in panel["targets"])
 
 
-def test_panels_are_told_apart() -> None:
+def test_panels_have_different_titles() -> None:
     """Each has an id and a title of its own, and room of its own within 24 columns."""
     everything = BOARD["panels"]
     assert Counter(panel["id"] for panel in everything).most_common(1)[0][1] == 1

@@ -114,7 +114,9 @@ def test_the_dashboard_is_of_grafanas_types(types: dict[str, Draft7Validator]) -
     ],
     ids=str,
 )
-def test_grafanas_types_have_teeth(types: dict[str, Draft7Validator], path: tuple[str | int, ...], value: str) -> None:
+def test_grafanas_types_reject_a_broken_dashboard(
+    types: dict[str, Draft7Validator], path: tuple[str | int, ...], value: str
+) -> None:
     """A dashboard that is wrong in one place is refused."""
     broken = deepcopy(BOARD)
     place: Any = broken

@@ -39,7 +39,7 @@ def test_both_stages_stand_on_the_one_base() -> None:
     ]
 
 
-def test_whatever_is_fetched_is_pinned_by_hash() -> None:
+def test_every_download_is_pinned_by_hash() -> None:
     """Each pip that may reach an index takes a lock file with hashes; no other may reach one."""
     calls = re.findall(
         r"-m pip (?:--python \S+ )?(install|wheel)(.*?)(?=&&|$)", BUILD.replace("\\\n", " "), re.MULTILINE
@@ -59,7 +59,7 @@ def test_the_worker_gets_its_own_lock() -> None:
     assert instructions(RESULT, "COPY") == ["--from=build /opt/worker /opt/worker"]
 
 
-def test_user_is_a_number_and_nobody_else() -> None:
+def test_user_is_a_number_without_other_rights() -> None:
     """Kubernetes can tell that a numeric user is not root."""
     assert instructions(RESULT, "USER") == ["10001:10001"]
 

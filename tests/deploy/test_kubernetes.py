@@ -90,14 +90,14 @@ def changed(manifest: Manifest, path: str, value: object) -> Manifest:
         ("PrometheusRule", "spec.group", []),
     ],
 )
-def test_the_checks_have_teeth(kind: str, path: str, value: object) -> None:
+def test_the_checks_reject_broken_manifests(kind: str, path: str, value: object) -> None:
     """A wrong type, a misspelt field or a value that is not allowed is found where it stands."""
     manifest = one(built(EVERYTHING), kind)
     assert faults(manifest) == []
     assert faults(changed(manifest, path, value))
 
 
-def test_the_scaler_knows_what_it_is_told() -> None:
+def test_the_scaler_knows_its_metadata() -> None:
     """KEDA ignores metadata that it does not know: each key is one of its Prometheus scaler's, none is missing."""
     (trigger,) = one(built(("autoscaling",)), "ScaledObject")["spec"]["triggers"]
     parameters = json.loads((DATA / "keda-prometheus-scaler.json").read_text())

@@ -69,7 +69,7 @@ def test_the_table_is_what_the_file_says() -> None:
 
 
 @pytest.mark.parametrize("name", ["dcs.migration.requests", "dcs.migration.requests.retry.1", "another"])
-def test_nobody_may_declare_what_is_another_ones(name: str) -> None:
+def test_no_user_may_declare_objects_of_another(name: str) -> None:
     """No pattern is wider than it looks: each has both ends, and every dot is a dot."""
     for one in kept("permissions")["permissions"]:
         assert not re.search(one["configure"], name)

@@ -1,4 +1,4 @@
-"""A collector of traces: a real OTLP/HTTP receiver (https://opentelemetry.io/docs/specs/otlp/), in this process."""
+"""OTLP/HTTP receiver of traces in this process (https://opentelemetry.io/docs/specs/otlp/)."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class Span:
 
     @property
     def context(self) -> str:
-        """What whatever was sent within it bears in its `traceparent`, before the flags."""
+        """The `traceparent` of messages and calls within this span, without the flags."""
         return f"00-{self.trace_id}-{self.span_id}-"
 
 

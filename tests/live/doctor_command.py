@@ -1,4 +1,4 @@
-"""`doctor` as a process, and what a client could have changed on a broker."""
+"""Runs `doctor` as a process, and dumps the state of a broker that it must not change."""
 
 import json
 import os
@@ -19,14 +19,14 @@ PASSWORD = "the-secret-of-this-test"
 
 @dataclass
 class DoctorReport:
-    """What the command said, its findings by name and subject."""
+    """Exit status and output of `doctor`; checks by name and subject."""
 
     status: int
     found: dict[str, dict[str, Any]]
     output: str
 
     def failed(self) -> set[str]:
-        """What failed."""
+        """Names of the failed checks."""
         return {name for name, check in self.found.items() if check["result"] == "failed"}
 
 
@@ -52,7 +52,7 @@ def _run(
 
 
 def apply(url: str, folder: Path, **settings: str) -> None:
-    """Declare what a worker needs."""
+    """Declare the topology of a worker."""
     process = _run(("topology", "apply"), url, folder, settings)
     assert process.returncode == 0, process.stderr
 

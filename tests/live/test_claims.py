@@ -128,7 +128,7 @@ async def test_exactly_one_of_many_takes_is_granted(redis_node: RedisServer) -> 
     assert answers == {Granted(is_first=True): 1, Held(migration().fingerprint): 99}
 
 
-async def test_every_request_has_a_claim_of_its_own(redis_node: RedisServer) -> None:
+async def test_every_request_has_its_own_claim(redis_node: RedisServer) -> None:
     """Two replicas that ask for the same 50 requests at once share them out, none twice."""
     orders = [migration(f"r-{number}") for number in range(50)]
     async with two(redis_node.url) as (one, other):
@@ -175,7 +175,7 @@ async def test_a_frozen_process_does_not_count_on_its_claim(redis_node: RedisSer
 
 
 @pytest.mark.parametrize("last_sent_at", [None, NOW - 30.125], ids=["never sent", "sent"])
-async def test_a_released_claim_is_granted_with_what_was_told(
+async def test_a_released_claim_is_granted_with_the_state_it_was_released_with(
     redis_node: RedisServer, last_sent_at: float | None
 ) -> None:
     """Who comes after a release knows that it is not the first, and when a create may have been in flight."""

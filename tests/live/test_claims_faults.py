@@ -138,7 +138,7 @@ async def test_a_claim_that_could_not_be_renewed(redis_node: RedisServer) -> Non
         assert await other.take(migration(), NOW) == Held(migration().fingerprint)
 
 
-async def test_a_frozen_redis_delays_nobody_for_longer_than_the_deadline(redis_node: RedisServer) -> None:
+async def test_a_frozen_redis_delays_a_call_no_longer_than_its_deadline(redis_node: RedisServer) -> None:
     """Every call at a frozen Redis ends within the deadline, later ones at once; the claim is given up in time."""
     told = Told()
     async with replica(redis_node.url, told) as claims:
@@ -237,7 +237,7 @@ async def test_a_flush_is_made_good_by_the_next_renewal(redis_node: RedisServer)
         assert told.available == [True]
 
 
-async def test_a_claim_that_another_took_after_a_flush_is_given_up(redis_node: RedisServer) -> None:
+async def test_a_claim_that_another_took_after_a_flush_is_lost(redis_node: RedisServer) -> None:
     """The replica that lost its claim in a flush notices with its next renewal that another has it."""
     async with two(redis_node.url) as (one, other), operator(redis_node) as client:
         await one.take(migration(), NOW)

@@ -48,7 +48,7 @@ async def test_the_documented_lines_create_and_await(vhost: str, tmp_path: Path)
         assert refused.reason == "rejected"
 
 
-async def test_the_documented_lines_do_not_lose_what_nobody_takes(vhost: str) -> None:
+async def test_a_publish_without_exchange_or_queue_raises_an_exception(vhost: str) -> None:
     """Without the exchange, and without a queue behind it, the sender gets an exception."""
     create, migration = _documented(), Request(project_id="p1", task=TASK)
     with pytest.raises(ChannelNotFoundEntity):

@@ -281,7 +281,7 @@ async def test_a_rotated_key_is_picked_up(keys: Work) -> None:
     assert isinstance(await keys.create("after"), TaskCreated)
 
 
-async def test_a_wrong_clock_is_told_by_the_refusal(keys: Work) -> None:
+async def test_a_wrong_clock_is_found_in_the_rejection(keys: Work) -> None:
     """A service whose clock is 20 minutes behind refuses signatures, and its reply shows why."""
     await keys.fake_dcs.apply(clock_offset=-1200)
     request = new_request("list", "GET", f"{keys.fake_dcs.url}/v2/p/migration-tasks?limit=1")

@@ -101,7 +101,7 @@ async def _left_on(rabbit: RabbitMqServer, url: str) -> str:
     return "\n".join(line for line in (queues + exchanges).splitlines() if "demo" in line)
 
 
-def test_two_hundred_requests_on_a_node_of_its_own(tmp_path: Path) -> None:
+def test_two_hundred_requests_on_a_private_node(tmp_path: Path) -> None:
     """Within 20 s every request is answered as expected, each that should has one task, and nothing is left."""
     begun = time.monotonic()
     with started(tmp_path) as demo:

@@ -81,7 +81,7 @@ def test_a_wrong_password_is_tried_once(rabbit: RabbitMqServer, ready: str, tmp_
     assert "not tried" in answer.found[f"broker localhost:{rabbit.port}"]["found"]
 
 
-def test_a_vhost_that_is_not_there_is_told(rabbit: RabbitMqServer, tmp_path: Path) -> None:
+def test_a_missing_vhost_is_reported(rabbit: RabbitMqServer, tmp_path: Path) -> None:
     """The remedy makes it."""
     answer = doctor(rabbit.vhost_url("nowhere"), tmp_path)
 
@@ -127,7 +127,7 @@ def test_a_frozen_broker_and_mute_services_take_less_than_a_minute(own_rabbit: R
     assert PASSWORD not in answer.output
 
 
-def test_redis_that_refuses_or_is_a_replica_is_told(redis_node: RedisServer, tmp_path: Path) -> None:
+def test_a_redis_that_refuses_or_is_a_replica_is_reported(redis_node: RedisServer, tmp_path: Path) -> None:
     """A Redis that cannot be written to, and a password that it does not accept."""
     nowhere = f"amqp://127.0.0.1:{free_port()}/"
     with redis.Redis(port=redis_node.port) as client:

@@ -21,7 +21,7 @@ def test_what_is_missing_is_named_and_not_made(rabbit: RabbitMqServer, vhost: st
     assert "topology" not in doctor(vhost, tmp_path).found
 
 
-def test_a_dead_letter_target_that_is_missing_is_told(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
+def test_a_missing_dead_letter_target_is_reported(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
     """Without the parked queue, what the broker gives up on has nowhere to go."""
     apply(vhost, tmp_path)
     rabbit.run_ctl("delete_queue", "-p", vhost_of(vhost), f"{QUEUE}.parked")
@@ -32,7 +32,7 @@ def test_a_dead_letter_target_that_is_missing_is_told(rabbit: RabbitMqServer, vh
     assert f"{QUEUE} to {QUEUE}.parked" in answer.found["dead letters"]["found"]
 
 
-def test_what_differs_is_told_and_left_as_it_is(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
+def test_a_difference_is_reported_and_not_changed(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
     """A queue of another message TTL and an exchange of another kind: both values are told, and it ends with 78."""
     apply(vhost, tmp_path, WORKER_RETRY_DELAYS="10,70,300,1800")
     before = state(rabbit)

@@ -20,7 +20,7 @@ SCRIPTS = {
 }
 
 
-async def test_the_story_goes_with_the_request_and_is_told(vhost: str, tmp_path: Path) -> None:
+async def test_the_timeline_travels_with_the_request_and_is_shown(vhost: str, tmp_path: Path) -> None:
     """From the parked queue, as an event that comes, and none for what went well at once."""
     fake_dcs = FakeDcs(FakeDcsSettings(scripts=SCRIPTS))
     async with RunningSystem(vhost, tmp_path, fake_dcs) as system:

@@ -18,7 +18,7 @@ async def test_an_outage(vhost: str, tmp_path: Path) -> None:
     await outage(vhost, tmp_path, requests=300, prefetch=16, seconds=4)
 
 
-async def test_a_quota_that_nobody_told(vhost: str, tmp_path: Path) -> None:
+async def test_an_unannounced_quota_is_learnt(vhost: str, tmp_path: Path) -> None:
     """Most of it is used and little refused, by two replicas; and so is a lower one soon afterwards."""
     await quota(vhost, tmp_path, Limits(40, 20, seconds=5, settled=2, followed=1.5, used=0.6, refused=0.2))
 

@@ -23,7 +23,7 @@ from worker.policy.call_result import CallError, TaskCreated, TaskNotFound
 from worker.policy.retry_policy import RetryPolicy
 
 
-async def test_a_good_request_is_created_told_and_acknowledged() -> None:
+async def test_a_valid_request_is_created_reported_and_acknowledged() -> None:
     """One create, one event as the contract has it, then the acknowledgement."""
     bench = Bench()
     delivery = FakeDelivery(headers={"traceparent": "00-a-b-01"}, reply_to="answers")
@@ -116,7 +116,7 @@ async def test_a_full_service_is_asked_again_at_the_long_end() -> None:
 
 
 @pytest.mark.parametrize(("fault", "reason", "parked"), [(REJECTED, "rejected", False), (FORBIDDEN, "forbidden", True)])
-async def test_a_refusal_for_good_is_told_at_once(fault: CallError, reason: str, parked: bool) -> None:
+async def test_a_final_rejection_fails_the_request_at_once(fault: CallError, reason: str, parked: bool) -> None:
     """One call, one failed event with what the service said; parked if a person has to act."""
     bench = Bench(create=[fault])
     delivery = FakeDelivery()

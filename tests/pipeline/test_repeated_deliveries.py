@@ -34,7 +34,7 @@ def state(round_: int = 1, *, last_sent_at: float | None = None, interruptions: 
     return Envelope(1, round_, 2, interruptions, 0, NOW - 1000, last_sent_at, True, False).write({})
 
 
-async def test_a_copy_looks_first_whatever_its_headers_claim() -> None:
+async def test_a_copy_is_looked_up_first_despite_forged_headers() -> None:
     """Law 3: even a copy that certainly was never sent is looked for, and then created without a settle time."""
     bench = Bench()
     await bench.deliver(FakeDelivery(headers=state()))
@@ -119,7 +119,7 @@ async def test_what_is_being_worked_on_can_be_shown() -> None:
     assert not copies.flights
 
 
-async def test_copies_at_the_same_time_fly_once() -> None:
+async def test_concurrent_copies_make_one_call() -> None:
     """Single flight: four copies, one create, four events of one id."""
     bench = Bench()
     copies = [FakeDelivery() for _ in range(4)]
@@ -303,7 +303,7 @@ async def test_a_request_locked_elsewhere_waits_and_settles() -> None:
     assert (granted.dcs.calls, locks.told) == (["create"], ["take"])
 
 
-async def test_right_after_the_claims_went_away_whatever_comes_settles() -> None:
+async def test_deliveries_right_after_claims_went_away_wait_for_the_listing_delay() -> None:
     """A create that began under a claim may be in flight; from the first answer on that is over."""
     clock, inner = [0.0], FakeClaims(Unavailable(), held=False)
     claims = ClaimsOrLocks(inner, OneLock(), quiet=35.0, clock=lambda: clock[0])
@@ -323,7 +323,7 @@ async def test_a_claim_for_another_task_is_a_conflict() -> None:
     assert bench.publisher.events[0]["reason"] == "invalid_request"
 
 
-async def test_an_outcome_stored_elsewhere_is_told_again() -> None:
+async def test_an_outcome_of_another_replica_is_published_again() -> None:
     """Another replica's ending is published as it stands; one for another task is a conflict."""
     claims = FakeClaims()
     await Bench(claims=claims).deliver(FakeDelivery())
@@ -356,7 +356,7 @@ async def test_a_conflict_does_not_stand_for_the_true_request() -> None:
     assert bench.observer.outcomes == [("failed", "invalid_request"), ("succeeded", "created")]
 
 
-async def test_a_claim_is_given_up_when_its_holder_fails() -> None:
+async def test_a_claim_is_released_when_its_holder_fails() -> None:
     """A defect under a claim: a create may have been sent just now, and the others need not wait for the lease."""
     claims = FakeClaims()
     bench = Bench(create=[RuntimeError("defect")], claims=claims)
@@ -419,7 +419,7 @@ async def test_a_known_ending_goes_before_poison() -> None:
     assert replica.observer.outcomes == [("succeeded", "created")]
 
 
-async def test_an_impostor_that_is_asked_about_does_not_refuse_the_true_request() -> None:
+async def test_a_conflicting_task_does_not_reject_the_true_request() -> None:
     """Which of two tasks of one id is the request is known only when the other has landed."""
     asked = asyncio.Event()
 

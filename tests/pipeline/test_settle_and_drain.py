@@ -65,7 +65,7 @@ async def test_a_parked_copy_is_published_once_however_often_the_event_is_tried(
 
 
 @pytest.mark.parametrize(("refusals", "told"), [(1, 1), (99, 0)])
-async def test_what_holds_everywhere_is_told_even_when_the_channel_is_lost(refusals: int, told: int) -> None:
+async def test_a_final_outcome_is_published_although_the_channel_is_lost(refusals: int, told: int) -> None:
     """Its message may have gone with the queue; tried some times, then left to a redelivery."""
     bench = Bench(refusals=refusals)
     delivery = FakeDelivery()
@@ -81,7 +81,7 @@ async def test_what_holds_everywhere_is_told_even_when_the_channel_is_lost(refus
 
 
 @pytest.mark.parametrize("value", [b"\xff", 1e300, {"nested": 1}, "x" * 513])
-async def test_an_odd_trace_header_holds_up_no_event(value: object) -> None:
+async def test_a_malformed_trace_header_delays_no_event(value: object) -> None:
     """Only a readable one of sensible length is passed on."""
     bench = Bench()
     await bench.deliver(FakeDelivery(headers={"traceparent": "00-a-b-01", "tracestate": value}))
@@ -198,7 +198,7 @@ async def test_a_copy_that_waits_for_a_request_handed_back_is_handed_back_too() 
     assert [one.what for one in bench.publisher.published] == ["hand_back", "hand_back"]
 
 
-async def test_nobody_waits_out_a_backoff_while_draining() -> None:
+async def test_draining_ends_backoffs() -> None:
     """The sleeper wakes, and its request uses the schedule."""
     bench = Bench(create=[BUSY])
     bench.service._process._executor._random_unit = lambda: 0.99
@@ -222,7 +222,7 @@ async def test_past_the_deadline_what_is_in_flight_is_left_unsettled() -> None:
     assert bench.observer.refusals == ["the consumer could not be cancelled: away"]
 
 
-async def test_a_closed_gate_lets_nobody_sleep() -> None:
+async def test_a_closed_throttle_ends_pauses() -> None:
     """Whoever would wait between two tries is told at once, and closing again changes nothing."""
     gate = OpenGate()
     sleeper = asyncio.create_task(gate.pause(30.0))
@@ -285,7 +285,7 @@ async def test_a_suspect_is_worked_on_with_nothing_else_in_hand(with_intake: boo
     assert intake.held == (["quarantine", "no quarantine"] if with_intake else [])
 
 
-async def test_a_lone_suspect_waits_for_nobody_and_may_lose_its_channel() -> None:
+async def test_a_lone_suspect_starts_at_once_and_may_lose_its_channel() -> None:
     """Nothing else is in hand; a suspect that cannot be put off is left to the broker."""
     bench = Bench(find=[TaskNotFound()])
     suspected = Envelope(1, 0, 9, 5, 0, NOW - 900, NOW - 900, True, False).write({})

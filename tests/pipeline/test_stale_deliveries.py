@@ -52,14 +52,14 @@ async def _ended(*, create: CallError, round_: int, firm: bool = True, held: boo
     return bench
 
 
-async def test_no_request_is_given_up_on_stale_ground() -> None:
+async def test_a_stale_delivery_does_not_fail_its_request() -> None:
     """Whoever has it now ends it: nothing is told, nothing is parked, and the claim is given up."""
     bench = await _ended(create=BUSY, round_=4, firm=False)
     assert bench.publisher.published == []
     assert bench.observer.outcomes == [("returned", "stale")]
 
 
-async def test_no_request_is_given_up_once_the_claim_is_lost() -> None:
+async def test_a_lost_claim_does_not_fail_its_request() -> None:
     """Another replica may have created meanwhile: it waits, settles, and is looked for again."""
     bench = await _ended(create=BUSY, round_=4, held=False)
     (copy,) = bench.publisher.published
@@ -69,13 +69,13 @@ async def test_no_request_is_given_up_once_the_claim_is_lost() -> None:
 
 
 @pytest.mark.parametrize("create", [BUSY, FORBIDDEN])
-async def test_on_firm_ground_it_ends(create: CallError) -> None:
+async def test_a_delivery_that_is_still_ours_fails_its_request(create: CallError) -> None:
     """With delivery and claim at hand the last failure is the end; so is a refusal, whatever became of them."""
     assert (await _ended(create=create, round_=4)).observer.outcomes[0][0] == "failed"
     assert (await _ended(create=FORBIDDEN, round_=4, held=False)).observer.outcomes[0][0] == "failed"
 
 
-async def test_the_ending_that_stands_is_told_by_all() -> None:
+async def test_all_replicas_publish_the_stored_outcome() -> None:
     """A replica whose ending comes second tells the first one, and answers copies with it."""
     first = FakeClaims()
     await Bench(create=[TaskCreated("i-1")], claims=first).deliver(FakeDelivery())

@@ -137,7 +137,7 @@ def test_a_project_that_is_well_again_is_forgotten(bench: Bench) -> None:
     assert bench.lane.tenants.known == {}
 
 
-def test_nobody_waits_longer_than_a_minute(bench: Bench) -> None:
+def test_a_wait_for_a_permit_ends_after_a_minute(bench: Bench) -> None:
     """One call per five minutes:  a request waits in the broker."""
     bench.calls(slow(Condition.PROJECT_THROTTLED, 1, 300.0))
 

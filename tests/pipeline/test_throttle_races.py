@@ -136,7 +136,7 @@ def test_when_a_region_falls_sick_its_requests_make_room(build: Build) -> None:
     assert len(replica.in_hand) - len(replica.gate.lanes["b"].line) > 8
 
 
-def test_a_region_that_nobody_used_is_looked_for_in_the_queue(build: Build) -> None:
+def test_requests_of_an_unused_region_are_taken_from_the_queue(build: Build) -> None:
     """Requests for it may stand behind many for the sick one: done in seconds, and again after any time."""
     world = build("a", "b")
     world.service.faults["a"] = DOWN

@@ -146,7 +146,7 @@ def test_a_healthy_region_is_not_held_up_by_a_sick_one(build: Build) -> None:
 
 
 @pytest.mark.parametrize("scope", [Condition.REGION_THROTTLED, Condition.PROJECT_THROTTLED])
-def test_a_quota_that_nobody_told(build: Build, scope: Condition) -> None:
+def test_an_unannounced_quota_is_learnt(build: Build, scope: Condition) -> None:
     """100 calls per second over two replicas: nine tenths used from 20 s on, one in twenty refused at most."""
     world = build(2)
     world.service.quotas[REGION if scope is Condition.REGION_THROTTLED else "p1"] = (100, scope)
@@ -179,7 +179,7 @@ def test_a_rate_that_is_set_is_kept(build: Build) -> None:
     assert max(world.service.between(second, second + 1) for second in range(1, 19)) <= 22
 
 
-def test_no_replica_hoards(build: Build) -> None:
+def test_no_replica_takes_more_than_its_share(build: Build) -> None:
     """Ten calls per second need no 64 requests in hand: the rest is left to others, rarely changing one's mind."""
     world = build(1)
     world.service.quotas[REGION] = (10, Condition.REGION_THROTTLED)
@@ -239,7 +239,7 @@ def test_a_project_that_is_refused_burns_a_few_requests_only(build: Build, fault
     assert list(world.service.created.values()) == [1] * (1180 - len(world.parked))
 
 
-def test_a_refused_request_here_and_there_holds_nobody(build: Build) -> None:
+def test_single_rejections_hold_no_project(build: Build) -> None:
     """As long as others of the project are accepted."""
     world = build(1)
     for number in range(40):
@@ -257,7 +257,7 @@ def test_a_refused_request_here_and_there_holds_nobody(build: Build) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["outage", "quota", "project"])
-def test_whoever_waits_is_handed_back(build: Build, trouble: str) -> None:
+def test_waiting_requests_are_requeued_when_the_throttle_closes(build: Build, trouble: str) -> None:
     """A drain does not wait for a turn, wherever it is waited for."""
     world = build(1)
     if trouble == "outage":

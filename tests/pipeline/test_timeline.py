@@ -42,7 +42,7 @@ async def follow(bench: Bench, deliveries: int = 20) -> list[Published]:
     return bench.publisher.published
 
 
-async def test_what_goes_well_at_once_needs_no_story() -> None:
+async def test_an_immediate_success_has_no_timeline() -> None:
     """A first delivery, one create, success: the event says everything, and bears no further header."""
     bench = Bench()
     await bench.deliver(FakeDelivery())
@@ -50,14 +50,14 @@ async def test_what_goes_well_at_once_needs_no_story() -> None:
     assert (event.what, event.journal) == ("event", "")
 
 
-async def test_a_failure_is_told_with_its_evidence() -> None:
+async def test_a_failure_is_recorded_with_its_evidence() -> None:
     """Also the only call of a request that failed: what it proves is not in the body."""
     bench = Bench(create=[REJECTED])
     await bench.deliver(FakeDelivery())
     assert story(bench.publisher.published[0]) == [("create", "400", 1, "refused")]
 
 
-async def test_the_story_goes_with_the_request_through_the_retry_queues() -> None:
+async def test_the_timeline_travels_through_the_retry_queues() -> None:
     """Each delivery adds what it did, each copy why it waits; the event has all of it."""
     bench = Bench(RetryPolicy(tries=1), create=[TIMEOUT, TaskCreated("i-1", None, "d-1")])
     first, *_, event = await follow(bench)
@@ -74,7 +74,7 @@ async def test_the_story_goes_with_the_request_through_the_retry_queues() -> Non
     assert [(entry.took, entry.id) for entry in journal.entries] == [(0, ""), (60, ""), (0, ""), (0, "d-1")]
 
 
-async def test_a_parked_request_keeps_its_story() -> None:
+async def test_a_parked_request_keeps_its_timeline() -> None:
     """With the reason and the code by which it is grouped; its event tells the same without the parking."""
     bench = Bench(create=[FORBIDDEN])
     await bench.deliver(FakeDelivery())
@@ -99,14 +99,14 @@ async def test_a_forged_error_code_is_not_parked() -> None:
     assert names.PARKED_ERROR_CODE not in bench.publisher.published[0].headers
 
 
-async def test_deliveries_that_ended_without_a_word_are_told() -> None:
+async def test_interrupted_deliveries_are_recorded() -> None:
     """A redelivery says so, and how often."""
     bench = Bench(find=[found()])
     await bench.deliver(FakeDelivery(redelivered=True, headers={names.DELIVERY_COUNT: 3}))
     assert story(bench.publisher.published[0]) == [("redelivered", "", 3, ""), ("look", "found", 0, "")]
 
 
-async def test_a_wait_for_another_replica_is_told() -> None:
+async def test_a_wait_for_another_replica_is_recorded() -> None:
     """Why a request was not worked on is part of its story."""
     bench = Bench()
     await bench.deliver(FakeDelivery())
@@ -116,7 +116,7 @@ async def test_a_wait_for_another_replica_is_told() -> None:
     assert story(elsewhere.publisher.published[0]) == [("wait", "claimed", 1, "")]
 
 
-async def test_what_is_handed_back_tells_it() -> None:
+async def test_a_requeued_request_records_the_reason() -> None:
     """A draining replica leaves a word."""
     bench = Bench()
     bench.service._gate.close()
@@ -125,7 +125,7 @@ async def test_what_is_handed_back_tells_it() -> None:
     assert (copy.what, story(copy)) == ("hand_back", [("returned", "", 0, "")])
 
 
-async def test_a_long_way_stays_within_bounds() -> None:
+async def test_a_long_timeline_stays_within_bounds() -> None:
     """The whole default schedule, every try failing: the header fits, begins with the beginning, ends with the end."""
     bench = Bench(create=[TIMEOUT], find=[TaskNotFound()])
     *_, parked, event = await follow(bench)
@@ -148,7 +148,7 @@ async def test_copies_of_an_outcome_are_the_same_event() -> None:
 
 
 @pytest.mark.parametrize("forged", ["[" * 3000, "{}", 5, None, b"\xff", EMPTY.add(NOW, Kind.CREATE, "done").text()])
-async def test_nothing_is_decided_by_it(forged: object) -> None:
+async def test_the_timeline_decides_nothing(forged: object) -> None:
     """A sender's own journal changes neither calls nor event, and no message carries it on."""
     bench = Bench()
     await bench.deliver(FakeDelivery(headers={names.JOURNAL: forged}))

@@ -7,7 +7,7 @@ from tests.pipeline.virtual_time.event_loop import VirtualTime
 from worker.pipeline.line import Line
 
 
-def test_everyone_gives_up_in_its_own_time() -> None:
+def test_each_waiter_times_out_separately() -> None:
     """Also who came later and has waited elsewhere before; and who comes when the line was empty meanwhile."""
     loop = VirtualTime()
     given_up: list[tuple[str, float]] = []
@@ -26,7 +26,7 @@ def test_everyone_gives_up_in_its_own_time() -> None:
     assert given_up == [("tired", 10.0), ("ready", 30.0), ("patient", 60.0), ("late", 61.0)]
 
 
-def test_who_goes_takes_no_patience_along() -> None:
+def test_a_waiter_that_leaves_does_not_change_the_timeout_of_others() -> None:
     """A timer that is left behind would wake a line in which nobody waits."""
     loop = VirtualTime()
     free = [inf]

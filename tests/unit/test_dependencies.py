@@ -64,7 +64,7 @@ def test_declared_packages_are_imported() -> None:
     assert DECLARED - used == set(NOT_IMPORTED)
 
 
-def test_packages_that_share_a_name_are_told_apart() -> None:
+def test_packages_that_share_a_name_are_distinguished() -> None:
     """OpenTelemetry's distributions share one package, and each of its modules belongs to one of them."""
     assert distributions("opentelemetry.trace") == {"opentelemetry-api"}
     assert distributions("opentelemetry.sdk.trace") == {"opentelemetry-sdk"}

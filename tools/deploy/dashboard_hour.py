@@ -1,4 +1,4 @@
-"""An hour in small: two workers through load, faults, an outage and recovery, with Prometheus watching."""
+"""A minute that stands for an hour: two workers under load, faults, outage and recovery, scraped by Prometheus."""
 
 import asyncio
 import json

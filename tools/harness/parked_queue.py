@@ -1,4 +1,4 @@
-"""What the tests of `parked` and `submit` stand on: the command line, and messages that are parked already."""
+"""Commands as processes or in this process, and a parked queue: set-up of tests of `parked` and `submit`."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def settings(amqp_url: str, folder: Path, endpoint: str = "http://127.0.0.1:1") -> dict[str, str]:
-    """Settings for a command that fit those of a stage's workers."""
+    """Settings of a command that match those of the workers of a RunningSystem."""
     return {
         "WORKER_AMQP_URL": amqp_url,
         "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": endpoint}),
@@ -43,7 +43,7 @@ def settings(amqp_url: str, folder: Path, endpoint: str = "http://127.0.0.1:1") 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command ended."""
+    """Exit status and output of a command."""
 
     status: int
     output: str
@@ -51,19 +51,19 @@ class CommandResult:
 
     @property
     def answer(self) -> Any:
-        """Its answer in JSON."""
+        """Its output, parsed as JSON."""
         return json.loads(self.output)
 
 
 @dataclass(frozen=True)
 class CommandLine:
-    """`dcs-worker` in processes of its own, beside a stage."""
+    """Runs `dcs-worker` as separate processes."""
 
     environment: Mapping[str, str]
     folder: Path
 
     async def start(self, *arguments: str) -> asyncio.subprocess.Process:
-        """The command, begun."""
+        """Start the command."""
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "worker", *arguments),
@@ -75,7 +75,7 @@ class CommandLine:
         )
 
     async def run(self, *arguments: str, stdin: bytes = b"") -> CommandResult:
-        """The command, run to its end."""
+        """Run the command to its end."""
         process = await self.start(*arguments)
         async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
             output, errors = await process.communicate(stdin)
@@ -85,7 +85,7 @@ class CommandLine:
 
 @dataclass(frozen=True)
 class ParkedQueueSetup:
-    """The queues of a vhost without a worker, and the command line in this process: for tests without a loop."""
+    """Queues of a vhost without a worker, and commands run in this process: for tests without an event loop."""
 
     amqp_url: str
     environment: Mapping[str, str]
@@ -117,7 +117,7 @@ class ParkedQueueSetup:
         return ids
 
     def taken(self, queue: str = PARKED) -> list[AbstractIncomingMessage]:
-        """Everything that is in `queue`, which is empty then."""
+        """Consume all messages of a queue."""
 
         async def take(channel: AbstractChannel) -> list[AbstractIncomingMessage]:
             opened = await channel.declare_queue(queue, passive=True)
@@ -162,7 +162,7 @@ def parked_headers(**changes: Any) -> dict[str, Any]:
 
 
 async def read(amqp_url: str) -> list[Parked]:
-    """Everything that is parked, read and given back."""
+    """Read all parked messages without removing them."""
     found: list[Parked] = []
     async with reached(Brokers((amqp_url,)), "test") as connection, held(connection, names.REQUEST_QUEUE) as shelf:
         await shelf.read(found.append)

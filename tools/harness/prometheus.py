@@ -1,4 +1,4 @@
-"""A Prometheus of our own, from the installed one, with the rules that are shipped."""
+"""A private Prometheus server with the shipped rules."""
 
 import json
 import re

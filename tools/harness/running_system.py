@@ -28,11 +28,11 @@ PROJECT = "0123456789abcdef0123456789abcdef"
 TOKEN = "t" * 64
 EVENTS = "test.events"
 MAX_WAIT_SECONDS = 90.0
-"""Seconds that may be waited for without thinking of the limit of a whole test, which is 120."""
+"""Longest wait for one condition: below the limit of a whole test, which is 120 seconds."""
 
 
 def request(name: str, request_id: str | None = None, **changes: Any) -> dict[str, Any]:
-    """A good request for a task of this name."""
+    """Body of a valid request for a task of this name."""
     task = {
         "name": name,
         "description": "Creating an online data migration task",
@@ -54,7 +54,7 @@ def free_port() -> int:
 
 @dataclass
 class Event:
-    """One event as a reader gets it."""
+    """One event as a consumer receives it."""
 
     key: str
     body: dict[str, Any]
@@ -64,7 +64,7 @@ class Event:
 
 @dataclass
 class WorkerProcess:
-    """A worker of its own process."""
+    """One worker process."""
 
     process: subprocess.Popen[bytes]
     http_port: int
@@ -76,7 +76,7 @@ class WorkerProcess:
         return self.process.pid
 
     def log(self) -> list[dict[str, Any]]:
-        """Its log lines so far, each of which must be one JSON object."""
+        """Log lines so far; each must be one JSON object."""
         return [json.loads(line) for line in self.log_path.read_text().splitlines()]
 
     def get(self, path: str) -> tuple[int, str]:
@@ -107,20 +107,19 @@ class WorkerProcess:
         return self.process.returncode
 
     def explain(self) -> str:
-        """What the log says at last."""
+        """The end of the log."""
         return self.log_path.read_text()[-1500:]
 
 
 def machine_load_factor() -> float:
-    """How much longer than on an idle machine everything takes: the tests share theirs with others."""
+    """How much longer everything takes than on an idle machine, from the load average."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 async def until(condition: Callable[[], bool], seconds: float, explain: Callable[[], object] = str) -> None:
-    """Wait for a condition; an AssertionError that says `explain()` if it does not come true.
+    """Wait for a condition; raise AssertionError with `explain()` if it does not become true.
 
-    `seconds` are enough on an idle machine. Waiting longer costs nothing where it comes true: up to four times as
-    long, as far as the limit of a whole test leaves room to explain.
+    `seconds` are enough on an idle machine. Up to four times as long is waited, within MAX_WAIT_SECONDS.
     """
     end = time.monotonic() + max(seconds, min(seconds * 4, MAX_WAIT_SECONDS))
     while not condition():
@@ -168,7 +167,7 @@ class RunningSystem:
             await message.ack()
 
     def worker(self, **environment: object) -> WorkerProcess:
-        """Start a worker; `environment` overrides what it is told."""
+        """Start a worker; `environment` overrides its settings."""
         port = free_port()
         settings = {
             "PATH": os.defpath,
@@ -197,7 +196,7 @@ class RunningSystem:
         return worker
 
     async def publish(self, body: dict[str, Any] | bytes, **properties: Any) -> None:
-        """Publish a request, again and again while the broker is away."""
+        """Publish a request; retried while the broker is away."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         settings: dict[str, Any] = {"delivery_mode": 2, "content_type": names.JSON} | properties
         message = aio_pika.Message(raw, **settings)
@@ -232,7 +231,7 @@ class RunningSystem:
         return found
 
     async def answered(self, count: int, seconds: float = 60) -> dict[str, list[Event]]:
-        """Wait until so many different requests are answered."""
+        """Wait until events for so many requests have arrived."""
         await until(lambda: len(self.by_request()) >= count, seconds, lambda: self._explain(count))
         return self.by_request()
 
@@ -241,7 +240,7 @@ class RunningSystem:
         return f"{len(self.by_request())} of {count} requests answered\n{logs}"
 
     def assert_one_task_each(self, request_names: list[str]) -> None:
-        """Every name has exactly one task, and every request one kind of event with one id."""
+        """Assert one task per name, and for every request events of one type and one id."""
         created = [task.name for task in self.fake_dcs.tasks]
         assert sorted(created) == sorted(request_names)
         for events in self.by_request().values():

@@ -1,4 +1,4 @@
-"""A storm: workers and broker killed at random moments while the service fails in every way it can.
+"""Storm: workers and broker are killed at random moments while the fake DCS injects every fault.
 
 Short form: tests/live/test_exactly_once.py. Long form: `make storm`, or
 `python -m tools.storms.kill_storm --requests 1000 --kills 40 --broker-kills 3 --seed 7`.
@@ -38,7 +38,7 @@ LISTED_AFTER = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """How bad it gets."""
+    """Parameters of the storm."""
 
     requests: int = 150
     kills: int = 8
@@ -48,7 +48,7 @@ class Storm:
 
 
 async def run(storm: Storm, node: RabbitMqServer, folder: Path) -> str:
-    """Weather `storm`; what happened. AssertionError if a request has not exactly one task and one kind of event."""
+    """Run the storm, return a summary. AssertionError if a request has not exactly one task and one kind of event."""
     random_unit = random.Random(storm.seed)
     fake_dcs = FakeDcs(FakeDcsSettings(seed=storm.seed, faults=FAULTS, visibility=LISTED_AFTER, latency=0.05))
     started = time.monotonic()
@@ -112,7 +112,7 @@ def main() -> None:
     options = parser.parse_args()
     storm = Storm(options.requests, options.kills, options.broker_kills, options.seed, 600.0)
     sys.stdout.write(f"{storm}\n")
-    logging.disable(logging.CRITICAL)  # aio-pika tells of every connection that the storm breaks
+    logging.disable(logging.CRITICAL)  # aio-pika logs every connection that the storm breaks
     with RabbitMqServer() as node, tempfile.TemporaryDirectory() as folder:
         sys.stdout.write(asyncio.run(run(storm, node, Path(folder))) + "\n")
 

@@ -1,4 +1,4 @@
-"""`parked replay --yes` killed with kill -9, again and again: nothing is lost, and nothing is made twice.
+"""Storm: `parked replay --yes` is killed with SIGKILL repeatedly; no request is lost, no task is created twice.
 
 Short form: tests/live/test_parked_replay.py. Long form: `make replay-storm`, or
 `python -m tools.storms.replay_storm --requests 500 --kills 20 --seed 7`.
@@ -24,12 +24,12 @@ RATE = 60
 """Messages a second, so that a replay lasts longer than it is let live."""
 
 SENDING = 0.7
-"""How many of the replays are killed only once they have begun to send; the others read what is parked."""
+"""Share of the replays that are killed after they have started to send; the others are killed while they read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayStorm:
-    """How bad it gets."""
+    """Parameters of the storm."""
 
     requests: int = 100
     kills: int = 5
@@ -38,7 +38,7 @@ class ReplayStorm:
 
 
 async def run(storm: ReplayStorm, amqp_url: str, folder: Path) -> str:
-    """Weather `storm`; what happened. AssertionError if a request is lost, or has not exactly one task."""
+    """Run the storm, return a summary. AssertionError if a request is lost, or has not exactly one task."""
     random_unit, started = random.Random(storm.seed), time.monotonic()
     ids = [f"kill-{number}" for number in range(storm.requests)]
     async with RunningSystem(amqp_url, folder) as system:
@@ -86,7 +86,7 @@ async def _killed(
 
 
 async def _returned(system: RunningSystem) -> int:
-    """How much is parked, after a command was killed."""
+    """Number of parked messages after a command was killed."""
     seen = -1
     async with asyncio.timeout(20):
         while (now := await system.depth(PARKED)) != seen:

@@ -58,7 +58,7 @@ def test_targets_are_ratios_of_one_run() -> None:
     assert replace(by_name["RSS at 64 in flight"], value=75.0).is_met is True
 
 
-def test_service_time_is_nobodys_latency() -> None:
+def test_service_time_is_not_counted_as_latency() -> None:
     """What is compared at low load is what a competitor adds to the time of the service."""
     target = found(ENTRIES)["p99 added at low load, to the bare loop in Python"]
     assert target.value == pytest.approx((7.9 - 0.1) / (4.1 - 0.1))

@@ -40,7 +40,7 @@ def test_a_healthy_redis_is_well() -> None:
         ({"maxmemory_policy": "allkeys-lru"}, "Redis memory", CheckResult.OK),
     ],
 )
-def test_what_claims_suffer_from_is_told(changes: dict[str, str], name: str, result: CheckResult) -> None:
+def test_redis_settings_that_harm_claims_are_reported(changes: dict[str, str], name: str, result: CheckResult) -> None:
     """A replica cannot be written, an eviction takes claims away, an old version lacks what scripts need."""
     assert _results(**changes)[name] is result
 

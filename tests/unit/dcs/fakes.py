@@ -1,4 +1,4 @@
-"""An IAM and a metadata service of one's own below the worker's HTTP client, and a clock that moves when told."""
+"""Fakes of IAM and of the metadata service below the worker's HTTP client."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping

@@ -101,7 +101,9 @@ async def test_keys_are_renewed_in_time(service: FakeMetadata, life: float, rand
     await credentials.aclose()
 
 
-async def test_nobody_waits_for_a_renewal(credentials: PlatformKeys, service: FakeMetadata, clock: FakeClock) -> None:
+async def test_calls_do_not_wait_for_a_renewal(
+    credentials: PlatformKeys, service: FakeMetadata, clock: FakeClock
+) -> None:
     """While new keys are fetched the valid ones serve."""
     await key_of(credentials)
     await clock.advance(DAY - 3_000)

@@ -24,7 +24,13 @@ def placed(request_id: str = "r-1") -> MigrationRequest:
 def settled(outcome: str = "succeeded", reason: str = "created", **more: object) -> DeliveryFinished:
     """A delivery that was over after a quarter of a second."""
     envelope = Envelope(2, 1, 3, 0, 0, 0.0, None, is_repeat=False, is_redelivered=False)
-    known: dict[str, object] = {"migration": placed(), "envelope": envelope, "seconds": 0.25, "age": 1.0, "parked": False}
+    known: dict[str, object] = {
+        "migration": placed(),
+        "envelope": envelope,
+        "seconds": 0.25,
+        "age": 1.0,
+        "parked": False,
+    }
     return DeliveryFinished(outcome, reason, **(known | more))  # type: ignore[arg-type]  # as the test says
 
 

@@ -1,4 +1,4 @@
-"""One replica's flow between fakes, traced to a real collector."""
+"""One replica's pipeline between fakes, traced to a real OTLP collector."""
 
 import asyncio
 import time

@@ -90,7 +90,7 @@ class Fickle(Service):
     ("named", "share", "least"),
     [(None, 0.1, 30), (None, 0.5, 1), (Throttle(100, 1.0), 0.2, 1)],
 )
-def test_a_service_that_throttles_whatever_we_do_is_not_waited_for(
+def test_throttling_that_does_not_follow_our_rate_does_not_lower_it(
     seed: int, named: Throttle | None, share: float, least: float
 ) -> None:
     """Throughput does not wither away, not even in a minute: so many are granted per second at the end of it."""

@@ -39,18 +39,18 @@ def last(journal: Journal) -> tuple[object, ...]:
         (BUSY, ("create", "400", 2, 1.5, "refused", "DCS.4026", "d-1")),
     ],
 )
-def test_every_ending_is_told(ending: TaskCreated | LookupResult | CallError, expected: tuple[object, ...]) -> None:
+def test_every_result_is_recorded(ending: TaskCreated | LookupResult | CallError, expected: tuple[object, ...]) -> None:
     """How it ended, how long it took, what it proves, and by which id DCS knows it."""
     journal = entered(TOLD, Call(Kind.CREATE, 2, NOW, NOW), ending, NOW + 1.5)
     assert (len(journal.entries), last(journal)) == (2, expected)
 
 
-def test_a_create_that_succeeds_at_once_is_not_told() -> None:
+def test_an_immediate_success_is_not_recorded() -> None:
     """Its event says it all."""
     assert entered(EMPTY, Call(Kind.CREATE, 1, NOW, NOW), TaskCreated("i-1"), NOW) is EMPTY
 
 
-def test_a_long_wait_for_a_turn_is_told_before_the_call() -> None:
+def test_a_long_wait_for_a_permit_is_recorded_before_the_call() -> None:
     """And then the call is, even one that succeeds; a moment is not worth telling."""
     waited = entered(EMPTY, Call(Kind.CREATE, 1, NOW, NOW + 12.5), TaskCreated("i-1"), NOW + 13)
     assert [(entry.did.value, entry.took) for entry in waited.entries] == [("gate", 12.5), ("create", 0.5)]

@@ -126,7 +126,7 @@ async def test_what_is_no_answer_leaves_the_question_open(queues: Any, said: str
     assert "rabbitmqctl list_bindings -p team/a" in (check.remedy or "")
 
 
-async def test_nobody_there_leaves_the_question_open() -> None:
+async def test_an_unreachable_management_api_leaves_the_check_open() -> None:
     """Neither the password nor a traceback is in what is said."""
     checks: list[Check] = []
     await check_management(f"http://127.0.0.1:{free_port()}", NODE, PLAN, None, checks.append)

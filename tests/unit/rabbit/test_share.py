@@ -74,7 +74,7 @@ steps = st.tuples(st.sampled_from(("prefetch", "cancel", "deliver", "settle")), 
 
 
 @given(st.lists(steps, max_size=80))
-def test_the_ceiling_holds_whatever_happens(played: list[tuple[str, int]]) -> None:
+def test_the_prefetch_never_exceeds_its_ceiling(played: list[tuple[str, int]]) -> None:
     """In any order; and once all is settled, everything that is wanted is granted."""
     channel = Channel(64)
     for step, number in played:

@@ -92,7 +92,7 @@ def test_the_official_parser_finds_nothing_wrong(verdicts: list[dict[str, list[s
 @needs_npm
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("number", range(len(BROKEN)))
-def test_the_official_parser_has_teeth(verdicts: list[dict[str, list[str]]], number: int) -> None:
+def test_the_official_parser_rejects_broken_documents(verdicts: list[dict[str, list[str]]], number: int) -> None:
     """A document that is wrong in one place is refused."""
     wrong = verdicts[number + 1]["wrong"]
     assert any(BROKEN[number][2] in one for one in wrong), wrong

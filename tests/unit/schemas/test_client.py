@@ -43,7 +43,7 @@ def test_a_wrong_request_cannot_be_built() -> None:
         Request(project_id="../p", task=TASK)
 
 
-def test_events_are_told_apart() -> None:
+def test_events_are_parsed_by_type() -> None:
     """A success and a failure are read as what they are, also with fields of a later version; nothing else is one."""
     success = MigrationSucceeded(
         request_id="r", project_id="p", region="x", name="n", instance_id="i", resolution="created", attempts=1, **TIMES

@@ -141,7 +141,7 @@ def test_no_reply_does_harm(body: bytes) -> None:
     ids=["no UTF-8", "a lone surrogate", "GBK"],
 )
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_a_code_is_read_whatever_its_message_is_written_in(message: bytes, mark: bytes) -> None:
+def test_an_error_code_is_read_with_any_encoding_of_its_message(message: bytes, mark: bytes) -> None:
     """What is to be done depends on the code; the message can be written again in UTF-8."""
     said = read_error(mark + b'{"error_code": "DCS.4026", "error_msg": "' + message + b'"}')
     assert said.error_code == "DCS.4026"

@@ -37,7 +37,7 @@ def test_the_committed_schemas_are_fresh() -> None:
     assert committed == {f"{name}.json": render(schema) for name, schema in documents().items()}
 
 
-def test_the_command_writes_where_it_is_told(tmp_path: Path) -> None:
+def test_the_command_writes_to_the_given_folder(tmp_path: Path) -> None:
     """Given a folder, the schemas are written there."""
     main([str(tmp_path)])
     assert {file.name for file in tmp_path.iterdir()} == {file.name for file in FOLDER.iterdir()}

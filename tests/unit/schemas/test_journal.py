@@ -44,7 +44,7 @@ def full(count: int) -> Journal:
 
 @settings(max_examples=60)
 @given(st.lists(steps, min_size=1, max_size=ENTRIES + 10))
-def test_whatever_is_told_is_read_again(steps: list[dict[str, Any]]) -> None:
+def test_every_journal_entry_is_read_back(steps: list[dict[str, Any]]) -> None:
     """Within its bounds, in plain ASCII, true to its schema, and as it was written; the newest entry is there."""
     journal = told(steps)
     text = journal.text()
@@ -57,7 +57,7 @@ def test_whatever_is_told_is_read_again(steps: list[dict[str, Any]]) -> None:
     Draft202012Validator(documents()["journal"]).validate(json.loads(text))
 
 
-def test_nothing_told_is_no_text() -> None:
+def test_an_empty_journal_is_no_header() -> None:
     """An empty journal has no header."""
     assert (EMPTY.text(), bool(EMPTY)) == ("", False)
     assert names.JOURNAL not in ENVELOPE.write({})

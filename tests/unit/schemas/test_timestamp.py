@@ -90,7 +90,7 @@ def test_a_time_does_not_drift(seconds: float) -> None:
 
 
 @given(st.text() | st.from_regex(PATTERN, fullmatch=True))
-def test_whatever_is_read_can_be_written(text: str) -> None:
+def test_every_time_that_is_read_can_be_written(text: str) -> None:
     """No text makes reading fail, and what was read can be written."""
     seconds = from_text(text)
     if seconds is not None:

@@ -79,7 +79,7 @@ async def test_a_token_is_kept_until_late_in_its_life(tokens: IamTokens, fake: F
     assert len(fake.asked) == 1
 
 
-async def test_nobody_waits_for_a_renewal(tokens: IamTokens, fake: FakeIam, clock: FakeClock) -> None:
+async def test_calls_do_not_wait_for_a_renewal(tokens: IamTokens, fake: FakeIam, clock: FakeClock) -> None:
     """In the last tenth the old token serves while another one is fetched, once."""
     await token_of(tokens)
     await clock.advance(DAY * 0.951)
@@ -109,7 +109,7 @@ async def test_the_point_of_renewal_is_random(clock: FakeClock, fake: FakeIam, r
     await tokens.aclose()
 
 
-async def test_a_failed_renewal_harms_nobody(tokens: IamTokens, fake: FakeIam, clock: FakeClock) -> None:
+async def test_a_failed_renewal_fails_no_call(tokens: IamTokens, fake: FakeIam, clock: FakeClock) -> None:
     """While IAM is away the old token serves to its end, and IAM is asked again only now and then."""
     await token_of(tokens)
     fake.outage = reply(503)

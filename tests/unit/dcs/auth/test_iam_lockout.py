@@ -198,7 +198,7 @@ async def test_without_a_known_project_requests_find_out(worker: Worker) -> None
     assert await worker.ask("p") == ["token-p-2"]
 
 
-async def test_going_back_to_a_refused_password_helps_nobody(worker: Worker) -> None:
+async def test_a_password_that_was_rejected_before_is_not_tried_again(worker: Worker) -> None:
     """Passwords that were refused are remembered, so that flapping between two of them costs two calls."""
     for password in ("wrong", "worse", "wrong", "worse"):
         worker.password = password

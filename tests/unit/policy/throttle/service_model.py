@@ -1,4 +1,4 @@
-"""A modelled service and modelled replicas in virtual time: what the policies amount to when they meet."""
+"""Model of a service and of replicas in virtual time, to try throttle policies together."""
 
 import heapq
 import random

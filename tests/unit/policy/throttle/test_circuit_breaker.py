@@ -105,7 +105,7 @@ def test_the_first_success_of_a_probe_closes_it() -> None:
     assert not any(breaker.failed(generation, request, 3.0, 0.5) for request in range(20))
 
 
-def test_a_probe_that_told_nothing_gives_its_turn_to_another() -> None:
+def test_a_probe_without_result_lets_another_start() -> None:
     """A delivery that was gone by then costs the others no time."""
     breaker = opened()
     now, generation = probe(breaker, 0.0)
@@ -198,7 +198,7 @@ def test_an_outage_of_thirty_seconds(seed: int) -> None:
     assert len(world.between(58, 60)) > 1000
 
 
-def test_late_endings_do_not_matter_whatever_their_order() -> None:
+def test_late_results_are_ignored_in_any_order() -> None:
     """Any interleaving of old endings leaves an open breaker open, and a closed one closed."""
     rng = random.Random(3)
     breaker = opened()

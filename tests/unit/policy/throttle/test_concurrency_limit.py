@@ -135,7 +135,7 @@ def test_time_outs_are_never_usual() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 3.0), st.integers(1, 70), st.sampled_from("aaaaaaaatr")), max_size=400))
-def test_it_stays_within_bounds_whatever_happens(endings: list[tuple[float, int, str]]) -> None:
+def test_the_limit_stays_within_bounds(endings: list[tuple[float, int, str]]) -> None:
     """Any mixture of answers, refusals and outages."""
     limit, now = Limit(64, 2.0), 0.0
     for seconds, in_use, what in endings:

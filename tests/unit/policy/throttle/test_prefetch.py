@@ -58,7 +58,7 @@ def test_before_the_first_request_nothing_is_paused() -> None:
     assert Intake(64).wish([region(idle=inf), region(idle=inf)], 0.0) == Wish(False, 64)
 
 
-def test_hoarding_is_given_up_after_a_while() -> None:
+def test_a_larger_prefetch_ends_after_a_while() -> None:
     """More waits than may be called at once, for five seconds: then less is taken in, and again more with the limit."""
     intake = Intake(64)
     assert intake.wish([region(limit=8, waiting=56)], 0.0) == Wish(False, 64, 5.0)

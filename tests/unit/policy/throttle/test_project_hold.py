@@ -100,7 +100,7 @@ def test_one_may_always_wait() -> None:
     assert tenant.aside("r", 0.0, 1, 64) is not None
 
 
-def test_who_looked_in_vain_does_not_step_aside() -> None:
+def test_a_request_that_was_just_looked_up_is_not_held() -> None:
     """The look would have been for nothing; once, and for this request alone."""
     tenant = throttled(Tenants(DELAYS))
     tenant.looked("r")
@@ -118,7 +118,7 @@ def test_who_looked_is_not_remembered_without_end() -> None:
 
 
 @pytest.mark.parametrize("why", ["credentials", "quota"])
-def test_a_held_project_steps_aside_but_for_its_probes(why: str) -> None:
+def test_a_held_project_makes_only_probes(why: str) -> None:
     """Ten seconds nobody; then one, while all others go on stepping aside; its success lets everybody go."""
     tenant = held(why)
     assert tenant.aside("r", 0.0, 0, 64) == (10.0, why)
@@ -140,7 +140,7 @@ def test_a_held_project_comes_back_spread_out() -> None:
 # All of them.
 
 
-def test_untroubled_projects_are_nobodys_business() -> None:
+def test_healthy_projects_are_not_tracked() -> None:
     """Only what is in trouble is known, and no more than so many."""
     tenants = Tenants(DELAYS)
     assert tenants.arrived("p", "r", 0.0) is None

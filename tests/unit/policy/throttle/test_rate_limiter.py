@@ -221,7 +221,7 @@ def test_there_is_always_a_next_call(steps: list[tuple[float, bool, int, float]]
 @pytest.mark.parametrize("latency", [0.05, 0.5, 1.0])
 @pytest.mark.parametrize("counts_refused", [False, True])
 @pytest.mark.parametrize("replicas", [1, 2, 4])
-def test_a_quota_that_nobody_told_is_used(latency: float, counts_refused: bool, replicas: int) -> None:
+def test_an_unannounced_quota_is_used(latency: float, counts_refused: bool, replicas: int) -> None:
     """From 20 s on nine tenths of 100 calls per second are used, and at most one in twenty is refused."""
     if replicas == 1 and latency == 1.0:
         pytest.skip("64 calls at once are fewer than a hundred a second")
