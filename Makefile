@@ -18,7 +18,7 @@ SHIPPED := $(VENV)/shipped
 
 .SILENT:
 .PHONY: help setup python demo test test-unit test-brokers test-dashboard test-deploy dashboard picture prove storm flow-storm replay-storm \
-	bench image wheel sbom rules check format lock clean
+	bench image wheel sbom rules settings check format lock clean
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
@@ -40,6 +40,7 @@ help:
 	echo 'make check    format, lint, types, lock files'
 	echo 'make format   mend format and what lint can mend'
 	echo 'make rules    renew what is generated from deploy/prometheus/rules'
+	echo 'make settings renew docs/settings.md'
 	echo 'make lock     renew the lock files (needs the network)'
 	echo 'make clean    take away .venv and what tools left'
 
@@ -166,6 +167,9 @@ format: python
 
 rules: python
 	$(RUN) -m scripts.prometheusrule
+
+settings: python
+	$(RUN) -m scripts.settings_page
 
 COMPILE = $(VENV)/tools/bin/uv pip compile --universal --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header --quiet $(ARGS)
