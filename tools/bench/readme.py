@@ -1,6 +1,6 @@
-"""What the README says about speed, from the results that are kept.
+"""The tables of docs/performance.md, from the results that are kept.
 
-`.venv/bin/python -m tools.bench.readme` writes that part anew; `make bench` does so at its end.
+`.venv/bin/python -m tools.bench.readme` writes them again; `make bench` does so at its end.
 """
 
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[2]
-README: Final = ROOT / "README.md"
+PAGE: Final = ROOT / "docs" / "performance.md"
 RESULTS: Final = Path(__file__).parent / "results"
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 VERDICTS: Final = {True: "kept", False: "**missed**", None: "not measured"}
@@ -49,15 +49,15 @@ def _figure(target: dict[str, Any]) -> str:
 
 
 def written(text: str, document: dict[str, Any]) -> str:
-    """The README with this part as it must be."""
+    """The page `text` with the tables as they must be."""
     before, _, rest = text.partition(BEGIN)
     return f"{before}{BEGIN}\n{told(document)}\n{END}{rest.partition(END)[2]}"
 
 
 def renew() -> None:
-    """Write the part anew."""
+    """Write the tables again."""
     document = json.loads((RESULTS / "bench.json").read_text())
-    README.write_text(written(README.read_text(), document))
+    PAGE.write_text(written(PAGE.read_text(), document))
 
 
 if __name__ == "__main__":

@@ -217,10 +217,10 @@ def test_peers_are_pinned_without_a_host() -> None:
     assert wanted <= {one.partition("==")[0] for one in entries}
 
 
-def test_the_readme_tells_what_was_measured() -> None:
+def test_performance_page_shows_what_was_measured() -> None:
     """Table, promises and picture are those of the results that are kept."""
     document = json.loads((readme.RESULTS / "bench.json").read_text())
-    text_ = readme.README.read_text()
+    text_ = readme.PAGE.read_text()
     assert readme.written(text_, document) == text_
     picture_ = ElementTree.fromstring((readme.RESULTS / "bench.svg").read_text())
     words = {element.text for element in picture_.findall(f"{SVG}text")}
