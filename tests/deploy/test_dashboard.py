@@ -121,11 +121,11 @@ def test_promtool_reads_every_query(tmp_path: Path) -> None:
 
 
 def test_the_picture_is_small_and_shown() -> None:
-    """It is what `make picture` drew, and the README shows it."""
+    """It is what `make picture` drew, and deploy/README.md shows it."""
     picture = DEPLOY / "grafana" / "dashboard.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size < 300_000
-    assert "(deploy/grafana/dashboard.png)" in (DEPLOY.parent / "README.md").read_text()
+    assert "(grafana/dashboard.png)" in (DEPLOY / "README.md").read_text()
 
 
 def test_the_lock_file_names_no_registry() -> None:
