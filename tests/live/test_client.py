@@ -19,11 +19,9 @@ TASK = Task(name="one", vpc_id="v", subnet_id="s", security_group_id="g")
 
 
 def _documented() -> Any:
-    """The function `create` of the example, which is the same in the README and in the module."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    shown, same = (
-        re.findall(r"```python\n(.*?)```", text, re.DOTALL) for text in (readme, schemas.client.__doc__ or "")
-    )
+    """The function `create` of the example, which is the same in docs/senders.md and in the module."""
+    page = (Path(__file__).parents[2] / "docs" / "senders.md").read_text()
+    shown, same = (re.findall(r"```python\n(.*?)```", text, re.DOTALL) for text in (page, schemas.client.__doc__ or ""))
     assert shown == same
     scope: dict[str, Any] = {}
     exec(shown[0], scope)
