@@ -78,4 +78,4 @@ def substituted(query: str) -> str:
 def documents() -> list[Path]:
     """Everything in which metrics are named."""
     texts = [path for kind in ("md", "yml", "yaml", "json") for path in DEPLOY.rglob(f"*.{kind}")]
-    return [ROOT / "README.md", *sorted(texts)]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(texts)]
