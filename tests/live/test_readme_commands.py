@@ -16,9 +16,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.live.stage import free_port
-from worker.tools.nodes import RedisNode
-from worker.tools.standin import Auth, StandIn, StandInSettings
+from tools.harness.running_system import free_port
+from worker.tools.fake_dcs import Auth, FakeDcs, FakeDcsSettings
+from worker.tools.servers import RedisServer
 
 ROOT = Path(__file__).parents[2]
 DEMO_REQUESTS = 200
@@ -109,7 +109,7 @@ def stop(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
 
 @pytest.mark.timeout(300)
 async def test_readme_commands_run_as_printed(
-    checkout: Path, vhost: str, redis_node: RedisNode, tmp_path: Path
+    checkout: Path, vhost: str, redis_node: RedisServer, tmp_path: Path
 ) -> None:
     """The two commands (`make test` is what runs here), then a worker with the printed settings and other values."""
     commands, real = (block.splitlines() for block in blocks("README.md"))
@@ -117,7 +117,7 @@ async def test_readme_commands_run_as_printed(
     assert re.match(r"make test\s", test)
     assert "192 tasks exist for the 192 requests" in await asyncio.to_thread(run, demo, checkout)
 
-    async with StandIn(StandInSettings(auth=KEYS)) as standin:
+    async with FakeDcs(FakeDcsSettings(auth=KEYS)) as fake_dcs:
         port = free_port()
         values = {
             "WORKER_AMQP_URL": vhost,
@@ -129,7 +129,7 @@ async def test_readme_commands_run_as_printed(
         (printed,) = blocks("README.md", "ini")
         assert list(values) == re.findall(r"^(\w+)=", printed, re.MULTILINE)
         values |= {
-            "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": standin.url}),
+            "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": fake_dcs.url}),
             "WORKER_HTTP_HOST": "127.0.0.1",
             "WORKER_HTTP_PORT": str(port),
         }
@@ -166,8 +166,8 @@ def test_walkthrough_commands_run_as_printed(checkout: Path, tmp_path: Path) -> 
             timeout=STEP_SECONDS,
             check=False,
         )
-        (standin,) = re.findall(r"export STANDIN=(\S+)", exports)
-        tasks = json.loads(get(f"{standin}/_tasks?limit=0"))
+        (fake_dcs,) = re.findall(r"export STANDIN=(\S+)", exports)
+        tasks = json.loads(get(f"{fake_dcs}/_tasks?limit=0"))
         status = stop(demo, signal.SIGINT)
 
     output = done.stdout + done.stderr

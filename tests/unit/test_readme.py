@@ -1,4 +1,4 @@
-"""README.md stays short and true where that can be checked; its commands are run by tests/live/test_newcomer.py."""
+"""README.md stays short and true where that can be checked; its commands are run by tests/live/test_readme_commands.py."""
 
 import json
 import re
