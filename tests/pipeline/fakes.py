@@ -17,7 +17,7 @@ from worker.policy.call_result import (
     ErrorKind,
     Evidence,
     LookupResult,
-    PublishNotConfirmedError,
+    UnconfirmedError,
     SeveralTasks,
     StaleDeliveryError,
     TaskCreated,
@@ -120,7 +120,7 @@ class FakePublisher:
     def _confirm(self, published: Published) -> None:
         if self.refusals:
             self.refusals -= 1
-            raise PublishNotConfirmedError("scripted")
+            raise UnconfirmedError("scripted")
         self.published.append(published)
 
     async def event(

@@ -8,7 +8,7 @@ from typing import Final
 from tests.simulation.broker import Broker
 from tests.simulation.records import HANDED, Event, Handed, copied
 from tests.simulation.stage import Stage
-from worker.policy.call_result import PublishNotConfirmedError
+from worker.policy.call_result import UnconfirmedError
 from worker.policy.outcome import Completed
 
 FAILS_AFTER: Final = 0.05
@@ -73,12 +73,12 @@ class Publisher:
             stage.publisher_away_until = stage.now + AWAY
         if fault == "nack" or stage.now < max(stage.publisher_away_until, self._broker.away_until):
             await asyncio.sleep(FAILS_AFTER)
-            raise PublishNotConfirmedError("refused")
+            raise UnconfirmedError("refused")
         effect()
         if fault == "twice":
             effect()
         if await stage.point(f"{kind}.after") == "unheard":
-            raise PublishNotConfirmedError("no confirm")
+            raise UnconfirmedError("no confirm")
         by.confirmed.add(kind)
 
 

@@ -59,9 +59,9 @@ UNMIRRORED_TESTS: Final[tuple[str, ...]] = (
     "rabbit/test_public_interfaces.py",
     "tools/fake_dcs/test_service_conditions.py",
 )
-WORKER_LINES: Final[int] = 21517
+WORKER_LINES: Final[int] = 21546
 WORKER_MODULES: Final[int] = 188
-README_LINES: Final[int] = 474
+README_LINES: Final[int] = 0
 SHARED_CLASS_NAMES: Final[dict[str, tuple[str, ...]]] = {
     "Call": ("worker.pipeline.lane", "worker.policy.timeline"),
     "Delivery": ("worker.pipeline.ports", "worker.rabbit.delivery"),
@@ -149,7 +149,6 @@ FORBIDDEN_IDENTIFIERS: Final[dict[str, int]] = {
     "worker.tools.fake_dcs.identity_api": 1,
 }
 FORBIDDEN_PHRASES: Final[dict[str, int]] = {
-    "README.md": 25,
     "deploy/capacity.md": 4,
     "deploy/kubernetes/README.md": 1,
     "deploy/rabbitmq/README.md": 4,

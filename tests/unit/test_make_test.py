@@ -1,12 +1,15 @@
 """`make test` installs only the servers that the chosen tests need: what `scripts/test-servers.sh` prints."""
 
+import os
 import subprocess
 
 import pytest
 
 from tests.unit.source_tree import ROOT
 
-EVERYTHING = "rabbitmq-server redis-server prometheus chromium npm"
+IPTABLES = " iptables" if os.geteuid() == 0 else ""
+"""Only root may drop packets."""
+EVERYTHING = f"rabbitmq-server redis-server prometheus chromium npm{IPTABLES}"
 
 
 @pytest.mark.parametrize(
@@ -19,8 +22,12 @@ EVERYTHING = "rabbitmq-server redis-server prometheus chromium npm"
         (("tests/unit/test_readme.py::test_any", "tests/pipeline", "tests/simulation/", "-q"), ""),
         (("tests/unit/schemas/test_asyncapi.py",), "npm"),
         (("tests/live/test_worker.py", "-k", "drain"), "rabbitmq-server redis-server"),
-        (("tests/live",), "rabbitmq-server redis-server chromium"),
-        (("tests/deploy", "tests/live/test_status_page.py"), "rabbitmq-server redis-server prometheus chromium"),
+        (("tests/live/test_late_arrival.py",), IPTABLES),
+        (("tests/live",), f"rabbitmq-server redis-server chromium{IPTABLES}"),
+        (
+            ("tests/deploy", "tests/live/test_status_page.py"),
+            f"rabbitmq-server redis-server prometheus chromium{IPTABLES}",
+        ),
     ],
 )
 def test_only_servers_of_the_chosen_tests_are_installed(arguments: tuple[str, ...], servers: str) -> None:

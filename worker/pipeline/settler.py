@@ -16,7 +16,7 @@ from schemas.journal import Kind
 from schemas.timestamp import to_text
 from worker.pipeline.ports import Chance, Clock, Delivery, Observer, Publisher, Sleep
 from worker.policy import backoff
-from worker.policy.call_result import PublishNotConfirmedError, StaleDeliveryError
+from worker.policy.call_result import UnconfirmedError, StaleDeliveryError
 from worker.policy.outcome import Completed, DeliveryLost, Outcome, Requeued, RetryLater
 
 AFTER_LOSS = 5
@@ -68,7 +68,7 @@ class Settler:
         while not delivery.is_lost() or (is_final_everywhere and failures < AFTER_LOSS):
             try:
                 await publish()
-            except PublishNotConfirmedError as error:
+            except UnconfirmedError as error:
                 failures += 1
                 self._observer.unconfirmed(str(error))
                 await self._sleep(backoff.reconnect(failures, self._random_unit()))

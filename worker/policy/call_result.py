@@ -158,7 +158,7 @@ class SeveralTasks:
 LookupResult = TaskFound | TaskNotFound | SeveralTasks
 
 
-class PublishNotConfirmedError(Exception):
+class UnconfirmedError(Exception):
     """The broker did not confirm a publish within its deadline, refused it, or could not route it."""
 
 

@@ -15,7 +15,7 @@ from pamqp.commands import Basic
 
 from schemas import event as events
 from schemas import names
-from worker.policy.call_result import PublishNotConfirmedError
+from worker.policy.call_result import UnconfirmedError
 from worker.policy.outcome import Completed
 from worker.rabbit.confirm_channel import ConfirmChannel
 from worker.rabbit.connect import open_channel
@@ -64,7 +64,7 @@ class PublisherObserver(Protocol):
         ...
 
 
-class _RefusedError(PublishNotConfirmedError):
+class _RefusedError(UnconfirmedError):
     """A queue that the message reached did not take it."""
 
 
@@ -205,14 +205,14 @@ class Publisher:
         except TimeoutError:
             if not self.is_blocked:
                 self._break("a publish was not confirmed in time")
-            raise PublishNotConfirmedError(f"no confirm within {PUBLISH_DEADLINE:g} s") from None
+            raise UnconfirmedError(f"no confirm within {PUBLISH_DEADLINE:g} s") from None
         except PublishError:
             self._break(f"queue {routing_key!r} is not there")
-            raise PublishNotConfirmedError(f"queue {routing_key!r} is not there") from None
+            raise UnconfirmedError(f"queue {routing_key!r} is not there") from None
         except DeliveryError:
             raise _RefusedError(f"the broker refused a message for {routing_key!r}") from None
         except (AMQPError, ConnectionError, RuntimeError) as error:
-            raise PublishNotConfirmedError(f"{type(error).__name__}: {error}"[:300]) from error
+            raise UnconfirmedError(f"{type(error).__name__}: {error}"[:300]) from error
 
 
 async def _is_blocked(connection: AbstractConnection) -> bool:

@@ -16,7 +16,7 @@ import sys
 import worker.cli.run
 from worker.bootstrap import components
 from worker.config import load
-assert from_settings.tracing(load({"WORKER_AUTH_TOKEN": "t" * 64}).settings) is None
+assert components.tracing(load({"WORKER_AUTH_TOKEN": "t" * 64}).settings) is None
 ours = ("opentelemetry.sdk.trace", "opentelemetry.exporter", "opentelemetry.proto", "google.protobuf", "requests")
 print(*(name for name in sys.modules if name.startswith((*ours, "worker.observe.trac", "worker.observe.span"))))
 """
