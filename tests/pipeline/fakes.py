@@ -17,12 +17,12 @@ from worker.policy.call_result import (
     ErrorKind,
     Evidence,
     LookupResult,
-    UnconfirmedError,
     SeveralTasks,
     StaleDeliveryError,
     TaskCreated,
     TaskFound,
     TaskNotFound,
+    UnconfirmedError,
 )
 from worker.policy.claim import ClaimAnswer, Granted
 from worker.policy.delivery_report import DeliveryFinished

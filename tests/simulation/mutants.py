@@ -12,7 +12,7 @@ from worker.pipeline.deduplicator import Deduplicator, Flight
 from worker.pipeline.executor import DeliveryContext, Executor
 from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.settler import Settler
-from worker.policy.call_result import CallError, LookupResult, UnconfirmedError, SeveralTasks, TaskFound
+from worker.policy.call_result import CallError, LookupResult, SeveralTasks, TaskFound, UnconfirmedError
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed, Outcome, Requeued, RetryLater
 from worker.policy.retry_policy import RetryPolicy

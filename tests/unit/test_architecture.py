@@ -94,7 +94,7 @@ OLD_WORDS: Final = """
 FORBIDDEN_WORDS: Final = frozenset(OLD_WORDS.split())
 """Words that no identifier contains. The glossary has the word to use."""
 OLD_NAMES: Final = """
-    one Order Case Ending Postponed HandedBack Abandoned CallError ErrorKind Blame Copies Flight Ground Lane Link Pace Intake
+    one Order Case Ending Postponed HandedBack Abandoned Fault Remedy Blame Copies Flight Ground Lane Link Pace Intake
     Trouble Door Witness Rolling Wire Seen Held PATIENCE DEADLINE is_firm put_off may_go given_id is_for_all
     take_off land owed tenant tenants Tenant Tenants must_look was_looking relies_on_claim is_over may_spend is_free
 """

@@ -1,4 +1,4 @@
-"""README.md stays short and true where that can be checked; its commands are run by tests/live/test_readme_commands.py."""
+"""README.md stays short and true where that can be checked. tests/live/test_readme_commands.py runs its commands."""
 
 import json
 import re

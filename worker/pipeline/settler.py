@@ -16,7 +16,7 @@ from schemas.journal import Kind
 from schemas.timestamp import to_text
 from worker.pipeline.ports import Chance, Clock, Delivery, Observer, Publisher, Sleep
 from worker.policy import backoff
-from worker.policy.call_result import UnconfirmedError, StaleDeliveryError
+from worker.policy.call_result import StaleDeliveryError, UnconfirmedError
 from worker.policy.outcome import Completed, DeliveryLost, Outcome, Requeued, RetryLater
 
 AFTER_LOSS = 5

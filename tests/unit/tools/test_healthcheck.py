@@ -65,7 +65,9 @@ def test_default_url_follows_settings(
 def test_process_loads_no_http_library(serving: Callable[[bytes], int]) -> None:
     """Status 0 and no output; no HTTP library and nothing else of the worker is loaded."""
     port = serving(b"HTTP/1.0 200 OK\r\n\r\n")
-    code = "import sys; from worker.tools import healthcheck; status = healthcheck.main(); print(*sys.modules); sys.exit(status)"
+    code = (
+        "import sys; from worker.tools.healthcheck import main; status = main(); print(*sys.modules); sys.exit(status)"
+    )
     environment = {"WORKER_HTTP_PORT": str(port)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
