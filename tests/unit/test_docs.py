@@ -22,18 +22,6 @@ TREES: Final = ("worker", "schemas", "tests", "scripts", "deploy", "docs")
 OF_ONE_WORD: Final = {"Completed", "Deduplicator", "Dispatcher", "Executor", "Requeued", "Settler"}
 """Classes whose names are no two words, so that they cannot be told from other words."""
 OF_LIBRARIES: Final = {"AsyncBaseTransport", "DecodingError", "NoDecode"}
-NOT_YET: Final = {
-    "AuthMethod",
-    "CallResult",
-    "CircuitBreaker",
-    "ConcurrencyLimit",
-    "ProjectHold",
-    "RateLimiter",
-    "RegionThrottle",
-    "worker/policy/throttle",
-    "worker/rabbit/tools",
-}
-"""Names that the documents use and the code gets by the renames that follow. It must end empty."""
 
 
 def without_code(text: str) -> str:
@@ -121,11 +109,11 @@ def test_every_document_is_linked_from_the_readme() -> None:
 
 
 def test_documents_name_what_exists() -> None:
-    """Classes and paths in the documents are those of the code, but for the names that are still to come."""
+    """Classes and paths in the documents are those of the code."""
     named = {name for page in PAGES for name in names_of(page) if page.name != "CHANGELOG.md"}
     paths = {name for name in named if "/" in name}
     missing = {name for name in paths if not (ROOT / name).exists()} | (named - paths - classes() - OF_LIBRARIES)
-    assert missing == NOT_YET
+    assert missing == set()
 
 
 def test_failed_event_of_the_senders_page_is_real() -> None:
