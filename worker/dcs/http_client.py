@@ -31,6 +31,7 @@ OnAnswer = Callable[[httpx2.Response], None]
 
 _OPERATION: Final = "operation"
 _ON_ANSWER: Final = "on_answer"
+_FREEZES: Final = "freezes"
 # What httpx2 would act on: bodies come as they were sent, nothing is followed or kept.
 _DROPPED: Final = frozenset({b"content-encoding", b"transfer-encoding", b"location", b"set-cookie", b"set-cookie2"})
 
@@ -73,10 +74,13 @@ class HttpClient:
         on_call_start: OnCallStart | None = None,
     ) -> None:
         attempts = _Attempts(transport, deadline, freeze_detector, on_call_end, on_call_start)
+        self._freeze_detector = freeze_detector
         self._client = httpx2.AsyncClient(transport=attempts, trust_env=False, timeout=None)
 
     async def send(self, request: httpx2.Request, auth: httpx2.Auth | None = None) -> httpx2.Response | CallError:
         """Send a request made by `new_request`, as often as `auth` asks for; the last answer, read to its end."""
+        # Before `auth` asks whether the request may still be sent: a freeze makes the answer worthless.
+        request.extensions[_FREEZES] = self._freeze_detector.tick()
         try:
             return await self._client.send(request, auth=auth)
         except CallFailedError as error:
@@ -116,7 +120,7 @@ class _Attempts(httpx2.AsyncBaseTransport):
         return answer
 
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
-        tracker = SendTracker(request.content, self._freeze_detector)
+        tracker = SendTracker(request.content, self._freeze_detector, request.extensions[_FREEZES])
         exchange = _Exchange(self._transport, request, tracker)
         # In a task of its own, which is cancelled once at most: a second cancellation could interrupt the closing of
         # a connection, and what is left in its buffer would be sent later.

@@ -25,13 +25,16 @@ class FrozenError(Exception):
 
 
 class SendTracker(httpx2.AsyncByteStream):
-    """What one attempt at a request has sent: the body of the request, and the callback of its trace."""
+    """What one attempt at a request has sent: the body of the request, and the callback of its trace.
 
-    def __init__(self, content: bytes, freeze_detector: FreezeDetector) -> None:
+    `freezes`: the count of `freeze_detector` when it was asked whether the request may be sent.
+    """
+
+    def __init__(self, content: bytes, freeze_detector: FreezeDetector, freezes: int) -> None:
         self._content = content
         self._options: list[httpcore2.SOCKET_OPTION] = []
         self._freeze_detector = freeze_detector
-        self._freezes = freeze_detector.tick()
+        self._freezes = freezes
         self._body_was_read = False
         self._request_was_started = False
         self._stream: httpcore2.AsyncNetworkStream | None = None

@@ -7,6 +7,7 @@ import httpcore2
 import httpx2
 import pytest
 
+from tests.fakes.clock import FakeClock
 from tests.unit.dcs.raw_server import allowed, an_order, calling, client_tls, created, http, server_tls, serving
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.send_tracker import CLOSING, CONNECTED, FrozenError, SendTracker
@@ -20,7 +21,7 @@ AWAKE = FreezeDetector(lambda: 0.0)
 
 def a_tracker(freeze_detector: FreezeDetector = AWAKE) -> SendTracker:
     """Of a create."""
-    return SendTracker(b"{}", freeze_detector)
+    return SendTracker(b"{}", freeze_detector, freeze_detector.tick())
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -104,6 +105,25 @@ async def test_frozen_process_sends_no_body(looks: int) -> None:
         assert (result.evidence, result.status) == (Evidence.NEVER_SENT, CallStatus.FROZEN)
         assert server.requests == []
         assert b"instance" not in b"".join(server.requests)
+
+
+async def test_freeze_between_permission_and_attempt_sends_nothing() -> None:
+    """The permission to send was asked before the freeze: it is worth nothing after it."""
+    clock = FakeClock(0.0)
+    freeze_detector = FreezeDetector(clock)
+
+    def freeze(*_: str) -> dict[str, str]:
+        clock.now += 60.0
+        return {}
+
+    transport = ServiceTransport(client_tls(), 5)
+    async with serving(http(200, b"ok")) as server:
+        client = HttpClient(transport, deadline=5, freeze_detector=freeze_detector, on_call_start=freeze)
+        result = await client.send(new_request("create", "POST", server.url, content=b"{}"))
+        assert isinstance(result, CallError)
+        assert (result.evidence, result.status) == (Evidence.NEVER_SENT, CallStatus.FROZEN)
+        assert server.requests == []
+    await transport.aclose()
 
 
 async def test_frozen_body_is_not_counted_as_read() -> None:
