@@ -17,6 +17,7 @@ from pamqp.commands import Basic
 from worker.policy.freeze_detector import FreezeDetector
 from worker.rabbit.channel_health import PROBE_EVERY, ChannelHealth
 from worker.rabbit.connect import RPC_DEADLINE, open_channel
+from worker.rabbit.connection_loss import connection_loss_as_error
 from worker.rabbit.delivery import Delivery
 from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.share import Share, Shares
@@ -96,7 +97,8 @@ class Consumer:
     async def hold(self, why: str) -> None:
         """Pause, and return once the broker delivers nothing more. Raises what aio-pika raises."""
         self.pause(why)
-        await self._adjust()
+        with connection_loss_as_error():
+            await self._adjust()
 
     async def stop(self) -> None:
         """Consume no more; what was delivered can still be acknowledged."""
@@ -107,8 +109,9 @@ class Consumer:
         async with self._adjusting:  # a consumer that begins has the prefetch that was set last
             if self._channel_health is None or self._channel_health.is_lost():
                 return
-            await self._channel_health.acks.flush()
-            await self._channel_health.channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_DEADLINE)
+            with connection_loss_as_error():
+                await self._channel_health.acks.flush()
+                await self._channel_health.channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_DEADLINE)
 
     async def session(self, connection: AbstractConnection, up: Callable[[], None]) -> str:
         """Consume on `connection` until its channel is lost; the reason. Raises what aio-pika raises."""
