@@ -258,6 +258,24 @@ async def test_a_taken_port_is_said_in_one_line(vhost: str, tmp_path: Path) -> N
         assert "WORKER_HTTP_PORT: cannot listen on 127.0.0.1" in second.log_path.read_text()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("WORKER_HTTP_HOST", "a..b", "WORKER_HTTP_HOST, WORKER_HTTP_PORT: cannot listen on a..b"),
+        ("WORKER_CLAIMS_URL", "redis://127.0.0.1:1/0?foo=bar", "WORKER_CLAIMS_URL: has an option that is not known"),
+    ],
+)
+async def test_unusable_setting_ends_the_start_in_one_line(
+    vhost: str, tmp_path: Path, name: str, value: str, sentence: str
+) -> None:
+    """Exit status 78, naming the variable, also where only its use shows what is wrong."""
+    async with RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker(**{name: value})
+        assert await worker.ended() == 78
+        assert sentence in worker.log_path.read_text()
+        assert "Traceback" not in worker.log_path.read_text()
+
+
 async def test_a_rotated_token_is_used_without_a_restart(vhost: str, tmp_path: Path) -> None:
     """The file in WORKER_SECRETS_DIR is read again when it changes."""
     async with RunningSystem(vhost, tmp_path) as system:

@@ -140,9 +140,9 @@ async def _serving(worker: Worker, metrics: Metrics) -> WebServer:
     web = WebServer(settings.http_host, settings.http_port, readiness, exposition, status)
     try:
         await web.start()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name that is none fails in its encoding
         where = f"{settings.http_host} port {settings.http_port}"
-        reason = error.strerror or str(error)
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ConfigurationError((f"WORKER_HTTP_HOST, WORKER_HTTP_PORT: cannot listen on {where}: {reason}",)) from None
     return web
 

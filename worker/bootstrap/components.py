@@ -110,7 +110,10 @@ def claims(settings: Settings, observer: Observer) -> "RedisClaims | None":
         return None
     from worker.claims.redis_claims import RedisClaims  # noqa: PLC0415 - as above, and what redis-py brings along
 
-    return RedisClaims(settings.claims_url.get_secret_value(), observer, clock=boot_time)
+    try:
+        return RedisClaims(settings.claims_url.get_secret_value(), observer, clock=boot_time)
+    except ValueError as error:
+        raise ConfigurationError((f"WORKER_CLAIMS_URL: {error}",)) from None
 
 
 def service_transport(loaded: Configuration) -> ServiceTransport:

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from urllib.parse import urlsplit
 
-from worker.config.urls import SecretUrl
+from worker.config.urls import SecretUrl, proxy_url
 
 SCHEMES = ("http", "https")
 
@@ -35,11 +34,11 @@ def read_proxies(environ: Mapping[str, str]) -> tuple[Proxies, list[str]]:
         name, text = _first(environ, f"{scheme}_proxy", "all_proxy")
         if not text:
             continue
-        url = text if "://" in text else f"http://{text}"
-        if (fault := _fault(url)) is None:
-            by_scheme[scheme] = SecretUrl(url)
-        elif f"{name}: {fault}" not in problems:
-            problems.append(f"{name}: {fault}")
+        try:
+            by_scheme[scheme] = proxy_url(text)
+        except ValueError as error:
+            if f"{name}: {error}" not in problems:
+                problems.append(f"{name}: {error}")
     return Proxies(by_scheme, exempt), problems
 
 
@@ -49,20 +48,6 @@ def _first(environ: Mapping[str, str], *names: str) -> tuple[str, str]:
         if text := environ.get(name, "").strip():
             return name, text
     return names[0], ""
-
-
-def _fault(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    else:
-        if parts.scheme.startswith("socks"):
-            return "SOCKS proxies are not supported; name an http:// or https:// proxy"
-    if not host or parts.scheme not in SCHEMES:
-        return "must be the URL of a proxy like http://proxy.example:3128"
-    return None
 
 
 def _covers(entry: str, host: str) -> bool:

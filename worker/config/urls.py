@@ -83,6 +83,17 @@ def claims_url(text: str) -> SecretUrl:
     return SecretUrl(_with_plain_scheme(text))
 
 
+def proxy_url(text: str) -> SecretUrl:
+    """Read the address of a proxy, with or without a scheme: `http://user:password@host:port`."""
+    url = text if "://" in text else f"http://{text}"
+    if url.lower().startswith("socks"):
+        raise ValueError("SOCKS proxies are not supported; name an http:// or https:// proxy")
+    parts = _split_url(url, "", ("http", "https"))
+    _check_no_query(url, "")
+    _check_address(parts, "")
+    return SecretUrl(_with_plain_scheme(url))
+
+
 def collector_url(text: str) -> str:
     """Read the address of the trace collector. Its credentials are in OTEL_EXPORTER_OTLP_HEADERS."""
     parts = _split_url(text, "", ("http", "https"))

@@ -76,11 +76,30 @@ def test_socks_is_refused_at_the_start(url: str, tmp_path: Path) -> None:
         assert problem == f"{name}: SOCKS proxies are not supported; name an http:// or https:// proxy"
 
 
-@pytest.mark.parametrize("url", ["ftp://proxy", "http://", "http://[::1", "http://proxy:port"])
-def test_url_that_is_none_is_refused(url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("ftp://proxy", "must begin with http:// or https://"),
+        ("http://", "must have a host"),
+        ("http://[::1", "must have a host that can be read"),
+        ("http://proxy:port", "must have a port from 1 to 65535"),
+        ("http://proxy:0", "must have a port from 1 to 65535"),
+        ("http://pro xy:3128", "must not have spaces"),
+        ("http://*:80", "must have a host"),
+        ("http://%zz:1", "must have a host"),
+        ("http://proxy:3128?x=1", "must not have"),
+    ],
+)
+def test_unusable_url_is_refused_with_the_rule(url: str, rule: str, tmp_path: Path) -> None:
     """It is not repeated."""
-    with pytest.raises(ConfigurationError, match=r"^HTTPS_PROXY: must be the URL of a proxy like"):
+    with pytest.raises(ConfigurationError, match=rf"^HTTPS_PROXY: {rule}"):
         load({"HTTPS_PROXY": url, **TOKEN}, folder=tmp_path)
+
+
+def test_scheme_of_a_proxy_is_read_in_any_case() -> None:
+    """The transport compares it: TLS to the proxy uses the configured authorities."""
+    proxies, problems = read_proxies({"HTTPS_PROXY": "HTTPS://proxy:1"})
+    assert (proxies.proxy_for("https", "h"), problems) == ("https://proxy:1", [])
 
 
 def test_commands_that_call_no_service_need_no_proxy(tmp_path: Path) -> None:
