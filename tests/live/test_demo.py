@@ -162,7 +162,7 @@ async def test_interrupted_on_a_given_broker_it_removes_its_queues(
     tmp_path: Path, rabbit: RabbitMqServer, vhost: str
 ) -> None:
     """Ctrl-C in the middle of the requests ends with 130, and neither broker nor machine keeps anything."""
-    with started(tmp_path, url=vhost) as demo:
+    with started(tmp_path, "--requests", "3000", url=vhost) as demo:  # so many that it is not done before the signal
         demo.until(" answered: ")
         there = await _left_on(rabbit, vhost)
         demo.process.send_signal(signal.SIGINT)
