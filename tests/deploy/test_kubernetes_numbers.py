@@ -6,6 +6,7 @@ from math import ceil
 from pathlib import Path
 
 import pytest
+from worker.policy.bounds import Bounds
 
 from tests.deploy.kubernetes_manifests import COMPONENTS, KUBERNETES, Manifest, built, container, one, pod
 from tests.deploy.test_rules import needs_promtool, promtool
@@ -13,7 +14,6 @@ from worker.bootstrap.build import QUIET
 from worker.bootstrap.run import FLUSH
 from worker.config import Configuration, Settings
 from worker.config.load import load
-from worker.policy.bounds import Bounds
 from worker.policy.diagnostics import DEFAULT_CONSUMER_TIMEOUT_SECONDS
 from worker.policy.freeze_detector import FROZEN_AFTER
 

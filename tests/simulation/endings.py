@@ -63,6 +63,8 @@ ENDINGS: Final = {
     "unauthenticated": CallEnding(status=401, is_sticky=True),
     "forbidden": CallEnding(status=403, is_sticky=True),
     "missing": CallEnding(status=404, is_sticky=True),
+    "key-refused": CallEnding(status=401, code="APIGW.0301"),
+    "no-endpoint": CallEnding(status=404, code="APIGW.0101"),
 }
 NAMED: Final = ("ok", "ok-late")
 LOOKS: Final[dict[str, tuple[int, str | None]]] = {

@@ -105,7 +105,7 @@ class Idle:
     def deliver(self, delivery: Any) -> None:
         """Leave it."""
 
-    async def drain(self, intake: Any, seconds: float) -> int:
+    async def drain(self, seconds: float) -> int:
         """Nothing to do."""
         return 0
 

@@ -10,9 +10,8 @@ from worker.pipeline.claims_or_locks import Locks
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.executor import Executor
-from worker.pipeline.gate import OpenGate
 from worker.pipeline.pipeline import DeliveryPipeline, RequestParser
-from worker.pipeline.ports import Claims, Dcs
+from worker.pipeline.ports import Claims, ConsumerControl, Dcs, Throttle
 from worker.pipeline.ports import Observer as ObserverPort
 from worker.pipeline.ports import Publisher as PublisherPort
 from worker.pipeline.repeat_locks import RepeatLocks
@@ -27,6 +26,8 @@ class Ports:
     dcs: Dcs
     publisher: PublisherPort
     observer: ObserverPort
+    throttle: Throttle
+    consumer: ConsumerControl
     claims: Claims | None = None
     locks: Locks | None = None
     """For repeats, where there are no claims."""
@@ -35,32 +36,15 @@ class Ports:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the flow is made of."""
+def flow(ports: Ports, retry_policy: RetryPolicy, parser: RequestParser, deduplicator: Deduplicator) -> Dispatcher:
+    """One replica's flow over the given ports."""
+    now, random_unit, observer = ports.now, ports.random_unit, ports.observer
+    executor = Executor(retry_policy, ports.dcs, ports.throttle, observer, now=now, random_unit=random_unit)
+    settler = Settler(ports.publisher, observer, now=now, random_unit=random_unit, sleep=ports.sleep)
+    locks = RepeatLocks(ports.locks, settle=retry_policy.settle) if ports.locks else None
 
-    handler: type[Executor] = Executor
-    settler: type[Settler] = Settler
-    copies: Callable[[], Deduplicator] = Deduplicator
-    process: type[DeliveryPipeline] = DeliveryPipeline
+    def claims_for(is_repeat: bool) -> Claims | None:
+        return ports.claims or (locks if is_repeat else None)
 
-
-def flow(
-    ports: Ports,
-    the_rules: RetryPolicy,
-    reading: RequestParser,
-    parts: Parts | None = None,
-    gate: OpenGate | None = None,
-) -> Dispatcher:
-    """One replica's flow over the given ports, behind `gate`; None: one that is open."""
-    parts, gate = parts or Parts(), gate or OpenGate()
-    handler = parts.handler(the_rules, ports.dcs, gate, ports.observer, now=ports.now, random_unit=ports.random_unit)
-    settler = parts.settler(
-        ports.publisher, ports.observer, now=ports.now, random_unit=ports.random_unit, sleep=ports.sleep
-    )
-    process = parts.process(
-        reading, the_rules, parts.copies(), ports.claims, handler, settler, ports.observer, now=ports.now
-    )
-    if ports.locks:
-        process.locks = RepeatLocks(ports.locks, settle=the_rules.settle)
-    return Dispatcher(process, gate, ports.observer)
+    process = DeliveryPipeline(parser, retry_policy, deduplicator, claims_for, executor, settler, observer, now=now)
+    return Dispatcher(process, ports.throttle, observer, ports.consumer)

@@ -47,7 +47,7 @@ class ErrorScope(Enum):
     CREDENTIALS = "credentials"
     """Every call with the same credentials."""
     REGION = "region"
-    """Every call in the region: they exceed a limit."""
+    """Every call in the region: they exceed a limit, or the endpoint is wrong."""
     SERVICE = "service"
     """The service, or the network on the way to it."""
 

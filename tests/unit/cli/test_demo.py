@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
+from worker.policy.pace import Pace
 
 from schemas.event import FAILED_KEY, SUCCEEDED_KEY, MigrationFailed, MigrationSucceeded, Reason
 from schemas.request import InvalidRequestError, parse
@@ -18,7 +19,6 @@ from tests.fakes.clock import FakeClock
 from tests.pipeline.virtual_time.event_loop import VirtualTime
 from worker.cli.app import app
 from worker.policy.error_text import read_text
-from worker.policy.pace import Pace
 from worker.rabbit.follower import Event
 from worker.tools.demo.display import DemoDisplay
 from worker.tools.demo.outcomes import DemoResult, OutcomeTracker, collect

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
+from worker.policy.held import HELD, Held
 
 from worker.observe.metrics import AGE_BUCKETS, CALL_BUCKETS, DURATION_BUCKETS, NAMESPACE, PUBLISH_BUCKETS, Metrics
-from worker.policy.held import HELD, Held
 
 REGIONS = ("cn-north-4", "eu-west-0")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from random import Random
 
 import pytest
+from worker.policy.background import Background
+from worker.policy.refusals import Refusals
 
 from tests.unit.policy.throttle.service_model import Service, World
-from worker.policy.background import Background
 from worker.policy.call_result import Throttle
-from worker.policy.refusals import Refusals
 
 
 def judged(*steps: tuple[float, int, int]) -> tuple[Background, float | None]:

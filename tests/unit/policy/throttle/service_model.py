@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from math import inf
 
 from worker.policy.breaker import Breaker
-from worker.policy.call_result import Throttle
 from worker.policy.limit import Limit
 from worker.policy.pace import Pace
+
+from worker.policy.call_result import Throttle
 
 REFUSED_AFTER = 0.003
 DEADLINE = 2.0

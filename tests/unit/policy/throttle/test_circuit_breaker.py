@@ -6,10 +6,10 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from tests.unit.policy.throttle.service_model import Service, World
 from worker.policy.breaker import PATIENCE, STEADY, Breaker, State
 from worker.policy.tempo import OF_PROJECT, Tempo
+
+from tests.unit.policy.throttle.service_model import Service, World
 
 
 def opened(random_unit: float = 1.0, tempo: Tempo | None = None) -> Breaker:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from worker.policy.limit import START, Limit
 
 from tests.unit.policy.throttle.service_model import DEADLINE, Service, World
-from worker.policy.limit import START, Limit
 
 
 def rounds(limit: Limit, count: int, latency: float, now: float, *, in_use: int | None = None) -> float:

@@ -3,7 +3,6 @@
 from math import inf
 
 import pytest
-
 from worker.policy.intake import Intake, Region, Wish
 
 

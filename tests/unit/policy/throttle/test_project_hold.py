@@ -5,10 +5,10 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from worker.policy.call_result import Throttle
 from worker.policy.places import Places
 from worker.policy.tenants import PROJECTS, Tenant, Tenants
+
+from worker.policy.call_result import Throttle
 
 DELAYS = (10.0, 60.0, 300.0, 1800.0)
 

@@ -5,11 +5,11 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from worker.policy.meter import Meter
+from worker.policy.pace import Pace
 
 from tests.unit.policy.throttle.service_model import Service, World
 from worker.policy.call_result import Throttle
-from worker.policy.meter import Meter
-from worker.policy.pace import Pace
 
 HUNDRED = Throttle(100, 1.0)
 
