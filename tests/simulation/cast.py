@@ -14,7 +14,7 @@ from tests.simulation.locks import Locks
 from tests.simulation.loop import Timers
 from tests.simulation.plan import Plan
 from tests.simulation.publisher import Publisher
-from worker.pipeline.ports import Intake
+from worker.pipeline.ports import ConsumerControl
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Cast:
     """As the event loop counts."""
     random_unit: Callable[[], float]
     sleep: Callable[[float], Awaitable[object]]
-    intake: Intake
+    intake: ConsumerControl
     steer: Callable[[int, str], None]
 
 

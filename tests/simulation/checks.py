@@ -15,6 +15,7 @@ from tests.simulation.grounds import groundless
 from tests.simulation.plan import Plan
 from tests.simulation.records import Asked, Call, Event, Handed, Matter, Message, known_at
 from tests.simulation.throttling import burnt_calls, held_up, old_looks, too_many_calls
+from worker.policy.freeze_detector import FROZEN_AFTER
 
 TOLERANCE: Final = 0.01
 STALE_AFTER: Final = FROZEN_AFTER + 1.0

@@ -44,8 +44,8 @@ CALL_STATUSES: Final = frozenset((*map(str, range(100, 600)), *NO_ANSWER_STATUSE
 POSTPONE_REASONS: Final = ("breaker", "turn", "throttled", "credentials", "quota", "region", "look")
 """Why the throttle postpones a request at no cost."""
 PAUSE_REASONS: Final = ("breaker", "held", "credentials", "blocked", "quarantine", "draining")
-"""Why this replica does not consume: DCS fails, it refuses every call, IAM refuses the credentials, the broker blocks publishing, a suspect is
-processed alone, the worker shuts down."""
+"""Why this replica does not consume: DCS fails, DCS refuses every call, IAM rejects the credentials, the broker blocks
+publishing, a suspect is processed alone, the worker shuts down."""
 OUTCOMES_WITH_REASONS: Final = (
     *(("succeeded", resolution) for resolution in ("created", "adopted")),
     *(("failed", str(reason)) for reason in Reason),
