@@ -9,7 +9,8 @@ from schemas.envelope import Envelope
 from tests.malformed_messages import HOSTILE
 from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, Bench, FakeDelivery, FakeIntake, request
 from worker.pipeline.deduplicator import Deduplicator
-from worker.pipeline.executor import DeliveryContext, Executor
+from worker.pipeline.delivery_context import DeliveryContext
+from worker.pipeline.executor import Executor
 from worker.policy.call_result import TaskCreated, TaskNotFound
 from worker.policy.outcome import Outcome
 

@@ -15,10 +15,10 @@ from worker.policy.call_result import (
     Condition,
     ErrorKind,
     Evidence,
-    GateClosedError,
-    StepAsideError,
+    PostponedError,
     TaskCreated,
     TaskNotFound,
+    ThrottleClosedError,
 )
 from worker.policy.status import HeldBack
 
@@ -234,7 +234,7 @@ def test_no_request_waits_longer_than_a_minute(bench: Bench) -> None:
         begun = bench.world.loop.now
         hanging = [asyncio.ensure_future(bench.call(DONE, f"h{number}", seconds=100)) for number in range(8)]
         await asyncio.sleep(1)
-        with pytest.raises(StepAsideError, match="turn: 0 s"):
+        with pytest.raises(PostponedError, match="turn: 0 s"):
             await bench.call(DONE)
         assert bench.world.loop.now - begun == pytest.approx(61, abs=0.1)
         await asyncio.gather(*hanging)
@@ -246,7 +246,7 @@ def test_no_request_waits_longer_than_a_minute(bench: Bench) -> None:
 def test_a_throttled_request_is_postponed_rather_than_kept_in_hand(bench: Bench) -> None:
     """One call per five minutes: it waits in the broker."""
     bench.calls(slow(Condition.PROJECT_THROTTLED, 1, 300.0))
-    with pytest.raises(StepAsideError, match="throttled: 10 s"):
+    with pytest.raises(PostponedError, match="throttled: 10 s"):
         bench.calls(DONE)
     assert bench.region.in_use == 0
 
@@ -257,7 +257,7 @@ def test_trouble_that_comes_while_a_request_waits_is_heeded(bench: Bench) -> Non
     async def scene() -> None:
         waiting = [asyncio.ensure_future(bench.call(FULL, f"r{number}")) for number in range(100)]
         endings = await asyncio.gather(*waiting, return_exceptions=True)
-        aside = [ending for ending in endings if isinstance(ending, StepAsideError)]
+        aside = [ending for ending in endings if isinstance(ending, PostponedError)]
         assert len(aside) == 92
         assert {ending.why for ending in aside} == {"quota"}
 
@@ -320,13 +320,13 @@ def test_closed_in_the_moment_of_its_turn(bench: Bench) -> None:
         while len(bench.region.queue):
             await asyncio.sleep(0)
         bench.throttle.close()
-        with pytest.raises(GateClosedError):
+        with pytest.raises(ThrottleClosedError):
             await next_one
         await asyncio.gather(*hanging, return_exceptions=True)
 
     bench.run(scene())
     assert (bench.region.in_use, bench.throttle.in_use) == (0, 0)
-    with pytest.raises(GateClosedError):
+    with pytest.raises(ThrottleClosedError):
         bench.calls(DONE)
 
 
@@ -340,7 +340,8 @@ def test_closed_with_one_that_was_cancelled_in_the_queue(bench: Bench) -> None:
         await asyncio.sleep(0)
         bench.throttle.close()
         endings = await asyncio.gather(*calls, return_exceptions=True)
-        assert [type(ending) for ending in endings[8:]] == [GateClosedError, asyncio.CancelledError, GateClosedError]
+        closed, cancelled = ThrottleClosedError, asyncio.CancelledError
+        assert [type(ending) for ending in endings[8:]] == [closed, cancelled, closed]
 
     bench.run(scene())
     assert bench.region.in_use == 0

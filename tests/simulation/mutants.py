@@ -9,9 +9,10 @@ from schemas import names
 from schemas.envelope import Envelope
 from schemas.event import Reason
 from worker.pipeline.deduplicator import Deduplicator, Flight
-from worker.pipeline.executor import DeliveryContext, Executor
+from worker.pipeline.delivery_context import DeliveryContext
+from worker.pipeline.executor import Executor
 from worker.pipeline.pipeline import DeliveryPipeline
-from worker.pipeline.ports import Permit as PermitPort
+from worker.pipeline.ports import CallPermit
 from worker.pipeline.settler import Settler
 from worker.pipeline.throttle import Permit, Prober, RegionThrottle, Throttle
 from worker.policy.call_result import CallError, LookupResult, SeveralTasks, TaskFound, UnconfirmedError
@@ -76,7 +77,7 @@ class Inventive(Settler):
 class Blind(Executor):
     """Does not look after an ambiguous ending."""
 
-    async def _create(self, context: DeliveryContext, permit: PermitPort, wanted: float) -> Outcome | CallError:
+    async def _create(self, context: DeliveryContext, permit: CallPermit, wanted: float) -> Outcome | CallError:
         ending = await super()._create(context, permit, wanted)
         context.needs_lookup, context.ambiguous_create = False, None
         return ending
@@ -85,7 +86,7 @@ class Blind(Executor):
 class Impatient(Executor):
     """Counts the settle time from the beginning of a call."""
 
-    async def _create(self, context: DeliveryContext, permit: PermitPort, wanted: float) -> Outcome | CallError:
+    async def _create(self, context: DeliveryContext, permit: CallPermit, wanted: float) -> Outcome | CallError:
         before, begun = context.envelope.last_sent_at, self._now()
         ending = await super()._create(context, permit, wanted)
         if context.envelope.last_sent_at != before:

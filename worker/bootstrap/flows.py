@@ -1,4 +1,7 @@
-"""One replica's flow, over whatever ports: those of a running worker, or their stand-ins in a proof."""
+"""One replica's flow, over whatever ports: those of a running worker, or their stand-ins in a proof.
+
+Short on purpose: it is what production and the simulation have in common.
+"""
 
 import asyncio
 import random
@@ -11,7 +14,7 @@ from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.executor import Executor
 from worker.pipeline.pipeline import DeliveryPipeline, RequestParser
-from worker.pipeline.ports import Claims, ConsumerControl, Dcs, Throttle
+from worker.pipeline.ports import CallThrottle, Claims, ConsumerControl, Dcs
 from worker.pipeline.ports import Observer as ObserverPort
 from worker.pipeline.ports import Publisher as PublisherPort
 from worker.pipeline.repeat_locks import RepeatLocks
@@ -26,7 +29,7 @@ class Ports:
     dcs: Dcs
     publisher: PublisherPort
     observer: ObserverPort
-    throttle: Throttle
+    throttle: CallThrottle
     consumer: ConsumerControl
     claims: Claims | None = None
     locks: Locks | None = None

@@ -1,8 +1,11 @@
-"""The beginning of a drain: no further call begins, and whoever waits between two tries goes on at once."""
+"""The beginning of a drain: no further call begins, and waits between two tries end at once.
+
+Short on purpose: it is one signal.
+"""
 
 import asyncio
 
-from worker.policy.call_result import GateClosedError
+from worker.policy.call_result import ThrottleClosedError
 
 
 class Closing:
@@ -13,9 +16,9 @@ class Closing:
         self._sleepers: set[asyncio.Future[bool]] = set()
 
     def check_open(self) -> None:
-        """Raise GateClosedError if it is closed."""
+        """Raise ThrottleClosedError if it is closed."""
         if self.is_closed:
-            raise GateClosedError
+            raise ThrottleClosedError
 
     async def pause(self, seconds: float) -> bool:
         """Wait between two tries; False as soon as it is closed."""
@@ -26,8 +29,8 @@ class Closing:
         timer = loop.call_later(seconds, _wake, sleeper, True)
         self._sleepers.add(sleeper)
         try:
-            is_over: bool = await sleeper
-            return is_over
+            has_elapsed: bool = await sleeper
+            return has_elapsed
         finally:
             timer.cancel()
             self._sleepers.discard(sleeper)
@@ -39,6 +42,6 @@ class Closing:
             _wake(sleeper, False)
 
 
-def _wake(sleeper: asyncio.Future[bool], is_over: bool) -> None:
+def _wake(sleeper: asyncio.Future[bool], has_elapsed: bool) -> None:
     if not sleeper.done():
-        sleeper.set_result(is_over)
+        sleeper.set_result(has_elapsed)

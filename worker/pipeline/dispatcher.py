@@ -7,7 +7,7 @@ not begun. Deliveries are worked on in tasks owned here, so that losing the brok
 import asyncio
 
 from worker.pipeline.pipeline import DeliveryPipeline
-from worker.pipeline.ports import ConsumerControl, Delivery, Observer, Throttle
+from worker.pipeline.ports import CallThrottle, ConsumerControl, Delivery, Observer
 from worker.policy.call_result import StaleDeliveryError
 
 ISOLATION_WAIT_SECONDS = 120.0
@@ -20,7 +20,7 @@ class Dispatcher:
     """Works on deliveries of `consumer` until it is drained."""
 
     def __init__(
-        self, process: DeliveryPipeline, throttle: Throttle, observer: Observer, consumer: ConsumerControl
+        self, process: DeliveryPipeline, throttle: CallThrottle, observer: Observer, consumer: ConsumerControl
     ) -> None:
         self._process = process
         self._throttle = throttle

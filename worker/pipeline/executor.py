@@ -6,34 +6,31 @@ nobody creates on stale ground (5); short waits in hand, long ones in the broker
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
-from schemas.envelope import Envelope
 from schemas.event import Reason
 from schemas.journal import Kind
 from worker.pipeline import final_events
-from worker.pipeline.ports import Chance, Clock, Dcs, DeliveryOwnership, Observer, Permit, Throttle
+from worker.pipeline.delivery_context import DeliveryContext
+from worker.pipeline.ports import CallPermit, CallThrottle, Chance, Clock, Dcs, Observer
 from worker.policy import error_table
 from worker.policy.call_result import (
     CallError,
     CallStatus,
     ErrorKind,
     Evidence,
-    GateClosedError,
     LookupResult,
+    PostponedError,
     SeveralTasks,
-    StepAsideError,
     TaskCreated,
     TaskFound,
     TaskNotFound,
+    ThrottleClosedError,
 )
-from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed, DeliveryLost, Outcome, Requeued
 from worker.policy.retry_policy import RetryPolicy
-from worker.policy.throttle.hold import Hold
 from worker.policy.timeline import Call, entered
 
 _OPEN = frozenset((Reason.EXPIRED, Reason.EXHAUSTED, Reason.UNRESOLVED))
@@ -47,39 +44,6 @@ GRACE_SECONDS = 0.1
 """By which the deadline of a look-up is later than that of its first call, which then ends by itself and is counted."""
 
 
-@dataclass(slots=True)
-class DeliveryContext:
-    """What is known of an order while one delivery of it is worked on."""
-
-    migration: MigrationRequest
-    envelope: Envelope
-    ground: DeliveryOwnership
-    needs_lookup: bool = False
-    """A task may exist: nothing is created before a look-up, and a settle time, say that none does."""
-    is_claimed: Callable[[], bool] = lambda: True
-    """False once another replica may work on the same request: then every create is preceded by a look-up."""
-    is_known: bool = False
-    """Another copy of the request was worked on before, here or under a claim."""
-    claimed_at_start: bool = True
-    """The step under way began under a sure claim: it must not go on without looking once that is lost."""
-    since: float | None = None
-    """When the request was first known, as far as anybody has told; None: by its envelope."""
-    ambiguous_create: CallError | None = None
-    """The ambiguous create of this delivery, until a look-up settled it."""
-    last_call_was_lookup: bool = False
-    """The last fault came from a look-up."""
-    absent_at: float | None = None
-    """When a look-up last said, and nothing since has put in doubt, that no task exists."""
-    lookups: int = 0
-    """Look-ups of this delivery that found nothing."""
-    failed: CallError | None = None
-    """How the last attempt ended."""
-    suspect: Hold | None = None
-    """What refused the last attempt, perhaps whatever the request is: a probe tells."""
-    passed: set[Hold] = field(default_factory=set)
-    """Suspects that a probe has cleared since: refused again, the request itself is at fault."""
-
-
 class Executor:
     """Works one order to an outcome. Holds no state between orders."""
 
@@ -87,7 +51,7 @@ class Executor:
         self,
         retry_policy: RetryPolicy,
         dcs: Dcs,
-        throttle: Throttle,
+        throttle: CallThrottle,
         observer: Observer,
         *,
         now: Clock,
@@ -141,9 +105,9 @@ class Executor:
                 context.passed.add(context.suspect)
                 step = await self._try(context)
             return step
-        except GateClosedError:
+        except ThrottleClosedError:
             return Requeued(context.envelope)
-        except StepAsideError as aside:
+        except PostponedError as aside:
             listing_delay_left = self._retry_policy.listing_delay_left(context.envelope.last_sent_at, self._now())
             return self._retry_policy.wait(context.envelope, max(aside.seconds, listing_delay_left), aside.why)
 
@@ -163,7 +127,7 @@ class Executor:
         return step
 
     async def _look_up_then_create(
-        self, context: DeliveryContext, permit: Permit, wanted: float
+        self, context: DeliveryContext, permit: CallPermit, wanted: float
     ) -> Outcome | CallError:
         while True:
             if self._lookup_due(context):
@@ -197,7 +161,7 @@ class Executor:
         is_first = not context.envelope.is_repeat and not context.is_known
         return is_first and context.claimed_at_start and context.ambiguous_create is None
 
-    async def _look(self, context: DeliveryContext, permit: Permit, wanted: float) -> Outcome | CallError | None:
+    async def _look(self, context: DeliveryContext, permit: CallPermit, wanted: float) -> Outcome | CallError | None:
         """Law 2. None: no task exists, and none is on its way."""
         if not await context.ground.is_still_ours():
             return DeliveryLost(context.envelope.last_sent_at)
@@ -209,7 +173,7 @@ class Executor:
         context.last_call_was_lookup = True
         return self._seen(context, sighting, begun)
 
-    async def _find(self, context: DeliveryContext, permit: Permit) -> LookupResult | CallError:
+    async def _find(self, context: DeliveryContext, permit: CallPermit) -> LookupResult | CallError:
         seconds = self._retry_policy.lookup_timeout
         try:
             async with asyncio.timeout(seconds + GRACE_SECONDS):
@@ -245,7 +209,7 @@ class Executor:
         context.lookups += 1
         return None
 
-    async def _create(self, context: DeliveryContext, permit: Permit, wanted: float) -> Outcome | CallError:
+    async def _create(self, context: DeliveryContext, permit: CallPermit, wanted: float) -> Outcome | CallError:
         if not await context.ground.is_still_ours():
             return DeliveryLost(context.envelope.last_sent_at)
         if self._is_expired(context):

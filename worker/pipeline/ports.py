@@ -116,7 +116,7 @@ class Dcs(Protocol):
     async def find(
         self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
     ) -> LookupResult | CallError:
-        """Look for a task of the order that was created at `since` or later. `on_call` is told of each call."""
+        """Look for a task of the order that was created at `since` or later. `on_call` is called for each call."""
         ...
 
     async def probe(self, project_id: str, region: str) -> LookupResult | CallError:
@@ -150,12 +150,12 @@ class Claims(Protocol):
         ...
 
 
-class Permit(Protocol):
+class CallPermit(Protocol):
     """Permit for the calls of one attempt, look and create."""
 
     @property
     def suspect(self) -> Hold | None:
-        """What refused a call, perhaps whatever the request is: to be checked by `Throttle.verdict`."""
+        """What refused a call, perhaps for every request: to be checked by `CallThrottle.verdict`."""
         ...
 
     def begin_call(self) -> None:
@@ -167,21 +167,21 @@ class Permit(Protocol):
         ...
 
 
-class Throttle(Protocol):
+class CallThrottle(Protocol):
     """Says when calls may begin, and how many at once."""
 
     def permit(
         self, migration: MigrationRequest, calls: int, passed: Collection[Hold] = ()
-    ) -> AbstractAsyncContextManager[Permit]:
-        """Wait for a permit for so many calls. Raises GateClosedError once this replica drains, or StepAsideError."""
+    ) -> AbstractAsyncContextManager[CallPermit]:
+        """Wait for a permit for so many calls. Raises PostponedError, or ThrottleClosedError once it drains."""
         ...
 
     def check_open(self) -> None:
-        """Raise GateClosedError once this replica drains: no further call may begin."""
+        """Raise ThrottleClosedError once this replica drains: no further call may begin."""
         ...
 
     async def verdict(self, hold: Hold) -> None:
-        """Wait for the probe of what refused a call. Raises StepAsideError if the probe is refused as well."""
+        """Wait for the probe of what refused a call. Raises PostponedError if the probe is refused as well."""
         ...
 
     async def pause(self, seconds: float) -> bool:
@@ -236,7 +236,7 @@ class ThrottleObserver(Protocol):
 
 
 class ConsumerControl(Protocol):
-    """What hands deliveries over, and can be told to stop."""
+    """What hands deliveries over, until it is stopped."""
 
     async def hold(self, why: str) -> None:
         """Take no further deliveries until `resume` is called for the same reason."""

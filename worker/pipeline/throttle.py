@@ -2,6 +2,7 @@
 
 One `RegionThrottle` per region; `Throttle` holds them all, with what they share. The decisions are in
 `worker.policy.throttle`; here permits wait, results are learnt from, and probes are sent.
+Long on purpose: regions and what they share call each other at every step.
 """
 
 import asyncio
@@ -23,10 +24,10 @@ from worker.policy.call_result import (
     CallStatus,
     ErrorKind,
     ErrorScope,
-    GateClosedError,
     LookupResult,
-    StepAsideError,
+    PostponedError,
     TaskCreated,
+    ThrottleClosedError,
 )
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.retry_policy import ThrottleSettings
@@ -37,10 +38,8 @@ from worker.policy.throttle.prefetch import fitting_prefetch
 from worker.policy.throttle.project_hold import CREDENTIALS, QUOTA, RETURNING, ProjectHold, RetrySpread
 from worker.policy.throttle.rate_limiter import RateLimiter
 
-PATIENCE_SECONDS: Final = 60.0
+MAX_PERMIT_WAIT_SECONDS: Final = 60.0
 """That a request waits in hand for a permit."""
-USED_SECONDS: Final = 600.0
-"""For which a region counts as used after a request for it came."""
 PROJECTS: Final = 1000
 """That are remembered per region."""
 _REFUSALS: Final = (ErrorScope.CREDENTIALS, ErrorScope.REGION)
@@ -71,7 +70,11 @@ class Permit:
 
     def begin_call(self) -> None:
         """A call begins. Calls beyond those that the permit was asked for are owed."""
-        self.region.begin_call(self)
+        self.began, self.calls = self.region.clock(), self.calls - 1
+        if self.calls < 0:
+            self.calls = 0
+            for limiter in (self.region.limiter, *((self.project.limiter,) if self.project else ())):
+                limiter.take(1, self.began)
 
     def ended(self, result: Result) -> None:
         """A call, or a look of several calls, ended."""
@@ -82,7 +85,7 @@ class RegionThrottle:
     """One region: its parts, the permits that are out, and those that are waited for."""
 
     def __init__(self, name: str, settings: ThrottleSettings, limiter: RateLimiter, throttle: "Throttle") -> None:
-        self.name = name
+        self.name, self.clock = name, throttle.clock
         self.breaker = CircuitBreaker()
         self.limit = ConcurrencyLimit(settings.prefetch, settings.deadline)
         self.limiter = limiter
@@ -90,7 +93,6 @@ class RegionThrottle:
         self.projects: dict[str, ProjectHold] = {}
         self.queue: WaitQueue[Permit] = WaitQueue(self._offer, self.leave, throttle.clock)
         self.in_use = 0
-        self.used_at = self.given_at = -inf
         self.good_project = ""
         """The project that last succeeded; empty if a probe of it was refused since."""
         self._throttle, self._delays, self._spread = throttle, settings.delays, RetrySpread(settings.delays)
@@ -102,12 +104,9 @@ class RegionThrottle:
         return f"<RegionThrottle {self.name}: {self.in_use} in use, {len(self.queue)} waiting, {self.breaker!r}>"
 
     async def enter(self, permit: Permit) -> None:
-        """Wait until the permit is given out. Raises GateClosedError or StepAsideError."""
+        """Wait until the permit is given out. Raises ThrottleClosedError or PostponedError."""
         self._throttle.check_open()
-        now, used_at, project = self._throttle.clock(), self.used_at, permit.migration.project_id
-        self.used_at = now
-        if now - used_at >= USED_SECONDS:
-            self._throttle.refit()
+        now, project = self.clock(), permit.migration.project_id
         self._remember(self._seen, project, self._seen.get(project, -inf))
         if (error := self._postponed(permit, now)) is not None:
             raise error
@@ -115,11 +114,14 @@ class RegionThrottle:
             self._others_at = now
         if len(self.queue) or self._offer(permit, now)[0] > 0.0:
             why = "turn" if self.breaker.state is BreakerState.CLOSED else "breaker"
-            too_late, is_first = StepAsideError(0.0, why), bool(permit.passed)  # it is tried once more
-            await self.queue.wait(permit, now + PATIENCE_SECONDS, too_late, is_first=is_first)
+            try:
+                async with asyncio.timeout(MAX_PERMIT_WAIT_SECONDS):
+                    await self.queue.wait(permit, is_first=bool(permit.passed))  # one that is tried once more
+            except TimeoutError:
+                raise PostponedError(0.0, why) from None
             if self._throttle.is_closed:  # in the moment of its turn
                 self.leave(permit)
-                raise GateClosedError
+                raise ThrottleClosedError
 
     def leave(self, permit: Permit) -> None:
         """The permit is given back."""
@@ -129,17 +131,9 @@ class RegionThrottle:
         if permit.project is not None:
             permit.project.end(permit.calls, permit.given_at, is_probe=permit.is_probe)
         if permit.is_answered and not permit.is_failed and self.breaker.succeeded(permit.generation):
-            self._note("warning", "breaker.closed", seconds=round(self._throttle.clock() - self.breaker.since, 1))
+            self._note("warning", "breaker.closed", seconds=round(self.clock() - self.breaker.since, 1))
             self._throttle.observer.breaker(self.name, self.breaker.state)
         self._throttle.wake() if not self._throttle.are_credentials_accepted else self.queue.wake()
-
-    def begin_call(self, permit: Permit) -> None:
-        """A call begins under the permit."""
-        permit.began, permit.calls = self._throttle.clock(), permit.calls - 1
-        if permit.calls < 0:
-            permit.calls = 0
-            for limiter in (self.limiter, *((permit.project.limiter,) if permit.project else ())):
-                limiter.take(1, permit.began)
 
     def _offer(self, permit: Permit, now: float) -> tuple[float, bool]:
         """Give the permit out if it is possible; see `WaitQueue`."""
@@ -158,11 +152,10 @@ class RegionThrottle:
         self.in_use += 1
         throttle.in_use += 1
         self.limiter.take(permit.calls, now)
-        self.given_at = permit.given_at = now
-        permit.generation = self.breaker.generation
+        permit.given_at, permit.generation = now, self.breaker.generation
         return 0.0, False
 
-    def _postponed(self, permit: Permit, now: float, waiting: Counter[str] | None = None) -> StepAsideError | None:
+    def _postponed(self, permit: Permit, now: float, waiting: Counter[str] | None = None) -> PostponedError | None:
         """The error for a request that would wait for long, or keep others from being worked on, if it is one.
 
         `waiting`: how many requests of each project wait before it, by default all that wait.
@@ -177,18 +170,18 @@ class RegionThrottle:
             return None
         before = sum(p.migration.project_id == project for p in self.queue) if waiting is None else waiting[project]
         postponed = known.postpone(before, self._throttle.prefetch, self._others_at, now)
-        return StepAsideError(*postponed) if postponed is not None else None
+        return PostponedError(*postponed) if postponed is not None else None
 
-    def postponed_by(self, part: CircuitBreaker | Hold) -> StepAsideError:
+    def postponed_by(self, part: CircuitBreaker | Hold) -> PostponedError:
         """The error for a request that waits in the broker for the next probe of a part."""
-        now, why = self._throttle.clock(), CREDENTIALS if part.kind == "project" else part.kind
-        return StepAsideError(self._spread.choose(RETURNING, part.probes.at - now, now), why)
+        now, why = self.clock(), CREDENTIALS if part.kind == "project" else part.kind
+        return PostponedError(self._spread.choose(RETURNING, part.probes.at - now, now), why)
 
     def make_room(self) -> None:
         """Postpone waiting requests that have to wait for long by now."""
-        waiting, now = Counter[str](), self._throttle.clock()
+        waiting, now = Counter[str](), self.clock()
 
-        def error_of(permit: Permit) -> StepAsideError | None:
+        def error_of(permit: Permit) -> PostponedError | None:
             error = self._postponed(permit, now, waiting)
             waiting[permit.migration.project_id] += 1
             return error
@@ -197,7 +190,7 @@ class RegionThrottle:
 
     def learn(self, permit: Permit, result: Result) -> None:
         """A call under the permit ended."""
-        now, limit, scope = self._throttle.clock(), self.limit.value, error_table.scope(result)
+        now, limit, scope = self.clock(), self.limit.value, error_table.scope(result)
         if isinstance(result, CallError) and result.kind is ErrorKind.THROTTLED:
             self._throttled(permit, result, scope, now)
         elif isinstance(result, CallError) and scope is ErrorScope.SERVICE:
@@ -267,7 +260,7 @@ class RegionThrottle:
     def project_to_probe(self) -> str:
         """The project that last succeeded, else those that requests came for, in turn."""
         project = self.good_project or min(self._seen, key=lambda project: self._seen[project])
-        self._seen[project] = self._throttle.clock()
+        self._seen[project] = self.clock()
         return project
 
     def _known(self, project: str) -> ProjectHold:
@@ -297,7 +290,7 @@ class Prober:
 class Throttle(Closing):
     """The throttle of one replica. `clock` is the one that the event loop's timers go by.
 
-    `probe` makes a list call in a project and a region, for no request. `steer` is told the prefetch and what pauses
+    `probe` makes a list call in a project and a region, for no request. `steer` gets the prefetch and what pauses
     consumption (`breaker`, `held` or nothing), whenever one of them changes.
     """
 
@@ -332,7 +325,7 @@ class Throttle(Closing):
     async def permit(
         self, migration: MigrationRequest, calls: int, passed: Collection[Hold] = ()
     ) -> AsyncIterator[Permit]:
-        """A permit for so many calls. Raises GateClosedError or StepAsideError if there is none to be had."""
+        """A permit for so many calls. Raises ThrottleClosedError or PostponedError if there is none to be had."""
         permit = Permit(self.regions[migration.region], migration, calls, passed)
         await permit.region.enter(permit)
         try:
@@ -341,7 +334,7 @@ class Throttle(Closing):
             permit.region.leave(permit)
 
     async def verdict(self, hold: Hold) -> None:
-        """Wait for the probe that checks a hold. Raises StepAsideError if the probe is not accepted."""
+        """Wait for the probe that checks a hold. Raises PostponedError if the probe is not accepted."""
         if (prober := self._probers.get(hold)) is not None:
             await prober.checked.wait()
             self.check_open()
@@ -357,25 +350,25 @@ class Throttle(Closing):
         for task in self._tasks:
             task.cancel()
         for region in self.regions.values():
-            region.queue.remove(lambda _: GateClosedError())
+            region.queue.remove(lambda _: ThrottleClosedError())
 
     def wake(self) -> None:
-        """Give out what permits there may be, first in the region that was given one longest ago."""
-        for region in sorted(self.regions.values(), key=lambda region: region.given_at):
+        """Give out the permits that may be given out."""
+        for region in self.regions.values():
             region.queue.wake()
 
     def refit(self) -> None:
         """Take in as much as the regions can do, and nothing while none of them can do anything."""
-        before, now, regions = (self.prefetch, self.paused_by), self.clock(), list(self.regions.values())
-        used = [region for region in regions if now - region.used_at < USED_SECONDS] or regions
-        self.prefetch = fitting_prefetch(self.prefetch, sum(region.limit.value for region in used), self._ceiling)
+        before, regions = (self.prefetch, self.paused_by), list(self.regions.values())
+        limit = sum(region.limit.value for region in regions)
+        self.prefetch = fitting_prefetch(self.prefetch, limit, self._ceiling)
         is_idle = self.credentials.is_held or all(part.breaker.is_blocking or part.hold.is_held for part in regions)
         # As long as no call has succeeded, those of another project may: its requests must come in to be known.
         why = "breaker" if any(part.breaker.is_blocking for part in regions) else "held" if self._has_succeeded else ""
         self.paused_by = why if is_idle else ""
         if before != (self.prefetch, self.paused_by) and not self.is_closed:
             self._steer(self.prefetch, self.paused_by)
-        self.observer.limited(sum(region.limit.value for region in regions))
+        self.observer.limited(limit)
 
     def accept_credentials(self) -> None:
         """A call was accepted."""
@@ -444,8 +437,8 @@ class Throttle(Closing):
         event = ("probed" if was_held else "held") if part.is_blocking else "released" if was_held else ""
         if isinstance(part, Hold):
             region.good_project = "" if is_refused else region.good_project
-            is_over = part is self.credentials and event == "released"
-            self.are_credentials_accepted = self.are_credentials_accepted and not is_over
+            has_ended = part is self.credentials and event == "released"
+            self.are_credentials_accepted = self.are_credentials_accepted and not has_ended
         elif event == "released":
             self.observer.breaker(region.name, part.state)
             event = ""

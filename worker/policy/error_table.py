@@ -65,7 +65,7 @@ BY_CODE: Final[dict[tuple[int, str], Row]] = {
         (
             404,
             _rows("DCS", "5101", Row(_R, ErrorKind.RETRY, _REQUEST))  # "Create agency failed", try again later
-            # The API is not at this endpoint, whatever the request is.
+            # The API is not at this endpoint, for no request.
             | _rows("DCS", "4001", Row(_R, ErrorKind.NOT_FOUND, _REGION))
             | _rows("APIG", "0101", Row(_R, ErrorKind.NOT_FOUND, _REGION)),
         ),

@@ -22,11 +22,11 @@ from worker.policy.call_result import (
     ErrorKind,
     Evidence,
     LookupResult,
+    NamedLimit,
     TaskCreated,
     TaskFound,
     TaskNotFound,
 )
-from worker.policy.call_result import Throttle as NamedLimit
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed

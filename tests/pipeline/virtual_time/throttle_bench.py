@@ -7,8 +7,16 @@ from typing import Any
 from schemas.request import Request, Task
 from tests.pipeline.virtual_time.fakes import Replica, World
 from worker.pipeline.throttle import RegionThrottle, Throttle
-from worker.policy.call_result import CallError, CallStatus, Condition, ErrorKind, Evidence, LookupResult, TaskCreated
-from worker.policy.call_result import Throttle as NamedLimit
+from worker.policy.call_result import (
+    CallError,
+    CallStatus,
+    Condition,
+    ErrorKind,
+    Evidence,
+    LookupResult,
+    NamedLimit,
+    TaskCreated,
+)
 from worker.policy.migration_request import MigrationRequest, migration
 
 REGION = "cn-north-4"

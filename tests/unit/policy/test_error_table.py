@@ -16,11 +16,11 @@ from worker.policy.call_result import (
     ErrorScope,
     Evidence,
     LookupResult,
+    NamedLimit,
     SeveralTasks,
     TaskCreated,
     TaskFound,
     TaskNotFound,
-    Throttle,
 )
 from worker.policy.error_table import BY_CODE, UNKNOWN_TASK, normal_code
 
@@ -155,7 +155,7 @@ def answered(http_status: int, code: str, kind: ErrorKind) -> CallError:
 
 def throttled(condition: Condition | None) -> CallError:
     """A 429 whose text names a limit, or nothing."""
-    throttle = Throttle(5, 1.0) if condition else None
+    throttle = NamedLimit(5, 1.0) if condition else None
     status = CallStatus.ANSWERED
     return CallError(REFUSED, ErrorKind.THROTTLED, status, http_status=429, condition=condition, throttle=throttle)
 

@@ -1,4 +1,4 @@
-"""Hold of a region's endpoint or of credentials: calls stop because they are refused whatever the request is.
+"""Hold of a region's endpoint or of credentials: calls stop because they are refused for every request.
 
 A circuit breaker whose failure is a refusal (https://learn.microsoft.com/azure/architecture/patterns/circuit-breaker):
 the first refusal is checked by a probe at once; refused as well, calls are held until a later probe is accepted.
@@ -37,7 +37,7 @@ class ProbeTimes:
 REGION_TIMES: Final = (2.0, 1.5, 6.4, 0.25)
 """From 2 to 8 s: probes of two replicas make one call per second together at most."""
 CREDENTIALS_TIMES: Final = (60.0, 2.0, 300.0, 0.0)
-"""60, 120, 240, then 300 s: more than five refusals in a short time lock a key. Exactly, for requests wait so long."""
+"""60, 120, 240, then 300 s: more than five refusals in a short time lock a key. No jitter: requests wait as long."""
 PROJECT_TIMES: Final = (10.0, 2.0, 300.0, 0.0)
 
 

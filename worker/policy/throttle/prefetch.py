@@ -2,6 +2,7 @@
 
 Little's law (https://en.wikipedia.org/wiki/Little%27s_law): more requests than calls at once only wait, and another
 replica could work on them. While a suspect is worked on alone, the dispatcher stops the consumer altogether.
+Short on purpose: it is one decision.
 """
 
 from typing import Final

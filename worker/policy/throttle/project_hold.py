@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 from math import inf
 from typing import Final
 
-from worker.policy.call_result import Throttle
+from worker.policy.call_result import NamedLimit
 from worker.policy.throttle.hold import PROJECT_TIMES, Hold, ProbeTimes
 from worker.policy.throttle.rate_limiter import RateLimiter
 
@@ -20,7 +20,7 @@ DIFFERENT_REQUESTS: Final = 3
 IN_HAND_SECONDS: Final = 10.0
 """Until its turn that a throttled request may wait in hand."""
 SHARE: Final = 4
-LATELY_SECONDS: Final = 10.0
+RECENT_SECONDS: Final = 10.0
 LOOK_SECONDS: Final = 15.0
 """Requests of a throttled project wait in this part of the hands if requests of others came lately, and at the
 beginning of each minute, when others are looked for behind them in the queue."""
@@ -87,7 +87,7 @@ class ProjectHold:
         reason, rate = self.why(now), self.limiter.named or self.limiter.rate or RETURNING
         if reason in ("", THROTTLED):
             is_looking = (now - self._throttled_since) % 60.0 < LOOK_SECONDS
-            is_alone = now - others_at > LATELY_SECONDS and not is_looking
+            is_alone = now - others_at > RECENT_SECONDS and not is_looking
             expected = self.limiter.wait(1, now) + waiting / (self.limiter.rate or inf)
             may_wait = waiting < (hands if is_alone else max(1, hands // SHARE)) and expected <= IN_HAND_SECONDS
             return None if may_wait else (self._spread.choose(rate / 2, 0.0, now), THROTTLED)
@@ -109,7 +109,7 @@ class ProjectHold:
         self.limiter.give_back(calls_left, taken_at)
         self._is_probe_out = self._is_probe_out and not is_probe
 
-    def throttled(self, began: float, now: float, named: Throttle | None, retry_after: float | None) -> bool:
+    def throttled(self, began: float, now: float, named: NamedLimit | None, retry_after: float | None) -> bool:
         """A call was throttled for its project. True: it tells of a limit."""
         if not self.limiter.is_limiting(now):
             self._throttled_since = now

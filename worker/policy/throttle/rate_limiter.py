@@ -10,7 +10,7 @@ from collections import deque
 from math import inf
 from typing import Final
 
-from worker.policy.call_result import Throttle
+from worker.policy.call_result import NamedLimit
 
 BETA: Final = 0.8
 """What a 429 leaves of the rate."""
@@ -26,7 +26,7 @@ LEAST_UNNAMED: Final = 4.0
 REPLICAS: Final = 50
 """Replicas among which a limit that the server names may be divided."""
 FORGET: Final = (300.0, 20.0)
-"""Without a 429 for so long, in seconds and in named windows, no limit is known any more."""
+"""Without a 429 for this time, in seconds and in named windows, no limit is known any more."""
 TICK_SECONDS: Final = 0.0005
 """By which a wait is longer than computed: a timer that is early would only compute it again."""
 BURST: Final = (0.1, 2.0)
@@ -47,7 +47,7 @@ class RateLimiter:
         self._row, self._refused_at = 0, -inf
         self._recent: deque[int] = deque(maxlen=RECENT_CALLS)
         """1 for each refusal."""
-        self._second, self._begun, self._begun_before = 0.0, 0.0, 0.0
+        self._second, self._started, self._started_before = 0.0, 0.0, 0.0
 
     def __repr__(self) -> str:
         return f"<RateLimiter: {'no limit' if self.rate is None else f'{self.rate:.2f}/s'}>"
@@ -64,16 +64,16 @@ class RateLimiter:
     def take(self, calls: int, now: float) -> None:
         """So many calls begin; what the bucket does not hold is owed."""
         if now - self._second >= 1.0:
-            self._begun_before = self._begun if now - self._second < 2.0 else 0.0
-            self._second, self._begun = now, 0.0
-        self._begun += calls
+            self._started_before = self._started if now - self._second < 2.0 else 0.0
+            self._second, self._started = now, 0.0
+        self._started += calls
         self._calls_since_cut += calls
         self._tokens -= calls
 
     def give_back(self, calls: int, taken_at: float) -> None:
         """So many calls were not made. What was taken before the last cut is gone."""
         if taken_at >= self._cut_at:
-            self._begun -= calls
+            self._started -= calls
             self._calls_since_cut -= calls
             self._tokens += calls
 
@@ -82,9 +82,9 @@ class RateLimiter:
         self._row = 0
         self._recent.append(0)
 
-    def throttled(self, began: float, now: float, named: Throttle | None, retry_after: float | None) -> bool:
+    def throttled(self, began: float, now: float, named: NamedLimit | None, retry_after: float | None) -> bool:
         """A call was throttled. True: it tells of a limit."""
-        self._begun -= 1
+        self._started -= 1
         self._recent.append(1)
         if began >= self._refused_at:  # refusals of calls that were under way together are one
             self._row, self._refused_at = self._row + 1, now
@@ -104,14 +104,14 @@ class RateLimiter:
         """Whether calls are limited: by a fixed rate, or by a 429 not long ago."""
         return self.is_fixed or (self.rate is not None and now - self._cut_at < self._forget_seconds)
 
-    def _cut(self, now: float, named: Throttle | None) -> None:
+    def _cut(self, now: float, named: NamedLimit | None) -> None:
         if named is not None:
             self.named = named.calls / named.window
             self._forget_seconds = max(FORGET[0], FORGET[1] * named.window)
         self._tokens = min(0.0, self._tokens) if self.rate is not None else 0.0
         # Not throttled in the last second: those of the last full one weighed by what is left of it.
-        begun = self._begun + self._begun_before * max(0.0, 1.0 - (now - self._second))
-        known, least = self.rate or self.named or begun, self.named / REPLICAS if self.named else LEAST_UNNAMED
+        started = self._started + self._started_before * max(0.0, 1.0 - (now - self._second))
+        known, least = self.rate or self.named or started, self.named / REPLICAS if self.named else LEAST_UNNAMED
         self._before_cut = max(least, min(known, self.named or known))
         self.rate = max(least, self._before_cut * BETA)
         self._calls_since_cut, self._cut_at, self._filled_at = 0.0, now, now

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from worker.policy.call_result import Throttle
+from worker.policy.call_result import NamedLimit
 from worker.policy.throttle.circuit_breaker import CircuitBreaker
 from worker.policy.throttle.concurrency_limit import ConcurrencyLimit
 from worker.policy.throttle.rate_limiter import RateLimiter
@@ -62,9 +62,9 @@ class Service:
         return is_full
 
     @property
-    def throttle(self) -> Throttle | None:
+    def throttle(self) -> NamedLimit | None:
         """What a refusal says."""
-        return Throttle(self.quota, self.window) if self.is_named and self.quota is not None else None
+        return NamedLimit(self.quota, self.window) if self.is_named and self.quota is not None else None
 
 
 class World:

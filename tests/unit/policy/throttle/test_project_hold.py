@@ -5,14 +5,14 @@ from math import inf
 
 import pytest
 
-from worker.policy.call_result import Throttle
+from worker.policy.call_result import NamedLimit
 from worker.policy.throttle.project_hold import CREDENTIALS, QUOTA, THROTTLED, ProjectHold, RetrySpread
 
 DELAYS = (10.0, 60.0, 300.0, 1800.0)
-FIVE = Throttle(5, 1.0)
+FIVE = NamedLimit(5, 1.0)
 
 
-def throttled(at: float = 0.0, limit: Throttle = FIVE) -> ProjectHold:
+def throttled(at: float = 0.0, limit: NamedLimit = FIVE) -> ProjectHold:
     """A project that was throttled once."""
     project = ProjectHold(DELAYS)
     assert project.throttled(at, at, limit, None)

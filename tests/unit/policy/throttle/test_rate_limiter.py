@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.policy.throttle.service_model import Service, World
-from worker.policy.call_result import Throttle
+from worker.policy.call_result import NamedLimit
 from worker.policy.throttle.rate_limiter import FORGET, LEAST_UNNAMED, RateLimiter
 
-NAMED = Throttle(100, 1.0)
+NAMED = NamedLimit(100, 1.0)
 
 
 def learnt(calls: int = 100, window: float = 1.0, at: float = 0.0) -> RateLimiter:
     """A limiter that was refused once, with a named limit."""
     limiter = RateLimiter()
     limiter.take(1, at)
-    assert limiter.throttled(at, at, Throttle(calls, window), None)
+    assert limiter.throttled(at, at, NamedLimit(calls, window), None)
     return limiter
 
 
@@ -115,7 +115,7 @@ def test_full_window_is_asked_less_and_less() -> None:
     """Refused again and again, calls wait longer and longer, but not longer than the window."""
     limiter, waits, now = learnt(100, 60.0), [], 1.0
     for _ in range(8):
-        limiter.throttled(now, now, Throttle(100, 60.0), None)
+        limiter.throttled(now, now, NamedLimit(100, 60.0), None)
         waits.append(limiter.wait(1, now))
         now += waits[-1] + 0.01
     assert waits == pytest.approx(sorted(waits))
