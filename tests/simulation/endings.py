@@ -66,6 +66,8 @@ ENDINGS: Final = {
     "key-refused": CallEnding(status=401, code="APIGW.0301"),
     "no-endpoint": CallEnding(status=404, code="APIGW.0101"),
 }
+CONCERNING_ALL: Final = ("key-refused", "no-endpoint")
+"""Those that concern every request: twice in a row they would be a request's fault, though not for good."""
 NAMED: Final = ("ok", "ok-late")
 LOOKS: Final[dict[str, tuple[int, str | None]]] = {
     "look-503": (503, None),

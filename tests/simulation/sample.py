@@ -3,12 +3,11 @@
 from random import Random
 from typing import Final
 
-from tests.simulation.endings import ENDINGS
+from tests.simulation.endings import CONCERNING_ALL, ENDINGS
 from tests.simulation.plan import Errand, Outage, Plan, Timed
 from tests.simulation.points import ANYWHERE
 
-_NAMES: Final = tuple(name for name in ENDINGS if name not in ("key-refused", "no-endpoint"))
-"""Not those that concern every request: twice in a row they would be a request's own, though not for good."""
+_NAMES: Final = tuple(name for name in ENDINGS if name not in CONCERNING_ALL)
 _DELAYS: Final = ((10.0, 60.0, 300.0, 1800.0), (10.0, 60.0), (5.0, 50.0, 200.0), (30.0, 50.0), (50.0,))
 _REFUSED: Final = (*("busy",) * 4, "full", "throttled", "unsent", "error", "lost-slow", "late")
 _ENDS: Final = (None, None, None, 1.0, 70.0, 130.0)
