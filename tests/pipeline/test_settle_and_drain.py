@@ -262,7 +262,7 @@ async def test_a_suspect_is_worked_on_with_nothing_else_in_hand(with_intake: boo
     answer = asyncio.Event()
     bench = Bench(create=[answer, TaskCreated("i-1")], find=[TaskNotFound()])
     intake = ConsumerControl()
-    bench.service.intake = intake if with_intake else None
+    bench.service._intake = intake if with_intake else None
     suspected = Envelope(1, 0, 9, 5, 0, NOW - 900, NOW - 900, True, False).write({})
     innocent, suspect, second = (
         FakeDelivery(),

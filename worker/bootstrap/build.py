@@ -26,6 +26,7 @@ from worker.policy.readiness import Readiness
 from worker.policy.status import Status
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
+from worker.rabbit.delivery import Delivery
 from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.publisher import Publisher
 from worker.web.server import WebServer
@@ -85,20 +86,21 @@ async def build(loaded: Configuration, observer: Observer, metrics: Metrics) -> 
         shared = ClaimsOrLocks(claims, locks, quiet=settings.dcs_timeout + QUIET) if claims else None
         told = components.traced(publisher, tracing, settings)
         ports = Ports(client, told, observer, shared, None if claims else locks)
-        gate = Gate(components.bounds(settings), observer)
-        service = flow(ports, components.rules(settings), reading, Parts(copies=lambda: copies), gate)
-        deliver = tracing.with_delivery_span(service.deliver) if tracing else service.deliver
+
+        def deliver(delivery: Delivery) -> None:
+            service.deliver(delivery)
+
         consumer = Consumer(
             settings.queue,
             plan,
-            deliver,
+            tracing.with_delivery_span(deliver) if tracing else deliver,
             prefetch=settings.prefetch,
             freeze_detector=freeze_detector,
             locks=locks,
             paused=on_paused,
         )
-        service.intake = consumer
-        gate.steer = partial(_steer, consumer)
+        gate = Gate(components.bounds(settings), observer, steer=partial(_steer, consumer))
+        service = flow(ports, components.rules(settings), reading, Parts(copies=lambda: copies), gate, consumer)
         gate.changed()
         nodes = components.brokers(settings)
         supervisors = tuple(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from worker.pipeline.claims_or_locks import Locks
 from worker.pipeline.deduplicator import Deduplicator
-from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.dispatcher import ConsumerControl, Dispatcher
 from worker.pipeline.executor import Executor
 from worker.pipeline.gate import OpenGate
 from worker.pipeline.pipeline import DeliveryPipeline, RequestParser
@@ -51,6 +51,7 @@ def flow(
     reading: RequestParser,
     parts: Parts | None = None,
     gate: OpenGate | None = None,
+    intake: ConsumerControl | None = None,
 ) -> Dispatcher:
     """One replica's flow over the given ports, behind `gate`; None: one that is open."""
     parts, gate = parts or Parts(), gate or OpenGate()
@@ -58,9 +59,8 @@ def flow(
     settler = parts.settler(
         ports.publisher, ports.observer, now=ports.now, random_unit=ports.random_unit, sleep=ports.sleep
     )
+    locks = RepeatLocks(ports.locks, settle=the_rules.settle) if ports.locks else None
     process = parts.process(
-        reading, the_rules, parts.copies(), ports.claims, handler, settler, ports.observer, now=ports.now
+        reading, the_rules, parts.copies(), ports.claims, handler, settler, ports.observer, now=ports.now, locks=locks
     )
-    if ports.locks:
-        process.locks = RepeatLocks(ports.locks, settle=the_rules.settle)
-    return Dispatcher(process, gate, ports.observer)
+    return Dispatcher(process, gate, ports.observer, intake)

@@ -35,16 +35,20 @@ class ConsumerControl(Protocol):
 
 
 class Dispatcher:
-    """Works on deliveries until it is drained."""
+    """Works on deliveries until it is drained.
 
-    def __init__(self, process: DeliveryPipeline, gate: OpenGate, observer: Observer) -> None:
+    `intake`: the consumer, which pauses while a suspect is processed alone.
+    """
+
+    def __init__(
+        self, process: DeliveryPipeline, gate: OpenGate, observer: Observer, intake: ConsumerControl | None = None
+    ) -> None:
         self._process = process
         self._gate = gate
         self._observer = observer
         self._running: set[asyncio.Task[None]] = set()
         self._is_isolating = False
-        self.intake: ConsumerControl | None = None
-        """Whatever delivers, once it is there: told to hold while a suspect is worked on."""
+        self._intake = intake
 
     def __repr__(self) -> str:
         return f"<Service: {len(self._running)} in flight, {self._gate!r}>"
@@ -81,16 +85,16 @@ class Dispatcher:
             return
         self._is_isolating = True
         try:
-            if self.intake is not None:
-                await self.intake.hold("quarantine")
+            if self._intake is not None:
+                await self._intake.hold("quarantine")
             others = self._running - {asyncio.current_task()}
             if others and not delivery.is_lost():
                 await asyncio.wait(others, timeout=ISOLATION_WAIT_SECONDS)
             await self._process.run(delivery)
         finally:
             self._is_isolating = False
-            if self.intake is not None:
-                self.intake.resume("quarantine")
+            if self._intake is not None:
+                self._intake.resume("quarantine")
 
     async def drain(self, intake: ConsumerControl, seconds: float) -> int:
         """Stop, let what is in flight settle for `seconds`; how many deliveries were left to the broker."""

@@ -26,7 +26,10 @@ __all__ = ["Gate", "OpenGate"]
 
 
 class Gate(OpenGate):
-    """Lets calls through as fast as the service bears. `clock` is the one that the event loop's timers go by."""
+    """Lets calls through as fast as the service bears.
+
+    `clock` is the one that the event loop's timers go by; `steer` is called when what is to be consumed changes.
+    """
 
     def __init__(
         self,
@@ -35,10 +38,10 @@ class Gate(OpenGate):
         *,
         clock: Callable[[], float] = time.monotonic,
         random_unit: Chance = random.random,
+        steer: Callable[[Wish], None] = lambda _: None,
     ) -> None:
         super().__init__()
-        self.steer: Callable[[Wish], None] = lambda _: None
-        """Is told what is to be taken in, whenever that changes."""
+        self._steer = steer
         self.clock = clock
         self.intake = Intake(bounds.prefetch)
         self.wish = Wish(False, bounds.prefetch)
@@ -72,7 +75,7 @@ class Gate(OpenGate):
         if self.wish.again_in < inf:
             self._again = asyncio.get_running_loop().call_later(self.wish.again_in, self.changed)
         if (was.is_paused, was.prefetch) != (self.wish.is_paused, self.wish.prefetch):
-            self.steer(self.wish)
+            self._steer(self.wish)
         for lane in self.lanes.values():
             if lane.breaker.is_open and not self.wish.is_paused:
                 lane.line.keep(PROBES)  # the others' hands are for those who can go

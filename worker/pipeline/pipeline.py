@@ -42,9 +42,12 @@ class RequestParser:
 
 
 class DeliveryPipeline:
-    """What happens to a delivery, from received to acknowledged."""
+    """What happens to a delivery, from received to acknowledged.
 
-    def __init__(
+    `locks`: for repeated requests, where there are no claims.
+    """
+
+    def __init__(  # noqa: PLR0913 - each argument is a collaborator, and none is set afterwards
         self,
         parser: RequestParser,
         retry_policy: RetryPolicy,
@@ -55,13 +58,13 @@ class DeliveryPipeline:
         observer: Observer,
         *,
         now: Clock,
+        locks: Claims | None = None,
     ) -> None:
         self._parser = parser
         self._retry_policy = retry_policy
         self._deduplicator = deduplicator
         self._claims = claims
-        self.locks: Claims | None = None
-        """For repeats, where there are no claims."""
+        self._locks = locks
         self._executor = executor
         self._settler = settler
         self._observer = observer
@@ -139,7 +142,7 @@ class DeliveryPipeline:
 
     def _locks_of(self, context: DeliveryContext) -> Claims | None:
         is_repeat = context.needs_lookup or context.envelope.is_repeat
-        return self.locks if is_repeat and self._retry_policy.reconcile != "off" else None
+        return self._locks if is_repeat and self._retry_policy.reconcile != "off" else None
 
     def _unfinished(self, context: DeliveryContext, outcome: Outcome | None) -> Unfinished:
         last_sent_at = context.envelope.last_sent_at if outcome else self._now()

@@ -155,8 +155,7 @@ class Replica:
         self.limits: list[int] = []
         self.breaker_states: list[int] = []
         random_unit = random.Random(world.rng.random()).random
-        self.gate = Gate(bounds, self, clock=world.loop.time, random_unit=random_unit)
-        self.gate.steer = self._steer
+        self.gate = Gate(bounds, self, clock=world.loop.time, random_unit=random_unit, steer=self._steer)
         reading = RequestParser(65536, bounds.regions, bounds.regions[0], True)
         ports = Ports(world.service, self, self, now=lambda: EPOCH + world.loop.now, random_unit=random_unit)
         self.service = flow(ports, world.rules, reading, None, self.gate)

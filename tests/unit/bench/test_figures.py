@@ -84,7 +84,10 @@ def test_tables_show_every_figure() -> None:
     """A row per competitor, step and promise, in columns, with a mark for each promise."""
     assert len(text.competitors(ENTRIES).splitlines()) == 2 + len(ENTRIES)
     assert "+20%" in text.growth(BACKLOG)
-    marks = [line.rpartition("  ")[2] for line in text.promises(list(found(ENTRIES, drift_mb=None).values())).splitlines()[2:]]
+    marks = [
+        line.rpartition("  ")[2]
+        for line in text.promises(list(found(ENTRIES, drift_mb=None).values())).splitlines()[2:]
+    ]
     assert set(marks) == {"ok", "MISSED", "not measured"}
     lines = text.table(("name", "n"), [("a", "1"), ("long name", "1,000")]).splitlines()
     assert len({len(line) for line in lines}) == 1
