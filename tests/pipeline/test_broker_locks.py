@@ -67,7 +67,7 @@ async def test_the_lock_of_one_that_created_is_given_back_when_its_task_must_be_
     access = OneLock().of("a")
     locks = RepeatLocks(access, settle=0.02)
     bench = Bench(SETTLED, locks=access)
-    bench.service._process._claims_for = lambda _: locks
+    bench.service._process._locks = locks
     await bench.deliver(repeat())
     assert repr(locks) == "<LocksForRepeats: 0 in use, 1 kept>"
     async with asyncio.timeout(5):
@@ -100,7 +100,7 @@ async def test_a_repeat_that_comes_back_to_the_same_replica_has_its_lock() -> No
     access = OneLock().of("a")
     locks = RepeatLocks(access, settle=60.0)
     bench = Bench(SETTLED, create=[BUSY, TaskCreated("i-1")], locks=access)
-    bench.service._process._claims_for = lambda _: locks
+    bench.service._process._locks = locks
     await bench.deliver(repeat())
     await bench.deliver(repeat())
     assert access.told[-1] == "take"

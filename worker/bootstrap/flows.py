@@ -45,9 +45,7 @@ def flow(ports: Ports, retry_policy: RetryPolicy, parser: RequestParser, dedupli
     executor = Executor(retry_policy, ports.dcs, ports.throttle, observer, now=now, random_unit=random_unit)
     settler = Settler(ports.publisher, observer, now=now, random_unit=random_unit, sleep=ports.sleep)
     locks = RepeatLocks(ports.locks, settle=retry_policy.settle) if ports.locks else None
-
-    def claims_for(is_repeat: bool) -> Claims | None:
-        return ports.claims or (locks if is_repeat else None)
-
-    process = DeliveryPipeline(parser, retry_policy, deduplicator, claims_for, executor, settler, observer, now=now)
+    process = DeliveryPipeline(
+        *(parser, retry_policy, deduplicator, ports.claims, executor, settler, observer), now=now, locks=locks
+    )
     return Dispatcher(process, ports.throttle, observer, ports.consumer)

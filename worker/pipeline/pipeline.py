@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Container
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -42,29 +42,30 @@ class RequestParser:
         return found
 
 
-ClaimsFor = Callable[[bool], Claims | None]
-"""The claims to work under, given whether the delivery repeats one that is looked for; None: none."""
-
-
 class DeliveryPipeline:
-    """What happens to a delivery, from received to acknowledged."""
+    """What happens to a delivery, from received to acknowledged.
 
-    def __init__(
+    `locks`: for repeated requests, where there are no claims.
+    """
+
+    def __init__(  # noqa: PLR0913 - each argument is a collaborator, and none is set afterwards
         self,
         parser: RequestParser,
         retry_policy: RetryPolicy,
         deduplicator: Deduplicator,
-        claims: ClaimsFor,
+        claims: Claims | None,
         executor: Executor,
         settler: Settler,
         observer: Observer,
         *,
         now: Clock,
+        locks: Claims | None = None,
     ) -> None:
         self._parser = parser
         self._retry_policy = retry_policy
         self._deduplicator = deduplicator
-        self._claims_for = claims
+        self._claims = claims
+        self._locks = locks
         self._executor = executor
         self._settler = settler
         self._observer = observer
@@ -132,14 +133,17 @@ class DeliveryPipeline:
         outcome: Outcome | None = None
         self._deduplicator.start(context.migration)
         try:
-            is_repeat = context.needs_lookup or context.envelope.is_repeat
-            claims = self._claims_for(is_repeat and self._retry_policy.reconcile != "off")
+            claims = self._claims or self._locks_of(context)
             outcome = await (self._claimed(context, claims) if claims else self._worked(context))
             if isinstance(outcome, Completed) and outcome.fingerprint == context.migration.fingerprint:
                 self._deduplicator.remember(context.migration, outcome)
             return outcome
         finally:
             self._deduplicator.land(context.migration, outcome, self._unfinished(context, outcome))
+
+    def _locks_of(self, context: DeliveryContext) -> Claims | None:
+        is_repeat = context.needs_lookup or context.envelope.is_repeat
+        return self._locks if is_repeat and self._retry_policy.reconcile != "off" else None
 
     def _unfinished(self, context: DeliveryContext, outcome: Outcome | None) -> Unfinished:
         last_sent_at = context.envelope.last_sent_at if outcome else self._now()

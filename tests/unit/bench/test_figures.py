@@ -50,12 +50,12 @@ def found(entries: list[Entry], drift_mb: float | None = 3.5) -> dict[str, Targe
 def test_targets_are_ratios_of_one_run() -> None:
     """Each promise compares the figures that it names, and is kept up to its limit and no further."""
     by_name = found(ENTRIES)
-    assert by_name["CPU, to FastStream + httpx"] == Target("CPU, to FastStream + httpx", 0.2, 0.25)
+    assert by_name["CPU, to FastStream + httpx"] == Target("CPU, to FastStream + httpx", 0.2, 0.65)
     assert by_name["CPU, to the bare loop in Python"].value == 0.8
     assert by_name["CPU, info log to a file, to log level warning"].is_met is False
     assert by_name["CPU, with claims in Redis, to without"].is_met is True
     assert by_name["RSS at 64 in flight"].value == 60.0
-    assert replace(by_name["RSS at 64 in flight"], value=75.0).is_met is True
+    assert replace(by_name["RSS at 64 in flight"], value=90.0).is_met is True
 
 
 def test_service_time_is_not_counted_as_latency() -> None:
@@ -68,7 +68,7 @@ def test_what_was_not_measured_is_neither_kept_nor_missed() -> None:
     """A promise about somebody who did not take part, or about a run that was not made, stays open."""
     by_name = found(ENTRIES[1:], drift_mb=None)
     open_ones = {what for what, target in by_name.items() if target.is_met is None}
-    assert "CPU, to the bare loop in Go" in open_ones
+    assert "CPU, to the bare loop in Python" in open_ones
     assert "RSS, change over 200,000 requests" in open_ones
     assert "RSS at 64 in flight" in open_ones
 
@@ -84,7 +84,10 @@ def test_tables_show_every_figure() -> None:
     """A row per competitor, step and promise, in columns, with a mark for each promise."""
     assert len(text.competitors(ENTRIES).splitlines()) == 2 + len(ENTRIES)
     assert "+20%" in text.growth(BACKLOG)
-    marks = [line.rpartition("  ")[2] for line in text.promises(list(found(ENTRIES).values())).splitlines()[2:]]
+    marks = [
+        line.rpartition("  ")[2]
+        for line in text.promises(list(found(ENTRIES, drift_mb=None).values())).splitlines()[2:]
+    ]
     assert set(marks) == {"ok", "MISSED", "not measured"}
     lines = text.table(("name", "n"), [("a", "1"), ("long name", "1,000")]).splitlines()
     assert len({len(line) for line in lines}) == 1

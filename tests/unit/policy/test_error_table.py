@@ -232,7 +232,7 @@ def test_no_condition_makes_an_ambiguous_answer_a_proof(condition: Condition, st
     assert error_table.row(status, code, condition).evidence is error_table.row(status, code).evidence
 
 
-PROBES = {
+PROBES: dict[str, TaskNotFound | CallError] = {
     "answered": TaskNotFound(),
     "outage": CallError(AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT),
     "throttled": throttled(None),
