@@ -112,8 +112,9 @@ class RateLimiter:
         # Not throttled in the last second: those of the last full one weighed by what is left of it.
         started = self._started + self._started_before * max(0.0, 1.0 - (now - self._second))
         known, least = self.rate or self.named or started, self.named / REPLICAS if self.named else LEAST_UNNAMED
-        self._before_cut = max(least, min(known, self.named or known))
-        self.rate = max(least, self._before_cut * BETA)
+        refused = sum(self._recent) / len(self._recent) if len(self._recent) > REFUSED_CALLS else 0.0
+        self._before_cut = max(least / BETA, min(known, self.named or known) * (1.0 - refused))
+        self.rate = self._before_cut * BETA
         self._calls_since_cut, self._cut_at, self._filled_at = 0.0, now, now
         self._recent.clear()
 
