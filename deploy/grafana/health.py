@@ -108,8 +108,8 @@ def health() -> Row:
         ),
         light(
             "Credentials",
-            "Refused: no call can be authorised, and consumption is paused.",
-            f"max({own('consumption_paused', reason='credentials')})",
+            "Credentials, or the endpoint of every region, are refused: no call is possible, and consumption is paused.",
+            f"max({own('consumption_paused', reason='~credentials|held')})",
             "credentials-refused",
             states={"0": ("accepted", GREEN), "1": ("refused", RED)},
         ),

@@ -25,7 +25,7 @@ async def test_an_unannounced_quota_is_learnt(vhost: str, tmp_path: Path) -> Non
 
 async def test_a_service_that_becomes_slower(vhost: str, tmp_path: Path) -> None:
     """Throughput follows, and no call times out by our own load."""
-    await latency(vhost, tmp_path, seconds=2, rate=40, least=0.3, deadline=5)
+    await latency(vhost, tmp_path, seconds=6, rate=40, least=0.3, deadline=5)
 
 
 async def test_a_throttled_crowd(vhosts: Vhosts, tmp_path: Path) -> None:
