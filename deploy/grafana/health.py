@@ -108,7 +108,7 @@ def health() -> Row:
         ),
         light(
             "Credentials",
-            "Credentials, or the endpoint of every region, are refused: no call is possible, and consumption is paused.",
+            "Refused, or the endpoint of every region is: no call is possible, and consumption is paused.",
             f"max({own('consumption_paused', reason='~credentials|held')})",
             "credentials-refused",
             states={"0": ("accepted", GREEN), "1": ("refused", RED)},

@@ -73,24 +73,26 @@ async def test_queues_and_exchange_deleted_under_the_worker(vhost: str, tmp_path
     async with RunningSystem(vhost, tmp_path, _slow(1.0)) as system:
         worker = system.worker()
         await worker.ready()
+        await _publish(system, "first", 1)  # until the credentials were accepted one call is under way
+        await system.answered(1, 30)
         wanted = await _publish(system, "before", 6)
         await until(lambda: worker.metric("dcs_worker_in_flight_requests") == 6, 10, worker.explain)
         async with await system._connection.channel() as channel:
             await channel.queue_delete(names.REQUEST_QUEUE)
             await channel.queue_delete(names.retry_queue(names.REQUEST_QUEUE, 1))
             await channel.queue_delete(names.parked_queue(names.REQUEST_QUEUE))
-        await system.answered(6, 30)
+        await system.answered(7, 30)
         await worker.ready()
         async with await system._connection.channel() as channel:
             await channel.exchange_delete(names.EVENT_EXCHANGE)
             queue = await channel.get_queue("test.events", ensure=False)
             await system.fake_dcs.apply({"latency": 0.0, "scripts": {"after": ["error 400 DCS.4026"] * 3 + ["ok"]}})
             await system.publish(request("after", request_id="after"))
-            await until(lambda: worker.metric("dcs_worker_requests_received_total") >= 7, 10, worker.explain)
+            await until(lambda: worker.metric("dcs_worker_requests_received_total") >= 8, 10, worker.explain)
             await channel.declare_exchange(names.EVENT_EXCHANGE, "topic", durable=True)
             await queue.bind(names.EVENT_EXCHANGE, "#")
-        await system.answered(7, 30)
-        system.assert_one_task_each([*wanted, "after"])
+        await system.answered(8, 30)
+        system.assert_one_task_each(["first-0", *wanted, "after"])
 
 
 @pytest.mark.timeout(180)

@@ -20,7 +20,7 @@ async def test_an_outage(vhost: str, tmp_path: Path) -> None:
 
 async def test_an_unannounced_quota_is_learnt(vhost: str, tmp_path: Path) -> None:
     """Most of it is used and little refused, by two replicas; and so is a lower one soon afterwards."""
-    await quota(vhost, tmp_path, Limits(40, 20, seconds=5, settled=2, followed=1.5, used=0.6, refused=0.2))
+    await quota(vhost, tmp_path, Limits(40, 20, seconds=6, settled=2, followed=2.5, used=0.6, refused=0.25))
 
 
 async def test_a_service_that_becomes_slower(vhost: str, tmp_path: Path) -> None:
