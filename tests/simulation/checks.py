@@ -24,6 +24,8 @@ CERTAIN: Final = frozenset(("rejected", "unauthenticated", "forbidden", "not_fou
 """Failures that say that no task exists."""
 REVOCABLE: Final = frozenset(("exhausted", "expired", "unresolved"))
 """Failures after which another try can succeed."""
+REVOCABLE_AFTER: Final = {"forbidden": "forbidden", "not_found": "no-endpoint", "unauthenticated": "key-refused"}
+"""Refusals after which another try can succeed as well, where they came from an outage, and its calls' ending."""
 
 
 @dataclass(slots=True)
@@ -168,7 +170,7 @@ def _truth(facts: Facts, matter: Matter, events: list[Event], calls: list[Call],
             if call.begun < event.at:
                 could_know = all(_can_know(facts, call.by, source) for source in _sources(facts, event))
             else:
-                could_know = _was_told(facts, event.by, call.by) or not _is_excusable(event, call.by, event)
+                could_know = _was_told(facts, event.by, call.by) or not _is_excusable(facts, event, call.by, event)
             if could_know:
                 verdict.violations.append(f"failed ({event.reason}), but {call.task_id} exists")
             else:
@@ -193,17 +195,20 @@ def _kinds(facts: Facts, matter: Matter, events: list[Event], verdict: Verdict) 
     elif not facts.is_sound and failed.reason == "poison" and not _was_told(facts, earlier.by, later.by):
         # What another replica found before is not known to the one that condemns, whose word is not known to the other.
         verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_why(facts)}")
-    elif _is_excusable(earlier, later.by, failed) and not _was_told(facts, earlier.by, later.by):
+    elif _is_excusable(facts, earlier, later.by, failed) and not _was_told(facts, earlier.by, later.by):
         verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_why(facts)}")
     else:
         verdict.violations.append(f"two kinds of final event: {earlier.reason}, then {later.reason}")
 
 
-def _is_excusable(earlier: Event, later: Handed, failed: Event) -> bool:
+def _is_excusable(facts: Facts, earlier: Event, later: Handed, failed: Event) -> bool:
     """Whether someone who does not know of an event can come to another end without breaking a law."""
     if known_at(earlier.by, later) is None:
         return True
-    return failed.reason in REVOCABLE or (earlier.succeeded and failed.reason == "poison")
+    is_revocable = failed.reason in REVOCABLE or any(
+        outage.ending == REVOCABLE_AFTER.get(failed.reason) and outage.at <= failed.at for outage in facts.plan.outages
+    )
+    return is_revocable or (earlier.succeeded and failed.reason == "poison")
 
 
 def _firsts(events: Iterable[Event]) -> Iterable[Event]:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.simulation.checks import Facts, judge
-from tests.simulation.plan import Errand, Plan
+from tests.simulation.plan import Errand, Outage, Plan
 from tests.simulation.records import Call, Event, Handed, Message
 
 REQUEST = (0, False)
@@ -165,6 +165,22 @@ def test_a_failure_told_before_a_lost_acknowledgement_is_a_window(scene: Scene) 
     verdict = judge(facts(calls, events, plan=Plan(delays=())))
     assert (verdict.violations, len(verdict.windows)) == ([], 2)
     assert "two kinds of final event: exhausted, then created" in judge(facts(calls, events, is_sound=True)).violations
+
+
+@pytest.mark.parametrize(
+    ("outages", "is_window"), [((), False), ((Outage(at=0, seconds=20, ending="forbidden"),), True)]
+)
+def test_a_refusal_of_an_outage_told_before_a_lost_acknowledgement_is_a_window(
+    scene: Scene, outages: tuple[Outage, ...], *, is_window: bool
+) -> None:
+    """The next replica meets a service that refuses no more; a service that refuses for good would refuse it again."""
+    refused = call(scene.first, 8.0, 8.5)
+    refused.ending = "forbidden"
+    calls = [refused, call(scene.again, 60.0, 60.1, task="task", looked=True)]
+    events = [event(scene.first, 9.0, "forbidden"), event(scene.again, 60.2)]
+    verdict = judge(facts(calls, events, plan=Plan(outages=outages)))
+    assert len(verdict.windows) == (2 if is_window else 0)
+    assert ("two kinds of final event: forbidden, then created" in verdict.violations) is not is_window
 
 
 @pytest.mark.parametrize(
