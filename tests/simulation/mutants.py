@@ -13,14 +13,14 @@ from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.executor import Executor
 from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import CallPermit
+from worker.pipeline.probes import Probes
 from worker.pipeline.settler import Settler
-from worker.pipeline.throttle import Permit, Prober, RegionThrottle, Throttle
+from worker.pipeline.throttle import Permit, RegionThrottle, Throttle
 from worker.policy.call_result import CallError, LookupResult, SeveralTasks, TaskFound, UnconfirmedError
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed, Outcome, Requeued, RetryLater
 from worker.policy.retry_policy import RetryPolicy
 from worker.policy.throttle.circuit_breaker import CircuitBreaker
-from worker.policy.throttle.hold import Hold
 from worker.policy.throttle.project_hold import ProjectHold
 
 
@@ -244,16 +244,17 @@ class Believing(Executor):
 class NeverClosing(CircuitBreaker):
     """Stays open whatever a probe says."""
 
-    def probe_ended(self, *_: Any) -> None:
+    def probe_ended(self, *_: Any) -> str:
         """The law switched off."""
+        return ""
 
 
 class NeverOpening(CircuitBreaker):
     """Stays closed whatever fails."""
 
-    def failed(self, *_: Any) -> bool:
+    def failed(self, *_: Any) -> str:
         """The law switched off."""
-        return False
+        return ""
 
 
 class Hoarding(RegionThrottle):
@@ -283,17 +284,17 @@ class Shrinking(Throttle):
             super().refit()
 
 
-class Unprobing(Throttle):
+class Unprobing(Probes[Any]):
     """Sends no further probe of credentials that were refused."""
 
-    def _schedule(self, prober: Prober) -> None:
+    async def _probe_while_blocking(self, part: Any, region: Any, project: str) -> None:
         """The law switched off."""
-        if not (isinstance(prober.part, Hold) and prober.part.kind == "credentials" and prober.part.is_held):
-            super()._schedule(prober)
+        if part.kind != "credentials":
+            await super()._probe_while_blocking(part, region, project)
 
 
 class Accusing(RegionThrottle):
     """Never asks whether others are refused as well."""
 
-    def _suspect(self, *_: Any) -> None:
+    def _refused(self, *_: Any) -> None:
         """The law switched off."""

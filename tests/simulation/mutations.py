@@ -94,6 +94,6 @@ MUTATIONS = (
     Mutation("holds every project for one", becomes(IN_REGION, mutants.Generalising)),
     Mutation("does not take in again what it took in before", becomes(THROTTLE, mutants.Shrinking)),
     Mutation("believes an old look", becomes(HANDLER, mutants.Believing)),
-    Mutation("never probes the credentials", becomes(THROTTLE, mutants.Unprobing)),
+    Mutation("never probes the credentials", becomes(f"{THROTTLE}.probes", mutants.Unprobing)),
     Mutation("takes a refused key for the request's fault", becomes(IN_REGION, mutants.Accusing)),
 )

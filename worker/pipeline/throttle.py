@@ -1,194 +1,166 @@
-"""The throttle in front of the service: may this call begin now?
+"""Throttle in front of the service: may this call begin now?
 
-One `RegionThrottle` per region; `Throttle` holds them all, with what they share. The decisions are in
-`worker.policy.throttle`; here permits wait, results are learnt from, and probes are sent.
+`Throttle` has one `RegionThrottle` per region, and what they share: credentials, prefetch, probes. The parts in
+`worker.policy.throttle` decide; here requests wait for permits, the parts learn from results, and probes are sent.
 Long on purpose: regions and what they share call each other at every step.
 """
 
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from worker.pipeline.closing import Closing
 from worker.pipeline.ports import Chance, ThrottleObserver
+from worker.pipeline.probes import Part, Probes
 from worker.pipeline.wait_queue import WaitQueue
-from worker.policy import error_table
-from worker.policy.call_result import (
-    CallError,
-    CallStatus,
-    ErrorKind,
-    ErrorScope,
-    LookupResult,
-    PostponedError,
-    TaskCreated,
-    ThrottleClosedError,
-)
+from worker.policy import call_result, error_table
+from worker.policy.backoff import RETURN_RATE, RetrySpread
+from worker.policy.call_result import CallError, CallResult, ErrorKind, ErrorScope, PostponedError, ThrottleClosedError
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.retry_policy import ThrottleSettings
-from worker.policy.throttle.circuit_breaker import BreakerState, CircuitBreaker
+from worker.policy.throttle.circuit_breaker import CircuitBreaker
 from worker.policy.throttle.concurrency_limit import ConcurrencyLimit
 from worker.policy.throttle.hold import CREDENTIALS_TIMES, REGION_TIMES, Hold
 from worker.policy.throttle.prefetch import fitting_prefetch
-from worker.policy.throttle.project_hold import CREDENTIALS, QUOTA, RETURNING, ProjectHold, RetrySpread
+from worker.policy.throttle.project_hold import CREDENTIALS, QUOTA, ProjectHold
 from worker.policy.throttle.rate_limiter import RateLimiter
 
 MAX_PERMIT_WAIT_SECONDS: Final = 60.0
 """That a request waits in hand for a permit."""
 PROJECTS: Final = 1000
-"""That are remembered per region."""
+"""That are remembered per region; beyond it the oldest is forgotten."""
 _REFUSALS: Final = (ErrorScope.CREDENTIALS, ErrorScope.REGION)
-
-Result = TaskCreated | LookupResult | CallError
-V = TypeVar("V")
 
 
 @dataclass(slots=True, eq=False)
 class Permit:
-    """Permit for the calls of one attempt, look and create."""
+    """Permit for the calls of one attempt, look and create. `calls`: taken from the rate limiters, not made yet."""
 
     region: "RegionThrottle"
     migration: MigrationRequest
     calls: int
-    """That are taken from the rate limiter and not made yet."""
     passed: Collection[Hold]
     """Holds that ended since they were checked for this request."""
     suspect: Hold | None = None
     """The hold whose probe decides whether the refused request is tried once more."""
-    project: ProjectHold | None = None
-    is_probe: bool = False
+    limiters: tuple[RateLimiter, ...] = ()
+    probed_project: ProjectHold | None = None
     generation: int = 0
-    given_at: float = 0.0
-    began: float = 0.0
+    granted_at: float = 0.0
+    call_began_at: float = 0.0
     is_answered: bool = False
     is_failed: bool = False
 
     def begin_call(self) -> None:
         """A call begins. Calls beyond those that the permit was asked for are owed."""
-        self.began, self.calls = self.region.clock(), self.calls - 1
-        if self.calls < 0:
-            self.calls = 0
-            for limiter in (self.region.limiter, *((self.project.limiter,) if self.project else ())):
-                limiter.take(1, self.began)
+        self.call_began_at = self.region.clock()
+        if not self.calls:
+            for limiter in self.limiters:
+                limiter.take(1, self.call_began_at)
+        self.calls = max(0, self.calls - 1)
 
-    def ended(self, result: Result) -> None:
+    def ended(self, result: CallResult) -> None:
         """A call, or a look of several calls, ended."""
         self.region.learn(self, result)
 
 
 class RegionThrottle:
-    """One region: its parts, the permits that are out, and those that are waited for."""
+    """One region: its parts, the permits that are in use, and those that are waited for."""
 
     def __init__(self, name: str, settings: ThrottleSettings, limiter: RateLimiter, throttle: "Throttle") -> None:
-        self.name, self.clock = name, throttle.clock
-        self.breaker = CircuitBreaker()
+        self.name, self.clock, self._throttle, self._delays = name, throttle.clock, throttle, settings.delays
+        self.breaker, self.limiter = CircuitBreaker(), limiter
         self.limit = ConcurrencyLimit(settings.prefetch, settings.deadline)
-        self.limiter = limiter
         self.hold = Hold("region", (ErrorScope.REGION,), REGION_TIMES)
         self.projects: dict[str, ProjectHold] = {}
         self.queue: WaitQueue[Permit] = WaitQueue(self._offer, self.leave, throttle.clock)
         self.in_use = 0
         self.good_project = ""
         """The project that last succeeded; empty if a probe of it was refused since."""
-        self._throttle, self._delays, self._spread = throttle, settings.delays, RetrySpread(settings.delays)
         self._seen: dict[str, float] = {}
         """Projects that requests came for, and when they were refused or probed last."""
         self._others_at = -inf
+        """When a request of a project that is in no trouble came last."""
 
     def __repr__(self) -> str:
         return f"<RegionThrottle {self.name}: {self.in_use} in use, {len(self.queue)} waiting, {self.breaker!r}>"
 
     async def enter(self, permit: Permit) -> None:
-        """Wait until the permit is given out. Raises ThrottleClosedError or PostponedError."""
+        """Wait until the permit is granted. Raises ThrottleClosedError or PostponedError."""
         self._throttle.check_open()
-        now, project = self.clock(), permit.migration.project_id
-        self._remember(self._seen, project, self._seen.get(project, -inf))
-        if (error := self._postponed(permit, now)) is not None:
+        project = permit.migration.project_id
+        _remember(self._seen, project, self._seen.get(project, -inf))
+        if (error := self._postponed(permit)) is not None:
             raise error
         if project not in self.projects:
-            self._others_at = now
-        if len(self.queue) or self._offer(permit, now)[0] > 0.0:
-            why = "turn" if self.breaker.state is BreakerState.CLOSED else "breaker"
+            self._others_at = self.clock()
+        if len(self.queue) or self._offer(permit, self.clock())[0] > 0.0:
             try:
                 async with asyncio.timeout(MAX_PERMIT_WAIT_SECONDS):
-                    await self.queue.wait(permit, is_first=bool(permit.passed))  # one that is tried once more
+                    await self.queue.wait(permit, is_first=bool(permit.passed))  # a refused one is tried once more
             except TimeoutError:
-                raise PostponedError(0.0, why) from None
+                raise PostponedError(0.0, "turn") from None
             if self._throttle.is_closed:  # in the moment of its turn
                 self.leave(permit)
                 raise ThrottleClosedError
 
-    def leave(self, permit: Permit) -> None:
-        """The permit is given back."""
-        self.in_use -= 1
-        self._throttle.in_use -= 1
-        self.limiter.give_back(permit.calls, permit.given_at)
-        if permit.project is not None:
-            permit.project.end(permit.calls, permit.given_at, is_probe=permit.is_probe)
-        if permit.is_answered and not permit.is_failed and self.breaker.succeeded(permit.generation):
-            self._note("warning", "breaker.closed", seconds=round(self.clock() - self.breaker.since, 1))
-            self._throttle.observer.breaker(self.name, self.breaker.state)
-        self._throttle.wake() if not self._throttle.are_credentials_accepted else self.queue.wake()
-
     def _offer(self, permit: Permit, now: float) -> tuple[float, bool]:
-        """Give the permit out if it is possible; see `WaitQueue`."""
-        throttle = self._throttle
+        """Grant the permit if it is possible; see `WaitQueue`."""
+        throttle, project = self._throttle, self.projects.get(permit.migration.project_id)
         if self.in_use >= self.limit.value or (throttle.in_use and not throttle.are_credentials_accepted):
             return inf, True
         if self.breaker.is_blocking or self.hold.is_blocking or throttle.credentials.is_blocking:
             return inf, True
         if (wait := self.limiter.wait(permit.calls, now)) > 0.0:
             return wait, True
-        permit.project = self.projects.get(permit.migration.project_id)
-        if permit.project is not None:
-            if (wait := permit.project.wait(permit.calls, now)) > 0.0:
+        permit.limiters = (self.limiter,)
+        if project is not None:
+            if (wait := project.wait(permit.calls, now)) > 0.0:
                 return wait, False
-            permit.is_probe = permit.project.begin(permit.calls, now)
+            permit.limiters = (self.limiter, project.limiter)
+            permit.probed_project = project if project.begin() else None
+        for limiter in permit.limiters:
+            limiter.take(permit.calls, now)
         self.in_use += 1
         throttle.in_use += 1
-        self.limiter.take(permit.calls, now)
-        permit.given_at, permit.generation = now, self.breaker.generation
+        permit.granted_at, permit.generation = now, self.breaker.generation
         return 0.0, False
 
-    def _postponed(self, permit: Permit, now: float, waiting: Counter[str] | None = None) -> PostponedError | None:
-        """The error for a request that would wait for long, or keep others from being worked on, if it is one.
+    def leave(self, permit: Permit) -> None:
+        """The permit is given back."""
+        self.in_use -= 1
+        self._throttle.in_use -= 1
+        for limiter in permit.limiters:
+            limiter.give_back(permit.calls, permit.granted_at)
+        if permit.probed_project is not None:
+            permit.probed_project.end_probe()
+        if permit.is_answered and not permit.is_failed and (event := self.breaker.succeeded(permit.generation)):
+            self._throttle.report(self.breaker, self, event)
+        self.queue.wake() if self._throttle.are_credentials_accepted else self._throttle.wake()
 
-        `waiting`: how many requests of each project wait before it, by default all that wait.
-        """
-        for part in (self._throttle.credentials, self.hold):
-            if part.is_held and not part.is_probing:
-                return self.postponed_by(part)
-        if self.breaker.is_blocking and not self._throttle.paused_by:
-            return self.postponed_by(self.breaker)
-        project = permit.migration.project_id
+    def _postponed(self, permit: Permit) -> PostponedError | None:
+        """The error for a request that would wait for long, or keep others from being worked on, if it is one."""
+        throttle, project = self._throttle, permit.migration.project_id
+        for hold in (throttle.credentials, self.hold):
+            if hold.is_held and not hold.is_probing:
+                return throttle.postponed_by(hold)
+        if self.breaker.is_blocking and not throttle.paused_by:
+            return throttle.postponed_by(self.breaker)
         if (known := self.projects.get(project)) is None:
             return None
-        before = sum(p.migration.project_id == project for p in self.queue) if waiting is None else waiting[project]
-        postponed = known.postpone(before, self._throttle.prefetch, self._others_at, now)
+        before = sum(other.migration.project_id == project and other is not permit for other in self.queue)
+        postponed = known.postpone(before, throttle.prefetch, self._others_at, self.clock())
         return PostponedError(*postponed) if postponed is not None else None
-
-    def postponed_by(self, part: CircuitBreaker | Hold) -> PostponedError:
-        """The error for a request that waits in the broker for the next probe of a part."""
-        now, why = self.clock(), CREDENTIALS if part.kind == "project" else part.kind
-        return PostponedError(self._spread.choose(RETURNING, part.probes.at - now, now), why)
 
     def make_room(self) -> None:
         """Postpone waiting requests that have to wait for long by now."""
-        waiting, now = Counter[str](), self.clock()
+        self.queue.remove(self._postponed)
 
-        def error_of(permit: Permit) -> PostponedError | None:
-            error = self._postponed(permit, now, waiting)
-            waiting[permit.migration.project_id] += 1
-            return error
-
-        self.queue.remove(error_of)
-
-    def learn(self, permit: Permit, result: Result) -> None:
+    def learn(self, permit: Permit, result: CallResult) -> None:
         """A call under the permit ended."""
         now, limit, scope = self.clock(), self.limit.value, error_table.scope(result)
         if isinstance(result, CallError) and result.kind is ErrorKind.THROTTLED:
@@ -196,19 +168,19 @@ class RegionThrottle:
         elif isinstance(result, CallError) and scope is ErrorScope.SERVICE:
             self._failed(permit, result, now)
         elif isinstance(result, CallError) and scope in _REFUSALS:
-            self._suspect(permit, result, scope, now)
+            self._refused(permit, result, scope, now)
         elif scope is not None:
             self._answered(permit, result, scope, now)
         if self.limit.value != limit:
             self._throttle.refit()
 
-    def _answered(self, permit: Permit, result: Result, scope: ErrorScope, now: float) -> None:
+    def _answered(self, permit: Permit, result: CallResult, scope: ErrorScope, now: float) -> None:
         """The service works, and accepts the credentials."""
         permit.is_answered = True
         self.limiter.granted()
-        self.limit.answered(permit.began, now, self.in_use)
+        self.limit.answered(permit.call_began_at, now, self.in_use)
         self._throttle.accept_credentials()
-        project, is_error = permit.migration.project_id, isinstance(result, CallError)
+        project, is_created = permit.migration.project_id, isinstance(result, call_result.TaskCreated)
         if isinstance(result, CallError) and scope is ErrorScope.PROJECT:
             reason = QUOTA if result.kind is ErrorKind.CAPACITY else CREDENTIALS
             if self._known(project).refused(reason, permit.migration.key, now, self._throttle.random_unit()):
@@ -217,37 +189,34 @@ class RegionThrottle:
             return
         self.good_project = project
         if (known := self.projects.get(project)) is not None:
-            if known.accepted(is_created=isinstance(result, TaskCreated), is_judged=is_error):
+            if known.accepted(is_created=is_created, is_judged=isinstance(result, CallError)):
                 self._note("warning", "project.released", project_id=project)
             if known.is_idle(now):
                 del self.projects[project]
 
     def _failed(self, permit: Permit, error: CallError, now: float) -> None:
         permit.is_failed = True
-        if error.status is CallStatus.TIMEOUT:
-            self.limit.overloaded(permit.began, now)
-        level, event = ("warning", "probed") if self.breaker.state is BreakerState.HALF_OPEN else ("error", "opened")
-        if self.breaker.failed(permit.generation, permit.migration.key, now, self._throttle.random_unit()):
-            next_probe = round(self.breaker.probes.at - now, 1)
-            self._note(level, f"breaker.{event}", next_probe=next_probe, **_said(error))
-            self._throttle.observer.breaker(self.name, self.breaker.state)
+        if error.status is call_result.CallStatus.TIMEOUT:
+            self.limit.overloaded(permit.call_began_at, now)
+        event = self.breaker.failed(permit.generation, permit.migration.key, now, self._throttle.random_unit())
+        if event:
             self.limit.restart(now)
-            self._throttle.begin_probing(Prober(self.breaker, self), error)
+            self._throttle.report(self.breaker, self, event, error)
+            self._throttle.probes.begin(self.breaker, self)
 
     def _throttled(self, permit: Permit, error: CallError, scope: ErrorScope | None, now: float) -> None:
         project = self._known(permit.migration.project_id) if scope is ErrorScope.PROJECT else None
         limiter, is_new = (project or self).limiter, (project or self).limiter.rate is None
-        if (project or limiter).throttled(permit.began, now, error.throttle, error.retry_after):
-            self.make_room() if project else self.limit.overloaded(permit.began, now)
+        if (project or limiter).throttled(permit.call_began_at, now, error.throttle, error.retry_after):
+            self.make_room() if project else self.limit.overloaded(permit.call_began_at, now)
         if is_new and limiter.rate is not None:
             whose = {"project_id": permit.migration.project_id} if project else {}
             self._note("info", "calls.paced", per_second=round(limiter.rate, 2), quota=limiter.named, **whose)
 
-    def _suspect(self, permit: Permit, error: CallError, scope: ErrorScope, now: float) -> None:
+    def _refused(self, permit: Permit, error: CallError, scope: ErrorScope, now: float) -> None:
         """Credentials or endpoint were refused: a probe tells whether for every request, or for this one."""
         project, known = permit.migration.project_id, self.projects.get(permit.migration.project_id)
-        own = known.own if known is not None else None
-        is_region = scope is ErrorScope.REGION
+        is_region, own = scope is ErrorScope.REGION, known.own if known is not None else None
         hold = own or (self.hold if is_region else self._throttle.credentials)
         if hold in permit.passed:  # refused again: the request is at fault, and what follows concerns its project
             self._known(project).own = Hold("project", _REFUSALS, REGION_TIMES if is_region else CREDENTIALS_TIMES)
@@ -255,7 +224,8 @@ class RegionThrottle:
         permit.suspect = hold
         self._seen[project] = now  # the last one to be probed
         if hold.refused(error.message, now, error_table.asked_wait(error)):
-            self._throttle.begin_probing(Prober(hold, self, project if own is not None else ""), error)
+            self._throttle.report(hold, self, "held" if hold.is_held else "", error)
+            self._throttle.probes.begin(hold, self, project if own is not None else "")
 
     def project_to_probe(self) -> str:
         """The project that last succeeded, else those that requests came for, in turn."""
@@ -264,30 +234,15 @@ class RegionThrottle:
         return project
 
     def _known(self, project: str) -> ProjectHold:
-        return self.projects.get(project) or self._remember(self.projects, project, ProjectHold(self._delays))
-
-    def _remember(self, memory: dict[str, V], project: str, value: V) -> V:
-        """Keep what is known of a project; beyond the bound the oldest is forgotten."""
-        if project not in memory and len(memory) >= PROJECTS:
-            del memory[next(iter(memory))]
-        memory[project] = value
-        return value
+        if (known := self.projects.get(project)) is None:
+            _remember(self.projects, project, known := ProjectHold(self._delays))
+        return known
 
     def _note(self, level: str, event: str, **fields: Any) -> None:
         self._throttle.observer.note(level, event, region=self.name, **fields)
 
 
-class Prober:
-    """What a breaker or a hold needs while it blocks. `project`: the only one that is probed."""
-
-    def __init__(self, part: CircuitBreaker | Hold, region: RegionThrottle, project: str = "") -> None:
-        self.part, self.region, self.project = part, region, project
-        self.timer: asyncio.TimerHandle | None = None
-        self.checked = asyncio.Event()
-        """Set once the first probe has ended."""
-
-
-class Throttle(Closing):
+class Throttle:
     """The throttle of one replica. `clock` is the one that the event loop's timers go by.
 
     `probe` makes a list call in a project and a region, for no request. `steer` gets the prefetch and what pauses
@@ -297,23 +252,28 @@ class Throttle(Closing):
     def __init__(
         self,
         settings: ThrottleSettings,
-        probe: Callable[[str, str], Awaitable[Result]],
+        probe: Callable[[str, str], Awaitable[CallResult]],
         observer: ThrottleObserver,
         steer: Callable[[int, str], None],
         *,
         clock: Callable[[], float] = time.monotonic,
         random_unit: Chance = random.random,
     ) -> None:
-        super().__init__()
-        self.clock, self.observer, self.random_unit = clock, observer, random_unit
+        self.clock, self.observer, self.random_unit, self._probe, self._steer = (
+            clock,
+            observer,
+            random_unit,
+            probe,
+            steer,
+        )
         self.in_use = 0
         self.credentials = Hold("credentials", (ErrorScope.CREDENTIALS,), CREDENTIALS_TIMES)
         self.are_credentials_accepted = self._has_succeeded = False
         """Until a call was accepted, one call with the credentials is under way at a time."""
         self.prefetch, self.paused_by, self._ceiling = settings.prefetch, "", settings.prefetch
-        self._probe, self._steer = probe, steer
-        self._probers: dict[object, Prober] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._spread = RetrySpread(settings.delays)
+        self._closed = asyncio.Event()
+        self.probes: Probes[RegionThrottle] = Probes(self._send_probe, self._probe_ended, clock, random_unit)
         fixed = RateLimiter(settings.rate) if settings.rate is not None else None
         self.regions = {name: RegionThrottle(name, settings, fixed or RateLimiter(), self) for name in settings.regions}
         self.refit()
@@ -333,27 +293,32 @@ class Throttle(Closing):
         finally:
             permit.region.leave(permit)
 
-    async def verdict(self, hold: Hold) -> None:
-        """Wait for the probe that checks a hold. Raises PostponedError if the probe is not accepted."""
-        if (prober := self._probers.get(hold)) is not None:
-            await prober.checked.wait()
-            self.check_open()
-            if hold.is_blocking:
-                raise prober.region.postponed_by(hold)
+    @property
+    def is_closed(self) -> bool:
+        """True once the replica drains."""
+        return self._closed.is_set()
+
+    def check_open(self) -> None:
+        """Raise ThrottleClosedError once the replica drains."""
+        if self.is_closed:
+            raise ThrottleClosedError
+
+    async def pause(self, seconds: float) -> bool:
+        """Wait between two attempts; False as soon as the replica drains."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+        return not self.is_closed
 
     def close(self) -> None:
         """Let no further call begin, and send away all that wait."""
-        super().close()
-        for prober in self._probers.values():
-            prober.checked.set()
-            self._schedule(prober)
-        for task in self._tasks:
-            task.cancel()
+        self._closed.set()
+        self.probes.close()
         for region in self.regions.values():
             region.queue.remove(lambda _: ThrottleClosedError())
 
     def wake(self) -> None:
-        """Give out the permits that may be given out."""
+        """Grant the permits that may be granted."""
         for region in self.regions.values():
             region.queue.wake()
 
@@ -379,70 +344,52 @@ class Throttle(Closing):
     def credentials_changed(self) -> None:
         """The credentials were replaced: those that were refused are probed at once."""
         self.are_credentials_accepted = False
-        for prober in self._probers.values():
-            if prober.part.kind in ("credentials", "project"):
-                prober.part.probes.reset(self.clock())
-                self._schedule(prober)
+        self.probes.send_now(("credentials", "project"))
 
-    def begin_probing(self, prober: Prober, error: CallError) -> None:
-        """Send probes as long as a part blocks."""
-        self._probers[prober.part] = prober
-        self._settle(prober, "held" if prober.part.is_held and prober.part.kind != "breaker" else "", error)
+    def postponed_by(self, part: Part) -> PostponedError:
+        """The error for a request that waits in the broker for the next probe of a part."""
+        now, why = self.clock(), CREDENTIALS if part.kind == "project" else part.kind
+        return PostponedError(self._spread.choose(RETURN_RATE, part.probes.at - now, now), why)
 
-    def _settle(self, prober: Prober, event: str, error: CallError | None = None) -> None:
-        """A part began to block, was probed, or blocks no more."""
-        part, region = prober.part, prober.region
+    async def verdict(self, hold: Hold) -> None:
+        """Wait for the probe that checks a hold. Raises PostponedError if the probe is not accepted."""
+        await self.probes.wait_for_first(hold)
+        self.check_open()
+        if hold.is_held:
+            raise self.postponed_by(hold)
+
+    def report(self, part: Part, region: RegionThrottle, event: str, error: CallError | None = None) -> None:
+        """Report what became of a part, if it is worth a line, and adapt to it."""
+        since, left = round(self.clock() - part.since, 1), round(part.probes.at - self.clock(), 1)
         if event:
-            times = {"next_probe": round(part.probes.at - self.clock(), 1)} if part.is_blocking else {}
-            level = "error" if event == "held" else "warning"
+            level = "error" if event in ("held", "opened") else "warning"
+            times = {"next_probe": left} if part.is_blocking else {"seconds": since}
             self.observer.note(level, f"{part.kind}.{event}", region=region.name, **times, **_said(error))
-        if part.is_held or not part.is_blocking:
-            prober.checked.set()
-        if not part.is_blocking:
-            del self._probers[part]
-        self._schedule(prober)
+        self.observer.breaker(region.name, region.breaker.state)
         self.refit()
         for other in self.regions.values():
             other.make_room()
+
+    async def _send_probe(self, region: RegionThrottle, project: str) -> CallResult:
+        return await self._probe(project or region.project_to_probe(), region.name)
+
+    def _probe_ended(self, part: Part, region: RegionThrottle, result: CallResult) -> None:
+        is_refused = error_table.is_probe_refused(result, part.scopes)
+        error = result if isinstance(result, CallError) else None
+        message, wait = (error.message, error_table.asked_wait(error)) if error is not None else ("", 0.0)
+        event = part.probe_ended(is_refused, message, self.clock(), wait)
+        if isinstance(part, Hold) and is_refused:
+            region.good_project = ""
+        if part is self.credentials and event == "released":
+            self.are_credentials_accepted = False
+        self.report(part, region, event, error)
         asyncio.get_running_loop().call_soon(self.wake)  # after those that waited for the probe
 
-    def _schedule(self, prober: Prober) -> None:
-        if prober.timer is not None:
-            prober.timer.cancel()
-        if prober.part.is_blocking and not self.is_closed:
-            wait = max(0.0, prober.part.probes.at - self.clock())
-            prober.timer = asyncio.get_running_loop().call_later(wait, self._send_probe, prober)
 
-    def _send_probe(self, prober: Prober) -> None:
-        """Send one, whether or not the one before has ended: a service that hangs may have recovered since."""
-        prober.part.probes.schedule(self.clock(), self.random_unit())
-        if isinstance(prober.part, Hold):
-            prober.part.is_probing = True
-        task = asyncio.get_running_loop().create_task(self._judge_probe(prober))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        self._schedule(prober)
-
-    async def _judge_probe(self, prober: Prober) -> None:
-        part, region = prober.part, prober.region
-        result = await self._probe(prober.project or region.project_to_probe(), region.name)
-        if self.is_closed or self._probers.get(part) is not prober:
-            return
-        is_refused, error, was_held = error_table.is_probe_refused(result, part.scopes), None, part.is_held
-        if isinstance(result, CallError):
-            error, wait = result, error_table.asked_wait(result)
-            part.probe_ended(is_refused, result.message, self.clock(), wait)
-        else:
-            part.probe_ended(is_refused, "", self.clock(), 0.0)
-        event = ("probed" if was_held else "held") if part.is_blocking else "released" if was_held else ""
-        if isinstance(part, Hold):
-            region.good_project = "" if is_refused else region.good_project
-            has_ended = part is self.credentials and event == "released"
-            self.are_credentials_accepted = self.are_credentials_accepted and not has_ended
-        elif event == "released":
-            self.observer.breaker(region.name, part.state)
-            event = ""
-        self._settle(prober, event, error)
+def _remember(memory: dict[str, Any], project: str, value: object) -> None:
+    if project not in memory and len(memory) >= PROJECTS:
+        del memory[next(iter(memory))]
+    memory[project] = value
 
 
 def _said(error: CallError | None) -> dict[str, str]:

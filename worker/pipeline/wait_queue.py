@@ -1,4 +1,7 @@
-"""Wait queue of one region: permits that cannot be given out at once, in the order in which they were asked for."""
+"""Wait queue of one region: permits that cannot be granted at once, first in, first out.
+
+No task runs for it: items go when `wake` is called, or by its one timer.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -13,16 +16,12 @@ must wait as well."""
 
 
 class WaitQueue(Generic[T]):
-    """First in, first out. No task runs for it: items go when `wake` is called, or by its one timer.
-
-    `take_back` gets an item that was admitted in the moment in which its task was cancelled.
-    """
+    """Items that wait. `take_back` gets one that was admitted in the moment in which its task was cancelled."""
 
     def __init__(self, offer: Offer[T], take_back: Callable[[T], None], clock: Callable[[], float]) -> None:
         self._offer, self._take_back, self._clock = offer, take_back, clock
         self._items: dict[asyncio.Future[Exception | None], T] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = inf
 
     def __len__(self) -> int:
         return len(self._items)
@@ -50,38 +49,27 @@ class WaitQueue(Generic[T]):
 
     def wake(self) -> None:
         """Let every item go that may."""
-        now, next_at = self._clock(), inf
-        for turn, item in tuple(self._items.items()):
-            if turn.done():  # its task was cancelled
-                continue
-            wait, blocks_all = self._offer(item, now)
+        now, next_wait, admitted = self._clock(), inf, []
+        for turn, item in self._items.items():
+            wait, blocks_all = (inf, False) if turn.done() else self._offer(item, now)  # done: its task was cancelled
             if wait <= 0.0:
-                self._end(turn, None)
+                admitted.append(turn)
                 continue
-            next_at = min(next_at, now + wait)
+            next_wait = min(next_wait, wait)
             if blocks_all:
                 break
-        self._wake_at(next_at)
+        for turn in admitted:
+            self._end(turn, None)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(next_wait, self.wake) if next_wait < inf else None
 
     def remove(self, error_of: Callable[[T], Exception | None]) -> None:
-        """Send items away with an error; None: the item stays."""
-        for turn, item in tuple(self._items.items()):
+        """Send items away with an error; None: the item stays. The last ones go first."""
+        for turn, item in reversed(tuple(self._items.items())):
             if not turn.done() and (error := error_of(item)) is not None:
                 self._end(turn, error)
 
     def _end(self, turn: asyncio.Future[Exception | None], error: Exception | None) -> None:
         del self._items[turn]
         turn.set_result(error)
-
-    def _wake_at(self, at: float) -> None:
-        if self._timer is not None and at >= self._timer_at and self._items:
-            return  # a timer that is early does no harm
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._timer_at = None, at
-        if at < inf:
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, at - self._clock()), self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self.wake()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from math import inf
 from typing import Final
 
 BACKOFF_FIRST: Final = 0.2
@@ -10,6 +11,8 @@ BACKOFF_CEILING: Final = 5.0
 IN_HAND: Final = 5.0
 """Longer waits belong to the broker: nothing is held unacknowledged for them."""
 
+RETURN_RATE: Final = 10.0
+"""Requests per second that may come back from the retry queues where no rate limits them."""
 _LONGEST: Final = 86400.0
 
 
@@ -45,3 +48,25 @@ def retry_after(value: str | None, now: float) -> float | None:
 def place(delays: Sequence[float], at_least: float) -> int:
     """The first place (from 1) of the schedule that waits `at_least` seconds; the last if none does."""
     return next((n for n, delay in enumerate(delays, 1) if delay >= at_least), len(delays))
+
+
+class RetrySpread:
+    """Spreads postponed requests over the retry queues, so that they do not come back as one crowd.
+
+    Timing wheels (https://doi.org/10.1145/41457.37504): each queue takes what can be used up until those of the next
+    longer one come back, the last takes the rest.
+    """
+
+    def __init__(self, delays: Sequence[float]) -> None:
+        self._delays = delays
+        self._since, self._taken = [-inf] * len(delays), [0] * len(delays)
+
+    def choose(self, rate: float, at_least: float, now: float) -> float:
+        """The wait of one more request, where `rate` requests per second can be used."""
+        for n, delay in enumerate(self._delays[:-1]):
+            if now - self._since[n] > delay:
+                self._since[n], self._taken[n] = now, 0
+            if delay >= at_least and self._taken[n] < rate * self._delays[n + 1]:
+                self._taken[n] += 1
+                return delay
+        return self._delays[-1]

@@ -156,6 +156,7 @@ class SeveralTasks:
 
 
 LookupResult = TaskFound | TaskNotFound | SeveralTasks
+CallResult = TaskCreated | LookupResult | CallError
 
 
 class UnconfirmedError(Exception):

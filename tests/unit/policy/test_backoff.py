@@ -1,6 +1,7 @@
 """How long to wait: backoff, reconnecting, throttle windows, Retry-After, places of the schedule."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -109,3 +110,17 @@ def test_no_retry_after_does_harm(value: str) -> None:
 def test_the_first_place_that_waits_long_enough(at_least: float, place: int) -> None:
     """A wait goes to the first place that is at least as long; to the last if none is."""
     assert backoff.place((10.0, 60.0, 300.0, 1800.0), at_least) == place
+
+
+def test_postponed_requests_come_back_as_they_can_be_used() -> None:
+    """Each queue takes what can be used until those of the next one come back."""
+    spread = backoff.RetrySpread((10.0, 60.0, 300.0, 1800.0))
+    assert Counter(spread.choose(2.0, 0.0, 1.0) for _ in range(5000)) == {
+        10.0: 120,
+        60.0: 600,
+        300.0: 3600,
+        1800.0: 680,
+    }
+    assert spread.choose(2.0, 0.0, 11.5) == 10.0
+    assert spread.choose(2.0, 100.0, 400.0) == 300.0
+    assert backoff.RetrySpread((50.0,)).choose(1.0, 90.0, 0.0) == 50.0

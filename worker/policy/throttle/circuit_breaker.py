@@ -43,6 +43,7 @@ class CircuitBreaker:
         self.since = 0.0
         """When it was opened last."""
         self.probes = ProbeTimes(*REGION_TIMES)
+        self.is_probing = False
         self._recent: deque[Hashable] = deque(maxlen=WINDOW)
         """The request of each failed attempt, None for each success; the latest first."""
 
@@ -56,33 +57,37 @@ class CircuitBreaker:
 
     is_held = is_blocking
 
-    def succeeded(self, generation: int) -> bool:
-        """The calls of an attempt were answered. True: this closed the breaker."""
-        if generation == self.generation and self.state is BreakerState.CLOSED:
-            self._recent.appendleft(None)
-        elif generation == self.generation:
-            self._change(BreakerState.CLOSED)
-            self.probes.reset()
-            return True
-        return False
-
-    def failed(self, generation: int, request: Hashable, now: float, random_unit: float) -> bool:
-        """A call was not answered, or the service failed. True: this opened the breaker."""
+    def succeeded(self, generation: int) -> str:
+        """The calls of an attempt were answered. Returns the event: `closed`, or nothing."""
         if generation != self.generation:
-            return False
+            return ""
+        if self.state is BreakerState.CLOSED:
+            self._recent.appendleft(None)
+            return ""
+        self._change(BreakerState.CLOSED)
+        self.probes.reset()
+        return "closed"
+
+    def failed(self, generation: int, request: Hashable, now: float, random_unit: float) -> str:
+        """A call was not answered, or the service failed. Returns the event: `opened`, `probed`, or nothing."""
+        if generation != self.generation:
+            return ""
         self._recent.appendleft(request)
+        event = "probed"
         if self.state is BreakerState.CLOSED:
             if not self._is_too_much():
-                return False
-            self.since = now
+                return ""
+            self.since, event = now, "opened"
         self._change(BreakerState.OPEN)
         self.probes.schedule(now, random_unit)
-        return True
+        return event
 
-    def probe_ended(self, is_refused: bool | None, message: str, now: float, at_least: float) -> None:
-        """A probe failed, was answered (requests may try), or was kept from the service (None)."""
-        if is_refused is False:
-            self._change(BreakerState.HALF_OPEN)
+    def probe_ended(self, is_refused: bool | None, message: str, now: float, at_least: float) -> str:
+        """A probe failed, was answered (requests may try), or was kept from the service (None). Returns the event."""
+        if is_refused is not False:
+            return "probed"
+        self._change(BreakerState.HALF_OPEN)
+        return ""
 
     def _is_too_much(self) -> bool:
         row = list(takewhile(lambda request: request is not None, self._recent))

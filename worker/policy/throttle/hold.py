@@ -73,12 +73,15 @@ class Hold:
         self.probes.reset(now + at_least)
         return True
 
-    def probe_ended(self, is_refused: bool | None, message: str, now: float, at_least: float) -> None:
-        """A probe was refused or accepted; None: neither, which is no refusal."""
+    def probe_ended(self, is_refused: bool | None, message: str, now: float, at_least: float) -> str:
+        """A probe was refused or accepted; None: neither, which is no refusal. Returns the event, if it is one."""
+        was_held, self.is_probing = self.is_held, False
         self.is_blocking = self.is_held = is_refused is not False
-        self.is_probing = False
         if is_refused:
             self.message = message
             self.probes.at = max(self.probes.at, now + at_least)
         elif is_refused is None:
             self.probes.at = min(self.probes.at, now + UNCLEAR_SECONDS)
+        if self.is_held:
+            return "probed" if was_held else "held"
+        return "released" if was_held else ""

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Sequence
 from math import inf
 from typing import Final
 
+from worker.policy.backoff import RETURN_RATE, RetrySpread
 from worker.policy.call_result import NamedLimit
 from worker.policy.throttle.hold import PROJECT_TIMES, Hold, ProbeTimes
 from worker.policy.throttle.rate_limiter import RateLimiter
@@ -22,32 +23,8 @@ IN_HAND_SECONDS: Final = 10.0
 SHARE: Final = 4
 RECENT_SECONDS: Final = 10.0
 LOOK_SECONDS: Final = 15.0
-"""Requests of a throttled project wait in this part of the hands if requests of others came lately, and at the
-beginning of each minute, when others are looked for behind them in the queue."""
-RETURNING: Final = 10.0
-"""Requests per second that may come back where no rate limits them."""
-
-
-class RetrySpread:
-    """Spreads postponed requests over the retry queues, so that they do not come back as one crowd.
-
-    Timing wheels (https://doi.org/10.1145/41457.37504): each queue takes what can be used up until those of the next
-    longer one come back, the last takes the rest.
-    """
-
-    def __init__(self, delays: Sequence[float]) -> None:
-        self._delays = delays
-        self._since, self._taken = [-inf] * len(delays), [0] * len(delays)
-
-    def choose(self, rate: float, at_least: float, now: float) -> float:
-        """The wait of one more request, where `rate` requests per second can be used."""
-        for n, delay in enumerate(self._delays[:-1]):
-            if now - self._since[n] > delay:
-                self._since[n], self._taken[n] = now, 0
-            if delay >= at_least and self._taken[n] < rate * self._delays[n + 1]:
-                self._taken[n] += 1
-                return delay
-        return self._delays[-1]
+"""Requests of a throttled project wait in a quarter of the prefetch if requests of others came lately, and at the
+beginning of each minute, when others may be found behind them in the queue; else in all of it."""
 
 
 class ProjectHold:
@@ -79,35 +56,33 @@ class ProjectHold:
             return inf
         return max(self.until - now if self.reason else 0.0, self.limiter.wait(calls, now))
 
-    def postpone(self, waiting: int, hands: int, others_at: float, now: float) -> tuple[float, str] | None:
+    def postpone(self, waiting: int, prefetch: int, others_at: float, now: float) -> tuple[float, str] | None:
         """For how long and why a further request is postponed; None: it may wait in hand, behind `waiting` others.
 
         `others_at`: when a request of a project that is in no trouble came last.
         """
-        reason, rate = self.why(now), self.limiter.named or self.limiter.rate or RETURNING
+        reason, rate = self.why(now), self.limiter.named or self.limiter.rate or RETURN_RATE
         if reason in ("", THROTTLED):
             is_looking = (now - self._throttled_since) % 60.0 < LOOK_SECONDS
             is_alone = now - others_at > RECENT_SECONDS and not is_looking
             expected = self.limiter.wait(1, now) + waiting / (self.limiter.rate or inf)
-            may_wait = waiting < (hands if is_alone else max(1, hands // SHARE)) and expected <= IN_HAND_SECONDS
+            may_wait = waiting < (prefetch if is_alone else max(1, prefetch // SHARE)) and expected <= IN_HAND_SECONDS
             return None if may_wait else (self._spread.choose(rate / 2, 0.0, now), THROTTLED)
         own = self.own if self.own is not None and self.own.is_blocking else None
         wait = own.probes.at - now if own is not None else self.until - now
         if own.is_probing if own is not None else wait <= 0.0 and not waiting and not self._is_probe_out:
             return None
-        return self._spread.choose(RETURNING, wait, now), reason
+        return self._spread.choose(RETURN_RATE, wait, now), reason
 
-    def begin(self, calls: int, now: float) -> bool:
-        """A permit for so many calls is given out. True: it is the probe."""
-        self.limiter.take(calls, now)
+    def begin(self) -> bool:
+        """A permit is granted. True: it is the probe."""
         is_probe = bool(self.reason)
         self._is_probe_out = self._is_probe_out or is_probe
         return is_probe
 
-    def end(self, calls_left: int, taken_at: float, *, is_probe: bool) -> None:
-        """A permit is given back, with calls that were not made."""
-        self.limiter.give_back(calls_left, taken_at)
-        self._is_probe_out = self._is_probe_out and not is_probe
+    def end_probe(self) -> None:
+        """The permit that is the probe is given back."""
+        self._is_probe_out = False
 
     def throttled(self, began: float, now: float, named: NamedLimit | None, retry_after: float | None) -> bool:
         """A call was throttled for its project. True: it tells of a limit."""

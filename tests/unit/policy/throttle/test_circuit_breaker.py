@@ -6,8 +6,8 @@ from tests.unit.policy.throttle.service_model import Service, World
 from worker.policy.throttle.circuit_breaker import BreakerState, CircuitBreaker
 
 
-def fail(breaker: CircuitBreaker, *requests: str, now: float = 0.0) -> list[bool]:
-    """Failures of these requests; which of them opened it."""
+def fail(breaker: CircuitBreaker, *requests: str, now: float = 0.0) -> list[str]:
+    """Failures of these requests; what each did."""
     return [breaker.failed(breaker.generation, request, now, 0.0) for request in requests]
 
 
@@ -21,7 +21,7 @@ def opened() -> CircuitBreaker:
 def test_five_failures_in_a_row_of_three_requests_open_it() -> None:
     """Five failures in a row of three requests open it."""
     breaker = CircuitBreaker()
-    assert fail(breaker, *"aabbc") == [False] * 4 + [True]
+    assert fail(breaker, *"aabbc") == [""] * 4 + ["opened"]
     assert (breaker.state, breaker.is_blocking, repr(breaker)) == (BreakerState.OPEN, True, "<CircuitBreaker: open>")
 
 
@@ -46,7 +46,7 @@ def test_half_of_the_last_twenty_calls_open_it() -> None:
     for number in range(10):
         told += fail(breaker, f"r{number}")
         breaker.succeeded(breaker.generation)
-    assert told == [False] * 9 + [True]
+    assert told == [""] * 9 + ["opened"]
 
 
 def test_fewer_than_half_do_not() -> None:
@@ -87,7 +87,7 @@ def test_only_an_answered_probe_lets_requests_try() -> None:
     """Only an answered probe lets requests try."""
     breaker = opened()
     for is_refused in (True, None):
-        breaker.probe_ended(is_refused, "", 1.0, 0.0)
+        assert breaker.probe_ended(is_refused, "", 1.0, 0.0) == "probed"
         assert breaker.is_blocking
     breaker.probe_ended(False, "", 2.0, 0.0)
     assert (breaker.state, breaker.is_blocking) == (BreakerState.HALF_OPEN, False)
@@ -97,12 +97,12 @@ def test_first_success_closes_it_and_first_failure_opens_it_again() -> None:
     """First success closes it and first failure opens it again."""
     breaker = opened()
     breaker.probe_ended(False, "", 1.0, 0.0)
-    assert fail(breaker, "a", now=5.0) == [True]
+    assert fail(breaker, "a", now=5.0) == ["probed"]
     assert (breaker.state, breaker.since) == (BreakerState.OPEN, 0.0)
     breaker.probe_ended(False, "", 6.0, 0.0)
-    assert breaker.succeeded(breaker.generation)
+    assert breaker.succeeded(breaker.generation) == "closed"
     assert breaker.state is BreakerState.CLOSED
-    assert fail(breaker, *"abcd") == [False] * 4
+    assert fail(breaker, *"abcd") == [""] * 4
 
 
 def test_outage_of_a_modelled_service() -> None:

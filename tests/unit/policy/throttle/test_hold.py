@@ -32,11 +32,19 @@ def test_refused_probe_holds_and_accepted_one_releases() -> None:
     """Refused probe holds and accepted one releases."""
     hold = credentials()
     hold.refused("no", 100.0, 0.0)
-    hold.probe_ended(True, "still no", 100.1, 0.0)
+    assert hold.probe_ended(True, "still no", 100.1, 0.0) == "held"
     assert (hold.is_blocking, hold.is_held, hold.message) == (True, True, "still no")
-    hold.probe_ended(False, "", 160.0, 0.0)
+    assert hold.probe_ended(True, "still no", 130.0, 0.0) == "probed"
+    assert hold.probe_ended(False, "", 160.0, 0.0) == "released"
     assert (hold.is_blocking, hold.is_held) == (False, False)
     assert hold.refused("again", 200.0, 0.0)
+
+
+def test_accepted_first_probe_is_no_event() -> None:
+    """Nothing was held, so nothing is released."""
+    hold = credentials()
+    hold.refused("no", 100.0, 0.0)
+    assert hold.probe_ended(False, "", 100.1, 0.0) == ""
 
 
 def test_locked_key_is_not_probed_before_its_time() -> None:

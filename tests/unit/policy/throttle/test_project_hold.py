@@ -1,12 +1,11 @@
 """Projects in trouble: who of them goes through, who waits in hand, who is postponed and for how long."""
 
-from collections import Counter
 from math import inf
 
 import pytest
 
 from worker.policy.call_result import NamedLimit
-from worker.policy.throttle.project_hold import CREDENTIALS, QUOTA, THROTTLED, ProjectHold, RetrySpread
+from worker.policy.throttle.project_hold import CREDENTIALS, QUOTA, THROTTLED, ProjectHold
 
 DELAYS = (10.0, 60.0, 300.0, 1800.0)
 FIVE = NamedLimit(5, 1.0)
@@ -23,7 +22,7 @@ def test_project_without_trouble_waits_for_nothing() -> None:
     """Project without trouble waits for nothing."""
     project = ProjectHold(DELAYS)
     assert (project.wait(2, 0.0), project.why(0.0), project.is_idle(0.0)) == (0.0, "", True)
-    assert project.postpone(3, 64, 0.0, 0.0) is None
+    assert project.postpone(3, 64, -inf, 0.0) is None
 
 
 def test_throttled_project_lets_one_at_a_time_through_until_a_call_is_granted() -> None:
@@ -32,23 +31,13 @@ def test_throttled_project_lets_one_at_a_time_through_until_a_call_is_granted() 
     until = project.wait(2, 0.0)
     assert 0.0 < until < 2.0
     assert project.wait(2, until) == pytest.approx(0.0, abs=0.01)
-    assert project.begin(2, until)
+    assert project.begin()
     assert project.wait(1, 10.0) == inf
     assert not project.accepted(is_created=False, is_judged=False)
-    project.end(1, until, is_probe=True)
+    project.end_probe()
     assert (project.reason, project.why(10.0)) == ("", THROTTLED)
     assert project.wait(1, 10.0) == 0.0
-    assert not project.begin(1, 10.0)
-
-
-def test_permit_that_is_no_probe_leaves_the_probe_alone() -> None:
-    """Permit that is no probe leaves the probe alone."""
-    project = ProjectHold(DELAYS)
-    assert not project.begin(1, 0.0)
-    project.throttled(0.0, 0.0, FIVE, None)
-    assert project.begin(1, 5.0)
-    project.end(0, 0.0, is_probe=False)
-    assert project.wait(1, 6.0) == inf
+    assert not project.begin()
 
 
 @pytest.mark.parametrize(("reason", "requests"), [(QUOTA, 1), (CREDENTIALS, 3)])
@@ -61,10 +50,10 @@ def test_refused_project_is_held(reason: str, requests: int) -> None:
     assert project.wait(2, 0.0) == 10.0
     assert project.postpone(0, 64, -inf, 0.0) == (10.0, reason)
     assert project.postpone(0, 64, -inf, 10.0) is None
-    assert project.begin(2, 10.0)
+    assert project.begin()
     assert project.postpone(0, 64, -inf, 10.0) == (10.0, reason)
     assert not project.refused(reason, "r9", 10.1, 0.0)
-    project.end(0, 10.0, is_probe=True)
+    project.end_probe()
     assert project.wait(2, 10.1) == pytest.approx(20.0)
 
 
@@ -89,22 +78,8 @@ def test_refusals_here_and_there_hold_nothing() -> None:
 
 
 def test_throttled_requests_wait_in_hand_for_ten_seconds_at_most() -> None:
-    """Five calls a second: a quarter of the hands while others come or may come, then as many as have a turn soon."""
+    """Five calls a second: a quarter of the prefetch while others come, then as many as have a turn soon."""
     project = throttled()
     for others_at, now, most in ((-inf, 1.0, 16), (49.0, 50.0, 16), (-inf, 50.0, 40)):
         waiting = next(n for n in range(100) if project.postpone(n, 64, others_at, now) is not None)
         assert waiting == pytest.approx(most, abs=3)
-
-
-def test_postponed_requests_come_back_as_they_can_be_used() -> None:
-    """Each queue takes what can be used until those of the next one come back."""
-    spread = RetrySpread(DELAYS)
-    assert Counter(spread.choose(2.0, 0.0, 1.0) for _ in range(5000)) == {
-        10.0: 120,
-        60.0: 600,
-        300.0: 3600,
-        1800.0: 680,
-    }
-    assert spread.choose(2.0, 0.0, 11.5) == 10.0
-    assert spread.choose(2.0, 100.0, 400.0) == 300.0
-    assert RetrySpread((50.0,)).choose(1.0, 90.0, 0.0) == 50.0
