@@ -19,7 +19,7 @@ from worker.claims.redis_claims import RedisClaims
 from worker.claims.scripts import MEMORY_KEY, record_key
 from worker.pipeline import final_events
 from worker.policy.call_result import TaskCreated
-from worker.policy.claim import Granted, Held
+from worker.policy.claim import ClaimedElsewhere, Granted
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.migration_request import migration as ordered
 from worker.policy.outcome import Completed
@@ -125,7 +125,7 @@ async def test_exactly_one_of_many_takes_is_granted(redis_node: RedisServer) -> 
     """Of 100 concurrent takes by two replicas one is granted, and all others learn whose task it is."""
     async with two(redis_node.url) as replicas:
         answers = Counter(await asyncio.gather(*(replicas[i % 2].take(migration(), NOW) for i in range(100))))
-    assert answers == {Granted(is_first=True): 1, Held(migration().fingerprint): 99}
+    assert answers == {Granted(is_first=True): 1, ClaimedElsewhere(migration().fingerprint): 99}
 
 
 async def test_every_request_has_its_own_claim(redis_node: RedisServer) -> None:
@@ -144,7 +144,7 @@ async def test_the_claim_of_a_dead_replica_runs_out(redis_node: RedisServer) -> 
         async with replica(redis_node.url) as dead:
             begun = time.monotonic()
             assert isinstance(await dead.take(migration(), NOW), Granted)
-        assert isinstance(await other.take(migration(), NOW), Held)
+        assert isinstance(await other.take(migration(), NOW), ClaimedElsewhere)
         assert await take_until_granted(other, migration(), NOW + 7) == Granted(is_first=False, last_sent_at=NOW + 7)
         assert time.monotonic() - begun >= LEASE * 0.95
 
@@ -156,7 +156,7 @@ async def test_a_held_claim_is_renewed(redis_node: RedisServer) -> None:
         end = time.monotonic() + 2.5 * LEASE
         while time.monotonic() < end:
             assert one.is_held(migration())
-            assert isinstance(await other.take(migration(), NOW), Held)
+            assert isinstance(await other.take(migration(), NOW), ClaimedElsewhere)
             await asyncio.sleep(0.05)
 
 
@@ -184,7 +184,7 @@ async def test_a_released_claim_is_granted_with_the_state_it_was_released_with(
         await one.release(migration(), last_sent_at)
         assert not one.is_held(migration())
         assert await other.take(migration(), NOW) == Granted(is_first=False, last_sent_at=last_sent_at)
-        assert await one.take(migration(), NOW) == Held(migration().fingerprint)
+        assert await one.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
 
 
 async def test_a_release_never_makes_a_create_earlier(redis_node: RedisServer) -> None:
@@ -208,16 +208,16 @@ async def test_a_release_frees_only_what_is_ones_own(redis_node: RedisServer) ->
     async with two(redis_node.url) as (one, other):
         await one.take(migration(), NOW)
         await other.release(migration(), None)
-        assert await other.take(migration(), NOW) == Held(migration().fingerprint)
+        assert await other.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
 
 
 async def test_the_same_replica_asks_twice(redis_node: RedisServer) -> None:
     """A request that this replica holds is held for this replica too, and remains so."""
     async with two(redis_node.url) as (one, other):
         await one.take(migration(), NOW)
-        assert await one.take(migration(), NOW) == Held(migration().fingerprint)
+        assert await one.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
         assert one.is_held(migration())
-        assert isinstance(await other.take(migration(), NOW), Held)
+        assert isinstance(await other.take(migration(), NOW), ClaimedElsewhere)
 
 
 async def test_a_grant_that_never_arrived_can_be_taken_again(redis_node: RedisServer) -> None:

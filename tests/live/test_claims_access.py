@@ -11,7 +11,7 @@ import trustme
 
 from tests.live.test_claims import DONE, NOW, Told, migration, operator, renewed, replica, until
 from worker.claims.scripts import record_key
-from worker.policy.claim import Concluded, Granted, Held, Unavailable
+from worker.policy.claim import ClaimedElsewhere, Concluded, Granted, Unavailable
 from worker.tools.servers import RedisServer
 
 
@@ -27,7 +27,7 @@ async def test_a_closed_connection_is_opened_again(redis_node: RedisServer) -> N
         await until(lambda: not one.is_available)
         await until(lambda: one.is_available and other.is_available)
         assert one.is_held(migration())
-        assert await other.take(migration(), NOW) == Held(migration().fingerprint)
+        assert await other.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
 
 
 @pytest.mark.parametrize("login", ["", "app:wrong-secret@", "app:right-secret@", "nobody:right-secret@"])

@@ -6,7 +6,7 @@ import pytest
 
 from tests.live.test_claims import DONE, NOW, ending, migration, operator, replica, two
 from worker.claims.scripts import record_key
-from worker.policy.claim import Concluded, Granted, Held
+from worker.policy.claim import ClaimedElsewhere, Concluded, Granted
 from worker.policy.outcome import Completed
 from worker.tools.servers import RedisServer
 
@@ -61,9 +61,9 @@ async def test_a_replay_reopens_a_failed_request(redis_node: RedisServer) -> Non
         assert isinstance(answer, Granted)
         assert not answer.is_first
         assert answer.last_sent_at == pytest.approx(NOW - 100, abs=0.001)
-        assert await other.take(migration(), NOW) == Held(migration().fingerprint)
+        assert await other.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
         await other.conclude(migration(), failed)  # told again, late
-        assert await other.take(migration(), NOW, replays=1) == Held(migration().fingerprint)
+        assert await other.take(migration(), NOW, replays=1) == ClaimedElsewhere(migration().fingerprint)
         await one.conclude(migration(), REPLAYED)
         assert await other.take(migration(), NOW) == Concluded(REPLAYED)
 
@@ -89,9 +89,9 @@ async def test_another_request_with_the_same_id_changes_nothing(redis_node: Redi
     first, imposter = migration(), migration(name="another")
     async with two(redis_node.url) as (one, other):
         await one.take(first, NOW)
-        assert await other.take(imposter, NOW) == Held(first.fingerprint)
+        assert await other.take(imposter, NOW) == ClaimedElsewhere(first.fingerprint)
         await one.release(first, None)
-        assert await other.take(imposter, NOW) == Held(first.fingerprint)
+        assert await other.take(imposter, NOW) == ClaimedElsewhere(first.fingerprint)
         await other.conclude(imposter, ending(imposter, "i-9"))
         await other.release(imposter, NOW)
         assert await one.take(first, NOW) == Granted(is_first=False)

@@ -13,7 +13,7 @@ from tests.live.test_claims import DONE, LEASE, NOW, Told, ending, migration, op
 from tools.harness.running_system import machine_load_factor
 from worker.claims.redis_claims import CALL_TIMEOUT_SECONDS
 from worker.claims.scripts import record_key
-from worker.policy.claim import Concluded, Granted, Held, Unavailable
+from worker.policy.claim import ClaimedElsewhere, Concluded, Granted, Unavailable
 from worker.policy.migration_request import MigrationRequest
 from worker.tools.servers import RedisServer
 
@@ -101,10 +101,12 @@ async def test_redis_is_killed_and_comes_back_empty(redis_node: RedisServer) -> 
         answers = [await other.take(migration(name), NOW) for name in ("before", "held", "during", "released", "new")]
     assert answers == [
         Concluded(ending(migration("before"))),
-        Held(migration().fingerprint),
+        ClaimedElsewhere(migration().fingerprint),
         Concluded(ending(migration("during"))),
         Granted(is_first=False, last_sent_at=NOW),
-        Held(migration().fingerprint),  # worked on without a claim, and claimed as soon as that was possible
+        ClaimedElsewhere(
+            migration().fingerprint
+        ),  # worked on without a claim, and claimed as soon as that was possible
     ]
     assert told.available == [True, False, True]
 
@@ -118,7 +120,7 @@ async def test_a_restored_claim_is_not_freed_by_an_older_release(redis_node: Red
         await one.take(migration(), NOW)
         await asyncio.to_thread(redis_node.restart)
         await until(lambda: [observer.available for observer in told] == [[True, False, True]] * 2)
-        assert await other.take(migration(), NOW) == Held(migration().fingerprint)
+        assert await other.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
 
 
 async def test_a_claim_that_could_not_be_renewed(redis_node: RedisServer) -> None:
@@ -135,7 +137,7 @@ async def test_a_claim_that_could_not_be_renewed(redis_node: RedisServer) -> Non
         await until(lambda: one.is_available and other.is_available)
         await renewed(client, migration())
         assert not one.is_held(migration())
-        assert await other.take(migration(), NOW) == Held(migration().fingerprint)
+        assert await other.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
 
 
 async def test_a_frozen_redis_delays_a_call_no_longer_than_its_deadline(redis_node: RedisServer) -> None:
@@ -217,7 +219,7 @@ async def test_a_slow_redis_is_waited_for_within_the_deadline(redis_node: RedisS
         await until(lambda: claims.is_available and other.is_available)
         for of in (migration("too-late"), migration("again")):  # worked on without a claim, which is made good
             assert not claims.is_held(of)
-            assert await other.take(of, NOW) == Held(of.fingerprint)
+            assert await other.take(of, NOW) == ClaimedElsewhere(of.fingerprint)
 
 
 async def test_a_flush_is_made_good_by_the_next_renewal(redis_node: RedisServer) -> None:
@@ -231,7 +233,7 @@ async def test_a_flush_is_made_good_by_the_next_renewal(redis_node: RedisServer)
         async with asyncio.timeout(LEASE):
             while await client.dbsize() < 3:
                 await asyncio.sleep(0.01)
-        assert await other.take(migration("held"), NOW) == Held(migration().fingerprint)
+        assert await other.take(migration("held"), NOW) == ClaimedElsewhere(migration().fingerprint)
         assert await other.take(migration("ended"), NOW) == Concluded(ending(migration("ended")))
         assert one.is_held(migration("held"))
         assert told.available == [True]
@@ -246,7 +248,7 @@ async def test_a_claim_that_another_took_after_a_flush_is_lost(redis_node: Redis
         await until(lambda: not one.is_held(migration()), LEASE)
         assert other.is_held(migration())
         await one.release(migration(), NOW)
-        assert await one.take(migration(), NOW) == Held(migration().fingerprint)
+        assert await one.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
 
 
 @pytest.mark.parametrize("end", ["released", "died"])
@@ -264,7 +266,7 @@ async def test_work_without_a_claim_is_claimed_when_redis_is_back(redis_node: Re
         assert await one.take(migration(), NOW) == Unavailable()
         await until(lambda: one.is_available and other.is_available)
         await renewed(client, migration(), 2 * LEASE)
-        assert await other.take(migration(), NOW) == Held(migration().fingerprint)
+        assert await other.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
         assert not one.is_held(migration())
         await one.release(migration(), None)
         answer = await other.take(migration(), NOW)

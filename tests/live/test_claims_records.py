@@ -18,7 +18,7 @@ from worker.claims.redis_claims import RedisClaims
 from worker.claims.scripts import MEMORY_KEY, record_key
 from worker.pipeline import final_events
 from worker.policy.call_result import TaskCreated
-from worker.policy.claim import Concluded, Granted, Held
+from worker.policy.claim import ClaimedElsewhere, Concluded, Granted
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.migration_request import migration as ordered
 from worker.tools.servers import RedisServer
@@ -119,7 +119,7 @@ async def test_a_record_that_no_worker_wrote_is_doubt(redis_node: RedisServer, k
         assert await one.take(migration(), NOW) == Granted(is_first=False)
         assert one.is_held(migration())
         assert set(await client.hgetall(KEY)) == {b"fingerprint", b"token", b"until", b"replays"}
-        assert await other.take(migration(), NOW) == Held(FINGERPRINT)
+        assert await other.take(migration(), NOW) == ClaimedElsewhere(FINGERPRINT)
         await one.release(migration(), NOW - 1)
         assert await other.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW - 1)
         done = ending(migration())
@@ -144,7 +144,7 @@ async def test_a_living_claim_is_respected_with_nonsense_beside_it(redis_node: R
     async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
         await one.take(migration(), NOW)
         await client.hset(KEY, "sent", "nan")
-        assert await other.take(migration(), NOW) == Held(FINGERPRINT)
+        assert await other.take(migration(), NOW) == ClaimedElsewhere(FINGERPRINT)
         await renewed(client, migration())
         assert one.is_held(migration())
         await one.release(migration(), None)
@@ -167,7 +167,7 @@ async def test_a_claim_whose_record_is_overwritten_is_made_again(redis_node: Red
             while await client.type(KEY) != b"hash" or await client.hget(KEY, "token") in (None, OWNER.encode()):
                 await asyncio.sleep(0.01)
         assert one.is_held(migration())
-        assert await other.take(migration(), NOW) == Held(FINGERPRINT)
+        assert await other.take(migration(), NOW) == ClaimedElsewhere(FINGERPRINT)
     assert told.available == [True]
 
 
@@ -310,5 +310,5 @@ async def test_records_of_0_1_0_are_read(redis_node: RedisServer) -> None:
                 assert answer == Granted(is_first=False, last_sent_at=float(sent) if sent else None), name
         living = OLD["dcs-worker:{p/claimed}"] | {"until": str(int(time.time() * 1000) + 30_000)}
         await client.hset("dcs-worker:{p/living}", mapping=living)
-        assert await claims.take(old_order("living"), NOW) == Held(living["fingerprint"])
+        assert await claims.take(old_order("living"), NOW) == ClaimedElsewhere(living["fingerprint"])
     assert told.records == []

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.bootstrap.flows import Ports, flow
+from worker.bootstrap.flows import Ports, build_dispatcher
 from worker.pipeline.claims_or_locks import Locks
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
@@ -15,6 +15,7 @@ from worker.pipeline.ports import Claims
 from worker.pipeline.throttle import Throttle
 from worker.policy.call_result import (
     CallError,
+    CallResult,
     CallStatus,
     ErrorKind,
     Evidence,
@@ -230,9 +231,7 @@ class FakeObserver:
     def received(self, *, redelivered: bool) -> None:
         pass
 
-    def called(
-        self, migration: MigrationRequest, operation: str, ending: TaskCreated | LookupResult | CallError, attempt: int
-    ) -> None:
+    def called(self, migration: MigrationRequest, operation: str, ending: CallResult, attempt: int) -> None:
         self.calls.append((operation, ending, attempt))
 
     def settled(self, fact: DeliveryFinished) -> None:
@@ -317,7 +316,7 @@ class Bench:
             sleep=self._sleep,
         )
         reading = RequestParser(65536, ("cn-north-4",), "cn-north-4", with_marker)
-        self.service: Dispatcher = flow(ports, rules, reading, copies or Deduplicator())
+        self.service: Dispatcher = build_dispatcher(ports, rules, reading, copies or Deduplicator())
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

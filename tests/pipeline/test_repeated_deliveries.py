@@ -22,7 +22,7 @@ from worker.pipeline.claims_or_locks import ClaimsOrLocks
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.pipeline import RequestParser
 from worker.policy.call_result import TaskCreated, TaskNotFound
-from worker.policy.claim import ClaimAnswer, Concluded, Granted, Held, Unavailable
+from worker.policy.claim import ClaimAnswer, ClaimedElsewhere, Concluded, Granted, Unavailable
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed
 from worker.policy.retry_policy import RetryPolicy
@@ -112,10 +112,10 @@ async def test_what_is_being_worked_on_can_be_shown() -> None:
     bench.service.deliver(FakeDelivery())
     while not bench.dcs.created:
         await asyncio.sleep(0)
-    assert list(copies.flights) == [("p1", "r-1")]
+    assert list(copies.all_in_progress) == [("p1", "r-1")]
     answered.set()
     await bench.idle()
-    assert not copies.flights
+    assert not copies.all_in_progress
 
 
 async def test_concurrent_copies_make_one_call() -> None:
@@ -254,7 +254,7 @@ async def test_a_claim_that_another_held_before_is_looked_for_first() -> None:
 
 async def test_a_request_claimed_elsewhere_waits_and_spends_nothing() -> None:
     """A copy that meets a live claim goes to the first place of the schedule."""
-    bench = Bench(claims=FakeClaims(Held(_fingerprint())))
+    bench = Bench(claims=FakeClaims(ClaimedElsewhere(_fingerprint())))
     await bench.deliver(FakeDelivery())
     (copy,) = bench.publisher.published
     assert (bench.dcs.calls, copy.place, copy.headers["x-round"]) == ([], 1, 0)
@@ -263,14 +263,14 @@ async def test_a_request_claimed_elsewhere_waits_and_spends_nothing() -> None:
 class OneLock:
     """A broker that keeps locks for one replica after another."""
 
-    def __init__(self, *, is_free: bool = True) -> None:
-        self.is_free = is_free
+    def __init__(self, *, costs_nothing: bool = True) -> None:
+        self.costs_nothing = costs_nothing
         self.told: list[str] = []
 
     async def take(self, key: tuple[str, str]) -> bool:
         """Take the lock if it is free."""
         self.told.append("take")
-        return self.is_free
+        return self.costs_nothing
 
     async def free(self, key: tuple[str, str]) -> None:
         """Give it back."""
@@ -291,7 +291,7 @@ async def test_without_claims_a_lock_of_the_broker_stands_in(create: object, out
 
 async def test_a_request_locked_elsewhere_waits_and_settles() -> None:
     """Another replica may be creating right now; with claims that answer no lock is asked for."""
-    locks = OneLock(is_free=False)
+    locks = OneLock(costs_nothing=False)
     bench = Bench(claims=ClaimsOrLocks(FakeClaims(Unavailable(), held=False), locks, quiet=0.0))
     await bench.deliver(FakeDelivery())
     (copy,) = bench.publisher.published
@@ -317,7 +317,7 @@ async def test_deliveries_right_after_claims_went_away_wait_for_the_listing_dela
 
 async def test_a_claim_for_another_task_is_a_conflict() -> None:
     """The same id with a different task is refused while the first is worked on elsewhere."""
-    bench = Bench(claims=FakeClaims(Held("other")))
+    bench = Bench(claims=FakeClaims(ClaimedElsewhere("other")))
     await bench.deliver(FakeDelivery())
     assert bench.publisher.events[0]["reason"] == "invalid_request"
 
@@ -346,7 +346,7 @@ async def test_without_a_sure_claim_every_create_is_preceded_by_a_look(answer: U
 
 async def test_a_conflict_does_not_stand_for_the_true_request() -> None:
     """An imposter that met a live claim is refused, and the true request goes its way afterwards."""
-    claims = FakeClaims(Held(_fingerprint()))
+    claims = FakeClaims(ClaimedElsewhere(_fingerprint()))
     bench = Bench(claims=claims)
     other = {"name": "u", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
     await bench.deliver(FakeDelivery(request(task=other)))
@@ -425,7 +425,9 @@ async def test_a_conflicting_task_does_not_reject_the_true_request() -> None:
     class Slow(FakeClaims):
         async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
             await asked.wait()
-            return Held(_fingerprint()) if migration.fingerprint != _fingerprint() else Granted(is_first=False)
+            return (
+                ClaimedElsewhere(_fingerprint()) if migration.fingerprint != _fingerprint() else Granted(is_first=False)
+            )
 
     bench = Bench(claims=Slow())
     other = {"name": "u", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}

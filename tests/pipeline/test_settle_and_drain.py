@@ -109,12 +109,12 @@ class Defective(Executor):
 
     defects = 1
 
-    async def handle(self, context: DeliveryContext) -> Outcome:
+    async def execute(self, context: DeliveryContext) -> Outcome:
         """Fail once."""
         if Defective.defects:
             Defective.defects -= 1
             raise RuntimeError("defect")
-        return await super().handle(context)
+        return await super().execute(context)
 
 
 async def test_a_defect_costs_one_delivery_and_not_the_worker() -> None:

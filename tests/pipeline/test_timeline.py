@@ -18,7 +18,7 @@ from tests.pipeline.fakes import (
     found,
 )
 from worker.policy.call_result import TaskCreated, TaskNotFound
-from worker.policy.claim import Held
+from worker.policy.claim import ClaimedElsewhere
 from worker.policy.retry_policy import RetryPolicy
 
 
@@ -110,7 +110,7 @@ async def test_a_wait_for_another_replica_is_recorded() -> None:
     """Why a request was not worked on is part of its story."""
     bench = Bench()
     await bench.deliver(FakeDelivery())
-    claims = FakeClaims(Held(bench.dcs.created[0].fingerprint))
+    claims = FakeClaims(ClaimedElsewhere(bench.dcs.created[0].fingerprint))
     elsewhere = Bench(claims=claims)
     await elsewhere.deliver(FakeDelivery())
     assert story(elsewhere.publisher.published[0]) == [("wait", "claimed", 1, "")]

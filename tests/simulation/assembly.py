@@ -2,7 +2,7 @@
 
 from tests.simulation import DEADLINE, REGION, Cast, Plan
 from worker.bootstrap.build import QUIET
-from worker.bootstrap.flows import Ports, flow
+from worker.bootstrap.flows import Ports, build_dispatcher
 from worker.pipeline.claims_or_locks import ClaimsOrLocks
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
@@ -13,7 +13,7 @@ from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 
 def assemble(cast: Cast, plan: Plan, rules: RetryPolicy | None = None) -> Dispatcher:
     """The flow of one replica, as `run` builds it."""
-    return flow(
+    return build_dispatcher(
         ports(cast, plan), rules or plan.rules, RequestParser(65536, {REGION}, REGION, plan.marker), Deduplicator()
     )
 

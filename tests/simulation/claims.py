@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.simulation.stage import Stage
-from worker.policy.claim import ClaimAnswer, Concluded, Granted, Held, Unavailable
+from worker.policy.claim import ClaimAnswer, ClaimedElsewhere, Concluded, Granted, Unavailable
 from worker.policy.migration_request import Key, MigrationRequest
 from worker.policy.outcome import Completed
 
@@ -64,7 +64,7 @@ class Store:
             return Concluded(record.ending)
         is_live = record.owner not in (None, owner) and record.expires > now
         if is_live or not is_ours:
-            return Held(record.fingerprint)
+            return ClaimedElsewhere(record.fingerprint)
         last = record.last_sent_at if record.owner is None and record.ending is None else wall
         record.owner, record.expires, record.ending = owner, now + LEASE, None
         return Granted(is_first=False, last_sent_at=last)

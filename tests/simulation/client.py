@@ -11,6 +11,7 @@ from tests.simulation.records import HANDED, Asked
 from tests.simulation.stage import Stage
 from worker.policy.call_result import (
     CallError,
+    CallResult,
     CallStatus,
     ErrorKind,
     Evidence,
@@ -99,9 +100,7 @@ class Watcher:
     def received(self, *, redelivered: bool) -> None:
         """Nothing to hold against it."""
 
-    def called(
-        self, migration: MigrationRequest, operation: str, ending: TaskCreated | LookupResult | CallError, attempt: int
-    ) -> None:
+    def called(self, migration: MigrationRequest, operation: str, ending: CallResult, attempt: int) -> None:
         """Nothing to hold against it."""
 
     def settled(self, fact: Any) -> None:

@@ -91,7 +91,7 @@ class Cloud:
                 match = task_matching.detail(migration, task.detail)
             if match is Match.YES:
                 found.append(task.row.task_id)
-        return task_matching.sighting(found)
+        return task_matching.lookup_result(found)
 
     def add_strangers(self, body: str, count: int) -> None:
         """Tasks that others made with a body like ours, but without a marker."""

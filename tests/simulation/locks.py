@@ -19,10 +19,10 @@ class Locks:
         """False if another replica has the lock."""
         await self._stage.point("lock.before")
         channel = self._channel()
-        is_free = channel.is_open and self._broker.locks.setdefault(key, channel) is channel
-        self._stage.say("lock: %s", "taken" if is_free else "refused")
+        costs_nothing = channel.is_open and self._broker.locks.setdefault(key, channel) is channel
+        self._stage.say("lock: %s", "taken" if costs_nothing else "refused")
         await self._stage.point("lock.after")
-        return is_free
+        return costs_nothing
 
     async def free(self, key: Key) -> None:
         """Give the lock back."""

@@ -8,7 +8,7 @@ from uuid import uuid4
 from schemas import names
 from schemas.envelope import Envelope
 from schemas.event import Reason
-from worker.pipeline.deduplicator import Deduplicator, Flight
+from worker.pipeline.deduplicator import Deduplicator, InProgress
 from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.executor import Executor
 from worker.pipeline.pipeline import DeliveryPipeline
@@ -77,39 +77,39 @@ class Inventive(Settler):
 class Blind(Executor):
     """Does not look after an ambiguous ending."""
 
-    async def _create(self, context: DeliveryContext, permit: CallPermit, wanted: float) -> Outcome | CallError:
-        ending = await super()._create(context, permit, wanted)
+    async def _create(self, context: DeliveryContext, permit: CallPermit, wanted_at: float) -> Outcome | CallError:
+        completed = await super()._create(context, permit, wanted_at)
         context.needs_lookup, context.ambiguous_create = False, None
-        return ending
+        return completed
 
 
 class Impatient(Executor):
     """Counts the settle time from the beginning of a call."""
 
-    async def _create(self, context: DeliveryContext, permit: CallPermit, wanted: float) -> Outcome | CallError:
-        before, begun = context.envelope.last_sent_at, self._now()
-        ending = await super()._create(context, permit, wanted)
+    async def _create(self, context: DeliveryContext, permit: CallPermit, wanted_at: float) -> Outcome | CallError:
+        before, started_at = context.envelope.last_sent_at, self._now()
+        completed = await super()._create(context, permit, wanted_at)
         if context.envelope.last_sent_at != before:
-            context.envelope = replace(context.envelope, last_sent_at=begun)
-        return ending
+            context.envelope = replace(context.envelope, last_sent_at=started_at)
+        return completed
 
 
 class Guessing(Executor):
     """Adopts the first of several candidates."""
 
-    def _seen(
-        self, context: DeliveryContext, sighting: LookupResult | CallError, begun: float
+    def _on_lookup(
+        self, context: DeliveryContext, found: LookupResult | CallError, started_at: float
     ) -> Outcome | CallError | None:
-        seen = TaskFound(sighting.candidates[0]) if isinstance(sighting, SeveralTasks) else sighting
-        return super()._seen(context, seen, begun)
+        seen = TaskFound(found.candidates[0]) if isinstance(found, SeveralTasks) else found
+        return super()._on_lookup(context, seen, started_at)
 
 
 class Resigned(Executor):
     """Gives up whatever is ambiguous."""
 
-    def _final(self, context: DeliveryContext, fault: CallError) -> Reason | None:
+    def _terminal_reason(self, context: DeliveryContext, error: CallError) -> Reason | None:
         """The law switched off."""
-        return Reason.UNRESOLVED if fault.is_ambiguous else super()._final(context, fault)
+        return Reason.UNRESOLVED if error.is_ambiguous else super()._terminal_reason(context, error)
 
 
 class Altered:
@@ -160,27 +160,27 @@ class Sleepwalking(DeliveryPipeline):
 class Scattered(Deduplicator):
     """Lets every copy fly by itself."""
 
-    def flight(self, migration: MigrationRequest) -> None:
+    def in_progress(self, migration: MigrationRequest) -> None:
         """The law switched off."""
 
     def unfinished(self, migration: MigrationRequest) -> None:
         """The law switched off."""
 
-    def start(self, migration: MigrationRequest) -> Flight:
+    def start(self, migration: MigrationRequest) -> InProgress:
         """The law switched off."""
-        self._flights.pop(migration.key, None)
+        self._in_progress.pop(migration.key, None)
         return super().start(migration)
 
-    def land(self, migration: MigrationRequest, *rest: Any) -> None:
+    def finish(self, migration: MigrationRequest, *rest: Any) -> None:
         """The law switched off."""
-        if migration.key in self._flights:
-            super().land(migration, *rest)
+        if migration.key in self._in_progress:
+            super().finish(migration, *rest)
 
 
 class Amnesiac(Deduplicator):
     """Remembers no ending."""
 
-    def remember(self, migration: MigrationRequest, ending: Completed) -> None:
+    def remember(self, migration: MigrationRequest, completed: Completed) -> None:
         """Forget it."""
 
 
@@ -227,10 +227,10 @@ class Spendthrift(RetryPolicy):
 class Silent(Altered):
     """Claims that are told of no ending."""
 
-    async def conclude(self, migration: MigrationRequest, ending: Completed) -> Completed:
+    async def conclude(self, migration: MigrationRequest, completed: Completed) -> Completed:
         """The law switched off."""
         await self._delivery.release(migration, None)
-        return ending
+        return completed
 
 
 class Believing(Executor):

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from worker.bootstrap import components
-from worker.bootstrap.flows import Ports, flow
+from worker.bootstrap.flows import Ports, build_dispatcher
 from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, Worker
 from worker.config import Configuration, ConfigurationError, secret_texts
 from worker.dcs.client import DcsClient
@@ -39,7 +39,7 @@ async def build(loaded: Configuration, observer: Observer, metrics: Metrics) -> 
     """Construct everything; whatever was opened is closed in reverse order."""
     settings = loaded.settings
     plan, freeze_detector = components.topology(settings), FreezeDetector(components.boot_time)
-    tracing, copies = observer.tracing, Deduplicator()
+    tracing, deduplicator = observer.tracing, Deduplicator()
     refusals: dict[str, str] = {}
     async with AsyncExitStack() as stack:
         if tracing:
@@ -78,15 +78,13 @@ async def build(loaded: Configuration, observer: Observer, metrics: Metrics) -> 
             observer.paused({PAUSES.get(reason, reason) for reason in reasons})
 
         publisher = Publisher(settings.queue, settings.event_exchange, plan, observer, on_blocked=on_blocked)
-        reading = RequestParser(
-            settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker
-        )
+        parser = RequestParser(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
         locks = BrokerLocks(settings.queue)
         shared = ClaimsOrLocks(claims, locks, quiet=settings.dcs_timeout + QUIET) if claims else None
-        told = components.traced(publisher, tracing, settings)
+        traced = components.traced(publisher, tracing, settings)
 
         def deliver(delivery: Delivery) -> None:
-            service.deliver(delivery)
+            dispatcher.deliver(delivery)
 
         consumer = Consumer(
             settings.queue,
@@ -98,15 +96,15 @@ async def build(loaded: Configuration, observer: Observer, metrics: Metrics) -> 
             paused=on_paused,
         )
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
-        ports = Ports(client, told, observer, throttle, consumer, shared, None if claims else locks)
-        service = flow(ports, components.rules(settings), reading, copies)
+        ports = Ports(client, traced, observer, throttle, consumer, shared, None if claims else locks)
+        dispatcher = build_dispatcher(ports, components.retry_policy(settings), parser, deduplicator)
         nodes = components.brokers(settings)
         supervisors = tuple(
             ConnectionSupervisor(name, nodes, session, observer, patience=settings.broker_patience)
             for name, session in (("publisher", publisher.session), ("consumer", consumer.session))
         )
         worker = Worker(
-            settings, observer, service, consumer, publisher, supervisors, copies, claims, throttle, refusals
+            settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle, refusals
         )
         web = await _serving(worker, metrics)
         stack.push_async_callback(web.stop)

@@ -42,7 +42,7 @@ def brokers(settings: Settings) -> Brokers:
         raise ConfigurationError((f"{names}: cannot be used: {error}",)) from None
 
 
-def rules(settings: Settings) -> RetryPolicy:
+def retry_policy(settings: Settings) -> RetryPolicy:
     """The settings that decisions are made by."""
     return RetryPolicy(
         delays=settings.retry_delays,

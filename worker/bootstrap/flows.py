@@ -39,7 +39,9 @@ class Ports:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
-def flow(ports: Ports, retry_policy: RetryPolicy, parser: RequestParser, deduplicator: Deduplicator) -> Dispatcher:
+def build_dispatcher(
+    ports: Ports, retry_policy: RetryPolicy, parser: RequestParser, deduplicator: Deduplicator
+) -> Dispatcher:
     """One replica's flow over the given ports."""
     now, random_unit, observer = ports.now, ports.random_unit, ports.observer
     executor = Executor(retry_policy, ports.dcs, ports.throttle, observer, now=now, random_unit=random_unit)

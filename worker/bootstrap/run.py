@@ -66,8 +66,8 @@ def _status(running: list[asyncio.Task[None]], observer: Observer) -> int:
 
 async def _drain(worker: Worker) -> None:
     """Law 10. What is left past the deadline stays unsettled, which law 3 makes safe."""
-    worker.observer.note("info", "worker.draining", in_flight=worker.service.in_flight)
-    left = await worker.service.drain(worker.settings.drain)
+    worker.observer.note("info", "worker.draining", in_flight=worker.dispatcher.in_flight)
+    left = await worker.dispatcher.drain(worker.settings.drain)
     with suppress(Exception):
         async with asyncio.timeout(FLUSH):
             await worker.consumer.flush()

@@ -38,11 +38,11 @@ class Worker:
 
     settings: Settings
     observer: Observer
-    service: Dispatcher
+    dispatcher: Dispatcher
     consumer: Consumer
     publisher: Publisher
     supervisors: tuple[ConnectionSupervisor, ...]
-    copies: Deduplicator
+    deduplicator: Deduplicator
     claims: "RedisClaims | None"
     throttle: Throttle
     refusals: Mapping[str, str] = field(default_factory=dict)
@@ -99,16 +99,18 @@ class Worker:
     def status(self, redact: Callable[[str], str]) -> Status:
         """Everything worth showing; `clean` takes secrets out of what others said."""
         now = time.monotonic()
-        flights = [InHand(*key, now - flight.since) for key, flight in self.copies.flights.items()]
+        all_in_progress = [
+            InHand(*key, now - in_progress.since) for key, in_progress in self.deduplicator.all_in_progress.items()
+        ]
         return Status(
             version=__version__,
             state=self.state,
             now=time.time(),
             started=self.started,
             backlog=self.consumer.backlog,
-            in_flight=self.service.in_flight,
+            in_flight=self.dispatcher.in_flight,
             prefetch=self.settings.prefetch,
-            in_hand=tuple(sorted(flights, key=lambda one: -one.seconds)),
+            in_hand=tuple(sorted(all_in_progress, key=lambda one: -one.seconds)),
             activity=self.observer.activity.read(redact),
             regions={
                 region: {**found, "endpoint": self.settings.dcs_endpoints[region]}

@@ -14,7 +14,7 @@ from schemas.journal import LIMIT as JOURNAL_LIMIT
 from schemas.journal import Journal
 from schemas.timestamp import from_text
 from worker.claims.scripts import CLOCK_ALLOWANCE_SECONDS, EARLIEST_TIME, MOST_REPLAYS
-from worker.policy.claim import ClaimAnswer, Concluded, Granted, Held, Unavailable
+from worker.policy.claim import ClaimAnswer, ClaimedElsewhere, Concluded, Granted, Unavailable
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed
 
@@ -56,7 +56,7 @@ def read_take(
         case b"new":
             found = Granted(is_first=is_remembered)
         case b"held":
-            found = Held(rest.decode("ascii", "replace"))
+            found = ClaimedElsewhere(rest.decode("ascii", "replace"))
         case b"lost":  # its owner died, possibly with a create in flight
             found = Granted(is_first=False, last_sent_at=now)
         case b"free":

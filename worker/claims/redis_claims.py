@@ -14,7 +14,7 @@ from worker.claims import records, scripts
 from worker.claims.connection import ClaimsObserver, NoReply, RedisAnswer, RedisConnection, RedisSession
 from worker.claims.leases import Lease, Leases
 from worker.claims.scripts import ScriptCall
-from worker.policy.claim import ClaimAnswer, Granted, Held, Unavailable
+from worker.policy.claim import ClaimAnswer, ClaimedElsewhere, Granted, Unavailable
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed
 
@@ -86,7 +86,7 @@ class RedisClaims:
         """
         known = self._leases.get(migration)
         if known is not None:
-            return Held(known.migration.fingerprint)
+            return ClaimedElsewhere(known.migration.fingerprint)
         lease = self._leases.open(migration)
         answer: ClaimAnswer | None = None
         try:

@@ -133,7 +133,7 @@ class DcsClient:
             # Whether `count` is the total is not documented: only an empty page is surely past the last one,
             # but a page shorter than the default of 10 rows cannot be a page that the service cut down.
             if not new or len(rows) < _SHORTEST_CUT:
-                return task_matching.sighting(found)
+                return task_matching.lookup_result(found)
         return CallError(
             Evidence.REFUSED,
             ErrorKind.RETRY,

@@ -9,8 +9,8 @@ from worker.observe.metrics import FINAL_OUTCOMES, Metrics
 from worker.observe.recent_activity import RecentActivity
 from worker.policy.call_result import (
     CallError,
+    CallResult,
     ErrorKind,
-    LookupResult,
     SeveralTasks,
     TaskCreated,
     TaskFound,
@@ -48,18 +48,16 @@ class Observer:
         self._metrics.requests_received["true" if redelivered else "false"].inc()
         self._metrics.in_flight_requests.inc()
 
-    def called(
-        self, migration: MigrationRequest, operation: str, ending: TaskCreated | LookupResult | CallError, attempt: int
-    ) -> None:
+    def called(self, migration: MigrationRequest, operation: str, result: CallResult, attempt: int) -> None:
         """A create or a lookup (`find`) for this request ended."""
         if operation == "find":
-            self._metrics.lookups[_lookup_result(ending)].inc()
+            self._metrics.lookups[_lookup_result(result)].inc()
         if self.tracing is not None:
-            self.tracing.called(operation, ending)
-        if isinstance(ending, CallError):
-            self.activity.call_failed(migration, ending)
+            self.tracing.called(operation, result)
+        if isinstance(result, CallError):
+            self.activity.call_failed(migration, result)
             self._logger.log(
-                _log_level(ending), "request.faulted", **_call_error_fields(migration, operation, ending, attempt)
+                _log_level(result), "request.faulted", **_call_error_fields(migration, operation, result, attempt)
             )
 
     def settled(self, fact: DeliveryFinished) -> None:
@@ -172,8 +170,8 @@ class Observer:
         self._metrics.broker_connected.set(all(self._links.values()))
 
 
-def _lookup_result(ending: TaskCreated | LookupResult | CallError) -> str:
-    match ending:
+def _lookup_result(result: CallResult) -> str:
+    match result:
         case TaskFound() | TaskCreated():
             return "found"
         case TaskNotFound():
@@ -183,7 +181,7 @@ def _lookup_result(ending: TaskCreated | LookupResult | CallError) -> str:
         case CallError():
             return "failed"
         case _:
-            assert_never(ending)
+            assert_never(result)
 
 
 def _log_level(error: CallError) -> int:

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
-from worker.policy.call_result import CallError, LookupResult, SeveralTasks, TaskCreated, TaskFound, TaskNotFound
+from worker.policy.call_result import (
+    CallError,
+    CallResult,
+    SeveralTasks,
+    TaskCreated,
+    TaskFound,
+    TaskNotFound,
+)
 from worker.policy.delivery_report import DeliveryFinished
 
 Attributes = dict[str, str | int]
@@ -110,7 +117,7 @@ def settled_attributes(fact: DeliveryFinished) -> Attributes:
     return {ATTRIBUTE_PREFIX + name: value for name, value in values.items()}
 
 
-def result_attributes(result: TaskCreated | LookupResult | CallError) -> Attributes:
+def result_attributes(result: CallResult) -> Attributes:
     """Attributes of what a create or a lookup proved."""
     values: dict[str, str | int | None] = {"ending": _RESULT_NAMES[type(result)]}
     if isinstance(result, CallError):

@@ -15,7 +15,7 @@ class WrappedPublisher(Protocol):
     """The publisher that is wrapped."""
 
     async def event(
-        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self, completed: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         """Publish an event."""
         ...
@@ -47,15 +47,15 @@ class TracedPublisher:
         self._event_exchange: Final = event_exchange
 
     async def event(
-        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self, completed: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         """Publish an event."""
-        key = events.SUCCEEDED_KEY if ending.succeeded else events.FAILED_KEY
+        key = events.SUCCEEDED_KEY if completed.succeeded else events.FAILED_KEY
         with self._tracing.publish_span(
-            self._event_exchange, key, SpanKind.PRODUCER, id=ending.event_id, conversation_id=correlation_id
+            self._event_exchange, key, SpanKind.PRODUCER, id=completed.event_id, conversation_id=correlation_id
         ) as trace_headers:
             await self._publisher.event(
-                ending, correlation_id=correlation_id, reply_to=reply_to, trace=trace_headers or trace
+                completed, correlation_id=correlation_id, reply_to=reply_to, trace=trace_headers or trace
             )
 
     async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:

@@ -33,7 +33,7 @@ from worker.observe.span_attributes import (
     settled_attributes,
     without_none,
 )
-from worker.policy.call_result import CallError, LookupResult, TaskCreated
+from worker.policy.call_result import CallResult
 from worker.policy.delivery_report import DeliveryFinished
 
 FLUSH_TIMEOUT_SECONDS: Final = 3.0
@@ -91,7 +91,7 @@ class Tracing:
             _mark_failed(span, type(error).__name__)
             self._end_span(span)
 
-    def called(self, operation: str, result: TaskCreated | LookupResult | CallError) -> None:
+    def called(self, operation: str, result: CallResult) -> None:
         """Add an event to the delivery's span: what a create or a lookup proved."""
         if (span := _delivery.get(None)) is not None:
             span.add_event(operation, result_attributes(result))

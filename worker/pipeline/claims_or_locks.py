@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from worker.pipeline.ports import Claims
-from worker.policy.claim import ClaimAnswer, Held, Unavailable
+from worker.policy.claim import ClaimAnswer, ClaimedElsewhere, Unavailable
 from worker.policy.migration_request import Key, MigrationRequest
 from worker.policy.outcome import Completed
 
@@ -57,7 +57,7 @@ class ClaimsOrLocks:
         if self._clock() - self._away_since < self._quiet or not await self._locks.take(migration.key):
             # What was asked for is not worked on here, so it must not be kept for this replica either.
             await self._claims.release(migration, None)
-            return Held(migration.fingerprint, is_forgetful=True)
+            return ClaimedElsewhere(migration.fingerprint, is_last_send_unknown=True)
         self._locked.add(migration.key)
         return answer
 
@@ -65,9 +65,9 @@ class ClaimsOrLocks:
         """Whether the granted claim is still surely ours; a lock alone is none."""
         return self._claims.is_held(migration)
 
-    async def conclude(self, migration: MigrationRequest, ending: Completed) -> Completed:
+    async def conclude(self, migration: MigrationRequest, completed: Completed) -> Completed:
         """Store how the request ended, and give claim and lock up; the ending that stands."""
-        standing = await self._claims.conclude(migration, ending)
+        standing = await self._claims.conclude(migration, completed)
         await self._free(migration)
         return standing
 

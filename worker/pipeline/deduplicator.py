@@ -18,7 +18,7 @@ from worker.policy.outcome import Completed, Outcome
 
 
 @dataclass(slots=True)
-class Flight:
+class InProgress:
     """A request that is being worked on; `landed` resolves to its outcome."""
 
     fingerprint: str
@@ -41,51 +41,51 @@ class Deduplicator:
 
     def __init__(self, capacity: int = 4096) -> None:
         self._capacity = capacity
-        self._flights: dict[Key, Flight] = {}
-        self._endings: OrderedDict[Key, Completed] = OrderedDict()
+        self._in_progress: dict[Key, InProgress] = {}
+        self._completed: OrderedDict[Key, Completed] = OrderedDict()
         self._unfinished: OrderedDict[Key, Unfinished] = OrderedDict()
 
     def __repr__(self) -> str:
-        counts = f"{len(self._endings)} endings, {len(self._unfinished)} unfinished"
-        return f"<Copies: {len(self._flights)} in flight, {counts}>"
+        counts = f"{len(self._completed)} endings, {len(self._unfinished)} unfinished"
+        return f"<Copies: {len(self._in_progress)} in flight, {counts}>"
 
     @property
-    def flights(self) -> Mapping[Key, Flight]:
+    def all_in_progress(self) -> Mapping[Key, InProgress]:
         """The requests that are being worked on."""
-        return self._flights
+        return self._in_progress
 
-    def ending(self, migration: MigrationRequest, envelope: Envelope) -> Completed | None:
+    def completed(self, migration: MigrationRequest, envelope: Envelope) -> Completed | None:
         """How the request ended, if that is remembered and no operator has sent it again since."""
-        ending = self._endings.get(migration.key)
-        if ending is None or is_outdated(ending, envelope):
+        completed = self._completed.get(migration.key)
+        if completed is None or is_outdated(completed, envelope):
             return None
-        self._endings.move_to_end(migration.key)
-        return ending
+        self._completed.move_to_end(migration.key)
+        return completed
 
-    def remember(self, migration: MigrationRequest, ending: Completed) -> None:
+    def remember(self, migration: MigrationRequest, completed: Completed) -> None:
         """Keep the ending for later copies; the oldest is forgotten beyond the capacity."""
         self._unfinished.pop(migration.key, None)
-        _keep(self._endings, migration.key, ending, self._capacity)
+        _keep(self._completed, migration.key, completed, self._capacity)
 
     def unfinished(self, migration: MigrationRequest) -> Unfinished | None:
         """What is known of the request if it was worked on before and has no ending."""
         return self._unfinished.get(migration.key)
 
-    def flight(self, migration: MigrationRequest) -> Flight | None:
+    def in_progress(self, migration: MigrationRequest) -> InProgress | None:
         """The flight that another copy of the request is on."""
-        return self._flights.get(migration.key)
+        return self._in_progress.get(migration.key)
 
-    def start(self, migration: MigrationRequest) -> Flight:
+    def start(self, migration: MigrationRequest) -> InProgress:
         """Begin to work on a request that nobody works on."""
-        assert migration.key not in self._flights
-        flight = self._flights[migration.key] = Flight(migration.fingerprint)
-        return flight
+        assert migration.key not in self._in_progress
+        in_progress = self._in_progress[migration.key] = InProgress(migration.fingerprint)
+        return in_progress
 
-    def land(self, migration: MigrationRequest, outcome: Outcome | None, unfinished: Unfinished) -> None:
+    def finish(self, migration: MigrationRequest, outcome: Outcome | None, unfinished: Unfinished) -> None:
         """The request's work is over for now; None: it failed in an unforeseen way."""
         if not isinstance(outcome, Completed):
             _keep(self._unfinished, migration.key, unfinished, self._capacity)
-        self._flights.pop(migration.key).finished.set_result(outcome)
+        self._in_progress.pop(migration.key).finished.set_result(outcome)
 
 
 T = TypeVar("T")
@@ -98,6 +98,6 @@ def _keep(memory: OrderedDict[Key, T], key: Key, value: T, capacity: int) -> Non
         memory.popitem(last=False)
 
 
-def is_outdated(ending: Completed, envelope: Envelope) -> bool:
+def is_outdated(completed: Completed, envelope: Envelope) -> bool:
     """Whether an operator has sent the request again since it failed so."""
-    return not ending.succeeded and envelope.replays > ending.replays
+    return not completed.succeeded and envelope.replays > completed.replays

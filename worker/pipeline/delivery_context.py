@@ -19,7 +19,7 @@ class DeliveryContext:
 
     migration: MigrationRequest
     envelope: Envelope
-    ground: DeliveryOwnership
+    delivery: DeliveryOwnership
     needs_lookup: bool = False
     """A task may exist: nothing is created before a look-up, and a settle time, say that none does."""
     is_claimed: Callable[[], bool] = lambda: True
@@ -28,7 +28,7 @@ class DeliveryContext:
     """Another copy of the request was worked on before, here or under a claim."""
     claimed_at_start: bool = True
     """The step under way began under a sure claim: it must not go on without looking once that is lost."""
-    since: float | None = None
+    first_seen_at: float | None = None
     """When the request was first known, if it is known; None: by its envelope."""
     ambiguous_create: CallError | None = None
     """The ambiguous create of this delivery, until a look-up settled it."""

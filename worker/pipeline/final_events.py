@@ -62,11 +62,11 @@ def failed(
     reason: Reason,
     now: float,
     *,
-    fault: CallError | None = None,
+    error: CallError | None = None,
     candidates: tuple[str, ...] = (),
 ) -> Completed:
     """The request of a known sender failed."""
-    message = f"{MESSAGES[reason]}: {fault.message}"[:1024] if fault and fault.message else MESSAGES[reason]
+    message = f"{MESSAGES[reason]}: {error.message}"[:1024] if error and error.message else MESSAGES[reason]
     sender = Sender(migration.request_id, migration.project_id, migration.region, migration.task.name)
     body = MigrationFailed(
         request_id=sender.request_id,
@@ -75,10 +75,10 @@ def failed(
         name=sender.name,
         reason=reason,
         message=message,
-        error=_error(fault, candidates),
+        error=_error(error, candidates),
         attempts=envelope.attempts,
         parked=reason in PARKED_REASONS,
-        dcs_request_id=fault.dcs_request_id if fault else None,
+        dcs_request_id=error.dcs_request_id if error else None,
         received_at=to_text(envelope.first_received_at),
         completed_at=to_text(now),
     )
@@ -126,13 +126,13 @@ def _failure(body: MigrationFailed, envelope: Envelope, request_id: str, fingerp
     )
 
 
-def _error(fault: CallError | None, candidates: tuple[str, ...]) -> DcsError | None:
-    if fault is None or (fault.http_status is None and fault.evidence is Evidence.NEVER_SENT):
+def _error(error: CallError | None, candidates: tuple[str, ...]) -> DcsError | None:
+    if error is None or (error.http_status is None and error.evidence is Evidence.NEVER_SENT):
         return DcsError(candidates=candidates) if candidates else None
     return DcsError(
-        status=fault.http_status,
-        error_code=fault.error_code,
-        error_msg=fault.error_msg,
-        error_ext_msg=fault.error_ext_msg,
+        status=error.http_status,
+        error_code=error.error_code,
+        error_msg=error.error_msg,
+        error_ext_msg=error.error_ext_msg,
         candidates=candidates or None,
     )

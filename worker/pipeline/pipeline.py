@@ -15,7 +15,7 @@ from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.executor import Executor
 from worker.pipeline.ports import Claims, Clock, Delivery, Observer
 from worker.pipeline.settler import Settler
-from worker.policy.claim import Concluded, Granted, Held
+from worker.policy.claim import ClaimedElsewhere, Concluded, Granted
 from worker.policy.delivery_report import DeliveryFinished, trace_id
 from worker.policy.migration_request import MigrationRequest, migration
 from worker.policy.outcome import Completed, DeliveryLost, Outcome, Requeued, RetryLater
@@ -87,7 +87,7 @@ class DeliveryPipeline:
             migration, envelope = context.migration, context.envelope
             sender_request_id = migration.request_id if migration.has_sender_request_id else None
         is_settled = await self._settler.settle(delivery, sender_request_id, envelope, outcome)
-        self._say(delivery, migration, envelope, outcome if is_settled else DeliveryLost(None), started)
+        self._report(delivery, migration, envelope, outcome if is_settled else DeliveryLost(None), started)
 
     def is_suspect(self, delivery: Delivery) -> bool:
         """Law 9: whether the delivery must be worked on with nothing else in hand."""
@@ -102,7 +102,7 @@ class DeliveryPipeline:
         started = time.perf_counter()
         outcome = self._retry_policy.wait(envelope, 0.0, why)
         is_settled = await self._settler.settle(delivery, None, envelope, outcome)
-        self._say(delivery, None, envelope, outcome if is_settled else DeliveryLost(None), started)
+        self._report(delivery, None, envelope, outcome if is_settled else DeliveryLost(None), started)
 
     def _envelope(self, delivery: Delivery) -> Envelope:
         return Envelope.read(delivery.headers, redelivered=delivery.redelivered, now=self._now())
@@ -110,36 +110,36 @@ class DeliveryPipeline:
     async def _decide(self, context: DeliveryContext) -> Outcome:
         """Law 4: a copy of a request that is known or being worked on is answered with its outcome."""
         while True:
-            ending = self._deduplicator.ending(context.migration, context.envelope)
-            if ending is not None:
-                return self._same(context, ending)
-            flight = self._deduplicator.flight(context.migration)
-            if flight is None:
-                return await self._fly(context)
-            outcome = await asyncio.shield(flight.finished)
-            if flight.fingerprint != context.migration.fingerprint:
+            completed = self._deduplicator.completed(context.migration, context.envelope)
+            if completed is not None:
+                return self._same_outcome(context, completed)
+            in_progress = self._deduplicator.in_progress(context.migration)
+            if in_progress is None:
+                return await self._single_flight(context)
+            outcome = await asyncio.shield(in_progress.finished)
+            if in_progress.fingerprint != context.migration.fingerprint:
                 continue  # which of the two is the request is known only when the other has landed
-            if (followed := self._follow(context, outcome)) is not None:
+            if (followed := self._follow_copy(context, outcome)) is not None:
                 return followed
 
-    async def _fly(self, context: DeliveryContext) -> Outcome:
+    async def _single_flight(self, context: DeliveryContext) -> Outcome:
         known = self._deduplicator.unfinished(context.migration)
         if known is not None:
             if known.fingerprint != context.migration.fingerprint:
                 return final_events.conflicting(context.migration, context.envelope, self._now())
             context.needs_lookup = self._retry_policy.reconcile != "off"
-            context.since = min(known.first_received_at, context.envelope.first_received_at)
-            context.envelope = _later(context.envelope, known.last_sent_at)
+            context.first_seen_at = min(known.first_received_at, context.envelope.first_received_at)
+            context.envelope = _with_last_sent_at(context.envelope, known.last_sent_at)
         outcome: Outcome | None = None
         self._deduplicator.start(context.migration)
         try:
             claims = self._claims or self._locks_of(context)
-            outcome = await (self._claimed(context, claims) if claims else self._worked(context))
+            outcome = await (self._under_claim(context, claims) if claims else self._execute(context))
             if isinstance(outcome, Completed) and outcome.fingerprint == context.migration.fingerprint:
                 self._deduplicator.remember(context.migration, outcome)
             return outcome
         finally:
-            self._deduplicator.land(context.migration, outcome, self._unfinished(context, outcome))
+            self._deduplicator.finish(context.migration, outcome, self._unfinished(context, outcome))
 
     def _locks_of(self, context: DeliveryContext) -> Claims | None:
         is_repeat = context.needs_lookup or context.envelope.is_repeat
@@ -147,31 +147,31 @@ class DeliveryPipeline:
 
     def _unfinished(self, context: DeliveryContext, outcome: Outcome | None) -> Unfinished:
         last_sent_at = context.envelope.last_sent_at if outcome else self._now()
-        first = context.since if context.since is not None else context.envelope.first_received_at
+        first = context.first_seen_at if context.first_seen_at is not None else context.envelope.first_received_at
         return Unfinished(context.migration.fingerprint, last_sent_at, first if context.envelope.is_dated else 0.0)
 
-    async def _worked(self, context: DeliveryContext) -> Outcome:
+    async def _execute(self, context: DeliveryContext) -> Outcome:
         """Law 9: a request that took so many workers down is not worked on, unless its ending is known."""
         if self._retry_policy.is_poison(context.envelope):
             return final_events.failed(context.migration, context.envelope, Reason.POISON, self._now())
-        return await self._executor.handle(context)
+        return await self._executor.execute(context)
 
-    async def _claimed(self, context: DeliveryContext, claims: Claims) -> Outcome:
+    async def _under_claim(self, context: DeliveryContext, claims: Claims) -> Outcome:
         """Law 4 across replicas: work on the request only under a claim, or look before every create."""
         match await claims.take(context.migration, self._now(), context.envelope.replays):
-            case Concluded(ending) if not is_outdated(ending, context.envelope):
-                return self._same(context, ending)
-            case Held() as held:
+            case Concluded(completed) if not is_outdated(completed, context.envelope):
+                return self._same_outcome(context, completed)
+            case ClaimedElsewhere() as held:
                 return self._held_elsewhere(context, held)
             case Granted(is_first, last_sent_at):
-                context.envelope = _later(context.envelope, last_sent_at)
+                context.envelope = _with_last_sent_at(context.envelope, last_sent_at)
                 context.needs_lookup = context.needs_lookup or (not is_first and self._retry_policy.reconcile != "off")
-                context.since = context.since if is_first else 0.0
+                context.first_seen_at = context.first_seen_at if is_first else 0.0
             case _:
                 pass  # away, or an ending that an operator's replay has outdated: looked for as a repeat
         context.is_claimed = partial(claims.is_held, context.migration)
         try:
-            outcome = await self._worked(context)
+            outcome = await self._execute(context)
         except BaseException:
             await claims.release(context.migration, self._now())
             raise
@@ -180,22 +180,22 @@ class DeliveryPipeline:
         await claims.release(context.migration, context.envelope.last_sent_at)
         return outcome
 
-    def _held_elsewhere(self, context: DeliveryContext, held: Held) -> Outcome:
+    def _held_elsewhere(self, context: DeliveryContext, held: ClaimedElsewhere) -> Outcome:
         now = self._now()
         if held.fingerprint != context.migration.fingerprint:
             return final_events.conflicting(context.migration, context.envelope, now)
-        if held.is_forgetful:
-            context.envelope = _later(context.envelope, now)
+        if held.is_last_send_unknown:
+            context.envelope = _with_last_sent_at(context.envelope, now)
         return self._retry_policy.wait(
             context.envelope, self._retry_policy.listing_delay_left(context.envelope.last_sent_at, now), "claimed"
         )
 
-    def _same(self, context: DeliveryContext, ending: Completed) -> Completed:
-        if ending.fingerprint == context.migration.fingerprint:
-            return ending
+    def _same_outcome(self, context: DeliveryContext, completed: Completed) -> Completed:
+        if completed.fingerprint == context.migration.fingerprint:
+            return completed
         return final_events.conflicting(context.migration, context.envelope, self._now())
 
-    def _follow(self, context: DeliveryContext, outcome: Outcome | None) -> Outcome | None:
+    def _follow_copy(self, context: DeliveryContext, outcome: Outcome | None) -> Outcome | None:
         """What the outcome of one copy means for another; None: this one works on.
 
         What may have been sent for one copy may have been sent for all.
@@ -204,18 +204,18 @@ class DeliveryPipeline:
             case Completed():
                 return None  # it is remembered by now, or an operator has sent the request again since
             case RetryLater():
-                context.envelope = _later(context.envelope, outcome.envelope.last_sent_at)
+                context.envelope = _with_last_sent_at(context.envelope, outcome.envelope.last_sent_at)
                 return replace(outcome, envelope=context.envelope, why="copy")
             case Requeued():
-                context.envelope = _later(context.envelope, outcome.envelope.last_sent_at)
+                context.envelope = _with_last_sent_at(context.envelope, outcome.envelope.last_sent_at)
                 return Requeued(context.envelope)
             case _:
-                context.envelope = _later(context.envelope, self._now())
-                context.since = 0.0
+                context.envelope = _with_last_sent_at(context.envelope, self._now())
+                context.first_seen_at = 0.0
                 context.needs_lookup = self._retry_policy.reconcile != "off"
                 return None
 
-    def _say(
+    def _report(
         self,
         delivery: Delivery,
         migration: MigrationRequest | None,
@@ -238,7 +238,7 @@ class DeliveryPipeline:
         )
 
 
-def _later(envelope: Envelope, last_sent_at: float | None) -> Envelope:
+def _with_last_sent_at(envelope: Envelope, last_sent_at: float | None) -> Envelope:
     if last_sent_at is None:
         return envelope
     return replace(envelope, last_sent_at=max(last_sent_at, envelope.last_sent_at or last_sent_at))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from worker.policy.call_result import CallError, LookupResult, TaskCreated
+from worker.policy.call_result import CallError, CallResult, LookupResult, TaskCreated
 from worker.policy.claim import ClaimAnswer
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.migration_request import MigrationRequest
@@ -86,12 +86,12 @@ class Publisher(Protocol):
     """Confirmed publishing. Every method raises UnconfirmedError when the broker does not confirm in time."""
 
     async def event(
-        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self, completed: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         """Publish the event to the events exchange, and to `reply_to` if given."""
         ...
 
-    async def postpone(self, delivery: Delivery, place: int, headers: Mapping[str, object]) -> None:
+    async def postpone(self, delivery: Delivery, level: int, headers: Mapping[str, object]) -> None:
         """Put a copy into the retry queue of `place`."""
         ...
 
@@ -138,7 +138,7 @@ class Claims(Protocol):
         """Whether the granted claim is still surely ours."""
         ...
 
-    async def conclude(self, migration: MigrationRequest, ending: Completed) -> Completed:
+    async def conclude(self, migration: MigrationRequest, completed: Completed) -> Completed:
         """Store how the request ended, for every replica, and give the claim up.
 
         The ending that stands: another one, where the request was over before, which whoever stood still may not know.
@@ -162,7 +162,7 @@ class CallPermit(Protocol):
         """A call begins."""
         ...
 
-    def ended(self, result: TaskCreated | LookupResult | CallError) -> None:
+    def ended(self, result: CallResult) -> None:
         """A call, or a look of several calls, ended."""
         ...
 
@@ -201,7 +201,11 @@ class Observer(Protocol):
         ...
 
     def called(
-        self, migration: MigrationRequest, operation: str, ending: TaskCreated | LookupResult | CallError, attempt: int
+        self,
+        migration: MigrationRequest,
+        operation: str,
+        result: CallResult,
+        attempt: int,
     ) -> None:
         """A call of the service for this order ended (`create` or `find`)."""
         ...

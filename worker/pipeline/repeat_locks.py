@@ -9,7 +9,7 @@ may have created is kept until its task must be listed. First deliveries, which 
 import asyncio
 
 from worker.pipeline.claims_or_locks import Locks
-from worker.policy.claim import Held, Unavailable
+from worker.policy.claim import ClaimedElsewhere, Unavailable
 from worker.policy.migration_request import Key, MigrationRequest
 from worker.policy.outcome import Completed
 
@@ -27,12 +27,12 @@ class RepeatLocks:
     def __repr__(self) -> str:
         return f"<LocksForRepeats: {len(self._taken_at)} in use, {len(self._kept)} kept>"
 
-    async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> Held | Unavailable:
+    async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimedElsewhere | Unavailable:
         """Lock the request, of which nothing is known all the same."""
         if (kept := self._kept.pop(migration.key, None)) is not None:
             kept.cancel()
         if not await self._locks.take(migration.key):
-            return Held(migration.fingerprint, is_forgetful=True)
+            return ClaimedElsewhere(migration.fingerprint, is_last_send_unknown=True)
         self._taken_at[migration.key] = now
         return Unavailable()
 
@@ -40,10 +40,10 @@ class RepeatLocks:
         """Whether the lock is ours. It is lost only with the ground that the delivery stands on."""
         return migration.key in self._taken_at
 
-    async def conclude(self, migration: MigrationRequest, ending: Completed) -> Completed:
+    async def conclude(self, migration: MigrationRequest, completed: Completed) -> Completed:
         """Give the lock back, or keep it until what was created must be listed."""
-        await self._give_back(migration.key, may_have_created=ending.reason == "created")
-        return ending
+        await self._give_back(migration.key, may_have_created=completed.reason == "created")
+        return completed
 
     async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
         """Give the lock back, or keep it until what may have been created must be listed."""

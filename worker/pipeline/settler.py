@@ -19,12 +19,12 @@ from worker.policy import backoff
 from worker.policy.call_result import StaleDeliveryError, UnconfirmedError
 from worker.policy.outcome import Completed, DeliveryLost, Outcome, Requeued, RetryLater
 
-AFTER_LOSS = 5
+PUBLISH_ATTEMPTS_AFTER_LOSS = 5
 """Tries to publish an ending whose delivery is lost."""
-TRACE_LIMIT = 512
+TRACE_HEADER_LIMIT_CHARACTERS = 512
 """Characters of a trace header that are passed on (https://www.w3.org/TR/trace-context/#tracestate-limits)."""
 
-Step = Callable[[], Awaitable[None]]
+Publish = Callable[[], Awaitable[None]]
 
 
 class Settler:
@@ -48,8 +48,8 @@ class Settler:
         """
         if isinstance(outcome, DeliveryLost):
             return False
-        is_final_everywhere = _holds_everywhere(outcome)
-        for publish in self._steps(delivery, sender_request_id, envelope, outcome):
+        is_final_everywhere = _is_final_everywhere(outcome)
+        for publish in self._publishes(delivery, sender_request_id, envelope, outcome):
             if not await self._confirmed(delivery, publish, is_final_everywhere=is_final_everywhere):
                 return False
         try:
@@ -58,14 +58,14 @@ class Settler:
             return False
         return True
 
-    async def _confirmed(self, delivery: Delivery, publish: Step, *, is_final_everywhere: bool) -> bool:
+    async def _confirmed(self, delivery: Delivery, publish: Publish, *, is_final_everywhere: bool) -> bool:
         """Publish until it is confirmed, or the delivery is lost.
 
         What holds everywhere is published even then: the message may have gone with its queue, so that nobody
         would ever ask again; and if it is delivered again, the same event only comes twice.
         """
         failures = 0
-        while not delivery.is_lost() or (is_final_everywhere and failures < AFTER_LOSS):
+        while not delivery.is_lost() or (is_final_everywhere and failures < PUBLISH_ATTEMPTS_AFTER_LOSS):
             try:
                 await publish()
             except UnconfirmedError as error:
@@ -76,63 +76,69 @@ class Settler:
                 return True
         return False
 
-    def _steps(
+    def _publishes(
         self,
         delivery: Delivery,
         sender_request_id: str | None,
         envelope: Envelope,
         outcome: Completed | RetryLater | Requeued,
-    ) -> Iterator[Step]:
+    ) -> Iterator[Publish]:
         match outcome:
             case Completed():
                 if outcome.parked:
                     yield partial(self._park, delivery, envelope, outcome)
                 yield partial(self._event, delivery, sender_request_id, outcome)
             case RetryLater():
-                headers = self._written(
-                    delivery, outcome.envelope, Kind.WAIT, outcome.why, n=outcome.place, took=outcome.seconds
+                headers = self._headers_with_journal(
+                    delivery, outcome.envelope, Kind.WAIT, outcome.why, n=outcome.level, took=outcome.seconds
                 )
-                yield partial(self._publisher.postpone, delivery, outcome.place, headers)
+                yield partial(self._publisher.postpone, delivery, outcome.level, headers)
             case Requeued():
-                headers = self._written(delivery, outcome.envelope, Kind.RETURNED)
+                headers = self._headers_with_journal(delivery, outcome.envelope, Kind.RETURNED)
                 yield partial(self._publisher.hand_back, delivery, headers)
             case _:
                 assert_never(outcome)
 
-    async def _park(self, delivery: Delivery, envelope: Envelope, ending: Completed) -> None:
-        headers = self._written(delivery, envelope, Kind.PARKED, ending.reason, code=ending.error_code)
+    async def _park(self, delivery: Delivery, envelope: Envelope, completed: Completed) -> None:
+        headers = self._headers_with_journal(
+            delivery, envelope, Kind.PARKED, completed.reason, code=completed.error_code
+        )
         headers = {name: value for name, value in headers.items() if name != names.PARKED_ERROR_CODE}
-        headers[names.PARKED_REASON] = ending.reason
+        headers[names.PARKED_REASON] = completed.reason
         headers[names.PARKED_AT] = to_text(self._now())
-        if ending.error_code:
-            headers[names.PARKED_ERROR_CODE] = ending.error_code
+        if completed.error_code:
+            headers[names.PARKED_ERROR_CODE] = completed.error_code
         await self._publisher.park(delivery, headers)
 
-    def _written(
+    def _headers_with_journal(
         self, delivery: Delivery, envelope: Envelope, did: Kind, got: str = "", **more: Any
     ) -> dict[str, object]:
         """The headers of a copy, with what is done now as the last entry of its journal."""
         journal = envelope.journal.add(self._now(), did, got, **more)
         return replace(envelope, journal=journal).write(delivery.headers)
 
-    async def _event(self, delivery: Delivery, sender_request_id: str | None, ending: Completed) -> None:
+    async def _event(self, delivery: Delivery, sender_request_id: str | None, completed: Completed) -> None:
         await self._publisher.event(
-            ending,
+            completed,
             correlation_id=delivery.correlation_id or sender_request_id or delivery.message_id,
             reply_to=delivery.reply_to,
-            trace=_trace(delivery.headers),
+            trace=_trace_headers(delivery.headers),
         )
 
 
-def _trace(headers: Mapping[str, object]) -> dict[str, object]:
+def _trace_headers(headers: Mapping[str, object]) -> dict[str, object]:
     """The request's trace headers, as far as they can be any: what a sender puts there holds up no event."""
     found = {name: headers.get(name) for name in (names.TRACEPARENT, names.TRACESTATE)}
-    return {name: value for name, value in found.items() if isinstance(value, str) and len(value) <= TRACE_LIMIT}
+    return {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, str) and len(value) <= TRACE_HEADER_LIMIT_CHARACTERS
+    }
 
 
-def _holds_everywhere(outcome: Outcome) -> bool:
+def _is_final_everywhere(outcome: Outcome) -> bool:
     """Whoever works on the request next comes to the same ending."""
-    return isinstance(outcome, Completed) and (outcome.succeeded or outcome.reason in _FOR_GOOD)
+    return isinstance(outcome, Completed) and (outcome.succeeded or outcome.reason in FINAL_EVERYWHERE)
 
 
-_FOR_GOOD = (Reason.REJECTED, Reason.INVALID_REQUEST)
+FINAL_EVERYWHERE = (Reason.REJECTED, Reason.INVALID_REQUEST)

@@ -16,11 +16,11 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ClaimedElsewhere:
     """Another replica works on the request now."""
 
     fingerprint: str
-    is_forgetful: bool = False
+    is_last_send_unknown: bool = False
     """Nothing will tell afterwards what that replica sent: a create of it must be given time to be listed."""
 
 
@@ -36,4 +36,4 @@ class Unavailable:
     """The claims cannot be asked: go on, but look before every create."""
 
 
-ClaimAnswer = Granted | Held | Concluded | Unavailable
+ClaimAnswer = Granted | ClaimedElsewhere | Concluded | Unavailable

@@ -14,13 +14,12 @@ from typing import Final
 from schemas.event import Reason
 from worker.policy.call_result import (
     CallError,
+    CallResult,
     CallStatus,
     Condition,
     ErrorKind,
     ErrorScope,
     Evidence,
-    LookupResult,
-    TaskCreated,
 )
 
 
@@ -152,7 +151,7 @@ def row(http_status: int, code: str | None, condition: Condition | None = None) 
     return _OTHER_4XX if 400 <= http_status < 500 else _OTHER
 
 
-def scope(result: TaskCreated | LookupResult | CallError) -> ErrorScope | None:
+def scope(result: CallResult) -> ErrorScope | None:
     """Whom a result concerns. A success, or an answer about one request, concerns the request alone."""
     if not isinstance(result, CallError):
         return ErrorScope.REQUEST
@@ -163,7 +162,7 @@ def scope(result: TaskCreated | LookupResult | CallError) -> ErrorScope | None:
     return row(result.http_status, result.error_code, result.condition).scope
 
 
-def is_probe_refused(result: TaskCreated | LookupResult | CallError, scopes: Collection[ErrorScope]) -> bool | None:
+def is_probe_refused(result: CallResult, scopes: Collection[ErrorScope]) -> bool | None:
     """Whether the result of a probe concerns one of these scopes; None if it says nothing about them."""
     found = scope(result)
     is_throttled = isinstance(result, CallError) and result.kind is ErrorKind.THROTTLED

@@ -45,7 +45,7 @@ class RetryPolicy:
     """Of a look-up, all its calls together."""
 
     @property
-    def places(self) -> int:
+    def levels(self) -> int:
         """How many places the retry schedule has."""
         return len(self.delays)
 
@@ -74,40 +74,40 @@ class RetryPolicy:
         """Half-way to poison: worked on alone, so that it takes no neighbour down with it again."""
         return envelope.interruptions >= max(1, self.delivery_limit // 2)
 
-    def is_over(self, envelope: Envelope) -> bool:
+    def retries_exhausted(self, envelope: Envelope) -> bool:
         """The schedule was used up, and only whether a task exists remains to be seen."""
-        return envelope.round > self.places
+        return envelope.round > self.levels
 
     def has_retries_left(self, envelope: Envelope) -> bool:
         """Whether a place of the schedule is left."""
-        return envelope.round < self.places
+        return envelope.round < self.levels
 
-    def wait_in_hand(self, fault: CallError, attempt: int, random_unit: float) -> float | None:
+    def wait_in_hand(self, error: CallError, attempt: int, random_unit: float) -> float | None:
         """Seconds until the next try of this delivery; None if the wait belongs to the broker."""
-        if attempt >= self.tries or fault.kind is ErrorKind.CAPACITY:
+        if attempt >= self.tries or error.kind is ErrorKind.CAPACITY:
             return None
-        asked = error_table.asked_wait(fault)
+        asked = error_table.asked_wait(error)
         wait = max(backoff.backoff(attempt, random_unit), asked and asked * (1.0 + random_unit / 4))
         return wait if wait <= backoff.IN_HAND else None
 
-    def is_free(self, fault: CallError, envelope: Envelope, now: float) -> bool:
+    def costs_nothing(self, error: CallError, envelope: Envelope, now: float) -> bool:
         """Law 8: being throttled counts against no one, nor do credentials that are away; though not for ever."""
-        return error_table.costs_nothing(fault) and now - envelope.first_received_at < FREE_RETRY_LIMIT_SECONDS
+        return error_table.costs_nothing(error) and now - envelope.first_received_at < FREE_RETRY_LIMIT_SECONDS
 
-    def after(self, fault: CallError, envelope: Envelope, at_least: float, now: float) -> RetryLater:
+    def after(self, error: CallError, envelope: Envelope, at_least: float, now: float) -> RetryLater:
         """The way through the broker after a failed call; spends a place unless throttled."""
-        at_least = max(at_least, error_table.asked_wait(fault))
-        if self.is_free(fault, envelope, now):
-            return self.wait(envelope, at_least, fault.label)
-        if fault.kind is ErrorKind.CAPACITY:
+        at_least = max(at_least, error_table.asked_wait(error))
+        if self.costs_nothing(error, envelope, now):
+            return self.wait(envelope, at_least, error.label)
+        if error.kind is ErrorKind.CAPACITY:
             at_least = self.delays[-1]
-        spent = replace(envelope, round=min(envelope.round, self.places) + 1)
-        place = backoff.place(self.delays, at_least)
-        if not self.is_over(spent):
-            place = max(place, spent.round)
-        return RetryLater(place, spent, fault.label, self.delays[place - 1])
+        spent = replace(envelope, round=min(envelope.round, self.levels) + 1)
+        level = backoff.level_for_wait(self.delays, at_least)
+        if not self.retries_exhausted(spent):
+            level = max(level, spent.round)
+        return RetryLater(level, spent, error.label, self.delays[level - 1])
 
     def wait(self, envelope: Envelope, at_least: float, why: str) -> RetryLater:
         """A wait in the broker that spends nothing."""
-        place = backoff.place(self.delays, at_least)
-        return RetryLater(place, envelope, why, self.delays[place - 1])
+        level = backoff.level_for_wait(self.delays, at_least)
+        return RetryLater(level, envelope, why, self.delays[level - 1])

@@ -51,7 +51,7 @@ def detail(migration: MigrationRequest, detail: TaskDetail) -> Match:
     return Match.YES if is_ours else Match.NO
 
 
-def sighting(task_ids: Iterable[str], dcs_request_id: str | None = None) -> LookupResult:
+def lookup_result(task_ids: Iterable[str], dcs_request_id: str | None = None) -> LookupResult:
     """What the tasks that matched amount to."""
     match sorted(set(task_ids)):
         case []:

@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from schemas.journal import Journal, Kind
-from worker.policy.call_result import CallError, LookupResult, SeveralTasks, TaskCreated, TaskFound, TaskNotFound
+from worker.policy.call_result import (
+    CallError,
+    CallResult,
+    SeveralTasks,
+    TaskCreated,
+    TaskFound,
+    TaskNotFound,
+)
 
 MIN_WAIT_SECONDS: Final = 1.0
 """Seconds that a call waited for its turn."""
@@ -16,31 +23,31 @@ class Call:
 
     did: Kind
     n: int
-    wanted: float
-    begun: float
+    wanted_at: float
+    started_at: float
 
 
-def entered(journal: Journal, call: Call, ending: TaskCreated | LookupResult | CallError, now: float) -> Journal:
+def with_call(journal: Journal, call: Call, result: CallResult, now: float) -> Journal:
     """The journal with the call, which ended `now`. Of what was created at once the event says everything."""
-    if call.begun - call.wanted >= MIN_WAIT_SECONDS:
-        journal = journal.add(call.begun, Kind.GATE, took=call.begun - call.wanted)
-    if isinstance(ending, TaskCreated) and not journal:
+    if call.started_at - call.wanted_at >= MIN_WAIT_SECONDS:
+        journal = journal.add(call.started_at, Kind.GATE, took=call.started_at - call.wanted_at)
+    if isinstance(result, TaskCreated) and not journal:
         return journal
-    got, evidence, code, id_ = _told(ending)
-    return journal.add(now, call.did, got, n=call.n, took=now - call.begun, evidence=evidence, code=code, id_=id_)
+    got, evidence, code, id_ = _journal_fields(result)
+    return journal.add(now, call.did, got, n=call.n, took=now - call.started_at, evidence=evidence, code=code, id_=id_)
 
 
-def _told(ending: TaskCreated | LookupResult | CallError) -> tuple[str, str, str | None, str | None]:
-    match ending:
+def _journal_fields(result: CallResult) -> tuple[str, str, str | None, str | None]:
+    match result:
         case TaskCreated():
-            return "done", "", None, ending.dcs_request_id
+            return "done", "", None, result.dcs_request_id
         case TaskFound():
-            return "found", "", None, ending.dcs_request_id
+            return "found", "", None, result.dcs_request_id
         case TaskNotFound():
             return "absent", "", None, None
         case SeveralTasks():
             return "several", "", None, None
         case CallError():
-            return ending.label, ending.evidence.value, ending.error_code, ending.dcs_request_id
+            return result.label, result.evidence.value, result.error_code, result.dcs_request_id
         case _:
-            assert_never(ending)
+            assert_never(result)

@@ -128,9 +128,9 @@ class Publisher:
                 return
         self._observer.reply_refused(ending.event_id)
 
-    async def postpone(self, delivery: Original, place: int, headers: Mapping[str, object]) -> None:
+    async def postpone(self, delivery: Original, level: int, headers: Mapping[str, object]) -> None:
         """Put a copy into the retry queue of `place`. Raises UnconfirmedError."""
-        await self._copy(delivery, headers, names.retry_queue(self._queue, place))
+        await self._copy(delivery, headers, names.retry_queue(self._queue, level))
 
     async def park(self, delivery: Original, headers: Mapping[str, object]) -> None:
         """Put a copy into the parked queue. Raises UnconfirmedError."""

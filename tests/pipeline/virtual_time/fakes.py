@@ -11,12 +11,13 @@ from typing import Any
 from schemas import names
 from tests.pipeline.fakes import REQUEST
 from tests.pipeline.virtual_time.event_loop import VirtualTime
-from worker.bootstrap.flows import Ports, flow
+from worker.bootstrap.flows import Ports, build_dispatcher
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.pipeline import RequestParser
 from worker.pipeline.throttle import Throttle
 from worker.policy.call_result import (
     CallError,
+    CallResult,
     CallStatus,
     Condition,
     ErrorKind,
@@ -167,7 +168,7 @@ class Replica:
         ports = Ports(
             world.service, self, self, self.throttle, self, now=lambda: EPOCH + world.loop.now, random_unit=random_unit
         )
-        self.service = flow(ports, world.rules, reading, Deduplicator())
+        self.service = build_dispatcher(ports, world.rules, reading, Deduplicator())
 
     @property
     def is_consuming(self) -> bool:
@@ -224,9 +225,7 @@ class Replica:
     def received(self, *, redelivered: bool) -> None:
         pass
 
-    def called(
-        self, migration: MigrationRequest, operation: str, ending: TaskCreated | LookupResult | CallError, attempt: int
-    ) -> None:
+    def called(self, migration: MigrationRequest, operation: str, ending: CallResult, attempt: int) -> None:
         pass
 
     def settled(self, fact: DeliveryFinished) -> None:

@@ -9,13 +9,12 @@ from tests.pipeline.virtual_time.fakes import Replica, World
 from worker.pipeline.throttle import RegionThrottle, Throttle
 from worker.policy.call_result import (
     CallError,
+    CallResult,
     CallStatus,
     Condition,
     ErrorKind,
     Evidence,
-    LookupResult,
     NamedLimit,
-    TaskCreated,
 )
 from worker.policy.migration_request import MigrationRequest, migration
 
@@ -56,7 +55,7 @@ class Bench:
 
     async def call(
         self,
-        result: TaskCreated | LookupResult | CallError | None,
+        result: CallResult | None,
         name: str = "r",
         project: str = "p",
         seconds: float = 0.01,
@@ -68,7 +67,7 @@ class Bench:
             if result is not None:
                 permit.ended(result)
 
-    def calls(self, *results: TaskCreated | LookupResult | CallError | None, project: str = "p") -> None:
+    def calls(self, *results: CallResult | None, project: str = "p") -> None:
         """Make calls one after the other, each for a request of its own."""
 
         async def scene() -> None:

@@ -19,7 +19,7 @@ from worker.claims.connection import NoReply
 from worker.claims.records import Doubted, Unreadable
 from worker.pipeline import final_events
 from worker.policy.call_result import TaskCreated
-from worker.policy.claim import ClaimAnswer, Concluded, Granted, Held, Unavailable
+from worker.policy.claim import ClaimAnswer, ClaimedElsewhere, Concluded, Granted, Unavailable
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed
 
@@ -73,7 +73,7 @@ def event(**members: Any) -> str:
         (b"lost", Granted(is_first=False, last_sent_at=NOW)),
         (b"reopened " + stored(FAILED), Granted(is_first=False, last_sent_at=NOW)),
         (b"reopened " + changed(body=1), Doubted()),
-        (b"held " + b"f" * 32, Held("f" * 32)),
+        (b"held " + b"f" * 32, ClaimedElsewhere("f" * 32)),
         (b"concluded " + stored(FAILED), Concluded(FAILED)),
         (b"concluded " + stored(DONE), Concluded(DONE)),
         (b"concluded f 1 0 {}", Unreadable(b"{}")),

@@ -12,7 +12,7 @@ from schemas import names
 from tests.fakes.otlp_collector import Collector, Span
 from tests.pipeline.fakes import FakeDelivery, FakeIntake, FakePublisher, request
 from tests.unit.dcs.fakes import reply
-from worker.bootstrap.flows import Ports, flow
+from worker.bootstrap.flows import Ports, build_dispatcher
 from worker.dcs.auth.credentials import ReadyToken
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
@@ -97,7 +97,7 @@ class Replica:
         settings = ThrottleSettings(("cn-north-4",), 64, 5.0, self.rules.delays)
         throttle = Throttle(settings, client.probe, observer, lambda *_: None)
         ports = Ports(client, publisher, observer, throttle, FakeIntake())
-        self.flow: Dispatcher = flow(ports, self.rules, reading, Deduplicator())
+        self.flow: Dispatcher = build_dispatcher(ports, self.rules, reading, Deduplicator())
         self.deliver: Callable[[FakeDelivery], None] = self.tracing.with_delivery_span(self.flow.deliver)
 
     async def work(self, *deliveries: FakeDelivery) -> list[Span]:

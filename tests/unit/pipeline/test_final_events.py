@@ -19,6 +19,6 @@ def test_a_success_says_what_its_model_says(
     """Written without the model, it is byte for byte what the model would write."""
     envelope = Envelope(attempts, 0, 1, 0, 0, 1_700_000_000.1234, None, False, False)
     done = TaskCreated(instance_id, job_id, request_id)
-    ending = succeeded(an_order(f"n{name}"), envelope, done, resolution, 1_700_000_001.5)  # type: ignore[arg-type]
-    assert MigrationSucceeded.model_validate_json(ending.body).model_dump_json().encode() == ending.body
-    assert (ending.completed_at, b'"2023-11-14T22:13:20.123Z"' in ending.body) == ("2023-11-14T22:13:21.500Z", True)
+    result = succeeded(an_order(f"n{name}"), envelope, done, resolution, 1_700_000_001.5)  # type: ignore[arg-type]
+    assert MigrationSucceeded.model_validate_json(result.body).model_dump_json().encode() == result.body
+    assert (result.completed_at, b'"2023-11-14T22:13:20.123Z"' in result.body) == ("2023-11-14T22:13:21.500Z", True)

@@ -105,11 +105,11 @@ def test_no_retry_after_does_harm(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at_least", "place"), [(0.0, 1), (10.0, 1), (10.1, 2), (60.0, 2), (299.0, 3), (1800.0, 4), (1e9, 4)]
+    ("at_least", "level_for_wait"), [(0.0, 1), (10.0, 1), (10.1, 2), (60.0, 2), (299.0, 3), (1800.0, 4), (1e9, 4)]
 )
-def test_the_first_place_that_waits_long_enough(at_least: float, place: int) -> None:
+def test_the_first_place_that_waits_long_enough(at_least: float, level_for_wait: int) -> None:
     """A wait goes to the first place that is at least as long; to the last if none is."""
-    assert backoff.place((10.0, 60.0, 300.0, 1800.0), at_least) == place
+    assert backoff.level_for_wait((10.0, 60.0, 300.0, 1800.0), at_least) == level_for_wait
 
 
 def test_postponed_requests_come_back_as_they_can_be_used() -> None:

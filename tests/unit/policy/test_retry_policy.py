@@ -85,9 +85,13 @@ def test_half_way_to_poison_is_suspect(limit: int, interruptions: int, is_suspec
 
 
 @pytest.mark.parametrize(
-    ("round_", "has_retries_left", "is_over"), [(0, True, False), (3, True, False), (4, False, False), (5, False, True)]
+    ("round_", "has_retries_left", "retries_exhausted"),
+    [(0, True, False), (3, True, False), (4, False, False), (5, False, True)],
 )
-def test_the_schedule_has_so_many_places(round_: int, has_retries_left: bool, is_over: bool) -> None:
+def test_the_schedule_has_so_many_places(round_: int, has_retries_left: bool, retries_exhausted: bool) -> None:
     """Four places can be spent; a fifth use of the schedule is beyond its end."""
     envelope = replace(REPEAT, round=round_)
-    assert (RULES.has_retries_left(envelope), RULES.is_over(envelope)) == (has_retries_left, is_over)
+    assert (RULES.has_retries_left(envelope), RULES.retries_exhausted(envelope)) == (
+        has_retries_left,
+        retries_exhausted,
+    )

@@ -64,7 +64,7 @@ def test_a_wait_in_hand_is_never_too_short_nor_too_long(fault: CallError, attemp
 
 
 @pytest.mark.parametrize(
-    ("fault", "round_", "at_least", "place", "spent"),
+    ("fault", "round_", "at_least", "level", "spent"),
     [
         (BUSY, 0, 0.0, 1, 1),
         (BUSY, 1, 0.0, 2, 2),
@@ -84,11 +84,11 @@ def test_a_wait_in_hand_is_never_too_short_nor_too_long(fault: CallError, attemp
         (replace(THROTTLED, throttle=NamedLimit(5, 60.0)), 2, 0.0, 2, 2),
     ],
 )
-def test_a_failed_call_spends_one_place(fault: CallError, round_: int, at_least: float, place: int, spent: int) -> None:
+def test_a_failed_call_spends_one_place(fault: CallError, round_: int, at_least: float, level: int, spent: int) -> None:
     """The next place, or the first that waits long enough; full capacity waits longest; being throttled is free."""
     envelope = replace(REPEAT, round=round_)
     assert RULES.after(fault, envelope, at_least, NOW) == RetryLater(
-        place, replace(envelope, round=spent), fault.label, RULES.delays[place - 1]
+        level, replace(envelope, round=spent), fault.label, RULES.delays[level - 1]
     )
 
 
@@ -96,13 +96,13 @@ def test_a_failed_call_spends_one_place(fault: CallError, round_: int, at_least:
 def test_being_throttled_is_free_for_a_day(age: float, spent: int) -> None:
     """After a day a request that is always throttled spends places like any other."""
     envelope = replace(REPEAT, first_received_at=NOW - age)
-    assert RULES.is_free(THROTTLED, envelope, NOW) is (spent == 0)
+    assert RULES.costs_nothing(THROTTLED, envelope, NOW) is (spent == 0)
     assert RULES.after(THROTTLED, envelope, 0.0, NOW).envelope.round == spent
 
 
 def test_no_other_fault_is_free() -> None:
     """Only being throttled counts against no one."""
-    free = [remedy for remedy in ErrorKind if RULES.is_free(replace(BUSY, kind=remedy), REPEAT, NOW)]
+    free = [remedy for remedy in ErrorKind if RULES.costs_nothing(replace(BUSY, kind=remedy), REPEAT, NOW)]
     assert free == [ErrorKind.THROTTLED]
 
 
@@ -114,16 +114,16 @@ def test_the_way_through_the_broker_is_long_enough_and_ends(
     envelope = replace(REPEAT, round=round_, first_received_at=NOW - age)
     postponed = RULES.after(fault, envelope, at_least, NOW)
     wanted = min(max(at_least, error_table.asked_wait(fault)), RULES.delays[-1])
-    assert RULES.delays[postponed.place - 1] >= wanted
-    assert 0 < postponed.place <= RULES.places
-    if not RULES.is_free(fault, envelope, NOW):
-        assert postponed.envelope.round == min(round_, RULES.places) + 1
+    assert RULES.delays[postponed.level - 1] >= wanted
+    assert 0 < postponed.level <= RULES.levels
+    if not RULES.costs_nothing(fault, envelope, NOW):
+        assert postponed.envelope.round == min(round_, RULES.levels) + 1
 
 
-@pytest.mark.parametrize(("at_least", "place"), [(0.0, 1), (50.0, 2), (301.0, 4), (1e9, 4)])
-def test_waiting_spends_nothing(at_least: float, place: int) -> None:
+@pytest.mark.parametrize(("at_least", "level"), [(0.0, 1), (50.0, 2), (301.0, 4), (1e9, 4)])
+def test_waiting_spends_nothing(at_least: float, level: int) -> None:
     """A wait to settle or for a turn leaves the envelope as it is."""
-    assert RULES.wait(REPEAT, at_least, "settle") == RetryLater(place, REPEAT, "settle", RULES.delays[place - 1])
+    assert RULES.wait(REPEAT, at_least, "settle") == RetryLater(level, REPEAT, "settle", RULES.delays[level - 1])
 
 
 @pytest.mark.parametrize("evidence", list(Evidence))

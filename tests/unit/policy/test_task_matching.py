@@ -150,7 +150,7 @@ def test_no_date_does_harm(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task_ids", "sighting"),
+    ("task_ids", "lookup_result"),
     [
         ([], TaskNotFound()),
         (["a"], TaskFound("a", "r")),
@@ -158,6 +158,6 @@ def test_no_date_does_harm(text: str) -> None:
         (["b", "a", "b"], SeveralTasks(("a", "b"))),
     ],
 )
-def test_what_was_found_is_counted_once(task_ids: list[str], sighting: object) -> None:
+def test_what_was_found_is_counted_once(task_ids: list[str], lookup_result: object) -> None:
     """None, one or several different tasks; a row that two pages show is one."""
-    assert task_matching.sighting(task_ids, "r") == sighting
+    assert task_matching.lookup_result(task_ids, "r") == lookup_result

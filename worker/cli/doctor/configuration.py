@@ -8,7 +8,7 @@ from worker.config import Configuration, ConfigurationError, Settings, describe,
 from worker.dcs.auth.lease import PATIENCE as MAX_CREDENTIAL_WAIT_SECONDS
 from worker.pipeline.dispatcher import ISOLATION_WAIT_SECONDS
 from worker.pipeline.throttle import MAX_PERMIT_WAIT_SECONDS
-from worker.policy.backoff import place
+from worker.policy.backoff import level_for_wait
 from worker.policy.diagnostics import (
     Check,
     FailureKind,
@@ -95,7 +95,7 @@ def check_settings(settings: Settings, consumers: int | None, *, has_credentials
 
 def _check_timing(settings: Settings) -> Check:
     """The times as configured: an invalid combination is refused at the start, so this is information only."""
-    level_seconds = settings.retry_delays[place(settings.retry_delays, settings.settle) - 1]
+    level_seconds = settings.retry_delays[level_for_wait(settings.retry_delays, settings.settle) - 1]
     found = (
         f"call timeout {settings.dcs_timeout:g} s; no second create within {settings.settle:g} s, "
         f"which a request waits in the retry queue of {level_seconds:g} s; "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, assert_never
 
 from schemas.envelope import Envelope
-from worker.bootstrap.components import credentials, rules, service_transport
+from worker.bootstrap.components import credentials, retry_policy, service_transport
 from worker.cli.common import short_duration
 from worker.cli.parked.request import ParkedRequest
 from worker.cli.progress import Pacer
@@ -40,7 +40,7 @@ class ReplayPreview:
 
     def __init__(self, loaded: Configuration, client: DcsClient, pacer: Pacer) -> None:
         self._settings = loaded.settings
-        self._rules = rules(loaded.settings)
+        self._rules = retry_policy(loaded.settings)
         self._client = client
         self._pacer = pacer
 
