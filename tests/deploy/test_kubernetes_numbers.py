@@ -9,8 +9,8 @@ import pytest
 
 from tests.deploy.kubernetes_manifests import COMPONENTS, KUBERNETES, Manifest, built, container, one, pod
 from tests.deploy.test_rules import needs_promtool, promtool
-from worker.bootstrap.build import QUIET
-from worker.bootstrap.run import FLUSH
+from worker.bootstrap.build import QUIET_SECONDS
+from worker.bootstrap.run import FLUSH_SECONDS
 from worker.config import Configuration, Settings
 from worker.config.load import load
 from worker.policy.diagnostics import DEFAULT_CONSUMER_TIMEOUT_SECONDS
@@ -57,8 +57,8 @@ def scaling() -> Manifest:
 def test_grace_is_longer_than_the_drain_and_that_than_a_call(deployment: Manifest, settings: Settings) -> None:
     """A call that has just begun ends and is settled within the drain; the process ends before it is killed."""
     grace = pod(deployment)["terminationGracePeriodSeconds"]
-    assert settings.dcs_timeout + QUIET <= settings.drain
-    assert settings.drain + max(CLOSING, FLUSH) <= grace
+    assert settings.dcs_timeout + QUIET_SECONDS <= settings.drain
+    assert settings.drain + max(CLOSING, FLUSH_SECONDS) <= grace
 
 
 def test_nothing_is_created_again_too_soon(settings: Settings) -> None:

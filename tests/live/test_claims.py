@@ -19,10 +19,9 @@ from worker.claims.redis_claims import RedisClaims
 from worker.claims.scripts import MEMORY_KEY, record_key
 from worker.pipeline import final_events
 from worker.policy.call_result import TaskCreated
-from worker.policy.claim import ClaimedElsewhere, Granted
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.migration_request import migration as ordered
-from worker.policy.outcome import Completed
+from worker.policy.outcome import ClaimedElsewhere, Completed, Granted
 from worker.tools.servers import RedisServer
 
 NOW = time.time()

@@ -11,7 +11,7 @@ import trustme
 
 from tests.live.test_claims import DONE, NOW, Told, migration, operator, renewed, replica, until
 from worker.claims.scripts import record_key
-from worker.policy.claim import ClaimedElsewhere, Concluded, Granted, Unavailable
+from worker.policy.outcome import ClaimedElsewhere, Concluded, Granted, Unavailable
 from worker.tools.servers import RedisServer
 
 

@@ -6,8 +6,7 @@ import pytest
 
 from tests.live.test_claims import DONE, NOW, ending, migration, operator, replica, two
 from worker.claims.scripts import record_key
-from worker.policy.claim import ClaimedElsewhere, Concluded, Granted
-from worker.policy.outcome import Completed
+from worker.policy.outcome import ClaimedElsewhere, Completed, Concluded, Granted
 from worker.tools.servers import RedisServer
 
 

@@ -13,8 +13,8 @@ from tests.live.test_claims import DONE, LEASE, NOW, Told, ending, migration, op
 from tools.harness.running_system import machine_load_factor
 from worker.claims.redis_claims import CALL_TIMEOUT_SECONDS
 from worker.claims.scripts import record_key
-from worker.policy.claim import ClaimedElsewhere, Concluded, Granted, Unavailable
 from worker.policy.migration_request import MigrationRequest
+from worker.policy.outcome import ClaimedElsewhere, Concluded, Granted, Unavailable
 from worker.tools.servers import RedisServer
 
 LATE = CALL_TIMEOUT_SECONDS + 0.3  # what a busy machine may add to a deadline

@@ -10,7 +10,7 @@ from tests.deploy.kubernetes_manifests import COMPONENTS, KUBERNETES, built, con
 from tests.deploy.test_kubernetes_numbers import bytes_of
 from tests.live.test_claims import DONE, NOW, migration, replica
 from tools.harness.running_system import RunningSystem, free_port, request, until
-from worker.policy.claim import Concluded, Granted
+from worker.policy.outcome import Concluded, Granted
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 from worker.tools.fake_dcs.settings import Quota
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.bootstrap.flows import Ports, build_dispatcher
+from worker.bootstrap.dispatcher import Ports, build_dispatcher
 from worker.pipeline.claims_or_locks import Locks
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
@@ -27,10 +27,9 @@ from worker.policy.call_result import (
     TaskNotFound,
     UnconfirmedError,
 )
-from worker.policy.claim import ClaimAnswer, Granted
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.migration_request import MigrationRequest
-from worker.policy.outcome import Completed
+from worker.policy.outcome import ClaimAnswer, Completed, Granted
 from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 
 NOW = 1_800_000_000.0

@@ -67,13 +67,13 @@ async def test_the_lock_of_one_that_created_is_given_back_when_its_task_must_be_
     access = OneLock().of("a")
     locks = RepeatLocks(access, settle=0.02)
     bench = Bench(SETTLED, locks=access)
-    bench.service._process._locks = locks
+    bench.service._pipeline._locks = locks
     await bench.deliver(repeat())
-    assert repr(locks) == "<LocksForRepeats: 0 in use, 1 kept>"
+    assert repr(locks) == "<RepeatLocks: 0 in use, 1 kept>"
     async with asyncio.timeout(5):
         await access.was_freed.wait()
     assert access.told == ["take", "free"]
-    assert repr(locks) == "<LocksForRepeats: 0 in use, 0 kept>"
+    assert repr(locks) == "<RepeatLocks: 0 in use, 0 kept>"
 
 
 @pytest.mark.parametrize(("find", "create", "outcome"), [([TaskFound("i-9")], [], "adopted"), ([], [BUSY], "400")])
@@ -100,8 +100,8 @@ async def test_a_repeat_that_comes_back_to_the_same_replica_has_its_lock() -> No
     access = OneLock().of("a")
     locks = RepeatLocks(access, settle=60.0)
     bench = Bench(SETTLED, create=[BUSY, TaskCreated("i-1")], locks=access)
-    bench.service._process._locks = locks
+    bench.service._pipeline._locks = locks
     await bench.deliver(repeat())
     await bench.deliver(repeat())
     assert access.told[-1] == "take"
-    assert repr(locks) == "<LocksForRepeats: 0 in use, 1 kept>"
+    assert repr(locks) == "<RepeatLocks: 0 in use, 1 kept>"

@@ -22,9 +22,8 @@ from worker.pipeline.claims_or_locks import ClaimsOrLocks
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.pipeline import RequestParser
 from worker.policy.call_result import TaskCreated, TaskNotFound
-from worker.policy.claim import ClaimAnswer, ClaimedElsewhere, Concluded, Granted, Unavailable
 from worker.policy.migration_request import MigrationRequest
-from worker.policy.outcome import Completed
+from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Concluded, Granted, Unavailable
 from worker.policy.retry_policy import RetryPolicy
 
 

@@ -121,7 +121,7 @@ async def test_a_defect_costs_one_delivery_and_not_the_worker() -> None:
     """It is returned as a failed delivery after a breath; a copy that waited for it works on, and looks first."""
     Defective.defects = 1
     bench = Bench()
-    bench.service._process._executor.__class__ = Defective
+    bench.service._pipeline._executor.__class__ = Defective
     first, copy = FakeDelivery(), FakeDelivery()
     await bench.deliver(first, copy)
     assert (first.done, copy.done) == (["reject"], ["ack"])
@@ -133,7 +133,7 @@ async def test_a_defect_on_a_lost_channel_is_left_to_the_broker() -> None:
     """There is nothing to return."""
     Defective.defects = 1
     bench = Bench()
-    bench.service._process._executor.__class__ = Defective
+    bench.service._pipeline._executor.__class__ = Defective
     delivery = FakeDelivery(lost=True)
     await bench.deliver(delivery)
     assert delivery.done == []
@@ -178,7 +178,7 @@ async def test_a_copy_that_waits_for_a_request_handed_back_is_handed_back_too() 
 async def test_draining_ends_backoffs() -> None:
     """The sleeper wakes, and its request uses the schedule."""
     bench = Bench(create=[BUSY])
-    bench.service._process._executor._random_unit = lambda: 0.99
+    bench.service._pipeline._executor._random_unit = lambda: 0.99
     delivery = FakeDelivery()
     bench.service.deliver(delivery)
     await asyncio.sleep(0.02)
@@ -217,12 +217,12 @@ async def test_the_memory_of_endings_is_bounded() -> None:
     bench = Bench()
     await bench.deliver(FakeDelivery())
     copies = Deduplicator(capacity=1)
-    bench.service._process._deduplicator = copies
+    bench.service._pipeline._deduplicator = copies
     for name in ("a", "b", "b", "a"):
         await bench.deliver(FakeDelivery(request(request_id=name)))
     assert bench.dcs.calls == ["create"] * 4
-    assert repr(copies) == "<Copies: 0 in flight, 1 endings, 0 unfinished>"
-    assert repr(bench.service) == "<Service: 0 in flight, <Throttle: open, 0 in use>>"
+    assert repr(copies) == "<Deduplicator: 0 in progress, 1 completed, 0 unfinished>"
+    assert repr(bench.service) == "<Dispatcher: 0 in flight, <Throttle: open, 0 in use>>"
 
 
 async def test_a_copy_after_a_copy_keeps_the_later_moment() -> None:

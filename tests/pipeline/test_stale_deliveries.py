@@ -8,9 +8,8 @@ import pytest
 from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, Bench, FakeClaims, FakeDcs, FakeDelivery
 from tests.pipeline.test_repeated_deliveries import state
 from worker.policy.call_result import CallError, LookupResult, TaskCreated
-from worker.policy.claim import Granted
 from worker.policy.migration_request import MigrationRequest
-from worker.policy.outcome import Completed
+from worker.policy.outcome import Completed, Granted
 from worker.policy.retry_policy import RetryPolicy
 
 

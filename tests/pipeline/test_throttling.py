@@ -285,7 +285,7 @@ def test_a_cancelled_call_gives_its_place_to_the_next(build: Build) -> None:
     world = build(1, prefetch=1)
     (replica,) = world.replicas
     region = replica.throttle.regions[REGION]
-    migration = replica.service._process._parser.read(world.message("r").body)
+    migration = replica.service._pipeline._parser.read(world.message("r").body)
 
     async def call() -> None:
         async with replica.throttle.permit(migration, 1):

@@ -18,7 +18,7 @@ from tests.pipeline.fakes import (
     found,
 )
 from worker.policy.call_result import TaskCreated, TaskNotFound
-from worker.policy.claim import ClaimedElsewhere
+from worker.policy.outcome import ClaimedElsewhere
 from worker.policy.retry_policy import RetryPolicy
 
 

@@ -1,8 +1,8 @@
 """One replica's flow as production builds it, over the stand-ins of a simulation."""
 
 from tests.simulation import DEADLINE, REGION, Cast, Plan
-from worker.bootstrap.build import QUIET
-from worker.bootstrap.flows import Ports, build_dispatcher
+from worker.bootstrap.build import QUIET_SECONDS
+from worker.bootstrap.dispatcher import Ports, build_dispatcher
 from worker.pipeline.claims_or_locks import ClaimsOrLocks
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
@@ -20,7 +20,7 @@ def assemble(cast: Cast, plan: Plan, rules: RetryPolicy | None = None) -> Dispat
 
 def ports(cast: Cast, plan: Plan) -> Ports:
     """The stand-ins as the flow takes them: with locks where there are claims, as in a running worker."""
-    claims = cast.claims and ClaimsOrLocks(cast.claims, cast.locks, quiet=DEADLINE + QUIET, clock=cast.clock)
+    claims = cast.claims and ClaimsOrLocks(cast.claims, cast.locks, quiet=DEADLINE + QUIET_SECONDS, clock=cast.clock)
     locks = None if cast.claims else cast.locks
     settings = ThrottleSettings((REGION,), plan.prefetch, DEADLINE, plan.delays)
     throttle = Throttle(

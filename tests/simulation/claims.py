@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.simulation.stage import Stage
-from worker.policy.claim import ClaimAnswer, ClaimedElsewhere, Concluded, Granted, Unavailable
 from worker.policy.migration_request import Key, MigrationRequest
-from worker.policy.outcome import Completed
+from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Concluded, Granted, Unavailable
 
 LEASE: Final = 30.0
 SURE: Final = 25.0

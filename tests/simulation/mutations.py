@@ -44,7 +44,7 @@ def becomes(path: str, kind: type) -> Patch:
     return patch
 
 
-HANDLER, SETTLER, PROCESS, COPIES = "_process._executor", "_process._settler", "_process", "_process._deduplicator"
+HANDLER, SETTLER, PROCESS, COPIES = "_pipeline._executor", "_pipeline._settler", "_pipeline", "_pipeline._deduplicator"
 THROTTLE, IN_REGION = "_throttle", f"_throttle.regions.{REGION}"
 
 

@@ -1,4 +1,4 @@
-"""Everything constructed, in order, on one exit stack."""
+"""Construction of a worker: every part, in order, on one exit stack."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,109 +8,127 @@ from functools import partial
 from typing import Final
 
 from worker.bootstrap import components
-from worker.bootstrap.flows import Ports, build_dispatcher
+from worker.bootstrap.dispatcher import Ports, build_dispatcher
 from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, Worker
-from worker.config import Configuration, ConfigurationError, secret_texts
+from worker.config import Configuration, ConfigurationError, Settings, secret_texts
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
+from worker.dcs.transport import ServiceTransport
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
 from worker.observe.redaction import Redactor
 from worker.pipeline.claims_or_locks import ClaimsOrLocks
 from worker.pipeline.deduplicator import Deduplicator
+from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.pipeline import RequestParser
 from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import TICK_SECONDS, FreezeDetector
-from worker.policy.readiness import Readiness
-from worker.policy.status import Status
+from worker.policy.status import Readiness, Status
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.delivery import Delivery
 from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.publisher import Publisher
+from worker.rabbit.topology import Topology
 from worker.web.server import WebServer
 
-QUIET: Final = 5.0
-"""Seconds beyond the deadline of a call until what began under a claim has surely ended."""
+QUIET_SECONDS: Final = 5.0
+"""Beyond the deadline of a call: then a call that started under a claim has certainly ended."""
 
 
 @asynccontextmanager
 async def build(loaded: Configuration, observer: Observer, metrics: Metrics) -> AsyncIterator[Worker]:
-    """Construct everything; whatever was opened is closed in reverse order."""
-    settings = loaded.settings
-    plan, freeze_detector = components.topology(settings), FreezeDetector(components.boot_time)
-    tracing, deduplicator = observer.tracing, Deduplicator()
+    """Construct the worker. What was opened is closed in reverse order."""
+    settings, tracing = loaded.settings, observer.tracing
+    freeze_detector, deduplicator = FreezeDetector(components.boot_time), Deduplicator()
     refusals: dict[str, str] = {}
+    consumer: Consumer
+    dispatcher: Dispatcher
+
+    def on_credentials(refused: str | None) -> None:
+        observer.note("error" if refused else "info", "credentials.changed", refused=refused)
+        refusals[REFUSED] = f"{REFUSED}: {refused}"
+        (consumer.pause if refused else consumer.resume)(REFUSED)
+
+    def deliver(delivery: Delivery) -> None:
+        dispatcher.deliver(delivery)
+
+    def on_blocked(is_blocked: bool) -> None:
+        (consumer.pause if is_blocked else consumer.resume)(BLOCKED)
+
     async with AsyncExitStack() as stack:
         if tracing:
             stack.push_async_callback(tracing.aclose)
         transport = components.service_transport(loaded)
         stack.push_async_callback(transport.aclose)
-        consumer: Consumer
-
-        def http_client(deadline: float) -> HttpClient:
-            on_start = tracing.call_started if tracing else None
-            on_end = observer.call_ended
-            return HttpClient(
-                transport,
-                deadline=deadline,
-                freeze_detector=freeze_detector,
-                on_call_end=on_end,
-                on_call_start=on_start,
-            )
-
-        def on_credentials(refused: str | None) -> None:
-            observer.note("error" if refused else "info", "credentials.changed", refused=refused)
-            refusals[REFUSED] = f"{REFUSED}: {refused}"
-            (consumer.pause if refused else consumer.resume)(REFUSED)
-
-        proof = components.credentials(loaded, http_client, on_credentials)
-        stack.push_async_callback(proof.aclose)
-        client = DcsClient(http_client(settings.dcs_timeout), proof, settings.dcs_endpoints)
+        http_client = partial(_http_client, transport, freeze_detector, observer)
+        credentials = components.credentials(loaded, http_client, on_credentials)
+        stack.push_async_callback(credentials.aclose)
+        client = DcsClient(http_client(settings.dcs_timeout), credentials, settings.dcs_endpoints)
         if (claims := components.claims(settings, observer)) is not None:
             stack.push_async_callback(claims.aclose)
             await claims.start()
-
-        def on_blocked(is_blocked: bool) -> None:
-            (consumer.pause if is_blocked else consumer.resume)(BLOCKED)
-
-        def on_paused(reasons: frozenset[str]) -> None:
-            observer.paused({PAUSES.get(reason, reason) for reason in reasons})
-
-        publisher = Publisher(settings.queue, settings.event_exchange, plan, observer, on_blocked=on_blocked)
-        parser = RequestParser(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
-        locks = BrokerLocks(settings.queue)
-        shared = ClaimsOrLocks(claims, locks, quiet=settings.dcs_timeout + QUIET) if claims else None
-        traced = components.traced(publisher, tracing, settings)
-
-        def deliver(delivery: Delivery) -> None:
-            dispatcher.deliver(delivery)
-
-        consumer = Consumer(
-            settings.queue,
-            plan,
-            tracing.with_delivery_span(deliver) if tracing else deliver,
-            prefetch=settings.prefetch,
-            freeze_detector=freeze_detector,
-            locks=locks,
-            paused=on_paused,
-        )
+        topology, locks = components.topology(settings), BrokerLocks(settings.queue)
+        publisher = Publisher(settings.queue, settings.event_exchange, topology, observer, on_blocked=on_blocked)
+        consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
+        shared = ClaimsOrLocks(claims, locks, quiet=settings.dcs_timeout + QUIET_SECONDS) if claims else None
+        traced = components.traced(publisher, tracing, settings)
         ports = Ports(client, traced, observer, throttle, consumer, shared, None if claims else locks)
+        parser = RequestParser(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
         dispatcher = build_dispatcher(ports, components.retry_policy(settings), parser, deduplicator)
-        nodes = components.brokers(settings)
-        supervisors = tuple(
-            ConnectionSupervisor(name, nodes, session, observer, patience=settings.broker_patience)
-            for name, session in (("publisher", publisher.session), ("consumer", consumer.session))
-        )
+        supervisors = _supervisors(settings, publisher, consumer, observer)
         worker = Worker(
             settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle, refusals
         )
-        web = await _serving(worker, metrics)
-        stack.push_async_callback(web.stop)
-        beating = asyncio.create_task(_beat(freeze_detector, loaded, observer, throttle.credentials_changed))
-        stack.push_async_callback(end, beating)
+        stack.push_async_callback((await _start_web_server(worker, metrics)).stop)
+        ticking = asyncio.create_task(_tick(freeze_detector, loaded, observer, throttle.credentials_changed))
+        stack.push_async_callback(end, ticking)
         yield worker
+
+
+def _http_client(
+    transport: ServiceTransport, freeze_detector: FreezeDetector, observer: Observer, deadline: float
+) -> HttpClient:
+    return HttpClient(
+        transport,
+        deadline=deadline,
+        freeze_detector=freeze_detector,
+        on_call_end=observer.call_ended,
+        on_call_start=observer.tracing.call_started if observer.tracing else None,
+    )
+
+
+def _consumer(
+    settings: Settings,
+    topology: Topology,
+    observer: Observer,
+    freeze_detector: FreezeDetector,
+    locks: BrokerLocks,
+    deliver: Callable[[Delivery], None],
+) -> Consumer:
+    def on_paused(reasons: frozenset[str]) -> None:
+        observer.paused({PAUSES.get(reason, reason) for reason in reasons})
+
+    return Consumer(
+        settings.queue,
+        topology,
+        observer.tracing.with_delivery_span(deliver) if observer.tracing else deliver,
+        prefetch=settings.prefetch,
+        freeze_detector=freeze_detector,
+        locks=locks,
+        paused=on_paused,
+    )
+
+
+def _supervisors(
+    settings: Settings, publisher: Publisher, consumer: Consumer, observer: Observer
+) -> tuple[ConnectionSupervisor, ...]:
+    nodes = components.brokers(settings)
+    return tuple(
+        ConnectionSupervisor(name, nodes, session, observer, patience=settings.broker_patience)
+        for name, session in (("publisher", publisher.session), ("consumer", consumer.session))
+    )
 
 
 def _steer(consumer: Consumer, prefetch: int, paused_by: str) -> None:
@@ -119,8 +137,8 @@ def _steer(consumer: Consumer, prefetch: int, paused_by: str) -> None:
         (consumer.pause if PAUSES[why] == paused_by else consumer.resume)(why)
 
 
-async def _serving(worker: Worker, metrics: Metrics) -> WebServer:
-    """The pages. What others say of themselves is shown without secrets."""
+async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
+    """Health, metrics and status page. Texts of other parties are shown without secrets."""
     settings = worker.settings
     redactor = Redactor(secret_texts(settings))
 
@@ -128,8 +146,8 @@ async def _serving(worker: Worker, metrics: Metrics) -> WebServer:
         return str(redactor.redact(text))
 
     def readiness() -> Readiness:
-        found = worker.readiness
-        return replace(found, reason=redact(found.reason))
+        readiness = worker.readiness
+        return replace(readiness, reason=redact(readiness.reason))
 
     def status() -> Status:
         return worker.status(redact)
@@ -141,14 +159,14 @@ async def _serving(worker: Worker, metrics: Metrics) -> WebServer:
     web = WebServer(settings.http_host, settings.http_port, readiness, exposition, status)
     try:
         await web.start()
-    except (OSError, UnicodeError) as error:  # a name that is none fails in its encoding
+    except (OSError, UnicodeError) as error:  # UnicodeError: not a host name
         where = f"{settings.http_host} port {settings.http_port}"
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ConfigurationError((f"WORKER_HTTP_HOST, WORKER_HTTP_PORT: cannot listen on {where}: {reason}",)) from None
     return web
 
 
-async def _beat(
+async def _tick(
     freeze_detector: FreezeDetector, loaded: Configuration, observer: Observer, on_rotation: Callable[[], None]
 ) -> None:
     fault: str | None = None
@@ -165,6 +183,6 @@ async def _beat(
 
 
 async def end(task: asyncio.Task[object]) -> None:
-    """Cancel a task and wait until it is over."""
+    """Cancel a task and wait until it has ended."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

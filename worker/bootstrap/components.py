@@ -1,4 +1,4 @@
-"""What settings ask for, part by part."""
+"""Parts of a worker, each built from the settings."""
 
 import ssl
 import time
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def topology(settings: Settings) -> Topology:
-    """What the settings ask of the broker."""
+    """Exchanges and queues that the settings ask for."""
     return describe(settings.queue, settings.request_exchange, settings.event_exchange, settings.retry_delays)
 
 
 def brokers(settings: Settings) -> Brokers:
-    """The broker's nodes, and TLS if they speak it."""
+    """The broker's nodes, with TLS for `amqps:`."""
     urls = tuple(url.get_secret_value() for url in settings.amqp_url)
     if not urls[0].startswith("amqps:"):
         return Brokers(urls)
@@ -43,7 +43,7 @@ def brokers(settings: Settings) -> Brokers:
 
 
 def retry_policy(settings: Settings) -> RetryPolicy:
-    """The settings that decisions are made by."""
+    """The settings of the retry policy."""
     return RetryPolicy(
         delays=settings.retry_delays,
         tries=settings.tries,
@@ -68,7 +68,7 @@ def throttle(settings: Settings) -> ThrottleSettings:
 def credentials(
     loaded: Configuration, http_client: Callable[[float], HttpClient], changed: Callable[[str | None], None]
 ) -> Credentials:
-    """How calls of the service prove who makes them; `changed` is told why nobody can, and None when that is over."""
+    """Credentials for calls of DCS. `changed` receives why they are refused, and None when they are accepted again."""
     settings = loaded.settings
     account = None
     if settings.auth_method == "iam":
@@ -105,7 +105,7 @@ def traced(publisher: Publisher, tracing: "Tracing | None", settings: Settings) 
 
 
 def claims(settings: Settings, observer: Observer) -> "RedisClaims | None":
-    """Claims in Redis if there are to be any, not started yet."""
+    """Claims in Redis if they are configured, not started yet."""
     if settings.claims_url is None:
         return None
     from worker.claims.redis_claims import RedisClaims  # noqa: PLC0415 - as above, and what redis-py brings along
@@ -117,7 +117,7 @@ def claims(settings: Settings, observer: Observer) -> "RedisClaims | None":
 
 
 def service_transport(loaded: Configuration) -> ServiceTransport:
-    """The way to the services. Raises ConfigurationError when the certificates cannot be read."""
+    """Transport to DCS and IAM. Raises ConfigurationError if the certificates cannot be read."""
     settings = loaded.settings
     try:
         tls = ssl.create_default_context(cafile=str(settings.dcs_ca_file) if settings.dcs_ca_file else None)
@@ -127,5 +127,5 @@ def service_transport(loaded: Configuration) -> ServiceTransport:
 
 
 def boot_time() -> float:
-    """Seconds of a clock that goes on while the machine sleeps."""
+    """Seconds of a clock that continues while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,4 +1,4 @@
-"""The life of a worker: until it is told to stop, then until it has drained."""
+"""Run of a worker: until it is stopped, then until it has drained."""
 
 import asyncio
 import os
@@ -15,8 +15,8 @@ from worker.rabbit import lenient_codec
 from worker.rabbit.connection_supervisor import BrokerLostError
 from worker.rabbit.topology import TopologyError
 
-FLUSH: Final = 2.0
-"""Seconds for the broker to have read the last acknowledgements."""
+FLUSH_SECONDS: Final = 2.0
+"""Time for the broker to read the last acknowledgements."""
 
 
 async def run(loaded: Configuration, observer: Observer, metrics: Metrics, stop: asyncio.Event) -> int:
@@ -46,7 +46,7 @@ async def run(loaded: Configuration, observer: Observer, metrics: Metrics, stop:
 
 
 def _status(running: list[asyncio.Task[None]], observer: Observer) -> int:
-    """What a link that gave up means; EX_OK if none did."""
+    """Exit status after a connection that failed for good; EX_OK if none did."""
     for task in running:
         error = task.exception() if task.done() else None
         match error:
@@ -65,10 +65,10 @@ def _status(running: list[asyncio.Task[None]], observer: Observer) -> int:
 
 
 async def _drain(worker: Worker) -> None:
-    """Law 10. What is left past the deadline stays unsettled, which law 3 makes safe."""
+    """Law `drain`. A delivery that is left at the deadline stays unsettled, which law `first-delivery` makes safe."""
     worker.observer.note("info", "worker.draining", in_flight=worker.dispatcher.in_flight)
     left = await worker.dispatcher.drain(worker.settings.drain)
     with suppress(Exception):
-        async with asyncio.timeout(FLUSH):
+        async with asyncio.timeout(FLUSH_SECONDS):
             await worker.consumer.flush()
     worker.observer.note("info", "worker.drained", left=left)

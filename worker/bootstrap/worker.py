@@ -1,4 +1,4 @@
-"""The built worker, and what it can say of itself."""
+"""The built worker: its parts, readiness and status."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,8 +13,7 @@ from worker.pipeline import explain
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.throttle import Throttle
-from worker.policy.readiness import Readiness
-from worker.policy.status import Connection, HeldBack, InHand, State, Status
+from worker.policy.status import Connection, HeldBack, InHand, Readiness, State, Status
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.publisher import Publisher
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
     from worker.claims.redis_claims import RedisClaims
 
 BREAKER: Final = "the breaker is open"
-"""Why consumption pauses while the service is sick, which is no fault of this replica."""
+"""Consumption pauses while DCS fails."""
 HELD: Final = "calls are refused"
-"""Why consumption pauses while the service refuses the endpoint or the credentials: a probe ends that."""
+"""Consumption pauses while DCS refuses the endpoint or the credentials: a probe ends that."""
 REFUSED: Final = "the credentials are refused"
 BLOCKED: Final = "the broker blocks publishing"
 PAUSES: Final = {BREAKER: "breaker", HELD: "held", REFUSED: "credentials", BLOCKED: "blocked"}
-"""Reasons to pause and what metrics call them; others are called what they are."""
+"""Reasons to pause, and their names in metrics; other reasons have the same name there."""
 
 
 @dataclass(slots=True)
@@ -46,12 +45,12 @@ class Worker:
     claims: "RedisClaims | None"
     throttle: Throttle
     refusals: Mapping[str, str] = field(default_factory=dict)
-    """What is known of a reason to pause besides its name."""
+    """Details of a reason to pause."""
     started: float = field(default_factory=time.time)
 
     @property
     def readiness(self) -> Readiness:
-        """Whether it consumes, and if not, why."""
+        """Whether it consumes; if not, why."""
         broken = [f"{link.name}: {link.state}" for link in self.supervisors if not link.is_up]
         if broken:
             return Readiness(False, "; ".join(broken))
@@ -78,7 +77,7 @@ class Worker:
 
     @property
     def state(self) -> State:
-        """What it does, in a word."""
+        """State in one word."""
         if "draining" in self.consumer.pauses:
             return "draining"
         if self.consumer.pauses:
@@ -87,7 +86,7 @@ class Worker:
 
     @property
     def connections(self) -> tuple[Connection, ...]:
-        """What it lives on; states may be told by others, in words of theirs."""
+        """Connections; a state may be a text of the other party."""
         broker = [Connection(f"broker, {link.name}", link.state, link.is_up) for link in self.supervisors]
         if self.publisher.is_blocked:
             broker.append(Connection("broker", "blocks publishing (memory or disk alarm)", False))
@@ -97,7 +96,7 @@ class Worker:
         return (*broker, Connection("Redis", "available" if is_available else "away", is_available))
 
     def status(self, redact: Callable[[str], str]) -> Status:
-        """Everything worth showing; `clean` takes secrets out of what others said."""
+        """Content of the status page; `redact` removes secrets from texts of other parties."""
         now = time.monotonic()
         all_in_progress = [
             InHand(*key, now - in_progress.since) for key, in_progress in self.deduplicator.all_in_progress.items()
@@ -110,12 +109,12 @@ class Worker:
             backlog=self.consumer.backlog,
             in_flight=self.dispatcher.in_flight,
             prefetch=self.settings.prefetch,
-            in_hand=tuple(sorted(all_in_progress, key=lambda one: -one.seconds)),
+            in_hand=tuple(sorted(all_in_progress, key=lambda request: -request.seconds)),
             activity=self.observer.activity.read(redact),
             regions={
                 region: {**found, "endpoint": self.settings.dcs_endpoints[region]}
                 for region, found in self._regions().items()
             },
-            connections=tuple(replace(one, state=redact(one.state)) for one in self.connections),
+            connections=tuple(replace(link, state=redact(link.state)) for link in self.connections),
             settings=tuple(described(self.settings)),
         )

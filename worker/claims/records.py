@@ -14,9 +14,8 @@ from schemas.journal import LIMIT as JOURNAL_LIMIT
 from schemas.journal import Journal
 from schemas.timestamp import from_text
 from worker.claims.scripts import CLOCK_ALLOWANCE_SECONDS, EARLIEST_TIME, MOST_REPLAYS
-from worker.policy.claim import ClaimAnswer, ClaimedElsewhere, Concluded, Granted, Unavailable
 from worker.policy.migration_request import MigrationRequest
-from worker.policy.outcome import Completed
+from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Concluded, Granted, Unavailable
 
 _EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ERROR_CODE_BYTES: Final = 4096  # 1,024 characters

@@ -14,9 +14,8 @@ from worker.claims import records, scripts
 from worker.claims.connection import ClaimsObserver, NoReply, RedisAnswer, RedisConnection, RedisSession
 from worker.claims.leases import Lease, Leases
 from worker.claims.scripts import ScriptCall
-from worker.policy.claim import ClaimAnswer, ClaimedElsewhere, Granted, Unavailable
 from worker.policy.migration_request import MigrationRequest
-from worker.policy.outcome import Completed
+from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Granted, Unavailable
 
 LEASE_SECONDS: Final = 30.0
 CALL_TIMEOUT_SECONDS: Final = 0.5

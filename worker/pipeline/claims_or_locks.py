@@ -1,8 +1,8 @@
-"""Claims while the claims are away: a lock on the broker keeps two replicas from one request at the same moment.
+"""Claims in Redis, and locks on the broker in their place while Redis does not answer.
 
-It remembers nothing, so every create is still preceded by a look-up; but two copies of one request no longer
-look at the same moment, find nothing both, and create both. Claims that were granted right before may still have
-a create in flight, which no lock knows: until those must have ended, whatever comes waits and settles.
+A lock remembers nothing, so every create is still preceded by a look-up; but two copies of one request can not look
+at the same moment, both find nothing and both create. A claim that was granted right before may still have a create
+in flight, which no lock knows: until that must have ended, every request waits for the listing delay.
 """
 
 import time
@@ -10,27 +10,26 @@ from collections.abc import Callable
 from typing import Protocol
 
 from worker.pipeline.ports import Claims
-from worker.policy.claim import ClaimAnswer, ClaimedElsewhere, Unavailable
 from worker.policy.migration_request import Key, MigrationRequest
-from worker.policy.outcome import Completed
+from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Unavailable
 
 
 class Locks(Protocol):
-    """Locks that the broker keeps for as long as this replica's deliveries are its own."""
+    """Locks that the broker keeps while this replica owns its deliveries."""
 
     async def take(self, key: Key) -> bool:
-        """Whether the lock is this replica's now; False also where that is unknown."""
+        """Whether the lock is ours now; False if that is unknown."""
         ...
 
     async def free(self, key: Key) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         ...
 
 
 class ClaimsOrLocks:
-    """The claims, and locks in their place while they cannot be asked.
+    """The claims, and locks in their place while Redis does not answer.
 
-    `quiet`: seconds after which a create that began under a claim has surely ended.
+    `quiet`: seconds after which a create that started under a claim has certainly ended.
     """
 
     def __init__(
@@ -55,24 +54,24 @@ class ClaimsOrLocks:
         if self._away_since is None:
             self._away_since = self._clock()
         if self._clock() - self._away_since < self._quiet or not await self._locks.take(migration.key):
-            # What was asked for is not worked on here, so it must not be kept for this replica either.
+            # The request is not processed here, so Redis must not keep it for this replica.
             await self._claims.release(migration, None)
             return ClaimedElsewhere(migration.fingerprint, is_last_send_unknown=True)
         self._locked.add(migration.key)
         return answer
 
     def is_held(self, migration: MigrationRequest) -> bool:
-        """Whether the granted claim is still surely ours; a lock alone is none."""
+        """Whether the granted claim is certainly still ours; a lock is no claim."""
         return self._claims.is_held(migration)
 
     async def conclude(self, migration: MigrationRequest, completed: Completed) -> Completed:
-        """Store how the request ended, and give claim and lock up; the ending that stands."""
+        """Store the outcome, and release claim and lock. Returns the outcome that counts."""
         standing = await self._claims.conclude(migration, completed)
         await self._free(migration)
         return standing
 
     async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
-        """Give claim and lock up."""
+        """Release claim and lock."""
         await self._claims.release(migration, last_sent_at)
         await self._free(migration)
 

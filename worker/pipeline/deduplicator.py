@@ -1,8 +1,8 @@
-"""Two live copies of one request are one: single flight, and a bounded memory of what became of requests.
+"""Deduplicator of one replica: one delivery at a time per request, and a bounded memory of outcomes.
 
-Law 4, within one replica. An ending is remembered before it is published: its delivery may be lost
-with its channel, and then this memory answers the redelivery. A request without an ending is remembered
-too: what may have been sent for it may have been sent for a copy that comes while it waits in the broker.
+Law `single-flight`. An outcome is remembered before it is published: if the delivery is lost with its channel, this
+memory answers the redelivery. An unfinished request is remembered too: a create that may have been sent for it counts
+for a copy that arrives while it waits in the broker.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from worker.policy.outcome import Completed, Outcome
 
 @dataclass(slots=True)
 class InProgress:
-    """A request that is being worked on; `landed` resolves to its outcome."""
+    """A request in progress; `finished` resolves to its outcome."""
 
     fingerprint: str
     finished: asyncio.Future[Outcome | None] = field(default_factory=asyncio.Future)
     since: float = field(default_factory=time.monotonic)
-    """When it took off, for whoever shows its age."""
+    """When it started, on the monotonic clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A request that was worked on and has no ending yet."""
+    """A request that was processed and has not ended."""
 
     fingerprint: str
     last_sent_at: float | None
@@ -37,7 +37,7 @@ class Unfinished:
 
 
 class Deduplicator:
-    """Requests in flight, and of those before them the last `capacity` with an ending and without."""
+    """Requests in progress, and the last `capacity` that have ended and that have not."""
 
     def __init__(self, capacity: int = 4096) -> None:
         self._capacity = capacity
@@ -46,16 +46,16 @@ class Deduplicator:
         self._unfinished: OrderedDict[Key, Unfinished] = OrderedDict()
 
     def __repr__(self) -> str:
-        counts = f"{len(self._completed)} endings, {len(self._unfinished)} unfinished"
-        return f"<Copies: {len(self._in_progress)} in flight, {counts}>"
+        counts = f"{len(self._completed)} completed, {len(self._unfinished)} unfinished"
+        return f"<Deduplicator: {len(self._in_progress)} in progress, {counts}>"
 
     @property
     def all_in_progress(self) -> Mapping[Key, InProgress]:
-        """The requests that are being worked on."""
+        """The requests in progress."""
         return self._in_progress
 
     def completed(self, migration: MigrationRequest, envelope: Envelope) -> Completed | None:
-        """How the request ended, if that is remembered and no operator has sent it again since."""
+        """Final outcome of the request, if it is remembered and no operator has replayed the request since."""
         completed = self._completed.get(migration.key)
         if completed is None or is_outdated(completed, envelope):
             return None
@@ -63,26 +63,26 @@ class Deduplicator:
         return completed
 
     def remember(self, migration: MigrationRequest, completed: Completed) -> None:
-        """Keep the ending for later copies; the oldest is forgotten beyond the capacity."""
+        """Keep the final outcome for later copies; beyond the capacity the oldest is forgotten."""
         self._unfinished.pop(migration.key, None)
         _keep(self._completed, migration.key, completed, self._capacity)
 
     def unfinished(self, migration: MigrationRequest) -> Unfinished | None:
-        """What is known of the request if it was worked on before and has no ending."""
+        """What is known of the request if it was processed before and has not ended."""
         return self._unfinished.get(migration.key)
 
     def in_progress(self, migration: MigrationRequest) -> InProgress | None:
-        """The flight that another copy of the request is on."""
+        """The copy of the request that is in progress."""
         return self._in_progress.get(migration.key)
 
     def start(self, migration: MigrationRequest) -> InProgress:
-        """Begin to work on a request that nobody works on."""
+        """Start a request that is not in progress."""
         assert migration.key not in self._in_progress
         in_progress = self._in_progress[migration.key] = InProgress(migration.fingerprint)
         return in_progress
 
     def finish(self, migration: MigrationRequest, outcome: Outcome | None, unfinished: Unfinished) -> None:
-        """The request's work is over for now; None: it failed in an unforeseen way."""
+        """The delivery has its outcome; None: it met a defect of the worker."""
         if not isinstance(outcome, Completed):
             _keep(self._unfinished, migration.key, unfinished, self._capacity)
         self._in_progress.pop(migration.key).finished.set_result(outcome)
@@ -99,5 +99,5 @@ def _keep(memory: OrderedDict[Key, T], key: Key, value: T, capacity: int) -> Non
 
 
 def is_outdated(completed: Completed, envelope: Envelope) -> bool:
-    """Whether an operator has sent the request again since it failed so."""
+    """Whether an operator has replayed the request since it failed."""
     return not completed.succeeded and envelope.replays > completed.replays

@@ -1,4 +1,4 @@
-"""What is known of a request while one delivery of it is worked on: the executor keeps it up to date.
+"""Delivery context: what is known of a request while one delivery of it is processed.
 
 Short on purpose: it is one class.
 """
@@ -15,32 +15,32 @@ from worker.policy.throttle.hold import Hold
 
 @dataclass(slots=True)
 class DeliveryContext:
-    """What is known of an order while one delivery of it is worked on."""
+    """What is known of a request while one delivery of it is processed; the executor keeps it up to date."""
 
     migration: MigrationRequest
     envelope: Envelope
     delivery: DeliveryOwnership
     needs_lookup: bool = False
-    """A task may exist: nothing is created before a look-up, and a settle time, say that none does."""
+    """A task may exist: nothing is created before a look-up, after the listing delay, has found none."""
     is_claimed: Callable[[], bool] = lambda: True
-    """False once another replica may work on the same request: then every create is preceded by a look-up."""
+    """False once another replica may process the same request: then a look-up precedes every create."""
     is_known: bool = False
-    """Another copy of the request was worked on before, here or under a claim."""
+    """Another copy of the request was processed before, here or under a claim."""
     claimed_at_start: bool = True
-    """The step under way began under a sure claim: it must not go on without looking once that is lost."""
+    """The attempt started under a certain claim: without it, it must not continue without a look-up."""
     first_seen_at: float | None = None
-    """When the request was first known, if it is known; None: by its envelope."""
+    """When the request was first received, if that is known; None: as its envelope says."""
     ambiguous_create: CallError | None = None
-    """The ambiguous create of this delivery, until a look-up settled it."""
+    """The ambiguous create of this delivery, until a look-up has resolved it."""
     last_call_was_lookup: bool = False
-    """The last fault came from a look-up."""
+    """The last error came from a look-up."""
     absent_at: float | None = None
-    """When a look-up last said, and nothing since has put in doubt, that no task exists."""
+    """When a look-up last found no task, if nothing has put that in doubt since."""
     lookups: int = 0
     """Look-ups of this delivery that found nothing."""
     failed: CallError | None = None
-    """How the last attempt ended."""
+    """The error of the last attempt."""
     suspect: Hold | None = None
-    """What refused the last attempt, perhaps for every request: a probe tells."""
+    """The hold that the last attempt started: a probe decides whether it concerns every request."""
     passed: set[Hold] = field(default_factory=set)
-    """Suspects that a probe has cleared since: refused again, the request itself is at fault."""
+    """Holds that a probe has ended since: refused again, the request itself is at fault."""

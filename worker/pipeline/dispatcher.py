@@ -1,7 +1,7 @@
-"""The service: takes deliveries in, and drains.
+"""Dispatcher of one replica: takes deliveries, and drains.
 
-Law 10, draining is ordering: unready, stop consuming, let calls finish, settle them, hand back what has
-not begun. Deliveries are worked on in tasks owned here, so that losing the broker never cancels a call.
+Law `drain`: unready, stop consuming, let calls finish, settle them, hand back what has not started. Deliveries are
+processed in tasks that are owned here, so that the loss of the broker never cancels a call.
 """
 
 import asyncio
@@ -11,18 +11,18 @@ from worker.pipeline.ports import CallThrottle, ConsumerControl, Delivery, Obser
 from worker.policy.call_result import StaleDeliveryError
 
 ISOLATION_WAIT_SECONDS = 120.0
-"""Seconds that a suspect waits at most until nothing else is in hand."""
+"""Longest wait of a suspect until no other delivery is in progress."""
 DEFECT_PAUSE_SECONDS = 1.0
-"""Seconds before a delivery that met a defect returns to the queue."""
+"""Wait before a delivery that met a defect of the worker returns to the queue."""
 
 
 class Dispatcher:
-    """Works on deliveries of `consumer` until it is drained."""
+    """Processes the deliveries of `consumer` until it is drained."""
 
     def __init__(
-        self, process: DeliveryPipeline, throttle: CallThrottle, observer: Observer, consumer: ConsumerControl
+        self, pipeline: DeliveryPipeline, throttle: CallThrottle, observer: Observer, consumer: ConsumerControl
     ) -> None:
-        self._process = process
+        self._pipeline = pipeline
         self._throttle = throttle
         self._observer = observer
         self._consumer = consumer
@@ -30,37 +30,37 @@ class Dispatcher:
         self._is_isolating = False
 
     def __repr__(self) -> str:
-        return f"<Service: {len(self._running)} in flight, {self._throttle!r}>"
+        return f"<Dispatcher: {len(self._running)} in flight, {self._throttle!r}>"
 
     @property
     def in_flight(self) -> int:
-        """Deliveries that are being worked on."""
+        """Number of deliveries in progress."""
         return len(self._running)
 
     def deliver(self, delivery: Delivery) -> None:
-        """Begin to work on a delivery."""
+        """Start to process a delivery."""
         task = asyncio.get_running_loop().create_task(self._work(delivery))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
     async def _work(self, delivery: Delivery) -> None:
         try:
-            if self._process.is_suspect(delivery):
+            if self._pipeline.is_suspect(delivery):
                 await self._isolate(delivery)
             else:
-                await self._process.run(delivery)
+                await self._pipeline.run(delivery)
         except Exception as error:  # noqa: BLE001 - a defect must cost one delivery, not the worker
             self._observer.failed(error)
             await self._throttle.pause(DEFECT_PAUSE_SECONDS)
             await _returned(delivery)
 
     async def _isolate(self, delivery: Delivery) -> None:
-        """Work on a suspect with nothing else in hand: if it takes the process down, it goes alone.
+        """Process a suspect while no other delivery is in progress: a crash then affects it alone.
 
-        A second one would share its fate, so it is put off.
+        A second suspect is postponed.
         """
         if self._is_isolating:
-            await self._process.postpone(delivery, "quarantine")
+            await self._pipeline.postpone(delivery, "quarantine")
             return
         self._is_isolating = True
         try:
@@ -68,18 +68,18 @@ class Dispatcher:
             others = self._running - {asyncio.current_task()}
             if others and not delivery.is_lost():
                 await asyncio.wait(others, timeout=ISOLATION_WAIT_SECONDS)
-            await self._process.run(delivery)
+            await self._pipeline.run(delivery)
         finally:
             self._is_isolating = False
             self._consumer.resume("quarantine")
 
     async def drain(self, seconds: float) -> int:
-        """Stop, let what is in flight settle for `seconds`; how many deliveries were left to the broker."""
+        """Stop consuming and let deliveries settle for `seconds`. Returns how many were left to the broker."""
         deadline = asyncio.get_running_loop().time() + seconds
         try:
             async with asyncio.timeout_at(deadline):
                 await self._consumer.stop()
-        except Exception as error:  # noqa: BLE001 - a broker that is away must not keep us from draining
+        except Exception as error:  # noqa: BLE001 - the loss of the broker must not stop the drain
             self._observer.unconfirmed(f"the consumer could not be cancelled: {error}")
         self._throttle.close()
         while self._running and (left := deadline - asyncio.get_running_loop().time()) > 0:

@@ -1,8 +1,11 @@
-"""One order, one outcome: look if a task may exist, else create, and turn every ending into an outcome.
+"""Executor: looks for the task of one request, creates it, and turns every result into an outcome.
 
-Laws: after an ambiguous ending nothing is created before looking (2); only a first delivery may create
-without looking (3); look and create share one permit, and absence is believed for some seconds (look-before-create);
-nobody creates on stale ground (5); short waits in hand, long ones in the broker (7).
+Laws `look-before-create` (look and create share one permit, absence is believed for some seconds), `first-delivery`,
+`stale-delivery` and `two-waits`. One delivery makes up to `WORKER_TRIES` attempts:
+- an attempt looks if a task may exist, and creates if there is none;
+- an error after which waiting helps: wait in hand and try again, or wait in the broker;
+- an error after which it does not: the request fails;
+- an ambiguous create: look again before the next create, not before the listing delay.
 """
 
 import asyncio
@@ -30,23 +33,23 @@ from worker.policy.call_result import (
     TaskNotFound,
     ThrottleClosedError,
 )
+from worker.policy.delivery_report import Call, with_call
 from worker.policy.outcome import Completed, DeliveryLost, Outcome, Requeued
 from worker.policy.retry_policy import RetryPolicy
-from worker.policy.timeline import Call, with_call
 
-_OPEN = frozenset((Reason.EXPIRED, Reason.EXHAUSTED, Reason.UNRESOLVED))
-"""Failures to which another worker may find another end."""
+_NOT_FINAL = frozenset((Reason.EXPIRED, Reason.EXHAUSTED, Reason.UNRESOLVED))
+"""Failures for which another replica may have another outcome."""
 
 ABSENCE_SECONDS = 5.0
-"""For which a look-up that found nothing is believed, after its last answer."""
+"""How long a look-up that found nothing is believed, after its last answer."""
 LOOKUPS = 2
-"""Per delivery that find nothing, before the request is postponed."""
+"""Look-ups of one delivery that find nothing, before the request is postponed."""
 GRACE_SECONDS = 0.1
-"""By which the deadline of a look-up is later than that of its first call, which then ends by itself and is counted."""
+"""The deadline of a look-up is later than that of its first call, so that this call ends by itself and is counted."""
 
 
 class Executor:
-    """Works one order to an outcome. Holds no state between orders."""
+    """Works on one request until it has an outcome. Keeps no state between requests."""
 
     def __init__(
         self,
@@ -66,13 +69,13 @@ class Executor:
         self._random_unit = random_unit
 
     async def execute(self, context: DeliveryContext) -> Outcome:
-        """Work on the order of `case`, whose envelope is kept up to date under way."""
+        """Work on the request of `context`, and keep its envelope up to date."""
         outcome = await self._run_attempts(context)
-        is_open = isinstance(outcome, Completed) and outcome.reason in _OPEN
-        return await self._confirm_failure(context, outcome) if is_open else outcome
+        is_final = not (isinstance(outcome, Completed) and outcome.reason in _NOT_FINAL)
+        return outcome if is_final else await self._confirm_failure(context, outcome)
 
     async def _confirm_failure(self, context: DeliveryContext, outcome: Outcome) -> Outcome:
-        """Whoever stood still does not know what others made of the request since: then it is theirs to end."""
+        """A frozen replica does not know what others did with the request: then its failure is not published."""
         if not await context.delivery.is_still_ours():
             return DeliveryLost(context.envelope.last_sent_at)
         if context.claimed_at_start and not context.is_claimed():
@@ -98,7 +101,7 @@ class Executor:
         return step
 
     async def _attempt(self, context: DeliveryContext) -> Outcome | CallError:
-        """One attempt; a second one where a probe shows that others are not refused."""
+        """One attempt, and another one if a probe shows that the refusal concerns this request only."""
         try:
             step = await self._attempt_once(context)
             while isinstance(step, CallError) and context.suspect is not None:
@@ -151,21 +154,21 @@ class Executor:
         return context.needs_lookup and (age is None or not 0.0 <= age <= ABSENCE_SECONDS)
 
     def _postpone_after_lookups(self, context: DeliveryContext) -> Outcome:
-        """No create could be written soon enough after a look-up: at no cost, unless a call has failed as well."""
+        """No create was sent soon enough after a look-up: wait at no cost, unless a call has failed as well."""
         if context.failed is not None:
             return self._schedule_retry(context, context.failed)
         listing_delay_left = self._retry_policy.listing_delay_left(context.envelope.last_sent_at, self._now())
         return self._retry_policy.wait(context.envelope, listing_delay_left, "look")
 
     def _was_never_sent(self, context: DeliveryContext) -> bool:
-        """Certainly no create was ever sent, for this delivery or for any other copy of the request."""
+        """Whether it is certain that no create was sent, for this delivery or another copy of the request."""
         is_first = not context.envelope.is_repeat and not context.is_known
         return is_first and context.claimed_at_start and context.ambiguous_create is None
 
     async def _look_up(
         self, context: DeliveryContext, permit: CallPermit, wanted_at: float
     ) -> Outcome | CallError | None:
-        """Law 2. None: no task exists, and none is on its way."""
+        """Law `look-before-create`. None: no task exists, and none can still become listed."""
         if not await context.delivery.is_still_ours():
             return DeliveryLost(context.envelope.last_sent_at)
         started_at = self._now()
@@ -202,7 +205,7 @@ class Executor:
                 assert_never(found)
 
     def _check_listing_delay(self, context: DeliveryContext, started_at: float) -> Outcome | None:
-        """Only a look that began when all had settled says that nothing is there, however long its answer took."""
+        """Absence counts only if the look-up started after the listing delay, however long its answer took."""
         listing_delay_left = self._retry_policy.listing_delay_left(context.envelope.last_sent_at, started_at)
         if listing_delay_left > 0 and context.ambiguous_create is not None:
             return self._retry_policy.after(context.ambiguous_create, context.envelope, listing_delay_left, self._now())
@@ -241,13 +244,13 @@ class Executor:
             context.envelope = replace(context.envelope, journal=journal)
 
     async def _is_still_allowed(self, context: DeliveryContext) -> bool:
-        """Laws 4 and 5, the age of the look-up, and the sender's own limit, once more when all is ready to be sent."""
+        """Claim, delivery, age of the look-up and `not_after`, checked again when the request is ready to be sent."""
         is_sure = context.is_claimed() or not context.claimed_at_start
         is_allowed = is_sure and await context.delivery.is_still_ours() and not self._is_expired(context)
         return is_allowed and not self._lookup_due(context)
 
     def _terminal_reason(self, context: DeliveryContext, error: CallError) -> Reason | None:
-        """The reason, if waiting cannot help."""
+        """The reason of the failure, if waiting cannot help."""
         if context.last_call_was_lookup:
             return Reason.UNRESOLVED if error_table.final_reason(error) else None
         if error.is_ambiguous:
@@ -255,7 +258,7 @@ class Executor:
         return error_table.final_reason(error)
 
     def _schedule_retry(self, context: DeliveryContext, error: CallError) -> Outcome:
-        """No try is left in hand: the schedule's next place, or the end of it."""
+        """No attempt is left in hand: the next retry level, or the end of the schedule."""
         now = self._now()
         listing_delay_left = (
             self._retry_policy.listing_delay_left(context.envelope.last_sent_at, now) if context.needs_lookup else 0.0
@@ -267,7 +270,7 @@ class Executor:
         if context.last_call_was_lookup:
             return self._failed(context, Reason.UNRESOLVED, error)
         if context.ambiguous_create is not None:
-            # The schedule is used up, but whether a task exists is not known before it has settled.
+            # The schedule is used up, but whether a task exists is not known before the listing delay is over.
             return self._retry_policy.after(error, context.envelope, listing_delay_left, now)
         return self._failed(context, Reason.EXHAUSTED, error)
 

@@ -1,4 +1,4 @@
-"""Endings as events: every final event is built here, once."""
+"""Final events: the only code that builds them."""
 
 from pydantic_core import to_json
 
@@ -28,7 +28,7 @@ def succeeded(
 ) -> Completed:
     """The task exists."""
     completed_at = to_text(now)
-    # As MigrationSucceeded has it, without one: nearly every request ends so, and a model costs four times as much.
+    # The fields of MigrationSucceeded without the model, which costs four times as much: nearly every request ends so.
     body = {
         "request_id": migration.request_id,
         "project_id": migration.project_id,
@@ -65,7 +65,7 @@ def failed(
     error: CallError | None = None,
     candidates: tuple[str, ...] = (),
 ) -> Completed:
-    """The request of a known sender failed."""
+    """The valid request failed."""
     message = f"{MESSAGES[reason]}: {error.message}"[:1024] if error and error.message else MESSAGES[reason]
     sender = Sender(migration.request_id, migration.project_id, migration.region, migration.task.name)
     body = MigrationFailed(
@@ -86,7 +86,7 @@ def failed(
 
 
 def conflicting(migration: MigrationRequest, envelope: Envelope, now: float) -> Completed:
-    """The request id is known already, for another task."""
+    """The request id was used before, for another task."""
     violation = Violation(field="request_id", message="was used before, for a different task")
     sender = Sender(migration.request_id, migration.project_id, migration.region, migration.task.name)
     error = InvalidRequestError((violation,), sender, is_addressed=True)
@@ -94,7 +94,7 @@ def conflicting(migration: MigrationRequest, envelope: Envelope, now: float) -> 
 
 
 def invalid(error: InvalidRequestError, envelope: Envelope, body: bytes, now: float) -> Completed:
-    """The message is no request."""
+    """The message is no valid request."""
     content = MigrationFailed(
         request_id=error.sender.request_id,
         project_id=error.sender.project_id,

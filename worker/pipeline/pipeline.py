@@ -1,4 +1,4 @@
-"""One delivery, one straight line: envelope, parse, handle, settle."""
+"""Delivery pipeline: read the envelope, parse, deduplicate, claim, execute, settle."""
 
 import asyncio
 import time
@@ -15,16 +15,24 @@ from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.executor import Executor
 from worker.pipeline.ports import Claims, Clock, Delivery, Observer
 from worker.pipeline.settler import Settler
-from worker.policy.claim import ClaimedElsewhere, Concluded, Granted
 from worker.policy.delivery_report import DeliveryFinished, trace_id
 from worker.policy.migration_request import MigrationRequest, migration
-from worker.policy.outcome import Completed, DeliveryLost, Outcome, Requeued, RetryLater
+from worker.policy.outcome import (
+    ClaimedElsewhere,
+    Completed,
+    Concluded,
+    DeliveryLost,
+    Granted,
+    Outcome,
+    Requeued,
+    RetryLater,
+)
 from worker.policy.retry_policy import RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class RequestParser:
-    """How a message body is read."""
+    """Parser of message bodies."""
 
     max_bytes: int
     regions: Container[str]
@@ -32,7 +40,7 @@ class RequestParser:
     with_marker: bool = True
 
     def read(self, body: bytes) -> MigrationRequest:
-        """The order in `body`. Raises InvalidRequestError."""
+        """The migration request in `body`. Raises InvalidRequestError."""
         request = parse(body, max_bytes=self.max_bytes)
         found = migration(request, default_region=self.default_region, with_marker=self.with_marker)
         if found.region not in self.regions:
@@ -43,9 +51,9 @@ class RequestParser:
 
 
 class DeliveryPipeline:
-    """What happens to a delivery, from received to acknowledged.
+    """Pipeline of one delivery, from received to acknowledged.
 
-    `locks`: for repeated requests, where there are no claims.
+    `locks`: for repeated requests, without claims.
     """
 
     def __init__(  # noqa: PLR0913 - each argument is a collaborator, and none is set afterwards
@@ -72,7 +80,7 @@ class DeliveryPipeline:
         self._now = now
 
     async def run(self, delivery: Delivery) -> None:
-        """Work on `delivery` until it is settled, or left to the broker because its channel is gone."""
+        """Process `delivery` until it is settled, or left to the broker because its channel was closed."""
         started = time.perf_counter()
         self._observer.received(redelivered=delivery.redelivered)
         envelope = self._envelope(delivery)
@@ -90,13 +98,13 @@ class DeliveryPipeline:
         self._report(delivery, migration, envelope, outcome if is_settled else DeliveryLost(None), started)
 
     def is_suspect(self, delivery: Delivery) -> bool:
-        """Law 9: whether the delivery must be worked on with nothing else in hand."""
+        """Law `poison`: whether the delivery must be processed alone."""
         return (delivery.redelivered or bool(delivery.headers)) and self._retry_policy.is_suspect(
             self._envelope(delivery)
         )
 
     async def postpone(self, delivery: Delivery, why: str) -> None:
-        """Let a delivery wait in the broker; it spends nothing."""
+        """Let a delivery wait in the broker, at no cost."""
         envelope = self._envelope(delivery)
         self._observer.received(redelivered=delivery.redelivered)
         started = time.perf_counter()
@@ -108,7 +116,7 @@ class DeliveryPipeline:
         return Envelope.read(delivery.headers, redelivered=delivery.redelivered, now=self._now())
 
     async def _decide(self, context: DeliveryContext) -> Outcome:
-        """Law 4: a copy of a request that is known or being worked on is answered with its outcome."""
+        """Law `single-flight`: a copy of a request that has ended or is in progress gets its outcome."""
         while True:
             completed = self._deduplicator.completed(context.migration, context.envelope)
             if completed is not None:
@@ -118,7 +126,7 @@ class DeliveryPipeline:
                 return await self._single_flight(context)
             outcome = await asyncio.shield(in_progress.finished)
             if in_progress.fingerprint != context.migration.fingerprint:
-                continue  # which of the two is the request is known only when the other has landed
+                continue  # which of the two is the request is known only when the other has finished
             if (followed := self._follow_copy(context, outcome)) is not None:
                 return followed
 
@@ -151,13 +159,13 @@ class DeliveryPipeline:
         return Unfinished(context.migration.fingerprint, last_sent_at, first if context.envelope.is_dated else 0.0)
 
     async def _execute(self, context: DeliveryContext) -> Outcome:
-        """Law 9: a request that took so many workers down is not worked on, unless its ending is known."""
+        """Law `poison`: a request whose deliveries ended without a result too often is not executed."""
         if self._retry_policy.is_poison(context.envelope):
             return final_events.failed(context.migration, context.envelope, Reason.POISON, self._now())
         return await self._executor.execute(context)
 
     async def _under_claim(self, context: DeliveryContext, claims: Claims) -> Outcome:
-        """Law 4 across replicas: work on the request only under a claim, or look before every create."""
+        """Law `single-flight` across replicas: execute under a claim, or look before every create."""
         match await claims.take(context.migration, self._now(), context.envelope.replays):
             case Concluded(completed) if not is_outdated(completed, context.envelope):
                 return self._same_outcome(context, completed)
@@ -168,7 +176,7 @@ class DeliveryPipeline:
                 context.needs_lookup = context.needs_lookup or (not is_first and self._retry_policy.reconcile != "off")
                 context.first_seen_at = context.first_seen_at if is_first else 0.0
             case _:
-                pass  # away, or an ending that an operator's replay has outdated: looked for as a repeat
+                pass  # no answer, or an outcome that an operator's replay has outdated: looked for as a repeat
         context.is_claimed = partial(claims.is_held, context.migration)
         try:
             outcome = await self._execute(context)
@@ -196,13 +204,13 @@ class DeliveryPipeline:
         return final_events.conflicting(context.migration, context.envelope, self._now())
 
     def _follow_copy(self, context: DeliveryContext, outcome: Outcome | None) -> Outcome | None:
-        """What the outcome of one copy means for another; None: this one works on.
+        """What the outcome of one copy means for another; None: this one continues.
 
-        What may have been sent for one copy may have been sent for all.
+        A create that may have been sent for one copy counts for all copies.
         """
         match outcome:
             case Completed():
-                return None  # it is remembered by now, or an operator has sent the request again since
+                return None  # it is remembered by now, or an operator has replayed the request since
             case RetryLater():
                 context.envelope = _with_last_sent_at(context.envelope, outcome.envelope.last_sent_at)
                 return replace(outcome, envelope=context.envelope, why="copy")

@@ -1,4 +1,4 @@
-"""What the flow needs from the rooms around it."""
+"""Ports of the pipeline: what it needs from the rooms around it, as protocols."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from worker.policy.call_result import CallError, CallResult, LookupResult, TaskCreated
-from worker.policy.claim import ClaimAnswer
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.migration_request import MigrationRequest
-from worker.policy.outcome import Completed
+from worker.policy.outcome import ClaimAnswer, Completed
 from worker.policy.throttle.hold import Hold
 
 Clock = Callable[[], float]
@@ -20,23 +19,23 @@ Chance = Callable[[], float]
 
 
 Sleep = Callable[[float], Awaitable[object]]
-"""Wait for so many seconds."""
+"""Waits for a number of seconds."""
 
 
 class DeliveryOwnership(Protocol):
-    """What a delivery stands on: the channel that it came by."""
+    """Whether a delivery is still ours, as far as its channel knows."""
 
     def is_lost(self) -> bool:
-        """True once the channel is gone: the delivery can never be acknowledged."""
+        """True once the channel was closed: the delivery can never be acknowledged."""
         ...
 
     async def is_still_ours(self) -> bool:
-        """Whether the broker still counts the delivery as ours, asked of the broker if it was silent."""
+        """Whether the broker still counts the delivery as ours; it is asked if it was silent."""
         ...
 
 
 class Delivery(DeliveryOwnership, Protocol):
-    """One message as it was delivered."""
+    """One delivered message."""
 
     @property
     def body(self) -> bytes:
@@ -70,11 +69,11 @@ class Delivery(DeliveryOwnership, Protocol):
 
     @property
     def properties(self) -> Any:
-        """What a copy is made of; opaque here."""
+        """AMQP properties, for a copy; opaque here."""
         ...
 
     async def ack(self) -> None:
-        """Acknowledge. Raises StaleDeliveryError when the channel is gone."""
+        """Acknowledge. Raises StaleDeliveryError if the channel was closed."""
         ...
 
     async def reject(self) -> None:
@@ -105,48 +104,48 @@ class Publisher(Protocol):
 
 
 class Dcs(Protocol):
-    """The service. Endings are values: no method raises for anything that the service or the net does."""
+    """DCS. Results are values: no method raises for what the service or the network does."""
 
     async def create(
         self, migration: MigrationRequest, is_still_allowed: Callable[[], Awaitable[bool]]
     ) -> TaskCreated | CallError:
-        """Create the task. `may_go` is asked when all is ready, right before the request is sent."""
+        """Create the task. `is_still_allowed` is asked right before the request is sent."""
         ...
 
     async def find(
         self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
     ) -> LookupResult | CallError:
-        """Look for a task of the order that was created at `since` or later. `on_call` is called for each call."""
+        """Look for a task of the request that was created at `since` or later. `on_call` is called for each call."""
         ...
 
     async def probe(self, project_id: str, region: str) -> LookupResult | CallError:
-        """Make a list call for no request; what it finds does not matter."""
+        """Make a list call that belongs to no request; what it finds does not matter."""
         ...
 
 
 class Claims(Protocol):
-    """Claims and outcomes shared by the replicas. Nothing raises: what is away is `Unavailable`."""
+    """Claims and outcomes that the replicas share. No method raises: a Redis that does not answer is `Unavailable`."""
 
     async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
-        """Ask for the request; a granted claim is renewed until it is concluded or released.
+        """Claim the request; a granted claim is renewed until it is concluded or released.
 
-        A failure that an operator's replay has outdated is no answer.
+        A failure that an operator's replay has outdated is ignored.
         """
         ...
 
     def is_held(self, migration: MigrationRequest) -> bool:
-        """Whether the granted claim is still surely ours."""
+        """Whether the granted claim is certainly still ours."""
         ...
 
     async def conclude(self, migration: MigrationRequest, completed: Completed) -> Completed:
-        """Store how the request ended, for every replica, and give the claim up.
+        """Store the outcome for every replica, and release the claim.
 
-        The ending that stands: another one, where the request was over before, which whoever stood still may not know.
+        Returns the outcome that counts: another one if the request ended before, which a frozen replica may not know.
         """
         ...
 
     async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
-        """Give the claim up, and say when a create may last have been in flight."""
+        """Release the claim, and store when a create may last have been in flight."""
         ...
 
 
@@ -155,7 +154,7 @@ class CallPermit(Protocol):
 
     @property
     def suspect(self) -> Hold | None:
-        """What refused a call, perhaps for every request: to be checked by `CallThrottle.verdict`."""
+        """The hold that a refusal started: to be checked by `CallThrottle.verdict`."""
         ...
 
     def begin_call(self) -> None:
@@ -168,7 +167,7 @@ class CallPermit(Protocol):
 
 
 class CallThrottle(Protocol):
-    """Says when calls may begin, and how many at once."""
+    """Throttle: when calls may begin, and how many at once."""
 
     def permit(
         self, migration: MigrationRequest, calls: int, passed: Collection[Hold] = ()
@@ -185,7 +184,7 @@ class CallThrottle(Protocol):
         ...
 
     async def pause(self, seconds: float) -> bool:
-        """Wait between two tries; False if this replica began to drain meanwhile."""
+        """Wait between two attempts; False if this replica drains."""
         ...
 
     def close(self) -> None:
@@ -194,7 +193,7 @@ class CallThrottle(Protocol):
 
 
 class Observer(Protocol):
-    """Is told facts, after they are true; is never asked."""
+    """Receives facts after they happened."""
 
     def received(self, *, redelivered: bool) -> None:
         """A delivery came in."""
@@ -207,11 +206,11 @@ class Observer(Protocol):
         result: CallResult,
         attempt: int,
     ) -> None:
-        """A call of the service for this order ended (`create` or `find`)."""
+        """A call of DCS for this request ended (`create` or `find`)."""
         ...
 
     def settled(self, fact: DeliveryFinished) -> None:
-        """A delivery is over."""
+        """A delivery has ended."""
         ...
 
     def failed(self, error: Exception) -> None:
@@ -219,15 +218,15 @@ class Observer(Protocol):
         ...
 
     def unconfirmed(self, reason: str) -> None:
-        """A publish was not confirmed and will be tried again."""
+        """A publish was not confirmed and will be repeated."""
         ...
 
 
 class ThrottleObserver(Protocol):
-    """Is told why calls go as they do."""
+    """Receives what the throttle decides."""
 
     def limited(self, limit: int) -> None:
-        """So many calls of the service may be made at once from now on."""
+        """The number of calls at once is limited to this from now on."""
         ...
 
     def breaker(self, region: str, state: int) -> None:
@@ -235,19 +234,19 @@ class ThrottleObserver(Protocol):
         ...
 
     def note(self, level: Any, event: str, **fields: Any) -> None:
-        """Anything else that is worth a line."""
+        """Log anything else."""
         ...
 
 
 class ConsumerControl(Protocol):
-    """What hands deliveries over, until it is stopped."""
+    """Control of the consumer."""
 
     async def hold(self, why: str) -> None:
         """Take no further deliveries until `resume` is called for the same reason."""
         ...
 
     def resume(self, why: str) -> None:
-        """One reason to hold is gone."""
+        """Remove one reason to take no deliveries."""
         ...
 
     async def stop(self) -> None:

@@ -1,21 +1,20 @@
-"""Where there are no claims: locks on the broker keep two replicas from one repeated request at the same moment.
+"""Locks for repeated requests, without claims: one replica at a time processes a repeat.
 
 A worker that dies between the confirmed copy of a request and the acknowledgement of the original, or a broker that
-dies before it wrote the acknowledgement down, leaves two siblings. Each is looked for before it is created, but both
-at the same moment would find nothing and create both. So a repeat is worked on under a lock, and the lock of one that
-may have created is kept until its task must be listed. First deliveries, which are nearly all, cost nothing.
+dies before it stored the acknowledgement, leaves two copies. A look-up precedes each create, but two look-ups at the
+same moment would both find nothing. So a repeat is processed under a lock, and the lock of one that may have created
+is kept until its task must be listed. First deliveries, which are nearly all, cost nothing.
 """
 
 import asyncio
 
 from worker.pipeline.claims_or_locks import Locks
-from worker.policy.claim import ClaimedElsewhere, Unavailable
 from worker.policy.migration_request import Key, MigrationRequest
-from worker.policy.outcome import Completed
+from worker.policy.outcome import ClaimedElsewhere, Completed, Unavailable
 
 
 class RepeatLocks:
-    """Locks in the shape of claims that remember nothing. `settle`: seconds until what was created is listed."""
+    """Locks with the interface of claims; they remember nothing. `settle`: listing delay in seconds."""
 
     def __init__(self, locks: Locks, *, settle: float) -> None:
         self._locks = locks
@@ -25,10 +24,10 @@ class RepeatLocks:
         self._freeing: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
-        return f"<LocksForRepeats: {len(self._taken_at)} in use, {len(self._kept)} kept>"
+        return f"<RepeatLocks: {len(self._taken_at)} in use, {len(self._kept)} kept>"
 
     async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimedElsewhere | Unavailable:
-        """Lock the request, of which nothing is known all the same."""
+        """Lock the request; its history stays unknown."""
         if (kept := self._kept.pop(migration.key, None)) is not None:
             kept.cancel()
         if not await self._locks.take(migration.key):
@@ -37,16 +36,16 @@ class RepeatLocks:
         return Unavailable()
 
     def is_held(self, migration: MigrationRequest) -> bool:
-        """Whether the lock is ours. It is lost only with the ground that the delivery stands on."""
+        """Whether the lock is ours. It is lost only with the channel of the delivery."""
         return migration.key in self._taken_at
 
     async def conclude(self, migration: MigrationRequest, completed: Completed) -> Completed:
-        """Give the lock back, or keep it until what was created must be listed."""
+        """Release the lock, or keep it until the created task must be listed."""
         await self._give_back(migration.key, may_have_created=completed.reason == "created")
         return completed
 
     async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
-        """Give the lock back, or keep it until what may have been created must be listed."""
+        """Release the lock, or keep it until a task that may have been created must be listed."""
         taken_at = self._taken_at.get(migration.key, 0.0)
         await self._give_back(migration.key, may_have_created=last_sent_at is not None and last_sent_at >= taken_at)
 

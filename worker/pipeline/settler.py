@@ -1,7 +1,7 @@
-"""The only place that publishes an ending and acknowledges a delivery.
+"""Settler: the only code that publishes an outcome and acknowledges a delivery.
 
-Law 6: publish, wait for the confirm, then acknowledge, then say so. A publish that is not confirmed is
-tried again for as long as the delivery is ours; after that the broker delivers the request again.
+Law `confirm-then-ack`: publish, wait for the confirm, then acknowledge. An unconfirmed publish is repeated while the
+delivery is ours; after that the broker delivers the request again.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -20,15 +20,15 @@ from worker.policy.call_result import StaleDeliveryError, UnconfirmedError
 from worker.policy.outcome import Completed, DeliveryLost, Outcome, Requeued, RetryLater
 
 PUBLISH_ATTEMPTS_AFTER_LOSS = 5
-"""Tries to publish an ending whose delivery is lost."""
+"""How often a final event is published whose delivery is lost."""
 TRACE_HEADER_LIMIT_CHARACTERS = 512
-"""Characters of a trace header that are passed on (https://www.w3.org/TR/trace-context/#tracestate-limits)."""
+"""Longest trace header that is passed on (https://www.w3.org/TR/trace-context/#tracestate-limits)."""
 
 Publish = Callable[[], Awaitable[None]]
 
 
 class Settler:
-    """Makes outcomes true at the broker."""
+    """Carries outcomes out at the broker."""
 
     def __init__(
         self, publisher: Publisher, observer: Observer, *, now: Clock, random_unit: Chance, sleep: Sleep
@@ -44,7 +44,7 @@ class Settler:
     ) -> bool:
         """Publish what `outcome` asks for, then acknowledge. False: left to the broker.
 
-        `given_id` is the request id that the sender wrote into the body.
+        `sender_request_id`: the request id that the sender wrote into the body.
         """
         if isinstance(outcome, DeliveryLost):
             return False
@@ -61,8 +61,8 @@ class Settler:
     async def _confirmed(self, delivery: Delivery, publish: Publish, *, is_final_everywhere: bool) -> bool:
         """Publish until it is confirmed, or the delivery is lost.
 
-        What holds everywhere is published even then: the message may have gone with its queue, so that nobody
-        would ever ask again; and if it is delivered again, the same event only comes twice.
+        What is final for every replica is published even then: the message may be lost with its queue, so that no
+        other delivery would publish the event. If it is delivered again, the same event only comes twice.
         """
         failures = 0
         while not delivery.is_lost() or (is_final_everywhere and failures < PUBLISH_ATTEMPTS_AFTER_LOSS):
@@ -113,7 +113,7 @@ class Settler:
     def _headers_with_journal(
         self, delivery: Delivery, envelope: Envelope, did: Kind, got: str = "", **more: Any
     ) -> dict[str, object]:
-        """The headers of a copy, with what is done now as the last entry of its journal."""
+        """Headers of a copy; the last entry of its journal is what happens now."""
         journal = envelope.journal.add(self._now(), did, got, **more)
         return replace(envelope, journal=journal).write(delivery.headers)
 
@@ -127,7 +127,7 @@ class Settler:
 
 
 def _trace_headers(headers: Mapping[str, object]) -> dict[str, object]:
-    """The request's trace headers, as far as they can be any: what a sender puts there holds up no event."""
+    """Trace headers of the request that are usable. A bad one is dropped: it must not stop the event."""
     found = {name: headers.get(name) for name in (names.TRACEPARENT, names.TRACESTATE)}
     return {
         name: value
@@ -137,7 +137,7 @@ def _trace_headers(headers: Mapping[str, object]) -> dict[str, object]:
 
 
 def _is_final_everywhere(outcome: Outcome) -> bool:
-    """Whoever works on the request next comes to the same ending."""
+    """Whether every replica would come to the same outcome."""
     return isinstance(outcome, Completed) and (outcome.succeeded or outcome.reason in FINAL_EVERYWHERE)
 
 

@@ -1,6 +1,6 @@
-"""How a call of the service can end, typed by evidence.
+"""Results of calls to DCS, typed by what they prove.
 
-Law 1: an ending counts as "nothing was created" only with proof. Everything unknown is ambiguous.
+Law `evidence`: a result means "nothing was created" only with proof. An unknown result is ambiguous.
 """
 
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ class Evidence(Enum):
 
 
 class ErrorKind(Enum):
-    """What helps after a fault."""
+    """Kind of an error: what helps against it."""
 
     RETRY = "retry"
     """Time."""
     THROTTLED = "throttled"
-    """Fewer calls; the request itself is not to blame."""
+    """Fewer calls; the error does not concern the request."""
     CAPACITY = "capacity"
     """Much time: a quota, a zone or a subnet is full."""
     REJECTED = "rejected"
@@ -38,7 +38,7 @@ class ErrorKind(Enum):
 
 
 class ErrorScope(Enum):
-    """Whom an error concerns."""
+    """Scope of an error: which other calls meet it too."""
 
     REQUEST = "request"
     """This request alone: the service answered."""
@@ -172,7 +172,7 @@ class ThrottleClosedError(Exception):
 
 
 class PostponedError(Exception):
-    """A call may not begin for so long that the request had better wait in the broker, for `seconds`, at no cost."""
+    """A call may not begin for a long time: the request waits in the broker for `seconds`, at no cost."""
 
     def __init__(self, seconds: float, why: str) -> None:
         super().__init__(f"{why}: {seconds:g} s")

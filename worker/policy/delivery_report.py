@@ -1,12 +1,14 @@
-"""Facts that the observer is told."""
+"""Reports of a delivery: the fact for logs and metrics, its trace, and the timeline entries of its DCS calls."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 
 from schemas import names
 from schemas.envelope import Envelope
+from schemas.journal import Journal, Kind
+from worker.policy.call_result import CallError, CallResult, SeveralTasks, TaskCreated, TaskFound, TaskNotFound
 from worker.policy.migration_request import MigrationRequest
 
 
@@ -32,7 +34,47 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a
 
 
 def trace_id(headers: Mapping[str, object]) -> str | None:
-    """The trace that a message belongs to (https://www.w3.org/TR/trace-context/), if it says so readably."""
+    """Trace id in a valid `traceparent` header (https://www.w3.org/TR/trace-context/); None without one."""
     value = headers.get(names.TRACEPARENT)
     match = _TRACEPARENT.fullmatch(value) if isinstance(value, str) else None
     return match[1] if match else None
+
+
+MIN_WAIT_SECONDS: Final = 1.0
+"""Shortest wait for a permit that is an entry of its timeline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of DCS, in epoch seconds. `wanted_at`: when it asked for a permit; `n`: number of the create, else 0."""
+
+    did: Kind
+    n: int
+    wanted_at: float
+    started_at: float
+
+
+def with_call(journal: Journal, call: Call, result: CallResult, now: float) -> Journal:
+    """The journal with the call, which ended `now`. A task that was created at once needs none: its event says all."""
+    if call.started_at - call.wanted_at >= MIN_WAIT_SECONDS:
+        journal = journal.add(call.started_at, Kind.GATE, took=call.started_at - call.wanted_at)
+    if isinstance(result, TaskCreated) and not journal:
+        return journal
+    got, evidence, code, id_ = _journal_fields(result)
+    return journal.add(now, call.did, got, n=call.n, took=now - call.started_at, evidence=evidence, code=code, id_=id_)
+
+
+def _journal_fields(result: CallResult) -> tuple[str, str, str | None, str | None]:
+    match result:
+        case TaskCreated():
+            return "done", "", None, result.dcs_request_id
+        case TaskFound():
+            return "found", "", None, result.dcs_request_id
+        case TaskNotFound():
+            return "absent", "", None, None
+        case SeveralTasks():
+            return "several", "", None, None
+        case CallError():
+            return result.label, result.evidence.value, result.error_code, result.dcs_request_id
+        case _:
+            assert_never(result)

@@ -1,4 +1,7 @@
-"""Texts of error answers, read in one function: the `Condition` that they name, and its numbers."""
+"""Texts of error answers, read in one function: the `Condition` that they name, and its numbers.
+
+Short on purpose: the table of errors is in `error_table`.
+"""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""An order: a request that was read and found valid, with all that is derived from it once."""
+"""Migration request: a valid request with everything that is derived from it once.
+
+Short on purpose: it is one class.
+"""
 
 from dataclasses import dataclass
 
@@ -35,7 +38,7 @@ class MigrationRequest:
 
 
 def migration(request: Request, *, default_region: str, with_marker: bool) -> MigrationRequest:
-    """The order that `request` places."""
+    """The migration request of a valid `request`."""
     region = request.region or default_region
     request_id = request.request_id or identity.request_id(request.project_id, region, request.task)
     task = request.task

@@ -1,4 +1,4 @@
-"""What was decided about a delivery. Every delivery ends in exactly one of these."""
+"""Outcomes of a delivery, of which each delivery has exactly one, and the answers to a claim on its request."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from schemas.envelope import Envelope
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The request is over: this event says how, to everybody who asks."""
+    """The request has ended: the final event, and what answers later copies."""
 
     succeeded: bool
     reason: str
@@ -21,7 +21,7 @@ class Completed:
     fingerprint: str
     replays: int
     error_code: str | None = None
-    """What DCS answered last, by which parked requests are grouped."""
+    """Error code of the last DCS answer; parked requests are grouped by it."""
     journal: str = ""
     """What was done for the request, as its header has it; empty if the body says all of it."""
 
@@ -43,7 +43,7 @@ class RetryLater:
 
 @dataclass(frozen=True, slots=True)
 class Requeued:
-    """This replica is going away: the request goes back to the queue with what is known of it."""
+    """This replica drains: the request goes back to the queue with what is known of it."""
 
     envelope: Envelope
 
@@ -56,3 +56,37 @@ class DeliveryLost:
 
 
 Outcome = Completed | RetryLater | Requeued | DeliveryLost
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The request is ours until it is released."""
+
+    is_first: bool = True
+    """No replica claimed it before: no create was sent for it under a claim."""
+    last_sent_at: float | None = None
+    """When a create may last have been in flight under an earlier claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedElsewhere:
+    """Another replica processes the request now."""
+
+    fingerprint: str
+    is_last_send_unknown: bool = False
+    """No record will say what that replica sent: its create may become listed within the listing delay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """The request has ended before."""
+
+    ending: Completed
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Redis does not answer: continue, but look before every create."""
+
+
+ClaimAnswer = Granted | ClaimedElsewhere | Concluded | Unavailable

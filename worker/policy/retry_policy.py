@@ -1,4 +1,7 @@
-"""When to look, how long to settle, what a fault leads to: laws 2 and 3 as functions."""
+"""Retry policy: when a look-up is needed, how long a created task may stay unlisted, and what follows an error.
+
+Laws `look-before-create`, `first-delivery`, `two-waits`, `server-word` and `poison` as functions.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,10 +14,10 @@ from worker.policy.outcome import RetryLater
 Reconcile = Literal["ambiguous", "always", "off"]
 
 CLOCK_DIFFERENCE_SECONDS = 5.0
-"""Seconds by which the clocks of two replicas may differ (less for a settle time under 15 s)."""
+"""Seconds by which the clocks of two replicas may differ (less for a listing delay under 15 s)."""
 
 FREE_RETRY_LIMIT_SECONDS = 86400.0
-"""A request throttled for so long after it was first received spends places like any other failed one."""
+"""A request that is throttled this long after it was first received uses up retry levels like any other failed one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,11 @@ class RetryPolicy:
 
     @property
     def levels(self) -> int:
-        """How many places the retry schedule has."""
+        """Number of retry levels."""
         return len(self.delays)
 
     def needs_lookup(self, envelope: Envelope) -> bool:
-        """Law 3: only a first delivery may create without looking."""
+        """Law `first-delivery`: only a first delivery may create without a look-up."""
         if self.reconcile == "off":
             return False
         return envelope.is_repeat or self.reconcile == "always"
@@ -67,23 +70,23 @@ class RetryPolicy:
         return max(0.0, self.settle + min(CLOCK_DIFFERENCE_SECONDS, self.settle / 3) - elapsed)
 
     def is_poison(self, envelope: Envelope) -> bool:
-        """Law 9: so many deliveries ended without a word. A sender that forges the count harms only itself."""
+        """Law `poison`: too many deliveries ended without a result. A forged count harms its sender only."""
         return envelope.interruptions >= self.delivery_limit
 
     def is_suspect(self, envelope: Envelope) -> bool:
-        """Half-way to poison: worked on alone, so that it takes no neighbour down with it again."""
+        """Half-way to poison: processed alone, so that a crash affects no other request."""
         return envelope.interruptions >= max(1, self.delivery_limit // 2)
 
     def retries_exhausted(self, envelope: Envelope) -> bool:
-        """The schedule was used up, and only whether a task exists remains to be seen."""
+        """The schedule is used up; only a look-up whether a task exists is left to do."""
         return envelope.round > self.levels
 
     def has_retries_left(self, envelope: Envelope) -> bool:
-        """Whether a place of the schedule is left."""
+        """Whether a retry level is left."""
         return envelope.round < self.levels
 
     def wait_in_hand(self, error: CallError, attempt: int, random_unit: float) -> float | None:
-        """Seconds until the next try of this delivery; None if the wait belongs to the broker."""
+        """Seconds until the next attempt of this delivery; None if the request has to wait in the broker."""
         if attempt >= self.tries or error.kind is ErrorKind.CAPACITY:
             return None
         asked = error_table.asked_wait(error)
@@ -91,11 +94,11 @@ class RetryPolicy:
         return wait if wait <= backoff.IN_HAND else None
 
     def costs_nothing(self, error: CallError, envelope: Envelope, now: float) -> bool:
-        """Law 8: being throttled counts against no one, nor do credentials that are away; though not for ever."""
+        """Law `server-word`: throttling and missing credentials use up no retry level, for a day at most."""
         return error_table.costs_nothing(error) and now - envelope.first_received_at < FREE_RETRY_LIMIT_SECONDS
 
     def after(self, error: CallError, envelope: Envelope, at_least: float, now: float) -> RetryLater:
-        """The way through the broker after a failed call; spends a place unless throttled."""
+        """The wait in the broker after a failed call; it uses up a retry level unless it costs nothing."""
         at_least = max(at_least, error_table.asked_wait(error))
         if self.costs_nothing(error, envelope, now):
             return self.wait(envelope, at_least, error.label)
@@ -108,6 +111,6 @@ class RetryPolicy:
         return RetryLater(level, spent, error.label, self.delays[level - 1])
 
     def wait(self, envelope: Envelope, at_least: float, why: str) -> RetryLater:
-        """A wait in the broker that spends nothing."""
+        """A wait in the broker that uses up no retry level."""
         level = backoff.level_for_wait(self.delays, at_least)
         return RetryLater(level, envelope, why, self.delays[level - 1])

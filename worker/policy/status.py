@@ -93,6 +93,15 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
+class Readiness:
+    """`reason` in a few words; `details` are plain values for programs."""
+
+    is_ready: bool
+    reason: str
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class HeldBack:
     """What keeps the requests for one region back, in numbers. Times are epoch seconds."""
 

@@ -52,12 +52,12 @@ def detail(migration: MigrationRequest, detail: TaskDetail) -> Match:
 
 
 def lookup_result(task_ids: Iterable[str], dcs_request_id: str | None = None) -> LookupResult:
-    """What the tasks that matched amount to."""
+    """Result of a look-up that matched these tasks."""
     match sorted(set(task_ids)):
         case []:
             return TaskNotFound()
-        case [one]:
-            return TaskFound(one, dcs_request_id)
+        case [task_id]:
+            return TaskFound(task_id, dcs_request_id)
         case several:
             return SeveralTasks(tuple(several))
 

@@ -7,8 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from worker.policy.readiness import Readiness
-from worker.policy.status import Status
+from worker.policy.status import Readiness, Status
 from worker.web.status_page import CONTENT_SECURITY_POLICY, render_page
 
 SHUTDOWN_TIMEOUT_SECONDS: Final = 0.25

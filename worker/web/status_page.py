@@ -11,8 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from worker.policy.readiness import Readiness
-from worker.policy.status import Status
+from worker.policy.status import Readiness, Status
 from worker.web import tables
 from worker.web.charts import render_chart
 from worker.web.tables import duration, text

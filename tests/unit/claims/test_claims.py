@@ -7,9 +7,8 @@ from schemas.request import Task
 from worker.claims import scripts
 from worker.claims.client import client_factory, describe, is_of_one_record
 from worker.claims.redis_claims import RedisClaims
-from worker.policy.claim import Unavailable
 from worker.policy.migration_request import MigrationRequest
-from worker.policy.outcome import Completed
+from worker.policy.outcome import Completed, Unavailable
 
 ORDER = MigrationRequest(
     project_id="0123456789abcdef",

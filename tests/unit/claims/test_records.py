@@ -19,9 +19,8 @@ from worker.claims.connection import NoReply
 from worker.claims.records import Doubted, Unreadable
 from worker.pipeline import final_events
 from worker.policy.call_result import TaskCreated
-from worker.policy.claim import ClaimAnswer, ClaimedElsewhere, Concluded, Granted, Unavailable
 from worker.policy.migration_request import MigrationRequest
-from worker.policy.outcome import Completed
+from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Concluded, Granted, Unavailable
 
 NOW = 1795000000.25
 ORDER = MigrationRequest(

@@ -22,7 +22,7 @@ def test_every_freeze_counts_once() -> None:
     assert freeze_detector.tick() == 1
     clock.now += 10_000.0
     assert freeze_detector.tick() == 2
-    assert repr(freeze_detector) == "<Pulse: 2 freezes>"
+    assert repr(freeze_detector) == "<FreezeDetector: 2 freezes>"
 
 
 def test_the_time_before_the_first_beat_counts() -> None:

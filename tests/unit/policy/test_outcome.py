@@ -1,6 +1,6 @@
 """Claims as they are answered."""
 
-from worker.policy.claim import Granted
+from worker.policy.outcome import Granted
 
 
 def test_a_claim_is_a_first_one_unless_it_says_otherwise() -> None:

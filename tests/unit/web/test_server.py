@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from worker.policy.readiness import Readiness
-from worker.policy.status import Status
+from worker.policy.status import Readiness, Status
 from worker.web.server import WebServer
 
 METRICS = "# TYPE one counter\none_total 1.0\n"

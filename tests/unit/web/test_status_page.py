@@ -9,8 +9,18 @@ from typing import Any
 
 import pytest
 
-from worker.policy.readiness import Readiness
-from worker.policy.status import NOTHING, Activity, Chart, Connection, Failure, FaultKind, InHand, Series, Status
+from worker.policy.status import (
+    NOTHING,
+    Activity,
+    Chart,
+    Connection,
+    Failure,
+    FaultKind,
+    InHand,
+    Readiness,
+    Series,
+    Status,
+)
 from worker.web import tables
 from worker.web.status_page import CONTENT_SECURITY_POLICY, render_page
 

@@ -1,6 +1,6 @@
-"""One replica's flow, over whatever ports: those of a running worker, or their stand-ins in a proof.
+"""Construction of a dispatcher over any ports: those of a running worker, or simulated ones.
 
-Short on purpose: it is what production and the simulation have in common.
+Short on purpose: it is what production and the simulation share.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from worker.policy.retry_policy import RetryPolicy
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What the flow works with: the rooms of a running worker, or their stand-ins in a proof."""
+    """Ports of the pipeline: the rooms of a running worker, or simulated ones."""
 
     dcs: Dcs
     publisher: PublisherPort
@@ -33,7 +33,7 @@ class Ports:
     consumer: ConsumerControl
     claims: Claims | None = None
     locks: Locks | None = None
-    """For repeats, where there are no claims."""
+    """For repeated requests, without claims."""
     now: Callable[[], float] = time.time
     random_unit: Callable[[], float] = random.random
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
@@ -42,12 +42,12 @@ class Ports:
 def build_dispatcher(
     ports: Ports, retry_policy: RetryPolicy, parser: RequestParser, deduplicator: Deduplicator
 ) -> Dispatcher:
-    """One replica's flow over the given ports."""
+    """The dispatcher of one replica, over these ports."""
     now, random_unit, observer = ports.now, ports.random_unit, ports.observer
     executor = Executor(retry_policy, ports.dcs, ports.throttle, observer, now=now, random_unit=random_unit)
     settler = Settler(ports.publisher, observer, now=now, random_unit=random_unit, sleep=ports.sleep)
     locks = RepeatLocks(ports.locks, settle=retry_policy.settle) if ports.locks else None
-    process = DeliveryPipeline(
+    pipeline = DeliveryPipeline(
         *(parser, retry_policy, deduplicator, ports.claims, executor, settler, observer), now=now, locks=locks
     )
-    return Dispatcher(process, ports.throttle, observer, ports.consumer)
+    return Dispatcher(pipeline, ports.throttle, observer, ports.consumer)
