@@ -13,9 +13,9 @@ from worker.bootstrap.build import QUIET
 from worker.bootstrap.run import FLUSH
 from worker.config import Configuration, Settings
 from worker.config.load import load
-from worker.policy.bounds import Bounds
 from worker.policy.diagnostics import DEFAULT_CONSUMER_TIMEOUT_SECONDS
 from worker.policy.freeze_detector import FROZEN_AFTER
+from worker.policy.retry_policy import ThrottleSettings
 
 CLOSING = 10.0
 """Seconds from the end of the drain to the end of the process, at most: what the README asks for."""
@@ -107,7 +107,7 @@ def test_the_port_is_the_one_that_the_worker_listens_on(deployment: Manifest, se
 def test_what_all_replicas_hold_is_done_before_the_broker_takes_it_back(scaling: Manifest, settings: Settings) -> None:
     """Even at one call a second: each is acknowledged within half of the time that the broker allows by default."""
     assert scaling["maxReplicaCount"] * settings.prefetch * 1.0 <= DEFAULT_CONSUMER_TIMEOUT_SECONDS / 2
-    assert Bounds(("r",), settings.prefetch, settings.dcs_timeout, settings.retry_delays).rate is None
+    assert ThrottleSettings(("r",), settings.prefetch, settings.dcs_timeout, settings.retry_delays).rate is None
 
 
 def test_the_scaler_doubles_at_most_and_shrinks_slower(scaling: Manifest) -> None:

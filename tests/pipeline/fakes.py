@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.bootstrap.flows import Parts, Ports, flow
+from worker.bootstrap.flows import Ports, flow
 from worker.pipeline.claims_or_locks import Locks
+from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.pipeline import RequestParser
 from worker.pipeline.ports import Claims
+from worker.pipeline.throttle import Throttle
 from worker.policy.call_result import (
     CallError,
     CallStatus,
@@ -28,7 +30,7 @@ from worker.policy.claim import ClaimAnswer, Granted
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed
-from worker.policy.retry_policy import RetryPolicy
+from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 
 NOW = 1_800_000_000.0
 
@@ -149,7 +151,8 @@ class FakePublisher:
 class FakeDcs:
     """Answers from scripts; the last answer of each repeats. An Event in a script is waited for first."""
 
-    def __init__(self, create: Iterable[Any] = (), find: Iterable[Any] = ()) -> None:
+    def __init__(self, create: Iterable[Any] = (), find: Iterable[Any] = (), probe: Iterable[Any] = ()) -> None:
+        self.probes = list(probe) or [TaskNotFound()]
         self.creates = list(create) or [TaskCreated("i-1", "j-1", "d-1")]
         self.finds = list(find) or [TaskNotFound()]
         self.created: list[MigrationRequest] = []
@@ -166,7 +169,15 @@ class FakeDcs:
         answer: TaskCreated | CallError = await self._next(self.creates)
         return answer
 
-    async def find(self, migration: MigrationRequest, since: float) -> LookupResult | CallError:
+    async def probe(self, project_id: str, region: str) -> LookupResult | CallError:
+        self.calls.append("probe")
+        probed: LookupResult | CallError = await self._next(self.probes)
+        return probed
+
+    async def find(
+        self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
+    ) -> LookupResult | CallError:
+        on_call()
         self.calls.append("find")
         self.since.append(since)
         answer: LookupResult | CallError = await self._next(self.finds)
@@ -233,9 +244,37 @@ class FakeObserver:
     def unconfirmed(self, reason: str) -> None:
         self.refusals.append(reason)
 
+    def limited(self, limit: int) -> None:
+        pass
+
+    def breaker(self, region: str, state: int) -> None:
+        pass
+
+    def note(self, level: Any, event: str, **fields: Any) -> None:
+        pass
+
     @property
     def outcomes(self) -> list[tuple[str, str]]:
         return [(fact.outcome, fact.reason) for fact in self.facts]
+
+
+class FakeIntake:
+    """Records what it is told; stopping it may fail."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.told: list[str] = []
+        self._error = error
+
+    async def hold(self, why: str) -> None:
+        self.told.append(f"hold {why}")
+
+    def resume(self, why: str) -> None:
+        self.told.append(f"resume {why}")
+
+    async def stop(self) -> None:
+        self.told.append("stop")
+        if self._error is not None:
+            raise self._error
 
 
 class Bench:
@@ -247,22 +286,30 @@ class Bench:
         *,
         create: Iterable[Any] = (),
         find: Iterable[Any] = (),
+        probe: Iterable[Any] = (),
         refusals: int = 0,
         claims: Claims | None = None,
         locks: Locks | None = None,
-        parts: Parts | None = None,
+        copies: Deduplicator | None = None,
+        intake: FakeIntake | None = None,
         with_marker: bool = True,
     ) -> None:
         self.now = NOW
-        self.dcs = FakeDcs(create, find)
+        self.dcs = FakeDcs(create, find, probe)
         self.publisher = FakePublisher(refusals)
         self.observer = FakeObserver()
         self.claims = claims
         self.slept: list[float] = []
+        self.intake = intake or FakeIntake()
+        rules = rules or RetryPolicy()
+        settings = ThrottleSettings(("cn-north-4",), 64, 30.0, rules.delays)
+        self.throttle = Throttle(settings, self.dcs.probe, self.observer, lambda *_: None, random_unit=lambda: 0.0)
         ports = Ports(
             self.dcs,
             self.publisher,
             self.observer,
+            self.throttle,
+            self.intake,
             claims,
             locks,
             now=lambda: self.now,
@@ -270,7 +317,7 @@ class Bench:
             sleep=self._sleep,
         )
         reading = RequestParser(65536, ("cn-north-4",), "cn-north-4", with_marker)
-        self.service: Dispatcher = flow(ports, rules or RetryPolicy(), reading, parts)
+        self.service: Dispatcher = flow(ports, rules, reading, copies or Deduplicator())
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

@@ -18,7 +18,6 @@ from tests.pipeline.fakes import (
     found,
     request,
 )
-from worker.bootstrap.flows import Parts
 from worker.pipeline.claims_or_locks import ClaimsOrLocks
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.pipeline import RequestParser
@@ -109,7 +108,7 @@ async def test_a_copy_that_comes_later_is_answered_with_the_same_event() -> None
 async def test_what_is_being_worked_on_can_be_shown() -> None:
     """By project and request id, for as long as it is."""
     copies, answered = Deduplicator(), asyncio.Event()
-    bench = Bench(create=[answered, TaskCreated("i-1")], parts=Parts(copies=lambda: copies))
+    bench = Bench(create=[answered, TaskCreated("i-1")], copies=copies)
     bench.service.deliver(FakeDelivery())
     while not bench.dcs.created:
         await asyncio.sleep(0)

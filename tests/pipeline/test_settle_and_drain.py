@@ -7,36 +7,12 @@ import pytest
 
 from schemas.envelope import Envelope
 from tests.malformed_messages import HOSTILE
-from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, Bench, FakeDelivery, request
-from worker.bootstrap.flows import Parts
+from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, Bench, FakeDelivery, FakeIntake, request
 from worker.pipeline.deduplicator import Deduplicator
-from worker.pipeline.executor import DeliveryContext, Executor
-from worker.pipeline.gate import OpenGate
+from worker.pipeline.delivery_context import DeliveryContext
+from worker.pipeline.executor import Executor
 from worker.policy.call_result import TaskCreated, TaskNotFound
 from worker.policy.outcome import Outcome
-
-
-class ConsumerControl:
-    """What hands deliveries over."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.stopped = False
-        self.held: list[str] = []
-        self._error = error
-
-    async def hold(self, why: str) -> None:
-        """Remember being held."""
-        self.held.append(why)
-
-    def resume(self, why: str) -> None:
-        """Remember being let go on."""
-        self.held.append(f"no {why}")
-
-    async def stop(self) -> None:
-        """Remember being stopped."""
-        self.stopped = True
-        if self._error:
-            raise self._error
 
 
 async def test_an_unconfirmed_publish_is_tried_again_before_the_acknowledgement() -> None:
@@ -144,7 +120,8 @@ class Defective(Executor):
 async def test_a_defect_costs_one_delivery_and_not_the_worker() -> None:
     """It is returned as a failed delivery after a breath; a copy that waited for it works on, and looks first."""
     Defective.defects = 1
-    bench = Bench(parts=Parts(handler=Defective))
+    bench = Bench()
+    bench.service._process._executor.__class__ = Defective
     first, copy = FakeDelivery(), FakeDelivery()
     await bench.deliver(first, copy)
     assert (first.done, copy.done) == (["reject"], ["ack"])
@@ -155,7 +132,8 @@ async def test_a_defect_costs_one_delivery_and_not_the_worker() -> None:
 async def test_a_defect_on_a_lost_channel_is_left_to_the_broker() -> None:
     """There is nothing to return."""
     Defective.defects = 1
-    bench = Bench(parts=Parts(handler=Defective))
+    bench = Bench()
+    bench.service._process._executor.__class__ = Defective
     delivery = FakeDelivery(lost=True)
     await bench.deliver(delivery)
     assert delivery.done == []
@@ -168,13 +146,12 @@ async def test_draining_lets_calls_finish_and_hands_back_the_rest() -> None:
     first, late = FakeDelivery(), FakeDelivery(request(request_id="r-2"))
     bench.service.deliver(first)
     await asyncio.sleep(0.01)
-    intake = ConsumerControl()
-    draining = asyncio.create_task(bench.service.drain(intake, 5.0))
+    draining = asyncio.create_task(bench.service.drain(5.0))
     await asyncio.sleep(0.01)
     bench.service.deliver(late)
     answer.set()
     assert await draining == 0
-    assert intake.stopped
+    assert bench.intake.told == ["stop"]
     assert (first.done, late.done) == (["ack"], ["ack"])
     copy = next(one for one in bench.publisher.published if one.what == "hand_back")
     assert copy.headers["x-deliveries"] == 1
@@ -190,7 +167,7 @@ async def test_a_copy_that_waits_for_a_request_handed_back_is_handed_back_too() 
     for _ in range(2):
         bench.service.deliver(FakeDelivery(headers=repeat))
     await asyncio.sleep(0.01)
-    draining = asyncio.create_task(bench.service.drain(ConsumerControl(), 5.0))
+    draining = asyncio.create_task(bench.service.drain(5.0))
     await asyncio.sleep(0.01)
     looked.set()
     assert await draining == 0
@@ -206,33 +183,33 @@ async def test_draining_ends_backoffs() -> None:
     bench.service.deliver(delivery)
     await asyncio.sleep(0.02)
     async with asyncio.timeout(0.15):
-        assert await bench.service.drain(ConsumerControl(), 5.0) == 0
+        assert await bench.service.drain(5.0) == 0
     assert bench.observer.outcomes == [("retried", "400")]
 
 
 async def test_past_the_deadline_what_is_in_flight_is_left_unsettled() -> None:
     """Law 3 makes that safe: the next worker looks first."""
-    bench = Bench(create=[asyncio.Event()])
+    bench = Bench(create=[asyncio.Event()], intake=FakeIntake(ConnectionError("away")))
     delivery = FakeDelivery()
     bench.service.deliver(delivery)
     await asyncio.sleep(0.01)
-    assert await bench.service.drain(ConsumerControl(ConnectionError("away")), 0.05) == 1
+    assert await bench.service.drain(0.05) == 1
     assert delivery.done == []
     assert bench.service.in_flight == 0
     assert bench.observer.refusals == ["the consumer could not be cancelled: away"]
 
 
-async def test_a_closed_throttle_ends_pauses() -> None:
+async def test_closed_throttle_ends_waits_between_tries() -> None:
     """Whoever would wait between two tries is told at once, and closing again changes nothing."""
-    gate = OpenGate()
-    sleeper = asyncio.create_task(gate.pause(30.0))
+    throttle = Bench().throttle
+    sleeper = asyncio.create_task(throttle.pause(30.0))
     await asyncio.sleep(0)
-    gate.close()
-    gate.close()
+    throttle.close()
+    throttle.close()
     assert not await sleeper
-    assert not await gate.pause(30.0)
-    assert await OpenGate().pause(0.0)
-    assert repr(gate) == "<OpenGate: closed, 0 in use>"
+    assert not await throttle.pause(30.0)
+    assert await Bench().throttle.pause(0.0)
+    assert repr(throttle) == "<Throttle: closed, 0 in use>"
 
 
 async def test_the_memory_of_endings_is_bounded() -> None:
@@ -245,7 +222,7 @@ async def test_the_memory_of_endings_is_bounded() -> None:
         await bench.deliver(FakeDelivery(request(request_id=name)))
     assert bench.dcs.calls == ["create"] * 4
     assert repr(copies) == "<Copies: 0 in flight, 1 endings, 0 unfinished>"
-    assert repr(bench.service) == "<Service: 0 in flight, <OpenGate: open, 0 in use>>"
+    assert repr(bench.service) == "<Service: 0 in flight, <Throttle: open, 0 in use>>"
 
 
 async def test_a_copy_after_a_copy_keeps_the_later_moment() -> None:
@@ -256,13 +233,10 @@ async def test_a_copy_after_a_copy_keeps_the_later_moment() -> None:
     assert {one.headers["x-last-sent-at"] for one in bench.publisher.published} == {"2027-01-15T07:59:50.000Z"}
 
 
-@pytest.mark.parametrize("with_intake", [True, False])
-async def test_a_suspect_is_worked_on_with_nothing_else_in_hand(with_intake: bool) -> None:
+async def test_a_suspect_is_worked_on_with_nothing_else_in_hand() -> None:
     """It waits for what is in flight, holds the intake, and a second suspect is put off meanwhile."""
     answer = asyncio.Event()
     bench = Bench(create=[answer, TaskCreated("i-1")], find=[TaskNotFound()])
-    intake = ConsumerControl()
-    bench.service._intake = intake if with_intake else None
     suspected = Envelope(1, 0, 9, 5, 0, NOW - 900, NOW - 900, True, False).write({})
     innocent, suspect, second = (
         FakeDelivery(),
@@ -282,7 +256,7 @@ async def test_a_suspect_is_worked_on_with_nothing_else_in_hand(with_intake: boo
         ("succeeded", "created"),
         ("succeeded", "created"),
     ]
-    assert intake.held == (["quarantine", "no quarantine"] if with_intake else [])
+    assert bench.intake.told == ["hold quarantine", "resume quarantine"]
 
 
 async def test_a_lone_suspect_starts_at_once_and_may_lose_its_channel() -> None:

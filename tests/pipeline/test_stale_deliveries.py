@@ -1,6 +1,7 @@
 """What is known may be older than it seems: a look takes its time, and whoever stood still missed what went on."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -19,9 +20,11 @@ class Slow(FakeDcs):
     bench: Bench
     seconds = 0.0
 
-    async def find(self, migration: MigrationRequest, since: float) -> LookupResult | CallError:
+    async def find(
+        self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
+    ) -> LookupResult | CallError:
         """Look, slowly."""
-        sighting = await super().find(migration, since)
+        sighting = await super().find(migration, since, on_call)
         self.bench.now += self.seconds
         return sighting
 

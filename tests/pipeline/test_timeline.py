@@ -119,7 +119,7 @@ async def test_a_wait_for_another_replica_is_recorded() -> None:
 async def test_a_requeued_request_records_the_reason() -> None:
     """A draining replica leaves a word."""
     bench = Bench()
-    bench.service._gate.close()
+    bench.throttle.close()
     await bench.deliver(FakeDelivery())
     (copy,) = bench.publisher.published
     assert (copy.what, story(copy)) == ("hand_back", [("returned", "", 0, "")])

@@ -4,17 +4,29 @@ from tests.simulation import DEADLINE, REGION, Cast, Plan
 from worker.bootstrap.build import QUIET
 from worker.bootstrap.flows import Ports, flow
 from worker.pipeline.claims_or_locks import ClaimsOrLocks
+from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.pipeline import RequestParser
+from worker.pipeline.throttle import Throttle
+from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 
 
-def assemble(cast: Cast, plan: Plan) -> Dispatcher:
+def assemble(cast: Cast, plan: Plan, rules: RetryPolicy | None = None) -> Dispatcher:
     """The flow of one replica, as `run` builds it."""
-    return flow(ports(cast), plan.rules, RequestParser(65536, {REGION}, REGION, plan.marker))
+    return flow(
+        ports(cast, plan), rules or plan.rules, RequestParser(65536, {REGION}, REGION, plan.marker), Deduplicator()
+    )
 
 
-def ports(cast: Cast) -> Ports:
+def ports(cast: Cast, plan: Plan) -> Ports:
     """The stand-ins as the flow takes them: with locks where there are claims, as in a running worker."""
     claims = cast.claims and ClaimsOrLocks(cast.claims, cast.locks, quiet=DEADLINE + QUIET, clock=cast.clock)
     locks = None if cast.claims else cast.locks
-    return Ports(cast.dcs, cast.publisher, cast.observer, claims, locks, cast.now, cast.random_unit, cast.sleep)
+    settings = ThrottleSettings((REGION,), plan.prefetch, DEADLINE, plan.delays)
+    throttle = Throttle(
+        settings, cast.dcs.probe, cast.observer, cast.steer, clock=cast.clock, random_unit=cast.random_unit
+    )
+    return Ports(
+        *(cast.dcs, cast.publisher, cast.observer, throttle, cast.intake, claims, locks),
+        *(cast.now, cast.random_unit, cast.sleep),
+    )

@@ -24,6 +24,11 @@ class Consumer(Protocol):
 
     name: str
 
+    @property
+    def room(self) -> int:
+        """How many messages it takes at once; 0 while it consumes nothing."""
+        ...
+
     def receive(self, channel: "Channel", handed: Handed) -> None:
         """Be handed a message."""
         ...
@@ -135,7 +140,7 @@ class Broker:
     def dispatch(self) -> None:
         """Hand over what can be."""
         while self._ready:
-            free = [c for c in self._channels if c.is_consuming and len(c.unacked) < self._plan.prefetch]
+            free = [c for c in self._channels if c.is_consuming and len(c.unacked) < c.consumer.room]
             if not free:
                 return
             message = self._ready.popleft()

@@ -14,6 +14,7 @@ from tests.simulation.locks import Locks
 from tests.simulation.loop import Timers
 from tests.simulation.plan import Plan
 from tests.simulation.publisher import Publisher
+from worker.pipeline.ports import ConsumerControl
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Cast:
     """As the event loop counts."""
     random_unit: Callable[[], float]
     sleep: Callable[[float], Awaitable[object]]
+    intake: ConsumerControl
+    steer: Callable[[int, str], None]
 
 
 class Flow(Protocol):
@@ -44,7 +47,7 @@ class Flow(Protocol):
         """Begin to work on a delivery."""
         ...
 
-    async def drain(self, intake: Any, seconds: float) -> int:
+    async def drain(self, seconds: float) -> int:
         """Stop, and let what is in flight settle for so long."""
         ...
 

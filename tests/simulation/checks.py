@@ -13,7 +13,8 @@ from typing import Final
 
 from tests.simulation.grounds import groundless
 from tests.simulation.plan import Plan
-from tests.simulation.records import Call, Event, Handed, Matter, Message, known_at
+from tests.simulation.records import Asked, Call, Event, Handed, Matter, Message, known_at
+from tests.simulation.throttling import burnt_calls, held_up, old_looks, too_many_calls
 from worker.policy.freeze_detector import FROZEN_AFTER
 
 TOLERANCE: Final = 0.01
@@ -37,6 +38,7 @@ class Facts:
     is_sound: bool
     """The replicas shared claims that never went away nor forgot anything."""
     sent: set[Matter]
+    asked: list[Asked] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -69,9 +71,13 @@ def judge(facts: Facts) -> Verdict:
         verdict.violations += _events(events[matter], matter in parked)
         _truth(facts, matter, events[matter], calls[matter], verdict)
         _kinds(facts, matter, events[matter], verdict)
+        verdict.violations += old_looks(calls[matter])
+        verdict.violations += held_up(facts.plan, matter[0], events[matter])
         errand, made, sound = facts.plan.errands[matter[0]], calls[matter], facts.is_sound
         for event in _firsts(events[matter]):
             verdict.violations += groundless(facts.plan, errand, event, made, handed[matter], is_sound=sound)
+    verdict.violations += too_many_calls(facts.plan, facts.asked)
+    verdict.violations += burnt_calls(facts.plan, facts.asked)
     return verdict
 
 

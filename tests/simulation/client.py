@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.simulation.cloud import DEADLINE, Cloud
 from tests.simulation.endings import ENDINGS, LOOKS, Classify, answered, heard
-from tests.simulation.records import HANDED
+from tests.simulation.records import HANDED, Asked
 from tests.simulation.stage import Stage
 from worker.policy.call_result import (
     CallError,
@@ -17,6 +17,7 @@ from worker.policy.call_result import (
     LookupResult,
     SeveralTasks,
     TaskCreated,
+    TaskNotFound,
 )
 from worker.policy.migration_request import MigrationRequest
 
@@ -48,12 +49,33 @@ class Client:
         self._cloud.end(call)
         return heard(call.ending, call.task_id or "", self._classify)
 
-    async def find(self, migration: MigrationRequest, since: float) -> LookupResult | CallError:
+    async def probe(self, project_id: str, region: str) -> LookupResult | CallError:
+        """List for no request."""
+        stage = self._stage
+        await stage.point("probe.before")
+        self._cloud.asked.append(Asked(stage.now, stage.name, None))
+        outage = self._cloud.outage(project_id)
+        stage.say("probe: %s", outage or "answered")
+        await stage.point("probe.after")
+        return self._failed(outage) if outage else TaskNotFound()
+
+    def _failed(self, outage: str) -> CallError:
+        result = heard(outage, "", self._classify)
+        assert isinstance(result, CallError)
+        return result
+
+    async def find(
+        self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
+    ) -> LookupResult | CallError:
         """Look for the task."""
         stage = self._stage
+        on_call()
         fault = await stage.point("find.before")
-        if fault in LOOKS:
-            sighting: LookupResult | CallError = answered(*LOOKS[fault])
+        self._cloud.asked.append(Asked(stage.now, stage.name, HANDED.get().message.matter))
+        if (outage := self._cloud.outage(migration.project_id)) is not None:
+            sighting: LookupResult | CallError = self._failed(outage)
+        elif fault in LOOKS:
+            sighting = answered(*LOOKS[fault])
         elif fault == "look-reset":
             sighting = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.RESET)
         else:
@@ -64,6 +86,7 @@ class Client:
         stage.say("look: %s", sighting if not isinstance(sighting, CallError) else sighting.label)
         if await stage.point("find.after") == "look-slow":
             await asyncio.sleep(DEADLINE - 1.0)
+        HANDED.get().look_ended_at = stage.now
         return sighting
 
 
@@ -93,3 +116,14 @@ class Watcher:
 
     def unconfirmed(self, reason: str) -> None:
         """Nothing to hold against it."""
+
+    def limited(self, limit: int) -> None:
+        """Nothing to hold against it."""
+
+    def breaker(self, region: str, state: int) -> None:
+        """A line of the timeline."""
+        self.stage.say("breaker: %s", state)
+
+    def note(self, level: str, event: str, **fields: Any) -> None:
+        """A line of the timeline."""
+        self.stage.say("notes %s %s", event, fields)

@@ -12,7 +12,7 @@ from schemas.timestamp import to_text
 from tests.simulation.endings import ENDINGS
 from tests.simulation.loop import Timers
 from tests.simulation.plan import Plan
-from tests.simulation.records import Call, Handed
+from tests.simulation.records import Asked, Call, Handed
 from worker.policy import task_matching
 from worker.policy.call_result import LookupResult
 from worker.policy.migration_request import MigrationRequest
@@ -44,13 +44,16 @@ class Cloud:
         self._plan = plan
         self._rng = rng
         self._answered = [0] * len(plan.errands)
+        self.asked: list[Asked] = []
 
     def begin(self, migration: MigrationRequest, by: Handed) -> Call:
         """A create call begins: its ending is the next of its request's script."""
-        name = self._next(by.message.matter[0])
+        self.asked.append(Asked(self._timers.now, by.replica, by.message.matter))
+        name = self.outage(migration.project_id, creates=True) or self._next(by.message.matter[0])
         ending = ENDINGS[name]
         now = self._timers.now
         call = Call(by, name, now, is_open=ending.is_open, is_sent=ending.is_sent, looked_at=by.looked_at)
+        call.look_ended_at = by.look_ended_at
         self.calls.append(call)
         if self._plan.bound == "deadline":
             call.bound = now + DEADLINE + self._plan.settle
@@ -59,6 +62,12 @@ class Cloud:
         if ending.acts:
             self._create(migration, call, is_late=ending.is_late)
         return call
+
+    def outage(self, project_id: str, *, creates: bool = False) -> str | None:
+        """How every call of the project ends at present, if they all end alike."""
+        now = self._timers.now
+        outages = (one for one in self._plan.outages if one.strikes(project_id, now, creates=creates))
+        return next((one.ending for one in outages), None)
 
     def end(self, call: Call) -> None:
         """Its caller learns how the call ended."""

@@ -63,7 +63,11 @@ ENDINGS: Final = {
     "unauthenticated": CallEnding(status=401, is_sticky=True),
     "forbidden": CallEnding(status=403, is_sticky=True),
     "missing": CallEnding(status=404, is_sticky=True),
+    "key-refused": CallEnding(status=401, code="APIGW.0301"),
+    "no-endpoint": CallEnding(status=404, code="APIGW.0101"),
 }
+CONCERNING_ALL: Final = ("key-refused", "no-endpoint")
+"""Those that concern every request: twice in a row they would be a request's fault, though not for good."""
 NAMED: Final = ("ok", "ok-late")
 LOOKS: Final[dict[str, tuple[int, str | None]]] = {
     "look-503": (503, None),

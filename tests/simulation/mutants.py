@@ -9,13 +9,19 @@ from schemas import names
 from schemas.envelope import Envelope
 from schemas.event import Reason
 from worker.pipeline.deduplicator import Deduplicator, Flight
-from worker.pipeline.executor import DeliveryContext, Executor
+from worker.pipeline.delivery_context import DeliveryContext
+from worker.pipeline.executor import Executor
 from worker.pipeline.pipeline import DeliveryPipeline
+from worker.pipeline.ports import CallPermit
 from worker.pipeline.settler import Settler
+from worker.pipeline.throttle import Permit, Prober, RegionThrottle, Throttle
 from worker.policy.call_result import CallError, LookupResult, SeveralTasks, TaskFound, UnconfirmedError
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed, Outcome, Requeued, RetryLater
 from worker.policy.retry_policy import RetryPolicy
+from worker.policy.throttle.circuit_breaker import CircuitBreaker
+from worker.policy.throttle.hold import Hold
+from worker.policy.throttle.project_hold import ProjectHold
 
 
 class Credulous(Settler):
@@ -71,8 +77,8 @@ class Inventive(Settler):
 class Blind(Executor):
     """Does not look after an ambiguous ending."""
 
-    async def _create(self, context: DeliveryContext) -> Outcome | CallError:
-        ending = await super()._create(context)
+    async def _create(self, context: DeliveryContext, permit: CallPermit, wanted: float) -> Outcome | CallError:
+        ending = await super()._create(context, permit, wanted)
         context.needs_lookup, context.ambiguous_create = False, None
         return ending
 
@@ -80,9 +86,9 @@ class Blind(Executor):
 class Impatient(Executor):
     """Counts the settle time from the beginning of a call."""
 
-    async def _create(self, context: DeliveryContext) -> Outcome | CallError:
+    async def _create(self, context: DeliveryContext, permit: CallPermit, wanted: float) -> Outcome | CallError:
         before, begun = context.envelope.last_sent_at, self._now()
-        ending = await super()._create(context)
+        ending = await super()._create(context, permit, wanted)
         if context.envelope.last_sent_at != before:
             context.envelope = replace(context.envelope, last_sent_at=begun)
         return ending
@@ -225,3 +231,69 @@ class Silent(Altered):
         """The law switched off."""
         await self._delivery.release(migration, None)
         return ending
+
+
+class Believing(Executor):
+    """Believes for ever what a look said."""
+
+    def _lookup_due(self, context: DeliveryContext) -> bool:
+        """The law switched off."""
+        return context.needs_lookup and context.absent_at is None
+
+
+class NeverClosing(CircuitBreaker):
+    """Stays open whatever a probe says."""
+
+    def probe_ended(self, *_: Any) -> None:
+        """The law switched off."""
+
+
+class NeverOpening(CircuitBreaker):
+    """Stays closed whatever fails."""
+
+    def failed(self, *_: Any) -> bool:
+        """The law switched off."""
+        return False
+
+
+class Hoarding(RegionThrottle):
+    """Counts a permit that was given back as still in use."""
+
+    def leave(self, permit: Permit) -> None:
+        """The law switched off."""
+        super().leave(permit)
+        self.in_use += 1
+
+
+class Generalising(RegionThrottle):
+    """Takes one project's trouble for that of all."""
+
+    def _known(self, project: str) -> ProjectHold:
+        known = super()._known(project)
+        self.projects.update(dict.fromkeys("pq", known))
+        return known
+
+
+class Shrinking(Throttle):
+    """Pauses consumption, and never takes anything in again."""
+
+    def refit(self) -> None:
+        """The law switched off."""
+        if not self.paused_by:
+            super().refit()
+
+
+class Unprobing(Throttle):
+    """Sends no further probe of credentials that were refused."""
+
+    def _schedule(self, prober: Prober) -> None:
+        """The law switched off."""
+        if not (isinstance(prober.part, Hold) and prober.part.kind == "credentials" and prober.part.is_held):
+            super()._schedule(prober)
+
+
+class Accusing(RegionThrottle):
+    """Never asks whether others are refused as well."""
+
+    def _suspect(self, *_: Any) -> None:
+        """The law switched off."""

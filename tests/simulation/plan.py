@@ -30,6 +30,23 @@ class Errand(_Frozen):
     """The port call at which it takes its worker down, every time."""
     is_broken: bool = False
     """It is no valid request."""
+    project: str = "p"
+
+
+class Outage(_Frozen):
+    """Calls that end alike for some time, whatever the request is."""
+
+    at: float
+    seconds: float
+    ending: Literal["unsent", "error", "key-refused", "no-endpoint", "forbidden", "full", "throttled"]
+    """One of the endings of create calls. Looks and probes end so as well, unless it is of one project."""
+    project: str = ""
+    """The only project that it concerns, and there the create calls only; empty: all calls."""
+
+    def strikes(self, project_id: str, now: float, *, creates: bool) -> bool:
+        """Whether a call that begins now ends so."""
+        is_meant = self.project == project_id and creates if self.project else True
+        return is_meant and self.at <= now < self.at + self.seconds
 
 
 class Timed(_Frozen):
@@ -75,6 +92,12 @@ class Plan(_Frozen):
     faults: dict[int, str] = {}
     """Which fault strikes at which port call."""
     timed: tuple[Timed, ...] = ()
+    outages: tuple[Outage, ...] = ()
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing fails but what is planned of the service."""
+        return not (self.budget or self.faults or self.timed)
 
     @property
     def rules(self) -> RetryPolicy:

@@ -44,6 +44,8 @@ class Handed:
     """What the broker confirmed to it: `event`, `copy`, `park`."""
     looked_at: float | None = None
     """When its last look-up was answered by the service."""
+    look_ended_at: float | None = None
+    """When that answer reached the replica."""
     is_in_doubt: bool = False
     """A look-up failed, or showed several tasks that may be the request's."""
 
@@ -59,6 +61,7 @@ class Call:
     is_sent: bool
     looked_at: float | None
     """When the delivery had last looked."""
+    look_ended_at: float | None = None
     ended: float | None = None
     """When its caller learned how it ended; None: never."""
     bound: float = math.inf
@@ -75,6 +78,15 @@ class Call:
     def may_have_acted(self) -> bool:
         """Whether, for all that its caller could know, the service may have acted."""
         return self.is_sent and (self.is_open or self.ended is None)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One call of the service, whatever it is; `matter`: the request that it was for, None for a probe."""
+
+    at: float
+    replica: str
+    matter: Matter | None
 
 
 @dataclass(slots=True, eq=False)

@@ -43,6 +43,12 @@ class Replica:
         self._world = world
         self._offset = world.rng.random() * world.plan.drift
         self._is_draining = False
+        self._prefetch, self._pauses = world.plan.prefetch, set[str]()
+
+    @property
+    def room(self) -> int:
+        """How many messages it takes at once; 0 while it consumes nothing."""
+        return 0 if self._pauses else self._prefetch
 
     @property
     def now(self) -> float:
@@ -66,6 +72,7 @@ class Replica:
         world = self._world
         self.life = Life()
         self._is_draining = False
+        self._prefetch, self._pauses = world.plan.prefetch, set()
         self.publisher_away_until = 0.0
         self._context = world.timers.context.copy()
         self._context.run(LIFE.set, self.life)
@@ -80,6 +87,8 @@ class Replica:
             world.timers.loop.time,
             world.rng.random,
             asyncio.sleep,
+            self,
+            self.steer,
         )
         self.flow = self._context.run(world.assemble, cast, world.plan)
         self._open(self.life)
@@ -105,6 +114,24 @@ class Replica:
         """The store of claims is back, or has forgotten."""
         if self._claims is not None and not self.life.is_gone and self.life.held is None:
             self._claims.retell()
+
+    def steer(self, prefetch: int, paused_by: str) -> None:
+        """Be told by the throttle how much to take in, and what pauses that."""
+        self.say("takes in %s%s", prefetch, f", paused by {paused_by}" if paused_by else "")
+        self._prefetch = prefetch
+        self._pauses -= {"breaker", "held"}
+        self._pauses |= {paused_by} - {""}
+        self._world.timers.after(0.0, self._world.broker.dispatch)
+
+    async def hold(self, why: str) -> None:
+        """Take nothing in while a suspect is worked on."""
+        await self.point("hold")
+        self._pauses.add(why)
+
+    def resume(self, why: str) -> None:
+        """The suspect is over."""
+        self._pauses.discard(why)
+        self._world.timers.after(0.0, self._world.broker.dispatch)
 
     async def stop(self) -> None:
         """Take no further deliveries."""
@@ -190,7 +217,7 @@ class Replica:
             self.on_lost(self._channel, REOPENED_AFTER)
 
     async def _drained(self) -> None:
-        self.say("--- drained, %s left", await self.flow.drain(self, DRAIN))
+        self.say("--- drained, %s left", await self.flow.drain(DRAIN))
         self._end()
 
     def _end(self) -> None:

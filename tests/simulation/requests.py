@@ -12,14 +12,14 @@ REGION: Final = "r"
 
 
 @lru_cache(maxsize=1024)
-def body(matter: Matter, not_after: float | None, *, one_name: bool, is_broken: bool) -> bytes:
+def body(matter: Matter, not_after: float | None, project: str, *, one_name: bool, is_broken: bool) -> bytes:
     """The message of a request."""
     number, is_clash = matter
     if is_broken:
         return f'{{"request_id": "r{number}"}}'.encode()
     until = "" if not_after is None else f'"not_after": "{to_text(EPOCH + not_after)}", '
     task = task_body(number, one_name=one_name, vpc="other" if is_clash else "v")
-    return f'{{"request_id": "r{number}", "project_id": "p", {until}"task": {task}}}'.encode()
+    return f'{{"request_id": "r{number}", "project_id": "{project}", {until}"task": {task}}}'.encode()
 
 
 def task_body(number: int, *, one_name: bool, vpc: str = "v") -> str:

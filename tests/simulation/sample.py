@@ -3,16 +3,17 @@
 from random import Random
 from typing import Final
 
-from tests.simulation.endings import ENDINGS
-from tests.simulation.plan import Errand, Plan, Timed
+from tests.simulation.endings import CONCERNING_ALL, ENDINGS
+from tests.simulation.plan import Errand, Outage, Plan, Timed
 from tests.simulation.points import ANYWHERE
 
-_NAMES: Final = tuple(ENDINGS)
+_NAMES: Final = tuple(name for name in ENDINGS if name not in CONCERNING_ALL)
 _DELAYS: Final = ((10.0, 60.0, 300.0, 1800.0), (10.0, 60.0), (5.0, 50.0, 200.0), (30.0, 50.0), (50.0,))
 _REFUSED: Final = (*("busy",) * 4, "full", "throttled", "unsent", "error", "lost-slow", "late")
 _ENDS: Final = (None, None, None, 1.0, 70.0, 130.0)
 TAKEOVERS: Final = 0.15
 LATECOMERS: Final = 0.1
+OUTAGES: Final = 0.1
 _KILLS: Final = ("create.before", "create.sent", "create.after", "find.before", "find.after")
 _LAGS: Final = (0.0, 0.0, 1.0, 20.0, 44.0)
 
@@ -23,7 +24,36 @@ def sampled(seed: int) -> Plan:
     theme = rng.random()
     if theme < TAKEOVERS:
         return _takeover(rng, seed)
-    return _latecomer(rng, seed) if theme < TAKEOVERS + LATECOMERS else _any(rng, seed)
+    if theme < TAKEOVERS + LATECOMERS:
+        return _latecomer(rng, seed)
+    return _outage(rng, seed) if theme < TAKEOVERS + LATECOMERS + OUTAGES else _any(rng, seed)
+
+
+def _outage(rng: Random, seed: int) -> Plan:
+    """Requests of two projects that come before, in and after an outage; in half of the runs nothing else fails."""
+    ending = rng.choice(("unsent", "error", "key-refused", "no-endpoint", "forbidden", "full", "throttled"))
+    project = "p" if ending in ("forbidden", "full", "throttled") else ""
+    is_calm = rng.random() < 0.5
+    has_claims = rng.random() < 0.5
+    at = rng.choice((0.0, rng.uniform(0.0, 60.0)))
+    errands = (
+        Errand(at=rng.choice((0.0, at, rng.uniform(0.0, 90.0))), project=rng.choice("ppq"))
+        for _ in range(rng.choice((2, 4, 8)))
+    )
+    return Plan(
+        errands=tuple(errands),
+        replicas=rng.choice((1, 2)),
+        claims=has_claims,
+        reconcile=rng.choice(("ambiguous", "always")),
+        tries=rng.choice((1, 3)),
+        delays=(10.0, 60.0, 300.0, 1800.0),
+        prefetch=rng.choice((1, 4, 16)),
+        seed=seed,
+        rate=0.0 if is_calm else 0.05,
+        budget=0 if is_calm else rng.choice((1, 2)),
+        only=() if is_calm else ("freeze", "freeze-long", "channel", "crash", "drain", "broker", "look-slow"),
+        outages=(Outage(at=at, seconds=rng.choice((30.0, 200.0, 700.0)), ending=ending, project=project),),
+    )
 
 
 def _latecomer(rng: Random, seed: int) -> Plan:

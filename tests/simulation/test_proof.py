@@ -7,7 +7,7 @@ import pytest
 
 from tests.simulation import Plan, explore, replay, sampled
 from tests.simulation.assembly import assemble
-from tests.simulation.endings import ENDINGS
+from tests.simulation.endings import CONCERNING_ALL, ENDINGS
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.plan import Errand
 from tests.simulation.points import ANYWHERE, AT, CLAIMS_ANYWHERE
@@ -29,8 +29,9 @@ def test_no_law_is_broken_whatever_fails() -> None:
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_every_ending_of_a_call_leads_to_an_end(ending: str) -> None:
     """A request whose first calls end so is answered, with and without claims."""
+    times = 1 if ending in CONCERNING_ALL else 3
     for has_claims in (False, True):
-        run, _ = replay(Plan(errands=(Errand(script=(ending, ending, ending)),), claims=has_claims), assemble)
+        run, _ = replay(Plan(errands=(Errand(script=(ending,) * times),), claims=has_claims), assemble)
         assert run.violations == []
         assert [point for point in run.points if not point.startswith("free.")][-1] == "ack.after"
 
@@ -105,7 +106,7 @@ class Idle:
     def deliver(self, delivery: Any) -> None:
         """Leave it."""
 
-    async def drain(self, intake: Any, seconds: float) -> int:
+    async def drain(self, seconds: float) -> int:
         """Nothing to do."""
         return 0
 

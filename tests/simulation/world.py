@@ -84,7 +84,12 @@ class World:
         sent = {(n, c) for n, e in enumerate(self._plan.errands) for c in ((False, True) if e.clashes else (False,))}
         is_sound = self._plan.claims and self.store.is_sound
         broker = self.broker
-        facts = checks.Facts(self._plan, self.cloud.calls, broker.events, broker.parked, broker.handed, is_sound, sent)
+        facts = checks.Facts(
+            *(self._plan, self.cloud.calls, broker.events, broker.parked, broker.handed),
+            is_sound,
+            sent,
+            self.cloud.asked,
+        )
         verdict = checks.judge(facts)
         self.run.windows += verdict.windows
         for violation in (*self.loop.errors, *verdict.violations):
@@ -115,7 +120,7 @@ class World:
 
     def _body(self, matter: Matter) -> bytes:
         errand = self._plan.errands[matter[0]]
-        return body(matter, errand.not_after, one_name=self._plan.one_name, is_broken=errand.is_broken)
+        return body(matter, errand.not_after, errand.project, one_name=self._plan.one_name, is_broken=errand.is_broken)
 
     def _pass_by(self, replica: Replica, point: str) -> str | None:
         fault = self._points.pass_by(point)

@@ -69,7 +69,7 @@ def test_an_intrusion_is_found(source: str, breach: str) -> None:
         "class B: ...\nclass A:\n    def __init__(self):\n        self.b = B()\n    def f(self):\n        self.b._x()",
         "class A: ...\ndef f():\n    a = A()\n    return a._x",
         "class A: ...\ndef make() -> A: ...\ndef f():\n    a = make()\n    a._x = 1",
-        "from worker.pipeline.gate import Gate\nclass A(Gate):\n    def f(self):\n        return self._again",
+        "from worker.pipeline.closing import Closing\nclass A(Closing):\n    def f(self):\n        self._sleepers",
         "from aiormq import Channel\nclass A(Channel):\n    def f(self):\n        self._y = 1\n        self._y += 1",
         "from aiormq import Channel\nclass A:\n    def __init__(self, c: Channel):\n        self.channel = c",
         "from pamqp import decode\ndecode.TABLE_MAPPING[b'x'] = None",

@@ -1,15 +1,15 @@
 """Everything constructed, in order, on one exit stack."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from worker.bootstrap import components
-from worker.bootstrap.flows import Parts, Ports, flow
-from worker.bootstrap.worker import BLOCKED, BREAKER, PAUSES, REFUSED, Worker
+from worker.bootstrap.flows import Ports, flow
+from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, Worker
 from worker.config import Configuration, ConfigurationError, secret_texts
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
@@ -18,10 +18,9 @@ from worker.observe.observer import Observer
 from worker.observe.redaction import Redactor
 from worker.pipeline.claims_or_locks import ClaimsOrLocks
 from worker.pipeline.deduplicator import Deduplicator
-from worker.pipeline.gate import Gate
 from worker.pipeline.pipeline import RequestParser
+from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import TICK_SECONDS, FreezeDetector
-from worker.policy.intake import Wish
 from worker.policy.readiness import Readiness
 from worker.policy.status import Status
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
@@ -85,7 +84,6 @@ async def build(loaded: Configuration, observer: Observer, metrics: Metrics) -> 
         locks = BrokerLocks(settings.queue)
         shared = ClaimsOrLocks(claims, locks, quiet=settings.dcs_timeout + QUIET) if claims else None
         told = components.traced(publisher, tracing, settings)
-        ports = Ports(client, told, observer, shared, None if claims else locks)
 
         def deliver(delivery: Delivery) -> None:
             service.deliver(delivery)
@@ -99,25 +97,28 @@ async def build(loaded: Configuration, observer: Observer, metrics: Metrics) -> 
             locks=locks,
             paused=on_paused,
         )
-        gate = Gate(components.bounds(settings), observer, steer=partial(_steer, consumer))
-        service = flow(ports, components.rules(settings), reading, Parts(copies=lambda: copies), gate, consumer)
-        gate.changed()
+        throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
+        ports = Ports(client, told, observer, throttle, consumer, shared, None if claims else locks)
+        service = flow(ports, components.rules(settings), reading, copies)
         nodes = components.brokers(settings)
         supervisors = tuple(
             ConnectionSupervisor(name, nodes, session, observer, patience=settings.broker_patience)
             for name, session in (("publisher", publisher.session), ("consumer", consumer.session))
         )
-        worker = Worker(settings, observer, service, consumer, publisher, supervisors, copies, claims, gate, refusals)
+        worker = Worker(
+            settings, observer, service, consumer, publisher, supervisors, copies, claims, throttle, refusals
+        )
         web = await _serving(worker, metrics)
         stack.push_async_callback(web.stop)
-        beating = asyncio.create_task(_beat(freeze_detector, loaded, observer))
+        beating = asyncio.create_task(_beat(freeze_detector, loaded, observer, throttle.credentials_changed))
         stack.push_async_callback(end, beating)
         yield worker
 
 
-def _steer(consumer: Consumer, wish: Wish) -> None:
-    consumer.set_prefetch(wish.prefetch)
-    (consumer.pause if wish.is_paused else consumer.resume)(BREAKER)
+def _steer(consumer: Consumer, prefetch: int, paused_by: str) -> None:
+    consumer.set_prefetch(prefetch)
+    for why in (BREAKER, HELD):
+        (consumer.pause if PAUSES[why] == paused_by else consumer.resume)(why)
 
 
 async def _serving(worker: Worker, metrics: Metrics) -> WebServer:
@@ -149,10 +150,16 @@ async def _serving(worker: Worker, metrics: Metrics) -> WebServer:
     return web
 
 
-async def _beat(freeze_detector: FreezeDetector, loaded: Configuration, observer: Observer) -> None:
+async def _beat(
+    freeze_detector: FreezeDetector, loaded: Configuration, observer: Observer, on_rotation: Callable[[], None]
+) -> None:
     fault: str | None = None
+    secrets = loaded.secrets.current()
     while True:
         freeze_detector.tick()
+        if (current := loaded.secrets.current()) != secrets:
+            secrets = current
+            on_rotation()
         if loaded.secrets.problem != fault:
             fault = loaded.secrets.problem
             observer.note("warning" if fault else "info", "secrets.read", fault=fault)

@@ -14,8 +14,7 @@ from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
 from worker.observe.observer import Observer
 from worker.pipeline.ports import Publisher as PublisherPort
-from worker.policy.bounds import Bounds
-from worker.policy.retry_policy import RetryPolicy
+from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 from worker.rabbit.connect import Brokers, tls_context
 from worker.rabbit.publisher import Publisher
 from worker.rabbit.topology import Topology, describe
@@ -51,12 +50,13 @@ def rules(settings: Settings) -> RetryPolicy:
         reconcile=settings.reconcile,
         settle=settings.settle,
         delivery_limit=settings.delivery_limit,
+        lookup_timeout=settings.dcs_timeout,
     )
 
 
-def bounds(settings: Settings) -> Bounds:
-    """The settings that keep the service from being asked too much."""
-    return Bounds(
+def throttle(settings: Settings) -> ThrottleSettings:
+    """The settings of the throttle."""
+    return ThrottleSettings(
         regions=tuple(settings.dcs_endpoints),
         prefetch=settings.prefetch,
         deadline=settings.dcs_timeout,

@@ -1,4 +1,7 @@
-"""One replica's flow, over whatever ports: those of a running worker, or their stand-ins in a proof."""
+"""One replica's flow, over whatever ports: those of a running worker, or their stand-ins in a proof.
+
+Short on purpose: it is what production and the simulation have in common.
+"""
 
 import asyncio
 import random
@@ -8,11 +11,10 @@ from dataclasses import dataclass
 
 from worker.pipeline.claims_or_locks import Locks
 from worker.pipeline.deduplicator import Deduplicator
-from worker.pipeline.dispatcher import ConsumerControl, Dispatcher
+from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.executor import Executor
-from worker.pipeline.gate import OpenGate
 from worker.pipeline.pipeline import DeliveryPipeline, RequestParser
-from worker.pipeline.ports import Claims, Dcs
+from worker.pipeline.ports import CallThrottle, Claims, ConsumerControl, Dcs
 from worker.pipeline.ports import Observer as ObserverPort
 from worker.pipeline.ports import Publisher as PublisherPort
 from worker.pipeline.repeat_locks import RepeatLocks
@@ -27,6 +29,8 @@ class Ports:
     dcs: Dcs
     publisher: PublisherPort
     observer: ObserverPort
+    throttle: CallThrottle
+    consumer: ConsumerControl
     claims: Claims | None = None
     locks: Locks | None = None
     """For repeats, where there are no claims."""
@@ -35,32 +39,13 @@ class Ports:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the flow is made of."""
-
-    handler: type[Executor] = Executor
-    settler: type[Settler] = Settler
-    copies: Callable[[], Deduplicator] = Deduplicator
-    process: type[DeliveryPipeline] = DeliveryPipeline
-
-
-def flow(
-    ports: Ports,
-    the_rules: RetryPolicy,
-    reading: RequestParser,
-    parts: Parts | None = None,
-    gate: OpenGate | None = None,
-    intake: ConsumerControl | None = None,
-) -> Dispatcher:
-    """One replica's flow over the given ports, behind `gate`; None: one that is open."""
-    parts, gate = parts or Parts(), gate or OpenGate()
-    handler = parts.handler(the_rules, ports.dcs, gate, ports.observer, now=ports.now, random_unit=ports.random_unit)
-    settler = parts.settler(
-        ports.publisher, ports.observer, now=ports.now, random_unit=ports.random_unit, sleep=ports.sleep
+def flow(ports: Ports, retry_policy: RetryPolicy, parser: RequestParser, deduplicator: Deduplicator) -> Dispatcher:
+    """One replica's flow over the given ports."""
+    now, random_unit, observer = ports.now, ports.random_unit, ports.observer
+    executor = Executor(retry_policy, ports.dcs, ports.throttle, observer, now=now, random_unit=random_unit)
+    settler = Settler(ports.publisher, observer, now=now, random_unit=random_unit, sleep=ports.sleep)
+    locks = RepeatLocks(ports.locks, settle=retry_policy.settle) if ports.locks else None
+    process = DeliveryPipeline(
+        *(parser, retry_policy, deduplicator, ports.claims, executor, settler, observer), now=now, locks=locks
     )
-    locks = RepeatLocks(ports.locks, settle=the_rules.settle) if ports.locks else None
-    process = parts.process(
-        reading, the_rules, parts.copies(), ports.claims, handler, settler, ports.observer, now=ports.now, locks=locks
-    )
-    return Dispatcher(process, gate, ports.observer, intake)
+    return Dispatcher(process, ports.throttle, observer, ports.consumer)

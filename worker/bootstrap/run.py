@@ -67,7 +67,7 @@ def _status(running: list[asyncio.Task[None]], observer: Observer) -> int:
 async def _drain(worker: Worker) -> None:
     """Law 10. What is left past the deadline stays unsettled, which law 3 makes safe."""
     worker.observer.note("info", "worker.draining", in_flight=worker.service.in_flight)
-    left = await worker.service.drain(worker.consumer, worker.settings.drain)
+    left = await worker.service.drain(worker.settings.drain)
     with suppress(Exception):
         async with asyncio.timeout(FLUSH):
             await worker.consumer.flush()

@@ -12,10 +12,9 @@ from worker.observe.observer import Observer
 from worker.pipeline import explain
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
-from worker.pipeline.gate import Gate
-from worker.policy.held import Held
+from worker.pipeline.throttle import Throttle
 from worker.policy.readiness import Readiness
-from worker.policy.status import Connection, InHand, State, Status
+from worker.policy.status import Connection, HeldBack, InHand, State, Status
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.publisher import Publisher
@@ -25,9 +24,11 @@ if TYPE_CHECKING:
 
 BREAKER: Final = "the breaker is open"
 """Why consumption pauses while the service is sick, which is no fault of this replica."""
+HELD: Final = "calls are refused"
+"""Why consumption pauses while the service refuses the endpoint or the credentials: a probe ends that."""
 REFUSED: Final = "the credentials are refused"
 BLOCKED: Final = "the broker blocks publishing"
-PAUSES: Final = {BREAKER: "breaker", REFUSED: "credentials", BLOCKED: "blocked"}
+PAUSES: Final = {BREAKER: "breaker", HELD: "held", REFUSED: "credentials", BLOCKED: "blocked"}
 """Reasons to pause and what metrics call them; others are called what they are."""
 
 
@@ -43,7 +44,7 @@ class Worker:
     supervisors: tuple[ConnectionSupervisor, ...]
     copies: Deduplicator
     claims: "RedisClaims | None"
-    gate: Gate
+    throttle: Throttle
     refusals: Mapping[str, str] = field(default_factory=dict)
     """What is known of a reason to pause besides its name."""
     started: float = field(default_factory=time.time)
@@ -56,19 +57,24 @@ class Worker:
             return Readiness(False, "; ".join(broken))
         if self.publisher.is_blocked:
             return Readiness(False, "the broker blocks publishing (memory or disk alarm)")
-        pauses, lanes = self.consumer.pauses, self.gate.lanes
-        details = {"regions": {region: explain.facts(lane) for region, lane in lanes.items()}}
-        if not self.consumer.is_consuming and (not pauses or pauses - {"quarantine", BREAKER}):
+        pauses = self.consumer.pauses
+        details = {"regions": self._regions()}
+        if not self.consumer.is_consuming and (not pauses or pauses - {"quarantine", BREAKER, HELD}):
             said = sorted(self.refusals.get(pause, pause) for pause in pauses)
             return Readiness(False, ", ".join(said) or "not consuming yet", details)
-        doing = "paused by the breaker" if BREAKER in pauses else "consuming"
-        return Readiness(True, "; ".join((doing, *explain.reasons(lanes.values()))), details)
+        doing = "paused by the breaker" if BREAKER in pauses else "paused" if HELD in pauses else "consuming"
+        return Readiness(True, "; ".join((doing, *explain.reasons(self.throttle))), details)
 
     @property
-    def held_back(self) -> dict[str, Held]:
+    def held_back(self) -> dict[str, HeldBack]:
         """What holds the requests for each region back, in numbers."""
-        epoch = time.time() - time.monotonic()
-        return {region: explain.held(lane, epoch) for region, lane in self.gate.lanes.items()}
+        now = self.throttle.clock()
+        epoch = time.time() - now
+        return {name: explain.held_back(region, now, epoch) for name, region in self.throttle.regions.items()}
+
+    def _regions(self) -> dict[str, dict[str, object]]:
+        now = self.throttle.clock()
+        return {name: explain.facts(region, now) for name, region in self.throttle.regions.items()}
 
     @property
     def state(self) -> State:
@@ -105,8 +111,8 @@ class Worker:
             in_hand=tuple(sorted(flights, key=lambda one: -one.seconds)),
             activity=self.observer.activity.read(redact),
             regions={
-                region: {**explain.facts(self.gate.lanes[region]), "endpoint": url}
-                for region, url in self.settings.dcs_endpoints.items()
+                region: {**found, "endpoint": self.settings.dcs_endpoints[region]}
+                for region, found in self._regions().items()
             },
             connections=tuple(replace(one, state=redact(one.state)) for one in self.connections),
             settings=tuple(described(self.settings)),

@@ -22,7 +22,15 @@ from worker.dcs.echo import without_echo
 from worker.dcs.http_client import HEADERS, CallFailedError, HttpClient, new_request
 from worker.dcs.stale_answers import StaleAnswers
 from worker.policy import backoff, error_table, error_text, task_matching
-from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence, LookupResult, TaskCreated
+from worker.policy.call_result import (
+    CallError,
+    CallStatus,
+    ErrorKind,
+    Evidence,
+    LookupResult,
+    TaskCreated,
+    TaskNotFound,
+)
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.task_matching import Match
 
@@ -98,18 +106,26 @@ class DcsClient:
             raise CallFailedError(result)
         return result
 
-    async def find(self, migration: MigrationRequest, since: float) -> LookupResult | CallError:
+    async def probe(self, project_id: str, region: str) -> LookupResult | CallError:
+        """List one task of the project, for no request: `TaskNotFound` if the service answers."""
+        page = await self._get("list", project_id, region, "/migration-tasks?limit=1&offset=0", ListReply)
+        return page if isinstance(page, CallError) else TaskNotFound()
+
+    async def find(
+        self, migration: MigrationRequest, since: float, on_call: Callable[[], None] = lambda: None
+    ) -> LookupResult | CallError:
         """Look for the task of `order` on all pages; `since`: when the request was first known."""
         found: set[str] = set()
         seen: set[str] = set()
         for _ in range(PAGES):
+            on_call()
             rows = await self._page(migration, len(seen))
             if isinstance(rows, CallError):
                 return rows
             new = [row for row in rows if row.task_id not in seen]
             seen.update(row.task_id for row in new)
             for row in new:
-                match = await self._match(migration, row, since)
+                match = await self._match(migration, row, since, on_call)
                 if isinstance(match, CallError):
                     return match
                 if match is Match.YES:
@@ -127,23 +143,28 @@ class DcsClient:
 
     async def _page(self, migration: MigrationRequest, offset: int) -> tuple[TaskRow, ...] | CallError:
         query = urlencode({"limit": PAGE, "name": migration.task.name, "offset": offset}, quote_via=quote)
-        page = await self._get("list", migration, f"/migration-tasks?{query}", ListReply)
+        page = await self._get("list", migration.project_id, migration.region, f"/migration-tasks?{query}", ListReply)
         return page if isinstance(page, CallError) else page.migration_tasks
 
-    async def _match(self, migration: MigrationRequest, row: TaskRow, since: float) -> Match | CallError:
+    async def _match(
+        self, migration: MigrationRequest, row: TaskRow, since: float, on_call: Callable[[], None]
+    ) -> Match | CallError:
         match = task_matching.row(migration, row, since)
         if match is not Match.ASK:
             return match
-        detail = await self._get("show", migration, f"/migration-task/{quote(row.task_id, safe='')}", TaskDetail)
+        on_call()
+        detail = await self._get(
+            "show", migration.project_id, migration.region, f"/migration-task/{quote(row.task_id, safe='')}", TaskDetail
+        )
         if not isinstance(detail, CallError):
             return task_matching.detail(migration, detail)
         # A task that the list still shows but the detail call does not know is not there.
         return Match.NO if error_table.is_unknown_task(detail) else detail
 
-    async def _get(self, operation: str, migration: MigrationRequest, path: str, model: type[T]) -> T | CallError:
-        url = _url(self._endpoints[migration.region], migration.project_id, path)
+    async def _get(self, operation: str, project_id: str, region: str, path: str, model: type[T]) -> T | CallError:
+        url = _url(self._endpoints[region], project_id, path)
         request = new_request(operation, "GET", url, _HEADERS, on_answer=self._stale.note)
-        answer = await self._http.send(request, CallAuth(self._credentials, migration.project_id))
+        answer = await self._http.send(request, CallAuth(self._credentials, project_id))
         if isinstance(answer, CallError):
             return answer
         if not answer.is_success:

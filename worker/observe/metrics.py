@@ -25,7 +25,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from schemas.event import FAILED_TYPE, PARKED_REASONS, SUCCEEDED_TYPE, Reason
-from worker.policy.held import HELD, Held
+from worker.policy.status import HeldBack
+from worker.policy.throttle.project_hold import REASONS
 
 NAMESPACE: Final = "dcs_worker"
 
@@ -40,11 +41,11 @@ PARKED_REASON_VALUES: Final = tuple(sorted(str(reason) for reason in {*PARKED_RE
 NO_ANSWER_STATUSES: Final = ("timeout", "refused", "reset", "oversize", "unreadable", "pages", "frozen", "stale_answer")
 """Statuses of calls that ended without a readable answer."""
 CALL_STATUSES: Final = frozenset((*map(str, range(100, 600)), *NO_ANSWER_STATUSES))
-POSTPONE_REASONS: Final = ("breaker", "turn", "throttled", "credentials", "quota")
+POSTPONE_REASONS: Final = ("breaker", "turn", "throttled", "credentials", "quota", "region", "look")
 """Why the throttle postpones a request at no cost."""
-PAUSE_REASONS: Final = ("breaker", "credentials", "blocked", "quarantine", "draining")
-"""Why this replica does not consume: DCS fails, DCS rejects the credentials, the broker blocks publishing, a suspect is
-processed alone, the worker shuts down."""
+PAUSE_REASONS: Final = ("breaker", "held", "credentials", "blocked", "quarantine", "draining")
+"""Why this replica does not consume: DCS fails, DCS refuses every call, IAM rejects the credentials, the broker blocks
+publishing, a suspect is processed alone, the worker shuts down."""
 OUTCOMES_WITH_REASONS: Final = (
     *(("succeeded", resolution) for resolution in ("created", "adopted")),
     *(("failed", str(reason)) for reason in Reason),
@@ -229,18 +230,18 @@ class Metrics:
             "call_rate_limit", "Calls per second allowed; +Inf while unlimited.", region=regions
         )
         self._projects_held: LabelledMetric[tuple[str, str], Gauge] = factory.gauges(
-            "projects_held", "Projects currently paused.", region=regions, why=HELD
-        ).create_series(product(regions, HELD))
+            "projects_held", "Projects currently paused.", region=regions, why=REASONS
+        ).create_series(product(regions, REASONS))
         for region in regions:
             self._call_rate_limit[region].set(inf)
 
-    def set_held_back(self, regions: Mapping[str, Held]) -> None:
+    def set_held_back(self, regions: Mapping[str, HeldBack]) -> None:
         """Set what holds the requests of each region back; to be called right before `render`."""
         for region, held in regions.items():
             self._breaker_opened[region].set(held.opened_at)
             self._breaker_next_probe[region].set(held.probe_at)
             self._call_rate_limit[region].set(held.rate)
-            for why in HELD:
+            for why in REASONS:
                 self._projects_held[region, why].set(held.projects.get(why, 0))
 
     def render(self, accept: str) -> tuple[bytes, str]:

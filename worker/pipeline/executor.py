@@ -1,31 +1,34 @@
 """One order, one outcome: look if a task may exist, else create, and turn every ending into an outcome.
 
 Laws: after an ambiguous ending nothing is created before looking (2); only a first delivery may create
-without looking (3); nobody creates on stale ground (5); short waits in hand, long ones in the broker (7).
+without looking (3); look and create share one permit, and absence is believed for some seconds (look-before-create);
+nobody creates on stale ground (5); short waits in hand, long ones in the broker (7).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
-from schemas.envelope import Envelope
 from schemas.event import Reason
 from schemas.journal import Kind
 from worker.pipeline import final_events
-from worker.pipeline.ports import Chance, Clock, Dcs, DeliveryOwnership, Gate, Observer
+from worker.pipeline.delivery_context import DeliveryContext
+from worker.pipeline.ports import CallPermit, CallThrottle, Chance, Clock, Dcs, Observer
 from worker.policy import error_table
 from worker.policy.call_result import (
     CallError,
-    GateClosedError,
+    CallStatus,
+    ErrorKind,
+    Evidence,
     LookupResult,
+    PostponedError,
     SeveralTasks,
-    StepAsideError,
     TaskCreated,
     TaskFound,
     TaskNotFound,
+    ThrottleClosedError,
 )
-from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed, DeliveryLost, Outcome, Requeued
 from worker.policy.retry_policy import RetryPolicy
 from worker.policy.timeline import Call, entered
@@ -33,39 +36,30 @@ from worker.policy.timeline import Call, entered
 _OPEN = frozenset((Reason.EXPIRED, Reason.EXHAUSTED, Reason.UNRESOLVED))
 """Failures to which another worker may find another end."""
 
-
-@dataclass(slots=True)
-class DeliveryContext:
-    """What is known of an order while one delivery of it is worked on."""
-
-    migration: MigrationRequest
-    envelope: Envelope
-    ground: DeliveryOwnership
-    needs_lookup: bool = False
-    """A task may exist: nothing is created before a look-up, and a settle time, say that none does."""
-    is_claimed: Callable[[], bool] = lambda: True
-    """False once another replica may work on the same request: then every create is preceded by a look-up."""
-    is_known: bool = False
-    """Another copy of the request was worked on before, here or under a claim."""
-    claimed_at_start: bool = True
-    """The step under way began under a sure claim: it must not go on without looking once that is lost."""
-    since: float | None = None
-    """When the request was first known, as far as anybody has told; None: by its envelope."""
-    ambiguous_create: CallError | None = None
-    """The ambiguous create of this delivery, until a look-up settled it."""
-    last_call_was_lookup: bool = False
-    """The last fault came from a look-up."""
+ABSENCE_SECONDS = 5.0
+"""For which a look-up that found nothing is believed, after its last answer."""
+LOOKUPS = 2
+"""Per delivery that find nothing, before the request is postponed."""
+GRACE_SECONDS = 0.1
+"""By which the deadline of a look-up is later than that of its first call, which then ends by itself and is counted."""
 
 
 class Executor:
     """Works one order to an outcome. Holds no state between orders."""
 
     def __init__(
-        self, retry_policy: RetryPolicy, dcs: Dcs, gate: Gate, observer: Observer, *, now: Clock, random_unit: Chance
+        self,
+        retry_policy: RetryPolicy,
+        dcs: Dcs,
+        throttle: CallThrottle,
+        observer: Observer,
+        *,
+        now: Clock,
+        random_unit: Chance,
     ) -> None:
         self._retry_policy = retry_policy
         self._dcs = dcs
-        self._gate = gate
+        self._throttle = throttle
         self._observer = observer
         self._now = now
         self._random_unit = random_unit
@@ -92,58 +86,101 @@ class Executor:
         context.is_known = context.needs_lookup
         context.needs_lookup = context.needs_lookup or self._retry_policy.needs_lookup(context.envelope)
         attempt = 1
-        step = await self._step(context)
-        while isinstance(step, CallError):
+        while isinstance(step := await self._step(context), CallError):
             if (reason := self._final(context, step)) is not None:
                 return self._failed(context, reason, step)
+            context.failed = step
             wait = self._retry_policy.wait_in_hand(step, attempt, self._random_unit())
-            if wait is None or not await self._gate.pause(wait):
+            if wait is None or not await self._throttle.pause(wait):
                 return self._later(context, step)
             attempt += 1
-            step = await self._step(context)
         return step
 
     async def _step(self, context: DeliveryContext) -> Outcome | CallError:
+        """One attempt; a second one where a probe shows that others are not refused."""
         try:
-            return await self._try(context)
-        except GateClosedError:
+            step = await self._try(context)
+            while isinstance(step, CallError) and context.suspect is not None:
+                await self._throttle.verdict(context.suspect)
+                context.passed.add(context.suspect)
+                step = await self._try(context)
+            return step
+        except ThrottleClosedError:
             return Requeued(context.envelope)
-        except StepAsideError as aside:
+        except PostponedError as aside:
             listing_delay_left = self._retry_policy.listing_delay_left(context.envelope.last_sent_at, self._now())
             return self._retry_policy.wait(context.envelope, max(aside.seconds, listing_delay_left), aside.why)
 
     async def _try(self, context: DeliveryContext) -> Outcome | CallError:
-        context.claimed_at_start = context.is_claimed()
+        context.claimed_at_start, context.suspect = context.is_claimed(), None
         if self._is_expired(context) and self._was_never_sent(context):
             return self._failed(context, Reason.EXPIRED)
         if not context.claimed_at_start and self._retry_policy.reconcile != "off":
-            context.needs_lookup = True
-        if context.needs_lookup and (step := await self._look(context)) is not None:
-            return step
-        if self._is_expired(context):
-            return self._failed(context, Reason.EXPIRED)
-        if self._retry_policy.is_over(context.envelope):
+            context.needs_lookup, context.absent_at = True, None
+        calls = self._lookup_due(context) + (not self._retry_policy.is_over(context.envelope))
+        if not calls:
             return self._failed(context, Reason.EXHAUSTED)
-        return await self._create(context)
+        wanted = self._now()
+        async with self._throttle.permit(context.migration, calls, context.passed) as permit:
+            step = await self._look_up_then_create(context, permit, wanted)
+            context.suspect = permit.suspect
+        return step
+
+    async def _look_up_then_create(
+        self, context: DeliveryContext, permit: CallPermit, wanted: float
+    ) -> Outcome | CallError:
+        while True:
+            if self._lookup_due(context):
+                if context.lookups >= LOOKUPS:
+                    return self._looked_enough(context)
+                if (step := await self._look(context, permit, wanted)) is not None:
+                    return step
+            if self._is_expired(context):
+                return self._failed(context, Reason.EXPIRED)
+            if self._retry_policy.is_over(context.envelope):
+                return self._failed(context, Reason.EXHAUSTED)
+            step = await self._create(context, permit, wanted)
+            is_withdrawn = isinstance(step, CallError) and step.status is CallStatus.STALE
+            if not is_withdrawn or not self._lookup_due(context):
+                return step
+
+    def _lookup_due(self, context: DeliveryContext) -> bool:
+        """Whether nothing may be created before another look-up."""
+        age = None if context.absent_at is None else self._now() - context.absent_at
+        return context.needs_lookup and (age is None or not 0.0 <= age <= ABSENCE_SECONDS)
+
+    def _looked_enough(self, context: DeliveryContext) -> Outcome:
+        """No create could be written soon enough after a look-up: at no cost, unless a call has failed as well."""
+        if context.failed is not None:
+            return self._later(context, context.failed)
+        listing_delay_left = self._retry_policy.listing_delay_left(context.envelope.last_sent_at, self._now())
+        return self._retry_policy.wait(context.envelope, listing_delay_left, "look")
 
     def _was_never_sent(self, context: DeliveryContext) -> bool:
         """Certainly no create was ever sent, for this delivery or for any other copy of the request."""
         is_first = not context.envelope.is_repeat and not context.is_known
         return is_first and context.claimed_at_start and context.ambiguous_create is None
 
-    async def _look(self, context: DeliveryContext) -> Outcome | CallError | None:
+    async def _look(self, context: DeliveryContext, permit: CallPermit, wanted: float) -> Outcome | CallError | None:
         """Law 2. None: no task exists, and none is on its way."""
-        wanted = self._now()
-        async with self._gate.permit(context.migration) as permit:
-            if not await context.ground.is_still_ours():
-                return DeliveryLost(context.envelope.last_sent_at)
-            begun = self._now()
-            sighting = await self._dcs.find(context.migration, _since(context))
-            permit.ended(sighting)
+        if not await context.ground.is_still_ours():
+            return DeliveryLost(context.envelope.last_sent_at)
+        begun = self._now()
+        sighting = await self._find(context, permit)
+        permit.ended(sighting)
         self._observer.called(context.migration, "find", sighting, context.envelope.attempts)
         self._enter(context, Call(Kind.LOOK, 0, wanted, begun), sighting)
         context.last_call_was_lookup = True
         return self._seen(context, sighting, begun)
+
+    async def _find(self, context: DeliveryContext, permit: CallPermit) -> LookupResult | CallError:
+        seconds = self._retry_policy.lookup_timeout
+        try:
+            async with asyncio.timeout(seconds + GRACE_SECONDS):
+                return await self._dcs.find(context.migration, _since(context), permit.begin_call)
+        except TimeoutError:
+            message = f"the look-up took longer than {seconds:g} s in all"
+            return CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT, message)
 
     def _seen(
         self, context: DeliveryContext, sighting: LookupResult | CallError, begun: float
@@ -168,21 +205,23 @@ class Executor:
             return self._retry_policy.after(context.ambiguous_create, context.envelope, listing_delay_left, self._now())
         if listing_delay_left > 0:
             return self._retry_policy.wait(context.envelope, listing_delay_left, "settle")
-        context.needs_lookup, context.ambiguous_create = False, None
+        context.absent_at, context.ambiguous_create = self._now(), None
+        context.lookups += 1
         return None
 
-    async def _create(self, context: DeliveryContext) -> Outcome | CallError:
-        wanted = self._now()
-        async with self._gate.permit(context.migration) as permit:
-            if not await context.ground.is_still_ours():
-                return DeliveryLost(context.envelope.last_sent_at)
-            if self._is_expired(context):
-                return self._failed(context, Reason.EXPIRED)
-            context.envelope = context.envelope.tried()
-            begun = self._now()
-            ending = await self._dcs.create(context.migration, partial(self._may_go, context))
-            permit.ended(ending)
+    async def _create(self, context: DeliveryContext, permit: CallPermit, wanted: float) -> Outcome | CallError:
+        if not await context.ground.is_still_ours():
+            return DeliveryLost(context.envelope.last_sent_at)
+        if self._is_expired(context):
+            return self._failed(context, Reason.EXPIRED)
+        self._throttle.check_open()
+        context.envelope = context.envelope.tried()
+        begun = self._now()
+        permit.begin_call()
+        ending = await self._dcs.create(context.migration, partial(self._may_go, context))
+        permit.ended(ending)
         self._observer.called(context.migration, "create", ending, context.envelope.attempts)
+        wanted = begun if context.last_call_was_lookup else wanted
         self._enter(context, Call(Kind.CREATE, context.envelope.attempts, wanted, begun), ending)
         context.last_call_was_lookup = False
         if isinstance(ending, TaskCreated):
@@ -190,7 +229,7 @@ class Executor:
         if ending.is_ambiguous:
             context.ambiguous_create = ending
             context.envelope = replace(context.envelope, last_sent_at=self._now())
-            context.needs_lookup = True
+            context.needs_lookup, context.absent_at = True, None
         return ending
 
     def _enter(self, context: DeliveryContext, call: Call, ending: TaskCreated | LookupResult | CallError) -> None:
@@ -199,9 +238,10 @@ class Executor:
             context.envelope = replace(context.envelope, journal=journal)
 
     async def _may_go(self, context: DeliveryContext) -> bool:
-        """Laws 4 and 5, and the sender's own limit, asked once more when everything is ready to be sent."""
+        """Laws 4 and 5, the age of the look-up, and the sender's own limit, once more when all is ready to be sent."""
         is_sure = context.is_claimed() or not context.claimed_at_start
-        return is_sure and await context.ground.is_still_ours() and not self._is_expired(context)
+        is_allowed = is_sure and await context.ground.is_still_ours() and not self._is_expired(context)
+        return is_allowed and not self._lookup_due(context)
 
     def _final(self, context: DeliveryContext, fault: CallError) -> Reason | None:
         """The reason, if waiting cannot help."""

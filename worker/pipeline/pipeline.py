@@ -11,7 +11,8 @@ from schemas.event import Reason
 from schemas.request import InvalidRequestError, Sender, Violation, parse
 from worker.pipeline import final_events
 from worker.pipeline.deduplicator import Deduplicator, Unfinished, is_outdated
-from worker.pipeline.executor import DeliveryContext, Executor
+from worker.pipeline.delivery_context import DeliveryContext
+from worker.pipeline.executor import Executor
 from worker.pipeline.ports import Claims, Clock, Delivery, Observer
 from worker.pipeline.settler import Settler
 from worker.policy.claim import Concluded, Granted, Held

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from worker.policy.claim import ClaimAnswer
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed
+from worker.policy.throttle.hold import Hold
 
 Clock = Callable[[], float]
 """Epoch seconds."""
@@ -104,7 +105,7 @@ class Publisher(Protocol):
 
 
 class Dcs(Protocol):
-    """The service. Endings are values: neither method raises for anything that the service or the net does."""
+    """The service. Endings are values: no method raises for anything that the service or the net does."""
 
     async def create(
         self, migration: MigrationRequest, is_still_allowed: Callable[[], Awaitable[bool]]
@@ -112,8 +113,14 @@ class Dcs(Protocol):
         """Create the task. `may_go` is asked when all is ready, right before the request is sent."""
         ...
 
-    async def find(self, migration: MigrationRequest, since: float) -> LookupResult | CallError:
-        """Look for a task of the order that was created at `since` or later."""
+    async def find(
+        self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
+    ) -> LookupResult | CallError:
+        """Look for a task of the order that was created at `since` or later. `on_call` is called for each call."""
+        ...
+
+    async def probe(self, project_id: str, region: str) -> LookupResult | CallError:
+        """Make a list call for no request; what it finds does not matter."""
         ...
 
 
@@ -143,23 +150,46 @@ class Claims(Protocol):
         ...
 
 
-class Permit(Protocol):
-    """Leave to make one call."""
+class CallPermit(Protocol):
+    """Permit for the calls of one attempt, look and create."""
 
-    def ended(self, ending: TaskCreated | LookupResult | CallError) -> None:
-        """Tell how the call went."""
+    @property
+    def suspect(self) -> Hold | None:
+        """What refused a call, perhaps for every request: to be checked by `CallThrottle.verdict`."""
+        ...
+
+    def begin_call(self) -> None:
+        """A call begins."""
+        ...
+
+    def ended(self, result: TaskCreated | LookupResult | CallError) -> None:
+        """A call, or a look of several calls, ended."""
         ...
 
 
-class Gate(Protocol):
-    """What stands in front of the service: how many calls, and whether any."""
+class CallThrottle(Protocol):
+    """Says when calls may begin, and how many at once."""
 
-    def permit(self, migration: MigrationRequest) -> AbstractAsyncContextManager[Permit]:
-        """Wait for leave to make one call. Raises GateClosedError once this replica is draining."""
+    def permit(
+        self, migration: MigrationRequest, calls: int, passed: Collection[Hold] = ()
+    ) -> AbstractAsyncContextManager[CallPermit]:
+        """Wait for a permit for so many calls. Raises PostponedError, or ThrottleClosedError once it drains."""
+        ...
+
+    def check_open(self) -> None:
+        """Raise ThrottleClosedError once this replica drains: no further call may begin."""
+        ...
+
+    async def verdict(self, hold: Hold) -> None:
+        """Wait for the probe of what refused a call. Raises PostponedError if the probe is refused as well."""
         ...
 
     async def pause(self, seconds: float) -> bool:
         """Wait between two tries; False if this replica began to drain meanwhile."""
+        ...
+
+    def close(self) -> None:
+        """Let no further call begin."""
         ...
 
 
@@ -189,7 +219,7 @@ class Observer(Protocol):
         ...
 
 
-class GateObserver(Protocol):
+class ThrottleObserver(Protocol):
     """Is told why calls go as they do."""
 
     def limited(self, limit: int) -> None:
@@ -202,4 +232,20 @@ class GateObserver(Protocol):
 
     def note(self, level: Any, event: str, **fields: Any) -> None:
         """Anything else that is worth a line."""
+        ...
+
+
+class ConsumerControl(Protocol):
+    """What hands deliveries over, until it is stopped."""
+
+    async def hold(self, why: str) -> None:
+        """Take no further deliveries until `resume` is called for the same reason."""
+        ...
+
+    def resume(self, why: str) -> None:
+        """One reason to hold is gone."""
+        ...
+
+    async def stop(self) -> None:
+        """Take no further deliveries; those handed over can still be acknowledged."""
         ...

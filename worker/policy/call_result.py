@@ -47,7 +47,7 @@ class ErrorScope(Enum):
     CREDENTIALS = "credentials"
     """Every call with the same credentials."""
     REGION = "region"
-    """Every call in the region: they exceed a limit."""
+    """Every call in the region: they exceed a limit, or the endpoint is wrong."""
     SERVICE = "service"
     """The service, or the network on the way to it."""
 
@@ -90,7 +90,7 @@ class CallStatus(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Throttle:
+class NamedLimit:
     """A limit that the service named: `calls` per `window` seconds."""
 
     calls: int
@@ -113,7 +113,7 @@ class CallError:
     retry_after: float | None = None
     """Seconds that the service asked to wait."""
     condition: Condition | None = None
-    throttle: Throttle | None = None
+    throttle: NamedLimit | None = None
 
     @property
     def label(self) -> str:
@@ -166,11 +166,11 @@ class StaleDeliveryError(Exception):
     """The channel of a delivery is gone: it cannot be acknowledged, and it will be delivered again."""
 
 
-class GateClosedError(Exception):
+class ThrottleClosedError(Exception):
     """This replica is draining: no further call may begin."""
 
 
-class StepAsideError(Exception):
+class PostponedError(Exception):
     """A call may not begin for so long that the request had better wait in the broker, for `seconds`, at no cost."""
 
     def __init__(self, seconds: float, why: str) -> None:

@@ -7,6 +7,7 @@ older twin `111400133`, or with a blank inside; codes of the gateway begin with 
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,12 +35,15 @@ class Row:
 
 _A, _R, _N = Evidence.AMBIGUOUS, Evidence.REFUSED, Evidence.NEVER_SENT
 _REQUEST, _PROJECT, _SERVICE = ErrorScope.REQUEST, ErrorScope.PROJECT, ErrorScope.SERVICE
+_CREDENTIALS, _REGION = ErrorScope.CREDENTIALS, ErrorScope.REGION
 
 _BUSY: Final = "4017 4026 4049 4096 4097 4099 4104 4108 4111 4113 4114 4115 4116 4117 4118 4120 4121 4231 4975"
 _PROJECT_QUOTA: Final = "4035 4036 4039"
 _REQUEST_CAPACITY: Final = "4054 4911"
 
 UNKNOWN_TASK: Final = "DCS.4133"
+KEY_LOCK_SECONDS: Final = 300.0
+"""For which API Gateway locks an access key. Source: Huawei Cloud, API Gateway, "API signing"."""
 
 
 def _rows(family: str, numbers: str, row: Row) -> dict[str, Row]:
@@ -58,7 +62,14 @@ BY_CODE: Final[dict[tuple[int, str], Row]] = {
             # The zone or the subnet that the request chose is full.
             | _rows("DCS", _REQUEST_CAPACITY, Row(_R, ErrorKind.CAPACITY, _REQUEST)),
         ),
-        (404, _rows("DCS", "5101", Row(_R, ErrorKind.RETRY, _REQUEST))),  # "Create agency failed", try again later
+        (
+            404,
+            _rows("DCS", "5101", Row(_R, ErrorKind.RETRY, _REQUEST))  # "Create agency failed", try again later
+            # The API is not at this endpoint, for no request.
+            | _rows("DCS", "4001", Row(_R, ErrorKind.NOT_FOUND, _REGION))
+            | _rows("APIG", "0101", Row(_R, ErrorKind.NOT_FOUND, _REGION)),
+        ),
+        (405, _rows("DCS", "5001", Row(_R, ErrorKind.NOT_FOUND, _REGION))),
         (
             503,
             _rows("APIG", "0613", Row(_R, ErrorKind.RETRY, _SERVICE)),
@@ -73,11 +84,11 @@ BY_CONDITION: Final[dict[tuple[int, Condition], Row]] = {
 }
 
 BY_STATUS: Final[dict[int, Row]] = {
-    401: Row(_R, ErrorKind.UNAUTHENTICATED, ErrorScope.CREDENTIALS),
-    403: Row(_R, ErrorKind.FORBIDDEN, ErrorScope.CREDENTIALS),
+    401: Row(_R, ErrorKind.UNAUTHENTICATED, _CREDENTIALS),
+    403: Row(_R, ErrorKind.FORBIDDEN, _PROJECT),
     404: Row(_R, ErrorKind.NOT_FOUND, _REQUEST),
     408: Row(_A, ErrorKind.RETRY, _SERVICE),  # a time-out proves nothing, whichever party reports it
-    429: Row(_R, ErrorKind.THROTTLED, ErrorScope.REGION),
+    429: Row(_R, ErrorKind.THROTTLED, _REGION),
     499: Row(_A, ErrorKind.RETRY, _SERVICE),
 }
 
@@ -152,6 +163,15 @@ def scope(result: TaskCreated | LookupResult | CallError) -> ErrorScope | None:
     return row(result.http_status, result.error_code, result.condition).scope
 
 
+def is_probe_refused(result: TaskCreated | LookupResult | CallError, scopes: Collection[ErrorScope]) -> bool | None:
+    """Whether the result of a probe concerns one of these scopes; None if it says nothing about them."""
+    found = scope(result)
+    is_throttled = isinstance(result, CallError) and result.kind is ErrorKind.THROTTLED
+    if is_throttled or (found in (None, _SERVICE, _REGION) and found not in scopes):
+        return None
+    return found in scopes
+
+
 def is_unknown_task(error: CallError) -> bool:
     """True if the detail call does not know a task that the list still shows: the task does not exist."""
     return normal_code(error.error_code) == UNKNOWN_TASK
@@ -168,7 +188,9 @@ def costs_nothing(error: CallError) -> bool:
 
 
 def asked_wait(error: CallError) -> float:
-    """Seconds that the service asks to wait: its Retry-After header, else the window that its text names, else 0."""
+    """Seconds that the service asks to wait: its Retry-After header, a lock, the window that its text names, else 0."""
     if error.retry_after is not None:
         return error.retry_after
+    if error.condition is Condition.KEY_LOCKED:
+        return KEY_LOCK_SECONDS
     return error.throttle.window if error.throttle else 0.0

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from worker.policy.call_result import Condition, Throttle
+from worker.policy.call_result import Condition, NamedLimit
 
 SKEW_TOLERANCE_SECONDS: Final = 900.0
 """By how much the date of a signature may differ from the service's clock.
@@ -27,7 +27,7 @@ class ErrorText:
     """What the text of an error answer says; `throttle` only with a condition of throttling."""
 
     condition: Condition | None = None
-    throttle: Throttle | None = None
+    throttle: NamedLimit | None = None
 
 
 _NOTHING: Final = ErrorText()
@@ -56,4 +56,4 @@ def _throttle(message: str) -> ErrorText:
     window = max(1, int(match["count"])) * _SECONDS[match["unit"].lower()]
     is_of_project = (match["policy"] or "").lower() in _PROJECT_POLICIES
     condition = Condition.PROJECT_THROTTLED if is_of_project else Condition.REGION_THROTTLED
-    return ErrorText(condition, Throttle(max(1, int(match["calls"])), min(float(window), LONGEST_WINDOW_SECONDS)))
+    return ErrorText(condition, NamedLimit(max(1, int(match["calls"])), min(float(window), LONGEST_WINDOW_SECONDS)))

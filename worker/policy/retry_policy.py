@@ -18,6 +18,21 @@ FREE_RETRY_LIMIT_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
+class ThrottleSettings:
+    """The settings of the throttle. Durations in seconds."""
+
+    regions: tuple[str, ...]
+    prefetch: int
+    """Requests in hand at most, hence calls at once."""
+    deadline: float
+    """Of one call."""
+    delays: tuple[float, ...]
+    """The retry schedule."""
+    rate: float | None = None
+    """Calls per second, in all regions together; None: learnt for each."""
+
+
+@dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """The settings that decisions are made by. Durations in seconds."""
 
@@ -26,6 +41,8 @@ class RetryPolicy:
     reconcile: Reconcile = "ambiguous"
     settle: float = 45.0
     delivery_limit: int = 10
+    lookup_timeout: float = 30.0
+    """Of a look-up, all its calls together."""
 
     @property
     def places(self) -> int:

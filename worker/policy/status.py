@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final, Literal
 
 NOTHING: Final = "\N{EN DASH}"
@@ -89,6 +90,20 @@ class Connection:
     state: str
     is_good: bool | None
     """None where there is nothing to be good or bad."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """What keeps the requests for one region back, in numbers. Times are epoch seconds."""
+
+    opened_at: float = 0.0
+    """When its breaker was opened; 0 while it is closed."""
+    probe_at: float = 0.0
+    """When it is probed next; 0 while it is closed."""
+    rate: float = inf
+    """Calls per second that a limit allows, be it set or learnt."""
+    projects: Mapping[str, int] = field(default_factory=dict)
+    """How many projects are kept back, by reason."""
 
 
 @dataclass(frozen=True, slots=True)

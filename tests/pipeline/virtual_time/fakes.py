@@ -12,9 +12,9 @@ from schemas import names
 from tests.pipeline.fakes import REQUEST
 from tests.pipeline.virtual_time.event_loop import VirtualTime
 from worker.bootstrap.flows import Ports, flow
-from worker.pipeline.gate import Gate
+from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.pipeline import RequestParser
-from worker.policy.bounds import Bounds
+from worker.pipeline.throttle import Throttle
 from worker.policy.call_result import (
     CallError,
     CallStatus,
@@ -22,16 +22,15 @@ from worker.policy.call_result import (
     ErrorKind,
     Evidence,
     LookupResult,
+    NamedLimit,
     TaskCreated,
     TaskFound,
     TaskNotFound,
-    Throttle,
 )
 from worker.policy.delivery_report import DeliveryFinished
-from worker.policy.intake import Wish
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed
-from worker.policy.retry_policy import RetryPolicy
+from worker.policy.retry_policy import Reconcile, RetryPolicy, ThrottleSettings
 
 EPOCH = 1_800_000_000.0
 CONFIRMED_AFTER = 0.003
@@ -39,12 +38,13 @@ DELIVERED_AFTER = 0.001
 
 DOWN = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.CONNECTION_REFUSED, message="nobody listens")
 UNAUTHENTICATED = CallError(Evidence.REFUSED, ErrorKind.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401)
+FORBIDDEN = CallError(Evidence.REFUSED, ErrorKind.FORBIDDEN, CallStatus.ANSWERED, http_status=403)
 FULL = CallError(Evidence.REFUSED, ErrorKind.CAPACITY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4035")
 
 
 @dataclass
 class Service:
-    """A service whose faults and quotas are set by region, or by project."""
+    """A service whose faults and quotas are set by region, or by project: its creates, or `all of` its calls."""
 
     loop: VirtualTime
     latency: float = 0.05
@@ -60,27 +60,31 @@ class Service:
         self, migration: MigrationRequest, is_still_allowed: Callable[[], Awaitable[bool]]
     ) -> TaskCreated | CallError:
         assert await is_still_allowed()
-        fault = await self._call("create", migration)
+        fault = await self._call("create", migration.project_id, migration.region)
         if fault is not None:
             return fault
         self.created[migration.request_id] += 1
         return TaskCreated(f"i-{migration.request_id}")
 
-    async def find(self, migration: MigrationRequest, since: float) -> LookupResult | CallError:
-        fault = await self._call("find", migration)
+    async def probe(self, project_id: str, region: str) -> LookupResult | CallError:
+        return await self._call("probe", project_id, region) or TaskNotFound()
+
+    async def find(
+        self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
+    ) -> LookupResult | CallError:
+        on_call()
+        fault = await self._call("find", migration.project_id, migration.region)
         if fault is not None:
             return fault
         return TaskFound(f"i-{migration.request_id}") if self.created[migration.request_id] else TaskNotFound()
 
-    async def _call(self, operation: str, migration: MigrationRequest) -> CallError | None:
-        fault = (
-            self.faults.get(migration.region)
-            or self._throttled(migration.project_id)
-            or self._throttled(migration.region)
-        )
+    async def _call(self, operation: str, project_id: str, region: str) -> CallError | None:
+        fault = self.faults.get(region) or self._throttled(project_id) or self._throttled(region)
         if fault is None and operation == "create":
-            fault = self.faults.get(migration.project_id)
-        self.calls.append((self.loop.now, operation, migration.project_id, fault.label if fault else "ok"))
+            fault = self.faults.get(project_id)
+        if fault is None:
+            fault = self.faults.get(f"all of {project_id}")
+        self.calls.append((self.loop.now, operation, project_id, fault.label if fault else "ok"))
         self.under_way += 1
         await asyncio.sleep(0.002 if fault else self.latency)
         self.under_way -= 1
@@ -102,7 +106,7 @@ class Service:
             CallStatus.ANSWERED,
             http_status=429,
             condition=scope,
-            throttle=Throttle(calls, 1.0),
+            throttle=NamedLimit(calls, 1.0),
         )
 
     def between(self, begin: float, end: float, ending: str | None = None) -> int:
@@ -146,24 +150,46 @@ class Delivery:
 class Replica:
     """One worker: its flow, what it is told to take in, and what it says."""
 
-    def __init__(self, world: "World", bounds: Bounds) -> None:
+    def __init__(self, world: "World", settings: ThrottleSettings) -> None:
         self.world = world
         self.in_hand: set[Delivery] = set()
-        self.wish = Wish(False, bounds.prefetch)
-        self.wishes: list[Wish] = []
+        self.prefetch, self.paused_by = settings.prefetch, ""
+        self.steered: list[tuple[int, str]] = []
+        self.held: set[str] = set()
         self.notes: list[tuple[str, dict[str, Any]]] = []
         self.limits: list[int] = []
         self.breaker_states: list[int] = []
         random_unit = random.Random(world.rng.random()).random
-        self.gate = Gate(bounds, self, clock=world.loop.time, random_unit=random_unit, steer=self._steer)
-        reading = RequestParser(65536, bounds.regions, bounds.regions[0], True)
-        ports = Ports(world.service, self, self, now=lambda: EPOCH + world.loop.now, random_unit=random_unit)
-        self.service = flow(ports, world.rules, reading, None, self.gate)
+        self.throttle = Throttle(
+            settings, world.service.probe, self, self._steer, clock=world.loop.time, random_unit=random_unit
+        )
+        reading = RequestParser(65536, settings.regions, settings.regions[0], True)
+        ports = Ports(
+            world.service, self, self, self.throttle, self, now=lambda: EPOCH + world.loop.now, random_unit=random_unit
+        )
+        self.service = flow(ports, world.rules, reading, Deduplicator())
 
-    def _steer(self, wish: Wish) -> None:
-        self.wish = wish
-        self.wishes.append(wish)
+    @property
+    def is_consuming(self) -> bool:
+        """Whether it may be handed another message."""
+        return not self.paused_by and not self.held and len(self.in_hand) < self.prefetch
+
+    def _steer(self, prefetch: int, paused_by: str) -> None:
+        self.prefetch, self.paused_by = prefetch, paused_by
+        self.steered.append((prefetch, paused_by))
         self.world.loop.call_later(DELIVERED_AFTER, self.world.move)
+
+    # The intake.
+
+    async def hold(self, why: str) -> None:
+        self.held.add(why)
+
+    def resume(self, why: str) -> None:
+        self.held.discard(why)
+        self.world.move()
+
+    async def stop(self) -> None:
+        self.held.add("draining")
 
     def take(self, message: Message) -> None:
         """Be handed a message."""
@@ -236,6 +262,8 @@ class World:
         prefetch: int = 64,
         regions: tuple[str, ...] = ("cn-north-4",),
         rate: float | None = None,
+        rates: tuple[float | None, ...] = (),
+        reconcile: Reconcile = "ambiguous",
         delays: tuple[float, ...] = (10.0, 60.0, 300.0, 1800.0),
         latency: float = 0.05,
         seed: int = 0,
@@ -243,7 +271,7 @@ class World:
         self.loop = VirtualTime()
         self.loop.set_exception_handler(self._uncaught)
         self.rng = random.Random(seed)
-        self.rules = RetryPolicy(delays=delays)
+        self.rules = RetryPolicy(delays=delays, reconcile=reconcile)
         self.service = Service(self.loop, latency)
         self.queue: deque[Message] = deque()
         self.aside = 0
@@ -252,15 +280,21 @@ class World:
         self.parked: list[Message] = []
         self.ended: dict[str, tuple[float, str]] = {}
         self.outcomes: Counter[tuple[str, str]] = Counter()
-        bounds = Bounds(regions, prefetch, 30.0, delays, rate)
-        self.replicas = [Replica(self, bounds) for _ in range(replicas)]
+        rates = rates or (rate,) * replicas
+        self.replicas: list[Replica] = []
+        for each in rates:
+            self.replicas.append(Replica(self, ThrottleSettings(regions, prefetch, 30.0, delays, each)))
 
     def publish(self, count: int, prefix: str = "r", **changes: Any) -> list[str]:
         """Put so many requests into the queue; their ids."""
         ids = [f"{prefix}-{number}" for number in range(count)]
         for request_id in ids:
-            self.put(Message(json.dumps(REQUEST | {"request_id": request_id} | changes).encode()))
+            self.put(self.message(request_id, **changes))
         return ids
+
+    def message(self, request_id: str, **changes: Any) -> Message:
+        """A request that is in no queue."""
+        return Message(json.dumps(REQUEST | {"request_id": request_id} | changes).encode())
 
     def put(self, message: Message) -> None:
         """A message at the end of the queue."""
@@ -277,7 +311,7 @@ class World:
     def move(self) -> None:
         """Hand over what may be handed over, in turn."""
         while self.queue:
-            free = [one for one in self.replicas if not one.wish.is_paused and len(one.in_hand) < one.wish.prefetch]
+            free = [one for one in self.replicas if one.is_consuming]
             if not free:
                 return
             min(free, key=lambda one: len(one.in_hand)).take(self.queue.popleft())

@@ -1,11 +1,12 @@
-"""One gate in virtual time, with nothing behind it."""
+"""One throttle in virtual time, with nothing behind it but probes."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from schemas.request import Request, Task
 from tests.pipeline.virtual_time.fakes import Replica, World
-from worker.pipeline.gate import Gate
-from worker.pipeline.lane import Lane
+from worker.pipeline.throttle import RegionThrottle, Throttle
 from worker.policy.call_result import (
     CallError,
     CallStatus,
@@ -13,8 +14,8 @@ from worker.policy.call_result import (
     ErrorKind,
     Evidence,
     LookupResult,
+    NamedLimit,
     TaskCreated,
-    Throttle,
 )
 from worker.policy.migration_request import MigrationRequest, migration
 
@@ -29,47 +30,53 @@ def slow(scope: Condition, calls: int = 5, window: float = 1.0) -> CallError:
         CallStatus.ANSWERED,
         http_status=429,
         condition=scope,
-        throttle=Throttle(calls, window),
+        throttle=NamedLimit(calls, window),
     )
 
 
-def an_order(name: str = "r", project: str = "p") -> MigrationRequest:
-    """An order of some request."""
+def a_migration(name: str = "r", project: str = "p") -> MigrationRequest:
+    """An migration of some request."""
     task = Task(name=name, vpc_id="v", subnet_id="s", security_group_id="g")
     return migration(Request(request_id=name, project_id=project, task=task), default_region=REGION, with_marker=True)
 
 
 class Bench:
-    """One gate in virtual time, with nothing behind it."""
+    """One throttle in virtual time, with nothing behind it but probes."""
 
-    def __init__(self, prefetch: int = 64) -> None:
-        self.world = World(1, prefetch=prefetch)
+    def __init__(self, prefetch: int = 64, *, regions: tuple[str, ...] = (REGION,)) -> None:
+        self.world = World(1, prefetch=prefetch, regions=regions)
         self.replica: Replica = self.world.replicas[0]
-        self.gate: Gate = self.replica.gate
-        self.lane: Lane = self.gate.lanes[REGION]
+        self.throttle: Throttle = self.replica.throttle
+        self.region: RegionThrottle = self.throttle.regions[regions[0]]
+
+    @property
+    def probes(self) -> list[tuple[float, str]]:
+        """When probes were sent, and for which projects."""
+        return [(at, project) for at, operation, project, _ in self.world.service.calls if operation == "probe"]
 
     async def call(
         self,
-        ending: TaskCreated | LookupResult | CallError | None,
+        result: TaskCreated | LookupResult | CallError | None,
         name: str = "r",
         project: str = "p",
         seconds: float = 0.01,
     ) -> None:
-        """Make one call that ends so; None: it was not made after all."""
-        async with self.gate.permit(an_order(name, project)) as permit:
+        """Make one call with this result; None: it was not made after all."""
+        async with self.throttle.permit(a_migration(name, project), 1) as permit:
+            permit.begin_call()
             await asyncio.sleep(seconds)
-            if ending is not None:
-                permit.ended(ending)
+            if result is not None:
+                permit.ended(result)
 
-    def calls(self, *endings: TaskCreated | LookupResult | CallError | None, project: str = "p") -> None:
+    def calls(self, *results: TaskCreated | LookupResult | CallError | None, project: str = "p") -> None:
         """Make calls one after the other, each for a request of its own."""
 
         async def scene() -> None:
-            for number, ending in enumerate(endings):
-                await self.call(ending, f"r{number}", project)
+            for number, result in enumerate(results):
+                await self.call(result, f"r{number}", project)
 
         self.run(scene())
 
-    def run(self, scene: "asyncio._CoroutineLike[None]") -> None:
+    def run(self, scene: Coroutine[Any, Any, None]) -> None:
         """Play a scene."""
         self.world.loop.run_until_complete(scene)

@@ -18,7 +18,7 @@ from tests.fakes.clock import FakeClock
 from tests.pipeline.virtual_time.event_loop import VirtualTime
 from worker.cli.app import app
 from worker.policy.error_text import read_text
-from worker.policy.pace import Pace
+from worker.policy.throttle.rate_limiter import RateLimiter
 from worker.rabbit.follower import Event
 from worker.tools.demo.display import DemoDisplay
 from worker.tools.demo.outcomes import DemoResult, OutcomeTracker, collect
@@ -109,14 +109,14 @@ def test_the_stand_in_knows_every_step() -> None:
 
 
 def test_what_is_learnt_from_a_throttled_call_slows_no_other_down() -> None:
-    """Even where a single call was made before, the pace that is learnt lets all requests through in a few seconds."""
+    """Even where a single call was made before, the rate that is learnt lets all requests through in a few seconds."""
     (kind,) = (kind for kind in REQUEST_KINDS if kind.fault == "throttled first")
     quota = Quota.read(kind.script[0].removeprefix("throttle "))
-    pace = Pace()
-    pace.begin(1.0)
-    pace.refused(1.0, 1.1, read_text(429, throttled_text(quota.limit, quota.time, quota.unit)).throttle, None)
-    assert pace.rate is not None
-    assert pace.rate > 40
+    limiter = RateLimiter()
+    limiter.take(1, 1.0)
+    limiter.throttled(1.0, 1.1, read_text(429, throttled_text(quota.limit, quota.time, quota.unit)).throttle, None)
+    assert limiter.rate is not None
+    assert limiter.rate > 40
 
 
 def test_everything_as_expected_is_ok() -> None:

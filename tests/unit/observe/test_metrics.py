@@ -13,7 +13,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from worker.observe.metrics import AGE_BUCKETS, CALL_BUCKETS, DURATION_BUCKETS, NAMESPACE, PUBLISH_BUCKETS, Metrics
-from worker.policy.held import HELD, Held
+from worker.policy.status import HeldBack
+from worker.policy.throttle.project_hold import REASONS
 
 REGIONS = ("cn-north-4", "eu-west-0")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -190,8 +191,8 @@ def test_buckets_cover_their_range(bounds: tuple[float, ...]) -> None:
 def test_throttle_metrics_are_set() -> None:
     """When a breaker opened, when it is probed, the call rate, and the number of paused projects."""
     metrics = made()
-    held = Held(1000.0, 1004.5, 25.0, {"throttled": 2, "quota": 1})
-    metrics.set_held_back({REGIONS[0]: held, REGIONS[1]: Held()})
+    held = HeldBack(1000.0, 1004.5, 25.0, {"throttled": 2, "quota": 1})
+    metrics.set_held_back({REGIONS[0]: held, REGIONS[1]: HeldBack()})
     found = values(families(metrics).values())
 
     def told(name: str, **labels: str) -> float:
@@ -200,8 +201,8 @@ def test_throttle_metrics_are_set() -> None:
     for region, numbers in ((REGIONS[0], (1000.0, 1004.5, 25.0)), (REGIONS[1], (0.0, 0.0, inf))):
         names = ("breaker_opened_timestamp_seconds", "breaker_next_probe_timestamp_seconds", "call_rate_limit")
         assert tuple(told(name, region=region) for name in names) == numbers
-    assert [told("projects_held", region=REGIONS[0], why=why) for why in HELD] == [2, 0, 1]
-    metrics.set_held_back({region: Held() for region in REGIONS})
+    assert [told("projects_held", region=REGIONS[0], why=why) for why in REASONS] == [2, 0, 1]
+    metrics.set_held_back({region: HeldBack() for region in REGIONS})
     found = values(families(metrics).values())
     assert told("projects_held", region=REGIONS[0], why="quota") == 0
 

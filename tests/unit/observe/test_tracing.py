@@ -19,7 +19,6 @@ from tests.unit.observe.traced_replica import (
     SENT,
     SUCCEEDED,
     TRACE,
-    ConsumerControl,
     Replica,
     delivery,
     one,
@@ -212,7 +211,7 @@ async def test_open_spans_are_exported_as_abandoned(collector: Collector) -> Non
     async with asyncio.timeout(5):
         while not replica.service.got:
             await asyncio.sleep(0)
-    await replica.flow.drain(ConsumerControl(), 0.0)
+    await replica.flow.drain(0.0)
     assert repr(replica.tracing) == "<Tracing: 2 spans open>"
     await replica.tracing.aclose()
 

@@ -10,7 +10,7 @@ import httpx2
 
 from schemas import names
 from tests.fakes.otlp_collector import Collector, Span
-from tests.pipeline.fakes import FakeDelivery, FakePublisher, request
+from tests.pipeline.fakes import FakeDelivery, FakeIntake, FakePublisher, request
 from tests.unit.dcs.fakes import reply
 from worker.bootstrap.flows import Ports, flow
 from worker.dcs.auth.credentials import ReadyToken
@@ -21,10 +21,12 @@ from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
 from worker.observe.traced_publisher import TracedPublisher
 from worker.observe.tracing import Tracing, start_tracing
+from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.pipeline import RequestParser
+from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import FreezeDetector
-from worker.policy.retry_policy import RetryPolicy
+from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 
 QUEUE = "dcs.migration.requests"
 TOKEN = "very-secret-token"
@@ -92,7 +94,10 @@ class Replica:
         client = DcsClient(http, ReadyToken(lambda: TOKEN), {"cn-north-4": "https://dcs.example"})
         publisher = TracedPublisher(self.publisher, self.tracing, QUEUE, "dcs.migration.events")
         reading = RequestParser(65536, ("cn-north-4",), "cn-north-4")
-        self.flow: Dispatcher = flow(Ports(client, publisher, observer), self.rules, reading)
+        settings = ThrottleSettings(("cn-north-4",), 64, 5.0, self.rules.delays)
+        throttle = Throttle(settings, client.probe, observer, lambda *_: None)
+        ports = Ports(client, publisher, observer, throttle, FakeIntake())
+        self.flow: Dispatcher = flow(ports, self.rules, reading, Deduplicator())
         self.deliver: Callable[[FakeDelivery], None] = self.tracing.with_delivery_span(self.flow.deliver)
 
     async def work(self, *deliveries: FakeDelivery) -> list[Span]:
@@ -117,16 +122,3 @@ def one(spans: list[Span], name: str) -> Span:
     """The only span of that name."""
     (found,) = (span for span in spans if span.name == name)
     return found
-
-
-class ConsumerControl:
-    """Delivers nothing more."""
-
-    async def hold(self, why: str) -> None:
-        """Nothing to hold."""
-
-    def resume(self, why: str) -> None:
-        """Nothing to resume."""
-
-    async def stop(self) -> None:
-        """Nothing to stop."""

@@ -1,6 +1,7 @@
 """The error table: what every documented answer of service and gateway proves, and whom it concerns."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -15,11 +16,11 @@ from worker.policy.call_result import (
     ErrorScope,
     Evidence,
     LookupResult,
+    NamedLimit,
     SeveralTasks,
     TaskCreated,
     TaskFound,
     TaskNotFound,
-    Throttle,
 )
 from worker.policy.error_table import BY_CODE, UNKNOWN_TASK, normal_code
 
@@ -46,7 +47,7 @@ TABLE = (
     (404, "DCS", "4001 3022", REFUSED, ErrorKind.NOT_FOUND),
     (404, "APIG", "0101", REFUSED, ErrorKind.NOT_FOUND),
     (404, "DCS", "5101", REFUSED, ErrorKind.RETRY),
-    (405, "DCS", "5001", REFUSED, ErrorKind.REJECTED),
+    (405, "DCS", "5001", REFUSED, ErrorKind.NOT_FOUND),
     (405, "APIG", "0501 0502", REFUSED, ErrorKind.REJECTED),
     (413, "APIG", "0201", REFUSED, ErrorKind.REJECTED),
     (414, "APIG", "0201", REFUSED, ErrorKind.REJECTED),
@@ -154,7 +155,7 @@ def answered(http_status: int, code: str, kind: ErrorKind) -> CallError:
 
 def throttled(condition: Condition | None) -> CallError:
     """A 429 whose text names a limit, or nothing."""
-    throttle = Throttle(5, 1.0) if condition else None
+    throttle = NamedLimit(5, 1.0) if condition else None
     status = CallStatus.ANSWERED
     return CallError(REFUSED, ErrorKind.THROTTLED, status, http_status=429, condition=condition, throttle=throttle)
 
@@ -189,7 +190,10 @@ def test_success_concerns_the_request_alone(ending: TaskCreated | LookupResult) 
             CallError(NEVER, ErrorKind.UNAUTHENTICATED, CallStatus.NO_CREDENTIALS, http_status=401),
             ErrorScope.CREDENTIALS,
         ),
-        (CallError(REFUSED, ErrorKind.FORBIDDEN, CallStatus.ANSWERED, http_status=403), ErrorScope.CREDENTIALS),
+        (CallError(REFUSED, ErrorKind.FORBIDDEN, CallStatus.ANSWERED, http_status=403), ErrorScope.PROJECT),
+        (answered(404, "APIGW.0101", ErrorKind.NOT_FOUND), ErrorScope.REGION),
+        (answered(404, "DCS.4001", ErrorKind.NOT_FOUND), ErrorScope.REGION),
+        (answered(405, "DCS.5001", ErrorKind.NOT_FOUND), ErrorScope.REGION),
         (throttled(None), ErrorScope.REGION),
         (throttled(Condition.REGION_THROTTLED), ErrorScope.REGION),
         (throttled(Condition.PROJECT_THROTTLED), ErrorScope.PROJECT),
@@ -226,3 +230,38 @@ def test_every_status_without_answer_has_a_scope_or_says_nothing(status: CallSta
 def test_no_condition_makes_an_ambiguous_answer_a_proof(condition: Condition, status: int, code: str | None) -> None:
     """Only status and code prove that nothing was done; a text never does."""
     assert error_table.row(status, code, condition).evidence is error_table.row(status, code).evidence
+
+
+PROBES: dict[str, TaskNotFound | CallError] = {
+    "answered": TaskNotFound(),
+    "outage": CallError(AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT),
+    "throttled": throttled(None),
+    "key": answered(401, "APIGW.0301", ErrorKind.UNAUTHENTICATED),
+    "endpoint": answered(404, "APIGW.0101", ErrorKind.NOT_FOUND),
+    "project": answered(403, "DCS.2003", ErrorKind.FORBIDDEN),
+    "never sent": CallError(NEVER, ErrorKind.RETRY, CallStatus.FROZEN),
+}
+
+
+@pytest.mark.parametrize(
+    ("scope", "refused", "unclear"),
+    [
+        (ErrorScope.SERVICE, {"outage"}, {"throttled", "endpoint", "never sent"}),
+        (ErrorScope.CREDENTIALS, {"key"}, {"outage", "throttled", "endpoint", "never sent"}),
+        (ErrorScope.REGION, {"endpoint"}, {"outage", "throttled", "never sent"}),
+    ],
+)
+def test_result_of_a_probe(scope: ErrorScope, refused: set[str], unclear: set[str]) -> None:
+    """It refuses what it concerns, accepts what it got past, and says nothing about what it did not reach."""
+    found = {name: error_table.is_probe_refused(result, (scope,)) for name, result in PROBES.items()}
+    assert {name for name, result in found.items() if result} == refused
+    assert {name for name, result in found.items() if result is None} == unclear
+
+
+def test_locked_key_is_left_alone_for_five_minutes() -> None:
+    """Also without a header that says so; a header beats it."""
+    locked = CallError(
+        REFUSED, ErrorKind.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401, condition=Condition.KEY_LOCKED
+    )
+    assert error_table.asked_wait(locked) == 300.0
+    assert error_table.asked_wait(replace(locked, retry_after=400.0)) == 400.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.policy.call_result import Condition, Throttle
+from worker.policy.call_result import Condition, NamedLimit
 from worker.policy.error_text import ErrorText, read_text
 
 DAY = 86400.0
@@ -31,7 +31,7 @@ PROJECT, REGION = Condition.PROJECT_THROTTLED, Condition.REGION_THROTTLED
 )
 def test_a_throttle_is_read_from_its_message(message: str, calls: int, window: float, condition: Condition) -> None:
     """Limit, window and whom it is meant for are read; a window is never nothing and never above a day."""
-    assert read_text(429, message) == ErrorText(condition, Throttle(calls, window))
+    assert read_text(429, message) == ErrorText(condition, NamedLimit(calls, window))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.envelope import Envelope
 from worker.policy import error_table
-from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence, Throttle
+from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence, NamedLimit
 from worker.policy.outcome import RetryLater
 from worker.policy.retry_policy import FREE_RETRY_LIMIT_SECONDS, RetryPolicy
 
@@ -28,7 +28,7 @@ faults = st.builds(
     kind=st.sampled_from(ErrorKind),
     status=st.just(CallStatus.RESET),
     retry_after=st.none() | waits,
-    throttle=st.none() | st.builds(Throttle, calls=st.just(5), window=waits),
+    throttle=st.none() | st.builds(NamedLimit, calls=st.just(5), window=waits),
 )
 
 
@@ -42,11 +42,11 @@ faults = st.builds(
         (THROTTLED, 1, 0.5, 0.1),
         (replace(THROTTLED, retry_after=2.0), 1, 0.0, 2.0),
         (replace(THROTTLED, retry_after=2.0), 1, 0.5, 2.25),
-        (replace(THROTTLED, throttle=Throttle(5, 1.0)), 1, 0.0, 1.0),
-        (replace(THROTTLED, retry_after=0.0, throttle=Throttle(5, 60.0)), 1, 0.5, 0.1),
+        (replace(THROTTLED, throttle=NamedLimit(5, 1.0)), 1, 0.0, 1.0),
+        (replace(THROTTLED, retry_after=0.0, throttle=NamedLimit(5, 60.0)), 1, 0.5, 0.1),
         (replace(THROTTLED, retry_after=5.0), 1, 0.0, 5.0),
         (replace(THROTTLED, retry_after=5.0), 1, 0.1, None),
-        (replace(THROTTLED, throttle=Throttle(5, 60.0)), 1, 0.0, None),
+        (replace(THROTTLED, throttle=NamedLimit(5, 60.0)), 1, 0.0, None),
     ],
 )
 def test_moments_are_waited_in_hand(fault: CallError, attempt: int, random_unit: float, wait: float | None) -> None:
@@ -81,7 +81,7 @@ def test_a_wait_in_hand_is_never_too_short_nor_too_long(fault: CallError, attemp
         (THROTTLED, 0, 0.0, 1, 0),
         (THROTTLED, 3, 0.0, 1, 3),
         (THROTTLED, 0, 50.0, 2, 0),
-        (replace(THROTTLED, throttle=Throttle(5, 60.0)), 2, 0.0, 2, 2),
+        (replace(THROTTLED, throttle=NamedLimit(5, 60.0)), 2, 0.0, 2, 2),
     ],
 )
 def test_a_failed_call_spends_one_place(fault: CallError, round_: int, at_least: float, place: int, spent: int) -> None:
@@ -137,8 +137,8 @@ def test_a_fault_is_ambiguous_only_by_its_evidence(evidence: Evidence) -> None:
     [
         ({}, 0.0),
         ({"retry_after": 7.0}, 7.0),
-        ({"throttle": Throttle(5, 60.0)}, 60.0),
-        ({"retry_after": 7.0, "throttle": Throttle(5, 60.0)}, 7.0),
+        ({"throttle": NamedLimit(5, 60.0)}, 60.0),
+        ({"retry_after": 7.0, "throttle": NamedLimit(5, 60.0)}, 7.0),
     ],
 )
 def test_the_header_goes_before_the_message(changes: dict[str, Any], asked: float) -> None:

@@ -1,16 +1,15 @@
-"""Model of a service and of replicas in virtual time, to try throttle policies together."""
+"""A modelled service and modelled replicas in virtual time: what the policies amount to when they meet."""
 
 import heapq
 import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf
 
-from worker.policy.breaker import Breaker
-from worker.policy.call_result import Throttle
-from worker.policy.limit import Limit
-from worker.policy.pace import Pace
+from worker.policy.call_result import NamedLimit
+from worker.policy.throttle.circuit_breaker import CircuitBreaker
+from worker.policy.throttle.concurrency_limit import ConcurrencyLimit
+from worker.policy.throttle.rate_limiter import RateLimiter
 
 REFUSED_AFTER = 0.003
 DEADLINE = 2.0
@@ -34,6 +33,10 @@ class Service:
     latency: float = 0.05
     capacity: int = 0
     counts_refused: bool = False
+    is_named: bool = True
+    """Whether a refusal says which quota it is of."""
+    refuses: float = 0.0
+    """The share of calls that are refused whatever the quota."""
     is_down: bool = False
     noise: Callable[[random.Random], float] = lambda rng: rng.uniform(0.9, 1.2)
     rng: random.Random = field(default_factory=lambda: random.Random(1))
@@ -44,7 +47,7 @@ class Service:
         """How a call that begins now ends, and after how long."""
         if self.is_down:
             return "down", REFUSED_AFTER
-        if self.quota is not None and self._is_full(now, self.quota):
+        if self.rng.random() < self.refuses or (self.quota is not None and self._is_full(now, self.quota)):
             return "429", REFUSED_AFTER * self.rng.uniform(0.5, 2.0)
         self.serving += 1
         load = max(1.0, self.serving / self.capacity) if self.capacity else 1.0
@@ -59,10 +62,9 @@ class Service:
         return is_full
 
     @property
-    def throttle(self) -> Throttle | None:
+    def throttle(self) -> NamedLimit | None:
         """What a refusal says."""
-        assert self.quota is not None
-        return Throttle(self.quota, self.window)
+        return NamedLimit(self.quota, self.window) if self.is_named and self.quota is not None else None
 
 
 class World:
@@ -106,10 +108,10 @@ class World:
 
 
 class Replica:
-    """One replica's lane to the service."""
+    """One replica's calls of the service. An open breaker is probed by a call that counts as one of these."""
 
     def __init__(self, world: World, ceiling: int) -> None:
-        self.breaker, self.limit, self.pace = Breaker(), Limit(ceiling, DEADLINE), Pace()
+        self.breaker, self.limit, self.limiter = CircuitBreaker(), ConcurrencyLimit(ceiling, DEADLINE), RateLimiter()
         self._world = world
         self._in_use = self._request = 0
         self._looks_at = 0.0
@@ -117,9 +119,8 @@ class Replica:
     def move(self) -> None:
         """Begin as many calls as may begin."""
         world = self._world
-        while self.breaker.is_open or self._in_use < self.limit.value:
-            wait = max(self.breaker.wait(world.now), self.pace.wait(world.now))
-            if wait > 0:
+        while not self.breaker.is_blocking and self._in_use < self.limit.value:
+            if (wait := self.limiter.wait(1, world.now)) > 0:
                 if not world.now < self._looks_at <= world.now + wait:
                     self._looks_at = world.now + wait
                     world.at(self._looks_at, self.move)
@@ -128,35 +129,52 @@ class Replica:
 
     def _begin(self) -> None:
         world, begun = self._world, self._world.now
-        self.pace.begin(begun)
-        generation = self.breaker.begin(begun, world.rng.random())
+        self.limiter.take(1, begun)
+        generation = self.breaker.generation
         self._in_use += 1
         self._request += 1
         request = self._request
-        ending, seconds = world.service.call(begun)
-        if seconds > DEADLINE:
-            world.at(begun + seconds, self._served)
-            ending, seconds = "timeout", DEADLINE
-        world.calls.append(Call(begun, ending, seconds))
+        ending, seconds = self._call()
         world.at(begun + seconds, lambda: self._end(begun, generation, request, ending))
+
+    def _call(self) -> tuple[str, float]:
+        world = self._world
+        ending, seconds = world.service.call(world.now)
+        if seconds > DEADLINE:
+            world.at(world.now + seconds, self._served)
+            ending, seconds = "timeout", DEADLINE
+        world.calls.append(Call(world.now, ending, seconds))
+        return ending, seconds
 
     def _end(self, begun: float, generation: int, request: int, ending: str) -> None:
         world, service = self._world, self._world.service
         if ending == "429":
-            self.breaker.void(generation)
-            self.pace.refused(begun, world.now, service.throttle, None)
-            self.limit.throttled(begun, world.now, self.pace.rate or inf)
+            if self.limiter.throttled(begun, world.now, service.throttle, None):
+                self.limit.overloaded(begun, world.now)
         elif ending == "down":
-            self.breaker.failed(generation, request, world.now, world.rng.random())
+            if self.breaker.failed(generation, request, world.now, world.rng.random()):
+                self.limit.restart(world.now)
+                world.at(self.breaker.probes.at, self._probe)
+        elif ending == "timeout":
+            self.limit.overloaded(begun, world.now)
         else:
             self.limit.answered(begun, world.now, self._in_use)
-        if ending == "ok":
             self._served()
-            self.pace.granted()
-            if self.breaker.succeeded(generation):
-                self.limit.restart(world.now)
+            self.limiter.granted()
+            self.breaker.succeeded(generation)
         self._in_use -= 1
         self.move()
+
+    def _probe(self) -> None:
+        world = self._world
+        ending, seconds = self._call()
+        self.breaker.probes.schedule(world.now, world.rng.random())
+        if ending == "ok":
+            self._served()
+            self.breaker.probe_ended(False, "", world.now + seconds, 0.0)
+            world.at(world.now + seconds, self.move)
+        else:
+            world.at(self.breaker.probes.at, self._probe)
 
     def _served(self) -> None:
         self._world.service.serving -= 1

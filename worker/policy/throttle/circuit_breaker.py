@@ -1,0 +1,98 @@
+"""Circuit breaker of one region: stops the calls of a service that fails, and lets them in again one by one.
+
+States and generations as in gobreaker (https://github.com/sony/gobreaker): closed, open, half-open; the result of a
+call that began in an earlier generation is ignored. Open, probes that belong to no request ask whether the service
+answers. Half-open, the first success closes the breaker, the first failure opens it again; the concurrency limit,
+which begins with one call after an outage, says how many may try.
+"""
+
+from collections import deque
+from collections.abc import Hashable
+from enum import IntEnum
+from itertools import takewhile
+from typing import Final
+
+from worker.policy.call_result import ErrorScope
+from worker.policy.throttle.hold import REGION_TIMES, ProbeTimes
+
+FAILURES_IN_A_ROW: Final = 5
+WINDOW: Final = 20
+FAILURES_IN_WINDOW: Final = WINDOW // 2
+DIFFERENT_REQUESTS: Final = 3
+"""One request whose calls all fail may itself be the cause."""
+
+
+class BreakerState(IntEnum):
+    """The value of the metric."""
+
+    CLOSED = 0
+    HALF_OPEN = 1
+    OPEN = 2
+
+
+class CircuitBreaker:
+    """One breaker. Times are seconds of any one clock; `random_unit` is uniform in [0, 1)."""
+
+    kind = "breaker"
+    scopes = (ErrorScope.SERVICE,)
+
+    def __init__(self) -> None:
+        self.state = BreakerState.CLOSED
+        self.generation = 0
+        """Changes with the state: which one a call began in."""
+        self.since = 0.0
+        """When it was opened last."""
+        self.probes = ProbeTimes(*REGION_TIMES)
+        self._recent: deque[Hashable] = deque(maxlen=WINDOW)
+        """The request of each failed attempt, None for each success; the latest first."""
+
+    def __repr__(self) -> str:
+        return f"<CircuitBreaker: {self.state.name.lower()}>"
+
+    @property
+    def is_blocking(self) -> bool:
+        """True while only probes are sent."""
+        return self.state is BreakerState.OPEN
+
+    is_held = is_blocking
+
+    def succeeded(self, generation: int) -> bool:
+        """The calls of an attempt were answered. True: this closed the breaker."""
+        if generation == self.generation and self.state is BreakerState.CLOSED:
+            self._recent.appendleft(None)
+        elif generation == self.generation:
+            self._change(BreakerState.CLOSED)
+            self.probes.reset()
+            return True
+        return False
+
+    def failed(self, generation: int, request: Hashable, now: float, random_unit: float) -> bool:
+        """A call was not answered, or the service failed. True: this opened the breaker."""
+        if generation != self.generation:
+            return False
+        self._recent.appendleft(request)
+        if self.state is BreakerState.CLOSED:
+            if not self._is_too_much():
+                return False
+            self.since = now
+        self._change(BreakerState.OPEN)
+        self.probes.schedule(now, random_unit)
+        return True
+
+    def probe_ended(self, is_refused: bool | None, message: str, now: float, at_least: float) -> None:
+        """A probe failed, was answered (requests may try), or was kept from the service (None)."""
+        if is_refused is False:
+            self._change(BreakerState.HALF_OPEN)
+
+    def _is_too_much(self) -> bool:
+        row = list(takewhile(lambda request: request is not None, self._recent))
+        failures = [request for request in self._recent if request is not None]
+        return any(
+            len(failed) >= enough and len(set(failed)) >= DIFFERENT_REQUESTS
+            for failed, enough in ((row, FAILURES_IN_A_ROW), (failures, FAILURES_IN_WINDOW))
+        )
+
+    def _change(self, state: BreakerState) -> None:
+        self.state = state
+        self.generation += 1
+        self._recent.clear()

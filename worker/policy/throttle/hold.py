@@ -1,0 +1,84 @@
+"""Hold of a region's endpoint or of credentials: calls stop because they are refused for every request.
+
+A circuit breaker whose failure is a refusal (https://learn.microsoft.com/azure/architecture/patterns/circuit-breaker):
+the first refusal is checked by a probe at once; refused as well, calls are held until a later probe is accepted.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+from worker.policy.call_result import ErrorScope
+
+UNCLEAR_SECONDS: Final = 10.0
+"""Until the next probe after one that was neither accepted nor refused, as in an outage."""
+
+
+class ProbeTimes:
+    """Times of single probes: truncated exponential back-off with jitter.
+
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    """
+
+    def __init__(self, first: float, growth: float, longest: float, jitter: float) -> None:
+        self.at = 0.0
+        self._first, self._growth, self._longest, self._jitter = first, growth, longest, jitter
+        self._interval = first
+
+    def schedule(self, now: float, random_unit: float) -> None:
+        """Set the time of the next probe."""
+        self.at = now + self._interval * (1.0 + self._jitter * random_unit)
+        self._interval = min(self._longest, self._interval * self._growth)
+
+    def reset(self, at: float = 0.0) -> None:
+        """Begin with the shortest interval again, after a probe at that time."""
+        self.at, self._interval = at, self._first
+
+
+REGION_TIMES: Final = (2.0, 1.5, 6.4, 0.25)
+"""From 2 to 8 s: probes of two replicas make one call per second together at most."""
+CREDENTIALS_TIMES: Final = (60.0, 2.0, 300.0, 0.0)
+"""60, 120, 240, then 300 s: more than five refusals in a short time lock a key. No jitter: requests wait as long."""
+PROJECT_TIMES: Final = (10.0, 2.0, 300.0, 0.0)
+
+
+class Hold:
+    """One hold. `kind`: what it holds; `scopes`: what a refusal concerns. Times are seconds of any one clock."""
+
+    def __init__(self, kind: str, scopes: Collection[ErrorScope], times: tuple[float, float, float, float]) -> None:
+        self.kind = kind
+        self.scopes = scopes
+        self.probes = ProbeTimes(*times)
+        self.is_blocking = False
+        """No call may begin: the first probe is under way, or a probe was refused."""
+        self.is_held = False
+        """A probe was refused, and none was accepted since."""
+        self.is_probing = False
+        """A probe is under way: its result is worth waiting for."""
+        self.since = 0.0
+        self.message = ""
+        """The refusal, in the words of the service."""
+
+    def __repr__(self) -> str:
+        return f"<Hold {self.kind}: {'held' if self.is_held else 'checking' if self.is_blocking else 'free'}>"
+
+    def refused(self, message: str, now: float, at_least: float) -> bool:
+        """A call was refused. True: probes have to be sent from now on, the first one at `probes.at`.
+
+        `at_least`: seconds for which the service does not want to be asked; then there is nothing to check.
+        """
+        if self.is_blocking:
+            return False
+        self.is_blocking, self.is_held = True, at_least > 0.0
+        self.since, self.message = now, message
+        self.probes.reset(now + at_least)
+        return True
+
+    def probe_ended(self, is_refused: bool | None, message: str, now: float, at_least: float) -> None:
+        """A probe was refused or accepted; None: neither, which is no refusal."""
+        self.is_blocking = self.is_held = is_refused is not False
+        self.is_probing = False
+        if is_refused:
+            self.message = message
+            self.probes.at = max(self.probes.at, now + at_least)
+        elif is_refused is None:
+            self.probes.at = min(self.probes.at, now + UNCLEAR_SECONDS)

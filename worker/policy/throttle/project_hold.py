@@ -1,0 +1,152 @@
+"""Hold of one project that is throttled, refused or full, so that all other projects flow on.
+
+A bulkhead (https://learn.microsoft.com/azure/architecture/patterns/bulkhead): while held, one request at a time goes
+through as a probe, and the others are postponed at no cost. A throttled project has a rate limiter as well, until no
+429 came for some minutes.
+"""
+
+from collections.abc import Hashable, Sequence
+from math import inf
+from typing import Final
+
+from worker.policy.call_result import NamedLimit
+from worker.policy.throttle.hold import PROJECT_TIMES, Hold, ProbeTimes
+from worker.policy.throttle.rate_limiter import RateLimiter
+
+THROTTLED, CREDENTIALS, QUOTA = REASONS = ("throttled", "credentials", "quota")
+"""It calls too often, it is refused to the credentials, it has all that it may have."""
+DIFFERENT_REQUESTS: Final = 3
+"""Refused in a row to the credentials: a single request may be refused for what it names."""
+IN_HAND_SECONDS: Final = 10.0
+"""Until its turn that a throttled request may wait in hand."""
+SHARE: Final = 4
+RECENT_SECONDS: Final = 10.0
+LOOK_SECONDS: Final = 15.0
+"""Requests of a throttled project wait in this part of the hands if requests of others came lately, and at the
+beginning of each minute, when others are looked for behind them in the queue."""
+RETURNING: Final = 10.0
+"""Requests per second that may come back where no rate limits them."""
+
+
+class RetrySpread:
+    """Spreads postponed requests over the retry queues, so that they do not come back as one crowd.
+
+    Timing wheels (https://doi.org/10.1145/41457.37504): each queue takes what can be used up until those of the next
+    longer one come back, the last takes the rest.
+    """
+
+    def __init__(self, delays: Sequence[float]) -> None:
+        self._delays = delays
+        self._since, self._taken = [-inf] * len(delays), [0] * len(delays)
+
+    def choose(self, rate: float, at_least: float, now: float) -> float:
+        """The wait of one more request, where `rate` requests per second can be used."""
+        for n, delay in enumerate(self._delays[:-1]):
+            if now - self._since[n] > delay:
+                self._since[n], self._taken[n] = now, 0
+            if delay >= at_least and self._taken[n] < rate * self._delays[n + 1]:
+                self._taken[n] += 1
+                return delay
+        return self._delays[-1]
+
+
+class ProjectHold:
+    """One project. Times are seconds of any one clock; `random_unit` is uniform in [0, 1)."""
+
+    def __init__(self, delays: Sequence[float]) -> None:
+        self.reason = ""
+        """Why it is held; empty while it is not."""
+        self.until = 0.0
+        """Before which no probe is let through."""
+        self.limiter = RateLimiter()
+        self.own: Hold | None = None
+        """Of credentials or endpoint for this project alone, once those were found good for others."""
+        self._is_probe_out = False
+        self._probes = ProbeTimes(*PROJECT_TIMES)
+        self._refused: set[Hashable] = set()
+        self._spread = RetrySpread(delays)
+        self._throttled_since = 0.0
+
+    def why(self, now: float) -> str:
+        """The reason that keeps its requests back; empty if none does."""
+        if self.own is not None and self.own.is_blocking:
+            return CREDENTIALS
+        return self.reason or (THROTTLED if self.limiter.is_limiting(now) else "")
+
+    def wait(self, calls: int, now: float) -> float:
+        """Seconds until a permit may be given out for the project; infinite: a result must come first."""
+        if self._is_probe_out or (self.own is not None and self.own.is_blocking):
+            return inf
+        return max(self.until - now if self.reason else 0.0, self.limiter.wait(calls, now))
+
+    def postpone(self, waiting: int, hands: int, others_at: float, now: float) -> tuple[float, str] | None:
+        """For how long and why a further request is postponed; None: it may wait in hand, behind `waiting` others.
+
+        `others_at`: when a request of a project that is in no trouble came last.
+        """
+        reason, rate = self.why(now), self.limiter.named or self.limiter.rate or RETURNING
+        if reason in ("", THROTTLED):
+            is_looking = (now - self._throttled_since) % 60.0 < LOOK_SECONDS
+            is_alone = now - others_at > RECENT_SECONDS and not is_looking
+            expected = self.limiter.wait(1, now) + waiting / (self.limiter.rate or inf)
+            may_wait = waiting < (hands if is_alone else max(1, hands // SHARE)) and expected <= IN_HAND_SECONDS
+            return None if may_wait else (self._spread.choose(rate / 2, 0.0, now), THROTTLED)
+        own = self.own if self.own is not None and self.own.is_blocking else None
+        wait = own.probes.at - now if own is not None else self.until - now
+        if own.is_probing if own is not None else wait <= 0.0 and not waiting and not self._is_probe_out:
+            return None
+        return self._spread.choose(RETURNING, wait, now), reason
+
+    def begin(self, calls: int, now: float) -> bool:
+        """A permit for so many calls is given out. True: it is the probe."""
+        self.limiter.take(calls, now)
+        is_probe = bool(self.reason)
+        self._is_probe_out = self._is_probe_out or is_probe
+        return is_probe
+
+    def end(self, calls_left: int, taken_at: float, *, is_probe: bool) -> None:
+        """A permit is given back, with calls that were not made."""
+        self.limiter.give_back(calls_left, taken_at)
+        self._is_probe_out = self._is_probe_out and not is_probe
+
+    def throttled(self, began: float, now: float, named: NamedLimit | None, retry_after: float | None) -> bool:
+        """A call was throttled for its project. True: it tells of a limit."""
+        if not self.limiter.is_limiting(now):
+            self._throttled_since = now
+        is_evident = self.limiter.throttled(began, now, named, retry_after)
+        if is_evident:
+            self.reason = self.reason or THROTTLED
+            self.until = max(self.until, now + self.limiter.wait(2, now))
+        return is_evident
+
+    def refused(self, reason: str, request: Hashable, now: float, random_unit: float) -> bool:
+        """A call was refused for its project. True: the project is held for another reason from now on."""
+        if self.reason in ("", THROTTLED):
+            self._refused.add(request)
+            if reason == CREDENTIALS and len(self._refused) < DIFFERENT_REQUESTS:
+                return False
+        is_new, self.reason = self.reason != reason, reason
+        if is_new or self.until <= now:
+            self._probes.schedule(now, random_unit)
+            self.until = self._probes.at
+        return is_new
+
+    def accepted(self, *, is_created: bool, is_judged: bool) -> bool:
+        """A call was not refused. True: this ended a hold other than a throttle.
+
+        What judges a request has let its project in; whether there is room in it shows at a created task only.
+        """
+        self.limiter.granted()
+        if self.own is not None and not self.own.is_blocking:
+            self.own = None
+        if self.reason != THROTTLED and not is_created and not (is_judged and self.reason == CREDENTIALS):
+            return False
+        was_held = self.reason not in ("", THROTTLED)
+        self.reason, self.until = "", 0.0
+        self._refused.clear()
+        self._probes.reset()
+        return was_held
+
+    def is_idle(self, now: float) -> bool:
+        """Whether there is nothing left to remember."""
+        return not (self.reason or self._refused or self.own or self.limiter.is_limiting(now))
