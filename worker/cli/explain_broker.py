@@ -9,7 +9,7 @@ import typer
 from schemas.client import read_event
 from worker.bootstrap.components import brokers
 from worker.cli.common import EXIT_FAILED, EXIT_OK
-from worker.cli.parked.parked_queue import selected_requests, with_parked_queue
+from worker.cli.parked.request import selected_requests, with_parked_queue
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.timeline import RequestTimeline, render_timeline, timeline_of_parked
 from worker.config import Settings

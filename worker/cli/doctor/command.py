@@ -75,7 +75,7 @@ def _validated_management_url(management: str | None, broker_scheme: str) -> str
 
 
 async def _run(loaded: "Configuration", options: "DoctorOptions", checks: "Sequence[Check]", *, as_json: bool) -> int:
-    from worker.cli.doctor.run_checks import run_checks
+    from worker.cli.doctor.services import run_checks
 
     if not as_json and sys.stdout.isatty():
         typer.echo("Checking ...", err=True)

@@ -81,7 +81,7 @@ def show(
     """
     settings = load_configuration().settings
 
-    from worker.cli.parked.details import print_details
+    from worker.cli.parked.listing import print_details
 
     _run_on_parked_queue(settings, lambda queue: print_details(queue, settings, identity, as_json=as_json))
 
@@ -178,7 +178,7 @@ def export(
 
 
 def _run_on_parked_queue(settings: "Settings", work: "Callable[[Shelf], Awaitable[int]]") -> NoReturn:
-    from worker.cli.parked.parked_queue import with_parked_queue
+    from worker.cli.parked.request import with_parked_queue
 
     raise typer.Exit(run_interruptible(exit_status_of(with_parked_queue(settings, work))))
 

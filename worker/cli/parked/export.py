@@ -12,9 +12,7 @@ from typing import TextIO
 import typer
 
 from worker.cli.common import EXIT_FAILED, EXIT_OK, format_table
-from worker.cli.parked.parked_queue import NO_MATCH, read, selected_requests
-from worker.cli.parked.record import record_line
-from worker.cli.parked.request import ParkedRequest
+from worker.cli.parked.request import NO_MATCH, ParkedRequest, read, record_line, selected_requests
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
 from worker.rabbit.shelf import Shelf

@@ -1,21 +1,26 @@
 """`parked replay`: sends parked requests to the requests queue, a canary first; without --yes a dry run."""
 
+import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Final
 
 import typer
 
+from schemas import identity
+from schemas.client import read_event
+from schemas.event import FAILED_TYPE, MigrationSucceeded
 from worker.cli.common import EXIT_FAILED, printable
-from worker.cli.parked.canary import Canary, CanaryOutcome
-from worker.cli.parked.parked_queue import NO_MATCH, selected_requests
 from worker.cli.parked.replay_preview import ReplayVerdict, open_preview
-from worker.cli.parked.request import ParkedRequest
+from worker.cli.parked.request import NO_MATCH, ParkedRequest, selected_requests
 from worker.cli.parked.selection import Selection
 from worker.cli.progress import Pacer, ProgressDisplay
 from worker.config import Configuration
+from worker.policy.migration_request import Key
+from worker.rabbit.follower import Event, Events
 from worker.rabbit.shelf import Shelf
 
 MAX_HOLD_SECONDS: Final = 1200.0
@@ -156,3 +161,57 @@ class Replay:
             typer.echo("The canary did not succeed; the other requests stay parked.")
         text = f"{self._replayed:,} replayed, {left:,} still parked"
         typer.echo(f"{text}, of which {invalid:,} are invalid." if invalid else f"{text}.")
+
+
+_CLOUDEVENTS_ID_HEADER = "cloudEvents:id"
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryOutcome:
+    """Outcome of one request of the canary."""
+
+    id: str
+    succeeded: bool
+    text: str
+
+
+class Canary:
+    """Collects the events that answer the replays of `requests`."""
+
+    def __init__(self, requests: Iterable[ParkedRequest]) -> None:
+        parsed_requests = [
+            (request.parsed, request.envelope.replays + 1) for request in requests if request.parsed is not None
+        ]
+        self._waiting: Mapping[Key, str] = {
+            parsed.key: identity.event_id(parsed.project_id, parsed.request_id, FAILED_TYPE, replays)
+            for parsed, replays in parsed_requests
+        }
+        self._outcomes: dict[Key, CanaryOutcome] = {}
+
+    def __repr__(self) -> str:
+        return f"<Canary: {len(self._outcomes)} of {len(self._waiting)}>"
+
+    async def outcomes(self, events: Events, timeout: float) -> list[CanaryOutcome]:
+        """The outcomes of all requests, at the latest after `timeout` seconds. Raises FollowError."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while len(self._outcomes) < len(self._waiting):
+                    self._on_event(await anext(events))
+        for key in self._waiting:
+            missing = CanaryOutcome(key[1], False, f"no outcome after {timeout:g} s")
+            self._outcomes.setdefault(key, missing)
+        return list(self._outcomes.values())
+
+    def _on_event(self, event: Event) -> None:
+        try:
+            content = read_event(event.body)
+        except ValueError:
+            return  # not an event of the worker
+        key = (content.project_id or "", content.request_id or "")
+        if key not in self._waiting:
+            return
+        if isinstance(content, MigrationSucceeded):
+            self._outcomes[key] = CanaryOutcome(key[1], True, f"{content.resolution}: {content.instance_id}")
+        elif event.headers.get(_CLOUDEVENTS_ID_HEADER) == self._waiting[key]:  # an earlier failure has another id
+            code = f" ({content.error.error_code})" if content.error and content.error.error_code else ""
+            self._outcomes[key] = CanaryOutcome(key[1], False, f"{content.reason.value}{code}: {content.message}")

@@ -1,8 +1,11 @@
 """One parked request, as far as it is readable: identity, reason, state headers, and the headers of its replay."""
 
+import base64
+import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from schemas import identity, names
@@ -10,10 +13,14 @@ from schemas.envelope import Envelope
 from schemas.journal import Kind
 from schemas.request import InvalidRequestError, Sender, parse
 from schemas.timestamp import from_text, to_text
+from worker.bootstrap.components import brokers
 from worker.cli.common import printable
+from worker.cli.parked.selection import Selection
 from worker.config import Settings
 from worker.policy.migration_request import MigrationRequest, migration
 from worker.rabbit.parked import Parked
+from worker.rabbit.reach import reached
+from worker.rabbit.shelf import Shelf, held
 
 PARKED_HEADER_PREFIX: Final = "x-parked-"
 """Prefix of the headers with reason and time of parking."""
@@ -133,3 +140,93 @@ def _dead_letter_reason(headers: Mapping[str, object]) -> str:
 
 def _printable_text(value: object) -> str | None:
     return printable(value[:_MAX_TEXT_LENGTH]) if isinstance(value, str) and value else None
+
+
+def record(request: ParkedRequest) -> dict[str, Any]:
+    """Identity, headers, properties and body."""
+    parked = request.parked
+    return {
+        **request.summary(),
+        "headers": headers_of(parked),
+        "properties": properties_of(parked),
+        "body": body_of(parked),
+    }
+
+
+def record_line(request: ParkedRequest) -> str:
+    """The record as one line of JSON Lines."""
+    return json.dumps(record(request)) + "\n"
+
+
+def body_of(parked: Parked) -> str | dict[str, str]:
+    """The body as text, or `{"base64": ...}` if it is not UTF-8."""
+    return _text_or_base64(parked.body)
+
+
+def headers_of(parked: Parked) -> dict[str, Any]:
+    """The headers as JSON values, without those of the broker, which count reads of the parked queue."""
+    return {str(name): _json_value(value) for name, value in parked.headers.items() if name not in names.BROKER}
+
+
+def properties_of(parked: Parked) -> dict[str, Any]:
+    """The other properties that are set, as JSON values."""
+    return {name: _json_value(value) for name, value in parked.attributes.items()}
+
+
+def _json_value(value: object) -> Any:
+    match value:
+        case bytes() | bytearray():
+            return _text_or_base64(bytes(value))
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case Mapping():
+            return {str(name): _json_value(member) for name, member in value.items()}
+        case list() | tuple():
+            return [_json_value(member) for member in value]
+        case None | bool() | int() | float() | str():
+            return value
+        case _:
+            return str(value)
+
+
+def _text_or_base64(value: bytes) -> str | dict[str, str]:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode()}
+
+
+NO_MATCH: Final = "No parked request matches."
+
+
+async def with_parked_queue(settings: Settings, work: Callable[[Shelf], Awaitable[int]]) -> int:
+    """Run `work` on the open parked queue; its exit status.
+
+    Raises UnreachableError, ParkedError, FollowError and ConfigurationError.
+    """
+    async with (
+        reached(brokers(settings), "dcs-worker parked") as connection,
+        held(connection, settings.queue) as queue,
+    ):
+        return await work(queue)
+
+
+async def read(
+    queue: Shelf, settings: Settings, selection: Selection, on_request: Callable[[ParkedRequest], None]
+) -> None:
+    """Call `on_request` for each selected request; all messages stay unacknowledged. Raises ParkedError."""
+    now = time.time()
+
+    def on_message(parked: Parked) -> None:
+        request = ParkedRequest.read(parked, settings)
+        if selection.matches(request, now):
+            on_request(request)
+
+    await queue.read(on_message)
+
+
+async def selected_requests(queue: Shelf, settings: Settings, selection: Selection) -> list[ParkedRequest]:
+    """The selected requests, oldest first; all messages stay unacknowledged. Raises ParkedError."""
+    found: list[ParkedRequest] = []
+    await read(queue, settings, selection, found.append)
+    return sorted(found, key=lambda request: request.parked_at or 0.0)

@@ -20,8 +20,8 @@ from worker.cli.common import (
 from worker.cli.submit import Format
 
 if TYPE_CHECKING:
+    from worker.cli.submit.input_lines import InputValidator, LineError
     from worker.cli.submit.submission import SubmitOptions
-    from worker.cli.submit.validation import InputValidator, LineError
     from worker.config import Settings
 
 OPTIONS: Final = {
@@ -97,9 +97,8 @@ def _submit(
     settings = load_configuration().settings
 
     from worker.cli.submit import report
-    from worker.cli.submit.ledger import Ledger
-    from worker.cli.submit.submission import SubmitOptions
-    from worker.cli.submit.validation import InputValidator
+    from worker.cli.submit.input_lines import InputValidator
+    from worker.cli.submit.submission import Ledger, SubmitOptions
 
     with closing(Ledger()) as ledger:
         validator = InputValidator(ledger, settings.max_message_bytes, settings.dcs_region)
@@ -118,16 +117,16 @@ def _submit(
 
 
 def _read_input(validator: "InputValidator", file: Path | None, form: Format | None, fields: Mapping[str, str]) -> None:
-    from worker.cli.submit import file_formats
+    from worker.cli.submit import input_lines
 
     if file is None:
-        validator.add_lines([file_formats.InputLine(1, file_formats.body(fields))])
+        validator.add_lines([input_lines.InputLine(1, input_lines.body(fields))])
         if validator.errors:
             raise typer.BadParameter("; ".join(map(_describe_by_option, validator.errors)))
         return
     try:
         with nullcontext(sys.stdin.buffer) if file == STANDARD_INPUT else file.open("rb") as stream:
-            validator.add_lines(file_formats.read(stream, form or _format(file), validator.max_bytes))
+            validator.add_lines(input_lines.read(stream, form or _format(file), validator.max_bytes))
     except OSError as error:
         raise typer.BadParameter(f"cannot read {file}: {error.strerror or error}", param_hint="FILE") from None
 

@@ -9,9 +9,8 @@ from typing import Final
 import typer
 
 from worker.cli.common import format_table, printable
-from worker.cli.submit.ledger import Ledger, SubmittedRequest
-from worker.cli.submit.submission import Submission
-from worker.cli.submit.validation import MAX_REPORTED, InputValidator
+from worker.cli.submit.input_lines import MAX_REPORTED, InputValidator
+from worker.cli.submit.submission import Ledger, Submission, SubmittedRequest
 
 NO_OUTCOME: Final = "pending"
 

@@ -1,5 +1,6 @@
 """Parked requests read from messages, and the headers of their replay."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from schemas import identity, names
 from schemas.envelope import Envelope
 from tests.unit.cli.parked.parked_messages import BODY, HEADERS, NOW, parked_request
+from worker.cli.parked.request import record_line
 from worker.policy.retry_policy import RetryPolicy
 
 
@@ -82,3 +84,16 @@ def test_invalid_request_has_an_id_and_the_readable_identity() -> None:
     broken = parked_request(BODY.replace(b'"vpc_id"', b'"vpc"'), message_id="m")
     assert (broken.id, broken.name, broken.parsed) == ("r", "batch-1", None)
     assert "task.vpc_id" in broken.invalid_reason
+
+
+def test_record_has_body_headers_and_properties_of_any_type() -> None:
+    """It is one line of JSON; bytes that are not UTF-8 are base64."""
+    headers = {"bytes": b"\xff", "list": [1, {"deep": b"\xfe"}], "none": None, names.DELIVERY_COUNT: 3}
+    (text,) = record_line(parked_request(b"\xff", {**HEADERS, **headers}, message_id="m", priority=0)).splitlines()
+
+    record = json.loads(text)
+    assert record["body"] == {"base64": "/w=="}
+    assert record["headers"]["list"] == [1, {"deep": {"base64": "/g=="}}]
+    assert record["headers"][names.LAST_SENT_AT] == HEADERS[names.LAST_SENT_AT]
+    assert names.DELIVERY_COUNT not in record["headers"]
+    assert record["properties"] == {"message_id": "m", "priority": 0}

@@ -8,7 +8,7 @@ from typing import Any
 from schemas import identity
 from schemas.event import FAILED_KEY, FAILED_TYPE, SUCCEEDED_KEY
 from tests.unit.cli.parked.parked_messages import parked_request
-from worker.cli.parked.canary import Canary, CanaryOutcome
+from worker.cli.parked.replay import Canary, CanaryOutcome
 from worker.rabbit.follower import Event
 
 
