@@ -1,13 +1,14 @@
-"""Shared by the commands: exit statuses, help texts, configuration, signals, durations and tables."""
+"""Shared by the commands: exit statuses, help texts, configuration, signals, durations, tables and JSON."""
 
 import asyncio
 import inspect
+import json
 import logging
 import os
 import re
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -63,6 +64,11 @@ def run_interruptible(work: Coroutine[Any, Any, int]) -> int:
     return asyncio.run(_until_done_or_signal(work))
 
 
+def run_and_exit(work: Awaitable[int | None]) -> NoReturn:
+    """Run the whole work of a command that uses the broker, and exit with its status."""
+    raise typer.Exit(run_interruptible(exit_status_of(work)))
+
+
 async def exit_status_of(work: Awaitable[int | None]) -> int:
     """The exit status of `work` (None: done); 69 or 78 and a line per problem if broker or configuration fail it."""
     from worker.config import ConfigurationError
@@ -113,10 +119,8 @@ def parse_duration(text: str) -> float:
 
 def short_duration(length: float) -> str:
     """`47 s`, `3 min`, `5 h` or `12 d`, rounded down."""
-    for unit, unit_seconds in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if length >= unit_seconds:
-            return f"{int(length // unit_seconds)} {unit}"
-    return f"{int(max(0.0, length))} s"
+    number, unit, *_ = exact_duration(max(0, int(length))).split()
+    return f"{number} {unit}"
 
 
 def exact_duration(length: float) -> str:
@@ -137,13 +141,24 @@ def printable(text: object) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in str(text))
 
 
+def print_json(content: object) -> None:
+    """Print `content` as indented JSON on standard output."""
+    typer.echo(json.dumps(content, indent=2))
+
+
+def align(lines: Iterable[Sequence[object]], *, right: Sequence[int] = ()) -> str:
+    """Lines of cells as aligned columns; those with a number in `right` (0: the first) are aligned to the right."""
+    cells = [[printable(cell) for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    )
+
+
 def format_table(titles: Sequence[str], lines: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> str:
     """A plain-text table; the columns named in `right` are aligned to the right."""
-    cells = [titles, *([printable(cell) for cell in line] for line in lines)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(titles))]
-    return "\n".join("  ".join(_cells(line, titles, widths, right)).rstrip() for line in cells)
-
-
-def _cells(line: Sequence[str], titles: Sequence[str], widths: Sequence[int], right: Sequence[str]) -> Iterable[str]:
-    for cell, title, width in zip(line, titles, widths, strict=True):
-        yield cell.rjust(width) if title in right else cell.ljust(width)
+    return align((titles, *lines), right=[titles.index(title) for title in right])

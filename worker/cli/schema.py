@@ -5,16 +5,19 @@ The page has no external parts, and is readable on a phone.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from string import Template
 from typing import Annotated, Any, Final
 
 import typer
 
 import schemas
+from worker.cli.common import align, print_json
 
 FOLDER: Final = Path(schemas.__file__).parent
+SCHEMAS: Final = FOLDER / "json"
 EXAMPLES: Final = {
     "request": "request/valid/full.json",
     "succeeded": "event/succeeded_created.json",
@@ -31,7 +34,8 @@ COMPLETE_DOCUMENTS: Final = {
 
 Document = Mapping[str, Any]
 
-_STYLE: Final = Path(__file__).with_suffix(".css")
+_PAGE: Final = Path(__file__).with_suffix(".html")
+"""The frame of the page, a `string.Template`."""
 _CODE: Final = re.compile(r"`([^`]+)`")
 _RULES: Final = (
     ("const", "always {}"),
@@ -39,29 +43,6 @@ _RULES: Final = (
     ("maxLength", "at most {} characters"),
     ("minimum", "at least {}"),
 )
-_PAGE: Final = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{title}: messages</title>
-<style>{style}</style>
-</head>
-<body>
-<h1>{title} <small>messages, version {version}</small></h1>
-{about}
-<h2>What the worker does</h2>
-{operations}
-<h2>Messages</h2>
-{messages}
-<h2>JSON in headers</h2>
-<article id="journal"><h3>x-journal</h3>
-{journal}</article>
-<p class="quiet">AsyncAPI {asyncapi}; machine-readable: <code>dcs-worker schema asyncapi</code></p>
-</body>
-</html>
-"""
 
 
 def schema(
@@ -76,62 +57,68 @@ def schema(
 
     Example: dcs-worker schema html > messages.html
     """
-    files = {_name(path): path for path in sorted((FOLDER / "json").glob("*.json"))}
+    files = {path.stem.removeprefix("migration_").replace("_", "-"): path for path in sorted(SCHEMAS.glob("*.json"))}
+    titles = {name: _title(path) for name, path in files.items()} | COMPLETE_DOCUMENTS
     if name is None:
-        titles = {name: _title(path) for name, path in files.items()} | COMPLETE_DOCUMENTS
-        typer.echo(json.dumps(titles, indent=2) if as_json else _title_table(titles))
+        if as_json:
+            print_json(titles)
+        else:
+            typer.echo(align(titles.items()))
         return
-    if name not in files and name not in COMPLETE_DOCUMENTS:
-        raise typer.BadParameter(f"unknown schema {name!r}; known: {', '.join((*files, *COMPLETE_DOCUMENTS))}")
+    if name not in titles:
+        raise typer.BadParameter(f"unknown schema {name!r}; known: {', '.join(titles)}")
     if example and name not in EXAMPLES:
         raise typer.BadParameter(f"no example of {name!r}; there are examples of {', '.join(EXAMPLES)}")
-    if name in COMPLETE_DOCUMENTS:
-        typer.echo(_complete_document(name), nl=False)
-        return
-    path = FOLDER / "examples" / EXAMPLES[name] if example else files[name]
-    typer.echo(path.read_text("utf-8"), nl=False)
-
-
-def _complete_document(name: str) -> str:
-    text = (FOLDER / "asyncapi.json").read_text("utf-8")
-    return text if name == "asyncapi" else page(json.loads(text))
-
-
-def _name(path: Path) -> str:
-    return path.stem.removeprefix("migration_").replace("_", "-")
+    path = FOLDER / "examples" / EXAMPLES[name] if example else files.get(name, FOLDER / "asyncapi.json")
+    text = path.read_text("utf-8")
+    typer.echo(page(json.loads(text)) if name == "html" else text, nl=False)
 
 
 def _title(path: Path) -> str:
     return str(json.loads(path.read_text("utf-8")).get("title", ""))
 
 
-def _title_table(titles: dict[str, str]) -> str:
-    width = max(map(len, titles))
-    return "\n".join(f"{name:<{width}}  {title}" for name, title in titles.items())
-
-
 def page(document: Document) -> str:
     """The page of an AsyncAPI 3 document without external references."""
-    info, messages = document["info"], document["components"]["messages"]
-    return _PAGE.format(
+    document = _inline_references(document, document)
+    info, components = document["info"], document["components"]
+    channels = list(document["channels"].values())
+    return Template(_PAGE.read_text("utf-8")).substitute(
         title=escape(info["title"]),
         version=escape(info["version"]),
         asyncapi=escape(document["asyncapi"]),
-        style=_STYLE.read_text("utf-8"),
         about=_prose(info["description"]),
-        operations="\n".join(_operation(document, operation) for operation in document["operations"].values()),
-        messages="\n".join(_message(document, name, message) for name, message in messages.items()),
-        journal=_table(document, document["components"]["schemas"]["journal"]),
+        operations="\n".join(_operation(operation, channels) for operation in document["operations"].values()),
+        messages="\n".join(_message(name, message) for name, message in components["messages"].items()),
+        journal=_table(components["schemas"]["journal"]),
     )
 
 
-def _operation(document: Document, operation: Document) -> str:
-    channel = _resolve(document, operation["channel"])
+def _inline_references(node: Any, document: Document) -> Any:
+    """`node` with what its references name in their place; members beside a reference win over what it names."""
+    if isinstance(node, list):
+        return [_inline_references(member, document) for member in node]
+    if not isinstance(node, dict):
+        return node
+    while "$ref" in node:
+        node = dict(node)
+        target: Any = document
+        for step in node.pop("$ref").removeprefix("#/").split("/"):
+            target = target[step]
+        node = {**target, **node}
+    return {name: _inline_references(member, document) for name, member in node.items()}
+
+
+def _operation(operation: Document, channels: Sequence[Document]) -> str:
+    channel = operation["channel"]
     action = escape(operation["action"])
     messages = ", ".join(f'<a href="#{escape(name)}">{escape(name)}</a>' for name in channel["messages"])
+    # What the worker receives from a queue, senders publish to other channels, which are exchanges.
+    others = [other for other in channels if other["messages"] == channel["messages"] and other != channel]
+    publishing = "".join(f"<p>Publish to: {_address(other)}</p>\n" for other in others if action == "receive")
     return (
         f'<article><h3><span class="action {action}">{action}s</span>{escape(operation["summary"])}</h3>\n'
-        f"<p>{messages} · {_address(channel)}</p>\n{_publishing(document, channel, operation)}</article>"
+        f"<p>{messages} · {_address(channel)}</p>\n{publishing}</article>"
     )
 
 
@@ -144,16 +131,7 @@ def _address(channel: Document) -> str:
     return f"{escape(exchange['type'])} exchange <code>{escape(exchange['name'])}</code>, key <code>{address}</code>"
 
 
-def _publishing(document: Document, channel: Document, operation: Document) -> str:
-    """The exchanges to which senders publish what the worker receives."""
-    if operation["action"] != "receive":
-        return ""
-    channels = document["channels"].values()
-    other_channels = [other for other in channels if other["messages"] == channel["messages"] and other != channel]
-    return "".join(f"<p>Publish to: {_address(other_channel)}</p>\n" for other_channel in other_channels)
-
-
-def _message(document: Document, name: str, message: Document) -> str:
+def _message(name: str, message: Document) -> str:
     examples = "".join(
         f"<details><summary>Example: {escape(example['name'].replace('_', ' '))}</summary>"
         f"<pre>{escape(json.dumps(example['payload'], indent=2, ensure_ascii=False))}</pre></details>\n"
@@ -162,37 +140,32 @@ def _message(document: Document, name: str, message: Document) -> str:
     return (
         f'<article id="{escape(name)}"><h3>{escape(name)}</h3>\n<p>{_inline(message["summary"])}</p>\n'
         f"{_prose(message['description'])}\n"
-        f"<h4>Body</h4>\n{_table(document, message['payload'])}\n"
-        f"<h4>Headers</h4>\n{_table(document, message['headers'])}\n{examples}</article>"
+        f"<h4>Body</h4>\n{_table(message['payload'])}\n"
+        f"<h4>Headers</h4>\n{_table(message['headers'])}\n{examples}</article>"
     )
 
 
-def _table(document: Document, schema: Document) -> str:
+def _table(schema: Document) -> str:
     rows = "\n".join(
         f"<tr><td><code>{escape(field)}</code>{mandatory}</td><td>{escape(type_name)}</td><td>{_inline(about)}</td></tr>"
-        for field, mandatory, type_name, about in _fields(document, _resolve(document, schema), "")
+        for field, mandatory, type_name, about in _fields(schema, "")
     )
     return f"<table><tr><th>name</th><th>type</th><th>meaning</th></tr>\n{rows}\n</table>"
 
 
-def _fields(document: Document, schema: Document, path: str) -> Iterator[tuple[str, str, str, str]]:
+def _fields(schema: Document, path: str) -> Iterator[tuple[str, str, str, str]]:
     """Every field at every depth: path, mark if mandatory, types, meaning and constraints."""
     required = schema.get("required", ())
     for name, property_schema in schema["properties"].items():
-        field, types = _field_and_types(document, property_schema)
+        choices = property_schema.get("anyOf", (property_schema,))
+        types = [str(choice.get("format") or choice.get("type", "any")) for choice in choices]
+        field = next((choice for choice in choices if choice.get("type") != "null"), choices[0])
         mandatory = ' <span class="must">mandatory</span>' if name in required else ""
         yield path + name, mandatory, " or ".join(types), _meaning(property_schema, field)
         if "properties" in field:
-            yield from _fields(document, field, f"{path}{name}.")
-        elif "properties" in (item := _resolve(document, field.get("items", {}))):
-            yield from _fields(document, item, f"{path}{name}[].")
-
-
-def _field_and_types(document: Document, schema: Document) -> tuple[Document, list[str]]:
-    """The schema of a field that is not null, and the names of its types."""
-    choices = [_resolve(document, choice) for choice in schema.get("anyOf", (schema,))]
-    types = [str(choice.get("format") or choice.get("type", "any")) for choice in choices]
-    return next((choice for choice in choices if choice.get("type") != "null"), choices[0]), types
+            yield from _fields(field, f"{path}{name}.")
+        elif "properties" in (item := field.get("items", {})):
+            yield from _fields(item, f"{path}{name}[].")
 
 
 def _meaning(property_schema: Document, field: Document) -> str:
@@ -202,15 +175,6 @@ def _meaning(property_schema: Document, field: Document) -> str:
     if "enum" in field:
         parts.append("one of " + ", ".join(f"`{value}`" for value in field["enum"]))
     return "; ".join(part.removesuffix(".") for part in parts if part)
-
-
-def _resolve(document: Document, schema: Document) -> Document:
-    while "$ref" in schema:
-        target: Any = document
-        for step in schema["$ref"].removeprefix("#/").split("/"):
-            target = target[step]
-        schema = target
-    return schema
 
 
 def _prose(text: str) -> str:
