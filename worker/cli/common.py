@@ -141,6 +141,12 @@ def printable(text: object) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in str(text))
 
 
+def fail(sentence: str) -> int:
+    """Print why the command failed on standard error; the exit status."""
+    typer.echo(sentence, err=True)
+    return EXIT_FAILED
+
+
 def print_json(content: object) -> None:
     """Print `content` as indented JSON on standard output."""
     typer.echo(json.dumps(content, indent=2))

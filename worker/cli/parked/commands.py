@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from worker.cli.common import Json, Rate, add_command, exit_status_of, load_configuration, run_interruptible
+from worker.cli.common import Json, Rate, add_command, load_configuration, run_and_exit
 from worker.cli.parked.selection import (
     ErrorCode,
     Every,
@@ -114,12 +114,13 @@ def replay(  # noqa: PLR0913 - each argument is an option of the command
     selection = require_selection(selection_from_options(ids, every, reason, error_code, name, project, older_than))
     loaded = load_configuration(credentials=not yes)
 
-    from worker.cli.parked.replay import Replay, ReplayOptions, preview
+    from worker.cli.parked.replay import Replay, ReplayOptions
+    from worker.cli.parked.replay_preview import preview
 
+    if not yes:
+        _run_on_parked_queue(loaded.settings, lambda queue: preview(queue, loaded, selection, rate, as_json=as_json))
     options = ReplayOptions(canary, rate, timeout, as_json)
-    if yes:
-        _run_on_parked_queue(loaded.settings, lambda queue: Replay(queue, loaded, options).run(selection))
-    _run_on_parked_queue(loaded.settings, lambda queue: preview(queue, loaded, selection, options))
+    _run_on_parked_queue(loaded.settings, lambda queue: Replay(queue, loaded.settings, options).run(selection))
 
 
 def drop(  # noqa: PLR0913 - each argument is an option of the command
@@ -178,9 +179,13 @@ def export(
 
 
 def _run_on_parked_queue(settings: "Settings", work: "Callable[[Shelf], Awaitable[int]]") -> NoReturn:
-    from worker.cli.parked.request import with_parked_queue
+    from worker.cli.parked.request import parked_queue
 
-    raise typer.Exit(run_interruptible(exit_status_of(with_parked_queue(settings, work))))
+    async def run() -> int:
+        async with parked_queue(settings) as queue:
+            return await work(queue)
+
+    run_and_exit(run())
 
 
 add_command(parked, list_, "list")

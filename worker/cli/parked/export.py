@@ -11,8 +11,8 @@ from typing import TextIO
 
 import typer
 
-from worker.cli.common import EXIT_FAILED, EXIT_OK, format_table
-from worker.cli.parked.request import NO_MATCH, ParkedRequest, read, record_line, selected_requests
+from worker.cli.common import EXIT_OK, fail, format_table, print_json
+from worker.cli.parked.request import NO_MATCH, ParkedRequest, read_selected, selected_requests
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
 from worker.rabbit.shelf import Shelf
@@ -24,16 +24,20 @@ async def export_requests(queue: Shelf, settings: Settings, selection: Selection
 
     def write(request: ParkedRequest) -> None:
         nonlocal count
-        stream.write(record_line(request))
+        stream.write(_line(request))
         count += 1
 
+    if path is None:
+        stream: TextIO = sys.stdout
+        await read_selected(queue, settings, selection, write)
+        stream.flush()
+        return EXIT_OK
     try:
-        with _new_file(path) if path else _standard_output() as stream:
-            await read(queue, settings, selection, write)
+        with _new_file(path) as stream:
+            await read_selected(queue, settings, selection, write)
     except FileExistsError:
-        return _report_existing_file(path)
-    if path is not None:
-        typer.echo(f"{count:,} requests are in {path}; they stay parked.")
+        return _fail_on_existing(path)
+    typer.echo(f"{count:,} requests are in {path}; they stay parked.")
     return EXIT_OK
 
 
@@ -49,32 +53,28 @@ async def drop_requests(
     if found and yes:
         try:
             with _new_file(path) as stream:
-                stream.writelines(record_line(request) for request in found)
+                stream.writelines(map(_line, found))
         except FileExistsError:
-            return _report_existing_file(path)
+            return _fail_on_existing(path)
         for request in found:
             await queue.drop(request.parked)
         await queue.release()
-    _print_result(found, path, yes=yes, as_json=as_json)
-    return selection.exit_status(len(found))
-
-
-def _print_result(found: list[ParkedRequest], path: Path, *, yes: bool, as_json: bool) -> None:
     if as_json:
         file = str(path) if found and yes else None
-        dropped = {"dropped": bool(yes), "file": file, "requests": [request.summary() for request in found]}
-        typer.echo(json.dumps(dropped, indent=2))
+        print_json({"dropped": yes, "file": file, "requests": [request.summary() for request in found]})
     elif not found:
         typer.echo(NO_MATCH)
     elif yes:
         typer.echo(f"{len(found):,} requests were deleted and are saved in {path}.")
     else:
-        typer.echo(
-            format_table(
-                ("id", "name", "reason"), [(request.id, request.name or "-", request.reason) for request in found]
-            )
-        )
+        lines = [(request.id, request.name or "-", request.reason) for request in found]
+        typer.echo(format_table(("id", "name", "reason"), lines))
         typer.echo(f"\nDry run: nothing was deleted. --yes deletes these {len(found):,} requests.")
+    return selection.exit_status(len(found))
+
+
+def _line(request: ParkedRequest) -> str:
+    return json.dumps(request.record()) + "\n"
 
 
 @contextmanager
@@ -95,12 +95,5 @@ def _new_file(path: Path) -> Iterator[TextIO]:
         os.close(folder)
 
 
-@contextmanager
-def _standard_output() -> Iterator[TextIO]:
-    yield sys.stdout
-    sys.stdout.flush()
-
-
-def _report_existing_file(path: Path | None) -> int:
-    typer.echo(f"The file {path} exists and is not overwritten; choose another one with --to.", err=True)
-    return EXIT_FAILED
+def _fail_on_existing(path: Path) -> int:
+    return fail(f"The file {path} exists and is not overwritten; choose another one with --to.")

@@ -1,9 +1,8 @@
-"""`parked replay`: sends parked requests to the requests queue, a canary first; without --yes a dry run."""
+"""`parked replay --yes`: sends parked requests to the requests queue, a canary first, whose outcomes are awaited."""
 
 import asyncio
-import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -13,18 +12,18 @@ import typer
 from schemas import identity
 from schemas.client import read_event
 from schemas.event import FAILED_TYPE, MigrationSucceeded
-from worker.cli.common import EXIT_FAILED, printable
-from worker.cli.parked.replay_preview import ReplayVerdict, open_preview
+from worker.cli.common import EXIT_FAILED, print_json, printable
 from worker.cli.parked.request import NO_MATCH, ParkedRequest, selected_requests
 from worker.cli.parked.selection import Selection
 from worker.cli.progress import Pacer, ProgressDisplay
-from worker.config import Configuration
+from worker.config import Settings
 from worker.policy.migration_request import Key
 from worker.rabbit.follower import Event, Events
 from worker.rabbit.shelf import Shelf
 
 MAX_HOLD_SECONDS: Final = 1200.0
 """A replay stops after this: brokers requeue what is unacknowledged for 1,800 s (their default)."""
+_CLOUDEVENTS_ID_HEADER: Final = "cloudEvents:id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,55 +36,12 @@ class ReplayOptions:
     as_json: bool
 
 
-async def preview(queue: Shelf, loaded: Configuration, selection: Selection, options: ReplayOptions) -> int:
-    """Dry run: print the expected result of each request; the exit status. Raises ParkedError."""
-    selected = await selected_requests(queue, loaded.settings, selection)
-    await queue.release()  # the lookups take longer than a broker lets messages be unacknowledged
-    verdicts: list[tuple[ParkedRequest, ReplayVerdict]] = []
-    width = max((len(printable(request.id)) for request in selected), default=0)
-
-    def on_verdict(request: ParkedRequest, verdict: ReplayVerdict) -> None:
-        verdicts.append((request, verdict))
-        if not options.as_json:
-            typer.echo(f"{printable(request.id):<{width}}  {printable(verdict.text)}")
-
-    async with open_preview(loaded, Pacer(options.rate)) as replay_preview:
-        await replay_preview.check_all(selected, on_verdict)
-    if options.as_json:
-        typer.echo(
-            json.dumps({"replayed": False, "requests": [_verdict_as_json(*item) for item in verdicts]}, indent=2)
-        )
-    elif not selected:
-        typer.echo(NO_MATCH)
-    else:
-        typer.echo(f"\n{_counts([verdict for _, verdict in verdicts])} Dry run: nothing was sent. --yes replays them.")
-    return selection.exit_status(len(selected))
-
-
-def _verdict_as_json(request: ParkedRequest, verdict: ReplayVerdict) -> dict[str, object]:
-    return {**request.summary(), "verdict": verdict.kind, "text": verdict.text, "tasks": list(verdict.tasks)}
-
-
-_VERDICT_COUNTS: Final = {
-    "create": "{:,} would create a task.",
-    "exists": "{:,} have a task.",
-    "unclear": "{:,} unknown.",
-    "expire": "{:,} would expire.",
-    "invalid": "{:,} are invalid.",
-}
-
-
-def _counts(verdicts: Sequence[ReplayVerdict]) -> str:
-    counts = ((text, sum(verdict.kind == kind for verdict in verdicts)) for kind, text in _VERDICT_COUNTS.items())
-    return " ".join(text.format(count) for text, count in counts if count)
-
-
 class Replay:
     """One replay: counts what was sent and prints it at the end, also after an error or a signal."""
 
-    def __init__(self, queue: Shelf, loaded: Configuration, options: ReplayOptions) -> None:
+    def __init__(self, queue: Shelf, settings: Settings, options: ReplayOptions) -> None:
         self._queue = queue
-        self._settings = loaded.settings
+        self._settings = settings
         self._options = options
         self._pacer = Pacer(options.rate)
         self._started_at = time.monotonic()
@@ -127,11 +83,10 @@ class Replay:
     async def _run_canary(self, first: Sequence[ParkedRequest]) -> bool:
         """Replay the canary; whether all its requests succeeded in time."""
         async with self._queue.following(self._settings.event_exchange) as events:
-            canary = Canary(first)
             for request in first:
                 await self._replay(request)
             typer.echo(f"Waiting for the outcomes of {len(first):,} canary requests ...", err=True)
-            self._outcomes = await canary.outcomes(events, self._options.timeout)
+            self._outcomes = await canary_outcomes(first, events, self._options.timeout)
         for outcome in self._outcomes:
             typer.echo(f"{printable(outcome.id)}  {printable(outcome.text)}", err=True)
         return all(outcome.succeeded for outcome in self._outcomes)
@@ -145,25 +100,16 @@ class Replay:
         left = selected - self._replayed
         if self._options.as_json:
             canary = [asdict(outcome) for outcome in self._outcomes]
-            content = {
-                "replayed": self._replayed,
-                "left": left,
-                "no_requests": invalid,
-                "canary": canary,
-                "done": is_done,
-            }
-            typer.echo(json.dumps(content, indent=2))
+            counts = {"replayed": self._replayed, "left": left, "no_requests": invalid}
+            print_json({**counts, "canary": canary, "done": is_done})
             return
         if not selected:
             typer.echo(NO_MATCH)
             return
-        if self._outcomes and not all(outcome.succeeded for outcome in self._outcomes):
+        if not all(outcome.succeeded for outcome in self._outcomes):
             typer.echo("The canary did not succeed; the other requests stay parked.")
         text = f"{self._replayed:,} replayed, {left:,} still parked"
         typer.echo(f"{text}, of which {invalid:,} are invalid." if invalid else f"{text}.")
-
-
-_CLOUDEVENTS_ID_HEADER = "cloudEvents:id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,43 +121,36 @@ class CanaryOutcome:
     text: str
 
 
-class Canary:
-    """Collects the events that answer the replays of `requests`."""
+async def canary_outcomes(requests: Sequence[ParkedRequest], events: Events, timeout: float) -> list[CanaryOutcome]:
+    """The outcomes of replayed requests, at the latest after `timeout` seconds. Raises FollowError."""
+    # By request: the id of the event if this replay fails. A failure before it has another id, and is no outcome.
+    failure_ids: dict[Key, str] = {
+        parsed.key: identity.event_id(parsed.project_id, parsed.request_id, FAILED_TYPE, request.envelope.replays + 1)
+        for request in requests
+        if (parsed := request.parsed) is not None
+    }
+    outcomes: dict[Key, CanaryOutcome] = {}
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout):
+            while len(outcomes) < len(failure_ids):
+                outcomes.update(_outcome_from(await anext(events), failure_ids))
+    for key in failure_ids:
+        outcomes.setdefault(key, CanaryOutcome(key[1], False, f"no outcome after {timeout:g} s"))
+    return list(outcomes.values())
 
-    def __init__(self, requests: Iterable[ParkedRequest]) -> None:
-        parsed_requests = [
-            (request.parsed, request.envelope.replays + 1) for request in requests if request.parsed is not None
-        ]
-        self._waiting: Mapping[Key, str] = {
-            parsed.key: identity.event_id(parsed.project_id, parsed.request_id, FAILED_TYPE, replays)
-            for parsed, replays in parsed_requests
-        }
-        self._outcomes: dict[Key, CanaryOutcome] = {}
 
-    def __repr__(self) -> str:
-        return f"<Canary: {len(self._outcomes)} of {len(self._waiting)}>"
-
-    async def outcomes(self, events: Events, timeout: float) -> list[CanaryOutcome]:
-        """The outcomes of all requests, at the latest after `timeout` seconds. Raises FollowError."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                while len(self._outcomes) < len(self._waiting):
-                    self._on_event(await anext(events))
-        for key in self._waiting:
-            missing = CanaryOutcome(key[1], False, f"no outcome after {timeout:g} s")
-            self._outcomes.setdefault(key, missing)
-        return list(self._outcomes.values())
-
-    def _on_event(self, event: Event) -> None:
-        try:
-            content = read_event(event.body)
-        except ValueError:
-            return  # not an event of the worker
-        key = (content.project_id or "", content.request_id or "")
-        if key not in self._waiting:
-            return
-        if isinstance(content, MigrationSucceeded):
-            self._outcomes[key] = CanaryOutcome(key[1], True, f"{content.resolution}: {content.instance_id}")
-        elif event.headers.get(_CLOUDEVENTS_ID_HEADER) == self._waiting[key]:  # an earlier failure has another id
-            code = f" ({content.error.error_code})" if content.error and content.error.error_code else ""
-            self._outcomes[key] = CanaryOutcome(key[1], False, f"{content.reason.value}{code}: {content.message}")
+def _outcome_from(event: Event, failure_ids: Mapping[Key, str]) -> dict[Key, CanaryOutcome]:
+    """The outcome that an event reports, by its request; empty if it is about another request or replay."""
+    try:
+        content = read_event(event.body)
+    except ValueError:
+        return {}  # not an event of the worker
+    key = (content.project_id or "", content.request_id or "")
+    if key not in failure_ids:
+        return {}
+    if isinstance(content, MigrationSucceeded):
+        return {key: CanaryOutcome(key[1], True, f"{content.resolution}: {content.instance_id}")}
+    if event.headers.get(_CLOUDEVENTS_ID_HEADER) != failure_ids[key]:
+        return {}
+    code = f" ({content.error.error_code})" if content.error and content.error.error_code else ""
+    return {key: CanaryOutcome(key[1], False, f"{content.reason.value}{code}: {content.message}")}

@@ -1,9 +1,9 @@
-"""One parked request, as far as it is readable: identity, reason, state headers, and the headers of its replay."""
+"""Parked requests as far as they are readable: identity, reason, state, headers of a replay; and their queue."""
 
 import base64
-import json
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Self
@@ -24,6 +24,7 @@ from worker.rabbit.shelf import Shelf, held
 
 PARKED_HEADER_PREFIX: Final = "x-parked-"
 """Prefix of the headers with reason and time of parking."""
+NO_MATCH: Final = "No parked request matches."
 _MAX_TEXT_LENGTH: Final = 64
 
 
@@ -39,7 +40,7 @@ class ParkedRequest:
     reason: str
     error_code: str | None
     parked_at: float | None
-    """None: the broker parked it (dead-lettered), not a worker."""
+    """Epoch seconds. None: the broker parked it (dead-lettered), not a worker."""
     envelope: Envelope
 
     @classmethod
@@ -107,6 +108,19 @@ class ParkedRequest:
             "parked_at": None if self.parked_at is None else to_text(self.parked_at),
         }
 
+    def record(self) -> dict[str, Any]:
+        """The whole message as JSON values: its summary, headers, other properties, and body (base64 if not UTF-8).
+
+        Headers of the broker are left out: they count how often the parked queue was read.
+        """
+        headers = {name: value for name, value in self.parked.headers.items() if name not in names.BROKER}
+        return {
+            **self.summary(),
+            "headers": _json_value(headers),
+            "properties": _json_value(self.parked.attributes),
+            "body": _json_value(self.parked.body),
+        }
+
 
 def _parse(body: bytes, settings: Settings) -> tuple[MigrationRequest | None, str, Sender]:
     try:
@@ -142,76 +156,34 @@ def _printable_text(value: object) -> str | None:
     return printable(value[:_MAX_TEXT_LENGTH]) if isinstance(value, str) and value else None
 
 
-def record(request: ParkedRequest) -> dict[str, Any]:
-    """Identity, headers, properties and body."""
-    parked = request.parked
-    return {
-        **request.summary(),
-        "headers": headers_of(parked),
-        "properties": properties_of(parked),
-        "body": body_of(parked),
-    }
-
-
-def record_line(request: ParkedRequest) -> str:
-    """The record as one line of JSON Lines."""
-    return json.dumps(record(request)) + "\n"
-
-
-def body_of(parked: Parked) -> str | dict[str, str]:
-    """The body as text, or `{"base64": ...}` if it is not UTF-8."""
-    return _text_or_base64(parked.body)
-
-
-def headers_of(parked: Parked) -> dict[str, Any]:
-    """The headers as JSON values, without those of the broker, which count reads of the parked queue."""
-    return {str(name): _json_value(value) for name, value in parked.headers.items() if name not in names.BROKER}
-
-
-def properties_of(parked: Parked) -> dict[str, Any]:
-    """The other properties that are set, as JSON values."""
-    return {name: _json_value(value) for name, value in parked.attributes.items()}
-
-
 def _json_value(value: object) -> Any:
     match value:
         case bytes() | bytearray():
-            return _text_or_base64(bytes(value))
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return {"base64": base64.b64encode(value).decode()}
         case datetime():
             return value.astimezone(UTC).isoformat()
         case Mapping():
             return {str(name): _json_value(member) for name, member in value.items()}
         case list() | tuple():
             return [_json_value(member) for member in value]
-        case None | bool() | int() | float() | str():
-            return value
         case _:
-            return str(value)
+            return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
-def _text_or_base64(value: bytes) -> str | dict[str, str]:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(value).decode()}
-
-
-NO_MATCH: Final = "No parked request matches."
-
-
-async def with_parked_queue(settings: Settings, work: Callable[[Shelf], Awaitable[int]]) -> int:
-    """Run `work` on the open parked queue; its exit status.
-
-    Raises UnreachableError, ParkedError, FollowError and ConfigurationError.
-    """
+@asynccontextmanager
+async def parked_queue(settings: Settings) -> AsyncIterator[Shelf]:
+    """The open parked queue. Raises UnreachableError, ParkedError, FollowError and ConfigurationError."""
     async with (
         reached(brokers(settings), "dcs-worker parked") as connection,
         held(connection, settings.queue) as queue,
     ):
-        return await work(queue)
+        yield queue
 
 
-async def read(
+async def read_selected(
     queue: Shelf, settings: Settings, selection: Selection, on_request: Callable[[ParkedRequest], None]
 ) -> None:
     """Call `on_request` for each selected request; all messages stay unacknowledged. Raises ParkedError."""
@@ -228,5 +200,10 @@ async def read(
 async def selected_requests(queue: Shelf, settings: Settings, selection: Selection) -> list[ParkedRequest]:
     """The selected requests, oldest first; all messages stay unacknowledged. Raises ParkedError."""
     found: list[ParkedRequest] = []
-    await read(queue, settings, selection, found.append)
+    await read_selected(queue, settings, selection, found.append)
     return sorted(found, key=lambda request: request.parked_at or 0.0)
+
+
+async def read_with_id(queue: Shelf, settings: Settings, identity: str) -> list[ParkedRequest]:
+    """Every parked message of the request `identity`, oldest first. Raises ParkedError."""
+    return await selected_requests(queue, settings, Selection(frozenset((identity,))))

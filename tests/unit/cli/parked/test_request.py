@@ -8,7 +8,6 @@ import pytest
 from schemas import identity, names
 from schemas.envelope import Envelope
 from tests.unit.cli.parked.parked_messages import BODY, HEADERS, NOW, parked_request
-from worker.cli.parked.request import record_line
 from worker.policy.retry_policy import RetryPolicy
 
 
@@ -87,11 +86,11 @@ def test_invalid_request_has_an_id_and_the_readable_identity() -> None:
 
 
 def test_record_has_body_headers_and_properties_of_any_type() -> None:
-    """It is one line of JSON; bytes that are not UTF-8 are base64."""
+    """Bytes that are not UTF-8 are base64."""
     headers = {"bytes": b"\xff", "list": [1, {"deep": b"\xfe"}], "none": None, names.DELIVERY_COUNT: 3}
-    (text,) = record_line(parked_request(b"\xff", {**HEADERS, **headers}, message_id="m", priority=0)).splitlines()
+    record = parked_request(b"\xff", {**HEADERS, **headers}, message_id="m", priority=0).record()
 
-    record = json.loads(text)
+    assert json.loads(json.dumps(record)) == record
     assert record["body"] == {"base64": "/w=="}
     assert record["headers"]["list"] == [1, {"deep": {"base64": "/g=="}}]
     assert record["headers"][names.LAST_SENT_AT] == HEADERS[names.LAST_SENT_AT]
