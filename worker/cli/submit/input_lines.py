@@ -1,21 +1,35 @@
-"""Readers of request files: JSON Lines, CSV or one JSON object, read line by line, so that a file can be large."""
+"""Requests of a submission: read from a file, validated before anything is sent, and stored with their outcomes.
+
+A file has JSON Lines, CSV or one JSON object, and can be large: it is read line by line into a temporary database.
+"""
 
 import csv
 import io
 import json
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, BinaryIO, Final, Protocol, TextIO
+from typing import Any, BinaryIO, Final, TextIO
 
 from schemas import identity
 from schemas.client import encode, identified
 from schemas.request import InvalidRequestError, Request, Task, parse
 from worker.cli.submit import Format
-from worker.cli.submit.submission import Ledger
 
 TASK_FIELDS: Final = tuple(Task.model_fields)
 COLUMNS: Final = (*(field for field in Request.model_fields if field != "task"), *TASK_FIELDS)
 """The columns that a CSV file can have, in any order."""
+MAX_REPORTED: Final = 20
+PAGE_ROWS: Final = 500
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""Some programs write a byte order mark at the start of a UTF-8 file."""
+_SCHEMA: Final = """
+CREATE TABLE requests (
+    line INTEGER PRIMARY KEY, project TEXT, request TEXT, fingerprint TEXT, body BLOB,
+    succeeded INTEGER, outcome TEXT, said TEXT,
+    UNIQUE (project, request)
+)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +65,6 @@ def _json_lines(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:
             yield InputLine(number, text.removeprefix(_BYTE_ORDER_MARK).strip() if number == 1 else text.strip())
 
 
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-"""Some programs write a byte order mark at the start of a UTF-8 file."""
-
-
 def _json(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:
     yield InputLine(1, stream.read(max_bytes + 1).removeprefix(_BYTE_ORDER_MARK).strip())
 
@@ -67,7 +77,13 @@ def _csv(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:
         if (problem := _header_problem(titles)) is not None:
             yield InputLine(1, b"", problem)
             return
-        yield from _rows(rows, titles)
+        first_line = rows.line_num + 1
+        for cells in rows:
+            if len(cells) > len(titles):
+                yield InputLine(first_line, b"", f"{len(cells)} values for {len(titles)} columns")
+            elif any(cells):
+                yield InputLine(first_line, body(dict(zip(titles, cells, strict=False))))
+            first_line = rows.line_num + 1
     except csv.Error as error:
         yield InputLine(rows.line_num, b"", f"not valid CSV: {error}")
     except UnicodeDecodeError:
@@ -93,24 +109,6 @@ def _header_problem(titles: list[str]) -> str | None:
     return f"duplicate column {', '.join(repeated)}" if repeated else None
 
 
-class _CsvReader(Protocol):
-    """The type of csv.reader, which has no public name."""
-
-    line_num: int
-
-    def __iter__(self) -> Iterator[list[str]]: ...
-
-
-def _rows(rows: "_CsvReader", titles: list[str]) -> Iterator[InputLine]:
-    first_line = rows.line_num + 1
-    for cells in rows:
-        if len(cells) > len(titles):
-            yield InputLine(first_line, b"", f"{len(cells)} values for {len(titles)} columns")
-        elif any(cells):
-            yield InputLine(first_line, body(dict(zip(titles, cells, strict=False))))
-        first_line = rows.line_num + 1
-
-
 _READERS: Final[Mapping[Format, Callable[[BinaryIO, int], Iterator[InputLine]]]] = {
     "jsonl": _json_lines,
     "csv": _csv,
@@ -118,7 +116,81 @@ _READERS: Final[Mapping[Format, Callable[[BinaryIO, int], Iterator[InputLine]]]]
 }
 
 
-MAX_REPORTED: Final = 20
+@dataclass(frozen=True, slots=True)
+class SubmittedRequest:
+    """One request: its line in the file, its id, its outcome and the message of the outcome, if known."""
+
+    line: int
+    request_id: str
+    outcome: str | None
+    said: str | None
+
+
+class Ledger:
+    """The requests of one submission, by project and request id; deleted when closed."""
+
+    def __init__(self) -> None:
+        # With the empty name SQLite uses a temporary file, and keeps it in memory while it is small.
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.execute(_SCHEMA)
+        self._database.execute("BEGIN")
+        self.requests = 0
+        self.answered = 0
+        self.repeats = 0
+
+    def __repr__(self) -> str:
+        return f"<Ledger: {self.requests} requests>"
+
+    def close(self) -> None:
+        """Delete the database."""
+        self._database.close()
+
+    def add(self, line: int, project_id: str, request_id: str, fingerprint: str, body: bytes) -> int | None:
+        """Add a request, unless it repeats an earlier one. Returns the line that has the same id for another task."""
+        try:
+            self._database.execute(
+                "INSERT INTO requests (line, project, request, fingerprint, body) VALUES (?, ?, ?, ?, ?)",
+                (line, project_id, request_id, fingerprint, body),
+            )
+        except sqlite3.IntegrityError:
+            earlier, same = self._database.execute(
+                "SELECT line, fingerprint = ? FROM requests WHERE project = ? AND request = ?",
+                (fingerprint, project_id, request_id),
+            ).fetchone()
+            self.repeats += same
+            return None if same else int(earlier)
+        self.requests += 1
+        return None
+
+    def bodies(self) -> Iterator[bytes]:
+        """The message bodies in the order of the file."""
+        line = -1
+        while rows := self._database.execute(
+            "SELECT line, body FROM requests WHERE line > ? ORDER BY line LIMIT ?", (line, PAGE_ROWS)
+        ).fetchall():
+            yield from (body for _, body in rows)
+            line = rows[-1][0]
+
+    def record_outcome(
+        self, project_id: str | None, request_id: str | None, outcome: str, said: str | None, *, succeeded: bool
+    ) -> None:
+        """Store the first outcome of a request; ignored for other requests and for a second outcome."""
+        updated = self._database.execute(
+            "UPDATE requests SET outcome = ?, said = ?, succeeded = ? "
+            "WHERE project = ? AND request = ? AND outcome IS NULL",
+            (outcome, said, succeeded, project_id, request_id),
+        )
+        self.answered += updated.rowcount
+
+    def outcomes(self) -> dict[str, int]:
+        """Number of requests by outcome, the most frequent first."""
+        query = "SELECT outcome, COUNT(*) FROM requests WHERE outcome IS NOT NULL GROUP BY outcome ORDER BY 2 DESC"
+        return dict(self._database.execute(query).fetchall())
+
+    def unsuccessful(self) -> Iterator[SubmittedRequest]:
+        """Requests that failed or have no outcome, in the order of the file."""
+        query = "SELECT line, request, outcome, said FROM requests WHERE succeeded IS NOT 1 ORDER BY line"
+        return (SubmittedRequest(*row) for row in self._database.execute(query))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +246,9 @@ class InputValidator:
                 parse(body, max_bytes=self.max_bytes)  # raises the error: too large with the derived id
         except InvalidRequestError as error:
             return [LineError(line.number, violation.field, violation.message) for violation in error.violations]
-        return self._add(line.number, request, body)
-
-    def _add(self, number: int, request: Request, body: bytes) -> list[LineError]:
         assert request.request_id is not None
         fingerprint = identity.fingerprint(request.region or self.region, request.task)
-        added = self.ledger.add(number, request.project_id, request.request_id, fingerprint, body)
-        if isinstance(added, int):
-            return [LineError(number, "request_id", f"already used in line {added:,} for a different task")]
-        return []
+        earlier = self.ledger.add(line.number, request.project_id, request.request_id, fingerprint, body)
+        if earlier is None:
+            return []
+        return [LineError(line.number, "request_id", f"already used in line {earlier:,} for a different task")]

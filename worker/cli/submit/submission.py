@@ -1,194 +1,99 @@
-"""One submission: a temporary database of its requests and their outcomes, and the sender that works through it.
-
-Requests are sent at a limited rate with publisher confirms; outcomes are read from events.
-"""
+"""One submission: sends the stored requests, waits for confirms and outcomes, and prints the result."""
 
 import asyncio
-import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from itertools import islice
+from typing import Final
+
+import typer
 
 from schemas.client import read_event
 from schemas.event import MigrationSucceeded
 from worker.bootstrap.components import brokers
+from worker.cli.common import EXIT_FAILED, EXIT_OK, exit_status_of, format_table, print_json, printable
 from worker.cli.progress import Pacer, ProgressDisplay
+from worker.cli.submit.input_lines import MAX_REPORTED, InputValidator, Ledger, SubmittedRequest
 from worker.config import Settings
 from worker.rabbit.follower import Events, following
 from worker.rabbit.reach import reached
 from worker.rabbit.sender import Sender, sending
 
 CONNECTION_NAME: Final = "dcs-worker submit"
-PAGE_ROWS: Final = 500
-
-_SCHEMA: Final = """
-CREATE TABLE requests (
-    line INTEGER PRIMARY KEY, project TEXT, request TEXT, fingerprint TEXT, body BLOB,
-    succeeded INTEGER, outcome TEXT, said TEXT,
-    UNIQUE (project, request)
-)
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class SubmittedRequest:
-    """One request: its line in the file, its id, its outcome and the message of the outcome, if known."""
-
-    line: int
-    request_id: str
-    outcome: str | None
-    said: str | None
-
-
-class Ledger:
-    """The requests of one submission, by project and request id; deleted when closed."""
-
-    def __init__(self) -> None:
-        # With the empty name SQLite uses a temporary file, and keeps it in memory while it is small.
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute(_SCHEMA)
-        self._database.execute("BEGIN")
-        self.requests = 0
-        self.answered = 0
-        self.repeats = 0
-
-    def __repr__(self) -> str:
-        return f"<Ledger: {self.requests} requests>"
-
-    def close(self) -> None:
-        """Delete the database."""
-        self._database.close()
-
-    def add(
-        self, line: int, project_id: str, request_id: str, fingerprint: str, body: bytes
-    ) -> int | Literal["new", "repeat"]:
-        """Add a request. Returns a line number if that line has the same id for another task."""
-        try:
-            self._database.execute(
-                "INSERT INTO requests (line, project, request, fingerprint, body) VALUES (?, ?, ?, ?, ?)",
-                (line, project_id, request_id, fingerprint, body),
-            )
-        except sqlite3.IntegrityError:
-            earlier, same = self._database.execute(
-                "SELECT line, fingerprint = ? FROM requests WHERE project = ? AND request = ?",
-                (fingerprint, project_id, request_id),
-            ).fetchone()
-            self.repeats += same
-            return "repeat" if same else int(earlier)
-        self.requests += 1
-        return "new"
-
-    def bodies(self) -> Iterator[bytes]:
-        """The message bodies in the order of the file."""
-        line = -1
-        while rows := self._database.execute(
-            "SELECT line, body FROM requests WHERE line > ? ORDER BY line LIMIT ?", (line, PAGE_ROWS)
-        ).fetchall():
-            yield from (body for _, body in rows)
-            line = rows[-1][0]
-
-    def record_outcome(
-        self, project_id: str, request_id: str, outcome: str, said: str | None, *, succeeded: bool
-    ) -> None:
-        """Store the first outcome of a request; ignored for other requests and for a second outcome."""
-        updated = self._database.execute(
-            "UPDATE requests SET outcome = ?, said = ?, succeeded = ? "
-            "WHERE project = ? AND request = ? AND outcome IS NULL",
-            (outcome, said, succeeded, project_id, request_id),
-        )
-        self.answered += updated.rowcount
-
-    def outcomes(self) -> dict[str, int]:
-        """Number of requests by outcome, the most frequent first."""
-        query = "SELECT outcome, COUNT(*) FROM requests WHERE outcome IS NOT NULL GROUP BY outcome ORDER BY 2 DESC"
-        return dict(self._database.execute(query).fetchall())
-
-    def unsuccessful(self) -> Iterator[SubmittedRequest]:
-        """Requests that failed or have no outcome, in the order of the file."""
-        query = "SELECT line, request, outcome, said FROM requests WHERE succeeded IS NOT 1 ORDER BY line"
-        return (SubmittedRequest(*row) for row in self._database.execute(query))
-
-
-@dataclass(frozen=True, slots=True)
-class SubmitOptions:
-    """Maximum requests per second, and seconds to wait for outcomes (None: do not wait)."""
-
-    rate: float | None
-    wait_seconds: float | None
+NO_OUTCOME: Final = "pending"
 
 
 class Submission:
-    """Sends the requests of the ledger and stores their outcomes there."""
+    """Sends validated requests at most `rate` times a second, and waits `wait_seconds` for outcomes (None: not)."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, options: SubmitOptions) -> None:
+    def __init__(
+        self, settings: Settings, validator: InputValidator, rate: float | None, wait_seconds: float | None
+    ) -> None:
         self._settings = settings
-        self._ledger = ledger
-        self._options = options
-        self.confirmed = 0
-        self.seconds = 0.0
-        """Duration of sending."""
+        self._validator = validator
+        self._ledger: Ledger = validator.ledger
+        self._rate = rate
+        self._wait_seconds = wait_seconds
+        self._confirmed = 0
+        self._sending_seconds = 0.0
 
     def __repr__(self) -> str:
-        return f"<Submission: {self.confirmed} of {self._ledger.requests} confirmed>"
+        return f"<Submission: {self._confirmed} of {self._ledger.requests} confirmed>"
 
-    async def run(self) -> None:
-        """Send all requests and, if configured, wait for their outcomes.
+    async def run(self, *, as_json: bool) -> int:
+        """Send all requests, wait for their outcomes if configured, and print the result; the exit status."""
+        status = EXIT_FAILED
+        try:
+            status = await exit_status_of(self._send_and_wait())
+        finally:  # also after a signal
+            if status != EXIT_OK:
+                self._print_interrupted(as_json=as_json)
+        if status != EXIT_OK:
+            return status
+        self._print_result(as_json=as_json)
+        return EXIT_FAILED if self._wait_seconds is not None and any(self._ledger.unsuccessful()) else EXIT_OK
 
-        Raises UnreachableError, SendError and FollowError; then `confirmed` is the number of requests sent.
-        """
-        async with reached(brokers(self._settings), CONNECTION_NAME) as connection:
-            if self._options.wait_seconds is None:
-                async with sending(connection, self._settings.request_exchange) as sender:
-                    await self._send(sender)
-                return
-            async with (
-                following(connection, self._settings.event_exchange) as events,
-                sending(connection, self._settings.request_exchange) as sender,
-                self._collecting(events) as collecting,
-            ):
-                await self._send(sender)
-                await self._wait(collecting, self._options.wait_seconds)
+    async def _send_and_wait(self) -> None:
+        """Raises UnreachableError, SendError and FollowError."""
+        async with reached(brokers(self._settings), CONNECTION_NAME) as connection, AsyncExitStack() as stack:
+            collecting: asyncio.Task[None] | None = None
+            if self._wait_seconds is not None:
+                events = await stack.enter_async_context(following(connection, self._settings.event_exchange))
+                collecting = asyncio.create_task(self._collect(events))
+                stack.push_async_callback(_cancel, collecting)
+            sender = await stack.enter_async_context(sending(connection, self._settings.request_exchange))
+            await self._send(sender)
+            if collecting is not None and self._wait_seconds is not None:
+                await self._wait(collecting, self._wait_seconds)
 
     async def _send(self, sender: Sender) -> None:
-        pacer, started = Pacer(self._options.rate), time.monotonic()
+        pacer, started = Pacer(self._rate), time.monotonic()
         with ProgressDisplay("sent", self._ledger.requests) as display:
 
-            def confirmed(count: int) -> None:
-                self.confirmed = count
+            def on_confirmed(count: int) -> None:
+                self._confirmed = count
                 display.update(count)
 
-            async with sender.batch(confirmed) as batch:
+            async with sender.batch(on_confirmed) as batch:
                 for body in self._ledger.bodies():
                     await pacer.wait()
                     await batch.put(body)
-        self.seconds = time.monotonic() - started
-
-    @asynccontextmanager
-    async def _collecting(self, events: Events) -> AsyncIterator[asyncio.Task[None]]:
-        task = asyncio.create_task(self._collect(events))
-        try:
-            yield task
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        self._sending_seconds = time.monotonic() - started
 
     async def _collect(self, events: Events) -> None:
+        """Store the outcome of each request. Raises FollowError."""
         while self._ledger.answered < self._ledger.requests:
-            event = await anext(events)
-            with suppress(ValueError):  # not an event of the worker
-                self._record(event.body)
-
-    def _record(self, body: bytes) -> None:
-        event = read_event(body)
-        if event.project_id is None or event.request_id is None:
-            return
-        key = (event.project_id, event.request_id)
-        if isinstance(event, MigrationSucceeded):
-            self._ledger.record_outcome(*key, event.resolution, None, succeeded=True)
-        else:
-            self._ledger.record_outcome(*key, event.reason.value, event.message, succeeded=False)
+            try:
+                event = read_event((await anext(events)).body)
+            except ValueError:
+                continue  # not an event of the worker
+            if isinstance(event, MigrationSucceeded):
+                outcome, message, succeeded = str(event.resolution), None, True
+            else:
+                outcome, message, succeeded = event.reason.value, event.message, False
+            self._ledger.record_outcome(event.project_id, event.request_id, outcome, message, succeeded=succeeded)
 
     async def _wait(self, collecting: asyncio.Task[None], wait_seconds: float) -> None:
         """Return when every request has an outcome, at the latest after `wait_seconds`. Raises FollowError."""
@@ -200,3 +105,81 @@ class Submission:
                 display.update(self._ledger.answered)
         if collecting.done():
             collecting.result()
+
+    def _print_result(self, *, as_json: bool) -> None:
+        if as_json:
+            outcomes: dict[str, object] = {}
+            if self._wait_seconds is not None:
+                unsuccessful = [asdict(entry) for entry in self._ledger.unsuccessful()]
+                outcomes = {"outcomes": self._ledger.outcomes(), "unsuccessful": unsuccessful}
+            print_json(self._as_json() | outcomes)
+            return
+        summary = _input_summary(self._validator)
+        typer.echo(f"{summary}: {self._confirmed:,} sent and confirmed in {self._sending_seconds:.1f} s.")
+        if self._wait_seconds is not None:
+            typer.echo("")
+            typer.echo(format_table(("outcome", "requests"), self._counts(), right=("requests",)))
+            self._print_unsuccessful()
+
+    def _print_interrupted(self, *, as_json: bool) -> None:
+        """Print how many requests were confirmed before an error or a signal."""
+        if as_json:
+            print_json(self._as_json())
+        requests = self._ledger.requests
+        if self._confirmed < requests:
+            advice = "Submit the same input again: no task is created twice."
+            typer.echo(f"{self._confirmed:,} of {requests:,} requests are confirmed. {advice}", err=True)
+        else:
+            typer.echo(f"All {requests:,} requests are sent and confirmed.", err=True)
+
+    def _as_json(self) -> dict[str, object]:
+        return {**self._validator.as_json(), "sent": self._confirmed, "seconds": round(self._sending_seconds, 3)}
+
+    def _counts(self) -> Iterator[tuple[str, str]]:
+        for outcome, count in self._ledger.outcomes().items():
+            yield outcome, f"{count:,}"
+        if self._ledger.answered < self._ledger.requests:
+            yield NO_OUTCOME, f"{self._ledger.requests - self._ledger.answered:,}"
+
+    def _print_unsuccessful(self) -> None:
+        """Print the first requests without success."""
+        unsuccessful = list(islice(self._ledger.unsuccessful(), MAX_REPORTED + 1))
+        if unsuccessful:
+            typer.echo("")
+        for entry in unsuccessful[:MAX_REPORTED]:
+            typer.echo(printable(_request_line(entry)))
+        if len(unsuccessful) > MAX_REPORTED:
+            typer.echo("... and more: --json lists all.")
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _request_line(entry: SubmittedRequest) -> str:
+    outcome = entry.outcome or NO_OUTCOME
+    return f"line {entry.line:,}  {entry.request_id}  {outcome}" + (f": {entry.said}" if entry.said else "")
+
+
+def print_validation(validator: InputValidator, *, as_json: bool) -> None:
+    """Print the result of a submission that sends nothing: of --check, or of invalid input."""
+    if as_json:
+        print_json({**validator.as_json(), "sent": 0})
+    elif not validator.invalid_lines:
+        typer.echo(f"{_input_summary(validator)}, all valid. Nothing was sent (--check).")
+    else:
+        for error in validator.errors:
+            typer.echo(printable(error), err=True)
+        if len(validator.errors) == MAX_REPORTED:
+            typer.echo("... and possibly more.", err=True)
+        typer.echo(f"{validator.invalid_lines:,} of {validator.lines:,} lines are invalid. Nothing was sent.", err=True)
+
+
+def _input_summary(validator: InputValidator) -> str:
+    ledger = validator.ledger
+    requests = "1 request" if ledger.requests == 1 else f"{ledger.requests:,} requests"
+    if not ledger.repeats:
+        return requests
+    repeat = "1 line repeats an earlier one" if ledger.repeats == 1 else f"{ledger.repeats:,} lines repeat earlier ones"
+    return f"{validator.lines:,} lines, of which {repeat}: {requests}"

@@ -1,4 +1,4 @@
-"""Readers of JSON Lines, CSV and JSON files: lines, line numbers and problems."""
+"""Requests read from JSON Lines, CSV and JSON, their validation, and the ledger that stores them."""
 
 import io
 import json
@@ -11,8 +11,15 @@ import pytest
 from schemas import identity
 from schemas.request import Task
 from worker.cli.submit import Format
-from worker.cli.submit.input_lines import COLUMNS, MAX_REPORTED, InputLine, InputValidator, read
-from worker.cli.submit.submission import Ledger, SubmittedRequest
+from worker.cli.submit.input_lines import (
+    COLUMNS,
+    MAX_REPORTED,
+    InputLine,
+    InputValidator,
+    Ledger,
+    SubmittedRequest,
+    read,
+)
 
 LIMIT = 1000
 
