@@ -51,9 +51,7 @@ def load_configuration(*, credentials: bool = False) -> "Configuration":
     try:
         loaded = load_from_process(credentials=credentials)
     except ConfigurationError as error:
-        for problem in error.lines:
-            typer.echo(problem, err=True)
-        raise typer.Exit(EXIT_CONFIGURATION) from None
+        raise typer.Exit(fail("\n".join(error.lines), EXIT_CONFIGURATION)) from None
     for warning in loaded.warnings:
         typer.echo(f"warning: {warning}", err=True)
     return loaded
@@ -80,12 +78,9 @@ async def exit_status_of(work: Awaitable[int | None]) -> int:
     try:
         return await work or EXIT_OK
     except (UnreachableError, SendError, FollowError, ParkedError) as error:
-        typer.echo(str(error), err=True)
-        return EXIT_UNAVAILABLE
+        return fail(str(error), EXIT_UNAVAILABLE)
     except ConfigurationError as error:
-        for line in error.lines:
-            typer.echo(line, err=True)
-        return EXIT_CONFIGURATION
+        return fail("\n".join(error.lines), EXIT_CONFIGURATION)
 
 
 async def _until_done_or_signal(work: Coroutine[Any, Any, int]) -> int:
@@ -141,10 +136,10 @@ def printable(text: object) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in str(text))
 
 
-def fail(sentence: str) -> int:
+def fail(sentence: str, status: int = EXIT_FAILED) -> int:
     """Print why the command failed on standard error; the exit status."""
     typer.echo(sentence, err=True)
-    return EXIT_FAILED
+    return status
 
 
 def print_json(content: object) -> None:

@@ -60,8 +60,7 @@ class DemoRun:
             async with AsyncExitStack() as stack:
                 result = await self._run_stages(stack)
         except (ServerUnavailableError, ServerFailedError, UnreachableError, SendError, FollowError) as error:
-            typer.echo(str(error), err=True)
-            return EXIT_UNAVAILABLE
+            return fail(str(error), EXIT_UNAVAILABLE)
         except WorkerProcessError as error:
             return fail(str(error))
         return EXIT_OK if result.is_ok else EXIT_FAILED
