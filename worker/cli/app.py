@@ -82,8 +82,7 @@ def demo(
     from worker.tools.demo.display import DemoDisplay
 
     with DemoDisplay(sys.stderr if as_json else sys.stdout) as display:
-        demo_run = DemoRun(settings, display, requests=requests, keep=keep, as_json=as_json)
-        raise typer.Exit(run_interruptible(demo_run.run()))
+        raise typer.Exit(run_interruptible(DemoRun(settings, display, requests, keep, as_json).run()))
 
 
 for command in (run, demo, doctor, submit, explain, simulate, topology, schema):

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from secrets import token_hex
 from shlex import quote
 from typing import Final
@@ -43,16 +44,19 @@ NEXT_STEPS: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
 class DemoRun:
     """One demo, which shows its progress on `display`. `settings` may name a broker to use."""
 
-    def __init__(self, settings: Settings, display: DemoDisplay, *, requests: int, keep: bool, as_json: bool) -> None:
-        self._settings = settings
-        self._display = display
-        self._planned_requests = plan_requests(requests)
-        self._keep = keep
-        self._as_json = as_json
-        self._is_broker_given = "amqp_url" in settings.model_fields_set
+    settings: Settings
+    display: DemoDisplay
+    requests: int
+    keep: bool
+    as_json: bool
+
+    @property
+    def _is_broker_given(self) -> bool:
+        return "amqp_url" in self.settings.model_fields_set
 
     async def run(self) -> int:
         """Run the demo; the exit status."""
@@ -66,7 +70,8 @@ class DemoRun:
         return EXIT_OK if result.is_ok else EXIT_FAILED
 
     async def _run_stages(self, stack: AsyncExitStack) -> DemoResult:
-        scripts, auth = fault_scripts(self._planned_requests), Auth(mode="token")
+        planned_requests = plan_requests(self.requests)
+        scripts, auth = fault_scripts(planned_requests), Auth(mode="token")
         fake_dcs_settings = FakeDcsSettings(scripts=scripts, latency=DCS_LATENCY_SECONDS, auth=auth)
         fake_dcs = await stack.enter_async_context(FakeDcs(fake_dcs_settings))
         broker = await self._broker_variables(stack)
@@ -84,15 +89,15 @@ class DemoRun:
         started = time.monotonic()
         stack.enter_context(replica.running(variables))
         await replica.ready()
-        self._display.say(f"Worker: ready after {time.monotonic() - started:.1f} s, {replica.url}")
+        self.display.say(f"Worker: ready after {time.monotonic() - started:.1f} s, {replica.url}")
         events = await stack.enter_async_context(following(connection, settings.event_exchange))
         sender = await stack.enter_async_context(sending(connection, settings.request_exchange))
 
-        tally = OutcomeTracker(self._planned_requests)
+        tally = OutcomeTracker(planned_requests)
         await self._send_and_collect(sender, events, replica, tally)
         result = tally.result((task.name, task.task_id) for task in fake_dcs.tasks)
         self._print(result)
-        if self._keep:
+        if self.keep:
             await self._keep_running(variables, settings, fake_dcs, replica)
         await replica.stop()
         return result
@@ -100,50 +105,50 @@ class DemoRun:
     async def _broker_variables(self, stack: AsyncExitStack) -> dict[str, str]:
         """The variables of a running broker: the given one, or a private node."""
         if self._is_broker_given:
-            self._display.say(f"RabbitMQ: {_broker_names(self._settings)}, from WORKER_AMQP_URL")
-            return _given_broker_variables(self._settings)
-        self._display.say("RabbitMQ: starting a private node ...")
+            self.display.say(f"RabbitMQ: {_broker_names(self.settings)}, from WORKER_AMQP_URL")
+            return _given_broker_variables(self.settings)
+        self.display.say("RabbitMQ: starting a private node ...")
         started = time.monotonic()
         url = await stack.enter_async_context(open_broker(None))
-        self._display.say(f"RabbitMQ: ready after {time.monotonic() - started:.1f} s, {url}")
+        self.display.say(f"RabbitMQ: ready after {time.monotonic() - started:.1f} s, {url}")
         return {"WORKER_AMQP_URL": url}
 
     async def _send_and_collect(
         self, sender: Sender, events: Events, replica: WorkerProcess, tally: OutcomeTracker
     ) -> None:
         """Send every request and collect the events, until all have one or none came for MAX_SILENCE_SECONDS."""
-        self._display.progress(tally)
+        self.display.progress(tally)
         try:
             async with asyncio.TaskGroup() as tasks:
                 background_tasks = [tasks.create_task(replica.watch()), tasks.create_task(self._send(sender, tally))]
-                is_complete = await collect(events, tally, self._display.progress, MAX_SILENCE_SECONDS)
+                is_complete = await collect(events, tally, self.display.progress, MAX_SILENCE_SECONDS)
                 for task in background_tasks:
                     task.cancel()
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         if not is_complete:
-            self._display.say(f"Some requests have no event, and none came for {MAX_SILENCE_SECONDS:g} s.")
+            self.display.say(f"Some requests have no event, and none came for {MAX_SILENCE_SECONDS:g} s.")
 
     async def _send(self, sender: Sender, tally: OutcomeTracker) -> None:
         async with sender.batch() as batch:
-            for planned in self._planned_requests:
+            for planned in tally.planned:
                 tally.sent(planned)
                 for _ in range(planned.kind.copies):
                     await batch.put(planned.body, correlation_id=planned.request_id)
 
     def _print(self, result: DemoResult) -> None:
-        if self._as_json:
+        if self.as_json:
             print_json(result.as_json())
             return
-        self._display.result(result)
-        if not self._keep:
-            self._display.say(NEXT_STEPS)
+        self.display.result(result)
+        if not self.keep:
+            self.display.say(NEXT_STEPS)
 
     async def _keep_running(
         self, variables: Mapping[str, str], settings: Settings, fake_dcs: FakeDcs, replica: WorkerProcess
     ) -> None:
         """Print addresses and variables, and wait for Ctrl-C, the normal end."""
-        say = self._display.say
+        say = self.display.say
         say("Everything keeps running until Ctrl-C:")
         url = settings.amqp_url[0].get_secret_value()
         say(f"  broker    {_broker_names(settings) if self._is_broker_given else url}")

@@ -114,13 +114,16 @@ def replay(  # noqa: PLR0913 - each argument is an option of the command
     selection = require_selection(selection_from_options(ids, every, reason, error_code, name, project, older_than))
     loaded = load_configuration(credentials=not yes)
 
-    from worker.cli.parked.replay import Replay, ReplayOptions
+    from worker.cli.parked.replay import Replay
     from worker.cli.parked.replay_preview import preview
+    from worker.cli.progress import Pacer
 
+    settings, pacer = loaded.settings, Pacer(rate)
     if not yes:
-        _run_on_parked_queue(loaded.settings, lambda queue: preview(queue, loaded, selection, rate, as_json=as_json))
-    options = ReplayOptions(canary, rate, timeout, as_json)
-    _run_on_parked_queue(loaded.settings, lambda queue: Replay(queue, loaded.settings, options).run(selection))
+        _run_on_parked_queue(settings, lambda queue: preview(queue, loaded, selection, pacer, as_json=as_json))
+    _run_on_parked_queue(
+        settings, lambda queue: Replay(queue, settings, pacer, canary, timeout, as_json).run(selection)
+    )
 
 
 def drop(  # noqa: PLR0913 - each argument is an option of the command

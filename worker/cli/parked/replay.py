@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 import typer
@@ -27,44 +27,44 @@ _CLOUDEVENTS_ID_HEADER: Final = "cloudEvents:id"
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayOptions:
-    """Size of the canary, requests per second, and seconds to wait for the outcomes of the canary."""
+class CanaryOutcome:
+    """Outcome of one request of the canary."""
 
-    canary: int
-    rate: float | None
-    timeout: float
-    as_json: bool
+    id: str
+    succeeded: bool
+    text: str
 
 
+@dataclass(slots=True)
 class Replay:
     """One replay: counts what was sent and prints it at the end, also after an error or a signal."""
 
-    def __init__(self, queue: Shelf, settings: Settings, options: ReplayOptions) -> None:
-        self._queue = queue
-        self._settings = settings
-        self._options = options
-        self._pacer = Pacer(options.rate)
-        self._started_at = time.monotonic()
-        self._replayed = 0
-        self._outcomes: list[CanaryOutcome] = []
-
-    def __repr__(self) -> str:
-        return f"<Replay: {self._replayed} sent>"
+    queue: Shelf
+    settings: Settings
+    pacer: Pacer
+    canary_size: int
+    canary_timeout: float
+    """Seconds to wait for the outcomes of the canary."""
+    as_json: bool
+    replayed: int = 0
+    outcomes: list[CanaryOutcome] = field(default_factory=list)
+    """Of the canary."""
+    started_at: float = field(default_factory=time.monotonic)
 
     async def run(self, selection: Selection) -> int:
         """Replay the selected requests; the exit status. Raises ParkedError and FollowError."""
-        selected = await selected_requests(self._queue, self._settings, selection)
+        selected = await selected_requests(self.queue, self.settings, selection)
         valid = [request for request in selected if request.parsed is not None]
         is_done = False
         try:
             is_done = await self._replay_all(valid)
-            await self._queue.release()
+            await self.queue.release()
         finally:
             self._print_result(len(selected), len(selected) - len(valid), is_done=is_done)
         return selection.exit_status(len(selected)) if is_done else EXIT_FAILED
 
     async def _replay_all(self, valid: Sequence[ParkedRequest]) -> bool:
-        first, rest = valid[: self._options.canary], valid[self._options.canary :]
+        first, rest = valid[: self.canary_size], valid[self.canary_size :]
         if first and not await self._run_canary(first):
             return False
         if not rest:
@@ -72,53 +72,44 @@ class Replay:
         with ProgressDisplay("replayed", len(valid)) as display:
             display.start_at(len(first))
             for request in rest:
-                if time.monotonic() - self._started_at > MAX_HOLD_SECONDS:
+                if time.monotonic() - self.started_at > MAX_HOLD_SECONDS:
                     stopped = f"Stopped after {MAX_HOLD_SECONDS:g} s; the other requests stay parked."
                     typer.echo(f"{stopped} Repeat the command to go on.", err=True)
                     return False
                 await self._replay(request)
-                display.update(self._replayed)
+                display.update(self.replayed)
         return True
 
     async def _run_canary(self, first: Sequence[ParkedRequest]) -> bool:
         """Replay the canary; whether all its requests succeeded in time."""
-        async with self._queue.following(self._settings.event_exchange) as events:
+        async with self.queue.following(self.settings.event_exchange) as events:
             for request in first:
                 await self._replay(request)
             typer.echo(f"Waiting for the outcomes of {len(first):,} canary requests ...", err=True)
-            self._outcomes = await canary_outcomes(first, events, self._options.timeout)
-        for outcome in self._outcomes:
+            self.outcomes = await canary_outcomes(first, events, self.canary_timeout)
+        for outcome in self.outcomes:
             typer.echo(f"{printable(outcome.id)}  {printable(outcome.text)}", err=True)
-        return all(outcome.succeeded for outcome in self._outcomes)
+        return all(outcome.succeeded for outcome in self.outcomes)
 
     async def _replay(self, request: ParkedRequest) -> None:
-        await self._pacer.wait()
-        await self._queue.move(request.parked, request.replay_headers(self._settings.delivery_limit, time.time()))
-        self._replayed += 1
+        await self.pacer.wait()
+        await self.queue.move(request.parked, request.replay_headers(self.settings.delivery_limit, time.time()))
+        self.replayed += 1
 
     def _print_result(self, selected: int, invalid: int, *, is_done: bool) -> None:
-        left = selected - self._replayed
-        if self._options.as_json:
-            canary = [asdict(outcome) for outcome in self._outcomes]
-            counts = {"replayed": self._replayed, "left": left, "no_requests": invalid}
+        left = selected - self.replayed
+        if self.as_json:
+            canary = [asdict(outcome) for outcome in self.outcomes]
+            counts = {"replayed": self.replayed, "left": left, "no_requests": invalid}
             print_json({**counts, "canary": canary, "done": is_done})
             return
         if not selected:
             typer.echo(NO_MATCH)
             return
-        if not all(outcome.succeeded for outcome in self._outcomes):
+        if not all(outcome.succeeded for outcome in self.outcomes):
             typer.echo("The canary did not succeed; the other requests stay parked.")
-        text = f"{self._replayed:,} replayed, {left:,} still parked"
+        text = f"{self.replayed:,} replayed, {left:,} still parked"
         typer.echo(f"{text}, of which {invalid:,} are invalid." if invalid else f"{text}.")
-
-
-@dataclass(frozen=True, slots=True)
-class CanaryOutcome:
-    """Outcome of one request of the canary."""
-
-    id: str
-    succeeded: bool
-    text: str
 
 
 async def canary_outcomes(requests: Sequence[ParkedRequest], events: Events, timeout: float) -> list[CanaryOutcome]:

@@ -16,7 +16,7 @@ from worker.cli.common import print_json, printable, short_duration
 from worker.cli.parked.request import NO_MATCH, ParkedRequest, selected_requests
 from worker.cli.parked.selection import Selection
 from worker.cli.progress import Pacer
-from worker.config import Configuration
+from worker.config import Configuration, Settings
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.policy.call_result import CallError, SeveralTasks, TaskFound, TaskNotFound
@@ -47,9 +47,7 @@ class ReplayVerdict:
     """Ids of tasks that belong, or may belong, to the request."""
 
 
-async def preview(
-    queue: Shelf, loaded: Configuration, selection: Selection, rate: float | None, *, as_json: bool
-) -> int:
+async def preview(queue: Shelf, loaded: Configuration, selection: Selection, pacer: Pacer, *, as_json: bool) -> int:
     """Print the expected result of each request; the exit status. Raises ParkedError and ConfigurationError."""
     selected = await selected_requests(queue, loaded.settings, selection)
     await queue.release()  # the lookups take longer than a broker lets messages be unacknowledged
@@ -63,7 +61,7 @@ async def preview(
 
     async with AsyncExitStack() as stack:
         client = _dcs_client(stack, loaded)
-        await ReplayPreview(loaded, client, Pacer(rate)).check_all(selected, on_verdict)
+        await ReplayPreview(loaded.settings, client, pacer).check_all(selected, on_verdict)
     if as_json:
         requests = [
             {**request.summary(), "verdict": verdict.kind, "text": verdict.text, "tasks": verdict.tasks}
@@ -95,14 +93,13 @@ def _dcs_client(stack: AsyncExitStack, loaded: Configuration) -> DcsClient:
     return DcsClient(http_client(settings.dcs_timeout), credential, settings.dcs_endpoints)
 
 
+@dataclass(frozen=True, slots=True)
 class ReplayPreview:
     """Looks for the tasks of parked requests, MAX_CONCURRENT_LOOKUPS at a time."""
 
-    def __init__(self, loaded: Configuration, client: DcsClient, pacer: Pacer) -> None:
-        self._settings = loaded.settings
-        self._rules = rules(loaded.settings)
-        self._client = client
-        self._pacer = pacer
+    settings: Settings
+    client: DcsClient
+    pacer: Pacer
 
     async def check_all(
         self, requests: Iterable[ParkedRequest], on_verdict: Callable[[ParkedRequest, ReplayVerdict], None]
@@ -116,7 +113,7 @@ class ReplayPreview:
 
         async with asyncio.TaskGroup() as tasks:
             for request in requests:
-                await self._pacer.wait()
+                await self.pacer.wait()
                 waiting.append((request, tasks.create_task(self._check(request))))
                 if len(waiting) == MAX_CONCURRENT_LOOKUPS:
                     await report_next()
@@ -129,7 +126,7 @@ class ReplayPreview:
             return ReplayVerdict("invalid", "not a valid request, stays parked")
         if (reason := self._reason_not_to_look_up(parsed, envelope)) is not None:
             return ReplayVerdict("unclear", f"unknown: {reason}")
-        lookup_result = await self._client.find(parsed, envelope.first_received_at)
+        lookup_result = await self.client.find(parsed, envelope.first_received_at)
         match lookup_result:
             case TaskFound(instance_id=task):
                 return ReplayVerdict("exists", f"task {task} exists: only the event is sent", (task,))
@@ -145,15 +142,15 @@ class ReplayPreview:
 
     def _reason_not_to_look_up(self, parsed: MigrationRequest, envelope: Envelope) -> str | None:
         """Why the worker would not look for its task; None if it would."""
-        if parsed.region not in self._settings.dcs_endpoints:
+        if parsed.region not in self.settings.dcs_endpoints:
             return f"region {parsed.region!r} is not in WORKER_DCS_ENDPOINTS"
-        if self._settings.reconcile == "off" and envelope.last_sent_at is not None:
+        if self.settings.reconcile == "off" and envelope.last_sent_at is not None:
             return "with WORKER_RECONCILE=off the worker does no lookup"
         return None
 
     def _verdict_without_task(self, parsed: MigrationRequest, envelope: Envelope) -> ReplayVerdict:
         now = time.time()
-        listing_delay_left = self._rules.listing_delay_left(envelope.last_sent_at, now)
+        listing_delay_left = rules(self.settings).listing_delay_left(envelope.last_sent_at, now)
         if parsed.not_after is not None and now + listing_delay_left >= parsed.not_after:
             return ReplayVerdict("expire", "would expire: its not_after has passed")
         delay = f", in {short_duration(listing_delay_left + 1)} at the earliest" if listing_delay_left else ""

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Final
 
@@ -25,22 +25,20 @@ CONNECTION_NAME: Final = "dcs-worker submit"
 NO_OUTCOME: Final = "pending"
 
 
+@dataclass(slots=True)
 class Submission:
     """Sends validated requests at most `rate` times a second, and waits `wait_seconds` for outcomes (None: not)."""
 
-    def __init__(
-        self, settings: Settings, validator: InputValidator, rate: float | None, wait_seconds: float | None
-    ) -> None:
-        self._settings = settings
-        self._validator = validator
-        self._ledger: Ledger = validator.ledger
-        self._rate = rate
-        self._wait_seconds = wait_seconds
-        self._confirmed = 0
-        self._sending_seconds = 0.0
+    settings: Settings
+    validator: InputValidator
+    rate: float | None
+    wait_seconds: float | None
+    confirmed: int = 0
+    sending_seconds: float = 0.0
 
-    def __repr__(self) -> str:
-        return f"<Submission: {self._confirmed} of {self._ledger.requests} confirmed>"
+    @property
+    def _ledger(self) -> Ledger:
+        return self.validator.ledger
 
     async def run(self, *, as_json: bool) -> int:
         """Send all requests, wait for their outcomes if configured, and print the result; the exit status."""
@@ -53,34 +51,34 @@ class Submission:
         if status != EXIT_OK:
             return status
         self._print_result(as_json=as_json)
-        return EXIT_FAILED if self._wait_seconds is not None and any(self._ledger.unsuccessful()) else EXIT_OK
+        return EXIT_FAILED if self.wait_seconds is not None and any(self._ledger.unsuccessful()) else EXIT_OK
 
     async def _send_and_wait(self) -> None:
         """Raises UnreachableError, SendError and FollowError."""
-        async with reached(brokers(self._settings), CONNECTION_NAME) as connection, AsyncExitStack() as stack:
+        async with reached(brokers(self.settings), CONNECTION_NAME) as connection, AsyncExitStack() as stack:
             collecting: asyncio.Task[None] | None = None
-            if self._wait_seconds is not None:
-                events = await stack.enter_async_context(following(connection, self._settings.event_exchange))
+            if self.wait_seconds is not None:
+                events = await stack.enter_async_context(following(connection, self.settings.event_exchange))
                 collecting = asyncio.create_task(self._collect(events))
                 stack.push_async_callback(_cancel, collecting)
-            sender = await stack.enter_async_context(sending(connection, self._settings.request_exchange))
+            sender = await stack.enter_async_context(sending(connection, self.settings.request_exchange))
             await self._send(sender)
-            if collecting is not None and self._wait_seconds is not None:
-                await self._wait(collecting, self._wait_seconds)
+            if collecting is not None and self.wait_seconds is not None:
+                await self._wait(collecting, self.wait_seconds)
 
     async def _send(self, sender: Sender) -> None:
-        pacer, started = Pacer(self._rate), time.monotonic()
+        pacer, started = Pacer(self.rate), time.monotonic()
         with ProgressDisplay("sent", self._ledger.requests) as display:
 
             def on_confirmed(count: int) -> None:
-                self._confirmed = count
+                self.confirmed = count
                 display.update(count)
 
             async with sender.batch(on_confirmed) as batch:
                 for body in self._ledger.bodies():
                     await pacer.wait()
                     await batch.put(body)
-        self._sending_seconds = time.monotonic() - started
+        self.sending_seconds = time.monotonic() - started
 
     async def _collect(self, events: Events) -> None:
         """Store the outcome of each request. Raises FollowError."""
@@ -109,14 +107,14 @@ class Submission:
     def _print_result(self, *, as_json: bool) -> None:
         if as_json:
             outcomes: dict[str, object] = {}
-            if self._wait_seconds is not None:
+            if self.wait_seconds is not None:
                 unsuccessful = [asdict(entry) for entry in self._ledger.unsuccessful()]
                 outcomes = {"outcomes": self._ledger.outcomes(), "unsuccessful": unsuccessful}
             print_json(self._as_json() | outcomes)
             return
-        summary = _input_summary(self._validator)
-        typer.echo(f"{summary}: {self._confirmed:,} sent and confirmed in {self._sending_seconds:.1f} s.")
-        if self._wait_seconds is not None:
+        summary = _input_summary(self.validator)
+        typer.echo(f"{summary}: {self.confirmed:,} sent and confirmed in {self.sending_seconds:.1f} s.")
+        if self.wait_seconds is not None:
             typer.echo("")
             typer.echo(format_table(("outcome", "requests"), self._counts(), right=("requests",)))
             self._print_unsuccessful()
@@ -126,14 +124,14 @@ class Submission:
         if as_json:
             print_json(self._as_json())
         requests = self._ledger.requests
-        if self._confirmed < requests:
+        if self.confirmed < requests:
             advice = "Submit the same input again: no task is created twice."
-            typer.echo(f"{self._confirmed:,} of {requests:,} requests are confirmed. {advice}", err=True)
+            typer.echo(f"{self.confirmed:,} of {requests:,} requests are confirmed. {advice}", err=True)
         else:
             typer.echo(f"All {requests:,} requests are sent and confirmed.", err=True)
 
     def _as_json(self) -> dict[str, object]:
-        return {**self._validator.as_json(), "sent": self._confirmed, "seconds": round(self._sending_seconds, 3)}
+        return {**self.validator.as_json(), "sent": self.confirmed, "seconds": round(self.sending_seconds, 3)}
 
     def _counts(self) -> Iterator[tuple[str, str]]:
         for outcome, count in self._ledger.outcomes().items():
