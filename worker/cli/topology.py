@@ -56,20 +56,23 @@ def topology(
     from worker.bootstrap import components
 
     plan = components.topology(settings)
-    if action == "apply":
-        run_and_exit(_apply(settings, plan, as_json=as_json))
-    if action == "check":
-        run_and_exit(_check(settings, plan, as_json=as_json))
+    if action != "print":
+        work = _apply if action == "apply" else _check
+        run_and_exit(work(settings, plan, as_json=as_json))
     if format_ is not None:
-        from worker.rabbit.checks import Node
-        from worker.rabbit.definitions import definitions, permissions
-
-        vhost = Node.of(settings.amqp_url[0].get_secret_value()).vhost
-        print_json(definitions(plan, vhost) if format_ == "rabbitmq-definitions" else permissions(plan, vhost))
+        print_json(_importable(settings, plan, format_))
     elif as_json:
         print_json(_as_json(plan))
     else:
         typer.echo(align(_lines(plan)))
+
+
+def _importable(settings: "Settings", plan: "Topology", format_: Format) -> Mapping[str, Any]:
+    from worker.rabbit.checks import Node
+    from worker.rabbit.definitions import definitions, permissions
+
+    vhost = Node.of(settings.amqp_url[0].get_secret_value()).vhost
+    return definitions(plan, vhost) if format_ == "rabbitmq-definitions" else permissions(plan, vhost)
 
 
 async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
@@ -105,7 +108,7 @@ async def _check(settings: "Settings", plan: "Topology", *, as_json: bool) -> in
     nodes = brokers(settings)
     async with reached(nodes, "dcs-worker topology") as connection:
         await check_topology(connection, plan, Node.of(nodes.urls[0]), checks.append)
-    # Whatever else is wrong with the topology, it is not what the configuration says.
+    # Any other failure means that the topology differs from the configuration.
     statuses = {None: EXIT_OK, FailureKind.UNREACHABLE: EXIT_UNAVAILABLE}
     status = statuses.get(most_urgent_failure(checks), EXIT_CONFIGURATION)
     print_checks(checks, status, as_json=as_json)

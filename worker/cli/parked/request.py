@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import Any, Final, Self
 
 from schemas import identity, names
@@ -78,6 +79,20 @@ class ParkedRequest:
     def age(self, now: float) -> float | None:
         """Seconds since it was parked; None if unknown."""
         return None if self.parked_at is None else max(0.0, now - self.parked_at)
+
+    def matches(self, selection: Selection, now: float) -> bool:
+        """Whether it is selected at `now` (epoch seconds)."""
+        criteria = (
+            (selection.reason, self.reason),
+            (selection.error_code, self.error_code),
+            (selection.project, self.sender.project_id),
+        )
+        return (
+            (not selection.ids or not selection.ids.isdisjoint(self.ids))
+            and all(expected in (None, actual) for expected, actual in criteria)
+            and (selection.name is None or fnmatchcase(self.name, selection.name))
+            and (selection.older_than is None or (self.age(now) or 0.0) > selection.older_than)
+        )
 
     def replay_headers(self, delivery_limit: int, now: float) -> dict[str, object]:
         """The headers of its copy: a new retry schedule, and the state that makes a worker look before it creates.
@@ -191,7 +206,7 @@ async def read_selected(
 
     def on_message(parked: Parked) -> None:
         request = ParkedRequest.read(parked, settings)
-        if selection.matches(request, now):
+        if request.matches(selection, now):
             on_request(request)
 
     await queue.read(on_message)

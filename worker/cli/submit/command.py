@@ -12,7 +12,6 @@ from worker.cli.submit import Format
 
 if TYPE_CHECKING:
     from worker.cli.submit.input_lines import InputValidator
-    from worker.config import Settings
 
 OPTIONS: Final = {
     "request_id": "--request-id",
@@ -71,9 +70,24 @@ def submit(  # noqa: PLR0913 - each argument is an option of the command
     fields = {field: value for field, value in zip(OPTIONS, values, strict=True) if value is not None}
     if bool(fields) == (file is not None):
         raise typer.BadParameter("give either a FILE or the options of one request")
+    wait_seconds = timeout if wait else None
+    raise typer.Exit(_submit(file, form, fields, rate, wait_seconds, check=check, as_json=as_json))
+
+
+def _submit(
+    file: Path | None,
+    form: Format | None,
+    fields: dict[str, str],
+    rate: float | None,
+    wait_seconds: float | None,
+    *,
+    check: bool,
+    as_json: bool,
+) -> int:
     settings = load_configuration().settings
 
     from worker.cli.submit.input_lines import InputValidator, Ledger
+    from worker.cli.submit.submission import Submission, print_validation
 
     with closing(Ledger()) as ledger:
         validator = InputValidator(ledger, settings.max_message_bytes, settings.dcs_region)
@@ -82,25 +96,11 @@ def submit(  # noqa: PLR0913 - each argument is an option of the command
         else:
             _read_file(validator, file, form or FORMATS_BY_SUFFIX.get(file.suffix.lower(), "jsonl"))
         if not validator.lines:
-            raise typer.Exit(fail("Standard input is empty." if file == STANDARD_INPUT else f"{file} is empty."))
-        raise typer.Exit(_submit(settings, validator, rate, timeout if wait else None, check=check, as_json=as_json))
-
-
-def _submit(
-    settings: "Settings",
-    validator: "InputValidator",
-    rate: float | None,
-    wait_seconds: float | None,
-    *,
-    check: bool,
-    as_json: bool,
-) -> int:
-    from worker.cli.submit.submission import Submission, print_validation
-
-    if check or validator.invalid_lines:
-        print_validation(validator, as_json=as_json)
-        return EXIT_FAILED if validator.invalid_lines else EXIT_OK
-    return run_interruptible(Submission(settings, validator, rate, wait_seconds).run(as_json=as_json))
+            return fail("Standard input is empty." if file == STANDARD_INPUT else f"{file} is empty.")
+        if check or validator.invalid_lines:
+            print_validation(validator, as_json=as_json)
+            return EXIT_FAILED if validator.invalid_lines else EXIT_OK
+        return run_interruptible(Submission(settings, validator, rate, wait_seconds).run(as_json=as_json))
 
 
 def _read_options(validator: "InputValidator", fields: dict[str, str]) -> None:
