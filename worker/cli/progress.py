@@ -18,7 +18,7 @@ _MAX_CATCH_UP_SECONDS: Final = 0.1
 
 
 class Pacer:
-    """Pacer: `wait` returns `rate` times a second, or at once without a rate."""
+    """Rate limiter of a bulk command: `wait` returns `rate` times a second, or at once without a rate."""
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ PART_TIMEOUT_SECONDS: Final = 45.0
 """For each part; the parts run at the same time."""
 MAX_CALL_SECONDS: Final = 15.0
 """Upper limit of a call to DCS here; WORKER_DCS_TIMEOUT if that is shorter."""
-URL_VARIABLE: Final = "WORKER_AMQP_URL"
+BROKER_URL_VARIABLE: Final = "WORKER_AMQP_URL"
 
 HttpClientFactory = Callable[[float], HttpClient]
 """Makes a client with that deadline in seconds."""
@@ -115,7 +115,7 @@ async def check_broker(settings: Settings, management: str | None, on_check: OnC
 async def _log_in(stack: AsyncExitStack, brokers: Brokers, nodes: Sequence[Node]) -> list[Door]:
     """The connection to each node, or the problem. A refused login is not tried at the other nodes."""
     network_problems = await asyncio.gather(
-        *(find_problem(Address(node.host, node.port, URL_VARIABLE), brokers.tls) for node in nodes)
+        *(find_problem(Address(node.host, node.port, BROKER_URL_VARIABLE), brokers.tls) for node in nodes)
     )
     refused: dict[tuple[str | None, str], Problem] = {}
     logins: list[Door] = []

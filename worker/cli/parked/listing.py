@@ -12,11 +12,10 @@ import typer
 from schemas import names
 from schemas.timestamp import to_text
 from worker.cli.common import EXIT_OK, fail, format_table, print_json, printable, short_duration
-from worker.cli.parked.request import NO_MATCH, ParkedRequest, read_selected, read_with_id
+from worker.cli.parked.request import NO_MATCH, ParkedRequest, parked_queue, read_selected, read_with_id
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.timeline import identity_lines, label, render_steps, timeline_of_parked
 from worker.config import Settings
-from worker.rabbit.shelf import Shelf
 
 
 @dataclass(slots=True)
@@ -46,8 +45,8 @@ class ParkedGroup:
         }
 
 
-async def print_list(queue: Shelf, settings: Settings, selection: Selection, *, each: bool, as_json: bool) -> int:
-    """Print the groups, the largest first, or one line per request; the exit status. Raises ParkedError."""
+async def print_list(settings: Settings, selection: Selection, *, each: bool, as_json: bool) -> int:
+    """Print the groups, the largest first, or one line per request; the exit status."""
     by_key: dict[tuple[str, str | None], ParkedGroup] = {}
     listed: list[ParkedRequest] = []
 
@@ -57,17 +56,21 @@ async def print_list(queue: Shelf, settings: Settings, selection: Selection, *, 
         if each:  # else not kept: there may be very many
             listed.append(request)
 
-    await read_selected(queue, settings, selection, add)
-    groups = sorted(by_key.values(), key=lambda group: -group.requests)
-    listed.sort(key=lambda request: request.parked_at or 0.0)
-    if as_json:
-        content = {"requests": sum(group.requests for group in groups), "groups": [group.as_json() for group in groups]}
-        print_json(content | ({"each": [request.summary() for request in listed]} if each else {}))
-    elif not groups:
-        typer.echo("No request is parked." if selection.is_empty else NO_MATCH)
-    else:
-        typer.echo(_each(listed) if each else _grouped(groups))
-    return EXIT_OK
+    async with parked_queue(settings) as queue:
+        await read_selected(queue, settings, selection, add)
+        groups = sorted(by_key.values(), key=lambda group: -group.requests)
+        listed.sort(key=lambda request: request.parked_at or 0.0)
+        if as_json:
+            content = {
+                "requests": sum(group.requests for group in groups),
+                "groups": [group.as_json() for group in groups],
+            }
+            print_json(content | ({"each": [request.summary() for request in listed]} if each else {}))
+        elif not groups:
+            typer.echo("No request is parked." if selection.is_empty else NO_MATCH)
+        else:
+            typer.echo(_each(listed) if each else _grouped(groups))
+        return EXIT_OK
 
 
 def _grouped(groups: list[ParkedGroup]) -> str:
@@ -93,16 +96,17 @@ def _ago(moment: float | None, now: float) -> str:
     return "-" if moment is None else short_duration(now - moment)
 
 
-async def print_details(queue: Shelf, settings: Settings, identity: str, *, as_json: bool) -> int:
-    """Print every parked message of the request `identity`; the exit status. Raises ParkedError."""
-    found = await read_with_id(queue, settings, identity)
-    if not found:
-        return fail(f"No parked request has the id {identity!r}; `dcs-worker parked list --each` lists all.")
-    if as_json:
-        print_json([request.record() for request in found])
-    else:
-        typer.echo("\n\n".join("\n".join(_details(request)) for request in found))
-    return EXIT_OK
+async def print_details(settings: Settings, identity: str, *, as_json: bool) -> int:
+    """Print every parked message of the request `identity`; the exit status."""
+    async with parked_queue(settings) as queue:
+        found = await read_with_id(queue, settings, identity)
+        if not found:
+            return fail(f"No parked request has the id {identity!r}; `dcs-worker parked list --each` lists all.")
+        if as_json:
+            print_json([request.record() for request in found])
+        else:
+            typer.echo("\n\n".join("\n".join(_details(request)) for request in found))
+        return EXIT_OK
 
 
 def _details(request: ParkedRequest) -> Iterator[str]:

@@ -13,7 +13,7 @@ from schemas import identity
 from schemas.client import read_event
 from schemas.event import FAILED_TYPE, MigrationSucceeded
 from worker.cli.common import EXIT_FAILED, print_json, printable
-from worker.cli.parked.request import NO_MATCH, ParkedRequest, selected_requests
+from worker.cli.parked.request import NO_MATCH, ParkedRequest, parked_queue, selected_requests
 from worker.cli.parked.selection import Selection
 from worker.cli.progress import Pacer, ProgressDisplay
 from worker.config import Settings
@@ -39,7 +39,6 @@ class CanaryOutcome:
 class Replay:
     """One replay: counts what was sent and prints it at the end, also after an error or a signal."""
 
-    queue: Shelf
     settings: Settings
     pacer: Pacer
     canary_size: int
@@ -53,19 +52,20 @@ class Replay:
 
     async def run(self, selection: Selection) -> int:
         """Replay the selected requests; the exit status. Raises ParkedError and FollowError."""
-        selected = await selected_requests(self.queue, self.settings, selection)
-        valid = [request for request in selected if request.parsed is not None]
-        is_done = False
-        try:
-            is_done = await self._replay_all(valid)
-            await self.queue.release()
-        finally:
-            self._print_result(len(selected), len(selected) - len(valid), is_done=is_done)
-        return selection.exit_status(len(selected)) if is_done else EXIT_FAILED
+        async with parked_queue(self.settings) as queue:
+            selected = await selected_requests(queue, self.settings, selection)
+            valid = [request for request in selected if request.parsed is not None]
+            is_done = False
+            try:
+                is_done = await self._replay_all(queue, valid)
+                await queue.release()
+            finally:
+                self._print_result(len(selected), len(selected) - len(valid), is_done=is_done)
+            return selection.exit_status(len(selected)) if is_done else EXIT_FAILED
 
-    async def _replay_all(self, valid: Sequence[ParkedRequest]) -> bool:
+    async def _replay_all(self, queue: Shelf, valid: Sequence[ParkedRequest]) -> bool:
         first, rest = valid[: self.canary_size], valid[self.canary_size :]
-        if first and not await self._run_canary(first):
+        if first and not await self._run_canary(queue, first):
             return False
         if not rest:
             return True
@@ -76,24 +76,24 @@ class Replay:
                     stopped = f"Stopped after {MAX_HOLD_SECONDS:g} s; the other requests stay parked."
                     typer.echo(f"{stopped} Repeat the command to go on.", err=True)
                     return False
-                await self._replay(request)
+                await self._replay(queue, request)
                 display.update(self.replayed)
         return True
 
-    async def _run_canary(self, first: Sequence[ParkedRequest]) -> bool:
+    async def _run_canary(self, queue: Shelf, first: Sequence[ParkedRequest]) -> bool:
         """Replay the canary; whether all its requests succeeded in time."""
-        async with self.queue.following(self.settings.event_exchange) as events:
+        async with queue.following(self.settings.event_exchange) as events:
             for request in first:
-                await self._replay(request)
+                await self._replay(queue, request)
             typer.echo(f"Waiting for the outcomes of {len(first):,} canary requests ...", err=True)
             self.outcomes = await canary_outcomes(first, events, self.canary_timeout)
         for outcome in self.outcomes:
             typer.echo(f"{printable(outcome.id)}  {printable(outcome.text)}", err=True)
         return all(outcome.succeeded for outcome in self.outcomes)
 
-    async def _replay(self, request: ParkedRequest) -> None:
+    async def _replay(self, queue: Shelf, request: ParkedRequest) -> None:
         await self.pacer.wait()
-        await self.queue.move(request.parked, request.replay_headers(self.settings.delivery_limit, time.time()))
+        await queue.move(request.parked, request.replay_headers(self.settings.delivery_limit, time.time()))
         self.replayed += 1
 
     def _print_result(self, selected: int, invalid: int, *, is_done: bool) -> None:

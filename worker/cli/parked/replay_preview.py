@@ -13,7 +13,7 @@ import typer
 from schemas.envelope import Envelope
 from worker.bootstrap.components import credentials, rules, service_transport
 from worker.cli.common import print_json, printable, short_duration
-from worker.cli.parked.request import NO_MATCH, ParkedRequest, selected_requests
+from worker.cli.parked.request import NO_MATCH, ParkedRequest, parked_queue, selected_requests
 from worker.cli.parked.selection import Selection
 from worker.cli.progress import Pacer
 from worker.config import Configuration, Settings
@@ -22,7 +22,6 @@ from worker.dcs.http_client import HttpClient
 from worker.policy.call_result import CallError, SeveralTasks, TaskFound, TaskNotFound
 from worker.policy.freeze_detector import FreezeDetector
 from worker.policy.migration_request import MigrationRequest
-from worker.rabbit.shelf import Shelf
 
 MAX_CONCURRENT_LOOKUPS: Final = 8
 
@@ -47,10 +46,11 @@ class ReplayVerdict:
     """Ids of tasks that belong, or may belong, to the request."""
 
 
-async def preview(queue: Shelf, loaded: Configuration, selection: Selection, pacer: Pacer, *, as_json: bool) -> int:
+async def preview(loaded: Configuration, selection: Selection, pacer: Pacer, *, as_json: bool) -> int:
     """Print the expected result of each request; the exit status. Raises ParkedError and ConfigurationError."""
-    selected = await selected_requests(queue, loaded.settings, selection)
-    await queue.release()  # the lookups take longer than a broker lets messages be unacknowledged
+    async with parked_queue(loaded.settings) as queue:
+        selected = await selected_requests(queue, loaded.settings, selection)
+    # The queue is closed here: lookups can take longer than a broker lets messages be unacknowledged.
     verdicts: list[tuple[ParkedRequest, ReplayVerdict]] = []
     width = max((len(printable(request.id)) for request in selected), default=0)
 
@@ -157,6 +157,6 @@ class ReplayPreview:
         return ReplayVerdict("create", f"would create{delay}")
 
 
-def _error_text(fault: CallError) -> str:
-    text = fault.error_msg or fault.message
-    return f"{text} ({fault.error_code})" if fault.error_code else text
+def _error_text(error: CallError) -> str:
+    text = error.error_msg or error.message
+    return f"{text} ({error.error_code})" if error.error_code else text

@@ -4,7 +4,7 @@ import base64
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Final, Self
@@ -114,10 +114,7 @@ class ParkedRequest:
         """Identity, reason and time of parking as JSON."""
         return {
             "id": self.id,
-            "request_id": self.sender.request_id,
-            "project_id": self.sender.project_id,
-            "region": self.sender.region,
-            "name": self.sender.name,
+            **asdict(self.sender),
             "reason": self.reason,
             "error_code": self.error_code,
             "parked_at": None if self.parked_at is None else to_text(self.parked_at),
