@@ -1,4 +1,4 @@
-"""Reachability of addresses: DNS, TCP and TLS stages against misbehaving sockets."""
+"""Reachability of addresses, DNS, TCP and TLS stages against misbehaving sockets, and the check of the HTTP port."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Timeline of a parked request as text."""
+"""Timeline of a parked request as text, and the text of each journal entry."""
 
 from typing import Any
 
