@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tools.harness.running_system import machine_load_factor
-from worker.cli import demo_run
+from worker.cli import demo as demo_run
 from worker.cli.app import app
 from worker.tools.demo.requests import plan_requests
 from worker.tools.servers import RabbitMqServer

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.asyncapi import document
 from tools.harness.browser import DESKTOP, PHONE, browsing, chromium
-from worker.cli.schema_page import page as page_of
+from worker.cli.schema import page as page_of
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: apt-get install chromium")
 

@@ -1,12 +1,12 @@
 """The command line `dcs-worker` with all its commands; a command imports its libraries only when it runs."""
 
+import sys
 from typing import Annotated
 
 import typer
 
 from worker import __version__
-from worker.cli.common import add_command
-from worker.cli.demo import demo
+from worker.cli.common import add_command, load_configuration, run_interruptible
 from worker.cli.doctor.command import doctor
 from worker.cli.explain import explain
 from worker.cli.parked.commands import parked
@@ -39,7 +39,7 @@ def main(
 ) -> None:
     """Create DCS online data migration tasks from requests on RabbitMQ, exactly one per request.
 
-    Settings are environment variables WORKER_...; README.md lists them.
+    Settings are environment variables WORKER_...; docs/settings.md lists them.
 
     Exit status: 0 done, 1 failed, 2 wrong usage, 69 a service cannot be reached, 78 configuration.
 
@@ -58,6 +58,31 @@ def run() -> None:
     from worker.cli.run import run as run_worker
 
     raise typer.Exit(run_worker())
+
+
+def demo(
+    *,
+    requests: Annotated[int, typer.Option(min=1, max=100_000, help="Number of requests to send.")] = 200,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep everything running until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Send requests, inject faults, and show the outcome of every request.
+
+    A worker process receives the requests through RabbitMQ and calls the built-in fake DCS.
+    The broker is that of WORKER_AMQP_URL if set (exchanges and queues with private names, deleted at the end), else a
+    private node, else a container. The demo leaves nothing behind.
+
+    Exit status: 0 every request had the expected outcome and one task, 1 not all had, 69 no broker.
+
+    Example: dcs-worker demo --requests 50
+    """
+    settings = load_configuration().settings
+
+    from worker.cli.demo import DemoRun
+    from worker.tools.demo.display import DemoDisplay
+
+    with DemoDisplay(sys.stderr if as_json else sys.stdout) as display:
+        raise typer.Exit(run_interruptible(DemoRun(settings, display, requests, keep, as_json).run()))
 
 
 for command in (run, demo, doctor, submit, explain, simulate, topology, schema):

@@ -1,13 +1,14 @@
-"""Shared by the commands: exit statuses, help texts, configuration, signals, durations and tables."""
+"""Shared by the commands: exit statuses, help texts, configuration, signals, durations, tables and JSON."""
 
 import asyncio
 import inspect
+import json
 import logging
 import os
 import re
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -50,9 +51,7 @@ def load_configuration(*, credentials: bool = False) -> "Configuration":
     try:
         loaded = load_from_process(credentials=credentials)
     except ConfigurationError as error:
-        for problem in error.lines:
-            typer.echo(problem, err=True)
-        raise typer.Exit(EXIT_CONFIGURATION) from None
+        raise typer.Exit(fail("\n".join(error.lines), EXIT_CONFIGURATION)) from None
     for warning in loaded.warnings:
         typer.echo(f"warning: {warning}", err=True)
     return loaded
@@ -61,6 +60,11 @@ def load_configuration(*, credentials: bool = False) -> "Configuration":
 def run_interruptible(work: Coroutine[Any, Any, int]) -> int:
     """Run `work` to its exit status. A signal cancels it, so that it cleans up; a second one ends the process."""
     return asyncio.run(_until_done_or_signal(work))
+
+
+def run_and_exit(work: Awaitable[int | None]) -> NoReturn:
+    """Run the whole work of a command that uses the broker, and exit with its status."""
+    raise typer.Exit(run_interruptible(exit_status_of(work)))
 
 
 async def exit_status_of(work: Awaitable[int | None]) -> int:
@@ -74,12 +78,9 @@ async def exit_status_of(work: Awaitable[int | None]) -> int:
     try:
         return await work or EXIT_OK
     except (UnreachableError, SendError, FollowError, ParkedError) as error:
-        typer.echo(str(error), err=True)
-        return EXIT_UNAVAILABLE
+        return fail(str(error), EXIT_UNAVAILABLE)
     except ConfigurationError as error:
-        for line in error.lines:
-            typer.echo(line, err=True)
-        return EXIT_CONFIGURATION
+        return fail("\n".join(error.lines), EXIT_CONFIGURATION)
 
 
 async def _until_done_or_signal(work: Coroutine[Any, Any, int]) -> int:
@@ -113,10 +114,8 @@ def parse_duration(text: str) -> float:
 
 def short_duration(length: float) -> str:
     """`47 s`, `3 min`, `5 h` or `12 d`, rounded down."""
-    for unit, unit_seconds in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if length >= unit_seconds:
-            return f"{int(length // unit_seconds)} {unit}"
-    return f"{int(max(0.0, length))} s"
+    number, unit, *_ = exact_duration(max(0, int(length))).split()
+    return f"{number} {unit}"
 
 
 def exact_duration(length: float) -> str:
@@ -137,13 +136,30 @@ def printable(text: object) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in str(text))
 
 
+def fail(sentence: str, status: int = EXIT_FAILED) -> int:
+    """Print why the command failed on standard error; the exit status."""
+    typer.echo(sentence, err=True)
+    return status
+
+
+def print_json(content: object) -> None:
+    """Print `content` as indented JSON on standard output."""
+    typer.echo(json.dumps(content, indent=2))
+
+
+def align(lines: Iterable[Sequence[object]], *, right: Sequence[int] = ()) -> str:
+    """Lines of cells as aligned columns; those with a number in `right` (0: the first) are aligned to the right."""
+    cells = [[printable(cell) for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    )
+
+
 def format_table(titles: Sequence[str], lines: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> str:
     """A plain-text table; the columns named in `right` are aligned to the right."""
-    cells = [titles, *([printable(cell) for cell in line] for line in lines)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(titles))]
-    return "\n".join("  ".join(_cells(line, titles, widths, right)).rstrip() for line in cells)
-
-
-def _cells(line: Sequence[str], titles: Sequence[str], widths: Sequence[int], right: Sequence[str]) -> Iterable[str]:
-    for cell, title, width in zip(line, titles, widths, strict=True):
-        yield cell.rjust(width) if title in right else cell.ljust(width)
+    return align((titles, *lines), right=[titles.index(title) for title in right])

@@ -1,14 +1,19 @@
-"""The command `dcs-worker explain`: prints the timeline of a request."""
+"""The command `dcs-worker explain`: prints the timeline of a request, from the broker or from standard input."""
 
+import asyncio
+import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from worker.cli.common import EXIT_FAILED, EXIT_OK, Json, exit_status_of, load_configuration, run_interruptible
+from worker.cli.common import EXIT_OK, Json, fail, load_configuration, print_json, run_and_exit
 
 if TYPE_CHECKING:
+    from worker.cli.parked.timeline import RequestTimeline
     from worker.config import Settings
+    from worker.rabbit.follower import Event
 
 STANDARD_INPUT: Final = "-"
 
@@ -37,25 +42,93 @@ def explain(
     if identity == STANDARD_INPUT:
         if listen:
             raise typer.BadParameter("- and --listen cannot be combined")
-        raise typer.Exit(_explain_stdin(settings, as_json=as_json))
+        raise typer.Exit(_explain_messages(sys.stdin.buffer.read(), settings, as_json=as_json))
+    if listen:
+        run_and_exit(_explain_next_event(settings, identity, timeout, as_json=as_json))
+    run_and_exit(_explain_parked(settings, identity, as_json=as_json))
 
-    from worker.cli.explain_broker import explain_next_event, explain_parked
 
-    work = (
-        explain_next_event(settings, identity, timeout, as_json=as_json)
-        if listen
-        else explain_parked(settings, identity, as_json=as_json)
+def _print_timelines(timelines: "Sequence[RequestTimeline]", *, as_json: bool) -> int:
+    from worker.cli.parked.timeline import render_timeline
+
+    if as_json:
+        print_json([timeline.as_json() for timeline in timelines])
+    else:
+        typer.echo("\n\n".join(map(render_timeline, timelines)))
+    return EXIT_OK
+
+
+async def _explain_parked(settings: "Settings", identity: str, *, as_json: bool) -> int:
+    from worker.cli.parked.request import parked_queue, read_with_id
+    from worker.cli.parked.timeline import timeline_of_parked
+
+    async with parked_queue(settings) as queue:
+        found = await read_with_id(queue, settings, identity)
+        if found:
+            return _print_timelines([timeline_of_parked(request) for request in found], as_json=as_json)
+    return fail(
+        f"No parked request has the id {identity!r}. `dcs-worker parked list --each` lists all. For other "
+        "requests use --listen to wait for the event, or - to read a received event from standard input."
     )
-    raise typer.Exit(run_interruptible(exit_status_of(work)))
 
 
-def _explain_stdin(settings: "Settings", *, as_json: bool) -> int:
-    from worker.cli.explain_broker import print_timelines
-    from worker.cli.explain_stdin import InvalidMessageError, read_timelines
+async def _explain_next_event(settings: "Settings", identity: str, timeout: float, *, as_json: bool) -> int:
+    from worker.bootstrap.components import brokers
+    from worker.rabbit.follower import following
+    from worker.rabbit.reach import reached
+
+    timeline: RequestTimeline | None = None
+    async with (
+        reached(brokers(settings), "dcs-worker explain") as connection,
+        following(connection, settings.event_exchange) as events,
+    ):
+        typer.echo(f"Listening for the event of {identity!r} ...", err=True)
+        try:
+            async with asyncio.timeout(timeout):
+                while timeline is None:
+                    timeline = _timeline_if_of(identity, await anext(events))
+        except TimeoutError:
+            pass
+    if timeline is not None:
+        return _print_timelines([timeline], as_json=as_json)
+    return fail(f"No event of {identity!r} within {timeout:g} s; send the request again, then its event is repeated.")
+
+
+def _timeline_if_of(identity: str, event: "Event") -> "RequestTimeline | None":
+    from schemas.client import read_event
+    from worker.cli.parked.timeline import timeline_of_event
 
     try:
-        print_timelines(list(read_timelines(sys.stdin.buffer.read(), settings)), as_json=as_json)
-    except InvalidMessageError as error:
-        typer.echo(str(error), err=True)
-        return EXIT_FAILED
-    return EXIT_OK
+        content = read_event(event.body)
+    except ValueError:
+        return None  # not an event of the worker
+    is_ours = identity in (content.request_id, event.correlation_id)
+    return timeline_of_event(content, event.headers) if is_ours else None
+
+
+def _explain_messages(text: bytes, settings: "Settings", *, as_json: bool) -> int:
+    """Print the timeline of each message in `text`; the exit status."""
+    from worker.cli.parked.timeline import timeline_of_message
+
+    try:
+        messages = _parse(text)
+    except (ValueError, RecursionError):
+        return fail("Standard input is not JSON: give one message, or one per line.")
+    if not messages:
+        return fail("Standard input has no message.")
+    timelines: list[RequestTimeline] = []
+    for number, message in enumerate(messages, 1):
+        try:
+            timelines.append(timeline_of_message(message, settings))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return fail(f"Message {number} is neither an event nor a request of the worker.")
+    return _print_timelines(timelines, as_json=as_json)
+
+
+def _parse(text: bytes) -> list[Any]:
+    """The messages of one JSON value, or of JSON Lines. Raises ValueError and RecursionError."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    return content if isinstance(content, list) else [content]

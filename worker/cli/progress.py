@@ -4,12 +4,10 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
-from types import TracebackType
 from typing import Final, Self, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from worker.cli.common import short_duration
 
@@ -20,7 +18,7 @@ _MAX_CATCH_UP_SECONDS: Final = 0.1
 
 
 class Pacer:
-    """Pacer: `wait` returns `rate` times a second, or at once without a rate."""
+    """Rate limiter of a bulk command: `wait` returns `rate` times a second, or at once without a rate."""
 
     def __init__(
         self,
@@ -54,24 +52,19 @@ class ProgressDisplay:
         self._total = total
         self._console = Console(file=stream or sys.stderr, highlight=False)
         self._is_live = self._console.is_terminal and not self._console.is_dumb_terminal
-        self._progress: Progress | None = None
-        self._task = TaskID(0)
-        self._stack = ExitStack()
+        columns = (BarColumn(), TextColumn("{task.description}"))
+        self._bar = Progress(*columns, console=self._console, disable=not self._is_live)
         self._count = self._first = 0
         self._started_at = self._shown_at = time.monotonic()
+        self._task = self._bar.add_task(self._text(), total=total)
 
     def __enter__(self) -> Self:
-        if self._is_live:
-            bar = Progress(BarColumn(), TextColumn("{task.description}"), console=self._console)
-            self._progress = self._stack.enter_context(bar)
-            self._task = self._progress.add_task(self._text(), total=self._total)
+        self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._show()
-        self._stack.close()
+        self._bar.stop()
 
     def start_at(self, count: int) -> None:
         """Set the number of items done before; they do not count for the rate."""
@@ -85,9 +78,9 @@ class ProgressDisplay:
 
     def _show(self) -> None:
         self._shown_at = time.monotonic()
-        if self._progress is not None:
-            self._progress.update(self._task, completed=self._count, description=self._text())
-        elif not self._is_live:
+        if self._is_live:
+            self._bar.update(self._task, completed=self._count, description=self._text())
+        else:
             self._console.print(self._text(), markup=False, soft_wrap=True)
 
     def _text(self) -> str:

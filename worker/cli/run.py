@@ -5,7 +5,6 @@ import gc
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -13,20 +12,10 @@ from worker import __version__
 from worker.bootstrap.components import tracing
 from worker.bootstrap.run import run as run_worker
 from worker.cli.common import EXIT_CONFIGURATION, EXIT_SIGNAL_BASE
-from worker.config import (
-    Configuration,
-    ConfigurationError,
-    Settings,
-    load_from_process,
-    secret_texts,
-    wants_colours,
-)
+from worker.config import Configuration, ConfigurationError, load_from_process, secret_texts, wants_colours
 from worker.observe.logging import configure_logging, crash_hook, loop_exception_handler
 from worker.observe.metrics import Metrics
 from worker.observe.observer import Observer
-
-if TYPE_CHECKING:
-    from worker.observe.logging import Logger
 
 
 def run() -> int:
@@ -44,7 +33,13 @@ def run() -> int:
 async def _run(loaded: Configuration) -> int:
     settings = loaded.settings
     metrics = Metrics(__version__, tuple(settings.dcs_endpoints), settings.claims_url is not None)
-    logger = _logger(settings)
+    logger = configure_logging(
+        settings.log_level,
+        settings.log_format or ("console" if sys.stdout.isatty() else "json"),
+        sys.stdout,
+        secrets=secret_texts(settings),
+        colours=wants_colours(sys.stdout),
+    )
     observer = Observer(metrics, logger, tracing(settings))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -58,22 +53,8 @@ async def _run(loaded: Configuration) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    _tune_garbage_collector()
-    return await run_worker(loaded, observer, metrics, stop)
-
-
-def _tune_garbage_collector() -> None:
-    """Collect rarely: objects of the start are never freed, and a request creates few reference cycles."""
+    # Collect garbage rarely: objects of the start are never freed, and a request creates few reference cycles.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-
-
-def _logger(settings: Settings) -> "Logger":
-    return configure_logging(
-        settings.log_level,
-        settings.log_format or ("console" if sys.stdout.isatty() else "json"),
-        sys.stdout,
-        secrets=secret_texts(settings),
-        colours=wants_colours(sys.stdout),
-    )
+    return await run_worker(loaded, observer, metrics, stop)

@@ -1,14 +1,23 @@
-"""The command `dcs-worker schema`: message formats as JSON Schema, examples, AsyncAPI and HTML."""
+"""The command `dcs-worker schema`: message formats as JSON Schema, examples, AsyncAPI, and one HTML page of them all.
+
+The page has no external parts, and is readable on a phone.
+"""
 
 import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from pathlib import Path
-from typing import Annotated, Final
+from string import Template
+from typing import Annotated, Any, Final
 
 import typer
 
 import schemas
+from worker.cli.common import align, print_json
 
 FOLDER: Final = Path(schemas.__file__).parent
+SCHEMAS: Final = FOLDER / "json"
 EXAMPLES: Final = {
     "request": "request/valid/full.json",
     "succeeded": "event/succeeded_created.json",
@@ -23,6 +32,18 @@ COMPLETE_DOCUMENTS: Final = {
     "html": "All messages, queues and exchanges: HTML page",
 }
 
+Document = Mapping[str, Any]
+
+_PAGE: Final = Path(__file__).with_suffix(".html")
+"""The frame of the page, a `string.Template`."""
+_CODE: Final = re.compile(r"`([^`]+)`")
+_RULES: Final = (
+    ("const", "always {}"),
+    ("pattern", "must match {}"),
+    ("maxLength", "at most {} characters"),
+    ("minimum", "at least {}"),
+)
+
 
 def schema(
     name: Annotated[
@@ -36,40 +57,137 @@ def schema(
 
     Example: dcs-worker schema html > messages.html
     """
-    files = {_name(path): path for path in sorted((FOLDER / "json").glob("*.json"))}
+    files = {path.stem.removeprefix("migration_").replace("_", "-"): path for path in sorted(SCHEMAS.glob("*.json"))}
+    titles = {name: _title(path) for name, path in files.items()} | COMPLETE_DOCUMENTS
     if name is None:
-        titles = {name: _title(path) for name, path in files.items()} | COMPLETE_DOCUMENTS
-        typer.echo(json.dumps(titles, indent=2) if as_json else _table(titles))
+        if as_json:
+            print_json(titles)
+        else:
+            typer.echo(align(titles.items()))
         return
-    if name not in files and name not in COMPLETE_DOCUMENTS:
-        raise typer.BadParameter(f"unknown schema {name!r}; known: {', '.join((*files, *COMPLETE_DOCUMENTS))}")
+    if name not in titles:
+        raise typer.BadParameter(f"unknown schema {name!r}; known: {', '.join(titles)}")
     if example and name not in EXAMPLES:
         raise typer.BadParameter(f"no example of {name!r}; there are examples of {', '.join(EXAMPLES)}")
-    if name in COMPLETE_DOCUMENTS:
-        typer.echo(_complete_document(name), nl=False)
-        return
-    path = FOLDER / "examples" / EXAMPLES[name] if example else files[name]
-    typer.echo(path.read_text("utf-8"), nl=False)
-
-
-def _complete_document(name: str) -> str:
-    text = (FOLDER / "asyncapi.json").read_text("utf-8")
-    if name == "asyncapi":
-        return text
-
-    from worker.cli.schema_page import page
-
-    return page(json.loads(text))
-
-
-def _name(path: Path) -> str:
-    return path.stem.removeprefix("migration_").replace("_", "-")
+    path = FOLDER / "examples" / EXAMPLES[name] if example else files.get(name, FOLDER / "asyncapi.json")
+    text = path.read_text("utf-8")
+    typer.echo(page(json.loads(text)) if name == "html" else text, nl=False)
 
 
 def _title(path: Path) -> str:
     return str(json.loads(path.read_text("utf-8")).get("title", ""))
 
 
-def _table(titles: dict[str, str]) -> str:
-    width = max(map(len, titles))
-    return "\n".join(f"{name:<{width}}  {title}" for name, title in titles.items())
+def page(document: Document) -> str:
+    """The page of an AsyncAPI 3 document without external references."""
+    document = _inline_references(document, document)
+    info, components = document["info"], document["components"]
+    channels = list(document["channels"].values())
+    return Template(_PAGE.read_text("utf-8")).substitute(
+        title=escape(info["title"]),
+        version=escape(info["version"]),
+        asyncapi=escape(document["asyncapi"]),
+        about=_prose(info["description"]),
+        operations="\n".join(_operation(operation, channels) for operation in document["operations"].values()),
+        messages="\n".join(_message(name, message) for name, message in components["messages"].items()),
+        journal=_table(components["schemas"]["journal"]),
+    )
+
+
+def _inline_references(node: Any, document: Document) -> Any:
+    """`node` with what its references name in their place; members beside a reference win over what it names."""
+    if isinstance(node, list):
+        return [_inline_references(member, document) for member in node]
+    if not isinstance(node, dict):
+        return node
+    while "$ref" in node:
+        node = dict(node)
+        target: Any = document
+        for step in node.pop("$ref").removeprefix("#/").split("/"):
+            target = target[step]
+        node = {**target, **node}
+    return {name: _inline_references(member, document) for name, member in node.items()}
+
+
+def _operation(operation: Document, channels: Sequence[Document]) -> str:
+    channel = operation["channel"]
+    action = escape(operation["action"])
+    messages = ", ".join(f'<a href="#{escape(name)}">{escape(name)}</a>' for name in channel["messages"])
+    # What the worker receives from a queue, senders publish to other channels, which are exchanges.
+    others = [other for other in channels if other["messages"] == channel["messages"] and other != channel]
+    publishing = "".join(f"<p>Publish to: {_address(other)}</p>\n" for other in others if action == "receive")
+    return (
+        f'<article><h3><span class="action {action}">{action}s</span>{escape(operation["summary"])}</h3>\n'
+        f"<p>{messages} · {_address(channel)}</p>\n{publishing}</article>"
+    )
+
+
+def _address(channel: Document) -> str:
+    binding = channel["bindings"]["amqp"]
+    if binding["is"] == "queue":
+        return f"queue <code>{escape(binding['queue']['name'])}</code>"
+    exchange = binding["exchange"]
+    address = escape(channel["address"])
+    return f"{escape(exchange['type'])} exchange <code>{escape(exchange['name'])}</code>, key <code>{address}</code>"
+
+
+def _message(name: str, message: Document) -> str:
+    examples = "".join(
+        f"<details><summary>Example: {escape(example['name'].replace('_', ' '))}</summary>"
+        f"<pre>{escape(json.dumps(example['payload'], indent=2, ensure_ascii=False))}</pre></details>\n"
+        for example in message["examples"]
+    )
+    return (
+        f'<article id="{escape(name)}"><h3>{escape(name)}</h3>\n<p>{_inline(message["summary"])}</p>\n'
+        f"{_prose(message['description'])}\n"
+        f"<h4>Body</h4>\n{_table(message['payload'])}\n"
+        f"<h4>Headers</h4>\n{_table(message['headers'])}\n{examples}</article>"
+    )
+
+
+def _table(schema: Document) -> str:
+    rows = "\n".join(
+        f"<tr><td><code>{escape(field)}</code>{mandatory}</td><td>{escape(type_name)}</td><td>{_inline(about)}</td></tr>"
+        for field, mandatory, type_name, about in _fields(schema, "")
+    )
+    return f"<table><tr><th>name</th><th>type</th><th>meaning</th></tr>\n{rows}\n</table>"
+
+
+def _fields(schema: Document, path: str) -> Iterator[tuple[str, str, str, str]]:
+    """Every field at every depth: path, mark if mandatory, types, meaning and constraints."""
+    required = schema.get("required", ())
+    for name, property_schema in schema["properties"].items():
+        choices = property_schema.get("anyOf", (property_schema,))
+        types = [str(choice.get("format") or choice.get("type", "any")) for choice in choices]
+        field = next((choice for choice in choices if choice.get("type") != "null"), choices[0])
+        mandatory = ' <span class="must">mandatory</span>' if name in required else ""
+        yield path + name, mandatory, " or ".join(types), _meaning(property_schema, field)
+        if "properties" in field:
+            yield from _fields(field, f"{path}{name}.")
+        elif "properties" in (item := field.get("items", {})):
+            yield from _fields(item, f"{path}{name}[].")
+
+
+def _meaning(property_schema: Document, field: Document) -> str:
+    parts = [str(property_schema.get("description") or field.get("description", ""))]
+    parts += ["not empty"] if field.get("minLength") else []
+    parts += [words.format(f"`{field[rule]}`") for rule, words in _RULES if rule in field]
+    if "enum" in field:
+        parts.append("one of " + ", ".join(f"`{value}`" for value in field["enum"]))
+    return "; ".join(part.removesuffix(".") for part in parts if part)
+
+
+def _prose(text: str) -> str:
+    """The Markdown subset of the document: paragraphs, lists, code."""
+    return "\n".join(_block(block) for block in text.split("\n\n"))
+
+
+def _block(block: str) -> str:
+    if not block.startswith("- "):
+        return f"<p>{_inline(block)}</p>"
+    items = "".join(f"<li>{_inline(item)}</li>" for item in block.removeprefix("- ").split("\n- "))
+    return f"<ul>{items}</ul>"
+
+
+def _inline(text: str) -> str:
+    return _CODE.sub(r"<code>\1</code>", escape(text))

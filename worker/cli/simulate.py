@@ -1,12 +1,12 @@
 """The command `dcs-worker simulate`: the fake DCS as a server process."""
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from worker.cli.common import EXIT_FAILED, EXIT_UNAVAILABLE
+from worker.cli.common import EXIT_UNAVAILABLE, fail
 
 if TYPE_CHECKING:
     from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
@@ -30,6 +30,15 @@ Settings = Annotated[
 Change = Annotated[
     str | None, typer.Option(metavar="URL", help="Replace the faults of the running server at this URL by --fault.")
 ]
+
+_CREDENTIAL_VARIABLES: Final[dict[AuthMode, dict[str, str]]] = {
+    "none": {},
+    "token": {"WORKER_AUTH_TOKEN": "token"},
+    "aksk": {"WORKER_ACCESS_KEY": "access_key", "WORKER_SECRET_KEY": "secret_key"},
+    "iam": {"WORKER_IAM_DOMAIN": "domain", "WORKER_IAM_USER": "user", "WORKER_IAM_PASSWORD": "password"},
+}
+"""Variables of a worker, and the member of the fake DCS's `Auth` with the value of each."""
+_SECRETS: Final = ("token", "secret_key", "password")
 
 
 def simulate(  # noqa: PLR0913 - each argument is an option of the command
@@ -79,8 +88,8 @@ def _serve(server_settings: "FakeDcsSettings", host: str, port: int) -> None:
     try:
         run(server_settings, host, port, lambda fake_dcs: typer.echo(_announcement(fake_dcs)))
     except OSError as error:
-        typer.echo(f"cannot listen on {host}, port {port}: {error.strerror or error}", err=True)
-        raise typer.Exit(EXIT_FAILED) from error
+        reason = f"cannot listen on {host}, port {port}: {error.strerror or error}"
+        raise typer.Exit(fail(reason)) from error
 
 
 def _change_faults(url: str, server_settings: "FakeDcsSettings") -> None:
@@ -89,8 +98,7 @@ def _change_faults(url: str, server_settings: "FakeDcsSettings") -> None:
     try:
         replace_faults(url, server_settings.faults)
     except ChangeError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(EXIT_UNAVAILABLE) from None
+        raise typer.Exit(fail(str(error), EXIT_UNAVAILABLE)) from None
     faults = ", ".join(f"{step} ({probability:.0%})" for step, probability in server_settings.faults.items())
     typer.echo(f"Faults from now on: {faults or 'none'}.")
 
@@ -118,25 +126,19 @@ def _settings(options: Mapping[str, Any], quota: str | None, text: str | None) -
     from worker.tools.fake_dcs import FakeDcsSettings, Quota
 
     try:
+        patch = json.loads(text) if text is not None else {}
+    except ValueError as error:
+        raise typer.BadParameter(f"not JSON: {error}", param_hint="--settings") from error
+    if not isinstance(patch, dict):
+        raise typer.BadParameter("not a JSON object", param_hint="--settings")
+    try:
         limit = Quota.read(quota) if quota else None
-        return FakeDcsSettings.model_validate({**options, "quota": limit}).merged(_patch(text))
+        return FakeDcsSettings.model_validate({**options, "quota": limit}).merged(patch)
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}" for detail in error.errors()]
         raise typer.BadParameter("; ".join(lines)) from error
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-
-
-def _patch(text: str | None) -> dict[str, Any]:
-    if text is None:
-        return {}
-    try:
-        patch = json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"not JSON: {error}", param_hint="--settings") from error
-    if not isinstance(patch, dict):
-        raise typer.BadParameter("not a JSON object", param_hint="--settings")
-    return patch
 
 
 def _announcement(fake_dcs: "FakeDcs") -> str:
@@ -151,28 +153,17 @@ def _announcement(fake_dcs: "FakeDcs") -> str:
     )
 
 
-def _credentials(fake_dcs: "FakeDcs") -> list[str]:
-    auth = fake_dcs.settings.auth
-    variables_by_mode = {
-        "none": ["WORKER_AUTH_TOKEN=anything"],
-        "token": [f"WORKER_AUTH_TOKEN={_printable_secret(fake_dcs, 'token')}"],
-        "aksk": [
-            f"WORKER_ACCESS_KEY={auth.access_key}",
-            f"WORKER_SECRET_KEY={_printable_secret(fake_dcs, 'secret_key')}",
-        ],
-        "iam": [
-            f"WORKER_IAM_ENDPOINT={fake_dcs.url}",
-            f"WORKER_IAM_DOMAIN={auth.domain}",
-            f"WORKER_IAM_USER={auth.user}",
-            f"WORKER_IAM_PASSWORD={_printable_secret(fake_dcs, 'password')}",
-        ],
-    }
-    return variables_by_mode[auth.mode]
-
-
-def _printable_secret(fake_dcs: "FakeDcs", member: str) -> str:
-    """The built-in secret, which is public; a secret of the caller is not printed."""
+def _credentials(fake_dcs: "FakeDcs") -> Iterator[str]:
+    """The variables of a worker; a built-in secret is public, a secret of the caller is not printed."""
     from worker.tools.fake_dcs import Auth
 
-    built_in, given = getattr(Auth(), member), getattr(fake_dcs.settings.auth, member)
-    return str(built_in.get_secret_value()) if given == built_in else "'the one you gave'"
+    auth, built_in = fake_dcs.settings.auth, Auth()
+    if auth.mode == "none":
+        yield "WORKER_AUTH_TOKEN=anything"
+    if auth.mode == "iam":
+        yield f"WORKER_IAM_ENDPOINT={fake_dcs.url}"
+    for variable, member in _CREDENTIAL_VARIABLES[auth.mode].items():
+        value, public = getattr(auth, member), getattr(built_in, member)
+        if member in _SECRETS:
+            value = public.get_secret_value() if value == public else "'the one you gave'"
+        yield f"{variable}={value}"

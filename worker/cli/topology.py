@@ -1,7 +1,6 @@
 """The command `dcs-worker topology`: prints, declares or checks exchanges, queues and bindings of the settings."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -11,9 +10,10 @@ from worker.cli.common import (
     EXIT_OK,
     EXIT_UNAVAILABLE,
     Json,
-    exit_status_of,
+    align,
     load_configuration,
-    run_interruptible,
+    print_json,
+    run_and_exit,
 )
 
 if TYPE_CHECKING:
@@ -56,66 +56,15 @@ def topology(
     from worker.bootstrap import components
 
     plan = components.topology(settings)
-    if action == "apply":
-        raise typer.Exit(run_interruptible(exit_status_of(_apply(settings, plan, as_json=as_json))))
-    if action == "check":
-        raise typer.Exit(run_interruptible(exit_status_of(_check(settings, plan, as_json=as_json))))
+    if action != "print":
+        work = _apply if action == "apply" else _check
+        run_and_exit(work(settings, plan, as_json=as_json))
     if format_ is not None:
-        typer.echo(json.dumps(_importable(settings, plan, format_), indent=2))
-        return
-    typer.echo(json.dumps(_as_json(plan), indent=2) if as_json else _table(plan))
-
-
-async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
-    from worker.bootstrap import components
-    from worker.rabbit.reach import reached
-    from worker.rabbit.topology import TopologyError, declare
-
-    differences: Sequence[str] = ()
-    try:
-        async with reached(components.brokers(settings), "dcs-worker topology") as connection:
-            await declare(connection, plan)
-    except TopologyError as error:
-        differences = error.differences
-    if as_json:
-        typer.echo(json.dumps({"declared": not differences, "differences": list(differences)}, indent=2))
-    elif not differences:
-        counts = f"{len(plan.exchanges)} exchanges, {len(plan.queues)} queues, {len(plan.bindings)} bindings"
-        typer.echo(f"Declared: {counts}.")
-    for difference in () if as_json else differences:
-        typer.echo(difference, err=True)
-    return EXIT_CONFIGURATION if differences else EXIT_OK
-
-
-async def _check(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
-    from worker.bootstrap import components
-    from worker.cli.doctor.report import print_json, print_table
-    from worker.rabbit.checks import Node
-    from worker.rabbit.inventory import check_topology
-    from worker.rabbit.reach import reached
-
-    checks: list[Check] = []
-    brokers = components.brokers(settings)
-    async with reached(brokers, "dcs-worker topology") as connection:
-        await check_topology(connection, plan, Node.of(brokers.urls[0]), checks.append)
-    status = _exit_status(checks)
-    if as_json:
-        print_json(checks, status)
+        print_json(_importable(settings, plan, format_))
+    elif as_json:
+        print_json(_as_json(plan))
     else:
-        print_table(checks)
-    return status
-
-
-def _exit_status(checks: "Sequence[Check]") -> int:
-    from worker.policy.diagnostics import FailureKind, most_urgent_failure
-
-    match most_urgent_failure(checks):
-        case None:
-            return EXIT_OK
-        case FailureKind.UNREACHABLE:
-            return EXIT_UNAVAILABLE
-        case _:
-            return EXIT_CONFIGURATION
+        typer.echo(align(_lines(plan)))
 
 
 def _importable(settings: "Settings", plan: "Topology", format_: Format) -> Mapping[str, Any]:
@@ -124,6 +73,46 @@ def _importable(settings: "Settings", plan: "Topology", format_: Format) -> Mapp
 
     vhost = Node.of(settings.amqp_url[0].get_secret_value()).vhost
     return definitions(plan, vhost) if format_ == "rabbitmq-definitions" else permissions(plan, vhost)
+
+
+async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
+    from worker.bootstrap.components import brokers
+    from worker.rabbit.reach import reached
+    from worker.rabbit.topology import TopologyError, declare
+
+    differences: list[str] = []
+    try:
+        async with reached(brokers(settings), "dcs-worker topology") as connection:
+            await declare(connection, plan)
+    except TopologyError as error:
+        differences += error.differences
+    if as_json:
+        print_json({"declared": not differences, "differences": differences})
+    elif not differences:
+        counts = f"{len(plan.exchanges)} exchanges, {len(plan.queues)} queues, {len(plan.bindings)} bindings"
+        typer.echo(f"Declared: {counts}.")
+    else:
+        typer.echo("\n".join(differences), err=True)
+    return EXIT_CONFIGURATION if differences else EXIT_OK
+
+
+async def _check(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
+    from worker.bootstrap.components import brokers
+    from worker.cli.doctor.report import print_checks
+    from worker.policy.diagnostics import FailureKind, most_urgent_failure
+    from worker.rabbit.checks import Node
+    from worker.rabbit.inventory import check_topology
+    from worker.rabbit.reach import reached
+
+    checks: list[Check] = []
+    nodes = brokers(settings)
+    async with reached(nodes, "dcs-worker topology") as connection:
+        await check_topology(connection, plan, Node.of(nodes.urls[0]), checks.append)
+    # Any other failure means that the topology differs from the configuration.
+    statuses = {None: EXIT_OK, FailureKind.UNREACHABLE: EXIT_UNAVAILABLE}
+    status = statuses.get(most_urgent_failure(checks), EXIT_CONFIGURATION)
+    print_checks(checks, status, as_json=as_json)
+    return status
 
 
 def _as_json(plan: "Topology") -> dict[str, list[dict[str, Any]]]:
@@ -136,13 +125,10 @@ def _as_json(plan: "Topology") -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _table(plan: "Topology") -> str:
-    exchanges = [("exchange", item.name, item.type) for item in plan.exchanges]
-    bindings = [("binding", item.exchange, f"key {item.key}, to {item.queue}") for item in plan.bindings]
-    queues = [("queue", item.name, ", ".join(_queue_traits(item.arguments))) for item in plan.queues]
-    rows = [*exchanges, *bindings, *queues]
-    width = max(len(name) for _, name, _ in rows)
-    return "\n".join(f"{kind:<9} {name:<{width}}  {rest}" for kind, name, rest in rows)
+def _lines(plan: "Topology") -> Iterator[tuple[str, str, str]]:
+    yield from (("exchange", item.name, item.type) for item in plan.exchanges)
+    yield from (("binding", item.exchange, f"key {item.key}, to {item.queue}") for item in plan.bindings)
+    yield from (("queue", item.name, ", ".join(_queue_traits(item.arguments))) for item in plan.queues)
 
 
 def _queue_traits(arguments: Mapping[str, Any]) -> Iterator[str]:

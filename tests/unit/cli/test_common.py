@@ -8,6 +8,7 @@ import pytest
 
 from worker.cli.common import (
     exit_status_of,
+    fail,
     format_table,
     parse_duration,
     printable,
@@ -100,3 +101,9 @@ def test_table_is_aligned_and_has_no_control_characters() -> None:
         "name          n\na\ufffd[0m\ufffd        7\nlong name  1000"
     )
     assert printable("\udc80ü\u202e") == "\ufffdü\ufffd"
+
+
+def test_failure_is_one_sentence_on_standard_error_and_an_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    """The status is 1 unless it is given."""
+    assert (fail("no such file"), fail("no broker", 69)) == (1, 69)
+    assert capsys.readouterr() == ("", "no such file\nno broker\n")

@@ -46,7 +46,7 @@ def doctor(
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # it would repeat the findings
     loaded, has_credentials, checks = read_configuration()
     if loaded is None:
-        raise typer.Exit(_print_report(checks, None, as_json=as_json))
+        raise typer.Exit(_report(checks, None, as_json=as_json))
     if project is not None and not re.fullmatch(PROJECT_ID_PATTERN, project):
         raise typer.BadParameter("is not a valid project id", param_hint="--project")
     region = region or loaded.settings.dcs_region
@@ -75,33 +75,24 @@ def _validated_management_url(management: str | None, broker_scheme: str) -> str
 
 
 async def _run(loaded: "Configuration", options: "DoctorOptions", checks: "Sequence[Check]", *, as_json: bool) -> int:
-    from worker.cli.doctor.run_checks import run_checks
+    from worker.cli.doctor.services import run_checks
 
     if not as_json and sys.stdout.isatty():
         typer.echo("Checking ...", err=True)
     found = await run_checks(loaded, options)
-    return _print_report([*checks, *found], loaded, as_json=as_json)
+    return _report([*checks, *found], loaded, as_json=as_json)
 
 
-def _print_report(checks: "Sequence[Check]", loaded: "Configuration | None", *, as_json: bool) -> int:
-    from worker.cli.doctor.report import print_json, print_table, redact_checks
-
-    status = _exit_status(checks)
-    redacted = redact_checks(checks, loaded.settings if loaded is not None else None)
-    if as_json:
-        print_json(redacted, status)
-    else:
-        print_table(redacted)
-    return status
-
-
-def _exit_status(checks: "Sequence[Check]") -> int:
+def _report(checks: "Sequence[Check]", loaded: "Configuration | None", *, as_json: bool) -> int:
+    from worker.cli.doctor.report import print_checks, redact_checks
     from worker.policy.diagnostics import FailureKind, most_urgent_failure
 
     statuses = {
+        None: EXIT_OK,
         FailureKind.CONFIGURATION: EXIT_CONFIGURATION,
         FailureKind.UNREACHABLE: EXIT_UNAVAILABLE,
         FailureKind.WRONG: EXIT_FAILED,
     }
-    kind = most_urgent_failure(checks)
-    return EXIT_OK if kind is None else statuses[kind]
+    status = statuses[most_urgent_failure(checks)]
+    print_checks(redact_checks(checks, loaded.settings if loaded is not None else None), status, as_json=as_json)
+    return status

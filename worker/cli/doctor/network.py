@@ -1,6 +1,10 @@
-"""Reachability of a network address in stages: DNS, TCP, TLS. Nothing is sent after the TLS handshake."""
+"""Reachability of a network address in stages, DNS, TCP, TLS, and whether the worker's HTTP port is free.
+
+Nothing is sent after the TLS handshake.
+"""
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
@@ -10,12 +14,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from worker.policy.diagnostics import Problem
+from worker.policy.diagnostics import Check, Problem, failed, ok, unchecked
 
 STAGE_TIMEOUT_SECONDS: Final = 5.0
 CLOSE_TIMEOUT_SECONDS: Final = 1.0
+LIVENESS_TIMEOUT_SECONDS: Final = 3.0
 _HOST_MISMATCH_CODES: Final = (62, 64)
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
+_PORT_CHECK: Final = "HTTP port"
+_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not listened on
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,7 @@ class Address:
 async def find_problem(address: Address, tls: ssl.SSLContext | None = None) -> Problem | None:
     """The first stage that fails on the way to `address`, None if all succeed; each stage has a timeout."""
     try:
-        await resolve_host(address.host, address.port)
+        await _resolve_host(address.host, address.port)
     except (OSError, TimeoutError) as error:
         found = f"DNS: cannot resolve {address.host}: {_error_text(error)}"
         return Problem(found, f"correct the host in {address.variable}, or the name servers of this machine")
@@ -59,14 +66,14 @@ async def find_problem(address: Address, tls: ssl.SSLContext | None = None) -> P
                 await writer.wait_closed()
 
 
-async def resolve_host(host: str, port: int) -> list[tuple[Any, ...]]:
+async def _resolve_host(host: str, port: int) -> list[tuple[Any, ...]]:
     """The addresses of a name, as `socket.getaddrinfo` returns them. Raises OSError and TimeoutError.
 
     The resolver's timeout is longer than ours and cannot be interrupted. So it runs in a daemon thread, for which
-    the end of the process does not wait.
+    the end of the process does not wait (that of the event loop's own threads it would wait for).
     """
     loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[tuple[Any, ...]]] = loop.create_future()
+    answer: asyncio.Future[list[tuple[Any, ...]] | OSError] = loop.create_future()
 
     def resolve() -> None:
         found: list[tuple[Any, ...]] | OSError
@@ -77,20 +84,18 @@ async def resolve_host(host: str, port: int) -> list[tuple[Any, ...]]:
         except UnicodeError:
             found = OSError(None, "not a valid host name")
         with suppress(RuntimeError):  # the event loop was closed before the answer came
-            loop.call_soon_threadsafe(_set_answer, answer, found)
+            loop.call_soon_threadsafe(set_answer, found)
+
+    def set_answer(found: list[tuple[Any, ...]] | OSError) -> None:
+        if not answer.done():  # by the timeout
+            answer.set_result(found)
 
     threading.Thread(target=resolve, daemon=True).start()
     async with asyncio.timeout(STAGE_TIMEOUT_SECONDS):
-        return await answer
-
-
-def _set_answer(answer: asyncio.Future[list[tuple[Any, ...]]], found: list[tuple[Any, ...]] | OSError) -> None:
-    if answer.done():
-        return
-    if isinstance(found, OSError):
-        answer.set_exception(found)
-    else:
-        answer.set_result(found)
+        addresses = await answer
+    if isinstance(addresses, OSError):
+        raise addresses
+    return addresses
 
 
 async def _find_tls_problem(writer: asyncio.StreamWriter, address: Address, tls: ssl.SSLContext) -> Problem | None:
@@ -101,27 +106,59 @@ async def _find_tls_problem(writer: asyncio.StreamWriter, address: Address, tls:
         found = f"TLS: certificate of {address} rejected: {error.verify_message}"
         if error.verify_code in _HOST_MISMATCH_CODES:
             return Problem(found, f"use a host name of the certificate in {address.variable}")
-        return Problem(found, f"set {_ca_variable(address)} to the certificate file of the CA that signed it")
+        variable = "WORKER_AMQP_CA_FILE" if "AMQP" in address.variable else "WORKER_DCS_CA_FILE"
+        return Problem(found, f"set {variable} to the certificate file of the CA that signed it")
     except (OSError, TimeoutError) as error:
-        return Problem(
-            f"TLS: handshake with {address} failed: {_error_text(error)}", f"correct the port in {address.variable}"
-        )
+        found = f"TLS: handshake with {address} failed: {_error_text(error)}"
+        return Problem(found, f"correct the port in {address.variable}")
     return None
 
 
-def _ca_variable(address: Address) -> str:
-    return "WORKER_AMQP_CA_FILE" if "AMQP" in address.variable else "WORKER_DCS_CA_FILE"
-
-
-def _error_text(error: BaseException) -> str:
+def _error_text(error: OSError) -> str:
     match error:
         case TimeoutError() if not error.args:
             return f"no answer within {STAGE_TIMEOUT_SECONDS:g} s"
         case ssl.SSLError():
             return (error.reason or "the peer does not speak TLS").replace("_", " ").lower()
-        case socket.gaierror():
-            return error.strerror or "unknown"
-        case OSError() if error.errno:
+        case OSError() if error.errno and error.errno > 0:
             return os.strerror(error.errno)  # the text of asyncio would repeat the address
-        case _:
-            return str(error) or type(error).__name__
+        case _:  # of the resolver, for example
+            return error.strerror or str(error) or type(error).__name__
+
+
+async def check_port(host: str, port: int) -> Check:
+    """Whether a worker could listen on the HTTP port; it is bound for a moment, without listening."""
+    if port == 0:
+        return unchecked(_PORT_CHECK, "WORKER_HTTP_PORT is 0: the worker uses any free port")
+    subject = f"{host}:{port}"
+    try:
+        for family, kind, protocol, _, address in await _resolve_host(host, port):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the worker's own server does
+                probe.bind(address)
+    except TimeoutError:
+        return failed(_PORT_CHECK, "the host name did not resolve in time", "correct WORKER_HTTP_HOST", subject=subject)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and await _is_worker(_WILDCARDS.get(host, host), port):
+            return ok(_PORT_CHECK, "in use by a worker, which is alive", subject=subject)
+        remedies = {
+            errno.EADDRINUSE: "set WORKER_HTTP_PORT to another port; "
+            f"`ss -ltnp 'sport = :{port}'` shows the process that uses it",
+            errno.EACCES: "set WORKER_HTTP_PORT to a port above 1023",
+        }
+        remedy = remedies.get(error.errno or 0, "set WORKER_HTTP_HOST to an address of this machine, or to 0.0.0.0")
+        return failed(_PORT_CHECK, f"cannot listen: {_error_text(error)}", remedy, subject=subject)
+    return ok(_PORT_CHECK, "free", subject=subject)
+
+
+async def _is_worker(host: str, port: int) -> bool:
+    with suppress(OSError, EOFError, asyncio.LimitOverrunError, TimeoutError):
+        async with asyncio.timeout(LIVENESS_TIMEOUT_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(b"GET /livez HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n")
+                await reader.readuntil(b'"alive": true')
+                return True
+            finally:
+                writer.close()
+    return False

@@ -1,6 +1,5 @@
 """Output of findings as a table or as JSON, and the redaction of secrets in them."""
 
-import json
 import shutil
 import sys
 import textwrap
@@ -12,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
+from worker.cli.common import print_json
 from worker.config import Settings, secret_texts, wants_colours
 from worker.observe.redaction import Redactor
 from worker.policy.diagnostics import Check, CheckResult
@@ -27,23 +27,14 @@ _MAX_TITLE_WIDTH: Final = 42
 _MIN_TEXT_WIDTH: Final = 30
 
 
-def print_json(checks: Sequence[Check], status: int) -> None:
-    """Print all findings as one JSON object, with the exit status."""
-    found = [
-        {
-            "check": check.name,
-            "subject": check.subject or None,
-            "result": check.result.value,
-            "found": check.found,
-            "remedy": check.remedy,
-        }
-        for check in checks
-    ]
-    typer.echo(json.dumps({"status": status, "checks": found}, indent=2))
+def print_checks(checks: Sequence[Check], status: int, *, as_json: bool) -> None:
+    """Print all findings: as one JSON object with the exit status, or as a table.
 
-
-def print_table(checks: Sequence[Check]) -> None:
-    """Print the table; on a terminal wrapped to its width, and in colours unless NO_COLOR is set."""
+    On a terminal the table is wrapped to its width, and in colours unless NO_COLOR is set.
+    """
+    if as_json:
+        print_json({"status": status, "checks": [_as_json(check) for check in checks]})
+        return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     table = list(format_rows(checks, width))
     if not wants_colours(sys.stdout):
@@ -58,11 +49,21 @@ def print_table(checks: Sequence[Check]) -> None:
     console.print(Text(f"\n{summary(checks)}"))
 
 
+def _as_json(check: Check) -> dict[str, str | None]:
+    return {
+        "check": check.name,
+        "subject": check.subject or None,
+        "result": check.result.value,
+        "found": check.found,
+        "remedy": check.remedy,
+    }
+
+
 def summary(checks: Sequence[Check]) -> str:
     """Number of checks by result, failures first."""
     counts = Counter(check.result for check in checks)
-    migration = (CheckResult.FAILED, CheckResult.WARNING, CheckResult.NOT_CHECKED, CheckResult.OK)
-    return ", ".join(f"{counts[result]} {result.value}" for result in migration if counts[result])
+    order = (CheckResult.FAILED, CheckResult.WARNING, CheckResult.NOT_CHECKED, CheckResult.OK)
+    return ", ".join(f"{counts[result]} {result.value}" for result in order if counts[result])
 
 
 def format_rows(checks: Sequence[Check], width: int | None) -> Iterator[tuple[str, str]]:

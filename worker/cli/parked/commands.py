@@ -1,12 +1,11 @@
 """The commands `dcs-worker parked list`, `show`, `replay`, `drop` and `export`."""
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from worker.cli.common import Json, Rate, add_command, exit_status_of, load_configuration, run_interruptible
+from worker.cli.common import Json, Rate, add_command, load_configuration, run_and_exit
 from worker.cli.parked.selection import (
     ErrorCode,
     Every,
@@ -18,10 +17,6 @@ from worker.cli.parked.selection import (
     require_selection,
     selection_from_options,
 )
-
-if TYPE_CHECKING:
-    from worker.config import Settings
-    from worker.rabbit.shelf import Shelf
 
 File = Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Output file; must not exist.")]
 Canary = Annotated[int, typer.Option(min=0, help="Requests to replay first; the others only if all of these succeed.")]
@@ -65,7 +60,7 @@ def list_(
 
     from worker.cli.parked.listing import print_list
 
-    _run_on_parked_queue(settings, lambda queue: print_list(queue, settings, selection, each=each, as_json=as_json))
+    run_and_exit(print_list(settings, selection, each=each, as_json=as_json))
 
 
 def show(
@@ -81,9 +76,9 @@ def show(
     """
     settings = load_configuration().settings
 
-    from worker.cli.parked.details import print_details
+    from worker.cli.parked.listing import print_details
 
-    _run_on_parked_queue(settings, lambda queue: print_details(queue, settings, identity, as_json=as_json))
+    run_and_exit(print_details(settings, identity, as_json=as_json))
 
 
 def replay(  # noqa: PLR0913 - each argument is an option of the command
@@ -114,12 +109,13 @@ def replay(  # noqa: PLR0913 - each argument is an option of the command
     selection = require_selection(selection_from_options(ids, every, reason, error_code, name, project, older_than))
     loaded = load_configuration(credentials=not yes)
 
-    from worker.cli.parked.replay import Replay, ReplayOptions, preview
+    from worker.cli.parked.replay import Replay
+    from worker.cli.parked.replay_preview import preview
+    from worker.cli.progress import Pacer
 
-    options = ReplayOptions(canary, rate, timeout, as_json)
-    if yes:
-        _run_on_parked_queue(loaded.settings, lambda queue: Replay(queue, loaded, options).run(selection))
-    _run_on_parked_queue(loaded.settings, lambda queue: preview(queue, loaded, selection, options))
+    if not yes:
+        run_and_exit(preview(loaded, selection, Pacer(rate), as_json=as_json))
+    run_and_exit(Replay(loaded.settings, Pacer(rate), canary, timeout, as_json).run(selection))
 
 
 def drop(  # noqa: PLR0913 - each argument is an option of the command
@@ -148,9 +144,7 @@ def drop(  # noqa: PLR0913 - each argument is an option of the command
 
     from worker.cli.parked.export import drop_requests
 
-    _run_on_parked_queue(
-        settings, lambda queue: drop_requests(queue, settings, selection, file, yes=yes, as_json=as_json)
-    )
+    run_and_exit(drop_requests(settings, selection, file, yes=yes, as_json=as_json))
 
 
 def export(
@@ -174,13 +168,7 @@ def export(
 
     from worker.cli.parked.export import export_requests
 
-    _run_on_parked_queue(settings, lambda queue: export_requests(queue, settings, selection, file))
-
-
-def _run_on_parked_queue(settings: "Settings", work: "Callable[[Shelf], Awaitable[int]]") -> NoReturn:
-    from worker.cli.parked.parked_queue import with_parked_queue
-
-    raise typer.Exit(run_interruptible(exit_status_of(with_parked_queue(settings, work))))
+    run_and_exit(export_requests(settings, selection, file))
 
 
 add_command(parked, list_, "list")

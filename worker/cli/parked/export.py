@@ -5,78 +5,75 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TextIO
 
 import typer
 
-from worker.cli.common import EXIT_FAILED, EXIT_OK, format_table
-from worker.cli.parked.parked_queue import NO_MATCH, read, selected_requests
-from worker.cli.parked.record import record_line
-from worker.cli.parked.request import ParkedRequest
+from worker.cli.common import EXIT_OK, fail, format_table, print_json
+from worker.cli.parked.request import NO_MATCH, ParkedRequest, parked_queue, read_selected, selected_requests
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
-from worker.rabbit.shelf import Shelf
 
 
-async def export_requests(queue: Shelf, settings: Settings, selection: Selection, path: Path | None) -> int:
-    """Write one line per request to the new file `path`, or to standard output; the exit status. Raises ParkedError."""
+async def export_requests(settings: Settings, selection: Selection, path: Path | None) -> int:
+    """Write one line per request to the new file `path`, or to standard output; the exit status."""
     count = 0
 
     def write(request: ParkedRequest) -> None:
         nonlocal count
-        stream.write(record_line(request))
+        stream.write(_line(request))
         count += 1
 
     try:
-        with _new_file(path) if path else _standard_output() as stream:
-            await read(queue, settings, selection, write)
+        async with parked_queue(settings) as queue:
+            with nullcontext(sys.stdout) if path is None else _new_file(path) as stream:
+                await read_selected(queue, settings, selection, write)
+            if path is None:
+                sys.stdout.flush()
+            else:
+                typer.echo(f"{count:,} requests are in {path}; they stay parked.")
     except FileExistsError:
-        return _report_existing_file(path)
-    if path is not None:
-        typer.echo(f"{count:,} requests are in {path}; they stay parked.")
+        return _fail_on_existing(path)
     return EXIT_OK
 
 
 async def drop_requests(
-    queue: Shelf, settings: Settings, selection: Selection, path: Path | None, *, yes: bool, as_json: bool
+    settings: Settings, selection: Selection, path: Path | None, *, yes: bool, as_json: bool
 ) -> int:
-    """Write one line per request to a new file, then delete the requests; the exit status. Raises ParkedError.
+    """Write one line per request to a new file, then delete the requests; the exit status.
 
     Without `yes` only print them.
     """
-    found = await selected_requests(queue, settings, selection)
     path = path or Path(time.strftime("parked-dropped-%Y%m%dT%H%M%SZ.jsonl", time.gmtime()))
-    if found and yes:
-        try:
-            with _new_file(path) as stream:
-                stream.writelines(record_line(request) for request in found)
-        except FileExistsError:
-            return _report_existing_file(path)
-        for request in found:
-            await queue.drop(request.parked)
-        await queue.release()
-    _print_result(found, path, yes=yes, as_json=as_json)
+    async with parked_queue(settings) as queue:
+        found = await selected_requests(queue, settings, selection)
+        if found and yes:
+            try:
+                with _new_file(path) as stream:
+                    stream.writelines(map(_line, found))
+            except FileExistsError:
+                return _fail_on_existing(path)
+            for request in found:
+                await queue.drop(request.parked)
+            await queue.release()
+        if as_json:
+            file = str(path) if found and yes else None
+            print_json({"dropped": yes, "file": file, "requests": [request.summary() for request in found]})
+        elif not found:
+            typer.echo(NO_MATCH)
+        elif yes:
+            typer.echo(f"{len(found):,} requests were deleted and are saved in {path}.")
+        else:
+            lines = [(request.id, request.name or "-", request.reason) for request in found]
+            typer.echo(format_table(("id", "name", "reason"), lines))
+            typer.echo(f"\nDry run: nothing was deleted. --yes deletes these {len(found):,} requests.")
     return selection.exit_status(len(found))
 
 
-def _print_result(found: list[ParkedRequest], path: Path, *, yes: bool, as_json: bool) -> None:
-    if as_json:
-        file = str(path) if found and yes else None
-        dropped = {"dropped": bool(yes), "file": file, "requests": [request.summary() for request in found]}
-        typer.echo(json.dumps(dropped, indent=2))
-    elif not found:
-        typer.echo(NO_MATCH)
-    elif yes:
-        typer.echo(f"{len(found):,} requests were deleted and are saved in {path}.")
-    else:
-        typer.echo(
-            format_table(
-                ("id", "name", "reason"), [(request.id, request.name or "-", request.reason) for request in found]
-            )
-        )
-        typer.echo(f"\nDry run: nothing was deleted. --yes deletes these {len(found):,} requests.")
+def _line(request: ParkedRequest) -> str:
+    return json.dumps(request.record()) + "\n"
 
 
 @contextmanager
@@ -97,12 +94,5 @@ def _new_file(path: Path) -> Iterator[TextIO]:
         os.close(folder)
 
 
-@contextmanager
-def _standard_output() -> Iterator[TextIO]:
-    yield sys.stdout
-    sys.stdout.flush()
-
-
-def _report_existing_file(path: Path | None) -> int:
-    typer.echo(f"The file {path} exists and is not overwritten; choose another one with --to.", err=True)
-    return EXIT_FAILED
+def _fail_on_existing(path: Path | None) -> int:
+    return fail(f"The file {path} exists and is not overwritten; choose another one with --to.")

@@ -1,8 +1,12 @@
-"""One parked request, as far as it is readable: identity, reason, state headers, and the headers of its replay."""
+"""Parked requests as far as they are readable: identity, reason, state, headers of a replay; and their queue."""
 
+import base64
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import Any, Final, Self
 
 from schemas import identity, names
@@ -10,13 +14,18 @@ from schemas.envelope import Envelope
 from schemas.journal import Kind
 from schemas.request import InvalidRequestError, Sender, parse
 from schemas.timestamp import from_text, to_text
+from worker.bootstrap.components import brokers
 from worker.cli.common import printable
+from worker.cli.parked.selection import Selection
 from worker.config import Settings
 from worker.policy.migration_request import MigrationRequest, migration
 from worker.rabbit.parked import Parked
+from worker.rabbit.reach import reached
+from worker.rabbit.shelf import Shelf, held
 
 PARKED_HEADER_PREFIX: Final = "x-parked-"
 """Prefix of the headers with reason and time of parking."""
+NO_MATCH: Final = "No parked request matches."
 _MAX_TEXT_LENGTH: Final = 64
 
 
@@ -32,7 +41,7 @@ class ParkedRequest:
     reason: str
     error_code: str | None
     parked_at: float | None
-    """None: the broker parked it (dead-lettered), not a worker."""
+    """Epoch seconds. None: the broker parked it (dead-lettered), not a worker."""
     envelope: Envelope
 
     @classmethod
@@ -71,6 +80,20 @@ class ParkedRequest:
         """Seconds since it was parked; None if unknown."""
         return None if self.parked_at is None else max(0.0, now - self.parked_at)
 
+    def matches(self, selection: Selection, now: float) -> bool:
+        """Whether it is selected at `now` (epoch seconds)."""
+        criteria = (
+            (selection.reason, self.reason),
+            (selection.error_code, self.error_code),
+            (selection.project, self.sender.project_id),
+        )
+        return (
+            (not selection.ids or not selection.ids.isdisjoint(self.ids))
+            and all(expected in (None, actual) for expected, actual in criteria)
+            and (selection.name is None or fnmatchcase(self.name, selection.name))
+            and (selection.older_than is None or (self.age(now) or 0.0) > selection.older_than)
+        )
+
     def replay_headers(self, delivery_limit: int, now: float) -> dict[str, object]:
         """The headers of its copy: a new retry schedule, and the state that makes a worker look before it creates.
 
@@ -91,13 +114,23 @@ class ParkedRequest:
         """Identity, reason and time of parking as JSON."""
         return {
             "id": self.id,
-            "request_id": self.sender.request_id,
-            "project_id": self.sender.project_id,
-            "region": self.sender.region,
-            "name": self.sender.name,
+            **asdict(self.sender),
             "reason": self.reason,
             "error_code": self.error_code,
             "parked_at": None if self.parked_at is None else to_text(self.parked_at),
+        }
+
+    def record(self) -> dict[str, Any]:
+        """The whole message as JSON values: its summary, headers, other properties, and body (base64 if not UTF-8).
+
+        Headers of the broker are left out: they count how often the parked queue was read.
+        """
+        headers = {name: value for name, value in self.parked.headers.items() if name not in names.BROKER}
+        return {
+            **self.summary(),
+            "headers": _json_value(headers),
+            "properties": _json_value(self.parked.attributes),
+            "body": _json_value(self.parked.body),
         }
 
 
@@ -133,3 +166,56 @@ def _dead_letter_reason(headers: Mapping[str, object]) -> str:
 
 def _printable_text(value: object) -> str | None:
     return printable(value[:_MAX_TEXT_LENGTH]) if isinstance(value, str) and value else None
+
+
+def _json_value(value: object) -> Any:
+    match value:
+        case bytes() | bytearray():
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return {"base64": base64.b64encode(value).decode()}
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case Mapping():
+            return {str(name): _json_value(member) for name, member in value.items()}
+        case list() | tuple():
+            return [_json_value(member) for member in value]
+        case _:
+            return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+@asynccontextmanager
+async def parked_queue(settings: Settings) -> AsyncIterator[Shelf]:
+    """The open parked queue. Raises UnreachableError, ParkedError, FollowError and ConfigurationError."""
+    async with (
+        reached(brokers(settings), "dcs-worker parked") as connection,
+        held(connection, settings.queue) as queue,
+    ):
+        yield queue
+
+
+async def read_selected(
+    queue: Shelf, settings: Settings, selection: Selection, on_request: Callable[[ParkedRequest], None]
+) -> None:
+    """Call `on_request` for each selected request; all messages stay unacknowledged. Raises ParkedError."""
+    now = time.time()
+
+    def on_message(parked: Parked) -> None:
+        request = ParkedRequest.read(parked, settings)
+        if request.matches(selection, now):
+            on_request(request)
+
+    await queue.read(on_message)
+
+
+async def selected_requests(queue: Shelf, settings: Settings, selection: Selection) -> list[ParkedRequest]:
+    """The selected requests, oldest first; all messages stay unacknowledged. Raises ParkedError."""
+    found: list[ParkedRequest] = []
+    await read_selected(queue, settings, selection, found.append)
+    return sorted(found, key=lambda request: request.parked_at or 0.0)
+
+
+async def read_with_id(queue: Shelf, settings: Settings, identity: str) -> list[ParkedRequest]:
+    """Every parked message of the request `identity`, oldest first. Raises ParkedError."""
+    return await selected_requests(queue, settings, Selection(frozenset((identity,))))

@@ -1,15 +1,11 @@
 """Options that select parked requests, and the filter made of them."""
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from worker.cli.common import EXIT_FAILED, EXIT_OK, parse_duration
-
-if TYPE_CHECKING:
-    from worker.cli.parked.request import ParkedRequest
 
 Ids = Annotated[
     list[str] | None,
@@ -45,20 +41,6 @@ class Selection:
     def exit_status(self, found: int) -> int:
         """1 if ids were given and no request was found, else 0."""
         return EXIT_OK if found or not self.ids else EXIT_FAILED
-
-    def matches(self, request: "ParkedRequest", now: float) -> bool:
-        """Whether the request is selected at `now` (epoch seconds)."""
-        criteria = (
-            (self.reason, request.reason),
-            (self.error_code, request.error_code),
-            (self.project, request.sender.project_id),
-        )
-        return (
-            (not self.ids or not self.ids.isdisjoint(request.ids))
-            and all(expected in (None, actual) for expected, actual in criteria)
-            and (self.name is None or fnmatchcase(request.name, self.name))
-            and (self.older_than is None or (request.age(now) or 0.0) > self.older_than)
-        )
 
 
 def selection_from_options(

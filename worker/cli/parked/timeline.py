@@ -1,19 +1,61 @@
-"""Timeline of one request, read from an event, a parked request or a request in a retry queue, and its text form."""
+"""Timeline of one request, read from an event, a parked request or an exported message, and its text form.
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Self
+A message on standard input is an object with `body` (from `parked export`) or `payload` (from RabbitMQ's management
+API and rabbitmqadmin), and `headers`, at the top or in `properties`. The body of an event alone is accepted too, but
+has no journal.
+"""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from schemas import names
-from schemas.client import Event
+from schemas.client import Event, read_event
 from schemas.event import MigrationSucceeded
-from schemas.journal import EMPTY, FIRST, Journal, Kind
+from schemas.journal import EMPTY, FIRST, Entry, Journal, Kind
+from schemas.request import Sender
 from schemas.timestamp import from_text, to_text
 from worker.cli.common import exact_duration, format_table, printable
-from worker.cli.parked.journal_text import describe_entry
 from worker.cli.parked.request import ParkedRequest
+from worker.config import Settings
+from worker.rabbit.parked import Parked
 
 _LABEL_WIDTH: Final = 14
+
+_ENTRY_TEXTS: Final = {
+    Kind.CREATE: "create call {n}: {created}{code} after {took}{evidence}{dcs_request_id}",
+    Kind.LOOK: "lookup: {found}{code} after {took}{dcs_request_id}",
+    Kind.GATE: "waited {took} for the permit of a call",
+    Kind.WAIT: "waits {took} in retry queue {n}: {reason}",
+    Kind.RETURNED: "requeued by a replica that was shutting down",
+    Kind.REDELIVERED: "redelivered: {deliveries} interrupted (worker or connection lost)",
+    Kind.PARKED: "parked: {got}{code}",
+    Kind.REPLAYED: "replayed by an operator (replay {n})",
+}
+_EVIDENCE_TEXTS: Final = {
+    "never_sent": "not sent",
+    "refused": "rejected: no task was created",
+    "ambiguous": "result unknown: a task may have been created",
+}
+"""What the result of a create call proves. The result of a lookup proves nothing about tasks."""
+_LOOKUP_TEXTS: Final = {
+    "found": "task found",
+    "absent": "no task found",
+    "several": "several tasks found that may belong to the request",
+}
+_WAIT_REASONS: Final = {
+    "settle": "a create call may still take effect",
+    "claimed": "another replica is handling the request",
+    "copy": "duplicate message",
+    "quarantine": "suspected of crashing workers, handled alone",
+    "breaker": "DCS is failing, the circuit breaker is open",
+    "turn": "no free permit for a call",
+    "throttled": "rate limit of the project reached",
+    "credentials": "DCS rejects the credentials",
+    "quota": "quota of the project reached",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,58 +70,19 @@ class TimelineStep:
 
 @dataclass(frozen=True, slots=True)
 class RequestTimeline:
-    """Identity of a request, its first receipt, its journal and its state."""
+    """Identity of a request, its state (`succeeded`, `failed`, `parked`, `on its way`), and its steps, oldest first."""
 
-    request_id: str | None
-    project_id: str | None
-    region: str | None
-    name: str | None
-    received_at: float | None
-    journal: Journal | None
-    """None: the header is not a valid journal."""
+    sender: Sender
     state: str
-    """`succeeded`, `failed`, `parked` or `on its way`."""
-    end: TimelineStep | None
-    """The last line; None if the journal has it."""
-
-    @classmethod
-    def from_event(cls, event: Event, headers: Mapping[str, object]) -> Self:
-        """The timeline of the request that an event with these headers answers."""
-        succeeded = isinstance(event, MigrationSucceeded)
-        return cls(
-            event.request_id,
-            event.project_id,
-            event.region,
-            event.name,
-            from_text(event.received_at),
-            read_journal(headers),
-            "succeeded" if succeeded else "failed",
-            TimelineStep(
-                from_text(event.completed_at),
-                describe_end(event),
-                {"did": "event", "event": event.model_dump(mode="json")},
-            ),
-        )
-
-    def steps(self) -> Iterator[TimelineStep]:
-        """All lines, oldest first."""
-        if self.received_at is not None:
-            yield TimelineStep(self.received_at, "received", {"did": "received"})
-        if self.journal is None:
-            yield TimelineStep(None, "(the journal is not readable)", {"did": "unreadable"})
-        else:
-            yield from _journal_steps(self.journal)
-        if self.end is not None:
-            yield self.end
+    received_at: float | None
+    """First receipt in epoch seconds."""
+    steps: Sequence[TimelineStep]
 
     def as_json(self) -> dict[str, Any]:
         """Identity, state and all lines as JSON."""
         since = self.received_at
         return {
-            "request_id": self.request_id,
-            "project_id": self.project_id,
-            "region": self.region,
-            "name": self.name,
+            **asdict(self.sender),
             "state": self.state,
             "timeline": [
                 {
@@ -88,72 +91,125 @@ class RequestTimeline:
                     **step.data,
                     "text": step.text,
                 }
-                for step in self.steps()
+                for step in self.steps
             ],
         }
 
 
-def read_journal(headers: Mapping[str, object]) -> Journal | None:
-    """The journal in `headers`; empty if there is none, None if it is invalid."""
-    return Journal.read(headers[names.JOURNAL]) if names.JOURNAL in headers else EMPTY
-
-
-def _journal_steps(journal: Journal) -> Iterator[TimelineStep]:
-    for number, entry in enumerate(journal.entries):
-        if journal.dropped and number == min(FIRST, len(journal.entries) - 1):
-            data = {"did": "dropped", "n": journal.dropped}
-            what = "1 entry" if journal.dropped == 1 else f"{journal.dropped:,} entries"
-            yield TimelineStep(None, f"({what} omitted)", data)
-        data = {name: value for name, value in entry.model_dump(mode="json").items() if name != "at"}
-        yield TimelineStep(journal.moment(entry), describe_entry(entry), data)
-
-
-def describe_end(event: Event) -> str:
-    """The final event in one sentence."""
-    if isinstance(event, MigrationSucceeded):
-        how = "created" if event.resolution == "created" else "adopted, it existed before"
-        return f"succeeded: task {event.instance_id} ({how}; {_describe_calls(event)})"
-    parked = "; parked, needs an operator" if event.parked else ""
-    code = f" ({event.error.error_code})" if event.error and event.error.error_code else ""
-    return f"failed: {event.reason.value}{code}: {event.message} ({_describe_calls(event)}){parked}"
-
-
-def _describe_calls(event: Event) -> str:
-    last_answer = f"; last DCS request id: {event.dcs_request_id}" if event.dcs_request_id else ""
-    return f"create calls: {event.attempts}{last_answer}"
+def timeline_of_event(event: Event, headers: Mapping[str, object]) -> RequestTimeline:
+    """The timeline of the request that an event with these headers answers."""
+    received_at = from_text(event.received_at)
+    end = {"did": "event", "event": event.model_dump(mode="json")}
+    return RequestTimeline(
+        Sender(event.request_id, event.project_id, event.region, event.name),
+        "succeeded" if isinstance(event, MigrationSucceeded) else "failed",
+        received_at,
+        [*_steps(received_at, headers), TimelineStep(from_text(event.completed_at), _describe_event(event), end)],
+    )
 
 
 def timeline_of_parked(request: ParkedRequest, *, is_parked: bool = True) -> RequestTimeline:
     """The timeline of a parked request, or (not `is_parked`) of a request in another queue."""
     headers = request.parked.headers
+    received_at = request.envelope.first_received_at or None
     # A journal without state headers was not written by a worker.
-    journal = EMPTY if names.STATE.isdisjoint(headers) else read_journal(headers)
-    ends_with_parking = bool(journal) and journal is not None and journal.entries[-1].did is Kind.PARKED
-    end = TimelineStep(request.parked_at, f"parked: {request.reason}", {"did": "parked", "got": request.reason})
-    return RequestTimeline(
-        request.sender.request_id,
-        request.sender.project_id,
-        request.sender.region,
-        request.sender.name,
-        request.envelope.first_received_at or None,
-        journal,
-        "parked" if is_parked else "on its way",
-        end if is_parked and not ends_with_parking else None,
+    steps = list(_steps(received_at, {} if names.STATE.isdisjoint(headers) else headers))
+    if is_parked and not (steps and steps[-1].data["did"] == Kind.PARKED):  # the broker parked it
+        data = {"did": "parked", "got": request.reason}
+        steps.append(TimelineStep(request.parked_at, f"parked: {request.reason}", data))
+    return RequestTimeline(request.sender, "parked" if is_parked else "on its way", received_at, steps)
+
+
+def timeline_of_message(message: Any, settings: Settings) -> RequestTimeline:
+    """The timeline of an exported message: an event, a parked request, or a request from a retry queue.
+
+    Raises ValueError, TypeError, KeyError or RecursionError if it is none of these.
+    """
+    properties = _object_field(message, "properties")
+    headers = _object_field(message, "headers") or _object_field(properties, "headers")
+    body = _body(message)
+    try:
+        return timeline_of_event(read_event(body), headers)
+    except ValueError:
+        request = ParkedRequest.read(Parked.told(body, headers, properties.get("message_id")), settings)
+        is_parked = names.PARKED_REASON in headers
+        if request.parsed is None and not is_parked:
+            raise
+        return timeline_of_parked(request, is_parked=is_parked)
+
+
+def _object_field(message: Any, name: str) -> Mapping[str, Any]:
+    """The object in this field, empty if missing. Raises TypeError if it is not an object."""
+    part = message.get(name) or {} if isinstance(message, Mapping) else None
+    if not isinstance(part, Mapping):
+        raise TypeError(f"no {name}")
+    return part
+
+
+def _body(message: Mapping[str, Any]) -> bytes:
+    body = message.get("body", message.get("payload", message))
+    match body:
+        case {"base64": str(coded)}:
+            return base64.b64decode(coded)
+        case str() if message.get("payload_encoding") == "base64":
+            return base64.b64decode(body)
+        case str():
+            return body.encode()
+        case _:
+            return json.dumps(body).encode()
+
+
+def _steps(received_at: float | None, headers: Mapping[str, object]) -> Iterator[TimelineStep]:
+    """The first receipt, and the entries of the journal in `headers`."""
+    if received_at is not None:
+        yield TimelineStep(received_at, "received", {"did": "received"})
+    journal = Journal.read(headers[names.JOURNAL]) if names.JOURNAL in headers else EMPTY
+    if journal is None:
+        yield TimelineStep(None, "(the journal is not readable)", {"did": "unreadable"})
+        return
+    for number, entry in enumerate(journal.entries):
+        if journal.dropped and number == min(FIRST, len(journal.entries) - 1):
+            what = "1 entry" if journal.dropped == 1 else f"{journal.dropped:,} entries"
+            yield TimelineStep(None, f"({what} omitted)", {"did": "dropped", "n": journal.dropped})
+        data = {name: value for name, value in entry.model_dump(mode="json").items() if name != "at"}
+        yield TimelineStep(journal.moment(entry), describe_entry(entry), data)
+
+
+def describe_entry(entry: Entry) -> str:
+    """One journal entry as a sentence."""
+    return _ENTRY_TEXTS[entry.did].format(
+        n=entry.n,
+        got=entry.got,
+        created="task created" if entry.got == "done" else entry.got,
+        found=_LOOKUP_TEXTS.get(entry.got, entry.got),
+        reason=_WAIT_REASONS.get(entry.got, f"because of {entry.got}"),
+        took=exact_duration(entry.took),
+        code=f" ({entry.code})" if entry.code else "",
+        evidence=f", {_EVIDENCE_TEXTS.get(entry.evidence, entry.evidence)}" if entry.evidence else "",
+        dcs_request_id=f", DCS request id {entry.id}" if entry.id else "",
+        deliveries=f"{entry.n} delivery was" if entry.n == 1 else f"{entry.n} deliveries were",
     )
 
 
-def is_parked(request: ParkedRequest) -> bool:
-    """Whether a worker parked the message."""
-    return names.PARKED_REASON in request.parked.headers
+def _describe_event(event: Event) -> str:
+    """The final event in one sentence."""
+    last_answer = f"; last DCS request id: {event.dcs_request_id}" if event.dcs_request_id else ""
+    calls = f"create calls: {event.attempts}{last_answer}"
+    if isinstance(event, MigrationSucceeded):
+        how = "created" if event.resolution == "created" else "adopted, it existed before"
+        return f"succeeded: task {event.instance_id} ({how}; {calls})"
+    parked = "; parked, needs an operator" if event.parked else ""
+    code = f" ({event.error.error_code})" if event.error and event.error.error_code else ""
+    return f"failed: {event.reason.value}{code}: {event.message} ({calls}){parked}"
 
 
 def render_timeline(timeline: RequestTimeline) -> str:
-    """The timeline as text: identity of the request, then its lines."""
-    return "\n".join((*_head(timeline), "", render_steps(timeline)))
+    """The timeline as text: identity of the request, then its steps."""
+    return "\n".join((*identity_lines(timeline.sender), label("state", timeline.state), "", render_steps(timeline)))
 
 
 def render_steps(timeline: RequestTimeline) -> str:
-    """The lines of the timeline as a table."""
+    """The steps of the timeline as a table."""
     since = timeline.received_at
     lines = [
         (
@@ -161,17 +217,18 @@ def render_steps(timeline: RequestTimeline) -> str:
             "" if step.at is None or since is None else exact_duration(step.at - since),
             step.text,
         )
-        for step in timeline.steps()
+        for step in timeline.steps
     ]
     return format_table(("when", "after", "what"), lines, right=("after",))
 
 
-def _head(timeline: RequestTimeline) -> Iterator[str]:
-    yield _line("request", timeline.request_id)
-    yield _line("project", f"{timeline.project_id or 'not readable'}, region {timeline.region or 'not readable'}")
-    yield _line("task", timeline.name)
-    yield _line("state", timeline.state)
+def identity_lines(sender: Sender) -> Iterator[str]:
+    """Identity of a request, as far as it is readable."""
+    yield label("request", sender.request_id or "not readable")
+    yield label("project", f"{sender.project_id or 'not readable'}, region {sender.region or 'not readable'}")
+    yield label("task", sender.name or "not readable")
 
 
-def _line(name: str, text: str | None) -> str:
-    return f"{name:<{_LABEL_WIDTH}}{printable(text or 'not readable')}"
+def label(name: str, text: str) -> str:
+    """A line of a name and a text, safe for the terminal."""
+    return f"{name:<{_LABEL_WIDTH}}{printable(text)}"

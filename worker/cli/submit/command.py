@@ -1,28 +1,17 @@
 """The command `dcs-worker submit`: its options, input and exit status."""
 
 import sys
-from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.cli.common import (
-    EXIT_FAILED,
-    EXIT_OK,
-    Json,
-    Rate,
-    exit_status_of,
-    load_configuration,
-    run_interruptible,
-)
+from worker.cli.common import EXIT_FAILED, EXIT_OK, Json, Rate, fail, load_configuration, run_interruptible
 from worker.cli.submit import Format
 
 if TYPE_CHECKING:
-    from worker.cli.submit.submission import SubmitOptions
-    from worker.cli.submit.validation import InputValidator, LineError
-    from worker.config import Settings
+    from worker.cli.submit.input_lines import InputValidator
 
 OPTIONS: Final = {
     "request_id": "--request-id",
@@ -37,6 +26,7 @@ OPTIONS: Final = {
 }
 """The option for each field of a request or its task."""
 
+FORMATS_BY_SUFFIX: Final[dict[str, Format]] = {".csv": "csv", ".json": "json"}
 STANDARD_INPUT: Final = Path("-")
 
 File = Annotated[Path | None, typer.Argument(metavar="FILE", help="One request per line; - reads standard input.")]
@@ -80,14 +70,14 @@ def submit(  # noqa: PLR0913 - each argument is an option of the command
     fields = {field: value for field, value in zip(OPTIONS, values, strict=True) if value is not None}
     if bool(fields) == (file is not None):
         raise typer.BadParameter("give either a FILE or the options of one request")
-    wait_seconds = None if check or not wait else timeout
+    wait_seconds = timeout if wait else None
     raise typer.Exit(_submit(file, form, fields, rate, wait_seconds, check=check, as_json=as_json))
 
 
 def _submit(
     file: Path | None,
     form: Format | None,
-    fields: Mapping[str, str],
+    fields: dict[str, str],
     rate: float | None,
     wait_seconds: float | None,
     *,
@@ -96,69 +86,40 @@ def _submit(
 ) -> int:
     settings = load_configuration().settings
 
-    from worker.cli.submit import report
-    from worker.cli.submit.ledger import Ledger
-    from worker.cli.submit.submission import SubmitOptions
-    from worker.cli.submit.validation import InputValidator
+    from worker.cli.submit.input_lines import InputValidator, Ledger
+    from worker.cli.submit.submission import Submission, print_validation
 
     with closing(Ledger()) as ledger:
         validator = InputValidator(ledger, settings.max_message_bytes, settings.dcs_region)
-        _read_input(validator, file, form, fields)
+        if file is None:
+            _read_options(validator, fields)
+        else:
+            _read_file(validator, file, form or FORMATS_BY_SUFFIX.get(file.suffix.lower(), "jsonl"))
         if not validator.lines:
-            typer.echo("Standard input is empty." if file == STANDARD_INPUT else f"{file} is empty.", err=True)
-            return EXIT_FAILED
-        if validator.invalid_lines:
-            report.print_errors(validator, as_json=as_json)
-            return EXIT_FAILED
-        if check:
-            report.print_valid(validator, as_json=as_json)
-            return EXIT_OK
-        options = SubmitOptions(rate, wait_seconds)
-        return run_interruptible(_send(settings, validator, options, as_json=as_json))
+            return fail("Standard input is empty." if file == STANDARD_INPUT else f"{file} is empty.")
+        if check or validator.invalid_lines:
+            print_validation(validator, as_json=as_json)
+            return EXIT_FAILED if validator.invalid_lines else EXIT_OK
+        return run_interruptible(Submission(settings, validator, rate, wait_seconds).run(as_json=as_json))
 
 
-def _read_input(validator: "InputValidator", file: Path | None, form: Format | None, fields: Mapping[str, str]) -> None:
-    from worker.cli.submit import file_formats
+def _read_options(validator: "InputValidator", fields: dict[str, str]) -> None:
+    from worker.cli.submit.input_lines import InputLine, body
 
-    if file is None:
-        validator.add_lines([file_formats.InputLine(1, file_formats.body(fields))])
-        if validator.errors:
-            raise typer.BadParameter("; ".join(map(_describe_by_option, validator.errors)))
-        return
+    validator.add_lines([InputLine(1, body(fields))])
+    if validator.errors:
+        problems = (
+            f"{OPTIONS.get(error.field.removeprefix('task.'), error.field)} {error.message}"
+            for error in validator.errors
+        )
+        raise typer.BadParameter("; ".join(problems))
+
+
+def _read_file(validator: "InputValidator", file: Path, form: Format) -> None:
+    from worker.cli.submit.input_lines import read
+
     try:
         with nullcontext(sys.stdin.buffer) if file == STANDARD_INPUT else file.open("rb") as stream:
-            validator.add_lines(file_formats.read(stream, form or _format(file), validator.max_bytes))
+            validator.add_lines(read(stream, form, validator.max_bytes))
     except OSError as error:
         raise typer.BadParameter(f"cannot read {file}: {error.strerror or error}", param_hint="FILE") from None
-
-
-def _format(file: Path) -> Format:
-    match file.suffix.lower():
-        case ".csv":
-            return "csv"
-        case ".json":
-            return "json"
-        case _:
-            return "jsonl"
-
-
-def _describe_by_option(error: "LineError") -> str:
-    return f"{OPTIONS.get(error.field.removeprefix('task.'), error.field)} {error.message}"
-
-
-async def _send(settings: "Settings", validator: "InputValidator", options: "SubmitOptions", *, as_json: bool) -> int:
-    from worker.cli.submit import report
-    from worker.cli.submit.submission import Submission
-
-    submission = Submission(settings, validator.ledger, options)
-    waits_for_outcomes = options.wait_seconds is not None
-    status = EXIT_FAILED
-    try:
-        status = await exit_status_of(submission.run())
-    finally:  # also after a signal
-        if status != EXIT_OK:
-            report.print_interrupted(validator, submission, as_json=as_json)
-    if status != EXIT_OK:
-        return status
-    report.print_sent(validator, submission, waits_for_outcomes=waits_for_outcomes, as_json=as_json)
-    return EXIT_FAILED if waits_for_outcomes and any(validator.ledger.unsuccessful()) else EXIT_OK

@@ -1,103 +1,97 @@
-"""Sends the requests of a ledger at a limited rate, waits for publisher confirms, and collects outcomes from events."""
+"""One submission: sends the stored requests, waits for confirms and outcomes, and prints the result."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Final
+
+import typer
 
 from schemas.client import read_event
 from schemas.event import MigrationSucceeded
 from worker.bootstrap.components import brokers
+from worker.cli.common import EXIT_FAILED, EXIT_OK, exit_status_of, format_table, print_json, printable
 from worker.cli.progress import Pacer, ProgressDisplay
-from worker.cli.submit.ledger import Ledger
+from worker.cli.submit.input_lines import MAX_REPORTED, InputValidator, Ledger, SubmittedRequest
 from worker.config import Settings
 from worker.rabbit.follower import Events, following
 from worker.rabbit.reach import reached
 from worker.rabbit.sender import Sender, sending
 
 CONNECTION_NAME: Final = "dcs-worker submit"
+NO_OUTCOME: Final = "pending"
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitOptions:
-    """Maximum requests per second, and seconds to wait for outcomes (None: do not wait)."""
+@dataclass(slots=True)
+class Submission:
+    """Sends validated requests at most `rate` times a second, and waits `wait_seconds` for outcomes (None: not)."""
 
+    settings: Settings
+    validator: InputValidator
     rate: float | None
     wait_seconds: float | None
+    confirmed: int = 0
+    sending_seconds: float = 0.0
 
+    @property
+    def _ledger(self) -> Ledger:
+        return self.validator.ledger
 
-class Submission:
-    """Sends the requests of the ledger and stores their outcomes there."""
+    async def run(self, *, as_json: bool) -> int:
+        """Send all requests, wait for their outcomes if configured, and print the result; the exit status."""
+        status = EXIT_FAILED
+        try:
+            status = await exit_status_of(self._send_and_wait())
+        finally:  # also after a signal
+            if status != EXIT_OK:
+                self._print_interrupted(as_json=as_json)
+        if status != EXIT_OK:
+            return status
+        self._print_result(as_json=as_json)
+        return EXIT_FAILED if self.wait_seconds is not None and any(self._ledger.unsuccessful()) else EXIT_OK
 
-    def __init__(self, settings: Settings, ledger: Ledger, options: SubmitOptions) -> None:
-        self._settings = settings
-        self._ledger = ledger
-        self._options = options
-        self.confirmed = 0
-        self.seconds = 0.0
-        """Duration of sending."""
-
-    def __repr__(self) -> str:
-        return f"<Submission: {self.confirmed} of {self._ledger.requests} confirmed>"
-
-    async def run(self) -> None:
-        """Send all requests and, if configured, wait for their outcomes.
-
-        Raises UnreachableError, SendError and FollowError; then `confirmed` is the number of requests sent.
-        """
-        async with reached(brokers(self._settings), CONNECTION_NAME) as connection:
-            if self._options.wait_seconds is None:
-                async with sending(connection, self._settings.request_exchange) as sender:
-                    await self._send(sender)
-                return
-            async with (
-                following(connection, self._settings.event_exchange) as events,
-                sending(connection, self._settings.request_exchange) as sender,
-                self._collecting(events) as collecting,
-            ):
-                await self._send(sender)
-                await self._wait(collecting, self._options.wait_seconds)
+    async def _send_and_wait(self) -> None:
+        """Raises UnreachableError, SendError and FollowError."""
+        async with reached(brokers(self.settings), CONNECTION_NAME) as connection, AsyncExitStack() as stack:
+            collecting: asyncio.Task[None] | None = None
+            if self.wait_seconds is not None:
+                events = await stack.enter_async_context(following(connection, self.settings.event_exchange))
+                collecting = asyncio.create_task(self._collect(events))
+                stack.push_async_callback(_cancel, collecting)
+            sender = await stack.enter_async_context(sending(connection, self.settings.request_exchange))
+            await self._send(sender)
+            if collecting is not None and self.wait_seconds is not None:
+                await self._wait(collecting, self.wait_seconds)
 
     async def _send(self, sender: Sender) -> None:
-        pacer, started = Pacer(self._options.rate), time.monotonic()
+        pacer, started = Pacer(self.rate), time.monotonic()
         with ProgressDisplay("sent", self._ledger.requests) as display:
 
-            def confirmed(count: int) -> None:
+            def on_confirmed(count: int) -> None:
                 self.confirmed = count
                 display.update(count)
 
-            async with sender.batch(confirmed) as batch:
+            async with sender.batch(on_confirmed) as batch:
                 for body in self._ledger.bodies():
                     await pacer.wait()
                     await batch.put(body)
-        self.seconds = time.monotonic() - started
-
-    @asynccontextmanager
-    async def _collecting(self, events: Events) -> AsyncIterator[asyncio.Task[None]]:
-        task = asyncio.create_task(self._collect(events))
-        try:
-            yield task
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        self.sending_seconds = time.monotonic() - started
 
     async def _collect(self, events: Events) -> None:
+        """Store the outcome of each request. Raises FollowError."""
         while self._ledger.answered < self._ledger.requests:
-            event = await anext(events)
-            with suppress(ValueError):  # not an event of the worker
-                self._record(event.body)
-
-    def _record(self, body: bytes) -> None:
-        event = read_event(body)
-        if event.project_id is None or event.request_id is None:
-            return
-        key = (event.project_id, event.request_id)
-        if isinstance(event, MigrationSucceeded):
-            self._ledger.record_outcome(*key, event.resolution, None, succeeded=True)
-        else:
-            self._ledger.record_outcome(*key, event.reason.value, event.message, succeeded=False)
+            try:
+                event = read_event((await anext(events)).body)
+            except ValueError:
+                continue  # not an event of the worker
+            if isinstance(event, MigrationSucceeded):
+                outcome, message, succeeded = str(event.resolution), None, True
+            else:
+                outcome, message, succeeded = event.reason.value, event.message, False
+            self._ledger.record_outcome(event.project_id, event.request_id, outcome, message, succeeded=succeeded)
 
     async def _wait(self, collecting: asyncio.Task[None], wait_seconds: float) -> None:
         """Return when every request has an outcome, at the latest after `wait_seconds`. Raises FollowError."""
@@ -109,3 +103,81 @@ class Submission:
                 display.update(self._ledger.answered)
         if collecting.done():
             collecting.result()
+
+    def _print_result(self, *, as_json: bool) -> None:
+        if as_json:
+            outcomes: dict[str, object] = {}
+            if self.wait_seconds is not None:
+                unsuccessful = [asdict(entry) for entry in self._ledger.unsuccessful()]
+                outcomes = {"outcomes": self._ledger.outcomes(), "unsuccessful": unsuccessful}
+            print_json(self._as_json() | outcomes)
+            return
+        summary = _input_summary(self.validator)
+        typer.echo(f"{summary}: {self.confirmed:,} sent and confirmed in {self.sending_seconds:.1f} s.")
+        if self.wait_seconds is not None:
+            typer.echo("")
+            typer.echo(format_table(("outcome", "requests"), self._counts(), right=("requests",)))
+            self._print_unsuccessful()
+
+    def _print_interrupted(self, *, as_json: bool) -> None:
+        """Print how many requests were confirmed before an error or a signal."""
+        if as_json:
+            print_json(self._as_json())
+        requests = self._ledger.requests
+        if self.confirmed < requests:
+            advice = "Submit the same input again: no task is created twice."
+            typer.echo(f"{self.confirmed:,} of {requests:,} requests are confirmed. {advice}", err=True)
+        else:
+            typer.echo(f"All {requests:,} requests are sent and confirmed.", err=True)
+
+    def _as_json(self) -> dict[str, object]:
+        return {**self.validator.as_json(), "sent": self.confirmed, "seconds": round(self.sending_seconds, 3)}
+
+    def _counts(self) -> Iterator[tuple[str, str]]:
+        for outcome, count in self._ledger.outcomes().items():
+            yield outcome, f"{count:,}"
+        if self._ledger.answered < self._ledger.requests:
+            yield NO_OUTCOME, f"{self._ledger.requests - self._ledger.answered:,}"
+
+    def _print_unsuccessful(self) -> None:
+        """Print the first requests without success."""
+        unsuccessful = list(islice(self._ledger.unsuccessful(), MAX_REPORTED + 1))
+        if unsuccessful:
+            typer.echo("")
+        for entry in unsuccessful[:MAX_REPORTED]:
+            typer.echo(printable(_request_line(entry)))
+        if len(unsuccessful) > MAX_REPORTED:
+            typer.echo("... and more: --json lists all.")
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _request_line(entry: SubmittedRequest) -> str:
+    outcome = entry.outcome or NO_OUTCOME
+    return f"line {entry.line:,}  {entry.request_id}  {outcome}" + (f": {entry.said}" if entry.said else "")
+
+
+def print_validation(validator: InputValidator, *, as_json: bool) -> None:
+    """Print the result of a submission that sends nothing: of --check, or of invalid input."""
+    if as_json:
+        print_json({**validator.as_json(), "sent": 0})
+    elif not validator.invalid_lines:
+        typer.echo(f"{_input_summary(validator)}, all valid. Nothing was sent (--check).")
+    else:
+        for error in validator.errors:
+            typer.echo(printable(error), err=True)
+        if len(validator.errors) == MAX_REPORTED:
+            typer.echo("... and possibly more.", err=True)
+        typer.echo(f"{validator.invalid_lines:,} of {validator.lines:,} lines are invalid. Nothing was sent.", err=True)
+
+
+def _input_summary(validator: InputValidator) -> str:
+    ledger = validator.ledger
+    requests = "1 request" if ledger.requests == 1 else f"{ledger.requests:,} requests"
+    if not ledger.repeats:
+        return requests
+    repeat = "1 line repeats an earlier one" if ledger.repeats == 1 else f"{ledger.repeats:,} lines repeat earlier ones"
+    return f"{validator.lines:,} lines, of which {repeat}: {requests}"

@@ -1,5 +1,6 @@
-"""Parked requests read from messages, and the headers of their replay."""
+"""Parked requests read from messages, their records, and the headers of their replay."""
 
+import json
 from typing import Any
 
 import pytest
@@ -82,3 +83,16 @@ def test_invalid_request_has_an_id_and_the_readable_identity() -> None:
     broken = parked_request(BODY.replace(b'"vpc_id"', b'"vpc"'), message_id="m")
     assert (broken.id, broken.name, broken.parsed) == ("r", "batch-1", None)
     assert "task.vpc_id" in broken.invalid_reason
+
+
+def test_record_has_body_headers_and_properties_of_any_type() -> None:
+    """Bytes that are not UTF-8 are base64."""
+    headers = {"bytes": b"\xff", "list": [1, {"deep": b"\xfe"}], "none": None, names.DELIVERY_COUNT: 3}
+    record = parked_request(b"\xff", {**HEADERS, **headers}, message_id="m", priority=0).record()
+
+    assert json.loads(json.dumps(record)) == record
+    assert record["body"] == {"base64": "/w=="}
+    assert record["headers"]["list"] == [1, {"deep": {"base64": "/g=="}}]
+    assert record["headers"][names.LAST_SENT_AT] == HEADERS[names.LAST_SENT_AT]
+    assert names.DELIVERY_COUNT not in record["headers"]
+    assert record["properties"] == {"message_id": "m", "priority": 0}

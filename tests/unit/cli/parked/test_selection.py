@@ -28,12 +28,12 @@ from worker.cli.parked.selection import Selection, selection_from_options
 )
 def test_request_is_selected_if_all_conditions_match(options: dict[str, Any], *, is_selected: bool) -> None:
     """One of the ids must match, and every other option."""
-    assert selection_from_options(**options).matches(parked_request(message_id="m"), NOW) is is_selected
+    assert parked_request(message_id="m").matches(selection_from_options(**options), NOW) is is_selected
 
 
 def test_request_of_unknown_age_is_not_older_than_any_duration() -> None:
     """It may be new."""
-    assert not Selection(older_than=1.0).matches(parked_request(headers={}), NOW)
+    assert not parked_request(headers={}).matches(Selection(older_than=1.0), NOW)
 
 
 def test_invalid_duration_and_all_with_ids_are_wrong_usage() -> None:

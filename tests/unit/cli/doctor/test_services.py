@@ -13,7 +13,7 @@ import pytest
 from tests.unit.dcs.raw_server import AUTHORITY, EMPTY_PAGE, http, server_tls, serving
 from tests.unit.dcs.test_proxies import tunnelling
 from worker.cli.doctor.configuration import DoctorOptions
-from worker.cli.doctor.dcs import check_dcs
+from worker.cli.doctor.services import check_dcs
 from worker.config import load
 from worker.policy.diagnostics import Check, CheckResult, FailureKind
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings

@@ -1,5 +1,6 @@
-"""Validation of input lines, and the ledger of valid requests."""
+"""Requests read from JSON Lines, CSV and JSON, their validation, and the ledger that stores them."""
 
+import io
 import json
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,9 +10,88 @@ import pytest
 
 from schemas import identity
 from schemas.request import Task
-from worker.cli.submit.file_formats import InputLine
-from worker.cli.submit.ledger import Ledger, SubmittedRequest
-from worker.cli.submit.validation import MAX_REPORTED, InputValidator
+from worker.cli.submit import Format
+from worker.cli.submit.input_lines import (
+    COLUMNS,
+    MAX_REPORTED,
+    InputLine,
+    InputValidator,
+    Ledger,
+    SubmittedRequest,
+    read,
+)
+
+LIMIT = 1000
+
+
+def _read(content: bytes, form: Format) -> list[InputLine]:
+    return list(read(io.BytesIO(content), form, LIMIT))
+
+
+def _fields(line: InputLine) -> object:
+    return json.loads(line.body)
+
+
+def test_json_lines_are_numbered_and_blank_lines_skipped() -> None:
+    """Every kind of line end is accepted, and a byte order mark is removed."""
+    lines = _read(b'\xef\xbb\xbf{"a":1}\r\n\n  \n{"a":2}\n{"a":3}', "jsonl")
+
+    assert lines == [InputLine(1, b'{"a":1}'), InputLine(4, b'{"a":2}'), InputLine(5, b'{"a":3}')]
+
+
+@pytest.mark.parametrize("length", [LIMIT, LIMIT + 1, LIMIT + 2, 10 * LIMIT])
+def test_too_long_line_is_cut_above_the_limit(length: int) -> None:
+    """The next line is read correctly."""
+    first, second = _read(b"x" * length + b"\n{}\n", "jsonl")
+
+    assert (first.number, len(first.body), second) == (1, min(length, LIMIT + 2), InputLine(2, b"{}"))
+
+
+def test_json_file_is_one_request() -> None:
+    """It can have several lines."""
+    assert _read(b'{\n "a": 1\n}\n', "json") == [InputLine(1, b'{\n "a": 1\n}')]
+
+
+def test_csv_row_is_one_request() -> None:
+    """Columns in any order, empty cells left out, line breaks in quoted cells; the number is that of the first line."""
+    table = 'name,project_id,description,vpc_id\r\n"a, b",p,"two\nlines",v\r\n\r\nc,p,,\r\nd,p\r\n'
+    one, two, three = _read(b"\xef\xbb\xbf" + table.encode(), "csv")
+
+    assert [one.number, two.number, three.number] == [2, 5, 6]
+    assert _fields(one) == {"project_id": "p", "task": {"name": "a, b", "description": "two\nlines", "vpc_id": "v"}}
+    assert _fields(two) == {"project_id": "p", "task": {"name": "c"}}
+    assert _fields(three) == {"project_id": "p", "task": {"name": "d"}}
+
+
+def test_csv_has_a_column_for_every_field() -> None:
+    """A row can have all that a message can have."""
+    table = ",".join(COLUMNS) + "\n" + ",".join(f"<{name}>" for name in COLUMNS) + "\n"
+    (line,) = _read(table.encode(), "csv")
+
+    fields = json.loads(line.body)
+    task = fields.pop("task")
+    assert {**fields, **task} == {name: f"<{name}>" for name in COLUMNS}
+
+
+@pytest.mark.parametrize(
+    ("table", "number", "problem"),
+    [
+        (b"", 1, "header line missing; allowed columns: "),
+        (b"name,vpc\n", 1, "unknown column 'vpc'"),
+        (b"name,name\n", 1, "duplicate column name"),
+        (b"name\na\nb,c\n", 3, "2 values for 1 columns"),
+        (b'name\n"a" b\n', 2, "not valid CSV"),
+        (b"name\n" + b"x" * 2000 + b"\n", 1, "a line is longer than 1,000 characters"),
+        (b"name\n\xff\n", 1, "not valid UTF-8"),
+    ],
+)
+def test_invalid_csv_has_a_problem_with_line_number(table: bytes, number: int, problem: str) -> None:
+    """The number is exact if the position is known."""
+    error = _read(table, "csv")[-1]
+
+    assert (error.number, error.body) == (number, b"")
+    assert problem in error.problem
+
 
 TASK = {"name": "one", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
 

@@ -8,7 +8,7 @@ from typing import Any
 from schemas import identity
 from schemas.event import FAILED_KEY, FAILED_TYPE, SUCCEEDED_KEY
 from tests.unit.cli.parked.parked_messages import parked_request
-from worker.cli.parked.canary import Canary, CanaryOutcome
+from worker.cli.parked.replay import CanaryOutcome, canary_outcomes
 from worker.rabbit.follower import Event
 
 
@@ -44,7 +44,7 @@ def _succeeded(request_id: str = "r") -> Event:
 
 async def _outcomes(*events: Event) -> list[CanaryOutcome]:
     stream: Any = FakeEventStream(events)
-    return await Canary([parked_request()]).outcomes(stream, timeout=0.05)
+    return await canary_outcomes([parked_request()], stream, timeout=0.05)
 
 
 async def test_canary_has_the_outcome_of_its_own_replay() -> None:

@@ -1,0 +1,237 @@
+"""Checks of `doctor` that need a service, all at the same time: broker, Redis, DCS with IAM, and the HTTP port."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from typing import Final
+from urllib.parse import urlsplit
+
+from worker.bootstrap import components
+from worker.claims.checks import VARIABLE as CLAIMS_URL
+from worker.claims.checks import check_redis
+from worker.cli.doctor.configuration import DoctorOptions, check_settings
+from worker.cli.doctor.network import Address, check_port, find_problem
+from worker.config import Configuration, ConfigurationError, Settings
+from worker.dcs.checks import check_service
+from worker.dcs.findings import CREDENTIALS, Service
+from worker.dcs.http_client import HttpClient
+from worker.dcs.transport import ServiceTransport
+from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked, warning
+from worker.policy.freeze_detector import FreezeDetector
+from worker.rabbit.checks import Door, LoginRefused, Node, entered, version
+from worker.rabbit.connect import Brokers
+from worker.rabbit.inventory import check_topology
+from worker.rabbit.management import check_management, without_management
+
+PART_TIMEOUT_SECONDS: Final = 45.0
+"""For each part; the parts run at the same time."""
+MAX_CALL_SECONDS: Final = 15.0
+"""Upper limit of a call to DCS here; WORKER_DCS_TIMEOUT if that is shorter."""
+BROKER_URL_VARIABLE: Final = "WORKER_AMQP_URL"
+
+HttpClientFactory = Callable[[float], HttpClient]
+"""Makes a client with that deadline in seconds."""
+
+
+async def run_checks(loaded: Configuration, options: DoctorOptions) -> list[Check]:
+    """All findings, in the order in which a request passes what was checked."""
+    settings = loaded.settings
+    consumers: int | None = None
+
+    async def broker(on_check: OnCheck) -> None:
+        nonlocal consumers
+        consumers = await check_broker(settings, options.management, on_check)
+
+    async def http_port(on_check: OnCheck) -> None:
+        on_check(await check_port(settings.http_host, settings.http_port))
+
+    found = await asyncio.gather(
+        _within_deadline("broker", broker),
+        _within_deadline("Redis", lambda on_check: _check_redis(settings, on_check)),
+        _within_deadline("DCS", lambda on_check: check_dcs(loaded, options, on_check)),
+        _within_deadline("HTTP port", http_port),
+    )
+    settings_checks = check_settings(settings, consumers, has_credentials=options.has_credentials)
+    return [*settings_checks, *(check for checks in found for check in checks)]
+
+
+async def _within_deadline(name: str, part: Callable[[OnCheck], Awaitable[None]]) -> list[Check]:
+    """The findings of one part; those before its timeout are kept."""
+    checks: list[Check] = []
+    try:
+        async with asyncio.timeout(PART_TIMEOUT_SECONDS):
+            await part(checks.append)
+    except TimeoutError:
+        checks.append(
+            _unreachable(name, Problem(f"not finished within {PART_TIMEOUT_SECONDS:g} s", "repeat dcs-worker doctor"))
+        )
+    return checks
+
+
+def _unreachable(name: str, problem: Problem, subject: str = "") -> Check:
+    return failed(name, problem.found, problem.remedy, subject=subject, failure_kind=FailureKind.UNREACHABLE)
+
+
+# Broker
+
+
+async def check_broker(settings: Settings, management: str | None, on_check: OnCheck) -> int | None:
+    """Report every finding; return the number of consumers of the requests queue, None if unknown.
+
+    Logs in at every node; version, queues and exchanges are those of the first node that accepts the login.
+    `management`: base URL of the broker's management API, if bindings and policies are to be read there.
+    """
+    try:
+        brokers = components.brokers(settings)
+    except (ConfigurationError, OSError):  # ssl.SSLError is an OSError
+        remedy = (
+            "correct WORKER_AMQP_CA_FILE, WORKER_AMQP_CERT_FILE and WORKER_AMQP_KEY_FILE: PEM, key without password"
+        )
+        found = "the TLS files contain no CA certificates, or no certificate with its key"
+        on_check(failed("broker", found, remedy, failure_kind=FailureKind.CONFIGURATION))
+        return None
+    topology, nodes = components.topology(settings), [Node.of(url) for url in brokers.urls]
+    async with AsyncExitStack() as stack:
+        logins = await _log_in(stack, brokers, nodes)
+        for check in _node_checks(nodes, logins):
+            on_check(check)
+        connected = [(node, login) for node, login in zip(nodes, logins, strict=True) if not isinstance(login, Problem)]
+        for node, connection in connected:
+            on_check(version(connection, str(node)))
+        if not connected:
+            on_check(unchecked("topology", "no login succeeded, so queues, exchanges and bindings were not compared"))
+            return None
+        node, connection = connected[0]
+        inventory = await check_topology(connection, topology, node, on_check)
+        if management is not None:
+            await check_management(management, node, topology, brokers.tls, on_check)
+        else:
+            on_check(without_management(node))
+        return inventory.consumers
+
+
+async def _log_in(stack: AsyncExitStack, brokers: Brokers, nodes: Sequence[Node]) -> list[Door]:
+    """The connection to each node, or the problem. A refused login is not tried at the other nodes."""
+    network_problems = await asyncio.gather(
+        *(find_problem(Address(node.host, node.port, BROKER_URL_VARIABLE), brokers.tls) for node in nodes)
+    )
+    refused: dict[tuple[str | None, str], Problem] = {}
+    logins: list[Door] = []
+    for index, (node, problem) in enumerate(zip(nodes, network_problems, strict=True)):
+        user_and_password = (node.user, node.password)
+        login = problem or refused.get(user_and_password) or await entered(stack, brokers, index)
+        if isinstance(login, LoginRefused):
+            refused[user_and_password] = Problem(
+                "login: not tried, because another node refused the same login", login.remedy
+            )
+        logins.append(login)
+    return logins
+
+
+def _node_checks(nodes: Sequence[Node], logins: Sequence[Door]) -> Iterator[Check]:
+    """An unreachable node is a failure only if no node can be reached, else a warning."""
+    has_connection = any(not isinstance(login, Problem) for login in logins)
+    for node, login in zip(nodes, logins, strict=True):
+        if not isinstance(login, Problem):
+            user = f"user {node.user!r}" if node.user is not None else "the owner of the certificate"
+            yield ok("broker", f"login of {user} to vhost {node.vhost!r} succeeded", subject=str(node))
+        elif has_connection:
+            yield warning("broker", login.found, login.remedy, subject=str(node))
+        else:
+            yield _unreachable("broker", login, str(node))
+
+
+# Redis
+
+
+async def _check_redis(settings: Settings, on_check: OnCheck) -> None:
+    if settings.claims_url is None:
+        on_check(unchecked("Redis", f"not configured: {CLAIMS_URL} is not set"))
+        return
+    url = settings.claims_url.get_secret_value()
+    problem = None if settings.claims_url.scheme == "unix" else await find_problem(Address.of(url, 6379, CLAIMS_URL))
+    if problem is not None:
+        on_check(_unreachable("Redis", problem))
+    else:
+        await check_redis(url, on_check)
+
+
+# DCS and IAM
+
+
+async def check_dcs(loaded: Configuration, options: DoctorOptions, on_check: OnCheck) -> None:
+    """Report the findings about every region, the address of IAM, and the credentials."""
+    settings = loaded.settings
+    ca_file = str(settings.dcs_ca_file) if settings.dcs_ca_file else None
+    try:
+        tls = ssl.create_default_context(cafile=ca_file)
+    except OSError:
+        found, remedy = f"{ca_file} holds no certificates", "correct WORKER_DCS_CA_FILE: a PEM file of authorities"
+        on_check(failed("DCS", found, remedy, failure_kind=FailureKind.CONFIGURATION))
+        return
+    if options.has_credentials and settings.auth_method == "iam" and (iam := settings.iam_endpoint) is not None:
+        problem = await _network_problem(loaded, iam, "WORKER_IAM_ENDPOINT", tls)
+        on_check(ok("IAM", f"{iam} accepts connections") if problem is None else _unreachable("IAM", problem))
+    transport = ServiceTransport(tls, MAX_CALL_SECONDS, loaded.proxies.proxy_for)
+    # Nothing is created here, so it does not matter whether this process was frozen.
+    freeze_detector = FreezeDetector(lambda: 0.0)
+
+    def http_client(deadline: float) -> HttpClient:
+        return HttpClient(transport, deadline=deadline, freeze_detector=freeze_detector)
+
+    try:
+        checks_by_region = await asyncio.gather(
+            *(_check_region(loaded, service, http_client, tls) for service in _services(settings, options))
+        )
+    finally:
+        await transport.aclose()
+    for checks in checks_by_region:
+        for check in checks:
+            on_check(check)
+    if not options.has_credentials:
+        on_check(unchecked(CREDENTIALS, "skipped: the configuration has none"))
+    elif options.project is None:
+        remedy = "dcs-worker doctor --project ID, with a project of your requests"
+        on_check(unchecked(CREDENTIALS, "not tested: that needs a project", remedy))
+
+
+def _services(settings: Settings, options: DoctorOptions) -> Iterator[Service]:
+    for region, endpoint in settings.dcs_endpoints.items():
+        yield Service(
+            region=region,
+            endpoint=endpoint,
+            project=options.project if region == options.region else None,
+            way=settings.auth_method if options.has_credentials else None,
+            needs_lookup=settings.reconcile != "off",
+            must_show=not settings.marker,
+        )
+
+
+async def _check_region(
+    loaded: Configuration, service: Service, http_client: HttpClientFactory, tls: ssl.SSLContext
+) -> list[Check]:
+    problem = await _network_problem(loaded, service.endpoint, "WORKER_DCS_ENDPOINTS", tls)
+    if problem is not None:
+        return [_unreachable("DCS", problem, service.region)]
+    checks: list[Check] = []
+    async with AsyncExitStack() as stack:
+        credentials = None
+        if service.project is not None and service.way is not None:
+            credentials = components.credentials(loaded, http_client, lambda _: None)
+            stack.push_async_callback(credentials.aclose)
+        client = http_client(min(MAX_CALL_SECONDS, loaded.settings.dcs_timeout))
+        await check_service(service, client, credentials, time.time, checks.append)
+    return checks
+
+
+async def _network_problem(loaded: Configuration, endpoint: str, variable: str, tls: ssl.SSLContext) -> Problem | None:
+    parts = urlsplit(endpoint)
+    if (proxy := loaded.proxies.proxy_for(parts.scheme, parts.hostname or "")) is not None:
+        # The way beyond the proxy is the proxy's: the first call shows whether it leads to the service.
+        port = 443 if proxy.startswith("https:") else 80
+        return await find_problem(Address.of(proxy, port, f"{parts.scheme.upper()}_PROXY"))
+    is_encrypted = parts.scheme == "https"
+    address = Address.of(endpoint, 443 if is_encrypted else 80, variable)
+    return await find_problem(address, tls if is_encrypted else None)
