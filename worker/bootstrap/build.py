@@ -14,7 +14,7 @@ from worker.config import Configuration, ConfigurationError, secret_texts
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.observe.metrics import Metrics
-from worker.observe.observer import Observer
+from worker.observe.observer import WorkerObserver
 from worker.observe.redaction import Redactor
 from worker.pipeline.claims_or_locks import ClaimsOrLocks
 from worker.pipeline.deduplicator import Deduplicator
@@ -36,7 +36,7 @@ QUIET: Final = 5.0
 
 
 @asynccontextmanager
-async def build(loaded: Configuration, observer: Observer, metrics: Metrics) -> AsyncIterator[Worker]:
+async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metrics) -> AsyncIterator[Worker]:
     """Construct everything; whatever was opened is closed in reverse order."""
     settings = loaded.settings
     plan, freeze_detector = components.topology(settings), FreezeDetector(components.boot_time)
@@ -149,7 +149,7 @@ async def _serving(worker: Worker, metrics: Metrics) -> WebServer:
     return web
 
 
-async def _beat(freeze_detector: FreezeDetector, loaded: Configuration, observer: Observer) -> None:
+async def _beat(freeze_detector: FreezeDetector, loaded: Configuration, observer: WorkerObserver) -> None:
     fault: str | None = None
     while True:
         freeze_detector.tick()

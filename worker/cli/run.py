@@ -23,7 +23,7 @@ from worker.config import (
 )
 from worker.observe.logging import configure_logging, crash_hook, loop_exception_handler
 from worker.observe.metrics import Metrics
-from worker.observe.observer import Observer
+from worker.observe.observer import WorkerObserver
 
 if TYPE_CHECKING:
     from worker.observe.logging import Logger
@@ -45,7 +45,7 @@ async def _run(loaded: Configuration) -> int:
     settings = loaded.settings
     metrics = Metrics(__version__, tuple(settings.dcs_endpoints), settings.claims_url is not None)
     logger = _logger(settings)
-    observer = Observer(metrics, logger, tracing(settings))
+    observer = WorkerObserver(metrics, logger, tracing(settings))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(loop_exception_handler(logger))

@@ -1,11 +1,11 @@
 """The one observer: every fact that a room reports goes to metrics, log, status page and trace."""
 
 import logging
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, assert_never
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
-from worker.observe.logging import LEVEL_NUMBERS, Level
-from worker.observe.metrics import FINAL_OUTCOMES, Metrics
+from worker.observe.logging import Level
+from worker.observe.metrics import FINAL_OUTCOMES, OTHER_VALUE, Metrics
 from worker.observe.recent_activity import RecentActivity
 from worker.policy.call_result import (
     CallError,
@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from worker.observe.tracing import Tracing
 
 
-class Observer:
+LOOKUP_RESULT_NAMES: Final[Mapping[type, str]] = {
+    TaskFound: "found",
+    TaskNotFound: "absent",
+    SeveralTasks: "several",
+    CallError: "failed",
+}
+
+
+class WorkerObserver:
     """Receives facts from all rooms after they happened; returns nothing and raises nothing."""
 
     def __init__(self, metrics: Metrics, logger: "FilteringBoundLogger", tracing: "Tracing | None" = None) -> None:
@@ -39,7 +47,7 @@ class Observer:
         self._links = {"consumer": False, "publisher": False}
 
     def __repr__(self) -> str:
-        return f"<Observer: links {self._links}>"
+        return f"<WorkerObserver: links {self._links}>"
 
     # Requests.
 
@@ -53,7 +61,7 @@ class Observer:
     ) -> None:
         """A create or a lookup (`find`) for this request ended."""
         if operation == "find":
-            self._metrics.lookups[_lookup_result(ending)].inc()
+            self._metrics.lookups[LOOKUP_RESULT_NAMES.get(type(ending), OTHER_VALUE)].inc()
         if self.tracing is not None:
             self.tracing.called(operation, ending)
         if isinstance(ending, CallError):
@@ -165,25 +173,11 @@ class Observer:
 
     def note(self, level: Level, event: str, **fields: Any) -> None:
         """Log anything else. `event` is a noun and a verb with a dot between them."""
-        self._logger.log(LEVEL_NUMBERS[level], event, **fields)
+        getattr(self._logger, level)(event, **fields)
 
     def _set_link_state(self, link: str, is_up: bool) -> None:
         self._links[link] = is_up
         self._metrics.broker_connected.set(all(self._links.values()))
-
-
-def _lookup_result(ending: TaskCreated | LookupResult | CallError) -> str:
-    match ending:
-        case TaskFound() | TaskCreated():
-            return "found"
-        case TaskNotFound():
-            return "absent"
-        case SeveralTasks():
-            return "several"
-        case CallError():
-            return "failed"
-        case _:
-            assert_never(ending)
 
 
 def _log_level(error: CallError) -> int:
