@@ -104,7 +104,7 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         gate.changed()
         nodes = components.brokers(settings)
         supervisors = tuple(
-            ConnectionSupervisor(name, nodes, session, observer, patience=settings.broker_patience)
+            ConnectionSupervisor(name, nodes, session, observer, patience=settings.broker_timeout)
             for name, session in (("publisher", publisher.session), ("consumer", consumer.session))
         )
         worker = Worker(settings, observer, service, consumer, publisher, supervisors, copies, claims, gate, refusals)

@@ -49,7 +49,7 @@ def read_take(
 ) -> ClaimAnswer | Doubted | Unreadable:
     """What a reply of scripts.TAKE answers at `now` (epoch seconds).
 
-    `is_remembered`: Redis has forgotten nothing for so long that "never claimed before" can be believed.
+    `is_remembered`: Redis has forgotten nothing for as long as "never claimed before" needs to be believed.
     """
     word, _, rest = reply.partition(b" ") if isinstance(reply, bytes) else (b"", b"", b"")
     found: ClaimAnswer | Doubted | Unreadable = Unavailable()

@@ -19,6 +19,7 @@ from worker.config.values import ANY_CASE, must_be, seconds, whole_number
 AuthMethodName = Literal["token", "keys", "iam", "platform"]
 
 VARIABLES = {
+    "broker_timeout": "WORKER_BROKER_PATIENCE",
     "credentials_file": "HUAWEICLOUD_SDK_CREDENTIALS_FILE",
     "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
 }
@@ -84,7 +85,7 @@ class Settings(BaseSettings):
     amqp_ca_file: FilePath = Field(None, description="for `amqps://`: trusted authorities; empty: the system's")
     amqp_cert_file: FilePath = Field(None, description="for `amqps://`: the client's certificate (mutual TLS)")
     amqp_key_file: FilePath = Field(None, description="for `amqps://`: the key of the client's certificate")
-    broker_patience: Seconds = Field(
+    broker_timeout: Seconds = Field(
         300.0, description="time without a broker connection before the worker exits with status 69"
     )
     queue: BrokerName = Field(

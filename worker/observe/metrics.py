@@ -1,6 +1,6 @@
 """Prometheus metrics of one worker: names, known label values, buckets, and their exposition as text.
 
-Label values are known sets, so that the number of series is bounded whatever DCS or a sender says.
+Label values are known sets, so that the number of series is bounded for any text of DCS or a sender.
 """
 
 import platform

@@ -14,7 +14,6 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -162,13 +161,10 @@ class Tracing:
         trace_headers = {name: value for name in header_names if isinstance(value := delivery.headers.get(name), str)}
         parent = _PROPAGATOR.extract(trace_headers)
         origin = get_current_span(parent).get_span_context()
-        span = self._tracer.start_span(
-            f"process {self._queue}",
-            parent,
-            SpanKind.CONSUMER,
-            delivery_attributes(delivery, self._queue),
-            [trace.Link(origin)] if origin.is_valid else None,
-        )
+        attributes = delivery_attributes(delivery, self._queue)
+        span = self._tracer.start_span(f"process {self._queue}", parent, SpanKind.CONSUMER, attributes)
+        if origin.is_valid:
+            span.add_link(origin)
         self._open.add(span)
         return span
 
