@@ -89,8 +89,7 @@ class Settings(BaseSettings):
         300.0, description="time without a broker connection before the worker exits with status 69"
     )
     queue: BrokerName = Field(
-        "dcs.migration.requests",
-        description="queue of requests; the names of retry and parked queues derive from it",
+        "dcs.migration.requests", description="queue of requests; the names of retry and parked queues derive from it"
     )
     request_exchange: BrokerName = Field("dcs.migration", description="direct exchange of requests")
     event_exchange: BrokerName = Field("dcs.migration.events", description="topic exchange of events")
@@ -101,8 +100,7 @@ class Settings(BaseSettings):
         65_536, description="maximum size of a request in bytes; a larger one fails as `invalid_request`"
     )
     delivery_limit: Annotated[int, whole_number(2, 40)] = Field(
-        10,
-        description="deliveries of one request without an outcome (crashes) before it is parked as `poison`",
+        10, description="deliveries of one request without an outcome (crashes) before it is parked as `poison`"
     )
     dcs_region: Annotated[str, values.REGION] = Field("cn-north-4", description="default region")
     dcs_endpoints: Annotated[Mapping[str, str], BeforeValidator(urls.endpoints), PlainSerializer(dict)] = Field(
@@ -163,12 +161,10 @@ class Settings(BaseSettings):
         "`false`: body exactly as received",
     )
     claims_url: Annotated[SecretUrl | None, BeforeValidator(urls.claims_url)] = Field(
-        None,
-        description="`redis://`, `rediss://` or `unix://`: replicas share claims and outcomes; empty: none",
+        None, description="`redis://`, `rediss://` or `unix://`: replicas share claims and outcomes; empty: none"
     )
     drain: Annotated[float, seconds(zero=True)] = Field(
-        25.0,
-        description="shutdown grace (SIGTERM, SIGINT): time to finish requests in flight; the rest is handed back",
+        25.0, description="shutdown grace (SIGTERM, SIGINT): time to finish requests in flight; the rest is handed back"
     )
     http_host: Annotated[str, values.HOST] = Field(
         "0.0.0.0",  # noqa: S104 - a pod's health is checked from outside
@@ -261,10 +257,8 @@ def _display_text(value: object) -> str:
 
 
 def _default_cell(default: object) -> str:
-    # The broker's default password is RabbitMQ's own and known to everyone: it is shown, so that it can be copied.
-    text = ",".join(map(_display_default, default)) if isinstance(default, tuple) else _display_text(default)
+    if isinstance(default, tuple):
+        # The broker's default password is RabbitMQ's own and known to everyone: it is shown, so that it can be copied.
+        default = tuple(item.get_secret_value() if isinstance(item, SecretUrl) else item for item in default)
+    text = _display_text(default)
     return f"`{text}`" if text else "empty"
-
-
-def _display_default(item: object) -> str:
-    return item.get_secret_value() if isinstance(item, SecretUrl) else _display_text(item)

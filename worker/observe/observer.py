@@ -189,12 +189,15 @@ def _log_level(error: CallError) -> int:
 
 def _settled_fields(fact: DeliveryFinished) -> dict[str, Any]:
     """The fields of a handled delivery. No body and no text of a sender: ids, counts and DCS's own words."""
-    fields = {"outcome": fact.outcome, "reason": fact.reason, **_request_fields(fact.migration)}
-    envelope = fact.envelope
-    fields["attempts"] = envelope.attempts
-    fields["round"] = envelope.round
-    fields["seconds"] = round(fact.seconds, 4)
-    fields["age"] = round(fact.age, 4)
+    fields = {
+        "outcome": fact.outcome,
+        "reason": fact.reason,
+        **_request_fields(fact.migration),
+        "attempts": fact.envelope.attempts,
+        "round": fact.envelope.round,
+        "seconds": round(fact.seconds, 4),
+        "age": round(fact.age, 4),
+    }
     if fact.parked:
         fields["parked"] = True
     if fact.trace_id is not None:
