@@ -58,11 +58,11 @@ def service_url(text: str) -> str:
 def endpoints(text: str) -> dict[str, str]:
     """Read a JSON object of regions and base URLs."""
     try:
-        pairs = json.loads(text, object_pairs_hook=_Pairs)
+        pairs = json.loads(text, object_pairs_hook=tuple)  # keeps repeated names; nothing else becomes a tuple
     except (ValueError, RecursionError) as error:
         reason = f" ({error.msg} at character {error.pos + 1})" if isinstance(error, json.JSONDecodeError) else ""
         raise ValueError(f"must be a JSON object of region and base URL{reason}") from None
-    if not isinstance(pairs, _Pairs):
+    if not isinstance(pairs, tuple):
         raise ValueError("must be a JSON object of region and base URL")
     found: dict[str, str] = {}
     for at, (region, url) in enumerate(pairs, 1):
@@ -95,10 +95,6 @@ def collector_url(text: str) -> str:
     """Read the address of the trace collector. Its credentials are in OTEL_EXPORTER_OTLP_HEADERS."""
     _parse_url(text, ("http", "https"), login_rule=": OTEL_EXPORTER_OTLP_HEADERS is for them", may_have_query=True)
     return text
-
-
-class _Pairs(list[tuple[str, object]]):
-    """The members of a JSON object in order, repeated names included."""
 
 
 def _broker_url(text: str, prefix: str) -> SecretUrl:

@@ -6,9 +6,10 @@ additions.
 
 import math
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Final
 
 from worker.policy import status
@@ -37,11 +38,9 @@ def duration_class(seconds: float) -> int:
     return exponent * 4 + int(mantissa * 8)
 
 
-def quantile(times: Iterable[Mapping[int, int]], share: float) -> float | None:
+def quantile(times: Iterable[Counter[int]], share: float) -> float | None:
     """The duration below which this share of all of them lies, from counts by class; None if there were none."""
-    merged: Counter[int] = Counter()
-    for counts in times:
-        merged.update(counts)
+    merged = sum(times, Counter[int]())
     remaining = merged.total() * share
     for class_number in sorted(merged):
         remaining -= merged[class_number]
@@ -51,17 +50,15 @@ def quantile(times: Iterable[Mapping[int, int]], share: float) -> float | None:
     return None
 
 
+@dataclass(slots=True)
 class TimeSlot:
     """Counts of five seconds; those of durations by `duration_class`."""
 
-    __slots__ = ("call_times", "calls", "number", "outcomes", "request_times")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.outcomes: defaultdict[str, int] = defaultdict(int)
-        self.request_times: defaultdict[int, int] = defaultdict(int)
-        self.calls: defaultdict[str, int] = defaultdict(int)
-        self.call_times: defaultdict[int, int] = defaultdict(int)
+    number: int
+    outcomes: Counter[str] = field(default_factory=Counter)
+    request_times: Counter[int] = field(default_factory=Counter)
+    calls: Counter[str] = field(default_factory=Counter)
+    call_times: Counter[int] = field(default_factory=Counter)
 
 
 class SlidingWindow:
@@ -109,20 +106,18 @@ class RecentActivity:
     ) -> None:
         self._clock = clock
         self._window = SlidingWindow(monotonic_clock)
-        self._outcomes: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._outcomes: Counter[tuple[str, str]] = Counter()
         self._failures: deque[status.Failure] = deque(maxlen=MAX_FAILURES_KEPT)
         self._errors: dict[str, FaultKind] = {}
         self._open_errors: dict[Key, CallError] = {}
-        self._call_kinds: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"<RecentActivity: {sum(self._outcomes.values())} deliveries, {len(self._failures)} failures>"
 
     def call_ended(self, label: str, seconds: float) -> None:
         """A DCS call ended: `label` is its HTTP status, or how it ended without an answer."""
-        kind = self._call_kinds.get(label) or self._call_kinds.setdefault(label, _call_kind(label))
         slot = self._window.current()
-        slot.calls[kind] += 1
+        slot.calls[_call_kind(label)] += 1
         slot.call_times[duration_class(seconds)] += 1
 
     def call_failed(self, migration: MigrationRequest, error: CallError) -> None:
@@ -157,7 +152,7 @@ class RecentActivity:
             slot=SLOT_SECONDS,
             figures=_minute_figures(*self._window.recent(SLOTS_PER_MINUTE)),
             charts=_charts(slots),
-            outcomes=dict(sorted(self._outcomes.items(), key=lambda item: -item[1])),
+            outcomes=dict(self._outcomes.most_common()),
             failures=tuple(replace(failure, said=redact(failure.said)) for failure in reversed(self._failures)),
             faults=tuple(
                 replace(fault, said=redact(fault.said))
@@ -179,6 +174,7 @@ class RecentActivity:
         )
 
 
+@cache
 def _call_kind(label: str) -> str:
     if label == "429":
         return "429"
@@ -191,12 +187,12 @@ def _error_text(error: CallError) -> str:
 
 
 def _minute_figures(slots: list[TimeSlot], seconds: float) -> dict[str, str]:
-    ended = sum(sum(slot.outcomes.values()) for slot in slots)
-    calls = sum(sum(slot.calls.values()) for slot in slots)
+    ended = sum(slot.outcomes.total() for slot in slots)
+    calls = sum(slot.calls.total() for slot in slots)
     longest = quantile((slot.call_times for slot in slots), 0.95)
     return {
         "finished per second": f"{ended / seconds:.1f}",
-        "failed": str(sum(slot.outcomes.get("failed", 0) for slot in slots)),
+        "failed": str(sum(slot.outcomes["failed"] for slot in slots)),
         "calls per second": f"{calls / seconds:.1f}",
         "DCS call latency, p95": NOTHING if longest is None else f"{longest * 1000:,.0f} ms",
     }
@@ -217,7 +213,7 @@ def _rates(kinds: Iterable[tuple[str, str]], counts: Sequence[Mapping[str, int]]
     )
 
 
-def _quantiles(times: list[Mapping[int, int]]) -> tuple[Series, ...]:
+def _quantiles(times: list[Counter[int]]) -> tuple[Series, ...]:
     return tuple(
         Series(name, kind, tuple(None if (at := quantile((slot,), share)) is None else at * 1000 for slot in times))
         for name, kind, share in (("p50", "half", 0.5), ("p95", "tail", 0.95))
