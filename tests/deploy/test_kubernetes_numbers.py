@@ -84,7 +84,7 @@ def test_a_rollout_goes_on_only_with_replicas_that_stay_ready(deployment: Manife
     readiness = container(deployment)["readinessProbe"]
     spec = deployment["spec"]
     assert spec["minReadySeconds"] >= 2 * readiness["periodSeconds"]
-    assert spec["progressDeadlineSeconds"] > settings.broker_patience + spec["minReadySeconds"]
+    assert spec["progressDeadlineSeconds"] > settings.broker_timeout + spec["minReadySeconds"]
     assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 
 

@@ -15,7 +15,7 @@ from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
 from worker.observe.metrics import Metrics
-from worker.observe.observer import Observer
+from worker.observe.observer import WorkerObserver
 from worker.observe.redaction import Redactor
 from worker.pipeline.claims_or_locks import ClaimsOrLocks
 from worker.pipeline.deduplicator import Deduplicator
@@ -37,7 +37,7 @@ QUIET_SECONDS: Final = 5.0
 
 
 @asynccontextmanager
-async def build(loaded: Configuration, observer: Observer, metrics: Metrics) -> AsyncIterator[Worker]:
+async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metrics) -> AsyncIterator[Worker]:
     """Construct the worker. What was opened is closed in reverse order."""
     settings, tracing = loaded.settings, observer.tracing
     freeze_detector, deduplicator = FreezeDetector(components.boot_time), Deduplicator()
@@ -88,7 +88,7 @@ async def build(loaded: Configuration, observer: Observer, metrics: Metrics) -> 
 
 
 def _http_client(
-    transport: ServiceTransport, freeze_detector: FreezeDetector, observer: Observer, deadline: float
+    transport: ServiceTransport, freeze_detector: FreezeDetector, observer: WorkerObserver, deadline: float
 ) -> HttpClient:
     return HttpClient(
         transport,
@@ -102,7 +102,7 @@ def _http_client(
 def _consumer(
     settings: Settings,
     topology: Topology,
-    observer: Observer,
+    observer: WorkerObserver,
     freeze_detector: FreezeDetector,
     locks: BrokerLocks,
     deliver: Callable[[Delivery], None],
@@ -122,11 +122,11 @@ def _consumer(
 
 
 def _supervisors(
-    settings: Settings, publisher: Publisher, consumer: Consumer, observer: Observer
+    settings: Settings, publisher: Publisher, consumer: Consumer, observer: WorkerObserver
 ) -> tuple[ConnectionSupervisor, ...]:
     nodes = components.brokers(settings)
     return tuple(
-        ConnectionSupervisor(name, nodes, session, observer, patience=settings.broker_patience)
+        ConnectionSupervisor(name, nodes, session, observer, patience=settings.broker_timeout)
         for name, session in (("publisher", publisher.session), ("consumer", consumer.session))
     )
 
@@ -167,7 +167,7 @@ async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
 
 
 async def _tick(
-    freeze_detector: FreezeDetector, loaded: Configuration, observer: Observer, on_rotation: Callable[[], None]
+    freeze_detector: FreezeDetector, loaded: Configuration, observer: WorkerObserver, on_rotation: Callable[[], None]
 ) -> None:
     fault: str | None = None
     secrets = loaded.secrets.current()

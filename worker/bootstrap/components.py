@@ -12,7 +12,7 @@ from worker.dcs.auth.token_call import Account
 from worker.dcs.auth.ways import Surroundings, credentials_for
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
-from worker.observe.observer import Observer
+from worker.observe.observer import WorkerObserver
 from worker.pipeline.ports import Publisher as PublisherPort
 from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 from worker.rabbit.connect import Brokers, tls_context
@@ -99,12 +99,12 @@ def traced(publisher: Publisher, tracing: "Tracing | None", settings: Settings) 
     """The publisher; its publishes are traced if tracing is on."""
     if tracing is None:
         return publisher
-    from worker.observe.traced_publisher import TracedPublisher  # noqa: PLC0415 - as above
+    from worker.observe.tracing import TracedPublisher  # noqa: PLC0415 - as above
 
     return TracedPublisher(publisher, tracing, settings.queue, settings.event_exchange)
 
 
-def claims(settings: Settings, observer: Observer) -> "RedisClaims | None":
+def claims(settings: Settings, observer: WorkerObserver) -> "RedisClaims | None":
     """Claims in Redis if they are configured, not started yet."""
     if settings.claims_url is None:
         return None

@@ -14,9 +14,7 @@ from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.executor import Executor
 from worker.pipeline.pipeline import DeliveryPipeline, RequestParser
-from worker.pipeline.ports import CallThrottle, Claims, ConsumerControl, Dcs
-from worker.pipeline.ports import Observer as ObserverPort
-from worker.pipeline.ports import Publisher as PublisherPort
+from worker.pipeline.ports import CallThrottle, Claims, ConsumerControl, Dcs, Observer, Publisher
 from worker.pipeline.repeat_locks import RepeatLocks
 from worker.pipeline.settler import Settler
 from worker.policy.retry_policy import RetryPolicy
@@ -27,8 +25,8 @@ class Ports:
     """Ports of the pipeline: the rooms of a running worker, or simulated ones."""
 
     dcs: Dcs
-    publisher: PublisherPort
-    observer: ObserverPort
+    publisher: Publisher
+    observer: Observer
     throttle: CallThrottle
     consumer: ConsumerControl
     claims: Claims | None = None

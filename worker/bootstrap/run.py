@@ -10,7 +10,7 @@ from worker.bootstrap.build import build, end
 from worker.bootstrap.worker import Worker
 from worker.config import Configuration, ConfigurationError
 from worker.observe.metrics import Metrics
-from worker.observe.observer import Observer
+from worker.observe.observer import WorkerObserver
 from worker.rabbit import lenient_codec
 from worker.rabbit.connection_supervisor import BrokerLostError
 from worker.rabbit.topology import TopologyError
@@ -19,7 +19,7 @@ FLUSH_SECONDS: Final = 2.0
 """Time for the broker to read the last acknowledgements."""
 
 
-async def run(loaded: Configuration, observer: Observer, metrics: Metrics, stop: asyncio.Event) -> int:
+async def run(loaded: Configuration, observer: WorkerObserver, metrics: Metrics, stop: asyncio.Event) -> int:
     """Work until `stop` is set, then drain; the exit status.
 
     Raises ConfigurationError when it cannot listen, or hostile messages would break the connection to the broker.
@@ -45,7 +45,7 @@ async def run(loaded: Configuration, observer: Observer, metrics: Metrics, stop:
     return status
 
 
-def _status(running: list[asyncio.Task[None]], observer: Observer) -> int:
+def _status(running: list[asyncio.Task[None]], observer: WorkerObserver) -> int:
     """Exit status after a connection that failed for good; EX_OK if none did."""
     for task in running:
         error = task.exception() if task.done() else None

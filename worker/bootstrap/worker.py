@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from worker import __version__
 from worker.config import Settings
 from worker.config import describe as described
-from worker.observe.observer import Observer
+from worker.observe.observer import WorkerObserver
 from worker.pipeline import explain
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
@@ -36,7 +36,7 @@ class Worker:
     """The built worker."""
 
     settings: Settings
-    observer: Observer
+    observer: WorkerObserver
     dispatcher: Dispatcher
     consumer: Consumer
     publisher: Publisher

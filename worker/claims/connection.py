@@ -1,31 +1,43 @@
-"""The connection to Redis: shared by all calls, kept up in the background, on redis-py's public interface.
+"""One connection to Redis, on redis-py's public interface: batches of commands, and what its errors mean.
 
 Commands that are asked for while one exchange is under way travel together in the next, as one pipeline: one
 connection serves hundreds of requests at once, in order, and costs a quarter of a round trip for each.
 """
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
-from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, ResponseError
+from redis import exceptions as redis
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
-from worker.claims.client import client_factory, close, connect, describe, is_of_one_record, is_sha_refused
 from worker.claims.scripts import MEMORY_KEY, SCRIPTS, ScriptCall
 
+CONNECT_TIMEOUT_SECONDS: Final = 2.0
+CLOSE_TIMEOUT_SECONDS: Final = 1.0
 BATCH_LIMIT: Final = 64
-CHECK_SECONDS: Final = 1.0
+IDLE_CHECK_SECONDS: Final = 1.0
 """An idle connection is read from so often: a Redis that restarted may have forgotten claims that are held."""
 BUSY_LOOP_SECONDS: Final = 0.05
 """How long a reply may lie in the socket of a busy event loop."""
-RETRY_SECONDS: Final = 0.5
-"""At least, and at most twice as long, from a failure to the next attempt."""
-STEADY_SECONDS: Final = 5.0
-"""After a session that lasted so long the next attempt is made at once."""
+
+_BAD_CREDENTIALS: Final = "Redis does not accept the credentials"
+_NOT_PERMITTED: Final = "Redis does not permit these credentials what claims need"
+# What stands in an error reply. Redis 6 wraps the errors of a command within a script and leaves their codes inside.
+_REFUSALS: Final = (
+    ("READONLY", "Redis is a replica that must not be written to"),
+    ("OOM", "Redis is out of memory"),
+    ("MASTERDOWN", "Redis is a replica without its master"),
+    ("MOVED", "Redis is a cluster: claims need an endpoint that routes, like a proxy"),
+    ("permission", _NOT_PERMITTED),
+    ("can't run this command", _NOT_PERMITTED),
+)
+_ERRORS_OF_ONE_RECORD: Final = ("WRONGTYPE", "attempt to ")
 
 T = TypeVar("T")
 
@@ -37,30 +49,11 @@ class NoReply:
     reason: str
 
 
-Reply = bytes | int | None | NoReply
-
-
 class RedisAnswer(NamedTuple):
     """The reply to a command, and the value of MEMORY_KEY right after it."""
 
-    reply: Reply
+    reply: bytes | int | NoReply | None
     memory: object = None
-
-
-class ClaimsObserver(Protocol):
-    """Receives what changes about the claims."""
-
-    def claims_available(self, is_available: bool, reason: str) -> None:
-        """Redis can be used from now on, or not any more; called only when that changes."""
-        ...
-
-    def claims_doubted(self, seconds: float) -> None:
-        """Redis is new or forgot its records: for so many seconds every request is looked for before it is created."""
-        ...
-
-    def claims_record_doubted(self, project_id: str, request_id: str) -> None:
-        """The record of a request was none that a worker can have written, and was replaced by a claim."""
-        ...
 
 
 class RedisSession:
@@ -106,7 +99,7 @@ class RedisSession:
                 if not self._waiting:
                     self._has_waiting.clear()
                     with suppress(TimeoutError):
-                        async with asyncio.timeout(CHECK_SECONDS):
+                        async with asyncio.timeout(IDLE_CHECK_SECONDS):
                             await self._has_waiting.wait()
                 self._under_way, self._waiting = self._waiting[:BATCH_LIMIT], self._waiting[BATCH_LIMIT:]
                 due = self._under_way[0][2] if self._under_way else self._clock() + self._timeout
@@ -118,20 +111,22 @@ class RedisSession:
         """Send the commands that are under way, and hand each its answer."""
         commands = [command for command, _, _ in self._under_way]
         replies, memory = await _in_time(self._replies(commands), due - self._clock())
-        refusals = [reply for reply in replies if isinstance(reply, ResponseError) and not is_of_one_record(reply)]
+        refusals = []
         for (_, answer, _), reply in zip(self._under_way, replies, strict=True):
-            is_refused = isinstance(reply, ResponseError)
+            is_refused = isinstance(reply, redis.ResponseError)
             _resolve(answer, RedisAnswer(NoReply(describe(reply)) if is_refused else reply, memory))
+            if is_refused and not is_of_one_record(reply):
+                refusals.append(reply)
         self._under_way = []
         if refusals:  # the next command would be refused as well
             self.end(describe(refusals[0]))
 
     async def _replies(self, commands: Sequence[ScriptCall]) -> tuple[list[Any], object]:
         replies, memory = await self._pipeline(commands, by_sha=self._is_sha_accepted)
-        refused = [index for index, reply in enumerate(replies) if is_sha_refused(reply)]
+        refused = [index for index, reply in enumerate(replies) if _is_sha_refused(reply)]
         if refused and self._is_sha_accepted:
             # Sent whole a script is loaded too, which takes no right and no support of a proxy beyond EVAL.
-            self._is_sha_accepted = all(isinstance(replies[index], NoScriptError) for index in refused)
+            self._is_sha_accepted = all(isinstance(replies[index], redis.NoScriptError) for index in refused)
             repeated, memory = await self._pipeline([commands[index] for index in refused], by_sha=False)
             for index, reply in zip(refused, repeated, strict=True):
                 replies[index] = reply
@@ -141,9 +136,8 @@ class RedisSession:
         # A registered script that is called with a pipeline would cost a second round trip, for SCRIPT EXISTS.
         pipeline = self._client.pipeline(transaction=False)
         for text, arguments in commands:
-            script = self._scripts[text]
             if by_sha:
-                pipeline.evalsha(script.sha, 1, *arguments)
+                pipeline.evalsha(self._scripts[text].sha, 1, *arguments)
             else:
                 pipeline.eval(text, 1, *arguments)
         pipeline.get(MEMORY_KEY)
@@ -151,89 +145,61 @@ class RedisSession:
         return replies, memory
 
 
-class RedisConnection:
-    """Keeps one session up for as long as `run` is awaited; no call waits for one.
+def make_client(url: str) -> Redis:
+    """A client that connects to `url` once. Raises ValueError, without repeating the URL, if it cannot be read."""
+    is_connected = False
 
-    `prepare(session, is_new)` is awaited before a new session is used, and every so often on the current one; it
-    returns the reason if Redis is of no use.
-    """
+    async def connect_once(connection: AbstractConnection) -> None:
+        # What Redis may have lost with a connection has to be repaired before the next.
+        nonlocal is_connected
+        if is_connected:
+            raise redis.ConnectionError("Connection closed by server.")
+        is_connected = True
+        await connection.on_connect()
 
-    def __init__(
-        self,
-        url: str,
-        prepare: Callable[[RedisSession, bool], Awaitable[str | None]],
-        observer: ClaimsObserver,
-        *,
-        timeout: float,
-        every: float,
-    ) -> None:
-        self._make_client = client_factory(url)
-        self._prepare = prepare
-        self._observer = observer
-        self._timeout = timeout
-        self._every = every
-        self._session: RedisSession | None = None
-        self._was_available: bool | None = None
-        self.has_tried = asyncio.Event()
-        """Set once the first attempt has succeeded or failed."""
+    try:
+        options: dict[str, Any] = {
+            **parse_url(url),
+            "protocol": 2,  # asks least of proxies
+            "decode_responses": False,
+            "driver_info": None,
+            "max_connections": 1,
+            "socket_timeout": None,  # the deadline is kept for whole exchanges
+            "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "retry": Retry(NoBackoff(), 0),  # repeats would outlast the deadline
+            "redis_connect_func": connect_once,
+        }
+        ConnectionPool(**options).make_connection()  # type: ignore[no-untyped-call]  # redis-py annotates it not
+    except (ValueError, TypeError, redis.RedisError):
+        raise ValueError("has an option that is not known, or a wrong value of one") from None
+    return Redis.from_pool(ConnectionPool(**options))
 
-    def __repr__(self) -> str:
-        return f"<RedisConnection: {self._session!r}>"
 
-    @property
-    def is_available(self) -> bool:
-        """Whether Redis can be asked."""
-        return self._session is not None and not self._session.ended.done()
-
-    async def ask(self, command: ScriptCall) -> RedisAnswer:
-        """The answer to `command`, at once if Redis is away."""
-        session = self._session
-        return await session.ask(command) if session is not None else RedisAnswer(NoReply("Redis is away"))
-
-    async def run(self) -> None:
-        """Session after session."""
-        clock = asyncio.get_running_loop().time
-        while True:
-            started = clock()
-            try:
-                reason = await self._use_session()
-            except Exception as error:  # noqa: BLE001 - as above
-                reason = describe(error)
-            self._report(False, reason)
-            if clock() - started < STEADY_SECONDS:
-                await asyncio.sleep(RETRY_SECONDS * (1 + random.random()))
-
-    async def _use_session(self) -> str:
-        client = self._make_client()
+@asynccontextmanager
+async def open_session(url: str, timeout: float) -> AsyncIterator[RedisSession]:
+    """A session that runs while it is used. Raises RedisError, OSError or TimeoutError if there can be none."""
+    client = make_client(url)
+    pool = client.connection_pool
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+            await pool.release(await pool.get_connection())  # type: ignore[no-untyped-call]  # as above
+        session = RedisSession(client, timeout)
+        running = asyncio.create_task(session.run(), name="claims session")
         try:
-            await connect(client)
-            session = RedisSession(client, self._timeout)
-            running = asyncio.create_task(session.run(), name="claims session")
-            try:
-                return await self._keep_ready(session)
-            finally:
-                self._session = None
-                session.end("the connection was closed")
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
+            yield session
         finally:
-            await close(client)
+            session.end("the connection was closed")
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    finally:
+        await close(client)
 
-    async def _keep_ready(self, session: RedisSession) -> str:
-        reason = await self._prepare(session, True)
-        if reason is None:
-            self._session = session
-            self._report(True, "Redis answers")
-        while reason is None:
-            await asyncio.wait((session.ended,), timeout=self._every)
-            reason = session.ended.result() if session.ended.done() else await self._prepare(session, False)
-        return reason
 
-    def _report(self, is_available: bool, reason: str) -> None:
-        self.has_tried.set()
-        if is_available is not self._was_available:
-            self._was_available = is_available
-            self._observer.claims_available(is_available, reason)
+async def close(client: Redis) -> None:
+    """Close the client's connection; never raises, and ends within CLOSE_TIMEOUT_SECONDS."""
+    with suppress(Exception):
+        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+            await client.aclose()
 
 
 def _resolve(answer: asyncio.Future[RedisAnswer], value: RedisAnswer) -> None:
@@ -253,3 +219,44 @@ async def _in_time(work: Coroutine[Any, Any, T], seconds: float) -> T:
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+# What errors mean.
+
+
+def describe(error: BaseException) -> str:
+    """One clause for a log line, in words of ours: the texts of Redis may repeat a user's name."""
+    match error:
+        case redis.AuthenticationError():
+            return _BAD_CREDENTIALS
+        case redis.BusyLoadingError():
+            return "Redis is loading its records"
+        case TimeoutError() | redis.TimeoutError():
+            return "Redis does not answer in time"
+        case redis.ResponseError():
+            text = _error_reply(error)
+            code = text.split(" ", 1)[0]
+            other = f"Redis refuses: {code}" if code.isupper() else "Redis refuses"
+            return next((meaning for sign, meaning in _REFUSALS if sign in text), other)
+        case redis.ConnectionError() | OSError():
+            return f"Redis cannot be reached: {error}"[:300]
+        case _:
+            return f"Redis is not understood: {type(error).__name__}"
+
+
+def is_of_one_record(error: redis.ResponseError) -> bool:
+    """True if only the record that was asked for is unusable: the key holds something that is no record of ours."""
+    return any(sign in _error_reply(error) for sign in _ERRORS_OF_ONE_RECORD)
+
+
+def _is_sha_refused(error: object) -> bool:
+    """True if a script has to be sent whole: its text is not loaded, or only EVAL is permitted, or known to a proxy."""
+    if isinstance(error, redis.NoScriptError | redis.NoPermissionError):
+        return True
+    return isinstance(error, redis.ResponseError) and "unknown command" in str(error)
+
+
+def _error_reply(error: redis.ResponseError) -> str:
+    """The reply as Redis sent it: redis-py takes the codes that it knows off the text."""
+    code = error.status_code
+    return f"{code} {error}" if code else str(error)

@@ -9,9 +9,9 @@ from typing import Final
 from worker.claims.scripts import FORGOTTEN, OURS, PROCESS_DIGITS
 from worker.policy.migration_request import Key, MigrationRequest
 
-LONGEST: Final = 3600.0
-"""Seconds after which a claim is no longer renewed: longer than a broker leaves a delivery unacknowledged (30 min by
-default, https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout), so whoever worked on the request is gone."""
+MAX_RENEWAL_SECONDS: Final = 3600.0
+"""How long a claim is renewed: longer than a broker leaves a delivery unacknowledged (30 min by default,
+https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout), so no delivery is worked on under an older one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +33,7 @@ class Leases:
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
-        self._sure = seconds * 5 / 6
+        self._sure_seconds = seconds * 5 / 6
         self._clock = clock
         self._process = secrets.token_hex(PROCESS_DIGITS // 2)
         self._numbers = count(1)
@@ -42,15 +42,12 @@ class Leases:
     def __len__(self) -> int:
         return len(self._leases)
 
-    def __repr__(self) -> str:
-        return f"<Leases of {self._process}: {len(self)}>"
-
     def get(self, migration: MigrationRequest) -> Lease | None:
         """The lease on the request, granted or only asked for."""
         return self._leases.get(migration.key)
 
     def open(self, migration: MigrationRequest) -> Lease:
-        """A new lease on the request. Every lease has a token of its own: a late command cannot touch the next one."""
+        """A new lease on the request, with a new token: a late command cannot touch the next lease."""
         token = f"{self._process}-{next(self._numbers)}".encode()
         lease = self._leases[migration.key] = Lease(migration, token, self._clock())
         return lease
@@ -62,7 +59,7 @@ class Leases:
 
     def granted(self, lease: Lease, asked_at: float) -> None:
         """The lease was granted by a command that was sent at `asked_at` or later."""
-        lease.until = asked_at + self._sure
+        lease.until = asked_at + self._sure_seconds
 
     def renewed(self, lease: Lease, asked_at: float, found: int) -> None:
         """The lease was renewed by such a command, which found the claim OURS, FORGOTTEN or REGAINED.
@@ -70,21 +67,18 @@ class Leases:
         A claim that was made again keeps others away, but it is surely ours only if it had not run out meanwhile:
         else another replica may have had the request, and been forgotten too.
         """
-        is_unbroken = found == OURS or (found == FORGOTTEN and self._is_sure(lease))
+        is_unbroken = found == OURS or (found == FORGOTTEN and self.is_held(lease.migration))
         if lease.until is not None:
-            lease.until = asked_at + self._sure if is_unbroken else None
+            lease.until = asked_at + self._sure_seconds if is_unbroken else None
 
     def is_held(self, migration: MigrationRequest) -> bool:
         """Whether the request is surely ours."""
         lease = self._leases.get(migration.key)
-        return lease is not None and self._is_sure(lease)
+        return lease is not None and lease.until is not None and self._clock() < lease.until
 
     def to_renew(self) -> list[Lease]:
-        """Every lease, without those that nobody can be working under any more: they end here."""
+        """Every lease, without those that no delivery can be worked on under any more: they end here."""
         now = self._clock()
-        for lease in [lease for lease in self._leases.values() if now - lease.since > LONGEST]:
+        for lease in [lease for lease in self._leases.values() if now - lease.since > MAX_RENEWAL_SECONDS]:
             self.close(lease)
         return list(self._leases.values())
-
-    def _is_sure(self, lease: Lease) -> bool:
-        return lease.until is not None and self._clock() < lease.until

@@ -6,8 +6,10 @@ id) is unreadable and proves nothing. Members that a later version added are lef
 
 import json
 import re
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pydantic import TypeAdapter
 
 from schemas.event import MigrationFailed, MigrationSucceeded
 from schemas.journal import LIMIT as JOURNAL_LIMIT
@@ -19,8 +21,7 @@ from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Conc
 
 _EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ERROR_CODE_BYTES: Final = 4096  # 1,024 characters
-_REQUIRED: Final = [field.name for field in fields(Completed) if field.default is MISSING]
-_OPTIONAL: Final = [field.name for field in fields(Completed) if field.default is not MISSING]
+_ENDING: Final = TypeAdapter(Completed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def read_take(
 ) -> ClaimAnswer | Doubted | Unreadable:
     """What a reply of scripts.TAKE answers at `now` (epoch seconds).
 
-    `is_remembered`: Redis has forgotten nothing for so long that "never claimed before" can be believed.
+    `is_remembered`: Redis has forgotten nothing for as long as "never claimed before" needs to be believed.
     """
     word, _, rest = reply.partition(b" ") if isinstance(reply, bytes) else (b"", b"", b"")
     found: ClaimAnswer | Doubted | Unreadable = Unavailable()
@@ -80,18 +81,17 @@ def read_ending(stored: object, migration: MigrationRequest, now: float) -> Comp
         return None
     try:
         fingerprint, succeeded, replays, text = stored.split(b" ", 3)
-        record = json.loads(text)
-        if not _is_plain(record):
-            return None
-        ending = _ending(record)
+        ending = _ENDING.validate_json(text, strict=True)
         is_consistent = (
             ending.succeeded is (succeeded == b"1")
             and ending.fingerprint in ("", fingerprint.decode())
             and ending.replays == int(replays)
         )
-        is_sound = is_consistent and _is_of(migration, ending, now)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        is_sound = is_consistent and _is_within_limits(ending) and _is_of(migration, ending, now)
+    except ValueError:
         return None
+    if Journal.read(ending.journal) is None:
+        ending = replace(ending, journal="")  # for operators only, so a journal of a later version costs no ending
     return ending if is_sound else None
 
 
@@ -104,26 +104,14 @@ def is_remembered(memory: object, now: float, seconds: float) -> bool:
     return since is not None and since >= EARLIEST_TIME and max(0.0, now - since) >= seconds
 
 
-def _is_plain(record: dict[str, Any]) -> bool:
-    """Whether members are of their types, and none is longer than any that is written. Raises KeyError or TypeError."""
-    replays, code = record["replays"], record.get("error_code")
+def _is_within_limits(ending: Completed) -> bool:
+    """Whether no member is longer or greater than any that is written."""
     return (
-        type(record["succeeded"]) is bool
-        and type(record["parked"]) is bool
-        and type(replays) is int
-        and 0 <= replays <= MOST_REPLAYS
-        and _EVENT_ID.fullmatch(record["event_id"]) is not None
-        and len(record.get("journal", "")) <= JOURNAL_LIMIT
-        and (code is None or len(code.encode()) <= _ERROR_CODE_BYTES)
+        0 <= ending.replays <= MOST_REPLAYS
+        and _EVENT_ID.fullmatch(ending.event_id) is not None
+        and len(ending.journal) <= JOURNAL_LIMIT
+        and len((ending.error_code or "").encode()) <= _ERROR_CODE_BYTES
     )
-
-
-def _ending(record: dict[str, Any]) -> Completed:
-    known = {name: record[name] for name in _REQUIRED}
-    known |= {name: record[name] for name in _OPTIONAL if name in record}
-    if Journal.read(known.get("journal")) is None:
-        known["journal"] = ""  # for people only, so a journal of a later version does not cost the ending
-    return Completed(**(known | {"body": record["body"].encode()}))
 
 
 def _is_of(migration: MigrationRequest, ending: Completed, now: float) -> bool:
@@ -131,14 +119,9 @@ def _is_of(migration: MigrationRequest, ending: Completed, now: float) -> bool:
     completed_at = from_text(ending.completed_at)
     if completed_at is None or completed_at > now + CLOCK_ALLOWANCE_SECONDS or ending.subject != migration.request_id:
         return False
-    event: MigrationSucceeded | MigrationFailed
-    described: tuple[str, bool]
-    if ending.succeeded:
-        event = succeeded = MigrationSucceeded.model_validate_json(ending.body)
-        described = (succeeded.resolution, False)
-    else:
-        event = failed = MigrationFailed.model_validate_json(ending.body)
-        described = (failed.reason, failed.parked)
+    model = MigrationSucceeded if ending.succeeded else MigrationFailed
+    event = model.model_validate_json(ending.body)
+    described = (event.resolution, False) if isinstance(event, MigrationSucceeded) else (event.reason, event.parked)
     is_theirs = (event.request_id, event.project_id) == (migration.request_id, migration.project_id)
     return is_theirs and described == (ending.reason, ending.parked)
 

@@ -5,13 +5,14 @@ again as soon as it answers: the claims under which this process works, and the 
 """
 
 import asyncio
+import random
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from worker.claims import records, scripts
-from worker.claims.connection import ClaimsObserver, NoReply, RedisAnswer, RedisConnection, RedisSession
+from worker.claims.connection import NoReply, RedisAnswer, RedisSession, describe, make_client, open_session
 from worker.claims.leases import Lease, Leases
 from worker.claims.scripts import ScriptCall
 from worker.policy.migration_request import MigrationRequest
@@ -28,6 +29,26 @@ and lost claims as long, since their request may sit in a backlog or be parked a
 RECENT_LIMIT: Final = 1024
 _KEEP: Final = b"%d" % KEEP_MILLISECONDS
 _REPORTED_AT_ONCE: Final = 64
+RETRY_SECONDS: Final = 0.5
+"""At least, and at most twice as long, from a failure to the next attempt."""
+STEADY_SECONDS: Final = 5.0
+"""After a session of at least this length the next attempt is made at once."""
+
+
+class ClaimsObserver(Protocol):
+    """Receives what changes about the claims."""
+
+    def claims_available(self, is_available: bool, reason: str) -> None:
+        """Redis can be used from now on, or not any more; called only when that changes."""
+        ...
+
+    def claims_doubted(self, seconds: float) -> None:
+        """Redis is new or forgot its records: for so many seconds every request is looked for before it is created."""
+        ...
+
+    def claims_record_doubted(self, project_id: str, request_id: str) -> None:
+        """The record of a request was none that a worker can have written, and was replaced by a claim."""
+        ...
 
 
 class RedisClaims:
@@ -45,14 +66,20 @@ class RedisClaims:
     ) -> None:
         """`url`: redis://, rediss:// or unix://. Raises ValueError, without repeating it, if it cannot be read."""
         assert lease <= scripts.LONGEST_LEASE_SECONDS
+        make_client(url)
+        self._url = url
         self._observer = observer
+        self._timeout = timeout
         self._clock = clock
         self._min_memory_age = min_memory_age
         self._lease_ms = b"%d" % round(lease * 1000)
+        self._renewal_seconds = lease / 3
         self._leases = Leases(lease, clock)
-        self._connection = RedisConnection(url, self._prepare, observer, timeout=timeout, every=lease / 3)
         self._recent: deque[ScriptCall] = deque(maxlen=RECENT_LIMIT)
         self._memory = b""
+        self._session: RedisSession | None = None
+        self._was_available: bool | None = None
+        self._has_tried = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -61,22 +88,18 @@ class RedisClaims:
     @property
     def is_available(self) -> bool:
         """Whether Redis can be asked."""
-        return self._connection.is_available
+        return self._session is not None and not self._session.ended.done()
 
     async def start(self) -> None:
         """Run in the background; returns when Redis has answered for the first time, or failed to."""
-        self._running = asyncio.create_task(self.run(), name="claims")
-        await self._connection.has_tried.wait()
+        self._running = asyncio.create_task(self._keep_connected(), name="claims")
+        await self._has_tried.wait()
 
     async def aclose(self) -> None:
         """Stop. Claims that are still held run out: what they were for may have a create in flight."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
-
-    async def run(self) -> None:
-        """Keep the connection up and the claims renewed, for as long as it is awaited."""
-        await self._connection.run()
 
     async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
         """Claim the request: one round trip, answered within the timeout, or at once while Redis is away.
@@ -116,7 +139,7 @@ class RedisClaims:
         migration = lease.migration
         numbers = (b"%d" % replays, self._lease_ms, _KEEP, b"%r" % now)
         arguments = (scripts.record_key(migration), lease.token, migration.fingerprint.encode(), *numbers, unreadable)
-        reply, memory = await self._connection.ask(ScriptCall(scripts.TAKE, arguments))
+        reply, memory = await self._ask(ScriptCall(scripts.TAKE, arguments))
         is_remembered = records.is_remembered(memory, now, self._min_memory_age)
         return records.read_take(reply, migration, now, is_remembered=is_remembered)
 
@@ -149,9 +172,47 @@ class RedisClaims:
         if (lease := self._leases.get(migration)) is not None:
             self._leases.close(lease)
         self._recent.append(command)
-        return await self._connection.ask(command)
+        return await self._ask(command)
 
-    async def _prepare(self, session: RedisSession, is_new: bool) -> str | None:
+    async def _ask(self, command: ScriptCall) -> RedisAnswer:
+        """The answer to `command`, at once if Redis is away."""
+        session = self._session
+        return await session.ask(command) if session is not None else RedisAnswer(NoReply("Redis is away"))
+
+    # The connection, and what Redis has to hear again.
+
+    async def _keep_connected(self) -> None:
+        """Session after session."""
+        while True:
+            started = time.monotonic()
+            try:
+                async with open_session(self._url, self._timeout) as session:
+                    reason = await self._use(session)
+            except Exception as error:  # noqa: BLE001 - the next session is the remedy for any error of this one
+                reason = describe(error)
+            self._session = None
+            self._set_available(False, reason)
+            if time.monotonic() - started < STEADY_SECONDS:
+                await asyncio.sleep(RETRY_SECONDS * (1 + random.random()))
+
+    async def _use(self, session: RedisSession) -> str:
+        """Answer calls from this session until it is of no use any more; returns the reason."""
+        reason = await self._synchronize(session, is_new=True)
+        if reason is None:
+            self._session = session
+            self._set_available(True, "Redis answers")
+        while reason is None:
+            await asyncio.wait((session.ended,), timeout=self._renewal_seconds)
+            reason = session.ended.result() if session.ended.done() else await self._synchronize(session, is_new=False)
+        return reason
+
+    def _set_available(self, is_available: bool, reason: str) -> None:
+        self._has_tried.set()
+        if is_available is not self._was_available:
+            self._was_available = is_available
+            self._observer.claims_available(is_available, reason)
+
+    async def _synchronize(self, session: RedisSession, *, is_new: bool) -> str | None:
         """Renew every claim, and report again to a Redis that may have lost it; the reason if Redis is of no use."""
         reply, _ = await session.ask(ScriptCall(scripts.REMEMBER, (scripts.MEMORY_KEY,)))
         if not isinstance(reply, bytes):

@@ -106,16 +106,12 @@ end
 TAKE: Final = f"""
 local unreadable, wall = ARGV[7], tonumber(ARGV[6])
 {_READ}
-if fingerprint and fingerprint ~= ARGV[2] then
-  if not ending then return 'held ' .. fingerprint end
-  return table.concat({{'concluded', fingerprint, succeeded, known, ending}}, ' ')
-end
-local reopened = ending and succeeded == '0' and known < tonumber(ARGV[3])
+local is_other = fingerprint and fingerprint ~= ARGV[2]
+if is_other and not ending then return 'held ' .. fingerprint end
+local reopened = ending and not is_other and succeeded == '0' and known < tonumber(ARGV[3])
 if ending and not reopened then return table.concat({{'concluded', fingerprint, succeeded, known, ending}}, ' ') end
-if token and expires > now and string.sub(token, 1, {PROCESS_DIGITS}) ~= string.sub(ARGV[1], 1, {PROCESS_DIGITS})
-then
-  return 'held ' .. fingerprint
-end
+local is_same_process = token and string.sub(token, 1, {PROCESS_DIGITS}) == string.sub(ARGV[1], 1, {PROCESS_DIGITS})
+if token and expires > now and not is_same_process then return 'held ' .. fingerprint end
 if reopened then redis.call('DEL', KEYS[1]) end
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[2], 'token', ARGV[1], 'until', now + ARGV[4],
   'replays', math.max(known, tonumber(ARGV[3])))
@@ -159,9 +155,10 @@ CONCLUDE: Final = f"""
 local unreadable, wall = nil, 0
 {_READ}
 if fingerprint and fingerprint ~= ARGV[1] then return 0 end
-if ending and succeeded == '1' then return table.concat({{fingerprint, succeeded, known, ending}}, ' ') end
 local ours = tonumber(ARGV[4])
-if ending and ours <= known then return table.concat({{fingerprint, succeeded, known, ending}}, ' ') end
+if ending and (succeeded == '1' or ours <= known) then
+  return table.concat({{fingerprint, succeeded, known, ending}}, ' ')
+end
 if ARGV[3] == '0' and ours < known then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'ending', ARGV[2], 'succeeded', ARGV[3], 'replays', ARGV[4])
@@ -180,9 +177,7 @@ local unreadable, wall = nil, tonumber(ARGV[3]) or 0
 {_READ}
 if ending or (fingerprint and fingerprint ~= ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[2])
-if ARGV[3] ~= '' and (not sent_at or sent_at < tonumber(ARGV[3])) then
-  redis.call('HSET', KEYS[1], 'sent', ARGV[3])
-end
+if ARGV[3] ~= '' and (not sent_at or sent_at < wall) then redis.call('HSET', KEYS[1], 'sent', ARGV[3]) end
 if token == ARGV[1] then redis.call('HDEL', KEYS[1], 'token', 'until') end
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1

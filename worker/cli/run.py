@@ -15,7 +15,7 @@ from worker.cli.common import EXIT_CONFIGURATION, EXIT_SIGNAL_BASE
 from worker.config import Configuration, ConfigurationError, load_from_process, secret_texts, wants_colours
 from worker.observe.logging import configure_logging, crash_hook, loop_exception_handler
 from worker.observe.metrics import Metrics
-from worker.observe.observer import Observer
+from worker.observe.observer import WorkerObserver
 
 
 def run() -> int:
@@ -40,7 +40,7 @@ async def _run(loaded: Configuration) -> int:
         secrets=secret_texts(settings),
         colours=wants_colours(sys.stdout),
     )
-    observer = Observer(metrics, logger, tracing(settings))
+    observer = WorkerObserver(metrics, logger, tracing(settings))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(loop_exception_handler(logger))

@@ -1,11 +1,16 @@
 """Configuration: read and checked once, frozen; no other room reads the process's environment."""
 
-from worker.config.describe import describe, secret_texts, settings_table, wants_colours
-from worker.config.load import Configuration, load, load_from_process
-from worker.config.regions import DCS_REGIONS
+from worker.config.load import Configuration, load, load_from_process, wants_colours
 from worker.config.secrets import RotatingSecrets, SecretValues
-from worker.config.settings import AuthMethodName, ConfigurationError, Settings
-from worker.config.urls import SecretUrl
+from worker.config.settings import (
+    AuthMethodName,
+    ConfigurationError,
+    Settings,
+    describe,
+    secret_texts,
+    settings_table,
+)
+from worker.config.urls import DCS_REGIONS, SecretUrl
 
 __all__ = [
     "DCS_REGIONS",

@@ -1,13 +1,14 @@
 """Loading of the configuration: reads all sources once, checks all settings and relations, reports all problems."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
+from typing import TextIO
 
-from worker.config import regions
+from worker.config import urls
 from worker.config.proxies import Proxies, read_proxies
 from worker.config.secrets import RotatingSecrets
 from worker.config.settings import (
@@ -21,12 +22,8 @@ from worker.config.settings import (
 from worker.config.sources import FoundValue, SettingsSources, read_dotenv_file
 from worker.config.values import number_text
 
-_MANDATORY: Mapping[AuthMethodName, tuple[str, ...]] = {
-    "token": ("auth_token",),
-    "keys": ("access_key", "secret_key"),
-    "iam": ("iam_user", "iam_password", "iam_domain"),
-    "platform": (),
-}
+_OPTIONAL_FIELDS = ("security_token", "credentials", "credentials_file")
+"""Of the ways to authenticate."""
 _NO_CREDENTIALS = (
     "credentials: none for DCS are configured; set exactly one of WORKER_AUTH_TOKEN; WORKER_ACCESS_KEY and "
     "WORKER_SECRET_KEY (or HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK), with WORKER_SECURITY_TOKEN (or "
@@ -72,6 +69,11 @@ def load_from_process(*, credentials: bool = True) -> Configuration:
     return load(os.environ, credentials=credentials)
 
 
+def wants_colours(stream: TextIO) -> bool:
+    """Whether output to `stream` is coloured: on a terminal, unless NO_COLOR is set (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
 def _relation_problems(settings: Settings, invalid: Collection[str]) -> Iterator[str]:
     """Yield one line per broken relation between settings; a relation with an `invalid` field is not checked."""
 
@@ -106,15 +108,16 @@ def _credential_problems(found: Mapping[str, FoundValue]) -> list[str]:
         ]
         listed = f"{', '.join(names)} and {last}"
         return [f"credentials: exactly one way to authenticate must be configured, but {listed} are set"]
-    missing = [_variable_name(field, found) for field in _MANDATORY[methods[0]] if field not in found]
-    present = [found[field].variable for field in (*AUTH_METHOD_FIELDS[methods[0]], "iam_endpoint") if field in found]
-    return [f"{name}: is missing, {present[0]} needs it" for name in missing]
+    fields = AUTH_METHOD_FIELDS[methods[0]]
+    missing = [_variable_name(field, found) for field in fields if field not in (*found, *_OPTIONAL_FIELDS)]
+    present = next(found[field].variable for field in (*fields, "iam_endpoint") if field in found)
+    return [f"{name}: is missing, {present} needs it" for name in missing]
 
 
 def _iam_endpoint_problems(settings: Settings, found: Mapping[str, FoundValue], invalid: Collection[str]) -> list[str]:
     """Return one line when IAM passwords are set but the address of IAM neither is set nor follows from the region."""
     by_region = _chosen_auth_methods(found) == ["iam"] and "iam_endpoint" not in found and "dcs_region" not in invalid
-    if not by_region or regions.iam_endpoint(settings.dcs_region) is not None:
+    if not by_region or urls.iam_endpoint(settings.dcs_region) is not None:
         return []
     return [f"WORKER_IAM_ENDPOINT: is missing, the address of IAM for {settings.dcs_region!r} is not known"]
 
@@ -128,10 +131,10 @@ def _chosen_auth_methods(found: Mapping[str, FoundValue]) -> list[AuthMethodName
 def _fill_in_addresses(settings: Settings, found: Mapping[str, FoundValue]) -> Settings:
     """Fill in the addresses that follow from the default region, and freeze the map of endpoints."""
     region = settings.dcs_region
-    endpoints = settings.dcs_endpoints or {region: regions.dcs_endpoint(region)}
+    endpoints = settings.dcs_endpoints or {region: urls.dcs_endpoint(region)}
     filled: dict[str, object] = {"dcs_endpoints": MappingProxyType(dict(endpoints))}
     if settings.iam_endpoint is None and "iam" in _chosen_auth_methods(found):
-        filled["iam_endpoint"] = regions.iam_endpoint(region)
+        filled["iam_endpoint"] = urls.iam_endpoint(region)
     return settings.model_copy(update=filled)
 
 
@@ -151,7 +154,7 @@ def _region_problems(settings: Settings) -> Iterator[str]:
     region, configured = settings.dcs_region, settings.dcs_endpoints
     if configured and region not in configured:
         yield f"WORKER_DCS_REGION: must be one of the regions in WORKER_DCS_ENDPOINTS, not {region!r}"
-    if not configured and region not in regions.DCS_REGIONS:
+    if not configured and region not in urls.DCS_REGIONS:
         yield f"WORKER_DCS_REGION: the address of {region!r} is not known, set WORKER_DCS_ENDPOINTS"
 
 
@@ -163,10 +166,21 @@ def _variable_name(field: str, found: Mapping[str, FoundValue]) -> str:
 
 def _unknown_warnings(sources: SettingsSources) -> Iterator[str]:
     """Yield one line for each unknown `WORKER_*` variable in any source: most likely a typing error."""
-    files = {name: name.lower() for name in _KNOWN_VARIABLES}
-    yield from _warnings("environment", sources.environ, {name: name for name in _KNOWN_VARIABLES})
-    yield from _warnings("folder of secret files", _file_names(sources), files)
-    yield from _warnings(".env file", sources.dotenv, {name: name for name in _KNOWN_VARIABLES})
+    try:
+        files = os.listdir(sources.folder)
+    except (OSError, ValueError):  # no such folder, or a name that no folder can have
+        files = []
+    places: tuple[tuple[str, Iterable[str], Callable[[str], str]], ...] = (
+        ("environment", sources.environ, str.upper),
+        ("folder of secret files", files, str.lower),
+        (".env file", sources.dotenv, str.upper),
+    )
+    for place, found, spelling in places:
+        for name in sorted(found):
+            if name.upper().startswith("WORKER_") and name not in map(spelling, _KNOWN_VARIABLES):
+                nearest = spelling(get_close_matches(name.upper(), _KNOWN_VARIABLES, n=1, cutoff=0.0)[0])
+                shown = name.encode("unicode_escape").decode()
+                yield f"{shown}: is not known and ignored (in the {place}); the nearest known is {nearest}"
 
 
 def _ignored_warnings(sources: SettingsSources) -> Iterator[str]:
@@ -175,19 +189,3 @@ def _ignored_warnings(sources: SettingsSources) -> Iterator[str]:
     for name in SDK_VARIABLES.values():
         if name not in ours and ours and sources.find(name):
             yield f"{name}: is ignored, {ours[0]} is set"
-
-
-def _warnings(place: str, names: Iterable[str], known: Mapping[str, str]) -> Iterator[str]:
-    """`known` maps each variable to its spelling in this place."""
-    for name in sorted(names):
-        if name.upper().startswith("WORKER_") and name not in known.values():
-            nearest_name = get_close_matches(name.upper(), known, n=1, cutoff=0.0)[0]
-            shown = name.encode("unicode_escape").decode()
-            yield f"{shown}: is not known and ignored (in the {place}); the nearest known is {known[nearest_name]}"
-
-
-def _file_names(sources: SettingsSources) -> list[str]:
-    try:
-        return os.listdir(sources.folder)
-    except (OSError, ValueError):  # no such folder, or a name that no folder can have
-        return []

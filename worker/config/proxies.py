@@ -1,10 +1,11 @@
 """The proxies of the usual variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
-from worker.config.urls import SecretUrl, proxy_url
+from worker.config.urls import SecretUrl, ip_address, proxy_url
 
 SCHEMES = ("http", "https")
 
@@ -52,19 +53,16 @@ def _first(environ: Mapping[str, str], *names: str) -> tuple[str, str]:
 
 def _covers(entry: str, host: str) -> bool:
     """True if an entry of NO_PROXY names the host: a name, a domain with what is below it, or a network."""
-    try:
-        return ip_address(host) in ip_network(entry.strip("[]"), strict=False)
-    except ValueError:
-        domain = entry.removeprefix("*").removeprefix(".")
-        return host == domain or host.endswith(f".{domain}")
+    if (address := ip_address(host)) is not None:
+        with suppress(ValueError):
+            return address in ip_network(entry.strip("[]"), strict=False)
+    domain = entry.removeprefix("*").removeprefix(".")
+    return host == domain or host.endswith(f".{domain}")
 
 
 def _is_local(host: str) -> bool:
     """True for what no proxy can reach for us: this machine, and its link, where the metadata service is."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
+    address = ip_address(host)
+    if address is None:
+        return host == "localhost" or host.endswith(".localhost")
     return address.is_loopback or address.is_link_local

@@ -1,11 +1,11 @@
-"""All settings of the worker: names, defaults, meanings and validators.
+"""All settings of the worker: names, defaults, meanings and validators, and how they are displayed.
 
 Names and defaults are a promise to operators. A field is named like its variable, in lower case and without `WORKER_`;
 the exceptions are in `VARIABLES` and `SDK_VARIABLES`.
 """
 
+import json
 from collections.abc import Mapping
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,6 +19,7 @@ from worker.config.values import ANY_CASE, must_be, seconds, whole_number
 AuthMethodName = Literal["token", "keys", "iam", "platform"]
 
 VARIABLES = {
+    "broker_timeout": "WORKER_BROKER_PATIENCE",
     "credentials_file": "HUAWEICLOUD_SDK_CREDENTIALS_FILE",
     "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
 }
@@ -36,8 +37,6 @@ AUTH_METHOD_FIELDS: Mapping[AuthMethodName, tuple[str, ...]] = {
     "platform": ("credentials", "credentials_file"),
 }
 """The ways to authenticate to DCS, each with the fields that select it: any of them being set."""
-SOURCES: ContextVar[tuple[PydanticBaseSettingsSource, ...]] = ContextVar("settings_sources", default=())
-"""Where settings are read from; set by `SettingsSources.read` while it reads."""
 
 
 class ConfigurationError(Exception):
@@ -74,13 +73,10 @@ Delays = Annotated[tuple[values.Delay, ...], BeforeValidator(values.items), Afte
 class Settings(BaseSettings):
     """All settings: parsed once, frozen, secrets redacted when printed.
 
-    Every value is given as text, by `SOURCES` or as an argument. Durations are seconds, sizes bytes.
+    Every value is given as text, as an argument. Durations are seconds, sizes bytes.
     """
 
-    # Validators decode JSON, not the sources: there one value that is not JSON would hide the problems of all others.
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False, enable_decoding=False
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
 
     amqp_url: Annotated[tuple[SecretUrl, ...], BeforeValidator(urls.broker_urls)] = Field(
         (SecretUrl("amqp://guest:guest@127.0.0.1:5672/"),),
@@ -89,12 +85,11 @@ class Settings(BaseSettings):
     amqp_ca_file: FilePath = Field(None, description="for `amqps://`: trusted authorities; empty: the system's")
     amqp_cert_file: FilePath = Field(None, description="for `amqps://`: the client's certificate (mutual TLS)")
     amqp_key_file: FilePath = Field(None, description="for `amqps://`: the key of the client's certificate")
-    broker_patience: Seconds = Field(
+    broker_timeout: Seconds = Field(
         300.0, description="time without a broker connection before the worker exits with status 69"
     )
     queue: BrokerName = Field(
-        "dcs.migration.requests",
-        description="queue of requests; the names of retry and parked queues derive from it",
+        "dcs.migration.requests", description="queue of requests; the names of retry and parked queues derive from it"
     )
     request_exchange: BrokerName = Field("dcs.migration", description="direct exchange of requests")
     event_exchange: BrokerName = Field("dcs.migration.events", description="topic exchange of events")
@@ -105,8 +100,7 @@ class Settings(BaseSettings):
         65_536, description="maximum size of a request in bytes; a larger one fails as `invalid_request`"
     )
     delivery_limit: Annotated[int, whole_number(2, 40)] = Field(
-        10,
-        description="deliveries of one request without an outcome (crashes) before it is parked as `poison`",
+        10, description="deliveries of one request without an outcome (crashes) before it is parked as `poison`"
     )
     dcs_region: Annotated[str, values.REGION] = Field("cn-north-4", description="default region")
     dcs_endpoints: Annotated[Mapping[str, str], BeforeValidator(urls.endpoints), PlainSerializer(dict)] = Field(
@@ -167,12 +161,10 @@ class Settings(BaseSettings):
         "`false`: body exactly as received",
     )
     claims_url: Annotated[SecretUrl | None, BeforeValidator(urls.claims_url)] = Field(
-        None,
-        description="`redis://`, `rediss://` or `unix://`: replicas share claims and outcomes; empty: none",
+        None, description="`redis://`, `rediss://` or `unix://`: replicas share claims and outcomes; empty: none"
     )
     drain: Annotated[float, seconds(zero=True)] = Field(
-        25.0,
-        description="shutdown grace (SIGTERM, SIGINT): time to finish requests in flight; the rest is handed back",
+        25.0, description="shutdown grace (SIGTERM, SIGINT): time to finish requests in flight; the rest is handed back"
     )
     http_host: Annotated[str, values.HOST] = Field(
         "0.0.0.0",  # noqa: S104 - a pod's health is checked from outside
@@ -203,16 +195,15 @@ class Settings(BaseSettings):
         return value if info.field_name == "iam_password" else value.strip()  # spaces may be part of a password
 
     @classmethod
-    def settings_customise_sources(  # the library's sources stop at the first problem, and read more than promised
+    def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],  # noqa: ARG003
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read arguments, then `SOURCES`."""
-        return init_settings, *SOURCES.get()
+        """Use arguments only: the library's own sources stop at the first problem, and read more than promised."""
+        return (init_settings,)
 
     @property
     def auth_method(self) -> AuthMethodName:
@@ -221,3 +212,53 @@ class Settings(BaseSettings):
             if any(getattr(self, field) is not None for field in fields):
                 return method
         raise ConfigurationError(("no credentials for DCS are configured",))
+
+
+# How settings are displayed.
+
+
+def describe(settings: Settings) -> list[tuple[str, str, str]]:
+    """Return name, value and meaning of every setting: a secret is `***`, a setting without value is empty."""
+    return [
+        (variable(field), _display_text(getattr(settings, field)), entry.description or "")
+        for field, entry in Settings.model_fields.items()
+    ]
+
+
+def settings_table() -> str:
+    """Return all variables with default and meaning as a Markdown table."""
+    rows = [
+        f"| `{variable(field)}` | {_default_cell(entry.default)} | {entry.description} |"
+        for field, entry in Settings.model_fields.items()
+    ]
+    return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows]) + "\n"
+
+
+def secret_texts(settings: Settings) -> tuple[str, ...]:
+    """All secrets in the settings, which must not be printed."""
+    values = (getattr(settings, field) for field in Settings.model_fields)
+    return tuple(value.get_secret_value() for value in values if isinstance(value, SecretStr))
+
+
+def _display_text(value: object) -> str:
+    match value:
+        case SecretStr():
+            return "***"
+        case float():
+            return values.number_text(value)
+        case tuple():
+            return ",".join(_display_text(item) for item in value)
+        case bool():
+            return json.dumps(value)
+        case Mapping():
+            return json.dumps(dict(value)) if value else ""
+        case _:
+            return "" if value is None else str(value)
+
+
+def _default_cell(default: object) -> str:
+    if isinstance(default, tuple):
+        # The broker's default password is RabbitMQ's own and known to everyone: it is shown, so that it can be copied.
+        default = tuple(item.get_secret_value() if isinstance(item, SecretUrl) else item for item in default)
+    text = _display_text(default)
+    return f"`{text}`" if text else "empty"

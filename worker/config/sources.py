@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as entry
 from pathlib import Path
+from typing import Any
 
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_settings import PydanticBaseSettingsSource
 
-from worker.config.settings import SDK_VARIABLES, SOURCES, Settings, variable
+from worker.config.settings import SDK_VARIABLES, Settings, variable
 
 MAX_SECRET_FILE_BYTES = 65_536
 SECRETS_DIR = variable("secrets_dir")
@@ -29,14 +28,13 @@ class FoundValue:
     problem: str | None = None
 
 
-class SettingsSources(PydanticBaseSettingsSource):
+class SettingsSources:
     """All sources of the settings, in order of precedence.
 
     `found` has the values that are set, `invalid` their problems, both by field. `folder` holds the secret files.
     """
 
     def __init__(self, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> None:
-        super().__init__(Settings)
         self.environ = environ
         self.dotenv = dotenv
         named = _of_text(SECRETS_DIR, environ) or _of_text(SECRETS_DIR, dotenv)
@@ -50,24 +48,14 @@ class SettingsSources(PydanticBaseSettingsSource):
 
     def read(self) -> Settings:
         """Return the settings; an invalid value is left out, so that its default is used instead."""
-        token = SOURCES.set((self,))
         try:
-            return Settings()
+            return Settings(**self._valid_texts())
         except ValidationError as error:
             self.invalid |= problems_by_field(error)
-            return Settings()
-        finally:
-            SOURCES.reset(token)
+            return Settings(**self._valid_texts())
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:
-        """Return the text of a field, its key, and False: it is not JSON to be decoded."""
-        found = self.found.get(field_name)
-        return None if found is None or field_name in self.invalid else found.text, field_name, False
-
-    def __call__(self) -> dict[str, object]:
-        """Return the valid texts by field."""
-        texts = {name: self.get_field_value(field, name)[0] for name, field in Settings.model_fields.items()}
-        return {name: text for name, text in texts.items() if text is not None}
+    def _valid_texts(self) -> dict[str, Any]:
+        return {field: found.text for field, found in self.found.items() if field not in self.invalid}
 
     def _gather(self) -> Iterator[tuple[str, FoundValue]]:
         names = {field: variable(field) for field in Settings.model_fields}

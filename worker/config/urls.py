@@ -1,4 +1,4 @@
-"""Validators of URLs: broker, DCS and IAM, Redis, trace collector.
+"""Addresses: validators of URLs (broker, DCS and IAM, Redis, proxy, trace collector), and the default ones of regions.
 
 An invalid URL is never repeated in an error: it is unknown which part of it is a password.
 """
@@ -11,8 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Secret
 
-from worker.config.regions import REGION_NAME
-
+REGION_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 _FORBIDDEN_CHARACTERS = re.compile(r"[^\x21-\x7e]|\\")
 _HOST_NAME = re.compile(r"[0-9A-Za-z_]([0-9A-Za-z._-]{0,252})")
 
@@ -43,7 +42,9 @@ def broker_urls(text: str) -> tuple[SecretUrl, ...]:
     addresses are encrypted or none is.
     """
     items = [item.strip() for item in text.split(",")]
-    urls = tuple(_broker_url(item, _position_prefix(at, items)) for at, item in enumerate(items, 1))
+    urls = tuple(
+        _broker_url(item, f"address {number} " if len(items) > 1 else "") for number, item in enumerate(items, 1)
+    )
     if len({url.scheme for url in urls}) > 1:
         raise ValueError("must not mix amqp:// and amqps://")
     return urls
@@ -57,11 +58,11 @@ def service_url(text: str) -> str:
 def endpoints(text: str) -> dict[str, str]:
     """Read a JSON object of regions and base URLs."""
     try:
-        pairs = json.loads(text, object_pairs_hook=_Pairs)
+        pairs = json.loads(text, object_pairs_hook=tuple)  # keeps repeated names; nothing else becomes a tuple
     except (ValueError, RecursionError) as error:
         reason = f" ({error.msg} at character {error.pos + 1})" if isinstance(error, json.JSONDecodeError) else ""
         raise ValueError(f"must be a JSON object of region and base URL{reason}") from None
-    if not isinstance(pairs, _Pairs):
+    if not isinstance(pairs, tuple):
         raise ValueError("must be a JSON object of region and base URL")
     found: dict[str, str] = {}
     for at, (region, url) in enumerate(pairs, 1):
@@ -75,11 +76,9 @@ def endpoints(text: str) -> dict[str, str]:
 
 def claims_url(text: str) -> SecretUrl:
     """Read the address of the Redis server for claims."""
-    parts = _split_url(text, "", ("redis", "rediss", "unix"))
+    parts = _parse_url(text, ("redis", "rediss", "unix"), may_have_query=True)
     if parts.scheme == "unix" and len(parts.path) < 2:
         raise ValueError("must have a path, like unix:///run/redis.sock")
-    if parts.scheme != "unix":
-        _check_address(parts, "")
     return SecretUrl(_with_plain_scheme(text))
 
 
@@ -88,46 +87,30 @@ def proxy_url(text: str) -> SecretUrl:
     url = text if "://" in text else f"http://{text}"
     if url.lower().startswith("socks"):
         raise ValueError("SOCKS proxies are not supported; name an http:// or https:// proxy")
-    parts = _split_url(url, "", ("http", "https"))
-    _check_no_query(url, "")
-    _check_address(parts, "")
+    _parse_url(url, ("http", "https"))
     return SecretUrl(_with_plain_scheme(url))
 
 
 def collector_url(text: str) -> str:
     """Read the address of the trace collector. Its credentials are in OTEL_EXPORTER_OTLP_HEADERS."""
-    parts = _split_url(text, "", ("http", "https"))
-    if "@" in parts.netloc:
-        raise ValueError("must not hold a user or password: OTEL_EXPORTER_OTLP_HEADERS is for them")
-    _check_address(parts, "")
+    _parse_url(text, ("http", "https"), login_rule=": OTEL_EXPORTER_OTLP_HEADERS is for them", may_have_query=True)
     return text
 
 
-class _Pairs(list[tuple[str, object]]):
-    """The members of a JSON object in order, repeated names included."""
-
-
-def _position_prefix(at: int, items: list[str]) -> str:
-    return f"address {at} " if len(items) > 1 else ""
-
-
 def _broker_url(text: str, prefix: str) -> SecretUrl:
-    parts = _split_url(text, prefix, ("amqp", "amqps"))
     # The one permitted parameter: log in by the client's certificate instead of a password.
-    _check_no_query(text.removesuffix("?auth=external"), prefix)
-    _check_address(parts, prefix)
+    parts = _parse_url(text.removesuffix("?auth=external"), ("amqp", "amqps"), prefix)
     if parts.path != "//" and "/" in parts.path[1:]:
         raise ValueError(f"{prefix}must have one virtual host; a slash within its name is written %2F")
     return SecretUrl(_with_plain_scheme(text))
 
 
 def _service_url(text: str, prefix: str) -> str:
-    parts = _split_url(text, prefix, ("https", "http"))
-    if "@" in parts.netloc:
-        raise ValueError(f"{prefix}must not hold a user or password")
-    _check_no_query(text, prefix)
-    _check_address(parts, prefix)
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    parts = _parse_url(text, ("https", "http"), prefix, login_rule="")
+    host = parts.hostname or ""
+    address = ip_address(host)
+    is_loopback = host == "localhost" or (address is not None and address.is_loopback)
+    if parts.scheme == "http" and not is_loopback:
         raise ValueError(f"{prefix}must begin with https:// (http:// is for this machine's own addresses)")
     return _with_plain_scheme(text).rstrip("/")
 
@@ -138,7 +121,18 @@ def _with_plain_scheme(text: str) -> str:
     return f"{scheme.lower()}:{rest}"
 
 
-def _split_url(text: str, prefix: str, schemes: Collection[str]) -> SplitResult:
+def _parse_url(
+    text: str,
+    schemes: Collection[str],
+    prefix: str = "",
+    *,
+    login_rule: str | None = None,
+    may_have_query: bool = False,
+) -> SplitResult:
+    """Split a URL, or raise ValueError with the rule that it breaks.
+
+    `login_rule`, if given, ends the sentence by which a user and password are forbidden.
+    """
     allowed_schemes = " or ".join(f"{scheme}://" for scheme in schemes)
     if not text.lower().startswith(tuple(f"{scheme}://" for scheme in schemes)):
         hint = " (a comma within a password is written %2C)" if prefix.startswith("address") else ""
@@ -151,12 +145,13 @@ def _split_url(text: str, prefix: str, schemes: Collection[str]) -> SplitResult:
         raise ValueError(f"{prefix}must have a host that can be read") from None
     if "@" in parts.path:  # a password with a slash in it would be taken for the path, and be shown
         raise ValueError(f"{prefix}must not have an @ behind the host (/ : @ in a password are written %XX)")
-    return parts
-
-
-def _check_no_query(text: str, prefix: str) -> None:
-    if "?" in text or "#" in text:
+    if login_rule is not None and "@" in parts.netloc:
+        raise ValueError(f"{prefix}must not hold a user or password{login_rule}")
+    if not may_have_query and ("?" in text or "#" in text):
         raise ValueError(f"{prefix}must not have a ? or # (within a password they are written %3F and %23)")
+    if parts.scheme != "unix":
+        _check_address(parts, prefix)
+    return parts
 
 
 def _check_address(parts: SplitResult, prefix: str) -> None:
@@ -166,21 +161,56 @@ def _check_address(parts: SplitResult, prefix: str) -> None:
         port = 0
     if port == 0:
         raise ValueError(f"{prefix}must have a port from 1 to 65535, or none (/ : @ in a password are written %XX)")
-    if not _is_host(parts.hostname or ""):
+    host = parts.hostname or ""
+    if not _HOST_NAME.fullmatch(host) and not (":" in host and ip_address(host)):
         raise ValueError(f"{prefix}must have a host")
 
 
-def _is_host(text: str) -> bool:
-    return _HOST_NAME.fullmatch(text) is not None or (":" in text and _is_address(text))
-
-
-def _is_address(text: str) -> bool:
+def ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address if `host` is one, None if it is a name."""
     try:
-        ipaddress.ip_address(text)
+        return ipaddress.ip_address(host)
     except ValueError:
-        return False
-    return True
+        return None
 
 
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+# The regions of Huawei Cloud that have DCS, and the default addresses of their services.
+#
+# Sources: the Python packages `huaweicloudsdkdcs` (v2/region/dcs_region.py) and `huaweicloudsdkcore`
+# (auth/endpoint.py, auth/internal.py), both 3.1.219. Partners' clouds use other domains, and the Terraform provider
+# uses `myhuaweicloud.eu` for regions that begin with `eu-west-1`: their endpoints must be configured.
+
+DCS_REGIONS = frozenset(
+    {
+        "ae-ad-1", "af-north-1", "af-south-1", "ap-southeast-1", "ap-southeast-2", "ap-southeast-3",
+        "ap-southeast-4", "ap-southeast-5", "cn-east-2", "cn-east-3", "cn-east-4", "cn-east-5",
+        "cn-north-1", "cn-north-2", "cn-north-4", "cn-north-9", "cn-north-11", "cn-north-12",
+        "cn-south-1", "cn-south-2", "cn-south-4", "cn-southwest-2", "cn-southwest-3", "eu-west-0",
+        "eu-west-101", "la-north-2", "la-south-2", "me-east-1", "my-kualalumpur-1", "na-mexico-1",
+        "ru-moscow-1", "ru-northwest-2", "sa-brazil-1", "tr-west-1",
+    }
+)  # fmt: skip
+
+REGIONS_WITHOUT_OWN_IAM = frozenset(
+    {
+        "af-north-1", "ap-southeast-5", "cn-north-11", "cn-south-4", "cn-southwest-3",
+        "eu-west-101", "ru-northwest-2",
+    }
+)  # fmt: skip
+
+
+def dcs_endpoint(region: str) -> str:
+    """Return the base URL of DCS in a known region."""
+    return f"https://dcs.{region}.myhuaweicloud.com"
+
+
+def iam_endpoint(region: str) -> str | None:
+    """Return the base URL of IAM for a region; None for an unknown region.
+
+    An unknown region may belong to a partner's cloud: its passwords must not be sent to Huawei's.
+    """
+    if region not in DCS_REGIONS:
+        return None
+    if region in REGIONS_WITHOUT_OWN_IAM:
+        return "https://iam.myhuaweicloud.com"
+    return f"https://iam.{region}.myhuaweicloud.com"

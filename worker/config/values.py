@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SecretStr, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
-from worker.config.regions import REGION_NAME
+from worker.config.urls import REGION_NAME
 
 MAX_DURATION_SECONDS = 86_400
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

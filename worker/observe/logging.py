@@ -34,13 +34,6 @@ Processor = Callable[[Any, str, Fields], Fields]
 
 HTTP_LOGGERS: Final = ("httpcore2", "httpx2")
 """Loggers that stay at `warning` at every level: at `debug` they log the tokens in answers of IAM."""
-LEVEL_NUMBERS: Final = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-    "critical": logging.CRITICAL,
-}
 READER_WAIT_SECONDS: Final = 1.0
 """How long a line waits for a stuck reader. After one lost line nothing waits until the reader reads again."""
 WRITE_SIZE_BYTES: Final = select.PIPE_BUF
@@ -62,18 +55,21 @@ def configure_logging(
     Lines of at least `level` go to `stream` (None: nowhere), as JSON objects or, with `console`, for terminals.
     `secrets` are redacted wherever they appear. May be called again: the last call holds for libraries.
     """
-    sink, redactor = LogSink(stream), Redactor(secrets)
+    sink, redactor, level_number = LogSink(stream), Redactor(secrets), logging.getLevelNamesMapping()[level.upper()]
+    console = structlog.dev.ConsoleRenderer(
+        colors=colours, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+    )
     logger: Logger = structlog.wrap_logger(
         sink,
         processors=[
             describe_errors(with_traceback=level == "debug"),
             add_header(sink),
-            *(_console_processors(redactor, colours) if format_ == "console" else [render_json(redactor)]),
+            *([make_printable(redactor), console] if format_ == "console" else [render_json(redactor)]),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVEL_NUMBERS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(level_number),
         context_class=dict,
     ).bind()
-    route_library_logs(logger, LEVEL_NUMBERS[level])
+    route_library_logs(logger, level_number)
     return logger
 
 
@@ -132,13 +128,6 @@ def make_printable(redactor: Redactor) -> Processor:
         return printed
 
     return step
-
-
-def _console_processors(redactor: Redactor, colours: bool) -> list[Any]:
-    console = structlog.dev.ConsoleRenderer(
-        colors=colours, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
-    )
-    return [make_printable(redactor), console]
 
 
 def _redacted(redactor: Redactor, fields: Fields) -> dict[str, Any]:

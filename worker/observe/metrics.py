@@ -1,10 +1,10 @@
 """Prometheus metrics of one worker: names, known label values, buckets, and their exposition as text.
 
-Label values are known sets, so that the number of series is bounded whatever DCS or a sender says.
+Label values are known sets, so that the number of series is bounded for any text of DCS or a sender.
 """
 
 import platform
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import product
 from math import inf
 from typing import Any, Final, Self, TypeVar
@@ -19,10 +19,8 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.registry import Collector
 
 from schemas.event import FAILED_TYPE, PARKED_REASONS, SUCCEEDED_TYPE, Reason
 from worker.policy.status import HeldBack
@@ -64,23 +62,24 @@ AGE_BUCKETS: Final = (
     *(60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 21600.0, 43200.0, 86400.0),
 )
 
-K = TypeVar("K", bound=Hashable)
 M = TypeVar("M", bound=MetricWrapperBase)
 
 
-class LabelledMetric(dict[K, M]):
+class LabelledMetric(dict[Any, M]):
     """The children of a metric by label value (a tuple of values if there are several labels), each created once.
 
-    An observation costs a dictionary look-up and the library's own addition. A value outside `known_values` (one
-    collection per label) leads to the child of `other`.
+    An observation costs a dictionary look-up and the library's addition. A value outside `known_values` (one collection
+    per label) leads to the child of `other`. The series of a single label exist from the start.
     """
 
     def __init__(self, metric: M, *known_values: Collection[str]) -> None:
         super().__init__()
         self._metric = metric
         self._known_values = known_values
+        if len(known_values) == 1:
+            self.create_series(known_values[0])
 
-    def __missing__(self, key: K) -> M:
+    def __missing__(self, key: Any) -> M:
         values = key if isinstance(key, tuple) else (key,)
         bounded = [
             value if value in known_values else OTHER_VALUE
@@ -91,53 +90,11 @@ class LabelledMetric(dict[K, M]):
             self[key] = child
         return child
 
-    def create_series(self, keys: Iterable[K]) -> Self:
+    def create_series(self, keys: Iterable[Any]) -> Self:
         """Create the series of `keys` at 0, so that a first increase is visible to `rate`."""
         for key in keys:
             self[key]
         return self
-
-
-class MetricFactory:
-    """Makes metrics in one registry; keyword arguments are the labels' names and known values."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def counter(self, name: str, description: str, **known_values: Collection[str]) -> LabelledMetric[Any, Counter]:
-        """Make a counter."""
-        return LabelledMetric(
-            Counter(name, description, list(known_values), NAMESPACE, registry=self._registry), *known_values.values()
-        )
-
-    def histogram(
-        self, name: str, description: str, buckets: tuple[float, ...], **known_values: Collection[str]
-    ) -> LabelledMetric[Any, Histogram]:
-        """Make a histogram; `buckets` are upper bounds."""
-        metric = Histogram(name, description, list(known_values), NAMESPACE, registry=self._registry, buckets=buckets)
-        return LabelledMetric(metric, *known_values.values())
-
-    def gauges(self, name: str, description: str, **known_values: Collection[str]) -> LabelledMetric[Any, Gauge]:
-        """Make a gauge with labels."""
-        return LabelledMetric(
-            Gauge(name, description, list(known_values), NAMESPACE, registry=self._registry), *known_values.values()
-        )
-
-    def gauge(self, name: str, description: str) -> Gauge:
-        """Make a gauge without labels."""
-        return Gauge(name, description, namespace=NAMESPACE, registry=self._registry)
-
-    def gauge_without_value(self, name: str, description: str) -> None:
-        """Describe a gauge that has no value."""
-        self._registry.register(_Described(GaugeMetricFamily(f"{NAMESPACE}_{name}", description)))
-
-
-class _Described(Collector):
-    def __init__(self, family: Metric) -> None:
-        self._family = family
-
-    def collect(self) -> Iterable[Metric]:
-        return (self._family,)
 
 
 class Metrics:
@@ -151,27 +108,24 @@ class Metrics:
         self._registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
-        factory = MetricFactory(self._registry)
-        python = platform.python_version()
-        factory.gauges("build_info", "Build information; always 1.", version=[version], python=[python])[
-            version, python
-        ].set(1)
-        self._create_request_metrics(factory)
-        self._create_call_metrics(factory)
-        self._create_event_metrics(factory)
-        self.concurrency_limit = factory.gauge("concurrency_limit", "DCS calls that may run at once.")
-        self.breaker_state = factory.gauges(
-            "breaker_state", "Circuit breaker: 0 closed, 1 half-open, 2 open.", region=regions
-        ).create_series(regions)
-        self.broker_connected = factory.gauge("broker_connected", "1 while both broker connections work.")
-        self.broker_blocked = factory.gauge("broker_blocked", "1 while the broker blocks publishing.")
-        self._create_throttle_metrics(factory, regions)
-        self.consumption_paused = factory.gauges(
-            "consumption_paused", "1 while consumption is paused, by reason.", reason=PAUSE_REASONS
-        ).create_series(PAUSE_REASONS)
-        self.claims_available = (factory.gauge if with_claims else factory.gauge_without_value)(
-            "claims_available", "1 while Redis answers."
+        build = self._gauge("build_info", "Build information; always 1.", "version", "python")
+        build.labels(version, platform.python_version()).set(1)
+        self._create_request_metrics()
+        self._create_call_metrics()
+        self._create_event_metrics()
+        self.concurrency_limit = self._gauge("concurrency_limit", "DCS calls that may run at once.")
+        self.breaker_state = self._labelled(
+            Gauge, "breaker_state", "Circuit breaker: 0 closed, 1 half-open, 2 open.", region=regions
         )
+        self.broker_connected = self._gauge("broker_connected", "1 while both broker connections work.")
+        self.broker_blocked = self._gauge("broker_blocked", "1 while the broker blocks publishing.")
+        self._create_throttle_metrics(regions)
+        self.consumption_paused = self._labelled(
+            Gauge, "consumption_paused", "1 while consumption is paused, by reason.", reason=PAUSE_REASONS
+        )
+        labels = () if with_claims else ("unused",)  # a gauge with a label has no value until the label has one
+        claims_available = self._gauge("claims_available", "1 while Redis answers.", *labels)
+        self.claims_available = claims_available if with_claims else None
         self.claims_records_doubted = Counter(
             "claims_records_doubted_total",
             "Records in Redis that no worker can have written, and that were replaced.",
@@ -179,58 +133,74 @@ class Metrics:
             registry=self._registry,
         )
 
-    def _create_request_metrics(self, factory: MetricFactory) -> None:
-        self.requests_received: LabelledMetric[str, Counter] = factory.counter(
-            "requests_received_total", "Deliveries of requests.", redelivered=("false", "true")
-        ).create_series(("false", "true"))
-        self.requests_completed: LabelledMetric[tuple[str, str], Counter] = factory.counter(
+    def _gauge(self, name: str, description: str, *labels: str) -> Gauge:
+        return Gauge(name, description, labels, NAMESPACE, registry=self._registry)
+
+    def _labelled(
+        self,
+        metric_type: type[M],
+        name: str,
+        description: str,
+        buckets: tuple[float, ...] | None = None,
+        **known_values: Collection[str],
+    ) -> LabelledMetric[M]:
+        """Make a metric with labels; keyword arguments are their names and known values."""
+        options: dict[str, Any] = {} if buckets is None else {"buckets": buckets}
+        metric = metric_type(name, description, list(known_values), NAMESPACE, registry=self._registry, **options)
+        return LabelledMetric(metric, *known_values.values())
+
+    def _create_request_metrics(self) -> None:
+        self.requests_received = self._labelled(
+            Counter, "requests_received_total", "Deliveries of requests.", redelivered=("false", "true")
+        )
+        self.requests_completed = self._labelled(
+            Counter,
             "requests_completed_total",
             "Deliveries handled, by outcome.",
             outcome=OUTCOMES,
             reason=OUTCOME_REASONS,
         ).create_series(OUTCOMES_WITH_REASONS)
-        self.request_duration: LabelledMetric[str, Histogram] = factory.histogram(
-            "request_duration_seconds", "Handling time: received to acknowledged.", DURATION_BUCKETS, outcome=OUTCOMES
-        ).create_series(OUTCOMES)
-        self.request_age: LabelledMetric[str, Histogram] = factory.histogram(
-            "request_age_seconds", "Age: first received to final event.", AGE_BUCKETS, outcome=FINAL_OUTCOMES
-        ).create_series(FINAL_OUTCOMES)
-        self.parked: LabelledMetric[str, Counter] = factory.counter(
-            "parked_total", "Requests parked for an operator.", reason=PARKED_REASON_VALUES
-        ).create_series(PARKED_REASON_VALUES)
-        self.in_flight_requests = factory.gauge("in_flight_requests", "Deliveries in flight.")
-
-    def _create_call_metrics(self, factory: MetricFactory) -> None:
-        self.dcs_calls: LabelledMetric[tuple[str, str], Counter] = factory.counter(
-            "dcs_calls_total", "DCS calls, by status.", operation=OPERATIONS, status=CALL_STATUSES
+        handling_time = "Handling time: received to acknowledged."
+        self.request_duration = self._labelled(
+            Histogram, "request_duration_seconds", handling_time, DURATION_BUCKETS, outcome=OUTCOMES
         )
-        self.dcs_call_duration: LabelledMetric[str, Histogram] = factory.histogram(
-            "dcs_call_duration_seconds", "Duration of DCS calls.", CALL_BUCKETS, operation=OPERATIONS
-        ).create_series(OPERATIONS)
-        self.lookups: LabelledMetric[str, Counter] = factory.counter(
-            "lookups_total", "Lookups for existing tasks.", result=LOOKUP_RESULTS
-        ).create_series(LOOKUP_RESULTS)
-
-    def _create_event_metrics(self, factory: MetricFactory) -> None:
-        self.events_published: LabelledMetric[str, Counter] = factory.counter(
-            "events_published_total", "Events confirmed by the broker.", type=EVENT_TYPES
-        ).create_series(EVENT_TYPES)
-        self.event_publish_duration: LabelledMetric[str, Histogram] = factory.histogram(
-            "event_publish_duration_seconds", "From publish to confirm of an event.", PUBLISH_BUCKETS, type=EVENT_TYPES
-        ).create_series(EVENT_TYPES)
-
-    def _create_throttle_metrics(self, factory: MetricFactory, regions: Collection[str]) -> None:
-        self._breaker_opened: LabelledMetric[str, Gauge] = factory.gauges(
-            "breaker_opened_timestamp_seconds", "When the breaker opened; 0 while closed.", region=regions
-        ).create_series(regions)
-        self._breaker_next_probe: LabelledMetric[str, Gauge] = factory.gauges(
-            "breaker_next_probe_timestamp_seconds", "Time of the next probe; 0 while closed.", region=regions
-        ).create_series(regions)
-        self._call_rate_limit: LabelledMetric[str, Gauge] = factory.gauges(
-            "call_rate_limit", "Calls per second allowed; +Inf while unlimited.", region=regions
+        age = "Age: first received to final event."
+        self.request_age = self._labelled(Histogram, "request_age_seconds", age, AGE_BUCKETS, outcome=FINAL_OUTCOMES)
+        self.parked = self._labelled(
+            Counter, "parked_total", "Requests parked for an operator.", reason=PARKED_REASON_VALUES
         )
-        self._projects_held: LabelledMetric[tuple[str, str], Gauge] = factory.gauges(
-            "projects_held", "Projects currently paused.", region=regions, why=REASONS
+        self.in_flight_requests = self._gauge("in_flight_requests", "Deliveries in flight.")
+
+    def _create_call_metrics(self) -> None:
+        self.dcs_calls = self._labelled(
+            Counter, "dcs_calls_total", "DCS calls, by status.", operation=OPERATIONS, status=CALL_STATUSES
+        )
+        self.dcs_call_duration = self._labelled(
+            Histogram, "dcs_call_duration_seconds", "Duration of DCS calls.", CALL_BUCKETS, operation=OPERATIONS
+        )
+        self.lookups = self._labelled(Counter, "lookups_total", "Lookups for existing tasks.", result=LOOKUP_RESULTS)
+
+    def _create_event_metrics(self) -> None:
+        self.events_published = self._labelled(
+            Counter, "events_published_total", "Events confirmed by the broker.", type=EVENT_TYPES
+        )
+        confirm_time = "From publish to confirm of an event."
+        self.event_publish_duration = self._labelled(
+            Histogram, "event_publish_duration_seconds", confirm_time, PUBLISH_BUCKETS, type=EVENT_TYPES
+        )
+
+    def _create_throttle_metrics(self, regions: Collection[str]) -> None:
+        self._breaker_opened = self._labelled(
+            Gauge, "breaker_opened_timestamp_seconds", "When the breaker opened; 0 while closed.", region=regions
+        )
+        self._breaker_next_probe = self._labelled(
+            Gauge, "breaker_next_probe_timestamp_seconds", "Time of the next probe; 0 while closed.", region=regions
+        )
+        self._call_rate_limit = self._labelled(
+            Gauge, "call_rate_limit", "Calls per second allowed; +Inf while unlimited.", region=regions
+        )
+        self._projects_held = self._labelled(
+            Gauge, "projects_held", "Projects currently paused.", region=regions, why=REASONS
         ).create_series(product(regions, REASONS))
         for region in regions:
             self._call_rate_limit[region].set(inf)

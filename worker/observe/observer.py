@@ -1,18 +1,17 @@
 """The one observer: every fact that a room reports goes to metrics, log, status page and trace."""
 
 import logging
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, assert_never
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
-from worker.observe.logging import LEVEL_NUMBERS, Level
-from worker.observe.metrics import FINAL_OUTCOMES, Metrics
+from worker.observe.logging import Level
+from worker.observe.metrics import FINAL_OUTCOMES, OTHER_VALUE, Metrics
 from worker.observe.recent_activity import RecentActivity
 from worker.policy.call_result import (
     CallError,
     CallResult,
     ErrorKind,
     SeveralTasks,
-    TaskCreated,
     TaskFound,
     TaskNotFound,
 )
@@ -25,7 +24,15 @@ if TYPE_CHECKING:
     from worker.observe.tracing import Tracing
 
 
-class Observer:
+LOOKUP_RESULT_NAMES: Final[Mapping[type, str]] = {
+    TaskFound: "found",
+    TaskNotFound: "absent",
+    SeveralTasks: "several",
+    CallError: "failed",
+}
+
+
+class WorkerObserver:
     """Receives facts from all rooms after they happened; returns nothing and raises nothing."""
 
     def __init__(self, metrics: Metrics, logger: "FilteringBoundLogger", tracing: "Tracing | None" = None) -> None:
@@ -39,7 +46,7 @@ class Observer:
         self._links = {"consumer": False, "publisher": False}
 
     def __repr__(self) -> str:
-        return f"<Observer: links {self._links}>"
+        return f"<WorkerObserver: links {self._links}>"
 
     # Requests.
 
@@ -51,7 +58,7 @@ class Observer:
     def called(self, migration: MigrationRequest, operation: str, result: CallResult, attempt: int) -> None:
         """A create or a lookup (`find`) for this request ended."""
         if operation == "find":
-            self._metrics.lookups[_lookup_result(result)].inc()
+            self._metrics.lookups[LOOKUP_RESULT_NAMES.get(type(result), OTHER_VALUE)].inc()
         if self.tracing is not None:
             self.tracing.called(operation, result)
         if isinstance(result, CallError):
@@ -163,25 +170,11 @@ class Observer:
 
     def note(self, level: Level, event: str, **fields: Any) -> None:
         """Log anything else. `event` is a noun and a verb with a dot between them."""
-        self._logger.log(LEVEL_NUMBERS[level], event, **fields)
+        getattr(self._logger, level)(event, **fields)
 
     def _set_link_state(self, link: str, is_up: bool) -> None:
         self._links[link] = is_up
         self._metrics.broker_connected.set(all(self._links.values()))
-
-
-def _lookup_result(result: CallResult) -> str:
-    match result:
-        case TaskFound() | TaskCreated():
-            return "found"
-        case TaskNotFound():
-            return "absent"
-        case SeveralTasks():
-            return "several"
-        case CallError():
-            return "failed"
-        case _:
-            assert_never(result)
 
 
 def _log_level(error: CallError) -> int:
@@ -193,12 +186,15 @@ def _log_level(error: CallError) -> int:
 
 def _settled_fields(fact: DeliveryFinished) -> dict[str, Any]:
     """The fields of a handled delivery. No body and no text of a sender: ids, counts and DCS's own words."""
-    fields = {"outcome": fact.outcome, "reason": fact.reason, **_request_fields(fact.migration)}
-    envelope = fact.envelope
-    fields["attempts"] = envelope.attempts
-    fields["round"] = envelope.round
-    fields["seconds"] = round(fact.seconds, 4)
-    fields["age"] = round(fact.age, 4)
+    fields = {
+        "outcome": fact.outcome,
+        "reason": fact.reason,
+        **_request_fields(fact.migration),
+        "attempts": fact.envelope.attempts,
+        "round": fact.envelope.round,
+        "seconds": round(fact.seconds, 4),
+        "age": round(fact.age, 4),
+    }
     if fact.parked:
         fields["parked"] = True
     if fact.trace_id is not None:

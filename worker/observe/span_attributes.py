@@ -42,22 +42,18 @@ class ReceivedMessage(Protocol):
     @property
     def body(self) -> bytes:
         """The message body."""
-        ...
 
     @property
     def headers(self) -> Mapping[str, object]:
         """Message headers."""
-        ...
 
     @property
     def message_id(self) -> str | None:
         """AMQP message-id."""
-        ...
 
     @property
     def correlation_id(self) -> str | None:
         """AMQP correlation-id."""
-        ...
 
 
 def messaging_attributes(name: str, type_: str, destination: str) -> dict[str, str | int | None]:

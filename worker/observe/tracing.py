@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Link, Span, SpanKind, StatusCode, format_trace_id, get_current_span, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, StatusCode, format_trace_id, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from schemas import event as events
 from schemas import names
 from worker.observe.span_attributes import (
     ATTRIBUTE_PREFIX,
@@ -35,6 +36,7 @@ from worker.observe.span_attributes import (
 )
 from worker.policy.call_result import CallResult
 from worker.policy.delivery_report import DeliveryFinished
+from worker.policy.outcome import Completed
 
 FLUSH_TIMEOUT_SECONDS: Final = 3.0
 """How long a worker that ends waits for the collector to take its last spans."""
@@ -159,13 +161,10 @@ class Tracing:
         trace_headers = {name: value for name in header_names if isinstance(value := delivery.headers.get(name), str)}
         parent = _PROPAGATOR.extract(trace_headers)
         origin = get_current_span(parent).get_span_context()
-        span = self._tracer.start_span(
-            f"process {self._queue}",
-            parent,
-            SpanKind.CONSUMER,
-            delivery_attributes(delivery, self._queue),
-            [Link(origin)] if origin.is_valid else None,
-        )
+        attributes = delivery_attributes(delivery, self._queue)
+        span = self._tracer.start_span(f"process {self._queue}", parent, SpanKind.CONSUMER, attributes)
+        if origin.is_valid:
+            span.add_link(origin)
         self._open.add(span)
         return span
 
@@ -179,6 +178,56 @@ class Tracing:
     def _end_span(self, span: Span) -> None:
         self._open.discard(span)
         span.end()
+
+
+class TracedPublisher:
+    """Publishes through `publisher`, each message in a span whose context the message carries to its next reader.
+
+    An event carries the context of its span instead of the request's. A copy of a request keeps its sender's context,
+    as the conventions say; a request without one gets the span's, so that all its deliveries are one trace.
+    `publisher` has the methods of this class.
+    """
+
+    def __init__(self, publisher: Any, tracing: Tracing, queue: str, event_exchange: str) -> None:
+        self._publisher = publisher
+        self._tracing = tracing
+        self._queue = queue
+        self._event_exchange = event_exchange
+
+    async def event(
+        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+    ) -> None:
+        """Publish an event."""
+        key = events.SUCCEEDED_KEY if ending.succeeded else events.FAILED_KEY
+        with self._tracing.publish_span(
+            self._event_exchange, key, SpanKind.PRODUCER, id=ending.event_id, conversation_id=correlation_id
+        ) as trace_headers:
+            await self._publisher.event(
+                ending, correlation_id=correlation_id, reply_to=reply_to, trace=trace_headers or trace
+            )
+
+    async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
+        """Put a copy into the retry queue of that level."""
+        with self._copy_span(names.retry_queue(self._queue, retry_level), headers) as traced_headers:
+            await self._publisher.postpone(delivery, retry_level, traced_headers)
+
+    async def park(self, delivery: Any, headers: Mapping[str, object]) -> None:
+        """Put a copy into the parked queue."""
+        with self._copy_span(names.parked_queue(self._queue), headers) as traced_headers:
+            await self._publisher.park(delivery, traced_headers)
+
+    async def hand_back(self, delivery: Any, headers: Mapping[str, object]) -> None:
+        """Put a copy at the end of the requests queue."""
+        with self._copy_span(self._queue, headers) as traced_headers:
+            await self._publisher.hand_back(delivery, traced_headers)
+
+    @contextmanager
+    def _copy_span(self, queue: str, headers: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+        """The span of a copy that is published to `queue`; yields the copy's headers."""
+        has_context = names.TRACEPARENT in headers
+        kind = SpanKind.CLIENT if has_context else SpanKind.PRODUCER
+        with self._tracing.publish_span("", queue, kind) as trace_headers:
+            yield headers if has_context else {**headers, **trace_headers}
 
 
 def _trace_headers(span: Span) -> dict[str, str]:

@@ -89,6 +89,4 @@ def _legend_entry(series: Series) -> str:
 
 
 def _short_number(value: float) -> str:
-    if value >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

@@ -4,18 +4,26 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
-from worker.claims.client import client_factory, close, connect
-from worker.claims.connection import NoReply, RedisAnswer, RedisConnection, RedisSession
-from worker.claims.scripts import MEMORY_KEY, REMEMBER, SCRIPTS, ScriptCall
+from tests.unit.claims.small_redis import (
+    MEMORY,
+    Serve,
+    answering,
+    bulk,
+    echo,
+    listening,
+    read_command,
+    reply_to,
+    stay_silent,
+)
+from worker.claims.connection import NoReply, RedisAnswer, RedisSession, open_session
+from worker.claims.scripts import REMEMBER, SCRIPTS, ScriptCall
 
 TIMEOUT = 0.3
-MEMORY = b"1795000000.5"
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def command(key: bytes) -> ScriptCall:
@@ -23,84 +31,10 @@ def command(key: bytes) -> ScriptCall:
     return ScriptCall(REMEMBER, (key,))
 
 
-async def read_command(reader: asyncio.StreamReader) -> list[bytes]:
-    """One command as Redis reads it; empty at the end."""
-    head = await reader.readline()
-    parts = []
-    for _ in range(int(head[1:] or b"0")):
-        size = int((await reader.readline())[1:])
-        parts.append((await reader.readexactly(size + 2))[:-2])
-    return parts
-
-
-def bulk(content: bytes) -> bytes:
-    """A bulk string of RESP2."""
-    return b"$%d\r\n%b\r\n" % (len(content), content)
-
-
-def reply_to(parts: list[bytes]) -> bytes:
-    """What Redis says: the memory, or the key of the script's record."""
-    return bulk(MEMORY if parts[0] == b"GET" else parts[3])
-
-
-async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer every command."""
-    while parts := await read_command(reader):
-        writer.write(reply_to(parts))
-
-
-async def stay_silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    """Read, and answer nothing."""
-    await reader.read()
-
-
-def answering(answer: Callable[[list[bytes]], bytes]) -> Serve:
-    """A server that answers each command so."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while parts := await read_command(reader):
-            writer.write(answer(parts))
-
-    return serve
-
-
-@asynccontextmanager
-async def listening(serve: Serve) -> AsyncIterator[str]:
-    """A server, as a URL."""
-
-    async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await serve(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(session, "127.0.0.1", 0)
-    async with server:
-        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
-@asynccontextmanager
-async def session_to(url: str) -> AsyncIterator[RedisSession]:
-    """A session with the server at this URL."""
-    client = client_factory(url)()
-    try:
-        await connect(client)
-        session = RedisSession(client, TIMEOUT)
-        running = asyncio.create_task(session.run())
-        yield session
-        session.end("the connection was closed")
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-    finally:
-        await close(client)
-
-
 @asynccontextmanager
 async def session_with(serve: Serve) -> AsyncIterator[RedisSession]:
     """A session with such a server."""
-    async with listening(serve) as url, session_to(url) as session:
+    async with listening(serve) as url, open_session(url, TIMEOUT) as session:
         yield session
 
 
@@ -170,7 +104,7 @@ async def test_a_busy_event_loop_is_not_taken_for_a_silent_redis() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve, args=(listener,))
         thread.start()
-        async with session_to(f"redis://127.0.0.1:{listener.getsockname()[1]}") as session:
+        async with open_session(f"redis://127.0.0.1:{listener.getsockname()[1]}", TIMEOUT) as session:
             for _ in range(2):
                 asked = session.ask(command(b"x"))
                 async with asyncio.timeout(5):
@@ -287,73 +221,6 @@ async def test_a_script_that_redis_does_not_have_is_sent_whole(refusal: bytes, a
         for _ in range(2):
             assert await session.ask(command(b"x")) == RedisAnswer(b"x", MEMORY)
     assert [name for name in names if name != b"GET"] == asked_twice
-
-
-class Told:
-    """An observer that remembers."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[bool, str]] = []
-
-    def claims_available(self, is_available: bool, reason: str) -> None:
-        """Redis can be used, or not any more."""
-        self.said.append((is_available, reason))
-
-    def claims_doubted(self, seconds: float) -> None:
-        """Not for a connection to say."""
-        raise AssertionError(seconds)
-
-    def claims_record_doubted(self, project_id: str, request_id: str) -> None:
-        """Not for a connection to say."""
-        raise AssertionError(request_id)
-
-
-async def test_a_redis_of_no_use_has_tried_again_but_reported_once() -> None:
-    """One attempt at a time with a pause between, and only changes are reported."""
-    told, attempts, usable_from = Told(), 0, 3
-
-    async def prepare(_: RedisSession, is_new: bool) -> str | None:
-        nonlocal attempts
-        attempts += is_new
-        return None if attempts >= usable_from else "not yet"
-
-    async with listening(stay_silent) as url:
-        connection = RedisConnection(url, prepare, told, timeout=TIMEOUT, every=10.0)
-        running, started = asyncio.create_task(connection.run()), time.monotonic()
-        await asyncio.wait_for(connection.has_tried.wait(), 5)
-        assert await connection.ask(command(b"x")) == RedisAnswer(NoReply("Redis is away"))
-        async with asyncio.timeout(10):
-            while not connection.is_available:
-                await asyncio.sleep(0.01)
-        assert time.monotonic() - started >= 1.0  # two pauses
-        assert (attempts, told.said) == (usable_from, [(False, "not yet"), (True, "Redis answers")])
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        assert repr(connection) == "<RedisConnection: None>"
-
-
-async def test_a_server_that_accepts_and_says_nothing_is_closed_on_the_way_out() -> None:
-    """No wait is without an end: neither the login, nor the end in the middle of it."""
-    open_connections: set[asyncio.StreamWriter] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        open_connections.add(writer)
-        await reader.read()
-        open_connections.discard(writer)
-
-    async def prepare(session: RedisSession, _: bool) -> str | None:
-        return "no answer" if isinstance((await session.ask(command(MEMORY_KEY))).reply, NoReply) else None
-
-    async with listening(serve) as url:
-        connection = RedisConnection(url.replace("//", "//:secret@"), prepare, Told(), timeout=TIMEOUT, every=10.0)
-        running = asyncio.create_task(connection.run())
-        async with asyncio.timeout(5):
-            while not open_connections:
-                await asyncio.sleep(0.01)
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-            while open_connections:
-                await asyncio.sleep(0.01)
 
 
 def test_every_script_is_registered_once() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.request import Task
 from tests.fakes.clock import FakeClock
-from worker.claims.leases import LONGEST, Leases
+from worker.claims.leases import MAX_RENEWAL_SECONDS, Leases
 from worker.claims.scripts import FORGOTTEN, OURS, PROCESS_DIGITS, REGAINED
 from worker.policy.migration_request import MigrationRequest
 
@@ -57,7 +57,7 @@ def test_a_grant_that_comes_too_late_is_not_held(leases: Leases, clock: FakeCloc
 
 
 def test_a_lease_that_ran_out_and_was_found_again_is_held(leases: Leases, clock: FakeClock) -> None:
-    """Redis still had the claim, so nobody else can have had the request."""
+    """Redis still had the claim, so no other replica can have had the request."""
     lease = leases.open(ORDER)
     leases.granted(lease, clock.now)
     clock.now += 60
@@ -94,9 +94,9 @@ def test_a_lease_that_was_never_granted_is_not_held(leases: Leases, clock: FakeC
 
 
 def test_a_lease_is_renewed_for_an_hour_at_most(leases: Leases, clock: FakeClock) -> None:
-    """A claim that nobody gives up ends by itself; younger ones do not."""
+    """A claim that is never given up ends by itself; younger ones do not."""
     leases.open(ORDER)
-    clock.now += LONGEST
+    clock.now += MAX_RENEWAL_SECONDS
     young = leases.open(replace(ORDER, request_id="r-2"))
     assert len(leases.to_renew()) == 2
     clock.now += 1

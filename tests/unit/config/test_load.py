@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.config import Configuration, ConfigurationError, Settings, load, load_from_process
+from worker.config.settings import variable
 
 TOKEN = {"WORKER_AUTH_TOKEN": "token-of-the-tests"}
 
@@ -40,7 +41,7 @@ def test_defaults_are_as_promised() -> None:
     assert settings.secrets_dir == Path("/run/secrets")
     plain = settings.model_dump(exclude={"amqp_url", "dcs_endpoints", "auth_token", "secrets_dir"}, exclude_none=True)
     assert plain == {
-        "broker_patience": 300,
+        "broker_timeout": 300,
         "queue": "dcs.migration.requests",
         "request_exchange": "dcs.migration",
         "event_exchange": "dcs.migration.events",
@@ -94,7 +95,7 @@ RIGHT = [
 def test_valid_values_are_parsed(secrets: Path, name: str, text: str, value: object) -> None:
     """A valid value is parsed into its meaning."""
     settings = loaded(secrets, {name: text}).settings
-    field = name.removeprefix("WORKER_").lower().replace("otel_exporter_otlp", "otlp")
+    field = next(field for field in Settings.model_fields if variable(field) == name)
     assert getattr(settings, field) == value
 
 

@@ -14,7 +14,7 @@ from schemas.request import Request, Task
 from worker.dcs.http_client import OnCallEnd
 from worker.observe.logging import Level, configure_logging
 from worker.observe.metrics import Metrics
-from worker.observe.observer import Observer
+from worker.observe.observer import WorkerObserver
 from worker.pipeline import ports
 from worker.policy.call_result import (
     CallError,
@@ -54,7 +54,7 @@ class Seen:
     def __init__(self, level: Level = "debug", with_claims: bool = True) -> None:
         self._stream = io.StringIO()
         self._metrics = Metrics("1", ["cn-north-4"], with_claims)
-        self.observer = Observer(self._metrics, configure_logging(level, "json", self._stream))
+        self.observer = WorkerObserver(self._metrics, configure_logging(level, "json", self._stream))
         self._before = self._series()
 
     def _series(self) -> dict[str, float]:
@@ -104,7 +104,7 @@ def test_observer_matches_every_protocol(protocol: type) -> None:
     assert methods
     for name in methods:
         promised = inspect.signature(getattr(protocol, name)).parameters
-        assert list(inspect.signature(getattr(Observer, name)).parameters) == list(promised), name
+        assert list(inspect.signature(getattr(WorkerObserver, name)).parameters) == list(promised), name
 
 
 def test_success_is_counted_and_logged() -> None:
@@ -274,7 +274,7 @@ def test_broker_connected_needs_both_connections() -> None:
     assert seen.lines[0] == up | {"link": "consumer"}
     down = {"level": "warning", "event": "broker.down", "link": "consumer", "wait": 0.512}
     assert seen.lines[2] == down | {"reason": "the broker does not answer"}
-    assert repr(seen.observer) == "<Observer: links {'consumer': True, 'publisher': True}>"
+    assert repr(seen.observer) == "<WorkerObserver: links {'consumer': True, 'publisher': True}>"
 
 
 def test_refused_reply_is_logged() -> None:

@@ -18,9 +18,8 @@ from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.observe.logging import configure_logging
 from worker.observe.metrics import Metrics
-from worker.observe.observer import Observer
-from worker.observe.traced_publisher import TracedPublisher
-from worker.observe.tracing import Tracing, start_tracing
+from worker.observe.observer import WorkerObserver
+from worker.observe.tracing import TracedPublisher, Tracing, start_tracing
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.pipeline import RequestParser
@@ -82,7 +81,7 @@ class Replica:
     def __post_init__(self) -> None:
         self.tracing: Tracing = start_tracing(self.collector.url, QUEUE, "1.2.3")
         metrics = Metrics("1", ["cn-north-4"], with_claims=False)
-        observer = Observer(metrics, configure_logging("critical", "json", None), self.tracing)
+        observer = WorkerObserver(metrics, configure_logging("critical", "json", None), self.tracing)
         freeze_detector = FreezeDetector(time.monotonic)
         http = HttpClient(
             httpx2.MockTransport(self.service),

@@ -1,4 +1,4 @@
-"""What people read of the settings: the list of the status page and the table of the documentation."""
+"""Settings as text: the list of the status page and the table of the documentation."""
 
 from pathlib import Path
 

@@ -1,42 +1,9 @@
-"""Claims without Redis: URLs, errors in words, and claims that were not started."""
+"""What errors of Redis mean, and which URLs are refused."""
 
 import pytest
 from redis import exceptions as redis
 
-from schemas.request import Task
-from worker.claims import scripts
-from worker.claims.client import client_factory, describe, is_of_one_record
-from worker.claims.redis_claims import RedisClaims
-from worker.policy.migration_request import MigrationRequest
-from worker.policy.outcome import Completed, Unavailable
-
-ORDER = MigrationRequest(
-    project_id="0123456789abcdef",
-    request_id="r-1",
-    region="cn-north-4",
-    task=Task(name="n", vpc_id="v", subnet_id="s", security_group_id="g"),
-    marker=None,
-    fingerprint="f" * 32,
-    not_after=None,
-    body=b"{}",
-    has_sender_request_id=True,
-)
-ENDING = Completed(
-    succeeded=False,
-    reason="rejected",
-    event_id="e",
-    subject="r-1",
-    completed_at="2026-12-01T00:00:00.000Z",
-    body='{"name": "é"}'.encode(),
-    parked=False,
-    fingerprint="f" * 32,
-    replays=1,
-)
-
-
-def test_the_key_of_a_record() -> None:
-    """A record is placed by project and request id, which stand in its key."""
-    assert scripts.record_key(ORDER) == b"dcs-worker:{0123456789abcdef/r-1}"
+from worker.claims.connection import describe, is_of_one_record, make_client
 
 
 def refused(text: str) -> redis.ResponseError:
@@ -103,30 +70,7 @@ def test_which_errors_concern_one_record(text: str, is_one: bool) -> None:
 def test_a_url_that_cannot_be_read(url: str) -> None:
     """A wrong option or address is refused before anything is connected, and not repeated."""
     with pytest.raises(ValueError, match="option") as caught:
-        client_factory(url)
+        make_client(url)
     assert (
         "secret" not in f"{caught.value!r} {caught.value.__context__ if not caught.value.__suppress_context__ else ''}"
     )
-
-
-async def test_claims_that_were_not_started_are_away() -> None:
-    """Without a connection every take is answered at once, and nothing of the URL is shown."""
-
-    class Deaf:
-        """An observer that must not be told anything."""
-
-        def claims_available(self, is_available: bool, reason: str) -> None:
-            raise AssertionError(reason)
-
-        def claims_doubted(self, seconds: float) -> None:
-            raise AssertionError(seconds)
-
-        def claims_record_doubted(self, project_id: str, request_id: str) -> None:
-            raise AssertionError(request_id)
-
-    claims = RedisClaims("redis://app:secret@127.0.0.1:1/0", Deaf())
-    assert await claims.take(ORDER, 99.0) == Unavailable()
-    assert repr(claims) == "<RedisClaims: away, 1 claims>"
-    await claims.conclude(ORDER, ENDING)
-    assert repr(claims) == "<RedisClaims: away, 0 claims>"
-    await claims.aclose()

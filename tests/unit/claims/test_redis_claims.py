@@ -1,0 +1,128 @@
+"""Claims whose Redis is away, of no use, or silent."""
+
+import asyncio
+import time
+
+import pytest
+
+from schemas.request import Task
+from tests.unit.claims.small_redis import MEMORY, answering, bulk, listening
+from worker.claims import scripts
+from worker.claims.redis_claims import RedisClaims
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.outcome import Completed, Unavailable
+
+ORDER = MigrationRequest(
+    project_id="0123456789abcdef",
+    request_id="r-1",
+    region="cn-north-4",
+    task=Task(name="n", vpc_id="v", subnet_id="s", security_group_id="g"),
+    marker=None,
+    fingerprint="f" * 32,
+    not_after=None,
+    body=b"{}",
+    has_sender_request_id=True,
+)
+ENDING = Completed(
+    succeeded=False,
+    reason="rejected",
+    event_id="e",
+    subject="r-1",
+    completed_at="2026-12-01T00:00:00.000Z",
+    body='{"name": "é"}'.encode(),
+    parked=False,
+    fingerprint="f" * 32,
+    replays=1,
+)
+
+
+def test_the_key_of_a_record() -> None:
+    """A record is placed by project and request id, which stand in its key."""
+    assert scripts.record_key(ORDER) == b"dcs-worker:{0123456789abcdef/r-1}"
+
+
+class RecordingObserver:
+    """An observer that remembers when claims became available or not; nothing else may be reported."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[bool, str]] = []
+
+    def claims_available(self, is_available: bool, reason: str) -> None:
+        """Redis can be used, or not any more."""
+        self.changes.append((is_available, reason))
+
+    def claims_doubted(self, seconds: float) -> None:
+        """Redis is new."""
+        raise AssertionError(seconds)
+
+    def claims_record_doubted(self, project_id: str, request_id: str) -> None:
+        """A record was replaced."""
+        raise AssertionError(request_id)
+
+
+async def test_claims_that_were_not_started_are_away() -> None:
+    """Without a connection every take is answered at once, and nothing of the URL is shown."""
+    observer = RecordingObserver()
+    claims = RedisClaims("redis://app:secret@127.0.0.1:1/0", observer)
+    assert await claims.take(ORDER, 99.0) == Unavailable()
+    assert repr(claims) == "<RedisClaims: away, 1 claims>"
+    await claims.conclude(ORDER, ENDING)
+    assert repr(claims) == "<RedisClaims: away, 0 claims>"
+    await claims.aclose()
+    assert observer.changes == []
+
+
+def test_a_url_that_cannot_be_read_is_refused_at_the_start() -> None:
+    """Not only when the first connection is made."""
+    with pytest.raises(ValueError, match="option"):
+        RedisClaims("redis://app:secret@127.0.0.1/0?colour=red", RecordingObserver())
+
+
+async def test_a_redis_of_no_use_is_tried_again_but_reported_once() -> None:
+    """One attempt at a time with a pause between, and only changes are reported."""
+    observer, attempts, usable_from = RecordingObserver(), 0, 3
+
+    def answer(parts: list[bytes]) -> bytes:
+        if parts[0] == b"GET":
+            return bulk(MEMORY)
+        return bulk(MEMORY + b" 3600.0") if attempts >= usable_from else b"-READONLY a replica\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal attempts
+        attempts += 1
+        await answering(answer)(reader, writer)
+
+    async with listening(serve) as url:
+        claims, started = RedisClaims(url, observer), time.monotonic()
+        await asyncio.wait_for(claims.start(), 5)
+        assert await claims.take(ORDER, 99.0) == Unavailable()
+        async with asyncio.timeout(10):
+            while not claims.is_available:
+                await asyncio.sleep(0.01)
+        assert time.monotonic() - started >= 1.0  # two pauses
+        unusable = "Redis is a replica that must not be written to"
+        assert (attempts, observer.changes) == (usable_from, [(False, unusable), (True, "Redis answers")])
+        await claims.aclose()
+        assert not claims.is_available
+
+
+async def test_a_server_that_accepts_and_says_nothing_is_closed_on_the_way_out() -> None:
+    """No wait is without an end: neither the login, nor the end in the middle of it."""
+    open_connections: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_connections.add(writer)
+        await reader.read()
+        open_connections.discard(writer)
+
+    async with listening(serve) as url:
+        claims = RedisClaims(url.replace("//", "//:secret@"), RecordingObserver())
+        starting = asyncio.create_task(claims.start())
+        async with asyncio.timeout(5):
+            while not open_connections:
+                await asyncio.sleep(0.01)
+            await claims.aclose()
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            while open_connections:
+                await asyncio.sleep(0.01)
