@@ -8,7 +8,7 @@ from aiormq.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity, D
 from pamqp.commands import Basic
 
 from worker.rabbit.confirm_channel import ConfirmChannel
-from worker.rabbit.connect import Brokers, connected, open_channel
+from worker.rabbit.connection import Brokers, connected, open_channel
 
 QUEUE, FULL, MISSING = "confirms", "confirms.full", "confirms.missing"
 

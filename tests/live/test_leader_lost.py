@@ -10,8 +10,8 @@ from schemas import names
 from tests.live.rabbitmq_cluster import Cluster
 from tools.bench.servers import make_old
 from tools.harness.running_system import RunningSystem, request
-from worker.rabbit.connect import Brokers
-from worker.rabbit.reach import reached
+from worker.rabbit.connection import Brokers
+from worker.rabbit.tools.reach import reached
 from worker.rabbit.topology import declare, describe
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 from worker.tools.servers import RedisServer

@@ -17,11 +17,11 @@ from schemas import names
 from tests.live.conftest import Vhosts
 from tests.live.doctor_command import PASSWORD, apply, state, vhost_of
 from tools.harness.running_system import RunningSystem, request, until
-from worker.rabbit.connect import Brokers, open_channel
-from worker.rabbit.definitions import READER, SENDER, WORKER
+from worker.rabbit.connection import Brokers, open_channel
 from worker.rabbit.locks import BrokerLocks
-from worker.rabbit.reach import reached
-from worker.rabbit.sender import sending
+from worker.rabbit.tools.definitions import READER, SENDER, WORKER
+from worker.rabbit.tools.reach import reached
+from worker.rabbit.tools.sender import sending
 from worker.tools.servers import RabbitMqServer
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "rabbitmq"

@@ -10,12 +10,12 @@ import pytest
 from schemas import names
 from tools.harness.parked_queue import ParkedQueueSetup, parked_headers, read, settings
 from tools.harness.running_system import request
-from worker.rabbit import shelf
-from worker.rabbit.connect import Brokers
-from worker.rabbit.copier import ParkedError
-from worker.rabbit.parked import RENEWED_AT, Parked
-from worker.rabbit.reach import reached
-from worker.rabbit.shelf import held
+from worker.rabbit.connection import Brokers
+from worker.rabbit.tools import parked_queue
+from worker.rabbit.tools.copier import ParkedError
+from worker.rabbit.tools.parked import RENEWED_AT, ParkedMessage
+from worker.rabbit.tools.parked_queue import open_parked_queue
+from worker.rabbit.tools.reach import reached
 from worker.tools.servers import RabbitMqServer
 
 
@@ -112,11 +112,14 @@ def test_reading_again_and_again_loses_nothing(lot: ParkedQueueSetup) -> None:
 
 async def test_a_second_reader_waits_and_then_says_why(vhost: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one command holds does not look like nothing to another one."""
-    monkeypatch.setattr(shelf, "TURN", 0.5)
+    monkeypatch.setattr(parked_queue, "TURN", 0.5)
     lot = ParkedQueueSetup(vhost, {})
     await asyncio.to_thread(lot.declare)
     await asyncio.to_thread(lot.park_many, 5)
-    async with reached(Brokers((vhost,)), "test") as connection, held(connection, names.REQUEST_QUEUE) as one:
+    async with (
+        reached(Brokers((vhost,)), "test") as connection,
+        open_parked_queue(connection, names.REQUEST_QUEUE) as one,
+    ):
         await one.read(lambda _: None)
         with pytest.raises(ParkedError, match="Somebody else"):
             await read(vhost)
@@ -138,10 +141,10 @@ async def test_a_lost_connection_gives_everything_back(vhost: str, rabbit: Rabbi
     lot = ParkedQueueSetup(vhost, {})
     await asyncio.to_thread(lot.declare)
     await asyncio.to_thread(lot.park_many, 5)
-    found: list[Parked] = []
+    found: list[ParkedMessage] = []
     stack = AsyncExitStack()
     async with reached(Brokers((vhost,)), "test") as connection:
-        one = await stack.enter_async_context(held(connection, names.REQUEST_QUEUE))
+        one = await stack.enter_async_context(open_parked_queue(connection, names.REQUEST_QUEUE))
         await one.read(found.append)
         await rabbit.ctl("close_all_connections", "--vhost", vhost.rpartition("/")[2], "maintenance")
         with pytest.raises(ParkedError, match="is parked again"):

@@ -11,11 +11,11 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Basic
 
 from schemas import names
-from worker.rabbit.connect import Brokers, open_channel
-from worker.rabbit.follower import FollowError, following
-from worker.rabbit.reach import UnreachableError, reached
-from worker.rabbit.remove import remove
-from worker.rabbit.sender import UNCONFIRMED_AT_MOST, Sender, SendError, sending
+from worker.rabbit.connection import Brokers, open_channel
+from worker.rabbit.tools.event_stream import FollowError, following
+from worker.rabbit.tools.reach import UnreachableError, reached
+from worker.rabbit.tools.remove import remove
+from worker.rabbit.tools.sender import UNCONFIRMED_AT_MOST, Sender, SendError, sending
 from worker.rabbit.topology import declare, describe
 from worker.tools.servers import RabbitMqServer, free_port
 

@@ -26,8 +26,8 @@ from tools.bench.queues import make_vhosts
 from tools.bench.servers import Nginx, make_old
 from worker.claims.redis_claims import RedisClaims
 from worker.policy.migration_request import migration
-from worker.rabbit.connect import Brokers, connected, open_channel
-from worker.rabbit.sender import sending
+from worker.rabbit.connection import Brokers, connected, open_channel
+from worker.rabbit.tools.sender import sending
 from worker.rabbit.topology import declare, describe
 from worker.tools.servers import RabbitMqServer, RedisServer
 

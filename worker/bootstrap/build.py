@@ -26,9 +26,9 @@ from worker.policy.readiness import Readiness
 from worker.policy.status import Status
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
-from worker.rabbit.delivery import Delivery
+from worker.rabbit.delivery import RabbitDelivery
 from worker.rabbit.locks import BrokerLocks
-from worker.rabbit.publisher import Publisher
+from worker.rabbit.publisher import RabbitPublisher
 from worker.web.server import WebServer
 
 QUIET: Final = 5.0
@@ -78,7 +78,7 @@ async def build(loaded: Configuration, observer: Observer, metrics: Metrics) -> 
         def on_paused(reasons: frozenset[str]) -> None:
             observer.paused({PAUSES.get(reason, reason) for reason in reasons})
 
-        publisher = Publisher(settings.queue, settings.event_exchange, plan, observer, on_blocked=on_blocked)
+        publisher = RabbitPublisher(settings.queue, settings.event_exchange, plan, observer, on_blocked=on_blocked)
         reading = RequestParser(
             settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker
         )
@@ -87,7 +87,7 @@ async def build(loaded: Configuration, observer: Observer, metrics: Metrics) -> 
         told = components.traced(publisher, tracing, settings)
         ports = Ports(client, told, observer, shared, None if claims else locks)
 
-        def deliver(delivery: Delivery) -> None:
+        def deliver(delivery: RabbitDelivery) -> None:
             service.deliver(delivery)
 
         consumer = Consumer(

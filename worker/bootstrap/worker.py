@@ -18,7 +18,7 @@ from worker.policy.readiness import Readiness
 from worker.policy.status import Connection, InHand, State, Status
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
-from worker.rabbit.publisher import Publisher
+from worker.rabbit.publisher import RabbitPublisher
 
 if TYPE_CHECKING:
     from worker.claims.redis_claims import RedisClaims
@@ -39,7 +39,7 @@ class Worker:
     observer: Observer
     service: Dispatcher
     consumer: Consumer
-    publisher: Publisher
+    publisher: RabbitPublisher
     supervisors: tuple[ConnectionSupervisor, ...]
     copies: Deduplicator
     claims: "RedisClaims | None"

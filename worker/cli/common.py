@@ -66,10 +66,10 @@ def run_interruptible(work: Coroutine[Any, Any, int]) -> int:
 async def exit_status_of(work: Awaitable[int | None]) -> int:
     """The exit status of `work` (None: done); 69 or 78 and a line per problem if broker or configuration fail it."""
     from worker.config import ConfigurationError
-    from worker.rabbit.copier import ParkedError
-    from worker.rabbit.follower import FollowError
-    from worker.rabbit.reach import UnreachableError
-    from worker.rabbit.sender import SendError
+    from worker.rabbit.tools.copier import ParkedError
+    from worker.rabbit.tools.event_stream import FollowError
+    from worker.rabbit.tools.reach import UnreachableError
+    from worker.rabbit.tools.sender import SendError
 
     try:
         return await work or EXIT_OK

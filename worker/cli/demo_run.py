@@ -14,11 +14,11 @@ import typer
 from worker.bootstrap.components import brokers, topology
 from worker.cli.common import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
 from worker.config import Settings, load
-from worker.rabbit.connect import Brokers
-from worker.rabbit.follower import Events, FollowError, following
-from worker.rabbit.reach import UnreachableError, reached
-from worker.rabbit.remove import remove
-from worker.rabbit.sender import Sender, SendError, sending
+from worker.rabbit.connection import Brokers
+from worker.rabbit.tools.event_stream import EventStream, FollowError, following
+from worker.rabbit.tools.reach import UnreachableError, reached
+from worker.rabbit.tools.remove import remove
+from worker.rabbit.tools.sender import Sender, SendError, sending
 from worker.rabbit.topology import Topology
 from worker.tools.demo.display import DemoDisplay
 from worker.tools.demo.outcomes import DemoResult, OutcomeTracker, collect
@@ -113,7 +113,7 @@ class DemoRun:
         return {"WORKER_AMQP_URL": url}
 
     async def _send_and_collect(
-        self, sender: Sender, events: Events, replica: WorkerProcess, tally: OutcomeTracker
+        self, sender: Sender, events: EventStream, replica: WorkerProcess, tally: OutcomeTracker
     ) -> None:
         """Send every request and collect the events, until all have one or none came for MAX_SILENCE_SECONDS."""
         self._display.progress(tally)

@@ -13,9 +13,9 @@ from worker.cli.parked.parked_queue import selected_requests, with_parked_queue
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.timeline import RequestTimeline, render_timeline, timeline_of_parked
 from worker.config import Settings
-from worker.rabbit.follower import Event, Events, following
-from worker.rabbit.reach import reached
-from worker.rabbit.shelf import Shelf
+from worker.rabbit.tools.event_stream import Event, EventStream, following
+from worker.rabbit.tools.parked_queue import ParkedQueue
+from worker.rabbit.tools.reach import reached
 
 
 def print_timelines(timelines: Sequence[RequestTimeline], *, as_json: bool) -> None:
@@ -29,7 +29,7 @@ def print_timelines(timelines: Sequence[RequestTimeline], *, as_json: bool) -> N
 async def explain_parked(settings: Settings, identity: str, *, as_json: bool) -> int:
     """Print the timelines of the parked requests with this id; the exit status."""
 
-    async def explain(queue: Shelf) -> int:
+    async def explain(queue: ParkedQueue) -> int:
         found = await selected_requests(queue, settings, Selection(frozenset((identity,))))
         if not found:
             typer.echo(
@@ -60,7 +60,7 @@ async def explain_next_event(settings: Settings, identity: str, timeout: float, 
     return EXIT_OK
 
 
-async def _wait_for_event(events: Events, identity: str, timeout: float) -> RequestTimeline | None:
+async def _wait_for_event(events: EventStream, identity: str, timeout: float) -> RequestTimeline | None:
     """The timeline of the next event of the request; None after `timeout` seconds. Raises FollowError."""
     try:
         async with asyncio.timeout(timeout):

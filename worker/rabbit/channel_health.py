@@ -12,7 +12,7 @@ from aiormq import Channel
 
 from worker.policy.freeze_detector import FreezeDetector
 from worker.rabbit.ack_writer import AckWriter
-from worker.rabbit.connect import HEARTBEAT
+from worker.rabbit.connection import HEARTBEAT
 from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
 
 PROBE_EVERY: Final = 3.0
@@ -38,7 +38,7 @@ class ChannelHealth:
         self._asking: asyncio.Task[bool] | None = None
 
     def __repr__(self) -> str:
-        return f"<Ground: {self._lost.result() if self._lost.done() else 'firm'}>"
+        return f"<ChannelHealth: {self._lost.result() if self._lost.done() else 'firm'}>"
 
     def is_lost(self) -> bool:
         """True once the channel is gone."""

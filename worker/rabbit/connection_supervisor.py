@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from aio_pika.abc import AbstractConnection
 
 from worker.policy import backoff
-from worker.rabbit.connect import Brokers, connected
+from worker.rabbit.connection import Brokers, connected
 from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
 from worker.rabbit.topology import TopologyError
 
@@ -21,7 +21,7 @@ class BrokerLostError(Exception):
     """No steady session for longer than the patience: the orchestrator shall start afresh."""
 
 
-class LinkObserver(Protocol):
+class ConnectionObserver(Protocol):
     """Is told how a link fares."""
 
     def link_up(self, link: str, broker: str) -> None:
@@ -41,7 +41,7 @@ class ConnectionSupervisor:
     """Keeps one connection up for as long as `run` is awaited."""
 
     def __init__(
-        self, name: str, brokers: Brokers, session: Session, observer: LinkObserver, *, patience: float
+        self, name: str, brokers: Brokers, session: Session, observer: ConnectionObserver, *, patience: float
     ) -> None:
         self.name = name
         self.state = "connecting"
@@ -52,7 +52,7 @@ class ConnectionSupervisor:
         self._patience = patience
 
     def __repr__(self) -> str:
-        return f"<Link {self.name}: {self.state}>"
+        return f"<ConnectionSupervisor {self.name}: {self.state}>"
 
     @property
     def is_up(self) -> bool:

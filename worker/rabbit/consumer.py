@@ -16,9 +16,9 @@ from pamqp.commands import Basic
 
 from worker.policy.freeze_detector import FreezeDetector
 from worker.rabbit.channel_health import PROBE_EVERY, ChannelHealth
-from worker.rabbit.connect import RPC_DEADLINE, open_channel
+from worker.rabbit.connection import RPC_DEADLINE, open_channel
 from worker.rabbit.connection_loss import connection_loss_as_error
-from worker.rabbit.delivery import Delivery
+from worker.rabbit.delivery import RabbitDelivery
 from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.share import Share, Shares
 from worker.rabbit.topology import Topology, declare
@@ -38,7 +38,7 @@ class Consumer:
         self,
         queue: str,
         topology: Topology,
-        deliver: Callable[[Delivery], None],
+        deliver: Callable[[RabbitDelivery], None],
         *,
         prefetch: int,
         freeze_detector: FreezeDetector,
@@ -181,7 +181,7 @@ class Consumer:
 
         async def take(message: DeliveredMessage) -> None:
             share.in_hand += 1
-            self._deliver(Delivery(message, channel_health, settled))
+            self._deliver(RabbitDelivery(message, channel_health, settled))
 
         tag = uuid4().hex
         await channel_health.channel.basic_qos(prefetch_count=share.granted, timeout=RPC_DEADLINE)

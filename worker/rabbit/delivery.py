@@ -12,7 +12,7 @@ from worker.rabbit.channel_health import ChannelHealth
 _NONE: Final[Mapping[str, object]] = {}
 
 
-class Delivery:
+class RabbitDelivery:
     """One message, bound to the channel that it came by. `settled` is called once it is answered."""
 
     __slots__ = ("_channel_health", "_settled", "_tag", "body", "headers", "properties", "redelivered")

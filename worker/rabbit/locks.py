@@ -14,7 +14,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource
 
-from worker.rabbit.connect import channel_below
+from worker.rabbit.connection import channel_below
 from worker.rabbit.connection_loss import connection_loss_as_error
 
 ANSWER_TIMEOUT_SECONDS: Final = 3.0

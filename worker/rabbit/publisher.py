@@ -18,7 +18,7 @@ from schemas import names
 from worker.policy.call_result import UnconfirmedError
 from worker.policy.outcome import Completed
 from worker.rabbit.confirm_channel import ConfirmChannel
-from worker.rabbit.connect import open_channel
+from worker.rabbit.connection import open_channel
 from worker.rabbit.message_copy import PERSISTENT, copy_properties
 from worker.rabbit.topology import Topology, declare
 
@@ -68,7 +68,7 @@ class _RefusedError(UnconfirmedError):
     """A queue that the message reached did not take it."""
 
 
-class Publisher:
+class RabbitPublisher:
     """Publishes on whatever channel there is; waits for one, but never longer than the deadline."""
 
     def __init__(
@@ -92,7 +92,7 @@ class Publisher:
         self.is_blocked = False
 
     def __repr__(self) -> str:
-        return f"<Publisher: {'usable' if self._usable.is_set() else 'blocked' if self.is_blocked else 'away'}>"
+        return f"<RabbitPublisher: {'usable' if self._usable.is_set() else 'blocked' if self.is_blocked else 'away'}>"
 
     async def event(
         self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]

@@ -12,7 +12,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from schemas import names
-from worker.rabbit.connect import RPC_DEADLINE, open_channel
+from worker.rabbit.connection import RPC_DEADLINE, open_channel
 
 DELIVERY_LIMIT: Final = 50
 """The broker's own net, below the worker's limit (at most 40): it parks, but without an event."""

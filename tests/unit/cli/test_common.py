@@ -15,8 +15,8 @@ from worker.cli.common import (
     short_duration,
 )
 from worker.config import ConfigurationError
-from worker.rabbit.copier import ParkedError
-from worker.rabbit.reach import UnreachableError
+from worker.rabbit.tools.copier import ParkedError
+from worker.rabbit.tools.reach import UnreachableError
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

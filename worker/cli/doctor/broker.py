@@ -7,11 +7,11 @@ from typing import Final
 
 from worker.cli.doctor.network import Address, find_problem
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked, warning
-from worker.rabbit import checks
-from worker.rabbit.checks import Door, LoginRefused, Node
-from worker.rabbit.connect import Brokers
-from worker.rabbit.inventory import check_topology
-from worker.rabbit.management import check_management, without_management
+from worker.rabbit.connection import Brokers
+from worker.rabbit.tools import login as broker_login
+from worker.rabbit.tools.login import LoginRefused, LoginResult, Node
+from worker.rabbit.tools.management import check_management, without_management
+from worker.rabbit.tools.topology_diff import check_topology
 from worker.rabbit.topology import Topology
 
 URL_VARIABLE: Final = "WORKER_AMQP_URL"
@@ -29,7 +29,7 @@ async def check_broker(brokers: Brokers, topology: Topology, management: str | N
             on_check(check)
         connected = [(node, login) for node, login in zip(nodes, logins, strict=True) if not isinstance(login, Problem)]
         for node, connection in connected:
-            on_check(checks.version(connection, str(node)))
+            on_check(broker_login.version(connection, str(node)))
         if not connected:
             on_check(unchecked("topology", "no login succeeded, so queues, exchanges and bindings were not compared"))
             return None
@@ -42,16 +42,16 @@ async def check_broker(brokers: Brokers, topology: Topology, management: str | N
         return inventory.consumers
 
 
-async def _log_in(stack: AsyncExitStack, brokers: Brokers, nodes: Sequence[Node]) -> list[Door]:
+async def _log_in(stack: AsyncExitStack, brokers: Brokers, nodes: Sequence[Node]) -> list[LoginResult]:
     """The connection to each node, or the problem. A refused login is not tried at the other nodes."""
     network_problems = await asyncio.gather(
         *(find_problem(Address(node.host, node.port, URL_VARIABLE), brokers.tls) for node in nodes)
     )
     refused: dict[tuple[str | None, str], Problem] = {}
-    logins: list[Door] = []
+    logins: list[LoginResult] = []
     for index, (node, problem) in enumerate(zip(nodes, network_problems, strict=True)):
         user_and_password = (node.user, node.password)
-        login = problem or refused.get(user_and_password) or await checks.entered(stack, brokers, index)
+        login = problem or refused.get(user_and_password) or await broker_login.entered(stack, brokers, index)
         if isinstance(login, LoginRefused):
             refused[user_and_password] = Problem(
                 "login: not tried, because another node refused the same login", login.remedy
@@ -60,7 +60,7 @@ async def _log_in(stack: AsyncExitStack, brokers: Brokers, nodes: Sequence[Node]
     return logins
 
 
-def _node_checks(nodes: Sequence[Node], logins: Sequence[Door]) -> Iterator[Check]:
+def _node_checks(nodes: Sequence[Node], logins: Sequence[LoginResult]) -> Iterator[Check]:
     """An unreachable node is a failure only if no node can be reached, else a warning."""
     has_connection = any(not isinstance(login, Problem) for login in logins)
     for node, login in zip(nodes, logins, strict=True):

@@ -10,7 +10,7 @@ from schemas.client import read_event
 from schemas.event import FAILED_TYPE, MigrationSucceeded
 from worker.cli.parked.request import ParkedRequest
 from worker.policy.migration_request import Key
-from worker.rabbit.follower import Event, Events
+from worker.rabbit.tools.event_stream import Event, EventStream
 
 _CLOUDEVENTS_ID_HEADER = "cloudEvents:id"
 
@@ -40,7 +40,7 @@ class Canary:
     def __repr__(self) -> str:
         return f"<Canary: {len(self._outcomes)} of {len(self._waiting)}>"
 
-    async def outcomes(self, events: Events, timeout: float) -> list[CanaryOutcome]:
+    async def outcomes(self, events: EventStream, timeout: float) -> list[CanaryOutcome]:
         """The outcomes of all requests, at the latest after `timeout` seconds. Raises FollowError."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):

@@ -21,7 +21,7 @@ from worker.cli.parked.selection import (
 
 if TYPE_CHECKING:
     from worker.config import Settings
-    from worker.rabbit.shelf import Shelf
+    from worker.rabbit.tools.parked_queue import ParkedQueue
 
 File = Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Output file; must not exist.")]
 Canary = Annotated[int, typer.Option(min=0, help="Requests to replay first; the others only if all of these succeed.")]
@@ -177,7 +177,7 @@ def export(
     _run_on_parked_queue(settings, lambda queue: export_requests(queue, settings, selection, file))
 
 
-def _run_on_parked_queue(settings: "Settings", work: "Callable[[Shelf], Awaitable[int]]") -> NoReturn:
+def _run_on_parked_queue(settings: "Settings", work: "Callable[[ParkedQueue], Awaitable[int]]") -> NoReturn:
     from worker.cli.parked.parked_queue import with_parked_queue
 
     raise typer.Exit(run_interruptible(exit_status_of(with_parked_queue(settings, work))))

@@ -17,12 +17,12 @@ from worker.cli.parked.request import ParkedRequest
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.timeline import render_steps, timeline_of_parked
 from worker.config import Settings
-from worker.rabbit.shelf import Shelf
+from worker.rabbit.tools.parked_queue import ParkedQueue
 
 _LABEL_WIDTH = 14
 
 
-async def print_details(queue: Shelf, settings: Settings, identity: str, *, as_json: bool) -> int:
+async def print_details(queue: ParkedQueue, settings: Settings, identity: str, *, as_json: bool) -> int:
     """Print every parked message of the request `identity`; the exit status. Raises ParkedError."""
     found = await selected_requests(queue, settings, Selection(frozenset((identity,))))
     if not found:

@@ -17,10 +17,10 @@ from worker.cli.parked.record import record_line
 from worker.cli.parked.request import ParkedRequest
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
-from worker.rabbit.shelf import Shelf
+from worker.rabbit.tools.parked_queue import ParkedQueue
 
 
-async def export_requests(queue: Shelf, settings: Settings, selection: Selection, path: Path | None) -> int:
+async def export_requests(queue: ParkedQueue, settings: Settings, selection: Selection, path: Path | None) -> int:
     """Write one line per request to the new file `path`, or to standard output; the exit status. Raises ParkedError."""
     count = 0
 
@@ -40,7 +40,7 @@ async def export_requests(queue: Shelf, settings: Settings, selection: Selection
 
 
 async def drop_requests(
-    queue: Shelf, settings: Settings, selection: Selection, path: Path | None, *, yes: bool, as_json: bool
+    queue: ParkedQueue, settings: Settings, selection: Selection, path: Path | None, *, yes: bool, as_json: bool
 ) -> int:
     """Write one line per request to a new file, then delete the requests; the exit status. Raises ParkedError.
 

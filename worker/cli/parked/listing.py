@@ -14,7 +14,7 @@ from worker.cli.parked.parked_queue import NO_MATCH, read
 from worker.cli.parked.request import ParkedRequest
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
-from worker.rabbit.shelf import Shelf
+from worker.rabbit.tools.parked_queue import ParkedQueue
 
 GroupKey = tuple[str, str]
 """Reason and error code."""
@@ -36,7 +36,7 @@ class ParkedGroup:
             self.newest = parked_at if self.newest is None else max(self.newest, parked_at)
 
 
-async def print_list(queue: Shelf, settings: Settings, selection: Selection, *, each: bool, as_json: bool) -> int:
+async def print_list(queue: ParkedQueue, settings: Settings, selection: Selection, *, each: bool, as_json: bool) -> int:
     """Print the groups, or one line per request; the exit status. Raises ParkedError."""
     groups: dict[GroupKey, ParkedGroup] = {}
     listed: list[ParkedRequest] = []

@@ -11,32 +11,32 @@ from worker.bootstrap.components import brokers
 from worker.cli.parked.request import ParkedRequest
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
-from worker.rabbit.parked import Parked
-from worker.rabbit.reach import reached
-from worker.rabbit.shelf import Shelf, held
+from worker.rabbit.tools.parked import ParkedMessage
+from worker.rabbit.tools.parked_queue import ParkedQueue, open_parked_queue
+from worker.rabbit.tools.reach import reached
 
 NO_MATCH: Final = "No parked request matches."
 
 
-async def with_parked_queue(settings: Settings, work: Callable[[Shelf], Awaitable[int]]) -> int:
+async def with_parked_queue(settings: Settings, work: Callable[[ParkedQueue], Awaitable[int]]) -> int:
     """Run `work` on the open parked queue; its exit status.
 
     Raises UnreachableError, ParkedError, FollowError and ConfigurationError.
     """
     async with (
         reached(brokers(settings), "dcs-worker parked") as connection,
-        held(connection, settings.queue) as queue,
+        open_parked_queue(connection, settings.queue) as queue,
     ):
         return await work(queue)
 
 
 async def read(
-    queue: Shelf, settings: Settings, selection: Selection, on_request: Callable[[ParkedRequest], None]
+    queue: ParkedQueue, settings: Settings, selection: Selection, on_request: Callable[[ParkedRequest], None]
 ) -> None:
     """Call `on_request` for each selected request; all messages stay unacknowledged. Raises ParkedError."""
     now = time.time()
 
-    def on_message(parked: Parked) -> None:
+    def on_message(parked: ParkedMessage) -> None:
         request = ParkedRequest.read(parked, settings)
         if selection.matches(request, now):
             on_request(request)
@@ -44,7 +44,7 @@ async def read(
     await queue.read(on_message)
 
 
-async def selected_requests(queue: Shelf, settings: Settings, selection: Selection) -> list[ParkedRequest]:
+async def selected_requests(queue: ParkedQueue, settings: Settings, selection: Selection) -> list[ParkedRequest]:
     """The selected requests, oldest first; all messages stay unacknowledged. Raises ParkedError."""
     found: list[ParkedRequest] = []
     await read(queue, settings, selection, found.append)

@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas import names
 from worker.cli.parked.request import ParkedRequest
-from worker.rabbit.parked import Parked
+from worker.rabbit.tools.parked import ParkedMessage
 
 
 def record(request: ParkedRequest) -> dict[str, Any]:
@@ -27,17 +27,17 @@ def record_line(request: ParkedRequest) -> str:
     return json.dumps(record(request)) + "\n"
 
 
-def body_of(parked: Parked) -> str | dict[str, str]:
+def body_of(parked: ParkedMessage) -> str | dict[str, str]:
     """The body as text, or `{"base64": ...}` if it is not UTF-8."""
     return _text_or_base64(parked.body)
 
 
-def headers_of(parked: Parked) -> dict[str, Any]:
+def headers_of(parked: ParkedMessage) -> dict[str, Any]:
     """The headers as JSON values, without those of the broker, which count reads of the parked queue."""
     return {str(name): _json_value(value) for name, value in parked.headers.items() if name not in names.BROKER}
 
 
-def properties_of(parked: Parked) -> dict[str, Any]:
+def properties_of(parked: ParkedMessage) -> dict[str, Any]:
     """The other properties that are set, as JSON values."""
     return {name: _json_value(value) for name, value in parked.attributes.items()}
 

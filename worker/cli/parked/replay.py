@@ -16,7 +16,7 @@ from worker.cli.parked.request import ParkedRequest
 from worker.cli.parked.selection import Selection
 from worker.cli.progress import Pacer, ProgressDisplay
 from worker.config import Configuration
-from worker.rabbit.shelf import Shelf
+from worker.rabbit.tools.parked_queue import ParkedQueue
 
 MAX_HOLD_SECONDS: Final = 1200.0
 """A replay stops after this: brokers requeue what is unacknowledged for 1,800 s (their default)."""
@@ -32,7 +32,7 @@ class ReplayOptions:
     as_json: bool
 
 
-async def preview(queue: Shelf, loaded: Configuration, selection: Selection, options: ReplayOptions) -> int:
+async def preview(queue: ParkedQueue, loaded: Configuration, selection: Selection, options: ReplayOptions) -> int:
     """Dry run: print the expected result of each request; the exit status. Raises ParkedError."""
     selected = await selected_requests(queue, loaded.settings, selection)
     await queue.release()  # the lookups take longer than a broker lets messages be unacknowledged
@@ -78,7 +78,7 @@ def _counts(verdicts: Sequence[ReplayVerdict]) -> str:
 class Replay:
     """One replay: counts what was sent and prints it at the end, also after an error or a signal."""
 
-    def __init__(self, queue: Shelf, loaded: Configuration, options: ReplayOptions) -> None:
+    def __init__(self, queue: ParkedQueue, loaded: Configuration, options: ReplayOptions) -> None:
         self._queue = queue
         self._settings = loaded.settings
         self._options = options

@@ -13,7 +13,7 @@ from schemas.timestamp import from_text, to_text
 from worker.cli.common import printable
 from worker.config import Settings
 from worker.policy.migration_request import MigrationRequest, migration
-from worker.rabbit.parked import Parked
+from worker.rabbit.tools.parked import ParkedMessage
 
 PARKED_HEADER_PREFIX: Final = "x-parked-"
 """Prefix of the headers with reason and time of parking."""
@@ -24,7 +24,7 @@ _MAX_TEXT_LENGTH: Final = 64
 class ParkedRequest:
     """One message of the parked queue, as far as it is readable; times in epoch seconds."""
 
-    parked: Parked
+    parked: ParkedMessage
     parsed: MigrationRequest | None
     """None: the body is not a valid request, `invalid_reason` says why."""
     invalid_reason: str
@@ -36,7 +36,7 @@ class ParkedRequest:
     envelope: Envelope
 
     @classmethod
-    def read(cls, parked: Parked, settings: Settings) -> Self:
+    def read(cls, parked: ParkedMessage, settings: Settings) -> Self:
         """Read a message as a worker with these settings reads it."""
         found, invalid_reason, sender = _parse(parked.body, settings)
         headers = parked.headers

@@ -13,9 +13,9 @@ from worker.bootstrap.components import brokers
 from worker.cli.progress import Pacer, ProgressDisplay
 from worker.cli.submit.ledger import Ledger
 from worker.config import Settings
-from worker.rabbit.follower import Events, following
-from worker.rabbit.reach import reached
-from worker.rabbit.sender import Sender, sending
+from worker.rabbit.tools.event_stream import EventStream, following
+from worker.rabbit.tools.reach import reached
+from worker.rabbit.tools.sender import Sender, sending
 
 CONNECTION_NAME: Final = "dcs-worker submit"
 
@@ -75,7 +75,7 @@ class Submission:
         self.seconds = time.monotonic() - started
 
     @asynccontextmanager
-    async def _collecting(self, events: Events) -> AsyncIterator[asyncio.Task[None]]:
+    async def _collecting(self, events: EventStream) -> AsyncIterator[asyncio.Task[None]]:
         task = asyncio.create_task(self._collect(events))
         try:
             yield task
@@ -83,7 +83,7 @@ class Submission:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _collect(self, events: Events) -> None:
+    async def _collect(self, events: EventStream) -> None:
         while self._ledger.answered < self._ledger.requests:
             event = await anext(events)
             with suppress(ValueError):  # not an event of the worker

@@ -2,7 +2,7 @@
 
 from aio_pika.abc import AbstractConnection
 
-from worker.rabbit.connect import RPC_DEADLINE, open_channel
+from worker.rabbit.connection import RPC_DEADLINE, open_channel
 from worker.rabbit.topology import Topology
 
 

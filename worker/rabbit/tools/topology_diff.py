@@ -17,8 +17,8 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, Chann
 from pamqp.commands import Queue as QueueFrames
 
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked
-from worker.rabbit.checks import Node, answer, lost
-from worker.rabbit.connect import RPC_DEADLINE
+from worker.rabbit.connection import RPC_DEADLINE
+from worker.rabbit.tools.login import Node, answer, lost
 from worker.rabbit.topology import Exchange, Queue, Topology, difference
 
 APPLY: Final = "dcs-worker topology apply"
@@ -26,7 +26,7 @@ KEY: Final = "x-dead-letter-routing-key"
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class DeclareResult:
     """What became of one question; no `check` where there is nothing of this name, `is_hidden` where none may see."""
 
     name: str
@@ -74,7 +74,7 @@ def requests_queue(plan: Topology) -> str:
     return plan.bindings[0].queue
 
 
-def _names(seen: Sequence[Seen]) -> frozenset[str]:
+def _names(seen: Sequence[DeclareResult]) -> frozenset[str]:
     return frozenset(one.name for one in seen if one.check is not None and not one.is_hidden)
 
 
@@ -83,27 +83,29 @@ def _agreed(votes: list[bool | None]) -> bool | None:
     return all(known) if known else None
 
 
-async def _exchange(connection: AbstractConnection, exchange: Exchange, node: Node) -> Seen:
+async def _exchange(connection: AbstractConnection, exchange: Exchange, node: Node) -> DeclareResult:
     arguments = {"exchange_type": exchange.type, "durable": True}
     return await _seen(connection, "exchange", exchange.name, arguments, node)
 
 
-async def _queue(connection: AbstractConnection, queue: Queue, node: Node) -> Seen:
+async def _queue(connection: AbstractConnection, queue: Queue, node: Node) -> DeclareResult:
     arguments = {"durable": True, "arguments": queue.all_arguments}
     return await _seen(connection, "queue", queue.name, arguments, node)
 
 
-async def _seen(connection: AbstractConnection, kind: str, name: str, arguments: Mapping[str, Any], node: Node) -> Seen:
+async def _seen(
+    connection: AbstractConnection, kind: str, name: str, arguments: Mapping[str, Any], node: Node
+) -> DeclareResult:
     there = await answer(connection, partial(_declare, kind, name, {"passive": True}))
     match there:
         case ChannelNotFoundEntity() if "NOT_FOUND - no " in str(there):
-            return Seen(name, None)
+            return DeclareResult(name, None)
         case ChannelNotFoundEntity():  # "home node ... is down or inaccessible"
             return _silent(kind, name, Problem(str(there)[:300], _quorum_remedy(name)))
         case ChannelAccessRefused():  # since 4.x a user without any right to it is not told that it is there
             found = "this user has no right to it, so it cannot be seen"
             check = unchecked(kind, found, _listing(kind, node), subject=name)
-            return Seen(name, check, may_configure=False, is_hidden=True)
+            return DeclareResult(name, check, may_configure=False, is_hidden=True)
         case TimeoutError():
             found = f"{lost(there).found}: it may have lost its quorum"
             return _silent(kind, name, Problem(found, _quorum_remedy(name)))
@@ -114,29 +116,31 @@ async def _seen(connection: AbstractConnection, kind: str, name: str, arguments:
     return _compared(kind, name, equal, counts, node)
 
 
-def _silent(kind: str, name: str, hurdle: Problem) -> Seen:
-    return Seen(name, failed(kind, hurdle.found, hurdle.remedy, subject=name, failure_kind=FailureKind.UNREACHABLE))
+def _silent(kind: str, name: str, hurdle: Problem) -> DeclareResult:
+    return DeclareResult(
+        name, failed(kind, hurdle.found, hurdle.remedy, subject=name, failure_kind=FailureKind.UNREACHABLE)
+    )
 
 
 async def _declare(kind: str, name: str, arguments: Mapping[str, Any], channel: Channel) -> object:
     return await getattr(channel, f"{kind}_declare")(name, **arguments, timeout=RPC_DEADLINE)
 
 
-def _compared(kind: str, name: str, equal: object, counts: QueueFrames.DeclareOk | None, node: Node) -> Seen:
+def _compared(kind: str, name: str, equal: object, counts: QueueFrames.DeclareOk | None, node: Node) -> DeclareResult:
     consumers = counts.consumer_count if counts is not None else None
     match equal:
         case ChannelPreconditionFailed():
             found, remedy = difference(str(equal)).partition("; ")[0], _difference_remedy(kind, name, node, str(equal))
             check = failed(kind, found, remedy, subject=name, failure_kind=FailureKind.CONFIGURATION)
-            return Seen(name, check, may_configure=True, consumers=consumers)
+            return DeclareResult(name, check, may_configure=True, consumers=consumers)
         case ChannelAccessRefused():
             found = f"is there{_counted(counts)}; this user may not configure it, so it cannot be compared"
             check = unchecked(kind, found, _listing(kind, node), subject=name)
-            return Seen(name, check, may_configure=False, consumers=consumers)
+            return DeclareResult(name, check, may_configure=False, consumers=consumers)
         case Exception():
             return _silent(kind, name, lost(equal))
     check = ok(kind, f"is there, as wanted{_counted(counts)}", subject=name)
-    return Seen(name, check, may_configure=True, consumers=consumers)
+    return DeclareResult(name, check, may_configure=True, consumers=consumers)
 
 
 def _counted(counts: QueueFrames.DeclareOk | None) -> str:

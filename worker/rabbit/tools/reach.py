@@ -15,7 +15,7 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
 )
 
-from worker.rabbit.connect import CONNECT_DEADLINE, Brokers, connected
+from worker.rabbit.connection import CONNECT_DEADLINE, Brokers, connected
 from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
 
 REMEDY: Final = " WORKER_AMQP_URL says which broker it is; `dcs-worker doctor` finds out more."

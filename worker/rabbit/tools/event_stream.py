@@ -11,7 +11,7 @@ from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelInvalidStateError, ChannelNotFoundEntity
 
-from worker.rabbit.connect import RPC_DEADLINE, open_channel
+from worker.rabbit.connection import RPC_DEADLINE, open_channel
 
 UNREAD_AT_MOST: Final = 500
 """Events that the broker hands over ahead of their reader."""
@@ -31,7 +31,7 @@ class Event:
     correlation_id: str | None
 
 
-class Events:
+class EventStream:
     """The events from now on, in the order of their arrival: `async for event in events`. Raises FollowError."""
 
     def __init__(self, channel: Channel) -> None:
@@ -39,7 +39,7 @@ class Events:
         self._arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
 
     def __repr__(self) -> str:
-        return f"<Events: {self._arrived.qsize()} unread>"
+        return f"<EventStream: {self._arrived.qsize()} unread>"
 
     def __aiter__(self) -> Self:
         return self
@@ -89,9 +89,9 @@ class Events:
 
 
 @asynccontextmanager
-async def following(connection: AbstractConnection, exchange: str) -> AsyncIterator[Events]:
+async def following(connection: AbstractConnection, exchange: str) -> AsyncIterator[EventStream]:
     """The events of the event exchange `exchange` that are published while the context lasts. Raises FollowError."""
     async with open_channel(connection) as channel:
-        events = Events(channel)
+        events = EventStream(channel)
         await events.begin(exchange)
         yield events

@@ -17,7 +17,7 @@ from pamqp.commands import Basic
 
 from schemas import names
 from worker.rabbit.confirm_channel import ConfirmChannel
-from worker.rabbit.connect import RPC_DEADLINE, open_channel
+from worker.rabbit.connection import RPC_DEADLINE, open_channel
 from worker.rabbit.message_copy import PERSISTENT
 
 UNCONFIRMED_AT_MOST: Final = 256

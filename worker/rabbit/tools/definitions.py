@@ -7,7 +7,7 @@ set its password. Rights belong to users by name, who have to be there first.
 import re
 from typing import Any, Final
 
-from worker.rabbit.inventory import requests_queue
+from worker.rabbit.tools.topology_diff import requests_queue
 from worker.rabbit.topology import Topology
 
 WORKER: Final = "dcs-worker"

@@ -18,7 +18,7 @@ from aiormq import Connection as Underlay
 from aiormq.exceptions import AuthenticationError, InvalidFrameError, ProbableAuthenticationError
 
 from worker.policy.diagnostics import Check, Problem, check_version
-from worker.rabbit.connect import Brokers, connected, open_channel
+from worker.rabbit.connection import Brokers, connected, open_channel
 from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
 
 LOGIN_DEADLINE: Final = 6.0
@@ -31,7 +31,7 @@ class LoginRefused(Problem):
     """It is the login itself that is refused: there is no point in trying the same one elsewhere."""
 
 
-Door = AbstractConnection | Problem
+LoginResult = AbstractConnection | Problem
 """A connection to a node, or what keeps us out."""
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class Node:
     __repr__ = __str__
 
 
-async def entered(stack: AsyncExitStack, brokers: Brokers, turn: int) -> Door:
+async def entered(stack: AsyncExitStack, brokers: Brokers, turn: int) -> LoginResult:
     """A connection to the node of that turn, closed with `stack`; tried once."""
     node = Node.of(brokers.urls[turn])
     try:

@@ -15,8 +15,8 @@ import aiohttp
 
 from schemas import names
 from worker.policy.diagnostics import Check, OnCheck, failed, ok, unchecked, warning
-from worker.rabbit.checks import Node
-from worker.rabbit.inventory import APPLY, requests_queue
+from worker.rabbit.tools.login import Node
+from worker.rabbit.tools.topology_diff import APPLY, requests_queue
 from worker.rabbit.topology import Topology
 
 DEADLINE: Final = 10.0

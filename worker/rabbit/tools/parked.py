@@ -14,7 +14,7 @@ RENEWED_AT: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
+class ParkedMessage:
     """Body, properties, and what to take it away by."""
 
     body: bytes

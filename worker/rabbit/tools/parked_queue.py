@@ -19,10 +19,10 @@ from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from schemas import names
-from worker.rabbit.connect import RPC_DEADLINE, open_channel
-from worker.rabbit.copier import LOST, Copier, ParkedError
-from worker.rabbit.follower import Events, following
-from worker.rabbit.parked import Parked
+from worker.rabbit.connection import RPC_DEADLINE, open_channel
+from worker.rabbit.tools.copier import LOST, Copier, ParkedError
+from worker.rabbit.tools.event_stream import EventStream, following
+from worker.rabbit.tools.parked import ParkedMessage
 
 RENEWED_AT_ONCE: Final = 256
 PREFETCH: Final = 65_535
@@ -36,7 +36,7 @@ RETURNED: Final = 30.0
 ASKED_EVERY: Final = 0.1
 
 
-class Shelf:
+class ParkedQueue:
     """What is parked for the requests queue `queue`, for as long as it is held."""
 
     def __init__(self, queue: str, connection: AbstractConnection, channel: Channel, copier: Copier) -> None:
@@ -50,9 +50,9 @@ class Shelf:
         self._is_taking = self._is_released = False
 
     def __repr__(self) -> str:
-        return f"<Shelf {self._queue}: {self._held} held>"
+        return f"<ParkedQueue {self._queue}: {self._held} held>"
 
-    async def read(self, each: Callable[[Parked], None]) -> None:
+    async def read(self, each: Callable[[ParkedMessage], None]) -> None:
         """Hold every message that is there now, and show it to `each`. Raises ParkedError."""
         try:
             left = await self._turn()
@@ -62,24 +62,24 @@ class Shelf:
             raise ParkedError(f"The queue {self._queue!r} is not there: {declare}.") from None
         except ChannelAccessRefused:
             raise ParkedError(f"The broker does not let this user read the queue {self._queue!r}.") from None
-        worn: list[Parked] = []
+        worn: list[ParkedMessage] = []
         while left:
             if len(worn) == RENEWED_AT_ONCE or (worn and self._arrived.empty()):
                 await self._renew(worn)
                 worn.clear()
-            one = Parked.of(await self._next())
+            one = ParkedMessage.of(await self._next())
             if one.is_worn:
                 worn.append(one)
             else:
                 each(one)
                 left -= 1
 
-    async def move(self, one: Parked, headers: Mapping[str, object]) -> None:
+    async def move(self, one: ParkedMessage, headers: Mapping[str, object]) -> None:
         """Put a copy with these headers at the end of the requests queue, then take `one` away. Raises ParkedError."""
         await self._copier.copy(one.body, one.properties, headers, self._requests)
         await self.drop(one)
 
-    async def drop(self, one: Parked) -> None:
+    async def drop(self, one: ParkedMessage) -> None:
         """Take `one` away. Raises ParkedError."""
         if self._channel.is_closed:
             raise ParkedError(LOST)
@@ -119,7 +119,7 @@ class Shelf:
                     return
                 await asyncio.sleep(ASKED_EVERY)
 
-    def following(self, exchange: str) -> AbstractAsyncContextManager[Events]:
+    def following(self, exchange: str) -> AbstractAsyncContextManager[EventStream]:
         """The events of what is moved: `following` on the connection of the shelf."""
         return following(self._connection, exchange)
 
@@ -159,22 +159,22 @@ class Shelf:
     def _lose(self, *_: object) -> None:
         self._arrived.put_nowait(None)
 
-    async def _renew(self, worn: list[Parked]) -> None:
+    async def _renew(self, worn: list[ParkedMessage]) -> None:
         """Put them at the end of the queue, from where they come again."""
         done = await asyncio.gather(*(self._renewed(one) for one in worn), return_exceptions=True)
         for error in filter(None, done):
             raise error
 
-    async def _renewed(self, one: Parked) -> None:
+    async def _renewed(self, one: ParkedMessage) -> None:
         kept = {name: value for name, value in one.headers.items() if name not in names.BROKER}
         await self._copier.copy(one.body, one.properties, kept, self._queue)
         await self.drop(one)
 
 
 @asynccontextmanager
-async def held(connection: AbstractConnection, queue: str) -> AsyncIterator[Shelf]:
+async def open_parked_queue(connection: AbstractConnection, queue: str) -> AsyncIterator[ParkedQueue]:
     """What is parked for the requests queue `queue`; what was read and not taken away goes back at the end."""
     async with open_channel(connection) as channel, open_channel(connection, confirms=True) as copies:
-        shelf = Shelf(queue, connection, channel, Copier(copies))
+        shelf = ParkedQueue(queue, connection, channel, Copier(copies))
         yield shelf
         await shelf.release()
