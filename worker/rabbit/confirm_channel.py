@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from aiormq import Channel
 from pamqp.commands import Basic
 
-from worker.rabbit.connection_loss import connection_loss_as_error
+from worker.rabbit.connection import connection_loss_as_error
 
 
 class ConfirmChannel:

@@ -9,8 +9,7 @@ from typing import Final, Protocol
 from aio_pika.abc import AbstractConnection
 
 from worker.policy import backoff
-from worker.rabbit.connection import Brokers, connected
-from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
+from worker.rabbit.connection import Brokers, ConnectionLostError, connected, connection_loss_as_error
 from worker.rabbit.topology import TopologyError
 
 STEADY: Final = 30.0

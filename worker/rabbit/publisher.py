@@ -22,7 +22,7 @@ from worker.rabbit.connection import open_channel
 from worker.rabbit.message_copy import PERSISTENT, copy_properties
 from worker.rabbit.topology import Topology, declare
 
-PUBLISH_DEADLINE: Final = 10.0
+PUBLISH_TIMEOUT_SECONDS: Final = 10.0
 REPLY_TRIES: Final = 3
 REPLY_PAUSE: Final = 0.5
 """Seconds between two tries of a reply that the broker refused."""
@@ -146,7 +146,7 @@ class RabbitPublisher:
         async with open_channel(connection, confirms=True) as channel:
             broken = self._broken = asyncio.get_running_loop().create_future()
             channel.closing.add_done_callback(lambda _: self._break("the channel was closed"))
-            self._channel = ConfirmChannel(channel, timeout_seconds=PUBLISH_DEADLINE)
+            self._channel = ConfirmChannel(channel, timeout_seconds=PUBLISH_TIMEOUT_SECONDS)
             self._usable.set()
             up()
             try:
@@ -184,7 +184,7 @@ class RabbitPublisher:
     async def _usable_channel(self) -> ConfirmChannel:
         if self._channel is not None and self._usable.is_set():
             return self._channel
-        async with asyncio.timeout(PUBLISH_DEADLINE):
+        async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
             while self._channel is None or not self._usable.is_set():
                 await self._usable.wait()
             return self._channel
@@ -205,7 +205,7 @@ class RabbitPublisher:
         except TimeoutError:
             if not self.is_blocked:
                 self._break("a publish was not confirmed in time")
-            raise UnconfirmedError(f"no confirm within {PUBLISH_DEADLINE:g} s") from None
+            raise UnconfirmedError(f"no confirm within {PUBLISH_TIMEOUT_SECONDS:g} s") from None
         except PublishError:
             self._break(f"queue {routing_key!r} is not there")
             raise UnconfirmedError(f"queue {routing_key!r} is not there") from None

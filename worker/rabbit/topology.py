@@ -12,7 +12,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from schemas import names
-from worker.rabbit.connection import RPC_DEADLINE, open_channel
+from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, open_channel
 
 DELIVERY_LIMIT: Final = 50
 """The broker's own net, below the worker's limit (at most 40): it parks, but without an event."""
@@ -115,7 +115,7 @@ async def _declared(
     """Differences found. A refused declaration closes its channel, so each has one of its own."""
     try:
         async with open_channel(connection) as channel:
-            await getattr(channel, method)(name, **arguments, timeout=RPC_DEADLINE)
+            await getattr(channel, method)(name, **arguments, timeout=RPC_TIMEOUT_SECONDS)
     except ChannelPreconditionFailed as error:
         return [f"{what}: {difference(str(error))}"]
     except ChannelAccessRefused:
@@ -126,7 +126,7 @@ async def _declared(
 async def _seen(connection: AbstractConnection, what: str, method: str, name: str) -> list[str]:
     try:
         async with open_channel(connection) as channel:
-            await getattr(channel, method)(name, passive=True, timeout=RPC_DEADLINE)
+            await getattr(channel, method)(name, passive=True, timeout=RPC_TIMEOUT_SECONDS)
     except ChannelAccessRefused:
         return []  # RabbitMQ 4.3 hides from a user without any right on it even whether it is there
     except ChannelNotFoundEntity:
@@ -137,7 +137,7 @@ async def _seen(connection: AbstractConnection, what: str, method: str, name: st
 async def _bind(connection: AbstractConnection, binding: Binding) -> None:
     try:
         async with open_channel(connection) as channel:
-            await channel.queue_bind(binding.queue, binding.exchange, binding.key, timeout=RPC_DEADLINE)
+            await channel.queue_bind(binding.queue, binding.exchange, binding.key, timeout=RPC_TIMEOUT_SECONDS)
     except ChannelAccessRefused:
         return  # it cannot be seen over AMQP whether the binding is there; senders may use the queue itself
 

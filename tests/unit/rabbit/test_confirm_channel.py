@@ -7,7 +7,7 @@ import pytest
 from pamqp.commands import Basic
 
 from worker.rabbit.confirm_channel import ConfirmChannel
-from worker.rabbit.connection_loss import ConnectionLostError
+from worker.rabbit.connection import ConnectionLostError
 
 
 class Channel:

@@ -11,7 +11,7 @@ from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelInvalidStateError, ChannelNotFoundEntity
 
-from worker.rabbit.connection import RPC_DEADLINE, open_channel
+from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, open_channel
 
 UNREAD_AT_MOST: Final = 500
 """Events that the broker hands over ahead of their reader."""
@@ -59,18 +59,18 @@ class EventStream:
         channel = self._channel
         channel.closing.add_done_callback(self._lose)
         channel.on_consumer_cancel_callbacks.add(self._lose)
-        await channel.basic_qos(prefetch_count=UNREAD_AT_MOST, timeout=RPC_DEADLINE)
+        await channel.basic_qos(prefetch_count=UNREAD_AT_MOST, timeout=RPC_TIMEOUT_SECONDS)
         try:
-            declared = await channel.queue_declare("", exclusive=True, auto_delete=True, timeout=RPC_DEADLINE)
+            declared = await channel.queue_declare("", exclusive=True, auto_delete=True, timeout=RPC_TIMEOUT_SECONDS)
             queue = declared.queue or ""
-            await channel.queue_bind(queue, exchange, "#", timeout=RPC_DEADLINE)
+            await channel.queue_bind(queue, exchange, "#", timeout=RPC_TIMEOUT_SECONDS)
         except ChannelNotFoundEntity:
             sentence = f"The exchange {exchange!r} is not there: start a worker, or `dcs-worker topology apply`."
             raise FollowError(sentence) from None
         except ChannelAccessRefused:
             sentence = f"The broker does not let this user follow the exchange {exchange!r} through a queue of its own."
             raise FollowError(sentence) from None
-        await channel.basic_consume(queue, self._take, timeout=RPC_DEADLINE)
+        await channel.basic_consume(queue, self._take, timeout=RPC_TIMEOUT_SECONDS)
 
     async def _take(self, message: DeliveredMessage) -> None:
         self._arrived.put_nowait(message)

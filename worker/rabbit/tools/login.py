@@ -18,8 +18,7 @@ from aiormq import Connection as Underlay
 from aiormq.exceptions import AuthenticationError, InvalidFrameError, ProbableAuthenticationError
 
 from worker.policy.diagnostics import Check, Problem, check_version
-from worker.rabbit.connection import Brokers, connected, open_channel
-from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
+from worker.rabbit.connection import Brokers, ConnectionLostError, connected, connection_loss_as_error, open_channel
 
 LOGIN_DEADLINE: Final = 6.0
 ANSWER_DEADLINE: Final = 5.0

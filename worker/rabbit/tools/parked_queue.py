@@ -19,7 +19,7 @@ from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from schemas import names
-from worker.rabbit.connection import RPC_DEADLINE, open_channel
+from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, open_channel
 from worker.rabbit.tools.copier import LOST, Copier, ParkedError
 from worker.rabbit.tools.event_stream import EventStream, following
 from worker.rabbit.tools.parked import ParkedMessage
@@ -108,13 +108,13 @@ class ParkedQueue:
         the channel has let go of what it held back, and once the second is there, that was taken in.
         """
         for _ in range(2 if self._is_taking else 0):
-            await self._channel.basic_consume(self._queue, self._take, timeout=RPC_DEADLINE)
+            await self._channel.basic_consume(self._queue, self._take, timeout=RPC_TIMEOUT_SECONDS)
 
     async def _counted(self, held: int) -> None:
         end = time.monotonic() + RETURNED
         async with open_channel(self._connection) as channel:
             while time.monotonic() < end:
-                counted = await channel.queue_declare(self._queue, passive=True, timeout=RPC_DEADLINE)
+                counted = await channel.queue_declare(self._queue, passive=True, timeout=RPC_TIMEOUT_SECONDS)
                 if (counted.message_count or 0) >= held:
                     return
                 await asyncio.sleep(ASKED_EVERY)
@@ -127,7 +127,7 @@ class ParkedQueue:
         """How many messages are parked, once nobody else reads them."""
         end = time.monotonic() + TURN
         while True:
-            counted = await self._channel.queue_declare(self._queue, passive=True, timeout=RPC_DEADLINE)
+            counted = await self._channel.queue_declare(self._queue, passive=True, timeout=RPC_TIMEOUT_SECONDS)
             if not counted.consumer_count:
                 return counted.message_count or 0
             if time.monotonic() > end:
@@ -137,9 +137,9 @@ class ParkedQueue:
     async def _consume(self, count: int) -> None:
         self._channel.closing.add_done_callback(self._lose)
         self._channel.on_consumer_cancel_callbacks.add(self._lose)
-        await self._channel.basic_qos(prefetch_count=PREFETCH, timeout=RPC_DEADLINE)
+        await self._channel.basic_qos(prefetch_count=PREFETCH, timeout=RPC_TIMEOUT_SECONDS)
         for _ in range(count // PREFETCH + 1):
-            await self._channel.basic_consume(self._queue, self._take, timeout=RPC_DEADLINE)
+            await self._channel.basic_consume(self._queue, self._take, timeout=RPC_TIMEOUT_SECONDS)
 
     async def _take(self, message: DeliveredMessage) -> None:
         self._held += 1

@@ -15,8 +15,13 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
 )
 
-from worker.rabbit.connection import CONNECT_DEADLINE, Brokers, connected
-from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
+from worker.rabbit.connection import (
+    CONNECT_TIMEOUT_SECONDS,
+    Brokers,
+    ConnectionLostError,
+    connected,
+    connection_loss_as_error,
+)
 
 REMEDY: Final = " WORKER_AMQP_URL says which broker it is; `dcs-worker doctor` finds out more."
 
@@ -66,7 +71,7 @@ def _refusal(url: str, error: Exception) -> str:
         case InvalidFrameError() if "Connection.OpenOk" in str(error):
             why = _VHOST  # aiormq drops the reason that came in place of the open-ok
         case TimeoutError() | ConnectionLostError():
-            why = f"did not answer within {CONNECT_DEADLINE:g} s"
+            why = f"did not answer within {CONNECT_TIMEOUT_SECONDS:g} s"
         case OSError():
             why = f"cannot be reached: {_plain(error)}"
         case _:

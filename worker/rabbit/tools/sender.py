@@ -17,7 +17,7 @@ from pamqp.commands import Basic
 
 from schemas import names
 from worker.rabbit.confirm_channel import ConfirmChannel
-from worker.rabbit.connection import RPC_DEADLINE, open_channel
+from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, open_channel
 from worker.rabbit.message_copy import PERSISTENT
 
 UNCONFIRMED_AT_MOST: Final = 256
@@ -46,7 +46,7 @@ class Sender:
     async def begin(self) -> None:
         """Make sure that the exchange is there. Raises SendError."""
         try:
-            await self._channel.exchange_declare(self._exchange, passive=True, timeout=RPC_DEADLINE)
+            await self._channel.exchange_declare(self._exchange, passive=True, timeout=RPC_TIMEOUT_SECONDS)
         except Exception as error:
             raise SendError(self._why(error)) from error
 

@@ -17,7 +17,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, Chann
 from pamqp.commands import Queue as QueueFrames
 
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked
-from worker.rabbit.connection import RPC_DEADLINE
+from worker.rabbit.connection import RPC_TIMEOUT_SECONDS
 from worker.rabbit.tools.login import Node, answer, lost
 from worker.rabbit.topology import Exchange, Queue, Topology, difference
 
@@ -123,7 +123,7 @@ def _silent(kind: str, name: str, hurdle: Problem) -> DeclareResult:
 
 
 async def _declare(kind: str, name: str, arguments: Mapping[str, Any], channel: Channel) -> object:
-    return await getattr(channel, f"{kind}_declare")(name, **arguments, timeout=RPC_DEADLINE)
+    return await getattr(channel, f"{kind}_declare")(name, **arguments, timeout=RPC_TIMEOUT_SECONDS)
 
 
 def _compared(kind: str, name: str, equal: object, counts: QueueFrames.DeclareOk | None, node: Node) -> DeclareResult:
