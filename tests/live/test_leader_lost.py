@@ -11,7 +11,7 @@ from tests.live.rabbitmq_cluster import Cluster
 from tools.bench.servers import make_old
 from tools.harness.running_system import RunningSystem, request
 from worker.rabbit.connection import Brokers
-from worker.rabbit.tools.reach import reached
+from worker.rabbit.tools.broker_access import reached
 from worker.rabbit.topology import declare, describe
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 from worker.tools.servers import RedisServer

@@ -19,8 +19,8 @@ from tests.live.doctor_command import PASSWORD, apply, state, vhost_of
 from tools.harness.running_system import RunningSystem, request, until
 from worker.rabbit.connection import Brokers, open_channel
 from worker.rabbit.locks import BrokerLocks
+from worker.rabbit.tools.broker_access import reached
 from worker.rabbit.tools.definitions import READER, SENDER, WORKER
-from worker.rabbit.tools.reach import reached
 from worker.rabbit.tools.sender import sending
 from worker.tools.servers import RabbitMqServer
 

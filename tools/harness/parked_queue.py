@@ -17,9 +17,8 @@ from schemas import names
 from tools.harness.running_system import TOKEN, request
 from worker.cli.app import app
 from worker.rabbit.connection import Brokers
-from worker.rabbit.tools.parked import ParkedMessage
-from worker.rabbit.tools.parked_queue import open_parked_queue
-from worker.rabbit.tools.reach import reached
+from worker.rabbit.tools.broker_access import reached
+from worker.rabbit.tools.parked_queue import ParkedMessage, open_parked_queue
 
 ROOT = Path(__file__).parents[2]
 PARKED = names.parked_queue(names.REQUEST_QUEUE)

@@ -66,14 +66,11 @@ def run_interruptible(work: Coroutine[Any, Any, int]) -> int:
 async def exit_status_of(work: Awaitable[int | None]) -> int:
     """The exit status of `work` (None: done); 69 or 78 and a line per problem if broker or configuration fail it."""
     from worker.config import ConfigurationError
-    from worker.rabbit.tools.copier import ParkedError
-    from worker.rabbit.tools.event_stream import FollowError
-    from worker.rabbit.tools.reach import UnreachableError
-    from worker.rabbit.tools.sender import SendError
+    from worker.rabbit.tools.broker_access import BrokerError
 
     try:
         return await work or EXIT_OK
-    except (UnreachableError, SendError, FollowError, ParkedError) as error:
+    except BrokerError as error:
         typer.echo(str(error), err=True)
         return EXIT_UNAVAILABLE
     except ConfigurationError as error:

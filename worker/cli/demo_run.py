@@ -15,11 +15,10 @@ from worker.bootstrap.components import brokers, topology
 from worker.cli.common import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
 from worker.config import Settings, load
 from worker.rabbit.connection import Brokers
-from worker.rabbit.tools.event_stream import EventStream, FollowError, following
-from worker.rabbit.tools.reach import UnreachableError, reached
-from worker.rabbit.tools.remove import remove
-from worker.rabbit.tools.sender import Sender, SendError, sending
-from worker.rabbit.topology import Topology
+from worker.rabbit.tools.broker_access import BrokerError, reached
+from worker.rabbit.tools.event_stream import EventStream, following
+from worker.rabbit.tools.sender import Sender, sending
+from worker.rabbit.topology import Topology, remove
 from worker.tools.demo.display import DemoDisplay
 from worker.tools.demo.outcomes import DemoResult, OutcomeTracker, collect
 from worker.tools.demo.requests import WORKER_SETTINGS, fault_scripts, plan_requests
@@ -62,7 +61,7 @@ class DemoRun:
         try:
             async with AsyncExitStack() as stack:
                 result = await self._run_stages(stack)
-        except (ServerUnavailableError, ServerFailedError, UnreachableError, SendError, FollowError) as error:
+        except (ServerUnavailableError, ServerFailedError, BrokerError) as error:
             typer.echo(str(error), err=True)
             return EXIT_UNAVAILABLE
         except WorkerProcessError as error:
@@ -162,7 +161,7 @@ class DemoRun:
         try:
             async with asyncio.timeout(REMOVAL_TIMEOUT_SECONDS), reached(nodes, CONNECTION_NAME) as connection:
                 await remove(connection, plan)
-        except (UnreachableError, TimeoutError) as error:
+        except (BrokerError, TimeoutError) as error:
             names = ", ".join([*(queue.name for queue in plan.queues), *(exchange.name for exchange in plan.exchanges)])
             typer.echo(f"These could not be deleted on the broker: {names}. {error}", err=True)
 

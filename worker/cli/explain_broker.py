@@ -13,9 +13,9 @@ from worker.cli.parked.parked_queue import selected_requests, with_parked_queue
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.timeline import RequestTimeline, render_timeline, timeline_of_parked
 from worker.config import Settings
+from worker.rabbit.tools.broker_access import reached
 from worker.rabbit.tools.event_stream import Event, EventStream, following
 from worker.rabbit.tools.parked_queue import ParkedQueue
-from worker.rabbit.tools.reach import reached
 
 
 def print_timelines(timelines: Sequence[RequestTimeline], *, as_json: bool) -> None:
@@ -61,7 +61,7 @@ async def explain_next_event(settings: Settings, identity: str, timeout: float, 
 
 
 async def _wait_for_event(events: EventStream, identity: str, timeout: float) -> RequestTimeline | None:
-    """The timeline of the next event of the request; None after `timeout` seconds. Raises FollowError."""
+    """The timeline of the next event of the request; None after `timeout` seconds. Raises BrokerError."""
     try:
         async with asyncio.timeout(timeout):
             while True:

@@ -14,7 +14,7 @@ from schemas.client import read_event
 from worker.cli.parked.request import ParkedRequest
 from worker.cli.parked.timeline import RequestTimeline, is_parked, timeline_of_parked
 from worker.config import Settings
-from worker.rabbit.tools.parked import ParkedMessage
+from worker.rabbit.tools.parked_queue import ParkedMessage
 
 
 class InvalidMessageError(ValueError):
@@ -55,7 +55,7 @@ def _timeline_from(message: Any, settings: Settings) -> RequestTimeline:
     try:
         return RequestTimeline.from_event(read_event(body), headers)
     except ValueError:
-        request = ParkedRequest.read(ParkedMessage.told(body, headers, properties.get("message_id")), settings)
+        request = ParkedRequest.read(ParkedMessage.not_held(body, headers, properties.get("message_id")), settings)
         if request.parsed is None and not is_parked(request):
             raise
         return timeline_of_parked(request, is_parked=is_parked(request))

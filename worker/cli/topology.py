@@ -68,7 +68,7 @@ def topology(
 
 async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
     from worker.bootstrap import components
-    from worker.rabbit.tools.reach import reached
+    from worker.rabbit.tools.broker_access import reached
     from worker.rabbit.topology import TopologyError, declare
 
     differences: Sequence[str] = ()
@@ -90,8 +90,7 @@ async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> in
 async def _check(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
     from worker.bootstrap import components
     from worker.cli.doctor.report import print_json, print_table
-    from worker.rabbit.tools.login import Node
-    from worker.rabbit.tools.reach import reached
+    from worker.rabbit.tools.broker_access import Node, reached
     from worker.rabbit.tools.topology_diff import check_topology
 
     checks: list[Check] = []
@@ -119,8 +118,8 @@ def _exit_status(checks: "Sequence[Check]") -> int:
 
 
 def _importable(settings: "Settings", plan: "Topology", format_: Format) -> Mapping[str, Any]:
+    from worker.rabbit.tools.broker_access import Node
     from worker.rabbit.tools.definitions import definitions, permissions
-    from worker.rabbit.tools.login import Node
 
     vhost = Node.of(settings.amqp_url[0].get_secret_value()).vhost
     return definitions(plan, vhost) if format_ == "rabbitmq-definitions" else permissions(plan, vhost)

@@ -8,8 +8,7 @@ from typing import Final
 from worker.cli.doctor.network import Address, find_problem
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked, warning
 from worker.rabbit.connection import Brokers
-from worker.rabbit.tools import login as broker_login
-from worker.rabbit.tools.login import LoginRefused, LoginResult, Node
+from worker.rabbit.tools.broker_access import LoginRefused, LoginResult, Node, broker_version, log_in
 from worker.rabbit.tools.management import check_management, without_management
 from worker.rabbit.tools.topology_diff import check_topology
 from worker.rabbit.topology import Topology
@@ -29,17 +28,17 @@ async def check_broker(brokers: Brokers, topology: Topology, management: str | N
             on_check(check)
         connected = [(node, login) for node, login in zip(nodes, logins, strict=True) if not isinstance(login, Problem)]
         for node, connection in connected:
-            on_check(broker_login.version(connection, str(node)))
+            on_check(broker_version(connection, str(node)))
         if not connected:
             on_check(unchecked("topology", "no login succeeded, so queues, exchanges and bindings were not compared"))
             return None
         node, connection = connected[0]
-        inventory = await check_topology(connection, topology, node, on_check)
+        consumers = await check_topology(connection, topology, node, on_check)
         if management is not None:
             await check_management(management, node, topology, brokers.tls, on_check)
         else:
             on_check(without_management(node))
-        return inventory.consumers
+        return consumers
 
 
 async def _log_in(stack: AsyncExitStack, brokers: Brokers, nodes: Sequence[Node]) -> list[LoginResult]:
@@ -51,7 +50,7 @@ async def _log_in(stack: AsyncExitStack, brokers: Brokers, nodes: Sequence[Node]
     logins: list[LoginResult] = []
     for index, (node, problem) in enumerate(zip(nodes, network_problems, strict=True)):
         user_and_password = (node.user, node.password)
-        login = problem or refused.get(user_and_password) or await broker_login.entered(stack, brokers, index)
+        login = problem or refused.get(user_and_password) or await log_in(stack, brokers, index)
         if isinstance(login, LoginRefused):
             refused[user_and_password] = Problem(
                 "login: not tried, because another node refused the same login", login.remedy

@@ -41,7 +41,7 @@ class Canary:
         return f"<Canary: {len(self._outcomes)} of {len(self._waiting)}>"
 
     async def outcomes(self, events: EventStream, timeout: float) -> list[CanaryOutcome]:
-        """The outcomes of all requests, at the latest after `timeout` seconds. Raises FollowError."""
+        """The outcomes of all requests, at the latest after `timeout` seconds. Raises BrokerError."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while len(self._outcomes) < len(self._waiting):

@@ -23,7 +23,7 @@ _LABEL_WIDTH = 14
 
 
 async def print_details(queue: ParkedQueue, settings: Settings, identity: str, *, as_json: bool) -> int:
-    """Print every parked message of the request `identity`; the exit status. Raises ParkedError."""
+    """Print every parked message of the request `identity`; the exit status. Raises BrokerError."""
     found = await selected_requests(queue, settings, Selection(frozenset((identity,))))
     if not found:
         typer.echo(f"No parked request has the id {identity!r}; `dcs-worker parked list --each` lists all.", err=True)

@@ -21,7 +21,7 @@ from worker.rabbit.tools.parked_queue import ParkedQueue
 
 
 async def export_requests(queue: ParkedQueue, settings: Settings, selection: Selection, path: Path | None) -> int:
-    """Write one line per request to the new file `path`, or to standard output; the exit status. Raises ParkedError."""
+    """Write one line per request to the new file `path`, or to standard output; the exit status. Raises BrokerError."""
     count = 0
 
     def write(request: ParkedRequest) -> None:
@@ -42,7 +42,7 @@ async def export_requests(queue: ParkedQueue, settings: Settings, selection: Sel
 async def drop_requests(
     queue: ParkedQueue, settings: Settings, selection: Selection, path: Path | None, *, yes: bool, as_json: bool
 ) -> int:
-    """Write one line per request to a new file, then delete the requests; the exit status. Raises ParkedError.
+    """Write one line per request to a new file, then delete the requests; the exit status. Raises BrokerError.
 
     Without `yes` only print them.
     """

@@ -37,7 +37,7 @@ class ParkedGroup:
 
 
 async def print_list(queue: ParkedQueue, settings: Settings, selection: Selection, *, each: bool, as_json: bool) -> int:
-    """Print the groups, or one line per request; the exit status. Raises ParkedError."""
+    """Print the groups, or one line per request; the exit status. Raises BrokerError."""
     groups: dict[GroupKey, ParkedGroup] = {}
     listed: list[ParkedRequest] = []
 

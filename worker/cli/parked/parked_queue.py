@@ -11,9 +11,8 @@ from worker.bootstrap.components import brokers
 from worker.cli.parked.request import ParkedRequest
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
-from worker.rabbit.tools.parked import ParkedMessage
-from worker.rabbit.tools.parked_queue import ParkedQueue, open_parked_queue
-from worker.rabbit.tools.reach import reached
+from worker.rabbit.tools.broker_access import reached
+from worker.rabbit.tools.parked_queue import ParkedMessage, ParkedQueue, open_parked_queue
 
 NO_MATCH: Final = "No parked request matches."
 
@@ -21,7 +20,7 @@ NO_MATCH: Final = "No parked request matches."
 async def with_parked_queue(settings: Settings, work: Callable[[ParkedQueue], Awaitable[int]]) -> int:
     """Run `work` on the open parked queue; its exit status.
 
-    Raises UnreachableError, ParkedError, FollowError and ConfigurationError.
+    Raises BrokerError and ConfigurationError.
     """
     async with (
         reached(brokers(settings), "dcs-worker parked") as connection,
@@ -33,7 +32,7 @@ async def with_parked_queue(settings: Settings, work: Callable[[ParkedQueue], Aw
 async def read(
     queue: ParkedQueue, settings: Settings, selection: Selection, on_request: Callable[[ParkedRequest], None]
 ) -> None:
-    """Call `on_request` for each selected request; all messages stay unacknowledged. Raises ParkedError."""
+    """Call `on_request` for each selected request; all messages stay unacknowledged. Raises BrokerError."""
     now = time.time()
 
     def on_message(parked: ParkedMessage) -> None:
@@ -45,7 +44,7 @@ async def read(
 
 
 async def selected_requests(queue: ParkedQueue, settings: Settings, selection: Selection) -> list[ParkedRequest]:
-    """The selected requests, oldest first; all messages stay unacknowledged. Raises ParkedError."""
+    """The selected requests, oldest first; all messages stay unacknowledged. Raises BrokerError."""
     found: list[ParkedRequest] = []
     await read(queue, settings, selection, found.append)
     return sorted(found, key=lambda request: request.parked_at or 0.0)

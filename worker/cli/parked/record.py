@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas import names
 from worker.cli.parked.request import ParkedRequest
-from worker.rabbit.tools.parked import ParkedMessage
+from worker.rabbit.tools.parked_queue import ParkedMessage
 
 
 def record(request: ParkedRequest) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class ReplayOptions:
 
 
 async def preview(queue: ParkedQueue, loaded: Configuration, selection: Selection, options: ReplayOptions) -> int:
-    """Dry run: print the expected result of each request; the exit status. Raises ParkedError."""
+    """Dry run: print the expected result of each request; the exit status. Raises BrokerError."""
     selected = await selected_requests(queue, loaded.settings, selection)
     await queue.release()  # the lookups take longer than a broker lets messages be unacknowledged
     verdicts: list[tuple[ParkedRequest, ReplayVerdict]] = []
@@ -91,7 +91,7 @@ class Replay:
         return f"<Replay: {self._replayed} sent>"
 
     async def run(self, selection: Selection) -> int:
-        """Replay the selected requests; the exit status. Raises ParkedError and FollowError."""
+        """Replay the selected requests; the exit status. Raises BrokerError."""
         selected = await selected_requests(self._queue, self._settings, selection)
         valid = [request for request in selected if request.parsed is not None]
         is_done = False

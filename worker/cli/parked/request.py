@@ -13,7 +13,7 @@ from schemas.timestamp import from_text, to_text
 from worker.cli.common import printable
 from worker.config import Settings
 from worker.policy.migration_request import MigrationRequest, migration
-from worker.rabbit.tools.parked import ParkedMessage
+from worker.rabbit.tools.parked_queue import ParkedMessage
 
 PARKED_HEADER_PREFIX: Final = "x-parked-"
 """Prefix of the headers with reason and time of parking."""

@@ -13,8 +13,8 @@ from worker.bootstrap.components import brokers
 from worker.cli.progress import Pacer, ProgressDisplay
 from worker.cli.submit.ledger import Ledger
 from worker.config import Settings
+from worker.rabbit.tools.broker_access import reached
 from worker.rabbit.tools.event_stream import EventStream, following
-from worker.rabbit.tools.reach import reached
 from worker.rabbit.tools.sender import Sender, sending
 
 CONNECTION_NAME: Final = "dcs-worker submit"
@@ -45,7 +45,7 @@ class Submission:
     async def run(self) -> None:
         """Send all requests and, if configured, wait for their outcomes.
 
-        Raises UnreachableError, SendError and FollowError; then `confirmed` is the number of requests sent.
+        Raises BrokerError; then `confirmed` is the number of requests sent.
         """
         async with reached(brokers(self._settings), CONNECTION_NAME) as connection:
             if self._options.wait_seconds is None:
@@ -100,7 +100,7 @@ class Submission:
             self._ledger.record_outcome(*key, event.reason.value, event.message, succeeded=False)
 
     async def _wait(self, collecting: asyncio.Task[None], wait_seconds: float) -> None:
-        """Return when every request has an outcome, at the latest after `wait_seconds`. Raises FollowError."""
+        """Return when every request has an outcome, at the latest after `wait_seconds`. Raises BrokerError."""
         end = time.monotonic() + wait_seconds
         with ProgressDisplay("answered", self._ledger.requests) as display:
             display.start_at(self._ledger.answered)

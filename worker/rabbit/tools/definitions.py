@@ -7,7 +7,6 @@ set its password. Rights belong to users by name, who have to be there first.
 import re
 from typing import Any, Final
 
-from worker.rabbit.tools.topology_diff import requests_queue
 from worker.rabbit.topology import Topology
 
 WORKER: Final = "dcs-worker"
@@ -45,7 +44,7 @@ def permissions(plan: Topology, vhost: str) -> dict[str, list[dict[str, str]]]:
     The worker answers to whatever queue `reply_to` names, and copies requests: both through the default exchange.
     A reader has the queues whose names begin with its own.
     """
-    (requests, events), queue = (one.name for one in plan.exchanges), requests_queue(plan)
+    (requests, events), queue = (one.name for one in plan.exchanges), plan.requests_queue
     own = rf"{pattern(READER)}\..+"
     return {
         "permissions": [

@@ -15,8 +15,8 @@ import aiohttp
 
 from schemas import names
 from worker.policy.diagnostics import Check, OnCheck, failed, ok, unchecked, warning
-from worker.rabbit.tools.login import Node
-from worker.rabbit.tools.topology_diff import APPLY, requests_queue
+from worker.rabbit.tools.broker_access import Node
+from worker.rabbit.tools.topology_diff import APPLY
 from worker.rabbit.topology import Topology
 
 DEADLINE: Final = 10.0
@@ -101,7 +101,7 @@ def _refusal(status: int) -> str:
 
 
 def _requests_bound(bindings: Sequence[Mapping[str, Any]], plan: Topology) -> Check:
-    queue, exchange = requests_queue(plan), plan.bindings[0].exchange
+    queue, exchange = plan.requests_queue, plan.bindings[0].exchange
     wanted = (queue, names.REQUEST_KEY)
     if any((one.get("destination"), one.get("routing_key")) == wanted for one in bindings):
         return ok("binding", f"the key {names.REQUEST_KEY} leads to {queue}", subject=exchange)
