@@ -1,17 +1,17 @@
-"""What AMQP does not tell: bindings and policies, read from the management API of the broker.
+"""Checks of bindings and policies, which AMQP does not tell, through the broker's management API.
 
 Source: https://www.rabbitmq.com/docs/management#http-api. Only GET is ever sent.
 """
 
+import asyncio
 import json
 import ssl
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote as shell
 from typing import Any, Final
 from urllib.parse import quote
 
-import aiohttp
+import httpx2
 
 from schemas import names
 from worker.policy.diagnostics import Check, OnCheck, failed, ok, unchecked, warning
@@ -19,8 +19,8 @@ from worker.rabbit.tools.broker_access import Node
 from worker.rabbit.tools.topology_diff import APPLY
 from worker.rabbit.topology import Topology
 
-DEADLINE: Final = 10.0
-LARGEST: Final = 4 << 20
+TIMEOUT_SECONDS: Final = 10.0
+MAX_ANSWER_BYTES: Final = 4 << 20
 _COLUMNS: Final = "name,policy,operator_policy,effective_policy_definition"
 _HARMFUL: Final = (
     "message-ttl",
@@ -41,77 +41,80 @@ class NoAnswerError(Exception):
     """The management API gives no answer that can be used; the text says why."""
 
 
-async def check_management(base: str, node: Node, plan: Topology, tls: ssl.SSLContext | None, tell: OnCheck) -> None:
-    """Tell what the management API at `base` knows; the login is that of the broker's URL."""
+async def check_management(
+    base: str, node: Node, topology: Topology, tls: ssl.SSLContext | None, on_check: OnCheck
+) -> None:
+    """Report what the management API at `base` knows; the login is that of the broker's URL."""
     vhost = quote(node.vhost, safe="")
-    requests, events = (quote(one.name, safe="") for one in plan.exchanges)
-    login = b64encode(f"{node.user or ''}:{node.password}".encode()).decode()
-    limits = aiohttp.ClientTimeout(total=DEADLINE)
+    requests, events = (quote(exchange.name, safe="") for exchange in topology.exchanges)
+    login, trust = (node.user or "", node.password), tls or ssl.create_default_context()
     try:
-        async with aiohttp.ClientSession(
-            headers={"Authorization": f"Basic {login}"}, timeout=limits, trust_env=False
-        ) as session:
-            whole = f"{base}/api"
-            queues = await _list(session, f"{whole}/queues/{vhost}?columns={_COLUMNS}", tls)
-            sent = await _list(session, f"{whole}/exchanges/{vhost}/{requests}/bindings/source", tls)
-            read = await _list(session, f"{whole}/exchanges/{vhost}/{events}/bindings/source", tls)
+        async with httpx2.AsyncClient(auth=login, verify=trust, timeout=TIMEOUT_SECONDS, trust_env=False) as client:
+            queues = await _list(client, f"{base}/api/queues/{vhost}?columns={_COLUMNS}")
+            to_queues = await _list(client, f"{base}/api/exchanges/{vhost}/{requests}/bindings/source")
+            to_readers = await _list(client, f"{base}/api/exchanges/{vhost}/{events}/bindings/source")
     except NoAnswerError as error:
-        remedy = f"correct --management, or on the broker: {by_hand(node)}"
-        tell(unchecked("bindings and policies", str(error), remedy))
+        remedy = f"correct --management, or on the broker: {_commands(node)}"
+        on_check(unchecked("bindings and policies", str(error), remedy))
         return
-    tell(_requests_bound(sent, plan))
-    tell(_events_bound(read, plan, node))
-    for check in _policies(queues, plan, node):
-        tell(check)
+    on_check(_requests_bound(to_queues, topology))
+    on_check(_events_bound(to_readers, topology, node))
+    for check in _policies(queues, topology, node):
+        on_check(check)
 
 
 def without_management(node: Node) -> Check:
-    """What cannot be told, and how to find out."""
-    found = "whether a queue gets the events, and what policies change, cannot be told over AMQP"
-    return unchecked("bindings and policies", found, f"--management http://{node.host}:15672, or: {by_hand(node)}")
+    """What cannot be checked, and how to find out."""
+    found = "whether a queue gets the events, and what policies change, cannot be seen over AMQP"
+    return unchecked("bindings and policies", found, f"--management http://{node.host}:15672, or: {_commands(node)}")
 
 
-def by_hand(node: Node) -> str:
+def _commands(node: Node) -> str:
     """The same on the broker's own machine."""
     vhost = shell(node.vhost)
     return f"rabbitmqctl list_bindings -p {vhost}; rabbitmqctl list_policies -p {vhost}"
 
 
-async def _list(session: aiohttp.ClientSession, url: str, tls: ssl.SSLContext | None) -> list[Mapping[str, Any]]:
+async def _list(client: httpx2.AsyncClient, url: str) -> list[Mapping[str, Any]]:
     try:
-        async with session.get(url, ssl=tls if tls is not None else True, allow_redirects=False) as reply:
-            if reply.status == 404 and "/exchanges/" in url:
-                return []  # there is no such exchange, which has been told already
-            if reply.status != 200:
-                raise NoAnswerError(_refusal(reply.status))
-            content = json.loads(await reply.content.read(LARGEST))
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        async with asyncio.timeout(TIMEOUT_SECONDS), client.stream("GET", url) as reply:
+            if reply.status_code == 404 and "/exchanges/" in url:
+                return []  # there is no such exchange, which the comparison of the topology reports
+            if reply.status_code == 401:
+                raise NoAnswerError("the management API refuses this user: it takes the tag monitoring or management")
+            if reply.status_code != 200:
+                raise NoAnswerError(f"the management API answers {reply.status_code}")
+            content = json.loads(await _read(reply))
+    except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, OSError) as error:
         raise NoAnswerError(f"the management API does not answer: {type(error).__name__}") from error
     except ValueError as error:
         raise NoAnswerError("what answers there is not the management API") from error
-    if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
         raise NoAnswerError("what answers there is not the management API")
     return content
 
 
-def _refusal(status: int) -> str:
-    if status == 401:
-        return "the management API refuses this user: it takes the tag monitoring or management"
-    return f"the management API answers {status}"
+async def _read(reply: httpx2.Response) -> bytes:
+    content = bytearray()
+    async for part in reply.aiter_bytes():
+        content += part
+        if len(content) > MAX_ANSWER_BYTES:
+            raise NoAnswerError(f"the management API answers with more than {MAX_ANSWER_BYTES >> 20} MiB")
+    return bytes(content)
 
 
-def _requests_bound(bindings: Sequence[Mapping[str, Any]], plan: Topology) -> Check:
-    queue, exchange = plan.requests_queue, plan.bindings[0].exchange
-    wanted = (queue, names.REQUEST_KEY)
-    if any((one.get("destination"), one.get("routing_key")) == wanted for one in bindings):
+def _requests_bound(bindings: Sequence[Mapping[str, Any]], topology: Topology) -> Check:
+    queue, exchange = topology.requests_queue, topology.bindings[0].exchange
+    expected = (queue, names.REQUEST_KEY)
+    if any((binding.get("destination"), binding.get("routing_key")) == expected for binding in bindings):
         return ok("binding", f"the key {names.REQUEST_KEY} leads to {queue}", subject=exchange)
     found = f"the key {names.REQUEST_KEY} does not lead to {queue}: requests sent there are lost"
     return failed("binding", found, APPLY, subject=exchange)
 
 
-def _events_bound(bindings: Sequence[Mapping[str, Any]], plan: Topology, node: Node) -> Check:
-    exchange = plan.exchanges[1].name
-    readers = sorted({str(one.get("destination")) for one in bindings})
+def _events_bound(bindings: Sequence[Mapping[str, Any]], topology: Topology, node: Node) -> Check:
+    exchange = topology.exchanges[1].name
+    readers = sorted({str(binding.get("destination")) for binding in bindings})
     if readers:
         return ok("binding", f"events reach {', '.join(readers)[:300]}", subject=exchange)
     declare = (
@@ -123,17 +126,17 @@ def _events_bound(bindings: Sequence[Mapping[str, Any]], plan: Topology, node: N
     return warning("binding", "nothing is bound to it: events are dropped", remedy, subject=exchange)
 
 
-def _policies(queues: Sequence[Mapping[str, Any]], plan: Topology, node: Node) -> Iterator[Check]:
-    ours = {queue.name for queue in plan.queues}
-    told = False
+def _policies(queues: Sequence[Mapping[str, Any]], topology: Topology, node: Node) -> Iterator[Check]:
+    ours = {queue.name for queue in topology.queues}
+    has_finding = False
     for queue in queues:
         effective = queue.get("effective_policy_definition")
         if queue.get("name") not in ours or not isinstance(effective, dict):
             continue
         if changed := [f"{key} {effective[key]}" for key in _HARMFUL if key in effective]:
-            told = True
+            has_finding = True
             yield _policy(queue, ", ".join(changed)[:300], node)
-    if not told:
+    if not has_finding:
         yield ok("policies", "none changes what the queues were declared with")
 
 

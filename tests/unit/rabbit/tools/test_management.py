@@ -126,6 +126,16 @@ async def test_what_is_no_answer_leaves_the_question_open(queues: Any, said: str
     assert "rabbitmqctl list_bindings -p team/a" in (check.remedy or "")
 
 
+async def test_large_answer_is_read_whole_and_a_huge_one_is_refused() -> None:
+    """Thousands of queues take more than one segment; another server's endless answer does not fill the memory."""
+    many = [_queue(f"other.{number}") for number in range(5_000)]
+    checks, _ = await _found(queues=[*many, _queue("moves", expires=1)])
+    (huge,), _ = await _found(queues=[_queue("q" * (5 << 20))])
+
+    assert checks[2].found == "'ours' sets expires 1"
+    assert (huge.result, "more than 4 MiB" in huge.found) == (CheckResult.NOT_CHECKED, True)
+
+
 async def test_an_unreachable_management_api_leaves_the_check_open() -> None:
     """Neither the password nor a traceback is in what is said."""
     checks: list[Check] = []
