@@ -185,10 +185,10 @@ async def test_every_node_that_refuses_is_named_without_its_password(rabbit: Rab
             pass
 
     lines = str(refused.value).splitlines()
-    assert lines[0] == f"The broker at 127.0.0.1:{down} cannot be reached: Connection refused."
-    assert lines[1] == f"The broker at 127.0.0.1:{port} refuses the user or its password."
-    assert lines[2].startswith(f"The broker at 127.0.0.1:{port} has no such vhost")
-    assert lines[3].startswith("The broker at name.invalid cannot be reached: ")
+    assert lines[0] == f"Broker 127.0.0.1:{down}: it cannot be reached: Connection refused."
+    assert lines[1] == f"Broker 127.0.0.1:{port}: login: the broker refuses the user 'guest' or its password."
+    assert lines[2].startswith(f"Broker 127.0.0.1:{port}: vhost: there is no 'nowhere'")
+    assert lines[3].startswith("Broker name.invalid:5672: it cannot be reached: ")
     assert lines[3].endswith("`dcs-worker doctor` finds out more.")
     assert "hunter2" not in str(refused.value)
 

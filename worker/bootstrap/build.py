@@ -104,7 +104,7 @@ async def build(loaded: Configuration, observer: Observer, metrics: Metrics) -> 
         gate.changed()
         nodes = components.brokers(settings)
         supervisors = tuple(
-            ConnectionSupervisor(name, nodes, session, observer, patience=settings.broker_patience)
+            ConnectionSupervisor(name, nodes, session, observer, max_down_seconds=settings.broker_patience)
             for name, session in (("publisher", publisher.session), ("consumer", consumer.session))
         )
         worker = Worker(settings, observer, service, consumer, publisher, supervisors, copies, claims, gate, refusals)

@@ -161,7 +161,10 @@ def _closing_reason(closed: asyncio.Future[object]) -> str:
 class RabbitDelivery:
     """One message, bound to the channel that it came by. `on_settled` is called once it is answered."""
 
-    __slots__ = ("_channel_health", "_on_settled", "_tag", "body", "headers", "properties", "redelivered")
+    __slots__ = (
+        *("_channel_health", "_on_settled", "_tag"),
+        *("body", "correlation_id", "headers", "message_id", "properties", "redelivered", "reply_to"),
+    )
 
     def __init__(
         self, message: DeliveredMessage, channel_health: ChannelHealth, on_settled: Callable[[], None]
@@ -172,25 +175,13 @@ class RabbitDelivery:
         self.body = message.body
         self.properties = properties
         self.headers: Mapping[str, object] = properties.headers or _NO_HEADERS
+        self.message_id = properties.message_id or None
+        self.correlation_id = properties.correlation_id or None
+        self.reply_to = properties.reply_to or None
         self.redelivered = bool(deliver.redelivered)
         self._tag = deliver.delivery_tag
         self._channel_health = channel_health
         self._on_settled = on_settled
-
-    @property
-    def message_id(self) -> str | None:
-        """AMQP message-id."""
-        return self.properties.message_id or None
-
-    @property
-    def correlation_id(self) -> str | None:
-        """AMQP correlation-id."""
-        return self.properties.correlation_id or None
-
-    @property
-    def reply_to(self) -> str | None:
-        """AMQP reply-to."""
-        return self.properties.reply_to or None
 
     def is_lost(self) -> bool:
         """True once the channel is closed."""

@@ -42,11 +42,6 @@ class Original(Protocol):
         """The message properties as they came."""
         ...
 
-    @property
-    def message_id(self) -> str | None:
-        """AMQP message-id."""
-        ...
-
 
 class PublisherObserver(Protocol):
     """Is told of publishes."""

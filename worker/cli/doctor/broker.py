@@ -13,6 +13,8 @@ from worker.rabbit.tools.management import check_management, without_management
 from worker.rabbit.tools.topology_diff import check_topology
 from worker.rabbit.topology import Topology
 
+CONNECTION_NAME: Final = "dcs-worker doctor"
+LOGIN_TIMEOUT_SECONDS: Final = 6.0
 URL_VARIABLE: Final = "WORKER_AMQP_URL"
 
 
@@ -50,7 +52,11 @@ async def _log_in(stack: AsyncExitStack, brokers: Brokers, nodes: Sequence[Node]
     logins: list[LoginResult] = []
     for index, (node, problem) in enumerate(zip(nodes, network_problems, strict=True)):
         user_and_password = (node.user, node.password)
-        login = problem or refused.get(user_and_password) or await log_in(stack, brokers, index)
+        login = (
+            problem
+            or refused.get(user_and_password)
+            or await log_in(stack, brokers, index, CONNECTION_NAME, LOGIN_TIMEOUT_SECONDS)
+        )
         if isinstance(login, LoginRefused):
             refused[user_and_password] = Problem(
                 "login: not tried, because another node refused the same login", login.remedy

@@ -35,10 +35,8 @@ from worker.rabbit.connection import (
     open_channel,
 )
 
-LOGIN_TIMEOUT_SECONDS: Final = 6.0
 ANSWER_TIMEOUT_SECONDS: Final = 5.0
 CONFIRM_TIMEOUT_SECONDS: Final = 30.0
-CONNECTION_NAME: Final = "dcs-worker doctor"
 _REMEDY: Final = " WORKER_AMQP_URL says which broker it is; `dcs-worker doctor` finds out more."
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _MAX_CAUSES: Final = 10
@@ -104,32 +102,13 @@ async def reached(brokers: Brokers, name: str) -> AsyncIterator[AbstractConnecti
 
 
 async def _connect_to_first(stack: AsyncExitStack, brokers: Brokers, name: str) -> AbstractConnection:
-    refusals: list[str] = []
+    sentences: list[str] = []
     for index, url in enumerate(brokers.urls):
-        try:
-            with connection_loss_as_error():
-                return await stack.enter_async_context(connected(brokers, index, name))
-        except Exception as error:  # noqa: BLE001 - whatever the reason, this node accepts no connection
-            address = urlsplit(url).netloc.rpartition("@")[2]
-            refusals.append(f"The broker at {address} {_refusal(error)}.")
-    raise BrokerError("\n".join(refusals) + _REMEDY)
-
-
-def _refusal(error: Exception) -> str:
-    match error:
-        case ProbableAuthenticationError() | AuthenticationError():
-            return "refuses the user or its password"
-        case InvalidFrameError() if _is_vhost_refusal(error):
-            return "has no such vhost, or does not let this user in"
-        case TimeoutError() | ConnectionLostError():
-            return f"did not answer within {CONNECT_TIMEOUT_SECONDS:g} s"
-        case OSError():
-            # asyncio puts the address, which stands before it already, in place of what the system says.
-            is_connect = error.errno and "Connect call failed" in str(error.strerror)
-            reason = os.strerror(error.errno) if is_connect and error.errno else error.strerror or str(error)
-            return f"cannot be reached: {reason}"
-        case _:
-            return f"cannot be used: {type(error).__name__}: {error}"[:300]
+        login = await log_in(stack, brokers, index, name, CONNECT_TIMEOUT_SECONDS)
+        if not isinstance(login, Problem):
+            return login
+        sentences.append(f"Broker {Node.of(url)}: {login.found}.")
+    raise BrokerError("\n".join(sentences) + _REMEDY)
 
 
 def refusal(error: Exception, action: str, target: str, lost: str) -> BrokerError:
@@ -151,15 +130,14 @@ def refusal(error: Exception, action: str, target: str, lost: str) -> BrokerErro
             return BrokerError(f"{lost} ({type(error).__name__}: {error})"[:400])
 
 
-async def log_in(stack: AsyncExitStack, brokers: Brokers, index: int) -> LoginResult:
-    """A connection to the node of this index, closed with `stack`; tried once."""
-    node = Node.of(brokers.urls[index])
+async def log_in(stack: AsyncExitStack, brokers: Brokers, index: int, name: str, timeout_seconds: float) -> LoginResult:
+    """A connection to the node of this index, called `name` there, closed with `stack`; tried once."""
     try:
         with connection_loss_as_error():
-            async with asyncio.timeout(LOGIN_TIMEOUT_SECONDS):
-                return await stack.enter_async_context(connected(brokers, index, CONNECTION_NAME))
+            async with asyncio.timeout(timeout_seconds):
+                return await stack.enter_async_context(connected(brokers, index, name))
     except Exception as error:  # noqa: BLE001 - whatever the reason, this node accepts no connection
-        return _problem(node, error)
+        return _problem(Node.of(brokers.urls[index]), error)
 
 
 def _problem(node: Node, error: Exception) -> Problem:
@@ -167,24 +145,25 @@ def _problem(node: Node, error: Exception) -> Problem:
         case ProbableAuthenticationError() | AuthenticationError():
             login = f"the user {node.user!r} or its password" if node.user else "the client's certificate as login"
             return LoginRefused(f"login: the broker refuses {login}", _login_remedy(node))
-        case InvalidFrameError() if _is_vhost_refusal(error):
+        case InvalidFrameError() if "Connection.OpenOk" in str(error):
+            # aiormq drops the reason that came in place of the open-ok.
             found = f"vhost: there is no {node.vhost!r}, or {node.user or 'this user'} may not enter it"
             rights = f"-p {quote(node.vhost)} {quote(node.user or 'USER')} '.*' '.*' '.*'"
             return Problem(found, f"rabbitmqctl add_vhost {quote(node.vhost)}; rabbitmqctl set_permissions {rights}")
         case TimeoutError() | ConnectionLostError():
-            found = "AMQP: connected, but the broker does not speak in time: it may be starting, or out of memory"
+            found = "AMQP: the broker does not answer in time: it may be starting, or out of memory"
             return Problem(found, "on the broker: `rabbitmq-diagnostics check_running`; then correct WORKER_AMQP_URL")
         case _ if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
             found = f"TLS: the broker breaks off: {error}"[:300]
             return Problem(found, "set WORKER_AMQP_CERT_FILE and WORKER_AMQP_KEY_FILE to a certificate that it trusts")
+        case OSError():
+            # asyncio puts the address, which is known already, in place of what the system says.
+            is_connect = error.errno and "Connect call failed" in str(error.strerror)
+            reason = os.strerror(error.errno) if is_connect and error.errno else error.strerror or str(error)
+            found = f"it cannot be reached: {reason}"[:300]
         case _:
             found = f"AMQP: connected, but it cannot be used: {type(error).__name__}: {error}"[:300]
-            return Problem(found, "correct scheme and port in WORKER_AMQP_URL: amqp:// is 5672, amqps:// is 5671")
-
-
-def _is_vhost_refusal(error: InvalidFrameError) -> bool:
-    """aiormq drops the reason that came in place of the open-ok."""
-    return "Connection.OpenOk" in str(error)
+    return Problem(found, "correct host, scheme and port in WORKER_AMQP_URL: amqp:// is 5672, amqps:// is 5671")
 
 
 def _login_remedy(node: Node) -> str:
