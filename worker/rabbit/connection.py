@@ -8,7 +8,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import aio_pika
@@ -33,11 +33,8 @@ class ConnectionLostError(ConnectionError):
 class Brokers:
     """The nodes of one cluster, and TLS if they speak it."""
 
-    urls: tuple[str, ...]
+    urls: tuple[str, ...] = field(repr=False)  # they hold passwords
     tls: ssl.SSLContext | None = None
-
-    def __repr__(self) -> str:  # the URLs hold passwords
-        return f"<Brokers: {len(self.urls)}>"
 
 
 def tls_context(ca_file: str | None, cert_file: str | None, key_file: str | None) -> ssl.SSLContext:

@@ -1,6 +1,6 @@
 """Consumer of the requests queue: one session per connection, with a prefetch that can be changed under way.
 
-Whatever makes the channel doubtful (closed by the server, cancelled by the server, silence, no consumer
+Everything that makes the channel doubtful (closed by the server, cancelled by the server, silence, no consumer
 counted by the broker) ends the session, and the connection supervisor starts another one.
 """
 

@@ -144,7 +144,7 @@ class ChannelHealth:
         except ConnectionLostError as error:
             self.mark_lost(str(error))
             return False
-        except Exception as error:  # noqa: BLE001 - without an answer the channel is not surely ours, whatever the reason
+        except Exception as error:  # noqa: BLE001 - without an answer, for any reason, the channel is not surely ours
             reason = f"the broker does not answer on the consuming connection: {type(error).__name__}: {error}"
             self.mark_lost(reason[:300])
             return False

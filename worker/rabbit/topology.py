@@ -82,8 +82,8 @@ class TopologyError(Exception):
 def describe(queue: str, request_exchange: str, event_exchange: str, delays: tuple[float, ...]) -> Topology:
     """The topology of the requests queue `queue` with a retry queue per delay (seconds)."""
     retry = tuple(
-        Queue(names.retry_queue(queue, place), {"x-message-ttl": round(delay * 1000), **_dead_letters_to(queue)})
-        for place, delay in enumerate(delays, 1)
+        Queue(names.retry_queue(queue, level), {"x-message-ttl": round(delay * 1000), **_dead_letters_to(queue)})
+        for level, delay in enumerate(delays, 1)
     )
     parked = names.parked_queue(queue)
     requests = Queue(queue, {"x-delivery-limit": BROKER_DELIVERY_LIMIT, **_dead_letters_to(parked)})

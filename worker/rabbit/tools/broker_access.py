@@ -136,7 +136,7 @@ async def log_in(stack: AsyncExitStack, brokers: Brokers, index: int, name: str,
         with connection_loss_as_error():
             async with asyncio.timeout(timeout_seconds):
                 return await stack.enter_async_context(connected(brokers, index, name))
-    except Exception as error:  # noqa: BLE001 - whatever the reason, this node accepts no connection
+    except Exception as error:  # noqa: BLE001 - for any reason: this node accepts no connection
         return _problem(Node.of(brokers.urls[index]), error)
 
 

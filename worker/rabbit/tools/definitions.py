@@ -1,7 +1,7 @@
-"""The topology and the least rights of those who use it, in the format that RabbitMQ imports.
+"""The topology and the least rights of its users, in the format of `rabbitmqctl import_definitions`.
 
-`rabbitmqctl import_definitions` adds what is missing and takes nothing away. No user is in it: importing one would
-set its password. Rights belong to users by name, who have to be there first.
+An import adds what is missing and takes nothing away. It contains no user: importing one would set its password.
+Rights belong to users by name, who have to exist first.
 """
 
 import re
@@ -15,48 +15,47 @@ READER: Final = "dcs-reader"
 NOTHING: Final = "^$"
 
 
-def definitions(plan: Topology, vhost: str) -> dict[str, list[dict[str, Any]]]:
+def definitions(topology: Topology, vhost: str) -> dict[str, list[dict[str, Any]]]:
     """Exchanges, queues and bindings, equal to what the worker declares."""
-    kept = {"vhost": vhost, "durable": True, "auto_delete": False}
+    durable = {"vhost": vhost, "durable": True, "auto_delete": False}
     return {
         "vhosts": [{"name": vhost}],
         "exchanges": [
-            {"name": one.name, **kept, "type": one.type, "internal": False, "arguments": {}} for one in plan.exchanges
+            {"name": exchange.name, **durable, "type": exchange.type, "internal": False, "arguments": {}}
+            for exchange in topology.exchanges
         ],
-        "queues": [{"name": one.name, **kept, "arguments": one.all_arguments} for one in plan.queues],
+        "queues": [{"name": queue.name, **durable, "arguments": queue.all_arguments} for queue in topology.queues],
         "bindings": [
             {
-                "source": one.exchange,
+                "source": binding.exchange,
                 "vhost": vhost,
-                "destination": one.queue,
+                "destination": binding.queue,
                 "destination_type": "queue",
-                "routing_key": one.key,
+                "routing_key": binding.key,
                 "arguments": {},
             }
-            for one in plan.bindings
+            for binding in topology.bindings
         ],
     }
 
 
-def permissions(plan: Topology, vhost: str) -> dict[str, list[dict[str, str]]]:
-    """What each user needs once the topology is there, and no more.
+def permissions(topology: Topology, vhost: str) -> dict[str, list[dict[str, str]]]:
+    """What each user needs once the topology exists, and no more.
 
-    The worker answers to whatever queue `reply_to` names, and copies requests: both through the default exchange.
+    The worker answers to any queue that `reply_to` names, and copies requests: both through the default exchange.
     A reader has the queues whose names begin with its own.
     """
-    (requests, events), queue = (one.name for one in plan.exchanges), plan.requests_queue
-    own = rf"{pattern(READER)}\..+"
+    requests, events = (pattern(exchange.name) for exchange in topology.exchanges)
+    queue, own = pattern(topology.requests_queue), rf"{pattern(READER)}\..+"
+    rights = (
+        (WORKER, rf"^{queue}\.lock\.[0-9a-f]+$", rf"^(amq\.default|{events})$", f"^{queue}$"),
+        (SENDER, NOTHING, f"^{requests}$", NOTHING),
+        (READER, f"^{own}$", f"^{own}$", f"^({events}|{own})$"),
+    )
     return {
         "permissions": [
-            _granted(
-                vhost,
-                WORKER,
-                rf"^{pattern(queue)}\.lock\.[0-9a-f]+$",
-                rf"^(amq\.default|{pattern(events)})$",
-                f"^{pattern(queue)}$",
-            ),
-            _granted(vhost, SENDER, NOTHING, f"^{pattern(requests)}$", NOTHING),
-            _granted(vhost, READER, f"^{own}$", f"^{own}$", f"^({pattern(events)}|{own})$"),
+            {"user": user, "vhost": vhost, "configure": configure, "write": write, "read": read}
+            for user, configure, write, read in rights
         ]
     }
 
@@ -64,7 +63,3 @@ def permissions(plan: Topology, vhost: str) -> dict[str, list[dict[str, str]]]:
 def pattern(name: str) -> str:
     """A pattern of exactly this name, as readable as it can be."""
     return re.escape(name).replace("\\-", "-")
-
-
-def _granted(vhost: str, user: str, configure: str, write: str, read: str) -> dict[str, str]:
-    return {"user": user, "vhost": vhost, "configure": configure, "write": write, "read": read}

@@ -23,16 +23,8 @@ TIMEOUT_SECONDS: Final = 10.0
 MAX_ANSWER_BYTES: Final = 4 << 20
 _COLUMNS: Final = "name,policy,operator_policy,effective_policy_definition"
 _HARMFUL: Final = (
-    "message-ttl",
-    "expires",
-    "max-length",
-    "max-length-bytes",
-    "max-in-memory-length",
-    "overflow",
-    "delivery-limit",
-    "dead-letter-exchange",
-    "dead-letter-routing-key",
-    "dead-letter-strategy",
+    *("message-ttl", "expires", "max-length", "max-length-bytes", "max-in-memory-length", "overflow", "delivery-limit"),
+    *("dead-letter-exchange", "dead-letter-routing-key", "dead-letter-strategy"),
 )
 """Keys of policies that make a queue lose, park or refuse messages in another way than it was declared to."""
 
@@ -117,33 +109,24 @@ def _events_bound(bindings: Sequence[Mapping[str, Any]], topology: Topology, nod
     readers = sorted({str(binding.get("destination")) for binding in bindings})
     if readers:
         return ok("binding", f"events reach {', '.join(readers)[:300]}", subject=exchange)
-    declare = (
-        "rabbitmqadmin declare binding"
-        if node.vhost == "/"
-        else f"rabbitmqadmin -V {shell(node.vhost)} declare binding"
+    in_vhost = "" if node.vhost == "/" else f"-V {shell(node.vhost)} "
+    remedy = (
+        f"rabbitmqadmin {in_vhost}declare binding source={shell(exchange)} destination=QUEUE routing_key='migration.*'"
     )
-    remedy = f"{declare} source={shell(exchange)} destination=QUEUE routing_key='migration.*'"
     return warning("binding", "nothing is bound to it: events are dropped", remedy, subject=exchange)
 
 
 def _policies(queues: Sequence[Mapping[str, Any]], topology: Topology, node: Node) -> Iterator[Check]:
-    ours = {queue.name for queue in topology.queues}
-    has_finding = False
+    ours, has_finding = {queue.name for queue in topology.queues}, False
     for queue in queues:
         effective = queue.get("effective_policy_definition")
         if queue.get("name") not in ours or not isinstance(effective, dict):
             continue
-        if changed := [f"{key} {effective[key]}" for key in _HARMFUL if key in effective]:
+        if changed := ", ".join(f"{key} {effective[key]}" for key in _HARMFUL if key in effective):
             has_finding = True
-            yield _policy(queue, ", ".join(changed)[:300], node)
+            kind = "policy" if queue.get("policy") else "operator_policy"
+            policy, found = str(queue.get(kind)), f"{queue.get(kind)!r} sets {changed[:300]}"
+            remedy = f"rabbitmqctl clear_{kind} -p {shell(node.vhost)} {shell(policy)}, or keep this queue out of it"
+            yield warning("policies", found, remedy, subject=str(queue["name"]))
     if not has_finding:
         yield ok("policies", "none changes what the queues were declared with")
-
-
-def _policy(queue: Mapping[str, Any], changed: str, node: Node) -> Check:
-    kind = "policy" if queue.get("policy") else "operator_policy"
-    found = f"{queue.get(kind)!r} sets {changed}"
-    remedy = (
-        f"rabbitmqctl clear_{kind} -p {shell(node.vhost)} {shell(str(queue.get(kind)))}, or keep this queue out of it"
-    )
-    return warning("policies", found, remedy, subject=str(queue.get("name")))

@@ -21,9 +21,8 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 from pamqp.commands import Basic
 
 from schemas import names
-from worker.rabbit.confirm_channel import ConfirmChannel
 from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, open_channel
-from worker.rabbit.message_copy import copy_properties
+from worker.rabbit.publishing import ConfirmChannel, copy_properties
 from worker.rabbit.tools.broker_access import CONFIRM_TIMEOUT_SECONDS, BrokerError, refusal
 from worker.rabbit.tools.event_stream import EventStream, following
 

@@ -15,9 +15,8 @@ from aiormq import Channel
 from pamqp.commands import Basic
 
 from schemas import names
-from worker.rabbit.confirm_channel import ConfirmChannel
 from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, open_channel
-from worker.rabbit.message_copy import PERSISTENT
+from worker.rabbit.publishing import PERSISTENT, ConfirmChannel
 from worker.rabbit.tools.broker_access import CONFIRM_TIMEOUT_SECONDS, BrokerError, refusal
 
 MAX_UNCONFIRMED_REQUESTS: Final = 256
