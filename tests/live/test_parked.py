@@ -12,7 +12,7 @@ from tools.harness.parked_queue import ParkedQueueSetup, parked_headers, read, s
 from tools.harness.running_system import request
 from worker.rabbit.connection import Brokers
 from worker.rabbit.tools import parked_queue
-from worker.rabbit.tools.broker_access import BrokerError, reached
+from worker.rabbit.tools.broker_access import BrokerError, open_connection
 from worker.rabbit.tools.parked_queue import RENEWED_AT_RETURNS, ParkedMessage, open_parked_queue
 from worker.tools.servers import RabbitMqServer
 
@@ -115,7 +115,7 @@ async def test_a_second_reader_waits_and_then_says_why(vhost: str, monkeypatch: 
     await asyncio.to_thread(lot.declare)
     await asyncio.to_thread(lot.park_many, 5)
     async with (
-        reached(Brokers((vhost,)), "test") as connection,
+        open_connection(Brokers((vhost,)), "test") as connection,
         open_parked_queue(connection, names.REQUEST_QUEUE) as one,
     ):
         await one.read(lambda _: None)
@@ -141,7 +141,7 @@ async def test_a_lost_connection_gives_everything_back(vhost: str, rabbit: Rabbi
     await asyncio.to_thread(lot.park_many, 5)
     found: list[ParkedMessage] = []
     stack = AsyncExitStack()
-    async with reached(Brokers((vhost,)), "test") as connection:
+    async with open_connection(Brokers((vhost,)), "test") as connection:
         one = await stack.enter_async_context(open_parked_queue(connection, names.REQUEST_QUEUE))
         await one.read(found.append)
         await rabbit.ctl("close_all_connections", "--vhost", vhost.rpartition("/")[2], "maintenance")

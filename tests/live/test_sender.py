@@ -12,9 +12,9 @@ from pamqp.commands import Basic
 
 from schemas import names
 from worker.rabbit.connection import Brokers, open_channel
-from worker.rabbit.tools.broker_access import BrokerError, reached
-from worker.rabbit.tools.event_stream import following
-from worker.rabbit.tools.sender import MAX_UNCONFIRMED_REQUESTS, Sender, sending
+from worker.rabbit.tools.broker_access import BrokerError, open_connection
+from worker.rabbit.tools.event_stream import open_event_stream
+from worker.rabbit.tools.sender import MAX_UNCONFIRMED_REQUESTS, Sender, open_sender
 from worker.rabbit.topology import declare, describe, remove
 from worker.tools.servers import RabbitMqServer, free_port
 
@@ -25,7 +25,7 @@ BODY = b'{"project_id": "p"}'
 @pytest.fixture
 async def connection(vhost: str) -> AsyncIterator[AbstractConnection]:
     """A connection to a vhost of this test's own, with the worker's topology in it."""
-    async with reached(Brokers((vhost,)), "test") as connection:
+    async with open_connection(Brokers((vhost,)), "test") as connection:
         await declare(connection, PLAN)
         yield connection
 
@@ -46,7 +46,7 @@ async def test_five_thousand_requests_are_confirmed_with_few_in_flight(connectio
     """Every request of a batch is in the queue when the batch ends, and never more than the bound is unconfirmed."""
     confirmed: list[int] = []
     ahead = 0
-    async with sending(connection, names.REQUEST_EXCHANGE) as sender, sender.batch(confirmed.append) as batch:
+    async with open_sender(connection, names.REQUEST_EXCHANGE) as sender, sender.batch(confirmed.append) as batch:
         for number in range(1, 5001):
             await batch.put(BODY, correlation_id=str(number))
             ahead = max(ahead, number - len(confirmed))
@@ -58,7 +58,7 @@ async def test_five_thousand_requests_are_confirmed_with_few_in_flight(connectio
 
 async def test_a_request_is_persistent_json_with_what_the_sender_asked_for(connection: AbstractConnection) -> None:
     """Body, correlation id and reply address arrive as given; the message outlives the broker."""
-    async with sending(connection, names.REQUEST_EXCHANGE) as sender:
+    async with open_sender(connection, names.REQUEST_EXCHANGE) as sender:
         await sender.send(BODY, correlation_id="mine", reply_to="answers")
 
     async with open_channel(connection) as channel:
@@ -70,7 +70,7 @@ async def test_a_request_is_persistent_json_with_what_the_sender_asked_for(conne
 
 async def test_a_request_that_no_queue_takes_is_an_error(connection: AbstractConnection) -> None:
     """An exchange without the requests queue behind it refuses, and the error says what to do."""
-    async with sending(connection, names.EVENT_EXCHANGE) as sender:
+    async with open_sender(connection, names.EVENT_EXCHANGE) as sender:
         with pytest.raises(BrokerError, match=r"What is published to the exchange .* reaches no queue.*topology apply"):
             await sender.send(BODY)
 
@@ -78,20 +78,20 @@ async def test_a_request_that_no_queue_takes_is_an_error(connection: AbstractCon
 async def test_an_exchange_that_is_not_there_is_an_error(connection: AbstractConnection) -> None:
     """The error names the exchange before anything is sent."""
     with pytest.raises(BrokerError, match=r"The exchange 'nowhere' does not exist.*topology apply"):
-        async with sending(connection, "nowhere"):
+        async with open_sender(connection, "nowhere"):
             pass
 
 
 async def test_a_batch_ends_with_the_first_error(connection: AbstractConnection) -> None:
     """A batch that no queue takes raises one plain error instead of going on."""
-    async with sending(connection, names.EVENT_EXCHANGE) as sender:
+    async with open_sender(connection, names.EVENT_EXCHANGE) as sender:
         with pytest.raises(BrokerError, match="reaches no queue"):
             await _endlessly(sender)
 
 
 async def test_an_error_of_the_caller_stays_as_it_is(connection: AbstractConnection) -> None:
     """What goes wrong while a batch is filled is raised as itself."""
-    async with sending(connection, names.REQUEST_EXCHANGE) as sender:
+    async with open_sender(connection, names.REQUEST_EXCHANGE) as sender:
         with pytest.raises(TypeError):
             await _endlessly(sender, then=None)
 
@@ -103,14 +103,14 @@ async def test_a_full_queue_refuses(connection: AbstractConnection) -> None:
         await channel.queue_declare("full", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
         await channel.queue_bind("full", "full", names.REQUEST_KEY)
 
-    async with sending(connection, "full") as sender:
+    async with open_sender(connection, "full") as sender:
         with pytest.raises(BrokerError, match="a queue is full"):
             await _endlessly(sender)
 
 
 async def test_events_are_followed_as_they_were_published(connection: AbstractConnection) -> None:
     """Kind, body, headers and correlation id of every event arrive, in order."""
-    async with following(connection, names.EVENT_EXCHANGE) as events, open_channel(connection) as channel:
+    async with open_event_stream(connection, names.EVENT_EXCHANGE) as events, open_channel(connection) as channel:
         for number, key in enumerate(("migration.succeeded", "migration.failed")):
             properties = Basic.Properties(headers={"n": number}, correlation_id=f"c{number}")
             await channel.basic_publish(
@@ -128,7 +128,7 @@ async def test_events_are_followed_as_they_were_published(connection: AbstractCo
 async def test_following_an_exchange_that_is_not_there_is_an_error(connection: AbstractConnection) -> None:
     """The error names the exchange and what would help."""
     with pytest.raises(BrokerError, match=r"'nowhere' does not exist.*topology apply"):
-        async with following(connection, "nowhere"):
+        async with open_event_stream(connection, "nowhere"):
             pass
 
 
@@ -138,8 +138,8 @@ async def test_a_lost_connection_is_said_on_both_sides(
     """When the broker closes the connection, sending and following raise instead of waiting."""
     name = vhost.rpartition("/")[2]
     async with AsyncExitStack() as stack:
-        events = await stack.enter_async_context(following(connection, names.EVENT_EXCHANGE))
-        sender = await stack.enter_async_context(sending(connection, names.REQUEST_EXCHANGE))
+        events = await stack.enter_async_context(open_event_stream(connection, names.EVENT_EXCHANGE))
+        sender = await stack.enter_async_context(open_sender(connection, names.REQUEST_EXCHANGE))
         await sender.send(BODY)
         await rabbit.ctl("close_all_connections", "--vhost", name, "maintenance")
 
@@ -167,7 +167,7 @@ async def test_a_topology_can_be_removed(connection: AbstractConnection) -> None
 async def test_the_first_node_that_lets_us_in_is_used(vhost: str) -> None:
     """A node that is down is passed over."""
     nobody = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
-    async with reached(Brokers((nobody, vhost)), "test") as connection:
+    async with open_connection(Brokers((nobody, vhost)), "test") as connection:
         assert not connection.is_closed
 
 
@@ -181,7 +181,7 @@ async def test_every_node_that_refuses_is_named_without_its_password(rabbit: Rab
         "amqp://guest:hunter2@name.invalid/",
     )
     with pytest.raises(BrokerError) as refused:
-        async with reached(Brokers(urls), "test"):
+        async with open_connection(Brokers(urls), "test"):
             pass
 
     lines = str(refused.value).splitlines()
@@ -197,11 +197,11 @@ async def test_what_breaks_off_on_the_way_is_a_sentence_too(vhost: str) -> None:
     """An answer of the broker that nobody foresaw, or none at all, is not left as an error of the library."""
 
     async def ask(queue: str) -> None:
-        async with reached(Brokers((vhost,)), "test") as connection:
+        async with open_connection(Brokers((vhost,)), "test") as connection:
             await _waiting(connection, queue)
 
     async def wait() -> None:
-        async with reached(Brokers((vhost,)), "test"), asyncio.timeout(0):
+        async with open_connection(Brokers((vhost,)), "test"), asyncio.timeout(0):
             await asyncio.Event().wait()
 
     with pytest.raises(BrokerError, match="broke off: NOT_FOUND - no queue 'nowhere'"):

@@ -17,7 +17,7 @@ from schemas import names
 from tools.harness.running_system import TOKEN, request
 from worker.cli.app import app
 from worker.rabbit.connection import Brokers
-from worker.rabbit.tools.broker_access import reached
+from worker.rabbit.tools.broker_access import open_connection
 from worker.rabbit.tools.parked_queue import ParkedMessage, open_parked_queue
 
 ROOT = Path(__file__).parents[2]
@@ -164,7 +164,7 @@ async def read(amqp_url: str) -> list[ParkedMessage]:
     """Read all parked messages without removing them."""
     found: list[ParkedMessage] = []
     async with (
-        reached(Brokers((amqp_url,)), "test") as connection,
+        open_connection(Brokers((amqp_url,)), "test") as connection,
         open_parked_queue(connection, names.REQUEST_QUEUE) as queue,
     ):
         await queue.read(found.append)

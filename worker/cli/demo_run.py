@@ -15,9 +15,9 @@ from worker.bootstrap.components import brokers, topology
 from worker.cli.common import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
 from worker.config import Settings, load
 from worker.rabbit.connection import Brokers
-from worker.rabbit.tools.broker_access import BrokerError, reached
-from worker.rabbit.tools.event_stream import EventStream, following
-from worker.rabbit.tools.sender import Sender, sending
+from worker.rabbit.tools.broker_access import BrokerError, open_connection
+from worker.rabbit.tools.event_stream import EventStream, open_event_stream
+from worker.rabbit.tools.sender import Sender, open_sender
 from worker.rabbit.topology import Topology, remove
 from worker.tools.demo.display import DemoDisplay
 from worker.tools.demo.outcomes import DemoResult, OutcomeTracker, collect
@@ -76,15 +76,15 @@ class DemoRun:
         variables = replica.variables({**broker, **WORKER_SETTINGS, **_fake_dcs_variables(fake_dcs)})
         settings = load(variables, folder=replica.folder).settings
         nodes = brokers(settings)
-        connection = await stack.enter_async_context(reached(nodes, CONNECTION_NAME))
+        connection = await stack.enter_async_context(open_connection(nodes, CONNECTION_NAME))
         if self._is_broker_given:
             stack.push_async_callback(self._remove, nodes, topology(settings))
         started = time.monotonic()
         stack.enter_context(replica.running(variables))
         await replica.ready()
         self._display.say(f"Worker: ready after {time.monotonic() - started:.1f} s, {replica.url}")
-        events = await stack.enter_async_context(following(connection, settings.event_exchange))
-        sender = await stack.enter_async_context(sending(connection, settings.request_exchange))
+        events = await stack.enter_async_context(open_event_stream(connection, settings.event_exchange))
+        sender = await stack.enter_async_context(open_sender(connection, settings.request_exchange))
 
         tally = OutcomeTracker(self._planned_requests)
         await self._send_and_collect(sender, events, replica, tally)
@@ -159,7 +159,7 @@ class DemoRun:
 
     async def _remove(self, nodes: Brokers, plan: Topology) -> None:
         try:
-            async with asyncio.timeout(REMOVAL_TIMEOUT_SECONDS), reached(nodes, CONNECTION_NAME) as connection:
+            async with asyncio.timeout(REMOVAL_TIMEOUT_SECONDS), open_connection(nodes, CONNECTION_NAME) as connection:
                 await remove(connection, plan)
         except (BrokerError, TimeoutError) as error:
             names = ", ".join([*(queue.name for queue in plan.queues), *(exchange.name for exchange in plan.exchanges)])

@@ -13,8 +13,8 @@ from worker.cli.parked.parked_queue import selected_requests, with_parked_queue
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.timeline import RequestTimeline, render_timeline, timeline_of_parked
 from worker.config import Settings
-from worker.rabbit.tools.broker_access import reached
-from worker.rabbit.tools.event_stream import Event, EventStream, following
+from worker.rabbit.tools.broker_access import open_connection
+from worker.rabbit.tools.event_stream import Event, EventStream, open_event_stream
 from worker.rabbit.tools.parked_queue import ParkedQueue
 
 
@@ -47,8 +47,8 @@ async def explain_parked(settings: Settings, identity: str, *, as_json: bool) ->
 async def explain_next_event(settings: Settings, identity: str, timeout: float, *, as_json: bool) -> int:
     """Wait for the next event of the request and print its timeline; the exit status."""
     async with (
-        reached(brokers(settings), "dcs-worker explain") as connection,
-        following(connection, settings.event_exchange) as events,
+        open_connection(brokers(settings), "dcs-worker explain") as connection,
+        open_event_stream(connection, settings.event_exchange) as events,
     ):
         typer.echo(f"Listening for the event of {identity!r} ...", err=True)
         timeline = await _wait_for_event(events, identity, timeout)

@@ -68,12 +68,12 @@ def topology(
 
 async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
     from worker.bootstrap import components
-    from worker.rabbit.tools.broker_access import reached
+    from worker.rabbit.tools.broker_access import open_connection
     from worker.rabbit.topology import TopologyError, declare
 
     differences: Sequence[str] = ()
     try:
-        async with reached(components.brokers(settings), "dcs-worker topology") as connection:
+        async with open_connection(components.brokers(settings), "dcs-worker topology") as connection:
             await declare(connection, plan)
     except TopologyError as error:
         differences = error.differences
@@ -90,12 +90,12 @@ async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> in
 async def _check(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
     from worker.bootstrap import components
     from worker.cli.doctor.report import print_json, print_table
-    from worker.rabbit.tools.broker_access import Node, reached
+    from worker.rabbit.tools.broker_access import Node, open_connection
     from worker.rabbit.tools.topology_diff import check_topology
 
     checks: list[Check] = []
     brokers = components.brokers(settings)
-    async with reached(brokers, "dcs-worker topology") as connection:
+    async with open_connection(brokers, "dcs-worker topology") as connection:
         await check_topology(connection, plan, Node.of(brokers.urls[0]), checks.append)
     status = _exit_status(checks)
     if as_json:

@@ -11,7 +11,7 @@ from worker.bootstrap.components import brokers
 from worker.cli.parked.request import ParkedRequest
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
-from worker.rabbit.tools.broker_access import reached
+from worker.rabbit.tools.broker_access import open_connection
 from worker.rabbit.tools.parked_queue import ParkedMessage, ParkedQueue, open_parked_queue
 
 NO_MATCH: Final = "No parked request matches."
@@ -23,7 +23,7 @@ async def with_parked_queue(settings: Settings, work: Callable[[ParkedQueue], Aw
     Raises BrokerError and ConfigurationError.
     """
     async with (
-        reached(brokers(settings), "dcs-worker parked") as connection,
+        open_connection(brokers(settings), "dcs-worker parked") as connection,
         open_parked_queue(connection, settings.queue) as queue,
     ):
         return await work(queue)

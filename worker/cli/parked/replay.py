@@ -121,7 +121,7 @@ class Replay:
 
     async def _run_canary(self, first: Sequence[ParkedRequest]) -> bool:
         """Replay the canary; whether all its requests succeeded in time."""
-        async with self._queue.following(self._settings.event_exchange) as events:
+        async with self._queue.open_event_stream(self._settings.event_exchange) as events:
             canary = Canary(first)
             for request in first:
                 await self._replay(request)

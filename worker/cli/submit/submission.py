@@ -13,9 +13,9 @@ from worker.bootstrap.components import brokers
 from worker.cli.progress import Pacer, ProgressDisplay
 from worker.cli.submit.ledger import Ledger
 from worker.config import Settings
-from worker.rabbit.tools.broker_access import reached
-from worker.rabbit.tools.event_stream import EventStream, following
-from worker.rabbit.tools.sender import Sender, sending
+from worker.rabbit.tools.broker_access import open_connection
+from worker.rabbit.tools.event_stream import EventStream, open_event_stream
+from worker.rabbit.tools.sender import Sender, open_sender
 
 CONNECTION_NAME: Final = "dcs-worker submit"
 
@@ -47,14 +47,14 @@ class Submission:
 
         Raises BrokerError; then `confirmed` is the number of requests sent.
         """
-        async with reached(brokers(self._settings), CONNECTION_NAME) as connection:
+        async with open_connection(brokers(self._settings), CONNECTION_NAME) as connection:
             if self._options.wait_seconds is None:
-                async with sending(connection, self._settings.request_exchange) as sender:
+                async with open_sender(connection, self._settings.request_exchange) as sender:
                     await self._send(sender)
                 return
             async with (
-                following(connection, self._settings.event_exchange) as events,
-                sending(connection, self._settings.request_exchange) as sender,
+                open_event_stream(connection, self._settings.event_exchange) as events,
+                open_sender(connection, self._settings.request_exchange) as sender,
                 self._collecting(events) as collecting,
             ):
                 await self._send(sender)

@@ -85,7 +85,7 @@ class Node:
 
 
 @asynccontextmanager
-async def reached(brokers: Brokers, name: str) -> AsyncIterator[AbstractConnection]:
+async def open_connection(brokers: Brokers, name: str) -> AsyncIterator[AbstractConnection]:
     """A connection to the first node that accepts it, called `name` there.
 
     Raises BrokerError, also when the broker breaks off what is done with the connection, or never answers.

@@ -77,7 +77,7 @@ class EventStream:
 
 
 @asynccontextmanager
-async def following(connection: AbstractConnection, exchange: str) -> AsyncIterator[EventStream]:
+async def open_event_stream(connection: AbstractConnection, exchange: str) -> AsyncIterator[EventStream]:
     """The events of the exchange `exchange` that are published while the context lasts. Raises BrokerError."""
     async with open_channel(connection) as channel:
         events = EventStream(channel)

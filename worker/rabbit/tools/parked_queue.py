@@ -24,7 +24,7 @@ from schemas import names
 from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, open_channel
 from worker.rabbit.publishing import ConfirmChannel, copy_properties
 from worker.rabbit.tools.broker_access import CONFIRM_TIMEOUT_SECONDS, BrokerError, refusal
-from worker.rabbit.tools.event_stream import EventStream, following
+from worker.rabbit.tools.event_stream import EventStream, open_event_stream
 
 RENEWED_AT_RETURNS: Final = 10
 """Half of the returns that RabbitMQ 4.0 lets pass; the rest is for killed processes."""
@@ -144,9 +144,9 @@ class ParkedQueue:
         await self._channel.close()
         await self._wait_until_counted(self._held)
 
-    def following(self, exchange: str) -> AbstractAsyncContextManager[EventStream]:
+    def open_event_stream(self, exchange: str) -> AbstractAsyncContextManager[EventStream]:
         """The events of what is moved, on the connection of this queue."""
-        return following(self._connection, exchange)
+        return open_event_stream(self._connection, exchange)
 
     async def _flush(self) -> None:
         """Return once the queue has taken in every acknowledgement.

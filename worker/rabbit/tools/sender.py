@@ -97,7 +97,7 @@ def _refusal(error: Exception, exchange: str) -> BrokerError:
 
 
 @asynccontextmanager
-async def sending(connection: AbstractConnection, exchange: str) -> AsyncIterator[Sender]:
+async def open_sender(connection: AbstractConnection, exchange: str) -> AsyncIterator[Sender]:
     """A sender to the existing exchange `exchange` for as long as the context lasts. Raises BrokerError."""
     async with open_channel(connection, confirms=True) as channel:
         try:

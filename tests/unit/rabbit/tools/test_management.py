@@ -151,21 +151,3 @@ def test_without_management_the_commands_are_given() -> None:
 
     assert check.result is CheckResult.NOT_CHECKED
     assert "--management http://broker:15672" in (check.remedy or "")
-
-
-@pytest.mark.parametrize(
-    ("url", "node"),
-    [
-        ("amqp://host", ("host", 5672, "guest", "/")),
-        ("amqps://u:p@host/", ("host", 5671, "u", "/")),
-        ("amqp://u%40x:p@host:1/%2Fv", ("host", 1, "u@x", "/v")),
-        ("amqp://u:p@host//", ("host", 5672, "u", "/")),
-        ("amqps://[::1]/v?auth=external", ("::1", 5671, None, "v")),
-    ],
-)
-def test_a_node_is_read_as_the_client_reads_it(url: str, node: tuple[object, ...]) -> None:
-    """Defaults of port, user and vhost included."""
-    found = Node.of(url)
-
-    assert (found.host, found.port, found.user, found.vhost) == node
-    assert "p" not in f"{found!r}".partition(":")[2]
