@@ -135,7 +135,7 @@ class Consumer:
         self._changed.set()
 
     def resume(self, why: str) -> None:
-        """One reason to pause is gone."""
+        """One reason to pause does not hold any more."""
         self._pauses.discard(why)
         self._paused(self.pauses)
         self._changed.set()
@@ -156,7 +156,7 @@ class Consumer:
         await self.hold("draining")
 
     async def flush(self) -> None:
-        """Return once the broker has read every acknowledgement written so far (or the channel is gone)."""
+        """Return once the broker has read every acknowledgement written so far (or the channel is lost)."""
         async with self._adjusting:  # a consumer that begins has the prefetch that was set last
             if self._channel_health is None or self._channel_health.is_lost():
                 return

@@ -35,12 +35,7 @@ class ConfirmChannel:
         self._under_way: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def __repr__(self) -> str:
-        return f"<ConfirmChannel: {'closed' if self.is_closed else 'open'}>"
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the channel is gone."""
-        return self._channel.is_closed
+        return f"<ConfirmChannel: {'closed' if self._channel.is_closed else 'open'}>"
 
     async def publish(
         self,

@@ -107,7 +107,7 @@ def _dead_letters_to(queue: str) -> dict[str, Any]:
 async def declare(connection: AbstractConnection, topology: Topology) -> None:
     """Declare what is missing. Raises TopologyError naming every difference to what exists.
 
-    A user without the right to configure may still use a topology that is there.
+    A user without the right to configure may still use an existing topology.
     """
     differences: list[str] = []
     for item in topology.items:

@@ -120,7 +120,7 @@ def refusal(error: Exception, action: str, target: str, lost: str) -> BrokerErro
         case ChannelNotFoundEntity():
             return BrokerError(f"The {target} does not exist: {declare}.")
         case DeliveryError():
-            return BrokerError(f"The broker refused a message for the {target}: a queue is full.")
+            return BrokerError(f"The broker refused a message for the {target}: a queue takes none at the moment.")
         case ChannelAccessRefused():
             return BrokerError(f"The broker does not let this user {action} the {target}.")
         case TimeoutError():

@@ -15,7 +15,7 @@ import httpx2
 
 from schemas import names
 from worker.policy.diagnostics import Check, OnCheck, failed, ok, unchecked, warning
-from worker.rabbit.tools.broker_access import Node
+from worker.rabbit.tools.broker_access import BrokerError, Node
 from worker.rabbit.tools.topology_diff import APPLY
 from worker.rabbit.topology import Topology
 
@@ -27,10 +27,6 @@ _HARMFUL: Final = (
     *("dead-letter-exchange", "dead-letter-routing-key", "dead-letter-strategy"),
 )
 """Keys of policies that make a queue lose, park or refuse messages in another way than it was declared to."""
-
-
-class NoAnswerError(Exception):
-    """The management API gives no answer that can be used; the text says why."""
 
 
 async def check_management(
@@ -45,7 +41,7 @@ async def check_management(
             queues = await _list(client, f"{base}/api/queues/{vhost}?columns={_COLUMNS}")
             to_queues = await _list(client, f"{base}/api/exchanges/{vhost}/{requests}/bindings/source")
             to_readers = await _list(client, f"{base}/api/exchanges/{vhost}/{events}/bindings/source")
-    except NoAnswerError as error:
+    except BrokerError as error:
         remedy = f"correct --management, or on the broker: {_commands(node)}"
         on_check(unchecked("bindings and policies", str(error), remedy))
         return
@@ -73,16 +69,16 @@ async def _list(client: httpx2.AsyncClient, url: str) -> list[Mapping[str, Any]]
             if reply.status_code == 404 and "/exchanges/" in url:
                 return []  # there is no such exchange, which the comparison of the topology reports
             if reply.status_code == 401:
-                raise NoAnswerError("the management API refuses this user: it takes the tag monitoring or management")
+                raise BrokerError("the management API refuses this user: it takes the tag monitoring or management")
             if reply.status_code != 200:
-                raise NoAnswerError(f"the management API answers {reply.status_code}")
+                raise BrokerError(f"the management API answers {reply.status_code}")
             content = json.loads(await _read(reply))
     except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, OSError) as error:
-        raise NoAnswerError(f"the management API does not answer: {type(error).__name__}") from error
+        raise BrokerError(f"the management API does not answer: {type(error).__name__}") from error
     except ValueError as error:
-        raise NoAnswerError("what answers there is not the management API") from error
+        raise BrokerError("what answers there is not the management API") from error
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise NoAnswerError("what answers there is not the management API")
+        raise BrokerError("what answers there is not the management API")
     return content
 
 
@@ -91,7 +87,7 @@ async def _read(reply: httpx2.Response) -> bytes:
     async for part in reply.aiter_bytes():
         content += part
         if len(content) > MAX_ANSWER_BYTES:
-            raise NoAnswerError(f"the management API answers with more than {MAX_ANSWER_BYTES >> 20} MiB")
+            raise BrokerError(f"the management API answers with more than {MAX_ANSWER_BYTES >> 20} MiB")
     return bytes(content)
 
 

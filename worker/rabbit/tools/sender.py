@@ -32,7 +32,7 @@ class Sender:
         self._exchange = exchange
 
     def __repr__(self) -> str:
-        return f"<Sender to {self._exchange}: {'closed' if self._confirms.is_closed else 'open'}>"
+        return f"<Sender to {self._exchange}: {self._confirms!r}>"
 
     async def send(self, body: bytes, *, correlation_id: str | None = None, reply_to: str | None = None) -> None:
         """Publish one request; when it returns, a queue has it safely. Raises BrokerError."""
