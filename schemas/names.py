@@ -42,9 +42,9 @@ TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
 
 
-def retry_queue(queue: str, level: int) -> str:
+def retry_queue(queue: str, retry_level: int) -> str:
     """Name of the retry queue of `place` (1 is the first) of the requests queue `queue`."""
-    return f"{queue}.retry.{level}"
+    return f"{queue}.retry.{retry_level}"
 
 
 def parked_queue(queue: str) -> str:

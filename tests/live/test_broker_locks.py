@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 from aio_pika.abc import AbstractConnection
 
-from worker.rabbit.ack_writer import AckWriter
-from worker.rabbit.connect import Brokers, connected, open_channel
+from worker.rabbit.connection import Brokers, connected, open_channel
+from worker.rabbit.delivery import AckWriter
 from worker.rabbit.locks import BrokerLocks
 
 QUEUE = "locks.requests"

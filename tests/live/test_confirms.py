@@ -7,8 +7,8 @@ import pytest
 from aiormq.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity, DeliveryError, PublishError
 from pamqp.commands import Basic
 
-from worker.rabbit.confirm_channel import ConfirmChannel
-from worker.rabbit.connect import Brokers, connected, open_channel
+from worker.rabbit.connection import Brokers, connected, open_channel
+from worker.rabbit.publishing import ConfirmChannel
 
 QUEUE, FULL, MISSING = "confirms", "confirms.full", "confirms.missing"
 

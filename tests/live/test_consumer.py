@@ -8,9 +8,9 @@ from schemas import names
 from tools.harness.running_system import RunningSystem, until
 from tools.storms.throttle_storm import publish
 from worker.policy.freeze_detector import FreezeDetector
-from worker.rabbit.connect import Brokers, connected
+from worker.rabbit.connection import Brokers, connected
 from worker.rabbit.consumer import Consumer
-from worker.rabbit.delivery import Delivery
+from worker.rabbit.delivery import RabbitDelivery
 from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.topology import describe
 
@@ -18,10 +18,10 @@ from worker.rabbit.topology import describe
 async def test_it_never_holds_more_than_its_prefetch(vhost: str, tmp_path: Path) -> None:
     """Paused, resumed, and told of other prefetches, with what it had in hand unsettled; then it gets all the rest."""
     plan = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (1.0, 2.0))
-    held: list[Delivery] = []
+    held: list[RabbitDelivery] = []
     total = most = 0
 
-    def take(delivery: Delivery) -> None:
+    def take(delivery: RabbitDelivery) -> None:
         nonlocal total, most
         held.append(delivery)
         total, most = total + 1, max(most, len(held))

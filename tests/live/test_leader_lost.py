@@ -10,8 +10,8 @@ from schemas import names
 from tests.live.rabbitmq_cluster import Cluster
 from tools.bench.servers import make_old
 from tools.harness.running_system import RunningSystem, request
-from worker.rabbit.connect import Brokers
-from worker.rabbit.reach import reached
+from worker.rabbit.connection import Brokers
+from worker.rabbit.tools.broker_access import open_connection
 from worker.rabbit.topology import declare, describe
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 from worker.tools.servers import RedisServer
@@ -56,7 +56,7 @@ async def test_the_leader_killed_under_load(redis_node: RedisServer, tmp_path: P
     make_old(redis_node)
     with Cluster() as cluster:
         first, second, _ = cluster.members
-        async with reached(Brokers((first.url,)), "test") as connection:
+        async with open_connection(Brokers((first.url,)), "test") as connection:
             await declare(connection, PLAN)
         leader = cluster.leader(names.REQUEST_QUEUE)
         beside = second if leader is first else first

@@ -17,11 +17,11 @@ from schemas import names
 from tests.live.conftest import Vhosts
 from tests.live.doctor_command import PASSWORD, apply, state, vhost_of
 from tools.harness.running_system import RunningSystem, request, until
-from worker.rabbit.connect import Brokers, open_channel
-from worker.rabbit.definitions import READER, SENDER, WORKER
+from worker.rabbit.connection import Brokers, open_channel
 from worker.rabbit.locks import BrokerLocks
-from worker.rabbit.reach import reached
-from worker.rabbit.sender import sending
+from worker.rabbit.tools.broker_access import open_connection
+from worker.rabbit.tools.definitions import READER, SENDER, WORKER
+from worker.rabbit.tools.sender import open_sender
 from worker.tools.servers import RabbitMqServer
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "rabbitmq"
@@ -91,7 +91,7 @@ async def test_each_user_can_do_its_work_and_no_more(users: Callable[[str], str]
     async with AsyncExitStack() as stack:
         system = await stack.enter_async_context(RunningSystem(vhost, tmp_path))
         worker, again, sender, reader = [
-            await stack.enter_async_context(reached(Brokers((users(user),)), "test"))
+            await stack.enter_async_context(open_connection(Brokers((users(user),)), "test"))
             for user in (WORKER, WORKER, SENDER, READER)
         ]
         async with open_channel(reader) as channel:
@@ -102,7 +102,7 @@ async def test_each_user_can_do_its_work_and_no_more(users: Callable[[str], str]
             WORKER_AMQP_URL=users(WORKER), WORKER_RETRY_DELAYS=None, WORKER_SETTLE=None, WORKER_TRIES=1
         )
         await process.ready()
-        async with sending(sender, names.REQUEST_EXCHANGE) as requests:
+        async with open_sender(sender, names.REQUEST_EXCHANGE) as requests:
             await requests.send(json.dumps(request("good")).encode(), reply_to=OWN)
             await requests.send(json.dumps(request("busy")).encode())
             await requests.send(b"[]")

@@ -10,12 +10,10 @@ import pytest
 from schemas import names
 from tools.harness.parked_queue import ParkedQueueSetup, parked_headers, read, settings
 from tools.harness.running_system import request
-from worker.rabbit import shelf
-from worker.rabbit.connect import Brokers
-from worker.rabbit.copier import ParkedError
-from worker.rabbit.parked import RENEWED_AT, Parked
-from worker.rabbit.reach import reached
-from worker.rabbit.shelf import held
+from worker.rabbit.connection import Brokers
+from worker.rabbit.tools import parked_queue
+from worker.rabbit.tools.broker_access import BrokerError, open_connection
+from worker.rabbit.tools.parked_queue import RENEWED_AT_RETURNS, ParkedMessage, open_parked_queue
 from worker.tools.servers import RabbitMqServer
 
 
@@ -99,12 +97,12 @@ def test_reading_again_and_again_loses_nothing(lot: ParkedQueueSetup) -> None:
     lot.park(*(b"%d" % number for number in range(50)), headers=headers, message_id="the same", priority=3)
 
     counts = set()
-    for _ in range(3 * RENEWED_AT):
+    for _ in range(3 * RENEWED_AT_RETURNS):
         found = asyncio.run(read(lot.amqp_url))
         assert sorted(int(one.body) for one in found) == list(range(50))
         counts.add(max(int(str(one.headers.get(names.DELIVERY_COUNT, 0))) for one in found))
 
-    assert max(counts) == RENEWED_AT - 1
+    assert max(counts) == RENEWED_AT_RETURNS - 1
     for message in lot.taken():
         kept = {name: value for name, value in message.headers.items() if name not in names.BROKER}
         assert (kept, message.message_id, message.priority) == (headers, "the same", 3)
@@ -112,13 +110,16 @@ def test_reading_again_and_again_loses_nothing(lot: ParkedQueueSetup) -> None:
 
 async def test_a_second_reader_waits_and_then_says_why(vhost: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one command holds does not look like nothing to another one."""
-    monkeypatch.setattr(shelf, "TURN", 0.5)
+    monkeypatch.setattr(parked_queue, "OTHER_READER_TIMEOUT_SECONDS", 0.5)
     lot = ParkedQueueSetup(vhost, {})
     await asyncio.to_thread(lot.declare)
     await asyncio.to_thread(lot.park_many, 5)
-    async with reached(Brokers((vhost,)), "test") as connection, held(connection, names.REQUEST_QUEUE) as one:
+    async with (
+        open_connection(Brokers((vhost,)), "test") as connection,
+        open_parked_queue(connection, names.REQUEST_QUEUE) as one,
+    ):
         await one.read(lambda _: None)
-        with pytest.raises(ParkedError, match="Somebody else"):
+        with pytest.raises(BrokerError, match="Somebody else"):
             await read(vhost)
     assert len(await read(vhost)) == 5
 
@@ -138,14 +139,14 @@ async def test_a_lost_connection_gives_everything_back(vhost: str, rabbit: Rabbi
     lot = ParkedQueueSetup(vhost, {})
     await asyncio.to_thread(lot.declare)
     await asyncio.to_thread(lot.park_many, 5)
-    found: list[Parked] = []
+    found: list[ParkedMessage] = []
     stack = AsyncExitStack()
-    async with reached(Brokers((vhost,)), "test") as connection:
-        one = await stack.enter_async_context(held(connection, names.REQUEST_QUEUE))
+    async with open_connection(Brokers((vhost,)), "test") as connection:
+        one = await stack.enter_async_context(open_parked_queue(connection, names.REQUEST_QUEUE))
         await one.read(found.append)
         await rabbit.ctl("close_all_connections", "--vhost", vhost.rpartition("/")[2], "maintenance")
-        with pytest.raises(ParkedError, match="is parked again"):
+        with pytest.raises(BrokerError, match="is parked again"):
             await one.move(found[0], {})
-        with pytest.raises(ParkedError, match="is parked again"):
+        with pytest.raises(BrokerError, match="is parked again"):
             await stack.aclose()
     assert len(await read(vhost)) == 5

@@ -11,12 +11,11 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Basic
 
 from schemas import names
-from worker.rabbit.connect import Brokers, open_channel
-from worker.rabbit.follower import FollowError, following
-from worker.rabbit.reach import UnreachableError, reached
-from worker.rabbit.remove import remove
-from worker.rabbit.sender import UNCONFIRMED_AT_MOST, Sender, SendError, sending
-from worker.rabbit.topology import declare, describe
+from worker.rabbit.connection import Brokers, open_channel
+from worker.rabbit.tools.broker_access import BrokerError, open_connection
+from worker.rabbit.tools.event_stream import open_event_stream
+from worker.rabbit.tools.sender import MAX_UNCONFIRMED_REQUESTS, Sender, open_sender
+from worker.rabbit.topology import declare, describe, remove
 from worker.tools.servers import RabbitMqServer, free_port
 
 PLAN = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (1.0, 2.0))
@@ -26,7 +25,7 @@ BODY = b'{"project_id": "p"}'
 @pytest.fixture
 async def connection(vhost: str) -> AsyncIterator[AbstractConnection]:
     """A connection to a vhost of this test's own, with the worker's topology in it."""
-    async with reached(Brokers((vhost,)), "test") as connection:
+    async with open_connection(Brokers((vhost,)), "test") as connection:
         await declare(connection, PLAN)
         yield connection
 
@@ -47,53 +46,52 @@ async def test_five_thousand_requests_are_confirmed_with_few_in_flight(connectio
     """Every request of a batch is in the queue when the batch ends, and never more than the bound is unconfirmed."""
     confirmed: list[int] = []
     ahead = 0
-    async with sending(connection, names.REQUEST_EXCHANGE) as sender, sender.batch(confirmed.append) as batch:
+    async with open_sender(connection, names.REQUEST_EXCHANGE) as sender, sender.batch(confirmed.append) as batch:
         for number in range(1, 5001):
             await batch.put(BODY, correlation_id=str(number))
             ahead = max(ahead, number - len(confirmed))
 
     assert confirmed == list(range(1, 5001))
-    assert 1 < ahead <= UNCONFIRMED_AT_MOST
+    assert 1 < ahead <= MAX_UNCONFIRMED_REQUESTS
     assert await _waiting(connection, names.REQUEST_QUEUE) == 5000
 
 
 async def test_a_request_is_persistent_json_with_what_the_sender_asked_for(connection: AbstractConnection) -> None:
-    """Body, correlation id, reply address and headers arrive as given; the message outlives the broker."""
-    async with sending(connection, names.REQUEST_EXCHANGE) as sender:
-        await sender.send(BODY, correlation_id="mine", reply_to="answers", headers={"traceparent": "00-1"})
+    """Body, correlation id and reply address arrive as given; the message outlives the broker."""
+    async with open_sender(connection, names.REQUEST_EXCHANGE) as sender:
+        await sender.send(BODY, correlation_id="mine", reply_to="answers")
 
     async with open_channel(connection) as channel:
         message = await channel.basic_get(names.REQUEST_QUEUE, no_ack=True)
     properties = message.header.properties
     assert (message.body, properties.correlation_id, properties.reply_to) == (BODY, "mine", "answers")
     assert (properties.content_type, properties.delivery_mode) == ("application/json", 2)
-    assert (properties.headers or {})["traceparent"] == "00-1"
 
 
 async def test_a_request_that_no_queue_takes_is_an_error(connection: AbstractConnection) -> None:
     """An exchange without the requests queue behind it refuses, and the error says what to do."""
-    async with sending(connection, names.EVENT_EXCHANGE) as sender:
-        with pytest.raises(SendError, match=r"No queue takes requests from .*topology apply"):
+    async with open_sender(connection, names.EVENT_EXCHANGE) as sender:
+        with pytest.raises(BrokerError, match=r"What is published to the exchange .* reaches no queue.*topology apply"):
             await sender.send(BODY)
 
 
 async def test_an_exchange_that_is_not_there_is_an_error(connection: AbstractConnection) -> None:
     """The error names the exchange before anything is sent."""
-    with pytest.raises(SendError, match=r"The exchange 'nowhere' is not there.*topology apply"):
-        async with sending(connection, "nowhere"):
+    with pytest.raises(BrokerError, match=r"The exchange 'nowhere' does not exist.*topology apply"):
+        async with open_sender(connection, "nowhere"):
             pass
 
 
 async def test_a_batch_ends_with_the_first_error(connection: AbstractConnection) -> None:
     """A batch that no queue takes raises one plain error instead of going on."""
-    async with sending(connection, names.EVENT_EXCHANGE) as sender:
-        with pytest.raises(SendError, match="No queue takes requests"):
+    async with open_sender(connection, names.EVENT_EXCHANGE) as sender:
+        with pytest.raises(BrokerError, match="reaches no queue"):
             await _endlessly(sender)
 
 
 async def test_an_error_of_the_caller_stays_as_it_is(connection: AbstractConnection) -> None:
     """What goes wrong while a batch is filled is raised as itself."""
-    async with sending(connection, names.REQUEST_EXCHANGE) as sender:
+    async with open_sender(connection, names.REQUEST_EXCHANGE) as sender:
         with pytest.raises(TypeError):
             await _endlessly(sender, then=None)
 
@@ -105,14 +103,14 @@ async def test_a_full_queue_refuses(connection: AbstractConnection) -> None:
         await channel.queue_declare("full", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
         await channel.queue_bind("full", "full", names.REQUEST_KEY)
 
-    async with sending(connection, "full") as sender:
-        with pytest.raises(SendError, match="does not take any"):
+    async with open_sender(connection, "full") as sender:
+        with pytest.raises(BrokerError, match="takes none at the moment"):
             await _endlessly(sender)
 
 
 async def test_events_are_followed_as_they_were_published(connection: AbstractConnection) -> None:
     """Kind, body, headers and correlation id of every event arrive, in order."""
-    async with following(connection, names.EVENT_EXCHANGE) as events, open_channel(connection) as channel:
+    async with open_event_stream(connection, names.EVENT_EXCHANGE) as events, open_channel(connection) as channel:
         for number, key in enumerate(("migration.succeeded", "migration.failed")):
             properties = Basic.Properties(headers={"n": number}, correlation_id=f"c{number}")
             await channel.basic_publish(
@@ -129,8 +127,8 @@ async def test_events_are_followed_as_they_were_published(connection: AbstractCo
 
 async def test_following_an_exchange_that_is_not_there_is_an_error(connection: AbstractConnection) -> None:
     """The error names the exchange and what would help."""
-    with pytest.raises(FollowError, match=r"'nowhere' is not there.*topology apply"):
-        async with following(connection, "nowhere"):
+    with pytest.raises(BrokerError, match=r"'nowhere' does not exist.*topology apply"):
+        async with open_event_stream(connection, "nowhere"):
             pass
 
 
@@ -140,17 +138,17 @@ async def test_a_lost_connection_is_said_on_both_sides(
     """When the broker closes the connection, sending and following raise instead of waiting."""
     name = vhost.rpartition("/")[2]
     async with AsyncExitStack() as stack:
-        events = await stack.enter_async_context(following(connection, names.EVENT_EXCHANGE))
-        sender = await stack.enter_async_context(sending(connection, names.REQUEST_EXCHANGE))
+        events = await stack.enter_async_context(open_event_stream(connection, names.EVENT_EXCHANGE))
+        sender = await stack.enter_async_context(open_sender(connection, names.REQUEST_EXCHANGE))
         await sender.send(BODY)
         await rabbit.ctl("close_all_connections", "--vhost", name, "maintenance")
 
         async with asyncio.timeout(10):
-            with pytest.raises(FollowError, match="events since then were missed"):
+            with pytest.raises(BrokerError, match="events since then were missed"):
                 await anext(events)
-            with pytest.raises(FollowError, match="events since then were missed"):
+            with pytest.raises(BrokerError, match="events since then were missed"):
                 await anext(events)
-            with pytest.raises(SendError, match="sending again is safe"):
+            with pytest.raises(BrokerError, match="sending again is safe"):
                 await sender.send(BODY)
 
 
@@ -169,7 +167,7 @@ async def test_a_topology_can_be_removed(connection: AbstractConnection) -> None
 async def test_the_first_node_that_lets_us_in_is_used(vhost: str) -> None:
     """A node that is down is passed over."""
     nobody = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
-    async with reached(Brokers((nobody, vhost)), "test") as connection:
+    async with open_connection(Brokers((nobody, vhost)), "test") as connection:
         assert not connection.is_closed
 
 
@@ -182,15 +180,15 @@ async def test_every_node_that_refuses_is_named_without_its_password(rabbit: Rab
         f"amqp://guest:guest@127.0.0.1:{port}/nowhere",
         "amqp://guest:hunter2@name.invalid/",
     )
-    with pytest.raises(UnreachableError) as refused:
-        async with reached(Brokers(urls), "test"):
+    with pytest.raises(BrokerError) as refused:
+        async with open_connection(Brokers(urls), "test"):
             pass
 
     lines = str(refused.value).splitlines()
-    assert lines[0] == f"The broker at 127.0.0.1:{down} cannot be reached: Connection refused."
-    assert lines[1] == f"The broker at 127.0.0.1:{port} refuses the user or its password."
-    assert lines[2].startswith(f"The broker at 127.0.0.1:{port} has no such vhost")
-    assert lines[3].startswith("The broker at name.invalid cannot be reached: ")
+    assert lines[0] == f"Broker 127.0.0.1:{down}: it cannot be reached: Connection refused."
+    assert lines[1] == f"Broker 127.0.0.1:{port}: login: the broker refuses the user 'guest' or its password."
+    assert lines[2].startswith(f"Broker 127.0.0.1:{port}: vhost: there is no 'nowhere'")
+    assert lines[3].startswith("Broker name.invalid:5672: it cannot be reached: ")
     assert lines[3].endswith("`dcs-worker doctor` finds out more.")
     assert "hunter2" not in str(refused.value)
 
@@ -199,14 +197,14 @@ async def test_what_breaks_off_on_the_way_is_a_sentence_too(vhost: str) -> None:
     """An answer of the broker that nobody foresaw, or none at all, is not left as an error of the library."""
 
     async def ask(queue: str) -> None:
-        async with reached(Brokers((vhost,)), "test") as connection:
+        async with open_connection(Brokers((vhost,)), "test") as connection:
             await _waiting(connection, queue)
 
     async def wait() -> None:
-        async with reached(Brokers((vhost,)), "test"), asyncio.timeout(0):
+        async with open_connection(Brokers((vhost,)), "test"), asyncio.timeout(0):
             await asyncio.Event().wait()
 
-    with pytest.raises(UnreachableError, match="broke off: NOT_FOUND - no queue 'nowhere'"):
+    with pytest.raises(BrokerError, match="broke off: NOT_FOUND - no queue 'nowhere'"):
         await ask("nowhere")
-    with pytest.raises(UnreachableError, match="stopped answering"):
+    with pytest.raises(BrokerError, match="stopped answering"):
         await wait()

@@ -60,7 +60,7 @@ def test_a_check_says_what_is_missing_and_what_differs(vhost: str, tmp_path: Pat
     assert "missing: exchange dcs.migration, exchange dcs.migration.events, queue" in nothing.output
     assert "dcs-worker topology apply" in nothing.output
     assert (again.status, again.answer["status"]) == (78, 78)
-    assert (good.status, good.output.count("is there, as wanted")) == (0, 6)
+    assert (good.status, good.output.count("exists, as configured")) == (0, 6)
     (wrong,) = [one for one in differs.answer["checks"] if one["result"] == "failed"]
     assert (differs.status, wrong["subject"]) == (78, "dcs.migration.requests.retry.2")
     assert "WORKER_RETRY_DELAYS" in wrong["remedy"]

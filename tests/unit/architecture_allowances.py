@@ -2,9 +2,9 @@
 
 from typing import Final
 
-IMPORTS: Final[dict[str, tuple[str, ...]]] = {"worker.rabbit.management": ("aiohttp",)}
+IMPORTS: Final[dict[str, tuple[str, ...]]] = {}
 PRIVATE_PARTS: Final[tuple[str, ...]] = ()
-CROWDED_FOLDERS: Final[dict[str, int]] = {"worker/rabbit": 25}
+CROWDED_FOLDERS: Final[dict[str, int]] = {}
 MODULE_SIZES: Final[tuple[str, ...]] = (
     "worker.__main__",
     "worker.dcs.auth.credentials",
@@ -15,11 +15,6 @@ MODULE_SIZES: Final[tuple[str, ...]] = (
     "worker.dcs.clock",
     "worker.dcs.echo",
     "worker.policy.error_text",
-    "worker.rabbit.connection_loss",
-    "worker.rabbit.copier",
-    "worker.rabbit.parked",
-    "worker.rabbit.remove",
-    "worker.rabbit.share",
     "worker.tools.healthcheck",
 )
 LONG_FUNCTIONS: Final[tuple[str, ...]] = ("worker.bootstrap.build.build",)
@@ -33,40 +28,21 @@ UNMIRRORED_TESTS: Final[tuple[str, ...]] = (
     "dcs/test_platform_ways.py",
     "dcs/test_proxies.py",
     "dcs/test_secrets.py",
-    "rabbit/test_public_interfaces.py",
     "tools/fake_dcs/test_service_conditions.py",
 )
-WORKER_LINES: Final[int] = 20459
-WORKER_MODULES: Final[int] = 157
+WORKER_LINES: Final[int] = 20186
+WORKER_MODULES: Final[int] = 148
 README_LINES: Final[int] = 0
-SHARED_CLASS_NAMES: Final[dict[str, tuple[str, ...]]] = {
-    "Delivery": ("worker.pipeline.ports", "worker.rabbit.delivery"),
-    "Lease": ("worker.claims.leases", "worker.dcs.auth.lease"),
-    "Publisher": ("worker.pipeline.ports", "worker.rabbit.publisher"),
-}
+SHARED_CLASS_NAMES: Final[dict[str, tuple[str, ...]]] = {"Lease": ("worker.claims.leases", "worker.dcs.auth.lease")}
 FORBIDDEN_IDENTIFIERS: Final[dict[str, int]] = {
     "schemas.envelope": 1,
-    "worker.bootstrap.build": 1,
     "worker.cli.doctor.configuration": 1,
-    "worker.cli.doctor.services": 1,
-    "worker.cli.parked.replay": 2,
-    "worker.cli.parked.request": 2,
-    "worker.cli.parked.timeline": 1,
     "worker.dcs.auth.iam": 1,
     "worker.dcs.auth.lease": 1,
     "worker.dcs.auth.metadata": 1,
     "worker.dcs.auth.ways": 1,
     "worker.pipeline.executor": 1,
     "worker.policy.delivery_report": 1,
-    "worker.rabbit.checks": 2,
-    "worker.rabbit.connection_supervisor": 3,
-    "worker.rabbit.definitions": 1,
-    "worker.rabbit.inventory": 4,
-    "worker.rabbit.management": 4,
-    "worker.rabbit.parked": 1,
-    "worker.rabbit.share": 1,
-    "worker.rabbit.shelf": 3,
-    "worker.rabbit.topology": 1,
     "worker.tools.fake_dcs.identity_api": 1,
 }
 FORBIDDEN_PHRASES: Final[dict[str, int]] = {
@@ -95,22 +71,5 @@ FORBIDDEN_PHRASES: Final[dict[str, int]] = {
     "worker.dcs.send_tracker": 1,
     "worker.dcs.stale_answers": 1,
     "worker.policy.status": 2,
-    "worker.rabbit.channel_health": 2,
-    "worker.rabbit.checks": 3,
-    "worker.rabbit.connect": 1,
-    "worker.rabbit.connection_supervisor": 2,
-    "worker.rabbit.consumer": 5,
-    "worker.rabbit.copier": 1,
-    "worker.rabbit.definitions": 1,
-    "worker.rabbit.follower": 4,
-    "worker.rabbit.inventory": 6,
-    "worker.rabbit.management": 3,
-    "worker.rabbit.parked": 1,
-    "worker.rabbit.publisher": 3,
-    "worker.rabbit.reach": 1,
-    "worker.rabbit.sender": 4,
-    "worker.rabbit.share": 1,
-    "worker.rabbit.shelf": 3,
-    "worker.rabbit.topology": 2,
     "worker.tools.servers.rabbitmq": 1,
 }

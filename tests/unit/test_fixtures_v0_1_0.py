@@ -29,7 +29,7 @@ from worker.claims import records
 from worker.claims.scripts import MEMORY_KEY, record_key
 from worker.cli.parked.request import ParkedRequest
 from worker.config import load as load_settings
-from worker.rabbit.parked import Parked
+from worker.rabbit.tools.parked_queue import ParkedMessage
 
 MESSAGES, RECORDS, EVENTS = load("headers"), load("redis"), load("events")
 IN_PARKED_QUEUE = sorted(name for name, message in MESSAGES.items() if message["queue"].endswith(".parked"))
@@ -81,7 +81,7 @@ def test_copy_of_copy_has_the_same_headers(name: str) -> None:
 def test_parked_request_is_read(name: str) -> None:
     """What `parked list` and `parked show` say of it."""
     message = MESSAGES[name]
-    request = ParkedRequest.read(Parked(message["body"].encode(), properties(message), 1, False), SETTINGS)
+    request = ParkedRequest.read(ParkedMessage(message["body"].encode(), properties(message)), SETTINGS)
     assert {
         "id": request.id,
         "request_id": request.sender.request_id,

@@ -26,8 +26,8 @@ from tools.bench.queues import make_vhosts
 from tools.bench.servers import Nginx, make_old
 from worker.claims.redis_claims import RedisClaims
 from worker.policy.migration_request import migration
-from worker.rabbit.connect import Brokers, connected, open_channel
-from worker.rabbit.sender import sending
+from worker.rabbit.connection import Brokers, connected, open_channel
+from worker.rabbit.tools.sender import open_sender
 from worker.rabbit.topology import declare, describe
 from worker.tools.servers import RabbitMqServer, RedisServer
 
@@ -115,7 +115,7 @@ def _flood(url: str, number: int) -> None:
     async def publish() -> None:
         async with (
             connected(Brokers((url,)), 0, "flood") as connection,
-            sending(connection, names.REQUEST_EXCHANGE) as sender,
+            open_sender(connection, names.REQUEST_EXCHANGE) as sender,
             sender.batch() as batch,
         ):
             for one in range(number):

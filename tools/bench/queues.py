@@ -16,7 +16,7 @@ from pamqp.commands import Basic
 
 from schemas import names
 from tools.bench import load
-from worker.rabbit.connect import Brokers, connected, open_channel
+from worker.rabbit.connection import Brokers, connected, open_channel
 from worker.rabbit.topology import Topology, declare, describe
 from worker.tools.servers import RabbitMqServer
 

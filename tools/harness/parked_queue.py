@@ -16,10 +16,9 @@ from typer.testing import CliRunner
 from schemas import names
 from tools.harness.running_system import TOKEN, request
 from worker.cli.app import app
-from worker.rabbit.connect import Brokers
-from worker.rabbit.parked import Parked
-from worker.rabbit.reach import reached
-from worker.rabbit.shelf import held
+from worker.rabbit.connection import Brokers
+from worker.rabbit.tools.broker_access import open_connection
+from worker.rabbit.tools.parked_queue import ParkedMessage, open_parked_queue
 
 ROOT = Path(__file__).parents[2]
 PARKED = names.parked_queue(names.REQUEST_QUEUE)
@@ -161,9 +160,12 @@ def parked_headers(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in changed.items() if value is not None}
 
 
-async def read(amqp_url: str) -> list[Parked]:
+async def read(amqp_url: str) -> list[ParkedMessage]:
     """Read all parked messages without removing them."""
-    found: list[Parked] = []
-    async with reached(Brokers((amqp_url,)), "test") as connection, held(connection, names.REQUEST_QUEUE) as shelf:
-        await shelf.read(found.append)
+    found: list[ParkedMessage] = []
+    async with (
+        open_connection(Brokers((amqp_url,)), "test") as connection,
+        open_parked_queue(connection, names.REQUEST_QUEUE) as queue,
+    ):
+        await queue.read(found.append)
     return found

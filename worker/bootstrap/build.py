@@ -26,9 +26,9 @@ from worker.policy.freeze_detector import TICK_SECONDS, FreezeDetector
 from worker.policy.status import Readiness, Status
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
-from worker.rabbit.delivery import Delivery
+from worker.rabbit.delivery import RabbitDelivery
 from worker.rabbit.locks import BrokerLocks
-from worker.rabbit.publisher import Publisher
+from worker.rabbit.publisher import RabbitPublisher
 from worker.rabbit.topology import Topology
 from worker.web.server import WebServer
 
@@ -50,7 +50,7 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         refusals[REFUSED] = f"{REFUSED}: {refused}"
         (consumer.pause if refused else consumer.resume)(REFUSED)
 
-    def deliver(delivery: Delivery) -> None:
+    def deliver(delivery: RabbitDelivery) -> None:
         dispatcher.deliver(delivery)
 
     def on_blocked(is_blocked: bool) -> None:
@@ -69,7 +69,7 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
             stack.push_async_callback(claims.aclose)
             await claims.start()
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
-        publisher = Publisher(settings.queue, settings.event_exchange, topology, observer, on_blocked=on_blocked)
+        publisher = RabbitPublisher(settings.queue, settings.event_exchange, topology, observer, on_blocked=on_blocked)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
         shared = ClaimsOrLocks(claims, locks, quiet=settings.dcs_timeout + QUIET_SECONDS) if claims else None
@@ -105,7 +105,7 @@ def _consumer(
     observer: WorkerObserver,
     freeze_detector: FreezeDetector,
     locks: BrokerLocks,
-    deliver: Callable[[Delivery], None],
+    deliver: Callable[[RabbitDelivery], None],
 ) -> Consumer:
     def on_paused(reasons: frozenset[str]) -> None:
         observer.paused({PAUSES.get(reason, reason) for reason in reasons})
@@ -122,11 +122,11 @@ def _consumer(
 
 
 def _supervisors(
-    settings: Settings, publisher: Publisher, consumer: Consumer, observer: WorkerObserver
+    settings: Settings, publisher: RabbitPublisher, consumer: Consumer, observer: WorkerObserver
 ) -> tuple[ConnectionSupervisor, ...]:
     nodes = components.brokers(settings)
     return tuple(
-        ConnectionSupervisor(name, nodes, session, observer, patience=settings.broker_timeout)
+        ConnectionSupervisor(name, nodes, session, observer, max_down_seconds=settings.broker_timeout)
         for name, session in (("publisher", publisher.session), ("consumer", consumer.session))
     )
 

@@ -13,10 +13,10 @@ from worker.dcs.auth.ways import Surroundings, credentials_for
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
 from worker.observe.observer import WorkerObserver
-from worker.pipeline.ports import Publisher as PublisherPort
+from worker.pipeline.ports import Publisher
 from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
-from worker.rabbit.connect import Brokers, tls_context
-from worker.rabbit.publisher import Publisher
+from worker.rabbit.connection import Brokers, tls_context
+from worker.rabbit.publisher import RabbitPublisher
 from worker.rabbit.topology import Topology, describe
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def tracing(settings: Settings) -> "Tracing | None":
         raise ConfigurationError((f"OTEL_…: OpenTelemetry refuses its settings: {error}",)) from None
 
 
-def traced(publisher: Publisher, tracing: "Tracing | None", settings: Settings) -> PublisherPort:
+def traced(publisher: RabbitPublisher, tracing: "Tracing | None", settings: Settings) -> Publisher:
     """The publisher; its publishes are traced if tracing is on."""
     if tracing is None:
         return publisher

@@ -16,7 +16,7 @@ from worker.pipeline.throttle import Throttle
 from worker.policy.status import Connection, HeldBack, InHand, Readiness, State, Status
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
-from worker.rabbit.publisher import Publisher
+from worker.rabbit.publisher import RabbitPublisher
 
 if TYPE_CHECKING:
     from worker.claims.redis_claims import RedisClaims
@@ -39,7 +39,7 @@ class Worker:
     observer: WorkerObserver
     dispatcher: Dispatcher
     consumer: Consumer
-    publisher: Publisher
+    publisher: RabbitPublisher
     supervisors: tuple[ConnectionSupervisor, ...]
     deduplicator: Deduplicator
     claims: "RedisClaims | None"

@@ -70,14 +70,11 @@ def run_and_exit(work: Awaitable[int | None]) -> NoReturn:
 async def exit_status_of(work: Awaitable[int | None]) -> int:
     """The exit status of `work` (None: done); 69 or 78 and a line per problem if broker or configuration fail it."""
     from worker.config import ConfigurationError
-    from worker.rabbit.copier import ParkedError
-    from worker.rabbit.follower import FollowError
-    from worker.rabbit.reach import UnreachableError
-    from worker.rabbit.sender import SendError
+    from worker.rabbit.tools.broker_access import BrokerError
 
     try:
         return await work or EXIT_OK
-    except (UnreachableError, SendError, FollowError, ParkedError) as error:
+    except BrokerError as error:
         return fail(str(error), EXIT_UNAVAILABLE)
     except ConfigurationError as error:
         return fail("\n".join(error.lines), EXIT_CONFIGURATION)

@@ -15,12 +15,11 @@ import typer
 from worker.bootstrap.components import brokers, topology
 from worker.cli.common import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, fail, print_json
 from worker.config import Settings, load
-from worker.rabbit.connect import Brokers
-from worker.rabbit.follower import Events, FollowError, following
-from worker.rabbit.reach import UnreachableError, reached
-from worker.rabbit.remove import remove
-from worker.rabbit.sender import Sender, SendError, sending
-from worker.rabbit.topology import Topology
+from worker.rabbit.connection import Brokers
+from worker.rabbit.tools.broker_access import BrokerError, open_connection
+from worker.rabbit.tools.event_stream import EventStream, open_event_stream
+from worker.rabbit.tools.sender import Sender, open_sender
+from worker.rabbit.topology import Topology, remove
 from worker.tools.demo.display import DemoDisplay
 from worker.tools.demo.outcomes import DemoResult, OutcomeTracker, collect
 from worker.tools.demo.requests import WORKER_SETTINGS, fault_scripts, plan_requests
@@ -63,7 +62,7 @@ class DemoRun:
         try:
             async with AsyncExitStack() as stack:
                 result = await self._run_stages(stack)
-        except (ServerUnavailableError, ServerFailedError, UnreachableError, SendError, FollowError) as error:
+        except (ServerUnavailableError, ServerFailedError, BrokerError) as error:
             return fail(str(error), EXIT_UNAVAILABLE)
         except WorkerProcessError as error:
             return fail(str(error))
@@ -83,15 +82,15 @@ class DemoRun:
         variables = replica.variables({**broker, **WORKER_SETTINGS, **fake_dcs_variables})
         settings = load(variables, folder=replica.folder).settings
         nodes = brokers(settings)
-        connection = await stack.enter_async_context(reached(nodes, CONNECTION_NAME))
+        connection = await stack.enter_async_context(open_connection(nodes, CONNECTION_NAME))
         if self._is_broker_given:
             stack.push_async_callback(self._remove, nodes, topology(settings))
         started = time.monotonic()
         stack.enter_context(replica.running(variables))
         await replica.ready()
         self.display.say(f"Worker: ready after {time.monotonic() - started:.1f} s, {replica.url}")
-        events = await stack.enter_async_context(following(connection, settings.event_exchange))
-        sender = await stack.enter_async_context(sending(connection, settings.request_exchange))
+        events = await stack.enter_async_context(open_event_stream(connection, settings.event_exchange))
+        sender = await stack.enter_async_context(open_sender(connection, settings.request_exchange))
 
         tally = OutcomeTracker(planned_requests)
         await self._send_and_collect(sender, events, replica, tally)
@@ -114,7 +113,7 @@ class DemoRun:
         return {"WORKER_AMQP_URL": url}
 
     async def _send_and_collect(
-        self, sender: Sender, events: Events, replica: WorkerProcess, tally: OutcomeTracker
+        self, sender: Sender, events: EventStream, replica: WorkerProcess, tally: OutcomeTracker
     ) -> None:
         """Send every request and collect the events, until all have one or none came for MAX_SILENCE_SECONDS."""
         self.display.progress(tally)
@@ -169,9 +168,9 @@ class DemoRun:
 
     async def _remove(self, nodes: Brokers, plan: Topology) -> None:
         try:
-            async with asyncio.timeout(REMOVAL_TIMEOUT_SECONDS), reached(nodes, CONNECTION_NAME) as connection:
+            async with asyncio.timeout(REMOVAL_TIMEOUT_SECONDS), open_connection(nodes, CONNECTION_NAME) as connection:
                 await remove(connection, plan)
-        except (UnreachableError, TimeoutError) as error:
+        except (BrokerError, TimeoutError) as error:
             names = ", ".join([*(queue.name for queue in plan.queues), *(exchange.name for exchange in plan.exchanges)])
             typer.echo(f"These could not be deleted on the broker: {names}. {error}", err=True)
 

@@ -13,7 +13,7 @@ from worker.cli.common import EXIT_OK, Json, fail, load_configuration, print_jso
 if TYPE_CHECKING:
     from worker.cli.parked.timeline import RequestTimeline
     from worker.config import Settings
-    from worker.rabbit.follower import Event
+    from worker.rabbit.tools.event_stream import Event
 
 STANDARD_INPUT: Final = "-"
 
@@ -74,13 +74,13 @@ async def _explain_parked(settings: "Settings", identity: str, *, as_json: bool)
 
 async def _explain_next_event(settings: "Settings", identity: str, timeout: float, *, as_json: bool) -> int:
     from worker.bootstrap.components import brokers
-    from worker.rabbit.follower import following
-    from worker.rabbit.reach import reached
+    from worker.rabbit.tools.broker_access import open_connection
+    from worker.rabbit.tools.event_stream import open_event_stream
 
     timeline: RequestTimeline | None = None
     async with (
-        reached(brokers(settings), "dcs-worker explain") as connection,
-        following(connection, settings.event_exchange) as events,
+        open_connection(brokers(settings), "dcs-worker explain") as connection,
+        open_event_stream(connection, settings.event_exchange) as events,
     ):
         typer.echo(f"Listening for the event of {identity!r} ...", err=True)
         try:

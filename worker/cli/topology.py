@@ -68,8 +68,8 @@ def topology(
 
 
 def _importable(settings: "Settings", plan: "Topology", format_: Format) -> Mapping[str, Any]:
-    from worker.rabbit.checks import Node
-    from worker.rabbit.definitions import definitions, permissions
+    from worker.rabbit.tools.broker_access import Node
+    from worker.rabbit.tools.definitions import definitions, permissions
 
     vhost = Node.of(settings.amqp_url[0].get_secret_value()).vhost
     return definitions(plan, vhost) if format_ == "rabbitmq-definitions" else permissions(plan, vhost)
@@ -77,12 +77,12 @@ def _importable(settings: "Settings", plan: "Topology", format_: Format) -> Mapp
 
 async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
     from worker.bootstrap.components import brokers
-    from worker.rabbit.reach import reached
+    from worker.rabbit.tools.broker_access import open_connection
     from worker.rabbit.topology import TopologyError, declare
 
     differences: list[str] = []
     try:
-        async with reached(brokers(settings), "dcs-worker topology") as connection:
+        async with open_connection(brokers(settings), "dcs-worker topology") as connection:
             await declare(connection, plan)
     except TopologyError as error:
         differences += error.differences
@@ -100,13 +100,12 @@ async def _check(settings: "Settings", plan: "Topology", *, as_json: bool) -> in
     from worker.bootstrap.components import brokers
     from worker.cli.doctor.report import print_checks
     from worker.policy.diagnostics import FailureKind, most_urgent_failure
-    from worker.rabbit.checks import Node
-    from worker.rabbit.inventory import check_topology
-    from worker.rabbit.reach import reached
+    from worker.rabbit.tools.broker_access import Node, open_connection
+    from worker.rabbit.tools.topology_diff import check_topology
 
     checks: list[Check] = []
     nodes = brokers(settings)
-    async with reached(nodes, "dcs-worker topology") as connection:
+    async with open_connection(nodes, "dcs-worker topology") as connection:
         await check_topology(connection, plan, Node.of(nodes.urls[0]), checks.append)
     # Any other failure means that the topology differs from the configuration.
     statuses = {None: EXIT_OK, FailureKind.UNREACHABLE: EXIT_UNAVAILABLE}

@@ -90,7 +90,7 @@ class Publisher(Protocol):
         """Publish the event to the events exchange, and to `reply_to` if given."""
         ...
 
-    async def postpone(self, delivery: Delivery, level: int, headers: Mapping[str, object]) -> None:
+    async def postpone(self, delivery: Delivery, retry_level: int, headers: Mapping[str, object]) -> None:
         """Put a copy into the retry queue of `place`."""
         ...
 

@@ -90,9 +90,9 @@ class Settler:
                 yield partial(self._event, delivery, sender_request_id, outcome)
             case RetryLater():
                 headers = self._headers_with_journal(
-                    delivery, outcome.envelope, Kind.WAIT, outcome.why, n=outcome.level, took=outcome.seconds
+                    delivery, outcome.envelope, Kind.WAIT, outcome.why, n=outcome.retry_level, took=outcome.seconds
                 )
-                yield partial(self._publisher.postpone, delivery, outcome.level, headers)
+                yield partial(self._publisher.postpone, delivery, outcome.retry_level, headers)
             case Requeued():
                 headers = self._headers_with_journal(delivery, outcome.envelope, Kind.RETURNED)
                 yield partial(self._publisher.hand_back, delivery, headers)

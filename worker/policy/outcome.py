@@ -34,7 +34,7 @@ class Completed:
 class RetryLater:
     """The request comes back through a retry queue."""
 
-    level: int
+    retry_level: int
     envelope: Envelope
     why: str
     seconds: float

@@ -105,12 +105,12 @@ class RetryPolicy:
         if error.kind is ErrorKind.CAPACITY:
             at_least = self.delays[-1]
         spent = replace(envelope, round=min(envelope.round, self.levels) + 1)
-        level = backoff.level_for_wait(self.delays, at_least)
+        retry_level = backoff.level_for_wait(self.delays, at_least)
         if not self.retries_exhausted(spent):
-            level = max(level, spent.round)
-        return RetryLater(level, spent, error.label, self.delays[level - 1])
+            retry_level = max(retry_level, spent.round)
+        return RetryLater(retry_level, spent, error.label, self.delays[retry_level - 1])
 
     def wait(self, envelope: Envelope, at_least: float, why: str) -> RetryLater:
         """A wait in the broker that uses up no retry level."""
-        level = backoff.level_for_wait(self.delays, at_least)
-        return RetryLater(level, envelope, why, self.delays[level - 1])
+        retry_level = backoff.level_for_wait(self.delays, at_least)
+        return RetryLater(retry_level, envelope, why, self.delays[retry_level - 1])

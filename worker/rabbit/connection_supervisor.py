@@ -1,4 +1,4 @@
-"""One connection to the broker, kept up: sessions one after another, with backoff between them."""
+"""Supervisor of one connection to the broker: sessions one after another, with backoff between them."""
 
 import asyncio
 import random
@@ -9,27 +9,26 @@ from typing import Final, Protocol
 from aio_pika.abc import AbstractConnection
 
 from worker.policy import backoff
-from worker.rabbit.connect import Brokers, connected
-from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
+from worker.rabbit.connection import Brokers, ConnectionLostError, connected, connection_loss_as_error
 from worker.rabbit.topology import TopologyError
 
-STEADY: Final = 30.0
-"""A session that lasted so many seconds was a good one; shorter ones count as failures in a row."""
+STEADY_SESSION_SECONDS: Final = 30.0
+"""A session that lasted this long was a good one; shorter ones count as failures in a row."""
 
 
 class BrokerLostError(Exception):
-    """No steady session for longer than the patience: the orchestrator shall start afresh."""
+    """No steady session for longer than allowed: the process ends, and the orchestrator starts another one."""
 
 
-class LinkObserver(Protocol):
-    """Is told how a link fares."""
+class ConnectionObserver(Protocol):
+    """Receives when a connection comes up or goes down."""
 
     def link_up(self, link: str, broker: str) -> None:
-        """A session of the link works."""
+        """A session of the connection works."""
         ...
 
     def link_down(self, link: str, reason: str, wait: float) -> None:
-        """The link has no session, and tries again after `wait` seconds."""
+        """The connection has no session, and tries again after `wait` seconds."""
         ...
 
 
@@ -41,7 +40,7 @@ class ConnectionSupervisor:
     """Keeps one connection up for as long as `run` is awaited."""
 
     def __init__(
-        self, name: str, brokers: Brokers, session: Session, observer: LinkObserver, *, patience: float
+        self, name: str, brokers: Brokers, session: Session, observer: ConnectionObserver, *, max_down_seconds: float
     ) -> None:
         self.name = name
         self.state = "connecting"
@@ -49,10 +48,10 @@ class ConnectionSupervisor:
         self._brokers = brokers
         self._session = session
         self._observer = observer
-        self._patience = patience
+        self._max_down_seconds = max_down_seconds
 
     def __repr__(self) -> str:
-        return f"<Link {self.name}: {self.state}>"
+        return f"<ConnectionSupervisor {self.name}: {self.state}>"
 
     @property
     def is_up(self) -> bool:
@@ -60,17 +59,17 @@ class ConnectionSupervisor:
         return self.state == "up"
 
     async def run(self) -> None:
-        """Serve session after session. Raises BrokerLostError out of patience, TopologyError at once."""
-        failures, steady = 0, time.monotonic()
+        """Serve session after session. Raises BrokerLostError after `max_down_seconds`, TopologyError at once."""
+        failures, steady_at = 0, time.monotonic()
         attempt = random.randrange(len(self._brokers.urls))
         while True:
-            begun = time.monotonic()
+            started_at = time.monotonic()
             reason = await self._serve(attempt)
             now = time.monotonic()
-            if now - begun >= STEADY:
-                failures, steady = 0, now
-            if now - steady > self._patience:
-                raise BrokerLostError(f"{self.name}: no working broker for {self._patience:g} s: {reason}")
+            if now - started_at >= STEADY_SESSION_SECONDS:
+                failures, steady_at = 0, now
+            if now - steady_at > self._max_down_seconds:
+                raise BrokerLostError(f"{self.name}: no working broker for {self._max_down_seconds:g} s: {reason}")
             failures += 1
             attempt += 1
             wait = backoff.reconnect(failures, random.random())
@@ -89,7 +88,7 @@ class ConnectionSupervisor:
             return "the broker does not answer"
         except ConnectionLostError as error:
             return str(error)
-        except Exception as error:  # noqa: BLE001 - whatever ends a session, the next one is the remedy
+        except Exception as error:  # noqa: BLE001 - the next session is the remedy for any error
             return f"{type(error).__name__}: {error}"[:300]
 
     def _up(self, connection: AbstractConnection) -> None:

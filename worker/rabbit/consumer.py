@@ -1,44 +1,95 @@
-"""Deliveries in: a session of the consuming connection.
+"""Consumer of the requests queue: one session per connection, with a prefetch that can be changed under way.
 
-Whatever makes the channel doubtful (closed by the server, cancelled by the server, silence, no consumer
-counted by the broker) ends the session, and the link begins another one.
+Everything that makes the channel doubtful (closed by the server, cancelled by the server, silence, no consumer
+counted by the broker) ends the session, and the connection supervisor starts another one.
 """
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
-from pamqp.commands import Basic
 
 from worker.policy.freeze_detector import FreezeDetector
-from worker.rabbit.channel_health import PROBE_EVERY, ChannelHealth
-from worker.rabbit.connect import RPC_DEADLINE, open_channel
-from worker.rabbit.connection_loss import connection_loss_as_error
-from worker.rabbit.delivery import Delivery
+from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, connection_loss_as_error, open_channel
+from worker.rabbit.delivery import ChannelHealth, RabbitDelivery
 from worker.rabbit.locks import BrokerLocks
-from worker.rabbit.share import Share, Shares
 from worker.rabbit.topology import Topology, declare
 
-UNCOUNTED_AT_MOST: Final = 3
+PROBE_INTERVAL_SECONDS: Final = 3.0
+MAX_PROBES_WITHOUT_CONSUMER: Final = 3
 """Probes in a row in which the broker may count no consumer (its count lags) before the session ends."""
+_MIN_GRANT_FRACTION: Final = 4
+"""Another consumer must get at least one part in so many of the missing prefetch, else it waits for more room."""
+
+
+@dataclass(slots=True, eq=False)
+class PrefetchShare:
+    """The prefetch that one AMQP consumer was granted, and its deliveries that are not settled."""
+
+    granted: int
+    in_hand: int = 0
+
+
+class PrefetchShares:
+    """The shares of all AMQP consumers of one channel, by consumer tag; they hold at most `ceiling` together.
+
+    A prefetch cannot be changed under way: it is granted to a new consumer. The deliveries of a cancelled one stay in
+    hand, and count until they are settled.
+    """
+
+    def __init__(self, ceiling: int) -> None:
+        self.active: dict[str, PrefetchShare] = {}
+        self._ceiling = ceiling
+        self._cancelled: set[PrefetchShare] = set()
+
+    def __repr__(self) -> str:
+        return f"<PrefetchShares: {self.granted} granted, {self._left_over} left over>"
+
+    @property
+    def granted(self) -> int:
+        """What the present consumers may hold."""
+        return sum(share.granted for share in self.active.values())
+
+    @property
+    def _left_over(self) -> int:
+        return sum(share.in_hand for share in self._cancelled)
+
+    def grantable(self, prefetch: int) -> int:
+        """What another consumer may hold, so that `prefetch` is reached; 0: none, or none yet."""
+        missing = prefetch - self.granted
+        room = min(missing, self._ceiling - self.granted - self._left_over)
+        return room if room >= min(missing, max(1, missing // _MIN_GRANT_FRACTION)) else 0
+
+    def cancel(self) -> str:
+        """One consumer is cancelled; its tag."""
+        tag, share = self.active.popitem()
+        self._cancelled = {*(cancelled for cancelled in self._cancelled if cancelled.in_hand), share}
+        return tag
+
+    def settled(self, share: PrefetchShare) -> None:
+        """A delivery of a share was answered."""
+        share.in_hand -= 1
+        if not share.in_hand:
+            self._cancelled.discard(share)
 
 
 class Consumer:
-    """Consumes the requests queue while it is wanted to, on whatever channel there is.
+    """Consumes the requests queue on the channel of the current session, while nothing pauses it.
 
-    `locks` live as long as its deliveries. `paused` is told why consumption is paused, all reasons, whenever that may
-    have changed.
+    `locks` live as long as its deliveries. `paused` is called with all reasons for a pause whenever they may have
+    changed.
     """
 
     def __init__(
         self,
         queue: str,
         topology: Topology,
-        deliver: Callable[[Delivery], None],
+        deliver: Callable[[RabbitDelivery], None],
         *,
         prefetch: int,
         freeze_detector: FreezeDetector,
@@ -55,7 +106,7 @@ class Consumer:
         self._pauses: set[str] = set()
         self._changed = asyncio.Event()
         self._channel_health: ChannelHealth | None = None
-        self._shares = Shares(prefetch)
+        self._shares = PrefetchShares(prefetch)
         self._is_consuming = self._is_short = False
         self._adjusting = asyncio.Lock()
 
@@ -84,13 +135,13 @@ class Consumer:
         self._changed.set()
 
     def resume(self, why: str) -> None:
-        """One reason to pause is gone."""
+        """One reason to pause does not hold any more."""
         self._pauses.discard(why)
         self._paused(self.pauses)
         self._changed.set()
 
     def set_prefetch(self, prefetch: int) -> None:
-        """Take in at most so many requests at once from now on; those in hand stay."""
+        """Hold at most so many requests at once from now on; those in hand stay."""
         self._prefetch = prefetch
         self._changed.set()
 
@@ -105,13 +156,13 @@ class Consumer:
         await self.hold("draining")
 
     async def flush(self) -> None:
-        """Return once the broker has read every acknowledgement written so far (or the channel is gone)."""
+        """Return once the broker has read every acknowledgement written so far (or the channel is lost)."""
         async with self._adjusting:  # a consumer that begins has the prefetch that was set last
             if self._channel_health is None or self._channel_health.is_lost():
                 return
             with connection_loss_as_error():
                 await self._channel_health.acks.flush()
-                await self._channel_health.channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_DEADLINE)
+                await self._channel_health.channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_TIMEOUT_SECONDS)
 
     async def session(self, connection: AbstractConnection, up: Callable[[], None]) -> str:
         """Consume on `connection` until its channel is lost; the reason. Raises what aio-pika raises."""
@@ -119,13 +170,11 @@ class Consumer:
         async with AsyncExitStack() as stack:
             channel = await stack.enter_async_context(open_channel(connection))
             probes = await stack.enter_async_context(open_channel(connection))
-            channel_health = ChannelHealth(channel, probes, self._queue, self._freeze_detector)
+            channel_health = ChannelHealth(channel, probes, self._queue, self._freeze_detector, self._changed.set)
             await stack.enter_async_context(channel_health.acks.running())
             stack.enter_context(self._locks.session(connection))
-            for closing in (channel.closing, probes.closing):
-                closing.add_done_callback(lambda closed: channel_health.mark_lost(_why(closed)))
-            channel.on_consumer_cancel_callbacks.add(_cancelled(channel_health))
-            self._channel_health, self._shares, self._is_consuming = channel_health, Shares(self._ceiling), False
+            self._channel_health, self._shares = channel_health, PrefetchShares(self._ceiling)
+            self._is_consuming = False
             try:
                 await self._adjust()
                 up()
@@ -137,27 +186,21 @@ class Consumer:
     async def _watch(self, channel_health: ChannelHealth) -> str:
         uncounted = 0
         while not channel_health.is_lost():
-            await self._heard(channel_health)
+            # Until the channel is lost, a pause or the prefetch changes, or a probe is due.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PROBE_INTERVAL_SECONDS):
+                    await self._changed.wait()
+            self._changed.clear()
             await self._adjust()
             if not await channel_health.probe():
                 break
             uncounted = uncounted + 1 if self._shares.active and not channel_health.consumers else 0
-            if uncounted > UNCOUNTED_AT_MOST:
+            if uncounted > MAX_PROBES_WITHOUT_CONSUMER:
                 return "the broker counts no consumer of the queue"
         return await channel_health.lost()
 
-    async def _heard(self, channel_health: ChannelHealth) -> None:
-        """Wait until the ground is lost, something has to be adjusted, or the next probe is due."""
-        waits = {asyncio.ensure_future(channel_health.lost()), asyncio.ensure_future(self._changed.wait())}
-        try:
-            await asyncio.wait(waits, timeout=PROBE_EVERY, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        self._changed.clear()
-
     async def _adjust(self) -> None:
-        """Begin or end consuming, whichever is wanted; more is granted to another consumer, less to a new one."""
+        """Start or cancel consumers, by pauses and prefetch; more is granted to another consumer, less to a new one."""
         async with self._adjusting:
             channel_health = self._channel_health
             if channel_health is None or channel_health.is_lost():
@@ -166,36 +209,25 @@ class Consumer:
             if self._pauses:
                 self._is_consuming = False
             while shares.active and (self._pauses or shares.granted > self._prefetch):
-                await channel_health.channel.basic_cancel(shares.end(), timeout=RPC_DEADLINE)
+                await channel_health.channel.basic_cancel(shares.cancel(), timeout=RPC_TIMEOUT_SECONDS)
             if not self._pauses:
-                if more := shares.more(self._prefetch):
-                    await self._consume(channel_health, shares, Share(more))
+                if grant := shares.grantable(self._prefetch):
+                    await self._consume(channel_health, shares, PrefetchShare(grant))
                 self._is_consuming = True
             self._is_short = not self._pauses and shares.granted < self._prefetch
 
-    async def _consume(self, channel_health: ChannelHealth, shares: Shares, share: Share) -> None:
-        def settled() -> None:
+    async def _consume(self, channel_health: ChannelHealth, shares: PrefetchShares, share: PrefetchShare) -> None:
+        def on_settled() -> None:
             shares.settled(share)
-            if self._is_short and shares.more(self._prefetch):
+            if self._is_short and shares.grantable(self._prefetch):
                 self._changed.set()
 
-        async def take(message: DeliveredMessage) -> None:
+        async def on_message(message: DeliveredMessage) -> None:
             share.in_hand += 1
-            self._deliver(Delivery(message, channel_health, settled))
+            self._deliver(RabbitDelivery(message, channel_health, on_settled))
 
         tag = uuid4().hex
-        await channel_health.channel.basic_qos(prefetch_count=share.granted, timeout=RPC_DEADLINE)
-        await channel_health.channel.basic_consume(self._queue, take, consumer_tag=tag, timeout=RPC_DEADLINE)
+        channel = channel_health.channel
+        await channel.basic_qos(prefetch_count=share.granted, timeout=RPC_TIMEOUT_SECONDS)
+        await channel.basic_consume(self._queue, on_message, consumer_tag=tag, timeout=RPC_TIMEOUT_SECONDS)
         shares.active[tag] = share
-
-
-def _why(closed: asyncio.Future[object]) -> str:
-    error = None if closed.cancelled() else closed.exception()
-    return f"the channel was closed: {error}" if error else "the channel was closed"
-
-
-def _cancelled(channel_health: ChannelHealth) -> Callable[[Basic.Cancel], None]:
-    def mark_lost(_: Basic.Cancel) -> None:
-        channel_health.mark_lost("the broker cancelled the consumer: the queue was deleted, moved, or timed out")
-
-    return mark_lost

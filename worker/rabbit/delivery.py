@@ -1,51 +1,190 @@
-"""A delivery as the flow sees it: one message, and the channel that it came by."""
+"""A delivery and the channel that it came by: whether it is still ours, and how it is acknowledged.
 
-from collections.abc import Callable, Mapping
+Law stale-delivery: a delivery tag dies with its channel, and a process that was frozen does not know whether its
+channel lives. So ownership ends with the channel, and is doubtful after silence until the broker answers.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
+from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from worker.policy.call_result import StaleDeliveryError
-from worker.rabbit.channel_health import ChannelHealth
+from worker.policy.freeze_detector import FreezeDetector
+from worker.rabbit.connection import HEARTBEAT_SECONDS, ConnectionLostError, connection_loss_as_error
 
-_NONE: Final[Mapping[str, object]] = {}
+PROBE_TIMEOUT_SECONDS: Final = 5.0
+FRAMES_PER_TURN: Final = 4
+"""Of the ten: the rest is for questions, of which each channel has one at a time, and heartbeats."""
+_NO_HEADERS: Final[Mapping[str, object]] = {}
 
 
-class Delivery:
-    """One message, bound to the channel that it came by. `settled` is called once it is answered."""
+class AckWriter:
+    """Takes acknowledgements of one channel at any time; writes them while `running`, a few per event loop turn.
 
-    __slots__ = ("_channel_health", "_settled", "_tag", "body", "headers", "properties", "redelivered")
+    aiormq's queue of frames to be written holds ten. When the broker closes a channel of the connection (a refused
+    lock) and the queue is full at that moment, aiormq drops its answer; the broker then takes the next channel of that
+    number for a second one and closes the connection: "second 'channel.open' seen". And a task that waits for room in
+    the queue waits for ever once the connection is lost. So acknowledgements, which come in bursts, never fill the
+    queue, and only the task of this writer waits for it.
+    """
 
-    def __init__(self, message: DeliveredMessage, channel_health: ChannelHealth, settled: Callable[[], None]) -> None:
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._writes: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
+
+    def __repr__(self) -> str:
+        return f"<AckWriter: {self._writes.qsize()} waiting>"
+
+    def ack(self, tag: int) -> None:
+        """Acknowledge the delivery `tag`."""
+        self._writes.put_nowait(partial(self._channel.basic_ack, tag, wait=False))
+
+    def reject(self, tag: int) -> None:
+        """Return the delivery `tag` to its queue."""
+        self._writes.put_nowait(partial(self._channel.basic_reject, tag, requeue=True, wait=False))
+
+    async def flush(self) -> None:
+        """Wait until aiormq has everything; what is asked on the channel then comes behind it."""
+        await self._writes.join()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Write for as long as the context lasts."""
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            for _ in range(FRAMES_PER_TURN):
+                write = await self._writes.get()
+                await write()
+                self._writes.task_done()
+            await asyncio.sleep(0)  # aiormq writes now
+
+
+class ChannelHealth:
+    """Whether one consuming channel still owns its deliveries. `probes` is a channel of its connection, for questions.
+
+    `on_lost` is called once the channel is lost.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        probes: Channel,
+        queue: str,
+        freeze_detector: FreezeDetector,
+        on_lost: Callable[[], None],
+    ) -> None:
+        self.channel = channel
+        self.acks = AckWriter(channel)
+        self.consumers = 0
+        """Consumers of the queue, as the broker last counted them."""
+        self.messages = 0
+        """Messages ready in the queue, as the broker last counted them."""
+        self._probes = probes
+        self._queue = queue
+        self._freeze_detector = freeze_detector
+        self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._lost.add_done_callback(lambda _: on_lost())
+        self._heard_at = time.monotonic()
+        self._freezes = freeze_detector.tick()
+        self._probing: asyncio.Task[bool] | None = None
+        for closing in (channel.closing, probes.closing):
+            closing.add_done_callback(lambda closed: self.mark_lost(_closing_reason(closed)))
+        cancelled = "the broker cancelled the consumer: the queue was deleted, moved, or timed out"
+        channel.on_consumer_cancel_callbacks.add(lambda _: self.mark_lost(cancelled))
+
+    def __repr__(self) -> str:
+        return f"<ChannelHealth: {self._lost.result() if self._lost.done() else 'ours'}>"
+
+    def is_lost(self) -> bool:
+        """True once the channel is closed, or was abandoned."""
+        return self._lost.done() or self.channel.is_closed
+
+    def mark_lost(self, reason: str) -> None:
+        """The channel is closed, or must be abandoned."""
+        if not self._lost.done():
+            self._lost.set_result(reason)
+
+    async def lost(self) -> str:
+        """Wait until the channel is lost; the reason."""
+        return await asyncio.shield(self._lost)
+
+    async def is_still_ours(self) -> bool:
+        """Whether deliveries of this channel are still ours, asked of the broker if it was silent or we were frozen."""
+        if self.is_lost():
+            return False
+        is_fresh = time.monotonic() - self._heard_at <= HEARTBEAT_SECONDS
+        return (is_fresh and self._freeze_detector.tick() == self._freezes) or await self.probe()
+
+    async def probe(self) -> bool:
+        """Ask the broker something; concurrent callers share one question. False: no answer, the channel is lost."""
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.get_running_loop().create_task(self._probe())
+        return await asyncio.shield(self._probing)
+
+    async def _probe(self) -> bool:
+        freezes = self._freeze_detector.tick()  # before the question: a freeze while it is open makes the answer stale
+        try:
+            with connection_loss_as_error():
+                async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+                    answer = await self._probes.queue_declare(self._queue, passive=True)
+        except ConnectionLostError as error:
+            self.mark_lost(str(error))
+            return False
+        except Exception as error:  # noqa: BLE001 - without an answer, for any reason, the channel is not surely ours
+            reason = f"the broker does not answer on the consuming connection: {type(error).__name__}: {error}"
+            self.mark_lost(reason[:300])
+            return False
+        self._heard_at, self._freezes = time.monotonic(), freezes
+        self.consumers, self.messages = answer.consumer_count or 0, answer.message_count or 0
+        return not self.is_lost()
+
+
+def _closing_reason(closed: asyncio.Future[object]) -> str:
+    error = None if closed.cancelled() else closed.exception()
+    return f"the channel was closed: {error}" if error else "the channel was closed"
+
+
+class RabbitDelivery:
+    """One message, bound to the channel that it came by. `on_settled` is called once it is answered."""
+
+    __slots__ = (
+        *("_channel_health", "_on_settled", "_tag"),
+        *("body", "correlation_id", "headers", "message_id", "properties", "redelivered", "reply_to"),
+    )
+
+    def __init__(
+        self, message: DeliveredMessage, channel_health: ChannelHealth, on_settled: Callable[[], None]
+    ) -> None:
         deliver, properties = message.delivery, message.header.properties
         assert isinstance(deliver, Basic.Deliver)
         assert deliver.delivery_tag is not None
         self.body = message.body
         self.properties = properties
-        self.headers: Mapping[str, object] = properties.headers or _NONE
+        self.headers: Mapping[str, object] = properties.headers or _NO_HEADERS
+        self.message_id = properties.message_id or None
+        self.correlation_id = properties.correlation_id or None
+        self.reply_to = properties.reply_to or None
         self.redelivered = bool(deliver.redelivered)
         self._tag = deliver.delivery_tag
         self._channel_health = channel_health
-        self._settled = settled
-
-    @property
-    def message_id(self) -> str | None:
-        """AMQP message-id."""
-        return self.properties.message_id or None
-
-    @property
-    def correlation_id(self) -> str | None:
-        """AMQP correlation-id."""
-        return self.properties.correlation_id or None
-
-    @property
-    def reply_to(self) -> str | None:
-        """AMQP reply-to."""
-        return self.properties.reply_to or None
+        self._on_settled = on_settled
 
     def is_lost(self) -> bool:
-        """True once the channel is gone."""
+        """True once the channel is closed."""
         return self._channel_health.is_lost()
 
     async def is_still_ours(self) -> bool:
@@ -53,15 +192,15 @@ class Delivery:
         return await self._channel_health.is_still_ours()
 
     async def ack(self) -> None:
-        """Acknowledge. Raises StaleDeliveryError when the channel is gone."""
-        if self.is_lost():
-            raise StaleDeliveryError
-        self._channel_health.acks.ack(self._tag)
-        self._settled()
+        """Acknowledge. Raises StaleDeliveryError when the channel is closed."""
+        self._settle(self._channel_health.acks.ack)
 
     async def reject(self) -> None:
         """Return to the queue. A reject counts as a failed delivery on every version; a nack does not on 4.3."""
+        self._settle(self._channel_health.acks.reject)
+
+    def _settle(self, write: Callable[[int], None]) -> None:
         if self.is_lost():
             raise StaleDeliveryError
-        self._channel_health.acks.reject(self._tag)
-        self._settled()
+        write(self._tag)
+        self._on_settled()

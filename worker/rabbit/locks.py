@@ -14,8 +14,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource
 
-from worker.rabbit.connect import channel_below
-from worker.rabbit.connection_loss import connection_loss_as_error
+from worker.rabbit.connection import channel_below, connection_loss_as_error
 
 ANSWER_TIMEOUT_SECONDS: Final = 3.0
 """For one attempt. An exclusive queue lives on the node that the connection leads to, so no other has a part in it."""

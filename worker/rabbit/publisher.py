@@ -1,7 +1,7 @@
-"""Confirmed messages out: events, and copies of requests to the retry, parked and requests queues.
+"""Publisher of events, and of copies of requests to the retry, parked and requests queues; each publish is confirmed.
 
-Law 6: a publish that must reach a queue is mandatory and a return is an error. Copies are; the events exchange may
-have no queue bound to it, and a reply may go to a queue that is gone.
+Law confirm-then-ack: a publish that must reach a queue is mandatory and a return is an error. Copies are; the events
+exchange may have no queue bound to it, and a reply may go to a queue that does not exist any more.
 """
 
 import asyncio
@@ -17,16 +17,15 @@ from schemas import event as events
 from schemas import names
 from worker.policy.call_result import UnconfirmedError
 from worker.policy.outcome import Completed
-from worker.rabbit.confirm_channel import ConfirmChannel
-from worker.rabbit.connect import open_channel
-from worker.rabbit.message_copy import PERSISTENT, copy_properties
+from worker.rabbit.connection import open_channel
+from worker.rabbit.publishing import PERSISTENT, ConfirmChannel, copy_properties
 from worker.rabbit.topology import Topology, declare
 
-PUBLISH_DEADLINE: Final = 10.0
+PUBLISH_TIMEOUT_SECONDS: Final = 10.0
 REPLY_TRIES: Final = 3
-REPLY_PAUSE: Final = 0.5
-"""Seconds between two tries of a reply that the broker refused."""
-BLOCKED_CHECKED_EVERY: Final = 0.5
+REPLY_PAUSE_SECONDS: Final = 0.5
+"""Between two tries of a reply that the broker refused."""
+BLOCKED_CHECK_INTERVAL_SECONDS: Final = 0.5
 
 
 class Original(Protocol):
@@ -42,14 +41,9 @@ class Original(Protocol):
         """The message properties as they came."""
         ...
 
-    @property
-    def message_id(self) -> str | None:
-        """AMQP message-id."""
-        ...
-
 
 class PublisherObserver(Protocol):
-    """Is told of publishes."""
+    """Receives what became of publishes."""
 
     def published(self, type_: str, seconds: float) -> None:
         """An event was confirmed."""
@@ -68,8 +62,8 @@ class _RefusedError(UnconfirmedError):
     """A queue that the message reached did not take it."""
 
 
-class Publisher:
-    """Publishes on whatever channel there is; waits for one, but never longer than the deadline."""
+class RabbitPublisher:
+    """Publishes on the channel of the current session; waits for one up to PUBLISH_TIMEOUT_SECONDS."""
 
     def __init__(
         self,
@@ -88,11 +82,11 @@ class Publisher:
         self._channel: ConfirmChannel | None = None
         self._usable = asyncio.Event()
         self._broken: asyncio.Future[str] | None = None
-        self._own = frozenset(declared.name for declared in topology.queues)
+        self._own_queues = frozenset(queue.name for queue in topology.queues)
         self.is_blocked = False
 
     def __repr__(self) -> str:
-        return f"<Publisher: {'usable' if self._usable.is_set() else 'blocked' if self.is_blocked else 'away'}>"
+        return f"<RabbitPublisher: {'usable' if self._usable.is_set() else 'blocked' if self.is_blocked else 'away'}>"
 
     async def event(
         self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
@@ -113,24 +107,24 @@ class Publisher:
         started = time.perf_counter()
         key = events.SUCCEEDED_KEY if ending.succeeded else events.FAILED_KEY
         await self._publish(ending.body, properties, exchange=self._event_exchange, routing_key=key)
-        if reply_to is not None and reply_to not in self._own:
+        if reply_to is not None and reply_to not in self._own_queues:
             await self._reply(ending, properties, reply_to)
         self._observer.published(type_, time.perf_counter() - started)
 
     async def _reply(self, ending: Completed, properties: Basic.Properties, reply_to: str) -> None:
-        """Nobody may be waiting for the answer any more, or its queue may be full: neither may hold the request up."""
+        """The sender may not wait for the answer any more, or its queue may be full: neither holds the request up."""
         for _ in range(REPLY_TRIES):
             try:
                 await self._publish(ending.body, properties, routing_key=reply_to)
             except _RefusedError:
-                await asyncio.sleep(REPLY_PAUSE)
+                await asyncio.sleep(REPLY_PAUSE_SECONDS)
             else:
                 return
         self._observer.reply_refused(ending.event_id)
 
-    async def postpone(self, delivery: Original, level: int, headers: Mapping[str, object]) -> None:
-        """Put a copy into the retry queue of `place`. Raises UnconfirmedError."""
-        await self._copy(delivery, headers, names.retry_queue(self._queue, level))
+    async def postpone(self, delivery: Original, retry_level: int, headers: Mapping[str, object]) -> None:
+        """Put a copy into the retry queue of that level. Raises UnconfirmedError."""
+        await self._copy(delivery, headers, names.retry_queue(self._queue, retry_level))
 
     async def park(self, delivery: Original, headers: Mapping[str, object]) -> None:
         """Put a copy into the parked queue. Raises UnconfirmedError."""
@@ -146,7 +140,7 @@ class Publisher:
         async with open_channel(connection, confirms=True) as channel:
             broken = self._broken = asyncio.get_running_loop().create_future()
             channel.closing.add_done_callback(lambda _: self._break("the channel was closed"))
-            self._channel = ConfirmChannel(channel, timeout_seconds=PUBLISH_DEADLINE)
+            self._channel = ConfirmChannel(channel, timeout_seconds=PUBLISH_TIMEOUT_SECONDS)
             self._usable.set()
             up()
             try:
@@ -158,7 +152,7 @@ class Publisher:
 
     async def _watch(self, connection: AbstractConnection, broken: asyncio.Future[str]) -> str:
         while not broken.done():
-            await asyncio.wait((broken,), timeout=BLOCKED_CHECKED_EVERY)
+            await asyncio.wait((broken,), timeout=BLOCKED_CHECK_INTERVAL_SECONDS)
             self._block(await _is_blocked(connection))
         return broken.result()
 
@@ -184,7 +178,7 @@ class Publisher:
     async def _usable_channel(self) -> ConfirmChannel:
         if self._channel is not None and self._usable.is_set():
             return self._channel
-        async with asyncio.timeout(PUBLISH_DEADLINE):
+        async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
             while self._channel is None or not self._usable.is_set():
                 await self._usable.wait()
             return self._channel
@@ -205,10 +199,10 @@ class Publisher:
         except TimeoutError:
             if not self.is_blocked:
                 self._break("a publish was not confirmed in time")
-            raise UnconfirmedError(f"no confirm within {PUBLISH_DEADLINE:g} s") from None
+            raise UnconfirmedError(f"no confirm within {PUBLISH_TIMEOUT_SECONDS:g} s") from None
         except PublishError:
-            self._break(f"queue {routing_key!r} is not there")
-            raise UnconfirmedError(f"queue {routing_key!r} is not there") from None
+            self._break(f"queue {routing_key!r} does not exist")
+            raise UnconfirmedError(f"queue {routing_key!r} does not exist") from None
         except DeliveryError:
             raise _RefusedError(f"the broker refused a message for {routing_key!r}") from None
         except (AMQPError, ConnectionError, RuntimeError) as error:

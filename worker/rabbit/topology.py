@@ -5,23 +5,26 @@ Arguments are few and the same for RabbitMQ 3.10 to 4.x (https://www.rabbitmq.co
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from aio_pika.abc import AbstractConnection
+from aiormq import Channel
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from schemas import names
-from worker.rabbit.connect import RPC_DEADLINE, open_channel
+from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, open_channel
 
-DELIVERY_LIMIT: Final = 50
-"""The broker's own net, below the worker's limit (at most 40): it parks, but without an event."""
+BROKER_DELIVERY_LIMIT: Final = 50
+"""Second net behind the worker's own limit (at most 40): the broker parks too, but without an event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """A durable exchange."""
 
+    kind: ClassVar = "exchange"
     name: str
     type: str
 
@@ -30,6 +33,7 @@ class Exchange:
 class Queue:
     """A durable quorum queue."""
 
+    kind: ClassVar = "queue"
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -56,6 +60,16 @@ class Topology:
     queues: tuple[Queue, ...]
     bindings: tuple[Binding, ...]
 
+    @property
+    def items(self) -> tuple[Exchange | Queue, ...]:
+        """What is declared, without the bindings; exchanges first."""
+        return (*self.exchanges, *self.queues)
+
+    @property
+    def requests_queue(self) -> str:
+        """The queue that requests are consumed from."""
+        return self.bindings[0].queue
+
 
 class TopologyError(Exception):
     """What exists on the broker differs from the description; one readable line per difference."""
@@ -68,11 +82,11 @@ class TopologyError(Exception):
 def describe(queue: str, request_exchange: str, event_exchange: str, delays: tuple[float, ...]) -> Topology:
     """The topology of the requests queue `queue` with a retry queue per delay (seconds)."""
     retry = tuple(
-        Queue(names.retry_queue(queue, level), {"x-message-ttl": round(delay * 1000), **_dead_letters_to(queue)})
-        for level, delay in enumerate(delays, 1)
+        Queue(names.retry_queue(queue, retry_level), {"x-message-ttl": round(delay * 1000), **_dead_letters_to(queue)})
+        for retry_level, delay in enumerate(delays, 1)
     )
     parked = names.parked_queue(queue)
-    requests = Queue(queue, {"x-delivery-limit": DELIVERY_LIMIT, **_dead_letters_to(parked)})
+    requests = Queue(queue, {"x-delivery-limit": BROKER_DELIVERY_LIMIT, **_dead_letters_to(parked)})
     return Topology(
         exchanges=(Exchange(request_exchange, "direct"), Exchange(event_exchange, "topic")),
         queues=(Queue(parked), requests, *retry),
@@ -93,57 +107,58 @@ def _dead_letters_to(queue: str) -> dict[str, Any]:
 async def declare(connection: AbstractConnection, topology: Topology) -> None:
     """Declare what is missing. Raises TopologyError naming every difference to what exists.
 
-    A user without the right to configure may still use a topology that is there.
+    A user without the right to configure may still use an existing topology.
     """
     differences: list[str] = []
-    for exchange in topology.exchanges:
-        arguments = {"exchange_type": exchange.type, "durable": True}
-        what = f"exchange {exchange.name!r}"
-        differences += await _declared(connection, what, "exchange_declare", exchange.name, arguments)
-    for queue in topology.queues:
-        arguments = {"durable": True, "arguments": queue.all_arguments}
-        differences += await _declared(connection, f"queue {queue.name!r}", "queue_declare", queue.name, arguments)
+    for item in topology.items:
+        differences += await _declare(connection, item)
     if differences:
         raise TopologyError(differences)
     for binding in topology.bindings:
-        await _bind(connection, binding)
+        # Refused: AMQP cannot tell whether the binding exists, and senders may use the queue itself.
+        with suppress(ChannelAccessRefused):
+            async with open_channel(connection) as channel:
+                await channel.queue_bind(binding.queue, binding.exchange, binding.key, timeout=RPC_TIMEOUT_SECONDS)
 
 
-async def _declared(
-    connection: AbstractConnection, what: str, method: str, name: str, arguments: dict[str, Any]
-) -> list[str]:
-    """Differences found. A refused declaration closes its channel, so each has one of its own."""
+async def _declare(connection: AbstractConnection, item: Exchange | Queue) -> list[str]:
+    """Differences found. A refused declaration closes its channel, so each has one to itself."""
+    what = f"{item.kind} {item.name!r}"
     try:
         async with open_channel(connection) as channel:
-            await getattr(channel, method)(name, **arguments, timeout=RPC_DEADLINE)
+            await declare_on(channel, item)
     except ChannelPreconditionFailed as error:
         return [f"{what}: {difference(str(error))}"]
     except ChannelAccessRefused:
-        return await _seen(connection, what, method, name)
+        try:
+            async with open_channel(connection) as channel:
+                await declare_on(channel, item, passive=True)
+        except ChannelAccessRefused:
+            return []  # RabbitMQ 4.3 hides from a user without any right on it even whether it exists
+        except ChannelNotFoundEntity:
+            return [f"{what}: is missing, and this user may not declare it; `dcs-worker topology apply` as one who may"]
     return []
 
 
-async def _seen(connection: AbstractConnection, what: str, method: str, name: str) -> list[str]:
-    try:
-        async with open_channel(connection) as channel:
-            await getattr(channel, method)(name, passive=True, timeout=RPC_DEADLINE)
-    except ChannelAccessRefused:
-        return []  # RabbitMQ 4.3 hides from a user without any right on it even whether it is there
-    except ChannelNotFoundEntity:
-        return [f"{what}: is missing, and this user may not declare it; `dcs-worker topology apply` as one who may"]
-    return []
+async def declare_on(channel: Channel, item: Exchange | Queue, *, passive: bool = False) -> object:
+    """Declare it, or, if passive, only ask whether it exists (the arguments do not count then); the answer."""
+    how: dict[str, Any] = {"passive": passive, "durable": True, "timeout": RPC_TIMEOUT_SECONDS}
+    if isinstance(item, Exchange):
+        return await channel.exchange_declare(item.name, exchange_type=item.type, **how)
+    return await channel.queue_declare(item.name, arguments=item.all_arguments, **how)
 
 
-async def _bind(connection: AbstractConnection, binding: Binding) -> None:
-    try:
-        async with open_channel(connection) as channel:
-            await channel.queue_bind(binding.queue, binding.exchange, binding.key, timeout=RPC_DEADLINE)
-    except ChannelAccessRefused:
-        return  # it cannot be seen over AMQP whether the binding is there; senders may use the queue itself
+async def remove(connection: AbstractConnection, topology: Topology) -> None:
+    """Delete every queue and exchange of `topology`, with all messages; one that does not exist is skipped."""
+    async with open_channel(connection) as channel:
+        for queue in topology.queues:
+            await channel.queue_delete(queue.name, timeout=RPC_TIMEOUT_SECONDS)
+        for exchange in topology.exchanges:
+            await channel.exchange_delete(exchange.name, timeout=RPC_TIMEOUT_SECONDS)
 
 
 _INEQUIVALENT: Final = re.compile(
-    r"inequivalent arg '(?P<name>[^']+)' for .*?: received (?P<wanted>.+?) but current is (?P<present>.+)$"
+    r"inequivalent arg '(?P<name>[^']+)' for .*?: received (?P<expected>.+?) but current is (?P<current>.+)$"
 )
 
 
@@ -152,8 +167,8 @@ def difference(reply_text: str) -> str:
     match = _INEQUIVALENT.search(reply_text)
     if match is None:
         return reply_text
-    present, wanted = (_plain(match[part]) for part in ("present", "wanted"))
-    return f"{match['name']} is {present}, but should be {wanted}; delete it once it is empty, or change the setting"
+    current, expected = _plain(match["current"]), _plain(match["expected"])
+    return f"{match['name']} is {current}, but should be {expected}; delete it once it is empty, or change the setting"
 
 
 def _plain(value: str) -> str:

@@ -16,8 +16,7 @@ from worker.cli.common import (
     short_duration,
 )
 from worker.config import ConfigurationError
-from worker.rabbit.copier import ParkedError
-from worker.rabbit.reach import UnreachableError
+from worker.rabbit.tools.broker_access import BrokerError
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -49,8 +48,7 @@ def test_work_without_signal_ends_with_its_own_status() -> None:
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (UnreachableError("no broker"), 69),
-        (ParkedError("no broker"), 69),
+        (BrokerError("no broker"), 69),
         (ConfigurationError(("no broker",)), 78),
     ],
 )

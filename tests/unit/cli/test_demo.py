@@ -19,7 +19,7 @@ from tests.pipeline.virtual_time.event_loop import VirtualTime
 from worker.cli.app import app
 from worker.policy.error_text import read_text
 from worker.policy.throttle.rate_limiter import RateLimiter
-from worker.rabbit.follower import Event
+from worker.rabbit.tools.event_stream import Event
 from worker.tools.demo.display import DemoDisplay
 from worker.tools.demo.outcomes import DemoResult, OutcomeTracker, collect
 from worker.tools.demo.requests import REQUEST_KINDS, SUCCEEDED, PlannedRequest, fault_scripts, plan_requests
@@ -212,7 +212,7 @@ def test_latencies_are_from_sending_to_the_event() -> None:
     assert (row.p50, row.p95, row.max) == (50.0, 95.0, 100.0)
 
 
-class Events:
+class EventStream:
     """Success for each of the planned, one every so many seconds."""
 
     def __init__(self, planned: Sequence[PlannedRequest], apart: float) -> None:
@@ -233,7 +233,7 @@ def test_answers_are_waited_for_as_long_as_they_come(apart: float, is_complete: 
     tally, shown = _sent(PLAIN, LATE, replace(TWICE, kind=PLAIN.kind)), []
 
     with asyncio.Runner(loop_factory=VirtualTime) as runner:
-        found = runner.run(collect(Events(planned, apart), tally, lambda it: shown.append(it.answered), 60.0))
+        found = runner.run(collect(EventStream(planned, apart), tally, lambda it: shown.append(it.answered), 60.0))
 
     assert (found, tally.answered, shown) == (is_complete, answered, list(range(1, answered + 1)))
 

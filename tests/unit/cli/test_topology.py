@@ -47,6 +47,6 @@ def test_unreachable_broker_is_one_sentence_and_69() -> None:
     result = CliRunner().invoke(app, ["topology", "apply"], env={"WORKER_AMQP_URL": url})
 
     assert (result.exit_code, result.stdout) == (69, "")
-    sentence, remedy = f"The broker at 127.0.0.1:{port} cannot be reached: Connection refused.", "WORKER_AMQP_URL"
+    sentence, remedy = f"Broker 127.0.0.1:{port}: it cannot be reached: Connection refused.", "WORKER_AMQP_URL"
     assert result.stderr.startswith(f"{sentence} {remedy}")
     assert result.stderr.count("\n") == 1

@@ -29,7 +29,7 @@ from worker.policy.call_result import (
 )
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.migration_request import migration
-from worker.rabbit.connection_supervisor import LinkObserver
+from worker.rabbit.connection_supervisor import ConnectionObserver
 from worker.rabbit.publisher import PublisherObserver
 
 TASK = Task(name="secret-name", description="secret text", vpc_id="v", subnet_id="s", security_group_id="g")
@@ -92,11 +92,11 @@ def fault(evidence: Evidence = Evidence.AMBIGUOUS, kind: ErrorKind = ErrorKind.R
     return CallError(evidence, kind, **{"status": CallStatus.TIMEOUT, "message": "no answer within 30 s", **more})
 
 
-@pytest.mark.parametrize("protocol", [ports.Observer, LinkObserver, PublisherObserver])
+@pytest.mark.parametrize("protocol", [ports.Observer, ConnectionObserver, PublisherObserver])
 def test_observer_matches_every_protocol(protocol: type) -> None:
     """The observer has the methods and arguments of every room's Protocol."""
     observer = Seen().observer
-    fits: tuple[ports.Observer, LinkObserver, PublisherObserver, OnCallEnd]
+    fits: tuple[ports.Observer, ConnectionObserver, PublisherObserver, OnCallEnd]
     fits = (observer, observer, observer, observer.call_ended)
     assert fits
 

@@ -114,8 +114,8 @@ def test_the_way_through_the_broker_is_long_enough_and_ends(
     envelope = replace(REPEAT, round=round_, first_received_at=NOW - age)
     postponed = RULES.after(fault, envelope, at_least, NOW)
     wanted = min(max(at_least, error_table.asked_wait(fault)), RULES.delays[-1])
-    assert RULES.delays[postponed.level - 1] >= wanted
-    assert 0 < postponed.level <= RULES.levels
+    assert RULES.delays[postponed.retry_level - 1] >= wanted
+    assert 0 < postponed.retry_level <= RULES.levels
     if not RULES.costs_nothing(fault, envelope, NOW):
         assert postponed.envelope.round == min(round_, RULES.levels) + 1
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from worker.policy.freeze_detector import FreezeDetector
-from worker.rabbit.connection_loss import ConnectionLostError
+from worker.rabbit.connection import ConnectionLostError
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.topology import describe

@@ -19,7 +19,7 @@ from worker.policy.diagnostics import (
     unchecked,
     warning,
 )
-from worker.rabbit.publisher import PUBLISH_DEADLINE
+from worker.rabbit.publisher import PUBLISH_TIMEOUT_SECONDS
 
 CHECK_NAME: Final = "configuration"
 _SUGGESTION_PREFIX: Final = "the nearest known is "
@@ -86,7 +86,7 @@ def check_settings(settings: Settings, consumers: int | None, *, has_credentials
             permit_seconds=MAX_PERMIT_WAIT_SECONDS,
             credential_seconds=MAX_CREDENTIAL_WAIT_SECONDS if waits_for_token_call else 0.0,
             call_seconds=settings.dcs_timeout,
-            other_seconds=ISOLATION_WAIT_SECONDS + 2 * PUBLISH_DEADLINE,
+            other_seconds=ISOLATION_WAIT_SECONDS + 2 * PUBLISH_TIMEOUT_SECONDS,
         )
     )
     yield _check_reconciliation(settings)

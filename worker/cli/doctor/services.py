@@ -20,16 +20,18 @@ from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked, warning
 from worker.policy.freeze_detector import FreezeDetector
-from worker.rabbit.checks import Door, LoginRefused, Node, entered, version
-from worker.rabbit.connect import Brokers
-from worker.rabbit.inventory import check_topology
-from worker.rabbit.management import check_management, without_management
+from worker.rabbit.connection import Brokers
+from worker.rabbit.tools.broker_access import LoginRefused, LoginResult, Node, broker_version, log_in
+from worker.rabbit.tools.management import check_management, without_management
+from worker.rabbit.tools.topology_diff import check_topology
 
 PART_TIMEOUT_SECONDS: Final = 45.0
 """For each part; the parts run at the same time."""
 MAX_CALL_SECONDS: Final = 15.0
 """Upper limit of a call to DCS here; WORKER_DCS_TIMEOUT if that is shorter."""
 BROKER_URL_VARIABLE: Final = "WORKER_AMQP_URL"
+CONNECTION_NAME: Final = "dcs-worker doctor"
+LOGIN_TIMEOUT_SECONDS: Final = 6.0
 
 HttpClientFactory = Callable[[float], HttpClient]
 """Makes a client with that deadline in seconds."""
@@ -99,29 +101,33 @@ async def check_broker(settings: Settings, management: str | None, on_check: OnC
             on_check(check)
         connected = [(node, login) for node, login in zip(nodes, logins, strict=True) if not isinstance(login, Problem)]
         for node, connection in connected:
-            on_check(version(connection, str(node)))
+            on_check(broker_version(connection, str(node)))
         if not connected:
             on_check(unchecked("topology", "no login succeeded, so queues, exchanges and bindings were not compared"))
             return None
         node, connection = connected[0]
-        inventory = await check_topology(connection, topology, node, on_check)
+        consumers = await check_topology(connection, topology, node, on_check)
         if management is not None:
             await check_management(management, node, topology, brokers.tls, on_check)
         else:
             on_check(without_management(node))
-        return inventory.consumers
+        return consumers
 
 
-async def _log_in(stack: AsyncExitStack, brokers: Brokers, nodes: Sequence[Node]) -> list[Door]:
+async def _log_in(stack: AsyncExitStack, brokers: Brokers, nodes: Sequence[Node]) -> list[LoginResult]:
     """The connection to each node, or the problem. A refused login is not tried at the other nodes."""
     network_problems = await asyncio.gather(
         *(find_problem(Address(node.host, node.port, BROKER_URL_VARIABLE), brokers.tls) for node in nodes)
     )
     refused: dict[tuple[str | None, str], Problem] = {}
-    logins: list[Door] = []
+    logins: list[LoginResult] = []
     for index, (node, problem) in enumerate(zip(nodes, network_problems, strict=True)):
         user_and_password = (node.user, node.password)
-        login = problem or refused.get(user_and_password) or await entered(stack, brokers, index)
+        login = (
+            problem
+            or refused.get(user_and_password)
+            or await log_in(stack, brokers, index, CONNECTION_NAME, LOGIN_TIMEOUT_SECONDS)
+        )
         if isinstance(login, LoginRefused):
             refused[user_and_password] = Problem(
                 "login: not tried, because another node refused the same login", login.remedy
@@ -130,7 +136,7 @@ async def _log_in(stack: AsyncExitStack, brokers: Brokers, nodes: Sequence[Node]
     return logins
 
 
-def _node_checks(nodes: Sequence[Node], logins: Sequence[Door]) -> Iterator[Check]:
+def _node_checks(nodes: Sequence[Node], logins: Sequence[LoginResult]) -> Iterator[Check]:
     """An unreachable node is a failure only if no node can be reached, else a warning."""
     has_connection = any(not isinstance(login, Problem) for login in logins)
     for node, login in zip(nodes, logins, strict=True):

@@ -18,8 +18,8 @@ from worker.cli.parked.selection import Selection
 from worker.cli.progress import Pacer, ProgressDisplay
 from worker.config import Settings
 from worker.policy.migration_request import Key
-from worker.rabbit.follower import Event, Events
-from worker.rabbit.shelf import Shelf
+from worker.rabbit.tools.event_stream import Event, EventStream
+from worker.rabbit.tools.parked_queue import ParkedQueue
 
 MAX_HOLD_SECONDS: Final = 1200.0
 """A replay stops after this: brokers requeue what is unacknowledged for 1,800 s (their default)."""
@@ -51,7 +51,7 @@ class Replay:
     started_at: float = field(default_factory=time.monotonic)
 
     async def run(self, selection: Selection) -> int:
-        """Replay the selected requests; the exit status. Raises ParkedError and FollowError."""
+        """Replay the selected requests; the exit status. Raises BrokerError."""
         async with parked_queue(self.settings) as queue:
             selected = await selected_requests(queue, self.settings, selection)
             valid = [request for request in selected if request.parsed is not None]
@@ -63,7 +63,7 @@ class Replay:
                 self._print_result(len(selected), len(selected) - len(valid), is_done=is_done)
             return selection.exit_status(len(selected)) if is_done else EXIT_FAILED
 
-    async def _replay_all(self, queue: Shelf, valid: Sequence[ParkedRequest]) -> bool:
+    async def _replay_all(self, queue: ParkedQueue, valid: Sequence[ParkedRequest]) -> bool:
         first, rest = valid[: self.canary_size], valid[self.canary_size :]
         if first and not await self._run_canary(queue, first):
             return False
@@ -80,9 +80,9 @@ class Replay:
                 display.update(self.replayed)
         return True
 
-    async def _run_canary(self, queue: Shelf, first: Sequence[ParkedRequest]) -> bool:
+    async def _run_canary(self, queue: ParkedQueue, first: Sequence[ParkedRequest]) -> bool:
         """Replay the canary; whether all its requests succeeded in time."""
-        async with queue.following(self.settings.event_exchange) as events:
+        async with queue.open_event_stream(self.settings.event_exchange) as events:
             for request in first:
                 await self._replay(queue, request)
             typer.echo(f"Waiting for the outcomes of {len(first):,} canary requests ...", err=True)
@@ -91,7 +91,7 @@ class Replay:
             typer.echo(f"{printable(outcome.id)}  {printable(outcome.text)}", err=True)
         return all(outcome.succeeded for outcome in self.outcomes)
 
-    async def _replay(self, queue: Shelf, request: ParkedRequest) -> None:
+    async def _replay(self, queue: ParkedQueue, request: ParkedRequest) -> None:
         await self.pacer.wait()
         await queue.move(request.parked, request.replay_headers(self.settings.delivery_limit, time.time()))
         self.replayed += 1
@@ -112,8 +112,10 @@ class Replay:
         typer.echo(f"{text}, of which {invalid:,} are invalid." if invalid else f"{text}.")
 
 
-async def canary_outcomes(requests: Sequence[ParkedRequest], events: Events, timeout: float) -> list[CanaryOutcome]:
-    """The outcomes of replayed requests, at the latest after `timeout` seconds. Raises FollowError."""
+async def canary_outcomes(
+    requests: Sequence[ParkedRequest], events: EventStream, timeout: float
+) -> list[CanaryOutcome]:
+    """The outcomes of replayed requests, at the latest after `timeout` seconds. Raises BrokerError."""
     # By request: the id of the event if this replay fails. A failure before it has another id, and is no outcome.
     failure_ids: dict[Key, str] = {
         parsed.key: identity.event_id(parsed.project_id, parsed.request_id, FAILED_TYPE, request.envelope.replays + 1)

@@ -47,7 +47,7 @@ class ReplayVerdict:
 
 
 async def preview(loaded: Configuration, selection: Selection, pacer: Pacer, *, as_json: bool) -> int:
-    """Print the expected result of each request; the exit status. Raises ParkedError and ConfigurationError."""
+    """Print the expected result of each request; the exit status. Raises BrokerError and ConfigurationError."""
     async with parked_queue(loaded.settings) as queue:
         selected = await selected_requests(queue, loaded.settings, selection)
     # The queue is closed here: lookups can take longer than a broker lets messages be unacknowledged.

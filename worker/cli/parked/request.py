@@ -1,4 +1,4 @@
-"""Parked requests as far as they are readable: identity, reason, state, headers of a replay; and their queue."""
+"""ParkedMessage requests as far as they are readable: identity, reason, state, headers of a replay; and their queue."""
 
 import base64
 import time
@@ -19,9 +19,8 @@ from worker.cli.common import printable
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
 from worker.policy.migration_request import MigrationRequest, migration
-from worker.rabbit.parked import Parked
-from worker.rabbit.reach import reached
-from worker.rabbit.shelf import Shelf, held
+from worker.rabbit.tools.broker_access import open_connection
+from worker.rabbit.tools.parked_queue import ParkedMessage, ParkedQueue, open_parked_queue
 
 PARKED_HEADER_PREFIX: Final = "x-parked-"
 """Prefix of the headers with reason and time of parking."""
@@ -33,7 +32,7 @@ _MAX_TEXT_LENGTH: Final = 64
 class ParkedRequest:
     """One message of the parked queue, as far as it is readable; times in epoch seconds."""
 
-    parked: Parked
+    parked: ParkedMessage
     parsed: MigrationRequest | None
     """None: the body is not a valid request, `invalid_reason` says why."""
     invalid_reason: str
@@ -45,7 +44,7 @@ class ParkedRequest:
     envelope: Envelope
 
     @classmethod
-    def read(cls, parked: Parked, settings: Settings) -> Self:
+    def read(cls, parked: ParkedMessage, settings: Settings) -> Self:
         """Read a message as a worker with these settings reads it."""
         found, invalid_reason, sender = _parse(parked.body, settings)
         headers = parked.headers
@@ -186,22 +185,22 @@ def _json_value(value: object) -> Any:
 
 
 @asynccontextmanager
-async def parked_queue(settings: Settings) -> AsyncIterator[Shelf]:
-    """The open parked queue. Raises UnreachableError, ParkedError, FollowError and ConfigurationError."""
+async def parked_queue(settings: Settings) -> AsyncIterator[ParkedQueue]:
+    """The open parked queue. Raises BrokerError and ConfigurationError."""
     async with (
-        reached(brokers(settings), "dcs-worker parked") as connection,
-        held(connection, settings.queue) as queue,
+        open_connection(brokers(settings), "dcs-worker parked") as connection,
+        open_parked_queue(connection, settings.queue) as queue,
     ):
         yield queue
 
 
 async def read_selected(
-    queue: Shelf, settings: Settings, selection: Selection, on_request: Callable[[ParkedRequest], None]
+    queue: ParkedQueue, settings: Settings, selection: Selection, on_request: Callable[[ParkedRequest], None]
 ) -> None:
-    """Call `on_request` for each selected request; all messages stay unacknowledged. Raises ParkedError."""
+    """Call `on_request` for each selected request; all messages stay unacknowledged. Raises BrokerError."""
     now = time.time()
 
-    def on_message(parked: Parked) -> None:
+    def on_message(parked: ParkedMessage) -> None:
         request = ParkedRequest.read(parked, settings)
         if request.matches(selection, now):
             on_request(request)
@@ -209,13 +208,13 @@ async def read_selected(
     await queue.read(on_message)
 
 
-async def selected_requests(queue: Shelf, settings: Settings, selection: Selection) -> list[ParkedRequest]:
-    """The selected requests, oldest first; all messages stay unacknowledged. Raises ParkedError."""
+async def selected_requests(queue: ParkedQueue, settings: Settings, selection: Selection) -> list[ParkedRequest]:
+    """The selected requests, oldest first; all messages stay unacknowledged. Raises BrokerError."""
     found: list[ParkedRequest] = []
     await read_selected(queue, settings, selection, found.append)
     return sorted(found, key=lambda request: request.parked_at or 0.0)
 
 
-async def read_with_id(queue: Shelf, settings: Settings, identity: str) -> list[ParkedRequest]:
-    """Every parked message of the request `identity`, oldest first. Raises ParkedError."""
+async def read_with_id(queue: ParkedQueue, settings: Settings, identity: str) -> list[ParkedRequest]:
+    """Every parked message of the request `identity`, oldest first. Raises BrokerError."""
     return await selected_requests(queue, settings, Selection(frozenset((identity,))))

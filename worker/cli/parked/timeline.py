@@ -20,7 +20,7 @@ from schemas.timestamp import from_text, to_text
 from worker.cli.common import exact_duration, format_table, printable
 from worker.cli.parked.request import ParkedRequest
 from worker.config import Settings
-from worker.rabbit.parked import Parked
+from worker.rabbit.tools.parked_queue import ParkedMessage
 
 _LABEL_WIDTH: Final = 14
 
@@ -131,7 +131,7 @@ def timeline_of_message(message: Any, settings: Settings) -> RequestTimeline:
     try:
         return timeline_of_event(read_event(body), headers)
     except ValueError:
-        request = ParkedRequest.read(Parked.told(body, headers, properties.get("message_id")), settings)
+        request = ParkedRequest.read(ParkedMessage.not_held(body, headers, properties.get("message_id")), settings)
         is_parked = names.PARKED_REASON in headers
         if request.parsed is None and not is_parked:
             raise

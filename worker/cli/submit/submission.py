@@ -17,9 +17,9 @@ from worker.cli.common import EXIT_FAILED, EXIT_OK, exit_status_of, format_table
 from worker.cli.progress import Pacer, ProgressDisplay
 from worker.cli.submit.input_lines import MAX_REPORTED, InputValidator, Ledger, SubmittedRequest
 from worker.config import Settings
-from worker.rabbit.follower import Events, following
-from worker.rabbit.reach import reached
-from worker.rabbit.sender import Sender, sending
+from worker.rabbit.tools.broker_access import open_connection
+from worker.rabbit.tools.event_stream import EventStream, open_event_stream
+from worker.rabbit.tools.sender import Sender, open_sender
 
 CONNECTION_NAME: Final = "dcs-worker submit"
 NO_OUTCOME: Final = "pending"
@@ -54,14 +54,14 @@ class Submission:
         return EXIT_FAILED if self.wait_seconds is not None and any(self._ledger.unsuccessful()) else EXIT_OK
 
     async def _send_and_wait(self) -> None:
-        """Raises UnreachableError, SendError and FollowError."""
-        async with reached(brokers(self.settings), CONNECTION_NAME) as connection, AsyncExitStack() as stack:
+        """Raises BrokerError."""
+        async with open_connection(brokers(self.settings), CONNECTION_NAME) as connection, AsyncExitStack() as stack:
             collecting: asyncio.Task[None] | None = None
             if self.wait_seconds is not None:
-                events = await stack.enter_async_context(following(connection, self.settings.event_exchange))
+                events = await stack.enter_async_context(open_event_stream(connection, self.settings.event_exchange))
                 collecting = asyncio.create_task(self._collect(events))
                 stack.push_async_callback(_cancel, collecting)
-            sender = await stack.enter_async_context(sending(connection, self.settings.request_exchange))
+            sender = await stack.enter_async_context(open_sender(connection, self.settings.request_exchange))
             await self._send(sender)
             if collecting is not None and self.wait_seconds is not None:
                 await self._wait(collecting, self.wait_seconds)
@@ -80,8 +80,8 @@ class Submission:
                     await batch.put(body)
         self.sending_seconds = time.monotonic() - started
 
-    async def _collect(self, events: Events) -> None:
-        """Store the outcome of each request. Raises FollowError."""
+    async def _collect(self, events: EventStream) -> None:
+        """Store the outcome of each request. Raises BrokerError."""
         while self._ledger.answered < self._ledger.requests:
             try:
                 event = read_event((await anext(events)).body)
@@ -94,7 +94,7 @@ class Submission:
             self._ledger.record_outcome(event.project_id, event.request_id, outcome, message, succeeded=succeeded)
 
     async def _wait(self, collecting: asyncio.Task[None], wait_seconds: float) -> None:
-        """Return when every request has an outcome, at the latest after `wait_seconds`. Raises FollowError."""
+        """Return when every request has an outcome, at the latest after `wait_seconds`. Raises BrokerError."""
         end = time.monotonic() + wait_seconds
         with ProgressDisplay("answered", self._ledger.requests) as display:
             display.start_at(self._ledger.answered)

@@ -39,7 +39,7 @@ def test_terminal_wraps_findings_but_no_remedy() -> None:
 
 def test_long_title_shifts_its_finding_and_is_not_cut() -> None:
     """The finding after a long queue name is complete."""
-    check = ok("queue", "is there, as wanted; " * 5, subject="q" * 100)
+    check = ok("queue", "exists, as configured; " * 5, subject="q" * 100)
     ((lead, rest),) = format_rows([check], 160)
 
     text = f"{lead}{rest}"

@@ -10,7 +10,7 @@ from schemas import names
 from schemas.journal import EMPTY, Kind
 from worker.cli.parked.request import ParkedRequest
 from worker.config import Settings, load
-from worker.rabbit.parked import Parked
+from worker.rabbit.tools.parked_queue import ParkedMessage
 
 NOW = 1_800_000_000.0
 SETTINGS: Settings = load({}, credentials=False).settings
@@ -41,4 +41,4 @@ JOURNAL_TEXTS = [
 
 def parked_request(body: bytes = BODY, headers: Mapping[str, Any] = HEADERS, **properties: Any) -> ParkedRequest:
     """The request of a parked message."""
-    return ParkedRequest.read(Parked(body, Basic.Properties(headers=dict(headers), **properties), 1, False), SETTINGS)
+    return ParkedRequest.read(ParkedMessage(body, Basic.Properties(headers=dict(headers), **properties)), SETTINGS)

@@ -9,7 +9,7 @@ from schemas import identity
 from schemas.event import FAILED_KEY, FAILED_TYPE, SUCCEEDED_KEY
 from tests.unit.cli.parked.parked_messages import parked_request
 from worker.cli.parked.replay import CanaryOutcome, canary_outcomes
-from worker.rabbit.follower import Event
+from worker.rabbit.tools.event_stream import Event
 
 
 class FakeEventStream:

@@ -1,4 +1,4 @@
-"""Parked requests read from messages, their records, and the headers of their replay."""
+"""ParkedMessage requests read from messages, their records, and the headers of their replay."""
 
 import json
 from typing import Any

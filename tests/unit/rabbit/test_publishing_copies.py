@@ -7,7 +7,7 @@ from pamqp.commands import Basic
 from schemas import names
 from tests.malformed_messages import RAW_PROPERTIES
 from worker.rabbit import lenient_codec
-from worker.rabbit.message_copy import LONGEST_NAME, copy_properties, encodable
+from worker.rabbit.publishing import MAX_HEADER_NAME_BYTES, copy_properties, encodable
 
 lenient_codec.install()
 
@@ -40,7 +40,7 @@ def test_copy_is_persistent_and_neither_expires_nor_names_a_user() -> None:
 
 def test_headers_that_cannot_be_written_are_left_out() -> None:
     """One odd header must not hold up the whole request."""
-    long = "n" * (LONGEST_NAME + 1)
+    long = "n" * (MAX_HEADER_NAME_BYTES + 1)
     headers = {"good": 1, "huge": 1e300, "bytes": b"\xff", "text": "a", "object": object(), long: 1, long[1:]: 2}
     kept = encodable(headers)
     assert kept == {"good": 1, "text": "a", long[1:]: 2}

@@ -1,14 +1,14 @@
-"""Connections and channels of aio-pika, each with a deadline on everything.
+"""Connections and channels of aio-pika: a timeout on every operation, and one exception for a lost connection.
 
-Plain connections, not robust ones: who reconnects, when, and what is declared then is decided here
+Plain connections, not robust ones: who reconnects, when, and what is declared then is decided in this room
 (the robust layer restores silently, and waits without an end; mosquito/aio-pika#231, #253, #588).
 """
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Final
 
 import aio_pika
@@ -18,22 +18,23 @@ from aiormq.abc import AbstractChannel
 
 from worker.rabbit import lenient_codec
 
-HEARTBEAT: Final = 10
-"""Seconds; a dead peer is noticed after some three of them."""
-CONNECT_DEADLINE: Final = 10.0
-RPC_DEADLINE: Final = 10.0
-CLOSE_DEADLINE: Final = 2.0
+HEARTBEAT_SECONDS: Final = 10
+"""A dead peer is noticed after some three heartbeats."""
+CONNECT_TIMEOUT_SECONDS: Final = 10.0
+RPC_TIMEOUT_SECONDS: Final = 10.0
+CLOSE_TIMEOUT_SECONDS: Final = 2.0
+
+
+class ConnectionLostError(ConnectionError):
+    """The connection to the broker was lost before it answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Brokers:
-    """The nodes of one cluster, and how to speak TLS with them."""
+    """The nodes of one cluster, and TLS if they speak it."""
 
-    urls: tuple[str, ...]
+    urls: tuple[str, ...] = field(repr=False)  # they hold passwords
     tls: ssl.SSLContext | None = None
-
-    def __repr__(self) -> str:
-        return f"<Brokers: {len(self.urls)}>"
 
 
 def tls_context(ca_file: str | None, cert_file: str | None, key_file: str | None) -> ssl.SSLContext:
@@ -44,27 +45,47 @@ def tls_context(ca_file: str | None, cert_file: str | None, key_file: str | None
     return context
 
 
+@contextmanager
+def connection_loss_as_error() -> Iterator[None]:
+    """Raise ConnectionLostError for a loss that comes in another form. A cancellation of this task stays one.
+
+    A connection that gets stuck (no frame for three heartbeats) sets CancelledError on everything that waits for an
+    answer, though the task that waits was not cancelled; `except Exception` misses it, and the task would just end as
+    cancelled. A channel that is closed without a reason raises a bare `Exception`.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ConnectionLostError("the connection is stuck") from None
+    except Exception as error:
+        if type(error) is Exception:
+            raise ConnectionLostError("the channel was closed") from None
+        raise
+
+
 @asynccontextmanager
 async def connected(brokers: Brokers, attempt: int, name: str) -> AsyncIterator[AbstractConnection]:
-    """A connection to the node whose turn it is at `attempt`; closed within its deadline.
+    """A connection called `name` to one node, the next one at each `attempt`; closed within its timeout.
 
     Raises IncompatibleCodecError if hostile messages would break it.
     """
     lenient_codec.install()
-    url = brokers.urls[attempt % len(brokers.urls)]
-    async with asyncio.timeout(CONNECT_DEADLINE):
+    async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
         connection = await aio_pika.connect(
-            url,
+            brokers.urls[attempt % len(brokers.urls)],
             ssl_context=brokers.tls,
-            timeout=CONNECT_DEADLINE,
-            heartbeat=HEARTBEAT,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            heartbeat=HEARTBEAT_SECONDS,
             client_properties={"connection_name": name},
         )
     try:
         yield connection
     finally:
         with suppress(Exception):
-            async with asyncio.timeout(CLOSE_DEADLINE):
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await connection.close()
 
 
@@ -73,10 +94,10 @@ async def open_channel(connection: AbstractConnection, *, confirms: bool = False
     """A channel of the connection's transport, closed at the end if it is still open.
 
     The layer below aio-pika's own objects hands over frames as they came: properties and headers of a
-    request can be copied unchanged, and nothing is built that nobody reads.
+    request can be copied unchanged, and no object is built that nothing reads.
     """
     channel = connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
-    async with asyncio.timeout(RPC_DEADLINE):
+    async with asyncio.timeout(RPC_TIMEOUT_SECONDS):
         await channel.initialize()
     underlay = await channel.get_underlay_channel()
     assert isinstance(underlay, Channel)
@@ -85,7 +106,7 @@ async def open_channel(connection: AbstractConnection, *, confirms: bool = False
     finally:
         if not underlay.is_closed:
             with suppress(Exception):
-                async with asyncio.timeout(CLOSE_DEADLINE):
+                async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                     await channel.close()
 
 

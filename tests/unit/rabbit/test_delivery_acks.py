@@ -2,7 +2,7 @@
 
 import asyncio
 
-from worker.rabbit.ack_writer import FRAMES_PER_TURN, AckWriter
+from worker.rabbit.delivery import FRAMES_PER_TURN, AckWriter
 
 
 class Channel:
@@ -32,10 +32,15 @@ class Channel:
             written.append(await self.frames.get())
 
 
+def writing(channel: Channel) -> AckWriter:
+    """A writer of acknowledgements on this channel."""
+    return AckWriter(channel)  # type: ignore[arg-type]
+
+
 async def test_burst_never_fills_the_queue_of_frames() -> None:
     """Else aiormq would drop its answer to a channel that the broker closes at that moment."""
     channel, written = Channel(), list[tuple[str, int]]()
-    writer, draining = AckWriter(channel), asyncio.create_task(channel.drain(written))
+    writer, draining = writing(channel), asyncio.create_task(channel.drain(written))
     async with writer.running():
         for tag in range(64):
             writer.ack(tag)
@@ -50,7 +55,7 @@ async def test_burst_never_fills_the_queue_of_frames() -> None:
 async def test_flush_returns_at_once_when_nothing_waits_and_later_acknowledgements_are_written() -> None:
     """The writer starts again after it was idle."""
     channel = Channel()
-    writer = AckWriter(channel)
+    writer = writing(channel)
     await writer.flush()
     async with writer.running():
         for tag in (1, 2):
@@ -62,7 +67,7 @@ async def test_flush_returns_at_once_when_nothing_waits_and_later_acknowledgemen
 async def test_connection_that_takes_nothing_holds_only_the_writer_up() -> None:
     """Acknowledging never waits, and the writer ends with its session."""
     channel = Channel()
-    writer = AckWriter(channel)
+    writer = writing(channel)
     async with asyncio.timeout(5), writer.running():
         for tag in range(20):
             writer.ack(tag)

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 
 from worker.policy.diagnostics import Check, CheckResult
-from worker.rabbit.checks import Node
-from worker.rabbit.management import check_management, without_management
+from worker.rabbit.tools.broker_access import Node
+from worker.rabbit.tools.management import check_management, without_management
 from worker.rabbit.topology import describe
 from worker.tools.servers import free_port
 
@@ -126,6 +126,16 @@ async def test_what_is_no_answer_leaves_the_question_open(queues: Any, said: str
     assert "rabbitmqctl list_bindings -p team/a" in (check.remedy or "")
 
 
+async def test_large_answer_is_read_whole_and_a_huge_one_is_refused() -> None:
+    """Thousands of queues take more than one segment; another server's endless answer does not fill the memory."""
+    many = [_queue(f"other.{number}") for number in range(5_000)]
+    checks, _ = await _found(queues=[*many, _queue("moves", expires=1)])
+    (huge,), _ = await _found(queues=[_queue("q" * (5 << 20))])
+
+    assert checks[2].found == "'ours' sets expires 1"
+    assert (huge.result, "more than 4 MiB" in huge.found) == (CheckResult.NOT_CHECKED, True)
+
+
 async def test_an_unreachable_management_api_leaves_the_check_open() -> None:
     """Neither the password nor a traceback is in what is said."""
     checks: list[Check] = []
@@ -141,21 +151,3 @@ def test_without_management_the_commands_are_given() -> None:
 
     assert check.result is CheckResult.NOT_CHECKED
     assert "--management http://broker:15672" in (check.remedy or "")
-
-
-@pytest.mark.parametrize(
-    ("url", "node"),
-    [
-        ("amqp://host", ("host", 5672, "guest", "/")),
-        ("amqps://u:p@host/", ("host", 5671, "u", "/")),
-        ("amqp://u%40x:p@host:1/%2Fv", ("host", 1, "u@x", "/v")),
-        ("amqp://u:p@host//", ("host", 5672, "u", "/")),
-        ("amqps://[::1]/v?auth=external", ("::1", 5671, None, "v")),
-    ],
-)
-def test_a_node_is_read_as_the_client_reads_it(url: str, node: tuple[object, ...]) -> None:
-    """Defaults of port, user and vhost included."""
-    found = Node.of(url)
-
-    assert (found.host, found.port, found.user, found.vhost) == node
-    assert "p" not in f"{found!r}".partition(":")[2]

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pamqp.commands import Basic
 
-from worker.rabbit.confirm_channel import ConfirmChannel
-from worker.rabbit.connection_loss import ConnectionLostError
+from worker.rabbit.connection import ConnectionLostError
+from worker.rabbit.publishing import ConfirmChannel
 
 
 class Channel:

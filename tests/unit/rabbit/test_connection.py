@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from worker.rabbit.connection_loss import ConnectionLostError, connection_loss_as_error
+from worker.rabbit.connection import ConnectionLostError, connection_loss_as_error
 
 
 async def waiting(answer: asyncio.Future[None], seconds: float | None = None) -> None:

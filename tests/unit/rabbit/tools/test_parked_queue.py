@@ -1,0 +1,42 @@
+"""Messages of the parked queue: which must be renewed, and what is shown of them."""
+
+from typing import Any
+
+import pytest
+from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from schemas import names
+from worker.rabbit.tools.parked_queue import RENEWED_AT_RETURNS, ParkedMessage
+
+
+def delivered(headers: dict[str, Any], *, redelivered: bool) -> DeliveredMessage:
+    """A message as aiormq hands it over."""
+    header = ContentHeader(properties=Basic.Properties(headers=headers))
+    delivery = Basic.Deliver(delivery_tag=7, redelivered=redelivered)
+    return DeliveredMessage(delivery=delivery, header=header, body=b"x", channel=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("count", "redelivered", "needs_renewal"),
+    [
+        (RENEWED_AT_RETURNS, True, True),
+        (RENEWED_AT_RETURNS - 1, True, False),
+        (RENEWED_AT_RETURNS, False, False),
+        ("many", True, False),
+    ],
+)
+def test_message_needs_renewal_at_the_broker_s_count_of_returns(
+    count: object, redelivered: bool, needs_renewal: bool
+) -> None:
+    """Without the redelivered flag the count is the sender's word."""
+    message = ParkedMessage.of(delivered({names.DELIVERY_COUNT: count}, redelivered=redelivered))
+    assert (message.tag, message.needs_renewal) == (7, needs_renewal)
+
+
+def test_message_from_elsewhere_has_no_tag_and_shows_its_set_properties() -> None:
+    """Headers are apart; what is not set is left out."""
+    message = ParkedMessage.not_held(b"x", {"a": 1}, "m1")
+    assert (message.tag, message.headers, message.attributes) == (0, {"a": 1}, {"message_id": "m1"})
+    assert ParkedMessage.not_held(b"x", {}, None).attributes == {}

@@ -1,0 +1,1 @@
+"""What commands use of RabbitMQ: logins, sender, event stream, parked queue, topology; not the worker itself."""
