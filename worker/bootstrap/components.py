@@ -3,7 +3,8 @@
 import ssl
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from worker import __version__
 from worker.config import Configuration, ConfigurationError, Settings
@@ -18,6 +19,9 @@ from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 from worker.rabbit.connection import Brokers, tls_context
 from worker.rabbit.publisher import RabbitPublisher
 from worker.rabbit.topology import Topology, describe
+
+boot_time: Final = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+"""Seconds of a clock that continues while the machine sleeps."""
 
 if TYPE_CHECKING:
     from worker.claims.redis_claims import RedisClaims
@@ -124,8 +128,3 @@ def service_transport(loaded: Configuration) -> ServiceTransport:
     except OSError as error:  # SSLError is one
         raise ConfigurationError((f"WORKER_DCS_CA_FILE: cannot be used: {error}",)) from None
     return ServiceTransport(tls, settings.dcs_timeout, loaded.proxies.proxy_for)
-
-
-def boot_time() -> float:
-    """Seconds of a clock that continues while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)

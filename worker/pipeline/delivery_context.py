@@ -20,10 +20,10 @@ class DeliveryContext:
     migration: MigrationRequest
     envelope: Envelope
     delivery: DeliveryOwnership
+    is_claimed: Callable[[], bool]
+    """False once another replica may process the same request: then a look-up precedes every create."""
     needs_lookup: bool = False
     """A task may exist: nothing is created before a look-up, after the listing delay, has found none."""
-    is_claimed: Callable[[], bool] = lambda: True
-    """False once another replica may process the same request: then a look-up precedes every create."""
     is_known: bool = False
     """Another copy of the request was processed before, here or under a claim."""
     claimed_at_start: bool = True
