@@ -1,7 +1,7 @@
 """Writes the AsyncAPI 3.0 document of the worker's messages: `python -m schemas.asyncapi [FILE]`.
 
 Its payloads are the generated JSON Schemas, its examples the committed ones; names are those of the defaults. It
-stands alone: whoever gets this one file has everything. https://www.asyncapi.com/docs/reference/specification/v3.0.0,
+stands alone: this one file has everything. https://www.asyncapi.com/docs/reference/specification/v3.0.0,
 AMQP bindings 0.3.0.
 """
 
@@ -69,7 +69,7 @@ def _channels() -> Schema:
     return {
         "requests": _channel(names.REQUEST_KEY, "Where requests are published.", requests, "request"),
         "requestsQueue": _channel(names.REQUEST_QUEUE, "Where requests wait.", _queue(names.REQUEST_QUEUE), "request"),
-        "parkedQueue": _channel(parked, "Requests that need a person.", _queue(parked), "parkedRequest"),
+        "parkedQueue": _channel(parked, "Requests that need an operator.", _queue(parked), "parkedRequest"),
         "succeeded": _channel(SUCCEEDED_KEY, "Tasks that exist.", events, "migrationSucceeded"),
         "failed": _channel(FAILED_KEY, "Requests that failed.", events, "migrationFailed"),
         "replies": {
@@ -114,7 +114,7 @@ def _operations() -> Schema:
         },
         "sendSucceeded": _operation("send", "succeeded", "Say that the task exists.", confirmed),
         "sendFailed": _operation("send", "failed", "Say that the request failed, and why.", confirmed),
-        "parkRequest": _operation("send", "parkedQueue", "Put a request aside for a person.", confirmed),
+        "parkRequest": _operation("send", "parkedQueue", "Park a request for an operator.", confirmed),
     }
 
 

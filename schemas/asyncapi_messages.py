@@ -42,7 +42,7 @@ def messages() -> Schema:
     as_came = "Its body and properties as they came: where `x-parked-reason` is `invalid_request`, any bytes at all."
     return {
         "request": _message("request", "One order to create one task.", REQUEST_PROPERTIES, trace, whole),
-        "parkedRequest": _message("request", "A request that needs a person.", as_came, parked, whole[:1]),
+        "parkedRequest": _message("request", "A request that needs an operator.", as_came, parked, whole[:1]),
         "migrationSucceeded": _event("migration_succeeded", "The task exists.", SUCCEEDED_TYPE, "succeeded_*"),
         "migrationFailed": _event("migration_failed", "The request failed.", FAILED_TYPE, "failed_*"),
     }

@@ -23,7 +23,7 @@ async def create(amqp_url: str, request: Request, patience: float = 3600) -> Eve
             return read_event((await anext(events)).body)
 ```
 
-Whoever lost the connection before the event came calls it again with the same request: nothing is created
+A sender that lost the connection before the event came calls it again with the same request: nothing is created
 twice, and the same event is the answer.
 """
 
@@ -47,7 +47,7 @@ def encode(request: Request) -> bytes:
 
 
 def identified(request: Request, default_region: str) -> Request:
-    """`request` with the request id by which its event can be told: its own, else the one derived from its content.
+    """`request` with the request id of its event: the sender's, else the one derived from its content.
 
     The worker derives the same one if `default_region` is its WORKER_DCS_REGION.
     """

@@ -89,7 +89,7 @@ SHAPES: Final = (("error_code", "error_msg"), ("errorCode", "errorMsg"), ("code"
 
 
 def create_body(task: Task, description: str | None) -> bytes:
-    """The body of the create call for `task`, with this description in place of its own."""
+    """The body of the create call for `task`, with this description in place of the task's."""
     content = {"name": task.name}
     if description is not None:
         content["description"] = description

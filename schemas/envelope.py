@@ -34,7 +34,7 @@ class Envelope:
     last_sent_at: float | None
     """When a create call may last have been in flight; None: certainly never, by the headers' word."""
     is_repeat: bool
-    """Not the first delivery of its request: whoever works on it looks before creating."""
+    """Not the first delivery of its request: a look-up precedes its create."""
     is_redelivered: bool
     """The broker delivered this very message before."""
     is_dated: bool = True
@@ -124,8 +124,8 @@ class Envelope:
 
 
 def _journal(headers: Mapping[str, object], broken: int, now: float) -> Journal:
-    told = None if names.STATE.isdisjoint(headers) else Journal.read(headers.get(names.JOURNAL))
-    journal = told or EMPTY
+    written = None if names.STATE.isdisjoint(headers) else Journal.read(headers.get(names.JOURNAL))
+    journal = written or EMPTY
     return journal.add(now, Kind.REDELIVERED, n=broken) if broken else journal
 
 

@@ -32,7 +32,7 @@ class Reason(StrEnum):
     POISON = "poison"
 
 
-# These need a person; the others are the sender's to correct.
+# These need an operator; the sender corrects the others.
 PARKED_REASONS: Final = frozenset(
     (
         Reason.UNAUTHENTICATED,
@@ -58,7 +58,7 @@ class _Frozen(BaseModel):
 
 
 class DcsError(_Frozen):
-    """What DCS answered last, or which tasks are candidates when it cannot be told."""
+    """What DCS answered last, or which tasks are candidates if that is not certain."""
 
     status: int | None = Field(default=None, description="HTTP status; null if there was no answer.")
     error_code: str | None = Field(default=None, description="As DCS or its gateway sent it.")
@@ -91,18 +91,18 @@ class MigrationSucceeded(_Frozen):
 
 
 class MigrationFailed(_Frozen):
-    """No task will be created for the request, or a person has to find out whether one exists."""
+    """No task will be created for the request, or an operator has to find out whether one exists."""
 
     request_id: str | None = Field(default=None, description="Null if it could not be read.")
     project_id: str | None = Field(default=None, description="Null if it could not be read.")
     region: str | None = Field(default=None, description="Null if it could not be read.")
     name: str | None = Field(default=None, description="Name of the task; null if it could not be read.")
     reason: Reason
-    message: str = Field(description="One sentence for a person.")
+    message: str = Field(description="One sentence for an operator.")
     error: DcsError | None = None
     violations: tuple[Violation, ...] = Field(default=(), description="The broken rules of an invalid request.")
     attempts: Attempts = 0
-    parked: bool = Field(default=False, description="The request is kept in the parked queue for a person.")
+    parked: bool = Field(default=False, description="The request is kept in the parked queue for an operator.")
     dcs_request_id: DcsRequestId = None
     received_at: Instant = Field(description="When the request was first received.")
     completed_at: Instant

@@ -66,7 +66,7 @@ HEADERS: Final = (
         is_time=True,
     ),
     JOURNAL,
-    Header(names.PARKED_REASON, "string", "Why the request needs a person."),
+    Header(names.PARKED_REASON, "string", "Why the request needs an operator."),
     Header(names.PARKED_ERROR_CODE, "string", "Error code that DCS answered last, if it answered one."),
     Header(names.PARKED_AT, "string", "When the request was parked.", is_time=True),
     Header(names.EXPIRATION, "string", "AMQP expiration of the original, which would delete the copy."),

@@ -44,7 +44,7 @@ class Kind(StrEnum):
 KINDS: Final = (
     "`create`: the create call `n` ended. `look`: a look-up of the task ended. `gate`: a call waited for its turn. "
     "`wait`: the request went into the retry queue `n`. `returned`: a draining replica handed it back. "
-    "`redelivered`: `n` deliveries had ended without a word. `parked`: it needed a person. "
+    "`redelivered`: `n` deliveries had ended without a result. `parked`: it needed an operator. "
     "`replayed`: an operator sent it again."
 )
 
@@ -126,7 +126,7 @@ class Journal(BaseModel):
 
     @classmethod
     def read(cls, text: object) -> Self | None:
-        """The journal in a header; None if what is there is none, whoever wrote it."""
+        """The journal in a header; None if the header has another content."""
         if not isinstance(text, str) or len(text) > LIMIT:
             return None
         try:

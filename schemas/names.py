@@ -48,5 +48,5 @@ def retry_queue(queue: str, retry_level: int) -> str:
 
 
 def parked_queue(queue: str) -> str:
-    """Name of the queue for requests of `queue` that need a person."""
+    """Name of the queue for requests of `queue` that need an operator."""
     return f"{queue}.parked"

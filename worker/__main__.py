@@ -1,4 +1,7 @@
-"""The command `dcs-worker`."""
+"""The command `dcs-worker`.
+
+Short on purpose: it decides what is imported.
+"""
 
 import os
 import signal
@@ -8,7 +11,7 @@ from contextlib import suppress
 
 def main() -> None:
     """Run the command line; `run` alone is started without loading what the other commands need."""
-    _stand_on_firm_ground()
+    _prepare_process()
     if sys.argv[1:] == ["run"]:
         from worker.cli.run import run  # noqa: PLC0415 - start-up time of the one command that has to start fast
 
@@ -18,7 +21,7 @@ def main() -> None:
     app(prog_name="dcs-worker")
 
 
-def _stand_on_firm_ground() -> None:
+def _prepare_process() -> None:
     # Until a command takes care of it, Ctrl-C ends the process without a traceback; and SIGTERM, which the kernel
     # would keep from a container's first process, ends it as what it is then: drained.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

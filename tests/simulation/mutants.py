@@ -77,8 +77,8 @@ class Inventive(Settler):
 class Blind(Executor):
     """Does not look after an ambiguous ending."""
 
-    async def _create(self, context: DeliveryContext, permit: CallPermit, wanted_at: float) -> Outcome | CallError:
-        completed = await super()._create(context, permit, wanted_at)
+    async def _create(self, context: DeliveryContext, permit: CallPermit, asked_at: float) -> Outcome | CallError:
+        completed = await super()._create(context, permit, asked_at)
         context.needs_lookup, context.ambiguous_create = False, None
         return completed
 
@@ -86,9 +86,9 @@ class Blind(Executor):
 class Impatient(Executor):
     """Counts the settle time from the beginning of a call."""
 
-    async def _create(self, context: DeliveryContext, permit: CallPermit, wanted_at: float) -> Outcome | CallError:
+    async def _create(self, context: DeliveryContext, permit: CallPermit, asked_at: float) -> Outcome | CallError:
         before, started_at = context.envelope.last_sent_at, self._now()
-        completed = await super()._create(context, permit, wanted_at)
+        completed = await super()._create(context, permit, asked_at)
         if context.envelope.last_sent_at != before:
             context.envelope = replace(context.envelope, last_sent_at=started_at)
         return completed

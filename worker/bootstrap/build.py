@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from worker.bootstrap import components
 from worker.bootstrap.dispatcher import Ports, build_dispatcher
@@ -32,6 +32,9 @@ from worker.rabbit.publisher import RabbitPublisher
 from worker.rabbit.topology import Topology
 from worker.web.server import WebServer
 
+if TYPE_CHECKING:
+    from worker.claims.redis_claims import RedisClaims
+
 QUIET_SECONDS: Final = 5.0
 """Beyond the deadline of a call: then a call that started under a claim has certainly ended."""
 
@@ -39,7 +42,7 @@ QUIET_SECONDS: Final = 5.0
 @asynccontextmanager
 async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metrics) -> AsyncIterator[Worker]:
     """Construct the worker. What was opened is closed in reverse order."""
-    settings, tracing = loaded.settings, observer.tracing
+    settings = loaded.settings
     freeze_detector, deduplicator = FreezeDetector(components.boot_time), Deduplicator()
     refusals: dict[str, str] = {}
     consumer: Consumer
@@ -57,23 +60,14 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         (consumer.pause if is_blocked else consumer.resume)(BLOCKED)
 
     async with AsyncExitStack() as stack:
-        if tracing:
-            stack.push_async_callback(tracing.aclose)
-        transport = components.service_transport(loaded)
-        stack.push_async_callback(transport.aclose)
-        http_client = partial(_http_client, transport, freeze_detector, observer)
-        credentials = components.credentials(loaded, http_client, on_credentials)
-        stack.push_async_callback(credentials.aclose)
-        client = DcsClient(http_client(settings.dcs_timeout), credentials, settings.dcs_endpoints)
-        if (claims := components.claims(settings, observer)) is not None:
-            stack.push_async_callback(claims.aclose)
-            await claims.start()
+        client = _dcs_client(stack, loaded, observer, freeze_detector, on_credentials)
+        claims = await _claims(stack, settings, observer)
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
         publisher = RabbitPublisher(settings.queue, settings.event_exchange, topology, observer, on_blocked=on_blocked)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
         shared = ClaimsOrLocks(claims, locks, quiet=settings.dcs_timeout + QUIET_SECONDS) if claims else None
-        traced = components.traced(publisher, tracing, settings)
+        traced = components.traced(publisher, observer.tracing, settings)
         ports = Ports(client, traced, observer, throttle, consumer, shared, None if claims else locks)
         parser = RequestParser(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
         dispatcher = build_dispatcher(ports, components.retry_policy(settings), parser, deduplicator)
@@ -85,6 +79,31 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         ticking = asyncio.create_task(_tick(freeze_detector, loaded, observer, throttle.credentials_changed))
         stack.push_async_callback(end, ticking)
         yield worker
+
+
+def _dcs_client(
+    stack: AsyncExitStack,
+    loaded: Configuration,
+    observer: WorkerObserver,
+    freeze_detector: FreezeDetector,
+    on_credentials: Callable[[str | None], None],
+) -> DcsClient:
+    settings = loaded.settings
+    if observer.tracing:
+        stack.push_async_callback(observer.tracing.aclose)
+    transport = components.service_transport(loaded)
+    stack.push_async_callback(transport.aclose)
+    http_client = partial(_http_client, transport, freeze_detector, observer)
+    credentials = components.credentials(loaded, http_client, on_credentials)
+    stack.push_async_callback(credentials.aclose)
+    return DcsClient(http_client(settings.dcs_timeout), credentials, settings.dcs_endpoints)
+
+
+async def _claims(stack: AsyncExitStack, settings: Settings, observer: WorkerObserver) -> "RedisClaims | None":
+    if (claims := components.claims(settings, observer)) is not None:
+        stack.push_async_callback(claims.aclose)
+        await claims.start()
+    return claims
 
 
 def _http_client(

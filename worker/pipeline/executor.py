@@ -124,26 +124,26 @@ class Executor:
         calls = self._lookup_due(context) + (not self._retry_policy.retries_exhausted(context.envelope))
         if not calls:
             return self._failed(context, Reason.EXHAUSTED)
-        wanted_at = self._now()
+        asked_at = self._now()
         async with self._throttle.permit(context.migration, calls, context.passed) as permit:
-            step = await self._look_up_then_create(context, permit, wanted_at)
+            step = await self._look_up_then_create(context, permit, asked_at)
             context.suspect = permit.suspect
         return step
 
     async def _look_up_then_create(
-        self, context: DeliveryContext, permit: CallPermit, wanted_at: float
+        self, context: DeliveryContext, permit: CallPermit, asked_at: float
     ) -> Outcome | CallError:
         while True:
             if self._lookup_due(context):
                 if context.lookups >= LOOKUPS:
                     return self._postpone_after_lookups(context)
-                if (step := await self._look_up(context, permit, wanted_at)) is not None:
+                if (step := await self._look_up(context, permit, asked_at)) is not None:
                     return step
             if self._is_expired(context):
                 return self._failed(context, Reason.EXPIRED)
             if self._retry_policy.retries_exhausted(context.envelope):
                 return self._failed(context, Reason.EXHAUSTED)
-            step = await self._create(context, permit, wanted_at)
+            step = await self._create(context, permit, asked_at)
             is_withdrawn = isinstance(step, CallError) and step.status is CallStatus.STALE
             if not is_withdrawn or not self._lookup_due(context):
                 return step
@@ -166,7 +166,7 @@ class Executor:
         return is_first and context.claimed_at_start and context.ambiguous_create is None
 
     async def _look_up(
-        self, context: DeliveryContext, permit: CallPermit, wanted_at: float
+        self, context: DeliveryContext, permit: CallPermit, asked_at: float
     ) -> Outcome | CallError | None:
         """Law `look-before-create`. None: no task exists, and none can still become listed."""
         if not await context.delivery.is_still_ours():
@@ -175,7 +175,7 @@ class Executor:
         found = await self._find_task(context, permit)
         permit.ended(found)
         self._observer.called(context.migration, "find", found, context.envelope.attempts)
-        self._record_call(context, Call(Kind.LOOK, 0, wanted_at, started_at), found)
+        self._record_call(context, Call(Kind.LOOK, 0, asked_at, started_at), found)
         context.last_call_was_lookup = True
         return self._on_lookup(context, found, started_at)
 
@@ -215,7 +215,7 @@ class Executor:
         context.lookups += 1
         return None
 
-    async def _create(self, context: DeliveryContext, permit: CallPermit, wanted_at: float) -> Outcome | CallError:
+    async def _create(self, context: DeliveryContext, permit: CallPermit, asked_at: float) -> Outcome | CallError:
         if not await context.delivery.is_still_ours():
             return DeliveryLost(context.envelope.last_sent_at)
         if self._is_expired(context):
@@ -227,8 +227,8 @@ class Executor:
         result = await self._dcs.create(context.migration, partial(self._is_still_allowed, context))
         permit.ended(result)
         self._observer.called(context.migration, "create", result, context.envelope.attempts)
-        wanted_at = started_at if context.last_call_was_lookup else wanted_at
-        self._record_call(context, Call(Kind.CREATE, context.envelope.attempts, wanted_at, started_at), result)
+        asked_at = started_at if context.last_call_was_lookup else asked_at
+        self._record_call(context, Call(Kind.CREATE, context.envelope.attempts, asked_at, started_at), result)
         context.last_call_was_lookup = False
         if isinstance(result, TaskCreated):
             return final_events.succeeded(context.migration, context.envelope, result, "created", self._now())

@@ -46,18 +46,18 @@ MIN_WAIT_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of DCS, in epoch seconds. `wanted_at`: when it asked for a permit; `n`: number of the create, else 0."""
+    """A call of DCS, in epoch seconds. `asked_at`: when it asked for a permit; `n`: number of the create, else 0."""
 
     did: Kind
     n: int
-    wanted_at: float
+    asked_at: float
     started_at: float
 
 
 def with_call(journal: Journal, call: Call, result: CallResult, now: float) -> Journal:
     """The journal with the call, which ended `now`. A task that was created at once needs none: its event says all."""
-    if call.started_at - call.wanted_at >= MIN_WAIT_SECONDS:
-        journal = journal.add(call.started_at, Kind.GATE, took=call.started_at - call.wanted_at)
+    if call.started_at - call.asked_at >= MIN_WAIT_SECONDS:
+        journal = journal.add(call.started_at, Kind.GATE, took=call.started_at - call.asked_at)
     if isinstance(result, TaskCreated) and not journal:
         return journal
     got, evidence, code, id_ = _journal_fields(result)

@@ -1,6 +1,6 @@
 """Texts of error answers, read in one function: the `Condition` that they name, and its numbers.
 
-Short on purpose: the table of errors is in `error_table`.
+The table of errors is in `error_table`.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""What the status page shows: plain values, gathered by whoever knows them. Times are epoch seconds."""
+"""Status of a replica, as the status page shows it: plain values. Times are epoch seconds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -117,7 +117,7 @@ class HeldBack:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything worth showing to a person."""
+    """Everything that the status page shows."""
 
     version: str = ""
     state: State = "waiting"

@@ -181,7 +181,7 @@ def _program_path(name: str) -> str:
 class RabbitMqContainer(PrivateServer):
     """RabbitMQ in a container, for a machine with a container engine but no server; its files are lost when it ends.
 
-    The first start fetches the image. A SIGKILL of our own process leaves this server running, because it is a child of
+    The first start fetches the image. A SIGKILL of this process leaves this server running, because it is a child of
     the engine.
     """
 
