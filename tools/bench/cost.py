@@ -34,6 +34,8 @@ TOLERANCES = {"calls": 0.03, "blocks kept": 0.4, "amqp received frames": 0.2, "a
 BATCHED = 0.08
 """The tolerance of calls where many requests are in flight: how many frames come in one piece depends on time."""
 TOLERANCE = 0.02
+USUAL = 0.5
+"""Calls per request above which a function belongs to the way of each request."""
 UNCOUNTED = ("http connections", "amqp sent acks", "amqp received acks")
 """Connections are few, and acknowledgements are among the frames."""
 RENEW = ".venv/bin/python -m tools.bench.cost"
@@ -45,6 +47,11 @@ class Cost:
 
     counts: dict[str, float]
     calls: dict[str, float]
+
+    def own_files(self) -> list[str]:
+        """The files of this project whose functions a request calls."""
+        files = {name.partition(":")[0] for name, calls in self.calls.items() if calls > USUAL}
+        return sorted(file for file in files if file.startswith(("worker/", "schemas/")))
 
     def most_called(self, number: int = 15) -> str:
         """The functions that a request calls most, a line each."""

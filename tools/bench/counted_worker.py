@@ -15,15 +15,18 @@ from pathlib import Path
 from types import CodeType
 from typing import Final
 
+ROOT: Final = Path(__file__).parents[2]
 TARGET: Final = Path(sys.argv[1])
 PROFILE: Final = cProfile.Profile(subcalls=False, builtins=False)
 
 
 def label(code: CodeType | str) -> str:
-    """A function's module file and name."""
+    """A function's module file and name; the file of a library is named by its last two parts."""
     if isinstance(code, str):
         return code
-    return "/".join(code.co_filename.rsplit("/", 2)[1:]) + f":{code.co_qualname}"
+    file = Path(code.co_filename)
+    name = file.relative_to(ROOT) if file.is_relative_to(ROOT) else Path(*file.parts[-2:])
+    return f"{name}:{code.co_qualname}"
 
 
 def tell(*_: object) -> None:
