@@ -18,10 +18,9 @@ import pytest
 import yaml
 
 from tests.deploy.compose_file import FILE, LOADED, ROOT, SERVICES, WORKERS, Placed, beside
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import until
-from worker.tools.servers import RabbitMqServer, free_port
-from worker.tools.servers.child_processes import ChildProcesses
-from worker.tools.servers.server import replies_with
+from worker.tools.servers import ChildProcesses, free_port, replies_with
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
 

@@ -17,9 +17,9 @@ from tests.deploy.compose_file import SERVICES, Placed
 from tests.deploy.containers import IMAGE, NARROW, ROOT, SEALED, Containers
 from tests.deploy.lock_file_pins import shipped
 from tests.deploy.wheel_build import build, digest
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import TOKEN, RunningSystem, free_port, request, until
 from worker.tools import healthcheck
-from worker.tools.servers import RabbitMqServer
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
 

@@ -11,7 +11,7 @@ import pytest
 from pamqp.commands import Connection
 from pamqp.frame import unmarshal
 
-from worker.tools.servers import RabbitMqServer, RedisServer
+from tests.fakes.servers import RabbitMqServer, RedisServer
 from worker.tools.servers.rabbitmq import PROTOCOL_HEADER
 
 HERE = Path(__file__).parent

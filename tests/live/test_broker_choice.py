@@ -7,9 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from worker.tools.servers import ServerFailedError, ServerUnavailableError, open_broker
+from worker.tools.servers import ServerFailedError, ServerUnavailableError, open_broker, replies_with
 from worker.tools.servers.rabbitmq import CONNECTION_START, PROTOCOL_HEADER
-from worker.tools.servers.server import replies_with
 
 # A container engine that runs one image: a server that says what a broker says first. Like an engine's, its
 # containers outlive the client that asked for them.

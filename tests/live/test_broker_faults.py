@@ -7,18 +7,18 @@ import pytest
 import trustme
 
 from schemas import names
+from tests.fakes.faulty_dcs import FaultyDcs
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import RunningSystem, free_port, request, until
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
-from worker.tools.servers import RabbitMqServer
 
 COUNT = 500
 LOW = ("set_vm_memory_high_watermark", "absolute", "1000")
 USUAL = ("set_vm_memory_high_watermark", "0.4")
 
 
-def _slow(latency: float = 0.05) -> FakeDcs:
+def _slow(latency: float = 0.05) -> FaultyDcs:
     # Calls long enough that some are in flight whenever the fault comes.
-    return FakeDcs(FakeDcsSettings(latency=latency))
+    return FaultyDcs(latency=latency)
 
 
 async def _publish(system: RunningSystem, prefix: str, count: int = COUNT) -> list[str]:

@@ -15,6 +15,7 @@ from schemas import event
 from schemas.envelope import Envelope
 from schemas.event import Reason
 from schemas.request import Request, Task
+from tests.fakes.servers import RedisServer
 from worker.claims.redis_claims import RedisClaims
 from worker.claims.scripts import MEMORY_KEY, record_key
 from worker.pipeline import final_events
@@ -23,7 +24,6 @@ from worker.policy.claim import Granted, Held
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.migration_request import migration as ordered
 from worker.policy.outcome import Completed
-from worker.tools.servers import RedisServer
 
 NOW = time.time()
 LEASE = 1.2

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.fakes.servers import RedisServer
 from tests.live.test_claims import DONE, NOW, Told, migration, operator, renewed, replica, until
 from worker.claims.scripts import record_key
 from worker.policy.claim import Concluded, Granted, Held, Unavailable
-from worker.tools.servers import RedisServer
 
 
 async def test_a_closed_connection_is_opened_again(redis_node: RedisServer) -> None:

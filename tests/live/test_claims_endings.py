@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from tests.fakes.servers import RedisServer
 from tests.live.test_claims import DONE, NOW, ending, migration, operator, replica, two
 from worker.claims.scripts import record_key
 from worker.policy.claim import Concluded, Granted, Held
 from worker.policy.outcome import Completed
-from worker.tools.servers import RedisServer
 
 
 async def test_a_concluded_request_answers_every_replica(redis_node: RedisServer) -> None:

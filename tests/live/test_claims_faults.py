@@ -9,13 +9,13 @@ from typing import TypeVar
 
 import pytest
 
+from tests.fakes.servers import RedisServer
 from tests.live.test_claims import DONE, LEASE, NOW, Told, ending, migration, operator, renewed, replica, two, until
 from tools.harness.running_system import machine_load_factor
 from worker.claims.redis_claims import CALL_TIMEOUT_SECONDS
 from worker.claims.scripts import record_key
 from worker.policy.claim import Concluded, Granted, Held, Unavailable
 from worker.policy.migration_request import MigrationRequest
-from worker.tools.servers import RedisServer
 
 LATE = CALL_TIMEOUT_SECONDS + 0.3  # what a busy machine may add to a deadline
 AT_ONCE = CALL_TIMEOUT_SECONDS / 2

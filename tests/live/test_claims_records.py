@@ -13,6 +13,7 @@ from schemas.envelope import Envelope
 from schemas.event import Reason
 from schemas.journal import EMPTY, Kind
 from schemas.request import Request, Task
+from tests.fakes.servers import RedisServer
 from tests.live.test_claims import LEASE, NOW, Told, ending, migration, operator, renewed, replica, two
 from worker.claims.redis_claims import RedisClaims
 from worker.claims.scripts import MEMORY_KEY, record_key
@@ -21,7 +22,6 @@ from worker.policy.call_result import TaskCreated
 from worker.policy.claim import Concluded, Granted, Held
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.migration_request import migration as ordered
-from worker.tools.servers import RedisServer
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "claims_records_v0_1_0.json"
 FINGERPRINT = migration().fingerprint

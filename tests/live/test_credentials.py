@@ -14,6 +14,7 @@ import pytest
 
 from schemas.request import Request, Task
 from tests.fakes.clock import FakeClock
+from tests.fakes.faulty_dcs import FaultyDcs
 from tests.unit.dcs.fakes import timing_of, until
 from worker.config import load
 from worker.dcs.auth.credentials import Credentials
@@ -25,7 +26,6 @@ from worker.dcs.transport import ServiceTransport
 from worker.policy.call_result import CallError, TaskCreated, TaskFound
 from worker.policy.freeze_detector import FreezeDetector
 from worker.policy.migration_request import MigrationRequest, migration
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 PASSWORD = "stand-in-password"
 SECRET_KEY = "stand-in-secret-key-of-forty-characters0"
@@ -62,7 +62,7 @@ async def _go() -> bool:
 class Work:
     """A client whose credentials come from secret files, and all that it said."""
 
-    def __init__(self, fake_dcs: FakeDcs, folder: Path, clock: FakeClock) -> None:
+    def __init__(self, fake_dcs: FaultyDcs, folder: Path, clock: FakeClock) -> None:
         self.fake_dcs = fake_dcs
         self.folder = folder
         self.clock = clock
@@ -96,9 +96,8 @@ async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], *
     """A fake DCS that demands credentials, and a client with the configured ones."""
     clock = FakeClock()
     transport = ServiceTransport(ssl.create_default_context(), 20)
-    settings = FakeDcsSettings.model_validate({"auth": auth})
     try:
-        async with FakeDcs(settings, clock=clock) as fake_dcs:
+        async with FaultyDcs(clock=clock, auth=auth) as fake_dcs:
             work = Work(fake_dcs, folder, clock)
             work.write(**secrets)
             loaded = load(
@@ -317,7 +316,7 @@ async def test_nothing_secret_is_said(
     out = capfd.readouterr()
     said = f"{caplog.text} {out.out} {out.err} {iam.faults} {iam.told} {iam.credentials!r} {vars(iam.credentials)}"
 
-    tokens = list(iam.fake_dcs._state.issued.tokens)
+    tokens = list(iam.fake_dcs.state.authenticator.tokens)
     assert tokens
     for secret in (PASSWORD, "another-password", "wrong-secret", *tokens):
         assert secret not in said

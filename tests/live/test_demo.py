@@ -15,11 +15,11 @@ from urllib.request import urlopen
 import pytest
 from typer.testing import CliRunner
 
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import machine_load_factor
 from worker.cli import demo_run
 from worker.cli.app import app
 from worker.tools.demo.requests import plan_requests
-from worker.tools.servers import RabbitMqServer
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 180.0

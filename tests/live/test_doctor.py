@@ -10,11 +10,11 @@ import pytest
 import redis
 from aio_pika.abc import AbstractIncomingMessage
 
+from tests.fakes.faulty_dcs import FaultyDcs
+from tests.fakes.servers import RabbitMqServer, RedisServer
 from tests.live.conftest import Vhosts
 from tests.live.doctor_command import PASSWORD, QUEUE, apply, doctor, state, vhost_of
 from tools.harness.running_system import PROJECT, free_port, request
-from worker.tools.fake_dcs import Auth, FakeDcs, FakeDcsSettings
-from worker.tools.servers import RabbitMqServer, RedisServer
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ async def test_all_is_well_and_nothing_is_changed(
         for number in range(2):
             message = aio_pika.Message(json.dumps(request(f"task-{number}")).encode(), delivery_mode=2)
             await channel.default_exchange.publish(message, QUEUE)
-        async with FakeDcs(FakeDcsSettings(auth=Auth(mode="token"))) as fake_dcs:
+        async with FaultyDcs(auth={"mode": "token"}) as fake_dcs:
             told = {
                 "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": fake_dcs.url}),
                 "WORKER_CLAIMS_URL": redis_node.url,

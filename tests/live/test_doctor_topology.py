@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from tests.fakes.servers import RabbitMqServer
 from tests.live.doctor_command import PASSWORD, QUEUE, apply, doctor, state, vhost_of
-from worker.tools.servers import RabbitMqServer
 
 
 def test_what_is_missing_is_named_and_not_made(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:

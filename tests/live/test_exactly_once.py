@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from schemas.request import Request
+from tests.fakes.faulty_dcs import FaultyDcs
+from tests.fakes.servers import RabbitMqServer, RedisServer
 from tests.live.test_claims import operator
 from tests.live.test_claims_records import FINGERPRINT, ODD_HASHES
 from tools.harness.running_system import RunningSystem, request, until
 from tools.storms.kill_storm import Storm, run
 from worker.claims.scripts import record_key
 from worker.policy.migration_request import migration as ordered
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
-from worker.tools.servers import RabbitMqServer, RedisServer
 
 
 @pytest.mark.timeout(180)
@@ -29,7 +29,7 @@ async def test_a_storm(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
 @pytest.mark.timeout(120)
 async def test_a_frozen_worker_creates_nothing_twice(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
     """SIGSTOP past the broker's patience with requests in hand, another worker takes over, SIGCONT: no second task."""
-    fake_dcs = FakeDcs(FakeDcsSettings(latency=1.0))
+    fake_dcs = FaultyDcs(latency=1.0)
     async with RunningSystem(own_rabbit.url, tmp_path, fake_dcs) as system:
         frozen = system.worker(WORKER_PREFETCH=8, WORKER_TRIES=3)
         await frozen.ready()
@@ -56,7 +56,7 @@ async def test_a_frozen_worker_creates_nothing_twice(own_rabbit: RabbitMqServer,
 @pytest.mark.timeout(120)
 async def test_poison_is_parked_and_its_neighbours_are_not(vhost: str, tmp_path: Path) -> None:
     """A request that kills its worker is parked after the limit; all others in the prefetch window succeed."""
-    async with RunningSystem(vhost, tmp_path, FakeDcs(FakeDcsSettings(scripts={"poison": ["hang"]}))) as system:
+    async with RunningSystem(vhost, tmp_path, FaultyDcs(scripts={"poison": ["hang"]})) as system:
         wanted = [f"good-{number}" for number in range(20)]
         settings = {"WORKER_DELIVERY_LIMIT": 4, "WORKER_RETRY_DELAYS": "0.5,4", "WORKER_PREFETCH": 16}
         worker = system.worker(**settings)
@@ -83,7 +83,7 @@ async def test_poison_is_parked_and_its_neighbours_are_not(vhost: str, tmp_path:
 @pytest.mark.timeout(180)
 async def test_copies_at_two_replicas_with_claims(vhost: str, redis_node: RedisServer, tmp_path: Path) -> None:
     """Each request sent four times at once to two replicas: one task, one event id; also once Redis is killed."""
-    async with RunningSystem(vhost, tmp_path, FakeDcs(FakeDcsSettings(latency=0.1))) as system:
+    async with RunningSystem(vhost, tmp_path, FaultyDcs(latency=0.1)) as system:
         for _ in range(2):
             worker = system.worker(WORKER_CLAIMS_URL=redis_node.url, WORKER_PREFETCH=8)
             await worker.ready()
@@ -110,7 +110,7 @@ async def test_records_that_no_worker_wrote_hold_up_no_request(
 ) -> None:
     """Each of their requests is looked for, created once and answered at once; counted and logged once; no pause."""
     wanted = [f"odd-{number}" for number in range(len(ODD_HASHES))]
-    async with RunningSystem(vhost, tmp_path, FakeDcs(FakeDcsSettings())) as system, operator(redis_node) as client:
+    async with RunningSystem(vhost, tmp_path, FaultyDcs()) as system, operator(redis_node) as client:
         worker = system.worker(WORKER_CLAIMS_URL=redis_node.url, WORKER_SETTLE=30, WORKER_RETRY_DELAYS="1,60")
         await worker.ready()
         for name, fields in zip(wanted, ODD_HASHES.values(), strict=True):

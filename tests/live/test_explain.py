@@ -9,9 +9,9 @@ import pytest
 
 from schemas import names
 from schemas.journal import Journal
+from tests.fakes.faulty_dcs import FaultyDcs
 from tools.harness.parked_queue import CommandLine, settings
 from tools.harness.running_system import RunningSystem, request
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 SCRIPTS = {
     "first": ["create then drop"],
@@ -22,7 +22,7 @@ SCRIPTS = {
 
 async def test_the_timeline_travels_with_the_request_and_is_shown(vhost: str, tmp_path: Path) -> None:
     """From the parked queue, as an event that comes, and none for what went well at once."""
-    fake_dcs = FakeDcs(FakeDcsSettings(scripts=SCRIPTS))
+    fake_dcs = FaultyDcs(scripts=SCRIPTS)
     async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
         await system.worker().ready()
         command_line = CommandLine(settings(vhost, tmp_path, fake_dcs.url), tmp_path)

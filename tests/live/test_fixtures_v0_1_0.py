@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import redis.asyncio as redis
 
+from tests.fakes.servers import RedisServer
 from tests.fixtures.frozen import READ_AT, claim_meaning, claimed_order, expected, load
 from tests.live.test_claims import replica
 from worker.claims.redis_claims import RedisClaims
-from worker.tools.servers import RedisServer
 
 RECORDS = load("redis")
 ASKED = {

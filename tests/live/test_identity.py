@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.faulty_dcs import FaultyDcs
 from tools.harness.running_system import RunningSystem, WorkerProcess, request, until
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 KEYS = {"WORKER_AUTH_TOKEN": None, "WORKER_ACCESS_KEY": "STANDINACCESSKEY0001"}
 SECRET_KEY = "stand-in-secret-key-of-forty-characters0"
@@ -25,8 +25,8 @@ def _account(system: RunningSystem) -> dict[str, object]:
     }
 
 
-def _fake_dcs(mode: str, **auth: object) -> FakeDcs:
-    return FakeDcs(FakeDcsSettings.model_validate({"auth": {"mode": mode, **auth}, "latency": 0.02}))
+def _fake_dcs(mode: str, **auth: object) -> FaultyDcs:
+    return FaultyDcs(auth={"mode": mode, **auth}, latency=0.02)
 
 
 def _assert_silent(system: RunningSystem, worker: WorkerProcess, secrets: tuple[str, ...]) -> None:

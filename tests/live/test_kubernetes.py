@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tests.deploy.kubernetes_manifests import COMPONENTS, KUBERNETES, built, container, one
 from tests.deploy.test_kubernetes_numbers import bytes_of
+from tests.fakes.faulty_dcs import FaultyDcs
 from tests.live.test_claims import DONE, NOW, migration, replica
 from tools.harness.running_system import RunningSystem, free_port, request, until
 from worker.policy.claim import Concluded, Granted
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
-from worker.tools.fake_dcs.settings import Quota
+from worker.tools.fake_dcs import Quota
 
 REQUESTS = 200
 ROOM = 0.66
@@ -32,7 +32,7 @@ async def test_memory_with_full_hands(vhost: str, tmp_path: Path) -> None:
     limit = bytes_of(container(one(manifests, "Deployment"))["resources"]["limits"]["memory"])
     (tmp_path / "worker_amqp_url").write_text(f"{vhost}\n")
     (tmp_path / "worker_auth_token").write_text("t" * 64)
-    async with RunningSystem(vhost, tmp_path, FakeDcs(FakeDcsSettings(latency=0.2))) as system:
+    async with RunningSystem(vhost, tmp_path, FaultyDcs(latency=0.2)) as system:
         worker = system.worker(**told, WORKER_AMQP_URL=None, WORKER_AUTH_TOKEN=None, WORKER_RETRY_DELAYS=None)
         await worker.ready()
         for number in range(REQUESTS):
@@ -47,7 +47,7 @@ async def test_memory_with_full_hands(vhost: str, tmp_path: Path) -> None:
 
 async def test_a_quota_bounds_the_calls_under_way(vhost: str, tmp_path: Path) -> None:
     """Ten calls a second of 0.2 s each: two are under way on average, however many requests wait."""
-    fake_dcs = FakeDcs(FakeDcsSettings(latency=0.2, quota=Quota(limit=10, policy="api")))
+    fake_dcs = FaultyDcs(latency=0.2, quota=Quota(limit=10, policy="api"))
     async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
         worker = system.worker(WORKER_PREFETCH=16)
         await worker.ready()

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from schemas import names
+from tests.fakes.faulty_dcs import FaultyDcs
+from tests.fakes.servers import RedisServer
 from tests.live.rabbitmq_cluster import Cluster
 from tools.bench.servers import make_old
 from tools.harness.running_system import RunningSystem, request
 from worker.rabbit.connect import Brokers
 from worker.rabbit.reach import reached
 from worker.rabbit.topology import declare, describe
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
-from worker.tools.servers import RedisServer
 
 REQUESTS = 1_500
 PER_SECOND = 75
@@ -60,7 +60,7 @@ async def test_the_leader_killed_under_load(redis_node: RedisServer, tmp_path: P
             await declare(connection, PLAN)
         leader = cluster.leader(names.REQUEST_QUEUE)
         beside = second if leader is first else first
-        fake_dcs = FakeDcs(FakeDcsSettings(latency=0.05))
+        fake_dcs = FaultyDcs(latency=0.05)
         async with RunningSystem(beside.url, tmp_path, fake_dcs) as system:
             urls = ",".join(member.url for member in cluster.members)
             for worker in [system.worker(WORKER_AMQP_URL=urls, WORKER_CLAIMS_URL=redis_node.url) for _ in range(2)]:

@@ -14,6 +14,7 @@ from aiormq import Channel
 from aiormq.exceptions import ChannelAccessRefused
 
 from schemas import names
+from tests.fakes.servers import RabbitMqServer
 from tests.live.conftest import Vhosts
 from tests.live.doctor_command import PASSWORD, apply, state, vhost_of
 from tools.harness.running_system import RunningSystem, request, until
@@ -22,7 +23,6 @@ from worker.rabbit.definitions import READER, SENDER, WORKER
 from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.reach import reached
 from worker.rabbit.sender import sending
-from worker.tools.servers import RabbitMqServer
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "rabbitmq"
 QUEUE = names.REQUEST_QUEUE

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas import names
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.parked_queue import ParkedQueueSetup, parked_headers, read, settings
 from tools.harness.running_system import request
 from worker.rabbit import shelf
@@ -16,7 +17,6 @@ from worker.rabbit.copier import ParkedError
 from worker.rabbit.parked import RENEWED_AT, Parked
 from worker.rabbit.reach import reached
 from worker.rabbit.shelf import held
-from worker.tools.servers import RabbitMqServer
 
 
 @pytest.fixture

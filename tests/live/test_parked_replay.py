@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from schemas import names
+from tests.fakes.faulty_dcs import FaultyDcs
 from tools.harness.parked_queue import PARKED, CommandLine, ParkedQueueSetup, park, parked_headers, read, settings
 from tools.harness.running_system import RunningSystem, request, until
 from tools.storms import replay_storm
 from tools.storms.replay_storm import ReplayStorm
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 LATELY = "2026-11-01T08:59:00.000Z"
 
@@ -81,7 +81,7 @@ async def test_what_is_replayed_is_answered_and_gone(system: RunningSystem) -> N
 
 async def test_a_canary_that_fails_stops_the_rest(vhost: str, tmp_path: Path) -> None:
     """Only the canary is sent; it is parked again with the others, and the command fails and says why."""
-    forbidden = FakeDcs(FakeDcsSettings(faults={"error 403": 1.0}))
+    forbidden = FaultyDcs(faults={"error 403": 1.0})
     async with RunningSystem(vhost, tmp_path, forbidden) as system:
         await system.worker().ready()
         await _park(system, *(f"r{number}" for number in range(20)))

@@ -20,12 +20,13 @@ import pytest
 import redis
 import trustme
 
+from tests.fakes.servers import RabbitMqServer, RedisServer
 from tests.live.conftest import Vhosts
-from worker.tools.servers import RabbitMqServer, RedisServer, ServerFailedError, ServerUnavailableError, free_port
+from worker.tools.servers import ServerFailedError, ServerUnavailableError, free_port
 
 USER = """
 import asyncio, signal, sys
-from worker.tools.servers import RabbitMqServer, RedisServer
+from tests.fakes.servers import RabbitMqServer, RedisServer
 
 async def in_a_loop():
     async with RedisServer(), RabbitMqServer():

@@ -11,13 +11,14 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Basic
 
 from schemas import names
+from tests.fakes.servers import RabbitMqServer
 from worker.rabbit.connect import Brokers, open_channel
 from worker.rabbit.follower import FollowError, following
 from worker.rabbit.reach import UnreachableError, reached
 from worker.rabbit.remove import remove
 from worker.rabbit.sender import UNCONFIRMED_AT_MOST, Sender, SendError, sending
 from worker.rabbit.topology import declare, describe
-from worker.tools.servers import RabbitMqServer, free_port
+from worker.tools.servers import free_port
 
 PLAN = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (1.0, 2.0))
 BODY = b'{"project_id": "p"}'

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from schemas import names
+from tests.fakes.faulty_dcs import FaultyDcs
 from tools.harness.parked_queue import CommandLine, settings
 from tools.harness.running_system import RunningSystem, request, until
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 
 @pytest.fixture
 async def system(vhost: str, tmp_path: Path) -> AsyncIterator[RunningSystem]:
     """Broker and fake DCS, which refuses some names, with a worker that is ready."""
-    fake_dcs = FakeDcs(FakeDcsSettings(scripts={"refused": ["error 400 DCS.4922"]}))
+    fake_dcs = FaultyDcs(scripts={"refused": ["error 400 DCS.4922"]})
     async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
         await system.worker().ready()
         yield system

@@ -11,9 +11,14 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-from worker.tools.servers import PrivateServer, ServerUnavailableError, free_port
-from worker.tools.servers.child_processes import ChildProcesses
-from worker.tools.servers.server import LOOPBACK, replies_with
+from worker.tools.servers import (
+    LOOPBACK,
+    ChildProcesses,
+    PrivateServer,
+    ServerUnavailableError,
+    free_port,
+    replies_with,
+)
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))

@@ -15,9 +15,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.fakes.faulty_dcs import FaultyDcs
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import RunningSystem, WorkerProcess, request
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
-from worker.tools.servers import RabbitMqServer
 
 FAULTS = {
     "create then drop": 0.04,
@@ -50,7 +50,7 @@ class Storm:
 async def run(storm: Storm, node: RabbitMqServer, folder: Path) -> str:
     """Run the storm, return a summary. AssertionError if a request has not exactly one task and one kind of event."""
     random_unit = random.Random(storm.seed)
-    fake_dcs = FakeDcs(FakeDcsSettings(seed=storm.seed, faults=FAULTS, visibility=LISTED_AFTER, latency=0.05))
+    fake_dcs = FaultyDcs(seed=storm.seed, faults=FAULTS, visibility=LISTED_AFTER, latency=0.05)
     started = time.monotonic()
     async with RunningSystem(node.url, folder, fake_dcs) as system:
         workers = [_worker(system) for _ in range(2)]

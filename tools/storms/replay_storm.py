@@ -16,9 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.parked_queue import PARKED, CommandLine, park, parked_headers, settings
 from tools.harness.running_system import RunningSystem, machine_load_factor, request, until
-from worker.tools.servers import RabbitMqServer
 
 RATE = 60
 """Messages a second, so that a replay lasts longer than it is let live."""

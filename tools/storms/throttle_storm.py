@@ -20,10 +20,11 @@ from typing import Any
 import aio_pika
 
 from schemas import names
+from tests.fakes.faulty_dcs import FaultyDcs
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import RunningSystem, WorkerProcess, request, until
 from worker.rabbit.topology import declare, describe
-from worker.tools.fake_dcs import CallRecord, FakeDcs, FakeDcsSettings
-from worker.tools.servers import RabbitMqServer
+from worker.tools.fake_dcs import CallRecord
 
 CROWD = "f" * 32
 """The project that sends too much."""
@@ -70,7 +71,7 @@ async def outage(
     url: str, folder: Path, *, requests: int = 3000, prefetch: int = 64, seconds: float = 30.0, how: str = "unavailable"
 ) -> str:
     """The service is away with requests waiting: two replicas hardly ask, lose nothing, and are back soon."""
-    fake_dcs = FakeDcs(FakeDcsSettings(latency=0.3))
+    fake_dcs = FaultyDcs(latency=0.3)
     async with RunningSystem(url, folder, fake_dcs) as system:
         replicas = await workers(system, 2, WORKER_PREFETCH=prefetch)
         ids = [f"outage-{number}" for number in range(requests)]
@@ -157,7 +158,7 @@ async def quota(url: str, folder: Path, limits: Limits = Limits()) -> str:
     """A quota that nobody told two replicas of; afterwards another one."""
     settings = {"limit": limits.calls, "policy": limits.policy}
     seconds = limits.seconds
-    fake_dcs = FakeDcs(FakeDcsSettings.model_validate({"latency": 0.05, "quota": settings}))
+    fake_dcs = FaultyDcs(latency=0.05, quota=settings)
     async with RunningSystem(url, folder, fake_dcs) as system:
         await fill(system, [f"quota-{number}" for number in range(int(limits.calls * (seconds * 2 + 20)))], DELAYS)
         replicas = await workers(system, 2, **DEFAULTS)
@@ -191,7 +192,7 @@ async def latency(
 ) -> str:
     """The service takes twice as long, and twice again: throughput follows, no call times out by our own load."""
     slow, done, rates = 10 / rate, [], [rate, rate / 2, rate / 4]
-    fake_dcs = FakeDcs(FakeDcsSettings(latency=slow, capacity=10))
+    fake_dcs = FaultyDcs(latency=slow, capacity=10)
     async with RunningSystem(url, folder, fake_dcs) as system:
         replicas = await workers(system, 2, WORKER_DCS_TIMEOUT=deadline, WORKER_SETTLE=deadline + 1)
         await publish(system, [f"slow-{number}" for number in range(int(rate * 2 * seconds))])
@@ -222,7 +223,7 @@ async def tenants(
 async def _nine(url: str, folder: Path, crowd: int, each: int, slow: float) -> float:
     folder.mkdir()
     quotas = {CROWD: {"limit": 5}}
-    fake_dcs = FakeDcs(FakeDcsSettings.model_validate({"latency": slow, "project_quotas": quotas}))
+    fake_dcs = FaultyDcs(latency=slow, project_quotas=quotas)
     async with RunningSystem(url, folder, fake_dcs) as system:
         (worker,) = await workers(system, 1, **DEFAULTS)
         others = [f"o{project}-{number}" for project in range(9) for number in range(each)]
@@ -245,7 +246,7 @@ async def _nine(url: str, folder: Path, crowd: int, each: int, slow: float) -> f
 
 async def memory(url: str, folder: Path, *, requests: int = 100_000, seconds: float = 20.0) -> str:
     """However much waits in the queue, little of it is in the worker."""
-    async with RunningSystem(url, folder, FakeDcs(FakeDcsSettings(latency=0.2))) as system:
+    async with RunningSystem(url, folder, FaultyDcs(latency=0.2)) as system:
         (worker,) = await workers(system, 1)
         await publish(system, [f"many-{number}" for number in range(requests)])
         await asyncio.sleep(seconds)

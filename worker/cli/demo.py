@@ -13,7 +13,7 @@ from worker.cli.common import load_configuration, run_interruptible
 
 if TYPE_CHECKING:
     from worker.tools.demo.display import DemoDisplay
-    from worker.tools.demo.outcomes import DemoResult
+    from worker.tools.demo.requests import DemoResult
 
 NEXT_STEPS: Final = (
     "Next: `dcs-worker demo --keep` keeps everything running, to send requests, to inject faults and to fix them; "

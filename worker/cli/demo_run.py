@@ -21,8 +21,14 @@ from worker.rabbit.remove import remove
 from worker.rabbit.sender import Sender, SendError, sending
 from worker.rabbit.topology import Topology
 from worker.tools.demo.display import DemoDisplay
-from worker.tools.demo.outcomes import DemoResult, OutcomeTracker, collect
-from worker.tools.demo.requests import WORKER_SETTINGS, fault_scripts, plan_requests
+from worker.tools.demo.requests import (
+    WORKER_SETTINGS,
+    DemoResult,
+    OutcomeTracker,
+    collect,
+    fault_scripts,
+    plan_requests,
+)
 from worker.tools.demo.worker_process import WorkerProcess, WorkerProcessError
 from worker.tools.fake_dcs import Auth, FakeDcs, FakeDcsSettings
 from worker.tools.servers import ServerFailedError, ServerUnavailableError, open_broker
@@ -73,7 +79,7 @@ class DemoRun:
     async def _run_stages(self, stack: AsyncExitStack) -> DemoResult:
         fake_dcs = await stack.enter_async_context(FakeDcs(self._fake_dcs_settings()))
         broker = await self._broker_variables(stack)
-        replica = await stack.enter_async_context(WorkerProcess())
+        replica = stack.enter_context(WorkerProcess())
         variables = replica.variables({**broker, **WORKER_SETTINGS, **_fake_dcs_variables(fake_dcs)})
         settings = load(variables, folder=replica.folder).settings
         nodes = brokers(settings)
@@ -120,7 +126,8 @@ class DemoRun:
         try:
             async with asyncio.TaskGroup() as tasks:
                 background_tasks = [tasks.create_task(replica.watch()), tasks.create_task(self._send(sender, tally))]
-                is_complete = await collect(events, tally, self._display.progress, MAX_SILENCE_SECONDS)
+                arriving = ((event.kind, event.body) async for event in events)
+                is_complete = await collect(arriving, tally, self._display.progress, MAX_SILENCE_SECONDS)
                 for task in background_tasks:
                     task.cancel()
         except BaseExceptionGroup as errors:

@@ -19,13 +19,18 @@ from tests.pipeline.virtual_time.event_loop import VirtualTime
 from worker.cli.app import app
 from worker.policy.error_text import read_text
 from worker.policy.pace import Pace
-from worker.rabbit.follower import Event
 from worker.tools.demo.display import DemoDisplay
-from worker.tools.demo.outcomes import DemoResult, OutcomeTracker, collect
-from worker.tools.demo.requests import REQUEST_KINDS, SUCCEEDED, PlannedRequest, fault_scripts, plan_requests
-from worker.tools.fake_dcs import FakeDcsSettings
-from worker.tools.fake_dcs.fault_selection import throttled_text
-from worker.tools.fake_dcs.settings import Quota
+from worker.tools.demo.requests import (
+    REQUEST_KINDS,
+    SUCCEEDED,
+    DemoResult,
+    OutcomeTracker,
+    PlannedRequest,
+    collect,
+    fault_scripts,
+    plan_requests,
+)
+from worker.tools.fake_dcs import FakeDcsSettings, Quota
 from worker.tools.servers import free_port, rabbitmq
 
 TIMES = {"received_at": "2026-01-01T00:00:00.000Z", "completed_at": "2026-01-01T00:00:01.000Z"}
@@ -114,7 +119,7 @@ def test_what_is_learnt_from_a_throttled_call_slows_no_other_down() -> None:
     quota = Quota.read(kind.script[0].removeprefix("throttle "))
     pace = Pace()
     pace.begin(1.0)
-    pace.refused(1.0, 1.1, read_text(429, throttled_text(quota.limit, quota.time, quota.unit)).throttle, None)
+    pace.refused(1.0, 1.1, read_text(429, quota.error_text).throttle, None)
     assert pace.rate is not None
     assert pace.rate > 40
 
@@ -218,11 +223,11 @@ class Events:
     def __init__(self, planned: Sequence[PlannedRequest], apart: float) -> None:
         self._planned, self._apart = planned, apart
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
+    async def __aiter__(self) -> AsyncIterator[tuple[str, bytes]]:
         """The events."""
         for one in self._planned:
             await asyncio.sleep(self._apart)
-            yield Event(*_success(one), {}, None)
+            yield _success(one)
         await asyncio.Event().wait()
 
 

@@ -1,11 +1,13 @@
 """The fake DCS as a service: what it accepts and what it refuses."""
 
+import asyncio
 import io
 from typing import Any
 
 import aiohttp
 import pytest
 
+from tests.fakes.clock import FakeClock
 from worker.tools.fake_dcs import FakeDcs
 
 CREATE = "/v2/p/migration/instance"
@@ -16,6 +18,11 @@ FIELDS = {"name": "x", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"
 async def _ask(client: aiohttp.ClientSession, method: str, path: str, **options: Any) -> tuple[int, Any]:
     async with client.request(method, path, **options) as reply:
         return reply.status, await reply.json()
+
+
+async def _names(client: aiohttp.ClientSession, query: str = "") -> list[str]:
+    _, listed = await _ask(client, "GET", LIST + query)
+    return [row["task_name"] for row in listed["migration_tasks"]]
 
 
 async def test_a_task_is_created(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
@@ -107,3 +114,48 @@ async def test_tasks_belong_to_their_project(client: aiohttp.ClientSession) -> N
     status, _ = await _ask(client, "GET", f"/v2/q/migration-task/{created['instance_id']}")
 
     assert (listed, status) == ({"count": 0, "migration_tasks": []}, 400)
+
+
+async def test_task_is_listed_after_visibility_delay(
+    fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
+    """List and detail show a new task only after the visibility delay."""
+    await fake_dcs.apply(visibility=30)
+    _, created = await _ask(client, "POST", CREATE, json=FIELDS)
+    detail = f"/v2/p/migration-task/{created['instance_id']}"
+
+    clock.now += 29.9
+    assert (await _names(client), (await _ask(client, "GET", detail))[0]) == ([], 400)
+    clock.now += 0.1
+    assert (await _names(client), (await _ask(client, "GET", detail))[0]) == (["x"], 200)
+
+
+async def test_quota_rejects_and_recovers(fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock) -> None:
+    """Beyond the quota nothing is done, the answer names the window, and the next window admits again."""
+    await fake_dcs.apply(quota={"limit": 2, "unit": "minute", "retry_after": 60})
+
+    first = [(await _ask(client, "POST", CREATE, json=FIELDS))[0] for _ in range(2)]
+    async with client.post(CREATE, json=FIELDS) as reply:
+        error, header = await reply.json(), reply.headers["Retry-After"]
+    clock.now += 60
+
+    assert (first, reply.status, error["error_code"], header) == ([200, 200], 429, "APIGW.0308", "60")
+    assert "policy user over ratelimit,limit:2,time:1 minute" in error["error_msg"]
+    assert len(fake_dcs.tasks) == 2
+    assert (await _ask(client, "POST", CREATE, json=FIELDS))[0] == 200
+
+
+async def test_latency_grows_with_load(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """Within its capacity every call takes the latency; four times as many calls take four times as long."""
+    await fake_dcs.apply(latency=0.05, capacity=2)
+    loop = asyncio.get_running_loop()
+
+    async def seconds_of(calls: int) -> float:
+        start = loop.time()
+        await asyncio.gather(*(_ask(client, "GET", LIST) for _ in range(calls)))
+        return loop.time() - start
+
+    within, beyond = await seconds_of(2), await seconds_of(8)
+
+    assert 0.05 <= within < beyond
+    assert beyond >= 0.2
