@@ -149,7 +149,7 @@ def test_health_check_fails_without_a_worker(containers: Containers) -> None:
     assert done == "1"
 
 
-async def test_the_stand_in_runs_sealed_too(containers: Containers, tmp_path: Path) -> None:
+async def test_fake_dcs_runs_in_the_image(containers: Containers, tmp_path: Path) -> None:
     """What the compose file starts as the fake DCS serves, passes its check there, and stops with 0."""
     port = str(free_port())
     placed = Placed({"8090": port, "0.0.0.0": "127.0.0.1"}, tmp_path)

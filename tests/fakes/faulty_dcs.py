@@ -25,7 +25,7 @@ from worker.tools.fake_dcs.dcs_api import DcsApi
 from worker.tools.fake_dcs.faults import ErrorResponse, IamErrorResponse
 from worker.tools.fake_dcs.iam_api import IamApi, iam_time
 from worker.tools.fake_dcs.responses import PendingResponse, respond
-from worker.tools.fake_dcs.server import LISTEN_BACKLOG, Api
+from worker.tools.fake_dcs.server import LISTEN_BACKLOG
 from worker.tools.fake_dcs.settings import Seconds
 from worker.tools.fake_dcs.state import ServerState
 
@@ -77,9 +77,10 @@ class FaultyDcs(FakeDcs):
         assert isinstance(settings, FaultySettings)
         return FaultyState(settings, clock)
 
-    def apis(self) -> list[Api]:
-        """All APIs."""
-        return [FaultyDcsApi(self.state), IamApi(self.state), ProjectsApi(self.state), MetadataApi(self.state)]
+    def routes(self) -> list[web.RouteDef]:
+        """The routes of all APIs, recorded."""
+        apis = FaultyDcsApi(self.state), IamApi(self.state), ProjectsApi(self.state), MetadataApi(self.state)
+        return [route for api in apis for route in api.routes()]
 
     @property
     def settings(self) -> FaultySettings:

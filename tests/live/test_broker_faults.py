@@ -35,8 +35,8 @@ async def _empty(system: RunningSystem) -> None:
 
 
 @pytest.mark.timeout(150)
-async def test_connections_closed_by_the_broker(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
-    """`rabbitmqctl close_all_connections` with 500 requests in the pipe: consuming again by itself."""
+async def test_closed_connections_lose_no_request(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
+    """`rabbitmqctl close_all_connections` with 500 requests queued: the worker reconnects and answers all."""
     async with RunningSystem(vhost, tmp_path, _slow()) as system:
         worker = system.worker(WORKER_PREFETCH=16)
         await worker.ready()
@@ -49,8 +49,8 @@ async def test_connections_closed_by_the_broker(rabbit: RabbitMqServer, vhost: s
 
 
 @pytest.mark.timeout(150)
-async def test_memory_alarm(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
-    """A blocked connection holds the events back, says so, and lets them go afterwards; nothing is posted twice."""
+async def test_memory_alarm_delays_events_without_second_create(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
+    """A blocked connection delays events and logs it; afterwards they are published, and nothing is created twice."""
     async with RunningSystem(own_rabbit.url, tmp_path, _slow(0.3)) as system:
         worker = system.worker(WORKER_PREFETCH=16)
         await worker.ready()
@@ -68,8 +68,8 @@ async def test_memory_alarm(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(150)
-async def test_queues_and_exchange_deleted_under_the_worker(vhost: str, tmp_path: Path) -> None:
-    """With requests in hand: what was created is told, everything comes back by itself, and consuming goes on."""
+async def test_deleted_queues_and_exchange_are_declared_again(vhost: str, tmp_path: Path) -> None:
+    """With requests in flight: created tasks get their event, the topology is declared again, consuming continues."""
     async with RunningSystem(vhost, tmp_path, _slow(1.0)) as system:
         worker = system.worker()
         await worker.ready()
@@ -94,8 +94,8 @@ async def test_queues_and_exchange_deleted_under_the_worker(vhost: str, tmp_path
 
 
 @pytest.mark.timeout(180)
-async def test_mutual_tls(tmp_path: Path) -> None:
-    """amqps with a client certificate and an authority of one's own; without the certificate there is no session."""
+async def test_mutual_tls_connects_with_client_certificate(tmp_path: Path) -> None:
+    """amqps with a client certificate of a private authority; without the certificate there is no connection."""
     authority = trustme.CA()
     server, client = authority.issue_cert("localhost", "127.0.0.1"), authority.issue_cert("worker")
     files = {name: str(tmp_path / name) for name in ("ca", "cert", "key", "client_cert", "client_key")}
@@ -130,8 +130,8 @@ async def test_mutual_tls(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-async def test_broker_killed_and_restarted(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
-    """`kill -9` of the node with 500 requests in the pipe: not ready meanwhile, all answered afterwards."""
+async def test_killed_and_restarted_broker_loses_nothing(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
+    """`kill -9` of the node with 500 requests in the queue: not ready meanwhile, all answered afterwards."""
     async with RunningSystem(own_rabbit.url, tmp_path, _slow()) as system:
         worker = system.worker(WORKER_PREFETCH=16)
         await worker.ready()

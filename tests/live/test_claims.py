@@ -121,14 +121,14 @@ async def take_until_granted(claims: RedisClaims, of: MigrationRequest, now: flo
     return answer
 
 
-async def test_exactly_one_of_many_takes_is_granted(redis_node: RedisServer) -> None:
-    """Of 100 concurrent takes by two replicas one is granted, and all others learn whose task it is."""
+async def test_one_of_many_concurrent_claims_is_granted(redis_node: RedisServer) -> None:
+    """Of 100 concurrent claims by two replicas one is granted; all others learn who holds it."""
     async with two(redis_node.url) as replicas:
         answers = Counter(await asyncio.gather(*(replicas[i % 2].take(migration(), NOW) for i in range(100))))
     assert answers == {Granted(is_first=True): 1, Held(migration().fingerprint): 99}
 
 
-async def test_every_request_has_its_own_claim(redis_node: RedisServer) -> None:
+async def test_each_request_has_a_separate_claim(redis_node: RedisServer) -> None:
     """Two replicas that ask for the same 50 requests at once share them out, none twice."""
     orders = [migration(f"r-{number}") for number in range(50)]
     async with two(redis_node.url) as (one, other):
@@ -138,8 +138,8 @@ async def test_every_request_has_its_own_claim(redis_node: RedisServer) -> None:
     assert all(sum(pair) == 1 for pair in held)
 
 
-async def test_the_claim_of_a_dead_replica_runs_out(redis_node: RedisServer) -> None:
-    """A claim that is not renewed is granted to another after its lease, with a create possibly in flight now."""
+async def test_claim_of_dead_replica_expires(redis_node: RedisServer) -> None:
+    """A claim that is not renewed is granted to another replica after its lease; a create may be in flight then."""
     async with replica(redis_node.url) as other:
         async with replica(redis_node.url) as dead:
             begun = time.monotonic()
@@ -149,8 +149,8 @@ async def test_the_claim_of_a_dead_replica_runs_out(redis_node: RedisServer) -> 
         assert time.monotonic() - begun >= LEASE * 0.95
 
 
-async def test_a_held_claim_is_renewed(redis_node: RedisServer) -> None:
-    """A claim is held for longer than its lease for as long as its replica lives."""
+async def test_held_claim_is_renewed(redis_node: RedisServer) -> None:
+    """A claim is held beyond its lease while its replica lives."""
     async with two(redis_node.url) as (one, other):
         await one.take(migration(), NOW)
         end = time.monotonic() + 2.5 * LEASE
@@ -160,8 +160,8 @@ async def test_a_held_claim_is_renewed(redis_node: RedisServer) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_frozen_process_does_not_count_on_its_claim(redis_node: RedisServer) -> None:
-    """A claim counts from before it was asked for, also when this process slept until after the answer came."""
+async def test_frozen_process_loses_its_claim(redis_node: RedisServer) -> None:
+    """The lease counts from before the call, also when this process slept until after the answer."""
     times = [1000.0]
     async with replica(redis_node.url, lease=30.0, clock=lambda: times[-1]) as claims, operator(redis_node) as client:
         await client.execute_command("CLIENT", "PAUSE", "200")
@@ -175,10 +175,8 @@ async def test_a_frozen_process_does_not_count_on_its_claim(redis_node: RedisSer
 
 
 @pytest.mark.parametrize("last_sent_at", [None, NOW - 30.125], ids=["never sent", "sent"])
-async def test_a_released_claim_is_granted_with_the_state_it_was_released_with(
-    redis_node: RedisServer, last_sent_at: float | None
-) -> None:
-    """Who comes after a release knows that it is not the first, and when a create may have been in flight."""
+async def test_released_claim_is_granted_with_its_state(redis_node: RedisServer, last_sent_at: float | None) -> None:
+    """The next owner learns that the request was seen before, and when a create may have been in flight."""
     async with two(redis_node.url) as (one, other):
         await one.take(migration(), NOW)
         await one.release(migration(), last_sent_at)
@@ -187,8 +185,8 @@ async def test_a_released_claim_is_granted_with_the_state_it_was_released_with(
         assert await one.take(migration(), NOW) == Held(migration().fingerprint)
 
 
-async def test_a_release_never_makes_a_create_earlier(redis_node: RedisServer) -> None:
-    """What one replica told of a create in flight is not undone by another that sent none."""
+async def test_release_keeps_later_create_time(redis_node: RedisServer) -> None:
+    """A replica that sent no create does not overwrite the create time of one that did."""
     async with two(redis_node.url) as (one, other):
         for claims, last_sent_at in ((one, NOW), (other, None), (one, NOW - 60)):
             await claims.take(migration(), NOW)
@@ -196,14 +194,14 @@ async def test_a_release_never_makes_a_create_earlier(redis_node: RedisServer) -
         assert await other.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW)
 
 
-async def test_a_release_without_a_claim_leaves_a_trace(redis_node: RedisServer) -> None:
-    """A replica that had to work without a claim tells when it may have sent, so that a copy is not the first."""
+async def test_release_without_claim_leaves_record(redis_node: RedisServer) -> None:
+    """A replica that worked without a claim records when it may have sent, so that a copy is not the first."""
     async with two(redis_node.url) as (one, other):
         await one.release(migration(), NOW - 1)
         assert await other.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW - 1)
 
 
-async def test_a_release_frees_only_what_is_ones_own(redis_node: RedisServer) -> None:
+async def test_release_frees_only_own_claim(redis_node: RedisServer) -> None:
     """A replica that does not hold the claim cannot free it."""
     async with two(redis_node.url) as (one, other):
         await one.take(migration(), NOW)
@@ -211,8 +209,8 @@ async def test_a_release_frees_only_what_is_ones_own(redis_node: RedisServer) ->
         assert await other.take(migration(), NOW) == Held(migration().fingerprint)
 
 
-async def test_the_same_replica_asks_twice(redis_node: RedisServer) -> None:
-    """A request that this replica holds is held for this replica too, and remains so."""
+async def test_second_claim_of_same_replica_is_granted(redis_node: RedisServer) -> None:
+    """A request that this replica holds is granted to it again, and stays held."""
     async with two(redis_node.url) as (one, other):
         await one.take(migration(), NOW)
         assert await one.take(migration(), NOW) == Held(migration().fingerprint)
@@ -220,7 +218,7 @@ async def test_the_same_replica_asks_twice(redis_node: RedisServer) -> None:
         assert isinstance(await other.take(migration(), NOW), Held)
 
 
-async def test_a_grant_that_never_arrived_can_be_taken_again(redis_node: RedisServer) -> None:
+async def test_claim_whose_answer_was_lost_can_be_claimed_again(redis_node: RedisServer) -> None:
     """A cancelled take leaves nothing behind here; in Redis it counts as a claim whose owner was lost."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client:
         taking = asyncio.create_task(claims.take(migration(), NOW))
@@ -234,8 +232,8 @@ async def test_a_grant_that_never_arrived_can_be_taken_again(redis_node: RedisSe
         assert await claims.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW)
 
 
-async def test_a_young_memory_is_not_believed(redis_node: RedisServer) -> None:
-    """A Redis that is new, or forgot everything, makes every request look like one that was seen before."""
+async def test_young_memory_leaves_doubt(redis_node: RedisServer) -> None:
+    """With a new or emptied Redis every request counts as seen before."""
     told = Told()
     async with replica(redis_node.url, told, min_memory_age=600.0) as claims, operator(redis_node) as client:
         assert told.doubts == [600.0]
@@ -248,7 +246,7 @@ async def test_a_young_memory_is_not_believed(redis_node: RedisServer) -> None:
         assert told.available == [True]
 
 
-async def test_nothing_secret_and_little_is_stored(redis_node: RedisServer) -> None:
+async def test_stored_records_are_small_and_without_secrets(redis_node: RedisServer) -> None:
     """A record holds no network ids, marker or description, only names, times and the published event."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client:
         await claims.take(migration(), NOW)

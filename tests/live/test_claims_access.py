@@ -15,7 +15,7 @@ from worker.claims.scripts import record_key
 from worker.policy.claim import Concluded, Granted, Held, Unavailable
 
 
-async def test_a_closed_connection_is_opened_again(redis_node: RedisServer) -> None:
+async def test_closed_connection_is_opened_again(redis_node: RedisServer) -> None:
     """A connection that the server or a proxy closes is replaced, and nothing that was held is lost."""
     async with (
         replica(redis_node.url, lease=6.0) as one,
@@ -31,8 +31,8 @@ async def test_a_closed_connection_is_opened_again(redis_node: RedisServer) -> N
 
 
 @pytest.mark.parametrize("login", ["", "app:wrong-secret@", "app:right-secret@", "nobody:right-secret@"])
-async def test_credentials_that_do_not_do(redis_node: RedisServer, login: str) -> None:
-    """Without the right password, or without the right to run scripts, Redis is away; the URL stays secret."""
+async def test_wrong_redis_credentials_are_reported(redis_node: RedisServer, login: str) -> None:
+    """Without the right password, or the right to run scripts, Redis counts as unreachable; the URL is not shown."""
     told = Told()
     async with operator(redis_node) as client:
         await client.acl_setuser("app", enabled=True, passwords=["+right-secret"], commands=["+ping", "+select"])
@@ -47,8 +47,8 @@ async def test_credentials_that_do_not_do(redis_node: RedisServer, login: str) -
 
 
 @pytest.mark.parametrize("more", [["evalsha"], []], ids=["now", "0.1.0"])
-async def test_the_rights_that_suffice(redis_node: RedisServer, more: list[str]) -> None:
-    """A user with these rights and no others can do all that claims need, and so can one of 0.1.0."""
+async def test_documented_redis_rights_suffice(redis_node: RedisServer, more: list[str]) -> None:
+    """A user with exactly these rights can do all that claims need, also those of 0.1.0."""
     commands = ["eval", "get", "set", "hmget", "hset", "hdel", "del", "pexpire", "time", "select", *more]
     async with operator(redis_node) as client:
         await client.acl_setuser(
@@ -100,8 +100,8 @@ async def tls_in_front_of(node: RedisServer, folder: Path) -> AsyncIterator[str]
         await asyncio.wait_for(asyncio.gather(*clients, return_exceptions=True), 5)
 
 
-async def test_tls(redis_node: RedisServer, tmp_path: Path) -> None:
-    """rediss:// is TLS with a verified server; one of an unknown authority is no Redis."""
+async def test_claims_work_over_tls(redis_node: RedisServer, tmp_path: Path) -> None:
+    """rediss:// is TLS with a verified server; a server of an unknown authority is refused."""
     async with tls_in_front_of(redis_node, tmp_path) as url:
         async with replica(url) as claims:
             assert isinstance(await claims.take(migration(), NOW), Granted)
@@ -110,7 +110,7 @@ async def test_tls(redis_node: RedisServer, tmp_path: Path) -> None:
         assert "certificate" in told.reasons[0]
 
 
-async def test_a_unix_socket(redis_node: RedisServer, tmp_path: Path) -> None:
+async def test_claims_work_over_unix_socket(redis_node: RedisServer, tmp_path: Path) -> None:
     """unix:// is a socket in the file system, here one that leads to Redis."""
     ways: set[asyncio.Task[None]] = set()
 
@@ -129,7 +129,7 @@ async def test_a_unix_socket(redis_node: RedisServer, tmp_path: Path) -> None:
     await asyncio.wait_for(asyncio.gather(*ways, return_exceptions=True), 5)
 
 
-async def test_scripts_that_redis_forgot_are_loaded_again(redis_node: RedisServer) -> None:
+async def test_scripts_flushed_by_redis_are_loaded_again(redis_node: RedisServer) -> None:
     """SCRIPT FLUSH costs a round trip and no claim."""
     told = Told()
     async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
@@ -143,8 +143,8 @@ async def test_scripts_that_redis_forgot_are_loaded_again(redis_node: RedisServe
     assert told.available == [True]
 
 
-async def test_nothing_is_left_open(redis_node: RedisServer) -> None:
-    """One connection a replica however much is asked, and none after it was closed."""
+async def test_closed_claims_leave_no_connection(redis_node: RedisServer) -> None:
+    """A replica has one connection however many claims it makes, and none after close."""
     async with operator(redis_node) as client:
         async with replica(redis_node.url) as claims:
             await asyncio.gather(*(claims.take(migration(f"r-{number}"), NOW) for number in range(500)))

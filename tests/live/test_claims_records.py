@@ -107,8 +107,8 @@ TYPES = ("string", "list", "set", "sorted set", "stream")
 
 
 @pytest.mark.parametrize("kind", [*TYPES, *ODD_HASHES])
-async def test_a_record_that_no_worker_wrote_is_doubt(redis_node: RedisServer, kind: str) -> None:
-    """The request is claimed and looked for at once, the record is counted once, and all goes on as usual."""
+async def test_foreign_record_leaves_doubt(redis_node: RedisServer, kind: str) -> None:
+    """The request is claimed and looked up at once, the record is counted once, and the next ones work as usual."""
     told = Told(), Told()
     async with (
         replica(redis_node.url, told[0]) as one,
@@ -130,16 +130,16 @@ async def test_a_record_that_no_worker_wrote_is_doubt(redis_node: RedisServer, k
     assert [observer.available for observer in told] == [[True], [True]]
 
 
-async def test_doubt_keeps_what_can_be_believed(redis_node: RedisServer) -> None:
-    """When a create may have been sent is remembered, though the claim itself cannot be believed."""
+async def test_doubtful_record_keeps_valid_members(redis_node: RedisServer) -> None:
+    """The time of a possible create is kept, although the claim itself is invalid."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client:
         await client.hset(KEY, mapping=claim(until=int((NOW + YEARS) * 1000), sent=NOW - 9))
         assert await claims.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW - 9)
         assert float(await client.hget(KEY, "sent")) == NOW - 9
 
 
-async def test_a_living_claim_is_respected_with_nonsense_beside_it(redis_node: RedisServer) -> None:
-    """Nonsense for the last create does not take the request from its owner, nor stop the owner's renewal."""
+async def test_valid_claim_in_damaged_record_is_respected(redis_node: RedisServer) -> None:
+    """An invalid create time neither takes the request from its owner nor stops the renewal."""
     told = Told()
     async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
         await one.take(migration(), NOW)
@@ -156,8 +156,8 @@ OVERWRITTEN = (*TYPES, "nothing of ours", "claim for 30 years", "replays nan", "
 
 
 @pytest.mark.parametrize("kind", OVERWRITTEN)
-async def test_a_claim_whose_record_is_overwritten_is_made_again(redis_node: RedisServer, kind: str) -> None:
-    """The next renewal replaces what no worker wrote; the claim is kept from others, and the connection is kept."""
+async def test_claim_is_renewed_after_record_was_overwritten(redis_node: RedisServer, kind: str) -> None:
+    """The next renewal replaces the foreign record; the claim still excludes others, and the connection stays open."""
     told = Told()
     async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
         await one.take(migration(), NOW)
@@ -172,8 +172,8 @@ async def test_a_claim_whose_record_is_overwritten_is_made_again(redis_node: Red
 
 
 @pytest.mark.parametrize("kind", OVERWRITTEN)
-async def test_an_overwritten_record_is_released_and_concluded(redis_node: RedisServer, kind: str) -> None:
-    """What became of the request replaces what no worker wrote."""
+async def test_overwritten_record_is_released_and_concluded(redis_node: RedisServer, kind: str) -> None:
+    """Release and outcome replace the foreign record."""
     async with replica(redis_node.url, lease=30.0) as one, two(redis_node.url) as others:
         async with operator(redis_node) as client:
             for release in (True, False):
@@ -189,8 +189,8 @@ async def test_an_overwritten_record_is_released_and_concluded(redis_node: Redis
         assert await others[1].take(migration(), NOW) == Concluded(ending(migration()))
 
 
-async def test_an_ending_that_cannot_be_read_does_not_stand(redis_node: RedisServer) -> None:
-    """Who concludes publishes its own; the next replica looks."""
+async def test_unreadable_ending_is_ignored(redis_node: RedisServer) -> None:
+    """The replica publishes its own outcome; the next replica looks up."""
     async with two(redis_node.url) as (one, other), operator(redis_node) as client:
         await one.take(migration(), NOW)
         await client.delete(KEY)
@@ -200,8 +200,8 @@ async def test_an_ending_that_cannot_be_read_does_not_stand(redis_node: RedisSer
 
 
 @pytest.mark.parametrize("kind", ["list", "nan", "1e30", "-1e30", "0", "soon"])
-async def test_a_memory_that_no_worker_wrote_is_new(redis_node: RedisServer, kind: str) -> None:
-    """It is not believed that a request is new, and the memory begins anew."""
+async def test_foreign_memory_record_is_treated_as_new(redis_node: RedisServer, kind: str) -> None:
+    """Requests do not count as new, and the memory starts again."""
     told = Told()
     async with operator(redis_node) as client:
         await (client.rpush(MEMORY_KEY, "x") if kind == "list" else client.set(MEMORY_KEY, kind))

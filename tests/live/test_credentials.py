@@ -169,7 +169,7 @@ async def nothing() -> None:
     """Halfway nothing happens."""
 
 
-async def test_tokens_that_end_in_the_middle_cost_no_failure(iam: Work) -> None:
+async def test_expiring_tokens_fail_no_request(iam: Work) -> None:
     """500 requests over 900 seconds with tokens that live for 600 cost two token calls a project."""
     await five_hundred(iam, nothing, seconds=1.8)
 
@@ -178,7 +178,7 @@ async def test_tokens_that_end_in_the_middle_cost_no_failure(iam: Work) -> None:
     assert iam.token_calls() == Counter({f"p{number}": 2 for number in range(5)})
 
 
-async def test_tokens_that_end_by_surprise_cost_no_failure(iam: Work) -> None:
+async def test_tokens_ended_early_fail_no_request(iam: Work) -> None:
     """When all tokens die at once long before their time, each project gets another one with one call."""
 
     async def die() -> None:
@@ -192,8 +192,8 @@ async def test_tokens_that_end_by_surprise_cost_no_failure(iam: Work) -> None:
     assert iam.fake_dcs.stats()["calls"]["create"]["401"] >= 5
 
 
-async def test_a_changed_password_is_not_hammered(iam: Work) -> None:
-    """Changed under way: at most three token calls in the first minute, and every refusal is one that time cures."""
+async def test_changed_password_is_tried_rarely(iam: Work) -> None:
+    """Changed during work: at most three token calls in the first minute, and every refusal is retryable."""
 
     async def change() -> None:
         await iam.fake_dcs.apply(auth={"password": "another-password"})
@@ -212,8 +212,8 @@ async def test_a_changed_password_is_not_hammered(iam: Work) -> None:
     assert PASSWORD not in f"{iam.told} {iam.faults} {iam.credentials!r}"
 
 
-async def test_the_right_password_in_the_secret_file_is_enough(iam: Work) -> None:
-    """Nobody has to ask: the new file is seen, one token call proves it, and work goes on."""
+async def test_corrected_secret_file_resumes_work(iam: Work) -> None:
+    """The new file is read, one token call verifies it, and work continues."""
     assert isinstance(await iam.create("before"), TaskCreated)
     await iam.fake_dcs.apply(auth={"password": "another-password"})
     assert isinstance(await iam.create("refused"), CallError)
@@ -232,8 +232,8 @@ async def test_the_right_password_in_the_secret_file_is_enough(iam: Work) -> Non
     assert iam.clock.now - iam.fake_dcs.calls[0].at < 60
 
 
-async def test_iam_that_is_down_burns_nothing(iam: Work) -> None:
-    """While IAM fails, calls are not made and say so; afterwards they are, without anybody's help."""
+async def test_iam_outage_fails_no_request_for_good(iam: Work) -> None:
+    """While IAM fails, calls are not made and report it; afterwards they succeed."""
     await iam.fake_dcs.apply(operation_scripts={"token": ["error 503 APIGW.0613", "drop", "ok"]})
 
     faults = [await iam.create("early") for _ in range(3)]
@@ -247,8 +247,8 @@ async def test_iam_that_is_down_burns_nothing(iam: Work) -> None:
 
 
 @pytest.mark.parametrize("name", ODD)
-async def test_odd_names_are_signed_right(keys: Work, name: str) -> None:
-    """Whatever the name of a task is, its creation and the search for it carry signatures that hold."""
+async def test_names_with_special_characters_are_signed_correctly(keys: Work, name: str) -> None:
+    """Create and look-up carry valid signatures for every name."""
     created = await keys.create(name)
     assert isinstance(created, TaskCreated)
 
@@ -258,8 +258,8 @@ async def test_odd_names_are_signed_right(keys: Work, name: str) -> None:
     assert found.instance_id == created.instance_id
 
 
-async def test_any_name_is_signed_right(keys: Work) -> None:
-    """So it is for 200 names of random characters."""
+async def test_any_name_is_signed_correctly(keys: Work) -> None:
+    """The same for 200 names of random characters."""
     random_unit = random.Random(4)
     ranges = [(0, 0x7F), (0x80, 0x7FF), (0x800, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x10FFFF)]
     for _ in range(200):
@@ -267,8 +267,8 @@ async def test_any_name_is_signed_right(keys: Work) -> None:
         assert not isinstance(await keys.client.find(an_order(name), 0.0), CallError), repr(name)
 
 
-async def test_a_rotated_key_is_picked_up(keys: Work) -> None:
-    """A key replaced in its files is used for the next request; between the two nothing is lost for good."""
+async def test_rotated_key_is_used(keys: Work) -> None:
+    """A key replaced in its files is used for the next request; no request between the two fails for good."""
     assert isinstance(await keys.create("before"), TaskCreated)
     await keys.fake_dcs.apply(auth={"access_key": "ROTATED", "secret_key": "rotated-secret"})
     refused = await keys.create("between")
@@ -280,7 +280,7 @@ async def test_a_rotated_key_is_picked_up(keys: Work) -> None:
     assert isinstance(await keys.create("after"), TaskCreated)
 
 
-async def test_a_wrong_clock_is_found_in_the_rejection(keys: Work) -> None:
+async def test_wrong_clock_is_named_in_rejection(keys: Work) -> None:
     """A service whose clock is 20 minutes behind refuses signatures, and its reply shows why."""
     await keys.fake_dcs.apply(clock_offset=-1200)
     request = new_request("list", "GET", f"{keys.fake_dcs.url}/v2/p/migration-tasks?limit=1")
@@ -295,7 +295,7 @@ async def test_a_wrong_clock_is_found_in_the_rejection(keys: Work) -> None:
     )
 
 
-async def test_keys_of_the_platform_are_renewed_under_way(platform: Work) -> None:
+async def test_platform_keys_are_renewed_during_work(platform: Work) -> None:
     """500 requests over 900 seconds with temporary keys that live for 600: no failure, three fetches at most."""
     await five_hundred(platform, nothing, seconds=1.8)
 
@@ -304,10 +304,10 @@ async def test_keys_of_the_platform_are_renewed_under_way(platform: Work) -> Non
     assert 2 <= platform.fake_dcs.stats()["issued"]["keys"] <= 3
 
 
-async def test_nothing_secret_is_said(
+async def test_output_has_no_secret(
     iam: Work, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Through refusals and outages, no password or token appears in any log, output or fault."""
+    """Through refusals and outages, no password or token appears in any log, output or error."""
     await iam.create("one")
     await iam.fake_dcs.apply(auth={"password": "another-password"})
     await iam.create("two")

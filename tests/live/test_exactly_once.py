@@ -19,16 +19,16 @@ from worker.policy.migration_request import migration as ordered
 
 
 @pytest.mark.timeout(180)
-async def test_a_storm(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
-    """Workers and the broker killed at random: every request answered, one task and one event id each."""
+async def test_worker_kills_and_faults_create_one_task_per_request(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
+    """Workers and the broker killed at random: every request is answered, with one task and one event id."""
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")  # noqa: T201 - to replay a failure
     await run(Storm(seed=seed), own_rabbit, tmp_path)
 
 
 @pytest.mark.timeout(120)
-async def test_a_frozen_worker_creates_nothing_twice(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
-    """SIGSTOP past the broker's patience with requests in hand, another worker takes over, SIGCONT: no second task."""
+async def test_frozen_worker_creates_one_task_per_request(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
+    """SIGSTOP beyond the broker's timeout, another worker takes over, SIGCONT: no second task."""
     fake_dcs = FaultyDcs(latency=1.0)
     async with RunningSystem(own_rabbit.url, tmp_path, fake_dcs) as system:
         frozen = system.worker(WORKER_PREFETCH=8, WORKER_TRIES=3)
@@ -54,7 +54,7 @@ async def test_a_frozen_worker_creates_nothing_twice(own_rabbit: RabbitMqServer,
 
 
 @pytest.mark.timeout(120)
-async def test_poison_is_parked_and_its_neighbours_are_not(vhost: str, tmp_path: Path) -> None:
+async def test_poison_request_is_parked_and_others_succeed(vhost: str, tmp_path: Path) -> None:
     """A request that kills its worker is parked after the limit; all others in the prefetch window succeed."""
     async with RunningSystem(vhost, tmp_path, FaultyDcs(scripts={"poison": ["hang"]})) as system:
         wanted = [f"good-{number}" for number in range(20)]
@@ -81,7 +81,9 @@ async def test_poison_is_parked_and_its_neighbours_are_not(vhost: str, tmp_path:
 
 
 @pytest.mark.timeout(180)
-async def test_copies_at_two_replicas_with_claims(vhost: str, redis_node: RedisServer, tmp_path: Path) -> None:
+async def test_copies_at_two_replicas_create_one_task_with_claims(
+    vhost: str, redis_node: RedisServer, tmp_path: Path
+) -> None:
     """Each request sent four times at once to two replicas: one task, one event id; also once Redis is killed."""
     async with RunningSystem(vhost, tmp_path, FaultyDcs(latency=0.1)) as system:
         for _ in range(2):
@@ -105,10 +107,8 @@ async def test_copies_at_two_replicas_with_claims(vhost: str, redis_node: RedisS
 
 
 @pytest.mark.timeout(120)
-async def test_records_that_no_worker_wrote_hold_up_no_request(
-    vhost: str, redis_node: RedisServer, tmp_path: Path
-) -> None:
-    """Each of their requests is looked for, created once and answered at once; counted and logged once; no pause."""
+async def test_foreign_redis_records_delay_no_request(vhost: str, redis_node: RedisServer, tmp_path: Path) -> None:
+    """Each of their requests is looked up, created once and answered at once; counted and logged once; no pause."""
     wanted = [f"odd-{number}" for number in range(len(ODD_HASHES))]
     async with RunningSystem(vhost, tmp_path, FaultyDcs()) as system, operator(redis_node) as client:
         worker = system.worker(WORKER_CLAIMS_URL=redis_node.url, WORKER_SETTLE=30, WORKER_RETRY_DELAYS="1,60")

@@ -65,7 +65,7 @@ async def fake_dcs() -> AsyncIterator[FaultyDcs]:
         yield running
 
 
-async def test_the_sdk_creates_lists_and_shows_a_task(fake_dcs: FaultyDcs) -> None:
+async def test_sdk_creates_lists_and_shows_task(fake_dcs: FaultyDcs) -> None:
     """What the SDK creates with its signature is what it lists and shows, down to the network ids."""
     sdk = Sdk(fake_dcs.url, SECRET_KEY)
 
@@ -86,7 +86,7 @@ async def test_the_sdk_creates_lists_and_shows_a_task(fake_dcs: FaultyDcs) -> No
     assert task.body == {"name": "dcs-migration-thrc", "description": "grüße 测 ~*'()", **FIELDS}
 
 
-async def test_every_documented_member_is_there(fake_dcs: FaultyDcs) -> None:
+async def test_answers_have_every_documented_member(fake_dcs: FaultyDcs) -> None:
     """List rows and details have exactly the members that the SDK's models know."""
     sdk = Sdk(fake_dcs.url, SECRET_KEY)
     created = await sdk.create("whole")
@@ -100,7 +100,7 @@ async def test_every_documented_member_is_there(fake_dcs: FaultyDcs) -> None:
     assert (len(row), len(detail)) == (25, 22)
 
 
-async def test_the_list_pages_newest_first(fake_dcs: FaultyDcs) -> None:
+async def test_list_pages_newest_first(fake_dcs: FaultyDcs) -> None:
     """Of 25 tasks a page without a limit has ten, and pages follow each other without gap or repetition."""
     sdk = Sdk(fake_dcs.url, SECRET_KEY)
     for number in range(25):
@@ -115,7 +115,7 @@ async def test_the_list_pages_newest_first(fake_dcs: FaultyDcs) -> None:
     assert len((await sdk.list(limit=1000)).migration_tasks) == 25
 
 
-async def test_the_name_filter_finds_parts(fake_dcs: FaultyDcs) -> None:
+async def test_name_filter_finds_parts(fake_dcs: FaultyDcs) -> None:
     """The filter is fuzzy, any characters in it survive the signed query, and it can be made exact."""
     sdk = Sdk(fake_dcs.url, SECRET_KEY)
     for name in ("move-a", "move-a2", "a b+c&d=é~", "other"):
@@ -131,8 +131,8 @@ async def test_the_name_filter_finds_parts(fake_dcs: FaultyDcs) -> None:
     assert await found("move-a") == {"move-a"}
 
 
-async def test_a_wrong_secret_key_is_refused(fake_dcs: FaultyDcs) -> None:
-    """A signature by another key creates nothing and says why."""
+async def test_wrong_secret_key_is_refused(fake_dcs: FaultyDcs) -> None:
+    """A signature by another key creates nothing, and the error names the reason."""
     from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 
     with pytest.raises(ClientRequestException) as refused:
@@ -143,7 +143,7 @@ async def test_a_wrong_secret_key_is_refused(fake_dcs: FaultyDcs) -> None:
     assert fake_dcs.tasks == []
 
 
-async def test_the_sdk_asks_iam_for_its_project(fake_dcs: FaultyDcs) -> None:
+async def test_sdk_asks_iam_for_project(fake_dcs: FaultyDcs) -> None:
     """Without a project id the SDK finds it by the region's name, with a signed call."""
     sdk = await asyncio.to_thread(Sdk, fake_dcs.url, SECRET_KEY, None)
 
@@ -164,7 +164,7 @@ async def test_the_sdk_asks_iam_for_its_project(fake_dcs: FaultyDcs) -> None:
         (500, "DCS.5000"),
     ],
 )
-async def test_the_sdk_reads_every_documented_error(fake_dcs: FaultyDcs, status: int, code: str) -> None:
+async def test_sdk_reads_every_documented_error(fake_dcs: FaultyDcs, status: int, code: str) -> None:
     """Status, code, message and request id of an error arrive in the SDK's exception."""
     from huaweicloudsdkcore.exceptions.exceptions import ServiceResponseException
 
@@ -179,7 +179,7 @@ async def test_the_sdk_reads_every_documented_error(fake_dcs: FaultyDcs, status:
     assert error.request_id == fake_dcs.calls[-1].request_id
 
 
-async def test_an_unknown_task_is_a_400(fake_dcs: FaultyDcs) -> None:
+async def test_unknown_task_is_a_400(fake_dcs: FaultyDcs) -> None:
     """The detail of an id that does not exist is refused with DCS.4133."""
     from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 

@@ -41,7 +41,7 @@ def _token_calls(system: RunningSystem) -> int:
     return sum(call.operation == "token" for call in system.fake_dcs.calls)
 
 
-async def test_signed_requests_with_odd_names(vhost: str, tmp_path: Path) -> None:
+async def test_signed_requests_with_special_names_succeed(vhost: str, tmp_path: Path) -> None:
     """AK/SK, verified by the fake DCS's own implementation: creates, and look-ups of names with every kind of sign."""
     async with RunningSystem(vhost, tmp_path, _fake_dcs("aksk")) as system:
         worker = system.worker(**KEYS, WORKER_SECRET_KEY=SECRET_KEY, WORKER_LOG_LEVEL="debug")
@@ -57,7 +57,7 @@ async def test_signed_requests_with_odd_names(vhost: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.timeout(120)
-async def test_tokens_that_expire_in_the_middle_of_500_requests(vhost: str, tmp_path: Path) -> None:
+async def test_expiring_tokens_fail_none_of_500_requests(vhost: str, tmp_path: Path) -> None:
     """No failure, and at most one token call per project and expiry."""
     async with RunningSystem(vhost, tmp_path, _fake_dcs("iam", token_seconds=4)) as system:
         worker = system.worker(**_account(system) | {"WORKER_IAM_PASSWORD": PASSWORD}, WORKER_PREFETCH=8)
@@ -77,8 +77,8 @@ async def test_tokens_that_expire_in_the_middle_of_500_requests(vhost: str, tmp_
 
 
 @pytest.mark.timeout(150)
-async def test_a_password_changed_under_way_pauses_and_resumes(vhost: str, tmp_path: Path) -> None:
-    """Few token calls, readiness says why, nothing burnt; the right password in the secret file is enough."""
+async def test_changed_password_pauses_and_resumes(vhost: str, tmp_path: Path) -> None:
+    """Few token calls, readiness names the reason, nothing is parked; the right secret file is enough."""
     async with RunningSystem(vhost, tmp_path, _fake_dcs("iam", token_seconds=2)) as system:
         secret = tmp_path / "worker_iam_password"
         secret.write_text(PASSWORD)

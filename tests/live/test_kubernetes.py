@@ -25,7 +25,7 @@ def peak(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
-async def test_memory_with_full_hands(vhost: str, tmp_path: Path) -> None:
+async def test_memory_at_full_prefetch_is_below_limit(vhost: str, tmp_path: Path) -> None:
     """As the ConfigMap tells it, secrets as files, holding 64 of the largest requests: a third of the limit is left."""
     manifests = built(COMPONENTS)
     told = one(manifests, "ConfigMap")["data"]
@@ -45,8 +45,8 @@ async def test_memory_with_full_hands(vhost: str, tmp_path: Path) -> None:
         assert await worker.ended() == 0
 
 
-async def test_a_quota_bounds_the_calls_under_way(vhost: str, tmp_path: Path) -> None:
-    """Ten calls a second of 0.2 s each: two are under way on average, however many requests wait."""
+async def test_quota_bounds_calls_in_flight(vhost: str, tmp_path: Path) -> None:
+    """Ten calls a second of 0.2 s each: two in flight on average, however many requests wait."""
     fake_dcs = FaultyDcs(latency=0.2, quota=Quota(limit=10, policy="api"))
     async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
         worker = system.worker(WORKER_PREFETCH=16)
@@ -61,8 +61,8 @@ async def test_a_quota_bounds_the_calls_under_way(vhost: str, tmp_path: Path) ->
         assert 1.0 < (more - seconds) / (ended - began) < 4.0
 
 
-async def test_redis_as_it_is_configured(tmp_path: Path) -> None:
-    """Its file and the rights in the example of its users: claims work, and nobody else is let in."""
+async def test_redis_accepts_deployed_configuration(tmp_path: Path) -> None:
+    """With its file and the rights in the example of its users claims work, and no other user may log in."""
     folder, port = KUBERNETES / "components" / "redis", free_port()
     users = (folder / "users.acl.example").read_text().replace("CHANGE-ME", "secret")
     (tmp_path / "users.acl").write_text(users)

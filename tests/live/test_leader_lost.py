@@ -48,7 +48,7 @@ async def _longest_pause(system: RunningSystem, publishing: asyncio.Task[None]) 
 
 
 @pytest.mark.timeout(300)
-async def test_the_leader_killed_under_load(redis_node: RedisServer, tmp_path: Path) -> None:
+async def test_killed_queue_leader_loses_and_repeats_nothing(redis_node: RedisServer, tmp_path: Path) -> None:
     """Nothing is lost, each request has one task, and events pause for less than five seconds.
 
     With claims, as senders here do what senders do: a confirm that is late makes them publish a copy.

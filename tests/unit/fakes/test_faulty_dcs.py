@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.fake_clock import FakeClock
+from tests.fakes.clock import FakeClock
 from tests.fakes.faulty_dcs import FaultyDcs
 from tests.unit.tools.fake_dcs.credential_calls import list_tasks, password_login, request_token, signed
 from worker.tools.fake_dcs import MigrationTask

@@ -4,7 +4,7 @@ import pytest
 
 from schemas.envelope import Envelope
 from schemas.request import Request, Task
-from tests.fake_clock import FakeClock
+from tests.fakes.clock import FakeClock
 from worker.observe.recent_activity import MAX_ERROR_CHARACTERS, MAX_FAILURES_KEPT, RecentActivity
 from worker.observe.sliding_window import SLOT_COUNT, SLOT_SECONDS, DurationHistogram
 from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence

@@ -58,9 +58,6 @@ class Authenticator:
     def __init__(self) -> None:
         self.tokens: dict[str, IssuedToken] = {}
 
-    def __repr__(self) -> str:
-        return f"<Authenticator tokens={len(self.tokens)}>"
-
     def issued(self) -> dict[str, int]:
         """Number of issued credentials by kind."""
         return {"tokens": len(self.tokens)}
@@ -92,7 +89,7 @@ class Authenticator:
         """Raise the documented ErrorResponse unless the signature is right, in time, and of the path's project."""
         headers = received.request.headers
         secret_key = self.secret_key_of(authorization.access_key, auth, received.now)
-        if _seconds_off(received) > CLOCK_TOLERANCE_SECONDS:
+        if seconds_off(headers.get("X-Sdk-Date", ""), received.now) > CLOCK_TOLERANCE_SECONDS:
             raise incorrect_signature("signature expired, x-sdk-date differs from the time of the server")
         target = received.request.raw_path
         if not is_signed_by(secret_key, authorization, received.request.method, target, headers, received.body):
@@ -124,13 +121,6 @@ def _token_of(received: ReceivedRequest) -> str:
     return token
 
 
-def _seconds_off(received: ReceivedRequest) -> float:
-    try:
-        return seconds_off(received.request.headers.get("X-Sdk-Date", ""), received.now)
-    except ValueError as error:
-        raise incorrect_signature("x-sdk-date is not a date") from error
-
-
 def incorrect_signature(why: str) -> ErrorResponse:
     """The error response of the gateway for a signature."""
     return ErrorResponse(401, "APIGW.0301", f"Incorrect IAM authentication information: {why}")
@@ -154,8 +144,11 @@ def read_authorization(text: str) -> Authorization:
 
 
 def seconds_off(date: str, now: float) -> float:
-    """Seconds between an `X-Sdk-Date` such as 20240102T030405Z and `now` (epoch seconds). Raises ValueError."""
-    return abs(datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp() - now)
+    """Seconds between an `X-Sdk-Date` such as 20240102T030405Z and `now` (epoch seconds). Raises ErrorResponse."""
+    try:
+        return abs(datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp() - now)
+    except ValueError as error:
+        raise incorrect_signature("x-sdk-date is not a date") from error
 
 
 def is_signed_by(

@@ -32,9 +32,6 @@ class ControlApi:
         self._state = state
         self._apply = apply
 
-    def __repr__(self) -> str:
-        return f"<ControlApi {self._state}>"
-
     def routes(self) -> list[web.RouteDef]:
         """The table above."""
         return [

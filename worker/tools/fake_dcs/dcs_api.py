@@ -31,9 +31,6 @@ class DcsApi:
         self._state = state
         self._serving = 0
 
-    def __repr__(self) -> str:
-        return f"<DcsApi serving={self._serving}>"
-
     def routes(self) -> list[web.RouteDef]:
         """Paths and methods of the API."""
         recorded_route = self._state.recorded_route

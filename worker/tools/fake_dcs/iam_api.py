@@ -23,9 +23,6 @@ class IamApi:
     def __init__(self, state: ServerState) -> None:
         self._state = state
 
-    def __repr__(self) -> str:
-        return f"<IamApi {self._state.authenticator}>"
-
     def routes(self) -> list[web.RouteDef]:
         """Paths and methods of IAM."""
         return [web.post("/v3/auth/tokens", self._state.recorded_route("token", self.token))]

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -23,19 +23,11 @@ SHUTDOWN_TIMEOUT_SECONDS = 1.0
 LISTEN_BACKLOG = 1024
 
 
-class Api(Protocol):
-    """A group of routes, whose calls are recorded."""
-
-    def routes(self) -> list[web.RouteDef]:
-        """Its routes."""
-        ...
-
-
 class FakeDcs:
     """A fake DCS: `async with FakeDcs(settings) as fake_dcs:` serves on 127.0.0.1 and a free port.
 
     `clock` returns epoch seconds. Raises OSError when the address is not available. A subclass may override
-    `new_state`, `apis`, `listen` and `apply`: `tests/fakes/faulty_dcs.py` does, for what only tests need.
+    `new_state`, `routes`, `listen` and `apply`: `tests/fakes/faulty_dcs.py` does, for what only tests need.
     """
 
     def __init__(
@@ -56,9 +48,9 @@ class FakeDcs:
         """The state before the first call."""
         return ServerState(settings or FakeDcsSettings(), clock)
 
-    def apis(self) -> list[Api]:
-        """The APIs that are served."""
-        return [DcsApi(self.state), IamApi(self.state)]
+    def routes(self) -> list[web.RouteDef]:
+        """The routes of all APIs, recorded."""
+        return [*DcsApi(self.state).routes(), *IamApi(self.state).routes()]
 
     async def listen(self) -> None:
         """Accept connections on the address."""
@@ -112,7 +104,7 @@ class FakeDcs:
     def _application(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         recorded_route = self.state.recorded_route
-        for route in (route for api in self.apis() for route in api.routes()):
+        for route in self.routes():
             app.router.add_routes([route, web.route("*", route.path, recorded_route("other", _wrong_method))])
         app.router.add_routes(ControlApi(self.state, self.apply).routes())
         app.router.add_route("*", "/{tail:.*}", recorded_route("other", _unknown))

@@ -2,7 +2,7 @@
 
 import aiohttp
 
-from tests.fake_clock import FakeClock
+from tests.fakes.clock import FakeClock
 from tests.unit.tools.fake_dcs.credential_calls import password_login, request_token
 from worker.tools.fake_dcs import FakeDcs
 
