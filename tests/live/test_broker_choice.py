@@ -1,4 +1,4 @@
-"""Which broker one gets: the one given, an installed server, a container, or one sentence."""
+"""Choice of the broker: the given one, an installed server, a container, or an error."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Whatever the broker does to its clients: every request is answered in the end, with one task each."""
+"""Faults of the broker: every request is answered in the end, with one task each."""
 
 import asyncio
 from pathlib import Path
@@ -22,10 +22,10 @@ def _slow(latency: float = 0.05) -> FaultyDcs:
 
 
 async def _publish(system: RunningSystem, prefix: str, count: int = COUNT) -> list[str]:
-    wanted = [f"{prefix}-{number}" for number in range(count)]
-    for name in wanted:
+    task_names = [f"{prefix}-{number}" for number in range(count)]
+    for name in task_names:
         await system.publish(request(name, request_id=name))
-    return wanted
+    return task_names
 
 
 async def _empty(system: RunningSystem) -> None:
@@ -40,11 +40,11 @@ async def test_closed_connections_lose_no_request(rabbit: RabbitMqServer, vhost:
     async with RunningSystem(vhost, tmp_path, _slow()) as system:
         worker = system.worker(WORKER_PREFETCH=16)
         await worker.ready()
-        wanted = await _publish(system, "closed")
+        task_names = await _publish(system, "closed")
         await system.answered(50)
         await rabbit.ctl("close_all_connections", "test")
         await system.answered(COUNT)
-        system.assert_one_task_each(wanted)
+        system.assert_one_task_each(task_names)
         await _empty(system)
 
 
@@ -54,7 +54,7 @@ async def test_memory_alarm_delays_events_without_second_create(own_rabbit: Rabb
     async with RunningSystem(own_rabbit.url, tmp_path, _slow(0.3)) as system:
         worker = system.worker(WORKER_PREFETCH=16)
         await worker.ready()
-        wanted = await _publish(system, "alarm")
+        task_names = await _publish(system, "alarm")
         await own_rabbit.ctl(*LOW)
         await until(lambda: "blocks publishing" in worker.get("/readyz")[1], 15, worker.explain)
         assert worker.metric("dcs_worker_broker_blocked") == 1
@@ -62,7 +62,7 @@ async def test_memory_alarm_delays_events_without_second_create(own_rabbit: Rabb
         assert worker.get("/livez")[0] == 200
         await own_rabbit.ctl(*USUAL)
         await system.answered(COUNT)
-        system.assert_one_task_each(wanted)
+        system.assert_one_task_each(task_names)
         await until(lambda: worker.get("/readyz")[0] == 200, 10)
         await _empty(system)
 
@@ -73,7 +73,7 @@ async def test_deleted_queues_and_exchange_are_declared_again(vhost: str, tmp_pa
     async with RunningSystem(vhost, tmp_path, _slow(1.0)) as system:
         worker = system.worker()
         await worker.ready()
-        wanted = await _publish(system, "before", 6)
+        task_names = await _publish(system, "before", 6)
         await until(lambda: worker.metric("dcs_worker_in_flight_requests") == 6, 10, worker.explain)
         async with await system._connection.channel() as channel:
             await channel.queue_delete(names.REQUEST_QUEUE)
@@ -90,7 +90,7 @@ async def test_deleted_queues_and_exchange_are_declared_again(vhost: str, tmp_pa
             await channel.declare_exchange(names.EVENT_EXCHANGE, "topic", durable=True)
             await queue.bind(names.EVENT_EXCHANGE, "#")
         await system.answered(7, 30)
-        system.assert_one_task_each([*wanted, "after"])
+        system.assert_one_task_each([*task_names, "after"])
 
 
 @pytest.mark.timeout(180)
@@ -136,12 +136,12 @@ async def test_killed_and_restarted_broker_loses_nothing(own_rabbit: RabbitMqSer
         worker = system.worker(WORKER_PREFETCH=16)
         await worker.ready()
         await asyncio.sleep(1.0)  # RabbitMQ 3.10 may lose a quorum queue that was declared within the last half second
-        wanted = await _publish(system, "killed")
+        task_names = await _publish(system, "killed")
         await system.answered(50)
         await asyncio.to_thread(own_rabbit.kill)
         await until(lambda: worker.get("/readyz")[0] == 503, 10, worker.explain)
         await asyncio.to_thread(own_rabbit.restart)
         await system.answered(COUNT, 90)
-        system.assert_one_task_each(wanted)
+        system.assert_one_task_each(task_names)
         await _empty(system)
         assert worker.process.poll() is None

@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from tests.fakes.servers import RedisServer
-from tests.live.test_claims import DONE, NOW, Told, migration, operator, renewed, replica, until
+from tests.live.redis_replicas import DONE, NOW, RecordingObserver, migration, operator, renewed, replica, until
 from worker.claims.scripts import record_key
 from worker.policy.claim import Concluded, Granted, Held, Unavailable
 
@@ -33,17 +33,17 @@ async def test_closed_connection_is_opened_again(redis_node: RedisServer) -> Non
 @pytest.mark.parametrize("login", ["", "app:wrong-secret@", "app:right-secret@", "nobody:right-secret@"])
 async def test_wrong_redis_credentials_are_reported(redis_node: RedisServer, login: str) -> None:
     """Without the right password, or the right to run scripts, Redis counts as unreachable; the URL is not shown."""
-    told = Told()
+    reported = RecordingObserver()
     async with operator(redis_node) as client:
         await client.acl_setuser("app", enabled=True, passwords=["+right-secret"], commands=["+ping", "+select"])
         await client.acl_setuser("default", enabled=True, passwords=["+another"], keys=["*"], categories=["+@all"])
         url = f"redis://{login}127.0.0.1:{redis_node.port}/1"
-        async with replica(url, told) as claims:
+        async with replica(url, reported) as claims:
             assert await claims.take(migration(), NOW) == Unavailable()
-            assert told.available == [False]
-            said = f"{claims!r} {told.reasons}"
-        assert "credentials" in said
-        assert not any(word in said for word in ("app", "nobody", "secret"))
+            assert reported.available == [False]
+            output = f"{claims!r} {reported.reasons}"
+        assert "credentials" in output
+        assert not any(word in output for word in ("app", "nobody", "secret"))
 
 
 @pytest.mark.parametrize("more", [["evalsha"], []], ids=["now", "0.1.0"])
@@ -105,9 +105,9 @@ async def test_claims_work_over_tls(redis_node: RedisServer, tmp_path: Path) -> 
     async with tls_in_front_of(redis_node, tmp_path) as url:
         async with replica(url) as claims:
             assert isinstance(await claims.take(migration(), NOW), Granted)
-        async with replica(url.partition("?")[0], told := Told()) as claims:
+        async with replica(url.partition("?")[0], reported := RecordingObserver()) as claims:
             assert await claims.take(migration(), NOW) == Unavailable()
-        assert "certificate" in told.reasons[0]
+        assert "certificate" in reported.reasons[0]
 
 
 async def test_claims_work_over_unix_socket(redis_node: RedisServer, tmp_path: Path) -> None:
@@ -131,8 +131,8 @@ async def test_claims_work_over_unix_socket(redis_node: RedisServer, tmp_path: P
 
 async def test_scripts_flushed_by_redis_are_loaded_again(redis_node: RedisServer) -> None:
     """SCRIPT FLUSH costs a round trip and no claim."""
-    told = Told()
-    async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
+    reported = RecordingObserver()
+    async with replica(redis_node.url, reported) as claims, operator(redis_node) as client:
         await claims.take(migration(), NOW)
         await client.script_flush()
         assert isinstance(await claims.take(migration("r-2"), NOW), Granted)
@@ -140,7 +140,7 @@ async def test_scripts_flushed_by_redis_are_loaded_again(redis_node: RedisServer
         await client.script_flush()
         await claims.conclude(migration(), DONE)
         assert await claims.take(migration(), NOW) == Concluded(DONE)
-    assert told.available == [True]
+    assert reported.available == [True]
 
 
 async def test_closed_claims_leave_no_connection(redis_node: RedisServer) -> None:

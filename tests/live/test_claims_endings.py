@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fakes.servers import RedisServer
-from tests.live.test_claims import DONE, NOW, ending, migration, operator, replica, two
+from tests.live.redis_replicas import DONE, NOW, ending, migration, operator, replica, two_replicas
 from worker.claims.scripts import record_key
 from worker.policy.claim import Concluded, Granted, Held
 from worker.policy.outcome import Completed
@@ -14,7 +14,7 @@ from worker.policy.outcome import Completed
 async def test_concluded_request_answers_every_replica(redis_node: RedisServer) -> None:
     """The outcome is returned whole, to the same and to another replica, and is kept for 7 days."""
     done = ending(migration(), "é-" + "i" * 500)
-    async with two(redis_node.url) as (one, other), operator(redis_node) as client:
+    async with two_replicas(redis_node.url) as (one, other), operator(redis_node) as client:
         await one.take(migration(), NOW)
         await one.conclude(migration(), done)
         assert not one.is_held(migration())
@@ -46,7 +46,7 @@ async def test_first_ending_stays_unless_a_later_replay_replaces_a_failure(
     redis_node: RedisServer, first: Completed, second: Completed, kept: Completed
 ) -> None:
     """The first outcome stays, because it may have been published; any replaces a failure of fewer replays."""
-    async with two(redis_node.url) as (one, other):
+    async with two_replicas(redis_node.url) as (one, other):
         assert await one.conclude(migration(), first) == first
         assert await other.conclude(migration(), second) == kept
         assert await one.take(migration(), NOW) == Concluded(kept)
@@ -55,7 +55,7 @@ async def test_first_ending_stays_unless_a_later_replay_replaces_a_failure(
 async def test_replay_reopens_failed_request(redis_node: RedisServer) -> None:
     """A request that an operator sent again after it failed is claimed, knowing that nothing was sent since."""
     failed = ending(migration(), None, at=NOW - 100)
-    async with two(redis_node.url) as (one, other):
+    async with two_replicas(redis_node.url) as (one, other):
         await one.conclude(migration(), failed)
         answer = await one.take(migration(), NOW, replays=1)
         assert isinstance(answer, Granted)
@@ -78,7 +78,7 @@ async def test_replay_does_not_reopen_success(redis_node: RedisServer) -> None:
 async def test_request_too_long_to_store_is_released(redis_node: RedisServer) -> None:
     """An outcome that is too large is not stored: a copy looks up first, as after a release."""
     long = replace(DONE, body=b"x" * 70000)
-    async with two(redis_node.url) as (one, other):
+    async with two_replicas(redis_node.url) as (one, other):
         await one.take(migration(), NOW)
         await one.conclude(migration(), long)
         assert await other.take(migration(), NOW) == Granted(is_first=False)
@@ -87,7 +87,7 @@ async def test_request_too_long_to_store_is_released(redis_node: RedisServer) ->
 async def test_other_request_with_same_id_changes_nothing(redis_node: RedisServer) -> None:
     """While the first request of an id is known, a different one is reported as a conflict and stores nothing."""
     first, imposter = migration(), migration(name="another")
-    async with two(redis_node.url) as (one, other):
+    async with two_replicas(redis_node.url) as (one, other):
         await one.take(first, NOW)
         assert await other.take(imposter, NOW) == Held(first.fingerprint)
         await one.release(first, None)

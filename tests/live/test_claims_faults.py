@@ -10,7 +10,19 @@ from typing import TypeVar
 import pytest
 
 from tests.fakes.servers import RedisServer
-from tests.live.test_claims import DONE, LEASE, NOW, Told, ending, migration, operator, renewed, replica, two, until
+from tests.live.redis_replicas import (
+    DONE,
+    LEASE,
+    NOW,
+    RecordingObserver,
+    ending,
+    migration,
+    operator,
+    renewed,
+    replica,
+    two_replicas,
+    until,
+)
 from tools.harness.running_system import machine_load_factor
 from worker.claims.redis_claims import CALL_TIMEOUT_SECONDS
 from worker.claims.scripts import record_key
@@ -57,36 +69,36 @@ async def relay_to(node: RedisServer) -> AsyncIterator[Relay]:
 
 async def in_time(call: Awaitable[Answer], seconds: float = LATE) -> Answer:
     """What a call answers, which must not take longer."""
-    begun = time.monotonic()
+    started_at = time.monotonic()
     answer = await call
-    assert time.monotonic() - begun < seconds * machine_load_factor()
+    assert time.monotonic() - started_at < seconds * machine_load_factor()
     return answer
 
 
 async def test_absent_redis_delays_no_request(redis_node: RedisServer) -> None:
     """With Redis unreachable from the start, a thousand claims in a row are answered at once, and it is logged once."""
     redis_node.kill()
-    told = Told()
-    async with replica(redis_node.url, told) as claims:
-        begun = time.monotonic()
+    reported = RecordingObserver()
+    async with replica(redis_node.url, reported) as claims:
+        started_at = time.monotonic()
         for number in range(1000):
             of = migration(f"r-{number}")
             assert await claims.take(of, NOW) == Unavailable()
             assert not claims.is_held(of)
             await claims.release(of, None)
-        assert time.monotonic() - begun < machine_load_factor()
+        assert time.monotonic() - started_at < machine_load_factor()
         assert not claims.is_available
-        assert told.available == [False]
+        assert reported.available == [False]
         await asyncio.to_thread(redis_node.start)
         await until(lambda: claims.is_available)
         assert isinstance(await claims.take(migration(), NOW), Granted)
-    assert told.available == [False, True]
+    assert reported.available == [False, True]
 
 
 async def test_held_claims_survive_empty_redis_restart(redis_node: RedisServer) -> None:
     """After a restart with empty memory, held claims stay held, outcomes are known again, doubts are recorded again."""
-    told = Told()
-    async with replica(redis_node.url, told, lease=6.0) as one, replica(redis_node.url) as other:
+    reported = RecordingObserver()
+    async with replica(redis_node.url, reported, lease=6.0) as one, replica(redis_node.url) as other:
         for name in ("before", "held", "during", "released"):
             assert isinstance(await one.take(migration(name), NOW), Granted)
         await one.conclude(migration("before"), ending(migration("before")))
@@ -106,31 +118,31 @@ async def test_held_claims_survive_empty_redis_restart(redis_node: RedisServer) 
         Granted(is_first=False, last_sent_at=NOW),
         Held(migration().fingerprint),  # worked on without a claim, and claimed as soon as that was possible
     ]
-    assert told.available == [True, False, True]
+    assert reported.available == [True, False, True]
 
 
 async def test_older_release_does_not_free_restored_claim(redis_node: RedisServer) -> None:
     """A release that is repeated after a restart does not undo what this replica did since."""
-    told = Told(), Told()
-    async with replica(redis_node.url, told[0]) as one, replica(redis_node.url, told[1]) as other:
+    reported = RecordingObserver(), RecordingObserver()
+    async with replica(redis_node.url, reported[0]) as one, replica(redis_node.url, reported[1]) as other:
         await one.take(migration(), NOW)
         await one.release(migration(), None)
         await one.take(migration(), NOW)
         await asyncio.to_thread(redis_node.restart)
-        await until(lambda: [observer.available for observer in told] == [[True, False, True]] * 2)
+        await until(lambda: [observer.available for observer in reported] == [[True, False, True]] * 2)
         assert await other.take(migration(), NOW) == Held(migration().fingerprint)
 
 
 async def test_claim_that_was_not_renewed_is_lost(redis_node: RedisServer) -> None:
     """With Redis unreachable beyond the lease a claim no longer counts here, but excludes others once Redis is back."""
-    async with two(redis_node.url) as (one, other), operator(redis_node) as client:
+    async with two_replicas(redis_node.url) as (one, other), operator(redis_node) as client:
         await one.take(migration(), NOW)
         await renewed(client, migration())
-        begun = time.monotonic()
+        started_at = time.monotonic()
         await asyncio.to_thread(redis_node.kill)
         assert one.is_held(migration())
         await until(lambda: not one.is_held(migration()))
-        assert time.monotonic() - begun < LEASE * machine_load_factor()
+        assert time.monotonic() - started_at < LEASE * machine_load_factor()
         await asyncio.to_thread(redis_node.start)
         await until(lambda: one.is_available and other.is_available)
         await renewed(client, migration())
@@ -140,8 +152,8 @@ async def test_claim_that_was_not_renewed_is_lost(redis_node: RedisServer) -> No
 
 async def test_frozen_redis_delays_call_no_longer_than_deadline(redis_node: RedisServer) -> None:
     """Every call to a frozen Redis ends within the deadline, later ones at once; the claim is abandoned in time."""
-    told = Told()
-    async with replica(redis_node.url, told) as claims:
+    reported = RecordingObserver()
+    async with replica(redis_node.url, reported) as claims:
         await claims.take(migration("held"), NOW)
         await claims.take(migration("ended"), NOW)
         redis_node.freeze()
@@ -151,7 +163,7 @@ async def test_frozen_redis_delays_call_no_longer_than_deadline(redis_node: Redi
         assert answers == [Unavailable()] * 100
         assert await in_time(claims.take(migration("next"), NOW), AT_ONCE) == Unavailable()
         await until(lambda: not claims.is_held(migration("held")), LEASE)
-        assert told.available == [True, False]
+        assert reported.available == [True, False]
         redis_node.thaw()
         await until(lambda: claims.is_available)
         assert await in_time(claims.take(migration("ended"), NOW)) == Concluded(ending(migration("ended")))
@@ -222,8 +234,12 @@ async def test_slow_redis_is_awaited_within_deadline(redis_node: RedisServer) ->
 
 async def test_renewal_restores_flushed_claim(redis_node: RedisServer) -> None:
     """After FLUSHALL on a living connection, held claims and recent outcomes are stored again by the next renewal."""
-    told = Told()
-    async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
+    reported = RecordingObserver()
+    async with (
+        replica(redis_node.url, reported) as one,
+        replica(redis_node.url) as other,
+        operator(redis_node) as client,
+    ):
         await one.take(migration("held"), NOW)
         await one.take(migration("ended"), NOW)
         await one.conclude(migration("ended"), ending(migration("ended")))
@@ -234,12 +250,12 @@ async def test_renewal_restores_flushed_claim(redis_node: RedisServer) -> None:
         assert await other.take(migration("held"), NOW) == Held(migration().fingerprint)
         assert await other.take(migration("ended"), NOW) == Concluded(ending(migration("ended")))
         assert one.is_held(migration("held"))
-        assert told.available == [True]
+        assert reported.available == [True]
 
 
 async def test_claim_taken_by_other_after_flush_is_lost(redis_node: RedisServer) -> None:
     """The replica that lost its claim in a flush notices with its next renewal that another has it."""
-    async with two(redis_node.url) as (one, other), operator(redis_node) as client:
+    async with two_replicas(redis_node.url) as (one, other), operator(redis_node) as client:
         await one.take(migration(), NOW)
         await client.flushall()
         assert isinstance(await other.take(migration(), NOW), Granted)
@@ -275,7 +291,7 @@ async def test_unclaimed_work_is_claimed_when_redis_is_back(redis_node: RedisSer
 
 async def test_request_concluded_by_other_is_not_held(redis_node: RedisServer) -> None:
     """An outcome stored by another replica takes the claim from the one that still works on the request."""
-    async with two(redis_node.url) as (one, other):
+    async with two_replicas(redis_node.url) as (one, other):
         await one.take(migration(), NOW)
         await other.conclude(migration(), DONE)
         await until(lambda: not one.is_held(migration()), LEASE)
@@ -285,8 +301,8 @@ async def test_request_concluded_by_other_is_not_held(redis_node: RedisServer) -
 
 async def test_failover_to_replica_keeps_claims(redis_node: RedisServer) -> None:
     """A server that becomes a read-only replica counts as unreachable until it is a master again; claims survive."""
-    told = Told()
-    async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
+    reported = RecordingObserver()
+    async with replica(redis_node.url, reported) as claims, operator(redis_node) as client:
         await claims.take(migration("held"), NOW)
         await client.replicaof("127.0.0.1", "1")
         assert await claims.take(migration(), NOW) == Unavailable()
@@ -294,20 +310,20 @@ async def test_failover_to_replica_keeps_claims(redis_node: RedisServer) -> None
         async with asyncio.timeout(10):
             while (await client.info("stats"))["total_connections_received"] < attempts + 2:
                 await asyncio.sleep(0.05)
-        assert told.available == [True, False]  # no attempt took it for good
+        assert reported.available == [True, False]  # no attempt took it for good
         await client.replicaof("NO", "ONE")
         await until(lambda: claims.is_available)
         await until(lambda: claims.is_held(migration("held")))
-    assert told.reasons[1] == "Redis is a replica that must not be written to"
+    assert reported.reasons[1] == "Redis is a replica that must not be written to"
 
 
 async def test_full_redis_counts_as_unreachable(redis_node: RedisServer) -> None:
     """Out of memory means unreachable, until there is room again."""
-    told = Told()
-    async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
+    reported = RecordingObserver()
+    async with replica(redis_node.url, reported) as claims, operator(redis_node) as client:
         await client.config_set("maxmemory", "1")
         assert await claims.take(migration(), NOW) == Unavailable()
-        await until(lambda: told.reasons[-1] == "Redis is out of memory")
+        await until(lambda: reported.reasons[-1] == "Redis is out of memory")
         await client.config_set("maxmemory", "0")
         await until(lambda: claims.is_available)
-    assert told.available == [True, False, True]
+    assert reported.available == [True, False, True]

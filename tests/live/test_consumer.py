@@ -46,7 +46,7 @@ async def test_consumer_holds_at_most_prefetch(vhost: str, tmp_path: Path) -> No
             consumer.resume("a test")
             await until(lambda: consumer.is_consuming, 10)
             for _ in range(3):
-                await consumer.flush()  # whatever the broker delivers at once is here by now
+                await consumer.flush()  # all that the broker delivers at once has arrived by now
                 await held.pop(0).ack()
         while total < 100:
             await until(lambda: bool(held), 10)

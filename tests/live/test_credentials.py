@@ -1,4 +1,4 @@
-"""Credentials against the fake DCS, which verifies tokens and signatures with an implementation of its own."""
+"""Credentials against the fake DCS, which verifies tokens and signatures with an independent implementation."""
 
 import asyncio
 import random
@@ -66,7 +66,7 @@ class Work:
         self.fake_dcs = fake_dcs
         self.folder = folder
         self.clock = clock
-        self.told: list[str | None] = []
+        self.reported: list[str | None] = []
         self.faults: list[CallError] = []
         self.credentials: Credentials
         self.client: DcsClient
@@ -115,7 +115,7 @@ async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], *
                 loaded.secrets.current,
                 surroundings,
                 http_client,
-                changed=work.told.append,
+                changed=work.reported.append,
                 timing=timing_of(clock, 0.5),
             )
             work.http = http_client(20)
@@ -208,8 +208,8 @@ async def test_changed_password_is_tried_rarely(iam: Work) -> None:
     assert {fault.label for fault in iam.faults} == {"credentials"}
     assert all(fault.retry_after and not fault.is_ambiguous for fault in iam.faults)
     assert len(iam.fake_dcs.tasks) + len(iam.faults) == 500 + 59
-    assert len(iam.told) == 1
-    assert PASSWORD not in f"{iam.told} {iam.faults} {iam.credentials!r}"
+    assert len(iam.reported) == 1
+    assert PASSWORD not in f"{iam.reported} {iam.faults} {iam.credentials!r}"
 
 
 async def test_corrected_secret_file_resumes_work(iam: Work) -> None:
@@ -223,7 +223,7 @@ async def test_corrected_secret_file_resumes_work(iam: Work) -> None:
 
     await iam.fake_dcs.apply(auth={"lock_after": 0})
     iam.write(worker_iam_password="another-password")
-    while iam.told[-1] is not None:
+    while iam.reported[-1] is not None:
         await iam.clock.advance(1)
         await asyncio.sleep(0.01)
 
@@ -314,9 +314,11 @@ async def test_output_has_no_secret(
     iam.write(worker_iam_password="wrong-secret")
     await iam.create("three")
     out = capfd.readouterr()
-    said = f"{caplog.text} {out.out} {out.err} {iam.faults} {iam.told} {iam.credentials!r} {vars(iam.credentials)}"
+    output = (
+        f"{caplog.text} {out.out} {out.err} {iam.faults} {iam.reported} {iam.credentials!r} {vars(iam.credentials)}"
+    )
 
     tokens = list(iam.fake_dcs.state.authenticator.tokens)
     assert tokens
     for secret in (PASSWORD, "another-password", "wrong-secret", *tokens):
-        assert secret not in said
+        assert secret not in output

@@ -1,4 +1,4 @@
-"""The demo for real: on a node of its own and on a given one, to its end and interrupted, and nothing left of it."""
+"""The demo as a process: on a private and on a given broker, to its end and interrupted."""
 
 import json
 import os
@@ -26,7 +26,7 @@ DEADLINE = 180.0
 
 
 class Demo:
-    """A demo as a process, with a folder for temporary files of its own."""
+    """A demo process with a private folder for temporary files."""
 
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self.process = process
@@ -74,7 +74,7 @@ def _processes(folder: str) -> list[str]:
 
 @contextmanager
 def started(folder: Path, *options: str, url: str = "") -> Iterator[Demo]:
-    """A demo in `folder`, on a node of its own or on that at `url`; killed at the end if it still runs."""
+    """A demo in `folder`, on a private node or that at `url`; killed at the end if it still runs."""
     temporary = folder / "temporary"
     temporary.mkdir()
     environment = {
@@ -103,11 +103,11 @@ async def _left_on(rabbit: RabbitMqServer, url: str) -> str:
 
 def test_demo_on_private_node_succeeds_and_leaves_nothing(tmp_path: Path) -> None:
     """Within 20 s every request is answered as expected, each that should has one task, and nothing is left."""
-    begun = time.monotonic()
+    started_at = time.monotonic()
     with started(tmp_path) as demo:
         status, output, errors = demo.end()
         traces = demo.traces()
-    took = time.monotonic() - begun
+    took = time.monotonic() - started_at
 
     assert (status, errors, traces) == (0, "", []), output
     assert "200 of 200 answered" in output

@@ -34,13 +34,13 @@ async def test_healthy_system_passes_and_is_not_changed(
             message = aio_pika.Message(json.dumps(request(f"task-{number}")).encode(), delivery_mode=2)
             await channel.default_exchange.publish(message, QUEUE)
         async with FaultyDcs(auth={"mode": "token"}) as fake_dcs:
-            told = {
+            variables = {
                 "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": fake_dcs.url}),
                 "WORKER_CLAIMS_URL": redis_node.url,
             }
             before = await asyncio.to_thread(state, rabbit)
 
-            answer = await asyncio.to_thread(lambda: doctor(ready, tmp_path, "--project", PROJECT, **told))
+            answer = await asyncio.to_thread(lambda: doctor(ready, tmp_path, "--project", PROJECT, **variables))
 
             assert await asyncio.to_thread(state, rabbit) == before
             assert (answer.status, answer.failed()) == (0, set())
@@ -108,7 +108,7 @@ def test_frozen_broker_and_silent_services_are_reported_within_a_minute(
     """Every service that accepts connections and does not answer is reported by name."""
     own_rabbit.freeze()
     mute = f"http://127.0.0.1:{own_rabbit.port}"
-    told = {
+    variables = {
         "WORKER_CLAIMS_URL": f"redis://127.0.0.1:{own_rabbit.port}",
         "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": mute}),
         "WORKER_DCS_TIMEOUT": "5",
@@ -121,7 +121,7 @@ def test_frozen_broker_and_silent_services_are_reported_within_a_minute(
     started = time.monotonic()
 
     url = own_rabbit.url
-    answer = doctor(f"{url},{url}x", tmp_path, "--project", PROJECT, **told)
+    answer = doctor(f"{url},{url}x", tmp_path, "--project", PROJECT, **variables)
 
     assert time.monotonic() - started < 60
     assert answer.status == 69

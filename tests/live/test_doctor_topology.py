@@ -1,4 +1,4 @@
-"""`doctor` on what a worker needs on the broker: there or not, as wanted or not."""
+"""`doctor` on the worker's topology on the broker: missing, different, or as declared."""
 
 from pathlib import Path
 

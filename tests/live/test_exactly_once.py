@@ -1,4 +1,4 @@
-"""One task per request, whatever is killed, frozen or sent twice."""
+"""One task per request, when processes are killed or frozen and requests are sent twice."""
 
 import asyncio
 import random
@@ -10,7 +10,7 @@ import pytest
 from schemas.request import Request
 from tests.fakes.faulty_dcs import FaultyDcs
 from tests.fakes.servers import RabbitMqServer, RedisServer
-from tests.live.test_claims import operator
+from tests.live.redis_replicas import operator
 from tests.live.test_claims_records import FINGERPRINT, ODD_HASHES
 from tools.harness.running_system import RunningSystem, request, until
 from tools.storms.kill_storm import Storm, run
@@ -33,10 +33,10 @@ async def test_frozen_worker_creates_one_task_per_request(own_rabbit: RabbitMqSe
     async with RunningSystem(own_rabbit.url, tmp_path, fake_dcs) as system:
         frozen = system.worker(WORKER_PREFETCH=8, WORKER_TRIES=3)
         await frozen.ready()
-        wanted = [f"frozen-{number}" for number in range(24)]
-        scripts = {name: ["error 400 DCS.4026", "ok"] for name in wanted[::2]}
+        task_names = [f"frozen-{number}" for number in range(24)]
+        scripts = {name: ["error 400 DCS.4026", "ok"] for name in task_names[::2]}
         await system.fake_dcs.apply({"scripts": scripts})
-        for name in wanted:
+        for name in task_names:
             await system.publish(request(name, request_id=name))
         await until(lambda: frozen.metric("dcs_worker_in_flight_requests") == 8, 10, frozen.explain)
         frozen.process.send_signal(signal.SIGSTOP)
@@ -49,7 +49,7 @@ async def test_frozen_worker_creates_one_task_per_request(own_rabbit: RabbitMqSe
         frozen.process.send_signal(signal.SIGCONT)
         await frozen.ready()
         await asyncio.sleep(2)
-        system.assert_one_task_each(wanted)
+        system.assert_one_task_each(task_names)
         assert frozen.process.poll() is None
 
 
@@ -57,11 +57,11 @@ async def test_frozen_worker_creates_one_task_per_request(own_rabbit: RabbitMqSe
 async def test_poison_request_is_parked_and_others_succeed(vhost: str, tmp_path: Path) -> None:
     """A request that kills its worker is parked after the limit; all others in the prefetch window succeed."""
     async with RunningSystem(vhost, tmp_path, FaultyDcs(scripts={"poison": ["hang"]})) as system:
-        wanted = [f"good-{number}" for number in range(20)]
+        task_names = [f"good-{number}" for number in range(20)]
         settings = {"WORKER_DELIVERY_LIMIT": 4, "WORKER_RETRY_DELAYS": "0.5,4", "WORKER_PREFETCH": 16}
         worker = system.worker(**settings)
         await worker.ready()
-        for name in [*wanted[:10], "poison", *wanted[10:]]:
+        for name in [*task_names[:10], "poison", *task_names[10:]]:
             await system.publish(request(name, request_id=name))
         crashes = 0
         end = asyncio.get_running_loop().time() + 90
@@ -76,7 +76,7 @@ async def test_poison_request_is_parked_and_others_succeed(vhost: str, tmp_path:
             await asyncio.sleep(0.005)
         events = system.by_request()
         assert events["poison"][0].body["reason"] == "poison"
-        assert all(events[name][0].key == "migration.succeeded" for name in wanted)
+        assert all(events[name][0].key == "migration.succeeded" for name in task_names)
         assert len([task for task in system.fake_dcs.tasks if task.name != "poison"]) == 20
 
 
@@ -89,12 +89,12 @@ async def test_copies_at_two_replicas_create_one_task_with_claims(
         for _ in range(2):
             worker = system.worker(WORKER_CLAIMS_URL=redis_node.url, WORKER_PREFETCH=8)
             await worker.ready()
-        wanted = [f"copies-{number}" for number in range(50)]
-        for name in wanted:
+        task_names = [f"copies-{number}" for number in range(50)]
+        for name in task_names:
             migration = request(name, request_id=name)
             await asyncio.gather(*(system.publish(migration) for _ in range(4)))
         await until(lambda: len(system.events) >= 200, 60, worker.explain)
-        system.assert_one_task_each(wanted)
+        system.assert_one_task_each(task_names)
         later = [f"later-{number}" for number in range(50)]
         for name in later:
             if name == "later-10":
@@ -102,26 +102,26 @@ async def test_copies_at_two_replicas_create_one_task_with_claims(
             migration = request(name, request_id=name)
             await asyncio.gather(*(system.publish(migration) for _ in range(4)))
         await until(lambda: len(system.events) >= 400, 60, worker.explain)
-        system.assert_one_task_each(wanted + later)
+        system.assert_one_task_each(task_names + later)
         assert worker.metric("dcs_worker_claims_available") == 0
 
 
 @pytest.mark.timeout(120)
 async def test_foreign_redis_records_delay_no_request(vhost: str, redis_node: RedisServer, tmp_path: Path) -> None:
     """Each of their requests is looked up, created once and answered at once; counted and logged once; no pause."""
-    wanted = [f"odd-{number}" for number in range(len(ODD_HASHES))]
+    task_names = [f"odd-{number}" for number in range(len(ODD_HASHES))]
     async with RunningSystem(vhost, tmp_path, FaultyDcs()) as system, operator(redis_node) as client:
         worker = system.worker(WORKER_CLAIMS_URL=redis_node.url, WORKER_SETTLE=30, WORKER_RETRY_DELAYS="1,60")
         await worker.ready()
-        for name, fields in zip(wanted, ODD_HASHES.values(), strict=True):
+        for name, fields in zip(task_names, ODD_HASHES.values(), strict=True):
             of = ordered(Request.model_validate(request(name, request_id=name)), default_region="", with_marker=True)
             record = {field: of.fingerprint if value == FINGERPRINT else value for field, value in fields.items()}
             await client.hset(record_key(of), mapping=record)
-        for name in [*wanted, "even"]:
+        for name in [*task_names, "even"]:
             await system.publish(request(name, request_id=name))
-        await until(lambda: len(system.events) >= len(wanted) + 1, 20, worker.explain)
-        system.assert_one_task_each([*wanted, "even"])
-        assert worker.metric("dcs_worker_claims_records_doubted_total") == len(wanted)
+        await until(lambda: len(system.events) >= len(task_names) + 1, 20, worker.explain)
+        system.assert_one_task_each([*task_names, "even"])
+        assert worker.metric("dcs_worker_claims_records_doubted_total") == len(task_names)
         doubted = [line["request_id"] for line in worker.log() if line["event"] == "claims.record_doubted"]
-        assert sorted(doubted) == sorted(wanted)
+        assert sorted(doubted) == sorted(task_names)
         assert not [line for line in worker.log() if line["event"] in ("claims.away", "broker.down", "request.defect")]

@@ -45,9 +45,9 @@ async def test_timeline_travels_with_request_and_is_printed(vhost: str, tmp_path
     assert lines[8] == "parked: forbidden (DCS.4030)"
     assert (missing.status, missing.output) == (1, "")
     assert "--listen" in missing.errors
-    (tale,) = json.loads(heard)
-    assert (listening.returncode, tale["state"]) == (0, "succeeded")
-    did = [step["did"] for step in tale["timeline"]]
+    (timeline_record,) = json.loads(heard)
+    assert (listening.returncode, timeline_record["state"]) == (0, "succeeded")
+    did = [step["did"] for step in timeline_record["timeline"]]
     assert (did[0], did[-1]) == ("received", "event")
     assert did[1:3] == ["create", "look"]
     assert names.JOURNAL not in events["clean"][0].headers

@@ -22,7 +22,7 @@ FIELDS = {
 
 
 class Sdk:
-    """The SDK's synchronous client, each call in a thread of its own."""
+    """The SDK's synchronous client, each call in a new thread."""
 
     def __init__(self, url: str, secret_key: str, project: str | None = PROJECT) -> None:
         # The SDK writes into the home directory when it is first used: the fixture has moved it by now.
@@ -53,7 +53,7 @@ class Sdk:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A home directory of one's own: the SDK writes there."""
+    """A private home directory: the SDK writes there."""
     monkeypatch.setenv("HOME", str(tmp_path))
 
 

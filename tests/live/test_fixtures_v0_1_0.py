@@ -9,7 +9,7 @@ import redis.asyncio as redis
 
 from tests.fakes.servers import RedisServer
 from tests.fixtures.frozen import READ_AT, claim_meaning, claimed_order, expected, load
-from tests.live.test_claims import replica
+from tests.live.redis_replicas import replica
 from worker.claims.redis_claims import RedisClaims
 
 RECORDS = load("redis")

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.deploy.kubernetes_manifests import COMPONENTS, KUBERNETES, built, container, one
 from tests.deploy.test_kubernetes_numbers import bytes_of
 from tests.fakes.faulty_dcs import FaultyDcs
-from tests.live.test_claims import DONE, NOW, migration, replica
+from tests.live.redis_replicas import DONE, NOW, migration, replica
 from tools.harness.running_system import RunningSystem, free_port, request, until
 from worker.policy.claim import Concluded, Granted
 from worker.tools.fake_dcs import Quota
@@ -28,18 +28,18 @@ def peak(pid: int) -> int:
 async def test_memory_at_full_prefetch_is_below_limit(vhost: str, tmp_path: Path) -> None:
     """As the ConfigMap tells it, secrets as files, holding 64 of the largest requests: a third of the limit is left."""
     manifests = built(COMPONENTS)
-    told = one(manifests, "ConfigMap")["data"]
+    variables = one(manifests, "ConfigMap")["data"]
     limit = bytes_of(container(one(manifests, "Deployment"))["resources"]["limits"]["memory"])
     (tmp_path / "worker_amqp_url").write_text(f"{vhost}\n")
     (tmp_path / "worker_auth_token").write_text("t" * 64)
     async with RunningSystem(vhost, tmp_path, FaultyDcs(latency=0.2)) as system:
-        worker = system.worker(**told, WORKER_AMQP_URL=None, WORKER_AUTH_TOKEN=None, WORKER_RETRY_DELAYS=None)
+        worker = system.worker(**variables, WORKER_AMQP_URL=None, WORKER_AUTH_TOKEN=None, WORKER_RETRY_DELAYS=None)
         await worker.ready()
         for number in range(REQUESTS):
             body = json.dumps(request(f"task-{number}")).encode()
             await system.publish(body + b" " * (65_536 - len(body)))
         await system.answered(REQUESTS)
-        assert worker.metric("dcs_worker_concurrency_limit") > 8  # hands were full
+        assert worker.metric("dcs_worker_concurrency_limit") > 8  # the prefetch was used up
         assert peak(worker.pid) < limit * ROOM
         worker.process.terminate()
         assert await worker.ended() == 0

@@ -151,7 +151,7 @@ def hindrance() -> str | None:
         return "no iptables: apt-get install iptables"
     rule = ("INPUT", "--protocol", "tcp", "--source-port", "1", "--destination-port", "1", "--jump", "DROP")
     if iptables("--insert", *rule) != 0:
-        return "this kernel or container lets nobody drop packets"
+        return "this kernel or container does not allow dropping packets"
     iptables("--delete", *rule)
     return None
 

@@ -21,17 +21,17 @@ PER_SECOND = 75
 KILLED_AFTER = 300
 GAP = 5.0
 HELD = 60.0
-"""Seconds for which a quorum queue of RabbitMQ 4.3 keeps aside what it handed to consumers of a node that is lost
+"""Seconds for which a quorum queue of RabbitMQ 4.3 withholds what it delivered to consumers of a node that is lost
 (`consumer_disconnected_timeout`); up to 4.0 it returns it at once."""
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)
 PLAN = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, RETRY_DELAYS)
 
 
-async def _publish(system: RunningSystem, wanted: list[str]) -> None:
+async def _publish(system: RunningSystem, task_names: list[str]) -> None:
     """Steadily, each one confirmed."""
     started = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
-        for number, name in enumerate(wanted):
+        for number, name in enumerate(task_names):
             await asyncio.sleep(max(0.0, started + number / PER_SECOND - time.monotonic()))
             tasks.create_task(system.publish(request(name, request_id=name)))
 
@@ -65,8 +65,8 @@ async def test_killed_queue_leader_loses_and_repeats_nothing(redis_node: RedisSe
             urls = ",".join(member.url for member in cluster.members)
             for worker in [system.worker(WORKER_AMQP_URL=urls, WORKER_CLAIMS_URL=redis_node.url) for _ in range(2)]:
                 await worker.ready()
-            wanted = [f"led-{number}" for number in range(REQUESTS)]
-            publishing = asyncio.create_task(_publish(system, wanted))
+            task_names = [f"led-{number}" for number in range(REQUESTS)]
+            publishing = asyncio.create_task(_publish(system, task_names))
             await system.answered(KILLED_AFTER)
             assert not publishing.done()
 
@@ -76,7 +76,7 @@ async def test_killed_queue_leader_loses_and_repeats_nothing(redis_node: RedisSe
             await system.answered(REQUESTS, HELD + sum(RETRY_DELAYS))
 
             assert pause < GAP
-            system.assert_one_task_each(wanted)
+            system.assert_one_task_each(task_names)
             assert await system.all_empty()
 
             await asyncio.to_thread(leader.start)

@@ -205,4 +205,4 @@ REFUSED: list[tuple[str, Ask]] = [
     (READER, lambda channel: channel.queue_bind(OWN, names.REQUEST_EXCHANGE, names.REQUEST_KEY)),
     (READER, lambda channel: channel.queue_bind(QUEUE, names.EVENT_EXCHANGE, "#")),
 ]
-"""Who tries what; nobody may."""
+"""User, and the operation that it must not be able to do."""

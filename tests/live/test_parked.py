@@ -125,9 +125,9 @@ async def test_second_reader_waits_then_reports_reason(vhost: str, monkeypatch: 
 
 def test_broker_problem_is_reported_in_one_sentence(lot: ParkedQueueSetup) -> None:
     """No broker, no queue: exit status 69, and what to do."""
-    nobody = lot.run("parked", "list", WORKER_AMQP_URL="amqp://guest:hunter2@127.0.0.1:1/")
-    assert (nobody.status, nobody.output) == (69, "")
-    assert "hunter2" not in nobody.errors
+    unreachable = lot.run("parked", "list", WORKER_AMQP_URL="amqp://guest:hunter2@127.0.0.1:1/")
+    assert (unreachable.status, unreachable.output) == (69, "")
+    assert "hunter2" not in unreachable.errors
     missing = lot.run("parked", "list")
     assert (missing.status, missing.errors.count("\n")) == (69, 1)
     assert "topology apply" in missing.errors

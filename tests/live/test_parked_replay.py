@@ -128,8 +128,8 @@ def test_replayed_copy_starts_anew_and_looks_up_first(vhost: str, tmp_path: Path
     assert (done.status, lot.taken(PARKED)) == (0, [])
     (copy,) = lot.taken(names.REQUEST_QUEUE)
     assert json.loads(copy.body) == request("one", "one")
-    (told,) = json.loads(str(copy.headers[names.JOURNAL]))["entries"]
-    assert (told["did"], told["n"]) == ("replayed", 3)
+    (replay_entry,) = json.loads(str(copy.headers[names.JOURNAL]))["entries"]
+    assert (replay_entry["did"], replay_entry["n"]) == ("replayed", 3)
     others = (names.DELIVERY_COUNT, names.JOURNAL)
     assert {name: value for name, value in copy.headers.items() if name not in others} == {
         "traceparent": "00-1",

@@ -38,7 +38,7 @@ def without_a_loop():
         print("up", flush=True)
         sys.stdin.read()
 
-# Whoever was started in the background of a script ignores Ctrl-C, and hands that down.
+# A process that a script starts in the background ignores Ctrl-C, and its children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 asyncio.run(in_a_loop()) if sys.argv[1] == "loop" else without_a_loop()
 """
@@ -49,9 +49,9 @@ def processes(mark: Path) -> list[str]:
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            said = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+            output = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
             state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            if str(mark).encode() in said and state != "Z" and entry.name != str(os.getpid()):
+            if str(mark).encode() in output and state != "Z" and entry.name != str(os.getpid()):
                 found.append(f"{(entry / 'comm').read_text().strip()} {entry.name}")
     return found
 

@@ -169,8 +169,8 @@ async def test_removed_topology_leaves_no_queue_or_exchange(connection: Abstract
 
 async def test_first_node_that_accepts_login_is_used(vhost: str) -> None:
     """A node that is down is skipped."""
-    nobody = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
-    async with reached(Brokers((nobody, vhost)), "test") as connection:
+    unreachable = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
+    async with reached(Brokers((unreachable, vhost)), "test") as connection:
         assert not connection.is_closed
 
 

@@ -41,9 +41,9 @@ def _anonymous(name: str) -> dict[str, Any]:
 
 async def test_file_is_sent_and_followed_to_its_end(system: RunningSystem) -> None:
     """Every request has one task and its outcome is counted; a repeated line is one request."""
-    wanted = [f"file-{number}" for number in range(300)]
+    task_names = [f"file-{number}" for number in range(300)]
     file = system.folder / "requests.jsonl"
-    file.write_bytes(_lines([*map(_anonymous, wanted), _anonymous("file-7")]))
+    file.write_bytes(_lines([*map(_anonymous, task_names), _anonymous("file-7")]))
 
     done = await _command_line(system).run("submit", file.name, "--wait")
 
@@ -51,20 +51,22 @@ async def test_file_is_sent_and_followed_to_its_end(system: RunningSystem) -> No
     assert done.output.startswith("301 lines, of which 1 line repeats an earlier one: 300 requests")
     assert [line.split() for line in done.output.splitlines()[-2:]] == [["outcome", "requests"], ["created", "300"]]
     assert "300 of 300 answered" in done.errors
-    system.assert_one_task_each(wanted)
+    system.assert_one_task_each(task_names)
 
 
 async def test_same_file_sent_again_creates_no_second_task(system: RunningSystem) -> None:
     """Its requests are answered as before, also those with ids that the worker derived."""
-    wanted = [f"again-{number}" for number in range(20)]
-    for name in wanted[:5]:
+    task_names = [f"again-{number}" for number in range(20)]
+    for name in task_names[:5]:
         await system.publish(_anonymous(name))
     await system.answered(5)
     for _ in range(2):
-        done = await _command_line(system).run("submit", "-", "--wait", "--json", stdin=_lines(map(_anonymous, wanted)))
+        done = await _command_line(system).run(
+            "submit", "-", "--wait", "--json", stdin=_lines(map(_anonymous, task_names))
+        )
         assert (done.status, done.answer["sent"], done.answer["outcomes"]) == (0, 20, {"created": 20})
 
-    system.assert_one_task_each(wanted)
+    system.assert_one_task_each(task_names)
 
 
 async def test_failed_request_fails_command(system: RunningSystem) -> None:
@@ -126,9 +128,9 @@ async def test_invalid_line_prevents_sending(system: RunningSystem) -> None:
 
 async def test_killed_submission_can_be_repeated(system: RunningSystem) -> None:
     """kill -9 in the middle, the same file once more: one task for each line."""
-    wanted = [f"killed-{number}" for number in range(200)]
+    task_names = [f"killed-{number}" for number in range(200)]
     file = system.folder / "requests.jsonl"
-    file.write_bytes(_lines(map(_anonymous, wanted)))
+    file.write_bytes(_lines(map(_anonymous, task_names)))
     command_line = _command_line(system)
     process = await command_line.start("submit", file.name, "--rate", "100")
     await until(lambda: len(system.fake_dcs.tasks) > 20, 20)
@@ -139,7 +141,7 @@ async def test_killed_submission_can_be_repeated(system: RunningSystem) -> None:
     done = await command_line.run("submit", file.name, "--wait")
 
     assert done.status == 0, done.errors
-    system.assert_one_task_each(wanted)
+    system.assert_one_task_each(task_names)
 
 
 async def test_interrupted_submission_reports_progress(system: RunningSystem) -> None:
@@ -159,12 +161,12 @@ async def test_interrupted_submission_reports_progress(system: RunningSystem) ->
 
 async def test_rejected_publish_is_reported(vhost: str, tmp_path: Path) -> None:
     """No broker, or no queue behind the exchange: exit status 69 and a sentence, and JSON on demand."""
-    told = settings(vhost, tmp_path)
+    variables = settings(vhost, tmp_path)
     body = _lines([request("one", "r1")])
 
-    missing = await CommandLine(told, tmp_path).run("submit", "-", "--json", stdin=body)
-    nobody = CommandLine(told | {"WORKER_AMQP_URL": "amqp://guest:hunter2@127.0.0.1:1/"}, tmp_path)
-    down = await nobody.run("submit", "-", stdin=body)
+    missing = await CommandLine(variables, tmp_path).run("submit", "-", "--json", stdin=body)
+    unreachable = CommandLine(variables | {"WORKER_AMQP_URL": "amqp://guest:hunter2@127.0.0.1:1/"}, tmp_path)
+    down = await unreachable.run("submit", "-", stdin=body)
 
     assert (missing.status, missing.answer["sent"]) == (69, 0)
     assert "topology apply" in missing.errors

@@ -75,7 +75,7 @@ async def test_full_projects_wait_in_long_retry_queue(vhost: str, tmp_path: Path
 
 
 async def test_refused_and_full_projects_let_others_pass(vhost: str, tmp_path: Path) -> None:
-    """Requests of a project that is refused, or full, step aside for others; readiness says why."""
+    """Requests of a refused or full project are postponed; others pass; readiness names the reason."""
     scripts = {"refused": ["error 403 DCS.2003"], "full": ["error 400 DCS.4035"]}
     async with RunningSystem(vhost, tmp_path) as system:
         await system.fake_dcs.apply({"project_scripts": scripts})

@@ -79,11 +79,11 @@ async def test_missing_collector_loses_only_spans(vhost: str, tmp_path: Path) ->
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1", OTEL_BSP_SCHEDULE_DELAY=100)
         await worker.ready()
-        wanted = [f"untold-{number}" for number in range(20)]
-        for name in wanted:
+        task_names = [f"untold-{number}" for number in range(20)]
+        for name in task_names:
             await system.publish(request(name, name))
         await system.answered(20)
-        system.assert_one_task_each(wanted)
+        system.assert_one_task_each(task_names)
         await until(lambda: any(line["event"] == "library.logged" for line in worker.log()), 10, worker.explain)
         began = time.monotonic()
         worker.process.send_signal(signal.SIGTERM)

@@ -22,11 +22,11 @@ async def test_valid_request_creates_task_and_event(vhost: str, tmp_path: Path) 
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker()
         assert await worker.ready() < 5 * machine_load_factor()
-        wanted = [f"happy-{number}" for number in range(100)]
-        for name in wanted:
+        task_names = [f"happy-{number}" for number in range(100)]
+        for name in task_names:
             await system.publish(request(name, request_id=name), correlation_id=f"c-{name}", headers=TRACE)
         events = await system.answered(100)
-        system.assert_one_task_each(wanted)
+        system.assert_one_task_each(task_names)
         event = events["happy-7"][0]
         assert (event.key, event.properties.type) == ("migration.succeeded", "dcs.migration.succeeded.v1")
         assert (event.properties.correlation_id, event.properties.message_id) == (
@@ -80,17 +80,17 @@ async def test_forged_state_headers_are_ignored(vhost: str, tmp_path: Path) -> N
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker()
         await worker.ready()
-        wanted = []
+        task_names = []
         for number, forged in enumerate(FORGED):
-            wanted.append(f"forged-{number}")
-            await system.publish(request(wanted[-1], request_id=wanted[-1]), headers=dict(forged.headers))
+            task_names.append(f"forged-{number}")
+            await system.publish(request(task_names[-1], request_id=task_names[-1]), headers=dict(forged.headers))
         events = await system.answered(len(FORGED))
         created = [task.name for task in system.fake_dcs.tasks]
         assert len(created) == len(set(created))
         # Only a forged count can end a request early: of rounds, or of workers that it took down.
-        missing = {name for name in wanted if name not in created}
+        missing = {name for name in task_names if name not in created}
         assert {events[name][0].body["reason"] for name in missing} <= {"exhausted", "poison"}
-        assert all({"x-round", "x-interruptions"} & FORGED[wanted.index(name)].headers.keys() for name in missing)
+        assert all({"x-round", "x-interruptions"} & FORGED[task_names.index(name)].headers.keys() for name in missing)
 
 
 async def test_retries_survive_worker_restart(vhost: str, tmp_path: Path) -> None:
@@ -156,8 +156,8 @@ async def test_drain_lets_calls_in_flight_finish(vhost: str, tmp_path: Path) -> 
         await system.fake_dcs.apply({"latency": 1.0})
         first = system.worker(WORKER_PREFETCH=8)
         await first.ready()
-        wanted = [f"drain-{number}" for number in range(40)]
-        for name in wanted:
+        task_names = [f"drain-{number}" for number in range(40)]
+        for name in task_names:
             await system.publish(request(name, request_id=name))
         await until(lambda: first.metric("dcs_worker_in_flight_requests") == 8, 10, first.explain)
         first.process.send_signal(signal.SIGTERM)
@@ -165,7 +165,7 @@ async def test_drain_lets_calls_in_flight_finish(vhost: str, tmp_path: Path) -> 
         await system.fake_dcs.apply({"latency": 0.0})
         second = system.worker()
         await system.answered(40)
-        system.assert_one_task_each(wanted)
+        system.assert_one_task_each(task_names)
         await system.fake_dcs.apply({"latency": 30.0})
         await system.publish(request("stuck"))
         await until(lambda: second.metric("dcs_worker_in_flight_requests") == 1, 10, second.explain)

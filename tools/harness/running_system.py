@@ -1,4 +1,4 @@
-"""A stage for live tests: real worker processes between a real broker and the fake DCS."""
+"""Real worker processes between a real broker and the fake DCS, for live tests and storms."""
 
 import asyncio
 import json

@@ -1,29 +1,18 @@
-"""Fixtures: a fake DCS in this process with a clock that is set by hand, and a client."""
+"""Fixtures: the fake DCS of the tests in this process with a clock that is set by hand, and a client."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 
 from tests.fakes.clock import FakeClock
 from tests.fakes.faulty_dcs import FaultyDcs
+from tests.unit.tools.fake_dcs.conftest import client, clock
+
+__all__ = ["client", "clock"]
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    """The fake DCS's clock."""
-    return FakeClock()
-
-
-@pytest.fixture
-async def fake_dcs(clock: Callable[[], float]) -> AsyncIterator[FaultyDcs]:
+async def fake_dcs(clock: FakeClock) -> AsyncIterator[FaultyDcs]:
     """A healthy fake DCS whose clock is set by hand."""
     async with FaultyDcs(clock=clock) as running:
         yield running
-
-
-@pytest.fixture
-async def client(fake_dcs: FaultyDcs) -> AsyncIterator[aiohttp.ClientSession]:
-    """An HTTP client of the fake DCS with a timeout of 5 s."""
-    async with aiohttp.ClientSession(fake_dcs.url, timeout=aiohttp.ClientTimeout(5)) as session:
-        yield session

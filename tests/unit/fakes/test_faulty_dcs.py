@@ -1,41 +1,36 @@
 """The fake DCS of the tests: outages, forbidden operations, unusual rows, locked accounts, temporary keys."""
 
 import asyncio
-from typing import Any
 
 import aiohttp
 import pytest
 
 from tests.fakes.clock import FakeClock
 from tests.fakes.faulty_dcs import FaultyDcs
-from tests.unit.tools.fake_dcs.credential_calls import list_tasks, password_login, request_token, signed
+from tests.unit.tools.fake_dcs.calls import (
+    CREATE,
+    FIELDS,
+    LIST,
+    ask,
+    list_tasks,
+    listed_names,
+    password_login,
+    request_token,
+    signed,
+)
 from worker.tools.fake_dcs import MigrationTask
-
-CREATE = "/v2/p/migration/instance"
-LIST = "/v2/p/migration-tasks"
-FIELDS = {"name": "x", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
-
-
-async def _ask(client: aiohttp.ClientSession, method: str, path: str, **options: Any) -> tuple[int, Any]:
-    async with client.request(method, path, **options) as reply:
-        return reply.status, await reply.json()
-
-
-async def _names(client: aiohttp.ClientSession, query: str = "") -> list[str]:
-    _, listed = await _ask(client, "GET", LIST + query)
-    return [row["task_name"] for row in listed["migration_tasks"]]
 
 
 async def test_outage_answers_503(fake_dcs: FaultyDcs, client: aiohttp.ClientSession) -> None:
     """While unavailable nothing is done; the outage ends by a change of settings, or after its duration."""
     await fake_dcs.apply(down="unavailable")
-    assert (await _ask(client, "POST", CREATE, json=FIELDS))[0] == 503
+    assert (await ask(client, "POST", CREATE, json=FIELDS))[0] == 503
     await fake_dcs.apply(down="no")
-    assert (await _ask(client, "POST", CREATE, json=FIELDS))[0] == 200
+    assert (await ask(client, "POST", CREATE, json=FIELDS))[0] == 200
     await fake_dcs.apply(down="unavailable", down_seconds=0.3)
-    assert (await _ask(client, "GET", LIST))[0] == 503
+    assert (await ask(client, "GET", LIST))[0] == 503
     async with asyncio.timeout(3):
-        while (await _ask(client, "GET", LIST))[0] == 503:
+        while (await ask(client, "GET", LIST))[0] == 503:
             await fake_dcs.apply(visibility=0)
             await asyncio.sleep(0.01)
     assert len(fake_dcs.tasks) == 1
@@ -43,7 +38,7 @@ async def test_outage_answers_503(fake_dcs: FaultyDcs, client: aiohttp.ClientSes
 
 async def test_refused_connections(fake_dcs: FaultyDcs, client: aiohttp.ClientSession) -> None:
     """Open connections break and new ones are refused; then everything works again."""
-    await _ask(client, "POST", CREATE, json=FIELDS)
+    await ask(client, "POST", CREATE, json=FIELDS)
     await fake_dcs.apply(down="refuse")
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await client.post(CREATE, json=FIELDS)
@@ -52,27 +47,27 @@ async def test_refused_connections(fake_dcs: FaultyDcs, client: aiohttp.ClientSe
     assert isinstance(refused.value.os_error, ConnectionRefusedError)
     await fake_dcs.apply(down="no")
 
-    assert await _names(client) == ["x"]
+    assert await listed_names(client) == ["x"]
 
 
 async def test_forbidden_operation_is_403(fake_dcs: FaultyDcs, client: aiohttp.ClientSession) -> None:
     """A user may be allowed to create but not to list."""
     await fake_dcs.apply(forbidden=["list", "show"])
 
-    created, _ = await _ask(client, "POST", CREATE, json=FIELDS)
-    listed, error = await _ask(client, "GET", LIST)
-    shown, _ = await _ask(client, "GET", f"/v2/p/migration-task/{fake_dcs.tasks[0].task_id}")
+    created, _ = await ask(client, "POST", CREATE, json=FIELDS)
+    listed, error = await ask(client, "GET", LIST)
+    shown, _ = await ask(client, "GET", f"/v2/p/migration-task/{fake_dcs.tasks[0].task_id}")
 
     assert (created, listed, shown, error["error_code"]) == (200, 403, 403, "DCS.2003")
 
 
 async def test_unusual_rows(fake_dcs: FaultyDcs, client: aiohttp.ClientSession) -> None:
     """Rows without description, dates of every style, and imports of the same name between them, paged as rows."""
-    await _ask(client, "POST", CREATE, json={**FIELDS, "description": "d"})
+    await ask(client, "POST", CREATE, json={**FIELDS, "description": "d"})
     await fake_dcs.apply(descriptions=False, dates="nonsense", mixed_types=True)
 
-    _, both = await _ask(client, "GET", LIST)
-    _, second = await _ask(client, "GET", f"{LIST}?limit=1&offset=1")
+    _, both = await ask(client, "GET", LIST)
+    _, second = await ask(client, "GET", f"{LIST}?limit=1&offset=1")
 
     assert [row["migration_type"] for row in both["migration_tasks"]] == ["backupfile_import", "online_migration"]
     assert both["count"] == second["count"] == 2
@@ -94,10 +89,10 @@ async def test_date_styles(
 ) -> None:
     """List and detail have different date formats, as documented, or one unusual format."""
     await fake_dcs.apply(dates=dates)
-    _, created = await _ask(client, "POST", CREATE, json=FIELDS)
+    _, created = await ask(client, "POST", CREATE, json=FIELDS)
 
-    _, page = await _ask(client, "GET", LIST)
-    _, detail = await _ask(client, "GET", f"/v2/p/migration-task/{created['instance_id']}")
+    _, page = await ask(client, "GET", LIST)
+    _, detail = await ask(client, "GET", f"/v2/p/migration-task/{created['instance_id']}")
 
     assert (page["migration_tasks"][0]["created_at"], detail["created_at"]) == (listed, shown)
 
@@ -109,9 +104,9 @@ async def test_added_tasks_are_listed_and_counted(
     fake_dcs.add_task(MigrationTask("p", "old", created=clock.now - 60))
     fake_dcs.add_task(MigrationTask("p", "x", created=clock.now - 30, migration_type=None))
     fake_dcs.add_task(MigrationTask("p", "x", created=clock.now - 20))
-    await _ask(client, "POST", CREATE, json=FIELDS)
+    await ask(client, "POST", CREATE, json=FIELDS)
 
-    assert await _names(client) == ["x", "x", "x", "old"]
+    assert await listed_names(client) == ["x", "x", "x", "old"]
     assert fake_dcs.stats()["repeated_names"] == 1
     assert repr(fake_dcs) == "<FakeDcs <ServerState <TaskStore 4> <CallLog ended=2 in_flight=0>>>"
 
@@ -193,8 +188,8 @@ async def test_refused_connections_end_after_their_time(fake_dcs: FaultyDcs, cli
     """Connections are refused until the outage ends."""
     await fake_dcs.apply(down="refuse", down_seconds=0.5)
     with pytest.raises(aiohttp.ClientConnectorError):
-        await _ask(client, "GET", LIST)
+        await ask(client, "GET", LIST)
 
     await fake_dcs.wait_until(lambda: fake_dcs.settings.down == "no", 3)
 
-    assert (await _ask(client, "GET", LIST))[0] == 200
+    assert (await ask(client, "GET", LIST))[0] == 200

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import aiohttp
 import pytest
 
-from tests.unit.tools.fake_dcs.credential_calls import DATE, LIST, list_tasks, signed
+from tests.unit.tools.fake_dcs.calls import DATE, LIST, list_tasks, signed
 from worker.tools.fake_dcs import FakeDcs
 from worker.tools.fake_dcs.authentication import (
     Authorization,

@@ -10,11 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.unit.tools.fake_dcs.calls import CREATE, FIELDS
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 from worker.tools.fake_dcs.faults import parse_step
-
-CREATE = "/v2/p/migration/instance"
-FIELDS = {"name": "x", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 import aiohttp
 
 from tests.fakes.clock import FakeClock
-from tests.unit.tools.fake_dcs.credential_calls import password_login, request_token
+from tests.unit.tools.fake_dcs.calls import LIST, password_login, request_token
 from worker.tools.fake_dcs import FakeDcs
-
-LIST = "/v2/p/migration-tasks"
 
 
 async def _list(client: aiohttp.ClientSession, path: str = LIST, **headers: str) -> tuple[int, str | None]:

@@ -1,4 +1,4 @@
-"""Signed list calls, and logins by password, for the tests of the fake DCS."""
+"""Calls to a fake DCS for its tests: creates and lists, signed lists, logins by password."""
 
 import hmac
 from hashlib import sha256
@@ -8,8 +8,22 @@ import aiohttp
 
 from worker.tools.fake_dcs.authentication import canonical_request
 
+CREATE = "/v2/p/migration/instance"
 LIST = "/v2/p/migration-tasks"
+FIELDS = {"name": "x", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
 DATE = "20231114T221320Z"
+
+
+async def ask(client: aiohttp.ClientSession, method: str, path: str, **options: Any) -> tuple[int, Any]:
+    """Status and body of a call."""
+    async with client.request(method, path, **options) as reply:
+        return reply.status, await (reply.json() if reply.content_type == "application/json" else reply.text())
+
+
+async def listed_names(client: aiohttp.ClientSession, query: str = "") -> list[str]:
+    """The names of the listed tasks."""
+    _, listed = await ask(client, "GET", LIST + query)
+    return [row["task_name"] for row in listed["migration_tasks"]]
 
 
 def signed(access_key: str, secret_key: str, **headers: str) -> dict[str, str]:
