@@ -153,8 +153,8 @@ async def test_fake_dcs_runs_in_the_image(containers: Containers, tmp_path: Path
     """What the compose file starts as the fake DCS serves, passes its check there, and stops with 0."""
     port = str(free_port())
     placed = Placed({"8090": port, "0.0.0.0": "127.0.0.1"}, tmp_path)
-    id_ = containers.podman("run", "--detach", *SEALED, IMAGE, *placed.command("standin"))
-    check = [placed.text(word) for word in SERVICES["standin"]["healthcheck"]["test"][1:]]
+    id_ = containers.podman("run", "--detach", *SEALED, IMAGE, *placed.command("fake-dcs"))
+    check = [placed.text(word) for word in SERVICES["fake-dcs"]["healthcheck"]["test"][1:]]
     await until(lambda: _says(check[-1]) == "", 30, lambda: containers.podman("logs", id_))
     assert containers.podman("exec", id_, *check) == ""
     containers.podman("stop", "--time=20", id_)

@@ -48,7 +48,7 @@ def simulate(  # noqa: PLR0913 - each argument is an option of the command
     settings: Settings = None,
     change: Change = None,
 ) -> None:
-    """Serve a fake DCS, IAM and metadata service until Ctrl-C.
+    """Serve a fake DCS and IAM until Ctrl-C.
 
     Fault steps, alone or after 'create then ': drop, close, hang, html, no id, cut, oversize, redirect,
     throttle [N/UNIT], error STATUS [CODE], reply STATUS [BODY]; the last three also with 'retry after N'.
