@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.deploy.containers import ROOT, Containers
-from worker.tools.servers import RabbitMqServer
+from tests.fakes.servers import RabbitMqServer
 
 BASE = ROOT / ".venv" / "base.tar"
 

@@ -123,7 +123,7 @@ def test_prometheus_scrapes_every_worker() -> None:
     jobs: dict[str, Any] = {job["job_name"]: job["static_configs"][0]["targets"] for job in config["scrape_configs"]}
     listening = [f"{name}:{SERVICES[name]['environment']['WORKER_HTTP_PORT']}" for name in WORKERS]
     assert jobs == {"dcs-worker": listening, "rabbitmq": ["rabbitmq:15692"], "rabbitmq-queues": ["rabbitmq:15692"]}
-    assert SERVICES["standin"]["networks"]["default"]["aliases"] == WORKERS
+    assert SERVICES["fake-dcs"]["networks"]["default"]["aliases"] == WORKERS
 
 
 def test_grafana_finds_data_and_dashboards() -> None:

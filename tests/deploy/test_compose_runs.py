@@ -18,10 +18,9 @@ import pytest
 import yaml
 
 from tests.deploy.compose_file import FILE, LOADED, ROOT, SERVICES, WORKERS, Placed, beside
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import until
-from worker.tools.servers import RabbitMqServer, free_port
-from worker.tools.servers.child_processes import ChildProcesses
-from worker.tools.servers.server import replies_with
+from worker.tools.servers import ChildProcesses, free_port, replies_with
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
 
@@ -63,7 +62,7 @@ class Composition:
         """Start everything, in the order of depends_on."""
         store = ["--port", str(self.redis_port), "--bind", "127.0.0.1", "--dir", str(self._lifeline.folder)]
         self._spawn([*self._placed.command("redis"), *store], {})
-        self._ours("standin")
+        self._ours("fake-dcs")
         self.processes = {
             name: self._ours(name, WORKER_HTTP_PORT=str(port), WORKER_HTTP_HOST="127.0.0.1")
             for name, port in self.workers.items()
@@ -117,7 +116,7 @@ def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compositio
 
 async def test_services_become_healthy(composition: Composition) -> None:
     """The health checks of fake DCS and workers pass once they are up."""
-    for name in ("standin", *WORKERS):
+    for name in ("fake-dcs", *WORKERS):
         await until(partial(composition.is_healthy, name), 60, composition.explain)
 
 
@@ -182,7 +181,7 @@ def test_docker_compose_reads_it() -> None:
     resolved = json.loads(done.stdout)
     assert set(resolved["services"]) == set(SERVICES)
     worker = resolved["services"]["worker-1"]
-    assert worker["depends_on"].keys() == {"rabbitmq", "redis", "standin"}
+    assert worker["depends_on"].keys() == {"rabbitmq", "redis", "fake-dcs"}
     assert {secret["source"] for secret in worker["secrets"]} == {"worker_amqp_url", "worker_auth_token"}
     assert worker["environment"]["WORKER_HTTP_PORT"] == "8001"
     assert resolved["volumes"].keys() == LOADED["volumes"].keys()

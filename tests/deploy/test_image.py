@@ -17,9 +17,9 @@ from tests.deploy.compose_file import SERVICES, Placed
 from tests.deploy.containers import IMAGE, NARROW, ROOT, SEALED, Containers
 from tests.deploy.lock_file_pins import shipped
 from tests.deploy.wheel_build import build, digest
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import TOKEN, RunningSystem, free_port, request, until
 from worker.tools import healthcheck
-from worker.tools.servers import RabbitMqServer
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
 
@@ -149,12 +149,12 @@ def test_health_check_fails_without_a_worker(containers: Containers) -> None:
     assert done == "1"
 
 
-async def test_the_stand_in_runs_sealed_too(containers: Containers, tmp_path: Path) -> None:
+async def test_fake_dcs_runs_in_the_image(containers: Containers, tmp_path: Path) -> None:
     """What the compose file starts as the fake DCS serves, passes its check there, and stops with 0."""
     port = str(free_port())
     placed = Placed({"8090": port, "0.0.0.0": "127.0.0.1"}, tmp_path)
-    id_ = containers.podman("run", "--detach", *SEALED, IMAGE, *placed.command("standin"))
-    check = [placed.text(word) for word in SERVICES["standin"]["healthcheck"]["test"][1:]]
+    id_ = containers.podman("run", "--detach", *SEALED, IMAGE, *placed.command("fake-dcs"))
+    check = [placed.text(word) for word in SERVICES["fake-dcs"]["healthcheck"]["test"][1:]]
     await until(lambda: _says(check[-1]) == "", 30, lambda: containers.podman("logs", id_))
     assert containers.podman("exec", id_, *check) == ""
     containers.podman("stop", "--time=20", id_)

@@ -13,8 +13,8 @@ import yaml
 from tests.deploy.containers import IMAGE, ROOT, Containers
 from tests.deploy.kubernetes_manifests import COMPONENTS, Manifest, built, container, one, pod
 from tests.deploy.test_kubernetes_numbers import bytes_of
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import TOKEN, RunningSystem, free_port, request, until
-from worker.tools.servers import RabbitMqServer
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
 

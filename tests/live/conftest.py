@@ -1,4 +1,4 @@
-"""Real servers for the tests in this folder: one shared RabbitMQ with a fresh vhost per test, or one's own."""
+"""Real servers for the tests in this folder: one shared RabbitMQ with a fresh vhost per test, or a private one."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 from pamqp.commands import Connection
 from pamqp.frame import unmarshal
 
-from worker.tools.servers import RabbitMqServer, RedisServer
+from tests.fakes.servers import RabbitMqServer, RedisServer
 from worker.tools.servers.rabbitmq import PROTOCOL_HEADER
 
 HERE = Path(__file__).parent
@@ -37,7 +37,7 @@ class Vhosts:
         self._ready: list[str] = []
 
     def take(self) -> str:
-        """The AMQP URL of a vhost that nobody has used."""
+        """The AMQP URL of an unused vhost."""
         if not self._ready:
             self._make()
         return self._node.vhost_url(self._ready.pop())
@@ -69,7 +69,7 @@ def rabbit() -> Iterator[RabbitMqServer]:
     with RabbitMqServer() as node:
         meant, found = os.environ.get(SERIES, ""), server_version(node)
         if meant and not found.startswith(f"{meant}."):
-            # Not pytest.exit: where tests run in several processes nobody would see the sentence.
+            # Not pytest.exit: where tests run in several processes the sentence would not be shown.
             pytest.fail(f"{SERIES} is {meant}, but this is RabbitMQ {found}", pytrace=False)
         yield node
 
@@ -82,19 +82,19 @@ def vhosts(rabbit: RabbitMqServer, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def vhost(vhosts: Vhosts) -> str:
-    """The AMQP URL of a vhost of this test's own on the shared node."""
+    """The AMQP URL of a vhost of this test only, on the shared node."""
     return vhosts.take()
 
 
 @pytest.fixture
 def own_rabbit() -> Iterator[RabbitMqServer]:
-    """A RabbitMQ node of this test's own, to be treated as badly as it needs."""
+    """A RabbitMQ node of this test only, which it may stop, freeze or overload."""
     with RabbitMqServer() as node:
         yield node
 
 
 @pytest.fixture
 def redis_node() -> Iterator[RedisServer]:
-    """A Redis of this test's own."""
+    """A Redis server of this test only."""
     with RedisServer() as node:
         yield node

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from schemas import names
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import free_port
-from worker.tools.servers import RabbitMqServer
 
 ROOT = Path(__file__).parents[2]
 QUEUE = names.REQUEST_QUEUE

@@ -9,8 +9,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Self
 
-from worker.tools.servers import RabbitMqServer, free_port
-from worker.tools.servers.child_processes import ChildProcesses
+from tests.fakes.servers import RabbitMqServer
+from worker.tools.servers import ChildProcesses, free_port
 
 FORMED = 60.0  # seconds until every member sees all others
 
@@ -28,25 +28,22 @@ class Member(RabbitMqServer):
         """What it is called in the cluster."""
         return f"worker{self.port}@localhost"
 
-    def _listeners(self) -> list[str]:
-        peers = enumerate(self._cluster.members, 1)
-        return [
-            *super()._listeners(),
-            "cluster_formation.peer_discovery_backend = classic_config",
-            *(f"cluster_formation.classic_config.nodes.{number} = {peer.name}" for number, peer in peers),
-        ]
-
-    def _write_files(self, folder: Path) -> None:
-        super()._write_files(folder)
+    def write_files(self, folder: Path) -> None:
+        """Write the node's files, with the cluster's members and cookie."""
+        super().write_files(folder)
+        with (folder / "rabbitmq.conf").open("a") as config:
+            config.write("cluster_formation.peer_discovery_backend = classic_config\n")
+            for number, peer in enumerate(self._cluster.members, 1):
+                config.write(f"cluster_formation.classic_config.nodes.{number} = {peer.name}\n")
         cookie = folder / ".erlang.cookie"
         cookie.unlink()
         cookie.write_text(self._cluster.cookie)
         cookie.chmod(0o400)
 
-    def _launch_epmd(self, lifeline: ChildProcesses, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    def _launch_epmd(self, _: ChildProcesses, env: dict[str, str]) -> subprocess.Popen[bytes]:
         with self._cluster.launching:
             if self._cluster.epmd is None:
-                self._cluster.epmd = super()._launch_epmd(self._cluster.lifeline, env)
+                self._cluster.epmd = super()._launch_epmd(self._cluster.children, env)
             return self._cluster.epmd
 
 
@@ -57,7 +54,7 @@ class Cluster:
         self.cookie = token_hex(20)
         self.epmd_port = free_port()
         self.epmd: subprocess.Popen[bytes] | None = None
-        self.lifeline = ChildProcesses()
+        self.children = ChildProcesses()
         self.launching = threading.Lock()
         self.members: list[Member] = []
         self.members += [Member(self) for _ in range(size)]
@@ -65,7 +62,7 @@ class Cluster:
 
     def __enter__(self) -> Self:
         try:
-            self._stack.callback(self.lifeline.close)
+            self._stack.callback(self.children.close)
             for member in self.members:
                 self._stack.callback(member.close)
             with ThreadPoolExecutor() as threads:

@@ -1,4 +1,4 @@
-"""Which broker one gets: the one given, an installed server, a container, or one sentence."""
+"""Choice of the broker: the given one, an installed server, a container, or an error."""
 
 import asyncio
 import sys
@@ -7,9 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from worker.tools.servers import ServerFailedError, ServerUnavailableError, open_broker
+from worker.tools.servers import ServerFailedError, ServerUnavailableError, open_broker, replies_with
 from worker.tools.servers.rabbitmq import CONNECTION_START, PROTOCOL_HEADER
-from worker.tools.servers.server import replies_with
 
 # A container engine that runs one image: a server that says what a broker says first. Like an engine's, its
 # containers outlive the client that asked for them.
@@ -58,38 +57,38 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return program
 
 
-async def test_a_given_broker_is_used_as_it_is(engine: Path) -> None:
-    """An address that is given is taken as it is, and nothing is started."""
+async def test_given_broker_is_used(engine: Path) -> None:
+    """A given URL is used, and nothing is started."""
     async with open_broker("amqp://elsewhere/") as url:
         assert url == "amqp://elsewhere/"
     assert not (engine.parent / "calls").exists()
 
 
-async def test_an_installed_server_comes_first() -> None:
-    """With RabbitMQ installed and no address given, a private node serves, and is gone afterwards."""
+async def test_installed_server_is_started() -> None:
+    """With RabbitMQ installed and no URL given, a private node is started, and removed afterwards."""
     async with open_broker(None) as url:
         assert await greeted(url)
     assert not await greeted(url)
 
 
-async def test_a_container_stands_in_for_a_missing_server(engine: Path) -> None:
-    """Without a server the engine runs one, and its container is removed at the end."""
+async def test_container_is_started_without_installed_server(engine: Path) -> None:
+    """Without an installed server the engine runs a container, which is removed at the end."""
     async with open_broker(None) as url:
         assert await greeted(url)
     assert not await greeted(url)
     assert (engine.parent / "calls").read_text().split() == ["info", "run", "rm"]
 
 
-async def test_an_engine_that_fails_is_quoted(engine: Path) -> None:
-    """When the engine cannot run the image, its own words are the reason given."""
+async def test_failed_container_engine_is_quoted(engine: Path) -> None:
+    """When the engine cannot run the image, the error quotes it."""
     engine.write_text(FAILING)
     with pytest.raises(ServerFailedError, match="no such image"):
         async with open_broker(None):
             pytest.fail("it started")
 
 
-async def test_nothing_to_be_had_is_one_sentence(engine: Path) -> None:
-    """Without address, server and working engine, one sentence says what would help."""
+async def test_missing_server_and_engine_are_reported_in_one_sentence(engine: Path) -> None:
+    """Without URL, server and working engine, the error says in one sentence what to do."""
     engine.write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(ServerUnavailableError, match=r"^There is no broker to use: set WORKER_AMQP_URL, [^.]*\.$"):
         async with open_broker(None):

@@ -1,4 +1,4 @@
-"""Whatever the broker does to its clients: every request is answered in the end, with one task each."""
+"""Faults of the broker: every request is answered in the end, with one task each."""
 
 import asyncio
 from pathlib import Path
@@ -7,25 +7,25 @@ import pytest
 import trustme
 
 from schemas import names
+from tests.fakes.faulty_dcs import FaultyDcs
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import RunningSystem, free_port, request, until
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
-from worker.tools.servers import RabbitMqServer
 
 COUNT = 500
 LOW = ("set_vm_memory_high_watermark", "absolute", "1000")
 USUAL = ("set_vm_memory_high_watermark", "0.4")
 
 
-def _slow(latency: float = 0.05) -> FakeDcs:
+def _slow(latency: float = 0.05) -> FaultyDcs:
     # Calls long enough that some are in flight whenever the fault comes.
-    return FakeDcs(FakeDcsSettings(latency=latency))
+    return FaultyDcs(latency=latency)
 
 
 async def _publish(system: RunningSystem, prefix: str, count: int = COUNT) -> list[str]:
-    wanted = [f"{prefix}-{number}" for number in range(count)]
-    for name in wanted:
+    task_names = [f"{prefix}-{number}" for number in range(count)]
+    for name in task_names:
         await system.publish(request(name, request_id=name))
-    return wanted
+    return task_names
 
 
 async def _empty(system: RunningSystem) -> None:
@@ -35,26 +35,26 @@ async def _empty(system: RunningSystem) -> None:
 
 
 @pytest.mark.timeout(150)
-async def test_connections_closed_by_the_broker(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
-    """`rabbitmqctl close_all_connections` with 500 requests in the pipe: consuming again by itself."""
+async def test_closed_connections_lose_no_request(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
+    """`rabbitmqctl close_all_connections` with 500 requests queued: the worker reconnects and answers all."""
     async with RunningSystem(vhost, tmp_path, _slow()) as system:
         worker = system.worker(WORKER_PREFETCH=16)
         await worker.ready()
-        wanted = await _publish(system, "closed")
+        task_names = await _publish(system, "closed")
         await system.answered(50)
         await rabbit.ctl("close_all_connections", "test")
         await system.answered(COUNT)
-        system.assert_one_task_each(wanted)
+        system.assert_one_task_each(task_names)
         await _empty(system)
 
 
 @pytest.mark.timeout(150)
-async def test_memory_alarm(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
-    """A blocked connection holds the events back, says so, and lets them go afterwards; nothing is posted twice."""
+async def test_memory_alarm_delays_events_without_second_create(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
+    """A blocked connection delays events and logs it; afterwards they are published, and nothing is created twice."""
     async with RunningSystem(own_rabbit.url, tmp_path, _slow(0.3)) as system:
         worker = system.worker(WORKER_PREFETCH=16)
         await worker.ready()
-        wanted = await _publish(system, "alarm")
+        task_names = await _publish(system, "alarm")
         await own_rabbit.ctl(*LOW)
         await until(lambda: "blocks publishing" in worker.get("/readyz")[1], 15, worker.explain)
         assert worker.metric("dcs_worker_broker_blocked") == 1
@@ -62,20 +62,20 @@ async def test_memory_alarm(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
         assert worker.get("/livez")[0] == 200
         await own_rabbit.ctl(*USUAL)
         await system.answered(COUNT)
-        system.assert_one_task_each(wanted)
+        system.assert_one_task_each(task_names)
         await until(lambda: worker.get("/readyz")[0] == 200, 10)
         await _empty(system)
 
 
 @pytest.mark.timeout(150)
-async def test_queues_and_exchange_deleted_under_the_worker(vhost: str, tmp_path: Path) -> None:
-    """With requests in hand: what was created is told, everything comes back by itself, and consuming goes on."""
+async def test_deleted_queues_and_exchange_are_declared_again(vhost: str, tmp_path: Path) -> None:
+    """With requests in flight: created tasks get their event, the topology is declared again, consuming continues."""
     async with RunningSystem(vhost, tmp_path, _slow(1.0)) as system:
         worker = system.worker()
         await worker.ready()
         await _publish(system, "first", 1)  # until the credentials were accepted one call is under way
         await system.answered(1, 30)
-        wanted = await _publish(system, "before", 6)
+        task_names = await _publish(system, "before", 6)
         await until(lambda: worker.metric("dcs_worker_in_flight_requests") == 6, 10, worker.explain)
         async with await system._connection.channel() as channel:
             await channel.queue_delete(names.REQUEST_QUEUE)
@@ -92,12 +92,12 @@ async def test_queues_and_exchange_deleted_under_the_worker(vhost: str, tmp_path
             await channel.declare_exchange(names.EVENT_EXCHANGE, "topic", durable=True)
             await queue.bind(names.EVENT_EXCHANGE, "#")
         await system.answered(8, 30)
-        system.assert_one_task_each(["first-0", *wanted, "after"])
+        system.assert_one_task_each(["first-0", *task_names, "after"])
 
 
 @pytest.mark.timeout(180)
-async def test_mutual_tls(tmp_path: Path) -> None:
-    """amqps with a client certificate and an authority of one's own; without the certificate there is no session."""
+async def test_mutual_tls_connects_with_client_certificate(tmp_path: Path) -> None:
+    """amqps with a client certificate of a private authority; without the certificate there is no connection."""
     authority = trustme.CA()
     server, client = authority.issue_cert("localhost", "127.0.0.1"), authority.issue_cert("worker")
     files = {name: str(tmp_path / name) for name in ("ca", "cert", "key", "client_cert", "client_key")}
@@ -132,18 +132,18 @@ async def test_mutual_tls(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-async def test_broker_killed_and_restarted(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
-    """`kill -9` of the node with 500 requests in the pipe: not ready meanwhile, all answered afterwards."""
+async def test_killed_and_restarted_broker_loses_nothing(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
+    """`kill -9` of the node with 500 requests in the queue: not ready meanwhile, all answered afterwards."""
     async with RunningSystem(own_rabbit.url, tmp_path, _slow()) as system:
         worker = system.worker(WORKER_PREFETCH=16)
         await worker.ready()
         await asyncio.sleep(1.0)  # RabbitMQ 3.10 may lose a quorum queue that was declared within the last half second
-        wanted = await _publish(system, "killed")
+        task_names = await _publish(system, "killed")
         await system.answered(50)
         await asyncio.to_thread(own_rabbit.kill)
         await until(lambda: worker.get("/readyz")[0] == 503, 10, worker.explain)
         await asyncio.to_thread(own_rabbit.restart)
         await system.answered(COUNT, 90)
-        system.assert_one_task_each(wanted)
+        system.assert_one_task_each(task_names)
         await _empty(system)
         assert worker.process.poll() is None

@@ -51,7 +51,7 @@ async def cycle(first: BrokerLocks, second: BrokerLocks, number: int) -> None:
 
 
 @pytest.mark.timeout(180)
-async def test_thousands_of_locks_and_refusals_leave_nothing_behind(vhost: str) -> None:
+async def test_locks_and_refusals_leak_nothing(vhost: str) -> None:
     """Memory, tasks and channels after 2,000 cycles are those after the first few."""
     async with replica(vhost) as (first, _), replica(vhost) as (second, connection):
         for number in range(CYCLES // 5):
@@ -71,8 +71,8 @@ async def test_thousands_of_locks_and_refusals_leave_nothing_behind(vhost: str) 
         assert channels(connection) <= 1
 
 
-async def test_a_refusal_touches_no_other_lock(vhost: str) -> None:
-    """Asked for all at once, half of them held elsewhere: each gets its own answer."""
+async def test_refusal_leaves_other_locks(vhost: str) -> None:
+    """With all locks requested at once and half of them held elsewhere, each request gets its answer."""
     keys = [("project", str(number)) for number in range(100)]
     async with replica(vhost) as (first, _), replica(vhost) as (second, _):
         assert all(await asyncio.gather(*(first.take(key) for key in keys[::2])))
@@ -80,8 +80,8 @@ async def test_a_refusal_touches_no_other_lock(vhost: str) -> None:
         assert taken == [False, True] * 50
 
 
-async def test_locks_go_with_their_connection_and_a_closed_one_gives_none(vhost: str) -> None:
-    """The other replica has them then; who lost the connection knows nothing, so nothing is free."""
+async def test_locks_end_with_connection_and_closed_connection_grants_none(vhost: str) -> None:
+    """The other replica gets them then; on a closed connection the state is unknown, so no lock is free."""
     key = ("project", "id")
     async with replica(vhost) as (second, _):
         async with replica(vhost) as (first, connection):
@@ -94,7 +94,7 @@ async def test_locks_go_with_their_connection_and_a_closed_one_gives_none(vhost:
 
 
 @pytest.mark.timeout(120)
-async def test_refusals_amid_bursts_of_acknowledgements_keep_the_connection(vhost: str) -> None:
+async def test_refusals_amid_bursts_of_acks_keep_connection(vhost: str) -> None:
     """aiormq drops its answer to a closed channel when its queue of frames is full; the broker would hang up."""
     count, burst = 6000, 24
     key = ("project", "id")

@@ -1,156 +1,60 @@
-"""Claims in a real Redis, with two replicas: who is granted a request, and what the others are told."""
+"""Claims in a real Redis, with two replicas: which replica is granted a request, and what the others learn."""
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
-import redis.asyncio as redis
 
 from schemas import event
-from schemas.envelope import Envelope
-from schemas.event import Reason
-from schemas.request import Request, Task
-from worker.claims.redis_claims import RedisClaims
+from tests.fakes.servers import RedisServer
+from tests.live.redis_replicas import (
+    DONE,
+    LEASE,
+    NOW,
+    RecordingObserver,
+    migration,
+    operator,
+    replica,
+    take_until_granted,
+    two_replicas,
+    until,
+)
 from worker.claims.scripts import MEMORY_KEY, record_key
-from worker.pipeline import final_events
-from worker.policy.call_result import TaskCreated
-from worker.policy.migration_request import MigrationRequest
-from worker.policy.migration_request import migration as ordered
-from worker.policy.outcome import ClaimedElsewhere, Completed, Granted
-from worker.tools.servers import RedisServer
-
-NOW = time.time()
-LEASE = 1.2
+from worker.policy.outcome import ClaimedElsewhere, Granted
 
 
-def migration(request_id: str = "r-1", name: str = "dcs-migration") -> MigrationRequest:
-    """The order of a request."""
-    task = Task(name=name, vpc_id="vpc", subnet_id="subnet", security_group_id="group")
-    request = Request(request_id=request_id, project_id="p", task=task)
-    return ordered(request, default_region="cn-north-4", with_marker=True)
-
-
-def ending(of: MigrationRequest, instance_id: str | None = "i-1", replays: int = 0, at: float = NOW) -> Completed:
-    """How a request ended: with a task of this id, or None: it was rejected."""
-    envelope = Envelope(1, 0, 1, 0, replays, at, None, False, False)
-    if instance_id is None:
-        return final_events.failed(of, envelope, Reason.REJECTED, at)
-    return final_events.succeeded(of, envelope, TaskCreated(instance_id), "created", at)
-
-
-DONE = ending(migration())
-
-
-@dataclass
-class Told:
-    """An observer that remembers."""
-
-    available: list[bool] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-    doubts: list[float] = field(default_factory=list)
-    records: list[str] = field(default_factory=list)
-
-    def claims_available(self, is_available: bool, reason: str) -> None:
-        """Redis can be used from now on, or not any more."""
-        self.available.append(is_available)
-        self.reasons.append(reason)
-
-    def claims_doubted(self, seconds: float) -> None:
-        """Redis is new or forgot its records."""
-        self.doubts.append(seconds)
-
-    def claims_record_doubted(self, project_id: str, request_id: str) -> None:
-        """A record was replaced."""
-        self.records.append(f"{project_id}/{request_id}")
-
-
-@asynccontextmanager
-async def replica(url: str, told: Told | None = None, **options: Any) -> AsyncIterator[RedisClaims]:
-    """One replica's claims, with a short lease and without doubt in a Redis that is new."""
-    claims = RedisClaims(url, told or Told(), **({"lease": LEASE, "min_memory_age": 0.0} | options))
-    await claims.start()
-    try:
-        yield claims
-    finally:
-        await claims.aclose()
-
-
-@asynccontextmanager
-async def two(url: str) -> AsyncIterator[tuple[RedisClaims, RedisClaims]]:
-    """Two replicas."""
-    async with replica(url) as one, replica(url) as other:
-        yield one, other
-
-
-@asynccontextmanager
-async def operator(node: RedisServer) -> AsyncIterator[Any]:
-    """A client that looks into Redis."""
-    client = redis.Redis(port=node.port, single_connection_client=True)
-    try:
-        yield client
-    finally:
-        await client.aclose()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until a condition holds; fail when it does not in time."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-async def renewed(client: Any, of: MigrationRequest, seconds: float = LEASE) -> None:
-    """Wait until the claim on the order is renewed."""
-    before = await client.hget(record_key(of), "until")
-    async with asyncio.timeout(seconds):
-        while await client.hget(record_key(of), "until") == before:
-            await asyncio.sleep(0.01)
-
-
-async def take_until_granted(claims: RedisClaims, of: MigrationRequest, now: float = NOW) -> Granted:
-    """Take again and again until the answer is Granted."""
-    async with asyncio.timeout(10):
-        while not isinstance(answer := await claims.take(of, now), Granted):
-            await asyncio.sleep(0.02)
-    return answer
-
-
-async def test_exactly_one_of_many_takes_is_granted(redis_node: RedisServer) -> None:
-    """Of 100 concurrent takes by two replicas one is granted, and all others learn whose task it is."""
-    async with two(redis_node.url) as replicas:
+async def test_one_of_many_concurrent_claims_is_granted(redis_node: RedisServer) -> None:
+    """Of 100 concurrent claims by two replicas one is granted; all others learn who holds it."""
+    async with two_replicas(redis_node.url) as replicas:
         answers = Counter(await asyncio.gather(*(replicas[i % 2].take(migration(), NOW) for i in range(100))))
     assert answers == {Granted(is_first=True): 1, ClaimedElsewhere(migration().fingerprint): 99}
 
 
-async def test_every_request_has_its_own_claim(redis_node: RedisServer) -> None:
+async def test_each_request_has_a_separate_claim(redis_node: RedisServer) -> None:
     """Two replicas that ask for the same 50 requests at once share them out, none twice."""
     orders = [migration(f"r-{number}") for number in range(50)]
-    async with two(redis_node.url) as (one, other):
+    async with two_replicas(redis_node.url) as (one, other):
         answers = await asyncio.gather(*(claims.take(one_of, NOW) for one_of in orders for claims in (one, other)))
         held = [(one.is_held(one_of), other.is_held(one_of)) for one_of in orders]
     assert sum(isinstance(answer, Granted) for answer in answers) == 50
     assert all(sum(pair) == 1 for pair in held)
 
 
-async def test_the_claim_of_a_dead_replica_runs_out(redis_node: RedisServer) -> None:
-    """A claim that is not renewed is granted to another after its lease, with a create possibly in flight now."""
+async def test_claim_of_dead_replica_expires(redis_node: RedisServer) -> None:
+    """A claim that is not renewed is granted to another replica after its lease; a create may be in flight then."""
     async with replica(redis_node.url) as other:
         async with replica(redis_node.url) as dead:
-            begun = time.monotonic()
+            started_at = time.monotonic()
             assert isinstance(await dead.take(migration(), NOW), Granted)
         assert isinstance(await other.take(migration(), NOW), ClaimedElsewhere)
         assert await take_until_granted(other, migration(), NOW + 7) == Granted(is_first=False, last_sent_at=NOW + 7)
-        assert time.monotonic() - begun >= LEASE * 0.95
+        assert time.monotonic() - started_at >= LEASE * 0.95
 
 
-async def test_a_held_claim_is_renewed(redis_node: RedisServer) -> None:
-    """A claim is held for longer than its lease for as long as its replica lives."""
-    async with two(redis_node.url) as (one, other):
+async def test_held_claim_is_renewed(redis_node: RedisServer) -> None:
+    """A claim is held beyond its lease while its replica lives."""
+    async with two_replicas(redis_node.url) as (one, other):
         await one.take(migration(), NOW)
         end = time.monotonic() + 2.5 * LEASE
         while time.monotonic() < end:
@@ -159,8 +63,8 @@ async def test_a_held_claim_is_renewed(redis_node: RedisServer) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_frozen_process_does_not_count_on_its_claim(redis_node: RedisServer) -> None:
-    """A claim counts from before it was asked for, also when this process slept until after the answer came."""
+async def test_frozen_process_loses_its_claim(redis_node: RedisServer) -> None:
+    """The lease counts from before the call, also when this process slept until after the answer."""
     times = [1000.0]
     async with replica(redis_node.url, lease=30.0, clock=lambda: times[-1]) as claims, operator(redis_node) as client:
         await client.execute_command("CLIENT", "PAUSE", "200")
@@ -174,11 +78,9 @@ async def test_a_frozen_process_does_not_count_on_its_claim(redis_node: RedisSer
 
 
 @pytest.mark.parametrize("last_sent_at", [None, NOW - 30.125], ids=["never sent", "sent"])
-async def test_a_released_claim_is_granted_with_the_state_it_was_released_with(
-    redis_node: RedisServer, last_sent_at: float | None
-) -> None:
-    """Who comes after a release knows that it is not the first, and when a create may have been in flight."""
-    async with two(redis_node.url) as (one, other):
+async def test_released_claim_is_granted_with_its_state(redis_node: RedisServer, last_sent_at: float | None) -> None:
+    """The next owner learns that the request was seen before, and when a create may have been in flight."""
+    async with two_replicas(redis_node.url) as (one, other):
         await one.take(migration(), NOW)
         await one.release(migration(), last_sent_at)
         assert not one.is_held(migration())
@@ -186,40 +88,40 @@ async def test_a_released_claim_is_granted_with_the_state_it_was_released_with(
         assert await one.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
 
 
-async def test_a_release_never_makes_a_create_earlier(redis_node: RedisServer) -> None:
-    """What one replica told of a create in flight is not undone by another that sent none."""
-    async with two(redis_node.url) as (one, other):
+async def test_release_keeps_later_create_time(redis_node: RedisServer) -> None:
+    """A replica that sent no create does not overwrite the create time of one that did."""
+    async with two_replicas(redis_node.url) as (one, other):
         for claims, last_sent_at in ((one, NOW), (other, None), (one, NOW - 60)):
             await claims.take(migration(), NOW)
             await claims.release(migration(), last_sent_at)
         assert await other.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW)
 
 
-async def test_a_release_without_a_claim_leaves_a_trace(redis_node: RedisServer) -> None:
-    """A replica that had to work without a claim tells when it may have sent, so that a copy is not the first."""
-    async with two(redis_node.url) as (one, other):
+async def test_release_without_claim_leaves_record(redis_node: RedisServer) -> None:
+    """A replica that worked without a claim records when it may have sent, so that a copy is not the first."""
+    async with two_replicas(redis_node.url) as (one, other):
         await one.release(migration(), NOW - 1)
         assert await other.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW - 1)
 
 
-async def test_a_release_frees_only_what_is_ones_own(redis_node: RedisServer) -> None:
+async def test_release_frees_only_own_claim(redis_node: RedisServer) -> None:
     """A replica that does not hold the claim cannot free it."""
-    async with two(redis_node.url) as (one, other):
+    async with two_replicas(redis_node.url) as (one, other):
         await one.take(migration(), NOW)
         await other.release(migration(), None)
         assert await other.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
 
 
-async def test_the_same_replica_asks_twice(redis_node: RedisServer) -> None:
-    """A request that this replica holds is held for this replica too, and remains so."""
-    async with two(redis_node.url) as (one, other):
+async def test_second_claim_of_same_replica_is_granted(redis_node: RedisServer) -> None:
+    """A request that this replica holds is granted to it again, and stays held."""
+    async with two_replicas(redis_node.url) as (one, other):
         await one.take(migration(), NOW)
         assert await one.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
         assert one.is_held(migration())
         assert isinstance(await other.take(migration(), NOW), ClaimedElsewhere)
 
 
-async def test_a_grant_that_never_arrived_can_be_taken_again(redis_node: RedisServer) -> None:
+async def test_claim_whose_answer_was_lost_can_be_claimed_again(redis_node: RedisServer) -> None:
     """A cancelled take leaves nothing behind here; in Redis it counts as a claim whose owner was lost."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client:
         taking = asyncio.create_task(claims.take(migration(), NOW))
@@ -233,21 +135,21 @@ async def test_a_grant_that_never_arrived_can_be_taken_again(redis_node: RedisSe
         assert await claims.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW)
 
 
-async def test_a_young_memory_is_not_believed(redis_node: RedisServer) -> None:
-    """A Redis that is new, or forgot everything, makes every request look like one that was seen before."""
-    told = Told()
-    async with replica(redis_node.url, told, min_memory_age=600.0) as claims, operator(redis_node) as client:
-        assert told.doubts == [600.0]
+async def test_young_memory_leaves_doubt(redis_node: RedisServer) -> None:
+    """With a new or emptied Redis every request counts as seen before."""
+    reported = RecordingObserver()
+    async with replica(redis_node.url, reported, min_memory_age=600.0) as claims, operator(redis_node) as client:
+        assert reported.doubts == [600.0]
         assert await claims.take(migration("r-1"), time.time()) == Granted(is_first=False)
         await client.set(MEMORY_KEY, int(time.time()) - 601)
         assert await claims.take(migration("r-2"), time.time()) == Granted(is_first=True)
         await client.flushall()
         assert await claims.take(migration("r-3"), time.time()) == Granted(is_first=False)
-        await until(lambda: len(told.doubts) == 2)
-        assert told.available == [True]
+        await until(lambda: len(reported.doubts) == 2)
+        assert reported.available == [True]
 
 
-async def test_nothing_secret_and_little_is_stored(redis_node: RedisServer) -> None:
+async def test_stored_records_are_small_and_without_secrets(redis_node: RedisServer) -> None:
     """A record holds no network ids, marker or description, only names, times and the published event."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client:
         await claims.take(migration(), NOW)

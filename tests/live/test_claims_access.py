@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.live.test_claims import DONE, NOW, Told, migration, operator, renewed, replica, until
+from tests.fakes.servers import RedisServer
+from tests.live.redis_replicas import DONE, NOW, RecordingObserver, migration, operator, renewed, replica, until
 from worker.claims.scripts import record_key
 from worker.policy.outcome import ClaimedElsewhere, Concluded, Granted, Unavailable
-from worker.tools.servers import RedisServer
 
 
-async def test_a_closed_connection_is_opened_again(redis_node: RedisServer) -> None:
+async def test_closed_connection_is_opened_again(redis_node: RedisServer) -> None:
     """A connection that the server or a proxy closes is replaced, and nothing that was held is lost."""
     async with (
         replica(redis_node.url, lease=6.0) as one,
@@ -31,24 +31,24 @@ async def test_a_closed_connection_is_opened_again(redis_node: RedisServer) -> N
 
 
 @pytest.mark.parametrize("login", ["", "app:wrong-secret@", "app:right-secret@", "nobody:right-secret@"])
-async def test_credentials_that_do_not_do(redis_node: RedisServer, login: str) -> None:
-    """Without the right password, or without the right to run scripts, Redis is away; the URL stays secret."""
-    told = Told()
+async def test_wrong_redis_credentials_are_reported(redis_node: RedisServer, login: str) -> None:
+    """Without the right password, or the right to run scripts, Redis counts as unreachable; the URL is not shown."""
+    reported = RecordingObserver()
     async with operator(redis_node) as client:
         await client.acl_setuser("app", enabled=True, passwords=["+right-secret"], commands=["+ping", "+select"])
         await client.acl_setuser("default", enabled=True, passwords=["+another"], keys=["*"], categories=["+@all"])
         url = f"redis://{login}127.0.0.1:{redis_node.port}/1"
-        async with replica(url, told) as claims:
+        async with replica(url, reported) as claims:
             assert await claims.take(migration(), NOW) == Unavailable()
-            assert told.available == [False]
-            said = f"{claims!r} {told.reasons}"
-        assert "credentials" in said
-        assert not any(word in said for word in ("app", "nobody", "secret"))
+            assert reported.available == [False]
+            output = f"{claims!r} {reported.reasons}"
+        assert "credentials" in output
+        assert not any(word in output for word in ("app", "nobody", "secret"))
 
 
 @pytest.mark.parametrize("more", [["evalsha"], []], ids=["now", "0.1.0"])
-async def test_the_rights_that_suffice(redis_node: RedisServer, more: list[str]) -> None:
-    """A user with these rights and no others can do all that claims need, and so can one of 0.1.0."""
+async def test_documented_redis_rights_suffice(redis_node: RedisServer, more: list[str]) -> None:
+    """A user with exactly these rights can do all that claims need, also those of 0.1.0."""
     commands = ["eval", "get", "set", "hmget", "hset", "hdel", "del", "pexpire", "time", "select", *more]
     async with operator(redis_node) as client:
         await client.acl_setuser(
@@ -100,17 +100,17 @@ async def tls_in_front_of(node: RedisServer, folder: Path) -> AsyncIterator[str]
         await asyncio.wait_for(asyncio.gather(*clients, return_exceptions=True), 5)
 
 
-async def test_tls(redis_node: RedisServer, tmp_path: Path) -> None:
-    """rediss:// is TLS with a verified server; one of an unknown authority is no Redis."""
+async def test_claims_work_over_tls(redis_node: RedisServer, tmp_path: Path) -> None:
+    """rediss:// is TLS with a verified server; a server of an unknown authority is refused."""
     async with tls_in_front_of(redis_node, tmp_path) as url:
         async with replica(url) as claims:
             assert isinstance(await claims.take(migration(), NOW), Granted)
-        async with replica(url.partition("?")[0], told := Told()) as claims:
+        async with replica(url.partition("?")[0], reported := RecordingObserver()) as claims:
             assert await claims.take(migration(), NOW) == Unavailable()
-        assert "certificate" in told.reasons[0]
+        assert "certificate" in reported.reasons[0]
 
 
-async def test_a_unix_socket(redis_node: RedisServer, tmp_path: Path) -> None:
+async def test_claims_work_over_unix_socket(redis_node: RedisServer, tmp_path: Path) -> None:
     """unix:// is a socket in the file system, here one that leads to Redis."""
     ways: set[asyncio.Task[None]] = set()
 
@@ -129,10 +129,10 @@ async def test_a_unix_socket(redis_node: RedisServer, tmp_path: Path) -> None:
     await asyncio.wait_for(asyncio.gather(*ways, return_exceptions=True), 5)
 
 
-async def test_scripts_that_redis_forgot_are_loaded_again(redis_node: RedisServer) -> None:
+async def test_scripts_flushed_by_redis_are_loaded_again(redis_node: RedisServer) -> None:
     """SCRIPT FLUSH costs a round trip and no claim."""
-    told = Told()
-    async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
+    reported = RecordingObserver()
+    async with replica(redis_node.url, reported) as claims, operator(redis_node) as client:
         await claims.take(migration(), NOW)
         await client.script_flush()
         assert isinstance(await claims.take(migration("r-2"), NOW), Granted)
@@ -140,11 +140,11 @@ async def test_scripts_that_redis_forgot_are_loaded_again(redis_node: RedisServe
         await client.script_flush()
         await claims.conclude(migration(), DONE)
         assert await claims.take(migration(), NOW) == Concluded(DONE)
-    assert told.available == [True]
+    assert reported.available == [True]
 
 
-async def test_nothing_is_left_open(redis_node: RedisServer) -> None:
-    """One connection a replica however much is asked, and none after it was closed."""
+async def test_closed_claims_leave_no_connection(redis_node: RedisServer) -> None:
+    """A replica has one connection however many claims it makes, and none after close."""
     async with operator(redis_node) as client:
         async with replica(redis_node.url) as claims:
             await asyncio.gather(*(claims.take(migration(f"r-{number}"), NOW) for number in range(500)))

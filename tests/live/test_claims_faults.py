@@ -9,13 +9,25 @@ from typing import TypeVar
 
 import pytest
 
-from tests.live.test_claims import DONE, LEASE, NOW, Told, ending, migration, operator, renewed, replica, two, until
+from tests.fakes.servers import RedisServer
+from tests.live.redis_replicas import (
+    DONE,
+    LEASE,
+    NOW,
+    RecordingObserver,
+    ending,
+    migration,
+    operator,
+    renewed,
+    replica,
+    two_replicas,
+    until,
+)
 from tools.harness.running_system import machine_load_factor
 from worker.claims.redis_claims import CALL_TIMEOUT_SECONDS
 from worker.claims.scripts import record_key
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import ClaimedElsewhere, Concluded, Granted, Unavailable
-from worker.tools.servers import RedisServer
 
 LATE = CALL_TIMEOUT_SECONDS + 0.3  # what a busy machine may add to a deadline
 AT_ONCE = CALL_TIMEOUT_SECONDS / 2
@@ -57,36 +69,36 @@ async def relay_to(node: RedisServer) -> AsyncIterator[Relay]:
 
 async def in_time(call: Awaitable[Answer], seconds: float = LATE) -> Answer:
     """What a call answers, which must not take longer."""
-    begun = time.monotonic()
+    started_at = time.monotonic()
     answer = await call
-    assert time.monotonic() - begun < seconds * machine_load_factor()
+    assert time.monotonic() - started_at < seconds * machine_load_factor()
     return answer
 
 
-async def test_an_absent_redis_costs_nothing(redis_node: RedisServer) -> None:
-    """With Redis away from the start, a thousand requests in a row are answered at once, and it is said once."""
+async def test_absent_redis_delays_no_request(redis_node: RedisServer) -> None:
+    """With Redis unreachable from the start, a thousand claims in a row are answered at once, and it is logged once."""
     redis_node.kill()
-    told = Told()
-    async with replica(redis_node.url, told) as claims:
-        begun = time.monotonic()
+    reported = RecordingObserver()
+    async with replica(redis_node.url, reported) as claims:
+        started_at = time.monotonic()
         for number in range(1000):
             of = migration(f"r-{number}")
             assert await claims.take(of, NOW) == Unavailable()
             assert not claims.is_held(of)
             await claims.release(of, None)
-        assert time.monotonic() - begun < machine_load_factor()
+        assert time.monotonic() - started_at < machine_load_factor()
         assert not claims.is_available
-        assert told.available == [False]
+        assert reported.available == [False]
         await asyncio.to_thread(redis_node.start)
         await until(lambda: claims.is_available)
         assert isinstance(await claims.take(migration(), NOW), Granted)
-    assert told.available == [False, True]
+    assert reported.available == [False, True]
 
 
-async def test_redis_is_killed_and_comes_back_empty(redis_node: RedisServer) -> None:
-    """Across a restart that forgets everything: held claims stay held, endings are known again, doubts are told."""
-    told = Told()
-    async with replica(redis_node.url, told, lease=6.0) as one, replica(redis_node.url) as other:
+async def test_held_claims_survive_empty_redis_restart(redis_node: RedisServer) -> None:
+    """After a restart with empty memory, held claims stay held, outcomes are known again, doubts are recorded again."""
+    reported = RecordingObserver()
+    async with replica(redis_node.url, reported, lease=6.0) as one, replica(redis_node.url) as other:
         for name in ("before", "held", "during", "released"):
             assert isinstance(await one.take(migration(name), NOW), Granted)
         await one.conclude(migration("before"), ending(migration("before")))
@@ -108,31 +120,31 @@ async def test_redis_is_killed_and_comes_back_empty(redis_node: RedisServer) -> 
             migration().fingerprint
         ),  # worked on without a claim, and claimed as soon as that was possible
     ]
-    assert told.available == [True, False, True]
+    assert reported.available == [True, False, True]
 
 
-async def test_a_restored_claim_is_not_freed_by_an_older_release(redis_node: RedisServer) -> None:
-    """What is told again after a restart cannot undo what this replica did since."""
-    told = Told(), Told()
-    async with replica(redis_node.url, told[0]) as one, replica(redis_node.url, told[1]) as other:
+async def test_older_release_does_not_free_restored_claim(redis_node: RedisServer) -> None:
+    """A release that is repeated after a restart does not undo what this replica did since."""
+    reported = RecordingObserver(), RecordingObserver()
+    async with replica(redis_node.url, reported[0]) as one, replica(redis_node.url, reported[1]) as other:
         await one.take(migration(), NOW)
         await one.release(migration(), None)
         await one.take(migration(), NOW)
         await asyncio.to_thread(redis_node.restart)
-        await until(lambda: [observer.available for observer in told] == [[True, False, True]] * 2)
+        await until(lambda: [observer.available for observer in reported] == [[True, False, True]] * 2)
         assert await other.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
 
 
-async def test_a_claim_that_could_not_be_renewed(redis_node: RedisServer) -> None:
-    """With Redis away for longer than the lease a claim no longer counts, but keeps others away once Redis is back."""
-    async with two(redis_node.url) as (one, other), operator(redis_node) as client:
+async def test_claim_that_was_not_renewed_is_lost(redis_node: RedisServer) -> None:
+    """With Redis unreachable beyond the lease a claim no longer counts here, but excludes others once Redis is back."""
+    async with two_replicas(redis_node.url) as (one, other), operator(redis_node) as client:
         await one.take(migration(), NOW)
         await renewed(client, migration())
-        begun = time.monotonic()
+        started_at = time.monotonic()
         await asyncio.to_thread(redis_node.kill)
         assert one.is_held(migration())
         await until(lambda: not one.is_held(migration()))
-        assert time.monotonic() - begun < LEASE * machine_load_factor()
+        assert time.monotonic() - started_at < LEASE * machine_load_factor()
         await asyncio.to_thread(redis_node.start)
         await until(lambda: one.is_available and other.is_available)
         await renewed(client, migration())
@@ -140,10 +152,10 @@ async def test_a_claim_that_could_not_be_renewed(redis_node: RedisServer) -> Non
         assert await other.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
 
 
-async def test_a_frozen_redis_delays_a_call_no_longer_than_its_deadline(redis_node: RedisServer) -> None:
-    """Every call at a frozen Redis ends within the deadline, later ones at once; the claim is given up in time."""
-    told = Told()
-    async with replica(redis_node.url, told) as claims:
+async def test_frozen_redis_delays_call_no_longer_than_deadline(redis_node: RedisServer) -> None:
+    """Every call to a frozen Redis ends within the deadline, later ones at once; the claim is abandoned in time."""
+    reported = RecordingObserver()
+    async with replica(redis_node.url, reported) as claims:
         await claims.take(migration("held"), NOW)
         await claims.take(migration("ended"), NOW)
         redis_node.freeze()
@@ -153,14 +165,14 @@ async def test_a_frozen_redis_delays_a_call_no_longer_than_its_deadline(redis_no
         assert answers == [Unavailable()] * 100
         assert await in_time(claims.take(migration("next"), NOW), AT_ONCE) == Unavailable()
         await until(lambda: not claims.is_held(migration("held")), LEASE)
-        assert told.available == [True, False]
+        assert reported.available == [True, False]
         redis_node.thaw()
         await until(lambda: claims.is_available)
         assert await in_time(claims.take(migration("ended"), NOW)) == Concluded(ending(migration("ended")))
 
 
-async def test_no_request_waits_longer_than_the_timeout_for_a_redis_that_stalls(redis_node: RedisServer) -> None:
-    """While Redis stands still for 1.2 s, requests that come all the time are each answered within the timeout."""
+async def test_stalled_redis_delays_request_no_longer_than_timeout(redis_node: RedisServer) -> None:
+    """While Redis is stalled for 1.2 s, each claim is answered within the timeout."""
     async with replica(redis_node.url) as claims:
 
         async def handle(of: MigrationRequest) -> None:
@@ -180,8 +192,8 @@ async def test_no_request_waits_longer_than_the_timeout_for_a_redis_that_stalls(
     assert answers == [Concluded(ending(migration(f"r-{number}"))) for number in range(len(handled))]
 
 
-async def test_claims_end_while_redis_stands_still(redis_node: RedisServer) -> None:
-    """Neither a call under way nor an attempt to connect holds up the end of the process."""
+async def test_claims_stop_while_redis_is_frozen(redis_node: RedisServer) -> None:
+    """Neither a call in flight nor an attempt to connect delays the end of the process."""
     async with replica(redis_node.url) as claims:
         redis_node.freeze()
         taking = asyncio.create_task(claims.take(migration(), NOW))
@@ -196,8 +208,8 @@ async def test_claims_end_while_redis_stands_still(redis_node: RedisServer) -> N
     redis_node.thaw()
 
 
-async def test_a_proxy_that_swallows_delays_no_request(redis_node: RedisServer) -> None:
-    """A connection that stays open and answers nothing is given up within the timeout, and another one is made."""
+async def test_silent_proxy_delays_no_request(redis_node: RedisServer) -> None:
+    """A connection that stays open and answers nothing is closed within the timeout, and another is opened."""
     async with relay_to(redis_node) as way, replica(way.url) as claims:
         assert isinstance(await claims.take(migration("before"), NOW), Granted)
         way.swallows = True
@@ -208,8 +220,8 @@ async def test_a_proxy_that_swallows_delays_no_request(redis_node: RedisServer) 
         assert claims.is_held(migration("before"))
 
 
-async def test_a_slow_redis_is_waited_for_within_the_deadline(redis_node: RedisServer) -> None:
-    """An answer that comes late but in time counts; a Redis that answers too late is left alone."""
+async def test_slow_redis_is_awaited_within_deadline(redis_node: RedisServer) -> None:
+    """A late answer within the deadline counts; a Redis that answers too late is left out."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client, replica(redis_node.url) as other:
         await client.execute_command("CLIENT", "PAUSE", "250")
         assert isinstance(await in_time(claims.take(migration("late"), NOW)), Granted)
@@ -222,10 +234,14 @@ async def test_a_slow_redis_is_waited_for_within_the_deadline(redis_node: RedisS
             assert await other.take(of, NOW) == ClaimedElsewhere(of.fingerprint)
 
 
-async def test_a_flush_is_made_good_by_the_next_renewal(redis_node: RedisServer) -> None:
-    """After FLUSHALL on a living connection, held claims and recent endings are there again before long."""
-    told = Told()
-    async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
+async def test_renewal_restores_flushed_claim(redis_node: RedisServer) -> None:
+    """After FLUSHALL on a living connection, held claims and recent outcomes are stored again by the next renewal."""
+    reported = RecordingObserver()
+    async with (
+        replica(redis_node.url, reported) as one,
+        replica(redis_node.url) as other,
+        operator(redis_node) as client,
+    ):
         await one.take(migration("held"), NOW)
         await one.take(migration("ended"), NOW)
         await one.conclude(migration("ended"), ending(migration("ended")))
@@ -236,12 +252,12 @@ async def test_a_flush_is_made_good_by_the_next_renewal(redis_node: RedisServer)
         assert await other.take(migration("held"), NOW) == ClaimedElsewhere(migration().fingerprint)
         assert await other.take(migration("ended"), NOW) == Concluded(ending(migration("ended")))
         assert one.is_held(migration("held"))
-        assert told.available == [True]
+        assert reported.available == [True]
 
 
-async def test_a_claim_that_another_took_after_a_flush_is_lost(redis_node: RedisServer) -> None:
+async def test_claim_taken_by_other_after_flush_is_lost(redis_node: RedisServer) -> None:
     """The replica that lost its claim in a flush notices with its next renewal that another has it."""
-    async with two(redis_node.url) as (one, other), operator(redis_node) as client:
+    async with two_replicas(redis_node.url) as (one, other), operator(redis_node) as client:
         await one.take(migration(), NOW)
         await client.flushall()
         assert isinstance(await other.take(migration(), NOW), Granted)
@@ -252,8 +268,8 @@ async def test_a_claim_that_another_took_after_a_flush_is_lost(redis_node: Redis
 
 
 @pytest.mark.parametrize("end", ["released", "died"])
-async def test_work_without_a_claim_is_claimed_when_redis_is_back(redis_node: RedisServer, end: str) -> None:
-    """A request that had to be worked on without a claim is kept from others, and counts as sent as before."""
+async def test_unclaimed_work_is_claimed_when_redis_is_back(redis_node: RedisServer, end: str) -> None:
+    """A request that was worked on without a claim is claimed then, and keeps its create time."""
     async with replica(redis_node.url) as one, replica(redis_node.url) as other, operator(redis_node) as client:
         async with replica(redis_node.url) as earlier:
             await earlier.take(migration(), NOW)
@@ -275,9 +291,9 @@ async def test_work_without_a_claim_is_claimed_when_redis_is_back(redis_node: Re
         assert answer.last_sent_at >= NOW
 
 
-async def test_a_request_that_another_concluded_is_no_longer_held(redis_node: RedisServer) -> None:
-    """An ending, whoever tells it, takes the claim from who still works on the request."""
-    async with two(redis_node.url) as (one, other):
+async def test_request_concluded_by_other_is_not_held(redis_node: RedisServer) -> None:
+    """An outcome stored by another replica takes the claim from the one that still works on the request."""
+    async with two_replicas(redis_node.url) as (one, other):
         await one.take(migration(), NOW)
         await other.conclude(migration(), DONE)
         await until(lambda: not one.is_held(migration()), LEASE)
@@ -285,10 +301,10 @@ async def test_a_request_that_another_concluded_is_no_longer_held(redis_node: Re
         assert await one.take(migration(), NOW) == Concluded(DONE)
 
 
-async def test_a_failover_to_a_replica(redis_node: RedisServer) -> None:
-    """A server that turns into a read-only replica is away until it is a master again; the claims survive."""
-    told = Told()
-    async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
+async def test_failover_to_replica_keeps_claims(redis_node: RedisServer) -> None:
+    """A server that becomes a read-only replica counts as unreachable until it is a master again; claims survive."""
+    reported = RecordingObserver()
+    async with replica(redis_node.url, reported) as claims, operator(redis_node) as client:
         await claims.take(migration("held"), NOW)
         await client.replicaof("127.0.0.1", "1")
         assert await claims.take(migration(), NOW) == Unavailable()
@@ -296,20 +312,20 @@ async def test_a_failover_to_a_replica(redis_node: RedisServer) -> None:
         async with asyncio.timeout(10):
             while (await client.info("stats"))["total_connections_received"] < attempts + 2:
                 await asyncio.sleep(0.05)
-        assert told.available == [True, False]  # no attempt took it for good
+        assert reported.available == [True, False]  # no attempt took it for good
         await client.replicaof("NO", "ONE")
         await until(lambda: claims.is_available)
         await until(lambda: claims.is_held(migration("held")))
-    assert told.reasons[1] == "Redis is a replica that must not be written to"
+    assert reported.reasons[1] == "Redis is a replica that must not be written to"
 
 
-async def test_a_full_redis_is_away(redis_node: RedisServer) -> None:
-    """Out of memory means unavailable, until there is room again."""
-    told = Told()
-    async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
+async def test_full_redis_counts_as_unreachable(redis_node: RedisServer) -> None:
+    """Out of memory means unreachable, until there is room again."""
+    reported = RecordingObserver()
+    async with replica(redis_node.url, reported) as claims, operator(redis_node) as client:
         await client.config_set("maxmemory", "1")
         assert await claims.take(migration(), NOW) == Unavailable()
-        await until(lambda: told.reasons[-1] == "Redis is out of memory")
+        await until(lambda: reported.reasons[-1] == "Redis is out of memory")
         await client.config_set("maxmemory", "0")
         await until(lambda: claims.is_available)
-    assert told.available == [True, False, True]
+    assert reported.available == [True, False, True]

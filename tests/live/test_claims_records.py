@@ -13,7 +13,18 @@ from schemas.envelope import Envelope
 from schemas.event import Reason
 from schemas.journal import EMPTY, Kind
 from schemas.request import Request, Task
-from tests.live.test_claims import LEASE, NOW, Told, ending, migration, operator, renewed, replica, two
+from tests.fakes.servers import RedisServer
+from tests.live.redis_replicas import (
+    LEASE,
+    NOW,
+    RecordingObserver,
+    ending,
+    migration,
+    operator,
+    renewed,
+    replica,
+    two_replicas,
+)
 from worker.claims.redis_claims import RedisClaims
 from worker.claims.scripts import MEMORY_KEY, record_key
 from worker.pipeline import final_events
@@ -21,7 +32,6 @@ from worker.policy.call_result import TaskCreated
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.migration_request import migration as ordered
 from worker.policy.outcome import ClaimedElsewhere, Concluded, Granted
-from worker.tools.servers import RedisServer
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "claims_records_v0_1_0.json"
 FINGERPRINT = migration().fingerprint
@@ -107,12 +117,12 @@ TYPES = ("string", "list", "set", "sorted set", "stream")
 
 
 @pytest.mark.parametrize("kind", [*TYPES, *ODD_HASHES])
-async def test_a_record_that_no_worker_wrote_is_doubt(redis_node: RedisServer, kind: str) -> None:
-    """The request is claimed and looked for at once, the record is counted once, and all goes on as usual."""
-    told = Told(), Told()
+async def test_foreign_record_leaves_doubt(redis_node: RedisServer, kind: str) -> None:
+    """The request is claimed and looked up at once, the record is counted once, and the next ones work as usual."""
+    reported = RecordingObserver(), RecordingObserver()
     async with (
-        replica(redis_node.url, told[0]) as one,
-        replica(redis_node.url, told[1]) as other,
+        replica(redis_node.url, reported[0]) as one,
+        replica(redis_node.url, reported[1]) as other,
         operator(redis_node) as client,
     ):
         await put(client, kind)
@@ -126,22 +136,26 @@ async def test_a_record_that_no_worker_wrote_is_doubt(redis_node: RedisServer, k
         assert await other.conclude(migration(), done) == done
         assert await one.take(migration(), NOW) == Concluded(done)
         assert 0 < await client.pttl(KEY) <= 7 * 86_400_000
-    assert [observer.records for observer in told] == [["p/r-1"], []]
-    assert [observer.available for observer in told] == [[True], [True]]
+    assert [observer.records for observer in reported] == [["p/r-1"], []]
+    assert [observer.available for observer in reported] == [[True], [True]]
 
 
-async def test_doubt_keeps_what_can_be_believed(redis_node: RedisServer) -> None:
-    """When a create may have been sent is remembered, though the claim itself cannot be believed."""
+async def test_doubtful_record_keeps_valid_members(redis_node: RedisServer) -> None:
+    """The time of a possible create is kept, although the claim itself is invalid."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client:
         await client.hset(KEY, mapping=claim(until=int((NOW + YEARS) * 1000), sent=NOW - 9))
         assert await claims.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW - 9)
         assert float(await client.hget(KEY, "sent")) == NOW - 9
 
 
-async def test_a_living_claim_is_respected_with_nonsense_beside_it(redis_node: RedisServer) -> None:
-    """Nonsense for the last create does not take the request from its owner, nor stop the owner's renewal."""
-    told = Told()
-    async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
+async def test_valid_claim_in_damaged_record_is_respected(redis_node: RedisServer) -> None:
+    """An invalid create time neither takes the request from its owner nor stops the renewal."""
+    reported = RecordingObserver()
+    async with (
+        replica(redis_node.url, reported) as one,
+        replica(redis_node.url) as other,
+        operator(redis_node) as client,
+    ):
         await one.take(migration(), NOW)
         await client.hset(KEY, "sent", "nan")
         assert await other.take(migration(), NOW) == ClaimedElsewhere(FINGERPRINT)
@@ -149,17 +163,21 @@ async def test_a_living_claim_is_respected_with_nonsense_beside_it(redis_node: R
         assert one.is_held(migration())
         await one.release(migration(), None)
         assert await other.take(migration(), NOW) == Granted(is_first=False)
-    assert told.records == []
+    assert reported.records == []
 
 
 OVERWRITTEN = (*TYPES, "nothing of ours", "claim for 30 years", "replays nan", "empty")
 
 
 @pytest.mark.parametrize("kind", OVERWRITTEN)
-async def test_a_claim_whose_record_is_overwritten_is_made_again(redis_node: RedisServer, kind: str) -> None:
-    """The next renewal replaces what no worker wrote; the claim is kept from others, and the connection is kept."""
-    told = Told()
-    async with replica(redis_node.url, told) as one, replica(redis_node.url) as other, operator(redis_node) as client:
+async def test_claim_is_renewed_after_record_was_overwritten(redis_node: RedisServer, kind: str) -> None:
+    """The next renewal replaces the foreign record; the claim still excludes others, and the connection stays open."""
+    reported = RecordingObserver()
+    async with (
+        replica(redis_node.url, reported) as one,
+        replica(redis_node.url) as other,
+        operator(redis_node) as client,
+    ):
         await one.take(migration(), NOW)
         await client.delete(KEY)
         await put(client, kind)
@@ -168,13 +186,13 @@ async def test_a_claim_whose_record_is_overwritten_is_made_again(redis_node: Red
                 await asyncio.sleep(0.01)
         assert one.is_held(migration())
         assert await other.take(migration(), NOW) == ClaimedElsewhere(FINGERPRINT)
-    assert told.available == [True]
+    assert reported.available == [True]
 
 
 @pytest.mark.parametrize("kind", OVERWRITTEN)
-async def test_an_overwritten_record_is_released_and_concluded(redis_node: RedisServer, kind: str) -> None:
-    """What became of the request replaces what no worker wrote."""
-    async with replica(redis_node.url, lease=30.0) as one, two(redis_node.url) as others:
+async def test_overwritten_record_is_released_and_concluded(redis_node: RedisServer, kind: str) -> None:
+    """Release and outcome replace the foreign record."""
+    async with replica(redis_node.url, lease=30.0) as one, two_replicas(redis_node.url) as others:
         async with operator(redis_node) as client:
             for release in (True, False):
                 await one.take(migration(), NOW)
@@ -189,9 +207,9 @@ async def test_an_overwritten_record_is_released_and_concluded(redis_node: Redis
         assert await others[1].take(migration(), NOW) == Concluded(ending(migration()))
 
 
-async def test_an_ending_that_cannot_be_read_does_not_stand(redis_node: RedisServer) -> None:
-    """Who concludes publishes its own; the next replica looks."""
-    async with two(redis_node.url) as (one, other), operator(redis_node) as client:
+async def test_unreadable_ending_is_ignored(redis_node: RedisServer) -> None:
+    """The replica publishes its own outcome; the next replica looks up."""
+    async with two_replicas(redis_node.url) as (one, other), operator(redis_node) as client:
         await one.take(migration(), NOW)
         await client.delete(KEY)
         await put(client, "truncated")
@@ -200,16 +218,16 @@ async def test_an_ending_that_cannot_be_read_does_not_stand(redis_node: RedisSer
 
 
 @pytest.mark.parametrize("kind", ["list", "nan", "1e30", "-1e30", "0", "soon"])
-async def test_a_memory_that_no_worker_wrote_is_new(redis_node: RedisServer, kind: str) -> None:
-    """It is not believed that a request is new, and the memory begins anew."""
-    told = Told()
+async def test_foreign_memory_record_is_treated_as_new(redis_node: RedisServer, kind: str) -> None:
+    """Requests do not count as new, and the memory starts again."""
+    reported = RecordingObserver()
     async with operator(redis_node) as client:
         await (client.rpush(MEMORY_KEY, "x") if kind == "list" else client.set(MEMORY_KEY, kind))
-        async with replica(redis_node.url, told, min_memory_age=600.0) as claims:
+        async with replica(redis_node.url, reported, min_memory_age=600.0) as claims:
             assert await claims.take(migration(), time.time()) == Granted(is_first=False)
             assert abs(float(await client.get(MEMORY_KEY)) - time.time()) < 60
-    assert told.available == [True]
-    assert told.doubts == [pytest.approx(600.0, abs=60)]
+    assert reported.available == [True]
+    assert reported.doubts == [pytest.approx(600.0, abs=60)]
 
 
 # Records of 0.1.0.
@@ -278,7 +296,7 @@ def without_chance(record: dict[str, str]) -> dict[str, str]:
 
 async def test_records_are_written_as_by_0_1_0(redis_node: RedisServer) -> None:
     """Key by key and byte by byte, so that replicas of both versions work side by side."""
-    async with two(redis_node.url) as (one, other), operator(redis_node) as client:
+    async with two_replicas(redis_node.url) as (one, other), operator(redis_node) as client:
         await write_as_then(one, other)
         keys = sorted(key.decode() for key in await client.keys("*"))
         assert keys == sorted(OLD)
@@ -292,8 +310,8 @@ async def test_records_are_written_as_by_0_1_0(redis_node: RedisServer) -> None:
 
 async def test_records_of_0_1_0_are_read(redis_node: RedisServer) -> None:
     """Claims, releases and endings that 0.1.0 wrote mean the same to this version."""
-    told = Told()
-    async with replica(redis_node.url, told) as claims, operator(redis_node) as client:
+    reported = RecordingObserver()
+    async with replica(redis_node.url, reported) as claims, operator(redis_node) as client:
         for key, record in OLD.items():
             if key == MEMORY_KEY.decode():
                 continue
@@ -311,4 +329,4 @@ async def test_records_of_0_1_0_are_read(redis_node: RedisServer) -> None:
         living = OLD["dcs-worker:{p/claimed}"] | {"until": str(int(time.time() * 1000) + 30_000)}
         await client.hset("dcs-worker:{p/living}", mapping=living)
         assert await claims.take(old_order("living"), NOW) == ClaimedElsewhere(living["fingerprint"])
-    assert told.records == []
+    assert reported.records == []

@@ -12,8 +12,8 @@ import schemas.client
 from schemas import names
 from schemas.event import MigrationFailed, MigrationSucceeded
 from schemas.request import Request, Task
+from tests.fakes.faulty_dcs import FaultyDcs
 from tools.harness.running_system import RunningSystem
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 TASK = Task(name="one", vpc_id="v", subnet_id="s", security_group_id="g")
 
@@ -28,10 +28,10 @@ def _documented() -> Any:
     return scope["create"]
 
 
-async def test_the_documented_lines_create_and_await(vhost: str, tmp_path: Path) -> None:
-    """A request goes out, its event comes back typed; the same request again has the same answer and no second task."""
+async def test_documented_client_lines_create_and_await(vhost: str, tmp_path: Path) -> None:
+    """A request is sent, its event is returned typed; sent again it has the same outcome and no second task."""
     create = _documented()
-    fake_dcs = FakeDcs(FakeDcsSettings(scripts={"refused": ["error 400 DCS.4922"]}))
+    fake_dcs = FaultyDcs(scripts={"refused": ["error 400 DCS.4922"]})
     async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
         await system.worker().ready()
         migration = Request(project_id="p1", task=TASK)
@@ -46,7 +46,7 @@ async def test_the_documented_lines_create_and_await(vhost: str, tmp_path: Path)
         assert refused.reason == "rejected"
 
 
-async def test_a_publish_without_exchange_or_queue_raises_an_exception(vhost: str) -> None:
+async def test_publish_without_exchange_or_queue_raises_exception(vhost: str) -> None:
     """Without the exchange, and without a queue behind it, the sender gets an exception."""
     create, migration = _documented(), Request(project_id="p1", task=TASK)
     with pytest.raises(ChannelNotFoundEntity):

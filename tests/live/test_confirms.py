@@ -13,7 +13,7 @@ from worker.rabbit.publishing import ConfirmChannel
 QUEUE, FULL, MISSING = "confirms", "confirms.full", "confirms.missing"
 
 
-async def test_each_publish_gets_its_own_answer_though_all_have_one_id(vhost: str) -> None:
+async def test_each_publish_with_same_id_gets_its_confirm(vhost: str) -> None:
     """Returned, refused, confirmed, and confirmed without a queue where that is no error; in every order."""
     expected = {MISSING: PublishError, FULL: DeliveryError, QUEUE: type(None)}
     full: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
@@ -30,8 +30,8 @@ async def test_each_publish_gets_its_own_answer_though_all_have_one_id(vhost: st
         await channel.publish(b"x", properties, routing_key=MISSING)
 
 
-async def test_channel_that_the_broker_closes_ends_every_publish(vhost: str) -> None:
-    """None of them waits for its deadline, and none counts as confirmed."""
+async def test_channel_closed_by_broker_fails_every_publish(vhost: str) -> None:
+    """No publish waits for its deadline, and none counts as confirmed."""
     async with connected(Brokers((vhost,)), 0, "test") as connection, open_channel(connection, confirms=True) as opened:
         channel = ConfirmChannel(opened, timeout_seconds=60)
         publishes = (

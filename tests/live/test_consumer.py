@@ -15,8 +15,8 @@ from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.topology import describe
 
 
-async def test_it_never_holds_more_than_its_prefetch(vhost: str, tmp_path: Path) -> None:
-    """Paused, resumed, and told of other prefetches, with what it had in hand unsettled; then it gets all the rest."""
+async def test_consumer_holds_at_most_prefetch(vhost: str, tmp_path: Path) -> None:
+    """Also when paused, resumed or given another prefetch with deliveries unsettled; then it gets all the rest."""
     plan = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (1.0, 2.0))
     held: list[RabbitDelivery] = []
     total = most = 0
@@ -46,7 +46,7 @@ async def test_it_never_holds_more_than_its_prefetch(vhost: str, tmp_path: Path)
             consumer.resume("a test")
             await until(lambda: consumer.is_consuming, 10)
             for _ in range(3):
-                await consumer.flush()  # whatever the broker delivers at once is here by now
+                await consumer.flush()  # all that the broker delivers at once has arrived by now
                 await held.pop(0).ack()
         while total < 100:
             await until(lambda: bool(held), 10)

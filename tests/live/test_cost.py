@@ -17,7 +17,7 @@ KEPT = json.loads(EXPECTED.read_text())
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_request_costs_what_it_did(way: str, vhost: str, tmp_path: Path) -> None:
+async def test_cost_of_request_is_within_bounds(way: str, vhost: str, tmp_path: Path) -> None:
     """A request costs as many calls, frames, bytes and blocks of memory as before, within the tolerances."""
     found = await cost(vhost, WAYS[way], tmp_path)
     is_same_python = KEPT["python"] == python_minor()

@@ -1,4 +1,4 @@
-"""Credentials against the fake DCS, which verifies tokens and signatures with an implementation of its own."""
+"""Credentials against the fake DCS, which verifies tokens and signatures with an independent implementation."""
 
 import asyncio
 import random
@@ -14,6 +14,7 @@ import pytest
 
 from schemas.request import Request, Task
 from tests.fakes.clock import FakeClock
+from tests.fakes.faulty_dcs import FaultyDcs
 from tests.unit.dcs.fakes import timing_of, until
 from worker.config import load
 from worker.dcs.auth.credentials import Credentials
@@ -25,7 +26,6 @@ from worker.dcs.transport import ServiceTransport
 from worker.policy.call_result import CallError, TaskCreated, TaskFound
 from worker.policy.freeze_detector import FreezeDetector
 from worker.policy.migration_request import MigrationRequest, migration
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 PASSWORD = "stand-in-password"
 SECRET_KEY = "stand-in-secret-key-of-forty-characters0"
@@ -62,11 +62,11 @@ async def _go() -> bool:
 class Work:
     """A client whose credentials come from secret files, and all that it said."""
 
-    def __init__(self, fake_dcs: FakeDcs, folder: Path, clock: FakeClock) -> None:
+    def __init__(self, fake_dcs: FaultyDcs, folder: Path, clock: FakeClock) -> None:
         self.fake_dcs = fake_dcs
         self.folder = folder
         self.clock = clock
-        self.told: list[str | None] = []
+        self.reported: list[str | None] = []
         self.faults: list[CallError] = []
         self.credentials: Credentials
         self.client: DcsClient
@@ -96,9 +96,8 @@ async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], *
     """A fake DCS that demands credentials, and a client with the configured ones."""
     clock = FakeClock()
     transport = ServiceTransport(ssl.create_default_context(), 20)
-    settings = FakeDcsSettings.model_validate({"auth": auth})
     try:
-        async with FakeDcs(settings, clock=clock) as fake_dcs:
+        async with FaultyDcs(clock=clock, auth=auth) as fake_dcs:
             work = Work(fake_dcs, folder, clock)
             work.write(**secrets)
             loaded = load(
@@ -116,7 +115,7 @@ async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], *
                 loaded.secrets.current,
                 surroundings,
                 http_client,
-                changed=work.told.append,
+                changed=work.reported.append,
                 timing=timing_of(clock, 0.5),
             )
             work.http = http_client(20)
@@ -170,7 +169,7 @@ async def nothing() -> None:
     """Halfway nothing happens."""
 
 
-async def test_tokens_that_end_in_the_middle_cost_no_failure(iam: Work) -> None:
+async def test_expiring_tokens_fail_no_request(iam: Work) -> None:
     """500 requests over 900 seconds with tokens that live for 600 cost two token calls a project."""
     await five_hundred(iam, nothing, seconds=1.8)
 
@@ -179,7 +178,7 @@ async def test_tokens_that_end_in_the_middle_cost_no_failure(iam: Work) -> None:
     assert iam.token_calls() == Counter({f"p{number}": 2 for number in range(5)})
 
 
-async def test_tokens_that_end_by_surprise_cost_no_failure(iam: Work) -> None:
+async def test_tokens_ended_early_fail_no_request(iam: Work) -> None:
     """When all tokens die at once long before their time, each project gets another one with one call."""
 
     async def die() -> None:
@@ -193,8 +192,8 @@ async def test_tokens_that_end_by_surprise_cost_no_failure(iam: Work) -> None:
     assert iam.fake_dcs.stats()["calls"]["create"]["401"] >= 5
 
 
-async def test_a_changed_password_is_not_hammered(iam: Work) -> None:
-    """Changed under way: at most three token calls in the first minute, and every refusal is one that time cures."""
+async def test_changed_password_is_tried_rarely(iam: Work) -> None:
+    """Changed during work: at most three token calls in the first minute, and every refusal is retryable."""
 
     async def change() -> None:
         await iam.fake_dcs.apply(auth={"password": "another-password"})
@@ -209,12 +208,12 @@ async def test_a_changed_password_is_not_hammered(iam: Work) -> None:
     assert {fault.label for fault in iam.faults} == {"credentials"}
     assert all(fault.retry_after and not fault.is_ambiguous for fault in iam.faults)
     assert len(iam.fake_dcs.tasks) + len(iam.faults) == 500 + 59
-    assert len(iam.told) == 1
-    assert PASSWORD not in f"{iam.told} {iam.faults} {iam.credentials!r}"
+    assert len(iam.reported) == 1
+    assert PASSWORD not in f"{iam.reported} {iam.faults} {iam.credentials!r}"
 
 
-async def test_the_right_password_in_the_secret_file_is_enough(iam: Work) -> None:
-    """Nobody has to ask: the new file is seen, one token call proves it, and work goes on."""
+async def test_corrected_secret_file_resumes_work(iam: Work) -> None:
+    """The new file is read, one token call verifies it, and work continues."""
     assert isinstance(await iam.create("before"), TaskCreated)
     await iam.fake_dcs.apply(auth={"password": "another-password"})
     assert isinstance(await iam.create("refused"), CallError)
@@ -224,7 +223,7 @@ async def test_the_right_password_in_the_secret_file_is_enough(iam: Work) -> Non
 
     await iam.fake_dcs.apply(auth={"lock_after": 0})
     iam.write(worker_iam_password="another-password")
-    while iam.told[-1] is not None:
+    while iam.reported[-1] is not None:
         await iam.clock.advance(1)
         await asyncio.sleep(0.01)
 
@@ -233,8 +232,8 @@ async def test_the_right_password_in_the_secret_file_is_enough(iam: Work) -> Non
     assert iam.clock.now - iam.fake_dcs.calls[0].at < 60
 
 
-async def test_iam_that_is_down_burns_nothing(iam: Work) -> None:
-    """While IAM fails, calls are not made and say so; afterwards they are, without anybody's help."""
+async def test_iam_outage_fails_no_request_for_good(iam: Work) -> None:
+    """While IAM fails, calls are not made and report it; afterwards they succeed."""
     await iam.fake_dcs.apply(operation_scripts={"token": ["error 503 APIGW.0613", "drop", "ok"]})
 
     faults = [await iam.create("early") for _ in range(3)]
@@ -248,8 +247,8 @@ async def test_iam_that_is_down_burns_nothing(iam: Work) -> None:
 
 
 @pytest.mark.parametrize("name", ODD)
-async def test_odd_names_are_signed_right(keys: Work, name: str) -> None:
-    """Whatever the name of a task is, its creation and the search for it carry signatures that hold."""
+async def test_names_with_special_characters_are_signed_correctly(keys: Work, name: str) -> None:
+    """Create and look-up carry valid signatures for every name."""
     created = await keys.create(name)
     assert isinstance(created, TaskCreated)
 
@@ -259,8 +258,8 @@ async def test_odd_names_are_signed_right(keys: Work, name: str) -> None:
     assert found.instance_id == created.instance_id
 
 
-async def test_any_name_is_signed_right(keys: Work) -> None:
-    """So it is for 200 names of random characters."""
+async def test_any_name_is_signed_correctly(keys: Work) -> None:
+    """The same for 200 names of random characters."""
     random_unit = random.Random(4)
     ranges = [(0, 0x7F), (0x80, 0x7FF), (0x800, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x10FFFF)]
     for _ in range(200):
@@ -268,8 +267,8 @@ async def test_any_name_is_signed_right(keys: Work) -> None:
         assert not isinstance(await keys.client.find(an_order(name), 0.0), CallError), repr(name)
 
 
-async def test_a_rotated_key_is_picked_up(keys: Work) -> None:
-    """A key replaced in its files is used for the next request; between the two nothing is lost for good."""
+async def test_rotated_key_is_used(keys: Work) -> None:
+    """A key replaced in its files is used for the next request; no request between the two fails for good."""
     assert isinstance(await keys.create("before"), TaskCreated)
     await keys.fake_dcs.apply(auth={"access_key": "ROTATED", "secret_key": "rotated-secret"})
     refused = await keys.create("between")
@@ -281,7 +280,7 @@ async def test_a_rotated_key_is_picked_up(keys: Work) -> None:
     assert isinstance(await keys.create("after"), TaskCreated)
 
 
-async def test_a_wrong_clock_is_found_in_the_rejection(keys: Work) -> None:
+async def test_wrong_clock_is_named_in_rejection(keys: Work) -> None:
     """A service whose clock is 20 minutes behind refuses signatures, and its reply shows why."""
     await keys.fake_dcs.apply(clock_offset=-1200)
     request = new_request("list", "GET", f"{keys.fake_dcs.url}/v2/p/migration-tasks?limit=1")
@@ -296,7 +295,7 @@ async def test_a_wrong_clock_is_found_in_the_rejection(keys: Work) -> None:
     )
 
 
-async def test_keys_of_the_platform_are_renewed_under_way(platform: Work) -> None:
+async def test_platform_keys_are_renewed_during_work(platform: Work) -> None:
     """500 requests over 900 seconds with temporary keys that live for 600: no failure, three fetches at most."""
     await five_hundred(platform, nothing, seconds=1.8)
 
@@ -305,19 +304,21 @@ async def test_keys_of_the_platform_are_renewed_under_way(platform: Work) -> Non
     assert 2 <= platform.fake_dcs.stats()["issued"]["keys"] <= 3
 
 
-async def test_nothing_secret_is_said(
+async def test_output_has_no_secret(
     iam: Work, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Through refusals and outages, no password or token appears in any log, output or fault."""
+    """Through refusals and outages, no password or token appears in any log, output or error."""
     await iam.create("one")
     await iam.fake_dcs.apply(auth={"password": "another-password"})
     await iam.create("two")
     iam.write(worker_iam_password="wrong-secret")
     await iam.create("three")
     out = capfd.readouterr()
-    said = f"{caplog.text} {out.out} {out.err} {iam.faults} {iam.told} {iam.credentials!r} {vars(iam.credentials)}"
+    output = (
+        f"{caplog.text} {out.out} {out.err} {iam.faults} {iam.reported} {iam.credentials!r} {vars(iam.credentials)}"
+    )
 
-    tokens = list(iam.fake_dcs._state.issued.tokens)
+    tokens = list(iam.fake_dcs.state.authenticator.tokens)
     assert tokens
     for secret in (PASSWORD, "another-password", "wrong-secret", *tokens):
-        assert secret not in said
+        assert secret not in output

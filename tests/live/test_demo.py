@@ -1,4 +1,4 @@
-"""The demo for real: on a node of its own and on a given one, to its end and interrupted, and nothing left of it."""
+"""The demo as a process: on a private and on a given broker, to its end and interrupted."""
 
 import json
 import os
@@ -15,18 +15,18 @@ from urllib.request import urlopen
 import pytest
 from typer.testing import CliRunner
 
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import machine_load_factor
 from worker.cli import demo as demo_run
 from worker.cli.app import app
 from worker.tools.demo.requests import plan_requests
-from worker.tools.servers import RabbitMqServer
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 180.0
 
 
 class Demo:
-    """A demo as a process, with a folder for temporary files of its own."""
+    """A demo process with a private folder for temporary files."""
 
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self.process = process
@@ -74,7 +74,7 @@ def _processes(folder: str) -> list[str]:
 
 @contextmanager
 def started(folder: Path, *options: str, url: str = "") -> Iterator[Demo]:
-    """A demo in `folder`, on a node of its own or on that at `url`; killed at the end if it still runs."""
+    """A demo in `folder`, on a private node or that at `url`; killed at the end if it still runs."""
     temporary = folder / "temporary"
     temporary.mkdir()
     environment = {
@@ -101,13 +101,13 @@ async def _left_on(rabbit: RabbitMqServer, url: str) -> str:
     return "\n".join(line for line in (queues + exchanges).splitlines() if "demo" in line)
 
 
-def test_two_hundred_requests_on_a_private_node(tmp_path: Path) -> None:
+def test_demo_on_private_node_succeeds_and_leaves_nothing(tmp_path: Path) -> None:
     """Within 20 s every request is answered as expected, each that should has one task, and nothing is left."""
-    begun = time.monotonic()
+    started_at = time.monotonic()
     with started(tmp_path) as demo:
         status, output, errors = demo.end()
         traces = demo.traces()
-    took = time.monotonic() - begun
+    took = time.monotonic() - started_at
 
     assert (status, errors, traces) == (0, "", []), output
     assert "200 of 200 answered" in output
@@ -119,7 +119,7 @@ def test_two_hundred_requests_on_a_private_node(tmp_path: Path) -> None:
     assert took < 20 * machine_load_factor()
 
 
-async def test_on_a_given_broker_it_answers_in_json_and_removes_its_queues(
+async def test_demo_on_given_broker_prints_json_and_removes_queues(
     tmp_path: Path, rabbit: RabbitMqServer, vhost: str
 ) -> None:
     """Standard output is one JSON document, progress goes to standard error, the broker is as it was."""
@@ -145,7 +145,7 @@ async def test_on_a_given_broker_it_answers_in_json_and_removes_its_queues(
         (" answered: ", signal.SIGTERM),
     ],
 )
-def test_interrupted_at_any_moment_it_leaves_nothing(tmp_path: Path, words: str, number: signal.Signals) -> None:
+def test_interrupted_demo_leaves_nothing(tmp_path: Path, words: str, number: signal.Signals) -> None:
     """While the node starts, the worker starts, or requests are under way: no process, no folder, no traceback."""
     with started(tmp_path) as demo:
         demo.until(words)
@@ -158,7 +158,7 @@ def test_interrupted_at_any_moment_it_leaves_nothing(tmp_path: Path, words: str,
     assert (status, errors, traces) == (128 + number, "", [])
 
 
-async def test_interrupted_on_a_given_broker_it_removes_its_queues(
+async def test_interrupted_demo_removes_queues_on_given_broker(
     tmp_path: Path, rabbit: RabbitMqServer, vhost: str
 ) -> None:
     """Ctrl-C in the middle of the requests ends with 130, and neither broker nor machine keeps anything."""
@@ -174,8 +174,8 @@ async def test_interrupted_on_a_given_broker_it_removes_its_queues(
     assert await _left_on(rabbit, vhost) == ""
 
 
-def test_kept_running_it_can_be_looked_at_until_ctrl_c(tmp_path: Path, vhost: str) -> None:
-    """`--keep` prints where everything is, all of it answers, and Ctrl-C is its good end."""
+def test_kept_demo_serves_pages_until_ctrl_c(tmp_path: Path, vhost: str) -> None:
+    """`--keep` prints all addresses, each answers, and Ctrl-C ends it with 0."""
     with started(tmp_path, "--keep", "--requests", "5", url=vhost) as demo:
         demo.until("Everything keeps running until Ctrl-C")
         broker = demo.until("  broker ")
@@ -196,9 +196,7 @@ def test_kept_running_it_can_be_looked_at_until_ctrl_c(tmp_path: Path, vhost: st
     assert (status, errors, traces) == (0, "", [])
 
 
-def test_an_answer_that_was_not_expected_fails_the_demo(
-    tmp_path: Path, vhost: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unexpected_outcome_fails_demo(tmp_path: Path, vhost: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When a request succeeds that should not have, the demo names it and ends with 1."""
     (one,) = plan_requests(1)
     wrong = replace(one, kind=replace(one.kind, expected="rejected"))
@@ -211,8 +209,8 @@ def test_an_answer_that_was_not_expected_fails_the_demo(
     assert f"{wrong.request_id} (none): 1 tasks called {wrong.name}" in result.output
 
 
-def test_a_worker_that_dies_is_said(tmp_path: Path, vhost: str) -> None:
-    """When the worker is killed under it the demo fails with a sentence and still leaves nothing."""
+def test_killed_worker_fails_demo(tmp_path: Path, vhost: str) -> None:
+    """The demo reports it in one sentence and leaves nothing."""
     with started(tmp_path, url=vhost) as demo:
         demo.until(" answered: ")
         os.kill(demo.worker(), signal.SIGKILL)

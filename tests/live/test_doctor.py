@@ -10,11 +10,11 @@ import pytest
 import redis
 from aio_pika.abc import AbstractIncomingMessage
 
+from tests.fakes.faulty_dcs import FaultyDcs
+from tests.fakes.servers import RabbitMqServer, RedisServer
 from tests.live.conftest import Vhosts
 from tests.live.doctor_command import PASSWORD, QUEUE, apply, doctor, state, vhost_of
 from tools.harness.running_system import PROJECT, free_port, request
-from worker.tools.fake_dcs import Auth, FakeDcs, FakeDcsSettings
-from worker.tools.servers import RabbitMqServer, RedisServer
 
 
 @pytest.fixture(scope="module")
@@ -25,22 +25,22 @@ def ready(vhosts: Vhosts, tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
-async def test_all_is_well_and_nothing_is_changed(
+async def test_healthy_system_passes_and_is_not_changed(
     rabbit: RabbitMqServer, ready: str, redis_node: RedisServer, tmp_path: Path
 ) -> None:
-    """With everything in place it ends with 0; broker, Redis and DCS are as they were, requests are not even seen."""
+    """The exit status is 0; broker, Redis and DCS are unchanged, and no request is consumed."""
     async with await aio_pika.connect(ready) as connection, connection.channel() as channel:
         for number in range(2):
             message = aio_pika.Message(json.dumps(request(f"task-{number}")).encode(), delivery_mode=2)
             await channel.default_exchange.publish(message, QUEUE)
-        async with FakeDcs(FakeDcsSettings(auth=Auth(mode="token"))) as fake_dcs:
-            told = {
+        async with FaultyDcs(auth={"mode": "token"}) as fake_dcs:
+            variables = {
                 "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": fake_dcs.url}),
                 "WORKER_CLAIMS_URL": redis_node.url,
             }
             before = await asyncio.to_thread(state, rabbit)
 
-            answer = await asyncio.to_thread(lambda: doctor(ready, tmp_path, "--project", PROJECT, **told))
+            answer = await asyncio.to_thread(lambda: doctor(ready, tmp_path, "--project", PROJECT, **variables))
 
             assert await asyncio.to_thread(state, rabbit) == before
             assert (answer.status, answer.failed()) == (0, set())
@@ -54,7 +54,7 @@ async def test_all_is_well_and_nothing_is_changed(
     assert answer.found["Redis"]["result"] == answer.found["permission to list cn-north-4"]["result"] == "ok"
 
 
-async def test_several_consumers_without_claims_are_a_warning(ready: str, tmp_path: Path) -> None:
+async def test_several_consumers_without_claims_give_warning(ready: str, tmp_path: Path) -> None:
     """Two replicas that do not share claims may both work on copies of one request."""
 
     async def ignore(_: AbstractIncomingMessage) -> None:
@@ -70,8 +70,8 @@ async def test_several_consumers_without_claims_are_a_warning(ready: str, tmp_pa
     assert "WORKER_CLAIMS_URL" in answer.found["claims"]["remedy"]
 
 
-def test_a_wrong_password_is_tried_once(rabbit: RabbitMqServer, ready: str, tmp_path: Path) -> None:
-    """However many nodes there are; it is not printed, and ends with 69."""
+def test_wrong_password_is_tried_once(rabbit: RabbitMqServer, ready: str, tmp_path: Path) -> None:
+    """However many nodes there are; it is not printed, and the exit status is 69."""
     wrong = ready.replace("guest:guest", f"guest:{PASSWORD}")
     answer = doctor(f"{wrong},{wrong.replace('127.0.0.1', 'localhost')}", tmp_path)
 
@@ -81,7 +81,7 @@ def test_a_wrong_password_is_tried_once(rabbit: RabbitMqServer, ready: str, tmp_
     assert "not tried" in answer.found[f"broker localhost:{rabbit.port}"]["found"]
 
 
-def test_a_missing_vhost_is_reported(rabbit: RabbitMqServer, tmp_path: Path) -> None:
+def test_missing_vhost_is_reported(rabbit: RabbitMqServer, tmp_path: Path) -> None:
     """The remedy makes it."""
     answer = doctor(rabbit.vhost_url("nowhere"), tmp_path)
 
@@ -91,8 +91,8 @@ def test_a_missing_vhost_is_reported(rabbit: RabbitMqServer, tmp_path: Path) -> 
     assert "rabbitmqctl add_vhost nowhere" in found["remedy"]
 
 
-def test_one_node_of_two_is_enough(rabbit: RabbitMqServer, ready: str, tmp_path: Path) -> None:
-    """The one that is away is a warning, and the other one is asked for all the rest."""
+def test_one_reachable_node_of_two_passes(rabbit: RabbitMqServer, ready: str, tmp_path: Path) -> None:
+    """The unreachable node is a warning, and the other one answers all checks."""
     away = f"amqp://guest:guest@127.0.0.1:{free_port()}/{vhost_of(ready)}"
     answer = doctor(f"{away},{ready}", tmp_path)
 
@@ -102,11 +102,13 @@ def test_one_node_of_two_is_enough(rabbit: RabbitMqServer, ready: str, tmp_path:
     assert answer.found[f"broker version 127.0.0.1:{rabbit.port}"]["found"].startswith("RabbitMQ ")
 
 
-def test_a_frozen_broker_and_mute_services_take_less_than_a_minute(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
-    """Whatever accepts connections and says nothing is given up, and named."""
+def test_frozen_broker_and_silent_services_are_reported_within_a_minute(
+    own_rabbit: RabbitMqServer, tmp_path: Path
+) -> None:
+    """Every service that accepts connections and does not answer is reported by name."""
     own_rabbit.freeze()
     mute = f"http://127.0.0.1:{own_rabbit.port}"
-    told = {
+    variables = {
         "WORKER_CLAIMS_URL": f"redis://127.0.0.1:{own_rabbit.port}",
         "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": mute}),
         "WORKER_DCS_TIMEOUT": "5",
@@ -119,7 +121,7 @@ def test_a_frozen_broker_and_mute_services_take_less_than_a_minute(own_rabbit: R
     started = time.monotonic()
 
     url = own_rabbit.url
-    answer = doctor(f"{url},{url}x", tmp_path, "--project", PROJECT, **told)
+    answer = doctor(f"{url},{url}x", tmp_path, "--project", PROJECT, **variables)
 
     assert time.monotonic() - started < 60
     assert answer.status == 69
@@ -127,7 +129,7 @@ def test_a_frozen_broker_and_mute_services_take_less_than_a_minute(own_rabbit: R
     assert PASSWORD not in answer.output
 
 
-def test_a_redis_that_refuses_or_is_a_replica_is_reported(redis_node: RedisServer, tmp_path: Path) -> None:
+def test_redis_that_refuses_or_is_a_replica_is_reported(redis_node: RedisServer, tmp_path: Path) -> None:
     """A Redis that cannot be written to, and a password that it does not accept."""
     nowhere = f"amqp://127.0.0.1:{free_port()}/"
     with redis.Redis(port=redis_node.port) as client:

@@ -1,13 +1,13 @@
-"""`doctor` on what a worker needs on the broker: there or not, as wanted or not."""
+"""`doctor` on the worker's topology on the broker: missing, different, or as declared."""
 
 from pathlib import Path
 
+from tests.fakes.servers import RabbitMqServer
 from tests.live.doctor_command import PASSWORD, QUEUE, apply, doctor, state, vhost_of
-from worker.tools.servers import RabbitMqServer
 
 
-def test_what_is_missing_is_named_and_not_made(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
-    """On an empty vhost everything is missing, and still is afterwards; the remedy works."""
+def test_missing_objects_are_named_and_not_declared(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
+    """On an empty vhost everything is missing, and still is afterwards; the printed remedy works."""
     before = state(rabbit)
     answer = doctor(vhost, tmp_path)
 
@@ -21,8 +21,8 @@ def test_what_is_missing_is_named_and_not_made(rabbit: RabbitMqServer, vhost: st
     assert "topology" not in doctor(vhost, tmp_path).found
 
 
-def test_a_missing_dead_letter_target_is_reported(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
-    """Without the parked queue, what the broker gives up on has nowhere to go."""
+def test_missing_dead_letter_target_is_reported(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
+    """Without the parked queue, dead-lettered requests would be lost."""
     apply(vhost, tmp_path)
     rabbit.run_ctl("delete_queue", "-p", vhost_of(vhost), f"{QUEUE}.parked")
 
@@ -32,8 +32,8 @@ def test_a_missing_dead_letter_target_is_reported(rabbit: RabbitMqServer, vhost:
     assert f"{QUEUE} to {QUEUE}.parked" in answer.found["dead letters"]["found"]
 
 
-def test_a_difference_is_reported_and_not_changed(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
-    """A queue of another message TTL and an exchange of another kind: both values are told, and it ends with 78."""
+def test_difference_is_reported_and_not_changed(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
+    """A queue of another message TTL and an exchange of another kind: both values are printed, exit status 78."""
     apply(vhost, tmp_path, WORKER_RETRY_DELAYS="10,70,300,1800")
     before = state(rabbit)
 
@@ -47,8 +47,8 @@ def test_a_difference_is_reported_and_not_changed(rabbit: RabbitMqServer, vhost:
     assert f"queue {QUEUE}.retry.1" not in answer.failed()
 
 
-def test_a_user_who_may_not_declare_is_reported_as_such(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
-    """What cannot be compared is said to be there, and no more; what is missing needs another user."""
+def test_user_without_configure_right_is_reported(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
+    """Objects that cannot be compared are reported as existing; missing ones need another user."""
     apply(vhost, tmp_path, WORKER_RETRY_DELAYS="60")
     name = f"worker-{vhost_of(vhost)}"
     rabbit.run_ctl("add_user", name, PASSWORD)

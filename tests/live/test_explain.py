@@ -9,9 +9,9 @@ import pytest
 
 from schemas import names
 from schemas.journal import Journal
+from tests.fakes.faulty_dcs import FaultyDcs
 from tools.harness.parked_queue import CommandLine, settings
 from tools.harness.running_system import RunningSystem, request
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 SCRIPTS = {
     "first": ["create then drop"],
@@ -20,9 +20,9 @@ SCRIPTS = {
 }
 
 
-async def test_the_timeline_travels_with_the_request_and_is_shown(vhost: str, tmp_path: Path) -> None:
-    """From the parked queue, as an event that comes, and none for what went well at once."""
-    fake_dcs = FakeDcs(FakeDcsSettings(scripts=SCRIPTS))
+async def test_timeline_travels_with_request_and_is_printed(vhost: str, tmp_path: Path) -> None:
+    """From the parked queue, from an event that comes, and none for a request that succeeded at once."""
+    fake_dcs = FaultyDcs(scripts=SCRIPTS)
     async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
         await system.worker().ready()
         command_line = CommandLine(settings(vhost, tmp_path, fake_dcs.url), tmp_path)
@@ -45,9 +45,9 @@ async def test_the_timeline_travels_with_the_request_and_is_shown(vhost: str, tm
     assert lines[8] == "parked: forbidden (DCS.4030)"
     assert (missing.status, missing.output) == (1, "")
     assert "--listen" in missing.errors
-    (tale,) = json.loads(heard)
-    assert (listening.returncode, tale["state"]) == (0, "succeeded")
-    did = [step["did"] for step in tale["timeline"]]
+    (timeline_record,) = json.loads(heard)
+    assert (listening.returncode, timeline_record["state"]) == (0, "succeeded")
+    did = [step["did"] for step in timeline_record["timeline"]]
     assert (did[0], did[-1]) == ("received", "event")
     assert did[1:3] == ["create", "look"]
     assert names.JOURNAL not in events["clean"][0].headers
@@ -57,8 +57,8 @@ async def test_the_timeline_travels_with_the_request_and_is_shown(vhost: str, tm
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, None])
-async def test_nothing_is_listened_for_in_vain_for_ever(vhost: str, tmp_path: Path, how: signal.Signals | None) -> None:
-    """Ctrl-C ends it with 130 and silence, a timeout with 1 and what to do."""
+async def test_explain_ends_without_request(vhost: str, tmp_path: Path, how: signal.Signals | None) -> None:
+    """Ctrl-C ends it with 130 and no output, a timeout with 1 and what to do."""
     async with RunningSystem(vhost, tmp_path):
         command_line = CommandLine(settings(vhost, tmp_path), tmp_path)
         process = await command_line.start("explain", "nobody", "--listen", "--timeout", "60" if how else "0.2")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from worker.tools.fake_dcs import PLAIN_TEXT_PASSWORD, FakeDcs, FakeDcsSettings
+from tests.fakes.faulty_dcs import FaultyDcs
+from worker.tools.fake_dcs import PLAIN_TEXT_PASSWORD
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 ACCESS_KEY = "SDKACCESSKEY00000001"
@@ -21,7 +22,7 @@ FIELDS = {
 
 
 class Sdk:
-    """The SDK's synchronous client, each call in a thread of its own."""
+    """The SDK's synchronous client, each call in a new thread."""
 
     def __init__(self, url: str, secret_key: str, project: str | None = PROJECT) -> None:
         # The SDK writes into the home directory when it is first used: the fixture has moved it by now.
@@ -52,19 +53,19 @@ class Sdk:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A home directory of one's own: the SDK writes there."""
+    """A private home directory: the SDK writes there."""
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
 @pytest.fixture
-async def fake_dcs() -> AsyncIterator[FakeDcs]:
+async def fake_dcs() -> AsyncIterator[FaultyDcs]:
     """A fake DCS that demands a signature."""
     auth = {"mode": "aksk", "access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
-    async with FakeDcs(FakeDcsSettings.model_validate({"auth": auth})) as running:
+    async with FaultyDcs(auth=auth) as running:
         yield running
 
 
-async def test_the_sdk_creates_lists_and_shows_a_task(fake_dcs: FakeDcs) -> None:
+async def test_sdk_creates_lists_and_shows_task(fake_dcs: FaultyDcs) -> None:
     """What the SDK creates with its signature is what it lists and shows, down to the network ids."""
     sdk = Sdk(fake_dcs.url, SECRET_KEY)
 
@@ -85,7 +86,7 @@ async def test_the_sdk_creates_lists_and_shows_a_task(fake_dcs: FakeDcs) -> None
     assert task.body == {"name": "dcs-migration-thrc", "description": "grüße 测 ~*'()", **FIELDS}
 
 
-async def test_every_documented_member_is_there(fake_dcs: FakeDcs) -> None:
+async def test_answers_have_every_documented_member(fake_dcs: FaultyDcs) -> None:
     """List rows and details have exactly the members that the SDK's models know."""
     sdk = Sdk(fake_dcs.url, SECRET_KEY)
     created = await sdk.create("whole")
@@ -99,7 +100,7 @@ async def test_every_documented_member_is_there(fake_dcs: FakeDcs) -> None:
     assert (len(row), len(detail)) == (25, 22)
 
 
-async def test_the_list_pages_newest_first(fake_dcs: FakeDcs) -> None:
+async def test_list_pages_newest_first(fake_dcs: FaultyDcs) -> None:
     """Of 25 tasks a page without a limit has ten, and pages follow each other without gap or repetition."""
     sdk = Sdk(fake_dcs.url, SECRET_KEY)
     for number in range(25):
@@ -114,7 +115,7 @@ async def test_the_list_pages_newest_first(fake_dcs: FakeDcs) -> None:
     assert len((await sdk.list(limit=1000)).migration_tasks) == 25
 
 
-async def test_the_name_filter_finds_parts(fake_dcs: FakeDcs) -> None:
+async def test_name_filter_finds_parts(fake_dcs: FaultyDcs) -> None:
     """The filter is fuzzy, any characters in it survive the signed query, and it can be made exact."""
     sdk = Sdk(fake_dcs.url, SECRET_KEY)
     for name in ("move-a", "move-a2", "a b+c&d=é~", "other"):
@@ -130,8 +131,8 @@ async def test_the_name_filter_finds_parts(fake_dcs: FakeDcs) -> None:
     assert await found("move-a") == {"move-a"}
 
 
-async def test_a_wrong_secret_key_is_refused(fake_dcs: FakeDcs) -> None:
-    """A signature by another key creates nothing and says why."""
+async def test_wrong_secret_key_is_refused(fake_dcs: FaultyDcs) -> None:
+    """A signature by another key creates nothing, and the error names the reason."""
     from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 
     with pytest.raises(ClientRequestException) as refused:
@@ -142,7 +143,7 @@ async def test_a_wrong_secret_key_is_refused(fake_dcs: FakeDcs) -> None:
     assert fake_dcs.tasks == []
 
 
-async def test_the_sdk_asks_iam_for_its_project(fake_dcs: FakeDcs) -> None:
+async def test_sdk_asks_iam_for_project(fake_dcs: FaultyDcs) -> None:
     """Without a project id the SDK finds it by the region's name, with a signed call."""
     sdk = await asyncio.to_thread(Sdk, fake_dcs.url, SECRET_KEY, None)
 
@@ -163,7 +164,7 @@ async def test_the_sdk_asks_iam_for_its_project(fake_dcs: FakeDcs) -> None:
         (500, "DCS.5000"),
     ],
 )
-async def test_the_sdk_reads_every_documented_error(fake_dcs: FakeDcs, status: int, code: str) -> None:
+async def test_sdk_reads_every_documented_error(fake_dcs: FaultyDcs, status: int, code: str) -> None:
     """Status, code, message and request id of an error arrive in the SDK's exception."""
     from huaweicloudsdkcore.exceptions.exceptions import ServiceResponseException
 
@@ -178,7 +179,7 @@ async def test_the_sdk_reads_every_documented_error(fake_dcs: FakeDcs, status: i
     assert error.request_id == fake_dcs.calls[-1].request_id
 
 
-async def test_an_unknown_task_is_a_400(fake_dcs: FakeDcs) -> None:
+async def test_unknown_task_is_a_400(fake_dcs: FaultyDcs) -> None:
     """The detail of an id that does not exist is refused with DCS.4133."""
     from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import redis.asyncio as redis
 
+from tests.fakes.servers import RedisServer
 from tests.fixtures.frozen import READ_AT, claim_meaning, claimed_order, expected, load
-from tests.live.test_claims import replica
+from tests.live.redis_replicas import replica
 from worker.claims.redis_claims import RedisClaims
-from worker.tools.servers import RedisServer
 
 RECORDS = load("redis")
 ASKED = {
@@ -59,7 +59,7 @@ async def learnt(claims: RedisClaims, record: Mapping[str, Any], asked: str) -> 
 
 
 @pytest.mark.parametrize("name", sorted(set(RECORDS) - {"memory"}))
-async def test_record_means_the_same(name: str, node: RedisServer, database: Any) -> None:
+async def test_old_record_is_read_with_same_meaning(name: str, node: RedisServer, database: Any) -> None:
     """Held, concluded, released or in doubt, as it was."""
     record, found = RECORDS[name], {}
     for asked in ASKED:
@@ -69,7 +69,7 @@ async def test_record_means_the_same(name: str, node: RedisServer, database: Any
     assert found == expected("redis")[name]
 
 
-async def test_memory_is_kept(node: RedisServer, database: Any) -> None:
-    """A replica of today goes on from what Redis remembers."""
+async def test_old_memory_record_is_kept(node: RedisServer, database: Any) -> None:
+    """A replica of this version continues from the memory that Redis has."""
     async with replica(node.url):
         assert (await database.get(RECORDS["memory"]["key"])).decode() == RECORDS["memory"]["value"]

@@ -20,8 +20,8 @@ async def publish(url: str, name: str, properties: bytes) -> bool:
         return await sender.publish(names.REQUEST_QUEUE, properties, json.dumps(request(name, name)).encode())
 
 
-async def test_hostile_properties_break_nothing(vhost: str, tmp_path: Path) -> None:
-    """Each between two neighbours, all through a retry queue: every request that the broker took is answered once."""
+async def test_requests_with_hostile_properties_get_their_event(vhost: str, tmp_path: Path) -> None:
+    """Each between ordinary ones, all through a retry queue: every accepted request is answered once."""
     cases = {f"hostile-{number}": name for number, name in enumerate(RAW_PROPERTIES)}
     async with RunningSystem(vhost, tmp_path) as system:
         await system.fake_dcs.apply({"scripts": {name: ["error 400 DCS.4026", "ok"] for name in cases}})
@@ -47,7 +47,7 @@ async def test_hostile_properties_break_nothing(vhost: str, tmp_path: Path) -> N
         assert not [line for line in worker.log() if line["level"] in ("warning", "error")], worker.explain()
 
 
-async def test_a_copy_carries_hostile_properties_as_they_came(vhost: str, tmp_path: Path) -> None:
+async def test_copy_keeps_hostile_properties(vhost: str, tmp_path: Path) -> None:
     """Byte for byte: text that is not UTF-8, and a time in milliseconds, which are no seconds afterwards."""
     hostile = RAW_PROPERTIES["correlation_id that is not UTF-8"], RAW_PROPERTIES["timestamp of milliseconds"]
     async with RunningSystem(vhost, tmp_path) as system:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tests.deploy.kubernetes_manifests import COMPONENTS, KUBERNETES, built, container, one
 from tests.deploy.test_kubernetes_numbers import bytes_of
-from tests.live.test_claims import DONE, NOW, migration, replica
+from tests.fakes.faulty_dcs import FaultyDcs
+from tests.live.redis_replicas import DONE, NOW, migration, replica
 from tools.harness.running_system import RunningSystem, free_port, request, until
 from worker.policy.outcome import Concluded, Granted
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 from worker.tools.fake_dcs.settings import Quota
 
 REQUESTS = 200
@@ -25,29 +25,29 @@ def peak(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
-async def test_memory_with_full_hands(vhost: str, tmp_path: Path) -> None:
+async def test_memory_at_full_prefetch_is_below_limit(vhost: str, tmp_path: Path) -> None:
     """As the ConfigMap tells it, secrets as files, holding 64 of the largest requests: a third of the limit is left."""
     manifests = built(COMPONENTS)
-    told = one(manifests, "ConfigMap")["data"]
+    variables = one(manifests, "ConfigMap")["data"]
     limit = bytes_of(container(one(manifests, "Deployment"))["resources"]["limits"]["memory"])
     (tmp_path / "worker_amqp_url").write_text(f"{vhost}\n")
     (tmp_path / "worker_auth_token").write_text("t" * 64)
-    async with RunningSystem(vhost, tmp_path, FakeDcs(FakeDcsSettings(latency=0.2))) as system:
-        worker = system.worker(**told, WORKER_AMQP_URL=None, WORKER_AUTH_TOKEN=None, WORKER_RETRY_DELAYS=None)
+    async with RunningSystem(vhost, tmp_path, FaultyDcs(latency=0.2)) as system:
+        worker = system.worker(**variables, WORKER_AMQP_URL=None, WORKER_AUTH_TOKEN=None, WORKER_RETRY_DELAYS=None)
         await worker.ready()
         for number in range(REQUESTS):
             body = json.dumps(request(f"task-{number}")).encode()
             await system.publish(body + b" " * (65_536 - len(body)))
         await system.answered(REQUESTS)
-        assert worker.metric("dcs_worker_concurrency_limit") > 8  # hands were full
+        assert worker.metric("dcs_worker_concurrency_limit") > 8  # the prefetch was used up
         assert peak(worker.pid) < limit * ROOM
         worker.process.terminate()
         assert await worker.ended() == 0
 
 
-async def test_a_quota_bounds_the_calls_under_way(vhost: str, tmp_path: Path) -> None:
-    """Ten calls a second of 0.2 s each: two are under way on average, however many requests wait."""
-    fake_dcs = FakeDcs(FakeDcsSettings(latency=0.2, quota=Quota(limit=10, policy="api")))
+async def test_quota_bounds_calls_in_flight(vhost: str, tmp_path: Path) -> None:
+    """Ten calls a second of 0.2 s each: two in flight on average, however many requests wait."""
+    fake_dcs = FaultyDcs(latency=0.2, quota=Quota(limit=10, policy="api"))
     async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
         worker = system.worker(WORKER_PREFETCH=16)
         await worker.ready()
@@ -61,8 +61,8 @@ async def test_a_quota_bounds_the_calls_under_way(vhost: str, tmp_path: Path) ->
         assert 1.0 < (more - seconds) / (ended - began) < 4.0
 
 
-async def test_redis_as_it_is_configured(tmp_path: Path) -> None:
-    """Its file and the rights in the example of its users: claims work, and nobody else is let in."""
+async def test_redis_accepts_deployed_configuration(tmp_path: Path) -> None:
+    """With its file and the rights in the example of its users claims work, and no other user may log in."""
     folder, port = KUBERNETES / "components" / "redis", free_port()
     users = (folder / "users.acl.example").read_text().replace("CHANGE-ME", "secret")
     (tmp_path / "users.acl").write_text(users)

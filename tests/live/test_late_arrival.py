@@ -16,12 +16,12 @@ import httpx2
 import pytest
 import uvloop
 
+from tests.fakes.faulty_dcs import FaultyDcs
 from tests.unit.dcs.raw_server import allowed, an_order, client_over
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.transport import ServiceTransport
 from worker.policy.call_result import CallError, CallStatus, Evidence, TaskCreated, TaskNotFound
 from worker.policy.freeze_detector import FreezeDetector
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 DEADLINE: Final = 1.0
 Run = Callable[[Coroutine[None, None, None]], None]
@@ -122,7 +122,7 @@ def test_create_larger_than_the_window_of_a_relay_is_not_completed_later(run: Ru
 
 async def _slow_relay() -> None:
     transport = ServiceTransport(ssl.create_default_context(), DEADLINE)
-    async with FakeDcs(FakeDcsSettings()) as service, relaying(urlsplit(service.url).port or 0) as relay:
+    async with FaultyDcs() as service, relaying(urlsplit(service.url).port or 0) as relay:
         dcs, migration = client_over(transport, relay.url, DEADLINE), an_order(description="x" * 1000)
         lost = await dcs.create(migration, allowed)
         assert isinstance(lost, CallError)
@@ -151,7 +151,7 @@ def hindrance() -> str | None:
         return "no iptables: apt-get install iptables"
     rule = ("INPUT", "--protocol", "tcp", "--source-port", "1", "--destination-port", "1", "--jump", "DROP")
     if iptables("--insert", *rule) != 0:
-        return "this kernel or container lets nobody drop packets"
+        return "this kernel or container does not allow dropping packets"
     iptables("--delete", *rule)
     return None
 
@@ -182,7 +182,7 @@ def test_create_on_a_flow_that_was_dropped_does_not_arrive_when_it_heals(run: Ru
 
 async def _dropped_flow() -> None:
     transport = ServiceTransport(ssl.create_default_context(), DEADLINE)
-    async with FakeDcs(FakeDcsSettings()) as service:
+    async with FaultyDcs() as service:
         dcs, migration = client_over(transport, service.url, DEADLINE), an_order()
         client = HttpClient(transport, deadline=DEADLINE, freeze_detector=FreezeDetector(lambda: 0.0))
         answer = await client.send(new_request("list", "GET", f"{service.url}/v2/p/migration-tasks"))

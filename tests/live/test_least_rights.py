@@ -14,6 +14,7 @@ from aiormq import Channel
 from aiormq.exceptions import ChannelAccessRefused
 
 from schemas import names
+from tests.fakes.servers import RabbitMqServer
 from tests.live.conftest import Vhosts
 from tests.live.doctor_command import PASSWORD, apply, state, vhost_of
 from tools.harness.running_system import RunningSystem, request, until
@@ -22,7 +23,6 @@ from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.tools.broker_access import open_connection
 from worker.rabbit.tools.definitions import READER, SENDER, WORKER
 from worker.rabbit.tools.sender import open_sender
-from worker.tools.servers import RabbitMqServer
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "rabbitmq"
 QUEUE = names.REQUEST_QUEUE
@@ -54,8 +54,8 @@ def shapes(node: RabbitMqServer, vhost: str) -> list[Any]:
     return sorted(found, key=json.dumps)
 
 
-def test_the_definitions_are_what_the_worker_declares(rabbit: RabbitMqServer, vhosts: Vhosts, tmp_path: Path) -> None:
-    """Imported into an empty vhost they leave what `topology apply` leaves in another, and nothing for it to do."""
+def test_definitions_equal_declared_topology(rabbit: RabbitMqServer, vhosts: Vhosts, tmp_path: Path) -> None:
+    """Imported into an empty vhost they give what `topology apply` gives, and nothing is left for it to do."""
     one, other = vhosts.take(), vhosts.take()
     imported(rabbit, "definitions.json", vhost_of(one), tmp_path)
     apply(other, tmp_path)
@@ -86,8 +86,8 @@ async def refused(connection: AbstractConnection, ask: Ask) -> bool:
     return False
 
 
-async def test_each_user_can_do_its_work_and_no_more(users: Callable[[str], str], vhost: str, tmp_path: Path) -> None:
-    """The sender sends, the worker ends, postpones, parks, answers and locks, the reader reads; all else is refused."""
+async def test_each_user_has_exactly_the_needed_rights(users: Callable[[str], str], vhost: str, tmp_path: Path) -> None:
+    """The sender sends, the worker settles, retries, parks and locks, the reader reads; all else is refused."""
     async with AsyncExitStack() as stack:
         system = await stack.enter_async_context(RunningSystem(vhost, tmp_path))
         worker, again, sender, reader = [
@@ -142,10 +142,10 @@ async def test_each_user_can_do_its_work_and_no_more(users: Callable[[str], str]
     ],
     ids=["consume requests", "publish events", "publish copies"],
 )
-async def test_a_missing_right_is_logged_with_its_name(
+async def test_missing_right_is_logged_by_name(
     rabbit: RabbitMqServer, vhost: str, tmp_path: Path, write: str, read: str, lacking: str
 ) -> None:
-    """The operation that needs the right is refused, and the log repeats the broker's words."""
+    """The operation that needs the right is refused, and the log quotes the broker."""
     place = vhost_of(vhost)
     name = f"lacking-{place}"
     rabbit.run_ctl("add_user", name, PASSWORD)
@@ -165,9 +165,7 @@ async def test_a_missing_right_is_logged_with_its_name(
         await until(lambda: refusal in process.log_path.read_text(), 20, process.explain)
 
 
-def test_an_operator_with_the_documented_rights_declares_the_topology(
-    rabbit: RabbitMqServer, vhost: str, tmp_path: Path
-) -> None:
+def test_documented_operator_rights_suffice_for_topology(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
     """The command of `deploy/rabbitmq/README.md` gives what `topology apply` needs."""
     documented = re.search(r"`rabbitmqctl set_permissions OPERATOR (.*)`", (DEPLOY / "README.md").read_text())
     assert documented
@@ -207,4 +205,4 @@ REFUSED: list[tuple[str, Ask]] = [
     (READER, lambda channel: channel.queue_bind(OWN, names.REQUEST_EXCHANGE, names.REQUEST_KEY)),
     (READER, lambda channel: channel.queue_bind(QUEUE, names.EVENT_EXCHANGE, "#")),
 ]
-"""Who tries what; nobody may."""
+"""User, and the operation that it must not be able to do."""

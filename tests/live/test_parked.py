@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from schemas import names
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.parked_queue import ParkedQueueSetup, parked_headers, read, settings
 from tools.harness.running_system import request
 from worker.rabbit.connection import Brokers
 from worker.rabbit.tools import parked_queue
 from worker.rabbit.tools.broker_access import BrokerError, open_connection
 from worker.rabbit.tools.parked_queue import RENEWED_AT_RETURNS, ParkedMessage, open_parked_queue
-from worker.tools.servers import RabbitMqServer
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def lot(vhost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ParkedQu
     return ParkedQueueSetup(vhost, settings(vhost, tmp_path))
 
 
-def test_the_list_counts_by_reason_and_error_code(lot: ParkedQueueSetup) -> None:
-    """Groups with their counts and ages, each request on a line of its own if wanted, filters, and JSON of it."""
+def test_list_counts_by_reason_and_error_code(lot: ParkedQueueSetup) -> None:
+    """Groups with counts and ages, each request on its own line on demand, filters, and JSON."""
     lot.declare()
     lot.park_many(3)
     coded = parked_headers(x_parked_reason="forbidden", x_parked_error_code="DCS.4030")
@@ -51,8 +51,8 @@ def test_the_list_counts_by_reason_and_error_code(lot: ParkedQueueSetup) -> None
     assert len(lot.taken()) == 6
 
 
-def test_one_request_is_shown_whole(lot: ParkedQueueSetup) -> None:
-    """Its story, headers, properties and body; nothing that a sender wrote reaches the terminal as a control code."""
+def test_show_prints_whole_request(lot: ParkedQueueSetup) -> None:
+    """Its timeline, headers, properties and body; no control code of a sender reaches the terminal."""
     lot.declare()
     headers = parked_headers(x_last_sent_at="2026-11-01T08:30:00.000Z", traceparent="\x1b]0;owned\x07")
     lot.park(request("one", "one"), headers=headers, correlation_id="c1")
@@ -70,8 +70,8 @@ def test_one_request_is_shown_whole(lot: ParkedQueueSetup) -> None:
     assert "'two'" in missing.errors
 
 
-def test_dropped_requests_are_in_the_file_and_nowhere_else(lot: ParkedQueueSetup, tmp_path: Path) -> None:
-    """Without --yes nothing happens; with it the file holds what is gone, byte for byte, and is never written over."""
+def test_dropped_requests_are_only_in_the_file(lot: ParkedQueueSetup, tmp_path: Path) -> None:
+    """Without --yes nothing happens; with it the file holds them byte for byte and is never overwritten."""
     lot.declare()
     ids = lot.park_many(40)
     lot.park(b"\xff\xfe", headers=parked_headers(x_parked_reason="invalid_request"), message_id="m1")
@@ -90,7 +90,7 @@ def test_dropped_requests_are_in_the_file_and_nowhere_else(lot: ParkedQueueSetup
     assert [message.body for message in lot.taken()] == [b"\xff\xfe"]
 
 
-def test_reading_again_and_again_loses_nothing(lot: ParkedQueueSetup) -> None:
+def test_repeated_reading_keeps_parked_requests(lot: ParkedQueueSetup) -> None:
     """A queue that drops what was returned more than 20 times, as RabbitMQ 4.0 does by itself, stays whole."""
     lot.declare({"x-delivery-limit": 20})
     headers = parked_headers(text="ü", number=-1, nested={"list": [1, "two", True]})
@@ -108,8 +108,8 @@ def test_reading_again_and_again_loses_nothing(lot: ParkedQueueSetup) -> None:
         assert (kept, message.message_id, message.priority) == (headers, "the same", 3)
 
 
-async def test_a_second_reader_waits_and_then_says_why(vhost: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one command holds does not look like nothing to another one."""
+async def test_second_reader_waits_then_reports_reason(vhost: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages that one command holds do not look like an empty queue to another."""
     monkeypatch.setattr(parked_queue, "OTHER_READER_TIMEOUT_SECONDS", 0.5)
     lot = ParkedQueueSetup(vhost, {})
     await asyncio.to_thread(lot.declare)
@@ -124,18 +124,18 @@ async def test_a_second_reader_waits_and_then_says_why(vhost: str, monkeypatch: 
     assert len(await read(vhost)) == 5
 
 
-def test_what_is_wrong_with_the_broker_is_one_sentence(lot: ParkedQueueSetup) -> None:
-    """No broker, no queue: 69, and what would help."""
-    nobody = lot.run("parked", "list", WORKER_AMQP_URL="amqp://guest:hunter2@127.0.0.1:1/")
-    assert (nobody.status, nobody.output) == (69, "")
-    assert "hunter2" not in nobody.errors
+def test_broker_problem_is_reported_in_one_sentence(lot: ParkedQueueSetup) -> None:
+    """No broker, no queue: exit status 69, and what to do."""
+    unreachable = lot.run("parked", "list", WORKER_AMQP_URL="amqp://guest:hunter2@127.0.0.1:1/")
+    assert (unreachable.status, unreachable.output) == (69, "")
+    assert "hunter2" not in unreachable.errors
     missing = lot.run("parked", "list")
     assert (missing.status, missing.errors.count("\n")) == (69, 1)
     assert "topology apply" in missing.errors
 
 
-async def test_a_lost_connection_gives_everything_back(vhost: str, rabbit: RabbitMqServer) -> None:
-    """When the broker closes the connection in the middle, that is said, and all is parked as before."""
+async def test_lost_connection_returns_parked_requests(vhost: str, rabbit: RabbitMqServer) -> None:
+    """When the broker closes the connection meanwhile, that is reported, and all requests are parked as before."""
     lot = ParkedQueueSetup(vhost, {})
     await asyncio.to_thread(lot.declare)
     await asyncio.to_thread(lot.park_many, 5)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from schemas import names
+from tests.fakes.faulty_dcs import FaultyDcs
 from tools.harness.parked_queue import PARKED, CommandLine, ParkedQueueSetup, park, parked_headers, read, settings
 from tools.harness.running_system import RunningSystem, request, until
 from tools.storms import replay_storm
 from tools.storms.replay_storm import ReplayStorm
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 LATELY = "2026-11-01T08:59:00.000Z"
 
@@ -61,8 +61,8 @@ async def test_dry_run_prints_the_expected_result_and_changes_nothing(system: Ru
     assert (len(system.events), len(system.fake_dcs.tasks), await system.depth(PARKED)) == (1, 1, 5)
 
 
-async def test_what_is_replayed_is_answered_and_gone(system: RunningSystem) -> None:
-    """One is created, one adopted, what was not chosen stays; the events say that they answer a replay."""
+async def test_replayed_request_is_answered_and_removed(system: RunningSystem) -> None:
+    """One is created, one adopted, the others stay; the events say that they answer a replay."""
     await system.publish(request("there", "there"))
     await system.answered(1)
     await _park(system, "there", "gone", "kept")
@@ -79,9 +79,9 @@ async def test_what_is_replayed_is_answered_and_gone(system: RunningSystem) -> N
     assert [json.loads(one.body)["request_id"] for one in await read(system.amqp_url)] == ["kept"]
 
 
-async def test_a_canary_that_fails_stops_the_rest(vhost: str, tmp_path: Path) -> None:
-    """Only the canary is sent; it is parked again with the others, and the command fails and says why."""
-    forbidden = FakeDcs(FakeDcsSettings(faults={"error 403": 1.0}))
+async def test_failed_canary_stops_replay(vhost: str, tmp_path: Path) -> None:
+    """Only the canary is sent; it is parked again, and the command fails and says why."""
+    forbidden = FaultyDcs(faults={"error 403": 1.0})
     async with RunningSystem(vhost, tmp_path, forbidden) as system:
         await system.worker().ready()
         await _park(system, *(f"r{number}" for number in range(20)))
@@ -99,7 +99,7 @@ async def test_a_canary_that_fails_stops_the_rest(vhost: str, tmp_path: Path) ->
         )
 
 
-async def test_a_canary_without_an_outcome_stops_the_rest(vhost: str, tmp_path: Path) -> None:
+async def test_canary_without_outcome_stops_replay(vhost: str, tmp_path: Path) -> None:
     """While no worker answers, the others stay parked."""
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker()
@@ -115,7 +115,7 @@ async def test_a_canary_without_an_outcome_stops_the_rest(vhost: str, tmp_path: 
         assert await system.depth(PARKED) == 2
 
 
-def test_the_copy_begins_anew_and_is_looked_for(vhost: str, tmp_path: Path) -> None:
+def test_replayed_copy_starts_anew_and_looks_up_first(vhost: str, tmp_path: Path) -> None:
     """Schedule reset, one replay more, the time of the last create kept; body, properties, the rest as they were."""
     lot = ParkedQueueSetup(vhost, settings(vhost, tmp_path))
     lot.declare()
@@ -128,8 +128,8 @@ def test_the_copy_begins_anew_and_is_looked_for(vhost: str, tmp_path: Path) -> N
     assert (done.status, lot.taken(PARKED)) == (0, [])
     (copy,) = lot.taken(names.REQUEST_QUEUE)
     assert json.loads(copy.body) == request("one", "one")
-    (told,) = json.loads(str(copy.headers[names.JOURNAL]))["entries"]
-    assert (told["did"], told["n"]) == ("replayed", 3)
+    (replay_entry,) = json.loads(str(copy.headers[names.JOURNAL]))["entries"]
+    assert (replay_entry["did"], replay_entry["n"]) == ("replayed", 3)
     others = (names.DELIVERY_COUNT, names.JOURNAL)
     assert {name: value for name, value in copy.headers.items() if name not in others} == {
         "traceparent": "00-1",
@@ -146,6 +146,6 @@ def test_the_copy_begins_anew_and_is_looked_for(vhost: str, tmp_path: Path) -> N
 
 
 @pytest.mark.timeout(180)
-async def test_killed_at_any_moment_nothing_is_lost_and_nothing_made_twice(vhost: str, tmp_path: Path) -> None:
-    """kill -9 while a replay runs, again and again: in the end every request is answered and has one task."""
+async def test_killed_replay_loses_and_repeats_nothing(vhost: str, tmp_path: Path) -> None:
+    """kill -9 during a replay, repeated: in the end every request is answered and has one task."""
     await replay_storm.run(ReplayStorm(requests=100, kills=5, seed=random.randrange(1_000_000)), vhost, tmp_path)

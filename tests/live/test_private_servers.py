@@ -20,12 +20,13 @@ import pytest
 import redis
 import trustme
 
+from tests.fakes.servers import RabbitMqServer, RedisServer
 from tests.live.conftest import Vhosts
-from worker.tools.servers import RabbitMqServer, RedisServer, ServerFailedError, ServerUnavailableError, free_port
+from worker.tools.servers import ServerFailedError, ServerUnavailableError, free_port
 
 USER = """
 import asyncio, signal, sys
-from worker.tools.servers import RabbitMqServer, RedisServer
+from tests.fakes.servers import RabbitMqServer, RedisServer
 
 async def in_a_loop():
     async with RedisServer(), RabbitMqServer():
@@ -37,7 +38,7 @@ def without_a_loop():
         print("up", flush=True)
         sys.stdin.read()
 
-# Whoever was started in the background of a script ignores Ctrl-C, and hands that down.
+# A process that a script starts in the background ignores Ctrl-C, and its children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 asyncio.run(in_a_loop()) if sys.argv[1] == "loop" else without_a_loop()
 """
@@ -48,9 +49,9 @@ def processes(mark: Path) -> list[str]:
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            said = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+            output = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
             state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            if str(mark).encode() in said and state != "Z" and entry.name != str(os.getpid()):
+            if str(mark).encode() in output and state != "Z" and entry.name != str(os.getpid()):
                 found.append(f"{(entry / 'comm').read_text().strip()} {entry.name}")
     return found
 
@@ -112,8 +113,8 @@ async def test_shared_node_serves_a_fresh_vhost_per_test(vhost: str) -> None:
     assert message.body == b"one"
 
 
-def test_every_vhost_is_another(vhosts: Vhosts, vhost: str, rabbit: RabbitMqServer) -> None:
-    """Two tests never share a vhost, and the node has the one that was handed out."""
+def test_each_test_gets_another_vhost(vhosts: Vhosts, vhost: str, rabbit: RabbitMqServer) -> None:
+    """Two tests never share a vhost, and the node has the vhost."""
     assert vhosts.take() != vhost
     assert vhost.rpartition("/")[2] in rabbit.run_ctl("list_vhosts").split()
 
@@ -140,8 +141,8 @@ async def test_durable_messages_survive_a_crash(equipped: Equipped) -> None:
     assert message.body == b"kept"
 
 
-def test_a_closed_node_leaves_nothing(place: Path) -> None:
-    """After the end of the block no process of the node, epmd included, and no file is left, whatever happened."""
+def test_closed_node_leaves_nothing(place: Path) -> None:
+    """After the end of the block no process of the node, epmd included, and no file is left, also after an error."""
     with pytest.raises(ZeroDivisionError), RabbitMqServer() as node:  # noqa: PT012 - the fault comes in mid-use
         names = {name.split()[0] for name in processes(place)}
         assert {"beam.smp", "epmd"} <= names
@@ -160,7 +161,7 @@ def test_a_closed_node_leaves_nothing(place: Path) -> None:
         ("plain", "up", signal.SIGKILL),
     ],
 )
-def test_an_interrupted_user_leaves_nothing(place: Path, style: str, moment: str, number: signal.Signals) -> None:
+def test_interrupted_process_leaves_no_server(place: Path, style: str, moment: str, number: signal.Signals) -> None:
     """Ctrl-C or a kill of the process that uses the nodes takes the nodes with it, up or still starting."""
     env = {**os.environ, "TMPDIR": str(place)}
     user = subprocess.Popen([sys.executable, "-c", USER, style], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -178,7 +179,7 @@ def test_an_interrupted_user_leaves_nothing(place: Path, style: str, moment: str
     await_that(lambda: is_clean(place))
 
 
-async def test_a_cancelled_start_leaves_nothing(place: Path) -> None:
+async def test_cancelled_start_leaves_nothing(place: Path) -> None:
     """Cancelling the task that is entering a node takes the half-started node away."""
     node = RabbitMqServer()
     entering = asyncio.create_task(node.__aenter__())
@@ -189,8 +190,8 @@ async def test_a_cancelled_start_leaves_nothing(place: Path) -> None:
     await asyncio.to_thread(await_that, lambda: is_clean(place))
 
 
-def test_a_node_that_cannot_start_says_why(place: Path) -> None:
-    """A bad line of configuration ends the start at once with the server's own words, and leaves nothing."""
+def test_node_that_cannot_start_reports_reason(place: Path) -> None:
+    """An invalid line of configuration ends the start at once; the error quotes the server, and nothing is left."""
     with (
         pytest.raises(ServerFailedError, match=r"(?s)ended while starting.*no_such_setting"),
         RabbitMqServer(config=["no_such_setting = 1"]),
@@ -199,7 +200,7 @@ def test_a_node_that_cannot_start_says_why(place: Path) -> None:
     await_that(lambda: is_clean(place))
 
 
-async def test_a_frozen_node_is_silent_until_thawed(equipped: Equipped) -> None:
+async def test_frozen_node_is_silent_until_thawed(equipped: Equipped) -> None:
     """A frozen node accepts connections but says nothing; thawed, it answers again."""
     equipped.node.freeze()
     assert not await asyncio.to_thread(equipped.node.is_answering)
@@ -207,8 +208,8 @@ async def test_a_frozen_node_is_silent_until_thawed(equipped: Equipped) -> None:
     await asyncio.to_thread(await_that, equipped.node.is_answering)
 
 
-async def test_ctl_has_an_end_and_reports_refusals(rabbit: RabbitMqServer) -> None:
-    """A refused command and one that takes too long both raise, each with its name."""
+async def test_ctl_reports_refusal_and_timeout(rabbit: RabbitMqServer) -> None:
+    """A refused command and one that takes too long both raise, with the command's name."""
     assert "/" in (await rabbit.ctl("list_vhosts")).split()
     with pytest.raises(ServerFailedError, match="rabbitmqctl no_such_command"):
         await rabbit.ctl("no_such_command")
@@ -216,14 +217,14 @@ async def test_ctl_has_an_end_and_reports_refusals(rabbit: RabbitMqServer) -> No
         await rabbit.ctl("list_vhosts", deadline=0.01)
 
 
-def test_plugins_answer_on_ports_of_their_own(equipped: Equipped) -> None:
+def test_plugins_answer_on_separate_ports(equipped: Equipped) -> None:
     """An enabled Prometheus plugin serves metrics on the port that the node names."""
     url = f"http://127.0.0.1:{equipped.node.plugin_ports['rabbitmq_prometheus']}/metrics"
     with urllib.request.urlopen(url, timeout=10) as reply:
         assert b"rabbitmq_connections" in reply.read()
 
 
-def test_tls_listeners_come_from_the_callers_lines(equipped: Equipped) -> None:
+def test_tls_listener_is_configured_by_caller(equipped: Equipped) -> None:
     """A TLS listener given as configuration lines completes a handshake that trusts the caller's authority."""
     context = ssl.create_default_context(cafile=equipped.authority)
     with (
@@ -233,7 +234,7 @@ def test_tls_listeners_come_from_the_callers_lines(equipped: Equipped) -> None:
         assert secured.version() == "TLSv1.3"
 
 
-def test_redis_comes_back_empty_on_its_port(place: Path) -> None:
+def test_restarted_redis_is_empty_on_same_port(place: Path) -> None:
     """A Redis node is killed, restarted and frozen like any other, forgets its keys, and leaves nothing."""
     with RedisServer() as node, closing(redis.Redis.from_url(node.url, socket_timeout=1)) as client:
         client.set("claim", "mine")
@@ -249,7 +250,7 @@ def test_redis_comes_back_empty_on_its_port(place: Path) -> None:
     await_that(lambda: is_clean(place))
 
 
-def test_a_missing_server_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_server_is_reported_in_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where a server is not installed, entering a node says which package is missing."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("worker.tools.servers.rabbitmq.PACKAGED_SCRIPTS", tmp_path)
@@ -259,7 +260,7 @@ def test_a_missing_server_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_p
         pytest.fail("it started")
 
 
-def test_ports_are_never_given_twice_nor_taken_from_outgoing_connections() -> None:
+def test_free_ports_are_distinct_and_below_ephemeral_range() -> None:
     """Free ports are all different and below the system's range for outgoing connections."""
     given = [free_port() for _ in range(200)]
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])

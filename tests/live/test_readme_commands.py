@@ -16,9 +16,9 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.fakes.servers import RedisServer
 from tools.harness.running_system import free_port
 from worker.tools.fake_dcs import Auth, FakeDcs, FakeDcsSettings
-from worker.tools.servers import RedisServer
 
 ROOT = Path(__file__).parents[2]
 DEMO_REQUESTS = 200

@@ -11,8 +11,8 @@ from worker.cli.schema import page as page_of
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: apt-get install chromium")
 
 
-async def test_it_is_readable_everywhere(tmp_path: Path) -> None:
-    """On a desk and on a phone, light and dark: nothing wider than the screen, nothing fetched, no complaint."""
+async def test_page_is_readable_on_every_screen_and_theme(tmp_path: Path) -> None:
+    """Desktop and phone, light and dark: nothing wider than the screen, nothing fetched, no browser error."""
     file = tmp_path / "messages.html"
     file.write_text(page_of(document()), "utf-8")
     async with browsing() as page:

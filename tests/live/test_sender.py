@@ -11,12 +11,13 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Basic
 
 from schemas import names
+from tests.fakes.servers import RabbitMqServer
 from worker.rabbit.connection import Brokers, open_channel
 from worker.rabbit.tools.broker_access import BrokerError, open_connection
 from worker.rabbit.tools.event_stream import open_event_stream
 from worker.rabbit.tools.sender import MAX_UNCONFIRMED_REQUESTS, Sender, open_sender
 from worker.rabbit.topology import declare, describe, remove
-from worker.tools.servers import RabbitMqServer, free_port
+from worker.tools.servers import free_port
 
 PLAN = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (1.0, 2.0))
 BODY = b'{"project_id": "p"}'
@@ -56,8 +57,8 @@ async def test_five_thousand_requests_are_confirmed_with_few_in_flight(connectio
     assert await _waiting(connection, names.REQUEST_QUEUE) == 5000
 
 
-async def test_a_request_is_persistent_json_with_what_the_sender_asked_for(connection: AbstractConnection) -> None:
-    """Body, correlation id and reply address arrive as given; the message outlives the broker."""
+async def test_sent_request_is_persistent_json_with_given_properties(connection: AbstractConnection) -> None:
+    """Body, correlation id, reply address and headers arrive as given; the message outlives the broker."""
     async with open_sender(connection, names.REQUEST_EXCHANGE) as sender:
         await sender.send(BODY, correlation_id="mine", reply_to="answers")
 
@@ -68,36 +69,36 @@ async def test_a_request_is_persistent_json_with_what_the_sender_asked_for(conne
     assert (properties.content_type, properties.delivery_mode) == ("application/json", 2)
 
 
-async def test_a_request_that_no_queue_takes_is_an_error(connection: AbstractConnection) -> None:
-    """An exchange without the requests queue behind it refuses, and the error says what to do."""
+async def test_unroutable_request_raises_send_error(connection: AbstractConnection) -> None:
+    """An exchange without the request queue behind it is an error that says what to do."""
     async with open_sender(connection, names.EVENT_EXCHANGE) as sender:
         with pytest.raises(BrokerError, match=r"What is published to the exchange .* reaches no queue.*topology apply"):
             await sender.send(BODY)
 
 
-async def test_an_exchange_that_is_not_there_is_an_error(connection: AbstractConnection) -> None:
+async def test_missing_exchange_raises_send_error(connection: AbstractConnection) -> None:
     """The error names the exchange before anything is sent."""
     with pytest.raises(BrokerError, match=r"The exchange 'nowhere' does not exist.*topology apply"):
         async with open_sender(connection, "nowhere"):
             pass
 
 
-async def test_a_batch_ends_with_the_first_error(connection: AbstractConnection) -> None:
+async def test_batch_ends_with_first_error(connection: AbstractConnection) -> None:
     """A batch that no queue takes raises one plain error instead of going on."""
     async with open_sender(connection, names.EVENT_EXCHANGE) as sender:
         with pytest.raises(BrokerError, match="reaches no queue"):
             await _endlessly(sender)
 
 
-async def test_an_error_of_the_caller_stays_as_it_is(connection: AbstractConnection) -> None:
-    """What goes wrong while a batch is filled is raised as itself."""
+async def test_error_of_caller_is_not_wrapped(connection: AbstractConnection) -> None:
+    """An exception while a batch is filled is raised unchanged."""
     async with open_sender(connection, names.REQUEST_EXCHANGE) as sender:
         with pytest.raises(TypeError):
             await _endlessly(sender, then=None)
 
 
-async def test_a_full_queue_refuses(connection: AbstractConnection) -> None:
-    """A queue that rejects publishes makes the request an error, not a loss."""
+async def test_full_queue_rejects_request(connection: AbstractConnection) -> None:
+    """A queue that rejects publishes raises an error instead of losing the request."""
     async with open_channel(connection) as channel:
         await channel.exchange_declare("full", exchange_type="direct")
         await channel.queue_declare("full", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
@@ -108,7 +109,7 @@ async def test_a_full_queue_refuses(connection: AbstractConnection) -> None:
             await _endlessly(sender)
 
 
-async def test_events_are_followed_as_they_were_published(connection: AbstractConnection) -> None:
+async def test_followed_events_are_the_published_ones(connection: AbstractConnection) -> None:
     """Kind, body, headers and correlation id of every event arrive, in order."""
     async with open_event_stream(connection, names.EVENT_EXCHANGE) as events, open_channel(connection) as channel:
         for number, key in enumerate(("migration.succeeded", "migration.failed")):
@@ -125,14 +126,14 @@ async def test_events_are_followed_as_they_were_published(connection: AbstractCo
     ]
 
 
-async def test_following_an_exchange_that_is_not_there_is_an_error(connection: AbstractConnection) -> None:
-    """The error names the exchange and what would help."""
+async def test_following_missing_exchange_raises_error(connection: AbstractConnection) -> None:
+    """The error names the exchange and what to do."""
     with pytest.raises(BrokerError, match=r"'nowhere' does not exist.*topology apply"):
         async with open_event_stream(connection, "nowhere"):
             pass
 
 
-async def test_a_lost_connection_is_said_on_both_sides(
+async def test_lost_connection_is_reported_to_sender_and_follower(
     connection: AbstractConnection, rabbit: RabbitMqServer, vhost: str
 ) -> None:
     """When the broker closes the connection, sending and following raise instead of waiting."""
@@ -152,7 +153,7 @@ async def test_a_lost_connection_is_said_on_both_sides(
                 await sender.send(BODY)
 
 
-async def test_a_topology_can_be_removed(connection: AbstractConnection) -> None:
+async def test_removed_topology_leaves_no_queue_or_exchange(connection: AbstractConnection) -> None:
     """No queue and no exchange of it is left, and removing it twice is no error."""
     await remove(connection, PLAN)
     await remove(connection, PLAN)
@@ -164,14 +165,14 @@ async def test_a_topology_can_be_removed(connection: AbstractConnection) -> None
                     await getattr(channel, method)(item.name, passive=True)
 
 
-async def test_the_first_node_that_lets_us_in_is_used(vhost: str) -> None:
-    """A node that is down is passed over."""
-    nobody = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
-    async with open_connection(Brokers((nobody, vhost)), "test") as connection:
+async def test_first_node_that_accepts_login_is_used(vhost: str) -> None:
+    """A node that is down is skipped."""
+    unreachable = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
+    async with open_connection(Brokers((unreachable, vhost)), "test") as connection:
         assert not connection.is_closed
 
 
-async def test_every_node_that_refuses_is_named_without_its_password(rabbit: RabbitMqServer) -> None:
+async def test_unreachable_nodes_are_named_without_password(rabbit: RabbitMqServer) -> None:
     """One sentence per node says where it is and why it cannot be used."""
     down, port = free_port(), rabbit.port
     urls = (
@@ -193,8 +194,8 @@ async def test_every_node_that_refuses_is_named_without_its_password(rabbit: Rab
     assert "hunter2" not in str(refused.value)
 
 
-async def test_what_breaks_off_on_the_way_is_a_sentence_too(vhost: str) -> None:
-    """An answer of the broker that nobody foresaw, or none at all, is not left as an error of the library."""
+async def test_login_cut_off_is_reported_in_one_sentence(vhost: str) -> None:
+    """An unexpected answer of the broker, or none at all, does not surface as an error of the library."""
 
     async def ask(queue: str) -> None:
         async with open_connection(Brokers((vhost,)), "test") as connection:

@@ -48,8 +48,8 @@ async def text(page: Page, selector: str) -> str:
     return str(await page.value(f"document.querySelector({selector!r}).innerText"))
 
 
-async def test_what_people_see(vhost: str, tmp_path: Path, page: Page) -> None:
-    """On a desk and on a phone, light and dark: everything worth knowing, no word that is run, nothing foreign."""
+async def test_page_shows_state_of_worker(vhost: str, tmp_path: Path, page: Page) -> None:
+    """Desktop and phone, light and dark: the whole state, no script from data, nothing fetched from elsewhere."""
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker(WORKER_DCS_TIMEOUT=30, WORKER_SETTLE=40, WORKER_RETRY_DELAYS="1,60")
         await worker.ready()
@@ -84,8 +84,8 @@ async def test_what_people_see(vhost: str, tmp_path: Path, page: Page) -> None:
             assert secret not in whole
 
 
-async def test_it_updates_itself_without_loading_again(vhost: str, tmp_path: Path, page: Page) -> None:
-    """New figures appear, what the reader has opened stays open, draining shows, and so does that nobody answers."""
+async def test_page_updates_without_reload(vhost: str, tmp_path: Path, page: Page) -> None:
+    """New figures appear, opened parts stay open, draining and a missing answer are shown."""
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker(WORKER_DCS_TIMEOUT=30, WORKER_SETTLE=40, WORKER_RETRY_DELAYS="1,60", WORKER_DRAIN=8)
         await worker.ready()
@@ -105,8 +105,8 @@ async def test_it_updates_itself_without_loading_again(vhost: str, tmp_path: Pat
         assert await page.value("window.mine") == 1
 
 
-async def test_without_scripts_it_loads_itself_again(vhost: str, tmp_path: Path, page: Page) -> None:
-    """A browser that runs no scripts shows the same, and asks again every few seconds."""
+async def test_page_reloads_itself_without_scripts(vhost: str, tmp_path: Path, page: Page) -> None:
+    """A browser without scripts shows the same, and reloads every few seconds."""
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker()
         await worker.ready()

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from schemas import names
+from tests.fakes.faulty_dcs import FaultyDcs
 from tools.harness.parked_queue import CommandLine, settings
 from tools.harness.running_system import RunningSystem, request, until
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 
 @pytest.fixture
 async def system(vhost: str, tmp_path: Path) -> AsyncIterator[RunningSystem]:
     """Broker and fake DCS, which refuses some names, with a worker that is ready."""
-    fake_dcs = FakeDcs(FakeDcsSettings(scripts={"refused": ["error 400 DCS.4922"]}))
+    fake_dcs = FaultyDcs(scripts={"refused": ["error 400 DCS.4922"]})
     async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
         await system.worker().ready()
         yield system
@@ -39,11 +39,11 @@ def _anonymous(name: str) -> dict[str, Any]:
     return whole
 
 
-async def test_a_file_is_sent_and_followed_to_its_end(system: RunningSystem) -> None:
-    """Every request has one task and its outcome is counted; a line that stands twice is one request."""
-    wanted = [f"file-{number}" for number in range(300)]
+async def test_file_is_sent_and_followed_to_its_end(system: RunningSystem) -> None:
+    """Every request has one task and its outcome is counted; a repeated line is one request."""
+    task_names = [f"file-{number}" for number in range(300)]
     file = system.folder / "requests.jsonl"
-    file.write_bytes(_lines([*map(_anonymous, wanted), _anonymous("file-7")]))
+    file.write_bytes(_lines([*map(_anonymous, task_names), _anonymous("file-7")]))
 
     done = await _command_line(system).run("submit", file.name, "--wait")
 
@@ -51,23 +51,25 @@ async def test_a_file_is_sent_and_followed_to_its_end(system: RunningSystem) -> 
     assert done.output.startswith("301 lines, of which 1 line repeats an earlier one: 300 requests")
     assert [line.split() for line in done.output.splitlines()[-2:]] == [["outcome", "requests"], ["created", "300"]]
     assert "300 of 300 answered" in done.errors
-    system.assert_one_task_each(wanted)
+    system.assert_one_task_each(task_names)
 
 
-async def test_the_same_file_again_creates_nothing_twice(system: RunningSystem) -> None:
-    """Its requests are answered as before, also those whose ids the worker derived itself."""
-    wanted = [f"again-{number}" for number in range(20)]
-    for name in wanted[:5]:
+async def test_same_file_sent_again_creates_no_second_task(system: RunningSystem) -> None:
+    """Its requests are answered as before, also those with ids that the worker derived."""
+    task_names = [f"again-{number}" for number in range(20)]
+    for name in task_names[:5]:
         await system.publish(_anonymous(name))
     await system.answered(5)
     for _ in range(2):
-        done = await _command_line(system).run("submit", "-", "--wait", "--json", stdin=_lines(map(_anonymous, wanted)))
+        done = await _command_line(system).run(
+            "submit", "-", "--wait", "--json", stdin=_lines(map(_anonymous, task_names))
+        )
         assert (done.status, done.answer["sent"], done.answer["outcomes"]) == (0, 20, {"created": 20})
 
-    system.assert_one_task_each(wanted)
+    system.assert_one_task_each(task_names)
 
 
-async def test_one_that_fails_fails_the_command(system: RunningSystem) -> None:
+async def test_failed_request_fails_command(system: RunningSystem) -> None:
     """The table has a row for each outcome, and the line, id and reason of what did not succeed."""
     rows = [["p1", "good", "v", "s", "g"], ["p1", "refused", "v", "s", "g"]]
     table = "\n".join(
@@ -85,8 +87,8 @@ async def test_one_that_fails_fails_the_command(system: RunningSystem) -> None:
     assert [(one["line"], one["outcome"]) for one in machine.answer["unsuccessful"]] == [(3, "rejected")]
 
 
-async def test_one_request_from_options(system: RunningSystem) -> None:
-    """It is sent as it was given, and its outcome awaited."""
+async def test_request_from_options_is_sent(system: RunningSystem) -> None:
+    """It is sent as given, and its outcome awaited."""
     given = ("--project", "p1", "--name", "one", "--vpc", "v", "--subnet", "s", "--security-group", "g")
 
     done = await _command_line(system).run("submit", *given, "--request-id", "mine", "--description", "ours", "--wait")
@@ -97,8 +99,8 @@ async def test_one_request_from_options(system: RunningSystem) -> None:
     assert (system.fake_dcs.tasks[0].description or "").startswith("ours #rq-")
 
 
-async def test_waiting_has_an_end(vhost: str, tmp_path: Path) -> None:
-    """Without an answer the command ends after its time, says what is open, and fails."""
+async def test_waiting_ends_after_timeout(vhost: str, tmp_path: Path) -> None:
+    """Without an event the command ends after its time, lists open requests, and fails."""
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker()
         await worker.ready()
@@ -112,8 +114,8 @@ async def test_waiting_has_an_end(vhost: str, tmp_path: Path) -> None:
         assert "line 1  r1  pending" in done.output
 
 
-async def test_a_wrong_line_keeps_everything_back(system: RunningSystem) -> None:
-    """The flaw is said with line and field, and not even the good lines before it are sent."""
+async def test_invalid_line_prevents_sending(system: RunningSystem) -> None:
+    """The problem is reported with line and field, and not even the valid lines before it are sent."""
     wrong = _anonymous("wrong")
     wrong["task"]["vpc"] = wrong["task"].pop("vpc_id")
 
@@ -124,11 +126,11 @@ async def test_a_wrong_line_keeps_everything_back(system: RunningSystem) -> None
     assert (await system.depth(names.REQUEST_QUEUE), system.events) == (0, [])
 
 
-async def test_a_submission_that_is_killed_can_be_repeated(system: RunningSystem) -> None:
+async def test_killed_submission_can_be_repeated(system: RunningSystem) -> None:
     """kill -9 in the middle, the same file once more: one task for each line."""
-    wanted = [f"killed-{number}" for number in range(200)]
+    task_names = [f"killed-{number}" for number in range(200)]
     file = system.folder / "requests.jsonl"
-    file.write_bytes(_lines(map(_anonymous, wanted)))
+    file.write_bytes(_lines(map(_anonymous, task_names)))
     command_line = _command_line(system)
     process = await command_line.start("submit", file.name, "--rate", "100")
     await until(lambda: len(system.fake_dcs.tasks) > 20, 20)
@@ -139,10 +141,10 @@ async def test_a_submission_that_is_killed_can_be_repeated(system: RunningSystem
     done = await command_line.run("submit", file.name, "--wait")
 
     assert done.status == 0, done.errors
-    system.assert_one_task_each(wanted)
+    system.assert_one_task_each(task_names)
 
 
-async def test_interrupted_it_says_how_far_it_came(system: RunningSystem) -> None:
+async def test_interrupted_submission_reports_progress(system: RunningSystem) -> None:
     """Ctrl-C ends with 130, the number of confirmed requests, and no traceback."""
     file = system.folder / "requests.jsonl"
     file.write_bytes(_lines(_anonymous(f"slow-{number}") for number in range(200)))
@@ -157,14 +159,14 @@ async def test_interrupted_it_says_how_far_it_came(system: RunningSystem) -> Non
     assert b"Traceback" not in errors
 
 
-async def test_what_the_broker_does_not_take_is_said(vhost: str, tmp_path: Path) -> None:
-    """No broker, or no queue behind the exchange: 69 and a sentence, and JSON if that is wanted."""
-    told = settings(vhost, tmp_path)
+async def test_rejected_publish_is_reported(vhost: str, tmp_path: Path) -> None:
+    """No broker, or no queue behind the exchange: exit status 69 and a sentence, and JSON on demand."""
+    variables = settings(vhost, tmp_path)
     body = _lines([request("one", "r1")])
 
-    missing = await CommandLine(told, tmp_path).run("submit", "-", "--json", stdin=body)
-    nobody = CommandLine(told | {"WORKER_AMQP_URL": "amqp://guest:hunter2@127.0.0.1:1/"}, tmp_path)
-    down = await nobody.run("submit", "-", stdin=body)
+    missing = await CommandLine(variables, tmp_path).run("submit", "-", "--json", stdin=body)
+    unreachable = CommandLine(variables | {"WORKER_AMQP_URL": "amqp://guest:hunter2@127.0.0.1:1/"}, tmp_path)
+    down = await unreachable.run("submit", "-", stdin=body)
 
     assert (missing.status, missing.answer["sent"]) == (69, 0)
     assert "topology apply" in missing.errors

@@ -13,32 +13,32 @@ from tools.harness.running_system import RunningSystem, request, until
 from tools.storms.throttle_storm import Limits, latency, memory, outage, quota, tenants
 
 
-async def test_an_outage(vhost: str, tmp_path: Path) -> None:
-    """A call per second at most, nothing parked, no place spent by waiting, and back within 10 s."""
+async def test_outage_is_survived_with_few_calls(vhost: str, tmp_path: Path) -> None:
+    """A call per second at most, nothing parked, no retry level used by waiting, and back within 10 s."""
     await outage(vhost, tmp_path, requests=300, prefetch=16, seconds=4)
 
 
-async def test_an_unannounced_quota_is_learnt(vhost: str, tmp_path: Path) -> None:
+async def test_unannounced_quota_is_learnt(vhost: str, tmp_path: Path) -> None:
     """Most of it is used and little refused, by two replicas; and so is a lower one soon afterwards."""
     await quota(vhost, tmp_path, Limits(40, 20, seconds=6, settled=2, followed=2.5, used=0.6, refused=0.25))
 
 
-async def test_a_service_that_becomes_slower(vhost: str, tmp_path: Path) -> None:
+async def test_slower_service_keeps_throughput(vhost: str, tmp_path: Path) -> None:
     """Throughput follows, and no call times out by our own load."""
     await latency(vhost, tmp_path, seconds=6, rate=40, least=0.3, deadline=5)
 
 
-async def test_a_throttled_crowd(vhosts: Vhosts, tmp_path: Path) -> None:
+async def test_throttled_project_lets_others_pass(vhosts: Vhosts, tmp_path: Path) -> None:
     """It would take a minute; nine projects behind it take little longer than alone."""
     await tenants(vhosts.take, tmp_path, crowd=300, each=5, slow=0.1, slack=5)
 
 
-async def test_many_requests_waiting(vhost: str, tmp_path: Path) -> None:
-    """They are the broker's to keep."""
+async def test_many_waiting_requests_use_little_memory(vhost: str, tmp_path: Path) -> None:
+    """They stay in the broker."""
     await memory(vhost, tmp_path, requests=3000, seconds=1)
 
 
-async def test_refused_credentials_are_named(vhost: str, tmp_path: Path) -> None:
+async def test_refused_credentials_are_named_on_page_and_log(vhost: str, tmp_path: Path) -> None:
     """Nothing is consumed while IAM refuses the password: readiness, metric and log say so."""
     async with RunningSystem(vhost, tmp_path) as system:
         await system.fake_dcs.apply({"auth": {"mode": "iam", "refuse_passwords": True}})
@@ -59,8 +59,8 @@ async def test_refused_credentials_are_named(vhost: str, tmp_path: Path) -> None
         assert not system.events
 
 
-async def test_full_projects_wait_for_long(vhost: str, tmp_path: Path) -> None:
-    """A quota, a zone or a subnet that is full: the longest delay of the schedule, at once and without another try."""
+async def test_full_projects_wait_in_long_retry_queue(vhost: str, tmp_path: Path) -> None:
+    """A quota, a zone or a subnet that is full: the longest delay of the schedule, at once and without another call."""
     codes = ("4035", "4036", "4039", "4054", "4911")
     scripts = {code: [f"error 400 DCS.{code} retry after 1"] for code in codes}
     async with RunningSystem(vhost, tmp_path) as system:
@@ -75,7 +75,7 @@ async def test_full_projects_wait_for_long(vhost: str, tmp_path: Path) -> None:
 
 
 async def test_refused_and_full_projects_let_others_pass(vhost: str, tmp_path: Path) -> None:
-    """Requests of a project that is refused, or full, step aside for others; readiness says why."""
+    """Requests of a refused or full project are postponed; others pass; readiness names the reason."""
     scripts = {"refused": ["error 403 DCS.2003"], "full": ["error 400 DCS.4035"]}
     async with RunningSystem(vhost, tmp_path) as system:
         await system.fake_dcs.apply({"project_scripts": scripts})

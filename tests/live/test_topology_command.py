@@ -17,7 +17,7 @@ def _apply(url: str, folder: Path, *options: str, delays: str = "") -> subproces
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_it_declares_what_is_missing_and_again_nothing(vhost: str, tmp_path: Path) -> None:
+def test_apply_declares_missing_objects_once(vhost: str, tmp_path: Path) -> None:
     """On an empty vhost, and on one where all of it is there, it ends with 0."""
     for options in ((), ("--json",)):
         done = _apply(vhost, tmp_path, *options)
@@ -26,8 +26,8 @@ def test_it_declares_what_is_missing_and_again_nothing(vhost: str, tmp_path: Pat
     assert json.loads(done.stdout) == {"declared": True, "differences": []}
 
 
-def test_a_queue_with_another_delay_is_a_readable_difference(vhost: str, tmp_path: Path) -> None:
-    """A retry queue of another message TTL ends it with 78; the line says queue, value there and value wanted."""
+def test_other_delay_of_queue_is_a_readable_difference(vhost: str, tmp_path: Path) -> None:
+    """A retry queue of another message TTL: exit status 78; the line names queue, present and expected value."""
     _apply(vhost, tmp_path, delays="10,70,300,1800")
 
     plain, machine = _apply(vhost, tmp_path), _apply(vhost, tmp_path, "--json")
@@ -39,7 +39,7 @@ def test_a_queue_with_another_delay_is_a_readable_difference(vhost: str, tmp_pat
     assert json.loads(machine.stdout) == {"declared": False, "differences": [line]}
 
 
-def test_every_difference_has_its_line(vhost: str, tmp_path: Path) -> None:
+def test_each_difference_has_one_line(vhost: str, tmp_path: Path) -> None:
     """Two queues that differ are two lines."""
     _apply(vhost, tmp_path, delays="10,70,400,1800")
 
@@ -48,8 +48,8 @@ def test_every_difference_has_its_line(vhost: str, tmp_path: Path) -> None:
     assert (done.returncode, len(done.stderr.splitlines())) == (78, 2)
 
 
-def test_a_check_says_what_is_missing_and_what_differs(vhost: str, tmp_path: Path) -> None:
-    """Nothing there: 78 and the command that helps, and still nothing there. All there: 0. One delay changed: 78."""
+def test_check_reports_missing_and_different_objects(vhost: str, tmp_path: Path) -> None:
+    """Nothing declared: 78 and the command that helps. All declared: 0. One delay changed: 78."""
     lot, other = ParkedQueueSetup(vhost, {**settings(vhost, tmp_path), "WORKER_RETRY_DELAYS": "10,60"}), "10,70"
     nothing, again = lot.run("topology", "check"), lot.run("topology", "check", "--json")
     lot.run("topology", "apply", WORKER_RETRY_DELAYS=other)

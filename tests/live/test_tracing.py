@@ -15,8 +15,8 @@ CREATE = "POST /v2/{project_id}/migration/instance"
 LOOK = "GET /v2/{project_id}/migration-tasks"
 
 
-async def test_a_request_is_followed_from_sender_to_event(vhost: str, tmp_path: Path) -> None:
-    """One trace: the sender's span, the delivery, the call, the publish; service and event bear its context."""
+async def test_trace_covers_request_from_sender_to_event(vhost: str, tmp_path: Path) -> None:
+    """One trace: the sender's span, the delivery, the call, the publish; service and event carry its context."""
     async with Collector() as collector, RunningSystem(vhost, tmp_path) as system:
         worker = system.worker(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY=100)
         await worker.ready()
@@ -51,8 +51,8 @@ async def test_a_request_is_followed_from_sender_to_event(vhost: str, tmp_path: 
             assert secret.encode() not in b"".join(collector.bodies)
 
 
-async def test_a_retried_request_stays_one_trace(vhost: str, tmp_path: Path) -> None:
-    """A create without an answer, the wait in the broker, the look that finds the task: all in the trace it began."""
+async def test_retried_request_has_one_trace(vhost: str, tmp_path: Path) -> None:
+    """A create without an answer, the wait in the broker, the look-up that finds the task: all in one trace."""
     async with Collector() as collector, RunningSystem(vhost, tmp_path) as system:
         await system.fake_dcs.apply({"scripts": {"lost": ["create then drop"]}})
         worker = system.worker(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY=100, WORKER_TRIES=1)
@@ -74,16 +74,16 @@ async def test_a_retried_request_stays_one_trace(vhost: str, tmp_path: Path) -> 
         assert collector.named(LOOK)[0].parent_id == second.span_id
 
 
-async def test_a_collector_that_is_away_costs_nothing_but_spans(vhost: str, tmp_path: Path) -> None:
-    """Requests are worked on as ever, the log says it, and the end is not held up for long."""
+async def test_missing_collector_loses_only_spans(vhost: str, tmp_path: Path) -> None:
+    """Requests are worked on as usual, the log reports it, and the end is not delayed for long."""
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1", OTEL_BSP_SCHEDULE_DELAY=100)
         await worker.ready()
-        wanted = [f"untold-{number}" for number in range(20)]
-        for name in wanted:
+        task_names = [f"untold-{number}" for number in range(20)]
+        for name in task_names:
             await system.publish(request(name, name))
         await system.answered(20)
-        system.assert_one_task_each(wanted)
+        system.assert_one_task_each(task_names)
         await until(lambda: any(line["event"] == "library.logged" for line in worker.log()), 10, worker.explain)
         began = time.monotonic()
         worker.process.send_signal(signal.SIGTERM)

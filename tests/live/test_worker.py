@@ -17,16 +17,16 @@ from tools.harness.running_system import TOKEN, RunningSystem, machine_load_fact
 from worker.rabbit.topology import describe
 
 
-async def test_happy_path(vhost: str, tmp_path: Path) -> None:
-    """Requests in, tasks created, events out; ready fast, stopped fast, the token nowhere."""
+async def test_valid_request_creates_task_and_event(vhost: str, tmp_path: Path) -> None:
+    """Requests in, tasks created, events out; fast start and stop, and the token is nowhere in the output."""
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker()
         assert await worker.ready() < 5 * machine_load_factor()
-        wanted = [f"happy-{number}" for number in range(100)]
-        for name in wanted:
+        task_names = [f"happy-{number}" for number in range(100)]
+        for name in task_names:
             await system.publish(request(name, request_id=name), correlation_id=f"c-{name}", headers=TRACE)
         events = await system.answered(100)
-        system.assert_one_task_each(wanted)
+        system.assert_one_task_each(task_names)
         event = events["happy-7"][0]
         assert (event.key, event.properties.type) == ("migration.succeeded", "dcs.migration.succeeded.v1")
         assert (event.properties.correlation_id, event.properties.message_id) == (
@@ -52,8 +52,8 @@ TRACE = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
 
 
 @pytest.mark.timeout(180)
-async def test_hostile_input(vhost: str, tmp_path: Path) -> None:
-    """Each malformed message is answered or parked as the table of reasons says; good ones pass between them."""
+async def test_hostile_messages_are_parked_and_worker_continues(vhost: str, tmp_path: Path) -> None:
+    """Each malformed message is answered or parked as the table of reasons says; valid ones pass between them."""
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker()
         await worker.ready()
@@ -75,26 +75,26 @@ async def test_hostile_input(vhost: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_forged_headers(vhost: str, tmp_path: Path) -> None:
-    """A good request with forged state headers is answered, and never makes two tasks."""
+async def test_forged_state_headers_are_ignored(vhost: str, tmp_path: Path) -> None:
+    """A valid request with forged state headers is answered, and never makes two tasks."""
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker()
         await worker.ready()
-        wanted = []
+        task_names = []
         for number, forged in enumerate(FORGED):
-            wanted.append(f"forged-{number}")
-            await system.publish(request(wanted[-1], request_id=wanted[-1]), headers=dict(forged.headers))
+            task_names.append(f"forged-{number}")
+            await system.publish(request(task_names[-1], request_id=task_names[-1]), headers=dict(forged.headers))
         events = await system.answered(len(FORGED))
         created = [task.name for task in system.fake_dcs.tasks]
         assert len(created) == len(set(created))
         # Only a forged count can end a request early: of rounds, or of workers that it took down.
-        missing = {name for name in wanted if name not in created}
+        missing = {name for name in task_names if name not in created}
         assert {events[name][0].body["reason"] for name in missing} <= {"exhausted", "poison"}
-        assert all({"x-round", "x-interruptions"} & FORGED[wanted.index(name)].headers.keys() for name in missing)
+        assert all({"x-round", "x-interruptions"} & FORGED[task_names.index(name)].headers.keys() for name in missing)
 
 
-async def test_retries_survive_a_restart_of_the_worker(vhost: str, tmp_path: Path) -> None:
-    """The schedule is in the broker: another worker goes on where the first one stopped."""
+async def test_retries_survive_worker_restart(vhost: str, tmp_path: Path) -> None:
+    """The schedule is in the broker: another worker continues where the first one stopped."""
     async with RunningSystem(vhost, tmp_path) as system:
         await system.fake_dcs.apply({"scripts": {"busy": ["error 400 DCS.4026"] * 4 + ["ok"]}})
         first = system.worker(WORKER_TRIES=1)
@@ -110,7 +110,7 @@ async def test_retries_survive_a_restart_of_the_worker(vhost: str, tmp_path: Pat
         system.assert_one_task_each(["busy"])
 
 
-async def test_the_end_of_the_schedule_parks_with_everything_kept(vhost: str, tmp_path: Path) -> None:
+async def test_exhausted_request_is_parked_unchanged(vhost: str, tmp_path: Path) -> None:
     """Exhausted: a failed event, and a parked copy with body, properties, reason and state."""
     async with RunningSystem(vhost, tmp_path) as system:
         await system.fake_dcs.apply({"scripts": {"never": ["error 400 DCS.4026"]}})
@@ -135,8 +135,8 @@ async def test_the_end_of_the_schedule_parks_with_everything_kept(vhost: str, tm
         assert not [name for name in headers if name.startswith(names.DEATH_PREFIXES)]
 
 
-async def test_a_lost_answer_is_adopted_and_a_late_create_is_waited_for(vhost: str, tmp_path: Path) -> None:
-    """One task each, whether it was created before the connection dropped or after we gave up."""
+async def test_lost_answer_is_adopted_and_late_create_awaited(vhost: str, tmp_path: Path) -> None:
+    """One task each, whether it was created before the connection dropped or after the deadline."""
     async with RunningSystem(vhost, tmp_path) as system:
         scripts = {"lost": ["create then drop"], "late": ["create late 3"], "never": ["hang", "ok"]}
         await system.fake_dcs.apply({"scripts": scripts})
@@ -150,14 +150,14 @@ async def test_a_lost_answer_is_adopted_and_a_late_create_is_waited_for(vhost: s
         assert resolutions == {"lost": "adopted", "late": "adopted", "never": "created"}
 
 
-async def test_draining_hands_calls_in_flight_their_time(vhost: str, tmp_path: Path) -> None:
+async def test_drain_lets_calls_in_flight_finish(vhost: str, tmp_path: Path) -> None:
     """SIGTERM with calls in flight: they settle, the rest is handed back, exit status 0; SIGINT twice ends at once."""
     async with RunningSystem(vhost, tmp_path) as system:
         await system.fake_dcs.apply({"latency": 1.0})
         first = system.worker(WORKER_PREFETCH=8)
         await first.ready()
-        wanted = [f"drain-{number}" for number in range(40)]
-        for name in wanted:
+        task_names = [f"drain-{number}" for number in range(40)]
+        for name in task_names:
             await system.publish(request(name, request_id=name))
         await until(lambda: first.metric("dcs_worker_in_flight_requests") == 8, 10, first.explain)
         first.process.send_signal(signal.SIGTERM)
@@ -165,7 +165,7 @@ async def test_draining_hands_calls_in_flight_their_time(vhost: str, tmp_path: P
         await system.fake_dcs.apply({"latency": 0.0})
         second = system.worker()
         await system.answered(40)
-        system.assert_one_task_each(wanted)
+        system.assert_one_task_each(task_names)
         await system.fake_dcs.apply({"latency": 30.0})
         await system.publish(request("stuck"))
         await until(lambda: second.metric("dcs_worker_in_flight_requests") == 1, 10, second.explain)
@@ -175,7 +175,7 @@ async def test_draining_hands_calls_in_flight_their_time(vhost: str, tmp_path: P
         assert await second.ended(2) == 128 + signal.SIGINT
 
 
-async def test_a_different_topology_is_said_readably(vhost: str, tmp_path: Path) -> None:
+async def test_different_topology_is_reported_readably(vhost: str, tmp_path: Path) -> None:
     """A queue with other arguments: one line per difference, exit status 78."""
     async with RunningSystem(vhost, tmp_path) as system:
         async with await system._connection.channel() as channel:
@@ -197,8 +197,8 @@ async def test_configuration_faults_are_reported_together(vhost: str, tmp_path: 
         assert all(name in text for name in ("WORKER_PREFETCH", "WORKER_SETTLE", "WORKER_AUTH_TOKEN"))
 
 
-async def test_without_a_broker_the_worker_gives_up_honestly(tmp_path: Path, vhost: str) -> None:
-    """Out of patience: exit status 69; until then not ready, but alive."""
+async def test_worker_exits_without_broker(tmp_path: Path, vhost: str) -> None:
+    """Exit status 69 after WORKER_BROKER_PATIENCE; until then not ready, but alive."""
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker(WORKER_AMQP_URL="amqp://127.0.0.1:1/", WORKER_BROKER_PATIENCE=2)
         await until(lambda: worker.get("/livez")[0] == 200, 10, worker.explain)
@@ -206,8 +206,8 @@ async def test_without_a_broker_the_worker_gives_up_honestly(tmp_path: Path, vho
         assert await worker.ended() == 69
 
 
-async def test_stopped_while_the_broker_is_away(tmp_path: Path, vhost: str) -> None:
-    """SIGTERM always ends it."""
+async def test_worker_stops_while_broker_is_away(tmp_path: Path, vhost: str) -> None:
+    """SIGTERM ends it."""
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker(WORKER_AMQP_URL="amqp://127.0.0.1:1/,amqp://127.0.0.1:2/")
         await until(lambda: worker.get("/livez")[0] == 200, 10, worker.explain)
@@ -216,8 +216,8 @@ async def test_stopped_while_the_broker_is_away(tmp_path: Path, vhost: str) -> N
         assert await worker.ended(5) == 0
 
 
-async def test_properties_that_are_no_utf8_break_nothing(vhost: str, tmp_path: Path) -> None:
-    """A correlation id in Latin-1 passes through a retry queue and comes back in the event as it was."""
+async def test_properties_that_are_not_utf8_break_nothing(vhost: str, tmp_path: Path) -> None:
+    """A correlation id in Latin-1 passes through a retry queue and is unchanged in the event."""
     async with RunningSystem(vhost, tmp_path) as system:
         await system.fake_dcs.apply({"scripts": {"odd": ["error 400 DCS.4026"] * 3 + ["ok"]}})
         worker = system.worker(WORKER_RETRY_DELAYS="0.2,4")
@@ -229,8 +229,8 @@ async def test_properties_that_are_no_utf8_break_nothing(vhost: str, tmp_path: P
         assert worker.metric("dcs_worker_requests_received_total", 'redelivered="true"') == 0
 
 
-async def test_a_reply_queue_that_is_full_holds_no_request_up(vhost: str, tmp_path: Path) -> None:
-    """The event is published once, the request is acknowledged, and a line says that the answer was not taken."""
+async def test_full_reply_queue_delays_no_request(vhost: str, tmp_path: Path) -> None:
+    """The event is published once, the request acknowledged, and a log line names the full reply queue."""
     async with RunningSystem(vhost, tmp_path) as system:
         async with await system._connection.channel() as channel:
             full = {"x-max-length": 1, "x-overflow": "reject-publish"}
@@ -248,7 +248,7 @@ async def test_a_reply_queue_that_is_full_holds_no_request_up(vhost: str, tmp_pa
         assert await system.all_empty()
 
 
-async def test_a_taken_port_is_said_in_one_line(vhost: str, tmp_path: Path) -> None:
+async def test_port_in_use_is_reported_in_one_line(vhost: str, tmp_path: Path) -> None:
     """Exit status 78, naming the variable."""
     async with RunningSystem(vhost, tmp_path) as system:
         first = system.worker()
@@ -265,7 +265,7 @@ async def test_a_taken_port_is_said_in_one_line(vhost: str, tmp_path: Path) -> N
         ("WORKER_CLAIMS_URL", "redis://127.0.0.1:1/0?foo=bar", "WORKER_CLAIMS_URL: has an option that is not known"),
     ],
 )
-async def test_unusable_setting_ends_the_start_in_one_line(
+async def test_unusable_setting_is_reported_in_one_line(
     vhost: str, tmp_path: Path, name: str, value: str, sentence: str
 ) -> None:
     """Exit status 78, naming the variable, also where only its use shows what is wrong."""
@@ -276,7 +276,7 @@ async def test_unusable_setting_ends_the_start_in_one_line(
         assert "Traceback" not in worker.log_path.read_text()
 
 
-async def test_a_rotated_token_is_used_without_a_restart(vhost: str, tmp_path: Path) -> None:
+async def test_rotated_token_is_used_without_restart(vhost: str, tmp_path: Path) -> None:
     """The file in WORKER_SECRETS_DIR is read again when it changes."""
     async with RunningSystem(vhost, tmp_path) as system:
         (tmp_path / "worker_auth_token").write_text("first")

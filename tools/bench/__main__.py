@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.servers import RabbitMqServer, RedisServer
 from tools.bench import picture, readme, text
 from tools.bench.competitors import Competitor, Places, built_go_loop, ours, peers
 from tools.bench.figures import Entry, Series, Target, targets
@@ -22,7 +23,7 @@ from tools.bench.queues import make_vhosts
 from tools.bench.race import Race
 from tools.bench.scaling import Scaling
 from tools.bench.servers import Nginx, make_old, service_seconds
-from worker.tools.servers import RabbitMqServer, RedisServer, ServerFailedError, ServerUnavailableError
+from worker.tools.servers import ServerFailedError, ServerUnavailableError
 
 RESULTS = readme.RESULTS
 

@@ -19,6 +19,7 @@ from aiormq.abc import DeliveredMessage
 
 from schemas import names
 from schemas.request import Request, Task
+from tests.fakes.servers import RabbitMqServer, RedisServer
 from tools.bench import load, sizing
 from tools.bench.competitors import Places, worker
 from tools.bench.measure import running, throughput
@@ -29,7 +30,6 @@ from worker.policy.migration_request import migration
 from worker.rabbit.connection import Brokers, connected, open_channel
 from worker.rabbit.tools.sender import open_sender
 from worker.rabbit.topology import declare, describe
-from worker.tools.servers import RabbitMqServer, RedisServer
 
 REQUESTS = 6_000
 SECONDS = 30.0

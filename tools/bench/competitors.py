@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.bench import load
-from worker.tools.servers import free_port
-from worker.tools.servers.server import LOOPBACK
+from worker.tools.servers import LOOPBACK, free_port
 
 ROOT = Path(__file__).parents[2]
 PEERS = ROOT / ".venv" / "bench"

@@ -17,10 +17,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tests.fakes.servers import RabbitMqServer
 from tools.bench.competitors import Competitor, Places, worker
 from tools.bench.meter import metered_broker, metered_service
 from tools.bench.queues import POLL, Queues, open_queues
-from worker.tools.servers import RabbitMqServer
 
 EXPECTED = Path(__file__).parents[2] / "tests" / "live" / "cost.json"
 WARM, REQUESTS = 400, 500

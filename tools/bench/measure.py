@@ -18,7 +18,7 @@ from pathlib import Path
 from tools.bench import load, usage
 from tools.bench.competitors import Competitor, Places, sending
 from tools.bench.queues import POLL, Queues, open_queues
-from worker.tools.servers.child_processes import ChildProcesses
+from worker.tools.servers import ChildProcesses
 
 START_DEADLINE = 60.0
 SEND_DEADLINE = 300.0

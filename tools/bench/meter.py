@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 from tools.bench.endpoint import Calls
-from worker.tools.servers.server import LOOPBACK
+from worker.tools.servers import LOOPBACK
 
 PROTOCOL_HEADER = 8  # bytes that a client says first, which are no frame
 FRAME_HEAD, FRAME_END = 7, 1

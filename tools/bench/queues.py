@@ -15,10 +15,10 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from schemas import names
+from tests.fakes.servers import RabbitMqServer
 from tools.bench import load
 from worker.rabbit.connection import Brokers, connected, open_channel
 from worker.rabbit.topology import Topology, declare, describe
-from worker.tools.servers import RabbitMqServer
 
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 DELAYS = (10.0, 60.0, 300.0, 1800.0)

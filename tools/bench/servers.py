@@ -10,11 +10,17 @@ from typing import ClassVar
 
 import redis
 
+from tests.fakes.servers import RedisServer
 from tools.bench import load
 from worker.claims import scripts
-from worker.tools.servers import PrivateServer, RedisServer, ServerUnavailableError, free_port
-from worker.tools.servers.child_processes import ChildProcesses
-from worker.tools.servers.server import LOOPBACK, replies_with
+from worker.tools.servers import (
+    LOOPBACK,
+    ChildProcesses,
+    PrivateServer,
+    ServerUnavailableError,
+    free_port,
+    replies_with,
+)
 
 BODIES = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 AN_HOUR = 3600.0

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.faulty_dcs import FaultyDcs
+from tests.fakes.servers import RabbitMqServer, RedisServer
 from tools.harness.prometheus import Prometheus
 from tools.harness.running_system import RunningSystem, request
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
-from worker.tools.servers import RabbitMqServer, RedisServer
 
 TICK = 0.1
 REGIONS = ("cn-north-4", "eu-west-0")
@@ -77,7 +77,7 @@ class Load:
 async def play(folder: Path, act: float, stack: ExitStack) -> Hour:
     """Play the hour in acts of so many seconds. Prometheus stays, until `stack` is closed."""
     refused = {FORBIDDEN: ["error 403"], UNKNOWN: ["error 404"]}
-    fake_dcs = FakeDcs(FakeDcsSettings(latency=0.05, project_scripts=refused))
+    fake_dcs = FaultyDcs(latency=0.05, project_scripts=refused)
     with RabbitMqServer(plugins=("rabbitmq_prometheus",)) as rabbit, RedisServer() as redis:
         async with RunningSystem(rabbit.url, folder, fake_dcs) as system:
             told = {
@@ -108,7 +108,7 @@ async def play(folder: Path, act: float, stack: ExitStack) -> Hour:
 
 async def _script(
     load: Load,
-    fake_dcs: FakeDcs,
+    fake_dcs: FaultyDcs,
     rabbit: RabbitMqServer,
     redis: RedisServer,
     replace: Callable[[], Awaitable[None]],

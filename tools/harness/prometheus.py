@@ -11,9 +11,14 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-from worker.tools.servers import PrivateServer, ServerUnavailableError, free_port
-from worker.tools.servers.child_processes import ChildProcesses
-from worker.tools.servers.server import LOOPBACK, replies_with
+from worker.tools.servers import (
+    LOOPBACK,
+    ChildProcesses,
+    PrivateServer,
+    ServerUnavailableError,
+    free_port,
+    replies_with,
+)
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
@@ -51,7 +56,7 @@ class Prometheus(PrivateServer):
             raise ServerUnavailableError("Prometheus is not installed: install the package prometheus.")
         every = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
         jobs = [self._job(name, addresses) for name, addresses in self._targets.items()]
-        for path in RULES:  # whatever their own interval is, they are evaluated each second
+        for path in RULES:  # evaluated each second, at any interval that they name
             (children.folder / path.name).write_text(re.sub(r"\n +interval: .+", "", path.read_text()))
         config = {"global": every, "rule_files": [path.name for path in RULES], "scrape_configs": jobs}
         (children.folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML

@@ -1,4 +1,4 @@
-"""A stage for live tests: real worker processes between a real broker and the fake DCS."""
+"""Real worker processes between a real broker and the fake DCS, for live tests and storms."""
 
 import asyncio
 import json
@@ -21,8 +21,8 @@ import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
 from schemas import names
+from tests.fakes.faulty_dcs import FaultyDcs
 from worker.rabbit import lenient_codec
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 TOKEN = "t" * 64
@@ -133,7 +133,7 @@ class RunningSystem:
 
     amqp_url: str
     folder: Path
-    fake_dcs: FakeDcs = field(default_factory=lambda: FakeDcs(FakeDcsSettings()))
+    fake_dcs: FaultyDcs = field(default_factory=FaultyDcs)
     workers: list[WorkerProcess] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 

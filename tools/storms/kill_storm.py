@@ -15,9 +15,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.fakes.faulty_dcs import FaultyDcs
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import RunningSystem, WorkerProcess, request
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
-from worker.tools.servers import RabbitMqServer
 
 FAULTS = {
     "create then drop": 0.04,
@@ -50,22 +50,22 @@ class Storm:
 async def run(storm: Storm, node: RabbitMqServer, folder: Path) -> str:
     """Run the storm, return a summary. AssertionError if a request has not exactly one task and one kind of event."""
     random_unit = random.Random(storm.seed)
-    fake_dcs = FakeDcs(FakeDcsSettings(seed=storm.seed, faults=FAULTS, visibility=LISTED_AFTER, latency=0.05))
+    fake_dcs = FaultyDcs(seed=storm.seed, faults=FAULTS, visibility=LISTED_AFTER, latency=0.05)
     started = time.monotonic()
     async with RunningSystem(node.url, folder, fake_dcs) as system:
         workers = [_worker(system) for _ in range(2)]
         for worker in workers:
             await worker.ready()
         await asyncio.sleep(1.0)  # RabbitMQ 3.10 may lose a quorum queue declared within the last half second
-        wanted = [f"storm-{number}" for number in range(storm.requests)]
-        publishing = asyncio.create_task(_publish(system, wanted, random_unit))
+        task_names = [f"storm-{number}" for number in range(storm.requests)]
+        publishing = asyncio.create_task(_publish(system, task_names, random_unit))
         await _strike(storm, system, node, workers, random_unit)
         await publishing
         events = await system.answered(storm.requests, storm.seconds)
         async with asyncio.timeout(30):
             while not await system.all_empty():
                 await asyncio.sleep(0.2)
-        system.assert_one_task_each(wanted)
+        system.assert_one_task_each(task_names)
         kinds = Counter(answers[0].body.get("resolution") or answers[0].body["reason"] for answers in events.values())
         copies = sum(len(answers) - 1 for answers in events.values())
         return (
@@ -79,8 +79,8 @@ def _worker(system: RunningSystem) -> WorkerProcess:
     return system.worker(WORKER_PREFETCH=16, WORKER_RETRY_DELAYS="1,2,5,8", WORKER_LOG_LEVEL="warning")
 
 
-async def _publish(system: RunningSystem, wanted: list[str], random_unit: random.Random) -> None:
-    for name in wanted:
+async def _publish(system: RunningSystem, task_names: list[str], random_unit: random.Random) -> None:
+    for name in task_names:
         await system.publish(request(name, request_id=name))
         await asyncio.sleep(random_unit.random() * 0.02)
 

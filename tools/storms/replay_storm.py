@@ -16,9 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.parked_queue import PARKED, CommandLine, park, parked_headers, settings
 from tools.harness.running_system import RunningSystem, machine_load_factor, request, until
-from worker.tools.servers import RabbitMqServer
 
 RATE = 60
 """Messages a second, so that a replay lasts longer than it is let live."""
@@ -74,8 +74,8 @@ async def _killed(
         while await system.depth(PARKED) >= left:  # until the command holds what is parked
             await asyncio.sleep(0.02)
         if random_unit.random() < SENDING:
-            told = len(system.events)
-            while len(system.events) == told and process.returncode is None:
+            events_before = len(system.events)
+            while len(system.events) == events_before and process.returncode is None:
                 await asyncio.sleep(0.02)
     # All replays together must not come to the end before the last of them is killed.
     await asyncio.sleep(random_unit.uniform(0, 0.6 * storm.requests / RATE / storm.kills))

@@ -21,10 +21,11 @@ from typing import Any
 import aio_pika
 
 from schemas import names
+from tests.fakes.faulty_dcs import FaultyDcs
+from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import RunningSystem, WorkerProcess, request, until
 from worker.rabbit.topology import declare, describe
-from worker.tools.fake_dcs import CallRecord, FakeDcs, FakeDcsSettings
-from worker.tools.servers import RabbitMqServer
+from worker.tools.fake_dcs import CallRecord
 
 CROWD = "f" * 32
 """The project that sends too much."""
@@ -73,7 +74,7 @@ async def outage(
     url: str, folder: Path, *, requests: int = 3000, prefetch: int = 64, seconds: float = 30.0, how: str = "unavailable"
 ) -> str:
     """The service is away with requests waiting: two replicas hardly ask, lose nothing, and are back soon."""
-    fake_dcs = FakeDcs(FakeDcsSettings(latency=0.3))
+    fake_dcs = FaultyDcs(latency=0.3)
     async with RunningSystem(url, folder, fake_dcs) as system:
         replicas = await workers(system, 2, WORKER_PREFETCH=prefetch)
         ids = [f"outage-{number}" for number in range(requests)]
@@ -105,9 +106,9 @@ async def outage(
         for worker in replicas:
             assert worker.metric("dcs_worker_breaker_state") == 0
             assert worker.metric("dcs_worker_consumption_paused") == 0
-            said = [line["event"] for line in worker.log() if line["event"].startswith("breaker.")]
-            assert said[0] == "breaker.opened"
-            assert said[-1] == "breaker.closed"
+            findings = [line["event"] for line in worker.log() if line["event"].startswith("breaker.")]
+            assert findings[0] == "breaker.opened"
+            assert findings[-1] == "breaker.closed"
         _assert_only_failed_calls_spent_places(replicas)
         return f"{how}: {asked} calls in {seconds:.0f} s of outage, first success {first:.1f} s after the return"
 
@@ -134,7 +135,7 @@ def _assert_it_says_why(worker: WorkerProcess) -> None:
 
 
 def _calls(replicas: Sequence[WorkerProcess]) -> int:
-    """Calls so far, those that reached nobody included."""
+    """Calls so far, including those that did not reach the service."""
     return int(sum(worker.metric("dcs_worker_dcs_calls_total") for worker in replicas))
 
 
@@ -157,17 +158,17 @@ class Limits:
 
 
 async def quota(url: str, folder: Path, limits: Limits = Limits()) -> str:
-    """A quota that nobody told two replicas of; afterwards another one."""
+    """A quota that is not announced to two replicas; afterwards another one."""
     settings = {"limit": limits.calls, "policy": limits.policy}
     seconds = limits.seconds
-    fake_dcs = FakeDcs(FakeDcsSettings.model_validate({"latency": 0.05, "quota": settings}))
+    fake_dcs = FaultyDcs(latency=0.05, quota=settings)
     async with RunningSystem(url, folder, fake_dcs) as system:
         await fill(system, [f"quota-{number}" for number in range(int(limits.calls * (seconds * 2 + 20)))], DELAYS)
         replicas = await workers(system, 2, **DEFAULTS)
         await until(lambda: bool(fake_dcs.calls), 30, replicas[0].explain)
-        begun = fake_dcs.calls[0].at
+        started_at = fake_dcs.calls[0].at
         await asyncio.sleep(seconds)
-        said = [_share(fake_dcs.calls, begun + limits.settled, begun + seconds, limits.calls)]
+        findings = [_share(fake_dcs.calls, started_at + limits.settled, started_at + seconds, limits.calls)]
         pages = [worker.get("/readyz")[1] for worker in replicas]
         assert any("calls are paced at" in page or "1 project is throttled" in page for page in pages), pages
         assert await system.depth(names.REQUEST_QUEUE) > 0, "there was nothing left to do"
@@ -175,11 +176,11 @@ async def quota(url: str, folder: Path, limits: Limits = Limits()) -> str:
             changed = time.time()
             await fake_dcs.apply({"quota": settings | {"limit": limits.then}})
             await asyncio.sleep(seconds * 3 / 4)
-            said.append(_share(fake_dcs.calls, changed + limits.followed, changed + seconds * 3 / 4, limits.then))
+            findings.append(_share(fake_dcs.calls, changed + limits.followed, changed + seconds * 3 / 4, limits.then))
         assert await system.depth(names.parked_queue(names.REQUEST_QUEUE)) == 0
-        shares = [share for _, *share in said]
-        assert all(used >= limits.used and refused <= limits.refused for used, refused in shares), (said, pages)
-        return f"{limits.policy}: " + ", then ".join(words for words, *_ in said)
+        shares = [share for _, *share in findings]
+        assert all(used >= limits.used and refused <= limits.refused for used, refused in shares), (findings, pages)
+        return f"{limits.policy}: " + ", then ".join(words for words, *_ in findings)
 
 
 def _share(calls: Sequence[CallRecord], begin: float, end: float, limit: int) -> tuple[str, float, float]:
@@ -194,16 +195,16 @@ async def latency(
 ) -> str:
     """The service takes twice as long, and twice again: throughput follows, and hardly a call times out by our load."""
     slow, done, rates = 10 / rate, [], [rate, rate / 2, rate / 4]
-    fake_dcs = FakeDcs(FakeDcsSettings(latency=slow, capacity=10))
+    fake_dcs = FaultyDcs(latency=slow, capacity=10)
     async with RunningSystem(url, folder, fake_dcs) as system:
         replicas = await workers(system, 2, WORKER_DCS_TIMEOUT=deadline, WORKER_SETTLE=deadline + 1)
         await publish(system, [f"slow-{number}" for number in range(int(rate * 2 * seconds))])
         for doubled, possible in enumerate(rates):
             await fake_dcs.apply({"latency": slow * 2**doubled})
             await asyncio.sleep(seconds / 3)
-            before, begun = len(fake_dcs.tasks), time.monotonic()
+            before, started_at = len(fake_dcs.tasks), time.monotonic()
             await asyncio.sleep(seconds * 2 / 3)
-            done.append((len(fake_dcs.tasks) - before) / (time.monotonic() - begun))
+            done.append((len(fake_dcs.tasks) - before) / (time.monotonic() - started_at))
             assert done[-1] >= possible * least, done
         late = sum(worker.metric("dcs_worker_dcs_calls_total", 'status="timeout"') for worker in replicas)
         assert late <= 0.02 * _calls(replicas), late
@@ -217,14 +218,14 @@ async def random_refusals(urls: Callable[[], str], folder: Path, *, seconds: flo
     for chance in (0.0, share):
         place = folder / f"{chance:g}"
         place.mkdir()
-        fake_dcs = FakeDcs(FakeDcsSettings(latency=0.2, faults={BUSY: chance} if chance else {}))
+        fake_dcs = FaultyDcs(latency=0.2, faults={BUSY: chance} if chance else {})
         async with RunningSystem(urls(), place, fake_dcs) as system:
             await workers(system, 1, **DEFAULTS)
             await publish(system, [f"random-{chance:g}-{number}" for number in range(int(600 * seconds))])
             await asyncio.sleep(seconds / 4)
-            before, begun = len(fake_dcs.tasks), time.monotonic()
+            before, started_at = len(fake_dcs.tasks), time.monotonic()
             await asyncio.sleep(seconds)
-            made.append((len(fake_dcs.tasks) - before) / (time.monotonic() - begun))
+            made.append((len(fake_dcs.tasks) - before) / (time.monotonic() - started_at))
             left = await system.depth(names.REQUEST_QUEUE)
             assert left > 0, f"nothing was left to do after {len(fake_dcs.tasks)} tasks, {made}"
     assert made[1] >= made[0] * 0.6, made
@@ -245,20 +246,20 @@ async def tenants(
 async def _nine(url: str, folder: Path, crowd: int, each: int, slow: float) -> float:
     folder.mkdir()
     quotas = {CROWD: {"limit": 5}}
-    fake_dcs = FakeDcs(FakeDcsSettings.model_validate({"latency": slow, "project_quotas": quotas}))
+    fake_dcs = FaultyDcs(latency=slow, project_quotas=quotas)
     async with RunningSystem(url, folder, fake_dcs) as system:
         (worker,) = await workers(system, 1, **DEFAULTS)
         others = [f"o{project}-{number}" for project in range(9) for number in range(each)]
-        started = time.monotonic()
+        first_published_at = time.monotonic()
         await publish(system, [f"crowd-{number}" for number in range(crowd)], project_id=CROWD)
         behind = time.monotonic()
         for project in range(9):
             await publish(system, others[project * each : (project + 1) * each], project_id=f"other{project}")
         # In a crowd they come behind it, wherever in the queue it is by now.
-        begun = behind if crowd else started
-        wanted = set(others)
-        await until(lambda: wanted <= system.by_request().keys(), 60, worker.explain)
-        took = time.monotonic() - begun
+        started_at = behind if crowd else first_published_at
+        task_names = set(others)
+        await until(lambda: task_names <= system.by_request().keys(), 60, worker.explain)
+        took = time.monotonic() - started_at
         if crowd:
             assert "1 project is throttled" in worker.get("/readyz")[1]
             assert worker.metric("dcs_worker_requests_completed_total", 'reason="throttled"') > crowd / 2
@@ -268,7 +269,7 @@ async def _nine(url: str, folder: Path, crowd: int, each: int, slow: float) -> f
 
 async def memory(url: str, folder: Path, *, requests: int = 100_000, seconds: float = 20.0) -> str:
     """However much waits in the queue, little of it is in the worker."""
-    async with RunningSystem(url, folder, FakeDcs(FakeDcsSettings(latency=0.2))) as system:
+    async with RunningSystem(url, folder, FaultyDcs(latency=0.2)) as system:
         (worker,) = await workers(system, 1)
         await publish(system, [f"many-{number}" for number in range(requests)])
         await asyncio.sleep(seconds)
@@ -300,7 +301,7 @@ async def _play(storm: Awaitable[str]) -> str:
 
 
 def _fresh(node: RabbitMqServer) -> Callable[[], str]:
-    """URLs of vhosts that nobody has used."""
+    """URLs of unused vhosts."""
     numbers = iter(range(100))
 
     def url() -> str:

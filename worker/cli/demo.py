@@ -21,8 +21,14 @@ from worker.rabbit.tools.event_stream import EventStream, open_event_stream
 from worker.rabbit.tools.sender import Sender, open_sender
 from worker.rabbit.topology import Topology, remove
 from worker.tools.demo.display import DemoDisplay
-from worker.tools.demo.outcomes import DemoResult, OutcomeTracker, collect
-from worker.tools.demo.requests import WORKER_SETTINGS, fault_scripts, plan_requests
+from worker.tools.demo.requests import (
+    WORKER_SETTINGS,
+    DemoResult,
+    OutcomeTracker,
+    collect,
+    fault_scripts,
+    plan_requests,
+)
 from worker.tools.demo.worker_process import WorkerProcess, WorkerProcessError
 from worker.tools.fake_dcs import Auth, FakeDcs, FakeDcsSettings
 from worker.tools.servers import ServerFailedError, ServerUnavailableError, open_broker
@@ -74,7 +80,7 @@ class DemoRun:
         fake_dcs_settings = FakeDcsSettings(scripts=scripts, latency=DCS_LATENCY_SECONDS, auth=auth)
         fake_dcs = await stack.enter_async_context(FakeDcs(fake_dcs_settings))
         broker = await self._broker_variables(stack)
-        replica = await stack.enter_async_context(WorkerProcess())
+        replica = stack.enter_context(WorkerProcess())
         fake_dcs_variables = {
             "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": fake_dcs.url}),
             "WORKER_AUTH_TOKEN": auth.token.get_secret_value(),
@@ -120,7 +126,8 @@ class DemoRun:
         try:
             async with asyncio.TaskGroup() as tasks:
                 background_tasks = [tasks.create_task(replica.watch()), tasks.create_task(self._send(sender, tally))]
-                is_complete = await collect(events, tally, self.display.progress, MAX_SILENCE_SECONDS)
+                arriving = ((event.kind, event.body) async for event in events)
+                is_complete = await collect(arriving, tally, self.display.progress, MAX_SILENCE_SECONDS)
                 for task in background_tasks:
                     task.cancel()
         except BaseExceptionGroup as errors:

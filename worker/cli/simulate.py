@@ -1,5 +1,6 @@
 """The command `dcs-worker simulate`: the fake DCS as a server process."""
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -15,7 +16,7 @@ AuthMode = Literal["none", "token", "iam", "aksk"]
 
 Seed = Annotated[int, typer.Option(help="Decides, with task name and number of the POST, which call has which fault.")]
 FaultSelector = Annotated[
-    list[str] | None, typer.Option(help="CallError step and its probability, 'create then drop=0.02'; repeatable.")
+    list[str] | None, typer.Option(help="Fault step and its probability, 'create then drop=0.02'; repeatable.")
 ]
 Scripts = Annotated[list[str] | None, typer.Option(help="Steps for one task name, 'my-task=hang; ok'; repeatable.")]
 Visibility = Annotated[float, typer.Option(min=0, help="Seconds until a created task is listed.")]
@@ -56,9 +57,9 @@ def simulate(  # noqa: PLR0913 - each argument is an option of the command
     settings: Settings = None,
     change: Change = None,
 ) -> None:
-    """Serve a fake DCS, IAM and metadata service until Ctrl-C.
+    """Serve a fake DCS and IAM until Ctrl-C.
 
-    CallError steps, alone or after 'create then ': drop, close, hang, html, no id, cut, oversize, redirect,
+    Fault steps, alone or after 'create then ': drop, close, hang, html, no id, cut, oversize, redirect,
     throttle [N/UNIT], error STATUS [CODE], reply STATUS [BODY]; the last three also with 'retry after N'.
     Further steps: ok, slow S, create late S. Received calls: /_tasks, /_calls, /_stats. PUT /_settings changes it.
 
@@ -83,17 +84,17 @@ def simulate(  # noqa: PLR0913 - each argument is an option of the command
 
 
 def _serve(server_settings: "FakeDcsSettings", host: str, port: int) -> None:
-    from worker.tools.fake_dcs.process import run
+    from worker.tools.fake_dcs.server import serve
 
     try:
-        run(server_settings, host, port, lambda fake_dcs: typer.echo(_announcement(fake_dcs)))
+        asyncio.run(serve(server_settings, host, port, lambda fake_dcs: typer.echo(_announcement(fake_dcs))))
     except OSError as error:
         reason = f"cannot listen on {host}, port {port}: {error.strerror or error}"
         raise typer.Exit(fail(reason)) from error
 
 
 def _change_faults(url: str, server_settings: "FakeDcsSettings") -> None:
-    from worker.tools.fake_dcs.process import ChangeError, replace_faults
+    from worker.tools.fake_dcs.control_api import ChangeError, replace_faults
 
     try:
         replace_faults(url, server_settings.faults)

@@ -1,4 +1,4 @@
-"""The demo's parts: what it plans, how it judges, what it shows; and what it says without a broker."""
+"""Demo: planned requests, tracked outcomes, output, and errors without a broker."""
 
 import asyncio
 import io
@@ -19,36 +19,41 @@ from tests.pipeline.virtual_time.event_loop import VirtualTime
 from worker.cli.app import app
 from worker.policy.error_text import read_text
 from worker.policy.throttle.rate_limiter import RateLimiter
-from worker.rabbit.tools.event_stream import Event
 from worker.tools.demo.display import DemoDisplay
-from worker.tools.demo.outcomes import DemoResult, OutcomeTracker, collect
-from worker.tools.demo.requests import REQUEST_KINDS, SUCCEEDED, PlannedRequest, fault_scripts, plan_requests
-from worker.tools.fake_dcs import FakeDcsSettings
-from worker.tools.fake_dcs.fault_selection import throttled_text
-from worker.tools.fake_dcs.settings import Quota
+from worker.tools.demo.requests import (
+    REQUEST_KINDS,
+    SUCCEEDED,
+    DemoResult,
+    OutcomeTracker,
+    PlannedRequest,
+    collect,
+    fault_scripts,
+    plan_requests,
+)
+from worker.tools.fake_dcs import FakeDcsSettings, Quota
 from worker.tools.servers import free_port, rabbitmq
 
 TIMES = {"received_at": "2026-01-01T00:00:00.000Z", "completed_at": "2026-01-01T00:00:01.000Z"}
 PLAIN, LATE, REFUSED, MISSPELT = (
-    next(one for one in plan_requests(200) if one.kind.fault == met)
+    next(request for request in plan_requests(200) if request.kind.fault == met)
     for met in ("none", "reset after creating", "a VPC that does not exist", "a misspelt field")
 )
-TWICE = next(one for one in plan_requests(200) if one.kind.copies == 2)
+TWICE = next(request for request in plan_requests(200) if request.kind.copies == 2)
 
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads a `.env` that lies about."""
+    """No test reads a `.env` of the checkout."""
     monkeypatch.chdir(tmp_path)
 
 
-def _success(one: PlannedRequest, instance_id: str = "", resolution: str = "created") -> tuple[str, bytes]:
+def _success(request: PlannedRequest, instance_id: str = "", resolution: str = "created") -> tuple[str, bytes]:
     body = {
-        "request_id": one.request_id,
-        "project_id": one.kind.project,
+        "request_id": request.request_id,
+        "project_id": request.kind.project,
         "region": "r",
-        "name": one.name,
-        "instance_id": instance_id or f"id of {one.name}",
+        "name": request.name,
+        "instance_id": instance_id or f"id of {request.name}",
         "resolution": resolution,
         "attempts": 1,
         **TIMES,
@@ -56,34 +61,36 @@ def _success(one: PlannedRequest, instance_id: str = "", resolution: str = "crea
     return SUCCEEDED_KEY, MigrationSucceeded.model_validate(body).model_dump_json().encode()
 
 
-def _succeed(tally: OutcomeTracker, one: PlannedRequest, instance_id: str = "", resolution: str = "created") -> None:
-    tally.event(*_success(one, instance_id, resolution))
+def _succeed(
+    tally: OutcomeTracker, request: PlannedRequest, instance_id: str = "", resolution: str = "created"
+) -> None:
+    tally.event(*_success(request, instance_id, resolution))
 
 
-def _fail(tally: OutcomeTracker, one: PlannedRequest, reason: Reason) -> None:
-    failed = MigrationFailed(request_id=one.request_id, reason=reason, message="no", **TIMES)
+def _fail(tally: OutcomeTracker, request: PlannedRequest, reason: Reason) -> None:
+    failed = MigrationFailed(request_id=request.request_id, reason=reason, message="no", **TIMES)
     tally.event(FAILED_KEY, failed.model_dump_json().encode())
 
 
 def _sent(*planned: PlannedRequest) -> OutcomeTracker:
     tally = OutcomeTracker(planned, FakeClock(0.0))
-    for one in planned:
-        tally.sent(one)
+    for request in planned:
+        tally.sent(request)
     return tally
 
 
-def test_two_hundred_requests_meet_everything_in_its_share() -> None:
+def test_200_requests_have_every_kind_in_its_share() -> None:
     """200 requests are of every kind as often as it says, each with an id and a name of its own."""
     planned = plan_requests(200)
 
-    assert Counter(one.kind.fault for one in planned) == {kind.fault: kind.share for kind in REQUEST_KINDS}
-    assert len({one.request_id for one in planned}) == len({one.name for one in planned}) == 200
-    assert sum(one.kind.expected == SUCCEEDED for one in planned) == 192
+    assert Counter(request.kind.fault for request in planned) == {kind.fault: kind.share for kind in REQUEST_KINDS}
+    assert len({request.request_id for request in planned}) == len({request.name for request in planned}) == 200
+    assert sum(request.kind.expected == SUCCEEDED for request in planned) == 192
 
 
-def test_few_requests_are_a_mixture_too() -> None:
+def test_few_requests_are_mixed() -> None:
     """The kinds are spread evenly: of 40 requests most are ordinary and some of every frequent kind."""
-    met = Counter(one.kind.fault for one in plan_requests(40))
+    met = Counter(request.kind.fault for request in plan_requests(40))
 
     assert 24 <= met["none"] <= 30
     assert all(met[kind.fault] for kind in REQUEST_KINDS if kind.share >= 8)
@@ -91,35 +98,35 @@ def test_few_requests_are_a_mixture_too() -> None:
     assert len(plan_requests(450)) == 450
 
 
-def test_only_the_misspelt_requests_are_invalid() -> None:
+def test_only_misspelt_requests_are_invalid() -> None:
     """What is sent is valid, but for those that are meant not to be."""
-    for one in plan_requests(200):
-        if one.kind.misspelt:
+    for request in plan_requests(200):
+        if request.kind.misspelt:
             with pytest.raises(InvalidRequestError, match=r"task\.vpc_id: is missing"):
-                parse(one.body, max_bytes=65_536)
+                parse(request.body, max_bytes=65_536)
         else:
-            assert parse(one.body, max_bytes=65_536).request_id == one.request_id
+            assert parse(request.body, max_bytes=65_536).request_id == request.request_id
 
 
-def test_the_stand_in_knows_every_step() -> None:
+def test_fault_scripts_are_valid_for_fake_dcs() -> None:
     """The scripts of all kinds are scripts of the fake DCS."""
     settings = FakeDcsSettings(scripts=fault_scripts(plan_requests(200)))
 
     assert len(settings.scripts) == sum(kind.share for kind in REQUEST_KINDS if kind.script)
 
 
-def test_what_is_learnt_from_a_throttled_call_slows_no_other_down() -> None:
+def test_rate_learnt_from_throttled_call_slows_no_other_request() -> None:
     """Even where a single call was made before, the rate that is learnt lets all requests through in a few seconds."""
     (kind,) = (kind for kind in REQUEST_KINDS if kind.fault == "throttled first")
     quota = Quota.read(kind.script[0].removeprefix("throttle "))
     limiter = RateLimiter()
     limiter.take(1, 1.0)
-    limiter.throttled(1.0, 1.1, read_text(429, throttled_text(quota.limit, quota.time, quota.unit)).throttle, None)
+    limiter.throttled(1.0, 1.1, read_text(429, quota.error_text).throttle, None)
     assert limiter.rate is not None
     assert limiter.rate > 40
 
 
-def test_everything_as_expected_is_ok() -> None:
+def test_expected_outcomes_leave_no_problem() -> None:
     """Expected answers and one task for each request that should have one leave no problem."""
     tally = _sent(PLAIN, LATE, REFUSED, MISSPELT)
     was_complete = tally.is_complete
@@ -128,7 +135,7 @@ def test_everything_as_expected_is_ok() -> None:
     _fail(tally, REFUSED, Reason.REJECTED)
     _fail(tally, MISSPELT, Reason.INVALID_REQUEST)
 
-    result = tally.result((one.name, f"id of {one.name}") for one in (PLAIN, LATE))
+    result = tally.result((request.name, f"id of {request.name}") for request in (PLAIN, LATE))
 
     assert (was_complete, tally.is_complete) == (False, True)
     assert (result.is_ok, result.tasks_expected, result.tasks_found) == (True, 2, 2)
@@ -141,7 +148,7 @@ def test_everything_as_expected_is_ok() -> None:
     assert result.as_json()["ok"] is True
 
 
-def test_a_request_sent_twice_wants_two_answers_that_are_one() -> None:
+def test_request_sent_twice_needs_two_equal_events() -> None:
     """It is complete with the second answer, counted once, and two different answers are a problem."""
     tally = _sent(TWICE)
     _succeed(tally, TWICE)
@@ -165,8 +172,8 @@ def test_a_request_sent_twice_wants_two_answers_that_are_one() -> None:
         (["another"], "id of another task"),
     ],
 )
-def test_any_other_number_of_tasks_is_a_problem(tasks: list[str], complaint: str) -> None:
-    """No task, two tasks, or one that the answer does not name: each is said, with the request it belongs to."""
+def test_other_number_of_tasks_is_a_problem(tasks: list[str], complaint: str) -> None:
+    """No task, two tasks, or one that the event does not name: each is reported with its request."""
     tally = _sent(PLAIN)
     _succeed(tally, PLAIN)
 
@@ -177,8 +184,8 @@ def test_any_other_number_of_tasks_is_a_problem(tasks: list[str], complaint: str
     assert result.problems[0].startswith(PLAIN.request_id)
 
 
-def test_other_answers_than_expected_are_problems() -> None:
-    """A refused request that succeeds, a plain one that fails, one without an answer, one that nobody sent."""
+def test_unexpected_outcomes_are_problems() -> None:
+    """A refused request that succeeds, a plain one that fails, one without an event, one that was never sent."""
     tally = _sent(PLAIN, REFUSED, LATE)
     _fail(tally, PLAIN, Reason.UNRESOLVED)
     _succeed(tally, REFUSED)
@@ -195,18 +202,20 @@ def test_other_answers_than_expected_are_problems() -> None:
     assert next(row for row in result.outcomes if row.outcome == "no answer").p50 is None
 
 
-def test_latencies_are_from_sending_to_the_event() -> None:
+def test_latency_is_from_sending_to_event() -> None:
     """Of 100 answers after 1 to 100 s the percentiles are 50, 95 and 100 s."""
     ordinary = [
-        one for one in plan_requests(200) if not one.kind.script and one.kind.copies == 1 and not one.kind.misspelt
+        request
+        for request in plan_requests(200)
+        if not request.kind.script and request.kind.copies == 1 and not request.kind.misspelt
     ][:100]
     clock = FakeClock(0.0)
     tally = OutcomeTracker(ordinary, clock)
-    for one in ordinary:
-        tally.sent(one)
-    for second, one in enumerate(ordinary, 1):
+    for request in ordinary:
+        tally.sent(request)
+    for second, request in enumerate(ordinary, 1):
         clock.now = float(second)
-        _succeed(tally, one)
+        _succeed(tally, request)
 
     (row,) = tally.result([]).outcomes
     assert (row.p50, row.p95, row.max) == (50.0, 95.0, 100.0)
@@ -218,17 +227,17 @@ class EventStream:
     def __init__(self, planned: Sequence[PlannedRequest], apart: float) -> None:
         self._planned, self._apart = planned, apart
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
+    async def __aiter__(self) -> AsyncIterator[tuple[str, bytes]]:
         """The events."""
-        for one in self._planned:
+        for request in self._planned:
             await asyncio.sleep(self._apart)
-            yield Event(*_success(one), {}, None)
+            yield _success(request)
         await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize(("apart", "is_complete", "answered"), [(59.0, True, 3), (61.0, False, 0)])
-def test_answers_are_waited_for_as_long_as_they_come(apart: float, is_complete: bool, answered: int) -> None:
-    """Answers that come a minute apart are all counted, however long that takes; after a silence it is over."""
+def test_collecting_ends_after_silence(apart: float, is_complete: bool, answered: int) -> None:
+    """Events that come a minute apart are all counted; collecting ends after a longer silence."""
     planned = [PLAIN, LATE, TWICE]
     tally, shown = _sent(PLAIN, LATE, replace(TWICE, kind=PLAIN.kind)), []
 
@@ -244,7 +253,7 @@ def _result(*, is_ok: bool = True) -> DemoResult:
     return tally.result([(PLAIN.name, f"id of {PLAIN.name}")] if is_ok else [])
 
 
-def test_away_from_a_terminal_there_are_plain_lines() -> None:
+def test_output_without_terminal_is_plain_lines() -> None:
     """Progress is a line, the table is text, and no control code is in either."""
     stream = io.StringIO()
     tally = _sent(PLAIN)
@@ -263,10 +272,8 @@ def test_away_from_a_terminal_there_are_plain_lines() -> None:
 
 
 @pytest.mark.parametrize("no_color", [False, True])
-def test_on_a_terminal_there_is_a_bar_in_colour_unless_unwanted(
-    monkeypatch: pytest.MonkeyPatch, no_color: bool
-) -> None:
-    """A terminal gets one live bar; NO_COLOR takes the colours away and nothing else."""
+def test_terminal_shows_bar_in_colour_unless_no_color(monkeypatch: pytest.MonkeyPatch, no_color: bool) -> None:
+    """A terminal gets one live bar; NO_COLOR removes only the colours."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     if no_color:
@@ -289,8 +296,8 @@ def test_on_a_terminal_there_is_a_bar_in_colour_unless_unwanted(
     assert ("\x1b[32m" in shown) is not no_color
 
 
-def test_without_any_broker_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No server, no container engine: the demo ends with 69 and says what would help."""
+def test_missing_broker_is_reported_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server, no container engine: the demo ends with 69 and says what to do."""
     monkeypatch.setattr(rabbitmq, "find_server_scripts", lambda: None)
     monkeypatch.setattr(rabbitmq, "find_container_engine", lambda: None)
     result = CliRunner().invoke(app, ["demo"])
@@ -300,7 +307,7 @@ def test_without_any_broker_there_is_one_sentence(monkeypatch: pytest.MonkeyPatc
     assert result.stderr.count("\n") == 1
 
 
-def test_a_given_broker_that_is_down_is_one_sentence() -> None:
+def test_unreachable_given_broker_is_reported_in_one_sentence() -> None:
     """The demo ends with 69, and with `--json` writes nothing where JSON is expected."""
     url = f"amqp://guest:hunter2@127.0.0.1:{free_port()}/"
     result = CliRunner().invoke(app, ["demo", "--json"], env={"WORKER_AMQP_URL": url})
@@ -310,6 +317,6 @@ def test_a_given_broker_that_is_down_is_one_sentence() -> None:
     assert "hunter2" not in result.output
 
 
-def test_the_result_is_json() -> None:
+def test_result_is_json() -> None:
     """The verdict has plain values only."""
     assert json.loads(json.dumps(_result().as_json()))["tasks_found"] == 1

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from schemas.request import parse
+from tests.fakes.faulty_dcs import FaultyDcs
 from worker.dcs.auth.credentials import ReadyToken
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
@@ -18,7 +19,7 @@ from worker.dcs.transport import ServiceTransport
 from worker.policy.call_result import CallError, ErrorKind, Evidence, SeveralTasks, TaskCreated, TaskFound, TaskNotFound
 from worker.policy.freeze_detector import FreezeDetector
 from worker.policy.migration_request import MigrationRequest, migration
-from worker.tools.fake_dcs import PLAIN_TEXT_PASSWORD, FakeDcs, FakeDcsSettings, MigrationTask
+from worker.tools.fake_dcs import PLAIN_TEXT_PASSWORD, MigrationTask
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 Told = list[tuple[str, str]]
@@ -60,10 +61,10 @@ async def client(
 @asynccontextmanager
 async def service(
     told: Told | None = None, deadline: float = 1.0, **settings: Any
-) -> AsyncIterator[tuple[DcsClient, FakeDcs]]:
+) -> AsyncIterator[tuple[DcsClient, FaultyDcs]]:
     """A client and its fake DCS."""
     async with (
-        FakeDcs(FakeDcsSettings(**settings)) as fake_dcs,
+        FaultyDcs(**settings) as fake_dcs,
         client(fake_dcs.url, told=told, deadline=deadline) as dcs,
     ):
         yield dcs, fake_dcs
@@ -145,7 +146,7 @@ async def test_a_fault_keeps_what_the_service_said() -> None:
 
 async def test_refused_connections_prove_that_nothing_was_sent() -> None:
     """No listener, a name that does not resolve, TLS spoken to a plain port: never sent."""
-    async with FakeDcs(FakeDcsSettings()) as fake_dcs:
+    async with FaultyDcs() as fake_dcs:
         port = fake_dcs.url.rsplit(":", 1)[1]
         for url in ("http://127.0.0.1:1", "http://does-not-exist.invalid", f"https://127.0.0.1:{port}"):
             async with client(url, deadline=5) as dcs:
@@ -186,7 +187,7 @@ async def test_a_kept_connection_that_the_service_closed_is_ambiguous() -> None:
 async def test_a_process_that_was_frozen_sends_nothing_any_more() -> None:
     """Law 5: woken up between the beginning of a call and its first byte, it gives the call up."""
     clock = iter([0.0, 0.0, 60.0, 60.0])
-    async with FakeDcs(FakeDcsSettings()) as fake_dcs, client(fake_dcs.url, clock=lambda: next(clock)) as dcs:
+    async with FaultyDcs() as fake_dcs, client(fake_dcs.url, clock=lambda: next(clock)) as dcs:
         ending = await dcs.create(an_order(), go)
         assert isinstance(ending, CallError)
         assert (ending.evidence, ending.label, len(fake_dcs.calls)) == (Evidence.NEVER_SENT, "frozen", 0)

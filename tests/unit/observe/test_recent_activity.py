@@ -6,7 +6,7 @@ import pytest
 
 from schemas.envelope import Envelope
 from schemas.request import Request, Task
-from tests.fake_clock import FakeClock
+from tests.fakes.clock import FakeClock
 from worker.observe.recent_activity import (
     MAX_ERROR_CHARACTERS,
     MAX_FAILURES_KEPT,

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from worker.tools.demo.outcomes import DemoResult, OutcomeRow, OutcomeTracker
+from worker.tools.demo.requests import DemoResult, OutcomeRow, OutcomeTracker
 
 PLAIN_WIDTH_COLUMNS: Final = 100
 PROGRESS_INTERVAL_SECONDS: Final = 1.0

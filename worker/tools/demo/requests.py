@@ -1,16 +1,24 @@
-"""Requests of the demo, and the fault that the fake DCS injects into each."""
+"""Requests of the demo: planned, each with the fault that the fake DCS injects, and tracked to their outcomes.
 
+Outcomes are counted as events arrive, and compared with the tasks that exist.
+"""
+
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import cycle, islice
-from typing import Final
+from math import ceil
+from typing import Any, Final
 
-from schemas.event import Reason
+from schemas.event import SUCCEEDED_KEY, MigrationFailed, MigrationSucceeded, Reason
 
 PROJECT_ID: Final = "0123456789abcdef0123456789abcdef"
 FORBIDDEN_PROJECT_ID: Final = "fedcba9876543210fedcba9876543210"
 SUCCEEDED: Final = "succeeded"
+NO_EVENT: Final = "no answer"
 
 # Short times, so that recovery is visible within seconds. The retry levels after the third are for slow machines, on
 # which further calls time out: there the demo takes longer, but does not fail.
@@ -70,9 +78,11 @@ class PlannedRequest:
 def plan_requests(number: int) -> list[PlannedRequest]:
     """Plan `number` requests, with the kinds spread evenly."""
     spread = sorted(
-        ((turn + 0.5) / kind.share, place) for place, kind in enumerate(REQUEST_KINDS) for turn in range(kind.share)
+        ((turn + 0.5) / kind.share, position)
+        for position, kind in enumerate(REQUEST_KINDS)
+        for turn in range(kind.share)
     )
-    kinds = (REQUEST_KINDS[place] for _, place in spread)
+    kinds = (REQUEST_KINDS[position] for _, position in spread)
     return [_planned(serial, kind) for serial, kind in enumerate(islice(cycle(kinds), number), 1)]
 
 
@@ -92,3 +102,180 @@ def _planned(serial: int, kind: RequestKind) -> PlannedRequest:
     }
     body = {"request_id": request_id, "project_id": kind.project, "task": task}
     return PlannedRequest(request_id, name, kind, json.dumps(body).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAnswer:
+    """What the first event of a request says."""
+
+    outcome: str
+    """`created`, `adopted`, or the reason of the failure."""
+    instance_id: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRow:
+    """All requests of request outcome; latencies are seconds from sending to the event."""
+
+    outcome: str
+    requests: int
+    p50: float | None
+    p95: float | None
+    max: float | None
+    met: Mapping[str, int]
+    """Number of requests by injected fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """The demo's result; a problem names the request by its id, or the task by its name."""
+
+    requests: int
+    seconds: float
+    outcomes: tuple[OutcomeRow, ...]
+    tasks_expected: int
+    tasks_found: int
+    problems: tuple[str, ...]
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether every request ended as expected, with exactly the expected tasks."""
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as JSON."""
+        return {"ok": self.is_ok, **asdict(self)}
+
+
+class OutcomeTracker:
+    """Tracks the outcome of every planned request. `clock` counts seconds."""
+
+    def __init__(self, planned: Sequence[PlannedRequest], clock: Callable[[], float] = time.monotonic) -> None:
+        self.planned = planned
+        self.outcomes: Counter[str] = Counter()
+        self._clock = clock
+        self._started_at = clock()
+        self._sent_at: dict[str, float] = {}
+        self._answers: dict[str, FirstAnswer] = {}
+        self._answers_left = Counter({request.request_id: request.kind.copies for request in planned})
+        self._problems: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"<OutcomeTracker: {self.answered} of {len(self.planned)}>"
+
+    @property
+    def answered(self) -> int:
+        """Number of requests with an event."""
+        return len(self._answers)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every copy of every request has its event."""
+        return not self._answers_left
+
+    def sent(self, request: PlannedRequest) -> None:
+        """A request is about to be sent; of its copies the first counts."""
+        self._sent_at.setdefault(request.request_id, self._clock())
+
+    def event(self, kind: str, body: bytes) -> None:
+        """An event arrived; `kind` is its routing key."""
+        request_id, outcome, instance_id = _read(kind, body)
+        if request_id is None or request_id not in self._sent_at:
+            self._problems.append(f"an event of a request that was never sent: {request_id}")
+            return
+        self._count_down(request_id)
+        answer = FirstAnswer(outcome, instance_id, self._clock() - self._sent_at[request_id])
+        first = self._answers.setdefault(request_id, answer)
+        if first is answer:
+            self.outcomes[outcome] += 1
+        elif (first.outcome, first.instance_id) != (outcome, instance_id):
+            self._problems.append(f"{request_id}: answered as {first.outcome}, then as {outcome}")
+
+    def result(self, tasks: Iterable[tuple[str, str]]) -> DemoResult:
+        """The result, from name and id of every task that exists."""
+        ids: defaultdict[str, list[str]] = defaultdict(list)
+        for name, task_id in tasks:
+            ids[name].append(task_id)
+        wrong = [*self._problems, *self._wrong_answers(), *self._wrong_tasks(ids)]
+        return DemoResult(
+            requests=len(self.planned),
+            seconds=round(self._clock() - self._started_at, 3),
+            outcomes=tuple(self._rows()),
+            tasks_expected=sum(request.kind.expected == SUCCEEDED for request in self.planned),
+            tasks_found=sum(map(len, ids.values())),
+            problems=tuple(wrong),
+        )
+
+    def _count_down(self, request_id: str) -> None:
+        self._answers_left[request_id] -= 1
+        if self._answers_left[request_id] <= 0:
+            del self._answers_left[request_id]
+
+    def _wrong_answers(self) -> Iterable[str]:
+        for request in self.planned:
+            answer = self._answers.get(request.request_id)
+            if answer is None:
+                yield f"{request.request_id} ({request.kind.fault}): not answered"
+            elif (SUCCEEDED if answer.instance_id else answer.outcome) != request.kind.expected:
+                expected = request.kind.expected
+                yield f"{request.request_id} ({request.kind.fault}): {answer.outcome} instead of {expected}"
+
+    def _wrong_tasks(self, ids: Mapping[str, Sequence[str]]) -> Iterable[str]:
+        for request in self.planned:
+            found = ids.get(request.name, ())
+            if len(found) != (request.kind.expected == SUCCEEDED):
+                yield f"{request.request_id} ({request.kind.fault}): {len(found)} tasks called {request.name}"
+            answer = self._answers.get(request.request_id)
+            if answer and answer.instance_id and answer.instance_id not in found:
+                yield f"{request.request_id} ({request.kind.fault}): answered with the id of another task"
+        for name in ids.keys() - {request.name for request in self.planned}:
+            yield f"a task without a request: {name}"
+
+    def _rows(self) -> Iterable[OutcomeRow]:
+        grouped: defaultdict[str, list[PlannedRequest]] = defaultdict(list)
+        for request in self.planned:
+            answer = self._answers.get(request.request_id)
+            grouped[answer.outcome if answer else NO_EVENT].append(request)
+        for outcome, members in sorted(grouped.items(), key=lambda group: -len(group[1])):
+            known = (self._answers.get(request.request_id) for request in members)
+            seconds = sorted(answer.seconds for answer in known if answer)
+            p50, p95, most = (_percentile(seconds, part) for part in (0.5, 0.95, 1.0))
+            met = Counter(request.kind.fault for request in members)
+            yield OutcomeRow(outcome, len(members), p50, p95, most, dict(met.most_common()))
+
+
+async def collect(
+    events: AsyncIterable[tuple[str, bytes]],
+    tracker: OutcomeTracker,
+    progress: Callable[[OutcomeTracker], None],
+    max_silence_seconds: float,
+) -> bool:
+    """Pass events (routing key and body) to the tracker until it is complete.
+
+    False if none came for `max_silence_seconds`: a slow machine takes longer, but as long as events come nothing fails.
+    """
+    arriving = aiter(events)
+    while not tracker.is_complete:
+        try:
+            async with asyncio.timeout(max_silence_seconds):
+                kind, body = await anext(arriving)
+        except TimeoutError:
+            return False
+        tracker.event(kind, body)
+        progress(tracker)
+    return True
+
+
+def _read(kind: str, body: bytes) -> tuple[str | None, str, str | None]:
+    """Request id, outcome and task id of an event."""
+    if kind == SUCCEEDED_KEY:
+        succeeded = MigrationSucceeded.model_validate_json(body)
+        return succeeded.request_id, succeeded.resolution, succeeded.instance_id
+    failed = MigrationFailed.model_validate_json(body)
+    return failed.request_id, failed.reason.value, None
+
+
+def _percentile(ordered: Sequence[float], part: float) -> float | None:
+    """The nearest-rank percentile."""
+    return round(ordered[max(0, ceil(part * len(ordered)) - 1)], 3) if ordered else None

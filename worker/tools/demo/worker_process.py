@@ -8,11 +8,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
-from worker.tools.servers.child_processes import ChildProcesses
-from worker.tools.servers.server import LOOPBACK, free_port
+from worker.tools.servers import LOOPBACK, ChildProcesses, free_port
 
 READY_TIMEOUT_SECONDS: Final = 60.0
 STOP_TIMEOUT_SECONDS: Final = 40.0
@@ -27,30 +25,24 @@ class WorkerProcessError(Exception):
 class WorkerProcess:
     """`dcs-worker run` as a child process, without our files, variables and terminal; it never outlives us.
 
-    `async with WorkerProcess() as replica` creates its folder; leaving kills the process and removes the folder.
+    `with WorkerProcess() as replica` has a private folder, empty but for its output; leaving kills the process and
+    removes the folder.
     """
 
     def __init__(self) -> None:
         self.port = free_port()
-        self._children: ChildProcesses | None = None
+        self._children = ChildProcesses()
+        self.folder = self._children.folder
         self._process: subprocess.Popen[bytes] | None = None
 
     def __repr__(self) -> str:
-        return f"<Replica: {'not started' if self._process is None else self._process.pid}>"
+        return f"<WorkerProcess {'not started' if self._process is None else self._process.pid}>"
 
-    async def __aenter__(self) -> Self:
-        self._children = ChildProcesses()
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open_children.close()
-
-    @property
-    def folder(self) -> Path:
-        """Its working directory, empty but for its output."""
-        return self._open_children.folder
+    def __exit__(self, *exc: object) -> None:
+        self._children.close()
 
     @property
     def url(self) -> str:
@@ -76,11 +68,11 @@ class WorkerProcess:
             "PYTHONPATH": str(Path(__file__).parents[3]),  # where this package was imported from
             **variables,
         }
-        self._process = self._open_children.spawn([sys.executable, "-m", "worker", "run"], environment)
+        self._process = self._children.spawn([sys.executable, "-m", "worker", "run"], environment)
         try:
             yield
         finally:
-            self._open_children.end(self._process)
+            self._children.end(self._process)
 
     async def ready(self) -> None:
         """Wait until it consumes. Raises WorkerProcessError."""
@@ -112,11 +104,6 @@ class WorkerProcess:
             await asyncio.sleep(POLL_SECONDS)
         if status:
             raise WorkerProcessError(f"The worker drained with status {status}{self._last_output()}")
-
-    @property
-    def _open_children(self) -> ChildProcesses:
-        assert self._children is not None
-        return self._children
 
     def _check(self) -> None:
         status = None if self._process is None else self._process.poll()

@@ -1,7 +1,8 @@
-"""Fake DCS, with IAM and the metadata service: one process, all in memory.
+"""Fake DCS and IAM: one process, all in memory.
 
 It validates requests as the documented service does, verifies credentials with an independent implementation, and
-fails on demand. `fault_steps` has the table of faults, `settings` all settings, `control_api` the control pages.
+fails on demand. `faults` has the table of fault steps, `settings` all settings, `control_api` the control pages.
+`tests/fakes/faulty_dcs.py` extends it by what only tests need.
 """
 
 from worker.tools.fake_dcs.call_log import CallRecord

@@ -6,7 +6,7 @@ signatures and passwords are not stored: their header gets a fingerprint, which 
 
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from sys import intern
 from typing import Any
@@ -35,10 +35,6 @@ class CallRecord:
     error_code: str | None = None
     seconds: float | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """The call as `/_calls` shows it."""
-        return asdict(self)
-
 
 class CallLog:
     """The calls since the last reset, and counters by operation and status."""
@@ -48,8 +44,6 @@ class CallLog:
         self.in_flight = 0
         self.max_in_flight = 0
         self._count_by_status: Counter[tuple[str, str]] = Counter()
-        self._count_of_second: dict[str, tuple[int, int]] = {}
-        self._max_per_second: dict[str, int] = {}
 
     def __repr__(self) -> str:
         return f"<CallLog ended={sum(self._count_by_status.values())} in_flight={self.in_flight}>"
@@ -59,7 +53,6 @@ class CallLog:
         self.calls.append(call)
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
-        self.count_second(call.operation, call.at)
 
     def call_ended(self, call: CallRecord, now: float) -> None:
         """Record how a call ended: with a status, or without an answer."""
@@ -67,25 +60,12 @@ class CallLog:
         call.seconds = round(now - call.at, 6)
         self._count_by_status[call.operation, str(call.status or "no answer")] += 1
 
-    def count_second(self, what: str, now: float) -> None:
-        """Count an occurrence of `what`, for its maximum per second of the clock."""
-        second = int(now)
-        last, number = self._count_of_second.get(what, (second, 0))
-        number = number + 1 if last == second else 1
-        self._count_of_second[what] = (second, number)
-        self._max_per_second[what] = max(self._max_per_second.get(what, 0), number)
-
     def stats(self) -> dict[str, Any]:
-        """Calls by operation and status, maxima per second, and calls in flight now and at most."""
+        """Calls by operation and status, and calls in flight now and at most."""
         calls: dict[str, dict[str, int]] = {}
         for (operation, status), number in sorted(self._count_by_status.items()):
             calls.setdefault(operation, {})[status] = number
-        return {
-            "calls": calls,
-            "most_per_second": dict(self._max_per_second),
-            "under_way": self.in_flight,
-            "most_under_way": self.max_in_flight,
-        }
+        return {"calls": calls, "under_way": self.in_flight, "most_under_way": self.max_in_flight}
 
 
 def redact_headers(headers: Mapping[str, str]) -> dict[str, str]:

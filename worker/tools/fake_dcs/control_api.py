@@ -1,53 +1,45 @@
-"""Control pages of the fake DCS: what it received, and how it behaves from now on.
+"""Control pages of the fake DCS: what it received, and how it behaves from now on; and a client of the settings page.
 
 | page             | what                                                                                            |
 | ---------------- | ----------------------------------------------------------------------------------------------- |
 | GET /_tasks      | count, names created more than once, the tasks; `?name=` exact, `?limit=` the newest            |
-| POST /_tasks     | add a task without a call: `project_id`, `name`, and any other member of a task                 |
 | GET /_calls      | the calls; `?operation=`, `?name=`, `?limit=` the newest                                        |
 | GET /_stats      | counters                                                                                        |
 | GET /_settings   | the current settings, secrets redacted                                                          |
 | PUT /_settings   | change settings by a JSON merge patch                                                           |
-| POST /_reset     | initial settings; no tasks, calls, tokens and counts                                            |
 """
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from http.client import HTTPException
+from typing import Any, Final
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 from aiohttp import web
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from worker.tools.fake_dcs.state import ServerState
-from worker.tools.fake_dcs.tasks import MigrationTask
 
-Apply = Callable[[Mapping[str, Any], asyncio.BaseTransport | None], Awaitable[None]]
-Reset = Callable[[], Awaitable[None]]
+CHANGE_TIMEOUT_SECONDS: Final = 10.0
 
 
 class ControlApi:
-    """The control pages of one server."""
+    """The control pages of one server; `apply` changes its settings by a merge patch."""
 
-    def __init__(self, state: ServerState, apply: Apply, reset: Reset) -> None:
+    def __init__(self, state: ServerState, apply: Callable[[Mapping[str, Any]], Awaitable[None]]) -> None:
         self._state = state
-        self._change_settings = apply
-        self._reset = reset
-
-    def __repr__(self) -> str:
-        return f"<ControlApi {self._state}>"
+        self._apply = apply
 
     def routes(self) -> list[web.RouteDef]:
         """The table above."""
         return [
             web.get("/_tasks", self.tasks),
-            web.post("/_tasks", self.add_task),
             web.get("/_calls", self.calls),
             web.get("/_stats", self.stats),
             web.get("/_settings", self.settings),
             web.put("/_settings", self.change_settings),
-            web.post("/_reset", self.reset),
         ]
 
     async def tasks(self, request: web.Request) -> web.Response:
@@ -58,22 +50,11 @@ class ControlApi:
         shown = _newest(rows, request)
         return web.json_response({"count": len(rows), "repeated": tasks.repeated, "tasks": shown})
 
-    async def add_task(self, request: web.Request) -> web.Response:
-        """Add a task that no call created."""
-        requested = {"created": self._state.clock(), **await _json_object(request)}
-        try:
-            task = TypeAdapter(MigrationTask).validate_python(requested)
-        except ValidationError as error:
-            raise _bad_request(error) from error
-        self._state.tasks.add(task)
-        self._state.notify_change()
-        return web.json_response(asdict(task), status=201)
-
     async def calls(self, request: web.Request) -> web.Response:
         """Show the calls, oldest first."""
         operation, name = request.query.get("operation"), request.query.get("name")
         found = [
-            call.as_json()
+            asdict(call)
             for call in self._state.call_log.calls
             if operation in {None, call.operation} and name in {None, call.name}
         ]
@@ -88,23 +69,19 @@ class ControlApi:
         return web.json_response(self._state.settings.model_dump(mode="json"))
 
     async def change_settings(self, request: web.Request) -> web.Response:
-        """Change settings. An outage that refuses connections needs an end: these pages are unreachable meanwhile."""
-        patch = await _json_object(request)
-        if patch.get("down") == "refuse" and not patch.get("down_seconds"):
-            raise web.HTTPBadRequest(text="down=refuse needs down_seconds: these pages are unreachable meanwhile\n")
+        """Change settings."""
         try:
-            await self._change_settings(patch, request.transport)
+            patch = json.loads(await request.read())
+        except ValueError as error:
+            raise web.HTTPBadRequest(text="the body is not JSON\n") from error
+        if not isinstance(patch, dict):
+            raise web.HTTPBadRequest(text="the body is not a JSON object\n")
+        try:
+            await self._apply(patch)
         except ValidationError as error:
-            raise _bad_request(error) from error
-        response = await self.settings(request)
-        if self._state.settings.down == "refuse":
-            response.force_close()
-        return response
-
-    async def reset(self, _: web.Request) -> web.Response:
-        """Return to the initial state."""
-        await self._reset()
-        return web.json_response(self._state.stats())
+            lines = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}\n" for detail in error.errors()]
+            raise web.HTTPBadRequest(text="".join(lines)) from error
+        return await self.settings(request)
 
 
 def _newest(rows: list[dict[str, Any]], request: web.Request) -> list[dict[str, Any]]:
@@ -116,16 +93,30 @@ def _newest(rows: list[dict[str, Any]], request: web.Request) -> list[dict[str, 
     return rows[-int(limit) :] if int(limit) else []
 
 
-async def _json_object(request: web.Request) -> dict[str, Any]:
+class ChangeError(Exception):
+    """The settings could not be changed; the text is for an operator."""
+
+
+def replace_faults(url: str, faults: Mapping[str, float]) -> None:
+    """Replace all faults of the fake DCS at `url`. Raises ChangeError."""
     try:
-        requested = json.loads(await request.read())
-    except ValueError as error:
-        raise web.HTTPBadRequest(text="the body is not JSON\n") from error
-    if not isinstance(requested, dict):
-        raise web.HTTPBadRequest(text="the body is not a JSON object\n")
-    return requested
+        _put_settings(url, {"faults": None})  # a merge patch keeps members that it does not name
+        _put_settings(url, {"faults": faults})
+    except HTTPError as http_error:
+        answer = http_error.read().decode(errors="replace").strip()
+        raise ChangeError(
+            f"The server at {url} is no fake DCS, or rejects the change: {http_error.code} {answer}"[:300]
+        ) from None
+    except (URLError, HTTPException, OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise ChangeError(
+            f"No fake DCS answers at {url}: {reason}. `demo --keep` and `simulate` print its URL."
+        ) from None
 
 
-def _bad_request(error: ValidationError) -> web.HTTPBadRequest:
-    lines = [f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}" for detail in error.errors()]
-    return web.HTTPBadRequest(text="\n".join(lines) + "\n")
+def _put_settings(url: str, patch: Mapping[str, object]) -> None:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("not an http address")
+    request = Request(f"{url.rstrip('/')}/_settings", json.dumps(patch).encode(), method="PUT")  # noqa: S310 - only http, checked above
+    with urlopen(request, timeout=CHANGE_TIMEOUT_SECONDS) as reply:  # noqa: S310 - only http, checked above
+        reply.read()

@@ -11,14 +11,12 @@ from uuid import uuid4
 
 from aiohttp import web
 
-from worker.tools.fake_dcs.authentication import ReceivedRequest, check_credentials
+from worker.tools.fake_dcs.authentication import ReceivedRequest
 from worker.tools.fake_dcs.call_log import MAX_BODY_CHARACTERS_KEPT, CallRecord
-from worker.tools.fake_dcs.error_responses import ErrorResponse
-from worker.tools.fake_dcs.fault_selection import throttled_text
+from worker.tools.fake_dcs.faults import ErrorResponse, FaultStep
 from worker.tools.fake_dcs.responses import PendingResponse, respond
-from worker.tools.fake_dcs.settings import Operation
 from worker.tools.fake_dcs.state import ServerState
-from worker.tools.fake_dcs.tasks import MigrationTask, detail, page
+from worker.tools.fake_dcs.tasks import MigrationTask, detail, list_row
 
 MAX_BODY_BYTES = 12 * 1024 * 1024
 _MANDATORY_FIELDS = ("name", "vpc_id", "subnet_id", "security_group_id")
@@ -27,14 +25,11 @@ _PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class DcsApi:
-    """The DCS API of one server."""
+    """The DCS API of one server. A subclass may override `admit`, `rows` and `shown`."""
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
         self._serving = 0
-
-    def __repr__(self) -> str:
-        return f"<DcsApi serving={self._serving}>"
 
     def routes(self) -> list[web.RouteDef]:
         """Paths and methods of the API."""
@@ -45,73 +40,73 @@ class DcsApi:
             web.get("/v2/{project}/migration-task/{task}", recorded_route("show", self.show), allow_head=False),
         ]
 
+    async def admit(self, operation: str, request: web.Request, body: bytes) -> str:
+        """The project of a call that may act. Raises ErrorResponse."""
+        state, settings = self._state, self._state.settings
+        del operation  # for operations that are forbidden
+        project = request.match_info["project"]
+        if not _PROJECT_ID.fullmatch(project):
+            raise ErrorResponse(400, "DCS.4002")
+        state.authenticator.check(settings.auth, ReceivedRequest(request, body, project, state.now()))
+        quota = state.quotas.exceeded_quota(settings, project, state.clock())
+        if quota is not None:
+            headers = {} if quota.retry_after is None else {"Retry-After": str(quota.retry_after)}
+            raise ErrorResponse(429, "APIGW.0308", quota.error_text, headers)
+        await self._wait_latency()
+        return project
+
+    def rows(self, tasks: list[MigrationTask]) -> list[dict[str, Any]]:
+        """The list rows of tasks."""
+        return [list_row(task) for task in tasks]
+
+    def shown(self, task: MigrationTask) -> dict[str, Any]:
+        """The detail of a task."""
+        return detail(task)
+
     async def create(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
         """Create a task, or do what the next step of its name's script says."""
         body = await read_body(request)
         call.body = body[:MAX_BODY_CHARACTERS_KEPT].decode("utf-8", "replace")
-        project = await self._admit("create", request, body)
+        project = await self.admit("create", request, body)
         requested = _task_request(request, body)
         call.name = requested["name"]
         step = self._state.faults.step_for_create(self._state.settings, project, requested["name"])
-        call.step = step.text
-        if step.response_kind == "late":
+        if step.kind == "create late":
             self._state.create_later(step.seconds, project, requested)
         task = self._state.create(project, requested) if step.creates else None
-        return await respond(self._pending_response(request, call, self._created(task)), step)
+        return await self._respond(request, call, step, self._created(task))
 
     async def list(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
         """List one page of the project's tasks, newest first."""
         call.name = request.query.get("name")
-        project = await self._admit("list", request, b"")
-        settings = self._state.settings
+        project = await self.admit("list", request, b"")
+        settings, tasks = self._state.settings, self._state.tasks
         offset = _number(request, "offset", 0, 0, None)
         limit = _number(request, "limit", 10, 1, 1000)
-        now = self._state.clock()
-        found = self._state.tasks.visible(project, call.name or "", settings.fuzzy_name, now)
-        return await self._respond_by_script("list", request, call, page(found, settings, offset, limit))
+        found = self.rows(tasks.visible(project, call.name or "", settings.fuzzy_name, self._state.clock()))
+        step = self._state.faults.step_for_call(settings, "list")
+        page = {"count": len(found), "migration_tasks": found[offset : offset + limit]}
+        return await self._respond(request, call, step, page)
 
     async def show(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
         """Show one task in detail; an unknown id is a 400."""
-        project = await self._admit("show", request, b"")
+        project = await self.admit("show", request, b"")
         task = self._state.tasks.find(project, request.match_info["task"], self._state.clock())
         if task is None:
             raise ErrorResponse(400, "DCS.4133")
-        return await self._respond_by_script("show", request, call, detail(task, self._state.settings))
+        step = self._state.faults.step_for_call(self._state.settings, "show")
+        return await self._respond(request, call, step, self.shown(task))
 
-    async def _respond_by_script(
-        self, operation: Operation, request: web.Request, call: CallRecord, body: dict[str, Any]
+    async def _respond(
+        self, request: web.Request, call: CallRecord, step: FaultStep, body: dict[str, Any]
     ) -> web.StreamResponse:
-        step = self._state.faults.step_for_call(self._state.settings, operation)
         call.step = step.text
-        return await respond(self._pending_response(request, call, body), step)
-
-    def _pending_response(self, request: web.Request, call: CallRecord, body: dict[str, Any]) -> PendingResponse:
-        return PendingResponse(self._state, request, self._state.headers(call), body)
+        headers = self._state.headers(call)
+        return await respond(PendingResponse(self._state, request, headers, lambda: web.json_response(body)), step)
 
     def _created(self, task: MigrationTask | None) -> dict[str, Any]:
         reply = {"instance_id": task.task_id if task else str(uuid4())}
         return {**reply, "job_id": uuid4().hex} if self._state.settings.job_id else reply
-
-    async def _admit(self, operation: Operation, request: web.Request, body: bytes) -> str:
-        state, settings = self._state, self._state.settings
-        project = request.match_info["project"]
-        if settings.down != "no":
-            raise ErrorResponse(503, "APIGW.0601", "The service is not available")
-        if not _PROJECT_ID.fullmatch(project):
-            raise ErrorResponse(400, "DCS.4002")
-        check_credentials(settings.auth, state.issued, ReceivedRequest(request, body, project, state.now()))
-        if operation in settings.forbidden:
-            raise ErrorResponse(403, "DCS.2003")
-        self._check_quota(project)
-        await self._wait_latency()
-        return project
-
-    def _check_quota(self, project: str) -> None:
-        quota = self._state.quotas.exceeded_quota(self._state.settings, project, self._state.clock())
-        if quota is not None:
-            text = throttled_text(quota.limit, quota.time, quota.unit, quota.policy)
-            headers = {} if quota.retry_after is None else {"Retry-After": str(quota.retry_after)}
-            raise ErrorResponse(429, "APIGW.0308", text, headers)
 
     async def _wait_latency(self) -> None:
         settings = self._state.settings

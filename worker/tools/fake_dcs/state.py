@@ -1,18 +1,21 @@
-"""State shared by all APIs of one fake DCS: settings, tasks, calls, the service's clock, interruptible waits."""
+"""State of one fake DCS: settings, tasks, calls, credentials, positions in fault scripts, quota windows, time.
+
+A subclass may override `now` and `headers` and set another `authenticator`.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from email.utils import formatdate
+import random
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
 from aiohttp import web
 
-from worker.tools.fake_dcs.authentication import IssuedCredentials
+from worker.tools.fake_dcs.authentication import Authenticator
 from worker.tools.fake_dcs.call_log import CallLog, CallRecord, redact_headers
-from worker.tools.fake_dcs.error_responses import ErrorResponse
-from worker.tools.fake_dcs.fault_selection import FaultSelector, QuotaWindows
-from worker.tools.fake_dcs.settings import FakeDcsSettings
+from worker.tools.fake_dcs.faults import ORDINARY_STEP, ErrorResponse, FaultStep, parse_step
+from worker.tools.fake_dcs.settings import FakeDcsSettings, Quota
 from worker.tools.fake_dcs.tasks import MigrationTask, TaskStore
 
 RouteHandler = Callable[[web.Request, CallRecord], Awaitable[web.StreamResponse]]
@@ -20,6 +23,78 @@ RouteHandler = Callable[[web.Request, CallRecord], Awaitable[web.StreamResponse]
 
 class ConnectionClosed(web.Response):
     """Returned by a handler that has closed the connection instead of answering."""
+
+
+class FaultSelector:
+    """Selects the fault step of a call; counts the position in every script."""
+
+    def __init__(self) -> None:
+        self._played: Counter[tuple[str, str]] = Counter()
+
+    def step_for_create(self, settings: FakeDcsSettings, project: str, name: str) -> FaultStep:
+        """The step of the next POST of a task name: from its script, else its project's, else by chance."""
+        number = self._next("scripts", name)
+        if name in settings.scripts:
+            return _script_step(settings.scripts[name], number)
+        if project in settings.project_scripts:
+            return _script_step(settings.project_scripts[project], self._next("project_scripts", project))
+        return _step_by_chance(settings, name, number)
+
+    def step_for_call(self, settings: FakeDcsSettings, operation: str) -> FaultStep:
+        """The step of the next call that creates nothing."""
+        if operation not in settings.operation_scripts:
+            return ORDINARY_STEP
+        return _script_step(settings.operation_scripts[operation], self._next("operation_scripts", operation))
+
+    def restart_changed_scripts(self, old: FakeDcsSettings, new: FakeDcsSettings) -> None:
+        """Restart every script whose steps differ between two settings."""
+        for member in ("scripts", "project_scripts", "operation_scripts"):
+            before, after = getattr(old, member), getattr(new, member)
+            for name in before.keys() | after.keys():
+                if before.get(name) != after.get(name):
+                    self._played.pop((member, name), None)
+
+    def _next(self, member: str, name: str) -> int:
+        number = self._played[member, name]
+        self._played[member, name] += 1
+        return number
+
+
+def _script_step(script: Sequence[str], number: int) -> FaultStep:
+    return parse_step(script[min(number, len(script) - 1)])
+
+
+def _step_by_chance(settings: FakeDcsSettings, name: str, number: int) -> FaultStep:
+    if not settings.faults:
+        return ORDINARY_STEP
+    left = random.Random(f"{settings.seed}/{name}/{number}").random()
+    for text, probability in settings.faults.items():
+        left -= probability
+        if left < 0:
+            return parse_step(text)
+    return ORDINARY_STEP
+
+
+class QuotaWindows:
+    """Sliding windows of the admitted calls, of all projects together or per project."""
+
+    def __init__(self) -> None:
+        self._admitted: dict[str, deque[float]] = {}
+
+    def exceeded_quota(self, settings: FakeDcsSettings, project: str, now: float) -> Quota | None:
+        """The quota that a call at `now` (seconds) exceeds; None if it exceeds none, then the call is counted."""
+        own = settings.project_quotas.get(project)
+        quota = own or settings.quota
+        if quota is None:
+            return None
+        shared = own is None and quota.per == "everyone"
+        window = self._admitted.setdefault("" if shared else project, deque())
+        while window and window[0] <= now - quota.window:
+            window.popleft()
+        exceeded = len(window) >= quota.limit
+        if not exceeded or quota.counts_refused:
+            window.append(now)
+        return quota if exceeded else None
 
 
 class ServerState:
@@ -30,39 +105,22 @@ class ServerState:
         self.url = ""
         self.clock = clock
         self.stopping = asyncio.Event()
-        self._change_event = asyncio.Event()
-        self._pending_creates: set[asyncio.TimerHandle] = set()
-        self.clear()
-
-    def __repr__(self) -> str:
-        return f"<ServerState {self.tasks} {self.call_log}>"
-
-    def clear(self) -> None:
-        """Remove all tasks, calls, tokens, counts and pending creates; the settings stay."""
         self.tasks = TaskStore()
         self.call_log = CallLog()
         self.faults = FaultSelector()
         self.quotas = QuotaWindows()
-        self.issued = IssuedCredentials()
-        for handle in self._pending_creates:
-            handle.cancel()
-        self._pending_creates.clear()
-        self.notify_change()
+        self.authenticator = Authenticator()
+
+    def __repr__(self) -> str:
+        return f"<ServerState {self.tasks} {self.call_log}>"
 
     def now(self) -> float:
-        """The service's time in epoch seconds: ours plus the clock offset."""
-        return self.clock() + self.settings.clock_offset
+        """The service's time in epoch seconds."""
+        return self.clock()
 
-    def notify_change(self) -> None:
-        """Wake all tasks in `wait_until`."""
-        self._change_event.set()
-        self._change_event = asyncio.Event()
-
-    async def wait_until(self, condition: Callable[[], bool], timeout: float) -> None:
-        """Wait until a condition on the state holds. Raises TimeoutError."""
-        async with asyncio.timeout(timeout):
-            while not condition():
-                await self._change_event.wait()
+    def headers(self, call: CallRecord) -> dict[str, str]:
+        """Headers of every answer."""
+        return {"X-Request-Id": call.request_id}
 
     async def pause(self, seconds: float) -> None:
         """Wait for `seconds`, or until the fake DCS stops."""
@@ -74,33 +132,21 @@ class ServerState:
 
     def create(self, project: str, body: Mapping[str, Any]) -> MigrationTask:
         """Create a task now."""
-        now = self.clock()
-        task = self.tasks.create(project, body, now, self.settings.visibility)
-        self.call_log.count_second("tasks", now)
-        self.notify_change()
-        return task
+        return self.tasks.create(project, body, self.clock(), self.settings.visibility)
 
     def create_later(self, seconds: float, project: str, body: Mapping[str, Any]) -> None:
-        """Create a task after `seconds`, independently of the call's end."""
+        """Create a task after `seconds`, independently of the call's end, unless the fake DCS stops before."""
 
         def create() -> None:
-            self._pending_creates.discard(handle)
-            self.create(project, body)
+            if not self.stopping.is_set():
+                self.create(project, body)
 
-        handle = asyncio.get_running_loop().call_later(seconds, create)
-        self._pending_creates.add(handle)
+        asyncio.get_running_loop().call_later(seconds, create)
 
     def stats(self) -> dict[str, Any]:
-        """Counters of calls, tasks, tokens and temporary keys since the last reset."""
-        issued = {"tokens": len(self.issued.tokens), "keys": len(self.issued.keys)}
-        repeated = len(self.tasks.repeated)
-        return {**self.call_log.stats(), "tasks": len(self.tasks.all), "repeated_names": repeated, "issued": issued}
-
-    def stop(self) -> None:
-        """End every wait."""
-        self.stopping.set()
-        for handle in self._pending_creates:
-            handle.cancel()
+        """Counters of calls, tasks and issued credentials."""
+        tasks = {"tasks": len(self.tasks.all), "repeated_names": len(self.tasks.repeated)}
+        return {**self.call_log.stats(), **tasks, "issued": self.authenticator.issued()}
 
     def recorded_route(
         self, operation: str, handler: RouteHandler
@@ -116,15 +162,8 @@ class ServerState:
                 return response
             finally:
                 self.call_log.call_ended(call, self.clock())
-                self.notify_change()
 
         return answer
-
-    def headers(self, call: CallRecord) -> dict[str, str]:
-        """Headers of every answer: the request id, and the date if the clock has an offset."""
-        if not self.settings.clock_offset:
-            return {"X-Request-Id": call.request_id}
-        return {"X-Request-Id": call.request_id, "Date": formatdate(self.now(), usegmt=True)}
 
     async def _call_handler(self, handler: RouteHandler, request: web.Request, call: CallRecord) -> web.StreamResponse:
         try:
@@ -148,5 +187,4 @@ class ServerState:
             headers=redact_headers(request.headers),
         )
         self.call_log.call_arrived(call)
-        self.notify_change()
         return call

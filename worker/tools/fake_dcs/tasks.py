@@ -1,18 +1,15 @@
 """The migration tasks that exist, and their JSON: 25 members in a list row, 22 in the detail.
 
-Dates have the service's several styles. The detail holds passwords in plain text, as the real one does, so that a
-client which logs it is found out. Source: DCS API V2, Listing Migration Tasks and Querying Details of a Data
-Migration Task.
+The detail holds passwords in plain text, as the real one does, so that a client which logs it is found out. Source:
+DCS API V2, Listing Migration Tasks and Querying Details of a Data Migration Task.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
-
-from worker.tools.fake_dcs.settings import Dates, FakeDcsSettings
 
 ONLINE_MIGRATION = "online_migration"
 PLAIN_TEXT_PASSWORD = "Plain-Text-Redis-Password-1"  # noqa: S105 - invented, and shown on purpose
@@ -102,75 +99,49 @@ class TaskStore:
             self.repeated[f"{project}/{name}"] = self._count_by_name[project, name]
 
 
-def page(tasks: list[MigrationTask], settings: FakeDcsSettings, offset: int, limit: int) -> dict[str, Any]:
-    """The body of a list reply: one page of rows, and the count of all."""
-    kinds = ("backupfile_import", None) if settings.mixed_types else (None,)
-    shown = [(task, kind) for task in tasks for kind in kinds]
-    rows = []
-    for task, kind in shown[offset : offset + limit]:
-        row = list_row(task, settings)
-        if kind is not None:
-            row.update(task_id=f"import-{task.task_id}", migration_type=kind)
-        rows.append(row)
-    return {"count": len(shown), "migration_tasks": rows}
+_ABSENT = dict.fromkeys(("migration_method", "ecs_tenant_private_ip", "released_at", "version", "resume_mode"))
+_INSTANCE_PARTS = ("name", "id", "status", "subnet_id", "spec_code")
+_ABSENT_IN_ROW = {
+    **_ABSENT,
+    **{f"{side}_instance_{part}": None for side in ("source", "target") for part in _INSTANCE_PARTS},
+    **dict.fromkeys(("target_instance_addrs", "data_source", "error_message")),
+}
+_ABSENT_IN_DETAIL = {**_ABSENT, "backup_files": None, "updated_at": None, "bandwidth_limit_mb": None}
 
 
-def list_row(task: MigrationTask, settings: FakeDcsSettings) -> dict[str, Any]:
-    """One list row of an unconfigured task; without `description` if the settings say so."""
-    unconfigured = dict.fromkeys(
-        (
-            *("migration_method", "ecs_tenant_private_ip", "data_source"),
-            *("source_instance_name", "source_instance_id", "source_instance_status"),
-            *("source_instance_subnet_id", "source_instance_spec_code"),
-            *(
-                "target_instance_addrs",
-                "target_instance_name",
-                "target_instance_id",
-                "target_instance_status",
-            ),
-            *("target_instance_subnet_id", "target_instance_spec_code"),
-            *("error_message", "released_at", "version", "resume_mode"),
-        )
-    )
-    row: dict[str, Any] = {
+def list_row(task: MigrationTask) -> dict[str, Any]:
+    """One list row of an unconfigured task."""
+    created = datetime.fromtimestamp(task.created, UTC)
+    return {
         "task_id": task.task_id,
         "task_name": task.name,
         "status": task.status,
         "migration_type": task.migration_type,
-        **unconfigured,
-        "created_at": _format_date(task.created + settings.clock_offset, settings.dates, "iso"),
+        **_ABSENT_IN_ROW,
+        "created_at": f"{created:%Y-%m-%dT%H:%M:%S}.{created.microsecond // 1000:03d}Z",
         "supported_features": [],
+        "description": task.description,
     }
-    if settings.descriptions:
-        row["description"] = task.description
-    return row
 
 
-def detail(task: MigrationTask, settings: FakeDcsSettings) -> dict[str, Any]:
-    """The detail of one task, network ids and passwords included."""
+def detail(task: MigrationTask) -> dict[str, Any]:
+    """The detail of one task, network ids and passwords included; its date has another style and no zone."""
     return {
         "task_id": task.task_id,
         "task_name": task.name,
         "description": task.description,
         "status": task.status,
+        "task_status": task.status,
         "migration_type": task.migration_type,
-        "migration_method": None,
-        "ecs_tenant_private_ip": None,
-        "backup_files": None,
+        **_ABSENT_IN_DETAIL,
         "network_type": "vpc",
         "source_instance": _instance("source"),
         "target_instance": _instance("target"),
-        "created_at": _format_date(task.created + settings.clock_offset, settings.dates, "slashes"),
-        "updated_at": None,
-        "released_at": None,
-        "version": None,
-        "resume_mode": None,
+        "created_at": f"{datetime.fromtimestamp(task.created, UTC):%Y/%m/%d %H:%M:%S}",
         "supported_features": [],
         "tenant_vpc_id": task.vpc_id,
         "tenant_subnet_id": task.subnet_id,
         "tenant_security_group_id": task.security_group_id,
-        "bandwidth_limit_mb": None,
-        "task_status": task.status,
     }
 
 
@@ -186,21 +157,3 @@ def _instance(name: str) -> dict[str, Any]:
         "task_status": None,
         "db": "0",
     }
-
-
-def _iso(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
-
-
-_DATE_STYLES: dict[str, Callable[[datetime], str | None]] = {
-    "iso": _iso,
-    "slashes": lambda moment: moment.strftime("%Y/%m/%d %H:%M:%S"),
-    "digits": lambda moment: moment.strftime("%Y%m%d%H%M"),
-    "nonsense": lambda _: "the day before yesterday",
-    "null": lambda _: None,
-}
-
-
-def _format_date(epoch: float, chosen: Dates, documented: str) -> str | None:
-    style = documented if chosen == "documented" else chosen
-    return _DATE_STYLES[style](datetime.fromtimestamp(epoch, UTC))

@@ -1,21 +1,25 @@
-"""Private servers for demo and tests: RabbitMQ and Redis, each on a free loopback port and in a new folder."""
+"""Private servers for the demo, each on a free loopback port and in a new folder; `tests/fakes/servers.py` has more."""
 
-from worker.tools.servers.rabbitmq import RabbitMqContainer, RabbitMqServer, open_broker
+from worker.tools.servers.rabbitmq import RabbitMqContainer, RabbitMqNode, open_broker
 from worker.tools.servers.server import (
+    LOOPBACK,
+    ChildProcesses,
     PrivateServer,
-    RedisServer,
     ServerFailedError,
     ServerUnavailableError,
     free_port,
+    replies_with,
 )
 
 __all__ = [
+    "LOOPBACK",
+    "ChildProcesses",
     "PrivateServer",
     "RabbitMqContainer",
-    "RabbitMqServer",
-    "RedisServer",
+    "RabbitMqNode",
     "ServerFailedError",
     "ServerUnavailableError",
     "free_port",
     "open_broker",
+    "replies_with",
 ]

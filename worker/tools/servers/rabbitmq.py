@@ -10,16 +10,16 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import ClassVar
 
-from worker.tools.servers.child_processes import ChildProcesses
 from worker.tools.servers.server import (
     LOOPBACK,
     POLL_SECONDS,
+    ChildProcesses,
     PrivateServer,
     ServerFailedError,
     ServerUnavailableError,
@@ -31,9 +31,7 @@ PACKAGED_SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 CONNECTION_START = b"\x01\x00\x00"  # a method frame on channel 0, sent by a broker that works
 EPMD_TIMEOUT_SECONDS = 30.0
-CTL_TIMEOUT_SECONDS = 90.0
 ON_LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
-PLUGIN_PORTS = {"rabbitmq_management": "management.tcp", "rabbitmq_prometheus": "prometheus.tcp"}
 CONTAINER_IMAGE = "rabbitmq:4"
 CONTAINER_ENGINES = ("docker", "podman")
 ENGINE_TIMEOUT_SECONDS = 30.0  # for a short command of the container engine
@@ -47,69 +45,34 @@ def find_server_scripts() -> Path | None:
     return Path(found).resolve().parent if found else None
 
 
-class RabbitMqServer(PrivateServer):
-    """A RabbitMQ node; `guest` has all rights in its vhost `/`.
+class RabbitMqNode(PrivateServer):
+    """A RabbitMQ node; `guest` has all rights in its vhost `/`. It starts in about 6 s.
 
-    `config` holds further lines of rabbitmq.conf (TLS listeners, limits; their ports from free_port()). `plugins` are
-    enabled from the start; those for management and Prometheus listen on `plugin_ports`. Without plugins a node starts
-    in about 6 s. On 3.10, wait for a second between the declaration of a quorum queue and kill(): a queue declared
-    less than half a second before may never get a leader again.
+    A subclass may override `write_files`, to add to the configuration.
     """
 
     kind: ClassVar[str] = "RabbitMQ"
     start_timeout_seconds: ClassVar[float] = 60.0
 
-    def __init__(self, *, config: Sequence[str] = (), plugins: Sequence[str] = ()) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.port = free_port()
-        self.plugin_ports = {plugin: free_port() for plugin in plugins if plugin in PLUGIN_PORTS}
-        self._config, self._plugins = config, plugins
         self._epmd_port, self._dist_port = free_port(), free_port()
         self._epmd: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """The AMQP URL of vhost `/`."""
-        return self.vhost_url("")
-
-    def vhost_url(self, vhost: str) -> str:
-        """The AMQP URL of a vhost, its name percent-encoded; the empty name is vhost `/`."""
-        return f"amqp://guest:guest@{LOOPBACK}:{self.port}/{vhost}"
+        return f"amqp://guest:guest@{LOOPBACK}:{self.port}/"
 
     def is_answering(self) -> bool:
         """Whether the node opens AMQP connections (rabbitmqctl would take half a second)."""
         return replies_with(self.port, PROTOCOL_HEADER, CONNECTION_START)
 
-    async def ctl(self, *args: str, deadline: float = CTL_TIMEOUT_SECONDS) -> str:
-        """The output of `rabbitmqctl ARGS`. Raises ServerFailedError when it fails or exceeds `deadline` seconds."""
-        return await asyncio.to_thread(self.run_ctl, *args, deadline=deadline)
-
-    def run_ctl(self, *args: str, deadline: float = CTL_TIMEOUT_SECONDS) -> str:
-        """The same as `ctl`, for code outside an event loop."""
-        if self._children is None:
-            raise ServerFailedError("RabbitMQ is not running")
-        command = [str(_server_scripts() / "rabbitmqctl"), "--quiet", *args]
-        env = self._env(self._children.folder)
-        try:
-            finished = subprocess.run(
-                command,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=deadline,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ServerFailedError(f"rabbitmqctl {args[0]} took longer than {deadline:g} s") from error
-        if finished.returncode:
-            raise ServerFailedError(f"rabbitmqctl {args[0]}: {(finished.stderr or finished.stdout).strip()[-500:]}")
-        return finished.stdout
-
     def _launch(self, children: ChildProcesses) -> subprocess.Popen[bytes]:
-        server, env = _server_scripts() / "rabbitmq-server", self._env(children.folder)
+        server, env = server_scripts() / "rabbitmq-server", self.environment(children.folder)
         if self._epmd is None:
-            self._write_files(children.folder)
+            self.write_files(children.folder)
             self._epmd = self._launch_epmd(children, env)
         return children.spawn([str(server)], env)
 
@@ -123,20 +86,16 @@ class RabbitMqServer(PrivateServer):
             time.sleep(POLL_SECONDS)
         return epmd
 
-    def _write_files(self, folder: Path) -> None:
+    def write_files(self, folder: Path) -> None:
+        """Write cookie, configuration and the list of enabled plugins."""
         cookie = folder / ".erlang.cookie"
         cookie.write_text(token_hex(20))
         cookie.chmod(0o400)
-        (folder / "rabbitmq.conf").write_text("\n".join([*self._listeners(), *self._config, ""]))
-        (folder / "plugins").write_text(f"[{','.join(self._plugins)}].\n")
+        (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = {LOOPBACK}:{self.port}\n")
+        (folder / "plugins").write_text("[].\n")
 
-    def _listeners(self) -> list[str]:
-        lines = [f"listeners.tcp.1 = {LOOPBACK}:{self.port}"]
-        for plugin, port in self.plugin_ports.items():
-            lines += [f"{PLUGIN_PORTS[plugin]}.ip = {LOOPBACK}", f"{PLUGIN_PORTS[plugin]}.port = {port}"]
-        return lines
-
-    def _env(self, folder: Path) -> dict[str, str]:
+    def environment(self, folder: Path) -> dict[str, str]:
+        """The environment of the node's programs."""
         return {
             "PATH": f"{Path(_program_path('erl')).parent}:{os.defpath}",
             "HOME": str(folder),  # where Erlang looks for the cookie
@@ -158,13 +117,11 @@ class RabbitMqServer(PrivateServer):
             "RABBITMQ_ALLOW_INPUT": "1",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-noinput +S 2:2 {ON_LOOPBACK}",
             "RABBITMQ_SCHEDULER_BIND_TYPE": "u",  # otherwise all nodes of a machine use its first cores
-            "RABBITMQ_CTL_ERL_ARGS": ON_LOOPBACK,
-            "RABBITMQ_CTL_DIST_PORT_MIN": "0",  # any free port: the default ten are shared by the whole machine
-            "RABBITMQ_CTL_DIST_PORT_MAX": "0",
         }
 
 
-def _server_scripts() -> Path:
+def server_scripts() -> Path:
+    """The folder of rabbitmq-server and rabbitmqctl. Raises ServerUnavailableError."""
     scripts = find_server_scripts()
     if scripts is None:
         raise ServerUnavailableError("RabbitMQ is not installed: install the package rabbitmq-server.")
@@ -240,9 +197,9 @@ async def open_broker(url: str | None) -> AsyncIterator[str]:
         yield node.url
 
 
-def _new_broker() -> RabbitMqServer | RabbitMqContainer:
+def _new_broker() -> RabbitMqNode | RabbitMqContainer:
     if find_server_scripts() is not None:
-        return RabbitMqServer()
+        return RabbitMqNode()
     engine = find_container_engine()
     if engine is not None:
         return RabbitMqContainer(engine)

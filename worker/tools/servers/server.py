@@ -1,22 +1,22 @@
-"""Private servers on loopback: the base class (start, stop, kill, freeze, remove), free ports, and the Redis server.
+"""Private servers on loopback: the base class (start, kill, remove), child processes and their folder, free ports.
 
 Everything is synchronous and bound to no event loop, so that one server can be used from many loops. A coroutine that
-must not block calls a method in a thread, `await asyncio.to_thread(server.restart)`; `async with` does this itself.
+must not block calls a method in a thread, `await asyncio.to_thread(server.start)`; `async with` does this itself.
 """
 
 import asyncio
+import os
 import random
-import shutil
-import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import ClassVar, Self
-
-from worker.tools.servers.child_processes import ChildProcesses
 
 LOOPBACK = "127.0.0.1"
 
@@ -25,7 +25,14 @@ LOOPBACK = "127.0.0.1"
 PORT_RANGE = range(15_000, 32_000)
 _ports_returned: set[int] = set()
 POLL_SECONDS = 0.05  # between two checks of a server that starts
-STOP_TIMEOUT_SECONDS = 20.0  # for an orderly stop
+
+WATCH_SCRIPT = """
+trap "" INT TERM HUP
+alive=
+while read -r line; do alive=$line; done
+[ -z "$alive" ] || kill -KILL $alive
+rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
+"""  # the second try is for a process that was still writing when it was killed
 
 
 class ServerUnavailableError(Exception):
@@ -34,6 +41,68 @@ class ServerUnavailableError(Exception):
 
 class ServerFailedError(Exception):
     """The server did not start, or rejected a command; the text quotes it."""
+
+
+class ChildProcesses:
+    """A new temporary `folder` and the processes spawned in it, which never outlive this process.
+
+    A small shell reads the ids of the live processes from a pipe that only this process holds (the last line counts).
+    When the pipe closes, it kills them and removes the folder. The pipe closes on `close`, and on any end of this
+    process, SIGKILL included.
+    """
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="dcs-worker-"))
+        self._alive: list[subprocess.Popen[bytes]] = []
+        self._watch = subprocess.Popen(
+            ["/bin/sh", "-c", WATCH_SCRIPT, "watch", str(self.folder)],
+            env={"PATH": os.defpath},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def spawn(self, command: Sequence[str], env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
+        """Start a process in a new session, so that Ctrl-C on our terminal does not reach it.
+
+        `env` None: our own. Its output goes to `folder/output`. Raises OSError when it cannot be started.
+        """
+        with (self.folder / "output").open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                env=env,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._alive.append(process)
+        self._report_alive()
+        return process
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill a process (SIGKILL) and reap it. Idempotent."""
+        if process in self._alive:
+            process.kill()
+            self._alive.remove(process)
+            self._report_alive()
+            process.wait()
+
+    def close(self) -> None:
+        """Kill and reap every process, remove the folder."""
+        for process in list(self._alive):
+            self.end(process)
+        if self._watch.stdin is not None:
+            self._watch.stdin.close()
+        self._watch.wait()
+
+    def _report_alive(self) -> None:
+        alive = " ".join(str(process.pid) for process in self._alive)
+        if self._watch.stdin is not None:
+            self._watch.stdin.write(f"{alive}\n".encode())
+            self._watch.stdin.flush()
 
 
 class PrivateServer(ABC):
@@ -82,32 +151,11 @@ class PrivateServer(ABC):
             self.kill()
             raise
 
-    def stop(self) -> None:
-        """Stop the server in an orderly way (SIGTERM), or kill it after STOP_TIMEOUT_SECONDS. Its files stay."""
-        if self._server is not None:
-            self._server.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self._server.wait(STOP_TIMEOUT_SECONDS)
-        self.kill()
-
     def kill(self) -> None:
         """Kill the server (SIGKILL), like a crash. Its files stay."""
         if self._server is not None and self._children is not None:
             self._children.end(self._server)
         self._server = None
-
-    def restart(self) -> None:
-        """Stop, then start on the same ports with the same files."""
-        self.stop()
-        self.start()
-
-    def freeze(self) -> None:
-        """Halt the server (SIGSTOP): its connections stay open and nothing answers."""
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Continue a frozen server."""
-        self._signal(signal.SIGCONT)
 
     def close(self) -> None:
         """Kill the processes and remove the folder. The server cannot be started again. Idempotent."""
@@ -117,11 +165,6 @@ class PrivateServer(ABC):
             if self._children is not None:
                 self._children.close()
             self._children = None
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._server is None:
-            raise ServerFailedError(f"{self.kind} is not running")
-        self._server.send_signal(number)
 
     def _wait_until_answering(self, server: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + self.start_timeout_seconds
@@ -164,34 +207,6 @@ class PrivateServer(ABC):
 
     async def __aexit__(self, *exc: object) -> None:
         self.close()
-
-
-class RedisServer(PrivateServer):
-    """A Redis server without persistence, from the installed redis-server; a restart loses all keys."""
-
-    kind: ClassVar[str] = "Redis"
-    start_timeout_seconds: ClassVar[float] = 20.0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.port = free_port()
-
-    @property
-    def url(self) -> str:
-        """The URL of database 0."""
-        return f"redis://{LOOPBACK}:{self.port}/0"
-
-    def is_answering(self) -> bool:
-        """Whether the server answers a PING."""
-        return replies_with(self.port, b"PING\r\n", b"+PONG\r\n")
-
-    def _launch(self, children: ChildProcesses) -> subprocess.Popen[bytes]:
-        program = shutil.which("redis-server")
-        if program is None:
-            raise ServerUnavailableError("Redis is not installed: install the package redis-server.")
-        options = {"port": self.port, "bind": LOOPBACK, "save": "", "appendonly": "no", "dir": children.folder}
-        arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-        return children.spawn([program, *arguments], {"LANG": "C.UTF-8"})
 
 
 def free_port() -> int:

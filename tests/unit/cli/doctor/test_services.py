@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.faulty_dcs import FaultyDcs
 from tests.unit.dcs.raw_server import AUTHORITY, EMPTY_PAGE, http, server_tls, serving
 from tests.unit.dcs.test_proxies import tunnelling
 from worker.cli.doctor.configuration import DoctorOptions
 from worker.cli.doctor.services import check_dcs
 from worker.config import load
 from worker.policy.diagnostics import Check, CheckResult, FailureKind
-from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 from worker.tools.servers import free_port
 
 PROJECT = "0123456789abcdef0123456789abcdef"
@@ -36,15 +36,15 @@ WAYS = [("token", TOKEN), ("aksk", KEYS), ("iam", IAM)]
 
 
 @asynccontextmanager
-async def _fake_dcs(**settings: Any) -> AsyncIterator[FakeDcs]:
-    async with FakeDcs(FakeDcsSettings.model_validate(settings)) as fake_dcs:
+async def _fake_dcs(**settings: Any) -> AsyncIterator[FaultyDcs]:
+    async with FaultyDcs(**settings) as fake_dcs:
         yield fake_dcs
         assert fake_dcs.tasks == []
         assert {call.method for call in fake_dcs.calls if call.operation != "token"} <= {"GET"}
 
 
 async def _checked(
-    fake_dcs: FakeDcs, folder: Path, environment: dict[str, str], *, project: str | None = PROJECT, **more: str
+    fake_dcs: FaultyDcs, folder: Path, environment: dict[str, str], *, project: str | None = PROJECT, **more: str
 ) -> dict[str, Check]:
     """The findings by name; the last of each name."""
     variables = {

@@ -13,7 +13,7 @@ from worker.dcs.auth.signing import Keys, canonical_url
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.transport import ServiceTransport
 from worker.policy.freeze_detector import FreezeDetector
-from worker.tools.fake_dcs.signature import is_signed_by, read_authorization
+from worker.tools.fake_dcs.authentication import is_signed_by, read_authorization
 
 CHARACTERS = [*map(chr, range(0x180)), "\u2028", "\u20ac", "\U0001f600", "\U0010ffff"]
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 import aiohttp
 import pytest
 
-from tests.fake_clock import FakeClock
+from tests.fakes.clock import FakeClock
 from worker.tools.fake_dcs import FakeDcs
 
 

@@ -1,28 +1,21 @@
 """The fake DCS as a service: what it accepts and what it refuses."""
 
+import asyncio
 import io
-from typing import Any
 
 import aiohttp
 import pytest
 
+from tests.fakes.clock import FakeClock
+from tests.unit.tools.fake_dcs.calls import CREATE, FIELDS, LIST, ask, listed_names
 from worker.tools.fake_dcs import FakeDcs
-
-CREATE = "/v2/p/migration/instance"
-LIST = "/v2/p/migration-tasks"
-FIELDS = {"name": "x", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
-
-
-async def _ask(client: aiohttp.ClientSession, method: str, path: str, **options: Any) -> tuple[int, Any]:
-    async with client.request(method, path, **options) as reply:
-        return reply.status, await reply.json()
 
 
 async def test_a_task_is_created(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
     """The reply has the id and, unless switched off, a job id."""
-    status, created = await _ask(client, "POST", CREATE, json=FIELDS)
+    status, created = await ask(client, "POST", CREATE, json=FIELDS)
     await fake_dcs.apply(job_id=False)
-    _, without = await _ask(client, "POST", CREATE, json=FIELDS)
+    _, without = await ask(client, "POST", CREATE, json=FIELDS)
 
     assert (status, created.keys(), without.keys()) == (200, {"instance_id", "job_id"}, {"instance_id"})
     assert [task.task_id for task in fake_dcs.tasks] == [created["instance_id"], without["instance_id"]]
@@ -48,7 +41,7 @@ async def test_invalid_body_is_rejected(
     fake_dcs: FakeDcs, client: aiohttp.ClientSession, body: bytes, code: str
 ) -> None:
     """A body that is not the documented object is a 400 in the documented shape, and creates nothing."""
-    status, error = await _ask(client, "POST", CREATE, data=body, headers={"Content-Type": "application/json"})
+    status, error = await ask(client, "POST", CREATE, data=body, headers={"Content-Type": "application/json"})
 
     assert (status, error["error_code"], error["error_ext_msg"]) == (400, code, None)
     assert error["error_msg"]
@@ -74,7 +67,7 @@ async def test_invalid_call_is_rejected(
     client: aiohttp.ClientSession, method: str, path: str, status: int, code: str
 ) -> None:
     """Limits, unknown ids, paths and methods have their documented statuses and codes."""
-    seen, error = await _ask(client, method, path)
+    seen, error = await ask(client, method, path)
 
     assert (seen, error["error_code"]) == (status, code)
 
@@ -82,9 +75,9 @@ async def test_invalid_call_is_rejected(
 async def test_other_content_type_is_rejected(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
     """JSON with another content type is rejected; a charset is accepted."""
     body = b'{"name":"x","vpc_id":"v","subnet_id":"s","security_group_id":"g"}'
-    refused, error = await _ask(client, "POST", CREATE, data=body, headers={"Content-Type": "text/plain"})
+    refused, error = await ask(client, "POST", CREATE, data=body, headers={"Content-Type": "text/plain"})
     charset = {"Content-Type": "application/json;charset=utf-8"}
-    accepted, _ = await _ask(client, "POST", CREATE, data=body, headers=charset)
+    accepted, _ = await ask(client, "POST", CREATE, data=body, headers=charset)
 
     assert (refused, error["error_code"], accepted) == (400, "DCS.4005", 200)
     assert len(fake_dcs.tasks) == 1
@@ -93,7 +86,7 @@ async def test_other_content_type_is_rejected(fake_dcs: FakeDcs, client: aiohttp
 async def test_body_over_12_mb_is_413(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
     """A body over the gateway's limit is a 413."""
     body = io.BytesIO(b" " * (12 * 1024 * 1024 + 1))
-    status, error = await _ask(client, "POST", CREATE, data=body, headers={"Content-Type": "application/json"})
+    status, error = await ask(client, "POST", CREATE, data=body, headers={"Content-Type": "application/json"})
 
     assert (status, error["error_code"]) == (413, "APIGW.0201")
     assert fake_dcs.tasks == []
@@ -101,9 +94,54 @@ async def test_body_over_12_mb_is_413(fake_dcs: FakeDcs, client: aiohttp.ClientS
 
 async def test_tasks_belong_to_their_project(client: aiohttp.ClientSession) -> None:
     """A task is listed and shown in its own project only."""
-    _, created = await _ask(client, "POST", CREATE, json=FIELDS)
+    _, created = await ask(client, "POST", CREATE, json=FIELDS)
 
-    _, listed = await _ask(client, "GET", "/v2/q/migration-tasks")
-    status, _ = await _ask(client, "GET", f"/v2/q/migration-task/{created['instance_id']}")
+    _, listed = await ask(client, "GET", "/v2/q/migration-tasks")
+    status, _ = await ask(client, "GET", f"/v2/q/migration-task/{created['instance_id']}")
 
     assert (listed, status) == ({"count": 0, "migration_tasks": []}, 400)
+
+
+async def test_task_is_listed_after_visibility_delay(
+    fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
+    """List and detail show a new task only after the visibility delay."""
+    await fake_dcs.apply(visibility=30)
+    _, created = await ask(client, "POST", CREATE, json=FIELDS)
+    detail = f"/v2/p/migration-task/{created['instance_id']}"
+
+    clock.now += 29.9
+    assert (await listed_names(client), (await ask(client, "GET", detail))[0]) == ([], 400)
+    clock.now += 0.1
+    assert (await listed_names(client), (await ask(client, "GET", detail))[0]) == (["x"], 200)
+
+
+async def test_quota_rejects_and_recovers(fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock) -> None:
+    """Beyond the quota nothing is done, the answer names the window, and the next window admits again."""
+    await fake_dcs.apply(quota={"limit": 2, "unit": "minute", "retry_after": 60})
+
+    first = [(await ask(client, "POST", CREATE, json=FIELDS))[0] for _ in range(2)]
+    async with client.post(CREATE, json=FIELDS) as reply:
+        error, header = await reply.json(), reply.headers["Retry-After"]
+    clock.now += 60
+
+    assert (first, reply.status, error["error_code"], header) == ([200, 200], 429, "APIGW.0308", "60")
+    assert "policy user over ratelimit,limit:2,time:1 minute" in error["error_msg"]
+    assert len(fake_dcs.tasks) == 2
+    assert (await ask(client, "POST", CREATE, json=FIELDS))[0] == 200
+
+
+async def test_latency_grows_with_load(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """Within its capacity every call takes the latency; four times as many calls take four times as long."""
+    await fake_dcs.apply(latency=0.05, capacity=2)
+    loop = asyncio.get_running_loop()
+
+    async def seconds_of(calls: int) -> float:
+        start = loop.time()
+        await asyncio.gather(*(ask(client, "GET", LIST) for _ in range(calls)))
+        return loop.time() - start
+
+    within, beyond = await seconds_of(2), await seconds_of(8)
+
+    assert 0.05 <= within < beyond
+    assert beyond >= 0.2

@@ -1,4 +1,4 @@
-"""What a caller sees of each fault step, over a real socket."""
+"""Fault steps: parsed, and what a caller sees of each over a real socket."""
 
 import asyncio
 import json
@@ -10,10 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.unit.tools.fake_dcs.calls import CREATE, FIELDS
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
-
-CREATE = "/v2/p/migration/instance"
-FIELDS = {"name": "x", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
+from worker.tools.fake_dcs.faults import parse_step
 
 
 @pytest.fixture
@@ -22,9 +21,58 @@ def clock() -> Callable[[], float]:
     return time.time
 
 
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
 async def _post(client: aiohttp.ClientSession, **options: Any) -> tuple[int, bytes, Any]:
     async with client.post(CREATE, json=FIELDS, allow_redirects=False, **options) as reply:
         return reply.status, await reply.read(), reply.headers
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "creates", "status", "code"),
+    [
+        ("ok", "ok", True, 200, ""),
+        ("slow 0.5", "slow", True, 200, ""),
+        ("create late 3", "create late", False, 200, ""),
+        ("drop", "drop", False, 200, ""),
+        ("create then drop", "drop", True, 200, ""),
+        ("create then hang", "hang", True, 200, ""),
+        ("no id", "no id", False, 200, ""),
+        ("error 500", "error", False, 500, ""),
+        ("create then error 504 APIGW.0201", "error", True, 504, "APIGW.0201"),
+        ("throttle", "throttle", False, 429, ""),
+        ("reply 200", "reply", False, 200, ""),
+    ],
+)
+def test_step_is_parsed(text: str, kind: str, creates: bool, status: int, code: str) -> None:
+    """Every line of the table becomes its kind."""
+    step = parse_step(text)
+
+    assert (step.text, step.kind, step.creates, step.status, step.code) == (text, kind, creates, status, code)
+
+
+def test_step_arguments_are_parsed() -> None:
+    """Durations, windows, bodies and both forms of Retry-After are parsed."""
+    throttle = parse_step("throttle 10/30 second retry after 7")
+    reply = parse_step('reply 503 {"error": {"code": 1}} retry at 9')
+
+    assert parse_step("create late 3").seconds == 3.0
+    assert (throttle.window, throttle.retry_form, throttle.retry_seconds) == ("10/30 second", "after", 7)
+    assert (reply.body, reply.retry_form, reply.retry_seconds) == ('{"error": {"code": 1}}', "at", 9)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "OK", "explode", "slow", "slow -1", "create then ok", "error 99", "throttle 5/day", "drop retry after 1"],
+)
+def test_invalid_step_is_rejected(text: str) -> None:
+    """A misspelt step is an error that quotes it."""
+    with pytest.raises(ValueError, match="is not a fault step"):
+        parse_step(text)
 
 
 @pytest.mark.parametrize("creates", [False, True])
@@ -86,7 +134,7 @@ async def test_hanging_call_ends_with_its_caller(fake_dcs: FakeDcs, client: aioh
     with pytest.raises(TimeoutError):
         await _post(client, timeout=aiohttp.ClientTimeout(0.2))
 
-    await fake_dcs.wait_until(lambda: len(fake_dcs.calls) == 1 and fake_dcs.stats()["under_way"] == 0)
+    await _until(lambda: len(fake_dcs.calls) == 1 and fake_dcs.state.stats()["under_way"] == 0)
     assert len(fake_dcs.tasks) == (step == "create then hang")
     assert fake_dcs.calls[0].status is None
 
@@ -99,7 +147,7 @@ async def test_late_task_appears_after_timeout(fake_dcs: FakeDcs, client: aiohtt
         await _post(client, timeout=aiohttp.ClientTimeout(0.2))
 
     assert fake_dcs.tasks == []
-    await fake_dcs.wait_until(lambda: len(fake_dcs.tasks) == 1)
+    await _until(lambda: len(fake_dcs.tasks) == 1)
 
 
 async def test_slow_answer_comes_after_task(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
@@ -107,7 +155,7 @@ async def test_slow_answer_comes_after_task(fake_dcs: FakeDcs, client: aiohttp.C
     await fake_dcs.apply(scripts={"x": ["slow 0.2"]})
 
     call = asyncio.create_task(_post(client))
-    await fake_dcs.wait_until(lambda: len(fake_dcs.tasks) == 1)
+    await _until(lambda: len(fake_dcs.tasks) == 1)
 
     assert not call.done()
     status, content, _ = await call
@@ -175,10 +223,10 @@ async def test_stop_ends_every_wait() -> None:
             calls = [
                 asyncio.create_task(client.post(fake_dcs.url + CREATE, json={**FIELDS, "name": n})) for n in scripts
             ]
-            await fake_dcs.wait_until(lambda: len({call.step for call in fake_dcs.calls} - {None}) == 3)
+            await _until(lambda: len({call.step for call in fake_dcs.calls} - {None}) == 3)
             await fake_dcs.apply(latency=60)
             calls.append(asyncio.create_task(client.post(fake_dcs.url + CREATE, json=FIELDS)))
-            await fake_dcs.wait_until(lambda: len(fake_dcs.calls) == 4)
+            await _until(lambda: len(fake_dcs.calls) == 4)
         results = await asyncio.gather(*calls, return_exceptions=True)
         for result in results:
             if isinstance(result, aiohttp.ClientResponse):

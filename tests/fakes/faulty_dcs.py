@@ -1,0 +1,407 @@
+"""Fake DCS with everything that only tests and storms need, on top of `worker.tools.fake_dcs`.
+
+Outages that refuse connections, forbidden operations, unusual list rows, a clock that is ahead, accounts and keys that
+are locked, the list of projects, and the metadata service with its temporary keys.
+"""
+
+import asyncio
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import formatdate
+from secrets import token_hex
+from types import TracebackType
+from typing import Any, Literal
+
+from aiohttp import web
+
+from worker.tools.fake_dcs import Auth, FakeDcs, FakeDcsSettings, MigrationTask
+from worker.tools.fake_dcs.authentication import Authenticator, Authorization, ReceivedRequest, incorrect_signature
+from worker.tools.fake_dcs.call_log import CallRecord
+from worker.tools.fake_dcs.dcs_api import DcsApi
+from worker.tools.fake_dcs.faults import ErrorResponse, IamErrorResponse
+from worker.tools.fake_dcs.iam_api import IamApi, iam_time
+from worker.tools.fake_dcs.responses import PendingResponse, respond
+from worker.tools.fake_dcs.server import LISTEN_BACKLOG
+from worker.tools.fake_dcs.settings import Seconds
+from worker.tools.fake_dcs.state import ServerState
+
+MAX_METADATA_TOKEN_SECONDS = 21_600
+
+
+class FaultyAuth(Auth):
+    """How credentials are checked; `lock_after`: wrong credentials in a row after which an account is locked."""
+
+    refuse_passwords: bool = False
+    temporary_key_seconds: Seconds = 86_400.0
+    lock_after: int = 0
+    lock_seconds: Seconds = 300.0
+
+
+class FaultySettings(FakeDcsSettings):
+    """Settings of the fake DCS, and of what only tests need.
+
+    - `down`: `unavailable` answers every API call with 503, `refuse` stops listening; `down_seconds`: duration.
+    - `forbidden`: operations answered with 403.
+    - `descriptions`: whether list rows have one. `dates`: their style, and that of details.
+    - `mixed_types`: beside every listed task a `backupfile_import` row of the same name.
+    - `clock_offset`: seconds by which the service's clock is ahead.
+    """
+
+    auth: FaultyAuth = FaultyAuth()
+    down: Literal["no", "unavailable", "refuse"] = "no"
+    down_seconds: Seconds | None = None
+    forbidden: frozenset[Literal["create", "list", "show"]] = frozenset()
+    descriptions: bool = True
+    dates: Literal["documented", "slashes", "digits", "nonsense", "null"] = "documented"
+    mixed_types: bool = False
+    clock_offset: float = 0.0
+
+
+class FaultyDcs(FakeDcs):
+    """`async with FaultyDcs(scripts={"x": ["drop"]}) as fake_dcs:` serves on 127.0.0.1 and a free port."""
+
+    state: "FaultyState"
+    _recovery: asyncio.Task[None] | None = None
+    _site: web.SockSite | None = None
+    _socket: socket.socket | None = None
+
+    def __init__(self, *, clock: Callable[[], float] = time.time, **settings: Any) -> None:
+        super().__init__(FaultySettings.model_validate(settings), clock=clock)
+
+    def new_state(self, settings: FakeDcsSettings | None, clock: Callable[[], float]) -> ServerState:
+        """A state with its own clock and authenticator."""
+        assert isinstance(settings, FaultySettings)
+        return FaultyState(settings, clock)
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes of all APIs, recorded."""
+        apis = FaultyDcsApi(self.state), IamApi(self.state), ProjectsApi(self.state), MetadataApi(self.state)
+        return [route for api in apis for route in api.routes()]
+
+    @property
+    def settings(self) -> FaultySettings:
+        """The current settings."""
+        return self.state.settings
+
+    def add_task(self, task: MigrationTask) -> None:
+        """Add a task that no call created."""
+        self.state.tasks.add(task)
+
+    def stats(self) -> dict[str, Any]:
+        """Counters, as `/_stats` shows them."""
+        return self.state.stats()
+
+    async def wait_until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
+        """Wait until a condition on calls or tasks holds. Raises TimeoutError."""
+        async with asyncio.timeout(timeout):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    async def apply(self, patch: Mapping[str, Any] | None = None, /, **members: Any) -> None:
+        """Change settings by a JSON merge patch, with immediate effect. Raises ValidationError."""
+        patch = {**(patch or {}), **members}
+        await super().apply(patch)
+        if not patch.keys().isdisjoint({"down", "down_seconds"}):
+            await self._apply_outage()
+
+    async def listen(self) -> None:
+        """Accept connections, unless the settings refuse them; the port stays reserved then."""
+        self._bind()
+        await self._apply_outage()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._recovery is not None:
+            self._recovery.cancel()
+        await super().__aexit__(kind, error, trace)
+        if self._socket is not None:
+            self._socket.close()
+
+    async def _apply_outage(self) -> None:
+        settings = self.settings
+        if self._recovery is not None:
+            self._recovery.cancel()
+            self._recovery = None
+        if settings.down == "refuse":
+            await self._refuse_connections()
+        elif self._site is None:
+            assert self._socket is not None
+            self._site = web.SockSite(self.runner, self._socket, backlog=LISTEN_BACKLOG)
+            await self._site.start()
+        if settings.down != "no" and settings.down_seconds is not None:
+            self._recovery = asyncio.create_task(self._recover(settings.down_seconds))
+
+    async def _refuse_connections(self) -> None:
+        """Stop listening and reset all connections, as when a machine dies."""
+        if self._site is None:
+            return
+        await self._site.stop()
+        self._site = None
+        for connection in self.runner.server.connections if self.runner.server else ():
+            if connection.transport is not None:
+                connection.transport.abort()
+        async with asyncio.timeout(1.0):  # some event loops close the listening socket a moment after they report it
+            while not self._is_bound():
+                await asyncio.sleep(0.02)
+
+    def _is_bound(self) -> bool:
+        try:
+            self._bind()
+        except OSError:
+            return False
+        return True
+
+    def _bind(self) -> None:
+        """Reserve the port without listening, so that connections are refused."""
+        bound = socket.socket()
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(self.address)
+        except OSError:
+            bound.close()
+            raise
+        self._socket, self.address = bound, bound.getsockname()
+
+    async def _recover(self, seconds: float) -> None:
+        await self.state.pause(seconds)
+        if not self.state.stopping.is_set():
+            self._recovery = None
+            await self.apply(down="no", down_seconds=None)
+
+
+class FaultyState(ServerState):
+    """State whose clock may be ahead."""
+
+    settings: FaultySettings
+
+    def __init__(self, settings: FaultySettings, clock: Callable[[], float]) -> None:
+        super().__init__(settings, clock)
+        self.authenticator = self.own_authenticator = FaultyAuthenticator()
+
+    def now(self) -> float:
+        """The service's time in epoch seconds: ours plus the clock offset."""
+        return self.clock() + self.settings.clock_offset
+
+    def headers(self, call: CallRecord) -> dict[str, str]:
+        """Headers of every answer: the date too if the clock has an offset."""
+        date = {"Date": formatdate(self.now(), usegmt=True)} if self.settings.clock_offset else {}
+        return super().headers(call) | date
+
+
+class FaultyDcsApi(DcsApi):
+    """The DCS API with outages, forbidden operations, and rows of other shapes."""
+
+    _state: FaultyState
+
+    async def admit(self, operation: str, request: web.Request, body: bytes) -> str:
+        """The project of a call that may act. Raises ErrorResponse."""
+        if self._state.settings.down != "no":
+            raise ErrorResponse(503, "APIGW.0601", "The service is not available")
+        project = await super().admit(operation, request, body)
+        if operation in self._state.settings.forbidden:
+            raise ErrorResponse(403, "DCS.2003")
+        return project
+
+    def rows(self, tasks: list[MigrationTask]) -> list[dict[str, Any]]:
+        """The list rows of tasks."""
+        tasks = [self._ahead(task) for task in tasks]
+        rows = []
+        for task, row in zip(tasks, super().rows(tasks), strict=True):
+            row["created_at"] = self._date(task, row["created_at"])
+            if not self._state.settings.descriptions:
+                del row["description"]
+            if self._state.settings.mixed_types:
+                rows.append(row | {"task_id": f"import-{task.task_id}", "migration_type": "backupfile_import"})
+            rows.append(row)
+        return rows
+
+    def shown(self, task: MigrationTask) -> dict[str, Any]:
+        """The detail of a task."""
+        task = self._ahead(task)
+        shown = super().shown(task)
+        return shown | {"created_at": self._date(task, shown["created_at"])}
+
+    def _ahead(self, task: MigrationTask) -> MigrationTask:
+        return replace(task, created=task.created + self._state.settings.clock_offset)
+
+    def _date(self, task: MigrationTask, documented: str) -> str | None:
+        moment = datetime.fromtimestamp(task.created, UTC)
+        styles = {
+            "documented": documented,
+            "slashes": f"{moment:%Y/%m/%d %H:%M:%S}",
+            "digits": f"{moment:%Y%m%d%H%M}",
+            "nonsense": "the day before yesterday",
+            "null": None,
+        }
+        return styles[self._state.settings.dates]
+
+
+@dataclass(frozen=True, slots=True)
+class TemporaryAccessKey:
+    """A key pair with a security token, valid until `expires` (epoch seconds)."""
+
+    access_key: str
+    secret_key: str
+    security_token: str
+    expires: float
+
+
+class FaultyAuthenticator(Authenticator):
+    """Authenticator that locks accounts and keys, and knows temporary keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: dict[str, TemporaryAccessKey] = {}
+        self.metadata_tokens: dict[str, float] = {}
+        self._wrong_in_a_row: Counter[str] = Counter()
+        self._locked_until: dict[str, float] = {}
+
+    def issued(self) -> dict[str, int]:
+        """Number of issued credentials by kind."""
+        return super().issued() | {"keys": len(self.keys)}
+
+    def issue_key(self, auth: FaultyAuth, now: float) -> TemporaryAccessKey:
+        """Issue a temporary access key."""
+        expires = now + auth.temporary_key_seconds
+        key = TemporaryAccessKey(token_hex(10).upper(), token_hex(20), token_hex(64), expires)
+        self.keys[key.access_key] = key
+        return key
+
+    def issue_metadata_token(self, seconds: float, now: float) -> str:
+        """Issue a token of the metadata service, valid for `seconds`."""
+        text = token_hex(28)
+        self.metadata_tokens[text] = now + seconds
+        return text
+
+    def check_password(self, auth: Auth, domain: str, user: str, password: str, now: float) -> None:
+        """Refuse the password also while the account is locked, or if all passwords are refused."""
+        assert isinstance(auth, FaultyAuth)
+        if now < self._locked_until.get(user, 0.0):
+            raise IamErrorResponse(401, "The account is locked.", "Unauthorized")
+        if auth.refuse_passwords:
+            password = ""
+        try:
+            super().check_password(auth, domain, user, password, now)
+        except ErrorResponse:
+            self._count_wrong(auth, user, now)
+            raise
+        del self._wrong_in_a_row[user]
+
+    def check_signature(self, auth: Auth, received: ReceivedRequest, authorization: Authorization) -> None:
+        """Refuse the signature also while the key is locked; a temporary key needs its security token."""
+        assert isinstance(auth, FaultyAuth)
+        access_key, now = authorization.access_key, received.now
+        if now < self._locked_until.get(access_key, 0.0):
+            raise incorrect_signature("AK access failed to reach the limit,forbidden.")
+        try:
+            super().check_signature(auth, received, authorization)
+        except ErrorResponse as error:
+            if "verify aksk signature fail" in error.text:
+                self._count_wrong(auth, access_key, now)
+            raise
+        del self._wrong_in_a_row[access_key]
+        key = self.keys.get(access_key)
+        if key is not None and received.request.headers.get("X-Security-Token") != key.security_token:
+            raise incorrect_signature("verify security token fail")
+
+    def secret_key_of(self, access_key: str, auth: Auth, now: float) -> str:
+        """The secret key of a lasting or temporary access key."""
+        key = self.keys.get(access_key)
+        if key is None:
+            return super().secret_key_of(access_key, auth, now)
+        if now >= key.expires:
+            raise incorrect_signature("the temporary access key has expired")
+        return key.secret_key
+
+    def _count_wrong(self, auth: FaultyAuth, account: str, now: float) -> None:
+        self._wrong_in_a_row[account] += 1
+        if auth.lock_after and self._wrong_in_a_row[account] >= auth.lock_after:
+            self._locked_until[account] = now + auth.lock_seconds
+            del self._wrong_in_a_row[account]
+
+
+class ProjectsApi:
+    """IAM's list of projects. Source: IAM API, Querying Project Information."""
+
+    def __init__(self, state: FaultyState) -> None:
+        self._state = state
+
+    def routes(self) -> list[web.RouteDef]:
+        """The list."""
+        return [web.get("/v3/projects", self._state.recorded_route("projects", self.projects), allow_head=False)]
+
+    async def projects(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
+        """List all projects, or the project with a name."""
+
+        def answer() -> web.Response:
+            received = ReceivedRequest(request, b"", None, self._state.now())
+            self._state.authenticator.check(self._state.settings.auth, received)
+            wanted = request.query.get("name")
+            rows = [
+                {"id": project, "name": name, "enabled": True, "domain_id": "domain", "is_domain": False}
+                for name, project in self._state.settings.projects.items()
+                if wanted in {None, name}
+            ]
+            return web.json_response({"projects": rows, "links": {"self": None}})
+
+        return await _respond(self._state, "projects", request, call, answer)
+
+
+class MetadataApi:
+    """The metadata service: temporary keys. Source: ECS User Guide, Obtaining Metadata, Security Key."""
+
+    def __init__(self, state: FaultyState) -> None:
+        self._state = state
+
+    def routes(self) -> list[web.RouteDef]:
+        """Paths and methods of the metadata service."""
+        recorded_route = self._state.recorded_route
+        return [
+            web.put("/meta-data/latest/api/token", recorded_route("metadata", self.token)),
+            web.get("/openstack/latest/securitykey", recorded_route("metadata", self.security_key), allow_head=False),
+        ]
+
+    async def token(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
+        """Issue a token of the metadata service, as plain text."""
+
+        def answer() -> web.Response:
+            seconds = request.headers.get("X-Metadata-Token-Ttl-Seconds", "")
+            if not (seconds.isascii() and seconds.isdigit() and 1 <= int(seconds) <= MAX_METADATA_TOKEN_SECONDS):
+                raise ErrorResponse(400, "DCS.4800", "Invalid X-Metadata-Token-Ttl-Seconds in the request.")
+            return web.Response(
+                text=self._state.own_authenticator.issue_metadata_token(int(seconds), self._state.now())
+            )
+
+        return await _respond(self._state, "metadata", request, call, answer)
+
+    async def security_key(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
+        """Issue temporary keys to the holder of a metadata token."""
+
+        def answer() -> web.Response:
+            now, authenticator = self._state.now(), self._state.own_authenticator
+            if now >= authenticator.metadata_tokens.get(request.headers.get("X-Metadata-Token", ""), 0.0):
+                raise ErrorResponse(401, "DCS.1001")
+            key = authenticator.issue_key(self._state.settings.auth, now)
+            credential = {
+                "access": key.access_key,
+                "secret": key.secret_key,
+                "securitytoken": key.security_token,
+                "expires_at": iam_time(key.expires),
+            }
+            return web.json_response({"credential": credential})
+
+        return await _respond(self._state, "metadata", request, call, answer)
+
+
+async def _respond(
+    state: FaultyState, operation: str, request: web.Request, call: CallRecord, answer: Callable[[], web.Response]
+) -> web.StreamResponse:
+    """Answer a call as the next step of its operation's script says."""
+    step = state.faults.step_for_call(state.settings, operation)
+    call.step = step.text
+    return await respond(PendingResponse(state, request, state.headers(call), answer), step)
