@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from schemas.asyncapi import document
+from schemas.html_page import page as page_of
 from tools.harness.browser import DESKTOP, PHONE, browsing, chromium
-from worker.cli.schema import page as page_of
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: apt-get install chromium")
 

@@ -40,15 +40,12 @@ class ClaimsObserver(Protocol):
 
     def claims_available(self, is_available: bool, reason: str) -> None:
         """Redis can be used from now on, or not any more; called only when that changes."""
-        ...
 
     def claims_doubted(self, seconds: float) -> None:
         """Redis is new or forgot its records: for so many seconds every request is looked for before it is created."""
-        ...
 
     def claims_record_doubted(self, project_id: str, request_id: str) -> None:
         """The record of a request was none that a worker can have written, and was replaced by a claim."""
-        ...
 
 
 class RedisClaims:

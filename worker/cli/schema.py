@@ -1,19 +1,13 @@
-"""The command `dcs-worker schema`: message formats as JSON Schema, examples, AsyncAPI, and one HTML page of them all.
-
-The page has no external parts, and is readable on a phone.
-"""
+"""The command `dcs-worker schema`: message formats as JSON Schema, examples, AsyncAPI, and an HTML page of them all."""
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
-from string import Template
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 import schemas
+from schemas.html_page import page
 from worker.cli.common import align, print_json
 
 FOLDER: Final = Path(schemas.__file__).parent
@@ -31,18 +25,6 @@ COMPLETE_DOCUMENTS: Final = {
     "asyncapi": "All messages, queues and exchanges: AsyncAPI 3.0",
     "html": "All messages, queues and exchanges: HTML page",
 }
-
-Document = Mapping[str, Any]
-
-_PAGE: Final = Path(__file__).with_suffix(".html")
-"""The frame of the page, a `string.Template`."""
-_CODE: Final = re.compile(r"`([^`]+)`")
-_RULES: Final = (
-    ("const", "always {}"),
-    ("pattern", "must match {}"),
-    ("maxLength", "at most {} characters"),
-    ("minimum", "at least {}"),
-)
 
 
 def schema(
@@ -76,118 +58,3 @@ def schema(
 
 def _title(path: Path) -> str:
     return str(json.loads(path.read_text("utf-8")).get("title", ""))
-
-
-def page(document: Document) -> str:
-    """The page of an AsyncAPI 3 document without external references."""
-    document = _inline_references(document, document)
-    info, components = document["info"], document["components"]
-    channels = list(document["channels"].values())
-    return Template(_PAGE.read_text("utf-8")).substitute(
-        title=escape(info["title"]),
-        version=escape(info["version"]),
-        asyncapi=escape(document["asyncapi"]),
-        about=_prose(info["description"]),
-        operations="\n".join(_operation(operation, channels) for operation in document["operations"].values()),
-        messages="\n".join(_message(name, message) for name, message in components["messages"].items()),
-        journal=_table(components["schemas"]["journal"]),
-    )
-
-
-def _inline_references(node: Any, document: Document) -> Any:
-    """`node` with what its references name in their place; members beside a reference win over what it names."""
-    if isinstance(node, list):
-        return [_inline_references(member, document) for member in node]
-    if not isinstance(node, dict):
-        return node
-    while "$ref" in node:
-        node = dict(node)
-        target: Any = document
-        for step in node.pop("$ref").removeprefix("#/").split("/"):
-            target = target[step]
-        node = {**target, **node}
-    return {name: _inline_references(member, document) for name, member in node.items()}
-
-
-def _operation(operation: Document, channels: Sequence[Document]) -> str:
-    channel = operation["channel"]
-    action = escape(operation["action"])
-    messages = ", ".join(f'<a href="#{escape(name)}">{escape(name)}</a>' for name in channel["messages"])
-    # What the worker receives from a queue, senders publish to other channels, which are exchanges.
-    others = [other for other in channels if other["messages"] == channel["messages"] and other != channel]
-    publishing = "".join(f"<p>Publish to: {_address(other)}</p>\n" for other in others if action == "receive")
-    return (
-        f'<article><h3><span class="action {action}">{action}s</span>{escape(operation["summary"])}</h3>\n'
-        f"<p>{messages} · {_address(channel)}</p>\n{publishing}</article>"
-    )
-
-
-def _address(channel: Document) -> str:
-    binding = channel["bindings"]["amqp"]
-    if binding["is"] == "queue":
-        return f"queue <code>{escape(binding['queue']['name'])}</code>"
-    exchange = binding["exchange"]
-    address = escape(channel["address"])
-    return f"{escape(exchange['type'])} exchange <code>{escape(exchange['name'])}</code>, key <code>{address}</code>"
-
-
-def _message(name: str, message: Document) -> str:
-    examples = "".join(
-        f"<details><summary>Example: {escape(example['name'].replace('_', ' '))}</summary>"
-        f"<pre>{escape(json.dumps(example['payload'], indent=2, ensure_ascii=False))}</pre></details>\n"
-        for example in message["examples"]
-    )
-    return (
-        f'<article id="{escape(name)}"><h3>{escape(name)}</h3>\n<p>{_inline(message["summary"])}</p>\n'
-        f"{_prose(message['description'])}\n"
-        f"<h4>Body</h4>\n{_table(message['payload'])}\n"
-        f"<h4>Headers</h4>\n{_table(message['headers'])}\n{examples}</article>"
-    )
-
-
-def _table(schema: Document) -> str:
-    rows = "\n".join(
-        f"<tr><td><code>{escape(field)}</code>{mandatory}</td><td>{escape(type_name)}</td><td>{_inline(about)}</td></tr>"
-        for field, mandatory, type_name, about in _fields(schema, "")
-    )
-    return f"<table><tr><th>name</th><th>type</th><th>meaning</th></tr>\n{rows}\n</table>"
-
-
-def _fields(schema: Document, path: str) -> Iterator[tuple[str, str, str, str]]:
-    """Every field at every depth: path, mark if mandatory, types, meaning and constraints."""
-    required = schema.get("required", ())
-    for name, property_schema in schema["properties"].items():
-        choices = property_schema.get("anyOf", (property_schema,))
-        types = [str(choice.get("format") or choice.get("type", "any")) for choice in choices]
-        field = next((choice for choice in choices if choice.get("type") != "null"), choices[0])
-        mandatory = ' <span class="must">mandatory</span>' if name in required else ""
-        yield path + name, mandatory, " or ".join(types), _meaning(property_schema, field)
-        if "properties" in field:
-            yield from _fields(field, f"{path}{name}.")
-        elif "properties" in (item := field.get("items", {})):
-            yield from _fields(item, f"{path}{name}[].")
-
-
-def _meaning(property_schema: Document, field: Document) -> str:
-    parts = [str(property_schema.get("description") or field.get("description", ""))]
-    parts += ["not empty"] if field.get("minLength") else []
-    parts += [words.format(f"`{field[rule]}`") for rule, words in _RULES if rule in field]
-    if "enum" in field:
-        parts.append("one of " + ", ".join(f"`{value}`" for value in field["enum"]))
-    return "; ".join(part.removesuffix(".") for part in parts if part)
-
-
-def _prose(text: str) -> str:
-    """The Markdown subset of the document: paragraphs, lists, code."""
-    return "\n".join(_block(block) for block in text.split("\n\n"))
-
-
-def _block(block: str) -> str:
-    if not block.startswith("- "):
-        return f"<p>{_inline(block)}</p>"
-    items = "".join(f"<li>{_inline(item)}</li>" for item in block.removeprefix("- ").split("\n- "))
-    return f"<ul>{items}</ul>"
-
-
-def _inline(text: str) -> str:
-    return _CODE.sub(r"<code>\1</code>", escape(text))

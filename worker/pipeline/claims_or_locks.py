@@ -19,11 +19,9 @@ class Locks(Protocol):
 
     async def take(self, key: Key) -> bool:
         """Whether the lock is ours now; False if that is unknown."""
-        ...
 
     async def free(self, key: Key) -> None:
         """Release the lock."""
-        ...
 
 
 class ClaimsOrLocks:

@@ -27,11 +27,9 @@ class DeliveryOwnership(Protocol):
 
     def is_lost(self) -> bool:
         """True once the channel was closed: the delivery can never be acknowledged."""
-        ...
 
     async def is_still_ours(self) -> bool:
         """Whether the broker still counts the delivery as ours; it is asked if it was silent."""
-        ...
 
 
 class Delivery(DeliveryOwnership, Protocol):
@@ -40,45 +38,36 @@ class Delivery(DeliveryOwnership, Protocol):
     @property
     def body(self) -> bytes:
         """The message body."""
-        ...
 
     @property
     def headers(self) -> Mapping[str, object]:
         """Message headers; empty if there are none."""
-        ...
 
     @property
     def redelivered(self) -> bool:
         """The broker's redelivered flag."""
-        ...
 
     @property
     def message_id(self) -> str | None:
         """AMQP message-id."""
-        ...
 
     @property
     def correlation_id(self) -> str | None:
         """AMQP correlation-id."""
-        ...
 
     @property
     def reply_to(self) -> str | None:
         """AMQP reply-to."""
-        ...
 
     @property
     def properties(self) -> Any:
         """AMQP properties, for a copy; opaque here."""
-        ...
 
     async def ack(self) -> None:
         """Acknowledge. Raises StaleDeliveryError if the channel was closed."""
-        ...
 
     async def reject(self) -> None:
         """Return to the queue, counted as a failed delivery. Raises StaleDeliveryError."""
-        ...
 
 
 class Publisher(Protocol):
@@ -88,19 +77,15 @@ class Publisher(Protocol):
         self, completed: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         """Publish the event to the events exchange, and to `reply_to` if given."""
-        ...
 
     async def postpone(self, delivery: Delivery, retry_level: int, headers: Mapping[str, object]) -> None:
         """Put a copy into the retry queue of `place`."""
-        ...
 
     async def park(self, delivery: Delivery, headers: Mapping[str, object]) -> None:
         """Put a copy into the parked queue."""
-        ...
 
     async def hand_back(self, delivery: Delivery, headers: Mapping[str, object]) -> None:
         """Put a copy at the end of the requests queue."""
-        ...
 
 
 class Dcs(Protocol):
@@ -110,17 +95,14 @@ class Dcs(Protocol):
         self, migration: MigrationRequest, is_still_allowed: Callable[[], Awaitable[bool]]
     ) -> TaskCreated | CallError:
         """Create the task. `is_still_allowed` is asked right before the request is sent."""
-        ...
 
     async def find(
         self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
     ) -> LookupResult | CallError:
         """Look for a task of the request that was created at `since` or later. `on_call` is called for each call."""
-        ...
 
     async def probe(self, project_id: str, region: str) -> LookupResult | CallError:
         """Make a list call that belongs to no request; what it finds does not matter."""
-        ...
 
 
 class Claims(Protocol):
@@ -131,22 +113,18 @@ class Claims(Protocol):
 
         A failure that an operator's replay has outdated is ignored.
         """
-        ...
 
     def is_held(self, migration: MigrationRequest) -> bool:
         """Whether the granted claim is certainly still ours."""
-        ...
 
     async def conclude(self, migration: MigrationRequest, completed: Completed) -> Completed:
         """Store the outcome for every replica, and release the claim.
 
         Returns the outcome that counts: another one if the request ended before, which a frozen replica may not know.
         """
-        ...
 
     async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
         """Release the claim, and store when a create may last have been in flight."""
-        ...
 
 
 class CallPermit(Protocol):
@@ -155,15 +133,12 @@ class CallPermit(Protocol):
     @property
     def suspect(self) -> Hold | None:
         """The hold that a refusal started: to be checked by `CallThrottle.verdict`."""
-        ...
 
     def begin_call(self) -> None:
         """A call begins."""
-        ...
 
     def ended(self, result: CallResult) -> None:
         """A call, or a look of several calls, ended."""
-        ...
 
 
 class CallThrottle(Protocol):
@@ -173,23 +148,18 @@ class CallThrottle(Protocol):
         self, migration: MigrationRequest, calls: int, passed: Collection[Hold] = ()
     ) -> AbstractAsyncContextManager[CallPermit]:
         """Wait for a permit for so many calls. Raises PostponedError, or ThrottleClosedError once it drains."""
-        ...
 
     def check_open(self) -> None:
         """Raise ThrottleClosedError once this replica drains: no further call may begin."""
-        ...
 
     async def verdict(self, hold: Hold) -> None:
         """Wait for the probe of what refused a call. Raises PostponedError if the probe is refused as well."""
-        ...
 
     async def pause(self, seconds: float) -> bool:
         """Wait between two attempts; False if this replica drains."""
-        ...
 
     def close(self) -> None:
         """Let no further call begin."""
-        ...
 
 
 class Observer(Protocol):
@@ -197,7 +167,6 @@ class Observer(Protocol):
 
     def received(self, *, redelivered: bool) -> None:
         """A delivery came in."""
-        ...
 
     def called(
         self,
@@ -207,19 +176,15 @@ class Observer(Protocol):
         attempt: int,
     ) -> None:
         """A call of DCS for this request ended (`create` or `find`)."""
-        ...
 
     def settled(self, fact: DeliveryFinished) -> None:
         """A delivery has ended."""
-        ...
 
     def failed(self, error: Exception) -> None:
         """A delivery met a defect of this worker and was returned to the queue."""
-        ...
 
     def unconfirmed(self, reason: str) -> None:
         """A publish was not confirmed and will be repeated."""
-        ...
 
 
 class ThrottleObserver(Protocol):
@@ -227,15 +192,12 @@ class ThrottleObserver(Protocol):
 
     def limited(self, limit: int) -> None:
         """The number of calls at once is limited to this from now on."""
-        ...
 
     def breaker(self, region: str, state: int) -> None:
         """The breaker of a region is closed (0), half-open (1) or open (2) from now on."""
-        ...
 
     def note(self, level: Any, event: str, **fields: Any) -> None:
         """Log anything else."""
-        ...
 
 
 class ConsumerControl(Protocol):
@@ -243,12 +205,9 @@ class ConsumerControl(Protocol):
 
     async def hold(self, why: str) -> None:
         """Take no further deliveries until `resume` is called for the same reason."""
-        ...
 
     def resume(self, why: str) -> None:
         """Remove one reason to take no deliveries."""
-        ...
 
     async def stop(self) -> None:
         """Take no further deliveries; those handed over can still be acknowledged."""
-        ...

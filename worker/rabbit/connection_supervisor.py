@@ -25,11 +25,9 @@ class ConnectionObserver(Protocol):
 
     def link_up(self, link: str, broker: str) -> None:
         """A session of the connection works."""
-        ...
 
     def link_down(self, link: str, reason: str, wait: float) -> None:
         """The connection has no session, and tries again after `wait` seconds."""
-        ...
 
 
 Session = Callable[[AbstractConnection, Callable[[], None]], Awaitable[str]]

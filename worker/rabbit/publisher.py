@@ -34,12 +34,10 @@ class Original(Protocol):
     @property
     def body(self) -> bytes:
         """The message body."""
-        ...
 
     @property
     def properties(self) -> Basic.Properties:
         """The message properties as they came."""
-        ...
 
 
 class PublisherObserver(Protocol):
@@ -47,15 +45,12 @@ class PublisherObserver(Protocol):
 
     def published(self, type_: str, seconds: float) -> None:
         """An event was confirmed."""
-        ...
 
     def blocked(self, is_blocked: bool) -> None:
         """The broker blocks, or no longer blocks, the publishing connection."""
-        ...
 
     def reply_refused(self, event_id: str) -> None:
         """The queue that a request names for its answer does not take it."""
-        ...
 
 
 class _RefusedError(UnconfirmedError):

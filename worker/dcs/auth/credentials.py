@@ -13,19 +13,15 @@ class Credentials(Protocol):
 
     async def authorise(self, request: httpx2.Request, project_id: str) -> CallError | None:
         """Put the proof on `request`; a fault if there is none to be had now."""
-        ...
 
     async def renew(self, project_id: str, refused: httpx2.Request) -> bool:
         """The service refused the proof on `refused`: whether it is worth while to authorise and send once more."""
-        ...
 
     def explain(self, refusal: Mapping[str, str]) -> str | None:
         """Why the service refused the proof, as far as the headers of its 401 tell; one sentence."""
-        ...
 
     async def aclose(self) -> None:
         """End what runs in the background."""
-        ...
 
 
 class ReadyToken:

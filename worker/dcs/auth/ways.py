@@ -29,27 +29,22 @@ class Secrets(Protocol):
     @property
     def auth_token(self) -> SecretStr | None:
         """A ready token."""
-        ...
 
     @property
     def access_key(self) -> SecretStr | None:
         """The access key."""
-        ...
 
     @property
     def secret_key(self) -> SecretStr | None:
         """The secret key that belongs to it."""
-        ...
 
     @property
     def security_token(self) -> SecretStr | None:
         """The token that belongs to temporary keys."""
-        ...
 
     @property
     def iam_password(self) -> SecretStr | None:
         """The password of the user of IAM."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
