@@ -9,7 +9,7 @@ from typing import Final
 import httpx2
 
 from worker.dcs.auth.issuer import Changed, TokenIssuer
-from worker.dcs.auth.lease import Lease, Slot, Timing
+from worker.dcs.auth.lease import Slot, Timing
 from worker.dcs.auth.token_call import Account
 from worker.dcs.http_client import HttpClient
 from worker.policy.call_result import CallError, CallStatus
@@ -36,7 +36,7 @@ class IamTokens:
     ) -> None:
         self._timing = timing or Timing()
         self._changed = changed
-        self._issuer = TokenIssuer(account, password, http, self._keep, self._tell, self._timing)
+        self._issuer = TokenIssuer(account, password, http, self._tell, self._timing)
         self._slots: OrderedDict[str, Slot[str]] = OrderedDict()
         self._watching: asyncio.Task[None] | None = None
 
@@ -95,9 +95,6 @@ class IamTokens:
         idle = (project_id for project_id, slot in self._slots.items() if not slot.is_fetching)
         if len(self._slots) >= PROJECTS and (oldest := next(idle, None)) is not None:
             del self._slots[oldest]
-
-    def _keep(self, project_id: str, lease: Lease[str]) -> None:
-        self._slot(project_id).put(lease)
 
     def _tell(self, reason: str | None) -> None:
         if reason is not None and (self._watching is None or self._watching.done()):

@@ -4,12 +4,13 @@ All token calls go one after the other. They are rare (one per project and day),
 and a password that has just become wrong must not be tried by many calls at once.
 
 IAM does not reliably say whether it refuses the user, the password or the project. So that one request for a project
-that does not exist stops no other, a first refusal is checked with another project before the password is blamed.
+that does not exist stops no other, a project that never had a token is blamed first, and the password only when
+another project is refused as well.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from worker.dcs.auth.lease import Backoff, Lease, Timing, unproved
 from worker.dcs.auth.lockout import Lockout
@@ -21,12 +22,11 @@ RENEWED: Final = 0.1
 """A token is renewed at a random point of this last share of its life."""
 DENIED: Final = 300.0
 """Seconds for which IAM is not asked again for a project that it denies to the user."""
-_DENIED_PROJECTS: Final = 1000
+_REMEMBERED_PROJECTS: Final = 1000
 
+T = TypeVar("T")
 Changed = Callable[[str | None], None]
 """Is told why no call can be authorised any more; None: that it is worth a try again."""
-Keep = Callable[[str, Lease[str]], None]
-"""Takes a token of a project that nobody waits for."""
 
 
 class TokenIssuer:
@@ -37,21 +37,20 @@ class TokenIssuer:
         account: Account,
         password: Callable[[], str],
         http: HttpClient,
-        keep: Keep,
         changed: Changed,
         timing: Timing,
     ) -> None:
         self._account = account
         self._password = password
         self._http = http
-        self._keep = keep
         self._changed = changed
         self._timing = timing
         self._lane = asyncio.Lock()
-        self._waiting: dict[str, Lease[str] | None] = {}
         self._denied: dict[str, tuple[float, CallError]] = {}
-        self.proven: str | None = None
-        """The project that IAM last gave a token for."""
+        self._granted: dict[str, None] = {}
+        """Projects that IAM gave tokens for, the last one last."""
+        self._doubted: str | None = None
+        """The project that alone is blamed for all refusals since the last token."""
         self._lockout = Lockout(timing.random_unit)
         self._backoff = Backoff(timing)
         self.reason: str | None = None
@@ -65,14 +64,15 @@ class TokenIssuer:
         """Until when the refused password is not tried (epoch seconds); another one is tried at once."""
         return self._lockout.until if self.reason is not None else None
 
+    @property
+    def proven(self) -> str | None:
+        """The project that IAM last gave a token for."""
+        return next(reversed(self._granted), None)
+
     async def fetch(self, project_id: str) -> Lease[str] | CallError:
         """A token for the project, when it is its turn. To be called once at a time for each project."""
-        self._waiting[project_id] = None
-        try:
-            async with self._lane:
-                return self._waiting[project_id] or self._held(project_id) or await self._ask(project_id)
-        finally:
-            del self._waiting[project_id]
+        async with self._lane:
+            return self._held(project_id) or await self._ask(project_id)
 
     def reopen(self) -> None:
         """Say that it is worth a try again, if it is."""
@@ -90,40 +90,28 @@ class TokenIssuer:
         return self._backoff.held()
 
     async def _ask(self, project_id: str) -> Lease[str] | CallError:
-        password = self._password()
-        ending = await self._call(project_id, password)
-        if not isinstance(ending, Refusal):
-            return ending
-        witness = None if self._lockout.refusals else self._witness(project_id)
-        if witness is not None and isinstance(lease := await self._call(witness, password), Lease):
-            self._hand_over(witness, lease)
-            return self._deny(project_id, ending)
-        return self._pause(password, ending)
-
-    def _witness(self, project_id: str) -> str | None:
-        """Another project to show whether the password is right; best one for which it has been."""
-        others = (self.proven, *self._waiting)
-        return next((other for other in others if other not in {None, project_id}), None)
-
-    def _hand_over(self, project_id: str, lease: Lease[str]) -> None:
-        if project_id in self._waiting:
-            self._waiting[project_id] = lease
-        else:
-            self._keep(project_id, lease)
-
-    async def _call(self, project_id: str, password: str) -> Lease[str] | Refusal | CallError:
-        asked = self._timing.now()
+        password, asked = self._password(), self._timing.now()
         ending = await ask_iam(self._http, self._account, password, project_id, asked)
         if isinstance(ending, CallError):
             return self._backoff.failed(ending)
         self._backoff.worked()
         if isinstance(ending, Refusal):
-            return ending
-        self.proven = project_id
+            return self._deny(project_id, ending) if self._blames(project_id) else self._pause(password, ending)
+        _put_last(self._granted, project_id, None)
+        self._doubted = None
         self._lockout.accepted()
         self._tell(None)
         until = asked + ending.life
         return Lease(ending.token, until - ending.life * RENEWED * self._timing.random_unit(), until)
+
+    def _blames(self, project_id: str) -> bool:
+        """Whether the project is at fault: it never had a token, others had, and no other was refused since."""
+        return (
+            bool(self._granted)
+            and project_id not in self._granted
+            and self._doubted in {None, project_id}
+            and not self._lockout.refusals
+        )
 
     def _deny(self, project_id: str, refusal: Refusal) -> CallError:
         message = f"IAM gives {self._account.user} no token for project {project_id}: {refusal.why}"
@@ -134,10 +122,8 @@ class TokenIssuer:
             message,
             http_status=refusal.status,
         )
-        self._denied.pop(project_id, None)
-        self._denied[project_id] = (self._timing.now() + DENIED, fault)
-        if len(self._denied) > _DENIED_PROJECTS:
-            del self._denied[next(iter(self._denied))]
+        self._doubted = project_id
+        _put_last(self._denied, project_id, (self._timing.now() + DENIED, fault))
         return fault
 
     def _pause(self, password: str, refusal: Refusal) -> CallError:
@@ -151,3 +137,10 @@ class TokenIssuer:
         was, self.reason = self.reason, reason
         if was != reason:
             self._changed(reason)
+
+
+def _put_last(known: dict[str, T], project_id: str, value: T) -> None:
+    known.pop(project_id, None)
+    known[project_id] = value
+    if len(known) > _REMEMBERED_PROJECTS:
+        del known[next(iter(known))]

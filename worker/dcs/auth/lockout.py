@@ -1,8 +1,8 @@
 """A refused password is not tried again soon: IAM would lock the account.
 
 IAM locks an account after 3 to 10 wrong passwords, by default 5, within 15 minutes at least (IAM User Guide,
-"Login Authentication Policy"). After the first refusal, which may take two calls, the pauses of 1, 4, 15, 15, ...
-minutes make four calls in the first 15 minutes, and one in 15 minutes ever after.
+"Login Authentication Policy"). The pauses of 1, 4, 15, 15, ... minutes make three calls in the first 15 minutes, a
+fourth if a project was blamed before, and one in 15 minutes ever after.
 """
 
 import hashlib
