@@ -8,7 +8,7 @@ from json import dumps, loads
 import httpx2
 
 from tests.fakes.clock import FakeClock
-from worker.dcs.auth.lease import Timing
+from worker.dcs.auth.cached_credential import Timing
 from worker.dcs.http_client import HttpClient
 from worker.policy.freeze_detector import FreezeDetector
 

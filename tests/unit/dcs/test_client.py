@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from schemas.request import parse
-from worker.dcs.auth.credentials import ReadyToken
+from worker.dcs.auth.auth_method import ReadyToken
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport

@@ -12,9 +12,9 @@ from worker.bootstrap import components
 from worker.cli.doctor.configuration import DoctorOptions
 from worker.cli.doctor.network import Address, find_problem
 from worker.config import Configuration, Settings
-from worker.dcs.auth.credentials import Credentials
+from worker.dcs.auth.auth_method import Credentials
 from worker.dcs.checks import check_service
-from worker.dcs.findings import CREDENTIALS, Service
+from worker.dcs.checks import CREDENTIALS, Service
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked

@@ -9,8 +9,7 @@ import pytest
 from tests.fakes.clock import FakeClock, run_ready_tasks
 from tests.unit.dcs.fakes import START, FakeIam, a_client, timing_of, until
 from worker.dcs.auth.iam import IamTokens
-from worker.dcs.auth.lockout import Lockout
-from worker.dcs.auth.token_call import Account
+from worker.dcs.auth.iam_login import Account, Lockout
 from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
 
 ACCOUNT = Account("https://iam", "user", "domain")
