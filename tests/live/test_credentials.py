@@ -17,9 +17,9 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.faulty_dcs import FaultyDcs
 from tests.unit.dcs.fakes import timing_of, until
 from worker.config import load
-from worker.dcs.auth.credentials import Credentials
-from worker.dcs.auth.token_call import Account
-from worker.dcs.auth.ways import Surroundings, credentials_for
+from worker.dcs.auth.auth_method import Credentials
+from worker.dcs.auth.iam_login import Account
+from worker.dcs.auth.methods import Surroundings, credentials_for
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.transport import ServiceTransport

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from worker import __version__
 from worker.config import Configuration, ConfigurationError, Settings
-from worker.dcs.auth.credentials import Credentials
-from worker.dcs.auth.token_call import Account
-from worker.dcs.auth.ways import Surroundings, credentials_for
+from worker.dcs.auth.auth_method import Credentials
+from worker.dcs.auth.iam_login import Account
+from worker.dcs.auth.methods import Surroundings, credentials_for
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
 from worker.observe.observer import WorkerObserver

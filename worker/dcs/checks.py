@@ -4,18 +4,157 @@ At most two calls: a list of one row, and the details of a task that does not ex
 that was refused is not tried again.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import httpx2
+from pydantic import ValidationError
 
-from worker.dcs import findings
-from worker.dcs.auth.credentials import Credentials
-from worker.dcs.auth.signing import canonical_url
-from worker.dcs.findings import CREDENTIALS, LIST, SHOW, Service
+from schemas.dcs import ListReply, read_error
+from worker.dcs.auth.auth_method import Credentials
+from worker.dcs.auth.methods import Way
+from worker.dcs.auth.signing import canonical_url, skew
 from worker.dcs.http_client import HEADERS, HttpClient, new_request
-from worker.policy.call_result import CallError
-from worker.policy.diagnostics import CheckResult, OnCheck, unchecked
+from worker.policy import error_table
+from worker.policy.call_result import CallError, CallStatus, ErrorKind
+from worker.policy.diagnostics import Check, CheckResult, FailureKind, OnCheck, failed, ok, unchecked, warning
+from worker.policy.error_text import SKEW_TOLERANCE_SECONDS
+
+NOTICEABLE: Final = 5.0
+"""Seconds by which a clock may be off unnoticed: the Date header has whole seconds, and some time passed since."""
+CREDENTIALS: Final = "credentials"
+LIST: Final = "permission to list"
+SHOW: Final = "permission to show"
+SET_CLOCK: Final = "timedatectl set-ntp true"
+
+REMEDIES: Final[Mapping[Way, str]] = {
+    "token": "set WORKER_AUTH_TOKEN to a fresh token of this very project (tokens live for 24 h)",
+    "keys": "set WORKER_ACCESS_KEY and WORKER_SECRET_KEY to an active pair, and WORKER_SECURITY_TOKEN only with "
+    "temporary ones",
+    "iam": "correct WORKER_IAM_USER, WORKER_IAM_PASSWORD, WORKER_IAM_DOMAIN or --project, then try once: after some "
+    "wrong passwords IAM locks the account",
+    "platform": "assign an agency that may use DCS to this server, or correct HUAWEICLOUD_SDK_CREDENTIALS_FILE",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One region, and how the worker uses it. `project`: the one to ask for, if any."""
+
+    region: str
+    endpoint: str
+    project: str | None = None
+    way: Way | None = None
+    needs_lookup: bool = True
+    must_show: bool = False
+    """Tasks are recognised by the detail call alone."""
+
+    @property
+    def remedy(self) -> str:
+        """What helps when the credentials are refused."""
+        return REMEDIES[self.way] if self.way is not None else "configure credentials"
+
+
+def answered(reply: httpx2.Response | CallError, service: Service) -> Check:
+    """Whether the service is there."""
+    if isinstance(reply, CallError):
+        found = f"does not answer: {line(reply.message)}"
+        remedy = "correct WORKER_DCS_ENDPOINTS, or raise WORKER_DCS_TIMEOUT; else wait for the service"
+        return failed("DCS", found, remedy, subject=service.region, failure_kind=FailureKind.UNREACHABLE)
+    if reply.status_code >= 500:
+        found = f"{service.endpoint} answers {reply.status_code}{_said(reply)}"
+        remedy = "wait for the service; requests wait in the broker meanwhile"
+        return failed("DCS", found, remedy, subject=service.region, failure_kind=FailureKind.UNREACHABLE)
+    return ok("DCS", f"{service.endpoint} answers", subject=service.region)
+
+
+def clock(reply: httpx2.Response, now: float, service: Service) -> Check:
+    """Compare this machine's clock with the service's, as its reply of just now tells it."""
+    off, subject = skew(reply.headers.get("date"), now), service.region
+    if off is None:
+        return unchecked("clock", "the reply has no date that can be read", "timedatectl", subject=subject)
+    side = "ahead of" if off > 0 else "behind"
+    apart = f"{abs(off):.0f} s" if abs(off) < 120 else f"{abs(off) / 60:.0f} min"
+    found = f"this machine's is {apart} {side} the service's"
+    if abs(off) <= NOTICEABLE:
+        return ok("clock", "agrees with the service's", subject=subject)
+    if abs(off) > SKEW_TOLERANCE_SECONDS and service.way in ("keys", "platform"):
+        found = f"{found}, and signatures are valid for {SKEW_TOLERANCE_SECONDS / 60:.0f} minutes"
+        return failed("clock", found, SET_CLOCK, subject=subject)
+    return warning("clock", f"{found}: dates in events are off by as much", SET_CLOCK, subject=subject)
+
+
+def unproved(fault: CallError, service: Service) -> Check:
+    """No credentials can be had: IAM, or the metadata of this server, gives none."""
+    if fault.status is CallStatus.IAM_UNAVAILABLE:
+        remedy = "correct WORKER_IAM_ENDPOINT; else wait for IAM, requests wait in the broker meanwhile"
+        return failed(
+            CREDENTIALS, line(fault.message), remedy, subject=service.region, failure_kind=FailureKind.UNREACHABLE
+        )
+    return failed(CREDENTIALS, line(fault.message), service.remedy, subject=service.region)
+
+
+def listed(reply: httpx2.Response, service: Service, explained: str | None) -> Iterator[Check]:
+    """Judge the answer to a list call. `explained`: why a 401 may have come."""
+    subject, found = service.region, f"DCS answers {reply.status_code}{_said(reply)}"
+    match error_table.row(reply.status_code, read_error(reply.content).error_code).kind:
+        case _ if 200 <= reply.status_code < 300:
+            yield ok(CREDENTIALS, f"are accepted in project {service.project}", subject=subject)
+            yield _read(reply, service)
+        case ErrorKind.FORBIDDEN:
+            yield ok(CREDENTIALS, f"are accepted in project {service.project}", subject=subject)
+            said = f"no task can be looked for{_said(reply)}"
+            yield _forbidden(LIST, "dcs:migrationTask:list", said, service, is_needed=service.needs_lookup)
+        case ErrorKind.UNAUTHENTICATED:
+            cure = SET_CLOCK if explained else service.remedy
+            yield failed(CREDENTIALS, explained or f"are refused: {found}", cure, subject=subject)
+        case ErrorKind.THROTTLED:
+            yield warning(CREDENTIALS, f"cannot be told: {found}", "try again in a minute", subject=subject)
+        case _:
+            cure = "correct --project, --region or WORKER_DCS_ENDPOINTS: the project must be one of this region"
+            yield failed(CREDENTIALS, f"cannot be told: {found}", cure, subject=subject)
+
+
+def shown(reply: httpx2.Response | CallError, service: Service) -> Check:
+    """Judge the answer to a detail call for a task that does not exist."""
+    if isinstance(reply, CallError) or reply.status_code in (401, 429) or reply.status_code >= 500:
+        return unchecked(SHOW, "the detail call was not answered", "try again in a minute", subject=service.region)
+    if reply.status_code == 403:
+        which = "no task" if service.must_show else "no task that is listed without its description"
+        said = f"{which} can be recognised{_said(reply)}"
+        is_needed = service.needs_lookup and service.must_show
+        return _forbidden(SHOW, "dcs:migrationTask:get", said, service, is_needed=is_needed)
+    return ok(SHOW, "details of tasks can be asked for", subject=service.region)
+
+
+def _read(reply: httpx2.Response, service: Service) -> Check:
+    try:
+        ListReply.model_validate_json(reply.content)
+    except ValidationError:
+        found = f"the answer {reply.status_code} is no list of tasks: something else than DCS may have given it"
+        return failed(LIST, found, "correct WORKER_DCS_ENDPOINTS", subject=service.region)
+    found = "tasks can be looked for; whether any may be created (dcs:migrationTask:create) only a request can tell"
+    return ok(LIST, found, subject=service.region)
+
+
+def _forbidden(name: str, action: str, said: str, service: Service, *, is_needed: bool) -> Check:
+    remedy = f"allow the action {action} in IAM, for this user or agency and project"
+    judge = failed if is_needed else warning
+    return judge(name, f"is missing: {said}", remedy, subject=service.region)
+
+
+def _said(reply: httpx2.Response) -> str:
+    error = read_error(reply.content)
+    text = ": ".join(part for part in (error.error_code, error.error_msg) if part)
+    return f" ({line(text)})" if text else ""
+
+
+def line(text: str) -> str:
+    """A foreign text on one line, and short."""
+    return re.sub(r"\s+", " ", text).strip()[:200]
+
 
 NO_TASK: Final = "00000000-0000-0000-0000-000000000000"
 _LISTING: Final = "/v2/{}/migration-tasks?limit=1&offset=0"
@@ -32,11 +171,11 @@ async def check_service(
     if credentials is not None:
         fault = await credentials.authorise(request, service.project or "")
     reply = await http.send(request if fault is None else _request("list", service, "/"))
-    tell(findings.answered(reply, service))
+    tell(answered(reply, service))
     if isinstance(reply, httpx2.Response):
-        tell(findings.clock(reply, now(), service))
+        tell(clock(reply, now(), service))
     if fault is not None:
-        tell(findings.unproved(fault, service))
+        tell(unproved(fault, service))
         _skip((LIST, SHOW), "there are no credentials to ask with", service, tell)
     elif credentials is not None:
         await _check_rights(service, http, credentials, reply, tell)
@@ -49,7 +188,7 @@ async def _check_rights(
         _skip((CREDENTIALS, LIST, SHOW), "DCS does not answer", service, tell)
         return
     explained = credentials.explain(reply.headers) if reply.status_code == 401 else None
-    checks = list(findings.listed(reply, service, explained))
+    checks = list(listed(reply, service, explained))
     for check in checks:
         tell(check)
     if checks[-1].result is not CheckResult.OK:
@@ -57,7 +196,7 @@ async def _check_rights(
         return
     request = _request("show", service, f"/v2/{service.project}/migration-task/{NO_TASK}")
     if await credentials.authorise(request, service.project or "") is None:
-        tell(findings.shown(await http.send(request), service))
+        tell(shown(await http.send(request), service))
 
 
 def _request(operation: str, service: Service, path: str) -> httpx2.Request:

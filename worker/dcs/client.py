@@ -14,11 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from schemas import dcs as bodies
 from schemas.dcs import ListReply, TaskDetail, TaskRow
-from worker.dcs import clock
-from worker.dcs.auth.credentials import Credentials
-from worker.dcs.auth.flow import CallAuth
-from worker.dcs.auth.signing import canonical_url
-from worker.dcs.echo import without_echo
+from worker.dcs.auth.auth_method import CallAuth, Credentials, without_credentials
+from worker.dcs.auth.signing import canonical_url, skew
 from worker.dcs.http_client import HEADERS, CallFailedError, HttpClient, new_request
 from worker.dcs.stale_answers import StaleAnswers
 from worker.policy import backoff, error_table, error_text, task_matching
@@ -178,8 +175,8 @@ class DcsClient:
 
     def _fault(self, answer: httpx2.Response) -> CallError:
         status, headers, now = answer.status_code, answer.headers, self._now()
-        said = bodies.read_error(without_echo(answer))
-        text = error_text.read_text(status, said.error_msg, clock.skew(headers.get("date"), now))
+        said = bodies.read_error(without_credentials(answer))
+        text = error_text.read_text(status, said.error_msg, skew(headers.get("date"), now))
         row = error_table.row(status, said.error_code, text.condition)
         why = self._credentials.explain(headers) if status == 401 else None
         return CallError(

@@ -1,4 +1,4 @@
-"""The way to the services: httpx2's own transports, several small pools of connections for each route.
+"""HTTP transport to the services: httpx2's own transports, one for each connection, on each route.
 
 https://www.python-httpx.org/advanced/transports/
 """
@@ -8,18 +8,16 @@ import socket
 import ssl
 import struct
 import time
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from operator import attrgetter
+from operator import itemgetter
 from typing import Final
 
 import httpx2
 
 from worker.dcs.send_tracker import SOCKET_OPTIONS
 
-CONNECTIONS_PER_POOL: Final = 2
-"""Each call looks at all the connections of its pool, twice, and asks the kernel about each that is idle: 64 of them
-would cost as much as the call itself."""
 KEEP_ALIVE_SECONDS: Final = 15.0
 """Below the idle limits of gateways, so that a kept connection is not closed as it is used."""
 LIMITS: Final = httpx2.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS)
@@ -71,8 +69,7 @@ class ServiceTransport(httpx2.AsyncBaseTransport):
         if proxy is None:
             return self._direct
         if (scheme, proxy) not in self._proxied:
-            new_pool = partial(self._proxied_pool, proxy)
-            self._proxied[scheme, proxy] = Pools(new_pool, are_replaced_after_failure=scheme == "https")
+            self._proxied[scheme, proxy] = Pools(partial(self._proxied_pool, proxy))
         return self._proxied[scheme, proxy]
 
     def _direct_pool(self) -> httpx2.AsyncBaseTransport:
@@ -84,37 +81,35 @@ class ServiceTransport(httpx2.AsyncBaseTransport):
 
 
 class Pools(httpx2.AsyncBaseTransport):
-    """Several small pools behind one transport: a call goes to the least busy one."""
+    """Many pools behind one transport, each for one call at a time: so a pool has one connection for each host.
 
-    def __init__(
-        self, new_pool: Callable[[], httpx2.AsyncBaseTransport], *, are_replaced_after_failure: bool = False
-    ) -> None:
+    A call costs the same however many connections there are: httpcore2 looks at every connection of a pool twice for
+    each call, and asks the kernel about each that is idle, which with 64 of them cost as much as the call itself.
+    """
+
+    def __init__(self, new_pool: Callable[[], httpx2.AsyncBaseTransport]) -> None:
         self._new_pool = new_pool
-        # A CONNECT tunnel whose TLS handshake fails stays in httpcore2's pool for ever: the pool has to go.
-        self._are_replaced = are_replaced_after_failure
-        self._pools: list[_Pool] = []
+        self._open: set[httpx2.AsyncBaseTransport] = set()
+        # The pool that was used last is used next: the others become old enough to be closed, the oldest in front.
+        self._idle: list[tuple[float, httpx2.AsyncBaseTransport]] = []
         self._sweeping: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
-        return f"<Pools: {[pool.busy for pool in self._pools]} busy>"
+        return f"<Pools: {len(self._open) - len(self._idle)} busy, {len(self._idle)} idle>"
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send a request. The pool counts as busy until the stream of the response is closed."""
-        pool = min(self._pools, key=attrgetter("busy"), default=None)
-        if pool is None or pool.busy >= CONNECTIONS_PER_POOL:
-            pool = self._add()
-        pool.busy += 1
+        """Send a request. Its pool is busy until the stream of the response is closed."""
+        pool = self._idle.pop()[1] if self._idle else self._add()
         try:
-            response = await pool.transport.handle_async_request(request)
+            response = await pool.handle_async_request(request)
         except BaseException:
-            if self._are_replaced and pool in self._pools:
-                self._pools.remove(pool)
-                pool.is_retired = True
-            await pool.release()
+            # Not used again: a CONNECT tunnel whose TLS handshake fails stays in httpcore2's pool for ever.
+            self._open.discard(pool)
+            await pool.aclose()
             raise
         assert isinstance(response.stream, httpx2.AsyncByteStream)
-        response.stream = _CountedStream(response.stream, pool)
+        response.stream = _PooledStream(response.stream, partial(self._release, pool))
         return response
 
     async def aclose(self) -> None:
@@ -122,56 +117,42 @@ class Pools(httpx2.AsyncBaseTransport):
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
-        while self._pools:
-            await self._pools.pop().transport.aclose()
+        self._idle.clear()
+        while self._open:
+            await self._open.pop().aclose()
         await asyncio.gather(*self._closing)
 
-    def _add(self) -> "_Pool":
-        pool = _Pool(self._new_pool())
-        self._pools.append(pool)
+    def _add(self) -> httpx2.AsyncBaseTransport:
+        pool = self._new_pool()
+        self._open.add(pool)
         if self._sweeping is None:
             self._sweeping = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._sweep)
         return pool
 
+    def _release(self, pool: httpx2.AsyncBaseTransport) -> None:
+        if pool in self._open:
+            self._idle.append((time.monotonic(), pool))
+
     def _sweep(self) -> None:
         """Close pools that served no call for a while: their own limits hold only while they are used."""
-        for pool in [pool for pool in self._pools if pool.has_expired()]:
-            self._pools.remove(pool)
-            task = asyncio.create_task(pool.transport.aclose())
+        expired = bisect_right(self._idle, time.monotonic() - KEEP_ALIVE_SECONDS, key=itemgetter(0))
+        for _, pool in self._idle[:expired]:
+            self._open.discard(pool)
+            task = asyncio.create_task(pool.aclose())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
+        del self._idle[:expired]
         self._sweeping = None
-        if self._pools:
+        if self._open:
             self._sweeping = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._sweep)
 
 
-class _Pool:
-    """One pool of connections, with the number of calls on it."""
+class _PooledStream(httpx2.AsyncByteStream):
+    """The stream of a response, which releases its pool when it is closed."""
 
-    def __init__(self, transport: httpx2.AsyncBaseTransport) -> None:
-        self.transport = transport
-        self.busy = 0
-        self.is_retired = False
-        self._idle_since = time.monotonic()
-
-    def has_expired(self) -> bool:
-        """True if no connection of it can still be used."""
-        return not self.busy and time.monotonic() - self._idle_since >= KEEP_ALIVE_SECONDS
-
-    async def release(self) -> None:
-        """End a call; the last one on a retired pool closes it."""
-        self.busy -= 1
-        self._idle_since = time.monotonic()
-        if self.is_retired and not self.busy:
-            await self.transport.aclose()
-
-
-class _CountedStream(httpx2.AsyncByteStream):
-    """The stream of a response, which ends a call of its pool when it is closed."""
-
-    def __init__(self, stream: httpx2.AsyncByteStream, pool: _Pool) -> None:
+    def __init__(self, stream: httpx2.AsyncByteStream, release: Callable[[], None]) -> None:
         self._stream = stream
-        self._pool = pool
+        self._release = release
         self._is_closed = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -185,4 +166,4 @@ class _CountedStream(httpx2.AsyncByteStream):
         try:
             await self._stream.aclose()
         finally:
-            await self._pool.release()
+            self._release()

@@ -8,7 +8,7 @@ from json import dumps, loads
 import httpx2
 
 from tests.fakes.clock import FakeClock
-from worker.dcs.auth.lease import Timing
+from worker.dcs.auth.cached_credential import Timing
 from worker.dcs.http_client import HttpClient
 from worker.policy.freeze_detector import FreezeDetector
 
@@ -67,8 +67,6 @@ class FakeIam:
         self.strangers: set[str] = set()
         """Projects that it gives no token for."""
         self.outage: httpx2.Response | Exception | None = None
-        self.sound_calls = 1_000_000
-        """So many calls are answered before the outage begins."""
         self.held = False
         """Answers wait while it is set."""
         self.asked: list[tuple[str, str]] = []
@@ -93,13 +91,10 @@ class FakeIam:
         self.asked.append((project, user["password"]))
         await asyncio.sleep(0)
         await until(lambda: not self.held)
-        self.sound_calls -= 1
         if isinstance(self.outage, Exception):
             raise self.outage
         if self.outage is not None:
             return self.outage
-        if self.sound_calls < 0:
-            return reply(503)
         if user["password"] != self.password or project in self.strangers:
             error = {"code": 401, "title": "Unauthorized", "message": f"not {user['password']}"}
             return reply(401, json={"error": error})

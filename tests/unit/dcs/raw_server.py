@@ -13,7 +13,7 @@ import httpx2
 import trustme
 
 from schemas.request import parse
-from worker.dcs.auth.credentials import ReadyToken
+from worker.dcs.auth.auth_method import ReadyToken
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport, no_proxy

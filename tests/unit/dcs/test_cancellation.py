@@ -26,8 +26,8 @@ from worker.dcs.transport import Pools, ServiceTransport
 from worker.policy.call_result import CallError, CallStatus, Evidence, TaskCreated
 
 MANY = 10_000
-"""Cancellations in which no slot of a pool may leak, on both loops together."""
-SLOTS = 4
+"""Cancellations in which no pool may leak, on both loops together."""
+AT_ONCE = 10
 CLOSE = b"Connection: close"
 
 
@@ -48,8 +48,7 @@ async def steps(count: int) -> None:
 
 def assert_idle(transport: httpx2.AsyncBaseTransport) -> None:
     """No pool counts a call."""
-    for numbers in re.findall(r"<Pools: \[(.*?)\] busy>", repr(transport)):
-        assert set(numbers.split(", ")) <= {"0", ""}, repr(transport)
+    assert set(re.findall(r"<Pools: (\d+) busy", repr(transport))) == {"0"}, repr(transport)
 
 
 def assert_sent_once(server: RawServer) -> None:
@@ -93,7 +92,9 @@ async def test_deadline_that_passes_at_any_moment_is_never_mistaken(route: str) 
         transport = ServiceTransport(client_tls(), 5, lambda *_: proxy.url if route == "tunnel" else None)
         never_sent: list[str] = []
         for number in range(150):
-            dcs = client_over(transport, server.url, random_unit.uniform(0, 0.008))
+            # Every second deadline passes about when the request is sent, however fast the machine is.
+            deadline = random_unit.uniform(0, 0.008 if number % 2 else 0.0005)
+            dcs = client_over(transport, server.url, deadline)
             result = await dcs.create(an_order(f"r-{number}-", f"r-{number}-"), allowed)
             if isinstance(result, CallError):
                 assert result.status is CallStatus.TIMEOUT
@@ -107,10 +108,10 @@ async def test_deadline_that_passes_at_any_moment_is_never_mistaken(route: str) 
         await transport.aclose()
 
 
-async def test_no_slot_leaks_in_many_cancellations() -> None:
-    """With four slots a single one that leaked would be missed: afterwards all four work at once."""
-    random_unit = random.Random(3)
-    pools = Pools(lambda: httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_connections=SLOTS)))
+async def test_no_pool_leaks_in_many_cancellations() -> None:
+    """Afterwards none is busy, as many calls as before work at once, and no more sockets are open than those need."""
+    random_unit, tls = random.Random(3), client_tls()
+    pools = Pools(lambda: httpx2.AsyncHTTPTransport(verify=tls, limits=httpx2.Limits(max_connections=1)))
 
     async def cancelled(dcs: DcsClient, number: int) -> bool:
         creating = asyncio.create_task(dcs.create(an_order(f"r-{number}"), allowed))
@@ -122,12 +123,12 @@ async def test_no_slot_leaks_in_many_cancellations() -> None:
     async with serving(created()) as server, calling(server.url, transport=pools) as dcs:
         before, count, number = sockets(), 0, 0
         while count < MANY // 2:
-            count += sum(await asyncio.gather(*(cancelled(dcs, number + index) for index in range(10))))
-            number += 10
+            count += sum(await asyncio.gather(*(cancelled(dcs, number + index) for index in range(AT_ONCE))))
+            number += AT_ONCE
         async with asyncio.timeout(5):
-            results = await asyncio.gather(*(dcs.create(an_order(f"last-{n}"), allowed) for n in range(SLOTS)))
+            results = await asyncio.gather(*(dcs.create(an_order(f"last-{n}"), allowed) for n in range(AT_ONCE)))
         assert all(isinstance(result, TaskCreated) for result in results), results
         assert_idle(pools)
         assert_sent_once(server)
         await asyncio.sleep(0.1)
-        assert sockets() - before <= 2 * SLOTS + 2
+        assert sockets() - before <= 2 * AT_ONCE + 2

@@ -12,7 +12,7 @@ import pytest
 
 from schemas.request import parse
 from tests.fakes.faulty_dcs import FaultyDcs
-from worker.dcs.auth.credentials import ReadyToken
+from worker.dcs.auth.auth_method import ReadyToken
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport

@@ -23,7 +23,7 @@ from tests.unit.dcs.raw_server import (
     until,
 )
 from worker.dcs.http_client import ANSWER_LIMIT
-from worker.dcs.transport import Pools, ServiceTransport
+from worker.dcs.transport import ServiceTransport
 from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence, TaskCreated
 
 A, N, R = Evidence.AMBIGUOUS, Evidence.NEVER_SENT, Evidence.REFUSED
@@ -303,11 +303,11 @@ async def test_pool_without_a_free_connection_proves_that_nothing_was_sent() -> 
         await reader.read()
 
     limits = httpx2.Limits(max_connections=1)
-    pools = Pools(lambda: httpx2.AsyncHTTPTransport(limits=limits))
+    pool = httpx2.AsyncHTTPTransport(limits=limits)
     async with (
         serving(never) as server,
-        calling(server.url, transport=pools) as patient,
-        calling(server.url, deadline=0.2, transport=pools) as dcs,
+        calling(server.url, transport=pool) as patient,
+        calling(server.url, deadline=0.2, transport=pool) as dcs,
     ):
         first = asyncio.create_task(patient.create(an_order("r-1"), allowed))
         await until(lambda: server.connections)

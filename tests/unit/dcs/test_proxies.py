@@ -123,7 +123,10 @@ async def test_tunnel_that_is_not_made_proves_that_nothing_was_sent(what: str, s
                 assert (result.evidence, result.status) == (N, status), result
             assert service.requests == []
             # Nothing of the failures is kept: each of the three connections is gone.
-            assert repr(transport) == "<ServiceTransport: directly <Pools: [] busy>, by proxy [<Pools: [] busy>]>"
+            assert (
+                repr(transport)
+                == "<ServiceTransport: directly <Pools: 0 busy, 0 idle>, by proxy [<Pools: 0 busy, 0 idle>]>"
+            )
             async with asyncio.timeout(5):
                 await asyncio.gather(*proxy.serving)
         async with calling(service.url, proxy=good.url) as dcs:
@@ -182,12 +185,15 @@ async def test_proxy_serves_its_scheme_and_never_loopback() -> None:
         transport = ServiceTransport(client_tls(), 5, proxies.proxy_for)
         async with calling(service.url, transport=transport) as dcs:
             assert await dcs.create(an_order(), allowed) == TaskCreated("t-1")
-            assert repr(transport) == "<ServiceTransport: directly <Pools: [0] busy>, by proxy []>"
+            assert repr(transport) == "<ServiceTransport: directly <Pools: 0 busy, 1 idle>, by proxy []>"
         transport = ServiceTransport(client_tls(), 5, proxies.proxy_for)
         async with calling("https://dcs.invalid", transport=transport) as dcs:
             result = await dcs.create(an_order(), allowed)
             assert isinstance(result, CallError)
-            assert repr(transport) == "<ServiceTransport: directly <Pools: [] busy>, by proxy [<Pools: [] busy>]>"
+            assert (
+                repr(transport)
+                == "<ServiceTransport: directly <Pools: 0 busy, 0 idle>, by proxy [<Pools: 0 busy, 0 idle>]>"
+            )
 
 
 @pytest.mark.parametrize("route", ["http", "https", "http by proxy", "https by proxy"])

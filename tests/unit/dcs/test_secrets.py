@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.dcs.raw_server import client_tls, http, serving
 from worker.dcs.auth.iam import IamTokens
-from worker.dcs.auth.token_call import Account
+from worker.dcs.auth.iam_login import Account
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.transport import ServiceTransport
 from worker.observe.logging import configure_logging

@@ -14,8 +14,7 @@ from worker.claims.checks import check_redis
 from worker.cli.doctor.configuration import DoctorOptions, check_settings
 from worker.cli.doctor.network import Address, check_port, find_problem
 from worker.config import Configuration, ConfigurationError, Settings
-from worker.dcs.checks import check_service
-from worker.dcs.findings import CREDENTIALS, Service
+from worker.dcs.checks import CREDENTIALS, Service, check_service
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked, warning

@@ -1,4 +1,4 @@
-"""Signatures with an access key: SDK-HMAC-SHA256, equal to those of the official SDK.
+"""Access keys: each request is signed with SDK-HMAC-SHA256, equal to the signatures of the official SDK.
 
 The canonical request is six parts joined by newlines: method; path, percent-encoded, with a trailing slash that is
 not sent; query, sorted by name and value; one `name:value` line per signed header; their names; SHA-256 of the body.
@@ -8,11 +8,18 @@ Source: Huawei Cloud, API Request Signing Guide; huaweicloudsdkcore 3.1.219, sig
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
+
+import httpx2
+
+from worker.policy.call_result import CallError
+from worker.policy.error_text import SKEW_TOLERANCE_SECONDS
 
 ALGORITHM: Final = "SDK-HMAC-SHA256"
 _ENCODED_SLASH: Final = re.compile("%2F", re.IGNORECASE)
@@ -98,3 +105,77 @@ def _encoded(text: str, safe: str = "~") -> str:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def skew(date: str | None, now: float) -> float | None:
+    """Seconds by which this clock is ahead of the service's (behind it: negative); None if the reply does not tell.
+
+    `date`: the Date header of a reply that came just now; `now`: epoch seconds.
+    """
+    try:
+        moment = parsedate_to_datetime(date or "")
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return now - (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def wrong_clock(date: str | None, now: float) -> str | None:
+    """A sentence, if the clocks differ by so much that the service accepts no signature; else None."""
+    off = skew(date, now)
+    if off is None or abs(off) <= SKEW_TOLERANCE_SECONDS:
+        return None
+    side = "ahead of" if off > 0 else "behind"
+    return (
+        f"the clock of this machine is {abs(off) / 60:.0f} min {side} the service's; "
+        f"signatures are valid for {SKEW_TOLERANCE_SECONDS / 60:.0f} minutes"
+    )
+
+
+_COVERED: Final = ("host", "content-type", "x-project-id")
+
+
+def put_signature(request: httpx2.Request, project_id: str, keys: Keys, now: float) -> None:
+    """Sign `request` for a call in a project. `now`: epoch seconds."""
+    request.headers["X-Project-Id"] = project_id
+    request.headers.pop("X-Security-Token", None)
+    request.headers.update(_signature(request, keys, now))
+
+
+def is_signed_with(request: httpx2.Request, keys: Keys) -> bool:
+    """Whether `keys` would have signed the request as it is signed."""
+    moment = datetime.strptime(request.headers["X-Sdk-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    again = _signature(request, keys, moment.timestamp())
+    return again["Authorization"] == request.headers["Authorization"]
+
+
+def _signature(request: httpx2.Request, keys: Keys, now: float) -> dict[str, str]:
+    covered = {name: request.headers[name] for name in _COVERED if name in request.headers}
+    # What is signed is what is sent, byte for byte: httpx2 has the last word on how a URL is written.
+    return sign(request.method, str(request.url), covered, request.content, keys, now)
+
+
+class KeySigner:
+    """Signs with keys that are asked for at every call, since they may be replaced."""
+
+    def __init__(self, keys: Callable[[], Keys], *, now: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._now = now
+
+    def __repr__(self) -> str:
+        return "<KeySigner>"
+
+    async def authorise(self, request: httpx2.Request, project_id: str) -> CallError | None:
+        """Sign `request`."""
+        put_signature(request, project_id, self._keys(), self._now())
+        return None
+
+    async def renew(self, project_id: str, refused: httpx2.Request) -> bool:
+        """Other keys can be tried if they were replaced since."""
+        return not is_signed_with(refused, self._keys())
+
+    def explain(self, refusal: Mapping[str, str]) -> str | None:
+        """A wrong clock makes every signature invalid."""
+        return wrong_clock(refusal.get("date"), self._now())
+
+    async def aclose(self) -> None:
+        """Nothing runs."""

@@ -11,7 +11,7 @@ from tests.fakes.clock import FakeClock, run_ready_tasks
 from tests.unit.dcs.fakes import FakeIam, a_client, reply, stamp, timing_of, until
 from worker.dcs.auth import iam as iam_module
 from worker.dcs.auth.iam import IamTokens
-from worker.dcs.auth.token_call import Account
+from worker.dcs.auth.iam_login import Account
 from worker.policy.call_result import CallError, ErrorKind, Evidence
 
 ACCOUNT = Account("https://iam", "user", "domain")
@@ -246,7 +246,7 @@ async def test_iam_may_ask_for_a_pause(tokens: IamTokens, fake: FakeIam, clock: 
 
 async def test_waiting_has_an_end(tokens: IamTokens, fake: FakeIam, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the queue for IAM is, a request waits for a bounded time, and the fetch goes on without it."""
-    monkeypatch.setattr("worker.dcs.auth.lease.PATIENCE", 0.01)
+    monkeypatch.setattr("worker.dcs.auth.cached_credential.PATIENCE", 0.01)
     fake.held = True
 
     fault = await fault_of(tokens)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.dcs.clock import skew, wrong_clock
+from worker.dcs.auth.signing import skew, wrong_clock
 
 NOW = 1_700_000_000.0
 """Tue, 14 Nov 2023 22:13:20 GMT."""

@@ -4,9 +4,8 @@ import httpx2
 import pytest
 
 from tests.fakes.clock import FakeClock
-from worker.dcs.auth.credentials import ReadyToken
-from worker.dcs.auth.signer import KeySigner
-from worker.dcs.auth.signing import Keys
+from worker.dcs.auth.auth_method import ReadyToken
+from worker.dcs.auth.signing import Keys, KeySigner
 
 START = 1_700_000_000.0
 

@@ -8,8 +8,7 @@ import httpx2
 import pytest
 from aiohttp import web
 
-from worker.dcs.auth.signer import put_signature
-from worker.dcs.auth.signing import Keys, canonical_url
+from worker.dcs.auth.signing import Keys, canonical_url, put_signature
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.transport import ServiceTransport
 from worker.policy.freeze_detector import FreezeDetector

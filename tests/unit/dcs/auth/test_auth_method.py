@@ -5,9 +5,8 @@ import pytest
 
 from tests.unit.dcs.fakes import START, a_client, reply
 from tests.unit.dcs.test_client import an_order, go
-from worker.dcs.auth.credentials import Credentials, ReadyToken
-from worker.dcs.auth.signer import KeySigner
-from worker.dcs.auth.signing import Keys
+from worker.dcs.auth.auth_method import Credentials, ReadyToken
+from worker.dcs.auth.signing import Keys, KeySigner
 from worker.dcs.client import DcsClient
 from worker.policy.call_result import CallError, TaskNotFound
 

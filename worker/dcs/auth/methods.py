@@ -7,17 +7,12 @@ from typing import Literal, Protocol, assert_never
 
 from pydantic import SecretStr
 
-from worker.dcs.auth import iam, metadata
-from worker.dcs.auth.credentials import Credentials, ReadyToken
-from worker.dcs.auth.iam import IamTokens
-from worker.dcs.auth.issuer import Changed
-from worker.dcs.auth.lease import Timing
-from worker.dcs.auth.metadata import Metadata
-from worker.dcs.auth.platform_keys import PlatformKeys
-from worker.dcs.auth.profile import Profile
-from worker.dcs.auth.signer import KeySigner
-from worker.dcs.auth.signing import Keys
-from worker.dcs.auth.token_call import Account
+from worker.dcs.auth.auth_method import Credentials, ReadyToken
+from worker.dcs.auth.cached_credential import Timing
+from worker.dcs.auth.iam import IAM_TIMEOUT_SECONDS, Changed, IamTokens
+from worker.dcs.auth.iam_login import Account
+from worker.dcs.auth.platform_keys import METADATA_ADDRESS, METADATA_TIMEOUT_SECONDS, Metadata, PlatformKeys, Profile
+from worker.dcs.auth.signing import Keys, KeySigner
 from worker.dcs.http_client import HttpClient
 
 Way = Literal["token", "keys", "iam", "platform"]
@@ -55,7 +50,7 @@ class Surroundings:
     """For `iam`: the user and the address."""
     profile: Path | None = None
     """For `platform`: the profile file, if there is one."""
-    metadata: str = metadata.ADDRESS
+    metadata: str = METADATA_ADDRESS
     """For `platform`: base URL of the metadata service."""
 
 
@@ -81,13 +76,13 @@ def credentials_for(
             return KeySigner(lambda: _keys(current()), now=timing.now)
         case "iam":
             assert surroundings.account is not None
-            tokens = http_client(iam.DEADLINE)
+            tokens = http_client(IAM_TIMEOUT_SECONDS)
             return IamTokens(
                 surroundings.account, lambda: _text(current().iam_password), tokens, changed=changed, timing=timing
             )
         case "platform":
             profile = Profile(surroundings.profile) if surroundings.profile is not None else None
-            service = Metadata(http_client(metadata.DEADLINE), surroundings.metadata, timing)
+            service = Metadata(http_client(METADATA_TIMEOUT_SECONDS), surroundings.metadata, timing)
             return PlatformKeys(profile, service, timing)
         case _:
             assert_never(way)

@@ -8,9 +8,7 @@ import pytest
 
 from tests.fakes.clock import FakeClock
 from tests.unit.dcs.fakes import FakeMetadata, a_client, timing_of
-from worker.dcs.auth.metadata import Metadata
-from worker.dcs.auth.platform_keys import PlatformKeys
-from worker.dcs.auth.profile import Profile
+from worker.dcs.auth.platform_keys import Metadata, PlatformKeys, Profile
 from worker.dcs.auth.signing import Keys
 
 

@@ -10,9 +10,9 @@ from pydantic import SecretStr
 from tests.fakes.clock import FakeClock
 from tests.unit.dcs.fakes import FakeIam, FakeMetadata, a_client, timing_of
 from worker.config.secrets import SecretValues
-from worker.dcs.auth.credentials import Credentials
-from worker.dcs.auth.token_call import Account
-from worker.dcs.auth.ways import Surroundings, Way, credentials_for
+from worker.dcs.auth.auth_method import Credentials
+from worker.dcs.auth.iam_login import Account
+from worker.dcs.auth.methods import Surroundings, Way, credentials_for
 
 
 class Router:

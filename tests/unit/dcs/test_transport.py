@@ -1,4 +1,4 @@
-"""Connections: kept between calls, never believed further than they can be, spread over small pools."""
+"""Connections: kept between calls, never believed further than they can be, each for one call at a time."""
 
 import asyncio
 from typing import ClassVar
@@ -9,7 +9,7 @@ import pytest
 from tests.unit.dcs.raw_server import EMPTY_PAGE, allowed, an_order, calling, created, http, serving, until
 from worker.dcs import transport as transport_module
 from worker.dcs.http_client import ANSWER_LIMIT, HttpClient, new_request
-from worker.dcs.transport import CONNECTIONS_PER_POOL, Pools
+from worker.dcs.transport import Pools
 from worker.policy.call_result import CallError, CallStatus, Evidence, TaskCreated, TaskNotFound
 from worker.policy.freeze_detector import FreezeDetector
 
@@ -152,52 +152,71 @@ def pools_made(monkeypatch: pytest.MonkeyPatch) -> list[Held]:
     return made
 
 
-async def test_calls_are_spread_over_small_pools(pools_made: list[Held]) -> None:
-    """A pool is busy until the stream of its answer is closed; the least busy one comes next."""
+GET, PUT = httpx2.Request("GET", "http://h/"), httpx2.Request("PUT", "http://h/")
+
+
+async def test_pool_serves_one_call_until_the_stream_of_its_answer_is_closed(pools_made: list[Held]) -> None:
+    """Read to its end is not closed yet. Closed twice is closed once."""
     pools = Pools(Held)
-    request = httpx2.Request("GET", "http://h/")
-    answers = [await pools.handle_async_request(request) for _ in range(2 * CONNECTIONS_PER_POOL)]
-    assert [pool.calls for pool in pools_made] == [CONNECTIONS_PER_POOL] * 2
-    for answer in answers[CONNECTIONS_PER_POOL:]:
-        assert [part async for part in answer.stream] == [b"ok"]  # type: ignore[union-attr]
-    await pools.handle_async_request(request)
-    assert len(pools_made) == 3  # read to its end is not closed yet
-    for answer in answers[CONNECTIONS_PER_POOL:]:
-        await answer.aclose()
-        await answer.aclose()
-    await pools.handle_async_request(request)
-    assert [pool.calls for pool in pools_made] == [CONNECTIONS_PER_POOL, CONNECTIONS_PER_POOL + 1, 1]
-    assert repr(pools) == f"<Pools: [{CONNECTIONS_PER_POOL}, 1, 1] busy>"
+    first, second = [await pools.handle_async_request(GET) for _ in range(2)]
+    assert [part async for part in second.stream] == [b"ok"]  # type: ignore[union-attr]
+    await pools.handle_async_request(GET)
+    assert [pool.calls for pool in pools_made] == [1, 1, 1]
+    await second.aclose()
+    await second.aclose()
+    for _ in range(2):
+        await pools.handle_async_request(GET)
+    assert [pool.calls for pool in pools_made] == [1, 2, 1, 1]
+    await first.aclose()
+    assert repr(pools) == "<Pools: 3 busy, 1 idle>"
     await pools.aclose()
     assert all(pool.is_closed for pool in pools_made)
 
 
-@pytest.mark.parametrize("are_replaced", [True, False])
-async def test_pool_of_tunnels_is_replaced_after_a_failure(pools_made: list[Held], are_replaced: bool) -> None:
-    """Once its last call is over: httpcore2 would keep a broken tunnel for ever."""
-    pools = Pools(Held, are_replaced_after_failure=are_replaced)
-    answer = await pools.handle_async_request(httpx2.Request("GET", "http://h/"))
+async def test_pool_that_was_used_last_is_used_next(pools_made: list[Held]) -> None:
+    """So that the others are closed once fewer calls are made at a time."""
+    pools = Pools(Held)
+    answers = [await pools.handle_async_request(GET) for _ in range(3)]
+    for answer in answers:
+        await answer.aclose()
+    for _ in range(5):
+        await (await pools.handle_async_request(GET)).aclose()
+    assert [pool.calls for pool in pools_made] == [1, 1, 6]
+
+
+async def test_pool_whose_call_failed_is_not_used_again(pools_made: list[Held]) -> None:
+    """Here httpcore2 would keep a broken tunnel for ever. Other pools stay."""
+    pools = Pools(Held)
+    answers = [await pools.handle_async_request(GET) for _ in range(2)]
+    await answers[0].aclose()
     with pytest.raises(httpx2.ConnectError):
-        await pools.handle_async_request(httpx2.Request("PUT", "http://h/"))
-    await pools.handle_async_request(httpx2.Request("GET", "http://h/"))
-    assert len(pools_made) == (2 if are_replaced else 1)
-    assert not pools_made[0].is_closed
-    await answer.aclose()
-    assert pools_made[0].is_closed == are_replaced
+        await pools.handle_async_request(PUT)
+    assert [pool.is_closed for pool in pools_made] == [True, False]
+    await answers[1].aclose()
+    await pools.handle_async_request(GET)
+    assert [pool.calls for pool in pools_made] == [2, 2]
 
 
 async def test_pool_that_is_no_longer_used_is_closed(pools_made: list[Held], monkeypatch: pytest.MonkeyPatch) -> None:
     """With what it keeps: nothing else would look at its connections."""
     monkeypatch.setattr(transport_module, "KEEP_ALIVE_SECONDS", 0.05)
     pools = Pools(Held)
-    request = httpx2.Request("GET", "http://h/")
-    answers = [await pools.handle_async_request(request) for _ in range(CONNECTIONS_PER_POOL + 1)]
-    await answers[-1].aclose()
+    first, second = [await pools.handle_async_request(GET) for _ in range(2)]
+    await second.aclose()
     await until(lambda: pools_made[1].is_closed)
     assert not pools_made[0].is_closed
-    for answer in answers:
-        await answer.aclose()
+    await first.aclose()
     await until(lambda: pools_made[0].is_closed)
-    await (await pools.handle_async_request(request)).aclose()
+    await (await pools.handle_async_request(GET)).aclose()
     assert len(pools_made) == 3
     await pools.aclose()
+
+
+async def test_answer_that_ends_after_closing_keeps_no_pool(pools_made: list[Held]) -> None:
+    """Everything is closed by then."""
+    pools = Pools(Held)
+    answer = await pools.handle_async_request(GET)
+    await pools.aclose()
+    await answer.aclose()
+    assert repr(pools) == "<Pools: 0 busy, 0 idle>"
+    assert pools_made[0].is_closed

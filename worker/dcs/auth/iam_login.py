@@ -1,20 +1,24 @@
-"""The one call of IAM: a project-scoped token for a user and a password.
+"""The login at IAM: the call that gets a project-scoped token for a password, and the pauses after a refused password.
 
-Source: IAM API Reference, Obtaining a User Token Through Password Authentication.
+Sources: IAM API Reference, Obtaining a User Token Through Password Authentication; IAM User Guide, "Login
+Authentication Policy".
 """
 
+import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from secrets import token_bytes
 from typing import Final
 
 import httpx2
 from pydantic import BaseModel, ValidationError
 
 from schemas.dcs import read_error
-from worker.dcs.auth.lease import unproved
-from worker.dcs.clock import skew
+from worker.dcs.auth.cached_credential import unproved
+from worker.dcs.auth.signing import skew
 from worker.dcs.http_client import HEADERS, HttpClient, new_request
 from worker.policy import backoff
 from worker.policy.call_result import CallError, CallStatus
@@ -109,3 +113,42 @@ def _ahead(reply: httpx2.Response, now: float) -> float:
     """Seconds by which this clock is ahead of IAM's, as far as a header that has whole seconds can tell."""
     ahead = skew(reply.headers.get("date"), now)
     return 0.0 if ahead is None or abs(ahead) <= _UNNOTICED else ahead - 1.0
+
+
+FIRST: Final = 60.0
+GROWTH: Final = 4.0
+LONGEST: Final = 900.0
+
+
+class Lockout:
+    """Says how long a password must not be tried. `chance` is uniform in [0, 1); times are epoch seconds."""
+
+    def __init__(self, random_unit: Callable[[], float]) -> None:
+        self._random_unit = random_unit
+        self._salt = token_bytes(16)
+        self._refused: set[bytes] = set()
+        self.refusals = 0
+        self.until = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Lockout: {self.refusals} refusals>"
+
+    def rest(self, password: str, now: float) -> float:
+        """Seconds until `password` may be tried; 0 for one that was not refused yet."""
+        return max(0.0, self.until - now) if self._digest(password) in self._refused else 0.0
+
+    def refused(self, password: str, now: float) -> None:
+        """IAM refused `password`."""
+        pause = min(LONGEST, FIRST * GROWTH ** min(self.refusals, 8))
+        self.until = now + pause * (1.0 + self._random_unit() / 4)
+        self.refusals += 1
+        self._refused.add(self._digest(password))
+
+    def accepted(self) -> None:
+        """IAM accepted a password: whatever was refused before may be tried again."""
+        self.refusals = 0
+        self.until = 0.0
+        self._refused.clear()
+
+    def _digest(self, password: str) -> bytes:
+        return hashlib.blake2b(password.encode("utf-8", "surrogatepass"), key=self._salt).digest()

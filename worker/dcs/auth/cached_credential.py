@@ -125,10 +125,6 @@ class Slot(Generic[T]):
             self._fetching = asyncio.create_task(self._run())
         return self._fetching
 
-    def put(self, lease: Lease[T]) -> None:
-        """Use this proof from now on."""
-        self._lease = lease
-
     def drop(self, refused: T) -> bool:
         """The service refused this proof; whether there is a point in another try."""
         lease, now = self._lease, self._now()
@@ -151,7 +147,7 @@ class Slot(Generic[T]):
         try:
             ending = await self._fetch()
             if not isinstance(ending, CallError):
-                self.put(ending)
+                self._lease = ending
             return ending
         finally:
             self._fetching = None

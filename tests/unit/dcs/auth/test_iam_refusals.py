@@ -9,8 +9,7 @@ import pytest
 from tests.fakes.clock import FakeClock, run_ready_tasks
 from tests.unit.dcs.fakes import START, FakeIam, a_client, timing_of, until
 from worker.dcs.auth.iam import IamTokens
-from worker.dcs.auth.lockout import Lockout
-from worker.dcs.auth.token_call import Account
+from worker.dcs.auth.iam_login import Account, Lockout
 from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
 
 ACCOUNT = Account("https://iam", "user", "domain")
@@ -64,7 +63,7 @@ def labels(endings: list[CallError | str]) -> set[str]:
 
 
 async def test_a_wrong_password_is_tried_once(worker: Worker) -> None:
-    """At the start, a hundred requests of ten projects with a wrong password cost two calls in the first minute."""
+    """At the start, a hundred requests of ten projects with a wrong password cost one call in the first minute."""
     worker.password = "wrong"
     projects = [f"p{number % 10}" for number in range(100)]
 
@@ -74,7 +73,7 @@ async def test_a_wrong_password_is_tried_once(worker: Worker) -> None:
         await worker.clock.advance(1)
 
     assert labels(endings) == {"credentials"}
-    assert worker.iam.asked == [("p0", "wrong"), ("p1", "wrong")]
+    assert worker.iam.asked == [("p0", "wrong")]
 
 
 async def test_the_fault_says_what_to_wait_for(worker: Worker) -> None:
@@ -103,7 +102,7 @@ async def test_pauses_grow(worker: Worker) -> None:
 
 
 async def test_a_password_that_becomes_wrong(worker: Worker) -> None:
-    """Changed under way, with fifty projects at work: two calls find out, and no request is blamed."""
+    """Changed under way, with fifty projects at work: one call finds out, and no request is blamed."""
     projects = [f"p{number}" for number in range(50)]
     await worker.ask(*projects)
     worker.iam.password = "other"
@@ -113,30 +112,18 @@ async def test_a_password_that_becomes_wrong(worker: Worker) -> None:
     await worker.clock.advance(59)
 
     assert labels(endings) == {"credentials"}
-    assert len(worker.iam.asked) == 2
+    assert len(worker.iam.asked) == 1
     assert worker.told == [REASON]
 
 
-async def test_only_the_first_refusal_is_checked(worker: Worker) -> None:
-    """After the pause one call shows whether the password is right now: no second one while it is in doubt."""
-    worker.password = "wrong"
-    await worker.ask("p", "q")
-    assert len(worker.iam.asked) == 2
-
-    await worker.clock.advance(60)
-    await worker.ask("p", "q")
-
-    assert len(worker.iam.asked) == 3
-
-
 async def test_a_password_that_was_right_again_starts_afresh(worker: Worker) -> None:
-    """A later refusal is a first one: checked with another project, and followed by the shortest pause."""
+    """A later refusal is a first one, followed by the shortest pause."""
     await worker.ask("p", "q")
     for _ in range(2):
         worker.iam.password = "other"
         worker.iam.asked.clear()
         await worker.refuse("p")
-        assert (len(worker.iam.asked), worker.tokens.refused_until) == (2, worker.clock.now + 60)
+        assert (len(worker.iam.asked), worker.tokens.refused_until) == (1, worker.clock.now + 60)
         worker.iam.password = "right"
         await worker.clock.advance(60)
         assert worker.tokens.refused_until is None
@@ -208,7 +195,7 @@ async def test_a_password_that_was_rejected_before_is_not_tried_again(worker: Wo
 
 
 async def test_one_wrong_project_stops_no_other(worker: Worker) -> None:
-    """A project that IAM denies to the user is found out by another one; only its requests end."""
+    """Where another project had a token, only the requests of a project that IAM denies to the user end."""
     worker.iam.strangers.add("nowhere")
     await worker.ask("p")
 
@@ -217,19 +204,21 @@ async def test_one_wrong_project_stops_no_other(worker: Worker) -> None:
     assert isinstance(fault, CallError)
     assert (fault.evidence, fault.kind, fault.http_status) == (Evidence.NEVER_SENT, ErrorKind.UNAUTHENTICATED, 401)
     assert fault.message == "IAM gives user no token for project nowhere: not ***"
-    assert (worker.told, await worker.ask("p", "q")) == ([], ["token-p-3", "token-q-4"])
+    assert (worker.told, await worker.ask("p", "q")) == ([], ["token-p-1", "token-q-3"])
     await worker.ask("nowhere", "nowhere")
-    assert len(worker.iam.asked) == 4
+    assert len(worker.iam.asked) == 3
 
 
-async def test_a_wrong_project_may_come_first(worker: Worker) -> None:
-    """Even with nothing known yet, another project that waits clears the password, and its token is not wasted."""
+async def test_a_wrong_project_that_comes_first_pauses_all(worker: Worker) -> None:
+    """With nothing known yet the password is blamed; as soon as another project has a token, the project is."""
     worker.iam.strangers.add("nowhere")
+    assert labels(await worker.ask("nowhere", "p", "q")) == {"credentials"}
+    assert (worker.told, len(worker.iam.asked)) == ([REASON], 1)
 
-    endings = await worker.ask("nowhere", "p", "q")
+    await worker.clock.advance(60)
 
-    assert labels(endings) == {"credentials", "token-p-2", "token-q-3"}
-    assert (worker.told, [project for project, _ in worker.iam.asked]) == ([], ["nowhere", "p", "q"])
+    assert labels(await worker.ask("p", "nowhere")) == {"token-p-2", "credentials"}
+    assert (worker.tokens.is_refused, len(worker.iam.asked)) == (False, 3)
 
 
 async def test_a_denied_project_is_asked_for_again_later(worker: Worker) -> None:
@@ -242,17 +231,33 @@ async def test_a_denied_project_is_asked_for_again_later(worker: Worker) -> None
     await worker.clock.advance(299)
     assert labels(await worker.ask("late")) == {"credentials"}
     await worker.clock.advance(1)
-    assert await worker.ask("late") == ["token-late-4"]
+    assert await worker.ask("late") == ["token-late-3"]
 
 
-async def test_a_refusal_that_cannot_be_checked_blames_the_password(worker: Worker) -> None:
-    """When IAM goes down before another project was asked for, everyone pauses: better careful than locked."""
+async def test_two_refused_projects_blame_the_password(worker: Worker) -> None:
+    """One that never had a token is blamed alone, however often; with a second one in a row everyone pauses."""
     await worker.ask("p")
     worker.iam.password = "other"
-    worker.iam.sound_calls = 1
+    for _ in range(2):
+        assert labels(await worker.ask("q")) == {"credentials"}
+        assert not worker.tokens.is_refused
+        await worker.clock.advance(300)
 
-    assert labels(await worker.ask("q")) == {"credentials"}
-    assert (worker.tokens.is_refused, len(worker.iam.asked)) == (True, 3)
+    (fault,) = await worker.ask("r")
+
+    assert isinstance(fault, CallError)
+    assert (fault.kind, fault.message, worker.told) == (ErrorKind.RETRY, REASON, [REASON])
+    assert labels(await worker.ask("q", "s")) == {"credentials"}
+    assert len(worker.iam.asked) == 4
+
+
+async def test_a_token_between_two_refused_projects_clears_the_password(worker: Worker) -> None:
+    """Then each of them is at fault by itself."""
+    worker.iam.strangers |= {"nowhere", "elsewhere"}
+    for project in ("p", "nowhere", "q", "elsewhere"):
+        await worker.ask(project)
+
+    assert (worker.told, len(worker.iam.asked)) == ([], 4)
 
 
 async def test_no_secret_is_shown(worker: Worker) -> None:

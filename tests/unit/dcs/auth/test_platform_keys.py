@@ -8,8 +8,7 @@ import pytest
 
 from tests.fakes.clock import FakeClock, run_ready_tasks
 from tests.unit.dcs.fakes import FakeMetadata, a_client, reply, timing_of, until
-from worker.dcs.auth.metadata import Metadata
-from worker.dcs.auth.platform_keys import PlatformKeys
+from worker.dcs.auth.platform_keys import Metadata, PlatformKeys
 from worker.policy.call_result import CallError, ErrorKind, Evidence
 
 DAY = 86_400.0
