@@ -22,25 +22,3 @@ two copies of a request on two replicas between look and listing; an event whose
 acknowledgement, when the next replica meets a service that has changed its mind. Copies by the sender are sent only
 where claims, or a single replica's memory, are there to recognise them.
 """
-
-from tests.simulation.cast import Assemble, Cast, Flow
-from tests.simulation.cloud import DEADLINE
-from tests.simulation.explore import explore, replay
-from tests.simulation.plan import Plan
-from tests.simulation.report import Failure, Report
-from tests.simulation.requests import REGION
-from tests.simulation.sample import sampled
-
-__all__ = [
-    "DEADLINE",
-    "REGION",
-    "Assemble",
-    "Cast",
-    "Failure",
-    "Flow",
-    "Plan",
-    "Report",
-    "explore",
-    "replay",
-    "sampled",
-]

@@ -1,6 +1,9 @@
 """One replica's flow as production builds it, over the stand-ins of a simulation."""
 
-from tests.simulation import DEADLINE, REGION, Cast, Plan
+from tests.simulation.scenario.plan import Plan
+from tests.simulation.scenario.request_bodies import REGION
+from tests.simulation.world.dcs import DEADLINE
+from tests.simulation.world.shared import Cast
 from worker.bootstrap.build import QUIET_SECONDS
 from worker.bootstrap.dispatcher import Ports, build_dispatcher
 from worker.pipeline.claims_or_locks import ClaimsOrLocks

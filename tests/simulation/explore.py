@@ -6,15 +6,15 @@ from functools import partial
 from random import Random
 from typing import Final
 
-from tests.simulation.cast import Assemble
-from tests.simulation.endings import ENDINGS, Classify
-from tests.simulation.plan import Errand, Plan
-from tests.simulation.points import faults
 from tests.simulation.report import Failure, Report, kind
-from tests.simulation.run import Run
-from tests.simulation.sample import sampled
-from tests.simulation.shrink import shrunk
-from tests.simulation.world import play
+from tests.simulation.scenario.call_endings import ENDINGS, Classify
+from tests.simulation.scenario.fault_points import faults
+from tests.simulation.scenario.plan import Errand, Plan
+from tests.simulation.scenario.random_plans import sampled
+from tests.simulation.scenario.shrink import shrunk
+from tests.simulation.world.run import Run
+from tests.simulation.world.shared import Assemble
+from tests.simulation.world.simulation import play
 from worker.policy import error_table
 
 FIRST_SEED: Final = 1

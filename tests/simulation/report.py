@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-from tests.simulation.plan import Plan
-from tests.simulation.run import Run
+from tests.simulation.scenario.plan import Plan
+from tests.simulation.world.run import Run
 
 EXAMPLES: Final = 3
 

@@ -4,8 +4,8 @@ from functools import lru_cache
 from typing import Final
 
 from schemas.timestamp import to_text
-from tests.simulation.cloud import EPOCH
-from tests.simulation.records import Matter
+from tests.simulation.world.dcs import EPOCH
+from tests.simulation.world.records import Matter
 
 REGION: Final = "r"
 """The one region that the worker under proof knows."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from tests.simulation.plan import Plan
+from tests.simulation.scenario.plan import Plan
 
 Note = tuple[float, str, str]
 """When, who, what."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.simulation import explore
-from tests.simulation.mutations import MUTATIONS, Mutation
+from tests.simulation.explore import explore
+from tests.simulation.mutations.catalogue import MUTATIONS, Mutation
 
 RUNS = 4_000
 

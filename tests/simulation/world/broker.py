@@ -10,9 +10,9 @@ from random import Random
 from typing import Final, Protocol
 
 from schemas import names
-from tests.simulation.loop import Timers
-from tests.simulation.plan import Plan
-from tests.simulation.records import Event, Handed, Message
+from tests.simulation.scenario.plan import Plan
+from tests.simulation.world.event_loop import Timers
+from tests.simulation.world.records import Event, Handed, Message
 from worker.policy.migration_request import Key
 
 NET: Final = 50

@@ -3,9 +3,9 @@
 from random import Random
 from typing import Final
 
-from tests.simulation.endings import CONCERNING_ALL, ENDINGS
-from tests.simulation.plan import Errand, Outage, Plan, Timed
-from tests.simulation.points import ANYWHERE
+from tests.simulation.scenario.call_endings import CONCERNING_ALL, ENDINGS
+from tests.simulation.scenario.fault_points import ANYWHERE
+from tests.simulation.scenario.plan import Errand, Outage, Plan, Timed
 
 _NAMES: Final = tuple(name for name in ENDINGS if name not in CONCERNING_ALL)
 _DELAYS: Final = ((10.0, 60.0, 300.0, 1800.0), (10.0, 60.0), (5.0, 50.0, 200.0), (30.0, 50.0), (50.0,))

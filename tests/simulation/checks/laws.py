@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Final
 
-from tests.simulation.grounds import groundless
-from tests.simulation.plan import Plan
-from tests.simulation.records import Asked, Call, Event, Handed, Matter, Message, known_at
-from tests.simulation.throttling import burnt_calls, held_up, old_looks, too_many_calls
+from tests.simulation.checks.failures import groundless
+from tests.simulation.checks.throttle import burnt_calls, held_up, old_looks, too_many_calls
+from tests.simulation.scenario.plan import Plan
+from tests.simulation.world.records import Asked, Call, Event, Handed, Matter, Message, known_at
 from worker.policy.freeze_detector import FROZEN_AFTER
 
 TOLERANCE: Final = 0.01

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.simulation.broker import Broker, Channel
-from tests.simulation.records import Handed
-from tests.simulation.stage import Stage
+from tests.simulation.world.broker import Broker, Channel
+from tests.simulation.world.records import Handed
+from tests.simulation.world.stage import Stage
 from worker.policy.call_result import StaleDeliveryError
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.simulation import __main__ as command
-from tests.simulation.mutations import MUTATIONS
+from tests.simulation.mutations.catalogue import MUTATIONS
 
 Prove = Callable[..., tuple[int, str]]
 

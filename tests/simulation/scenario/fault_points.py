@@ -5,8 +5,8 @@ from functools import lru_cache
 from random import Random
 from typing import Final
 
-from tests.simulation.endings import LOOKS
-from tests.simulation.plan import Plan
+from tests.simulation.scenario.call_endings import LOOKS
+from tests.simulation.scenario.plan import Plan
 
 ANYWHERE: Final = ("crash", "channel", "channel-here", "cut", "freeze", "freeze-long", "stall", "drain", "broker")
 """What can befall a replica at any time."""

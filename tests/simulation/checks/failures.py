@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tests.simulation.plan import Errand, Plan
-from tests.simulation.records import Call, Event, Handed
+from tests.simulation.scenario.plan import Errand, Plan
+from tests.simulation.world.records import Call, Event, Handed
 
 REFUSALS: Final = {
     "rejected": "rejected",

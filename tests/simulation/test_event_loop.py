@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.simulation.life import LIFE, Life
-from tests.simulation.loop import EndlessError, Timers, VirtualLoop
+from tests.simulation.world.event_loop import EndlessError, Timers, VirtualLoop
+from tests.simulation.world.life import LIFE, Life
 
 
 @pytest.fixture

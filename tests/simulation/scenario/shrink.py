@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from tests.simulation.plan import Errand, Plan
-from tests.simulation.run import Run
+from tests.simulation.scenario.plan import Errand, Plan
+from tests.simulation.world.run import Run
 
 _PLAIN: Final[dict[str, Any]] = {
     name: Plan.model_fields[name].default

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from tests.simulation import Plan, explore, replay, sampled
 from tests.simulation.assembly import assemble
-from tests.simulation.endings import CONCERNING_ALL, ENDINGS
-from tests.simulation.mutations import MUTATIONS
-from tests.simulation.plan import Errand
-from tests.simulation.points import ANYWHERE, AT, CLAIMS_ANYWHERE
-from tests.simulation.test_proof_bites import RUNS
+from tests.simulation.explore import explore, replay
+from tests.simulation.mutations.catalogue import MUTATIONS
+from tests.simulation.scenario.call_endings import CONCERNING_ALL, ENDINGS
+from tests.simulation.scenario.fault_points import ANYWHERE, AT, CLAIMS_ANYWHERE
+from tests.simulation.scenario.plan import Errand, Plan
+from tests.simulation.scenario.random_plans import sampled
+from tests.simulation.test_mutations import RUNS
 
 HASTY = next(mutation for mutation in MUTATIONS if mutation.name == "does not look after an ambiguous ending")
 

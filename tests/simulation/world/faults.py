@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tests.simulation.broker import Broker
-from tests.simulation.claims import Store
-from tests.simulation.loop import Timers
-from tests.simulation.plan import Timed
-from tests.simulation.records import Handed, Matter
-from tests.simulation.replica import Replica
+from tests.simulation.scenario.plan import Timed
+from tests.simulation.world.broker import Broker
+from tests.simulation.world.claims import Store
+from tests.simulation.world.event_loop import Timers
+from tests.simulation.world.records import Handed, Matter
+from tests.simulation.world.replica import Replica
 
 BROKER_AWAY: Final = 3.0
 CLAIMS_AWAY: Final = 60.0

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Self, TypeVarTuple
 
-from tests.simulation.life import Life, Step
+from tests.simulation.world.life import Life, Step
 
 Ts = TypeVarTuple("Ts")
 

@@ -3,20 +3,20 @@
 from random import Random
 from typing import Final
 
-from tests.simulation import checks
-from tests.simulation.broker import Broker
-from tests.simulation.cast import Assemble, Surroundings
-from tests.simulation.claims import Store
-from tests.simulation.cloud import Cloud
-from tests.simulation.endings import Classify
-from tests.simulation.loop import EndlessError, Timers, VirtualLoop
-from tests.simulation.plan import Errand, Plan
-from tests.simulation.points import Points
-from tests.simulation.records import HANDED, Matter, Message
-from tests.simulation.replica import Replica
-from tests.simulation.requests import body, task_body
-from tests.simulation.run import Run
-from tests.simulation.strikes import Strikes
+from tests.simulation.checks.laws import Facts, judge
+from tests.simulation.scenario.call_endings import Classify
+from tests.simulation.scenario.fault_points import Points
+from tests.simulation.scenario.plan import Errand, Plan
+from tests.simulation.scenario.request_bodies import body, task_body
+from tests.simulation.world.broker import Broker
+from tests.simulation.world.claims import Store
+from tests.simulation.world.dcs import Cloud
+from tests.simulation.world.event_loop import EndlessError, Timers, VirtualLoop
+from tests.simulation.world.faults import Strikes
+from tests.simulation.world.records import HANDED, Matter, Message
+from tests.simulation.world.replica import Replica
+from tests.simulation.world.run import Run
+from tests.simulation.world.shared import Assemble, Surroundings
 from worker.policy import error_table
 
 LONGEST: Final = 100_000.0
@@ -84,13 +84,13 @@ class World:
         sent = {(n, c) for n, e in enumerate(self._plan.errands) for c in ((False, True) if e.clashes else (False,))}
         is_sound = self._plan.claims and self.store.is_sound
         broker = self.broker
-        facts = checks.Facts(
+        facts = Facts(
             *(self._plan, self.cloud.calls, broker.events, broker.parked, broker.handed),
             is_sound,
             sent,
             self.cloud.asked,
         )
-        verdict = checks.judge(facts)
+        verdict = judge(facts)
         self.run.windows += verdict.windows
         for violation in (*self.loop.errors, *verdict.violations):
             self._violate("-", violation)

@@ -5,9 +5,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tests.simulation.broker import Broker
-from tests.simulation.records import HANDED, Event, Handed, copied
-from tests.simulation.stage import Stage
+from tests.simulation.world.broker import Broker
+from tests.simulation.world.records import HANDED, Event, Handed, copied
+from tests.simulation.world.stage import Stage
 from worker.policy.call_result import UnconfirmedError
 from worker.policy.outcome import Completed
 

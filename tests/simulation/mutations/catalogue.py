@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
-from tests.simulation import REGION, Cast, Plan, mutants
 from tests.simulation.assembly import assemble
+from tests.simulation.mutations import mutants
+from tests.simulation.scenario.plan import Plan
+from tests.simulation.scenario.request_bodies import REGION
+from tests.simulation.world.shared import Cast
 from worker.pipeline.dispatcher import Dispatcher
 from worker.policy import error_table
 from worker.policy.call_result import Condition, ErrorKind, Evidence

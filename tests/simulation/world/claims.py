@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from tests.simulation.stage import Stage
+from tests.simulation.world.stage import Stage
 from worker.policy.migration_request import Key, MigrationRequest
 from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Concluded, Granted, Unavailable
 

@@ -4,8 +4,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from tests.simulation.plan import Outage, Plan
-from tests.simulation.records import Asked, Call, Event
+from tests.simulation.scenario.plan import Outage, Plan
+from tests.simulation.world.records import Asked, Call, Event
 
 TOLERANCE: Final = 0.01
 ABSENCE: Final = 5.0

@@ -4,13 +4,12 @@ import asyncio
 import math
 from collections.abc import Callable
 
-from tests.simulation.broker import Channel
-from tests.simulation.cast import Cast, Flow, Surroundings
-from tests.simulation.claims import Claims
-from tests.simulation.client import Client, Watcher
-from tests.simulation.cloud import EPOCH
-from tests.simulation.delivery import Delivery
-from tests.simulation.durations import (
+from tests.simulation.world.broker import Channel
+from tests.simulation.world.claims import Claims
+from tests.simulation.world.dcs import EPOCH
+from tests.simulation.world.dcs_client import Client, Watcher
+from tests.simulation.world.delivery import Delivery
+from tests.simulation.world.durations import (
     CUT_FOR,
     DELIVERED_AFTER,
     DRAIN,
@@ -20,10 +19,11 @@ from tests.simulation.durations import (
     REOPENED_AFTER,
     RESTARTED_AFTER,
 )
-from tests.simulation.life import LIFE, Life
-from tests.simulation.locks import Locks
-from tests.simulation.publisher import Publisher
-from tests.simulation.records import HANDED, Handed
+from tests.simulation.world.life import LIFE, Life
+from tests.simulation.world.locks import Locks
+from tests.simulation.world.publisher import Publisher
+from tests.simulation.world.records import HANDED, Handed
+from tests.simulation.world.shared import Cast, Flow, Surroundings
 from worker.policy.freeze_detector import FROZEN_AFTER
 
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
-from tests.simulation.broker import Broker
-from tests.simulation.claims import Claims, Store
-from tests.simulation.client import Client, Watcher
-from tests.simulation.cloud import Cloud
-from tests.simulation.endings import Classify
-from tests.simulation.locks import Locks
-from tests.simulation.loop import Timers
-from tests.simulation.plan import Plan
-from tests.simulation.publisher import Publisher
+from tests.simulation.scenario.call_endings import Classify
+from tests.simulation.scenario.plan import Plan
+from tests.simulation.world.broker import Broker
+from tests.simulation.world.claims import Claims, Store
+from tests.simulation.world.dcs import Cloud
+from tests.simulation.world.dcs_client import Client, Watcher
+from tests.simulation.world.event_loop import Timers
+from tests.simulation.world.locks import Locks
+from tests.simulation.world.publisher import Publisher
 from worker.pipeline.ports import ConsumerControl
 
 

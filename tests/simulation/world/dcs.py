@@ -9,10 +9,10 @@ from typing import Final
 
 from schemas.dcs import ONLINE_MIGRATION, TaskDetail, TaskRow
 from schemas.timestamp import to_text
-from tests.simulation.endings import ENDINGS
-from tests.simulation.loop import Timers
-from tests.simulation.plan import Plan
-from tests.simulation.records import Asked, Call, Handed
+from tests.simulation.scenario.call_endings import ENDINGS
+from tests.simulation.scenario.plan import Plan
+from tests.simulation.world.event_loop import Timers
+from tests.simulation.world.records import Asked, Call, Handed
 from worker.policy import task_matching
 from worker.policy.call_result import LookupResult
 from worker.policy.migration_request import MigrationRequest

@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.simulation.cloud import DEADLINE, Cloud
-from tests.simulation.endings import ENDINGS, LOOKS, Classify, answered, heard
-from tests.simulation.records import HANDED, Asked
-from tests.simulation.stage import Stage
+from tests.simulation.scenario.call_endings import ENDINGS, LOOKS, Classify, answered, heard
+from tests.simulation.world.dcs import DEADLINE, Cloud
+from tests.simulation.world.records import HANDED, Asked
+from tests.simulation.world.stage import Stage
 from worker.policy.call_result import (
     CallError,
     CallResult,

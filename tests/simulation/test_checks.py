@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.simulation.checks import Facts, judge
-from tests.simulation.plan import Errand, Outage, Plan
-from tests.simulation.records import Call, Event, Handed, Message
+from tests.simulation.checks.laws import Facts, judge
+from tests.simulation.scenario.plan import Errand, Outage, Plan
+from tests.simulation.world.records import Call, Event, Handed, Message
 
 REQUEST = (0, False)
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from tests.simulation.broker import Broker, Channel
-from tests.simulation.stage import Stage
+from tests.simulation.world.broker import Broker, Channel
+from tests.simulation.world.stage import Stage
 from worker.policy.migration_request import Key
 
 
