@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from tests.simulation.scenario.plan import Plan
-from tests.simulation.world.run import Run
+from tests.simulation.world.run import RunResult
 
-EXAMPLES: Final = 3
+MAX_FAILURE_EXAMPLES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Report:
     calls: int = 0
     virtual_seconds: float = 0.0
     seconds: float = 0.0
-    struck: Counter[str] = field(default_factory=Counter)
+    injected: Counter[str] = field(default_factory=Counter)
     passed: Counter[str] = field(default_factory=Counter)
     windows: Counter[str] = field(default_factory=Counter)
     """Runs that met a window of the configuration, by window."""
@@ -67,19 +67,19 @@ class Report:
         """Whether no law was broken."""
         return not self.broken
 
-    def add(self, run: Run) -> bool:
+    def add(self, run: RunResult) -> bool:
         """Count a run; True if it shows a kind of failure of which there is no example yet."""
         self.points += len(run.points)
         self.calls += run.calls
         self.virtual_seconds += run.seconds
-        self.struck.update(run.struck.values())
-        self.struck.update(timed.fault for timed in run.plan.timed)
+        self.injected.update(run.injected.values())
+        self.injected.update(timed_faults.fault for timed_faults in run.plan.timed_faults)
         self.passed.update(run.points)
         self.windows.update(set(run.windows))
         kinds = {kind(violation) for violation in run.violations}
         is_new = not kinds <= self.broken.keys()
         self.broken.update(kinds)
-        return is_new and len(self.failures) < EXAMPLES
+        return is_new and len(self.failures) < MAX_FAILURE_EXAMPLES
 
     def to_record(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -93,7 +93,7 @@ class Report:
             yield ""
         yield f"{self.runs:,} runs in {self.seconds:.1f} s, {self.virtual_seconds / 86400:,.0f} days of virtual time"
         yield from self._covered()
-        yield from _table("faults", self.struck)
+        yield from _table("faults", self.injected)
         yield from _table("points", self.passed)
         yield from _table("outside of the guarantee", self.windows)
         yield from _table("BROKEN", self.broken)
@@ -108,7 +108,7 @@ class Report:
             assert self.first_seed is not None
             last = self.first_seed + self.sampled - 1
             yield f"  sampled: {self.sampled:,} runs, seeds {self.first_seed} to {last}"
-        yield f"  {self.points:,} port calls, {self.calls:,} create calls, {self.struck.total():,} faults"
+        yield f"  {self.points:,} port calls, {self.calls:,} create calls, {self.injected.total():,} faults"
 
 
 def _record(failure: Failure) -> dict[str, Any]:

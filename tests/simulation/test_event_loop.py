@@ -6,30 +6,30 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.simulation.world.event_loop import EndlessError, Timers, VirtualLoop
-from tests.simulation.world.life import LIFE, Life
+from tests.simulation.world.event_loop import RunTooLongError, Timers, VirtualEventLoop
+from tests.simulation.world.process import CURRENT_PROCESS, ReplicaProcess
 
 
 @pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
+def loop() -> Iterator[VirtualEventLoop]:
     """A virtual loop, cleaned up."""
-    with VirtualLoop() as loop:  # type: ignore[abstract] # it has what is used
+    with VirtualEventLoop() as loop:  # type: ignore[abstract] # it has what is used
         yield loop
 
 
-def begin(loop: VirtualLoop, life: Life, coroutine: object) -> None:
+def begin(loop: VirtualEventLoop, process: ReplicaProcess, coroutine: object) -> None:
     """Start a task that belongs to a life."""
     context = contextvars.copy_context()
-    context.run(LIFE.set, life)
+    context.run(CURRENT_PROCESS.set, process)
     loop.call_soon(loop.create_task, coroutine, context=context)  # type: ignore[arg-type]
 
 
-def run(loop: VirtualLoop) -> None:
+def run(loop: VirtualEventLoop) -> None:
     """Run until nothing is left to do."""
-    loop.run(until=1e6, steps=10_000)
+    loop.run(until=1e6, max_callbacks=10_000)
 
 
-def test_hours_pass_at_once(loop: VirtualLoop) -> None:
+def test_hours_pass_at_once(loop: VirtualEventLoop) -> None:
     """Sleeps and timeouts of asyncio go by the virtual clock."""
     told: list[float] = []
 
@@ -41,27 +41,27 @@ def test_hours_pass_at_once(loop: VirtualLoop) -> None:
                 await loop.create_future()
         told.append(loop.time())
 
-    begin(loop, Life(), work())
+    begin(loop, ReplicaProcess(), work())
     run(loop)
     assert told == [3600.0, 3660.0]
 
 
-def test_a_cancelled_timer_moves_no_clock(loop: VirtualLoop) -> None:
+def test_a_cancelled_timer_moves_no_clock(loop: VirtualEventLoop) -> None:
     """A timeout that was not needed leaves no trace."""
 
     async def work() -> None:
         async with asyncio.timeout(500.0):
             await asyncio.sleep(1.0)
 
-    begin(loop, Life(), work())
+    begin(loop, ReplicaProcess(), work())
     run(loop)
     assert loop.now == 1.0
 
 
-def test_the_dead_do_nothing(loop: VirtualLoop) -> None:
+def test_the_dead_do_nothing(loop: VirtualEventLoop) -> None:
     """What a life had scheduled never runs once it is gone, not even its cleaning up, until the run is over."""
     told: list[str] = []
-    life = Life()
+    process = ReplicaProcess()
 
     async def work() -> None:
         try:
@@ -70,47 +70,47 @@ def test_the_dead_do_nothing(loop: VirtualLoop) -> None:
         finally:
             told.append("cleaned up")
 
-    begin(loop, life, work())
-    Timers(loop).after(5.0, setattr, life, "is_gone", True)
+    begin(loop, process, work())
+    Timers(loop).after(5.0, setattr, process, "has_ended", True)
     run(loop)
     assert told == []
     assert loop.now == 10.0
 
 
-def test_who_stood_still_catches_up(loop: VirtualLoop) -> None:
+def test_who_stood_still_catches_up(loop: VirtualEventLoop) -> None:
     """A life that stands still does nothing until it wakes; then its timers are overdue."""
     told: list[float] = []
-    life = Life()
+    process = ReplicaProcess()
 
     async def work() -> None:
         for _ in range(3):
             await asyncio.sleep(1.0)
             told.append(loop.time())
 
-    begin(loop, life, work())
+    begin(loop, process, work())
     timers = Timers(loop)
-    timers.after(1.5, setattr, life, "held", [])
-    timers.after(60.0, loop.wake, life)
+    timers.after(1.5, setattr, process, "frozen_callbacks", [])
+    timers.after(60.0, loop.wake, process)
     run(loop)
     assert told == [1.0, 60.0, 61.0]
 
 
-def test_what_does_not_end_is_ended(loop: VirtualLoop) -> None:
+def test_what_does_not_end_is_ended(loop: VirtualEventLoop) -> None:
     """A run has a bound of virtual time and one of steps."""
 
     async def work(seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
 
-    begin(loop, Life(), work(1000.0))
-    with pytest.raises(EndlessError, match="not over after 5000 s"):
-        loop.run(until=5000.0, steps=10_000)
-    begin(loop, Life(), work(0.0))
-    with pytest.raises(EndlessError, match="too many steps"):
-        loop.run(until=5000.0, steps=10_000)
+    begin(loop, ReplicaProcess(), work(1000.0))
+    with pytest.raises(RunTooLongError, match="not over after 5000 s"):
+        loop.run(until=5000.0, max_callbacks=10_000)
+    begin(loop, ReplicaProcess(), work(0.0))
+    with pytest.raises(RunTooLongError, match="too many steps"):
+        loop.run(until=5000.0, max_callbacks=10_000)
 
 
-def test_what_nobody_caught_is_kept(loop: VirtualLoop) -> None:
+def test_what_nobody_caught_is_kept(loop: VirtualEventLoop) -> None:
     """A callback that fails is told, and stops nothing."""
     loop.call_soon(lambda: 1 // 0)
     run(loop)

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tests.simulation.scenario.plan import Errand, Plan
-from tests.simulation.world.records import Call, Event, Handed
+from tests.simulation.scenario.plan import Plan, PlannedRequest
+from tests.simulation.world.records import CreateCall, DeliveryRecord, Event
 
-REFUSALS: Final = {
+ENDING_BY_REFUSAL: Final = {
     "rejected": "rejected",
     "unauthenticated": "unauthenticated",
     "forbidden": "forbidden",
@@ -17,51 +17,59 @@ REFUSALS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class FailedRequest:
     """What happened to one request before it failed."""
 
     plan: Plan
-    errand: Errand
+    request: PlannedRequest
     event: Event
-    calls: Sequence[Call]
-    handed: Sequence[Handed]
+    calls: Sequence[CreateCall]
+    deliveries: Sequence[DeliveryRecord]
     is_sound: bool
 
     @property
-    def has_grounds(self) -> bool:
+    def is_explained(self) -> bool:
         """Whether it could fail for this reason."""
-        reason, errand = self.event.reason, self.errand
-        if reason in REFUSALS:
-            return any(call.ending == REFUSALS[reason] for call in self.calls)
+        reason, request = self.event.reason, self.request
+        if reason in ENDING_BY_REFUSAL:
+            return any(call.ending == ENDING_BY_REFUSAL[reason] for call in self.calls)
         match reason:
             case "invalid_request":
-                return errand.is_broken or bool(errand.clashes)
+                return request.is_invalid or bool(request.clashes)
             case "expired":
-                return errand.not_after is not None and self.event.at + self.plan.drift >= errand.not_after
+                return request.not_after is not None and self.event.at + self.plan.clock_drift >= request.not_after
             case "exhausted":
-                return len(self.handed) > len(self.plan.delays)
+                return len(self.deliveries) > len(self.plan.delays)
             case "poison":
-                return sum(one.lost_at <= self.event.at for one in self.handed) >= self.plan.limit
+                return (
+                    sum(delivery.lost_at <= self.event.at for delivery in self.deliveries) >= self.plan.delivery_limit
+                )
             case _:
                 return self._is_unresolved
 
     @property
     def _is_unresolved(self) -> bool:
-        if any(one.is_in_doubt for one in self.handed):
+        if any(delivery.is_in_doubt for delivery in self.deliveries):
             return True
         # Without looking, whatever may have been sent is in doubt; so it is where claims cannot be asked.
-        is_later = any(one.number > 1 for one in self.handed)
+        is_later = any(delivery.number > 1 for delivery in self.deliveries)
         may_be_sent = is_later or any(call.may_have_acted for call in self.calls)
         return self.plan.reconcile == "off" and (may_be_sent or (self.plan.claims and not self.is_sound))
 
 
-def groundless(
-    plan: Plan, errand: Errand, event: Event, calls: Iterable[Call], handed: Iterable[Handed], *, is_sound: bool
+def unexplained_failure(
+    plan: Plan,
+    request: PlannedRequest,
+    event: Event,
+    calls: Iterable[CreateCall],
+    deliveries: Iterable[DeliveryRecord],
+    *,
+    is_sound: bool,
 ) -> Iterator[str]:
     """What is to be said of a final event, if it is a failure without grounds."""
     if event.succeeded:
         return
-    before = [call for call in calls if call.begun <= event.at]
-    deliveries = [one for one in handed if one.at <= event.at]
-    if not Case(plan, errand, event, before, deliveries, is_sound).has_grounds:
+    calls_before = [call for call in calls if call.started_at <= event.at]
+    deliveries_before = [delivery for delivery in deliveries if delivery.at <= event.at]
+    if not FailedRequest(plan, request, event, calls_before, deliveries_before, is_sound).is_explained:
         yield f"failed ({event.reason}) without grounds"

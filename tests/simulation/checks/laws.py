@@ -11,36 +11,47 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Final
 
-from tests.simulation.checks.failures import groundless
-from tests.simulation.checks.throttle import burnt_calls, held_up, old_looks, too_many_calls
+from tests.simulation.checks.failures import unexplained_failure
+from tests.simulation.checks.throttle import (
+    creates_after_old_lookup,
+    delayed_by_other_project,
+    requests_tried_in_outage,
+    too_many_calls,
+)
 from tests.simulation.scenario.plan import Plan
-from tests.simulation.world.records import Asked, Call, Event, Handed, Matter, Message, known_at
+from tests.simulation.world.records import CreateCall, DcsCall, DeliveryRecord, Event, Message, RequestKey, how_known
 from worker.policy.freeze_detector import FROZEN_AFTER
 
-TOLERANCE: Final = 0.01
-STALE_AFTER: Final = FROZEN_AFTER + 1.0
+TOLERANCE_SECONDS: Final = 0.01
+STALE_AFTER_SECONDS: Final = FROZEN_AFTER + 1.0
 """A shorter standstill cannot be noticed."""
-CERTAIN: Final = frozenset(("rejected", "unauthenticated", "forbidden", "not_found", "expired", "exhausted"))
+REASONS_WITHOUT_TASK: Final = frozenset(
+    ("rejected", "unauthenticated", "forbidden", "not_found", "expired", "exhausted")
+)
 """Failures that say that no task exists."""
-REVOCABLE: Final = frozenset(("exhausted", "expired", "unresolved"))
+RETRYABLE_REASONS: Final = frozenset(("exhausted", "expired", "unresolved"))
 """Failures after which another try can succeed."""
-REVOCABLE_AFTER: Final = {"forbidden": "forbidden", "not_found": "no-endpoint", "unauthenticated": "key-refused"}
+OUTAGE_ENDING_BY_REASON: Final = {
+    "forbidden": "forbidden",
+    "not_found": "no-endpoint",
+    "unauthenticated": "key-refused",
+}
 """Refusals after which another try can succeed as well, where they came from an outage, and its calls' ending."""
 
 
 @dataclass(slots=True)
-class Facts:
+class RunFacts:
     """All that happened."""
 
     plan: Plan
-    calls: list[Call]
+    calls: list[CreateCall]
     events: list[Event]
     parked: list[Message]
-    handed: list[Handed]
+    deliveries: list[DeliveryRecord]
     is_sound: bool
     """The replicas shared claims that never went away nor forgot anything."""
-    sent: set[Matter]
-    asked: list[Asked] = field(default_factory=list)
+    sent: set[RequestKey]
+    dcs_calls: list[DcsCall] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -51,100 +62,106 @@ class Verdict:
     windows: list[str] = field(default_factory=list)
 
 
-def judge(facts: Facts) -> Verdict:
+def check_laws(facts: RunFacts) -> Verdict:
     """Hold every law against the facts."""
     verdict = Verdict()
-    calls: dict[Matter, list[Call]] = defaultdict(list)
-    events: dict[Matter, list[Event]] = defaultdict(list)
+    calls: dict[RequestKey, list[CreateCall]] = defaultdict(list)
+    events: dict[RequestKey, list[Event]] = defaultdict(list)
     for call in facts.calls:
         if call.is_sent:
-            calls[call.by.message.matter].append(call)
+            calls[call.delivery.message.request_key].append(call)
     for event in facts.events:
-        events[event.by.message.matter].append(event)
-    handed: dict[Matter, list[Handed]] = defaultdict(list)
-    for delivery in facts.handed:
-        handed[delivery.message.matter].append(delivery)
-    parked = {message.matter for message in facts.parked}
-    for matter in sorted(facts.sent):
-        verdict.violations += _calls(
-            facts, calls[matter], min((event.at for event in events[matter]), default=math.inf)
+        events[event.delivery.message.request_key].append(event)
+    deliveries: dict[RequestKey, list[DeliveryRecord]] = defaultdict(list)
+    for delivery in facts.deliveries:
+        deliveries[delivery.message.request_key].append(delivery)
+    parked = {message.request_key for message in facts.parked}
+    for request_key in sorted(facts.sent):
+        verdict.violations += _check_calls(
+            facts, calls[request_key], min((event.at for event in events[request_key]), default=math.inf)
         )
-        _tasks(facts, calls[matter], verdict)
-        verdict.violations += _events(events[matter], matter in parked)
-        _truth(facts, matter, events[matter], calls[matter], verdict)
-        _kinds(facts, matter, events[matter], verdict)
-        verdict.violations += old_looks(calls[matter])
-        verdict.violations += held_up(facts.plan, matter[0], events[matter])
-        errand, made, sound = facts.plan.errands[matter[0]], calls[matter], facts.is_sound
-        for event in _firsts(events[matter]):
-            verdict.violations += groundless(facts.plan, errand, event, made, handed[matter], is_sound=sound)
-    verdict.violations += too_many_calls(facts.plan, facts.asked)
-    verdict.violations += burnt_calls(facts.plan, facts.asked)
+        _check_one_task(facts, calls[request_key], verdict)
+        verdict.violations += _check_events(events[request_key], request_key in parked)
+        _check_events_are_true(facts, request_key, events[request_key], calls[request_key], verdict)
+        _check_one_kind_of_event(facts, request_key, events[request_key], verdict)
+        verdict.violations += creates_after_old_lookup(calls[request_key])
+        verdict.violations += delayed_by_other_project(facts.plan, request_key[0], events[request_key])
+        request = facts.plan.requests[request_key[0]]
+        for event in _first_of_each_kind(events[request_key]):
+            verdict.violations += unexplained_failure(
+                facts.plan, request, event, calls[request_key], deliveries[request_key], is_sound=facts.is_sound
+            )
+    verdict.violations += too_many_calls(facts.plan, facts.dcs_calls)
+    verdict.violations += requests_tried_in_outage(facts.plan, facts.dcs_calls)
     return verdict
 
 
-def _can_know(facts: Facts, earlier: Handed, later: Handed) -> bool:
+def _could_know_calls(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
     """Whether `later` could know of calls that `earlier` made."""
-    return facts.is_sound or earlier.life is later.life or known_at(earlier, later) is not None
+    return facts.is_sound or earlier.process is later.process or how_known(earlier, later) is not None
 
 
-def _was_told(facts: Facts, earlier: Handed, later: Handed) -> bool:
+def _could_know_event(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
     """Whether `later` could know of the event that `earlier` published: a redelivery does not tell."""
-    return facts.is_sound or earlier.life is later.life or known_at(earlier, later) in ("same", "copy")
+    return facts.is_sound or earlier.process is later.process or how_known(earlier, later) in ("same", "copy")
 
 
-def _why(facts: Facts) -> str:
+def _claims_state(facts: RunFacts) -> str:
     return "claims away or flushed" if facts.plan.claims else "without claims"
 
 
-def _calls(facts: Facts, calls: list[Call], over_at: float) -> Iterator[str]:
+def _check_calls(facts: RunFacts, calls: list[CreateCall], over_at: float) -> Iterator[str]:
     for call in calls:
-        if facts.is_sound and call.begun > over_at:
-            yield f"created at {call.begun:.1f} s, though the request was over at {over_at:.1f} s"
-        if call.begun > call.by.lost_at + STALE_AFTER:
-            yield f"created on stale ground at {call.begun:.1f} s, {call.begun - call.by.lost_at:.1f} s after the loss"
-        is_first = call.by.number == 1 and call.by.message.parent is None
-        if facts.plan.reconcile != "off" and not is_first and call.looked_at is None:
-            yield f"created without looking, at a delivery that is not the first, at {call.begun:.1f} s"
+        if facts.is_sound and call.started_at > over_at:
+            yield f"created at {call.started_at:.1f} s, though the request was over at {over_at:.1f} s"
+        if call.started_at > call.delivery.lost_at + STALE_AFTER_SECONDS:
+            late = call.started_at - call.delivery.lost_at
+            yield f"created for a lost delivery at {call.started_at:.1f} s, {late:.1f} s after the loss"
+        is_first = call.delivery.number == 1 and call.delivery.message.parent is None
+        if facts.plan.reconcile != "off" and not is_first and call.lookup_answered_at is None:
+            yield f"created without a look-up, at a delivery that is not the first, at {call.started_at:.1f} s"
     for earlier, later in combinations(calls, 2):
-        if (settled := _settled(facts, earlier, later)) is not None:
-            yield from _pair(earlier, later, settled - TOLERANCE)
+        if (listed_at := _must_be_listed_at(facts, earlier, later)) is not None:
+            yield from _check_pair(earlier, later, listed_at - TOLERANCE_SECONDS)
 
 
-def _pair(earlier: Call, later: Call, settled: float) -> Iterator[str]:
-    if later.begun < settled:
-        early = settled - later.begun
-        yield f"created at {later.begun:.1f} s, {early:.1f} s too early after the call of {earlier.begun:.1f} s"
-    elif later.looked_at is None or later.looked_at < settled:
-        yield f"created at {later.begun:.1f} s without a look after the call of {earlier.begun:.1f} s had settled"
+def _check_pair(earlier: CreateCall, later: CreateCall, listed_at: float) -> Iterator[str]:
+    created = f"created at {later.started_at:.1f} s"
+    if later.started_at < listed_at:
+        early = listed_at - later.started_at
+        yield f"{created}, {early:.1f} s too early after the call of {earlier.started_at:.1f} s"
+    elif later.lookup_answered_at is None or later.lookup_answered_at < listed_at:
+        yield f"{created} without a look-up after the listing delay of the call of {earlier.started_at:.1f} s"
 
 
-def _settled(facts: Facts, earlier: Call, later: Call) -> float | None:
+def _must_be_listed_at(facts: RunFacts, earlier: CreateCall, later: CreateCall) -> float | None:
     """When what the earlier call may have done must be listed, for all that the later one's caller could know."""
     if not earlier.may_have_acted:
         return None
-    match known_at(earlier.by, later.by):
+    match how_known(earlier.delivery, later.delivery):
         case "same" | "copy":
-            moment = earlier.begun if earlier.ended is None else earlier.ended
+            moment = earlier.started_at if earlier.ended_at is None else earlier.ended_at
         case "redelivery":
-            moment = earlier.by.lost_at
+            moment = earlier.delivery.lost_at
         case _ if facts.is_sound:
-            moment = min(math.inf if earlier.ended is None else earlier.ended, earlier.by.lost_at)
+            moment = min(math.inf if earlier.ended_at is None else earlier.ended_at, earlier.delivery.lost_at)
         case _:
             return None
-    return moment + facts.plan.settle
+    return moment + facts.plan.listing_delay
 
 
-def _tasks(facts: Facts, calls: list[Call], verdict: Verdict) -> None:
+def _check_one_task(facts: RunFacts, calls: list[CreateCall], verdict: Verdict) -> None:
     creators = [call for call in calls if call.task_id is not None]
     for earlier, later in combinations(creators, 2):
-        if _can_know(facts, earlier.by, later.by):
+        if _could_know_calls(facts, earlier.delivery, later.delivery):
             verdict.violations.append(f"two tasks: {earlier.task_id} and {later.task_id}")
         else:
-            verdict.windows.append(f"two tasks: copies on two replicas between look and listing, {_why(facts)}")
+            verdict.windows.append(
+                f"two tasks: copies on two replicas between look-up and listing, {_claims_state(facts)}"
+            )
 
 
-def _events(events: list[Event], is_parked: bool) -> Iterator[str]:
+def _check_events(events: list[Event], is_parked: bool) -> Iterator[str]:
     if not events:
         yield "lost: no final event"
     for succeeded in (True, False):
@@ -155,63 +172,82 @@ def _events(events: list[Event], is_parked: bool) -> Iterator[str]:
         yield "an event says parked, but nothing is"
 
 
-def _truth(facts: Facts, matter: Matter, events: list[Event], calls: list[Call], verdict: Verdict) -> None:
+def _check_events_are_true(
+    facts: RunFacts, request_key: RequestKey, events: list[Event], calls: list[CreateCall], verdict: Verdict
+) -> None:
     """What the first event of each kind says must be true; whoever repeats it, repeats it."""
     tasks = {call.task_id: call for call in calls if call.task_id is not None}
-    for event in _firsts(events):
+    for event in _first_of_each_kind(events):
         if event.succeeded and event.instance_id not in tasks:
-            if facts.plan.errands[matter[0]].clashes and not facts.is_sound:
-                verdict.windows.append(f"two tasks under one request id, where the first is not known, {_why(facts)}")
+            if facts.plan.requests[request_key[0]].clashes and not facts.is_sound:
+                verdict.windows.append(
+                    f"two tasks under one request id, where the first is not known, {_claims_state(facts)}"
+                )
             else:
                 verdict.violations.append(f"succeeded with {event.instance_id}, which is not the request's")
-        if event.reason not in CERTAIN:
+        if event.reason not in REASONS_WITHOUT_TASK:
             continue
         for call in tasks.values():
-            if call.begun < event.at:
-                could_know = all(_can_know(facts, call.by, source) for source in _sources(facts, event))
+            if call.started_at < event.at:
+                could_know = all(
+                    _could_know_calls(facts, call.delivery, source) for source in _deciding_deliveries(facts, event)
+                )
             else:
-                could_know = _was_told(facts, event.by, call.by) or not _is_excusable(facts, event, call.by, event)
+                could_know = _could_know_event(facts, event.delivery, call.delivery) or not _is_excusable(
+                    facts, event, call.delivery, event
+                )
             if could_know:
                 verdict.violations.append(f"failed ({event.reason}), but {call.task_id} exists")
             else:
-                verdict.windows.append(f"failed, but a task exists: copies or lost deliveries, {_why(facts)}")
+                verdict.windows.append(f"failed, but a task exists: copies or lost deliveries, {_claims_state(facts)}")
 
 
-def _sources(facts: Facts, event: Event) -> Iterator[Handed]:
+def _deciding_deliveries(facts: RunFacts, event: Event) -> Iterator[DeliveryRecord]:
     """The deliveries that can have decided an event: its own, or a copy's in the same life of a replica."""
-    for handed in facts.handed:
-        if handed.life is event.by.life and handed.message.matter == event.by.message.matter and handed.at < event.at:
-            yield handed
+    for delivery in facts.deliveries:
+        if (
+            delivery.process is event.delivery.process
+            and delivery.message.request_key == event.delivery.message.request_key
+            and delivery.at < event.at
+        ):
+            yield delivery
 
 
-def _kinds(facts: Facts, matter: Matter, events: list[Event], verdict: Verdict) -> None:
-    firsts = sorted(_firsts(events), key=lambda event: event.at)
+def _check_one_kind_of_event(facts: RunFacts, request_key: RequestKey, events: list[Event], verdict: Verdict) -> None:
+    firsts = sorted(_first_of_each_kind(events), key=lambda event: event.at)
     if len(firsts) < 2:
         return
     earlier, later = firsts
     failed = later if earlier.succeeded else earlier
-    if facts.plan.errands[matter[0]].clashes and not facts.is_sound:
-        verdict.windows.append(f"two tasks under one request id, where the first is not known, {_why(facts)}")
-    elif not facts.is_sound and failed.reason == "poison" and not _was_told(facts, earlier.by, later.by):
+    if facts.plan.requests[request_key[0]].clashes and not facts.is_sound:
+        verdict.windows.append(f"two tasks under one request id, where the first is not known, {_claims_state(facts)}")
+    elif (
+        not facts.is_sound
+        and failed.reason == "poison"
+        and not _could_know_event(facts, earlier.delivery, later.delivery)
+    ):
         # What another replica found before is not known to the one that condemns, whose word is not known to the other.
-        verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_why(facts)}")
-    elif _is_excusable(facts, earlier, later.by, failed) and not _was_told(facts, earlier.by, later.by):
-        verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_why(facts)}")
+        verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_claims_state(facts)}")
+    elif _is_excusable(facts, earlier, later.delivery, failed) and not _could_know_event(
+        facts, earlier.delivery, later.delivery
+    ):
+        verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_claims_state(facts)}")
     else:
         verdict.violations.append(f"two kinds of final event: {earlier.reason}, then {later.reason}")
 
 
-def _is_excusable(facts: Facts, earlier: Event, later: Handed, failed: Event) -> bool:
+def _is_excusable(facts: RunFacts, earlier: Event, later: DeliveryRecord, failed: Event) -> bool:
     """Whether someone who does not know of an event can come to another end without breaking a law."""
-    if known_at(earlier.by, later) is None:
+    if how_known(earlier.delivery, later) is None:
         return True
-    is_revocable = failed.reason in REVOCABLE or any(
-        outage.ending == REVOCABLE_AFTER.get(failed.reason) and outage.at <= failed.at for outage in facts.plan.outages
+    is_revocable = failed.reason in RETRYABLE_REASONS or any(
+        outage.ending == OUTAGE_ENDING_BY_REASON.get(failed.reason) and outage.at <= failed.at
+        for outage in facts.plan.outages
     )
     return is_revocable or (earlier.succeeded and failed.reason == "poison")
 
 
-def _firsts(events: Iterable[Event]) -> Iterable[Event]:
+def _first_of_each_kind(events: Iterable[Event]) -> Iterable[Event]:
     """The first event of each kind."""
     first: dict[bool, Event] = {}
     for event in events:

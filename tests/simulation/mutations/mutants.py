@@ -24,7 +24,7 @@ from worker.policy.throttle.circuit_breaker import CircuitBreaker
 from worker.policy.throttle.project_hold import ProjectHold
 
 
-class Credulous(Settler):
+class AckBeforeConfirm(Settler):
     """Takes every publish for confirmed."""
 
     async def _confirmed(self, delivery: Any, publish: Any, **_: Any) -> bool:
@@ -33,7 +33,7 @@ class Credulous(Settler):
         return True
 
 
-class Hasty(Settler):
+class AckBeforeCopy(Settler):
     """Acknowledges a postponed request before its copy is confirmed."""
 
     async def settle(self, delivery: Any, sender_request_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
@@ -43,7 +43,7 @@ class Hasty(Settler):
         return await super().settle(delivery, sender_request_id, envelope, outcome)
 
 
-class Dropping(Settler):
+class DropInsteadOfRequeue(Settler):
     """Hands nothing back when it drains."""
 
     async def settle(self, delivery: Any, sender_request_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
@@ -54,7 +54,7 @@ class Dropping(Settler):
         return await super().settle(delivery, sender_request_id, envelope, outcome)
 
 
-class Forgetful(Settler):
+class LoseLastSentAt(Settler):
     """Leaves the time of the last create out of a copy."""
 
     async def settle(self, delivery: Any, sender_request_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
@@ -64,7 +64,7 @@ class Forgetful(Settler):
         return await super().settle(delivery, sender_request_id, envelope, outcome)
 
 
-class Inventive(Settler):
+class NewEventIdEachTime(Settler):
     """Gives every event an id of its own."""
 
     async def settle(self, delivery: Any, sender_request_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
@@ -74,7 +74,7 @@ class Inventive(Settler):
         return await super().settle(delivery, sender_request_id, envelope, outcome)
 
 
-class Blind(Executor):
+class SkipLookupAfterAmbiguous(Executor):
     """Does not look after an ambiguous ending."""
 
     async def _create(self, context: DeliveryContext, permit: CallPermit, wanted_at: float) -> Outcome | CallError:
@@ -83,7 +83,7 @@ class Blind(Executor):
         return completed
 
 
-class Impatient(Executor):
+class ListingDelayFromCallStart(Executor):
     """Counts the settle time from the beginning of a call."""
 
     async def _create(self, context: DeliveryContext, permit: CallPermit, wanted_at: float) -> Outcome | CallError:
@@ -94,7 +94,7 @@ class Impatient(Executor):
         return completed
 
 
-class Guessing(Executor):
+class AdoptFirstOfSeveral(Executor):
     """Adopts the first of several candidates."""
 
     def _on_lookup(
@@ -104,7 +104,7 @@ class Guessing(Executor):
         return super()._on_lookup(context, seen, started_at)
 
 
-class Resigned(Executor):
+class FailAmbiguous(Executor):
     """Gives up whatever is ambiguous."""
 
     def _terminal_reason(self, context: DeliveryContext, error: CallError) -> Reason | None:
@@ -112,7 +112,7 @@ class Resigned(Executor):
         return Reason.UNRESOLVED if error.is_ambiguous else super()._terminal_reason(context, error)
 
 
-class Altered:
+class AlteredProxy:
     """A delivery, some of which looks different."""
 
     def __init__(self, delivery: Any) -> None:
@@ -122,7 +122,7 @@ class Altered:
         return getattr(self._delivery, name)
 
 
-class AlwaysFirst(Altered):
+class RedeliveryAsFirst(AlteredProxy):
     """A redelivery that looks like a first delivery."""
 
     redelivered = False
@@ -133,7 +133,7 @@ class AlwaysFirst(Altered):
         return {name: value for name, value in self._delivery.headers.items() if name != names.DELIVERY_COUNT}
 
 
-class AlwaysFirm(Altered):
+class NeverStale(AlteredProxy):
     """A delivery whose ground seems firm for ever."""
 
     async def is_still_ours(self) -> bool:
@@ -141,23 +141,23 @@ class AlwaysFirm(Altered):
         return True
 
 
-class Unmarked(DeliveryPipeline):
+class TreatRedeliveryAsFirst(DeliveryPipeline):
     """Takes a redelivery for a first delivery."""
 
     async def run(self, delivery: Any) -> None:
         """The law switched off."""
-        await super().run(AlwaysFirst(delivery))
+        await super().run(RedeliveryAsFirst(delivery))
 
 
-class Sleepwalking(DeliveryPipeline):
+class SkipStaleCheck(DeliveryPipeline):
     """Never asks whether its delivery is still its own."""
 
     async def run(self, delivery: Any) -> None:
         """The law switched off."""
-        await super().run(AlwaysFirm(delivery))
+        await super().run(NeverStale(delivery))
 
 
-class Scattered(Deduplicator):
+class NoSingleFlight(Deduplicator):
     """Lets every copy fly by itself."""
 
     def in_progress(self, migration: MigrationRequest) -> None:
@@ -177,14 +177,14 @@ class Scattered(Deduplicator):
             super().finish(migration, *rest)
 
 
-class Amnesiac(Deduplicator):
+class ForgetOutcomes(Deduplicator):
     """Remembers no ending."""
 
     def remember(self, migration: MigrationRequest, completed: Completed) -> None:
         """Forget it."""
 
 
-class Restless(RetryPolicy):
+class NoListingDelay(RetryPolicy):
     """Owes no settle time."""
 
     def listing_delay_left(self, last_sent_at: float | None, now: float) -> float:
@@ -192,7 +192,7 @@ class Restless(RetryPolicy):
         return 0.0
 
 
-class Trusting(RetryPolicy):
+class TrustNeverSentHeader(RetryPolicy):
     """Looks only if the headers say that a create was sent."""
 
     def needs_lookup(self, envelope: Envelope) -> bool:
@@ -200,7 +200,7 @@ class Trusting(RetryPolicy):
         return envelope.last_sent_at is not None
 
 
-class Tireless(RetryPolicy):
+class NoPoisonLimit(RetryPolicy):
     """Knows no poison."""
 
     def is_poison(self, *_: Any, **__: Any) -> bool:
@@ -208,7 +208,7 @@ class Tireless(RetryPolicy):
         return False
 
 
-class Condemning(RetryPolicy):
+class PoisonAtFirstInterruption(RetryPolicy):
     """Takes the first interruption for poison."""
 
     def is_poison(self, envelope: Envelope) -> bool:
@@ -216,7 +216,7 @@ class Condemning(RetryPolicy):
         return envelope.interruptions > 0
 
 
-class Spendthrift(RetryPolicy):
+class NoRetriesLeft(RetryPolicy):
     """Never has a place of the schedule left."""
 
     def has_retries_left(self, envelope: Envelope) -> bool:
@@ -224,7 +224,7 @@ class Spendthrift(RetryPolicy):
         return False
 
 
-class Silent(Altered):
+class UnsharedOutcomes(AlteredProxy):
     """Claims that are told of no ending."""
 
     async def conclude(self, migration: MigrationRequest, completed: Completed) -> Completed:
@@ -233,7 +233,7 @@ class Silent(Altered):
         return completed
 
 
-class Believing(Executor):
+class TrustOldLookup(Executor):
     """Believes for ever what a look said."""
 
     def _lookup_due(self, context: DeliveryContext) -> bool:
@@ -241,7 +241,7 @@ class Believing(Executor):
         return context.needs_lookup and context.absent_at is None
 
 
-class NeverClosing(CircuitBreaker):
+class NeverCloseBreaker(CircuitBreaker):
     """Stays open whatever a probe says."""
 
     def probe_ended(self, *_: Any) -> str:
@@ -249,7 +249,7 @@ class NeverClosing(CircuitBreaker):
         return ""
 
 
-class NeverOpening(CircuitBreaker):
+class NeverOpenBreaker(CircuitBreaker):
     """Stays closed whatever fails."""
 
     def failed(self, *_: Any) -> str:
@@ -257,7 +257,7 @@ class NeverOpening(CircuitBreaker):
         return ""
 
 
-class Hoarding(RegionThrottle):
+class LeakPermits(RegionThrottle):
     """Counts a permit that was given back as still in use."""
 
     def leave(self, permit: Permit) -> None:
@@ -266,7 +266,7 @@ class Hoarding(RegionThrottle):
         self.in_use += 1
 
 
-class Generalising(RegionThrottle):
+class HoldAllProjects(RegionThrottle):
     """Takes one project's trouble for that of all."""
 
     def _known(self, project: str) -> ProjectHold:
@@ -275,7 +275,7 @@ class Generalising(RegionThrottle):
         return known
 
 
-class Shrinking(Throttle):
+class NeverResumeConsumption(Throttle):
     """Pauses consumption, and never takes anything in again."""
 
     def refit(self) -> None:
@@ -284,7 +284,7 @@ class Shrinking(Throttle):
             super().refit()
 
 
-class Unprobing(Probes[Any]):
+class NoCredentialsProbe(Probes[Any]):
     """Sends no further probe of credentials that were refused."""
 
     async def _probe_while_blocking(self, part: Any, region: Any, project: str) -> None:
@@ -293,7 +293,7 @@ class Unprobing(Probes[Any]):
             await super()._probe_while_blocking(part, region, project)
 
 
-class Accusing(RegionThrottle):
+class BlameRequestForCredentials(RegionThrottle):
     """Never asks whether others are refused as well."""
 
     def _refused(self, *_: Any) -> None:

@@ -13,7 +13,7 @@ from worker.policy.error_table import Row
 from worker.policy.error_text import read_text
 
 Classify = Callable[[int, str | None, Condition | None], Row]
-When = Literal["answer", "reset", "deadline"]
+Reception = Literal["answer", "reset", "deadline"]
 
 _THROTTLED: Final = "policy user over ratelimit,limit:5,time:1 minute"
 
@@ -22,74 +22,76 @@ _THROTTLED: Final = "policy user over ratelimit,limit:5,time:1 minute"
 class CallEnding:
     """One way in which a create call ends."""
 
-    acts: bool = False
+    creates_task: bool = False
     """A task is created."""
-    is_late: bool = False
+    is_listed_late: bool = False
     """The task is listed as late as the assumption allows."""
-    heard: When = "answer"
+    received: Reception = "answer"
     """What the caller gets: the answer, a broken connection, or nothing before its deadline."""
     status: int = 200
     code: str | None = None
     message: str | None = None
     retry_after: float | None = None
-    is_open: bool = False
+    is_ambiguous: bool = False
     """Nobody can tell from what is heard whether the service acted."""
-    is_sticky: bool = False
+    is_permanent: bool = False
     """The service answers this request so for ever."""
     is_sent: bool = True
 
 
-ENDINGS: Final = {
-    "ok": CallEnding(acts=True),
-    "ok-late": CallEnding(acts=True, is_late=True),
-    "unheard": CallEnding(acts=True, heard="reset", is_open=True),
-    "unheard-slow": CallEnding(acts=True, heard="deadline", is_open=True),
-    "late": CallEnding(acts=True, is_late=True, heard="deadline", is_open=True),
-    "late-reset": CallEnding(acts=True, is_late=True, heard="reset", is_open=True),
-    "lost": CallEnding(heard="reset", is_open=True),
-    "lost-slow": CallEnding(heard="deadline", is_open=True),
-    "error-acted": CallEnding(acts=True, is_late=True, status=503, is_open=True),
-    "error": CallEnding(status=500, code="DCS.5000", is_open=True),
-    "gateway-acted": CallEnding(acts=True, is_late=True, status=504, code="APIG.0201", is_open=True),
-    "gateway-busy": CallEnding(status=408, is_open=True),
-    "nameless-acted": CallEnding(acts=True, is_late=True, is_open=True),
-    "nameless": CallEnding(is_open=True),
+CALL_ENDINGS: Final = {
+    "ok": CallEnding(creates_task=True),
+    "ok-late": CallEnding(creates_task=True, is_listed_late=True),
+    "unheard": CallEnding(creates_task=True, received="reset", is_ambiguous=True),
+    "unheard-slow": CallEnding(creates_task=True, received="deadline", is_ambiguous=True),
+    "late": CallEnding(creates_task=True, is_listed_late=True, received="deadline", is_ambiguous=True),
+    "late-reset": CallEnding(creates_task=True, is_listed_late=True, received="reset", is_ambiguous=True),
+    "lost": CallEnding(received="reset", is_ambiguous=True),
+    "lost-slow": CallEnding(received="deadline", is_ambiguous=True),
+    "error-acted": CallEnding(creates_task=True, is_listed_late=True, status=503, is_ambiguous=True),
+    "error": CallEnding(status=500, code="DCS.5000", is_ambiguous=True),
+    "gateway-acted": CallEnding(
+        creates_task=True, is_listed_late=True, status=504, code="APIG.0201", is_ambiguous=True
+    ),
+    "gateway-busy": CallEnding(status=408, is_ambiguous=True),
+    "nameless-acted": CallEnding(creates_task=True, is_listed_late=True, is_ambiguous=True),
+    "nameless": CallEnding(is_ambiguous=True),
     "unsent": CallEnding(is_sent=False),
     "busy": CallEnding(status=400, code="DCS.4096"),
     "throttled": CallEnding(status=429, message=_THROTTLED),
     "throttled-long": CallEnding(status=429, retry_after=90.0),
     "full": CallEnding(status=400, code="DCS.4035"),
-    "rejected": CallEnding(status=400, code="DCS.4013", is_sticky=True),
-    "unauthenticated": CallEnding(status=401, is_sticky=True),
-    "forbidden": CallEnding(status=403, is_sticky=True),
-    "missing": CallEnding(status=404, is_sticky=True),
+    "rejected": CallEnding(status=400, code="DCS.4013", is_permanent=True),
+    "unauthenticated": CallEnding(status=401, is_permanent=True),
+    "forbidden": CallEnding(status=403, is_permanent=True),
+    "missing": CallEnding(status=404, is_permanent=True),
     "key-refused": CallEnding(status=401, code="APIGW.0301"),
     "no-endpoint": CallEnding(status=404, code="APIGW.0101"),
 }
-CONCERNING_ALL: Final = ("key-refused", "no-endpoint")
+ENDINGS_OF_EVERY_REQUEST: Final = ("key-refused", "no-endpoint")
 """Those that concern every request: twice in a row they would be a request's fault, though not for good."""
-NAMED: Final = ("ok", "ok-late")
-LOOKS: Final[dict[str, tuple[int, str | None]]] = {
+SUCCESSFUL_ENDINGS: Final = ("ok", "ok-late")
+LOOKUP_FAULTS: Final[dict[str, tuple[int, str | None]]] = {
     "look-503": (503, None),
     "look-429": (429, None),
     "look-403": (403, "DCS.4003"),
 }
 
 
-def heard(name: str, task_id: str, classify: Classify) -> TaskCreated | CallError:
+def received(name: str, task_id: str, classify: Classify) -> TaskCreated | CallError:
     """What the caller of a create call with this ending is told."""
-    ending = ENDINGS[name]
-    if name in NAMED:
+    ending = CALL_ENDINGS[name]
+    if name in SUCCESSFUL_ENDINGS:
         return TaskCreated(task_id)
     if not ending.is_sent:
         return CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.CONNECTION_REFUSED)
-    if ending.heard != "answer":
-        status = CallStatus.TIMEOUT if ending.heard == "deadline" else CallStatus.RESET
+    if ending.received != "answer":
+        status = CallStatus.TIMEOUT if ending.received == "deadline" else CallStatus.RESET
         return CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, status)
-    return answered(ending.status, ending.code, classify, ending.message, ending.retry_after)
+    return error_answer(ending.status, ending.code, classify, ending.message, ending.retry_after)
 
 
-def answered(
+def error_answer(
     status: int,
     code: str | None,
     classify: Classify = error_table.row,

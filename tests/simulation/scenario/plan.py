@@ -11,10 +11,10 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Errand(_Frozen):
+class PlannedRequest(_Frozen):
     """One request, and what the world does to it."""
 
-    script: tuple[str, ...] = ()
+    call_endings: tuple[str, ...] = ()
     """How its create calls end, in order; those after the last end well."""
     at: float = 0.0
     """When it is sent (seconds)."""
@@ -24,11 +24,11 @@ class Errand(_Frozen):
     """When somebody sends another task under its request id."""
     not_after: float | None = None
     """Seconds after the beginning."""
-    strangers: int = 0
+    unrelated_tasks: int = 0
     """Tasks that others made under the same name for the same networks."""
-    kills: str | None = None
+    kills_at: str | None = None
     """The port call at which it takes its worker down, every time."""
-    is_broken: bool = False
+    is_invalid: bool = False
     """It is no valid request."""
     project: str = "p"
 
@@ -43,13 +43,13 @@ class Outage(_Frozen):
     project: str = ""
     """The only project that it concerns, and there the create calls only; empty: all calls."""
 
-    def strikes(self, project_id: str, now: float, *, creates: bool) -> bool:
+    def applies_to(self, project_id: str, now: float, *, creates: bool) -> bool:
         """Whether a call that begins now ends so."""
         is_meant = self.project == project_id and creates if self.project else True
         return is_meant and self.at <= now < self.at + self.seconds
 
 
-class Timed(_Frozen):
+class TimedFault(_Frozen):
     """A fault that strikes a replica at a time."""
 
     at: float
@@ -60,44 +60,44 @@ class Timed(_Frozen):
 class Plan(_Frozen):
     """A run. Durations in seconds."""
 
-    errands: tuple[Errand, ...] = (Errand(),)
+    requests: tuple[PlannedRequest, ...] = (PlannedRequest(),)
     replicas: int = 2
     claims: bool = False
     reconcile: Literal["ambiguous", "always", "off"] = "ambiguous"
     marker: bool = True
-    one_name: bool = False
+    has_shared_name: bool = False
     """All tasks have one name."""
     tries: int = 3
-    settle: float = 45.0
+    listing_delay: float = 45.0
     delays: tuple[float, ...] = (10.0, 60.0, 300.0, 1800.0)
-    limit: int = 10
+    delivery_limit: int = 10
     """Deliveries without an end after which a request is poison."""
-    has_echo: bool = False
+    repeats_at_end: bool = False
     """Once all is over, every replica gets a copy of every request."""
     prefetch: int = 3
-    lag: float = 0.0
+    listing_lag: float = 0.0
     """Until a task is listed after it was created."""
-    bound: Literal["cut", "deadline"] = "cut"
-    """The settle time after which a task is listed runs from the end of its call, as the package assumes (`cut`), or
-    only from the deadline of its call: more than the worker promises to bear."""
-    drift: float = 4.9
+    listing_delay_from: Literal["call_end", "deadline"] = "call_end"
+    """From when the listing delay of a task runs: the end of its create call, as the worker assumes (`call_end`), or the
+    deadline of the call, which is more than the worker promises to handle."""
+    clock_drift: float = 4.9
     """By how much the replicas' clocks differ at most."""
     seed: int = 0
     """Decides latencies, jitter, clocks, which replica is served, and the faults by `rate`."""
-    rate: float = 0.0
+    fault_rate: float = 0.0
     """Chance of a fault at each port call, as long as the budget lasts."""
-    budget: int = 0
-    only: tuple[str, ...] = ()
+    fault_budget: int = 0
+    only_faults: tuple[str, ...] = ()
     """The faults that strike by chance; none given: all."""
     faults: dict[int, str] = {}
     """Which fault strikes at which port call."""
-    timed: tuple[Timed, ...] = ()
+    timed_faults: tuple[TimedFault, ...] = ()
     outages: tuple[Outage, ...] = ()
 
     @property
     def is_calm(self) -> bool:
         """Whether nothing fails but what is planned of the service."""
-        return not (self.budget or self.faults or self.timed)
+        return not (self.fault_budget or self.faults or self.timed_faults)
 
     @property
     def rules(self) -> RetryPolicy:
@@ -106,8 +106,8 @@ class Plan(_Frozen):
             delays=self.delays,
             tries=self.tries,
             reconcile=self.reconcile,
-            settle=self.settle,
-            delivery_limit=self.limit,
+            settle=self.listing_delay,
+            delivery_limit=self.delivery_limit,
         )
 
     def to_text(self) -> str:
@@ -120,5 +120,7 @@ class Plan(_Frozen):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            lines = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
+            lines = [
+                f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
+            ]
             raise ValueError("; ".join(lines)) from None

@@ -12,10 +12,10 @@ from typing import Final, Protocol
 from schemas import names
 from tests.simulation.scenario.plan import Plan
 from tests.simulation.world.event_loop import Timers
-from tests.simulation.world.records import Event, Handed, Message
+from tests.simulation.world.records import DeliveryRecord, Event, Message
 from worker.policy.migration_request import Key
 
-NET: Final = 50
+BROKER_DELIVERY_LIMIT: Final = 50
 """Failed deliveries after which the broker parks a message by itself."""
 
 
@@ -25,11 +25,11 @@ class Consumer(Protocol):
     name: str
 
     @property
-    def room(self) -> int:
+    def free_prefetch(self) -> int:
         """How many messages it takes at once; 0 while it consumes nothing."""
         ...
 
-    def receive(self, channel: "Channel", handed: Handed) -> None:
+    def receive(self, channel: "Channel", delivery: DeliveryRecord) -> None:
         """Be handed a message."""
         ...
 
@@ -37,21 +37,21 @@ class Consumer(Protocol):
 class Channel:
     """A consuming channel."""
 
-    __slots__ = ("consumer", "heard", "is_consuming", "is_known_lost", "is_open", "life", "unacked")
+    __slots__ = ("consumer", "freezes_checked", "is_consuming", "is_known_lost", "is_open", "process", "unacked")
 
-    def __init__(self, consumer: Consumer, life: object, heard: int, *, is_open: bool = True) -> None:
+    def __init__(self, consumer: Consumer, process: object, freezes_checked: int, *, is_open: bool = True) -> None:
         self.consumer = consumer
-        self.heard = heard
+        self.freezes_checked = freezes_checked
         """Freezes of the replica before it last heard from the broker here."""
-        self.life = life
-        self.unacked: dict[Handed, None] = {}
+        self.process = process
+        self.unacked: dict[DeliveryRecord, None] = {}
         self.is_open = is_open
         """As the broker sees it."""
         self.is_consuming = True
         self.is_known_lost = False
         """As its replica sees it."""
 
-    def notice(self) -> None:
+    def notice_loss(self) -> None:
         """Its replica learns that it is lost."""
         self.is_known_lost = True
 
@@ -59,11 +59,11 @@ class Channel:
 class Broker:
     """Queues, channels and what was published."""
 
-    def __init__(self, timers: Timers, rng: Random, plan: Plan, taken_back: Callable[[Handed], None]) -> None:
+    def __init__(self, timers: Timers, rng: Random, plan: Plan, on_return: Callable[[DeliveryRecord], None]) -> None:
         self.events: list[Event] = []
         self.parked: list[Message] = []
-        self.handed: list[Handed] = []
-        self.away_until = 0.0
+        self.deliveries: list[DeliveryRecord] = []
+        self.unavailable_until = 0.0
         """When it is back after a restart."""
         self.locks: dict[Key, Channel] = {}
         self._ready: deque[Message] = deque()
@@ -72,37 +72,37 @@ class Broker:
         self._timers = timers
         self._rng = rng
         self._plan = plan
-        self._taken_back = taken_back
+        self._on_return = on_return
         self._shows_zero = rng.random() < 0.5
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """Requests in the queues and in the hands of replicas."""
         return len(self._ready) + self._waiting + sum(len(channel.unacked) for channel in self._channels)
 
-    def open(self, consumer: Consumer, life: object, heard: int) -> Channel:
+    def open(self, consumer: Consumer, process: object, freezes_checked: int) -> Channel:
         """A new channel that consumes."""
-        channel = Channel(consumer, life, heard)
+        channel = Channel(consumer, process, freezes_checked)
         self._channels.append(channel)
         self.dispatch()
         return channel
 
-    def drop(self, channel: Channel, *, prefer: Consumer | None = None) -> None:
+    def drop(self, channel: Channel, *, preferred_replica: Consumer | None = None) -> None:
         """The channel is gone: what it held comes back at once, at the head."""
         if not channel.is_open:
             return
         channel.is_open = False
         self._channels.remove(channel)
         self.locks = {key: owner for key, owner in self.locks.items() if owner is not channel}
-        for handed in reversed(channel.unacked):
-            self._take_back(handed, prefer)
+        for delivery in reversed(channel.unacked):
+            self._return_to_queue(delivery, preferred_replica)
         channel.unacked.clear()
-        if prefer is None:
+        if preferred_replica is None:
             self.dispatch()
 
     def restart(self, seconds: float) -> list[Channel]:
         """Go away for so long; the channels that are lost by it."""
-        self.away_until = self._timers.now + seconds
+        self.unavailable_until = self._timers.now + seconds
         lost = list(self._channels)
         for channel in lost:
             channel.is_consuming = False
@@ -110,7 +110,7 @@ class Broker:
             self.drop(channel)
         return lost
 
-    def put(self, message: Message) -> None:
+    def enqueue(self, message: Message) -> None:
         """At the tail of the requests queue."""
         self._ready.append(message)
         self.dispatch()
@@ -120,15 +120,15 @@ class Broker:
         self._waiting += 1
         self._timers.after(self._plan.delays[place - 1], self._expire, message)
 
-    def ack(self, channel: Channel, handed: Handed) -> None:
+    def ack(self, channel: Channel, delivery: DeliveryRecord) -> None:
         """Done with."""
-        del channel.unacked[handed]
+        del channel.unacked[delivery]
         self.dispatch()
 
-    def reject(self, channel: Channel, handed: Handed) -> None:
+    def reject(self, channel: Channel, delivery: DeliveryRecord) -> None:
         """Back to the queue."""
-        del channel.unacked[handed]
-        self._take_back(handed, None)
+        del channel.unacked[delivery]
+        self._return_to_queue(delivery, None)
         self.dispatch()
 
     def headers(self, message: Message) -> Mapping[str, object]:
@@ -140,30 +140,32 @@ class Broker:
     def dispatch(self) -> None:
         """Hand over what can be."""
         while self._ready:
-            free = [c for c in self._channels if c.is_consuming and len(c.unacked) < c.consumer.room]
+            free = [c for c in self._channels if c.is_consuming and len(c.unacked) < c.consumer.free_prefetch]
             if not free:
                 return
             message = self._ready.popleft()
-            preferred = [c for c in free if c.consumer is message.prefer]
+            preferred = [c for c in free if c.consumer is message.preferred_replica]
             channel = (preferred or [self._rng.choice(free)])[0]
-            message.prefer = None
-            message.handed += 1
-            handed = Handed(message, message.handed, channel.consumer.name, channel.life, self._timers.now)
-            channel.unacked[handed] = None
-            self.handed.append(handed)
-            channel.consumer.receive(channel, handed)
+            message.preferred_replica = None
+            message.delivery_count += 1
+            delivery = DeliveryRecord(
+                message, message.delivery_count, channel.consumer.name, channel.process, self._timers.now
+            )
+            channel.unacked[delivery] = None
+            self.deliveries.append(delivery)
+            channel.consumer.receive(channel, delivery)
 
-    def _take_back(self, handed: Handed, prefer: Consumer | None) -> None:
-        handed.lost_at = self._timers.now
-        handed.message.failures += 1
-        handed.message.prefer = prefer
-        self._taken_back(handed)
-        if handed.message.failures > NET:
-            self.parked.append(handed.message)
+    def _return_to_queue(self, delivery: DeliveryRecord, preferred_replica: Consumer | None) -> None:
+        delivery.lost_at = self._timers.now
+        delivery.message.failures += 1
+        delivery.message.preferred_replica = preferred_replica
+        self._on_return(delivery)
+        if delivery.message.failures > BROKER_DELIVERY_LIMIT:
+            self.parked.append(delivery.message)
         else:
-            self._ready.appendleft(handed.message)
+            self._ready.appendleft(delivery.message)
 
     def _expire(self, message: Message) -> None:
         self._waiting -= 1
         message.headers = {**message.headers, "x-death": [{"reason": "expired"}]}
-        self.put(message)
+        self.enqueue(message)

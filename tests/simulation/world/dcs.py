@@ -9,20 +9,20 @@ from typing import Final
 
 from schemas.dcs import ONLINE_MIGRATION, TaskDetail, TaskRow
 from schemas.timestamp import to_text
-from tests.simulation.scenario.call_endings import ENDINGS
+from tests.simulation.scenario.call_endings import CALL_ENDINGS
 from tests.simulation.scenario.plan import Plan
 from tests.simulation.world.event_loop import Timers
-from tests.simulation.world.records import Asked, Call, Handed
+from tests.simulation.world.records import CreateCall, DcsCall, DeliveryRecord
 from worker.policy import task_matching
 from worker.policy.call_result import LookupResult
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.task_matching import Match
 
-EPOCH: Final = 1_800_000_000.0
+START_EPOCH_SECONDS: Final = 1_800_000_000.0
 """Epoch seconds at the beginning of a run, by the service's clock."""
-DEADLINE: Final = 30.0
+CREATE_DEADLINE_SECONDS: Final = 30.0
 """Of a whole create call."""
-ACTS_AFTER: Final = 0.02
+TASK_CREATED_AFTER_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,54 +31,61 @@ class Task:
 
     row: TaskRow
     detail: TaskDetail
-    call: Call | None
+    call: CreateCall | None
 
 
-class Cloud:
+class SimulatedDcs:
     """Every task, and every create call."""
 
     def __init__(self, timers: Timers, rng: Random, plan: Plan) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[CreateCall] = []
         self.tasks: list[Task] = []
         self._timers = timers
         self._plan = plan
         self._rng = rng
-        self._answered = [0] * len(plan.errands)
-        self.asked: list[Asked] = []
+        self._endings_used = [0] * len(plan.requests)
+        self.dcs_calls: list[DcsCall] = []
 
-    def begin(self, migration: MigrationRequest, by: Handed) -> Call:
+    def start_create(self, migration: MigrationRequest, delivery: DeliveryRecord) -> CreateCall:
         """A create call begins: its ending is the next of its request's script."""
-        self.asked.append(Asked(self._timers.now, by.replica, by.message.matter))
-        name = self.outage(migration.project_id, creates=True) or self._next(by.message.matter[0])
-        ending = ENDINGS[name]
+        self.dcs_calls.append(DcsCall(self._timers.now, delivery.replica, delivery.message.request_key))
+        name = self.outage(migration.project_id, creates=True) or self._next(delivery.message.request_key[0])
+        ending = CALL_ENDINGS[name]
         now = self._timers.now
-        call = Call(by, name, now, is_open=ending.is_open, is_sent=ending.is_sent, looked_at=by.looked_at)
-        call.look_ended_at = by.look_ended_at
+        call = CreateCall(
+            delivery,
+            name,
+            now,
+            is_ambiguous=ending.is_ambiguous,
+            is_sent=ending.is_sent,
+            lookup_answered_at=delivery.lookup_answered_at,
+        )
+        call.lookup_received_at = delivery.lookup_received_at
         self.calls.append(call)
-        if self._plan.bound == "deadline":
-            call.bound = now + DEADLINE + self._plan.settle
-        elif by.lost_at <= now:
-            self._bind(call)
-        if ending.acts:
-            self._create(migration, call, is_late=ending.is_late)
+        if self._plan.listing_delay_from == "deadline":
+            call.listed_by = now + CREATE_DEADLINE_SECONDS + self._plan.listing_delay
+        elif delivery.lost_at <= now:
+            self._start_listing_delay(call)
+        if ending.creates_task:
+            self._create(migration, call, is_listed_late=ending.is_listed_late)
         return call
 
     def outage(self, project_id: str, *, creates: bool = False) -> str | None:
         """How every call of the project ends at present, if they all end alike."""
         now = self._timers.now
-        outages = (one for one in self._plan.outages if one.strikes(project_id, now, creates=creates))
-        return next((one.ending for one in outages), None)
+        outages = (outage for outage in self._plan.outages if outage.applies_to(project_id, now, creates=creates))
+        return next((outage.ending for outage in outages), None)
 
-    def end(self, call: Call) -> None:
+    def end_create(self, call: CreateCall) -> None:
         """Its caller learns how the call ended."""
-        call.ended = self._timers.now
-        self._bind(call)
+        call.ended_at = self._timers.now
+        self._start_listing_delay(call)
 
-    def cut(self, by: Handed) -> None:
+    def on_delivery_returned(self, delivery: DeliveryRecord) -> None:
         """The broker takes a message back: whoever gets it next settles from now."""
         for call in self.calls:
-            if call.by is by:
-                self._bind(call)
+            if call.delivery is delivery:
+                self._start_listing_delay(call)
 
     def find(self, migration: MigrationRequest, since: float) -> LookupResult:
         """What the list shows of an order's tasks."""
@@ -93,28 +100,30 @@ class Cloud:
                 found.append(task.row.task_id)
         return task_matching.lookup_result(found)
 
-    def add_strangers(self, body: str, count: int) -> None:
+    def add_unrelated_tasks(self, body: str, count: int) -> None:
         """Tasks that others made with a body like ours, but without a marker."""
         for number in range(count):
             self.tasks.append(_task(f"stranger-{number}", body, None, self._timers.now))
 
-    def _bind(self, call: Call) -> None:
+    def _start_listing_delay(self, call: CreateCall) -> None:
         """From now on a settle time runs."""
-        if self._plan.bound == "cut":
-            call.bound = min(call.bound, self._timers.now + self._plan.settle)
+        if self._plan.listing_delay_from == "call_end":
+            call.listed_by = min(call.listed_by, self._timers.now + self._plan.listing_delay)
 
-    def _next(self, errand: int) -> str:
-        script, position = self._plan.errands[errand].script, self._answered[errand]
-        if position >= len(script):
+    def _next(self, request: int) -> str:
+        call_endings, position = self._plan.requests[request].call_endings, self._endings_used[request]
+        if position >= len(call_endings):
             return "ok"
-        if not ENDINGS[script[position]].is_sticky:
-            self._answered[errand] += 1
-        return script[position]
+        if not CALL_ENDINGS[call_endings[position]].is_permanent:
+            self._endings_used[request] += 1
+        return call_endings[position]
 
-    def _create(self, migration: MigrationRequest, call: Call, *, is_late: bool) -> None:
+    def _create(self, migration: MigrationRequest, call: CreateCall, *, is_listed_late: bool) -> None:
         call.task_id = f"task-{len(self.tasks)}"
-        call.listed = math.inf if is_late else call.begun + ACTS_AFTER + self._plan.lag
-        self.tasks.append(_task(call.task_id, migration.body.decode(), call, call.begun))
+        call.listed_at = (
+            math.inf if is_listed_late else call.started_at + TASK_CREATED_AFTER_SECONDS + self._plan.listing_lag
+        )
+        self.tasks.append(_task(call.task_id, migration.body.decode(), call, call.started_at))
 
 
 @lru_cache(maxsize=256)
@@ -123,19 +132,19 @@ def _content(body: str) -> dict[str, str]:
     return content
 
 
-def _task(task_id: str, body: str, call: Call | None, now: float) -> Task:
+def _task(task_id: str, body: str, call: CreateCall | None, now: float) -> Task:
     content = _content(body)
-    told = {
+    shared_fields = {
         "task_id": task_id,
         "task_name": content["name"],
         "description": content.get("description"),
         "migration_type": ONLINE_MIGRATION,
-        "created_at": to_text(EPOCH + now),
+        "created_at": to_text(START_EPOCH_SECONDS + now),
     }
     detail = TaskDetail(
-        **told,
+        **shared_fields,
         tenant_vpc_id=content["vpc_id"],
         tenant_subnet_id=content["subnet_id"],
         tenant_security_group_id=content["security_group_id"],
     )
-    return Task(TaskRow(**told), detail, call)
+    return Task(TaskRow(**shared_fields), detail, call)

@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.simulation.scenario.call_endings import ENDINGS, LOOKS, Classify, answered, heard
-from tests.simulation.world.dcs import DEADLINE, Cloud
-from tests.simulation.world.records import HANDED, Asked
-from tests.simulation.world.stage import Stage
+from tests.simulation.scenario.call_endings import CALL_ENDINGS, LOOKUP_FAULTS, Classify, error_answer, received
+from tests.simulation.world.dcs import CREATE_DEADLINE_SECONDS, SimulatedDcs
+from tests.simulation.world.records import CURRENT_DELIVERY, DcsCall
+from tests.simulation.world.replica_context import ReplicaContext
 from worker.policy.call_result import (
     CallError,
     CallResult,
@@ -23,45 +23,45 @@ from worker.policy.call_result import (
 from worker.policy.migration_request import MigrationRequest
 
 
-class Client:
+class DcsClient:
     """Calls of the service."""
 
-    def __init__(self, stage: Stage, cloud: Cloud, classify: Classify) -> None:
-        self._stage = stage
-        self._cloud = cloud
+    def __init__(self, replica: ReplicaContext, dcs: SimulatedDcs, classify: Classify) -> None:
+        self._replica = replica
+        self._dcs = dcs
         self._classify = classify
 
     async def create(
         self, migration: MigrationRequest, is_still_allowed: Callable[[], Awaitable[bool]]
     ) -> TaskCreated | CallError:
         """Create the task. `may_go` has the last word before the first byte."""
-        stage, by = self._stage, HANDED.get()
-        await stage.point("create.before")
+        replica, delivery = self._replica, CURRENT_DELIVERY.get()
+        await replica.point("create.before")
         if not await is_still_allowed():
             return CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.STALE)
-        if migration.not_after is not None and stage.wall() > migration.not_after:
-            stage.violate("created after not_after")
-        call = self._cloud.begin(migration, by)
-        stage.say("create: %s%s", call.ending, f" -> {call.task_id}" if call.task_id else "")
-        await stage.point("create.sent")
-        if ENDINGS[call.ending].heard == "deadline":
-            await asyncio.sleep(max(0.0, call.begun + DEADLINE - stage.now))
-        await stage.point("create.after")
-        self._cloud.end(call)
-        return heard(call.ending, call.task_id or "", self._classify)
+        if migration.not_after is not None and replica.wall() > migration.not_after:
+            replica.report_violation("created after not_after")
+        call = self._dcs.start_create(migration, delivery)
+        replica.log("create: %s%s", call.ending, f" -> {call.task_id}" if call.task_id else "")
+        await replica.point("create.sent")
+        if CALL_ENDINGS[call.ending].received == "deadline":
+            await asyncio.sleep(max(0.0, call.started_at + CREATE_DEADLINE_SECONDS - replica.now))
+        await replica.point("create.after")
+        self._dcs.end_create(call)
+        return received(call.ending, call.task_id or "", self._classify)
 
     async def probe(self, project_id: str, region: str) -> LookupResult | CallError:
         """List for no request."""
-        stage = self._stage
-        await stage.point("probe.before")
-        self._cloud.asked.append(Asked(stage.now, stage.name, None))
-        outage = self._cloud.outage(project_id)
-        stage.say("probe: %s", outage or "answered")
-        await stage.point("probe.after")
+        replica = self._replica
+        await replica.point("probe.before")
+        self._dcs.dcs_calls.append(DcsCall(replica.now, replica.name, None))
+        outage = self._dcs.outage(project_id)
+        replica.log("probe: %s", outage or "answered")
+        await replica.point("probe.after")
         return self._failed(outage) if outage else TaskNotFound()
 
     def _failed(self, outage: str) -> CallError:
-        result = heard(outage, "", self._classify)
+        result = received(outage, "", self._classify)
         assert isinstance(result, CallError)
         return result
 
@@ -69,33 +69,33 @@ class Client:
         self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
     ) -> LookupResult | CallError:
         """Look for the task."""
-        stage = self._stage
+        replica = self._replica
         on_call()
-        fault = await stage.point("find.before")
-        self._cloud.asked.append(Asked(stage.now, stage.name, HANDED.get().message.matter))
-        if (outage := self._cloud.outage(migration.project_id)) is not None:
-            sighting: LookupResult | CallError = self._failed(outage)
-        elif fault in LOOKS:
-            sighting = answered(*LOOKS[fault])
+        fault = await replica.point("find.before")
+        self._dcs.dcs_calls.append(DcsCall(replica.now, replica.name, CURRENT_DELIVERY.get().message.request_key))
+        if (outage := self._dcs.outage(migration.project_id)) is not None:
+            result: LookupResult | CallError = self._failed(outage)
+        elif fault in LOOKUP_FAULTS:
+            result = error_answer(*LOOKUP_FAULTS[fault])
         elif fault == "look-reset":
-            sighting = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.RESET)
+            result = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.RESET)
         else:
-            sighting = self._cloud.find(migration, since)
-            HANDED.get().looked_at = stage.now
-        if isinstance(sighting, CallError | SeveralTasks):
-            HANDED.get().is_in_doubt = True
-        stage.say("look: %s", sighting if not isinstance(sighting, CallError) else sighting.label)
-        if await stage.point("find.after") == "look-slow":
-            await asyncio.sleep(DEADLINE - 1.0)
-        HANDED.get().look_ended_at = stage.now
-        return sighting
+            result = self._dcs.find(migration, since)
+            CURRENT_DELIVERY.get().lookup_answered_at = replica.now
+        if isinstance(result, CallError | SeveralTasks):
+            CURRENT_DELIVERY.get().is_in_doubt = True
+        replica.log("look: %s", result if not isinstance(result, CallError) else result.label)
+        if await replica.point("find.after") == "look-slow":
+            await asyncio.sleep(CREATE_DEADLINE_SECONDS - 1.0)
+        CURRENT_DELIVERY.get().lookup_received_at = replica.now
+        return result
 
 
 @dataclass(slots=True)
-class Watcher:
+class CheckingObserver:
     """Is told facts, and holds them against what is true."""
 
-    stage: Stage
+    replica: ReplicaContext
 
     def received(self, *, redelivered: bool) -> None:
         """Nothing to hold against it."""
@@ -105,13 +105,13 @@ class Watcher:
 
     def settled(self, fact: Any) -> None:
         """Said only once it is true."""
-        self.stage.say("says %s (%s)", fact.outcome, fact.reason)
-        if fact.outcome != "returned" and not HANDED.get().has_acked:
-            self.stage.violate(f"said {fact.outcome} of a delivery that was not acknowledged")
+        self.replica.log("says %s (%s)", fact.outcome, fact.reason)
+        if fact.outcome != "returned" and not CURRENT_DELIVERY.get().has_acked:
+            self.replica.report_violation(f"said {fact.outcome} of a delivery that was not acknowledged")
 
     def failed(self, error: Exception) -> None:
         """A defect."""
-        self.stage.violate(f"defect: {type(error).__name__}: {error}")
+        self.replica.report_violation(f"defect: {type(error).__name__}: {error}")
 
     def unconfirmed(self, reason: str) -> None:
         """Nothing to hold against it."""
@@ -121,8 +121,8 @@ class Watcher:
 
     def breaker(self, region: str, state: int) -> None:
         """A line of the timeline."""
-        self.stage.say("breaker: %s", state)
+        self.replica.log("breaker: %s", state)
 
     def note(self, level: str, event: str, **fields: Any) -> None:
         """A line of the timeline."""
-        self.stage.say("notes %s %s", event, fields)
+        self.replica.log("notes %s %s", event, fields)

@@ -2,15 +2,15 @@
 
 from typing import Final
 
-GIVEN_UP_AFTER: Final = 20.0
+HEARTBEAT_TIMEOUT_SECONDS: Final = 20.0
 """Of silence until the broker gives a client up: two heartbeats of 10 s."""
-CUT_FOR: Final = 15.0
+NETWORK_CUT_SECONDS: Final = 15.0
 """Without a network to the broker."""
-NOTICED_AFTER: Final = 0.02
+LOSS_NOTICED_AFTER_SECONDS: Final = 0.02
 """From the loss of a channel until its replica knows."""
-REOPENED_AFTER: Final = 0.5
-RESTARTED_AFTER: Final = 2.0
-DRAIN: Final = 25.0
-DELIVERED_AFTER: Final = 0.002
-LATENCIES: Final = (0.001, 0.001, 0.003, 0.02)
+CHANNEL_REOPENED_AFTER_SECONDS: Final = 0.5
+RESTART_SECONDS: Final = 2.0
+DRAIN_SECONDS: Final = 25.0
+DELIVERY_SECONDS: Final = 0.002
+PORT_LATENCIES_SECONDS: Final = (0.001, 0.001, 0.003, 0.02)
 """Of a port call, each way."""

@@ -12,26 +12,26 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Self, TypeVarTuple
 
-from tests.simulation.world.life import Life, Step
+from tests.simulation.world.process import ProcessCallback, ReplicaProcess
 
 Ts = TypeVarTuple("Ts")
 
 
-class EndlessError(Exception):
+class RunTooLongError(Exception):
     """The run was still busy at its bound."""
 
 
-class VirtualLoop(asyncio.AbstractEventLoop):
+class VirtualEventLoop(asyncio.AbstractEventLoop):
     """As much of an event loop as tasks, futures, timeouts and sleeps need."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.errors: list[str] = []
         """What nobody caught."""
-        self._ready: deque[Step] = deque()
-        self._timers: list[tuple[float, int, Step]] = []
+        self._ready: deque[ProcessCallback] = deque()
+        self._timers: list[tuple[float, int, ProcessCallback]] = []
         self._number = 0
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._check_one_task: list[asyncio.Task[Any]] = []
 
     def time(self) -> float:
         """Seconds since the run began."""
@@ -56,14 +56,14 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def create_task(self, coro: Coroutine[Any, Any, Any], **named: Any) -> asyncio.Task[Any]:  # type: ignore[override]
         """A task of this loop."""
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, **named)
-        self._tasks.append(task)
+        self._check_one_task.append(task)
         return task
 
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """Run the callback after those that are due already."""
-        step = Step(self.now, callback, args, self, context)
+        step = ProcessCallback(self.now, callback, args, self, context)
         self._ready.append(step)
         return step
 
@@ -77,7 +77,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """Run the callback at a virtual time."""
-        step = Step(when, callback, args, self, context)
+        step = ProcessCallback(when, callback, args, self, context)
         self._number += 1
         heapq.heappush(self._timers, (when, self._number, step))
         return step
@@ -89,19 +89,19 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """A cancelled timer is dropped when its turn comes."""
 
-    def wake(self, life: Life) -> None:
+    def wake(self, process: ReplicaProcess) -> None:
         """Let a process that stood still catch up."""
-        held, life.held = life.held, None
-        self._ready.extend(held or ())
+        frozen_callbacks, process.frozen_callbacks = process.frozen_callbacks, None
+        self._ready.extend(frozen_callbacks or ())
 
-    def run(self, *, until: float, steps: int) -> None:
+    def run(self, *, until: float, max_callbacks: int) -> None:
         """Run until nothing is left to do. Raises EndlessError at a virtual time or a number of steps."""
         asyncio._set_running_loop(self)
         try:
             while self._ready or self._advance(until):
-                steps -= 1
-                if steps < 0:
-                    raise EndlessError(f"too many steps at {self.now:.1f} s")
+                max_callbacks -= 1
+                if max_callbacks < 0:
+                    raise RunTooLongError(f"too many steps at {self.now:.1f} s")
                 self._run(self._ready.popleft())
         finally:
             asyncio._set_running_loop(None)
@@ -114,18 +114,18 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             if step._cancelled:
                 continue
             if when > until:
-                raise EndlessError(f"not over after {until:.0f} s")
+                raise RunTooLongError(f"not over after {until:.0f} s")
             self.now = max(self.now, when)
             self._ready.append(step)
             return True
         return False
 
-    def _run(self, step: Step) -> None:
-        life = step.life
-        if step._cancelled or (life is not None and life.is_gone):
+    def _run(self, step: ProcessCallback) -> None:
+        process = step.process
+        if step._cancelled or (process is not None and process.has_ended):
             return
-        if life is not None and life.held is not None:
-            life.held.append(step)
+        if process is not None and process.frozen_callbacks is not None:
+            process.frozen_callbacks.append(step)
         else:
             step._run()
 
@@ -135,7 +135,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def __exit__(self, *_: object) -> None:
         """Forget what was left unfinished, quietly."""
         asyncio._set_running_loop(self)
-        for task in self._tasks:
+        for task in self._check_one_task:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 coroutine = task.get_coro()
@@ -145,13 +145,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(None)
         self._ready.clear()
         self._timers.clear()
-        self._tasks.clear()
+        self._check_one_task.clear()
 
 
 class Timers:
     """What the world around the replicas does later: it neither stands still nor dies."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    def __init__(self, loop: VirtualEventLoop) -> None:
         self.loop = loop
         self.context = contextvars.copy_context()
 

@@ -3,23 +3,23 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tests.simulation.scenario.plan import Timed
+from tests.simulation.scenario.plan import TimedFault
 from tests.simulation.world.broker import Broker
-from tests.simulation.world.claims import Store
+from tests.simulation.world.claims import ClaimStore
 from tests.simulation.world.event_loop import Timers
-from tests.simulation.world.records import Handed, Matter
+from tests.simulation.world.records import DeliveryRecord, RequestKey
 from tests.simulation.world.replica import Replica
 
-BROKER_AWAY: Final = 3.0
-CLAIMS_AWAY: Final = 60.0
-RETOLD_AFTER: Final = 5.0
+BROKER_OUTAGE_SECONDS: Final = 3.0
+CLAIMS_OUTAGE_SECONDS: Final = 60.0
+WRITES_REPEATED_AFTER_SECONDS: Final = 5.0
 """Seconds after which a store that is back, or has forgotten, is told again."""
 
-OF_REPLICAS: Final[dict[str, Callable[[Replica], None]]] = {
+REPLICA_FAULTS: Final[dict[str, Callable[[Replica], None]]] = {
     "crash": Replica.crash,
     "channel": Replica.lose_channel,
-    "channel-here": lambda replica: replica.lose_channel(prefer_self=True),
-    "cut": Replica.cut,
+    "channel-here": lambda replica: replica.lose_channel(is_reopened_first=True),
+    "cut": Replica.lose_network,
     "freeze": lambda replica: replica.freeze(60.0),
     "freeze-long": lambda replica: replica.freeze(150.0),
     "stall": lambda replica: replica.freeze(4.0),
@@ -27,16 +27,16 @@ OF_REPLICAS: Final[dict[str, Callable[[Replica], None]]] = {
 }
 
 
-class Strikes:
+class FaultInjector:
     """Lets faults happen. Those of one port call are the port's business."""
 
     def __init__(
         self,
         timers: Timers,
         broker: Broker,
-        store: Store,
+        store: ClaimStore,
         replicas: Sequence[Replica],
-        send: Callable[[Matter], None],
+        send: Callable[[RequestKey], None],
     ) -> None:
         self._timers = timers
         self._replicas = replicas
@@ -44,37 +44,37 @@ class Strikes:
         self._store = store
         self._broker = broker
 
-    def at(self, timed: Timed) -> None:
+    def at(self, timed_faults: TimedFault) -> None:
         """Let a fault happen to a replica, whatever it does."""
-        replica = self._replicas[timed.replica % len(self._replicas)]
-        if not replica.life.is_gone:
-            self.strike(replica, timed.fault, None)
+        replica = self._replicas[timed_faults.replica % len(self._replicas)]
+        if not replica.process.has_ended:
+            self.inject(replica, timed_faults.fault, None)
 
-    def strike(self, replica: Replica, fault: str, handed: Handed | None) -> str | None:
+    def inject(self, replica: Replica, fault: str, delivery: DeliveryRecord | None) -> str | None:
         """Let a fault happen where `replica` works on `handed`; one of the very port call is returned to it."""
-        if fault in OF_REPLICAS:
-            OF_REPLICAS[fault](replica)
+        if fault in REPLICA_FAULTS:
+            REPLICA_FAULTS[fault](replica)
             return None
         match fault:
             case "broker":
                 self._restart()
             case "claims-away":
-                self._store.leave(self._timers.now + CLAIMS_AWAY)
-                self._retell(CLAIMS_AWAY + RETOLD_AFTER)
+                self._store.leave(self._timers.now + CLAIMS_OUTAGE_SECONDS)
+                self._repeat_writes_later(CLAIMS_OUTAGE_SECONDS + WRITES_REPEATED_AFTER_SECONDS)
             case "claims-flush":
                 self._store.forget(self._timers.now)
-                self._retell(RETOLD_AFTER)
-            case "copy" if handed is not None:
-                self._send(handed.message.matter)
+                self._repeat_writes_later(WRITES_REPEATED_AFTER_SECONDS)
+            case "copy" if delivery is not None:
+                self._send(delivery.message.request_key)
             case _:
                 return fault
         return None
 
     def _restart(self) -> None:
-        for channel in self._broker.restart(BROKER_AWAY):
+        for channel in self._broker.restart(BROKER_OUTAGE_SECONDS):
             assert isinstance(channel.consumer, Replica)
-            channel.consumer.on_lost(channel, BROKER_AWAY)
+            channel.consumer.on_lost(channel, BROKER_OUTAGE_SECONDS)
 
-    def _retell(self, after: float) -> None:
+    def _repeat_writes_later(self, after: float) -> None:
         for replica in self._replicas:
-            self._timers.after(after, replica.retell)
+            self._timers.after(after, replica.repeat_writes)

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-Matter = tuple[int, bool]
+RequestKey = tuple[int, bool]
 """Which request a message is about: the number of its errand, and whether it clashes with the errand's own task."""
 
 
@@ -14,27 +14,27 @@ Matter = tuple[int, bool]
 class Message:
     """A message on the broker, from its publish to its acknowledgement."""
 
-    matter: Matter
+    request_key: RequestKey
     body: bytes
     headers: dict[str, object]
-    parent: "Handed | None" = None
+    parent: "DeliveryRecord | None" = None
     """The delivery that published it; None: its sender did."""
     failures: int = 0
     """Deliveries that ended without an acknowledgement."""
-    handed: int = 0
-    prefer: Any = None
+    delivery_count: int = 0
+    preferred_replica: Any = None
     """The replica that the next delivery goes to, if it can."""
 
 
 @dataclass(slots=True, eq=False)
-class Handed:
+class DeliveryRecord:
     """One delivery of a message to one life of a replica."""
 
     message: Message
     number: int
     """Counts the deliveries of the message."""
     replica: str
-    life: object
+    process: object
     at: float
     lost_at: float = math.inf
     """When the broker took the message back."""
@@ -42,58 +42,58 @@ class Handed:
     """The replica acknowledged it, whether or not the broker heard that."""
     confirmed: set[str] = field(default_factory=set)
     """What the broker confirmed to it: `event`, `copy`, `park`."""
-    looked_at: float | None = None
+    lookup_answered_at: float | None = None
     """When its last look-up was answered by the service."""
-    look_ended_at: float | None = None
+    lookup_received_at: float | None = None
     """When that answer reached the replica."""
     is_in_doubt: bool = False
     """A look-up failed, or showed several tasks that may be the request's."""
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class CreateCall:
     """One create call."""
 
-    by: Handed
+    delivery: DeliveryRecord
     ending: str
-    begun: float
-    is_open: bool
+    started_at: float
+    is_ambiguous: bool
     is_sent: bool
-    looked_at: float | None
+    lookup_answered_at: float | None
     """When the delivery had last looked."""
-    look_ended_at: float | None = None
-    ended: float | None = None
+    lookup_received_at: float | None = None
+    ended_at: float | None = None
     """When its caller learned how it ended; None: never."""
-    bound: float = math.inf
+    listed_by: float = math.inf
     """A task of it is listed by then: the assumption."""
     task_id: str | None = None
-    listed: float = math.inf
+    listed_at: float = math.inf
     """When a task of it would be listed, were it not for the bound."""
 
     def is_listed(self, now: float) -> bool:
         """Whether the list shows a task of it."""
-        return self.task_id is not None and min(self.listed, self.bound) <= now
+        return self.task_id is not None and min(self.listed_at, self.listed_by) <= now
 
     @property
     def may_have_acted(self) -> bool:
         """Whether, for all that its caller could know, the service may have acted."""
-        return self.is_sent and (self.is_open or self.ended is None)
+        return self.is_sent and (self.is_ambiguous or self.ended_at is None)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class DcsCall:
     """One call of the service, whatever it is; `matter`: the request that it was for, None for a probe."""
 
     at: float
     replica: str
-    matter: Matter | None
+    request_key: RequestKey | None
 
 
 @dataclass(slots=True, eq=False)
 class Event:
     """A final event that the broker took."""
 
-    by: Handed
+    delivery: DeliveryRecord
     at: float
     id: str
     succeeded: bool
@@ -102,12 +102,12 @@ class Event:
     parked: bool
 
 
-def known_at(earlier: Handed, later: Handed | None) -> str | None:
+def how_known(earlier: DeliveryRecord, later: DeliveryRecord | None) -> str | None:
     """How `later` can know what `earlier` did: `same`, by `redelivery`, by `copy`; None: not at all."""
     if earlier is later:
         return "same"
     how = "copy"
-    step: Handed | None = later
+    step: DeliveryRecord | None = later
     while step is not None:
         if step is earlier:
             return how
@@ -117,10 +117,10 @@ def known_at(earlier: Handed, later: Handed | None) -> str | None:
     return None
 
 
-def copied(handed: Handed, headers: Mapping[str, object]) -> Message:
+def copy_of(delivery: DeliveryRecord, headers: Mapping[str, object]) -> Message:
     """A copy of a message in a replica's hands, with other headers."""
-    return Message(handed.message.matter, handed.message.body, dict(headers), parent=handed)
+    return Message(delivery.message.request_key, delivery.message.body, dict(headers), parent=delivery)
 
 
-HANDED: Final[ContextVar[Handed]] = ContextVar("handed")
+CURRENT_DELIVERY: Final[ContextVar[DeliveryRecord]] = ContextVar("handed")
 """The delivery on whose behalf code runs."""

@@ -5,48 +5,48 @@ import math
 from collections.abc import Callable
 
 from tests.simulation.world.broker import Channel
-from tests.simulation.world.claims import Claims
-from tests.simulation.world.dcs import EPOCH
-from tests.simulation.world.dcs_client import Client, Watcher
+from tests.simulation.world.claims import ReplicaClaims
+from tests.simulation.world.dcs import START_EPOCH_SECONDS
+from tests.simulation.world.dcs_client import CheckingObserver, DcsClient
 from tests.simulation.world.delivery import Delivery
 from tests.simulation.world.durations import (
-    CUT_FOR,
-    DELIVERED_AFTER,
-    DRAIN,
-    GIVEN_UP_AFTER,
-    LATENCIES,
-    NOTICED_AFTER,
-    REOPENED_AFTER,
-    RESTARTED_AFTER,
+    CHANNEL_REOPENED_AFTER_SECONDS,
+    DELIVERY_SECONDS,
+    DRAIN_SECONDS,
+    HEARTBEAT_TIMEOUT_SECONDS,
+    LOSS_NOTICED_AFTER_SECONDS,
+    NETWORK_CUT_SECONDS,
+    PORT_LATENCIES_SECONDS,
+    RESTART_SECONDS,
 )
-from tests.simulation.world.life import LIFE, Life
-from tests.simulation.world.locks import Locks
+from tests.simulation.world.locks import ReplicaLocks
+from tests.simulation.world.process import CURRENT_PROCESS, ReplicaProcess
 from tests.simulation.world.publisher import Publisher
-from tests.simulation.world.records import HANDED, Handed
-from tests.simulation.world.shared import Cast, Flow, Surroundings
+from tests.simulation.world.records import CURRENT_DELIVERY, DeliveryRecord
+from tests.simulation.world.shared import ReplicaDispatcher, ReplicaPorts, SharedWorld
 from worker.policy.freeze_detector import FROZEN_AFTER
 
 
 class Replica:
     """A replica. Its code runs in contexts that belong to its present life."""
 
-    def __init__(self, world: Surroundings, name: str) -> None:
+    def __init__(self, world: SharedWorld, name: str) -> None:
         self.name = name
         self.freezes = 0
         """Times that it stood still for so long that it can tell."""
-        self.publisher_away_until = 0.0
-        self.flow: Flow
-        self.life = Life()
-        self._channel = Channel(self, self.life, 0, is_open=False)
+        self.publisher_unavailable_until = 0.0
+        self.dispatcher: ReplicaDispatcher
+        self.process = ReplicaProcess()
+        self._channel = Channel(self, self.process, 0, is_open=False)
         self._context = world.timers.context
-        self._claims: Claims | None
+        self._claims: ReplicaClaims | None
         self._world = world
-        self._offset = world.rng.random() * world.plan.drift
+        self._offset = world.rng.random() * world.plan.clock_drift
         self._is_draining = False
         self._prefetch, self._pauses = world.plan.prefetch, set[str]()
 
     @property
-    def room(self) -> int:
+    def free_prefetch(self) -> int:
         """How many messages it takes at once; 0 while it consumes nothing."""
         return 0 if self._pauses else self._prefetch
 
@@ -57,32 +57,32 @@ class Replica:
 
     def wall(self) -> float:
         """Epoch seconds by its own clock."""
-        return EPOCH + self.now + self._offset
+        return START_EPOCH_SECONDS + self.now + self._offset
 
-    def say(self, text: str, *arguments: object) -> None:
+    def log(self, text: str, *arguments: object) -> None:
         """A line of the timeline."""
-        self._world.say(self.name, text, arguments)
+        self._world.log(self.name, text, arguments)
 
-    def violate(self, text: str) -> None:
+    def report_violation(self, text: str) -> None:
         """A law was broken."""
-        self._world.violate(self.name, text)
+        self._world.report_violation(self.name, text)
 
     def start(self) -> None:
         """Begin a new life."""
         world = self._world
-        self.life = Life()
+        self.process = ReplicaProcess()
         self._is_draining = False
         self._prefetch, self._pauses = world.plan.prefetch, set()
-        self.publisher_away_until = 0.0
+        self.publisher_unavailable_until = 0.0
         self._context = world.timers.context.copy()
-        self._context.run(LIFE.set, self.life)
-        self._claims = Claims(self, world.store) if world.plan.claims else None
-        cast = Cast(
-            Client(self, world.cloud, world.classify),
+        self._context.run(CURRENT_PROCESS.set, self.process)
+        self._claims = ReplicaClaims(self, world.store) if world.plan.claims else None
+        ports = ReplicaPorts(
+            DcsClient(self, world.dcs, world.classify),
             Publisher(self, world.broker),
-            Watcher(self),
+            CheckingObserver(self),
             self._claims,
-            Locks(self, world.broker, lambda: self._channel),
+            ReplicaLocks(self, world.broker, lambda: self._channel),
             self.wall,
             world.timers.loop.time,
             world.rng.random,
@@ -90,34 +90,34 @@ class Replica:
             self,
             self.steer,
         )
-        self.flow = self._context.run(world.assemble, cast, world.plan)
-        self._open(self.life)
+        self.dispatcher = self._context.run(world.assemble, ports, world.plan)
+        self._open(self.process)
 
-    def receive(self, channel: Channel, handed: Handed) -> None:
+    def receive(self, channel: Channel, delivery: DeliveryRecord) -> None:
         """Be handed a message by the broker."""
         context = self._context.copy()
-        context.run(HANDED.set, handed)
-        delivery = Delivery(self, self._world.broker, channel, handed)
-        self._world.timers.loop.call_later(DELIVERED_AFTER, self.flow.deliver, delivery, context=context)
+        context.run(CURRENT_DELIVERY.set, delivery)
+        worker_delivery = Delivery(self, self._world.broker, channel, delivery)
+        self._world.timers.loop.call_later(DELIVERY_SECONDS, self.dispatcher.deliver, worker_delivery, context=context)
 
     async def point(self, label: str) -> str | None:
         """Pass a point, which takes a moment; here it may die or stand still."""
-        await asyncio.sleep(self._world.rng.choice(LATENCIES))
-        fault = self._world.pass_by(self, label)
-        if self.life.is_gone:
+        await asyncio.sleep(self._world.rng.choice(PORT_LATENCIES_SECONDS))
+        fault = self._world.pass_point(self, label)
+        if self.process.has_ended:
             await self._world.timers.loop.create_future()
-        if self.life.held is not None:
+        if self.process.frozen_callbacks is not None:
             await asyncio.sleep(0)
         return fault
 
-    def retell(self) -> None:
+    def repeat_writes(self) -> None:
         """The store of claims is back, or has forgotten."""
-        if self._claims is not None and not self.life.is_gone and self.life.held is None:
-            self._claims.retell()
+        if self._claims is not None and not self.process.has_ended and self.process.frozen_callbacks is None:
+            self._claims.repeat_writes()
 
     def steer(self, prefetch: int, paused_by: str) -> None:
         """Be told by the throttle how much to take in, and what pauses that."""
-        self.say("takes in %s%s", prefetch, f", paused by {paused_by}" if paused_by else "")
+        self.log("takes in %s%s", prefetch, f", paused by {paused_by}" if paused_by else "")
         self._prefetch = prefetch
         self._pauses -= {"breaker", "held"}
         self._pauses |= {paused_by} - {""}
@@ -140,88 +140,90 @@ class Replica:
 
     def crash(self) -> None:
         """Die at once, and come back later."""
-        self.say("--- dies")
-        self._end()
+        self.log("--- dies")
+        self._end_process()
 
-    def lose_channel(self, *, prefer_self: bool = False) -> None:
+    def lose_channel(self, *, is_reopened_first: bool = False) -> None:
         """The broker closes the consuming channel; the replica learns of it a moment later."""
-        self.say("--- loses its channel")
+        self.log("--- loses its channel")
         channel = self._channel
-        if self.life.held is not None:
+        if self.process.frozen_callbacks is not None:
             self._world.broker.drop(channel)  # it will see when it wakes up
-        elif prefer_self and not self._is_draining:
-            self._world.broker.drop(channel, prefer=self)
-            channel.notice()
-            self._open(self.life)
+        elif is_reopened_first and not self._is_draining:
+            self._world.broker.drop(channel, preferred_replica=self)
+            channel.notice_loss()
+            self._open(self.process)
         else:
             self._world.broker.drop(channel)
-            self.on_lost(channel, REOPENED_AFTER)
+            self.on_lost(channel, CHANNEL_REOPENED_AFTER_SECONDS)
 
-    def cut(self) -> None:
+    def lose_network(self) -> None:
         """The network to the broker breaks: the replica knows at once, the broker after its heartbeats."""
-        if self.life.held is not None:
+        if self.process.frozen_callbacks is not None:
             return
-        self.say("--- is cut off from the broker")
+        self.log("--- is cut off from the broker")
         channel = self._channel
-        channel.notice()
+        channel.notice_loss()
         channel.is_consuming = False
-        self._world.timers.after(GIVEN_UP_AFTER, self._world.broker.drop, channel)
-        self.publisher_away_until = max(self.publisher_away_until, self.now + CUT_FOR)
-        self._later(CUT_FOR, self._open, self.life)
+        self._world.timers.after(HEARTBEAT_TIMEOUT_SECONDS, self._world.broker.drop, channel)
+        self.publisher_unavailable_until = max(self.publisher_unavailable_until, self.now + NETWORK_CUT_SECONDS)
+        self._later(NETWORK_CUT_SECONDS, self._open, self.process)
 
     def freeze(self, seconds: float) -> None:
         """Stand still; past its patience the broker gives this replica up."""
-        if self.life.held is not None:
+        if self.process.frozen_callbacks is not None:
             return
-        self.say("--- stands still for %g s", seconds)
-        self.life.held = []
+        self.log("--- stands still for %g s", seconds)
+        self.process.frozen_callbacks = []
         self.freezes += seconds > FROZEN_AFTER
         timers = self._world.timers
-        if seconds > GIVEN_UP_AFTER:
-            timers.after(GIVEN_UP_AFTER, self._give_up, self.life)
-        timers.after(seconds, self._wake, self.life)
+        if seconds > HEARTBEAT_TIMEOUT_SECONDS:
+            timers.after(HEARTBEAT_TIMEOUT_SECONDS, self._heartbeat_missed, self.process)
+        timers.after(seconds, self._wake, self.process)
 
     def drain(self) -> None:
         """Be told to end, as in a rolling restart."""
-        if not self._is_draining and not self.life.is_gone:
-            self.say("--- drains")
+        if not self._is_draining and not self.process.has_ended:
+            self.log("--- drains")
             self._is_draining = True
             self._later(0.0, lambda: asyncio.ensure_future(self._drained()))
 
     def on_lost(self, channel: Channel, reopened_after: float) -> None:
         """The channel is gone: learn of it in a moment, and open another one."""
-        self._later(NOTICED_AFTER, channel.notice)
-        self._later(reopened_after, self._open, self.life)
+        self._later(LOSS_NOTICED_AFTER_SECONDS, channel.notice_loss)
+        self._later(reopened_after, self._open, self.process)
 
-    def _open(self, life: Life) -> None:
+    def _open(self, process: ReplicaProcess) -> None:
         is_wanted = self._channel.is_known_lost or not self._channel.is_open
-        if is_wanted and life is self.life and not self._is_draining and not life.is_gone:
-            self._channel = self._world.broker.open(self, life, self.freezes)
+        if is_wanted and process is self.process and not self._is_draining and not process.has_ended:
+            self._channel = self._world.broker.open(self, process, self.freezes)
 
     def _later(self, seconds: float, callback: Callable[..., object], *arguments: object) -> None:
         self._world.timers.loop.call_later(seconds, callback, *arguments, context=self._context)
 
-    def _give_up(self, life: Life) -> None:
-        if life.held is not None and life is self.life and self._channel.is_open:
-            self.say("--- is given up by the broker")
+    def _heartbeat_missed(self, process: ReplicaProcess) -> None:
+        if process.frozen_callbacks is not None and process is self.process and self._channel.is_open:
+            self.log("--- is given up by the broker")
             self._world.broker.drop(self._channel)
-            self.publisher_away_until = math.inf
+            self.publisher_unavailable_until = math.inf
 
-    def _wake(self, life: Life) -> None:
-        if life.is_gone:
+    def _wake(self, process: ReplicaProcess) -> None:
+        if process.has_ended:
             return
-        self.say("--- wakes up")
-        self._world.timers.loop.wake(life)
-        self.publisher_away_until = min(self.publisher_away_until, self.now + REOPENED_AFTER)
+        self.log("--- wakes up")
+        self._world.timers.loop.wake(process)
+        self.publisher_unavailable_until = min(
+            self.publisher_unavailable_until, self.now + CHANNEL_REOPENED_AFTER_SECONDS
+        )
         if not self._channel.is_open:
-            self.on_lost(self._channel, REOPENED_AFTER)
+            self.on_lost(self._channel, CHANNEL_REOPENED_AFTER_SECONDS)
 
     async def _drained(self) -> None:
-        self.say("--- drained, %s left", await self.flow.drain(DRAIN))
-        self._end()
+        self.log("--- drained, %s left", await self.dispatcher.drain(DRAIN_SECONDS))
+        self._end_process()
 
-    def _end(self) -> None:
-        if not self.life.is_gone:
-            self.life.is_gone = True
+    def _end_process(self) -> None:
+        if not self.process.has_ended:
+            self.process.has_ended = True
             self._world.broker.drop(self._channel)
-            self._world.timers.after(RESTARTED_AFTER, self.start)
+            self._world.timers.after(RESTART_SECONDS, self.start)

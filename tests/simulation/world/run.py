@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 
 from tests.simulation.scenario.plan import Plan
 
-Note = tuple[float, str, str]
+TimelineEntry = tuple[float, str, str]
 """When, who, what."""
 
 
 @dataclass(slots=True)
-class Run:
+class RunResult:
     """What came of a plan."""
 
     plan: Plan
@@ -17,7 +17,7 @@ class Run:
     windows: list[str] = field(default_factory=list)
     """What went wrong outside of the guarantee."""
     points: list[str] = field(default_factory=list)
-    struck: dict[int, str] = field(default_factory=dict)
-    notes: list[Note] = field(default_factory=list)
+    injected: dict[int, str] = field(default_factory=dict)
+    timeline: list[TimelineEntry] = field(default_factory=list)
     seconds: float = 0.0
     calls: int = 0

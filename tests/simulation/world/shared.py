@@ -8,24 +8,24 @@ from typing import Any, Protocol
 from tests.simulation.scenario.call_endings import Classify
 from tests.simulation.scenario.plan import Plan
 from tests.simulation.world.broker import Broker
-from tests.simulation.world.claims import Claims, Store
-from tests.simulation.world.dcs import Cloud
-from tests.simulation.world.dcs_client import Client, Watcher
+from tests.simulation.world.claims import ClaimStore, ReplicaClaims
+from tests.simulation.world.dcs import SimulatedDcs
+from tests.simulation.world.dcs_client import CheckingObserver, DcsClient
 from tests.simulation.world.event_loop import Timers
-from tests.simulation.world.locks import Locks
+from tests.simulation.world.locks import ReplicaLocks
 from tests.simulation.world.publisher import Publisher
 from worker.pipeline.ports import ConsumerControl
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class ReplicaPorts:
     """The stand-ins that one replica's flow works with."""
 
-    dcs: Client
+    dcs: DcsClient
     publisher: Publisher
-    observer: Watcher
-    claims: Claims | None
-    locks: Locks
+    observer: CheckingObserver
+    claims: ReplicaClaims | None
+    locks: ReplicaLocks
     now: Callable[[], float]
     clock: Callable[[], float]
     """As the event loop counts."""
@@ -35,7 +35,7 @@ class Cast:
     steer: Callable[[int, str], None]
 
 
-class Flow(Protocol):
+class ReplicaDispatcher(Protocol):
     """One replica's flow."""
 
     @property
@@ -52,23 +52,23 @@ class Flow(Protocol):
         ...
 
 
-Assemble = Callable[[Cast, Plan], Flow]
+Assemble = Callable[[ReplicaPorts, Plan], ReplicaDispatcher]
 """Builds one replica's flow, the code under proof."""
 
 
 @dataclass(slots=True)
-class Surroundings:
+class SharedWorld:
     """What all replicas share."""
 
     timers: Timers
     broker: Broker
-    cloud: Cloud
-    store: Store
+    dcs: SimulatedDcs
+    store: ClaimStore
     plan: Plan
     rng: Random
     assemble: Assemble
     classify: Classify
-    pass_by: Callable[[Any, str], str | None]
+    pass_point: Callable[[Any, str], str | None]
     """A point is passed; the fault of the very call that struck."""
-    say: Callable[[str, str, tuple[object, ...]], None]
-    violate: Callable[[str, str], None]
+    log: Callable[[str, str, tuple[object, ...]], None]
+    report_violation: Callable[[str, str], None]

@@ -3,12 +3,12 @@
 from typing import Protocol
 
 
-class Stage(Protocol):
+class ReplicaContext(Protocol):
     """The replica that the ports belong to."""
 
     name: str
     freezes: int
-    publisher_away_until: float
+    publisher_unavailable_until: float
 
     @property
     def now(self) -> float:
@@ -23,11 +23,11 @@ class Stage(Protocol):
         """Pass a point; the fault of this very call that struck."""
         ...
 
-    def say(self, text: str, *arguments: object) -> None:
+    def log(self, text: str, *arguments: object) -> None:
         """A line of the timeline."""
         ...
 
-    def violate(self, text: str) -> None:
+    def report_violation(self, text: str) -> None:
         """A law was broken."""
         ...
 

@@ -6,24 +6,24 @@ from collections.abc import Callable
 from typing import Any, Final
 
 
-class Life:
+class ReplicaProcess:
     """Whose code a callback is: one life of a replica."""
 
-    __slots__ = ("held", "is_gone")
+    __slots__ = ("frozen_callbacks", "has_ended")
 
     def __init__(self) -> None:
-        self.is_gone = False
-        self.held: list[Step] | None = None
+        self.has_ended = False
+        self.frozen_callbacks: list[ProcessCallback] | None = None
         """What it has to catch up with when it wakes; None while it runs."""
 
 
-LIFE: Final[contextvars.ContextVar[Life | None]] = contextvars.ContextVar("life", default=None)
+CURRENT_PROCESS: Final[contextvars.ContextVar[ReplicaProcess | None]] = contextvars.ContextVar("life", default=None)
 
 
-class Step(asyncio.TimerHandle):
+class ProcessCallback(asyncio.TimerHandle):
     """One callback, with the life it belongs to."""
 
-    __slots__ = ("life",)
+    __slots__ = ("process",)
 
     def __init__(
         self,
@@ -38,4 +38,4 @@ class Step(asyncio.TimerHandle):
         self._loop, self._callback, self._args, self._when = loop, callback, args, when
         self._cancelled, self._scheduled = False, False
         self._repr = self._source_traceback = None
-        self.life = context.get(LIFE)
+        self.process = context.get(CURRENT_PROCESS)
