@@ -38,7 +38,7 @@ def test_every_ending_of_a_call_leads_to_an_end(ending: str) -> None:
     for has_claims in (False, True):
         run, _ = replay(Plan(requests=(PlannedRequest(call_endings=(ending,) * times),), claims=has_claims), assemble)
         assert run.violations == []
-        assert [point for point in run.points if not point.startswith("free.")][-1] == "ack.after"
+        assert [point for point in run.points if not point.startswith("unlock.")][-1] == "ack.after"
 
 
 @pytest.mark.parametrize("seed", range(100, 130))
@@ -50,7 +50,11 @@ def test_a_seed_replays_to_the_letter(seed: int) -> None:
 
 def test_a_plan_survives_as_text() -> None:
     """What a failure prints is read back as the same plan."""
-    plan = Plan(requests=(PlannedRequest(call_endings=("late",), copies=(3.0,)),), claims=True, faults={4: "crash"})
+    plan = Plan(
+        requests=(PlannedRequest(call_endings=("created-late-timeout",), copies=(3.0,)),),
+        claims=True,
+        faults={4: "crash"},
+    )
     assert Plan.from_text(plan.to_text()) == plan
     assert json.loads(plan.to_text())["faults"] == {"4": "crash"}
 
@@ -83,7 +87,7 @@ def test_seeds_choose_the_runs() -> None:
     assert report.points == sum(len(run.points) for run in separate_results)
 
 
-_SLOW: dict[str, Any] = {"claims": True, "tries": 1, "only_faults": ("freeze", "freeze-long", "channel", "look-slow")}
+_SLOW: dict[str, Any] = {"claims": True, "tries": 1, "only_faults": ("freeze", "freeze-long", "channel", "lookup-slow")}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,7 @@ _SLOW: dict[str, Any] = {"claims": True, "tries": 1, "only_faults": ("freeze", "
             seed=108,
             **_SLOW,
         ),
-        Plan(requests=(PlannedRequest(call_endings=("late-reset",), copies=(24.028,)),), seed=3600, **_SLOW),
+        Plan(requests=(PlannedRequest(call_endings=("created-late-reset",), copies=(24.028,)),), seed=3600, **_SLOW),
     ],
     ids=["woken after another's success", "a look older than its answer"],
 )
@@ -104,7 +108,7 @@ def test_runs_that_once_broke_a_law(plan: Plan) -> None:
     """Whoever stands still for long at any point, or looks slowly, breaks none now."""
     calm, _ = replay(plan, assemble)
     for point, label in enumerate(calm.points):
-        for fault in ("freeze-long", *(("look-slow",) if label == "find.after" else ())):
+        for fault in ("freeze-long", *(("lookup-slow",) if label == "lookup.after" else ())):
             run, timeline = replay(plan.model_copy(update={"faults": {point: fault}}), assemble)
             assert run.violations == [], "\n".join(timeline)
 

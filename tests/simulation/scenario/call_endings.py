@@ -41,21 +41,21 @@ class CallEnding:
 
 CALL_ENDINGS: Final = {
     "ok": CallEnding(creates_task=True),
-    "ok-late": CallEnding(creates_task=True, is_listed_late=True),
-    "unheard": CallEnding(creates_task=True, received="reset", is_ambiguous=True),
-    "unheard-slow": CallEnding(creates_task=True, received="deadline", is_ambiguous=True),
-    "late": CallEnding(creates_task=True, is_listed_late=True, received="deadline", is_ambiguous=True),
-    "late-reset": CallEnding(creates_task=True, is_listed_late=True, received="reset", is_ambiguous=True),
-    "lost": CallEnding(received="reset", is_ambiguous=True),
-    "lost-slow": CallEnding(received="deadline", is_ambiguous=True),
-    "error-acted": CallEnding(creates_task=True, is_listed_late=True, status=503, is_ambiguous=True),
+    "ok-listed-late": CallEnding(creates_task=True, is_listed_late=True),
+    "created-reset": CallEnding(creates_task=True, received="reset", is_ambiguous=True),
+    "created-timeout": CallEnding(creates_task=True, received="deadline", is_ambiguous=True),
+    "created-late-timeout": CallEnding(creates_task=True, is_listed_late=True, received="deadline", is_ambiguous=True),
+    "created-late-reset": CallEnding(creates_task=True, is_listed_late=True, received="reset", is_ambiguous=True),
+    "reset": CallEnding(received="reset", is_ambiguous=True),
+    "timeout": CallEnding(received="deadline", is_ambiguous=True),
+    "created-error": CallEnding(creates_task=True, is_listed_late=True, status=503, is_ambiguous=True),
     "error": CallEnding(status=500, code="DCS.5000", is_ambiguous=True),
-    "gateway-acted": CallEnding(
+    "created-gateway-timeout": CallEnding(
         creates_task=True, is_listed_late=True, status=504, code="APIG.0201", is_ambiguous=True
     ),
-    "gateway-busy": CallEnding(status=408, is_ambiguous=True),
-    "nameless-acted": CallEnding(creates_task=True, is_listed_late=True, is_ambiguous=True),
-    "nameless": CallEnding(is_ambiguous=True),
+    "gateway-408": CallEnding(status=408, is_ambiguous=True),
+    "created-no-id": CallEnding(creates_task=True, is_listed_late=True, is_ambiguous=True),
+    "no-id": CallEnding(is_ambiguous=True),
     "unsent": CallEnding(is_sent=False),
     "busy": CallEnding(status=400, code="DCS.4096"),
     "throttled": CallEnding(status=429, message=_THROTTLED),
@@ -70,11 +70,11 @@ CALL_ENDINGS: Final = {
 }
 ENDINGS_OF_EVERY_REQUEST: Final = ("key-refused", "no-endpoint")
 """Those that concern every request: twice in a row they would be a request's fault, though not for good."""
-SUCCESSFUL_ENDINGS: Final = ("ok", "ok-late")
+SUCCESSFUL_ENDINGS: Final = ("ok", "ok-listed-late")
 LOOKUP_FAULTS: Final[dict[str, tuple[int, str | None]]] = {
-    "look-503": (503, None),
-    "look-429": (429, None),
-    "look-403": (403, "DCS.4003"),
+    "lookup-503": (503, None),
+    "lookup-429": (429, None),
+    "lookup-403": (403, "DCS.4003"),
 }
 
 

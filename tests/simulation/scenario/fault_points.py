@@ -22,16 +22,16 @@ FAULTS_ANYWHERE: Final = (
 """What can befall a replica at any time."""
 CLAIMS_FAULTS_ANYWHERE: Final = ("copy", "claims-away", "claims-flush")
 FAULTS_BY_POINT: Final[dict[str, tuple[str, ...]]] = {
-    "event.before": ("nack", "away"),
-    "copy.before": ("nack", "away", "twice"),
-    "park.before": ("nack", "away"),
-    "event.after": ("unheard",),
-    "copy.after": ("unheard",),
-    "park.after": ("unheard",),
+    "event.before": ("nack", "publisher-away"),
+    "copy.before": ("nack", "publisher-away", "published-twice"),
+    "park.before": ("nack", "publisher-away"),
+    "event.after": ("confirm-lost",),
+    "copy.after": ("confirm-lost",),
+    "park.after": ("confirm-lost",),
     "ack.before": ("ack-lost",),
-    "find.before": (*LOOKUP_FAULTS, "look-reset"),
-    "find.after": ("look-slow",),
-    "take.after": ("claim-unheard",),
+    "lookup.before": (*LOOKUP_FAULTS, "lookup-reset"),
+    "lookup.after": ("lookup-slow",),
+    "claim.after": ("claim-reply-lost",),
 }
 """What can befall one port call."""
 

@@ -9,12 +9,12 @@ from tests.simulation.scenario.plan import Outage, Plan, PlannedRequest, TimedFa
 
 _ENDING_NAMES: Final = tuple(name for name in CALL_ENDINGS if name not in ENDINGS_OF_EVERY_REQUEST)
 _RETRY_DELAYS: Final = ((10.0, 60.0, 300.0, 1800.0), (10.0, 60.0), (5.0, 50.0, 200.0), (30.0, 50.0), (50.0,))
-_TAKEOVER_ENDINGS: Final = (*("busy",) * 4, "full", "throttled", "unsent", "error", "lost-slow", "late")
+_TAKEOVER_ENDINGS: Final = (*("busy",) * 4, "full", "throttled", "unsent", "error", "timeout", "created-late-timeout")
 _NOT_AFTER: Final = (None, None, None, 1.0, 70.0, 130.0)
 TAKEOVER_SHARE: Final = 0.15
 LATE_COPY_SHARE: Final = 0.1
 OUTAGE_SHARE: Final = 0.1
-_KILL_POINTS: Final = ("create.before", "create.sent", "create.after", "find.before", "find.after")
+_KILL_POINTS: Final = ("create.before", "create.sent", "create.after", "lookup.before", "lookup.after")
 _LISTING_LAGS: Final = (0.0, 0.0, 1.0, 20.0, 44.0)
 
 
@@ -51,7 +51,7 @@ def _outage(rng: Random, seed: int) -> Plan:
         seed=seed,
         fault_rate=0.0 if is_calm else 0.05,
         fault_budget=0 if is_calm else rng.choice((1, 2)),
-        only_faults=() if is_calm else ("freeze", "freeze-long", "channel", "crash", "drain", "broker", "look-slow"),
+        only_faults=() if is_calm else ("freeze", "freeze-long", "channel", "crash", "drain", "broker", "lookup-slow"),
         outages=(Outage(at=at, seconds=rng.choice((30.0, 200.0, 700.0)), ending=ending, project=project),),
     )
 
@@ -61,7 +61,7 @@ def _late_copies(rng: Random, seed: int) -> Plan:
     return Plan(
         requests=(
             PlannedRequest(
-                call_endings=(rng.choice(("late", "late-reset", "error-acted", "lost-slow")),),
+                call_endings=(rng.choice(("created-late-timeout", "created-late-reset", "created-error", "timeout")),),
                 copies=tuple(rng.uniform(20.0, 100.0) for _ in range(rng.choice((1, 2)))),
                 not_after=rng.choice(_NOT_AFTER),
             ),
@@ -73,7 +73,7 @@ def _late_copies(rng: Random, seed: int) -> Plan:
         seed=seed,
         fault_rate=0.3,
         fault_budget=rng.choice((1, 2, 3)),
-        only_faults=("look-slow", "look-503", "stall", "channel"),
+        only_faults=("lookup-slow", "lookup-503", "stall", "channel"),
     )
 
 
@@ -97,7 +97,7 @@ def _takeover(rng: Random, seed: int) -> Plan:
         seed=seed,
         fault_rate=0.1,
         fault_budget=rng.choice((1, 2)),
-        only_faults=("freeze", "freeze-long", "channel", "look-slow"),
+        only_faults=("freeze", "freeze-long", "channel", "lookup-slow"),
     )
 
 

@@ -104,13 +104,13 @@ class ReplicaClaims:
 
     async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
         """Ask for the request."""
-        await self._replica.point("take.before")
+        await self._replica.point("claim.before")
         if not await self._answers():
             return Unavailable()
         asked_at = self._replica.now
         answer = self._store.take(migration, self, asked_at, now, replays)
         self._replica.log("claim: %s", type(answer).__name__)
-        if await self._replica.point("take.after") == "claim-unheard":
+        if await self._replica.point("claim.after") == "claim-reply-lost":
             self._store.is_sound = False
             return Unavailable()
         if isinstance(answer, Granted):

@@ -71,13 +71,13 @@ class DcsClient:
         """Look for the task."""
         replica = self._replica
         on_call()
-        fault = await replica.point("find.before")
+        fault = await replica.point("lookup.before")
         self._dcs.dcs_calls.append(DcsCall(replica.now, replica.name, CURRENT_DELIVERY.get().message.request_key))
         if (outage := self._dcs.outage(migration.project_id)) is not None:
             result: LookupResult | CallError = self._failed(outage)
         elif fault in LOOKUP_FAULTS:
             result = error_answer(*LOOKUP_FAULTS[fault])
-        elif fault == "look-reset":
+        elif fault == "lookup-reset":
             result = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.RESET)
         else:
             result = self._dcs.find(migration, since)
@@ -85,7 +85,7 @@ class DcsClient:
         if isinstance(result, CallError | SeveralTasks):
             CURRENT_DELIVERY.get().is_in_doubt = True
         replica.log("look: %s", result if not isinstance(result, CallError) else result.label)
-        if await replica.point("find.after") == "look-slow":
+        if await replica.point("lookup.after") == "lookup-slow":
             await asyncio.sleep(CREATE_DEADLINE_SECONDS - 1.0)
         CURRENT_DELIVERY.get().lookup_received_at = replica.now
         return result

@@ -32,9 +32,9 @@ class Delivery:
         """Whether the channel lives; asked of the broker after a freeze."""
         channel, replica = self._channel, self._replica
         while not channel.is_known_lost and channel.freezes_checked != (freezes := replica.freezes):
-            await replica.point("ask.before")
+            await replica.point("channel-check.before")
             is_open = channel.is_open
-            await replica.point("ask.after")
+            await replica.point("channel-check.after")
             channel.freezes_checked = freezes
             if not is_open:
                 channel.notice_loss()

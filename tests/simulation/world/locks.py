@@ -26,7 +26,7 @@ class ReplicaLocks:
 
     async def free(self, key: Key) -> None:
         """Give the lock back."""
-        await self._replica.point("free.before")
+        await self._replica.point("unlock.before")
         if self._broker.locks.get(key) is self._channel():
             del self._broker.locks[key]
-        await self._replica.point("free.after")
+        await self._replica.point("unlock.after")

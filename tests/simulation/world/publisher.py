@@ -69,15 +69,15 @@ class Publisher:
     async def _publish(self, kind: str, record: DeliveryRecord, effect: Callable[[], None]) -> None:
         replica = self._replica
         fault = await replica.point(f"{kind}.before")
-        if fault == "away":
+        if fault == "publisher-away":
             replica.publisher_unavailable_until = replica.now + PUBLISHER_OUTAGE_SECONDS
         if fault == "nack" or replica.now < max(replica.publisher_unavailable_until, self._broker.unavailable_until):
             await asyncio.sleep(REFUSAL_SECONDS)
             raise UnconfirmedError("refused")
         effect()
-        if fault == "twice":
+        if fault == "published-twice":
             effect()
-        if await replica.point(f"{kind}.after") == "unheard":
+        if await replica.point(f"{kind}.after") == "confirm-lost":
             raise UnconfirmedError("no confirm")
         record.confirmed.add(kind)
 
