@@ -12,10 +12,10 @@ import json
 import sys
 from collections.abc import Sequence
 
-from tests.simulation.assembly import assemble
 from tests.simulation.explore import explore, replay
 from tests.simulation.scenario.plan import Plan
 from tests.simulation.scenario.random_plans import sampled
+from tests.simulation.world.assembly import assemble
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,19 +1,18 @@
 """The proof: every point with every fault for short scripts, and long plans drawn by seed."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from tests.simulation.report import Failure, Report, kind
 from tests.simulation.scenario.call_endings import CALL_ENDINGS, Classify
 from tests.simulation.scenario.fault_points import faults_of_points
 from tests.simulation.scenario.plan import Plan, PlannedRequest
 from tests.simulation.scenario.random_plans import sampled
-from tests.simulation.scenario.shrink import shrink
-from tests.simulation.world.run import RunResult
-from tests.simulation.world.shared import Assemble
+from tests.simulation.world.assembly import Assemble
+from tests.simulation.world.records import RunResult
 from tests.simulation.world.simulation import simulate
 from worker.policy import error_table
 
@@ -109,3 +108,64 @@ def _failure(run: RunResult, run_plan: "partial[RunResult]", seed: int | None) -
     small = shrink(run, fails)
     again, timeline = replay(small, run_plan.keywords["assemble"], run_plan.keywords["classify"])
     return Failure(tuple(again.violations), small, timeline, seed)
+
+
+_PLAN_DEFAULTS: Final[dict[str, Any]] = {
+    name: Plan.model_fields[name].default
+    for name in (
+        "replicas",
+        "has_shared_name",
+        "listing_lag",
+        "tries",
+        "prefetch",
+        "delays",
+        "reconcile",
+        "marker",
+        "repeats_at_end",
+    )
+}
+_REQUEST_DEFAULTS: Final[dict[str, Any]] = {
+    name: PlannedRequest.model_fields[name].default
+    for name in ("copies", "clashes", "not_after", "kills_at", "unrelated_tasks")
+}
+
+
+def shrink(run: RunResult, fails: Callable[[Plan], bool]) -> Plan:
+    """The plan of `run` with its chance faults written down, and without whatever it fails without as well."""
+    plan = run.plan.model_copy(update={"fault_rate": 0.0, "fault_budget": 0, "faults": dict(run.injected)})
+    if not fails(plan):
+        return run.plan
+    while (smaller := next(filter(fails, _smaller(plan)), None)) is not None:
+        plan = smaller
+    return plan
+
+
+def _smaller(plan: Plan) -> Iterator[Plan]:
+    """Every plan with one thing less."""
+    for number, request in enumerate(plan.requests):
+        before, after = plan.requests[:number], plan.requests[number + 1 :]
+        if before or after:
+            yield plan.model_copy(update={"requests": before + after})
+        for smaller in _smaller_requests(request):
+            yield plan.model_copy(update={"requests": (*before, smaller, *after)})
+    for point in plan.faults:
+        yield plan.model_copy(update={"faults": {n: fault for n, fault in plan.faults.items() if n != point}})
+    for number in range(len(plan.timed_faults)):
+        yield plan.model_copy(update={"timed_faults": _without(plan.timed_faults, number)})
+    for name, plain in _PLAN_DEFAULTS.items():
+        if getattr(plan, name) != plain:
+            yield plan.model_copy(update={name: plain})
+
+
+def _smaller_requests(request: PlannedRequest) -> Iterator[PlannedRequest]:
+    for name in ("call_endings", "copies"):
+        values = getattr(request, name)
+        for number in range(len(values)):
+            yield request.model_copy(update={name: _without(values, number)})
+    for name, plain in _REQUEST_DEFAULTS.items():
+        if getattr(request, name) != plain:
+            yield request.model_copy(update={name: plain})
+
+
+def _without(values: tuple[Any, ...], number: int) -> tuple[Any, ...]:
+    return values[:number] + values[number + 1 :]

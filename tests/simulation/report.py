@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from tests.simulation.scenario.plan import Plan
-from tests.simulation.world.run import RunResult
+from tests.simulation.world.records import RunResult
 
 MAX_FAILURE_EXAMPLES: Final = 3
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.simulation.world.event_loop import RunTooLongError, Timers, VirtualEventLoop
-from tests.simulation.world.process import CURRENT_PROCESS, ReplicaProcess
+from tests.simulation.world.event_loop import CURRENT_PROCESS, ReplicaProcess, RunTooLongError, Timers, VirtualEventLoop
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.assembly import assemble
 from tests.simulation.explore import explore, replay
 from tests.simulation.mutations.catalogue import MUTATIONS
 from tests.simulation.scenario.call_endings import CALL_ENDINGS, ENDINGS_OF_EVERY_REQUEST
@@ -13,6 +12,7 @@ from tests.simulation.scenario.fault_points import CLAIMS_FAULTS_ANYWHERE, FAULT
 from tests.simulation.scenario.plan import Plan, PlannedRequest
 from tests.simulation.scenario.random_plans import sampled
 from tests.simulation.test_mutations import RUNS
+from tests.simulation.world.assembly import assemble
 
 WITHOUT_LOOKUP = next(mutation for mutation in MUTATIONS if mutation.name == "does not look after an ambiguous ending")
 

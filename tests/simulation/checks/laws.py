@@ -18,8 +18,8 @@ from tests.simulation.checks.throttle import (
     requests_tried_in_outage,
     too_many_calls,
 )
-from tests.simulation.scenario.plan import Plan
-from tests.simulation.world.records import CreateCall, DcsCall, DeliveryRecord, Event, Message, RequestKey, how_known
+from tests.simulation.scenario.plan import Plan, RequestKey
+from tests.simulation.world.records import CreateCall, DcsCall, DeliveryRecord, Event, Message, how_known
 from worker.policy.freeze_detector import FROZEN_AFTER
 
 TOLERANCE_SECONDS: Final = 0.01

@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
-from tests.simulation.assembly import assemble
 from tests.simulation.mutations import mutants
-from tests.simulation.scenario.plan import Plan
-from tests.simulation.scenario.request_bodies import REGION
-from tests.simulation.world.shared import ReplicaPorts
+from tests.simulation.scenario.plan import REGION, Plan
+from tests.simulation.world.assembly import ReplicaPorts, assemble
 from worker.pipeline.dispatcher import Dispatcher
 from worker.policy import error_table
 from worker.policy.call_result import Condition, ErrorKind, Evidence

@@ -1,10 +1,21 @@
 """What decides a run: who sends what, how calls end, which fault strikes where. One plan, one run, every time."""
 
-from typing import Literal, Self
+from functools import lru_cache
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from schemas.timestamp import to_text
 from worker.policy.retry_policy import RetryPolicy
+
+REGION: Final = "r"
+"""The one region of the simulated worker."""
+START_EPOCH_SECONDS: Final = 1_800_000_000.0
+"""Epoch time at the beginning of a run, by the clock of DCS."""
+CREATE_DEADLINE_SECONDS: Final = 30.0
+"""Deadline of a whole create call."""
+RequestKey = tuple[int, bool]
+"""Request of a message: index in `Plan.requests`, and whether it is a clash (another task under the same request id)."""
 
 
 class _Frozen(BaseModel):
@@ -78,7 +89,7 @@ class Plan(_Frozen):
     listing_lag: float = 0.0
     """Until a task is listed after it was created."""
     listing_delay_from: Literal["call_end", "deadline"] = "call_end"
-    """From when the listing delay of a task runs: the end of its create call, as the worker assumes (`call_end`), or the
+    """When the listing delay of a task begins: at the end of its create call, as the worker assumes (`call_end`), or the
     deadline of the call, which is more than the worker promises to handle."""
     clock_drift: float = 4.9
     """By how much the replicas' clocks differ at most."""
@@ -124,3 +135,22 @@ class Plan(_Frozen):
                 f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
             ]
             raise ValueError("; ".join(lines)) from None
+
+
+@lru_cache(maxsize=1024)
+def message_body(
+    request_key: RequestKey, not_after: float | None, project: str, *, has_shared_name: bool, is_invalid: bool
+) -> bytes:
+    """The message of a request."""
+    number, is_clash = request_key
+    if is_invalid:
+        return f'{{"request_id": "r{number}"}}'.encode()
+    until = "" if not_after is None else f'"not_after": "{to_text(START_EPOCH_SECONDS + not_after)}", '
+    task = task_body(number, has_shared_name=has_shared_name, vpc="other" if is_clash else "v")
+    return f'{{"request_id": "r{number}", "project_id": "{project}", {until}"task": {task}}}'.encode()
+
+
+def task_body(number: int, *, has_shared_name: bool, vpc: str = "v") -> str:
+    """The task that a request orders."""
+    name = "t" if has_shared_name else f"t{number}"
+    return f'{{"name": "{name}", "vpc_id": "{vpc}", "subnet_id": "s", "security_group_id": "g"}}'

@@ -10,7 +10,7 @@ from typing import Final
 from schemas.dcs import ONLINE_MIGRATION, TaskDetail, TaskRow
 from schemas.timestamp import to_text
 from tests.simulation.scenario.call_endings import CALL_ENDINGS
-from tests.simulation.scenario.plan import Plan
+from tests.simulation.scenario.plan import CREATE_DEADLINE_SECONDS, START_EPOCH_SECONDS, Plan
 from tests.simulation.world.event_loop import Timers
 from tests.simulation.world.records import CreateCall, DcsCall, DeliveryRecord
 from worker.policy import task_matching
@@ -18,10 +18,6 @@ from worker.policy.call_result import LookupResult
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.task_matching import Match
 
-START_EPOCH_SECONDS: Final = 1_800_000_000.0
-"""Epoch seconds at the beginning of a run, by the service's clock."""
-CREATE_DEADLINE_SECONDS: Final = 30.0
-"""Of a whole create call."""
 TASK_CREATED_AFTER_SECONDS: Final = 0.02
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.simulation.scenario.call_endings import CALL_ENDINGS, LOOKUP_FAULTS, Classify, error_answer, received
-from tests.simulation.world.dcs import CREATE_DEADLINE_SECONDS, SimulatedDcs
+from tests.simulation.scenario.plan import CREATE_DEADLINE_SECONDS
+from tests.simulation.world.dcs import SimulatedDcs
 from tests.simulation.world.records import CURRENT_DELIVERY, DcsCall
 from tests.simulation.world.replica_context import ReplicaContext
 from worker.policy.call_result import (

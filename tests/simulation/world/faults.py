@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tests.simulation.scenario.plan import TimedFault
+from tests.simulation.scenario.plan import RequestKey, TimedFault
 from tests.simulation.world.broker import Broker
 from tests.simulation.world.claims import ClaimStore
 from tests.simulation.world.event_loop import Timers
-from tests.simulation.world.records import DeliveryRecord, RequestKey
+from tests.simulation.world.records import DeliveryRecord
 from tests.simulation.world.replica import Replica
 
 BROKER_OUTAGE_SECONDS: Final = 3.0

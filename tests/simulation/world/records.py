@@ -6,8 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-RequestKey = tuple[int, bool]
-"""Which request a message is about: the number of its errand, and whether it clashes with the errand's own task."""
+from tests.simulation.scenario.plan import Plan, RequestKey
 
 
 @dataclass(slots=True, eq=False)
@@ -124,3 +123,22 @@ def copy_of(delivery: DeliveryRecord, headers: Mapping[str, object]) -> Message:
 
 CURRENT_DELIVERY: Final[ContextVar[DeliveryRecord]] = ContextVar("handed")
 """The delivery on whose behalf code runs."""
+
+
+TimelineEntry = tuple[float, str, str]
+"""When, who, what."""
+
+
+@dataclass(slots=True)
+class RunResult:
+    """What came of a plan."""
+
+    plan: Plan
+    violations: list[str] = field(default_factory=list)
+    windows: list[str] = field(default_factory=list)
+    """What went wrong outside of the guarantee."""
+    points: list[str] = field(default_factory=list)
+    injected: dict[int, str] = field(default_factory=dict)
+    timeline: list[TimelineEntry] = field(default_factory=list)
+    seconds: float = 0.0
+    calls: int = 0

@@ -3,28 +3,30 @@
 import asyncio
 import math
 from collections.abc import Callable
+from typing import Final
 
+from tests.simulation.scenario.plan import START_EPOCH_SECONDS
+from tests.simulation.world.assembly import ReplicaDispatcher, ReplicaPorts, SharedWorld
 from tests.simulation.world.broker import Channel
+from tests.simulation.world.broker_client import Delivery, Publisher, ReplicaLocks
 from tests.simulation.world.claims import ReplicaClaims
-from tests.simulation.world.dcs import START_EPOCH_SECONDS
 from tests.simulation.world.dcs_client import CheckingObserver, DcsClient
-from tests.simulation.world.delivery import Delivery
-from tests.simulation.world.durations import (
-    CHANNEL_REOPENED_AFTER_SECONDS,
-    DELIVERY_SECONDS,
-    DRAIN_SECONDS,
-    HEARTBEAT_TIMEOUT_SECONDS,
-    LOSS_NOTICED_AFTER_SECONDS,
-    NETWORK_CUT_SECONDS,
-    PORT_LATENCIES_SECONDS,
-    RESTART_SECONDS,
-)
-from tests.simulation.world.locks import ReplicaLocks
-from tests.simulation.world.process import CURRENT_PROCESS, ReplicaProcess
-from tests.simulation.world.publisher import Publisher
+from tests.simulation.world.event_loop import CURRENT_PROCESS, ReplicaProcess
 from tests.simulation.world.records import CURRENT_DELIVERY, DeliveryRecord
-from tests.simulation.world.shared import ReplicaDispatcher, ReplicaPorts, SharedWorld
 from worker.policy.freeze_detector import FROZEN_AFTER
+
+HEARTBEAT_TIMEOUT_SECONDS: Final = 20.0
+"""Of silence until the broker gives a client up: two heartbeats of 10 s."""
+NETWORK_CUT_SECONDS: Final = 15.0
+"""Without a network to the broker."""
+LOSS_NOTICED_AFTER_SECONDS: Final = 0.02
+"""From the loss of a channel until its replica knows."""
+CHANNEL_REOPENED_AFTER_SECONDS: Final = 0.5
+RESTART_SECONDS: Final = 2.0
+DRAIN_SECONDS: Final = 25.0
+DELIVERY_SECONDS: Final = 0.002
+PORT_LATENCIES_SECONDS: Final = (0.001, 0.001, 0.003, 0.02)
+"""Of a port call, each way."""
 
 
 class Replica:

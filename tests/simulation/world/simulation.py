@@ -6,17 +6,15 @@ from typing import Final
 from tests.simulation.checks.laws import RunFacts, check_laws
 from tests.simulation.scenario.call_endings import Classify
 from tests.simulation.scenario.fault_points import FaultPoints
-from tests.simulation.scenario.plan import Plan, PlannedRequest
-from tests.simulation.scenario.request_bodies import body, task_body
+from tests.simulation.scenario.plan import Plan, PlannedRequest, RequestKey, message_body, task_body
+from tests.simulation.world.assembly import Assemble, SharedWorld
 from tests.simulation.world.broker import Broker
 from tests.simulation.world.claims import ClaimStore
 from tests.simulation.world.dcs import SimulatedDcs
 from tests.simulation.world.event_loop import RunTooLongError, Timers, VirtualEventLoop
 from tests.simulation.world.faults import FaultInjector
-from tests.simulation.world.records import CURRENT_DELIVERY, Message, RequestKey
+from tests.simulation.world.records import CURRENT_DELIVERY, Message, RunResult
 from tests.simulation.world.replica import Replica
-from tests.simulation.world.run import RunResult
-from tests.simulation.world.shared import Assemble, SharedWorld
 from worker.policy import error_table
 
 MAX_VIRTUAL_SECONDS: Final = 100_000.0
@@ -122,7 +120,7 @@ class Simulation:
 
     def _body(self, request_key: RequestKey) -> bytes:
         request = self._plan.requests[request_key[0]]
-        return body(
+        return message_body(
             request_key,
             request.not_after,
             request.project,

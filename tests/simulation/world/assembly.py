@@ -1,4 +1,4 @@
-"""What a replica is built from: the flow under proof, its stand-ins, and what all replicas share."""
+"""One replica's flow as production builds it, over the stand-ins of a simulation."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -6,15 +6,22 @@ from random import Random
 from typing import Any, Protocol
 
 from tests.simulation.scenario.call_endings import Classify
-from tests.simulation.scenario.plan import Plan
+from tests.simulation.scenario.plan import CREATE_DEADLINE_SECONDS, REGION, Plan
 from tests.simulation.world.broker import Broker
+from tests.simulation.world.broker_client import Publisher, ReplicaLocks
 from tests.simulation.world.claims import ClaimStore, ReplicaClaims
 from tests.simulation.world.dcs import SimulatedDcs
 from tests.simulation.world.dcs_client import CheckingObserver, DcsClient
 from tests.simulation.world.event_loop import Timers
-from tests.simulation.world.locks import ReplicaLocks
-from tests.simulation.world.publisher import Publisher
+from worker.bootstrap.build import QUIET_SECONDS
+from worker.bootstrap.dispatcher import Ports, build_dispatcher
+from worker.pipeline.claims_or_locks import ClaimsOrLocks
+from worker.pipeline.deduplicator import Deduplicator
+from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.pipeline import RequestParser
 from worker.pipeline.ports import ConsumerControl
+from worker.pipeline.throttle import Throttle
+from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +79,29 @@ class SharedWorld:
     """A point is passed; the fault of the very call that struck."""
     log: Callable[[str, str, tuple[object, ...]], None]
     report_violation: Callable[[str, str], None]
+
+
+def assemble(ports: ReplicaPorts, plan: Plan, rules: RetryPolicy | None = None) -> Dispatcher:
+    """The flow of one replica, as `run` builds it."""
+    return build_dispatcher(
+        pipeline_ports(ports, plan),
+        rules or plan.rules,
+        RequestParser(65536, {REGION}, REGION, plan.marker),
+        Deduplicator(),
+    )
+
+
+def pipeline_ports(ports: ReplicaPorts, plan: Plan) -> Ports:
+    """The stand-ins as the flow takes them: with locks where there are claims, as in a running worker."""
+    claims = ports.claims and ClaimsOrLocks(
+        ports.claims, ports.locks, quiet=CREATE_DEADLINE_SECONDS + QUIET_SECONDS, clock=ports.clock
+    )
+    locks = None if ports.claims else ports.locks
+    settings = ThrottleSettings((REGION,), plan.prefetch, CREATE_DEADLINE_SECONDS, plan.delays)
+    throttle = Throttle(
+        settings, ports.dcs.probe, ports.observer, ports.steer, clock=ports.clock, random_unit=ports.random_unit
+    )
+    return Ports(
+        *(ports.dcs, ports.publisher, ports.observer, throttle, ports.intake, claims, locks),
+        *(ports.now, ports.random_unit, ports.sleep),
+    )
