@@ -14,7 +14,9 @@ from tests.simulation.scenario.random_plans import sampled
 from tests.simulation.test_mutations import RUNS
 from tests.simulation.world.assembly import assemble
 
-WITHOUT_LOOKUP = next(mutation for mutation in MUTATIONS if mutation.name == "does not look after an ambiguous ending")
+WITHOUT_LOOKUP = next(
+    mutation for mutation in MUTATIONS if mutation.name == "skips the look-up after an ambiguous create"
+)
 
 
 def test_no_law_is_broken_whatever_fails() -> None:

@@ -1,9 +1,9 @@
-"""Laws switched off on purpose, one at a time: the proof must notice each."""
+"""Catalogue of mutations: the worker with one law switched off, which the simulation must detect."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
-from tests.simulation.mutations import mutants
+from tests.simulation.mutations import decisions, settlement, throttle
 from tests.simulation.scenario.plan import REGION, Plan
 from tests.simulation.world.assembly import ReplicaPorts, assemble
 from worker.pipeline.dispatcher import Dispatcher
@@ -14,29 +14,29 @@ from worker.policy.retry_policy import RetryPolicy
 
 
 def classify_server_error_as_refused(status: int, code: str | None, condition: Condition | None) -> Row:
-    """A table in which a server's error is a refusal."""
+    """Error table that takes a server error for a refusal."""
     row = error_table.row(status, code, condition)
     return Row(Evidence.REFUSED, ErrorKind.RETRY, row.scope) if status >= 500 else row
 
 
 def without_claims(ports: ReplicaPorts) -> ReplicaPorts:
-    """Claims ignored."""
+    """Ports of a replica that ignores claims."""
     return replace(ports, claims=None)
 
 
 def without_shared_outcomes(ports: ReplicaPorts) -> ReplicaPorts:
-    """Endings not shared."""
-    return replace(ports, claims=mutants.UnsharedOutcomes(ports.claims)) if ports.claims is not None else ports  # type: ignore[arg-type]
+    """Ports of a replica that stores no outcome in the claims."""
+    return replace(ports, claims=settlement.UnsharedOutcomes(ports.claims)) if ports.claims is not None else ports  # type: ignore[arg-type]
 
 
 Patch = Callable[[Dispatcher], None]
 
 
 def replace_class(path: str, kind: type) -> Patch:
-    """The part of a built flow that `path` leads to behaves as `kind`, a subclass of its own class without state."""
+    """Patch that gives the part at `path` of a dispatcher the class `kind`, a stateless subclass of its class."""
 
-    def patch(service: Dispatcher) -> None:
-        part: object = service
+    def patch(dispatcher: Dispatcher) -> None:
+        part: object = dispatcher
         for name in path.split("."):
             part = part[name] if isinstance(part, dict) else getattr(part, name)
         assert issubclass(kind, type(part))
@@ -56,7 +56,7 @@ THROTTLE, IN_REGION = "_throttle", f"_throttle.regions.{REGION}"
 
 @dataclass(frozen=True)
 class Mutation:
-    """One law switched off, in a flow that was built as in production."""
+    """A dispatcher that is built as in production, with one law switched off."""
 
     name: str
     patch: Patch = lambda _: None
@@ -65,43 +65,49 @@ class Mutation:
     change_ports: Callable[[ReplicaPorts], ReplicaPorts] = lambda ports: ports
 
     def assemble(self, ports: ReplicaPorts, plan: Plan) -> Dispatcher:
-        """One replica's flow without that law."""
+        """Dispatcher of one replica without that law."""
         rules = self.rules(**{each.name: getattr(plan.rules, each.name) for each in fields(plan.rules)})
-        service = assemble(self.change_ports(ports), plan, rules)
-        self.patch(service)
-        return service
+        dispatcher = assemble(self.change_ports(ports), plan, rules)
+        self.patch(dispatcher)
+        return dispatcher
 
 
 MUTATIONS = (
-    Mutation("acknowledges before the confirm", replace_class(SETTLER, mutants.AckBeforeConfirm)),
-    Mutation("acknowledges a postponed request before its copy", replace_class(SETTLER, mutants.AckBeforeCopy)),
-    Mutation("drops what it should hand back", replace_class(SETTLER, mutants.DropInsteadOfRequeue)),
-    Mutation("forgets x-last-sent-at on a copy", replace_class(SETTLER, mutants.LoseLastSentAt)),
-    Mutation("invents event ids", replace_class(SETTLER, mutants.NewEventIdEachTime)),
-    Mutation("does not look after an ambiguous ending", replace_class(EXECUTOR, mutants.SkipLookupAfterAmbiguous)),
-    Mutation("settles from the beginning of a call", replace_class(EXECUTOR, mutants.ListingDelayFromCallStart)),
-    Mutation("adopts the first of several", replace_class(EXECUTOR, mutants.AdoptFirstOfSeveral)),
-    Mutation("takes a redelivery for a first delivery", replace_class(PIPELINE, mutants.TreatRedeliveryAsFirst)),
-    Mutation("creates on stale ground", replace_class(PIPELINE, mutants.SkipStaleCheck)),
-    Mutation("lets copies fly separately", replace_class(DEDUPLICATOR, mutants.NoSingleFlight)),
-    Mutation("remembers no ending", replace_class(DEDUPLICATOR, mutants.ForgetOutcomes)),
-    Mutation("owes no settle time", rules=mutants.NoListingDelay),
-    Mutation("believes a copy that says never sent", rules=mutants.TrustNeverSentHeader),
-    Mutation("knows no poison", rules=mutants.NoPoisonLimit),
-    Mutation("condemns at the first interruption", rules=mutants.PoisonAtFirstInterruption),
-    Mutation("gives up with places left", rules=mutants.NoRetriesLeft),
-    Mutation("gives up what is ambiguous", replace_class(EXECUTOR, mutants.FailAmbiguous)),
-    Mutation("counts 5xx as refused", classify=classify_server_error_as_refused),
-    Mutation("ignores claims", change_ports=without_claims),
-    Mutation("shares no endings", change_ports=without_shared_outcomes),
-    Mutation("never closes the breaker", replace_class(f"{IN_REGION}.breaker", mutants.NeverCloseBreaker)),
-    Mutation("never opens the breaker", replace_class(f"{IN_REGION}.breaker", mutants.NeverOpenBreaker)),
-    Mutation("does not take a permit back", replace_class(IN_REGION, mutants.LeakPermits)),
-    Mutation("holds every project for one", replace_class(IN_REGION, mutants.HoldAllProjects)),
-    Mutation("does not take in again what it took in before", replace_class(THROTTLE, mutants.NeverResumeConsumption)),
-    Mutation("believes an old look", replace_class(EXECUTOR, mutants.TrustOldLookup)),
-    Mutation("never probes the credentials", replace_class(f"{THROTTLE}.probes", mutants.NoCredentialsProbe)),
+    Mutation("acknowledges before the confirm", replace_class(SETTLER, settlement.AckBeforeConfirm)),
     Mutation(
-        "takes a refused key for the request's fault", replace_class(IN_REGION, mutants.BlameRequestForCredentials)
+        "acknowledges a postponed request before its copy is confirmed",
+        replace_class(SETTLER, settlement.AckBeforeCopy),
     ),
+    Mutation("drops requests instead of requeueing them", replace_class(SETTLER, settlement.DropInsteadOfRequeue)),
+    Mutation("omits x-last-sent-at on copies", replace_class(SETTLER, settlement.LoseLastSentAt)),
+    Mutation("gives each event a new id", replace_class(SETTLER, settlement.NewEventIdEachTime)),
+    Mutation(
+        "skips the look-up after an ambiguous create", replace_class(EXECUTOR, decisions.SkipLookupAfterAmbiguous)
+    ),
+    Mutation(
+        "counts the listing delay from the start of a call",
+        replace_class(EXECUTOR, decisions.ListingDelayFromCallStart),
+    ),
+    Mutation("adopts the first of several tasks", replace_class(EXECUTOR, decisions.AdoptFirstOfSeveral)),
+    Mutation("takes a redelivery for a first delivery", replace_class(PIPELINE, settlement.TreatRedeliveryAsFirst)),
+    Mutation("creates for a lost delivery", replace_class(PIPELINE, settlement.SkipStaleCheck)),
+    Mutation("processes copies at the same time", replace_class(DEDUPLICATOR, decisions.NoSingleFlight)),
+    Mutation("remembers no outcome", replace_class(DEDUPLICATOR, decisions.ForgetOutcomes)),
+    Mutation("has no listing delay", rules=decisions.NoListingDelay),
+    Mutation("trusts a copy that says never sent", rules=decisions.TrustNeverSentHeader),
+    Mutation("has no poison limit", rules=decisions.NoPoisonLimit),
+    Mutation("takes the first interruption for poison", rules=decisions.PoisonAtFirstInterruption),
+    Mutation("fails a request with retry levels left", rules=decisions.NoRetriesLeft),
+    Mutation("fails a request after an ambiguous error", replace_class(EXECUTOR, decisions.FailAmbiguous)),
+    Mutation("takes 5xx for a refusal", classify=classify_server_error_as_refused),
+    Mutation("ignores claims", change_ports=without_claims),
+    Mutation("stores no outcome in the claims", change_ports=without_shared_outcomes),
+    Mutation("never closes the breaker", replace_class(f"{IN_REGION}.breaker", throttle.NeverCloseBreaker)),
+    Mutation("never opens the breaker", replace_class(f"{IN_REGION}.breaker", throttle.NeverOpenBreaker)),
+    Mutation("leaks permits", replace_class(IN_REGION, throttle.LeakPermits)),
+    Mutation("holds all projects when one is refused", replace_class(IN_REGION, throttle.HoldAllProjects)),
+    Mutation("never resumes consumption", replace_class(THROTTLE, throttle.NeverResumeConsumption)),
+    Mutation("relies on an old look-up", replace_class(EXECUTOR, decisions.TrustOldLookup)),
+    Mutation("never probes the credentials", replace_class(f"{THROTTLE}.probes", throttle.NoCredentialsProbe)),
+    Mutation("blames a request for refused credentials", replace_class(IN_REGION, throttle.BlameRequestForCredentials)),
 )

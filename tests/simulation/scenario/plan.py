@@ -15,7 +15,7 @@ START_EPOCH_SECONDS: Final = 1_800_000_000.0
 CREATE_DEADLINE_SECONDS: Final = 30.0
 """Deadline of a whole create call."""
 RequestKey = tuple[int, bool]
-"""Request of a message: index in `Plan.requests`, and whether it is a clash (another task under the same request id)."""
+"""Request of a message: index in `Plan.requests`, and whether it is a clash (another task under the same id)."""
 
 
 class _Frozen(BaseModel):
@@ -89,8 +89,8 @@ class Plan(_Frozen):
     listing_lag: float = 0.0
     """Until a task is listed after it was created."""
     listing_delay_from: Literal["call_end", "deadline"] = "call_end"
-    """When the listing delay of a task begins: at the end of its create call, as the worker assumes (`call_end`), or the
-    deadline of the call, which is more than the worker promises to handle."""
+    """When the listing delay of a task begins: at the end of its create call, as the worker assumes (`call_end`), or at
+    the deadline of the call, which is more than the worker promises to handle."""
     clock_drift: float = 4.9
     """By how much the replicas' clocks differ at most."""
     seed: int = 0
