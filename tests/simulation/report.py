@@ -1,4 +1,4 @@
-"""What a proof covered, and what it found."""
+"""Report of an exploration: coverage, windows and violations."""
 
 import re
 from collections import Counter
@@ -14,13 +14,13 @@ MAX_FAILURE_EXAMPLES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A run in which a law was broken, as small as it could be made."""
+    """A run that broke a law, with the smallest plan that was found for it."""
 
     violations: tuple[str, ...]
     plan: Plan
     timeline: tuple[str, ...]
     seed: int | None
-    """The seed that the run was sampled by."""
+    """Seed of a random run."""
 
     @property
     def kind(self) -> str:
@@ -28,7 +28,7 @@ class Failure:
         return kind(self.violations[0])
 
     def lines(self) -> Iterator[str]:
-        """The failure as text."""
+        """Lines of text about the failure."""
         yield f"BROKEN: {'; '.join(dict.fromkeys(self.violations))}"
         yield from self.timeline
         yield f"Replay: python -m tests.simulation --plan '{self.plan.to_text()}'"
@@ -38,11 +38,11 @@ class Failure:
 
 @dataclass(slots=True)
 class Report:
-    """Counts of everything, and an example of each kind of failure."""
+    """Counts of all runs, and an example of each kind of failure."""
 
     enumerated: int = 0
     enumerable: int = 0
-    """Runs that an enumeration of the short scripts consists of."""
+    """Number of runs of a complete enumeration."""
     sampled: int = 0
     first_seed: int | None = None
     points: int = 0
@@ -52,23 +52,23 @@ class Report:
     injected: Counter[str] = field(default_factory=Counter)
     passed: Counter[str] = field(default_factory=Counter)
     windows: Counter[str] = field(default_factory=Counter)
-    """Runs that met a window of the configuration, by window."""
+    """Runs with a violation that no worker can avoid in that configuration, by kind."""
     broken: Counter[str] = field(default_factory=Counter)
-    """Runs in which a law was broken, by the kind of violation."""
+    """Runs that broke a law, by kind of violation."""
     failures: list[Failure] = field(default_factory=list)
 
     @property
     def runs(self) -> int:
-        """How many runs there were."""
+        """Number of runs."""
         return self.enumerated + self.sampled
 
     @property
     def is_good(self) -> bool:
-        """Whether no law was broken."""
+        """Whether no run broke a law."""
         return not self.broken
 
     def add(self, run: RunResult) -> bool:
-        """Count a run; True if it shows a kind of failure of which there is no example yet."""
+        """Count a run. True if it shows a kind of failure without an example so far."""
         self.points += len(run.points)
         self.calls += run.calls
         self.virtual_seconds += run.seconds
@@ -82,12 +82,12 @@ class Report:
         return is_new and len(self.failures) < MAX_FAILURE_EXAMPLES
 
     def to_record(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """The report as plain values for JSON."""
         record = {each.name: getattr(self, each.name) for each in fields(self)}
         return {"runs": self.runs, "is_good": self.is_good, **record, "failures": list(map(_record, self.failures))}
 
     def lines(self) -> Iterator[str]:
-        """The report as text."""
+        """Lines of text of the report."""
         for failure in self.failures:
             yield from failure.lines()
             yield ""

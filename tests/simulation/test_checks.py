@@ -228,7 +228,7 @@ def test_a_failure_has_grounds(deliveries: FourDeliveries, reason: str, grounds:
     made = [call(deliveries.first, 0.0)]
     told = [event(deliveries.first, 9.0, reason)]
     assert check_laws(facts(made, told, plan=grounds)).violations == []
-    assert check_laws(facts(made, told)).violations == [f"failed ({reason}) without grounds"]
+    assert check_laws(facts(made, told)).violations == [f"failed ({reason}) without cause"]
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_a_refusal_is_the_service_s(deliveries: FourDeliveries, reason: str, end
     told = [event(deliveries.first, 9.0, reason)]
     assert check_laws(facts([made], told)).violations == []
     made.ending = "busy"
-    assert check_laws(facts([made], told)).violations == [f"failed ({reason}) without grounds"]
+    assert check_laws(facts([made], told)).violations == [f"failed ({reason}) without cause"]
 
 
 def test_a_doubtful_look_is_grounds_for_unresolved(deliveries: FourDeliveries) -> None:

@@ -1,4 +1,4 @@
-"""Every failure has grounds: no request is given up, or blamed for anything, without what the contract names for it."""
+"""Check of failures: a request fails only for a reason that happened, as the contract defines it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ ENDING_BY_REFUSAL: Final = {
     "forbidden": "forbidden",
     "not_found": "missing",
 }
-"""How a create call ended before a failure for this reason."""
+"""Ending of a create call that a failure for this reason needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedRequest:
-    """What happened to one request before it failed."""
+    """A failed request, with what happened before its failure."""
 
     plan: Plan
     request: PlannedRequest
@@ -29,7 +29,7 @@ class FailedRequest:
 
     @property
     def is_explained(self) -> bool:
-        """Whether it could fail for this reason."""
+        """Whether the reason of its failure happened."""
         reason, request = self.event.reason, self.request
         if reason in ENDING_BY_REFUSAL:
             return any(call.ending == ENDING_BY_REFUSAL[reason] for call in self.calls)
@@ -51,7 +51,7 @@ class FailedRequest:
     def _is_unresolved(self) -> bool:
         if any(delivery.is_in_doubt for delivery in self.deliveries):
             return True
-        # Without looking, whatever may have been sent is in doubt; so it is where claims cannot be asked.
+        # Without look-ups every create that may have been sent is in doubt; so is each request without claims.
         is_later = any(delivery.number > 1 for delivery in self.deliveries)
         may_be_sent = is_later or any(call.may_have_acted for call in self.calls)
         return self.plan.reconcile == "off" and (may_be_sent or (self.plan.claims and not self.is_sound))
@@ -66,10 +66,10 @@ def unexplained_failure(
     *,
     is_sound: bool,
 ) -> Iterator[str]:
-    """What is to be said of a final event, if it is a failure without grounds."""
+    """Violation, if a final event is a failure for a reason that did not happen."""
     if event.succeeded:
         return
     calls_before = [call for call in calls if call.started_at <= event.at]
     deliveries_before = [delivery for delivery in deliveries if delivery.at <= event.at]
     if not FailedRequest(plan, request, event, calls_before, deliveries_before, is_sound).is_explained:
-        yield f"failed ({event.reason}) without grounds"
+        yield f"failed ({event.reason}) without cause"

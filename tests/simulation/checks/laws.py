@@ -1,7 +1,7 @@
-"""The laws, held against what happened in a run.
+"""Check of the laws against the facts of a run.
 
-A breach is excused as a window only where no worker could have known better: without sound claims, between two
-lives of replicas of which the later one had no way to learn what the earlier one did.
+A violation counts as a window only where no worker can avoid it: without sound claims, between two processes of
+replicas of which the later one could not learn what the earlier one did.
 """
 
 import math
@@ -24,24 +24,24 @@ from worker.policy.freeze_detector import FROZEN_AFTER
 
 TOLERANCE_SECONDS: Final = 0.01
 STALE_AFTER_SECONDS: Final = FROZEN_AFTER + 1.0
-"""A shorter standstill cannot be noticed."""
+"""A shorter freeze cannot be detected."""
 REASONS_WITHOUT_TASK: Final = frozenset(
     ("rejected", "unauthenticated", "forbidden", "not_found", "expired", "exhausted")
 )
-"""Failures that say that no task exists."""
+"""Reasons of failures that say that no task exists."""
 RETRYABLE_REASONS: Final = frozenset(("exhausted", "expired", "unresolved"))
-"""Failures after which another try can succeed."""
+"""Reasons of failures after which another attempt can succeed."""
 OUTAGE_ENDING_BY_REASON: Final = {
     "forbidden": "forbidden",
     "not_found": "no-endpoint",
     "unauthenticated": "key-refused",
 }
-"""Refusals after which another try can succeed as well, where they came from an outage, and its calls' ending."""
+"""Ending of the calls of an outage, by the reason of a failure after which another attempt can succeed as well."""
 
 
 @dataclass(slots=True)
 class RunFacts:
-    """All that happened."""
+    """Facts of a run."""
 
     plan: Plan
     calls: list[CreateCall]
@@ -49,21 +49,21 @@ class RunFacts:
     parked: list[Message]
     deliveries: list[DeliveryRecord]
     is_sound: bool
-    """The replicas shared claims that never went away nor forgot anything."""
+    """The replicas shared claims that were always available and never emptied."""
     sent: set[RequestKey]
     dcs_calls: list[DcsCall] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What is wrong."""
+    """Violations and windows of a run."""
 
     violations: list[str] = field(default_factory=list)
     windows: list[str] = field(default_factory=list)
 
 
 def check_laws(facts: RunFacts) -> Verdict:
-    """Hold every law against the facts."""
+    """Check every law against the facts of a run."""
     verdict = Verdict()
     calls: dict[RequestKey, list[CreateCall]] = defaultdict(list)
     events: dict[RequestKey, list[Event]] = defaultdict(list)
@@ -97,17 +97,17 @@ def check_laws(facts: RunFacts) -> Verdict:
 
 
 def _could_know_calls(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
-    """Whether `later` could know of calls that `earlier` made."""
+    """Whether `later` could know of the calls of `earlier`."""
     return facts.is_sound or earlier.process is later.process or how_known(earlier, later) is not None
 
 
 def _could_know_event(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
-    """Whether `later` could know of the event that `earlier` published: a redelivery does not tell."""
+    """Whether `later` could know of the event of `earlier`; a redelivery does not show it."""
     return facts.is_sound or earlier.process is later.process or how_known(earlier, later) in ("same", "copy")
 
 
 def _claims_state(facts: RunFacts) -> str:
-    return "claims away or flushed" if facts.plan.claims else "without claims"
+    return "claims unavailable or emptied" if facts.plan.claims else "without claims"
 
 
 def _check_calls(facts: RunFacts, calls: list[CreateCall], over_at: float) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _check_pair(earlier: CreateCall, later: CreateCall, listed_at: float) -> Ite
 
 
 def _must_be_listed_at(facts: RunFacts, earlier: CreateCall, later: CreateCall) -> float | None:
-    """When what the earlier call may have done must be listed, for all that the later one's caller could know."""
+    """When a task of the earlier call must be listed, as far as the caller of the later one could know."""
     if not earlier.may_have_acted:
         return None
     match how_known(earlier.delivery, later.delivery):
@@ -175,7 +175,7 @@ def _check_events(events: list[Event], is_parked: bool) -> Iterator[str]:
 def _check_events_are_true(
     facts: RunFacts, request_key: RequestKey, events: list[Event], calls: list[CreateCall], verdict: Verdict
 ) -> None:
-    """What the first event of each kind says must be true; whoever repeats it, repeats it."""
+    """Check that the first event of each kind is true; later ones repeat it."""
     tasks = {call.task_id: call for call in calls if call.task_id is not None}
     for event in _first_of_each_kind(events):
         if event.succeeded and event.instance_id not in tasks:
@@ -203,7 +203,7 @@ def _check_events_are_true(
 
 
 def _deciding_deliveries(facts: RunFacts, event: Event) -> Iterator[DeliveryRecord]:
-    """The deliveries that can have decided an event: its own, or a copy's in the same life of a replica."""
+    """Deliveries that can have decided an event: its delivery, or a copy's in the same process."""
     for delivery in facts.deliveries:
         if (
             delivery.process is event.delivery.process
@@ -226,7 +226,7 @@ def _check_one_kind_of_event(facts: RunFacts, request_key: RequestKey, events: l
         and failed.reason == "poison"
         and not _could_know_event(facts, earlier.delivery, later.delivery)
     ):
-        # What another replica found before is not known to the one that condemns, whose word is not known to the other.
+        # Neither replica knows the event of the other: one found an outcome before, the other one reports poison.
         verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_claims_state(facts)}")
     elif _is_excusable(facts, earlier, later.delivery, failed) and not _could_know_event(
         facts, earlier.delivery, later.delivery
@@ -237,7 +237,7 @@ def _check_one_kind_of_event(facts: RunFacts, request_key: RequestKey, events: l
 
 
 def _is_excusable(facts: RunFacts, earlier: Event, later: DeliveryRecord, failed: Event) -> bool:
-    """Whether someone who does not know of an event can come to another end without breaking a law."""
+    """Whether a replica that does not know of an event can reach another outcome without breaking a law."""
     if how_known(earlier.delivery, later) is None:
         return True
     is_revocable = failed.reason in RETRYABLE_REASONS or any(
@@ -248,7 +248,7 @@ def _is_excusable(facts: RunFacts, earlier: Event, later: DeliveryRecord, failed
 
 
 def _first_of_each_kind(events: Iterable[Event]) -> Iterable[Event]:
-    """The first event of each kind."""
+    """First event of each kind."""
     first: dict[bool, Event] = {}
     for event in events:
         first.setdefault(event.succeeded, event)

@@ -1,4 +1,4 @@
-"""What the throttle owes: who fails is hardly asked, no project waits for another one's trouble, no look gets old."""
+"""Check of the throttle: few calls in an outage, no project waits for another one, no create after an old look-up."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -9,32 +9,32 @@ from tests.simulation.world.records import CreateCall, DcsCall, Event
 
 TOLERANCE_SECONDS: Final = 0.01
 MAX_LOOKUP_AGE_SECONDS: Final = 5.0
-"""Seconds for which a look that found nothing may be believed."""
+"""Age up to which a look-up without result is valid."""
 OUTAGE_NOTICED_AFTER_SECONDS: Final = 35.0
-"""Seconds of an outage after which a replica must have noticed it: the deadline of a call, and some tries."""
+"""Time of an outage after which a replica must have detected it: the deadline of a call, and some attempts."""
 MIN_FAILED_CALLS: Final = 10
 MIN_FAILED_REQUESTS: Final = 4
-"""Calls and requests that must have failed by then, so that nobody can think of single requests any more."""
+"""Failed calls, and requests of them, by then: enough to exclude that single requests are the cause."""
 MAX_CALLS_UNDER_WAY: Final = 8
-"""Calls of a replica that may be under way at that moment."""
+"""Calls of a replica that may be in flight at that moment."""
 MAX_WAIT_SECONDS: Final = 150.0
-"""Seconds within which a request is over that meets no trouble itself."""
+"""Time within which a request without problems ends."""
 MIN_SECONDS_BETWEEN_CALLS: Final = {"unsent": 2.0, "error": 2.0, "no-endpoint": 2.0, "key-refused": 60.0}
-"""Seconds at least between two calls of one replica in an outage."""
+"""Shortest time between two calls of a replica in an outage, by its ending."""
 
 
 def creates_after_old_lookup(calls: Sequence[CreateCall]) -> Iterator[str]:
-    """Creates that rely on a look of long ago."""
+    """Creates that rely on an old look-up."""
     for call in calls:
         if (
             call.lookup_received_at is not None
             and call.started_at > call.lookup_received_at + MAX_LOOKUP_AGE_SECONDS + TOLERANCE_SECONDS
         ):
-            yield f"created at {call.started_at:.1f} s on a look of {call.lookup_received_at:.1f} s"
+            yield f"created at {call.started_at:.1f} s after a look-up of {call.lookup_received_at:.1f} s"
 
 
 def too_many_calls(plan: Plan, dcs_calls: Sequence[DcsCall]) -> Iterator[str]:
-    """Outages in which a replica goes on calling."""
+    """Outages in which a replica makes too many calls."""
     for outage in plan.outages if plan.is_calm else ():
         if outage.project or outage.ending not in MIN_SECONDS_BETWEEN_CALLS:
             continue
@@ -47,7 +47,7 @@ def too_many_calls(plan: Plan, dcs_calls: Sequence[DcsCall]) -> Iterator[str]:
 
 
 def requests_tried_in_outage(plan: Plan, dcs_calls: Sequence[DcsCall]) -> Iterator[str]:
-    """Outages in which requests are tried though enough of them have failed, rather than probes sent."""
+    """Outages in which requests are tried after enough of them have failed, instead of probes."""
     for outage in plan.outages if plan.is_calm else ():
         if outage.project or outage.ending not in ("unsent", "error"):
             continue
@@ -61,7 +61,7 @@ def requests_tried_in_outage(plan: Plan, dcs_calls: Sequence[DcsCall]) -> Iterat
 
 
 def delayed_by_other_project(plan: Plan, number: int, events: Sequence[Event]) -> Iterator[str]:
-    """A request that waits though nothing is wrong with it, its project or the service."""
+    """Violation, if a request waits although it, its project and DCS have no problem."""
     request = plan.requests[number]
     is_plain = not (
         request.call_endings or request.copies or request.clashes or request.is_invalid or request.unrelated_tasks
@@ -73,7 +73,7 @@ def delayed_by_other_project(plan: Plan, number: int, events: Sequence[Event]) -
         return
     for event in events[:1]:
         if event.at > request.at + MAX_WAIT_SECONDS:
-            yield f"held up for {event.at - request.at:.0f} s by another project"
+            yield f"delayed by {event.at - request.at:.0f} s because of another project"
 
 
 def _concerns(outage: Outage, project: str) -> bool:

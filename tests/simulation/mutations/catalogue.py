@@ -60,14 +60,14 @@ class Mutation:
 
     name: str
     patch: Patch = lambda _: None
-    rules: type[RetryPolicy] = RetryPolicy
+    policy: type[RetryPolicy] = RetryPolicy
     classify: Callable[[int, str | None, Condition | None], Row] = error_table.row
     change_ports: Callable[[ReplicaPorts], ReplicaPorts] = lambda ports: ports
 
     def assemble(self, ports: ReplicaPorts, plan: Plan) -> Dispatcher:
         """Dispatcher of one replica without that law."""
-        rules = self.rules(**{each.name: getattr(plan.rules, each.name) for each in fields(plan.rules)})
-        dispatcher = assemble(self.change_ports(ports), plan, rules)
+        policy = self.policy(**{each.name: getattr(plan.policy, each.name) for each in fields(plan.policy)})
+        dispatcher = assemble(self.change_ports(ports), plan, policy)
         self.patch(dispatcher)
         return dispatcher
 
@@ -93,11 +93,11 @@ MUTATIONS = (
     Mutation("creates for a lost delivery", replace_class(PIPELINE, settlement.SkipStaleCheck)),
     Mutation("processes copies at the same time", replace_class(DEDUPLICATOR, decisions.NoSingleFlight)),
     Mutation("remembers no outcome", replace_class(DEDUPLICATOR, decisions.ForgetOutcomes)),
-    Mutation("has no listing delay", rules=decisions.NoListingDelay),
-    Mutation("trusts a copy that says never sent", rules=decisions.TrustNeverSentHeader),
-    Mutation("has no poison limit", rules=decisions.NoPoisonLimit),
-    Mutation("takes the first interruption for poison", rules=decisions.PoisonAtFirstInterruption),
-    Mutation("fails a request with retry levels left", rules=decisions.NoRetriesLeft),
+    Mutation("has no listing delay", policy=decisions.NoListingDelay),
+    Mutation("trusts a copy that says never sent", policy=decisions.TrustNeverSentHeader),
+    Mutation("has no poison limit", policy=decisions.NoPoisonLimit),
+    Mutation("takes the first interruption for poison", policy=decisions.PoisonAtFirstInterruption),
+    Mutation("fails a request with retry levels left", policy=decisions.NoRetriesLeft),
     Mutation("fails a request after an ambiguous error", replace_class(EXECUTOR, decisions.FailAmbiguous)),
     Mutation("takes 5xx for a refusal", classify=classify_server_error_as_refused),
     Mutation("ignores claims", change_ports=without_claims),

@@ -1,6 +1,6 @@
-"""How a create call can end: what the service did, and what the caller hears of it.
+"""Endings of a create call: what DCS did, and what the caller receives.
 
-`acts` is the truth, which the worker never learns; `is_open` says that nobody could know it from the answer.
+`creates_task` is the truth, which the worker never learns. `is_ambiguous` says that it cannot be known from the answer.
 """
 
 from collections.abc import Callable
@@ -20,22 +20,22 @@ _THROTTLED: Final = "policy user over ratelimit,limit:5,time:1 minute"
 
 @dataclass(frozen=True, slots=True)
 class CallEnding:
-    """One way in which a create call ends."""
+    """One ending of a create call."""
 
     creates_task: bool = False
-    """A task is created."""
+    """DCS creates the task."""
     is_listed_late: bool = False
-    """The task is listed as late as the assumption allows."""
+    """DCS lists the task as late as the assumption allows."""
     received: Reception = "answer"
-    """What the caller gets: the answer, a broken connection, or nothing before its deadline."""
+    """What the caller receives: the answer, a connection reset, or nothing before its deadline."""
     status: int = 200
     code: str | None = None
     message: str | None = None
     retry_after: float | None = None
     is_ambiguous: bool = False
-    """Nobody can tell from what is heard whether the service acted."""
+    """The caller cannot know whether DCS created the task."""
     is_permanent: bool = False
-    """The service answers this request so for ever."""
+    """DCS always gives this answer to the request."""
     is_sent: bool = True
 
 
@@ -69,7 +69,7 @@ CALL_ENDINGS: Final = {
     "no-endpoint": CallEnding(status=404, code="APIGW.0101"),
 }
 ENDINGS_OF_EVERY_REQUEST: Final = ("key-refused", "no-endpoint")
-"""Those that concern every request: twice in a row they would be a request's fault, though not for good."""
+"""Endings that concern every request. Twice in a row they would be blamed on a request, though they are temporary."""
 SUCCESSFUL_ENDINGS: Final = ("ok", "ok-listed-late")
 LOOKUP_FAULTS: Final[dict[str, tuple[int, str | None]]] = {
     "lookup-503": (503, None),
@@ -79,7 +79,7 @@ LOOKUP_FAULTS: Final[dict[str, tuple[int, str | None]]] = {
 
 
 def received(name: str, task_id: str, classify: Classify) -> TaskCreated | CallError:
-    """What the caller of a create call with this ending is told."""
+    """Result of a create call with this ending, as the worker receives it."""
     ending = CALL_ENDINGS[name]
     if name in SUCCESSFUL_ENDINGS:
         return TaskCreated(task_id)
@@ -98,7 +98,7 @@ def error_answer(
     message: str | None = None,
     retry_after: float | None = None,
 ) -> CallError:
-    """An answer that is no success, as the client of the service reads it."""
+    """Result of an error answer, as the DCS client reads it."""
     text = read_text(status, message)
     row = classify(status, code, text.condition)
     return CallError(

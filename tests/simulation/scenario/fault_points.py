@@ -1,4 +1,4 @@
-"""Points: every port call of a replica, numbered, and which fault is due at which."""
+"""Fault points: every port call of a replica, numbered, and the fault that happens there."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -19,7 +19,7 @@ FAULTS_ANYWHERE: Final = (
     "drain",
     "broker",
 )
-"""What can befall a replica at any time."""
+"""Faults that can happen to a replica at any time."""
 CLAIMS_FAULTS_ANYWHERE: Final = ("copy", "claims-away", "claims-flush")
 FAULTS_BY_POINT: Final[dict[str, tuple[str, ...]]] = {
     "event.before": ("nack", "publisher-away"),
@@ -33,28 +33,28 @@ FAULTS_BY_POINT: Final[dict[str, tuple[str, ...]]] = {
     "lookup.after": ("lookup-slow",),
     "claim.after": ("claim-reply-lost",),
 }
-"""What can befall one port call."""
+"""Faults of a single port call."""
 
 
 @lru_cache(maxsize=256)
 def possible_faults(point: str, *, has_claims: bool) -> tuple[str, ...]:
-    """The faults that can strike at a point."""
+    """Faults that can happen at a fault point."""
     return FAULTS_BY_POINT.get(point, ()) + FAULTS_ANYWHERE + (CLAIMS_FAULTS_ANYWHERE if has_claims else ())
 
 
 class FaultPoints:
-    """Numbers the points of a run; a planned fault strikes at its number, others by chance within the budget."""
+    """Counter of the fault points of a run. A planned fault happens at its number, random ones within the budget."""
 
     def __init__(self, plan: Plan, rng: Random) -> None:
         self.passed: list[str] = []
         self.injected: dict[int, str] = {}
-        """The faults so far, by the number of their point."""
+        """Faults so far, by the number of their fault point."""
         self._plan = plan
         self._rng = rng
         self._budget_left = plan.fault_budget
 
     def pass_point(self, point: str) -> str | None:
-        """The fault that strikes here, if any."""
+        """Pass a fault point. Returns the fault that happens here, if any."""
         number = len(self.passed)
         self.passed.append(point)
         fault = self._plan.faults.get(number)
@@ -65,7 +65,7 @@ class FaultPoints:
         return fault
 
     def _random_fault(self, point: str) -> str | None:
-        """A fault by chance, if it is one that can strike here."""
+        """A random fault, if it can happen here."""
         candidates = possible_faults(point, has_claims=self._plan.claims)
         fault = self._rng.choice(self._plan.only_faults or candidates)
         if fault not in candidates:
@@ -75,7 +75,7 @@ class FaultPoints:
 
 
 def faults_of_points(points: Iterable[str], *, has_claims: bool) -> Iterable[tuple[int, str]]:
-    """Every point of a run with every fault that can strike there."""
+    """Every fault point of a run with every fault that can happen there."""
     for number, point in enumerate(points):
         for fault in possible_faults(point, has_claims=has_claims):
             yield number, fault

@@ -1,4 +1,4 @@
-"""What decides a run: who sends what, how calls end, which fault strikes where. One plan, one run, every time."""
+"""Plan of a run: requests, results of DCS calls, faults. The same plan always gives the same run."""
 
 from functools import lru_cache
 from typing import Final, Literal, Self
@@ -23,45 +23,45 @@ class _Frozen(BaseModel):
 
 
 class PlannedRequest(_Frozen):
-    """One request, and what the world does to it."""
+    """A request, and what DCS, senders and faults do to it."""
 
     call_endings: tuple[str, ...] = ()
-    """How its create calls end, in order; those after the last end well."""
+    """Endings of its create calls, in order; later calls succeed."""
     at: float = 0.0
-    """When it is sent (seconds)."""
+    """When its sender publishes it (seconds)."""
     copies: tuple[float, ...] = ()
-    """When its sender sends it again."""
+    """When its sender publishes it again."""
     clashes: tuple[float, ...] = ()
-    """When somebody sends another task under its request id."""
+    """When a sender publishes another task under its request id."""
     not_after: float | None = None
-    """Seconds after the beginning."""
+    """Deadline of the request, in seconds after the start of the run."""
     unrelated_tasks: int = 0
-    """Tasks that others made under the same name for the same networks."""
+    """Number of tasks of other systems with the same name and networks."""
     kills_at: str | None = None
-    """The port call at which it takes its worker down, every time."""
+    """Fault point at which it crashes its worker, every time."""
     is_invalid: bool = False
-    """It is no valid request."""
+    """The message is no valid request."""
     project: str = "p"
 
 
 class Outage(_Frozen):
-    """Calls that end alike for some time, whatever the request is."""
+    """An outage: all calls of DCS, or all creates of a project, end alike for some time."""
 
     at: float
     seconds: float
     ending: Literal["unsent", "error", "key-refused", "no-endpoint", "forbidden", "full", "throttled"]
-    """One of the endings of create calls. Looks and probes end so as well, unless it is of one project."""
+    """One of the endings of create calls. Look-ups and probes end so too, unless the outage concerns one project."""
     project: str = ""
-    """The only project that it concerns, and there the create calls only; empty: all calls."""
+    """The project whose create calls it concerns; empty: all calls of all projects."""
 
     def applies_to(self, project_id: str, now: float, *, creates: bool) -> bool:
-        """Whether a call that begins now ends so."""
+        """Whether a call that starts now ends so."""
         is_meant = self.project == project_id and creates if self.project else True
         return is_meant and self.at <= now < self.at + self.seconds
 
 
 class TimedFault(_Frozen):
-    """A fault that strikes a replica at a time."""
+    """A fault of a replica at a given time."""
 
     at: float
     replica: int
@@ -69,7 +69,7 @@ class TimedFault(_Frozen):
 
 
 class Plan(_Frozen):
-    """A run. Durations in seconds."""
+    """Plan of a run. Durations in seconds."""
 
     requests: tuple[PlannedRequest, ...] = (PlannedRequest(),)
     replicas: int = 2
@@ -77,42 +77,42 @@ class Plan(_Frozen):
     reconcile: Literal["ambiguous", "always", "off"] = "ambiguous"
     marker: bool = True
     has_shared_name: bool = False
-    """All tasks have one name."""
+    """All tasks have the same name."""
     tries: int = 3
     listing_delay: float = 45.0
     delays: tuple[float, ...] = (10.0, 60.0, 300.0, 1800.0)
     delivery_limit: int = 10
-    """Deliveries without an end after which a request is poison."""
+    """Interrupted deliveries after which a request is poison."""
     repeats_at_end: bool = False
-    """Once all is over, every replica gets a copy of every request."""
+    """At the end every replica gets a copy of every request."""
     prefetch: int = 3
     listing_lag: float = 0.0
-    """Until a task is listed after it was created."""
+    """Time from the creation of a task until DCS lists it."""
     listing_delay_from: Literal["call_end", "deadline"] = "call_end"
     """When the listing delay of a task begins: at the end of its create call, as the worker assumes (`call_end`), or at
     the deadline of the call, which is more than the worker promises to handle."""
     clock_drift: float = 4.9
-    """By how much the replicas' clocks differ at most."""
+    """Most by which the clocks of the replicas differ."""
     seed: int = 0
-    """Decides latencies, jitter, clocks, which replica is served, and the faults by `rate`."""
+    """Seed of latencies, jitter, clocks, the choice of a replica, and random faults."""
     fault_rate: float = 0.0
-    """Chance of a fault at each port call, as long as the budget lasts."""
+    """Probability of a fault at each fault point, within `fault_budget`."""
     fault_budget: int = 0
     only_faults: tuple[str, ...] = ()
-    """The faults that strike by chance; none given: all."""
+    """The random faults; empty: all."""
     faults: dict[int, str] = {}
-    """Which fault strikes at which port call."""
+    """Planned faults, by the number of their fault point."""
     timed_faults: tuple[TimedFault, ...] = ()
     outages: tuple[Outage, ...] = ()
 
     @property
     def is_calm(self) -> bool:
-        """Whether nothing fails but what is planned of the service."""
+        """Whether only DCS fails, as planned."""
         return not (self.fault_budget or self.faults or self.timed_faults)
 
     @property
-    def rules(self) -> RetryPolicy:
-        """The worker's settings."""
+    def policy(self) -> RetryPolicy:
+        """Settings of the worker."""
         return RetryPolicy(
             delays=self.delays,
             tries=self.tries,
@@ -122,12 +122,12 @@ class Plan(_Frozen):
         )
 
     def to_text(self) -> str:
-        """JSON of whatever differs from the default."""
+        """JSON of the fields that differ from their default."""
         return self.model_dump_json(exclude_defaults=True)
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """The plan that `to_text` wrote. Raises ValueError with a readable sentence."""
+        """Read a plan that `to_text` wrote. Raises ValueError with a readable sentence."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -141,7 +141,7 @@ class Plan(_Frozen):
 def message_body(
     request_key: RequestKey, not_after: float | None, project: str, *, has_shared_name: bool, is_invalid: bool
 ) -> bytes:
-    """The message of a request."""
+    """Body of the message of a request."""
     number, is_clash = request_key
     if is_invalid:
         return f'{{"request_id": "r{number}"}}'.encode()
@@ -151,6 +151,6 @@ def message_body(
 
 
 def task_body(number: int, *, has_shared_name: bool, vpc: str = "v") -> str:
-    """The task that a request orders."""
+    """JSON of the task of a request."""
     name = "t" if has_shared_name else f"t{number}"
     return f'{{"name": "{name}", "vpc_id": "{vpc}", "subnet_id": "s", "security_group_id": "g"}}'

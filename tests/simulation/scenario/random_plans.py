@@ -1,4 +1,4 @@
-"""Plans drawn by seed: several requests, replicas, copies, faults that meet each other."""
+"""Random plans by seed: several requests, replicas, copies and faults together."""
 
 from random import Random
 from typing import Final
@@ -19,7 +19,7 @@ _LISTING_LAGS: Final = (0.0, 0.0, 1.0, 20.0, 44.0)
 
 
 def sampled(seed: int) -> Plan:
-    """The plan of a seed."""
+    """Random plan of a seed."""
     rng = Random(seed)
     theme = rng.random()
     if theme < TAKEOVER_SHARE:
@@ -30,7 +30,7 @@ def sampled(seed: int) -> Plan:
 
 
 def _outage(rng: Random, seed: int) -> Plan:
-    """Requests of two projects that come before, in and after an outage; in half of the runs nothing else fails."""
+    """Requests of two projects before, during and after an outage; in half of the runs nothing else fails."""
     ending = rng.choice(("unsent", "error", "key-refused", "no-endpoint", "forbidden", "full", "throttled"))
     project = "p" if ending in ("forbidden", "full", "throttled") else ""
     is_calm = rng.random() < 0.5
@@ -57,7 +57,7 @@ def _outage(rng: Random, seed: int) -> Plan:
 
 
 def _late_copies(rng: Random, seed: int) -> Plan:
-    """Copies that come while a task may exist that is not listed yet, and look-ups that take their time."""
+    """Copies that arrive while a task may exist that is not listed yet, and slow look-ups."""
     return Plan(
         requests=(
             PlannedRequest(
@@ -78,7 +78,7 @@ def _late_copies(rng: Random, seed: int) -> Plan:
 
 
 def _takeover(rng: Random, seed: int) -> Plan:
-    """A request that comes to the end of a short schedule, where a replica stands still and another takes over."""
+    """A request near the end of a short retry schedule: a replica freezes, and another one takes over."""
     delays = rng.choice(((50.0,), (30.0, 50.0)))
     calls = rng.choice((1, len(delays), len(delays) + 1))
     has_claims = rng.random() < 0.7
@@ -130,7 +130,7 @@ def _mixed(rng: Random, seed: int) -> Plan:
 
 
 def _request(rng: Random, *, may_copy: bool, may_clash: bool, has_marker: bool) -> PlannedRequest:
-    """One request; most are plain."""
+    """A random request; most are plain."""
     at = rng.choice((0.0, 0.0, rng.uniform(0.0, 3.0)))
     odd = rng.random()
     return PlannedRequest(

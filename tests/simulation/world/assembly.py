@@ -1,4 +1,4 @@
-"""One replica's flow as production builds it, over the stand-ins of a simulation."""
+"""Assembly of a replica: its simulated ports, and its dispatcher, built as in production."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 
 @dataclass(frozen=True, slots=True)
 class ReplicaPorts:
-    """The stand-ins that one replica's flow works with."""
+    """Simulated ports of one replica."""
 
     dcs: DcsClient
     publisher: Publisher
@@ -35,71 +35,76 @@ class ReplicaPorts:
     locks: ReplicaLocks
     now: Callable[[], float]
     clock: Callable[[], float]
-    """As the event loop counts."""
+    """Monotonic clock: the time of the event loop."""
     random_unit: Callable[[], float]
     sleep: Callable[[float], Awaitable[object]]
     intake: ConsumerControl
-    steer: Callable[[int, str], None]
+    set_consumption: Callable[[int, str], None]
 
 
 class ReplicaDispatcher(Protocol):
-    """One replica's flow."""
+    """Dispatcher of one replica, as far as the simulation uses it."""
 
     @property
     def in_flight(self) -> int:
-        """Deliveries that are being worked on."""
+        """Number of deliveries in flight."""
         ...
 
     def deliver(self, delivery: Any) -> None:
-        """Begin to work on a delivery."""
+        """Start to process a delivery."""
         ...
 
     async def drain(self, seconds: float) -> int:
-        """Stop, and let what is in flight settle for so long."""
+        """Stop, and wait for deliveries in flight. Returns how many are left."""
         ...
 
 
 Assemble = Callable[[ReplicaPorts, Plan], ReplicaDispatcher]
-"""Builds one replica's flow, the code under proof."""
+"""Builds the dispatcher of one replica, the code under test."""
 
 
 @dataclass(slots=True)
 class SharedWorld:
-    """What all replicas share."""
+    """World that all replicas share."""
 
     timers: Timers
     broker: Broker
     dcs: SimulatedDcs
-    store: ClaimStore
+    claim_store: ClaimStore
     plan: Plan
     rng: Random
     assemble: Assemble
     classify: Classify
     pass_point: Callable[[Any, str], str | None]
-    """A point is passed; the fault of the very call that struck."""
+    """Passes a fault point. Returns the fault of this call."""
     log: Callable[[str, str, tuple[object, ...]], None]
     report_violation: Callable[[str, str], None]
 
 
-def assemble(ports: ReplicaPorts, plan: Plan, rules: RetryPolicy | None = None) -> Dispatcher:
-    """The flow of one replica, as `run` builds it."""
+def assemble(ports: ReplicaPorts, plan: Plan, policy: RetryPolicy | None = None) -> Dispatcher:
+    """Dispatcher of one replica, built as in production."""
     return build_dispatcher(
         pipeline_ports(ports, plan),
-        rules or plan.rules,
+        policy or plan.policy,
         RequestParser(65536, {REGION}, REGION, plan.marker),
         Deduplicator(),
     )
 
 
 def pipeline_ports(ports: ReplicaPorts, plan: Plan) -> Ports:
-    """The stand-ins as the flow takes them: with locks where there are claims, as in a running worker."""
+    """Ports of the pipeline: locks of the broker stand in for unavailable claims, as in a running worker."""
     claims = ports.claims and ClaimsOrLocks(
         ports.claims, ports.locks, quiet=CREATE_DEADLINE_SECONDS + QUIET_SECONDS, clock=ports.clock
     )
     locks = None if ports.claims else ports.locks
     settings = ThrottleSettings((REGION,), plan.prefetch, CREATE_DEADLINE_SECONDS, plan.delays)
     throttle = Throttle(
-        settings, ports.dcs.probe, ports.observer, ports.steer, clock=ports.clock, random_unit=ports.random_unit
+        settings,
+        ports.dcs.probe,
+        ports.observer,
+        ports.set_consumption,
+        clock=ports.clock,
+        random_unit=ports.random_unit,
     )
     return Ports(
         *(ports.dcs, ports.publisher, ports.observer, throttle, ports.intake, claims, locks),

@@ -1,7 +1,7 @@
-"""A broker with at-least-once delivery: a requests queue, retry queues with a time to live, parked, events.
+"""Simulated broker with at-least-once delivery: requests queue, retry queues with a TTL, parked queue, events.
 
-It behaves as RabbitMQ's quorum queues do: what a lost channel held comes back at once, at the head, marked and
-counted; what a retry queue lets go comes back at the tail as a message of its own.
+It behaves as quorum queues of RabbitMQ do. Unacknowledged messages of a lost channel return at once, to the head, as
+redelivered and counted; messages that expire in a retry queue return to the tail as new messages.
 """
 
 from collections import deque
@@ -16,7 +16,7 @@ from tests.simulation.world.records import DeliveryRecord, Event, Message
 from worker.policy.migration_request import Key
 
 BROKER_DELIVERY_LIMIT: Final = 50
-"""Failed deliveries after which the broker parks a message by itself."""
+"""Delivery limit of the queue: after more failed deliveries the broker moves a message to the parked queue."""
 
 
 class Consumer(Protocol):
@@ -25,12 +25,12 @@ class Consumer(Protocol):
     name: str
 
     @property
-    def free_prefetch(self) -> int:
-        """How many messages it takes at once; 0 while it consumes nothing."""
+    def prefetch_limit(self) -> int:
+        """Most unacknowledged messages; 0 while consumption is paused."""
         ...
 
     def receive(self, channel: "Channel", delivery: DeliveryRecord) -> None:
-        """Be handed a message."""
+        """Receive a message."""
         ...
 
 
@@ -42,29 +42,29 @@ class Channel:
     def __init__(self, consumer: Consumer, process: object, freezes_checked: int, *, is_open: bool = True) -> None:
         self.consumer = consumer
         self.freezes_checked = freezes_checked
-        """Freezes of the replica before it last heard from the broker here."""
+        """Freezes of the replica before the broker last confirmed that the channel is open."""
         self.process = process
         self.unacked: dict[DeliveryRecord, None] = {}
         self.is_open = is_open
-        """As the broker sees it."""
+        """State in the broker."""
         self.is_consuming = True
         self.is_known_lost = False
-        """As its replica sees it."""
+        """State in the replica."""
 
     def notice_loss(self) -> None:
-        """Its replica learns that it is lost."""
+        """Let the replica know that the channel is lost."""
         self.is_known_lost = True
 
 
 class Broker:
-    """Queues, channels and what was published."""
+    """Queues, channels, locks, and all that was published."""
 
     def __init__(self, timers: Timers, rng: Random, plan: Plan, on_return: Callable[[DeliveryRecord], None]) -> None:
         self.events: list[Event] = []
         self.parked: list[Message] = []
         self.deliveries: list[DeliveryRecord] = []
         self.unavailable_until = 0.0
-        """When it is back after a restart."""
+        """End of the current restart."""
         self.locks: dict[Key, Channel] = {}
         self._ready: deque[Message] = deque()
         self._waiting = 0
@@ -73,22 +73,22 @@ class Broker:
         self._rng = rng
         self._plan = plan
         self._on_return = on_return
-        self._shows_zero = rng.random() < 0.5
+        self._sends_zero_count = rng.random() < 0.5
 
     @property
     def remaining(self) -> int:
-        """Requests in the queues and in the hands of replicas."""
+        """Requests in queues, and unacknowledged ones."""
         return len(self._ready) + self._waiting + sum(len(channel.unacked) for channel in self._channels)
 
     def open(self, consumer: Consumer, process: object, freezes_checked: int) -> Channel:
-        """A new channel that consumes."""
+        """Open a channel that consumes."""
         channel = Channel(consumer, process, freezes_checked)
         self._channels.append(channel)
         self.dispatch()
         return channel
 
-    def drop(self, channel: Channel, *, preferred_replica: Consumer | None = None) -> None:
-        """The channel is gone: what it held comes back at once, at the head."""
+    def close_channel(self, channel: Channel, *, preferred_replica: Consumer | None = None) -> None:
+        """Close a channel: its unacknowledged messages return to the head of the queue at once."""
         if not channel.is_open:
             return
         channel.is_open = False
@@ -101,46 +101,46 @@ class Broker:
             self.dispatch()
 
     def restart(self, seconds: float) -> list[Channel]:
-        """Go away for so long; the channels that are lost by it."""
+        """Be unavailable for this time. Returns the channels that are lost."""
         self.unavailable_until = self._timers.now + seconds
         lost = list(self._channels)
         for channel in lost:
             channel.is_consuming = False
         for channel in lost:
-            self.drop(channel)
+            self.close_channel(channel)
         return lost
 
     def enqueue(self, message: Message) -> None:
-        """At the tail of the requests queue."""
+        """Put a message at the tail of the requests queue."""
         self._ready.append(message)
         self.dispatch()
 
-    def postpone(self, message: Message, place: int) -> None:
-        """Into the retry queue of `place`."""
+    def postpone(self, message: Message, retry_level: int) -> None:
+        """Put a message into the retry queue of this level."""
         self._waiting += 1
-        self._timers.after(self._plan.delays[place - 1], self._expire, message)
+        self._timers.after(self._plan.delays[retry_level - 1], self._expire, message)
 
     def ack(self, channel: Channel, delivery: DeliveryRecord) -> None:
-        """Done with."""
+        """Remove an acknowledged message."""
         del channel.unacked[delivery]
         self.dispatch()
 
     def reject(self, channel: Channel, delivery: DeliveryRecord) -> None:
-        """Back to the queue."""
+        """Return a rejected message to the queue."""
         del channel.unacked[delivery]
         self._return_to_queue(delivery, None)
         self.dispatch()
 
     def headers(self, message: Message) -> Mapping[str, object]:
-        """As they are delivered: RabbitMQ 3.x counts from 0, 4.x leaves a first delivery without a count."""
-        if message.failures or self._shows_zero:
+        """Headers of a delivery: RabbitMQ 3.x counts from 0, 4.x sends no count with a first delivery."""
+        if message.failures or self._sends_zero_count:
             return {**message.headers, names.DELIVERY_COUNT: message.failures}
         return message.headers
 
     def dispatch(self) -> None:
-        """Hand over what can be."""
+        """Deliver as many messages as the prefetch limits allow."""
         while self._ready:
-            free = [c for c in self._channels if c.is_consuming and len(c.unacked) < c.consumer.free_prefetch]
+            free = [c for c in self._channels if c.is_consuming and len(c.unacked) < c.consumer.prefetch_limit]
             if not free:
                 return
             message = self._ready.popleft()

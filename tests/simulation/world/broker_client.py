@@ -1,4 +1,4 @@
-"""Confirmed publishing, as far as the broker and the faults allow."""
+"""Access of a replica to the simulated broker: deliveries, publisher, locks."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from worker.policy.outcome import Completed
 
 
 class Delivery:
-    """One message in a replica's hands."""
+    """A delivery, as the worker sees it."""
 
     message_id = correlation_id = reply_to = None
     properties: Any = None
@@ -29,11 +29,11 @@ class Delivery:
         self._channel = channel
 
     def is_lost(self) -> bool:
-        """Whether the replica knows that the channel is gone."""
+        """Whether the replica knows that the channel is lost."""
         return self._channel.is_known_lost
 
     async def is_still_ours(self) -> bool:
-        """Whether the channel lives; asked of the broker after a freeze."""
+        """Whether the channel is open; after a freeze the broker is asked."""
         channel, replica = self._channel, self._replica
         while not channel.is_known_lost and channel.freezes_checked != (freezes := replica.freezes):
             await replica.point("channel-check.before")
@@ -45,15 +45,15 @@ class Delivery:
         return not channel.is_known_lost
 
     async def ack(self) -> None:
-        """Acknowledge; without effect where the channel is gone unnoticed. Raises StaleDeliveryError."""
-        await self._answer("ack", self._broker.ack)
+        """Acknowledge; without effect if the channel was closed unnoticed. Raises StaleDeliveryError."""
+        await self._settle("ack", self._broker.ack)
         self.record.has_acked = True
 
     async def reject(self) -> None:
-        """Return to the queue. Raises StaleDeliveryError."""
-        await self._answer("reject", self._broker.reject)
+        """Return the message to the queue. Raises StaleDeliveryError."""
+        await self._settle("reject", self._broker.reject)
 
-    async def _answer(self, kind: str, effect: Callable[[Channel, DeliveryRecord], None]) -> None:
+    async def _settle(self, kind: str, effect: Callable[[Channel, DeliveryRecord], None]) -> None:
         if self.is_lost():
             raise StaleDeliveryError
         if kind == "ack" and self.record.confirmed.isdisjoint(("event", "copy")):
@@ -64,7 +64,7 @@ class Delivery:
         if self.record in self._channel.unacked:
             effect(self._channel, self.record)
         elif self._channel.is_open:
-            self._replica.report_violation("answered a delivery twice")
+            self._replica.report_violation("settled a delivery twice")
         await self._replica.point(f"{kind}.after")
 
 
@@ -73,33 +73,33 @@ PUBLISHER_OUTAGE_SECONDS: Final = 25.0
 
 
 class Publisher:
-    """Confirmed publishing."""
+    """Publisher with confirms, as far as the broker and the faults allow."""
 
     def __init__(self, replica: ReplicaContext, broker: Broker) -> None:
         self._replica = replica
         self._broker = broker
 
     async def event(
-        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self, completed: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         """Publish an event. Raises UnconfirmedError."""
         record = CURRENT_DELIVERY.get()
-        instance_id = json.loads(ending.body)["instance_id"] if ending.succeeded else None
-        content = (ending.event_id, ending.succeeded, ending.reason, instance_id, ending.parked)
+        instance_id = json.loads(completed.body)["instance_id"] if completed.succeeded else None
+        content = (completed.event_id, completed.succeeded, completed.reason, instance_id, completed.parked)
 
         def effect() -> None:
-            self._replica.log("event %s (%s)", "succeeded" if ending.succeeded else "failed", ending.reason)
+            self._replica.log("event %s (%s)", "succeeded" if completed.succeeded else "failed", completed.reason)
             self._broker.events.append(Event(record, self._replica.now, *content))
 
         await self._publish("event", record, effect)
 
-    async def postpone(self, delivery: object, place: int, headers: Mapping[str, object]) -> None:
+    async def postpone(self, delivery: object, retry_level: int, headers: Mapping[str, object]) -> None:
         """Publish a copy to a retry queue. Raises UnconfirmedError."""
         record = CURRENT_DELIVERY.get()
 
         def effect() -> None:
-            self._replica.log("copy to retry %s, %s", place, _state(headers))
-            self._broker.postpone(copy_of(record, headers), place)
+            self._replica.log("copy to retry %s, %s", retry_level, _state(headers))
+            self._broker.postpone(copy_of(record, headers), retry_level)
 
         await self._publish("copy", record, effect)
 
@@ -145,7 +145,7 @@ def _state(headers: Mapping[str, object]) -> str:
 
 
 class ReplicaLocks:
-    """One replica's access to the locks. Unknown is not free."""
+    """Locks in the broker: each ends with its channel. A lock that cannot be checked counts as taken."""
 
     def __init__(self, replica: ReplicaContext, broker: Broker, channel: Callable[[], Channel]) -> None:
         self._replica = replica
@@ -153,16 +153,16 @@ class ReplicaLocks:
         self._channel = channel
 
     async def take(self, key: Key) -> bool:
-        """False if another replica has the lock."""
+        """Take a lock. False if another replica has it."""
         await self._replica.point("lock.before")
         channel = self._channel()
-        costs_nothing = channel.is_open and self._broker.locks.setdefault(key, channel) is channel
-        self._replica.log("lock: %s", "taken" if costs_nothing else "refused")
+        is_ours = channel.is_open and self._broker.locks.setdefault(key, channel) is channel
+        self._replica.log("lock: %s", "taken" if is_ours else "refused")
         await self._replica.point("lock.after")
-        return costs_nothing
+        return is_ours
 
     async def free(self, key: Key) -> None:
-        """Give the lock back."""
+        """Free a lock."""
         await self._replica.point("unlock.before")
         if self._broker.locks.get(key) is self._channel():
             del self._broker.locks[key]

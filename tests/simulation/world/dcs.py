@@ -1,4 +1,4 @@
-"""The service: what create calls do there, and when the list shows it. It does not know who is alive."""
+"""Simulated DCS: its tasks, the endings of create calls, and when a task is listed."""
 
 import json
 import math
@@ -23,7 +23,7 @@ TASK_CREATED_AFTER_SECONDS: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as the list and the detail call show it."""
+    """A task as the list call and the detail call show it."""
 
     row: TaskRow
     detail: TaskDetail
@@ -31,7 +31,7 @@ class Task:
 
 
 class SimulatedDcs:
-    """Every task, and every create call."""
+    """All tasks, all create calls, and the outages."""
 
     def __init__(self, timers: Timers, rng: Random, plan: Plan) -> None:
         self.calls: list[CreateCall] = []
@@ -43,7 +43,7 @@ class SimulatedDcs:
         self.dcs_calls: list[DcsCall] = []
 
     def start_create(self, migration: MigrationRequest, delivery: DeliveryRecord) -> CreateCall:
-        """A create call begins: its ending is the next of its request's script."""
+        """Start a create call: its ending is the next one that the plan has for its request."""
         self.dcs_calls.append(DcsCall(self._timers.now, delivery.replica, delivery.message.request_key))
         name = self.outage(migration.project_id, creates=True) or self._next(delivery.message.request_key[0])
         ending = CALL_ENDINGS[name]
@@ -67,24 +67,24 @@ class SimulatedDcs:
         return call
 
     def outage(self, project_id: str, *, creates: bool = False) -> str | None:
-        """How every call of the project ends at present, if they all end alike."""
+        """Ending of all calls of the project at present, if there is an outage."""
         now = self._timers.now
         outages = (outage for outage in self._plan.outages if outage.applies_to(project_id, now, creates=creates))
         return next((outage.ending for outage in outages), None)
 
     def end_create(self, call: CreateCall) -> None:
-        """Its caller learns how the call ended."""
+        """End a create call: its caller learns how it ended."""
         call.ended_at = self._timers.now
         self._start_listing_delay(call)
 
     def on_delivery_returned(self, delivery: DeliveryRecord) -> None:
-        """The broker takes a message back: whoever gets it next settles from now."""
+        """Start the listing delay of the creates of a delivery that the broker took back."""
         for call in self.calls:
             if call.delivery is delivery:
                 self._start_listing_delay(call)
 
     def find(self, migration: MigrationRequest, since: float) -> LookupResult:
-        """What the list shows of an order's tasks."""
+        """Listed tasks of a request."""
         found: list[str] = []
         for task in self.tasks:
             if task.call is not None and not task.call.is_listed(self._timers.now):
@@ -97,12 +97,12 @@ class SimulatedDcs:
         return task_matching.lookup_result(found)
 
     def add_unrelated_tasks(self, body: str, count: int) -> None:
-        """Tasks that others made with a body like ours, but without a marker."""
+        """Add tasks of other systems, with the same body but without a marker."""
         for number in range(count):
-            self.tasks.append(_task(f"stranger-{number}", body, None, self._timers.now))
+            self.tasks.append(_task(f"unrelated-{number}", body, None, self._timers.now))
 
     def _start_listing_delay(self, call: CreateCall) -> None:
-        """From now on a settle time runs."""
+        """Start the listing delay of a create call."""
         if self._plan.listing_delay_from == "call_end":
             call.listed_by = min(call.listed_by, self._timers.now + self._plan.listing_delay)
 

@@ -1,4 +1,4 @@
-"""The client of the service, and the observer: what a replica's flow calls and tells."""
+"""Client of the simulated DCS, and the observer that checks what a replica reports."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ from worker.policy.migration_request import MigrationRequest
 
 
 class DcsClient:
-    """Calls of the service."""
+    """Access of a replica to the simulated DCS."""
 
     def __init__(self, replica: ReplicaContext, dcs: SimulatedDcs, classify: Classify) -> None:
         self._replica = replica
@@ -35,12 +35,12 @@ class DcsClient:
     async def create(
         self, migration: MigrationRequest, is_still_allowed: Callable[[], Awaitable[bool]]
     ) -> TaskCreated | CallError:
-        """Create the task. `may_go` has the last word before the first byte."""
+        """Create the task, if `is_still_allowed` agrees right before the request is sent."""
         replica, delivery = self._replica, CURRENT_DELIVERY.get()
         await replica.point("create.before")
         if not await is_still_allowed():
             return CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.STALE)
-        if migration.not_after is not None and replica.wall() > migration.not_after:
+        if migration.not_after is not None and replica.epoch_now() > migration.not_after:
             replica.report_violation("created after not_after")
         call = self._dcs.start_create(migration, delivery)
         replica.log("create: %s%s", call.ending, f" -> {call.task_id}" if call.task_id else "")
@@ -52,7 +52,7 @@ class DcsClient:
         return received(call.ending, call.task_id or "", self._classify)
 
     async def probe(self, project_id: str, region: str) -> LookupResult | CallError:
-        """List for no request."""
+        """Make a list call that belongs to no request."""
         replica = self._replica
         await replica.point("probe.before")
         self._dcs.dcs_calls.append(DcsCall(replica.now, replica.name, None))
@@ -69,7 +69,7 @@ class DcsClient:
     async def find(
         self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
     ) -> LookupResult | CallError:
-        """Look for the task."""
+        """Look up the task."""
         replica = self._replica
         on_call()
         fault = await replica.point("lookup.before")
@@ -85,7 +85,7 @@ class DcsClient:
             CURRENT_DELIVERY.get().lookup_answered_at = replica.now
         if isinstance(result, CallError | SeveralTasks):
             CURRENT_DELIVERY.get().is_in_doubt = True
-        replica.log("look: %s", result if not isinstance(result, CallError) else result.label)
+        replica.log("look-up: %s", result if not isinstance(result, CallError) else result.label)
         if await replica.point("lookup.after") == "lookup-slow":
             await asyncio.sleep(CREATE_DEADLINE_SECONDS - 1.0)
         CURRENT_DELIVERY.get().lookup_received_at = replica.now
@@ -94,36 +94,36 @@ class DcsClient:
 
 @dataclass(slots=True)
 class CheckingObserver:
-    """Is told facts, and holds them against what is true."""
+    """Observer that checks reports against the truth."""
 
     replica: ReplicaContext
 
     def received(self, *, redelivered: bool) -> None:
-        """Nothing to hold against it."""
+        """Ignore it: there is nothing to check."""
 
     def called(self, migration: MigrationRequest, operation: str, ending: CallResult, attempt: int) -> None:
-        """Nothing to hold against it."""
+        """Ignore it: there is nothing to check."""
 
     def settled(self, fact: Any) -> None:
-        """Said only once it is true."""
-        self.replica.log("says %s (%s)", fact.outcome, fact.reason)
+        """Check that an outcome is reported only after the acknowledgement."""
+        self.replica.log("reports %s (%s)", fact.outcome, fact.reason)
         if fact.outcome != "returned" and not CURRENT_DELIVERY.get().has_acked:
-            self.replica.report_violation(f"said {fact.outcome} of a delivery that was not acknowledged")
+            self.replica.report_violation(f"reported {fact.outcome} of a delivery that was not acknowledged")
 
     def failed(self, error: Exception) -> None:
-        """A defect."""
+        """Report a defect as a violation."""
         self.replica.report_violation(f"defect: {type(error).__name__}: {error}")
 
     def unconfirmed(self, reason: str) -> None:
-        """Nothing to hold against it."""
+        """Ignore it: there is nothing to check."""
 
     def limited(self, limit: int) -> None:
-        """Nothing to hold against it."""
+        """Ignore it: there is nothing to check."""
 
     def breaker(self, region: str, state: int) -> None:
-        """A line of the timeline."""
+        """Add a line to the timeline."""
         self.replica.log("breaker: %s", state)
 
     def note(self, level: str, event: str, **fields: Any) -> None:
-        """A line of the timeline."""
-        self.replica.log("notes %s %s", event, fields)
+        """Add a line to the timeline."""
+        self.replica.log("logs %s %s", event, fields)

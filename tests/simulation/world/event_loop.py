@@ -1,7 +1,7 @@
-"""An event loop on a virtual clock: it never waits, it moves its clock to the next timer.
+"""Event loop on a virtual clock: it never waits, it moves its clock to the next timer.
 
-Every callback belongs to the process whose code scheduled it. The callbacks of a process that stands still are
-held until it wakes, its timers overdue; those of one that is gone never run again.
+Every callback belongs to the process whose code scheduled it. The callbacks of a frozen process wait until it resumes,
+with its timers overdue; those of a process that has ended never run.
 """
 
 import asyncio
@@ -14,21 +14,21 @@ from typing import Any, Final, Self, TypeVarTuple
 
 
 class ReplicaProcess:
-    """Whose code a callback is: one life of a replica."""
+    """A process of a replica, which can freeze and end."""
 
     __slots__ = ("frozen_callbacks", "has_ended")
 
     def __init__(self) -> None:
         self.has_ended = False
         self.frozen_callbacks: list[ProcessCallback] | None = None
-        """What it has to catch up with when it wakes; None while it runs."""
+        """Callbacks that run when it resumes; None while it is not frozen."""
 
 
 CURRENT_PROCESS: Final[contextvars.ContextVar[ReplicaProcess | None]] = contextvars.ContextVar("life", default=None)
 
 
 class ProcessCallback(asyncio.TimerHandle):
-    """One callback, with the life it belongs to."""
+    """A callback, with the process that it belongs to."""
 
     __slots__ = ("process",)
 
@@ -52,16 +52,16 @@ Ts = TypeVarTuple("Ts")
 
 
 class RunTooLongError(Exception):
-    """The run was still busy at its bound."""
+    """A run that is not over at its bound."""
 
 
 class VirtualEventLoop(asyncio.AbstractEventLoop):
-    """As much of an event loop as tasks, futures, timeouts and sleeps need."""
+    """Event loop with what tasks, futures, timeouts and sleeps need."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.errors: list[str] = []
-        """What nobody caught."""
+        """Exceptions that no code caught."""
         self._ready: deque[ProcessCallback] = deque()
         self._timers: list[tuple[float, int, ProcessCallback]] = []
         self._number = 0
@@ -72,15 +72,15 @@ class VirtualEventLoop(asyncio.AbstractEventLoop):
         return self.now
 
     def get_debug(self) -> bool:
-        """Never: the timeline tells more."""
+        """False: debugging is done with the timeline."""
         return False
 
     def is_running(self) -> bool:
-        """Whatever asks is run by it."""
+        """True: all code that asks is run by this loop."""
         return True
 
     def is_closed(self) -> bool:
-        """It holds nothing that could be closed."""
+        """False: it has no resource to close."""
         return False
 
     def create_future(self) -> asyncio.Future[Any]:
@@ -117,25 +117,25 @@ class VirtualEventLoop(asyncio.AbstractEventLoop):
         return step
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Keep what nobody caught."""
+        """Keep an exception that no code caught."""
         self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """A cancelled timer is dropped when its turn comes."""
 
     def wake(self, process: ReplicaProcess) -> None:
-        """Let a process that stood still catch up."""
+        """Resume a frozen process: its waiting callbacks become due."""
         frozen_callbacks, process.frozen_callbacks = process.frozen_callbacks, None
         self._ready.extend(frozen_callbacks or ())
 
     def run(self, *, until: float, max_callbacks: int) -> None:
-        """Run until nothing is left to do. Raises EndlessError at a virtual time or a number of steps."""
+        """Run until no callback is left. Raises RunTooLongError at a virtual time or a number of callbacks."""
         asyncio._set_running_loop(self)
         try:
             while self._ready or self._advance(until):
                 max_callbacks -= 1
                 if max_callbacks < 0:
-                    raise RunTooLongError(f"too many steps at {self.now:.1f} s")
+                    raise RunTooLongError(f"too many callbacks at {self.now:.1f} s")
                 self._run(self._ready.popleft())
         finally:
             asyncio._set_running_loop(None)
@@ -167,7 +167,7 @@ class VirtualEventLoop(asyncio.AbstractEventLoop):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Forget what was left unfinished, quietly."""
+        """Drop unfinished tasks without warnings."""
         asyncio._set_running_loop(self)
         for task in self._check_one_task:
             if not task.done():
@@ -183,7 +183,7 @@ class VirtualEventLoop(asyncio.AbstractEventLoop):
 
 
 class Timers:
-    """What the world around the replicas does later: it neither stands still nor dies."""
+    """Timers of the world around the replicas, which belong to no process."""
 
     def __init__(self, loop: VirtualEventLoop) -> None:
         self.loop = loop

@@ -1,4 +1,4 @@
-"""What a fault does."""
+"""Fault injection: the effect of each fault on a replica, the broker or the claims."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -13,7 +13,7 @@ from tests.simulation.world.replica import Replica
 BROKER_OUTAGE_SECONDS: Final = 3.0
 CLAIMS_OUTAGE_SECONDS: Final = 60.0
 WRITES_REPEATED_AFTER_SECONDS: Final = 5.0
-"""Seconds after which a store that is back, or has forgotten, is told again."""
+"""Time after which replicas repeat their writes to a claim store that is back or was emptied."""
 
 REPLICA_FAULTS: Final[dict[str, Callable[[Replica], None]]] = {
     "crash": Replica.crash,
@@ -28,30 +28,30 @@ REPLICA_FAULTS: Final[dict[str, Callable[[Replica], None]]] = {
 
 
 class FaultInjector:
-    """Lets faults happen. Those of one port call are the port's business."""
+    """Injector of faults. A fault of a single port call is left to that port."""
 
     def __init__(
         self,
         timers: Timers,
         broker: Broker,
-        store: ClaimStore,
+        claim_store: ClaimStore,
         replicas: Sequence[Replica],
         send: Callable[[RequestKey], None],
     ) -> None:
         self._timers = timers
         self._replicas = replicas
         self._send = send
-        self._store = store
+        self._claim_store = claim_store
         self._broker = broker
 
-    def at(self, timed_faults: TimedFault) -> None:
-        """Let a fault happen to a replica, whatever it does."""
+    def inject_at_time(self, timed_faults: TimedFault) -> None:
+        """Inject a fault at a time of the plan."""
         replica = self._replicas[timed_faults.replica % len(self._replicas)]
         if not replica.process.has_ended:
             self.inject(replica, timed_faults.fault, None)
 
     def inject(self, replica: Replica, fault: str, delivery: DeliveryRecord | None) -> str | None:
-        """Let a fault happen where `replica` works on `handed`; one of the very port call is returned to it."""
+        """Inject a fault at a port call of `replica`. A fault of the call itself is returned to the port."""
         if fault in REPLICA_FAULTS:
             REPLICA_FAULTS[fault](replica)
             return None
@@ -59,10 +59,10 @@ class FaultInjector:
             case "broker":
                 self._restart()
             case "claims-away":
-                self._store.leave(self._timers.now + CLAIMS_OUTAGE_SECONDS)
+                self._claim_store.become_unavailable(self._timers.now + CLAIMS_OUTAGE_SECONDS)
                 self._repeat_writes_later(CLAIMS_OUTAGE_SECONDS + WRITES_REPEATED_AFTER_SECONDS)
             case "claims-flush":
-                self._store.forget(self._timers.now)
+                self._claim_store.empty(self._timers.now)
                 self._repeat_writes_later(WRITES_REPEATED_AFTER_SECONDS)
             case "copy" if delivery is not None:
                 self._send(delivery.message.request_key)

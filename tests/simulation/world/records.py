@@ -1,4 +1,4 @@
-"""What happened in a run, as the world knows it, and which of it a worker could know."""
+"""Records of a run: messages, deliveries, calls and events, and which of them a worker could know."""
 
 import math
 from collections.abc import Mapping
@@ -17,41 +17,41 @@ class Message:
     body: bytes
     headers: dict[str, object]
     parent: "DeliveryRecord | None" = None
-    """The delivery that published it; None: its sender did."""
+    """Delivery whose replica published it as a copy; None: published by its sender."""
     failures: int = 0
     """Deliveries that ended without an acknowledgement."""
     delivery_count: int = 0
     preferred_replica: Any = None
-    """The replica that the next delivery goes to, if it can."""
+    """Replica that gets the next delivery, if possible."""
 
 
 @dataclass(slots=True, eq=False)
 class DeliveryRecord:
-    """One delivery of a message to one life of a replica."""
+    """One delivery of a message to one process of a replica."""
 
     message: Message
     number: int
-    """Counts the deliveries of the message."""
+    """Number of this delivery of the message, from 1."""
     replica: str
     process: object
     at: float
     lost_at: float = math.inf
     """When the broker took the message back."""
     has_acked: bool = False
-    """The replica acknowledged it, whether or not the broker heard that."""
+    """The replica acknowledged it; the broker may not have received that."""
     confirmed: set[str] = field(default_factory=set)
-    """What the broker confirmed to it: `event`, `copy`, `park`."""
+    """Publishes that the broker confirmed: `event`, `copy`, `park`."""
     lookup_answered_at: float | None = None
-    """When its last look-up was answered by the service."""
+    """When DCS answered its last look-up."""
     lookup_received_at: float | None = None
-    """When that answer reached the replica."""
+    """When the replica received that answer."""
     is_in_doubt: bool = False
-    """A look-up failed, or showed several tasks that may be the request's."""
+    """A look-up failed, or found several tasks that may be the request's."""
 
 
 @dataclass(slots=True, eq=False)
 class CreateCall:
-    """One create call."""
+    """A create call."""
 
     delivery: DeliveryRecord
     ending: str
@@ -59,29 +59,29 @@ class CreateCall:
     is_ambiguous: bool
     is_sent: bool
     lookup_answered_at: float | None
-    """When the delivery had last looked."""
+    """When the last look-up of the delivery was answered."""
     lookup_received_at: float | None = None
     ended_at: float | None = None
     """When its caller learned how it ended; None: never."""
     listed_by: float = math.inf
-    """A task of it is listed by then: the assumption."""
+    """When its task is listed at the latest, as the worker assumes."""
     task_id: str | None = None
     listed_at: float = math.inf
-    """When a task of it would be listed, were it not for the bound."""
+    """When its task would be listed without that assumption."""
 
     def is_listed(self, now: float) -> bool:
-        """Whether the list shows a task of it."""
+        """Whether its task is listed."""
         return self.task_id is not None and min(self.listed_at, self.listed_by) <= now
 
     @property
     def may_have_acted(self) -> bool:
-        """Whether, for all that its caller could know, the service may have acted."""
+        """Whether DCS may have created a task, as far as the caller could know."""
         return self.is_sent and (self.is_ambiguous or self.ended_at is None)
 
 
 @dataclass(frozen=True, slots=True)
 class DcsCall:
-    """One call of the service, whatever it is; `matter`: the request that it was for, None for a probe."""
+    """A call of DCS of any kind; `request_key` is None for a probe."""
 
     at: float
     replica: str
@@ -90,7 +90,7 @@ class DcsCall:
 
 @dataclass(slots=True, eq=False)
 class Event:
-    """A final event that the broker took."""
+    """A final event that the broker accepted."""
 
     delivery: DeliveryRecord
     at: float
@@ -102,7 +102,7 @@ class Event:
 
 
 def how_known(earlier: DeliveryRecord, later: DeliveryRecord | None) -> str | None:
-    """How `later` can know what `earlier` did: `same`, by `redelivery`, by `copy`; None: not at all."""
+    """How `later` can know what `earlier` did: as the `same`, by `redelivery`, by `copy`; None: not at all."""
     if earlier is later:
         return "same"
     how = "copy"
@@ -117,26 +117,26 @@ def how_known(earlier: DeliveryRecord, later: DeliveryRecord | None) -> str | No
 
 
 def copy_of(delivery: DeliveryRecord, headers: Mapping[str, object]) -> Message:
-    """A copy of a message in a replica's hands, with other headers."""
+    """Copy of a delivered message with other headers."""
     return Message(delivery.message.request_key, delivery.message.body, dict(headers), parent=delivery)
 
 
 CURRENT_DELIVERY: Final[ContextVar[DeliveryRecord]] = ContextVar("handed")
-"""The delivery on whose behalf code runs."""
+"""Delivery that the running code works for."""
 
 
 TimelineEntry = tuple[float, str, str]
-"""When, who, what."""
+"""Time, actor, text."""
 
 
 @dataclass(slots=True)
 class RunResult:
-    """What came of a plan."""
+    """Result of a run."""
 
     plan: Plan
     violations: list[str] = field(default_factory=list)
     windows: list[str] = field(default_factory=list)
-    """What went wrong outside of the guarantee."""
+    """Violations that no worker can avoid in the configuration of the run."""
     points: list[str] = field(default_factory=list)
     injected: dict[int, str] = field(default_factory=dict)
     timeline: list[TimelineEntry] = field(default_factory=list)

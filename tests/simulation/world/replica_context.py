@@ -1,10 +1,10 @@
-"""What a port needs of the replica that it belongs to."""
+"""Context of a port: the replica that it belongs to, as a protocol, because the replica builds its ports."""
 
 from typing import Protocol
 
 
 class ReplicaContext(Protocol):
-    """The replica that the ports belong to."""
+    """The replica that a port belongs to."""
 
     name: str
     freezes: int
@@ -15,22 +15,22 @@ class ReplicaContext(Protocol):
         """Seconds since the run began."""
         ...
 
-    def wall(self) -> float:
-        """Epoch seconds by the replica's own clock."""
+    def epoch_now(self) -> float:
+        """Epoch seconds by the clock of the replica."""
         ...
 
     async def point(self, label: str) -> str | None:
-        """Pass a point; the fault of this very call that struck."""
+        """Pass a fault point. Returns the fault of this call."""
         ...
 
     def log(self, text: str, *arguments: object) -> None:
-        """A line of the timeline."""
+        """Add a line to the timeline."""
         ...
 
     def report_violation(self, text: str) -> None:
-        """A law was broken."""
+        """Report a broken law."""
         ...
 
     def lose_channel(self) -> None:
-        """The consuming channel is gone."""
+        """Close the consuming channel."""
         ...

@@ -1,4 +1,4 @@
-"""One run: the replicas and their surroundings, from the first message to the last timer."""
+"""One run of a plan: the replicas and their world, from the first message to the last timer."""
 
 from random import Random
 from typing import Final
@@ -18,18 +18,18 @@ from tests.simulation.world.replica import Replica
 from worker.policy import error_table
 
 MAX_VIRTUAL_SECONDS: Final = 100_000.0
-"""Virtual seconds within which every run ends."""
+"""Bound of virtual time of a run."""
 MAX_CALLBACKS: Final = 20_000
-"""Callbacks within which every run ends."""
+"""Bound of the work of a run."""
 
 
 class Simulation:
-    """Everything that takes part in one run."""
+    """The world of one run: event loop, broker, DCS, claims, replicas."""
 
     def __init__(self, plan: Plan, assemble: Assemble, classify: Classify, *, with_timeline: bool) -> None:
         rng = Random(plan.seed)
         self.loop = VirtualEventLoop()  # type: ignore[abstract] # it has what is used
-        self.run = RunResult(plan)
+        self.result = RunResult(plan)
         self._with_timeline = with_timeline
         self._is_over = False
         self._plan = plan
@@ -37,12 +37,12 @@ class Simulation:
         timers = self._timers = Timers(self.loop)
         self.dcs = SimulatedDcs(timers, rng, plan)
         self.broker = Broker(timers, rng, plan, self.dcs.on_delivery_returned)
-        self.store = ClaimStore()
+        self.claim_store = ClaimStore()
         shared = SharedWorld(
             timers,
             self.broker,
             self.dcs,
-            self.store,
+            self.claim_store,
             plan,
             rng,
             assemble,
@@ -52,18 +52,18 @@ class Simulation:
             self._report_violation,
         )
         self.replicas = [Replica(shared, name) for name in "ABC"[: plan.replicas]]
-        self._fault_injector = FaultInjector(timers, self.broker, self.store, self.replicas, self._send)
+        self._fault_injector = FaultInjector(timers, self.broker, self.claim_store, self.replicas, self._send)
 
     def simulate(self) -> RunResult:
-        """Let the run happen, and judge it."""
-        run = self.run
+        """Make the run, and check the laws."""
+        result = self.result
         with self.loop:
             for replica in self.replicas:
                 self._timers.after(0.0, replica.start)
             for number, request in enumerate(self._plan.requests):
                 self._send_all(number, request)
             for timed_faults in self._plan.timed_faults:
-                self._timers.after(timed_faults.at, self._fault_injector.at, timed_faults)
+                self._timers.after(timed_faults.at, self._fault_injector.inject_at_time, timed_faults)
             try:
                 self.loop.run(until=MAX_VIRTUAL_SECONDS, max_callbacks=MAX_CALLBACKS)
                 if self._plan.repeats_at_end:
@@ -74,13 +74,13 @@ class Simulation:
                 self._report_violation("-", f"the run does not end: {error}")
             self._judge()
             self._is_over = True
-        run.points, run.injected = self._points.passed, self._points.injected
-        run.seconds, run.calls = self.loop.now, len(self.dcs.calls)
-        return run
+        result.points, result.injected = self._points.passed, self._points.injected
+        result.seconds, result.calls = self.loop.now, len(self.dcs.calls)
+        return result
 
     def _judge(self) -> None:
         sent = {(n, c) for n, e in enumerate(self._plan.requests) for c in ((False, True) if e.clashes else (False,))}
-        is_sound = self._plan.claims and self.store.is_sound
+        is_sound = self._plan.claims and self.claim_store.is_sound
         broker = self.broker
         facts = RunFacts(
             *(self._plan, self.dcs.calls, broker.events, broker.parked, broker.deliveries),
@@ -89,7 +89,7 @@ class Simulation:
             self.dcs.dcs_calls,
         )
         verdict = check_laws(facts)
-        self.run.windows += verdict.windows
+        self.result.windows += verdict.windows
         for violation in (*self.loop.errors, *verdict.violations):
             self._report_violation("-", violation)
 
@@ -113,7 +113,7 @@ class Simulation:
         self.broker.enqueue(Message(request_key, self._body(request_key), {}, preferred_replica=preferred_replica))
 
     def _repeat_every_request(self) -> None:
-        """Let every replica say what it remembers of every request."""
+        """Send every request to every replica again: each must answer with the outcome that it remembers."""
         everyone = [(number, replica) for number in range(len(self._plan.requests)) for replica in self.replicas]
         for second, (number, replica) in enumerate(everyone, 1):
             self._timers.after(float(second), self._send, (number, False), replica)
@@ -140,16 +140,16 @@ class Simulation:
 
     def _log(self, who: str, text: str, arguments: tuple[object, ...] = ()) -> None:
         if self._with_timeline:
-            self.run.timeline.append((self.loop.now, who, text % arguments))
+            self.result.timeline.append((self.loop.now, who, text % arguments))
 
     def _report_violation(self, who: str, text: str) -> None:
         if not self._is_over:
             self._log(who, "!!! %s", (text,))
-            self.run.violations.append(text)
+            self.result.violations.append(text)
 
 
 def simulate(
     plan: Plan, assemble: Assemble, classify: Classify = error_table.row, *, with_timeline: bool = False
 ) -> RunResult:
-    """Run a plan."""
+    """Run a plan, and check the laws."""
     return Simulation(plan, assemble, classify, with_timeline=with_timeline).simulate()
