@@ -1,46 +1,24 @@
-"""A deterministic proof of "one task per request": the real flow and policies, on a virtual clock, under faults.
+"""Deterministic simulation of "one task per request": the real pipeline and policies on a virtual clock, with faults.
 
-Under proof is whatever `Assemble` builds: the flow of one replica over stand-ins. Two or three such replicas share
-a broker (`broker`), a service (`cloud`) and, in half of the runs, claims (`claims`). Every port call is a point at
-which a fault can strike (`points`); a `Plan` says which do, and replays exactly. `checks` holds after each run:
+Two or three replicas share a simulated broker (`world.broker`), DCS (`world.dcs`) and, in half of the runs, claims
+(`world.claims`). Each replica has a dispatcher that is built as in production. Every call of a port is a fault point
+(`scenario.fault_points`). A `Plan` decides which faults happen, and replays exactly. After each run `checks` verifies:
 
-- at most one task per request; no create on stale ground, after `not_after`, once the request is over, or without a
-  look at a delivery that is not the first;
-- no create sooner than the settle time after one that may have been sent, nor without a look in between;
-- an acknowledgement only after a confirmed event or copy, and only then is anything said;
-- at least one final event per request, of one kind and with one id, and true: a task it names is the request's, a
-  failure that says "no task" leaves none;
-- nothing is left in a queue or in a replica's hands, and every run ends.
+- at most one task per request; no create for a lost delivery, after `not_after`, after the end of the request, or
+  without a look-up at a delivery that is not the first;
+- no create before the listing delay of an earlier create that may have been sent is over, nor without a look-up then;
+- an acknowledgement only after a confirmed event or copy, and reports only after the acknowledgement;
+- at least one final event per request, of one kind, with one id, and true: a task that it names is the request's, and
+  a failure that says "no task" leaves none;
+- no request remains in a queue or in a replica, and every run ends.
 
-Assumptions. The service lists a created task within the settle time of the moment when its caller learned how the
-call ended or, if it never did, when the broker took the request back. It goes on refusing what it refused for good.
-Clocks of replicas differ by less than 5 s. The broker loses nothing that it confirmed. A process notices that it
-stood still for more than 5 s, and that its channel is gone within that time.
+Assumptions. DCS lists a created task within the listing delay, counted from the moment when the caller learned how the
+create ended or, if it never did, when the broker took the delivery back. What DCS rejects for good, it rejects always.
+Clocks of replicas differ by less than 5 s. The broker loses nothing that it confirmed. A process detects a freeze of
+more than 5 s, and learns within that time that its channel was closed.
 
-What no worker can know without claims that are there all the time is not held against it, but counted (`windows`):
-two copies of a request on two replicas between look and listing; an event whose delivery was lost before its
-acknowledgement, when the next replica meets a service that has changed its mind. Copies by the sender are sent only
-where claims, or a single replica's memory, are there to recognise them.
+What no worker can know without claims that are always available is no violation, but is counted (`windows`): two
+copies of a request on two replicas between look-up and listing; an event whose delivery was lost before its
+acknowledgement, if the next replica gets another answer from DCS. Senders publish copies only where claims, or the
+memory of a single replica, can recognise them.
 """
-
-from tests.simulation.cast import Assemble, Cast, Flow
-from tests.simulation.cloud import DEADLINE
-from tests.simulation.explore import explore, replay
-from tests.simulation.plan import Plan
-from tests.simulation.report import Failure, Report
-from tests.simulation.requests import REGION
-from tests.simulation.sample import sampled
-
-__all__ = [
-    "DEADLINE",
-    "REGION",
-    "Assemble",
-    "Cast",
-    "Failure",
-    "Flow",
-    "Plan",
-    "Report",
-    "explore",
-    "replay",
-    "sampled",
-]

@@ -1,10 +1,9 @@
-"""`make prove`: simulate that each request gets one task and one event, whatever fails.
+"""`make prove`: check by simulation that each request gets one task and one event under all faults.
 
-The worker's own decisions run on a virtual clock, against a broker, a DCS and claims that fail at every point.
-A run in which a law is broken is printed as a timeline, with the command that replays it. A single run is always
-printed.
+The real decisions of the worker run on a virtual clock, with a broker, a DCS and claims that fail at every fault point.
+A run that breaks a law is printed as a timeline, with the command that replays it. A single run is always printed.
 
-Exit status: 0 no law was broken, 1 one was, 2 wrong usage.
+Exit status: 0 no law was broken, 1 a law was broken, 2 wrong usage.
 """
 
 import argparse
@@ -12,12 +11,14 @@ import json
 import sys
 from collections.abc import Sequence
 
-from tests.simulation import Plan, explore, replay, sampled
-from tests.simulation.assembly import assemble
+from tests.simulation.explore import explore, replay
+from tests.simulation.scenario.plan import Plan
+from tests.simulation.scenario.random_plans import sampled
+from tests.simulation.world.assembly import assemble
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the simulation, and answer with the exit status."""
+    """Run the simulation. Returns the exit status."""
     given = _parser().parse_args(arguments)
     if given.plan is None and given.runs > 1:
         report = explore(assemble, runs=given.runs, seed=given.seed)
@@ -39,9 +40,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m tests.simulation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=_at_least_one, default=20_000, help="number of runs (default: %(default)s)")
-    parser.add_argument("--seed", type=int, help="sampled runs only, starting with this seed")
+    parser.add_argument("--seed", type=int, help="random runs only, starting with this seed")
     parser.add_argument("--plan", type=_plan, help="replay this plan, as a failure prints it")
-    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 

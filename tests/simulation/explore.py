@@ -1,29 +1,28 @@
-"""The proof: every point with every fault for short scripts, and long plans drawn by seed."""
+"""Exploration: enumerated runs with one fault each, random runs by seed, and smaller plans for runs that fail."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from random import Random
-from typing import Final
+from typing import Any, Final
 
-from tests.simulation.cast import Assemble
-from tests.simulation.endings import ENDINGS, Classify
-from tests.simulation.plan import Errand, Plan
-from tests.simulation.points import faults
 from tests.simulation.report import Failure, Report, kind
-from tests.simulation.run import Run
-from tests.simulation.sample import sampled
-from tests.simulation.shrink import shrunk
-from tests.simulation.world import play
+from tests.simulation.scenario.call_endings import CALL_ENDINGS, Classify
+from tests.simulation.scenario.fault_points import faults_of_points
+from tests.simulation.scenario.plan import Plan, PlannedRequest
+from tests.simulation.scenario.random_plans import sampled
+from tests.simulation.world.assembly import Assemble
+from tests.simulation.world.records import RunResult
+from tests.simulation.world.simulation import simulate
 from worker.policy import error_table
 
 FIRST_SEED: Final = 1
-EFFORT: Final = 30_000
-"""Port calls that may be made to find a smaller run that fails alike."""
-LINES: Final = 200
-"""Of a timeline; beyond that its middle is left out."""
-ENUMERATED: Final = 0.5
-"""At most this share of the runs is enumerated."""
+MAX_SHRINK_PORT_CALLS: Final = 30_000
+"""Bound of the search for a smaller plan with the same kind of violation."""
+MAX_TIMELINE_LINES: Final = 200
+"""Longer timelines lose their middle."""
+MAX_ENUMERATED_SHARE: Final = 0.5
+"""Share of the runs that may be enumerated ones."""
 
 
 def explore(
@@ -34,74 +33,139 @@ def explore(
     classify: Classify = error_table.row,
     until_broken: bool = False,
 ) -> Report:
-    """Make so many runs; with a seed only sampled ones, from that seed on."""
+    """Make the runs and check each. With a seed they are random runs only, from that seed on."""
     started = time.perf_counter()
     report = Report()
-    player = partial(play, assemble=assemble, classify=classify)
-    for plan, drawn_by in _plans(runs, seed, player, report):
-        run = player(plan)
-        if report.add(run):
-            report.failures.append(_failure(run, player, drawn_by))
+    run_plan = partial(simulate, assemble=assemble, classify=classify)
+    for plan, plan_seed in _plans(runs, seed, run_plan, report):
+        result = run_plan(plan)
+        if report.add(result):
+            report.failures.append(_failure(result, run_plan, plan_seed))
         if until_broken and report.broken:
             break
     report.seconds = time.perf_counter() - started
     return report
 
 
-def replay(plan: Plan, assemble: Assemble, classify: Classify = error_table.row) -> tuple[Run, tuple[str, ...]]:
-    """One run, with its timeline."""
-    run = play(plan, assemble, classify, with_notes=True)
-    lines = [f"{at:12.3f}  {who:<6}  {what}" for at, who, what in run.notes]
-    if len(lines) > LINES:
-        lines[LINES // 2 : -LINES // 2] = [f"{'...':>12}  {len(lines) - LINES} lines"]
-    return run, tuple(lines)
+def replay(plan: Plan, assemble: Assemble, classify: Classify = error_table.row) -> tuple[RunResult, tuple[str, ...]]:
+    """Make one run; its result and its timeline."""
+    result = simulate(plan, assemble, classify, with_timeline=True)
+    lines = [f"{at:12.3f}  {who:<6}  {what}" for at, who, what in result.timeline]
+    if len(lines) > MAX_TIMELINE_LINES:
+        lines[MAX_TIMELINE_LINES // 2 : -MAX_TIMELINE_LINES // 2] = [
+            f"{'...':>12}  {len(lines) - MAX_TIMELINE_LINES} lines"
+        ]
+    return result, tuple(lines)
 
 
-def _plans(runs: int, seed: int | None, player: "partial[Run]", report: Report) -> Iterator[tuple[Plan, int | None]]:
-    """The plans of a proof, each with its seed if it was drawn by one; counts them in the report."""
+def _plans(
+    runs: int, seed: int | None, run_plan: "partial[RunResult]", report: Report
+) -> Iterator[tuple[Plan, int | None]]:
+    """Plans of an exploration, each with its seed if it is a random one. Counts them in the report."""
     chosen: list[Plan] = []
     if seed is None:
-        chosen = _enumerated(player)
+        chosen = _enumerated(run_plan)
         report.enumerable = len(chosen)
         Random(FIRST_SEED).shuffle(chosen)
-        del chosen[int(runs * ENUMERATED) :]
+        del chosen[int(runs * MAX_ENUMERATED_SHARE) :]
     report.first_seed = FIRST_SEED if seed is None else seed
-    # By turns, so that a proof that is stopped at the first failure stops early.
+    # In turns, so that an exploration that stops at the first failure stops early.
     for number in range(runs):
         if report.enumerated < len(chosen) and number % 2:
             report.enumerated += 1
             yield chosen[report.enumerated - 1], None
         else:
-            drawn = report.first_seed + report.sampled
+            plan_seed = report.first_seed + report.sampled
             report.sampled += 1
-            yield sampled(drawn), drawn
+            yield sampled(plan_seed), plan_seed
 
 
-def _enumerated(player: "partial[Run]") -> list[Plan]:
-    """One request, one ending of its first call, with and without claims: every point with every fault."""
+def _enumerated(run_plan: "partial[RunResult]") -> list[Plan]:
+    """Plans of one request: every ending of its first create, every fault at every point, with and without claims."""
     plans: list[Plan] = []
     for has_claims in (False, True):
-        for ending in ENDINGS:
-            plan = Plan(errands=(Errand(script=(ending,)),), claims=has_claims)
+        for ending in CALL_ENDINGS:
+            plan = Plan(requests=(PlannedRequest(call_endings=(ending,)),), claims=has_claims)
             plans.append(plan)
-            points = player(plan).points
-            for number, fault in faults(points, has_claims=has_claims):
+            points = run_plan(plan).points
+            for number, fault in faults_of_points(points, has_claims=has_claims):
                 plans.append(plan.model_copy(update={"faults": {number: fault}}))
     return plans
 
 
-def _failure(run: Run, player: "partial[Run]", seed: int | None) -> Failure:
-    wanted = {kind(violation) for violation in run.violations}
-    left = EFFORT
+def _failure(result: RunResult, run_plan: "partial[RunResult]", seed: int | None) -> Failure:
+    kinds = {kind(violation) for violation in result.violations}
+    remaining = MAX_SHRINK_PORT_CALLS
 
     def fails(plan: Plan) -> bool:
-        nonlocal left
-        if left <= 0:
+        nonlocal remaining
+        if remaining <= 0:
             return False
-        tried = player(plan)
-        left -= len(tried.points) + 10
-        return not wanted.isdisjoint(map(kind, tried.violations))
+        attempt = run_plan(plan)
+        remaining -= len(attempt.points) + 10
+        return not kinds.isdisjoint(map(kind, attempt.violations))
 
-    small = shrunk(run, fails)
-    again, timeline = replay(small, player.keywords["assemble"], player.keywords["classify"])
-    return Failure(tuple(again.violations), small, timeline, seed)
+    smallest = shrink(result, fails)
+    replayed, timeline = replay(smallest, run_plan.keywords["assemble"], run_plan.keywords["classify"])
+    return Failure(tuple(replayed.violations), smallest, timeline, seed)
+
+
+_PLAN_DEFAULTS: Final[dict[str, Any]] = {
+    name: Plan.model_fields[name].default
+    for name in (
+        "replicas",
+        "has_shared_name",
+        "listing_lag",
+        "tries",
+        "prefetch",
+        "delays",
+        "reconcile",
+        "marker",
+        "repeats_at_end",
+    )
+}
+_REQUEST_DEFAULTS: Final[dict[str, Any]] = {
+    name: PlannedRequest.model_fields[name].default
+    for name in ("copies", "clashes", "not_after", "kills_at", "unrelated_tasks")
+}
+
+
+def shrink(result: RunResult, fails: Callable[[Plan], bool]) -> Plan:
+    """Smaller plan that fails alike: random faults become planned ones, and what it does not need is removed."""
+    plan = result.plan.model_copy(update={"fault_rate": 0.0, "fault_budget": 0, "faults": dict(result.injected)})
+    if not fails(plan):
+        return result.plan
+    while (smaller := next(filter(fails, _smaller_plans(plan)), None)) is not None:
+        plan = smaller
+    return plan
+
+
+def _smaller_plans(plan: Plan) -> Iterator[Plan]:
+    """Every plan with one element less."""
+    for number, request in enumerate(plan.requests):
+        before, after = plan.requests[:number], plan.requests[number + 1 :]
+        if before or after:
+            yield plan.model_copy(update={"requests": before + after})
+        for smaller in _smaller_requests(request):
+            yield plan.model_copy(update={"requests": (*before, smaller, *after)})
+    for point in plan.faults:
+        yield plan.model_copy(update={"faults": {n: fault for n, fault in plan.faults.items() if n != point}})
+    for number in range(len(plan.timed_faults)):
+        yield plan.model_copy(update={"timed_faults": _without(plan.timed_faults, number)})
+    for name, default in _PLAN_DEFAULTS.items():
+        if getattr(plan, name) != default:
+            yield plan.model_copy(update={name: default})
+
+
+def _smaller_requests(request: PlannedRequest) -> Iterator[PlannedRequest]:
+    for name in ("call_endings", "copies"):
+        values = getattr(request, name)
+        for number in range(len(values)):
+            yield request.model_copy(update={name: _without(values, number)})
+    for name, default in _REQUEST_DEFAULTS.items():
+        if getattr(request, name) != default:
+            yield request.model_copy(update={name: default})
+
+
+def _without(values: tuple[Any, ...], number: int) -> tuple[Any, ...]:
+    return values[:number] + values[number + 1 :]

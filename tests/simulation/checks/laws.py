@@ -1,0 +1,255 @@
+"""Check of the laws against the facts of a run.
+
+A violation counts as a window only where no worker can avoid it: without sound claims, between two processes of
+replicas of which the later one could not learn what the earlier one did.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Final
+
+from tests.simulation.checks.failures import unexplained_failure
+from tests.simulation.checks.throttle import (
+    creates_after_old_lookup,
+    delayed_by_other_project,
+    requests_tried_in_outage,
+    too_many_calls,
+)
+from tests.simulation.scenario.plan import Plan, RequestKey
+from tests.simulation.world.records import CreateCall, DcsCall, DeliveryRecord, Event, Message, how_known
+from worker.policy.freeze_detector import FROZEN_AFTER
+
+TOLERANCE_SECONDS: Final = 0.01
+STALE_AFTER_SECONDS: Final = FROZEN_AFTER + 1.0
+"""A shorter freeze cannot be detected."""
+REASONS_WITHOUT_TASK: Final = frozenset(
+    ("rejected", "unauthenticated", "forbidden", "not_found", "expired", "exhausted")
+)
+"""Reasons of failures that say that no task exists."""
+RETRYABLE_REASONS: Final = frozenset(("exhausted", "expired", "unresolved"))
+"""Reasons of failures after which another attempt can succeed."""
+OUTAGE_ENDING_BY_REASON: Final = {
+    "forbidden": "forbidden",
+    "not_found": "no-endpoint",
+    "unauthenticated": "key-refused",
+}
+"""Ending of the calls of an outage, by the reason of a failure after which another attempt can succeed as well."""
+
+
+@dataclass(slots=True)
+class RunFacts:
+    """Facts of a run."""
+
+    plan: Plan
+    calls: list[CreateCall]
+    events: list[Event]
+    parked: list[Message]
+    deliveries: list[DeliveryRecord]
+    is_sound: bool
+    """The replicas shared claims that were always available and never emptied."""
+    sent: set[RequestKey]
+    dcs_calls: list[DcsCall] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Verdict:
+    """Violations and windows of a run."""
+
+    violations: list[str] = field(default_factory=list)
+    windows: list[str] = field(default_factory=list)
+
+
+def check_laws(facts: RunFacts) -> Verdict:
+    """Check every law against the facts of a run."""
+    verdict = Verdict()
+    calls: dict[RequestKey, list[CreateCall]] = defaultdict(list)
+    events: dict[RequestKey, list[Event]] = defaultdict(list)
+    for call in facts.calls:
+        if call.is_sent:
+            calls[call.delivery.message.request_key].append(call)
+    for event in facts.events:
+        events[event.delivery.message.request_key].append(event)
+    deliveries: dict[RequestKey, list[DeliveryRecord]] = defaultdict(list)
+    for delivery in facts.deliveries:
+        deliveries[delivery.message.request_key].append(delivery)
+    parked = {message.request_key for message in facts.parked}
+    for request_key in sorted(facts.sent):
+        verdict.violations += _check_calls(
+            facts, calls[request_key], min((event.at for event in events[request_key]), default=math.inf)
+        )
+        _check_one_task(facts, calls[request_key], verdict)
+        verdict.violations += _check_events(events[request_key], request_key in parked)
+        _check_events_are_true(facts, request_key, events[request_key], calls[request_key], verdict)
+        _check_one_kind_of_event(facts, request_key, events[request_key], verdict)
+        verdict.violations += creates_after_old_lookup(calls[request_key])
+        verdict.violations += delayed_by_other_project(facts.plan, request_key[0], events[request_key])
+        request = facts.plan.requests[request_key[0]]
+        for event in _first_of_each_kind(events[request_key]):
+            verdict.violations += unexplained_failure(
+                facts.plan, request, event, calls[request_key], deliveries[request_key], is_sound=facts.is_sound
+            )
+    verdict.violations += too_many_calls(facts.plan, facts.dcs_calls)
+    verdict.violations += requests_tried_in_outage(facts.plan, facts.dcs_calls)
+    return verdict
+
+
+def _could_know_calls(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
+    """Whether `later` could know of the calls of `earlier`."""
+    return facts.is_sound or earlier.process is later.process or how_known(earlier, later) is not None
+
+
+def _could_know_event(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
+    """Whether `later` could know of the event of `earlier`; a redelivery does not show it."""
+    return facts.is_sound or earlier.process is later.process or how_known(earlier, later) in ("same", "copy")
+
+
+def _claims_state(facts: RunFacts) -> str:
+    return "claims unavailable or emptied" if facts.plan.claims else "without claims"
+
+
+def _check_calls(facts: RunFacts, calls: list[CreateCall], over_at: float) -> Iterator[str]:
+    for call in calls:
+        if facts.is_sound and call.started_at > over_at:
+            yield f"created at {call.started_at:.1f} s, though the request was over at {over_at:.1f} s"
+        if call.started_at > call.delivery.lost_at + STALE_AFTER_SECONDS:
+            late = call.started_at - call.delivery.lost_at
+            yield f"created for a lost delivery at {call.started_at:.1f} s, {late:.1f} s after the loss"
+        is_first = call.delivery.number == 1 and call.delivery.message.parent is None
+        if facts.plan.reconcile != "off" and not is_first and call.lookup_answered_at is None:
+            yield f"created without a look-up, at a delivery that is not the first, at {call.started_at:.1f} s"
+    for earlier, later in combinations(calls, 2):
+        if (listed_at := _must_be_listed_at(facts, earlier, later)) is not None:
+            yield from _check_pair(earlier, later, listed_at - TOLERANCE_SECONDS)
+
+
+def _check_pair(earlier: CreateCall, later: CreateCall, listed_at: float) -> Iterator[str]:
+    created = f"created at {later.started_at:.1f} s"
+    if later.started_at < listed_at:
+        early = listed_at - later.started_at
+        yield f"{created}, {early:.1f} s too early after the call of {earlier.started_at:.1f} s"
+    elif later.lookup_answered_at is None or later.lookup_answered_at < listed_at:
+        yield f"{created} without a look-up after the listing delay of the call of {earlier.started_at:.1f} s"
+
+
+def _must_be_listed_at(facts: RunFacts, earlier: CreateCall, later: CreateCall) -> float | None:
+    """When a task of the earlier call must be listed, as far as the caller of the later one could know."""
+    if not earlier.may_have_acted:
+        return None
+    match how_known(earlier.delivery, later.delivery):
+        case "same" | "copy":
+            moment = earlier.started_at if earlier.ended_at is None else earlier.ended_at
+        case "redelivery":
+            moment = earlier.delivery.lost_at
+        case _ if facts.is_sound:
+            moment = min(math.inf if earlier.ended_at is None else earlier.ended_at, earlier.delivery.lost_at)
+        case _:
+            return None
+    return moment + facts.plan.listing_delay
+
+
+def _check_one_task(facts: RunFacts, calls: list[CreateCall], verdict: Verdict) -> None:
+    creators = [call for call in calls if call.task_id is not None]
+    for earlier, later in combinations(creators, 2):
+        if _could_know_calls(facts, earlier.delivery, later.delivery):
+            verdict.violations.append(f"two tasks: {earlier.task_id} and {later.task_id}")
+        else:
+            verdict.windows.append(
+                f"two tasks: copies on two replicas between look-up and listing, {_claims_state(facts)}"
+            )
+
+
+def _check_events(events: list[Event], is_parked: bool) -> Iterator[str]:
+    if not events:
+        yield "lost: no final event"
+    for succeeded in (True, False):
+        ids = {event.id for event in events if event.succeeded is succeeded}
+        if len(ids) > 1:
+            yield f"{len(ids)} event ids"
+    if any(event.parked for event in events) and not is_parked:
+        yield "an event says parked, but nothing is"
+
+
+def _check_events_are_true(
+    facts: RunFacts, request_key: RequestKey, events: list[Event], calls: list[CreateCall], verdict: Verdict
+) -> None:
+    """Check that the first event of each kind is true; later ones repeat it."""
+    tasks = {call.task_id: call for call in calls if call.task_id is not None}
+    for event in _first_of_each_kind(events):
+        if event.succeeded and event.instance_id not in tasks:
+            if facts.plan.requests[request_key[0]].clashes and not facts.is_sound:
+                verdict.windows.append(
+                    f"two tasks under one request id, where the first is not known, {_claims_state(facts)}"
+                )
+            else:
+                verdict.violations.append(f"succeeded with {event.instance_id}, which is not the request's")
+        if event.reason not in REASONS_WITHOUT_TASK:
+            continue
+        for call in tasks.values():
+            if call.started_at < event.at:
+                could_know = all(
+                    _could_know_calls(facts, call.delivery, source) for source in _deciding_deliveries(facts, event)
+                )
+            else:
+                could_know = _could_know_event(facts, event.delivery, call.delivery) or not _is_excusable(
+                    facts, event, call.delivery, event
+                )
+            if could_know:
+                verdict.violations.append(f"failed ({event.reason}), but {call.task_id} exists")
+            else:
+                verdict.windows.append(f"failed, but a task exists: copies or lost deliveries, {_claims_state(facts)}")
+
+
+def _deciding_deliveries(facts: RunFacts, event: Event) -> Iterator[DeliveryRecord]:
+    """Deliveries that can have decided an event: its delivery, or a copy's in the same process."""
+    for delivery in facts.deliveries:
+        if (
+            delivery.process is event.delivery.process
+            and delivery.message.request_key == event.delivery.message.request_key
+            and delivery.at < event.at
+        ):
+            yield delivery
+
+
+def _check_one_kind_of_event(facts: RunFacts, request_key: RequestKey, events: list[Event], verdict: Verdict) -> None:
+    firsts = sorted(_first_of_each_kind(events), key=lambda event: event.at)
+    if len(firsts) < 2:
+        return
+    earlier, later = firsts
+    failed = later if earlier.succeeded else earlier
+    if facts.plan.requests[request_key[0]].clashes and not facts.is_sound:
+        verdict.windows.append(f"two tasks under one request id, where the first is not known, {_claims_state(facts)}")
+    elif (
+        not facts.is_sound
+        and failed.reason == "poison"
+        and not _could_know_event(facts, earlier.delivery, later.delivery)
+    ):
+        # Neither replica knows the event of the other: one found an outcome before, the other one reports poison.
+        verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_claims_state(facts)}")
+    elif _is_excusable(facts, earlier, later.delivery, failed) and not _could_know_event(
+        facts, earlier.delivery, later.delivery
+    ):
+        verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_claims_state(facts)}")
+    else:
+        verdict.violations.append(f"two kinds of final event: {earlier.reason}, then {later.reason}")
+
+
+def _is_excusable(facts: RunFacts, earlier: Event, later: DeliveryRecord, failed: Event) -> bool:
+    """Whether a replica that does not know of an event can reach another outcome without breaking a law."""
+    if how_known(earlier.delivery, later) is None:
+        return True
+    is_revocable = failed.reason in RETRYABLE_REASONS or any(
+        outage.ending == OUTAGE_ENDING_BY_REASON.get(failed.reason) and outage.at <= failed.at
+        for outage in facts.plan.outages
+    )
+    return is_revocable or (earlier.succeeded and failed.reason == "poison")
+
+
+def _first_of_each_kind(events: Iterable[Event]) -> Iterable[Event]:
+    """First event of each kind."""
+    first: dict[bool, Event] = {}
+    for event in events:
+        first.setdefault(event.succeeded, event)
+    return first.values()

@@ -1,0 +1,1 @@
+"""Versions of the worker with one law switched off each."""

@@ -1,0 +1,113 @@
+"""Catalogue of mutations: the worker with one law switched off, which the simulation must detect."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+from tests.simulation.mutations import decisions, settlement, throttle
+from tests.simulation.scenario.plan import REGION, Plan
+from tests.simulation.world.assembly import ReplicaPorts, assemble
+from worker.pipeline.dispatcher import Dispatcher
+from worker.policy import error_table
+from worker.policy.call_result import Condition, ErrorKind, Evidence
+from worker.policy.error_table import Row
+from worker.policy.retry_policy import RetryPolicy
+
+
+def classify_server_error_as_refused(status: int, code: str | None, condition: Condition | None) -> Row:
+    """Error table that takes a server error for a refusal."""
+    row = error_table.row(status, code, condition)
+    return Row(Evidence.REFUSED, ErrorKind.RETRY, row.scope) if status >= 500 else row
+
+
+def without_claims(ports: ReplicaPorts) -> ReplicaPorts:
+    """Ports of a replica that ignores claims."""
+    return replace(ports, claims=None)
+
+
+def without_shared_outcomes(ports: ReplicaPorts) -> ReplicaPorts:
+    """Ports of a replica that stores no outcome in the claims."""
+    return replace(ports, claims=settlement.UnsharedOutcomes(ports.claims)) if ports.claims is not None else ports  # type: ignore[arg-type]
+
+
+Patch = Callable[[Dispatcher], None]
+
+
+def replace_class(path: str, kind: type) -> Patch:
+    """Patch that gives the part at `path` of a dispatcher the class `kind`, a stateless subclass of its class."""
+
+    def patch(dispatcher: Dispatcher) -> None:
+        part: object = dispatcher
+        for name in path.split("."):
+            part = part[name] if isinstance(part, dict) else getattr(part, name)
+        assert issubclass(kind, type(part))
+        part.__class__ = kind
+
+    return patch
+
+
+EXECUTOR, SETTLER, PIPELINE, DEDUPLICATOR = (
+    "_pipeline._executor",
+    "_pipeline._settler",
+    "_pipeline",
+    "_pipeline._deduplicator",
+)
+THROTTLE, IN_REGION = "_throttle", f"_throttle.regions.{REGION}"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A dispatcher that is built as in production, with one law switched off."""
+
+    name: str
+    patch: Patch = lambda _: None
+    policy: type[RetryPolicy] = RetryPolicy
+    classify: Callable[[int, str | None, Condition | None], Row] = error_table.row
+    change_ports: Callable[[ReplicaPorts], ReplicaPorts] = lambda ports: ports
+
+    def assemble(self, ports: ReplicaPorts, plan: Plan) -> Dispatcher:
+        """Dispatcher of one replica without that law."""
+        policy = self.policy(**{each.name: getattr(plan.policy, each.name) for each in fields(plan.policy)})
+        dispatcher = assemble(self.change_ports(ports), plan, policy)
+        self.patch(dispatcher)
+        return dispatcher
+
+
+MUTATIONS = (
+    Mutation("acknowledges before the confirm", replace_class(SETTLER, settlement.AckBeforeConfirm)),
+    Mutation(
+        "acknowledges a postponed request before its copy is confirmed",
+        replace_class(SETTLER, settlement.AckBeforeCopy),
+    ),
+    Mutation("drops requests instead of requeueing them", replace_class(SETTLER, settlement.DropInsteadOfRequeue)),
+    Mutation("omits x-last-sent-at on copies", replace_class(SETTLER, settlement.LoseLastSentAt)),
+    Mutation("gives each event a new id", replace_class(SETTLER, settlement.NewEventIdEachTime)),
+    Mutation(
+        "skips the look-up after an ambiguous create", replace_class(EXECUTOR, decisions.SkipLookupAfterAmbiguous)
+    ),
+    Mutation(
+        "counts the listing delay from the start of a call",
+        replace_class(EXECUTOR, decisions.ListingDelayFromCallStart),
+    ),
+    Mutation("adopts the first of several tasks", replace_class(EXECUTOR, decisions.AdoptFirstOfSeveral)),
+    Mutation("takes a redelivery for a first delivery", replace_class(PIPELINE, settlement.TreatRedeliveryAsFirst)),
+    Mutation("creates for a lost delivery", replace_class(PIPELINE, settlement.SkipStaleCheck)),
+    Mutation("processes copies at the same time", replace_class(DEDUPLICATOR, decisions.NoSingleFlight)),
+    Mutation("remembers no outcome", replace_class(DEDUPLICATOR, decisions.ForgetOutcomes)),
+    Mutation("has no listing delay", policy=decisions.NoListingDelay),
+    Mutation("trusts a copy that says never sent", policy=decisions.TrustNeverSentHeader),
+    Mutation("has no poison limit", policy=decisions.NoPoisonLimit),
+    Mutation("takes the first interruption for poison", policy=decisions.PoisonAtFirstInterruption),
+    Mutation("fails a request with retry levels left", policy=decisions.NoRetriesLeft),
+    Mutation("fails a request after an ambiguous error", replace_class(EXECUTOR, decisions.FailAmbiguous)),
+    Mutation("takes 5xx for a refusal", classify=classify_server_error_as_refused),
+    Mutation("ignores claims", change_ports=without_claims),
+    Mutation("stores no outcome in the claims", change_ports=without_shared_outcomes),
+    Mutation("never closes the breaker", replace_class(f"{IN_REGION}.breaker", throttle.NeverCloseBreaker)),
+    Mutation("never opens the breaker", replace_class(f"{IN_REGION}.breaker", throttle.NeverOpenBreaker)),
+    Mutation("leaks permits", replace_class(IN_REGION, throttle.LeakPermits)),
+    Mutation("holds all projects when one is refused", replace_class(IN_REGION, throttle.HoldAllProjects)),
+    Mutation("never resumes consumption", replace_class(THROTTLE, throttle.NeverResumeConsumption)),
+    Mutation("relies on an old look-up", replace_class(EXECUTOR, decisions.TrustOldLookup)),
+    Mutation("never probes the credentials", replace_class(f"{THROTTLE}.probes", throttle.NoCredentialsProbe)),
+    Mutation("blames a request for refused credentials", replace_class(IN_REGION, throttle.BlameRequestForCredentials)),
+)

@@ -1,0 +1,118 @@
+"""Mutations of the settler and the pipeline: acknowledgements, copies, events, stale deliveries."""
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from schemas import names
+from schemas.envelope import Envelope
+from worker.pipeline.pipeline import DeliveryPipeline
+from worker.pipeline.settler import Settler
+from worker.policy.call_result import UnconfirmedError
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.outcome import Completed, Outcome, Requeued, RetryLater
+
+
+class AckBeforeConfirm(Settler):
+    """Settler that takes every publish for confirmed."""
+
+    async def _confirmed(self, delivery: Any, publish: Any, **_: Any) -> bool:
+        with suppress(UnconfirmedError):
+            await publish()
+        return True
+
+
+class AckBeforeCopy(Settler):
+    """Settler that acknowledges a postponed request before its copy is confirmed."""
+
+    async def settle(self, delivery: Any, sender_request_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
+        """Switch the law off."""
+        if isinstance(outcome, RetryLater):
+            await delivery.ack()
+        return await super().settle(delivery, sender_request_id, envelope, outcome)
+
+
+class DropInsteadOfRequeue(Settler):
+    """Settler that acknowledges at shutdown what it should requeue."""
+
+    async def settle(self, delivery: Any, sender_request_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
+        """Switch the law off."""
+        if isinstance(outcome, Requeued):
+            await delivery.ack()
+            return True
+        return await super().settle(delivery, sender_request_id, envelope, outcome)
+
+
+class LoseLastSentAt(Settler):
+    """Settler that leaves the time of the last create out of copies."""
+
+    async def settle(self, delivery: Any, sender_request_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
+        """Switch the law off."""
+        if isinstance(outcome, RetryLater | Requeued):
+            outcome = replace(outcome, envelope=replace(outcome.envelope, last_sent_at=None))
+        return await super().settle(delivery, sender_request_id, envelope, outcome)
+
+
+class NewEventIdEachTime(Settler):
+    """Settler that gives every event a new id."""
+
+    async def settle(self, delivery: Any, sender_request_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
+        """Switch the law off."""
+        if isinstance(outcome, Completed):
+            outcome = replace(outcome, event_id=str(uuid4()))
+        return await super().settle(delivery, sender_request_id, envelope, outcome)
+
+
+class AlteredProxy:
+    """Proxy of a port that changes some of its members."""
+
+    def __init__(self, target: Any) -> None:
+        self._target = target
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+
+class RedeliveryAsFirst(AlteredProxy):
+    """Redelivery that looks like a first delivery."""
+
+    redelivered = False
+
+    @property
+    def headers(self) -> dict[str, object]:
+        """Switch the law off."""
+        return {name: value for name, value in self._target.headers.items() if name != names.DELIVERY_COUNT}
+
+
+class NeverStale(AlteredProxy):
+    """Delivery that is always reported as still ours."""
+
+    async def is_still_ours(self) -> bool:
+        """Switch the law off."""
+        return True
+
+
+class TreatRedeliveryAsFirst(DeliveryPipeline):
+    """Pipeline that takes a redelivery for a first delivery."""
+
+    async def run(self, delivery: Any) -> None:
+        """Switch the law off."""
+        await super().run(RedeliveryAsFirst(delivery))
+
+
+class SkipStaleCheck(DeliveryPipeline):
+    """Pipeline that never checks whether its delivery is still ours."""
+
+    async def run(self, delivery: Any) -> None:
+        """Switch the law off."""
+        await super().run(NeverStale(delivery))
+
+
+class UnsharedOutcomes(AlteredProxy):
+    """Claims that store no outcome."""
+
+    async def conclude(self, migration: MigrationRequest, completed: Completed) -> Completed:
+        """Switch the law off."""
+        await self._target.release(migration, None)
+        return completed

@@ -1,0 +1,1 @@
+"""Scenarios: what senders, DCS and faults do in a run."""

@@ -1,0 +1,154 @@
+"""Random plans by seed: several requests, replicas, copies and faults together."""
+
+from random import Random
+from typing import Final
+
+from tests.simulation.scenario.call_endings import CALL_ENDINGS, ENDINGS_OF_EVERY_REQUEST
+from tests.simulation.scenario.fault_points import FAULTS_ANYWHERE
+from tests.simulation.scenario.plan import Outage, Plan, PlannedRequest, TimedFault
+
+_ENDING_NAMES: Final = tuple(name for name in CALL_ENDINGS if name not in ENDINGS_OF_EVERY_REQUEST)
+_RETRY_DELAYS: Final = ((10.0, 60.0, 300.0, 1800.0), (10.0, 60.0), (5.0, 50.0, 200.0), (30.0, 50.0), (50.0,))
+_TAKEOVER_ENDINGS: Final = (*("busy",) * 4, "full", "throttled", "unsent", "error", "timeout", "created-late-timeout")
+_NOT_AFTER: Final = (None, None, None, 1.0, 70.0, 130.0)
+TAKEOVER_SHARE: Final = 0.15
+LATE_COPY_SHARE: Final = 0.1
+OUTAGE_SHARE: Final = 0.1
+_KILL_POINTS: Final = ("create.before", "create.sent", "create.after", "lookup.before", "lookup.after")
+_LISTING_LAGS: Final = (0.0, 0.0, 1.0, 20.0, 44.0)
+
+
+def sampled(seed: int) -> Plan:
+    """Random plan of a seed."""
+    rng = Random(seed)
+    theme = rng.random()
+    if theme < TAKEOVER_SHARE:
+        return _takeover(rng, seed)
+    if theme < TAKEOVER_SHARE + LATE_COPY_SHARE:
+        return _late_copies(rng, seed)
+    return _outage(rng, seed) if theme < TAKEOVER_SHARE + LATE_COPY_SHARE + OUTAGE_SHARE else _mixed(rng, seed)
+
+
+def _outage(rng: Random, seed: int) -> Plan:
+    """Requests of two projects before, during and after an outage; in half of the runs nothing else fails."""
+    ending = rng.choice(("unsent", "error", "key-refused", "no-endpoint", "forbidden", "full", "throttled"))
+    project = "p" if ending in ("forbidden", "full", "throttled") else ""
+    is_calm = rng.random() < 0.5
+    has_claims = rng.random() < 0.5
+    at = rng.choice((0.0, rng.uniform(0.0, 60.0)))
+    requests = (
+        PlannedRequest(at=rng.choice((0.0, at, rng.uniform(0.0, 90.0))), project=rng.choice("ppq"))
+        for _ in range(rng.choice((2, 4, 8)))
+    )
+    return Plan(
+        requests=tuple(requests),
+        replicas=rng.choice((1, 2)),
+        claims=has_claims,
+        reconcile=rng.choice(("ambiguous", "always")),
+        tries=rng.choice((1, 3)),
+        delays=(10.0, 60.0, 300.0, 1800.0),
+        prefetch=rng.choice((1, 4, 16)),
+        seed=seed,
+        fault_rate=0.0 if is_calm else 0.05,
+        fault_budget=0 if is_calm else rng.choice((1, 2)),
+        only_faults=() if is_calm else ("freeze", "freeze-long", "channel", "crash", "drain", "broker", "lookup-slow"),
+        outages=(Outage(at=at, seconds=rng.choice((30.0, 200.0, 700.0)), ending=ending, project=project),),
+    )
+
+
+def _late_copies(rng: Random, seed: int) -> Plan:
+    """Copies that arrive while a task may exist that is not listed yet, and slow look-ups."""
+    return Plan(
+        requests=(
+            PlannedRequest(
+                call_endings=(rng.choice(("created-late-timeout", "created-late-reset", "created-error", "timeout")),),
+                copies=tuple(rng.uniform(20.0, 100.0) for _ in range(rng.choice((1, 2)))),
+                not_after=rng.choice(_NOT_AFTER),
+            ),
+        ),
+        replicas=rng.choice((1, 2)),
+        claims=True,
+        tries=rng.choice((1, 3)),
+        repeats_at_end=rng.random() < 0.5,
+        seed=seed,
+        fault_rate=0.3,
+        fault_budget=rng.choice((1, 2, 3)),
+        only_faults=("lookup-slow", "lookup-503", "stall", "channel"),
+    )
+
+
+def _takeover(rng: Random, seed: int) -> Plan:
+    """A request near the end of a short retry schedule: a replica freezes, and another one takes over."""
+    delays = rng.choice(((50.0,), (30.0, 50.0)))
+    calls = rng.choice((1, len(delays), len(delays) + 1))
+    has_claims = rng.random() < 0.7
+    return Plan(
+        requests=(
+            PlannedRequest(
+                call_endings=tuple(rng.choice(_TAKEOVER_ENDINGS) for _ in range(calls)),
+                not_after=rng.choice(_NOT_AFTER),
+            ),
+        ),
+        claims=has_claims,
+        tries=1,
+        delays=delays,
+        repeats_at_end=has_claims,
+        listing_lag=rng.choice(_LISTING_LAGS),
+        seed=seed,
+        fault_rate=0.1,
+        fault_budget=rng.choice((1, 2)),
+        only_faults=("freeze", "freeze-long", "channel", "lookup-slow"),
+    )
+
+
+def _mixed(rng: Random, seed: int) -> Plan:
+    has_claims = rng.random() < 0.55
+    replicas = rng.choice((1, 2, 2, 2, 3))
+    has_marker = rng.random() < 0.9
+    may_copy = has_claims or replicas == 1
+    count = rng.choice((1, 1, 2, 3))
+    return Plan(
+        requests=tuple(
+            _request(rng, may_copy=may_copy, may_clash=has_claims, has_marker=has_marker) for _ in range(count)
+        ),
+        replicas=replicas,
+        claims=has_claims,
+        reconcile=rng.choices(("ambiguous", "always", "off"), (85, 12, 3))[0],
+        marker=has_marker,
+        has_shared_name=has_marker and rng.random() < 0.3,
+        tries=rng.choice((1, 2, 3)),
+        delays=rng.choice(_RETRY_DELAYS),
+        delivery_limit=rng.choice((10, 10, 10, 3)),
+        repeats_at_end=may_copy and rng.random() < 0.4,
+        prefetch=rng.choice((1, 2, 4)),
+        listing_lag=rng.choice(_LISTING_LAGS),
+        seed=seed,
+        fault_rate=rng.choice((0.03, 0.06, 0.12)),
+        fault_budget=rng.choice((1, 2, 3, 5)),
+        timed_faults=tuple(_timed_fault(rng) for _ in range(rng.choice((0, 0, 1, 2)))),
+    )
+
+
+def _request(rng: Random, *, may_copy: bool, may_clash: bool, has_marker: bool) -> PlannedRequest:
+    """A random request; most are plain."""
+    at = rng.choice((0.0, 0.0, rng.uniform(0.0, 3.0)))
+    odd = rng.random()
+    return PlannedRequest(
+        call_endings=tuple(rng.choice(_ENDING_NAMES) for _ in range(rng.choice((0, 1, 1, 2, 2, 3, 5)))),
+        at=at,
+        copies=tuple(_soon_after(rng, at) for _ in range(rng.choice((0, 1, 1, 2)))) if may_copy else (),
+        clashes=(_soon_after(rng, at + 0.5),) if may_clash and rng.random() < 0.1 else (),
+        not_after=at + rng.choice((0.02, 1.0, 31.0, 62.0, rng.uniform(0.0, 120.0))) if odd < 0.08 else None,
+        unrelated_tasks=0 if has_marker or rng.random() < 0.7 else 2,
+        kills_at=rng.choice(_KILL_POINTS) if 0.08 < odd < 0.11 else None,
+        is_invalid=odd > 0.98,
+    )
+
+
+def _soon_after(rng: Random, at: float) -> float:
+    return at + rng.choice((0.0, *(rng.uniform(0.0, longest) for longest in (0.2, 40.0, 150.0, 400.0))))
+
+
+def _timed_fault(rng: Random) -> TimedFault:
+    at = rng.choice((rng.uniform(0.0, 1.0), rng.uniform(0.0, 35.0), rng.uniform(0.0, 150.0)))
+    return TimedFault(at=at, replica=rng.randrange(3), fault=rng.choice(FAULTS_ANYWHERE))

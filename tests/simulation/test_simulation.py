@@ -1,0 +1,134 @@
+"""The proof: what it covers, that it is the same every time, and that no law is broken in its short form."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.simulation.explore import explore, replay
+from tests.simulation.mutations.catalogue import MUTATIONS
+from tests.simulation.scenario.call_endings import CALL_ENDINGS, ENDINGS_OF_EVERY_REQUEST
+from tests.simulation.scenario.fault_points import CLAIMS_FAULTS_ANYWHERE, FAULTS_ANYWHERE, FAULTS_BY_POINT
+from tests.simulation.scenario.plan import Plan, PlannedRequest
+from tests.simulation.scenario.random_plans import sampled
+from tests.simulation.test_mutations import RUNS
+from tests.simulation.world.assembly import assemble
+
+WITHOUT_LOOKUP = next(
+    mutation for mutation in MUTATIONS if mutation.name == "skips the look-up after an ambiguous create"
+)
+
+
+def test_no_law_is_broken_whatever_fails() -> None:
+    """The worker as it is keeps every law in a short proof, in which every fault strikes."""
+    report = explore(assemble, runs=RUNS)
+    assert report.failures == [], "\n".join(report.lines())
+    assert report.is_good
+    assert report.injected.keys() >= {
+        *FAULTS_ANYWHERE,
+        *CLAIMS_FAULTS_ANYWHERE,
+        *(fault for faults in FAULTS_BY_POINT.values() for fault in faults),
+    }
+    assert report.runs == report.enumerated + report.sampled == RUNS
+    assert f"{RUNS:,} runs" in "\n".join(report.lines())
+
+
+@pytest.mark.parametrize("ending", CALL_ENDINGS)
+def test_every_ending_of_a_call_leads_to_an_end(ending: str) -> None:
+    """A request whose first calls end so is answered, with and without claims."""
+    times = 1 if ending in ENDINGS_OF_EVERY_REQUEST else 3
+    for has_claims in (False, True):
+        run, _ = replay(Plan(requests=(PlannedRequest(call_endings=(ending,) * times),), claims=has_claims), assemble)
+        assert run.violations == []
+        assert [point for point in run.points if not point.startswith("unlock.")][-1] == "ack.after"
+
+
+@pytest.mark.parametrize("seed", range(100, 130))
+def test_a_seed_replays_to_the_letter(seed: int) -> None:
+    """One seed is one plan, and one plan is one run."""
+    assert sampled(seed) == sampled(seed)
+    assert replay(sampled(seed), assemble)[1] == replay(sampled(seed), assemble)[1]
+
+
+def test_a_plan_survives_as_text() -> None:
+    """What a failure prints is read back as the same plan."""
+    plan = Plan(
+        requests=(PlannedRequest(call_endings=("created-late-timeout",), copies=(3.0,)),),
+        claims=True,
+        faults={4: "crash"},
+    )
+    assert Plan.from_text(plan.to_text()) == plan
+    assert json.loads(plan.to_text())["faults"] == {"4": "crash"}
+
+
+def test_a_plan_that_cannot_be_read_is_explained() -> None:
+    """A misspelt member is named."""
+    with pytest.raises(ValueError, match="claim: Extra inputs"):
+        Plan.from_text('{"claim": true}')
+
+
+def test_a_failure_shows_a_small_run_that_replays() -> None:
+    """A found failure comes with a timeline, and with a plan that fails alike and holds nothing more than it needs."""
+    report = explore(WITHOUT_LOOKUP.assemble, runs=200, until_broken=True)
+    failure = report.failures[0]
+    run, timeline = replay(Plan.from_text(failure.plan.to_text()), WITHOUT_LOOKUP.assemble)
+    assert tuple(run.violations) == failure.violations
+    assert timeline == failure.timeline
+    assert len(failure.plan.requests) == 1
+    assert any("!!!" in line for line in timeline)
+    text = "\n".join(report.lines())
+    assert f"python -m tests.simulation --plan '{failure.plan.to_text()}'" in text
+    assert "No law was broken" not in text
+
+
+def test_seeds_choose_the_runs() -> None:
+    """With a seed the runs are those of it and the seeds that follow, and nothing is enumerated."""
+    report = explore(assemble, runs=5, seed=40)
+    assert (report.enumerated, report.sampled, report.first_seed) == (0, 5, 40)
+    separate_results = [replay(sampled(seed), assemble)[0] for seed in range(40, 45)]
+    assert report.points == sum(len(run.points) for run in separate_results)
+
+
+_SLOW: dict[str, Any] = {"claims": True, "tries": 1, "only_faults": ("freeze", "freeze-long", "channel", "lookup-slow")}
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(
+            requests=(PlannedRequest(call_endings=("full", "unsent")),),
+            delays=(50.0,),
+            repeats_at_end=True,
+            seed=108,
+            **_SLOW,
+        ),
+        Plan(requests=(PlannedRequest(call_endings=("created-late-reset",), copies=(24.028,)),), seed=3600, **_SLOW),
+    ],
+    ids=["woken after another's success", "a look older than its answer"],
+)
+def test_runs_that_once_broke_a_law(plan: Plan) -> None:
+    """Whoever stands still for long at any point, or looks slowly, breaks none now."""
+    calm, _ = replay(plan, assemble)
+    for point, label in enumerate(calm.points):
+        for fault in ("freeze-long", *(("lookup-slow",) if label == "lookup.after" else ())):
+            run, timeline = replay(plan.model_copy(update={"faults": {point: fault}}), assemble)
+            assert run.violations == [], "\n".join(timeline)
+
+
+class IdleDispatcher:
+    """A flow that does nothing with what it is given."""
+
+    in_flight = 0
+
+    def deliver(self, delivery: Any) -> None:
+        """Leave it."""
+
+    async def drain(self, seconds: float) -> int:
+        """Nothing to do."""
+        return 0
+
+
+def test_a_request_that_nobody_answers_is_noticed() -> None:
+    """A run that comes to rest with a request in hand did not end, and the request is lost."""
+    run, _ = replay(Plan(), lambda *_: IdleDispatcher())
+    assert run.violations == ["the run does not end: 1 requests left, busy: []", "lost: no final event"]

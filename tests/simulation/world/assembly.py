@@ -1,0 +1,112 @@
+"""Assembly of a replica: its simulated ports, and its dispatcher, built as in production."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Protocol
+
+from tests.simulation.scenario.call_endings import Classify
+from tests.simulation.scenario.plan import CREATE_DEADLINE_SECONDS, REGION, Plan
+from tests.simulation.world.broker import Broker
+from tests.simulation.world.broker_client import Publisher, ReplicaLocks
+from tests.simulation.world.claims import ClaimStore, ReplicaClaims
+from tests.simulation.world.dcs import SimulatedDcs
+from tests.simulation.world.dcs_client import CheckingObserver, DcsClient
+from tests.simulation.world.event_loop import Timers
+from worker.bootstrap.build import QUIET_SECONDS
+from worker.bootstrap.dispatcher import Ports, build_dispatcher
+from worker.pipeline.claims_or_locks import ClaimsOrLocks
+from worker.pipeline.deduplicator import Deduplicator
+from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.pipeline import RequestParser
+from worker.pipeline.ports import ConsumerControl
+from worker.pipeline.throttle import Throttle
+from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaPorts:
+    """Simulated ports of one replica."""
+
+    dcs: DcsClient
+    publisher: Publisher
+    observer: CheckingObserver
+    claims: ReplicaClaims | None
+    locks: ReplicaLocks
+    now: Callable[[], float]
+    clock: Callable[[], float]
+    """Monotonic clock: the time of the event loop."""
+    random_unit: Callable[[], float]
+    sleep: Callable[[float], Awaitable[object]]
+    intake: ConsumerControl
+    set_consumption: Callable[[int, str], None]
+
+
+class ReplicaDispatcher(Protocol):
+    """Dispatcher of one replica, as far as the simulation uses it."""
+
+    @property
+    def in_flight(self) -> int:
+        """Number of deliveries in flight."""
+        ...
+
+    def deliver(self, delivery: Any) -> None:
+        """Start to process a delivery."""
+        ...
+
+    async def drain(self, seconds: float) -> int:
+        """Stop, and wait for deliveries in flight. Returns how many are left."""
+        ...
+
+
+Assemble = Callable[[ReplicaPorts, Plan], ReplicaDispatcher]
+"""Builds the dispatcher of one replica, the code under test."""
+
+
+@dataclass(slots=True)
+class SharedWorld:
+    """World that all replicas share."""
+
+    timers: Timers
+    broker: Broker
+    dcs: SimulatedDcs
+    claim_store: ClaimStore
+    plan: Plan
+    rng: Random
+    assemble: Assemble
+    classify: Classify
+    pass_point: Callable[[Any, str], str | None]
+    """Passes a fault point. Returns the fault of this call."""
+    log: Callable[[str, str, tuple[object, ...]], None]
+    report_violation: Callable[[str, str], None]
+
+
+def assemble(ports: ReplicaPorts, plan: Plan, policy: RetryPolicy | None = None) -> Dispatcher:
+    """Dispatcher of one replica, built as in production."""
+    return build_dispatcher(
+        pipeline_ports(ports, plan),
+        policy or plan.policy,
+        RequestParser(65536, {REGION}, REGION, plan.marker),
+        Deduplicator(),
+    )
+
+
+def pipeline_ports(ports: ReplicaPorts, plan: Plan) -> Ports:
+    """Ports of the pipeline: locks of the broker stand in for unavailable claims, as in a running worker."""
+    claims = ports.claims and ClaimsOrLocks(
+        ports.claims, ports.locks, quiet=CREATE_DEADLINE_SECONDS + QUIET_SECONDS, clock=ports.clock
+    )
+    locks = None if ports.claims else ports.locks
+    settings = ThrottleSettings((REGION,), plan.prefetch, CREATE_DEADLINE_SECONDS, plan.delays)
+    throttle = Throttle(
+        settings,
+        ports.dcs.probe,
+        ports.observer,
+        ports.set_consumption,
+        clock=ports.clock,
+        random_unit=ports.random_unit,
+    )
+    return Ports(
+        *(ports.dcs, ports.publisher, ports.observer, throttle, ports.intake, claims, locks),
+        *(ports.now, ports.random_unit, ports.sleep),
+    )
