@@ -5,15 +5,19 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.pipeline.virtual_time.event_loop import VirtualTime
 from tests.pipeline.virtual_time.fakes import DOWN, FORBIDDEN, FULL, World
 from tests.pipeline.virtual_time.throttle_bench import REGION, Bench, a_migration, slow
 from worker.pipeline import explain
+from worker.pipeline.probes import PROBE_TIMEOUT_SECONDS, Part, Probes
 from worker.pipeline.throttle import PROJECTS
 from worker.policy.call_result import (
     CallError,
+    CallResult,
     CallStatus,
     Condition,
     ErrorKind,
+    ErrorScope,
     Evidence,
     PostponedError,
     TaskCreated,
@@ -21,6 +25,7 @@ from worker.policy.call_result import (
     ThrottleClosedError,
 )
 from worker.policy.status import HeldBack
+from worker.policy.throttle.hold import REGION_TIMES, Hold
 
 STALE = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.STALE)
 TIMEOUT = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT)
@@ -393,3 +398,37 @@ def test_regions_share_a_rate_that_is_set(build: Callable[..., World]) -> None:
     world.run(60.0)
     done = [name[0] for name in world.ended]
     assert min(done.count("a"), done.count("b")) > 60
+
+
+# Probes.
+
+
+@pytest.mark.parametrize("failure", ["hangs", "raises"])
+def test_probe_that_gives_no_result_is_followed_by_the_next(failure: str) -> None:
+    """A probe that hangs is abandoned after some seconds; a defect of the worker does not end the probes."""
+    clock, sent = VirtualTime(), []
+
+    async def send(*_: str) -> CallResult:
+        sent.append(clock.now)
+        if len(sent) < 3:
+            if failure == "raises":
+                raise RuntimeError("defect")
+            await asyncio.Event().wait()
+        return DONE
+
+    def on_result(part: Part, _: str, result: CallResult) -> None:
+        part.probe_ended(False if result is DONE else None, "", clock.now, 0.0)
+
+    async def scene() -> None:
+        hold = Hold("region", (ErrorScope.REGION,), REGION_TIMES)
+        probes: Probes[str] = Probes(send, on_result, lambda: clock.now, lambda: 0.0)
+        hold.refused("no", clock.now, 0.0)
+        probes.begin(hold, "r")
+        while hold.is_blocking:
+            await asyncio.sleep(0.5)
+        probes.close()
+
+    clock.run_until_complete(scene())
+    clock.close()
+    assert len(sent) == 3
+    assert sent[-1] - sent[0] <= 2 * PROBE_TIMEOUT_SECONDS + 2

@@ -67,7 +67,7 @@ class Probes(Generic[R]):
             part.probes.schedule(self._clock(), self._random_unit())
             part.is_probing = True
             result: CallResult = HUNG
-            with suppress(TimeoutError):
+            with suppress(Exception):  # a time-out, or a defect, which must not block the part for ever
                 async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
                     result = await self._send(region, project)
             _wake_waiters(self._ended)  # they go on once the part knows the result
