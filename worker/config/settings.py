@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     request_exchange: BrokerName = Field("dcs.migration", description="direct exchange of requests")
     event_exchange: BrokerName = Field("dcs.migration.events", description="topic exchange of events")
     prefetch: Annotated[int, whole_number(1, 65_535)] = Field(
-        64, description="maximum unacknowledged requests of this replica"
+        64, description="maximum unacknowledged requests of this replica, and maximum of DCS calls at once per region"
     )
     max_message_bytes: Annotated[int, whole_number(1_024, 134_217_728)] = Field(
         65_536, description="maximum size of a request in bytes; a larger one fails as `invalid_request`"
