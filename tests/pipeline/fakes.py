@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.bootstrap.dispatcher import Ports, build_dispatcher
+from worker.bootstrap.assembly import Ports, build_dispatcher
 from worker.pipeline.claims_or_locks import Locks
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from worker.bootstrap import components
-from worker.bootstrap.dispatcher import Ports, build_dispatcher
+from worker.bootstrap.assembly import Ports, build_dispatcher
 from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, Worker
 from worker.config import Configuration, ConfigurationError, Settings, secret_texts
 from worker.dcs.client import DcsClient

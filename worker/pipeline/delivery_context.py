@@ -40,7 +40,7 @@ class DeliveryContext:
     """Look-ups of this delivery that found nothing."""
     failed: CallError | None = None
     """The error of the last attempt."""
-    suspect: Hold | None = None
+    checked_hold: Hold | None = None
     """The hold that the last attempt started: a probe decides whether it concerns every request."""
-    passed: set[Hold] = field(default_factory=set)
+    ended_holds: set[Hold] = field(default_factory=set)
     """Holds that a probe has ended since: refused again, the request itself is at fault."""

@@ -104,9 +104,9 @@ class Executor:
         """One attempt, and another one if a probe shows that the refusal concerns this request only."""
         try:
             step = await self._attempt_once(context)
-            while isinstance(step, CallError) and context.suspect is not None:
-                await self._throttle.verdict(context.suspect)
-                context.passed.add(context.suspect)
+            while isinstance(step, CallError) and context.checked_hold is not None:
+                await self._throttle.verdict(context.checked_hold)
+                context.ended_holds.add(context.checked_hold)
                 step = await self._attempt_once(context)
             return step
         except ThrottleClosedError:
@@ -116,7 +116,7 @@ class Executor:
             return self._retry_policy.wait(context.envelope, max(postponed.seconds, listing_delay_left), postponed.why)
 
     async def _attempt_once(self, context: DeliveryContext) -> Outcome | CallError:
-        context.claimed_at_start, context.suspect = context.is_claimed(), None
+        context.claimed_at_start, context.checked_hold = context.is_claimed(), None
         if self._is_expired(context) and self._was_never_sent(context):
             return self._failed(context, Reason.EXPIRED)
         if not context.claimed_at_start and self._retry_policy.reconcile != "off":
@@ -125,9 +125,9 @@ class Executor:
         if not calls:
             return self._failed(context, Reason.EXHAUSTED)
         asked_at = self._now()
-        async with self._throttle.permit(context.migration, calls, context.passed) as permit:
+        async with self._throttle.permit(context.migration, calls, context.ended_holds) as permit:
             step = await self._look_up_then_create(context, permit, asked_at)
-            context.suspect = permit.suspect
+            context.checked_hold = permit.checked_hold
         return step
 
     async def _look_up_then_create(

@@ -79,7 +79,7 @@ class Publisher(Protocol):
         """Publish the event to the events exchange, and to `reply_to` if given."""
 
     async def postpone(self, delivery: Delivery, retry_level: int, headers: Mapping[str, object]) -> None:
-        """Put a copy into the retry queue of `place`."""
+        """Put a copy to the retry queue of `retry_level` (1 is the first)."""
 
     async def park(self, delivery: Delivery, headers: Mapping[str, object]) -> None:
         """Put a copy into the parked queue."""
@@ -131,7 +131,7 @@ class CallPermit(Protocol):
     """Permit for the calls of one attempt, look and create."""
 
     @property
-    def suspect(self) -> Hold | None:
+    def checked_hold(self) -> Hold | None:
         """The hold that a refusal started: to be checked by `CallThrottle.verdict`."""
 
     def begin_call(self) -> None:
@@ -145,7 +145,7 @@ class CallThrottle(Protocol):
     """Throttle: when calls may begin, and how many at once."""
 
     def permit(
-        self, migration: MigrationRequest, calls: int, passed: Collection[Hold] = ()
+        self, migration: MigrationRequest, calls: int, ended_holds: Collection[Hold] = ()
     ) -> AbstractAsyncContextManager[CallPermit]:
         """Wait for a permit for so many calls. Raises PostponedError, or ThrottleClosedError once it drains."""
 

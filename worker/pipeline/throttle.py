@@ -43,9 +43,9 @@ class Permit:
     region: "RegionThrottle"
     migration: MigrationRequest
     calls: int
-    passed: Collection[Hold]
+    ended_holds: Collection[Hold]
     """Holds that ended since they were checked for this request."""
-    suspect: Hold | None = None
+    checked_hold: Hold | None = None
     """The hold whose probe decides whether the refused request is tried once more."""
     limiters: tuple[RateLimiter, ...] = ()
     probed_project: ProjectHold | None = None
@@ -101,7 +101,7 @@ class RegionThrottle:
         if len(self.queue) or self._offer(permit, self.clock())[0] > 0.0:
             try:
                 async with asyncio.timeout(MAX_PERMIT_WAIT_SECONDS):
-                    await self.queue.wait(permit, is_first=bool(permit.passed))  # a refused one is tried once more
+                    await self.queue.wait(permit, is_first=bool(permit.ended_holds))  # a refused one is tried once more
             except TimeoutError:
                 raise PostponedError(0.0, "turn") from None
             if self._throttle.is_closed:  # in the moment of its turn
@@ -218,10 +218,10 @@ class RegionThrottle:
         project, known = permit.migration.project_id, self.projects.get(permit.migration.project_id)
         is_region, own = scope is ErrorScope.REGION, known.own if known is not None else None
         hold = own or (self.hold if is_region else self._throttle.credentials)
-        if hold in permit.passed:  # refused again: the request is at fault, and what follows concerns its project
+        if hold in permit.ended_holds:  # refused again: the request is at fault, and what follows concerns its project
             self._known(project).own = Hold("project", _REFUSALS, REGION_TIMES if is_region else CREDENTIALS_TIMES)
             return
-        permit.suspect = hold
+        permit.checked_hold = hold
         self._seen[project] = now  # the last one to be probed
         if hold.refused(error.message, now, error_table.asked_wait(error)):
             self._throttle.report(hold, self, "held" if hold.is_held else "", error)
@@ -283,10 +283,10 @@ class Throttle:
 
     @asynccontextmanager
     async def permit(
-        self, migration: MigrationRequest, calls: int, passed: Collection[Hold] = ()
+        self, migration: MigrationRequest, calls: int, ended_holds: Collection[Hold] = ()
     ) -> AsyncIterator[Permit]:
         """A permit for so many calls. Raises ThrottleClosedError or PostponedError if there is none to be had."""
-        permit = Permit(self.regions[migration.region], migration, calls, passed)
+        permit = Permit(self.regions[migration.region], migration, calls, ended_holds)
         await permit.region.enter(permit)
         try:
             yield permit

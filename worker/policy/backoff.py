@@ -19,7 +19,7 @@ _LONGEST: Final = 86400.0
 def backoff(attempt: int, random_unit: float) -> float:
     """Seconds before the try after `attempt` (1 is the first): exponential with full jitter.
 
-    `chance` is uniform in [0, 1). https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    `random_unit` is uniform in [0, 1). https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
     return random_unit * min(BACKOFF_CEILING, BACKOFF_FIRST * 2.0 ** min(attempt - 1, 16))
 

@@ -11,7 +11,7 @@ from typing import Any
 from schemas import names
 from tests.pipeline.fakes import REQUEST
 from tests.pipeline.virtual_time.event_loop import VirtualTime
-from worker.bootstrap.dispatcher import Ports, build_dispatcher
+from worker.bootstrap.assembly import Ports, build_dispatcher
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.pipeline import RequestParser
 from worker.pipeline.throttle import Throttle

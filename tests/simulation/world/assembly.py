@@ -13,8 +13,8 @@ from tests.simulation.world.claims import ClaimStore, ReplicaClaims
 from tests.simulation.world.dcs import SimulatedDcs
 from tests.simulation.world.dcs_client import CheckingObserver, DcsClient
 from tests.simulation.world.event_loop import Timers
+from worker.bootstrap.assembly import Ports, build_dispatcher
 from worker.bootstrap.build import QUIET_SECONDS
-from worker.bootstrap.dispatcher import Ports, build_dispatcher
 from worker.pipeline.claims_or_locks import ClaimsOrLocks
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher

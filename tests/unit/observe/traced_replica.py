@@ -12,7 +12,7 @@ from schemas import names
 from tests.fakes.otlp_collector import Collector, Span
 from tests.pipeline.fakes import FakeDelivery, FakeIntake, FakePublisher, request
 from tests.unit.dcs.fakes import reply
-from worker.bootstrap.dispatcher import Ports, build_dispatcher
+from worker.bootstrap.assembly import Ports, build_dispatcher
 from worker.dcs.auth.auth_method import ReadyToken
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient

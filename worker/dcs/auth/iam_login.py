@@ -121,7 +121,7 @@ LONGEST: Final = 900.0
 
 
 class Lockout:
-    """Says how long a password must not be tried. `chance` is uniform in [0, 1); times are epoch seconds."""
+    """Says how long a password must not be tried. `random_unit` is uniform in [0, 1); times are epoch seconds."""
 
     def __init__(self, random_unit: Callable[[], float]) -> None:
         self._random_unit = random_unit
