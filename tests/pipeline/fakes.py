@@ -6,13 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.bootstrap.dispatcher import Ports, build_dispatcher
-from worker.pipeline.claims_or_locks import Locks
-from worker.pipeline.deduplicator import Deduplicator
-from worker.pipeline.dispatcher import Dispatcher
-from worker.pipeline.pipeline import RequestParser
-from worker.pipeline.ports import Claims
-from worker.pipeline.throttle import Throttle
+from schemas.envelope import Envelope
 from worker.policy.call_result import (
     CallError,
     CallResult,
@@ -30,7 +24,6 @@ from worker.policy.call_result import (
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import ClaimAnswer, Completed, Granted
-from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 
 NOW = 1_800_000_000.0
 
@@ -275,69 +268,16 @@ class FakeIntake:
             raise self._error
 
 
-class Bench:
-    """One replica's flow between fakes, on a clock that only `sleep` moves."""
-
-    def __init__(
-        self,
-        rules: RetryPolicy | None = None,
-        *,
-        create: Iterable[Any] = (),
-        find: Iterable[Any] = (),
-        probe: Iterable[Any] = (),
-        refusals: int = 0,
-        claims: Claims | None = None,
-        locks: Locks | None = None,
-        copies: Deduplicator | None = None,
-        intake: FakeIntake | None = None,
-        with_marker: bool = True,
-    ) -> None:
-        self.now = NOW
-        self.dcs = FakeDcs(create, find, probe)
-        self.publisher = FakePublisher(refusals)
-        self.observer = FakeObserver()
-        self.claims = claims
-        self.slept: list[float] = []
-        self.intake = intake or FakeIntake()
-        rules = rules or RetryPolicy()
-        settings = ThrottleSettings(("cn-north-4",), 64, 30.0, rules.delays)
-        self.throttle = Throttle(settings, self.dcs.probe, self.observer, lambda *_: None, random_unit=lambda: 0.0)
-        ports = Ports(
-            self.dcs,
-            self.publisher,
-            self.observer,
-            self.throttle,
-            self.intake,
-            claims,
-            locks,
-            now=lambda: self.now,
-            random_unit=lambda: 0.0,
-            sleep=self._sleep,
-        )
-        reading = RequestParser(65536, ("cn-north-4",), "cn-north-4", with_marker)
-        self.service: Dispatcher = build_dispatcher(ports, rules, reading, copies or Deduplicator())
-
-    async def _sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-        await asyncio.sleep(0)
-
-    async def deliver(self, *deliveries: FakeDelivery) -> None:
-        """Deliver at the same time, and wait until all are settled."""
-        for delivery in deliveries:
-            self.service.deliver(delivery)
-        await self.idle()
-
-    async def idle(self) -> None:
-        """Wait until nothing is in flight."""
-        async with asyncio.timeout(10):
-            while self.service.in_flight:
-                await asyncio.sleep(0)
-
-
 def found(task: str = "i-9") -> TaskFound:
+    """Result of a look-up that found one task."""
     return TaskFound(task, "d-9")
 
 
 def several(*tasks: str) -> SeveralTasks:
+    """Result of a look-up that found several tasks."""
     return SeveralTasks(tasks)
+
+
+def state(round_: int = 1, *, last_sent_at: float | None = None, interruptions: int = 0) -> dict[str, object]:
+    """The headers of a copy."""
+    return Envelope(1, round_, 2, interruptions, 0, NOW - 1000, last_sent_at, True, False).write({})

@@ -6,10 +6,8 @@ import random
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from schemas import names
-from tests.pipeline.fakes import REQUEST
 from tests.pipeline.virtual_time.event_loop import VirtualTime
 from worker.bootstrap.dispatcher import Ports, build_dispatcher
 from worker.pipeline.deduplicator import Deduplicator
@@ -31,7 +29,10 @@ from worker.policy.call_result import (
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed
-from worker.policy.retry_policy import Reconcile, RetryPolicy, ThrottleSettings
+from worker.policy.retry_policy import ThrottleSettings
+
+if TYPE_CHECKING:
+    from tests.pipeline.virtual_time.world import World  # world builds replicas
 
 EPOCH = 1_800_000_000.0
 CONFIRMED_AFTER = 0.003
@@ -249,94 +250,3 @@ class Replica:
     def noted(self, event: str) -> list[dict[str, Any]]:
         """What was said of one kind of event."""
         return [fields for said, fields in self.notes if said == event]
-
-
-class World:
-    """The queue, the replicas that consume it, and the service behind them."""
-
-    def __init__(
-        self,
-        replicas: int = 1,
-        *,
-        prefetch: int = 64,
-        regions: tuple[str, ...] = ("cn-north-4",),
-        rate: float | None = None,
-        rates: tuple[float | None, ...] = (),
-        reconcile: Reconcile = "ambiguous",
-        delays: tuple[float, ...] = (10.0, 60.0, 300.0, 1800.0),
-        latency: float = 0.05,
-        seed: int = 0,
-    ) -> None:
-        self.loop = VirtualTime()
-        self.loop.set_exception_handler(self._uncaught)
-        self.rng = random.Random(seed)
-        self.rules = RetryPolicy(delays=delays, reconcile=reconcile)
-        self.service = Service(self.loop, latency)
-        self.queue: deque[Message] = deque()
-        self.aside = 0
-        self.spent = 0
-        """Places of the schedule that requests came back with."""
-        self.parked: list[Message] = []
-        self.ended: dict[str, tuple[float, str]] = {}
-        self.outcomes: Counter[tuple[str, str]] = Counter()
-        rates = rates or (rate,) * replicas
-        self.replicas: list[Replica] = []
-        for each in rates:
-            self.replicas.append(Replica(self, ThrottleSettings(regions, prefetch, 30.0, delays, each)))
-
-    def publish(self, count: int, prefix: str = "r", **changes: Any) -> list[str]:
-        """Put so many requests into the queue; their ids."""
-        ids = [f"{prefix}-{number}" for number in range(count)]
-        for request_id in ids:
-            self.put(self.message(request_id, **changes))
-        return ids
-
-    def message(self, request_id: str, **changes: Any) -> Message:
-        """A request that is in no queue."""
-        return Message(json.dumps(REQUEST | {"request_id": request_id} | changes).encode())
-
-    def put(self, message: Message) -> None:
-        """A message at the end of the queue."""
-        self.queue.append(message)
-        self.move()
-
-    def back(self, message: Message) -> None:
-        """A message from a retry queue."""
-        spent = message.headers[names.ROUND]
-        assert isinstance(spent, int)
-        self.spent = max(self.spent, spent)
-        self.put(message)
-
-    def move(self) -> None:
-        """Hand over what may be handed over, in turn."""
-        while self.queue:
-            free = [one for one in self.replicas if one.is_consuming]
-            if not free:
-                return
-            min(free, key=lambda one: len(one.in_hand)).take(self.queue.popleft())
-
-    def run(self, until: Callable[[], bool] | float, *, at_most: float = 36000.0) -> float:
-        """Let virtual time pass up to a moment, or until something holds; the time then."""
-        end = until if isinstance(until, float) else self.loop.now + at_most
-
-        async def wait() -> None:
-            while self.loop.now < end and not (callable(until) and until()):
-                await asyncio.sleep(0.02)
-
-        self.loop.run_until_complete(wait())
-        assert not callable(until) or until(), f"not within {at_most} s: {self.outcomes}, {len(self.ended)} ended"
-        return self.loop.now
-
-    def close(self) -> None:
-        """End what is unfinished."""
-        self.loop.run_until_complete(self._end())
-        self.loop.close()
-
-    async def _end(self) -> None:
-        unfinished = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in unfinished:
-            task.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
-
-    def _uncaught(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        raise AssertionError(context)

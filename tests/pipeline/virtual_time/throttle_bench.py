@@ -5,7 +5,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from schemas.request import Request, Task
-from tests.pipeline.virtual_time.fakes import Replica, World
+from tests.pipeline.virtual_time.fakes import Replica
+from tests.pipeline.virtual_time.world import World
 from worker.pipeline.throttle import RegionThrottle, Throttle
 from worker.policy.call_result import (
     CallError,

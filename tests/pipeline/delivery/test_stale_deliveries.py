@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, Bench, FakeClaims, FakeDcs, FakeDelivery
-from tests.pipeline.test_repeated_deliveries import state
+from tests.pipeline.bench import Bench
+from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, FakeClaims, FakeDcs, FakeDelivery, state
 from worker.policy.call_result import CallError, LookupResult, TaskCreated
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed, Granted

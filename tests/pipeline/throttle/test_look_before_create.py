@@ -1,33 +1,16 @@
 """Law look-before-create in virtual time: a create relies on a look of a moment ago, whatever lies between the two."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import pytest
-
-from tests.pipeline.virtual_time.fakes import World
+from tests.pipeline.virtual_time.world import World
 from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
 
 Build = Callable[..., World]
 
 
-@pytest.fixture
-def build() -> Iterator[Build]:
-    """Makes worlds whose replicas look before every create, and ends them."""
-    worlds: list[World] = []
-
-    def make(*arguments: int, **named: object) -> World:
-        world = World(*arguments, reconcile="always", **named)  # type: ignore[arg-type]
-        worlds.append(world)
-        return world
-
-    yield make
-    for world in worlds:
-        world.close()
-
-
 def test_wait_for_rate_limiter_separates_no_look_from_its_create(build: Build) -> None:
     """One replica may make a call in five seconds; the sender's copy reaches the other one between two of its calls."""
-    world = build(2, rates=(0.2, None))
+    world = build(2, reconcile="always", rates=(0.2, None))
     slow, fast = world.replicas
     slow.take(world.message("first"))
     slow.take(world.message("twice"))
@@ -39,7 +22,7 @@ def test_wait_for_rate_limiter_separates_no_look_from_its_create(build: Build) -
 
 def test_retried_create_does_not_rely_on_old_look(build: Build) -> None:
     """A create is refused twice by 429 and tried again in hand; meanwhile the other replica created the task."""
-    world = build(2)
+    world = build(2, reconcile="always")
     first, second = world.replicas
     throttled = CallError(Evidence.REFUSED, ErrorKind.THROTTLED, CallStatus.ANSWERED, http_status=429, retry_after=2.6)
     world.service.faults["p1"] = throttled

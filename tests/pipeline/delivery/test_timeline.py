@@ -5,18 +5,8 @@ import pytest
 from schemas import names
 from schemas.envelope import Envelope
 from schemas.journal import EMPTY, LIMIT, Journal, Kind
-from tests.pipeline.fakes import (
-    BUSY,
-    FORBIDDEN,
-    NOW,
-    REJECTED,
-    TIMEOUT,
-    Bench,
-    FakeClaims,
-    FakeDelivery,
-    Published,
-    found,
-)
+from tests.pipeline.bench import Bench
+from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, REJECTED, TIMEOUT, FakeClaims, FakeDelivery, Published, found
 from worker.policy.call_result import TaskCreated, TaskNotFound
 from worker.policy.outcome import ClaimedElsewhere
 from worker.policy.retry_policy import RetryPolicy

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.pipeline.fakes import BUSY, Bench, FakeDelivery
+from tests.pipeline.bench import Bench
+from tests.pipeline.fakes import BUSY, FakeDelivery
 from worker.pipeline.repeat_locks import RepeatLocks
 from worker.policy.call_result import TaskCreated, TaskFound
 from worker.policy.retry_policy import RetryPolicy

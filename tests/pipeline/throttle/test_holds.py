@@ -1,12 +1,13 @@
 """Refused credentials, wrong endpoints, refused projects: probes tell whose fault it is; hardly anything is parked."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from tests.pipeline.virtual_time.fakes import DOWN, World
+from tests.pipeline.virtual_time.fakes import DOWN
+from tests.pipeline.virtual_time.world import World
 from worker.policy.call_result import CallError, CallStatus, Condition, ErrorKind, Evidence
 
 REGION = "cn-north-4"
@@ -16,20 +17,6 @@ NO_ENDPOINT = CallError(
     Evidence.REFUSED, ErrorKind.NOT_FOUND, CallStatus.ANSWERED, http_status=404, error_code="APIGW.0101"
 )
 Build = Callable[..., World]
-
-
-@pytest.fixture
-def build() -> Iterator[Build]:
-    """Makes worlds, and ends them."""
-    worlds: list[World] = []
-
-    def make(*arguments: int, **named: object) -> World:
-        worlds.append(World(*arguments, **named))  # type: ignore[arg-type]
-        return worlds[-1]
-
-    yield make
-    for world in worlds:
-        world.close()
 
 
 def calls(world: World, operation: str | None = None, project: str | None = None) -> list[float]:

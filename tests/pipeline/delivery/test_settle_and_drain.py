@@ -7,7 +7,8 @@ import pytest
 
 from schemas.envelope import Envelope
 from tests.malformed_messages import HOSTILE
-from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, Bench, FakeDelivery, FakeIntake, request
+from tests.pipeline.bench import Bench
+from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, FakeDelivery, FakeIntake, request
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.executor import Executor

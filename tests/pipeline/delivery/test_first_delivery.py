@@ -4,6 +4,7 @@ import pytest
 
 from schemas import names
 from schemas.envelope import Envelope
+from tests.pipeline.bench import Bench
 from tests.pipeline.fakes import (
     BUSY,
     FORBIDDEN,
@@ -13,7 +14,6 @@ from tests.pipeline.fakes import (
     THROTTLED,
     TIMEOUT,
     UNSENT,
-    Bench,
     FakeDelivery,
     found,
     request,

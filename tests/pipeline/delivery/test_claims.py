@@ -1,0 +1,210 @@
+"""Claims: granted, held elsewhere, unavailable and lost ones, and the locks that replace them."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from tests.pipeline.bench import Bench
+from tests.pipeline.fakes import (
+    BUSY,
+    NOW,
+    FakeClaims,
+    FakeDelivery,
+    request,
+    state,
+)
+from worker.pipeline.claims_or_locks import ClaimsOrLocks
+from worker.pipeline.pipeline import RequestParser
+from worker.policy.call_result import TaskCreated
+from worker.policy.migration_request import MigrationRequest
+from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Concluded, Granted, Unavailable
+from worker.policy.retry_policy import RetryPolicy
+
+
+async def test_a_granted_claim_is_concluded_before_the_event() -> None:
+    """The outcome is stored for every replica before anybody is told."""
+    claims = FakeClaims()
+    bench = Bench(claims=claims)
+    await bench.deliver(FakeDelivery())
+    assert bench.dcs.calls == ["create"]
+    assert [what for what, _ in claims.told] == ["conclude"]
+
+
+async def test_a_claim_that_another_held_before_is_looked_for_first() -> None:
+    """The former holder may have created, and says when a create may have been in flight."""
+    claims = FakeClaims(Granted(is_first=False, last_sent_at=NOW))
+    bench = Bench(claims=claims)
+    await bench.deliver(FakeDelivery())
+    assert bench.dcs.calls == ["find"]
+    assert bench.observer.outcomes == [("retried", "settle")]
+    assert claims.told == [("release", NOW)]
+
+
+async def test_a_request_claimed_elsewhere_waits_and_spends_nothing() -> None:
+    """A copy that meets a live claim goes to the first place of the schedule."""
+    bench = Bench(claims=FakeClaims(ClaimedElsewhere(_fingerprint())))
+    await bench.deliver(FakeDelivery())
+    (copy,) = bench.publisher.published
+    assert (bench.dcs.calls, copy.place, copy.headers["x-round"]) == ([], 1, 0)
+
+
+class OneLock:
+    """A broker that keeps locks for one replica after another."""
+
+    def __init__(self, *, costs_nothing: bool = True) -> None:
+        self.costs_nothing = costs_nothing
+        self.told: list[str] = []
+
+    async def take(self, key: tuple[str, str]) -> bool:
+        """Take the lock if it is free."""
+        self.told.append("take")
+        return self.costs_nothing
+
+    async def free(self, key: tuple[str, str]) -> None:
+        """Give it back."""
+        self.told.append("free")
+
+
+@pytest.mark.parametrize(("create", "outcome"), [(TaskCreated("i-1"), "created"), (BUSY, "400")])
+async def test_without_claims_a_lock_of_the_broker_stands_in(create: object, outcome: str) -> None:
+    """Looked for under the lock, and the lock is given back whatever comes of it."""
+    locks = OneLock()
+    claims = ClaimsOrLocks(FakeClaims(Unavailable(), held=False), locks, quiet=0.0)
+    bench = Bench(create=[create], claims=claims)
+    await bench.deliver(FakeDelivery())
+    assert bench.dcs.calls[:2] == ["find", "create"]
+    assert (bench.observer.outcomes[0][1], locks.told) == (outcome, ["take", "free"])
+    assert repr(claims).endswith("0 locks>")
+
+
+async def test_a_request_locked_elsewhere_waits_and_settles() -> None:
+    """Another replica may be creating right now; with claims that answer no lock is asked for."""
+    locks = OneLock(costs_nothing=False)
+    bench = Bench(claims=ClaimsOrLocks(FakeClaims(Unavailable(), held=False), locks, quiet=0.0))
+    await bench.deliver(FakeDelivery())
+    (copy,) = bench.publisher.published
+    assert (bench.dcs.calls, copy.headers["x-round"]) == ([], 0)
+    assert copy.headers["x-last-sent-at"] == "2027-01-15T08:00:00.000Z"
+    granted = Bench(claims=ClaimsOrLocks(FakeClaims(), locks, quiet=0.0))
+    await granted.deliver(FakeDelivery())
+    assert (granted.dcs.calls, locks.told) == (["create"], ["take"])
+
+
+async def test_deliveries_right_after_claims_went_away_wait_for_the_listing_delay() -> None:
+    """A create that began under a claim may be in flight; from the first answer on that is over."""
+    clock, inner = [0.0], FakeClaims(Unavailable(), held=False)
+    claims = ClaimsOrLocks(inner, OneLock(), quiet=35.0, clock=lambda: clock[0])
+    bench = Bench(claims=claims)
+    for moment, name in ((100.0, "a"), (134.0, "b"), (136.0, "c")):
+        clock[0] = moment
+        await bench.deliver(FakeDelivery(request(request_id=name)))
+    inner.answer = Granted()
+    await bench.deliver(FakeDelivery(request(request_id="d")))
+    assert [reason for _, reason in bench.observer.outcomes] == ["claimed", "claimed", "created", "created"]
+
+
+async def test_a_claim_for_another_task_is_a_conflict() -> None:
+    """The same id with a different task is refused while the first is worked on elsewhere."""
+    bench = Bench(claims=FakeClaims(ClaimedElsewhere("other")))
+    await bench.deliver(FakeDelivery())
+    assert bench.publisher.events[0]["reason"] == "invalid_request"
+
+
+async def test_an_outcome_of_another_replica_is_published_again() -> None:
+    """Another replica's ending is published as it stands; one for another task is a conflict."""
+    claims = FakeClaims()
+    await Bench(claims=claims).deliver(FakeDelivery())
+    ending = claims.told[0][1]
+    assert isinstance(ending, Completed)
+    for fingerprint, expected in ((ending.fingerprint, "succeeded"), ("other", "failed")):
+        other = replace(ending, fingerprint=fingerprint)
+        replica = Bench(claims=FakeClaims(Concluded(other)))
+        await replica.deliver(FakeDelivery())
+        assert replica.dcs.calls == []
+        assert replica.observer.outcomes[0][0] == expected
+
+
+@pytest.mark.parametrize("answer", [Unavailable(), Granted()])
+async def test_without_a_sure_claim_every_create_is_preceded_by_a_look(answer: Unavailable | Granted) -> None:
+    """Redis away, or a claim that ran out under way: go on, but look before every create."""
+    bench = Bench(create=[BUSY, TaskCreated("i-1")], claims=FakeClaims(answer, held=False))
+    await bench.deliver(FakeDelivery())
+    assert bench.dcs.calls == ["find", "create", "find", "create"]
+
+
+async def test_a_conflict_does_not_stand_for_the_true_request() -> None:
+    """An imposter that met a live claim is refused, and the true request goes its way afterwards."""
+    claims = FakeClaims(ClaimedElsewhere(_fingerprint()))
+    bench = Bench(claims=claims)
+    other = {"name": "u", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
+    await bench.deliver(FakeDelivery(request(task=other)))
+    claims.answer = Granted()
+    await bench.deliver(FakeDelivery())
+    assert bench.observer.outcomes == [("failed", "invalid_request"), ("succeeded", "created")]
+
+
+async def test_a_claim_is_released_when_its_holder_fails() -> None:
+    """A defect under a claim: a create may have been sent just now, and the others need not wait for the lease."""
+    claims = FakeClaims()
+    bench = Bench(create=[RuntimeError("defect")], claims=claims)
+    await bench.deliver(FakeDelivery())
+    assert claims.told == [("release", NOW)]
+
+
+async def test_a_claim_that_is_lost_before_the_request_leaves_sends_nothing_unlooked() -> None:
+    """What began under a sure claim is given up, and tried again after a look-up."""
+    claims = FakeClaims()
+    bench = Bench(claims=claims)
+    delivery = FakeDelivery()
+    firm = delivery.is_still_ours
+
+    async def lose_the_claim() -> bool:
+        claims.held = False
+        return await firm()
+
+    delivery.is_still_ours = lose_the_claim  # type: ignore[method-assign]
+    await bench.deliver(delivery)
+    assert bench.dcs.calls == ["find", "create"]
+
+
+async def test_a_known_ending_goes_before_poison() -> None:
+    """However often its channel was lost since, a request that succeeded is told so."""
+    rules = RetryPolicy(delivery_limit=3)
+    worn = state(interruptions=5) | {"x-delivery-count": 1}
+    bench = Bench(rules)
+    await bench.deliver(FakeDelivery())
+    await bench.deliver(FakeDelivery(headers=worn, redelivered=True))
+    assert bench.observer.outcomes == [("succeeded", "created")] * 2
+    claims = FakeClaims()
+    await Bench(claims=claims).deliver(FakeDelivery())
+    ending = claims.told[0][1]
+    assert isinstance(ending, Completed)
+    replica = Bench(rules, claims=FakeClaims(Concluded(ending)))
+    await replica.deliver(FakeDelivery(headers=worn, redelivered=True))
+    assert replica.observer.outcomes == [("succeeded", "created")]
+
+
+async def test_a_conflicting_task_does_not_reject_the_true_request() -> None:
+    """Which of two tasks of one id is the request is known only when the other has landed."""
+    asked = asyncio.Event()
+
+    class Slow(FakeClaims):
+        async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
+            await asked.wait()
+            return (
+                ClaimedElsewhere(_fingerprint()) if migration.fingerprint != _fingerprint() else Granted(is_first=False)
+            )
+
+    bench = Bench(claims=Slow())
+    other = {"name": "u", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
+    for delivery in (FakeDelivery(request(task=other)), FakeDelivery(headers=state())):
+        bench.service.deliver(delivery)
+    await asyncio.sleep(0.01)
+    asked.set()
+    await bench.idle()
+    assert sorted(reason for _, reason in bench.observer.outcomes) == ["created", "invalid_request"]
+
+
+def _fingerprint() -> str:
+    return RequestParser(65536, ("cn-north-4",), "cn-north-4").read(request()).fingerprint

@@ -1,0 +1,156 @@
+"""Effects of call results on the throttle, and the reasons that it reports."""
+
+import asyncio
+
+import pytest
+
+from tests.pipeline.virtual_time.fakes import DOWN, FORBIDDEN, FULL
+from tests.pipeline.virtual_time.throttle_bench import REGION, Bench, slow
+from worker.pipeline import explain
+from worker.pipeline.throttle import PROJECTS
+from worker.policy.call_result import (
+    CallError,
+    CallStatus,
+    Condition,
+    ErrorKind,
+    Evidence,
+    TaskCreated,
+    TaskNotFound,
+)
+from worker.policy.status import HeldBack
+
+STALE = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.STALE)
+TIMEOUT = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT)
+BAD = CallError(Evidence.REFUSED, ErrorKind.REJECTED, CallStatus.ANSWERED, http_status=400)
+DONE = TaskCreated("i")
+
+
+def test_in_good_health_there_is_nothing_to_explain(bench: Bench) -> None:
+    """No reason; the facts are few."""
+    now = bench.world.loop.now
+    assert explain.reasons(bench.throttle) == []
+    assert explain.facts(bench.region, now) == {"breaker": "closed", "limit": 8, "calls": 0, "waiting": 0}
+    assert explain.held_back(bench.region, now, 1000.0) == HeldBack(projects={"throttled": 0})
+    assert repr(bench.region) == "<RegionThrottle cn-north-4: 0 in use, 0 waiting, <CircuitBreaker: closed>>"
+
+
+def test_everything_that_holds_requests_back_is_explained(bench: Bench) -> None:
+    """Each with what one wants to know at once: since when, until when, how fast, and who."""
+    bench.calls(FULL, project="full")
+    bench.calls(slow(Condition.PROJECT_THROTTLED), project="busy")
+    bench.calls(slow(Condition.PROJECT_THROTTLED), project="busier")
+    bench.calls(slow(Condition.REGION_THROTTLED, 100))
+    bench.world.service.faults[REGION] = DOWN
+    bench.calls(*[DOWN] * 5)
+    now = bench.world.loop.now
+    assert explain.reasons(bench.throttle) == [
+        "cn-north-4: the breaker has been open for 0 s, the next probe is in 2 s",
+        "cn-north-4: calls are paced at 80.6 per second by a quota",
+        "cn-north-4: 2 projects are throttled",
+        "cn-north-4: 1 project is held, being refused or full",
+    ]
+    facts = explain.facts(bench.region, now)
+    assert 2.0 <= facts.pop("next_probe_in") <= 2.5
+    assert facts == {
+        "breaker": "open",
+        "limit": 1,
+        "calls": 0,
+        "waiting": 0,
+        "open_for": 0.0,
+        "pace": pytest.approx(80, rel=0.1),
+        "quota": 100.0,
+        "throttled": 2,
+        "throttled_projects": "busy, busier",
+        "held": 1,
+        "held_projects": "full (quota)",
+    }
+    held = explain.held_back(bench.region, now, 1000.0)
+    assert held.opened_at == pytest.approx(1000, abs=0.5)
+    assert 2 <= held.probe_at - held.opened_at <= 2.5
+    assert held.rate == pytest.approx(80, rel=0.1)
+    assert held.projects == {"quota": 1, "throttled": 2}
+
+
+def test_what_is_over_is_not_explained(bench: Bench) -> None:
+    """A quota that refused nothing for long holds nothing back, also if there was no call since."""
+    bench.calls(slow(Condition.PROJECT_THROTTLED), slow(Condition.REGION_THROTTLED, 100))
+    bench.calls(DONE)
+    assert len(explain.reasons(bench.throttle)) == 2
+    bench.run(asyncio.sleep(301))
+    assert explain.reasons(bench.throttle) == []
+    assert explain.facts(bench.region, bench.world.loop.now).keys() == {"breaker", "limit", "calls", "waiting"}
+
+
+def test_a_call_that_was_not_made_tells_nothing(bench: Bench) -> None:
+    """Neither does one that came too late to be sent: ten of them open no breaker."""
+    bench.calls(*[None, STALE] * 10)
+    assert (repr(bench.region.breaker), bench.region.in_use, bench.throttle.in_use) == (
+        "<CircuitBreaker: closed>",
+        0,
+        0,
+    )
+
+
+def test_an_outage_is_no_project_s_fault(bench: Bench) -> None:
+    """Calls of a throttled project that meet the outage open the breaker, and nothing else."""
+    bench.calls(slow(Condition.PROJECT_THROTTLED, 1000))
+    bench.calls(*[DOWN] * 5)
+    assert bench.region.breaker.is_blocking
+    assert bench.region.projects["p"].reason == "throttled"
+
+
+def test_a_bad_request_of_a_held_project_shows_that_it_is_let_in(bench: Bench) -> None:
+    """What judges a request has let its project in; a look-up alone shows nothing."""
+    bench.calls(*[FORBIDDEN] * 3)
+    held = [bench.region.projects["p"].reason]
+
+    async def scene() -> None:
+        for result in (TaskNotFound(), BAD):
+            await asyncio.sleep(20)
+            await bench.call(result)
+            held.append(bench.region.projects["p"].reason if bench.region.projects else "")
+
+    bench.run(scene())
+    assert held == ["credentials", "credentials", ""]
+    assert bench.region.projects == {}
+
+
+def test_a_project_that_is_well_again_is_forgotten(bench: Bench) -> None:
+    """Once the limit that was learnt is forgotten too."""
+    bench.calls(slow(Condition.PROJECT_THROTTLED, 1000))
+    assert "p" in bench.region.projects
+
+    async def scene() -> None:
+        await bench.call(DONE)
+        await asyncio.sleep(301)
+        await bench.call(DONE)
+
+    bench.run(scene())
+    assert bench.region.projects == {}
+
+
+def test_projects_that_are_remembered_are_bounded(bench: Bench) -> None:
+    """However many are throttled one after the other."""
+
+    async def scene() -> None:
+        for number in range(PROJECTS + 50):
+            await bench.call(slow(Condition.PROJECT_THROTTLED, 1000), project=f"p{number}")
+
+    bench.run(scene())
+    assert len(bench.region.projects) == PROJECTS
+
+
+def test_calls_that_time_out_shrink_the_limit(bench: Bench) -> None:
+    """Though too few of them do to open the breaker."""
+
+    async def scene() -> None:
+        for _ in range(40):
+            await asyncio.gather(*(bench.call(DONE, f"r{number}") for number in range(40)))
+        limit = bench.region.limit.value
+        for _ in range(20):
+            late = [bench.call(TIMEOUT, f"late{number}", seconds=30.0) for number in range(4)]
+            await asyncio.gather(*late, *(bench.call(DONE, f"r{number}", seconds=0.01) for number in range(36)))
+        assert bench.region.limit.value < limit / 2
+
+    bench.run(scene())
+    assert bench.replica.breaker_states == []
