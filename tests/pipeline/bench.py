@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from tests.pipeline.fakes import NOW, FakeDcs, FakeDelivery, FakeIntake, FakeObserver, FakePublisher
+from tests.pipeline.fakes import NOW, FakeConsumer, FakeDcs, FakeDelivery, FakeObserver, FakePublisher
 from worker.bootstrap.dispatcher import Ports, build_dispatcher
 from worker.pipeline.claims_or_locks import Locks
 from worker.pipeline.deduplicator import Deduplicator
@@ -20,7 +20,7 @@ class Bench:
 
     def __init__(
         self,
-        rules: RetryPolicy | None = None,
+        policy: RetryPolicy | None = None,
         *,
         create: Iterable[Any] = (),
         find: Iterable[Any] = (),
@@ -28,8 +28,8 @@ class Bench:
         refusals: int = 0,
         claims: Claims | None = None,
         locks: Locks | None = None,
-        copies: Deduplicator | None = None,
-        intake: FakeIntake | None = None,
+        deduplicator: Deduplicator | None = None,
+        consumer: FakeConsumer | None = None,
         with_marker: bool = True,
     ) -> None:
         self.now = NOW
@@ -38,24 +38,24 @@ class Bench:
         self.observer = FakeObserver()
         self.claims = claims
         self.slept: list[float] = []
-        self.intake = intake or FakeIntake()
-        rules = rules or RetryPolicy()
-        settings = ThrottleSettings(("cn-north-4",), 64, 30.0, rules.delays)
+        self.consumer = consumer or FakeConsumer()
+        policy = policy or RetryPolicy()
+        settings = ThrottleSettings(("cn-north-4",), 64, 30.0, policy.delays)
         self.throttle = Throttle(settings, self.dcs.probe, self.observer, lambda *_: None, random_unit=lambda: 0.0)
         ports = Ports(
             self.dcs,
             self.publisher,
             self.observer,
             self.throttle,
-            self.intake,
+            self.consumer,
             claims,
             locks,
             now=lambda: self.now,
             random_unit=lambda: 0.0,
             sleep=self._sleep,
         )
-        reading = RequestParser(65536, ("cn-north-4",), "cn-north-4", with_marker)
-        self.service: Dispatcher = build_dispatcher(ports, rules, reading, copies or Deduplicator())
+        parser = RequestParser(65536, ("cn-north-4",), "cn-north-4", with_marker)
+        self.dispatcher: Dispatcher = build_dispatcher(ports, policy, parser, deduplicator or Deduplicator())
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -65,11 +65,11 @@ class Bench:
     async def deliver(self, *deliveries: FakeDelivery) -> None:
         """Deliver at the same time, and wait until all are settled."""
         for delivery in deliveries:
-            self.service.deliver(delivery)
+            self.dispatcher.deliver(delivery)
         await self.idle()
 
     async def idle(self) -> None:
         """Wait until nothing is in flight."""
         async with asyncio.timeout(10):
-            while self.service.in_flight:
+            while self.dispatcher.in_flight:
                 await asyncio.sleep(0)

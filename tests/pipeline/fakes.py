@@ -68,7 +68,7 @@ class FakeDelivery:
     correlation_id: str | None = None
     reply_to: str | None = None
     properties: Any = None
-    firm: bool = True
+    is_ours: bool = True
     lost: bool = False
     done: list[str] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ class FakeDelivery:
         return self.lost
 
     async def is_still_ours(self) -> bool:
-        return self.firm and not self.lost
+        return self.is_ours and not self.lost
 
     async def ack(self) -> None:
         await self._do("ack")
@@ -98,7 +98,7 @@ class Published:
     what: str
     body: dict[str, Any] = field(default_factory=dict)
     headers: Mapping[str, object] = field(default_factory=dict)
-    place: int = 0
+    retry_level: int = 0
     correlation_id: str | None = None
     reply_to: str | None = None
     event_id: str = ""
@@ -119,16 +119,16 @@ class FakePublisher:
         self.published.append(published)
 
     async def event(
-        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self, completed: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         await asyncio.sleep(0)
-        body = json.loads(ending.body)
+        body = json.loads(completed.body)
         self._confirm(
-            Published("event", body, dict(trace), 0, correlation_id, reply_to, ending.event_id, ending.journal)
+            Published("event", body, dict(trace), 0, correlation_id, reply_to, completed.event_id, completed.journal)
         )
 
-    async def postpone(self, delivery: Any, place: int, headers: Mapping[str, object]) -> None:
-        self._confirm(Published("postpone", headers=headers, place=place))
+    async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
+        self._confirm(Published("postpone", headers=headers, retry_level=retry_level))
 
     async def park(self, delivery: Any, headers: Mapping[str, object]) -> None:
         self._confirm(Published("park", headers=headers))
@@ -193,8 +193,8 @@ class FakeClaims:
     def __init__(self, answer: ClaimAnswer | None = None, *, held: bool = True) -> None:
         self.answer: ClaimAnswer = answer or Granted()
         self.held = held
-        self.told: list[tuple[str, object]] = []
-        self.standing: Completed | None = None
+        self.recorded: list[tuple[str, object]] = []
+        self.stored: Completed | None = None
         """The ending that was there before."""
 
     async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
@@ -203,12 +203,12 @@ class FakeClaims:
     def is_held(self, migration: MigrationRequest) -> bool:
         return self.held
 
-    async def conclude(self, migration: MigrationRequest, ending: Completed) -> Completed:
-        self.told.append(("conclude", ending))
-        return self.standing or ending
+    async def conclude(self, migration: MigrationRequest, completed: Completed) -> Completed:
+        self.recorded.append(("conclude", completed))
+        return self.stored or completed
 
     async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
-        self.told.append(("release", last_sent_at))
+        self.recorded.append(("release", last_sent_at))
 
 
 class FakeObserver:
@@ -223,8 +223,8 @@ class FakeObserver:
     def received(self, *, redelivered: bool) -> None:
         pass
 
-    def called(self, migration: MigrationRequest, operation: str, ending: CallResult, attempt: int) -> None:
-        self.calls.append((operation, ending, attempt))
+    def called(self, migration: MigrationRequest, operation: str, completed: CallResult, attempt: int) -> None:
+        self.calls.append((operation, completed, attempt))
 
     def settled(self, fact: DeliveryFinished) -> None:
         self.facts.append(fact)
@@ -238,7 +238,7 @@ class FakeObserver:
     def limited(self, limit: int) -> None:
         pass
 
-    def breaker(self, region: str, state: int) -> None:
+    def breaker(self, region: str, copy_headers: int) -> None:
         pass
 
     def note(self, level: Any, event: str, **fields: Any) -> None:
@@ -249,35 +249,35 @@ class FakeObserver:
         return [(fact.outcome, fact.reason) for fact in self.facts]
 
 
-class FakeIntake:
+class FakeConsumer:
     """Records what it is told; stopping it may fail."""
 
     def __init__(self, error: Exception | None = None) -> None:
-        self.told: list[str] = []
+        self.recorded: list[str] = []
         self._error = error
 
     async def hold(self, why: str) -> None:
-        self.told.append(f"hold {why}")
+        self.recorded.append(f"hold {why}")
 
     def resume(self, why: str) -> None:
-        self.told.append(f"resume {why}")
+        self.recorded.append(f"resume {why}")
 
     async def stop(self) -> None:
-        self.told.append("stop")
+        self.recorded.append("stop")
         if self._error is not None:
             raise self._error
 
 
-def found(task: str = "i-9") -> TaskFound:
+def task_found(task: str = "i-9") -> TaskFound:
     """Result of a look-up that found one task."""
     return TaskFound(task, "d-9")
 
 
-def several(*tasks: str) -> SeveralTasks:
+def several_tasks(*tasks: str) -> SeveralTasks:
     """Result of a look-up that found several tasks."""
     return SeveralTasks(tasks)
 
 
-def state(round_: int = 1, *, last_sent_at: float | None = None, interruptions: int = 0) -> dict[str, object]:
+def copy_headers(round_: int = 1, *, last_sent_at: float | None = None, interruptions: int = 0) -> dict[str, object]:
     """The headers of a copy."""
     return Envelope(1, round_, 2, interruptions, 0, NOW - 1000, last_sent_at, True, False).write({})

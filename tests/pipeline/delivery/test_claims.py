@@ -11,8 +11,8 @@ from tests.pipeline.fakes import (
     NOW,
     FakeClaims,
     FakeDelivery,
+    copy_headers,
     request,
-    state,
 )
 from worker.pipeline.claims_or_locks import ClaimsOrLocks
 from worker.pipeline.pipeline import RequestParser
@@ -28,7 +28,7 @@ async def test_a_granted_claim_is_concluded_before_the_event() -> None:
     bench = Bench(claims=claims)
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create"]
-    assert [what for what, _ in claims.told] == ["conclude"]
+    assert [what for what, _ in claims.recorded] == ["conclude"]
 
 
 async def test_a_claim_that_another_held_before_is_looked_for_first() -> None:
@@ -38,7 +38,7 @@ async def test_a_claim_that_another_held_before_is_looked_for_first() -> None:
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["find"]
     assert bench.observer.outcomes == [("retried", "settle")]
-    assert claims.told == [("release", NOW)]
+    assert claims.recorded == [("release", NOW)]
 
 
 async def test_a_request_claimed_elsewhere_waits_and_spends_nothing() -> None:
@@ -46,41 +46,41 @@ async def test_a_request_claimed_elsewhere_waits_and_spends_nothing() -> None:
     bench = Bench(claims=FakeClaims(ClaimedElsewhere(_fingerprint())))
     await bench.deliver(FakeDelivery())
     (copy,) = bench.publisher.published
-    assert (bench.dcs.calls, copy.place, copy.headers["x-round"]) == ([], 1, 0)
+    assert (bench.dcs.calls, copy.retry_level, copy.headers["x-round"]) == ([], 1, 0)
 
 
-class OneLock:
+class FakeLocks:
     """A broker that keeps locks for one replica after another."""
 
-    def __init__(self, *, costs_nothing: bool = True) -> None:
-        self.costs_nothing = costs_nothing
-        self.told: list[str] = []
+    def __init__(self, *, is_free: bool = True) -> None:
+        self.is_free = is_free
+        self.recorded: list[str] = []
 
     async def take(self, key: tuple[str, str]) -> bool:
         """Take the lock if it is free."""
-        self.told.append("take")
-        return self.costs_nothing
+        self.recorded.append("take")
+        return self.is_free
 
     async def free(self, key: tuple[str, str]) -> None:
         """Give it back."""
-        self.told.append("free")
+        self.recorded.append("free")
 
 
 @pytest.mark.parametrize(("create", "outcome"), [(TaskCreated("i-1"), "created"), (BUSY, "400")])
 async def test_without_claims_a_lock_of_the_broker_stands_in(create: object, outcome: str) -> None:
     """Looked for under the lock, and the lock is given back whatever comes of it."""
-    locks = OneLock()
+    locks = FakeLocks()
     claims = ClaimsOrLocks(FakeClaims(Unavailable(), held=False), locks, quiet=0.0)
     bench = Bench(create=[create], claims=claims)
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls[:2] == ["find", "create"]
-    assert (bench.observer.outcomes[0][1], locks.told) == (outcome, ["take", "free"])
+    assert (bench.observer.outcomes[0][1], locks.recorded) == (outcome, ["take", "free"])
     assert repr(claims).endswith("0 locks>")
 
 
 async def test_a_request_locked_elsewhere_waits_and_settles() -> None:
     """Another replica may be creating right now; with claims that answer no lock is asked for."""
-    locks = OneLock(costs_nothing=False)
+    locks = FakeLocks(is_free=False)
     bench = Bench(claims=ClaimsOrLocks(FakeClaims(Unavailable(), held=False), locks, quiet=0.0))
     await bench.deliver(FakeDelivery())
     (copy,) = bench.publisher.published
@@ -88,13 +88,13 @@ async def test_a_request_locked_elsewhere_waits_and_settles() -> None:
     assert copy.headers["x-last-sent-at"] == "2027-01-15T08:00:00.000Z"
     granted = Bench(claims=ClaimsOrLocks(FakeClaims(), locks, quiet=0.0))
     await granted.deliver(FakeDelivery())
-    assert (granted.dcs.calls, locks.told) == (["create"], ["take"])
+    assert (granted.dcs.calls, locks.recorded) == (["create"], ["take"])
 
 
 async def test_deliveries_right_after_claims_went_away_wait_for_the_listing_delay() -> None:
     """A create that began under a claim may be in flight; from the first answer on that is over."""
     clock, inner = [0.0], FakeClaims(Unavailable(), held=False)
-    claims = ClaimsOrLocks(inner, OneLock(), quiet=35.0, clock=lambda: clock[0])
+    claims = ClaimsOrLocks(inner, FakeLocks(), quiet=35.0, clock=lambda: clock[0])
     bench = Bench(claims=claims)
     for moment, name in ((100.0, "a"), (134.0, "b"), (136.0, "c")):
         clock[0] = moment
@@ -115,10 +115,10 @@ async def test_an_outcome_of_another_replica_is_published_again() -> None:
     """Another replica's ending is published as it stands; one for another task is a conflict."""
     claims = FakeClaims()
     await Bench(claims=claims).deliver(FakeDelivery())
-    ending = claims.told[0][1]
-    assert isinstance(ending, Completed)
-    for fingerprint, expected in ((ending.fingerprint, "succeeded"), ("other", "failed")):
-        other = replace(ending, fingerprint=fingerprint)
+    completed = claims.recorded[0][1]
+    assert isinstance(completed, Completed)
+    for fingerprint, expected in ((completed.fingerprint, "succeeded"), ("other", "failed")):
+        other = replace(completed, fingerprint=fingerprint)
         replica = Bench(claims=FakeClaims(Concluded(other)))
         await replica.deliver(FakeDelivery())
         assert replica.dcs.calls == []
@@ -149,7 +149,7 @@ async def test_a_claim_is_released_when_its_holder_fails() -> None:
     claims = FakeClaims()
     bench = Bench(create=[RuntimeError("defect")], claims=claims)
     await bench.deliver(FakeDelivery())
-    assert claims.told == [("release", NOW)]
+    assert claims.recorded == [("release", NOW)]
 
 
 async def test_a_claim_that_is_lost_before_the_request_leaves_sends_nothing_unlooked() -> None:
@@ -157,11 +157,11 @@ async def test_a_claim_that_is_lost_before_the_request_leaves_sends_nothing_unlo
     claims = FakeClaims()
     bench = Bench(claims=claims)
     delivery = FakeDelivery()
-    firm = delivery.is_still_ours
+    is_ours = delivery.is_still_ours
 
     async def lose_the_claim() -> bool:
         claims.held = False
-        return await firm()
+        return await is_ours()
 
     delivery.is_still_ours = lose_the_claim  # type: ignore[method-assign]
     await bench.deliver(delivery)
@@ -170,18 +170,18 @@ async def test_a_claim_that_is_lost_before_the_request_leaves_sends_nothing_unlo
 
 async def test_a_known_ending_goes_before_poison() -> None:
     """However often its channel was lost since, a request that succeeded is told so."""
-    rules = RetryPolicy(delivery_limit=3)
-    worn = state(interruptions=5) | {"x-delivery-count": 1}
-    bench = Bench(rules)
+    policy = RetryPolicy(delivery_limit=3)
+    redelivered_headers = copy_headers(interruptions=5) | {"x-delivery-count": 1}
+    bench = Bench(policy)
     await bench.deliver(FakeDelivery())
-    await bench.deliver(FakeDelivery(headers=worn, redelivered=True))
+    await bench.deliver(FakeDelivery(headers=redelivered_headers, redelivered=True))
     assert bench.observer.outcomes == [("succeeded", "created")] * 2
     claims = FakeClaims()
     await Bench(claims=claims).deliver(FakeDelivery())
-    ending = claims.told[0][1]
-    assert isinstance(ending, Completed)
-    replica = Bench(rules, claims=FakeClaims(Concluded(ending)))
-    await replica.deliver(FakeDelivery(headers=worn, redelivered=True))
+    completed = claims.recorded[0][1]
+    assert isinstance(completed, Completed)
+    replica = Bench(policy, claims=FakeClaims(Concluded(completed)))
+    await replica.deliver(FakeDelivery(headers=redelivered_headers, redelivered=True))
     assert replica.observer.outcomes == [("succeeded", "created")]
 
 
@@ -189,17 +189,17 @@ async def test_a_conflicting_task_does_not_reject_the_true_request() -> None:
     """Which of two tasks of one id is the request is known only when the other has landed."""
     asked = asyncio.Event()
 
-    class Slow(FakeClaims):
+    class SlowClaims(FakeClaims):
         async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
             await asked.wait()
             return (
                 ClaimedElsewhere(_fingerprint()) if migration.fingerprint != _fingerprint() else Granted(is_first=False)
             )
 
-    bench = Bench(claims=Slow())
+    bench = Bench(claims=SlowClaims())
     other = {"name": "u", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
-    for delivery in (FakeDelivery(request(task=other)), FakeDelivery(headers=state())):
-        bench.service.deliver(delivery)
+    for delivery in (FakeDelivery(request(task=other)), FakeDelivery(headers=copy_headers())):
+        bench.dispatcher.deliver(delivery)
     await asyncio.sleep(0.01)
     asked.set()
     await bench.idle()

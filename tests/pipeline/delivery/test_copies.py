@@ -23,25 +23,25 @@ async def test_a_copy_that_comes_later_is_answered_with_the_same_event() -> None
 
 async def test_what_is_being_worked_on_can_be_shown() -> None:
     """By project and request id, for as long as it is."""
-    copies, answered = Deduplicator(), asyncio.Event()
-    bench = Bench(create=[answered, TaskCreated("i-1")], copies=copies)
-    bench.service.deliver(FakeDelivery())
+    deduplicator, answered = Deduplicator(), asyncio.Event()
+    bench = Bench(create=[answered, TaskCreated("i-1")], deduplicator=deduplicator)
+    bench.dispatcher.deliver(FakeDelivery())
     while not bench.dcs.created:
         await asyncio.sleep(0)
-    assert list(copies.all_in_progress) == [("p1", "r-1")]
+    assert list(deduplicator.all_in_progress) == [("p1", "r-1")]
     answered.set()
     await bench.idle()
-    assert not copies.all_in_progress
+    assert not deduplicator.all_in_progress
 
 
 async def test_concurrent_copies_make_one_call() -> None:
     """Single flight: four copies, one create, four events of one id."""
     bench = Bench()
-    copies = [FakeDelivery() for _ in range(4)]
-    await bench.deliver(*copies)
+    deliveries = [FakeDelivery() for _ in range(4)]
+    await bench.deliver(*deliveries)
     assert bench.dcs.calls == ["create"]
     assert len({event.event_id for event in bench.publisher.published}) == 1
-    assert all(copy.done == ["ack"] for copy in copies)
+    assert all(copy.done == ["ack"] for copy in deliveries)
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -65,7 +65,7 @@ async def test_a_copy_of_a_postponed_request_waits_beside_it() -> None:
     bench = Bench(create=[TIMEOUT])
     await bench.deliver(FakeDelivery(), FakeDelivery())
     first, second = bench.publisher.published
-    assert first.place == second.place
+    assert first.retry_level == second.retry_level
     assert second.headers["x-last-sent-at"] == first.headers["x-last-sent-at"]
     assert (first.headers["x-round"], second.headers["x-round"]) == (1, 0)
 
@@ -100,11 +100,11 @@ async def test_a_call_in_flight_outlives_its_channel_and_answers_the_redelivery(
     answer = asyncio.Event()
     bench = Bench(create=[answer, TaskCreated("i-1")])
     first = FakeDelivery()
-    bench.service.deliver(first)
+    bench.dispatcher.deliver(first)
     await asyncio.sleep(0.01)
     first.lost = True
     again = FakeDelivery(redelivered=True)
-    bench.service.deliver(again)
+    bench.dispatcher.deliver(again)
     answer.set()
     await bench.idle()
     assert bench.dcs.calls == ["create"]
@@ -117,11 +117,11 @@ async def test_a_redelivery_takes_over_from_an_abandoned_flight() -> None:
     gone = asyncio.Event()
     bench = Bench(create=[gone, BUSY, BUSY, TaskCreated("i-1")], find=[TaskNotFound()])
     first = FakeDelivery()
-    bench.service.deliver(first)
+    bench.dispatcher.deliver(first)
     await asyncio.sleep(0.01)
     first.lost = True
     again = FakeDelivery(redelivered=True)
-    bench.service.deliver(again)
+    bench.dispatcher.deliver(again)
     await asyncio.sleep(0.01)
     bench.now += 7
     gone.set()

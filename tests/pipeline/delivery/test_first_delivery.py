@@ -15,9 +15,9 @@ from tests.pipeline.fakes import (
     TIMEOUT,
     UNSENT,
     FakeDelivery,
-    found,
     request,
-    several,
+    several_tasks,
+    task_found,
 )
 from worker.policy.call_result import CallError, TaskCreated, TaskNotFound
 from worker.policy.retry_policy import RetryPolicy
@@ -86,7 +86,7 @@ async def test_after_the_tries_in_hand_the_schedule_goes_on() -> None:
     delivery = FakeDelivery(headers={"mine": 1, "x-death": [{"count": 1}]})
     await bench.deliver(delivery)
     (copy,) = bench.publisher.published
-    assert (copy.what, copy.place) == ("postpone", 1)
+    assert (copy.what, copy.retry_level) == ("postpone", 1)
     assert {name: value for name, value in copy.headers.items() if name != names.JOURNAL} == {
         "mine": 1,
         "x-attempts": 3,
@@ -104,7 +104,7 @@ async def test_a_throttled_request_waits_as_long_as_asked_and_spends_no_place() 
     bench = Bench(create=[THROTTLED])
     await bench.deliver(FakeDelivery())
     (copy,) = bench.publisher.published
-    assert (copy.place, copy.headers["x-round"]) == (2, 0)
+    assert (copy.retry_level, copy.headers["x-round"]) == (2, 0)
 
 
 async def test_a_full_service_is_asked_again_at_the_long_end() -> None:
@@ -112,7 +112,7 @@ async def test_a_full_service_is_asked_again_at_the_long_end() -> None:
     bench = Bench(create=[FULL])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create"]
-    assert (bench.publisher.published[0].place, bench.publisher.published[0].headers["x-round"]) == (4, 1)
+    assert (bench.publisher.published[0].retry_level, bench.publisher.published[0].headers["x-round"]) == (4, 1)
 
 
 @pytest.mark.parametrize(("fault", "reason", "parked"), [(REJECTED, "rejected", False), (FORBIDDEN, "forbidden", True)])
@@ -125,13 +125,13 @@ async def test_a_final_rejection_fails_the_request_at_once(fault: CallError, rea
     (event,) = bench.publisher.events
     assert (event["reason"], event["parked"], event["attempts"]) == (reason, parked, 1)
     assert event["error"]["status"] == fault.http_status
-    assert [one.what for one in bench.publisher.published] == (["park", "event"] if parked else ["event"])
+    assert [copy.what for copy in bench.publisher.published] == (["park", "event"] if parked else ["event"])
     assert delivery.done == ["ack"]
 
 
 async def test_an_ambiguous_ending_is_looked_for_and_adopted() -> None:
     """A create whose answer was lost is found and not repeated."""
-    bench = Bench(create=[TIMEOUT], find=[found()])
+    bench = Bench(create=[TIMEOUT], find=[task_found()])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create", "find"]
     (event,) = bench.publisher.events
@@ -144,7 +144,7 @@ async def test_an_ambiguous_ending_that_is_not_found_settles_in_the_broker() -> 
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create", "find"]
     (copy,) = bench.publisher.published
-    assert (copy.what, copy.place, copy.headers["x-round"]) == ("postpone", 2, 1)
+    assert (copy.what, copy.retry_level, copy.headers["x-round"]) == ("postpone", 2, 1)
     assert copy.headers["x-last-sent-at"] == "2027-01-15T08:00:00.000Z"
 
 
@@ -153,12 +153,12 @@ async def test_with_a_single_try_the_look_up_waits_too() -> None:
     bench = Bench(RetryPolicy(tries=1), create=[TIMEOUT])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create"]
-    assert bench.publisher.published[0].place == 2
+    assert bench.publisher.published[0].retry_level == 2
 
 
 async def test_several_candidates_are_named_and_never_guessed() -> None:
     """Two tasks with the marker: unresolved, parked, both ids in the event."""
-    bench = Bench(create=[TIMEOUT], find=[several("a", "b")])
+    bench = Bench(create=[TIMEOUT], find=[several_tasks("a", "b")])
     await bench.deliver(FakeDelivery())
     (event,) = bench.publisher.events
     assert (event["reason"], event["error"]["candidates"]) == ("unresolved", ["a", "b"])
@@ -210,7 +210,7 @@ async def test_past_not_after_nothing_is_sent() -> None:
 async def test_past_not_after_a_repeat_is_still_looked_for() -> None:
     """Expired only with certainty: a task that exists is adopted, else it settles, and then expires."""
     late = request(not_after="2026-01-01T00:00:00Z")
-    for find, age, expected in (([found()], 0.0, "adopted"), ([TaskNotFound()], 100.0, "expired")):
+    for find, age, expected in (([task_found()], 0.0, "adopted"), ([TaskNotFound()], 100.0, "expired")):
         bench = Bench(find=find)
         await bench.deliver(FakeDelivery(late, headers=_round(1, last_sent_at=NOW - age)))
         assert bench.dcs.calls == ["find"]
@@ -224,11 +224,11 @@ async def test_a_request_that_expires_while_it_waits_for_leave_is_not_sent() -> 
     """The instant is checked again when the call could begin."""
     bench = Bench()
     delivery = FakeDelivery(request(not_after="2027-01-15T08:00:01Z"))
-    firm = delivery.is_still_ours
+    is_ours = delivery.is_still_ours
 
     async def slow_is_firm() -> bool:
         bench.now += 2
-        return await firm()
+        return await is_ours()
 
     delivery.is_still_ours = slow_is_firm  # type: ignore[method-assign]
     await bench.deliver(delivery)

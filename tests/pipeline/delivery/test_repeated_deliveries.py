@@ -4,7 +4,17 @@ import pytest
 
 from schemas.envelope import Envelope
 from tests.pipeline.bench import Bench
-from tests.pipeline.fakes import BUSY, NOW, THROTTLED, TIMEOUT, FakeClaims, FakeDelivery, found, request, state
+from tests.pipeline.fakes import (
+    BUSY,
+    NOW,
+    THROTTLED,
+    TIMEOUT,
+    FakeClaims,
+    FakeDelivery,
+    copy_headers,
+    request,
+    task_found,
+)
 from worker.policy.call_result import TaskNotFound
 from worker.policy.outcome import Granted
 from worker.policy.retry_policy import RetryPolicy
@@ -13,7 +23,7 @@ from worker.policy.retry_policy import RetryPolicy
 async def test_a_copy_is_looked_up_first_despite_forged_headers() -> None:
     """Law 3: even a copy that certainly was never sent is looked for, and then created without a settle time."""
     bench = Bench()
-    await bench.deliver(FakeDelivery(headers=state()))
+    await bench.deliver(FakeDelivery(headers=copy_headers()))
     assert bench.dcs.calls == ["find", "create"]
 
 
@@ -23,7 +33,7 @@ async def test_a_redelivered_message_settles_from_now() -> None:
     await bench.deliver(FakeDelivery(redelivered=True, headers={"x-delivery-count": 1}))
     assert bench.dcs.calls == ["find"]
     (copy,) = bench.publisher.published
-    assert (copy.place, copy.headers["x-round"], copy.headers["x-interruptions"]) == (2, 0, 1)
+    assert (copy.retry_level, copy.headers["x-round"], copy.headers["x-interruptions"]) == (2, 0, 1)
     assert copy.headers["x-last-sent-at"] == "2027-01-15T08:00:00.000Z"
 
 
@@ -31,7 +41,7 @@ async def test_a_redelivered_message_settles_from_now() -> None:
 async def test_the_settle_time_is_kept_with_an_allowance_for_clocks(age: float, calls: list[str]) -> None:
     """45 s and 5 s for clocks that differ: not sooner, and looked for again before the create."""
     bench = Bench()
-    await bench.deliver(FakeDelivery(headers=state(last_sent_at=NOW - age)))
+    await bench.deliver(FakeDelivery(headers=copy_headers(last_sent_at=NOW - age)))
     assert bench.dcs.calls == calls
 
 
@@ -46,7 +56,7 @@ async def test_an_unreadable_state_header_counts_as_sent_just_now() -> None:
 async def test_the_end_of_the_schedule_with_certainty_is_exhausted() -> None:
     """A refusal at the last place: no task exists, the request is parked."""
     bench = Bench(create=[BUSY])
-    await bench.deliver(FakeDelivery(headers=state(4)))
+    await bench.deliver(FakeDelivery(headers=copy_headers(4)))
     (event,) = bench.publisher.events
     assert (event["reason"], event["parked"], event["error"]["error_code"]) == ("exhausted", True, "DCS.4026")
 
@@ -54,9 +64,9 @@ async def test_the_end_of_the_schedule_with_certainty_is_exhausted() -> None:
 async def test_the_end_of_the_schedule_without_certainty_settles_once_more() -> None:
     """An ambiguous create at the last place is looked for after the settle time before it is exhausted."""
     bench = Bench(RetryPolicy(tries=1), create=[TIMEOUT])
-    await bench.deliver(FakeDelivery(headers=state(4)))
+    await bench.deliver(FakeDelivery(headers=copy_headers(4)))
     (copy,) = bench.publisher.published
-    assert (copy.place, copy.headers["x-round"]) == (2, 5)
+    assert (copy.retry_level, copy.headers["x-round"]) == (2, 5)
     bench.now += 60
     await bench.deliver(FakeDelivery(headers=copy.headers))
     assert bench.dcs.calls == ["find", "create", "find"]
@@ -74,7 +84,7 @@ async def test_being_throttled_for_a_day_uses_the_schedule() -> None:
 async def test_poison_is_parked_with_an_event_and_no_call() -> None:
     """So many deliveries ended without a word: law 9."""
     bench = Bench(RetryPolicy(delivery_limit=3))
-    delivery = FakeDelivery(headers=state(interruptions=2) | {"x-delivery-count": 1}, redelivered=True)
+    delivery = FakeDelivery(headers=copy_headers(interruptions=2) | {"x-delivery-count": 1}, redelivered=True)
     await bench.deliver(delivery)
     assert bench.dcs.calls == []
     assert bench.publisher.events[0]["reason"] == "poison"
@@ -84,7 +94,7 @@ async def test_poison_is_parked_with_an_event_and_no_call() -> None:
 async def test_on_stale_ground_nothing_is_called() -> None:
     """Law 5: the delivery is left to the broker, which delivers it again."""
     bench = Bench()
-    first, again = FakeDelivery(firm=False), FakeDelivery(headers=state(), firm=False)
+    first, again = FakeDelivery(is_ours=False), FakeDelivery(headers=copy_headers(), is_ours=False)
     await bench.deliver(first, again)
     assert (bench.dcs.calls, first.done, again.done) == ([], [], [])
     assert bench.observer.outcomes == [("returned", "stale")] * 2
@@ -93,7 +103,7 @@ async def test_on_stale_ground_nothing_is_called() -> None:
 async def test_a_look_up_reaches_back_to_when_the_request_was_first_known() -> None:
     """A redelivery that nobody dated may be old: its own task must not be taken for an older one."""
     dated, undated, copy, claimed = Bench(), Bench(), Bench(create=[TIMEOUT]), Bench(claims=FakeClaims(Granted(False)))
-    await dated.deliver(FakeDelivery(headers=state()))
+    await dated.deliver(FakeDelivery(headers=copy_headers()))
     await undated.deliver(FakeDelivery(redelivered=True))
     await copy.deliver(FakeDelivery())
     copy.now += 600
@@ -104,7 +114,7 @@ async def test_a_look_up_reaches_back_to_when_the_request_was_first_known() -> N
 
 async def test_a_late_copy_of_an_ambiguous_request_does_not_expire_unlooked() -> None:
     """Expired only with certainty: what may have been sent for the first copy is looked for."""
-    bench = Bench(create=[TIMEOUT], find=[TaskNotFound(), found()])
+    bench = Bench(create=[TIMEOUT], find=[TaskNotFound(), task_found()])
     body = request(not_after="2027-01-15T08:01:00Z")
     await bench.deliver(FakeDelivery(body))
     bench.now += 600
@@ -114,6 +124,6 @@ async def test_a_late_copy_of_an_ambiguous_request_does_not_expire_unlooked() ->
 
 async def test_found_by_a_repeat_is_adopted() -> None:
     """The look-up of a repeat that hits ends the request."""
-    bench = Bench(find=[found()])
+    bench = Bench(find=[task_found()])
     await bench.deliver(FakeDelivery(redelivered=True))
     assert bench.observer.outcomes == [("succeeded", "adopted")]

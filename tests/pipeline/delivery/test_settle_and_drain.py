@@ -8,7 +8,7 @@ import pytest
 from schemas.envelope import Envelope
 from tests.malformed_messages import HOSTILE
 from tests.pipeline.bench import Bench
-from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, FakeDelivery, FakeIntake, request
+from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, FakeConsumer, FakeDelivery, request
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.executor import Executor
@@ -38,22 +38,22 @@ async def test_a_parked_copy_is_published_once_however_often_the_event_is_tried(
 
     bench.publisher.event = refuse  # type: ignore[method-assign]
     await bench.deliver(FakeDelivery())
-    assert [one.what for one in bench.publisher.published] == ["park", "event"]
+    assert [copy.what for copy in bench.publisher.published] == ["park", "event"]
 
 
-@pytest.mark.parametrize(("refusals", "told"), [(1, 1), (99, 0)])
-async def test_a_final_outcome_is_published_although_the_channel_is_lost(refusals: int, told: int) -> None:
+@pytest.mark.parametrize(("refusals", "recorded"), [(1, 1), (99, 0)])
+async def test_a_final_outcome_is_published_although_the_channel_is_lost(refusals: int, recorded: int) -> None:
     """Its message may have gone with the queue; tried some times, then left to a redelivery."""
     bench = Bench(refusals=refusals)
     delivery = FakeDelivery()
     answer = asyncio.Event()
     bench.dcs.creates.insert(0, answer)
-    bench.service.deliver(delivery)
+    bench.dispatcher.deliver(delivery)
     await asyncio.sleep(0.01)
     delivery.lost = True
     answer.set()
     await bench.idle()
-    assert (len(bench.publisher.events), delivery.done) == (told, [])
+    assert (len(bench.publisher.events), delivery.done) == (recorded, [])
     assert bench.observer.outcomes == [("returned", "stale")]
 
 
@@ -105,24 +105,24 @@ async def test_two_broken_bodies_have_two_event_ids() -> None:
     assert len(set(ids)) == 2
 
 
-class Defective(Executor):
+class ExecutorWithDefect(Executor):
     """A handler with a defect that goes away."""
 
     defects = 1
 
     async def execute(self, context: DeliveryContext) -> Outcome:
         """Fail once."""
-        if Defective.defects:
-            Defective.defects -= 1
+        if ExecutorWithDefect.defects:
+            ExecutorWithDefect.defects -= 1
             raise RuntimeError("defect")
         return await super().execute(context)
 
 
 async def test_a_defect_costs_one_delivery_and_not_the_worker() -> None:
     """It is returned as a failed delivery after a breath; a copy that waited for it works on, and looks first."""
-    Defective.defects = 1
+    ExecutorWithDefect.defects = 1
     bench = Bench()
-    bench.service._pipeline._executor.__class__ = Defective
+    bench.dispatcher._pipeline._executor.__class__ = ExecutorWithDefect
     first, copy = FakeDelivery(), FakeDelivery()
     await bench.deliver(first, copy)
     assert (first.done, copy.done) == (["reject"], ["ack"])
@@ -132,9 +132,9 @@ async def test_a_defect_costs_one_delivery_and_not_the_worker() -> None:
 
 async def test_a_defect_on_a_lost_channel_is_left_to_the_broker() -> None:
     """There is nothing to return."""
-    Defective.defects = 1
+    ExecutorWithDefect.defects = 1
     bench = Bench()
-    bench.service._pipeline._executor.__class__ = Defective
+    bench.dispatcher._pipeline._executor.__class__ = ExecutorWithDefect
     delivery = FakeDelivery(lost=True)
     await bench.deliver(delivery)
     assert delivery.done == []
@@ -145,16 +145,16 @@ async def test_draining_lets_calls_finish_and_hands_back_the_rest() -> None:
     answer = asyncio.Event()
     bench = Bench(create=[answer, TaskCreated("i-1")])
     first, late = FakeDelivery(), FakeDelivery(request(request_id="r-2"))
-    bench.service.deliver(first)
+    bench.dispatcher.deliver(first)
     await asyncio.sleep(0.01)
-    draining = asyncio.create_task(bench.service.drain(5.0))
+    draining = asyncio.create_task(bench.dispatcher.drain(5.0))
     await asyncio.sleep(0.01)
-    bench.service.deliver(late)
+    bench.dispatcher.deliver(late)
     answer.set()
     assert await draining == 0
-    assert bench.intake.told == ["stop"]
+    assert bench.consumer.recorded == ["stop"]
     assert (first.done, late.done) == (["ack"], ["ack"])
-    copy = next(one for one in bench.publisher.published if one.what == "hand_back")
+    copy = next(copy for copy in bench.publisher.published if copy.what == "hand_back")
     assert copy.headers["x-deliveries"] == 1
     assert "x-last-sent-at" not in copy.headers
     assert sorted(bench.observer.outcomes) == [("returned", "drain"), ("succeeded", "created")]
@@ -166,37 +166,37 @@ async def test_a_copy_that_waits_for_a_request_handed_back_is_handed_back_too() 
     bench = Bench(find=[looked, TaskNotFound()])
     repeat = Envelope(1, 1, 2, 0, 0, NOW, None, True, False).write({})
     for _ in range(2):
-        bench.service.deliver(FakeDelivery(headers=repeat))
+        bench.dispatcher.deliver(FakeDelivery(headers=repeat))
     await asyncio.sleep(0.01)
-    draining = asyncio.create_task(bench.service.drain(5.0))
+    draining = asyncio.create_task(bench.dispatcher.drain(5.0))
     await asyncio.sleep(0.01)
     looked.set()
     assert await draining == 0
     assert bench.dcs.calls == ["find"]
-    assert [one.what for one in bench.publisher.published] == ["hand_back", "hand_back"]
+    assert [copy.what for copy in bench.publisher.published] == ["hand_back", "hand_back"]
 
 
 async def test_draining_ends_backoffs() -> None:
     """The sleeper wakes, and its request uses the schedule."""
     bench = Bench(create=[BUSY])
-    bench.service._pipeline._executor._random_unit = lambda: 0.99
+    bench.dispatcher._pipeline._executor._random_unit = lambda: 0.99
     delivery = FakeDelivery()
-    bench.service.deliver(delivery)
+    bench.dispatcher.deliver(delivery)
     await asyncio.sleep(0.02)
     async with asyncio.timeout(0.15):
-        assert await bench.service.drain(5.0) == 0
+        assert await bench.dispatcher.drain(5.0) == 0
     assert bench.observer.outcomes == [("retried", "400")]
 
 
 async def test_past_the_deadline_what_is_in_flight_is_left_unsettled() -> None:
     """Law 3 makes that safe: the next worker looks first."""
-    bench = Bench(create=[asyncio.Event()], intake=FakeIntake(ConnectionError("away")))
+    bench = Bench(create=[asyncio.Event()], consumer=FakeConsumer(ConnectionError("away")))
     delivery = FakeDelivery()
-    bench.service.deliver(delivery)
+    bench.dispatcher.deliver(delivery)
     await asyncio.sleep(0.01)
-    assert await bench.service.drain(0.05) == 1
+    assert await bench.dispatcher.drain(0.05) == 1
     assert delivery.done == []
-    assert bench.service.in_flight == 0
+    assert bench.dispatcher.in_flight == 0
     assert bench.observer.refusals == ["the consumer could not be cancelled: away"]
 
 
@@ -217,13 +217,13 @@ async def test_the_memory_of_endings_is_bounded() -> None:
     """The oldest ending is forgotten; the others are still known, and both say so legibly."""
     bench = Bench()
     await bench.deliver(FakeDelivery())
-    copies = Deduplicator(capacity=1)
-    bench.service._pipeline._deduplicator = copies
+    deduplicator = Deduplicator(capacity=1)
+    bench.dispatcher._pipeline._deduplicator = deduplicator
     for name in ("a", "b", "b", "a"):
         await bench.deliver(FakeDelivery(request(request_id=name)))
     assert bench.dcs.calls == ["create"] * 4
-    assert repr(copies) == "<Deduplicator: 0 in progress, 1 completed, 0 unfinished>"
-    assert repr(bench.service) == "<Dispatcher: 0 in flight, <Throttle: open, 0 in use>>"
+    assert repr(deduplicator) == "<Deduplicator: 0 in progress, 1 completed, 0 unfinished>"
+    assert repr(bench.dispatcher) == "<Dispatcher: 0 in flight, <Throttle: open, 0 in use>>"
 
 
 async def test_a_copy_after_a_copy_keeps_the_later_moment() -> None:
@@ -231,7 +231,7 @@ async def test_a_copy_after_a_copy_keeps_the_later_moment() -> None:
     bench = Bench(create=[BUSY])
     sent = Envelope(1, 1, 2, 0, 0, NOW, NOW - 10, True, False).write({})
     await bench.deliver(FakeDelivery(headers=sent), FakeDelivery(headers=sent))
-    assert {one.headers["x-last-sent-at"] for one in bench.publisher.published} == {"2027-01-15T07:59:50.000Z"}
+    assert {copy.headers["x-last-sent-at"] for copy in bench.publisher.published} == {"2027-01-15T07:59:50.000Z"}
 
 
 async def test_a_suspect_is_worked_on_with_nothing_else_in_hand() -> None:
@@ -245,7 +245,7 @@ async def test_a_suspect_is_worked_on_with_nothing_else_in_hand() -> None:
         FakeDelivery(request(request_id="r-3"), headers=suspected),
     )
     for delivery in (innocent, suspect, second):
-        bench.service.deliver(delivery)
+        bench.dispatcher.deliver(delivery)
     while not second.done:
         await asyncio.sleep(0)
     assert bench.dcs.calls == ["create"]
@@ -257,7 +257,7 @@ async def test_a_suspect_is_worked_on_with_nothing_else_in_hand() -> None:
         ("succeeded", "created"),
         ("succeeded", "created"),
     ]
-    assert bench.intake.told == ["hold quarantine", "resume quarantine"]
+    assert bench.consumer.recorded == ["hold quarantine", "resume quarantine"]
 
 
 async def test_a_lone_suspect_starts_at_once_and_may_lose_its_channel() -> None:

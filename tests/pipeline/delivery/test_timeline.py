@@ -6,13 +6,23 @@ from schemas import names
 from schemas.envelope import Envelope
 from schemas.journal import EMPTY, LIMIT, Journal, Kind
 from tests.pipeline.bench import Bench
-from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, REJECTED, TIMEOUT, FakeClaims, FakeDelivery, Published, found
+from tests.pipeline.fakes import (
+    BUSY,
+    FORBIDDEN,
+    NOW,
+    REJECTED,
+    TIMEOUT,
+    FakeClaims,
+    FakeDelivery,
+    Published,
+    task_found,
+)
 from worker.policy.call_result import TaskCreated, TaskNotFound
 from worker.policy.outcome import ClaimedElsewhere
 from worker.policy.retry_policy import RetryPolicy
 
 
-def story(published: Published) -> list[tuple[object, ...]]:
+def timeline(published: Published) -> list[tuple[object, ...]]:
     """What a message tells: kind, ending, number and evidence of each entry."""
     journal = Journal.read(published.journal or published.headers.get(names.JOURNAL))
     assert journal is not None
@@ -27,7 +37,7 @@ async def follow(bench: Bench, deliveries: int = 20) -> list[Published]:
         last = bench.publisher.published[-1]
         if last.what == "event":
             break
-        bench.now += RetryPolicy().delays[last.place - 1]
+        bench.now += RetryPolicy().delays[last.retry_level - 1]
         delivery = FakeDelivery(headers=last.headers)
     return bench.publisher.published
 
@@ -44,15 +54,15 @@ async def test_a_failure_is_recorded_with_its_evidence() -> None:
     """Also the only call of a request that failed: what it proves is not in the body."""
     bench = Bench(create=[REJECTED])
     await bench.deliver(FakeDelivery())
-    assert story(bench.publisher.published[0]) == [("create", "400", 1, "refused")]
+    assert timeline(bench.publisher.published[0]) == [("create", "400", 1, "refused")]
 
 
 async def test_the_timeline_travels_through_the_retry_queues() -> None:
     """Each delivery adds what it did, each copy why it waits; the event has all of it."""
     bench = Bench(RetryPolicy(tries=1), create=[TIMEOUT, TaskCreated("i-1", None, "d-1")])
     first, *_, event = await follow(bench)
-    assert story(first) == [("create", "timeout", 1, "ambiguous"), ("wait", "timeout", 2, "")]
-    assert story(event) == [
+    assert timeline(first) == [("create", "timeout", 1, "ambiguous"), ("wait", "timeout", 2, "")]
+    assert timeline(event) == [
         ("create", "timeout", 1, "ambiguous"),
         ("wait", "timeout", 2, ""),
         ("look", "absent", 0, ""),
@@ -69,8 +79,8 @@ async def test_a_parked_request_keeps_its_timeline() -> None:
     bench = Bench(create=[FORBIDDEN])
     await bench.deliver(FakeDelivery())
     parked, event = bench.publisher.published
-    assert story(parked) == [("create", "403", 1, "refused"), ("parked", "forbidden", 0, "")]
-    assert story(event) == story(parked)[:1]
+    assert timeline(parked) == [("create", "403", 1, "refused"), ("parked", "forbidden", 0, "")]
+    assert timeline(event) == timeline(parked)[:1]
     assert names.PARKED_ERROR_CODE not in parked.headers
 
 
@@ -91,9 +101,9 @@ async def test_a_forged_error_code_is_not_parked() -> None:
 
 async def test_interrupted_deliveries_are_recorded() -> None:
     """A redelivery says so, and how often."""
-    bench = Bench(find=[found()])
+    bench = Bench(find=[task_found()])
     await bench.deliver(FakeDelivery(redelivered=True, headers={names.DELIVERY_COUNT: 3}))
-    assert story(bench.publisher.published[0]) == [("redelivered", "", 3, ""), ("look", "found", 0, "")]
+    assert timeline(bench.publisher.published[0]) == [("redelivered", "", 3, ""), ("look", "found", 0, "")]
 
 
 async def test_a_wait_for_another_replica_is_recorded() -> None:
@@ -103,7 +113,7 @@ async def test_a_wait_for_another_replica_is_recorded() -> None:
     claims = FakeClaims(ClaimedElsewhere(bench.dcs.created[0].fingerprint))
     elsewhere = Bench(claims=claims)
     await elsewhere.deliver(FakeDelivery())
-    assert story(elsewhere.publisher.published[0]) == [("wait", "claimed", 1, "")]
+    assert timeline(elsewhere.publisher.published[0]) == [("wait", "claimed", 1, "")]
 
 
 async def test_a_requeued_request_records_the_reason() -> None:
@@ -112,7 +122,7 @@ async def test_a_requeued_request_records_the_reason() -> None:
     bench.throttle.close()
     await bench.deliver(FakeDelivery())
     (copy,) = bench.publisher.published
-    assert (copy.what, story(copy)) == ("hand_back", [("returned", "", 0, "")])
+    assert (copy.what, timeline(copy)) == ("hand_back", [("returned", "", 0, "")])
 
 
 async def test_a_long_timeline_stays_within_bounds() -> None:
@@ -123,8 +133,8 @@ async def test_a_long_timeline_stays_within_bounds() -> None:
     text = parked.headers[names.JOURNAL]
     assert isinstance(text, str)
     assert len(text) <= LIMIT
-    assert story(parked)[0] == ("create", "timeout", 1, "ambiguous")
-    assert story(parked)[-1] == ("parked", "exhausted", 0, "")
+    assert timeline(parked)[0] == ("create", "timeout", 1, "ambiguous")
+    assert timeline(parked)[-1] == ("parked", "exhausted", 0, "")
 
 
 async def test_copies_of_an_outcome_are_the_same_event() -> None:
@@ -133,8 +143,8 @@ async def test_copies_of_an_outcome_are_the_same_event() -> None:
     await bench.deliver(FakeDelivery())
     later = Envelope(0, 0, 2, 0, 0, NOW, None, True, False, journal=EMPTY.add(NOW, Kind.RETURNED))
     await bench.deliver(FakeDelivery(headers=later.write({})))
-    one, other = bench.publisher.published
-    assert (one.event_id, one.body, one.journal) == (other.event_id, other.body, other.journal)
+    first, other = bench.publisher.published
+    assert (first.event_id, first.body, first.journal) == (other.event_id, other.body, other.journal)
 
 
 @pytest.mark.parametrize("forged", ["[" * 3000, "{}", 5, None, b"\xff", EMPTY.add(NOW, Kind.CREATE, "done").text()])

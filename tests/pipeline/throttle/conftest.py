@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.pipeline.virtual_time.throttle_bench import Bench
+from tests.pipeline.virtual_time.throttle_bench import ThrottleBench
 from tests.pipeline.virtual_time.world import World
 from worker.policy.call_result import (
     TaskCreated,
@@ -14,9 +14,9 @@ DONE = TaskCreated("i")
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
+def bench() -> Iterator[ThrottleBench]:
     """A bench whose credentials were accepted once."""
-    bench = Bench()
+    bench = ThrottleBench()
     bench.calls(DONE)
     yield bench
     bench.world.close()

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.pipeline.virtual_time.fakes import DOWN, FORBIDDEN, FULL
-from tests.pipeline.virtual_time.throttle_bench import REGION, Bench, slow
+from tests.pipeline.virtual_time.fakes import FORBIDDEN, FULL, UNREACHABLE
+from tests.pipeline.virtual_time.throttle_bench import REGION, ThrottleBench, throttled
 from worker.pipeline import explain
 from worker.pipeline.throttle import PROJECTS
 from worker.policy.call_result import (
@@ -21,11 +21,11 @@ from worker.policy.status import HeldBack
 
 STALE = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.STALE)
 TIMEOUT = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT)
-BAD = CallError(Evidence.REFUSED, ErrorKind.REJECTED, CallStatus.ANSWERED, http_status=400)
+REJECTED = CallError(Evidence.REFUSED, ErrorKind.REJECTED, CallStatus.ANSWERED, http_status=400)
 DONE = TaskCreated("i")
 
 
-def test_in_good_health_there_is_nothing_to_explain(bench: Bench) -> None:
+def test_in_good_health_there_is_nothing_to_explain(bench: ThrottleBench) -> None:
     """No reason; the facts are few."""
     now = bench.world.loop.now
     assert explain.reasons(bench.throttle) == []
@@ -34,14 +34,14 @@ def test_in_good_health_there_is_nothing_to_explain(bench: Bench) -> None:
     assert repr(bench.region) == "<RegionThrottle cn-north-4: 0 in use, 0 waiting, <CircuitBreaker: closed>>"
 
 
-def test_everything_that_holds_requests_back_is_explained(bench: Bench) -> None:
+def test_everything_that_holds_requests_back_is_explained(bench: ThrottleBench) -> None:
     """Each with what one wants to know at once: since when, until when, how fast, and who."""
     bench.calls(FULL, project="full")
-    bench.calls(slow(Condition.PROJECT_THROTTLED), project="busy")
-    bench.calls(slow(Condition.PROJECT_THROTTLED), project="busier")
-    bench.calls(slow(Condition.REGION_THROTTLED, 100))
-    bench.world.service.faults[REGION] = DOWN
-    bench.calls(*[DOWN] * 5)
+    bench.calls(throttled(Condition.PROJECT_THROTTLED), project="busy")
+    bench.calls(throttled(Condition.PROJECT_THROTTLED), project="busier")
+    bench.calls(throttled(Condition.REGION_THROTTLED, 100))
+    bench.world.dcs.faults[REGION] = UNREACHABLE
+    bench.calls(*[UNREACHABLE] * 5)
     now = bench.world.loop.now
     assert explain.reasons(bench.throttle) == [
         "cn-north-4: the breaker has been open for 0 s, the next probe is in 2 s",
@@ -71,9 +71,9 @@ def test_everything_that_holds_requests_back_is_explained(bench: Bench) -> None:
     assert held.projects == {"quota": 1, "throttled": 2}
 
 
-def test_what_is_over_is_not_explained(bench: Bench) -> None:
+def test_what_is_over_is_not_explained(bench: ThrottleBench) -> None:
     """A quota that refused nothing for long holds nothing back, also if there was no call since."""
-    bench.calls(slow(Condition.PROJECT_THROTTLED), slow(Condition.REGION_THROTTLED, 100))
+    bench.calls(throttled(Condition.PROJECT_THROTTLED), throttled(Condition.REGION_THROTTLED, 100))
     bench.calls(DONE)
     assert len(explain.reasons(bench.throttle)) == 2
     bench.run(asyncio.sleep(301))
@@ -81,7 +81,7 @@ def test_what_is_over_is_not_explained(bench: Bench) -> None:
     assert explain.facts(bench.region, bench.world.loop.now).keys() == {"breaker", "limit", "calls", "waiting"}
 
 
-def test_a_call_that_was_not_made_tells_nothing(bench: Bench) -> None:
+def test_a_call_that_was_not_made_tells_nothing(bench: ThrottleBench) -> None:
     """Neither does one that came too late to be sent: ten of them open no breaker."""
     bench.calls(*[None, STALE] * 10)
     assert (repr(bench.region.breaker), bench.region.in_use, bench.throttle.in_use) == (
@@ -91,59 +91,59 @@ def test_a_call_that_was_not_made_tells_nothing(bench: Bench) -> None:
     )
 
 
-def test_an_outage_is_no_project_s_fault(bench: Bench) -> None:
+def test_an_outage_is_no_project_s_fault(bench: ThrottleBench) -> None:
     """Calls of a throttled project that meet the outage open the breaker, and nothing else."""
-    bench.calls(slow(Condition.PROJECT_THROTTLED, 1000))
-    bench.calls(*[DOWN] * 5)
+    bench.calls(throttled(Condition.PROJECT_THROTTLED, 1000))
+    bench.calls(*[UNREACHABLE] * 5)
     assert bench.region.breaker.is_blocking
     assert bench.region.projects["p"].reason == "throttled"
 
 
-def test_a_bad_request_of_a_held_project_shows_that_it_is_let_in(bench: Bench) -> None:
+def test_a_bad_request_of_a_held_project_shows_that_it_is_let_in(bench: ThrottleBench) -> None:
     """What judges a request has let its project in; a look-up alone shows nothing."""
     bench.calls(*[FORBIDDEN] * 3)
     held = [bench.region.projects["p"].reason]
 
-    async def scene() -> None:
-        for result in (TaskNotFound(), BAD):
+    async def scenario() -> None:
+        for result in (TaskNotFound(), REJECTED):
             await asyncio.sleep(20)
             await bench.call(result)
             held.append(bench.region.projects["p"].reason if bench.region.projects else "")
 
-    bench.run(scene())
+    bench.run(scenario())
     assert held == ["credentials", "credentials", ""]
     assert bench.region.projects == {}
 
 
-def test_a_project_that_is_well_again_is_forgotten(bench: Bench) -> None:
+def test_a_project_that_is_well_again_is_forgotten(bench: ThrottleBench) -> None:
     """Once the limit that was learnt is forgotten too."""
-    bench.calls(slow(Condition.PROJECT_THROTTLED, 1000))
+    bench.calls(throttled(Condition.PROJECT_THROTTLED, 1000))
     assert "p" in bench.region.projects
 
-    async def scene() -> None:
+    async def scenario() -> None:
         await bench.call(DONE)
         await asyncio.sleep(301)
         await bench.call(DONE)
 
-    bench.run(scene())
+    bench.run(scenario())
     assert bench.region.projects == {}
 
 
-def test_projects_that_are_remembered_are_bounded(bench: Bench) -> None:
+def test_projects_that_are_remembered_are_bounded(bench: ThrottleBench) -> None:
     """However many are throttled one after the other."""
 
-    async def scene() -> None:
+    async def scenario() -> None:
         for number in range(PROJECTS + 50):
-            await bench.call(slow(Condition.PROJECT_THROTTLED, 1000), project=f"p{number}")
+            await bench.call(throttled(Condition.PROJECT_THROTTLED, 1000), project=f"p{number}")
 
-    bench.run(scene())
+    bench.run(scenario())
     assert len(bench.region.projects) == PROJECTS
 
 
-def test_calls_that_time_out_shrink_the_limit(bench: Bench) -> None:
+def test_calls_that_time_out_shrink_the_limit(bench: ThrottleBench) -> None:
     """Though too few of them do to open the breaker."""
 
-    async def scene() -> None:
+    async def scenario() -> None:
         for _ in range(40):
             await asyncio.gather(*(bench.call(DONE, f"r{number}") for number in range(40)))
         limit = bench.region.limit.value
@@ -152,5 +152,5 @@ def test_calls_that_time_out_shrink_the_limit(bench: Bench) -> None:
             await asyncio.gather(*late, *(bench.call(DONE, f"r{number}", seconds=0.01) for number in range(36)))
         assert bench.region.limit.value < limit / 2
 
-    bench.run(scene())
+    bench.run(scenario())
     assert bench.replica.breaker_states == []

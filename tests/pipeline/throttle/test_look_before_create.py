@@ -11,13 +11,13 @@ Build = Callable[..., World]
 def test_wait_for_rate_limiter_separates_no_look_from_its_create(build: Build) -> None:
     """One replica may make a call in five seconds; the sender's copy reaches the other one between two of its calls."""
     world = build(2, reconcile="always", rates=(0.2, None))
-    slow, fast = world.replicas
-    slow.take(world.message("first"))
-    slow.take(world.message("twice"))
+    throttled, fast = world.replicas
+    throttled.receive(world.message("first"))
+    throttled.receive(world.message("twice"))
     world.run(12.0)
-    fast.take(world.message("twice"))
+    fast.receive(world.message("twice"))
     world.run(60.0)
-    assert world.service.created == {"first": 1, "twice": 1}
+    assert world.dcs.created == {"first": 1, "twice": 1}
 
 
 def test_retried_create_does_not_rely_on_old_look(build: Build) -> None:
@@ -25,14 +25,14 @@ def test_retried_create_does_not_rely_on_old_look(build: Build) -> None:
     world = build(2, reconcile="always")
     first, second = world.replicas
     throttled = CallError(Evidence.REFUSED, ErrorKind.THROTTLED, CallStatus.ANSWERED, http_status=429, retry_after=2.6)
-    world.service.faults["p1"] = throttled
-    first.take(world.message("twice"))
+    world.dcs.faults["p1"] = throttled
+    first.receive(world.message("twice"))
     world.run(1.0)
-    del world.service.faults["p1"]
-    second.take(world.message("twice"))
+    del world.dcs.faults["p1"]
+    second.receive(world.message("twice"))
     world.run(1.5)
-    world.service.faults["p1"] = throttled
+    world.dcs.faults["p1"] = throttled
     world.run(4.5)
-    del world.service.faults["p1"]
+    del world.dcs.faults["p1"]
     world.run(60.0)
-    assert world.service.created == {"twice": 1}
+    assert world.dcs.created == {"twice": 1}

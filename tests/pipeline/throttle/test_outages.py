@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.pipeline.virtual_time.fakes import DOWN
+from tests.pipeline.virtual_time.fakes import UNREACHABLE
 from tests.pipeline.virtual_time.world import World
 from worker.policy.call_result import CallError, CallStatus, Condition, ErrorKind, Evidence
 
@@ -19,20 +19,20 @@ def test_an_outage_of_thirty_seconds(build: Build, seed: int) -> None:
     world = build(2, seed=seed)
     world.publish(3000)
     world.run(1.0)
-    world.service.faults[REGION] = DOWN
-    begun = world.loop.now
-    world.run(begun + 1)
+    world.dcs.faults[REGION] = UNREACHABLE
+    started_at = world.loop.now
+    world.run(started_at + 1)
     assert all(replica.paused_by for replica in world.replicas)
     done, waiting = len(world.ended), len(world.queue)
-    world.run(begun + 30)
+    world.run(started_at + 30)
     assert len(world.queue) == waiting > 500
-    assert world.service.between(begun + 1, begun + 30) <= 29
-    del world.service.faults[REGION]
-    first = world.run(lambda: len(world.ended) > done, at_most=10) - begun - 30
+    assert world.dcs.calls_between(started_at + 1, started_at + 30) <= 29
+    del world.dcs.faults[REGION]
+    first = world.run(lambda: len(world.ended) > done, at_most=10) - started_at - 30
     assert first <= 10
     world.run(lambda: len(world.ended) == 3000, at_most=60)
-    assert set(world.service.created.values()) == {1}
-    assert (world.parked, world.aside, world.spent) == ([], 0, 0)
+    assert set(world.dcs.created.values()) == {1}
+    assert (world.parked, world.postponed, world.highest_round) == ([], 0, 0)
 
 
 def test_a_long_outage_holds_nothing_for_long(build: Build) -> None:
@@ -40,18 +40,18 @@ def test_a_long_outage_holds_nothing_for_long(build: Build) -> None:
     world = build(1)
     world.publish(500)
     world.run(0.5)
-    world.service.faults[REGION] = DOWN
+    world.dcs.faults[REGION] = UNREACHABLE
     world.run(130.0)
     (replica,) = world.replicas
-    assert world.aside > 0
-    assert len(replica.in_hand) <= 2
+    assert world.postponed > 0
+    assert len(replica.unacked) <= 2
     world.run(1200.0)
-    probes = [at for at, *_ in world.service.calls if at > 130]
+    probes = [at for at, *_ in world.dcs.calls if at > 130]
     assert 1070 / 8.1 <= len(probes) <= 1070 / 6
-    del world.service.faults[REGION]
+    del world.dcs.faults[REGION]
     world.run(lambda: len(world.ended) == 500, at_most=2400)
     assert world.parked == []
-    assert set(world.service.created.values()) == {1}
+    assert set(world.dcs.created.values()) == {1}
 
 
 def test_recovery_is_a_ramp(build: Build) -> None:
@@ -59,26 +59,26 @@ def test_recovery_is_a_ramp(build: Build) -> None:
     world = build(1)
     world.publish(20000)
     world.run(3.0)
-    world.service.faults[REGION] = DOWN
+    world.dcs.faults[REGION] = UNREACHABLE
     world.run(10.0)
-    del world.service.faults[REGION]
+    del world.dcs.faults[REGION]
     done = len(world.ended)
     world.run(lambda: len(world.ended) > done)
     most = []
     for _ in range(4):
-        most.append(world.service.under_way)
+        most.append(world.dcs.under_way)
         world.run(world.loop.now + 0.1)
     assert most[0] <= 3
     assert most == sorted(most)
     world.run(world.loop.now + 5)
-    assert world.service.under_way > 50
+    assert world.dcs.under_way > 50
 
 
 def test_one_request_alone_opens_nothing(build: Build) -> None:
     """A request whose calls all fail uses up its own schedule, and no other one waits for that."""
     world = build(1)
     fault = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.RESET)
-    world.service.faults["bad"] = fault
+    world.dcs.faults["bad"] = fault
     world.publish(1, "bad", project_id="bad")
     world.run(lambda: "bad-0" in world.ended)
     assert world.ended["bad-0"][1] == "exhausted"
@@ -90,19 +90,19 @@ def test_the_breaker_says_what_it_does(build: Build) -> None:
     world = build(1)
     world.publish(300)
     world.run(0.2)
-    world.service.faults[REGION] = DOWN
+    world.dcs.faults[REGION] = UNREACHABLE
     world.run(20.0)
-    del world.service.faults[REGION]
+    del world.dcs.faults[REGION]
     world.run(lambda: len(world.ended) == 300)
     (replica,) = world.replicas
-    (opened,), (closed,) = replica.noted("breaker.opened"), replica.noted("breaker.closed")
+    (opened,), (closed,) = replica.logged("breaker.opened"), replica.logged("breaker.closed")
     assert (opened["region"], opened["label"], opened["next_probe"]) == (
         REGION,
         "refused",
         pytest.approx(2.25, abs=0.25),
     )
     assert closed["seconds"] > 19
-    assert len(replica.noted("breaker.probed")) >= 4
+    assert len(replica.logged("breaker.probed")) >= 4
     states = [
         state
         for state, before in zip(replica.breaker_states, [0, *replica.breaker_states], strict=False)
@@ -114,7 +114,7 @@ def test_the_breaker_says_what_it_does(build: Build) -> None:
 def test_a_healthy_region_is_not_held_up_by_a_sick_one(build: Build) -> None:
     """They share the queue: requests of the sick one step aside at no cost, those of the other are done at once."""
     world = build(1, regions=("a", "b"))
-    world.service.faults["a"] = DOWN
+    world.dcs.faults["a"] = UNREACHABLE
     for number in range(300):
         world.publish(1, f"a{number}", region="a")
         world.publish(1, f"b{number}", region="b")
@@ -122,10 +122,10 @@ def test_a_healthy_region_is_not_held_up_by_a_sick_one(build: Build) -> None:
     assert not world.replicas[0].paused_by
     world.run(60.0)
     assert not [name for name in world.ended if name.startswith("a")]
-    del world.service.faults["a"]
+    del world.dcs.faults["a"]
     world.run(lambda: len(world.ended) == 600, at_most=4000)
-    assert (world.parked, set(world.service.created.values())) == ([], {1})
-    assert world.spent <= 1
+    assert (world.parked, set(world.dcs.created.values())) == ([], {1})
+    assert world.highest_round <= 1
 
 
 @pytest.mark.parametrize("trouble", ["outage", "quota", "project"])
@@ -133,19 +133,19 @@ def test_waiting_requests_are_requeued_when_the_throttle_closes(build: Build, tr
     """A drain does not wait for a turn, wherever it is waited for."""
     world = build(1)
     if trouble == "outage":
-        world.service.faults[REGION] = DOWN
+        world.dcs.faults[REGION] = UNREACHABLE
     else:
         scope = Condition.REGION_THROTTLED if trouble == "quota" else Condition.PROJECT_THROTTLED
-        world.service.quotas[REGION if trouble == "quota" else "p1"] = (2, scope)
+        world.dcs.quotas[REGION if trouble == "quota" else "p1"] = (2, scope)
     world.publish(200)
     world.run(2.0 if trouble == "project" else 6.0)
     (replica,) = world.replicas
-    assert len(replica.in_hand) >= 3
+    assert len(replica.unacked) >= 3
 
-    begun = world.loop.now
-    assert world.loop.run_until_complete(replica.service.drain(25.0)) == 0
-    assert world.loop.now - begun < 1
-    assert replica.in_hand == set()
+    started_at = world.loop.now
+    assert world.loop.run_until_complete(replica.dispatcher.drain(25.0)) == 0
+    assert world.loop.now - started_at < 1
+    assert replica.unacked == set()
     assert repr(replica.throttle) == "<Throttle: closed, 0 in use>"
 
 
@@ -154,13 +154,13 @@ def test_a_cancelled_call_gives_its_place_to_the_next(build: Build) -> None:
     world = build(1, prefetch=1)
     (replica,) = world.replicas
     region = replica.throttle.regions[REGION]
-    migration = replica.service._pipeline._parser.read(world.message("r").body)
+    migration = replica.dispatcher._pipeline._parser.read(world.message("r").body)
 
     async def call() -> None:
         async with replica.throttle.permit(migration, 1):
             await asyncio.sleep(5)
 
-    async def scene() -> None:
+    async def scenario() -> None:
         calls = [asyncio.ensure_future(call()) for _ in range(4)]
         await asyncio.sleep(0.01)
         assert (region.in_use, len(region.queue)) == (1, 3)
@@ -178,4 +178,4 @@ def test_a_cancelled_call_gives_its_place_to_the_next(build: Build) -> None:
         await asyncio.gather(*calls, return_exceptions=True)
         assert (region.in_use, replica.throttle.in_use) == (0, 0)
 
-    world.loop.run_until_complete(scene())
+    world.loop.run_until_complete(scenario())

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.pipeline.virtual_time.fakes import DOWN, FULL
-from tests.pipeline.virtual_time.throttle_bench import REGION, Bench, a_migration, slow
+from tests.pipeline.virtual_time.fakes import FULL, UNREACHABLE
+from tests.pipeline.virtual_time.throttle_bench import REGION, ThrottleBench, simple_migration, throttled
 from tests.pipeline.virtual_time.world import World
 from worker.policy.call_result import (
     Condition,
@@ -22,16 +22,16 @@ def test_look_and_create_are_paid_together_and_further_calls_are_owed() -> None:
     """Ten calls a second: two at once, three more pages, and the next two calls are due half a second later."""
     world = World(1, rate=10.0)
 
-    async def scene() -> None:
-        throttle, begun = world.replicas[0].throttle, world.loop.now
-        async with throttle.permit(a_migration(), 2) as permit:
+    async def scenario() -> None:
+        throttle, started_at = world.replicas[0].throttle, world.loop.now
+        async with throttle.permit(simple_migration(), 2) as permit:
             for _ in range(5):
                 permit.begin_call()
             permit.ended(DONE)
-        async with throttle.permit(a_migration("next"), 2):
-            assert world.loop.now - begun == pytest.approx(0.5, abs=0.01)
+        async with throttle.permit(simple_migration("next"), 2):
+            assert world.loop.now - started_at == pytest.approx(0.5, abs=0.01)
 
-    world.loop.run_until_complete(scene())
+    world.loop.run_until_complete(scenario())
     world.close()
 
 
@@ -39,83 +39,83 @@ def test_a_create_that_is_not_made_is_not_paid() -> None:
     """The look found the task: its permit's second call is given back."""
     world = World(1, rate=10.0)
 
-    async def scene() -> None:
-        throttle, begun = world.replicas[0].throttle, world.loop.now
+    async def scenario() -> None:
+        throttle, started_at = world.replicas[0].throttle, world.loop.now
         for number in range(11):
-            async with throttle.permit(a_migration(f"r{number}"), 2) as permit:
+            async with throttle.permit(simple_migration(f"r{number}"), 2) as permit:
                 permit.begin_call()
                 permit.ended(TaskNotFound())
-        assert world.loop.now - begun == pytest.approx(1.0, abs=0.02)
+        assert world.loop.now - started_at == pytest.approx(1.0, abs=0.02)
 
-    world.loop.run_until_complete(scene())
+    world.loop.run_until_complete(scenario())
     world.close()
 
 
-def test_no_request_waits_longer_than_a_minute(bench: Bench) -> None:
+def test_no_request_waits_longer_than_a_minute(bench: ThrottleBench) -> None:
     """Calls that hang keep nothing in hand for longer."""
 
-    async def scene() -> None:
-        begun = bench.world.loop.now
+    async def scenario() -> None:
+        started_at = bench.world.loop.now
         hanging = [asyncio.ensure_future(bench.call(DONE, f"h{number}", seconds=100)) for number in range(8)]
         await asyncio.sleep(1)
         with pytest.raises(PostponedError, match="turn: 0 s"):
             await bench.call(DONE)
-        assert bench.world.loop.now - begun == pytest.approx(61, abs=0.1)
+        assert bench.world.loop.now - started_at == pytest.approx(61, abs=0.1)
         await asyncio.gather(*hanging)
 
-    bench.run(scene())
+    bench.run(scenario())
     assert (bench.region.in_use, len(bench.region.queue)) == (0, 0)
 
 
-def test_a_throttled_request_is_postponed_rather_than_kept_in_hand(bench: Bench) -> None:
+def test_a_throttled_request_is_postponed_rather_than_kept_in_hand(bench: ThrottleBench) -> None:
     """One call per five minutes: it waits in the broker."""
-    bench.calls(slow(Condition.PROJECT_THROTTLED, 1, 300.0))
+    bench.calls(throttled(Condition.PROJECT_THROTTLED, 1, 300.0))
     with pytest.raises(PostponedError, match="throttled: 10 s"):
         bench.calls(DONE)
     assert bench.region.in_use == 0
 
 
-def test_trouble_that_comes_while_a_request_waits_is_heeded(bench: Bench) -> None:
+def test_trouble_that_comes_while_a_request_waits_is_heeded(bench: ThrottleBench) -> None:
     """Those who wait when their project turns out to be full are postponed at once."""
 
-    async def scene() -> None:
+    async def scenario() -> None:
         waiting = [asyncio.ensure_future(bench.call(FULL, f"r{number}")) for number in range(100)]
         endings = await asyncio.gather(*waiting, return_exceptions=True)
-        aside = [ending for ending in endings if isinstance(ending, PostponedError)]
-        assert len(aside) == 92
-        assert {ending.why for ending in aside} == {"quota"}
+        postponed = [completed for completed in endings if isinstance(completed, PostponedError)]
+        assert len(postponed) == 92
+        assert {completed.why for completed in postponed} == {"quota"}
 
-    bench.run(scene())
+    bench.run(scenario())
     assert (bench.region.in_use, len(bench.region.queue)) == (0, 0)
 
 
-def test_a_throttled_project_does_not_hold_up_others_that_wait_behind_it(bench: Bench) -> None:
+def test_a_throttled_project_does_not_hold_up_others_that_wait_behind_it(bench: ThrottleBench) -> None:
     """They go while it waits for its turn."""
-    bench.calls(slow(Condition.PROJECT_THROTTLED, 2))
+    bench.calls(throttled(Condition.PROJECT_THROTTLED, 2))
 
-    async def scene() -> None:
+    async def scenario() -> None:
         slowed = [asyncio.ensure_future(bench.call(DONE, f"s{number}")) for number in range(4)]
         await asyncio.sleep(0)
-        begun = bench.world.loop.now
+        started_at = bench.world.loop.now
         await asyncio.gather(*(bench.call(DONE, f"o{number}", "other") for number in range(20)))
-        assert bench.world.loop.now - begun < 0.1
+        assert bench.world.loop.now - started_at < 0.1
         await asyncio.gather(*slowed)
-        assert bench.world.loop.now - begun > 1.0
+        assert bench.world.loop.now - started_at > 1.0
 
-    bench.run(scene())
+    bench.run(scenario())
 
 
 def test_until_the_credentials_were_accepted_one_call_is_under_way() -> None:
     """In all regions together; then all go."""
-    bench = Bench(regions=(REGION, "other"))
+    bench = ThrottleBench(regions=(REGION, "other"))
 
     async def call(number: int, seconds: float) -> None:
-        migration = a_migration(f"r{number}")
+        migration = simple_migration(f"r{number}")
         async with bench.throttle.permit(migration, 1) as permit:
             permit.begin_call()
             most.append(bench.throttle.in_use)
             await asyncio.sleep(seconds)
-            permit.ended(DOWN if number < 2 else DONE)
+            permit.ended(UNREACHABLE if number < 2 else DONE)
 
     most: list[int] = []
     bench.run(_together(*(call(number, 1.0) for number in range(8))))
@@ -128,10 +128,10 @@ async def _together(*calls: "asyncio._CoroutineLike[None]") -> None:
     await asyncio.gather(*calls)
 
 
-def test_closed_in_the_moment_of_its_turn(bench: Bench) -> None:
+def test_closed_in_the_moment_of_its_turn(bench: ThrottleBench) -> None:
     """Who was told to go, but has not gone yet, does not go."""
 
-    async def scene() -> None:
+    async def scenario() -> None:
         hanging = [asyncio.ensure_future(bench.call(DONE, f"r{number}", seconds=5)) for number in range(8)]
         await asyncio.sleep(1)
         next_one = asyncio.ensure_future(bench.call(DONE, "next"))
@@ -145,16 +145,16 @@ def test_closed_in_the_moment_of_its_turn(bench: Bench) -> None:
             await next_one
         await asyncio.gather(*hanging, return_exceptions=True)
 
-    bench.run(scene())
+    bench.run(scenario())
     assert (bench.region.in_use, bench.throttle.in_use) == (0, 0)
     with pytest.raises(ThrottleClosedError):
         bench.calls(DONE)
 
 
-def test_closed_with_one_that_was_cancelled_in_the_queue(bench: Bench) -> None:
+def test_closed_with_one_that_was_cancelled_in_the_queue(bench: ThrottleBench) -> None:
     """Every other one is sent away."""
 
-    async def scene() -> None:
+    async def scenario() -> None:
         calls = [asyncio.ensure_future(bench.call(DONE, f"r{number}")) for number in range(11)]
         await asyncio.sleep(0)
         calls[9].cancel()
@@ -162,16 +162,16 @@ def test_closed_with_one_that_was_cancelled_in_the_queue(bench: Bench) -> None:
         bench.throttle.close()
         endings = await asyncio.gather(*calls, return_exceptions=True)
         closed, cancelled = ThrottleClosedError, asyncio.CancelledError
-        assert [type(ending) for ending in endings[8:]] == [closed, cancelled, closed]
+        assert [type(completed) for completed in endings[8:]] == [closed, cancelled, closed]
 
-    bench.run(scene())
+    bench.run(scenario())
     assert bench.region.in_use == 0
 
 
-def test_a_closed_throttle_sends_no_more_probes(bench: Bench) -> None:
+def test_a_closed_throttle_sends_no_more_probes(bench: ThrottleBench) -> None:
     """And leaves no timer and no task behind."""
-    bench.world.service.faults[REGION] = DOWN
-    bench.calls(*[DOWN] * 5)
+    bench.world.dcs.faults[REGION] = UNREACHABLE
+    bench.calls(*[UNREACHABLE] * 5)
     bench.run(asyncio.sleep(20))
     probes = len(bench.probes)
     assert probes >= 3

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.pipeline.virtual_time.fakes import DOWN
+from tests.pipeline.virtual_time.fakes import UNREACHABLE
 from tests.pipeline.virtual_time.world import World
 
 
@@ -32,7 +32,7 @@ def test_when_a_region_falls_sick_its_requests_make_room(build: Callable[..., Wo
     (replica,) = world.replicas
     region = replica.throttle.regions["a"]
     assert len(region.queue) > 20
-    world.service.faults["a"] = DOWN
+    world.dcs.faults["a"] = UNREACHABLE
     world.publish(64, "b2", region="b")
     world.run(lambda: region.breaker.is_blocking, at_most=10)
     world.run(world.loop.now + 0.1)

@@ -34,18 +34,18 @@ from worker.policy.retry_policy import ThrottleSettings
 if TYPE_CHECKING:
     from tests.pipeline.virtual_time.world import World  # world builds replicas
 
-EPOCH = 1_800_000_000.0
-CONFIRMED_AFTER = 0.003
-DELIVERED_AFTER = 0.001
+START_EPOCH_SECONDS = 1_800_000_000.0
+CONFIRM_SECONDS = 0.003
+DELIVERY_SECONDS = 0.001
 
-DOWN = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.CONNECTION_REFUSED, message="nobody listens")
+UNREACHABLE = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.CONNECTION_REFUSED, message="nobody listens")
 UNAUTHENTICATED = CallError(Evidence.REFUSED, ErrorKind.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401)
 FORBIDDEN = CallError(Evidence.REFUSED, ErrorKind.FORBIDDEN, CallStatus.ANSWERED, http_status=403)
 FULL = CallError(Evidence.REFUSED, ErrorKind.CAPACITY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4035")
 
 
 @dataclass
-class Service:
+class FakeDcs:
     """A service whose faults and quotas are set by region, or by project: its creates, or `all of` its calls."""
 
     loop: VirtualTime
@@ -81,7 +81,7 @@ class Service:
         return TaskFound(f"i-{migration.request_id}") if self.created[migration.request_id] else TaskNotFound()
 
     async def _call(self, operation: str, project_id: str, region: str) -> CallError | None:
-        fault = self.faults.get(region) or self._throttled(project_id) or self._throttled(region)
+        fault = self.faults.get(region) or self._over_quota(project_id) or self._over_quota(region)
         if fault is None and operation == "create":
             fault = self.faults.get(project_id)
         if fault is None:
@@ -92,11 +92,11 @@ class Service:
         self.under_way -= 1
         return fault
 
-    def _throttled(self, whose: str) -> CallError | None:
-        if whose not in self.quotas:
+    def _over_quota(self, key: str) -> CallError | None:
+        if key not in self.quotas:
             return None
-        calls, scope = self.quotas[whose]
-        granted = self._granted.setdefault(whose, deque())
+        calls, scope = self.quotas[key]
+        granted = self._granted.setdefault(key, deque())
         while granted and granted[0] <= self.loop.now - 1.0:
             granted.popleft()
         if len(granted) < calls:
@@ -111,9 +111,9 @@ class Service:
             throttle=NamedLimit(calls, 1.0),
         )
 
-    def between(self, begin: float, end: float, ending: str | None = None) -> int:
+    def calls_between(self, begin: float, end: float, completed: str | None = None) -> int:
         """How many calls began in a time, all or those that ended so."""
-        return sum(begin <= at < end and ending in (None, how) for at, _, _, how in self.calls)
+        return sum(begin <= at < end and completed in (None, how) for at, _, _, how in self.calls)
 
 
 @dataclass(eq=False)
@@ -142,8 +142,8 @@ class Delivery:
         return True
 
     async def ack(self) -> None:
-        self._replica.in_hand.discard(self)
-        self._replica.world.move()
+        self._replica.unacked.discard(self)
+        self._replica.world.deliver_waiting()
 
     async def reject(self) -> None:
         raise AssertionError("a defect")
@@ -154,32 +154,38 @@ class Replica:
 
     def __init__(self, world: "World", settings: ThrottleSettings) -> None:
         self.world = world
-        self.in_hand: set[Delivery] = set()
+        self.unacked: set[Delivery] = set()
         self.prefetch, self.paused_by = settings.prefetch, ""
-        self.steered: list[tuple[int, str]] = []
+        self.consumption_changes: list[tuple[int, str]] = []
         self.held: set[str] = set()
         self.notes: list[tuple[str, dict[str, Any]]] = []
         self.limits: list[int] = []
         self.breaker_states: list[int] = []
         random_unit = random.Random(world.rng.random()).random
         self.throttle = Throttle(
-            settings, world.service.probe, self, self._steer, clock=world.loop.time, random_unit=random_unit
+            settings, world.dcs.probe, self, self._set_consumption, clock=world.loop.time, random_unit=random_unit
         )
-        reading = RequestParser(65536, settings.regions, settings.regions[0], True)
+        parser = RequestParser(65536, settings.regions, settings.regions[0], True)
         ports = Ports(
-            world.service, self, self, self.throttle, self, now=lambda: EPOCH + world.loop.now, random_unit=random_unit
+            world.dcs,
+            self,
+            self,
+            self.throttle,
+            self,
+            now=lambda: START_EPOCH_SECONDS + world.loop.now,
+            random_unit=random_unit,
         )
-        self.service = build_dispatcher(ports, world.rules, reading, Deduplicator())
+        self.dispatcher = build_dispatcher(ports, world.policy, parser, Deduplicator())
 
     @property
     def is_consuming(self) -> bool:
         """Whether it may be handed another message."""
-        return not self.paused_by and not self.held and len(self.in_hand) < self.prefetch
+        return not self.paused_by and not self.held and len(self.unacked) < self.prefetch
 
-    def _steer(self, prefetch: int, paused_by: str) -> None:
+    def _set_consumption(self, prefetch: int, paused_by: str) -> None:
         self.prefetch, self.paused_by = prefetch, paused_by
-        self.steered.append((prefetch, paused_by))
-        self.world.loop.call_later(DELIVERED_AFTER, self.world.move)
+        self.consumption_changes.append((prefetch, paused_by))
+        self.world.loop.call_later(DELIVERY_SECONDS, self.world.deliver_waiting)
 
     # The intake.
 
@@ -188,45 +194,47 @@ class Replica:
 
     def resume(self, why: str) -> None:
         self.held.discard(why)
-        self.world.move()
+        self.world.deliver_waiting()
 
     async def stop(self) -> None:
         self.held.add("draining")
 
-    def take(self, message: Message) -> None:
+    def receive(self, message: Message) -> None:
         """Be handed a message."""
         delivery = Delivery(message, self)
-        self.in_hand.add(delivery)
-        self.world.loop.call_later(DELIVERED_AFTER, self.service.deliver, delivery)
+        self.unacked.add(delivery)
+        self.world.loop.call_later(DELIVERY_SECONDS, self.dispatcher.deliver, delivery)
 
     # The publisher.
 
     async def event(
-        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self, completed: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
-        await asyncio.sleep(CONFIRMED_AFTER)
-        self.world.ended[json.loads(ending.body)["request_id"]] = (self.world.loop.now, ending.reason)
+        await asyncio.sleep(CONFIRM_SECONDS)
+        self.world.ended[json.loads(completed.body)["request_id"]] = (self.world.loop.now, completed.reason)
 
-    async def postpone(self, delivery: Any, place: int, headers: Mapping[str, object]) -> None:
-        await asyncio.sleep(CONFIRMED_AFTER)
+    async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
+        await asyncio.sleep(CONFIRM_SECONDS)
         world = self.world
-        world.aside += 1
-        world.loop.call_later(world.rules.delays[place - 1], world.back, Message(delivery.body, headers))
+        world.postponed += 1
+        world.loop.call_later(
+            world.policy.delays[retry_level - 1], world.return_from_retry, Message(delivery.body, headers)
+        )
 
     async def park(self, delivery: Any, headers: Mapping[str, object]) -> None:
-        await asyncio.sleep(CONFIRMED_AFTER)
+        await asyncio.sleep(CONFIRM_SECONDS)
         self.world.parked.append(delivery.message)
 
     async def hand_back(self, delivery: Any, headers: Mapping[str, object]) -> None:
-        await asyncio.sleep(CONFIRMED_AFTER)
-        self.world.put(Message(delivery.body, headers))
+        await asyncio.sleep(CONFIRM_SECONDS)
+        self.world.enqueue(Message(delivery.body, headers))
 
     # The observer.
 
     def received(self, *, redelivered: bool) -> None:
         pass
 
-    def called(self, migration: MigrationRequest, operation: str, ending: CallResult, attempt: int) -> None:
+    def called(self, migration: MigrationRequest, operation: str, completed: CallResult, attempt: int) -> None:
         pass
 
     def settled(self, fact: DeliveryFinished) -> None:
@@ -247,6 +255,6 @@ class Replica:
     def note(self, level: Any, event: str, **fields: Any) -> None:
         self.notes.append((event, fields))
 
-    def noted(self, event: str) -> list[dict[str, Any]]:
+    def logged(self, event: str) -> list[dict[str, Any]]:
         """What was said of one kind of event."""
         return [fields for said, fields in self.notes if said == event]

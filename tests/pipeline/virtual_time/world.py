@@ -10,7 +10,7 @@ from typing import Any
 from schemas import names
 from tests.pipeline.fakes import REQUEST
 from tests.pipeline.virtual_time.event_loop import VirtualTime
-from tests.pipeline.virtual_time.fakes import Message, Replica, Service
+from tests.pipeline.virtual_time.fakes import FakeDcs, Message, Replica
 from worker.policy.retry_policy import Reconcile, RetryPolicy, ThrottleSettings
 
 
@@ -33,11 +33,11 @@ class World:
         self.loop = VirtualTime()
         self.loop.set_exception_handler(self._uncaught)
         self.rng = random.Random(seed)
-        self.rules = RetryPolicy(delays=delays, reconcile=reconcile)
-        self.service = Service(self.loop, latency)
+        self.policy = RetryPolicy(delays=delays, reconcile=reconcile)
+        self.dcs = FakeDcs(self.loop, latency)
         self.queue: deque[Message] = deque()
-        self.aside = 0
-        self.spent = 0
+        self.postponed = 0
+        self.highest_round = 0
         """Places of the schedule that requests came back with."""
         self.parked: list[Message] = []
         self.ended: dict[str, tuple[float, str]] = {}
@@ -51,32 +51,32 @@ class World:
         """Put so many requests into the queue; their ids."""
         ids = [f"{prefix}-{number}" for number in range(count)]
         for request_id in ids:
-            self.put(self.message(request_id, **changes))
+            self.enqueue(self.message(request_id, **changes))
         return ids
 
     def message(self, request_id: str, **changes: Any) -> Message:
         """A request that is in no queue."""
         return Message(json.dumps(REQUEST | {"request_id": request_id} | changes).encode())
 
-    def put(self, message: Message) -> None:
+    def enqueue(self, message: Message) -> None:
         """A message at the end of the queue."""
         self.queue.append(message)
-        self.move()
+        self.deliver_waiting()
 
-    def back(self, message: Message) -> None:
+    def return_from_retry(self, message: Message) -> None:
         """A message from a retry queue."""
-        spent = message.headers[names.ROUND]
-        assert isinstance(spent, int)
-        self.spent = max(self.spent, spent)
-        self.put(message)
+        highest_round = message.headers[names.ROUND]
+        assert isinstance(highest_round, int)
+        self.highest_round = max(self.highest_round, highest_round)
+        self.enqueue(message)
 
-    def move(self) -> None:
+    def deliver_waiting(self) -> None:
         """Hand over what may be handed over, in turn."""
         while self.queue:
-            free = [one for one in self.replicas if one.is_consuming]
+            free = [replica for replica in self.replicas if replica.is_consuming]
             if not free:
                 return
-            min(free, key=lambda one: len(one.in_hand)).take(self.queue.popleft())
+            min(free, key=lambda replica: len(replica.unacked)).receive(self.queue.popleft())
 
     def run(self, until: Callable[[], bool] | float, *, at_most: float = 36000.0) -> float:
         """Let virtual time pass up to a moment, or until something holds; the time then."""
