@@ -51,7 +51,7 @@ def repeat() -> FakeDelivery:
     return FakeDelivery(headers=UNHEARD_OF)
 
 
-async def test_a_sibling_waits_while_another_replica_works_and_until_its_task_is_listed() -> None:
+async def test_locked_repeat_waits_for_end_of_other_replicas_listing_delay() -> None:
     """The lock outlasts the create by the settle time; whoever meets it waits without spending a place, and settles."""
     lock = SharedLock()
     first, second = (Bench(SETTLED, locks=lock.of(name)) for name in "ab")
@@ -63,7 +63,7 @@ async def test_a_sibling_waits_while_another_replica_works_and_until_its_task_is
     assert (copy.headers["x-round"], copy.headers["x-last-sent-at"]) == (1, "2027-01-15T08:00:00.000Z")
 
 
-async def test_the_lock_of_one_that_created_is_given_back_when_its_task_must_be_listed() -> None:
+async def test_lock_is_freed_after_listing_delay_of_create() -> None:
     """After the settle time, unless the same replica works on the request again."""
     access = SharedLock().of("a")
     locks = RepeatLocks(access, settle=0.02)
@@ -78,9 +78,7 @@ async def test_the_lock_of_one_that_created_is_given_back_when_its_task_must_be_
 
 
 @pytest.mark.parametrize(("find", "create", "outcome"), [([TaskFound("i-9")], [], "adopted"), ([], [BUSY], "400")])
-async def test_where_nothing_was_created_the_lock_is_given_back_at_once(
-    find: list[object], create: list[object], outcome: str
-) -> None:
+async def test_lock_is_freed_at_once_without_create(find: list[object], create: list[object], outcome: str) -> None:
     """A task that was found is listed, and a refused create made none."""
     access = SharedLock().of("a")
     bench = Bench(SETTLED, find=find, create=create, locks=access)
@@ -88,7 +86,7 @@ async def test_where_nothing_was_created_the_lock_is_given_back_at_once(
     assert (bench.observer.outcomes[0][1], access.recorded) == (outcome, ["take", "free"])
 
 
-async def test_a_first_delivery_asks_for_no_lock_and_neither_does_a_worker_that_never_looks() -> None:
+async def test_first_delivery_and_reconcile_off_take_no_lock() -> None:
     """The clean way costs nothing; and a lock without a look would prove nothing."""
     access = SharedLock().of("a")
     await Bench(locks=access).deliver(FakeDelivery())
@@ -96,7 +94,7 @@ async def test_a_first_delivery_asks_for_no_lock_and_neither_does_a_worker_that_
     assert access.recorded == []
 
 
-async def test_a_repeat_that_comes_back_to_the_same_replica_has_its_lock() -> None:
+async def test_repeat_at_same_replica_takes_over_its_lock() -> None:
     """What is kept is taken over, and not given back under it."""
     access = SharedLock().of("a")
     locks = RepeatLocks(access, settle=60.0)

@@ -22,7 +22,7 @@ from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Conc
 from worker.policy.retry_policy import RetryPolicy
 
 
-async def test_a_granted_claim_is_concluded_before_the_event() -> None:
+async def test_granted_claim_is_concluded_before_event() -> None:
     """The outcome is stored for every replica before anybody is told."""
     claims = FakeClaims()
     bench = Bench(claims=claims)
@@ -31,7 +31,7 @@ async def test_a_granted_claim_is_concluded_before_the_event() -> None:
     assert [what for what, _ in claims.recorded] == ["conclude"]
 
 
-async def test_a_claim_that_another_held_before_is_looked_for_first() -> None:
+async def test_claim_that_was_held_before_is_looked_up_first() -> None:
     """The former holder may have created, and says when a create may have been in flight."""
     claims = FakeClaims(Granted(is_first=False, last_sent_at=NOW))
     bench = Bench(claims=claims)
@@ -41,7 +41,7 @@ async def test_a_claim_that_another_held_before_is_looked_for_first() -> None:
     assert claims.recorded == [("release", NOW)]
 
 
-async def test_a_request_claimed_elsewhere_waits_and_spends_nothing() -> None:
+async def test_request_claimed_elsewhere_waits_without_using_retry_level() -> None:
     """A copy that meets a live claim goes to the first place of the schedule."""
     bench = Bench(claims=FakeClaims(ClaimedElsewhere(_fingerprint())))
     await bench.deliver(FakeDelivery())
@@ -67,7 +67,7 @@ class FakeLocks:
 
 
 @pytest.mark.parametrize(("create", "outcome"), [(TaskCreated("i-1"), "created"), (BUSY, "400")])
-async def test_without_claims_a_lock_of_the_broker_stands_in(create: object, outcome: str) -> None:
+async def test_unavailable_claims_are_replaced_by_broker_lock(create: object, outcome: str) -> None:
     """Looked for under the lock, and the lock is given back whatever comes of it."""
     locks = FakeLocks()
     claims = ClaimsOrLocks(FakeClaims(Unavailable(), held=False), locks, quiet=0.0)
@@ -78,7 +78,7 @@ async def test_without_claims_a_lock_of_the_broker_stands_in(create: object, out
     assert repr(claims).endswith("0 locks>")
 
 
-async def test_a_request_locked_elsewhere_waits_and_settles() -> None:
+async def test_request_locked_elsewhere_waits_for_listing_delay() -> None:
     """Another replica may be creating right now; with claims that answer no lock is asked for."""
     locks = FakeLocks(is_free=False)
     bench = Bench(claims=ClaimsOrLocks(FakeClaims(Unavailable(), held=False), locks, quiet=0.0))
@@ -91,7 +91,7 @@ async def test_a_request_locked_elsewhere_waits_and_settles() -> None:
     assert (granted.dcs.calls, locks.recorded) == (["create"], ["take"])
 
 
-async def test_deliveries_right_after_claims_went_away_wait_for_the_listing_delay() -> None:
+async def test_deliveries_after_loss_of_claims_wait_for_listing_delay() -> None:
     """A create that began under a claim may be in flight; from the first answer on that is over."""
     clock, inner = [0.0], FakeClaims(Unavailable(), held=False)
     claims = ClaimsOrLocks(inner, FakeLocks(), quiet=35.0, clock=lambda: clock[0])
@@ -104,14 +104,14 @@ async def test_deliveries_right_after_claims_went_away_wait_for_the_listing_dela
     assert [reason for _, reason in bench.observer.outcomes] == ["claimed", "claimed", "created", "created"]
 
 
-async def test_a_claim_for_another_task_is_a_conflict() -> None:
+async def test_claim_for_another_task_is_invalid_request() -> None:
     """The same id with a different task is refused while the first is worked on elsewhere."""
     bench = Bench(claims=FakeClaims(ClaimedElsewhere("other")))
     await bench.deliver(FakeDelivery())
     assert bench.publisher.events[0]["reason"] == "invalid_request"
 
 
-async def test_an_outcome_of_another_replica_is_published_again() -> None:
+async def test_outcome_of_another_replica_is_published_again() -> None:
     """Another replica's ending is published as it stands; one for another task is a conflict."""
     claims = FakeClaims()
     await Bench(claims=claims).deliver(FakeDelivery())
@@ -126,14 +126,14 @@ async def test_an_outcome_of_another_replica_is_published_again() -> None:
 
 
 @pytest.mark.parametrize("answer", [Unavailable(), Granted()])
-async def test_without_a_sure_claim_every_create_is_preceded_by_a_look(answer: Unavailable | Granted) -> None:
+async def test_uncertain_claim_needs_lookup_before_every_create(answer: Unavailable | Granted) -> None:
     """Redis away, or a claim that ran out under way: go on, but look before every create."""
     bench = Bench(create=[BUSY, TaskCreated("i-1")], claims=FakeClaims(answer, held=False))
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["find", "create", "find", "create"]
 
 
-async def test_a_conflict_does_not_stand_for_the_true_request() -> None:
+async def test_conflicting_request_does_not_block_claimed_request() -> None:
     """An imposter that met a live claim is refused, and the true request goes its way afterwards."""
     claims = FakeClaims(ClaimedElsewhere(_fingerprint()))
     bench = Bench(claims=claims)
@@ -144,7 +144,7 @@ async def test_a_conflict_does_not_stand_for_the_true_request() -> None:
     assert bench.observer.outcomes == [("failed", "invalid_request"), ("succeeded", "created")]
 
 
-async def test_a_claim_is_released_when_its_holder_fails() -> None:
+async def test_defect_releases_claim() -> None:
     """A defect under a claim: a create may have been sent just now, and the others need not wait for the lease."""
     claims = FakeClaims()
     bench = Bench(create=[RuntimeError("defect")], claims=claims)
@@ -152,7 +152,7 @@ async def test_a_claim_is_released_when_its_holder_fails() -> None:
     assert claims.recorded == [("release", NOW)]
 
 
-async def test_a_claim_that_is_lost_before_the_request_leaves_sends_nothing_unlooked() -> None:
+async def test_claim_lost_before_create_needs_lookup() -> None:
     """What began under a sure claim is given up, and tried again after a look-up."""
     claims = FakeClaims()
     bench = Bench(claims=claims)
@@ -168,7 +168,7 @@ async def test_a_claim_that_is_lost_before_the_request_leaves_sends_nothing_unlo
     assert bench.dcs.calls == ["find", "create"]
 
 
-async def test_a_known_ending_goes_before_poison() -> None:
+async def test_known_outcome_precedes_poison() -> None:
     """However often its channel was lost since, a request that succeeded is told so."""
     policy = RetryPolicy(delivery_limit=3)
     redelivered_headers = copy_headers(interruptions=5) | {"x-delivery-count": 1}
@@ -185,7 +185,7 @@ async def test_a_known_ending_goes_before_poison() -> None:
     assert replica.observer.outcomes == [("succeeded", "created")]
 
 
-async def test_a_conflicting_task_does_not_reject_the_true_request() -> None:
+async def test_concurrent_conflict_rejects_only_other_task() -> None:
     """Which of two tasks of one id is the request is known only when the other has landed."""
     asked = asyncio.Event()
 

@@ -10,7 +10,7 @@ from worker.pipeline.deduplicator import Deduplicator
 from worker.policy.call_result import TaskCreated, TaskNotFound
 
 
-async def test_a_copy_that_comes_later_is_answered_with_the_same_event() -> None:
+async def test_later_copy_gets_same_event() -> None:
     """The ending is remembered: same id, same body, no call."""
     bench = Bench()
     await bench.deliver(FakeDelivery())
@@ -21,7 +21,7 @@ async def test_a_copy_that_comes_later_is_answered_with_the_same_event() -> None
     assert bench.dcs.calls == ["create"]
 
 
-async def test_what_is_being_worked_on_can_be_shown() -> None:
+async def test_requests_in_progress_are_listed() -> None:
     """By project and request id, for as long as it is."""
     deduplicator, answered = Deduplicator(), asyncio.Event()
     bench = Bench(create=[answered, TaskCreated("i-1")], deduplicator=deduplicator)
@@ -45,7 +45,7 @@ async def test_concurrent_copies_make_one_call() -> None:
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_the_same_id_for_another_task_is_refused(at_once: bool) -> None:
+async def test_same_id_for_another_task_is_invalid(at_once: bool) -> None:
     """Whether the first is still worked on or has ended."""
     bench = Bench()
     task = {"name": "u", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
@@ -60,7 +60,7 @@ async def test_the_same_id_for_another_task_is_refused(at_once: bool) -> None:
     assert failed["violations"] == [{"field": "request_id", "message": "was used before, for a different task"}]
 
 
-async def test_a_copy_of_a_postponed_request_waits_beside_it() -> None:
+async def test_copy_of_postponed_request_is_postponed() -> None:
     """What may have been sent for the one may have been sent for the other."""
     bench = Bench(create=[TIMEOUT])
     await bench.deliver(FakeDelivery(), FakeDelivery())
@@ -70,7 +70,7 @@ async def test_a_copy_of_a_postponed_request_waits_beside_it() -> None:
     assert (first.headers["x-round"], second.headers["x-round"]) == (1, 0)
 
 
-async def test_a_copy_that_comes_while_the_first_waits_in_the_broker_looks_and_settles() -> None:
+async def test_copy_during_retry_wait_is_looked_up_and_waits() -> None:
     """A sender's own repeat is no first delivery here: a create may have been sent for the first."""
     bench = Bench(create=[TIMEOUT, TaskCreated("i-1")])
     await bench.deliver(FakeDelivery())
@@ -85,7 +85,7 @@ async def test_a_copy_that_comes_while_the_first_waits_in_the_broker_looks_and_s
     assert bench.dcs.calls[-2:] == ["find", "create"]
 
 
-async def test_a_replayed_request_starts_anew_although_its_failure_is_remembered() -> None:
+async def test_replayed_request_ignores_remembered_failure() -> None:
     """x-replays tells the operator's order from a late copy, and changes the event's id."""
     bench = Bench(create=[REJECTED, TaskCreated("i-1")])
     await bench.deliver(FakeDelivery())
@@ -95,7 +95,7 @@ async def test_a_replayed_request_starts_anew_although_its_failure_is_remembered
     assert bench.dcs.calls == ["create", "find", "create"]
 
 
-async def test_a_call_in_flight_outlives_its_channel_and_answers_the_redelivery() -> None:
+async def test_call_in_flight_outlives_channel_and_answers_redelivery() -> None:
     """The result is kept: the redelivered message is answered from it, without a call."""
     answer = asyncio.Event()
     bench = Bench(create=[answer, TaskCreated("i-1")])
@@ -112,7 +112,7 @@ async def test_a_call_in_flight_outlives_its_channel_and_answers_the_redelivery(
     assert bench.publisher.events[0]["resolution"] == "created"
 
 
-async def test_a_redelivery_takes_over_from_an_abandoned_flight() -> None:
+async def test_redelivery_takes_over_from_abandoned_delivery() -> None:
     """It settles from the moment the former flight ended, not from its own arrival."""
     gone = asyncio.Event()
     bench = Bench(create=[gone, BUSY, BUSY, TaskCreated("i-1")], find=[TaskNotFound()])

@@ -23,7 +23,7 @@ from worker.policy.call_result import CallError, TaskCreated, TaskNotFound
 from worker.policy.retry_policy import RetryPolicy
 
 
-async def test_a_valid_request_is_created_reported_and_acknowledged() -> None:
+async def test_valid_request_is_created_reported_and_acknowledged() -> None:
     """One create, one event as the contract has it, then the acknowledgement."""
     bench = Bench()
     delivery = FakeDelivery(headers={"traceparent": "00-a-b-01"}, reply_to="answers")
@@ -72,7 +72,7 @@ async def test_without_marker_the_body_goes_out_as_it_came() -> None:
 
 
 @pytest.mark.parametrize("fault", [BUSY, UNSENT])
-async def test_a_fault_that_proves_nothing_was_created_is_tried_again_in_hand(fault: CallError) -> None:
+async def test_error_that_proves_no_create_is_retried_in_process(fault: CallError) -> None:
     """Short waits in hand, without a look-up; the attempts are counted."""
     bench = Bench(create=[fault, fault, TaskCreated("i-1")])
     await bench.deliver(FakeDelivery())
@@ -80,7 +80,7 @@ async def test_a_fault_that_proves_nothing_was_created_is_tried_again_in_hand(fa
     assert bench.publisher.events[0]["attempts"] == 3
 
 
-async def test_after_the_tries_in_hand_the_schedule_goes_on() -> None:
+async def test_exhausted_tries_postpone_to_first_retry_level() -> None:
     """The copy says how often it was tried, and goes to the first place."""
     bench = Bench(create=[BUSY])
     delivery = FakeDelivery(headers={"mine": 1, "x-death": [{"count": 1}]})
@@ -99,7 +99,7 @@ async def test_after_the_tries_in_hand_the_schedule_goes_on() -> None:
     assert bench.observer.outcomes == [("retried", "400")]
 
 
-async def test_a_throttled_request_waits_as_long_as_asked_and_spends_no_place() -> None:
+async def test_throttled_request_waits_retry_after_without_using_retry_level() -> None:
     """Retry-After 30 s: the first place that is as long, round unchanged."""
     bench = Bench(create=[THROTTLED])
     await bench.deliver(FakeDelivery())
@@ -107,7 +107,7 @@ async def test_a_throttled_request_waits_as_long_as_asked_and_spends_no_place() 
     assert (copy.retry_level, copy.headers["x-round"]) == (2, 0)
 
 
-async def test_a_full_service_is_asked_again_at_the_long_end() -> None:
+async def test_capacity_error_postpones_to_longest_delay() -> None:
     """Capacity answers are not tried in hand, and use the longest delay."""
     bench = Bench(create=[FULL])
     await bench.deliver(FakeDelivery())
@@ -116,7 +116,7 @@ async def test_a_full_service_is_asked_again_at_the_long_end() -> None:
 
 
 @pytest.mark.parametrize(("fault", "reason", "parked"), [(REJECTED, "rejected", False), (FORBIDDEN, "forbidden", True)])
-async def test_a_final_rejection_fails_the_request_at_once(fault: CallError, reason: str, parked: bool) -> None:
+async def test_final_rejection_fails_request_at_once(fault: CallError, reason: str, parked: bool) -> None:
     """One call, one failed event with what the service said; parked if a person has to act."""
     bench = Bench(create=[fault])
     delivery = FakeDelivery()
@@ -129,7 +129,7 @@ async def test_a_final_rejection_fails_the_request_at_once(fault: CallError, rea
     assert delivery.done == ["ack"]
 
 
-async def test_an_ambiguous_ending_is_looked_for_and_adopted() -> None:
+async def test_ambiguous_create_is_looked_up_and_adopted() -> None:
     """A create whose answer was lost is found and not repeated."""
     bench = Bench(create=[TIMEOUT], find=[task_found()])
     await bench.deliver(FakeDelivery())
@@ -138,7 +138,7 @@ async def test_an_ambiguous_ending_is_looked_for_and_adopted() -> None:
     assert (event["instance_id"], event["resolution"], event["attempts"]) == ("i-9", "adopted", 1)
 
 
-async def test_an_ambiguous_ending_that_is_not_found_settles_in_the_broker() -> None:
+async def test_ambiguous_create_without_task_waits_for_listing_delay() -> None:
     """Nothing is created again before the settle time: the copy says when a create may have been in flight."""
     bench = Bench(create=[TIMEOUT], find=[TaskNotFound()])
     await bench.deliver(FakeDelivery())
@@ -148,7 +148,7 @@ async def test_an_ambiguous_ending_that_is_not_found_settles_in_the_broker() -> 
     assert copy.headers["x-last-sent-at"] == "2027-01-15T08:00:00.000Z"
 
 
-async def test_with_a_single_try_the_look_up_waits_too() -> None:
+async def test_single_try_postpones_lookup() -> None:
     """WORKER_TRIES=1: an ambiguous create goes to a place as long as the settle time, unlooked."""
     bench = Bench(RetryPolicy(tries=1), create=[TIMEOUT])
     await bench.deliver(FakeDelivery())
@@ -156,7 +156,7 @@ async def test_with_a_single_try_the_look_up_waits_too() -> None:
     assert bench.publisher.published[0].retry_level == 2
 
 
-async def test_several_candidates_are_named_and_never_guessed() -> None:
+async def test_several_tasks_are_unresolved_and_named_in_event() -> None:
     """Two tasks with the marker: unresolved, parked, both ids in the event."""
     bench = Bench(create=[TIMEOUT], find=[several_tasks("a", "b")])
     await bench.deliver(FakeDelivery())
@@ -164,14 +164,14 @@ async def test_several_candidates_are_named_and_never_guessed() -> None:
     assert (event["reason"], event["error"]["candidates"]) == ("unresolved", ["a", "b"])
 
 
-async def test_a_forbidden_look_up_is_unresolved() -> None:
+async def test_forbidden_lookup_is_unresolved() -> None:
     """Without the right to list it cannot be told whether a task exists."""
     bench = Bench(create=[TIMEOUT], find=[FORBIDDEN])
     await bench.deliver(FakeDelivery())
     assert bench.publisher.events[0]["reason"] == "unresolved"
 
 
-async def test_look_ups_that_fail_are_tried_again_and_then_use_the_schedule() -> None:
+async def test_failed_lookups_use_retry_levels_then_unresolved() -> None:
     """A failed look-up is a failed call: a place of the schedule, then unresolved at its end."""
     bench = Bench(create=[TIMEOUT], find=[BUSY])
     await bench.deliver(FakeDelivery())
@@ -182,7 +182,7 @@ async def test_look_ups_that_fail_are_tried_again_and_then_use_the_schedule() ->
     assert bench.publisher.events[0]["reason"] == "unresolved"
 
 
-async def test_with_reconcile_off_an_ambiguous_ending_is_unresolved() -> None:
+async def test_ambiguous_create_is_unresolved_with_reconcile_off() -> None:
     """WORKER_RECONCILE=off: no look-up is ever made."""
     bench = Bench(RetryPolicy(reconcile="off"), create=[TIMEOUT])
     await bench.deliver(FakeDelivery())
@@ -191,14 +191,14 @@ async def test_with_reconcile_off_an_ambiguous_ending_is_unresolved() -> None:
     assert [event["reason"] for event in bench.publisher.events] == ["unresolved", "unresolved"]
 
 
-async def test_with_reconcile_always_even_a_first_delivery_looks() -> None:
+async def test_first_delivery_is_looked_up_with_reconcile_always() -> None:
     """WORKER_RECONCILE=always: one look-up before every create."""
     bench = Bench(RetryPolicy(reconcile="always"))
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["find", "create"]
 
 
-async def test_past_not_after_nothing_is_sent() -> None:
+async def test_first_delivery_past_not_after_makes_no_call() -> None:
     """A first delivery that comes too late makes no call at all."""
     bench = Bench()
     await bench.deliver(FakeDelivery(request(not_after="2026-01-01T00:00:00Z")))
@@ -207,7 +207,7 @@ async def test_past_not_after_nothing_is_sent() -> None:
     assert (event["reason"], event["parked"], event["error"]) == ("expired", False, None)
 
 
-async def test_past_not_after_a_repeat_is_still_looked_for() -> None:
+async def test_repeat_past_not_after_is_looked_up() -> None:
     """Expired only with certainty: a task that exists is adopted, else it settles, and then expires."""
     late = request(not_after="2026-01-01T00:00:00Z")
     for find, age, expected in (([task_found()], 0.0, "adopted"), ([TaskNotFound()], 100.0, "expired")):
@@ -220,7 +220,7 @@ async def test_past_not_after_a_repeat_is_still_looked_for() -> None:
     assert bench.observer.outcomes == [("retried", "settle")]
 
 
-async def test_a_request_that_expires_while_it_waits_for_leave_is_not_sent() -> None:
+async def test_request_that_expires_while_waiting_is_not_sent() -> None:
     """The instant is checked again when the call could begin."""
     bench = Bench()
     delivery = FakeDelivery(request(not_after="2027-01-15T08:00:01Z"))

@@ -20,14 +20,14 @@ from worker.policy.outcome import Granted
 from worker.policy.retry_policy import RetryPolicy
 
 
-async def test_a_copy_is_looked_up_first_despite_forged_headers() -> None:
+async def test_copy_is_looked_up_first_despite_forged_headers() -> None:
     """Law 3: even a copy that certainly was never sent is looked for, and then created without a settle time."""
     bench = Bench()
     await bench.deliver(FakeDelivery(headers=copy_headers()))
     assert bench.dcs.calls == ["find", "create"]
 
 
-async def test_a_redelivered_message_settles_from_now() -> None:
+async def test_redelivery_waits_full_listing_delay() -> None:
     """It may still be in flight elsewhere: looked for, then postponed without using the schedule."""
     bench = Bench()
     await bench.deliver(FakeDelivery(redelivered=True, headers={"x-delivery-count": 1}))
@@ -38,14 +38,14 @@ async def test_a_redelivered_message_settles_from_now() -> None:
 
 
 @pytest.mark.parametrize(("age", "calls"), [(49.0, ["find"]), (50.5, ["find", "create"])])
-async def test_the_settle_time_is_kept_with_an_allowance_for_clocks(age: float, calls: list[str]) -> None:
+async def test_listing_delay_has_allowance_for_clocks(age: float, calls: list[str]) -> None:
     """45 s and 5 s for clocks that differ: not sooner, and looked for again before the create."""
     bench = Bench()
     await bench.deliver(FakeDelivery(headers=copy_headers(last_sent_at=NOW - age)))
     assert bench.dcs.calls == calls
 
 
-async def test_an_unreadable_state_header_counts_as_sent_just_now() -> None:
+async def test_unreadable_state_header_counts_as_sent_now() -> None:
     """Law 11: what a sender puts in a header never misleads the worker."""
     bench = Bench()
     await bench.deliver(FakeDelivery(headers={"x-last-sent-at": b"\xff", "x-round": -3}))
@@ -53,7 +53,7 @@ async def test_an_unreadable_state_header_counts_as_sent_just_now() -> None:
     assert bench.observer.outcomes == [("retried", "settle")]
 
 
-async def test_the_end_of_the_schedule_with_certainty_is_exhausted() -> None:
+async def test_refusal_at_last_retry_level_is_exhausted() -> None:
     """A refusal at the last place: no task exists, the request is parked."""
     bench = Bench(create=[BUSY])
     await bench.deliver(FakeDelivery(headers=copy_headers(4)))
@@ -61,7 +61,7 @@ async def test_the_end_of_the_schedule_with_certainty_is_exhausted() -> None:
     assert (event["reason"], event["parked"], event["error"]["error_code"]) == ("exhausted", True, "DCS.4026")
 
 
-async def test_the_end_of_the_schedule_without_certainty_settles_once_more() -> None:
+async def test_ambiguous_create_at_last_retry_level_waits_for_listing_delay() -> None:
     """An ambiguous create at the last place is looked for after the settle time before it is exhausted."""
     bench = Bench(RetryPolicy(tries=1), create=[TIMEOUT])
     await bench.deliver(FakeDelivery(headers=copy_headers(4)))
@@ -73,7 +73,7 @@ async def test_the_end_of_the_schedule_without_certainty_settles_once_more() -> 
     assert bench.publisher.events[0]["reason"] == "exhausted"
 
 
-async def test_being_throttled_for_a_day_uses_the_schedule() -> None:
+async def test_throttling_for_a_day_uses_retry_levels() -> None:
     """Throttling counts against no one, but not for ever."""
     bench = Bench(create=[THROTTLED])
     headers = Envelope(1, 0, 2, 0, 0, NOW - 90_000, None, True, False).write({})
@@ -81,7 +81,7 @@ async def test_being_throttled_for_a_day_uses_the_schedule() -> None:
     assert bench.publisher.published[0].headers["x-round"] == 1
 
 
-async def test_poison_is_parked_with_an_event_and_no_call() -> None:
+async def test_poison_is_parked_with_event_without_call() -> None:
     """So many deliveries ended without a word: law 9."""
     bench = Bench(RetryPolicy(delivery_limit=3))
     delivery = FakeDelivery(headers=copy_headers(interruptions=2) | {"x-delivery-count": 1}, redelivered=True)
@@ -91,7 +91,7 @@ async def test_poison_is_parked_with_an_event_and_no_call() -> None:
     assert bench.publisher.published[0].headers["x-parked-reason"] == "poison"
 
 
-async def test_on_stale_ground_nothing_is_called() -> None:
+async def test_stale_delivery_makes_no_call() -> None:
     """Law 5: the delivery is left to the broker, which delivers it again."""
     bench = Bench()
     first, again = FakeDelivery(is_ours=False), FakeDelivery(headers=copy_headers(), is_ours=False)
@@ -100,7 +100,7 @@ async def test_on_stale_ground_nothing_is_called() -> None:
     assert bench.observer.outcomes == [("returned", "stale")] * 2
 
 
-async def test_a_look_up_reaches_back_to_when_the_request_was_first_known() -> None:
+async def test_lookup_starts_at_first_known_time_of_request() -> None:
     """A redelivery that nobody dated may be old: its own task must not be taken for an older one."""
     dated, undated, copy, claimed = Bench(), Bench(), Bench(create=[TIMEOUT]), Bench(claims=FakeClaims(Granted(False)))
     await dated.deliver(FakeDelivery(headers=copy_headers()))
@@ -112,7 +112,7 @@ async def test_a_look_up_reaches_back_to_when_the_request_was_first_known() -> N
     assert [bench.dcs.since[-1] for bench in (dated, undated, copy, claimed)] == [NOW - 1000, 0.0, NOW, 0.0]
 
 
-async def test_a_late_copy_of_an_ambiguous_request_does_not_expire_unlooked() -> None:
+async def test_expired_copy_of_ambiguous_request_is_looked_up() -> None:
     """Expired only with certainty: what may have been sent for the first copy is looked for."""
     bench = Bench(create=[TIMEOUT], find=[TaskNotFound(), task_found()])
     body = request(not_after="2027-01-15T08:01:00Z")
@@ -122,7 +122,7 @@ async def test_a_late_copy_of_an_ambiguous_request_does_not_expire_unlooked() ->
     assert bench.observer.outcomes == [("retried", "timeout"), ("succeeded", "adopted")]
 
 
-async def test_found_by_a_repeat_is_adopted() -> None:
+async def test_task_found_by_repeat_is_adopted() -> None:
     """The look-up of a repeat that hits ends the request."""
     bench = Bench(find=[task_found()])
     await bench.deliver(FakeDelivery(redelivered=True))

@@ -16,7 +16,7 @@ from worker.policy.call_result import TaskCreated, TaskNotFound
 from worker.policy.outcome import Outcome
 
 
-async def test_an_unconfirmed_publish_is_tried_again_before_the_acknowledgement() -> None:
+async def test_unconfirmed_publish_is_retried_before_acknowledgement() -> None:
     """The delivery stays in hand until the broker confirms, with growing pauses."""
     bench = Bench(refusals=3)
     delivery = FakeDelivery()
@@ -26,7 +26,7 @@ async def test_an_unconfirmed_publish_is_tried_again_before_the_acknowledgement(
     assert bench.dcs.calls == ["create"]
 
 
-async def test_a_parked_copy_is_published_once_however_often_the_event_is_tried() -> None:
+async def test_parked_copy_is_published_once_when_event_is_retried() -> None:
     """What is confirmed is not repeated for what is not."""
     bench = Bench(create=[FORBIDDEN])
     publish = bench.publisher.event
@@ -42,7 +42,7 @@ async def test_a_parked_copy_is_published_once_however_often_the_event_is_tried(
 
 
 @pytest.mark.parametrize(("refusals", "recorded"), [(1, 1), (99, 0)])
-async def test_a_final_outcome_is_published_although_the_channel_is_lost(refusals: int, recorded: int) -> None:
+async def test_final_outcome_is_published_after_loss_of_channel(refusals: int, recorded: int) -> None:
     """Its message may have gone with the queue; tried some times, then left to a redelivery."""
     bench = Bench(refusals=refusals)
     delivery = FakeDelivery()
@@ -58,7 +58,7 @@ async def test_a_final_outcome_is_published_although_the_channel_is_lost(refusal
 
 
 @pytest.mark.parametrize("value", [b"\xff", 1e300, {"nested": 1}, "x" * 513])
-async def test_a_malformed_trace_header_delays_no_event(value: object) -> None:
+async def test_malformed_trace_header_is_dropped(value: object) -> None:
     """Only a readable one of sensible length is passed on."""
     bench = Bench()
     await bench.deliver(FakeDelivery(headers={"traceparent": "00-a-b-01", "tracestate": value}))
@@ -66,7 +66,7 @@ async def test_a_malformed_trace_header_delays_no_event(value: object) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before", "between"])
-async def test_a_lost_channel_ends_the_settling(moment: str) -> None:
+async def test_lost_channel_stops_settling(moment: str) -> None:
     """The broker delivers again; nothing is acknowledged, and the fact is told as returned."""
     bench = Bench(create=[FORBIDDEN], refusals=1)
     delivery = FakeDelivery()
@@ -86,7 +86,7 @@ async def test_a_lost_channel_ends_the_settling(moment: str) -> None:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
-async def test_a_malformed_message_is_answered_and_never_posted(hostile: Any) -> None:
+async def test_malformed_message_gets_event_and_no_call(hostile: Any) -> None:
     """One invalid_request event; parked only when nothing can be addressed to its sender."""
     bench = Bench()
     delivery = FakeDelivery(hostile.body, headers=hostile.headers)
@@ -118,7 +118,7 @@ class ExecutorWithDefect(Executor):
         return await super().execute(context)
 
 
-async def test_a_defect_costs_one_delivery_and_not_the_worker() -> None:
+async def test_defect_rejects_one_delivery_and_copy_is_looked_up() -> None:
     """It is returned as a failed delivery after a breath; a copy that waited for it works on, and looks first."""
     ExecutorWithDefect.defects = 1
     bench = Bench()
@@ -130,7 +130,7 @@ async def test_a_defect_costs_one_delivery_and_not_the_worker() -> None:
     assert (bench.dcs.calls, bench.observer.outcomes) == (["find"], [("retried", "settle")])
 
 
-async def test_a_defect_on_a_lost_channel_is_left_to_the_broker() -> None:
+async def test_defect_on_lost_channel_settles_nothing() -> None:
     """There is nothing to return."""
     ExecutorWithDefect.defects = 1
     bench = Bench()
@@ -140,7 +140,7 @@ async def test_a_defect_on_a_lost_channel_is_left_to_the_broker() -> None:
     assert delivery.done == []
 
 
-async def test_draining_lets_calls_finish_and_hands_back_the_rest() -> None:
+async def test_drain_finishes_calls_and_requeues_new_deliveries() -> None:
     """A call in flight settles; a delivery that comes too late goes back as a copy with its envelope."""
     answer = asyncio.Event()
     bench = Bench(create=[answer, TaskCreated("i-1")])
@@ -160,7 +160,7 @@ async def test_draining_lets_calls_finish_and_hands_back_the_rest() -> None:
     assert sorted(bench.observer.outcomes) == [("returned", "drain"), ("succeeded", "created")]
 
 
-async def test_a_copy_that_waits_for_a_request_handed_back_is_handed_back_too() -> None:
+async def test_waiting_copy_of_requeued_request_is_requeued() -> None:
     """Both go to the next replica, and both say that they are repeats."""
     looked = asyncio.Event()
     bench = Bench(find=[looked, TaskNotFound()])
@@ -176,7 +176,7 @@ async def test_a_copy_that_waits_for_a_request_handed_back_is_handed_back_too() 
     assert [copy.what for copy in bench.publisher.published] == ["hand_back", "hand_back"]
 
 
-async def test_draining_ends_backoffs() -> None:
+async def test_drain_ends_backoff() -> None:
     """The sleeper wakes, and its request uses the schedule."""
     bench = Bench(create=[BUSY])
     bench.dispatcher._pipeline._executor._random_unit = lambda: 0.99
@@ -188,7 +188,7 @@ async def test_draining_ends_backoffs() -> None:
     assert bench.observer.outcomes == [("retried", "400")]
 
 
-async def test_past_the_deadline_what_is_in_flight_is_left_unsettled() -> None:
+async def test_drain_deadline_leaves_deliveries_unsettled() -> None:
     """Law 3 makes that safe: the next worker looks first."""
     bench = Bench(create=[asyncio.Event()], consumer=FakeConsumer(ConnectionError("away")))
     delivery = FakeDelivery()
@@ -213,7 +213,7 @@ async def test_closed_throttle_ends_waits_between_tries() -> None:
     assert repr(throttle) == "<Throttle: closed, 0 in use>"
 
 
-async def test_the_memory_of_endings_is_bounded() -> None:
+async def test_memory_of_outcomes_is_bounded() -> None:
     """The oldest ending is forgotten; the others are still known, and both say so legibly."""
     bench = Bench()
     await bench.deliver(FakeDelivery())
@@ -226,7 +226,7 @@ async def test_the_memory_of_endings_is_bounded() -> None:
     assert repr(bench.dispatcher) == "<Dispatcher: 0 in flight, <Throttle: open, 0 in use>>"
 
 
-async def test_a_copy_after_a_copy_keeps_the_later_moment() -> None:
+async def test_copies_keep_later_last_sent_at() -> None:
     """Of two moments at which a create may have been in flight the later one counts."""
     bench = Bench(create=[BUSY])
     sent = Envelope(1, 1, 2, 0, 0, NOW, NOW - 10, True, False).write({})
@@ -234,7 +234,7 @@ async def test_a_copy_after_a_copy_keeps_the_later_moment() -> None:
     assert {copy.headers["x-last-sent-at"] for copy in bench.publisher.published} == {"2027-01-15T07:59:50.000Z"}
 
 
-async def test_a_suspect_is_worked_on_with_nothing_else_in_hand() -> None:
+async def test_suspected_poison_is_processed_alone() -> None:
     """It waits for what is in flight, holds the intake, and a second suspect is put off meanwhile."""
     answer = asyncio.Event()
     bench = Bench(create=[answer, TaskCreated("i-1")], find=[TaskNotFound()])
@@ -260,7 +260,7 @@ async def test_a_suspect_is_worked_on_with_nothing_else_in_hand() -> None:
     assert bench.consumer.recorded == ["hold quarantine", "resume quarantine"]
 
 
-async def test_a_lone_suspect_starts_at_once_and_may_lose_its_channel() -> None:
+async def test_only_suspected_poison_starts_at_once() -> None:
     """Nothing else is in hand; a suspect that cannot be put off is left to the broker."""
     bench = Bench(find=[TaskNotFound()])
     suspected = Envelope(1, 0, 9, 5, 0, NOW - 900, NOW - 900, True, False).write({})

@@ -28,7 +28,7 @@ class SlowLookups(FakeDcs):
         return result
 
 
-async def test_a_look_that_began_before_all_had_settled_proves_nothing() -> None:
+async def test_lookup_started_before_end_of_listing_delay_proves_nothing() -> None:
     """Its answer takes until long after the settle time; what it says is as old as its question."""
     bench = Bench()
     slow = SlowLookups()
@@ -54,14 +54,14 @@ async def _ended(*, create: CallError, round_: int, is_ours: bool = True, held: 
     return bench
 
 
-async def test_a_stale_delivery_does_not_fail_its_request() -> None:
+async def test_stale_delivery_does_not_fail_request() -> None:
     """Whoever has it now ends it: nothing is told, nothing is parked, and the claim is given up."""
     bench = await _ended(create=BUSY, round_=4, is_ours=False)
     assert bench.publisher.published == []
     assert bench.observer.outcomes == [("returned", "stale")]
 
 
-async def test_a_lost_claim_does_not_fail_its_request() -> None:
+async def test_lost_claim_postpones_request_instead_of_failing_it() -> None:
     """Another replica may have created meanwhile: it waits, settles, and is looked for again."""
     bench = await _ended(create=BUSY, round_=4, held=False)
     (copy,) = bench.publisher.published
@@ -71,7 +71,7 @@ async def test_a_lost_claim_does_not_fail_its_request() -> None:
 
 
 @pytest.mark.parametrize("create", [BUSY, FORBIDDEN])
-async def test_a_delivery_that_is_still_ours_fails_its_request(create: CallError) -> None:
+async def test_owned_delivery_fails_request(create: CallError) -> None:
     """With delivery and claim at hand the last failure is the end; so is a refusal, whatever became of them."""
     assert (await _ended(create=create, round_=4)).observer.outcomes[0][0] == "failed"
     assert (await _ended(create=FORBIDDEN, round_=4, held=False)).observer.outcomes[0][0] == "failed"

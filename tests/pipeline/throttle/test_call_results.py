@@ -25,7 +25,7 @@ REJECTED = CallError(Evidence.REFUSED, ErrorKind.REJECTED, CallStatus.ANSWERED, 
 DONE = TaskCreated("i")
 
 
-def test_in_good_health_there_is_nothing_to_explain(bench: ThrottleBench) -> None:
+def test_healthy_throttle_reports_no_reason(bench: ThrottleBench) -> None:
     """No reason; the facts are few."""
     now = bench.world.loop.now
     assert explain.reasons(bench.throttle) == []
@@ -34,7 +34,7 @@ def test_in_good_health_there_is_nothing_to_explain(bench: ThrottleBench) -> Non
     assert repr(bench.region) == "<RegionThrottle cn-north-4: 0 in use, 0 waiting, <CircuitBreaker: closed>>"
 
 
-def test_everything_that_holds_requests_back_is_explained(bench: ThrottleBench) -> None:
+def test_every_restriction_is_reported(bench: ThrottleBench) -> None:
     """Each with what one wants to know at once: since when, until when, how fast, and who."""
     bench.calls(FULL, project="full")
     bench.calls(throttled(Condition.PROJECT_THROTTLED), project="busy")
@@ -71,7 +71,7 @@ def test_everything_that_holds_requests_back_is_explained(bench: ThrottleBench) 
     assert held.projects == {"quota": 1, "throttled": 2}
 
 
-def test_what_is_over_is_not_explained(bench: ThrottleBench) -> None:
+def test_expired_restriction_is_not_reported(bench: ThrottleBench) -> None:
     """A quota that refused nothing for long holds nothing back, also if there was no call since."""
     bench.calls(throttled(Condition.PROJECT_THROTTLED), throttled(Condition.REGION_THROTTLED, 100))
     bench.calls(DONE)
@@ -81,7 +81,7 @@ def test_what_is_over_is_not_explained(bench: ThrottleBench) -> None:
     assert explain.facts(bench.region, bench.world.loop.now).keys() == {"breaker", "limit", "calls", "waiting"}
 
 
-def test_a_call_that_was_not_made_tells_nothing(bench: ThrottleBench) -> None:
+def test_calls_that_were_not_made_do_not_open_breaker(bench: ThrottleBench) -> None:
     """Neither does one that came too late to be sent: ten of them open no breaker."""
     bench.calls(*[None, STALE] * 10)
     assert (repr(bench.region.breaker), bench.region.in_use, bench.throttle.in_use) == (
@@ -91,7 +91,7 @@ def test_a_call_that_was_not_made_tells_nothing(bench: ThrottleBench) -> None:
     )
 
 
-def test_an_outage_is_no_project_s_fault(bench: ThrottleBench) -> None:
+def test_outage_during_project_throttling_opens_breaker_only(bench: ThrottleBench) -> None:
     """Calls of a throttled project that meet the outage open the breaker, and nothing else."""
     bench.calls(throttled(Condition.PROJECT_THROTTLED, 1000))
     bench.calls(*[UNREACHABLE] * 5)
@@ -99,7 +99,7 @@ def test_an_outage_is_no_project_s_fault(bench: ThrottleBench) -> None:
     assert bench.region.projects["p"].reason == "throttled"
 
 
-def test_a_bad_request_of_a_held_project_shows_that_it_is_let_in(bench: ThrottleBench) -> None:
+def test_rejected_request_ends_project_hold(bench: ThrottleBench) -> None:
     """What judges a request has let its project in; a look-up alone shows nothing."""
     bench.calls(*[FORBIDDEN] * 3)
     held = [bench.region.projects["p"].reason]
@@ -115,7 +115,7 @@ def test_a_bad_request_of_a_held_project_shows_that_it_is_let_in(bench: Throttle
     assert bench.region.projects == {}
 
 
-def test_a_project_that_is_well_again_is_forgotten(bench: ThrottleBench) -> None:
+def test_recovered_project_is_forgotten(bench: ThrottleBench) -> None:
     """Once the limit that was learnt is forgotten too."""
     bench.calls(throttled(Condition.PROJECT_THROTTLED, 1000))
     assert "p" in bench.region.projects
@@ -129,7 +129,7 @@ def test_a_project_that_is_well_again_is_forgotten(bench: ThrottleBench) -> None
     assert bench.region.projects == {}
 
 
-def test_projects_that_are_remembered_are_bounded(bench: ThrottleBench) -> None:
+def test_number_of_remembered_projects_is_bounded(bench: ThrottleBench) -> None:
     """However many are throttled one after the other."""
 
     async def scenario() -> None:
@@ -140,7 +140,7 @@ def test_projects_that_are_remembered_are_bounded(bench: ThrottleBench) -> None:
     assert len(bench.region.projects) == PROJECTS
 
 
-def test_calls_that_time_out_shrink_the_limit(bench: ThrottleBench) -> None:
+def test_timeouts_lower_concurrency_limit(bench: ThrottleBench) -> None:
     """Though too few of them do to open the breaker."""
 
     async def scenario() -> None:

@@ -27,7 +27,7 @@ def calls(world: World, operation: str | None = None, project: str | None = None
 # Credentials.
 
 
-def test_refused_credentials_are_asked_for_twice_and_then_hardly(build: Build) -> None:
+def test_refused_credentials_get_one_call_then_probes(build: Build) -> None:
     """A key that was never accepted, 500 requests: one call and one probe, then probes 60, 120, 240, 300 s apart."""
     world = build(1)
     world.dcs.faults[REGION] = REFUSED
@@ -46,7 +46,7 @@ def test_refused_credentials_are_asked_for_twice_and_then_hardly(build: Build) -
     assert set(world.dcs.created.values()) == {1}
 
 
-def test_credentials_that_are_revoked_under_load_cost_the_calls_under_way(build: Build) -> None:
+def test_credentials_revoked_under_load_park_nothing(build: Build) -> None:
     """All wait for one probe; nothing is parked, consumption pauses, and all goes on when they are accepted again."""
     world = build(1, latency=0.5)
     world.publish(500)
@@ -64,7 +64,7 @@ def test_credentials_that_are_revoked_under_load_cost_the_calls_under_way(build:
     assert set(world.dcs.created.values()) == {1}
 
 
-def test_credentials_that_were_replaced_are_tried_at_once(build: Build) -> None:
+def test_replaced_credentials_are_tried_at_once(build: Build) -> None:
     """One call is under way with them until it is accepted."""
     world = build(1)
     world.dcs.faults[REGION] = REFUSED
@@ -77,7 +77,7 @@ def test_credentials_that_were_replaced_are_tried_at_once(build: Build) -> None:
     assert calls(world, "probe")[-1] == pytest.approx(30.0, abs=0.1)
 
 
-def test_a_locked_key_is_left_alone_for_five_minutes(build: Build) -> None:
+def test_locked_key_gets_no_probe_for_five_minutes(build: Build) -> None:
     """No probe at once: tries may prolong the lock."""
     world = build(1)
     world.dcs.faults[REGION] = LOCKED
@@ -89,7 +89,7 @@ def test_a_locked_key_is_left_alone_for_five_minutes(build: Build) -> None:
     assert (world.parked, world.highest_round) == ([], 0)
 
 
-def test_one_request_that_is_refused_though_others_are_not_is_parked(build: Build) -> None:
+def test_only_refused_request_is_parked(build: Build) -> None:
     """It was tried once more after a probe was accepted; others notice nothing."""
     world = build(1)
     world.publish(1, "good", project_id="p2")
@@ -104,7 +104,7 @@ def test_one_request_that_is_refused_though_others_are_not_is_parked(build: Buil
     assert world.replicas[0].logged("credentials.held") == []
 
 
-def test_a_project_that_is_refused_alone_is_held_alone(build: Build) -> None:
+def test_only_refused_project_is_held(build: Build) -> None:
     """One of its 500 requests is parked; then probes of the project tell, and the others wait in the broker."""
     world = build(1)
     world.publish(1, "good", project_id="p2")
@@ -122,7 +122,7 @@ def test_a_project_that_is_refused_alone_is_held_alone(build: Build) -> None:
     assert (world.highest_round, len(world.parked)) == (0, 1)
 
 
-def test_a_foreign_project_at_the_start_holds_nobody_for_long(build: Build) -> None:
+def test_refused_project_at_start_does_not_block_others(build: Build) -> None:
     """Its requests stand in front: as long as nothing has succeeded, those behind are looked at, and accepted."""
     world = build(1)
     world.dcs.faults["all of p1"] = REFUSED
@@ -135,7 +135,7 @@ def test_a_foreign_project_at_the_start_holds_nobody_for_long(build: Build) -> N
 # Endpoints.
 
 
-def test_a_wrong_endpoint_is_held_and_probed(build: Build) -> None:
+def test_wrong_endpoint_is_probed_and_parks_nothing(build: Build) -> None:
     """404 of the gateway, 1,000 waiting: nothing is parked or spent; a probe every 2 to 8 s, and all flows again."""
     world = build(1)
     world.publish(10)
@@ -155,7 +155,7 @@ def test_a_wrong_endpoint_is_held_and_probed(build: Build) -> None:
     world.run(lambda: len(world.ended) == 1010, at_most=60)
 
 
-def test_a_404_of_the_endpoint_for_one_request_is_its_own(build: Build) -> None:
+def test_gateway_404_for_one_request_parks_it(build: Build) -> None:
     """The probe was answered: tried once more, it is parked."""
     world = build(1)
     world.dcs.faults["p1"] = NO_ENDPOINT
@@ -165,7 +165,7 @@ def test_a_404_of_the_endpoint_for_one_request_is_its_own(build: Build) -> None:
     assert (len(calls(world, "create")), len(calls(world, "probe"))) == (2, 1)
 
 
-def test_a_wrong_endpoint_of_one_region_leaves_the_other_alone(build: Build) -> None:
+def test_wrong_endpoint_of_region_does_not_hold_other_region(build: Build) -> None:
     """Its requests wait in the broker, and consumption goes on."""
     world = build(1, regions=("a", "b"))
     world.dcs.faults["a"] = NO_ENDPOINT
@@ -176,7 +176,7 @@ def test_a_wrong_endpoint_of_one_region_leaves_the_other_alone(build: Build) -> 
     assert world.outcomes["retried", "region"] >= 190
 
 
-def test_a_probe_that_meets_an_outage_is_no_refusal(build: Build) -> None:
+def test_probe_during_outage_is_no_refusal(build: Build) -> None:
     """The hold goes on, and ends soon after the service is back."""
     world = build(1)
     world.dcs.faults[REGION] = REFUSED

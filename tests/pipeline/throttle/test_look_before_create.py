@@ -8,7 +8,7 @@ from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
 Build = Callable[..., World]
 
 
-def test_wait_for_rate_limiter_separates_no_look_from_its_create(build: Build) -> None:
+def test_create_after_wait_for_rate_limiter_follows_fresh_lookup(build: Build) -> None:
     """One replica may make a call in five seconds; the sender's copy reaches the other one between two of its calls."""
     world = build(2, reconcile="always", rates=(0.2, None))
     throttled, fast = world.replicas
@@ -20,7 +20,7 @@ def test_wait_for_rate_limiter_separates_no_look_from_its_create(build: Build) -
     assert world.dcs.created == {"first": 1, "twice": 1}
 
 
-def test_retried_create_does_not_rely_on_old_look(build: Build) -> None:
+def test_retried_create_follows_fresh_lookup(build: Build) -> None:
     """A create is refused twice by 429 and tried again in hand; meanwhile the other replica created the task."""
     world = build(2, reconcile="always")
     first, second = world.replicas

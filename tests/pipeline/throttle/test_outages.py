@@ -14,7 +14,7 @@ Build = Callable[..., World]
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_an_outage_of_thirty_seconds(build: Build, seed: int) -> None:
+def test_short_outage_costs_no_retry_level(build: Build, seed: int) -> None:
     """3,000 waiting, two replicas: a call per second at most, nothing spent or parked, a success within 10 s."""
     world = build(2, seed=seed)
     world.publish(3000)
@@ -35,7 +35,7 @@ def test_an_outage_of_thirty_seconds(build: Build, seed: int) -> None:
     assert (world.parked, world.postponed, world.highest_round) == ([], 0, 0)
 
 
-def test_a_long_outage_holds_nothing_for_long(build: Build) -> None:
+def test_long_outage_postpones_requests(build: Build) -> None:
     """After a minute in hand requests step aside at no cost, and single ones are taken in as probes."""
     world = build(1)
     world.publish(500)
@@ -54,7 +54,7 @@ def test_a_long_outage_holds_nothing_for_long(build: Build) -> None:
     assert set(world.dcs.created.values()) == {1}
 
 
-def test_recovery_is_a_ramp(build: Build) -> None:
+def test_calls_ramp_up_after_outage(build: Build) -> None:
     """The first calls after the return come one by one, then more and more of them."""
     world = build(1)
     world.publish(20000)
@@ -74,7 +74,7 @@ def test_recovery_is_a_ramp(build: Build) -> None:
     assert world.dcs.under_way > 50
 
 
-def test_one_request_alone_opens_nothing(build: Build) -> None:
+def test_single_failing_request_does_not_open_breaker(build: Build) -> None:
     """A request whose calls all fail uses up its own schedule, and no other one waits for that."""
     world = build(1)
     fault = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.RESET)
@@ -85,7 +85,7 @@ def test_one_request_alone_opens_nothing(build: Build) -> None:
     assert world.replicas[0].breaker_states == []
 
 
-def test_the_breaker_says_what_it_does(build: Build) -> None:
+def test_breaker_state_is_logged_and_counted(build: Build) -> None:
     """Opened, probed and closed: in the log with the next probe, in the metric as 2, 1, 2, ..., 1, 0."""
     world = build(1)
     world.publish(300)
@@ -111,7 +111,7 @@ def test_the_breaker_says_what_it_does(build: Build) -> None:
     assert states == [2, 1] * (len(states) // 2) + [0]
 
 
-def test_a_healthy_region_is_not_held_up_by_a_sick_one(build: Build) -> None:
+def test_outage_of_region_does_not_delay_other_region(build: Build) -> None:
     """They share the queue: requests of the sick one step aside at no cost, those of the other are done at once."""
     world = build(1, regions=("a", "b"))
     world.dcs.faults["a"] = UNREACHABLE
@@ -149,7 +149,7 @@ def test_waiting_requests_are_requeued_when_the_throttle_closes(build: Build, tr
     assert repr(replica.throttle) == "<Throttle: closed, 0 in use>"
 
 
-def test_a_cancelled_call_gives_its_place_to_the_next(build: Build) -> None:
+def test_cancelled_call_frees_its_permit(build: Build) -> None:
     """Whether it was waiting, or was told to go in that very moment."""
     world = build(1, prefetch=1)
     (replica,) = world.replicas

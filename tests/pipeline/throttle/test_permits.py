@@ -18,7 +18,7 @@ from worker.policy.call_result import (
 DONE = TaskCreated("i")
 
 
-def test_look_and_create_are_paid_together_and_further_calls_are_owed() -> None:
+def test_permit_takes_tokens_of_lookup_and_create_and_further_calls_follow() -> None:
     """Ten calls a second: two at once, three more pages, and the next two calls are due half a second later."""
     world = World(1, rate=10.0)
 
@@ -35,7 +35,7 @@ def test_look_and_create_are_paid_together_and_further_calls_are_owed() -> None:
     world.close()
 
 
-def test_a_create_that_is_not_made_is_not_paid() -> None:
+def test_token_of_unmade_create_is_returned() -> None:
     """The look found the task: its permit's second call is given back."""
     world = World(1, rate=10.0)
 
@@ -51,7 +51,7 @@ def test_a_create_that_is_not_made_is_not_paid() -> None:
     world.close()
 
 
-def test_no_request_waits_longer_than_a_minute(bench: ThrottleBench) -> None:
+def test_request_waits_at_most_one_minute(bench: ThrottleBench) -> None:
     """Calls that hang keep nothing in hand for longer."""
 
     async def scenario() -> None:
@@ -67,7 +67,7 @@ def test_no_request_waits_longer_than_a_minute(bench: ThrottleBench) -> None:
     assert (bench.region.in_use, len(bench.region.queue)) == (0, 0)
 
 
-def test_a_throttled_request_is_postponed_rather_than_kept_in_hand(bench: ThrottleBench) -> None:
+def test_long_throttle_wait_postpones_request(bench: ThrottleBench) -> None:
     """One call per five minutes: it waits in the broker."""
     bench.calls(throttled(Condition.PROJECT_THROTTLED, 1, 300.0))
     with pytest.raises(PostponedError, match="throttled: 10 s"):
@@ -75,7 +75,7 @@ def test_a_throttled_request_is_postponed_rather_than_kept_in_hand(bench: Thrott
     assert bench.region.in_use == 0
 
 
-def test_trouble_that_comes_while_a_request_waits_is_heeded(bench: ThrottleBench) -> None:
+def test_full_project_postpones_waiting_requests(bench: ThrottleBench) -> None:
     """Those who wait when their project turns out to be full are postponed at once."""
 
     async def scenario() -> None:
@@ -89,7 +89,7 @@ def test_trouble_that_comes_while_a_request_waits_is_heeded(bench: ThrottleBench
     assert (bench.region.in_use, len(bench.region.queue)) == (0, 0)
 
 
-def test_a_throttled_project_does_not_hold_up_others_that_wait_behind_it(bench: ThrottleBench) -> None:
+def test_throttled_project_does_not_delay_others_in_queue(bench: ThrottleBench) -> None:
     """They go while it waits for its turn."""
     bench.calls(throttled(Condition.PROJECT_THROTTLED, 2))
 
@@ -105,7 +105,7 @@ def test_a_throttled_project_does_not_hold_up_others_that_wait_behind_it(bench: 
     bench.run(scenario())
 
 
-def test_until_the_credentials_were_accepted_one_call_is_under_way() -> None:
+def test_one_call_at_a_time_until_credentials_are_accepted() -> None:
     """In all regions together; then all go."""
     bench = ThrottleBench(regions=(REGION, "other"))
 
@@ -128,7 +128,7 @@ async def _together(*calls: "asyncio._CoroutineLike[None]") -> None:
     await asyncio.gather(*calls)
 
 
-def test_closed_in_the_moment_of_its_turn(bench: ThrottleBench) -> None:
+def test_close_at_turn_of_waiter_stops_it(bench: ThrottleBench) -> None:
     """Who was told to go, but has not gone yet, does not go."""
 
     async def scenario() -> None:
@@ -151,7 +151,7 @@ def test_closed_in_the_moment_of_its_turn(bench: ThrottleBench) -> None:
         bench.calls(DONE)
 
 
-def test_closed_with_one_that_was_cancelled_in_the_queue(bench: ThrottleBench) -> None:
+def test_close_with_cancelled_waiter_stops_others(bench: ThrottleBench) -> None:
     """Every other one is sent away."""
 
     async def scenario() -> None:
@@ -168,7 +168,7 @@ def test_closed_with_one_that_was_cancelled_in_the_queue(bench: ThrottleBench) -
     assert bench.region.in_use == 0
 
 
-def test_a_closed_throttle_sends_no_more_probes(bench: ThrottleBench) -> None:
+def test_closed_throttle_sends_no_probe(bench: ThrottleBench) -> None:
     """And leaves no timer and no task behind."""
     bench.world.dcs.faults[REGION] = UNREACHABLE
     bench.calls(*[UNREACHABLE] * 5)

@@ -13,7 +13,7 @@ Build = Callable[..., World]
 
 
 @pytest.mark.parametrize("scope", [Condition.REGION_THROTTLED, Condition.PROJECT_THROTTLED])
-def test_an_unannounced_quota_is_learnt(build: Build, scope: Condition) -> None:
+def test_unknown_quota_is_learnt(build: Build, scope: Condition) -> None:
     """100 calls per second over two replicas: nine tenths used from 20 s on, one in twenty refused at most."""
     world = build(2)
     world.dcs.quotas[REGION if scope is Condition.REGION_THROTTLED else "p1"] = (100, scope)
@@ -24,7 +24,7 @@ def test_an_unannounced_quota_is_learnt(build: Build, scope: Condition) -> None:
     assert world.parked == []
 
 
-def test_a_quota_that_changes_is_followed(build: Build) -> None:
+def test_lowered_quota_is_followed(build: Build) -> None:
     """Down to 30 within 15 s."""
     world = build(2)
     world.dcs.quotas[REGION] = (100, Condition.REGION_THROTTLED)
@@ -36,7 +36,7 @@ def test_a_quota_that_changes_is_followed(build: Build) -> None:
     assert world.dcs.calls_between(45, 75, "429") <= world.dcs.calls_between(45, 75) * 0.05
 
 
-def test_a_rate_that_is_set_is_kept(build: Build) -> None:
+def test_configured_rate_is_kept(build: Build) -> None:
     """Twenty calls per second, in all regions together, from the first second on."""
     world = build(1, rate=20.0, regions=("a", "b"))
     world.publish(400, "a", region="a")
@@ -46,7 +46,7 @@ def test_a_rate_that_is_set_is_kept(build: Build) -> None:
     assert max(world.dcs.calls_between(second, second + 1) for second in range(1, 19)) <= 22
 
 
-def test_no_replica_takes_more_than_its_share(build: Build) -> None:
+def test_prefetch_follows_rate(build: Build) -> None:
     """Ten calls per second need no 64 requests in hand: the rest is left to others, rarely changing one's mind."""
     world = build(1)
     world.dcs.quotas[REGION] = (10, Condition.REGION_THROTTLED)
@@ -64,7 +64,7 @@ def requests_of_nine_projects(world: World) -> list[str]:
     return [name for project in range(9) for name in world.publish(20, f"p{project}", project_id=f"other{project}")]
 
 
-def test_a_throttled_project_lets_all_others_pass(build: Build) -> None:
+def test_throttled_project_does_not_delay_other_projects(build: Build) -> None:
     """5,000 requests of it, and nine projects with 20 each behind them: done within thrice the time they take alone."""
     alone = build(1, latency=0.5)
     others = requests_of_nine_projects(alone)
@@ -83,7 +83,7 @@ def test_a_throttled_project_lets_all_others_pass(build: Build) -> None:
 
 
 @pytest.mark.parametrize(("fault", "reason"), [(FORBIDDEN, "credentials"), (FULL, "quota")])
-def test_a_project_that_is_refused_burns_a_few_requests_only(build: Build, fault: CallError, reason: str) -> None:
+def test_refused_project_fails_few_requests(build: Build, fault: CallError, reason: str) -> None:
     """Three at most, and those under way; the others step aside at no cost, and are done when that is over."""
     world = build(1)
     world.dcs.faults["p1"] = fault
@@ -103,7 +103,7 @@ def test_a_project_that_is_refused_burns_a_few_requests_only(build: Build, fault
     assert list(world.dcs.created.values()) == [1] * (1180 - len(world.parked))
 
 
-def test_single_rejections_hold_no_project(build: Build) -> None:
+def test_single_rejections_do_not_hold_project(build: Build) -> None:
     """As long as others of the project are accepted."""
     world = build(1)
     for number in range(40):

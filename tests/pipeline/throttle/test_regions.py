@@ -22,7 +22,7 @@ def build() -> Iterator[Callable[..., World]]:
         world.close()
 
 
-def test_when_a_region_falls_sick_its_requests_make_room(build: Callable[..., World]) -> None:
+def test_outage_of_region_postpones_its_requests(build: Callable[..., World]) -> None:
     """They are postponed, rather than fill the hands while others could be worked on."""
     world = build("a", "b", latency=1.0)
     world.publish(64, "b", region="b")
@@ -42,7 +42,7 @@ def test_when_a_region_falls_sick_its_requests_make_room(build: Callable[..., Wo
     assert world.outcomes["retried", "breaker"] > 20
 
 
-def test_regions_share_a_rate_that_is_set(build: Callable[..., World]) -> None:
+def test_regions_share_configured_rate(build: Callable[..., World]) -> None:
     """Neither waits for as long as the other has something to do."""
     world = build("a", "b", rate=20.0)
     world.publish(30, "a0", region="a")
