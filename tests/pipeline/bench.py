@@ -16,7 +16,7 @@ from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 
 
 class Bench:
-    """One replica's flow between fakes, on a clock that only `sleep` moves."""
+    """Dispatcher of one replica between fakes, on a clock that only `sleep` moves."""
 
     def __init__(
         self,

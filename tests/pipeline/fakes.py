@@ -1,4 +1,4 @@
-"""Small collaborators of the flow that behave: scripted where a script decides, and honest in the rest."""
+"""Fakes of the ports of the pipeline: scripted answers, otherwise correct behaviour."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ def request(**changes: Any) -> bytes:
 
 @dataclass(eq=False)
 class FakeDelivery:
-    """A message in hand; says what was done with it."""
+    """A delivery that records how it was settled."""
 
     body: bytes = field(default_factory=request)
     headers: Mapping[str, object] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class Published:
 
 
 class FakePublisher:
-    """Confirms everything, but first as many refusals as `refusals` says."""
+    """Publisher that confirms everything after `refusals` refusals."""
 
     def __init__(self, refusals: int = 0) -> None:
         self.refusals = refusals
@@ -142,7 +142,7 @@ class FakePublisher:
 
 
 class FakeDcs:
-    """Answers from scripts; the last answer of each repeats. An Event in a script is waited for first."""
+    """DCS with scripted answers; the last one repeats. An asyncio.Event in a script is waited for first."""
 
     def __init__(self, create: Iterable[Any] = (), find: Iterable[Any] = (), probe: Iterable[Any] = ()) -> None:
         self.probes = list(probe) or [TaskNotFound()]
@@ -188,14 +188,14 @@ class FakeDcs:
 
 
 class FakeClaims:
-    """Answers `answer` to every take, and records what it is told."""
+    """Claims that answer `answer` to every take, and record the other calls."""
 
     def __init__(self, answer: ClaimAnswer | None = None, *, held: bool = True) -> None:
         self.answer: ClaimAnswer = answer or Granted()
         self.held = held
         self.recorded: list[tuple[str, object]] = []
         self.stored: Completed | None = None
-        """The ending that was there before."""
+        """The outcome that was stored before."""
 
     async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
         return self.answer
@@ -212,7 +212,7 @@ class FakeClaims:
 
 
 class FakeObserver:
-    """Remembers the facts."""
+    """Observer that records all reports."""
 
     def __init__(self) -> None:
         self.facts: list[DeliveryFinished] = []
@@ -250,7 +250,7 @@ class FakeObserver:
 
 
 class FakeConsumer:
-    """Records what it is told; stopping it may fail."""
+    """Consumer that records its commands; stopping it may fail."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.recorded: list[str] = []

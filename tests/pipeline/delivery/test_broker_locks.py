@@ -1,4 +1,4 @@
-"""Without claims: two replicas never look for one repeated request at once, nor before its task is listed."""
+"""Broker locks without claims: two replicas never look up a repeated request at once, nor before its task is listed."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from worker.policy.call_result import TaskCreated, TaskFound
 from worker.policy.retry_policy import RetryPolicy
 
 SETTLED = RetryPolicy(settle=0.05)
-UNHEARD_OF = {"x-attempts": 0, "x-round": 1, "x-first-received-at": "2027-01-15T07:59:00.000Z"}
+NEVER_SENT_HEADERS = {"x-attempts": 0, "x-round": 1, "x-first-received-at": "2027-01-15T07:59:00.000Z"}
 
 
 class SharedLock:
@@ -48,11 +48,11 @@ class LockAccess:
 
 def repeat() -> FakeDelivery:
     """A delivery that is not the first, for which nothing was ever sent."""
-    return FakeDelivery(headers=UNHEARD_OF)
+    return FakeDelivery(headers=NEVER_SENT_HEADERS)
 
 
 async def test_locked_repeat_waits_for_end_of_other_replicas_listing_delay() -> None:
-    """The lock outlasts the create by the settle time; whoever meets it waits without spending a place, and settles."""
+    """The lock outlasts the create by the listing delay; a repeat that finds it taken waits without using a retry level."""
     lock = SharedLock()
     first, second = (Bench(SETTLED, locks=lock.of(name)) for name in "ab")
     await first.deliver(repeat())
@@ -64,7 +64,7 @@ async def test_locked_repeat_waits_for_end_of_other_replicas_listing_delay() -> 
 
 
 async def test_lock_is_freed_after_listing_delay_of_create() -> None:
-    """After the settle time, unless the same replica works on the request again."""
+    """It is freed after the listing delay, unless the same replica processes the request again."""
     access = SharedLock().of("a")
     locks = RepeatLocks(access, settle=0.02)
     bench = Bench(SETTLED, locks=access)
@@ -87,7 +87,7 @@ async def test_lock_is_freed_at_once_without_create(find: list[object], create: 
 
 
 async def test_first_delivery_and_reconcile_off_take_no_lock() -> None:
-    """The clean way costs nothing; and a lock without a look would prove nothing."""
+    """The normal path costs nothing; a lock without a look-up would prove nothing."""
     access = SharedLock().of("a")
     await Bench(locks=access).deliver(FakeDelivery())
     await Bench(RetryPolicy(reconcile="off"), create=[TaskCreated("i-1")], locks=access).deliver(repeat())
@@ -95,7 +95,7 @@ async def test_first_delivery_and_reconcile_off_take_no_lock() -> None:
 
 
 async def test_repeat_at_same_replica_takes_over_its_lock() -> None:
-    """What is kept is taken over, and not given back under it."""
+    """The kept lock is taken over, and not freed meanwhile."""
     access = SharedLock().of("a")
     locks = RepeatLocks(access, settle=60.0)
     bench = Bench(SETTLED, create=[BUSY, TaskCreated("i-1")], locks=access)

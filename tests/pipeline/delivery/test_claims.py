@@ -23,7 +23,7 @@ from worker.policy.retry_policy import RetryPolicy
 
 
 async def test_granted_claim_is_concluded_before_event() -> None:
-    """The outcome is stored for every replica before anybody is told."""
+    """The outcome is stored for every replica before the event is published."""
     claims = FakeClaims()
     bench = Bench(claims=claims)
     await bench.deliver(FakeDelivery())
@@ -32,7 +32,7 @@ async def test_granted_claim_is_concluded_before_event() -> None:
 
 
 async def test_claim_that_was_held_before_is_looked_up_first() -> None:
-    """The former holder may have created, and says when a create may have been in flight."""
+    """The former holder may have created; the claim has the time of its last create."""
     claims = FakeClaims(Granted(is_first=False, last_sent_at=NOW))
     bench = Bench(claims=claims)
     await bench.deliver(FakeDelivery())
@@ -42,7 +42,7 @@ async def test_claim_that_was_held_before_is_looked_up_first() -> None:
 
 
 async def test_request_claimed_elsewhere_waits_without_using_retry_level() -> None:
-    """A copy that meets a live claim goes to the first place of the schedule."""
+    """A copy of a claimed request goes to the first retry level."""
     bench = Bench(claims=FakeClaims(ClaimedElsewhere(_fingerprint())))
     await bench.deliver(FakeDelivery())
     (copy,) = bench.publisher.published
@@ -52,14 +52,14 @@ async def test_request_claimed_elsewhere_waits_without_using_retry_level() -> No
 class FakeLocks:
     """A broker that keeps locks for one replica after another."""
 
-    def __init__(self, *, is_free: bool = True) -> None:
-        self.is_free = is_free
+    def __init__(self, *, is_available: bool = True) -> None:
+        self.is_available = is_available
         self.recorded: list[str] = []
 
     async def take(self, key: tuple[str, str]) -> bool:
         """Take the lock if it is free."""
         self.recorded.append("take")
-        return self.is_free
+        return self.is_available
 
     async def free(self, key: tuple[str, str]) -> None:
         """Give it back."""
@@ -68,7 +68,7 @@ class FakeLocks:
 
 @pytest.mark.parametrize(("create", "outcome"), [(TaskCreated("i-1"), "created"), (BUSY, "400")])
 async def test_unavailable_claims_are_replaced_by_broker_lock(create: object, outcome: str) -> None:
-    """Looked for under the lock, and the lock is given back whatever comes of it."""
+    """The request is looked up under the lock, and the lock is freed after any outcome."""
     locks = FakeLocks()
     claims = ClaimsOrLocks(FakeClaims(Unavailable(), held=False), locks, quiet=0.0)
     bench = Bench(create=[create], claims=claims)
@@ -80,7 +80,7 @@ async def test_unavailable_claims_are_replaced_by_broker_lock(create: object, ou
 
 async def test_request_locked_elsewhere_waits_for_listing_delay() -> None:
     """Another replica may be creating right now; with claims that answer no lock is asked for."""
-    locks = FakeLocks(is_free=False)
+    locks = FakeLocks(is_available=False)
     bench = Bench(claims=ClaimsOrLocks(FakeClaims(Unavailable(), held=False), locks, quiet=0.0))
     await bench.deliver(FakeDelivery())
     (copy,) = bench.publisher.published
@@ -112,7 +112,7 @@ async def test_claim_for_another_task_is_invalid_request() -> None:
 
 
 async def test_outcome_of_another_replica_is_published_again() -> None:
-    """Another replica's ending is published as it stands; one for another task is a conflict."""
+    """The outcome of another replica is published unchanged; one for another task is a conflict."""
     claims = FakeClaims()
     await Bench(claims=claims).deliver(FakeDelivery())
     completed = claims.recorded[0][1]
@@ -127,14 +127,14 @@ async def test_outcome_of_another_replica_is_published_again() -> None:
 
 @pytest.mark.parametrize("answer", [Unavailable(), Granted()])
 async def test_uncertain_claim_needs_lookup_before_every_create(answer: Unavailable | Granted) -> None:
-    """Redis away, or a claim that ran out under way: go on, but look before every create."""
+    """Redis is unavailable, or the claim expired meanwhile: the replica goes on, with a look-up before every create."""
     bench = Bench(create=[BUSY, TaskCreated("i-1")], claims=FakeClaims(answer, held=False))
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["find", "create", "find", "create"]
 
 
 async def test_conflicting_request_does_not_block_claimed_request() -> None:
-    """An imposter that met a live claim is refused, and the true request goes its way afterwards."""
+    """Another task under a claimed id is rejected; the claimed request is processed afterwards."""
     claims = FakeClaims(ClaimedElsewhere(_fingerprint()))
     bench = Bench(claims=claims)
     other = {"name": "u", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
@@ -145,7 +145,7 @@ async def test_conflicting_request_does_not_block_claimed_request() -> None:
 
 
 async def test_defect_releases_claim() -> None:
-    """A defect under a claim: a create may have been sent just now, and the others need not wait for the lease."""
+    """After a defect a create may have been sent; others need not wait for the claim to expire."""
     claims = FakeClaims()
     bench = Bench(create=[RuntimeError("defect")], claims=claims)
     await bench.deliver(FakeDelivery())
@@ -153,7 +153,7 @@ async def test_defect_releases_claim() -> None:
 
 
 async def test_claim_lost_before_create_needs_lookup() -> None:
-    """What began under a sure claim is given up, and tried again after a look-up."""
+    """The create is abandoned, and retried after a look-up."""
     claims = FakeClaims()
     bench = Bench(claims=claims)
     delivery = FakeDelivery()
@@ -169,7 +169,7 @@ async def test_claim_lost_before_create_needs_lookup() -> None:
 
 
 async def test_known_outcome_precedes_poison() -> None:
-    """However often its channel was lost since, a request that succeeded is told so."""
+    """A request that succeeded is reported so, after any number of lost channels."""
     policy = RetryPolicy(delivery_limit=3)
     redelivered_headers = copy_headers(interruptions=5) | {"x-delivery-count": 1}
     bench = Bench(policy)
@@ -186,7 +186,7 @@ async def test_known_outcome_precedes_poison() -> None:
 
 
 async def test_concurrent_conflict_rejects_only_other_task() -> None:
-    """Which of two tasks of one id is the request is known only when the other has landed."""
+    """Which of two tasks under one id is valid is known when the claim of the other is answered."""
     asked = asyncio.Event()
 
     class SlowClaims(FakeClaims):

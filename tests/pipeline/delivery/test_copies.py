@@ -11,7 +11,7 @@ from worker.policy.call_result import TaskCreated, TaskNotFound
 
 
 async def test_later_copy_gets_same_event() -> None:
-    """The ending is remembered: same id, same body, no call."""
+    """The outcome is remembered: same id, same body, no call."""
     bench = Bench()
     await bench.deliver(FakeDelivery())
     await bench.deliver(FakeDelivery(correlation_id="other"))
@@ -22,7 +22,7 @@ async def test_later_copy_gets_same_event() -> None:
 
 
 async def test_requests_in_progress_are_listed() -> None:
-    """By project and request id, for as long as it is."""
+    """They are listed by project and request id while they are in progress."""
     deduplicator, answered = Deduplicator(), asyncio.Event()
     bench = Bench(create=[answered, TaskCreated("i-1")], deduplicator=deduplicator)
     bench.dispatcher.deliver(FakeDelivery())
@@ -46,7 +46,7 @@ async def test_concurrent_copies_make_one_call() -> None:
 
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_same_id_for_another_task_is_invalid(at_once: bool) -> None:
-    """Whether the first is still worked on or has ended."""
+    """The first request is in progress or completed."""
     bench = Bench()
     task = {"name": "u", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
     first, second = FakeDelivery(), FakeDelivery(request(task=task))
@@ -61,7 +61,7 @@ async def test_same_id_for_another_task_is_invalid(at_once: bool) -> None:
 
 
 async def test_copy_of_postponed_request_is_postponed() -> None:
-    """What may have been sent for the one may have been sent for the other."""
+    """A create of the first may be in flight for the copy as well."""
     bench = Bench(create=[TIMEOUT])
     await bench.deliver(FakeDelivery(), FakeDelivery())
     first, second = bench.publisher.published
@@ -71,7 +71,7 @@ async def test_copy_of_postponed_request_is_postponed() -> None:
 
 
 async def test_copy_during_retry_wait_is_looked_up_and_waits() -> None:
-    """A sender's own repeat is no first delivery here: a create may have been sent for the first."""
+    """A copy by the sender is no first delivery here: a create may have been sent for the first."""
     bench = Bench(create=[TIMEOUT, TaskCreated("i-1")])
     await bench.deliver(FakeDelivery())
     await bench.deliver(FakeDelivery())
@@ -86,7 +86,7 @@ async def test_copy_during_retry_wait_is_looked_up_and_waits() -> None:
 
 
 async def test_replayed_request_ignores_remembered_failure() -> None:
-    """x-replays tells the operator's order from a late copy, and changes the event's id."""
+    """x-replays distinguishes a replay by the operator from a late copy, and changes the event id."""
     bench = Bench(create=[REJECTED, TaskCreated("i-1")])
     await bench.deliver(FakeDelivery())
     await bench.deliver(FakeDelivery(headers={"x-replays": 1}))
@@ -96,7 +96,7 @@ async def test_replayed_request_ignores_remembered_failure() -> None:
 
 
 async def test_call_in_flight_outlives_channel_and_answers_redelivery() -> None:
-    """The result is kept: the redelivered message is answered from it, without a call."""
+    """The result is kept: the redelivery is completed with it, without a call."""
     answer = asyncio.Event()
     bench = Bench(create=[answer, TaskCreated("i-1")])
     first = FakeDelivery()
@@ -113,7 +113,7 @@ async def test_call_in_flight_outlives_channel_and_answers_redelivery() -> None:
 
 
 async def test_redelivery_takes_over_from_abandoned_delivery() -> None:
-    """It settles from the moment the former flight ended, not from its own arrival."""
+    """The listing delay runs from the end of the abandoned delivery, not from its arrival."""
     gone = asyncio.Event()
     bench = Bench(create=[gone, BUSY, BUSY, TaskCreated("i-1")], find=[TaskNotFound()])
     first = FakeDelivery()

@@ -1,4 +1,4 @@
-"""Walk 1: a request in, a task created, an event out, an acknowledgement."""
+"""First deliveries: a request in, a task created, an event out, an acknowledgement."""
 
 import pytest
 
@@ -63,7 +63,7 @@ async def test_the_event_carries_the_senders_correlation(
 
 
 async def test_without_marker_the_body_goes_out_as_it_came() -> None:
-    """WORKER_MARKER=false changes nothing in the description; with it the marker is its last word."""
+    """WORKER_MARKER=false keeps the description; otherwise the marker is appended to it."""
     plain, marked = Bench(with_marker=False), Bench()
     for bench in (plain, marked):
         await bench.deliver(FakeDelivery())
@@ -73,7 +73,7 @@ async def test_without_marker_the_body_goes_out_as_it_came() -> None:
 
 @pytest.mark.parametrize("fault", [BUSY, UNSENT])
 async def test_error_that_proves_no_create_is_retried_in_process(fault: CallError) -> None:
-    """Short waits in hand, without a look-up; the attempts are counted."""
+    """Retries follow after short waits, without a look-up; the attempts are counted."""
     bench = Bench(create=[fault, fault, TaskCreated("i-1")])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create"] * 3
@@ -81,7 +81,7 @@ async def test_error_that_proves_no_create_is_retried_in_process(fault: CallErro
 
 
 async def test_exhausted_tries_postpone_to_first_retry_level() -> None:
-    """The copy says how often it was tried, and goes to the first place."""
+    """The copy has the number of attempts, and goes to the first retry level."""
     bench = Bench(create=[BUSY])
     delivery = FakeDelivery(headers={"mine": 1, "x-death": [{"count": 1}]})
     await bench.deliver(delivery)
@@ -100,7 +100,7 @@ async def test_exhausted_tries_postpone_to_first_retry_level() -> None:
 
 
 async def test_throttled_request_waits_retry_after_without_using_retry_level() -> None:
-    """Retry-After 30 s: the first place that is as long, round unchanged."""
+    """Retry-After 30 s: the first retry level of that length, round unchanged."""
     bench = Bench(create=[THROTTLED])
     await bench.deliver(FakeDelivery())
     (copy,) = bench.publisher.published
@@ -108,7 +108,7 @@ async def test_throttled_request_waits_retry_after_without_using_retry_level() -
 
 
 async def test_capacity_error_postpones_to_longest_delay() -> None:
-    """Capacity answers are not tried in hand, and use the longest delay."""
+    """Capacity errors are not retried in the process, and use the longest delay."""
     bench = Bench(create=[FULL])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create"]
@@ -117,7 +117,7 @@ async def test_capacity_error_postpones_to_longest_delay() -> None:
 
 @pytest.mark.parametrize(("fault", "reason", "parked"), [(REJECTED, "rejected", False), (FORBIDDEN, "forbidden", True)])
 async def test_final_rejection_fails_request_at_once(fault: CallError, reason: str, parked: bool) -> None:
-    """One call, one failed event with what the service said; parked if a person has to act."""
+    """One call, one failed event with the error of DCS; parked if an operator must act."""
     bench = Bench(create=[fault])
     delivery = FakeDelivery()
     await bench.deliver(delivery)
@@ -139,7 +139,7 @@ async def test_ambiguous_create_is_looked_up_and_adopted() -> None:
 
 
 async def test_ambiguous_create_without_task_waits_for_listing_delay() -> None:
-    """Nothing is created again before the settle time: the copy says when a create may have been in flight."""
+    """No create is repeated before the listing delay; the copy has the time of the last create."""
     bench = Bench(create=[TIMEOUT], find=[TaskNotFound()])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create", "find"]
@@ -149,7 +149,7 @@ async def test_ambiguous_create_without_task_waits_for_listing_delay() -> None:
 
 
 async def test_single_try_postpones_lookup() -> None:
-    """WORKER_TRIES=1: an ambiguous create goes to a place as long as the settle time, unlooked."""
+    """WORKER_TRIES=1: an ambiguous create goes to a retry level as long as the listing delay, without a look-up."""
     bench = Bench(RetryPolicy(tries=1), create=[TIMEOUT])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create"]
@@ -165,14 +165,14 @@ async def test_several_tasks_are_unresolved_and_named_in_event() -> None:
 
 
 async def test_forbidden_lookup_is_unresolved() -> None:
-    """Without the right to list it cannot be told whether a task exists."""
+    """Without the permission to list it is unknown whether a task exists."""
     bench = Bench(create=[TIMEOUT], find=[FORBIDDEN])
     await bench.deliver(FakeDelivery())
     assert bench.publisher.events[0]["reason"] == "unresolved"
 
 
 async def test_failed_lookups_use_retry_levels_then_unresolved() -> None:
-    """A failed look-up is a failed call: a place of the schedule, then unresolved at its end."""
+    """A failed look-up uses a retry level; after the last one the request is unresolved."""
     bench = Bench(create=[TIMEOUT], find=[BUSY])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create", "find", "find"]
@@ -199,7 +199,7 @@ async def test_first_delivery_is_looked_up_with_reconcile_always() -> None:
 
 
 async def test_first_delivery_past_not_after_makes_no_call() -> None:
-    """A first delivery that comes too late makes no call at all."""
+    """A first delivery that arrives too late makes no call."""
     bench = Bench()
     await bench.deliver(FakeDelivery(request(not_after="2026-01-01T00:00:00Z")))
     assert bench.dcs.calls == []
@@ -208,7 +208,7 @@ async def test_first_delivery_past_not_after_makes_no_call() -> None:
 
 
 async def test_repeat_past_not_after_is_looked_up() -> None:
-    """Expired only with certainty: a task that exists is adopted, else it settles, and then expires."""
+    """A task that exists is adopted; otherwise the request expires after the listing delay."""
     late = request(not_after="2026-01-01T00:00:00Z")
     for find, age, expected in (([task_found()], 0.0, "adopted"), ([TaskNotFound()], 100.0, "expired")):
         bench = Bench(find=find)
@@ -221,7 +221,7 @@ async def test_repeat_past_not_after_is_looked_up() -> None:
 
 
 async def test_request_that_expires_while_waiting_is_not_sent() -> None:
-    """The instant is checked again when the call could begin."""
+    """`not_after` is checked again when the call could start."""
     bench = Bench()
     delivery = FakeDelivery(request(not_after="2027-01-15T08:00:01Z"))
     is_ours = delivery.is_still_ours

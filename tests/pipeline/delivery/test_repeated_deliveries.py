@@ -21,14 +21,14 @@ from worker.policy.retry_policy import RetryPolicy
 
 
 async def test_copy_is_looked_up_first_despite_forged_headers() -> None:
-    """Law 3: even a copy that certainly was never sent is looked for, and then created without a settle time."""
+    """Law `look-before-create`: even a copy that was never sent is looked up, then created without a listing delay."""
     bench = Bench()
     await bench.deliver(FakeDelivery(headers=copy_headers()))
     assert bench.dcs.calls == ["find", "create"]
 
 
 async def test_redelivery_waits_full_listing_delay() -> None:
-    """It may still be in flight elsewhere: looked for, then postponed without using the schedule."""
+    """A create may be in flight elsewhere: it is looked up, then postponed without using a retry level."""
     bench = Bench()
     await bench.deliver(FakeDelivery(redelivered=True, headers={"x-delivery-count": 1}))
     assert bench.dcs.calls == ["find"]
@@ -39,14 +39,14 @@ async def test_redelivery_waits_full_listing_delay() -> None:
 
 @pytest.mark.parametrize(("age", "calls"), [(49.0, ["find"]), (50.5, ["find", "create"])])
 async def test_listing_delay_has_allowance_for_clocks(age: float, calls: list[str]) -> None:
-    """45 s and 5 s for clocks that differ: not sooner, and looked for again before the create."""
+    """45 s, and 5 s for clocks that differ; then it is looked up again before the create."""
     bench = Bench()
     await bench.deliver(FakeDelivery(headers=copy_headers(last_sent_at=NOW - age)))
     assert bench.dcs.calls == calls
 
 
 async def test_unreadable_state_header_counts_as_sent_now() -> None:
-    """Law 11: what a sender puts in a header never misleads the worker."""
+    """A header that a sender wrote never misleads the worker."""
     bench = Bench()
     await bench.deliver(FakeDelivery(headers={"x-last-sent-at": b"\xff", "x-round": -3}))
     assert bench.dcs.calls == ["find"]
@@ -54,7 +54,7 @@ async def test_unreadable_state_header_counts_as_sent_now() -> None:
 
 
 async def test_refusal_at_last_retry_level_is_exhausted() -> None:
-    """A refusal at the last place: no task exists, the request is parked."""
+    """No task exists; the request is parked."""
     bench = Bench(create=[BUSY])
     await bench.deliver(FakeDelivery(headers=copy_headers(4)))
     (event,) = bench.publisher.events
@@ -62,7 +62,7 @@ async def test_refusal_at_last_retry_level_is_exhausted() -> None:
 
 
 async def test_ambiguous_create_at_last_retry_level_waits_for_listing_delay() -> None:
-    """An ambiguous create at the last place is looked for after the settle time before it is exhausted."""
+    """It is looked up after the listing delay before it is exhausted."""
     bench = Bench(RetryPolicy(tries=1), create=[TIMEOUT])
     await bench.deliver(FakeDelivery(headers=copy_headers(4)))
     (copy,) = bench.publisher.published
@@ -74,7 +74,7 @@ async def test_ambiguous_create_at_last_retry_level_waits_for_listing_delay() ->
 
 
 async def test_throttling_for_a_day_uses_retry_levels() -> None:
-    """Throttling counts against no one, but not for ever."""
+    """Throttling uses no retry level at first, but not for ever."""
     bench = Bench(create=[THROTTLED])
     headers = Envelope(1, 0, 2, 0, 0, NOW - 90_000, None, True, False).write({})
     await bench.deliver(FakeDelivery(headers=headers))
@@ -82,7 +82,7 @@ async def test_throttling_for_a_day_uses_retry_levels() -> None:
 
 
 async def test_poison_is_parked_with_event_without_call() -> None:
-    """So many deliveries ended without a word: law 9."""
+    """Law `poison`: too many deliveries ended without a result."""
     bench = Bench(RetryPolicy(delivery_limit=3))
     delivery = FakeDelivery(headers=copy_headers(interruptions=2) | {"x-delivery-count": 1}, redelivered=True)
     await bench.deliver(delivery)
@@ -92,7 +92,7 @@ async def test_poison_is_parked_with_event_without_call() -> None:
 
 
 async def test_stale_delivery_makes_no_call() -> None:
-    """Law 5: the delivery is left to the broker, which delivers it again."""
+    """The delivery is left to the broker, which delivers it again."""
     bench = Bench()
     first, again = FakeDelivery(is_ours=False), FakeDelivery(headers=copy_headers(), is_ours=False)
     await bench.deliver(first, again)
@@ -101,7 +101,7 @@ async def test_stale_delivery_makes_no_call() -> None:
 
 
 async def test_lookup_starts_at_first_known_time_of_request() -> None:
-    """A redelivery that nobody dated may be old: its own task must not be taken for an older one."""
+    """A redelivery without a date may be old: its task must not be taken for an older one."""
     dated, undated, copy, claimed = Bench(), Bench(), Bench(create=[TIMEOUT]), Bench(claims=FakeClaims(Granted(False)))
     await dated.deliver(FakeDelivery(headers=copy_headers()))
     await undated.deliver(FakeDelivery(redelivered=True))
@@ -113,7 +113,7 @@ async def test_lookup_starts_at_first_known_time_of_request() -> None:
 
 
 async def test_expired_copy_of_ambiguous_request_is_looked_up() -> None:
-    """Expired only with certainty: what may have been sent for the first copy is looked for."""
+    """A create of the first copy may have been sent, so that it is looked up before it expires."""
     bench = Bench(create=[TIMEOUT], find=[TaskNotFound(), task_found()])
     body = request(not_after="2027-01-15T08:01:00Z")
     await bench.deliver(FakeDelivery(body))
@@ -123,7 +123,7 @@ async def test_expired_copy_of_ambiguous_request_is_looked_up() -> None:
 
 
 async def test_task_found_by_repeat_is_adopted() -> None:
-    """The look-up of a repeat that hits ends the request."""
+    """A successful look-up completes the request."""
     bench = Bench(find=[task_found()])
     await bench.deliver(FakeDelivery(redelivered=True))
     assert bench.observer.outcomes == [("succeeded", "adopted")]

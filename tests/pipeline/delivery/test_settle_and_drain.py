@@ -1,4 +1,4 @@
-"""Settling and draining: publish, confirm, acknowledge; then stop in order."""
+"""Settling and draining: publish, confirm, acknowledge; orderly shutdown."""
 
 import asyncio
 from typing import Any
@@ -17,7 +17,7 @@ from worker.policy.outcome import Outcome
 
 
 async def test_unconfirmed_publish_is_retried_before_acknowledgement() -> None:
-    """The delivery stays in hand until the broker confirms, with growing pauses."""
+    """The delivery stays unacknowledged until the broker confirms, with growing pauses."""
     bench = Bench(refusals=3)
     delivery = FakeDelivery()
     await bench.deliver(delivery)
@@ -27,7 +27,7 @@ async def test_unconfirmed_publish_is_retried_before_acknowledgement() -> None:
 
 
 async def test_parked_copy_is_published_once_when_event_is_retried() -> None:
-    """What is confirmed is not repeated for what is not."""
+    """A confirmed publish is not repeated."""
     bench = Bench(create=[FORBIDDEN])
     publish = bench.publisher.event
     failures = iter([True, True, False])
@@ -43,7 +43,7 @@ async def test_parked_copy_is_published_once_when_event_is_retried() -> None:
 
 @pytest.mark.parametrize(("refusals", "recorded"), [(1, 1), (99, 0)])
 async def test_final_outcome_is_published_after_loss_of_channel(refusals: int, recorded: int) -> None:
-    """Its message may have gone with the queue; tried some times, then left to a redelivery."""
+    """Its message may be lost with the queue; it is tried some times, then left to a redelivery."""
     bench = Bench(refusals=refusals)
     delivery = FakeDelivery()
     answer = asyncio.Event()
@@ -67,7 +67,7 @@ async def test_malformed_trace_header_is_dropped(value: object) -> None:
 
 @pytest.mark.parametrize("moment", ["before", "between"])
 async def test_lost_channel_stops_settling(moment: str) -> None:
-    """The broker delivers again; nothing is acknowledged, and the fact is told as returned."""
+    """The broker delivers again; nothing is acknowledged, and the delivery is reported as returned."""
     bench = Bench(create=[FORBIDDEN], refusals=1)
     delivery = FakeDelivery()
     original = bench.publisher.park
@@ -106,7 +106,7 @@ async def test_two_broken_bodies_have_two_event_ids() -> None:
 
 
 class ExecutorWithDefect(Executor):
-    """A handler with a defect that goes away."""
+    """Executor with a temporary defect."""
 
     defects = 1
 
@@ -119,7 +119,7 @@ class ExecutorWithDefect(Executor):
 
 
 async def test_defect_rejects_one_delivery_and_copy_is_looked_up() -> None:
-    """It is returned as a failed delivery after a breath; a copy that waited for it works on, and looks first."""
+    """It is returned as a failed delivery after a pause; a copy that waited for it is looked up first."""
     ExecutorWithDefect.defects = 1
     bench = Bench()
     bench.dispatcher._pipeline._executor.__class__ = ExecutorWithDefect
@@ -141,7 +141,7 @@ async def test_defect_on_lost_channel_settles_nothing() -> None:
 
 
 async def test_drain_finishes_calls_and_requeues_new_deliveries() -> None:
-    """A call in flight settles; a delivery that comes too late goes back as a copy with its envelope."""
+    """A call in flight is settled; a later delivery is requeued as a copy with its envelope."""
     answer = asyncio.Event()
     bench = Bench(create=[answer, TaskCreated("i-1")])
     first, late = FakeDelivery(), FakeDelivery(request(request_id="r-2"))
@@ -161,7 +161,7 @@ async def test_drain_finishes_calls_and_requeues_new_deliveries() -> None:
 
 
 async def test_waiting_copy_of_requeued_request_is_requeued() -> None:
-    """Both go to the next replica, and both say that they are repeats."""
+    """Both go to the next replica, both marked as repeats."""
     looked = asyncio.Event()
     bench = Bench(find=[looked, TaskNotFound()])
     repeat = Envelope(1, 1, 2, 0, 0, NOW, None, True, False).write({})
@@ -177,7 +177,7 @@ async def test_waiting_copy_of_requeued_request_is_requeued() -> None:
 
 
 async def test_drain_ends_backoff() -> None:
-    """The sleeper wakes, and its request uses the schedule."""
+    """The wait ends, and its request is postponed."""
     bench = Bench(create=[BUSY])
     bench.dispatcher._pipeline._executor._random_unit = lambda: 0.99
     delivery = FakeDelivery()
@@ -189,7 +189,7 @@ async def test_drain_ends_backoff() -> None:
 
 
 async def test_drain_deadline_leaves_deliveries_unsettled() -> None:
-    """Law 3 makes that safe: the next worker looks first."""
+    """Law `look-before-create` makes that safe: the next worker looks up first."""
     bench = Bench(create=[asyncio.Event()], consumer=FakeConsumer(ConnectionError("away")))
     delivery = FakeDelivery()
     bench.dispatcher.deliver(delivery)
@@ -201,7 +201,7 @@ async def test_drain_deadline_leaves_deliveries_unsettled() -> None:
 
 
 async def test_closed_throttle_ends_waits_between_tries() -> None:
-    """Whoever would wait between two tries is told at once, and closing again changes nothing."""
+    """A wait between two tries ends at once, and closing again changes nothing."""
     throttle = Bench().throttle
     sleeper = asyncio.create_task(throttle.pause(30.0))
     await asyncio.sleep(0)
@@ -214,7 +214,7 @@ async def test_closed_throttle_ends_waits_between_tries() -> None:
 
 
 async def test_memory_of_outcomes_is_bounded() -> None:
-    """The oldest ending is forgotten; the others are still known, and both say so legibly."""
+    """The oldest outcome is forgotten; the others are still known, as `repr` shows."""
     bench = Bench()
     await bench.deliver(FakeDelivery())
     deduplicator = Deduplicator(capacity=1)
@@ -235,7 +235,7 @@ async def test_copies_keep_later_last_sent_at() -> None:
 
 
 async def test_suspected_poison_is_processed_alone() -> None:
-    """It waits for what is in flight, holds the intake, and a second suspect is put off meanwhile."""
+    """It waits for deliveries in flight and pauses consumption; a second suspect is postponed meanwhile."""
     answer = asyncio.Event()
     bench = Bench(create=[answer, TaskCreated("i-1")], find=[TaskNotFound()])
     suspected = Envelope(1, 0, 9, 5, 0, NOW - 900, NOW - 900, True, False).write({})
@@ -261,7 +261,7 @@ async def test_suspected_poison_is_processed_alone() -> None:
 
 
 async def test_only_suspected_poison_starts_at_once() -> None:
-    """Nothing else is in hand; a suspect that cannot be put off is left to the broker."""
+    """No other delivery is in flight; a suspect that cannot be postponed is left to the broker."""
     bench = Bench(find=[TaskNotFound()])
     suspected = Envelope(1, 0, 9, 5, 0, NOW - 900, NOW - 900, True, False).write({})
     await bench.deliver(

@@ -1,4 +1,4 @@
-"""What is known may be older than it seems: a look takes its time, and whoever stood still missed what went on."""
+"""Stale knowledge: slow look-ups, lost deliveries and lost claims."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from worker.policy.retry_policy import RetryPolicy
 
 
 class SlowLookups(FakeDcs):
-    """A service whose look-ups take `seconds` of the bench's clock."""
+    """DCS whose look-ups take `seconds` of the bench's clock."""
 
     bench: Bench
     seconds = 0.0
@@ -22,14 +22,14 @@ class SlowLookups(FakeDcs):
     async def find(
         self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
     ) -> LookupResult | CallError:
-        """Look, slowly."""
+        """Look up slowly."""
         result = await super().find(migration, since, on_call)
         self.bench.now += self.seconds
         return result
 
 
 async def test_lookup_started_before_end_of_listing_delay_proves_nothing() -> None:
-    """Its answer takes until long after the settle time; what it says is as old as its question."""
+    """Its answer arrives long after the listing delay, but is as old as its question."""
     bench = Bench()
     slow = SlowLookups()
     slow.bench, slow.seconds = bench, 29.0
@@ -40,7 +40,7 @@ async def test_lookup_started_before_end_of_listing_delay_proves_nothing() -> No
 
 
 async def _ended(*, create: CallError, round_: int, is_ours: bool = True, held: bool = True) -> Bench:
-    """A request whose next failure is its last, in the hands of a replica that loses it during the call."""
+    """A request at its last retry level, whose replica loses the delivery or the claim during the call."""
     claims = FakeClaims(Granted(is_first=False))
     bench = Bench(RetryPolicy(tries=1), create=[asyncio.Event(), create], claims=claims)
     delivery = FakeDelivery(headers=copy_headers(round_))
@@ -55,14 +55,14 @@ async def _ended(*, create: CallError, round_: int, is_ours: bool = True, held: 
 
 
 async def test_stale_delivery_does_not_fail_request() -> None:
-    """Whoever has it now ends it: nothing is told, nothing is parked, and the claim is given up."""
+    """Its new owner completes it: no event, no parked copy, and the claim is released."""
     bench = await _ended(create=BUSY, round_=4, is_ours=False)
     assert bench.publisher.published == []
     assert bench.observer.outcomes == [("returned", "stale")]
 
 
 async def test_lost_claim_postpones_request_instead_of_failing_it() -> None:
-    """Another replica may have created meanwhile: it waits, settles, and is looked for again."""
+    """Another replica may have created meanwhile: it waits for the listing delay, and is looked up again."""
     bench = await _ended(create=BUSY, round_=4, held=False)
     (copy,) = bench.publisher.published
     assert (copy.what, copy.headers["x-round"]) == ("postpone", 4)
@@ -72,13 +72,13 @@ async def test_lost_claim_postpones_request_instead_of_failing_it() -> None:
 
 @pytest.mark.parametrize("create", [BUSY, FORBIDDEN])
 async def test_owned_delivery_fails_request(create: CallError) -> None:
-    """With delivery and claim at hand the last failure is the end; so is a refusal, whatever became of them."""
+    """With delivery and claim the last failure is final; a refusal is final also without the claim."""
     assert (await _ended(create=create, round_=4)).observer.outcomes[0][0] == "failed"
     assert (await _ended(create=FORBIDDEN, round_=4, held=False)).observer.outcomes[0][0] == "failed"
 
 
 async def test_all_replicas_publish_the_stored_outcome() -> None:
-    """A replica whose ending comes second tells the first one, and answers copies with it."""
+    """A replica that is second publishes the first outcome, and answers copies with it."""
     first = FakeClaims()
     await Bench(create=[TaskCreated("i-1")], claims=first).deliver(FakeDelivery())
     stored = first.recorded[0][1]

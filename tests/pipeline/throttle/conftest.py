@@ -24,7 +24,7 @@ def bench() -> Iterator[ThrottleBench]:
 
 @pytest.fixture
 def build() -> Iterator[Callable[..., World]]:
-    """Makes worlds, and ends them."""
+    """Factory of worlds, which are closed after the test."""
     worlds: list[World] = []
 
     def make(*arguments: int, **named: object) -> World:

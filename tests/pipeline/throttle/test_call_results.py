@@ -100,7 +100,7 @@ def test_outage_during_project_throttling_opens_breaker_only(bench: ThrottleBenc
 
 
 def test_rejected_request_ends_project_hold(bench: ThrottleBench) -> None:
-    """What judges a request has let its project in; a look-up alone shows nothing."""
+    """A rejection of a request shows that its project is accepted; a look-up alone does not."""
     bench.calls(*[FORBIDDEN] * 3)
     held = [bench.region.projects["p"].reason]
 

@@ -1,4 +1,4 @@
-"""Refused credentials, wrong endpoints, refused projects: probes tell whose fault it is; hardly anything is parked."""
+"""Refused credentials, wrong endpoints, refused projects: probes find the cause, and hardly any request is parked."""
 
 import itertools
 from collections.abc import Callable
@@ -105,7 +105,7 @@ def test_only_refused_request_is_parked(build: Build) -> None:
 
 
 def test_only_refused_project_is_held(build: Build) -> None:
-    """One of its 500 requests is parked; then probes of the project tell, and the others wait in the broker."""
+    """One of its 500 requests is parked; then the project is probed, and the others wait in the broker."""
     world = build(1)
     world.publish(1, "good", project_id="p2")
     world.run(1.0)
@@ -177,7 +177,7 @@ def test_wrong_endpoint_of_region_does_not_hold_other_region(build: Build) -> No
 
 
 def test_probe_during_outage_is_no_refusal(build: Build) -> None:
-    """The hold goes on, and ends soon after the service is back."""
+    """The hold goes on, and ends soon after the outage."""
     world = build(1)
     world.dcs.faults[REGION] = REFUSED
     world.publish(10)

@@ -1,4 +1,4 @@
-"""Law look-before-create in virtual time: a create relies on a look of a moment ago, whatever lies between the two."""
+"""Law `look-before-create` in virtual time: a create follows a fresh look-up, also after a wait between the two."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ def test_create_after_wait_for_rate_limiter_follows_fresh_lookup(build: Build) -
 
 
 def test_retried_create_follows_fresh_lookup(build: Build) -> None:
-    """A create is refused twice by 429 and tried again in hand; meanwhile the other replica created the task."""
+    """A create gets 429 twice and is retried in the process; meanwhile the other replica created the task."""
     world = build(2, reconcile="always")
     first, second = world.replicas
     throttled = CallError(Evidence.REFUSED, ErrorKind.THROTTLED, CallStatus.ANSWERED, http_status=429, retry_after=2.6)

@@ -36,7 +36,7 @@ def test_short_outage_costs_no_retry_level(build: Build, seed: int) -> None:
 
 
 def test_long_outage_postpones_requests(build: Build) -> None:
-    """After a minute in hand requests step aside at no cost, and single ones are taken in as probes."""
+    """After a minute requests are postponed at no cost, and single ones are consumed as probes."""
     world = build(1)
     world.publish(500)
     world.run(0.5)
@@ -112,7 +112,7 @@ def test_breaker_state_is_logged_and_counted(build: Build) -> None:
 
 
 def test_outage_of_region_does_not_delay_other_region(build: Build) -> None:
-    """They share the queue: requests of the sick one step aside at no cost, those of the other are done at once."""
+    """They share the queue: requests of the failing region are postponed at no cost, the others go on at once."""
     world = build(1, regions=("a", "b"))
     world.dcs.faults["a"] = UNREACHABLE
     for number in range(300):

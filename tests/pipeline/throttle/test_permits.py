@@ -52,7 +52,7 @@ def test_token_of_unmade_create_is_returned() -> None:
 
 
 def test_request_waits_at_most_one_minute(bench: ThrottleBench) -> None:
-    """Calls that hang keep nothing in hand for longer."""
+    """Hanging calls keep no request for longer."""
 
     async def scenario() -> None:
         started_at = bench.world.loop.now

@@ -47,7 +47,7 @@ def test_configured_rate_is_kept(build: Build) -> None:
 
 
 def test_prefetch_follows_rate(build: Build) -> None:
-    """Ten calls per second need no 64 requests in hand: the rest is left to others, rarely changing one's mind."""
+    """Ten calls per second need no prefetch of 64: other replicas get the rest, and the prefetch rarely changes."""
     world = build(1)
     world.dcs.quotas[REGION] = (10, Condition.REGION_THROTTLED)
     world.publish(2000)
@@ -84,7 +84,7 @@ def test_throttled_project_does_not_delay_other_projects(build: Build) -> None:
 
 @pytest.mark.parametrize(("fault", "reason"), [(FORBIDDEN, "credentials"), (FULL, "quota")])
 def test_refused_project_fails_few_requests(build: Build, fault: CallError, reason: str) -> None:
-    """Three at most, and those under way; the others step aside at no cost, and are done when that is over."""
+    """Three fail at most, and those in flight; the others are postponed at no cost, and processed later."""
     world = build(1)
     world.dcs.faults["p1"] = fault
     world.publish(1000)

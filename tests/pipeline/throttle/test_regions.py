@@ -10,7 +10,7 @@ from tests.pipeline.virtual_time.world import World
 
 @pytest.fixture
 def build() -> Iterator[Callable[..., World]]:
-    """Makes a world of several regions, and ends it."""
+    """Factory of worlds with several regions, which are closed after the test."""
     worlds: list[World] = []
 
     def make(*regions: str, **named: object) -> World:

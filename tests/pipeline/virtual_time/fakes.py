@@ -1,4 +1,4 @@
-"""Replicas, a broker and a service in virtual time: the whole flow behind the real gate, nothing else real."""
+"""Fakes in virtual time: replicas with the real pipeline and throttle, and a fake DCS."""
 
 import asyncio
 import json
@@ -38,7 +38,9 @@ START_EPOCH_SECONDS = 1_800_000_000.0
 CONFIRM_SECONDS = 0.003
 DELIVERY_SECONDS = 0.001
 
-UNREACHABLE = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.CONNECTION_REFUSED, message="nobody listens")
+UNREACHABLE = CallError(
+    Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.CONNECTION_REFUSED, message="connection refused"
+)
 UNAUTHENTICATED = CallError(Evidence.REFUSED, ErrorKind.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401)
 FORBIDDEN = CallError(Evidence.REFUSED, ErrorKind.FORBIDDEN, CallStatus.ANSWERED, http_status=403)
 FULL = CallError(Evidence.REFUSED, ErrorKind.CAPACITY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4035")
@@ -46,14 +48,14 @@ FULL = CallError(Evidence.REFUSED, ErrorKind.CAPACITY, CallStatus.ANSWERED, http
 
 @dataclass
 class FakeDcs:
-    """A service whose faults and quotas are set by region, or by project: its creates, or `all of` its calls."""
+    """DCS with faults and quotas by region or by project: its creates, or `all of` its calls."""
 
     loop: VirtualTime
     latency: float = 0.05
     faults: dict[str, CallError] = field(default_factory=dict)
     quotas: dict[str, tuple[int, Condition]] = field(default_factory=dict)
     calls: list[tuple[float, str, str, str]] = field(default_factory=list)
-    """When, operation, project, how it ended."""
+    """Time, operation, project, result."""
     created: Counter[str] = field(default_factory=Counter)
     under_way: int = 0
     _granted: dict[str, deque[float]] = field(default_factory=dict)
@@ -112,7 +114,7 @@ class FakeDcs:
         )
 
     def calls_between(self, begin: float, end: float, completed: str | None = None) -> int:
-        """How many calls began in a time, all or those that ended so."""
+        """Number of calls that started in a time, all or those with this result."""
         return sum(begin <= at < end and completed in (None, how) for at, _, _, how in self.calls)
 
 
@@ -125,7 +127,7 @@ class Message:
 
 
 class Delivery:
-    """A message in hand, on firm ground."""
+    """A delivery whose channel is never lost."""
 
     redelivered = False
     message_id = correlation_id = reply_to = None
@@ -150,7 +152,7 @@ class Delivery:
 
 
 class Replica:
-    """One worker: its flow, what it is told to take in, and what it says."""
+    """One replica: its dispatcher, its consumption, and its reports."""
 
     def __init__(self, world: "World", settings: ThrottleSettings) -> None:
         self.world = world
@@ -179,7 +181,7 @@ class Replica:
 
     @property
     def is_consuming(self) -> bool:
-        """Whether it may be handed another message."""
+        """Whether it may receive another message."""
         return not self.paused_by and not self.held and len(self.unacked) < self.prefetch
 
     def _set_consumption(self, prefetch: int, paused_by: str) -> None:
@@ -187,7 +189,7 @@ class Replica:
         self.consumption_changes.append((prefetch, paused_by))
         self.world.loop.call_later(DELIVERY_SECONDS, self.world.deliver_waiting)
 
-    # The intake.
+    # The consumer.
 
     async def hold(self, why: str) -> None:
         self.held.add(why)
@@ -200,7 +202,7 @@ class Replica:
         self.held.add("draining")
 
     def receive(self, message: Message) -> None:
-        """Be handed a message."""
+        """Receive a message."""
         delivery = Delivery(message, self)
         self.unacked.add(delivery)
         self.world.loop.call_later(DELIVERY_SECONDS, self.dispatcher.deliver, delivery)
@@ -256,5 +258,5 @@ class Replica:
         self.notes.append((event, fields))
 
     def logged(self, event: str) -> list[dict[str, Any]]:
-        """What was said of one kind of event."""
+        """Logged fields of an event."""
         return [fields for said, fields in self.notes if said == event]

@@ -35,7 +35,7 @@ def throttled(scope: Condition, calls: int = 5, window: float = 1.0) -> CallErro
 
 
 def simple_migration(name: str = "r", project: str = "p") -> MigrationRequest:
-    """An migration of some request."""
+    """The migration request of a request."""
     task = Task(name=name, vpc_id="v", subnet_id="s", security_group_id="g")
     return migration(Request(request_id=name, project_id=project, task=task), default_region=REGION, with_marker=True)
 
@@ -78,5 +78,5 @@ class ThrottleBench:
         self.run(scenario())
 
     def run(self, scenario: Coroutine[Any, Any, None]) -> None:
-        """Play a scene."""
+        """Run a scenario."""
         self.world.loop.run_until_complete(scenario)

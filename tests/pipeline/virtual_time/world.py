@@ -15,7 +15,7 @@ from worker.policy.retry_policy import Reconcile, RetryPolicy, ThrottleSettings
 
 
 class World:
-    """The queue, the replicas that consume it, and the service behind them."""
+    """The queue, the replicas that consume it, and DCS."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class World:
         self.queue: deque[Message] = deque()
         self.postponed = 0
         self.highest_round = 0
-        """Places of the schedule that requests came back with."""
+        """Highest round of a request that returned from a retry queue."""
         self.parked: list[Message] = []
         self.ended: dict[str, tuple[float, str]] = {}
         self.outcomes: Counter[tuple[str, str]] = Counter()
@@ -48,30 +48,30 @@ class World:
             self.replicas.append(Replica(self, ThrottleSettings(regions, prefetch, 30.0, delays, each)))
 
     def publish(self, count: int, prefix: str = "r", **changes: Any) -> list[str]:
-        """Put so many requests into the queue; their ids."""
+        """Publish requests. Returns their ids."""
         ids = [f"{prefix}-{number}" for number in range(count)]
         for request_id in ids:
             self.enqueue(self.message(request_id, **changes))
         return ids
 
     def message(self, request_id: str, **changes: Any) -> Message:
-        """A request that is in no queue."""
+        """A request that is not in the queue."""
         return Message(json.dumps(REQUEST | {"request_id": request_id} | changes).encode())
 
     def enqueue(self, message: Message) -> None:
-        """A message at the end of the queue."""
+        """Put a message at the end of the queue."""
         self.queue.append(message)
         self.deliver_waiting()
 
     def return_from_retry(self, message: Message) -> None:
-        """A message from a retry queue."""
+        """Return a message from a retry queue."""
         highest_round = message.headers[names.ROUND]
         assert isinstance(highest_round, int)
         self.highest_round = max(self.highest_round, highest_round)
         self.enqueue(message)
 
     def deliver_waiting(self) -> None:
-        """Hand over what may be handed over, in turn."""
+        """Deliver waiting messages to the replicas in turn."""
         while self.queue:
             free = [replica for replica in self.replicas if replica.is_consuming]
             if not free:
@@ -79,7 +79,7 @@ class World:
             min(free, key=lambda replica: len(replica.unacked)).receive(self.queue.popleft())
 
     def run(self, until: Callable[[], bool] | float, *, at_most: float = 36000.0) -> float:
-        """Let virtual time pass up to a moment, or until something holds; the time then."""
+        """Let virtual time pass until a time or a condition. Returns the time."""
         end = until if isinstance(until, float) else self.loop.now + at_most
 
         async def wait() -> None:
@@ -91,7 +91,7 @@ class World:
         return self.loop.now
 
     def close(self) -> None:
-        """End what is unfinished."""
+        """Cancel unfinished tasks."""
         self.loop.run_until_complete(self._end())
         self.loop.close()
 
