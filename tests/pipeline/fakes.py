@@ -1,4 +1,4 @@
-"""Small collaborators of the flow that behave: scripted where a script decides, and honest in the rest."""
+"""Fakes of the ports of the pipeline: scripted answers, otherwise correct behaviour."""
 
 import asyncio
 import json
@@ -6,13 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.bootstrap.assembly import Ports, build_dispatcher
-from worker.pipeline.claims_or_locks import Locks
-from worker.pipeline.deduplicator import Deduplicator
-from worker.pipeline.dispatcher import Dispatcher
-from worker.pipeline.pipeline import RequestParser
-from worker.pipeline.ports import Claims
-from worker.pipeline.throttle import Throttle
+from schemas.envelope import Envelope
 from worker.policy.call_result import (
     CallError,
     CallResult,
@@ -30,7 +24,6 @@ from worker.policy.call_result import (
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import ClaimAnswer, Completed, Granted
-from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 
 NOW = 1_800_000_000.0
 
@@ -66,7 +59,7 @@ def request(**changes: Any) -> bytes:
 
 @dataclass(eq=False)
 class FakeDelivery:
-    """A message in hand; says what was done with it."""
+    """A delivery that records how it was settled."""
 
     body: bytes = field(default_factory=request)
     headers: Mapping[str, object] = field(default_factory=dict)
@@ -75,7 +68,7 @@ class FakeDelivery:
     correlation_id: str | None = None
     reply_to: str | None = None
     properties: Any = None
-    firm: bool = True
+    is_ours: bool = True
     lost: bool = False
     done: list[str] = field(default_factory=list)
 
@@ -83,7 +76,7 @@ class FakeDelivery:
         return self.lost
 
     async def is_still_ours(self) -> bool:
-        return self.firm and not self.lost
+        return self.is_ours and not self.lost
 
     async def ack(self) -> None:
         await self._do("ack")
@@ -105,7 +98,7 @@ class Published:
     what: str
     body: dict[str, Any] = field(default_factory=dict)
     headers: Mapping[str, object] = field(default_factory=dict)
-    place: int = 0
+    retry_level: int = 0
     correlation_id: str | None = None
     reply_to: str | None = None
     event_id: str = ""
@@ -113,7 +106,7 @@ class Published:
 
 
 class FakePublisher:
-    """Confirms everything, but first as many refusals as `refusals` says."""
+    """Publisher that confirms everything after `refusals` refusals."""
 
     def __init__(self, refusals: int = 0) -> None:
         self.refusals = refusals
@@ -126,16 +119,16 @@ class FakePublisher:
         self.published.append(published)
 
     async def event(
-        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self, completed: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         await asyncio.sleep(0)
-        body = json.loads(ending.body)
+        body = json.loads(completed.body)
         self._confirm(
-            Published("event", body, dict(trace), 0, correlation_id, reply_to, ending.event_id, ending.journal)
+            Published("event", body, dict(trace), 0, correlation_id, reply_to, completed.event_id, completed.journal)
         )
 
-    async def postpone(self, delivery: Any, place: int, headers: Mapping[str, object]) -> None:
-        self._confirm(Published("postpone", headers=headers, place=place))
+    async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
+        self._confirm(Published("postpone", headers=headers, retry_level=retry_level))
 
     async def park(self, delivery: Any, headers: Mapping[str, object]) -> None:
         self._confirm(Published("park", headers=headers))
@@ -149,7 +142,7 @@ class FakePublisher:
 
 
 class FakeDcs:
-    """Answers from scripts; the last answer of each repeats. An Event in a script is waited for first."""
+    """DCS with scripted answers; the last one repeats. An asyncio.Event in a script is waited for first."""
 
     def __init__(self, create: Iterable[Any] = (), find: Iterable[Any] = (), probe: Iterable[Any] = ()) -> None:
         self.probes = list(probe) or [TaskNotFound()]
@@ -195,14 +188,14 @@ class FakeDcs:
 
 
 class FakeClaims:
-    """Answers `answer` to every take, and records what it is told."""
+    """Claims that answer `answer` to every take, and record the other calls."""
 
     def __init__(self, answer: ClaimAnswer | None = None, *, held: bool = True) -> None:
         self.answer: ClaimAnswer = answer or Granted()
         self.held = held
-        self.told: list[tuple[str, object]] = []
-        self.standing: Completed | None = None
-        """The ending that was there before."""
+        self.recorded: list[tuple[str, object]] = []
+        self.stored: Completed | None = None
+        """The outcome that was stored before."""
 
     async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
         return self.answer
@@ -210,16 +203,16 @@ class FakeClaims:
     def is_held(self, migration: MigrationRequest) -> bool:
         return self.held
 
-    async def conclude(self, migration: MigrationRequest, ending: Completed) -> Completed:
-        self.told.append(("conclude", ending))
-        return self.standing or ending
+    async def conclude(self, migration: MigrationRequest, completed: Completed) -> Completed:
+        self.recorded.append(("conclude", completed))
+        return self.stored or completed
 
     async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
-        self.told.append(("release", last_sent_at))
+        self.recorded.append(("release", last_sent_at))
 
 
 class FakeObserver:
-    """Remembers the facts."""
+    """Observer that records all reports."""
 
     def __init__(self) -> None:
         self.facts: list[DeliveryFinished] = []
@@ -230,8 +223,8 @@ class FakeObserver:
     def received(self, *, redelivered: bool) -> None:
         pass
 
-    def called(self, migration: MigrationRequest, operation: str, ending: CallResult, attempt: int) -> None:
-        self.calls.append((operation, ending, attempt))
+    def called(self, migration: MigrationRequest, operation: str, completed: CallResult, attempt: int) -> None:
+        self.calls.append((operation, completed, attempt))
 
     def settled(self, fact: DeliveryFinished) -> None:
         self.facts.append(fact)
@@ -245,7 +238,7 @@ class FakeObserver:
     def limited(self, limit: int) -> None:
         pass
 
-    def breaker(self, region: str, state: int) -> None:
+    def breaker(self, region: str, copy_headers: int) -> None:
         pass
 
     def note(self, level: Any, event: str, **fields: Any) -> None:
@@ -256,88 +249,35 @@ class FakeObserver:
         return [(fact.outcome, fact.reason) for fact in self.facts]
 
 
-class FakeIntake:
-    """Records what it is told; stopping it may fail."""
+class FakeConsumer:
+    """Consumer that records its commands; stopping it may fail."""
 
     def __init__(self, error: Exception | None = None) -> None:
-        self.told: list[str] = []
+        self.recorded: list[str] = []
         self._error = error
 
     async def hold(self, why: str) -> None:
-        self.told.append(f"hold {why}")
+        self.recorded.append(f"hold {why}")
 
     def resume(self, why: str) -> None:
-        self.told.append(f"resume {why}")
+        self.recorded.append(f"resume {why}")
 
     async def stop(self) -> None:
-        self.told.append("stop")
+        self.recorded.append("stop")
         if self._error is not None:
             raise self._error
 
 
-class Bench:
-    """One replica's flow between fakes, on a clock that only `sleep` moves."""
-
-    def __init__(
-        self,
-        rules: RetryPolicy | None = None,
-        *,
-        create: Iterable[Any] = (),
-        find: Iterable[Any] = (),
-        probe: Iterable[Any] = (),
-        refusals: int = 0,
-        claims: Claims | None = None,
-        locks: Locks | None = None,
-        copies: Deduplicator | None = None,
-        intake: FakeIntake | None = None,
-        with_marker: bool = True,
-    ) -> None:
-        self.now = NOW
-        self.dcs = FakeDcs(create, find, probe)
-        self.publisher = FakePublisher(refusals)
-        self.observer = FakeObserver()
-        self.claims = claims
-        self.slept: list[float] = []
-        self.intake = intake or FakeIntake()
-        rules = rules or RetryPolicy()
-        settings = ThrottleSettings(("cn-north-4",), 64, 30.0, rules.delays)
-        self.throttle = Throttle(settings, self.dcs.probe, self.observer, lambda *_: None, random_unit=lambda: 0.0)
-        ports = Ports(
-            self.dcs,
-            self.publisher,
-            self.observer,
-            self.throttle,
-            self.intake,
-            claims,
-            locks,
-            now=lambda: self.now,
-            random_unit=lambda: 0.0,
-            sleep=self._sleep,
-        )
-        reading = RequestParser(65536, ("cn-north-4",), "cn-north-4", with_marker)
-        self.service: Dispatcher = build_dispatcher(ports, rules, reading, copies or Deduplicator())
-
-    async def _sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-        await asyncio.sleep(0)
-
-    async def deliver(self, *deliveries: FakeDelivery) -> None:
-        """Deliver at the same time, and wait until all are settled."""
-        for delivery in deliveries:
-            self.service.deliver(delivery)
-        await self.idle()
-
-    async def idle(self) -> None:
-        """Wait until nothing is in flight."""
-        async with asyncio.timeout(10):
-            while self.service.in_flight:
-                await asyncio.sleep(0)
-
-
-def found(task: str = "i-9") -> TaskFound:
+def task_found(task: str = "i-9") -> TaskFound:
+    """Result of a look-up that found one task."""
     return TaskFound(task, "d-9")
 
 
-def several(*tasks: str) -> SeveralTasks:
+def several_tasks(*tasks: str) -> SeveralTasks:
+    """Result of a look-up that found several tasks."""
     return SeveralTasks(tasks)
+
+
+def copy_headers(round_: int = 1, *, last_sent_at: float | None = None, interruptions: int = 0) -> dict[str, object]:
+    """The headers of a copy."""
+    return Envelope(1, round_, 2, interruptions, 0, NOW - 1000, last_sent_at, True, False).write({})

@@ -1,4 +1,4 @@
-"""The checks of the proof: what they condemn, and what they only count."""
+"""Tests of the checks: what is a violation, and what is only a window."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def message(parent: DeliveryRecord | None = None) -> Message:
 
 
 def delivered(of: Message, replica: str, at: float, number: int = 1) -> DeliveryRecord:
-    """A delivery to a replica that never died."""
+    """A delivery to a replica that never restarted."""
     return DeliveryRecord(of, number, replica, replica, at)
 
 
@@ -27,9 +27,9 @@ def call(
     task: str | None = None,
     looked: bool = False,
 ) -> CreateCall:
-    """A create call, after which nobody can tell whether the service acted unless it ended with a task's name."""
+    """A create call; ambiguous unless it returned a task."""
     lookup_answered_at = started_at - 0.1 if looked else None
-    made = CreateCall(
+    create_call = CreateCall(
         delivery,
         "",
         started_at,
@@ -38,8 +38,8 @@ def call(
         lookup_answered_at=lookup_answered_at,
         ended_at=ended_at,
     )
-    made.task_id = task
-    return made
+    create_call.task_id = task
+    return create_call
 
 
 def event(delivery: DeliveryRecord, at: float, reason: str = "created", task: str | None = "task") -> Event:
@@ -51,13 +51,13 @@ def event(delivery: DeliveryRecord, at: float, reason: str = "created", task: st
 def facts(
     calls: list[CreateCall], events: list[Event], *, is_sound: bool = False, plan: Plan | None = None
 ) -> RunFacts:
-    """What happened to the one request."""
+    """Facts of a run with one request."""
     deliveries = list(dict.fromkeys([*(call.delivery for call in calls), *(event.delivery for event in events)]))
     return RunFacts(plan or Plan(), calls, events, [], deliveries, is_sound, {REQUEST})
 
 
 class FourDeliveries:
-    """Deliveries of one request: the first, which was lost, its redelivery, a copy by the first, a sender's copy."""
+    """Deliveries of one request: a first one that was lost, its redelivery, its copy, and a copy by the sender."""
 
     def __init__(self) -> None:
         self.first = delivered(message(), "A", 0.0)
@@ -74,12 +74,12 @@ class FourDeliveries:
 
 @pytest.fixture
 def deliveries() -> FourDeliveries:
-    """A scene of one's own."""
+    """New deliveries of one request."""
     return FourDeliveries()
 
 
-def test_a_plain_success_is_good(deliveries: FourDeliveries) -> None:
-    """One call, one task, one event."""
+def test_plain_success_has_no_violation(deliveries: FourDeliveries) -> None:
+    """One create call, one task, one event."""
     verdict = check_laws(facts([call(deliveries.first, 0.0, 0.1, task="task")], [event(deliveries.first, 0.2)]))
     assert (verdict.violations, verdict.windows) == ([], [])
 
@@ -94,10 +94,10 @@ def test_a_plain_success_is_good(deliveries: FourDeliveries) -> None:
         ("other", True, False),
     ],
 )
-def test_two_tasks_are_excused_only_where_nobody_could_know(
+def test_two_tasks_are_window_only_for_unrelated_deliveries_without_claims(
     deliveries: FourDeliveries, name: str, is_sound: bool, is_window: bool
 ) -> None:
-    """Not along a message's own deliveries and copies, not with claims; but for two copies without claims."""
+    """A redelivery and a copy must know of the first task, and so must every delivery with claims."""
     deliveries.first.lost_at = 200.0
     calls = [
         call(deliveries.first, 0.0, 0.1, task="task"),
@@ -110,8 +110,10 @@ def test_two_tasks_are_excused_only_where_nobody_could_know(
 
 @pytest.mark.parametrize(("name", "since"), [("copy", 1.0), ("again", 10.0)])
 @pytest.mark.parametrize("early", [-0.1, 0.1])
-def test_a_settle_time_is_owed(deliveries: FourDeliveries, name: str, since: float, early: float) -> None:
-    """From the end of the call where it is known, else from the moment when the broker took the message back."""
+def test_create_before_end_of_listing_delay_is_violation(
+    deliveries: FourDeliveries, name: str, since: float, early: float
+) -> None:
+    """The delay runs from the end of the call if that is known, else from the return of the message to the queue."""
     calls = [
         call(deliveries.first, 0.0, 1.0),
         call(deliveries.named(name), since + 45.0 - early, task="task", looked=True),
@@ -121,8 +123,8 @@ def test_a_settle_time_is_owed(deliveries: FourDeliveries, name: str, since: flo
     assert bool(violations) is (early > 0)
 
 
-def test_a_look_counts_only_once_all_has_settled(deliveries: FourDeliveries) -> None:
-    """What was looked at too early says nothing, however long its answer took."""
+def test_lookup_before_end_of_listing_delay_does_not_count(deliveries: FourDeliveries) -> None:
+    """An early look-up proves nothing, even if its answer takes long."""
     calls = [call(deliveries.first, 0.0, 1.0), call(deliveries.copy, 60.0, task="task", looked=True)]
     calls[1].lookup_answered_at = 40.0
     assert check_laws(facts(calls, [event(deliveries.copy, 99.0)])).violations == [
@@ -130,15 +132,15 @@ def test_a_look_counts_only_once_all_has_settled(deliveries: FourDeliveries) -> 
     ]
 
 
-def test_a_create_on_stale_ground_is_noticed(deliveries: FourDeliveries) -> None:
-    """A call that begins long after the broker took the message back."""
+def test_create_for_lost_delivery_is_violation(deliveries: FourDeliveries) -> None:
+    """The call starts long after the broker took the message back."""
     verdict = check_laws(facts([call(deliveries.first, 20.0, 20.1, task="task")], [event(deliveries.first, 20.2)]))
     assert verdict.violations == ["created for a lost delivery at 20.0 s, 10.0 s after the loss"]
 
 
 @pytest.mark.parametrize("name", ["again", "copy"])
-def test_only_a_first_delivery_may_create_without_a_look(deliveries: FourDeliveries, name: str) -> None:
-    """A redelivery and a copy must have looked."""
+def test_create_without_lookup_is_violation_except_at_first_delivery(deliveries: FourDeliveries, name: str) -> None:
+    """A redelivery and a copy need a look-up."""
     verdict = check_laws(
         facts([call(deliveries.named(name), 20.0, 20.1, task="task")], [event(deliveries.named(name), 20.2)])
     )
@@ -147,7 +149,7 @@ def test_only_a_first_delivery_may_create_without_a_look(deliveries: FourDeliver
 
 
 @pytest.mark.parametrize(
-    ("told", "violation"),
+    ("published", "violation"),
     [
         ([], "lost: no final event"),
         ([("first", "created", "foreign")], "succeeded with foreign, which is not the request's"),
@@ -158,35 +160,36 @@ def test_only_a_first_delivery_may_create_without_a_look(deliveries: FourDeliver
         ),
     ],
 )
-def test_events_are_there_and_true(
-    deliveries: FourDeliveries, told: list[tuple[str, str, str | None]], violation: str
+def test_missing_or_false_event_is_violation(
+    deliveries: FourDeliveries, published: list[tuple[str, str, str | None]], violation: str
 ) -> None:
-    """At least one, of one kind, and what it says is so."""
+    """There is at least one event, of one kind, and it is true."""
     events = [
-        event(deliveries.named(name), 1.0 + number, reason, task) for number, (name, reason, task) in enumerate(told)
+        event(deliveries.named(name), 1.0 + number, reason, task)
+        for number, (name, reason, task) in enumerate(published)
     ]
     verdict = check_laws(facts([call(deliveries.first, 0.0, 0.1, task="task")], events))
     assert violation in verdict.violations
 
 
-def test_one_outcome_has_one_id(deliveries: FourDeliveries) -> None:
-    """Two events of one kind with different ids."""
+def test_two_event_ids_of_one_outcome_are_violation(deliveries: FourDeliveries) -> None:
+    """Two events of one kind have different ids."""
     second = event(deliveries.first, 2.0)
     second.id = "another"
     verdict = check_laws(facts([call(deliveries.first, 0.0, 0.1, task="task")], [event(deliveries.first, 1.0), second]))
     assert verdict.violations == ["2 event ids"]
 
 
-def test_what_says_parked_is_parked(deliveries: FourDeliveries) -> None:
-    """An event that says parked without a copy in the parked queue."""
-    told = event(deliveries.first, 1.0, "exhausted")
-    told.parked = True
-    violations = check_laws(facts([], [told], plan=Plan(delays=()))).violations
+def test_event_that_says_parked_without_parked_copy_is_violation(deliveries: FourDeliveries) -> None:
+    """The parked queue has no copy."""
+    parked_event = event(deliveries.first, 1.0, "exhausted")
+    parked_event.parked = True
+    violations = check_laws(facts([], [parked_event], plan=Plan(delays=()))).violations
     assert violations == ["an event says parked, but nothing is"]
 
 
-def test_a_failure_told_before_a_lost_acknowledgement_is_a_window(deliveries: FourDeliveries) -> None:
-    """Without claims the next replica cannot know of an `exhausted` that was told; with claims it must."""
+def test_success_after_exhausted_event_is_window_without_claims(deliveries: FourDeliveries) -> None:
+    """Without claims the next replica cannot know of the `exhausted` event; with claims it must."""
     calls = [call(deliveries.again, 60.0, 60.1, task="task", looked=True)]
     events = [event(deliveries.first, 9.0, "exhausted"), event(deliveries.again, 60.2)]
     verdict = check_laws(facts(calls, events, plan=Plan(delays=())))
@@ -200,10 +203,10 @@ def test_a_failure_told_before_a_lost_acknowledgement_is_a_window(deliveries: Fo
 @pytest.mark.parametrize(
     ("outages", "is_window"), [((), False), ((Outage(at=0, seconds=20, ending="forbidden"),), True)]
 )
-def test_a_refusal_of_an_outage_told_before_a_lost_acknowledgement_is_a_window(
+def test_success_after_refusal_is_window_only_if_outage_refused(
     deliveries: FourDeliveries, outages: tuple[Outage, ...], *, is_window: bool
 ) -> None:
-    """The next replica meets a service that refuses no more; a service that refuses for good would refuse it again."""
+    """After an outage DCS accepts the request; a permanent refusal would be repeated."""
     refused = call(deliveries.first, 8.0, 8.5)
     refused.ending = "forbidden"
     calls = [refused, call(deliveries.again, 60.0, 60.1, task="task", looked=True)]
@@ -214,7 +217,7 @@ def test_a_refusal_of_an_outage_told_before_a_lost_acknowledgement_is_a_window(
 
 
 @pytest.mark.parametrize(
-    ("reason", "grounds"),
+    ("reason", "cause"),
     [
         ("exhausted", Plan(delays=())),
         ("expired", Plan(requests=(PlannedRequest(not_after=5.0),))),
@@ -223,12 +226,12 @@ def test_a_refusal_of_an_outage_told_before_a_lost_acknowledgement_is_a_window(
         ("invalid_request", Plan(requests=(PlannedRequest(is_invalid=True),))),
     ],
 )
-def test_a_failure_has_grounds(deliveries: FourDeliveries, reason: str, grounds: Plan) -> None:
-    """What the contract names for each reason must have happened; else the request was given up for nothing."""
-    made = [call(deliveries.first, 0.0)]
-    told = [event(deliveries.first, 9.0, reason)]
-    assert check_laws(facts(made, told, plan=grounds)).violations == []
-    assert check_laws(facts(made, told)).violations == [f"failed ({reason}) without cause"]
+def test_failure_without_its_cause_is_violation(deliveries: FourDeliveries, reason: str, cause: Plan) -> None:
+    """The cause that the contract names for each reason must have happened."""
+    calls = [call(deliveries.first, 0.0)]
+    events = [event(deliveries.first, 9.0, reason)]
+    assert check_laws(facts(calls, events, plan=cause)).violations == []
+    assert check_laws(facts(calls, events)).violations == [f"failed ({reason}) without cause"]
 
 
 @pytest.mark.parametrize(
@@ -240,25 +243,25 @@ def test_a_failure_has_grounds(deliveries: FourDeliveries, reason: str, grounds:
         ("not_found", "missing"),
     ],
 )
-def test_a_refusal_is_the_service_s(deliveries: FourDeliveries, reason: str, ending: str) -> None:
-    """A request is refused only where a create call was."""
-    made = CreateCall(
+def test_refusal_without_refused_create_is_violation(deliveries: FourDeliveries, reason: str, ending: str) -> None:
+    """A request fails as refused only after a create call ended so."""
+    refused = CreateCall(
         deliveries.first, ending, 0.0, is_ambiguous=False, is_sent=True, lookup_answered_at=None, ended_at=0.1
     )
-    told = [event(deliveries.first, 9.0, reason)]
-    assert check_laws(facts([made], told)).violations == []
-    made.ending = "busy"
-    assert check_laws(facts([made], told)).violations == [f"failed ({reason}) without cause"]
+    events = [event(deliveries.first, 9.0, reason)]
+    assert check_laws(facts([refused], events)).violations == []
+    refused.ending = "busy"
+    assert check_laws(facts([refused], events)).violations == [f"failed ({reason}) without cause"]
 
 
-def test_a_doubtful_look_is_grounds_for_unresolved(deliveries: FourDeliveries) -> None:
-    """A look-up that failed, or showed several."""
+def test_ambiguous_lookup_explains_unresolved(deliveries: FourDeliveries) -> None:
+    """The look-up failed, or found several tasks."""
     deliveries.first.is_in_doubt = True
     assert check_laws(facts([], [event(deliveries.first, 9.0, "unresolved")])).violations == []
 
 
-def test_another_task_under_the_same_id_is_excused_without_claims(deliveries: FourDeliveries) -> None:
-    """Where the first is not known, the second may adopt what it finds."""
+def test_task_of_clashing_request_is_window_without_claims(deliveries: FourDeliveries) -> None:
+    """Without claims the second request may adopt the task of the first."""
     plan = Plan(requests=(PlannedRequest(clashes=(1.0,)),))
     verdict = check_laws(facts([], [event(deliveries.first, 1.0, task="foreign")], plan=plan))
     assert verdict.violations == []

@@ -1,4 +1,4 @@
-"""The command `make prove`: what it prints, and its exit status."""
+"""Tests of the command `make prove`: output and exit status."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,7 @@ RunCommand = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def run_command(capsys: pytest.CaptureFixture[str]) -> RunCommand:
-    """Call the command with these arguments: exit status, output and errors."""
+    """Run the command with arguments; returns exit status and output."""
 
     def called(*arguments: str) -> tuple[int, str]:
         try:
@@ -25,8 +25,8 @@ def run_command(capsys: pytest.CaptureFixture[str]) -> RunCommand:
     return called
 
 
-def test_prints_what_it_covered(run_command: RunCommand) -> None:
-    """Runs, points, faults and seeds."""
+def test_report_shows_coverage(run_command: RunCommand) -> None:
+    """It shows runs, seeds and faults."""
     status, output = run_command("--runs", "20", "--seed", "1000")
     assert status == 0
     assert "20 runs" in output
@@ -35,23 +35,23 @@ def test_prints_what_it_covered(run_command: RunCommand) -> None:
     assert "No law was broken." in output
 
 
-def test_answers_in_json(run_command: RunCommand) -> None:
-    """The same for programs."""
+def test_json_report_has_counts(run_command: RunCommand) -> None:
+    """`--json` prints the report as JSON."""
     status, output = run_command("--runs", "20", "--seed", "1000", "--json")
     record = json.loads(output)
     assert status == 0
     assert (record["runs"], record["sampled"], record["first_seed"], record["is_good"]) == (20, 20, 1000, True)
 
 
-def test_one_run_is_shown(run_command: RunCommand) -> None:
-    """A single seed is printed as a timeline."""
+def test_single_run_prints_timeline(run_command: RunCommand) -> None:
+    """The run of a single seed is printed."""
     status, output = run_command("--runs", "1", "--seed", "1000")
     assert status == 0
     assert "sends request 0" in output
 
 
-def test_a_broken_law_is_exit_status_1(run_command: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure is printed with the command that replays it, which fails as well."""
+def test_broken_law_exits_1_and_prints_replay_command(run_command: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The printed command replays the failure."""
     monkeypatch.setattr(command, "assemble", MUTATIONS[0].assemble)
     status, output = run_command("--runs", "60")
     assert status == 1
@@ -63,15 +63,15 @@ def test_a_broken_law_is_exit_status_1(run_command: RunCommand, monkeypatch: pyt
     assert json.loads(run_command("--runs", "60", "--json")[1])["failures"][0]["timeline"]
 
 
-def test_a_plan_that_cannot_be_read_is_wrong_usage(run_command: RunCommand) -> None:
-    """Exit status 2, with the reason."""
+def test_unreadable_plan_exits_2(run_command: RunCommand) -> None:
+    """The message names the option."""
     status, output = run_command("--plan", "{}x")
     assert status == 2
     assert "--plan" in output
 
 
-def test_no_runs_are_wrong_usage(run_command: RunCommand) -> None:
-    """Zero runs would prove nothing and look like a success."""
+def test_zero_runs_exit_2(run_command: RunCommand) -> None:
+    """Zero runs would look like a success."""
     status, output = run_command("--runs", "0")
     assert status == 2
     assert "at least 1 run" in output

@@ -1,4 +1,4 @@
-"""The proof bites: with any one law switched off it finds a run that shows it."""
+"""Mutation test of the simulation: with any law switched off it finds a run that breaks a law."""
 
 import pytest
 
@@ -9,8 +9,8 @@ RUNS = 4_000
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
-def test_a_law_switched_off_is_noticed(mutation: Mutation) -> None:
-    """Within a short proof a run breaks a law when the worker breaks one."""
+def test_simulation_detects_mutation(mutation: Mutation) -> None:
+    """A short exploration of a mutated worker finds a violation, and shows its timeline."""
     report = explore(mutation.assemble, runs=RUNS, classify=mutation.classify, until_broken=True)
     assert not report.is_good
     assert report.failures[0].timeline

@@ -1,4 +1,4 @@
-"""The proof: what it covers, that it is the same every time, and that no law is broken in its short form."""
+"""Tests of the simulation: coverage, reproducible runs, and no broken law in a short exploration."""
 
 import json
 from typing import Any
@@ -19,8 +19,8 @@ WITHOUT_LOOKUP = next(
 )
 
 
-def test_no_law_is_broken_whatever_fails() -> None:
-    """The worker as it is keeps every law in a short proof, in which every fault strikes."""
+def test_short_exploration_with_every_fault_breaks_no_law() -> None:
+    """The worker keeps every law in a short exploration, in which every fault happens."""
     report = explore(assemble, runs=RUNS)
     assert report.failures == [], "\n".join(report.lines())
     assert report.is_good
@@ -34,8 +34,8 @@ def test_no_law_is_broken_whatever_fails() -> None:
 
 
 @pytest.mark.parametrize("ending", CALL_ENDINGS)
-def test_every_ending_of_a_call_leads_to_an_end(ending: str) -> None:
-    """A request whose first calls end so is answered, with and without claims."""
+def test_every_call_ending_leads_to_final_event(ending: str) -> None:
+    """A request whose first create calls end so is completed, with and without claims."""
     times = 1 if ending in ENDINGS_OF_EVERY_REQUEST else 3
     for has_claims in (False, True):
         run, _ = replay(Plan(requests=(PlannedRequest(call_endings=(ending,) * times),), claims=has_claims), assemble)
@@ -44,14 +44,14 @@ def test_every_ending_of_a_call_leads_to_an_end(ending: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(100, 130))
-def test_a_seed_replays_to_the_letter(seed: int) -> None:
-    """One seed is one plan, and one plan is one run."""
+def test_same_seed_gives_same_timeline(seed: int) -> None:
+    """A seed always gives the same plan, and a plan the same run."""
     assert sampled(seed) == sampled(seed)
     assert replay(sampled(seed), assemble)[1] == replay(sampled(seed), assemble)[1]
 
 
-def test_a_plan_survives_as_text() -> None:
-    """What a failure prints is read back as the same plan."""
+def test_plan_round_trips_through_text() -> None:
+    """The text that a failure prints is read as the same plan."""
     plan = Plan(
         requests=(PlannedRequest(call_endings=("created-late-timeout",), copies=(3.0,)),),
         claims=True,
@@ -61,14 +61,14 @@ def test_a_plan_survives_as_text() -> None:
     assert json.loads(plan.to_text())["faults"] == {"4": "crash"}
 
 
-def test_a_plan_that_cannot_be_read_is_explained() -> None:
-    """A misspelt member is named."""
+def test_unknown_plan_field_is_named_in_error() -> None:
+    """The error names a misspelt field."""
     with pytest.raises(ValueError, match="claim: Extra inputs"):
         Plan.from_text('{"claim": true}')
 
 
-def test_a_failure_shows_a_small_run_that_replays() -> None:
-    """A found failure comes with a timeline, and with a plan that fails alike and holds nothing more than it needs."""
+def test_failure_has_small_plan_that_replays() -> None:
+    """A failure has a timeline, and a plan that fails alike with no more than it needs."""
     report = explore(WITHOUT_LOOKUP.assemble, runs=200, until_broken=True)
     failure = report.failures[0]
     run, timeline = replay(Plan.from_text(failure.plan.to_text()), WITHOUT_LOOKUP.assemble)
@@ -81,8 +81,8 @@ def test_a_failure_shows_a_small_run_that_replays() -> None:
     assert "No law was broken" not in text
 
 
-def test_seeds_choose_the_runs() -> None:
-    """With a seed the runs are those of it and the seeds that follow, and nothing is enumerated."""
+def test_seed_selects_random_runs_only() -> None:
+    """With a seed the runs are those of this and the following seeds; none is enumerated."""
     report = explore(assemble, runs=5, seed=40)
     assert (report.enumerated, report.sampled, report.first_seed) == (0, 5, 40)
     separate_results = [replay(sampled(seed), assemble)[0] for seed in range(40, 45)]
@@ -104,31 +104,31 @@ _SLOW: dict[str, Any] = {"claims": True, "tries": 1, "only_faults": ("freeze", "
         ),
         Plan(requests=(PlannedRequest(call_endings=("created-late-reset",), copies=(24.028,)),), seed=3600, **_SLOW),
     ],
-    ids=["woken after another's success", "a look older than its answer"],
+    ids=["resumed after the success of another replica", "look-up older than its answer"],
 )
-def test_runs_that_once_broke_a_law(plan: Plan) -> None:
-    """Whoever stands still for long at any point, or looks slowly, breaks none now."""
-    calm, _ = replay(plan, assemble)
-    for point, label in enumerate(calm.points):
+def test_former_violation_does_not_recur_with_freeze_at_any_point(plan: Plan) -> None:
+    """Plans that once broke a law keep it, with a long freeze at any fault point and with slow look-ups."""
+    result, _ = replay(plan, assemble)
+    for point, label in enumerate(result.points):
         for fault in ("freeze-long", *(("lookup-slow",) if label == "lookup.after" else ())):
             run, timeline = replay(plan.model_copy(update={"faults": {point: fault}}), assemble)
             assert run.violations == [], "\n".join(timeline)
 
 
 class IdleDispatcher:
-    """A flow that does nothing with what it is given."""
+    """Dispatcher that ignores its deliveries."""
 
     in_flight = 0
 
     def deliver(self, delivery: Any) -> None:
-        """Leave it."""
+        """Ignore the delivery."""
 
     async def drain(self, seconds: float) -> int:
-        """Nothing to do."""
+        """Return at once."""
         return 0
 
 
-def test_a_request_that_nobody_answers_is_noticed() -> None:
-    """A run that comes to rest with a request in hand did not end, and the request is lost."""
+def test_request_without_event_is_violation() -> None:
+    """A run that ends with an unacknowledged request is reported as unfinished, and the request as lost."""
     run, _ = replay(Plan(), lambda *_: IdleDispatcher())
     assert run.violations == ["the run does not end: 1 requests left, busy: []", "lost: no final event"]

@@ -1,4 +1,4 @@
-"""An event loop that never waits: when nothing is ready it moves its clock to the next timer."""
+"""Event loop that never waits: if no callback is ready, it moves its clock to the next timer."""
 
 import asyncio
 import selectors

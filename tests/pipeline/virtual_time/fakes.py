@@ -1,4 +1,4 @@
-"""Replicas, a broker and a service in virtual time: the whole flow behind the real gate, nothing else real."""
+"""Fakes in virtual time: replicas with the real pipeline and throttle, and a fake DCS."""
 
 import asyncio
 import json
@@ -6,10 +6,8 @@ import random
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from schemas import names
-from tests.pipeline.fakes import REQUEST
 from tests.pipeline.virtual_time.event_loop import VirtualTime
 from worker.bootstrap.assembly import Ports, build_dispatcher
 from worker.pipeline.deduplicator import Deduplicator
@@ -31,28 +29,33 @@ from worker.policy.call_result import (
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed
-from worker.policy.retry_policy import Reconcile, RetryPolicy, ThrottleSettings
+from worker.policy.retry_policy import ThrottleSettings
 
-EPOCH = 1_800_000_000.0
-CONFIRMED_AFTER = 0.003
-DELIVERED_AFTER = 0.001
+if TYPE_CHECKING:
+    from tests.pipeline.virtual_time.world import World  # world builds replicas
 
-DOWN = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.CONNECTION_REFUSED, message="nobody listens")
+START_EPOCH_SECONDS = 1_800_000_000.0
+CONFIRM_SECONDS = 0.003
+DELIVERY_SECONDS = 0.001
+
+UNREACHABLE = CallError(
+    Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.CONNECTION_REFUSED, message="connection refused"
+)
 UNAUTHENTICATED = CallError(Evidence.REFUSED, ErrorKind.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401)
 FORBIDDEN = CallError(Evidence.REFUSED, ErrorKind.FORBIDDEN, CallStatus.ANSWERED, http_status=403)
 FULL = CallError(Evidence.REFUSED, ErrorKind.CAPACITY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4035")
 
 
 @dataclass
-class Service:
-    """A service whose faults and quotas are set by region, or by project: its creates, or `all of` its calls."""
+class FakeDcs:
+    """DCS with faults and quotas by region or by project: its creates, or `all of` its calls."""
 
     loop: VirtualTime
     latency: float = 0.05
     faults: dict[str, CallError] = field(default_factory=dict)
     quotas: dict[str, tuple[int, Condition]] = field(default_factory=dict)
     calls: list[tuple[float, str, str, str]] = field(default_factory=list)
-    """When, operation, project, how it ended."""
+    """Time, operation, project, result."""
     created: Counter[str] = field(default_factory=Counter)
     under_way: int = 0
     _granted: dict[str, deque[float]] = field(default_factory=dict)
@@ -80,7 +83,7 @@ class Service:
         return TaskFound(f"i-{migration.request_id}") if self.created[migration.request_id] else TaskNotFound()
 
     async def _call(self, operation: str, project_id: str, region: str) -> CallError | None:
-        fault = self.faults.get(region) or self._throttled(project_id) or self._throttled(region)
+        fault = self.faults.get(region) or self._over_quota(project_id) or self._over_quota(region)
         if fault is None and operation == "create":
             fault = self.faults.get(project_id)
         if fault is None:
@@ -91,11 +94,11 @@ class Service:
         self.under_way -= 1
         return fault
 
-    def _throttled(self, whose: str) -> CallError | None:
-        if whose not in self.quotas:
+    def _over_quota(self, key: str) -> CallError | None:
+        if key not in self.quotas:
             return None
-        calls, scope = self.quotas[whose]
-        granted = self._granted.setdefault(whose, deque())
+        calls, scope = self.quotas[key]
+        granted = self._granted.setdefault(key, deque())
         while granted and granted[0] <= self.loop.now - 1.0:
             granted.popleft()
         if len(granted) < calls:
@@ -110,9 +113,9 @@ class Service:
             throttle=NamedLimit(calls, 1.0),
         )
 
-    def between(self, begin: float, end: float, ending: str | None = None) -> int:
-        """How many calls began in a time, all or those that ended so."""
-        return sum(begin <= at < end and ending in (None, how) for at, _, _, how in self.calls)
+    def calls_between(self, begin: float, end: float, completed: str | None = None) -> int:
+        """Number of calls that started in a time, all or those with this result."""
+        return sum(begin <= at < end and completed in (None, how) for at, _, _, how in self.calls)
 
 
 @dataclass(eq=False)
@@ -124,7 +127,7 @@ class Message:
 
 
 class Delivery:
-    """A message in hand, on firm ground."""
+    """A delivery whose channel is never lost."""
 
     redelivered = False
     message_id = correlation_id = reply_to = None
@@ -141,91 +144,99 @@ class Delivery:
         return True
 
     async def ack(self) -> None:
-        self._replica.in_hand.discard(self)
-        self._replica.world.move()
+        self._replica.unacked.discard(self)
+        self._replica.world.deliver_waiting()
 
     async def reject(self) -> None:
         raise AssertionError("a defect")
 
 
 class Replica:
-    """One worker: its flow, what it is told to take in, and what it says."""
+    """One replica: its dispatcher, its consumption, and its reports."""
 
     def __init__(self, world: "World", settings: ThrottleSettings) -> None:
         self.world = world
-        self.in_hand: set[Delivery] = set()
+        self.unacked: set[Delivery] = set()
         self.prefetch, self.paused_by = settings.prefetch, ""
-        self.steered: list[tuple[int, str]] = []
+        self.consumption_changes: list[tuple[int, str]] = []
         self.held: set[str] = set()
         self.notes: list[tuple[str, dict[str, Any]]] = []
         self.limits: list[int] = []
         self.breaker_states: list[int] = []
         random_unit = random.Random(world.rng.random()).random
         self.throttle = Throttle(
-            settings, world.service.probe, self, self._steer, clock=world.loop.time, random_unit=random_unit
+            settings, world.dcs.probe, self, self._set_consumption, clock=world.loop.time, random_unit=random_unit
         )
-        reading = RequestParser(65536, settings.regions, settings.regions[0], True)
+        parser = RequestParser(65536, settings.regions, settings.regions[0], True)
         ports = Ports(
-            world.service, self, self, self.throttle, self, now=lambda: EPOCH + world.loop.now, random_unit=random_unit
+            world.dcs,
+            self,
+            self,
+            self.throttle,
+            self,
+            now=lambda: START_EPOCH_SECONDS + world.loop.now,
+            random_unit=random_unit,
         )
-        self.service = build_dispatcher(ports, world.rules, reading, Deduplicator())
+        self.dispatcher = build_dispatcher(ports, world.policy, parser, Deduplicator())
 
     @property
     def is_consuming(self) -> bool:
-        """Whether it may be handed another message."""
-        return not self.paused_by and not self.held and len(self.in_hand) < self.prefetch
+        """Whether it may receive another message."""
+        return not self.paused_by and not self.held and len(self.unacked) < self.prefetch
 
-    def _steer(self, prefetch: int, paused_by: str) -> None:
+    def _set_consumption(self, prefetch: int, paused_by: str) -> None:
         self.prefetch, self.paused_by = prefetch, paused_by
-        self.steered.append((prefetch, paused_by))
-        self.world.loop.call_later(DELIVERED_AFTER, self.world.move)
+        self.consumption_changes.append((prefetch, paused_by))
+        self.world.loop.call_later(DELIVERY_SECONDS, self.world.deliver_waiting)
 
-    # The intake.
+    # The consumer.
 
     async def hold(self, why: str) -> None:
         self.held.add(why)
 
     def resume(self, why: str) -> None:
         self.held.discard(why)
-        self.world.move()
+        self.world.deliver_waiting()
 
     async def stop(self) -> None:
         self.held.add("draining")
 
-    def take(self, message: Message) -> None:
-        """Be handed a message."""
+    def receive(self, message: Message) -> None:
+        """Receive a message."""
         delivery = Delivery(message, self)
-        self.in_hand.add(delivery)
-        self.world.loop.call_later(DELIVERED_AFTER, self.service.deliver, delivery)
+        self.unacked.add(delivery)
+        self.world.loop.call_later(DELIVERY_SECONDS, self.dispatcher.deliver, delivery)
 
     # The publisher.
 
     async def event(
-        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self, completed: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
-        await asyncio.sleep(CONFIRMED_AFTER)
-        self.world.ended[json.loads(ending.body)["request_id"]] = (self.world.loop.now, ending.reason)
+        await asyncio.sleep(CONFIRM_SECONDS)
+        self.world.ended[json.loads(completed.body)["request_id"]] = (self.world.loop.now, completed.reason)
 
-    async def postpone(self, delivery: Any, place: int, headers: Mapping[str, object]) -> None:
-        await asyncio.sleep(CONFIRMED_AFTER)
+    async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
+        await asyncio.sleep(CONFIRM_SECONDS)
         world = self.world
-        world.aside += 1
-        world.loop.call_later(world.rules.delays[place - 1], world.back, Message(delivery.body, headers))
+        world.postponed += 1
+        world.loop.call_later(
+            world.policy.delays[retry_level - 1], world.return_from_retry, Message(delivery.body, headers)
+        )
 
     async def park(self, delivery: Any, headers: Mapping[str, object]) -> None:
-        await asyncio.sleep(CONFIRMED_AFTER)
+        await asyncio.sleep(CONFIRM_SECONDS)
         self.world.parked.append(delivery.message)
 
     async def hand_back(self, delivery: Any, headers: Mapping[str, object]) -> None:
-        await asyncio.sleep(CONFIRMED_AFTER)
-        self.world.put(Message(delivery.body, headers))
+        await asyncio.sleep(CONFIRM_SECONDS)
+        self.world.enqueue(Message(delivery.body, headers))
 
     # The observer.
 
     def received(self, *, redelivered: bool) -> None:
         pass
 
-    def called(self, migration: MigrationRequest, operation: str, ending: CallResult, attempt: int) -> None:
+    def called(self, migration: MigrationRequest, operation: str, completed: CallResult, attempt: int) -> None:
         pass
 
     def settled(self, fact: DeliveryFinished) -> None:
@@ -246,97 +257,6 @@ class Replica:
     def note(self, level: Any, event: str, **fields: Any) -> None:
         self.notes.append((event, fields))
 
-    def noted(self, event: str) -> list[dict[str, Any]]:
-        """What was said of one kind of event."""
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """Logged fields of an event."""
         return [fields for said, fields in self.notes if said == event]
-
-
-class World:
-    """The queue, the replicas that consume it, and the service behind them."""
-
-    def __init__(
-        self,
-        replicas: int = 1,
-        *,
-        prefetch: int = 64,
-        regions: tuple[str, ...] = ("cn-north-4",),
-        rate: float | None = None,
-        rates: tuple[float | None, ...] = (),
-        reconcile: Reconcile = "ambiguous",
-        delays: tuple[float, ...] = (10.0, 60.0, 300.0, 1800.0),
-        latency: float = 0.05,
-        seed: int = 0,
-    ) -> None:
-        self.loop = VirtualTime()
-        self.loop.set_exception_handler(self._uncaught)
-        self.rng = random.Random(seed)
-        self.rules = RetryPolicy(delays=delays, reconcile=reconcile)
-        self.service = Service(self.loop, latency)
-        self.queue: deque[Message] = deque()
-        self.aside = 0
-        self.spent = 0
-        """Places of the schedule that requests came back with."""
-        self.parked: list[Message] = []
-        self.ended: dict[str, tuple[float, str]] = {}
-        self.outcomes: Counter[tuple[str, str]] = Counter()
-        rates = rates or (rate,) * replicas
-        self.replicas: list[Replica] = []
-        for each in rates:
-            self.replicas.append(Replica(self, ThrottleSettings(regions, prefetch, 30.0, delays, each)))
-
-    def publish(self, count: int, prefix: str = "r", **changes: Any) -> list[str]:
-        """Put so many requests into the queue; their ids."""
-        ids = [f"{prefix}-{number}" for number in range(count)]
-        for request_id in ids:
-            self.put(self.message(request_id, **changes))
-        return ids
-
-    def message(self, request_id: str, **changes: Any) -> Message:
-        """A request that is in no queue."""
-        return Message(json.dumps(REQUEST | {"request_id": request_id} | changes).encode())
-
-    def put(self, message: Message) -> None:
-        """A message at the end of the queue."""
-        self.queue.append(message)
-        self.move()
-
-    def back(self, message: Message) -> None:
-        """A message from a retry queue."""
-        spent = message.headers[names.ROUND]
-        assert isinstance(spent, int)
-        self.spent = max(self.spent, spent)
-        self.put(message)
-
-    def move(self) -> None:
-        """Hand over what may be handed over, in turn."""
-        while self.queue:
-            free = [one for one in self.replicas if one.is_consuming]
-            if not free:
-                return
-            min(free, key=lambda one: len(one.in_hand)).take(self.queue.popleft())
-
-    def run(self, until: Callable[[], bool] | float, *, at_most: float = 36000.0) -> float:
-        """Let virtual time pass up to a moment, or until something holds; the time then."""
-        end = until if isinstance(until, float) else self.loop.now + at_most
-
-        async def wait() -> None:
-            while self.loop.now < end and not (callable(until) and until()):
-                await asyncio.sleep(0.02)
-
-        self.loop.run_until_complete(wait())
-        assert not callable(until) or until(), f"not within {at_most} s: {self.outcomes}, {len(self.ended)} ended"
-        return self.loop.now
-
-    def close(self) -> None:
-        """End what is unfinished."""
-        self.loop.run_until_complete(self._end())
-        self.loop.close()
-
-    async def _end(self) -> None:
-        unfinished = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in unfinished:
-            task.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
-
-    def _uncaught(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        raise AssertionError(context)

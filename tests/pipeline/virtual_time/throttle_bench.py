@@ -5,7 +5,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from schemas.request import Request, Task
-from tests.pipeline.virtual_time.fakes import Replica, World
+from tests.pipeline.virtual_time.fakes import Replica
+from tests.pipeline.virtual_time.world import World
 from worker.pipeline.throttle import RegionThrottle, Throttle
 from worker.policy.call_result import (
     CallError,
@@ -21,7 +22,7 @@ from worker.policy.migration_request import MigrationRequest, migration
 REGION = "cn-north-4"
 
 
-def slow(scope: Condition, calls: int = 5, window: float = 1.0) -> CallError:
+def throttled(scope: Condition, calls: int = 5, window: float = 1.0) -> CallError:
     """A 429."""
     return CallError(
         Evidence.REFUSED,
@@ -33,13 +34,13 @@ def slow(scope: Condition, calls: int = 5, window: float = 1.0) -> CallError:
     )
 
 
-def a_migration(name: str = "r", project: str = "p") -> MigrationRequest:
-    """An migration of some request."""
+def simple_migration(name: str = "r", project: str = "p") -> MigrationRequest:
+    """The migration request of a request."""
     task = Task(name=name, vpc_id="v", subnet_id="s", security_group_id="g")
     return migration(Request(request_id=name, project_id=project, task=task), default_region=REGION, with_marker=True)
 
 
-class Bench:
+class ThrottleBench:
     """One throttle in virtual time, with nothing behind it but probes."""
 
     def __init__(self, prefetch: int = 64, *, regions: tuple[str, ...] = (REGION,)) -> None:
@@ -51,7 +52,7 @@ class Bench:
     @property
     def probes(self) -> list[tuple[float, str]]:
         """When probes were sent, and for which projects."""
-        return [(at, project) for at, operation, project, _ in self.world.service.calls if operation == "probe"]
+        return [(at, project) for at, operation, project, _ in self.world.dcs.calls if operation == "probe"]
 
     async def call(
         self,
@@ -61,7 +62,7 @@ class Bench:
         seconds: float = 0.01,
     ) -> None:
         """Make one call with this result; None: it was not made after all."""
-        async with self.throttle.permit(a_migration(name, project), 1) as permit:
+        async with self.throttle.permit(simple_migration(name, project), 1) as permit:
             permit.begin_call()
             await asyncio.sleep(seconds)
             if result is not None:
@@ -70,12 +71,12 @@ class Bench:
     def calls(self, *results: CallResult | None, project: str = "p") -> None:
         """Make calls one after the other, each for a request of its own."""
 
-        async def scene() -> None:
+        async def scenario() -> None:
             for number, result in enumerate(results):
                 await self.call(result, f"r{number}", project)
 
-        self.run(scene())
+        self.run(scenario())
 
-    def run(self, scene: Coroutine[Any, Any, None]) -> None:
-        """Play a scene."""
-        self.world.loop.run_until_complete(scene)
+    def run(self, scenario: Coroutine[Any, Any, None]) -> None:
+        """Run a scenario."""
+        self.world.loop.run_until_complete(scenario)

@@ -10,7 +10,7 @@ import httpx2
 
 from schemas import names
 from tests.fakes.otlp_collector import Collector, Span
-from tests.pipeline.fakes import FakeDelivery, FakeIntake, FakePublisher, request
+from tests.pipeline.fakes import FakeConsumer, FakeDelivery, FakePublisher, request
 from tests.unit.dcs.fakes import reply
 from worker.bootstrap.assembly import Ports, build_dispatcher
 from worker.dcs.auth.auth_method import ReadyToken
@@ -95,7 +95,7 @@ class Replica:
         reading = RequestParser(65536, ("cn-north-4",), "cn-north-4")
         settings = ThrottleSettings(("cn-north-4",), 64, 5.0, self.rules.delays)
         throttle = Throttle(settings, client.probe, observer, lambda *_: None)
-        ports = Ports(client, publisher, observer, throttle, FakeIntake())
+        ports = Ports(client, publisher, observer, throttle, FakeConsumer())
         self.flow: Dispatcher = build_dispatcher(ports, self.rules, reading, Deduplicator())
         self.deliver: Callable[[FakeDelivery], None] = self.tracing.with_delivery_span(self.flow.deliver)
 

@@ -1,20 +1,20 @@
-"""What is known may be older than it seems: a look takes its time, and whoever stood still missed what went on."""
+"""Stale knowledge: slow look-ups, lost deliveries and lost claims."""
 
 import asyncio
 from collections.abc import Callable
 
 import pytest
 
-from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, Bench, FakeClaims, FakeDcs, FakeDelivery
-from tests.pipeline.test_repeated_deliveries import state
+from tests.pipeline.bench import Bench
+from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, FakeClaims, FakeDcs, FakeDelivery, copy_headers
 from worker.policy.call_result import CallError, LookupResult, TaskCreated
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed, Granted
 from worker.policy.retry_policy import RetryPolicy
 
 
-class Slow(FakeDcs):
-    """A service whose look-ups take `seconds` of the bench's clock."""
+class SlowLookups(FakeDcs):
+    """DCS whose look-ups take `seconds` of the bench's clock."""
 
     bench: Bench
     seconds = 0.0
@@ -22,47 +22,47 @@ class Slow(FakeDcs):
     async def find(
         self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
     ) -> LookupResult | CallError:
-        """Look, slowly."""
-        sighting = await super().find(migration, since, on_call)
+        """Look up slowly."""
+        result = await super().find(migration, since, on_call)
         self.bench.now += self.seconds
-        return sighting
+        return result
 
 
-async def test_a_look_that_began_before_all_had_settled_proves_nothing() -> None:
-    """Its answer takes until long after the settle time; what it says is as old as its question."""
+async def test_lookup_started_before_end_of_listing_delay_proves_nothing() -> None:
+    """Its answer arrives long after the listing delay, but is as old as its question."""
     bench = Bench()
-    slow = Slow()
+    slow = SlowLookups()
     slow.bench, slow.seconds = bench, 29.0
     bench.dcs.find = slow.find  # type: ignore[method-assign]  # the one call that takes long
-    await bench.deliver(FakeDelivery(headers=state(last_sent_at=NOW - 40.0)))
+    await bench.deliver(FakeDelivery(headers=copy_headers(last_sent_at=NOW - 40.0)))
     assert bench.dcs.created == []
     assert bench.observer.outcomes == [("retried", "settle")]
 
 
-async def _ended(*, create: CallError, round_: int, firm: bool = True, held: bool = True) -> Bench:
-    """A request whose next failure is its last, in the hands of a replica that loses it during the call."""
+async def _ended(*, create: CallError, round_: int, is_ours: bool = True, held: bool = True) -> Bench:
+    """A request at its last retry level, whose replica loses the delivery or the claim during the call."""
     claims = FakeClaims(Granted(is_first=False))
     bench = Bench(RetryPolicy(tries=1), create=[asyncio.Event(), create], claims=claims)
-    delivery = FakeDelivery(headers=state(round_))
-    bench.service.deliver(delivery)
-    gate = bench.dcs.creates[0]
+    delivery = FakeDelivery(headers=copy_headers(round_))
+    bench.dispatcher.deliver(delivery)
+    answer = bench.dcs.creates[0]
     while "create" not in bench.dcs.calls:
         await asyncio.sleep(0)
-    delivery.firm, claims.held = firm, held
-    gate.set()
+    delivery.is_ours, claims.held = is_ours, held
+    answer.set()
     await bench.idle()
     return bench
 
 
-async def test_a_stale_delivery_does_not_fail_its_request() -> None:
-    """Whoever has it now ends it: nothing is told, nothing is parked, and the claim is given up."""
-    bench = await _ended(create=BUSY, round_=4, firm=False)
+async def test_stale_delivery_does_not_fail_request() -> None:
+    """Its new owner completes it: no event, no parked copy, and the claim is released."""
+    bench = await _ended(create=BUSY, round_=4, is_ours=False)
     assert bench.publisher.published == []
     assert bench.observer.outcomes == [("returned", "stale")]
 
 
-async def test_a_lost_claim_does_not_fail_its_request() -> None:
-    """Another replica may have created meanwhile: it waits, settles, and is looked for again."""
+async def test_lost_claim_postpones_request_instead_of_failing_it() -> None:
+    """Another replica may have created meanwhile: it waits for the listing delay, and is looked up again."""
     bench = await _ended(create=BUSY, round_=4, held=False)
     (copy,) = bench.publisher.published
     assert (copy.what, copy.headers["x-round"]) == ("postpone", 4)
@@ -71,20 +71,20 @@ async def test_a_lost_claim_does_not_fail_its_request() -> None:
 
 
 @pytest.mark.parametrize("create", [BUSY, FORBIDDEN])
-async def test_a_delivery_that_is_still_ours_fails_its_request(create: CallError) -> None:
-    """With delivery and claim at hand the last failure is the end; so is a refusal, whatever became of them."""
+async def test_owned_delivery_fails_request(create: CallError) -> None:
+    """With delivery and claim the last failure is final; a refusal is final also without the claim."""
     assert (await _ended(create=create, round_=4)).observer.outcomes[0][0] == "failed"
     assert (await _ended(create=FORBIDDEN, round_=4, held=False)).observer.outcomes[0][0] == "failed"
 
 
 async def test_all_replicas_publish_the_stored_outcome() -> None:
-    """A replica whose ending comes second tells the first one, and answers copies with it."""
+    """A replica that is second publishes the first outcome, and answers copies with it."""
     first = FakeClaims()
     await Bench(create=[TaskCreated("i-1")], claims=first).deliver(FakeDelivery())
-    standing = first.told[0][1]
-    assert isinstance(standing, Completed)
+    stored = first.recorded[0][1]
+    assert isinstance(stored, Completed)
     claims = FakeClaims()
-    claims.standing = standing
+    claims.stored = stored
     bench = Bench(create=[FORBIDDEN], claims=claims)
     await bench.deliver(FakeDelivery())
     await bench.deliver(FakeDelivery())

@@ -1,9 +1,10 @@
-"""Walk 1: a request in, a task created, an event out, an acknowledgement."""
+"""First deliveries: a request in, a task created, an event out, an acknowledgement."""
 
 import pytest
 
 from schemas import names
 from schemas.envelope import Envelope
+from tests.pipeline.bench import Bench
 from tests.pipeline.fakes import (
     BUSY,
     FORBIDDEN,
@@ -13,17 +14,16 @@ from tests.pipeline.fakes import (
     THROTTLED,
     TIMEOUT,
     UNSENT,
-    Bench,
     FakeDelivery,
-    found,
     request,
-    several,
+    several_tasks,
+    task_found,
 )
 from worker.policy.call_result import CallError, TaskCreated, TaskNotFound
 from worker.policy.retry_policy import RetryPolicy
 
 
-async def test_a_valid_request_is_created_reported_and_acknowledged() -> None:
+async def test_valid_request_is_created_reported_and_acknowledged() -> None:
     """One create, one event as the contract has it, then the acknowledgement."""
     bench = Bench()
     delivery = FakeDelivery(headers={"traceparent": "00-a-b-01"}, reply_to="answers")
@@ -63,7 +63,7 @@ async def test_the_event_carries_the_senders_correlation(
 
 
 async def test_without_marker_the_body_goes_out_as_it_came() -> None:
-    """WORKER_MARKER=false changes nothing in the description; with it the marker is its last word."""
+    """WORKER_MARKER=false keeps the description; otherwise the marker is appended to it."""
     plain, marked = Bench(with_marker=False), Bench()
     for bench in (plain, marked):
         await bench.deliver(FakeDelivery())
@@ -72,21 +72,21 @@ async def test_without_marker_the_body_goes_out_as_it_came() -> None:
 
 
 @pytest.mark.parametrize("fault", [BUSY, UNSENT])
-async def test_a_fault_that_proves_nothing_was_created_is_tried_again_in_hand(fault: CallError) -> None:
-    """Short waits in hand, without a look-up; the attempts are counted."""
+async def test_error_that_proves_no_create_is_retried_in_process(fault: CallError) -> None:
+    """Retries follow after short waits, without a look-up; the attempts are counted."""
     bench = Bench(create=[fault, fault, TaskCreated("i-1")])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create"] * 3
     assert bench.publisher.events[0]["attempts"] == 3
 
 
-async def test_after_the_tries_in_hand_the_schedule_goes_on() -> None:
-    """The copy says how often it was tried, and goes to the first place."""
+async def test_exhausted_tries_postpone_to_first_retry_level() -> None:
+    """The copy has the number of attempts, and goes to the first retry level."""
     bench = Bench(create=[BUSY])
     delivery = FakeDelivery(headers={"mine": 1, "x-death": [{"count": 1}]})
     await bench.deliver(delivery)
     (copy,) = bench.publisher.published
-    assert (copy.what, copy.place) == ("postpone", 1)
+    assert (copy.what, copy.retry_level) == ("postpone", 1)
     assert {name: value for name, value in copy.headers.items() if name != names.JOURNAL} == {
         "mine": 1,
         "x-attempts": 3,
@@ -99,25 +99,25 @@ async def test_after_the_tries_in_hand_the_schedule_goes_on() -> None:
     assert bench.observer.outcomes == [("retried", "400")]
 
 
-async def test_a_throttled_request_waits_as_long_as_asked_and_spends_no_place() -> None:
-    """Retry-After 30 s: the first place that is as long, round unchanged."""
+async def test_throttled_request_waits_retry_after_without_using_retry_level() -> None:
+    """Retry-After 30 s: the first retry level of that length, round unchanged."""
     bench = Bench(create=[THROTTLED])
     await bench.deliver(FakeDelivery())
     (copy,) = bench.publisher.published
-    assert (copy.place, copy.headers["x-round"]) == (2, 0)
+    assert (copy.retry_level, copy.headers["x-round"]) == (2, 0)
 
 
-async def test_a_full_service_is_asked_again_at_the_long_end() -> None:
-    """Capacity answers are not tried in hand, and use the longest delay."""
+async def test_capacity_error_postpones_to_longest_delay() -> None:
+    """Capacity errors are not retried in the process, and use the longest delay."""
     bench = Bench(create=[FULL])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create"]
-    assert (bench.publisher.published[0].place, bench.publisher.published[0].headers["x-round"]) == (4, 1)
+    assert (bench.publisher.published[0].retry_level, bench.publisher.published[0].headers["x-round"]) == (4, 1)
 
 
 @pytest.mark.parametrize(("fault", "reason", "parked"), [(REJECTED, "rejected", False), (FORBIDDEN, "forbidden", True)])
-async def test_a_final_rejection_fails_the_request_at_once(fault: CallError, reason: str, parked: bool) -> None:
-    """One call, one failed event with what the service said; parked if a person has to act."""
+async def test_final_rejection_fails_request_at_once(fault: CallError, reason: str, parked: bool) -> None:
+    """One call, one failed event with the error of DCS; parked if an operator must act."""
     bench = Bench(create=[fault])
     delivery = FakeDelivery()
     await bench.deliver(delivery)
@@ -125,54 +125,54 @@ async def test_a_final_rejection_fails_the_request_at_once(fault: CallError, rea
     (event,) = bench.publisher.events
     assert (event["reason"], event["parked"], event["attempts"]) == (reason, parked, 1)
     assert event["error"]["status"] == fault.http_status
-    assert [one.what for one in bench.publisher.published] == (["park", "event"] if parked else ["event"])
+    assert [copy.what for copy in bench.publisher.published] == (["park", "event"] if parked else ["event"])
     assert delivery.done == ["ack"]
 
 
-async def test_an_ambiguous_ending_is_looked_for_and_adopted() -> None:
+async def test_ambiguous_create_is_looked_up_and_adopted() -> None:
     """A create whose answer was lost is found and not repeated."""
-    bench = Bench(create=[TIMEOUT], find=[found()])
+    bench = Bench(create=[TIMEOUT], find=[task_found()])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create", "find"]
     (event,) = bench.publisher.events
     assert (event["instance_id"], event["resolution"], event["attempts"]) == ("i-9", "adopted", 1)
 
 
-async def test_an_ambiguous_ending_that_is_not_found_settles_in_the_broker() -> None:
-    """Nothing is created again before the settle time: the copy says when a create may have been in flight."""
+async def test_ambiguous_create_without_task_waits_for_listing_delay() -> None:
+    """No create is repeated before the listing delay; the copy has the time of the last create."""
     bench = Bench(create=[TIMEOUT], find=[TaskNotFound()])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create", "find"]
     (copy,) = bench.publisher.published
-    assert (copy.what, copy.place, copy.headers["x-round"]) == ("postpone", 2, 1)
+    assert (copy.what, copy.retry_level, copy.headers["x-round"]) == ("postpone", 2, 1)
     assert copy.headers["x-last-sent-at"] == "2027-01-15T08:00:00.000Z"
 
 
-async def test_with_a_single_try_the_look_up_waits_too() -> None:
-    """WORKER_TRIES=1: an ambiguous create goes to a place as long as the settle time, unlooked."""
+async def test_single_try_postpones_lookup() -> None:
+    """WORKER_TRIES=1: an ambiguous create goes to a retry level as long as the listing delay, without a look-up."""
     bench = Bench(RetryPolicy(tries=1), create=[TIMEOUT])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create"]
-    assert bench.publisher.published[0].place == 2
+    assert bench.publisher.published[0].retry_level == 2
 
 
-async def test_several_candidates_are_named_and_never_guessed() -> None:
+async def test_several_tasks_are_unresolved_and_named_in_event() -> None:
     """Two tasks with the marker: unresolved, parked, both ids in the event."""
-    bench = Bench(create=[TIMEOUT], find=[several("a", "b")])
+    bench = Bench(create=[TIMEOUT], find=[several_tasks("a", "b")])
     await bench.deliver(FakeDelivery())
     (event,) = bench.publisher.events
     assert (event["reason"], event["error"]["candidates"]) == ("unresolved", ["a", "b"])
 
 
-async def test_a_forbidden_look_up_is_unresolved() -> None:
-    """Without the right to list it cannot be told whether a task exists."""
+async def test_forbidden_lookup_is_unresolved() -> None:
+    """Without the permission to list it is unknown whether a task exists."""
     bench = Bench(create=[TIMEOUT], find=[FORBIDDEN])
     await bench.deliver(FakeDelivery())
     assert bench.publisher.events[0]["reason"] == "unresolved"
 
 
-async def test_look_ups_that_fail_are_tried_again_and_then_use_the_schedule() -> None:
-    """A failed look-up is a failed call: a place of the schedule, then unresolved at its end."""
+async def test_failed_lookups_use_retry_levels_then_unresolved() -> None:
+    """A failed look-up uses a retry level; after the last one the request is unresolved."""
     bench = Bench(create=[TIMEOUT], find=[BUSY])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create", "find", "find"]
@@ -182,7 +182,7 @@ async def test_look_ups_that_fail_are_tried_again_and_then_use_the_schedule() ->
     assert bench.publisher.events[0]["reason"] == "unresolved"
 
 
-async def test_with_reconcile_off_an_ambiguous_ending_is_unresolved() -> None:
+async def test_ambiguous_create_is_unresolved_with_reconcile_off() -> None:
     """WORKER_RECONCILE=off: no look-up is ever made."""
     bench = Bench(RetryPolicy(reconcile="off"), create=[TIMEOUT])
     await bench.deliver(FakeDelivery())
@@ -191,15 +191,15 @@ async def test_with_reconcile_off_an_ambiguous_ending_is_unresolved() -> None:
     assert [event["reason"] for event in bench.publisher.events] == ["unresolved", "unresolved"]
 
 
-async def test_with_reconcile_always_even_a_first_delivery_looks() -> None:
+async def test_first_delivery_is_looked_up_with_reconcile_always() -> None:
     """WORKER_RECONCILE=always: one look-up before every create."""
     bench = Bench(RetryPolicy(reconcile="always"))
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["find", "create"]
 
 
-async def test_past_not_after_nothing_is_sent() -> None:
-    """A first delivery that comes too late makes no call at all."""
+async def test_first_delivery_past_not_after_makes_no_call() -> None:
+    """A first delivery that arrives too late makes no call."""
     bench = Bench()
     await bench.deliver(FakeDelivery(request(not_after="2026-01-01T00:00:00Z")))
     assert bench.dcs.calls == []
@@ -207,10 +207,10 @@ async def test_past_not_after_nothing_is_sent() -> None:
     assert (event["reason"], event["parked"], event["error"]) == ("expired", False, None)
 
 
-async def test_past_not_after_a_repeat_is_still_looked_for() -> None:
-    """Expired only with certainty: a task that exists is adopted, else it settles, and then expires."""
+async def test_repeat_past_not_after_is_looked_up() -> None:
+    """A task that exists is adopted; otherwise the request expires after the listing delay."""
     late = request(not_after="2026-01-01T00:00:00Z")
-    for find, age, expected in (([found()], 0.0, "adopted"), ([TaskNotFound()], 100.0, "expired")):
+    for find, age, expected in (([task_found()], 0.0, "adopted"), ([TaskNotFound()], 100.0, "expired")):
         bench = Bench(find=find)
         await bench.deliver(FakeDelivery(late, headers=_round(1, last_sent_at=NOW - age)))
         assert bench.dcs.calls == ["find"]
@@ -220,15 +220,15 @@ async def test_past_not_after_a_repeat_is_still_looked_for() -> None:
     assert bench.observer.outcomes == [("retried", "settle")]
 
 
-async def test_a_request_that_expires_while_it_waits_for_leave_is_not_sent() -> None:
-    """The instant is checked again when the call could begin."""
+async def test_request_that_expires_while_waiting_is_not_sent() -> None:
+    """`not_after` is checked again when the call could start."""
     bench = Bench()
     delivery = FakeDelivery(request(not_after="2027-01-15T08:00:01Z"))
-    firm = delivery.is_still_ours
+    is_ours = delivery.is_still_ours
 
     async def slow_is_firm() -> bool:
         bench.now += 2
-        return await firm()
+        return await is_ours()
 
     delivery.is_still_ours = slow_is_firm  # type: ignore[method-assign]
     await bench.deliver(delivery)

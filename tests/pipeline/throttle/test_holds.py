@@ -1,12 +1,13 @@
-"""Refused credentials, wrong endpoints, refused projects: probes tell whose fault it is; hardly anything is parked."""
+"""Refused credentials, wrong endpoints, refused projects: probes find the cause, and hardly any request is parked."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from tests.pipeline.virtual_time.fakes import DOWN, World
+from tests.pipeline.virtual_time.fakes import UNREACHABLE
+from tests.pipeline.virtual_time.world import World
 from worker.policy.call_result import CallError, CallStatus, Condition, ErrorKind, Evidence
 
 REGION = "cn-north-4"
@@ -18,111 +19,97 @@ NO_ENDPOINT = CallError(
 Build = Callable[..., World]
 
 
-@pytest.fixture
-def build() -> Iterator[Build]:
-    """Makes worlds, and ends them."""
-    worlds: list[World] = []
-
-    def make(*arguments: int, **named: object) -> World:
-        worlds.append(World(*arguments, **named))  # type: ignore[arg-type]
-        return worlds[-1]
-
-    yield make
-    for world in worlds:
-        world.close()
-
-
 def calls(world: World, operation: str | None = None, project: str | None = None) -> list[float]:
     """When calls were made."""
-    return [at for at, what, whose, _ in world.service.calls if operation in (None, what) and project in (None, whose)]
+    return [at for at, what, key, _ in world.dcs.calls if operation in (None, what) and project in (None, key)]
 
 
 # Credentials.
 
 
-def test_refused_credentials_are_asked_for_twice_and_then_hardly(build: Build) -> None:
+def test_refused_credentials_get_one_call_then_probes(build: Build) -> None:
     """A key that was never accepted, 500 requests: one call and one probe, then probes 60, 120, 240, 300 s apart."""
     world = build(1)
-    world.service.faults[REGION] = REFUSED
+    world.dcs.faults[REGION] = REFUSED
     world.publish(500)
     world.run(1000.0)
     made = calls(world)
     assert made[1] - made[0] < 0.1
     gaps = [later - earlier for earlier, later in itertools.pairwise(made[1:])]
     assert gaps == [pytest.approx(seconds, rel=0.06) for seconds in (60, 120, 240, 300)]
-    assert (world.parked, world.spent, world.ended) == ([], 0, {})
-    (held,) = world.replicas[0].noted("credentials.held")
+    assert (world.parked, world.highest_round, world.ended) == ([], 0, {})
+    (held,) = world.replicas[0].logged("credentials.held")
     assert (held["label"], held["message"]) == ("401", "no such key")
-    del world.service.faults[REGION]
+    del world.dcs.faults[REGION]
     world.run(lambda: len(world.ended) == 500, at_most=3000)
-    assert world.replicas[0].noted("credentials.released")
-    assert set(world.service.created.values()) == {1}
+    assert world.replicas[0].logged("credentials.released")
+    assert set(world.dcs.created.values()) == {1}
 
 
-def test_credentials_that_are_revoked_under_load_cost_the_calls_under_way(build: Build) -> None:
+def test_credentials_revoked_under_load_park_nothing(build: Build) -> None:
     """All wait for one probe; nothing is parked, consumption pauses, and all goes on when they are accepted again."""
     world = build(1, latency=0.5)
     world.publish(500)
     world.run(5.0)
     (replica,) = world.replicas
-    under_way, begun = world.service.under_way, world.loop.now
+    under_way, started_at = world.dcs.under_way, world.loop.now
     assert under_way > 8
-    world.service.faults[REGION] = REFUSED
+    world.dcs.faults[REGION] = REFUSED
     world.run(50.0)
-    assert world.service.between(begun, 50.0) <= under_way * 2 + 1
+    assert world.dcs.calls_between(started_at, 50.0) <= under_way * 2 + 1
     assert replica.paused_by == "held"
-    assert (world.parked, world.spent) == ([], 0)
-    del world.service.faults[REGION]
+    assert (world.parked, world.highest_round) == ([], 0)
+    del world.dcs.faults[REGION]
     world.run(lambda: len(world.ended) == 500, at_most=2400)
-    assert set(world.service.created.values()) == {1}
+    assert set(world.dcs.created.values()) == {1}
 
 
-def test_credentials_that_were_replaced_are_tried_at_once(build: Build) -> None:
+def test_replaced_credentials_are_tried_at_once(build: Build) -> None:
     """One call is under way with them until it is accepted."""
     world = build(1)
-    world.service.faults[REGION] = REFUSED
+    world.dcs.faults[REGION] = REFUSED
     world.publish(100)
     world.run(30.0)
-    del world.service.faults[REGION]
+    del world.dcs.faults[REGION]
     assert not world.ended
     world.loop.call_soon(world.replicas[0].throttle.credentials_changed)
     world.run(lambda: len(world.ended) == 100, at_most=40)
     assert calls(world, "probe")[-1] == pytest.approx(30.0, abs=0.1)
 
 
-def test_a_locked_key_is_left_alone_for_five_minutes(build: Build) -> None:
+def test_locked_key_gets_no_probe_for_five_minutes(build: Build) -> None:
     """No probe at once: tries may prolong the lock."""
     world = build(1)
-    world.service.faults[REGION] = LOCKED
+    world.dcs.faults[REGION] = LOCKED
     world.publish(100)
     world.run(299.0)
     assert len(calls(world)) == 1
-    del world.service.faults[REGION]
+    del world.dcs.faults[REGION]
     world.run(lambda: len(world.ended) == 100, at_most=2400)
-    assert (world.parked, world.spent) == ([], 0)
+    assert (world.parked, world.highest_round) == ([], 0)
 
 
-def test_one_request_that_is_refused_though_others_are_not_is_parked(build: Build) -> None:
+def test_only_refused_request_is_parked(build: Build) -> None:
     """It was tried once more after a probe was accepted; others notice nothing."""
     world = build(1)
     world.publish(1, "good", project_id="p2")
     world.run(1.0)
-    world.service.faults["p1"] = REFUSED
+    world.dcs.faults["p1"] = REFUSED
     world.publish(1, "bad")
     world.publish(20, "other", project_id="p2")
     world.run(lambda: len(world.ended) == 22, at_most=5)
     assert world.ended["bad-0"][1] == "unauthenticated"
     assert len(calls(world, "create", "p1")) == 2
     assert len(calls(world, "probe")) == 1
-    assert world.replicas[0].noted("credentials.held") == []
+    assert world.replicas[0].logged("credentials.held") == []
 
 
-def test_a_project_that_is_refused_alone_is_held_alone(build: Build) -> None:
-    """One of its 500 requests is parked; then probes of the project tell, and the others wait in the broker."""
+def test_only_refused_project_is_held(build: Build) -> None:
+    """One of its 500 requests is parked; then the project is probed, and the others wait in the broker."""
     world = build(1)
     world.publish(1, "good", project_id="p2")
     world.run(1.0)
-    world.service.faults["all of p1"] = REFUSED
+    world.dcs.faults["all of p1"] = REFUSED
     world.publish(500)
     world.publish(100, "other", project_id="p2")
     world.run(lambda: sum(name.startswith("other") for name in world.ended) == 100, at_most=10)
@@ -130,15 +117,15 @@ def test_a_project_that_is_refused_alone_is_held_alone(build: Build) -> None:
     assert len(world.parked) == 1
     assert len(calls(world, "create", "p1")) <= 2 * 8 + 1
     assert not world.replicas[0].paused_by
-    del world.service.faults["all of p1"]
+    del world.dcs.faults["all of p1"]
     world.run(lambda: len(world.ended) == 601, at_most=4000)
-    assert (world.spent, len(world.parked)) == (0, 1)
+    assert (world.highest_round, len(world.parked)) == (0, 1)
 
 
-def test_a_foreign_project_at_the_start_holds_nobody_for_long(build: Build) -> None:
+def test_refused_project_at_start_does_not_block_others(build: Build) -> None:
     """Its requests stand in front: as long as nothing has succeeded, those behind are looked at, and accepted."""
     world = build(1)
-    world.service.faults["all of p1"] = REFUSED
+    world.dcs.faults["all of p1"] = REFUSED
     world.publish(300)
     world.publish(50, "other", project_id="p2")
     world.run(lambda: sum(name.startswith("other") for name in world.ended) == 50, at_most=150)
@@ -148,40 +135,40 @@ def test_a_foreign_project_at_the_start_holds_nobody_for_long(build: Build) -> N
 # Endpoints.
 
 
-def test_a_wrong_endpoint_is_held_and_probed(build: Build) -> None:
+def test_wrong_endpoint_is_probed_and_parks_nothing(build: Build) -> None:
     """404 of the gateway, 1,000 waiting: nothing is parked or spent; a probe every 2 to 8 s, and all flows again."""
     world = build(1)
     world.publish(10)
     world.run(2.0)
-    begun = world.loop.now
-    world.service.faults[REGION] = NO_ENDPOINT
+    started_at = world.loop.now
+    world.dcs.faults[REGION] = NO_ENDPOINT
     world.publish(1000, "late")
     world.run(100.0)
-    assert (world.parked, world.spent) == ([], 0)
+    assert (world.parked, world.highest_round) == ([], 0)
     assert 90 / 8.1 <= len(calls(world, "probe")) <= 98 / 2
-    assert world.service.between(begun, 100.0) - len(calls(world, "probe")) <= 20
+    assert world.dcs.calls_between(started_at, 100.0) - len(calls(world, "probe")) <= 20
     assert world.replicas[0].paused_by == "held"
     assert len(world.queue) > 900
-    (held,) = world.replicas[0].noted("region.held")
+    (held,) = world.replicas[0].logged("region.held")
     assert held["label"] == "404"
-    del world.service.faults[REGION]
+    del world.dcs.faults[REGION]
     world.run(lambda: len(world.ended) == 1010, at_most=60)
 
 
-def test_a_404_of_the_endpoint_for_one_request_is_its_own(build: Build) -> None:
+def test_gateway_404_for_one_request_parks_it(build: Build) -> None:
     """The probe was answered: tried once more, it is parked."""
     world = build(1)
-    world.service.faults["p1"] = NO_ENDPOINT
+    world.dcs.faults["p1"] = NO_ENDPOINT
     world.publish(1)
     world.run(lambda: bool(world.ended), at_most=5)
     assert world.ended["r-0"][1] == "not_found"
     assert (len(calls(world, "create")), len(calls(world, "probe"))) == (2, 1)
 
 
-def test_a_wrong_endpoint_of_one_region_leaves_the_other_alone(build: Build) -> None:
+def test_wrong_endpoint_of_region_does_not_hold_other_region(build: Build) -> None:
     """Its requests wait in the broker, and consumption goes on."""
     world = build(1, regions=("a", "b"))
-    world.service.faults["a"] = NO_ENDPOINT
+    world.dcs.faults["a"] = NO_ENDPOINT
     world.publish(200, "a", region="a")
     world.publish(200, "b", region="b")
     world.run(lambda: sum(name.startswith("b") for name in world.ended) == 200, at_most=10)
@@ -189,14 +176,14 @@ def test_a_wrong_endpoint_of_one_region_leaves_the_other_alone(build: Build) -> 
     assert world.outcomes["retried", "region"] >= 190
 
 
-def test_a_probe_that_meets_an_outage_is_no_refusal(build: Build) -> None:
-    """The hold goes on, and ends soon after the service is back."""
+def test_probe_during_outage_is_no_refusal(build: Build) -> None:
+    """The hold goes on, and ends soon after the outage."""
     world = build(1)
-    world.service.faults[REGION] = REFUSED
+    world.dcs.faults[REGION] = REFUSED
     world.publish(10)
     world.run(30.0)
-    world.service.faults[REGION] = DOWN
+    world.dcs.faults[REGION] = UNREACHABLE
     world.run(70.0)
-    del world.service.faults[REGION]
+    del world.dcs.faults[REGION]
     world.run(lambda: len(world.ended) == 10, at_most=60)
-    assert (world.parked, world.spent) == ([], 0)
+    assert (world.parked, world.highest_round) == ([], 0)

@@ -1,4 +1,4 @@
-"""Settling and draining: publish, confirm, acknowledge; then stop in order."""
+"""Settling and draining: publish, confirm, acknowledge; orderly shutdown."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,8 @@ import pytest
 
 from schemas.envelope import Envelope
 from tests.malformed_messages import HOSTILE
-from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, Bench, FakeDelivery, FakeIntake, request
+from tests.pipeline.bench import Bench
+from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, FakeConsumer, FakeDelivery, request
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.executor import Executor
@@ -15,8 +16,8 @@ from worker.policy.call_result import TaskCreated, TaskNotFound
 from worker.policy.outcome import Outcome
 
 
-async def test_an_unconfirmed_publish_is_tried_again_before_the_acknowledgement() -> None:
-    """The delivery stays in hand until the broker confirms, with growing pauses."""
+async def test_unconfirmed_publish_is_retried_before_acknowledgement() -> None:
+    """The delivery stays unacknowledged until the broker confirms, with growing pauses."""
     bench = Bench(refusals=3)
     delivery = FakeDelivery()
     await bench.deliver(delivery)
@@ -25,8 +26,8 @@ async def test_an_unconfirmed_publish_is_tried_again_before_the_acknowledgement(
     assert bench.dcs.calls == ["create"]
 
 
-async def test_a_parked_copy_is_published_once_however_often_the_event_is_tried() -> None:
-    """What is confirmed is not repeated for what is not."""
+async def test_parked_copy_is_published_once_when_event_is_retried() -> None:
+    """A confirmed publish is not repeated."""
     bench = Bench(create=[FORBIDDEN])
     publish = bench.publisher.event
     failures = iter([True, True, False])
@@ -37,27 +38,27 @@ async def test_a_parked_copy_is_published_once_however_often_the_event_is_tried(
 
     bench.publisher.event = refuse  # type: ignore[method-assign]
     await bench.deliver(FakeDelivery())
-    assert [one.what for one in bench.publisher.published] == ["park", "event"]
+    assert [copy.what for copy in bench.publisher.published] == ["park", "event"]
 
 
-@pytest.mark.parametrize(("refusals", "told"), [(1, 1), (99, 0)])
-async def test_a_final_outcome_is_published_although_the_channel_is_lost(refusals: int, told: int) -> None:
-    """Its message may have gone with the queue; tried some times, then left to a redelivery."""
+@pytest.mark.parametrize(("refusals", "recorded"), [(1, 1), (99, 0)])
+async def test_final_outcome_is_published_after_loss_of_channel(refusals: int, recorded: int) -> None:
+    """Its message may be lost with the queue; it is tried some times, then left to a redelivery."""
     bench = Bench(refusals=refusals)
     delivery = FakeDelivery()
     answer = asyncio.Event()
     bench.dcs.creates.insert(0, answer)
-    bench.service.deliver(delivery)
+    bench.dispatcher.deliver(delivery)
     await asyncio.sleep(0.01)
     delivery.lost = True
     answer.set()
     await bench.idle()
-    assert (len(bench.publisher.events), delivery.done) == (told, [])
+    assert (len(bench.publisher.events), delivery.done) == (recorded, [])
     assert bench.observer.outcomes == [("returned", "stale")]
 
 
 @pytest.mark.parametrize("value", [b"\xff", 1e300, {"nested": 1}, "x" * 513])
-async def test_a_malformed_trace_header_delays_no_event(value: object) -> None:
+async def test_malformed_trace_header_is_dropped(value: object) -> None:
     """Only a readable one of sensible length is passed on."""
     bench = Bench()
     await bench.deliver(FakeDelivery(headers={"traceparent": "00-a-b-01", "tracestate": value}))
@@ -65,8 +66,8 @@ async def test_a_malformed_trace_header_delays_no_event(value: object) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before", "between"])
-async def test_a_lost_channel_ends_the_settling(moment: str) -> None:
-    """The broker delivers again; nothing is acknowledged, and the fact is told as returned."""
+async def test_lost_channel_stops_settling(moment: str) -> None:
+    """The broker delivers again; nothing is acknowledged, and the delivery is reported as returned."""
     bench = Bench(create=[FORBIDDEN], refusals=1)
     delivery = FakeDelivery()
     original = bench.publisher.park
@@ -85,7 +86,7 @@ async def test_a_lost_channel_ends_the_settling(moment: str) -> None:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
-async def test_a_malformed_message_is_answered_and_never_posted(hostile: Any) -> None:
+async def test_malformed_message_gets_event_and_no_call(hostile: Any) -> None:
     """One invalid_request event; parked only when nothing can be addressed to its sender."""
     bench = Bench()
     delivery = FakeDelivery(hostile.body, headers=hostile.headers)
@@ -104,24 +105,24 @@ async def test_two_broken_bodies_have_two_event_ids() -> None:
     assert len(set(ids)) == 2
 
 
-class Defective(Executor):
-    """A handler with a defect that goes away."""
+class ExecutorWithDefect(Executor):
+    """Executor with a temporary defect."""
 
     defects = 1
 
     async def execute(self, context: DeliveryContext) -> Outcome:
         """Fail once."""
-        if Defective.defects:
-            Defective.defects -= 1
+        if ExecutorWithDefect.defects:
+            ExecutorWithDefect.defects -= 1
             raise RuntimeError("defect")
         return await super().execute(context)
 
 
-async def test_a_defect_costs_one_delivery_and_not_the_worker() -> None:
-    """It is returned as a failed delivery after a breath; a copy that waited for it works on, and looks first."""
-    Defective.defects = 1
+async def test_defect_rejects_one_delivery_and_copy_is_looked_up() -> None:
+    """It is returned as a failed delivery after a pause; a copy that waited for it is looked up first."""
+    ExecutorWithDefect.defects = 1
     bench = Bench()
-    bench.service._pipeline._executor.__class__ = Defective
+    bench.dispatcher._pipeline._executor.__class__ = ExecutorWithDefect
     first, copy = FakeDelivery(), FakeDelivery()
     await bench.deliver(first, copy)
     assert (first.done, copy.done) == (["reject"], ["ack"])
@@ -129,78 +130,78 @@ async def test_a_defect_costs_one_delivery_and_not_the_worker() -> None:
     assert (bench.dcs.calls, bench.observer.outcomes) == (["find"], [("retried", "settle")])
 
 
-async def test_a_defect_on_a_lost_channel_is_left_to_the_broker() -> None:
+async def test_defect_on_lost_channel_settles_nothing() -> None:
     """There is nothing to return."""
-    Defective.defects = 1
+    ExecutorWithDefect.defects = 1
     bench = Bench()
-    bench.service._pipeline._executor.__class__ = Defective
+    bench.dispatcher._pipeline._executor.__class__ = ExecutorWithDefect
     delivery = FakeDelivery(lost=True)
     await bench.deliver(delivery)
     assert delivery.done == []
 
 
-async def test_draining_lets_calls_finish_and_hands_back_the_rest() -> None:
-    """A call in flight settles; a delivery that comes too late goes back as a copy with its envelope."""
+async def test_drain_finishes_calls_and_requeues_new_deliveries() -> None:
+    """A call in flight is settled; a later delivery is requeued as a copy with its envelope."""
     answer = asyncio.Event()
     bench = Bench(create=[answer, TaskCreated("i-1")])
     first, late = FakeDelivery(), FakeDelivery(request(request_id="r-2"))
-    bench.service.deliver(first)
+    bench.dispatcher.deliver(first)
     await asyncio.sleep(0.01)
-    draining = asyncio.create_task(bench.service.drain(5.0))
+    draining = asyncio.create_task(bench.dispatcher.drain(5.0))
     await asyncio.sleep(0.01)
-    bench.service.deliver(late)
+    bench.dispatcher.deliver(late)
     answer.set()
     assert await draining == 0
-    assert bench.intake.told == ["stop"]
+    assert bench.consumer.recorded == ["stop"]
     assert (first.done, late.done) == (["ack"], ["ack"])
-    copy = next(one for one in bench.publisher.published if one.what == "hand_back")
+    copy = next(copy for copy in bench.publisher.published if copy.what == "hand_back")
     assert copy.headers["x-deliveries"] == 1
     assert "x-last-sent-at" not in copy.headers
     assert sorted(bench.observer.outcomes) == [("returned", "drain"), ("succeeded", "created")]
 
 
-async def test_a_copy_that_waits_for_a_request_handed_back_is_handed_back_too() -> None:
-    """Both go to the next replica, and both say that they are repeats."""
+async def test_waiting_copy_of_requeued_request_is_requeued() -> None:
+    """Both go to the next replica, both marked as repeats."""
     looked = asyncio.Event()
     bench = Bench(find=[looked, TaskNotFound()])
     repeat = Envelope(1, 1, 2, 0, 0, NOW, None, True, False).write({})
     for _ in range(2):
-        bench.service.deliver(FakeDelivery(headers=repeat))
+        bench.dispatcher.deliver(FakeDelivery(headers=repeat))
     await asyncio.sleep(0.01)
-    draining = asyncio.create_task(bench.service.drain(5.0))
+    draining = asyncio.create_task(bench.dispatcher.drain(5.0))
     await asyncio.sleep(0.01)
     looked.set()
     assert await draining == 0
     assert bench.dcs.calls == ["find"]
-    assert [one.what for one in bench.publisher.published] == ["hand_back", "hand_back"]
+    assert [copy.what for copy in bench.publisher.published] == ["hand_back", "hand_back"]
 
 
-async def test_draining_ends_backoffs() -> None:
-    """The sleeper wakes, and its request uses the schedule."""
+async def test_drain_ends_backoff() -> None:
+    """The wait ends, and its request is postponed."""
     bench = Bench(create=[BUSY])
-    bench.service._pipeline._executor._random_unit = lambda: 0.99
+    bench.dispatcher._pipeline._executor._random_unit = lambda: 0.99
     delivery = FakeDelivery()
-    bench.service.deliver(delivery)
+    bench.dispatcher.deliver(delivery)
     await asyncio.sleep(0.02)
     async with asyncio.timeout(0.15):
-        assert await bench.service.drain(5.0) == 0
+        assert await bench.dispatcher.drain(5.0) == 0
     assert bench.observer.outcomes == [("retried", "400")]
 
 
-async def test_past_the_deadline_what_is_in_flight_is_left_unsettled() -> None:
-    """Law 3 makes that safe: the next worker looks first."""
-    bench = Bench(create=[asyncio.Event()], intake=FakeIntake(ConnectionError("away")))
+async def test_drain_deadline_leaves_deliveries_unsettled() -> None:
+    """Law `look-before-create` makes that safe: the next worker looks up first."""
+    bench = Bench(create=[asyncio.Event()], consumer=FakeConsumer(ConnectionError("away")))
     delivery = FakeDelivery()
-    bench.service.deliver(delivery)
+    bench.dispatcher.deliver(delivery)
     await asyncio.sleep(0.01)
-    assert await bench.service.drain(0.05) == 1
+    assert await bench.dispatcher.drain(0.05) == 1
     assert delivery.done == []
-    assert bench.service.in_flight == 0
+    assert bench.dispatcher.in_flight == 0
     assert bench.observer.refusals == ["the consumer could not be cancelled: away"]
 
 
 async def test_closed_throttle_ends_waits_between_tries() -> None:
-    """Whoever would wait between two tries is told at once, and closing again changes nothing."""
+    """A wait between two tries ends at once, and closing again changes nothing."""
     throttle = Bench().throttle
     sleeper = asyncio.create_task(throttle.pause(30.0))
     await asyncio.sleep(0)
@@ -212,29 +213,29 @@ async def test_closed_throttle_ends_waits_between_tries() -> None:
     assert repr(throttle) == "<Throttle: closed, 0 in use>"
 
 
-async def test_the_memory_of_endings_is_bounded() -> None:
-    """The oldest ending is forgotten; the others are still known, and both say so legibly."""
+async def test_memory_of_outcomes_is_bounded() -> None:
+    """The oldest outcome is forgotten; the others are still known, as `repr` shows."""
     bench = Bench()
     await bench.deliver(FakeDelivery())
-    copies = Deduplicator(capacity=1)
-    bench.service._pipeline._deduplicator = copies
+    deduplicator = Deduplicator(capacity=1)
+    bench.dispatcher._pipeline._deduplicator = deduplicator
     for name in ("a", "b", "b", "a"):
         await bench.deliver(FakeDelivery(request(request_id=name)))
     assert bench.dcs.calls == ["create"] * 4
-    assert repr(copies) == "<Deduplicator: 0 in progress, 1 completed, 0 unfinished>"
-    assert repr(bench.service) == "<Dispatcher: 0 in flight, <Throttle: open, 0 in use>>"
+    assert repr(deduplicator) == "<Deduplicator: 0 in progress, 1 completed, 0 unfinished>"
+    assert repr(bench.dispatcher) == "<Dispatcher: 0 in flight, <Throttle: open, 0 in use>>"
 
 
-async def test_a_copy_after_a_copy_keeps_the_later_moment() -> None:
+async def test_copies_keep_later_last_sent_at() -> None:
     """Of two moments at which a create may have been in flight the later one counts."""
     bench = Bench(create=[BUSY])
     sent = Envelope(1, 1, 2, 0, 0, NOW, NOW - 10, True, False).write({})
     await bench.deliver(FakeDelivery(headers=sent), FakeDelivery(headers=sent))
-    assert {one.headers["x-last-sent-at"] for one in bench.publisher.published} == {"2027-01-15T07:59:50.000Z"}
+    assert {copy.headers["x-last-sent-at"] for copy in bench.publisher.published} == {"2027-01-15T07:59:50.000Z"}
 
 
-async def test_a_suspect_is_worked_on_with_nothing_else_in_hand() -> None:
-    """It waits for what is in flight, holds the intake, and a second suspect is put off meanwhile."""
+async def test_suspected_poison_is_processed_alone() -> None:
+    """It waits for deliveries in flight and pauses consumption; a second suspect is postponed meanwhile."""
     answer = asyncio.Event()
     bench = Bench(create=[answer, TaskCreated("i-1")], find=[TaskNotFound()])
     suspected = Envelope(1, 0, 9, 5, 0, NOW - 900, NOW - 900, True, False).write({})
@@ -244,7 +245,7 @@ async def test_a_suspect_is_worked_on_with_nothing_else_in_hand() -> None:
         FakeDelivery(request(request_id="r-3"), headers=suspected),
     )
     for delivery in (innocent, suspect, second):
-        bench.service.deliver(delivery)
+        bench.dispatcher.deliver(delivery)
     while not second.done:
         await asyncio.sleep(0)
     assert bench.dcs.calls == ["create"]
@@ -256,11 +257,11 @@ async def test_a_suspect_is_worked_on_with_nothing_else_in_hand() -> None:
         ("succeeded", "created"),
         ("succeeded", "created"),
     ]
-    assert bench.intake.told == ["hold quarantine", "resume quarantine"]
+    assert bench.consumer.recorded == ["hold quarantine", "resume quarantine"]
 
 
-async def test_a_lone_suspect_starts_at_once_and_may_lose_its_channel() -> None:
-    """Nothing else is in hand; a suspect that cannot be put off is left to the broker."""
+async def test_only_suspected_poison_starts_at_once() -> None:
+    """No other delivery is in flight; a suspect that cannot be postponed is left to the broker."""
     bench = Bench(find=[TaskNotFound()])
     suspected = Envelope(1, 0, 9, 5, 0, NOW - 900, NOW - 900, True, False).write({})
     await bench.deliver(

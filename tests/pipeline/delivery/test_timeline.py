@@ -1,29 +1,29 @@
-"""The story of a request, told while it is worked on, and carried by whatever leaves the worker."""
+"""Timeline of a request: recorded while it is processed, and carried by every message of the worker."""
 
 import pytest
 
 from schemas import names
 from schemas.envelope import Envelope
 from schemas.journal import EMPTY, LIMIT, Journal, Kind
+from tests.pipeline.bench import Bench
 from tests.pipeline.fakes import (
     BUSY,
     FORBIDDEN,
     NOW,
     REJECTED,
     TIMEOUT,
-    Bench,
     FakeClaims,
     FakeDelivery,
     Published,
-    found,
+    task_found,
 )
 from worker.policy.call_result import TaskCreated, TaskNotFound
 from worker.policy.outcome import ClaimedElsewhere
 from worker.policy.retry_policy import RetryPolicy
 
 
-def story(published: Published) -> list[tuple[object, ...]]:
-    """What a message tells: kind, ending, number and evidence of each entry."""
+def timeline(published: Published) -> list[tuple[object, ...]]:
+    """Timeline of a message: kind, result, number and evidence of each entry."""
     journal = Journal.read(published.journal or published.headers.get(names.JOURNAL))
     assert journal is not None
     return [(entry.did.value, entry.got, entry.n, entry.evidence) for entry in journal.entries]
@@ -37,13 +37,13 @@ async def follow(bench: Bench, deliveries: int = 20) -> list[Published]:
         last = bench.publisher.published[-1]
         if last.what == "event":
             break
-        bench.now += RetryPolicy().delays[last.place - 1]
+        bench.now += RetryPolicy().delays[last.retry_level - 1]
         delivery = FakeDelivery(headers=last.headers)
     return bench.publisher.published
 
 
 async def test_an_immediate_success_has_no_timeline() -> None:
-    """A first delivery, one create, success: the event says everything, and bears no further header."""
+    """A first delivery with one successful create: the event is complete, and has no timeline header."""
     bench = Bench()
     await bench.deliver(FakeDelivery())
     (event,) = bench.publisher.published
@@ -54,15 +54,15 @@ async def test_a_failure_is_recorded_with_its_evidence() -> None:
     """Also the only call of a request that failed: what it proves is not in the body."""
     bench = Bench(create=[REJECTED])
     await bench.deliver(FakeDelivery())
-    assert story(bench.publisher.published[0]) == [("create", "400", 1, "refused")]
+    assert timeline(bench.publisher.published[0]) == [("create", "400", 1, "refused")]
 
 
 async def test_the_timeline_travels_through_the_retry_queues() -> None:
-    """Each delivery adds what it did, each copy why it waits; the event has all of it."""
+    """Each delivery adds its calls, each copy the reason of its wait; the event has all entries."""
     bench = Bench(RetryPolicy(tries=1), create=[TIMEOUT, TaskCreated("i-1", None, "d-1")])
     first, *_, event = await follow(bench)
-    assert story(first) == [("create", "timeout", 1, "ambiguous"), ("wait", "timeout", 2, "")]
-    assert story(event) == [
+    assert timeline(first) == [("create", "timeout", 1, "ambiguous"), ("wait", "timeout", 2, "")]
+    assert timeline(event) == [
         ("create", "timeout", 1, "ambiguous"),
         ("wait", "timeout", 2, ""),
         ("look", "absent", 0, ""),
@@ -75,17 +75,17 @@ async def test_the_timeline_travels_through_the_retry_queues() -> None:
 
 
 async def test_a_parked_request_keeps_its_timeline() -> None:
-    """With the reason and the code by which it is grouped; its event tells the same without the parking."""
+    """It has the reason and the error code; its event has the same entries without the parking."""
     bench = Bench(create=[FORBIDDEN])
     await bench.deliver(FakeDelivery())
     parked, event = bench.publisher.published
-    assert story(parked) == [("create", "403", 1, "refused"), ("parked", "forbidden", 0, "")]
-    assert story(event) == story(parked)[:1]
+    assert timeline(parked) == [("create", "403", 1, "refused"), ("parked", "forbidden", 0, "")]
+    assert timeline(event) == timeline(parked)[:1]
     assert names.PARKED_ERROR_CODE not in parked.headers
 
 
 async def test_a_parked_request_bears_its_error_code() -> None:
-    """Of the last answer; one that a sender wrote there is not believed."""
+    """The code of the last answer; one that a sender wrote is ignored."""
     bench = Bench(RetryPolicy(tries=1), create=[BUSY])
     used_up = Envelope(1, 4, 5, 0, 0, NOW, None, True, False).write({names.PARKED_ERROR_CODE: "forged"})
     await bench.deliver(FakeDelivery(headers=used_up))
@@ -100,56 +100,56 @@ async def test_a_forged_error_code_is_not_parked() -> None:
 
 
 async def test_interrupted_deliveries_are_recorded() -> None:
-    """A redelivery says so, and how often."""
-    bench = Bench(find=[found()])
+    """The timeline shows a redelivery, and how often it was interrupted."""
+    bench = Bench(find=[task_found()])
     await bench.deliver(FakeDelivery(redelivered=True, headers={names.DELIVERY_COUNT: 3}))
-    assert story(bench.publisher.published[0]) == [("redelivered", "", 3, ""), ("look", "found", 0, "")]
+    assert timeline(bench.publisher.published[0]) == [("redelivered", "", 3, ""), ("look", "found", 0, "")]
 
 
 async def test_a_wait_for_another_replica_is_recorded() -> None:
-    """Why a request was not worked on is part of its story."""
+    """The timeline shows why a request had to wait."""
     bench = Bench()
     await bench.deliver(FakeDelivery())
     claims = FakeClaims(ClaimedElsewhere(bench.dcs.created[0].fingerprint))
     elsewhere = Bench(claims=claims)
     await elsewhere.deliver(FakeDelivery())
-    assert story(elsewhere.publisher.published[0]) == [("wait", "claimed", 1, "")]
+    assert timeline(elsewhere.publisher.published[0]) == [("wait", "claimed", 1, "")]
 
 
 async def test_a_requeued_request_records_the_reason() -> None:
-    """A draining replica leaves a word."""
+    """A draining replica adds its reason."""
     bench = Bench()
     bench.throttle.close()
     await bench.deliver(FakeDelivery())
     (copy,) = bench.publisher.published
-    assert (copy.what, story(copy)) == ("hand_back", [("returned", "", 0, "")])
+    assert (copy.what, timeline(copy)) == ("hand_back", [("returned", "", 0, "")])
 
 
 async def test_a_long_timeline_stays_within_bounds() -> None:
-    """The whole default schedule, every try failing: the header fits, begins with the beginning, ends with the end."""
+    """With all retries of the default schedule the header fits, and keeps its first and last entries."""
     bench = Bench(create=[TIMEOUT], find=[TaskNotFound()])
     *_, parked, event = await follow(bench)
     assert (parked.what, event.body["reason"]) == ("park", "exhausted")
     text = parked.headers[names.JOURNAL]
     assert isinstance(text, str)
     assert len(text) <= LIMIT
-    assert story(parked)[0] == ("create", "timeout", 1, "ambiguous")
-    assert story(parked)[-1] == ("parked", "exhausted", 0, "")
+    assert timeline(parked)[0] == ("create", "timeout", 1, "ambiguous")
+    assert timeline(parked)[-1] == ("parked", "exhausted", 0, "")
 
 
 async def test_copies_of_an_outcome_are_the_same_event() -> None:
-    """Whatever their own deliveries went through: one id, one body, one journal."""
+    """All copies get one id, one body, one journal."""
     bench = Bench(create=[REJECTED])
     await bench.deliver(FakeDelivery())
     later = Envelope(0, 0, 2, 0, 0, NOW, None, True, False, journal=EMPTY.add(NOW, Kind.RETURNED))
     await bench.deliver(FakeDelivery(headers=later.write({})))
-    one, other = bench.publisher.published
-    assert (one.event_id, one.body, one.journal) == (other.event_id, other.body, other.journal)
+    first, other = bench.publisher.published
+    assert (first.event_id, first.body, first.journal) == (other.event_id, other.body, other.journal)
 
 
 @pytest.mark.parametrize("forged", ["[" * 3000, "{}", 5, None, b"\xff", EMPTY.add(NOW, Kind.CREATE, "done").text()])
 async def test_the_timeline_decides_nothing(forged: object) -> None:
-    """A sender's own journal changes neither calls nor event, and no message carries it on."""
+    """A journal by a sender changes neither calls nor event, and is not passed on."""
     bench = Bench()
     await bench.deliver(FakeDelivery(headers={names.JOURNAL: forged}))
     assert bench.dcs.calls == ["create"]
