@@ -12,9 +12,8 @@ from worker.bootstrap import components
 from worker.cli.doctor.configuration import DoctorOptions
 from worker.cli.doctor.network import Address, find_problem
 from worker.config import Configuration, Settings
-from worker.dcs.auth.auth_method import Credentials
-from worker.dcs.checks import check_service
-from worker.dcs.checks import CREDENTIALS, Service
+from worker.dcs.auth.auth_method import AuthMethod
+from worker.dcs.checks import CREDENTIALS, Service, check_service
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked
@@ -68,7 +67,7 @@ async def _region(loaded: Configuration, service: Service, within: Within, tls: 
         return [
             failed("DCS", problem.found, problem.remedy, subject=service.region, failure_kind=FailureKind.UNREACHABLE)
         ]
-    credentials: Credentials | None = None
+    credentials: AuthMethod | None = None
     if service.project is not None and service.way is not None:
         credentials = components.credentials(loaded, within, lambda _: None)
     checks: list[Check] = []
