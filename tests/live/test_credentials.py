@@ -17,9 +17,9 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.faulty_dcs import FaultyDcs
 from tests.unit.dcs.fakes import timing_of, until
 from worker.config import load
-from worker.dcs.auth.auth_method import Credentials
+from worker.dcs.auth.auth_method import AuthMethod
 from worker.dcs.auth.iam_login import Account
-from worker.dcs.auth.methods import Surroundings, credentials_for
+from worker.dcs.auth.methods import auth_method
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.transport import ServiceTransport
@@ -68,7 +68,7 @@ class Work:
         self.clock = clock
         self.reported: list[str | None] = []
         self.faults: list[CallError] = []
-        self.credentials: Credentials
+        self.credentials: AuthMethod
         self.client: DcsClient
         self.http: HttpClient
 
@@ -109,13 +109,14 @@ async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], *
                 return HttpClient(transport, deadline=deadline, freeze_detector=freeze_detector)
 
             account = Account(fake_dcs.url, loaded.settings.iam_user or "", loaded.settings.iam_domain or "")
-            surroundings = Surroundings(account, loaded.settings.credentials_file, fake_dcs.url)
-            work.credentials = credentials_for(
+            work.credentials = auth_method(
                 loaded.settings.auth_method,
                 loaded.secrets.current,
-                surroundings,
                 http_client,
-                changed=work.reported.append,
+                account=account,
+                profile=loaded.settings.credentials_file,
+                metadata_address=fake_dcs.url,
+                on_refused=work.reported.append,
                 timing=timing_of(clock, 0.5),
             )
             work.http = http_client(20)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from worker import __version__
 from worker.config import Configuration, ConfigurationError, Settings
-from worker.dcs.auth.auth_method import Credentials
+from worker.dcs.auth.auth_method import AuthMethod
 from worker.dcs.auth.iam_login import Account
-from worker.dcs.auth.methods import Surroundings, credentials_for
+from worker.dcs.auth.methods import auth_method
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
 from worker.observe.observer import WorkerObserver
@@ -70,9 +70,9 @@ def throttle(settings: Settings) -> ThrottleSettings:
 
 
 def credentials(
-    loaded: Configuration, http_client: Callable[[float], HttpClient], changed: Callable[[str | None], None]
-) -> Credentials:
-    """Credentials for calls of DCS. `changed` receives why they are refused, and None when they are accepted again."""
+    loaded: Configuration, http_client: Callable[[float], HttpClient], on_refused: Callable[[str | None], None]
+) -> AuthMethod:
+    """How calls authenticate; `on_refused` is called with the reason why none can, and None when that is over."""
     settings = loaded.settings
     account = None
     if settings.auth_method == "iam":
@@ -80,8 +80,14 @@ def credentials(
         assert settings.iam_user is not None
         assert settings.iam_domain is not None
         account = Account(settings.iam_endpoint, settings.iam_user, settings.iam_domain)
-    surroundings = Surroundings(account, settings.credentials_file)
-    return credentials_for(settings.auth_method, loaded.secrets.current, surroundings, http_client, changed=changed)
+    return auth_method(
+        settings.auth_method,
+        loaded.secrets.current,
+        http_client,
+        account=account,
+        profile=settings.credentials_file,
+        on_refused=on_refused,
+    )
 
 
 def tracing(settings: Settings) -> "Tracing | None":

@@ -1,7 +1,7 @@
 """Checks of DCS: whether it answers, what its clock says, whether the credentials may look for tasks.
 
-At most two calls: a list of one row, and the details of a task that does not exist. Nothing is created, and a proof
-that was refused is not tried again.
+At most two calls: a list of one row, and the details of a task that does not exist. Nothing is created, and a
+credential that was refused is not tried again.
 """
 
 import re
@@ -13,8 +13,8 @@ import httpx2
 from pydantic import ValidationError
 
 from schemas.dcs import ListReply, read_error
-from worker.dcs.auth.auth_method import Credentials
-from worker.dcs.auth.methods import Way
+from worker.dcs.auth.auth_method import AuthMethod
+from worker.dcs.auth.methods import AuthMethodName
 from worker.dcs.auth.signing import canonical_url, skew
 from worker.dcs.http_client import HEADERS, HttpClient, new_request
 from worker.policy import error_table
@@ -22,14 +22,14 @@ from worker.policy.call_result import CallError, CallStatus, ErrorKind
 from worker.policy.diagnostics import Check, CheckResult, FailureKind, OnCheck, failed, ok, unchecked, warning
 from worker.policy.error_text import SKEW_TOLERANCE_SECONDS
 
-NOTICEABLE: Final = 5.0
+NOTICEABLE_SKEW_SECONDS: Final = 5.0
 """Seconds by which a clock may be off unnoticed: the Date header has whole seconds, and some time passed since."""
 CREDENTIALS: Final = "credentials"
 LIST: Final = "permission to list"
 SHOW: Final = "permission to show"
 SET_CLOCK: Final = "timedatectl set-ntp true"
 
-REMEDIES: Final[Mapping[Way, str]] = {
+REMEDIES: Final[Mapping[AuthMethodName, str]] = {
     "token": "set WORKER_AUTH_TOKEN to a fresh token of this very project (tokens live for 24 h)",
     "keys": "set WORKER_ACCESS_KEY and WORKER_SECRET_KEY to an active pair, and WORKER_SECURITY_TOKEN only with "
     "temporary ones",
@@ -46,7 +46,7 @@ class Service:
     region: str
     endpoint: str
     project: str | None = None
-    way: Way | None = None
+    way: AuthMethodName | None = None
     needs_lookup: bool = True
     must_show: bool = False
     """Tasks are recognised by the detail call alone."""
@@ -78,7 +78,7 @@ def clock(reply: httpx2.Response, now: float, service: Service) -> Check:
     side = "ahead of" if off > 0 else "behind"
     apart = f"{abs(off):.0f} s" if abs(off) < 120 else f"{abs(off) / 60:.0f} min"
     found = f"this machine's is {apart} {side} the service's"
-    if abs(off) <= NOTICEABLE:
+    if abs(off) <= NOTICEABLE_SKEW_SECONDS:
         return ok("clock", "agrees with the service's", subject=subject)
     if abs(off) > SKEW_TOLERANCE_SECONDS and service.way in ("keys", "platform"):
         found = f"{found}, and signatures are valid for {SKEW_TOLERANCE_SECONDS / 60:.0f} minutes"
@@ -86,14 +86,14 @@ def clock(reply: httpx2.Response, now: float, service: Service) -> Check:
     return warning("clock", f"{found}: dates in events are off by as much", SET_CLOCK, subject=subject)
 
 
-def unproved(fault: CallError, service: Service) -> Check:
+def without_credential(error: CallError, service: Service) -> Check:
     """No credentials can be had: IAM, or the metadata of this server, gives none."""
-    if fault.status is CallStatus.IAM_UNAVAILABLE:
+    if error.status is CallStatus.IAM_UNAVAILABLE:
         remedy = "correct WORKER_IAM_ENDPOINT; else wait for IAM, requests wait in the broker meanwhile"
         return failed(
-            CREDENTIALS, line(fault.message), remedy, subject=service.region, failure_kind=FailureKind.UNREACHABLE
+            CREDENTIALS, line(error.message), remedy, subject=service.region, failure_kind=FailureKind.UNREACHABLE
         )
-    return failed(CREDENTIALS, line(fault.message), service.remedy, subject=service.region)
+    return failed(CREDENTIALS, line(error.message), service.remedy, subject=service.region)
 
 
 def listed(reply: httpx2.Response, service: Service, explained: str | None) -> Iterator[Check]:
@@ -161,48 +161,48 @@ _LISTING: Final = "/v2/{}/migration-tasks?limit=1&offset=0"
 
 
 async def check_service(
-    service: Service, http: HttpClient, credentials: Credentials | None, now: Callable[[], float], tell: OnCheck
+    service: Service, http: HttpClient, credentials: AuthMethod | None, now: Callable[[], float], on_check: OnCheck
 ) -> None:
     """Check one region; with a project and credentials also what they may do there. `now`: epoch seconds."""
-    fault, request = (
+    error, request = (
         None,
         _request("list", service, _LISTING.format(service.project) if credentials is not None else "/"),
     )
     if credentials is not None:
-        fault = await credentials.authorise(request, service.project or "")
-    reply = await http.send(request if fault is None else _request("list", service, "/"))
-    tell(answered(reply, service))
+        error = await credentials.authorise(request, service.project or "")
+    reply = await http.send(request if error is None else _request("list", service, "/"))
+    on_check(answered(reply, service))
     if isinstance(reply, httpx2.Response):
-        tell(clock(reply, now(), service))
-    if fault is not None:
-        tell(unproved(fault, service))
-        _skip((LIST, SHOW), "there are no credentials to ask with", service, tell)
+        on_check(clock(reply, now(), service))
+    if error is not None:
+        on_check(without_credential(error, service))
+        _skip((LIST, SHOW), "there are no credentials to ask with", service, on_check)
     elif credentials is not None:
-        await _check_rights(service, http, credentials, reply, tell)
+        await _check_rights(service, http, credentials, reply, on_check)
 
 
 async def _check_rights(
-    service: Service, http: HttpClient, credentials: Credentials, reply: httpx2.Response | CallError, tell: OnCheck
+    service: Service, http: HttpClient, credentials: AuthMethod, reply: httpx2.Response | CallError, on_check: OnCheck
 ) -> None:
     if isinstance(reply, CallError) or reply.status_code >= 500:
-        _skip((CREDENTIALS, LIST, SHOW), "DCS does not answer", service, tell)
+        _skip((CREDENTIALS, LIST, SHOW), "DCS does not answer", service, on_check)
         return
     explained = credentials.explain(reply.headers) if reply.status_code == 401 else None
     checks = list(listed(reply, service, explained))
     for check in checks:
-        tell(check)
+        on_check(check)
     if checks[-1].result is not CheckResult.OK:
-        _skip((LIST, SHOW)[len(checks) - 1 :], "the list call was not granted", service, tell)
+        _skip((LIST, SHOW)[len(checks) - 1 :], "the list call was not granted", service, on_check)
         return
     request = _request("show", service, f"/v2/{service.project}/migration-task/{NO_TASK}")
     if await credentials.authorise(request, service.project or "") is None:
-        tell(shown(await http.send(request), service))
+        on_check(shown(await http.send(request), service))
 
 
 def _request(operation: str, service: Service, path: str) -> httpx2.Request:
     return new_request(operation, "GET", canonical_url(f"{service.endpoint}{path}"), HEADERS)
 
 
-def _skip(names: tuple[str, ...], why: str, service: Service, tell: OnCheck) -> None:
+def _skip(names: tuple[str, ...], why: str, service: Service, on_check: OnCheck) -> None:
     for name in names:
-        tell(unchecked(name, why, subject=service.region))
+        on_check(unchecked(name, why, subject=service.region))

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from schemas import dcs as bodies
 from schemas.dcs import ListReply, TaskDetail, TaskRow
-from worker.dcs.auth.auth_method import CallAuth, Credentials, without_credentials
+from worker.dcs.auth.auth_method import AuthMethod, CallAuth, redacted_body
 from worker.dcs.auth.signing import canonical_url, skew
 from worker.dcs.http_client import HEADERS, CallFailedError, HttpClient, new_request
 from worker.dcs.stale_answers import StaleAnswers
@@ -58,19 +58,19 @@ class DcsClient:
     def __init__(
         self,
         http: HttpClient,
-        credentials: Credentials,
+        auth_method: AuthMethod,
         endpoints: Mapping[str, str],
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._http = http
-        self._credentials = credentials
+        self._auth_method = auth_method
         self._endpoints = endpoints
         self._now = now
         self._stale = StaleAnswers()
 
     async def create(self, migration: MigrationRequest, is_still_allowed: IsStillAllowed) -> TaskCreated | CallError:
-        """Create the task of `order`; `is_still_allowed` is asked right before it is sent.
+        """Create the task of `migration`; `is_still_allowed` is asked right before it is sent.
 
         Done only with a 2xx that names the task and is surely the answer to this very call.
         """
@@ -83,18 +83,18 @@ class DcsClient:
             migration.body,
             on_answer=lambda answer: results.append(self._believed(migration, answer)),
         )
-        answer = await self._http.send(request, CallAuth(self._credentials, migration.project_id, is_still_allowed))
+        answer = await self._http.send(request, CallAuth(self._auth_method, migration.project_id, is_still_allowed))
         return answer if isinstance(answer, CallError) else results[-1]
 
     def _believed(self, migration: MigrationRequest, answer: httpx2.Response) -> TaskCreated | CallError:
-        """The result that an answer to the create of `order` proves.
+        """The result that an answer to the create of `migration` proves.
 
         Raises CallFailedError if it proves nothing, so that its connection is closed: the true answer may follow.
         """
         created = bodies.read_create_reply(answer.content) if answer.is_success else None
         result: TaskCreated | CallError
         if created is None:
-            result = self._fault(answer)
+            result = self._error_of(answer)
         else:
             result = TaskCreated(created.instance_id, created.job_id, answer.headers.get("x-request-id"))
         if (doubt := self._stale.doubt(migration, answer, result)) is not None:
@@ -111,7 +111,7 @@ class DcsClient:
     async def find(
         self, migration: MigrationRequest, since: float, on_call: Callable[[], None] = lambda: None
     ) -> LookupResult | CallError:
-        """Look for the task of `order` on all pages; `since`: when the request was first known."""
+        """Look for the task of `migration` on all pages; `since`: when the request was first known."""
         found: set[str] = set()
         seen: set[str] = set()
         for _ in range(PAGES):
@@ -161,11 +161,11 @@ class DcsClient:
     async def _get(self, operation: str, project_id: str, region: str, path: str, model: type[T]) -> T | CallError:
         url = _url(self._endpoints[region], project_id, path)
         request = new_request(operation, "GET", url, _HEADERS, on_answer=self._stale.note)
-        answer = await self._http.send(request, CallAuth(self._credentials, project_id))
+        answer = await self._http.send(request, CallAuth(self._auth_method, project_id))
         if isinstance(answer, CallError):
             return answer
         if not answer.is_success:
-            return self._fault(answer)
+            return self._error_of(answer)
         try:
             return model.model_validate_json(answer.content)
         except ValidationError:
@@ -173,12 +173,12 @@ class DcsClient:
                 Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.UNREADABLE, f"the {operation} reply cannot be read"
             )
 
-    def _fault(self, answer: httpx2.Response) -> CallError:
+    def _error_of(self, answer: httpx2.Response) -> CallError:
         status, headers, now = answer.status_code, answer.headers, self._now()
-        said = bodies.read_error(without_credentials(answer))
+        said = bodies.read_error(redacted_body(answer))
         text = error_text.read_text(status, said.error_msg, skew(headers.get("date"), now))
         row = error_table.row(status, said.error_code, text.condition)
-        why = self._credentials.explain(headers) if status == 401 else None
+        why = self._auth_method.explain(headers) if status == 401 else None
         return CallError(
             row.evidence,
             row.kind,

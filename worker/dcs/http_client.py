@@ -39,9 +39,9 @@ _DROPPED: Final = frozenset({b"content-encoding", b"transfer-encoding", b"locati
 class CallFailedError(Exception):
     """A call has ended without an answer that counts."""
 
-    def __init__(self, fault: CallError) -> None:
-        super().__init__(fault.message)
-        self.fault = fault
+    def __init__(self, error: CallError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 class OversizeError(Exception):
@@ -83,8 +83,8 @@ class HttpClient:
         request.extensions[_FREEZES] = self._freeze_detector.tick()
         try:
             return await self._client.send(request, auth=auth)
-        except CallFailedError as error:
-            return error.fault
+        except CallFailedError as failed:
+            return failed.error
 
 
 class _Attempts(httpx2.AsyncBaseTransport):
@@ -113,8 +113,8 @@ class _Attempts(httpx2.AsyncBaseTransport):
         started = time.perf_counter()
         try:
             answer = await self._send(request)
-        except CallFailedError as error:
-            self._on_call_end(operation, error.fault.label, time.perf_counter() - started)
+        except CallFailedError as failed:
+            self._on_call_end(operation, failed.error.label, time.perf_counter() - started)
             raise
         self._on_call_end(operation, str(answer.status_code), time.perf_counter() - started)
         return answer
@@ -147,15 +147,15 @@ class _Attempts(httpx2.AsyncBaseTransport):
         except CallFailedError:
             raise
         except asyncio.CancelledError:
-            fault = _lost(tracker, CallStatus.TIMEOUT, f"no answer within {self._deadline:g} s")
+            failure = _lost(tracker, CallStatus.TIMEOUT, f"no answer within {self._deadline:g} s")
         except FrozenError as error:
-            fault = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.FROZEN, str(error))
+            failure = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.FROZEN, str(error))
         except OversizeError as error:
-            fault = _lost(tracker, CallStatus.OVERSIZE, str(error))
+            failure = _lost(tracker, CallStatus.OVERSIZE, str(error))
         except Exception as error:  # noqa: BLE001 - fail closed: an unknown error is ambiguous
             status = CallStatus.RESET if tracker.may_have_sent else CallStatus.CONNECTION_REFUSED
-            fault = _lost(tracker, status, _described(error))
-        raise CallFailedError(fault)
+            failure = _lost(tracker, status, _described(error))
+        raise CallFailedError(failure)
 
 
 class _Exchange:

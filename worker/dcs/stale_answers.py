@@ -34,7 +34,7 @@ class StaleAnswers:
     def doubt(
         self, migration: MigrationRequest, answer: httpx2.Response, result: TaskCreated | CallError
     ) -> str | None:
-        """Why an answer to the create of `order` may belong to another call; None if it is to be believed."""
+        """Why an answer to the create of `migration` may belong to another call; None if it is to be believed."""
         is_kept, last_id = self._note(answer, result.dcs_request_id)
         if isinstance(result, TaskCreated) and not self._is_first(migration, result.instance_id):
             return f"the task {result.instance_id} was the answer to another request"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker.config import Configuration, ConfigurationError, Settings, describe, load_from_process
-from worker.dcs.auth.cached_credential import PATIENCE as MAX_CREDENTIAL_WAIT_SECONDS
+from worker.dcs.auth.cached_credential import MAX_CREDENTIAL_WAIT_SECONDS
 from worker.pipeline.dispatcher import ISOLATION_WAIT_SECONDS
 from worker.pipeline.throttle import MAX_PERMIT_WAIT_SECONDS
 from worker.policy.backoff import level_for_wait

@@ -4,43 +4,43 @@ https://www.python-httpx.org/advanced/authentication/#custom-authentication-sche
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 import httpx2
 
 from worker.dcs.http_client import CallFailedError
 from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
 
-MASK: Final = b"***"
-SHORTEST: Final = 8
-"""Characters of a proof that is looked for: shorter ones, which only tests have, are words of the reply itself."""
-_TOKENS: Final = ("X-Auth-Token", "X-Security-Token")
-_SIGNED: Final = re.compile(r"(?:Access|Signature)=([^,\s]+)")
+REDACTED: Final = b"***"
+SHORTEST_SECRET_CHARACTERS: Final = 8
+"""Shorter ones, which only tests have, are words of the answer itself."""
+_TOKEN_HEADERS: Final = ("X-Auth-Token", "X-Security-Token")
+_SIGNATURE_PARTS: Final = re.compile(r"(?:Access|Signature)=([^,\s]+)")
 
 
-class Credentials(Protocol):
-    """Proof of identity for calls in a project."""
+class AuthMethod(ABC):
+    """Authenticates calls in a project."""
 
+    @abstractmethod
     async def authorise(self, request: httpx2.Request, project_id: str) -> CallError | None:
-        """Put the proof on `request`; a fault if there is none to be had now."""
-        ...
+        """Put the credential on `request`; an error if there is none now."""
 
+    @abstractmethod
     async def renew(self, project_id: str, refused: httpx2.Request) -> bool:
-        """The service refused the proof on `refused`: whether it is worth while to authorise and send once more."""
-        ...
+        """The service refused the credential on `refused`: whether to authorise and send once more."""
 
     def explain(self, refusal: Mapping[str, str]) -> str | None:
-        """Why the service refused the proof, as far as the headers of its 401 tell; one sentence."""
-        ...
+        """Why the service refused the credential, as far as the headers of its 401 say; one sentence."""
+        return None
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027 - not every method has something to close
         """End what runs in the background."""
-        ...
 
 
-class ReadyToken:
-    """A token that somebody else obtained, sent as it is; asked for at every call, since it may be replaced."""
+class ReadyToken(AuthMethod):
+    """A token from elsewhere, sent as it is; `token` is asked at every call, since it may be replaced."""
 
     def __init__(self, token: Callable[[], str]) -> None:
         self._token = token
@@ -57,53 +57,46 @@ class ReadyToken:
         """Another token can be tried if it was replaced since."""
         return self._token() != refused.headers.get("X-Auth-Token")
 
-    def explain(self, refusal: Mapping[str, str]) -> str | None:
-        """A token needs no explanation."""
-        return None
-
-    async def aclose(self) -> None:
-        """Nothing runs."""
-
 
 class CallAuth(httpx2.Auth):
-    """Puts credentials on a request, and renews them once if the service refuses them.
+    """httpx2 authentication of one call: one renewal if the service answers 401.
 
     Each time, `is_still_allowed` is asked when all else is ready, right before the request is sent.
     """
 
     def __init__(
         self,
-        credentials: Credentials,
+        method: AuthMethod,
         project_id: str,
         is_still_allowed: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
-        self._credentials = credentials
+        self._method = method
         self._project_id = project_id
         self._is_still_allowed = is_still_allowed
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
-        """Raises CallFailedError, and nothing is sent, if there are no credentials or the call is not allowed."""
+        """Raises CallFailedError, and nothing is sent, if there is no credential or the call is not allowed."""
         await self._make_ready(request)
         answer = yield request
-        if answer.status_code == 401 and await self._credentials.renew(self._project_id, request):
+        if answer.status_code == 401 and await self._method.renew(self._project_id, request):
             await self._make_ready(request)
             yield request
 
     async def _make_ready(self, request: httpx2.Request) -> None:
-        fault = await self._credentials.authorise(request, self._project_id)
-        if fault is not None:
-            raise CallFailedError(fault)
+        error = await self._method.authorise(request, self._project_id)
+        if error is not None:
+            raise CallFailedError(error)
         if self._is_still_allowed is not None and not await self._is_still_allowed():
             why = "it came too late to be sent"
             raise CallFailedError(CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.STALE, why))
 
 
-def without_credentials(answer: httpx2.Response) -> bytes:
+def redacted_body(answer: httpx2.Response) -> bytes:
     """The body of a refusal, without what authenticated its request: the service's words end in events and logs."""
     headers, body = answer.request.headers, answer.content
-    tokens = [headers[name] for name in _TOKENS if name in headers]
-    signed = _SIGNED.findall(headers.get("Authorization", ""))
-    for proof in (proof for proof in (*tokens, *signed) if len(proof) >= SHORTEST):
-        for form in {proof, proof.replace("/", "\\/")}:  # as it is, and as some writers of JSON write it
-            body = body.replace(form.encode(), MASK)
+    tokens = [headers[name] for name in _TOKEN_HEADERS if name in headers]
+    signed = _SIGNATURE_PARTS.findall(headers.get("Authorization", ""))
+    for secret in (secret for secret in (*tokens, *signed) if len(secret) >= SHORTEST_SECRET_CHARACTERS):
+        for form in {secret, secret.replace("/", "\\/")}:  # as it is, and as some writers of JSON write it
+            body = body.replace(form.encode(), REDACTED)
     return body

@@ -10,192 +10,74 @@ another project is refused as well.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
 
 import httpx2
 
-from worker.dcs.auth.cached_credential import Backoff, Lease, Slot, Timing, unproved
-from worker.dcs.auth.iam_login import Account, Lockout, Refusal, ask_iam
+from worker.dcs.auth.auth_method import AuthMethod
+from worker.dcs.auth.cached_credential import CachedCredential, Credential, FetchBackoff, Timing, no_credential
+from worker.dcs.auth.iam_login import Account, LoginRefused, PasswordLockout, log_in
 from worker.dcs.http_client import HttpClient
 from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
 
-RENEWED: Final = 0.1
+IAM_TIMEOUT_SECONDS: Final = 10.0
+"""For one token call."""
+RENEWAL_SHARE: Final = 0.1
 """A token is renewed at a random point of this last share of its life."""
-DENIED: Final = 300.0
-"""Seconds for which IAM is not asked again for a project that it denies to the user."""
-_REMEMBERED_PROJECTS: Final = 1000
+DENIED_PROJECT_SECONDS: Final = 300.0
+"""For so long IAM is not asked again for a project that it denies to the user."""
+PASSWORD_CHECK_SECONDS: Final = 1.0
+"""Between two looks at the password while it is refused."""
+MAX_PROJECTS: Final = 1000
+"""Projects that are remembered; beyond, the least recently used is forgotten."""
 
 T = TypeVar("T")
-Changed = Callable[[str | None], None]
-"""Is told why no call can be authorised any more; None: that it is worth a try again."""
+OnRefused = Callable[[str | None], None]
+"""Called with the reason why no call can be authorised any more; None: it is worth a try again."""
 
 
-class TokenIssuer:
-    """Brings tokens; `password` gives the present one."""
+class IamTokens(AuthMethod):
+    """Gets, keeps and renews tokens; `password` gives the present one, which may change at any time."""
 
     def __init__(
         self,
         account: Account,
         password: Callable[[], str],
         http: HttpClient,
-        changed: Changed,
-        timing: Timing,
+        on_refused: OnRefused = lambda _: None,
+        timing: Timing | None = None,
     ) -> None:
         self._account = account
         self._password = password
         self._http = http
-        self._changed = changed
-        self._timing = timing
-        self._lane = asyncio.Lock()
-        self._denied: dict[str, tuple[float, CallError]] = {}
-        self._granted: dict[str, None] = {}
-        """Projects that IAM gave tokens for, the last one last."""
-        self._doubted: str | None = None
-        """The project that alone is blamed for all refusals since the last token."""
-        self._lockout = Lockout(timing.random_unit)
-        self._backoff = Backoff(timing)
-        self.reason: str | None = None
-        """Why IAM gives no token to anyone; None while it does, or while that is to be tried."""
-
-    def __repr__(self) -> str:
-        return f"<TokenIssuer: {self.reason or 'not refused'}>"
-
-    @property
-    def refused_until(self) -> float | None:
-        """Until when the refused password is not tried (epoch seconds); another one is tried at once."""
-        return self._lockout.until if self.reason is not None else None
-
-    @property
-    def proven(self) -> str | None:
-        """The project that IAM last gave a token for."""
-        return next(reversed(self._granted), None)
-
-    async def fetch(self, project_id: str) -> Lease[str] | CallError:
-        """A token for the project, when it is its turn. To be called once at a time for each project."""
-        async with self._lane:
-            return self._held(project_id) or await self._ask(project_id)
-
-    def reopen(self) -> None:
-        """Say that it is worth a try again, if it is."""
-        if not self._lockout.rest(self._password(), self._timing.now()):
-            self._tell(None)
-
-    def _held(self, project_id: str) -> CallError | None:
-        """The reason not to ask now, if any."""
-        now = self._timing.now()
-        until, denied = self._denied.get(project_id, (now, None))
-        if now < until:
-            return denied
-        if rest := self._lockout.rest(self._password(), now):
-            return unproved(CallStatus.NO_CREDENTIALS, self.reason or "IAM refuses the password", rest)
-        return self._backoff.held()
-
-    async def _ask(self, project_id: str) -> Lease[str] | CallError:
-        password, asked = self._password(), self._timing.now()
-        ending = await ask_iam(self._http, self._account, password, project_id, asked)
-        if isinstance(ending, CallError):
-            return self._backoff.failed(ending)
-        self._backoff.worked()
-        if isinstance(ending, Refusal):
-            return self._deny(project_id, ending) if self._blames(project_id) else self._pause(password, ending)
-        _put_last(self._granted, project_id, None)
-        self._doubted = None
-        self._lockout.accepted()
-        self._tell(None)
-        until = asked + ending.life
-        return Lease(ending.token, until - ending.life * RENEWED * self._timing.random_unit(), until)
-
-    def _blames(self, project_id: str) -> bool:
-        """Whether the project is at fault: it never had a token, others had, and no other was refused since."""
-        return (
-            bool(self._granted)
-            and project_id not in self._granted
-            and self._doubted in {None, project_id}
-            and not self._lockout.refusals
-        )
-
-    def _deny(self, project_id: str, refusal: Refusal) -> CallError:
-        message = f"IAM gives {self._account.user} no token for project {project_id}: {refusal.why}"
-        fault = CallError(
-            Evidence.NEVER_SENT,
-            ErrorKind.UNAUTHENTICATED,
-            CallStatus.NO_CREDENTIALS,
-            message,
-            http_status=refusal.status,
-        )
-        self._doubted = project_id
-        _put_last(self._denied, project_id, (self._timing.now() + DENIED, fault))
-        return fault
-
-    def _pause(self, password: str, refusal: Refusal) -> CallError:
-        self._lockout.refused(password, self._timing.now())
-        reason = f"IAM refuses the password of {self._account.user} (HTTP {refusal.status}: {refusal.why})"
-        self._tell(reason)
-        # The password may have been replaced meanwhile: then there is nothing to wait for.
-        return unproved(CallStatus.NO_CREDENTIALS, reason, self._lockout.rest(self._password(), self._timing.now()))
-
-    def _tell(self, reason: str | None) -> None:
-        was, self.reason = self.reason, reason
-        if was != reason:
-            self._changed(reason)
-
-
-def _put_last(known: dict[str, T], project_id: str, value: T) -> None:
-    known.pop(project_id, None)
-    known[project_id] = value
-    if len(known) > _REMEMBERED_PROJECTS:
-        del known[next(iter(known))]
-
-
-IAM_TIMEOUT_SECONDS: Final = 10.0
-"""Seconds for one token call."""
-LOOK: Final = 1.0
-"""Seconds between two looks at the password while it is refused."""
-PROJECTS: Final = 1000
-"""Projects whose tokens are kept; beyond, the least recently used is forgotten."""
-
-
-class IamTokens:
-    """Obtains, keeps and renews tokens; `password` gives the present one, which may change at any time."""
-
-    def __init__(
-        self,
-        account: Account,
-        password: Callable[[], str],
-        http: HttpClient,
-        *,
-        changed: Changed = lambda _: None,
-        timing: Timing | None = None,
-    ) -> None:
+        self._on_refused = on_refused
         self._timing = timing or Timing()
-        self._changed = changed
-        self._issuer = TokenIssuer(account, password, http, self._tell, self._timing)
-        self._slots: OrderedDict[str, Slot[str]] = OrderedDict()
+        self._tokens: OrderedDict[str, CachedCredential[str]] = OrderedDict()
+        self._one_call_at_a_time = asyncio.Lock()
+        self._granted: OrderedDict[str, None] = OrderedDict()
+        """Projects that IAM gave tokens for, the last one last."""
+        self._denied: OrderedDict[str, tuple[float, CallError]] = OrderedDict()
+        self._blamed: str | None = None
+        """The project that alone is blamed for all refusals since the last token."""
+        self._lockout = PasswordLockout(self._timing.random_unit)
+        self._backoff = FetchBackoff(self._timing)
         self._watching: asyncio.Task[None] | None = None
+        self.refusal: str | None = None
+        """Why IAM gives no token for any project; None while it does, or while that is worth a try."""
 
     def __repr__(self) -> str:
-        return f"<IamTokens of {len(self._slots)} projects, {self._issuer!r}>"
-
-    @property
-    def is_refused(self) -> bool:
-        """True while the password counts as wrong."""
-        return self._issuer.reason is not None
+        return f"<IamTokens of {len(self._tokens)} projects, {self.refusal or 'not refused'}>"
 
     @property
     def refused_until(self) -> float | None:
         """Until when the refused password is not tried (epoch seconds); another one is tried at once."""
-        return self._issuer.refused_until
-
-    @property
-    def reason(self) -> str | None:
-        """Why IAM gives no token to anyone."""
-        return self._issuer.reason
+        return self._lockout.until if self.refusal is not None else None
 
     async def authorise(self, request: httpx2.Request, project_id: str) -> CallError | None:
         """Put the project's token on `request`."""
-        token = await self._slot(project_id).get()
+        token = await self._token(project_id).get()
         if isinstance(token, CallError):
             return token
         request.headers["X-Auth-Token"] = token
@@ -203,45 +85,104 @@ class IamTokens:
 
     async def renew(self, project_id: str, refused: httpx2.Request) -> bool:
         """Another token can be tried, unless the refused one was itself fetched because of a refusal just now."""
-        return self._slot(project_id).drop(refused.headers.get("X-Auth-Token", ""))
-
-    def explain(self, refusal: Mapping[str, str]) -> str | None:
-        """A token needs no explanation."""
-        return None
+        return self._token(project_id).drop(refused.headers.get("X-Auth-Token", ""))
 
     async def aclose(self) -> None:
         """End the token calls under way."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait({self._watching})
-        await asyncio.gather(*(slot.aclose() for slot in self._slots.values()))
+        await asyncio.gather(*(token.aclose() for token in self._tokens.values()))
 
-    def _slot(self, project_id: str) -> Slot[str]:
-        slot = self._slots.get(project_id)
-        if slot is None:
-            self._make_room()
-            slot = self._slots[project_id] = Slot(
-                CallStatus.IAM_UNAVAILABLE, partial(self._issuer.fetch, project_id), self._timing.now
-            )
-        self._slots.move_to_end(project_id)
-        return slot
+    def _token(self, project_id: str) -> CachedCredential[str]:
+        token = self._tokens.get(project_id)
+        if token is None:
+            idle = (known for known, cached in self._tokens.items() if not cached.is_fetching)
+            if len(self._tokens) >= MAX_PROJECTS and (oldest := next(idle, None)) is not None:
+                del self._tokens[oldest]
+            fetch = partial(self._fetch, project_id)
+            token = self._tokens[project_id] = CachedCredential(CallStatus.IAM_UNAVAILABLE, fetch, self._timing.now)
+        self._tokens.move_to_end(project_id)
+        return token
 
-    def _make_room(self) -> None:
-        idle = (project_id for project_id, slot in self._slots.items() if not slot.is_fetching)
-        if len(self._slots) >= PROJECTS and (oldest := next(idle, None)) is not None:
-            del self._slots[oldest]
+    async def _fetch(self, project_id: str) -> Credential[str] | CallError:
+        async with self._one_call_at_a_time:
+            return self._reason_to_wait(project_id) or await self._log_in(project_id)
 
-    def _tell(self, reason: str | None) -> None:
-        if reason is not None and (self._watching is None or self._watching.done()):
-            self._watching = asyncio.create_task(self._watch())
-        self._changed(reason)
+    def _reason_to_wait(self, project_id: str) -> CallError | None:
+        now = self._timing.now()
+        denied_until, denial = self._denied.get(project_id, (now, None))
+        if now < denied_until:
+            return denial
+        if wait := self._lockout.wait(self._password(), now):
+            return no_credential(CallStatus.NO_CREDENTIALS, self.refusal or "IAM refuses the password", wait)
+        return self._backoff.active_error()
 
-    async def _watch(self) -> None:
-        """Find out that the password is right again, also when nobody asks because consumption is paused."""
-        while self._issuer.reason is not None:
-            await self._timing.sleep(LOOK)
-            if self._issuer.proven is not None:
-                await self._slot(self._issuer.proven).begin()
-            else:
+    async def _log_in(self, project_id: str) -> Credential[str] | CallError:
+        password, asked_at = self._password(), self._timing.now()
+        result = await log_in(self._http, self._account, password, project_id, asked_at)
+        if isinstance(result, CallError):
+            return self._backoff.failed(result)
+        self._backoff.worked()
+        if isinstance(result, LoginRefused):
+            if self._is_project_at_fault(project_id):
+                return self._deny(project_id, result)
+            return self._pause(password, result)
+        _put_last(self._granted, project_id, None)
+        self._blamed = None
+        self._lockout.accepted()
+        self._report(None)
+        until = asked_at + result.seconds
+        return Credential(result.token, until - result.seconds * RENEWAL_SHARE * self._timing.random_unit(), until)
+
+    def _is_project_at_fault(self, project_id: str) -> bool:
+        """Whether a refusal concerns the project: it never had a token, others had, and no other was refused since."""
+        if self._lockout.refusals or not self._granted or project_id in self._granted:
+            return False
+        return self._blamed in {None, project_id}
+
+    def _deny(self, project_id: str, refused: LoginRefused) -> CallError:
+        error = CallError(
+            Evidence.NEVER_SENT,
+            ErrorKind.UNAUTHENTICATED,
+            CallStatus.NO_CREDENTIALS,
+            f"IAM gives {self._account.user} no token for project {project_id}: {refused.reason}",
+            http_status=refused.status,
+        )
+        self._blamed = project_id
+        _put_last(self._denied, project_id, (self._timing.now() + DENIED_PROJECT_SECONDS, error))
+        return error
+
+    def _pause(self, password: str, refused: LoginRefused) -> CallError:
+        self._lockout.refused(password, self._timing.now())
+        refusal = f"IAM refuses the password of {self._account.user} (HTTP {refused.status}: {refused.reason})"
+        self._report(refusal)
+        # The password may have been replaced meanwhile: then there is nothing to wait for.
+        return no_credential(
+            CallStatus.NO_CREDENTIALS, refusal, self._lockout.wait(self._password(), self._timing.now())
+        )
+
+    def _report(self, refusal: str | None) -> None:
+        if refusal == self.refusal:
+            return
+        self.refusal = refusal
+        if refusal is not None and (self._watching is None or self._watching.done()):
+            self._watching = asyncio.create_task(self._watch_password())
+        self._on_refused(refusal)
+
+    async def _watch_password(self) -> None:
+        """Find out that the password is right again, also when no call asks because consumption is paused."""
+        while self.refusal is not None:
+            await self._timing.sleep(PASSWORD_CHECK_SECONDS)
+            if self._granted:
+                await self._token(next(reversed(self._granted))).start_fetch()
+            elif not self._lockout.wait(self._password(), self._timing.now()):
                 # No project is known to be right: only requests can tell.
-                self._issuer.reopen()
+                self._report(None)
+
+
+def _put_last(known: OrderedDict[str, T], project_id: str, value: T) -> None:
+    known[project_id] = value
+    known.move_to_end(project_id)
+    if len(known) > MAX_PROJECTS:
+        known.popitem(last=False)

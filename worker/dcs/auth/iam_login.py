@@ -6,7 +6,6 @@ Authentication Policy".
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,17 +16,19 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from schemas.dcs import read_error
-from worker.dcs.auth.cached_credential import unproved
-from worker.dcs.auth.signing import skew
+from worker.dcs.auth.cached_credential import no_credential
+from worker.dcs.auth.signing import VISIBLE_ASCII, skew
 from worker.dcs.http_client import HEADERS, HttpClient, new_request
 from worker.policy import backoff
 from worker.policy.call_result import CallError, CallStatus
 
-UNKNOWN_LIFE: Final = 600.0
-"""Seconds that a token is used whose reply does not tell how long it is valid."""
-_UNNOTICED: Final = 5.0
-_TRANSIENT: Final = frozenset({408, 425, 429})
-_VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
+UNKNOWN_LIFE_SECONDS: Final = 600.0
+"""How long a token is used whose reply does not say how long it is valid."""
+NOTICEABLE_SKEW_SECONDS: Final = 5.0
+FIRST_PAUSE_SECONDS: Final = 60.0
+PAUSE_GROWTH: Final = 4.0
+LONGEST_PAUSE_SECONDS: Final = 900.0
+_TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +41,22 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Issued:
+class IamToken:
     """A token, and the seconds that it is valid from the moment it was asked for."""
 
     token: str
-    life: float
+    seconds: float
 
     def __repr__(self) -> str:
-        return f"<Issued for {self.life:g} s>"
+        return f"<IamToken for {self.seconds:g} s>"
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class LoginRefused:
     """IAM gives no token to this user with this password for this project. Which of them is wrong it need not say."""
 
     status: int
-    why: str
+    reason: str
 
 
 class _Token(BaseModel):
@@ -67,20 +68,20 @@ class _TokenReply(BaseModel):
     token: _Token
 
 
-async def ask_iam(
+async def log_in(
     http: HttpClient, account: Account, password: str, project_id: str, now: float
-) -> Issued | Refusal | CallError:
-    """Ask once. A fault is what time may cure."""
+) -> IamToken | LoginRefused | CallError:
+    """Ask IAM for a token, once. A CallError is transient."""
     reply = await http.send(_request(account, password, project_id))
     if isinstance(reply, CallError):
-        return unproved(CallStatus.IAM_UNAVAILABLE, f"IAM gave no token ({reply.label})", reply.retry_after)
+        return no_credential(CallStatus.IAM_UNAVAILABLE, f"IAM gave no token ({reply.label})", reply.retry_after)
     if 200 <= reply.status_code < 300:
         return _issued(reply, now)
-    if 400 <= reply.status_code < 500 and reply.status_code not in _TRANSIENT:
+    if 400 <= reply.status_code < 500 and reply.status_code not in _TRANSIENT_STATUSES:
         said = (read_error(reply.content).error_msg or "no reason given").replace(password, "***")
-        return Refusal(reply.status_code, " ".join(said.split())[:200])
+        return LoginRefused(reply.status_code, " ".join(said.split())[:200])
     asked = backoff.retry_after(reply.headers.get("retry-after"), now)
-    return unproved(CallStatus.IAM_UNAVAILABLE, f"IAM gave no token (HTTP {reply.status_code})", asked)
+    return no_credential(CallStatus.IAM_UNAVAILABLE, f"IAM gave no token (HTTP {reply.status_code})", asked)
 
 
 def _request(account: Account, password: str, project_id: str) -> httpx2.Request:
@@ -91,11 +92,11 @@ def _request(account: Account, password: str, project_id: str) -> httpx2.Request
     return new_request("token", "POST", url, HEADERS, json.dumps(body).encode())
 
 
-def _issued(reply: httpx2.Response, now: float) -> Issued | CallError:
+def _issued(reply: httpx2.Response, now: float) -> IamToken | CallError:
     token = reply.headers.get("x-subject-token", "")
-    if not _VISIBLE_ASCII.fullmatch(token):
-        return unproved(CallStatus.IAM_UNAVAILABLE, f"IAM answered {reply.status_code} without a token")
-    return Issued(token, _life(reply, now))
+    if not VISIBLE_ASCII.fullmatch(token):
+        return no_credential(CallStatus.IAM_UNAVAILABLE, f"IAM answered {reply.status_code} without a token")
+    return IamToken(token, _life(reply, now))
 
 
 def _life(reply: httpx2.Response, now: float) -> float:
@@ -105,23 +106,23 @@ def _life(reply: httpx2.Response, now: float) -> float:
         issued = token.issued_at or datetime.fromtimestamp(now - _ahead(reply, now), UTC)
         life = (token.expires_at - issued).total_seconds()
     except (ValidationError, TypeError, OverflowError):
-        return UNKNOWN_LIFE
-    return life if life > 0 else UNKNOWN_LIFE
+        return UNKNOWN_LIFE_SECONDS
+    return life if life > 0 else UNKNOWN_LIFE_SECONDS
 
 
 def _ahead(reply: httpx2.Response, now: float) -> float:
     """Seconds by which this clock is ahead of IAM's, as far as a header that has whole seconds can tell."""
     ahead = skew(reply.headers.get("date"), now)
-    return 0.0 if ahead is None or abs(ahead) <= _UNNOTICED else ahead - 1.0
+    return 0.0 if ahead is None or abs(ahead) <= NOTICEABLE_SKEW_SECONDS else ahead - 1.0
 
 
-FIRST: Final = 60.0
-GROWTH: Final = 4.0
-LONGEST: Final = 900.0
+class PasswordLockout:
+    """How long a refused password is not tried again, lest IAM locks the account. Times are epoch seconds.
 
-
-class Lockout:
-    """Says how long a password must not be tried. `random_unit` is uniform in [0, 1); times are epoch seconds."""
+    IAM locks an account after 3 to 10 wrong passwords, by default 5, within 15 minutes at least. The pauses of 1, 4,
+    15, 15, ... minutes make three calls in the first 15 minutes, a fourth if a project was blamed before, and one in 15
+    minutes from then on.
+    """
 
     def __init__(self, random_unit: Callable[[], float]) -> None:
         self._random_unit = random_unit
@@ -131,21 +132,21 @@ class Lockout:
         self.until = 0.0
 
     def __repr__(self) -> str:
-        return f"<Lockout: {self.refusals} refusals>"
+        return f"<PasswordLockout: {self.refusals} refusals>"
 
-    def rest(self, password: str, now: float) -> float:
+    def wait(self, password: str, now: float) -> float:
         """Seconds until `password` may be tried; 0 for one that was not refused yet."""
         return max(0.0, self.until - now) if self._digest(password) in self._refused else 0.0
 
     def refused(self, password: str, now: float) -> None:
         """IAM refused `password`."""
-        pause = min(LONGEST, FIRST * GROWTH ** min(self.refusals, 8))
+        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * PAUSE_GROWTH ** min(self.refusals, 8))
         self.until = now + pause * (1.0 + self._random_unit() / 4)
         self.refusals += 1
         self._refused.add(self._digest(password))
 
     def accepted(self) -> None:
-        """IAM accepted a password: whatever was refused before may be tried again."""
+        """IAM accepted a password: all that were refused before may be tried again."""
         self.refusals = 0
         self.until = 0.0
         self._refused.clear()

@@ -1,21 +1,20 @@
-"""The four ways to prove who calls, made from plain values."""
+"""The four authentication methods, made from plain values."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, assert_never
 
 from pydantic import SecretStr
 
-from worker.dcs.auth.auth_method import Credentials, ReadyToken
+from worker.dcs.auth.auth_method import AuthMethod, ReadyToken
 from worker.dcs.auth.cached_credential import Timing
-from worker.dcs.auth.iam import IAM_TIMEOUT_SECONDS, Changed, IamTokens
+from worker.dcs.auth.iam import IAM_TIMEOUT_SECONDS, IamTokens, OnRefused
 from worker.dcs.auth.iam_login import Account
-from worker.dcs.auth.platform_keys import METADATA_ADDRESS, METADATA_TIMEOUT_SECONDS, Metadata, PlatformKeys, Profile
+from worker.dcs.auth.platform_keys import METADATA_ADDRESS, METADATA_TIMEOUT_SECONDS, Profile, platform_signer
 from worker.dcs.auth.signing import Keys, KeySigner
 from worker.dcs.http_client import HttpClient
 
-Way = Literal["token", "keys", "iam", "platform"]
+AuthMethodName = Literal["token", "keys", "iam", "platform"]
 
 
 class Secrets(Protocol):
@@ -42,50 +41,37 @@ class Secrets(Protocol):
         """The password of the user of IAM."""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What credentials are made of besides secrets."""
-
-    account: Account | None = None
-    """For `iam`: the user and the address."""
-    profile: Path | None = None
-    """For `platform`: the profile file, if there is one."""
-    metadata: str = METADATA_ADDRESS
-    """For `platform`: base URL of the metadata service."""
-
-
-def credentials_for(
-    way: Way,
+def auth_method(
+    name: AuthMethodName,
     current: Callable[[], Secrets],
-    surroundings: Surroundings,
     http_client: Callable[[float], HttpClient],
     *,
-    changed: Changed = lambda _: None,
+    account: Account | None = None,
+    profile: Path | None = None,
+    metadata_address: str = METADATA_ADDRESS,
+    on_refused: OnRefused = lambda _: None,
     timing: Timing | None = None,
-) -> Credentials:
-    """The credentials of one way, to be closed by `aclose`.
+) -> AuthMethod:
+    """The authentication method of this name, to be closed by `aclose`.
 
-    `current` gives the secrets of now and is asked at every need; `http_client` makes one with a deadline in seconds;
-    `changed` is told why no call can be authorised any more, and None when that is over.
+    - `current` gives the present secrets and is asked at every need; `http_client` makes one with a timeout in seconds.
+    - `account`, `on_refused`: for `iam`; `profile` (a file, if there is one), `metadata_address`: for `platform`.
     """
     timing = timing or Timing()
-    match way:
+    match name:
         case "token":
             return ReadyToken(lambda: _text(current().auth_token))
         case "keys":
             return KeySigner(lambda: _keys(current()), now=timing.now)
         case "iam":
-            assert surroundings.account is not None
-            tokens = http_client(IAM_TIMEOUT_SECONDS)
-            return IamTokens(
-                surroundings.account, lambda: _text(current().iam_password), tokens, changed=changed, timing=timing
-            )
+            assert account is not None
+            http = http_client(IAM_TIMEOUT_SECONDS)
+            return IamTokens(account, lambda: _text(current().iam_password), http, on_refused, timing)
         case "platform":
-            profile = Profile(surroundings.profile) if surroundings.profile is not None else None
-            service = Metadata(http_client(METADATA_TIMEOUT_SECONDS), surroundings.metadata, timing)
-            return PlatformKeys(profile, service, timing)
+            stored = Profile(profile) if profile is not None else None
+            return platform_signer(stored, http_client(METADATA_TIMEOUT_SECONDS), metadata_address, timing)
         case _:
-            assert_never(way)
+            assert_never(name)
 
 
 def _keys(secrets: Secrets) -> Keys:
@@ -94,5 +80,5 @@ def _keys(secrets: Secrets) -> Keys:
 
 
 def _text(secret: SecretStr | None) -> str:
-    assert secret is not None, "the configuration lets no worker start without the secrets of its way"
+    assert secret is not None, "the configuration lets no worker start without the secrets of its method"
     return secret.get_secret_value()

@@ -6,7 +6,6 @@ Sources: huaweicloudsdkcore 3.1.219, auth/provider.py and auth/internal.py; ECS 
 
 import configparser
 import os
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -14,8 +13,8 @@ from typing import Final
 import httpx2
 from pydantic import BaseModel, SecretStr
 
-from worker.dcs.auth.cached_credential import Backoff, Lease, Slot, Timing, unproved
-from worker.dcs.auth.signing import Keys, is_signed_with, put_signature, wrong_clock
+from worker.dcs.auth.cached_credential import CachedCredential, Credential, FetchBackoff, Timing, no_credential
+from worker.dcs.auth.signing import Keys, KeySigner
 from worker.dcs.http_client import HttpClient, new_request
 from worker.policy.call_result import CallError, CallStatus
 
@@ -90,22 +89,22 @@ class Metadata:
         self._http = http
         self._address = address
         self._timing = timing
-        self._backoff = Backoff(timing)
+        self._backoff = FetchBackoff(timing)
 
     def __repr__(self) -> str:
         return f"<Metadata {self._address}>"
 
-    async def fetch(self) -> Lease[Keys] | CallError:
+    async def fetch(self) -> Credential[Keys] | CallError:
         """Keys, or why there are none now."""
-        if (held := self._backoff.held()) is not None:
-            return held
-        ending = await self._ask()
-        if isinstance(ending, CallError):
-            return self._backoff.failed(ending)
+        if (waiting := self._backoff.active_error()) is not None:
+            return waiting
+        result = await self._ask()
+        if isinstance(result, CallError):
+            return self._backoff.failed(result)
         self._backoff.worked()
-        return ending
+        return result
 
-    async def _ask(self) -> Lease[Keys] | CallError:
+    async def _ask(self) -> Credential[Keys] | CallError:
         headers = {"X-Metadata-Token-Ttl-Seconds": str(TOKEN_SECONDS)}
         token = await self._send("PUT", "/meta-data/latest/api/token", headers)
         if isinstance(token, CallError):
@@ -119,28 +118,28 @@ class Metadata:
         reply = await self._send("GET", "/openstack/latest/securitykey", shown)
         if isinstance(reply, CallError):
             return reply
-        return self._lease(reply.content) if reply.status_code == 200 else _faulty(reply)
+        return self._credential(reply.content) if reply.status_code == 200 else _faulty(reply)
 
     async def _send(self, method: str, path: str, headers: dict[str, str]) -> httpx2.Response | CallError:
         headers = {"Accept-Encoding": "identity", **headers}
-        ending = await self._http.send(new_request("token", method, f"{self._address}{path}", headers))
-        if isinstance(ending, CallError):
-            return unproved(CallStatus.METADATA_UNAVAILABLE, f"the metadata service gave no keys ({ending.label})")
-        return ending
+        result = await self._http.send(new_request("token", method, f"{self._address}{path}", headers))
+        if isinstance(result, CallError):
+            return no_credential(CallStatus.METADATA_UNAVAILABLE, f"the metadata service gave no keys ({result.label})")
+        return result
 
-    def _lease(self, body: bytes) -> Lease[Keys] | CallError:
+    def _credential(self, body: bytes) -> Credential[Keys] | CallError:
         try:
             read = _KeyReply.model_validate_json(body).credential
             keys = Keys(read.access, read.secret.get_secret_value(), read.securitytoken.get_secret_value())
         except ValueError:
-            return unproved(CallStatus.METADATA_UNAVAILABLE, "the keys of the metadata service cannot be read")
+            return no_credential(CallStatus.METADATA_UNAVAILABLE, "the keys of the metadata service cannot be read")
         until = (read.expires_at if read.expires_at.tzinfo else read.expires_at.replace(tzinfo=UTC)).timestamp()
         if until <= self._timing.now():
-            return unproved(
+            return no_credential(
                 CallStatus.METADATA_UNAVAILABLE,
                 "the keys of the metadata service are past their end: is this clock right?",
             )
-        return Lease(keys, self._renew_at(until), until)
+        return Credential(keys, self._renew_at(until), until)
 
     def _renew_at(self, until: float) -> float:
         tenth = (until - self._timing.now()) / 10
@@ -150,46 +149,16 @@ class Metadata:
 
 def _faulty(reply: httpx2.Response) -> CallError:
     if reply.status_code == 401 and b"agency" in reply.content.lower():
-        return unproved(CallStatus.METADATA_UNAVAILABLE, "this server has no agency: assign one to it that may use DCS")
-    return unproved(CallStatus.METADATA_UNAVAILABLE, f"the metadata service gave no keys (HTTP {reply.status_code})")
+        return no_credential(
+            CallStatus.METADATA_UNAVAILABLE, "this server has no agency: assign one to it that may use DCS"
+        )
+    return no_credential(
+        CallStatus.METADATA_UNAVAILABLE, f"the metadata service gave no keys (HTTP {reply.status_code})"
+    )
 
 
-class PlatformKeys:
+def platform_signer(profile: Profile | None, http: HttpClient, address: str, timing: Timing) -> KeySigner:
     """Signs with the keys that the platform gives; a profile that has keys goes first, as in the official SDK."""
-
-    def __init__(self, profile: Profile | None, metadata: Metadata, timing: Timing) -> None:
-        self._profile = profile
-        self._slot: Slot[Keys] = Slot(CallStatus.METADATA_UNAVAILABLE, metadata.fetch, timing.now)
-        self._now = timing.now
-
-    def __repr__(self) -> str:
-        return f"<PlatformKeys: {self._profile or self._slot!r}>"
-
-    async def authorise(self, request: httpx2.Request, project_id: str) -> CallError | None:
-        """Sign `request`."""
-        keys = self._stored() or await self._slot.get()
-        if isinstance(keys, CallError):
-            return keys
-        put_signature(request, project_id, keys, self._now())
-        return None
-
-    async def renew(self, project_id: str, refused: httpx2.Request) -> bool:
-        """Other keys can be tried if they were replaced since, or if the metadata service may give newer ones."""
-        keys = self._stored()
-        if keys is not None:
-            return not is_signed_with(refused, keys)
-        lease = self._slot.lease
-        if lease is None or not is_signed_with(refused, lease.value):
-            return True
-        return self._slot.drop(lease.value)
-
-    def explain(self, refusal: Mapping[str, str]) -> str | None:
-        """A wrong clock makes every signature invalid."""
-        return wrong_clock(refusal.get("date"), self._now())
-
-    async def aclose(self) -> None:
-        """End the calls of the metadata service."""
-        await self._slot.aclose()
-
-    def _stored(self) -> Keys | None:
-        return self._profile.keys() if self._profile is not None else None
+    stored = profile.keys if profile is not None else lambda: None
+    fetch = Metadata(http, address, timing).fetch
+    return KeySigner(stored, CachedCredential(CallStatus.METADATA_UNAVAILABLE, fetch, timing.now), now=timing.now)

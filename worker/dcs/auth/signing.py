@@ -18,12 +18,14 @@ from urllib.parse import quote, unquote, urlsplit
 
 import httpx2
 
+from worker.dcs.auth.auth_method import AuthMethod
+from worker.dcs.auth.cached_credential import CachedCredential
 from worker.policy.call_result import CallError
 from worker.policy.error_text import SKEW_TOLERANCE_SECONDS
 
 ALGORITHM: Final = "SDK-HMAC-SHA256"
 _ENCODED_SLASH: Final = re.compile("%2F", re.IGNORECASE)
-_VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
+VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -39,7 +41,7 @@ class Keys:
 
     def __post_init__(self) -> None:
         for value in (self.access_key, self.secret_key, self.security_token):
-            if value is not None and not _VISIBLE_ASCII.fullmatch(value):
+            if value is not None and not VISIBLE_ASCII.fullmatch(value):
                 raise ValueError("keys must consist of visible ASCII characters (the value is not shown)")
 
     def __repr__(self) -> str:
@@ -154,28 +156,50 @@ def _signature(request: httpx2.Request, keys: Keys, now: float) -> dict[str, str
     return sign(request.method, str(request.url), covered, request.content, keys, now)
 
 
-class KeySigner:
-    """Signs with keys that are asked for at every call, since they may be replaced."""
+class KeySigner(AuthMethod):
+    """Signs each request with access keys: `stored` ones as they are now, else `temporary` ones."""
 
-    def __init__(self, keys: Callable[[], Keys], *, now: Callable[[], float] = time.time) -> None:
-        self._keys = keys
+    def __init__(
+        self,
+        stored: Callable[[], Keys | None],
+        temporary: CachedCredential[Keys] | None = None,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._stored = stored
+        self._temporary = temporary
         self._now = now
 
     def __repr__(self) -> str:
-        return "<KeySigner>"
+        return f"<KeySigner: {self._temporary or 'stored keys'}>"
 
     async def authorise(self, request: httpx2.Request, project_id: str) -> CallError | None:
         """Sign `request`."""
-        put_signature(request, project_id, self._keys(), self._now())
+        keys = self._stored()
+        if keys is None:
+            assert self._temporary is not None
+            result = await self._temporary.get()
+            if isinstance(result, CallError):
+                return result
+            keys = result
+        put_signature(request, project_id, keys, self._now())
         return None
 
     async def renew(self, project_id: str, refused: httpx2.Request) -> bool:
-        """Other keys can be tried if they were replaced since."""
-        return not is_signed_with(refused, self._keys())
+        """Other keys can be tried if they were replaced since, or if there may be newer temporary ones."""
+        if (keys := self._stored()) is not None:
+            return not is_signed_with(refused, keys)
+        assert self._temporary is not None
+        credential = self._temporary.credential
+        if credential is None or not is_signed_with(refused, credential.value):
+            return True
+        return self._temporary.drop(credential.value)
 
     def explain(self, refusal: Mapping[str, str]) -> str | None:
         """A wrong clock makes every signature invalid."""
         return wrong_clock(refusal.get("date"), self._now())
 
     async def aclose(self) -> None:
-        """Nothing runs."""
+        """End the fetch of temporary keys."""
+        if self._temporary is not None:
+            await self._temporary.aclose()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes.faulty_dcs import FaultyDcs
 from tests.unit.dcs.raw_server import AUTHORITY, EMPTY_PAGE, http, server_tls, serving
-from tests.unit.dcs.test_proxies import tunnelling
+from tests.unit.dcs.test_transport_proxies import tunnelling
 from worker.cli.doctor.configuration import DoctorOptions
 from worker.cli.doctor.services import check_dcs
 from worker.config import load

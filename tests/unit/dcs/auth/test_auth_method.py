@@ -5,7 +5,7 @@ import pytest
 
 from tests.unit.dcs.fakes import START, a_client, reply
 from tests.unit.dcs.test_client import an_order, go
-from worker.dcs.auth.auth_method import Credentials, ReadyToken
+from worker.dcs.auth.auth_method import AuthMethod, ReadyToken
 from worker.dcs.auth.signing import Keys, KeySigner
 from worker.dcs.client import DcsClient
 from worker.policy.call_result import CallError, TaskNotFound
@@ -29,7 +29,7 @@ class Echo:
 
 @pytest.mark.parametrize("slash", ["/", "\\/"])
 @pytest.mark.parametrize("credentials", [ReadyToken(lambda: TOKEN), KeySigner(lambda: KEYS, now=lambda: START)])
-async def test_no_proof_comes_back_in_an_error(credentials: Credentials, slash: str) -> None:
+async def test_no_proof_comes_back_in_an_error(credentials: AuthMethod, slash: str) -> None:
     """Tokens, longer ones than an error text may be too, access key and signature are masked in create and find."""
     client = DcsClient(a_client(Echo(slash)), credentials, {"cn-north-4": "http://127.0.0.1"})
     for ending in (await client.create(an_order(), go), await client.find(an_order(), START)):

@@ -226,7 +226,7 @@ async def test_iam_being_down_is_transient(
 
     for project in ("p", "q", "r"):
         assert (await fault_of(tokens, project)).label == "iam"
-    assert (len(fake.asked), tokens.is_refused) == (1, False)
+    assert (len(fake.asked), tokens.refusal) == (1, None)
 
     fake.outage = None
     await clock.advance(15)
@@ -246,7 +246,7 @@ async def test_iam_may_ask_for_a_pause(tokens: IamTokens, fake: FakeIam, clock: 
 
 async def test_waiting_has_an_end(tokens: IamTokens, fake: FakeIam, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the queue for IAM is, a request waits for a bounded time, and the fetch goes on without it."""
-    monkeypatch.setattr("worker.dcs.auth.cached_credential.PATIENCE", 0.01)
+    monkeypatch.setattr("worker.dcs.auth.cached_credential.MAX_CREDENTIAL_WAIT_SECONDS", 0.01)
     fake.held = True
 
     fault = await fault_of(tokens)
@@ -274,7 +274,7 @@ async def test_the_least_recently_used_project_is_forgotten(
     tokens: IamTokens, fake: FakeIam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The number of kept tokens is bounded."""
-    monkeypatch.setattr(iam_module, "PROJECTS", 3)
+    monkeypatch.setattr(iam_module, "MAX_PROJECTS", 3)
     for project in ("a", "b", "c", "a", "d"):
         await token_of(tokens, project)
     assert len(fake.asked) == 4
@@ -288,7 +288,7 @@ async def test_a_project_that_is_waited_for_is_not_forgotten(
     tokens: IamTokens, fake: FakeIam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even beyond the bound there is one fetch per project, and everybody gets their token."""
-    monkeypatch.setattr(iam_module, "PROJECTS", 1)
+    monkeypatch.setattr(iam_module, "MAX_PROJECTS", 1)
     fake.held = True
     waiting = [asyncio.create_task(token_of(tokens, project)) for project in ("p", "q", "p", "q")]
     await until(lambda: bool(fake.asked))

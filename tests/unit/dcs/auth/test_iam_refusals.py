@@ -9,7 +9,7 @@ import pytest
 from tests.fakes.clock import FakeClock, run_ready_tasks
 from tests.unit.dcs.fakes import START, FakeIam, a_client, timing_of, until
 from worker.dcs.auth.iam import IamTokens
-from worker.dcs.auth.iam_login import Account, Lockout
+from worker.dcs.auth.iam_login import Account, PasswordLockout
 from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
 
 ACCOUNT = Account("https://iam", "user", "domain")
@@ -25,7 +25,7 @@ class Worker:
         self.password = "right"
         self.told: list[str | None] = []
         self.tokens = IamTokens(
-            ACCOUNT, lambda: self.password, a_client(self.iam), changed=self.told.append, timing=timing_of(clock)
+            ACCOUNT, lambda: self.password, a_client(self.iam), on_refused=self.told.append, timing=timing_of(clock)
         )
 
     async def ask(self, *projects: str) -> list[CallError | str]:
@@ -85,7 +85,7 @@ async def test_the_fault_says_what_to_wait_for(worker: Worker) -> None:
     (fault,) = await worker.ask("p")
 
     assert fault == CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.NO_CREDENTIALS, REASON, retry_after=50.0)
-    assert (worker.tokens.is_refused, worker.tokens.reason, worker.told) == (True, REASON, [REASON])
+    assert (worker.tokens.refusal, worker.told) == (REASON, [REASON])
     assert worker.tokens.refused_until == START + 60
 
 
@@ -154,7 +154,7 @@ async def test_another_password_is_tried_at_once(worker: Worker) -> None:
     await worker.clock.advance(1)
 
     assert worker.iam.asked == [("q", "new")]
-    assert (worker.told, worker.tokens.is_refused) == ([REASON, None], False)
+    assert (worker.told, worker.tokens.refusal) == ([REASON, None], None)
     assert labels(await worker.ask("p", "q")) == {"token-p-2", "token-q-1"}
 
 
@@ -166,10 +166,11 @@ async def test_the_right_password_given_back_works_by_itself(worker: Worker) -> 
     worker.iam.password = "right"
 
     await worker.clock.advance(59)
-    assert worker.tokens.is_refused
+    assert worker.tokens.refusal
     await worker.clock.advance(1)
 
-    assert (worker.told, worker.tokens.reason, worker.tokens.refused_until) == ([REASON, None], None, None)
+    assert worker.told == [REASON, None]
+    assert worker.tokens.refused_until is None
     await worker.ask("p")
     assert [project for project, _ in worker.iam.asked] == ["p", "p", "p"]
 
@@ -218,7 +219,7 @@ async def test_a_wrong_project_that_comes_first_pauses_all(worker: Worker) -> No
     await worker.clock.advance(60)
 
     assert labels(await worker.ask("p", "nowhere")) == {"token-p-2", "credentials"}
-    assert (worker.tokens.is_refused, len(worker.iam.asked)) == (False, 3)
+    assert (worker.tokens.refusal, len(worker.iam.asked)) == (None, 3)
 
 
 async def test_a_denied_project_is_asked_for_again_later(worker: Worker) -> None:
@@ -240,7 +241,7 @@ async def test_two_refused_projects_blame_the_password(worker: Worker) -> None:
     worker.iam.password = "other"
     for _ in range(2):
         assert labels(await worker.ask("q")) == {"credentials"}
-        assert not worker.tokens.is_refused
+        assert not worker.tokens.refusal
         await worker.clock.advance(300)
 
     (fault,) = await worker.ask("r")
@@ -266,7 +267,7 @@ async def test_no_secret_is_shown(worker: Worker) -> None:
     faults = await worker.ask("p")
     worker.password = "right"
     await worker.ask("p")
-    shown = f"{vars(worker.tokens)} {vars(worker.tokens._issuer)} {worker.tokens!r} {faults} {worker.told}"
+    shown = f"{vars(worker.tokens)} {vars(worker.tokens._lockout)} {worker.tokens!r} {faults} {worker.told}"
 
     assert "token-p" not in shown
     assert "right" not in shown
@@ -290,14 +291,14 @@ async def test_the_watch_ends(worker: Worker) -> None:
 @pytest.mark.parametrize(("random_unit", "pauses"), [(0.0, [60, 240, 900, 900]), (1.0, [75, 300, 1125, 1125])])
 def test_the_pause_grows_and_is_never_shorter_than_said(random_unit: float, pauses: list[float]) -> None:
     """Jitter only lengthens: a shorter pause would bring the account nearer to its lock."""
-    lockout = Lockout(lambda: random_unit)
+    lockout = PasswordLockout(lambda: random_unit)
     seen = []
     for _ in pauses:
         lockout.refused("x", 0.0)
-        seen.append(lockout.rest("x", 0.0))
+        seen.append(lockout.wait("x", 0.0))
 
     assert seen == pauses
-    assert lockout.rest("y", 0.0) == 0.0
+    assert lockout.wait("y", 0.0) == 0.0
     lockout.accepted()
     lockout.refused("z", 0.0)
-    assert lockout.rest("x", 0.0) == 0.0
+    assert lockout.wait("x", 0.0) == 0.0

@@ -1,4 +1,4 @@
-"""The four ways, made from plain values."""
+"""The four authentication methods, made from plain values."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +10,10 @@ from pydantic import SecretStr
 from tests.fakes.clock import FakeClock
 from tests.unit.dcs.fakes import FakeIam, FakeMetadata, a_client, timing_of
 from worker.config.secrets import SecretValues
-from worker.dcs.auth.auth_method import Credentials
+from worker.dcs.auth.auth_method import AuthMethod
 from worker.dcs.auth.iam_login import Account
-from worker.dcs.auth.methods import Surroundings, Way, credentials_for
+from worker.dcs.auth.methods import AuthMethodName, auth_method
+from worker.dcs.http_client import HttpClient
 
 
 class Router:
@@ -38,16 +39,20 @@ class Drawer:
         return self.secrets
 
 
-def made(way: Way, drawer: Drawer, surroundings: Surroundings | None = None) -> Credentials:
-    """Credentials over fakes."""
+def made(
+    name: AuthMethodName, drawer: Drawer, account: Account | None = None, profile: Path | None = None
+) -> AuthMethod:
+    """An authentication method over fakes."""
     clock = FakeClock()
     router = Router(clock)
-    given = surroundings or Surroundings()
-    timing = timing_of(clock)
-    return credentials_for(way, drawer, given, lambda deadline: a_client(router, deadline), timing=timing)
+
+    def http_client(deadline: float) -> HttpClient:
+        return a_client(router, deadline)
+
+    return auth_method(name, drawer, http_client, account=account, profile=profile, timing=timing_of(clock))
 
 
-async def headers_of(credentials: Credentials) -> Mapping[str, str]:
+async def headers_of(credentials: AuthMethod) -> Mapping[str, str]:
     """What a request carries now."""
     request = httpx2.Request("GET", "https://dcs/")
     assert await credentials.authorise(request, "p") is None
@@ -55,7 +60,7 @@ async def headers_of(credentials: Credentials) -> Mapping[str, str]:
 
 
 async def test_a_token_follows_the_secrets() -> None:
-    """Way 1: the present token."""
+    """The present token."""
     drawer = Drawer(SecretValues(auth_token=SecretStr("one")))
     credentials = made("token", drawer)
     assert (await headers_of(credentials))["X-Auth-Token"] == "one"
@@ -66,7 +71,7 @@ async def test_a_token_follows_the_secrets() -> None:
 
 
 async def test_keys_follow_the_secrets() -> None:
-    """Way 2: the present keys, with or without a security token."""
+    """The present keys, with or without a security token."""
     drawer = Drawer(SecretValues(access_key=SecretStr("A"), secret_key=SecretStr("S")))
     credentials = made("keys", drawer)
     headers = await headers_of(credentials)
@@ -80,9 +85,9 @@ async def test_keys_follow_the_secrets() -> None:
 
 
 async def test_a_password_brings_tokens() -> None:
-    """Way 3: a token of IAM for the present password."""
+    """A token of IAM for the present password."""
     drawer = Drawer(SecretValues(iam_password=SecretStr("right")))
-    credentials = made("iam", drawer, Surroundings(account=Account("https://iam", "user", "domain")))
+    credentials = made("iam", drawer, Account("https://iam", "user", "domain"))
 
     assert (await headers_of(credentials))["X-Auth-Token"] == "token-p-1"
     await credentials.aclose()
@@ -90,10 +95,10 @@ async def test_a_password_brings_tokens() -> None:
 
 @pytest.mark.parametrize(("profile", "key"), [(True, "PROFILE"), (False, "ACCESS1")])
 async def test_the_platform_brings_keys(tmp_path: Path, profile: bool, key: str) -> None:
-    """Way 4: the profile file if there is one, else the metadata service."""
+    """The profile file if there is one, else the metadata service."""
     path = tmp_path / "credentials"
     path.write_text("[basic]\nak = PROFILE\nsk = S\n")
-    credentials = made("platform", Drawer(SecretValues()), Surroundings(profile=path if profile else None))
+    credentials = made("platform", Drawer(SecretValues()), profile=path if profile else None)
 
     assert f"Access={key}," in (await headers_of(credentials))["Authorization"]
     await credentials.aclose()

@@ -8,7 +8,8 @@ import pytest
 
 from tests.fakes.clock import FakeClock, run_ready_tasks
 from tests.unit.dcs.fakes import FakeMetadata, a_client, reply, timing_of, until
-from worker.dcs.auth.platform_keys import Metadata, PlatformKeys
+from worker.dcs.auth.platform_keys import platform_signer
+from worker.dcs.auth.signing import KeySigner
 from worker.policy.call_result import CallError, ErrorKind, Evidence
 
 DAY = 86_400.0
@@ -27,42 +28,42 @@ def service(clock: FakeClock) -> FakeMetadata:
     return FakeMetadata(clock)
 
 
-def platform(service: FakeMetadata, random_unit: float = 0.5) -> PlatformKeys:
+def platform(service: FakeMetadata, random_unit: float = 0.5) -> KeySigner:
     """Credentials over the service."""
     timing = timing_of(service.clock, random_unit)
-    return PlatformKeys(None, Metadata(a_client(service), ADDRESS, timing), timing)
+    return platform_signer(None, a_client(service), ADDRESS, timing)
 
 
 @pytest.fixture
-async def credentials(service: FakeMetadata) -> AsyncIterator[PlatformKeys]:
+async def credentials(service: FakeMetadata) -> AsyncIterator[KeySigner]:
     """Credentials with chance in the middle."""
     made = platform(service)
     yield made
     await made.aclose()
 
 
-async def signed(credentials: PlatformKeys) -> httpx2.Request:
+async def signed(credentials: KeySigner) -> httpx2.Request:
     """A signed request."""
     request = httpx2.Request("GET", "https://dcs/v2/p/migration-tasks")
     assert await credentials.authorise(request, "p") is None
     return request
 
 
-async def key_of(credentials: PlatformKeys) -> str:
+async def key_of(credentials: KeySigner) -> str:
     """The access key that a request is signed with now, and its security token."""
     request = await signed(credentials)
     access = request.headers["Authorization"].partition("Access=")[2].partition(",")[0]
     return f"{access} {request.headers['X-Security-Token']}"
 
 
-async def fault_of(credentials: PlatformKeys) -> CallError:
+async def fault_of(credentials: KeySigner) -> CallError:
     """Why a request cannot be signed now."""
     fault = await credentials.authorise(httpx2.Request("GET", "https://dcs/"), "p")
     assert fault is not None
     return fault
 
 
-async def test_keys_are_fetched_once(credentials: PlatformKeys, service: FakeMetadata) -> None:
+async def test_keys_are_fetched_once(credentials: KeySigner, service: FakeMetadata) -> None:
     """Fifty requests at once cost one token and one key call, whatever their project."""
     assert set(await asyncio.gather(*(key_of(credentials) for _ in range(50)))) == {"ACCESS1 SECURITYTOKEN1"}
     assert service.asked == [
@@ -100,9 +101,7 @@ async def test_keys_are_renewed_in_time(service: FakeMetadata, life: float, rand
     await credentials.aclose()
 
 
-async def test_calls_do_not_wait_for_a_renewal(
-    credentials: PlatformKeys, service: FakeMetadata, clock: FakeClock
-) -> None:
+async def test_calls_do_not_wait_for_a_renewal(credentials: KeySigner, service: FakeMetadata, clock: FakeClock) -> None:
     """While new keys are fetched the valid ones serve."""
     await key_of(credentials)
     await clock.advance(DAY - 3_000)
@@ -116,7 +115,7 @@ async def test_calls_do_not_wait_for_a_renewal(
 
 
 async def test_the_same_keys_again_are_no_reason_to_storm(
-    credentials: PlatformKeys, service: FakeMetadata, clock: FakeClock
+    credentials: KeySigner, service: FakeMetadata, clock: FakeClock
 ) -> None:
     """A service that gives no newer keys before the end, nor after it, is asked now and then."""
     service.is_fixed = True
@@ -140,7 +139,7 @@ async def test_the_same_keys_again_are_no_reason_to_storm(
     assert await key_of(credentials) == "ACCESS2 SECURITYTOKEN2"
 
 
-async def test_a_service_without_tokens_is_asked_without(credentials: PlatformKeys, service: FakeMetadata) -> None:
+async def test_a_service_without_tokens_is_asked_without(credentials: KeySigner, service: FakeMetadata) -> None:
     """The first version of the service knows no tokens and wants none."""
     service.token_status = 404
 
@@ -171,7 +170,7 @@ async def test_a_service_without_tokens_is_asked_without(credentials: PlatformKe
     ],
 )
 async def test_no_keys_are_a_transient_fault(
-    credentials: PlatformKeys, service: FakeMetadata, clock: FakeClock, reply: httpx2.Response, words: str
+    credentials: KeySigner, service: FakeMetadata, clock: FakeClock, reply: httpx2.Response, words: str
 ) -> None:
     """No request is burnt, the service is not stormed, no key is quoted, and later it works by itself."""
     service.key_reply = reply
@@ -187,7 +186,7 @@ async def test_no_keys_are_a_transient_fault(
     assert await key_of(credentials) == "ACCESS1 SECURITYTOKEN1"
 
 
-async def test_a_token_call_that_fails_is_the_end_of_it(credentials: PlatformKeys, service: FakeMetadata) -> None:
+async def test_a_token_call_that_fails_is_the_end_of_it(credentials: KeySigner, service: FakeMetadata) -> None:
     """Without a metadata token, keys are not even asked for."""
     service.token_status = 500
 
@@ -196,7 +195,7 @@ async def test_a_token_call_that_fails_is_the_end_of_it(credentials: PlatformKey
 
 
 async def test_refused_keys_are_fetched_anew_once(
-    credentials: PlatformKeys, service: FakeMetadata, clock: FakeClock
+    credentials: KeySigner, service: FakeMetadata, clock: FakeClock
 ) -> None:
     """Requests refused with the same keys cost one fetch; keys so fetched and refused too are not replaced."""
     refused = [await signed(credentials) for _ in range(20)]
@@ -210,16 +209,16 @@ async def test_refused_keys_are_fetched_anew_once(
     assert service.given == 2
 
 
-async def test_a_wrong_clock_is_said(credentials: PlatformKeys) -> None:
+async def test_a_wrong_clock_is_said(credentials: KeySigner) -> None:
     """A refusal with another time of day is explained."""
     assert "20 min ahead" in (credentials.explain(httpx2.Headers({"Date": "Tue, 14 Nov 2023 21:53:20 GMT"})) or "")
 
 
-async def test_no_key_is_shown(credentials: PlatformKeys) -> None:
+async def test_no_key_is_shown(credentials: KeySigner) -> None:
     """The repr of everything that holds keys has none."""
     await key_of(credentials)
 
-    shown = f"{credentials!r} {vars(credentials)} {vars(credentials._slot)}"
+    shown = f"{credentials!r} {vars(credentials)} {vars(credentials._temporary)}"
 
     assert "ACCESS1" not in shown
     assert "SECRET1" not in shown

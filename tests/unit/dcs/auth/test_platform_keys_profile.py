@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes.clock import FakeClock
 from tests.unit.dcs.fakes import FakeMetadata, a_client, timing_of
-from worker.dcs.auth.platform_keys import Metadata, PlatformKeys, Profile
+from worker.dcs.auth.platform_keys import Profile, platform_signer
 from worker.dcs.auth.signing import Keys
 
 
@@ -99,7 +99,7 @@ async def test_a_profile_goes_before_the_metadata_service(tmp_path: Path) -> Non
     service = FakeMetadata(FakeClock())
     timing = timing_of(service.clock)
     path = written(tmp_path, "[basic]\nak = A\nsk = S\n")
-    credentials = PlatformKeys(Profile(path), Metadata(a_client(service), "http://metadata", timing), timing)
+    credentials = platform_signer(Profile(path), a_client(service), "http://metadata", timing)
     request = httpx2.Request("GET", "https://dcs/")
 
     assert await credentials.authorise(request, "p") is None
@@ -116,7 +116,7 @@ async def test_without_keys_in_the_profile_the_metadata_service_is_asked(tmp_pat
     service = FakeMetadata(FakeClock())
     timing = timing_of(service.clock)
     profile = Profile(tmp_path / "absent")
-    credentials = PlatformKeys(profile, Metadata(a_client(service), "http://metadata", timing), timing)
+    credentials = platform_signer(profile, a_client(service), "http://metadata", timing)
     request = httpx2.Request("GET", "https://dcs/")
 
     assert await credentials.authorise(request, "p") is None

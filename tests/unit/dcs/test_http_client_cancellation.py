@@ -20,7 +20,7 @@ from tests.unit.dcs.raw_server import (
     server_tls,
     serving,
 )
-from tests.unit.dcs.test_proxies import tunnelling
+from tests.unit.dcs.test_transport_proxies import tunnelling
 from worker.dcs.client import DcsClient
 from worker.dcs.transport import Pools, ServiceTransport
 from worker.policy.call_result import CallError, CallStatus, Evidence, TaskCreated
