@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.unit.dcs.raw_server import AUTHORITY, EMPTY_PAGE, http, server_tls, serving
-from tests.unit.dcs.test_proxies import tunnelling
+from tests.unit.dcs.test_transport_proxies import tunnelling
 from worker.cli.doctor.configuration import DoctorOptions
 from worker.cli.doctor.dcs import check_dcs
 from worker.config import load

@@ -97,4 +97,7 @@ async def test_a_ready_token_follows_its_source() -> None:
 
 def test_no_secret_is_shown() -> None:
     """The repr of credentials has none."""
-    assert repr([KeySigner(lambda: Keys("AK", "SK")), ReadyToken(lambda: "t")]) == "[<KeySigner: stored keys>, <ReadyToken>]"
+    assert (
+        repr([KeySigner(lambda: Keys("AK", "SK")), ReadyToken(lambda: "t")])
+        == "[<KeySigner: stored keys>, <ReadyToken>]"
+    )
