@@ -111,10 +111,10 @@ def listed(reply: httpx2.Response, service: Service, explained: str | None) -> I
             cure = SET_CLOCK if explained else service.remedy
             yield failed(CREDENTIALS, explained or f"are refused: {found}", cure, subject=subject)
         case ErrorKind.THROTTLED:
-            yield warning(CREDENTIALS, f"cannot be told: {found}", "try again in a minute", subject=subject)
+            yield warning(CREDENTIALS, f"cannot be verified: {found}", "try again in a minute", subject=subject)
         case _:
             cure = "correct --project, --region or WORKER_DCS_ENDPOINTS: the project must be one of this region"
-            yield failed(CREDENTIALS, f"cannot be told: {found}", cure, subject=subject)
+            yield failed(CREDENTIALS, f"cannot be verified: {found}", cure, subject=subject)
 
 
 def shown(reply: httpx2.Response | CallError, service: Service) -> Check:

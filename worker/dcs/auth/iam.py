@@ -18,7 +18,7 @@ import httpx2
 
 from worker.dcs.auth.auth_method import AuthMethod
 from worker.dcs.auth.cached_credential import CachedCredential, Credential, FetchBackoff, Timing, no_credential
-from worker.dcs.auth.iam_login import Account, LoginRefused, PasswordLockout, log_in
+from worker.dcs.auth.iam_login import Account, PasswordLockout, TokenRefused, log_in
 from worker.dcs.http_client import HttpClient
 from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
 
@@ -124,7 +124,7 @@ class IamTokens(AuthMethod):
         if isinstance(result, CallError):
             return self._backoff.failed(result)
         self._backoff.worked()
-        if isinstance(result, LoginRefused):
+        if isinstance(result, TokenRefused):
             if self._is_project_at_fault(project_id):
                 return self._deny(project_id, result)
             return self._pause(password, result)
@@ -141,7 +141,7 @@ class IamTokens(AuthMethod):
             return False
         return self._blamed in {None, project_id}
 
-    def _deny(self, project_id: str, refused: LoginRefused) -> CallError:
+    def _deny(self, project_id: str, refused: TokenRefused) -> CallError:
         error = CallError(
             Evidence.NEVER_SENT,
             ErrorKind.UNAUTHENTICATED,
@@ -153,7 +153,7 @@ class IamTokens(AuthMethod):
         _put_last(self._denied, project_id, (self._timing.now() + DENIED_PROJECT_SECONDS, error))
         return error
 
-    def _pause(self, password: str, refused: LoginRefused) -> CallError:
+    def _pause(self, password: str, refused: TokenRefused) -> CallError:
         self._lockout.refused(password, self._timing.now())
         refusal = f"IAM refuses the password of {self._account.user} (HTTP {refused.status}: {refused.reason})"
         self._report(refusal)

@@ -52,7 +52,7 @@ class IamToken:
 
 
 @dataclass(frozen=True, slots=True)
-class LoginRefused:
+class TokenRefused:
     """IAM gives no token to this user with this password for this project. Which of them is wrong it need not say."""
 
     status: int
@@ -70,7 +70,7 @@ class _TokenReply(BaseModel):
 
 async def log_in(
     http: HttpClient, account: Account, password: str, project_id: str, now: float
-) -> IamToken | LoginRefused | CallError:
+) -> IamToken | TokenRefused | CallError:
     """Ask IAM for a token, once. A CallError is transient."""
     reply = await http.send(_request(account, password, project_id))
     if isinstance(reply, CallError):
@@ -79,7 +79,7 @@ async def log_in(
         return _issued(reply, now)
     if 400 <= reply.status_code < 500 and reply.status_code not in _TRANSIENT_STATUSES:
         said = (read_error(reply.content).error_msg or "no reason given").replace(password, "***")
-        return LoginRefused(reply.status_code, " ".join(said.split())[:200])
+        return TokenRefused(reply.status_code, " ".join(said.split())[:200])
     asked = backoff.retry_after(reply.headers.get("retry-after"), now)
     return no_credential(CallStatus.IAM_UNAVAILABLE, f"IAM gave no token (HTTP {reply.status_code})", asked)
 
