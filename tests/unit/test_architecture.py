@@ -1,17 +1,11 @@
-"""The house: floors and import bans, sizes, names and words, each with its limit. `docs/architecture.md` explains them.
-
-Where the tree does not reach a limit yet, `architecture_allowances.py` lists the exact breaches. That list only
-shrinks: a new breach fails, and so does an entry whose breach is gone.
-"""
+"""The house: floors, import bans, sizes, names and words, each with its limit. `docs/architecture.md` explains them."""
 
 import re
 import sys
-from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Final
 
 import pytest
 
-from tests.unit import architecture_allowances as allowed
 from tests.unit.library_intrusions import of_all
 from tests.unit.source_tree import (
     ROOT,
@@ -32,8 +26,6 @@ from tests.unit.source_tree import (
     size_breach,
     unmirrored_tests,
 )
-
-T = TypeVar("T")
 
 SOURCES: Final = read_sources("schemas", "worker")
 WORKER: Final = {module: source for module, source in SOURCES.items() if module.startswith("worker")}
@@ -84,7 +76,8 @@ MAX_FILES_IN_FOLDER: Final = 15
 MIN_MODULE_LINES, MAX_MODULE_LINES = 60, 300
 MAX_FUNCTION_LINES, MAX_MEDIAN_FUNCTION_LINES = 40, 8
 MAX_REPEATED_LINES: Final = 9
-MAX_WORKER_LINES, MAX_WORKER_MODULES = 17_800, 145
+MAX_WORKER_LINES, MAX_WORKER_MODULES = 19_200, 145
+MEDIAN_MODULE_LINES: Final = range(90, 161)
 MAX_README_LINES: Final = 200
 
 OLD_WORDS: Final = """
@@ -144,13 +137,6 @@ def import_breaches(module: str, source: str) -> tuple[str, ...]:
     return tuple(sorted({name for name in imported if not is_open(here, name)} | banned | touched))
 
 
-def assert_exactly(found: Mapping[str, T], allowances: Mapping[str, T]) -> None:
-    """Every breach is allowed, and every allowance is needed."""
-    new = {name: breach for name, breach in found.items() if allowances.get(name) != breach}
-    assert new == {}, "a breach that is not allowed, or another one than is allowed"
-    assert allowances.keys() - found.keys() == set(), "no breach any more: remove it from architecture_allowances.py"
-
-
 # Imports
 
 
@@ -162,7 +148,7 @@ def test_every_module_is_in_a_known_room() -> None:
 def test_modules_import_only_from_lower_floors_and_their_own_libraries() -> None:
     """A module imports from lower floors, from its own room, and libraries that its room has the door to."""
     found = {module: import_breaches(module, source) for module, source in SOURCES.items()}
-    assert_exactly({module: names for module, names in found.items() if names}, allowed.IMPORTS)
+    assert {module: names for module, names in found.items() if names} == {}
 
 
 def test_there_is_no_import_cycle() -> None:
@@ -172,10 +158,7 @@ def test_there_is_no_import_cycle() -> None:
 
 def test_no_module_reaches_into_private_parts_of_a_library() -> None:
     """Libraries are used by their public interfaces: nothing private is imported or touched, nothing is replaced."""
-    found = of_all(SOURCES)
-    known = set(allowed.PRIVATE_PARTS)
-    assert {module: breaches for module, breaches in found.items() if module not in known} == {}, "a new breach"
-    assert known - found.keys() == set(), "no breach any more: remove it from architecture_allowances.py"
+    assert of_all(SOURCES) == {}
 
 
 # Sizes
@@ -183,45 +166,44 @@ def test_no_module_reaches_into_private_parts_of_a_library() -> None:
 
 def test_no_folder_has_too_many_files() -> None:
     """A folder shows what is in it at a glance."""
-    assert_exactly(crowded_folders(ROOT / "worker", MAX_FILES_IN_FOLDER), allowed.CROWDED_FOLDERS)
+    assert crowded_folders(ROOT / "worker", MAX_FILES_IN_FOLDER) == {}
 
 
 def test_modules_have_a_size_within_limits_or_say_why_not() -> None:
     """Neither crumbs nor heaps: other sizes have a reason, in a sentence of the docstring that SHORT or LONG begins."""
     found = {name: size_breach(source, MIN_MODULE_LINES, MAX_MODULE_LINES) for name, source in MODULES.items()}
-    assert_exactly({name: "" for name, breach in found.items() if breach}, dict.fromkeys(allowed.MODULE_SIZES, ""))
+    assert {name: breach for name, breach in found.items() if breach} == {}
 
 
 def test_functions_are_short() -> None:
     """A function fits on a screen, and most are a few lines."""
-    found = long_functions(WORKER, MAX_FUNCTION_LINES)
-    assert_exactly(dict.fromkeys(found, ""), dict.fromkeys(allowed.LONG_FUNCTIONS, ""))
+    assert not long_functions(WORKER, MAX_FUNCTION_LINES)
     assert median_function(WORKER) <= MAX_MEDIAN_FUNCTION_LINES
 
 
 def test_worker_as_a_whole_stays_small() -> None:
     """Lines and modules of worker/, without `__init__.py`."""
-    lines = sum(map(line_count, MODULES.values()))
-    assert lines <= max(MAX_WORKER_LINES, allowed.WORKER_LINES)
-    assert len(MODULES) <= max(MAX_WORKER_MODULES, allowed.WORKER_MODULES)
+    lines = sorted(map(line_count, MODULES.values()))
+    assert sum(lines) <= MAX_WORKER_LINES
+    assert len(lines) <= MAX_WORKER_MODULES
+    assert lines[len(lines) // 2] in MEDIAN_MODULE_LINES
 
 
 def test_no_run_of_lines_stands_twice() -> None:
     """What is repeated for ten lines or more should be one function."""
-    found = {f"{first} {other}": "" for first, other in repeated_runs(MODULES, MAX_REPEATED_LINES + 1)}
-    assert_exactly(found, dict.fromkeys(allowed.REPEATED_RUNS, ""))
+    assert not list(repeated_runs(MODULES, MAX_REPEATED_LINES + 1))
 
 
 def test_readme_is_short() -> None:
     """The README is read to its end."""
-    assert line_count((ROOT / "README.md").read_text()) <= max(MAX_README_LINES, allowed.README_LINES)
+    assert line_count((ROOT / "README.md").read_text()) <= MAX_README_LINES
 
 
 def test_unit_tests_mirror_the_source() -> None:
     """`tests/unit/<room>/test_<module>.py` or `test_<module>_<topic>.py` names a module of that room."""
     elsewhere = {"schemas": "schemas", "bench": "tools/bench", "fakes": "tests/fakes"}
-    found = unmirrored_tests(ROOT / "tests" / "unit", {room: ROOT / folder for room, folder in elsewhere.items()})
-    assert_exactly(dict.fromkeys(found, ""), dict.fromkeys(allowed.UNMIRRORED_TESTS, ""))
+    folders = {room: ROOT / folder for room, folder in elsewhere.items()}
+    assert not unmirrored_tests(ROOT / "tests" / "unit", folders)
 
 
 # Names and words
@@ -229,24 +211,23 @@ def test_unit_tests_mirror_the_source() -> None:
 
 def test_a_class_name_has_one_owner() -> None:
     """Who greps for a class finds one class."""
-    assert_exactly(shared_class_names(WORKER), allowed.SHARED_CLASS_NAMES)
+    assert shared_class_names(WORKER) == {}
 
 
 def test_identifiers_contain_no_forbidden_word() -> None:
     """Identifiers use the words of the glossary."""
     found = {
-        module: len(forbidden_identifiers(source, FORBIDDEN_WORDS, FORBIDDEN_NAMES))
-        for module, source in SOURCES.items()
+        module: forbidden_identifiers(source, FORBIDDEN_WORDS, FORBIDDEN_NAMES) for module, source in SOURCES.items()
     }
-    assert_exactly({module: count for module, count in found.items() if count}, allowed.FORBIDDEN_IDENTIFIERS)
+    assert {module: identifiers for module, identifiers in found.items() if identifiers} == {}
 
 
 def test_texts_contain_no_forbidden_phrase() -> None:
     """Docstrings, comments, help, messages and documents are in plain technical English."""
     texts = {module: list(prose(source)) for module, source in SOURCES.items()}
     texts |= {path.relative_to(ROOT).as_posix(): [path.read_text()] for path in DOCUMENTS}
-    found = {name: len(forbidden_phrases(text, FORBIDDEN_PHRASES)) for name, text in texts.items()}
-    assert_exactly({name: count for name, count in found.items() if count}, allowed.FORBIDDEN_PHRASES)
+    found = {name: forbidden_phrases(text, FORBIDDEN_PHRASES) for name, text in texts.items()}
+    assert {name: phrases for name, phrases in found.items() if phrases} == {}
 
 
 # The import rules themselves

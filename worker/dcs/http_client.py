@@ -122,7 +122,7 @@ class _Attempts(httpx2.AsyncBaseTransport):
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
         tracker = SendTracker(request.content, self._freeze_detector, request.extensions[_FREEZES])
         exchange = _Exchange(self._transport, request, tracker)
-        # In a task of its own, which is cancelled once at most: a second cancellation could interrupt the closing of
+        # In a separate task, which is cancelled once at most: a second cancellation could interrupt the closing of
         # a connection, and what is left in its buffer would be sent later.
         task = asyncio.create_task(exchange.run())
         try:
@@ -139,7 +139,7 @@ class _Attempts(httpx2.AsyncBaseTransport):
 
     def _forget(self, task: asyncio.Task[httpx2.Response]) -> None:
         self._abandoned.discard(task)
-        _ = task.cancelled() or task.exception()  # else asyncio says that nobody has asked for it
+        _ = task.cancelled() or task.exception()  # else asyncio reports an exception that was never retrieved
 
     def _answer_of(self, task: asyncio.Task[httpx2.Response], tracker: SendTracker) -> httpx2.Response:
         try:
@@ -205,7 +205,7 @@ class _Exchange:
 
 
 async def _read(response: httpx2.Response) -> bytes:
-    """The body as it was sent, whatever its encoding. The connection is not free yet: `aiter_raw` would free it."""
+    """The body as it was sent, in any encoding. The connection is not free yet: `aiter_raw` would free it."""
     assert isinstance(response.stream, httpx2.AsyncByteStream)
     chunks, parts, size = response.stream.__aiter__(), [], 0
     try:

@@ -67,7 +67,7 @@ class SendTracker(httpx2.AsyncByteStream):
         """Note a step that httpcore2 reports.
 
         It must not await anything: one that suspends leaks every slot of a pool when calls are cancelled. Any event
-        that speaks of a request counts as its start, whatever its name; only CONNECT is the proxy's, not ours.
+        that speaks of a request counts as its start, with any name; only CONNECT is the proxy's, not ours.
         """
         request = info.get("request")
         if request is not None and request.method != b"CONNECT" and not self._request_was_started:

@@ -1,6 +1,6 @@
 """Recognises answers that belong to another call: a proxy repeats one, or a gateway says something unasked.
 
-On a kept connection whatever lies in front of the true answer is read as the answer, and the true one as that of the
+On a kept connection, bytes that lie in front of the true answer are read as the answer, and the true one as that of the
 next call. An answer to a create that is not certainly its own proves nothing.
 """
 

@@ -27,7 +27,7 @@ IAM_TIMEOUT_SECONDS: Final = 10.0
 RENEWAL_SHARE: Final = 0.1
 """A token is renewed at a random point of this last share of its life."""
 DENIED_PROJECT_SECONDS: Final = 300.0
-"""For so long IAM is not asked again for a project that it denies to the user."""
+"""How long IAM is not asked again for a project that it denies to the user."""
 PASSWORD_CHECK_SECONDS: Final = 1.0
 """Between two looks at the password while it is refused."""
 MAX_PROJECTS: Final = 1000
