@@ -20,7 +20,7 @@ def facts(region: RegionThrottle, now: float) -> dict[str, Any]:
         "breaker": region.breaker.state.name.lower().replace("_", "-"),
         "limit": region.limit.value,
         "calls": region.in_use,
-        "waiting": len(region.queue),
+        "waiting": len(region.queue.items),
     }
     for name, since, part in (
         ("open", region.breaker.since, region.breaker),

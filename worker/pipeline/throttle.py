@@ -87,7 +87,7 @@ class RegionThrottle:
         """When a request of a project that is in no trouble came last."""
 
     def __repr__(self) -> str:
-        return f"<RegionThrottle {self.name}: {self.in_use} in use, {len(self.queue)} waiting, {self.breaker!r}>"
+        return f"<RegionThrottle {self.name}: {self.in_use} in use, {len(self.queue.items)} waiting, {self.breaker!r}>"
 
     async def enter(self, permit: Permit) -> None:
         """Wait until the permit is granted. Raises ThrottleClosedError or PostponedError."""
@@ -98,7 +98,7 @@ class RegionThrottle:
             raise error
         if project not in self.projects:
             self._others_at = self.clock()
-        if len(self.queue) or self._offer(permit, self.clock())[0] > 0.0:
+        if self.queue.items or self._offer(permit, self.clock())[0] > 0.0:
             try:
                 async with asyncio.timeout(MAX_PERMIT_WAIT_SECONDS):
                     await self.queue.wait(permit, is_first=bool(permit.ended_holds))  # a refused one is tried once more
@@ -140,7 +140,10 @@ class RegionThrottle:
             permit.probed_project.end_probe()
         if permit.is_answered and not permit.is_failed and (event := self.breaker.succeeded(permit.generation)):
             self._throttle.report(self.breaker, self, event)
-        self.queue.wake() if self._throttle.are_credentials_accepted else self._throttle.wake()
+        if not self._throttle.are_credentials_accepted:
+            self._throttle.wake()
+        elif self.queue.items:
+            self.queue.wake()
 
     def _postponed(self, permit: Permit) -> PostponedError | None:
         """The error for a request that would wait for long, or keep others from being worked on, if it is one."""
@@ -152,7 +155,9 @@ class RegionThrottle:
             return throttle.postponed_by(self.breaker)
         if (known := self.projects.get(project)) is None:
             return None
-        before = sum(other.migration.project_id == project and other is not permit for other in self.queue)
+        before = sum(
+            other.migration.project_id == project and other is not permit for other in self.queue.items.values()
+        )
         postponed = known.postpone(before, throttle.prefetch, self._others_at, self.clock())
         return PostponedError(*postponed) if postponed is not None else None
 
@@ -162,14 +167,18 @@ class RegionThrottle:
 
     def learn(self, permit: Permit, result: CallResult) -> None:
         """A call under the permit ended."""
-        now, limit, scope = self.clock(), self.limit.value, error_table.scope(result)
-        if isinstance(result, CallError) and result.kind is ErrorKind.THROTTLED:
+        now, limit = self.clock(), self.limit.value
+        if not isinstance(result, CallError):
+            self._answered(permit, result, ErrorScope.REQUEST, now)
+        elif (scope := error_table.scope(result)) is None:
+            return
+        elif result.kind is ErrorKind.THROTTLED:
             self._throttled(permit, result, scope, now)
-        elif isinstance(result, CallError) and scope is ErrorScope.SERVICE:
+        elif scope is ErrorScope.SERVICE:
             self._failed(permit, result, now)
-        elif isinstance(result, CallError) and scope in _REFUSALS:
+        elif scope in _REFUSALS:
             self._refused(permit, result, scope, now)
-        elif scope is not None:
+        else:
             self._answered(permit, result, scope, now)
         if self.limit.value != limit:
             self._throttle.refit()

@@ -4,7 +4,7 @@ No task runs for it: items go when `wake` is called, or by its one timer.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import inf
 from typing import Generic, TypeVar
 
@@ -20,21 +20,16 @@ class WaitQueue(Generic[T]):
 
     def __init__(self, offer: Offer[T], take_back: Callable[[T], None], clock: Callable[[], float]) -> None:
         self._offer, self._take_back, self._clock = offer, take_back, clock
-        self._items: dict[asyncio.Future[Exception | None], T] = {}
+        self.items: dict[asyncio.Future[Exception | None], T] = {}
+        """The items that wait, in their order, by the future that ends their wait."""
         self._timer: asyncio.TimerHandle | None = None
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[T]:
-        return iter(self._items.values())
 
     async def wait(self, item: T, *, is_first: bool) -> None:
         """Return once the item was admitted. Raises what `remove` gives for it. `is_first`: before all others."""
         turn: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         if is_first:
-            self._items = {turn: item, **self._items}
-        self._items[turn] = item
+            self.items = {turn: item, **self.items}
+        self.items[turn] = item
         self.wake()
         try:
             error = await turn
@@ -43,14 +38,14 @@ class WaitQueue(Generic[T]):
                 self._take_back(item)
             raise
         finally:
-            self._items.pop(turn, None)
+            self.items.pop(turn, None)
         if error is not None:
             raise error
 
     def wake(self) -> None:
         """Let every item go that may."""
         now, next_wait, admitted = self._clock(), inf, []
-        for turn, item in self._items.items():
+        for turn, item in self.items.items():
             wait, blocks_all = (inf, False) if turn.done() else self._offer(item, now)  # done: its task was cancelled
             if wait <= 0.0:
                 admitted.append(turn)
@@ -66,10 +61,10 @@ class WaitQueue(Generic[T]):
 
     def remove(self, error_of: Callable[[T], Exception | None]) -> None:
         """Send items away with an error; None: the item stays. The last ones go first."""
-        for turn, item in reversed(tuple(self._items.items())):
+        for turn, item in reversed(tuple(self.items.items())):
             if not turn.done() and (error := error_of(item)) is not None:
                 self._end(turn, error)
 
     def _end(self, turn: asyncio.Future[Exception | None], error: Exception | None) -> None:
-        del self._items[turn]
+        del self.items[turn]
         turn.set_result(error)

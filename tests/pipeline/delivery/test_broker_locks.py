@@ -52,7 +52,7 @@ def repeat() -> FakeDelivery:
 
 
 async def test_locked_repeat_waits_for_end_of_other_replicas_listing_delay() -> None:
-    """The lock outlasts the create by the listing delay; a repeat that finds it taken waits at no cost."""
+    """The lock outlasts the create by the listing delay; a repeat that meets it waits without using a retry level."""
     lock = SharedLock()
     first, second = (Bench(SETTLED, locks=lock.of(name)) for name in "ab")
     await first.deliver(repeat())

@@ -163,17 +163,17 @@ def test_cancelled_call_frees_its_permit(build: Build) -> None:
     async def scenario() -> None:
         calls = [asyncio.ensure_future(call()) for _ in range(4)]
         await asyncio.sleep(0.01)
-        assert (region.in_use, len(region.queue)) == (1, 3)
+        assert (region.in_use, len(region.queue.items)) == (1, 3)
         calls[1].cancel()
         await asyncio.sleep(0.1)
-        assert (region.in_use, len(region.queue)) == (1, 2)
+        assert (region.in_use, len(region.queue.items)) == (1, 2)
         calls[0].cancel()  # the third one is told to go
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert (region.in_use, len(region.queue)) == (1, 1)
+        assert (region.in_use, len(region.queue.items)) == (1, 1)
         calls[2].cancel()
         await asyncio.sleep(0.01)
-        assert (region.in_use, len(region.queue)) == (1, 0)
+        assert (region.in_use, len(region.queue.items)) == (1, 0)
         calls[3].cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         assert (region.in_use, replica.throttle.in_use) == (0, 0)

@@ -64,7 +64,7 @@ def test_request_waits_at_most_one_minute(bench: ThrottleBench) -> None:
         await asyncio.gather(*hanging)
 
     bench.run(scenario())
-    assert (bench.region.in_use, len(bench.region.queue)) == (0, 0)
+    assert (bench.region.in_use, len(bench.region.queue.items)) == (0, 0)
 
 
 def test_long_throttle_wait_postpones_request(bench: ThrottleBench) -> None:
@@ -86,7 +86,7 @@ def test_full_project_postpones_waiting_requests(bench: ThrottleBench) -> None:
         assert {completed.why for completed in postponed} == {"quota"}
 
     bench.run(scenario())
-    assert (bench.region.in_use, len(bench.region.queue)) == (0, 0)
+    assert (bench.region.in_use, len(bench.region.queue.items)) == (0, 0)
 
 
 def test_throttled_project_does_not_delay_others_in_queue(bench: ThrottleBench) -> None:
@@ -136,9 +136,9 @@ def test_close_at_turn_of_waiter_stops_it(bench: ThrottleBench) -> None:
         await asyncio.sleep(1)
         next_one = asyncio.ensure_future(bench.call(DONE, "next"))
         await asyncio.sleep(0)
-        assert len(bench.region.queue) == 1
+        assert len(bench.region.queue.items) == 1
         hanging[0].cancel()
-        while len(bench.region.queue):
+        while len(bench.region.queue.items):
             await asyncio.sleep(0)
         bench.throttle.close()
         with pytest.raises(ThrottleClosedError):

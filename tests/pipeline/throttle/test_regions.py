@@ -31,12 +31,12 @@ def test_outage_of_region_postpones_its_requests(build: Callable[..., World]) ->
     world.run(world.loop.now + 0.5)
     (replica,) = world.replicas
     region = replica.throttle.regions["a"]
-    assert len(region.queue) > 20
+    assert len(region.queue.items) > 20
     world.dcs.faults["a"] = UNREACHABLE
     world.publish(64, "b2", region="b")
     world.run(lambda: region.breaker.is_blocking, at_most=10)
     world.run(world.loop.now + 0.1)
-    assert len(region.queue) == 0
+    assert len(region.queue.items) == 0
     assert not replica.paused_by
     world.run(lambda: sum(name.startswith("b2") for name in world.ended) == 64, at_most=20)
     assert world.outcomes["retried", "breaker"] > 20
