@@ -23,9 +23,8 @@ from worker.policy.call_result import CallError, CallResult, ErrorKind, ErrorSco
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.retry_policy import ThrottleSettings
 from worker.policy.throttle.circuit_breaker import CircuitBreaker
-from worker.policy.throttle.concurrency_limit import ConcurrencyLimit
+from worker.policy.throttle.concurrency_limit import ConcurrencyLimit, fitting_prefetch
 from worker.policy.throttle.hold import CREDENTIALS_TIMES, REGION_TIMES, Hold
-from worker.policy.throttle.prefetch import fitting_prefetch
 from worker.policy.throttle.project_hold import CREDENTIALS, QUOTA, ProjectHold
 from worker.policy.throttle.rate_limiter import RateLimiter
 

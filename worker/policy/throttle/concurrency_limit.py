@@ -3,6 +3,9 @@
 AIMDLimit of Netflix (https://github.com/Netflix/concurrency-limits): +1 per round while at least half is in use, x 0.75
 on a 429, a time-out or an answer that takes most of the deadline; below its threshold the slow start of TCP
 (RFC 5681, 3.1): +1 per answer. A round is as many answers as the limit.
+
+The prefetch follows it by Little's law (https://en.wikipedia.org/wiki/Little%27s_law): more requests than calls at once
+only wait, and another replica could process them.
 """
 
 from math import inf
@@ -11,6 +14,9 @@ from typing import Final
 START: Final = 8
 """Calls at once of a new worker. Slow answers alone never lower the limit below it: they may have another cause."""
 DECREASE: Final = 0.75
+LEAST_PREFETCH: Final = 8
+PREFETCH_PER_CALL: Final = (2, 3)
+"""A request is in hand for longer than its calls take. The second number is for a decrease, so that it comes later."""
 SLOW: Final = 0.4
 """Share of the deadline from which an answer counts as overload: the next step would be time-outs."""
 
@@ -62,3 +68,9 @@ class ConcurrencyLimit:
         self.value = int(self._exact)
         if is_round:
             self._answers = self._most_in_use = 0
+
+
+def fitting_prefetch(present: int, calls_at_once: int, ceiling: int) -> int:
+    """The prefetch for a number of calls at once. A power of two, near the present one: a change costs broker calls."""
+    least, most = (max(LEAST_PREFETCH, 1 << (calls_at_once * spare - 1).bit_length()) for spare in PREFETCH_PER_CALL)
+    return min(ceiling, max(least, min(most, present)))

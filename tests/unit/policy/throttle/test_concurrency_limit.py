@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.policy.throttle.service_model import Service, World
-from worker.policy.throttle.concurrency_limit import START, ConcurrencyLimit
+from worker.policy.throttle.concurrency_limit import START, ConcurrencyLimit, fitting_prefetch
 
 
 def answered(limit: ConcurrencyLimit, count: int, *, in_use: int | None = None, at: float = 1.0) -> None:
@@ -91,3 +91,21 @@ def test_service_that_gets_slower_is_used_without_time_outs(seed: int) -> None:
         world.run(begin + 30)
         assert len(world.between(begin + 10, begin + 30, "ok")) / 20 >= possible * 0.5
     assert len(world.between(0, 90, "timeout")) <= 0.02 * len(world.between(0, 90))
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1, 8), (4, 8), (5, 16), (16, 32), (17, 64), (64, 64), (1000, 64)])
+def test_prefetch_rises_to_twice_the_limit_at_once(limit: int, expected: int) -> None:
+    """Rises to twice the limit at once."""
+    assert fitting_prefetch(8, limit, 64) == expected
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(30, 64), (16, 64), (10, 32), (8, 32), (5, 16), (1, 8)])
+def test_prefetch_falls_later_than_it_rises(limit: int, expected: int) -> None:
+    """So that a limit that goes up and down does not take it along."""
+    assert fitting_prefetch(64, limit, 64) == expected
+
+
+@pytest.mark.parametrize("ceiling", [1, 3, 8])
+def test_prefetch_never_exceeds_what_is_configured(ceiling: int) -> None:
+    """Never exceeds what is configured."""
+    assert fitting_prefetch(ceiling, 64, ceiling) == ceiling
