@@ -181,6 +181,7 @@ class Consumer:
 
         async def take(message: DeliveredMessage) -> None:
             share.in_hand += 1
+            channel_health.note_delivery()
             self._deliver(Delivery(message, channel_health, settled))
 
         tag = uuid4().hex
