@@ -224,6 +224,7 @@ class Consumer:
 
         async def on_message(message: DeliveredMessage) -> None:
             share.in_hand += 1
+            channel_health.note_delivery()
             self._deliver(RabbitDelivery(message, channel_health, on_settled))
 
         tag = uuid4().hex

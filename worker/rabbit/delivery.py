@@ -20,6 +20,7 @@ from worker.policy.freeze_detector import FreezeDetector
 from worker.rabbit.connection import HEARTBEAT_SECONDS, ConnectionLostError, connection_loss_as_error
 
 PROBE_TIMEOUT_SECONDS: Final = 5.0
+"""Without an answer and without a delivery; then the channel is abandoned."""
 FRAMES_PER_TURN: Final = 4
 """Of the ten: the rest is for questions, of which each channel has one at a time, and heartbeats."""
 _NO_HEADERS: Final[Mapping[str, object]] = {}
@@ -101,6 +102,7 @@ class ChannelHealth:
         self._heard_at = time.monotonic()
         self._freezes = freeze_detector.tick()
         self._probing: asyncio.Task[bool] | None = None
+        self._probe_timeout: asyncio.Timeout | None = None
         for closing in (channel.closing, probes.closing):
             closing.add_done_callback(lambda closed: self.mark_lost(_closing_reason(closed)))
         cancelled = "the broker cancelled the consumer: the queue was deleted, moved, or timed out"
@@ -117,6 +119,15 @@ class ChannelHealth:
         """The channel is closed, or must be abandoned."""
         if not self._lost.done():
             self._lost.set_result(reason)
+
+    def note_delivery(self) -> None:
+        """A delivery came: the timeout of a probe starts again, for its answer comes behind all that was sent before.
+
+        Behind 1,024 deliveries a busy machine takes longer than PROBE_TIMEOUT_SECONDS: the connection would
+        be closed, and everything delivered once more.
+        """
+        if self._probe_timeout is not None and not self._probe_timeout.expired():
+            self._probe_timeout.reschedule(asyncio.get_running_loop().time() + PROBE_TIMEOUT_SECONDS)
 
     async def lost(self) -> str:
         """Wait until the channel is lost; the reason."""
@@ -139,7 +150,7 @@ class ChannelHealth:
         freezes = self._freeze_detector.tick()  # before the question: a freeze while it is open makes the answer stale
         try:
             with connection_loss_as_error():
-                async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+                async with asyncio.timeout(PROBE_TIMEOUT_SECONDS) as self._probe_timeout:
                     answer = await self._probes.queue_declare(self._queue, passive=True)
         except ConnectionLostError as error:
             self.mark_lost(str(error))
@@ -148,6 +159,8 @@ class ChannelHealth:
             reason = f"the broker does not answer on the consuming connection: {type(error).__name__}: {error}"
             self.mark_lost(reason[:300])
             return False
+        finally:
+            self._probe_timeout = None
         self._heard_at, self._freezes = time.monotonic(), freezes
         self.consumers, self.messages = answer.consumer_count or 0, answer.message_count or 0
         return not self.is_lost()
