@@ -41,7 +41,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def environment(**variables: str) -> dict[str, str]:
     """That of a newcomer: nothing of the worker and nothing of the make that runs the tests."""
-    inherited = {name: value for name, value in os.environ.items() if not re.match(r"WORKER_|MAKE|MFLAGS", name)}
+    inherited = {name: value for name, value in os.environ.items() if not re.match(r"WORKER_|MAKE|MFLAGS|ARGS$", name)}
     return inherited | {"PYTHONUNBUFFERED": "1"} | variables
 
 
