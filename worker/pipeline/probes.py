@@ -21,12 +21,12 @@ HUNG: Final = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT,
 class Probes(Generic[R]):
     """The probes of one replica: one task for each part that blocks, until it does not.
 
-    `send` makes the call in a region, for a project if one is given; `on_result` passes its result on to the part.
+    `send` makes the call for a part, in a region, for a project if one is given; `on_result` passes its result on.
     """
 
     def __init__(
         self,
-        send: Callable[[R, str], Awaitable[CallResult]],
+        send: Callable[[Part, R, str], Awaitable[CallResult]],
         on_result: Callable[[Part, R, CallResult], None],
         clock: Callable[[], float],
         random_unit: Callable[[], float],
@@ -69,7 +69,7 @@ class Probes(Generic[R]):
             result: CallResult = HUNG
             with suppress(Exception):  # a time-out, or a defect, which must not block the part for ever
                 async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
-                    result = await self._send(region, project)
+                    result = await self._send(part, region, project)
             _wake_waiters(self._ended)  # they go on once the part knows the result
             self._on_result(part, region, result)
             if not part.is_blocking:

@@ -79,8 +79,8 @@ class RegionThrottle:
         self.queue: WaitQueue[Permit] = WaitQueue(self._offer, self.leave, throttle.clock)
         self.in_use = 0
         self.good_project = ""
-        """The project that last succeeded; empty if a probe of it was refused since."""
-        self._seen: dict[str, float] = {}
+        """The project that last succeeded; empty if a probe of it was not accepted since."""
+        self.seen: dict[str, float] = {}
         """Projects that requests came for, and when they were refused or probed last."""
         self._others_at = -inf
         """When a request of a project that is in no trouble came last."""
@@ -92,7 +92,7 @@ class RegionThrottle:
         """Wait until the permit is granted. Raises ThrottleClosedError or PostponedError."""
         self._throttle.check_open()
         project = permit.migration.project_id
-        _remember(self._seen, project, self._seen.get(project, -inf))
+        _remember(self.seen, project, self.seen.get(project, -inf))
         if (error := self._postponed(permit)) is not None:
             raise error
         if project not in self.projects:
@@ -230,16 +230,10 @@ class RegionThrottle:
             self._known(project).own = Hold("project", _REFUSALS, REGION_TIMES if is_region else CREDENTIALS_TIMES)
             return
         permit.checked_hold = hold
-        self._seen[project] = now  # the last one to be probed
+        self.seen[project] = now  # the last one to be probed
         if hold.refused(error.message, now, error_table.asked_wait(error)):
             self._throttle.report(hold, self, "held" if hold.is_held else "", error)
             self._throttle.probes.begin(hold, self, project if own is not None else "")
-
-    def project_to_probe(self) -> str:
-        """The project that last succeeded, else those that requests came for, in turn."""
-        project = self.good_project or min(self._seen, key=lambda project: self._seen[project])
-        self._seen[project] = self.clock()
-        return project
 
     def _known(self, project: str) -> ProjectHold:
         if (known := self.projects.get(project)) is None:
@@ -378,16 +372,27 @@ class Throttle:
         for other in self.regions.values():
             other.make_room()
 
-    async def _send_probe(self, region: RegionThrottle, project: str) -> CallResult:
-        return await self._probe(project or region.project_to_probe(), region.name)
+    async def _send_probe(self, part: Part, region: RegionThrottle, project: str) -> CallResult:
+        """Probe the project that last succeeded, else those that requests came for, in turn.
+
+        For credentials in all the regions that share them. A project whose probe says nothing (a 429, an outage) must
+        not be the only one that is probed.
+        """
+        if not project:
+            regions = self.regions.values() if part is self.credentials else (region,)
+            known = [(candidate, name) for candidate in regions for name in candidate.seen]
+            region, project = min(known, key=lambda pair: (pair[1] != pair[0].good_project, pair[0].seen[pair[1]]))
+        region.seen[project], region.good_project = self.clock(), ""
+        result = await self._probe(project, region.name)
+        if error_table.is_probe_refused(result, part.scopes) is False:
+            region.good_project = project
+        return result
 
     def _probe_ended(self, part: Part, region: RegionThrottle, result: CallResult) -> None:
         is_refused = error_table.is_probe_refused(result, part.scopes)
         error = result if isinstance(result, CallError) else None
         message, wait = (error.message, error_table.asked_wait(error)) if error is not None else ("", 0.0)
         event = part.probe_ended(is_refused, message, self.clock(), wait)
-        if isinstance(part, Hold) and is_refused:
-            region.good_project = ""
         if part is self.credentials and event == "released":
             self.are_credentials_accepted = False
         self.report(part, region, event, error)

@@ -163,10 +163,15 @@ def scope(result: CallResult) -> ErrorScope | None:
 
 
 def is_probe_refused(result: CallResult, scopes: Collection[ErrorScope]) -> bool | None:
-    """Whether the result of a probe concerns one of these scopes; None if it says nothing about them."""
+    """Whether the result of a probe concerns one of these scopes; None if it says nothing about them.
+
+    Any answer says that the service answers; a 429 says neither that the endpoint nor that the credentials are good.
+    """
     found = scope(result)
+    if found is None or _SERVICE in scopes:
+        return None if found is None else found is _SERVICE
     is_throttled = isinstance(result, CallError) and result.kind is ErrorKind.THROTTLED
-    if is_throttled or (found in (None, _SERVICE, _REGION) and found not in scopes):
+    if is_throttled or (found in (_SERVICE, _REGION) and found not in scopes):
         return None
     return found in scopes
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.pipeline.virtual_time.fakes import UNREACHABLE
 from tests.pipeline.virtual_time.world import World
-from worker.policy.call_result import CallError, CallStatus, Condition, ErrorKind, Evidence
+from worker.policy.call_result import CallError, CallStatus, Condition, ErrorKind, Evidence, NamedLimit
 
 REGION = "cn-north-4"
 REFUSED = CallError(Evidence.REFUSED, ErrorKind.UNAUTHENTICATED, CallStatus.ANSWERED, "no such key", http_status=401)
@@ -187,3 +187,59 @@ def test_probe_during_outage_is_no_refusal(build: Build) -> None:
     del world.dcs.faults[REGION]
     world.run(lambda: len(world.ended) == 10, at_most=60)
     assert (world.parked, world.highest_round) == ([], 0)
+
+
+# Which project is probed.
+
+THROTTLED_FOR_A_DAY = CallError(
+    Evidence.REFUSED,
+    ErrorKind.THROTTLED,
+    CallStatus.ANSWERED,
+    http_status=429,
+    condition=Condition.PROJECT_THROTTLED,
+    throttle=NamedLimit(1000, 86400.0),
+)
+
+
+def test_hold_ends_though_the_last_good_project_is_throttled_for_a_day(build: Build) -> None:
+    """Its probe says nothing about the credentials, so that another project is probed next."""
+    world = build(1)
+    world.publish(5, "o", project_id="p2")
+    world.run(2.0)
+    world.publish(1, "good")
+    world.run(4.0)
+    world.dcs.faults["all of p1"] = THROTTLED_FOR_A_DAY
+    world.dcs.faults["all of p3"] = REFUSED
+    world.publish(1, "bad", project_id="p3")
+    world.run(5.0)
+    world.publish(100, "late", project_id="p2")
+    world.run(lambda: sum(name.startswith("late") for name in world.ended) == 100, at_most=300)
+
+
+def test_breaker_closes_though_the_last_good_project_is_throttled_for_a_day(build: Build) -> None:
+    """A 429 is an answer: the service is back."""
+    world = build(1)
+    world.publish(5, "o", project_id="p2")
+    world.run(2.0)
+    world.publish(1, "good")
+    world.run(4.0)
+    world.dcs.faults[REGION] = UNREACHABLE
+    world.publish(100, "late", project_id="p2")
+    world.run(40.0)
+    assert world.replicas[0].paused_by == "breaker"
+    del world.dcs.faults[REGION]
+    world.dcs.faults["all of p1"] = THROTTLED_FOR_A_DAY
+    world.run(lambda: sum(name.startswith("late") for name in world.ended) == 100, at_most=300)
+
+
+def test_credentials_are_probed_in_every_region_that_shares_them(build: Build) -> None:
+    """A project that is refused in one region, where no other is known, does not hold the other region."""
+    world = build(1, regions=("a", "b"))
+    world.publish(20, "good", region="a")
+    world.run(5.0)
+    world.dcs.faults["all of foreign"] = REFUSED
+    world.publish(1, "bad", region="b", project_id="foreign")
+    world.run(6.0)
+    world.publish(100, "late", region="a")
+    world.run(lambda: sum(name.startswith("late") for name in world.ended) == 100, at_most=300)
+    assert len(world.parked) == 1

@@ -17,7 +17,7 @@ def test_probe_that_gives_no_result_is_followed_by_the_next(failure: str) -> Non
     """A probe that hangs is abandoned after some seconds; a defect of the worker does not end the probes."""
     clock, sent = VirtualTime(), []
 
-    async def send(*_: str) -> CallResult:
+    async def send(*_: object) -> CallResult:
         sent.append(clock.now)
         if len(sent) < 3:
             if failure == "raises":

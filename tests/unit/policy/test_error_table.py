@@ -246,7 +246,7 @@ PROBES: dict[str, TaskNotFound | CallError] = {
 @pytest.mark.parametrize(
     ("scope", "refused", "unclear"),
     [
-        (ErrorScope.SERVICE, {"outage"}, {"throttled", "endpoint", "never sent"}),
+        (ErrorScope.SERVICE, {"outage"}, {"never sent"}),
         (ErrorScope.CREDENTIALS, {"key"}, {"outage", "throttled", "endpoint", "never sent"}),
         (ErrorScope.REGION, {"endpoint"}, {"outage", "throttled", "never sent"}),
     ],
