@@ -33,10 +33,13 @@ class Probes(Generic[R]):
     ) -> None:
         self._send, self._on_result, self._clock, self._random_unit = send, on_result, clock, random_unit
         self._tasks: dict[Part, asyncio.Task[None]] = {}
+        self._is_closed = False
         self._ended, self._is_due = asyncio.Event(), asyncio.Event()
 
     def begin(self, part: Part, region: R, project: str = "") -> None:
         """Send probes as long as a part blocks. `project`: the only one that is probed."""
+        if self._is_closed:
+            return
         self._tasks[part] = asyncio.get_running_loop().create_task(self._probe_while_blocking(part, region, project))
 
     def send_now(self, kinds: Collection[str]) -> None:
@@ -53,6 +56,7 @@ class Probes(Generic[R]):
 
     def close(self) -> None:
         """Send no further probes."""
+        self._is_closed = True
         for task in self._tasks.values():
             task.cancel()
         self._tasks.clear()

@@ -231,7 +231,9 @@ class RegionThrottle:
             return
         permit.checked_hold = hold
         self.seen[project] = now  # the last one to be probed
-        if hold.refused(error.message, now, error_table.asked_wait(error)):
+        # Only a locked key is not checked at once: another wait that is asked for may be this request's alone.
+        lock_seconds = error_table.asked_wait(error) if error.condition is call_result.Condition.KEY_LOCKED else 0.0
+        if hold.refused(error.message, now, lock_seconds):
             self._throttle.report(hold, self, "held" if hold.is_held else "", error)
             self._throttle.probes.begin(hold, self, project if own is not None else "")
 
@@ -378,10 +380,11 @@ class Throttle:
         For credentials in all the regions that share them. A project whose probe says nothing (a 429, an outage) must
         not be the only one that is probed.
         """
-        if not project:
-            regions = self.regions.values() if part is self.credentials else (region,)
-            known = [(candidate, name) for candidate in regions for name in candidate.seen]
-            region, project = min(known, key=lambda pair: (pair[1] != pair[0].good_project, pair[0].seen[pair[1]]))
+        if project:  # held alone: its probe says nothing about others
+            return await self._probe(project, region.name)
+        regions = self.regions.values() if part is self.credentials else (region,)
+        known = [(candidate, name) for candidate in regions for name in candidate.seen]
+        region, project = min(known, key=lambda pair: (pair[1] != pair[0].good_project, pair[0].seen[pair[1]]))
         region.seen[project], region.good_project = self.clock(), ""
         result = await self._probe(project, region.name)
         if error_table.is_probe_refused(result, part.scopes) is False:

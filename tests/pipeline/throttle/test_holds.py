@@ -243,3 +243,31 @@ def test_credentials_are_probed_in_every_region_that_shares_them(build: Build) -
     world.publish(100, "late", region="a")
     world.run(lambda: sum(name.startswith("late") for name in world.ended) == 100, at_most=300)
     assert len(world.parked) == 1
+
+
+def test_refusal_with_retry_after_is_checked_at_once(build: Build) -> None:
+    """The wait that one request is asked for does not hold the credentials of all."""
+    world = build(1)
+    world.publish(5, "good", project_id="p2")
+    world.run(2.0)
+    world.dcs.faults["all of p1"] = replace(REFUSED, retry_after=3600.0)
+    world.publish(1, "bad")
+    world.run(3.0)
+    world.publish(100, "late", project_id="p2")
+    world.run(lambda: sum(name.startswith("late") for name in world.ended) == 100, at_most=30)
+
+
+def test_projects_that_are_held_alone_leave_the_good_project_to_be_probed(build: Build) -> None:
+    """A later refusal of another project is checked with the project that works."""
+    world = build(1)
+    world.publish(20, "good", project_id="p2")
+    world.run(5.0)
+    for number, project in enumerate(("p1", "p3")):
+        world.dcs.faults[f"all of {project}"] = REFUSED
+        world.publish(2, f"bad{number}", project_id=project)
+        world.run(world.loop.now + 200.0)
+    world.dcs.faults["all of p4"] = REFUSED
+    world.publish(1, "bad4", project_id="p4")
+    world.publish(50, "late", project_id="p2")
+    world.run(lambda: sum(name.startswith("late") for name in world.ended) == 50, at_most=30)
+    assert world.replicas[0].logged("credentials.held") == []
