@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 
 import uvloop
 
@@ -13,7 +14,7 @@ from worker.bootstrap.components import tracing
 from worker.bootstrap.run import run as run_worker
 from worker.cli.common import EXIT_CONFIGURATION, EXIT_SIGNAL_BASE
 from worker.config import Configuration, ConfigurationError, load_from_process, secret_texts, wants_colours
-from worker.observe.logging import configure_logging, crash_hook, loop_exception_handler
+from worker.observe.logging import configure_logging, crash_hook, loop_exception_handler, thread_hook
 from worker.observe.metrics import Metrics
 from worker.observe.observer import WorkerObserver
 
@@ -45,6 +46,7 @@ async def _run(loaded: Configuration) -> int:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(loop_exception_handler(logger))
     sys.excepthook = crash_hook(logger)
+    threading.excepthook = thread_hook(logger)
 
     def on_signal(number: int) -> None:
         if stop.is_set():

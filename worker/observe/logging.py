@@ -10,6 +10,7 @@ import logging
 import os
 import select
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, MutableMapping
@@ -259,5 +260,15 @@ def crash_hook(logger: "Logger") -> Callable[[type[BaseException], BaseException
             logger.critical("worker.crashed", error=error)
         else:  # Ctrl-C is no crash
             sys.__excepthook__(kind, error, trace)
+
+    return hook
+
+
+def thread_hook(logger: "Logger") -> Callable[[threading.ExceptHookArgs], None]:
+    """A hook for `threading.excepthook`: an exception that ends a library's thread is logged, and not printed."""
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        thread = failure.thread.name if failure.thread is not None else "unknown"
+        logger.error("library.logged", logger="threading", message=f"thread {thread} ended", error=failure.exc_value)
 
     return hook

@@ -6,13 +6,22 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from schemas.timestamp import from_text
-from worker.observe.logging import Level, LogSink, add_header, configure_logging, crash_hook, loop_exception_handler
+from worker.observe.logging import (
+    Level,
+    LogSink,
+    add_header,
+    configure_logging,
+    crash_hook,
+    loop_exception_handler,
+    thread_hook,
+)
 
 SECRET = "s3cr3t-token"
 
@@ -189,6 +198,18 @@ def test_crash_becomes_line(output: Output, capsys: pytest.CaptureFixture[str]) 
 
     assert output.lines == [{"level": "critical", "event": "worker.crashed", "error": "ValueError: the end"}]
     assert "KeyboardInterrupt" in capsys.readouterr().err
+
+
+def test_failed_thread_becomes_line(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that ends a thread of a library is logged, and not printed."""
+    monkeypatch.setattr(threading, "excepthook", thread_hook(configure_logging("info", "json", output.stream)))
+    thread = threading.Thread(target=lambda: 1 / 0, name="exporter")
+    thread.start()
+    thread.join()
+
+    (line,) = output.lines
+    assert (line["event"], line["message"]) == ("library.logged", "thread exporter ended")
+    assert line["error"] == "ZeroDivisionError: division by zero"
 
 
 def console(output: Output, colours: bool, level: Level = "info") -> Callable[..., Any]:
