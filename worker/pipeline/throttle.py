@@ -212,7 +212,7 @@ class RegionThrottle:
             self._throttle.report(self.breaker, self, event, error)
             self._throttle.probes.begin(self.breaker, self)
 
-    def _throttled(self, permit: Permit, error: CallError, scope: ErrorScope | None, now: float) -> None:
+    def _throttled(self, permit: Permit, error: CallError, scope: ErrorScope, now: float) -> None:
         project = self._known(permit.migration.project_id) if scope is ErrorScope.PROJECT else None
         limiter, is_new = (project or self).limiter, (project or self).limiter.rate is None
         if (project or limiter).throttled(permit.call_began_at, now, error.throttle, error.retry_after):
@@ -263,13 +263,8 @@ class Throttle:
         clock: Callable[[], float] = time.monotonic,
         random_unit: Chance = random.random,
     ) -> None:
-        self.clock, self.observer, self.random_unit, self._probe, self._steer = (
-            clock,
-            observer,
-            random_unit,
-            probe,
-            steer,
-        )
+        self.clock, self.observer, self.random_unit = clock, observer, random_unit
+        self._probe, self._steer = probe, steer
         self.in_use = 0
         self.credentials = Hold("credentials", (ErrorScope.CREDENTIALS,), CREDENTIALS_TIMES)
         self.are_credentials_accepted = self._has_succeeded = False

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.envelope import Envelope
 from schemas.event import Reason
 from schemas.journal import EMPTY, Kind
-from schemas.request import Task
+from tests.unit.claims.sample_migration import MIGRATION
 from worker.claims import records
 from worker.claims.connection import NoReply
 from worker.claims.records import Doubted, Unreadable
@@ -23,26 +23,15 @@ from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Concluded, Granted, Unavailable
 
 NOW = 1795000000.25
-ORDER = MigrationRequest(
-    project_id="0123456789abcdef",
-    request_id="r-1",
-    region="cn-north-4",
-    task=Task(name="n", vpc_id="v", subnet_id="s", security_group_id="g"),
-    marker=None,
-    fingerprint="f" * 32,
-    not_after=None,
-    body=b"{}",
-    has_sender_request_id=True,
-)
 ENVELOPE = Envelope(1, 0, 1, 0, 1, NOW - 3, None, False, False, journal=EMPTY.add(NOW, Kind.CREATE, "503", n=1))
-DONE = final_events.succeeded(ORDER, ENVELOPE, TaskCreated("é-1", "j-1"), "created", NOW)
-FAILED = replace(final_events.failed(ORDER, ENVELOPE, Reason.REJECTED, NOW), error_code="DCS.4001\n数")
+DONE = final_events.succeeded(MIGRATION, ENVELOPE, TaskCreated("é-1", "j-1"), "created", NOW)
+FAILED = replace(final_events.failed(MIGRATION, ENVELOPE, Reason.REJECTED, NOW), error_code="DCS.4001\n数")
 RECORDS_0_1_0: dict[str, Any] = json.loads(
     (Path(__file__).parents[2] / "fixtures" / "claims_records_v0_1_0.json").read_text()
 )
 
 
-def stored(ending: Completed, migration: MigrationRequest = ORDER) -> bytes:
+def stored(ending: Completed, migration: MigrationRequest = MIGRATION) -> bytes:
     """The ending as the scripts answer it."""
     head = f"{migration.fingerprint} {int(ending.succeeded)} {ending.replays} "
     return head.encode() + records.encode_ending(ending)
@@ -51,7 +40,7 @@ def stored(ending: Completed, migration: MigrationRequest = ORDER) -> bytes:
 def changed(**members: Any) -> bytes:
     """The failure with other members in its record, under the head that it had."""
     record = FAILED.to_record() | members
-    return b"%b 0 1 %b" % (ORDER.fingerprint.encode(), json.dumps(record).encode())
+    return b"%b 0 1 %b" % (MIGRATION.fingerprint.encode(), json.dumps(record).encode())
 
 
 def event(**members: Any) -> str:
@@ -85,18 +74,18 @@ def event(**members: Any) -> str:
 )
 def test_what_a_reply_to_take_answers(reply: object, answer: object) -> None:
     """Every reply, and everything that is none."""
-    assert records.read_take(reply, ORDER, NOW, is_remembered=True) == answer
+    assert records.read_take(reply, MIGRATION, NOW, is_remembered=True) == answer
 
 
 def test_a_new_request_is_first_only_by_a_good_memory() -> None:
     """A Redis that may have forgotten the request does not make it the first."""
-    assert records.read_take(b"new", ORDER, NOW, is_remembered=False) == Granted(is_first=False)
+    assert records.read_take(b"new", MIGRATION, NOW, is_remembered=False) == Granted(is_first=False)
 
 
 @given(st.sampled_from([b"free", b"odd", b"held", b"concluded", b"reopened", b""]), st.binary(max_size=60))
 def test_no_reply_raises(word: bytes, rest: bytes) -> None:
     """For any content of Redis a take has an answer."""
-    answer = records.read_take(word + b" " + rest, ORDER, NOW, is_remembered=True)
+    answer = records.read_take(word + b" " + rest, MIGRATION, NOW, is_remembered=True)
     assert isinstance(answer, ClaimAnswer | Doubted | Unreadable)
 
 
@@ -104,16 +93,20 @@ def test_no_reply_raises(word: bytes, rest: bytes) -> None:
     "ending",
     [
         DONE,
-        final_events.succeeded(ORDER, ENVELOPE, TaskCreated("i"), "adopted", NOW),
-        *(final_events.failed(ORDER, ENVELOPE, reason, NOW) for reason in Reason if reason in final_events.MESSAGES),
-        final_events.failed(ORDER, ENVELOPE, Reason.UNRESOLVED, NOW, candidates=("i-1", "i-2") * 100),
-        final_events.conflicting(ORDER, ENVELOPE, NOW),
+        final_events.succeeded(MIGRATION, ENVELOPE, TaskCreated("i"), "adopted", NOW),
+        *(
+            final_events.failed(MIGRATION, ENVELOPE, reason, NOW)
+            for reason in Reason
+            if reason in final_events.MESSAGES
+        ),
+        final_events.failed(MIGRATION, ENVELOPE, Reason.UNRESOLVED, NOW, candidates=("i-1", "i-2") * 100),
+        final_events.conflicting(MIGRATION, ENVELOPE, NOW),
         replace(DONE, journal=""),
     ],
 )
 def test_what_a_worker_writes_is_read(ending: Completed) -> None:
     """Every kind of ending comes back whole."""
-    assert records.read_ending(stored(ending), ORDER, NOW) == ending
+    assert records.read_ending(stored(ending), MIGRATION, NOW) == ending
 
 
 def test_an_ending_is_stored_as_json() -> None:
@@ -127,7 +120,7 @@ def test_records_of_0_1_0_are_read_and_written_alike(name: str) -> None:
     """The records of 0.1.0 are read, and what is read is written again byte for byte."""
     found = RECORDS_0_1_0[name]
     request_id = name.removesuffix("}").partition("/")[2]
-    migration = replace(ORDER, project_id="p", request_id=request_id, fingerprint=found["fingerprint"])
+    migration = replace(MIGRATION, project_id="p", request_id=request_id, fingerprint=found["fingerprint"])
     text = " ".join(found[field] for field in ("fingerprint", "succeeded", "replays", "ending"))
     ending = records.read_ending(text.encode(), migration, NOW)
     assert ending is not None
@@ -168,12 +161,12 @@ HOSTILE: dict[str, bytes | Callable[[], bytes]] = {
     "half a character": changed(error_code="\ud800"),
     "half a character in the body": changed(body='{"a":"\ud800"}'),
     "truncated": changed()[:-20],
-    "a list": b"%b 0 1 []" % ORDER.fingerprint.encode(),
-    "null": b"%b 0 1 null" % ORDER.fingerprint.encode(),
-    "a number": b"%b 0 1 1e999" % ORDER.fingerprint.encode(),
-    "no UTF-8": b"%b 0 1 \xff\xfe" % ORDER.fingerprint.encode(),
-    "deep": b"%b 0 1 %b" % (ORDER.fingerprint.encode(), b"[" * 60_000),
-    "long number": b"%b 0 1 %b" % (ORDER.fingerprint.encode(), b"9" * 60_000),
+    "a list": b"%b 0 1 []" % MIGRATION.fingerprint.encode(),
+    "null": b"%b 0 1 null" % MIGRATION.fingerprint.encode(),
+    "a number": b"%b 0 1 1e999" % MIGRATION.fingerprint.encode(),
+    "no UTF-8": b"%b 0 1 \xff\xfe" % MIGRATION.fingerprint.encode(),
+    "deep": b"%b 0 1 %b" % (MIGRATION.fingerprint.encode(), b"[" * 60_000),
+    "long number": b"%b 0 1 %b" % (MIGRATION.fingerprint.encode(), b"9" * 60_000),
     "nothing": b"",
 }
 
@@ -181,22 +174,22 @@ HOSTILE: dict[str, bytes | Callable[[], bytes]] = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_no_worker_can_have_written_is_unreadable(name: str) -> None:
     """Wrong types, lengths and times, other requests, and what is no record at all."""
-    assert records.read_ending(HOSTILE[name], ORDER, NOW) is None
+    assert records.read_ending(HOSTILE[name], MIGRATION, NOW) is None
 
 
 def test_members_of_a_later_version_are_left_out() -> None:
     """What a later version adds does not make its endings unreadable; a journal of its own is dropped."""
-    assert records.read_ending(changed(colour="green"), ORDER, NOW) == FAILED
+    assert records.read_ending(changed(colour="green"), MIGRATION, NOW) == FAILED
     newer = changed(journal='{"since":"2026-11-26T00:00:00.000Z","entries":[{"at":0,"did":"danced"}]}')
-    assert records.read_ending(newer, ORDER, NOW) == replace(FAILED, journal="")
+    assert records.read_ending(newer, MIGRATION, NOW) == replace(FAILED, journal="")
 
 
 def test_a_clock_a_little_ahead_of_ours_is_none_of_the_future() -> None:
     """A minute is allowed."""
-    ahead = final_events.failed(ORDER, ENVELOPE, Reason.REJECTED, NOW + 59)
-    assert records.read_ending(stored(ahead), ORDER, NOW) == ahead
-    assert records.read_ending(stored(ahead), ORDER, NOW - 2) is None
-    reopened = records.read_take(b"reopened " + stored(ahead), ORDER, NOW, is_remembered=True)
+    ahead = final_events.failed(MIGRATION, ENVELOPE, Reason.REJECTED, NOW + 59)
+    assert records.read_ending(stored(ahead), MIGRATION, NOW) == ahead
+    assert records.read_ending(stored(ahead), MIGRATION, NOW - 2) is None
+    reopened = records.read_take(b"reopened " + stored(ahead), MIGRATION, NOW, is_remembered=True)
     assert reopened == Granted(is_first=False, last_sent_at=NOW)
 
 

@@ -5,24 +5,12 @@ import time
 
 import pytest
 
-from schemas.request import Task
+from tests.unit.claims.sample_migration import MIGRATION
 from tests.unit.claims.small_redis import MEMORY, answering, bulk, listening
 from worker.claims import scripts
 from worker.claims.redis_claims import RedisClaims
-from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed, Unavailable
 
-ORDER = MigrationRequest(
-    project_id="0123456789abcdef",
-    request_id="r-1",
-    region="cn-north-4",
-    task=Task(name="n", vpc_id="v", subnet_id="s", security_group_id="g"),
-    marker=None,
-    fingerprint="f" * 32,
-    not_after=None,
-    body=b"{}",
-    has_sender_request_id=True,
-)
 ENDING = Completed(
     succeeded=False,
     reason="rejected",
@@ -38,7 +26,7 @@ ENDING = Completed(
 
 def test_the_key_of_a_record() -> None:
     """A record is placed by project and request id, which stand in its key."""
-    assert scripts.record_key(ORDER) == b"dcs-worker:{0123456789abcdef/r-1}"
+    assert scripts.record_key(MIGRATION) == b"dcs-worker:{0123456789abcdef/r-1}"
 
 
 class RecordingObserver:
@@ -64,9 +52,9 @@ async def test_claims_that_were_not_started_are_away() -> None:
     """Without a connection every take is answered at once, and nothing of the URL is shown."""
     observer = RecordingObserver()
     claims = RedisClaims("redis://app:secret@127.0.0.1:1/0", observer)
-    assert await claims.take(ORDER, 99.0) == Unavailable()
+    assert await claims.take(MIGRATION, 99.0) == Unavailable()
     assert repr(claims) == "<RedisClaims: away, 1 claims>"
-    await claims.conclude(ORDER, ENDING)
+    await claims.conclude(MIGRATION, ENDING)
     assert repr(claims) == "<RedisClaims: away, 0 claims>"
     await claims.aclose()
     assert observer.changes == []
@@ -95,7 +83,7 @@ async def test_a_redis_of_no_use_is_tried_again_but_reported_once() -> None:
     async with listening(serve) as url:
         claims, started = RedisClaims(url, observer), time.monotonic()
         await asyncio.wait_for(claims.start(), 5)
-        assert await claims.take(ORDER, 99.0) == Unavailable()
+        assert await claims.take(MIGRATION, 99.0) == Unavailable()
         async with asyncio.timeout(10):
             while not claims.is_available:
                 await asyncio.sleep(0.01)

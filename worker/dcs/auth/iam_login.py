@@ -117,7 +117,7 @@ def _ahead(reply: httpx2.Response, now: float) -> float:
 
 
 class PasswordLockout:
-    """How long a refused password is not tried again, lest IAM locks the account. Times are epoch seconds.
+    """How long a refused password is not tried again, so that IAM does not lock the account. Times are epoch seconds.
 
     IAM locks an account after 3 to 10 wrong passwords, by default 5, within 15 minutes at least. The pauses of 1, 4,
     15, 15, ... minutes make three calls in the first 15 minutes, a fourth if a project was blamed before, and one in 15

@@ -55,8 +55,6 @@ class CircuitBreaker:
         """True while only probes are sent."""
         return self.state is BreakerState.OPEN
 
-    is_held = is_blocking
-
     def succeeded(self, generation: int) -> str:
         """The calls of an attempt were answered. Returns the event: `closed`, or nothing."""
         if generation != self.generation:
