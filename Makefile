@@ -24,7 +24,7 @@ help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
 	echo 'make demo     the worker against a fake DCS: 200 requests and what became of them'
 	echo 'make test     every test (make test ARGS="-k words" for some; ARGS=path installs only what that path needs)'
-	echo 'make test-unit  the tests that need no server, in under a minute'
+	echo 'make test-unit  the tests that need no server, in about a minute and a half on 2 cores'
 	echo 'make test-brokers   live tests on RabbitMQ 3.10, 4.0 and 4.3, clusters too (make test-brokers ARGS=4.3)'
 	echo 'make test-dashboard  an hour in small under Prometheus: every query asked, the dashboard checked and drawn'
 	echo 'make dashboard  renew the dashboard that is generated; make picture draws it'
