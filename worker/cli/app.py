@@ -1,6 +1,5 @@
 """The command line `dcs-worker` with all its commands; a command imports its libraries only when it runs."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -79,10 +78,8 @@ def demo(
     settings = load_configuration().settings
 
     from worker.cli.demo import DemoRun
-    from worker.tools.demo.display import DemoDisplay
 
-    with DemoDisplay(sys.stderr if as_json else sys.stdout) as display:
-        raise typer.Exit(run_interruptible(DemoRun(settings, display, requests, keep, as_json).run()))
+    raise typer.Exit(run_interruptible(DemoRun(settings, requests, keep, as_json).run()))
 
 
 for command in (run, demo, doctor, submit, explain, simulate, topology, schema):

@@ -2,25 +2,26 @@
 
 import asyncio
 import json
+import sys
 import time
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from secrets import token_hex
 from shlex import quote
-from typing import Final
+from typing import Final, TextIO
 
 import typer
+from rich.console import Console
 
 from worker.bootstrap.components import brokers, topology
-from worker.cli.common import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, fail, print_json
+from worker.cli.common import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, fail, format_table, print_json
+from worker.cli.progress import ProgressDisplay
 from worker.config import Settings, load
 from worker.rabbit.connection import Brokers
 from worker.rabbit.tools.broker_access import BrokerError, open_connection
 from worker.rabbit.tools.event_stream import EventStream, open_event_stream
 from worker.rabbit.tools.sender import Sender, open_sender
 from worker.rabbit.topology import Topology, remove
-from worker.tools.demo.display import DemoDisplay
 from worker.tools.demo.requests import (
     WORKER_SETTINGS,
     DemoResult,
@@ -38,10 +39,8 @@ DCS_LATENCY_SECONDS: Final = 0.02
 MAX_SILENCE_SECONDS: Final = 60.0
 """The demo stops waiting after this time without an event."""
 REMOVAL_TIMEOUT_SECONDS: Final = 60.0
-REPLICA_ONLY_VARIABLES: Final = frozenset(
-    ("WORKER_HTTP_HOST", "WORKER_HTTP_PORT", "WORKER_SECRETS_DIR", "WORKER_LOG_FORMAT")
-)
-"""Variables of the worker process that other commands must not have."""
+MAX_PROBLEMS_SHOWN: Final = 10
+OUTCOME_COLOURS: Final = {"created": "green", "adopted": "cyan"}
 
 NEXT_STEPS: Final = (
     "Next: `dcs-worker demo --keep` keeps everything running, to send requests, to inject faults and to fix them; "
@@ -51,13 +50,20 @@ NEXT_STEPS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class DemoRun:
-    """One demo, which shows its progress on `display`. `settings` may name a broker to use."""
+    """One demo. `settings` may name a broker to use."""
 
     settings: Settings
-    display: DemoDisplay
     requests: int
     keep: bool
     as_json: bool
+
+    @property
+    def stream(self) -> TextIO:
+        """Where everything but the JSON result is printed."""
+        return sys.stderr if self.as_json else sys.stdout
+
+    def _say(self, text: str) -> None:
+        typer.echo(text, file=self.stream)
 
     @property
     def _is_broker_given(self) -> bool:
@@ -80,21 +86,22 @@ class DemoRun:
         fake_dcs_settings = FakeDcsSettings(scripts=scripts, latency=DCS_LATENCY_SECONDS, auth=auth)
         fake_dcs = await stack.enter_async_context(FakeDcs(fake_dcs_settings))
         broker = await self._broker_variables(stack)
-        replica = stack.enter_context(WorkerProcess())
-        fake_dcs_variables = {
+        replica = WorkerProcess()
+        stack.callback(replica.close)
+        replica.variables = {
+            **broker,
+            **WORKER_SETTINGS,
             "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": fake_dcs.url}),
             "WORKER_AUTH_TOKEN": auth.token.get_secret_value(),
         }
-        variables = replica.variables({**broker, **WORKER_SETTINGS, **fake_dcs_variables})
-        settings = load(variables, folder=replica.folder).settings
+        settings = load(replica.variables, folder=replica.folder).settings
         nodes = brokers(settings)
         connection = await stack.enter_async_context(open_connection(nodes, CONNECTION_NAME))
         if self._is_broker_given:
             stack.push_async_callback(self._remove, nodes, topology(settings))
         started = time.monotonic()
-        stack.enter_context(replica.running(variables))
-        await replica.ready()
-        self.display.say(f"Worker: ready after {time.monotonic() - started:.1f} s, {replica.url}")
+        await stack.enter_async_context(replica)
+        self._say(f"Worker: ready after {time.monotonic() - started:.1f} s, {replica.url}")
         events = await stack.enter_async_context(open_event_stream(connection, settings.event_exchange))
         sender = await stack.enter_async_context(open_sender(connection, settings.request_exchange))
 
@@ -103,37 +110,38 @@ class DemoRun:
         result = tally.result((task.name, task.task_id) for task in fake_dcs.tasks)
         self._print(result)
         if self.keep:
-            await self._keep_running(variables, settings, fake_dcs, replica)
+            await self._keep_running(settings, fake_dcs, replica)
         await replica.stop()
         return result
 
     async def _broker_variables(self, stack: AsyncExitStack) -> dict[str, str]:
         """The variables of a running broker: the given one, or a private node."""
         if self._is_broker_given:
-            self.display.say(f"RabbitMQ: {_broker_names(self.settings)}, from WORKER_AMQP_URL")
+            self._say(f"RabbitMQ: {_broker_names(self.settings)}, from WORKER_AMQP_URL")
             return _given_broker_variables(self.settings)
-        self.display.say("RabbitMQ: starting a private node ...")
+        self._say("RabbitMQ: starting a private node ...")
         started = time.monotonic()
         url = await stack.enter_async_context(open_broker(None))
-        self.display.say(f"RabbitMQ: ready after {time.monotonic() - started:.1f} s, {url}")
+        self._say(f"RabbitMQ: ready after {time.monotonic() - started:.1f} s, {url}")
         return {"WORKER_AMQP_URL": url}
 
     async def _send_and_collect(
         self, sender: Sender, events: EventStream, replica: WorkerProcess, tally: OutcomeTracker
     ) -> None:
         """Send every request and collect the events, until all have one or none came for MAX_SILENCE_SECONDS."""
-        self.display.progress(tally)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                background_tasks = [tasks.create_task(replica.watch()), tasks.create_task(self._send(sender, tally))]
-                arriving = ((event.kind, event.body) async for event in events)
-                is_complete = await collect(arriving, tally, self.display.progress, MAX_SILENCE_SECONDS)
-                for task in background_tasks:
-                    task.cancel()
+            with ProgressDisplay("answered", len(tally.planned), self.stream, tally.counts) as display:
+                display.show()
+                async with asyncio.TaskGroup() as tasks:
+                    others = [tasks.create_task(replica.watch()), tasks.create_task(self._send(sender, tally))]
+                    arriving = ((event.kind, event.body) async for event in events)
+                    is_complete = await collect(arriving, tally, display.update, MAX_SILENCE_SECONDS)
+                    for task in others:
+                        task.cancel()
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         if not is_complete:
-            self.display.say(f"Some requests have no event, and none came for {MAX_SILENCE_SECONDS:g} s.")
+            self._say(f"Some requests have no event, and none came for {MAX_SILENCE_SECONDS:g} s.")
 
     async def _send(self, sender: Sender, tally: OutcomeTracker) -> None:
         async with sender.batch() as batch:
@@ -146,15 +154,13 @@ class DemoRun:
         if self.as_json:
             print_json(result.as_json())
             return
-        self.display.result(result)
+        print_result(result, self.stream)
         if not self.keep:
-            self.display.say(NEXT_STEPS)
+            self._say(NEXT_STEPS)
 
-    async def _keep_running(
-        self, variables: Mapping[str, str], settings: Settings, fake_dcs: FakeDcs, replica: WorkerProcess
-    ) -> None:
+    async def _keep_running(self, settings: Settings, fake_dcs: FakeDcs, replica: WorkerProcess) -> None:
         """Print addresses and variables, and wait for Ctrl-C, the normal end."""
-        say = self.display.say
+        say = self._say
         say("Everything keeps running until Ctrl-C:")
         url = settings.amqp_url[0].get_secret_value()
         say(f"  broker    {_broker_names(settings) if self._is_broker_given else url}")
@@ -162,8 +168,8 @@ class DemoRun:
         say(f"  worker    {replica.url}  (/metrics, /readyz)")
         say(f"  fake DCS  {fake_dcs.url}  (/_tasks, /_calls, /_stats, /_settings)")
         say("In another terminal, for the other commands:")
-        for name, value in variables.items():
-            if not (name in REPLICA_ONLY_VARIABLES or (self._is_broker_given and name.startswith("WORKER_AMQP_"))):
+        for name, value in replica.variables.items():
+            if not (self._is_broker_given and name.startswith("WORKER_AMQP_")):
                 say(f"  export {name}={quote(value)}")
         say(f"  export STANDIN={fake_dcs.url}")
         task = asyncio.current_task()
@@ -180,6 +186,34 @@ class DemoRun:
         except (BrokerError, TimeoutError) as error:
             names = ", ".join([*(queue.name for queue in plan.queues), *(exchange.name for exchange in plan.exchanges)])
             typer.echo(f"These could not be deleted on the broker: {names}. {error}", err=True)
+
+
+def print_result(result: DemoResult, stream: TextIO) -> None:
+    """Print the final table and the verdict."""
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+    titles = ("outcome", "requests", "p50", "p95", "max", "injected fault")
+    rows: list[tuple[str, ...]] = []
+    for row in result.outcomes:
+        times = ("" if value is None else f"{value:.2f} s" for value in (row.p50, row.p95, row.max))
+        met, *more = (f"{count:>4} {fault}" for fault, count in row.met.items())
+        rows += [(row.outcome, str(row.requests), *times, met), *(("", "", "", "", "", fault) for fault in more)]
+    head, *lines = format_table(titles, rows, right=titles[1:5]).splitlines()
+    console.print(f"\n{result.requests} requests in {result.seconds:.1f} s\n\n{head}")
+    colour = ""
+    for (outcome, *_), line in zip(rows, lines, strict=True):
+        if outcome:
+            colour = OUTCOME_COLOURS.get(outcome, "yellow")
+        console.print(line, style=colour, markup=False)
+    console.print()
+    if result.is_ok:
+        verdict = "tasks exist for the {} requests that should have one: exactly one each."
+    else:
+        verdict = f"tasks exist, {{}} requests should have one, and {len(result.problems)} things are wrong:"
+    console.print(f"{result.tasks_found} {verdict.format(result.tasks_expected)}")
+    for problem in result.problems[:MAX_PROBLEMS_SHOWN]:
+        console.print(f"  {problem}", markup=False, style="red")
+    if len(result.problems) > MAX_PROBLEMS_SHOWN:
+        console.print(f"  and {len(result.problems) - MAX_PROBLEMS_SHOWN} more")
 
 
 def _given_broker_variables(settings: Settings) -> dict[str, str]:

@@ -45,11 +45,17 @@ class Pacer:
 
 
 class ProgressDisplay:
-    """Progress on standard error: how many of `total` are `done`, items per second, and remaining time."""
+    """Progress on standard error or `stream`: how many of `total` are `done`, and `detail`.
 
-    def __init__(self, done: str, total: int, stream: TextIO | None = None) -> None:
+    Without `detail`: items per second, and remaining time.
+    """
+
+    def __init__(
+        self, done: str, total: int, stream: TextIO | None = None, detail: Callable[[], str] | None = None
+    ) -> None:
         self._done = done
         self._total = total
+        self._detail = detail
         self._console = Console(file=stream or sys.stderr, highlight=False)
         self._is_live = self._console.is_terminal and not self._console.is_dumb_terminal
         columns = (BarColumn(), TextColumn("{task.description}"))
@@ -63,7 +69,7 @@ class ProgressDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._show()
+        self.show()
         self._bar.stop()
 
     def start_at(self, count: int) -> None:
@@ -74,9 +80,10 @@ class ProgressDisplay:
         """Set the number of items done."""
         self._count = count
         if time.monotonic() - self._shown_at >= (REDRAW_INTERVAL_SECONDS if self._is_live else LINE_INTERVAL_SECONDS):
-            self._show()
+            self.show()
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Show the progress now."""
         self._shown_at = time.monotonic()
         if self._is_live:
             self._bar.update(self._task, completed=self._count, description=self._text())
@@ -84,8 +91,10 @@ class ProgressDisplay:
             self._console.print(self._text(), markup=False, soft_wrap=True)
 
     def _text(self) -> str:
-        rate = (self._count - self._first) / max(time.monotonic() - self._started_at, 1e-3)
         text = f"{self._count:,} of {self._total:,} {self._done}"
+        if self._detail is not None:
+            return f"{text}: {self._detail()}"
+        rate = (self._count - self._first) / max(time.monotonic() - self._started_at, 1e-3)
         if rate <= 0:
             return text
         left = (self._total - self._count) / rate

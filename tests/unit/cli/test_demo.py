@@ -17,9 +17,10 @@ from schemas.request import InvalidRequestError, parse
 from tests.fakes.clock import FakeClock
 from tests.pipeline.virtual_time.event_loop import VirtualTime
 from worker.cli.app import app
+from worker.cli.demo import print_result
+from worker.cli.progress import ProgressDisplay
 from worker.policy.error_text import read_text
 from worker.policy.throttle.rate_limiter import RateLimiter
-from worker.tools.demo.display import DemoDisplay
 from worker.tools.demo.requests import (
     REQUEST_KINDS,
     SUCCEEDED,
@@ -239,10 +240,11 @@ class EventStream:
 def test_collecting_ends_after_silence(apart: float, is_complete: bool, answered: int) -> None:
     """Events that come a minute apart are all counted; collecting ends after a longer silence."""
     planned = [PLAIN, LATE, TWICE]
-    tally, shown = _sent(PLAIN, LATE, replace(TWICE, kind=PLAIN.kind)), []
+    tally = _sent(PLAIN, LATE, replace(TWICE, kind=PLAIN.kind))
+    shown: list[int] = []
 
     with asyncio.Runner(loop_factory=VirtualTime) as runner:
-        found = runner.run(collect(EventStream(planned, apart), tally, lambda it: shown.append(it.answered), 60.0))
+        found = runner.run(collect(EventStream(planned, apart), tally, shown.append, 60.0))
 
     assert (found, tally.answered, shown) == (is_complete, answered, list(range(1, answered + 1)))
 
@@ -257,12 +259,12 @@ def test_output_without_terminal_is_plain_lines() -> None:
     """Progress is a line, the table is text, and no control code is in either."""
     stream = io.StringIO()
     tally = _sent(PLAIN)
-    with DemoDisplay(stream) as display:
-        display.progress(tally)
+    with ProgressDisplay("answered", 1, stream, tally.counts) as display:
+        display.show()
         _succeed(tally, PLAIN)
-        display.progress(tally)
-        display.result(_result())
-        display.result(_result(is_ok=False))
+        display.update(tally.answered)
+    print_result(_result(), stream)
+    print_result(_result(is_ok=False), stream)
 
     text = stream.getvalue()
     assert text.splitlines()[:2] == ["0 of 1 answered: none yet", "1 of 1 answered: created 1"]
@@ -279,12 +281,13 @@ def test_terminal_shows_bar_in_colour_unless_no_color(monkeypatch: pytest.Monkey
     if no_color:
         monkeypatch.setenv("NO_COLOR", "1")
     controller, terminal = os.openpty()
-    with open(terminal, "w") as stream, DemoDisplay(stream) as display:
-        tally = _sent(PLAIN)
-        display.progress(tally)
-        _succeed(tally, PLAIN)
-        display.progress(tally)
-        display.result(_result())
+    tally = _sent(PLAIN)
+    with open(terminal, "w") as stream:
+        with ProgressDisplay("answered", 1, stream, tally.counts) as display:
+            display.show()
+            _succeed(tally, PLAIN)
+            display.update(tally.answered)
+        print_result(_result(), stream)
         stream.flush()
         written = b""
         while b"exactly one each" not in written:
@@ -292,7 +295,7 @@ def test_terminal_shows_bar_in_colour_unless_no_color(monkeypatch: pytest.Monkey
         shown = written.decode()
     os.close(controller)
 
-    assert "1/1 answered" in shown
+    assert "1 of 1 answered: created 1" in shown
     assert ("\x1b[32m" in shown) is not no_color
 
 

@@ -174,6 +174,10 @@ class OutcomeTracker:
         """Whether every copy of every request has its event."""
         return not self._answers_left
 
+    def counts(self) -> str:
+        """Number of requests by outcome."""
+        return ", ".join(f"{outcome} {count}" for outcome, count in self.outcomes.most_common()) or "none yet"
+
     def sent(self, request: PlannedRequest) -> None:
         """A request is about to be sent; of its copies the first counts."""
         self._sent_at.setdefault(request.request_id, self._clock())
@@ -248,10 +252,10 @@ class OutcomeTracker:
 async def collect(
     events: AsyncIterable[tuple[str, bytes]],
     tracker: OutcomeTracker,
-    progress: Callable[[OutcomeTracker], None],
+    on_answered: Callable[[int], None],
     max_silence_seconds: float,
 ) -> bool:
-    """Pass events (routing key and body) to the tracker until it is complete.
+    """Pass events (routing key and body) to the tracker until it is complete; report how many requests have one.
 
     False if none came for `max_silence_seconds`: a slow machine takes longer, but as long as events come nothing fails.
     """
@@ -263,7 +267,7 @@ async def collect(
         except TimeoutError:
             return False
         tracker.event(kind, body)
-        progress(tracker)
+        on_answered(tracker.answered)
     return True
 
 

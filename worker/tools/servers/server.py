@@ -169,12 +169,11 @@ class PrivateServer(ABC):
     def _wait_until_answering(self, server: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + self.start_timeout_seconds
         while not self.is_answering():
-            if server.poll() is not None:
-                raise ServerFailedError(f"{self.kind} ended while starting{self._last_output()}")
+            status, limit = server.poll(), f"{self.start_timeout_seconds:g} s"
+            if status is not None:
+                raise ServerFailedError(f"{self.kind} ended while starting, status {status}{self._last_output()}")
             if time.monotonic() > deadline:
-                raise ServerFailedError(
-                    f"{self.kind} did not start within {self.start_timeout_seconds:g} s{self._last_output()}"
-                )
+                raise ServerFailedError(f"{self.kind} did not start within {limit}{self._last_output()}")
             time.sleep(POLL_SECONDS)
 
     def _last_output(self) -> str:
@@ -184,7 +183,7 @@ class PrivateServer(ABC):
                 lines = (self._children.folder / "output").read_text(errors="replace").splitlines()
         output = [line.strip()[:300] for line in lines if line.strip()]
         errors = [line for line in output if "error" in line.lower()]
-        return "".join(f": {line}" for line in errors[:3] or output[-3:])
+        return "; its last output:\n" + "\n".join(errors[:3] or output[-5:]) if output else "; it printed nothing."
 
     def __enter__(self) -> Self:
         try:
