@@ -19,15 +19,13 @@ from typing import Any, Literal
 from aiohttp import web
 
 from worker.tools.fake_dcs import Auth, FakeDcs, FakeDcsSettings, MigrationTask
+from worker.tools.fake_dcs.apis import DcsApi, IamApi, iam_time
 from worker.tools.fake_dcs.authentication import Authenticator, Authorization, ReceivedRequest, incorrect_signature
-from worker.tools.fake_dcs.call_log import CallRecord
-from worker.tools.fake_dcs.dcs_api import DcsApi
 from worker.tools.fake_dcs.faults import ErrorResponse, IamErrorResponse
-from worker.tools.fake_dcs.iam_api import IamApi, iam_time
 from worker.tools.fake_dcs.responses import PendingResponse, respond
 from worker.tools.fake_dcs.server import LISTEN_BACKLOG
 from worker.tools.fake_dcs.settings import Seconds
-from worker.tools.fake_dcs.state import ServerState
+from worker.tools.fake_dcs.state import CallRecord, ServerState
 
 MAX_METADATA_TOKEN_SECONDS = 21_600
 
@@ -92,8 +90,10 @@ class FaultyDcs(FakeDcs):
         self.state.tasks.add(task)
 
     def stats(self) -> dict[str, Any]:
-        """Counters, as `/_stats` shows them."""
-        return self.state.stats()
+        """Counters, as `/_stats` shows them, and the number of issued credentials by kind."""
+        authenticator = self.state.own_authenticator
+        issued = {"tokens": len(authenticator.tokens), "keys": len(authenticator.keys)}
+        return {**self.state.stats(), "issued": issued}
 
     async def wait_until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
         """Wait until a condition on calls or tasks holds. Raises TimeoutError."""
@@ -181,7 +181,7 @@ class FaultyState(ServerState):
 
     def __init__(self, settings: FaultySettings, clock: Callable[[], float]) -> None:
         super().__init__(settings, clock)
-        self.authenticator = self.own_authenticator = FaultyAuthenticator()
+        self.authenticator = self.own_authenticator = FaultyAuthenticator(self)
 
     def now(self) -> float:
         """The service's time in epoch seconds: ours plus the clock offset."""
@@ -198,12 +198,12 @@ class FaultyDcsApi(DcsApi):
 
     _state: FaultyState
 
-    async def admit(self, operation: str, request: web.Request, body: bytes) -> str:
+    async def admit(self, request: web.Request, call: CallRecord, body: bytes) -> str:
         """The project of a call that may act. Raises ErrorResponse."""
         if self._state.settings.down != "no":
             raise ErrorResponse(503, "APIGW.0601", "The service is not available")
-        project = await super().admit(operation, request, body)
-        if operation in self._state.settings.forbidden:
+        project = await super().admit(request, call, body)
+        if call.operation in self._state.settings.forbidden:
             raise ErrorResponse(403, "DCS.2003")
         return project
 
@@ -254,16 +254,13 @@ class TemporaryAccessKey:
 class FaultyAuthenticator(Authenticator):
     """Authenticator that locks accounts and keys, and knows temporary keys."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: FaultyState) -> None:
         super().__init__()
+        self._state = state
         self.keys: dict[str, TemporaryAccessKey] = {}
         self.metadata_tokens: dict[str, float] = {}
         self._wrong_in_a_row: Counter[str] = Counter()
         self._locked_until: dict[str, float] = {}
-
-    def issued(self) -> dict[str, int]:
-        """Number of issued credentials by kind."""
-        return super().issued() | {"keys": len(self.keys)}
 
     def issue_key(self, auth: FaultyAuth, now: float) -> TemporaryAccessKey:
         """Issue a temporary access key."""
@@ -278,15 +275,16 @@ class FaultyAuthenticator(Authenticator):
         self.metadata_tokens[text] = now + seconds
         return text
 
-    def check_password(self, auth: Auth, domain: str, user: str, password: str, now: float) -> None:
+    def check_password(self, auth: Auth, domain: str, user: str, password: str) -> None:
         """Refuse the password also while the account is locked, or if all passwords are refused."""
         assert isinstance(auth, FaultyAuth)
+        now = self._state.now()
         if now < self._locked_until.get(user, 0.0):
             raise IamErrorResponse(401, "The account is locked.", "Unauthorized")
         if auth.refuse_passwords:
             password = ""
         try:
-            super().check_password(auth, domain, user, password, now)
+            super().check_password(auth, domain, user, password)
         except ErrorResponse:
             self._count_wrong(auth, user, now)
             raise
@@ -309,12 +307,12 @@ class FaultyAuthenticator(Authenticator):
         if key is not None and received.request.headers.get("X-Security-Token") != key.security_token:
             raise incorrect_signature("verify security token fail")
 
-    def secret_key_of(self, access_key: str, auth: Auth, now: float) -> str:
+    def secret_key_of(self, access_key: str, auth: Auth) -> str:
         """The secret key of a lasting or temporary access key."""
         key = self.keys.get(access_key)
         if key is None:
-            return super().secret_key_of(access_key, auth, now)
-        if now >= key.expires:
+            return super().secret_key_of(access_key, auth)
+        if self._state.now() >= key.expires:
             raise incorrect_signature("the temporary access key has expired")
         return key.secret_key
 

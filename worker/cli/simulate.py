@@ -39,6 +39,7 @@ _CREDENTIAL_VARIABLES: Final[dict[AuthMode, dict[str, str]]] = {
     "iam": {"WORKER_IAM_DOMAIN": "domain", "WORKER_IAM_USER": "user", "WORKER_IAM_PASSWORD": "password"},
 }
 """Variables of a worker, and the member of the fake DCS's `Auth` with the value of each."""
+CHANGE_TIMEOUT_SECONDS: Final = 10.0
 _SECRETS: Final = ("token", "secret_key", "password")
 
 
@@ -94,14 +95,28 @@ def _serve(server_settings: "FakeDcsSettings", host: str, port: int) -> None:
 
 
 def _change_faults(url: str, server_settings: "FakeDcsSettings") -> None:
-    from worker.tools.fake_dcs.control_api import ChangeError, replace_faults
+    """Replace all faults of the running fake DCS at `url`."""
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
 
     try:
-        replace_faults(url, server_settings.faults)
-    except ChangeError as error:
-        raise typer.Exit(fail(str(error), EXIT_UNAVAILABLE)) from None
-    faults = ", ".join(f"{step} ({probability:.0%})" for step, probability in server_settings.faults.items())
-    typer.echo(f"Faults from now on: {faults or 'none'}.")
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("not an http address")
+        for faults in (None, server_settings.faults):  # a merge patch keeps members that it does not name
+            patch = json.dumps({"faults": faults}).encode()
+            request = Request(f"{url.rstrip('/')}/_settings", patch, method="PUT")  # noqa: S310 - only http, checked above
+            with urlopen(request, timeout=CHANGE_TIMEOUT_SECONDS) as reply:  # noqa: S310 - only http, checked above
+                reply.read()
+    except HTTPError as error:
+        answer = f"{error.code} {error.read().decode(errors='replace').strip()}"
+        refused = f"The server at {url} is no fake DCS, or rejects the change: {answer}"[:300]
+        raise typer.Exit(fail(refused, EXIT_UNAVAILABLE)) from None
+    except (HTTPException, OSError, ValueError) as error:
+        unreachable = f"No fake DCS answers at {url}: {getattr(error, 'reason', error)}."
+        raise typer.Exit(fail(f"{unreachable} `demo --keep` and `simulate` print its URL.", EXIT_UNAVAILABLE)) from None
+    text = ", ".join(f"{step} ({probability:.0%})" for step, probability in server_settings.faults.items())
+    typer.echo(f"Faults from now on: {text or 'none'}.")
 
 
 def _fault(text: str) -> tuple[str, float]:
@@ -125,6 +140,7 @@ def _settings(options: Mapping[str, Any], quota: str | None, text: str | None) -
     from pydantic import ValidationError
 
     from worker.tools.fake_dcs import FakeDcsSettings, Quota
+    from worker.tools.fake_dcs.settings import invalid_members
 
     try:
         patch = json.loads(text) if text is not None else {}
@@ -136,8 +152,7 @@ def _settings(options: Mapping[str, Any], quota: str | None, text: str | None) -
         limit = Quota.read(quota) if quota else None
         return FakeDcsSettings.model_validate({**options, "quota": limit}).merged(patch)
     except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}" for detail in error.errors()]
-        raise typer.BadParameter("; ".join(lines)) from error
+        raise typer.BadParameter(invalid_members(error)) from error
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 

@@ -25,7 +25,6 @@ from worker.tools.fake_dcs.settings import Auth
 
 CLOCK_TOLERANCE_SECONDS = 900.0
 ALGORITHM = "SDK-HMAC-SHA256"
-UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +57,6 @@ class Authenticator:
     def __init__(self) -> None:
         self.tokens: dict[str, IssuedToken] = {}
 
-    def issued(self) -> dict[str, int]:
-        """Number of issued credentials by kind."""
-        return {"tokens": len(self.tokens)}
-
     def issue_token(self, auth: Auth, project: str, now: float) -> tuple[str, IssuedToken]:
         """Issue a token for a project; the older ones stay valid."""
         text = token_hex(64)
@@ -79,16 +74,15 @@ class Authenticator:
             authorization = read_authorization(received.request.headers.get("Authorization", ""))
             self.check_signature(auth, received, authorization)
 
-    def check_password(self, auth: Auth, domain: str, user: str, password: str, now: float) -> None:
+    def check_password(self, auth: Auth, domain: str, user: str, password: str) -> None:
         """Raise the documented ErrorResponse unless the password is right."""
-        del now  # for accounts that are locked for some time
         if (domain, user, password) != (auth.domain, auth.user, auth.password.get_secret_value()):
             raise IamErrorResponse(401, "The username or password is wrong.", "Unauthorized")
 
     def check_signature(self, auth: Auth, received: ReceivedRequest, authorization: "Authorization") -> None:
         """Raise the documented ErrorResponse unless the signature is right, in time, and of the path's project."""
         headers = received.request.headers
-        secret_key = self.secret_key_of(authorization.access_key, auth, received.now)
+        secret_key = self.secret_key_of(authorization.access_key, auth)
         if seconds_off(headers.get("X-Sdk-Date", ""), received.now) > CLOCK_TOLERANCE_SECONDS:
             raise incorrect_signature("signature expired, x-sdk-date differs from the time of the server")
         target = received.request.raw_path
@@ -97,9 +91,8 @@ class Authenticator:
         if received.project is not None and headers.get("X-Project-Id", received.project) != received.project:
             raise ErrorResponse(401, "DCS.1004")
 
-    def secret_key_of(self, access_key: str, auth: Auth, now: float) -> str:
-        """The secret key of an access key. Raises the documented ErrorResponse if there is none at that time."""
-        del now  # for keys that expire
+    def secret_key_of(self, access_key: str, auth: Auth) -> str:
+        """The secret key of an access key. Raises the documented ErrorResponse if there is none."""
         if access_key != auth.access_key:
             raise incorrect_signature(f"Get secretKey failed,ak:{access_key},err:ak not exist")
         return auth.secret_key.get_secret_value()
@@ -178,13 +171,8 @@ def canonical_request(
     """The bytes that are hashed; header values are taken as received, UTF-8 with other bytes as surrogates."""
     path, _, query = target.partition("?")
     lines = "".join(f"{name}:{headers[name].strip()}\n" for name in signed)
-    parts = [method, _path(path), _query(query), lines, ";".join(signed), _payload_hash(headers, body)]
+    parts = [method, _path(path), _query(query), lines, ";".join(signed), hashlib.sha256(body).hexdigest()]
     return "\n".join(parts).encode("utf-8", "surrogateescape")
-
-
-def _payload_hash(headers: Mapping[str, str], body: bytes) -> str:
-    declared = headers.get("x-sdk-content-sha256")
-    return UNSIGNED_PAYLOAD if declared == UNSIGNED_PAYLOAD else hashlib.sha256(body).hexdigest()
 
 
 def _path(path: str) -> str:

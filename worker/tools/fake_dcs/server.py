@@ -1,22 +1,33 @@
-"""The fake DCS as one object: an HTTP server, its state and its settings; and as a process until a signal."""
+"""The fake DCS as one object: an HTTP server, its state and its settings; and as a process until a signal.
+
+Its control pages show what it received, and how it behaves from now on:
+
+| page             | what                                                                                            |
+| ---------------- | ----------------------------------------------------------------------------------------------- |
+| GET /_tasks      | count, names created more than once, the tasks; `?name=` exact, `?limit=` the newest            |
+| GET /_calls      | the calls; `?operation=`, `?name=`, `?limit=` the newest                                        |
+| GET /_stats      | counters                                                                                        |
+| GET /_settings   | the current settings, secrets redacted                                                          |
+| PUT /_settings   | change settings by a JSON merge patch                                                           |
+"""
 
 import asyncio
+import json
 import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
+from pydantic import ValidationError
 
-from worker.tools.fake_dcs.call_log import CallRecord
-from worker.tools.fake_dcs.control_api import ControlApi
-from worker.tools.fake_dcs.dcs_api import MAX_BODY_BYTES, DcsApi
+from worker.tools.fake_dcs.apis import MAX_BODY_BYTES, DcsApi, IamApi
 from worker.tools.fake_dcs.faults import ErrorResponse
-from worker.tools.fake_dcs.iam_api import IamApi
-from worker.tools.fake_dcs.settings import FakeDcsSettings
-from worker.tools.fake_dcs.state import ServerState
+from worker.tools.fake_dcs.settings import FakeDcsSettings, invalid_members
+from worker.tools.fake_dcs.state import CallRecord, ServerState
 from worker.tools.fake_dcs.tasks import MigrationTask
 
 SHUTDOWN_TIMEOUT_SECONDS = 1.0
@@ -106,13 +117,64 @@ class FakeDcs:
         recorded_route = self.state.recorded_route
         for route in self.routes():
             app.router.add_routes([route, web.route("*", route.path, recorded_route("other", _wrong_method))])
-        app.router.add_routes(ControlApi(self.state, self.apply).routes())
+        app.router.add_routes(
+            [
+                web.get("/_tasks", self._show_tasks),
+                web.get("/_calls", self._show_calls),
+                web.get("/_stats", self._show_stats),
+                web.get("/_settings", self._show_settings),
+                web.put("/_settings", self._change_settings),
+            ]
+        )
         app.router.add_route("*", "/{tail:.*}", recorded_route("other", _unknown))
         app.on_shutdown.append(self._stop)
         return app
 
     async def _stop(self, _: web.Application) -> None:
         self.state.stopping.set()
+
+    async def _show_tasks(self, request: web.Request) -> web.Response:
+        name = request.query.get("name")
+        rows = [asdict(task) for task in self.state.tasks.all if name in {None, task.name}]
+        shown = _newest(rows, request)
+        return web.json_response({"count": len(rows), "repeated": self.state.tasks.repeated, "tasks": shown})
+
+    async def _show_calls(self, request: web.Request) -> web.Response:
+        operation, name = request.query.get("operation"), request.query.get("name")
+        found = [
+            asdict(call)
+            for call in self.state.call_log.calls
+            if operation in {None, call.operation} and name in {None, call.name}
+        ]
+        return web.json_response({"count": len(found), "calls": _newest(found, request)})
+
+    async def _show_stats(self, _: web.Request) -> web.Response:
+        return web.json_response(self.state.stats())
+
+    async def _show_settings(self, _: web.Request) -> web.Response:
+        return web.json_response(self.settings.model_dump(mode="json"))
+
+    async def _change_settings(self, request: web.Request) -> web.Response:
+        try:
+            patch = json.loads(await request.read())
+        except ValueError as error:
+            raise web.HTTPBadRequest(text="the body is not JSON\n") from error
+        if not isinstance(patch, dict):
+            raise web.HTTPBadRequest(text="the body is not a JSON object\n")
+        try:
+            await self.apply(patch)
+        except ValidationError as error:
+            raise web.HTTPBadRequest(text=f"{invalid_members(error)}\n") from error
+        return await self._show_settings(request)
+
+
+def _newest(rows: list[dict[str, Any]], request: web.Request) -> list[dict[str, Any]]:
+    limit = request.query.get("limit", "")
+    if not limit:
+        return rows
+    if not limit.isascii() or not limit.isdigit():
+        raise web.HTTPBadRequest(text="limit is not a number\n")
+    return rows[-int(limit) :] if int(limit) else []
 
 
 async def _unknown(_: web.Request, __: CallRecord) -> web.StreamResponse:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from worker.tools.fake_dcs.faults import WINDOW, parse_plain_step, parse_step
 
@@ -119,6 +119,11 @@ class FakeDcsSettings(FrozenModel):
     def merged(self, patch: Mapping[str, Any]) -> Self:
         """These settings after a JSON merge patch. Raises pydantic's ValidationError."""
         return type(self).model_validate(_merge(self.model_dump(), patch))
+
+
+def invalid_members(error: ValidationError) -> str:
+    """What is wrong with settings, by member."""
+    return "; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors())
 
 
 def _merge(old: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:

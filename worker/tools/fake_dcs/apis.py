@@ -1,21 +1,23 @@
-"""The three calls of the DCS API: create, list and show migration tasks.
+"""The APIs of the fake DCS: create, list and show migration tasks; and IAM's tokens by password.
 
-Every call is checked in the order of the real service: outage, credentials, permission, quota. Then its latency
-passes, its body is read, and it acts. Source: DCS API V2, Data Migration.
+Every DCS call is checked in the order of the real service: outage, credentials, permission, quota. Then its latency
+passes, its body is read, and it acts. Sources: DCS API V2, Data Migration; IAM API, Obtaining a User Token Through
+Password Authentication.
 """
 
 import json
 import re
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from aiohttp import web
 
 from worker.tools.fake_dcs.authentication import ReceivedRequest
-from worker.tools.fake_dcs.call_log import MAX_BODY_CHARACTERS_KEPT, CallRecord
-from worker.tools.fake_dcs.faults import ErrorResponse, FaultStep
+from worker.tools.fake_dcs.faults import ErrorResponse, FaultStep, IamErrorResponse
 from worker.tools.fake_dcs.responses import PendingResponse, respond
-from worker.tools.fake_dcs.state import ServerState
+from worker.tools.fake_dcs.state import MAX_BODY_CHARACTERS_KEPT, CallRecord, ServerState
 from worker.tools.fake_dcs.tasks import MigrationTask, detail, list_row
 
 MAX_BODY_BYTES = 12 * 1024 * 1024
@@ -40,11 +42,9 @@ class DcsApi:
             web.get("/v2/{project}/migration-task/{task}", recorded_route("show", self.show), allow_head=False),
         ]
 
-    async def admit(self, operation: str, request: web.Request, body: bytes) -> str:
+    async def admit(self, request: web.Request, call: CallRecord, body: bytes) -> str:
         """The project of a call that may act. Raises ErrorResponse."""
-        state, settings = self._state, self._state.settings
-        del operation  # for operations that are forbidden
-        project = request.match_info["project"]
+        state, settings, project = self._state, self._state.settings, call.project or ""
         if not _PROJECT_ID.fullmatch(project):
             raise ErrorResponse(400, "DCS.4002")
         state.authenticator.check(settings.auth, ReceivedRequest(request, body, project, state.now()))
@@ -67,7 +67,7 @@ class DcsApi:
         """Create a task, or do what the next step of its name's script says."""
         body = await read_body(request)
         call.body = body[:MAX_BODY_CHARACTERS_KEPT].decode("utf-8", "replace")
-        project = await self.admit("create", request, body)
+        project = await self.admit(request, call, body)
         requested = _task_request(request, body)
         call.name = requested["name"]
         step = self._state.faults.step_for_create(self._state.settings, project, requested["name"])
@@ -79,7 +79,7 @@ class DcsApi:
     async def list(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
         """List one page of the project's tasks, newest first."""
         call.name = request.query.get("name")
-        project = await self.admit("list", request, b"")
+        project = await self.admit(request, call, b"")
         settings, tasks = self._state.settings, self._state.tasks
         offset = _number(request, "offset", 0, 0, None)
         limit = _number(request, "limit", 10, 1, 1000)
@@ -90,7 +90,7 @@ class DcsApi:
 
     async def show(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
         """Show one task in detail; an unknown id is a 400."""
-        project = await self.admit("show", request, b"")
+        project = await self.admit(request, call, b"")
         task = self._state.tasks.find(project, request.match_info["task"], self._state.clock())
         if task is None:
             raise ErrorResponse(400, "DCS.4133")
@@ -120,6 +120,53 @@ class DcsApi:
             self._serving -= 1
         if self._state.stopping.is_set():
             raise ErrorResponse(503, "APIGW.0601", "The service is not available")
+
+
+class IamApi:
+    """The IAM API of one server."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+
+    def routes(self) -> list[web.RouteDef]:
+        """Paths and methods of IAM."""
+        return [web.post("/v3/auth/tokens", self._state.recorded_route("token", self.token))]
+
+    async def token(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
+        """Issue a project-scoped token for the right password: 201, the token in X-Subject-Token."""
+        state = self._state
+        user, scope = _user_and_scope(json_object(request, await read_body(request)))
+        call.project = scope.get("id") or scope["name"]
+        step = state.faults.step_for_call(state.settings, "token")
+        call.step = step.text
+        pending = PendingResponse(state, request, state.headers(call), lambda: self._issue_token(user, scope))
+        return await respond(pending, step)
+
+    def _issue_token(self, user: dict[str, Any], scope: dict[str, str]) -> web.Response:
+        auth, now = self._state.settings.auth, self._state.now()
+        self._state.authenticator.check_password(auth, user["domain"]["name"], user["name"], user["password"])
+        project, name = self._project(scope)
+        text, token = self._state.authenticator.issue_token(auth, project, now)
+        fields = {
+            "expires_at": iam_time(token.expires),
+            "issued_at": iam_time(now),
+            "methods": ["password"],
+            "project": {"id": project, "name": name, "domain": {"name": auth.domain}},
+            "user": {"name": auth.user, "domain": {"name": auth.domain}},
+            "roles": [],
+        }
+        headers = {"X-Subject-Token": text, "X-IAM-Trace-Id": f"token_{uuid4().hex}"}
+        return web.json_response({"token": fields}, status=201, headers=headers)
+
+    def _project(self, scope: dict[str, str]) -> tuple[str, str]:
+        """Id and name of the scope's project; an id need not be known, a name must."""
+        known = self._state.settings.projects
+        if scope.get("id"):
+            names = [name for name, project in known.items() if project == scope["id"]]
+            return scope["id"], names[0] if names else scope["id"]
+        if scope["name"] in known:
+            return known[scope["name"]], scope["name"]
+        raise IamErrorResponse(400, "The project of the scope does not exist.", "Bad Request")
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -160,3 +207,19 @@ def _number(request: web.Request, name: str, default: int, least: int, most: int
     if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or int(text) < least or (most and int(text) > most):
         raise ErrorResponse(400, "DCS.4800", f"Invalid {name} in the request.")
     return int(text)
+
+
+def iam_time(epoch: float) -> str:
+    """A time in IAM's format: 2020-01-04T09:05:22.701000Z."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _user_and_scope(requested: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The user with name, password and domain, and the project's id or name. Raises IamErrorResponse."""
+    with suppress(KeyError, TypeError, AttributeError):
+        identity, scope = requested["auth"]["identity"], requested["auth"]["scope"]["project"]
+        user = identity["password"]["user"]
+        texts = (user["domain"]["name"], user["name"], user["password"], scope.get("id") or scope["name"])
+        if identity["methods"] == ["password"] and all(isinstance(text, str) for text in texts):
+            return user, scope
+    raise IamErrorResponse(400, "The request body is no password authentication for a project.", "Bad Request")

@@ -1,6 +1,6 @@
 """Call log of the fake DCS: recorded headers."""
 
-from worker.tools.fake_dcs.call_log import redact_headers
+from worker.tools.fake_dcs.state import redact_headers
 
 
 def test_recorded_headers_have_no_secret() -> None:
