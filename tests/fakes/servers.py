@@ -120,10 +120,6 @@ class RedisServer(ControlledServer):
     kind: ClassVar[str] = "Redis"
     start_timeout_seconds: ClassVar[float] = 20.0
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.port = free_port()
-
     @property
     def url(self) -> str:
         """The URL of database 0."""

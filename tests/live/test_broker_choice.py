@@ -1,4 +1,4 @@
-"""Choice of the broker: the given one, an installed server, a container, or an error."""
+"""Choice of the broker: an installed server, a container, or an error."""
 
 import asyncio
 import sys
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from worker.tools.servers import ServerFailedError, ServerUnavailableError, open_broker, replies_with
+from worker.tools.servers import ServerFailedError, ServerUnavailableError, new_broker, replies_with
 from worker.tools.servers.rabbitmq import CONNECTION_START, PROTOCOL_HEADER
 
 # A container engine that runs one image: a server that says what a broker says first. Like an engine's, its
@@ -57,25 +57,18 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return program
 
 
-async def test_given_broker_is_used(engine: Path) -> None:
-    """A given URL is used, and nothing is started."""
-    async with open_broker("amqp://elsewhere/") as url:
-        assert url == "amqp://elsewhere/"
-    assert not (engine.parent / "calls").exists()
-
-
 async def test_installed_server_is_started() -> None:
-    """With RabbitMQ installed and no URL given, a private node is started, and removed afterwards."""
-    async with open_broker(None) as url:
-        assert await greeted(url)
-    assert not await greeted(url)
+    """With RabbitMQ installed, a private node is started, and removed afterwards."""
+    async with new_broker() as node:
+        assert await greeted(node.url)
+    assert not await greeted(node.url)
 
 
 async def test_container_is_started_without_installed_server(engine: Path) -> None:
     """Without an installed server the engine runs a container, which is removed at the end."""
-    async with open_broker(None) as url:
-        assert await greeted(url)
-    assert not await greeted(url)
+    async with new_broker() as node:
+        assert await greeted(node.url)
+    assert not await greeted(node.url)
     assert (engine.parent / "calls").read_text().split() == ["info", "run", "rm"]
 
 
@@ -83,13 +76,12 @@ async def test_failed_container_engine_is_quoted(engine: Path) -> None:
     """When the engine cannot run the image, the error quotes it."""
     engine.write_text(FAILING)
     with pytest.raises(ServerFailedError, match="no such image"):
-        async with open_broker(None):
+        async with new_broker():
             pytest.fail("it started")
 
 
 async def test_missing_server_and_engine_are_reported_in_one_sentence(engine: Path) -> None:
-    """Without URL, server and working engine, the error says in one sentence what to do."""
+    """Without server and working engine, the error says in one sentence what to do."""
     engine.write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(ServerUnavailableError, match=r"^There is no broker to use: set WORKER_AMQP_URL, [^.]*\.$"):
-        async with open_broker(None):
-            pytest.fail("it started")
+        new_broker()

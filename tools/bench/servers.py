@@ -18,7 +18,6 @@ from worker.tools.servers import (
     ChildProcesses,
     PrivateServer,
     ServerUnavailableError,
-    free_port,
     replies_with,
 )
 
@@ -46,10 +45,6 @@ class Nginx(PrivateServer):
 
     kind: ClassVar[str] = "nginx"
     start_timeout_seconds: ClassVar[float] = 10.0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -80,7 +75,6 @@ class SlowService(PrivateServer):
 
     def __init__(self, latency: float) -> None:
         super().__init__()
-        self.port = free_port()
         self._latency = latency
 
     @property

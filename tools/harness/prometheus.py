@@ -16,7 +16,6 @@ from worker.tools.servers import (
     ChildProcesses,
     PrivateServer,
     ServerUnavailableError,
-    free_port,
     replies_with,
 )
 
@@ -33,7 +32,6 @@ class Prometheus(PrivateServer):
 
     def __init__(self, targets: Mapping[str, list[str]]) -> None:
         super().__init__()
-        self.port = free_port()
         self.url = f"http://{LOOPBACK}:{self.port}"
         self._targets = targets
 

@@ -32,7 +32,7 @@ from worker.tools.demo.requests import (
 )
 from worker.tools.demo.worker_process import WorkerProcess, WorkerProcessError
 from worker.tools.fake_dcs import Auth, FakeDcs, FakeDcsSettings
-from worker.tools.servers import ServerFailedError, ServerUnavailableError, open_broker
+from worker.tools.servers import ServerFailedError, ServerUnavailableError, new_broker
 
 CONNECTION_NAME: Final = "dcs-worker demo"
 DCS_LATENCY_SECONDS: Final = 0.02
@@ -121,9 +121,9 @@ class DemoRun:
             return _given_broker_variables(self.settings)
         self._say("RabbitMQ: starting a private node ...")
         started = time.monotonic()
-        url = await stack.enter_async_context(open_broker(None))
-        self._say(f"RabbitMQ: ready after {time.monotonic() - started:.1f} s, {url}")
-        return {"WORKER_AMQP_URL": url}
+        node = await stack.enter_async_context(await asyncio.to_thread(new_broker))
+        self._say(f"RabbitMQ: ready after {time.monotonic() - started:.1f} s, {node.url}")
+        return {"WORKER_AMQP_URL": node.url}
 
     async def _send_and_collect(
         self, sender: Sender, events: EventStream, replica: WorkerProcess, tally: OutcomeTracker

@@ -31,9 +31,6 @@ class Pacer:
         self._sleep = sleep
         self._next = clock()
 
-    def __repr__(self) -> str:
-        return f"<Pacer: every {self._interval:g} s>"
-
     async def wait(self) -> None:
         """Return when the next item may be sent."""
         if not self._interval:

@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 import threading
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -72,30 +73,20 @@ async def _resolve_host(host: str, port: int) -> list[tuple[Any, ...]]:
     The resolver's timeout is longer than ours and cannot be interrupted. So it runs in a daemon thread, for which
     the end of the process does not wait (that of the event loop's own threads it would wait for).
     """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[tuple[Any, ...]] | OSError] = loop.create_future()
+    answer: Future[list[tuple[Any, ...]]] = Future()
+    answer.set_running_or_notify_cancel()  # so that a late answer is ignored
 
     def resolve() -> None:
-        found: list[tuple[Any, ...]] | OSError
         try:
-            found = list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            answer.set_result(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
         except OSError as error:
-            found = error
+            answer.set_exception(error)
         except UnicodeError:
-            found = OSError(None, "not a valid host name")
-        with suppress(RuntimeError):  # the event loop was closed before the answer came
-            loop.call_soon_threadsafe(set_answer, found)
-
-    def set_answer(found: list[tuple[Any, ...]] | OSError) -> None:
-        if not answer.done():  # by the timeout
-            answer.set_result(found)
+            answer.set_exception(OSError(None, "not a valid host name"))
 
     threading.Thread(target=resolve, daemon=True).start()
     async with asyncio.timeout(STAGE_TIMEOUT_SECONDS):
-        addresses = await answer
-    if isinstance(addresses, OSError):
-        raise addresses
-    return addresses
+        return await asyncio.wrap_future(answer)
 
 
 async def _find_tls_problem(writer: asyncio.StreamWriter, address: Address, tls: ssl.SSLContext) -> Problem | None:

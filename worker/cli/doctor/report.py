@@ -1,8 +1,6 @@
 """Output of findings as a table or as JSON, and the redaction of secrets in them."""
 
-import shutil
 import sys
-import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,19 +22,14 @@ RESULT_COLOURS: Final = {
 }
 _RESULT_WIDTH: Final = max(len(result.value) for result in CheckResult)
 _MAX_TITLE_WIDTH: Final = 42
-_MIN_TEXT_WIDTH: Final = 30
 
 
 def print_checks(checks: Sequence[Check], status: int, *, as_json: bool) -> None:
-    """Print all findings: as one JSON object with the exit status, or as a table.
-
-    On a terminal the table is wrapped to its width, and in colours unless NO_COLOR is set.
-    """
+    """Print all findings: as one JSON object with the exit status, or as a table, on a terminal in colours."""
     if as_json:
         print_json({"status": status, "checks": [_as_json(check) for check in checks]})
         return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    table = list(format_rows(checks, width))
+    table = list(format_rows(checks))
     if not wants_colours(sys.stdout):
         typer.echo("\n".join([*(lead + rest for lead, rest in table), "", summary(checks)]))
         return
@@ -66,28 +59,15 @@ def summary(checks: Sequence[Check]) -> str:
     return ", ".join(f"{counts[result]} {result.value}" for result in order if counts[result])
 
 
-def format_rows(checks: Sequence[Check], width: int | None) -> Iterator[tuple[str, str]]:
-    """Of each check: result and title, and the text after them, wrapped to `width` if there is one.
-
-    A remedy has its own line, which is never wrapped, so that it can be copied.
-    """
+def format_rows(checks: Sequence[Check]) -> Iterator[tuple[str, str]]:
+    """Of each check: result and title, and the text after them; a remedy has its own line, so that it can be copied."""
     titles = [f"{check.name} {check.subject}".strip() for check in checks]
     widest = min(_MAX_TITLE_WIDTH, max(map(len, titles), default=0))
     for check, title in zip(checks, titles, strict=True):
         word = check.result.value.upper() if check.result is CheckResult.FAILED else check.result.value
         lead = f"{word:<{_RESULT_WIDTH}}  {title:<{widest}}"
-        found = _wrap(check.found, len(lead) + 2, _RESULT_WIDTH + widest + 4, width)
         remedy = f"\n{' ' * _RESULT_WIDTH}  -> {check.remedy}" if check.remedy else ""
-        yield lead, f"  {found}{remedy}"
-
-
-def _wrap(text: str, first: int, others: int, width: int | None) -> str:
-    """`text` wrapped to `width`: it begins in column `first`, further lines in column `others`."""
-    if width is None or width - others < _MIN_TEXT_WIDTH:
-        return text
-    lead = "." * (first - others)
-    lines = textwrap.wrap(f"{lead}{text}", width - others, break_on_hyphens=False)
-    return f"\n{' ' * others}".join(lines)[len(lead) :]
+        yield lead, f"  {check.found}{remedy}"
 
 
 def redact_checks(checks: Sequence[Check], settings: Settings | None) -> list[Check]:

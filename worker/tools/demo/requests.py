@@ -161,9 +161,6 @@ class OutcomeTracker:
         self._answers_left = Counter({request.request_id: request.kind.copies for request in planned})
         self._problems: list[str] = []
 
-    def __repr__(self) -> str:
-        return f"<OutcomeTracker: {self.answered} of {len(self.planned)}>"
-
     @property
     def answered(self) -> int:
         """Number of requests with an event."""

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Final
 
-from worker.tools.healthcheck import ask
-from worker.tools.servers import LOOPBACK, ChildProcesses, PrivateServer, ServerFailedError, free_port
+from worker.tools.servers import LOOPBACK, ChildProcesses, PrivateServer, ServerFailedError, replies_with
 
 STOP_TIMEOUT_SECONDS: Final = 40.0
 WATCH_INTERVAL_SECONDS: Final = 0.05
+READYZ_REQUEST: Final = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 class WorkerProcessError(Exception):
@@ -27,7 +27,6 @@ class WorkerProcess(PrivateServer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.port = free_port()
         self.url = f"http://{LOOPBACK}:{self.port}"
         self.variables: Mapping[str, str] = {}
         self._children = ChildProcesses()
@@ -42,10 +41,7 @@ class WorkerProcess(PrivateServer):
 
     def is_answering(self) -> bool:
         """Whether the worker is ready."""
-        try:
-            return not ask(f"{self.url}/readyz")
-        except OSError:
-            return False
+        return replies_with(self.port, READYZ_REQUEST, b"HTTP/1.1 200")
 
     def _launch(self, children: ChildProcesses) -> subprocess.Popen[bytes]:
         environment = {

@@ -52,9 +52,6 @@ class FakeDcs:
         self.address = (host, port)
         self.state = self.new_state(settings, clock)
 
-    def __repr__(self) -> str:
-        return f"<FakeDcs {self.state}>"
-
     def new_state(self, settings: FakeDcsSettings | None, clock: Callable[[], float]) -> ServerState:
         """The state before the first call."""
         return ServerState(settings or FakeDcsSettings(), clock)

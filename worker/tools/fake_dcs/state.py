@@ -56,9 +56,6 @@ class CallLog:
         self.max_in_flight = 0
         self._count_by_status: Counter[tuple[str, str]] = Counter()
 
-    def __repr__(self) -> str:
-        return f"<CallLog ended={sum(self._count_by_status.values())} in_flight={self.in_flight}>"
-
     def call_arrived(self, call: CallRecord) -> None:
         """Record a call that arrived."""
         self.calls.append(call)
@@ -187,9 +184,6 @@ class ServerState:
         self.faults = FaultSelector()
         self.quotas = QuotaWindows()
         self.authenticator = Authenticator()
-
-    def __repr__(self) -> str:
-        return f"<ServerState {self.tasks} {self.call_log}>"
 
     def now(self) -> float:
         """The service's time in epoch seconds."""

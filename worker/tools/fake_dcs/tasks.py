@@ -51,9 +51,6 @@ class TaskStore:
         self._count_by_name: Counter[tuple[str, str]] = Counter()
         self.repeated: dict[str, int] = {}
 
-    def __repr__(self) -> str:
-        return f"<TaskStore {len(self.all)}>"
-
     def add(self, task: MigrationTask) -> None:
         """Add a task."""
         self.all.append(task)

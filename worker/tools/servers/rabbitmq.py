@@ -5,13 +5,10 @@ environment, and runs as any user. The scripts beside the server's code are call
 wrappers in /usr/sbin change the user and reject all but root.
 """
 
-import asyncio
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import ClassVar
@@ -45,8 +42,21 @@ def find_server_scripts() -> Path | None:
     return Path(found).resolve().parent if found else None
 
 
-class RabbitMqNode(PrivateServer):
-    """A RabbitMQ node; `guest` has all rights in its vhost `/`. It starts in about 6 s.
+class PrivateBroker(PrivateServer):
+    """A RabbitMQ server; `guest` has all rights in its vhost `/`."""
+
+    @property
+    def url(self) -> str:
+        """The AMQP URL of vhost `/`."""
+        return f"amqp://guest:guest@{LOOPBACK}:{self.port}/"
+
+    def is_answering(self) -> bool:
+        """Whether it opens AMQP connections. A container engine's proxy may accept them long before."""
+        return replies_with(self.port, PROTOCOL_HEADER, CONNECTION_START)
+
+
+class RabbitMqNode(PrivateBroker):
+    """A node of the installed RabbitMQ. It starts in about 6 s.
 
     A subclass may override `write_files`, to add to the configuration.
     """
@@ -56,18 +66,8 @@ class RabbitMqNode(PrivateServer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.port = free_port()
         self._epmd_port, self._dist_port = free_port(), free_port()
         self._epmd: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        """The AMQP URL of vhost `/`."""
-        return f"amqp://guest:guest@{LOOPBACK}:{self.port}/"
-
-    def is_answering(self) -> bool:
-        """Whether the node opens AMQP connections (rabbitmqctl would take half a second)."""
-        return replies_with(self.port, PROTOCOL_HEADER, CONNECTION_START)
 
     def _launch(self, children: ChildProcesses) -> subprocess.Popen[bytes]:
         server, env = server_scripts() / "rabbitmq-server", self.environment(children.folder)
@@ -135,7 +135,7 @@ def _program_path(name: str) -> str:
     return path
 
 
-class RabbitMqContainer(PrivateServer):
+class RabbitMqContainer(PrivateBroker):
     """RabbitMQ in a container, for a machine with a container engine but no server; its files are lost when it ends.
 
     The first start fetches the image. A SIGKILL of this process leaves this server running, because it is a child of
@@ -147,18 +147,8 @@ class RabbitMqContainer(PrivateServer):
 
     def __init__(self, engine: str) -> None:
         super().__init__()
-        self.port = free_port()
         self._engine = engine
         self._name = f"dcs-worker-{token_hex(6)}"
-
-    @property
-    def url(self) -> str:
-        """The AMQP URL of vhost `/`."""
-        return f"amqp://guest:guest@{LOOPBACK}:{self.port}/"
-
-    def is_answering(self) -> bool:
-        """Whether the broker opens AMQP connections; the engine's proxy may accept them long before."""
-        return replies_with(self.port, PROTOCOL_HEADER, CONNECTION_START)
 
     def kill(self) -> None:
         """Kill the engine's client, then the container, which would continue without it."""
@@ -184,20 +174,8 @@ def find_container_engine() -> str | None:
     return next((engine for engine in CONTAINER_ENGINES if shutil.which(engine) and _succeeds(engine, "info")), None)
 
 
-@asynccontextmanager
-async def open_broker(url: str | None) -> AsyncIterator[str]:
-    """The AMQP URL of a broker: `url` if given, else of a private node or container, which is removed at the end.
-
-    Raises ServerUnavailableError, with a sentence that says what to do, and ServerFailedError.
-    """
-    if url:
-        yield url
-        return
-    async with await asyncio.to_thread(_new_broker) as node:
-        yield node.url
-
-
-def _new_broker() -> RabbitMqNode | RabbitMqContainer:
+def new_broker() -> PrivateBroker:
+    """A private node or container. Raises ServerUnavailableError, with a sentence that says what to do."""
     if find_server_scripts() is not None:
         return RabbitMqNode()
     engine = find_container_engine()

@@ -106,7 +106,7 @@ class ChildProcesses:
 
 
 class PrivateServer(ABC):
-    """A server on loopback with a private folder, which keeps its files over restarts.
+    """A server on loopback, on a free port, with a private folder; it keeps its files over restarts.
 
     Use it as a context manager, plain or async: entering starts it, leaving kills it and removes its folder. Entering
     raises ServerUnavailableError when the server is not installed, ServerFailedError when it does not start.
@@ -116,6 +116,7 @@ class PrivateServer(ABC):
     start_timeout_seconds: ClassVar[float]  # from launch to the first answer
 
     def __init__(self) -> None:
+        self.port = free_port()
         self._children: ChildProcesses | None = None
         self._server: subprocess.Popen[bytes] | None = None
         self._is_closed = False

@@ -13,13 +13,13 @@ CHECKS = [
 ]
 
 
-def _lines(width: int | None) -> list[str]:
-    return "\n".join(lead + rest for lead, rest in format_rows(CHECKS, width)).splitlines()
+def _lines() -> list[str]:
+    return "\n".join(lead + rest for lead, rest in format_rows(CHECKS)).splitlines()
 
 
 def test_each_finding_is_one_line_and_its_remedy_another_one() -> None:
-    """In a pipe no line is wrapped, and failures are in capitals."""
-    lines = _lines(None)
+    """No line is wrapped, and failures are in capitals."""
+    lines = _lines()
 
     assert lines[0] == "ok           broker host:5672  lets someone in"
     assert lines[1] == f"FAILED       queue q           {CHECKS[1].found}"
@@ -27,29 +27,14 @@ def test_each_finding_is_one_line_and_its_remedy_another_one() -> None:
     assert lines[-1] == "not checked  claims            off"
 
 
-def test_terminal_wraps_findings_but_no_remedy() -> None:
-    """A wrapped finding stays in its column; a remedy can be copied."""
-    lines = _lines(80)
-
-    assert all(len(line) <= 80 for line in lines if "->" not in line)
-    assert [line[:31].strip() for line in lines[1:3]] == ["FAILED       queue q", ""]
-    assert " ".join(line[31:] for line in lines[1:3]) == CHECKS[1].found
-    assert f"             -> {LONG}" in lines
-
-
 def test_long_title_shifts_its_finding_and_is_not_cut() -> None:
     """The finding after a long queue name is complete."""
     check = ok("queue", "exists, as configured; " * 5, subject="q" * 100)
-    ((lead, rest),) = format_rows([check], 160)
+    ((lead, rest),) = format_rows([check])
 
     text = f"{lead}{rest}"
     assert "q" * 100 in text
     assert " ".join(text.split()).endswith(" ".join(check.found.split()))
-
-
-def test_narrow_terminal_gets_unwrapped_lines() -> None:
-    """Hardly a word would fit beside the titles."""
-    assert _lines(40) == _lines(None)
 
 
 def test_summary_counts_failures_first() -> None:
