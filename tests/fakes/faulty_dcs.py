@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from aiohttp import web
+from pydantic import Field
 
 from worker.tools.fake_dcs import Auth, FakeDcs, FakeDcsSettings, MigrationTask
 from worker.tools.fake_dcs.apis import DcsApi, IamApi, iam_time
@@ -46,6 +47,7 @@ class FaultySettings(FakeDcsSettings):
     - `forbidden`: operations answered with 403.
     - `descriptions`: whether list rows have one. `dates`: their style, and that of details.
     - `mixed_types`: beside every listed task a `backupfile_import` row of the same name.
+    - `projects`: id by name, as IAM lists them.
     - `clock_offset`: seconds by which the service's clock is ahead.
     """
 
@@ -56,6 +58,7 @@ class FaultySettings(FakeDcsSettings):
     descriptions: bool = True
     dates: Literal["documented", "slashes", "digits", "nonsense", "null"] = "documented"
     mixed_types: bool = False
+    projects: dict[str, str] = Field(default={"cn-north-4": "0123456789abcdef0123456789abcdef"})
     clock_offset: float = 0.0
 
 

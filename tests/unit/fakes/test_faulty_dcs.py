@@ -108,7 +108,6 @@ async def test_added_tasks_are_listed_and_counted(
 
     assert await listed_names(client) == ["x", "x", "x", "old"]
     assert fake_dcs.stats()["repeated_names"] == 1
-    assert repr(fake_dcs) == "<FakeDcs <ServerState <TaskStore 4> <CallLog ended=2 in_flight=0>>>"
 
 
 async def test_wrong_signatures_lock_key(fake_dcs: FaultyDcs, client: aiohttp.ClientSession, clock: FakeClock) -> None:

@@ -14,7 +14,6 @@ from worker.cli.parked.selection import (
     OlderThan,
     Project,
     Reason,
-    require_selection,
     selection_from_options,
 )
 
@@ -106,7 +105,7 @@ def replay(  # noqa: PLR0913 - each argument is an option of the command
 
     Example: dcs-worker parked replay --reason forbidden --canary 3 --rate 20 --yes
     """
-    selection = require_selection(selection_from_options(ids, every, reason, error_code, name, project, older_than))
+    selection = selection_from_options(ids, every, reason, error_code, name, project, older_than, is_required=True)
     loaded = load_configuration(credentials=not yes)
 
     from worker.cli.parked.replay import Replay
@@ -139,7 +138,7 @@ def drop(  # noqa: PLR0913 - each argument is an option of the command
 
     Example: dcs-worker parked drop --reason invalid_request --older-than 30d --yes
     """
-    selection = require_selection(selection_from_options(ids, every, reason, error_code, name, project, older_than))
+    selection = selection_from_options(ids, every, reason, error_code, name, project, older_than, is_required=True)
     settings = load_configuration().settings
 
     from worker.cli.parked.export import drop_requests

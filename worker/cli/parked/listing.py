@@ -2,69 +2,53 @@
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 
 from schemas import names
 from schemas.timestamp import to_text
 from worker.cli.common import EXIT_OK, fail, format_table, print_json, printable, short_duration
-from worker.cli.parked.request import NO_MATCH, ParkedRequest, parked_queue, read_selected, read_with_id
+from worker.cli.parked.request import NO_MATCH, ParkedRequest, parked_queue, read_selected, read_with_id, time_text
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.timeline import identity_lines, label, render_steps, timeline_of_parked
 from worker.config import Settings
 
 
-@dataclass(slots=True)
-class ParkedGroup:
+class ParkedGroup(NamedTuple):
     """Number and times (epoch seconds) of the parked requests with one reason and error code."""
 
     reason: str
     error_code: str | None
-    requests: int = 0
-    oldest: float | None = None
-    newest: float | None = None
-
-    def add(self, parked_at: float | None) -> None:
-        """Count one request."""
-        self.requests += 1
-        known = [moment for moment in (self.oldest, self.newest, parked_at) if moment is not None]
-        self.oldest, self.newest = min(known, default=None), max(known, default=None)
-
-    def as_json(self) -> dict[str, Any]:
-        """The group with times as text."""
-        return {
-            "reason": self.reason,
-            "error_code": self.error_code,
-            "requests": self.requests,
-            "oldest": None if self.oldest is None else to_text(self.oldest),
-            "newest": None if self.newest is None else to_text(self.newest),
-        }
+    requests: int
+    oldest: float | None
+    newest: float | None
 
 
 async def print_list(settings: Settings, selection: Selection, *, each: bool, as_json: bool) -> int:
     """Print the groups, the largest first, or one line per request; the exit status."""
-    by_key: dict[tuple[str, str | None], ParkedGroup] = {}
+    times_by_key: defaultdict[tuple[str, str | None], list[float | None]] = defaultdict(list)
     listed: list[ParkedRequest] = []
 
     def add(request: ParkedRequest) -> None:
-        key = (request.reason, request.error_code)
-        by_key.setdefault(key, ParkedGroup(*key)).add(request.parked_at)
+        times_by_key[request.reason, request.error_code].append(request.parked_at)
         if each:  # else not kept: there may be very many
             listed.append(request)
 
     async with parked_queue(settings) as queue:
         await read_selected(queue, settings, selection, add)
-        groups = sorted(by_key.values(), key=lambda group: -group.requests)
+        groups = [_group(key, times) for key, times in times_by_key.items()]
+        groups.sort(key=lambda group: -group.requests)
         listed.sort(key=lambda request: request.parked_at or 0.0)
         if as_json:
-            content = {
-                "requests": sum(group.requests for group in groups),
-                "groups": [group.as_json() for group in groups],
-            }
+            rows = [
+                group._asdict() | {"oldest": time_text(group.oldest), "newest": time_text(group.newest)}
+                for group in groups
+            ]
+            content = {"requests": sum(group.requests for group in groups), "groups": rows}
             print_json(content | ({"each": [request.summary() for request in listed]} if each else {}))
         elif not groups:
             typer.echo("No request is parked." if selection.is_empty else NO_MATCH)
@@ -73,12 +57,17 @@ async def print_list(settings: Settings, selection: Selection, *, each: bool, as
         return EXIT_OK
 
 
+def _group(key: tuple[str, str | None], times: list[float | None]) -> ParkedGroup:
+    known = [moment for moment in times if moment is not None]
+    return ParkedGroup(*key, len(times), min(known, default=None), max(known, default=None))
+
+
 def _grouped(groups: list[ParkedGroup]) -> str:
     now = time.time()
     titles = ("reason", "error code", "requests", "oldest", "newest")
     lines = [
-        (group.reason, group.error_code or "-", f"{group.requests:,}", _ago(group.oldest, now), _ago(group.newest, now))
-        for group in groups
+        (reason, error_code or "-", f"{requests:,}", _ago(oldest, now), _ago(newest, now))
+        for reason, error_code, requests, oldest, newest in groups
     ]
     return format_table(titles, lines, right=("requests", "oldest", "newest"))
 
@@ -134,22 +123,23 @@ def _details(request: ParkedRequest) -> Iterator[str]:
 def _state(request: ParkedRequest) -> Iterator[str]:
     """The state headers in words."""
     envelope = request.envelope
-    if envelope.first_received_at:
-        yield label("received", to_text(envelope.first_received_at))
-    yield label("deliveries", str(envelope.deliveries))
-    if envelope.interruptions:
-        yield label("interrupted", f"{envelope.interruptions} of the deliveries (worker or connection lost)")
-    yield label("create calls", str(envelope.attempts))
-    yield label("retries", f"{envelope.round} of the retry schedule used")
     if envelope.last_sent_at is None:
         open_call = "none: no create call without an answer"
     elif request.parked_at is None:
         open_call = "possible: the broker parked the message, so the last delivery is unknown"
     else:
         open_call = f"possible until {to_text(envelope.last_sent_at)}: a task may exist"
-    yield label("open call", open_call)
-    if envelope.replays:
-        yield label("replays", str(envelope.replays))
+    interrupted = f"{envelope.interruptions} of the deliveries (worker or connection lost)"
+    state = {
+        "received": to_text(envelope.first_received_at) if envelope.first_received_at else "",
+        "deliveries": str(envelope.deliveries),
+        "interrupted": interrupted if envelope.interruptions else "",
+        "create calls": str(envelope.attempts),
+        "retries": f"{envelope.round} of the retry schedule used",
+        "open call": open_call,
+        "replays": str(envelope.replays) if envelope.replays else "",
+    }
+    return (label(name, text) for name, text in state.items() if text)
 
 
 def _section(title: str, content: Mapping[str, Any]) -> Iterator[str]:

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final, Literal, assert_never
@@ -102,23 +101,17 @@ class ReplayPreview:
     pacer: Pacer
 
     async def check_all(
-        self, requests: Iterable[ParkedRequest], on_verdict: Callable[[ParkedRequest, ReplayVerdict], None]
+        self, requests: Sequence[ParkedRequest], on_verdict: Callable[[ParkedRequest, ReplayVerdict], None]
     ) -> None:
         """Call `on_verdict` for every request, in their order."""
-        waiting: deque[tuple[ParkedRequest, asyncio.Task[ReplayVerdict]]] = deque()
-
-        async def report_next() -> None:
-            request, task = waiting.popleft()
-            on_verdict(request, await task)
-
-        async with asyncio.TaskGroup() as tasks:
-            for request in requests:
-                await self.pacer.wait()
-                waiting.append((request, tasks.create_task(self._check(request))))
-                if len(waiting) == MAX_CONCURRENT_LOOKUPS:
-                    await report_next()
-            while waiting:
-                await report_next()
+        for start in range(0, len(requests), MAX_CONCURRENT_LOOKUPS):
+            checks: list[tuple[ParkedRequest, asyncio.Task[ReplayVerdict]]] = []
+            async with asyncio.TaskGroup() as tasks:
+                for request in requests[start : start + MAX_CONCURRENT_LOOKUPS]:
+                    await self.pacer.wait()
+                    checks.append((request, tasks.create_task(self._check(request))))
+            for request, check in checks:
+                on_verdict(request, check.result())
 
     async def _check(self, request: ParkedRequest) -> ReplayVerdict:
         parsed, envelope = request.parsed, request.envelope
@@ -133,8 +126,9 @@ class ReplayPreview:
             case SeveralTasks(candidates=tasks):
                 text = f"unknown: several tasks may belong to it: {', '.join(tasks)}"
                 return ReplayVerdict("unclear", text, tasks)
-            case CallError():
-                return ReplayVerdict("unclear", f"unknown: lookup failed: {_error_text(lookup_result)}")
+            case CallError(error_code=code):
+                text = lookup_result.error_msg or lookup_result.message
+                return ReplayVerdict("unclear", f"unknown: lookup failed: {text}" + (f" ({code})" if code else ""))
             case TaskNotFound():
                 return self._verdict_without_task(parsed, envelope)
             case _:
@@ -155,8 +149,3 @@ class ReplayPreview:
             return ReplayVerdict("expire", "would expire: its not_after has passed")
         delay = f", in {short_duration(listing_delay_left + 1)} at the earliest" if listing_delay_left else ""
         return ReplayVerdict("create", f"would create{delay}")
-
-
-def _error_text(error: CallError) -> str:
-    text = error.error_msg or error.message
-    return f"{text} ({error.error_code})" if error.error_code else text

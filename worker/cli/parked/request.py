@@ -1,6 +1,7 @@
 """ParkedMessage requests as far as they are readable: identity, reason, state, headers of a replay; and their queue."""
 
 import base64
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -111,13 +112,8 @@ class ParkedRequest:
 
     def summary(self) -> dict[str, Any]:
         """Identity, reason and time of parking as JSON."""
-        return {
-            "id": self.id,
-            **asdict(self.sender),
-            "reason": self.reason,
-            "error_code": self.error_code,
-            "parked_at": None if self.parked_at is None else to_text(self.parked_at),
-        }
+        known = {"reason": self.reason, "error_code": self.error_code, "parked_at": time_text(self.parked_at)}
+        return {"id": self.id, **asdict(self.sender), **known}
 
     def record(self) -> dict[str, Any]:
         """The whole message as JSON values: its summary, headers, other properties, and body (base64 if not UTF-8).
@@ -167,21 +163,25 @@ def _printable_text(value: object) -> str | None:
     return printable(value[:_MAX_TEXT_LENGTH]) if isinstance(value, str) and value else None
 
 
+def time_text(moment: float | None) -> str | None:
+    """Epoch seconds as text; None if unknown."""
+    return None if moment is None else to_text(moment)
+
+
 def _json_value(value: object) -> Any:
-    match value:
-        case bytes() | bytearray():
-            try:
-                return value.decode()
-            except UnicodeDecodeError:
-                return {"base64": base64.b64encode(value).decode()}
-        case datetime():
-            return value.astimezone(UTC).isoformat()
-        case Mapping():
-            return {str(name): _json_value(member) for name, member in value.items()}
-        case list() | tuple():
-            return [_json_value(member) for member in value]
-        case _:
-            return value if value is None or isinstance(value, str | int | float) else str(value)
+    return json.loads(json.dumps(value, default=_json_text))
+
+
+def _json_text(value: object) -> Any:
+    """A value that JSON does not have."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if not isinstance(value, bytes | bytearray):
+        return str(value)
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode()}
 
 
 @asynccontextmanager

@@ -51,8 +51,13 @@ def selection_from_options(
     name: str | None = None,
     project: str | None = None,
     older_than: str | None = None,
+    *,
+    is_required: bool = False,
 ) -> Selection:
-    """The selection of a command's options. Raises typer.BadParameter."""
+    """The selection of a command's options. Raises typer.BadParameter.
+
+    `is_required`: it must not be empty, for a command changes only what was named.
+    """
     try:
         age = None if older_than is None else parse_duration(older_than)
     except ValueError as error:
@@ -60,12 +65,7 @@ def selection_from_options(
     selection = Selection(frozenset(ids or ()), every, reason, error_code, name, project, age)
     if every and selection != Selection(every=True):
         raise typer.BadParameter("--all cannot be combined with other filters")
-    return selection
-
-
-def require_selection(selection: Selection) -> Selection:
-    """`selection`, which must not be empty: a command changes only what was named. Raises typer.BadParameter."""
-    if selection.is_empty:
+    if is_required and selection.is_empty:
         options = "ids, --reason, --error-code, --name, --project, --older-than or --all"
         raise typer.BadParameter(f"choose requests: {options}")
     return selection

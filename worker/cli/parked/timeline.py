@@ -16,9 +16,9 @@ from schemas.client import Event, read_event
 from schemas.event import MigrationSucceeded
 from schemas.journal import EMPTY, FIRST, Entry, Journal, Kind
 from schemas.request import Sender
-from schemas.timestamp import from_text, to_text
+from schemas.timestamp import from_text
 from worker.cli.common import exact_duration, format_table, printable
-from worker.cli.parked.request import ParkedRequest
+from worker.cli.parked.request import ParkedRequest, time_text
 from worker.config import Settings
 from worker.rabbit.tools.parked_queue import ParkedMessage
 
@@ -86,7 +86,7 @@ class RequestTimeline:
             "state": self.state,
             "timeline": [
                 {
-                    "at": None if step.at is None else to_text(step.at),
+                    "at": time_text(step.at),
                     "after": None if step.at is None or since is None else round(step.at - since, 3),
                     **step.data,
                     "text": step.text,
@@ -213,7 +213,7 @@ def render_steps(timeline: RequestTimeline) -> str:
     since = timeline.received_at
     lines = [
         (
-            "" if step.at is None else to_text(step.at),
+            time_text(step.at) or "",
             "" if step.at is None or since is None else exact_duration(step.at - since),
             step.text,
         )

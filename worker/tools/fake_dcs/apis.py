@@ -135,38 +135,27 @@ class IamApi:
     async def token(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
         """Issue a project-scoped token for the right password: 201, the token in X-Subject-Token."""
         state = self._state
-        user, scope = _user_and_scope(json_object(request, await read_body(request)))
-        call.project = scope.get("id") or scope["name"]
+        user, project = _user_and_project(json_object(request, await read_body(request)))
+        call.project = project
         step = state.faults.step_for_call(state.settings, "token")
         call.step = step.text
-        pending = PendingResponse(state, request, state.headers(call), lambda: self._issue_token(user, scope))
+        pending = PendingResponse(state, request, state.headers(call), lambda: self._issue_token(user, project))
         return await respond(pending, step)
 
-    def _issue_token(self, user: dict[str, Any], scope: dict[str, str]) -> web.Response:
+    def _issue_token(self, user: dict[str, Any], project: str) -> web.Response:
         auth, now = self._state.settings.auth, self._state.now()
         self._state.authenticator.check_password(auth, user["domain"]["name"], user["name"], user["password"])
-        project, name = self._project(scope)
         text, token = self._state.authenticator.issue_token(auth, project, now)
         fields = {
             "expires_at": iam_time(token.expires),
             "issued_at": iam_time(now),
             "methods": ["password"],
-            "project": {"id": project, "name": name, "domain": {"name": auth.domain}},
+            "project": {"id": project, "name": project, "domain": {"name": auth.domain}},
             "user": {"name": auth.user, "domain": {"name": auth.domain}},
             "roles": [],
         }
         headers = {"X-Subject-Token": text, "X-IAM-Trace-Id": f"token_{uuid4().hex}"}
         return web.json_response({"token": fields}, status=201, headers=headers)
-
-    def _project(self, scope: dict[str, str]) -> tuple[str, str]:
-        """Id and name of the scope's project; an id need not be known, a name must."""
-        known = self._state.settings.projects
-        if scope.get("id"):
-            names = [name for name, project in known.items() if project == scope["id"]]
-            return scope["id"], names[0] if names else scope["id"]
-        if scope["name"] in known:
-            return known[scope["name"]], scope["name"]
-        raise IamErrorResponse(400, "The project of the scope does not exist.", "Bad Request")
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -214,12 +203,12 @@ def iam_time(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _user_and_scope(requested: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The user with name, password and domain, and the project's id or name. Raises IamErrorResponse."""
+def _user_and_project(requested: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The user with name, password and domain, and the project's id. Raises IamErrorResponse."""
     with suppress(KeyError, TypeError, AttributeError):
-        identity, scope = requested["auth"]["identity"], requested["auth"]["scope"]["project"]
+        identity, project = requested["auth"]["identity"], requested["auth"]["scope"]["project"]["id"]
         user = identity["password"]["user"]
-        texts = (user["domain"]["name"], user["name"], user["password"], scope.get("id") or scope["name"])
+        texts = (user["domain"]["name"], user["name"], user["password"], project)
         if identity["methods"] == ["password"] and all(isinstance(text, str) for text in texts):
-            return user, scope
+            return user, project
     raise IamErrorResponse(400, "The request body is no password authentication for a project.", "Bad Request")

@@ -90,7 +90,6 @@ class FakeDcsSettings(FrozenModel):
     - `latency`: of every admitted call, before it acts. `capacity`: number of calls at once from which on the latency
       grows in proportion (0: never).
     - `quota`, and `project_quotas` instead of it for single projects.
-    - `projects`: id by name, for tokens that name their project.
     - `job_id`: whether the answer of a create has one. `fuzzy_name`: whether the list's filter finds parts of names.
     """
 
@@ -105,7 +104,6 @@ class FakeDcsSettings(FrozenModel):
     quota: Quota | None = None
     project_quotas: dict[str, Quota] = {}
     auth: Auth = Auth()
-    projects: dict[str, str] = {"cn-north-4": "0123456789abcdef0123456789abcdef"}
     job_id: bool = True
     fuzzy_name: bool = True
 
