@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from worker import __version__
-from worker.cli.common import add_command, load_configuration, run_interruptible
+from worker.cli.common import TYPER_SETTINGS, add_command, load_configuration, run_interruptible
 from worker.cli.doctor.command import doctor
 from worker.cli.explain import explain
 from worker.cli.parked.commands import parked
@@ -14,13 +14,8 @@ from worker.cli.simulate import simulate
 from worker.cli.submit.command import submit
 from worker.cli.topology import topology
 
-app = typer.Typer(
-    name="dcs-worker",
-    no_args_is_help=True,
-    rich_markup_mode=None,  # plain help starts faster, and reads the same in a pipe
-    pretty_exceptions_enable=False,  # they would print local variables, secrets among them
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+# Pretty exceptions would print local variables, secrets among them.
+app = typer.Typer(name="dcs-worker", pretty_exceptions_enable=False, **TYPER_SETTINGS)
 
 
 def _print_version(is_requested: bool) -> None:

@@ -22,6 +22,11 @@ EXIT_CONFIGURATION: Final = os.EX_CONFIG
 EXIT_SIGNAL_BASE: Final = 128
 """A command ended by a signal exits with this plus the number of the signal, as shells do."""
 
+TYPER_SETTINGS: Final[dict[str, Any]] = {
+    "no_args_is_help": True,
+    "rich_markup_mode": None,  # plain help starts faster, and reads the same in a pipe
+    "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 100},
+}
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Rate = Annotated[float | None, typer.Option(min=0.01, help="Maximum requests per second.", show_default=False)]
 
@@ -80,19 +85,24 @@ async def exit_status_of(work: Awaitable[int | None]) -> int:
         return fail("\n".join(error.lines), EXIT_CONFIGURATION)
 
 
-async def _until_done_or_signal(work: Coroutine[Any, Any, int]) -> int:
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(work)
+def on_first_signal(action: Callable[[], object]) -> list[int]:
+    """Do `action` at the first SIGINT or SIGTERM; a second one ends the process. The list gets the first one."""
     caught: list[int] = []
 
     def on_signal(number: int) -> None:
         if caught:
             os._exit(EXIT_SIGNAL_BASE + number)
         caught.append(number)
-        task.cancel()
+        action()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal, number)
+        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+    return caught
+
+
+async def _until_done_or_signal(work: Coroutine[Any, Any, int]) -> int:
+    task = asyncio.get_running_loop().create_task(work)
+    caught = on_first_signal(task.cancel)
     try:
         return await task
     except asyncio.CancelledError:

@@ -1,9 +1,10 @@
-"""The command `dcs-worker run`: sets up event loop, logging, metrics and signals, and runs the worker."""
+"""The command `dcs-worker run`: sets up event loop, logging, metrics and signals, and runs the worker.
+
+Short on purpose: `worker.bootstrap` constructs and runs it.
+"""
 
 import asyncio
 import gc
-import os
-import signal
 import sys
 import threading
 
@@ -12,7 +13,7 @@ import uvloop
 from worker import __version__
 from worker.bootstrap.components import tracing
 from worker.bootstrap.run import run as run_worker
-from worker.cli.common import EXIT_CONFIGURATION, EXIT_SIGNAL_BASE
+from worker.cli.common import EXIT_CONFIGURATION, on_first_signal
 from worker.config import Configuration, ConfigurationError, load_from_process, secret_texts, wants_colours
 from worker.observe.logging import configure_logging, crash_hook, loop_exception_handler, thread_hook
 from worker.observe.metrics import Metrics
@@ -43,18 +44,10 @@ async def _run(loaded: Configuration) -> int:
     )
     observer = WorkerObserver(metrics, logger, tracing(settings))
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(loop_exception_handler(logger))
+    asyncio.get_running_loop().set_exception_handler(loop_exception_handler(logger))
     sys.excepthook = crash_hook(logger)
     threading.excepthook = thread_hook(logger)
-
-    def on_signal(number: int) -> None:
-        if stop.is_set():
-            os._exit(EXIT_SIGNAL_BASE + number)  # a second signal ends the process at once
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
+    on_first_signal(stop.set)
     # Collect garbage rarely: objects of the start are never freed, and a request creates few reference cycles.
     gc.collect()
     gc.freeze()

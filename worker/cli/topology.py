@@ -8,7 +8,6 @@ import typer
 from worker.cli.common import (
     EXIT_CONFIGURATION,
     EXIT_OK,
-    EXIT_UNAVAILABLE,
     Json,
     align,
     load_configuration,
@@ -99,7 +98,6 @@ async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> in
 async def _check(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
     from worker.bootstrap.components import brokers
     from worker.cli.doctor.report import print_checks
-    from worker.policy.diagnostics import FailureKind, most_urgent_failure
     from worker.rabbit.tools.broker_access import Node, open_connection
     from worker.rabbit.tools.topology_diff import check_topology
 
@@ -108,10 +106,7 @@ async def _check(settings: "Settings", plan: "Topology", *, as_json: bool) -> in
     async with open_connection(nodes, "dcs-worker topology") as connection:
         await check_topology(connection, plan, Node.of(nodes.urls[0]), checks.append)
     # Any other failure means that the topology differs from the configuration.
-    statuses = {None: EXIT_OK, FailureKind.UNREACHABLE: EXIT_UNAVAILABLE}
-    status = statuses.get(most_urgent_failure(checks), EXIT_CONFIGURATION)
-    print_checks(checks, status, as_json=as_json)
-    return status
+    return print_checks(checks, as_json=as_json, other_failure=EXIT_CONFIGURATION)
 
 
 def _as_json(plan: "Topology") -> dict[str, list[dict[str, Any]]]:

@@ -301,7 +301,8 @@ def test_terminal_shows_bar_in_colour_unless_no_color(monkeypatch: pytest.Monkey
 
 def test_missing_broker_is_reported_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """No server, no container engine: the demo ends with 69 and says what to do."""
-    monkeypatch.setattr(rabbitmq, "find_server_scripts", lambda: None)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(rabbitmq, "PACKAGED_SCRIPTS", Path("nowhere"))
     monkeypatch.setattr(rabbitmq, "find_container_engine", lambda: None)
     result = CliRunner().invoke(app, ["demo"])
 

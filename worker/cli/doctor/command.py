@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from worker.cli.common import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, Json, run_interruptible
+from worker.cli.common import Json, run_interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,14 +85,5 @@ async def _run(loaded: "Configuration", options: "DoctorOptions", checks: "Seque
 
 def _report(checks: "Sequence[Check]", loaded: "Configuration | None", *, as_json: bool) -> int:
     from worker.cli.doctor.report import print_checks, redact_checks
-    from worker.policy.diagnostics import FailureKind, most_urgent_failure
 
-    statuses = {
-        None: EXIT_OK,
-        FailureKind.CONFIGURATION: EXIT_CONFIGURATION,
-        FailureKind.UNREACHABLE: EXIT_UNAVAILABLE,
-        FailureKind.WRONG: EXIT_FAILED,
-    }
-    status = statuses[most_urgent_failure(checks)]
-    print_checks(redact_checks(checks, loaded.settings if loaded is not None else None), status, as_json=as_json)
-    return status
+    return print_checks(redact_checks(checks, loaded.settings if loaded is not None else None), as_json=as_json)

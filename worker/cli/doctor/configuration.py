@@ -8,7 +8,6 @@ from worker.config import Configuration, ConfigurationError, Settings, describe,
 from worker.dcs.auth.cached_credential import MAX_CREDENTIAL_WAIT_SECONDS
 from worker.pipeline.dispatcher import ISOLATION_WAIT_SECONDS
 from worker.pipeline.throttle import MAX_PERMIT_WAIT_SECONDS
-from worker.policy.backoff import level_for_wait
 from worker.policy.diagnostics import (
     Check,
     FailureKind,
@@ -79,7 +78,6 @@ def _summary(settings: Settings) -> Check:
 def check_settings(settings: Settings, consumers: int | None, *, has_credentials: bool) -> Iterator[Check]:
     """Findings about values that belong together. `consumers` of the requests queue, None if unknown."""
     waits_for_token_call = has_credentials and settings.auth_method in ("iam", "platform")
-    yield _check_timing(settings)
     yield check_consumer_timeout(
         HandlingTime(
             tries=settings.tries,
@@ -91,17 +89,6 @@ def check_settings(settings: Settings, consumers: int | None, *, has_credentials
     )
     yield _check_reconciliation(settings)
     yield _check_claims(settings, consumers)
-
-
-def _check_timing(settings: Settings) -> Check:
-    """The times as configured: an invalid combination is refused at the start, so this is information only."""
-    level_seconds = settings.retry_delays[level_for_wait(settings.retry_delays, settings.settle) - 1]
-    found = (
-        f"call timeout {settings.dcs_timeout:g} s; no second create within {settings.settle:g} s, "
-        f"which a request waits in the retry queue of {level_seconds:g} s; "
-        f"retries span {sum(settings.retry_delays):g} s"
-    )
-    return ok("timing", found)
 
 
 def _check_reconciliation(settings: Settings) -> Check:

@@ -9,10 +9,10 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
-from worker.cli.common import print_json
+from worker.cli.common import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, print_json
 from worker.config import Settings, secret_texts, wants_colours
 from worker.observe.redaction import Redactor
-from worker.policy.diagnostics import Check, CheckResult
+from worker.policy.diagnostics import Check, CheckResult, FailureKind, most_urgent_failure
 
 RESULT_COLOURS: Final = {
     CheckResult.OK: "green",
@@ -24,15 +24,20 @@ _RESULT_WIDTH: Final = max(len(result.value) for result in CheckResult)
 _MAX_TITLE_WIDTH: Final = 42
 
 
-def print_checks(checks: Sequence[Check], status: int, *, as_json: bool) -> None:
-    """Print all findings: as one JSON object with the exit status, or as a table, on a terminal in colours."""
+def print_checks(checks: Sequence[Check], *, as_json: bool, other_failure: int = EXIT_FAILED) -> int:
+    """Print all findings, as JSON or as a table (on a terminal in colours); the exit status.
+
+    `other_failure`: the exit status if neither the configuration is invalid nor a service cannot be reached.
+    """
+    statuses = {None: EXIT_OK, FailureKind.CONFIGURATION: EXIT_CONFIGURATION, FailureKind.UNREACHABLE: EXIT_UNAVAILABLE}
+    status = statuses.get(most_urgent_failure(checks), other_failure)
     if as_json:
         print_json({"status": status, "checks": [_as_json(check) for check in checks]})
-        return
+        return status
     table = list(format_rows(checks))
     if not wants_colours(sys.stdout):
         typer.echo("\n".join([*(lead + rest for lead, rest in table), "", summary(checks)]))
-        return
+        return status
     from rich.console import Console
     from rich.text import Text
 
@@ -40,6 +45,7 @@ def print_checks(checks: Sequence[Check], status: int, *, as_json: bool) -> None
     for check, (lead, rest) in zip(checks, table, strict=True):
         console.print(Text.assemble((lead, RESULT_COLOURS[check.result]), rest))
     console.print(Text(f"\n{summary(checks)}"))
+    return status
 
 
 def _as_json(check: Check) -> dict[str, str | None]:

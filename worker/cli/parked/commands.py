@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.common import Json, Rate, add_command, load_configuration, run_and_exit
+from worker.cli.common import TYPER_SETTINGS, Json, Rate, add_command, load_configuration, run_and_exit
 from worker.cli.parked.selection import (
     ErrorCode,
     Every,
@@ -21,12 +21,7 @@ File = Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Output 
 Canary = Annotated[int, typer.Option(min=0, help="Requests to replay first; the others only if all of these succeed.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Apply. Without --yes: dry run.")]
 
-parked = typer.Typer(
-    name="parked",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+parked = typer.Typer(name="parked", **TYPER_SETTINGS)
 
 
 @parked.callback(epilog="Example: dcs-worker parked list")

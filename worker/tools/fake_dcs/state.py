@@ -53,14 +53,12 @@ class CallLog:
     def __init__(self) -> None:
         self.calls: deque[CallRecord] = deque(maxlen=MAX_CALLS_KEPT)
         self.in_flight = 0
-        self.max_in_flight = 0
         self._count_by_status: Counter[tuple[str, str]] = Counter()
 
     def call_arrived(self, call: CallRecord) -> None:
         """Record a call that arrived."""
         self.calls.append(call)
         self.in_flight += 1
-        self.max_in_flight = max(self.max_in_flight, self.in_flight)
 
     def call_ended(self, call: CallRecord, now: float) -> None:
         """Record how a call ended: with a status, or without an answer."""
@@ -69,11 +67,11 @@ class CallLog:
         self._count_by_status[call.operation, str(call.status or "no answer")] += 1
 
     def stats(self) -> dict[str, Any]:
-        """Calls by operation and status, and calls in flight now and at most."""
+        """Calls by operation and status, and calls in flight."""
         calls: dict[str, dict[str, int]] = {}
         for (operation, status), number in sorted(self._count_by_status.items()):
             calls.setdefault(operation, {})[status] = number
-        return {"calls": calls, "under_way": self.in_flight, "most_under_way": self.max_in_flight}
+        return {"calls": calls, "under_way": self.in_flight}
 
 
 def redact_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -195,6 +193,8 @@ class ServerState:
 
     async def pause(self, seconds: float) -> None:
         """Wait for `seconds`, or until the fake DCS stops."""
+        if not seconds:
+            return
         try:
             async with asyncio.timeout(seconds):
                 await self.stopping.wait()

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import ClassVar
@@ -34,12 +35,14 @@ CONTAINER_ENGINES = ("docker", "podman")
 ENGINE_TIMEOUT_SECONDS = 30.0  # for a short command of the container engine
 
 
-def find_server_scripts() -> Path | None:
-    """The folder of rabbitmq-server and rabbitmqctl; None when RabbitMQ is not installed."""
+def server_scripts() -> Path:
+    """The folder of rabbitmq-server and rabbitmqctl. Raises ServerUnavailableError."""
     if (PACKAGED_SCRIPTS / "rabbitmq-server").exists():
         return PACKAGED_SCRIPTS
     found = shutil.which("rabbitmq-server")
-    return Path(found).resolve().parent if found else None
+    if found is None:
+        raise ServerUnavailableError("RabbitMQ is not installed: install the package rabbitmq-server.")
+    return Path(found).resolve().parent
 
 
 class PrivateBroker(PrivateServer):
@@ -120,14 +123,6 @@ class RabbitMqNode(PrivateBroker):
         }
 
 
-def server_scripts() -> Path:
-    """The folder of rabbitmq-server and rabbitmqctl. Raises ServerUnavailableError."""
-    scripts = find_server_scripts()
-    if scripts is None:
-        raise ServerUnavailableError("RabbitMQ is not installed: install the package rabbitmq-server.")
-    return scripts
-
-
 def _program_path(name: str) -> str:
     path = shutil.which(name)
     if path is None:
@@ -176,7 +171,8 @@ def find_container_engine() -> str | None:
 
 def new_broker() -> PrivateBroker:
     """A private node or container. Raises ServerUnavailableError, with a sentence that says what to do."""
-    if find_server_scripts() is not None:
+    with suppress(ServerUnavailableError):
+        server_scripts()
         return RabbitMqNode()
     engine = find_container_engine()
     if engine is not None:
