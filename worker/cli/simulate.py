@@ -40,7 +40,6 @@ _CREDENTIAL_VARIABLES: Final[dict[AuthMode, dict[str, str]]] = {
 }
 """Variables of a worker, and the member of the fake DCS's `Auth` with the value of each."""
 CHANGE_TIMEOUT_SECONDS: Final = 10.0
-_SECRETS: Final = ("token", "secret_key", "password")
 
 
 def simulate(  # noqa: PLR0913 - each argument is an option of the command
@@ -171,6 +170,8 @@ def _announcement(fake_dcs: "FakeDcs") -> str:
 
 def _credentials(fake_dcs: "FakeDcs") -> Iterator[str]:
     """The variables of a worker; a built-in secret is public, a secret of the caller is not printed."""
+    from pydantic import SecretStr
+
     from worker.tools.fake_dcs import Auth
 
     auth, built_in = fake_dcs.settings.auth, Auth()
@@ -180,6 +181,6 @@ def _credentials(fake_dcs: "FakeDcs") -> Iterator[str]:
         yield f"WORKER_IAM_ENDPOINT={fake_dcs.url}"
     for variable, member in _CREDENTIAL_VARIABLES[auth.mode].items():
         value, public = getattr(auth, member), getattr(built_in, member)
-        if member in _SECRETS:
+        if isinstance(public, SecretStr):
             value = public.get_secret_value() if value == public else "'the one you gave'"
         yield f"{variable}={value}"

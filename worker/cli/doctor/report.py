@@ -17,8 +17,8 @@ from worker.policy.diagnostics import Check, CheckResult, FailureKind, most_urge
 RESULT_COLOURS: Final = {
     CheckResult.OK: "green",
     CheckResult.WARNING: "yellow",
-    CheckResult.FAILED: "bold red",
-    CheckResult.NOT_CHECKED: "dim",
+    CheckResult.FAILED: "red",
+    CheckResult.NOT_CHECKED: "bright_black",
 }
 _RESULT_WIDTH: Final = max(len(result.value) for result in CheckResult)
 _MAX_TITLE_WIDTH: Final = 42
@@ -34,17 +34,10 @@ def print_checks(checks: Sequence[Check], *, as_json: bool, other_failure: int =
     if as_json:
         print_json({"status": status, "checks": [_as_json(check) for check in checks]})
         return status
-    table = list(format_rows(checks))
-    if not wants_colours(sys.stdout):
-        typer.echo("\n".join([*(lead + rest for lead, rest in table), "", summary(checks)]))
-        return status
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False, soft_wrap=True)
-    for check, (lead, rest) in zip(checks, table, strict=True):
-        console.print(Text.assemble((lead, RESULT_COLOURS[check.result]), rest))
-    console.print(Text(f"\n{summary(checks)}"))
+    has_colours = wants_colours(sys.stdout)
+    for check, (lead, rest) in zip(checks, format_rows(checks), strict=True):
+        typer.echo((typer.style(lead, fg=RESULT_COLOURS[check.result]) if has_colours else lead) + rest)
+    typer.echo(f"\n{summary(checks)}")
     return status
 
 

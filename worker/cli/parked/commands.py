@@ -103,8 +103,7 @@ def replay(  # noqa: PLR0913 - each argument is an option of the command
     selection = selection_from_options(ids, every, reason, error_code, name, project, older_than, is_required=True)
     loaded = load_configuration(credentials=not yes)
 
-    from worker.cli.parked.replay import Replay
-    from worker.cli.parked.replay_preview import preview
+    from worker.cli.parked.replay import Replay, preview
     from worker.cli.progress import Pacer
 
     if not yes:
@@ -136,7 +135,7 @@ def drop(  # noqa: PLR0913 - each argument is an option of the command
     selection = selection_from_options(ids, every, reason, error_code, name, project, older_than, is_required=True)
     settings = load_configuration().settings
 
-    from worker.cli.parked.export import drop_requests
+    from worker.cli.parked.listing import drop_requests
 
     run_and_exit(drop_requests(settings, selection, file, yes=yes, as_json=as_json))
 
@@ -160,7 +159,7 @@ def export(
     selection = selection_from_options(ids, False, reason, error_code, name, project, older_than)
     settings = load_configuration().settings
 
-    from worker.cli.parked.export import export_requests
+    from worker.cli.parked.listing import export_requests
 
     run_and_exit(export_requests(settings, selection, file))
 

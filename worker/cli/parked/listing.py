@@ -1,18 +1,29 @@
-"""Output of `parked list`, parked requests by reason and error code or one by one, and of `parked show`."""
+"""`parked list`, `show`, `export` and `drop`: parked requests in groups, one by one, in a file; and their deletion."""
 
 import json
+import os
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from typing import Any, NamedTuple
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
 
 import typer
 
 from schemas import names
 from schemas.timestamp import to_text
 from worker.cli.common import EXIT_OK, fail, format_table, print_json, printable, short_duration
-from worker.cli.parked.request import NO_MATCH, ParkedRequest, parked_queue, read_selected, read_with_id, time_text
+from worker.cli.parked.request import (
+    NO_MATCH,
+    ParkedRequest,
+    parked_queue,
+    read_selected,
+    read_with_id,
+    selected_requests,
+    time_text,
+)
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.timeline import identity_lines, label, render_steps, timeline_of_parked
 from worker.config import Settings
@@ -154,3 +165,84 @@ def _indented(body: Any) -> str:
     with suppress(ValueError, RecursionError):
         text = json.dumps(json.loads(text), indent=2)
     return "\n".join(f"  {printable(line)}" for line in text.splitlines())
+
+
+async def export_requests(settings: Settings, selection: Selection, path: Path | None) -> int:
+    """Write one line per request to the new file `path`, or to standard output; the exit status."""
+    count = 0
+
+    def write(request: ParkedRequest) -> None:
+        nonlocal count
+        stream.write(_line(request))
+        count += 1
+
+    try:
+        async with parked_queue(settings) as queue:
+            with nullcontext(sys.stdout) if path is None else _new_file(path) as stream:
+                await read_selected(queue, settings, selection, write)
+            if path is None:
+                sys.stdout.flush()
+            else:
+                typer.echo(f"{count:,} requests are in {path}; they stay parked.")
+    except FileExistsError:
+        return _fail_on_existing(path)
+    return EXIT_OK
+
+
+async def drop_requests(
+    settings: Settings, selection: Selection, path: Path | None, *, yes: bool, as_json: bool
+) -> int:
+    """Write one line per request to a new file, then delete the requests; the exit status.
+
+    Without `yes` only print them.
+    """
+    path = path or Path(time.strftime("parked-dropped-%Y%m%dT%H%M%SZ.jsonl", time.gmtime()))
+    async with parked_queue(settings) as queue:
+        found = await selected_requests(queue, settings, selection)
+        if found and yes:
+            try:
+                with _new_file(path) as stream:
+                    stream.writelines(map(_line, found))
+            except FileExistsError:
+                return _fail_on_existing(path)
+            for request in found:
+                await queue.drop(request.parked)
+            await queue.release()
+        if as_json:
+            file = str(path) if found and yes else None
+            print_json({"dropped": yes, "file": file, "requests": [request.summary() for request in found]})
+        elif not found:
+            typer.echo(NO_MATCH)
+        elif yes:
+            typer.echo(f"{len(found):,} requests were deleted and are saved in {path}.")
+        else:
+            lines = [(request.id, request.name or "-", request.reason) for request in found]
+            typer.echo(format_table(("id", "name", "reason"), lines))
+            typer.echo(f"\nDry run: nothing was deleted. --yes deletes these {len(found):,} requests.")
+    return selection.exit_status(len(found))
+
+
+def _line(request: ParkedRequest) -> str:
+    return json.dumps(request.record()) + "\n"
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[TextIO]:
+    """A new file that is synchronised to disk at the end and removed after an error. Raises FileExistsError."""
+    with path.open("x", encoding="utf-8") as stream:
+        try:
+            yield stream
+        except BaseException:
+            path.unlink()
+            raise
+        stream.flush()
+        os.fsync(stream.fileno())
+    folder = os.open(path.absolute().parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _fail_on_existing(path: Path | None) -> int:
+    return fail(f"The file {path} exists and is not overwritten; choose another one with --to.")
