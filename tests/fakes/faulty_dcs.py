@@ -404,5 +404,4 @@ async def _respond(
 ) -> web.StreamResponse:
     """Answer a call as the next step of its operation's script says."""
     step = state.faults.step_for_call(state.settings, operation)
-    call.step = step.text
-    return await respond(PendingResponse(state, request, state.headers(call), answer), step)
+    return await respond(PendingResponse(state, request, call, answer), step)

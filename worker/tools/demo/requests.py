@@ -11,7 +11,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from math import ceil
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from schemas.event import SUCCEEDED_KEY, MigrationFailed, MigrationSucceeded, Reason
 
@@ -104,14 +104,11 @@ def _planned(serial: int, kind: RequestKind) -> PlannedRequest:
     return PlannedRequest(request_id, name, kind, json.dumps(body).encode())
 
 
-@dataclass(frozen=True, slots=True)
-class FirstAnswer:
-    """What the first event of a request says."""
+class RequestAnswer(NamedTuple):
+    """What an event of a request says: `created`, `adopted`, or the reason of the failure; and the task's id."""
 
     outcome: str
-    """`created`, `adopted`, or the reason of the failure."""
     instance_id: str | None
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,19 +154,21 @@ class OutcomeTracker:
         self._clock = clock
         self._started_at = clock()
         self._sent_at: dict[str, float] = {}
-        self._answers: dict[str, FirstAnswer] = {}
-        self._answers_left = Counter({request.request_id: request.kind.copies for request in planned})
+        self._seconds: dict[str, float] = {}
+        self._answers: dict[str, list[RequestAnswer]] = {request.request_id: [] for request in planned}
+        self._copies = {request.request_id: request.kind.copies for request in planned}
+        self._events_left = sum(self._copies.values())
         self._problems: list[str] = []
 
     @property
     def answered(self) -> int:
         """Number of requests with an event."""
-        return len(self._answers)
+        return len(self._seconds)
 
     @property
     def is_complete(self) -> bool:
         """Whether every copy of every request has its event."""
-        return not self._answers_left
+        return not self._events_left
 
     def counts(self) -> str:
         """Number of requests by outcome."""
@@ -181,66 +180,59 @@ class OutcomeTracker:
 
     def event(self, kind: str, body: bytes) -> None:
         """An event arrived; `kind` is its routing key."""
-        request_id, outcome, instance_id = _read(kind, body)
-        if request_id is None or request_id not in self._sent_at:
+        request_id, answer = _read(kind, body)
+        if request_id not in self._sent_at:
             self._problems.append(f"an event of a request that was never sent: {request_id}")
             return
-        self._count_down(request_id)
-        answer = FirstAnswer(outcome, instance_id, self._clock() - self._sent_at[request_id])
-        first = self._answers.setdefault(request_id, answer)
-        if first is answer:
-            self.outcomes[outcome] += 1
-        elif (first.outcome, first.instance_id) != (outcome, instance_id):
-            self._problems.append(f"{request_id}: answered as {first.outcome}, then as {outcome}")
+        answers = self._answers[request_id]
+        answers.append(answer)
+        if len(answers) <= self._copies[request_id]:
+            self._events_left -= 1
+        if len(answers) == 1:
+            self._seconds[request_id] = self._clock() - self._sent_at[request_id]
+            self.outcomes[answer.outcome] += 1
 
     def result(self, tasks: Iterable[tuple[str, str]]) -> DemoResult:
         """The result, from name and id of every task that exists."""
         ids: defaultdict[str, list[str]] = defaultdict(list)
         for name, task_id in tasks:
             ids[name].append(task_id)
-        wrong = [*self._problems, *self._wrong_answers(), *self._wrong_tasks(ids)]
+        wrong = [
+            f"{request.request_id} ({request.kind.fault}): {what}"
+            for request in self.planned
+            for what in self._problems_of(request, ids.get(request.name, []))
+        ]
+        unknown = ids.keys() - {request.name for request in self.planned}
         return DemoResult(
             requests=len(self.planned),
             seconds=round(self._clock() - self._started_at, 3),
             outcomes=tuple(self._rows()),
             tasks_expected=sum(request.kind.expected == SUCCEEDED for request in self.planned),
             tasks_found=sum(map(len, ids.values())),
-            problems=tuple(wrong),
+            problems=(*self._problems, *wrong, *(f"a task without a request: {name}" for name in unknown)),
         )
 
-    def _count_down(self, request_id: str) -> None:
-        self._answers_left[request_id] -= 1
-        if self._answers_left[request_id] <= 0:
-            del self._answers_left[request_id]
-
-    def _wrong_answers(self) -> Iterable[str]:
-        for request in self.planned:
-            answer = self._answers.get(request.request_id)
-            if answer is None:
-                yield f"{request.request_id} ({request.kind.fault}): not answered"
-            elif (SUCCEEDED if answer.instance_id else answer.outcome) != request.kind.expected:
-                expected = request.kind.expected
-                yield f"{request.request_id} ({request.kind.fault}): {answer.outcome} instead of {expected}"
-
-    def _wrong_tasks(self, ids: Mapping[str, Sequence[str]]) -> Iterable[str]:
-        for request in self.planned:
-            found = ids.get(request.name, ())
-            if len(found) != (request.kind.expected == SUCCEEDED):
-                yield f"{request.request_id} ({request.kind.fault}): {len(found)} tasks called {request.name}"
-            answer = self._answers.get(request.request_id)
-            if answer and answer.instance_id and answer.instance_id not in found:
-                yield f"{request.request_id} ({request.kind.fault}): answered with the id of another task"
-        for name in ids.keys() - {request.name for request in self.planned}:
-            yield f"a task without a request: {name}"
+    def _problems_of(self, request: PlannedRequest, task_ids: Sequence[str]) -> Iterable[str]:
+        expected, answers = request.kind.expected, self._answers[request.request_id]
+        if not answers:
+            yield "not answered"
+        elif (SUCCEEDED if answers[0].instance_id else answers[0].outcome) != expected:
+            yield f"{answers[0].outcome} instead of {expected}"
+        if len(task_ids) != (expected == SUCCEEDED):
+            yield f"{len(task_ids)} tasks called {request.name}"
+        for answer in answers:
+            if answer != answers[0]:
+                yield f"answered as {answers[0].outcome}, then as {answer.outcome}"
+            if answer.instance_id and answer.instance_id not in task_ids:
+                yield "answered with the id of another task"
 
     def _rows(self) -> Iterable[OutcomeRow]:
         grouped: defaultdict[str, list[PlannedRequest]] = defaultdict(list)
         for request in self.planned:
-            answer = self._answers.get(request.request_id)
-            grouped[answer.outcome if answer else NO_EVENT].append(request)
+            answers = self._answers[request.request_id]
+            grouped[answers[0].outcome if answers else NO_EVENT].append(request)
         for outcome, members in sorted(grouped.items(), key=lambda group: -len(group[1])):
-            known = (self._answers.get(request.request_id) for request in members)
-            seconds = sorted(answer.seconds for answer in known if answer)
+            seconds = sorted(self._seconds[request.request_id] for request in members if outcome != NO_EVENT)
             p50, p95, most = (_percentile(seconds, part) for part in (0.5, 0.95, 1.0))
             met = Counter(request.kind.fault for request in members)
             yield OutcomeRow(outcome, len(members), p50, p95, most, dict(met.most_common()))
@@ -268,13 +260,13 @@ async def collect(
     return True
 
 
-def _read(kind: str, body: bytes) -> tuple[str | None, str, str | None]:
-    """Request id, outcome and task id of an event."""
+def _read(kind: str, body: bytes) -> tuple[str, RequestAnswer]:
+    """Request id and answer of an event."""
     if kind == SUCCEEDED_KEY:
         succeeded = MigrationSucceeded.model_validate_json(body)
-        return succeeded.request_id, succeeded.resolution, succeeded.instance_id
+        return succeeded.request_id, RequestAnswer(succeeded.resolution, succeeded.instance_id)
     failed = MigrationFailed.model_validate_json(body)
-    return failed.request_id, failed.reason.value, None
+    return failed.request_id or "", RequestAnswer(failed.reason.value, None)
 
 
 def _percentile(ordered: Sequence[float], part: float) -> float | None:

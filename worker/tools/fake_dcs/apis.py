@@ -100,9 +100,7 @@ class DcsApi:
     async def _respond(
         self, request: web.Request, call: CallRecord, step: FaultStep, body: dict[str, Any]
     ) -> web.StreamResponse:
-        call.step = step.text
-        headers = self._state.headers(call)
-        return await respond(PendingResponse(self._state, request, headers, lambda: web.json_response(body)), step)
+        return await respond(PendingResponse(self._state, request, call, lambda: web.json_response(body)), step)
 
     def _created(self, task: MigrationTask | None) -> dict[str, Any]:
         reply = {"instance_id": task.task_id if task else str(uuid4())}
@@ -138,8 +136,7 @@ class IamApi:
         user, project = _user_and_project(json_object(request, await read_body(request)))
         call.project = project
         step = state.faults.step_for_call(state.settings, "token")
-        call.step = step.text
-        pending = PendingResponse(state, request, state.headers(call), lambda: self._issue_token(user, project))
+        pending = PendingResponse(state, request, call, lambda: self._issue_token(user, project))
         return await respond(pending, step)
 
     def _issue_token(self, user: dict[str, Any], project: str) -> web.Response:

@@ -4,7 +4,7 @@ import json
 import socket
 import struct
 from asyncio import get_running_loop
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 
@@ -12,7 +12,7 @@ from aiohttp import web
 
 from worker.tools.fake_dcs.faults import ERROR_CODES, ErrorResponse, FaultStep
 from worker.tools.fake_dcs.settings import Quota
-from worker.tools.fake_dcs.state import ConnectionClosed, ServerState
+from worker.tools.fake_dcs.state import CallRecord, ConnectionClosed, ServerState
 
 MAX_HANG_SECONDS = 600.0
 HANG_POLL_SECONDS = 0.1
@@ -22,16 +22,17 @@ JSON_HEADERS = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True, slots=True)
 class PendingResponse:
-    """One call and the headers of any response; `answer` makes the answer, if no fault replaces it."""
+    """One call; `answer` makes the answer, if no fault replaces it."""
 
     state: ServerState
     request: web.Request
-    headers: Mapping[str, str]
+    call: CallRecord
     answer: Callable[[], web.Response]
 
 
 async def respond(pending: PendingResponse, step: FaultStep) -> web.StreamResponse:  # noqa: C901, PLR0911 - one case per kind
     """Answer a call as its step says. Raises ErrorResponse for an error."""
+    pending.call.step = step.text
     match step.kind:
         case "ok" | "slow":
             await pending.state.pause(step.seconds)
@@ -88,7 +89,8 @@ async def _hang(pending: PendingResponse) -> web.Response:
 
 async def _cut(pending: PendingResponse) -> web.StreamResponse:
     body = (pending.answer().text or "").encode()
-    response = web.StreamResponse(headers={**pending.headers, **JSON_HEADERS, "Content-Length": str(len(body))})
+    headers = {**pending.state.headers(pending.call), **JSON_HEADERS, "Content-Length": str(len(body))}
+    response = web.StreamResponse(headers=headers)
     await response.prepare(pending.request)
     await response.write(body[: len(body) // 2])
     _close(pending)

@@ -104,10 +104,7 @@ class FakeDcs:
 
     async def apply(self, patch: Mapping[str, Any] | None = None, /, **members: Any) -> None:
         """Change settings by a JSON merge patch, with immediate effect. Raises ValidationError."""
-        old = self.state.settings
-        new = old.merged({**(patch or {}), **members})
-        self.state.faults.restart_changed_scripts(old, new)
-        self.state.settings = new
+        self.state.settings = self.state.settings.merged({**(patch or {}), **members})
 
     def _application(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY_BYTES)

@@ -35,7 +35,6 @@ class Quota(FrozenModel):
     unit: Literal["second", "minute"] = "second"
     per: Literal["everyone", "project"] = "everyone"
     policy: Literal["user", "ip", "api"] = "user"
-    counts_refused: bool = False
     retry_after: int | None = Field(default=None, ge=0)
 
     @property

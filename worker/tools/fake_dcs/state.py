@@ -8,7 +8,8 @@ A subclass of the state may override `now` and `headers` and set another `authen
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from sys import intern
@@ -55,16 +56,17 @@ class CallLog:
         self.in_flight = 0
         self._count_by_status: Counter[tuple[str, str]] = Counter()
 
-    def call_arrived(self, call: CallRecord) -> None:
-        """Record a call that arrived."""
+    @contextmanager
+    def recorded(self, call: CallRecord, clock: Callable[[], float]) -> Iterator[None]:
+        """Record a call that arrives, and how it ends: with a status, or without an answer."""
         self.calls.append(call)
         self.in_flight += 1
-
-    def call_ended(self, call: CallRecord, now: float) -> None:
-        """Record how a call ended: with a status, or without an answer."""
-        self.in_flight -= 1
-        call.seconds = round(now - call.at, 6)
-        self._count_by_status[call.operation, str(call.status or "no answer")] += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            call.seconds = round(clock() - call.at, 6)
+            self._count_by_status[call.operation, str(call.status or "no answer")] += 1
 
     def stats(self) -> dict[str, Any]:
         """Calls by operation and status, and calls in flight."""
@@ -98,42 +100,34 @@ class ConnectionClosed(web.Response):
 
 
 class FaultSelector:
-    """Selects the fault step of a call; counts the position in every script."""
+    """Selects the fault step of a call; counts the position in every script, which restarts when it is changed."""
 
     def __init__(self) -> None:
-        self._played: Counter[tuple[str, str]] = Counter()
+        self._posted: Counter[str] = Counter()
+        self._positions: dict[tuple[str, str], tuple[Sequence[str], int]] = {}
 
     def step_for_create(self, settings: FakeDcsSettings, project: str, name: str) -> FaultStep:
         """The step of the next POST of a task name: from its script, else its project's, else by chance."""
-        number = self._next("scripts", name)
+        number = self._posted[name]
+        self._posted[name] += 1
         if name in settings.scripts:
-            return _script_step(settings.scripts[name], number)
+            return self._next_step("task", name, settings.scripts[name])
         if project in settings.project_scripts:
-            return _script_step(settings.project_scripts[project], self._next("project_scripts", project))
+            return self._next_step("project", project, settings.project_scripts[project])
         return _step_by_chance(settings, name, number)
 
     def step_for_call(self, settings: FakeDcsSettings, operation: str) -> FaultStep:
         """The step of the next call that creates nothing."""
         if operation not in settings.operation_scripts:
             return ORDINARY_STEP
-        return _script_step(settings.operation_scripts[operation], self._next("operation_scripts", operation))
+        return self._next_step("operation", operation, settings.operation_scripts[operation])
 
-    def restart_changed_scripts(self, old: FakeDcsSettings, new: FakeDcsSettings) -> None:
-        """Restart every script whose steps differ between two settings."""
-        for member in ("scripts", "project_scripts", "operation_scripts"):
-            before, after = getattr(old, member), getattr(new, member)
-            for name in before.keys() | after.keys():
-                if before.get(name) != after.get(name):
-                    self._played.pop((member, name), None)
-
-    def _next(self, member: str, name: str) -> int:
-        number = self._played[member, name]
-        self._played[member, name] += 1
-        return number
-
-
-def _script_step(script: Sequence[str], number: int) -> FaultStep:
-    return parse_step(script[min(number, len(script) - 1)])
+    def _next_step(self, kind: str, name: str, script: Sequence[str]) -> FaultStep:
+        played, number = self._positions.get((kind, name), (script, 0))
+        if played != script:
+            number = 0
+        self._positions[kind, name] = (script, number + 1)
+        return parse_step(script[min(number, len(script) - 1)])
 
 
 def _step_by_chance(settings: FakeDcsSettings, name: str, number: int) -> FaultStep:
@@ -164,7 +158,7 @@ class QuotaWindows:
         while window and window[0] <= now - quota.window:
             window.popleft()
         exceeded = len(window) >= quota.limit
-        if not exceeded or quota.counts_refused:
+        if not exceeded:
             window.append(now)
         return quota if exceeded else None
 
@@ -225,37 +219,25 @@ class ServerState:
         """Wrap a handler: the call is recorded, an ErrorResponse becomes an answer, every answer has a request id."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            call = self._record_arrival(operation, request)
-            try:
-                response = await self._call_handler(handler, request, call)
+            call = CallRecord(
+                at=self.clock(),
+                operation=operation,
+                method=request.method,
+                path=request.raw_path,
+                project=request.match_info.get("project"),
+                request_id=uuid4().hex,
+                headers=redact_headers(request.headers),
+            )
+            with self.call_log.recorded(call, self.clock):
+                try:
+                    response = await handler(request, call)
+                except ErrorResponse as error:
+                    call.error_code, body = error.code, error.body(call.request_id)
+                    response = web.json_response(body, status=error.status, headers=error.headers)
+                if not isinstance(response, ConnectionClosed):
+                    call.status = response.status
                 if not response.prepared:
                     response.headers.update(self.headers(call))
                 return response
-            finally:
-                self.call_log.call_ended(call, self.clock())
 
         return answer
-
-    async def _call_handler(self, handler: RouteHandler, request: web.Request, call: CallRecord) -> web.StreamResponse:
-        try:
-            response = await handler(request, call)
-        except ErrorResponse as error:
-            call.error_code = error.code
-            body = error.body(call.request_id)
-            response = web.json_response(body, status=error.status, headers=error.headers)
-        if not isinstance(response, ConnectionClosed):
-            call.status = response.status
-        return response
-
-    def _record_arrival(self, operation: str, request: web.Request) -> CallRecord:
-        call = CallRecord(
-            at=self.clock(),
-            operation=operation,
-            method=request.method,
-            path=request.raw_path,
-            project=request.match_info.get("project"),
-            request_id=uuid4().hex,
-            headers=redact_headers(request.headers),
-        )
-        self.call_log.call_arrived(call)
-        return call

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 ONLINE_MIGRATION = "online_migration"
+_REQUEST_FIELDS = ("name", "description", "vpc_id", "subnet_id", "security_group_id")
 PLAIN_TEXT_PASSWORD = "Plain-Text-Redis-Password-1"  # noqa: S105 - invented, and shown on purpose
 """The password in every detail: no log, event or page of a client may contain it."""
 
@@ -61,17 +62,8 @@ class TaskStore:
 
     def create(self, project: str, body: Mapping[str, Any], now: float, visibility: float) -> MigrationTask:
         """Create the task of a valid request body; it is listed `visibility` seconds after `now`."""
-        task = MigrationTask(
-            project_id=project,
-            name=body["name"],
-            description=body.get("description"),
-            vpc_id=body["vpc_id"],
-            subnet_id=body["subnet_id"],
-            security_group_id=body["security_group_id"],
-            created=now,
-            visible=now + visibility,
-            body=dict(body),
-        )
+        fields: dict[str, Any] = {name: body.get(name) for name in _REQUEST_FIELDS}
+        task = MigrationTask(project, created=now, visible=now + visibility, body=dict(body), **fields)
         self.add(task)
         return task
 

@@ -14,7 +14,6 @@ def test_last_step_of_script_repeats() -> None:
     assert faults.step_for_create(old, "p", "b").text == "html"
 
     new = old.merged({"scripts": {"a": ["close", "ok"]}})
-    faults.restart_changed_scripts(old, new)
 
     assert faults.step_for_create(new, "p", "a").text == "close"
     assert faults.step_for_create(new, "p", "b").text == "ok"
@@ -68,15 +67,3 @@ def test_quota_is_shared_or_per_project() -> None:
     assert refused(shared, "a", "b") == [False, True]
     assert refused(apart, "a", "b", "a") == [False, False, True]
     assert refused(own, "a", "b", "vip", "vip", "vip") == [False, True, False, False, True]
-
-
-def test_rejected_calls_can_count() -> None:
-    """With `counts_refused` a caller that never pauses stays rejected."""
-    quotas, settings = QuotaWindows(), FakeDcsSettings(quota=Quota(limit=1, counts_refused=True))
-
-    assert [quotas.exceeded_quota(settings, "p", now) is not None for now in (0.0, 0.6, 1.2, 2.3)] == [
-        False,
-        True,
-        True,
-        False,
-    ]
