@@ -106,7 +106,7 @@ async def _check(settings: "Settings", plan: "Topology", *, as_json: bool) -> in
     async with open_connection(nodes, "dcs-worker topology") as connection:
         await check_topology(connection, plan, Node.of(nodes.urls[0]), checks.append)
     # Any other failure means that the topology differs from the configuration.
-    return print_checks(checks, as_json=as_json, other_failure=EXIT_CONFIGURATION)
+    return print_checks(checks, settings, as_json=as_json, other_failure=EXIT_CONFIGURATION)
 
 
 def _as_json(plan: "Topology") -> dict[str, list[dict[str, Any]]]:

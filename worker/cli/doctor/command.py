@@ -42,11 +42,12 @@ def doctor(
     """
     from schemas.request import PROJECT_ID_PATTERN
     from worker.cli.doctor.configuration import DoctorOptions, read_configuration
+    from worker.cli.doctor.report import print_checks
 
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # it would repeat the findings
     loaded, has_credentials, checks = read_configuration()
     if loaded is None:
-        raise typer.Exit(_report(checks, None, as_json=as_json))
+        raise typer.Exit(print_checks(checks, None, as_json=as_json))
     if project is not None and not re.fullmatch(PROJECT_ID_PATTERN, project):
         raise typer.BadParameter("is not a valid project id", param_hint="--project")
     region = region or loaded.settings.dcs_region
@@ -75,15 +76,10 @@ def _validated_management_url(management: str | None, broker_scheme: str) -> str
 
 
 async def _run(loaded: "Configuration", options: "DoctorOptions", checks: "Sequence[Check]", *, as_json: bool) -> int:
+    from worker.cli.doctor.report import print_checks
     from worker.cli.doctor.services import run_checks
 
     if not as_json and sys.stdout.isatty():
         typer.echo("Checking ...", err=True)
     found = await run_checks(loaded, options)
-    return _report([*checks, *found], loaded, as_json=as_json)
-
-
-def _report(checks: "Sequence[Check]", loaded: "Configuration | None", *, as_json: bool) -> int:
-    from worker.cli.doctor.report import print_checks, redact_checks
-
-    return print_checks(redact_checks(checks, loaded.settings if loaded is not None else None), as_json=as_json)
+    return print_checks([*checks, *found], loaded.settings, as_json=as_json)

@@ -24,11 +24,14 @@ _RESULT_WIDTH: Final = max(len(result.value) for result in CheckResult)
 _MAX_TITLE_WIDTH: Final = 42
 
 
-def print_checks(checks: Sequence[Check], *, as_json: bool, other_failure: int = EXIT_FAILED) -> int:
+def print_checks(
+    found: Sequence[Check], settings: Settings | None, *, as_json: bool, other_failure: int = EXIT_FAILED
+) -> int:
     """Print all findings, as JSON or as a table (on a terminal in colours); the exit status.
 
     `other_failure`: the exit status if neither the configuration is invalid nor a service cannot be reached.
     """
+    checks = redact_checks(found, settings)
     statuses = {None: EXIT_OK, FailureKind.CONFIGURATION: EXIT_CONFIGURATION, FailureKind.UNREACHABLE: EXIT_UNAVAILABLE}
     status = statuses.get(most_urgent_failure(checks), other_failure)
     if as_json:

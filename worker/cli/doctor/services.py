@@ -188,7 +188,7 @@ async def check_dcs(loaded: Configuration, options: DoctorOptions, on_check: OnC
 
     try:
         checks_by_region = await asyncio.gather(
-            *(_check_region(loaded, service, http_client, tls) for service in _services(settings, options))
+            *(_check_region(loaded, options, region, http_client, tls) for region in settings.dcs_endpoints)
         )
     finally:
         await transport.aclose()
@@ -202,21 +202,18 @@ async def check_dcs(loaded: Configuration, options: DoctorOptions, on_check: OnC
         on_check(unchecked(CREDENTIALS, "not tested: that needs a project", remedy))
 
 
-def _services(settings: Settings, options: DoctorOptions) -> Iterator[Service]:
-    for region, endpoint in settings.dcs_endpoints.items():
-        yield Service(
-            region=region,
-            endpoint=endpoint,
-            project=options.project if region == options.region else None,
-            way=settings.auth_method if options.has_credentials else None,
-            needs_lookup=settings.reconcile != "off",
-            must_show=not settings.marker,
-        )
-
-
 async def _check_region(
-    loaded: Configuration, service: Service, http_client: HttpClientFactory, tls: ssl.SSLContext
+    loaded: Configuration, options: DoctorOptions, region: str, http_client: HttpClientFactory, tls: ssl.SSLContext
 ) -> list[Check]:
+    settings = loaded.settings
+    service = Service(
+        region=region,
+        endpoint=settings.dcs_endpoints[region],
+        project=options.project if region == options.region else None,
+        way=settings.auth_method if options.has_credentials else None,
+        needs_lookup=settings.reconcile != "off",
+        must_show=not settings.marker,
+    )
     problem = await _network_problem(loaded, service.endpoint, "WORKER_DCS_ENDPOINTS", tls)
     if problem is not None:
         return [_unreachable("DCS", problem, service.region)]
@@ -226,7 +223,7 @@ async def _check_region(
         if service.project is not None and service.way is not None:
             credentials = components.credentials(loaded, http_client, lambda _: None)
             stack.push_async_callback(credentials.aclose)
-        client = http_client(min(MAX_CALL_SECONDS, loaded.settings.dcs_timeout))
+        client = http_client(min(MAX_CALL_SECONDS, settings.dcs_timeout))
         await check_service(service, client, credentials, time.time, checks.append)
     return checks
 

@@ -5,7 +5,7 @@ Without --yes, a dry run: looks for the tasks in DCS as the worker does, and pre
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Final, Literal, assert_never
@@ -189,15 +189,12 @@ async def preview(loaded: Configuration, selection: Selection, pacer: Pacer, *, 
     # The queue is closed here: lookups can take longer than a broker lets messages be unacknowledged.
     verdicts: list[tuple[ParkedRequest, ReplayVerdict]] = []
     width = max((len(printable(request.id)) for request in selected), default=0)
-
-    def on_verdict(request: ParkedRequest, verdict: ReplayVerdict) -> None:
-        verdicts.append((request, verdict))
-        if not as_json:
-            typer.echo(f"{printable(request.id):<{width}}  {printable(verdict.text)}")
-
     async with AsyncExitStack() as stack:
-        client = _dcs_client(stack, loaded)
-        await ReplayPreview(loaded.settings, client, pacer).check_all(selected, on_verdict)
+        lookups = ReplayPreview(loaded.settings, _dcs_client(stack, loaded), pacer)
+        async for request, verdict in lookups.verdicts(selected):
+            verdicts.append((request, verdict))
+            if not as_json:
+                typer.echo(f"{printable(request.id):<{width}}  {printable(verdict.text)}")
     if as_json:
         requests = [
             {**request.summary(), "verdict": verdict.kind, "text": verdict.text, "tasks": verdict.tasks}
@@ -237,10 +234,8 @@ class ReplayPreview:
     client: DcsClient
     pacer: Pacer
 
-    async def check_all(
-        self, requests: Sequence[ParkedRequest], on_verdict: Callable[[ParkedRequest, ReplayVerdict], None]
-    ) -> None:
-        """Call `on_verdict` for every request, in their order."""
+    async def verdicts(self, requests: Sequence[ParkedRequest]) -> AsyncIterator[tuple[ParkedRequest, ReplayVerdict]]:
+        """The verdict on every request, in their order."""
         for start in range(0, len(requests), MAX_CONCURRENT_LOOKUPS):
             checks: list[tuple[ParkedRequest, asyncio.Task[ReplayVerdict]]] = []
             async with asyncio.TaskGroup() as tasks:
@@ -248,7 +243,7 @@ class ReplayPreview:
                     await self.pacer.wait()
                     checks.append((request, tasks.create_task(self._check(request))))
             for request, check in checks:
-                on_verdict(request, check.result())
+                yield request, check.result()
 
     async def _check(self, request: ParkedRequest) -> ReplayVerdict:
         parsed, envelope = request.parsed, request.envelope

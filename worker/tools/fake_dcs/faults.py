@@ -30,7 +30,7 @@ DCS answers an error with `error_code`, `error_msg` and a null `error_ext_msg`; 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -47,6 +47,7 @@ _OF_ANY_CALL = dict.fromkeys(("drop", "close", "hang", "html", "no id", "cut", "
     "reply": rf" (?P<status>[2-5]\d\d)(?: (?P<body>.*?))?{_RETRY}",
 }
 """What may follow each kind of step."""
+_NUMBERS: dict[str, Callable[[str], Any]] = {"seconds": float, "status": int, "retry_seconds": int}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +58,15 @@ class FaultStep:
     kind: str
     creates: bool
     """Whether a task is created at once."""
-    seconds: float
-    status: int
-    code: str
+    seconds: float = 0.0
+    status: int = 200
+    code: str = ""
     """The error code; empty: that of the status."""
-    window: str
-    body: str
-    retry_form: str
+    window: str = "5/second"
+    body: str = ""
+    retry_form: str = ""
     """`after`, `at`, or empty for no header Retry-After."""
-    retry_seconds: int
+    retry_seconds: int = 0
 
 
 @lru_cache(maxsize=4096)
@@ -76,19 +77,10 @@ def parse_step(text: str) -> FaultStep:
     for kind, arguments in kinds.items():
         found = re.fullmatch(kind + arguments, text.removeprefix(_CREATE_THEN), re.DOTALL)
         if found is not None:
-            given = found.groupdict()
-            return FaultStep(
-                text,
-                kind,
-                creates=is_after_create or kind in {"ok", "slow"},
-                seconds=float(given.get("seconds") or 0),
-                status=int(given.get("status") or (429 if kind == "throttle" else 200)),
-                code=given.get("code") or "",
-                window=given.get("window") or "5/second",
-                body=given.get("body") or "",
-                retry_form=given.get("retry_form") or "",
-                retry_seconds=int(given.get("retry_seconds") or 0),
-            )
+            given = {name: _NUMBERS.get(name, str)(value) for name, value in found.groupdict().items() if value}
+            if kind == "throttle":
+                given["status"] = 429
+            return FaultStep(text, kind, is_after_create or kind in {"ok", "slow"}, **given)
     msg = f"{text!r} is not a fault step"
     raise ValueError(msg)
 

@@ -48,10 +48,8 @@ class FakeDcsClient:
 
 async def _preview(client: FakeDcsClient, *requests: Any, **settings: str) -> list[tuple[str, ReplayVerdict]]:
     loaded = load({f"WORKER_{name.upper()}": value for name, value in settings.items()}, credentials=False)
-    seen: list[tuple[str, ReplayVerdict]] = []
     preview = ReplayPreview(loaded.settings, client, Pacer(None))  # type: ignore[arg-type]  # all that it needs of a client
-    await preview.check_all(requests, lambda request, verdict: seen.append((request.id, verdict)))
-    return seen
+    return [(request.id, verdict) async for request, verdict in preview.verdicts(requests)]
 
 
 @pytest.mark.parametrize(
