@@ -219,17 +219,13 @@ def print_result(result: DemoResult, stream: TextIO) -> None:
 def _given_broker_variables(settings: Settings) -> dict[str, str]:
     """The variables of the given broker, with private names of exchanges and queues."""
     name = f"dcs.migration.demo-{token_hex(4)}"
-    files = {
-        "WORKER_AMQP_CA_FILE": settings.amqp_ca_file,
-        "WORKER_AMQP_CERT_FILE": settings.amqp_cert_file,
-        "WORKER_AMQP_KEY_FILE": settings.amqp_key_file,
-    }
+    files = {field: getattr(settings, field) for field in ("amqp_ca_file", "amqp_cert_file", "amqp_key_file")}
     return {
         "WORKER_AMQP_URL": ",".join(url.get_secret_value() for url in settings.amqp_url),
         "WORKER_REQUEST_EXCHANGE": name,
         "WORKER_QUEUE": f"{name}.requests",
         "WORKER_EVENT_EXCHANGE": f"{name}.events",
-        **{variable: str(path.resolve()) for variable, path in files.items() if path is not None},
+        **{f"WORKER_{field.upper()}": str(path.resolve()) for field, path in files.items() if path is not None},
     }
 
 

@@ -77,7 +77,6 @@ async def _explain_next_event(settings: "Settings", identity: str, timeout: floa
     from worker.rabbit.tools.broker_access import open_connection
     from worker.rabbit.tools.event_stream import open_event_stream
 
-    timeline: RequestTimeline | None = None
     async with (
         open_connection(brokers(settings), "dcs-worker explain") as connection,
         open_event_stream(connection, settings.event_exchange) as events,
@@ -85,13 +84,12 @@ async def _explain_next_event(settings: "Settings", identity: str, timeout: floa
         typer.echo(f"Listening for the event of {identity!r} ...", err=True)
         try:
             async with asyncio.timeout(timeout):
-                while timeline is None:
-                    timeline = _timeline_if_of(identity, await anext(events))
+                while (timeline := _timeline_if_of(identity, await anext(events))) is None:
+                    pass
         except TimeoutError:
-            pass
-    if timeline is not None:
-        return _print_timelines([timeline], as_json=as_json)
-    return fail(f"No event of {identity!r} within {timeout:g} s; send the request again, then its event is repeated.")
+            missing = f"No event of {identity!r} within {timeout:g} s"
+            return fail(f"{missing}; send the request again, then its event is repeated.")
+    return _print_timelines([timeline], as_json=as_json)
 
 
 def _timeline_if_of(identity: str, event: "Event") -> "RequestTimeline | None":

@@ -176,16 +176,13 @@ async def export_requests(settings: Settings, selection: Selection, path: Path |
         stream.write(_line(request))
         count += 1
 
-    try:
-        async with parked_queue(settings) as queue:
-            with nullcontext(sys.stdout) if path is None else _new_file(path) as stream:
-                await read_selected(queue, settings, selection, write)
-            if path is None:
-                sys.stdout.flush()
-            else:
-                typer.echo(f"{count:,} requests are in {path}; they stay parked.")
-    except FileExistsError:
-        return _fail_on_existing(path)
+    async with parked_queue(settings) as queue:
+        with nullcontext(sys.stdout) if path is None else _new_file(path) as stream:
+            await read_selected(queue, settings, selection, write)
+        if path is None:
+            sys.stdout.flush()
+        else:
+            typer.echo(f"{count:,} requests are in {path}; they stay parked.")
     return EXIT_OK
 
 
@@ -200,11 +197,8 @@ async def drop_requests(
     async with parked_queue(settings) as queue:
         found = await selected_requests(queue, settings, selection)
         if found and yes:
-            try:
-                with _new_file(path) as stream:
-                    stream.writelines(map(_line, found))
-            except FileExistsError:
-                return _fail_on_existing(path)
+            with _new_file(path) as stream:
+                stream.writelines(map(_line, found))
             for request in found:
                 await queue.drop(request.parked)
             await queue.release()
@@ -228,8 +222,16 @@ def _line(request: ParkedRequest) -> str:
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[TextIO]:
-    """A new file that is synchronised to disk at the end and removed after an error. Raises FileExistsError."""
-    with path.open("x", encoding="utf-8") as stream:
+    """A new file that is synchronised to disk at the end and removed after an error.
+
+    If the file exists, the command ends.
+    """
+    try:
+        stream = path.open("x", encoding="utf-8")
+    except FileExistsError:
+        sentence = f"The file {path} exists and is not overwritten; choose another one with --to."
+        raise typer.Exit(fail(sentence)) from None
+    with stream:
         try:
             yield stream
         except BaseException:
@@ -242,7 +244,3 @@ def _new_file(path: Path) -> Iterator[TextIO]:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _fail_on_existing(path: Path | None) -> int:
-    return fail(f"The file {path} exists and is not overwritten; choose another one with --to.")

@@ -20,6 +20,7 @@ from worker.bootstrap.components import credentials, retry_policy, service_trans
 from worker.cli.common import EXIT_FAILED, print_json, printable, short_duration
 from worker.cli.parked.request import NO_MATCH, ParkedRequest, parked_queue, selected_requests
 from worker.cli.parked.selection import Selection
+from worker.cli.parked.timeline import describe_failure
 from worker.cli.progress import Pacer, ProgressDisplay
 from worker.config import Configuration, Settings
 from worker.dcs.client import DcsClient
@@ -165,8 +166,7 @@ def _outcome_from(event: Event, failure_ids: Mapping[Key, str]) -> dict[Key, Can
         return {key: CanaryOutcome(key[1], True, f"{content.resolution}: {content.instance_id}")}
     if event.headers.get(_CLOUDEVENTS_ID_HEADER) != failure_ids[key]:
         return {}
-    code = f" ({content.error.error_code})" if content.error and content.error.error_code else ""
-    return {key: CanaryOutcome(key[1], False, f"{content.reason.value}{code}: {content.message}")}
+    return {key: CanaryOutcome(key[1], False, describe_failure(content))}
 
 
 # Dry run

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from schemas import names
 from schemas.client import Event, read_event
-from schemas.event import MigrationSucceeded
+from schemas.event import MigrationFailed, MigrationSucceeded
 from schemas.journal import EMPTY, FIRST, Entry, Journal, Kind
 from schemas.request import Sender
 from schemas.timestamp import from_text
@@ -199,8 +199,13 @@ def _describe_event(event: Event) -> str:
         how = "created" if event.resolution == "created" else "adopted, it existed before"
         return f"succeeded: task {event.instance_id} ({how}; {calls})"
     parked = "; parked, needs an operator" if event.parked else ""
+    return f"failed: {describe_failure(event)} ({calls}){parked}"
+
+
+def describe_failure(event: MigrationFailed) -> str:
+    """Reason, error code and message of a failure."""
     code = f" ({event.error.error_code})" if event.error and event.error.error_code else ""
-    return f"failed: {event.reason.value}{code}: {event.message} ({calls}){parked}"
+    return f"{event.reason.value}{code}: {event.message}"
 
 
 def render_timeline(timeline: RequestTimeline) -> str:
