@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
 from secrets import token_hex
-from types import TracebackType
 from typing import Any, Literal
 
 from aiohttp import web
@@ -116,12 +115,10 @@ class FaultyDcs(FakeDcs):
         self._bind()
         await self._apply_outage()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         if self._recovery is not None:
             self._recovery.cancel()
-        await super().__aexit__(kind, error, trace)
+        await super().__aexit__(*exc)
         if self._socket is not None:
             self._socket.close()
 

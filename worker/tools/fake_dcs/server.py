@@ -18,7 +18,6 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
@@ -77,9 +76,7 @@ class FakeDcs:
         self.state.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.runner.cleanup()
 
     @property

@@ -8,7 +8,6 @@ wrappers in /usr/sbin change the user and reject all but root.
 import os
 import shutil
 import subprocess
-import time
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
@@ -16,10 +15,8 @@ from typing import ClassVar
 
 from worker.tools.servers.server import (
     LOOPBACK,
-    POLL_SECONDS,
     ChildProcesses,
     PrivateServer,
-    ServerFailedError,
     ServerUnavailableError,
     free_port,
     replies_with,
@@ -28,7 +25,6 @@ from worker.tools.servers.server import (
 PACKAGED_SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 CONNECTION_START = b"\x01\x00\x00"  # a method frame on channel 0, sent by a broker that works
-EPMD_TIMEOUT_SECONDS = 30.0
 ON_LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
 CONTAINER_IMAGE = "rabbitmq:4"
 CONTAINER_ENGINES = ("docker", "podman")
@@ -81,12 +77,9 @@ class RabbitMqNode(PrivateBroker):
 
     def _launch_epmd(self, children: ChildProcesses, env: dict[str, str]) -> subprocess.Popen[bytes]:
         # A node without epmd starts one as a daemon, which would outlive it; so ours is started first.
-        epmd = children.spawn([_program_path("epmd"), "-port", str(self._epmd_port), "-address", LOOPBACK], env)
-        deadline = time.monotonic() + EPMD_TIMEOUT_SECONDS
-        while not replies_with(self._epmd_port, b"\x00\x01n", self._epmd_port.to_bytes(4)):
-            if time.monotonic() > deadline:
-                raise ServerFailedError(f"epmd did not answer within {EPMD_TIMEOUT_SECONDS:g} s")
-            time.sleep(POLL_SECONDS)
+        port = self._epmd_port
+        epmd = children.spawn([_program_path("epmd"), "-port", str(port), "-address", LOOPBACK], env)
+        self._wait_until(lambda: replies_with(port, b"\x00\x01n", port.to_bytes(4)), epmd, "epmd")
         return epmd
 
     def write_files(self, folder: Path) -> None:

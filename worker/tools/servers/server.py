@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Self
@@ -62,6 +62,8 @@ class ChildProcesses:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        assert self._watch.stdin is not None
+        self._pipe = self._watch.stdin
 
     def spawn(self, command: Sequence[str], env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
         """Start a process in a new session, so that Ctrl-C on our terminal does not reach it.
@@ -94,15 +96,13 @@ class ChildProcesses:
         """Kill and reap every process, remove the folder."""
         for process in list(self._alive):
             self.end(process)
-        if self._watch.stdin is not None:
-            self._watch.stdin.close()
+        self._pipe.close()
         self._watch.wait()
 
     def _report_alive(self) -> None:
         alive = " ".join(str(process.pid) for process in self._alive)
-        if self._watch.stdin is not None:
-            self._watch.stdin.write(f"{alive}\n".encode())
-            self._watch.stdin.flush()
+        self._pipe.write(f"{alive}\n".encode())
+        self._pipe.flush()
 
 
 class PrivateServer(ABC):
@@ -147,7 +147,7 @@ class PrivateServer(ABC):
             self._children = self._children or ChildProcesses()
             self._server = server = self._launch(self._children)
         try:
-            self._wait_until_answering(server)
+            self._wait_until(self.is_answering, server, self.kind)
         except BaseException:
             self.kill()
             raise
@@ -167,14 +167,14 @@ class PrivateServer(ABC):
                 self._children.close()
             self._children = None
 
-    def _wait_until_answering(self, server: subprocess.Popen[bytes]) -> None:
+    def _wait_until(self, is_answering: Callable[[], bool], process: subprocess.Popen[bytes], kind: str) -> None:
         deadline = time.monotonic() + self.start_timeout_seconds
-        while not self.is_answering():
-            status, limit = server.poll(), f"{self.start_timeout_seconds:g} s"
-            if status is not None:
-                raise ServerFailedError(f"{self.kind} ended while starting, status {status}{self._last_output()}")
+        while not is_answering():
+            if (status := process.poll()) is not None:
+                raise ServerFailedError(f"{kind} ended while starting, status {status}{self._last_output()}")
             if time.monotonic() > deadline:
-                raise ServerFailedError(f"{self.kind} did not start within {limit}{self._last_output()}")
+                limit = f"{self.start_timeout_seconds:g} s"
+                raise ServerFailedError(f"{kind} did not start within {limit}{self._last_output()}")
             time.sleep(POLL_SECONDS)
 
     def _last_output(self) -> str:
