@@ -110,7 +110,7 @@ async def print_details(settings: Settings, identity: str, *, as_json: bool) -> 
 
 
 def _details(request: ParkedRequest) -> Iterator[str]:
-    """Identity, state, timeline, headers, properties and body."""
+    """Identity, timeline, headers (the state among them), properties and body."""
     yield from identity_lines(request.sender)
     why = request.reason + (f" ({request.error_code})" if request.error_code else "")
     if request.parked_at is not None:
@@ -118,8 +118,7 @@ def _details(request: ParkedRequest) -> Iterator[str]:
     yield label("parked", why)
     if request.parsed is None:
         yield label("invalid", request.invalid_reason)
-    yield ""
-    yield from _state(request)
+    yield label("open call", _open_call(request))
     yield ""
     yield render_steps(timeline_of_parked(request))
     record = request.record()
@@ -131,26 +130,14 @@ def _details(request: ParkedRequest) -> Iterator[str]:
     yield _indented(record["body"])
 
 
-def _state(request: ParkedRequest) -> Iterator[str]:
-    """The state headers in words."""
-    envelope = request.envelope
-    if envelope.last_sent_at is None:
-        open_call = "none: no create call without an answer"
-    elif request.parked_at is None:
-        open_call = "possible: the broker parked the message, so the last delivery is unknown"
-    else:
-        open_call = f"possible until {to_text(envelope.last_sent_at)}: a task may exist"
-    interrupted = f"{envelope.interruptions} of the deliveries (worker or connection lost)"
-    state = {
-        "received": to_text(envelope.first_received_at) if envelope.first_received_at else "",
-        "deliveries": str(envelope.deliveries),
-        "interrupted": interrupted if envelope.interruptions else "",
-        "create calls": str(envelope.attempts),
-        "retries": f"{envelope.round} of the retry schedule used",
-        "open call": open_call,
-        "replays": str(envelope.replays) if envelope.replays else "",
-    }
-    return (label(name, text) for name, text in state.items() if text)
+def _open_call(request: ParkedRequest) -> str:
+    """Whether a create call may still be without an answer."""
+    last_sent_at = request.envelope.last_sent_at
+    if last_sent_at is None:
+        return "none: no create call without an answer"
+    if request.parked_at is None:
+        return "possible: the broker parked the message, so the last delivery is unknown"
+    return f"possible until {to_text(last_sent_at)}: a task may exist"
 
 
 def _section(title: str, content: Mapping[str, Any]) -> Iterator[str]:
