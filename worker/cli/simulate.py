@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from worker.cli.common import EXIT_UNAVAILABLE, fail
+from worker.cli.common import EXIT_UNAVAILABLE, fail, on_first_signal
 
 if TYPE_CHECKING:
     from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
@@ -80,14 +80,18 @@ def simulate(  # noqa: PLR0913 - each argument is an option of the command
     if change is not None:
         _change_faults(change, server_settings)
     else:
-        _serve(server_settings, host, port)
+        asyncio.run(_serve(server_settings, host, port))
 
 
-def _serve(server_settings: "FakeDcsSettings", host: str, port: int) -> None:
-    from worker.tools.fake_dcs.server import serve
+async def _serve(server_settings: "FakeDcsSettings", host: str, port: int) -> None:
+    from worker.tools.fake_dcs import FakeDcs
 
+    stop = asyncio.Event()
+    on_first_signal(stop.set)
     try:
-        asyncio.run(serve(server_settings, host, port, lambda fake_dcs: typer.echo(_announcement(fake_dcs))))
+        async with FakeDcs(server_settings, host=host, port=port) as fake_dcs:
+            typer.echo("\n".join(_announcement(fake_dcs)))
+            await stop.wait()
     except OSError as error:
         reason = f"cannot listen on {host}, port {port}: {error.strerror or error}"
         raise typer.Exit(fail(reason)) from error
@@ -156,16 +160,12 @@ def _settings(options: Mapping[str, Any], quota: str | None, text: str | None) -
         raise typer.BadParameter(str(error)) from error
 
 
-def _announcement(fake_dcs: "FakeDcs") -> str:
+def _announcement(fake_dcs: "FakeDcs") -> Iterator[str]:
     endpoints = json.dumps({"cn-north-4": fake_dcs.url})
-    return "\n".join(
-        (
-            f"Fake DCS on {fake_dcs.url}, credentials: {fake_dcs.settings.auth.mode}. Point a worker at it:",
-            f"  export WORKER_DCS_ENDPOINTS='{endpoints}'",
-            *(f"  export {line}" for line in _credentials(fake_dcs)),
-            f"Received calls: {fake_dcs.url}/_tasks, /_calls, /_stats. Ctrl-C stops it.",
-        )
-    )
+    yield f"Fake DCS on {fake_dcs.url}, credentials: {fake_dcs.settings.auth.mode}. Point a worker at it:"
+    yield f"  export WORKER_DCS_ENDPOINTS='{endpoints}'"
+    yield from (f"  export {line}" for line in _credentials(fake_dcs))
+    yield f"Received calls: {fake_dcs.url}/_tasks, /_calls, /_stats. Ctrl-C stops it."
 
 
 def _credentials(fake_dcs: "FakeDcs") -> Iterator[str]:

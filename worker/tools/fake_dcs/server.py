@@ -1,4 +1,4 @@
-"""The fake DCS as one object: an HTTP server, its state and its settings; and as a process until a signal.
+"""The fake DCS as one object: an HTTP server, its state and its settings.
 
 Its control pages show what it received, and how it behaves from now on:
 
@@ -11,9 +11,7 @@ Its control pages show what it received, and how it behaves from now on:
 | PUT /_settings   | change settings by a JSON merge patch                                                           |
 """
 
-import asyncio
 import json
-import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -174,13 +172,3 @@ async def _unknown(_: web.Request, __: CallRecord) -> web.StreamResponse:
 
 async def _wrong_method(_: web.Request, __: CallRecord) -> web.StreamResponse:
     raise ErrorResponse(405, "DCS.5001")
-
-
-async def serve(settings: FakeDcsSettings, host: str, port: int, on_listening: Callable[[FakeDcs], None]) -> None:
-    """Serve until SIGINT or SIGTERM; calls `on_listening` once. Raises OSError if the address is not available."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with FakeDcs(settings, host=host, port=port) as fake_dcs:
-        on_listening(fake_dcs)
-        await stop.wait()
