@@ -234,6 +234,8 @@ class ServerState:
                 except ErrorResponse as error:
                     call.error_code, body = error.code, error.body(call.request_id)
                     response = web.json_response(body, status=error.status, headers=error.headers)
+                except ConnectionError:  # the caller is gone, for example killed
+                    response = ConnectionClosed()
                 if not isinstance(response, ConnectionClosed):
                     call.status = response.status
                 if not response.prepared:
