@@ -13,7 +13,6 @@ from typing import Final
 
 from worker.policy.status import Readiness, Status
 from worker.web import tables
-from worker.web.charts import render_chart
 from worker.web.tables import duration, text
 
 _HERE: Final = Path(__file__).parent
@@ -81,11 +80,9 @@ def render_page(readiness: Readiness, status: Status) -> str:
 
 def _parts(status: Status) -> tuple[str, ...]:
     activity = status.activity
-    charts = "".join(render_chart(chart, activity.slot) for chart in activity.charts)
     settings = f"<details><summary>Effective settings</summary>\n{tables.settings(status.settings)}</details>"
     return (
         f'<section id="figures" class="tiles" data-part>{_tiles(status)}</section>',
-        _section("charts", "", f'<div class="charts">{charts}</div>'),
         _section("regions", "Regions", tables.regions(status.regions)),
         _section("in-flight", "In flight, oldest first", tables.in_flight(status.in_flight, status.in_hand)),
         _section("faults", "Failed DCS calls", tables.faults(activity.faults, status.now)),

@@ -12,13 +12,11 @@ import pytest
 from worker.policy.status import (
     NOTHING,
     Activity,
-    Chart,
     Connection,
     Failure,
     FaultKind,
     InHand,
     Readiness,
-    Series,
     Status,
 )
 from worker.web import tables
@@ -37,10 +35,6 @@ STATUS = Status(
     in_hand=(InHand("project-1", "request-1", 12.4), InHand("project-2", "request-2", 0.3)),
     activity=Activity(
         figures={"failed": "3"},
-        charts=(
-            Chart("Rates", "per second", (Series("succeeded", "good", (1.0, 2.0)),), is_stacked=True),
-            Chart("Times", "ms", (Series("half within", "half", (None, 20.0)),)),
-        ),
         outcomes={("succeeded", "created"): 4_000, ("failed", "rejected"): 3},
         failures=(
             Failure(NOW - 90, "unresolved", "request-9", "project-9", "cn-north-4", 2, parked=True, said="504: late"),
@@ -222,11 +216,9 @@ def test_durations_have_two_units(seconds: float, said: str) -> None:
 
 def test_full_page_is_below_100_kb() -> None:
     """It is rendered in the event loop and fetched every few seconds."""
-    many = Series("succeeded", "good", tuple(float(i % 7) for i in range(120)))
-    charts = (Chart("Rates", "per second", (many, many, many, many), is_stacked=True),) * 4
     busy = replace(
         STATUS,
         in_hand=STATUS.in_hand * 500,
-        activity=replace(STATUS.activity, charts=charts, failures=STATUS.activity.failures * 10),
+        activity=replace(STATUS.activity, failures=STATUS.activity.failures * 10),
     )
     assert len(render_page(Readiness(True, "consuming"), busy)) < 100_000
