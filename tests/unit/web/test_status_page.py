@@ -19,8 +19,7 @@ from worker.policy.status import (
     Readiness,
     Status,
 )
-from worker.web import tables
-from worker.web.status_page import CONTENT_SECURITY_POLICY, render_page
+from worker.web.status_page import CONTENT_SECURITY_POLICY, MAX_REQUESTS_SHOWN, duration, render_page
 
 HOSTILE = "<script>alert(\"1\")</script><img src=x onerror=alert(2)> & 'x' </style></script>"
 NOW = 1_700_000_000.0
@@ -169,8 +168,8 @@ def test_requests_in_flight_have_ages() -> None:
     assert shown().table("in-flight") == [["12 s", "request-1", "project-1"], ["0.3 s", "request-2", "project-2"]]
     assert "and 10 more" in shown().texts
     crowd = replace(STATUS, in_flight=30, in_hand=tuple(InHand("p", f"r{i}", 1.0) for i in range(30)))
-    assert len(shown(crowd).table("in-flight")) == tables.MAX_REQUESTS_SHOWN
-    assert f"and {30 - tables.MAX_REQUESTS_SHOWN} more" in shown(crowd).texts
+    assert len(shown(crowd).table("in-flight")) == MAX_REQUESTS_SHOWN
+    assert f"and {30 - MAX_REQUESTS_SHOWN} more" in shown(crowd).texts
 
 
 def test_failures_and_faults() -> None:
@@ -211,7 +210,7 @@ def test_empty_tables_are_sentences() -> None:
 )
 def test_durations_have_two_units(seconds: float, said: str) -> None:
     """As exact as an operator needs; a clock that was set back is no negative age."""
-    assert tables.duration(seconds) == said
+    assert duration(seconds) == said
 
 
 def test_full_page_is_below_100_kb() -> None:
