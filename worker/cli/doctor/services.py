@@ -21,8 +21,7 @@ from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, fail
 from worker.policy.freeze_detector import FreezeDetector
 from worker.rabbit.connection import Brokers
 from worker.rabbit.tools.broker_access import LoginRefused, LoginResult, Node, broker_version, log_in
-from worker.rabbit.tools.management import check_management, without_management
-from worker.rabbit.tools.topology_diff import check_topology
+from worker.rabbit.tools.topology_diff import check_management, check_topology, without_management
 
 PART_TIMEOUT_SECONDS: Final = 45.0
 """For each part; the parts run at the same time."""
