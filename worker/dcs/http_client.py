@@ -64,14 +64,14 @@ def new_request(
 class HttpClient(httpx2.AsyncBaseTransport):
     """Makes calls. Their results are values; only cancellation is raised.
 
-    It is the transport of its own `httpx2.AsyncClient`, so that each attempt of an `auth` passes through it.
+    It is the transport of the `httpx2.AsyncClient` inside, so that each attempt of an `auth` passes through it.
     """
 
     def __init__(
         self,
         transport: httpx2.AsyncBaseTransport,
-        *,
         deadline: float,
+        *,
         freeze_detector: FreezeDetector,
         on_call_end: OnCallEnd = lambda *_: None,
         on_call_start: OnCallStart | None = None,

@@ -61,9 +61,6 @@ class SlidingWindow:
         self._clock = clock
         self._slots = deque([TimeSlot(-1)], maxlen=SLOT_COUNT)
 
-    def __repr__(self) -> str:
-        return f"<SlidingWindow: {len(self._slots)} slots>"
-
     def current(self) -> TimeSlot:
         """The current slot."""
         number = int(self._clock() // SLOT_SECONDS)

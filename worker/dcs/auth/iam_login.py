@@ -125,9 +125,6 @@ class PasswordLockout:
         self.refusals = 0
         self.until = 0.0
 
-    def __repr__(self) -> str:
-        return f"<PasswordLockout: {self.refusals} refusals>"
-
     def wait(self, password: str, now: float) -> float:
         """Seconds until `password` may be tried; 0 for one that was not refused yet."""
         return max(0.0, self.until - now) if password in self._refused else 0.0
