@@ -52,11 +52,6 @@ def broker_urls(text: str) -> tuple[SecretUrl, ...]:
     return urls
 
 
-def service_url(text: str) -> str:
-    """Read the base URL of a service, https except on loopback; returned without a slash at the end."""
-    return _service_url(text, "")
-
-
 def endpoints(text: str) -> dict[str, str]:
     """Read a JSON object of regions and base URLs."""
     try:
@@ -72,7 +67,7 @@ def endpoints(text: str) -> dict[str, str]:
             raise ValueError(f"entry {at} must begin with the name of a region like cn-north-4")
         if region in found:
             raise ValueError(f"has the region {region} twice")
-        found[region] = _service_url(url if isinstance(url, str) else "", f"the URL of {region} ")
+        found[region] = service_url(url if isinstance(url, str) else "", f"the URL of {region} ")
     return found
 
 
@@ -107,7 +102,8 @@ def _broker_url(text: str, prefix: str) -> SecretUrl:
     return SecretUrl(_with_plain_scheme(text))
 
 
-def _service_url(text: str, prefix: str) -> str:
+def service_url(text: str, prefix: str = "") -> str:
+    """Read the base URL of a service, https except on loopback; returned without a slash at the end."""
     parts = _parse_url(text, ("https", "http"), prefix, login_rule="")
     host = parts.hostname or ""
     address = ip_address(host)
