@@ -13,7 +13,6 @@ from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, Wor
 from worker.config import Configuration, ConfigurationError, Settings, secret_texts
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
-from worker.dcs.transport import ServiceTransport
 from worker.observe.metrics import Metrics
 from worker.observe.observer import WorkerObserver
 from worker.observe.redaction import Redactor
@@ -93,7 +92,13 @@ def _dcs_client(
         stack.push_async_callback(observer.tracing.aclose)
     transport = components.service_transport(loaded)
     stack.push_async_callback(transport.aclose)
-    http_client = partial(_http_client, transport, freeze_detector, observer)
+    http_client = partial(
+        HttpClient,
+        transport,
+        freeze_detector=freeze_detector,
+        on_call_end=observer.call_ended,
+        on_call_start=observer.tracing.call_started if observer.tracing else None,
+    )
     credentials = components.credentials(loaded, http_client, on_credentials)
     stack.push_async_callback(credentials.aclose)
     return DcsClient(http_client(settings.dcs_timeout), credentials, settings.dcs_endpoints)
@@ -104,18 +109,6 @@ async def _claims(stack: AsyncExitStack, settings: Settings, observer: WorkerObs
         stack.push_async_callback(claims.aclose)
         await claims.start()
     return claims
-
-
-def _http_client(
-    transport: ServiceTransport, freeze_detector: FreezeDetector, observer: WorkerObserver, deadline: float
-) -> HttpClient:
-    return HttpClient(
-        transport,
-        deadline=deadline,
-        freeze_detector=freeze_detector,
-        on_call_end=observer.call_ended,
-        on_call_start=observer.tracing.call_started if observer.tracing else None,
-    )
 
 
 def _consumer(

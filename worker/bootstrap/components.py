@@ -74,12 +74,8 @@ def credentials(
 ) -> AuthMethod:
     """How calls authenticate; `on_refused` is called with the reason why none can, and None when that is over."""
     settings = loaded.settings
-    account = None
-    if settings.auth_method == "iam":
-        assert settings.iam_endpoint is not None
-        assert settings.iam_user is not None
-        assert settings.iam_domain is not None
-        account = Account(settings.iam_endpoint, settings.iam_user, settings.iam_domain)
+    # With `iam` all three are set: nothing starts without them.
+    account = Account(settings.iam_endpoint or "", settings.iam_user or "", settings.iam_domain or "")
     return auth_method(
         settings.auth_method,
         loaded.secrets.current,

@@ -1,7 +1,7 @@
 """Configuration: read and checked once, frozen; no other room reads the process's environment."""
 
 from worker.config.load import Configuration, load, load_from_process, wants_colours
-from worker.config.secrets import RotatingSecrets, SecretValues
+from worker.config.secrets import RotatingSecrets
 from worker.config.settings import (
     AuthMethodName,
     ConfigurationError,
@@ -19,7 +19,6 @@ __all__ = [
     "ConfigurationError",
     "RotatingSecrets",
     "SecretUrl",
-    "SecretValues",
     "Settings",
     "describe",
     "load",

@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import TextIO
 
 from worker.config import urls
-from worker.config.proxies import Proxies, read_proxies
 from worker.config.secrets import RotatingSecrets
 from worker.config.settings import (
     AUTH_METHOD_FIELDS,
@@ -20,6 +19,7 @@ from worker.config.settings import (
     variable,
 )
 from worker.config.sources import FoundValue, SettingsSources, read_dotenv_file
+from worker.config.urls import Proxies, read_proxies
 from worker.config.values import number_text
 
 _OPTIONAL_FIELDS = ("security_token", "credentials", "credentials_file")

@@ -8,7 +8,6 @@ a change. While a file is missing, empty or invalid the former set stays in use.
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
 
 from pydantic import SecretStr, ValidationError
 
@@ -19,15 +18,9 @@ _MIN_FILE_AGE_NS = 1_000_000_000
 _Stamp = tuple[tuple[int, int, int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SecretValues:
-    """One consistent set of secrets; None for those that are not configured."""
-
-    auth_token: SecretStr | None = None
-    access_key: SecretStr | None = None
-    secret_key: SecretStr | None = None
-    security_token: SecretStr | None = None
-    iam_password: SecretStr | None = None
+Secrets = Mapping[str, SecretStr]
+"""One consistent set of secrets by their fields, without those that are not configured."""
+ROTATING_FIELDS = ("auth_token", "access_key", "secret_key", "security_token", "iam_password")
 
 
 class RotatingSecrets:
@@ -40,17 +33,17 @@ class RotatingSecrets:
     def __init__(
         self, settings: Settings, found: Mapping[str, FoundValue], clock: Callable[[], int] = time.time_ns
     ) -> None:
-        names = [entry.name for entry in fields(SecretValues)]
         self.problem: str | None = None
-        self._secrets = SecretValues(**{name: getattr(settings, name) for name in names})
-        self._files = {name: found[name] for name in names if name in found and found[name].path}
+        values = {name: getattr(settings, name) for name in ROTATING_FIELDS}
+        self._secrets: Secrets = {name: value for name, value in values.items() if value is not None}
+        self._files = {name: found[name] for name in ROTATING_FIELDS if name in found and found[name].path}
         self._clock = clock
         self._last_stamp: _Stamp | None = None
 
     def __repr__(self) -> str:
         return f"RotatingSecrets(files={sorted(self._files)}, problem={self.problem!r})"
 
-    def current(self) -> SecretValues:
+    def current(self) -> Secrets:
         """Return the current secrets. Costs one `stat` per file, and reads only files that may have changed."""
         if self._files:
             stamp = self._stamp()
@@ -80,14 +73,14 @@ class RotatingSecrets:
         is_old_enough = all(self._clock() - changed > _MIN_FILE_AGE_NS for *_, changed in stamp)
         return stamp if is_old_enough else None
 
-    def _fresh(self) -> SecretValues:
+    def _fresh(self) -> Secrets:
         texts = {name: _text(found) for name, found in self._files.items()}
         try:
             fresh = Settings.model_validate(texts)
         except ValidationError as error:
             name, problem = next(iter(problems_by_field(error).items()))
             raise ValueError(f"{self._files[name].variable}: {problem}") from None
-        return replace(self._secrets, **{name: getattr(fresh, name) for name in texts})
+        return {**self._secrets, **{name: getattr(fresh, name) for name in texts}}
 
 
 def _text(found: FoundValue) -> str:

@@ -1,4 +1,4 @@
-"""Addresses: validators of URLs (broker, DCS and IAM, Redis, proxy, trace collector), and the default ones of regions.
+"""Addresses: validators of URLs (broker, DCS and IAM, Redis, proxy, trace collector), proxies, defaults of regions.
 
 An invalid URL is never repeated in an error: it is unknown which part of it is a password.
 """
@@ -6,7 +6,9 @@ An invalid URL is never repeated in an error: it is unknown which part of it is 
 import ipaddress
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Secret
@@ -50,11 +52,6 @@ def broker_urls(text: str) -> tuple[SecretUrl, ...]:
     return urls
 
 
-def service_url(text: str) -> str:
-    """Read the base URL of a service, https except on loopback; returned without a slash at the end."""
-    return _service_url(text, "")
-
-
 def endpoints(text: str) -> dict[str, str]:
     """Read a JSON object of regions and base URLs."""
     try:
@@ -70,7 +67,7 @@ def endpoints(text: str) -> dict[str, str]:
             raise ValueError(f"entry {at} must begin with the name of a region like cn-north-4")
         if region in found:
             raise ValueError(f"has the region {region} twice")
-        found[region] = _service_url(url if isinstance(url, str) else "", f"the URL of {region} ")
+        found[region] = service_url(url if isinstance(url, str) else "", f"the URL of {region} ")
     return found
 
 
@@ -105,7 +102,8 @@ def _broker_url(text: str, prefix: str) -> SecretUrl:
     return SecretUrl(_with_plain_scheme(text))
 
 
-def _service_url(text: str, prefix: str) -> str:
+def service_url(text: str, prefix: str = "") -> str:
+    """Read the base URL of a service, https except on loopback; returned without a slash at the end."""
     parts = _parse_url(text, ("https", "http"), prefix, login_rule="")
     host = parts.hostname or ""
     address = ip_address(host)
@@ -172,6 +170,69 @@ def ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+# The proxies of the usual variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case.
+
+PROXIED_SCHEMES = ("http", "https")
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """Through which proxy calls go, by their scheme; `exempt` lists hosts that are called directly."""
+
+    by_scheme: Mapping[str, SecretUrl] = field(default_factory=dict)
+    exempt: tuple[str, ...] = ()
+
+    def proxy_for(self, scheme: str, host: str) -> str | None:
+        """The URL of the proxy for calls with this scheme to this host; None: directly."""
+        proxy = self.by_scheme.get(scheme)
+        if proxy is None or _is_local(host) or any(_covers(entry, host) for entry in self.exempt):
+            return None
+        return proxy.get_secret_value()
+
+
+def read_proxies(environ: Mapping[str, str]) -> tuple[Proxies, list[str]]:
+    """The proxies, and a line for each that cannot be used."""
+    by_scheme: dict[str, SecretUrl] = {}
+    problems: list[str] = []
+    _, text = _first(environ, "no_proxy")
+    exempt = tuple(entry for item in text.split(",") if (entry := item.strip().lower()))
+    for scheme in () if "*" in exempt else PROXIED_SCHEMES:
+        name, text = _first(environ, f"{scheme}_proxy", "all_proxy")
+        if not text:
+            continue
+        try:
+            by_scheme[scheme] = proxy_url(text)
+        except ValueError as error:
+            if f"{name}: {error}" not in problems:
+                problems.append(f"{name}: {error}")
+    return Proxies(by_scheme, exempt), problems
+
+
+def _first(environ: Mapping[str, str], *names: str) -> tuple[str, str]:
+    """The first variable that is set, with its text. Lower case goes first, as in curl."""
+    for name in (spelt for lower in names for spelt in (lower, lower.upper())):
+        if text := environ.get(name, "").strip():
+            return name, text
+    return names[0], ""
+
+
+def _covers(entry: str, host: str) -> bool:
+    """True if an entry of NO_PROXY names the host: a name, a domain with what is below it, or a network."""
+    if (address := ip_address(host)) is not None:
+        with suppress(ValueError):
+            return address in ipaddress.ip_network(entry.strip("[]"), strict=False)
+    domain = entry.removeprefix("*").removeprefix(".")
+    return host == domain or host.endswith(f".{domain}")
+
+
+def _is_local(host: str) -> bool:
+    """True for what no proxy can reach for us: this machine, and its link, where the metadata service is."""
+    address = ip_address(host)
+    if address is None:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_link_local
 
 
 # The regions of Huawei Cloud that have DCS, and the default addresses of their services.

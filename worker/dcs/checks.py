@@ -62,12 +62,12 @@ def answered(reply: httpx2.Response | CallError, service: Service) -> Check:
     if isinstance(reply, CallError):
         found = f"does not answer: {line(reply.message)}"
         remedy = "correct WORKER_DCS_ENDPOINTS, or raise WORKER_DCS_TIMEOUT; else wait for the service"
-        return failed("DCS", found, remedy, subject=service.region, failure_kind=FailureKind.UNREACHABLE)
-    if reply.status_code >= 500:
+    elif reply.status_code >= 500:
         found = f"{service.endpoint} answers {reply.status_code}{_said(reply)}"
         remedy = "wait for the service; requests wait in the broker meanwhile"
-        return failed("DCS", found, remedy, subject=service.region, failure_kind=FailureKind.UNREACHABLE)
-    return ok("DCS", f"{service.endpoint} answers", subject=service.region)
+    else:
+        return ok("DCS", f"{service.endpoint} answers", subject=service.region)
+    return failed("DCS", found, remedy, subject=service.region, failure_kind=FailureKind.UNREACHABLE)
 
 
 def clock(reply: httpx2.Response, now: float, service: Service) -> Check:
@@ -164,13 +164,12 @@ async def check_service(
     service: Service, http: HttpClient, credentials: AuthMethod | None, now: Callable[[], float], on_check: OnCheck
 ) -> None:
     """Check one region; with a project and credentials also what they may do there. `now`: epoch seconds."""
-    error, request = (
-        None,
-        _request("list", service, _LISTING.format(service.project) if credentials is not None else "/"),
-    )
+    error, request = None, _request("list", service, "/")
     if credentials is not None:
-        error = await credentials.authorise(request, service.project or "")
-    reply = await http.send(request if error is None else _request("list", service, "/"))
+        listing = _request("list", service, _LISTING.format(service.project))
+        error = await credentials.authorise(listing, service.project or "")
+        request = listing if error is None else request
+    reply = await http.send(request)
     on_check(answered(reply, service))
     if isinstance(reply, httpx2.Response):
         on_check(clock(reply, now(), service))

@@ -61,21 +61,28 @@ def new_request(
     return httpx2.Request(method, url, headers=headers, content=content or None, extensions=extensions)
 
 
-class HttpClient:
-    """Makes calls. Their results are values; only cancellation is raised."""
+class HttpClient(httpx2.AsyncBaseTransport):
+    """Makes calls. Their results are values; only cancellation is raised.
+
+    It is the transport of the `httpx2.AsyncClient` inside, so that each attempt of an `auth` passes through it.
+    """
 
     def __init__(
         self,
         transport: httpx2.AsyncBaseTransport,
-        *,
         deadline: float,
+        *,
         freeze_detector: FreezeDetector,
         on_call_end: OnCallEnd = lambda *_: None,
         on_call_start: OnCallStart | None = None,
     ) -> None:
-        attempts = _Attempts(transport, deadline, freeze_detector, on_call_end, on_call_start)
+        self._transport = transport
+        self._deadline = deadline
         self._freeze_detector = freeze_detector
-        self._client = httpx2.AsyncClient(transport=attempts, trust_env=False, timeout=None)
+        self._on_call_end = on_call_end
+        self._on_call_start = on_call_start
+        self._abandoned: set[asyncio.Task[httpx2.Response]] = set()
+        self._client = httpx2.AsyncClient(transport=self, trust_env=False, timeout=None)
 
     async def send(self, request: httpx2.Request, auth: httpx2.Auth | None = None) -> httpx2.Response | CallError:
         """Send a request made by `new_request`, as often as `auth` asks for; the last answer, read to its end."""
@@ -86,27 +93,8 @@ class HttpClient:
         except CallFailedError as failed:
             return failed.error
 
-
-class _Attempts(httpx2.AsyncBaseTransport):
-    """Sends a request once, within the deadline, and raises CallFailedError if no whole answer came."""
-
-    def __init__(
-        self,
-        transport: httpx2.AsyncBaseTransport,
-        deadline: float,
-        freeze_detector: FreezeDetector,
-        on_call_end: OnCallEnd,
-        on_call_start: OnCallStart | None,
-    ) -> None:
-        self._transport = transport
-        self._deadline = deadline
-        self._freeze_detector = freeze_detector
-        self._on_call_end = on_call_end
-        self._on_call_start = on_call_start
-        self._abandoned: set[asyncio.Task[httpx2.Response]] = set()
-
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send a request; the answer is read whole."""
+        """Send a request once, within the deadline. Raises CallFailedError if no whole answer came."""
         operation: str = request.extensions[_OPERATION]
         if self._on_call_start is not None:
             request.headers.update(self._on_call_start(operation, request.method, str(request.url)))

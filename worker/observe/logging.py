@@ -63,8 +63,7 @@ def configure_logging(
     logger: Logger = structlog.wrap_logger(
         sink,
         processors=[
-            describe_errors(with_traceback=level == "debug"),
-            add_header(sink),
+            prepare_fields(sink, with_traceback=level == "debug"),
             *([make_printable(redactor), console] if format_ == "console" else [render_json(redactor)]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level_number),
@@ -77,31 +76,25 @@ def configure_logging(
 # From fields to a line.
 
 
-def add_header(sink: "LogSink") -> Processor:
-    """Put time, level and event first, then the number of lines lost before this one, if any."""
+def prepare_fields(sink: "LogSink", with_traceback: bool) -> Processor:
+    """Put time, level and event first, then the number of lines lost before this one, if any.
 
-    def add(_: Any, level: str, fields: Fields) -> Fields:
-        first: Fields = {"timestamp": to_text(time.time()), "level": level, "event": fields.pop("event")}
+    An exception under `error` becomes its type and message, and has its `traceback` if asked for.
+    """
+
+    def prepare(_: Any, level: str, fields: Fields) -> Fields:
+        prepared: Fields = {"timestamp": to_text(time.time()), "level": level, "event": fields.pop("event")}
         if sink.lost_lines:
-            first["lost"] = sink.lost_lines
-        first.update(fields)
-        return first
-
-    return add
-
-
-def describe_errors(with_traceback: bool) -> Processor:
-    """Replace an exception under `error` by its type and message, and add its `traceback` if asked for."""
-
-    def describe(_: Any, __: str, fields: Fields) -> Fields:
+            prepared["lost"] = sink.lost_lines
+        prepared.update(fields)
         error = fields.get("error")
         if isinstance(error, BaseException):
-            fields["error"] = f"{type(error).__name__}: {safe_text(error)}".removesuffix(": ")
+            prepared["error"] = f"{type(error).__name__}: {safe_text(error)}".removesuffix(": ")
             if with_traceback:
-                fields["traceback"] = "".join(traceback.format_exception(error))
-        return fields
+                prepared["traceback"] = "".join(traceback.format_exception(error))
+        return prepared
 
-    return describe
+    return prepare
 
 
 def render_json(redactor: Redactor) -> Callable[[Any, str, Fields], str]:

@@ -98,7 +98,7 @@ class WorkerObserver:
         """A DCS call ended: `label` is its HTTP status, or how it ended without an answer."""
         if self.tracing is not None:
             self.tracing.call_ended(label)
-        self.activity.call_ended(label, seconds)
+        self.activity.call_ended(seconds)
         self._metrics.dcs_calls[operation, label].inc()
         self._metrics.dcs_call_duration[operation].observe(seconds)
 

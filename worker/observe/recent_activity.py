@@ -1,35 +1,29 @@
 """Recent work for the status page: counters updated with every fact, put together on request.
 
-A sliding window has the last ten minutes in slots of five seconds: counts and durations. An observation costs a few
-additions.
+A sliding window has the last minute in slots of five seconds. An observation costs a few additions.
 """
 
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Final
 
 from worker.policy import status
 from worker.policy.call_result import CallError
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.migration_request import Key, MigrationRequest
-from worker.policy.status import NOTHING, Chart, FaultKind, Series
+from worker.policy.status import NOTHING, FaultKind
 
 SLOT_SECONDS: Final = 5.0
-SLOT_COUNT: Final = 120
+SLOT_COUNT: Final = 12
 MAX_FAILURES_KEPT: Final = 20
-SLOTS_PER_MINUTE: Final = round(60 / SLOT_SECONDS)
 MAX_ERROR_CHARACTERS: Final = 300
 """Longest error text that is kept."""
 _MIN_SECONDS: Final = 1e-6
 _MAX_OPEN_ERRORS: Final = 1024
 """Last errors kept of requests that are still in flight."""
-
-_OUTCOMES: Final = (("succeeded", "good"), ("failed", "bad"), ("retried", "busy"), ("returned", "idle"))
-_CALLS: Final = (("OK", "good"), ("4xx", "bad"), ("429", "busy"), ("5xx or no response", "tail"))
 
 
 def duration_class(seconds: float) -> int:
@@ -52,47 +46,40 @@ def quantile(times: Iterable[Counter[int]], share: float) -> float | None:
 
 @dataclass(slots=True)
 class TimeSlot:
-    """Counts of five seconds; those of durations by `duration_class`."""
+    """Counts of five seconds; those of calls by the `duration_class` of each."""
 
     number: int
-    outcomes: Counter[str] = field(default_factory=Counter)
-    request_times: Counter[int] = field(default_factory=Counter)
-    calls: Counter[str] = field(default_factory=Counter)
+    ended: int = 0
+    failed: int = 0
     call_times: Counter[int] = field(default_factory=Counter)
 
 
 class SlidingWindow:
-    """The slots of the last ten minutes; empty slots are not stored."""
+    """The slots of the last minute; empty slots are not stored."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._slots: deque[TimeSlot] = deque(maxlen=SLOT_COUNT + 1)
-        self._slot = TimeSlot(-1)
-        self._end = -math.inf
-
-    def __repr__(self) -> str:
-        return f"<SlidingWindow: {len(self._slots)} slots>"
+        self._slots = deque([TimeSlot(-1)], maxlen=SLOT_COUNT)
 
     def current(self) -> TimeSlot:
         """The current slot."""
-        now = self._clock()
-        if now >= self._end:
-            self._slot = TimeSlot(int(now // SLOT_SECONDS))
-            self._slots.append(self._slot)
-            self._end = (self._slot.number + 1) * SLOT_SECONDS
-        return self._slot
+        number = int(self._clock() // SLOT_SECONDS)
+        if number != self._slots[-1].number:
+            self._slots.append(TimeSlot(number))
+        return self._slots[-1]
 
-    def recent(self, count: int) -> tuple[list[TimeSlot], float]:
-        """The last `count` slots including the current one, and the seconds that they cover."""
-        current = self.current()
-        return [*self.whole(count - 1), current], self._clock() - (current.number - count + 1) * SLOT_SECONDS
-
-    def whole(self, count: int = SLOT_COUNT) -> Iterator[TimeSlot]:
-        """The last `count` complete slots, oldest first, empty ones included."""
-        slots_by_number = {slot.number: slot for slot in self._slots}
-        current_number = int(self._clock() // SLOT_SECONDS)
-        for number in range(current_number - count, current_number):
-            yield slots_by_number.get(number) or TimeSlot(number)
+    def figures(self) -> dict[str, str]:
+        """Rates, failures and latency by name, the current slot included."""
+        oldest = self.current().number - SLOT_COUNT + 1
+        slots = [slot for slot in self._slots if slot.number >= oldest]
+        seconds = self._clock() - oldest * SLOT_SECONDS
+        longest = quantile((slot.call_times for slot in slots), 0.95)
+        return {
+            "finished per second": f"{sum(slot.ended for slot in slots) / seconds:.1f}",
+            "failed": str(sum(slot.failed for slot in slots)),
+            "calls per second": f"{sum(slot.call_times.total() for slot in slots) / seconds:.1f}",
+            "DCS call latency, p95": NOTHING if longest is None else f"{longest * 1000:,.0f} ms",
+        }
 
 
 class RecentActivity:
@@ -114,11 +101,9 @@ class RecentActivity:
     def __repr__(self) -> str:
         return f"<RecentActivity: {sum(self._outcomes.values())} deliveries, {len(self._failures)} failures>"
 
-    def call_ended(self, label: str, seconds: float) -> None:
-        """A DCS call ended: `label` is its HTTP status, or how it ended without an answer."""
-        slot = self._window.current()
-        slot.calls[_call_kind(label)] += 1
-        slot.call_times[duration_class(seconds)] += 1
+    def call_ended(self, seconds: float) -> None:
+        """A DCS call ended."""
+        self._window.current().call_times[duration_class(seconds)] += 1
 
     def call_failed(self, migration: MigrationRequest, error: CallError) -> None:
         """A call for this request failed."""
@@ -132,26 +117,22 @@ class RecentActivity:
 
     def settled(self, fact: DeliveryFinished) -> None:
         """A delivery was handled."""
-        slot = self._window.current()
-        slot.outcomes[fact.outcome] += 1
-        slot.request_times[duration_class(fact.seconds)] += 1
+        self._window.current().ended += 1
         self._outcomes[fact.outcome, fact.reason] += 1
         error = self._open_errors.pop(fact.migration.key, None) if self._open_errors and fact.migration else None
         if fact.outcome == "failed":
+            self._window.current().failed += 1
             self._failures.append(self._failure(fact, error))
 
     def delivery_returned(self, reason: str) -> None:
         """A delivery was returned to the queue without an outcome."""
-        self._window.current().outcomes["returned"] += 1
+        self._window.current().ended += 1
         self._outcomes["returned", reason] += 1
 
     def read(self, redact: Callable[[str], str]) -> status.Activity:
         """Everything as plain values; `redact` removes secrets from DCS's texts."""
-        slots = list(self._window.whole())
         return status.Activity(
-            slot=SLOT_SECONDS,
-            figures=_minute_figures(*self._window.recent(SLOTS_PER_MINUTE)),
-            charts=_charts(slots),
+            figures=self._window.figures(),
             outcomes=dict(self._outcomes.most_common()),
             failures=tuple(replace(failure, said=redact(failure.said)) for failure in reversed(self._failures)),
             faults=tuple(
@@ -174,47 +155,6 @@ class RecentActivity:
         )
 
 
-@cache
-def _call_kind(label: str) -> str:
-    if label == "429":
-        return "429"
-    return {"2": "OK", "4": "4xx"}.get(label[:1] if label.isdecimal() else "", "5xx or no response")
-
-
 def _error_text(error: CallError) -> str:
     words = error.error_msg or error.message
     return " ".join(filter(None, (error.error_code, words)))[:MAX_ERROR_CHARACTERS]
-
-
-def _minute_figures(slots: list[TimeSlot], seconds: float) -> dict[str, str]:
-    ended = sum(slot.outcomes.total() for slot in slots)
-    calls = sum(slot.calls.total() for slot in slots)
-    longest = quantile((slot.call_times for slot in slots), 0.95)
-    return {
-        "finished per second": f"{ended / seconds:.1f}",
-        "failed": str(sum(slot.outcomes["failed"] for slot in slots)),
-        "calls per second": f"{calls / seconds:.1f}",
-        "DCS call latency, p95": NOTHING if longest is None else f"{longest * 1000:,.0f} ms",
-    }
-
-
-def _charts(slots: list[TimeSlot]) -> tuple[Chart, ...]:
-    return (
-        Chart("Deliveries handled", "per second", _rates(_OUTCOMES, [slot.outcomes for slot in slots]), True),
-        Chart("DCS calls", "per second", _rates(_CALLS, [slot.calls for slot in slots]), True),
-        Chart("Handling time", "ms", _quantiles([slot.request_times for slot in slots])),
-        Chart("DCS call latency", "ms", _quantiles([slot.call_times for slot in slots])),
-    )
-
-
-def _rates(kinds: Iterable[tuple[str, str]], counts: Sequence[Mapping[str, int]]) -> tuple[Series, ...]:
-    return tuple(
-        Series(name, kind, tuple(count.get(name, 0) / SLOT_SECONDS for count in counts)) for name, kind in kinds
-    )
-
-
-def _quantiles(times: list[Counter[int]]) -> tuple[Series, ...]:
-    return tuple(
-        Series(name, kind, tuple(None if (at := quantile((slot,), share)) is None else at * 1000 for slot in times))
-        for name, kind, share in (("p50", "half", 0.5), ("p95", "tail", 0.95))
-    )

@@ -4,7 +4,7 @@ No attribute holds a body, a query, a header, or a sender's text other than ids.
 """
 
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from worker.policy.call_result import (
@@ -36,26 +36,6 @@ _RESULT_NAMES: Final[Mapping[type, str]] = {
 }
 
 
-class ReceivedMessage(Protocol):
-    """A message as it was delivered."""
-
-    @property
-    def body(self) -> bytes:
-        """The message body."""
-
-    @property
-    def headers(self) -> Mapping[str, object]:
-        """Message headers."""
-
-    @property
-    def message_id(self) -> str | None:
-        """AMQP message-id."""
-
-    @property
-    def correlation_id(self) -> str | None:
-        """AMQP correlation-id."""
-
-
 def messaging_attributes(name: str, type_: str, destination: str) -> dict[str, str | int | None]:
     """Attributes of an operation on a message; `destination` is a queue, or an exchange and a key."""
     return {
@@ -71,8 +51,8 @@ def without_none(attributes: Mapping[str, str | int | None]) -> Attributes:
     return {name: value for name, value in attributes.items() if value is not None}
 
 
-def delivery_attributes(delivery: ReceivedMessage, queue: str) -> Attributes:
-    """Attributes of a delivery at its start."""
+def delivery_attributes(delivery: Any, queue: str) -> Attributes:
+    """Attributes of a delivery (the broker's room has its class) at its start."""
     return without_none(
         {
             **messaging_attributes("process", "process", queue),

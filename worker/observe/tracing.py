@@ -26,7 +26,6 @@ from schemas import names
 from worker.observe.span_attributes import (
     ATTRIBUTE_PREFIX,
     URL_TEMPLATES,
-    ReceivedMessage,
     call_attributes,
     delivery_attributes,
     messaging_attributes,
@@ -48,7 +47,8 @@ _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _delivery: ContextVar[Span] = ContextVar("delivery_span")
 _call: ContextVar[Span] = ContextVar("call_span")
 
-D = TypeVar("D", bound=ReceivedMessage)
+D = TypeVar("D")
+"""The broker's room has the class of a delivery."""
 
 
 class Tracing:
@@ -155,7 +155,7 @@ class Tracing:
             async with asyncio.timeout(FLUSH_TIMEOUT_SECONDS):
                 await flushed.wait()
 
-    def _start_delivery_span(self, delivery: ReceivedMessage) -> Span:
+    def _start_delivery_span(self, delivery: Any) -> Span:
         # A sender may put any type into a header.
         header_names = (names.TRACEPARENT, names.TRACESTATE)
         trace_headers = {name: value for name in header_names if isinstance(value := delivery.headers.get(name), str)}
@@ -258,11 +258,7 @@ def start_tracing(endpoint: str, queue: str, version: str) -> Tracing:
 def _resource(version: str) -> Resource:
     """Who sends the spans; what the environment says takes precedence."""
     from_environment = Resource.create()
-    defaults = {
-        SERVICE_NAME: DEFAULT_SERVICE_NAME,
-        "service.version": version,
-        "service.instance.id": str(uuid.uuid4()),
-    }
+    defaults = {"service.version": version, "service.instance.id": str(uuid.uuid4())}
     if str(from_environment.attributes[SERVICE_NAME]).startswith("unknown_service"):
         from_environment = from_environment.merge(Resource({SERVICE_NAME: DEFAULT_SERVICE_NAME}))
     return Resource(defaults).merge(from_environment)

@@ -47,34 +47,11 @@ class FaultKind:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
-    """One line or one colour of a chart; None where there is nothing to say."""
-
-    name: str
-    kind: str
-    """What its colour stands for: `good`, `bad`, `busy`, `idle`, `half` or `tail`."""
-    values: tuple[float | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """Values of the last minutes, one for each slot, the oldest first."""
-
-    title: str
-    unit: str
-    series: tuple[Series, ...]
-    is_stacked: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Activity:
-    """What happened, in the last minutes and since the start."""
+    """What happened, in the last minute and since the start."""
 
-    slot: float = 5.0
-    """Seconds that one value of a chart stands for."""
     figures: Mapping[str, str] = field(default_factory=dict)
     """Figures of the last minute by their name."""
-    charts: tuple[Chart, ...] = ()
     outcomes: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Deliveries that are over, by outcome and reason."""
     failures: tuple[Failure, ...] = ()

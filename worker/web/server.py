@@ -89,13 +89,10 @@ class WebServer:
         return response
 
     def _dispatch(self, request: web.BaseRequest) -> web.Response:
-        handler = self._handlers.get(request.path)
-        if handler is None:
+        if (handler := self._handlers.get(request.path)) is None:
             return _json(404, {"error": "not found", "pages": list(self._handlers)})
         if request.method not in ("GET", "HEAD"):
-            response = _json(405, {"error": "only GET and HEAD are allowed"})
-            response.headers["Allow"] = "GET, HEAD"
-            return response
+            return _json(405, {"error": "only GET and HEAD are allowed"}, Allow="GET, HEAD")
         return handler(request)
 
     def _status_page(self, _: web.BaseRequest) -> web.Response:
@@ -122,8 +119,8 @@ def _livez(_: web.BaseRequest) -> web.Response:
     return _json(200, {"alive": True})
 
 
-def _json(status: int, content: Mapping[str, object]) -> web.Response:
-    text = json.dumps(content, default=str)
+def _json(status: int, content: Mapping[str, object], **headers: str) -> web.Response:
+    headers = {"Cache-Control": "no-store", **headers}
     return web.Response(
-        status=status, text=text, content_type="application/json", headers={"Cache-Control": "no-store"}
+        status=status, text=json.dumps(content, default=str), content_type="application/json", headers=headers
     )

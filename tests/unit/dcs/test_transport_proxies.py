@@ -23,8 +23,7 @@ from tests.unit.dcs.raw_server import (
     server_tls,
     serving,
 )
-from worker.config.proxies import Proxies
-from worker.config.urls import SecretUrl
+from worker.config.urls import Proxies, SecretUrl
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.transport import ServiceTransport
 from worker.policy.call_result import CallError, CallStatus, Evidence, TaskCreated

@@ -16,10 +16,10 @@ from schemas.timestamp import from_text
 from worker.observe.logging import (
     Level,
     LogSink,
-    add_header,
     configure_logging,
     crash_hook,
     loop_exception_handler,
+    prepare_fields,
     thread_hook,
 )
 
@@ -162,7 +162,7 @@ def test_next_line_counts_lost_lines() -> None:
     sink = LogSink(None)
     sink.write("lost")
 
-    assert list(add_header(sink)(None, "info", {"event": "one", "x": 1}).items())[1:] == [
+    assert list(prepare_fields(sink, with_traceback=False)(None, "info", {"event": "one", "x": 1}).items())[1:] == [
         ("level", "info"),
         ("event", "one"),
         ("lost", 1),

@@ -12,17 +12,14 @@ import pytest
 from worker.policy.status import (
     NOTHING,
     Activity,
-    Chart,
     Connection,
     Failure,
     FaultKind,
     InHand,
     Readiness,
-    Series,
     Status,
 )
-from worker.web import tables
-from worker.web.status_page import CONTENT_SECURITY_POLICY, render_page
+from worker.web.status_page import CONTENT_SECURITY_POLICY, MAX_REQUESTS_SHOWN, duration, render_page
 
 HOSTILE = "<script>alert(\"1\")</script><img src=x onerror=alert(2)> & 'x' </style></script>"
 NOW = 1_700_000_000.0
@@ -37,10 +34,6 @@ STATUS = Status(
     in_hand=(InHand("project-1", "request-1", 12.4), InHand("project-2", "request-2", 0.3)),
     activity=Activity(
         figures={"failed": "3"},
-        charts=(
-            Chart("Rates", "per second", (Series("succeeded", "good", (1.0, 2.0)),), is_stacked=True),
-            Chart("Times", "ms", (Series("half within", "half", (None, 20.0)),)),
-        ),
         outcomes={("succeeded", "created"): 4_000, ("failed", "rejected"): 3},
         failures=(
             Failure(NOW - 90, "unresolved", "request-9", "project-9", "cn-north-4", 2, parked=True, said="504: late"),
@@ -175,8 +168,8 @@ def test_requests_in_flight_have_ages() -> None:
     assert shown().table("in-flight") == [["12 s", "request-1", "project-1"], ["0.3 s", "request-2", "project-2"]]
     assert "and 10 more" in shown().texts
     crowd = replace(STATUS, in_flight=30, in_hand=tuple(InHand("p", f"r{i}", 1.0) for i in range(30)))
-    assert len(shown(crowd).table("in-flight")) == tables.MAX_REQUESTS_SHOWN
-    assert f"and {30 - tables.MAX_REQUESTS_SHOWN} more" in shown(crowd).texts
+    assert len(shown(crowd).table("in-flight")) == MAX_REQUESTS_SHOWN
+    assert f"and {30 - MAX_REQUESTS_SHOWN} more" in shown(crowd).texts
 
 
 def test_failures_and_faults() -> None:
@@ -217,16 +210,14 @@ def test_empty_tables_are_sentences() -> None:
 )
 def test_durations_have_two_units(seconds: float, said: str) -> None:
     """As exact as an operator needs; a clock that was set back is no negative age."""
-    assert tables.duration(seconds) == said
+    assert duration(seconds) == said
 
 
 def test_full_page_is_below_100_kb() -> None:
     """It is rendered in the event loop and fetched every few seconds."""
-    many = Series("succeeded", "good", tuple(float(i % 7) for i in range(120)))
-    charts = (Chart("Rates", "per second", (many, many, many, many), is_stacked=True),) * 4
     busy = replace(
         STATUS,
         in_hand=STATUS.in_hand * 500,
-        activity=replace(STATUS.activity, charts=charts, failures=STATUS.activity.failures * 10),
+        activity=replace(STATUS.activity, failures=STATUS.activity.failures * 10),
     )
     assert len(render_page(Readiness(True, "consuming"), busy)) < 100_000

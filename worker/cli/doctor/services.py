@@ -5,6 +5,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,8 +22,7 @@ from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, fail
 from worker.policy.freeze_detector import FreezeDetector
 from worker.rabbit.connection import Brokers
 from worker.rabbit.tools.broker_access import LoginRefused, LoginResult, Node, broker_version, log_in
-from worker.rabbit.tools.management import check_management, without_management
-from worker.rabbit.tools.topology_diff import check_topology
+from worker.rabbit.tools.topology_diff import check_management, check_topology, without_management
 
 PART_TIMEOUT_SECONDS: Final = 45.0
 """For each part; the parts run at the same time."""
@@ -181,11 +181,7 @@ async def check_dcs(loaded: Configuration, options: DoctorOptions, on_check: OnC
         on_check(ok("IAM", f"{iam} accepts connections") if problem is None else _unreachable("IAM", problem))
     transport = ServiceTransport(tls, MAX_CALL_SECONDS, loaded.proxies.proxy_for)
     # Nothing is created here, so it does not matter whether this process was frozen.
-    freeze_detector = FreezeDetector(lambda: 0.0)
-
-    def http_client(deadline: float) -> HttpClient:
-        return HttpClient(transport, deadline=deadline, freeze_detector=freeze_detector)
-
+    http_client = partial(HttpClient, transport, freeze_detector=FreezeDetector(lambda: 0.0))
     try:
         checks_by_region = await asyncio.gather(
             *(_check_region(loaded, options, region, http_client, tls) for region in settings.dcs_endpoints)

@@ -54,9 +54,6 @@ class FetchBackoff:
         self._until = -math.inf
         self._error: CallError | None = None
 
-    def __repr__(self) -> str:
-        return f"<FetchBackoff: {self._failures} failures>"
-
     def active_error(self) -> CallError | None:
         """The last error, with the seconds that are left to wait; None if the next fetch may start."""
         left = self._until - self._timing.now()

@@ -70,11 +70,6 @@ class IamTokens(AuthMethod):
     def __repr__(self) -> str:
         return f"<IamTokens of {len(self._tokens)} projects, {self.refusal or 'not refused'}>"
 
-    @property
-    def refused_until(self) -> float | None:
-        """Until when the refused password is not tried (epoch seconds); another one is tried at once."""
-        return self._lockout.until if self.refusal is not None else None
-
     async def authorise(self, request: httpx2.Request, project_id: str) -> CallError | None:
         """Put the project's token on `request`."""
         token = await self._token(project_id).get()

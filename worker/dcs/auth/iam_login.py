@@ -4,12 +4,10 @@ Sources: IAM API Reference, Obtaining a User Token Through Password Authenticati
 Authentication Policy".
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from secrets import token_bytes
 from typing import Final
 
 import httpx2
@@ -46,9 +44,6 @@ class IamToken:
 
     token: str
     seconds: float
-
-    def __repr__(self) -> str:
-        return f"<IamToken for {self.seconds:g} s>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,30 +121,23 @@ class PasswordLockout:
 
     def __init__(self, random_unit: Callable[[], float]) -> None:
         self._random_unit = random_unit
-        self._salt = token_bytes(16)
-        self._refused: set[bytes] = set()
+        self._refused: set[str] = set()
         self.refusals = 0
         self.until = 0.0
 
-    def __repr__(self) -> str:
-        return f"<PasswordLockout: {self.refusals} refusals>"
-
     def wait(self, password: str, now: float) -> float:
         """Seconds until `password` may be tried; 0 for one that was not refused yet."""
-        return max(0.0, self.until - now) if self._digest(password) in self._refused else 0.0
+        return max(0.0, self.until - now) if password in self._refused else 0.0
 
     def refused(self, password: str, now: float) -> None:
         """IAM refused `password`."""
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * PAUSE_GROWTH ** min(self.refusals, 8))
         self.until = now + pause * (1.0 + self._random_unit() / 4)
         self.refusals += 1
-        self._refused.add(self._digest(password))
+        self._refused.add(password)
 
     def accepted(self) -> None:
         """IAM accepted a password: all that were refused before may be tried again."""
         self.refusals = 0
         self.until = 0.0
         self._refused.clear()
-
-    def _digest(self, password: str) -> bytes:
-        return hashlib.blake2b(password.encode("utf-8", "surrogatepass"), key=self._salt).digest()

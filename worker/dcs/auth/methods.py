@@ -1,8 +1,8 @@
 """The four authentication methods, made from plain values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, Protocol, assert_never
+from typing import Literal, assert_never
 
 from pydantic import SecretStr
 
@@ -17,28 +17,8 @@ from worker.dcs.http_client import HttpClient
 AuthMethodName = Literal["token", "keys", "iam", "platform"]
 
 
-class Secrets(Protocol):
-    """The secrets that are valid together at one moment; None for those not configured."""
-
-    @property
-    def auth_token(self) -> SecretStr | None:
-        """A ready token."""
-
-    @property
-    def access_key(self) -> SecretStr | None:
-        """The access key."""
-
-    @property
-    def secret_key(self) -> SecretStr | None:
-        """The secret key that belongs to it."""
-
-    @property
-    def security_token(self) -> SecretStr | None:
-        """The token that belongs to temporary keys."""
-
-    @property
-    def iam_password(self) -> SecretStr | None:
-        """The password of the user of IAM."""
+Secrets = Mapping[str, SecretStr]
+"""The secrets that are valid together at one moment, by the names of their settings; without those not configured."""
 
 
 def auth_method(
@@ -60,13 +40,13 @@ def auth_method(
     timing = timing or Timing()
     match name:
         case "token":
-            return ReadyToken(lambda: _text(current().auth_token))
+            return ReadyToken(lambda: _text(current(), "auth_token"))
         case "keys":
             return KeySigner(lambda: _keys(current()), now=timing.now)
         case "iam":
             assert account is not None
             http = http_client(IAM_TIMEOUT_SECONDS)
-            return IamTokens(account, lambda: _text(current().iam_password), http, on_refused, timing)
+            return IamTokens(account, lambda: _text(current(), "iam_password"), http, on_refused, timing)
         case "platform":
             stored = Profile(profile) if profile is not None else None
             return platform_signer(stored, http_client(METADATA_TIMEOUT_SECONDS), metadata_address, timing)
@@ -75,10 +55,10 @@ def auth_method(
 
 
 def _keys(secrets: Secrets) -> Keys:
-    token = secrets.security_token
-    return Keys(_text(secrets.access_key), _text(secrets.secret_key), token.get_secret_value() if token else None)
+    token = secrets.get("security_token")
+    return Keys(_text(secrets, "access_key"), _text(secrets, "secret_key"), token.get_secret_value() if token else None)
 
 
-def _text(secret: SecretStr | None) -> str:
-    assert secret is not None, "the configuration lets no worker start without the secrets of its method"
-    return secret.get_secret_value()
+def _text(secrets: Secrets, name: str) -> str:
+    assert name in secrets, "the configuration lets no worker start without the secrets of its method"
+    return secrets[name].get_secret_value()

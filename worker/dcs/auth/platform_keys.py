@@ -6,6 +6,7 @@ Sources: huaweicloudsdkcore 3.1.219, auth/provider.py and auth/internal.py; ECS 
 
 import configparser
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -29,21 +30,13 @@ class Profile:
         self._path = path
         self._keys: Keys | None = None
         self._seen: _Stamp | None = None
-        self.fault: str | None = None
-        """Why the file as it is now has no keys; one line without its content."""
-
-    def __repr__(self) -> str:
-        return f"<Profile {self._path}: {self.fault or 'read'}>"
 
     def keys(self) -> Keys | None:
         """The present keys; None if the file never had any. Reads the file only when it changed."""
-        try:
+        with suppress(OSError, ValueError, configparser.Error):
             stamp = self._stamp()
             if stamp != self._seen:
-                self._keys, self._seen, self.fault = self._read(), stamp, None
-        except (OSError, ValueError, configparser.Error) as error:
-            # Its text may quote the line that it could not read.
-            self.fault = f"{self._path}: {'no keys' if isinstance(error, ValueError) else type(error).__name__}"
+                self._keys, self._seen = self._read(), stamp
         return self._keys
 
     def _stamp(self) -> _Stamp:
@@ -90,9 +83,6 @@ class Metadata:
         self._address = address
         self._timing = timing
         self._backoff = FetchBackoff(timing)
-
-    def __repr__(self) -> str:
-        return f"<Metadata {self._address}>"
 
     async def fetch(self) -> Credential[Keys] | CallError:
         """Keys, or why there are none now."""
@@ -148,13 +138,10 @@ class Metadata:
 
 
 def _faulty(reply: httpx2.Response) -> CallError:
+    found = f"the metadata service gave no keys (HTTP {reply.status_code})"
     if reply.status_code == 401 and b"agency" in reply.content.lower():
-        return no_credential(
-            CallStatus.METADATA_UNAVAILABLE, "this server has no agency: assign one to it that may use DCS"
-        )
-    return no_credential(
-        CallStatus.METADATA_UNAVAILABLE, f"the metadata service gave no keys (HTTP {reply.status_code})"
-    )
+        found = "this server has no agency: assign one to it that may use DCS"
+    return no_credential(CallStatus.METADATA_UNAVAILABLE, found)
 
 
 def platform_signer(profile: Profile | None, http: HttpClient, address: str, timing: Timing) -> KeySigner:

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from tests.fakes.clock import FakeClock
 from tests.unit.dcs.fakes import FakeIam, FakeMetadata, a_client, timing_of
-from worker.config.secrets import SecretValues
+from worker.config.secrets import Secrets
 from worker.dcs.auth.auth_method import AuthMethod
 from worker.dcs.auth.iam_login import Account
 from worker.dcs.auth.methods import AuthMethodName, auth_method
@@ -28,13 +28,18 @@ class Router:
         return await (self.iam if request.url.host == "iam" else self.metadata)(request)
 
 
+def secrets(**values: str) -> Secrets:
+    """Secrets by their names."""
+    return {name: SecretStr(value) for name, value in values.items()}
+
+
 class Drawer:
     """Secrets that can be replaced."""
 
-    def __init__(self, secrets: SecretValues) -> None:
+    def __init__(self, secrets: Secrets) -> None:
         self.secrets = secrets
 
-    def __call__(self) -> SecretValues:
+    def __call__(self) -> Secrets:
         """The present ones."""
         return self.secrets
 
@@ -61,23 +66,23 @@ async def headers_of(credentials: AuthMethod) -> Mapping[str, str]:
 
 async def test_a_token_follows_the_secrets() -> None:
     """The present token."""
-    drawer = Drawer(SecretValues(auth_token=SecretStr("one")))
+    drawer = Drawer(secrets(auth_token="one"))
     credentials = made("token", drawer)
     assert (await headers_of(credentials))["X-Auth-Token"] == "one"
 
-    drawer.secrets = SecretValues(auth_token=SecretStr("two"))
+    drawer.secrets = secrets(auth_token="two")
     assert (await headers_of(credentials))["X-Auth-Token"] == "two"
     await credentials.aclose()
 
 
 async def test_keys_follow_the_secrets() -> None:
     """The present keys, with or without a security token."""
-    drawer = Drawer(SecretValues(access_key=SecretStr("A"), secret_key=SecretStr("S")))
+    drawer = Drawer(secrets(access_key="A", secret_key="S"))
     credentials = made("keys", drawer)
     headers = await headers_of(credentials)
     assert ("Access=A," in headers["Authorization"], headers.get("X-Security-Token")) == (True, None)
 
-    drawer.secrets = SecretValues(SecretStr("t"), SecretStr("B"), SecretStr("S"), SecretStr("T"))
+    drawer.secrets = secrets(auth_token="t", access_key="B", secret_key="S", security_token="T")
     headers = await headers_of(credentials)
     assert ("Access=B," in headers["Authorization"], headers.get("X-Security-Token")) == (True, "T")
     assert credentials.explain(httpx2.Headers({"Date": "Tue, 14 Nov 2023 20:13:20 GMT"})) is not None
@@ -86,7 +91,7 @@ async def test_keys_follow_the_secrets() -> None:
 
 async def test_a_password_brings_tokens() -> None:
     """A token of IAM for the present password."""
-    drawer = Drawer(SecretValues(iam_password=SecretStr("right")))
+    drawer = Drawer(secrets(iam_password="right"))
     credentials = made("iam", drawer, Account("https://iam", "user", "domain"))
 
     assert (await headers_of(credentials))["X-Auth-Token"] == "token-p-1"
@@ -98,7 +103,7 @@ async def test_the_platform_brings_keys(tmp_path: Path, profile: bool, key: str)
     """The profile file if there is one, else the metadata service."""
     path = tmp_path / "credentials"
     path.write_text("[basic]\nak = PROFILE\nsk = S\n")
-    credentials = made("platform", Drawer(SecretValues()), profile=path if profile else None)
+    credentials = made("platform", Drawer(secrets()), profile=path if profile else None)
 
     assert f"Access={key}," in (await headers_of(credentials))["Authorization"]
     await credentials.aclose()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from worker.config import ConfigurationError, load
-from worker.config.proxies import read_proxies
+from worker.config.urls import read_proxies
 
 PROXY = "http://proxy.example:3128"
 TOKEN = {"WORKER_AUTH_TOKEN": "t"}

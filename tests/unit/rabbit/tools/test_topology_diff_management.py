@@ -10,7 +10,7 @@ from aiohttp import web
 
 from worker.policy.diagnostics import Check, CheckResult
 from worker.rabbit.tools.broker_access import Node
-from worker.rabbit.tools.management import check_management, without_management
+from worker.rabbit.tools.topology_diff import check_management, without_management
 from worker.rabbit.topology import describe
 from worker.tools.servers import free_port
 
