@@ -5,7 +5,7 @@ import pytest
 from tests.simulation.explore import explore
 from tests.simulation.mutations.catalogue import MUTATIONS, Mutation
 
-RUNS = 4_000
+RUNS = 8_000
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)

@@ -121,10 +121,12 @@ class Executor:
             return self._failed(context, Reason.EXPIRED)
         if not context.claimed_at_start and self._retry_policy.reconcile != "off":
             context.needs_lookup, context.absent_at = True, None
-        calls = self._lookup_due(context) + (not self._retry_policy.retries_exhausted(context.envelope))
+        may_create, asked_at = not self._retry_policy.retries_exhausted(context.envelope), self._now()
+        calls = self._lookup_due(context) + may_create
         if not calls:
             return self._failed(context, Reason.EXHAUSTED)
-        asked_at = self._now()
+        if context.absent_at is not None and calls == may_create:
+            calls = 0  # its look-up was granted with a create, which must follow while absence is believed
         async with self._throttle.permit(context.migration, calls, context.ended_holds) as permit:
             step = await self._look_up_then_create(context, permit, asked_at)
             context.checked_hold = permit.checked_hold
@@ -177,7 +179,10 @@ class Executor:
         self._observer.called(context.migration, "find", found, context.envelope.attempts)
         self._record_call(context, Call(Kind.LOOK, 0, asked_at, started_at), found)
         context.last_call_was_lookup = True
-        return self._on_lookup(context, found, started_at)
+        step = self._on_lookup(context, found, started_at)
+        if step is None and (spacing := permit.spacing()):
+            await self._throttle.pause(spacing)
+        return step
 
     async def _find_task(self, context: DeliveryContext, permit: CallPermit) -> LookupResult | CallError:
         seconds = self._retry_policy.lookup_timeout

@@ -137,6 +137,9 @@ class CallPermit(Protocol):
     def begin_call(self) -> None:
         """A call begins."""
 
+    def spacing(self) -> float:
+        """Seconds between look and create."""
+
     def ended(self, result: CallResult) -> None:
         """A call, or a look of several calls, ended."""
 

@@ -25,7 +25,7 @@ from worker.policy.retry_policy import ThrottleSettings
 from worker.policy.throttle.circuit_breaker import CircuitBreaker
 from worker.policy.throttle.concurrency_limit import ConcurrencyLimit, fitting_prefetch
 from worker.policy.throttle.hold import CREDENTIALS_TIMES, REGION_TIMES, Hold
-from worker.policy.throttle.project_hold import CREDENTIALS, QUOTA, ProjectHold
+from worker.policy.throttle.project_hold import CREDENTIALS, IN_HAND_SECONDS, QUOTA, THROTTLED, ProjectHold
 from worker.policy.throttle.rate_limiter import RateLimiter
 
 MAX_PERMIT_WAIT_SECONDS: Final = 60.0
@@ -62,6 +62,10 @@ class Permit:
                 limiter.take(1, self.call_began_at)
         self.calls = max(0, self.calls - 1)
 
+    def spacing(self) -> float:
+        """Seconds between look and create."""
+        return max(limiter.spacing() for limiter in self.limiters)
+
     def ended(self, result: CallResult) -> None:
         """A call, or a look of several calls, ended."""
         self.region.learn(self, result)
@@ -75,6 +79,7 @@ class RegionThrottle:
         self.breaker, self.limiter = CircuitBreaker(), limiter
         self.limit = ConcurrencyLimit(settings.prefetch, settings.deadline)
         self.hold = Hold("region", (ErrorScope.REGION,), REGION_TIMES)
+        self._spread = RetrySpread(settings.delays)
         self.projects: dict[str, ProjectHold] = {}
         self.queue: WaitQueue[Permit] = WaitQueue(self._offer, self.leave, throttle.clock)
         self.in_use = 0
@@ -100,7 +105,8 @@ class RegionThrottle:
         if self.queue.items or self._offer(permit, self.clock())[0] > 0.0:
             try:
                 async with asyncio.timeout(MAX_PERMIT_WAIT_SECONDS):
-                    await self.queue.wait(permit, is_first=bool(permit.ended_holds))  # a refused one is tried once more
+                    is_first = bool(permit.ended_holds) or not permit.calls  # it is tried once more
+                    await self.queue.wait(permit, is_first=is_first)
             except TimeoutError:
                 raise PostponedError(0.0, "turn") from None
             if self._throttle.is_closed:  # in the moment of its turn
@@ -140,7 +146,7 @@ class RegionThrottle:
         if permit.is_answered and not permit.is_failed and (event := self.breaker.succeeded(permit.generation)):
             self._throttle.report(self.breaker, self, event)
         if not self._throttle.are_credentials_accepted:
-            self._throttle.wake()
+            self._throttle.wake(last=self)
         elif self.queue.items:
             self.queue.wake()
 
@@ -149,16 +155,24 @@ class RegionThrottle:
         throttle, project = self._throttle, permit.migration.project_id
         for hold in (throttle.credentials, self.hold):
             if hold.is_held and not hold.is_probing:
+                throttle.stop_sampling()
                 return throttle.postponed_by(hold)
         if self.breaker.is_blocking and not throttle.paused_by:
             return throttle.postponed_by(self.breaker)
+        wait, rate = self.limiter.wait(permit.calls, self.clock()), self.limiter.rate or RETURN_RATE
+        is_alone = len(throttle.regions) == 1 or self.limiter.is_fixed  # then none can be faster
+        if not is_alone and wait + self._waiting(permit) / rate > IN_HAND_SECONDS:
+            return PostponedError(self._spread.choose(rate / 2, wait, self.clock()), THROTTLED)
         if (known := self.projects.get(project)) is None:
             return None
-        before = sum(
-            other.migration.project_id == project and other is not permit for other in self.queue.items.values()
-        )
-        postponed = known.postpone(before, throttle.prefetch, self._others_at, self.clock())
+        postponed = known.postpone(self._waiting(permit, project), throttle.prefetch, self._others_at, self.clock())
         return PostponedError(*postponed) if postponed is not None else None
+
+    def _waiting(self, permit: Permit, project: str = "") -> int:
+        """How many others wait for a permit, for this project or for any."""
+        return sum(
+            other is not permit and project in ("", other.migration.project_id) for other in self.queue.items.values()
+        )
 
     def make_room(self) -> None:
         """Postpone waiting requests that have to wait for long by now."""
@@ -216,7 +230,9 @@ class RegionThrottle:
         project = self._known(permit.migration.project_id) if scope is ErrorScope.PROJECT else None
         limiter, is_new = (project or self).limiter, (project or self).limiter.rate is None
         if (project or limiter).throttled(permit.call_began_at, now, error.throttle, error.retry_after):
-            self.make_room() if project else self.limit.overloaded(permit.call_began_at, now)
+            if project is None:
+                self.limit.overloaded(permit.call_began_at, now)
+            self.make_room()
         if is_new and limiter.rate is not None:
             whose = {"project_id": permit.migration.project_id} if project else {}
             self._note("info", "calls.paced", per_second=round(limiter.rate, 2), quota=limiter.named, **whose)
@@ -269,6 +285,8 @@ class Throttle:
         self.credentials = Hold("credentials", (ErrorScope.CREDENTIALS,), CREDENTIALS_TIMES)
         self.are_credentials_accepted = self._has_succeeded = False
         """Until a call was accepted, one call with the credentials is under way at a time."""
+        self._is_sampling = True
+        """Whether requests come in although the credentials are held: their project may be one that is accepted."""
         self.prefetch, self.paused_by, self._ceiling = settings.prefetch, "", settings.prefetch
         self._spread = RetrySpread(settings.delays)
         self._closed = asyncio.Event()
@@ -316,9 +334,9 @@ class Throttle:
         for region in self.regions.values():
             region.queue.remove(lambda _: ThrottleClosedError())
 
-    def wake(self) -> None:
-        """Grant the permits that may be granted."""
-        for region in self.regions.values():
+    def wake(self, last: RegionThrottle | None = None) -> None:
+        """Grant the permits that may be granted. `last`: the region whose turn it is last."""
+        for region in sorted(self.regions.values(), key=lambda region: region is last):
             region.queue.wake()
 
     def refit(self) -> None:
@@ -327,8 +345,7 @@ class Throttle:
         limit = sum(region.limit.value for region in regions)
         self.prefetch = fitting_prefetch(self.prefetch, limit, self._ceiling)
         is_idle = self.credentials.is_held or all(part.breaker.is_blocking or part.hold.is_held for part in regions)
-        # As long as no call has succeeded, those of another project may: its requests must come in to be known.
-        why = "breaker" if any(part.breaker.is_blocking for part in regions) else "held" if self._has_succeeded else ""
+        why = "breaker" if any(part.breaker.is_blocking for part in regions) else "" if self._is_sampling else "held"
         self.paused_by = why if is_idle else ""
         if before != (self.prefetch, self.paused_by) and not self.is_closed:
             self._steer(self.prefetch, self.paused_by)
@@ -339,6 +356,12 @@ class Throttle:
         if not self.are_credentials_accepted:
             self.are_credentials_accepted = self._has_succeeded = True
             self.wake()
+
+    def stop_sampling(self) -> None:
+        """A request came in, and is postponed by a hold."""
+        if self._is_sampling and self._has_succeeded:  # else all of them come in: every project may be accepted
+            self._is_sampling = False
+            self.refit()
 
     def credentials_changed(self) -> None:
         """The credentials were replaced: those that were refused are probed at once."""
@@ -391,8 +414,9 @@ class Throttle:
         error = result if isinstance(result, CallError) else None
         message, wait = (error.message, error_table.asked_wait(error)) if error is not None else ("", 0.0)
         event = part.probe_ended(is_refused, message, self.clock(), wait)
-        if part is self.credentials and event == "released":
-            self.are_credentials_accepted = False
+        if part is self.credentials:
+            self._is_sampling = True
+            self.are_credentials_accepted = self.are_credentials_accepted and event != "released"
         self.report(part, region, event, error)
         asyncio.get_running_loop().call_soon(self.wake)  # after those that waited for the probe
 

@@ -132,6 +132,23 @@ def test_refused_project_at_start_does_not_block_others(build: Build) -> None:
     assert len(world.parked) <= 1
 
 
+def test_new_project_is_found_while_the_only_known_one_is_refused(build: Build) -> None:
+    """Consumption pauses, but some requests come in after each probe: one of another project ends the hold."""
+    world = build(1, reconcile="always")
+    world.publish(20, "good")
+    world.run(5.0)
+    world.dcs.faults["all of p1"] = REFUSED
+    world.publish(1, "bad")
+    world.run(6.0)
+    world.publish(100, "bad-too")
+    world.run(7.0)
+    assert world.replicas[0].paused_by == "held"
+    world.publish(50, "late", project_id="p2")
+    world.run(lambda: sum(name.startswith("late") for name in world.ended) == 50, at_most=600)
+    assert world.replicas[0].logged("credentials.released")
+    assert (len(world.parked) <= 1, world.highest_round) == (True, 0)
+
+
 # Endpoints.
 
 

@@ -36,6 +36,20 @@ def test_lowered_quota_is_followed(build: Build) -> None:
     assert world.dcs.calls_between(45, 75, "429") <= world.dcs.calls_between(45, 75) * 0.05
 
 
+@pytest.mark.parametrize("scope", [Condition.REGION_THROTTLED, Condition.PROJECT_THROTTLED])
+@pytest.mark.parametrize(("replicas", "calls_per_second"), [(1, 1), (2, 2), (4, 2)])
+def test_limit_of_less_than_two_calls_in_its_window_is_used(
+    build: Build, scope: Condition, replicas: int, calls_per_second: int
+) -> None:
+    """Look and create, begun together, would exceed it each time: a third of it is used at least, and none waits."""
+    world = build(replicas, reconcile="always")
+    world.dcs.quotas[REGION if scope is Condition.REGION_THROTTLED else "p1"] = (calls_per_second, scope)
+    world.publish(40)
+    world.run(lambda: len(world.ended) == 40, at_most=3 * 40 * 2 / calls_per_second)
+    assert set(world.dcs.created.values()) == {1}
+    assert world.parked == []
+
+
 def test_configured_rate_is_kept(build: Build) -> None:
     """Twenty calls per second, in all regions together, from the first second on."""
     world = build(1, rate=20.0, regions=("a", "b"))

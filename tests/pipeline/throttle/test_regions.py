@@ -6,6 +6,7 @@ import pytest
 
 from tests.pipeline.virtual_time.fakes import UNREACHABLE
 from tests.pipeline.virtual_time.world import World
+from worker.policy.call_result import CallError, CallStatus, Condition, ErrorKind, Evidence
 
 
 @pytest.fixture
@@ -53,3 +54,33 @@ def test_regions_share_configured_rate(build: Callable[..., World]) -> None:
     world.run(60.0)
     done = [name[0] for name in world.ended]
     assert min(done.count("a"), done.count("b")) > 60
+
+
+def ended_with(world: World, prefix: str) -> int:
+    """How many requests whose id begins so have ended."""
+    return sum(name.startswith(prefix) for name in world.ended)
+
+
+def test_throttled_region_does_not_fill_the_hands_of_a_replica(build: Callable[..., World]) -> None:
+    """Requests that would wait for long in one region wait in the broker, while those of the other flow."""
+    world = build("a", "b", reconcile="always")
+    world.publish(20, "b", region="b")
+    world.run(5.0)
+    world.dcs.quotas["a"] = (2, Condition.REGION_THROTTLED)
+    world.publish(300, "a", region="a")
+    world.run(6.0)
+    world.publish(300, "late", region="b")
+    world.run(lambda: ended_with(world, "late") == 300, at_most=10)
+    assert world.outcomes["retried", "throttled"] > 100
+    world.run(lambda: ended_with(world, "a") == 300, at_most=1500)
+    assert (world.parked, world.highest_round) == ([], 0)
+
+
+def test_region_that_hangs_at_the_start_delays_another_by_one_call(build: Callable[..., World]) -> None:
+    """One call at a time is made with credentials that are not known to be good: the regions take turns."""
+    world = build("a", "b", reconcile="always")
+    world.dcs.faults["a"] = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT)
+    world.dcs.fault_seconds = 30.0
+    world.publish(20, "a", region="a")
+    world.publish(20, "b", region="b")
+    world.run(lambda: ended_with(world, "b") == 20, at_most=35)

@@ -53,6 +53,7 @@ class FakeDcs:
     loop: VirtualTime
     latency: float = 0.05
     faults: dict[str, CallError] = field(default_factory=dict)
+    fault_seconds: float = 0.002
     quotas: dict[str, tuple[int, Condition]] = field(default_factory=dict)
     calls: list[tuple[float, str, str, str]] = field(default_factory=list)
     """Time, operation, project, result."""
@@ -90,7 +91,7 @@ class FakeDcs:
             fault = self.faults.get(f"all of {project_id}")
         self.calls.append((self.loop.now, operation, project_id, fault.label if fault else "ok"))
         self.under_way += 1
-        await asyncio.sleep(0.002 if fault else self.latency)
+        await asyncio.sleep(self.fault_seconds if fault else self.latency)
         self.under_way -= 1
         return fault
 

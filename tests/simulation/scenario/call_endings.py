@@ -59,6 +59,7 @@ CALL_ENDINGS: Final = {
     "unsent": CallEnding(is_sent=False),
     "busy": CallEnding(status=400, code="DCS.4096"),
     "throttled": CallEnding(status=429, message=_THROTTLED),
+    "throttled-shortly": CallEnding(status=429, retry_after=2.6),
     "throttled-long": CallEnding(status=429, retry_after=90.0),
     "full": CallEnding(status=400, code="DCS.4035"),
     "rejected": CallEnding(status=400, code="DCS.4013", is_permanent=True),

@@ -14,6 +14,7 @@ _NOT_AFTER: Final = (None, None, None, 1.0, 70.0, 130.0)
 TAKEOVER_SHARE: Final = 0.15
 LATE_COPY_SHARE: Final = 0.1
 OUTAGE_SHARE: Final = 0.1
+THROTTLE_SHARE: Final = 0.03
 _KILL_POINTS: Final = ("create.before", "create.sent", "create.after", "lookup.before", "lookup.after")
 _LISTING_LAGS: Final = (0.0, 0.0, 1.0, 20.0, 44.0)
 
@@ -26,7 +27,9 @@ def sampled(seed: int) -> Plan:
         return _takeover(rng, seed)
     if theme < TAKEOVER_SHARE + LATE_COPY_SHARE:
         return _late_copies(rng, seed)
-    return _outage(rng, seed) if theme < TAKEOVER_SHARE + LATE_COPY_SHARE + OUTAGE_SHARE else _mixed(rng, seed)
+    if theme < TAKEOVER_SHARE + LATE_COPY_SHARE + OUTAGE_SHARE:
+        return _outage(rng, seed)
+    return _short_throttles(rng, seed) if theme > 1.0 - THROTTLE_SHARE else _mixed(rng, seed)
 
 
 def _outage(rng: Random, seed: int) -> Plan:
@@ -53,6 +56,23 @@ def _outage(rng: Random, seed: int) -> Plan:
         fault_budget=0 if is_calm else rng.choice((1, 2)),
         only_faults=() if is_calm else ("freeze", "freeze-long", "channel", "crash", "drain", "broker", "lookup-slow"),
         outages=(Outage(at=at, seconds=rng.choice((30.0, 200.0, 700.0)), ending=ending, project=project),),
+    )
+
+
+def _short_throttles(rng: Random, seed: int) -> Plan:
+    """Creates that are throttled for moments, so that look and create lie apart in one delivery."""
+    return Plan(
+        requests=tuple(
+            PlannedRequest(call_endings=("throttled-shortly",) * rng.choice((1, 2))) for _ in range(rng.choice((1, 4)))
+        ),
+        replicas=rng.choice((1, 2)),
+        claims=rng.random() < 0.5,
+        reconcile="always",
+        tries=3,
+        seed=seed,
+        fault_rate=0.05,
+        fault_budget=rng.choice((0, 1)),
+        only_faults=("stall", "freeze", "channel", "lookup-slow"),
     )
 
 

@@ -29,6 +29,7 @@ FORGET: Final = (300.0, 20.0)
 """Without a 429 for this time, in seconds and in named windows, no limit is known any more."""
 TICK_SECONDS: Final = 0.0005
 """By which a wait is longer than computed: a timer that is early would only compute it again."""
+MAX_SPACING_SECONDS: Final = 2.0
 BURST: Final = (0.1, 2.0)
 """The bucket holds the calls of so many seconds, and those of a permit (look and create) at least."""
 
@@ -76,6 +77,11 @@ class RateLimiter:
             self._started -= calls
             self._calls_since_cut -= calls
             self._tokens += calls
+
+    def spacing(self) -> float:
+        """Seconds between look and create of one permit: two calls at once exceed a limit that was learnt to be low."""
+        is_low = not self.is_fixed and self.rate is not None and self.rate < BURST[1]
+        return min(MAX_SPACING_SECONDS, 1.0 / self.rate) if is_low and self.rate else 0.0
 
     def granted(self) -> None:
         """A call was not throttled."""
