@@ -78,6 +78,7 @@ def _trace_headers() -> Schema:
 
 def _cloud_event(type_: str) -> Schema:
     known = {"specversion": {"const": event.SPECVERSION}, "source": {"const": event.SOURCE}, "type": {"const": type_}}
+    known["dataschema"] = {"const": event.DATASCHEMAS[type_]}
     attributes = event.headers(id_="", type_=type_, subject="", time="")
     described = {"id": "One per outcome.", "subject": "The request id, if it could be read.", "time": "Of completion."}
     found = {}

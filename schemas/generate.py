@@ -119,7 +119,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _document(name: str, title: str, schema: Schema) -> Schema:
-    head = {"$schema": DIALECT, "$id": f"urn:dcs-migration-worker:schema:{name}", "title": title}
+    head = {"$schema": DIALECT, "$id": names.schema_id(name), "title": title}
     return head | {key: value for key, value in schema.items() if key != "title"}
 
 

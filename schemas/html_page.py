@@ -115,8 +115,8 @@ def _meaning(property_schema: Document, field: Document) -> str:
     parts = [str(property_schema.get("description") or field.get("description", ""))]
     parts += ["not empty"] if field.get("minLength") else []
     parts += [words.format(f"`{field[rule]}`") for rule, words in _RULES if rule in field]
-    if "enum" in field:
-        parts.append("one of " + ", ".join(f"`{value}`" for value in field["enum"]))
+    for rule, words in (("enum", "one of "), ("examples", "for example ")):
+        parts += [words + ", ".join(f"`{value}`" for value in field[rule])] if rule in field else []
     return "; ".join(part.removesuffix(".") for part in parts if part)
 
 

@@ -78,7 +78,7 @@ def test_a_schema_is_well_formed(name: str) -> None:
     schema = documents()[name]
     Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == DIALECT
-    assert schema["$id"].endswith(f":{name}")
+    assert schema["$id"].endswith(f":{name}:v1")
     assert schema["title"]
     assert schema["description"]
 

@@ -146,4 +146,4 @@ def _outcome_from(event: Event, failure_ids: Mapping[Key, str]) -> dict[Key, Can
     if event.headers.get(_CLOUDEVENTS_ID_HEADER) != failure_ids[key]:
         return {}
     code = f" ({content.error.error_code})" if content.error and content.error.error_code else ""
-    return {key: CanaryOutcome(key[1], False, f"{content.reason.value}{code}: {content.message}")}
+    return {key: CanaryOutcome(key[1], False, f"{content.reason}{code}: {content.message}")}

@@ -16,7 +16,7 @@ from schemas.client import Event, read_event
 from schemas.event import MigrationSucceeded
 from schemas.journal import EMPTY, FIRST, Entry, Journal, Kind
 from schemas.request import Sender
-from schemas.timestamp import from_text, to_text
+from schemas.timestamp import to_text
 from worker.cli.common import exact_duration, format_table, printable
 from worker.cli.parked.request import ParkedRequest
 from worker.config import Settings
@@ -98,13 +98,13 @@ class RequestTimeline:
 
 def timeline_of_event(event: Event, headers: Mapping[str, object]) -> RequestTimeline:
     """The timeline of the request that an event with these headers answers."""
-    received_at = from_text(event.received_at)
+    received_at = event.received_at.timestamp()
     end = {"did": "event", "event": event.model_dump(mode="json")}
     return RequestTimeline(
         Sender(event.request_id, event.project_id, event.region, event.name),
         "succeeded" if isinstance(event, MigrationSucceeded) else "failed",
         received_at,
-        [*_steps(received_at, headers), TimelineStep(from_text(event.completed_at), _describe_event(event), end)],
+        [*_steps(received_at, headers), TimelineStep(event.completed_at.timestamp(), _describe_event(event), end)],
     )
 
 
@@ -200,7 +200,7 @@ def _describe_event(event: Event) -> str:
         return f"succeeded: task {event.instance_id} ({how}; {calls})"
     parked = "; parked, needs an operator" if event.parked else ""
     code = f" ({event.error.error_code})" if event.error and event.error.error_code else ""
-    return f"failed: {event.reason.value}{code}: {event.message} ({calls}){parked}"
+    return f"failed: {event.reason}{code}: {event.message} ({calls}){parked}"
 
 
 def render_timeline(timeline: RequestTimeline) -> str:

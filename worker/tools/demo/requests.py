@@ -273,7 +273,7 @@ def _read(kind: str, body: bytes) -> tuple[str | None, str, str | None]:
         succeeded = MigrationSucceeded.model_validate_json(body)
         return succeeded.request_id, succeeded.resolution, succeeded.instance_id
     failed = MigrationFailed.model_validate_json(body)
-    return failed.request_id, failed.reason.value, None
+    return failed.request_id, str(failed.reason), None
 
 
 def _percentile(ordered: Sequence[float], part: float) -> float | None:
