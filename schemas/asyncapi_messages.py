@@ -15,17 +15,19 @@ PAYLOADS: Final = ("request", "migration_succeeded", "migration_failed", "journa
 TRACE: Final = (names.TRACEPARENT, names.TRACESTATE)
 
 REQUEST_PROPERTIES: Final = """\
-Published persistent, in UTF-8, at most 65,536 bytes. Unknown fields are refused, at both levels.
+Published persistent, in UTF-8, at most 65,536 bytes. Unknown fields are refused, at both levels;
+`null` means left out.
 
 AMQP properties that are used when present:
 
 - `correlation_id`: copied to the events.
 - `reply_to`: the event is sent there as well, through the default exchange.
 - `message_id`: stands in for a missing `correlation_id`; it is no identity of the request.
-- `priority`, `expiration`: as the broker has them; an expired request is gone without an event."""
+- `priority`, `expiration`: as the broker has them; the broker parks an expired request, without an event."""
 
 EVENT_PROPERTIES: Final = """\
-Metadata are CloudEvents 1.0 in binary mode.
+Metadata are CloudEvents 1.0 in binary mode. Ignore unknown fields, and accept unknown values of `reason` and
+`resolution`.
 
 AMQP properties:
 

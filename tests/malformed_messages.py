@@ -57,14 +57,22 @@ def _body(prefix: str, name: str, changes: dict[str, object]) -> bytes:
     return json.dumps({key: value for key, value in content.items() if value is not ...}).encode()
 
 
+OPTIONAL: Final = ("request_id", "region", "not_after", "description")
+"""Where null means that the field was left out."""
+
+
+def _no_text(name: str) -> dict[str, object]:
+    return {kind: value for kind, value in NO_TEXT.items() if value is not None or name not in OPTIONAL}
+
+
 def _wrong_values() -> Iterator[tuple[str, dict[str, object]]]:
     for name in GOOD:
-        for kind, value in (NO_TEXT | WRONG[name]).items():
+        for kind, value in (_no_text(name) | WRONG[name]).items():
             yield f"{name} {kind}", {name: value}
         if name in ("project_id", "task"):
             yield f"{name} is missing", {name: ...}
     for name in TASK:
-        for kind, value in (NO_TEXT | {"is too long": "x" * 1025}).items():
+        for kind, value in (_no_text(name) | {"is too long": "x" * 1025}).items():
             yield f"task.{name} {kind}", {"task": TASK | {name: value}}
         if name != "description":
             yield f"task.{name} is missing", {"task": {other: TASK[other] for other in TASK if other != name}}
