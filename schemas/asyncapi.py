@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from schemas import names
-from schemas.asyncapi_messages import BINDING, messages, payloads
-from schemas.event import FAILED_KEY, SUCCEEDED_KEY
-from schemas.generate import Schema, render
+from . import names
+from .asyncapi_messages import BINDING, messages, payloads
+from .event import FAILED_KEY, SUCCEEDED_KEY
+from .generate import Schema, render
 
 FILE: Final = Path(__file__).parent / "asyncapi.json"
 VERSION: Final = "1.0.0"

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from schemas import event, names
-from schemas.event import FAILED_TYPE, SUCCEEDED_TYPE
-from schemas.generate import HEADERS, JOURNAL, Schema, documents
+from . import event, names
+from .event import FAILED_TYPE, SUCCEEDED_TYPE
+from .generate import HEADERS, JOURNAL, Schema, documents
 
 EXAMPLES: Final = Path(__file__).parent / "examples"
 BINDING: Final = {"bindingVersion": "0.3.0"}

@@ -18,9 +18,9 @@ from pydantic import (
     model_serializer,
 )
 
-from schemas import names
-from schemas.request import Violation
-from schemas.timestamp import to_text
+from . import names
+from .request import Violation
+from .timestamp import to_text
 
 SUCCEEDED_KEY: Final = "migration.succeeded"
 FAILED_KEY: Final = "migration.failed"

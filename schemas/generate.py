@@ -14,11 +14,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import NullableSchema
 
-from schemas import names
-from schemas.dcs import SHAPES, CreateReply
-from schemas.event import MigrationFailed, MigrationSucceeded
-from schemas.journal import LIMIT, Journal
-from schemas.request import Request, Task
+from . import names
+from .dcs import SHAPES, CreateReply
+from .event import MigrationFailed, MigrationSucceeded
+from .journal import LIMIT, Journal
+from .request import Request, Task
 
 FOLDER: Final = Path(__file__).parent / "json"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"

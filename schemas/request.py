@@ -20,9 +20,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, from_json
 
-from schemas.timestamp import PATTERN, is_time
-from schemas.unreadable import identify
-from schemas.violations import TEXT_LIMIT, TIME, VIOLATIONS_LISTED, describe
+from .timestamp import PATTERN, is_time
+from .unreadable import identify
+from .violations import TEXT_LIMIT, TIME, VIOLATIONS_LISTED, describe
 
 REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 PROJECT_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
