@@ -133,7 +133,9 @@ class MigrationFailed(_Frozen):
     name: str | None = Field(default=None, description="Name of the task; null if it could not be read.")
     reason: AnyReason = Field(description="Why the request failed; later versions may have other values.")
     message: str = Field(description="One sentence for an operator.")
-    error: DcsError | None = None
+    error: DcsError | None = Field(
+        default=None, title="LastError", description="Null if DCS was not asked, or said nothing."
+    )
     violations: tuple[Violation, ...] = Field(default=(), description="The broken rules of an invalid request.")
     attempts: Attempts = 0
     parked: bool = Field(default=False, description="The request is kept in the parked queue for an operator.")

@@ -132,13 +132,7 @@ def _document(name: str, title: str, schema: Schema) -> Schema:
 
 
 def _model(model: type[BaseModel]) -> Schema:
-    schema = model.model_json_schema(schema_generator=_Plain)
-    for name, field in schema["properties"].items():
-        if "anyOf" in field:  # a model or null
-            (reference, _) = field.pop("anyOf")
-            inlined = schema["$defs"].pop(reference["$ref"].removeprefix("#/$defs/")) | field
-            schema["properties"][name] = inlined | {"type": [inlined["type"], "null"]}
-    return schema
+    return model.model_json_schema(schema_generator=_Plain)
 
 
 def _complete(schema: Schema) -> Schema:
@@ -146,12 +140,13 @@ def _complete(schema: Schema) -> Schema:
 
     Unknown fields are allowed, so that readers are ready for what is added later.
     """
-    inner = [field for field in schema["properties"].values() if "properties" in field]
-    for part in (schema, *inner, *schema.get("$defs", {}).values()):
+    for part in (schema, *schema.get("$defs", {}).values()):
         if "properties" in part:
             part["required"] = [name for name in part["properties"] if name != "candidates"]
             for field in part["properties"].values():
                 field.pop("default", None)
+            if "candidates" in part["properties"]:  # left out instead of null
+                part["properties"]["candidates"]["type"] = "array"
     return schema
 
 

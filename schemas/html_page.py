@@ -100,15 +100,19 @@ def _fields(schema: Document, path: str) -> Iterator[tuple[str, str, str, str]]:
     """Every field at every depth: path, mark if mandatory, types, meaning and constraints."""
     required = schema.get("required", ())
     for field, property_schema in schema["properties"].items():
-        types = property_schema.get("type", "any")
-        named = [types] if isinstance(types, str) else types
-        shown = [str(property_schema.get("format", name)) if name == "string" else name for name in named]
+        object_schema = property_schema.get("anyOf", (property_schema,))[0]
+        types = [object_schema["type"], "null"] if "anyOf" in property_schema else property_schema.get("type", "any")
+        shown = [str(property_schema.get("format", name)) if name == "string" else name for name in _listed(types)]
         mandatory = ' <span class="must">mandatory</span>' if field in required else ""
         yield path + field, mandatory, " or ".join(shown), _meaning(property_schema)
-        if "properties" in property_schema:
-            yield from _fields(property_schema, f"{path}{field}.")
+        if "properties" in object_schema:
+            yield from _fields(object_schema, f"{path}{field}.")
         elif "properties" in (item := property_schema.get("items", {})):
             yield from _fields(item, f"{path}{field}[].")
+
+
+def _listed(types: str | Sequence[str]) -> Sequence[str]:
+    return [types] if isinstance(types, str) else types
 
 
 def _meaning(field: Document) -> str:
