@@ -7,8 +7,6 @@ from typing import Annotated, Final
 import typer
 
 import schemas
-from schemas.asyncapi import BrokerNames, document
-from schemas.generate import render
 from schemas.html_page import page
 from worker.cli.common import align, load_configuration, print_json
 
@@ -56,16 +54,19 @@ def schema(
     if example and name not in EXAMPLES:
         raise typer.BadParameter(f"no example of {name!r}; there are examples of {', '.join(EXAMPLES)}")
     if name in COMPLETE_DOCUMENTS:
-        content = document(_broker_names())
-        typer.echo(page(content) if name == "html" else render(content), nl=False)
+        typer.echo(_complete_document(name), nl=False)
     else:
         path = FOLDER / "examples" / EXAMPLES[name] if example else files[name]
         typer.echo(path.read_text("utf-8"), nl=False)
 
 
-def _broker_names() -> BrokerNames:
+def _complete_document(name: str) -> str:
+    from schemas.asyncapi import BrokerNames, document
+    from schemas.generate import render
+
     settings = load_configuration().settings
-    return BrokerNames(settings.queue, settings.request_exchange, settings.event_exchange)
+    content = document(BrokerNames(settings.queue, settings.request_exchange, settings.event_exchange))
+    return page(content) if name == "html" else render(content)
 
 
 def _first_sentence(path: Path) -> str:
