@@ -12,17 +12,18 @@ _LIMIT: Final = 1 << 18
 
 _COMPRESSED: Final = {
     b"\x1f\x8b": "gzip",
-    b"\x78\x01": "deflate",
-    b"\x78\x5e": "deflate",
     b"\x78\x9c": "deflate",
     b"\x78\xda": "deflate",
     b"\x28\xb5\x2f\xfd": "zstd",
     b"BZh": "bzip2",
     b"\xfd7zXZ\0": "xz",
 }
-_PLAIN_ENCODINGS: Final = frozenset(("", "identity", "utf-8", "utf8", "us-ascii", "binary", "8bit"))
-"""What libraries write into `content_encoding` of a body that is not compressed."""
-_AMQP_VALUE: Final = b"\0\x53\x77"
+_COMPRESSING_ENCODINGS: Final = frozenset(
+    ["br", "bzip2", "compress", "deflate", "gzip", "lz4", "lzma", "snappy", "x-compress", "x-gzip", "xz", "zstd"]
+)
+"""Values of `content_encoding`; some libraries write a character set there, or what they like."""
+_AMQP_SECTIONS: Final = (b"\0\x53\x75", b"\0\x53\x76", b"\0\x53\x77")
+"""Data, sequence and value (AMQP 1.0, 3.2.6 to 3.2.8)."""
 _AMQP_LENGTH_BYTES: Final = {0xA0: 1, 0xA1: 1, 0xB0: 4, 0xB1: 4}
 """Binary and string values of AMQP 1.0 (1.6.19 and 1.6.20): the bytes of their length, by type code."""
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{16,}={0,2}\s*")
@@ -31,13 +32,12 @@ _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{16,}={0,2}\s*")
 def identify(body: bytes, content_encoding: str, reason: str) -> tuple[str, Any]:
     """What is wrong with `body`, and the JSON in it; None if none can be read. `reason`: of the JSON parser."""
     compression = next((name for magic, name in _COMPRESSED.items() if body.startswith(magic)), None)
-    declared = content_encoding.lower()
-    if compression is None and declared not in _PLAIN_ENCODINGS and declared.isascii() and declared.isprintable():
-        compression = declared[:32]
+    if compression is None and content_encoding.lower() in _COMPRESSING_ENCODINGS:
+        compression = content_encoding.lower()
     if compression is not None:
         return f"is compressed ({compression}): send JSON in UTF-8, not compressed", _read(body, _unpacked)
-    if body.startswith(_AMQP_VALUE):
-        return "is an AMQP 1.0 value: send JSON in UTF-8 as a data section", _read(body, _amqp_value)
+    if body.startswith(_AMQP_SECTIONS):
+        return "is an AMQP 1.0 value: send JSON in UTF-8 as one data section", _read(body, _amqp_value)
     if (encoding := _wide_encoding(body)) is not None:
         return f"is text in {encoding}: send JSON in UTF-8", _read(body, bytes)
     if (content := _read(body, bytes)) is not None:
@@ -61,7 +61,7 @@ def _unpacked(body: bytes) -> bytes:
 
 
 def _amqp_value(body: bytes) -> bytes:
-    start = len(_AMQP_VALUE) + 1
+    start = len(_AMQP_SECTIONS[0]) + 1
     return body[start + _AMQP_LENGTH_BYTES.get(body[start - 1], len(body)) :]
 
 

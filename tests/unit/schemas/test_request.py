@@ -130,7 +130,9 @@ ENCODED = TEXT.encode()
         (TEXT.replace("task", "t\x00sk").encode(), None, "is not JSON in UTF-8"),
         (b"\x0b\x02\x80{}\x03", "br", "is compressed (br)"),
         (b"\x1f\x8b broken", None, "is compressed (gzip)"),
+        (b"\0\x53\x76\xa1\x01a broken", None, "is an AMQP 1.0 value"),
         (b"no JSON", "\x7f evil", "is not JSON in UTF-8"),
+        (b"no JSON", "utf-8", "is not JSON in UTF-8"),
     ],
 )
 def test_a_body_in_another_form_is_named(body: bytes, content_encoding: str | None, words: str) -> None:
