@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, from_json
 
 from .timestamp import PATTERN, is_time
-from .unreadable import identify
+from .unreadable import decoded_text, identify
 from .violations import TEXT_LIMIT, TIME, VIOLATIONS_LISTED, describe
 
 REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
@@ -201,6 +201,9 @@ def _invalid(body: bytes, content_encoding: str, error: ValidationError) -> Inva
         is_addressed = isinstance(content, dict)
         found = _halved(content) or (Violation(field="body", message=message),)
         return InvalidRequestError(found, _sender(content) if is_addressed else Sender(), is_addressed=is_addressed)
+    if isinstance(content, str) and isinstance(inner := decoded_text(content), dict):
+        twice = Violation(field="body", message="is text that holds the JSON: encode the object once")
+        return InvalidRequestError((twice,), _sender(inner), is_addressed=True)
     if not isinstance(content, dict):
         return _unreadable("must be a JSON object")
     return InvalidRequestError(_violations(error), _sender(content), is_addressed=True)

@@ -47,6 +47,11 @@ def identify(body: bytes, content_encoding: str, reason: str) -> tuple[str, Any]
     return f"is not JSON in UTF-8: {reason}", None
 
 
+def decoded_text(text: str) -> Any:
+    """The JSON in a text that was JSON itself; None if it holds none."""
+    return _read(text.encode(), bytes)
+
+
 def _read(body: bytes, unwrap: Callable[[bytes], bytes]) -> Any:
     """The JSON in what `unwrap` finds in `body`; json reads UTF-8, UTF-16 and UTF-32, and halves of surrogate pairs."""
     try:

@@ -127,6 +127,7 @@ ENCODED = TEXT.encode()
         (b"\0\x53\x77\xb0" + len(ENCODED).to_bytes(4) + ENCODED, None, "is an AMQP 1.0 value"),
         (b64encode(ENCODED), None, "is in base64"),
         (urlsafe_b64encode(ENCODED + b"   "), None, "is in base64"),
+        (json.dumps(TEXT).encode(), None, "is text that holds the JSON"),
         (TEXT.replace("task", "t\x00sk").encode(), None, "is not JSON in UTF-8"),
         (b"\x0b\x02\x80{}\x03", "br", "is compressed (br)"),
         (b"\x1f\x8b broken", None, "is compressed (gzip)"),
