@@ -1,19 +1,20 @@
 """Writes the AsyncAPI 3.0 document of the worker's messages: `python -m schemas.asyncapi [FILE]`.
 
-Its payloads are the generated JSON Schemas, its examples the committed ones; names are those of the defaults. It
-stands alone: this one file has everything. https://www.asyncapi.com/docs/reference/specification/v3.0.0,
+Its payloads are the generated JSON Schemas, its examples the committed ones; the committed file has the default names.
+It stands alone: this one file has everything. https://www.asyncapi.com/docs/reference/specification/v3.0.0,
 AMQP bindings 0.3.0.
 """
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from schemas import names
-from schemas.asyncapi_messages import BINDING, messages, payloads
-from schemas.event import FAILED_KEY, SUCCEEDED_KEY
-from schemas.generate import Schema, render
+from . import names
+from .asyncapi_messages import BINDING, messages, payloads
+from .event import FAILED_KEY, SUCCEEDED_KEY
+from .generate import Schema, render
 
 FILE: Final = Path(__file__).parent / "asyncapi.json"
 VERSION: Final = "1.0.0"
@@ -26,18 +27,27 @@ Cloud's Distributed Cache Service, and publishes how it ended.
 - The identity of a request is `request_id` within its `project_id`: two messages with one id are one request.
 - Events have one id per outcome (`message_id` and `cloudEvents:id`), however often they are published: drop repeats.
 - Events are persistent and confirmed before the request is acknowledged.
-- Names are the defaults; WORKER_QUEUE, WORKER_REQUEST_EXCHANGE and WORKER_EVENT_EXCHANGE change them."""
+- WORKER_QUEUE, WORKER_REQUEST_EXCHANGE and WORKER_EVENT_EXCHANGE of the worker change the names."""
 
 
-def document() -> Schema:
-    """The whole document."""
+@dataclass(frozen=True, slots=True)
+class BrokerNames:
+    """What the settings of a worker call its queue and exchanges."""
+
+    queue: str = names.REQUEST_QUEUE
+    request_exchange: str = names.REQUEST_EXCHANGE
+    event_exchange: str = names.EVENT_EXCHANGE
+
+
+def document(broker_names: BrokerNames | None = None) -> Schema:
+    """The whole document, with the default names unless others are given."""
     return {
         "asyncapi": "3.0.0",
         "id": "urn:dcs-migration-worker",
         "info": {"title": "dcs-migration-worker", "version": VERSION, "description": ABOUT},
         "defaultContentType": names.JSON,
         "servers": {"broker": _server()},
-        "channels": _channels(),
+        "channels": _channels(broker_names or BrokerNames()),
         "operations": _operations(),
         "components": {"messages": messages(), "schemas": payloads(), "securitySchemes": {"login": _LOGIN}},
     }
@@ -62,19 +72,21 @@ def _server() -> Schema:
     }
 
 
-def _channels() -> Schema:
-    requests = _exchange(names.REQUEST_EXCHANGE, "direct")
-    events = _exchange(names.EVENT_EXCHANGE, "topic")
-    parked = names.parked_queue(names.REQUEST_QUEUE)
+def _channels(called: BrokerNames) -> Schema:
+    requests = _exchange(called.request_exchange, "direct")
+    events = _exchange(called.event_exchange, "topic")
+    parked = names.parked_queue(called.queue)
     return {
-        "requests": _channel(names.REQUEST_KEY, "Where requests are published.", requests, "request"),
-        "requestsQueue": _channel(names.REQUEST_QUEUE, "Where requests wait.", _queue(names.REQUEST_QUEUE), "request"),
+        "requests": _channel(names.REQUEST_KEY, "Where senders publish requests.", requests, "request"),
+        "requestsQueue": _channel(
+            called.queue, "Where requests wait; bound to `requests`.", _queue(called.queue), "request"
+        ),
         "parkedQueue": _channel(parked, "Requests that need an operator.", _queue(parked), "parkedRequest"),
         "succeeded": _channel(SUCCEEDED_KEY, "Tasks that exist.", events, "migrationSucceeded"),
         "failed": _channel(FAILED_KEY, "Requests that failed.", events, "migrationFailed"),
         "replies": {
             "address": None,
-            "description": "The queue that the request's `reply_to` names.",
+            "description": "The queue that the request's `reply_to` names, or `amq.rabbitmq.reply-to`.",
             "messages": _refs("components/messages", ("migrationSucceeded", "migrationFailed")),
         },
     }
@@ -107,9 +119,7 @@ def _operations() -> Schema:
     confirmed = {"deliveryMode": 2, **BINDING}
     return {
         "receiveRequest": {
-            **_operation(
-                "receive", "requestsQueue", "Create the task that a request asks for.", {"ack": True, **BINDING}
-            ),
+            **_operation("receive", "requests", "Create the task that a request asks for.", {"ack": True, **BINDING}),
             "reply": reply,
         },
         "sendSucceeded": _operation("send", "succeeded", "Say that the task exists.", confirmed),

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from schemas import event, names
-from schemas.event import FAILED_TYPE, SUCCEEDED_TYPE
-from schemas.generate import HEADERS, JOURNAL, Schema, documents
+from . import event, names
+from .event import FAILED_TYPE, SUCCEEDED_TYPE
+from .generate import HEADERS, JOURNAL, Schema, documents
 
 EXAMPLES: Final = Path(__file__).parent / "examples"
 BINDING: Final = {"bindingVersion": "0.3.0"}
@@ -15,17 +15,19 @@ PAYLOADS: Final = ("request", "migration_succeeded", "migration_failed", "journa
 TRACE: Final = (names.TRACEPARENT, names.TRACESTATE)
 
 REQUEST_PROPERTIES: Final = """\
-Published persistent, in UTF-8, at most 65,536 bytes. Unknown fields are refused, at both levels.
+Published persistent, in UTF-8, at most 65,536 bytes. Unknown fields are refused, at both levels;
+`null` means left out.
 
 AMQP properties that are used when present:
 
 - `correlation_id`: copied to the events.
 - `reply_to`: the event is sent there as well, through the default exchange.
 - `message_id`: stands in for a missing `correlation_id`; it is no identity of the request.
-- `priority`, `expiration`: as the broker has them; an expired request is gone without an event."""
+- `priority`, `expiration`: as the broker has them; the broker parks an expired request, without an event."""
 
 EVENT_PROPERTIES: Final = """\
-Metadata are CloudEvents 1.0 in binary mode.
+Metadata are CloudEvents 1.0 in binary mode. Ignore unknown fields, and accept unknown values of `reason` and
+`resolution`.
 
 AMQP properties:
 
@@ -78,6 +80,7 @@ def _trace_headers() -> Schema:
 
 def _cloud_event(type_: str) -> Schema:
     known = {"specversion": {"const": event.SPECVERSION}, "source": {"const": event.SOURCE}, "type": {"const": type_}}
+    known["dataschema"] = {"const": event.DATASCHEMAS[type_]}
     attributes = event.headers(id_="", type_=type_, subject="", time="")
     described = {"id": "One per outcome.", "subject": "The request id, if it could be read.", "time": "Of completion."}
     found = {}

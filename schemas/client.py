@@ -31,9 +31,9 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from schemas import identity
-from schemas.event import MigrationFailed, MigrationSucceeded
-from schemas.request import Request
+from . import identity
+from .event import MigrationFailed, MigrationSucceeded
+from .request import Request
 
 Event = MigrationSucceeded | MigrationFailed
 """How a request ended: a success has the `instance_id` of its task, a failure the `reason` for it."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema, from_json, to_json
 
-from schemas.request import Task
+from .request import Task
 
 ONLINE_MIGRATION: Final = "online_migration"
 _NESTING: Final = 4

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
-from schemas import names
-from schemas.journal import EMPTY, Journal, Kind
-from schemas.timestamp import from_text, to_text
+from . import names
+from .journal import EMPTY, Journal, Kind
+from .timestamp import from_text, to_text
 
 _CEILING: Final = 1_000_000  # no honest count comes near; a forged one stays a small number
 _OWN: Final = names.STATE | names.BROKER | {names.JOURNAL}

@@ -3,12 +3,24 @@
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/amqp-protocol-binding.md
 """
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, WithJsonSchema, model_serializer
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+)
 
-from schemas.request import Violation
+from . import names
+from .request import Violation
+from .timestamp import to_text
 
 SUCCEEDED_KEY: Final = "migration.succeeded"
 FAILED_KEY: Final = "migration.failed"
@@ -16,6 +28,11 @@ SUCCEEDED_TYPE: Final = "dcs.migration.succeeded.v1"
 FAILED_TYPE: Final = "dcs.migration.failed.v1"
 SOURCE: Final = "dcs-migration-worker"
 SPECVERSION: Final = "1.0"
+DATASCHEMAS: Final = {
+    SUCCEEDED_TYPE: names.schema_id("migration_succeeded"),
+    FAILED_TYPE: names.schema_id("migration_failed"),
+}
+"""The `$id` of the JSON Schema of each event type's body."""
 
 
 class Reason(StrEnum):
@@ -46,9 +63,24 @@ PARKED_REASONS: Final = frozenset(
 
 Resolution = Literal["created", "adopted"]
 
+# What a later version adds is read as text: readers must accept unknown values.
+AnyReason = Annotated[
+    Reason | str,
+    Field(union_mode="left_to_right"),
+    WithJsonSchema({"type": "string", "examples": [reason.value for reason in Reason]}),
+]
+AnyResolution = Annotated[Resolution | str, WithJsonSchema({"type": "string", "examples": ["created", "adopted"]})]
 
-# Formed by schemas.timestamp.to_text.
-Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+
+def _instant(time: datetime) -> str:
+    return to_text(time.timestamp())
+
+
+Instant = Annotated[
+    AwareDatetime,
+    PlainSerializer(_instant, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 Attempts = Annotated[int, Field(ge=0, description="Create calls made for the request.")]
 DcsRequestId = Annotated[str | None, Field(description="Request id that DCS gave the deciding call.")]
 
@@ -83,7 +115,9 @@ class MigrationSucceeded(_Frozen):
     name: str = Field(description="Name of the task.")
     instance_id: str = Field(description="Id of the task.")
     job_id: str | None = Field(default=None, description="Id of the job that prepares the task, if DCS named one.")
-    resolution: Resolution = Field(description="Created by this attempt, or found to exist from an earlier one.")
+    resolution: AnyResolution = Field(
+        description="Created by this attempt, or adopted: found to exist from an earlier one."
+    )
     attempts: Attempts
     dcs_request_id: DcsRequestId = None
     received_at: Instant = Field(description="When the request was first received.")
@@ -97,9 +131,11 @@ class MigrationFailed(_Frozen):
     project_id: str | None = Field(default=None, description="Null if it could not be read.")
     region: str | None = Field(default=None, description="Null if it could not be read.")
     name: str | None = Field(default=None, description="Name of the task; null if it could not be read.")
-    reason: Reason
+    reason: AnyReason = Field(description="Why the request failed; later versions may have other values.")
     message: str = Field(description="One sentence for an operator.")
-    error: DcsError | None = None
+    error: DcsError | None = Field(
+        default=None, title="LastError", description="Null if DCS was not asked, or said nothing."
+    )
     violations: tuple[Violation, ...] = Field(default=(), description="The broken rules of an invalid request.")
     attempts: Attempts = 0
     parked: bool = Field(default=False, description="The request is kept in the parked queue for an operator.")
@@ -115,6 +151,7 @@ def headers(*, id_: str, type_: str, subject: str | None, time: str) -> dict[str
         "cloudEvents:id": id_,
         "cloudEvents:source": SOURCE,
         "cloudEvents:type": type_,
+        "cloudEvents:dataschema": DATASCHEMAS[type_],
         "cloudEvents:time": time,
     }
     if subject is not None:

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import NullableSchema
 
-from schemas import identity, names
-from schemas.dcs import SHAPES, CreateReply
-from schemas.event import MigrationFailed, MigrationSucceeded
-from schemas.journal import LIMIT, Journal
-from schemas.request import TEXT_LIMIT, Request, Task
+from . import names
+from .dcs import SHAPES, CreateReply
+from .event import MigrationFailed, MigrationSucceeded
+from .journal import LIMIT, Journal
+from .request import Request, Task
 
 FOLDER: Final = Path(__file__).parent / "json"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -76,24 +77,31 @@ HEADERS: Final = (
 )
 
 
-class _Untitled(GenerateJsonSchema):
-    """A title that only repeats the name of its field says nothing."""
+class _Plain(GenerateJsonSchema):
+    """Schemas from which generators of code make plain types: titles are names of types, null is one of two types."""
 
     def field_title_should_be_set(self, schema: object) -> bool:
         return False
+
+    def nullable_schema(self, schema: NullableSchema) -> Schema:
+        """`"type": ["string", "null"]` instead of a choice of two schemas, of which generators make unnamed types."""
+        inner = self.generate_inner(schema["schema"])
+        if isinstance(type_ := inner.get("type"), str):
+            return {**inner, "type": [type_, "null"]}
+        return super().nullable_schema(schema)
 
 
 def documents() -> dict[str, Schema]:
     """Every schema by the name of its file, without `.json`."""
     bodies = {
-        "request": ("Request to create an online data migration task", _model(Request)),
-        "migration_succeeded": ("Event: the migration task exists", _complete(_model(MigrationSucceeded))),
-        "migration_failed": ("Event: the request failed", _complete(_model(MigrationFailed))),
-        "journal": ("What was done for a request", _model(Journal)),
-        "envelope": ("Headers of a request that came back from a retry queue or was parked", _envelope()),
-        "dcs_create_body": ("Body of the DCS create call", _create_body()),
-        "dcs_create_reply": ("Reply of the DCS create call", _model(CreateReply)),
-        "dcs_error": ("Error reply of DCS, its gateway or IAM", _error()),
+        "request": ("MigrationRequest", _model(Request)),
+        "migration_succeeded": ("MigrationSucceeded", _complete(_model(MigrationSucceeded))),
+        "migration_failed": ("MigrationFailed", _complete(_model(MigrationFailed))),
+        "journal": ("Journal", _model(Journal)),
+        "envelope": ("RequestHeaders", _envelope()),
+        "dcs_create_body": ("CreateTaskBody", _model(Task)),
+        "dcs_create_reply": ("CreateTaskReply", _model(CreateReply)),
+        "dcs_error": ("ErrorReply", _error()),
     }
     return {name: _document(name, title, schema) for name, (title, schema) in bodies.items()}
 
@@ -119,12 +127,12 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _document(name: str, title: str, schema: Schema) -> Schema:
-    head = {"$schema": DIALECT, "$id": f"urn:dcs-migration-worker:schema:{name}", "title": title}
+    head = {"$schema": DIALECT, "$id": names.schema_id(name), "title": title}
     return head | {key: value for key, value in schema.items() if key != "title"}
 
 
 def _model(model: type[BaseModel]) -> Schema:
-    return model.model_json_schema(schema_generator=_Untitled)
+    return model.model_json_schema(schema_generator=_Plain)
 
 
 def _complete(schema: Schema) -> Schema:
@@ -137,6 +145,8 @@ def _complete(schema: Schema) -> Schema:
             part["required"] = [name for name in part["properties"] if name != "candidates"]
             for field in part["properties"].values():
                 field.pop("default", None)
+            if "candidates" in part["properties"]:  # left out instead of null
+                part["properties"]["candidates"]["type"] = "array"
     return schema
 
 
@@ -147,13 +157,6 @@ def _envelope() -> Schema:
         "properties": {header.name: header.schema() for header in HEADERS},
         "required": [header.name for header in HEADERS if header.is_always],
     }
-
-
-def _create_body() -> Schema:
-    schema = _model(Task)
-    # The marker is appended to what the sender wrote.
-    schema["properties"]["description"]["maxLength"] = TEXT_LIMIT + len(f" {identity.marker('')}")
-    return schema
 
 
 def _error() -> Schema:

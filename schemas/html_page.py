@@ -56,12 +56,12 @@ def _operation(operation: Document, channels: Sequence[Document]) -> str:
     channel = operation["channel"]
     action = escape(operation["action"])
     messages = ", ".join(f'<a href="#{escape(name)}">{escape(name)}</a>' for name in channel["messages"])
-    # What the worker receives from a queue, senders publish to other channels, which are exchanges.
+    # What senders publish to an exchange waits in a queue.
     others = [other for other in channels if other["messages"] == channel["messages"] and other != channel]
-    publishing = "".join(f"<p>Publish to: {_address(other)}</p>\n" for other in others if action == "receive")
+    waiting = "".join(f"<p>Waits in: {_address(other)}</p>\n" for other in others if action == "receive")
     return (
         f'<article><h3><span class="action {action}">{action}s</span>{escape(operation["summary"])}</h3>\n'
-        f"<p>{messages} · {_address(channel)}</p>\n{publishing}</article>"
+        f"<p>{messages} · {_address(channel)}</p>\n{waiting}</article>"
     )
 
 
@@ -99,24 +99,28 @@ def _table(schema: Document) -> str:
 def _fields(schema: Document, path: str) -> Iterator[tuple[str, str, str, str]]:
     """Every field at every depth: path, mark if mandatory, types, meaning and constraints."""
     required = schema.get("required", ())
-    for name, property_schema in schema["properties"].items():
-        choices = property_schema.get("anyOf", (property_schema,))
-        types = [str(choice.get("format") or choice.get("type", "any")) for choice in choices]
-        field = next((choice for choice in choices if choice.get("type") != "null"), choices[0])
-        mandatory = ' <span class="must">mandatory</span>' if name in required else ""
-        yield path + name, mandatory, " or ".join(types), _meaning(property_schema, field)
-        if "properties" in field:
-            yield from _fields(field, f"{path}{name}.")
-        elif "properties" in (item := field.get("items", {})):
-            yield from _fields(item, f"{path}{name}[].")
+    for field, property_schema in schema["properties"].items():
+        object_schema = property_schema.get("anyOf", (property_schema,))[0]
+        types = [object_schema["type"], "null"] if "anyOf" in property_schema else property_schema.get("type", "any")
+        shown = [str(property_schema.get("format", name)) if name == "string" else name for name in _listed(types)]
+        mandatory = ' <span class="must">mandatory</span>' if field in required else ""
+        yield path + field, mandatory, " or ".join(shown), _meaning(property_schema)
+        if "properties" in object_schema:
+            yield from _fields(object_schema, f"{path}{field}.")
+        elif "properties" in (item := property_schema.get("items", {})):
+            yield from _fields(item, f"{path}{field}[].")
 
 
-def _meaning(property_schema: Document, field: Document) -> str:
-    parts = [str(property_schema.get("description") or field.get("description", ""))]
+def _listed(types: str | Sequence[str]) -> Sequence[str]:
+    return [types] if isinstance(types, str) else types
+
+
+def _meaning(field: Document) -> str:
+    parts = [str(field.get("description", ""))]
     parts += ["not empty"] if field.get("minLength") else []
     parts += [words.format(f"`{field[rule]}`") for rule, words in _RULES if rule in field]
-    if "enum" in field:
-        parts.append("one of " + ", ".join(f"`{value}`" for value in field["enum"]))
+    for rule, words in (("enum", "one of "), ("examples", "for example ")):
+        parts += [words + ", ".join(f"`{value}`" for value in field[rule])] if rule in field else []
     return "; ".join(part.removesuffix(".") for part in parts if part)
 
 

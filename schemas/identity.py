@@ -5,7 +5,7 @@ import json
 import uuid
 from typing import Final
 
-from schemas.request import Task
+from .request import Task
 
 # Namespaces of the UUIDv5s (RFC 9562, 5.5). Changing one changes every id derived below.
 _REQUESTS: Final = uuid.UUID("8c6f6f0e-5d0b-5a5e-9a39-0f6f3c9a7f11")

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from schemas.timestamp import from_text, to_text
+from .timestamp import from_text, to_text
 
 LIMIT: Final = 2048
 """Bytes of the text."""

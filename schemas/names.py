@@ -41,6 +41,14 @@ BROKER: Final = frozenset((DELIVERY_COUNT, "x-acquired-count", "CC", "BCC"))
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
 
+SCHEMA_VERSION: Final = 1
+"""Of the JSON Schemas; it changes when a reader of the old ones could not read the new messages."""
+
+
+def schema_id(name: str) -> str:
+    """The `$id` of the JSON Schema of that name."""
+    return f"urn:dcs-migration-worker:schema:{name}:v{SCHEMA_VERSION}"
+
 
 def retry_queue(queue: str, retry_level: int) -> str:
     """Name of the retry queue of `place` (1 is the first) of the requests queue `queue`."""

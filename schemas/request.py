@@ -5,38 +5,51 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from html import unescape
+from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
-from pydantic_core import ErrorDetails, PydanticCustomError, from_json
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError, from_json
 
-from schemas.timestamp import PATTERN, is_time
-
-TEXT_LIMIT: Final = 1024
-VIOLATIONS_LISTED: Final = 20
+from .timestamp import PATTERN, is_time
+from .unreadable import decoded_text, identify
+from .violations import TEXT_LIMIT, TIME, VIOLATIONS_LISTED, describe
 
 REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 PROJECT_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 REGION_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,63}$"
+_CONTROL: Final = r"\u0000-\u001f\u007f-\u009f"
+_BLANK: Final = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+NAME_PATTERN: Final = rf"^[^{_CONTROL}{_BLANK}]([^{_CONTROL}]*[^{_CONTROL}{_BLANK}])?$"
+"""The service may trim or replace the others, and the task would not be recognised by its name."""
+_MARKER: Final = re.compile(r"#rq-[0-9a-f]{16}", re.IGNORECASE)
 
-TIME: Final = "must be an RFC 3339 time with an offset, like 2026-12-01T00:00:00Z"
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""Some programs write it before text in UTF-8."""
+
 REPEATED: Final = "is given more than once"
+MARKED: Final = "must not contain a marker (#rq- and 16 hex digits): it would claim the task of another request"
+HALVED: Final = "contains half a character (one half of a surrogate pair): cut texts between characters"
 
-_SENTENCES: Final = {
-    "missing": "is missing",
-    "extra_forbidden": "is not a known field",
-    "string_type": "must be a string",
-    "string_too_short": "must not be empty",
-    "string_too_long": f"must be at most {TEXT_LIMIT:,} characters long",
-    "model_type": "must be an object",
-}
-_PATTERNS: Final = {
-    "request_id": "must be 1 to 128 of A-Z a-z 0-9 . _ : - and begin with a letter or digit",
-    "project_id": "must be 1 to 64 of A-Z a-z 0-9 _ -",
-    "region": "must be the name of a configured region, never an address",
-}
+
+def _unmarked(description: str) -> str:
+    if "rq-" in description.lower() and _MARKER.search(unescape(description)):
+        raise PydanticCustomError("marked", MARKED)
+    return description
+
 
 Text = Annotated[str, Field(min_length=1, max_length=TEXT_LIMIT)]
+Name = Annotated[str, Field(min_length=1, max_length=TEXT_LIMIT, pattern=NAME_PATTERN)]
+Description = Annotated[Text, AfterValidator(_unmarked)]
 RequestId = Annotated[str, Field(pattern=REQUEST_ID_PATTERN)]
 ProjectId = Annotated[str, Field(pattern=PROJECT_ID_PATTERN)]
 Region = Annotated[str, Field(pattern=REGION_PATTERN)]
@@ -54,16 +67,6 @@ Time = Annotated[
     BeforeValidator(_rfc3339),
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": PATTERN}),
 ]
-
-# An optional field may be left out, but null is no value of it: pydantic sees the plain type
-# (a default is not validated), the type checker sees that it may be None.
-if TYPE_CHECKING:
-    MaybeText = str | None
-    MaybeRequestId = str | None
-    MaybeRegion = str | None
-    MaybeTime = datetime | None
-else:
-    MaybeText, MaybeRequestId, MaybeRegion, MaybeTime = Text, RequestId, Region, Time
 
 
 class Violation(BaseModel):
@@ -107,8 +110,8 @@ class _Strict(BaseModel):
 class Task(_Strict):
     """The DCS request body (Creating an Online Data Migration Task, table 2)."""
 
-    name: Text = Field(description="Name of the online migration task.")
-    description: MaybeText = Field(
+    name: Name = Field(description="Name of the online migration task.")
+    description: Description | None = Field(
         default=None,
         description="Description of the online migration task.",
         json_schema_extra=_left_out,
@@ -121,18 +124,18 @@ class Task(_Strict):
 class Request(_Strict):
     """One order to create one online data migration task."""
 
-    request_id: MaybeRequestId = Field(
+    request_id: RequestId | None = Field(
         default=None,
         description="Identity within the project. Two messages with one id are one request.",
         json_schema_extra=_left_out,
     )
     project_id: ProjectId = Field(description="Project in which the task is created.")
-    region: MaybeRegion = Field(
+    region: Region | None = Field(
         default=None,
         description="One of the regions that the worker is configured for; its default region if missing.",
         json_schema_extra=_left_out,
     )
-    not_after: MaybeTime = Field(
+    not_after: Time | None = Field(
         default=None,
         description="After this instant no task is created any more (RFC 3339, with offset).",
         json_schema_extra=_left_out,
@@ -140,19 +143,20 @@ class Request(_Strict):
     task: Task
 
 
-def parse(body: bytes, *, max_bytes: int) -> Request:
-    """Read a request from the bytes of a message body.
+def parse(body: bytes, *, max_bytes: int, content_encoding: str | None = None) -> Request:
+    """Read a request from the bytes of a message body; `content_encoding` is the AMQP property.
 
     Raises InvalidRequestError naming each broken field and rule; never echoes a value.
     """
     if len(body) > max_bytes:
         raise _too_large(body, max_bytes)
+    text = body.removeprefix(BYTE_ORDER_MARK)
     try:
-        request = Request.model_validate_json(body)
+        request = Request.model_validate_json(text)
     except ValidationError as error:
-        raise _invalid(body, error) from None
-    if _is_repeating(body, request):
-        raise _repeating(body)
+        raise _invalid(text, content_encoding or "", error) from None
+    if _is_repeating(text, request):
+        raise _repeating(text)
     return request
 
 
@@ -162,12 +166,17 @@ _ESCAPED: Final = re.compile(rb"\\.")
 def _is_repeating(body: bytes, request: Request) -> bool:
     """Whether a field is given twice, of which the parser would silently keep the last.
 
-    All names and all values but `task` are strings: with a name too many there are quotes too many. Counting
+    All names and all values but `task` and nulls are strings: with a name too many there are quotes too many. Counting
     them adds a fifth to the time of reading the body, a parser that shows every name would double it.
     """
     names = len(request.model_fields_set) + len(request.task.model_fields_set)
+    strings = 2 * names - 1 - (_nulls(request) + _nulls(request.task) if b"null" in body else 0)
     plain = _ESCAPED.sub(b"", body) if b"\\" in body else body
-    return plain.count(b'"') != 2 * (2 * names - 1)
+    return plain.count(b'"') != 2 * strings
+
+
+def _nulls(model: BaseModel) -> int:
+    return sum(getattr(model, name) is None for name in model.model_fields_set)
 
 
 def _repeating(body: bytes) -> InvalidRequestError:
@@ -184,14 +193,40 @@ def _repeated(pairs: list[tuple[str, object]]) -> list[str]:
     return [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
 
 
-def _invalid(body: bytes, error: ValidationError) -> InvalidRequestError:
+def _invalid(body: bytes, content_encoding: str, error: ValidationError) -> InvalidRequestError:
     try:
         content = from_json(body)
     except ValueError as reason:
-        return _unreadable(f"is not JSON in UTF-8: {reason}")
+        message, content = identify(body, content_encoding, str(reason))
+        is_addressed = isinstance(content, dict)
+        found = _halved(content) or (Violation(field="body", message=message),)
+        return InvalidRequestError(found, _sender(content) if is_addressed else Sender(), is_addressed=is_addressed)
+    if isinstance(content, str) and isinstance(inner := decoded_text(content), dict):
+        twice = Violation(field="body", message="is text that holds the JSON: encode the object once")
+        return InvalidRequestError((twice,), _sender(inner), is_addressed=True)
     if not isinstance(content, dict):
         return _unreadable("must be a JSON object")
     return InvalidRequestError(_violations(error), _sender(content), is_addressed=True)
+
+
+def _violations(error: ValidationError) -> tuple[Violation, ...]:
+    listed = describe(error, tuple(Request.model_fields), tuple(Task.model_fields))
+    return tuple(Violation(field=field, message=message) for field, message in listed)
+
+
+def _halved(content: object, path: str = "") -> tuple[Violation, ...]:
+    """The fields of a request's two levels that hold half a character, which JSON can escape but UTF-8 cannot hold."""
+    if isinstance(content, str):
+        return (Violation(field=path or "body", message=HALVED),) if _is_halved(content) else ()
+    if not isinstance(content, dict) or path not in ("", "task"):
+        return ()
+    names = [name for name in content if not _is_halved(name)]
+    found = [_halved(content[name], f"{path}.{name[:64]}" if path else name[:64]) for name in names]
+    return sum(found, ())[:VIOLATIONS_LISTED]
+
+
+def _is_halved(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _unreadable(message: str) -> InvalidRequestError:
@@ -235,23 +270,3 @@ def _sender(content: dict[str, object]) -> Sender:
         except ValidationError:
             found[key] = None
     return Sender(**found)
-
-
-def _violations(error: ValidationError) -> tuple[Violation, ...]:
-    """What `error` says, in sentences that never echo a value; at most VIOLATIONS_LISTED of them."""
-    details = error.errors(include_url=False, include_context=False, include_input=False)
-    listed = ((detail, _field(detail["loc"])) for detail in details[:VIOLATIONS_LISTED])
-    return tuple(Violation(field=field, message=_sentence(detail, field)) for detail, field in listed)
-
-
-def _sentence(error: ErrorDetails, field: str) -> str:
-    kind = error["type"]
-    if kind == "string_pattern_mismatch":
-        return _PATTERNS[field]
-    if kind.startswith("datetime"):
-        return TIME
-    return _SENTENCES.get(kind, error["msg"])
-
-
-def _field(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part)[:64] for part in location) or "body"

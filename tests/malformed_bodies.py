@@ -1,6 +1,8 @@
 """The bodies of malformed messages: wrong values field by field, whole bodies, and fields given twice."""
 
 import json
+import zlib
+from base64 import b64encode
 from typing import Final
 
 REGION: Final = "cn-north-4"
@@ -103,6 +105,11 @@ WRONG: Final[dict[str, dict[str, object]]] = {
         "is infinite": "infinity",
     },
     "task": {
+        "has a name that begins with a blank": TASK | {"name": " a"},
+        "has a name that ends with a wide blank": TASK | {"name": "a\u3000"},
+        "has a name that ends a line": TASK | {"name": "a\n"},
+        "has a name with a control character": TASK | {"name": "a\x85b"},
+        "claims a task": TASK | {"description": "mine #rq-3e09871bec2a4f75"},
         "is text": json.dumps(TASK),
         "is a list of it": [TASK],
         "is nested in itself": {"task": TASK},
@@ -140,26 +147,17 @@ NO_OBJECT: Final[dict[str, bytes]] = {
     "markup": b"<request><project_id>a</project_id></request>",
     "a form": b"project_id=a&task=b",
     "YAML": b"project_id: a\ntask:\n  name: b\n",
-    "compressed": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xab\xae\x05\x00\x43\xbf\xa6\xa3\x02\x00\x00\x00",
     "null": b"null",
     "true": b"true",
     "a number": b"7",
     "NaN": b"NaN",
     "text": b'"x"',
-    "the request as text": _json(_WHOLE.decode()),
     "the request in a list": b"[" + _WHOLE + b"]",
     "the request twice": _WHOLE + _WHOLE,
     "the request and a zero byte": _WHOLE + b"\0",
     "a cut request": _WHOLE[:-1],
-    "a byte order mark": b"\xef\xbb\xbf" + _WHOLE,
-    "UTF-16": _WHOLE.decode().encode("utf-16"),
-    "UTF-16 without a mark": _WHOLE.decode().encode("utf-16-be"),
-    "UTF-32": _WHOLE.decode().encode("utf-32"),
     "Latin-1": '{"project_id": "é"}'.encode("latin-1"),
     "an overlong encoding": b'{"project_id": "\xc0\xaf"}',
-    "a surrogate in UTF-8": b'{"project_id": "\xed\xa0\x80"}',
-    "a lone escaped surrogate": b'{"project_id": "\\ud800"}',
-    "a lone low surrogate": b'{"project_id": "\\udc00"}',
     "a bad escape": b'{"project_id": "\\x41"}',
     "a raw control character": b'{"project_id": "a\x01"}',
     "a raw line break": b'{"project_id": "a\n"}',
@@ -167,8 +165,6 @@ NO_OBJECT: Final[dict[str, bytes]] = {
     "a trailing comma": b'{"project_id": "a",}',
     "a comment": b'{"project_id": "a" /* ours */}',
     "a number with a zero in front": b'{"project_id": 01}',
-    "a number of 5,000 digits": b'{"project_id": ' + b"9" * 5000 + b"}",
-    "objects 300 deep": b'{"task":' * 300 + b"1" + b"}" * 300,
     "lists 20,000 deep": b"[" * 20_000 + b"]" * 20_000,
     "brackets without an end": b"[" * 60_000,
     "too much of nothing": b" " * (MAX_BYTES + 1),
@@ -179,6 +175,22 @@ NO_OBJECT: Final[dict[str, bytes]] = {
 OBJECT: Final[dict[str, bytes]] = {
     "an empty object": b"{}",
     "an object after blanks": b" \t\r\n{}",
+    # Their sender can be read all the same.
+    "compressed": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xab\xae\x05\x00\x43\xbf\xa6\xa3\x02\x00\x00\x00",
+    "UTF-16": _WHOLE.decode().encode("utf-16"),
+    "UTF-16 without a mark": _WHOLE.decode().encode("utf-16-be"),
+    "UTF-32": _WHOLE.decode().encode("utf-32"),
+    "a lone escaped surrogate": b'{"project_id": "\\ud800"}',
+    "a lone low surrogate": b'{"project_id": "\\udc00"}',
+    "a number of 5,000 digits": b'{"project_id": ' + b"9" * 5000 + b"}",
+    "objects 300 deep": b'{"task":' * 300 + b"1" + b"}" * 300,
+    "compressed, with zlib": zlib.compress(_WHOLE),
+    "in base64": b64encode(_WHOLE),
+    "an AMQP 1.0 value": b"\0\x53\x77\xb1" + len(_WHOLE).to_bytes(4) + _WHOLE,
+    "a surrogate in UTF-8": b'{"project_id": "\xed\xa0\x80"}',
+    "the request as text": _json(_WHOLE.decode()),
+    "half an emoji": _json(GOOD | {"task": TASK | {"description": "Umzug \ud83d"}}),
+    "camel case": _json({"requestId": "a", "projectId": "b", "task": {"vpcId": "v"}}),
     "a name that is empty": b'{"": 1}',
     "a name that is a zero byte": b'{"\\u0000": 1}',
     "NaN inside": b'{"project_id": NaN}',

@@ -23,7 +23,7 @@ from pamqp.commands import Basic
 from schemas import names
 from tests.malformed_bodies import GOOD, MAX_BYTES, NO_OBJECT, NO_TEXT, OBJECT, REGION, REPEATED, TASK, WRONG
 
-__all__ = ["FORGED", "GOOD", "HOSTILE", "MAX_BYTES", "RAW_PROPERTIES", "REGION", "Forged", "Hostile"]
+__all__ = ["FORGED", "GOOD", "HOSTILE", "MAX_BYTES", "RAW_PROPERTIES", "REGION", "TYPED_HEADERS", "Forged", "Hostile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +57,22 @@ def _body(prefix: str, name: str, changes: dict[str, object]) -> bytes:
     return json.dumps({key: value for key, value in content.items() if value is not ...}).encode()
 
 
+OPTIONAL: Final = ("request_id", "region", "not_after", "description")
+"""Where null means that the field was left out."""
+
+
+def _no_text(name: str) -> dict[str, object]:
+    return {kind: value for kind, value in NO_TEXT.items() if value is not None or name not in OPTIONAL}
+
+
 def _wrong_values() -> Iterator[tuple[str, dict[str, object]]]:
     for name in GOOD:
-        for kind, value in (NO_TEXT | WRONG[name]).items():
+        for kind, value in (_no_text(name) | WRONG[name]).items():
             yield f"{name} {kind}", {name: value}
         if name in ("project_id", "task"):
             yield f"{name} is missing", {name: ...}
     for name in TASK:
-        for kind, value in (NO_TEXT | {"is too long": "x" * 1025}).items():
+        for kind, value in (_no_text(name) | {"is too long": "x" * 1025}).items():
             yield f"task.{name} {kind}", {"task": TASK | {name: value}}
         if name != "description":
             yield f"task.{name} is missing", {"task": {other: TASK[other] for other in TASK if other != name}}
@@ -253,3 +261,35 @@ RAW_PROPERTIES: Final[dict[str, bytes]] = {
     "state that is not UTF-8": raw_headers(_short(names.LAST_SENT_AT.encode()) + b"S" + _sized(_LATIN)),
 }
 """Properties as bytes: what pamqp refuses to read, beside what it reads in another way than its sender meant."""
+
+
+TYPED_HEADERS: Final = [
+    b"\x0ax-typed-%02d" % number + type_ + value
+    for number, (type_, value) in enumerate(
+        (
+            (b"t", b"\x01"),
+            (b"b", b"\xff"),
+            (b"B", b"\xff"),
+            (b"s", struct.pack(">h", -2)),
+            (b"u", struct.pack(">H", 65_535)),
+            (b"I", struct.pack(">i", -3)),
+            (b"i", struct.pack(">I", 2**32 - 1)),
+            (b"l", struct.pack(">q", -(2**63))),
+            (b"f", struct.pack(">f", 1.5)),
+            (b"d", struct.pack(">d", 1_764_158_400.123)),
+            (b"d", struct.pack(">d", 1e300)),
+            (b"d", struct.pack(">d", -0.0)),
+            (b"D", b"\x02" + struct.pack(">i", 12_345)),
+            (b"S", struct.pack(">I", 5) + "süß".encode()),
+            (b"S", struct.pack(">I", 4) + b"\xff\xfe\x00\x80"),
+            (b"S", struct.pack(">I", 0)),
+            (b"T", struct.pack(">Q", 1_764_158_400)),
+            (b"T", struct.pack(">Q", 1_764_158_400_123)),
+            (b"x", struct.pack(">I", 3) + b"\x00\xff\x01"),
+            (b"V", b""),
+            (b"A", struct.pack(">I", 9) + b"d" + struct.pack(">d", 0.1)),
+            (b"F", struct.pack(">I", 11) + b"\x01ad" + struct.pack(">d", 0.1)),
+        )
+    )
+]
+"""Entries of a header table with each type that clients of Java, .NET, Go and Python write."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from schemas import names
 from tests.live.raw_amqp import RawSender
-from tests.malformed_messages import RAW_PROPERTIES
+from tests.malformed_messages import RAW_PROPERTIES, TYPED_HEADERS
 from tools.harness.running_system import RunningSystem, request, until
 
 PLAIN = b"\x00\x00"
@@ -60,3 +60,19 @@ async def test_copy_keeps_hostile_properties(vhost: str, tmp_path: Path) -> None
                     while not (copy := await client.get(names.parked_queue(names.REQUEST_QUEUE))):
                         await asyncio.sleep(0.1)
                 assert properties[2:] in copy
+
+
+async def test_copies_keep_the_senders_headers(vhost: str, tmp_path: Path) -> None:
+    """Byte for byte, through a retry queue and into the parked queue, as the broker had given them to the worker."""
+    async with RunningSystem(vhost, tmp_path) as system:
+        await system.fake_dcs.apply({"scripts": {"typed": ["error 400 DCS.4026", "error 403 DCS.0003"]}})
+        worker = system.worker(WORKER_TRIES=1, WORKER_RETRY_DELAYS="0.2,4")
+        await worker.ready()
+        table = b"".join(TYPED_HEADERS)
+        async with RawSender(vhost) as client:
+            properties = b"\x20\x00" + len(table).to_bytes(4) + table
+            assert await client.publish(names.REQUEST_QUEUE, properties, json.dumps(request("typed")).encode())
+            async with asyncio.timeout(20):
+                while not (copy := await client.get(names.parked_queue(names.REQUEST_QUEUE))):
+                    await asyncio.sleep(0.1)
+        assert [entry for entry in TYPED_HEADERS if entry not in copy] == []

@@ -122,7 +122,7 @@ async def test_invalid_line_prevents_sending(system: RunningSystem) -> None:
     done = await _command_line(system).run("submit", "-", stdin=_lines([_anonymous("good"), wrong]))
 
     assert (done.status, done.output) == (1, "")
-    assert "line 2: task.vpc_id is missing\nline 2: task.vpc is not a known field\n" in done.errors
+    assert "line 2: task.vpc is not a known field; did you mean vpc_id?\n" in done.errors
     assert (await system.depth(names.REQUEST_QUEUE), system.events) == (0, [])
 
 

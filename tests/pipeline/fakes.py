@@ -66,6 +66,7 @@ class FakeDelivery:
     redelivered: bool = False
     message_id: str | None = "m-1"
     correlation_id: str | None = None
+    content_encoding: str | None = None
     reply_to: str | None = None
     properties: Any = None
     is_ours: bool = True

@@ -49,13 +49,18 @@ def unmirrored_tests(tests: Path, sources: Mapping[str, Path]) -> list[str]:
 # Imports
 
 
-def imports(source: str) -> Iterator[str]:
-    """The dotted name of everything that a module imports, at any depth of its code."""
+def imports(source: str, package: str = "") -> Iterator[str]:
+    """The dotted name of everything that a module imports, at any depth of its code.
+
+    What it imports from its own folder has the name in `package`; without one, and from elsewhere, it begins with dots.
+    """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+            start = f"{package}." if package and node.level == 1 else "." * node.level
+            inner = f"{node.module}." if node.module else "" if package and node.level == 1 else "."
+            yield from (f"{start}{inner}{alias.name}" for alias in node.names)
 
 
 def attributes(source: str) -> Iterator[str]:
@@ -70,7 +75,7 @@ def import_cycle(sources: Mapping[str, str]) -> list[str]:
     graph = {
         module: {
             target
-            for name in imports(source)
+            for name in imports(source, module.rpartition(".")[0])
             for target in [name if name in sources else name.rpartition(".")[0]]
             if target in sources and target != module
         }

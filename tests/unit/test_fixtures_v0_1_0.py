@@ -14,6 +14,7 @@ from schemas.client import read_event
 from schemas.envelope import Envelope
 from schemas.event import MigrationFailed, MigrationSucceeded
 from schemas.journal import Journal
+from schemas.timestamp import to_text
 from tests.fixtures.frozen import (
     FOLDER,
     READ_AT,
@@ -135,12 +136,13 @@ def test_event_id_is_derived_the_same_way(name: str) -> None:
 
 
 def _event_meaning(content: MigrationSucceeded | MigrationFailed) -> dict[str, Any]:
-    common = {"request_id": content.request_id, "create_calls": content.attempts, "received_at": content.received_at}
+    received_at = to_text(content.received_at.timestamp())
+    common = {"request_id": content.request_id, "create_calls": content.attempts, "received_at": received_at}
     if isinstance(content, MigrationSucceeded):
         return common | {"resolution": content.resolution, "instance_id": content.instance_id, "job_id": content.job_id}
     error = content.error
     return common | {
-        "reason": content.reason.value,
+        "reason": content.reason,
         "parked": content.parked,
         "error": None if error is None else [error.status, error.error_code],
         "candidates": list((error and error.candidates) or ()),

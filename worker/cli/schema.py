@@ -8,7 +8,7 @@ import typer
 
 import schemas
 from schemas.html_page import page
-from worker.cli.common import align, print_json
+from worker.cli.common import align, load_configuration, print_json
 
 FOLDER: Final = Path(schemas.__file__).parent
 SCHEMAS: Final = FOLDER / "json"
@@ -37,24 +37,38 @@ def schema(
 ) -> None:
     """Print the JSON Schema of a message, an example, or all messages as AsyncAPI or HTML.
 
+    Names of queues and exchanges are those of the settings.
+
     Example: dcs-worker schema html > messages.html
     """
     files = {path.stem.removeprefix("migration_").replace("_", "-"): path for path in sorted(SCHEMAS.glob("*.json"))}
-    titles = {name: _title(path) for name, path in files.items()} | COMPLETE_DOCUMENTS
+    summaries = {name: _first_sentence(path) for name, path in files.items()} | COMPLETE_DOCUMENTS
     if name is None:
         if as_json:
-            print_json(titles)
+            print_json(summaries)
         else:
-            typer.echo(align(titles.items()))
+            typer.echo(align(summaries.items()))
         return
-    if name not in titles:
-        raise typer.BadParameter(f"unknown schema {name!r}; known: {', '.join(titles)}")
+    if name not in summaries:
+        raise typer.BadParameter(f"unknown schema {name!r}; known: {', '.join(summaries)}")
     if example and name not in EXAMPLES:
         raise typer.BadParameter(f"no example of {name!r}; there are examples of {', '.join(EXAMPLES)}")
-    path = FOLDER / "examples" / EXAMPLES[name] if example else files.get(name, FOLDER / "asyncapi.json")
-    text = path.read_text("utf-8")
-    typer.echo(page(json.loads(text)) if name == "html" else text, nl=False)
+    if name in COMPLETE_DOCUMENTS:
+        typer.echo(_complete_document(name), nl=False)
+    else:
+        path = FOLDER / "examples" / EXAMPLES[name] if example else files[name]
+        typer.echo(path.read_text("utf-8"), nl=False)
 
 
-def _title(path: Path) -> str:
-    return str(json.loads(path.read_text("utf-8")).get("title", ""))
+def _complete_document(name: str) -> str:
+    from schemas.asyncapi import BrokerNames, document
+    from schemas.generate import render
+
+    settings = load_configuration().settings
+    content = document(BrokerNames(settings.queue, settings.request_exchange, settings.event_exchange))
+    return page(content) if name == "html" else render(content)
+
+
+def _first_sentence(path: Path) -> str:
+    description = str(json.loads(path.read_text("utf-8"))["description"])
+    return description.partition(". ")[0].removesuffix(".")

@@ -113,10 +113,10 @@ def invalid(error: InvalidRequestError, envelope: Envelope, body: bytes, now: fl
 def _failure(body: MigrationFailed, envelope: Envelope, request_id: str, fingerprint: str) -> Completed:
     return Completed(
         succeeded=False,
-        reason=body.reason.value,
+        reason=str(body.reason),
         event_id=identity.event_id(body.project_id, request_id, event.FAILED_TYPE, envelope.replays),
         subject=body.request_id,
-        completed_at=body.completed_at,
+        completed_at=to_text(body.completed_at.timestamp()),
         body=body.model_dump_json().encode(),
         parked=body.parked,
         fingerprint=fingerprint,

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
 from schemas.envelope import Envelope
 from schemas.event import Reason
 from schemas.request import InvalidRequestError, Sender, Violation, parse
+from schemas.violations import TEXT_LIMIT
 from worker.pipeline import final_events
 from worker.pipeline.deduplicator import Deduplicator, Unfinished, is_outdated
 from worker.pipeline.delivery_context import DeliveryContext
@@ -39,15 +40,22 @@ class RequestParser:
     default_region: str
     with_marker: bool = True
 
-    def read(self, body: bytes) -> MigrationRequest:
+    def read(self, body: bytes, content_encoding: str | None = None) -> MigrationRequest:
         """The migration request in `body`. Raises InvalidRequestError."""
-        request = parse(body, max_bytes=self.max_bytes)
+        request = parse(body, max_bytes=self.max_bytes, content_encoding=content_encoding)
         found = migration(request, default_region=self.default_region, with_marker=self.with_marker)
-        if found.region not in self.regions:
+        if violations := tuple(self._violations(found)):
             sender = Sender(found.request_id, found.project_id, found.region, found.task.name)
-            violation = Violation(field="region", message="is not one of the worker's regions")
-            raise InvalidRequestError((violation,), sender, is_addressed=True)
+            raise InvalidRequestError(violations, sender, is_addressed=True)
         return found
+
+    def _violations(self, found: MigrationRequest) -> Iterator[Violation]:
+        if found.region not in self.regions:
+            yield Violation(field="region", message="is not one of the worker's regions")
+        limit = TEXT_LIMIT - len(f" {found.marker}")
+        if found.marker is not None and len(found.task.description or "") > limit:
+            message = f"must be at most {limit:,} characters long, to which the worker appends a marker"
+            yield Violation(field="task.description", message=message)
 
 
 class DeliveryPipeline:
@@ -86,7 +94,9 @@ class DeliveryPipeline:
         envelope = self._envelope(delivery)
         outcome: Outcome
         try:
-            context = DeliveryContext(self._parser.read(delivery.body), envelope, delivery, _without_claims)
+            context = DeliveryContext(
+                self._parser.read(delivery.body, delivery.content_encoding), envelope, delivery, _without_claims
+            )
         except InvalidRequestError as error:
             outcome = final_events.invalid(error, envelope, delivery.body, self._now())
             migration, sender_request_id = None, error.sender.request_id

@@ -52,6 +52,10 @@ class Delivery(DeliveryOwnership, Protocol):
         """AMQP message-id."""
 
     @property
+    def content_encoding(self) -> str | None:
+        """AMQP content-encoding."""
+
+    @property
     def correlation_id(self) -> str | None:
         """AMQP correlation-id."""
 

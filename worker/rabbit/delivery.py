@@ -175,8 +175,8 @@ class RabbitDelivery:
     """One message, bound to the channel that it came by. `on_settled` is called once it is answered."""
 
     __slots__ = (
-        *("_channel_health", "_on_settled", "_tag"),
-        *("body", "correlation_id", "headers", "message_id", "properties", "redelivered", "reply_to"),
+        *("_channel_health", "_on_settled", "_tag", "body", "content_encoding", "correlation_id"),
+        *("headers", "message_id", "properties", "redelivered", "reply_to"),
     )
 
     def __init__(
@@ -189,6 +189,7 @@ class RabbitDelivery:
         self.properties = properties
         self.headers: Mapping[str, object] = properties.headers or _NO_HEADERS
         self.message_id = properties.message_id or None
+        self.content_encoding = properties.content_encoding or None
         self.correlation_id = properties.correlation_id or None
         self.reply_to = properties.reply_to or None
         self.redelivered = bool(deliver.redelivered)

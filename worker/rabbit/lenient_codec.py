@@ -21,12 +21,30 @@ _UNREADABLE: Final[Mapping[str, object]] = {names.LAST_SENT_AT: None}
 _CALENDAR_SECONDS: Final = 1 << 32
 """Timestamps from here on are not seconds: pamqp takes them for milliseconds and would write them as seconds."""
 
-_read_time, _read_table, _write_text, _write_time = (
-    decode.timestamp,
-    decode.field_table,
-    encode.short_string,
-    encode.timestamp,
-)
+_read_time, _read_table = decode.timestamp, decode.field_table
+_write_text, _write_time, _write_table = encode.short_string, encode.timestamp, encode.field_table
+
+
+class HeaderTable(dict[str, Any]):
+    """Headers of a message that remember their bytes: pamqp reads many types but writes few, and cuts what it writes.
+
+    `raw` is what came. `as_came` has the entries that are written so; the others are written by pamqp.
+    """
+
+    raw = b""
+    as_came: Mapping[str, bytes] = {}
+
+    def entries(self) -> dict[str, bytes]:
+        """Name, type and value of each header, as they came; of a name that came twice, both."""
+        found: dict[str, bytes] = {}
+        rest = self.raw
+        while rest:
+            start = 1 + rest[0]
+            end = start + decode.embedded_value(rest[start:])[0]
+            name = rest[1:start].decode()
+            found[name] = found.get(name, b"") + rest[:end]
+            rest = rest[end:]
+        return found
 
 
 class IncompatibleCodecError(Exception):
@@ -59,6 +77,21 @@ def _table(value: bytes) -> tuple[int, Any]:
         return 4 + int.from_bytes(value[:4]), dict(_UNREADABLE)
 
 
+def _headers(value: bytes) -> tuple[int, Any]:
+    end, found = _table(value)
+    table = HeaderTable(found)
+    table.raw = b"" if found == _UNREADABLE else value[4:end]
+    return end, table
+
+
+def _written_headers(value: Any) -> bytes:
+    as_came = value.as_came if isinstance(value, HeaderTable) else {}
+    if not as_came:
+        return _write_table(value)
+    content = b"".join(as_came.get(name) or _write_table({name: value[name]})[4:] for name in value)
+    return len(content).to_bytes(4) + content
+
+
 def _written_text(value: str) -> bytes:
     try:
         return _write_text(value)
@@ -73,9 +106,13 @@ def _written_time(value: Any) -> bytes:
 
 _Table = dict[Any, Callable[..., Any]]
 _ENTRIES: Final[tuple[tuple[str, _Table, dict[Any, Callable[..., Any]]], ...]] = (
-    ("decode.METHODS", decode.METHODS, {"shortstr": _text, "timestamp": _time, "table": _table}),
+    ("decode.METHODS", decode.METHODS, {"shortstr": _text, "timestamp": _time, "table": _headers}),
     ("decode.TABLE_MAPPING", decode.TABLE_MAPPING, {b"T": _header_time, b"F": _table}),
-    ("encode.METHODS", encode.METHODS, {"shortstr": _written_text, "timestamp": _written_time}),
+    (
+        "encode.METHODS",
+        encode.METHODS,
+        {"shortstr": _written_text, "timestamp": _written_time, "table": _written_headers},
+    ),
 )
 _HOSTILE: Final = b"\x24\x40" + b"\x00\x00\x00\x04\x01kZ?" + b"\x01\xff" + b"\xff" * 8
 """Properties that the original functions refuse: an unknown type in the headers, a correlation id, a timestamp."""

@@ -12,12 +12,18 @@ from pamqp.commands import Basic
 
 from schemas import names
 from worker.rabbit.connection import connection_loss_as_error
+from worker.rabbit.lenient_codec import HeaderTable
 
 PERSISTENT: Final = 2
 MAX_HEADER_NAME_BYTES: Final = 128
 """pamqp cuts longer names off (AMQP 0-9-1, 4.2.5.5), and two could become one."""
 MAX_HEADERS_BYTES: Final = 120_000
 """In a copy: a frame of RabbitMQ holds 131,072, and other properties go with them."""
+_OURS: Final = names.STATE | {
+    *(names.JOURNAL, names.EXPIRATION, names.USER_ID),
+    *(names.PARKED_REASON, names.PARKED_ERROR_CODE, names.PARKED_AT),
+}
+"""Headers that a copy never has as they came."""
 
 
 class ConfirmChannel:
@@ -72,7 +78,8 @@ def copy_properties(original: Basic.Properties, headers: Mapping[str, object]) -
     All but two are the original's: `expiration` would delete a parked request, and the broker refuses a `user_id` that
     is not the publisher's. Both are kept as headers.
     """
-    kept = encodable(headers)
+    kept = HeaderTable(encodable(headers, as_came := _as_came(original.headers, headers)))
+    kept.as_came = as_came
     if original.expiration:
         kept[names.EXPIRATION] = original.expiration
     if original.user_id:
@@ -92,14 +99,23 @@ def copy_properties(original: Basic.Properties, headers: Mapping[str, object]) -
     )
 
 
-def encodable(headers: Mapping[str, object]) -> dict[str, Any]:
-    """The headers that a copy can carry.
+def _as_came(original: object, headers: Mapping[str, object]) -> dict[str, bytes]:
+    """The bytes of those of `headers` that are the original's, unchanged."""
+    if not isinstance(original, HeaderTable):
+        return {}
+    kept = {name for name, value in headers.items() if name in original and value is original[name]} - _OURS
+    return {name: entry for name, entry in original.entries().items() if name in kept}
 
-    Left out are those that were read but cannot be written again (1e300, text that is no UTF-8, names that are too
-    long), and the largest of the sender's once all together would no longer fit into one frame: the broker would close
-    the connection.
+
+def encodable(headers: Mapping[str, object], as_came: Mapping[str, bytes] | None = None) -> dict[str, Any]:
+    """The headers that a copy can carry; `as_came`: the bytes of those that are written as they came.
+
+    Left out are others that cannot be written (1e300, names that are too long), and the largest of the sender's once
+    all together would no longer fit into one frame: the broker would close the connection.
     """
-    sizes = {name: size for name, value in headers.items() if (size := _size(name, value)) is not None}
+    sizes = {name: len(entry) for name, entry in (as_came or {}).items()}
+    others = ((name, _size(name, value)) for name, value in headers.items() if name not in sizes)
+    sizes |= {name: size for name, size in others if size is not None}
     total = sum(sizes.values())
     for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
         if total <= MAX_HEADERS_BYTES:

@@ -1,5 +1,8 @@
 """First deliveries: a request in, a task created, an event out, an acknowledgement."""
 
+import gzip
+import json
+
 import pytest
 
 from schemas import names
@@ -11,6 +14,7 @@ from tests.pipeline.fakes import (
     FULL,
     NOW,
     REJECTED,
+    REQUEST,
     THROTTLED,
     TIMEOUT,
     UNSENT,
@@ -238,3 +242,29 @@ async def test_request_that_expires_while_waiting_is_not_sent() -> None:
 
 def _round(round_: int, *, last_sent_at: float | None = None) -> dict[str, object]:
     return Envelope(1, round_, 2, 0, 0, NOW - 1000, last_sent_at, True, False).write({})
+
+
+async def test_description_leaves_room_for_the_marker() -> None:
+    """With the marker it may have 1,003 characters, without it 1,024, which is what the service takes."""
+    for is_marked, limit in ((True, 1003), (False, 1024)):
+        bench = Bench(with_marker=is_marked)
+        for length in (limit, limit + 1):
+            task = REQUEST["task"] | {"description": "x" * length, "name": f"n{length}"}
+            await bench.deliver(FakeDelivery(request(request_id=f"r{length}", task=task)))
+        (created,) = bench.dcs.created
+        assert len(json.loads(created.body)["description"]) == 1024
+        (violation,) = bench.publisher.published[-1].body["violations"]
+        assert violation["field"] == "task.description"
+        assert f"at most {limit:,} characters" in violation["message"]
+
+
+async def test_compressed_body_is_named_to_its_sender() -> None:
+    """`content_encoding` says what the body is where the bytes do not; the answer is not parked if it has a sender."""
+    bench = Bench()
+    await bench.deliver(FakeDelivery(gzip.compress(request()), content_encoding="gzip", correlation_id="c"))
+    await bench.deliver(FakeDelivery(b"\x0b\x02\x80", content_encoding="br"))
+    (readable, unreadable) = [event.body for event in bench.publisher.published if event.what == "event"]
+    assert readable["violations"][0]["message"] == "is compressed (gzip): send JSON in UTF-8, not compressed"
+    assert (readable["request_id"], readable["parked"]) == ("r-1", False)
+    assert unreadable["violations"][0]["message"].startswith("is compressed (br)")
+    assert (unreadable["request_id"], unreadable["parked"]) == (None, True)

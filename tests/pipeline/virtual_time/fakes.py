@@ -131,7 +131,7 @@ class Delivery:
     """A delivery whose channel is never lost."""
 
     redelivered = False
-    message_id = correlation_id = reply_to = None
+    message_id = content_encoding = correlation_id = reply_to = None
     properties: Any = None
 
     def __init__(self, message: Message, replica: "Replica") -> None:

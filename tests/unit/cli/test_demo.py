@@ -103,7 +103,7 @@ def test_only_misspelt_requests_are_invalid() -> None:
     """What is sent is valid, but for those that are meant not to be."""
     for request in plan_requests(200):
         if request.kind.misspelt:
-            with pytest.raises(InvalidRequestError, match=r"task\.vpc_id: is missing"):
+            with pytest.raises(InvalidRequestError, match=r"did you mean vpc_id\?"):
                 parse(request.body, max_bytes=65_536)
         else:
             assert parse(request.body, max_bytes=65_536).request_id == request.request_id

@@ -42,6 +42,21 @@ def test_asyncapi_document_is_printed_as_committed() -> None:
     assert result.output == (FOLDER / "asyncapi.json").read_text("utf-8")
 
 
+def test_names_follow_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker with other names prints a document with these, and with no default."""
+    for variable, name in (("QUEUE", "q.orders"), ("REQUEST_EXCHANGE", "x.orders"), ("EVENT_EXCHANGE", "x.outcomes")):
+        monkeypatch.setenv(f"WORKER_{variable}", name)
+    for document in ("asyncapi", "html"):
+        printed = CliRunner().invoke(app, ["schema", document]).output
+        assert {name for name in ("q.orders.parked", "x.orders", "x.outcomes") if name in printed} == {
+            "q.orders.parked",
+            "x.orders",
+            "x.outcomes",
+        }
+        assert "dcs.migration.requests" not in printed
+        assert "dcs.migration.events" not in printed
+
+
 def test_page_is_that_of_the_committed_document() -> None:
     """`html` shows the AsyncAPI document."""
     result = CliRunner().invoke(app, ["schema", "html"])

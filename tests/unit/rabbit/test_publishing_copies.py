@@ -5,7 +5,8 @@ from pamqp import encode
 from pamqp.commands import Basic
 
 from schemas import names
-from tests.malformed_messages import RAW_PROPERTIES
+from schemas.envelope import Envelope
+from tests.malformed_messages import RAW_PROPERTIES, TYPED_HEADERS
 from worker.rabbit import lenient_codec
 from worker.rabbit.publishing import MAX_HEADER_NAME_BYTES, copy_properties, encodable
 
@@ -27,6 +28,31 @@ def test_whatever_a_sender_wrote_can_be_copied(case: str) -> None:
     written = copy_properties(original, dict(original.headers or {})).marshal()
     if "header" not in case and "state" not in case and "arrays" not in case and "cluster_id" not in case:
         assert raw[2:] in written
+
+
+@pytest.mark.parametrize("entry", TYPED_HEADERS)
+def test_copy_has_the_senders_headers_byte_for_byte(entry: bytes) -> None:
+    """Of every type that clients write, between others, beside our own and through several copies."""
+    table = b"\x05firstI\x00\x00\x00\x07" + entry + b"\x07x-roundb\x05\x04lastt\x01"
+    raw = b"\x20\x00" + len(table).to_bytes(4) + table
+    for round_ in range(1, 4):
+        original = read(raw)
+        assert original.headers is not None
+        headers = Envelope.read(original.headers, redelivered=False, now=0.0).write(original.headers)
+        copy = copy_properties(original, headers | {names.ROUND: round_})
+        raw = copy.marshal()
+        assert all(part in raw for part in (b"\x05firstI\x00\x00\x00\x07", entry, b"\x04lastt\x01"))
+        assert (read(raw).headers or {})[names.ROUND] == round_
+        assert raw.count(b"x-round") == 1
+
+
+def test_changed_header_is_written_as_changed() -> None:
+    """Only what is still the sender's value has the sender's bytes."""
+    original = read(b"\x20\x00\x00\x00\x00\x08\x01ab\x05\x01bb\x06")
+    assert original.headers == {"a": 5, "b": 6}
+    copy = copy_properties(original, {"a": "changed", "b": original.headers["b"]})
+    assert read(copy.marshal()).headers == {"a": "changed", "b": 6}
+    assert b"\x01bb\x06" in copy.marshal()
 
 
 def test_copy_is_persistent_and_neither_expires_nor_names_a_user() -> None:

@@ -1,10 +1,8 @@
 """The AsyncAPI document: fresh, sound by the official parser, and true of what the worker sends and reads."""
 
 import json
-import os
 import shutil
 import subprocess
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from schemas import event, names
 from schemas.asyncapi import FILE, document, main
 from schemas.envelope import Envelope
 from schemas.generate import documents, render
+from tools.harness.npm_packages import installed
 from worker.rabbit.topology import describe
 
 TOOLS = Path(__file__).parents[3] / "tools" / "asyncapi"
@@ -35,20 +34,8 @@ BROKEN = (  # where, with what, and what must be complained of
 
 @pytest.fixture(scope="session")
 def parser() -> Path:
-    """A folder outside of the tree with the official parser as locked; made once per lock file."""
-    assert NPM is not None
-    lock = sha256((TOOLS / "package-lock.json").read_bytes()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcs-migration-worker"
-    folder = cache / f"asyncapi-{lock}"
-    if not folder.exists():
-        new = cache / f"asyncapi-{lock}.{os.getpid()}"
-        shutil.copytree(TOOLS, new)
-        command = [NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(command, cwd=new, capture_output=True, text=True, timeout=240, check=False)
-        assert done.returncode == 0, done.stderr
-        new.rename(folder)
-    shutil.copy(TOOLS / "check.mjs", folder)
-    return folder
+    """A folder outside of the tree with the official parser as locked."""
+    return installed(TOOLS)
 
 
 @pytest.fixture(scope="session")
@@ -154,10 +141,11 @@ def test_names_are_those_of_the_topology() -> None:
     assert binding.key == document()["channels"]["requests"]["address"]
 
 
-def test_the_lock_file_names_no_registry() -> None:
+@pytest.mark.parametrize("tools", [TOOLS, TOOLS.parent / "languages"], ids=lambda folder: folder.name)
+def test_the_lock_file_names_no_registry(tools: Path) -> None:
     """It works with any mirror, and pins everything by hash."""
-    lock = json.loads((TOOLS / "package-lock.json").read_text())
+    lock = json.loads((tools / "package-lock.json").read_text())
     packages = [one for name, one in lock["packages"].items() if name]
     assert packages
     assert all(one["integrity"].startswith("sha512-") and "resolved" not in one for one in packages)
-    assert "omit-lockfile-registry-resolved=true" in (TOOLS / ".npmrc").read_text().split()
+    assert "omit-lockfile-registry-resolved=true" in (tools / ".npmrc").read_text().split()

@@ -1,11 +1,15 @@
 """The senders' side of the schemas: requests as bodies, events as values."""
 
+from datetime import UTC, datetime
+
 import pytest
+from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from schemas import identity
 from schemas.client import encode, identified, read_event
 from schemas.event import MigrationFailed, MigrationSucceeded, Reason
+from schemas.generate import documents
 from schemas.request import Request, Task, parse
 
 TASK = Task(name="one", vpc_id="v", subnet_id="s", security_group_id="g", description="ü")
@@ -56,3 +60,30 @@ def test_events_are_parsed_by_type() -> None:
     for body in (b"", b"[]", b"{}", b"\xff"):
         with pytest.raises(ValueError, match="validation error"):
             read_event(body)
+
+
+def test_an_event_of_a_later_version_is_read() -> None:
+    """Unknown reasons and resolutions are text, also for the JSON Schemas; known reasons stay what they are."""
+    failure = MigrationFailed(request_id="r", reason="frozen_account", message="no", **TIMES)
+    success = MigrationSucceeded(
+        request_id="r", project_id="p", region="x", name="n", instance_id="i", resolution="cloned", attempts=1, **TIMES
+    )
+    for event, schema in ((failure, "migration_failed"), (success, "migration_succeeded")):
+        body = event.model_dump_json()
+        assert read_event(body.encode()) == event
+        assert Draft202012Validator(documents()[schema]).is_valid(event.model_dump(mode="json"))
+    read = read_event(
+        b'{"reason": "rejected", "message": "no", "received_at": "2026-11-23T09:00:00.000Z",'
+        b' "completed_at": "2026-11-23T09:00:01.000Z"}'
+    )
+    assert isinstance(read, MigrationFailed)
+    assert read.reason is Reason.REJECTED
+
+
+def test_times_of_an_event_are_datetimes() -> None:
+    """They are read as moments, and written with milliseconds in UTC."""
+    failure = MigrationFailed(reason=Reason.REJECTED, message="no", **TIMES)
+    assert failure.completed_at - failure.received_at == datetime(2026, 11, 23, 9, 0, 1, tzinfo=UTC) - datetime(
+        2026, 11, 23, 9, tzinfo=UTC
+    )
+    assert b'"received_at":"2026-11-23T09:00:00.000Z"' in failure.model_dump_json().encode()

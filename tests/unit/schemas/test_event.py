@@ -5,6 +5,9 @@ from pydantic import ValidationError
 
 from schemas import event, names
 from schemas.event import PARKED_REASONS, DcsError, MigrationFailed, Reason
+from schemas.generate import documents
+
+EPOCH = "1970-01-01T00:00:00.000Z"
 
 
 def test_reasons_are_the_documented_ones() -> None:
@@ -21,6 +24,13 @@ def test_candidates_are_written_only_where_there_are_some() -> None:
     assert DcsError(candidates=("a", "b")).model_dump(mode="json")["candidates"] == ["a", "b"]
 
 
+@pytest.mark.parametrize("name", ["migration_succeeded", "migration_failed"])
+def test_an_event_names_its_schema(name: str) -> None:
+    """The CloudEvents attribute `dataschema` is the `$id` of the JSON Schema of the body, which has a version."""
+    assert documents()[name]["$id"] in event.DATASCHEMAS.values()
+    assert documents()[name]["$id"].endswith(":v1")
+
+
 @pytest.mark.parametrize("subject", [None, "r"])
 def test_metadata_is_cloud_events_in_binary_mode(subject: str | None) -> None:
     """The attributes are headers with the binding's prefix; without a request id there is no subject."""
@@ -30,6 +40,7 @@ def test_metadata_is_cloud_events_in_binary_mode(subject: str | None) -> None:
         "cloudEvents:id": "i",
         "cloudEvents:source": "dcs-migration-worker",
         "cloudEvents:type": "dcs.migration.failed.v1",
+        "cloudEvents:dataschema": "urn:dcs-migration-worker:schema:migration_failed:v1",
         "cloudEvents:time": "2026-12-01T00:00:00.000Z",
     } | ({} if subject is None else {"cloudEvents:subject": subject})
 
@@ -42,7 +53,7 @@ def test_keys_and_types_are_the_documented_ones() -> None:
 
 def test_an_event_does_not_change() -> None:
     """What was decided is not edited afterwards; without a word about it, nothing was called and nothing parked."""
-    failed = MigrationFailed(reason=Reason.POISON, message="m", received_at="t", completed_at="t")
+    failed = MigrationFailed(reason=Reason.POISON, message="m", received_at=EPOCH, completed_at=EPOCH)
     assert (failed.attempts, failed.parked, failed.violations) == (0, False, ())
     with pytest.raises(ValidationError, match="frozen"):
         failed.parked = True  # type: ignore[misc]  # that is the point

@@ -36,7 +36,7 @@ def test_page_has_every_field_at_every_depth() -> None:
     request, failed = cells(shown, "request"), cells(shown, "migrationFailed")
 
     assert request["task.vpc_id!"] == ("string", "VPC ID; not empty; at most 1024 characters")
-    assert request["task.description"][0] == "string"
+    assert request["task.description"][0] == "string or null"
     assert request["request_id"][1].endswith("must match ^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")
     assert failed["error.status!"] == ("integer or null", "HTTP status; null if there was no answer")
     assert failed["violations[].field!"][0] == "string"
@@ -49,7 +49,8 @@ def test_page_has_every_field_at_every_depth() -> None:
 def test_page_has_exchanges_keys_queues_and_examples() -> None:
     """Every example is complete."""
     shown = unescape(re.sub("<[^>]*>", "", page(document())))
-    assert "Publish to: direct exchange dcs.migration, key create" in shown
+    assert "direct exchange dcs.migration, key create" in shown
+    assert "Waits in: queue dcs.migration.requests" in shown
     assert "topic exchange dcs.migration.events, key migration.failed" in shown
     for message in document()["components"]["messages"].values():
         for example in message["examples"]:

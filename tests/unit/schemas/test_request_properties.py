@@ -1,6 +1,7 @@
 """Reading requests, by properties: everything that is one, nothing that is none, no field given twice."""
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,15 +17,16 @@ from tests.malformed_bodies import TASK
 from tests.malformed_messages import MAX_BYTES
 
 texts = st.text(min_size=1, max_size=30)
+names = texts.filter(lambda text: text == text.strip() and not any(unicodedata.category(c) == "Cc" for c in text))
 tasks = st.fixed_dictionaries(
-    {"name": texts, "vpc_id": texts, "subnet_id": texts, "security_group_id": texts},
-    optional={"description": texts},
+    {"name": names, "vpc_id": texts, "subnet_id": texts, "security_group_id": texts},
+    optional={"description": st.none() | texts},
 )
 requests = st.fixed_dictionaries(
     {"project_id": st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True), "task": tasks},
     optional={
         "request_id": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", fullmatch=True),
-        "region": st.from_regex(r"[a-z0-9][a-z0-9-]{0,63}", fullmatch=True),
+        "region": st.none() | st.from_regex(r"[a-z0-9][a-z0-9-]{0,63}", fullmatch=True),
         "not_after": st.sampled_from(("2026-12-01T00:00:00Z", "2026-12-01t00:00:00.5-08:00")),
     },
 )

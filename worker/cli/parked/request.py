@@ -47,7 +47,7 @@ class ParkedRequest:
     @classmethod
     def read(cls, parked: ParkedMessage, settings: Settings) -> Self:
         """Read a message as a worker with these settings reads it."""
-        found, invalid_reason, sender = _parse(parked.body, settings)
+        found, invalid_reason, sender = _parse(parked, settings)
         headers = parked.headers
         return cls(
             parked,
@@ -129,9 +129,10 @@ class ParkedRequest:
         }
 
 
-def _parse(body: bytes, settings: Settings) -> tuple[MigrationRequest | None, str, Sender]:
+def _parse(parked: ParkedMessage, settings: Settings) -> tuple[MigrationRequest | None, str, Sender]:
     try:
-        request = parse(body, max_bytes=settings.max_message_bytes)
+        encoding = parked.properties.content_encoding
+        request = parse(parked.body, max_bytes=settings.max_message_bytes, content_encoding=encoding)
     except InvalidRequestError as error:
         return None, str(error), error.sender
     found = migration(request, default_region=settings.dcs_region, with_marker=settings.marker)

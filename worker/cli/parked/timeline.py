@@ -16,7 +16,6 @@ from schemas.client import Event, read_event
 from schemas.event import MigrationFailed, MigrationSucceeded
 from schemas.journal import EMPTY, FIRST, Entry, Journal, Kind
 from schemas.request import Sender
-from schemas.timestamp import from_text
 from worker.cli.common import exact_duration, format_table, printable
 from worker.cli.parked.request import ParkedRequest, time_text
 from worker.config import Settings
@@ -98,13 +97,13 @@ class RequestTimeline:
 
 def timeline_of_event(event: Event, headers: Mapping[str, object]) -> RequestTimeline:
     """The timeline of the request that an event with these headers answers."""
-    received_at = from_text(event.received_at)
+    received_at = event.received_at.timestamp()
     end = {"did": "event", "event": event.model_dump(mode="json")}
     return RequestTimeline(
         Sender(event.request_id, event.project_id, event.region, event.name),
         "succeeded" if isinstance(event, MigrationSucceeded) else "failed",
         received_at,
-        [*_steps(received_at, headers), TimelineStep(from_text(event.completed_at), _describe_event(event), end)],
+        [*_steps(received_at, headers), TimelineStep(event.completed_at.timestamp(), _describe_event(event), end)],
     )
 
 
@@ -205,7 +204,7 @@ def _describe_event(event: Event) -> str:
 def describe_failure(event: MigrationFailed) -> str:
     """Reason, error code and message of a failure."""
     code = f" ({event.error.error_code})" if event.error and event.error.error_code else ""
-    return f"{event.reason.value}{code}: {event.message}"
+    return f"{event.reason}{code}: {event.message}"
 
 
 def render_timeline(timeline: RequestTimeline) -> str:

@@ -90,7 +90,7 @@ class Submission:
             if isinstance(event, MigrationSucceeded):
                 outcome, message, succeeded = str(event.resolution), None, True
             else:
-                outcome, message, succeeded = event.reason.value, event.message, False
+                outcome, message, succeeded = str(event.reason), event.message, False
             self._ledger.record_outcome(event.project_id, event.request_id, outcome, message, succeeded=succeeded)
 
     async def _wait(self, collecting: asyncio.Task[None], wait_seconds: float) -> None:

@@ -266,7 +266,7 @@ def _read(kind: str, body: bytes) -> tuple[str, RequestAnswer]:
         succeeded = MigrationSucceeded.model_validate_json(body)
         return succeeded.request_id, RequestAnswer(succeeded.resolution, succeeded.instance_id)
     failed = MigrationFailed.model_validate_json(body)
-    return failed.request_id or "", RequestAnswer(failed.reason.value, None)
+    return failed.request_id or "", RequestAnswer(str(failed.reason), None)
 
 
 def _percentile(ordered: Sequence[float], part: float) -> float | None:
