@@ -168,7 +168,7 @@ class FakeDcs:
         return probed
 
     async def find(
-        self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
+        self, migration: MigrationRequest, since: float, on_call: Callable[[], None], *, may_exist: bool
     ) -> LookupResult | CallError:
         on_call()
         self.calls.append("find")

@@ -85,16 +85,15 @@ class SimulatedDcs:
 
     def find(self, migration: MigrationRequest, since: float) -> LookupResult:
         """Listed tasks of a request."""
-        found: list[str] = []
+        matches: dict[str, Match] = {}
         for task in self.tasks:
             if task.call is not None and not task.call.is_listed(self._timers.now):
                 continue
             match = task_matching.row(migration, task.row, since)
             if match is Match.ASK:
-                match = task_matching.detail(migration, task.detail)
-            if match is Match.YES:
-                found.append(task.row.task_id)
-        return task_matching.lookup_result(found)
+                match = task_matching.detail(migration, task.row, task.detail, since)
+            matches[task.row.task_id] = match
+        return task_matching.lookup_result(matches)
 
     def add_unrelated_tasks(self, body: str, count: int) -> None:
         """Add tasks of other systems, with the same body but without a marker."""

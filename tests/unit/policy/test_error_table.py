@@ -182,7 +182,7 @@ def test_success_concerns_the_request_alone(ending: TaskCreated | LookupResult) 
             CallError(REFUSED, ErrorKind.RETRY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4026"),
             ErrorScope.REQUEST,
         ),
-        (CallError(REFUSED, ErrorKind.RETRY, CallStatus.TOO_MANY_PAGES), ErrorScope.REQUEST),
+        (CallError(REFUSED, ErrorKind.RETRY, CallStatus.INCOMPLETE_LIST), ErrorScope.REQUEST),
         (CallError(REFUSED, ErrorKind.REJECTED, CallStatus.ANSWERED, http_status=400), ErrorScope.REQUEST),
         (CallError(REFUSED, ErrorKind.NOT_FOUND, CallStatus.ANSWERED, http_status=404), ErrorScope.REQUEST),
         (CallError(REFUSED, ErrorKind.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401), ErrorScope.CREDENTIALS),
