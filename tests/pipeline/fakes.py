@@ -151,6 +151,7 @@ class FakeDcs:
         self.created: list[MigrationRequest] = []
         self.calls: list[str] = []
         self.since: list[float] = []
+        self.may_exist: list[bool] = []
 
     async def create(
         self, migration: MigrationRequest, is_still_allowed: Callable[[], Awaitable[bool]]
@@ -173,6 +174,7 @@ class FakeDcs:
         on_call()
         self.calls.append("find")
         self.since.append(since)
+        self.may_exist.append(may_exist)
         answer: LookupResult | CallError = await self._next(self.finds)
         return answer
 

@@ -42,8 +42,8 @@ UNFILTERED_PAGES: Final = 4
 """Pages that are read at most without the name filter: a project with more tasks is not looked through."""
 REREADS: Final = 3
 _SHORTEST_CUT: Final = 10
-_USUAL_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{3,63}")
-"""The rule of the console: such a name is certainly kept as it is."""
+_USUAL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What the console allows as well: such a name is certainly kept as it is."""
 
 _HEADERS: Final = httpx2.Headers(HEADERS)
 

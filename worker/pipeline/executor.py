@@ -181,15 +181,11 @@ class Executor:
         return self._on_lookup(context, found, started_at)
 
     async def _find_task(self, context: DeliveryContext, permit: CallPermit) -> LookupResult | CallError:
-        seconds = self._retry_policy.lookup_timeout
+        seconds, may_exist = self._retry_policy.lookup_timeout, context.envelope.last_sent_at is not None
+        since = _created_since(context)
         try:
             async with asyncio.timeout(seconds + GRACE_SECONDS):
-                return await self._dcs.find(
-                    context.migration,
-                    _created_since(context),
-                    permit.begin_call,
-                    may_exist=context.envelope.last_sent_at is not None,
-                )
+                return await self._dcs.find(context.migration, since, permit.begin_call, may_exist=may_exist)
         except TimeoutError:
             message = f"the look-up took longer than {seconds:g} s in all"
             return CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT, message)

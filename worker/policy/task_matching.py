@@ -86,8 +86,8 @@ def detail(migration: MigrationRequest, row: TaskRow, detail: TaskDetail, since:
 def lookup_result(matches: Mapping[str, Match]) -> LookupResult:
     """Result of a look-up that judged these tasks, by id. A task that is certainly ours outweighs all others."""
     ours, unsure, conflicting = (
-        tuple(sorted(task_id for task_id, match in matches.items() if match is wanted))
-        for wanted in (Match.YES, Match.UNSURE, Match.CONFLICT)
+        tuple(sorted(task_id for task_id, match in matches.items() if match is verdict))
+        for verdict in (Match.YES, Match.UNSURE, Match.CONFLICT)
     )
     if len(ours) == 1:
         return TaskFound(ours[0])

@@ -12,6 +12,7 @@ from worker.policy.call_result import (
     CallError,
     CallStatus,
     Condition,
+    ConflictingTask,
     ErrorKind,
     ErrorScope,
     Evidence,
@@ -160,7 +161,9 @@ def throttled(condition: Condition | None) -> CallError:
     return CallError(REFUSED, ErrorKind.THROTTLED, status, http_status=429, condition=condition, throttle=throttle)
 
 
-@pytest.mark.parametrize("ending", [TaskCreated("i"), TaskFound("i"), TaskNotFound(), SeveralTasks(("i", "j"))])
+@pytest.mark.parametrize(
+    "ending", [TaskCreated("i"), TaskFound("i"), TaskNotFound(), SeveralTasks(("i", "j")), ConflictingTask(("i",))]
+)
 def test_success_concerns_the_request_alone(ending: TaskCreated | LookupResult) -> None:
     """A success, and what a look-up saw, says nothing bad of any other party."""
     assert error_table.scope(ending) is ErrorScope.REQUEST

@@ -133,7 +133,7 @@ class ReplayPreview:
                 return ReplayVerdict("exists", f"task {task} exists: only the event is sent", (task,))
             case SeveralTasks(candidates=tasks) | ConflictingTask(candidates=tasks):
                 is_conflict = isinstance(lookup_result, ConflictingTask)
-                why = "its request id belongs to another task" if is_conflict else "several tasks may belong to it"
+                why = "its request id belongs to another task" if is_conflict else "these tasks may belong to it"
                 return ReplayVerdict("unclear", f"unknown: {why}: {', '.join(tasks)}", tasks)
             case CallError():
                 return ReplayVerdict("unclear", f"unknown: lookup failed: {_error_text(lookup_result)}")
