@@ -6,7 +6,7 @@ https://support.huaweicloud.com/intl/en-us/api-dcs/CreateOnlineMigrationTask.htm
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema, from_json, to_json
@@ -31,6 +31,7 @@ class _TextOrNone:
         return handler(core_schema.nullable_schema(core_schema.str_schema()))
 
 
+Reply = TypeVar("Reply", bound=BaseModel)
 Loose = Annotated[str | None, _TextOrNone]
 
 
@@ -101,6 +102,18 @@ def read_create_reply(body: bytes) -> CreateReply | None:
     """The reply of a create call, or None where it holds no usable task id."""
     try:
         return CreateReply.model_validate_json(body, strict=True)
+    except ValidationError:
+        return None
+
+
+def read_reply(body: bytes, model: type[Reply]) -> Reply | None:
+    """The reply of a list or detail call, also where a text in it is cut within a character; None if it is no such."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError:
+        pass
+    try:
+        return model.model_validate_json(json.dumps(_content(body), ensure_ascii=False).encode(errors="replace"))
     except ValidationError:
         return None
 

@@ -5,6 +5,7 @@ are locked, the list of projects, and the metadata service with its temporary ke
 """
 
 import asyncio
+import re
 import socket
 import time
 from collections import Counter
@@ -12,8 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
+from functools import partial
+from html import escape
 from secrets import token_hex
 from typing import Any, Literal
+from unicodedata import normalize
 
 from aiohttp import web
 from pydantic import Field
@@ -28,6 +32,17 @@ from worker.tools.fake_dcs.settings import Seconds
 from worker.tools.fake_dcs.state import CallRecord, ServerState
 
 MAX_METADATA_TOKEN_SECONDS = 21_600
+TEXT_FORMS: dict[str, Callable[[str], str]] = {
+    "as sent": str,
+    "trimmed": str.strip,
+    "composed": partial(normalize, "NFC"),
+    "escaped": escape,
+    "lower": str.lower,
+    "joined": lambda text: " ".join(text.split()),
+    "three bytes": partial(re.compile("[\U00010000-\U0010ffff]").sub, "?"),
+    "longer": lambda text: f"{text}}}",
+}
+"""Forms in which services keep texts; a column of three-byte characters has no emoji."""
 
 
 class FaultyAuth(Auth):
@@ -48,6 +63,8 @@ class FaultySettings(FakeDcsSettings):
     - `mixed_types`: beside every listed task a `backupfile_import` row of the same name.
     - `projects`: id by name, as IAM lists them.
     - `clock_offset`: seconds by which the service's clock is ahead.
+    - `text_form`: how names and descriptions of new tasks are kept. `description_bytes`: where descriptions are cut.
+    - `largest_page`: rows of a page at most, whatever limit is asked for.
     """
 
     auth: FaultyAuth = FaultyAuth()
@@ -59,6 +76,9 @@ class FaultySettings(FakeDcsSettings):
     mixed_types: bool = False
     projects: dict[str, str] = Field(default={"cn-north-4": "0123456789abcdef0123456789abcdef"})
     clock_offset: float = 0.0
+    text_form: str = "as sent"
+    description_bytes: int | None = None
+    largest_page: int | None = None
 
 
 class FaultyDcs(FakeDcs):
@@ -86,6 +106,10 @@ class FaultyDcs(FakeDcs):
     def settings(self) -> FaultySettings:
         """The current settings."""
         return self.state.settings
+
+    def on_page(self, call: Callable[[], None]) -> None:
+        """Call this after each page of the list."""
+        self.state.on_page = call
 
     def add_task(self, task: MigrationTask) -> None:
         """Add a task that no call created."""
@@ -182,6 +206,7 @@ class FaultyState(ServerState):
     def __init__(self, settings: FaultySettings, clock: Callable[[], float]) -> None:
         super().__init__(settings, clock)
         self.authenticator = self.own_authenticator = FaultyAuthenticator(self)
+        self.on_page: Callable[[], None] = lambda: None
 
     def now(self) -> float:
         """The service's time in epoch seconds: ours plus the clock offset."""
@@ -191,6 +216,17 @@ class FaultyState(ServerState):
         """Headers of every answer: the date too if the clock has an offset."""
         date = {"Date": formatdate(self.now(), usegmt=True)} if self.settings.clock_offset else {}
         return super().headers(call) | date
+
+    def create(self, project: str, body: Mapping[str, Any]) -> MigrationTask:
+        """Create a task now, its texts in the form of the settings."""
+        texts = {
+            field: TEXT_FORMS[self.settings.text_form](body[field])
+            for field in ("name", "description")
+            if body.get(field)
+        }
+        if (limit := self.settings.description_bytes) is not None and "description" in texts:
+            texts["description"] = texts["description"].encode()[:limit].decode(errors="replace")
+        return super().create(project, {**body, **texts})
 
 
 class FaultyDcsApi(DcsApi):
@@ -210,7 +246,7 @@ class FaultyDcsApi(DcsApi):
     def rows(self, tasks: list[MigrationTask]) -> list[dict[str, Any]]:
         """The list rows of tasks."""
         tasks = [self._ahead(task) for task in tasks]
-        rows = []
+        rows: list[dict[str, Any]] = []
         for task, row in zip(tasks, super().rows(tasks), strict=True):
             row["created_at"] = self._date(task, row["created_at"])
             if not self._state.settings.descriptions:
@@ -225,6 +261,15 @@ class FaultyDcsApi(DcsApi):
         task = self._ahead(task)
         shown = super().shown(task)
         return shown | {"created_at": self._date(task, shown["created_at"])}
+
+    async def list(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
+        """List one page, which may be shorter than asked for."""
+        if (largest := self._state.settings.largest_page) is not None:
+            query = {**request.query, "limit": str(min(largest, int(request.query.get("limit", "10"))))}
+            request = request.clone(rel_url=request.rel_url.with_query(query))
+        response = await super().list(request, call)
+        self._state.on_page()
+        return response
 
     def _ahead(self, task: MigrationTask) -> MigrationTask:
         return replace(task, created=task.created + self._state.settings.clock_offset)

@@ -152,6 +152,7 @@ class FakeDcs:
         self.created: list[MigrationRequest] = []
         self.calls: list[str] = []
         self.since: list[float] = []
+        self.may_exist: list[bool] = []
 
     async def create(
         self, migration: MigrationRequest, is_still_allowed: Callable[[], Awaitable[bool]]
@@ -169,11 +170,12 @@ class FakeDcs:
         return probed
 
     async def find(
-        self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
+        self, migration: MigrationRequest, since: float, on_call: Callable[[], None], *, may_exist: bool
     ) -> LookupResult | CallError:
         on_call()
         self.calls.append("find")
         self.since.append(since)
+        self.may_exist.append(may_exist)
         answer: LookupResult | CallError = await self._next(self.finds)
         return answer
 

@@ -115,6 +115,7 @@ _PLAN_DEFAULTS: Final[dict[str, Any]] = {
     for name in (
         "replicas",
         "has_shared_name",
+        "text_form",
         "listing_lag",
         "tries",
         "prefetch",

@@ -3,14 +3,16 @@
 https://support.huaweicloud.com/intl/en-us/api-dcs/CreateOnlineMigrationTask.html
 """
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, TypeVar
 from urllib.parse import quote, urlencode
 
 import httpx2
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from schemas import dcs as bodies
 from schemas.dcs import ListReply, TaskDetail, TaskRow
@@ -31,10 +33,17 @@ from worker.policy.call_result import (
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.task_matching import Match
 
-PAGE: Final = 200
-"""Rows a page of the list call: some 200 KB, well below the bound of a reply."""
+ROWS: Final = 1000
+"""Rows of a page, the most that the list call allows; halved when a page exceeds the bound of a reply."""
+_LEAST_ROWS: Final = 2
+"""One row of a page was already on the page before it."""
 PAGES: Final = 500
+UNFILTERED_PAGES: Final = 4
+"""Pages that are read at most without the name filter: a project with more tasks is not looked through."""
+REREADS: Final = 3
 _SHORTEST_CUT: Final = 10
+_USUAL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What the console allows as well: such a name is certainly kept as it is."""
 
 _HEADERS: Final = httpx2.Headers(HEADERS)
 
@@ -50,6 +59,16 @@ def _create_url(endpoint: str, project_id: str) -> httpx2.URL:
 
 def _url(endpoint: str, project_id: str, path: str) -> httpx2.URL:
     return httpx2.URL(canonical_url(f"{endpoint}/v2/{project_id}{path}"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look-up: whose, and what was judged so far, by task id."""
+
+    migration: MigrationRequest
+    since: float
+    on_call: Callable[[], None]
+    matches: dict[str, Match] = field(default_factory=dict)
 
 
 class DcsClient:
@@ -105,73 +124,105 @@ class DcsClient:
 
     async def probe(self, project_id: str, region: str) -> LookupResult | CallError:
         """List one task of the project, for no request: `TaskNotFound` if the service answers."""
-        page = await self._get("list", project_id, region, "/migration-tasks?limit=1&offset=0", ListReply)
-        return page if isinstance(page, CallError) else TaskNotFound()
+        try:
+            await self._get("list", project_id, region, "/migration-tasks?limit=1&offset=0", ListReply)
+        except CallFailedError as failed:
+            return failed.error
+        return TaskNotFound()
 
     async def find(
-        self, migration: MigrationRequest, since: float, on_call: Callable[[], None] = lambda: None
+        self,
+        migration: MigrationRequest,
+        since: float,
+        on_call: Callable[[], None] = lambda: None,
+        *,
+        may_exist: bool = False,
     ) -> LookupResult | CallError:
-        """Look for the task of `migration` on all pages; `since`: when the request was first known."""
-        found: set[str] = set()
-        seen: set[str] = set()
-        for _ in range(PAGES):
-            on_call()
-            rows = await self._page(migration, len(seen))
-            if isinstance(rows, CallError):
-                return rows
-            new = [row for row in rows if row.task_id not in seen]
-            seen.update(row.task_id for row in new)
-            for row in new:
-                match = await self._match(migration, row, since, on_call)
-                if isinstance(match, CallError):
-                    return match
-                if match is Match.YES:
-                    found.add(row.task_id)
-            # Whether `count` is the total is not documented: only an empty page is surely past the last one,
+        """Look for the task of `migration`; `since`: when the request was first known, 0 if that is unknown.
+
+        The list is filtered by name. If that finds none, and a create may have been sent (`may_exist`) or the name is
+        one that the service may keep in another form, the first pages of the unfiltered list are read as well.
+        """
+        look = _Look(migration, since, on_call)
+        try:
+            if not await self._judge_rows(look, {"name": migration.task.name}, PAGES):
+                message = f"the list of tasks has more than {PAGES} pages, or its rows moved while it was read"
+                return CallError(Evidence.REFUSED, ErrorKind.RETRY, CallStatus.INCOMPLETE_LIST, message)
+            is_sure = not may_exist and _USUAL_NAME.fullmatch(migration.task.name)
+            if not is_sure and all(match is Match.NO for match in look.matches.values()):
+                await self._judge_rows(look, {}, UNFILTERED_PAGES)
+        except CallFailedError as failed:
+            return failed.error
+        return task_matching.lookup_result(look.matches)
+
+    async def _judge_rows(self, look: _Look, name_filter: dict[str, str], max_pages: int) -> bool:
+        """Judge all rows of a list; whether it was read to its end.
+
+        Pages overlap by a row. If that is not found again, rows in front of it are gone, and as many may have been
+        missed: the list is read anew.
+        """
+        limit, offset, overlap, rereads = ROWS, 0, "", 0
+        for _ in range(max_pages):
+            rows = await self._page(look, name_filter, limit, offset)
+            if rows is None:
+                limit //= 2
+                continue
+            if overlap and all(row.task_id != overlap for row in rows):
+                offset, overlap, rereads = 0, "", rereads + 1
+                if rereads > REREADS:
+                    return False
+                continue
+            for row in rows:
+                if row.task_id not in look.matches:
+                    look.matches[row.task_id] = await self._match(look, row)
+            # Whether `count` is the total is not documented: only a page without a new row is surely past the last one,
             # but a page shorter than the default of 10 rows cannot be a page that the service cut down.
-            if not new or len(rows) < _SHORTEST_CUT:
-                return task_matching.lookup_result(found)
-        return CallError(
-            Evidence.REFUSED,
-            ErrorKind.RETRY,
-            CallStatus.TOO_MANY_PAGES,
-            f"the list of tasks has more than {PAGES} pages",
-        )
+            if len(rows) < min(limit, _SHORTEST_CUT):
+                return True
+            offset, overlap = offset + len(rows) - 1, rows[-1].task_id
+        return False
 
-    async def _page(self, migration: MigrationRequest, offset: int) -> tuple[TaskRow, ...] | CallError:
-        query = urlencode({"limit": PAGE, "name": migration.task.name, "offset": offset}, quote_via=quote)
-        page = await self._get("list", migration.project_id, migration.region, f"/migration-tasks?{query}", ListReply)
-        return page if isinstance(page, CallError) else page.migration_tasks
+    async def _page(
+        self, look: _Look, name_filter: dict[str, str], limit: int, offset: int
+    ) -> tuple[TaskRow, ...] | None:
+        """The rows of a page; None if they exceed the bound of a reply, and fewer are to be asked for."""
+        look.on_call()
+        query = urlencode(name_filter | {"limit": str(limit), "offset": str(offset)}, quote_via=quote)
+        migration, path = look.migration, f"/migration-tasks?{query}"
+        try:
+            return (await self._get("list", migration.project_id, migration.region, path, ListReply)).migration_tasks
+        except CallFailedError as failed:
+            if failed.error.status is not CallStatus.OVERSIZE or limit < 2 * _LEAST_ROWS:
+                raise
+            return None
 
-    async def _match(
-        self, migration: MigrationRequest, row: TaskRow, since: float, on_call: Callable[[], None]
-    ) -> Match | CallError:
-        match = task_matching.row(migration, row, since)
+    async def _match(self, look: _Look, row: TaskRow) -> Match:
+        migration, match = look.migration, task_matching.row(look.migration, row, look.since)
         if match is not Match.ASK:
             return match
-        on_call()
-        detail = await self._get(
-            "show", migration.project_id, migration.region, f"/migration-task/{quote(row.task_id, safe='')}", TaskDetail
-        )
-        if not isinstance(detail, CallError):
-            return task_matching.detail(migration, detail)
-        # A task that the list still shows but the detail call does not know is not there.
-        return Match.NO if error_table.is_unknown_task(detail) else detail
+        look.on_call()
+        path = f"/migration-task/{quote(row.task_id, safe='')}"
+        try:
+            detail = await self._get("show", migration.project_id, migration.region, path, TaskDetail)
+        except CallFailedError as failed:
+            if error_table.is_unknown_task(failed.error):
+                return Match.NO  # a task that the list still shows but the detail call does not know is not there
+            raise
+        return task_matching.detail(migration, row, detail, look.since)
 
-    async def _get(self, operation: str, project_id: str, region: str, path: str, model: type[T]) -> T | CallError:
+    async def _get(self, operation: str, project_id: str, region: str, path: str, model: type[T]) -> T:
+        """The reply of a look-up call. Raises CallFailedError."""
         url = _url(self._endpoints[region], project_id, path)
         request = new_request(operation, "GET", url, _HEADERS, on_answer=self._stale.note)
         answer = await self._http.send(request, CallAuth(self._auth_method, project_id))
         if isinstance(answer, CallError):
-            return answer
+            raise CallFailedError(answer)
         if not answer.is_success:
-            return self._error_of(answer)
-        try:
-            return model.model_validate_json(answer.content)
-        except ValidationError:
-            return CallError(
-                Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.UNREADABLE, f"the {operation} reply cannot be read"
-            )
+            raise CallFailedError(self._error_of(answer))
+        if (reply := bodies.read_reply(answer.content, model)) is None:
+            message = f"the {operation} reply cannot be read"
+            raise CallFailedError(CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.UNREADABLE, message))
+        return reply
 
     def _error_of(self, answer: httpx2.Response) -> CallError:
         status, headers, now = answer.status_code, answer.headers, self._now()

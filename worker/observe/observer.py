@@ -10,6 +10,7 @@ from worker.observe.recent_activity import RecentActivity
 from worker.policy.call_result import (
     CallError,
     CallResult,
+    ConflictingTask,
     ErrorKind,
     SeveralTasks,
     TaskFound,
@@ -28,6 +29,7 @@ LOOKUP_RESULT_NAMES: Final[Mapping[type, str]] = {
     TaskFound: "found",
     TaskNotFound: "absent",
     SeveralTasks: "several",
+    ConflictingTask: "found",
     CallError: "failed",
 }
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from worker.policy.call_result import (
     CallError,
     CallResult,
+    ConflictingTask,
     SeveralTasks,
     TaskCreated,
     TaskFound,
@@ -32,6 +33,7 @@ _RESULT_NAMES: Final[Mapping[type, str]] = {
     TaskFound: "found",
     TaskNotFound: "absent",
     SeveralTasks: "several",
+    ConflictingTask: "conflict",
     CallError: "fault",
 }
 

@@ -23,6 +23,7 @@ from worker.policy.call_result import (
     CallError,
     CallResult,
     CallStatus,
+    ConflictingTask,
     ErrorKind,
     Evidence,
     LookupResult,
@@ -185,10 +186,11 @@ class Executor:
         return step
 
     async def _find_task(self, context: DeliveryContext, permit: CallPermit) -> LookupResult | CallError:
-        seconds = self._retry_policy.lookup_timeout
+        seconds, may_exist = self._retry_policy.lookup_timeout, context.envelope.last_sent_at is not None
+        since = _created_since(context)
         try:
             async with asyncio.timeout(seconds + GRACE_SECONDS):
-                return await self._dcs.find(context.migration, _created_since(context), permit.begin_call)
+                return await self._dcs.find(context.migration, since, permit.begin_call, may_exist=may_exist)
         except TimeoutError:
             message = f"the look-up took longer than {seconds:g} s in all"
             return CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT, message)
@@ -204,6 +206,8 @@ class Executor:
                 return final_events.succeeded(context.migration, context.envelope, done, "adopted", self._now())
             case SeveralTasks():
                 return self._failed(context, Reason.UNRESOLVED, candidates=found.candidates)
+            case ConflictingTask():
+                return final_events.conflicting(context.migration, context.envelope, self._now())
             case TaskNotFound():
                 return self._check_listing_delay(context, started_at)
             case _:

@@ -101,9 +101,12 @@ class Dcs(Protocol):
         """Create the task. `is_still_allowed` is asked right before the request is sent."""
 
     async def find(
-        self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
+        self, migration: MigrationRequest, since: float, on_call: Callable[[], None], *, may_exist: bool
     ) -> LookupResult | CallError:
-        """Look for a task of the request that was created at `since` or later. `on_call` is called for each call."""
+        """Look for a task of the request, which was first known at `since`. `on_call` is called for each call.
+
+        `may_exist`: a create may have been sent, so that more than the tasks of its name are looked through.
+        """
 
     async def probe(self, project_id: str, region: str) -> LookupResult | CallError:
         """Make a list call that belongs to no request; what it finds does not matter."""

@@ -79,7 +79,8 @@ class CallStatus(Enum):
     """The answer is too large."""
     UNREADABLE = "unreadable"
     """The answer is a success without the expected content."""
-    TOO_MANY_PAGES = "pages"
+    INCOMPLETE_LIST = "pages"
+    """A list has too many pages, or rows moved between them."""
     STALE = "stale"
     """Abandoned before it was sent: the delivery may belong to another replica."""
     FROZEN = "frozen"
@@ -150,12 +151,19 @@ class TaskNotFound:
 
 @dataclass(frozen=True, slots=True)
 class SeveralTasks:
-    """A look-up found more than one candidate."""
+    """A look-up found candidates, none of which is certainly the only task of the request."""
 
     candidates: tuple[str, ...] = field(default=())
 
 
-LookupResult = TaskFound | TaskNotFound | SeveralTasks
+@dataclass(frozen=True, slots=True)
+class ConflictingTask:
+    """A look-up found only tasks of another request with the same request id."""
+
+    candidates: tuple[str, ...]
+
+
+LookupResult = TaskFound | TaskNotFound | SeveralTasks | ConflictingTask
 CallResult = TaskCreated | LookupResult | CallError
 
 

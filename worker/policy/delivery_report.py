@@ -8,7 +8,15 @@ from typing import Final, assert_never
 from schemas import names
 from schemas.envelope import Envelope
 from schemas.journal import Journal, Kind
-from worker.policy.call_result import CallError, CallResult, SeveralTasks, TaskCreated, TaskFound, TaskNotFound
+from worker.policy.call_result import (
+    CallError,
+    CallResult,
+    ConflictingTask,
+    SeveralTasks,
+    TaskCreated,
+    TaskFound,
+    TaskNotFound,
+)
 from worker.policy.migration_request import MigrationRequest
 
 
@@ -74,6 +82,8 @@ def _journal_fields(result: CallResult) -> tuple[str, str, str | None, str | Non
             return "absent", "", None, None
         case SeveralTasks():
             return "several", "", None, None
+        case ConflictingTask():
+            return "conflict", "", None, None
         case CallError():
             return result.label, result.evidence.value, result.error_code, result.dcs_request_id
         case _:

@@ -101,7 +101,7 @@ WITHOUT_ANSWER: Final[dict[CallStatus, ErrorScope | None]] = {
     CallStatus.STALE_ANSWER: _SERVICE,
     CallStatus.OVERSIZE: _SERVICE,
     CallStatus.UNREADABLE: _SERVICE,
-    CallStatus.TOO_MANY_PAGES: _REQUEST,
+    CallStatus.INCOMPLETE_LIST: _REQUEST,
     CallStatus.STALE: None,  # abandoned here, before anything was asked
     CallStatus.FROZEN: None,
     CallStatus.NO_CREDENTIALS: _SERVICE,

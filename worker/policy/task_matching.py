@@ -1,20 +1,33 @@
-"""Which of the listed tasks is the request's: by marker, else by name, creation time and networks.
+"""Which of the listed tasks is the request's: law `look-before-create`.
 
-The list call filters by part of a name, mixes kinds of migration, and older services leave `description`
-out (API reference, "Listing Migration Tasks"), so every row is judged here.
+The service may show a text in another form: trimmed, normalised, escaped, in lower case, cut. The list call filters by
+part of a name, mixes kinds of migration, and older services leave `description` out (API reference, "Listing Migration
+Tasks"). So every row is judged here: by marker and name, else by name, networks and creation time.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
+from html import unescape
 from typing import Final
+from unicodedata import normalize
 
+from schemas import identity
 from schemas.dcs import ONLINE_MIGRATION, TaskDetail, TaskRow
-from worker.policy.call_result import LookupResult, SeveralTasks, TaskFound, TaskNotFound
+from worker.policy.call_result import ConflictingTask, LookupResult, SeveralTasks, TaskFound, TaskNotFound
 from worker.policy.migration_request import MigrationRequest
 
 CLOCK_SLACK: Final = 60.0
 """Seconds by which the service's clock may be behind ours."""
+MIN_CUT_NAME_CHARACTERS: Final = 16
+MIN_CUT_DESCRIPTION_BYTES: Final = 64
+"""A shorter beginning of a name or description may be anybody's."""
+_MARKER: Final = re.compile(r"#rq-[0-9a-f]{16}")
+_REPLACEMENTS: Final = "?\ufffd"
+"""What stands for a character that was cut in the middle."""
+_LAST_KEPT: Final = "\uffff"
+"""Above it are the characters of four bytes at which some databases cut a text; others cut at NUL."""
 _ANY_ZONE: Final = 14 * 3600.0
 """A time without an offset may be local time anywhere."""
 _FORMATS: Final = ("%Y/%m/%d %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y%m%d%H%M")
@@ -27,51 +40,124 @@ class Match(Enum):
     YES = "yes"
     ASK = "ask"
     """Only the detail call can tell."""
+    UNSURE = "unsure"
+    """It may be ours: neither to be adopted nor to be created again."""
+    CONFLICT = "conflict"
+    """It has our marker but another name and other networks: the request id belongs to another task."""
 
 
 def row(migration: MigrationRequest, row: TaskRow, since: float) -> Match:
-    """Judge a row of the list. `since`: epoch seconds before which the request was not known."""
-    if row.migration_type not in (None, ONLINE_MIGRATION) or row.task_name != migration.task.name:
+    """Judge a row of the list. `since`: epoch seconds before which the request was not known; 0 if that is unknown."""
+    if row.migration_type not in (None, ONLINE_MIGRATION):
         return Match.NO
     if migration.marker is None:
-        created = latest(row.created_at)
-        return Match.NO if created is not None and created < since - CLOCK_SLACK else Match.ASK
+        is_possible = _is_equal(migration.task.name, row.task_name) and not _is_older(row, since)
+        return Match.ASK if is_possible else Match.NO
+    has_our_name = _is_equal_or_cut(migration.task.name, row.task_name)
     if row.description is None:
-        return Match.ASK
-    return Match.YES if _is_marked(row.description, migration.marker) else Match.NO
+        return Match.ASK if has_our_name else Match.NO
+    marker = _last_marker(row.description)
+    if marker == migration.marker:
+        return Match.YES if has_our_name else Match.ASK
+    return Match.ASK if marker is None and _may_be_cut(migration, row, row.description) else Match.NO
 
 
-def detail(migration: MigrationRequest, detail: TaskDetail) -> Match:
-    """Judge a task by the detail call: YES or NO."""
-    if migration.marker is not None:
-        is_ours = _is_marked(detail.description or "", migration.marker)
-    else:
-        networks = (detail.tenant_vpc_id, detail.tenant_subnet_id, detail.tenant_security_group_id)
-        is_ours = networks == (migration.task.vpc_id, migration.task.subnet_id, migration.task.security_group_id)
-    return Match.YES if is_ours else Match.NO
+def detail(migration: MigrationRequest, row: TaskRow, detail: TaskDetail, since: float) -> Match:
+    """Judge a row that was asked for its detail; never ASK."""
+    has_our_networks = _has_our_networks(migration, detail)
+    if migration.marker is None:
+        return Match.YES if has_our_networks else Match.NO
+    description = max(row.description or "", detail.description or "", key=len)  # a list may show less
+    marker = _last_marker(description)
+    if marker == migration.marker:
+        if has_our_networks or _is_equal_or_cut(migration.task.name, row.task_name):
+            return Match.YES
+        return Match.UNSURE if has_our_networks is None else Match.CONFLICT
+    if marker is not None or has_our_networks is False or not _may_be_cut(migration, row, description):
+        return Match.NO
+    is_older = _is_older(row, since)
+    if not _is_long(description):
+        return Match.NO if is_older else Match.UNSURE
+    # The whole text without a marker was probably not cut: the same task made by somebody else.
+    is_cut = _normal(description) != _normal(migration.task.description or "")
+    return Match.YES if has_our_networks and is_older is False and is_cut else Match.UNSURE
 
 
-def lookup_result(task_ids: Iterable[str], dcs_request_id: str | None = None) -> LookupResult:
-    """Result of a look-up that matched these tasks."""
-    match sorted(set(task_ids)):
-        case []:
-            return TaskNotFound()
-        case [task_id]:
-            return TaskFound(task_id, dcs_request_id)
-        case several:
-            return SeveralTasks(tuple(several))
+def lookup_result(matches: Mapping[str, Match]) -> LookupResult:
+    """Result of a look-up that judged these tasks, by id. A task that is certainly ours outweighs all others."""
+    ours, unsure, conflicting = (
+        tuple(sorted(task_id for task_id, match in matches.items() if match is verdict))
+        for verdict in (Match.YES, Match.UNSURE, Match.CONFLICT)
+    )
+    if len(ours) == 1:
+        return TaskFound(ours[0])
+    if candidates := ours or unsure:
+        return SeveralTasks(candidates)
+    return ConflictingTask(conflicting) if conflicting else TaskNotFound()
 
 
-def _is_marked(description: str, marker: str) -> bool:
-    # The marker is always the last word; anywhere else it is a sender's text.
-    return description.rstrip().endswith(marker)
+def _normal(text: str) -> str:
+    """The text in the form in which texts are compared."""
+    while (plain := unescape(text)) != text:
+        text = plain
+    # NFD, unlike NFC, keeps the beginning of a text that is cut between a letter and its accent.
+    return " ".join(normalize("NFD", text).casefold().split())
+
+
+def _is_equal(sent: str, shown: str | None) -> bool:
+    return shown is not None and (shown == sent or _normal(shown) == _normal(sent))
+
+
+def _is_equal_or_cut(sent: str, shown: str | None) -> bool:
+    if shown is None or _is_equal(sent, shown):
+        return shown is not None
+    return len(shown.strip()) >= MIN_CUT_NAME_CHARACTERS and _normal(sent).startswith(_normal(shown))
+
+
+def _last_marker(description: str) -> str | None:
+    # The marker is always the last one; before it there may be a sender's text, behind it what the service adds.
+    markers = _MARKER.findall(_normal(description))
+    return markers[-1] if markers else None
+
+
+def _may_be_cut(migration: MigrationRequest, row: TaskRow, description: str) -> bool:
+    """Whether the service may have cut our description to this one."""
+    if not _is_equal(migration.task.name, row.task_name):
+        return False
+    sent = _normal(identity.marked_description(migration.task, migration.marker or ""))
+    shown = _normal(description).rstrip(_REPLACEMENTS).rstrip()
+    rest = sent[len(shown) :].lstrip()
+    if not rest or not sent.startswith(shown):
+        return False
+    return _is_long(description) or not " " <= rest[0] <= _LAST_KEPT
+
+
+def _is_long(description: str) -> bool:
+    return len(description.encode(errors="replace")) >= MIN_CUT_DESCRIPTION_BYTES
+
+
+def _has_our_networks(migration: MigrationRequest, detail: TaskDetail) -> bool | None:
+    """None if the detail shows too few of them."""
+    ours = migration.task.vpc_id, migration.task.subnet_id, migration.task.security_group_id
+    shown = detail.tenant_vpc_id, detail.tenant_subnet_id, detail.tenant_security_group_id
+    if any(text is not None and not _is_equal(own, text) for own, text in zip(ours, shown, strict=True)):
+        return False
+    return None if None in shown else True
+
+
+def _is_older(row: TaskRow, since: float) -> bool | None:
+    """Whether the task was created before the request was known; None if that is not certain."""
+    created = latest(row.created_at)
+    if created is None:
+        return None
+    if created < since - CLOCK_SLACK:
+        return True
+    return False if since and _has_zone(row.created_at or "") else None
 
 
 def latest(text: str | None) -> float | None:
     """The latest moment (epoch seconds) that a date of the service can mean; None if it means nothing."""
-    if text is None:
-        return None
-    moment = _moment(text.strip())
+    moment = _moment(text.strip()) if text is not None else None
     if moment is None:
         return None
     if moment.tzinfo is None:
@@ -90,3 +176,8 @@ def _moment(text: str) -> datetime | None:
         except ValueError:
             continue
     return None
+
+
+def _has_zone(text: str) -> bool:
+    moment = _moment(text.strip())
+    return moment is not None and moment.tzinfo is not None

@@ -23,7 +23,7 @@ from tests.pipeline.fakes import (
     several_tasks,
     task_found,
 )
-from worker.policy.call_result import CallError, TaskCreated, TaskNotFound
+from worker.policy.call_result import CallError, ConflictingTask, TaskCreated, TaskNotFound
 from worker.policy.retry_policy import RetryPolicy
 
 
@@ -166,6 +166,24 @@ async def test_several_tasks_are_unresolved_and_named_in_event() -> None:
     await bench.deliver(FakeDelivery())
     (event,) = bench.publisher.events
     assert (event["reason"], event["error"]["candidates"]) == ("unresolved", ["a", "b"])
+
+
+async def test_task_of_another_request_with_our_id_is_a_conflict() -> None:
+    """Nothing is created, and the failure is not remembered as the outcome of the request that the id belongs to."""
+    bench = Bench(RetryPolicy(reconcile="always"), find=[ConflictingTask(("a",)), TaskNotFound()])
+    await bench.deliver(FakeDelivery(), FakeDelivery())
+    assert bench.dcs.calls == ["find", "find", "create"]
+    first, second = bench.publisher.events
+    assert first["reason"] in ("invalid_request", "conflict")
+    assert (first["parked"], second["resolution"]) == (False, "created")
+
+
+async def test_more_is_looked_through_only_when_a_create_may_have_been_sent() -> None:
+    """The look before a first create is one call; after an ambiguous one the service's form of the name may matter."""
+    bench = Bench(RetryPolicy(reconcile="always"), create=[BUSY, TIMEOUT], find=[TaskNotFound()])
+    await bench.deliver(FakeDelivery())
+    assert bench.dcs.calls == ["find", "create", "create", "find"]
+    assert bench.dcs.may_exist == [False, True]
 
 
 async def test_forbidden_lookup_is_unresolved() -> None:

@@ -20,10 +20,10 @@ class SlowLookups(FakeDcs):
     seconds = 0.0
 
     async def find(
-        self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
+        self, migration: MigrationRequest, since: float, on_call: Callable[[], None], *, may_exist: bool
     ) -> LookupResult | CallError:
         """Look up slowly."""
-        result = await super().find(migration, since, on_call)
+        result = await super().find(migration, since, on_call, may_exist=may_exist)
         self.bench.now += self.seconds
         return result
 

@@ -78,6 +78,8 @@ class Plan(_Frozen):
     marker: bool = True
     has_shared_name: bool = False
     """All tasks have the same name."""
+    text_form: Literal["as sent", "folded", "unknown"] = "as sent"
+    """How DCS keeps names and descriptions: escaped, in capitals and with a character more, or with another name."""
     tries: int = 3
     listing_delay: float = 45.0
     delays: tuple[float, ...] = (10.0, 60.0, 300.0, 1800.0)

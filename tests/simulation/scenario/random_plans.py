@@ -146,6 +146,7 @@ def _mixed(rng: Random, seed: int) -> Plan:
         fault_rate=rng.choice((0.03, 0.06, 0.12)),
         fault_budget=rng.choice((1, 2, 3, 5)),
         timed_faults=tuple(_timed_fault(rng) for _ in range(rng.choice((0, 0, 1, 2)))),
+        text_form=rng.choice(("as sent", "folded", "unknown") if has_marker else ("as sent", "folded")),
     )
 
 

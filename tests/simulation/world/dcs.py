@@ -85,21 +85,20 @@ class SimulatedDcs:
 
     def find(self, migration: MigrationRequest, since: float) -> LookupResult:
         """Listed tasks of a request."""
-        found: list[str] = []
+        matches: dict[str, Match] = {}
         for task in self.tasks:
             if task.call is not None and not task.call.is_listed(self._timers.now):
                 continue
             match = task_matching.row(migration, task.row, since)
             if match is Match.ASK:
-                match = task_matching.detail(migration, task.detail)
-            if match is Match.YES:
-                found.append(task.row.task_id)
-        return task_matching.lookup_result(found)
+                match = task_matching.detail(migration, task.row, task.detail, since)
+            matches[task.row.task_id] = match
+        return task_matching.lookup_result(matches)
 
     def add_unrelated_tasks(self, body: str, count: int) -> None:
         """Add tasks of other systems, with the same body but without a marker."""
         for number in range(count):
-            self.tasks.append(_task(f"unrelated-{number}", body, None, self._timers.now))
+            self.tasks.append(_task(f"unrelated-{number}", body, None, self._timers.now, self._plan.text_form))
 
     def _start_listing_delay(self, call: CreateCall) -> None:
         """Start the listing delay of a create call."""
@@ -119,7 +118,7 @@ class SimulatedDcs:
         call.listed_at = (
             math.inf if is_listed_late else call.started_at + TASK_CREATED_AFTER_SECONDS + self._plan.listing_lag
         )
-        self.tasks.append(_task(call.task_id, migration.body.decode(), call, call.started_at))
+        self.tasks.append(_task(call.task_id, migration.body.decode(), call, call.started_at, self._plan.text_form))
 
 
 @lru_cache(maxsize=256)
@@ -128,12 +127,18 @@ def _content(body: str) -> dict[str, str]:
     return content
 
 
-def _task(task_id: str, body: str, call: CreateCall | None, now: float) -> Task:
+def _task(task_id: str, body: str, call: CreateCall | None, now: float, text_form: str) -> Task:
     content = _content(body)
+    name, description = content["name"], content.get("description")
+    if text_form != "as sent":
+        name, description = (
+            "?" if text_form == "unknown" else f"&#{ord(name[0])};{name[1:].upper()} ",
+            f"{description}}}",
+        )
     shared_fields = {
         "task_id": task_id,
-        "task_name": content["name"],
-        "description": content.get("description"),
+        "task_name": name,
+        "description": description,
         "migration_type": ONLINE_MIGRATION,
         "created_at": to_text(START_EPOCH_SECONDS + now),
     }

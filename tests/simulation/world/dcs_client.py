@@ -67,7 +67,7 @@ class DcsClient:
         return result
 
     async def find(
-        self, migration: MigrationRequest, since: float, on_call: Callable[[], None]
+        self, migration: MigrationRequest, since: float, on_call: Callable[[], None], *, may_exist: bool
     ) -> LookupResult | CallError:
         """Look up the task."""
         replica = self._replica

@@ -2,21 +2,32 @@
 
 import asyncio
 import json
+import math
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from schemas.request import parse
+from schemas.dcs import ListReply, read_reply
+from schemas.request import Request, parse
 from tests.fakes.faulty_dcs import FaultyDcs
 from worker.dcs.auth.auth_method import ReadyToken
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
-from worker.policy.call_result import CallError, ErrorKind, Evidence, SeveralTasks, TaskCreated, TaskFound, TaskNotFound
+from worker.policy.call_result import (
+    CallError,
+    ConflictingTask,
+    ErrorKind,
+    Evidence,
+    SeveralTasks,
+    TaskCreated,
+    TaskFound,
+    TaskNotFound,
+)
 from worker.policy.freeze_detector import FreezeDetector
 from worker.policy.migration_request import MigrationRequest, migration
 from worker.tools.fake_dcs import PLAIN_TEXT_PASSWORD, MigrationTask
@@ -219,17 +230,172 @@ async def test_a_task_is_found_by_its_marker_among_others() -> None:
     """All pages, fuzzy names, other kinds and other requests' tasks of the same name."""
     async with service(mixed_types=True) as (dcs, fake_dcs):
         assert await dcs.find(an_order(), 0.0) == TaskNotFound()
-        for number in range(230):
-            await dcs.create(an_order("thrc" if number % 2 else "thrc-x", request_id=f"other-{number}"), go)
+        for number in range(530):
+            add_tasks(fake_dcs, 1, an_order("thrc" if number % 2 else "thrc-x", request_id=f"other-{number}"))
         created = await dcs.create(an_order(), go)
         assert isinstance(created, TaskCreated)
-        for number in range(230):
-            await dcs.create(an_order("thrc", request_id=f"later-{number}"), go)
-        sighting = await dcs.find(an_order(), 0.0)
-        assert isinstance(sighting, TaskFound)
-        assert sighting.instance_id == created.instance_id
-        lists = [call for call in fake_dcs.calls if call.operation == "list"]
-        assert len(lists) >= 4
+        add_tasks(fake_dcs, 530)
+        assert await dcs.find(an_order(), 0.0) == TaskFound(created.instance_id)
+        assert [call.operation for call in fake_dcs.calls] == ["list", "create", *["list"] * 4]
+
+
+def add_tasks(
+    fake_dcs: FaultyDcs, count: int, order: MigrationRequest | None = None, **task: Any
+) -> list[MigrationTask]:
+    """Add tasks of other requests, the last the newest, and return them."""
+    tasks = []
+    for number in range(count):
+        body = json.loads((order or an_order(request_id=f"later-{number}")).body)
+        content = {"created": time.time() + number} | body | task
+        tasks.append(MigrationTask(PROJECT, **content))
+        fake_dcs.add_task(tasks[-1])
+    return tasks
+
+
+def delete(tasks: Iterable[MigrationTask]) -> None:
+    """The service lists these tasks no longer."""
+    for task in tasks:
+        task.visible = math.inf
+
+
+@pytest.mark.parametrize(("largest_page", "gone"), [(None, 10), (50, 1), (50, 49), (50, 60)])
+async def test_a_row_that_moves_to_a_page_that_was_read_is_found(largest_page: int | None, gone: int) -> None:
+    """Tasks are deleted after the first page was served: the list is read anew, until nothing has moved."""
+    count = largest_page or 1000
+    async with service(largest_page=largest_page) as (dcs, fake_dcs):
+        add_tasks(fake_dcs, 40)
+        created = await dcs.create(an_order(), go)
+        assert isinstance(created, TaskCreated)
+        newer = add_tasks(fake_dcs, count + 5)
+        fake_dcs.on_page(lambda: delete(newer[:gone]))
+        assert await dcs.find(an_order(), 0.0) == TaskFound(created.instance_id)
+
+
+async def test_rows_that_are_added_while_a_list_is_read_hide_none() -> None:
+    """All rows move back by as many; a whole page may bring no new row."""
+    for added in (1, 49, 50, 51, 100):
+        async with service(largest_page=50) as (dcs, fake_dcs):
+            created = await dcs.create(an_order(), go)
+            add_tasks(fake_dcs, 70)
+            batches = iter([added])
+
+            def add(fake_dcs: FaultyDcs = fake_dcs, batches: Iterator[int] = batches) -> None:
+                add_tasks(fake_dcs, next(batches, 0), created=time.time() + 1000)
+
+            fake_dcs.on_page(add)
+            assert isinstance(created, TaskCreated)
+            assert await dcs.find(an_order(), 0.0) == TaskFound(created.instance_id), added
+
+
+async def test_a_list_that_keeps_moving_is_no_proof() -> None:
+    """It is read anew a few times, then the call has failed."""
+    async with service(largest_page=50) as (dcs, fake_dcs):
+        tasks = add_tasks(fake_dcs, 400)
+        fake_dcs.on_page(lambda: delete([tasks.pop()]))
+        result = await dcs.find(an_order(), 0.0)
+        assert isinstance(result, CallError)
+        assert (result.kind, result.label, len(fake_dcs.calls)) == (ErrorKind.RETRY, "pages", 8)
+
+
+async def test_a_page_that_is_too_large_is_read_again_at_half_the_limit() -> None:
+    """One row is never too large; all rows are seen."""
+    told: Told = []
+    async with service(told) as (dcs, fake_dcs):
+        created = await dcs.create(an_order(), go)
+        add_tasks(fake_dcs, 900, description="x" * 1000)
+        assert isinstance(created, TaskCreated)
+        assert await dcs.find(an_order(), 0.0) == TaskFound(created.instance_id)
+        assert [label for _, label in told] == ["200", "oversize", "200", "200", "200"]
+
+
+FORMS = [
+    ("trimmed", "thrc ", "mine"),
+    ("composed", "Gro\u0308\u00dfe", "mine"),
+    ("escaped", "a & b", "<mine> & yours"),
+    ("lower", "DCS-Migration", "Mine"),
+    ("joined", "a  b", "mine  and\tyours"),
+    ("three bytes", "Umzug \U0001f680", "\U0001f680"),
+    ("longer", "thrc", "mine"),
+]
+
+
+@pytest.mark.parametrize(("form", "name", "description"), FORMS)
+@pytest.mark.parametrize("fuzzy_name", [True, False])
+async def test_a_task_is_found_in_every_form_of_its_texts(
+    form: str, name: str, description: str, fuzzy_name: bool
+) -> None:
+    """Also if the list's filter compares what was sent with what was kept."""
+    order = an_order("thrc", description=description)
+    order = migration(
+        Request(request_id="r-1", project_id=PROJECT, task=order.task.model_copy(update={"name": name})),
+        default_region="cn-north-4",
+        with_marker=True,
+    )
+    async with service(text_form=form, fuzzy_name=fuzzy_name) as (dcs, fake_dcs):
+        created = await dcs.create(order, go)
+        add_tasks(fake_dcs, 20)
+        assert isinstance(created, TaskCreated)
+        assert await dcs.find(order, time.time(), may_exist=True) == TaskFound(created.instance_id)
+
+
+async def test_without_the_name_filter_only_small_lists_are_read_and_only_if_a_task_may_exist() -> None:
+    """A usual name costs one call on a first delivery; an unusual one, or a repeat, at most five."""
+    async with service() as (dcs, fake_dcs):
+        add_tasks(fake_dcs, 5000)
+        for name, may_exist, calls in (("new", False, 1), ("a-name", False, 1), ("a-name", True, 5), ("x y", False, 5)):
+            before = len(fake_dcs.calls)
+            assert await dcs.find(an_order(name), 0.0, may_exist=may_exist) == TaskNotFound()
+            assert len(fake_dcs.calls) - before == calls, name
+
+
+async def test_a_task_of_another_name_is_asked_for_its_networks() -> None:
+    """Our marker and our networks: ours. Our marker on other networks: the request id belongs to another task."""
+    async with service() as (dcs, fake_dcs):
+        created = await dcs.create(an_order("first"), go)
+        assert isinstance(created, TaskCreated)
+        assert await dcs.find(an_order("second"), 0.0, may_exist=True) == TaskFound(created.instance_id)
+        other = an_order("second", vpc_id="another")
+        assert await dcs.find(other, 0.0, may_exist=True) == ConflictingTask((created.instance_id,))
+        assert [call.operation for call in fake_dcs.calls[1:]] == ["list", "list", "show"] * 2
+
+
+@pytest.mark.parametrize(
+    "description", [None, "", "m", "Umzug der Caches des Mandanten 4711 in das neue Netz, Schritt 3 von 7", "#rq-mine"]
+)
+@pytest.mark.parametrize("descriptions", [True, False])
+async def test_a_task_that_somebody_else_made_is_not_adopted(description: str | None, descriptions: bool) -> None:
+    """A task of the same name and networks, made in the console a moment ago."""
+    own = "Umzug der Caches des Mandanten 4711 in das neue Netz, Schritt 4 von 7"
+    async with service(descriptions=descriptions) as (dcs, fake_dcs):
+        add_tasks(fake_dcs, 1, description=description)
+        assert await dcs.find(an_order(description=own), time.time(), may_exist=True) == TaskNotFound()
+
+
+@pytest.mark.parametrize("limit", [64, 128, 129, 130, 214])
+@pytest.mark.parametrize("descriptions", [True, False])
+async def test_a_task_whose_description_is_cut_is_found(limit: int, descriptions: bool) -> None:
+    """Within a character too. An older one may be of an earlier message with this id: it is not adopted."""
+    order = an_order(description="Größe 🚀 " * 15)
+    async with service(description_bytes=limit, descriptions=descriptions) as (dcs, fake_dcs):
+        created = await dcs.create(order, go)
+        assert isinstance(created, TaskCreated)
+        assert await dcs.find(order, time.time()) == TaskFound(created.instance_id)
+        assert await dcs.find(order, time.time() + 100) == SeveralTasks((created.instance_id,))
+        other = an_order(description="Größe 🚀 " * 15, subnet_id="another")
+        assert await dcs.find(other, time.time()) == TaskNotFound()
+        assert all(call.operation != "create" for call in fake_dcs.calls[1:])
+
+
+async def test_half_an_emoji_in_a_list_is_read() -> None:
+    """JSON's `\\ud83d` without its other half is no text, but the rows beside it count."""
+    rows = [{"task_id": f"t{number}", "task_name": "thrc", "description": "x"} for number in range(2)]
+    marker = an_order().marker
+    text = json.dumps({"migration_tasks": rows}).replace('"x"', f'"\\ud83d {marker}"', 1)
+    reply = read_reply(text.encode(), ListReply)
+    assert reply is not None
+    assert [row.description for row in reply.migration_tasks] == [f"? {marker}", "x"]
+    for broken in (b"", b"{}", b"[]", b"<html>", text[:-3].encode(), b"\xff"):
+        assert read_reply(broken, ListReply) is None
 
 
 async def test_several_tasks_with_the_marker_are_all_named() -> None:

@@ -19,6 +19,7 @@ from worker.pipeline import ports
 from worker.policy.call_result import (
     CallError,
     CallStatus,
+    ConflictingTask,
     ErrorKind,
     Evidence,
     LookupResult,
@@ -180,6 +181,7 @@ def test_invalid_message_is_logged_without_ids() -> None:
         (TaskFound("task"), "found"),
         (TaskNotFound(), "absent"),
         (SeveralTasks(("a", "b")), "several"),
+        (ConflictingTask(("a",)), "found"),
         (fault(), "failed"),
     ],
 )

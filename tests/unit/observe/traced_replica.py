@@ -32,14 +32,14 @@ TOKEN = "very-secret-token"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SENDER = "b7ad6b7169203331"
 SENT = {names.TRACEPARENT: f"00-{TRACE}-{SENDER}-01", names.TRACESTATE: "vendor=opaque"}
-REFUSED = reply(400, json={"error_code": "DCS.4013", "error_msg": "secret name is wrong"})
+REFUSED = reply(400, json={"error_code": "DCS.4013", "error_msg": "secret-name is wrong"})
 BUSY = reply(400, json={"error_code": "DCS.4026", "error_msg": "busy"})
 NOTHING_THERE = reply(200, json={"migration_tasks": []})
 CREATE = "POST /v2/{project_id}/migration/instance"
 LIST = "GET /v2/{project_id}/migration-tasks"
 PROCESS = f"process {QUEUE}"
 SUCCEEDED = "publish dcs.migration.events:migration.succeeded"
-SECRETS = (TOKEN, "secret name", "secret text", "secret-vpc", "migration_tasks")
+SECRETS = (TOKEN, "secret-name", "secret text", "secret-vpc", "migration_tasks")
 
 
 def created(number: int) -> httpx2.Response:
@@ -113,7 +113,7 @@ class Replica:
 def delivery(headers: Mapping[str, object] | None = None, request_id: str = "r-1", **more: Any) -> FakeDelivery:
     """A good request full of secrets."""
     ids = {"vpc_id": "secret-vpc", "subnet_id": "s", "security_group_id": "g"}
-    body = request(request_id=request_id, task={"name": "secret name", "description": "secret text", **ids})
+    body = request(request_id=request_id, task={"name": "secret-name", "description": "secret text", **ids})
     return FakeDelivery(body, headers or {}, **more)
 
 

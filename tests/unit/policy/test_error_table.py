@@ -12,6 +12,7 @@ from worker.policy.call_result import (
     CallError,
     CallStatus,
     Condition,
+    ConflictingTask,
     ErrorKind,
     ErrorScope,
     Evidence,
@@ -160,7 +161,9 @@ def throttled(condition: Condition | None) -> CallError:
     return CallError(REFUSED, ErrorKind.THROTTLED, status, http_status=429, condition=condition, throttle=throttle)
 
 
-@pytest.mark.parametrize("ending", [TaskCreated("i"), TaskFound("i"), TaskNotFound(), SeveralTasks(("i", "j"))])
+@pytest.mark.parametrize(
+    "ending", [TaskCreated("i"), TaskFound("i"), TaskNotFound(), SeveralTasks(("i", "j")), ConflictingTask(("i",))]
+)
 def test_success_concerns_the_request_alone(ending: TaskCreated | LookupResult) -> None:
     """A success, and what a look-up saw, says nothing bad of any other party."""
     assert error_table.scope(ending) is ErrorScope.REQUEST
@@ -182,7 +185,7 @@ def test_success_concerns_the_request_alone(ending: TaskCreated | LookupResult) 
             CallError(REFUSED, ErrorKind.RETRY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4026"),
             ErrorScope.REQUEST,
         ),
-        (CallError(REFUSED, ErrorKind.RETRY, CallStatus.TOO_MANY_PAGES), ErrorScope.REQUEST),
+        (CallError(REFUSED, ErrorKind.RETRY, CallStatus.INCOMPLETE_LIST), ErrorScope.REQUEST),
         (CallError(REFUSED, ErrorKind.REJECTED, CallStatus.ANSWERED, http_status=400), ErrorScope.REQUEST),
         (CallError(REFUSED, ErrorKind.NOT_FOUND, CallStatus.ANSWERED, http_status=404), ErrorScope.REQUEST),
         (CallError(REFUSED, ErrorKind.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401), ErrorScope.CREDENTIALS),

@@ -1,6 +1,4 @@
-"""Recognising a request's task among others: by marker, else by name, time and networks."""
-
-from dataclasses import replace
+"""Recognising a request's task among others, in every form in which the service may show its texts."""
 
 import pytest
 from hypothesis import given
@@ -11,18 +9,30 @@ from schemas.request import Request, Task
 from schemas.timestamp import from_text
 from tests.malformed_bodies import TASK
 from worker.policy import task_matching
-from worker.policy.call_result import SeveralTasks, TaskFound, TaskNotFound
-from worker.policy.migration_request import migration
+from worker.policy.call_result import ConflictingTask, SeveralTasks, TaskFound, TaskNotFound
+from worker.policy.migration_request import MigrationRequest, migration
 from worker.policy.task_matching import Match
 
 MARKER = "#rq-ca978112ca1bbdca"
-MARKED = migration(
-    Request(request_id="a", project_id="p", task=Task(**TASK)), default_region="cn-north-4", with_marker=True
-)
-PLAIN = replace(MARKED, marker=None)
+OTHER_MARKER = "#rq-0000000000000000"
 SINCE = 1_790_000_000.0
+YOUNG, OLD = "2026-09-21T14:13:20Z", "2026-09-21T14:12:19Z"
 
-ROW = TaskRow(task_id="t", task_name=TASK["name"], description=f"x {MARKER}", migration_type="online_migration")
+
+def request(with_marker: bool = True, **task: str) -> MigrationRequest:
+    """The request `a` for the sample task with these changes."""
+    content = Request(request_id="a", project_id="p", task=Task(**(TASK | task)))
+    return migration(content, default_region="cn-north-4", with_marker=with_marker)
+
+
+MARKED, PLAIN = request(), request(with_marker=False)
+ROW = TaskRow(
+    task_id="t",
+    task_name=TASK["name"],
+    description=f"x {MARKER}",
+    migration_type="online_migration",
+    created_at=YOUNG,
+)
 DETAIL = TaskDetail(
     task_id="t",
     tenant_vpc_id=TASK["vpc_id"],
@@ -31,93 +41,247 @@ DETAIL = TaskDetail(
 )
 
 
-@pytest.mark.parametrize("marker", [True, False])
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"task_name": "dcs-migration-thrc-2"},
-        {"task_name": "DCS-migration-thrc"},
-        {"task_name": None},
-        {"migration_type": "backupfile_import"},
-        {"migration_type": "something new"},
-    ],
-)
-def test_a_task_of_another_name_or_kind_is_not_ours(changes: dict[str, str | None], marker: bool) -> None:
-    """The list call filters by part of a name and mixes kinds: both must match exactly, marker or not."""
-    row = ROW.model_copy(update=changes)
-    assert task_matching.row(MARKED if marker else PLAIN, row, SINCE) is Match.NO
+def judged(sent: MigrationRequest, since: float = SINCE, networks: str | None = "ours", **row: str | None) -> Match:
+    """What list row and detail say of a task that shows the same description in both."""
+    shown = ROW.model_copy(update=row)
+    match = task_matching.row(sent, shown, since)
+    if match is not Match.ASK:
+        return match
+    asked = DETAIL.model_copy(update={"description": shown.description})
+    if networks != "ours":
+        asked = asked.model_copy(update={"tenant_subnet_id": networks})
+    return task_matching.detail(sent, shown, asked, since)
+
+
+def test_a_task_of_another_kind_is_not_ours() -> None:
+    """The list call mixes kinds; older services do not say of what kind a task is."""
+    for kind in ("backupfile_import", "something new"):
+        assert judged(MARKED, migration_type=kind) is Match.NO
+        assert judged(PLAIN, migration_type=kind) is Match.NO
+    assert judged(MARKED, migration_type=None) is Match.YES
+    assert judged(PLAIN, migration_type=None) is Match.YES
+
+
+@pytest.mark.parametrize("name", ["dcs-migration-thrc-2", "dcs-migration-", "DCS migration thrc", "", None])
+def test_without_marker_a_task_of_another_name_is_not_ours(name: str | None) -> None:
+    """The list call filters by part of a name. A task whose name begins like ours is another one: thrc-1, thrc-10."""
+    assert judged(PLAIN, task_name=name) is Match.NO
+    assert (
+        judged(request(with_marker=False, name="dcs-migration-thrc-10"), task_name="dcs-migration-thrc-1") is Match.NO
+    )
+
+
+FORMS = {
+    " dcs <Größe> & Ü": "dcs <Größe> & Ü",
+    "Gro\u0308\u00dfe": "Gr\u00f6\u00dfe",
+    "Gr\u00f6\u00dfe": "Gro\u0308\u00dfe",
+    "a & <b>": "a &amp; &lt;b&gt;",
+    "it's": "it&#39;s",
+    "a &amp; b": "a &amp;amp; b",
+    "DCS-Migration": "dcs-migration",
+    "a  b\tc": "a b c",
+    "exactly the same": "exactly the same",
+}
+
+
+@pytest.mark.parametrize(("sent", "shown"), FORMS.items())
+@pytest.mark.parametrize("with_marker", [True, False])
+def test_a_name_in_another_form_is_ours(sent: str, shown: str, with_marker: bool) -> None:
+    """Trimmed, composed or decomposed, escaped, in lower case, with blanks joined."""
+    assert judged(request(with_marker, name=sent), task_name=shown) is Match.YES
+
+
+@pytest.mark.parametrize(("sent", "shown"), FORMS.items())
+def test_a_marker_counts_in_any_form_of_the_description(sent: str, shown: str) -> None:
+    """The text in front of the marker does not matter, nor what the service adds behind it."""
+    for text in (
+        f"{shown} {MARKER}",
+        f"{shown} {MARKER}}}",
+        f"{shown} &#35;rq&#x2d;{MARKER[4:]}",
+        f"{shown}{MARKER} x",
+    ):
+        assert judged(request(description=sent), description=text) is Match.YES
 
 
 @pytest.mark.parametrize(
     ("description", "match"),
     [
         (MARKER, Match.YES),
-        (f"x {MARKER}", Match.YES),
         (f"x {MARKER} \n", Match.YES),
-        (f"{MARKER} x", Match.NO),
-        (f"x {MARKER}.", Match.NO),
-        (f"{MARKER} #rq-0000000000000000", Match.NO),
+        (f"{OTHER_MARKER} {MARKER}", Match.YES),  # a sender's own text
+        (f"{MARKER} {OTHER_MARKER}", Match.NO),  # another request, whose sender copied our description
+        (f"x {OTHER_MARKER}", Match.NO),
         (MARKER[:-1], Match.NO),
-        (MARKER.upper(), Match.NO),
+        ("x #rq-", Match.NO),
+        ("x", Match.NO),
         ("", Match.NO),
-        (None, Match.ASK),
+        (None, Match.NO),
     ],
 )
-def test_the_marker_is_the_last_word(description: str | None, match: Match) -> None:
-    """Only the end of the description tells; a list that leaves it out makes us ask for the detail."""
+def test_the_last_marker_decides(description: str | None, match: Match) -> None:
+    """An earlier one is a sender's text; an empty or short description is nobody's."""
     assert MARKED.marker == MARKER
-    assert task_matching.row(MARKED, ROW.model_copy(update={"description": description}), SINCE) is match
-    expected = Match.NO if match is Match.ASK else match
-    assert task_matching.detail(MARKED, DETAIL.model_copy(update={"description": description})) is expected
+    assert judged(MARKED, description=description) is match
 
 
-def test_the_kind_may_be_missing() -> None:
-    """An older list does not say of what kind a task is."""
-    assert task_matching.row(MARKED, ROW.model_copy(update={"migration_type": None}), SINCE) is Match.YES
+def test_a_list_without_descriptions_asks_for_the_detail_of_tasks_of_our_name() -> None:
+    """Also if the name is cut; the detail's description is judged by the same rule."""
+    row, detail = ROW.model_copy(update={"description": None}), DETAIL.model_copy(update={"description": f"x {MARKER}"})
+    assert task_matching.row(MARKED, row, SINCE) is Match.ASK
+    assert task_matching.row(MARKED, row.model_copy(update={"task_name": TASK["name"][:16]}), SINCE) is Match.ASK
+    for name in (TASK["name"][:15], TASK["name"] + "-2", "other", None):
+        assert task_matching.row(MARKED, row.model_copy(update={"task_name": name}), SINCE) is Match.NO
+    assert task_matching.detail(MARKED, row, detail, SINCE) is Match.YES
+    for text in (f"x {OTHER_MARKER}", "x", "", None):
+        asked = detail.model_copy(update={"description": text})
+        assert task_matching.detail(MARKED, row, asked, SINCE) is Match.NO
+
+
+@pytest.mark.parametrize(
+    ("name", "networks", "match"),
+    [
+        (TASK["name"], "other", Match.YES),  # with the marker and the name the networks do not matter
+        (TASK["name"][:16], "other", Match.YES),
+        (TASK["name"][:15], "ours", Match.YES),
+        ("d?s-migration-thrc", "ours", Match.YES),  # a form that no rule knows
+        ("another", "ours", Match.YES),
+        (None, "ours", Match.YES),
+        ("another", "other", Match.CONFLICT),
+        (TASK["name"][:15], "other", Match.CONFLICT),
+        ("another", None, Match.UNSURE),
+    ],
+)
+def test_our_marker_under_another_name_is_ours_on_equal_networks(
+    name: str | None, networks: str | None, match: Match
+) -> None:
+    """Else the request id belongs to another task, or that cannot be known."""
+    assert judged(MARKED, task_name=name, networks=networks) is match
+
+
+LONG = "Umzug der Caches des Mandanten 4711 in das neue Netz, Schritt 3 von 7, " * 3
+CUT = request(description=LONG)
+
+
+@pytest.mark.parametrize(
+    ("created_at", "networks", "match"),
+    [
+        (YOUNG, "ours", Match.YES),
+        ("2026-09-21T14:12:20.000Z", "ours", Match.YES),  # a minute before: the service's clock may be behind
+        ("2026-09-21T22:12:20+08:00", "ours", Match.YES),
+        (OLD, "ours", Match.UNSURE),
+        ("2026/09/21 14:13:20", "ours", Match.UNSURE),  # without a zone
+        ("soon", "ours", Match.UNSURE),
+        (None, "ours", Match.UNSURE),
+        (YOUNG, None, Match.UNSURE),
+        (YOUNG, "other", Match.NO),
+        (OLD, "other", Match.NO),
+    ],
+)
+def test_a_cut_description_is_ours_on_equal_networks_if_it_is_young(
+    created_at: str | None, networks: str | None, match: Match
+) -> None:
+    """It is never adopted if it may be older than the request."""
+    for text in (LONG[:64], LONG[:128] + "\ufffd", f"{LONG} {MARKER[:10]}", LONG[:100].upper()):
+        assert judged(CUT, created_at=created_at, networks=networks, description=text) is match
+    assert judged(CUT, since=0.0, description=LONG[:128]) is Match.UNSURE, "not known since when"
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        (LONG, LONG[:63]),  # too short
+        (LONG, LONG[:128] + "x"),
+        (LONG, LONG[1:]),
+        (f"{LONG[:70]}{'x' * 60}", f"{LONG[:70]}{'y' * 60}"),
+        ("x" * 63, "x" * 63),  # the same task, made by somebody else
+        ("short", "sho"),
+        ("short", ""),
+    ],
+)
+def test_other_descriptions_are_not_cut_ones(sent: str, shown: str) -> None:
+    """A short beginning may be anybody's."""
+    assert judged(request(description=sent), description=shown) is Match.NO
+
+
+def test_a_cut_description_needs_an_equal_name() -> None:
+    """The beginning of a name is not enough."""
+    for name in (TASK["name"][:16], "another"):
+        assert judged(CUT, task_name=name, description=LONG[:128]) is Match.NO
+    assert judged(CUT, task_name=TASK["name"].upper(), description=LONG[:128]) is Match.YES
+
+
+def test_the_same_long_text_without_marker_is_not_adopted() -> None:
+    """Somebody made the same task, or the service cut off just the marker: an operator must look."""
+    assert judged(CUT, description=LONG) is Match.UNSURE
+
+
+def test_the_detail_may_show_more_than_the_list() -> None:
+    """Then its text decides: all requests of one sender may begin alike."""
+    row = ROW.model_copy(update={"description": LONG[:128]})
+    for text, match in ((f"{LONG}{MARKER}", Match.YES), (f"{LONG}{OTHER_MARKER}", Match.NO), (LONG + "x", Match.NO)):
+        detail = DETAIL.model_copy(update={"description": text})
+        assert task_matching.detail(CUT, row, detail, SINCE) is match
+
+
+@pytest.mark.parametrize("text", ["\U0001f680 Start", "Umzug \U0001f680 heute", "Umzug\x00heute"])
+def test_a_short_text_that_is_cut_at_an_emoji_or_nul_is_not_created_again(text: str) -> None:
+    """Some databases cut there. Too little to adopt it; a task that is surely older is another's."""
+    sent, shown = request(description=text), text.partition("\U0001f680")[0].partition("\x00")[0]
+    assert judged(sent, description=shown) is Match.UNSURE
+    assert judged(sent, description=shown, created_at=None) is Match.UNSURE
+    assert judged(sent, description=shown, created_at=OLD) is Match.NO
+    assert judged(sent, description=shown, networks="other") is Match.NO
+    assert judged(sent, description=shown + "x") is Match.NO
+
+
+@given(st.text(min_size=65, max_size=120), st.integers(64, 400))
+def test_a_description_that_is_cut_between_any_two_bytes_is_recognised(text: str, length: int) -> None:
+    """Whether the incomplete character is dropped or replaced."""
+    sent = request(description=text)
+    whole = f"{text} {MARKER}".encode()
+    for errors in ("ignore", "replace"):
+        shown = whole[:length].decode(errors=errors)
+        if len(shown.encode()) >= 64:
+            assert judged(sent, description=shown) is not Match.NO
 
 
 @pytest.mark.parametrize("created_at", ["2000-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "soon", None])
 def test_with_a_marker_the_date_does_not_matter(created_at: str | None) -> None:
     """The marker is proof enough, whatever the service's clock says."""
-    assert task_matching.row(MARKED, ROW.model_copy(update={"created_at": created_at}), SINCE) is Match.YES
+    assert judged(MARKED, created_at=created_at) is Match.YES
 
 
 @pytest.mark.parametrize(
     ("created_at", "match"),
     [
-        ("2026-09-21T14:13:20Z", Match.ASK),  # the moment itself
-        ("2026-09-21T14:12:20.000Z", Match.ASK),  # a minute before: the service's clock may be behind
+        ("2026-09-21T14:13:20Z", Match.YES),  # the moment itself
+        ("2026-09-21T14:12:20.000Z", Match.YES),  # a minute before: the service's clock may be behind
         ("2026-09-21T14:12:19.999Z", Match.NO),
-        ("2026-09-21T22:12:20+08:00", Match.ASK),
+        ("2026-09-21T22:12:20+08:00", Match.YES),
         ("2026-09-21T22:12:19+08:00", Match.NO),
-        ("2026/09/21 00:12:20", Match.ASK),  # may be local time anywhere
+        ("2026/09/21 00:12:20", Match.YES),  # may be local time anywhere
         ("2026/09/21 00:12:19", Match.NO),
-        ("202609210013", Match.ASK),
+        ("202609210013", Match.YES),
         ("202609210012", Match.NO),
         ("2019/10/22 14:44:30", Match.NO),
-        ("2999-01-01T00:00:00Z", Match.ASK),
-        ("soon", Match.ASK),
-        ("", Match.ASK),
-        (None, Match.ASK),
+        ("2999-01-01T00:00:00Z", Match.YES),
+        ("soon", Match.YES),
+        ("", Match.YES),
+        (None, Match.YES),
     ],
 )
 def test_without_a_marker_what_is_older_than_the_request_is_not_ours(created_at: str | None, match: Match) -> None:
     """Only a task that was surely created before the request was known is ruled out by its date."""
     assert from_text("2026-09-21T14:13:20Z") == SINCE
-    assert task_matching.row(PLAIN, ROW.model_copy(update={"created_at": created_at}), SINCE) is match
+    assert judged(PLAIN, created_at=created_at) is match
 
 
 @pytest.mark.parametrize("field", ["tenant_vpc_id", "tenant_subnet_id", "tenant_security_group_id"])
 @pytest.mark.parametrize("value", ["another", None])
 def test_without_a_marker_all_three_networks_must_match(field: str, value: str | None) -> None:
     """The detail call decides by VPC, subnet and security group together."""
-    assert task_matching.detail(PLAIN, DETAIL) is Match.YES
-    assert task_matching.detail(PLAIN, DETAIL.model_copy(update={field: value})) is Match.NO
-
-
-def test_with_a_marker_the_networks_do_not_matter() -> None:
-    """A task on the right networks is not ours without the marker."""
-    assert task_matching.detail(MARKED, DETAIL) is Match.NO
+    assert task_matching.detail(PLAIN, ROW, DETAIL, SINCE) is Match.YES
+    assert task_matching.detail(PLAIN, ROW, DETAIL.model_copy(update={field: value}), SINCE) is Match.NO
 
 
 @pytest.mark.parametrize(
@@ -150,14 +314,19 @@ def test_no_date_does_harm(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task_ids", "lookup_result"),
+    ("matches", "lookup_result"),
     [
-        ([], TaskNotFound()),
-        (["a"], TaskFound("a", "r")),
-        (["a", "a"], TaskFound("a", "r")),
-        (["b", "a", "b"], SeveralTasks(("a", "b"))),
+        ("", TaskNotFound()),
+        ("NO NO", TaskNotFound()),
+        ("NO YES", TaskFound("t1")),
+        ("YES UNSURE CONFLICT", TaskFound("t0")),
+        ("YES NO YES", SeveralTasks(("t0", "t2"))),
+        ("YES YES UNSURE", SeveralTasks(("t0", "t1"))),
+        ("NO UNSURE CONFLICT", SeveralTasks(("t1",))),
+        ("CONFLICT NO CONFLICT", ConflictingTask(("t0", "t2"))),
     ],
 )
-def test_what_was_found_is_counted_once(task_ids: list[str], lookup_result: object) -> None:
-    """None, one or several different tasks; a row that two pages show is one."""
-    assert task_matching.lookup_result(task_ids, "r") == lookup_result
+def test_a_task_that_is_certainly_ours_outweighs_the_others(matches: str, lookup_result: object) -> None:
+    """Then what may be ours, then what has only our request id."""
+    found = {f"t{number}": Match[match] for number, match in enumerate(matches.split())}
+    assert task_matching.lookup_result(found) == lookup_result

@@ -25,7 +25,7 @@ from worker.cli.progress import Pacer, ProgressDisplay
 from worker.config import Configuration, Settings
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
-from worker.policy.call_result import CallError, SeveralTasks, TaskFound, TaskNotFound
+from worker.policy.call_result import CallError, ConflictingTask, SeveralTasks, TaskFound, TaskNotFound
 from worker.policy.freeze_detector import FreezeDetector
 from worker.policy.migration_request import Key, MigrationRequest
 from worker.rabbit.tools.event_stream import Event, EventStream
@@ -251,13 +251,15 @@ class ReplayPreview:
             return ReplayVerdict("invalid", "not a valid request, stays parked")
         if (reason := self._reason_not_to_look_up(parsed, envelope)) is not None:
             return ReplayVerdict("unclear", f"unknown: {reason}")
-        lookup_result = await self.client.find(parsed, envelope.first_received_at)
+        may_exist = envelope.last_sent_at is not None
+        lookup_result = await self.client.find(parsed, envelope.first_received_at, may_exist=may_exist)
         match lookup_result:
             case TaskFound(instance_id=task):
                 return ReplayVerdict("exists", f"task {task} exists: only the event is sent", (task,))
-            case SeveralTasks(candidates=tasks):
-                text = f"unknown: several tasks may belong to it: {', '.join(tasks)}"
-                return ReplayVerdict("unclear", text, tasks)
+            case SeveralTasks(candidates=tasks) | ConflictingTask(candidates=tasks):
+                is_conflict = isinstance(lookup_result, ConflictingTask)
+                why = "its request id belongs to another task" if is_conflict else "these tasks may belong to it"
+                return ReplayVerdict("unclear", f"unknown: {why}: {', '.join(tasks)}", tasks)
             case CallError(error_code=code):
                 text = lookup_result.error_msg or lookup_result.message
                 return ReplayVerdict("unclear", f"unknown: lookup failed: {text}" + (f" ({code})" if code else ""))

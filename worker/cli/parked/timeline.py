@@ -42,7 +42,8 @@ _EVIDENCE_TEXTS: Final = {
 _LOOKUP_TEXTS: Final = {
     "found": "task found",
     "absent": "no task found",
-    "several": "several tasks found that may belong to the request",
+    "several": "tasks found that may belong to the request",
+    "conflict": "only a task of another request with this request id found",
 }
 _WAIT_REASONS: Final = {
     "settle": "a create call may still take effect",

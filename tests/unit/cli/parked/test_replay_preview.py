@@ -14,6 +14,7 @@ from worker.config import load
 from worker.policy.call_result import (
     CallError,
     CallStatus,
+    ConflictingTask,
     ErrorKind,
     Evidence,
     LookupResult,
@@ -36,7 +37,7 @@ class FakeDcsClient:
         self.since: list[float] = []
         self.running = self.most_at_once = 0
 
-    async def find(self, parsed: MigrationRequest, since: float) -> LookupResult | CallError:
+    async def find(self, parsed: MigrationRequest, since: float, *, may_exist: bool) -> LookupResult | CallError:
         """The lookup result."""
         self.running += 1
         self.most_at_once = max(self.most_at_once, self.running)
@@ -57,7 +58,8 @@ async def _preview(client: FakeDcsClient, *requests: Any, **settings: str) -> li
     [
         (TaskFound("t1"), "exists", "task t1 exists: only the event is sent"),
         (TaskNotFound(), "create", "would create"),
-        (SeveralTasks(("t1", "t2")), "unclear", "several tasks may belong to it: t1, t2"),
+        (SeveralTasks(("t1", "t2")), "unclear", "these tasks may belong to it: t1, t2"),
+        (ConflictingTask(("t1",)), "unclear", "its request id belongs to another task: t1"),
         (REFUSED, "unclear", "unknown: lookup failed: no right to list (DCS.4030)"),
         (
             CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.CONNECTION_REFUSED, "no connection"),

@@ -57,7 +57,7 @@ def test_invalid_journal_is_not_printed() -> None:
             "create call 1: 429 after 0 s, rejected: no task was created",
         ),
         ({"did": Kind.LOOK, "got": "found"}, "lookup: task found"),
-        ({"did": Kind.LOOK, "got": "several"}, "lookup: several tasks found that may belong to the request"),
+        ({"did": Kind.LOOK, "got": "several"}, "lookup: tasks found that may belong to the request"),
         ({"did": Kind.LOOK, "got": "403", "evidence": "refused", "code": "DCS.4030"}, "lookup: 403 (DCS.4030)"),
         ({"did": Kind.GATE, "took": 3725.0}, "waited 1 h 2 min for the permit of a call"),
         ({"did": Kind.WAIT, "got": "timeout", "n": 1, "took": 10}, "waits 10 s in retry queue 1: because of timeout"),
