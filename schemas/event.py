@@ -22,6 +22,7 @@ class Reason(StrEnum):
     """Why a request failed."""
 
     INVALID_REQUEST = "invalid_request"
+    CONFLICT = "conflict"
     REJECTED = "rejected"
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
@@ -97,7 +98,7 @@ class MigrationFailed(_Frozen):
     project_id: str | None = Field(default=None, description="Null if it could not be read.")
     region: str | None = Field(default=None, description="Null if it could not be read.")
     name: str | None = Field(default=None, description="Name of the task; null if it could not be read.")
-    reason: Reason
+    reason: Reason = Field(description="`conflict` and `invalid_request` speak of one message, not of its request_id.")
     message: str = Field(description="One sentence for an operator.")
     error: DcsError | None = None
     violations: tuple[Violation, ...] = Field(default=(), description="The broken rules of an invalid request.")

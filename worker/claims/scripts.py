@@ -62,7 +62,8 @@ return since .. ' ' .. now - since
 """
 """Since when Redis has forgotten nothing, and how many seconds that is by its own clock."""
 
-# Begins every script on a record. `unreadable` is an ending that the caller could not read; `wall` the caller's time.
+# Begins every script on a record. `unreadable` is an ending that the caller could not read, or that does not answer its
+# delivery; `wall` the caller's time.
 # A key that is missing must not be written to here: a Redis that is full lets a script go on after its first write.
 # Without any of these fields, GET tells a hash (an error) from a missing key.
 _READ: Final = f"""
@@ -122,8 +123,8 @@ if is_odd then return 'odd ' .. (sent_at and sent or '') end
 if token then return 'lost' end
 return fingerprint and 'free ' .. (sent or '') or 'new'
 """
-"""token, fingerprint, replays, lease ms, keep ms, the caller's time, an unreadable ending or nothing -> a word and what
-belongs to it; worker.claims.records reads it.
+"""token, fingerprint, replays, lease ms, keep ms, the caller's time, an ending to be replaced or nothing -> a word and
+what belongs to it; worker.claims.records reads it.
 
 A live claim of the same process is lost too: the process asks only for what it does not hold, so the answer that
 granted it never arrived.
@@ -184,4 +185,14 @@ return 1
 """
 """token, fingerprint, last sent at or empty, keep ms. That a create may have been sent is true of any replica."""
 
-SCRIPTS: Final = (REMEMBER, TAKE, RENEW, CONCLUDE, RELEASE)
+FORGET: Final = f"""
+local unreadable, wall = nil, 0
+{_READ}
+local is_parked = ending and succeeded == '0' and string.find(ending, '"parked":true', 1, true)
+if not (is_parked and known <= tonumber(ARGV[2])) and not (token and token == ARGV[1]) then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+"""token or empty, replays. Deletes the caller's claim, or the ending of a request that was parked after at most so many
+replays by an operator (-1: never)."""
+
+SCRIPTS: Final = (REMEMBER, TAKE, RENEW, CONCLUDE, RELEASE, FORGET)

@@ -9,8 +9,9 @@ from functools import partial
 from schemas.envelope import Envelope
 from schemas.event import Reason
 from schemas.request import InvalidRequestError, Sender, Violation, parse
+from schemas.timestamp import from_text
 from worker.pipeline import final_events
-from worker.pipeline.deduplicator import Deduplicator, Unfinished, is_outdated
+from worker.pipeline.deduplicator import Deduplicator, Unfinished
 from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.executor import Executor
 from worker.pipeline.ports import Claims, Clock, Delivery, Observer
@@ -42,7 +43,7 @@ class RequestParser:
     def read(self, body: bytes) -> MigrationRequest:
         """The migration request in `body`. Raises InvalidRequestError."""
         request = parse(body, max_bytes=self.max_bytes)
-        found = migration(request, default_region=self.default_region, with_marker=self.with_marker)
+        found = migration(request, default_region=self.default_region, with_marker=self.with_marker, message=body)
         if found.region not in self.regions:
             sender = Sender(found.request_id, found.project_id, found.region, found.task.name)
             violation = Violation(field="region", message="is not one of the worker's regions")
@@ -118,9 +119,6 @@ class DeliveryPipeline:
     async def _decide(self, context: DeliveryContext) -> Outcome:
         """Law `single-flight`: a copy of a request that has ended or is in progress gets its outcome."""
         while True:
-            completed = self._deduplicator.completed(context.migration, context.envelope)
-            if completed is not None:
-                return self._same_outcome(context, completed)
             in_progress = self._deduplicator.in_progress(context.migration)
             if in_progress is None:
                 return await self._single_flight(context)
@@ -131,6 +129,12 @@ class DeliveryPipeline:
                 return followed
 
     async def _single_flight(self, context: DeliveryContext) -> Outcome:
+        completed = self._deduplicator.completed(context.migration)
+        if completed is not None and not self._is_answered_by(context, completed):
+            self._deduplicator.forget(context.migration)
+            context.needs_lookup = self._retry_policy.reconcile != "off"
+        elif completed is not None and not (completed.parked and self._claims):
+            return self._same_outcome(context, completed)
         known = self._deduplicator.unfinished(context.migration)
         if known is not None:
             if known.fingerprint != context.migration.fingerprint:
@@ -166,17 +170,24 @@ class DeliveryPipeline:
 
     async def _under_claim(self, context: DeliveryContext, claims: Claims) -> Outcome:
         """Law `single-flight` across replicas: execute under a claim, or look before every create."""
-        match await claims.take(context.migration, self._now(), context.envelope.replays):
-            case Concluded(completed) if not is_outdated(completed, context.envelope):
+        parked, envelope = self._deduplicator.completed(context.migration), context.envelope
+        match await claims.take(context.migration, self._now(), envelope.replays, envelope.arrived_at):
+            case Concluded(completed):
                 return self._same_outcome(context, completed)
             case ClaimedElsewhere() as held:
                 return self._held_elsewhere(context, held)
             case Granted(is_first, last_sent_at):
-                context.envelope = _with_last_sent_at(context.envelope, last_sent_at)
+                if parked is not None:  # an operator replayed or dropped it, and a create may have been sent before
+                    self._deduplicator.forget(context.migration)
+                    is_first, last_sent_at = False, last_sent_at or from_text(parked.completed_at)
+                context.envelope = _with_last_sent_at(envelope, last_sent_at)
                 context.needs_lookup = context.needs_lookup or (not is_first and self._retry_policy.reconcile != "off")
                 context.first_seen_at = context.first_seen_at if is_first else 0.0
+            case _ if parked is not None:
+                await claims.release(context.migration, None)
+                return self._same_outcome(context, parked)
             case _:
-                pass  # no answer, or an outcome that an operator's replay has outdated: looked for as a repeat
+                pass  # no answer: looked for as a repeat
         context.is_claimed = partial(claims.is_held, context.migration)
         try:
             outcome = await self._execute(context)
@@ -184,7 +195,9 @@ class DeliveryPipeline:
             await claims.release(context.migration, self._now())
             raise
         if isinstance(outcome, Completed):
-            return await claims.conclude(context.migration, outcome)
+            standing = await claims.conclude(context.migration, outcome)
+            is_other = standing != outcome and self._is_answered_by(context, standing)
+            return replace(standing, is_repeated=True) if is_other else outcome
         await claims.release(context.migration, context.envelope.last_sent_at)
         return outcome
 
@@ -198,9 +211,12 @@ class DeliveryPipeline:
             context.envelope, self._retry_policy.listing_delay_left(context.envelope.last_sent_at, now), "claimed"
         )
 
+    def _is_answered_by(self, context: DeliveryContext, completed: Completed) -> bool:
+        return completed.answers(context.migration, context.envelope.replays, context.envelope.arrived_at)
+
     def _same_outcome(self, context: DeliveryContext, completed: Completed) -> Completed:
         if completed.fingerprint == context.migration.fingerprint:
-            return completed
+            return replace(completed, is_repeated=True)
         return final_events.conflicting(context.migration, context.envelope, self._now())
 
     def _follow_copy(self, context: DeliveryContext, outcome: Outcome | None) -> Outcome | None:
@@ -209,8 +225,10 @@ class DeliveryPipeline:
         A create that may have been sent for one copy counts for all copies.
         """
         match outcome:
-            case Completed():
-                return None  # it is remembered by now, or an operator has replayed the request since
+            case Completed():  # this one had arrived before, by any clock
+                is_same = outcome.fingerprint == context.migration.fingerprint
+                is_answered = is_same and outcome.answers(context.migration, context.envelope.replays, None)
+                return replace(outcome, is_repeated=True) if is_answered else None
             case RetryLater():
                 context.envelope = _with_last_sent_at(context.envelope, outcome.envelope.last_sent_at)
                 return replace(outcome, envelope=context.envelope, why="copy")
@@ -231,7 +249,7 @@ class DeliveryPipeline:
         outcome: Outcome,
         started: float,
     ) -> None:
-        kind, reason, parked = _label(outcome)
+        kind, reason = _label(outcome)
         self._observer.settled(
             DeliveryFinished(
                 outcome=kind,
@@ -240,7 +258,8 @@ class DeliveryPipeline:
                 envelope=envelope,
                 seconds=time.perf_counter() - started,
                 age=max(0.0, self._now() - envelope.first_received_at),
-                parked=parked,
+                parked=isinstance(outcome, Completed) and outcome.must_park(envelope),
+                is_repeated=isinstance(outcome, Completed) and outcome.is_repeated,
                 trace_id=trace_id(delivery.headers),
             )
         )
@@ -257,13 +276,13 @@ def _with_last_sent_at(envelope: Envelope, last_sent_at: float | None) -> Envelo
     return replace(envelope, last_sent_at=max(last_sent_at, envelope.last_sent_at or last_sent_at))
 
 
-def _label(outcome: Outcome) -> tuple[str, str, bool]:
+def _label(outcome: Outcome) -> tuple[str, str]:
     match outcome:
         case Completed():
-            return ("succeeded" if outcome.succeeded else "failed", outcome.reason, outcome.parked)
+            return "succeeded" if outcome.succeeded else "failed", outcome.reason
         case RetryLater():
-            return ("retried", outcome.why, False)
+            return "retried", outcome.why
         case Requeued():
-            return ("returned", "drain", False)
+            return "returned", "drain"
         case _:
-            return ("returned", "stale", False)
+            return "returned", "stale"

@@ -26,6 +26,8 @@ class DeliveryFinished:
     age: float
     """From first received to now."""
     parked: bool = False
+    is_repeated: bool = False
+    """The event was an answer from memory."""
     trace_id: str | None = None
     """From the request's `traceparent`, if it had one."""
 

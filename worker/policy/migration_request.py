@@ -1,7 +1,4 @@
-"""Migration request: a valid request with everything that is derived from it once.
-
-Short on purpose: it is one class.
-"""
+"""Migration request: a valid request with everything that is derived from it once."""
 
 from dataclasses import dataclass
 
@@ -30,6 +27,8 @@ class MigrationRequest:
     """The body of the create call."""
     has_sender_request_id: bool
     """The sender gave the request id; else it is derived from the content."""
+    message: bytes = b""
+    """The body of the message as received, where a failure may have to be published for it."""
 
     @property
     def key(self) -> Key:
@@ -37,8 +36,8 @@ class MigrationRequest:
         return (self.project_id, self.request_id)
 
 
-def migration(request: Request, *, default_region: str, with_marker: bool) -> MigrationRequest:
-    """The migration request of a valid `request`."""
+def migration(request: Request, *, default_region: str, with_marker: bool, message: bytes = b"") -> MigrationRequest:
+    """The migration request of a valid `request`, which came in the body `message`."""
     region = request.region or default_region
     request_id = request.request_id or identity.request_id(request.project_id, region, request.task)
     task = request.task
@@ -54,4 +53,5 @@ def migration(request: Request, *, default_region: str, with_marker: bool) -> Mi
         not_after=request.not_after.timestamp() if request.not_after else None,
         body=create_body(task, description),
         has_sender_request_id=request.request_id is not None,
+        message=message,
     )

@@ -12,7 +12,14 @@ from typing import TextIO
 import typer
 
 from worker.cli.common import EXIT_OK, fail, format_table, print_json
-from worker.cli.parked.request import NO_MATCH, ParkedRequest, parked_queue, read_selected, selected_requests
+from worker.cli.parked.request import (
+    NO_MATCH,
+    ParkedRequest,
+    parked_queue,
+    parked_records,
+    read_selected,
+    selected_requests,
+)
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
 
@@ -47,7 +54,7 @@ async def drop_requests(
     Without `yes` only print them.
     """
     path = path or Path(time.strftime("parked-dropped-%Y%m%dT%H%M%SZ.jsonl", time.gmtime()))
-    async with parked_queue(settings) as queue:
+    async with parked_records(settings) as forget, parked_queue(settings) as queue:
         found = await selected_requests(queue, settings, selection)
         if found and yes:
             try:
@@ -56,6 +63,7 @@ async def drop_requests(
             except FileExistsError:
                 return _fail_on_existing(path)
             for request in found:
+                await forget(request)
                 await queue.drop(request.parked)
             await queue.release()
         if as_json:

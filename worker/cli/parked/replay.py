@@ -11,9 +11,9 @@ import typer
 
 from schemas import identity
 from schemas.client import read_event
-from schemas.event import FAILED_TYPE, MigrationSucceeded
+from schemas.event import MigrationSucceeded
 from worker.cli.common import EXIT_FAILED, print_json, printable
-from worker.cli.parked.request import NO_MATCH, ParkedRequest, parked_queue, selected_requests
+from worker.cli.parked.request import NO_MATCH, Forget, ParkedRequest, parked_queue, parked_records, selected_requests
 from worker.cli.parked.selection import Selection
 from worker.cli.progress import Pacer, ProgressDisplay
 from worker.config import Settings
@@ -45,6 +45,7 @@ class Replay:
     canary_timeout: float
     """Seconds to wait for the outcomes of the canary."""
     as_json: bool
+    forget: Forget = field(init=False)
     replayed: int = 0
     outcomes: list[CanaryOutcome] = field(default_factory=list)
     """Of the canary."""
@@ -52,7 +53,7 @@ class Replay:
 
     async def run(self, selection: Selection) -> int:
         """Replay the selected requests; the exit status. Raises BrokerError."""
-        async with parked_queue(self.settings) as queue:
+        async with parked_records(self.settings) as self.forget, parked_queue(self.settings) as queue:
             selected = await selected_requests(queue, self.settings, selection)
             valid = [request for request in selected if request.parsed is not None]
             is_done = False
@@ -93,6 +94,7 @@ class Replay:
 
     async def _replay(self, queue: ParkedQueue, request: ParkedRequest) -> None:
         await self.pacer.wait()
+        await self.forget(request)
         await queue.move(request.parked, request.replay_headers(self.settings.delivery_limit, time.time()))
         self.replayed += 1
 
@@ -116,34 +118,30 @@ async def canary_outcomes(
     requests: Sequence[ParkedRequest], events: EventStream, timeout: float
 ) -> list[CanaryOutcome]:
     """The outcomes of replayed requests, at the latest after `timeout` seconds. Raises BrokerError."""
-    # By request: the id of the event if this replay fails. A failure before it has another id, and is no outcome.
-    failure_ids: dict[Key, str] = {
-        parsed.key: identity.event_id(parsed.project_id, parsed.request_id, FAILED_TYPE, request.envelope.replays + 1)
-        for request in requests
-        if (parsed := request.parsed) is not None
-    }
+    by_key = {request.parsed.key: request for request in requests if request.parsed is not None}
     outcomes: dict[Key, CanaryOutcome] = {}
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout):
-            while len(outcomes) < len(failure_ids):
-                outcomes.update(_outcome_from(await anext(events), failure_ids))
-    for key in failure_ids:
+            while len(outcomes) < len(by_key):
+                outcomes.update(_outcome_from(await anext(events), by_key))
+    for key in by_key:
         outcomes.setdefault(key, CanaryOutcome(key[1], False, f"no outcome after {timeout:g} s"))
     return list(outcomes.values())
 
 
-def _outcome_from(event: Event, failure_ids: Mapping[Key, str]) -> dict[Key, CanaryOutcome]:
+def _outcome_from(event: Event, requests: Mapping[Key, ParkedRequest]) -> dict[Key, CanaryOutcome]:
     """The outcome that an event reports, by its request; empty if it is about another request or replay."""
     try:
         content = read_event(event.body)
     except ValueError:
         return {}  # not an event of the worker
     key = (content.project_id or "", content.request_id or "")
-    if key not in failure_ids:
+    if (request := requests.get(key)) is None:
         return {}
     if isinstance(content, MigrationSucceeded):
         return {key: CanaryOutcome(key[1], True, f"{content.resolution}: {content.instance_id}")}
-    if event.headers.get(_CLOUDEVENTS_ID_HEADER) != failure_ids[key]:
-        return {}
+    failure_id = identity.failure_id(content, request.envelope.replays + 1, request.parked.body)
+    if event.headers.get(_CLOUDEVENTS_ID_HEADER) != failure_id:
+        return {}  # a failure of before this replay
     code = f" ({content.error.error_code})" if content.error and content.error.error_code else ""
     return {key: CanaryOutcome(key[1], False, f"{content.reason.value}{code}: {content.message}")}

@@ -2,8 +2,8 @@
 
 import base64
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -15,6 +15,7 @@ from schemas.journal import Kind
 from schemas.request import InvalidRequestError, Sender, parse
 from schemas.timestamp import from_text, to_text
 from worker.bootstrap.components import brokers
+from worker.claims.parked_records import open_parked_records
 from worker.cli.common import printable
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
@@ -138,7 +139,7 @@ def _parse(body: bytes, settings: Settings) -> tuple[MigrationRequest | None, st
         request = parse(body, max_bytes=settings.max_message_bytes)
     except InvalidRequestError as error:
         return None, str(error), error.sender
-    found = migration(request, default_region=settings.dcs_region, with_marker=settings.marker)
+    found = migration(request, default_region=settings.dcs_region, with_marker=settings.marker, message=body)
     return found, "", Sender(found.request_id, found.project_id, found.region, found.task.name)
 
 
@@ -192,6 +193,26 @@ async def parked_queue(settings: Settings) -> AsyncIterator[ParkedQueue]:
         open_parked_queue(connection, settings.queue) as queue,
     ):
         yield queue
+
+
+Forget = Callable[[ParkedRequest], Awaitable[None]]
+
+
+@asynccontextmanager
+async def parked_records(settings: Settings) -> AsyncIterator[Forget]:
+    """Deletes the record that a parked request has in Redis, before it is replayed or dropped. Raises ClaimsAwayError.
+
+    Without the record, copies of the request are no longer answered as those of a parked one.
+    """
+    async with AsyncExitStack() as stack:
+        url = settings.claims_url
+        forget = await stack.enter_async_context(open_parked_records(url.get_secret_value())) if url else None
+
+        async def forget_record(request: ParkedRequest) -> None:
+            if forget is not None and request.parsed is not None:
+                await forget(request.parsed, request.envelope.replays)
+
+        yield forget_record
 
 
 async def read_selected(
