@@ -59,7 +59,7 @@ def read_take(
     found: ClaimAnswer | Doubted | Unreadable = Unavailable()
     match word:
         case b"new":
-            found = Granted(is_first=is_remembered)
+            found = Granted(is_first=is_remembered, has_record=False)
         case b"held":
             found = ClaimedElsewhere(rest.decode("ascii", "replace"))
         case b"lost":  # its owner died, possibly with a create in flight

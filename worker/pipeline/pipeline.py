@@ -133,7 +133,7 @@ class DeliveryPipeline:
         if completed is not None and not self._is_answered_by(context, completed):
             self._deduplicator.forget(context.migration)
             context.needs_lookup = self._retry_policy.reconcile != "off"
-        elif completed is not None and not (completed.parked and self._claims):
+        elif completed is not None and (completed.succeeded or not self._claims):
             return self._same_outcome(context, completed)
         known = self._deduplicator.unfinished(context.migration)
         if known is not None:
@@ -170,24 +170,21 @@ class DeliveryPipeline:
 
     async def _under_claim(self, context: DeliveryContext, claims: Claims) -> Outcome:
         """Law `single-flight` across replicas: execute under a claim, or look before every create."""
-        parked, envelope = self._deduplicator.completed(context.migration), context.envelope
-        match await claims.take(context.migration, self._now(), envelope.replays, envelope.arrived_at):
+        failure = self._deduplicator.completed(context.migration)
+        envelope = context.envelope
+        answer = await claims.take(context.migration, self._now(), envelope.replays, envelope.arrived_at)
+        match answer:
             case Concluded(completed):
                 return self._same_outcome(context, completed)
-            case ClaimedElsewhere() as held:
-                return self._held_elsewhere(context, held)
-            case Granted(is_first, last_sent_at):
-                if parked is not None:  # an operator replayed or dropped it, and a create may have been sent before
-                    self._deduplicator.forget(context.migration)
-                    is_first, last_sent_at = False, last_sent_at or from_text(parked.completed_at)
-                context.envelope = _with_last_sent_at(envelope, last_sent_at)
-                context.needs_lookup = context.needs_lookup or (not is_first and self._retry_policy.reconcile != "off")
-                context.first_seen_at = context.first_seen_at if is_first else 0.0
-            case _ if parked is not None:
+            case ClaimedElsewhere():
+                return self._held_elsewhere(context, answer)
+            case Granted(has_record=False) if failure is not None and not failure.parked:  # Redis did not hear of it
+                return self._same_outcome(context, await claims.conclude(context.migration, failure))
+            case Granted():
+                self._on_claim(context, answer, failure)
+            case _ if failure is not None:
                 await claims.release(context.migration, None)
-                return self._same_outcome(context, parked)
-            case _:
-                pass  # no answer: looked for as a repeat
+                return self._same_outcome(context, failure)
         context.is_claimed = partial(claims.is_held, context.migration)
         try:
             outcome = await self._execute(context)
@@ -200,6 +197,15 @@ class DeliveryPipeline:
             return replace(standing, is_repeated=True) if is_other else outcome
         await claims.release(context.migration, context.envelope.last_sent_at)
         return outcome
+
+    def _on_claim(self, context: DeliveryContext, claim: Granted, failure: Completed | None) -> None:
+        is_first, last_sent_at = claim.is_first, claim.last_sent_at
+        if failure is not None:  # replayed, dropped or sent anew since; a create may have been sent before
+            self._deduplicator.forget(context.migration)
+            is_first, last_sent_at = False, last_sent_at or from_text(failure.completed_at)
+        context.envelope = _with_last_sent_at(context.envelope, last_sent_at)
+        context.needs_lookup = context.needs_lookup or (not is_first and self._retry_policy.reconcile != "off")
+        context.first_seen_at = context.first_seen_at if is_first else 0.0
 
     def _held_elsewhere(self, context: DeliveryContext, held: ClaimedElsewhere) -> Outcome:
         now = self._now()

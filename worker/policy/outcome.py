@@ -1,6 +1,6 @@
 """Outcomes of a delivery, of which each delivery has exactly one, and the answers to a claim on its request."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from schemas.envelope import Envelope
@@ -109,6 +109,8 @@ class Granted:
     """No replica claimed it before: no create was sent for it under a claim."""
     last_sent_at: float | None = None
     """When a create may last have been in flight under an earlier claim."""
+    has_record: bool = field(default=True, compare=False)
+    """The request was known: False if it is new, or was forgotten."""
 
 
 @dataclass(frozen=True, slots=True)

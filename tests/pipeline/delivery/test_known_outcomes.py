@@ -211,6 +211,27 @@ async def test_parked_in_memory_is_confirmed_by_redis(
     assert [entry.what for entry in bench.publisher.published].count("park") == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Unavailable(), ("rejected", True)),
+        (Granted(has_record=False), ("rejected", True)),
+        (Granted(is_first=False), ("created", False)),
+    ],
+    ids=["away", "forgotten", "sent anew elsewhere"],
+)
+async def test_rejected_in_memory_is_confirmed_by_redis(answer: ClaimAnswer, reason: tuple[str, bool]) -> None:
+    """Another replica may work on a later message; a Redis that did not hear of the failure is told."""
+    claims = FakeClaims()
+    bench = Bench(create=[REJECTED, CREATED], claims=claims)
+    await bench.deliver(FakeDelivery())
+    claims.answer = answer
+    bench.now += 60
+    await bench.deliver(FakeDelivery(headers=copy_headers()))
+    assert published(bench) == [("rejected", False), reason]
+    assert claims.recorded[-1][0] == ("release" if isinstance(answer, Unavailable) else "conclude")
+
+
 async def test_parked_in_memory_gives_way_to_outcome_in_redis() -> None:
     """Another replica worked on the replay."""
     first = FakeClaims()

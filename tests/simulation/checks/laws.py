@@ -86,7 +86,7 @@ def check_laws(facts: RunFacts) -> Verdict:
         over_at = min((event.at for event in events[request_key] if is_final(event)), default=math.inf)
         verdict.violations += _check_calls(facts, calls[request_key], over_at)
         verdict.violations += tasks_of_failed_messages(arrivals, events[request_key], calls[request_key], could_know)
-        verdict.violations += parked_twice(parked[request_key], could_know)
+        verdict.violations += parked_twice(parked[request_key], partial(_could_know_parked, facts))
         _check_one_task(facts, calls[request_key], verdict)
         verdict.violations += _check_events(events[request_key], bool(parked[request_key]))
         _check_events_are_true(facts, request_key, events[request_key], calls[request_key], arrivals, verdict)
@@ -112,6 +112,11 @@ def _could_know_calls(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryR
 def _could_know_event(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
     """Whether `later` could know of the event of `earlier`; a redelivery does not show it."""
     return facts.is_sound or earlier.process is later.process or how_known(earlier, later) in ("same", "copy")
+
+
+def _could_know_parked(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
+    """Whether `later` could know that `earlier` parked the request: not by Redis, if that was away or emptied."""
+    return (facts.is_sound or not facts.plan.claims) and _could_know_event(facts, earlier, later)
 
 
 def _claims_state(facts: RunFacts) -> str:
@@ -226,7 +231,7 @@ def _check_one_kind_of_event(
     facts: RunFacts, request_key: RequestKey, events: list[Event], arrivals: Arrivals, verdict: Verdict
 ) -> None:
     firsts = sorted(_first_of_each_kind(events), key=lambda event: event.at)
-    if len(firsts) < 2 or arrivals.is_reopened(firsts[0], firsts[1].delivery):
+    if len(firsts) < 2 or arrivals.is_reopened(firsts[0], firsts[1].at):
         return
     earlier, later = firsts
     failed = later if earlier.succeeded else earlier

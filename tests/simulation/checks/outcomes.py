@@ -35,70 +35,60 @@ def event_ids(events: Iterable[Event]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """When messages first arrived at a worker. Copies by workers arrive with their original."""
+    """When messages of one request first arrived at a worker. Copies by workers arrive with their original."""
 
-    first: dict[Message, float]
+    first: dict[Message, DeliveryRecord]
     deliveries: Sequence[DeliveryRecord]
-    """Of one request."""
     clock_drift: float
 
     @classmethod
     def of(cls, deliveries: Sequence[DeliveryRecord], clock_drift: float) -> "Arrivals":
         """Arrivals of the messages of one request."""
-        first: dict[Message, float] = {}
+        first: dict[Message, DeliveryRecord] = {}
         for delivery in deliveries:
-            first.setdefault(delivery.message, delivery.at)
+            first.setdefault(delivery.message, delivery)
         return cls(first, deliveries, clock_drift)
 
-    def at(self, delivery: DeliveryRecord) -> float:
-        """When the message of a delivery first arrived."""
+    def is_later(self, delivery: DeliveryRecord, failure: Event) -> bool:
+        """Whether the message of a delivery can have arrived after a failure, by the clocks of the replicas."""
         message = delivery.message
         while message.parent is not None:
             message = message.parent.message
-        return self.first.get(message, math.inf)
+        first = self.first.get(message, delivery)
+        is_same_clock = first.replica == failure.delivery.replica
+        return first.at + (CLOCK_STEP_SECONDS if is_same_clock else self.clock_drift) >= failure.decided_at
 
-    def is_reopened(self, failure: Event, by: DeliveryRecord) -> bool:
-        """Whether a message that can count as later than a failure arrived before `by`, or is that of `by`."""
+    def is_reopened(self, failure: Event, at: float) -> bool:
+        """Whether a message that can have arrived after a failure was delivered by then."""
         return not is_final(failure) and any(
-            self.at(delivery) + self.clock_drift >= failure.decided_at
-            for delivery in self.deliveries
-            if delivery.at <= by.at
+            self.is_later(delivery, failure) for delivery in self.deliveries if delivery.at <= at
         )
 
     def before_reopening(self, failure: Event, calls: Iterable[CreateCall]) -> Iterator[CreateCall]:
         """The calls that no later message explains."""
         for call in calls:
-            if call.started_at < failure.at or not self.is_reopened(failure, call.delivery):
+            if call.started_at < failure.at or not self.is_reopened(failure, call.started_at):
                 yield call
 
 
 def tasks_of_failed_messages(
     arrivals: Arrivals, events: Iterable[Event], calls: Sequence[CreateCall], could_know: CouldKnow
 ) -> Iterator[str]:
-    """Creates for a message that had arrived before a failure was published, which another worker could know."""
+    """Creates after a published failure, for a message that had arrived before, where the worker could know."""
     for event in events:
+        if is_final(event) or math.isnan(event.decided_at):
+            continue
         for call in calls:
-            is_same_process = call.delivery.process is event.delivery.process
-            drift = CLOCK_STEP_SECONDS if is_same_process else arrivals.clock_drift
-            if (
-                not is_final(event)
-                and call.started_at > event.at
-                and could_know(event.delivery, call.delivery)
-                and arrivals.at(call.delivery) + drift < event.decided_at
-                and not any(
-                    arrivals.at(delivery) + drift >= event.decided_at
-                    for delivery in arrivals.deliveries
-                    if delivery.at <= call.started_at
-                )
-            ):
+            is_after = call.started_at > event.at and could_know(event.delivery, call.delivery)
+            if is_after and not arrivals.is_reopened(event, call.started_at):
                 yield f"created at {call.started_at:.1f} s, after its failure ({event.reason}) of {event.at:.1f} s"
 
 
 def parked_twice(parked: Iterable[Message], could_know: CouldKnow) -> Iterator[str]:
     """Copies of a parked request that are parked again, although no delivery of theirs was interrupted."""
     by_worker = [message.parent for message in parked if names.PARKED_REASON in message.headers and message.parent]
-    for earlier, later in combinations(by_worker, 2):
-        if earlier is not later and could_know(earlier, later) and not _is_interrupted(later):
+    for earlier, later in combinations(dict.fromkeys(by_worker), 2):
+        if could_know(earlier, later) and not _is_interrupted(later):
             yield "a copy of a parked request was parked again"
 
 

@@ -65,7 +65,7 @@ class ClaimStore:
         record = self.records.get(migration.key)
         if record is None:
             self.records[migration.key] = ClaimRecord(migration.fingerprint, owner, now + CLAIM_SECONDS)
-            return Granted(is_first=now - self._emptied_at >= MIN_MEMORY_AGE_SECONDS)
+            return Granted(is_first=now - self._emptied_at >= MIN_MEMORY_AGE_SECONDS, has_record=False)
         if record.outcome is not None:
             if record.outcome.answers(migration, replays, arrived_at):
                 return Concluded(record.outcome)
