@@ -86,7 +86,7 @@ def check_laws(facts: RunFacts) -> Verdict:
         over_at = min((event.at for event in events[request_key] if is_final(event)), default=math.inf)
         verdict.violations += _check_calls(facts, calls[request_key], over_at)
         verdict.violations += tasks_of_failed_messages(arrivals, events[request_key], calls[request_key], could_know)
-        verdict.violations += parked_twice(parked[request_key], partial(_could_know_parked, facts))
+        verdict.violations += parked_twice(parked[request_key], events[request_key], partial(_could_know_parked, facts))
         _check_one_task(facts, calls[request_key], verdict)
         verdict.violations += _check_events(events[request_key], bool(parked[request_key]))
         _check_events_are_true(facts, request_key, events[request_key], calls[request_key], arrivals, verdict)

@@ -84,11 +84,13 @@ def tasks_of_failed_messages(
                 yield f"created at {call.started_at:.1f} s, after its failure ({event.reason}) of {event.at:.1f} s"
 
 
-def parked_twice(parked: Iterable[Message], could_know: CouldKnow) -> Iterator[str]:
-    """Copies of a parked request that are parked again, although no delivery of theirs was interrupted."""
+def parked_twice(parked: Iterable[Message], events: Iterable[Event], could_know: CouldKnow) -> Iterator[str]:
+    """Copies of a parked request that came after its event and are parked again, though none of them was interrupted."""
+    published = {event.delivery: event.at for event in events}
     by_worker = [message.parent for message in parked if names.PARKED_REASON in message.headers and message.parent]
     for earlier, later in combinations(dict.fromkeys(by_worker), 2):
-        if could_know(earlier, later) and not _is_interrupted(later):
+        is_after = later.at > published.get(earlier, math.inf)
+        if is_after and could_know(earlier, later) and not _is_interrupted(later):
             yield "a copy of a parked request was parked again"
 
 

@@ -54,7 +54,7 @@ async def drop_requests(
     Without `yes` only print them.
     """
     path = path or Path(time.strftime("parked-dropped-%Y%m%dT%H%M%SZ.jsonl", time.gmtime()))
-    async with parked_records(settings) as forget, parked_queue(settings) as queue:
+    async with parked_records(settings, is_dry_run=not yes) as forget, parked_queue(settings) as queue:
         found = await selected_requests(queue, settings, selection)
         if found and yes:
             try:

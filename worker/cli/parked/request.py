@@ -199,13 +199,13 @@ Forget = Callable[[ParkedRequest], Awaitable[None]]
 
 
 @asynccontextmanager
-async def parked_records(settings: Settings) -> AsyncIterator[Forget]:
+async def parked_records(settings: Settings, *, is_dry_run: bool = False) -> AsyncIterator[Forget]:
     """Deletes the record that a parked request has in Redis, before it is replayed or dropped. Raises ClaimsAwayError.
 
     Without the record, copies of the request are no longer answered as those of a parked one.
     """
     async with AsyncExitStack() as stack:
-        url = settings.claims_url
+        url = None if is_dry_run else settings.claims_url
         forget = await stack.enter_async_context(open_parked_records(url.get_secret_value())) if url else None
 
         async def forget_record(request: ParkedRequest) -> None:
