@@ -8,7 +8,7 @@ from schemas.envelope import Envelope
 from schemas.event import Reason
 from tests.fakes.servers import RedisServer
 from tests.live.redis_replicas import DONE, NOW, ending, migration, operator, replica, two_replicas
-from worker.claims.parked_records import open_parked_records
+from worker.claims.parked_records import parked_records
 from worker.claims.scripts import record_key
 from worker.pipeline import final_events
 from worker.policy.outcome import ClaimedElsewhere, ClaimsAwayError, Completed, Concluded, Granted
@@ -151,7 +151,7 @@ async def test_only_record_of_parked_request_is_deleted(
             await claims.take(migration(), NOW)
         else:
             await claims.conclude(migration(), stored)
-        async with open_parked_records(redis_node.url) as forget:
+        async with parked_records(redis_node.url) as forget:
             await forget(migration(), replays)
         assert bool(await client.exists(record_key(migration()))) is not is_deleted
 
@@ -159,9 +159,10 @@ async def test_only_record_of_parked_request_is_deleted(
 async def test_records_of_redis_that_is_away_are_not_deleted(redis_node: RedisServer) -> None:
     """The command says why, whether Redis was never there or goes in between."""
     with pytest.raises(ClaimsAwayError, match="cannot be reached"):
-        async with open_parked_records("redis://127.0.0.1:1/0"):
-            pass
-    async with operator(redis_node) as client, open_parked_records(redis_node.url) as forget:
+        async with parked_records("redis://127.0.0.1:1/0") as forget:
+            await forget(migration(), 0)
+    async with operator(redis_node) as client, parked_records(redis_node.url) as forget:
+        await forget(migration(), 0)
         await client.client_kill_filter(_type="normal", skipme=True)
         with pytest.raises(ClaimsAwayError):
             await forget(migration(), 0)

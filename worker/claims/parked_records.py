@@ -15,13 +15,13 @@ from worker.policy.outcome import ClaimsAwayError
 
 TIMEOUT_SECONDS = 3.0
 
-ForgetParked = Callable[[MigrationRequest, int], Awaitable[None]]
-"""Deletes the record of a request that was parked after at most so many replays, and no other record."""
-
 
 @asynccontextmanager
-async def open_parked_records(url: str) -> AsyncIterator[ForgetParked]:
-    """The function that deletes records in the Redis at `url`. It, and this, raise ClaimsAwayError."""
+async def parked_records(url: str) -> AsyncIterator[Callable[[MigrationRequest, int], Awaitable[None]]]:
+    """A function that deletes the record of a request that was parked after at most so many replays, and no other.
+
+    This and the function raise ClaimsAwayError.
+    """
     try:
         async with open_session(url, TIMEOUT_SECONDS) as session:
 

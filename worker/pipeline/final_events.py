@@ -1,13 +1,13 @@
 """Final events: the only code that builds them."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from pydantic_core import to_json
 
 from schemas import event, identity
 from schemas.envelope import Envelope
 from schemas.event import PARKED_REASONS, DcsError, MigrationFailed, Reason, Resolution
-from schemas.request import InvalidRequestError, Sender
+from schemas.request import InvalidRequestError
 from schemas.timestamp import to_text
 from worker.policy.call_result import CallError, Evidence, TaskCreated
 from worker.policy.migration_request import MigrationRequest
@@ -70,12 +70,8 @@ def failed(
 ) -> Completed:
     """The valid request failed."""
     message = f"{MESSAGES[reason]}: {error.message}"[:1024] if error and error.message else MESSAGES[reason]
-    sender = Sender(migration.request_id, migration.project_id, migration.region, migration.task.name)
     body = MigrationFailed(
-        request_id=sender.request_id,
-        project_id=sender.project_id,
-        region=sender.region,
-        name=sender.name,
+        **asdict(migration.sender),
         reason=reason,
         message=message,
         error=_error(error, candidates),
@@ -97,10 +93,7 @@ def conflicting(migration: MigrationRequest, envelope: Envelope, now: float) -> 
 def invalid(error: InvalidRequestError, envelope: Envelope, body: bytes, now: float) -> Completed:
     """The message is no valid request."""
     content = MigrationFailed(
-        request_id=error.sender.request_id,
-        project_id=error.sender.project_id,
-        region=error.sender.region,
-        name=error.sender.name,
+        **asdict(error.sender),
         reason=Reason.INVALID_REQUEST,
         message=f"the message is no valid request: {error}"[:1024],
         violations=error.violations,

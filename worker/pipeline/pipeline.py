@@ -8,7 +8,7 @@ from functools import partial
 
 from schemas.envelope import Envelope
 from schemas.event import Reason
-from schemas.request import InvalidRequestError, Sender, Violation, parse
+from schemas.request import InvalidRequestError, Violation, parse
 from schemas.timestamp import from_text
 from worker.pipeline import final_events
 from worker.pipeline.deduplicator import Deduplicator, Unfinished
@@ -45,9 +45,8 @@ class RequestParser:
         request = parse(body, max_bytes=self.max_bytes)
         found = migration(request, default_region=self.default_region, with_marker=self.with_marker, message=body)
         if found.region not in self.regions:
-            sender = Sender(found.request_id, found.project_id, found.region, found.task.name)
             violation = Violation(field="region", message="is not one of the worker's regions")
-            raise InvalidRequestError((violation,), sender, is_addressed=True)
+            raise InvalidRequestError((violation,), found.sender, is_addressed=True)
         return found
 
 

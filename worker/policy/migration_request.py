@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from schemas import identity
 from schemas.dcs import create_body
-from schemas.request import Request, Task
+from schemas.request import Request, Sender, Task
 
 Key = tuple[str, str]
 """Project id and request id: the identity of a request."""
@@ -34,6 +34,11 @@ class MigrationRequest:
     def key(self) -> Key:
         """The request's identity within the whole installation."""
         return (self.project_id, self.request_id)
+
+    @property
+    def sender(self) -> Sender:
+        """What an event says of the request."""
+        return Sender(self.request_id, self.project_id, self.region, self.task.name)
 
 
 def migration(request: Request, *, default_region: str, with_marker: bool, message: bytes = b"") -> MigrationRequest:

@@ -52,7 +52,7 @@ class Completed:
         With another fingerprint, the answer is a conflict.
         """
         if not self.fingerprint:
-            return False  # it speaks of its own message only
+            return False  # a conflict speaks of one message only
         is_same = self.fingerprint == migration.fingerprint
         if self.succeeded or (is_same and replays > self.replays):
             return self.succeeded
@@ -65,11 +65,7 @@ class Completed:
         return arrived_at is None or to_text(arrived_at) <= self.completed_at
 
     def must_park(self, envelope: Envelope) -> bool:
-        """Whether the request has to be put into the parked queue.
-
-        An answer from memory parks nothing again, except for a message of which a delivery ended without a word: that
-        may have been the one that came to this outcome, before it parked the request.
-        """
+        """Whether the request has to be parked: not again, unless it was lost and may not be parked yet."""
         return self.parked and (not self.is_repeated or envelope.interruptions > 0)
 
 

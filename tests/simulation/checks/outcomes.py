@@ -85,7 +85,7 @@ def tasks_of_failed_messages(
 
 
 def parked_twice(parked: Iterable[Message], events: Iterable[Event], could_know: CouldKnow) -> Iterator[str]:
-    """Copies of a parked request that came after its event and are parked again, though none of them was interrupted."""
+    """Copies that came after the event of the parked request, were never interrupted, and are parked again."""
     published = {event.delivery: event.at for event in events}
     by_worker = [message.parent for message in parked if names.PARKED_REASON in message.headers and message.parent]
     for earlier, later in combinations(dict.fromkeys(by_worker), 2):

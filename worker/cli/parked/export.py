@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TextIO
 
@@ -15,8 +15,8 @@ from worker.cli.common import EXIT_OK, fail, format_table, print_json
 from worker.cli.parked.request import (
     NO_MATCH,
     ParkedRequest,
+    open_parked_records,
     parked_queue,
-    parked_records,
     read_selected,
     selected_requests,
 )
@@ -54,9 +54,10 @@ async def drop_requests(
     Without `yes` only print them.
     """
     path = path or Path(time.strftime("parked-dropped-%Y%m%dT%H%M%SZ.jsonl", time.gmtime()))
-    async with parked_records(settings, is_dry_run=not yes) as forget, parked_queue(settings) as queue:
+    async with parked_queue(settings) as queue, AsyncExitStack() as stack:
         found = await selected_requests(queue, settings, selection)
         if found and yes:
+            forget = await stack.enter_async_context(open_parked_records(settings))
             try:
                 with _new_file(path) as stream:
                     stream.writelines(map(_line, found))

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Final
@@ -13,7 +13,7 @@ from schemas import identity
 from schemas.client import read_event
 from schemas.event import MigrationSucceeded
 from worker.cli.common import EXIT_FAILED, print_json, printable
-from worker.cli.parked.request import NO_MATCH, Forget, ParkedRequest, parked_queue, parked_records, selected_requests
+from worker.cli.parked.request import NO_MATCH, ParkedRequest, open_parked_records, parked_queue, selected_requests
 from worker.cli.parked.selection import Selection
 from worker.cli.progress import Pacer, ProgressDisplay
 from worker.config import Settings
@@ -45,7 +45,8 @@ class Replay:
     canary_timeout: float
     """Seconds to wait for the outcomes of the canary."""
     as_json: bool
-    forget: Forget = field(init=False)
+    forget: Callable[[ParkedRequest], Awaitable[None]] = field(init=False)
+    """Deletes what Redis knows of a request."""
     replayed: int = 0
     outcomes: list[CanaryOutcome] = field(default_factory=list)
     """Of the canary."""
@@ -53,7 +54,7 @@ class Replay:
 
     async def run(self, selection: Selection) -> int:
         """Replay the selected requests; the exit status. Raises BrokerError."""
-        async with parked_records(self.settings) as self.forget, parked_queue(self.settings) as queue:
+        async with open_parked_records(self.settings) as self.forget, parked_queue(self.settings) as queue:
             selected = await selected_requests(queue, self.settings, selection)
             valid = [request for request in selected if request.parsed is not None]
             is_done = False

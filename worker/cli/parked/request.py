@@ -15,7 +15,7 @@ from schemas.journal import Kind
 from schemas.request import InvalidRequestError, Sender, parse
 from schemas.timestamp import from_text, to_text
 from worker.bootstrap.components import brokers
-from worker.claims.parked_records import open_parked_records
+from worker.claims.parked_records import parked_records
 from worker.cli.common import printable
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
@@ -140,7 +140,7 @@ def _parse(body: bytes, settings: Settings) -> tuple[MigrationRequest | None, st
     except InvalidRequestError as error:
         return None, str(error), error.sender
     found = migration(request, default_region=settings.dcs_region, with_marker=settings.marker, message=body)
-    return found, "", Sender(found.request_id, found.project_id, found.region, found.task.name)
+    return found, "", found.sender
 
 
 def _envelope(headers: Mapping[str, object], now: float) -> Envelope:
@@ -195,18 +195,12 @@ async def parked_queue(settings: Settings) -> AsyncIterator[ParkedQueue]:
         yield queue
 
 
-Forget = Callable[[ParkedRequest], Awaitable[None]]
-
-
 @asynccontextmanager
-async def parked_records(settings: Settings, *, is_dry_run: bool = False) -> AsyncIterator[Forget]:
-    """Deletes the record that a parked request has in Redis, before it is replayed or dropped. Raises ClaimsAwayError.
-
-    Without the record, copies of the request are no longer answered as those of a parked one.
-    """
+async def open_parked_records(settings: Settings) -> AsyncIterator[Callable[[ParkedRequest], Awaitable[None]]]:
+    """Deletes what Redis knows of a parked request, before it is replayed or dropped. Raises ClaimsAwayError."""
     async with AsyncExitStack() as stack:
-        url = None if is_dry_run else settings.claims_url
-        forget = await stack.enter_async_context(open_parked_records(url.get_secret_value())) if url else None
+        url = settings.claims_url and settings.claims_url.get_secret_value()
+        forget = await stack.enter_async_context(parked_records(url)) if url else None
 
         async def forget_record(request: ParkedRequest) -> None:
             if forget is not None and request.parsed is not None:
