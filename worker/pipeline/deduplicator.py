@@ -33,6 +33,8 @@ class Unfinished:
     fingerprint: str
     last_sent_at: float | None
     first_received_at: float
+    waits_until: float = 0.0
+    """Until then it is certainly unfinished; later, another replica may have processed it."""
 
 
 class Deduplicator:
@@ -84,9 +86,10 @@ class Deduplicator:
 
     def finish(self, migration: MigrationRequest, outcome: Outcome | None, unfinished: Unfinished) -> None:
         """The delivery has its outcome; None: it met a defect of the worker."""
-        if isinstance(outcome, Completed):
-            self._unfinished.pop(migration.key, None)
-        else:
+        known = self._unfinished.get(migration.key)
+        if isinstance(outcome, Completed) and known is not None and known.fingerprint == migration.fingerprint:
+            del self._unfinished[migration.key]
+        if not isinstance(outcome, Completed):
             _keep(self._unfinished, migration.key, unfinished, self._capacity)
         self._in_progress.pop(migration.key).finished.set_result(outcome)
 

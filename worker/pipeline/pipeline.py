@@ -16,7 +16,7 @@ from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.executor import Executor
 from worker.pipeline.ports import Claims, Clock, Delivery, Observer
 from worker.pipeline.settler import Settler
-from worker.policy.delivery_report import DeliveryFinished, trace_id
+from worker.policy.delivery_report import DeliveryFinished, label, trace_id
 from worker.policy.migration_request import MigrationRequest, migration
 from worker.policy.outcome import (
     ClaimedElsewhere,
@@ -27,8 +27,12 @@ from worker.policy.outcome import (
     Outcome,
     Requeued,
     RetryLater,
+    Unavailable,
 )
 from worker.policy.retry_policy import RetryPolicy
+
+RETURN_SECONDS = 5.0
+"""From the end of a wait in a retry queue until the request is processed again, by this replica or another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ class DeliveryPipeline:
             return self._same_outcome(context, completed)
         known = self._deduplicator.unfinished(context.migration)
         if known is not None:
-            if known.fingerprint != context.migration.fingerprint:
+            if self._conflicts(context, known) and not self._claims:
                 return final_events.conflicting(context.migration, context.envelope, self._now())
             context.needs_lookup = self._retry_policy.reconcile != "off"
             context.first_seen_at = min(known.first_received_at, context.envelope.first_received_at)
@@ -159,7 +163,15 @@ class DeliveryPipeline:
     def _unfinished(self, context: DeliveryContext, outcome: Outcome | None) -> Unfinished:
         last_sent_at = context.envelope.last_sent_at if outcome else self._now()
         first = context.first_seen_at if context.first_seen_at is not None else context.envelope.first_received_at
-        return Unfinished(context.migration.fingerprint, last_sent_at, first if context.envelope.is_dated else 0.0)
+        waits_until = self._now() + outcome.seconds if isinstance(outcome, RetryLater) else 0.0
+        first = first if context.envelope.is_dated else 0.0
+        return Unfinished(context.migration.fingerprint, last_sent_at, first, waits_until)
+
+    def _conflicts(self, context: DeliveryContext, known: Unfinished | None) -> bool:
+        """Whether the request is certainly another one, which waits in a retry queue."""
+        if known is None or known.fingerprint == context.migration.fingerprint:
+            return False
+        return self._now() < known.waits_until + RETURN_SECONDS
 
     async def _execute(self, context: DeliveryContext) -> Outcome:
         """Law `poison`: a request whose deliveries ended without a result too often is not executed."""
@@ -169,21 +181,16 @@ class DeliveryPipeline:
 
     async def _under_claim(self, context: DeliveryContext, claims: Claims) -> Outcome:
         """Law `single-flight` across replicas: execute under a claim, or look before every create."""
-        failure = self._deduplicator.completed(context.migration)
         envelope = context.envelope
-        answer = await claims.take(context.migration, self._now(), envelope.replays, envelope.arrived_at)
-        match answer:
+        match await claims.take(context.migration, self._now(), envelope.replays, envelope.arrived_at):
             case Concluded(completed):
                 return self._same_outcome(context, completed)
-            case ClaimedElsewhere():
-                return self._held_elsewhere(context, answer)
-            case Granted(has_record=False) if failure is not None and not failure.parked:  # Redis did not hear of it
-                return self._same_outcome(context, await claims.conclude(context.migration, failure))
-            case Granted():
-                self._on_claim(context, answer, failure)
-            case _ if failure is not None:
-                await claims.release(context.migration, None)
-                return self._same_outcome(context, failure)
+            case ClaimedElsewhere() as held:
+                return self._held_elsewhere(context, held)
+            case answer:
+                if (known := self._from_memory(context, answer)) is not None:
+                    await claims.conclude(context.migration, known)
+                    return known
         context.is_claimed = partial(claims.is_held, context.migration)
         try:
             outcome = await self._execute(context)
@@ -197,14 +204,24 @@ class DeliveryPipeline:
         await claims.release(context.migration, context.envelope.last_sent_at)
         return outcome
 
-    def _on_claim(self, context: DeliveryContext, claim: Granted, failure: Completed | None) -> None:
-        is_first, last_sent_at = claim.is_first, claim.last_sent_at
-        if failure is not None:  # replayed, dropped or sent anew since; a create may have been sent before
+    def _from_memory(self, context: DeliveryContext, answer: Granted | Unavailable) -> Completed | None:
+        """What this replica knows of the request and Redis does not; None: it is executed, with what Redis knows."""
+        failure = self._deduplicator.completed(context.migration)
+        if isinstance(answer, Unavailable):
+            conflicts = self._conflicts(context, self._deduplicator.unfinished(context.migration))
+            unknown = final_events.conflicting(context.migration, context.envelope, self._now()) if conflicts else None
+            return unknown if failure is None else self._same_outcome(context, failure)
+        is_first, last_sent_at = answer.is_first, answer.last_sent_at
+        if failure is not None:
+            if not failure.parked and not answer.has_record:
+                return self._same_outcome(context, failure)
+            # Replayed, dropped or sent anew since; a create may have been sent before.
             self._deduplicator.forget(context.migration)
             is_first, last_sent_at = False, last_sent_at or from_text(failure.completed_at)
         context.envelope = _with_last_sent_at(context.envelope, last_sent_at)
         context.needs_lookup = context.needs_lookup or (not is_first and self._retry_policy.reconcile != "off")
         context.first_seen_at = context.first_seen_at if is_first else 0.0
+        return None
 
     def _held_elsewhere(self, context: DeliveryContext, held: ClaimedElsewhere) -> Outcome:
         now = self._now()
@@ -254,7 +271,7 @@ class DeliveryPipeline:
         outcome: Outcome,
         started: float,
     ) -> None:
-        kind, reason = _label(outcome)
+        kind, reason = label(outcome)
         self._observer.settled(
             DeliveryFinished(
                 outcome=kind,
@@ -279,15 +296,3 @@ def _with_last_sent_at(envelope: Envelope, last_sent_at: float | None) -> Envelo
     if last_sent_at is None:
         return envelope
     return replace(envelope, last_sent_at=max(last_sent_at, envelope.last_sent_at or last_sent_at))
-
-
-def _label(outcome: Outcome) -> tuple[str, str]:
-    match outcome:
-        case Completed():
-            return "succeeded" if outcome.succeeded else "failed", outcome.reason
-        case RetryLater():
-            return "retried", outcome.why
-        case Requeued():
-            return "returned", "drain"
-        case _:
-            return "returned", "stale"

@@ -199,7 +199,7 @@ async def test_replay_ends_memory_of_parked_request() -> None:
 async def test_parked_in_memory_is_confirmed_by_redis(
     answer: ClaimAnswer, outcome: tuple[str, str], calls: list[str]
 ) -> None:
-    """An operator may have replayed or dropped it; without an answer the memory counts, and the claim is released."""
+    """An operator may have replayed or dropped it; without an answer the memory counts."""
     claims = FakeClaims()
     bench = Bench(create=[FORBIDDEN, CREATED], claims=claims)
     await bench.deliver(FakeDelivery())
@@ -207,7 +207,7 @@ async def test_parked_in_memory_is_confirmed_by_redis(
     bench.now += 1
     await bench.deliver(FakeDelivery())
     assert (bench.observer.outcomes[1], bench.dcs.calls[before:]) == (outcome, calls)
-    assert claims.recorded[-1][0] == ("conclude" if calls == ["find", "create"] else "release")
+    assert claims.recorded[-1][0] == ("release" if calls == ["find"] else "conclude")
     assert [entry.what for entry in bench.publisher.published].count("park") == 1
 
 
@@ -229,7 +229,7 @@ async def test_rejected_in_memory_is_confirmed_by_redis(answer: ClaimAnswer, rea
     bench.now += 60
     await bench.deliver(FakeDelivery(headers=copy_headers()))
     assert published(bench) == [("rejected", False), reason]
-    assert claims.recorded[-1][0] == ("release" if isinstance(answer, Unavailable) else "conclude")
+    assert claims.recorded[-1][0] == "conclude"
 
 
 async def test_parked_in_memory_gives_way_to_outcome_in_redis() -> None:
@@ -268,3 +268,28 @@ async def test_stale_failure_in_redis_does_not_hide_success() -> None:
     await bench.deliver(FakeDelivery())
     assert published(bench) == [("created", False)]
     assert isinstance(claims.answer, Granted | ClaimedElsewhere)
+
+
+@pytest.mark.parametrize(("seconds", "reason"), [(0.0, "conflict"), (14.0, "conflict"), (16.0, "created")])
+async def test_waiting_request_conflicts_until_it_must_be_back(seconds: float, reason: str) -> None:
+    """Later another replica may have failed it, and the sender may have corrected it: it is looked for."""
+    bench = Bench(create=[BUSY, BUSY, BUSY, CREATED])
+    await bench.deliver(FakeDelivery())
+    bench.now += seconds
+    await bench.deliver(FakeDelivery(request(task=OTHER_TASK)))
+    assert published(bench) == [(reason, False)]
+    assert bench.dcs.calls[3:] == ([] if reason == "conflict" else ["find", "create"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [(Granted(is_first=False), "created"), (Unavailable(), "conflict"), (ClaimedElsewhere("other"), "conflict")],
+)
+async def test_redis_decides_whether_another_task_is_a_conflict(answer: ClaimAnswer, reason: str) -> None:
+    """This replica remembers an unfinished request, which another replica may have failed since."""
+    claims = FakeClaims()
+    bench = Bench(create=[BUSY, BUSY, BUSY, CREATED], claims=claims)
+    await bench.deliver(FakeDelivery())
+    claims.answer = answer
+    await bench.deliver(FakeDelivery(request(task=OTHER_TASK)))
+    assert published(bench) == [(reason, False)]
