@@ -6,7 +6,7 @@ replicas of which the later one could not learn what the earlier one did.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
@@ -99,6 +99,7 @@ def check_laws(facts: RunFacts) -> Verdict:
                 facts.plan, request, event, calls[request_key], deliveries[request_key], is_sound=facts.is_sound
             )
     verdict.violations += event_ids(facts.events)
+    _check_one_task_per_id(facts, calls, verdict)
     verdict.violations += too_many_calls(facts.plan, facts.dcs_calls)
     verdict.violations += requests_tried_in_outage(facts.plan, facts.dcs_calls)
     return verdict
@@ -172,6 +173,13 @@ def _check_one_task(facts: RunFacts, calls: list[CreateCall], verdict: Verdict) 
             verdict.windows.append(
                 f"two tasks: copies on two replicas between look-up and listing, {_claims_state(facts)}"
             )
+
+
+def _check_one_task_per_id(facts: RunFacts, calls: Mapping[RequestKey, list[CreateCall]], verdict: Verdict) -> None:
+    """With sound claims, another task under a request id is a conflict."""
+    for number, is_clash in sorted(facts.sent):
+        if is_clash and facts.is_sound:
+            _check_one_task(facts, calls[number, False] + calls[number, True], verdict)
 
 
 def _check_events(events: list[Event], is_parked: bool) -> Iterator[str]:

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Final
 
 from schemas import names
-from tests.simulation.world.records import CreateCall, DeliveryRecord, Event, Message, is_final
+from tests.simulation.world.records import CreateCall, DeliveryRecord, Event, Message, how_known, is_final
 
 CLOCK_STEP_SECONDS: Final = 0.002
 """Resolution of the times that an outcome and a copy carry."""
@@ -74,13 +74,17 @@ class Arrivals:
 def tasks_of_failed_messages(
     arrivals: Arrivals, events: Iterable[Event], calls: Sequence[CreateCall], could_know: CouldKnow
 ) -> Iterator[str]:
-    """Creates after a published failure, for a message that had arrived before, where the worker could know."""
+    """Creates after a published failure, for a message that had arrived before, where the worker could know.
+
+    A conflict speaks of its own message only.
+    """
     for event in events:
         if is_final(event) or math.isnan(event.decided_at):
             continue
         for call in calls:
             is_after = call.started_at > event.at and could_know(event.delivery, call.delivery)
-            if is_after and not arrivals.is_reopened(event, call.started_at):
+            is_meant = event.reason != "conflict" or how_known(event.delivery, call.delivery) is not None
+            if is_after and is_meant and not arrivals.is_reopened(event, call.started_at):
                 yield f"created at {call.started_at:.1f} s, after its failure ({event.reason}) of {event.at:.1f} s"
 
 
