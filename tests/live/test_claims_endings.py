@@ -26,6 +26,7 @@ async def test_concluded_request_answers_every_replica(redis_node: RedisServer) 
 
 
 FAILED, FAILED_LATER = ending(migration(), None), ending(migration(), None, at=NOW + 1)
+PARKED_FIRST = final_events.failed(migration(), Envelope(1, 0, 1, 0, 0, NOW, None, False, False), Reason.POISON, NOW)
 DONE_LATER = ending(migration(), "i-2")
 REPLAYED = ending(migration(), None, replays=1)
 DONE_AGAIN = ending(migration(), "i-3", replays=1)
@@ -36,19 +37,22 @@ DONE_AGAIN = ending(migration(), "i-3", replays=1)
     [
         (DONE, DONE_LATER, DONE),
         (DONE, FAILED, DONE),
-        (FAILED, FAILED_LATER, FAILED),
-        (FAILED, DONE, FAILED),
+        (FAILED, FAILED_LATER, FAILED_LATER),
+        (FAILED, DONE, DONE),
+        (PARKED_FIRST, FAILED, PARKED_FIRST),
+        (PARKED_FIRST, DONE, PARKED_FIRST),
+        (PARKED_FIRST, REPLAYED, REPLAYED),
         (FAILED, REPLAYED, REPLAYED),
         (REPLAYED, FAILED, REPLAYED),
         (DONE, REPLAYED, DONE),
-        (REPLAYED, DONE, REPLAYED),
+        (REPLAYED, DONE, DONE),
         (FAILED, DONE_AGAIN, DONE_AGAIN),
     ],
 )
 async def test_first_ending_stays_unless_a_later_replay_replaces_a_failure(
     redis_node: RedisServer, first: Completed, second: Completed, kept: Completed
 ) -> None:
-    """The first outcome stays, because it may have been published; any replaces a failure of fewer replays."""
+    """A success or parked failure stays, because it may have been published; any replaces another failure."""
     async with two_replicas(redis_node.url) as (one, other):
         assert await one.conclude(migration(), first) == first
         assert await other.conclude(migration(), second) == kept

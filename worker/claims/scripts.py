@@ -157,7 +157,10 @@ local unreadable, wall = nil, 0
 {_READ}
 if fingerprint and fingerprint ~= ARGV[1] then return 0 end
 local ours = tonumber(ARGV[4])
-if ending and (succeeded == '1' or ours <= known) then
+local function completed_at(text) return string.match(text, '"completed_at":"([^"]*)"') or '' end
+local is_older = ending and (ours < known or (ours == known and completed_at(ARGV[2]) < completed_at(ending)))
+local is_parked = ending and ours <= known and string.find(ending, '"parked":true', 1, true)
+if ending and (succeeded == '1' or is_parked or (ARGV[3] == '0' and is_older)) then
   return table.concat({{fingerprint, succeeded, known, ending}}, ' ')
 end
 if ARGV[3] == '0' and ours < known then return 0 end
@@ -168,7 +171,8 @@ return 1
 """
 """fingerprint, ending, 1 if it succeeded, replays, keep ms -> 1 if stored, else the ending that stands, or 0.
 
-The first ending stays, for its event may have been published; any one replaces a failure of fewer replays by an
+A success and a parked failure stay, for their event may have been published. A failure that is not parked answers no
+later message, so a success or a later failure replaces it. Any ending replaces a failure of fewer replays by an
 operator. Whose claim it was does not matter: that the request is over is true for all, and a claimant finds out as it
 renews.
 """

@@ -79,12 +79,16 @@ class ClaimStore:
         return Granted(is_first=False, last_sent_at=last)
 
     def conclude(self, migration: MigrationRequest, outcome: Completed) -> Completed:
-        """Store an outcome, and return the one that counts: the first, unless it is a failure of fewer replays."""
+        """Store an outcome, and return the one that counts: the first that succeeded or is parked."""
         record = self.records.setdefault(migration.key, ClaimRecord(migration.fingerprint))
         stored = record.outcome
         if record.fingerprint != migration.fingerprint:
             return outcome
-        if stored is None or (not stored.succeeded and outcome.replays > stored.replays):
+        if outcome.fingerprint != migration.fingerprint:  # a conflict
+            self.records.pop(migration.key)
+            return outcome
+        is_older = stored is not None and not outcome.succeeded and outcome.completed_at < stored.completed_at
+        if stored is None or not (stored.succeeded or stored.parked or is_older):
             record.outcome, record.owner = outcome, None
             return outcome
         return stored
