@@ -14,6 +14,8 @@ BINDING: Final = {"bindingVersion": "0.3.0"}
 PAYLOADS: Final = ("request", "migration_succeeded", "migration_failed", "journal")
 TRACE: Final = (names.TRACEPARENT, names.TRACESTATE)
 
+REPEATED: Final = {"type": "boolean", "description": "True on an answer from memory; else absent."}
+
 REQUEST_PROPERTIES: Final = """\
 Published persistent, in UTF-8, at most 65,536 bytes. Unknown fields are refused, at both levels;
 `null` means left out.
@@ -31,7 +33,7 @@ Metadata are CloudEvents 1.0 in binary mode. Ignore unknown fields, and accept u
 
 AMQP properties:
 
-- `message_id`: the CloudEvents id, one per outcome.
+- `message_id`: the CloudEvents id, one per meaning: drop repeats by it.
 - `correlation_id`: the request's, else the `request_id` in its body, else its `message_id`.
 - `type`: the CloudEvents type."""
 
@@ -52,7 +54,7 @@ def messages() -> Schema:
 
 def _event(payload: str, summary: str, type_: str, examples: str) -> Schema:
     found = sorted((EXAMPLES / "event").glob(f"{examples}.json"))
-    headers = {**_cloud_event(type_), **_trace_headers(), JOURNAL.name: JOURNAL.schema()}
+    headers = {**_cloud_event(type_), **_trace_headers(), JOURNAL.name: JOURNAL.schema(), names.REPEATED: REPEATED}
     required = [name for name in _cloud_event(type_) if not name.endswith(":subject")]
     message = _message(payload, summary, EVENT_PROPERTIES, headers, found, type_)
     message["headers"]["required"] = required
@@ -82,7 +84,7 @@ def _cloud_event(type_: str) -> Schema:
     known = {"specversion": {"const": event.SPECVERSION}, "source": {"const": event.SOURCE}, "type": {"const": type_}}
     known["dataschema"] = {"const": event.DATASCHEMAS[type_]}
     attributes = event.headers(id_="", type_=type_, subject="", time="")
-    described = {"id": "One per outcome.", "subject": "The request id, if it could be read.", "time": "Of completion."}
+    described = {"id": "One per meaning.", "subject": "The request id, if it could be read.", "time": "Of completion."}
     found = {}
     for name in attributes:
         short = name.partition(":")[2]

@@ -86,6 +86,11 @@ class Envelope:
         )
         return state if readable else replace(state, last_sent_at=now)
 
+    @property
+    def arrived_at(self) -> float | None:
+        """When this message first arrived; None if that is unknown, since a delivery of it ended without a word."""
+        return None if self.interruptions else self.first_received_at
+
     def tried(self) -> Self:
         """The state with one more create call. Every request comes by, and `dataclasses.replace` takes its time."""
         return type(self)(

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     """Why a request failed."""
 
     INVALID_REQUEST = "invalid_request"
+    CONFLICT = "conflict"
     REJECTED = "rejected"
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
@@ -131,7 +132,10 @@ class MigrationFailed(_Frozen):
     project_id: str | None = Field(default=None, description="Null if it could not be read.")
     region: str | None = Field(default=None, description="Null if it could not be read.")
     name: str | None = Field(default=None, description="Name of the task; null if it could not be read.")
-    reason: AnyReason = Field(description="Why the request failed; later versions may have other values.")
+    reason: AnyReason = Field(
+        description="`conflict` and `invalid_request` speak of one message, not of its request_id. "
+        "Later versions may have other values."
+    )
     message: str = Field(description="One sentence for an operator.")
     error: DcsError | None = Field(
         default=None, title="LastError", description="Null if DCS was not asked, or said nothing."

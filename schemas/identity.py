@@ -5,6 +5,7 @@ import json
 import uuid
 from typing import Final
 
+from .event import FAILED_TYPE, MigrationFailed
 from .request import Task
 
 # Namespaces of the UUIDv5s (RFC 9562, 5.5). Changing one changes every id derived below.
@@ -41,9 +42,13 @@ def marker(request_id: str) -> str:
     return "#rq-" + hashlib.sha256(request_id.encode()).hexdigest()[:16]
 
 
-def event_id(project_id: str | None, request_id: str | None, type_: str, replays: int) -> str:
-    """The CloudEvents id: however often one outcome is published, it has one id."""
-    name = _UNIT.join((project_id or "", request_id or "", type_, str(replays)))
+def event_id(project_id: str | None, request_id: str | None, type_: str, *meaning: object) -> str:
+    """The CloudEvents id: a UUIDv5 of what the event means. However often one outcome is published, it has one id.
+
+    `meaning` of a success: the id of its task; of a failure: see `failure_id`. None is the empty text.
+    """
+    texts = ["" if part is None else str(part) for part in meaning]
+    name = _UNIT.join((project_id or "", request_id or "", type_, *texts))
     # uuid.uuid5 without its object, which costs five times as much; one is made for every event.
     hashed = _EVENTS_SHA1.copy()
     hashed.update(name.encode())
@@ -51,8 +56,19 @@ def event_id(project_id: str | None, request_id: str | None, type_: str, replays
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANTS[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
+def failure_id(failure: MigrationFailed, replays: int, message: bytes) -> str:
+    """The CloudEvents id of a failure after so many replays by an operator; `message`: the AMQP body as received.
+
+    Reason and digest have a fixed form, so no error code can make two meanings one text.
+    """
+    status, code = (failure.error.status, failure.error.error_code) if failure.error else (None, None)
+    digest = hashlib.sha256(message).hexdigest()
+    meaning = (failure.reason, status, code, replays, digest)
+    return event_id(failure.project_id, failure.request_id, FAILED_TYPE, *meaning)
+
+
 def body_id(body: bytes) -> str:
-    """What stands for the request id in the event id of a body from which no request id could be read."""
+    """What stands for the request id of a body from which none could be read."""
     return "sha256:" + hashlib.sha256(body).hexdigest()
 
 

@@ -38,6 +38,9 @@ DELIVERY_COUNT: Final = "x-delivery-count"
 DEATH_PREFIXES: Final = ("x-death", "x-first-death-", "x-last-death-")
 BROKER: Final = frozenset((DELIVERY_COUNT, "x-acquired-count", "CC", "BCC"))
 
+# On an event that answers a message from memory.
+REPEATED: Final = "x-repeated"
+
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
 

@@ -4,10 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from schemas.envelope import Envelope
+from schemas.event import Reason
 from tests.fakes.servers import RedisServer
 from tests.live.redis_replicas import DONE, NOW, ending, migration, operator, replica, two_replicas
+from worker.claims.parked_records import parked_records
 from worker.claims.scripts import record_key
-from worker.policy.outcome import ClaimedElsewhere, Completed, Concluded, Granted
+from worker.pipeline import final_events
+from worker.policy.outcome import ClaimedElsewhere, ClaimsAwayError, Completed, Concluded, Granted
 
 
 async def test_concluded_request_answers_every_replica(redis_node: RedisServer) -> None:
@@ -22,6 +26,7 @@ async def test_concluded_request_answers_every_replica(redis_node: RedisServer) 
 
 
 FAILED, FAILED_LATER = ending(migration(), None), ending(migration(), None, at=NOW + 1)
+PARKED_FIRST = final_events.failed(migration(), Envelope(1, 0, 1, 0, 0, NOW, None, False, False), Reason.POISON, NOW)
 DONE_LATER = ending(migration(), "i-2")
 REPLAYED = ending(migration(), None, replays=1)
 DONE_AGAIN = ending(migration(), "i-3", replays=1)
@@ -32,19 +37,22 @@ DONE_AGAIN = ending(migration(), "i-3", replays=1)
     [
         (DONE, DONE_LATER, DONE),
         (DONE, FAILED, DONE),
-        (FAILED, FAILED_LATER, FAILED),
-        (FAILED, DONE, FAILED),
+        (FAILED, FAILED_LATER, FAILED_LATER),
+        (FAILED, DONE, DONE),
+        (PARKED_FIRST, FAILED, PARKED_FIRST),
+        (PARKED_FIRST, DONE, PARKED_FIRST),
+        (PARKED_FIRST, REPLAYED, REPLAYED),
         (FAILED, REPLAYED, REPLAYED),
         (REPLAYED, FAILED, REPLAYED),
         (DONE, REPLAYED, DONE),
-        (REPLAYED, DONE, REPLAYED),
+        (REPLAYED, DONE, DONE),
         (FAILED, DONE_AGAIN, DONE_AGAIN),
     ],
 )
 async def test_first_ending_stays_unless_a_later_replay_replaces_a_failure(
     redis_node: RedisServer, first: Completed, second: Completed, kept: Completed
 ) -> None:
-    """The first outcome stays, because it may have been published; any replaces a failure of fewer replays."""
+    """A success or parked failure stays, because it may have been published; any replaces another failure."""
     async with two_replicas(redis_node.url) as (one, other):
         assert await one.conclude(migration(), first) == first
         assert await other.conclude(migration(), second) == kept
@@ -97,3 +105,68 @@ async def test_other_request_with_same_id_changes_nothing(redis_node: RedisServe
         await one.conclude(first, FAILED)
         await other.conclude(imposter, ending(imposter, "i-9"))
         assert await other.take(imposter, NOW) == Concluded(FAILED)
+
+
+async def test_later_message_claims_failed_request(redis_node: RedisServer) -> None:
+    """Also for another task; one that had arrived before the failure is answered with it, until then."""
+    corrected = migration(name="corrected")
+    failed = ending(migration(), None, at=NOW - 100)
+    async with two_replicas(redis_node.url) as (one, other):
+        await one.conclude(migration(), failed)
+        assert await other.take(migration(), NOW, arrived_at=NOW - 101) == Concluded(failed)
+        assert await other.take(corrected, NOW, arrived_at=NOW - 101) == Concluded(failed)
+        assert await other.take(corrected, NOW, arrived_at=NOW - 1) == Granted(is_first=False)
+        assert other.is_held(corrected)
+        assert await one.take(migration(), NOW, arrived_at=NOW) == ClaimedElsewhere(corrected.fingerprint)
+        await other.conclude(corrected, DONE_CORRECTED)
+        assert await one.take(migration(), NOW, arrived_at=NOW) == Concluded(DONE_CORRECTED)
+
+
+DONE_CORRECTED = ending(migration(name="corrected"))
+
+
+async def test_conflict_leaves_nothing(redis_node: RedisServer) -> None:
+    """The id belongs to another request, which must not be refused because of it."""
+    owner, imposter = migration(), migration(name="imposter")
+    async with two_replicas(redis_node.url) as (one, other):
+        await one.take(imposter, NOW)
+        conflict = final_events.conflicting(imposter, Envelope(0, 0, 1, 0, 0, NOW, None, False, False), NOW)
+        assert await one.conclude(imposter, conflict) == conflict
+        assert not one.is_held(imposter)
+        assert await other.take(owner, NOW) == Granted()
+        await one.conclude(imposter, conflict)  # told again, late: the claim of the owner stays
+        assert await one.take(owner, NOW) == ClaimedElsewhere(owner.fingerprint)
+
+
+PARKED = final_events.failed(migration(), Envelope(1, 0, 1, 0, 1, NOW, None, False, False), Reason.FORBIDDEN, NOW)
+
+
+@pytest.mark.parametrize(
+    ("stored", "replays", "is_deleted"),
+    [(PARKED, 1, True), (PARKED, 2, True), (PARKED, 0, False), (DONE, 1, False), (FAILED, 1, False), (None, 1, False)],
+    ids=["parked", "fewer replays", "more replays", "success", "failure that is not parked", "claim"],
+)
+async def test_only_record_of_parked_request_is_deleted(
+    redis_node: RedisServer, stored: Completed | None, replays: int, is_deleted: bool
+) -> None:
+    """A replay or drop must not delete what another replica has done since."""
+    async with replica(redis_node.url) as claims, operator(redis_node) as client:
+        if stored is None:
+            await claims.take(migration(), NOW)
+        else:
+            await claims.conclude(migration(), stored)
+        async with parked_records(redis_node.url) as forget:
+            await forget(migration(), replays)
+        assert bool(await client.exists(record_key(migration()))) is not is_deleted
+
+
+async def test_records_of_redis_that_is_away_are_not_deleted(redis_node: RedisServer) -> None:
+    """The command says why, whether Redis was never there or goes in between."""
+    with pytest.raises(ClaimsAwayError, match="cannot be reached"):
+        async with parked_records("redis://127.0.0.1:1/0") as forget:
+            await forget(migration(), 0)
+    async with operator(redis_node) as client, parked_records(redis_node.url) as forget:
+        await forget(migration(), 0)
+        await client.client_kill_filter(_type="normal", skipme=True)
+        with pytest.raises(ClaimsAwayError):
+            await forget(migration(), 0)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -279,15 +280,15 @@ async def write_as_then(one: RedisClaims, other: RedisClaims) -> None:
         await one.conclude(
             failed, final_events.failed(failed, envelope(0, JOURNAL), reason, THEN, candidates=candidates)
         )
-    conflict, reopened = old_order("conflict"), old_order("reopened")
-    await one.conclude(conflict, final_events.conflicting(conflict, envelope(), THEN))
+    reopened = old_order("reopened")
     await one.conclude(reopened, final_events.failed(reopened, envelope(), Reason.REJECTED, THEN))
     await one.take(reopened, THEN, replays=1)
 
 
 def without_chance(record: dict[str, str]) -> dict[str, str]:
-    """A record without the name of the process and the time of the server."""
+    """A record without the name of the process, the time of the server, and the event id, whose formula is another."""
     known = dict(record)
+    known["ending"] = re.sub(r'"event_id":"[0-9a-f-]{36}"', "", known.get("ending", ""))
     if "token" in known:
         known["token"] = re.sub(r"^[0-9a-f]{16}-[0-9]+$", "token", known["token"])
         known["until"] = re.sub(r"^[0-9]{13}$", "until", known["until"])
@@ -299,7 +300,7 @@ async def test_records_are_written_as_by_0_1_0(redis_node: RedisServer) -> None:
     async with two_replicas(redis_node.url) as (one, other), operator(redis_node) as client:
         await write_as_then(one, other)
         keys = sorted(key.decode() for key in await client.keys("*"))
-        assert keys == sorted(OLD)
+        assert keys == sorted(OLD.keys() - {"dcs-worker:{p/conflict}"})  # a conflict is no longer stored
         for key in keys:
             if key == MEMORY_KEY.decode():
                 assert re.fullmatch(r"[0-9]{10}\.[0-9]{6}", (await client.get(key)).decode())
@@ -317,8 +318,11 @@ async def test_records_of_0_1_0_are_read(redis_node: RedisServer) -> None:
                 continue
             name = key.removesuffix("}").partition("/")[2]
             await client.hset(key, mapping=record)
-            answer = await claims.take(old_order(name), THEN + 60, replays=int(record.get("replays", "0")))
-            if "ending" in record:
+            order = replace(old_order(name), not_after=THEN - 3)
+            answer = await claims.take(order, THEN + 60, replays=int(record.get("replays", "0")))
+            if name == "conflict":  # it spoke of one message only
+                assert answer == Granted(is_first=False)
+            elif "ending" in record:
                 assert isinstance(answer, Concluded), name
                 assert answer.ending.to_record() == json.loads(record["ending"])
             elif "token" in record:  # it ran out without a word

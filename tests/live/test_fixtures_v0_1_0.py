@@ -9,8 +9,9 @@ import redis.asyncio as redis
 
 from tests.fakes.servers import RedisServer
 from tests.fixtures.frozen import READ_AT, claim_meaning, claimed_order, expected, load
-from tests.live.redis_replicas import replica
+from tests.live.redis_replicas import RecordingObserver, replica
 from worker.claims.redis_claims import RedisClaims
+from worker.policy.outcome import Concluded, Granted
 
 RECORDS = load("redis")
 ASKED = {
@@ -52,7 +53,7 @@ async def restore(client: Any, record: Mapping[str, Any]) -> None:
 async def learnt(claims: RedisClaims, record: Mapping[str, Any], asked: str) -> dict[str, Any]:
     """What a claim on the record's request is answered."""
     replays, fingerprint = ASKED[asked]
-    migration = claimed_order(record)
+    migration = replace(claimed_order(record), not_after=1.0)  # `expired` answers no message that may still be created
     migration = migration if fingerprint is None else replace(migration, fingerprint=fingerprint)
     answer = await claims.take(migration, READ_AT, replays)
     return claim_meaning(answer, READ_AT)
@@ -67,6 +68,23 @@ async def test_old_record_is_read_with_same_meaning(name: str, node: RedisServer
         async with replica(node.url, lease=30.0) as claims:
             found[asked] = await learnt(claims, record, asked)
     assert found == expected("redis")[name]
+
+
+@pytest.mark.parametrize("name", sorted(name for name in RECORDS if name.startswith("concluded")))
+async def test_old_failure_that_is_not_parked_answers_no_later_message(
+    name: str, node: RedisServer, database: Any
+) -> None:
+    """The request is claimed in place of the old outcome, without a listing delay and without doubt in the record."""
+    record, reported = RECORDS[name], RecordingObserver()
+    migration = claimed_order(record)
+    await restore(database, record)
+    async with replica(node.url, reported, lease=30.0) as claims:
+        answer = await claims.take(
+            migration, READ_AT, expected("redis")[name]["by_another_replica"]["operator_replays"], READ_AT
+        )
+    is_free = name in ("concluded_rejected", "concluded_expired")
+    assert answer == Granted(is_first=False) if is_free else isinstance(answer, Concluded)
+    assert reported.records == []
 
 
 async def test_old_memory_record_is_kept(node: RedisServer, database: Any) -> None:

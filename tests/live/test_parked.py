@@ -2,15 +2,25 @@
 
 import asyncio
 import json
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis.asyncio as redis
 
 from schemas import names
-from tests.fakes.servers import RabbitMqServer
+from schemas.envelope import Envelope
+from schemas.event import Reason
+from schemas.request import parse
+from tests.fakes.servers import RabbitMqServer, RedisServer
+from tests.live.redis_replicas import NOW, replica
 from tools.harness.parked_queue import ParkedQueueSetup, parked_headers, read, settings
 from tools.harness.running_system import request
+from worker.claims.scripts import record_key
+from worker.pipeline import final_events
+from worker.policy.migration_request import MigrationRequest, migration
 from worker.rabbit.connection import Brokers
 from worker.rabbit.tools import parked_queue
 from worker.rabbit.tools.broker_access import BrokerError, open_connection
@@ -88,6 +98,48 @@ def test_dropped_requests_are_only_in_the_file(lot: ParkedQueueSetup, tmp_path: 
     assert (again.status, "exists and is not overwritten" in again.errors) == (1, True)
     assert lot.run("parked", "drop", ids[0], "--yes").status == 1
     assert [message.body for message in lot.taken()] == [b"\xff\xfe"]
+
+
+def test_replay_and_drop_delete_record_in_redis(lot: ParkedQueueSetup, redis_node: RedisServer) -> None:
+    """Copies are then no longer answered as parked. While Redis is away nothing is changed; a dry run needs none."""
+    lot.declare()
+    ids = lot.park_many(3)
+    orders = {id_: migration_of(request(id_, id_)) for id_ in ids}
+    asyncio.run(conclude_parked(redis_node.url, orders.values()))
+
+    away = {"WORKER_CLAIMS_URL": "redis://127.0.0.1:1/0"}
+    for command in (("replay", "--canary", "0"), ("drop",)):
+        refused = lot.run("parked", *command, ids[0], "--yes", **away)
+        assert (refused.status, "Redis cannot be reached" in refused.errors) == (69, True)
+    assert lot.run("parked", "drop", ids[0], **away).status == 0
+
+    claims = {"WORKER_CLAIMS_URL": redis_node.url}
+    assert lot.run("parked", "drop", ids[0], "--yes", **claims).status == 0
+    assert lot.run("parked", "replay", ids[1], "--canary", "0", "--yes", **claims).status == 0
+    assert asyncio.run(records_of(redis_node.port)) == {record_key(orders[ids[2]])}
+    assert (len(lot.taken()), len(lot.taken(names.REQUEST_QUEUE))) == (1, 1)
+
+
+def migration_of(body: Mapping[str, Any]) -> MigrationRequest:
+    """The migration request of a message body."""
+    raw = json.dumps(body).encode()
+    return migration(parse(raw, max_bytes=65536), default_region="cn-north-4", with_marker=True, message=raw)
+
+
+async def conclude_parked(url: str, orders: Iterable[MigrationRequest]) -> None:
+    """Store that the requests are parked, as a worker does."""
+    async with replica(url) as claims:
+        for order in orders:
+            envelope = Envelope(1, 0, 1, 0, 0, NOW, None, False, False)
+            await claims.conclude(order, final_events.failed(order, envelope, Reason.EXHAUSTED, NOW))
+
+
+async def records_of(port: int) -> set[bytes]:
+    """The keys of the records in Redis."""
+    client = redis.Redis(port=port)
+    found: list[Any] = await client.keys("dcs-worker:{*")
+    await client.aclose()
+    return set(found)
 
 
 def test_repeated_reading_keeps_parked_requests(lot: ParkedQueueSetup) -> None:

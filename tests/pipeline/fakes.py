@@ -103,6 +103,7 @@ class Published:
     correlation_id: str | None = None
     reply_to: str | None = None
     event_id: str = ""
+    is_repeated: bool = False
     journal: str = ""
 
 
@@ -123,10 +124,10 @@ class FakePublisher:
         self, completed: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         await asyncio.sleep(0)
-        body = json.loads(completed.body)
-        self._confirm(
-            Published("event", body, dict(trace), 0, correlation_id, reply_to, completed.event_id, completed.journal)
-        )
+        body, id_ = json.loads(completed.body), completed.event_id
+        published = Published("event", body, dict(trace), 0, correlation_id, reply_to, id_, journal=completed.journal)
+        published.is_repeated = completed.is_repeated
+        self._confirm(published)
 
     async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
         self._confirm(Published("postpone", headers=headers, retry_level=retry_level))
@@ -200,7 +201,9 @@ class FakeClaims:
         self.stored: Completed | None = None
         """The outcome that was stored before."""
 
-    async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
+    async def take(
+        self, migration: MigrationRequest, now: float, replays: int = 0, arrived_at: float | None = None
+    ) -> ClaimAnswer:
         return self.answer
 
     def is_held(self, migration: MigrationRequest) -> bool:

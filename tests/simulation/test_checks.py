@@ -45,7 +45,8 @@ def call(
 def event(delivery: DeliveryRecord, at: float, reason: str = "created", task: str | None = "task") -> Event:
     """A final event."""
     succeeded = reason in ("created", "adopted")
-    return Event(delivery, at, f"id-{succeeded}", succeeded, reason, task if succeeded else None, parked=False)
+    instance_id = task if succeeded else None
+    return Event(delivery, at, f"id-{succeeded}", succeeded, reason, instance_id, False, meaning=(succeeded,))
 
 
 def facts(
@@ -172,12 +173,63 @@ def test_missing_or_false_event_is_violation(
     assert violation in verdict.violations
 
 
-def test_two_event_ids_of_one_outcome_are_violation(deliveries: FourDeliveries) -> None:
-    """Two events of one kind have different ids."""
+@pytest.mark.parametrize(
+    ("id_", "meaning", "violations"),
+    [
+        ("id-True", (True,), []),
+        ("another", (True,), ["2 event ids of one meaning"]),
+        ("id-True", ("other",), ["2 meanings under one event id"]),
+        ("another", ("other",), []),
+    ],
+)
+def test_event_id_stands_for_one_meaning(
+    deliveries: FourDeliveries, id_: str, meaning: tuple[str, ...], violations: list[str]
+) -> None:
+    """One meaning has one id, and two meanings have two."""
     second = event(deliveries.first, 2.0)
-    second.id = "another"
+    second.id, second.meaning = id_, meaning
     verdict = check_laws(facts([call(deliveries.first, 0.0, 0.1, task="task")], [event(deliveries.first, 1.0), second]))
-    assert verdict.violations == ["2 event ids"]
+    assert verdict.violations == violations
+
+
+def test_failures_of_two_messages_under_one_id_are_violation(deliveries: FourDeliveries) -> None:
+    """The later outcome of another message would be dropped as a repeat."""
+    other = delivered(Message(REQUEST, b"another", {}), "A", 0.0)
+    failures = [event(deliveries.first, 1.0, "unresolved"), event(other, 2.0, "unresolved")]
+    assert "2 messages under one event id" in check_laws(facts([], failures)).violations
+
+
+@pytest.mark.parametrize(
+    ("name", "arrived_later", "is_violation"),
+    [("first", False, True), ("copy", False, True), ("other", False, False), ("first", True, False)],
+)
+def test_create_after_published_failure_is_violation(
+    deliveries: FourDeliveries, name: str, arrived_later: bool, is_violation: bool
+) -> None:
+    """For a message that had arrived before, where the failure is known; a later message reopens the request."""
+    failure = event(deliveries.first, 9.0, "rejected")
+    failure.decided_at = 8.9
+    calls = [call(deliveries.named(name), 60.0, 60.1, looked=True)]
+    found = facts(calls, [failure])
+    if arrived_later:
+        found.deliveries.append(delivered(message(), "A", 30.0))
+    text = "created at 60.0 s, after its failure (rejected) of 9.0 s"
+    assert (text in check_laws(found).violations) is is_violation
+
+
+@pytest.mark.parametrize(("failures", "is_violation"), [(0, True), (1, False)])
+def test_copy_of_parked_request_parked_again_is_violation(
+    deliveries: FourDeliveries, failures: int, *, is_violation: bool
+) -> None:
+    """Unless a delivery of its message was interrupted: the request may have ended there before it was parked."""
+    copy = delivered(message(), "A", 5.0)
+    copy.message.failures = failures
+    found = facts([], [event(deliveries.first, 1.0, "unresolved")])
+    found.parked += [
+        Message(REQUEST, b"", {"x-parked-reason": "forbidden"}, parent) for parent in (deliveries.first, copy)
+    ]
+    violations = check_laws(found).violations
+    assert ("a copy of a parked request was parked again" in violations) is is_violation
 
 
 def test_event_that_says_parked_without_parked_copy_is_violation(deliveries: FourDeliveries) -> None:

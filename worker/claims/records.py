@@ -38,6 +38,11 @@ class Unreadable:
     ending: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Outdated(Unreadable):
+    """The request has an ending that does not answer this delivery: it is to be claimed in its place as well."""
+
+
 def encode_ending(ending: Completed) -> bytes:
     """The ending as it is stored."""
     return json.dumps(ending.to_record(), separators=(",", ":"), ensure_ascii=False).encode()
@@ -54,7 +59,7 @@ def read_take(
     found: ClaimAnswer | Doubted | Unreadable = Unavailable()
     match word:
         case b"new":
-            found = Granted(is_first=is_remembered)
+            found = Granted(is_first=is_remembered, has_record=False)
         case b"held":
             found = ClaimedElsewhere(rest.decode("ascii", "replace"))
         case b"lost":  # its owner died, possibly with a create in flight
@@ -65,11 +70,16 @@ def read_take(
             found = Doubted(_last_sent_at(rest, now))
         case b"concluded":
             ending = read_ending(rest, migration, now)
-            found = Concluded(ending) if ending else Unreadable(rest.split(b" ", 3)[-1])
+            found = Concluded(ending) if ending else Unreadable(stored_text(reply))
         case b"reopened":  # nothing was sent after the request had failed
             ending = read_ending(rest, migration, now)
             found = Granted(is_first=False, last_sent_at=_completed_at(ending, now)) if ending else Doubted()
     return found
+
+
+def stored_text(reply: object) -> bytes:
+    """The stored text in a reply `concluded`."""
+    return reply.split(b" ", 4)[-1] if isinstance(reply, bytes) else b""
 
 
 def read_ending(stored: object, migration: MigrationRequest, now: float) -> Completed | None:

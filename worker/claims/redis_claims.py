@@ -16,7 +16,7 @@ from worker.claims.connection import NoReply, RedisAnswer, RedisSession, describ
 from worker.claims.leases import Lease, Leases
 from worker.claims.scripts import ScriptCall
 from worker.policy.migration_request import MigrationRequest
-from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Granted, Unavailable
+from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Concluded, Granted, Unavailable
 
 LEASE_SECONDS: Final = 30.0
 CALL_TIMEOUT_SECONDS: Final = 0.5
@@ -98,10 +98,12 @@ class RedisClaims:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
 
-    async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
+    async def take(
+        self, migration: MigrationRequest, now: float, replays: int = 0, arrived_at: float | None = None
+    ) -> ClaimAnswer:
         """Claim the request: one round trip, answered within the timeout, or at once while Redis is away.
 
-        `replays`: how often an operator sent the request again; a failure of fewer replays does not conclude it.
+        An outcome that does not answer a delivery with these `replays` and `arrived_at` is replaced, in another one.
         """
         known = self._leases.get(migration)
         if known is not None:
@@ -109,20 +111,22 @@ class RedisClaims:
         lease = self._leases.open(migration)
         answer: ClaimAnswer | None = None
         try:
-            answer = await self._claim(lease, now, replays)
+            answer = await self._claim(lease, now, replays, arrived_at)
         finally:
             # What could not be claimed is claimed when Redis is back, if no other replica has the request by then.
             if not isinstance(answer, Granted | Unavailable):
                 self._leases.close(lease)
         return answer
 
-    async def _claim(self, lease: Lease, now: float, replays: int) -> ClaimAnswer:
+    async def _claim(self, lease: Lease, now: float, replays: int, arrived_at: float | None) -> ClaimAnswer:
         asked_at = self._clock()
-        found = await self._take(lease, now, replays)
-        if isinstance(found, records.Unreadable):
-            found = await self._take(lease, now, replays, unreadable=found.ending)
+        found = await self._take(lease, now, replays, arrived_at)
+        if isinstance(replaced := found, records.Unreadable):
+            found = await self._take(lease, now, replays, arrived_at, replaced.ending)
         if isinstance(found, records.Unreadable):  # another one, put there in between
-            return Unavailable()
+            return ClaimedElsewhere(lease.migration.fingerprint)
+        if isinstance(found, records.Doubted) and isinstance(replaced, records.Outdated):
+            found = Granted(is_first=False)  # such a failure left no create in flight
         if isinstance(found, records.Doubted):
             self._observer.claims_record_doubted(*lease.migration.key)
             found = Granted(is_first=False, last_sent_at=found.last_sent_at)
@@ -131,21 +135,32 @@ class RedisClaims:
         return found
 
     async def _take(
-        self, lease: Lease, now: float, replays: int, unreadable: bytes = b""
+        self, lease: Lease, now: float, replays: int, arrived_at: float | None, replaced: bytes = b""
     ) -> ClaimAnswer | records.Doubted | records.Unreadable:
         migration = lease.migration
         numbers = (b"%d" % replays, self._lease_ms, _KEEP, b"%r" % now)
-        arguments = (scripts.record_key(migration), lease.token, migration.fingerprint.encode(), *numbers, unreadable)
+        arguments = (scripts.record_key(migration), lease.token, migration.fingerprint.encode(), *numbers, replaced)
         reply, memory = await self._ask(ScriptCall(scripts.TAKE, arguments))
         is_remembered = records.is_remembered(memory, now, self._min_memory_age)
-        return records.read_take(reply, migration, now, is_remembered=is_remembered)
+        found = records.read_take(reply, migration, now, is_remembered=is_remembered)
+        if isinstance(found, Concluded) and not found.ending.answers(migration, replays, arrived_at):
+            return records.Outdated(records.stored_text(reply))
+        return found
 
     def is_held(self, migration: MigrationRequest) -> bool:
         """Whether the request is surely ours. Local knowledge, no I/O."""
         return self._leases.is_held(migration)
 
     async def conclude(self, migration: MigrationRequest, ending: Completed) -> Completed:
-        """Store how the request ended, for every replica, and give the claim up; returns the ending that stands."""
+        """Store how the request ended, for every replica, and give the claim up; returns the ending that stands.
+
+        A conflict is no ending of the request that the id belongs to: it deletes the claim.
+        """
+        if ending.fingerprint != migration.fingerprint:
+            lease = self._leases.get(migration)
+            token = lease.token if lease is not None else b""
+            await self._report(migration, ScriptCall(scripts.FORGET, (scripts.record_key(migration), token, b"-1")))
+            return ending
         record = records.encode_ending(ending)
         if len(record) > scripts.RECORD_LIMIT:
             await self.release(migration, None)

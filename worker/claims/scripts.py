@@ -62,7 +62,8 @@ return since .. ' ' .. now - since
 """
 """Since when Redis has forgotten nothing, and how many seconds that is by its own clock."""
 
-# Begins every script on a record. `unreadable` is an ending that the caller could not read; `wall` the caller's time.
+# Begins every script on a record. `unreadable` is an ending that the caller could not read, or that does not answer its
+# delivery; `wall` the caller's time.
 # A key that is missing must not be written to here: a Redis that is full lets a script go on after its first write.
 # Without any of these fields, GET tells a hash (an error) from a missing key.
 _READ: Final = f"""
@@ -122,8 +123,8 @@ if is_odd then return 'odd ' .. (sent_at and sent or '') end
 if token then return 'lost' end
 return fingerprint and 'free ' .. (sent or '') or 'new'
 """
-"""token, fingerprint, replays, lease ms, keep ms, the caller's time, an unreadable ending or nothing -> a word and what
-belongs to it; worker.claims.records reads it.
+"""token, fingerprint, replays, lease ms, keep ms, the caller's time, an ending to be replaced or nothing -> a word and
+what belongs to it; worker.claims.records reads it.
 
 A live claim of the same process is lost too: the process asks only for what it does not hold, so the answer that
 granted it never arrived.
@@ -156,7 +157,10 @@ local unreadable, wall = nil, 0
 {_READ}
 if fingerprint and fingerprint ~= ARGV[1] then return 0 end
 local ours = tonumber(ARGV[4])
-if ending and (succeeded == '1' or ours <= known) then
+local function completed_at(text) return string.match(text, '"completed_at":"([^"]*)"') or '' end
+local is_older = ending and (ours < known or (ours == known and completed_at(ARGV[2]) < completed_at(ending)))
+local is_parked = ending and ours <= known and string.find(ending, '"parked":true', 1, true)
+if ending and (succeeded == '1' or is_parked or (ARGV[3] == '0' and is_older)) then
   return table.concat({{fingerprint, succeeded, known, ending}}, ' ')
 end
 if ARGV[3] == '0' and ours < known then return 0 end
@@ -167,7 +171,8 @@ return 1
 """
 """fingerprint, ending, 1 if it succeeded, replays, keep ms -> 1 if stored, else the ending that stands, or 0.
 
-The first ending stays, for its event may have been published; any one replaces a failure of fewer replays by an
+A success and a parked failure stay, for their event may have been published. A failure that is not parked answers no
+later message, so a success or a later failure replaces it. Any ending replaces a failure of fewer replays by an
 operator. Whose claim it was does not matter: that the request is over is true for all, and a claimant finds out as it
 renews.
 """
@@ -184,4 +189,14 @@ return 1
 """
 """token, fingerprint, last sent at or empty, keep ms. That a create may have been sent is true of any replica."""
 
-SCRIPTS: Final = (REMEMBER, TAKE, RENEW, CONCLUDE, RELEASE)
+FORGET: Final = f"""
+local unreadable, wall = nil, 0
+{_READ}
+local is_parked = ending and succeeded == '0' and string.find(ending, '"parked":true', 1, true)
+if not (is_parked and known <= tonumber(ARGV[2])) and not (token and token == ARGV[1]) then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+"""token or empty, replays. Deletes the caller's claim, or the ending of a request that was parked after at most so many
+replays by an operator (-1: never)."""
+
+SCRIPTS: Final = (REMEMBER, TAKE, RENEW, CONCLUDE, RELEASE, FORGET)

@@ -75,12 +75,18 @@ def run_and_exit(work: Awaitable[int | None]) -> NoReturn:
 async def exit_status_of(work: Awaitable[int | None]) -> int:
     """The exit status of `work` (None: done); 69 or 78 and a line per problem if broker or configuration fail it."""
     from worker.config import ConfigurationError
+    from worker.policy.outcome import ClaimsAwayError
     from worker.rabbit.tools.broker_access import BrokerError
 
     try:
         return await work or EXIT_OK
     except BrokerError as error:
         return fail(str(error), EXIT_UNAVAILABLE)
+    except ClaimsAwayError as error:
+        text = (
+            "The records of parked requests in Redis (WORKER_CLAIMS_URL) cannot be deleted, so the others stay parked"
+        )
+        return fail(f"{text}: {error}. Repeat the command when Redis answers.", EXIT_UNAVAILABLE)
     except ConfigurationError as error:
         return fail("\n".join(error.lines), EXIT_CONFIGURATION)
 

@@ -199,6 +199,8 @@ def _settled_fields(fact: DeliveryFinished) -> dict[str, Any]:
     }
     if fact.parked:
         fields["parked"] = True
+    if fact.is_repeated:
+        fields["repeated"] = True
     if fact.trace_id is not None:
         fields["trace_id"] = fact.trace_id
     return fields

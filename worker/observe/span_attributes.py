@@ -90,6 +90,8 @@ def settled_attributes(fact: DeliveryFinished) -> Attributes:
     }
     if fact.parked:
         values["parked"] = True
+    if fact.is_repeated:
+        values["repeated"] = True
     if (migration := fact.migration) is not None:
         values |= {"request_id": migration.request_id, "project_id": migration.project_id, "region": migration.region}
     return {ATTRIBUTE_PREFIX + name: value for name, value in values.items()}

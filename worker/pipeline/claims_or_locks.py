@@ -43,9 +43,11 @@ class ClaimsOrLocks:
     def __repr__(self) -> str:
         return f"<ClaimsOrLocks: {self._claims!r}, {len(self._locked)} locks>"
 
-    async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
+    async def take(
+        self, migration: MigrationRequest, now: float, replays: int = 0, arrived_at: float | None = None
+    ) -> ClaimAnswer:
         """Ask for the request; without an answer, lock it."""
-        answer = await self._claims.take(migration, now, replays)
+        answer = await self._claims.take(migration, now, replays, arrived_at)
         if not isinstance(answer, Unavailable):
             self._away_since = None
             return answer

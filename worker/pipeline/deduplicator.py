@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from schemas.envelope import Envelope
 from worker.policy.migration_request import Key, MigrationRequest
 from worker.policy.outcome import Completed, Outcome
 
@@ -34,6 +33,8 @@ class Unfinished:
     fingerprint: str
     last_sent_at: float | None
     first_received_at: float
+    waits_until: float = 0.0
+    """Until then it is certainly unfinished; later, another replica may have processed it."""
 
 
 class Deduplicator:
@@ -54,17 +55,19 @@ class Deduplicator:
         """The requests in progress."""
         return self._in_progress
 
-    def completed(self, migration: MigrationRequest, envelope: Envelope) -> Completed | None:
-        """Final outcome of the request, if it is remembered and no operator has replayed the request since."""
+    def completed(self, migration: MigrationRequest) -> Completed | None:
+        """Final outcome of the request, if it is remembered."""
         completed = self._completed.get(migration.key)
-        if completed is None or is_outdated(completed, envelope):
-            return None
-        self._completed.move_to_end(migration.key)
+        if completed is not None:
+            self._completed.move_to_end(migration.key)
         return completed
+
+    def forget(self, migration: MigrationRequest) -> None:
+        """The outcome answers no delivery any more: the request was sent anew, replayed or dropped."""
+        self._completed.pop(migration.key, None)
 
     def remember(self, migration: MigrationRequest, completed: Completed) -> None:
         """Keep the final outcome for later copies; beyond the capacity the oldest is forgotten."""
-        self._unfinished.pop(migration.key, None)
         _keep(self._completed, migration.key, completed, self._capacity)
 
     def unfinished(self, migration: MigrationRequest) -> Unfinished | None:
@@ -83,6 +86,9 @@ class Deduplicator:
 
     def finish(self, migration: MigrationRequest, outcome: Outcome | None, unfinished: Unfinished) -> None:
         """The delivery has its outcome; None: it met a defect of the worker."""
+        known = self._unfinished.get(migration.key)
+        if isinstance(outcome, Completed) and known is not None and known.fingerprint == migration.fingerprint:
+            del self._unfinished[migration.key]
         if not isinstance(outcome, Completed):
             _keep(self._unfinished, migration.key, unfinished, self._capacity)
         self._in_progress.pop(migration.key).finished.set_result(outcome)
@@ -96,8 +102,3 @@ def _keep(memory: OrderedDict[Key, T], key: Key, value: T, capacity: int) -> Non
     memory.move_to_end(key)
     if len(memory) > capacity:
         memory.popitem(last=False)
-
-
-def is_outdated(completed: Completed, envelope: Envelope) -> bool:
-    """Whether an operator has replayed the request since it failed."""
-    return not completed.succeeded and envelope.replays > completed.replays

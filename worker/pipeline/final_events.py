@@ -1,17 +1,20 @@
 """Final events: the only code that builds them."""
 
+from dataclasses import asdict, replace
+
 from pydantic_core import to_json
 
 from schemas import event, identity
 from schemas.envelope import Envelope
 from schemas.event import PARKED_REASONS, DcsError, MigrationFailed, Reason, Resolution
-from schemas.request import InvalidRequestError, Sender, Violation
+from schemas.request import InvalidRequestError
 from schemas.timestamp import to_text
 from worker.policy.call_result import CallError, Evidence, TaskCreated
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed
 
 MESSAGES = {
+    Reason.CONFLICT: "this message was not processed: its request_id belongs to another task",
     Reason.REJECTED: "DCS refused the request for good",
     Reason.UNAUTHENTICATED: "DCS does not accept the worker's credentials",
     Reason.FORBIDDEN: "the worker's credentials may not create migration tasks in this project",
@@ -45,7 +48,7 @@ def succeeded(
     return Completed(
         succeeded=True,
         reason=resolution,
-        event_id=identity.event_id(migration.project_id, migration.request_id, event.SUCCEEDED_TYPE, envelope.replays),
+        event_id=identity.event_id(migration.project_id, migration.request_id, event.SUCCEEDED_TYPE, done.instance_id),
         subject=migration.request_id,
         completed_at=completed_at,
         body=to_json(body),
@@ -67,12 +70,8 @@ def failed(
 ) -> Completed:
     """The valid request failed."""
     message = f"{MESSAGES[reason]}: {error.message}"[:1024] if error and error.message else MESSAGES[reason]
-    sender = Sender(migration.request_id, migration.project_id, migration.region, migration.task.name)
     body = MigrationFailed(
-        request_id=sender.request_id,
-        project_id=sender.project_id,
-        region=sender.region,
-        name=sender.name,
+        **asdict(migration.sender),
         reason=reason,
         message=message,
         error=_error(error, candidates),
@@ -82,24 +81,19 @@ def failed(
         received_at=to_text(envelope.first_received_at),
         completed_at=to_text(now),
     )
-    return _failure(body, envelope, migration.request_id, migration.fingerprint)
+    completed = _failure(body, envelope, migration.message, migration.fingerprint)
+    return replace(completed, not_after=migration.not_after) if reason is Reason.EXPIRED else completed
 
 
 def conflicting(migration: MigrationRequest, envelope: Envelope, now: float) -> Completed:
-    """The request id was used before, for another task."""
-    violation = Violation(field="request_id", message="was used before, for a different task")
-    sender = Sender(migration.request_id, migration.project_id, migration.region, migration.task.name)
-    error = InvalidRequestError((violation,), sender, is_addressed=True)
-    return invalid(error, envelope, migration.task.name.encode(), now)
+    """The request id belongs to another task. It answers this message only, so it has no fingerprint."""
+    return replace(failed(migration, envelope, Reason.CONFLICT, now), fingerprint="")
 
 
 def invalid(error: InvalidRequestError, envelope: Envelope, body: bytes, now: float) -> Completed:
     """The message is no valid request."""
     content = MigrationFailed(
-        request_id=error.sender.request_id,
-        project_id=error.sender.project_id,
-        region=error.sender.region,
-        name=error.sender.name,
+        **asdict(error.sender),
         reason=Reason.INVALID_REQUEST,
         message=f"the message is no valid request: {error}"[:1024],
         violations=error.violations,
@@ -107,14 +101,14 @@ def invalid(error: InvalidRequestError, envelope: Envelope, body: bytes, now: fl
         received_at=to_text(envelope.first_received_at),
         completed_at=to_text(now),
     )
-    return _failure(content, envelope, error.sender.request_id or identity.body_id(body), "")
+    return _failure(content, envelope, body, "")
 
 
-def _failure(body: MigrationFailed, envelope: Envelope, request_id: str, fingerprint: str) -> Completed:
+def _failure(body: MigrationFailed, envelope: Envelope, message: bytes, fingerprint: str) -> Completed:
     return Completed(
         succeeded=False,
         reason=str(body.reason),
-        event_id=identity.event_id(body.project_id, request_id, event.FAILED_TYPE, envelope.replays),
+        event_id=identity.failure_id(body, envelope.replays, message),
         subject=body.request_id,
         completed_at=to_text(body.completed_at.timestamp()),
         body=body.model_dump_json().encode(),

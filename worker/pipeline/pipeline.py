@@ -8,15 +8,16 @@ from functools import partial
 
 from schemas.envelope import Envelope
 from schemas.event import Reason
-from schemas.request import InvalidRequestError, Sender, Violation, parse
+from schemas.request import InvalidRequestError, Violation, parse
+from schemas.timestamp import from_text
 from schemas.violations import TEXT_LIMIT
 from worker.pipeline import final_events
-from worker.pipeline.deduplicator import Deduplicator, Unfinished, is_outdated
+from worker.pipeline.deduplicator import Deduplicator, Unfinished
 from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.executor import Executor
 from worker.pipeline.ports import Claims, Clock, Delivery, Observer
 from worker.pipeline.settler import Settler
-from worker.policy.delivery_report import DeliveryFinished, trace_id
+from worker.policy.delivery_report import DeliveryFinished, label, trace_id
 from worker.policy.migration_request import MigrationRequest, migration
 from worker.policy.outcome import (
     ClaimedElsewhere,
@@ -27,8 +28,12 @@ from worker.policy.outcome import (
     Outcome,
     Requeued,
     RetryLater,
+    Unavailable,
 )
 from worker.policy.retry_policy import RetryPolicy
+
+RETURN_SECONDS = 5.0
+"""From the end of a wait in a retry queue until the request is processed again, by this replica or another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +48,9 @@ class RequestParser:
     def read(self, body: bytes, content_encoding: str | None = None) -> MigrationRequest:
         """The migration request in `body`. Raises InvalidRequestError."""
         request = parse(body, max_bytes=self.max_bytes, content_encoding=content_encoding)
-        found = migration(request, default_region=self.default_region, with_marker=self.with_marker)
+        found = migration(request, default_region=self.default_region, with_marker=self.with_marker, message=body)
         if violations := tuple(self._violations(found)):
-            sender = Sender(found.request_id, found.project_id, found.region, found.task.name)
-            raise InvalidRequestError(violations, sender, is_addressed=True)
+            raise InvalidRequestError(violations, found.sender, is_addressed=True)
         return found
 
     def _violations(self, found: MigrationRequest) -> Iterator[Violation]:
@@ -128,9 +132,6 @@ class DeliveryPipeline:
     async def _decide(self, context: DeliveryContext) -> Outcome:
         """Law `single-flight`: a copy of a request that has ended or is in progress gets its outcome."""
         while True:
-            completed = self._deduplicator.completed(context.migration, context.envelope)
-            if completed is not None:
-                return self._same_outcome(context, completed)
             in_progress = self._deduplicator.in_progress(context.migration)
             if in_progress is None:
                 return await self._single_flight(context)
@@ -141,9 +142,15 @@ class DeliveryPipeline:
                 return followed
 
     async def _single_flight(self, context: DeliveryContext) -> Outcome:
+        completed = self._deduplicator.completed(context.migration)
+        if completed is not None and not self._is_answered_by(context, completed):
+            self._deduplicator.forget(context.migration)
+            context.needs_lookup = self._retry_policy.reconcile != "off"
+        elif completed is not None and (completed.succeeded or not self._claims):
+            return self._same_outcome(context, completed)
         known = self._deduplicator.unfinished(context.migration)
         if known is not None:
-            if known.fingerprint != context.migration.fingerprint:
+            if self._conflicts(context, known) and not self._claims:
                 return final_events.conflicting(context.migration, context.envelope, self._now())
             context.needs_lookup = self._retry_policy.reconcile != "off"
             context.first_seen_at = min(known.first_received_at, context.envelope.first_received_at)
@@ -166,7 +173,15 @@ class DeliveryPipeline:
     def _unfinished(self, context: DeliveryContext, outcome: Outcome | None) -> Unfinished:
         last_sent_at = context.envelope.last_sent_at if outcome else self._now()
         first = context.first_seen_at if context.first_seen_at is not None else context.envelope.first_received_at
-        return Unfinished(context.migration.fingerprint, last_sent_at, first if context.envelope.is_dated else 0.0)
+        waits_until = self._now() + outcome.seconds if isinstance(outcome, RetryLater) else 0.0
+        first = first if context.envelope.is_dated else 0.0
+        return Unfinished(context.migration.fingerprint, last_sent_at, first, waits_until)
+
+    def _conflicts(self, context: DeliveryContext, known: Unfinished | None) -> bool:
+        """Whether the request is certainly another one, which waits in a retry queue."""
+        if known is None or known.fingerprint == context.migration.fingerprint:
+            return False
+        return self._now() < known.waits_until + RETURN_SECONDS
 
     async def _execute(self, context: DeliveryContext) -> Outcome:
         """Law `poison`: a request whose deliveries ended without a result too often is not executed."""
@@ -176,17 +191,16 @@ class DeliveryPipeline:
 
     async def _under_claim(self, context: DeliveryContext, claims: Claims) -> Outcome:
         """Law `single-flight` across replicas: execute under a claim, or look before every create."""
-        match await claims.take(context.migration, self._now(), context.envelope.replays):
-            case Concluded(completed) if not is_outdated(completed, context.envelope):
+        envelope = context.envelope
+        match await claims.take(context.migration, self._now(), envelope.replays, envelope.arrived_at):
+            case Concluded(completed):
                 return self._same_outcome(context, completed)
             case ClaimedElsewhere() as held:
                 return self._held_elsewhere(context, held)
-            case Granted(is_first, last_sent_at):
-                context.envelope = _with_last_sent_at(context.envelope, last_sent_at)
-                context.needs_lookup = context.needs_lookup or (not is_first and self._retry_policy.reconcile != "off")
-                context.first_seen_at = context.first_seen_at if is_first else 0.0
-            case _:
-                pass  # no answer, or an outcome that an operator's replay has outdated: looked for as a repeat
+            case answer:
+                if (known := self._from_memory(context, answer)) is not None:
+                    await claims.conclude(context.migration, known)
+                    return known
         context.is_claimed = partial(claims.is_held, context.migration)
         try:
             outcome = await self._execute(context)
@@ -194,9 +208,30 @@ class DeliveryPipeline:
             await claims.release(context.migration, self._now())
             raise
         if isinstance(outcome, Completed):
-            return await claims.conclude(context.migration, outcome)
+            standing = await claims.conclude(context.migration, outcome)
+            is_other = standing != outcome and self._is_answered_by(context, standing)
+            return replace(standing, is_repeated=True) if is_other else outcome
         await claims.release(context.migration, context.envelope.last_sent_at)
         return outcome
+
+    def _from_memory(self, context: DeliveryContext, answer: Granted | Unavailable) -> Completed | None:
+        """What this replica knows of the request and Redis does not; None: it is executed, with what Redis knows."""
+        failure = self._deduplicator.completed(context.migration)
+        if isinstance(answer, Unavailable):
+            conflicts = self._conflicts(context, self._deduplicator.unfinished(context.migration))
+            unknown = final_events.conflicting(context.migration, context.envelope, self._now()) if conflicts else None
+            return unknown if failure is None else self._same_outcome(context, failure)
+        is_first, last_sent_at = answer.is_first, answer.last_sent_at
+        if failure is not None:
+            if not failure.parked and not answer.has_record:
+                return self._same_outcome(context, failure)
+            # Replayed, dropped or sent anew since; a create may have been sent before.
+            self._deduplicator.forget(context.migration)
+            is_first, last_sent_at = False, last_sent_at or from_text(failure.completed_at)
+        context.envelope = _with_last_sent_at(context.envelope, last_sent_at)
+        context.needs_lookup = context.needs_lookup or (not is_first and self._retry_policy.reconcile != "off")
+        context.first_seen_at = context.first_seen_at if is_first else 0.0
+        return None
 
     def _held_elsewhere(self, context: DeliveryContext, held: ClaimedElsewhere) -> Outcome:
         now = self._now()
@@ -208,9 +243,12 @@ class DeliveryPipeline:
             context.envelope, self._retry_policy.listing_delay_left(context.envelope.last_sent_at, now), "claimed"
         )
 
+    def _is_answered_by(self, context: DeliveryContext, completed: Completed) -> bool:
+        return completed.answers(context.migration, context.envelope.replays, context.envelope.arrived_at)
+
     def _same_outcome(self, context: DeliveryContext, completed: Completed) -> Completed:
         if completed.fingerprint == context.migration.fingerprint:
-            return completed
+            return replace(completed, is_repeated=True)
         return final_events.conflicting(context.migration, context.envelope, self._now())
 
     def _follow_copy(self, context: DeliveryContext, outcome: Outcome | None) -> Outcome | None:
@@ -219,8 +257,10 @@ class DeliveryPipeline:
         A create that may have been sent for one copy counts for all copies.
         """
         match outcome:
-            case Completed():
-                return None  # it is remembered by now, or an operator has replayed the request since
+            case Completed():  # this one had arrived before, by any clock
+                is_same = outcome.fingerprint == context.migration.fingerprint
+                is_answered = is_same and outcome.answers(context.migration, context.envelope.replays, None)
+                return replace(outcome, is_repeated=True) if is_answered else None
             case RetryLater():
                 context.envelope = _with_last_sent_at(context.envelope, outcome.envelope.last_sent_at)
                 return replace(outcome, envelope=context.envelope, why="copy")
@@ -241,7 +281,7 @@ class DeliveryPipeline:
         outcome: Outcome,
         started: float,
     ) -> None:
-        kind, reason, parked = _label(outcome)
+        kind, reason = label(outcome)
         self._observer.settled(
             DeliveryFinished(
                 outcome=kind,
@@ -250,7 +290,8 @@ class DeliveryPipeline:
                 envelope=envelope,
                 seconds=time.perf_counter() - started,
                 age=max(0.0, self._now() - envelope.first_received_at),
-                parked=parked,
+                parked=isinstance(outcome, Completed) and outcome.must_park(envelope),
+                is_repeated=isinstance(outcome, Completed) and outcome.is_repeated,
                 trace_id=trace_id(delivery.headers),
             )
         )
@@ -265,15 +306,3 @@ def _with_last_sent_at(envelope: Envelope, last_sent_at: float | None) -> Envelo
     if last_sent_at is None:
         return envelope
     return replace(envelope, last_sent_at=max(last_sent_at, envelope.last_sent_at or last_sent_at))
-
-
-def _label(outcome: Outcome) -> tuple[str, str, bool]:
-    match outcome:
-        case Completed():
-            return ("succeeded" if outcome.succeeded else "failed", outcome.reason, outcome.parked)
-        case RetryLater():
-            return ("retried", outcome.why, False)
-        case Requeued():
-            return ("returned", "drain", False)
-        case _:
-            return ("returned", "stale", False)

@@ -115,10 +115,12 @@ class Dcs(Protocol):
 class Claims(Protocol):
     """Claims and outcomes that the replicas share. No method raises: a Redis that does not answer is `Unavailable`."""
 
-    async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
+    async def take(
+        self, migration: MigrationRequest, now: float, replays: int = 0, arrived_at: float | None = None
+    ) -> ClaimAnswer:
         """Claim the request; a granted claim is renewed until it is concluded or released.
 
-        A failure that an operator's replay has outdated is ignored.
+        An outcome that does not answer a delivery with these `replays` and `arrived_at` is replaced by the claim.
         """
 
     def is_held(self, migration: MigrationRequest) -> bool:

@@ -26,7 +26,9 @@ class RepeatLocks:
     def __repr__(self) -> str:
         return f"<RepeatLocks: {len(self._taken_at)} in use, {len(self._kept)} kept>"
 
-    async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimedElsewhere | Unavailable:
+    async def take(
+        self, migration: MigrationRequest, now: float, replays: int = 0, arrived_at: float | None = None
+    ) -> ClaimedElsewhere | Unavailable:
         """Lock the request; its history stays unknown."""
         if (kept := self._kept.pop(migration.key, None)) is not None:
             kept.cancel()

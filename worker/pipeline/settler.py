@@ -85,7 +85,7 @@ class Settler:
     ) -> Iterator[Publish]:
         match outcome:
             case Completed():
-                if outcome.parked:
+                if outcome.must_park(envelope):
                     yield partial(self._park, delivery, envelope, outcome)
                 yield partial(self._event, delivery, sender_request_id, outcome)
             case RetryLater():

@@ -18,6 +18,7 @@ from worker.policy.call_result import (
     TaskNotFound,
 )
 from worker.policy.migration_request import MigrationRequest
+from worker.policy.outcome import Completed, Outcome, Requeued, RetryLater
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class DeliveryFinished:
     age: float
     """From first received to now."""
     parked: bool = False
+    is_repeated: bool = False
+    """The event was an answer from memory."""
     trace_id: str | None = None
     """From the request's `traceparent`, if it had one."""
 
@@ -46,6 +49,19 @@ def trace_id(headers: Mapping[str, object]) -> str | None:
     value = headers.get(names.TRACEPARENT)
     match = _TRACEPARENT.fullmatch(value) if isinstance(value, str) else None
     return match[1] if match else None
+
+
+def label(outcome: Outcome) -> tuple[str, str]:
+    """Outcome and reason of a delivery, as `DeliveryFinished` has them."""
+    match outcome:
+        case Completed():
+            return "succeeded" if outcome.succeeded else "failed", outcome.reason
+        case RetryLater():
+            return "retried", outcome.why
+        case Requeued():
+            return "returned", "drain"
+        case _:
+            return "returned", "stale"
 
 
 MIN_WAIT_SECONDS: Final = 1.0

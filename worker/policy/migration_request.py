@@ -1,13 +1,10 @@
-"""Migration request: a valid request with everything that is derived from it once.
-
-Short on purpose: it is one class.
-"""
+"""Migration request: a valid request with everything that is derived from it once."""
 
 from dataclasses import dataclass
 
 from schemas import identity
 from schemas.dcs import create_body
-from schemas.request import Request, Task
+from schemas.request import Request, Sender, Task
 
 Key = tuple[str, str]
 """Project id and request id: the identity of a request."""
@@ -30,15 +27,22 @@ class MigrationRequest:
     """The body of the create call."""
     has_sender_request_id: bool
     """The sender gave the request id; else it is derived from the content."""
+    message: bytes = b""
+    """The body of the message as received, where a failure may have to be published for it."""
 
     @property
     def key(self) -> Key:
         """The request's identity within the whole installation."""
         return (self.project_id, self.request_id)
 
+    @property
+    def sender(self) -> Sender:
+        """What an event says of the request."""
+        return Sender(self.request_id, self.project_id, self.region, self.task.name)
 
-def migration(request: Request, *, default_region: str, with_marker: bool) -> MigrationRequest:
-    """The migration request of a valid `request`."""
+
+def migration(request: Request, *, default_region: str, with_marker: bool, message: bytes = b"") -> MigrationRequest:
+    """The migration request of a valid `request`, which came in the body `message`."""
     region = request.region or default_region
     request_id = request.request_id or identity.request_id(request.project_id, region, request.task)
     task = request.task
@@ -54,4 +58,5 @@ def migration(request: Request, *, default_region: str, with_marker: bool) -> Mi
         not_after=request.not_after.timestamp() if request.not_after else None,
         body=create_body(task, description),
         has_sender_request_id=request.request_id is not None,
+        message=message,
     )

@@ -1,9 +1,16 @@
 """Outcomes of a delivery, of which each delivery has exactly one, and the answers to a claim on its request."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from schemas.envelope import Envelope
+from schemas.event import Reason
+from schemas.timestamp import from_text, to_text
+from worker.policy.migration_request import MigrationRequest
+
+
+class ClaimsAwayError(Exception):
+    """A command needs Redis, which cannot be used; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +31,42 @@ class Completed:
     """Error code of the last DCS answer; parked requests are grouped by it."""
     journal: str = ""
     """What was done for the request, as its header has it; empty if the body says all of it."""
+    not_after: float | None = None
+    """Of the message that expired."""
+    is_repeated: bool = False
+    """An answer from memory, to another delivery than the one that came to this outcome."""
 
     def to_record(self) -> dict[str, Any]:
         """Plain values, to be stored."""
-        return asdict(self) | {"body": self.body.decode()}
+        left_out = ("is_repeated",) if self.not_after is not None else ("is_repeated", "not_after")
+        record = asdict(self) | {"body": self.body.decode()}
+        return {name: value for name, value in record.items() if name not in left_out}
+
+    def answers(self, migration: MigrationRequest, replays: int, arrived_at: float | None) -> bool:
+        """Whether this outcome answers another delivery of its request; `arrived_at`: see `Envelope.arrived_at`.
+
+        - A success answers every delivery; a failure none that an operator replayed since.
+        - A parked failure answers every other delivery.
+        - Another failure answers what had arrived before it, but `expired` no message with a later `not_after`.
+
+        With another fingerprint, the answer is a conflict.
+        """
+        if not self.fingerprint:
+            return False  # a conflict speaks of one message only
+        is_same = self.fingerprint == migration.fingerprint
+        if self.succeeded or (is_same and replays > self.replays):
+            return self.succeeded
+        if self.parked:
+            return True
+        if is_same and self.reason == Reason.EXPIRED:
+            limit = self.not_after or from_text(self.completed_at) or 0.0  # 0.1.0 stored no `not_after`
+            if migration.not_after is None or migration.not_after > limit:
+                return False
+        return arrived_at is None or to_text(arrived_at) <= self.completed_at
+
+    def must_park(self, envelope: Envelope) -> bool:
+        """Whether the request has to be parked: not again, unless it was lost and may not be parked yet."""
+        return self.parked and (not self.is_repeated or envelope.interruptions > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +105,8 @@ class Granted:
     """No replica claimed it before: no create was sent for it under a claim."""
     last_sent_at: float | None = None
     """When a create may last have been in flight under an earlier claim."""
+    has_record: bool = field(default=True, compare=False)
+    """The request was known: False if it is new, or was forgotten."""
 
 
 @dataclass(frozen=True, slots=True)

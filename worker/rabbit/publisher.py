@@ -88,9 +88,13 @@ class RabbitPublisher:
     ) -> None:
         """Publish the event to the events exchange, and to `reply_to` if given. Raises UnconfirmedError."""
         type_ = events.SUCCEEDED_TYPE if ending.succeeded else events.FAILED_TYPE
-        headers = events.headers(id_=ending.event_id, type_=type_, subject=ending.subject, time=ending.completed_at)
+        headers: dict[str, object] = dict(
+            events.headers(id_=ending.event_id, type_=type_, subject=ending.subject, time=ending.completed_at)
+        )
         if ending.journal:
             headers[names.JOURNAL] = ending.journal
+        if ending.is_repeated:
+            headers[names.REPEATED] = True
         properties = Basic.Properties(
             content_type=names.JSON,
             headers={**headers, **trace},  # type: ignore[dict-item]  # they came off the wire

@@ -104,11 +104,11 @@ async def test_deliveries_after_loss_of_claims_wait_for_listing_delay() -> None:
     assert [reason for _, reason in bench.observer.outcomes] == ["claimed", "claimed", "created", "created"]
 
 
-async def test_claim_for_another_task_is_invalid_request() -> None:
+async def test_claim_for_another_task_is_conflict() -> None:
     """The same id with a different task is refused while the first is worked on elsewhere."""
     bench = Bench(claims=FakeClaims(ClaimedElsewhere("other")))
     await bench.deliver(FakeDelivery())
-    assert bench.publisher.events[0]["reason"] == "invalid_request"
+    assert bench.publisher.events[0]["reason"] == "conflict"
 
 
 async def test_outcome_of_another_replica_is_published_again() -> None:
@@ -141,7 +141,7 @@ async def test_conflicting_request_does_not_block_claimed_request() -> None:
     await bench.deliver(FakeDelivery(request(task=other)))
     claims.answer = Granted()
     await bench.deliver(FakeDelivery())
-    assert bench.observer.outcomes == [("failed", "invalid_request"), ("succeeded", "created")]
+    assert bench.observer.outcomes == [("failed", "conflict"), ("succeeded", "created")]
 
 
 async def test_defect_releases_claim() -> None:
@@ -190,7 +190,9 @@ async def test_concurrent_conflict_rejects_only_other_task() -> None:
     asked = asyncio.Event()
 
     class SlowClaims(FakeClaims):
-        async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
+        async def take(
+            self, migration: MigrationRequest, now: float, replays: int = 0, arrived_at: float | None = None
+        ) -> ClaimAnswer:
             await asked.wait()
             return (
                 ClaimedElsewhere(_fingerprint()) if migration.fingerprint != _fingerprint() else Granted(is_first=False)
@@ -203,7 +205,7 @@ async def test_concurrent_conflict_rejects_only_other_task() -> None:
     await asyncio.sleep(0.01)
     asked.set()
     await bench.idle()
-    assert sorted(reason for _, reason in bench.observer.outcomes) == ["created", "invalid_request"]
+    assert sorted(reason for _, reason in bench.observer.outcomes) == ["conflict", "created"]
 
 
 def _fingerprint() -> str:

@@ -45,7 +45,7 @@ async def test_concurrent_copies_make_one_call() -> None:
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_same_id_for_another_task_is_invalid(at_once: bool) -> None:
+async def test_same_id_for_another_task_is_conflict(at_once: bool) -> None:
     """The first request is in progress or completed."""
     bench = Bench()
     task = {"name": "u", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
@@ -55,9 +55,9 @@ async def test_same_id_for_another_task_is_invalid(at_once: bool) -> None:
     else:
         await bench.deliver(first)
         await bench.deliver(second)
-    assert sorted(reason for _, reason in bench.observer.outcomes) == ["created", "invalid_request"]
+    assert sorted(reason for _, reason in bench.observer.outcomes) == ["conflict", "created"]
     failed = next(event for event in bench.publisher.events if "reason" in event)
-    assert failed["violations"] == [{"field": "request_id", "message": "was used before, for a different task"}]
+    assert (failed["name"], failed["violations"], failed["parked"]) == ("u", [], False)
 
 
 async def test_copy_of_postponed_request_is_postponed() -> None:
@@ -79,7 +79,7 @@ async def test_copy_during_retry_wait_is_looked_up_and_waits() -> None:
     assert bench.observer.outcomes == [("retried", "timeout"), ("retried", "settle")]
     other = {"name": "u", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
     await bench.deliver(FakeDelivery(request(task=other)))
-    assert bench.publisher.events[0]["reason"] == "invalid_request"
+    assert bench.publisher.events[0]["reason"] == "conflict"
     bench.now += 60
     await bench.deliver(FakeDelivery(headers=bench.publisher.published[0].headers))
     assert bench.dcs.calls[-2:] == ["find", "create"]

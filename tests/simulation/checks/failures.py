@@ -34,8 +34,8 @@ class FailedRequest:
         if reason in ENDING_BY_REFUSAL:
             return any(call.ending == ENDING_BY_REFUSAL[reason] for call in self.calls)
         match reason:
-            case "invalid_request":
-                return request.is_invalid or bool(request.clashes)
+            case "invalid_request" | "conflict":
+                return request.is_invalid if reason == "invalid_request" else bool(request.clashes)
             case "expired":
                 return request.not_after is not None and self.event.at + self.plan.clock_drift >= request.not_after
             case "exhausted":

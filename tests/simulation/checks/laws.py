@@ -6,12 +6,14 @@ replicas of which the later one could not learn what the earlier one did.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from typing import Final
 
 from tests.simulation.checks.failures import unexplained_failure
+from tests.simulation.checks.outcomes import Arrivals, event_ids, parked_twice, tasks_of_failed_messages
 from tests.simulation.checks.throttle import (
     creates_after_old_lookup,
     delayed_by_other_project,
@@ -19,7 +21,7 @@ from tests.simulation.checks.throttle import (
     too_many_calls,
 )
 from tests.simulation.scenario.plan import Plan, RequestKey
-from tests.simulation.world.records import CreateCall, DcsCall, DeliveryRecord, Event, Message, how_known
+from tests.simulation.world.records import CreateCall, DcsCall, DeliveryRecord, Event, Message, how_known, is_final
 from worker.policy.freeze_detector import FROZEN_AFTER
 
 TOLERANCE_SECONDS: Final = 0.01
@@ -75,15 +77,21 @@ def check_laws(facts: RunFacts) -> Verdict:
     deliveries: dict[RequestKey, list[DeliveryRecord]] = defaultdict(list)
     for delivery in facts.deliveries:
         deliveries[delivery.message.request_key].append(delivery)
-    parked = {message.request_key for message in facts.parked}
+    parked: dict[RequestKey, list[Message]] = defaultdict(list)
+    for message in facts.parked:
+        parked[message.request_key].append(message)
+    could_know = partial(_could_know_event, facts)
     for request_key in sorted(facts.sent):
-        verdict.violations += _check_calls(
-            facts, calls[request_key], min((event.at for event in events[request_key]), default=math.inf)
-        )
+        arrivals = Arrivals.of(deliveries[request_key], facts.plan.clock_drift)
+        over_at = min((event.at for event in events[request_key] if is_final(event)), default=math.inf)
+        verdict.violations += _check_calls(facts, calls[request_key], over_at)
+        known = (event for event in events[request_key] if facts.is_sound or event.reason != "conflict")
+        verdict.violations += tasks_of_failed_messages(arrivals, known, calls[request_key], could_know)
+        verdict.violations += parked_twice(parked[request_key], events[request_key], partial(_could_know_parked, facts))
         _check_one_task(facts, calls[request_key], verdict)
-        verdict.violations += _check_events(events[request_key], request_key in parked)
-        _check_events_are_true(facts, request_key, events[request_key], calls[request_key], verdict)
-        _check_one_kind_of_event(facts, request_key, events[request_key], verdict)
+        verdict.violations += _check_events(events[request_key], bool(parked[request_key]))
+        _check_events_are_true(facts, request_key, events[request_key], calls[request_key], arrivals, verdict)
+        _check_one_kind_of_event(facts, request_key, events[request_key], arrivals, verdict)
         verdict.violations += creates_after_old_lookup(calls[request_key])
         verdict.violations += delayed_by_other_project(facts.plan, request_key[0], events[request_key])
         request = facts.plan.requests[request_key[0]]
@@ -91,6 +99,8 @@ def check_laws(facts: RunFacts) -> Verdict:
             verdict.violations += unexplained_failure(
                 facts.plan, request, event, calls[request_key], deliveries[request_key], is_sound=facts.is_sound
             )
+    verdict.violations += event_ids(facts.events)
+    _check_one_task_per_id(facts, calls, verdict)
     verdict.violations += too_many_calls(facts.plan, facts.dcs_calls)
     verdict.violations += requests_tried_in_outage(facts.plan, facts.dcs_calls)
     return verdict
@@ -104,6 +114,11 @@ def _could_know_calls(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryR
 def _could_know_event(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
     """Whether `later` could know of the event of `earlier`; a redelivery does not show it."""
     return facts.is_sound or earlier.process is later.process or how_known(earlier, later) in ("same", "copy")
+
+
+def _could_know_parked(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
+    """Whether `later` could know that `earlier` parked the request: not by Redis, if that was away or emptied."""
+    return (facts.is_sound or not facts.plan.claims) and _could_know_event(facts, earlier, later)
 
 
 def _claims_state(facts: RunFacts) -> str:
@@ -161,19 +176,27 @@ def _check_one_task(facts: RunFacts, calls: list[CreateCall], verdict: Verdict) 
             )
 
 
+def _check_one_task_per_id(facts: RunFacts, calls: Mapping[RequestKey, list[CreateCall]], verdict: Verdict) -> None:
+    """With sound claims, another task under a request id is a conflict."""
+    for number, is_clash in sorted(facts.sent):
+        if is_clash and facts.is_sound:
+            _check_one_task(facts, calls[number, False] + calls[number, True], verdict)
+
+
 def _check_events(events: list[Event], is_parked: bool) -> Iterator[str]:
     if not events:
         yield "lost: no final event"
-    for succeeded in (True, False):
-        ids = {event.id for event in events if event.succeeded is succeeded}
-        if len(ids) > 1:
-            yield f"{len(ids)} event ids"
     if any(event.parked for event in events) and not is_parked:
         yield "an event says parked, but nothing is"
 
 
 def _check_events_are_true(
-    facts: RunFacts, request_key: RequestKey, events: list[Event], calls: list[CreateCall], verdict: Verdict
+    facts: RunFacts,
+    request_key: RequestKey,
+    events: list[Event],
+    calls: list[CreateCall],
+    arrivals: Arrivals,
+    verdict: Verdict,
 ) -> None:
     """Check that the first event of each kind is true; later ones repeat it."""
     tasks = {call.task_id: call for call in calls if call.task_id is not None}
@@ -187,7 +210,7 @@ def _check_events_are_true(
                 verdict.violations.append(f"succeeded with {event.instance_id}, which is not the request's")
         if event.reason not in REASONS_WITHOUT_TASK:
             continue
-        for call in tasks.values():
+        for call in arrivals.before_reopening(event, tasks.values()):
             if call.started_at < event.at:
                 could_know = all(
                     _could_know_calls(facts, call.delivery, source) for source in _deciding_deliveries(facts, event)
@@ -213,9 +236,11 @@ def _deciding_deliveries(facts: RunFacts, event: Event) -> Iterator[DeliveryReco
             yield delivery
 
 
-def _check_one_kind_of_event(facts: RunFacts, request_key: RequestKey, events: list[Event], verdict: Verdict) -> None:
+def _check_one_kind_of_event(
+    facts: RunFacts, request_key: RequestKey, events: list[Event], arrivals: Arrivals, verdict: Verdict
+) -> None:
     firsts = sorted(_first_of_each_kind(events), key=lambda event: event.at)
-    if len(firsts) < 2:
+    if len(firsts) < 2 or arrivals.is_reopened(firsts[0], firsts[1].at):
         return
     earlier, later = firsts
     failed = later if earlier.succeeded else earlier

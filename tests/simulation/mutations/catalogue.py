@@ -81,6 +81,9 @@ MUTATIONS = (
     Mutation("drops requests instead of requeueing them", replace_class(SETTLER, settlement.DropInsteadOfRequeue)),
     Mutation("omits x-last-sent-at on copies", replace_class(SETTLER, settlement.LoseLastSentAt)),
     Mutation("gives each event a new id", replace_class(SETTLER, settlement.NewEventIdEachTime)),
+    Mutation("gives all failures of a request one id", replace_class(SETTLER, settlement.OneIdForAllFailures)),
+    Mutation("parks copies of a parked request again", replace_class(SETTLER, settlement.ParkCopiesAgain)),
+    Mutation("creates for a message whose failure is published", replace_class(DEDUPLICATOR, decisions.ForgetFailures)),
     Mutation(
         "skips the look-up after an ambiguous create", replace_class(EXECUTOR, decisions.SkipLookupAfterAmbiguous)
     ),

@@ -88,6 +88,15 @@ class ForgetOutcomes(Deduplicator):
         """Switch the law off."""
 
 
+class ForgetFailures(Deduplicator):
+    """Deduplicator that remembers no failure that leaves its request id free."""
+
+    def completed(self, migration: MigrationRequest) -> Completed | None:
+        """Switch the law off."""
+        completed = super().completed(migration)
+        return completed if completed is not None and (completed.succeeded or completed.parked) else None
+
+
 class NoListingDelay(RetryPolicy):
     """Retry policy without a listing delay."""
 

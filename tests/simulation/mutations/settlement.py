@@ -64,6 +64,26 @@ class NewEventIdEachTime(Settler):
         return await super().settle(delivery, sender_request_id, envelope, outcome)
 
 
+class OneIdForAllFailures(Settler):
+    """Settler that gives all failures of a request one id, whatever failed."""
+
+    async def settle(self, delivery: Any, sender_request_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
+        """Switch the law off."""
+        if isinstance(outcome, Completed) and not outcome.succeeded:
+            outcome = replace(outcome, event_id=f"failure of {outcome.subject}")
+        return await super().settle(delivery, sender_request_id, envelope, outcome)
+
+
+class ParkCopiesAgain(Settler):
+    """Settler that parks every copy of a parked request."""
+
+    async def settle(self, delivery: Any, sender_request_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
+        """Switch the law off."""
+        if isinstance(outcome, Completed):
+            outcome = replace(outcome, is_repeated=False)
+        return await super().settle(delivery, sender_request_id, envelope, outcome)
+
+
 class AlteredProxy:
     """Proxy of a port that changes some of its members."""
 

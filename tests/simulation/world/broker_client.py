@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from schemas.timestamp import from_text
 from tests.simulation.world.broker import Broker, Channel
 from tests.simulation.world.records import CURRENT_DELIVERY, DeliveryRecord, Event, copy_of
 from tests.simulation.world.replica_context import ReplicaContext
@@ -84,12 +86,22 @@ class Publisher:
     ) -> None:
         """Publish an event. Raises UnconfirmedError."""
         record = CURRENT_DELIVERY.get()
-        instance_id = json.loads(completed.body)["instance_id"] if completed.succeeded else None
+        body = json.loads(completed.body)
+        instance_id = body["instance_id"] if completed.succeeded else None
         content = (completed.event_id, completed.succeeded, completed.reason, instance_id, completed.parked)
+        error = body.get("error") or {}
+        what = (
+            (instance_id,) if completed.succeeded else (completed.reason, error.get("status"), error.get("error_code"))
+        )
+        clock_offset = self._replica.epoch_now() - self._replica.now
+        decided_at = math.nan if completed.is_repeated else (from_text(completed.completed_at) or 0.0) - clock_offset
+        meaning = (body["project_id"], body["request_id"], completed.succeeded, *what)
 
         def effect() -> None:
             self._replica.log("event %s (%s)", "succeeded" if completed.succeeded else "failed", completed.reason)
-            self._broker.events.append(Event(record, self._replica.now, *content))
+            self._broker.events.append(
+                Event(record, self._replica.now, *content, meaning, completed.is_repeated, decided_at)
+            )
 
         await self._publish("event", record, effect)
 

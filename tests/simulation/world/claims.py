@@ -53,30 +53,42 @@ class ClaimStore:
         self._emptied_at, self.is_sound = now, False
 
     def take(
-        self, migration: MigrationRequest, owner: object, now: float, epoch_now: float, replays: int
+        self,
+        migration: MigrationRequest,
+        owner: object,
+        now: float,
+        epoch_now: float,
+        replays: int,
+        arrived_at: float | None,
     ) -> ClaimAnswer:
         """Claim a request. An expired claim means that its holder may have sent a create just now."""
         record = self.records.get(migration.key)
         if record is None:
             self.records[migration.key] = ClaimRecord(migration.fingerprint, owner, now + CLAIM_SECONDS)
-            return Granted(is_first=now - self._emptied_at >= MIN_MEMORY_AGE_SECONDS)
+            return Granted(is_first=now - self._emptied_at >= MIN_MEMORY_AGE_SECONDS, has_record=False)
+        if record.outcome is not None:
+            if record.outcome.answers(migration, replays, arrived_at):
+                return Concluded(record.outcome)
+            record = self.records[migration.key] = ClaimRecord(migration.fingerprint)
         is_ours = record.fingerprint == migration.fingerprint
-        if record.outcome is not None and not (is_ours and _is_outdated(record.outcome, replays)):
-            return Concluded(record.outcome)
         is_live = record.owner not in (None, owner) and record.expires_at > now
         if is_live or not is_ours:
             return ClaimedElsewhere(record.fingerprint)
-        last = record.last_sent_at if record.owner is None and record.outcome is None else epoch_now
-        record.owner, record.expires_at, record.outcome = owner, now + CLAIM_SECONDS, None
+        last = record.last_sent_at if record.owner is None else epoch_now
+        record.owner, record.expires_at = owner, now + CLAIM_SECONDS
         return Granted(is_first=False, last_sent_at=last)
 
     def conclude(self, migration: MigrationRequest, outcome: Completed) -> Completed:
-        """Store an outcome, and return the one that counts: the first, unless it is a failure of fewer replays."""
+        """Store an outcome, and return the one that counts: the first that succeeded or is parked."""
         record = self.records.setdefault(migration.key, ClaimRecord(migration.fingerprint))
         stored = record.outcome
         if record.fingerprint != migration.fingerprint:
             return outcome
-        if stored is None or (not stored.succeeded and outcome.replays > stored.replays):
+        if outcome.fingerprint != migration.fingerprint:  # a conflict
+            self.records.pop(migration.key)
+            return outcome
+        is_older = stored is not None and not outcome.succeeded and outcome.completed_at < stored.completed_at
+        if stored is None or not (stored.succeeded or stored.parked or is_older):
             record.outcome, record.owner = outcome, None
             return outcome
         return stored
@@ -90,10 +102,6 @@ class ClaimStore:
                 record.owner = None
 
 
-def _is_outdated(outcome: Completed, replays: int) -> bool:
-    return not outcome.succeeded and outcome.replays < replays
-
-
 class ReplicaClaims:
     """Access of one process of a replica to the store."""
 
@@ -104,13 +112,15 @@ class ReplicaClaims:
         """Until when each claim is certainly ours."""
         self._writes: list[Callable[[], Completed | None]] = []
 
-    async def take(self, migration: MigrationRequest, now: float, replays: int = 0) -> ClaimAnswer:
+    async def take(
+        self, migration: MigrationRequest, now: float, replays: int = 0, arrived_at: float | None = None
+    ) -> ClaimAnswer:
         """Claim a request."""
         await self._replica.point("claim.before")
         if not await self._answers():
             return Unavailable()
         asked_at = self._replica.now
-        answer = self._claim_store.take(migration, self, asked_at, now, replays)
+        answer = self._claim_store.take(migration, self, asked_at, now, replays, arrived_at)
         self._replica.log("claim: %s", type(answer).__name__)
         if await self._replica.point("claim.after") == "claim-reply-lost":
             self._claim_store.is_sound = False

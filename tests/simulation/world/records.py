@@ -99,6 +99,17 @@ class Event:
     reason: str
     instance_id: str | None
     parked: bool
+    meaning: tuple[object, ...] = ()
+    """What it says, without times and counters."""
+    is_repeated: bool = False
+    """It says that it is an answer from memory."""
+    decided_at: float = math.nan
+    """When its outcome was decided, if its own delivery came to it."""
+
+
+def is_final(event: Event) -> bool:
+    """Whether no later message reopens the request: it succeeded, or it is parked."""
+    return event.succeeded or event.parked
 
 
 def how_known(earlier: DeliveryRecord, later: DeliveryRecord | None) -> str | None:

@@ -225,4 +225,4 @@ async def test_a_script_that_redis_does_not_have_is_sent_whole(refusal: bytes, a
 
 def test_every_script_is_registered_once() -> None:
     """A script that is not in the list could not be asked for."""
-    assert len(set(SCRIPTS)) == len(SCRIPTS) == 5
+    assert len(set(SCRIPTS)) == len(SCRIPTS) == 6

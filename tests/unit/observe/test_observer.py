@@ -150,6 +150,15 @@ def test_parked_request_is_counted_by_reason() -> None:
     assert seen.lines[-1]["parked"] is True
 
 
+def test_answer_from_memory_is_named() -> None:
+    """In its line only: the metrics count deliveries."""
+    seen = Seen("info")
+    for is_repeated in (False, True):
+        seen.observer.received(redelivered=False)
+        seen.observer.settled(settled("succeeded", "created", is_repeated=is_repeated))
+    assert [line.get("repeated") for line in seen.lines] == [None, True]
+
+
 @pytest.mark.parametrize(("outcome", "reason"), [("retried", "503"), ("retried", "settle"), ("returned", "stale")])
 def test_retried_request_has_no_age(outcome: str, reason: str) -> None:
     """The age is observed at the final event only; a retried request is counted by outcome."""

@@ -13,7 +13,7 @@ EPOCH = "1970-01-01T00:00:00.000Z"
 def test_reasons_are_the_documented_ones() -> None:
     """Reasons are a contract with consumers, and so is which of them are parked."""
     parked = {"unauthenticated", "forbidden", "not_found", "exhausted", "unresolved", "poison"}
-    assert {reason.value for reason in Reason} == parked | {"invalid_request", "rejected", "expired"}
+    assert {reason.value for reason in Reason} == parked | {"invalid_request", "conflict", "rejected", "expired"}
     assert {reason.value for reason in PARKED_REASONS} == parked
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import identity
-from schemas.event import FAILED_TYPE, SUCCEEDED_TYPE
+from schemas.event import FAILED_TYPE, SUCCEEDED_TYPE, DcsError, MigrationFailed, Reason
 from schemas.request import Task
 from tests.malformed_bodies import TASK
 
@@ -40,15 +40,48 @@ def test_content_has_a_pinned_identity(task: Task, request_id: str, fingerprint:
 @pytest.mark.parametrize(
     ("arguments", "event_id"),
     [
-        (("p", "r", SUCCEEDED_TYPE, 0), "e08a845f-7487-5958-9c0f-b86d2b539df9"),
-        (("p", "r", FAILED_TYPE, 0), "1e56285a-b315-567d-a82c-f6ea3b08a79d"),
-        (("p", "r", SUCCEEDED_TYPE, 1), "6108f234-11e1-5930-9d51-1ef8a5f219d8"),
-        ((None, None, FAILED_TYPE, 0), "6244abb8-fee8-5575-904f-fd0fb5601578"),
+        (("p", "r", SUCCEEDED_TYPE, "i-1"), "88f60949-cf24-5366-a28a-2aecdc97affd"),
+        (("p", "r", SUCCEEDED_TYPE, "i-2"), "de060bb6-e7a8-5775-9c6b-c33be764c300"),
+        ((None, None, FAILED_TYPE, "invalid_request", None, None, 0, "d"), "6363e6ea-5db4-55ec-a26b-e127eaee70b2"),
     ],
 )
 def test_an_event_has_a_pinned_id(arguments: tuple[Any, ...], event_id: str) -> None:
-    """The id of an event depends on project, request, type and replays, and on nothing else."""
+    """The id of an event depends on project, request, type and the rest of its meaning, and on nothing else."""
     assert identity.event_id(*arguments) == event_id
+
+
+texts_or_none = st.none() | st.sampled_from(("", "a", "a\x1f400", "400"))
+meanings = st.tuples(
+    st.builds(
+        MigrationFailed,
+        request_id=st.none() | st.sampled_from("rs"),
+        project_id=st.none() | st.sampled_from("pq"),
+        reason=st.sampled_from(Reason),
+        error=st.none() | st.builds(DcsError, status=st.none() | st.sampled_from((400, 403)), error_code=texts_or_none),
+        message=st.text(max_size=3),
+        attempts=st.integers(0, 9),
+        received_at=st.just("t"),
+        completed_at=st.text(max_size=3),
+    ),
+    st.integers(0, 12),
+    st.binary(max_size=1),
+)
+
+
+def what_it_means(failure: MigrationFailed, replays: int, message: bytes) -> tuple[object, ...]:
+    """What tells the meaning of one failure from another; what is unknown is the empty text."""
+    status, code = (failure.error.status, failure.error.error_code) if failure.error else (None, None)
+    texts = (failure.request_id, failure.project_id, code)
+    return (failure.reason, status, replays, message, *(text or "" for text in texts))
+
+
+@given(meanings, meanings)
+def test_failures_share_an_id_exactly_if_they_mean_the_same(
+    one: tuple[MigrationFailed, int, bytes], other: tuple[MigrationFailed, int, bytes]
+) -> None:
+    """Times, counters and sentences are no part of the meaning; reason, answer, replays and message are."""
+    is_same = what_it_means(*one) == what_it_means(*other)
+    assert (identity.failure_id(*one) == identity.failure_id(*other)) is is_same
 
 
 def test_a_body_without_a_request_id_has_a_pinned_stand_in() -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -18,6 +18,7 @@ from worker.cli.common import EXIT_OK, fail, format_table, print_json, printable
 from worker.cli.parked.request import (
     NO_MATCH,
     ParkedRequest,
+    open_parked_records,
     parked_queue,
     read_selected,
     read_with_id,
@@ -181,12 +182,14 @@ async def drop_requests(
     Without `yes` only print them.
     """
     path = path or Path(time.strftime("parked-dropped-%Y%m%dT%H%M%SZ.jsonl", time.gmtime()))
-    async with parked_queue(settings) as queue:
+    async with parked_queue(settings) as queue, AsyncExitStack() as stack:
         found = await selected_requests(queue, settings, selection)
         if found and yes:
+            forget = await stack.enter_async_context(open_parked_records(settings))
             with _new_file(path) as stream:
                 stream.writelines(map(_line, found))
             for request in found:
+                await forget(request)
                 await queue.drop(request.parked)
             await queue.release()
         if as_json:

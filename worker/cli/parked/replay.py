@@ -5,7 +5,7 @@ Without --yes, a dry run: looks for the tasks in DCS as the worker does, and pre
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Final, Literal, assert_never
@@ -15,10 +15,10 @@ import typer
 from schemas import identity
 from schemas.client import read_event
 from schemas.envelope import Envelope
-from schemas.event import FAILED_TYPE, MigrationSucceeded
+from schemas.event import MigrationSucceeded
 from worker.bootstrap.components import credentials, retry_policy, service_transport
 from worker.cli.common import EXIT_FAILED, print_json, printable, short_duration
-from worker.cli.parked.request import NO_MATCH, ParkedRequest, parked_queue, selected_requests
+from worker.cli.parked.request import NO_MATCH, ParkedRequest, open_parked_records, parked_queue, selected_requests
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.timeline import describe_failure
 from worker.cli.progress import Pacer, ProgressDisplay
@@ -66,6 +66,8 @@ class Replay:
     canary_timeout: float
     """Seconds to wait for the outcomes of the canary."""
     as_json: bool
+    forget: Callable[[ParkedRequest], Awaitable[None]] = field(init=False)
+    """Deletes what Redis knows of a request."""
     replayed: int = 0
     outcomes: list[CanaryOutcome] = field(default_factory=list)
     """Of the canary."""
@@ -73,7 +75,7 @@ class Replay:
 
     async def run(self, selection: Selection) -> int:
         """Replay the selected requests; the exit status. Raises BrokerError."""
-        async with parked_queue(self.settings) as queue:
+        async with open_parked_records(self.settings) as self.forget, parked_queue(self.settings) as queue:
             selected = await selected_requests(queue, self.settings, selection)
             valid = [request for request in selected if request.parsed is not None]
             is_done = False
@@ -114,6 +116,7 @@ class Replay:
 
     async def _replay(self, queue: ParkedQueue, request: ParkedRequest) -> None:
         await self.pacer.wait()
+        await self.forget(request)
         await queue.move(request.parked, request.replay_headers(self.settings.delivery_limit, time.time()))
         self.replayed += 1
 
@@ -137,35 +140,31 @@ async def canary_outcomes(
     requests: Sequence[ParkedRequest], events: EventStream, timeout: float
 ) -> list[CanaryOutcome]:
     """The outcomes of replayed requests, at the latest after `timeout` seconds. Raises BrokerError."""
-    # By request: the id of the event if this replay fails. A failure before it has another id, and is no outcome.
-    failure_ids: dict[Key, str] = {
-        parsed.key: identity.event_id(parsed.project_id, parsed.request_id, FAILED_TYPE, request.envelope.replays + 1)
-        for request in requests
-        if (parsed := request.parsed) is not None
-    }
+    by_key = {request.parsed.key: request for request in requests if request.parsed is not None}
     outcomes: dict[Key, CanaryOutcome] = {}
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout):
-            while len(outcomes) < len(failure_ids):
-                outcomes.update(_outcome_from(await anext(events), failure_ids))
-    for key in failure_ids:
+            while len(outcomes) < len(by_key):
+                outcomes.update(_outcome_from(await anext(events), by_key))
+    for key in by_key:
         outcomes.setdefault(key, CanaryOutcome(key[1], False, f"no outcome after {timeout:g} s"))
     return list(outcomes.values())
 
 
-def _outcome_from(event: Event, failure_ids: Mapping[Key, str]) -> dict[Key, CanaryOutcome]:
+def _outcome_from(event: Event, requests: Mapping[Key, ParkedRequest]) -> dict[Key, CanaryOutcome]:
     """The outcome that an event reports, by its request; empty if it is about another request or replay."""
     try:
         content = read_event(event.body)
     except ValueError:
         return {}  # not an event of the worker
     key = (content.project_id or "", content.request_id or "")
-    if key not in failure_ids:
+    if (request := requests.get(key)) is None:
         return {}
     if isinstance(content, MigrationSucceeded):
         return {key: CanaryOutcome(key[1], True, f"{content.resolution}: {content.instance_id}")}
-    if event.headers.get(_CLOUDEVENTS_ID_HEADER) != failure_ids[key]:
-        return {}
+    failure_id = identity.failure_id(content, request.envelope.replays + 1, request.parked.body)
+    if event.headers.get(_CLOUDEVENTS_ID_HEADER) != failure_id:
+        return {}  # a failure of before this replay
     return {key: CanaryOutcome(key[1], False, describe_failure(content))}
 
 

@@ -3,8 +3,8 @@
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -16,6 +16,7 @@ from schemas.journal import Kind
 from schemas.request import InvalidRequestError, Sender, parse
 from schemas.timestamp import from_text, to_text
 from worker.bootstrap.components import brokers
+from worker.claims.parked_records import parked_records
 from worker.cli.common import printable
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
@@ -135,8 +136,8 @@ def _parse(parked: ParkedMessage, settings: Settings) -> tuple[MigrationRequest 
         request = parse(parked.body, max_bytes=settings.max_message_bytes, content_encoding=encoding)
     except InvalidRequestError as error:
         return None, str(error), error.sender
-    found = migration(request, default_region=settings.dcs_region, with_marker=settings.marker)
-    return found, "", Sender(found.request_id, found.project_id, found.region, found.task.name)
+    found = migration(request, default_region=settings.dcs_region, with_marker=settings.marker, message=parked.body)
+    return found, "", found.sender
 
 
 def _envelope(headers: Mapping[str, object], now: float) -> Envelope:
@@ -193,6 +194,20 @@ async def parked_queue(settings: Settings) -> AsyncIterator[ParkedQueue]:
         open_parked_queue(connection, settings.queue) as queue,
     ):
         yield queue
+
+
+@asynccontextmanager
+async def open_parked_records(settings: Settings) -> AsyncIterator[Callable[[ParkedRequest], Awaitable[None]]]:
+    """Deletes what Redis knows of a parked request, before it is replayed or dropped. Raises ClaimsAwayError."""
+    async with AsyncExitStack() as stack:
+        url = settings.claims_url and settings.claims_url.get_secret_value()
+        forget = await stack.enter_async_context(parked_records(url)) if url else None
+
+        async def forget_record(request: ParkedRequest) -> None:
+            if forget is not None and request.parsed is not None:
+                await forget(request.parsed, request.envelope.replays)
+
+        yield forget_record
 
 
 async def read_selected(

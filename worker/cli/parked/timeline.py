@@ -99,12 +99,15 @@ class RequestTimeline:
 def timeline_of_event(event: Event, headers: Mapping[str, object]) -> RequestTimeline:
     """The timeline of the request that an event with these headers answers."""
     received_at = event.received_at.timestamp()
-    end = {"did": "event", "event": event.model_dump(mode="json")}
+    end: dict[str, Any] = {"did": "event", "event": event.model_dump(mode="json")}
+    text = _describe_event(event)
+    if headers.get(names.REPEATED) is True:
+        end, text = end | {"repeated": True}, f"{text}; this message was answered from memory"
     return RequestTimeline(
         Sender(event.request_id, event.project_id, event.region, event.name),
         "succeeded" if isinstance(event, MigrationSucceeded) else "failed",
         received_at,
-        [*_steps(received_at, headers), TimelineStep(event.completed_at.timestamp(), _describe_event(event), end)],
+        [*_steps(received_at, headers), TimelineStep(event.completed_at.timestamp(), text, end)],
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from schemas import identity
-from schemas.event import FAILED_KEY, FAILED_TYPE, SUCCEEDED_KEY
+from schemas.event import FAILED_KEY, SUCCEEDED_KEY, MigrationFailed
 from tests.unit.cli.parked.parked_messages import parked_request
 from worker.cli.parked.replay import CanaryOutcome, canary_outcomes
 from worker.rabbit.tools.event_stream import Event
@@ -33,7 +33,8 @@ TIMES = {"received_at": "2026-11-01T08:00:00.000Z", "completed_at": "2026-11-01T
 def _failed(replays: int) -> Event:
     error = {"status": 403, "error_code": "DCS.4030"}
     body = {"request_id": "r", "project_id": "p", "reason": "forbidden", "message": "no", "error": error, **TIMES}
-    headers = {"cloudEvents:id": identity.event_id("p", "r", FAILED_TYPE, replays)}
+    failure_id = identity.failure_id(MigrationFailed.model_validate(body), replays, parked_request().parked.body)
+    headers = {"cloudEvents:id": failure_id}
     return Event(FAILED_KEY, json.dumps(body).encode(), headers, None)
 
 

@@ -5,9 +5,16 @@ from typing import Any
 import pytest
 
 from schemas import names
+from schemas.event import MigrationFailed, Reason
 from schemas.journal import EMPTY, Journal, Kind
 from tests.unit.cli.parked.parked_messages import HEADERS, JOURNAL, JOURNAL_TEXTS, JOURNAL_TIME, NOW, parked_request
-from worker.cli.parked.timeline import describe_entry, render_steps, render_timeline, timeline_of_parked
+from worker.cli.parked.timeline import (
+    describe_entry,
+    render_steps,
+    render_timeline,
+    timeline_of_event,
+    timeline_of_parked,
+)
 
 
 def test_parked_show_has_the_same_timeline() -> None:
@@ -39,6 +46,16 @@ def test_invalid_journal_is_not_printed() -> None:
     assert "is not readable" not in render_timeline(
         timeline_of_parked(parked_request(headers={names.PARKED_REASON: "exhausted", **forged}))
     )
+
+
+@pytest.mark.parametrize(("value", "is_repeated"), [(True, True), ("true", False), (None, False)])
+def test_answer_from_memory_is_named(value: object, *, is_repeated: bool) -> None:
+    """In the text and as JSON, by the worker's own header only."""
+    times = {"received_at": "2026-11-01T08:00:00.000Z", "completed_at": "2026-11-01T08:00:01.000Z"}
+    event = MigrationFailed(request_id="r", reason=Reason.REJECTED, message="m", **times)
+    timeline = timeline_of_event(event, {} if value is None else {names.REPEATED: value})
+    assert ("answered from memory" in render_steps(timeline)) is is_repeated
+    assert ("repeated" in timeline.as_json()["timeline"][-1]) is is_repeated
 
 
 @pytest.mark.parametrize(
