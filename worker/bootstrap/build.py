@@ -28,7 +28,9 @@ from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.delivery import RabbitDelivery
 from worker.rabbit.locks import BrokerLocks
+from worker.rabbit.on_demand import OnDemandChannel
 from worker.rabbit.publisher import RabbitPublisher
+from worker.rabbit.replies import ReplyPublisher
 from worker.rabbit.topology import Topology
 from worker.web.server import WebServer
 
@@ -63,7 +65,7 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         client = _dcs_client(stack, loaded, observer, freeze_detector, on_credentials)
         claims = await _claims(stack, settings, observer)
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
-        publisher = RabbitPublisher(settings.queue, settings.event_exchange, topology, observer, on_blocked=on_blocked)
+        publisher = _publisher(stack, settings, topology, observer, on_blocked)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
         shared = ClaimsOrLocks(claims, locks, quiet=settings.dcs_timeout + QUIET_SECONDS) if claims else None
@@ -116,6 +118,18 @@ def _http_client(
         on_call_end=observer.call_ended,
         on_call_start=observer.tracing.call_started if observer.tracing else None,
     )
+
+
+def _publisher(
+    stack: AsyncExitStack,
+    settings: Settings,
+    topology: Topology,
+    observer: WorkerObserver,
+    on_blocked: Callable[[bool], None],
+) -> RabbitPublisher:
+    replies = ReplyPublisher(partial(OnDemandChannel, components.brokers(settings), "dcs-worker replies"))
+    stack.push_async_callback(replies.aclose)
+    return RabbitPublisher(settings.queue, settings.event_exchange, topology, observer, replies, on_blocked=on_blocked)
 
 
 def _consumer(

@@ -176,7 +176,7 @@ class RabbitDelivery:
 
     __slots__ = (
         *("_channel_health", "_on_settled", "_tag"),
-        *("body", "correlation_id", "headers", "message_id", "properties", "redelivered", "reply_to"),
+        *("body", "correlation_id", "exchange", "headers", "message_id", "properties", "redelivered", "reply_to"),
     )
 
     def __init__(
@@ -191,6 +191,7 @@ class RabbitDelivery:
         self.message_id = properties.message_id or None
         self.correlation_id = properties.correlation_id or None
         self.reply_to = properties.reply_to or None
+        self.exchange = deliver.exchange or ""
         self.redelivered = bool(deliver.redelivered)
         self._tag = deliver.delivery_tag
         self._channel_health = channel_health

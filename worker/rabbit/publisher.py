@@ -19,13 +19,13 @@ from worker.policy.call_result import UnconfirmedError
 from worker.policy.outcome import Completed
 from worker.rabbit.connection import open_channel
 from worker.rabbit.publishing import PERSISTENT, ConfirmChannel, copy_properties
+from worker.rabbit.replies import ReplyPublisher
 from worker.rabbit.topology import Topology, declare
 
 PUBLISH_TIMEOUT_SECONDS: Final = 10.0
-REPLY_TRIES: Final = 3
-REPLY_PAUSE_SECONDS: Final = 0.5
-"""Between two tries of a reply that the broker refused."""
 BLOCKED_CHECK_INTERVAL_SECONDS: Final = 0.5
+MAX_HEX_CHARACTERS: Final = 254
+"""Whole bytes in a short string of AMQP, which holds 255."""
 
 
 class Original(Protocol):
@@ -50,7 +50,7 @@ class PublisherObserver(Protocol):
         """The broker blocks, or no longer blocks, the publishing connection."""
 
     def reply_refused(self, event_id: str) -> None:
-        """The queue that a request names for its answer does not take it."""
+        """The address that a request names for its answer does not take it."""
 
 
 class _RefusedError(UnconfirmedError):
@@ -66,6 +66,7 @@ class RabbitPublisher:
         event_exchange: str,
         topology: Topology,
         observer: PublisherObserver,
+        replies: ReplyPublisher,
         *,
         on_blocked: Callable[[bool], None],
     ) -> None:
@@ -73,6 +74,7 @@ class RabbitPublisher:
         self._event_exchange = event_exchange
         self._topology = topology
         self._observer = observer
+        self._replies = replies
         self._on_blocked = on_blocked
         self._channel: ConfirmChannel | None = None
         self._usable = asyncio.Event()
@@ -95,27 +97,22 @@ class RabbitPublisher:
             content_type=names.JSON,
             headers={**headers, **trace},  # type: ignore[dict-item]  # they came off the wire
             delivery_mode=PERSISTENT,
-            correlation_id=correlation_id,
+            correlation_id=_readable(correlation_id),
             message_id=ending.event_id,
             message_type=type_,
         )
         started = time.perf_counter()
         key = events.SUCCEEDED_KEY if ending.succeeded else events.FAILED_KEY
         await self._publish(ending.body, properties, exchange=self._event_exchange, routing_key=key)
-        if reply_to is not None and reply_to not in self._own_queues:
-            await self._reply(ending, properties, reply_to)
         self._observer.published(type_, time.perf_counter() - started)
+        if reply_to is None or self._is_own_queue(reply_to):
+            return
+        if not await self._replies.publish(ending.body, properties, reply_to):
+            self._observer.reply_refused(ending.event_id)
 
-    async def _reply(self, ending: Completed, properties: Basic.Properties, reply_to: str) -> None:
-        """The sender may not wait for the answer any more, or its queue may be full: neither holds the request up."""
-        for _ in range(REPLY_TRIES):
-            try:
-                await self._publish(ending.body, properties, routing_key=reply_to)
-            except _RefusedError:
-                await asyncio.sleep(REPLY_PAUSE_SECONDS)
-            else:
-                return
-        self._observer.reply_refused(ending.event_id)
+    def _is_own_queue(self, name: str) -> bool:
+        """Whether a worker would take a message in this queue for a copy of a request, its state headers included."""
+        return name in self._own_queues or name.startswith(f"{self._queue}.retry.")
 
     async def postpone(self, delivery: Original, retry_level: int, headers: Mapping[str, object]) -> None:
         """Put a copy into the retry queue of that level. Raises UnconfirmedError."""
@@ -202,6 +199,18 @@ class RabbitPublisher:
             raise _RefusedError(f"the broker refused a message for {routing_key!r}") from None
         except (AMQPError, ConnectionError, RuntimeError) as error:
             raise UnconfirmedError(f"{type(error).__name__}: {error}"[:300]) from error
+
+
+def _readable(correlation_id: str | None) -> str | None:
+    """The correlation id of an event: in UTF-8, for other bytes end the connection of many a consumer.
+
+    Other bytes are written in hexadecimal, as many as there is room for.
+    """
+    try:
+        (correlation_id or "").encode()
+    except UnicodeEncodeError:
+        return (correlation_id or "").encode("utf-8", "surrogateescape").hex()[:MAX_HEX_CHARACTERS]
+    return correlation_id
 
 
 async def _is_blocked(connection: AbstractConnection) -> bool:
