@@ -21,11 +21,14 @@ LAST_SENT_AT: Final = "x-last-sent-at"
 EXPIRATION: Final = "x-expiration"
 USER_ID: Final = "x-user-id"
 STATE: Final = frozenset((ATTEMPTS, ROUND, DELIVERIES, INTERRUPTIONS, REPLAYS, FIRST_RECEIVED_AT, LAST_SENT_AT))
+# A copy has these only if a worker wrote them.
+MOVED_PROPERTIES: Final = frozenset((EXPIRATION, USER_ID))
 
 # What was done for a request, for people: it is no state, and nothing is decided by it.
 JOURNAL: Final = "x-journal"
 
 # What a parked request says about itself.
+PARKED_PREFIX: Final = "x-parked-"
 PARKED_REASON: Final = "x-parked-reason"
 PARKED_ERROR_CODE: Final = "x-parked-error-code"
 PARKED_AT: Final = "x-parked-at"
@@ -35,7 +38,8 @@ PARKED_AT: Final = "x-parked-at"
 DELIVERY_COUNT: Final = "x-delivery-count"
 # Dead-lettering history; a copy that carries it is taken for a cycle and dropped by brokers before 4.0.1
 # (https://www.rabbitmq.com/docs/dlx), and CC/BCC would route the copy a second time.
-DEATH_PREFIXES: Final = ("x-death", "x-first-death-", "x-last-death-")
+DEATHS: Final = "x-death"
+DEATH_PREFIXES: Final = (DEATHS, "x-first-death-", "x-last-death-")
 BROKER: Final = frozenset((DELIVERY_COUNT, "x-acquired-count", "CC", "BCC"))
 
 TRACEPARENT: Final = "traceparent"

@@ -64,6 +64,7 @@ class FakeDelivery:
     body: bytes = field(default_factory=request)
     headers: Mapping[str, object] = field(default_factory=dict)
     redelivered: bool = False
+    exchange: str = ""
     message_id: str | None = "m-1"
     correlation_id: str | None = None
     reply_to: str | None = None

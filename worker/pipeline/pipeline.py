@@ -113,7 +113,12 @@ class DeliveryPipeline:
         self._report(delivery, None, envelope, outcome if is_settled else DeliveryLost(None), started)
 
     def _envelope(self, delivery: Delivery) -> Envelope:
-        return Envelope.read(delivery.headers, redelivered=delivery.redelivered, now=self._now())
+        return Envelope.read(
+            delivery.headers,
+            redelivered=delivery.redelivered,
+            now=self._now(),
+            is_own_copy=not delivery.exchange,
+        )
 
     async def _decide(self, context: DeliveryContext) -> Outcome:
         """Law `single-flight`: a copy of a request that has ended or is in progress gets its outcome."""

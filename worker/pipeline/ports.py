@@ -44,6 +44,10 @@ class Delivery(DeliveryOwnership, Protocol):
         """Message headers; empty if there are none."""
 
     @property
+    def exchange(self) -> str:
+        """Exchange that the message was published to; empty for a copy of a worker, which goes straight to a queue."""
+
+    @property
     def redelivered(self) -> bool:
         """The broker's redelivered flag."""
 

@@ -130,6 +130,7 @@ class Delivery:
     """A delivery whose channel is never lost."""
 
     redelivered = False
+    exchange = ""
     message_id = correlation_id = reply_to = None
     properties: Any = None
 

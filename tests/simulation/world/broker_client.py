@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from schemas import names
 from tests.simulation.world.broker import Broker, Channel
 from tests.simulation.world.records import CURRENT_DELIVERY, DeliveryRecord, Event, copy_of
 from tests.simulation.world.replica_context import ReplicaContext
@@ -23,6 +24,7 @@ class Delivery:
         self.record = record
         self.body = record.message.body
         self.headers = broker.headers(record.message)
+        self.exchange = "" if record.message.parent else names.REQUEST_EXCHANGE
         self.redelivered = record.message.failures > 0
         self._replica = replica
         self._broker = broker
