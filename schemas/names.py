@@ -1,11 +1,14 @@
 """Names on the broker and in message headers: one place for the worker, its senders and its readers."""
 
+from decimal import Decimal
 from typing import Final
 
 REQUEST_QUEUE: Final = "dcs.migration.requests"
 REQUEST_EXCHANGE: Final = "dcs.migration"
 REQUEST_KEY: Final = "create"
 EVENT_EXCHANGE: Final = "dcs.migration.events"
+
+RETRY_INFIX: Final = ".retry."
 
 JSON: Final = "application/json"
 
@@ -46,9 +49,12 @@ TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
 
 
-def retry_queue(queue: str, retry_level: int) -> str:
-    """Name of the retry queue of `place` (1 is the first) of the requests queue `queue`."""
-    return f"{queue}.retry.{retry_level}"
+def retry_queue(queue: str, seconds: float) -> str:
+    """Name of the retry queue of the requests queue `queue` with this delay, in whole milliseconds: `….retry.0.5s`.
+
+    Named by its delay, so that a changed schedule never meets a queue with other arguments.
+    """
+    return f"{queue}{RETRY_INFIX}{(Decimal(round(seconds * 1000)) / 1000).normalize():f}s"
 
 
 def parked_queue(queue: str) -> str:

@@ -112,11 +112,11 @@ class RabbitPublisher:
 
     def _is_own_queue(self, name: str) -> bool:
         """Whether a worker would take a message in this queue for a copy of a request, its state headers included."""
-        return name in self._own_queues or name.startswith(f"{self._queue}.retry.")
+        return name in self._own_queues or name.startswith(f"{self._queue}{names.RETRY_INFIX}")
 
     async def postpone(self, delivery: Original, retry_level: int, headers: Mapping[str, object]) -> None:
         """Put a copy into the retry queue of that level. Raises UnconfirmedError."""
-        await self._copy(delivery, headers, names.retry_queue(self._queue, retry_level))
+        await self._copy(delivery, headers, self._topology.retry_queues[retry_level - 1])
 
     async def park(self, delivery: Original, headers: Mapping[str, object]) -> None:
         """Put a copy into the parked queue. Raises UnconfirmedError."""

@@ -5,6 +5,7 @@ Source: https://www.rabbitmq.com/docs/management#http-api. Only GET is ever sent
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote as shell
@@ -16,12 +17,12 @@ import httpx2
 from schemas import names
 from worker.policy.diagnostics import Check, OnCheck, failed, ok, unchecked, warning
 from worker.rabbit.tools.broker_access import BrokerError, Node
-from worker.rabbit.tools.topology_diff import APPLY
+from worker.rabbit.tools.topology_diff import APPLY, unscheduled
 from worker.rabbit.topology import Topology
 
 TIMEOUT_SECONDS: Final = 10.0
 MAX_ANSWER_BYTES: Final = 4 << 20
-_COLUMNS: Final = "name,policy,operator_policy,effective_policy_definition"
+_COLUMNS: Final = "name,messages,policy,operator_policy,effective_policy_definition"
 _HARMFUL: Final = (
     *("message-ttl", "expires", "max-length", "max-length-bytes", "max-in-memory-length", "overflow", "delivery-limit"),
     *("dead-letter-exchange", "dead-letter-routing-key", "dead-letter-strategy"),
@@ -47,7 +48,7 @@ async def check_management(
         return
     on_check(_requests_bound(to_queues, topology))
     on_check(_events_bound(to_readers, topology, node))
-    for check in _policies(queues, topology, node):
+    for check in (*_policies(queues, topology, node), *_unscheduled(queues, topology, node)):
         on_check(check)
 
 
@@ -110,6 +111,15 @@ def _events_bound(bindings: Sequence[Mapping[str, Any]], topology: Topology, nod
         f"rabbitmqadmin {in_vhost}declare binding source={shell(exchange)} destination=QUEUE routing_key='migration.*'"
     )
     return warning("binding", "nothing is bound to it: events are dropped", remedy, subject=exchange)
+
+
+def _unscheduled(queues: Sequence[Mapping[str, Any]], topology: Topology, node: Node) -> Iterator[Check]:
+    """Retry queues that left the schedule and are empty; the numbered ones of 0.1.0 are seen over AMQP."""
+    pattern = re.compile(re.escape(f"{topology.requests_queue}{names.RETRY_INFIX}") + r"[0-9.]+s")
+    for queue in queues:
+        name = str(queue.get("name"))
+        if pattern.fullmatch(name) and name not in topology.retry_queues and queue.get("messages") == 0:
+            yield unscheduled(name, node)
 
 
 def _policies(queues: Sequence[Mapping[str, Any]], topology: Topology, node: Node) -> Iterator[Check]:

@@ -15,7 +15,8 @@ from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 from pamqp.commands import Queue as QueueFrames
 
-from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked
+from schemas import names
+from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked, warning
 from worker.rabbit.tools.broker_access import Node, ask, no_answer
 from worker.rabbit.topology import Exchange, Queue, Topology, declare_on, difference
 
@@ -53,7 +54,25 @@ async def check_topology(
     if missing := [result.title for result in found if result.check is None]:
         on_check(_missing(missing, found))
     on_check(_check_dead_letters(topology, found))
+    numbered = [f"{topology.requests_queue}{names.RETRY_INFIX}{number}" for number in range(1, 10)]  # by 0.1.0
+    for name, count in zip(
+        numbered, await asyncio.gather(*(_count(connection, name) for name in numbered)), strict=True
+    ):
+        if count == 0:
+            on_check(unscheduled(name, node))
     return next(result.consumers for result in found if result.title == f"queue {topology.requests_queue}")
+
+
+async def _count(connection: AbstractConnection, name: str) -> int | None:
+    """Messages ready in a queue; None if it does not exist, or cannot be seen."""
+    answer = await ask(connection, partial(declare_on, item=Queue(name), passive=True))
+    return answer.message_count if isinstance(answer, QueueFrames.DeclareOk) else None
+
+
+def unscheduled(name: str, node: Node) -> Check:
+    """The finding for an empty retry queue that no delay of the schedule needs."""
+    remedy = f"rabbitmqctl delete_queue -p {quote(node.vhost)} {quote(name)}"
+    return warning("queue", "is empty, and no delay of WORKER_RETRY_DELAYS needs it", remedy, subject=name)
 
 
 async def _compare(connection: AbstractConnection, node: Node, item: Exchange | Queue) -> DeclareResult:
@@ -126,11 +145,11 @@ def _difference_remedy(kind: str, name: str, node: Node, refusal: str) -> str:
 
 
 def _missing(missing: Sequence[str], found: Sequence[DeclareResult]) -> Check:
-    names, rights = ", ".join(missing), [result.may_configure for result in found if result.may_configure is not None]
+    listed, rights = ", ".join(missing), [result.may_configure for result in found if result.may_configure is not None]
     if rights and not all(rights):
         remedy = f"{APPLY}, with a WORKER_AMQP_URL whose user may configure"
-        return failed("topology", f"missing, and this user may not declare it: {names}", remedy)
-    return failed("topology", f"missing: {names}; a worker that may declares it at its start", APPLY)
+        return failed("topology", f"missing, and this user may not declare it: {listed}", remedy)
+    return failed("topology", f"missing: {listed}; a worker that may declares it at its start", APPLY)
 
 
 def _check_dead_letters(topology: Topology, found: Sequence[DeclareResult]) -> Check:
