@@ -14,7 +14,6 @@ DAMAGED = (
     "amq.rabbitmq.reply-to.abcd.efgh",
     "amq.rabbitmq.reply-to.g1h2AA5yZXBseUA0NTY3ODkwMQAAC2YAAAAAY2JhZA==.Ys1iZWVtYm9sZA==",
     "AMQ.RABBITMQ.REPLY-TO.abcd.efgh",
-    "amq.rabbitmq.reply-to",
     "amq.rabbitmq.reply-to.",
     "no such queue",
 )

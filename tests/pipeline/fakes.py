@@ -85,6 +85,9 @@ class FakeDelivery:
     async def reject(self) -> None:
         await self._do("reject")
 
+    async def dead_letter(self) -> None:
+        await self._do("dead_letter")
+
     async def _do(self, what: str) -> None:
         await asyncio.sleep(0)
         if self.lost:

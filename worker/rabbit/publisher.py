@@ -6,11 +6,12 @@ exchange may have no queue bound to it, and a reply may go to a queue that does 
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Final, Protocol
 
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import AMQPError, DeliveryError, PublishError
+from aiormq.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 
 from schemas import event as events
@@ -18,26 +19,21 @@ from schemas import names
 from worker.policy.call_result import UnconfirmedError
 from worker.policy.outcome import Completed
 from worker.rabbit.connection import open_channel
-from worker.rabbit.publishing import PERSISTENT, ConfirmChannel, copy_properties
+from worker.rabbit.copies import CopyPublisher, Original
+from worker.rabbit.on_demand import CLOSED_ERRORS, ClosedError, OnDemandChannel
+from worker.rabbit.publishing import (
+    MAX_HEADERS_BYTES,
+    PERSISTENT,
+    PUBLISH_TIMEOUT_SECONDS,
+    ConfirmChannel,
+    RefusedError,
+)
 from worker.rabbit.replies import ReplyPublisher
 from worker.rabbit.topology import Topology, declare
 
-PUBLISH_TIMEOUT_SECONDS: Final = 10.0
 BLOCKED_CHECK_INTERVAL_SECONDS: Final = 0.5
 MAX_HEX_CHARACTERS: Final = 254
 """Whole bytes in a short string of AMQP, which holds 255."""
-
-
-class Original(Protocol):
-    """A delivery to be copied."""
-
-    @property
-    def body(self) -> bytes:
-        """The message body."""
-
-    @property
-    def properties(self) -> Basic.Properties:
-        """The message properties as they came."""
 
 
 class PublisherObserver(Protocol):
@@ -53,10 +49,6 @@ class PublisherObserver(Protocol):
         """The address that a request names for its answer does not take it."""
 
 
-class _RefusedError(UnconfirmedError):
-    """A queue that the message reached did not take it."""
-
-
 class RabbitPublisher:
     """Publishes on the channel of the current session; waits for one up to PUBLISH_TIMEOUT_SECONDS."""
 
@@ -67,16 +59,23 @@ class RabbitPublisher:
         topology: Topology,
         observer: PublisherObserver,
         replies: ReplyPublisher,
+        isolated: OnDemandChannel,
         *,
         on_blocked: Callable[[bool], None],
+        on_stuck: Callable[[Sequence[str]], None],
     ) -> None:
         self._queue = queue
         self._event_exchange = event_exchange
         self._topology = topology
         self._observer = observer
         self._replies = replies
+        self._copies = CopyPublisher(self._publish_copy, isolated, on_stuck=on_stuck, on_cured=self._mark_worn)
+        self._is_worn = False
         self._on_blocked = on_blocked
         self._channel: ConfirmChannel | None = None
+        """For events."""
+        self._copy_channel: ConfirmChannel | None = None
+        """For copies, which may make the broker close their channel."""
         self._usable = asyncio.Event()
         self._broken: asyncio.Future[str] | None = None
         self._own_queues = frozenset(queue.name for queue in topology.queues)
@@ -115,8 +114,8 @@ class RabbitPublisher:
         return name in self._own_queues or name.startswith(f"{self._queue}{names.RETRY_INFIX}")
 
     async def postpone(self, delivery: Original, retry_level: int, headers: Mapping[str, object]) -> None:
-        """Put a copy into the retry queue of that level. Raises UnconfirmedError."""
-        await self._copy(delivery, headers, self._topology.retry_queues[retry_level - 1])
+        """Put a copy into the retry queue of that level, or the next one that takes it. Raises UnconfirmedError."""
+        await self._copy(delivery, headers, *self._topology.retry_queues[retry_level - 1 :])
 
     async def park(self, delivery: Original, headers: Mapping[str, object]) -> None:
         """Put a copy into the parked queue. Raises UnconfirmedError."""
@@ -129,24 +128,34 @@ class RabbitPublisher:
     async def session(self, connection: AbstractConnection, up: Callable[[], None]) -> str:
         """Be usable on `connection` until its channel is doubtful; the reason. Raises what aio-pika raises."""
         await declare(connection, self._topology)
-        async with open_channel(connection, confirms=True) as channel:
-            broken = self._broken = asyncio.get_running_loop().create_future()
+        async with open_channel(connection, confirms=True) as channel, AsyncExitStack() as copies:
+            broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            self._broken = broken
             channel.closing.add_done_callback(lambda _: self._break("the channel was closed"))
+            await self._open_copy_channel(connection, copies)
             self._channel = ConfirmChannel(channel, timeout_seconds=PUBLISH_TIMEOUT_SECONDS)
             self._usable.set()
             up()
             try:
-                return await self._watch(connection, broken)
+                while not broken.done():
+                    await asyncio.wait((broken,), timeout=BLOCKED_CHECK_INTERVAL_SECONDS)
+                    self._block(await _is_blocked(connection))
+                    self._copies.forget_old()
+                    if self._is_worn and not broken.done():
+                        await self._open_copy_channel(connection, copies)
+                return broken.result()
             finally:
-                self._channel = None
+                self._channel = self._copy_channel = None
                 self._usable.clear()
                 self._block(False)
 
-    async def _watch(self, connection: AbstractConnection, broken: asyncio.Future[str]) -> str:
-        while not broken.done():
-            await asyncio.wait((broken,), timeout=BLOCKED_CHECK_INTERVAL_SECONDS)
-            self._block(await _is_blocked(connection))
-        return broken.result()
+    async def _open_copy_channel(self, connection: AbstractConnection, opened: AsyncExitStack) -> None:
+        """Open another channel for copies. What is under way on the old one is published again, alone."""
+        await opened.aclose()
+        channel = await opened.enter_async_context(open_channel(connection, confirms=True))
+        channel.closing.add_done_callback(lambda _: self._mark_worn())
+        self._copy_channel = ConfirmChannel(channel, timeout_seconds=PUBLISH_TIMEOUT_SECONDS)
+        self._is_worn = False
 
     def _block(self, is_blocked: bool) -> None:
         if is_blocked == self.is_blocked:
@@ -163,17 +172,24 @@ class RabbitPublisher:
         if self._broken is not None and not self._broken.done():
             self._broken.set_result(reason)
 
-    async def _copy(self, delivery: Original, headers: Mapping[str, object], queue: str) -> None:
-        properties = copy_properties(delivery.properties, headers)
-        await self._publish(delivery.body, properties, routing_key=queue, mandatory=True)
+    async def _copy(self, delivery: Original, headers: Mapping[str, object], *queues: str) -> None:
+        max_headers_bytes = self._copy_channel.max_headers_bytes if self._copy_channel else MAX_HEADERS_BYTES
+        await self._copies.copy(delivery, headers, queues, max_headers_bytes)
 
-    async def _usable_channel(self) -> ConfirmChannel:
-        if self._channel is not None and self._usable.is_set():
-            return self._channel
-        async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
-            while self._channel is None or not self._usable.is_set():
+    async def _publish_copy(self, body: bytes, properties: Basic.Properties, queue: str) -> None:
+        await self._publish(body, properties, routing_key=queue, mandatory=True)
+
+    def _mark_worn(self) -> None:
+        self._is_worn = True
+
+    async def _usable_channel(self, *, is_copy: bool) -> ConfirmChannel:
+        if not self._usable.is_set():
+            async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
                 await self._usable.wait()
-            return self._channel
+        channel = self._copy_channel if is_copy else self._channel
+        if channel is None:
+            raise ConnectionError("the channel was closed")
+        return channel
 
     async def _publish(
         self,
@@ -184,9 +200,9 @@ class RabbitPublisher:
         routing_key: str,
         mandatory: bool = False,
     ) -> None:
-        """Publish one message and wait for its confirm. Raises UnconfirmedError."""
+        """Publish one message and wait for its confirm. Raises UnconfirmedError, of it RefusedError and ClosedError."""
         try:
-            channel = await self._usable_channel()
+            channel = await self._usable_channel(is_copy=mandatory)
             await channel.publish(body, properties, exchange=exchange, routing_key=routing_key, mandatory=mandatory)
         except TimeoutError:
             if not self.is_blocked:
@@ -196,9 +212,9 @@ class RabbitPublisher:
             self._break(f"queue {routing_key!r} does not exist")
             raise UnconfirmedError(f"queue {routing_key!r} does not exist") from None
         except DeliveryError:
-            raise _RefusedError(f"the broker refused a message for {routing_key!r}") from None
-        except (AMQPError, ConnectionError, RuntimeError) as error:
-            raise UnconfirmedError(f"{type(error).__name__}: {error}"[:300]) from error
+            raise RefusedError(f"the broker refused a message for {routing_key!r}") from None
+        except CLOSED_ERRORS as error:
+            raise ClosedError(f"{type(error).__name__}: {error}"[:300]) from error
 
 
 def _readable(correlation_id: str | None) -> str | None:

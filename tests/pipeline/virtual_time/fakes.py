@@ -151,6 +151,9 @@ class Delivery:
     async def reject(self) -> None:
         raise AssertionError("a defect")
 
+    async def dead_letter(self) -> None:
+        raise AssertionError("no copy is refused here")
+
 
 class Replica:
     """One replica: its dispatcher, its consumption, and its reports."""

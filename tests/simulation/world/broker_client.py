@@ -51,6 +51,10 @@ class Delivery:
         await self._settle("ack", self._broker.ack)
         self.record.has_acked = True
 
+    async def dead_letter(self) -> None:
+        """Never asked for: every copy can be made here."""
+        raise AssertionError
+
     async def reject(self) -> None:
         """Return the message to the queue. Raises StaleDeliveryError."""
         await self._settle("reject", self._broker.reject)
