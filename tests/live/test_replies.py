@@ -38,9 +38,10 @@ async def test_damaged_addresses_cost_their_own_answer_only(vhost: str, tmp_path
         await until(lambda: worker.metric("dcs_worker_in_flight_requests") == 0, 30, worker.explain)
         assert {len(of_one) for of_one in events.values()} == {1}
         system.assert_one_task_each(list(events))
-        answered = [json.loads((await answers.get(timeout=10)).body)["request_id"] for _ in range(2 * len(harmful))]
-        assert sorted(answered) == sorted(name for name in events if name not in harmful)
-        assert await answers.get(fail=False) is None
+        answered: set[str] = set()  # one whose confirm was lost comes twice
+        while (answer := await answers.get(fail=False)) is not None:
+            answered.add(json.loads(answer.body)["request_id"])
+        assert answered == set(events) - set(harmful)
         assert not [line for line in worker.log() if line["event"] == "broker.down"], worker.explain()
         assert worker.metric("dcs_worker_requests_received_total", 'redelivered="true"') == 0
         assert await system.depth(names.REQUEST_QUEUE) == 0

@@ -59,6 +59,8 @@ class OnDemandChannel:
             except (DeliveryError, PublishError):
                 raise
             except CLOSED_ERRORS as error:
+                if channel is self._channel:  # aiormq may not know yet that it is closed
+                    self._channel = None
                 raise ClosedError(f"{type(error).__name__}: {error}"[:300]) from error
 
     async def aclose(self) -> None:
