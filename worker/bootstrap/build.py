@@ -58,19 +58,12 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
     def deliver(delivery: RabbitDelivery) -> None:
         dispatcher.deliver(delivery)
 
-    def on_blocked(is_blocked: bool) -> None:
-        (consumer.pause if is_blocked else consumer.resume)(BLOCKED)
-
-    def on_stuck(queues: Sequence[str]) -> None:
-        refusals[STUCK] = f"{STUCK}: {', '.join(queues)}"
-        (consumer.pause if queues else consumer.resume)(STUCK)
-
     async with AsyncExitStack() as stack:
         client = _dcs_client(stack, loaded, observer, freeze_detector, on_credentials)
         claims = await _claims(stack, settings, observer)
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
-        publisher = _publisher(stack, settings, topology, observer, on_blocked, on_stuck)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
+        publisher = _publisher(stack, settings, topology, observer, consumer, refusals)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
         shared = ClaimsOrLocks(claims, locks, quiet=settings.dcs_timeout + QUIET_SECONDS) if claims else None
         traced = components.traced(publisher, observer.tracing, settings)
@@ -129,9 +122,16 @@ def _publisher(
     settings: Settings,
     topology: Topology,
     observer: WorkerObserver,
-    on_blocked: Callable[[bool], None],
-    on_stuck: Callable[[Sequence[str]], None],
+    consumer: Consumer,
+    refusals: dict[str, str],
 ) -> RabbitPublisher:
+    def on_blocked(is_blocked: bool) -> None:
+        (consumer.pause if is_blocked else consumer.resume)(BLOCKED)
+
+    def on_stuck(queues: Sequence[str]) -> None:
+        refusals[STUCK] = f"{STUCK}: {', '.join(queues)}"
+        (consumer.pause if queues else consumer.resume)(STUCK)
+
     nodes = components.brokers(settings)
     replies = ReplyPublisher(partial(OnDemandChannel, nodes, "dcs-worker replies"))
     isolated = OnDemandChannel(nodes, "dcs-worker copies")

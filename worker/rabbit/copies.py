@@ -138,11 +138,11 @@ class CopyPublisher:
                     )
                 except ClosedError:
                     continue
+                except PublishError:
+                    raise UnconfirmedError(f"queue {queue!r} does not exist") from None
                 except DeliveryError:
                     await self._isolated.aclose()
                     raise RefusedError(f"queue {queue!r} refuses a copy") from None
-                except PublishError:
-                    raise UnconfirmedError(f"queue {queue!r} does not exist") from None
                 except TimeoutError:
                     await self._isolated.aclose()
                     raise UnconfirmedError(f"no confirm within {PUBLISH_TIMEOUT_SECONDS:g} s") from None

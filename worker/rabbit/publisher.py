@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final, Protocol
 
 from aio_pika.abc import AbstractConnection
@@ -69,7 +70,8 @@ class RabbitPublisher:
         self._topology = topology
         self._observer = observer
         self._replies = replies
-        self._copies = CopyPublisher(self._publish_copy, isolated, on_stuck=on_stuck, on_cured=self._mark_worn)
+        publish_copy = partial(self._publish, mandatory=True)
+        self._copies = CopyPublisher(publish_copy, isolated, on_stuck=on_stuck, on_cured=self._mark_worn)
         self._is_worn = False
         self._on_blocked = on_blocked
         self._channel: ConfirmChannel | None = None
@@ -102,7 +104,7 @@ class RabbitPublisher:
         )
         started = time.perf_counter()
         key = events.SUCCEEDED_KEY if ending.succeeded else events.FAILED_KEY
-        await self._publish(ending.body, properties, exchange=self._event_exchange, routing_key=key)
+        await self._publish(ending.body, properties, key, exchange=self._event_exchange)
         self._observer.published(type_, time.perf_counter() - started)
         if reply_to is None or self._is_own_queue(reply_to):
             return
@@ -176,9 +178,6 @@ class RabbitPublisher:
         max_headers_bytes = self._copy_channel.max_headers_bytes if self._copy_channel else MAX_HEADERS_BYTES
         await self._copies.copy(delivery, headers, queues, max_headers_bytes)
 
-    async def _publish_copy(self, body: bytes, properties: Basic.Properties, queue: str) -> None:
-        await self._publish(body, properties, routing_key=queue, mandatory=True)
-
     def _mark_worn(self) -> None:
         self._is_worn = True
 
@@ -195,9 +194,9 @@ class RabbitPublisher:
         self,
         body: bytes,
         properties: Basic.Properties,
+        routing_key: str,
         *,
         exchange: str = "",
-        routing_key: str,
         mandatory: bool = False,
     ) -> None:
         """Publish one message and wait for its confirm. Raises UnconfirmedError, of it RefusedError and ClosedError."""

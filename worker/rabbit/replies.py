@@ -32,11 +32,9 @@ class ReplyPublisher:
     """
 
     def __init__(self, channel: Callable[[], OnDemandChannel]) -> None:
-        self._channel = channel
         self._shared, self._isolated = channel(), channel()
         self._turn = asyncio.Lock()
         self._harmful: dict[str, float] = {}
-        self._closing: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"<ReplyPublisher: {self._shared!r}, {len(self._harmful)} harmful addresses>"
@@ -46,11 +44,9 @@ class ReplyPublisher:
         for _ in range(REPLY_TRIES):
             if self._is_harmful(reply_to):
                 return False
-            shared = self._shared
             try:
-                await shared.publish(body, properties, reply_to, REPLY_TIMEOUT_SECONDS, mandatory=False)
+                await self._shared.publish(body, properties, reply_to, REPLY_TIMEOUT_SECONDS, mandatory=False)
             except TimeoutError:
-                self._replace(shared)
                 return False
             except ClosedError:
                 async with self._turn:
@@ -63,9 +59,8 @@ class ReplyPublisher:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        for task in self._closing:
-            task.cancel()
-        await asyncio.gather(self._shared.aclose(), self._isolated.aclose(), *self._closing, return_exceptions=True)
+        await self._shared.aclose()
+        await self._isolated.aclose()
 
     async def _publish_alone(self, body: bytes, properties: Basic.Properties, reply_to: str) -> bool:
         """Publish one reply while no other one is published on its connection."""
@@ -89,21 +84,3 @@ class ReplyPublisher:
 
     def _is_harmful(self, reply_to: str) -> bool:
         return self._harmful.get(reply_to, 0.0) > time.monotonic()
-
-    def _replace(self, shared: OnDemandChannel) -> None:
-        """Use another connection from now on: one frozen queue can hold up all that is published on a channel.
-
-        The replies under way on the old one have their time, then it is closed.
-        """
-        if shared is self._shared:
-            self._shared = self._channel()
-            task = asyncio.create_task(_close_later(shared))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
-
-
-async def _close_later(channel: OnDemandChannel) -> None:
-    try:
-        await asyncio.sleep(REPLY_TIMEOUT_SECONDS)
-    finally:
-        await channel.aclose()
