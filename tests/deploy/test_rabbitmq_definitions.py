@@ -53,7 +53,7 @@ def test_settings_and_vhost_are_followed(format_: str) -> None:
 
 def test_no_user_password_or_hash_is_in_them() -> None:
     """Importing a user would set its password; there is none to be found here either."""
-    assert kept("definitions").keys() == {"vhosts", "exchanges", "queues", "bindings"}
+    assert kept("definitions").keys() == {"vhosts", "exchanges", "queues", "bindings", "policies"}
     assert kept("permissions").keys() == {"permissions"}
     assert {key for entry in kept("permissions")["permissions"] for key in entry} == {
         "user", "vhost", "configure", "write", "read",

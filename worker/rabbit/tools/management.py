@@ -128,6 +128,8 @@ def _policies(queues: Sequence[Mapping[str, Any]], topology: Topology, node: Nod
         effective = queue.get("effective_policy_definition")
         if queue.get("name") not in ours or not isinstance(effective, dict):
             continue
+        if queue["name"] == names.parked_queue(topology.requests_queue):
+            effective = {key: value for key, value in effective.items() if key != "delivery-limit"}
         if changed := ", ".join(f"{key} {effective[key]}" for key in _HARMFUL if key in effective):
             has_finding = True
             kind = "policy" if queue.get("policy") else "operator_policy"

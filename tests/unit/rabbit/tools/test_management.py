@@ -93,7 +93,7 @@ async def test_a_policy_that_changes_a_queue_is_a_warning() -> None:
     """It is named with what it sets; one that changes nothing, or another queue, is not."""
     queues = [
         _queue("moves.retry.10s", **{"message-ttl": 5, "queue-leader-locator": "balanced"}),
-        _queue("moves.parked", **{"queue-leader-locator": "balanced"}),
+        _queue("moves.parked", **{"queue-leader-locator": "balanced", "delivery-limit": 1_000_000}),
         _queue("other", expires=1),
         {"name": "moves"},
     ]
