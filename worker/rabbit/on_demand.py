@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from aiormq import Channel
-from aiormq.exceptions import AMQPError, DeliveryError, PublishError
+from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelNotFoundEntity, DeliveryError, PublishError
 from pamqp.commands import Basic
 
 from worker.policy.call_result import UnconfirmedError
@@ -18,6 +18,9 @@ from worker.rabbit.connection import Brokers, connected, connection_loss_as_erro
 
 CLOSED_ERRORS: Final = (AMQPError, ConnectionError, RuntimeError)
 """What aiormq raises for a publish whose channel or connection is closed."""
+
+NOT_ALLOWED_ERRORS: Final = (ChannelAccessRefused, ChannelNotFoundEntity)
+"""The channel is closed for a missing right or exchange, which is not the doing of one message."""
 
 
 class ClosedError(UnconfirmedError):
@@ -58,6 +61,9 @@ class OnDemandChannel:
                     )
             except (DeliveryError, PublishError):
                 raise
+            except NOT_ALLOWED_ERRORS as error:
+                self._channel = None
+                raise UnconfirmedError(f"{type(error).__name__}: {error}"[:300]) from error
             except CLOSED_ERRORS as error:
                 if channel is self._channel:  # aiormq may not know yet that it is closed
                     self._channel = None

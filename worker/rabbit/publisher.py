@@ -21,7 +21,7 @@ from worker.policy.call_result import UnconfirmedError
 from worker.policy.outcome import Completed
 from worker.rabbit.connection import open_channel
 from worker.rabbit.copies import CopyPublisher, Original
-from worker.rabbit.on_demand import CLOSED_ERRORS, ClosedError, OnDemandChannel
+from worker.rabbit.on_demand import CLOSED_ERRORS, NOT_ALLOWED_ERRORS, ClosedError, OnDemandChannel
 from worker.rabbit.publishing import (
     MAX_HEADERS_BYTES,
     PERSISTENT,
@@ -212,6 +212,8 @@ class RabbitPublisher:
             raise UnconfirmedError(f"queue {routing_key!r} does not exist") from None
         except DeliveryError:
             raise RefusedError(f"the broker refused a message for {routing_key!r}") from None
+        except NOT_ALLOWED_ERRORS as error:
+            raise UnconfirmedError(f"{type(error).__name__}: {error}"[:300]) from error
         except CLOSED_ERRORS as error:
             raise ClosedError(f"{type(error).__name__}: {error}"[:300]) from error
 
