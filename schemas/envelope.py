@@ -1,11 +1,11 @@
 """The envelope: state that a request carries from delivery to delivery, in message headers.
 
-Law: what a sender puts in a header never crashes or misleads the worker. A state header that
-cannot be read counts as "a create may have been sent just now".
+Law: what a sender puts in a header never crashes or misleads the worker. State is believed only on a worker's own
+copy; there, what cannot be read counts as "a create may have been sent just now".
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 from . import names
@@ -41,20 +41,26 @@ class Envelope:
     """`first_received_at` is known; else it is only the time of this delivery, and the first may be long ago."""
     journal: Journal = EMPTY
     """What was done for the request, for people. Without state headers beside it, it is a sender's own and not read."""
+    is_own_copy: bool = field(default=True, compare=False)
+    """A worker wrote the state headers; else those of the message are a sender's."""
 
     @classmethod
-    def read(cls, headers: Mapping[str, object], *, redelivered: bool, now: float) -> Self:
+    def read(cls, headers: Mapping[str, object], *, redelivered: bool, now: float, is_own_copy: bool = True) -> Self:
         """The state that `headers` carry, at a delivery at `now`.
 
+        If it is no own copy, state headers only make it a repeat, which is looked for first.
         A redelivered message may still be in flight elsewhere: it may have been sent just now.
         """
-        if not redelivered and names.STATE.isdisjoint(headers):
-            return cls(0, 0, 1, 0, 0, now, None, False, False)
+        has_state = not names.STATE.isdisjoint(headers)
+        is_own_copy = is_own_copy and has_state
+        if not redelivered and not is_own_copy:
+            return cls(0, 0, 1, 0, 0, now, None, has_state, False, not has_state, is_own_copy=False)
+        state = headers if is_own_copy else {}
         readable = True
 
         def count(name: str) -> int:
             nonlocal readable
-            value = headers.get(name, 0)
+            value = state.get(name, 0)
             if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _CEILING:
                 return value
             readable = False
@@ -62,29 +68,29 @@ class Envelope:
 
         def time(name: str) -> float | None:
             nonlocal readable
-            if name not in headers:
+            if name not in state:
                 return None
-            value = from_text(headers[name])
+            value = from_text(state[name])
             readable = readable and value is not None
             return None if value is None else min(value, now)
 
         broken = max(1, _count(headers, names.DELIVERY_COUNT)) if redelivered else 0
-        interruptions = count(names.INTERRUPTIONS) + broken
         first, last = time(names.FIRST_RECEIVED_AT), time(names.LAST_SENT_AT)
-        state = cls(
+        read = cls(
             attempts=count(names.ATTEMPTS),
             round=count(names.ROUND),
             deliveries=count(names.DELIVERIES) + broken + 1,
-            interruptions=interruptions,
+            interruptions=count(names.INTERRUPTIONS) + broken,
             replays=count(names.REPLAYS),
             first_received_at=now if first is None else first,
             last_sent_at=now if redelivered else last,
             is_repeat=True,
             is_redelivered=redelivered,
             is_dated=first is not None,
-            journal=_journal(headers, broken, now),
+            journal=_journal(state, broken, now),
+            is_own_copy=is_own_copy,
         )
-        return state if readable else replace(state, last_sent_at=now)
+        return read if readable else replace(read, last_sent_at=now)
 
     @property
     def arrived_at(self) -> float | None:
@@ -105,14 +111,15 @@ class Envelope:
             self.is_redelivered,
             self.is_dated,
             self.journal,
+            self.is_own_copy,
         )
 
     def write(self, original: Mapping[str, object]) -> dict[str, object]:
-        """Headers of a copy: the original's own, this state, and nothing of the broker's."""
+        """Headers of a copy: the original's own, this state, and nothing that only the broker or a worker writes."""
+        left_out = _OWN if self.is_own_copy else _OWN | names.MOVED_PROPERTIES
+        prefixes = names.DEATH_PREFIXES if self.is_own_copy else (*names.DEATH_PREFIXES, names.PARKED_PREFIX)
         kept = {
-            name: value
-            for name, value in original.items()
-            if name not in _OWN and not name.startswith(names.DEATH_PREFIXES)
+            name: value for name, value in original.items() if name not in left_out and not name.startswith(prefixes)
         }
         kept[names.ATTEMPTS] = self.attempts
         kept[names.ROUND] = self.round
@@ -128,9 +135,22 @@ class Envelope:
         return kept
 
 
-def _journal(headers: Mapping[str, object], broken: int, now: float) -> Journal:
-    written = None if names.STATE.isdisjoint(headers) else Journal.read(headers.get(names.JOURNAL))
-    journal = written or EMPTY
+def is_parked_by_sender(headers: Mapping[str, object], queue: str) -> bool:
+    """Whether a parked message is no copy of a worker: dead-lettered from the requests queue `queue` as a sender's.
+
+    The broker does that to a message whose `expiration` ends, or that was delivered too often.
+    """
+    deaths = headers.get(names.DEATHS, [])
+    if not isinstance(deaths, list):
+        return True
+    return any(
+        not isinstance(death, Mapping) or (death.get("queue") == queue and death.get("exchange") != "")
+        for death in deaths
+    )
+
+
+def _journal(state: Mapping[str, object], broken: int, now: float) -> Journal:
+    journal = Journal.read(state.get(names.JOURNAL)) or EMPTY
     return journal.add(now, Kind.REDELIVERED, n=broken) if broken else journal
 
 

@@ -1,11 +1,14 @@
 """Names on the broker and in message headers: one place for the worker, its senders and its readers."""
 
+from decimal import Decimal
 from typing import Final
 
 REQUEST_QUEUE: Final = "dcs.migration.requests"
 REQUEST_EXCHANGE: Final = "dcs.migration"
 REQUEST_KEY: Final = "create"
 EVENT_EXCHANGE: Final = "dcs.migration.events"
+
+RETRY_INFIX: Final = ".retry."
 
 JSON: Final = "application/json"
 
@@ -21,11 +24,14 @@ LAST_SENT_AT: Final = "x-last-sent-at"
 EXPIRATION: Final = "x-expiration"
 USER_ID: Final = "x-user-id"
 STATE: Final = frozenset((ATTEMPTS, ROUND, DELIVERIES, INTERRUPTIONS, REPLAYS, FIRST_RECEIVED_AT, LAST_SENT_AT))
+# A copy has these only if a worker wrote them.
+MOVED_PROPERTIES: Final = frozenset((EXPIRATION, USER_ID))
 
 # What was done for a request, for people: it is no state, and nothing is decided by it.
 JOURNAL: Final = "x-journal"
 
 # What a parked request says about itself.
+PARKED_PREFIX: Final = "x-parked-"
 PARKED_REASON: Final = "x-parked-reason"
 PARKED_ERROR_CODE: Final = "x-parked-error-code"
 PARKED_AT: Final = "x-parked-at"
@@ -35,7 +41,8 @@ PARKED_AT: Final = "x-parked-at"
 DELIVERY_COUNT: Final = "x-delivery-count"
 # Dead-lettering history; a copy that carries it is taken for a cycle and dropped by brokers before 4.0.1
 # (https://www.rabbitmq.com/docs/dlx), and CC/BCC would route the copy a second time.
-DEATH_PREFIXES: Final = ("x-death", "x-first-death-", "x-last-death-")
+DEATHS: Final = "x-death"
+DEATH_PREFIXES: Final = (DEATHS, "x-first-death-", "x-last-death-")
 BROKER: Final = frozenset((DELIVERY_COUNT, "x-acquired-count", "CC", "BCC"))
 
 # On an event that answers a message from memory.
@@ -53,9 +60,12 @@ def schema_id(name: str) -> str:
     return f"urn:dcs-migration-worker:schema:{name}:v{SCHEMA_VERSION}"
 
 
-def retry_queue(queue: str, retry_level: int) -> str:
-    """Name of the retry queue of `place` (1 is the first) of the requests queue `queue`."""
-    return f"{queue}.retry.{retry_level}"
+def retry_queue(queue: str, seconds: float) -> str:
+    """Name of the retry queue of the requests queue `queue` with this delay, in whole milliseconds: `….retry.0.5s`.
+
+    Named by its delay, so that a changed schedule never meets a queue with other arguments.
+    """
+    return f"{queue}{RETRY_INFIX}{(Decimal(round(seconds * 1000)) / 1000).normalize():f}s"
 
 
 def parked_queue(queue: str) -> str:

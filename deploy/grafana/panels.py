@@ -45,8 +45,8 @@ def queue(metric: str, rest: str = "") -> str:
 
 
 def by_place(series: str) -> str:
-    """Queues as `requests`, `retry.1`, `parked`, in the label `place`."""
-    pattern = "(?:.*?[.])?(retry[.][0-9]+|parked|[^.]+)"
+    """Queues as `requests`, `retry.10s`, `parked`, in the label `place`."""
+    pattern = "(?:.*?[.])?(retry[.][0-9.]+s?|parked|[^.]+)"
     return f'label_replace(max by (queue) ({series}), "place", "$1", "queue", "{pattern}")'
 
 

@@ -118,7 +118,7 @@ async def test_image_serves_and_drains_sealed(containers: Containers, system: Ru
     await system.answered(220)
     assert await asyncio.to_thread(successor.stop) == 0
     system.assert_one_task_each(names + last)
-    assert await system.all_empty()
+    assert await system.all_empty((10, 60, 300, 1800))
 
 
 async def test_nothing_tries_to_write(containers: Containers, system: RunningSystem) -> None:

@@ -121,4 +121,4 @@ async def test_the_deployment_works_and_drains(pods: Pods, system: RunningSystem
         await asyncio.to_thread(pods.play, path, "--down")  # that alone would kill: it knows no grace
     await system.answered(108)
     system.assert_one_task_each(names + last)
-    assert await system.all_empty()
+    assert await system.all_empty((10, 60, 300, 1800))

@@ -53,7 +53,7 @@ def test_settings_and_vhost_are_followed(format_: str) -> None:
 
 def test_no_user_password_or_hash_is_in_them() -> None:
     """Importing a user would set its password; there is none to be found here either."""
-    assert kept("definitions").keys() == {"vhosts", "exchanges", "queues", "bindings"}
+    assert kept("definitions").keys() == {"vhosts", "exchanges", "queues", "bindings", "policies"}
     assert kept("permissions").keys() == {"permissions"}
     assert {key for entry in kept("permissions")["permissions"] for key in entry} == {
         "user", "vhost", "configure", "write", "read",
@@ -68,7 +68,7 @@ def test_the_table_is_what_the_file_says() -> None:
     assert told == [(one["user"], one["configure"], one["write"], one["read"]) for one in given]
 
 
-@pytest.mark.parametrize("name", ["dcs.migration.requests", "dcs.migration.requests.retry.1", "another"])
+@pytest.mark.parametrize("name", ["dcs.migration.requests", "dcs.migration.requests.retry.10s", "another"])
 def test_no_user_may_declare_objects_of_another(name: str) -> None:
     """No pattern is wider than it looks: each has both ends, and every dot is a dot."""
     for one in kept("permissions")["permissions"]:

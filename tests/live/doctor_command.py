@@ -1,5 +1,6 @@
 """Runs `doctor` as a process, and dumps the state of a broker that it must not change."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -8,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aio_pika
+
 from schemas import names
 from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import free_port
+from worker.rabbit.topology import describe
 
 ROOT = Path(__file__).parents[2]
 QUEUE = names.REQUEST_QUEUE
@@ -49,6 +53,19 @@ def _run(
         timeout=90,
         check=False,
     )
+
+
+def declare_retry_queue(url: str, seconds: float, milliseconds: int) -> None:
+    """Declare the retry queue of this delay as somebody else might: with another message TTL."""
+    (queue,) = describe(QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (seconds,)).queues[2:]
+
+    async def declare() -> None:
+        async with await aio_pika.connect(url) as connection:
+            channel = await connection.channel()
+            arguments = queue.all_arguments | {"x-message-ttl": milliseconds}
+            await channel.declare_queue(queue.name, durable=True, arguments=arguments)
+
+    asyncio.run(declare())
 
 
 def apply(url: str, folder: Path, **settings: str) -> None:

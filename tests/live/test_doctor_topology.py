@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.fakes.servers import RabbitMqServer
-from tests.live.doctor_command import PASSWORD, QUEUE, apply, doctor, state, vhost_of
+from tests.live.doctor_command import PASSWORD, QUEUE, apply, declare_retry_queue, doctor, state, vhost_of
 
 
 def test_missing_objects_are_named_and_not_declared(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
@@ -15,7 +15,7 @@ def test_missing_objects_are_named_and_not_declared(rabbit: RabbitMqServer, vhos
     assert "topology" in answer.failed()
     missing = answer.found["topology"]
     assert missing["remedy"] == "dcs-worker topology apply"
-    assert all(name in missing["found"] for name in ("dcs.migration.events", f"{QUEUE}.retry.4", f"{QUEUE}.parked"))
+    assert all(name in missing["found"] for name in ("dcs.migration.events", f"{QUEUE}.retry.1800s", f"{QUEUE}.parked"))
 
     apply(vhost, tmp_path)
     assert "topology" not in doctor(vhost, tmp_path).found
@@ -34,7 +34,8 @@ def test_missing_dead_letter_target_is_reported(rabbit: RabbitMqServer, vhost: s
 
 def test_difference_is_reported_and_not_changed(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
     """A queue of another message TTL and an exchange of another kind: both values are printed, exit status 78."""
-    apply(vhost, tmp_path, WORKER_RETRY_DELAYS="10,70,300,1800")
+    declare_retry_queue(vhost, 60, 70_000)
+    apply(vhost, tmp_path, WORKER_RETRY_DELAYS="10,300,1800")
     before = state(rabbit)
 
     swapped = {"WORKER_REQUEST_EXCHANGE": "dcs.migration.events", "WORKER_EVENT_EXCHANGE": "dcs.migration"}
@@ -42,9 +43,9 @@ def test_difference_is_reported_and_not_changed(rabbit: RabbitMqServer, vhost: s
 
     assert state(rabbit) == before
     assert answer.status == 78
-    assert answer.found[f"queue {QUEUE}.retry.2"]["found"] == "x-message-ttl is 70000, but should be 60000"
+    assert answer.found[f"queue {QUEUE}.retry.60s"]["found"] == "x-message-ttl is 70000, but should be 60000"
     assert answer.found["exchange dcs.migration"]["found"] == "type is direct, but should be topic"
-    assert f"queue {QUEUE}.retry.1" not in answer.failed()
+    assert f"queue {QUEUE}.retry.10s" not in answer.failed()
 
 
 def test_user_without_configure_right_is_reported(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:

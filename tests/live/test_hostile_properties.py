@@ -40,7 +40,7 @@ async def test_requests_with_hostile_properties_get_their_event(vhost: str, tmp_
         system.assert_one_task_each(published)
         assert len([name for name in published if name in cases]) > len(cases) * 0.8
         async with asyncio.timeout(20):
-            while not await system.all_empty(2):
+            while not await system.all_empty((0.2, 4)):
                 await asyncio.sleep(0.1)
         await until(lambda: worker.metric("dcs_worker_in_flight_requests") == 0, 10)
         assert worker.metric("dcs_worker_requests_received_total", 'redelivered="true"') == 0

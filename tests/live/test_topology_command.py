@@ -6,14 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.live.doctor_command import declare_retry_queue
 from tools.harness.parked_queue import ParkedQueueSetup, settings
 
 ROOT = Path(__file__).parents[2]
 
 
-def _apply(url: str, folder: Path, *options: str, delays: str = "") -> subprocess.CompletedProcess[str]:
+def _apply(url: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "worker", "topology", "apply", *options]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WORKER_AMQP_URL": url, "WORKER_RETRY_DELAYS": delays}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WORKER_AMQP_URL": url}
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -28,20 +29,21 @@ def test_apply_declares_missing_objects_once(vhost: str, tmp_path: Path) -> None
 
 def test_other_delay_of_queue_is_a_readable_difference(vhost: str, tmp_path: Path) -> None:
     """A retry queue of another message TTL: exit status 78; the line names queue, present and expected value."""
-    _apply(vhost, tmp_path, delays="10,70,300,1800")
+    declare_retry_queue(vhost, 60, 70_000)
 
     plain, machine = _apply(vhost, tmp_path), _apply(vhost, tmp_path, "--json")
 
     assert (plain.returncode, plain.stdout, machine.returncode, machine.stderr) == (78, "", 78, "")
     (line,) = plain.stderr.splitlines()
-    assert line.startswith("queue 'dcs.migration.requests.retry.2': ")
+    assert line.startswith("queue 'dcs.migration.requests.retry.60s': ")
     assert "x-message-ttl is 70000, but should be 60000" in line
     assert json.loads(machine.stdout) == {"declared": False, "differences": [line]}
 
 
 def test_each_difference_has_one_line(vhost: str, tmp_path: Path) -> None:
     """Two queues that differ are two lines."""
-    _apply(vhost, tmp_path, delays="10,70,400,1800")
+    for seconds in (60, 300):
+        declare_retry_queue(vhost, seconds, 70_000)
 
     done = _apply(vhost, tmp_path)
 
@@ -50,11 +52,12 @@ def test_each_difference_has_one_line(vhost: str, tmp_path: Path) -> None:
 
 def test_check_reports_missing_and_different_objects(vhost: str, tmp_path: Path) -> None:
     """Nothing declared: 78 and the command that helps. All declared: 0. One delay changed: 78."""
-    lot, other = ParkedQueueSetup(vhost, {**settings(vhost, tmp_path), "WORKER_RETRY_DELAYS": "10,60"}), "10,70"
+    lot = ParkedQueueSetup(vhost, {**settings(vhost, tmp_path), "WORKER_RETRY_DELAYS": "10,60"})
     nothing, again = lot.run("topology", "check"), lot.run("topology", "check", "--json")
-    lot.run("topology", "apply", WORKER_RETRY_DELAYS=other)
-    good = lot.run("topology", "check", WORKER_RETRY_DELAYS=other)
-    differs = lot.run("topology", "check", "--json")
+    lot.run("topology", "apply")
+    good = lot.run("topology", "check")
+    declare_retry_queue(vhost, 90, 70_000)
+    differs = lot.run("topology", "check", "--json", WORKER_RETRY_DELAYS="10,60,90")
 
     assert (nothing.status, nothing.errors) == (78, "")
     assert "missing: exchange dcs.migration, exchange dcs.migration.events, queue" in nothing.output
@@ -62,5 +65,19 @@ def test_check_reports_missing_and_different_objects(vhost: str, tmp_path: Path)
     assert (again.status, again.answer["status"]) == (78, 78)
     assert (good.status, good.output.count("exists, as configured")) == (0, 6)
     (wrong,) = [one for one in differs.answer["checks"] if one["result"] == "failed"]
-    assert (differs.status, wrong["subject"]) == (78, "dcs.migration.requests.retry.2")
+    assert (differs.status, wrong["subject"]) == (78, "dcs.migration.requests.retry.90s")
     assert "WORKER_RETRY_DELAYS" in wrong["remedy"]
+
+
+def test_check_names_queue_that_left_the_schedule_once_it_is_empty(vhost: str, tmp_path: Path) -> None:
+    """Version 0.1.0 numbered its retry queues; one with requests drains by its TTL and is not to be deleted yet."""
+    lot = ParkedQueueSetup(vhost, settings(vhost, tmp_path))
+    lot.run("topology", "apply")
+    old = [f"dcs.migration.requests.retry.{number}" for number in (1, 9, 10)]
+    lot.declare_queues(*old, with_message=old[1])
+    found = lot.run("topology", "check", "--json")
+
+    assert found.status == 0
+    (left,) = [check for check in found.answer["checks"] if check["result"] == "warning"]
+    assert left["subject"] == old[0]
+    assert f"rabbitmqctl delete_queue -p {vhost.rpartition('/')[2]} {old[0]}" in left["remedy"]

@@ -179,13 +179,14 @@ async def test_different_topology_is_reported_readably(vhost: str, tmp_path: Pat
     """A queue with other arguments: one line per difference, exit status 78."""
     async with RunningSystem(vhost, tmp_path) as system:
         async with await system._connection.channel() as channel:
-            plan = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (1.0, 0.005))
+            plan = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (2.0,))
             queue = plan.queues[-1]
-            await channel.declare_queue(queue.name, durable=True, arguments=queue.all_arguments)
+            arguments = queue.all_arguments | {"x-message-ttl": 5}
+            await channel.declare_queue(queue.name, durable=True, arguments=arguments)
         worker = system.worker()
         assert await worker.ended() == 78
         lines = [line["message"] for line in worker.log() if line["event"] == "topology.differs"]
-        assert "queue 'dcs.migration.requests.retry.2': x-message-ttl is 5, but should be 2000" in lines[0]
+        assert "queue 'dcs.migration.requests.retry.2s': x-message-ttl is 5, but should be 2000" in lines[0]
 
 
 async def test_configuration_faults_are_reported_together(vhost: str, tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ async def test_worker_stops_while_broker_is_away(tmp_path: Path, vhost: str) -> 
 
 
 async def test_properties_that_are_not_utf8_break_nothing(vhost: str, tmp_path: Path) -> None:
-    """A correlation id in Latin-1 passes through a retry queue and is unchanged in the event."""
+    """A correlation id in Latin-1 passes through a retry queue; in the event, which all may read, it is hexadecimal."""
     async with RunningSystem(vhost, tmp_path) as system:
         await system.fake_dcs.apply({"scripts": {"odd": ["error 400 DCS.4026"] * 3 + ["ok"]}})
         worker = system.worker(WORKER_RETRY_DELAYS="0.2,4")
@@ -225,7 +226,7 @@ async def test_properties_that_are_not_utf8_break_nothing(vhost: str, tmp_path: 
         await system.publish(request("odd"), correlation_id="m\udcfcnchen")
         events = await system.answered(1, 20)
         (event,) = next(iter(events.values()))
-        assert event.properties.correlation_id == "m\udcfcnchen"
+        assert event.properties.correlation_id == b"m\xfcnchen".hex()
         assert worker.metric("dcs_worker_requests_received_total", 'redelivered="true"') == 0
 
 

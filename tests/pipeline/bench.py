@@ -31,10 +31,11 @@ class Bench:
         deduplicator: Deduplicator | None = None,
         consumer: FakeConsumer | None = None,
         with_marker: bool = True,
+        publisher: FakePublisher | None = None,
     ) -> None:
         self.now = NOW
         self.dcs = FakeDcs(create, find, probe)
-        self.publisher = FakePublisher(refusals)
+        self.publisher = publisher or FakePublisher(refusals)
         self.observer = FakeObserver()
         self.claims = claims
         self.slept: list[float] = []

@@ -64,6 +64,7 @@ class FakeDelivery:
     body: bytes = field(default_factory=request)
     headers: Mapping[str, object] = field(default_factory=dict)
     redelivered: bool = False
+    exchange: str = ""
     message_id: str | None = "m-1"
     correlation_id: str | None = None
     content_encoding: str | None = None
@@ -84,6 +85,9 @@ class FakeDelivery:
 
     async def reject(self) -> None:
         await self._do("reject")
+
+    async def dead_letter(self) -> None:
+        await self._do("dead_letter")
 
     async def _do(self, what: str) -> None:
         await asyncio.sleep(0)

@@ -105,6 +105,16 @@ class ParkedQueueSetup:
 
         self._do(make)
 
+    def declare_queues(self, *queues: str, with_message: str) -> None:
+        """Make quorum queues, and put a message into one of them."""
+
+        async def make(channel: AbstractChannel) -> None:
+            for queue in queues:
+                await channel.declare_queue(queue, durable=True, arguments={"x-queue-type": "quorum"})
+            await channel.default_exchange.publish(aio_pika.Message(b""), with_message)
+
+        self._do(make)
+
     def park(self, *bodies: Mapping[str, Any] | bytes, headers: Any = None, **properties: Any) -> None:
         """Put messages into the parked queue."""
         self._do(lambda channel: park(channel, *bodies, headers=headers, **properties))

@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from worker.rabbit import lenient_codec
 PROJECT = "0123456789abcdef0123456789abcdef"
 TOKEN = "t" * 64
 EVENTS = "test.events"
+RETRY_DELAYS = (1, 2, 4, 8)
 MAX_WAIT_SECONDS = 90.0
 """Longest wait for one condition: below the limit of a whole test, which is 120 seconds."""
 
@@ -176,7 +177,7 @@ class RunningSystem:
             "WORKER_HTTP_HOST": "127.0.0.1",
             "WORKER_HTTP_PORT": port,
             "WORKER_AUTH_TOKEN": TOKEN,
-            "WORKER_RETRY_DELAYS": "1,2,4,8",
+            "WORKER_RETRY_DELAYS": ",".join(map(str, RETRY_DELAYS)),
             "WORKER_SETTLE": 3,
             "WORKER_DCS_TIMEOUT": 2,
             "WORKER_DRAIN": 5,
@@ -217,9 +218,9 @@ class RunningSystem:
             declared = await channel.declare_queue(queue, passive=True)
             return declared.declaration_result.message_count or 0
 
-    async def all_empty(self, retry_levels: int = 4) -> bool:
+    async def all_empty(self, delays: Sequence[float] = RETRY_DELAYS) -> bool:
         """Whether requests, retry and parked queues hold nothing."""
-        retry = [names.retry_queue(names.REQUEST_QUEUE, level) for level in range(1, retry_levels + 1)]
+        retry = [names.retry_queue(names.REQUEST_QUEUE, delay) for delay in delays]
         queues = [names.REQUEST_QUEUE, names.parked_queue(names.REQUEST_QUEUE), *retry]
         return not sum([await self.depth(queue) for queue in queues])
 

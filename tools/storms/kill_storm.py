@@ -33,6 +33,7 @@ FAULTS = {
     "throttle 5/second": 0.02,
 }
 LISTED_AFTER = 1.0
+DELAYS = (1, 2, 5, 8)
 """Seconds until a created task is listed: well within WORKER_SETTLE of the end of the call's deadline."""
 
 
@@ -63,7 +64,7 @@ async def run(storm: Storm, node: RabbitMqServer, folder: Path) -> str:
         await publishing
         events = await system.answered(storm.requests, storm.seconds)
         async with asyncio.timeout(30):
-            while not await system.all_empty():
+            while not await system.all_empty(DELAYS):
                 await asyncio.sleep(0.2)
         system.assert_one_task_each(task_names)
         kinds = Counter(answers[0].body.get("resolution") or answers[0].body["reason"] for answers in events.values())
@@ -76,7 +77,7 @@ async def run(storm: Storm, node: RabbitMqServer, folder: Path) -> str:
 
 
 def _worker(system: RunningSystem) -> WorkerProcess:
-    return system.worker(WORKER_PREFETCH=16, WORKER_RETRY_DELAYS="1,2,5,8", WORKER_LOG_LEVEL="warning")
+    return system.worker(WORKER_PREFETCH=16, WORKER_RETRY_DELAYS=",".join(map(str, DELAYS)), WORKER_LOG_LEVEL="warning")
 
 
 async def _publish(system: RunningSystem, task_names: list[str], random_unit: random.Random) -> None:

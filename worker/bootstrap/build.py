@@ -1,7 +1,7 @@
 """Construction of a worker: every part, in order, on one exit stack."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.bootstrap import components
 from worker.bootstrap.assembly import Ports, build_dispatcher
-from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, Worker
+from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, STUCK, Worker
 from worker.config import Configuration, ConfigurationError, Settings, secret_texts
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
@@ -27,7 +27,9 @@ from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.delivery import RabbitDelivery
 from worker.rabbit.locks import BrokerLocks
+from worker.rabbit.on_demand import OnDemandChannel
 from worker.rabbit.publisher import RabbitPublisher
+from worker.rabbit.replies import ReplyPublisher
 from worker.rabbit.topology import Topology
 from worker.web.server import WebServer
 
@@ -55,15 +57,12 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
     def deliver(delivery: RabbitDelivery) -> None:
         dispatcher.deliver(delivery)
 
-    def on_blocked(is_blocked: bool) -> None:
-        (consumer.pause if is_blocked else consumer.resume)(BLOCKED)
-
     async with AsyncExitStack() as stack:
         client = _dcs_client(stack, loaded, observer, freeze_detector, on_credentials)
         claims = await _claims(stack, settings, observer)
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
-        publisher = RabbitPublisher(settings.queue, settings.event_exchange, topology, observer, on_blocked=on_blocked)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
+        publisher = _publisher(stack, settings, topology, observer, consumer, refusals)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
         shared = ClaimsOrLocks(claims, locks, quiet=settings.dcs_timeout + QUIET_SECONDS) if claims else None
         traced = components.traced(publisher, observer.tracing, settings)
@@ -109,6 +108,33 @@ async def _claims(stack: AsyncExitStack, settings: Settings, observer: WorkerObs
         stack.push_async_callback(claims.aclose)
         await claims.start()
     return claims
+
+
+def _publisher(
+    stack: AsyncExitStack,
+    settings: Settings,
+    topology: Topology,
+    observer: WorkerObserver,
+    consumer: Consumer,
+    refusals: dict[str, str],
+) -> RabbitPublisher:
+    def on_blocked(is_blocked: bool) -> None:
+        (consumer.pause if is_blocked else consumer.resume)(BLOCKED)
+
+    def on_stuck(queues: Sequence[str]) -> None:
+        refusals[STUCK] = f"{STUCK}: {', '.join(queues)}"
+        (consumer.pause if queues else consumer.resume)(STUCK)
+
+    nodes = components.brokers(settings)
+    replies = ReplyPublisher(partial(OnDemandChannel, nodes, "dcs-worker replies"))
+    isolated = OnDemandChannel(nodes, "dcs-worker copies")
+    stack.push_async_callback(replies.aclose)
+    stack.push_async_callback(isolated.aclose)
+    return RabbitPublisher(
+        *(settings.queue, settings.event_exchange, topology, observer, replies, isolated),
+        on_blocked=on_blocked,
+        on_stuck=on_stuck,
+    )
 
 
 def _consumer(

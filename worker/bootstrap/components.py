@@ -107,7 +107,8 @@ def traced(publisher: RabbitPublisher, tracing: "Tracing | None", settings: Sett
         return publisher
     from worker.observe.tracing import TracedPublisher  # noqa: PLC0415 - as above
 
-    return TracedPublisher(publisher, tracing, settings.queue, settings.event_exchange)
+    retry_queues = topology(settings).retry_queues
+    return TracedPublisher(publisher, tracing, settings.queue, settings.event_exchange, retry_queues)
 
 
 def claims(settings: Settings, observer: WorkerObserver) -> "RedisClaims | None":

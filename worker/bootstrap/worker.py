@@ -27,7 +27,8 @@ HELD: Final = "calls are refused"
 """Consumption pauses while DCS refuses the endpoint or the credentials: a probe ends that."""
 REFUSED: Final = "the credentials are refused"
 BLOCKED: Final = "the broker blocks publishing"
-PAUSES: Final = {BREAKER: "breaker", HELD: "held", REFUSED: "credentials", BLOCKED: "blocked"}
+STUCK: Final = "queues refuse copies of requests"
+PAUSES: Final = {BREAKER: "breaker", HELD: "held", REFUSED: "credentials", BLOCKED: "blocked", STUCK: "queues"}
 """Reasons to pause, and their names in metrics; other reasons have the same name there."""
 
 
@@ -58,10 +59,12 @@ class Worker:
             return Readiness(False, "the broker blocks publishing (memory or disk alarm)")
         pauses = self.consumer.pauses
         details = {"regions": self._regions()}
-        if not self.consumer.is_consuming and (not pauses or pauses - {"quarantine", BREAKER, HELD}):
+        if not self.consumer.is_consuming and (not pauses or pauses - {"quarantine", BREAKER, HELD, STUCK}):
             said = sorted(self.refusals.get(pause, pause) for pause in pauses)
             return Readiness(False, ", ".join(said) or "not consuming yet", details)
         doing = "paused by the breaker" if BREAKER in pauses else "paused" if HELD in pauses else "consuming"
+        if STUCK in pauses:
+            doing = f"paused: {self.refusals[STUCK]}"
         return Readiness(True, "; ".join((doing, *explain.reasons(self.throttle))), details)
 
     @property

@@ -41,7 +41,7 @@ NO_ANSWER_STATUSES: Final = ("timeout", "refused", "reset", "oversize", "unreada
 CALL_STATUSES: Final = frozenset((*map(str, range(100, 600)), *NO_ANSWER_STATUSES))
 POSTPONE_REASONS: Final = ("breaker", "turn", "throttled", "credentials", "quota", "region", "look")
 """Why the throttle postpones a request at no cost."""
-PAUSE_REASONS: Final = ("breaker", "held", "credentials", "blocked", "quarantine", "draining")
+PAUSE_REASONS: Final = ("breaker", "held", "credentials", "blocked", "queues", "quarantine", "draining")
 """Why this replica does not consume: DCS fails, DCS refuses every call, IAM rejects the credentials, the broker blocks
 publishing, a suspect is processed alone, the worker shuts down."""
 OUTCOMES_WITH_REASONS: Final = (

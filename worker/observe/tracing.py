@@ -8,7 +8,7 @@ import asyncio
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
@@ -188,11 +188,14 @@ class TracedPublisher:
     `publisher` has the methods of this class.
     """
 
-    def __init__(self, publisher: Any, tracing: Tracing, queue: str, event_exchange: str) -> None:
+    def __init__(
+        self, publisher: Any, tracing: Tracing, queue: str, event_exchange: str, retry_queues: Sequence[str]
+    ) -> None:
         self._publisher = publisher
         self._tracing = tracing
         self._queue = queue
         self._event_exchange = event_exchange
+        self._retry_queues = retry_queues
 
     async def event(
         self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
@@ -208,7 +211,7 @@ class TracedPublisher:
 
     async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
         """Put a copy into the retry queue of that level."""
-        with self._copy_span(names.retry_queue(self._queue, retry_level), headers) as traced_headers:
+        with self._copy_span(self._retry_queues[retry_level - 1], headers) as traced_headers:
             await self._publisher.postpone(delivery, retry_level, traced_headers)
 
     async def park(self, delivery: Any, headers: Mapping[str, object]) -> None:

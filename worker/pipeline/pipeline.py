@@ -17,6 +17,7 @@ from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.executor import Executor
 from worker.pipeline.ports import Claims, Clock, Delivery, Observer
 from worker.pipeline.settler import Settler
+from worker.policy.call_result import UncopyableError
 from worker.policy.delivery_report import DeliveryFinished, label, trace_id
 from worker.policy.migration_request import MigrationRequest, migration
 from worker.policy.outcome import (
@@ -108,7 +109,12 @@ class DeliveryPipeline:
             outcome = await self._decide(context)
             migration, envelope = context.migration, context.envelope
             sender_request_id = migration.request_id if migration.has_sender_request_id else None
-        is_settled = await self._settler.settle(delivery, sender_request_id, envelope, outcome)
+        try:
+            is_settled = await self._settler.settle(delivery, sender_request_id, envelope, outcome)
+        except UncopyableError:
+            assert migration is not None
+            outcome = final_events.failed(migration, envelope, Reason.POISON, self._now())
+            is_settled = await self._settler.settle(delivery, sender_request_id, envelope, outcome)
         self._report(delivery, migration, envelope, outcome if is_settled else DeliveryLost(None), started)
 
     def is_suspect(self, delivery: Delivery) -> bool:
@@ -127,7 +133,12 @@ class DeliveryPipeline:
         self._report(delivery, None, envelope, outcome if is_settled else DeliveryLost(None), started)
 
     def _envelope(self, delivery: Delivery) -> Envelope:
-        return Envelope.read(delivery.headers, redelivered=delivery.redelivered, now=self._now())
+        return Envelope.read(
+            delivery.headers,
+            redelivered=delivery.redelivered,
+            now=self._now(),
+            is_own_copy=not delivery.exchange,
+        )
 
     async def _decide(self, context: DeliveryContext) -> Outcome:
         """Law `single-flight`: a copy of a request that has ended or is in progress gets its outcome."""

@@ -44,6 +44,10 @@ class Delivery(DeliveryOwnership, Protocol):
         """Message headers; empty if there are none."""
 
     @property
+    def exchange(self) -> str:
+        """Exchange that the message was published to; empty for a copy of a worker, which goes straight to a queue."""
+
+    @property
     def redelivered(self) -> bool:
         """The broker's redelivered flag."""
 
@@ -70,12 +74,18 @@ class Delivery(DeliveryOwnership, Protocol):
     async def ack(self) -> None:
         """Acknowledge. Raises StaleDeliveryError if the channel was closed."""
 
+    async def dead_letter(self) -> None:
+        """Let the broker put it into the parked queue. Raises StaleDeliveryError if the channel was closed."""
+
     async def reject(self) -> None:
         """Return to the queue, counted as a failed delivery. Raises StaleDeliveryError."""
 
 
 class Publisher(Protocol):
-    """Confirmed publishing. Every method raises UnconfirmedError when the broker does not confirm in time."""
+    """Confirmed publishing. Every method raises UnconfirmedError when the broker does not confirm in time.
+
+    Those that make a copy raise UncopyableError when the broker closes the connection for it.
+    """
 
     async def event(
         self, completed: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]

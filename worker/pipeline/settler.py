@@ -16,7 +16,7 @@ from schemas.journal import Kind
 from schemas.timestamp import to_text
 from worker.pipeline.ports import Chance, Clock, Delivery, Observer, Publisher, Sleep
 from worker.policy import backoff
-from worker.policy.call_result import StaleDeliveryError, UnconfirmedError
+from worker.policy.call_result import StaleDeliveryError, UnconfirmedError, UncopyableError
 from worker.policy.outcome import Completed, DeliveryLost, Outcome, Requeued, RetryLater
 
 PUBLISH_ATTEMPTS_AFTER_LOSS = 5
@@ -44,16 +44,24 @@ class Settler:
     ) -> bool:
         """Publish what `outcome` asks for, then acknowledge. False: left to the broker.
 
-        `sender_request_id`: the request id that the sender wrote into the body.
+        `sender_request_id`: the request id that the sender wrote into the body. Raises UncopyableError for an outcome
+        that is no event; what must be parked and cannot be copied is dead-lettered after its event.
         """
         if isinstance(outcome, DeliveryLost):
             return False
         is_final_everywhere = _is_final_everywhere(outcome)
+        acknowledge = delivery.ack
         for publish in self._publishes(delivery, sender_request_id, envelope, outcome):
-            if not await self._confirmed(delivery, publish, is_final_everywhere=is_final_everywhere):
-                return False
+            try:
+                if not await self._confirmed(delivery, publish, is_final_everywhere=is_final_everywhere):
+                    return False
+            except UncopyableError as error:
+                if not isinstance(outcome, Completed):
+                    raise
+                self._observer.unconfirmed(str(error))
+                acknowledge = delivery.dead_letter
         try:
-            await delivery.ack()
+            await acknowledge()
         except StaleDeliveryError:
             return False
         return True

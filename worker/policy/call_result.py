@@ -171,6 +171,10 @@ class UnconfirmedError(Exception):
     """The broker did not confirm a publish within its deadline, refused it, or could not route it."""
 
 
+class UncopyableError(Exception):
+    """The broker closes the connection for every copy of a message: it can only be dead-lettered."""
+
+
 class StaleDeliveryError(Exception):
     """The channel of a delivery is gone: it cannot be acknowledged, and it will be delivered again."""
 

@@ -47,9 +47,9 @@ class AckWriter:
         """Acknowledge the delivery `tag`."""
         self._writes.put_nowait(partial(self._channel.basic_ack, tag, wait=False))
 
-    def reject(self, tag: int) -> None:
-        """Return the delivery `tag` to its queue."""
-        self._writes.put_nowait(partial(self._channel.basic_reject, tag, requeue=True, wait=False))
+    def reject(self, tag: int, *, requeue: bool = True) -> None:
+        """Return the delivery `tag` to its queue, or let the broker dead-letter it."""
+        self._writes.put_nowait(partial(self._channel.basic_reject, tag, requeue=requeue, wait=False))
 
     async def flush(self) -> None:
         """Wait until aiormq has everything; what is asked on the channel then comes behind it."""
@@ -175,7 +175,7 @@ class RabbitDelivery:
     """One message, bound to the channel that it came by. `on_settled` is called once it is answered."""
 
     __slots__ = (
-        *("_channel_health", "_on_settled", "_tag", "body", "content_encoding", "correlation_id"),
+        *("_channel_health", "_on_settled", "_tag", "body", "content_encoding", "correlation_id", "exchange"),
         *("headers", "message_id", "properties", "redelivered", "reply_to"),
     )
 
@@ -192,6 +192,7 @@ class RabbitDelivery:
         self.content_encoding = properties.content_encoding or None
         self.correlation_id = properties.correlation_id or None
         self.reply_to = properties.reply_to or None
+        self.exchange = deliver.exchange or ""
         self.redelivered = bool(deliver.redelivered)
         self._tag = deliver.delivery_tag
         self._channel_health = channel_health
@@ -212,6 +213,10 @@ class RabbitDelivery:
     async def reject(self) -> None:
         """Return to the queue. A reject counts as a failed delivery on every version; a nack does not on 4.3."""
         self._settle(self._channel_health.acks.reject)
+
+    async def dead_letter(self) -> None:
+        """Let the broker put it into the parked queue, for it cannot be copied there."""
+        self._settle(partial(self._channel_health.acks.reject, requeue=False))
 
     def _settle(self, write: Callable[[int], None]) -> None:
         if self.is_lost():

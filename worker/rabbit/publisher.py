@@ -6,11 +6,13 @@ exchange may have no queue bound to it, and a reply may go to a queue that does 
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final, Protocol
 
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import AMQPError, DeliveryError, PublishError
+from aiormq.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 
 from schemas import event as events
@@ -18,26 +20,21 @@ from schemas import names
 from worker.policy.call_result import UnconfirmedError
 from worker.policy.outcome import Completed
 from worker.rabbit.connection import open_channel
-from worker.rabbit.publishing import PERSISTENT, ConfirmChannel, copy_properties
+from worker.rabbit.copies import CopyPublisher, Original
+from worker.rabbit.on_demand import CLOSED_ERRORS, NOT_ALLOWED_ERRORS, ClosedError, OnDemandChannel
+from worker.rabbit.publishing import (
+    MAX_HEADERS_BYTES,
+    PERSISTENT,
+    PUBLISH_TIMEOUT_SECONDS,
+    ConfirmChannel,
+    RefusedError,
+)
+from worker.rabbit.replies import ReplyPublisher
 from worker.rabbit.topology import Topology, declare
 
-PUBLISH_TIMEOUT_SECONDS: Final = 10.0
-REPLY_TRIES: Final = 3
-REPLY_PAUSE_SECONDS: Final = 0.5
-"""Between two tries of a reply that the broker refused."""
 BLOCKED_CHECK_INTERVAL_SECONDS: Final = 0.5
-
-
-class Original(Protocol):
-    """A delivery to be copied."""
-
-    @property
-    def body(self) -> bytes:
-        """The message body."""
-
-    @property
-    def properties(self) -> Basic.Properties:
-        """The message properties as they came."""
+MAX_HEX_CHARACTERS: Final = 254
+"""Whole bytes in a short string of AMQP, which holds 255."""
 
 
 class PublisherObserver(Protocol):
@@ -50,11 +47,7 @@ class PublisherObserver(Protocol):
         """The broker blocks, or no longer blocks, the publishing connection."""
 
     def reply_refused(self, event_id: str) -> None:
-        """The queue that a request names for its answer does not take it."""
-
-
-class _RefusedError(UnconfirmedError):
-    """A queue that the message reached did not take it."""
+        """The address that a request names for its answer does not take it."""
 
 
 class RabbitPublisher:
@@ -66,15 +59,25 @@ class RabbitPublisher:
         event_exchange: str,
         topology: Topology,
         observer: PublisherObserver,
+        replies: ReplyPublisher,
+        isolated: OnDemandChannel,
         *,
         on_blocked: Callable[[bool], None],
+        on_stuck: Callable[[Sequence[str]], None],
     ) -> None:
         self._queue = queue
         self._event_exchange = event_exchange
         self._topology = topology
         self._observer = observer
+        self._replies = replies
+        publish_copy = partial(self._publish, mandatory=True)
+        self._copies = CopyPublisher(publish_copy, isolated, on_stuck=on_stuck, on_cured=self._mark_worn)
+        self._is_worn = False
         self._on_blocked = on_blocked
         self._channel: ConfirmChannel | None = None
+        """For events."""
+        self._copy_channel: ConfirmChannel | None = None
+        """For copies, which may make the broker close their channel."""
         self._usable = asyncio.Event()
         self._broken: asyncio.Future[str] | None = None
         self._own_queues = frozenset(queue.name for queue in topology.queues)
@@ -99,31 +102,26 @@ class RabbitPublisher:
             content_type=names.JSON,
             headers={**headers, **trace},  # type: ignore[dict-item]  # they came off the wire
             delivery_mode=PERSISTENT,
-            correlation_id=correlation_id,
+            correlation_id=_readable(correlation_id),
             message_id=ending.event_id,
             message_type=type_,
         )
         started = time.perf_counter()
         key = events.SUCCEEDED_KEY if ending.succeeded else events.FAILED_KEY
-        await self._publish(ending.body, properties, exchange=self._event_exchange, routing_key=key)
-        if reply_to is not None and reply_to not in self._own_queues:
-            await self._reply(ending, properties, reply_to)
+        await self._publish(ending.body, properties, key, exchange=self._event_exchange)
         self._observer.published(type_, time.perf_counter() - started)
+        if reply_to is None or self._is_own_queue(reply_to):
+            return
+        if not await self._replies.publish(ending.body, properties, reply_to):
+            self._observer.reply_refused(ending.event_id)
 
-    async def _reply(self, ending: Completed, properties: Basic.Properties, reply_to: str) -> None:
-        """The sender may not wait for the answer any more, or its queue may be full: neither holds the request up."""
-        for _ in range(REPLY_TRIES):
-            try:
-                await self._publish(ending.body, properties, routing_key=reply_to)
-            except _RefusedError:
-                await asyncio.sleep(REPLY_PAUSE_SECONDS)
-            else:
-                return
-        self._observer.reply_refused(ending.event_id)
+    def _is_own_queue(self, name: str) -> bool:
+        """Whether a worker would take a message in this queue for a copy of a request, its state headers included."""
+        return name in self._own_queues or name.startswith(f"{self._queue}{names.RETRY_INFIX}")
 
     async def postpone(self, delivery: Original, retry_level: int, headers: Mapping[str, object]) -> None:
-        """Put a copy into the retry queue of that level. Raises UnconfirmedError."""
-        await self._copy(delivery, headers, names.retry_queue(self._queue, retry_level))
+        """Put a copy into the retry queue of that level, or the next one that takes it. Raises UnconfirmedError."""
+        await self._copy(delivery, headers, *self._topology.retry_queues[retry_level - 1 :])
 
     async def park(self, delivery: Original, headers: Mapping[str, object]) -> None:
         """Put a copy into the parked queue. Raises UnconfirmedError."""
@@ -136,24 +134,34 @@ class RabbitPublisher:
     async def session(self, connection: AbstractConnection, up: Callable[[], None]) -> str:
         """Be usable on `connection` until its channel is doubtful; the reason. Raises what aio-pika raises."""
         await declare(connection, self._topology)
-        async with open_channel(connection, confirms=True) as channel:
-            broken = self._broken = asyncio.get_running_loop().create_future()
+        async with open_channel(connection, confirms=True) as channel, AsyncExitStack() as copies:
+            broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            self._broken = broken
             channel.closing.add_done_callback(lambda _: self._break("the channel was closed"))
+            await self._open_copy_channel(connection, copies)
             self._channel = ConfirmChannel(channel, timeout_seconds=PUBLISH_TIMEOUT_SECONDS)
             self._usable.set()
             up()
             try:
-                return await self._watch(connection, broken)
+                while not broken.done():
+                    await asyncio.wait((broken,), timeout=BLOCKED_CHECK_INTERVAL_SECONDS)
+                    self._block(await _is_blocked(connection))
+                    self._copies.forget_old()
+                    if self._is_worn and not broken.done():
+                        await self._open_copy_channel(connection, copies)
+                return broken.result()
             finally:
-                self._channel = None
+                self._channel = self._copy_channel = None
                 self._usable.clear()
                 self._block(False)
 
-    async def _watch(self, connection: AbstractConnection, broken: asyncio.Future[str]) -> str:
-        while not broken.done():
-            await asyncio.wait((broken,), timeout=BLOCKED_CHECK_INTERVAL_SECONDS)
-            self._block(await _is_blocked(connection))
-        return broken.result()
+    async def _open_copy_channel(self, connection: AbstractConnection, opened: AsyncExitStack) -> None:
+        """Open another channel for copies. What is under way on the old one is published again, alone."""
+        await opened.aclose()
+        channel = await opened.enter_async_context(open_channel(connection, confirms=True))
+        channel.closing.add_done_callback(lambda _: self._mark_worn())
+        self._copy_channel = ConfirmChannel(channel, timeout_seconds=PUBLISH_TIMEOUT_SECONDS)
+        self._is_worn = False
 
     def _block(self, is_blocked: bool) -> None:
         if is_blocked == self.is_blocked:
@@ -170,30 +178,34 @@ class RabbitPublisher:
         if self._broken is not None and not self._broken.done():
             self._broken.set_result(reason)
 
-    async def _copy(self, delivery: Original, headers: Mapping[str, object], queue: str) -> None:
-        properties = copy_properties(delivery.properties, headers)
-        await self._publish(delivery.body, properties, routing_key=queue, mandatory=True)
+    async def _copy(self, delivery: Original, headers: Mapping[str, object], *queues: str) -> None:
+        max_headers_bytes = self._copy_channel.max_headers_bytes if self._copy_channel else MAX_HEADERS_BYTES
+        await self._copies.copy(delivery, headers, queues, max_headers_bytes)
 
-    async def _usable_channel(self) -> ConfirmChannel:
-        if self._channel is not None and self._usable.is_set():
-            return self._channel
-        async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
-            while self._channel is None or not self._usable.is_set():
+    def _mark_worn(self) -> None:
+        self._is_worn = True
+
+    async def _usable_channel(self, *, is_copy: bool) -> ConfirmChannel:
+        if not self._usable.is_set():
+            async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
                 await self._usable.wait()
-            return self._channel
+        channel = self._copy_channel if is_copy else self._channel
+        if channel is None:
+            raise ConnectionError("the channel was closed")
+        return channel
 
     async def _publish(
         self,
         body: bytes,
         properties: Basic.Properties,
+        routing_key: str,
         *,
         exchange: str = "",
-        routing_key: str,
         mandatory: bool = False,
     ) -> None:
-        """Publish one message and wait for its confirm. Raises UnconfirmedError."""
+        """Publish one message and wait for its confirm. Raises UnconfirmedError, of it RefusedError and ClosedError."""
         try:
-            channel = await self._usable_channel()
+            channel = await self._usable_channel(is_copy=mandatory)
             await channel.publish(body, properties, exchange=exchange, routing_key=routing_key, mandatory=mandatory)
         except TimeoutError:
             if not self.is_blocked:
@@ -203,9 +215,23 @@ class RabbitPublisher:
             self._break(f"queue {routing_key!r} does not exist")
             raise UnconfirmedError(f"queue {routing_key!r} does not exist") from None
         except DeliveryError:
-            raise _RefusedError(f"the broker refused a message for {routing_key!r}") from None
-        except (AMQPError, ConnectionError, RuntimeError) as error:
+            raise RefusedError(f"the broker refused a message for {routing_key!r}") from None
+        except NOT_ALLOWED_ERRORS as error:
             raise UnconfirmedError(f"{type(error).__name__}: {error}"[:300]) from error
+        except CLOSED_ERRORS as error:
+            raise ClosedError(f"{type(error).__name__}: {error}"[:300]) from error
+
+
+def _readable(correlation_id: str | None) -> str | None:
+    """The correlation id of an event: in UTF-8, for other bytes end the connection of many a consumer.
+
+    Other bytes are written in hexadecimal, as many as there is room for.
+    """
+    try:
+        (correlation_id or "").encode()
+    except UnicodeEncodeError:
+        return (correlation_id or "").encode("utf-8", "surrogateescape").hex()[:MAX_HEX_CHARACTERS]
+    return correlation_id
 
 
 async def _is_blocked(connection: AbstractConnection) -> bool:

@@ -11,19 +11,27 @@ from pamqp import encode
 from pamqp.commands import Basic
 
 from schemas import names
+from worker.policy.call_result import UnconfirmedError
 from worker.rabbit.connection import connection_loss_as_error
 from worker.rabbit.lenient_codec import HeaderTable
 
 PERSISTENT: Final = 2
+PUBLISH_TIMEOUT_SECONDS: Final = 10.0
 MAX_HEADER_NAME_BYTES: Final = 128
 """pamqp cuts longer names off (AMQP 0-9-1, 4.2.5.5), and two could become one."""
 MAX_HEADERS_BYTES: Final = 120_000
-"""In a copy: a frame of RabbitMQ holds 131,072, and other properties go with them."""
+"""In a copy: a frame of RabbitMQ holds 131,072 by default, and other properties go with them."""
+OTHER_PROPERTIES_BYTES: Final = 3_000
+"""Nine short strings, at most."""
 _OURS: Final = names.STATE | {
     *(names.JOURNAL, names.EXPIRATION, names.USER_ID),
     *(names.PARKED_REASON, names.PARKED_ERROR_CODE, names.PARKED_AT),
 }
 """Headers that a copy never has as they came."""
+
+
+class RefusedError(UnconfirmedError):
+    """A queue that the message reached did not take it."""
 
 
 class ConfirmChannel:
@@ -39,6 +47,11 @@ class ConfirmChannel:
         self._channel = channel
         self._timeout_seconds = timeout_seconds
         self._under_way: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def max_headers_bytes(self) -> int:
+        """Most bytes of the headers of a message: the broker closes the connection for more than fit into a frame."""
+        return min(MAX_HEADERS_BYTES, self._channel.max_content_size - OTHER_PROPERTIES_BYTES)
 
     def __repr__(self) -> str:
         return f"<ConfirmChannel: {'closed' if self._channel.is_closed else 'open'}>"
@@ -72,13 +85,15 @@ class ConfirmChannel:
         return self._under_way.setdefault(message_id, asyncio.Lock()) if message_id else nullcontext()
 
 
-def copy_properties(original: Basic.Properties, headers: Mapping[str, object]) -> Basic.Properties:
+def copy_properties(
+    original: Basic.Properties, headers: Mapping[str, object], *, max_headers_bytes: int = MAX_HEADERS_BYTES
+) -> Basic.Properties:
     """The properties of a copy that carries `headers` in place of the original's.
 
     All but two are the original's: `expiration` would delete a parked request, and the broker refuses a `user_id` that
     is not the publisher's. Both are kept as headers.
     """
-    kept = HeaderTable(encodable(headers, as_came := _as_came(original.headers, headers)))
+    kept = HeaderTable(encodable(headers, max_headers_bytes, as_came := _as_came(original.headers, headers)))
     kept.as_came = as_came
     if original.expiration:
         kept[names.EXPIRATION] = original.expiration
@@ -107,7 +122,9 @@ def _as_came(original: object, headers: Mapping[str, object]) -> dict[str, bytes
     return {name: entry for name, entry in original.entries().items() if name in kept}
 
 
-def encodable(headers: Mapping[str, object], as_came: Mapping[str, bytes] | None = None) -> dict[str, Any]:
+def encodable(
+    headers: Mapping[str, object], max_bytes: int = MAX_HEADERS_BYTES, as_came: Mapping[str, bytes] | None = None
+) -> dict[str, Any]:
     """The headers that a copy can carry; `as_came`: the bytes of those that are written as they came.
 
     Left out are others that cannot be written (1e300, names that are too long), and the largest of the sender's once
@@ -118,7 +135,7 @@ def encodable(headers: Mapping[str, object], as_came: Mapping[str, bytes] | None
     sizes |= {name: size for name, size in others if size is not None}
     total = sum(sizes.values())
     for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
-        if total <= MAX_HEADERS_BYTES:
+        if total <= max_bytes:
             break
         if name not in names.STATE:
             total -= sizes.pop(name)

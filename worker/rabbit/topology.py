@@ -59,6 +59,8 @@ class Topology:
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
     bindings: tuple[Binding, ...]
+    retry_queues: tuple[str, ...] = ()
+    """Names by retry level; equal delays share a queue."""
 
     @property
     def items(self) -> tuple[Exchange | Queue, ...]:
@@ -81,16 +83,17 @@ class TopologyError(Exception):
 
 def describe(queue: str, request_exchange: str, event_exchange: str, delays: tuple[float, ...]) -> Topology:
     """The topology of the requests queue `queue` with a retry queue per delay (seconds)."""
-    retry = tuple(
-        Queue(names.retry_queue(queue, retry_level), {"x-message-ttl": round(delay * 1000), **_dead_letters_to(queue)})
-        for retry_level, delay in enumerate(delays, 1)
-    )
+    retry = {
+        names.retry_queue(queue, delay): {"x-message-ttl": round(delay * 1000), **_dead_letters_to(queue)}
+        for delay in delays
+    }
     parked = names.parked_queue(queue)
     requests = Queue(queue, {"x-delivery-limit": BROKER_DELIVERY_LIMIT, **_dead_letters_to(parked)})
     return Topology(
         exchanges=(Exchange(request_exchange, "direct"), Exchange(event_exchange, "topic")),
-        queues=(Queue(parked), requests, *retry),
+        queues=(Queue(parked), requests, *(Queue(name, arguments) for name, arguments in retry.items())),
         bindings=(Binding(request_exchange, queue, names.REQUEST_KEY),),
+        retry_queues=tuple(names.retry_queue(queue, delay) for delay in delays),
     )
 
 

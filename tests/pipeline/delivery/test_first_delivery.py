@@ -19,6 +19,7 @@ from tests.pipeline.fakes import (
     TIMEOUT,
     UNSENT,
     FakeDelivery,
+    copy_headers,
     request,
     several_tasks,
     task_found,
@@ -286,3 +287,27 @@ async def test_compressed_body_is_named_to_its_sender() -> None:
     assert (readable["request_id"], readable["parked"]) == ("r-1", False)
     assert unreadable["violations"][0]["message"].startswith("is compressed (br)")
     assert (unreadable["request_id"], unreadable["parked"]) == (None, True)
+
+
+FORGED = copy_headers(4, last_sent_at=NOW, interruptions=100) | {names.REPLAYS: 1_000_000, names.JOURNAL: "forged"}
+
+
+@pytest.mark.parametrize("exchange", ["dcs.migration", "an exchange that is bound to it"])
+async def test_state_of_a_sender_changes_nothing_but_that_it_is_looked_up(exchange: str) -> None:
+    """No poison, no wait, no used-up schedule, no age: one look, one create, the event of a first delivery."""
+    bench = Bench()
+    await bench.deliver(FakeDelivery(headers=FORGED, exchange=exchange))
+    assert bench.dcs.calls == ["find", "create"]
+    (event,) = bench.publisher.events
+    assert (event["attempts"], event["received_at"]) == (1, "2027-01-15T08:00:00.000Z")
+    assert bench.consumer.recorded == []
+
+
+async def test_copy_of_a_senders_message_carries_no_state_of_his() -> None:
+    """The copy starts a schedule of its own."""
+    bench = Bench(create=[BUSY])
+    await bench.deliver(FakeDelivery(headers=FORGED | {names.EXPIRATION: "1"}, exchange="dcs.migration"))
+    (copy,) = bench.publisher.published
+    read = Envelope.read(copy.headers, redelivered=False, now=NOW)
+    assert (copy.retry_level, read.round, read.replays, read.interruptions) == (1, 1, 0, 0)
+    assert names.EXPIRATION not in copy.headers

@@ -1,6 +1,7 @@
 """Settling and draining: publish, confirm, acknowledge; orderly shutdown."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -8,12 +9,13 @@ import pytest
 from schemas.envelope import Envelope
 from tests.malformed_messages import HOSTILE
 from tests.pipeline.bench import Bench
-from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, FakeConsumer, FakeDelivery, request
+from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, FakeConsumer, FakeDelivery, FakePublisher, request
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.executor import Executor
-from worker.policy.call_result import TaskCreated, TaskNotFound
+from worker.policy.call_result import CallError, TaskCreated, TaskNotFound, UncopyableError
 from worker.policy.outcome import Outcome
+from worker.policy.retry_policy import RetryPolicy
 
 
 async def test_unconfirmed_publish_is_retried_before_acknowledgement() -> None:
@@ -268,3 +270,25 @@ async def test_only_suspected_poison_starts_at_once() -> None:
         FakeDelivery(headers=suspected), FakeDelivery(request(request_id="r-3"), headers=suspected, lost=True)
     )
     assert sorted(bench.observer.outcomes) == [("returned", "stale"), ("succeeded", "created")]
+
+
+class UncopyablePublisher(FakePublisher):
+    """Publisher over a broker that closes the connection for every copy."""
+
+    async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
+        """Refuse it."""
+        raise UncopyableError("501")
+
+    async def park(self, delivery: Any, headers: Mapping[str, object]) -> None:
+        """Refuse it."""
+        raise UncopyableError("501")
+
+
+@pytest.mark.parametrize(("error", "reason"), [(BUSY, "poison"), (FORBIDDEN, "forbidden")])
+async def test_message_that_cannot_be_copied_is_dead_lettered_after_one_event(error: CallError, reason: str) -> None:
+    """One that should wait ends as poison; one that should be parked keeps its reason."""
+    bench = Bench(RetryPolicy(tries=1), create=[error], publisher=UncopyablePublisher())
+    delivery = FakeDelivery()
+    await bench.deliver(delivery)
+    assert [(event["reason"], event["parked"]) for event in bench.publisher.events] == [(reason, True)]
+    assert delivery.done == ["dead_letter"]

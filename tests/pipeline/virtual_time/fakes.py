@@ -131,6 +131,7 @@ class Delivery:
     """A delivery whose channel is never lost."""
 
     redelivered = False
+    exchange = ""
     message_id = content_encoding = correlation_id = reply_to = None
     properties: Any = None
 
@@ -150,6 +151,9 @@ class Delivery:
 
     async def reject(self) -> None:
         raise AssertionError("a defect")
+
+    async def dead_letter(self) -> None:
+        raise AssertionError("no copy is refused here")
 
 
 class Replica:

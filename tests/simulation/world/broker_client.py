@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from schemas import names
 from schemas.timestamp import from_text
 from tests.simulation.world.broker import Broker, Channel
 from tests.simulation.world.records import CURRENT_DELIVERY, DeliveryRecord, Event, copy_of
@@ -25,6 +26,7 @@ class Delivery:
         self.record = record
         self.body = record.message.body
         self.headers = broker.headers(record.message)
+        self.exchange = "" if record.message.parent else names.REQUEST_EXCHANGE
         self.redelivered = record.message.failures > 0
         self._replica = replica
         self._broker = broker
@@ -50,6 +52,10 @@ class Delivery:
         """Acknowledge; without effect if the channel was closed unnoticed. Raises StaleDeliveryError."""
         await self._settle("ack", self._broker.ack)
         self.record.has_acked = True
+
+    async def dead_letter(self) -> None:
+        """Never asked for: every copy can be made here."""
+        raise AssertionError
 
     async def reject(self) -> None:
         """Return the message to the queue. Raises StaleDeliveryError."""

@@ -20,8 +20,8 @@ def test_table_has_every_exchange_queue_and_binding() -> None:
         ("binding", "dcs.migration"),
         ("queue", "moves.parked"),
         ("queue", "moves"),
-        ("queue", "moves.retry.1"),
-        ("queue", "moves.retry.2"),
+        ("queue", "moves.retry.5s"),
+        ("queue", "moves.retry.90s"),
     ]
     assert lines[-1][2] == "quorum, TTL 90 s, dead-letters to moves"
 
@@ -36,7 +36,7 @@ def test_json_has_every_queue_argument() -> None:
         {"exchange": "dcs.migration", "queue": "dcs.migration.requests", "routing_key": "create"}
     ]
     retry = plan["queues"][-1]
-    assert retry["name"] == "dcs.migration.requests.retry.1"
+    assert retry["name"] == "dcs.migration.requests.retry.60s"
     assert (retry["arguments"]["x-queue-type"], retry["arguments"]["x-message-ttl"]) == ("quorum", 60_000)
 
 

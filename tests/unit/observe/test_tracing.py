@@ -135,11 +135,11 @@ async def test_copy_keeps_sender_context(collector: Collector) -> None:
     replica = Replica(collector)
     replica.service.answers = [BUSY]
     spans = await replica.work(delivery(SENT))
-    publish = one(spans, f"publish {QUEUE}.retry.1")
+    publish = one(spans, f"publish {QUEUE}.retry.10s")
     (copy,) = replica.publisher.published
 
     assert copy.headers[names.TRACEPARENT] == SENT[names.TRACEPARENT]
-    assert (publish.kind, publish.attributes["messaging.destination.name"]) == (3, f"{QUEUE}.retry.1")
+    assert (publish.kind, publish.attributes["messaging.destination.name"]) == (3, f"{QUEUE}.retry.10s")
     assert one(spans, PROCESS).attributes["dcs_worker.outcome"] == "retried"
     assert not one(spans, PROCESS).is_error
 
@@ -149,7 +149,7 @@ async def test_all_deliveries_of_a_request_are_one_trace(collector: Collector) -
     replica = Replica(collector)
     replica.service.answers = [BUSY]
     spans = await replica.work(delivery())
-    publish = one(spans, f"publish {QUEUE}.retry.1")
+    publish = one(spans, f"publish {QUEUE}.retry.10s")
     (copy,) = replica.publisher.published
 
     assert str(copy.headers[names.TRACEPARENT]).startswith(publish.context)

@@ -91,7 +91,7 @@ class Replica:
             on_call_start=self.tracing.call_started,
         )
         client = DcsClient(http, ReadyToken(lambda: TOKEN), {"cn-north-4": "https://dcs.example"})
-        publisher = TracedPublisher(self.publisher, self.tracing, QUEUE, "dcs.migration.events")
+        publisher = TracedPublisher(self.publisher, self.tracing, QUEUE, "dcs.migration.events", [f"{QUEUE}.retry.10s"])
         reading = RequestParser(65536, ("cn-north-4",), "cn-north-4")
         settings = ThrottleSettings(("cn-north-4",), 64, 5.0, self.rules.delays)
         throttle = Throttle(settings, client.probe, observer, lambda *_: None)

@@ -2,25 +2,26 @@
 
 import pytest
 
+from schemas import names
 from worker.rabbit.topology import Queue, describe, difference
 
 
 def test_retry_queues_return_to_the_requests_queue_and_that_dead_letters_to_the_parked_queue() -> None:
     """Every queue is a quorum queue, and no dead letter is lost on its way."""
-    topology = describe("moves", "in", "out", (10.0, 0.5))
+    topology = describe("moves", "in", "out", (10.0, 0.5, 10.0))
     arguments = {queue.name: queue.all_arguments for queue in topology.queues}
     assert [item.name for item in topology.items] == [
-        *("in", "out", "moves.parked", "moves", "moves.retry.1", "moves.retry.2")
+        *("in", "out", "moves.parked", "moves", "moves.retry.10s", "moves.retry.0.5s")
     ]
     assert topology.requests_queue == "moves"
     assert {found["x-queue-type"] for found in arguments.values()} == {"quorum"}
-    assert [arguments[f"moves.retry.{level}"]["x-message-ttl"] for level in (1, 2)] == [10_000, 500]
+    assert [arguments[name]["x-message-ttl"] for name in topology.retry_queues] == [10_000, 500, 10_000]
     targets = {name: found.get("x-dead-letter-routing-key") for name, found in arguments.items()}
     assert targets == {
         "moves": "moves.parked",
         "moves.parked": None,
-        "moves.retry.1": "moves",
-        "moves.retry.2": "moves",
+        "moves.retry.10s": "moves",
+        "moves.retry.0.5s": "moves",
     }
     strategies = {found.get("x-dead-letter-strategy") for name, found in arguments.items() if targets[name]}
     assert strategies == {"at-least-once"}
@@ -51,3 +52,21 @@ def test_retry_queues_return_to_the_requests_queue_and_that_dead_letters_to_the_
 def test_difference_names_argument_and_both_values(reply_text: str, expected: str) -> None:
     """What is not understood is shown as it came."""
     assert difference(reply_text) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "name"),
+    [
+        (10, "10s"),
+        (10.0, "10s"),
+        (1800.0, "1800s"),
+        (0.5, "0.5s"),
+        (0.25, "0.25s"),
+        (0.001, "0.001s"),
+        (90.1004, "90.1s"),
+        (2_592_000.0, "2592000s"),
+    ],
+)
+def test_retry_queue_is_named_by_its_delay(seconds: float, name: str) -> None:
+    """Plain decimal seconds in whole milliseconds, without an exponent or trailing zeros."""
+    assert names.retry_queue("moves", seconds) == f"moves.retry.{name}"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import names
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, is_parked_by_sender
 from schemas.journal import EMPTY, Kind
 from schemas.timestamp import from_text, to_text
 
@@ -181,3 +181,74 @@ def test_a_copy_bears_nothing_of_the_brokers() -> None:
         names.FIRST_RECEIVED_AT: to_text(NOW),
     }
     assert original == before
+
+
+FORGED: dict[str, object] = {
+    names.ATTEMPTS: 7,
+    names.ROUND: 4,
+    names.DELIVERIES: 50,
+    names.INTERRUPTIONS: 100,
+    names.REPLAYS: 1_000_000,
+    names.FIRST_RECEIVED_AT: to_text(NOW - 1e8),
+    names.LAST_SENT_AT: to_text(NOW),
+}
+BESIDE: dict[str, object] = {
+    names.JOURNAL: EMPTY.add(NOW, Kind.REPLAYED).text(),
+    names.PARKED_REASON: "forbidden",
+    names.PARKED_AT: to_text(NOW),
+    "x-parked-by": "nobody",
+    names.EXPIRATION: "1",
+    names.USER_ID: "root",
+}
+
+
+@pytest.mark.parametrize("name", sorted(names.STATE))
+def test_state_of_a_sender_only_makes_it_a_repeat(name: str) -> None:
+    """Each state header alone, readable or not: looked for first, nothing else of it is believed."""
+    for value in (FORGED[name], None, "unreadable"):
+        read = Envelope.read({name: value} | BESIDE, redelivered=False, now=NOW, is_own_copy=False)
+        assert read == replace(FIRST, is_repeat=True, is_dated=False)
+
+
+def test_redelivered_state_of_a_sender_is_not_believed() -> None:
+    """Only what the broker counts is: the same as for a redelivered message without headers."""
+    counted: dict[str, object] = {names.DELIVERY_COUNT: 3}
+    read = Envelope.read(FORGED | BESIDE | counted, redelivered=True, now=NOW, is_own_copy=False)
+    assert read == Envelope.read(counted, redelivered=True, now=NOW, is_own_copy=False)
+    assert (read.interruptions, read.last_sent_at) == (3, NOW)
+
+
+@pytest.mark.parametrize("is_redelivered", [False, True])
+def test_copy_of_a_senders_message_has_nothing_that_only_a_worker_writes(is_redelivered: bool) -> None:
+    """Nor has one that came straight to the queue without any state header."""
+    for state, is_own_copy in ((FORGED, False), ({}, False), ({}, True)):
+        headers = state | BESIDE | {"x-note": 1}
+        read = Envelope.read(headers, redelivered=is_redelivered, now=NOW, is_own_copy=is_own_copy)
+        assert read.write(headers) == read.write({"x-note": 1})
+
+
+def test_copy_of_a_copy_keeps_what_the_worker_wrote() -> None:
+    """The sender's properties that a copy cannot have stay in their headers on the whole way."""
+    headers = FIRST.write({}) | BESIDE
+    written = Envelope.read(headers, redelivered=False, now=NOW).write(headers)
+    assert {name: written[name] for name in BESIDE} == BESIDE
+
+
+@pytest.mark.parametrize(
+    ("deaths", "is_by_sender"),
+    [
+        (None, False),
+        ([], False),
+        ([{"queue": "q", "exchange": "", "reason": "delivery_limit"}], False),
+        ([{"queue": "q.retry.10s", "exchange": "other", "reason": "expired"}], False),
+        ([{"queue": "q", "exchange": "dcs.migration", "reason": "expired"}], True),
+        ([{"queue": "q", "exchange": ""}, {"queue": "q", "exchange": "x"}], True),
+        ([{"queue": "q"}], True),
+        ("forged", True),
+        ([7], True),
+    ],
+)
+def test_message_dead_lettered_from_an_exchange_is_a_senders(deaths: object, is_by_sender: bool) -> None:
+    """A copy of a worker is published straight to the queue, and carries no dead-lettering history."""
+    headers = {} if deaths is None else {names.DEATHS: deaths}
+    assert is_parked_by_sender(headers, "q") is is_by_sender

@@ -63,7 +63,7 @@ def test_names_on_the_broker_are_the_documented_ones() -> None:
     """Exchanges, queues and state headers are a contract with senders and operators."""
     assert (names.REQUEST_EXCHANGE, names.REQUEST_KEY) == ("dcs.migration", "create")
     assert names.EVENT_EXCHANGE == "dcs.migration.events"
-    assert names.retry_queue(names.REQUEST_QUEUE, 1) == "dcs.migration.requests.retry.1"
+    assert names.retry_queue(names.REQUEST_QUEUE, 10) == "dcs.migration.requests.retry.10s"
     assert names.parked_queue(names.REQUEST_QUEUE) == "dcs.migration.requests.parked"
     assert {
         "x-attempts",

@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -60,8 +61,8 @@ meanings = st.tuples(
         error=st.none() | st.builds(DcsError, status=st.none() | st.sampled_from((400, 403)), error_code=texts_or_none),
         message=st.text(max_size=3),
         attempts=st.integers(0, 9),
-        received_at=st.just("t"),
-        completed_at=st.text(max_size=3),
+        received_at=st.just(datetime(2027, 1, 15, tzinfo=UTC)),
+        completed_at=st.datetimes(timezones=st.just(UTC)),
     ),
     st.integers(0, 12),
     st.binary(max_size=1),

@@ -18,7 +18,7 @@ from worker.policy.diagnostics import (
     unchecked,
     warning,
 )
-from worker.rabbit.publisher import PUBLISH_TIMEOUT_SECONDS
+from worker.rabbit.publishing import PUBLISH_TIMEOUT_SECONDS
 
 CHECK_NAME: Final = "configuration"
 _SUGGESTION_PREFIX: Final = "the nearest known is "

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final, Self
 
 from schemas import identity, names
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, is_parked_by_sender
 from schemas.journal import Kind
 from schemas.request import InvalidRequestError, Sender, parse
 from schemas.timestamp import from_text, to_text
@@ -24,8 +24,6 @@ from worker.policy.migration_request import MigrationRequest, migration
 from worker.rabbit.tools.broker_access import open_connection
 from worker.rabbit.tools.parked_queue import ParkedMessage, ParkedQueue, open_parked_queue
 
-PARKED_HEADER_PREFIX: Final = "x-parked-"
-"""Prefix of the headers with reason and time of parking."""
 NO_MATCH: Final = "No parked request matches."
 _MAX_TEXT_LENGTH: Final = 64
 
@@ -50,15 +48,17 @@ class ParkedRequest:
         """Read a message as a worker with these settings reads it."""
         found, invalid_reason, sender = _parse(parked, settings)
         headers = parked.headers
+        is_own_copy = not is_parked_by_sender(headers, settings.queue)
+        written = headers if is_own_copy else {}
         return cls(
             parked,
             found,
             invalid_reason,
             sender,
-            reason=_printable_text(headers.get(names.PARKED_REASON)) or _dead_letter_reason(headers),
-            error_code=_printable_text(headers.get(names.PARKED_ERROR_CODE)),
-            parked_at=from_text(headers.get(names.PARKED_AT)),
-            envelope=_envelope(headers, time.time()),
+            reason=_printable_text(written.get(names.PARKED_REASON)) or _dead_letter_reason(headers),
+            error_code=_printable_text(written.get(names.PARKED_ERROR_CODE)),
+            parked_at=from_text(written.get(names.PARKED_AT)),
+            envelope=_envelope(headers, time.time(), is_own_copy=is_own_copy),
         )
 
     @property
@@ -109,7 +109,7 @@ class ParkedRequest:
             interruptions=min(self.envelope.interruptions, delivery_limit // 2),
         )
         headers = changed.write(self.parked.headers)
-        return {name: value for name, value in headers.items() if not name.startswith(PARKED_HEADER_PREFIX)}
+        return {name: value for name, value in headers.items() if not name.startswith(names.PARKED_PREFIX)}
 
     def summary(self) -> dict[str, Any]:
         """Identity, reason and time of parking as JSON."""
@@ -140,14 +140,14 @@ def _parse(parked: ParkedMessage, settings: Settings) -> tuple[MigrationRequest 
     return found, "", found.sender
 
 
-def _envelope(headers: Mapping[str, object], now: float) -> Envelope:
+def _envelope(headers: Mapping[str, object], now: float, *, is_own_copy: bool) -> Envelope:
     """The state headers, without the delivery that reading the parked queue counts."""
-    envelope = Envelope.read(headers, redelivered=False, now=now)
+    envelope = Envelope.read(headers, redelivered=False, now=now, is_own_copy=is_own_copy)
     envelope = replace(envelope, deliveries=envelope.deliveries - 1)
-    if names.FIRST_RECEIVED_AT not in headers:
+    if not is_own_copy or names.FIRST_RECEIVED_AT not in headers:
         # Without marker only tasks younger than the first receipt match. It is unknown, so that all tasks match.
         envelope = replace(envelope, first_received_at=0.0)
-    if names.PARKED_AT not in headers:
+    if not is_own_copy or names.PARKED_AT not in headers:
         # The broker parked it after interrupted deliveries; in each of them a create may have been sent.
         envelope = replace(envelope, last_sent_at=now)
     return envelope

@@ -115,8 +115,7 @@ def timeline_of_parked(request: ParkedRequest, *, is_parked: bool = True) -> Req
     """The timeline of a parked request, or (not `is_parked`) of a request in another queue."""
     headers = request.parked.headers
     received_at = request.envelope.first_received_at or None
-    # A journal without state headers was not written by a worker.
-    steps = list(_steps(received_at, {} if names.STATE.isdisjoint(headers) else headers))
+    steps = list(_steps(received_at, headers if request.envelope.is_own_copy else {}))
     if is_parked and not (steps and steps[-1].data["did"] == Kind.PARKED):  # the broker parked it
         data = {"did": "parked", "got": request.reason}
         steps.append(TimelineStep(request.parked_at, f"parked: {request.reason}", data))

@@ -1,4 +1,4 @@
-"""The topology and the least rights of its users, in the format of `rabbitmqctl import_definitions`.
+"""The topology, its policy and the least rights of its users, in the format of `rabbitmqctl import_definitions`.
 
 An import adds what is missing and takes nothing away. It contains no user: importing one would set its password.
 Rights belong to users by name, who have to exist first.
@@ -7,16 +7,19 @@ Rights belong to users by name, who have to exist first.
 import re
 from typing import Any, Final
 
+from schemas import names
 from worker.rabbit.topology import Topology
 
 WORKER: Final = "dcs-worker"
 SENDER: Final = "dcs-sender"
 READER: Final = "dcs-reader"
 NOTHING: Final = "^$"
+PARKED_DELIVERY_LIMIT: Final = 1_000_000
+"""By default RabbitMQ 4.0 and newer drop a message that was read, and returned, more than 20 times."""
 
 
 def definitions(topology: Topology, vhost: str) -> dict[str, list[dict[str, Any]]]:
-    """Exchanges, queues and bindings, equal to what the worker declares."""
+    """Exchanges, queues and bindings, equal to what the worker declares, and the policy of the parked queue."""
     durable = {"vhost": vhost, "durable": True, "auto_delete": False}
     return {
         "vhosts": [{"name": vhost}],
@@ -35,6 +38,16 @@ def definitions(topology: Topology, vhost: str) -> dict[str, list[dict[str, Any]
                 "arguments": {},
             }
             for binding in topology.bindings
+        ],
+        "policies": [
+            {
+                "vhost": vhost,
+                "name": names.parked_queue(topology.requests_queue),
+                "pattern": f"^{pattern(names.parked_queue(topology.requests_queue))}$",
+                "apply-to": "queues",
+                "definition": {"delivery-limit": PARKED_DELIVERY_LIMIT},
+                "priority": 0,
+            }
         ],
     }
 

@@ -8,6 +8,7 @@ Bindings and policies, which AMQP does not show, come from the management API, w
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ APPLY: Final = "dcs-worker topology apply"
 _TARGET: Final = "x-dead-letter-routing-key"
 API_TIMEOUT_SECONDS: Final = 10.0
 MAX_API_ANSWER_BYTES: Final = 4 << 20
-_COLUMNS: Final = "name,policy,operator_policy,effective_policy_definition"
+_COLUMNS: Final = "name,messages,policy,operator_policy,effective_policy_definition"
 _HARMFUL: Final = (
     *("message-ttl", "expires", "max-length", "max-length-bytes", "max-in-memory-length", "overflow", "delivery-limit"),
     *("dead-letter-exchange", "dead-letter-routing-key", "dead-letter-strategy"),
@@ -68,7 +69,25 @@ async def check_topology(
     if missing := [result.title for result in found if result.check is None]:
         on_check(_missing(missing, found))
     on_check(_check_dead_letters(topology, found))
+    numbered = [f"{topology.requests_queue}{names.RETRY_INFIX}{number}" for number in range(1, 10)]  # by 0.1.0
+    for name, count in zip(
+        numbered, await asyncio.gather(*(_count(connection, name) for name in numbered)), strict=True
+    ):
+        if count == 0:
+            on_check(unscheduled(name, node))
     return next(result.consumers for result in found if result.title == f"queue {topology.requests_queue}")
+
+
+async def _count(connection: AbstractConnection, name: str) -> int | None:
+    """Messages ready in a queue; None if it does not exist, or cannot be seen."""
+    answer = await ask(connection, partial(declare_on, item=Queue(name), passive=True))
+    return answer.message_count if isinstance(answer, QueueFrames.DeclareOk) else None
+
+
+def unscheduled(name: str, node: Node) -> Check:
+    """The finding for an empty retry queue that no delay of the schedule needs."""
+    remedy = f"rabbitmqctl delete_queue -p {quote(node.vhost)} {quote(name)}"
+    return warning("queue", "is empty, and no delay of WORKER_RETRY_DELAYS needs it", remedy, subject=name)
 
 
 async def _compare(connection: AbstractConnection, node: Node, item: Exchange | Queue) -> DeclareResult:
@@ -183,7 +202,7 @@ async def check_management(
         return
     on_check(_requests_bound(to_queues, topology))
     on_check(_events_bound(to_readers, topology, node))
-    for check in _policies(queues, topology, node):
+    for check in (*_policies(queues, topology, node), *_unscheduled(queues, topology, node)):
         on_check(check)
 
 
@@ -248,12 +267,23 @@ def _events_bound(bindings: Sequence[Mapping[str, Any]], topology: Topology, nod
     return warning("binding", "nothing is bound to it: events are dropped", remedy, subject=exchange)
 
 
+def _unscheduled(queues: Sequence[Mapping[str, Any]], topology: Topology, node: Node) -> Iterator[Check]:
+    """Retry queues that left the schedule and are empty; the numbered ones of 0.1.0 are seen over AMQP."""
+    pattern = re.compile(re.escape(f"{topology.requests_queue}{names.RETRY_INFIX}") + r"[0-9.]+s")
+    for queue in queues:
+        name = str(queue.get("name"))
+        if pattern.fullmatch(name) and name not in topology.retry_queues and queue.get("messages") == 0:
+            yield unscheduled(name, node)
+
+
 def _policies(queues: Sequence[Mapping[str, Any]], topology: Topology, node: Node) -> Iterator[Check]:
     ours, has_finding = {queue.name for queue in topology.queues}, False
     for queue in queues:
         effective = queue.get("effective_policy_definition")
         if queue.get("name") not in ours or not isinstance(effective, dict):
             continue
+        if queue["name"] == names.parked_queue(topology.requests_queue):
+            effective = {key: value for key, value in effective.items() if key != "delivery-limit"}
         if changed := ", ".join(f"{key} {effective[key]}" for key in _HARMFUL if key in effective):
             has_finding = True
             kind = "policy" if queue.get("policy") else "operator_policy"

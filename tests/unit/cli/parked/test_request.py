@@ -7,7 +7,7 @@ import pytest
 
 from schemas import identity, names
 from schemas.envelope import Envelope
-from tests.unit.cli.parked.parked_messages import BODY, HEADERS, NOW, parked_request
+from tests.unit.cli.parked.parked_messages import BODY, HEADERS, NOW, SETTINGS, parked_request
 from worker.policy.retry_policy import RetryPolicy
 
 
@@ -73,6 +73,18 @@ def test_message_parked_by_the_broker_has_the_reason_of_the_broker() -> None:
     for hostile in ({"x-death": "x"}, {"x-death": [7]}, {"x-death": [{"reason": 7}]}, {names.PARKED_REASON: 7}):
         assert parked_request(headers=hostile).reason == "by the broker: unknown"
     assert parked_request(headers={names.PARKED_REASON: "\x1b[31m" + "x" * 100}).reason == "\ufffd[31m" + "x" * 59
+
+
+def test_state_of_a_sender_that_the_broker_parked_is_not_believed() -> None:
+    """His own `expiration` dead-letters his headers: neither reason nor state, and the replay starts from nothing."""
+    deaths = {names.DEATHS: [{"reason": "expired", "queue": SETTINGS.queue, "exchange": "dcs.migration"}]}
+    forged = {**HEADERS, names.EXPIRATION: "1", names.REPLAYS: 5, names.INTERRUPTIONS: 100, **deaths}
+    request = parked_request(headers=forged)
+    assert (request.reason, request.parked_at) == ("by the broker: expired", None)
+    read = Envelope.read(request.replay_headers(10, NOW), redelivered=False, now=NOW)
+    assert (read.attempts, read.round, read.replays, read.interruptions, read.deliveries) == (0, 0, 1, 0, 1)
+    assert read.is_repeat
+    assert names.EXPIRATION not in request.replay_headers(10, NOW)
 
 
 def test_invalid_request_has_an_id_and_the_readable_identity() -> None:

@@ -92,8 +92,8 @@ async def test_requests_that_lead_nowhere_fail(bindings: Any) -> None:
 async def test_a_policy_that_changes_a_queue_is_a_warning() -> None:
     """It is named with what it sets; one that changes nothing, or another queue, is not."""
     queues = [
-        _queue("moves.retry.1", **{"message-ttl": 5, "queue-leader-locator": "balanced"}),
-        _queue("moves.parked", **{"queue-leader-locator": "balanced"}),
+        _queue("moves.retry.10s", **{"message-ttl": 5, "queue-leader-locator": "balanced"}),
+        _queue("moves.parked", **{"queue-leader-locator": "balanced", "delivery-limit": 1_000_000}),
         _queue("other", expires=1),
         {"name": "moves"},
     ]
@@ -102,10 +102,20 @@ async def test_a_policy_that_changes_a_queue_is_a_warning() -> None:
     (policy,) = checks[2:]
     assert (policy.result, policy.subject, policy.found) == (
         CheckResult.WARNING,
-        "moves.retry.1",
+        "moves.retry.10s",
         "'ours' sets message-ttl 5",
     )
     assert (policy.remedy or "").startswith("rabbitmqctl clear_policy -p team/a ours")
+
+
+async def test_retry_queue_that_left_the_schedule_is_named_once_it_is_empty() -> None:
+    """Neither one that still drains, nor one of the schedule, nor a queue of somebody else."""
+    counts = {"moves.retry.30s": 0, "moves.retry.45s": 1, "moves.retry.10s": 0, "moves.retry.mine": 0, "retry.5s": 0}
+    checks, _ = await _found(queues=[_queue(name) | {"messages": count} for name, count in counts.items()])
+
+    (left,) = [check for check in checks if check.name == "queue"]
+    assert (left.result, left.subject) == (CheckResult.WARNING, "moves.retry.30s")
+    assert left.remedy == "rabbitmqctl delete_queue -p team/a moves.retry.30s"
 
 
 @pytest.mark.parametrize(
