@@ -53,7 +53,7 @@ def facts(
 ) -> RunFacts:
     """Facts of a run with one request."""
     deliveries = list(dict.fromkeys([*(call.delivery for call in calls), *(event.delivery for event in events)]))
-    return RunFacts(plan or Plan(), calls, events, [], deliveries, is_sound, {REQUEST})
+    return RunFacts(plan or Plan(), calls, events, [], deliveries, is_sound, is_sound, {REQUEST})
 
 
 class FourDeliveries:

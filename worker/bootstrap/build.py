@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
 
 from worker.bootstrap import components
 from worker.bootstrap.assembly import Ports, build_dispatcher
@@ -17,12 +16,13 @@ from worker.dcs.transport import ServiceTransport
 from worker.observe.metrics import Metrics
 from worker.observe.observer import WorkerObserver
 from worker.observe.redaction import Redactor
-from worker.pipeline.claims_or_locks import ClaimsOrLocks
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.pipeline import RequestParser
+from worker.pipeline.ports import CLAIMS_AWAY
 from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import TICK_SECONDS, FreezeDetector
+from worker.policy.retry_policy import CLAIMS_AWAY_MODES
 from worker.policy.status import Readiness, Status
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
@@ -31,12 +31,6 @@ from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.publisher import RabbitPublisher
 from worker.rabbit.topology import Topology
 from worker.web.server import WebServer
-
-if TYPE_CHECKING:
-    from worker.claims.redis_claims import RedisClaims
-
-QUIET_SECONDS: Final = 5.0
-"""Beyond the deadline of a call: then a call that started under a claim has certainly ended."""
 
 
 @asynccontextmanager
@@ -59,22 +53,31 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
     def on_blocked(is_blocked: bool) -> None:
         (consumer.pause if is_blocked else consumer.resume)(BLOCKED)
 
+    def on_claims(is_available: bool) -> None:
+        mode = settings.claims_away
+        if not is_available:
+            observer.note("warning", "claims.stand_in", mode=mode, message=CLAIMS_AWAY_MODES[mode])
+        if mode == "pause":
+            (consumer.resume if is_available else consumer.pause)(CLAIMS_AWAY)
+
     async with AsyncExitStack() as stack:
         client = _dcs_client(stack, loaded, observer, freeze_detector, on_credentials)
-        claims = await _claims(stack, settings, observer)
+        claims = components.claims(settings, observer, on_claims)
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
         publisher = RabbitPublisher(settings.queue, settings.event_exchange, topology, observer, on_blocked=on_blocked)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
-        shared = ClaimsOrLocks(claims, locks, quiet=settings.dcs_timeout + QUIET_SECONDS) if claims else None
         traced = components.traced(publisher, observer.tracing, settings)
-        ports = Ports(client, traced, observer, throttle, consumer, shared, None if claims else locks)
+        ports = Ports(client, traced, observer, throttle, consumer, claims, locks)
         parser = RequestParser(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
         dispatcher = build_dispatcher(ports, components.retry_policy(settings), parser, deduplicator)
         supervisors = _supervisors(settings, publisher, consumer, observer)
         worker = Worker(
             settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle, refusals
         )
+        if claims is not None:
+            stack.push_async_callback(claims.aclose)
+            await claims.start()
         stack.push_async_callback((await _start_web_server(worker, metrics)).stop)
         ticking = asyncio.create_task(_tick(freeze_detector, loaded, observer, throttle.credentials_changed))
         stack.push_async_callback(end, ticking)
@@ -97,13 +100,6 @@ def _dcs_client(
     credentials = components.credentials(loaded, http_client, on_credentials)
     stack.push_async_callback(credentials.aclose)
     return DcsClient(http_client(settings.dcs_timeout), credentials, settings.dcs_endpoints)
-
-
-async def _claims(stack: AsyncExitStack, settings: Settings, observer: WorkerObserver) -> "RedisClaims | None":
-    if (claims := components.claims(settings, observer)) is not None:
-        stack.push_async_callback(claims.aclose)
-        await claims.start()
-    return claims
 
 
 def _http_client(

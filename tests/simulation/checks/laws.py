@@ -18,13 +18,15 @@ from tests.simulation.checks.throttle import (
     requests_tried_in_outage,
     too_many_calls,
 )
-from tests.simulation.scenario.plan import Plan, RequestKey
+from tests.simulation.scenario.plan import CREATE_DEADLINE_SECONDS, Plan, RequestKey
 from tests.simulation.world.records import CreateCall, DcsCall, DeliveryRecord, Event, Message, how_known
 from worker.policy.freeze_detector import FROZEN_AFTER
 
 TOLERANCE_SECONDS: Final = 0.01
 STALE_AFTER_SECONDS: Final = FROZEN_AFTER + 1.0
 """A shorter freeze cannot be detected."""
+WINDOW_MARGIN_SECONDS: Final = 5.0
+"""Age up to which a look-up without result is valid."""
 REASONS_WITHOUT_TASK: Final = frozenset(
     ("rejected", "unauthenticated", "forbidden", "not_found", "expired", "exhausted")
 )
@@ -50,6 +52,8 @@ class RunFacts:
     deliveries: list[DeliveryRecord]
     is_sound: bool
     """The replicas shared claims that were always available and never emptied."""
+    are_claims_common: bool
+    """No create began without a claim that all replicas know."""
     sent: set[RequestKey]
     dcs_calls: list[DcsCall] = field(default_factory=list)
 
@@ -98,7 +102,7 @@ def check_laws(facts: RunFacts) -> Verdict:
 
 def _could_know_calls(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
     """Whether `later` could know of the calls of `earlier`."""
-    return facts.is_sound or earlier.process is later.process or how_known(earlier, later) is not None
+    return facts.are_claims_common or earlier.process is later.process or how_known(earlier, later) is not None
 
 
 def _could_know_event(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
@@ -118,8 +122,10 @@ def _check_calls(facts: RunFacts, calls: list[CreateCall], over_at: float) -> It
             late = call.started_at - call.delivery.lost_at
             yield f"created for a lost delivery at {call.started_at:.1f} s, {late:.1f} s after the loss"
         is_first = call.delivery.number == 1 and call.delivery.message.parent is None
-        if facts.plan.reconcile != "off" and not is_first and call.lookup_answered_at is None:
-            yield f"created without a look-up, at a delivery that is not the first, at {call.started_at:.1f} s"
+        must_look = facts.plan.reconcile == "always" or (facts.plan.reconcile != "off" and not is_first)
+        if must_look and call.lookup_answered_at is None:
+            which = "the first" if is_first else "not the first"
+            yield f"created without a look-up, at a delivery that is {which}, at {call.started_at:.1f} s"
     for earlier, later in combinations(calls, 2):
         if (listed_at := _must_be_listed_at(facts, earlier, later)) is not None:
             yield from _check_pair(earlier, later, listed_at - TOLERANCE_SECONDS)
@@ -143,7 +149,7 @@ def _must_be_listed_at(facts: RunFacts, earlier: CreateCall, later: CreateCall) 
             moment = earlier.started_at if earlier.ended_at is None else earlier.ended_at
         case "redelivery":
             moment = earlier.delivery.lost_at
-        case _ if facts.is_sound:
+        case _ if facts.are_claims_common:
             moment = min(math.inf if earlier.ended_at is None else earlier.ended_at, earlier.delivery.lost_at)
         case _:
             return None
@@ -153,12 +159,19 @@ def _must_be_listed_at(facts: RunFacts, earlier: CreateCall, later: CreateCall) 
 def _check_one_task(facts: RunFacts, calls: list[CreateCall], verdict: Verdict) -> None:
     creators = [call for call in calls if call.task_id is not None]
     for earlier, later in combinations(creators, 2):
-        if _could_know_calls(facts, earlier.delivery, later.delivery):
+        if _could_know_calls(facts, earlier.delivery, later.delivery) or not _is_in_window(facts.plan, earlier, later):
             verdict.violations.append(f"two tasks: {earlier.task_id} and {later.task_id}")
         else:
             verdict.windows.append(
                 f"two tasks: copies on two replicas between look-up and listing, {_claims_state(facts)}"
             )
+
+
+def _is_in_window(plan: Plan, earlier: CreateCall, later: CreateCall) -> bool:
+    """Whether two replicas without a common claim may begin both calls, by the documented window."""
+    seconds = 2 * CREATE_DEADLINE_SECONDS + plan.listing_delay + WINDOW_MARGIN_SECONDS
+    is_repeat_known = plan.reconcile == "always" and plan.marker
+    return not is_repeat_known or abs(later.started_at - earlier.started_at) <= seconds
 
 
 def _check_events(events: list[Event], is_parked: bool) -> Iterator[str]:
