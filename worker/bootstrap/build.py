@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from worker.bootstrap import components
 from worker.bootstrap.assembly import Ports, build_dispatcher
@@ -32,6 +33,9 @@ from worker.rabbit.publisher import RabbitPublisher
 from worker.rabbit.topology import Topology
 from worker.web.server import WebServer
 
+if TYPE_CHECKING:
+    from worker.claims.redis_claims import RedisClaims
+
 
 @asynccontextmanager
 async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metrics) -> AsyncIterator[Worker]:
@@ -53,19 +57,12 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
     def on_blocked(is_blocked: bool) -> None:
         (consumer.pause if is_blocked else consumer.resume)(BLOCKED)
 
-    def on_claims(is_available: bool) -> None:
-        mode = settings.claims_away
-        if not is_available:
-            observer.note("warning", "claims.stand_in", mode=mode, message=CLAIMS_AWAY_MODES[mode])
-        if mode == "pause":
-            (consumer.resume if is_available else consumer.pause)(CLAIMS_AWAY)
-
     async with AsyncExitStack() as stack:
         client = _dcs_client(stack, loaded, observer, freeze_detector, on_credentials)
-        claims = components.claims(settings, observer, on_claims)
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
         publisher = RabbitPublisher(settings.queue, settings.event_exchange, topology, observer, on_blocked=on_blocked)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
+        claims = await _claims(stack, settings, observer, consumer)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
         traced = components.traced(publisher, observer.tracing, settings)
         ports = Ports(client, traced, observer, throttle, consumer, claims, locks)
@@ -75,9 +72,6 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         worker = Worker(
             settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle, refusals
         )
-        if claims is not None:
-            stack.push_async_callback(claims.aclose)
-            await claims.start()
         stack.push_async_callback((await _start_web_server(worker, metrics)).stop)
         ticking = asyncio.create_task(_tick(freeze_detector, loaded, observer, throttle.credentials_changed))
         stack.push_async_callback(end, ticking)
@@ -100,6 +94,23 @@ def _dcs_client(
     credentials = components.credentials(loaded, http_client, on_credentials)
     stack.push_async_callback(credentials.aclose)
     return DcsClient(http_client(settings.dcs_timeout), credentials, settings.dcs_endpoints)
+
+
+async def _claims(
+    stack: AsyncExitStack, settings: Settings, observer: WorkerObserver, consumer: Consumer
+) -> "RedisClaims | None":
+    mode = settings.claims_away
+
+    def on_available(is_available: bool) -> None:
+        if not is_available:
+            observer.note("warning", "claims.stand_in", mode=mode, message=CLAIMS_AWAY_MODES[mode])
+        if mode == "pause":
+            (consumer.resume if is_available else consumer.pause)(CLAIMS_AWAY)
+
+    if (claims := components.claims(settings, observer, on_available)) is not None:
+        stack.push_async_callback(claims.aclose)
+        await claims.start()
+    return claims
 
 
 def _http_client(

@@ -1,7 +1,7 @@
 """Law `single-flight` across replicas: claims on requests, and how requests ended, shared through Redis.
 
 Nothing here raises, and no request waits for a Redis that is away. As soon as it answers, the claims under which this
-process works are renewed, and with `WORKER_CLAIMS_AWAY=pause` it is told how the calls under way ended meanwhile.
+process works are renewed, and with `WORKER_CLAIMS_AWAY=pause` the endings of calls under way are stored.
 """
 
 import asyncio
@@ -225,7 +225,7 @@ class RedisClaims:
             self._on_available(is_available)
 
     async def _synchronize(self, session: RedisSession, *, is_new: bool) -> str | None:
-        """Renew every claim, and tell a Redis that is back what it did not hear; the reason if it is of no use."""
+        """Renew every claim, and store what a Redis that is back did not hear; the reason if it is of no use."""
         reply, _ = await session.ask(ScriptCall(scripts.REMEMBER, (scripts.MEMORY_KEY,)))
         if not isinstance(reply, bytes):
             return reply.reason if isinstance(reply, NoReply) else "Redis is not understood"

@@ -106,10 +106,14 @@ async def test_request_is_handed_back_to_cancelled_consumer_while_redis_is_away(
 @pytest.mark.parametrize("lost_at", ["claimed", "looked up", "ready to be sent"])
 async def test_no_create_begins_after_claim_is_lost(lost_at: str) -> None:
     """WORKER_CLAIMS_AWAY=pause: at whatever step, the request is handed back and its claim released."""
-    claims = FakeClaims()
-    bench = Bench(PAUSE, claims=claims, locks=FakeLocks())
     asked = iter({"claimed": (), "looked up": (True, True), "ready to be sent": (True, True, True)}[lost_at])
-    claims.is_held = lambda _: next(asked, False)  # type: ignore[method-assign]
+
+    class LosesClaim(FakeClaims):
+        def is_held(self, migration: MigrationRequest) -> bool:
+            return next(asked, False)
+
+    claims = LosesClaim()
+    bench = Bench(PAUSE, claims=claims, locks=FakeLocks())
     await bench.deliver(FakeDelivery())
     assert "create" not in bench.dcs.calls
     assert bench.observer.outcomes == [("returned", "claims")]

@@ -87,7 +87,7 @@ def check_laws(facts: RunFacts) -> Verdict:
         _check_one_task(facts, calls[request_key], verdict)
         verdict.violations += _check_events(events[request_key], request_key in parked)
         _check_events_are_true(facts, request_key, events[request_key], calls[request_key], verdict)
-        _check_one_kind_of_event(facts, request_key, events[request_key], verdict)
+        _check_one_kind_of_event(facts, request_key, events[request_key], calls[request_key], verdict)
         verdict.violations += creates_after_old_lookup(calls[request_key])
         verdict.violations += delayed_by_other_project(facts.plan, request_key[0], events[request_key])
         request = facts.plan.requests[request_key[0]]
@@ -226,7 +226,9 @@ def _deciding_deliveries(facts: RunFacts, event: Event) -> Iterator[DeliveryReco
             yield delivery
 
 
-def _check_one_kind_of_event(facts: RunFacts, request_key: RequestKey, events: list[Event], verdict: Verdict) -> None:
+def _check_one_kind_of_event(
+    facts: RunFacts, request_key: RequestKey, events: list[Event], calls: list[CreateCall], verdict: Verdict
+) -> None:
     firsts = sorted(_first_of_each_kind(events), key=lambda event: event.at)
     if len(firsts) < 2:
         return
@@ -241,9 +243,9 @@ def _check_one_kind_of_event(facts: RunFacts, request_key: RequestKey, events: l
     ):
         # Neither replica knows the event of the other: one found an outcome before, the other one reports poison.
         verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_claims_state(facts)}")
-    elif _is_excusable(facts, earlier, later.delivery, failed) and not _could_know_event(
-        facts, earlier.delivery, later.delivery
-    ):
+    elif (
+        _is_excusable(facts, earlier, later.delivery, failed) or _is_task_of_unknown_copy(facts, calls, failed)
+    ) and not _could_know_event(facts, earlier.delivery, later.delivery):
         verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_claims_state(facts)}")
     else:
         verdict.violations.append(f"two kinds of final event: {earlier.reason}, then {later.reason}")
@@ -258,6 +260,12 @@ def _is_excusable(facts: RunFacts, earlier: Event, later: DeliveryRecord, failed
         for outage in facts.plan.outages
     )
     return is_revocable or (earlier.succeeded and failed.reason == "poison")
+
+
+def _is_task_of_unknown_copy(facts: RunFacts, calls: list[CreateCall], failed: Event) -> bool:
+    """Whether the task was created before, for a copy of which the failed delivery could not know."""
+    tasks = [call for call in calls if call.task_id is not None and call.started_at < failed.at]
+    return bool(tasks) and not any(_could_know_calls(facts, call.delivery, failed.delivery) for call in tasks)
 
 
 def _first_of_each_kind(events: Iterable[Event]) -> Iterable[Event]:

@@ -28,10 +28,10 @@ def sampled(seed: int) -> Plan:
         return _takeover(rng, seed)
     if theme < TAKEOVER_SHARE + LATE_COPY_SHARE:
         return _late_copies(rng, seed)
-    if theme < TAKEOVER_SHARE + LATE_COPY_SHARE + CLAIMS_SHARE:
-        return _claims_away(rng, seed)
-    is_outage = theme < TAKEOVER_SHARE + LATE_COPY_SHARE + CLAIMS_SHARE + OUTAGE_SHARE
-    return _outage(rng, seed) if is_outage else _mixed(rng, seed)
+    if theme < TAKEOVER_SHARE + LATE_COPY_SHARE + OUTAGE_SHARE:
+        return _outage(rng, seed)
+    is_claims = theme < TAKEOVER_SHARE + LATE_COPY_SHARE + OUTAGE_SHARE + CLAIMS_SHARE
+    return _claims_away(rng, seed) if is_claims else _mixed(rng, seed)
 
 
 def _claims_away(rng: Random, seed: int) -> Plan:
