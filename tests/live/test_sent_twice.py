@@ -61,9 +61,9 @@ async def test_three_copies_at_once_create_one_task_under_pause(
 ) -> None:
     """A replica without Redis stops within seconds; what it handed back is created elsewhere or later."""
     async with (
-        RunningSystem(vhost, tmp_path, FaultyDcs(latency=0.1)) as system,
         relay_to(redis_node) as one,
         relay_to(redis_node) as other,
+        RunningSystem(vhost, tmp_path, FaultyDcs(latency=0.1)) as system,
     ):
         relays = (one, other)
         workers = [
