@@ -24,6 +24,8 @@ COMMAND_TIMEOUT_SECONDS: Final = 0.3
 NOTICED_AFTER_SECONDS: Final = 1.6
 """Time after which an idle replica knows that it cannot reach the store."""
 RECONNECTED_AFTER_SECONDS: Final = 0.8
+ROUNDING_SECONDS: Final = 1e-3
+"""By so much later a timer that waits for a time certainly finds it over."""
 
 
 @dataclass(slots=True)
@@ -194,7 +196,8 @@ class ReplicaClaims:
 
     def _reconnect_later(self, until: float) -> None:
         self._away_until = max(self._replica.now, until) + RECONNECTED_AFTER_SECONDS
-        asyncio.get_running_loop().call_later(self._away_until - self._replica.now, self._replica.claims_back)
+        wait = self._away_until - self._replica.now + ROUNDING_SECONDS
+        asyncio.get_running_loop().call_later(wait, self._replica.claims_back)
 
     def _is_certain(self, migration: MigrationRequest) -> bool:
         return self._held.get(migration.key, -math.inf) > self._replica.now

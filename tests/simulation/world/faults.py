@@ -5,7 +5,7 @@ from typing import Final
 
 from tests.simulation.scenario.plan import RequestKey, TimedFault
 from tests.simulation.world.broker import Broker
-from tests.simulation.world.claims import RECONNECTED_AFTER_SECONDS, ClaimStore
+from tests.simulation.world.claims import RECONNECTED_AFTER_SECONDS, ROUNDING_SECONDS, ClaimStore
 from tests.simulation.world.event_loop import Timers
 from tests.simulation.world.records import DeliveryRecord
 from tests.simulation.world.replica import Replica
@@ -80,4 +80,4 @@ class FaultInjector:
         """Cut a replica off from the claims."""
         now = self._timers.now
         self._claim_store.become_unavailable(replica.name, now, now + seconds)
-        self._timers.after(seconds + RECONNECTED_AFTER_SECONDS, replica.claims_back)
+        self._timers.after(seconds + RECONNECTED_AFTER_SECONDS + ROUNDING_SECONDS, replica.claims_back)
