@@ -134,6 +134,7 @@ def claims(settings: Settings, observer: WorkerObserver, on_available: Callable[
             observer,
             lease=lease,
             late_reports=settings.prefetch if pauses else 0,
+            call_seconds=settings.dcs_timeout if pauses else None,
             on_available=on_available,
             clock=boot_time,
         )

@@ -57,7 +57,7 @@ class ClaimsObserver(Protocol):
 class RedisClaims:
     """The claims of one replica. Times are epoch seconds, durations seconds."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting, and none is set afterwards
         self,
         url: str,
         observer: ClaimsObserver,
@@ -66,13 +66,15 @@ class RedisClaims:
         timeout: float = CALL_TIMEOUT_SECONDS,
         min_memory_age: float = MIN_MEMORY_AGE_SECONDS,
         late_reports: int = 0,
+        call_seconds: float | None = None,
         on_available: Callable[[bool], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`url`: redis://, rediss:// or unix://. Raises ValueError, without repeating it, if it cannot be read.
 
-        `late_reports`: how many endings and releases are kept for a Redis that is away. `on_available` is called when
-        Redis can be used from now on, or not any more.
+        `late_reports`: how many endings and releases are kept for a Redis that is away. `call_seconds`: deadline of a
+        call, if a create under a claim that Redis forgot must be awaited. `on_available` is called when Redis can be
+        used from now on, or not any more.
         """
         assert lease <= scripts.LONGEST_LEASE_SECONDS
         make_client(url)
@@ -86,6 +88,8 @@ class RedisClaims:
         self._leases = Leases(lease, clock)
         self._late_reports: deque[ScriptCall] = deque(maxlen=late_reports)
         self._on_available = on_available
+        # The owner of a forgotten claim may begin a create until its next renewal.
+        self._forgotten_seconds = None if call_seconds is None else call_seconds + lease / 3
         self._memory = b""
         self._session: RedisSession | None = None
         self._was_available: bool | None = None
@@ -150,6 +154,8 @@ class RedisClaims:
         arguments = (scripts.record_key(migration), lease.token, migration.fingerprint.encode(), *numbers, unreadable)
         reply, memory = await self._ask(ScriptCall(scripts.TAKE, arguments))
         is_remembered = records.is_remembered(memory, now, self._min_memory_age)
+        if reply == b"new" and not is_remembered and self._forgotten_seconds is not None:
+            return Granted(is_first=False, last_sent_at=records.memory_start(memory, now) + self._forgotten_seconds)
         return records.read_take(reply, migration, now, is_remembered=is_remembered)
 
     def is_held(self, migration: MigrationRequest) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from tests.simulation.scenario.plan import CREATE_DEADLINE_SECONDS
 from tests.simulation.world.replica_context import ReplicaContext
 from worker.policy.migration_request import Key, MigrationRequest
 from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Concluded, Granted, Unavailable
@@ -64,14 +65,15 @@ class ClaimStore:
         self.lose_reply()
 
     def lose_reply(self) -> None:
-        """A replica does not know whether it has a claim."""
+        """A replica does not know whether it has a claim, or the store does not."""
         self.is_sound = False
         self.are_claims_common = self.are_claims_common and self.pauses
 
     def empty(self, now: float) -> None:
         """Lose all entries."""
         self.records.clear()
-        self._emptied_at, self.is_sound, self.are_claims_common = now, False, False
+        self._emptied_at = now
+        self.lose_reply()
 
     def take(
         self, migration: MigrationRequest, owner: object, now: float, epoch_now: float, replays: int
@@ -80,7 +82,11 @@ class ClaimStore:
         record = self.records.get(migration.key)
         if record is None:
             self.records[migration.key] = ClaimRecord(migration.fingerprint, owner, now + self.claim_seconds)
-            return Granted(is_first=now - self._emptied_at >= MIN_MEMORY_AGE_SECONDS)
+            age = now - self._emptied_at
+            if age < MIN_MEMORY_AGE_SECONDS and self.pauses:
+                forgotten = CREATE_DEADLINE_SECONDS + self.claim_seconds / 3
+                return Granted(is_first=False, last_sent_at=epoch_now - age + forgotten)
+            return Granted(is_first=age >= MIN_MEMORY_AGE_SECONDS)
         is_ours = record.fingerprint == migration.fingerprint
         if record.outcome is not None and not (is_ours and _is_outdated(record.outcome, replays)):
             return Concluded(record.outcome)
