@@ -9,7 +9,6 @@ import pytest
 
 from tests.deploy.kubernetes_manifests import COMPONENTS, KUBERNETES, Manifest, built, container, one, pod
 from tests.deploy.test_rules import needs_promtool, promtool
-from worker.bootstrap.build import QUIET_SECONDS
 from worker.bootstrap.run import FLUSH_SECONDS
 from worker.config import Configuration, Settings
 from worker.config.load import load
@@ -57,7 +56,7 @@ def scaling() -> Manifest:
 def test_grace_is_longer_than_the_drain_and_that_than_a_call(deployment: Manifest, settings: Settings) -> None:
     """A call that has just begun ends and is settled within the drain; the process ends before it is killed."""
     grace = pod(deployment)["terminationGracePeriodSeconds"]
-    assert settings.dcs_timeout + QUIET_SECONDS <= settings.drain
+    assert settings.dcs_timeout + 5.0 <= settings.drain
     assert settings.drain + max(CLOSING, FLUSH_SECONDS) <= grace
 
 

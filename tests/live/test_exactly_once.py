@@ -84,7 +84,7 @@ async def test_poison_request_is_parked_and_others_succeed(vhost: str, tmp_path:
 async def test_copies_at_two_replicas_create_one_task_with_claims(
     vhost: str, redis_node: RedisServer, tmp_path: Path
 ) -> None:
-    """Each request sent four times at once to two replicas: one task, one event id; also once Redis is killed."""
+    """Each request sent four times at once to two replicas: one task, one event id."""
     async with RunningSystem(vhost, tmp_path, FaultyDcs(latency=0.1)) as system:
         for _ in range(2):
             worker = system.worker(WORKER_CLAIMS_URL=redis_node.url, WORKER_PREFETCH=8)
@@ -95,15 +95,6 @@ async def test_copies_at_two_replicas_create_one_task_with_claims(
             await asyncio.gather(*(system.publish(migration) for _ in range(4)))
         await until(lambda: len(system.events) >= 200, 60, worker.explain)
         system.assert_one_task_each(task_names)
-        later = [f"later-{number}" for number in range(50)]
-        for name in later:
-            if name == "later-10":
-                await asyncio.to_thread(redis_node.kill)
-            migration = request(name, request_id=name)
-            await asyncio.gather(*(system.publish(migration) for _ in range(4)))
-        await until(lambda: len(system.events) >= 400, 60, worker.explain)
-        system.assert_one_task_each(task_names + later)
-        assert worker.metric("dcs_worker_claims_available") == 0
 
 
 @pytest.mark.timeout(120)

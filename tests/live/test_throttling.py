@@ -65,7 +65,7 @@ async def test_full_projects_wait_in_long_retry_queue(vhost: str, tmp_path: Path
     scripts = {code: [f"error 400 DCS.{code} retry after 1"] for code in codes}
     async with RunningSystem(vhost, tmp_path) as system:
         await system.fake_dcs.apply({"scripts": scripts})
-        worker = system.worker(WORKER_RETRY_DELAYS="1,2,3,600")
+        worker = system.worker(WORKER_RETRY_DELAYS="1,2,3,600", WORKER_RECONCILE="ambiguous")
         await worker.ready()
         for code in codes:
             await system.publish(request(code))
@@ -79,7 +79,7 @@ async def test_refused_and_full_projects_let_others_pass(vhost: str, tmp_path: P
     scripts = {"refused": ["error 403 DCS.2003"], "full": ["error 400 DCS.4035"]}
     async with RunningSystem(vhost, tmp_path) as system:
         await system.fake_dcs.apply({"project_scripts": scripts})
-        worker = system.worker(WORKER_PREFETCH=8, WORKER_RETRY_DELAYS="600,601")
+        worker = system.worker(WORKER_PREFETCH=8, WORKER_RETRY_DELAYS="600,601", WORKER_RECONCILE="ambiguous")
         await worker.ready()
         for project in scripts:
             for number in range(100):

@@ -18,7 +18,9 @@ LOOK = "GET /v2/{project_id}/migration-tasks"
 async def test_trace_covers_request_from_sender_to_event(vhost: str, tmp_path: Path) -> None:
     """One trace: the sender's span, the delivery, the call, the publish; service and event carry its context."""
     async with Collector() as collector, RunningSystem(vhost, tmp_path) as system:
-        worker = system.worker(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY=100)
+        worker = system.worker(
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY=100, WORKER_RECONCILE="ambiguous"
+        )
         await worker.ready()
         headers = {"traceparent": f"00-{TRACE}-{SENDER}-01", "tracestate": "vendor=opaque"}
         await system.publish(request("secret-name", "traced"), headers=headers, correlation_id="c-1")
@@ -55,7 +57,12 @@ async def test_retried_request_has_one_trace(vhost: str, tmp_path: Path) -> None
     """A create without an answer, the wait in the broker, the look-up that finds the task: all in one trace."""
     async with Collector() as collector, RunningSystem(vhost, tmp_path) as system:
         await system.fake_dcs.apply({"scripts": {"lost": ["create then drop"]}})
-        worker = system.worker(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY=100, WORKER_TRIES=1)
+        worker = system.worker(
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+            OTEL_BSP_SCHEDULE_DELAY=100,
+            WORKER_RECONCILE="ambiguous",
+            WORKER_TRIES=1,
+        )
         await worker.ready()
         await system.publish(request("lost", "lost"))
         await system.answered(1)
@@ -77,7 +84,9 @@ async def test_retried_request_has_one_trace(vhost: str, tmp_path: Path) -> None
 async def test_missing_collector_loses_only_spans(vhost: str, tmp_path: Path) -> None:
     """Requests are worked on as usual, the log reports it, and the end is not delayed for long."""
     async with RunningSystem(vhost, tmp_path) as system:
-        worker = system.worker(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1", OTEL_BSP_SCHEDULE_DELAY=100)
+        worker = system.worker(
+            OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1", OTEL_BSP_SCHEDULE_DELAY=100, WORKER_RECONCILE="ambiguous"
+        )
         await worker.ready()
         task_names = [f"untold-{number}" for number in range(20)]
         for name in task_names:

@@ -6,17 +6,20 @@ from typing import Any
 
 from tests.pipeline.fakes import NOW, FakeConsumer, FakeDcs, FakeDelivery, FakeObserver, FakePublisher
 from worker.bootstrap.assembly import Ports, build_dispatcher
-from worker.pipeline.claims_or_locks import Locks
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.pipeline import RequestParser
-from worker.pipeline.ports import Claims
+from worker.pipeline.ports import SharedClaims
+from worker.pipeline.repeat_locks import Locks
 from worker.pipeline.throttle import Throttle
 from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 
 
 class Bench:
-    """Dispatcher of one replica between fakes, on a clock that only `sleep` moves."""
+    """Dispatcher of one replica between fakes, on a clock that only `sleep` moves.
+
+    Without a policy, first deliveries create without a look-up: most tests count the calls of something else.
+    """
 
     def __init__(
         self,
@@ -26,7 +29,7 @@ class Bench:
         find: Iterable[Any] = (),
         probe: Iterable[Any] = (),
         refusals: int = 0,
-        claims: Claims | None = None,
+        claims: SharedClaims | None = None,
         locks: Locks | None = None,
         deduplicator: Deduplicator | None = None,
         consumer: FakeConsumer | None = None,
@@ -40,7 +43,7 @@ class Bench:
         self.claims = claims
         self.slept: list[float] = []
         self.consumer = consumer or FakeConsumer()
-        policy = policy or RetryPolicy()
+        policy = policy or RetryPolicy(reconcile="ambiguous")
         settings = ThrottleSettings(("cn-north-4",), 64, 30.0, policy.delays)
         self.throttle = Throttle(settings, self.dcs.probe, self.observer, lambda *_: None, random_unit=lambda: 0.0)
         ports = Ports(

@@ -23,7 +23,7 @@ from worker.policy.call_result import (
 )
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.migration_request import MigrationRequest
-from worker.policy.outcome import ClaimAnswer, Completed, Granted
+from worker.policy.outcome import ClaimAnswer, Completed, Granted, Unavailable
 
 NOW = 1_800_000_000.0
 
@@ -205,6 +205,10 @@ class FakeClaims:
         self.stored: Completed | None = None
         """The outcome that was stored before."""
 
+    @property
+    def is_available(self) -> bool:
+        return not isinstance(self.answer, Unavailable)
+
     async def take(
         self, migration: MigrationRequest, now: float, replays: int = 0, arrived_at: float | None = None
     ) -> ClaimAnswer:
@@ -264,10 +268,12 @@ class FakeConsumer:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.recorded: list[str] = []
+        self.on_hold: Callable[[], object] = lambda: None
         self._error = error
 
     async def hold(self, why: str) -> None:
         self.recorded.append(f"hold {why}")
+        self.on_hold()
 
     def resume(self, why: str) -> None:
         self.recorded.append(f"resume {why}")

@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.simulation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=_at_least_one, default=20_000, help="number of runs (default: %(default)s)")
+    parser.add_argument("--runs", type=_at_least_one, default=45_000, help="number of runs (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="random runs only, starting with this seed")
     parser.add_argument("--plan", type=_plan, help="replay this plan, as a failure prints it")
     parser.add_argument("--json", action="store_true", help="print JSON")

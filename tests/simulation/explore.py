@@ -24,6 +24,13 @@ MAX_TIMELINE_LINES: Final = 200
 MAX_ENUMERATED_SHARE: Final = 0.5
 """Share of the runs that may be enumerated ones."""
 
+ENUMERATED_SETTINGS: Final[tuple[dict[str, Any], ...]] = (
+    {},
+    {"reconcile": "ambiguous"},
+    {"claims": True, "reconcile": "ambiguous"},
+    {"claims": True, "claims_away": "pause"},
+)
+
 
 def explore(
     assemble: Assemble,
@@ -81,14 +88,14 @@ def _plans(
 
 
 def _enumerated(run_plan: "partial[RunResult]") -> list[Plan]:
-    """Plans of one request: every ending of its first create, every fault at every point, with and without claims."""
+    """Plans of one request: every ending of its first create, every fault at every point, with these settings."""
     plans: list[Plan] = []
-    for has_claims in (False, True):
+    for settings in ENUMERATED_SETTINGS:
         for ending in CALL_ENDINGS:
-            plan = Plan(requests=(PlannedRequest(call_endings=(ending,)),), claims=has_claims)
+            plan = Plan(requests=(PlannedRequest(call_endings=(ending,)),), **settings)
             plans.append(plan)
             points = run_plan(plan).points
-            for number, fault in faults_of_points(points, has_claims=has_claims):
+            for number, fault in faults_of_points(points, has_claims=plan.claims):
                 plans.append(plan.model_copy(update={"faults": {number: fault}}))
     return plans
 
@@ -121,6 +128,7 @@ _PLAN_DEFAULTS: Final[dict[str, Any]] = {
         "prefetch",
         "delays",
         "reconcile",
+        "claims_away",
         "marker",
         "repeats_at_end",
     )

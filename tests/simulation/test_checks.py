@@ -50,11 +50,19 @@ def event(delivery: DeliveryRecord, at: float, reason: str = "created", task: st
 
 
 def facts(
-    calls: list[CreateCall], events: list[Event], *, is_sound: bool = False, plan: Plan | None = None
+    calls: list[CreateCall],
+    events: list[Event],
+    *,
+    is_sound: bool = False,
+    are_claims_common: bool = False,
+    plan: Plan | None = None,
 ) -> RunFacts:
-    """Facts of a run with one request."""
+    """Facts of a run with one request; unless the plan says so, first deliveries are not looked up."""
+    plan = plan or Plan()
+    if "reconcile" not in plan.model_fields_set:
+        plan = plan.model_copy(update={"reconcile": "ambiguous"})
     deliveries = list(dict.fromkeys([*(call.delivery for call in calls), *(event.delivery for event in events)]))
-    return RunFacts(plan or Plan(), calls, events, [], deliveries, is_sound, {REQUEST})
+    return RunFacts(plan, calls, events, [], deliveries, is_sound, is_sound or are_claims_common, {REQUEST})
 
 
 class FourDeliveries:
@@ -107,6 +115,36 @@ def test_two_tasks_are_window_only_for_unrelated_deliveries_without_claims(
     verdict = check_laws(facts(calls, [event(deliveries.first, 0.2)], is_sound=is_sound))
     assert ("two tasks: task and more" in verdict.violations) is not is_window
     assert any("between look-up and listing" in window for window in verdict.windows) is is_window
+
+
+ALWAYS = Plan(reconcile="always")
+PAUSE = Plan(reconcile="always", claims=True, claims_away="pause")
+
+
+@pytest.mark.parametrize(
+    ("plan", "seconds", "is_window"),
+    [(ALWAYS, 109.9, True), (ALWAYS, 110.1, False), (Plan(), 500.0, True), (PAUSE, 60.0, False)],
+)
+def test_two_tasks_of_copies_are_window_for_110_seconds_only(
+    deliveries: FourDeliveries, plan: Plan, seconds: float, is_window: bool
+) -> None:
+    """With a look-up before every create; without it a repeat may come later, and under `pause` there is no window."""
+    calls = [
+        call(deliveries.first, 0.0, 0.1, task="task", looked=True),
+        call(deliveries.other, seconds, seconds + 0.1, task="more", looked=True),
+    ]
+    deliveries.first.lost_at = 900.0
+    found = facts(calls, [event(deliveries.first, 0.2)], are_claims_common=plan.claims_away == "pause", plan=plan)
+    verdict = check_laws(found)
+    assert ("two tasks: task and more" in verdict.violations) is not is_window
+    assert len(verdict.windows) == is_window
+
+
+def test_first_delivery_without_lookup_is_violation_with_always(deliveries: FourDeliveries) -> None:
+    """WORKER_RECONCILE=always: every create needs a look-up."""
+    calls = [call(deliveries.first, 0.0, 0.1, task="task")]
+    (violation,) = check_laws(facts(calls, [event(deliveries.first, 0.2)], plan=ALWAYS)).violations
+    assert violation.startswith("created without a look-up")
 
 
 @pytest.mark.parametrize(("name", "since"), [("copy", 1.0), ("again", 10.0)])

@@ -65,6 +65,7 @@ class Places:
             "WORKER_AMQP_URL": self.amqp_url,
             "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": self.service_url}),
             "WORKER_AUTH_TOKEN": load.HEADERS["X-Auth-Token"],
+            "WORKER_RECONCILE": "ambiguous",  # one create per request is compared
             "WORKER_HTTP_HOST": LOOPBACK,
             "WORKER_HTTP_PORT": str(free_port()),
             "WORKER_LOG_LEVEL": "warning",

@@ -35,7 +35,12 @@ BATCH = 1000
 BUSY = 'reply 429 {"error_code": "APIG.0308", "error_msg": "Busy"}'
 """A refusal that names no limit."""
 DELAYS = (10.0, 60.0, 300.0, 1800.0)
-DEFAULTS = {"WORKER_RETRY_DELAYS": ",".join(map(str, DELAYS)), "WORKER_SETTLE": 45, "WORKER_DCS_TIMEOUT": 30}
+DEFAULTS = {
+    "WORKER_RETRY_DELAYS": ",".join(map(str, DELAYS)),
+    "WORKER_SETTLE": 45,
+    "WORKER_DCS_TIMEOUT": 30,
+    "WORKER_RECONCILE": "ambiguous",  # creates are counted
+}
 """What the stage sets shorter."""
 
 

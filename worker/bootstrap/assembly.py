@@ -9,13 +9,12 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from worker.pipeline.claims_or_locks import Locks
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.executor import Executor
 from worker.pipeline.pipeline import DeliveryPipeline, RequestParser
-from worker.pipeline.ports import CallThrottle, Claims, ConsumerControl, Dcs, Observer, Publisher
-from worker.pipeline.repeat_locks import RepeatLocks
+from worker.pipeline.ports import CLAIMS_AWAY, CallThrottle, ConsumerControl, Dcs, Observer, Publisher, SharedClaims
+from worker.pipeline.repeat_locks import Locks, RepeatLocks
 from worker.pipeline.settler import Settler
 from worker.policy.retry_policy import RetryPolicy
 
@@ -29,9 +28,9 @@ class Ports:
     observer: Observer
     throttle: CallThrottle
     consumer: ConsumerControl
-    claims: Claims | None = None
+    claims: SharedClaims | None = None
     locks: Locks | None = None
-    """For repeated requests, without claims."""
+    """For repeated requests, without claims or while Redis is away."""
     now: Callable[[], float] = time.time
     random_unit: Callable[[], float] = random.random
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
@@ -45,7 +44,15 @@ def build_dispatcher(
     executor = Executor(retry_policy, ports.dcs, ports.throttle, observer, now=now, random_unit=random_unit)
     settler = Settler(ports.publisher, observer, now=now, random_unit=random_unit, sleep=ports.sleep)
     locks = RepeatLocks(ports.locks, settle=retry_policy.settle) if ports.locks else None
+
+    async def cancel_consumer() -> None:
+        if retry_policy.claims_away == "pause" and ports.claims is not None and not ports.claims.is_available:
+            await ports.consumer.hold(CLAIMS_AWAY)
+
     pipeline = DeliveryPipeline(
-        *(parser, retry_policy, deduplicator, ports.claims, executor, settler, observer), now=now, locks=locks
+        *(parser, retry_policy, deduplicator, ports.claims, executor, settler, observer),
+        now=now,
+        locks=locks,
+        before_hand_back=cancel_consumer,
     )
     return Dispatcher(pipeline, ports.throttle, observer, ports.consumer)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from worker.bootstrap import components
 from worker.bootstrap.assembly import Ports, build_dispatcher
@@ -16,12 +16,13 @@ from worker.dcs.http_client import HttpClient
 from worker.observe.metrics import Metrics
 from worker.observe.observer import WorkerObserver
 from worker.observe.redaction import Redactor
-from worker.pipeline.claims_or_locks import ClaimsOrLocks
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.pipeline import RequestParser
+from worker.pipeline.ports import CLAIMS_AWAY
 from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import TICK_SECONDS, FreezeDetector
+from worker.policy.retry_policy import CLAIMS_AWAY_MODES
 from worker.policy.status import Readiness, Status
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
@@ -35,9 +36,6 @@ from worker.web.server import WebServer
 
 if TYPE_CHECKING:
     from worker.claims.redis_claims import RedisClaims
-
-QUIET_SECONDS: Final = 5.0
-"""Beyond the deadline of a call: then a call that started under a claim has certainly ended."""
 
 
 @asynccontextmanager
@@ -59,14 +57,13 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
 
     async with AsyncExitStack() as stack:
         client = _dcs_client(stack, loaded, observer, freeze_detector, on_credentials)
-        claims = await _claims(stack, settings, observer)
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
+        claims = await _claims(stack, settings, observer, consumer)
         publisher = _publisher(stack, settings, topology, observer, consumer, refusals)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
-        shared = ClaimsOrLocks(claims, locks, quiet=settings.dcs_timeout + QUIET_SECONDS) if claims else None
         traced = components.traced(publisher, observer.tracing, settings)
-        ports = Ports(client, traced, observer, throttle, consumer, shared, None if claims else locks)
+        ports = Ports(client, traced, observer, throttle, consumer, claims, locks)
         parser = RequestParser(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
         dispatcher = build_dispatcher(ports, components.retry_policy(settings), parser, deduplicator)
         supervisors = _supervisors(settings, publisher, consumer, observer)
@@ -103,8 +100,18 @@ def _dcs_client(
     return DcsClient(http_client(settings.dcs_timeout), credentials, settings.dcs_endpoints)
 
 
-async def _claims(stack: AsyncExitStack, settings: Settings, observer: WorkerObserver) -> "RedisClaims | None":
-    if (claims := components.claims(settings, observer)) is not None:
+async def _claims(
+    stack: AsyncExitStack, settings: Settings, observer: WorkerObserver, consumer: Consumer
+) -> "RedisClaims | None":
+    mode = settings.claims_away
+
+    def on_available(is_available: bool) -> None:
+        if not is_available:
+            observer.note("warning", "claims.stand_in", mode=mode, message=CLAIMS_AWAY_MODES[mode])
+        if mode == "pause":
+            (consumer.resume if is_available else consumer.pause)(CLAIMS_AWAY)
+
+    if (claims := components.claims(settings, observer, on_available)) is not None:
         stack.push_async_callback(claims.aclose)
         await claims.start()
     return claims

@@ -23,6 +23,9 @@ from worker.rabbit.topology import Topology, describe
 boot_time: Final = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 """Seconds of a clock that continues while the machine sleeps."""
 
+LEASE_PER_CALL: Final = 1.5
+"""Least lease of a claim, in deadlines of a call, for a replica that pauses while Redis is away."""
+
 if TYPE_CHECKING:
     from worker.claims.redis_claims import RedisClaims
     from worker.observe.tracing import Tracing
@@ -52,6 +55,7 @@ def retry_policy(settings: Settings) -> RetryPolicy:
         delays=settings.retry_delays,
         tries=settings.tries,
         reconcile=settings.reconcile,
+        claims_away=settings.claims_away,
         settle=settings.settle,
         delivery_limit=settings.delivery_limit,
         lookup_timeout=settings.dcs_timeout,
@@ -111,14 +115,26 @@ def traced(publisher: RabbitPublisher, tracing: "Tracing | None", settings: Sett
     return TracedPublisher(publisher, tracing, settings.queue, settings.event_exchange, retry_queues)
 
 
-def claims(settings: Settings, observer: WorkerObserver) -> "RedisClaims | None":
-    """Claims in Redis if they are configured, not started yet."""
+def claims(settings: Settings, observer: WorkerObserver, on_available: Callable[[bool], None]) -> "RedisClaims | None":
+    """Claims in Redis if they are configured, not started yet. `on_available`: Redis is back, or away."""
     if settings.claims_url is None:
         return None
-    from worker.claims.redis_claims import RedisClaims  # noqa: PLC0415 - as above, and what redis-py brings along
+    from worker.claims import redis_claims  # noqa: PLC0415 - as above, and what redis-py brings along
 
+    # A replica that is cut off ends its calls before another one can take a claim of it over: it was renewed at most a
+    # third of its lease before, and the other one waits for the listing delay then.
+    pauses = settings.claims_away == "pause"
+    lease = max(redis_claims.LEASE_SECONDS, LEASE_PER_CALL * settings.dcs_timeout if pauses else 0.0)
     try:
-        return RedisClaims(settings.claims_url.get_secret_value(), observer, clock=boot_time)
+        return redis_claims.RedisClaims(
+            settings.claims_url.get_secret_value(),
+            observer,
+            lease=lease,
+            late_reports=settings.prefetch if pauses else 0,
+            call_seconds=settings.dcs_timeout if pauses else None,
+            on_available=on_available,
+            clock=boot_time,
+        )
     except ValueError as error:
         raise ConfigurationError((f"WORKER_CLAIMS_URL: {error}",)) from None
 

@@ -32,6 +32,8 @@ async def run(loaded: Configuration, observer: WorkerObserver, metrics: Metrics,
     except lenient_codec.IncompatibleCodecError as error:
         raise ConfigurationError((str(error),)) from error
     async with build(loaded, observer, metrics) as worker:
+        lookups, claims = worker.modes
+        observer.note("info", "worker.mode", lookups=lookups, claims=claims)
         running = [asyncio.create_task(link.run(), name=link.name) for link in worker.supervisors]
         stopping = asyncio.create_task(stop.wait())
         try:

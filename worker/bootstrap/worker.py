@@ -12,7 +12,9 @@ from worker.observe.observer import WorkerObserver
 from worker.pipeline import explain
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.ports import CLAIMS_AWAY
 from worker.pipeline.throttle import Throttle
+from worker.policy.retry_policy import CLAIMS_AWAY_MODES, LOOKUP_MODES
 from worker.policy.status import Connection, HeldBack, InHand, Readiness, State, Status
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
@@ -28,7 +30,14 @@ HELD: Final = "calls are refused"
 REFUSED: Final = "the credentials are refused"
 BLOCKED: Final = "the broker blocks publishing"
 STUCK: Final = "queues refuse copies of requests"
-PAUSES: Final = {BREAKER: "breaker", HELD: "held", REFUSED: "credentials", BLOCKED: "blocked", STUCK: "queues"}
+PAUSES: Final = {
+    BREAKER: "breaker",
+    HELD: "held",
+    REFUSED: "credentials",
+    BLOCKED: "blocked",
+    STUCK: "queues",
+    CLAIMS_AWAY: "claims",
+}
 """Reasons to pause, and their names in metrics; other reasons have the same name there."""
 
 
@@ -58,14 +67,25 @@ class Worker:
         if self.publisher.is_blocked:
             return Readiness(False, "the broker blocks publishing (memory or disk alarm)")
         pauses = self.consumer.pauses
-        details = {"regions": self._regions()}
-        if not self.consumer.is_consuming and (not pauses or pauses - {"quarantine", BREAKER, HELD, STUCK}):
+        details = {"regions": self._regions(), "lookups": self.modes[0], "claims": self.modes[1]}
+        if not self.consumer.is_consuming and (
+            not pauses or pauses - {"quarantine", BREAKER, HELD, STUCK, CLAIMS_AWAY}
+        ):
             said = sorted(self.refusals.get(pause, pause) for pause in pauses)
             return Readiness(False, ", ".join(said) or "not consuming yet", details)
         doing = "paused by the breaker" if BREAKER in pauses else "paused" if HELD in pauses else "consuming"
+        if CLAIMS_AWAY in pauses:
+            doing = f"paused: {CLAIMS_AWAY} and WORKER_CLAIMS_AWAY is pause, so no create begins; restore Redis"
         if STUCK in pauses:
             doing = f"paused: {self.refusals[STUCK]}"
         return Readiness(True, "; ".join((doing, *explain.reasons(self.throttle))), details)
+
+    @property
+    def modes(self) -> tuple[str, str]:
+        """When requests are looked up, at which cost, and what replaces claims while Redis is away."""
+        settings = self.settings
+        claims = f"Redis; while it is away: {CLAIMS_AWAY_MODES[settings.claims_away]}" if self.claims else "none"
+        return f"{settings.reconcile}: {LOOKUP_MODES[settings.reconcile]}", claims
 
     @property
     def held_back(self) -> dict[str, HeldBack]:

@@ -107,11 +107,16 @@ def read_ending(stored: object, migration: MigrationRequest, now: float) -> Comp
 
 def is_remembered(memory: object, now: float, seconds: float) -> bool:
     """Whether the value of scripts.MEMORY_KEY says that Redis has forgotten nothing for so many seconds."""
+    return now - memory_start(memory, now) >= seconds
+
+
+def memory_start(memory: object, now: float) -> float:
+    """Since when Redis has forgotten nothing, by the value of scripts.MEMORY_KEY; `now` if that says nothing."""
     try:
-        since = float(memory) if isinstance(memory, bytes) else None
+        since = float(memory) if isinstance(memory, bytes) else now
     except ValueError:
-        return False
-    return since is not None and since >= EARLIEST_TIME and max(0.0, now - since) >= seconds
+        return now
+    return min(since, now) if since >= EARLIEST_TIME else now
 
 
 def _is_within_limits(ending: Completed) -> bool:

@@ -1,7 +1,7 @@
 """Law `single-flight` across replicas: claims on requests, and how requests ended, shared through Redis.
 
-Nothing here raises, and no request waits for a Redis that is away. What Redis may have lost, or did not hear, is sent
-again as soon as it answers: the claims under which this process works, and the last endings and releases.
+Nothing here raises, and no request waits for a Redis that is away. As soon as it answers, the claims under which this
+process works are renewed, and with `WORKER_CLAIMS_AWAY=pause` the endings of calls under way are stored.
 """
 
 import asyncio
@@ -12,11 +12,19 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from worker.claims import records, scripts
-from worker.claims.connection import NoReply, RedisAnswer, RedisSession, describe, make_client, open_session
+from worker.claims.connection import (
+    BATCH_LIMIT,
+    NoReply,
+    RedisAnswer,
+    RedisSession,
+    describe,
+    make_client,
+    open_session,
+)
 from worker.claims.leases import Lease, Leases
 from worker.claims.scripts import ScriptCall
 from worker.policy.migration_request import MigrationRequest
-from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Concluded, Granted, Unavailable
+from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Concluded, Granted
 
 LEASE_SECONDS: Final = 30.0
 CALL_TIMEOUT_SECONDS: Final = 0.5
@@ -26,9 +34,7 @@ within minutes."""
 KEEP_MILLISECONDS: Final = 7 * 24 * 3600 * 1000
 """How long a record is kept after its last change. Endings for the 7 days that copies are promised an answer; released
 and lost claims as long, since their request may sit in a backlog or be parked as long before it comes back."""
-RECENT_LIMIT: Final = 1024
 _KEEP: Final = b"%d" % KEEP_MILLISECONDS
-_REPORTED_AT_ONCE: Final = 64
 RETRY_SECONDS: Final = 0.5
 """At least, and at most twice as long, from a failure to the next attempt."""
 STEADY_SECONDS: Final = 5.0
@@ -51,7 +57,7 @@ class ClaimsObserver(Protocol):
 class RedisClaims:
     """The claims of one replica. Times are epoch seconds, durations seconds."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting, and none is set afterwards
         self,
         url: str,
         observer: ClaimsObserver,
@@ -59,9 +65,17 @@ class RedisClaims:
         lease: float = LEASE_SECONDS,
         timeout: float = CALL_TIMEOUT_SECONDS,
         min_memory_age: float = MIN_MEMORY_AGE_SECONDS,
+        late_reports: int = 0,
+        call_seconds: float | None = None,
+        on_available: Callable[[bool], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`url`: redis://, rediss:// or unix://. Raises ValueError, without repeating it, if it cannot be read."""
+        """`url`: redis://, rediss:// or unix://. Raises ValueError, without repeating it, if it cannot be read.
+
+        `late_reports`: how many endings and releases are kept for a Redis that is away. `call_seconds`: deadline of a
+        call, if a create under a claim that Redis forgot must be awaited. `on_available` is called when Redis can be
+        used from now on, or not any more.
+        """
         assert lease <= scripts.LONGEST_LEASE_SECONDS
         make_client(url)
         self._url = url
@@ -72,7 +86,10 @@ class RedisClaims:
         self._lease_ms = b"%d" % round(lease * 1000)
         self._renewal_seconds = lease / 3
         self._leases = Leases(lease, clock)
-        self._recent: deque[ScriptCall] = deque(maxlen=RECENT_LIMIT)
+        self._late_reports: deque[ScriptCall] = deque(maxlen=late_reports)
+        self._on_available = on_available
+        # The owner of a forgotten claim may begin a create until its next renewal.
+        self._forgotten_seconds = None if call_seconds is None else call_seconds + lease / 3
         self._memory = b""
         self._session: RedisSession | None = None
         self._was_available: bool | None = None
@@ -113,8 +130,7 @@ class RedisClaims:
         try:
             answer = await self._claim(lease, now, replays, arrived_at)
         finally:
-            # What could not be claimed is claimed when Redis is back, if no other replica has the request by then.
-            if not isinstance(answer, Granted | Unavailable):
+            if not isinstance(answer, Granted):
                 self._leases.close(lease)
         return answer
 
@@ -142,14 +158,20 @@ class RedisClaims:
         arguments = (scripts.record_key(migration), lease.token, migration.fingerprint.encode(), *numbers, replaced)
         reply, memory = await self._ask(ScriptCall(scripts.TAKE, arguments))
         is_remembered = records.is_remembered(memory, now, self._min_memory_age)
+        if reply == b"new" and not is_remembered and self._forgotten_seconds is not None:
+            return Granted(
+                is_first=False,
+                last_sent_at=records.memory_start(memory, now) + self._forgotten_seconds,
+                has_record=False,
+            )
         found = records.read_take(reply, migration, now, is_remembered=is_remembered)
         if isinstance(found, Concluded) and not found.ending.answers(migration, replays, arrived_at):
             return records.Outdated(records.stored_text(reply))
         return found
 
     def is_held(self, migration: MigrationRequest) -> bool:
-        """Whether the request is surely ours. Local knowledge, no I/O."""
-        return self._leases.is_held(migration)
+        """Whether Redis is there and the request surely ours. Local knowledge, no I/O."""
+        return self.is_available and self._leases.is_held(migration)
 
     async def conclude(self, migration: MigrationRequest, ending: Completed) -> Completed:
         """Store how the request ended, for every replica, and give the claim up; returns the ending that stands.
@@ -183,8 +205,10 @@ class RedisClaims:
     async def _report(self, migration: MigrationRequest, command: ScriptCall) -> RedisAnswer:
         if (lease := self._leases.get(migration)) is not None:
             self._leases.close(lease)
-        self._recent.append(command)
-        return await self._ask(command)
+        answer = await self._ask(command)
+        if isinstance(answer.reply, NoReply):
+            self._late_reports.append(command)
+        return answer
 
     async def _ask(self, command: ScriptCall) -> RedisAnswer:
         """The answer to `command`, at once if Redis is away."""
@@ -223,20 +247,21 @@ class RedisClaims:
         if is_available is not self._was_available:
             self._was_available = is_available
             self._observer.claims_available(is_available, reason)
+            self._on_available(is_available)
 
     async def _synchronize(self, session: RedisSession, *, is_new: bool) -> str | None:
-        """Renew every claim, and report again to a Redis that may have lost it; the reason if Redis is of no use."""
+        """Renew every claim, and store what a Redis that is back did not hear; the reason if it is of no use."""
         reply, _ = await session.ask(ScriptCall(scripts.REMEMBER, (scripts.MEMORY_KEY,)))
         if not isinstance(reply, bytes):
             return reply.reason if isinstance(reply, NoReply) else "Redis is not understood"
         memory, _, seconds = reply.partition(b" ")
         await self._renew(session)
-        if is_new or memory != self._memory:
-            await self._report_again(session)
+        if is_new:
+            await self._report_late(session)
         if memory != self._memory and float(seconds) < self._min_memory_age:
             self._observer.claims_doubted(self._min_memory_age - float(seconds))
         self._memory = memory
-        return None
+        return session.ended.result() if session.ended.done() else None
 
     async def _renew(self, session: RedisSession) -> None:
         asked_at = self._clock()
@@ -252,7 +277,10 @@ class RedisClaims:
         arguments = (lease.token, lease.migration.fingerprint.encode(), self._lease_ms, _KEEP)
         return ScriptCall(scripts.RENEW, (scripts.record_key(lease.migration), *arguments))
 
-    async def _report_again(self, session: RedisSession) -> None:
-        commands = list(self._recent)
-        for start in range(0, len(commands), _REPORTED_AT_ONCE):
-            await asyncio.gather(*map(session.ask, commands[start : start + _REPORTED_AT_ONCE]))
+    async def _report_late(self, session: RedisSession) -> None:
+        commands = [*self._late_reports]
+        self._late_reports.clear()
+        for start in range(0, len(commands), BATCH_LIMIT):
+            batch = commands[start : start + BATCH_LIMIT]
+            answers = zip(batch, await asyncio.gather(*map(session.ask, batch)), strict=True)
+            self._late_reports.extend(command for command, answer in answers if isinstance(answer.reply, NoReply))

@@ -30,6 +30,8 @@ _NO_CREDENTIALS = (
     "HUAWEICLOUD_SDK_SECURITY_TOKEN) if they are temporary; WORKER_IAM_USER, WORKER_IAM_PASSWORD and "
     "WORKER_IAM_DOMAIN, with WORKER_IAM_ENDPOINT if it is not Huawei Cloud's own; WORKER_CREDENTIALS=platform"
 )
+MAX_PAUSE_TIMEOUT_SECONDS = 40.0
+"""Longest call of a replica that pauses while Redis is away: no claim holds for longer than 60 s."""
 _KNOWN_VARIABLES = tuple(name for name in map(variable, Settings.model_fields) if name.startswith("WORKER_"))
 
 
@@ -89,12 +91,9 @@ def _relation_problems(settings: Settings, invalid: Collection[str]) -> Iterator
         yield f"WORKER_RETRY_DELAYS: the longest delay must be at least {limit}, not {number_text(longest)}"
     if are_valid("request_exchange", "event_exchange") and settings.request_exchange == settings.event_exchange:
         yield "WORKER_EVENT_EXCHANGE: must differ from WORKER_REQUEST_EXCHANGE, which is of another kind"
-    if are_valid("amqp_cert_file", "amqp_key_file"):
-        yield from _certificate_problems(settings)
-    if are_valid("amqp_url", "amqp_ca_file", "amqp_cert_file", "amqp_key_file"):
-        yield from _encryption_problems(settings)
-    if are_valid("dcs_region", "dcs_endpoints"):
-        yield from _region_problems(settings)
+    for fields, problems_of in _RELATIONS.items():
+        if are_valid(*fields):
+            yield from problems_of(settings)
 
 
 def _credential_problems(found: Mapping[str, FoundValue]) -> list[str]:
@@ -138,6 +137,15 @@ def _fill_in_addresses(settings: Settings, found: Mapping[str, FoundValue]) -> S
     return settings.model_copy(update=filled)
 
 
+def _pause_problems(settings: Settings) -> Iterator[str]:
+    pauses = settings.claims_away == "pause"
+    if pauses and settings.claims_url is None:
+        yield "WORKER_CLAIMS_AWAY: pause is of use only when WORKER_CLAIMS_URL is set"
+    if pauses and settings.dcs_timeout > MAX_PAUSE_TIMEOUT_SECONDS:
+        limit = f"{number_text(MAX_PAUSE_TIMEOUT_SECONDS)} with WORKER_CLAIMS_AWAY=pause"
+        yield f"WORKER_DCS_TIMEOUT: must be at most {limit}, not {number_text(settings.dcs_timeout)}"
+
+
 def _certificate_problems(settings: Settings) -> Iterator[str]:
     if (settings.amqp_cert_file is None) != (settings.amqp_key_file is None):
         missing, present = ("CERT", "KEY") if settings.amqp_cert_file is None else ("KEY", "CERT")
@@ -156,6 +164,15 @@ def _region_problems(settings: Settings) -> Iterator[str]:
         yield f"WORKER_DCS_REGION: must be one of the regions in WORKER_DCS_ENDPOINTS, not {region!r}"
     if not configured and region not in urls.DCS_REGIONS:
         yield f"WORKER_DCS_REGION: the address of {region!r} is not known, set WORKER_DCS_ENDPOINTS"
+
+
+_RELATIONS: Mapping[tuple[str, ...], Callable[[Settings], Iterator[str]]] = {
+    ("claims_away", "claims_url", "dcs_timeout"): _pause_problems,
+    ("amqp_cert_file", "amqp_key_file"): _certificate_problems,
+    ("amqp_url", "amqp_ca_file", "amqp_cert_file", "amqp_key_file"): _encryption_problems,
+    ("dcs_region", "dcs_endpoints"): _region_problems,
+}
+"""What settings must have to do with each other, by their fields."""
 
 
 def _variable_name(field: str, found: Mapping[str, FoundValue]) -> str:

@@ -145,10 +145,11 @@ class Settings(BaseSettings):
         description="retry schedule: the delay before each further delivery; "
         "the longest must be at least `WORKER_SETTLE`",
     )
-    reconcile: Annotated[Literal["ambiguous", "always", "off"], ANY_CASE, must_be("ambiguous, always or off")] = Field(
-        "ambiguous",
-        description="`ambiguous`: look up before creating again when a create may already have been sent; "
-        "`always`: look up before every create; `off`: never, an ambiguous result ends as `unresolved`",
+    reconcile: Annotated[Literal["always", "ambiguous", "off"], ANY_CASE, must_be("always, ambiguous or off")] = Field(
+        "always",
+        description="`always`: look up before every create (one GET per create), so that a request that is sent twice "
+        "is created once; `ambiguous`: only when a create may already have been sent, for senders that never send "
+        "twice; `off`: never, an ambiguous result ends as `unresolved`",
     )
     settle: Seconds = Field(
         45.0,
@@ -162,6 +163,11 @@ class Settings(BaseSettings):
     )
     claims_url: Annotated[SecretUrl | None, BeforeValidator(urls.claims_url)] = Field(
         None, description="`redis://`, `rediss://` or `unix://`: replicas share claims and outcomes; empty: none"
+    )
+    claims_away: Annotated[Literal["look", "pause"], ANY_CASE, must_be("look or pause")] = Field(
+        "look",
+        description="while Redis cannot be reached or written: `look`: continue as without claims, with a look-up "
+        "before every create also under `ambiguous`; `pause`: no create begins, consumption stops",
     )
     drain: Annotated[float, seconds(zero=True)] = Field(
         25.0, description="shutdown grace (SIGTERM, SIGINT): time to finish requests in flight; the rest is handed back"

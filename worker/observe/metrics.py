@@ -41,14 +41,14 @@ NO_ANSWER_STATUSES: Final = ("timeout", "refused", "reset", "oversize", "unreada
 CALL_STATUSES: Final = frozenset((*map(str, range(100, 600)), *NO_ANSWER_STATUSES))
 POSTPONE_REASONS: Final = ("breaker", "turn", "throttled", "credentials", "quota", "region", "look")
 """Why the throttle postpones a request at no cost."""
-PAUSE_REASONS: Final = ("breaker", "held", "credentials", "blocked", "queues", "quarantine", "draining")
+PAUSE_REASONS: Final = ("breaker", "held", "credentials", "blocked", "queues", "claims", "quarantine", "draining")
 """Why this replica does not consume: DCS fails, DCS refuses every call, IAM rejects the credentials, the broker blocks
-publishing, a suspect is processed alone, the worker shuts down."""
+publishing, Redis is away, a suspect is processed alone, the worker shuts down."""
 OUTCOMES_WITH_REASONS: Final = (
     *(("succeeded", resolution) for resolution in ("created", "adopted")),
     *(("failed", str(reason)) for reason in Reason),
     *(("retried", reason) for reason in ("settle", "copy", "claimed", "quarantine", *POSTPONE_REASONS)),
-    *(("returned", reason) for reason in ("drain", "stale", "defect")),
+    *(("returned", reason) for reason in ("drain", "stale", "defect", "claims")),
 )
 """Outcome and reason. The reason of a retried request may also be the status of its last call."""
 OUTCOME_REASONS: Final = CALL_STATUSES.union(reason for _, reason in OUTCOMES_WITH_REASONS)

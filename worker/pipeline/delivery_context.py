@@ -44,3 +44,10 @@ class DeliveryContext:
     """The hold that the last attempt started: a probe decides whether it concerns every request."""
     ended_holds: set[Hold] = field(default_factory=set)
     """Holds that a probe has ended since: refused again, the request itself is at fault."""
+
+    @property
+    def created_since(self) -> float:
+        """Tasks created before this are not the request's; 0 if its first delivery may be long ago."""
+        if self.first_seen_at is not None:
+            return self.first_seen_at
+        return self.envelope.first_received_at if self.envelope.is_dated else 0.0

@@ -41,6 +41,9 @@ from worker.policy.retry_policy import RetryPolicy
 _NOT_FINAL = frozenset((Reason.EXPIRED, Reason.EXHAUSTED, Reason.UNRESOLVED))
 """Failures for which another replica may have another outcome."""
 
+_REFUSED_LOOKUPS = frozenset((Reason.UNAUTHENTICATED, Reason.FORBIDDEN, Reason.NOT_FOUND))
+"""Failures of a look-up that end a request for which nothing was sent."""
+
 ABSENCE_SECONDS = 5.0
 """How long a look-up that found nothing is believed, after its last answer."""
 LOOKUPS = 2
@@ -118,6 +121,8 @@ class Executor:
 
     async def _attempt_once(self, context: DeliveryContext) -> Outcome | CallError:
         context.claimed_at_start, context.checked_hold = context.is_claimed(), None
+        if self._must_pause(context):
+            return Requeued(context.envelope, "claims")
         if self._is_expired(context) and self._was_never_sent(context):
             return self._failed(context, Reason.EXPIRED)
         if not context.claimed_at_start and self._retry_policy.reconcile != "off":
@@ -187,10 +192,11 @@ class Executor:
 
     async def _find_task(self, context: DeliveryContext, permit: CallPermit) -> LookupResult | CallError:
         seconds, may_exist = self._retry_policy.lookup_timeout, context.envelope.last_sent_at is not None
-        since = _created_since(context)
         try:
             async with asyncio.timeout(seconds + GRACE_SECONDS):
-                return await self._dcs.find(context.migration, since, permit.begin_call, may_exist=may_exist)
+                return await self._dcs.find(
+                    context.migration, context.created_since, permit.begin_call, may_exist=may_exist
+                )
         except TimeoutError:
             message = f"the look-up took longer than {seconds:g} s in all"
             return CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT, message)
@@ -227,6 +233,8 @@ class Executor:
     async def _create(self, context: DeliveryContext, permit: CallPermit, asked_at: float) -> Outcome | CallError:
         if not await context.delivery.is_still_ours():
             return DeliveryLost(context.envelope.last_sent_at)
+        if self._must_pause(context):
+            return Requeued(context.envelope, "claims")
         if self._is_expired(context):
             return self._failed(context, Reason.EXPIRED)
         self._throttle.check_open()
@@ -260,11 +268,17 @@ class Executor:
 
     def _terminal_reason(self, context: DeliveryContext, error: CallError) -> Reason | None:
         """The reason of the failure, if waiting cannot help."""
+        reason = error_table.final_reason(error)
         if context.last_call_was_lookup:
-            return Reason.UNRESOLVED if error_table.final_reason(error) else None
+            is_known = reason in _REFUSED_LOOKUPS and self._was_never_sent(context)
+            return reason if is_known or reason is None else Reason.UNRESOLVED
         if error.is_ambiguous:
             return Reason.UNRESOLVED if self._retry_policy.reconcile == "off" else None
-        return error_table.final_reason(error)
+        return reason
+
+    def _must_pause(self, context: DeliveryContext) -> bool:
+        """Whether no create may begin because the claim is not certain (`WORKER_CLAIMS_AWAY=pause`)."""
+        return self._retry_policy.claims_away == "pause" and not context.is_claimed()
 
     def _schedule_retry(self, context: DeliveryContext, error: CallError) -> Outcome:
         """No attempt is left in hand: the next retry level, or the end of the schedule."""
@@ -290,13 +304,6 @@ class Executor:
         self, context: DeliveryContext, reason: Reason, error: CallError | None = None, candidates: tuple[str, ...] = ()
     ) -> Completed:
         error = error or context.ambiguous_create
-        return final_events.failed(
-            context.migration, context.envelope, reason, self._now(), error=error, candidates=candidates
-        )
-
-
-def _created_since(context: DeliveryContext) -> float:
-    """Tasks created before this are not the request's; 0 if its first delivery may be long ago."""
-    if context.first_seen_at is not None:
-        return context.first_seen_at
-    return context.envelope.first_received_at if context.envelope.is_dated else 0.0
+        said = final_events.MAY_NOT_LIST if reason is Reason.FORBIDDEN and context.last_call_was_lookup else None
+        migration, envelope, now = context.migration, context.envelope, self._now()
+        return final_events.failed(migration, envelope, reason, now, error=error, candidates=candidates, said=said)

@@ -24,6 +24,10 @@ MESSAGES = {
     Reason.UNRESOLVED: "it could not be established whether a task exists",
     Reason.POISON: "the request took its worker down again and again",
 }
+MAY_NOT_LIST = (
+    "the worker's credentials may not list migration tasks in this project, which WORKER_RECONCILE=always needs before "
+    "every create: grant the right dcs:migrationTask:list, or set WORKER_RECONCILE=ambiguous"
+)
 
 
 def succeeded(
@@ -67,9 +71,11 @@ def failed(
     *,
     error: CallError | None = None,
     candidates: tuple[str, ...] = (),
+    said: str | None = None,
 ) -> Completed:
-    """The valid request failed."""
-    message = f"{MESSAGES[reason]}: {error.message}"[:1024] if error and error.message else MESSAGES[reason]
+    """The valid request failed; `said` replaces the usual message of the reason."""
+    said = said or MESSAGES[reason]
+    message = f"{said}: {error.message}"[:1024] if error and error.message else said
     body = MigrationFailed(
         **asdict(migration.sender),
         reason=reason,

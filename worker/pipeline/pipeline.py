@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,12 +16,13 @@ from worker.pipeline import final_events
 from worker.pipeline.deduplicator import Deduplicator, Unfinished
 from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.executor import Executor
-from worker.pipeline.ports import Claims, Clock, Delivery, Observer
+from worker.pipeline.ports import Claims, Clock, Delivery, Observer, SharedClaims
 from worker.pipeline.settler import Settler
 from worker.policy.call_result import UncopyableError
 from worker.policy.delivery_report import DeliveryFinished, label, trace_id
 from worker.policy.migration_request import MigrationRequest, migration
 from worker.policy.outcome import (
+    ClaimAnswer,
     ClaimedElsewhere,
     Completed,
     Concluded,
@@ -66,7 +68,7 @@ class RequestParser:
 class DeliveryPipeline:
     """Pipeline of one delivery, from received to acknowledged.
 
-    `locks`: for repeated requests, without claims.
+    `locks`: for repeated requests, without claims or while Redis is away. `before_hand_back` cancels the consumer.
     """
 
     def __init__(  # noqa: PLR0913 - each argument is a collaborator, and none is set afterwards
@@ -74,19 +76,21 @@ class DeliveryPipeline:
         parser: RequestParser,
         retry_policy: RetryPolicy,
         deduplicator: Deduplicator,
-        claims: Claims | None,
+        claims: SharedClaims | None,
         executor: Executor,
         settler: Settler,
         observer: Observer,
         *,
         now: Clock,
         locks: Claims | None = None,
+        before_hand_back: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._parser = parser
         self._retry_policy = retry_policy
         self._deduplicator = deduplicator
         self._claims = claims
         self._locks = locks
+        self._before_hand_back = before_hand_back
         self._executor = executor
         self._settler = settler
         self._observer = observer
@@ -109,6 +113,9 @@ class DeliveryPipeline:
             outcome = await self._decide(context)
             migration, envelope = context.migration, context.envelope
             sender_request_id = migration.request_id if migration.has_sender_request_id else None
+        if isinstance(outcome, Requeued) and self._before_hand_back is not None:
+            with suppress(Exception):  # of a lost broker connection; with it the delivery is lost
+                await self._before_hand_back()
         try:
             is_settled = await self._settler.settle(delivery, sender_request_id, envelope, outcome)
         except UncopyableError:
@@ -169,17 +176,35 @@ class DeliveryPipeline:
         outcome: Outcome | None = None
         self._deduplicator.start(context.migration)
         try:
-            claims = self._claims or self._locks_of(context)
-            outcome = await (self._under_claim(context, claims) if claims else self._execute(context))
+            outcome = await self._claim_or_lock(context)
             if isinstance(outcome, Completed) and outcome.fingerprint == context.migration.fingerprint:
                 self._deduplicator.remember(context.migration, outcome)
             return outcome
         finally:
             self._deduplicator.finish(context.migration, outcome, self._unfinished(context, outcome))
 
-    def _locks_of(self, context: DeliveryContext) -> Claims | None:
+    async def _claim_or_lock(self, context: DeliveryContext) -> Outcome:
+        """Law `single-flight` across replicas: a claim; without claims, or while Redis is away, a lock for a repeat."""
+        policy, now, replays = self._retry_policy, self._now(), context.envelope.replays
+        if self._claims is not None:
+            answer = await self._claims.take(context.migration, now, replays, context.envelope.arrived_at)
+            if not isinstance(answer, Unavailable):
+                return await self._under_claim(context, self._claims, answer)
+            if policy.claims_away == "pause":
+                is_of_record = self._claims.is_available  # the reply about this record alone is of no use
+                return (
+                    policy.wait(context.envelope, 0.0, "claimed")
+                    if is_of_record
+                    else Requeued(context.envelope, "claims")
+                )
+            if (known := self._from_memory(context, answer)) is not None:
+                return known
         is_repeat = context.needs_lookup or context.envelope.is_repeat
-        return self._locks if is_repeat and self._retry_policy.reconcile != "off" else None
+        if self._claims is not None and policy.reconcile == "ambiguous":
+            context.needs_lookup = True
+        if self._locks is None or not is_repeat or policy.reconcile == "off":
+            return await self._execute(context)
+        return await self._under_claim(context, self._locks, await self._locks.take(context.migration, now, replays))
 
     def _unfinished(self, context: DeliveryContext, outcome: Outcome | None) -> Unfinished:
         last_sent_at = context.envelope.last_sent_at if outcome else self._now()
@@ -200,18 +225,19 @@ class DeliveryPipeline:
             return final_events.failed(context.migration, context.envelope, Reason.POISON, self._now())
         return await self._executor.execute(context)
 
-    async def _under_claim(self, context: DeliveryContext, claims: Claims) -> Outcome:
-        """Law `single-flight` across replicas: execute under a claim, or look before every create."""
-        envelope = context.envelope
-        match await claims.take(context.migration, self._now(), envelope.replays, envelope.arrived_at):
+    async def _under_claim(self, context: DeliveryContext, claims: Claims, answer: ClaimAnswer) -> Outcome:
+        """Execute under a claim or a lock, or do what its refusal means."""
+        match answer:
             case Concluded(completed):
                 return self._same_outcome(context, completed)
             case ClaimedElsewhere() as held:
                 return self._held_elsewhere(context, held)
-            case answer:
+            case Granted():
                 if (known := self._from_memory(context, answer)) is not None:
                     await claims.conclude(context.migration, known)
                     return known
+            case _:
+                pass  # a lock
         context.is_claimed = partial(claims.is_held, context.migration)
         try:
             outcome = await self._execute(context)
@@ -277,7 +303,7 @@ class DeliveryPipeline:
                 return replace(outcome, envelope=context.envelope, why="copy")
             case Requeued():
                 context.envelope = _with_last_sent_at(context.envelope, outcome.envelope.last_sent_at)
-                return Requeued(context.envelope)
+                return replace(outcome, envelope=context.envelope)
             case _:
                 context.envelope = _with_last_sent_at(context.envelope, self._now())
                 context.first_seen_at = 0.0

@@ -146,6 +146,14 @@ class Claims(Protocol):
         """Release the claim, and store when a create may last have been in flight."""
 
 
+class SharedClaims(Claims, Protocol):
+    """Claims that can be away."""
+
+    @property
+    def is_available(self) -> bool:
+        """Whether Redis can be asked."""
+
+
 class CallPermit(Protocol):
     """Permit for the calls of one attempt, look and create."""
 
@@ -220,6 +228,10 @@ class ThrottleObserver(Protocol):
 
     def note(self, level: Any, event: str, **fields: Any) -> None:
         """Log anything else."""
+
+
+CLAIMS_AWAY = "Redis is away"
+"""Reason for which consumption pauses (`WORKER_CLAIMS_AWAY=pause`)."""
 
 
 class ConsumerControl(Protocol):

@@ -1,4 +1,4 @@
-"""Locks for repeated requests, without claims: one replica at a time processes a repeat.
+"""Locks for repeated requests, without claims or while Redis is away: one replica at a time processes a repeat.
 
 A worker that dies between the confirmed copy of a request and the acknowledgement of the original, or a broker that
 dies before it stored the acknowledgement, leaves two copies. A look-up precedes each create, but two look-ups at the
@@ -7,10 +7,20 @@ is kept until its task must be listed. First deliveries, which are nearly all, c
 """
 
 import asyncio
+from typing import Protocol
 
-from worker.pipeline.claims_or_locks import Locks
 from worker.policy.migration_request import Key, MigrationRequest
 from worker.policy.outcome import ClaimedElsewhere, Completed, Unavailable
+
+
+class Locks(Protocol):
+    """Locks that the broker keeps while this replica owns its deliveries."""
+
+    async def take(self, key: Key) -> bool:
+        """Whether the lock is ours now; False if that is unknown."""
+
+    async def free(self, key: Key) -> None:
+        """Release the lock."""
 
 
 class RepeatLocks:

@@ -59,7 +59,7 @@ def label(outcome: Outcome) -> tuple[str, str]:
         case RetryLater():
             return "retried", outcome.why
         case Requeued():
-            return "returned", "drain"
+            return "returned", outcome.why
         case _:
             return "returned", "stale"
 

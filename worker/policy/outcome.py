@@ -82,9 +82,10 @@ class RetryLater:
 
 @dataclass(frozen=True, slots=True)
 class Requeued:
-    """This replica drains: the request goes back to the queue with what is known of it."""
+    """This replica creates nothing more, or not now: the request goes back to the queue with what is known of it."""
 
     envelope: Envelope
+    why: str = "drain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ class Concluded:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Redis does not answer: continue, but look before every create."""
+    """No claim, because Redis does not answer or only a lock was taken: what was sent before is unknown."""
 
 
 ClaimAnswer = Granted | ClaimedElsewhere | Concluded | Unavailable

@@ -3,15 +3,30 @@
 Laws `look-before-create`, `first-delivery`, `two-waits`, `server-word` and `poison` as functions.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from schemas.envelope import Envelope
 from worker.policy import backoff, error_table
 from worker.policy.call_result import CallError, ErrorKind
 from worker.policy.outcome import RetryLater
 
-Reconcile = Literal["ambiguous", "always", "off"]
+Reconcile = Literal["always", "ambiguous", "off"]
+ClaimsAway = Literal["look", "pause"]
+
+LOOKUP_MODES: Final[Mapping[Reconcile, str]] = {
+    "always": "look-up before every create, which costs one GET per create",
+    "ambiguous": "look-up only when an earlier create call may have been sent, so no GET for a first delivery; "
+    "a request that is sent twice can be created twice",
+    "off": "no look-up; a create call with an unknown result ends as unresolved and needs an operator",
+}
+"""What `WORKER_RECONCILE` means and costs, for operators."""
+CLAIMS_AWAY_MODES: Final[Mapping[ClaimsAway, str]] = {
+    "look": "continues as without claims, with a look-up before every create",
+    "pause": "no create begins",
+}
+"""What `WORKER_CLAIMS_AWAY` means while Redis is away, for operators."""
 
 CLOCK_DIFFERENCE_SECONDS = 5.0
 """Seconds by which the clocks of two replicas may differ (less for a listing delay under 15 s)."""
@@ -41,7 +56,8 @@ class RetryPolicy:
 
     delays: tuple[float, ...] = (10.0, 60.0, 300.0, 1800.0)
     tries: int = 3
-    reconcile: Reconcile = "ambiguous"
+    reconcile: Reconcile = "always"
+    claims_away: ClaimsAway = "look"
     settle: float = 45.0
     delivery_limit: int = 10
     lookup_timeout: float = 30.0

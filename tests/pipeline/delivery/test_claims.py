@@ -10,12 +10,13 @@ from tests.pipeline.fakes import (
     BUSY,
     NOW,
     FakeClaims,
+    FakeConsumer,
     FakeDelivery,
     copy_headers,
     request,
 )
-from worker.pipeline.claims_or_locks import ClaimsOrLocks
 from worker.pipeline.pipeline import RequestParser
+from worker.pipeline.ports import CLAIMS_AWAY
 from worker.policy.call_result import TaskCreated
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Concluded, Granted, Unavailable
@@ -66,42 +67,84 @@ class FakeLocks:
         self.recorded.append("free")
 
 
-@pytest.mark.parametrize(("create", "outcome"), [(TaskCreated("i-1"), "created"), (BUSY, "400")])
-async def test_unavailable_claims_are_replaced_by_broker_lock(create: object, outcome: str) -> None:
-    """The request is looked up under the lock, and the lock is freed after any outcome."""
-    locks = FakeLocks()
-    claims = ClaimsOrLocks(FakeClaims(Unavailable(), held=False), locks, quiet=0.0)
-    bench = Bench(create=[create], claims=claims)
+async def test_replica_without_redis_looks_up_first_and_locks_repeats() -> None:
+    """As without claims, but with a look-up before each create: a first delivery is not locked, Redis hears nothing."""
+    locks, claims = FakeLocks(), FakeClaims(Unavailable())
+    bench = Bench(create=[BUSY, BUSY, BUSY, TaskCreated("i-1")], claims=claims, locks=locks)
     await bench.deliver(FakeDelivery())
-    assert bench.dcs.calls[:2] == ["find", "create"]
-    assert (bench.observer.outcomes[0][1], locks.recorded) == (outcome, ["take", "free"])
-    assert repr(claims).endswith("0 locks>")
+    assert (bench.dcs.calls[:2], locks.recorded) == (["find", "create"], [])
+    await bench.deliver(FakeDelivery(headers=copy_headers()))
+    assert (bench.observer.outcomes[1][1], locks.recorded) == ("created", ["take"])
+    assert claims.recorded == []
 
 
-async def test_request_locked_elsewhere_waits_for_listing_delay() -> None:
-    """Another replica may be creating right now; with claims that answer no lock is asked for."""
-    locks = FakeLocks(is_available=False)
-    bench = Bench(claims=ClaimsOrLocks(FakeClaims(Unavailable(), held=False), locks, quiet=0.0))
-    await bench.deliver(FakeDelivery())
+async def test_locked_repeat_waits_while_redis_is_away() -> None:
+    """Another replica may be creating right now."""
+    bench = Bench(claims=FakeClaims(Unavailable()), locks=FakeLocks(is_available=False))
+    await bench.deliver(FakeDelivery(headers=copy_headers()))
     (copy,) = bench.publisher.published
-    assert (bench.dcs.calls, copy.headers["x-round"]) == ([], 0)
+    assert (bench.dcs.calls, copy.headers["x-round"]) == ([], 1)
     assert copy.headers["x-last-sent-at"] == "2027-01-15T08:00:00.000Z"
-    granted = Bench(claims=ClaimsOrLocks(FakeClaims(), locks, quiet=0.0))
-    await granted.deliver(FakeDelivery())
-    assert (granted.dcs.calls, locks.recorded) == (["create"], ["take"])
 
 
-async def test_deliveries_after_loss_of_claims_wait_for_listing_delay() -> None:
-    """A create that began under a claim may be in flight; from the first answer on that is over."""
-    clock, inner = [0.0], FakeClaims(Unavailable(), held=False)
-    claims = ClaimsOrLocks(inner, FakeLocks(), quiet=35.0, clock=lambda: clock[0])
-    bench = Bench(claims=claims)
-    for moment, name in ((100.0, "a"), (134.0, "b"), (136.0, "c")):
-        clock[0] = moment
-        await bench.deliver(FakeDelivery(request(request_id=name)))
-    inner.answer = Granted()
-    await bench.deliver(FakeDelivery(request(request_id="d")))
-    assert [reason for _, reason in bench.observer.outcomes] == ["claimed", "claimed", "created", "created"]
+PAUSE = RetryPolicy(claims_away="pause")
+
+
+async def test_request_is_handed_back_to_cancelled_consumer_while_redis_is_away() -> None:
+    """WORKER_CLAIMS_AWAY=pause: no call, and the consumer is cancelled before the copy is published."""
+    consumer = FakeConsumer()
+    bench = Bench(PAUSE, claims=FakeClaims(Unavailable()), locks=FakeLocks(), consumer=consumer)
+    published_at_hold: list[int] = []
+    consumer.on_hold = lambda: published_at_hold.append(len(bench.publisher.published))
+    delivery = FakeDelivery()
+    await bench.deliver(delivery)
+    assert (bench.dcs.calls, [copy.what for copy in bench.publisher.published]) == ([], ["hand_back"])
+    assert (consumer.recorded, published_at_hold) == ([f"hold {CLAIMS_AWAY}"], [0])
+    assert (bench.observer.outcomes, delivery.done) == ([("returned", "claims")], ["ack"])
+
+
+@pytest.mark.parametrize("lost_at", ["claimed", "looked up", "ready to be sent"])
+async def test_no_create_begins_after_claim_is_lost(lost_at: str) -> None:
+    """WORKER_CLAIMS_AWAY=pause: at whatever step, the request is handed back and its claim released."""
+    asked = iter({"claimed": (), "looked up": (True, True), "ready to be sent": (True, True, True)}[lost_at])
+
+    class LosesClaim(FakeClaims):
+        def is_held(self, migration: MigrationRequest) -> bool:
+            return next(asked, False)
+
+    claims = LosesClaim()
+    bench = Bench(PAUSE, claims=claims, locks=FakeLocks())
+    await bench.deliver(FakeDelivery())
+    assert "create" not in bench.dcs.calls
+    assert bench.observer.outcomes == [("returned", "claims")]
+    assert claims.recorded == [("release", None)]
+    assert bench.publisher.published[-1].what == "hand_back"
+
+
+async def test_call_under_way_is_settled_while_redis_is_away() -> None:
+    """WORKER_CLAIMS_AWAY=pause: the call ends, its event is published, and its outcome is left for Redis."""
+    claims, answered = FakeClaims(), asyncio.Event()
+    bench = Bench(PAUSE, create=[answered, TaskCreated("i-1")], claims=claims, locks=FakeLocks())
+    bench.dispatcher.deliver(FakeDelivery())
+    while not bench.dcs.created:
+        await asyncio.sleep(0)
+    claims.answer, claims.held = Unavailable(), False
+    answered.set()
+    await bench.idle()
+    assert bench.publisher.events[0]["resolution"] == "created"
+    assert [what for what, _ in claims.recorded] == ["conclude"]
+
+
+async def test_reply_about_one_record_does_not_pause() -> None:
+    """WORKER_CLAIMS_AWAY=pause, and Redis answers others: the request waits without using a retry level."""
+
+    class OddRecord(FakeClaims):
+        is_available = True
+
+    consumer = FakeConsumer()
+    bench = Bench(PAUSE, claims=OddRecord(Unavailable()), consumer=consumer)
+    await bench.deliver(FakeDelivery())
+    assert (bench.dcs.calls, bench.observer.outcomes, consumer.recorded) == ([], [("retried", "claimed")], [])
 
 
 async def test_claim_for_another_task_is_conflict() -> None:
@@ -125,10 +168,9 @@ async def test_outcome_of_another_replica_is_published_again() -> None:
         assert replica.observer.outcomes[0][0] == expected
 
 
-@pytest.mark.parametrize("answer", [Unavailable(), Granted()])
-async def test_uncertain_claim_needs_lookup_before_every_create(answer: Unavailable | Granted) -> None:
-    """Redis is unavailable, or the claim expired meanwhile: the replica goes on, with a look-up before every create."""
-    bench = Bench(create=[BUSY, TaskCreated("i-1")], claims=FakeClaims(answer, held=False))
+async def test_uncertain_claim_needs_lookup_before_every_create() -> None:
+    """The claim expired meanwhile: the replica goes on, with a look-up before every create."""
+    bench = Bench(create=[BUSY, TaskCreated("i-1")], claims=FakeClaims(held=False))
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["find", "create", "find", "create"]
 
@@ -170,7 +212,7 @@ async def test_claim_lost_before_create_needs_lookup() -> None:
 
 async def test_known_outcome_precedes_poison() -> None:
     """A request that succeeded is reported so, after any number of lost channels."""
-    policy = RetryPolicy(delivery_limit=3)
+    policy = RetryPolicy(reconcile="ambiguous", delivery_limit=3)
     redelivered_headers = copy_headers(interruptions=5) | {"x-delivery-count": 1}
     bench = Bench(policy)
     await bench.deliver(FakeDelivery())

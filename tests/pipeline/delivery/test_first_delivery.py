@@ -155,7 +155,7 @@ async def test_ambiguous_create_without_task_waits_for_listing_delay() -> None:
 
 async def test_single_try_postpones_lookup() -> None:
     """WORKER_TRIES=1: an ambiguous create goes to a retry level as long as the listing delay, without a look-up."""
-    bench = Bench(RetryPolicy(tries=1), create=[TIMEOUT])
+    bench = Bench(RetryPolicy(reconcile="ambiguous", tries=1), create=[TIMEOUT])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create"]
     assert bench.publisher.published[0].retry_level == 2

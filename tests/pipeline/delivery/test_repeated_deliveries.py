@@ -63,7 +63,7 @@ async def test_refusal_at_last_retry_level_is_exhausted() -> None:
 
 async def test_ambiguous_create_at_last_retry_level_waits_for_listing_delay() -> None:
     """It is looked up after the listing delay before it is exhausted."""
-    bench = Bench(RetryPolicy(tries=1), create=[TIMEOUT])
+    bench = Bench(RetryPolicy(reconcile="ambiguous", tries=1), create=[TIMEOUT])
     await bench.deliver(FakeDelivery(headers=copy_headers(4)))
     (copy,) = bench.publisher.published
     assert (copy.retry_level, copy.headers["x-round"]) == (2, 5)
@@ -83,7 +83,7 @@ async def test_throttling_for_a_day_uses_retry_levels() -> None:
 
 async def test_poison_is_parked_with_event_without_call() -> None:
     """Law `poison`: too many deliveries ended without a result."""
-    bench = Bench(RetryPolicy(delivery_limit=3))
+    bench = Bench(RetryPolicy(reconcile="ambiguous", delivery_limit=3))
     delivery = FakeDelivery(headers=copy_headers(interruptions=2) | {"x-delivery-count": 1}, redelivered=True)
     await bench.deliver(delivery)
     assert bench.dcs.calls == []

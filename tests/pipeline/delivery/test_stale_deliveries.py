@@ -42,7 +42,7 @@ async def test_lookup_started_before_end_of_listing_delay_proves_nothing() -> No
 async def _ended(*, create: CallError, round_: int, is_ours: bool = True, held: bool = True) -> Bench:
     """A request at its last retry level, whose replica loses the delivery or the claim during the call."""
     claims = FakeClaims(Granted(is_first=False))
-    bench = Bench(RetryPolicy(tries=1), create=[asyncio.Event(), create], claims=claims)
+    bench = Bench(RetryPolicy(reconcile="ambiguous", tries=1), create=[asyncio.Event(), create], claims=claims)
     delivery = FakeDelivery(headers=copy_headers(round_))
     bench.dispatcher.deliver(delivery)
     answer = bench.dcs.creates[0]

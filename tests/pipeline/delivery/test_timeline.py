@@ -59,7 +59,7 @@ async def test_a_failure_is_recorded_with_its_evidence() -> None:
 
 async def test_the_timeline_travels_through_the_retry_queues() -> None:
     """Each delivery adds its calls, each copy the reason of its wait; the event has all entries."""
-    bench = Bench(RetryPolicy(tries=1), create=[TIMEOUT, TaskCreated("i-1", None, "d-1")])
+    bench = Bench(RetryPolicy(reconcile="ambiguous", tries=1), create=[TIMEOUT, TaskCreated("i-1", None, "d-1")])
     first, *_, event = await follow(bench)
     assert timeline(first) == [("create", "timeout", 1, "ambiguous"), ("wait", "timeout", 2, "")]
     assert timeline(event) == [
@@ -86,7 +86,7 @@ async def test_a_parked_request_keeps_its_timeline() -> None:
 
 async def test_a_parked_request_bears_its_error_code() -> None:
     """The code of the last answer; one that a sender wrote is ignored."""
-    bench = Bench(RetryPolicy(tries=1), create=[BUSY])
+    bench = Bench(RetryPolicy(reconcile="ambiguous", tries=1), create=[BUSY])
     used_up = Envelope(1, 4, 5, 0, 0, NOW, None, True, False).write({names.PARKED_ERROR_CODE: "forged"})
     await bench.deliver(FakeDelivery(headers=used_up))
     assert bench.publisher.published[0].headers[names.PARKED_ERROR_CODE] == "DCS.4026"

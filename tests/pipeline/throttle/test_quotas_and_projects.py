@@ -99,7 +99,7 @@ def test_throttled_project_does_not_delay_other_projects(build: Build) -> None:
 @pytest.mark.parametrize(("fault", "reason"), [(FORBIDDEN, "credentials"), (FULL, "quota")])
 def test_refused_project_fails_few_requests(build: Build, fault: CallError, reason: str) -> None:
     """Three fail at most, and those in flight; the others are postponed at no cost, and processed later."""
-    world = build(1)
+    world = build(1, reconcile="ambiguous")  # calls are counted
     world.dcs.faults["p1"] = fault
     world.publish(1000)
     others = requests_of_nine_projects(world)

@@ -25,7 +25,7 @@ class World:
         regions: tuple[str, ...] = ("cn-north-4",),
         rate: float | None = None,
         rates: tuple[float | None, ...] = (),
-        reconcile: Reconcile = "ambiguous",
+        reconcile: Reconcile = "always",
         delays: tuple[float, ...] = (10.0, 60.0, 300.0, 1800.0),
         latency: float = 0.05,
         seed: int = 0,

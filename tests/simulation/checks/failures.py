@@ -32,7 +32,8 @@ class FailedRequest:
         """Whether the reason of its failure happened."""
         reason, request = self.event.reason, self.request
         if reason in ENDING_BY_REFUSAL:
-            return any(call.ending == ENDING_BY_REFUSAL[reason] for call in self.calls)
+            is_refused = any(call.ending == ENDING_BY_REFUSAL[reason] for call in self.calls)
+            return is_refused or (reason == "forbidden" and any(delivery.is_in_doubt for delivery in self.deliveries))
         match reason:
             case "invalid_request" | "conflict":
                 return request.is_invalid if reason == "invalid_request" else bool(request.clashes)

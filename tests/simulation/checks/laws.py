@@ -20,13 +20,15 @@ from tests.simulation.checks.throttle import (
     requests_tried_in_outage,
     too_many_calls,
 )
-from tests.simulation.scenario.plan import Plan, RequestKey
+from tests.simulation.scenario.plan import CREATE_DEADLINE_SECONDS, Plan, RequestKey
 from tests.simulation.world.records import CreateCall, DcsCall, DeliveryRecord, Event, Message, how_known, is_final
 from worker.policy.freeze_detector import FROZEN_AFTER
 
 TOLERANCE_SECONDS: Final = 0.01
 STALE_AFTER_SECONDS: Final = FROZEN_AFTER + 1.0
 """A shorter freeze cannot be detected."""
+WINDOW_MARGIN_SECONDS: Final = 5.0
+"""Age up to which a look-up without result is valid."""
 REASONS_WITHOUT_TASK: Final = frozenset(
     ("rejected", "unauthenticated", "forbidden", "not_found", "expired", "exhausted")
 )
@@ -52,6 +54,8 @@ class RunFacts:
     deliveries: list[DeliveryRecord]
     is_sound: bool
     """The replicas shared claims that were always available and never emptied."""
+    are_claims_common: bool
+    """No create began without a claim that all replicas know."""
     sent: set[RequestKey]
     dcs_calls: list[DcsCall] = field(default_factory=list)
 
@@ -91,7 +95,7 @@ def check_laws(facts: RunFacts) -> Verdict:
         _check_one_task(facts, calls[request_key], verdict)
         verdict.violations += _check_events(events[request_key], bool(parked[request_key]))
         _check_events_are_true(facts, request_key, events[request_key], calls[request_key], arrivals, verdict)
-        _check_one_kind_of_event(facts, request_key, events[request_key], arrivals, verdict)
+        _check_one_kind_of_event(facts, request_key, events[request_key], calls[request_key], arrivals, verdict)
         verdict.violations += creates_after_old_lookup(calls[request_key])
         verdict.violations += delayed_by_other_project(facts.plan, request_key[0], events[request_key])
         request = facts.plan.requests[request_key[0]]
@@ -108,7 +112,7 @@ def check_laws(facts: RunFacts) -> Verdict:
 
 def _could_know_calls(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
     """Whether `later` could know of the calls of `earlier`."""
-    return facts.is_sound or earlier.process is later.process or how_known(earlier, later) is not None
+    return facts.are_claims_common or earlier.process is later.process or how_known(earlier, later) is not None
 
 
 def _could_know_event(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
@@ -133,8 +137,10 @@ def _check_calls(facts: RunFacts, calls: list[CreateCall], over_at: float) -> It
             late = call.started_at - call.delivery.lost_at
             yield f"created for a lost delivery at {call.started_at:.1f} s, {late:.1f} s after the loss"
         is_first = call.delivery.number == 1 and call.delivery.message.parent is None
-        if facts.plan.reconcile != "off" and not is_first and call.lookup_answered_at is None:
-            yield f"created without a look-up, at a delivery that is not the first, at {call.started_at:.1f} s"
+        must_look = facts.plan.reconcile == "always" or (facts.plan.reconcile != "off" and not is_first)
+        if must_look and call.lookup_answered_at is None:
+            which = "the first" if is_first else "not the first"
+            yield f"created without a look-up, at a delivery that is {which}, at {call.started_at:.1f} s"
     for earlier, later in combinations(calls, 2):
         if (listed_at := _must_be_listed_at(facts, earlier, later)) is not None:
             yield from _check_pair(earlier, later, listed_at - TOLERANCE_SECONDS)
@@ -158,7 +164,7 @@ def _must_be_listed_at(facts: RunFacts, earlier: CreateCall, later: CreateCall) 
             moment = earlier.started_at if earlier.ended_at is None else earlier.ended_at
         case "redelivery":
             moment = earlier.delivery.lost_at
-        case _ if facts.is_sound:
+        case _ if facts.are_claims_common:
             moment = min(math.inf if earlier.ended_at is None else earlier.ended_at, earlier.delivery.lost_at)
         case _:
             return None
@@ -168,7 +174,7 @@ def _must_be_listed_at(facts: RunFacts, earlier: CreateCall, later: CreateCall) 
 def _check_one_task(facts: RunFacts, calls: list[CreateCall], verdict: Verdict) -> None:
     creators = [call for call in calls if call.task_id is not None]
     for earlier, later in combinations(creators, 2):
-        if _could_know_calls(facts, earlier.delivery, later.delivery):
+        if _could_know_calls(facts, earlier.delivery, later.delivery) or not _is_in_window(facts.plan, earlier, later):
             verdict.violations.append(f"two tasks: {earlier.task_id} and {later.task_id}")
         else:
             verdict.windows.append(
@@ -181,6 +187,13 @@ def _check_one_task_per_id(facts: RunFacts, calls: Mapping[RequestKey, list[Crea
     for number, is_clash in sorted(facts.sent):
         if is_clash and facts.is_sound:
             _check_one_task(facts, calls[number, False] + calls[number, True], verdict)
+
+
+def _is_in_window(plan: Plan, earlier: CreateCall, later: CreateCall) -> bool:
+    """Whether two replicas without a common claim may begin both calls, by the documented window."""
+    seconds = 2 * CREATE_DEADLINE_SECONDS + plan.listing_delay + WINDOW_MARGIN_SECONDS
+    is_repeat_known = plan.reconcile == "always" and plan.marker
+    return not is_repeat_known or abs(later.started_at - earlier.started_at) <= seconds
 
 
 def _check_events(events: list[Event], is_parked: bool) -> Iterator[str]:
@@ -237,7 +250,12 @@ def _deciding_deliveries(facts: RunFacts, event: Event) -> Iterator[DeliveryReco
 
 
 def _check_one_kind_of_event(
-    facts: RunFacts, request_key: RequestKey, events: list[Event], arrivals: Arrivals, verdict: Verdict
+    facts: RunFacts,
+    request_key: RequestKey,
+    events: list[Event],
+    calls: list[CreateCall],
+    arrivals: Arrivals,
+    verdict: Verdict,
 ) -> None:
     firsts = sorted(_first_of_each_kind(events), key=lambda event: event.at)
     if len(firsts) < 2 or arrivals.is_reopened(firsts[0], firsts[1].at):
@@ -253,9 +271,9 @@ def _check_one_kind_of_event(
     ):
         # Neither replica knows the event of the other: one found an outcome before, the other one reports poison.
         verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_claims_state(facts)}")
-    elif _is_excusable(facts, earlier, later.delivery, failed) and not _could_know_event(
-        facts, earlier.delivery, later.delivery
-    ):
+    elif (
+        _is_excusable(facts, earlier, later.delivery, failed) or _is_task_of_unknown_copy(facts, calls, failed)
+    ) and not _could_know_event(facts, earlier.delivery, later.delivery):
         verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_claims_state(facts)}")
     else:
         verdict.violations.append(f"two kinds of final event: {earlier.reason}, then {later.reason}")
@@ -270,6 +288,12 @@ def _is_excusable(facts: RunFacts, earlier: Event, later: DeliveryRecord, failed
         for outage in facts.plan.outages
     )
     return is_revocable or (earlier.succeeded and failed.reason == "poison")
+
+
+def _is_task_of_unknown_copy(facts: RunFacts, calls: list[CreateCall], failed: Event) -> bool:
+    """Whether the task was created before, for a copy of which the failed delivery could not know."""
+    tasks = [call for call in calls if call.task_id is not None and call.started_at < failed.at]
+    return bool(tasks) and not any(_could_know_calls(facts, call.delivery, failed.delivery) for call in tasks)
 
 
 def _first_of_each_kind(events: Iterable[Event]) -> Iterable[Event]:

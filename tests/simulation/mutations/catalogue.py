@@ -45,6 +45,12 @@ def replace_class(path: str, kind: type) -> Patch:
     return patch
 
 
+def ignore_pause(dispatcher: Dispatcher) -> None:
+    """Patch that continues as without claims while Redis is away, whatever the plan says."""
+    for part in (dispatcher._pipeline, dispatcher._pipeline._executor):
+        part._retry_policy = replace(part._retry_policy, claims_away="look")
+
+
 EXECUTOR, SETTLER, PIPELINE, DEDUPLICATOR = (
     "_pipeline._executor",
     "_pipeline._settler",
@@ -95,6 +101,8 @@ MUTATIONS = (
     Mutation("takes a redelivery for a first delivery", replace_class(PIPELINE, settlement.TreatRedeliveryAsFirst)),
     Mutation("creates for a lost delivery", replace_class(PIPELINE, settlement.SkipStaleCheck)),
     Mutation("processes copies at the same time", replace_class(DEDUPLICATOR, decisions.NoSingleFlight)),
+    Mutation("creates without a claim while Redis is away", ignore_pause),
+    Mutation("skips the look-up of first deliveries", policy=decisions.CreateFirstDeliveryWithoutLookup),
     Mutation("remembers no outcome", replace_class(DEDUPLICATOR, decisions.ForgetOutcomes)),
     Mutation("has no listing delay", policy=decisions.NoListingDelay),
     Mutation("trusts a copy that says never sent", policy=decisions.TrustNeverSentHeader),

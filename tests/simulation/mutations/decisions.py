@@ -113,6 +113,14 @@ class TrustNeverSentHeader(RetryPolicy):
         return envelope.last_sent_at is not None
 
 
+class CreateFirstDeliveryWithoutLookup(RetryPolicy):
+    """Retry policy that never looks up a first delivery."""
+
+    def needs_lookup(self, envelope: Envelope) -> bool:
+        """Switch the law off."""
+        return envelope.is_repeat and super().needs_lookup(envelope)
+
+
 class NoPoisonLimit(RetryPolicy):
     """Retry policy without a poison limit."""
 

@@ -20,7 +20,7 @@ FAULTS_ANYWHERE: Final = (
     "broker",
 )
 """Faults that can happen to a replica at any time."""
-CLAIMS_FAULTS_ANYWHERE: Final = ("copy", "claims-away", "claims-flush")
+CLAIMS_FAULTS_ANYWHERE: Final = ("copy", "claims-away", "claims-cut", "claims-flush")
 FAULTS_BY_POINT: Final[dict[str, tuple[str, ...]]] = {
     "event.before": ("nack", "publisher-away"),
     "copy.before": ("nack", "publisher-away", "published-twice"),

@@ -74,7 +74,9 @@ class Plan(_Frozen):
     requests: tuple[PlannedRequest, ...] = (PlannedRequest(),)
     replicas: int = 2
     claims: bool = False
-    reconcile: Literal["ambiguous", "always", "off"] = "ambiguous"
+    claims_away: Literal["look", "pause"] = "look"
+    """What a replica does that cannot reach the claims."""
+    reconcile: Literal["ambiguous", "always", "off"] = "always"
     marker: bool = True
     has_shared_name: bool = False
     """All tasks have the same name."""
@@ -119,6 +121,7 @@ class Plan(_Frozen):
             delays=self.delays,
             tries=self.tries,
             reconcile=self.reconcile,
+            claims_away=self.claims_away,
             settle=self.listing_delay,
             delivery_limit=self.delivery_limit,
         )

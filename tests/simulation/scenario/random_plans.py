@@ -15,6 +15,8 @@ TAKEOVER_SHARE: Final = 0.15
 LATE_COPY_SHARE: Final = 0.1
 OUTAGE_SHARE: Final = 0.1
 THROTTLE_SHARE: Final = 0.03
+CLAIMS_SHARE: Final = 0.1
+_AWAY: Final = ("look", "pause")
 _KILL_POINTS: Final = ("create.before", "create.sent", "create.after", "lookup.before", "lookup.after")
 _LISTING_LAGS: Final = (0.0, 0.0, 1.0, 20.0, 44.0)
 
@@ -29,7 +31,37 @@ def sampled(seed: int) -> Plan:
         return _late_copies(rng, seed)
     if theme < TAKEOVER_SHARE + LATE_COPY_SHARE + OUTAGE_SHARE:
         return _outage(rng, seed)
+    is_claims = theme < TAKEOVER_SHARE + LATE_COPY_SHARE + OUTAGE_SHARE + CLAIMS_SHARE
+    if is_claims:
+        return _claims_away(rng, seed)
     return _short_throttles(rng, seed) if theme > 1.0 - THROTTLE_SHARE else _mixed(rng, seed)
+
+
+def _claims_away(rng: Random, seed: int) -> Plan:
+    """Three copies at once, before, during or after an outage of the claims, for one replica or for all."""
+    at = rng.choice((0.0, 1.0, rng.uniform(0.0, 90.0)))
+    copies = tuple(at + rng.choice((0.0, 0.0, rng.uniform(0.0, 3.0), rng.uniform(0.0, 120.0))) for _ in range(2))
+    replicas = rng.choice((2, 2, 3))
+    outages = rng.choice(("claims-cut", "claims-away")), rng.choice(("claims-cut", "claims-away", "crash", "drain"))
+    endings = rng.choices(("created-late-timeout", "ok-listed-late", "ok", "timeout"), k=rng.choice((0, 1, 2)))
+    return Plan(
+        requests=(PlannedRequest(call_endings=tuple(endings), at=at, copies=copies),),
+        replicas=replicas,
+        claims=True,
+        claims_away=rng.choice(("look", "pause", "pause")),
+        reconcile=rng.choice(("always", "always", "ambiguous")),
+        tries=rng.choice((1, 3)),
+        prefetch=rng.choice((1, 4)),
+        listing_lag=rng.choice(_LISTING_LAGS),
+        seed=seed,
+        fault_rate=0.1,
+        fault_budget=rng.choice((0, 1, 2)),
+        only_faults=("copy", "claims-cut", "claims-away", "claim-reply-lost", "crash", "channel", "stall", "freeze"),
+        timed_faults=tuple(
+            TimedFault(at=rng.choice((0.5, 2.0, rng.uniform(0.0, 100.0))), replica=rng.randrange(replicas), fault=fault)
+            for fault in outages[: rng.choice((1, 2))]
+        ),
+    )
 
 
 def _outage(rng: Random, seed: int) -> Plan:
@@ -88,6 +120,8 @@ def _late_copies(rng: Random, seed: int) -> Plan:
         ),
         replicas=rng.choice((1, 2)),
         claims=True,
+        claims_away=rng.choice(_AWAY),
+        reconcile=rng.choice(("always", "ambiguous")),
         tries=rng.choice((1, 3)),
         repeats_at_end=rng.random() < 0.5,
         seed=seed,
@@ -110,6 +144,8 @@ def _takeover(rng: Random, seed: int) -> Plan:
             ),
         ),
         claims=has_claims,
+        claims_away=rng.choice(_AWAY),
+        reconcile=rng.choice(("always", "ambiguous")),
         tries=1,
         delays=delays,
         repeats_at_end=has_claims,
@@ -125,7 +161,8 @@ def _mixed(rng: Random, seed: int) -> Plan:
     has_claims = rng.random() < 0.55
     replicas = rng.choice((1, 2, 2, 2, 3))
     has_marker = rng.random() < 0.9
-    may_copy = has_claims or replicas == 1
+    reconcile = rng.choices(("always", "ambiguous", "off"), (45, 50, 5))[0]
+    may_copy = has_claims or replicas == 1 or reconcile == "always"
     count = rng.choice((1, 1, 2, 3))
     return Plan(
         requests=tuple(
@@ -133,7 +170,8 @@ def _mixed(rng: Random, seed: int) -> Plan:
         ),
         replicas=replicas,
         claims=has_claims,
-        reconcile=rng.choices(("ambiguous", "always", "off"), (85, 12, 3))[0],
+        claims_away=rng.choice(_AWAY),
+        reconcile=reconcile,
         marker=has_marker,
         has_shared_name=has_marker and rng.random() < 0.3,
         tries=rng.choice((1, 2, 3)),

@@ -14,8 +14,6 @@ from tests.simulation.world.dcs import SimulatedDcs
 from tests.simulation.world.dcs_client import CheckingObserver, DcsClient
 from tests.simulation.world.event_loop import Timers
 from worker.bootstrap.assembly import Ports, build_dispatcher
-from worker.bootstrap.build import QUIET_SECONDS
-from worker.pipeline.claims_or_locks import ClaimsOrLocks
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.pipeline import RequestParser
@@ -92,11 +90,7 @@ def assemble(ports: ReplicaPorts, plan: Plan, policy: RetryPolicy | None = None)
 
 
 def pipeline_ports(ports: ReplicaPorts, plan: Plan) -> Ports:
-    """Ports of the pipeline: locks of the broker stand in for unavailable claims, as in a running worker."""
-    claims = ports.claims and ClaimsOrLocks(
-        ports.claims, ports.locks, quiet=CREATE_DEADLINE_SECONDS + QUIET_SECONDS, clock=ports.clock
-    )
-    locks = None if ports.claims else ports.locks
+    """Ports of the pipeline, as in a running worker."""
     settings = ThrottleSettings((REGION,), plan.prefetch, CREATE_DEADLINE_SECONDS, plan.delays)
     throttle = Throttle(
         settings,
@@ -107,6 +101,6 @@ def pipeline_ports(ports: ReplicaPorts, plan: Plan) -> Ports:
         random_unit=ports.random_unit,
     )
     return Ports(
-        *(ports.dcs, ports.publisher, ports.observer, throttle, ports.intake, claims, locks),
+        *(ports.dcs, ports.publisher, ports.observer, throttle, ports.intake, ports.claims, ports.locks),
         *(ports.now, ports.random_unit, ports.sleep),
     )

@@ -5,15 +5,15 @@ from typing import Final
 
 from tests.simulation.scenario.plan import RequestKey, TimedFault
 from tests.simulation.world.broker import Broker
-from tests.simulation.world.claims import ClaimStore
+from tests.simulation.world.claims import RECONNECTED_AFTER_SECONDS, ROUNDING_SECONDS, ClaimStore
 from tests.simulation.world.event_loop import Timers
 from tests.simulation.world.records import DeliveryRecord
 from tests.simulation.world.replica import Replica
 
 BROKER_OUTAGE_SECONDS: Final = 3.0
 CLAIMS_OUTAGE_SECONDS: Final = 60.0
-WRITES_REPEATED_AFTER_SECONDS: Final = 5.0
-"""Time after which replicas repeat their writes to a claim store that is back or was emptied."""
+LATER_BACK_SECONDS: Final = 2.0
+"""Time by which the claims are back for each replica later than for the one before."""
 
 REPLICA_FAULTS: Final[dict[str, Callable[[Replica], None]]] = {
     "crash": Replica.crash,
@@ -59,11 +59,12 @@ class FaultInjector:
             case "broker":
                 self._restart()
             case "claims-away":
-                self._claim_store.become_unavailable(self._timers.now + CLAIMS_OUTAGE_SECONDS)
-                self._repeat_writes_later(CLAIMS_OUTAGE_SECONDS + WRITES_REPEATED_AFTER_SECONDS)
+                for number, each in enumerate(self._replicas):
+                    self._cut_off(each, CLAIMS_OUTAGE_SECONDS + number * LATER_BACK_SECONDS)
+            case "claims-cut":
+                self._cut_off(replica, CLAIMS_OUTAGE_SECONDS)
             case "claims-flush":
                 self._claim_store.empty(self._timers.now)
-                self._repeat_writes_later(WRITES_REPEATED_AFTER_SECONDS)
             case "copy" if delivery is not None:
                 self._send(delivery.message.request_key)
             case _:
@@ -75,6 +76,8 @@ class FaultInjector:
             assert isinstance(channel.consumer, Replica)
             channel.consumer.on_lost(channel, BROKER_OUTAGE_SECONDS)
 
-    def _repeat_writes_later(self, after: float) -> None:
-        for replica in self._replicas:
-            self._timers.after(after, replica.repeat_writes)
+    def _cut_off(self, replica: Replica, seconds: float) -> None:
+        """Cut a replica off from the claims."""
+        now = self._timers.now
+        self._claim_store.become_unavailable(replica.name, now, now + seconds)
+        self._timers.after(seconds + RECONNECTED_AFTER_SECONDS + ROUNDING_SECONDS, replica.claims_back)

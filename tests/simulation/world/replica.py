@@ -13,6 +13,7 @@ from tests.simulation.world.claims import ReplicaClaims
 from tests.simulation.world.dcs_client import CheckingObserver, DcsClient
 from tests.simulation.world.event_loop import CURRENT_PROCESS, ReplicaProcess
 from tests.simulation.world.records import CURRENT_DELIVERY, DeliveryRecord
+from worker.pipeline.ports import CLAIMS_AWAY
 from worker.policy.freeze_detector import FROZEN_AFTER
 
 HEARTBEAT_TIMEOUT_SECONDS: Final = 20.0
@@ -41,7 +42,7 @@ class Replica:
         self.process = ReplicaProcess()
         self._channel = Channel(self, self.process, 0, is_open=False)
         self._context = world.timers.context
-        self._claims: ReplicaClaims | None
+        self._claims: ReplicaClaims | None = None
         self._world = world
         self._clock_offset = world.rng.random() * world.plan.clock_drift
         self._is_draining = False
@@ -50,7 +51,9 @@ class Replica:
     @property
     def prefetch_limit(self) -> int:
         """Most unacknowledged messages; 0 while consumption is paused."""
-        return 0 if self._pauses else self._prefetch
+        is_without_claims = self._claims is not None and not self._claims.is_available
+        is_paused = self._pauses or (is_without_claims and self._world.plan.claims_away == "pause")
+        return 0 if is_paused else self._prefetch
 
     @property
     def now(self) -> float:
@@ -78,7 +81,7 @@ class Replica:
         self.publisher_unavailable_until = 0.0
         self._context = world.timers.context.copy()
         self._context.run(CURRENT_PROCESS.set, self.process)
-        self._claims = ReplicaClaims(self, world.claim_store) if world.plan.claims else None
+        self._claims = ReplicaClaims(self, world.claim_store, world.plan.prefetch) if world.plan.claims else None
         ports = ReplicaPorts(
             DcsClient(self, world.dcs, world.classify),
             Publisher(self, world.broker),
@@ -112,10 +115,11 @@ class Replica:
             await asyncio.sleep(0)
         return fault
 
-    def repeat_writes(self) -> None:
-        """Repeat the writes to the claim store, which is back or was emptied."""
+    def claims_back(self) -> None:
+        """The claims can be reached again: tell them what they did not hear, and consume."""
         if self._claims is not None and not self.process.has_ended and self.process.frozen_callbacks is None:
-            self._claims.repeat_writes()
+            self._claims.reconnected()
+        self._world.timers.after(0.0, self._world.broker.dispatch)
 
     def set_consumption(self, prefetch: int, paused_by: str) -> None:
         """Set prefetch and pause of consumption, as the throttle asks for."""
@@ -126,9 +130,10 @@ class Replica:
         self._world.timers.after(0.0, self._world.broker.dispatch)
 
     async def hold(self, reason_to_pause: str) -> None:
-        """Pause consumption while a suspected poison request is processed."""
+        """Pause consumption; without claims it is paused already."""
+        if reason_to_pause != CLAIMS_AWAY:
+            self._pauses.add(reason_to_pause)
         await self.point("hold")
-        self._pauses.add(reason_to_pause)
 
     def resume(self, reason_to_pause: str) -> None:
         """Resume consumption."""

@@ -31,6 +31,10 @@ class ReplicaContext(Protocol):
         """Report a broken law."""
         ...
 
+    def claims_back(self) -> None:
+        """The claims can be reached again."""
+        ...
+
     def lose_channel(self) -> None:
         """Close the consuming channel."""
         ...

@@ -37,7 +37,7 @@ class Simulation:
         timers = self._timers = Timers(self.loop)
         self.dcs = SimulatedDcs(timers, rng, plan)
         self.broker = Broker(timers, rng, plan, self.dcs.on_delivery_returned)
-        self.claim_store = ClaimStore()
+        self.claim_store = ClaimStore(plan.claims_away)
         shared = SharedWorld(
             timers,
             self.broker,
@@ -81,10 +81,12 @@ class Simulation:
     def _judge(self) -> None:
         sent = {(n, c) for n, e in enumerate(self._plan.requests) for c in ((False, True) if e.clashes else (False,))}
         is_sound = self._plan.claims and self.claim_store.is_sound
+        are_claims_common = self._plan.claims and self.claim_store.are_claims_common
         broker = self.broker
         facts = RunFacts(
             *(self._plan, self.dcs.calls, broker.events, broker.parked, broker.deliveries),
             is_sound,
+            are_claims_common,
             sent,
             self.dcs.dcs_calls,
         )

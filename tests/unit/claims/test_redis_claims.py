@@ -53,7 +53,7 @@ async def test_claims_that_were_not_started_are_away() -> None:
     observer = RecordingObserver()
     claims = RedisClaims("redis://app:secret@127.0.0.1:1/0", observer)
     assert await claims.take(MIGRATION, 99.0) == Unavailable()
-    assert repr(claims) == "<RedisClaims: away, 1 claims>"
+    assert repr(claims) == "<RedisClaims: away, 0 claims>"
     await claims.conclude(MIGRATION, ENDING)
     assert repr(claims) == "<RedisClaims: away, 0 claims>"
     await claims.aclose()

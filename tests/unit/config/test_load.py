@@ -52,7 +52,8 @@ def test_defaults_are_as_promised() -> None:
         "dcs_timeout": 30,
         "tries": 3,
         "retry_delays": (10, 60, 300, 1800),
-        "reconcile": "ambiguous",
+        "reconcile": "always",
+        "claims_away": "look",
         "settle": 45,
         "marker": True,
         "drain": 25,
@@ -120,7 +121,7 @@ WRONG = [
         for text in ("0", "inf", "fast")
     ),
     ("WORKER_RETRY_DELAYS", "60,50", "must not become shorter from one delay to the next"),
-    *(("WORKER_RECONCILE", text, "must be ambiguous, always or off") for text in ("never", "true")),
+    *(("WORKER_RECONCILE", text, "must be always, ambiguous or off") for text in ("never", "true")),
     ("WORKER_MARKER", "maybe", "must be one of true, 1, yes, on, false, 0, no, off"),
     ("WORKER_LOG_LEVEL", "loud", "must be debug, info, warning, error or critical"),
     ("WORKER_LOG_FORMAT", "xml", "must be json or console"),

@@ -76,7 +76,7 @@ class Replica:
     collector: Collector
     service: FakeService = field(default_factory=FakeService)
     publisher: FakePublisher = field(default_factory=FakePublisher)
-    rules: RetryPolicy = field(default_factory=lambda: RetryPolicy(tries=1))
+    rules: RetryPolicy = field(default_factory=lambda: RetryPolicy(tries=1, reconcile="ambiguous"))
 
     def __post_init__(self) -> None:
         self.tracing: Tracing = start_tracing(self.collector.url, QUEUE, "1.2.3")

@@ -17,7 +17,7 @@ REPEAT = replace(FIRST, is_repeat=True)
 
 def test_the_defaults_are_the_documented_ones() -> None:
     """Operators are told these settings and this day's grace for what is throttled."""
-    assert RetryPolicy(delays=(10.0, 60.0, 300.0, 1800.0), tries=3, reconcile="ambiguous", settle=45.0) == RULES
+    assert RetryPolicy(delays=(10.0, 60.0, 300.0, 1800.0), tries=3, reconcile="always", settle=45.0) == RULES
     assert (RULES.delivery_limit, FREE_RETRY_LIMIT_SECONDS) == (10, 86400.0)
 
 

@@ -18,6 +18,7 @@ from worker.policy.diagnostics import (
     unchecked,
     warning,
 )
+from worker.policy.retry_policy import CLAIMS_AWAY_MODES, LOOKUP_MODES
 from worker.rabbit.publishing import PUBLISH_TIMEOUT_SECONDS
 
 CHECK_NAME: Final = "configuration"
@@ -92,18 +93,17 @@ def check_settings(settings: Settings, consumers: int | None, *, has_credentials
 
 
 def _check_reconciliation(settings: Settings) -> Check:
+    found = f"{settings.reconcile}: {LOOKUP_MODES[settings.reconcile]}"
     if settings.reconcile == "off":
-        found = "off: a create call with an unknown result ends as unresolved and needs an operator"
-        return warning("reconciliation", found, "set WORKER_RECONCILE=ambiguous")
-    when = "before every create" if settings.reconcile == "always" else "when an earlier create call may have been sent"
+        return warning("reconciliation", found, "set WORKER_RECONCILE=always")
     recognised_by = "marker" if settings.marker else "name, networks and creation time (WORKER_MARKER=false)"
-    return ok("reconciliation", f"lookup {when}, by {recognised_by}")
+    return ok("reconciliation", f"{found}; tasks are recognised by {recognised_by}")
 
 
 def _check_claims(settings: Settings, consumers: int | None) -> Check:
     name, remedy = "claims", "set WORKER_CLAIMS_URL=redis://HOST:6379/0, the same for every replica"
     if settings.claims_url is not None:
-        return ok(name, "on, shared through Redis")
+        return ok(name, f"on, shared through Redis; while Redis is away: {CLAIMS_AWAY_MODES[settings.claims_away]}")
     if consumers is not None and consumers > 1:
         found = f"off, but {consumers} consumers of the requests queue: two replicas can handle copies of one request"
         return warning(name, found, remedy)

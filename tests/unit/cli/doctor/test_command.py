@@ -102,7 +102,7 @@ def test_reconciliation_off_is_a_warning() -> None:
 
     assert (found["reconciliation"]["result"], found["reconciliation"]["remedy"]) == (
         "warning",
-        "set WORKER_RECONCILE=ambiguous",
+        "set WORKER_RECONCILE=always",
     )
 
 
