@@ -49,12 +49,13 @@ def encode(request: Request) -> bytes:
 def identified(request: Request, default_region: str) -> Request:
     """`request` with the request id of its event: the sender's, else the one derived from its content.
 
-    The worker derives the same one if `default_region` is its WORKER_DCS_REGION.
+    The id is that of the region, which the request then names: another region of the worker would be another id.
     """
     if request.request_id is not None:
         return request
-    derived = identity.request_id(request.project_id, request.region or default_region, request.task)
-    return request.model_copy(update={"request_id": derived})
+    region = request.region or default_region
+    derived = identity.request_id(request.project_id, region, request.task)
+    return request.model_copy(update={"request_id": derived, "region": region})
 
 
 def read_event(body: bytes) -> Event:

@@ -1,4 +1,4 @@
-"""Stream of the worker's events as they are published, through an exclusive queue."""
+"""Stream of the worker's events: all that are published, through an exclusive queue, or the replies to a sender."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -16,6 +16,8 @@ from worker.rabbit.tools.broker_access import BrokerError, refusal
 
 MAX_UNREAD_EVENTS: Final = 500
 """Events that the broker hands over ahead of their reader."""
+REPLY_QUEUE: Final = "amq.rabbitmq.reply-to"
+"""Direct reply-to of RabbitMQ: answers to this channel's publishes, without a queue and without any right."""
 _LOST: Final = "The connection to the broker was lost: events since then were missed."
 
 
@@ -34,6 +36,7 @@ class EventStream:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._is_acknowledged = True
         self._arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
         channel.closing.add_done_callback(self._on_lost)
         channel.on_consumer_cancel_callbacks.add(self._on_lost)
@@ -49,7 +52,7 @@ class EventStream:
         if message is None:
             self._on_lost()  # for the next call
             raise BrokerError(_LOST)
-        if message.delivery_tag is not None and not self._channel.is_closed:
+        if self._is_acknowledged and message.delivery_tag is not None and not self._channel.is_closed:
             # Only to let the broker hand over more: the queue dies with its connection, nothing is delivered twice.
             with suppress(ChannelInvalidStateError):
                 await self._channel.basic_ack(message.delivery_tag, wait=False)
@@ -74,6 +77,11 @@ class EventStream:
         except (ChannelNotFoundEntity, ChannelAccessRefused) as error:
             raise refusal(error, "bind a queue to", f"exchange {exchange!r}", _LOST) from None
         await channel.basic_consume(queue, self._on_message, timeout=RPC_TIMEOUT_SECONDS)
+
+    async def start_replies(self) -> None:
+        """Consume the answers to requests that this channel publishes with `reply_to` REPLY_QUEUE."""
+        self._is_acknowledged = False
+        await self._channel.basic_consume(REPLY_QUEUE, self._on_message, no_ack=True, timeout=RPC_TIMEOUT_SECONDS)
 
 
 @asynccontextmanager
