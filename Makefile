@@ -45,7 +45,7 @@ help:
 	echo 'make clean    take away .venv and what tools left'
 
 setup: python
-	test -n "$$WORKER_AMQP_URL" || scripts/servers.sh broker
+	case "$(ARGS)" in *--broker*) ;; *) scripts/servers.sh broker ;; esac
 
 python: $(INSTALLED)
 

@@ -124,6 +124,10 @@ async def test_missing_worker_is_reported_at_once(vhost: str, tmp_path: Path) ->
     """Before the wait, not at its end: the request waits in its queue."""
     async with RunningSystem(vhost, tmp_path) as system:
         (system.folder / "one.jsonl").write_bytes(_lines([request("one", "r1")]))
+        drained = system.worker()
+        await drained.ready()
+        drained.process.terminate()
+        await drained.ended()
         process = await _command_line(system).start("submit", "one.jsonl", "--wait", "--timeout", "60")
         assert process.stderr is not None
         async with asyncio.timeout(20):

@@ -63,7 +63,7 @@ class RabbitMqNode(PrivateServer):
     @property
     def url(self) -> str:
         """The AMQP URL of vhost `/`."""
-        return f"amqp://guest:guest@{LOOPBACK}:{self.port}/"
+        return f"amqp://guest:guest@{LOOPBACK}:{self.port}"  # some clients take a slash for a vhost without a name
 
     def is_answering(self) -> bool:
         """Whether the node opens AMQP connections (rabbitmqctl would take half a second)."""
@@ -154,7 +154,7 @@ class RabbitMqContainer(PrivateServer):
     @property
     def url(self) -> str:
         """The AMQP URL of vhost `/`."""
-        return f"amqp://guest:guest@{LOOPBACK}:{self.port}/"
+        return f"amqp://guest:guest@{LOOPBACK}:{self.port}"  # some clients take a slash for a vhost without a name
 
     def is_answering(self) -> bool:
         """Whether the broker opens AMQP connections; the engine's proxy may accept them long before."""
@@ -204,7 +204,7 @@ def _new_broker() -> RabbitMqNode | RabbitMqContainer:
     if engine is not None:
         return RabbitMqContainer(engine)
     raise ServerUnavailableError(
-        "There is no broker to use: set WORKER_AMQP_URL, install rabbitmq-server, or start Docker or Podman."
+        "There is no broker to use: name one with --broker, install rabbitmq-server, or start Docker or Podman."
     )
 
 
