@@ -17,7 +17,7 @@ COMPOSE := $(VENV)/compose
 SHIPPED := $(VENV)/shipped
 
 .SILENT:
-.PHONY: help setup python demo test test-unit test-brokers test-dashboard test-deploy dashboard picture prove storm flow-storm replay-storm \
+.PHONY: help setup python demo test test-unit test-brokers test-dashboard test-deploy test-senders dashboard picture prove storm flow-storm replay-storm \
 	bench image wheel sbom rules settings check format lock clean
 
 help:
@@ -34,6 +34,7 @@ help:
 	echo 'make replay-storm   parked replay killed twenty times in the middle of 500 requests'
 	echo 'make bench    what a request costs, beside other libraries (make bench ARGS=--quick: in four minutes)'
 	echo 'make test-deploy  the image, built and run in containers, and the compose file (root, Debian)'
+	echo 'make test-senders  the programs of docs/senders.md, in each language that can be installed'
 	echo 'make image    the image (make image ENGINE=podman)'
 	echo 'make wheel    dist/*.whl, the same bytes each time'
 	echo 'make sbom     dist/sbom.cdx.json: what the image installs, its licences and how it depends (CycloneDX)'
@@ -95,6 +96,15 @@ picture: python
 test-deploy: python $(BASE) $(COMPOSE)
 	scripts/servers.sh rabbitmq-server redis-server prometheus buildah podman runc catatonit
 	$(RUN) -m pytest -m image tests/deploy $(ARGS)
+
+SENDERS := npm curl default-jdk-headless librabbitmq-client-java php-cli php-amqplib ruby-bunny \
+	golang-go golang-github-rabbitmq-amqp091-go-dev
+
+# What cannot be installed is skipped, with a word why.
+test-senders: python
+	scripts/servers.sh rabbitmq-server
+	scripts/packages.sh $(SENDERS) || true
+	$(RUN) -m pytest -m senders tests/deploy $(ARGS)
 
 # What stands in for the image of Python on Debian 13, which no package registry has.
 $(BASE):

@@ -16,7 +16,7 @@ async def create(amqp_url: str, request: Request, patience: float = 3600) -> Eve
     async with await aio_pika.connect(amqp_url) as connection, asyncio.timeout(patience):
         channel = await connection.channel(on_return_raises=True)
         exchange = await channel.get_exchange(names.REQUEST_EXCHANGE)
-        answers = await channel.declare_queue(exclusive=True)
+        answers = await channel.get_queue(names.DIRECT_REPLY_TO, ensure=False)
         message = aio_pika.Message(encode(request), content_type=names.JSON, delivery_mode=2, reply_to=answers.name)
         async with answers.iterator(no_ack=True) as events:
             await exchange.publish(message, names.REQUEST_KEY)

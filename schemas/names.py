@@ -8,6 +8,8 @@ REQUEST_KEY: Final = "create"
 EVENT_EXCHANGE: Final = "dcs.migration.events"
 
 JSON: Final = "application/json"
+DIRECT_REPLY_TO: Final = "amq.rabbitmq.reply-to"
+"""RabbitMQ's pseudo-queue for answers to the publishes of one channel: it needs no queue and no right."""
 
 # State that a request carries from delivery to delivery.
 ATTEMPTS: Final = "x-attempts"

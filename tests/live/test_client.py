@@ -22,9 +22,9 @@ def _documented() -> Any:
     """The function `create` of the example, which is the same in docs/senders.md and in the module."""
     page = (Path(__file__).parents[2] / "docs" / "senders.md").read_text()
     shown, same = (re.findall(r"```python\n(.*?)```", text, re.DOTALL) for text in (page, schemas.client.__doc__ or ""))
-    assert shown == same
+    assert [block for block in shown if "aio_pika" in block] == same
     scope: dict[str, Any] = {}
-    exec(shown[0], scope)
+    exec(same[0], scope)
     return scope["create"]
 
 

@@ -11,13 +11,12 @@ from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelInvalidStateError, ChannelNotFoundEntity
 
+from schemas import names
 from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, open_channel
 from worker.rabbit.tools.broker_access import BrokerError, refusal
 
 MAX_UNREAD_EVENTS: Final = 500
 """Events that the broker hands over ahead of their reader."""
-REPLY_QUEUE: Final = "amq.rabbitmq.reply-to"
-"""Direct reply-to of RabbitMQ: answers to this channel's publishes, without a queue and without any right."""
 _LOST: Final = "The connection to the broker was lost: events since then were missed."
 
 
@@ -79,9 +78,11 @@ class EventStream:
         await channel.basic_consume(queue, self._on_message, timeout=RPC_TIMEOUT_SECONDS)
 
     async def start_replies(self) -> None:
-        """Consume the answers to requests that this channel publishes with `reply_to` REPLY_QUEUE."""
+        """Consume the answers to requests that this channel publishes with `reply_to` DIRECT_REPLY_TO."""
         self._is_acknowledged = False
-        await self._channel.basic_consume(REPLY_QUEUE, self._on_message, no_ack=True, timeout=RPC_TIMEOUT_SECONDS)
+        await self._channel.basic_consume(
+            names.DIRECT_REPLY_TO, self._on_message, no_ack=True, timeout=RPC_TIMEOUT_SECONDS
+        )
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from schemas import names
 from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, open_channel
 from worker.rabbit.publishing import PERSISTENT, ConfirmChannel
 from worker.rabbit.tools.broker_access import CONFIRM_TIMEOUT_SECONDS, BrokerError, ask, refusal
-from worker.rabbit.tools.event_stream import REPLY_QUEUE, EventStream
+from worker.rabbit.tools.event_stream import EventStream
 
 MAX_UNCONFIRMED_REQUESTS: Final = 256
 """Publishes in flight: enough to keep the broker busy, few enough to stay flat however many are to be sent."""
@@ -41,7 +41,7 @@ class Sender:
         """The answers to requests that are sent from now on: a right to read is not needed."""
         events = EventStream(self._channel)
         await events.start_replies()
-        self._reply_to = REPLY_QUEUE
+        self._reply_to = names.DIRECT_REPLY_TO
         return events
 
     async def send(self, body: bytes, *, correlation_id: str | None = None, reply_to: str | None = None) -> None:
