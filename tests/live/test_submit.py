@@ -146,7 +146,9 @@ async def test_missing_worker_is_reported_at_once(vhost: str, tmp_path: Path) ->
 async def test_region_of_a_derived_id_is_sent(system: RunningSystem) -> None:
     """The same line from a shell with another default region is another request, and a worker without it says so."""
     command_line = _command_line(system)
-    elsewhere = CommandLine(dict(command_line.environment) | {"WORKER_DCS_REGION": "eu-west-101"}, system.folder)
+    elsewhere = CommandLine(
+        dict(command_line.environment) | {"WORKER_DCS_REGION": "eu-west-101", "WORKER_DCS_ENDPOINTS": ""}, system.folder
+    )
 
     here = await command_line.run("submit", "-", "--wait", "--json", stdin=_lines([_anonymous("one")]))
     there = await elsewhere.run("submit", "-", "--wait", "--json", stdin=_lines([_anonymous("one")]))
