@@ -149,9 +149,11 @@ async def test_region_of_a_derived_id_is_sent(system: RunningSystem) -> None:
     elsewhere = CommandLine(
         dict(command_line.environment) | {"WORKER_DCS_REGION": "eu-west-101", "WORKER_DCS_ENDPOINTS": ""}, system.folder
     )
+    line = _anonymous("one")
+    del line["region"]
 
-    here = await command_line.run("submit", "-", "--wait", "--json", stdin=_lines([_anonymous("one")]))
-    there = await elsewhere.run("submit", "-", "--wait", "--json", stdin=_lines([_anonymous("one")]))
+    here = await command_line.run("submit", "-", "--wait", "--json", stdin=_lines([line]))
+    there = await elsewhere.run("submit", "-", "--wait", "--json", stdin=_lines([line]))
 
     assert (here.status, there.status) == (0, 1)
     (refused,) = there.answer["results"]
