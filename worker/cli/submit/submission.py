@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Final
@@ -84,10 +84,9 @@ class Submission:
     async def _collect(self, events: EventStream) -> None:
         """Store the outcome of each request. Raises BrokerError."""
         while self._ledger.answered < self._ledger.requests:
-            try:
-                self._ledger.record_outcome(read_event((await anext(events)).body))
-            except ValueError:
-                continue  # not an event of the worker
+            event = await anext(events)
+            with suppress(ValueError):  # not an event of the worker
+                self._ledger.record_outcome(read_event(event.body))
 
     async def _wait(self, collecting: asyncio.Task[None], wait_seconds: float) -> None:
         """Return when every request has an outcome, at the latest after `wait_seconds`. Raises BrokerError."""
@@ -102,14 +101,7 @@ class Submission:
 
     def _print_result(self, *, as_json: bool) -> None:
         if as_json:
-            outcomes: dict[str, object] = {}
-            if self.wait_seconds is not None:
-                outcomes = {
-                    "outcomes": self._ledger.outcomes(),
-                    "results": [asdict(entry) for entry in self._ledger.results()],
-                    "unsuccessful": [asdict(entry) for entry in self._ledger.unsuccessful()],
-                }
-            print_json(self._as_json() | outcomes)
+            print_json(self._as_json())
             return
         summary = _input_summary(self.validator)
         typer.echo(f"{summary}: {self.confirmed:,} sent and confirmed in {self.sending_seconds:.1f} s.")
@@ -123,14 +115,17 @@ class Submission:
         if as_json:
             print_json(self._as_json())
         requests = self._ledger.requests
-        if self.confirmed < requests:
-            advice = "Submit the same input again: no task is created twice."
-            typer.echo(f"{self.confirmed:,} of {requests:,} requests are confirmed. {advice}", err=True)
-        else:
-            typer.echo(f"All {requests:,} requests are sent and confirmed.", err=True)
+        is_done = self.confirmed == requests and self.wait_seconds is None
+        advice = "" if is_done else " Submit the same input again: no task is created twice."
+        typer.echo(f"{self.confirmed:,} of {requests:,} requests are confirmed.{advice}", err=True)
 
     def _as_json(self) -> dict[str, object]:
-        return {**self.validator.as_json(), "sent": self.confirmed, "seconds": round(self.sending_seconds, 3)}
+        counts = {**self.validator.as_json(), "sent": self.confirmed, "seconds": round(self.sending_seconds, 3)}
+        if self.wait_seconds is None:
+            return counts
+        results = {"results": self._ledger.results(), "unsuccessful": self._ledger.unsuccessful()}
+        listed = {name: [asdict(result) for result in found] for name, found in results.items()}
+        return counts | {"outcomes": self._ledger.outcomes()} | listed
 
     def _counts(self) -> Iterator[tuple[str, str]]:
         for outcome, count in self._ledger.outcomes().items():
