@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -23,18 +24,20 @@ MANAGEMENT = "rabbitmq_management"
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMqServer]:
     """A node with the users and rights of `deploy/rabbitmq/`, and a vhost whose exchange has no queue."""
+    folder = tmp_path_factory.mktemp("broker")  # a node in a chroot sees temporary folders only
+    for name in ("definitions.json", "permissions.json"):
+        shutil.copy(DEPLOY / name, folder)
     with RabbitMqServer(plugins=[MANAGEMENT]) as node:
-        node.run_ctl("import_definitions", str(DEPLOY / "definitions.json"))
+        node.run_ctl("import_definitions", str(folder / "definitions.json"))
         for user in (definitions.WORKER, definitions.SENDER, definitions.READER):
             node.run_ctl("add_user", user, PASSWORD)
-        node.run_ctl("import_definitions", str(DEPLOY / "permissions.json"))
+        node.run_ctl("import_definitions", str(folder / "permissions.json"))
         node.run_ctl("set_user_tags", definitions.SENDER, "management")
         exchange = {"name": "dcs.migration", "vhost": EMPTY, "type": "direct", "durable": True}
         rights = {"user": definitions.SENDER, "vhost": EMPTY, "configure": "^$", "write": "^dcs", "read": "^$"}
         empty = {"vhosts": [{"name": EMPTY}], "exchanges": [exchange], "permissions": [rights]}
-        file = tmp_path_factory.mktemp("broker") / "empty.json"
-        file.write_text(json.dumps(empty))
-        node.run_ctl("import_definitions", str(file))
+        (folder / "empty.json").write_text(json.dumps(empty))
+        node.run_ctl("import_definitions", str(folder / "empty.json"))
         yield node
 
 
