@@ -46,7 +46,7 @@ help:
 	echo 'make clean    take away .venv and what tools left'
 
 setup: python
-	case "$(ARGS)" in *--broker*) ;; *) scripts/servers.sh broker ;; esac
+	test -n "$$WORKER_AMQP_URL" || scripts/servers.sh broker
 
 python: $(INSTALLED)
 
@@ -54,7 +54,8 @@ $(INSTALLED): pyproject.toml requirements-dev.lock scripts/python.sh
 	PYTHON="$(PYTHON)" scripts/python.sh $(VENV)
 	touch $@
 
-demo: setup
+demo: python
+	case "$(ARGS)" in *--broker*) ;; *) scripts/servers.sh broker ;; esac
 	$(VENV)/bin/dcs-worker demo $(ARGS)
 
 PYTEST := $(RUN) -m pytest --numprocesses=2 --dist=loadfile
@@ -97,13 +98,14 @@ test-deploy: python $(BASE) $(COMPOSE)
 	scripts/servers.sh rabbitmq-server redis-server prometheus buildah podman runc catatonit
 	$(RUN) -m pytest -m image tests/deploy $(ARGS)
 
-SENDERS := npm curl default-jdk-headless librabbitmq-client-java php-cli php-amqplib ruby-bunny \
+SENDERS := default-jdk-headless librabbitmq-client-java php-cli php-amqplib ruby-bunny \
 	golang-go golang-github-rabbitmq-amqp091-go-dev
 
 # What cannot be installed is skipped, with a word why.
 test-senders: python
 	scripts/servers.sh rabbitmq-server
-	scripts/packages.sh $(SENDERS) || true
+	scripts/servers.sh npm curl || true
+	scripts/packages.sh $(SENDERS) || for package in $(SENDERS); do scripts/packages.sh $$package || true; done
 	$(RUN) -m pytest -m senders tests/deploy $(ARGS)
 
 # What stands in for the image of Python on Debian 13, which no package registry has.
