@@ -17,7 +17,7 @@ COMPOSE := $(VENV)/compose
 SHIPPED := $(VENV)/shipped
 
 .SILENT:
-.PHONY: help setup python demo test test-unit test-brokers test-dashboard test-deploy test-languages dashboard picture prove storm flow-storm replay-storm \
+.PHONY: help setup python demo test test-unit test-brokers test-dashboard test-deploy test-languages test-senders dashboard picture prove storm flow-storm replay-storm \
 	bench image wheel sbom rules settings check format lock clean
 
 help:
@@ -35,6 +35,7 @@ help:
 	echo 'make bench    what a request costs, beside other libraries (make bench ARGS=--quick: in four minutes)'
 	echo 'make test-deploy  the image, built and run in containers, and the compose file (root, Debian)'
 	echo 'make test-languages  types of the messages in TypeScript and Go, generated, compiled and tried (root, Debian)'
+	echo 'make test-senders  the programs of docs/senders.md, in each language that can be installed'
 	echo 'make image    the image (make image ENGINE=podman)'
 	echo 'make wheel    dist/*.whl, the same bytes each time'
 	echo 'make sbom     dist/sbom.cdx.json: what the image installs, its licences and how it depends (CycloneDX)'
@@ -54,7 +55,8 @@ $(INSTALLED): pyproject.toml requirements-dev.lock scripts/python.sh
 	PYTHON="$(PYTHON)" scripts/python.sh $(VENV)
 	touch $@
 
-demo: setup
+demo: python
+	case "$(ARGS)" in *--broker*) ;; *) scripts/servers.sh broker ;; esac
 	$(VENV)/bin/dcs-worker demo $(ARGS)
 
 PYTEST := $(RUN) -m pytest --numprocesses=2 --dist=loadfile
@@ -101,6 +103,16 @@ test-languages: python
 	command -v go >/dev/null || scripts/packages.sh golang-go
 	scripts/servers.sh rabbitmq-server npm
 	$(RUN) -m pytest -m languages tests/deploy $(ARGS)
+
+SENDERS := default-jdk-headless librabbitmq-client-java php-cli php-amqplib ruby-bunny \
+	golang-go golang-github-rabbitmq-amqp091-go-dev
+
+# What cannot be installed is skipped, with a word why.
+test-senders: python
+	scripts/servers.sh rabbitmq-server
+	scripts/servers.sh npm curl || true
+	scripts/packages.sh $(SENDERS) || for package in $(SENDERS); do scripts/packages.sh $$package || true; done
+	$(RUN) -m pytest -m senders tests/deploy $(ARGS)
 
 # What stands in for the image of Python on Debian 13, which no package registry has.
 $(BASE):

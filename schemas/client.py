@@ -16,7 +16,7 @@ async def create(amqp_url: str, request: Request, patience: float = 3600) -> Eve
     async with await aio_pika.connect(amqp_url) as connection, asyncio.timeout(patience):
         channel = await connection.channel(on_return_raises=True)
         exchange = await channel.get_exchange(names.REQUEST_EXCHANGE)
-        answers = await channel.declare_queue(exclusive=True)
+        answers = await channel.get_queue(names.DIRECT_REPLY_TO, ensure=False)
         message = aio_pika.Message(encode(request), content_type=names.JSON, delivery_mode=2, reply_to=answers.name)
         async with answers.iterator(no_ack=True) as events:
             await exchange.publish(message, names.REQUEST_KEY)
@@ -49,12 +49,13 @@ def encode(request: Request) -> bytes:
 def identified(request: Request, default_region: str) -> Request:
     """`request` with the request id of its event: the sender's, else the one derived from its content.
 
-    The worker derives the same one if `default_region` is its WORKER_DCS_REGION.
+    The id is that of the region, which the request then names: another region of the worker would be another id.
     """
     if request.request_id is not None:
         return request
-    derived = identity.request_id(request.project_id, request.region or default_region, request.task)
-    return request.model_copy(update={"request_id": derived})
+    region = request.region or default_region
+    derived = identity.request_id(request.project_id, region, request.task)
+    return request.model_copy(update={"request_id": derived, "region": region})
 
 
 def read_event(body: bytes) -> Event:

@@ -11,6 +11,8 @@ EVENT_EXCHANGE: Final = "dcs.migration.events"
 RETRY_INFIX: Final = ".retry."
 
 JSON: Final = "application/json"
+DIRECT_REPLY_TO: Final = "amq.rabbitmq.reply-to"
+"""RabbitMQ's pseudo-queue for answers to the publishes of one channel: it needs no queue and no right."""
 
 # State that a request carries from delivery to delivery.
 ATTEMPTS: Final = "x-attempts"

@@ -30,5 +30,5 @@ for engine in docker podman; do
         exit 0
     fi
 done
-echo "There is no broker to use: set WORKER_AMQP_URL, install rabbitmq-server, or start Docker or Podman." >&2
+echo "There is no broker to use: name one with --broker, install rabbitmq-server, or start Docker or Podman." >&2
 exit 1

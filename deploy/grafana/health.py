@@ -10,7 +10,7 @@ OBJECTIVE: Final = "120.0"
 ALERTS: Final = "|".join(
     (
         *("NothingConsumed", "BreakerOpen", "ParkedGrowing", "Unresolved", "CredentialsRefused"),
-        *("RequestsLate", "BrokerBlocked", "ClaimsAway", "Poison"),
+        *("RequestsLate", "RequestsUnroutable", "BrokerBlocked", "ClaimsAway", "Poison"),
     )
 )
 """The alerts of this project, as a pattern."""

@@ -72,7 +72,7 @@ class RabbitMqServer(ControlledServer, RabbitMqNode):
 
     def vhost_url(self, vhost: str) -> str:
         """The AMQP URL of a vhost, its name percent-encoded; the empty name is vhost `/`."""
-        return f"{self.url}{vhost}"
+        return f"{self.url}/{vhost}"
 
     async def ctl(self, *args: str, deadline: float = CTL_TIMEOUT_SECONDS) -> str:
         """The output of `rabbitmqctl ARGS`. Raises ServerFailedError when it fails or exceeds `deadline` seconds."""

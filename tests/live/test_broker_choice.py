@@ -83,5 +83,5 @@ async def test_failed_container_engine_is_quoted(engine: Path) -> None:
 async def test_missing_server_and_engine_are_reported_in_one_sentence(engine: Path) -> None:
     """Without server and working engine, the error says in one sentence what to do."""
     engine.write_text("#!/bin/sh\nexit 1\n")
-    with pytest.raises(ServerUnavailableError, match=r"^There is no broker to use: set WORKER_AMQP_URL, [^.]*\.$"):
+    with pytest.raises(ServerUnavailableError, match=r"^There is no broker to use: name one with --broker, [^.]*\.$"):
         new_broker()

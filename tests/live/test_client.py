@@ -1,36 +1,24 @@
 """The typed client for senders, run as its documentation shows it."""
 
-import re
 from pathlib import Path
-from typing import Any
 
 import aio_pika
 import pytest
 from aiormq.exceptions import ChannelNotFoundEntity, PublishError
 
-import schemas.client
 from schemas import names
 from schemas.event import MigrationFailed, MigrationSucceeded
 from schemas.request import Request, Task
 from tests.fakes.faulty_dcs import FaultyDcs
+from tests.live.documented_client import documented_client
 from tools.harness.running_system import RunningSystem
 
 TASK = Task(name="one", vpc_id="v", subnet_id="s", security_group_id="g")
 
 
-def _documented() -> Any:
-    """The function `create` of the example, which is the same in docs/senders.md and in the module."""
-    page = (Path(__file__).parents[2] / "docs" / "senders.md").read_text()
-    shown, same = (re.findall(r"```python\n(.*?)```", text, re.DOTALL) for text in (page, schemas.client.__doc__ or ""))
-    assert shown == same
-    scope: dict[str, Any] = {}
-    exec(shown[0], scope)
-    return scope["create"]
-
-
 async def test_documented_client_lines_create_and_await(vhost: str, tmp_path: Path) -> None:
     """A request is sent, its event is returned typed; sent again it has the same outcome and no second task."""
-    create = _documented()
+    create = documented_client()
     fake_dcs = FaultyDcs(scripts={"refused": ["error 400 DCS.4922"]})
     async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
         await system.worker().ready()
@@ -48,7 +36,7 @@ async def test_documented_client_lines_create_and_await(vhost: str, tmp_path: Pa
 
 async def test_publish_without_exchange_or_queue_raises_exception(vhost: str) -> None:
     """Without the exchange, and without a queue behind it, the sender gets an exception."""
-    create, migration = _documented(), Request(project_id="p1", task=TASK)
+    create, migration = documented_client(), Request(project_id="p1", task=TASK)
     with pytest.raises(ChannelNotFoundEntity):
         await create(vhost, migration, patience=10)
     async with await aio_pika.connect(vhost) as connection, connection.channel() as channel:

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.fakes.servers import RabbitMqServer
-from tools.harness.running_system import machine_load_factor
+from tools.harness.running_system import free_port, machine_load_factor
 from worker.cli import demo as demo_run
 from worker.cli.app import app
 from worker.tools.demo.requests import plan_requests
@@ -82,9 +82,9 @@ def started(folder: Path, *options: str, url: str = "") -> Iterator[Demo]:
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(temporary),
-        "WORKER_AMQP_URL": url,
+        "WORKER_AMQP_URL": f"amqp://guest:guest@127.0.0.1:{free_port()}",  # no command but this one ignores it
     }
-    command = [sys.executable, "-m", "worker", "demo", *options]
+    command = [sys.executable, "-m", "worker", "demo", *options, *(["--broker", url] if url else [])]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=folder) as process:
         try:
@@ -202,7 +202,7 @@ def test_unexpected_outcome_fails_demo(tmp_path: Path, vhost: str, monkeypatch: 
     wrong = replace(one, kind=replace(one.kind, expected="rejected"))
     monkeypatch.setattr(demo_run, "plan_requests", lambda _: [wrong])
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, ["demo"], env={"WORKER_AMQP_URL": vhost})
+    result = CliRunner().invoke(app, ["demo", "--broker", vhost])
 
     assert result.exit_code == 1
     assert f"{wrong.request_id} (none): created instead of rejected" in result.output

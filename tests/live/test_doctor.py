@@ -121,7 +121,7 @@ def test_frozen_broker_and_silent_services_are_reported_within_a_minute(
     started = time.monotonic()
 
     url = own_rabbit.url
-    answer = doctor(f"{url},{url}x", tmp_path, "--project", PROJECT, **variables)
+    answer = doctor(f"{url},{url}/x", tmp_path, "--project", PROJECT, **variables)
 
     assert time.monotonic() - started < 60
     assert answer.status == 69

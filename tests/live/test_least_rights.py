@@ -1,5 +1,6 @@
 """`deploy/rabbitmq/` on a real broker: imported, it is what the worker wants; its users can do their work, no more."""
 
+import asyncio
 import json
 import re
 import shlex
@@ -11,12 +12,16 @@ from typing import Any
 import pytest
 from aio_pika.abc import AbstractConnection
 from aiormq import Channel
-from aiormq.exceptions import ChannelAccessRefused
+from aiormq.exceptions import ChannelAccessRefused, PublishError
 
 from schemas import names
+from schemas.event import MigrationSucceeded
+from schemas.request import Request
 from tests.fakes.servers import RabbitMqServer
 from tests.live.conftest import Vhosts
 from tests.live.doctor_command import PASSWORD, apply, state, vhost_of
+from tests.live.documented_client import documented_client
+from tools.harness.parked_queue import CommandLine
 from tools.harness.running_system import RunningSystem, request, until
 from worker.rabbit.connection import Brokers, open_channel
 from worker.rabbit.locks import BrokerLocks
@@ -70,7 +75,7 @@ def test_definitions_equal_declared_topology(rabbit: RabbitMqServer, vhosts: Vho
 def users(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> Callable[[str], str]:
     """The URL of each user of `deploy/rabbitmq/` in a vhost that has the topology, and rights as they are there."""
     imported(rabbit, "definitions.json", vhost_of(vhost), tmp_path)
-    for user in (WORKER, SENDER, READER):
+    for user in {WORKER, SENDER, READER} - set(rabbit.run_ctl("list_users", "--no-table-headers").split()):
         rabbit.run_ctl("add_user", user, PASSWORD)
     imported(rabbit, "permissions.json", vhost_of(vhost), tmp_path)
     return lambda user: vhost.replace("guest:guest", f"{user}:{PASSWORD}")
@@ -131,6 +136,65 @@ async def test_each_user_has_exactly_the_needed_rights(users: Callable[[str], st
         for who, ask in REFUSED:
             connection = {WORKER: worker, SENDER: sender, READER: reader}[who]
             assert await refused(connection, ask), who
+
+
+async def test_rights_of_a_sender_suffice_for_answers(users: Callable[[str], str], vhost: str, tmp_path: Path) -> None:
+    """The documented client, `submit --wait` and the command of the rights page: each gets the outcome."""
+    url = users(SENDER)
+    async with RunningSystem(vhost, tmp_path) as system:
+        await system.worker(WORKER_AMQP_URL=users(WORKER), WORKER_RETRY_DELAYS=None, WORKER_SETTLE=None).ready()
+
+        answer = await documented_client()(url, Request.model_validate(request("client")))
+        assert isinstance(answer, MigrationSucceeded)
+
+        command_line = CommandLine({"WORKER_AMQP_URL": url}, tmp_path)
+        body = json.dumps(request("options")).encode()
+        sent = await command_line.run("submit", "-", "--wait", "--json", stdin=body)
+        assert sent.status == 0, sent.errors
+
+        header = ("project_id", "name", "vpc_id", "subnet_id", "security_group_id")
+        (tmp_path / "requests.csv").write_text("\n".join((";".join(header), "p;page;v;s;g;;")))
+        (line,) = re.findall(r"`WORKER_AMQP_URL=(\S+) dcs-worker ([^`]*)`", (DEPLOY / "README.md").read_text())
+        assert line[0] == f"amqp://{SENDER}:PASSWORD@BROKER"
+        shown = await command_line.run(*shlex.split(line[1]))
+        assert shown.status == 0, shown.errors
+
+        created = {task.name: task.task_id for task in system.fake_dcs.tasks}
+        assert created.keys() == {"client", "options", "page"}
+        assert created["client"] == answer.instance_id
+        assert [result["instance_id"] for result in sent.answer["results"]] == [created["options"]]
+
+
+async def test_alternate_exchange_replaces_mandatory(
+    rabbit: RabbitMqServer, users: Callable[[str], str], vhost: str, tmp_path: Path
+) -> None:
+    """Before the import a wrong key is returned; after it, it is confirmed and kept: hence never both."""
+    async with open_connection(Brokers((users(SENDER),)), "test") as connection:
+
+        async def send(key: str) -> None:
+            async with open_channel(connection, confirms=True) as channel:
+                await channel.basic_publish(
+                    key.encode(), exchange=names.REQUEST_EXCHANGE, routing_key=key, mandatory=True, timeout=10
+                )
+
+        with pytest.raises(PublishError):
+            await send("creat")
+        imported(rabbit, "alternate-exchange.json", vhost_of(vhost), tmp_path)
+        # The broker applies a policy a moment after its import.
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    await send("creat")
+                    break
+                except PublishError:
+                    await asyncio.sleep(0.05)
+        await send(names.REQUEST_KEY)
+
+    async with open_connection(Brokers((vhost,)), "test") as connection, open_channel(connection) as channel:
+        kept = await channel.basic_get("dcs.migration.unroutable", no_ack=True)
+        routed = await channel.basic_get(QUEUE, no_ack=True)
+        assert (await channel.queue_declare("dcs.migration.unroutable", passive=True)).message_count == 0
+    assert (kept.body, routed.body) == (b"creat", names.REQUEST_KEY.encode())
 
 
 @pytest.mark.parametrize(

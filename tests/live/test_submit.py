@@ -85,6 +85,11 @@ async def test_failed_request_fails_command(system: RunningSystem) -> None:
     assert " rejected: DCS refused the request for good" in done.output
     assert machine.answer["outcomes"] == {"created": 1, "rejected": 1}
     assert [(one["line"], one["outcome"]) for one in machine.answer["unsuccessful"]] == [(3, "rejected")]
+    created, rejected = machine.answer["results"]
+    (task,) = system.fake_dcs.tasks
+    assert (created["line"], created["resolution"], created["instance_id"]) == (2, "created", task.task_id)
+    assert (rejected["line"], rejected["reason"], rejected["instance_id"]) == (3, "rejected", None)
+    assert created["reason"] is rejected["resolution"] is None
 
 
 async def test_request_from_options_is_sent(system: RunningSystem) -> None:
@@ -112,6 +117,49 @@ async def test_waiting_ends_after_timeout(vhost: str, tmp_path: Path) -> None:
 
         assert done.status == 1
         assert "line 1  r1  pending" in done.output
+        assert "No worker consumes" not in done.errors
+
+
+async def test_missing_worker_is_reported_at_once(vhost: str, tmp_path: Path) -> None:
+    """Before the wait, not at its end: the request waits in its queue."""
+    async with RunningSystem(vhost, tmp_path) as system:
+        (system.folder / "one.jsonl").write_bytes(_lines([request("one", "r1")]))
+        drained = system.worker()
+        await drained.ready()
+        drained.process.terminate()
+        await drained.ended()
+        process = await _command_line(system).start("submit", "one.jsonl", "--wait", "--timeout", "60")
+        assert process.stderr is not None
+        async with asyncio.timeout(20):
+            said = await process.stderr.readline()
+        assert process.returncode is None
+        assert (
+            said == b"No worker consumes the queue 'dcs.migration.requests' now: requests wait in it until one does.\n"
+        )
+
+        await system.worker().ready()
+        async with asyncio.timeout(20):
+            await process.communicate()
+        assert process.returncode == 0
+
+
+async def test_region_of_a_derived_id_is_sent(system: RunningSystem) -> None:
+    """The same line from a shell with another default region is another request, and a worker without it says so."""
+    command_line = _command_line(system)
+    elsewhere = CommandLine(
+        dict(command_line.environment) | {"WORKER_DCS_REGION": "eu-west-101", "WORKER_DCS_ENDPOINTS": ""}, system.folder
+    )
+    line = _anonymous("one")
+    del line["region"]
+
+    here = await command_line.run("submit", "-", "--wait", "--json", stdin=_lines([line]))
+    there = await elsewhere.run("submit", "-", "--wait", "--json", stdin=_lines([line]))
+
+    assert (here.status, there.status) == (0, 1)
+    (refused,) = there.answer["results"]
+    assert refused["reason"] == "invalid_request"
+    assert "region" in refused["said"]
+    system.assert_one_task_each(["one"])
 
 
 async def test_invalid_line_prevents_sending(system: RunningSystem) -> None:

@@ -24,7 +24,7 @@ FOREIGN: Final = {  # names that are not the worker's: of RabbitMQ's plugin, and
     "rabbitmq_global_messages_dead_lettered_delivery_limit_total",
     "up",
 }
-PLUGINS: Final = {"rabbitmq_prometheus", "rabbitmq_management", "rabbitmq_auth_mechanism_ssl"}
+PLUGINS: Final = {"rabbitmq_prometheus", "rabbitmq_management", "rabbitmq_auth_mechanism_ssl", "rabbitmq_shovel"}
 """Names that only look like a metric's."""
 VALUES: Final = {
     "region": ".+",

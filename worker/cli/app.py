@@ -58,19 +58,20 @@ def demo(
     *,
     requests: Annotated[int, typer.Option(min=1, max=100_000, help="Number of requests to send.")] = 200,
     keep: Annotated[bool, typer.Option("--keep", help="Keep everything running until Ctrl-C.")] = False,
+    broker: Annotated[str | None, typer.Option(metavar="URL", help="Use this broker, not a private one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Send requests, inject faults, and show the outcome of every request.
 
     A worker process receives the requests through RabbitMQ and calls the built-in fake DCS.
-    The broker is that of WORKER_AMQP_URL if set (exchanges and queues with private names, deleted at the end), else a
-    private node, else a container. The demo leaves nothing behind.
+    The broker is a private node, else a container; with --broker it is the one at URL (exchanges and queues with
+    private names, deleted at the end). The demo leaves nothing behind.
 
     Exit status: 0 every request had the expected outcome and one task, 1 not all had, 69 no broker.
 
     Example: dcs-worker demo --requests 50
     """
-    settings = load_configuration().settings
+    settings = load_configuration(amqp_url=broker).settings if broker else None
 
     from worker.cli.demo import DemoRun
 

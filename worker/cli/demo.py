@@ -50,9 +50,9 @@ NEXT_STEPS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class DemoRun:
-    """One demo. `settings` may name a broker to use."""
+    """One demo, on the broker of `settings` or a private one."""
 
-    settings: Settings
+    settings: Settings | None
     requests: int
     keep: bool
     as_json: bool
@@ -67,7 +67,7 @@ class DemoRun:
 
     @property
     def _is_broker_given(self) -> bool:
-        return "amqp_url" in self.settings.model_fields_set
+        return self.settings is not None
 
     async def run(self) -> int:
         """Run the demo; the exit status."""
@@ -116,8 +116,8 @@ class DemoRun:
 
     async def _broker_variables(self, stack: AsyncExitStack) -> dict[str, str]:
         """The variables of a running broker: the given one, or a private node."""
-        if self._is_broker_given:
-            self._say(f"RabbitMQ: {_broker_names(self.settings)}, from WORKER_AMQP_URL")
+        if self.settings is not None:
+            self._say(f"RabbitMQ: {_broker_names(self.settings)}")
             return _given_broker_variables(self.settings)
         self._say("RabbitMQ: starting a private node ...")
         started = time.monotonic()

@@ -66,9 +66,10 @@ def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool
     return Configuration(settings, warnings, RotatingSecrets(settings, found), proxies)
 
 
-def load_from_process(*, credentials: bool = True) -> Configuration:
-    """Read the settings of this process. Only here does the worker read its environment."""
-    return load(os.environ, credentials=credentials)
+def load_from_process(*, credentials: bool = True, amqp_url: str = "") -> Configuration:
+    """Read the settings of this process, the only place where that is done; `amqp_url` names another broker."""
+    given = {variable("amqp_url"): amqp_url} if amqp_url else {}
+    return load({**os.environ, **given}, credentials=credentials)
 
 
 def wants_colours(stream: TextIO) -> bool:

@@ -33,7 +33,8 @@ class SecretUrl(Secret[str]):
         # A login without a colon may be a password in the wrong place.
         masked = f"{user}:***" if colon else "***"
         query = "?***" if parts.query else ""
-        return f"{parts.scheme}://{masked if at else ''}{at}{address}{parts.path}{query}"
+        path = parts.path if parts.path != "/" else ""  # some clients take the slash for a vhost without a name
+        return f"{parts.scheme}://{masked if at else ''}{at}{address}{path}{query}"
 
 
 def broker_urls(text: str) -> tuple[SecretUrl, ...]:

@@ -69,7 +69,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("command", [["topology"], ["topology", "apply"], ["demo"]])
+@pytest.mark.parametrize("command", [["topology"], ["topology", "apply"], ["demo", "--broker", "amqp://127.0.0.1"]])
 def test_invalid_configuration_exits_with_78_and_one_line_per_variable(command: list[str]) -> None:
     """The lines are on standard error, and standard output is empty."""
     wrong = {"WORKER_PREFETCH": "many", "WORKER_QUEUE": "", "WORKER_RETRY_DELAYS": "soon"}

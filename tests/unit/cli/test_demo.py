@@ -304,17 +304,17 @@ def test_missing_broker_is_reported_in_one_sentence(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(rabbitmq, "PACKAGED_SCRIPTS", Path("nowhere"))
     monkeypatch.setattr(rabbitmq, "find_container_engine", lambda: None)
-    result = CliRunner().invoke(app, ["demo"])
+    result = CliRunner().invoke(app, ["demo"], env={"WORKER_AMQP_URL": "not even a URL"})
 
     assert result.exit_code == 69
-    assert result.stderr.startswith("There is no broker to use: set WORKER_AMQP_URL")
+    assert result.stderr.startswith("There is no broker to use: name one with --broker")
     assert result.stderr.count("\n") == 1
 
 
 def test_unreachable_given_broker_is_reported_in_one_sentence() -> None:
     """The demo ends with 69, and with `--json` writes nothing where JSON is expected."""
     url = f"amqp://guest:hunter2@127.0.0.1:{free_port()}/"
-    result = CliRunner().invoke(app, ["demo", "--json"], env={"WORKER_AMQP_URL": url})
+    result = CliRunner().invoke(app, ["demo", "--json", "--broker", url])
 
     assert (result.exit_code, result.stdout) == (69, "")
     assert "cannot be reached: Connection refused." in result.stderr

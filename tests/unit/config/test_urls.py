@@ -30,13 +30,13 @@ def problems(**values: str) -> list[str]:
     ("url", "shown"),
     [
         ("amqp://localhost", "amqp://localhost"),
-        ("amqp://localhost/", "amqp://localhost/"),
+        ("amqp://localhost/", "amqp://localhost"),
         ("amqp://localhost//", "amqp://localhost//"),
         ("amqp://localhost/%2F", "amqp://localhost/%2F"),
         ("amqp://user:p%2Cw@[::1]:5672/a%2Fb", "amqp://user:***@[::1]:5672/a%2Fb"),
         ("amqps://user:p@ss^w0rd@broker.example.com/v", "amqps://user:***@broker.example.com/v"),
         ("amqps://broker.example.com/v?auth=external", "amqps://broker.example.com/v?***"),
-        ("amqp://lonely@my_broker:1/", "amqp://***@my_broker:1/"),
+        ("amqp://lonely@my_broker:1/", "amqp://***@my_broker:1"),
     ],
 )
 def test_valid_broker_url_is_kept(url: str, shown: str) -> None:

@@ -34,11 +34,13 @@ def test_what_is_encoded_is_what_a_worker_reads() -> None:
 
 
 def test_a_derived_id_is_the_one_that_a_worker_derives() -> None:
-    """Without an id it comes from project, region and task; a given one stays."""
-    assert identified(ORDER, "cn-north-4").request_id == identity.request_id("p", "cn-north-4", TASK)
-    elsewhere = ORDER.model_copy(update={"region": "eu-west-101"})
+    """Without an id it comes from project, region and task, and the region is named; a request with an id stays."""
+    derived, elsewhere = identified(ORDER, "cn-north-4"), ORDER.model_copy(update={"region": "eu-west-101"})
+    assert derived.request_id == identity.request_id("p", "cn-north-4", TASK)
+    assert derived.region == "cn-north-4"
     assert identified(elsewhere, "cn-north-4").request_id == identity.request_id("p", "eu-west-101", TASK)
-    assert identified(ORDER.model_copy(update={"request_id": "mine"}), "cn-north-4").request_id == "mine"
+    given = ORDER.model_copy(update={"request_id": "mine"})
+    assert identified(given, "cn-north-4") == given
 
 
 def test_a_wrong_request_cannot_be_built() -> None:

@@ -3,4 +3,4 @@
 from typing import Literal
 
 Format = Literal["jsonl", "csv", "json"]
-"""Format of a file of requests: JSON Lines, a table with a header line, or one JSON object."""
+"""Format of a file of requests: JSON Lines, a table with a header line, or a JSON object or array of objects."""

@@ -11,7 +11,7 @@ from worker.cli.common import EXIT_FAILED, EXIT_OK, Json, Rate, fail, load_confi
 from worker.cli.submit import Format
 
 if TYPE_CHECKING:
-    from worker.cli.submit.input_lines import InputValidator
+    from worker.cli.submit.ledger import InputValidator
 
 OPTIONS: Final = {
     "request_id": "--request-id",
@@ -26,7 +26,7 @@ OPTIONS: Final = {
 }
 """The option for each field of a request or its task."""
 
-FORMATS_BY_SUFFIX: Final[dict[str, Format]] = {".csv": "csv", ".json": "json"}
+FORMATS_BY_SUFFIX: Final[dict[str, Format]] = {".csv": "csv", ".tsv": "csv", ".json": "json"}
 STANDARD_INPUT: Final = Path("-")
 
 File = Annotated[Path | None, typer.Argument(metavar="FILE", help="One request per line; - reads standard input.")]
@@ -57,9 +57,10 @@ def submit(  # noqa: PLR0913 - each argument is an option of the command
 ) -> None:
     """Send one request given by options, or every request of a file.
 
-    A file has JSON Lines, CSV with a header line (.csv), or one JSON object (.json). The whole input is validated
-    before anything is sent. A request without an id gets the id that a worker derives from its content, so that
-    sending a file again, for example after an interruption, creates no second task.
+    A file has JSON Lines, CSV with a header line (.csv, .tsv; comma, semicolon or tab), or one JSON object or an
+    array of them (.json). The whole input is validated before anything is sent. A request without an id gets the id
+    that a worker derives from its content, and the region that is part of it (WORKER_DCS_REGION), so that sending a
+    file again, for example after an interruption, creates no second task.
 
     Exit status: 0 all sent (with --wait: all succeeded), 1 invalid input (with --wait: a request did not succeed),
     2 wrong usage, 69 the broker cannot be reached or did not accept everything, 78 configuration.
@@ -86,7 +87,7 @@ def _submit(
 ) -> int:
     settings = load_configuration().settings
 
-    from worker.cli.submit.input_lines import InputValidator, Ledger
+    from worker.cli.submit.ledger import InputValidator, Ledger
     from worker.cli.submit.submission import Submission, print_validation
 
     with closing(Ledger()) as ledger:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Final
@@ -11,15 +11,14 @@ from typing import Final
 import typer
 
 from schemas.client import read_event
-from schemas.event import MigrationSucceeded
 from worker.bootstrap.components import brokers
 from worker.cli.common import EXIT_FAILED, EXIT_OK, exit_status_of, format_table, print_json, printable
 from worker.cli.progress import Pacer, ProgressDisplay
-from worker.cli.submit.input_lines import MAX_REPORTED, InputValidator, Ledger, SubmittedRequest
+from worker.cli.submit.ledger import MAX_REPORTED, InputValidator, Ledger, SubmittedRequest
 from worker.config import Settings
 from worker.rabbit.tools.broker_access import open_connection
-from worker.rabbit.tools.event_stream import EventStream, open_event_stream
-from worker.rabbit.tools.sender import Sender, open_sender
+from worker.rabbit.tools.event_stream import EventStream
+from worker.rabbit.tools.sender import Sender, count_consumers, open_sender
 
 CONNECTION_NAME: Final = "dcs-worker submit"
 NO_OUTCOME: Final = "pending"
@@ -57,11 +56,13 @@ class Submission:
         """Raises BrokerError."""
         async with open_connection(brokers(self.settings), CONNECTION_NAME) as connection, AsyncExitStack() as stack:
             collecting: asyncio.Task[None] | None = None
-            if self.wait_seconds is not None:
-                events = await stack.enter_async_context(open_event_stream(connection, self.settings.event_exchange))
-                collecting = asyncio.create_task(self._collect(events))
-                stack.push_async_callback(_cancel, collecting)
             sender = await stack.enter_async_context(open_sender(connection, self.settings.request_exchange))
+            if self.wait_seconds is not None:
+                collecting = asyncio.create_task(self._collect(await sender.replies()))
+                stack.push_async_callback(_cancel, collecting)
+            if await count_consumers(connection, self.settings.queue) == 0:
+                queue = self.settings.queue
+                typer.echo(f"No worker consumes the queue {queue!r} now: requests wait in it until one does.", err=True)
             await self._send(sender)
             if collecting is not None and self.wait_seconds is not None:
                 await self._wait(collecting, self.wait_seconds)
@@ -83,15 +84,9 @@ class Submission:
     async def _collect(self, events: EventStream) -> None:
         """Store the outcome of each request. Raises BrokerError."""
         while self._ledger.answered < self._ledger.requests:
-            try:
-                event = read_event((await anext(events)).body)
-            except ValueError:
-                continue  # not an event of the worker
-            if isinstance(event, MigrationSucceeded):
-                outcome, message, succeeded = str(event.resolution), None, True
-            else:
-                outcome, message, succeeded = str(event.reason), event.message, False
-            self._ledger.record_outcome(event.project_id, event.request_id, outcome, message, succeeded=succeeded)
+            event = await anext(events)
+            with suppress(ValueError):  # not an event of the worker
+                self._ledger.record_outcome(read_event(event.body))
 
     async def _wait(self, collecting: asyncio.Task[None], wait_seconds: float) -> None:
         """Return when every request has an outcome, at the latest after `wait_seconds`. Raises BrokerError."""
@@ -106,11 +101,7 @@ class Submission:
 
     def _print_result(self, *, as_json: bool) -> None:
         if as_json:
-            outcomes: dict[str, object] = {}
-            if self.wait_seconds is not None:
-                unsuccessful = [asdict(entry) for entry in self._ledger.unsuccessful()]
-                outcomes = {"outcomes": self._ledger.outcomes(), "unsuccessful": unsuccessful}
-            print_json(self._as_json() | outcomes)
+            print_json(self._as_json())
             return
         summary = _input_summary(self.validator)
         typer.echo(f"{summary}: {self.confirmed:,} sent and confirmed in {self.sending_seconds:.1f} s.")
@@ -124,14 +115,17 @@ class Submission:
         if as_json:
             print_json(self._as_json())
         requests = self._ledger.requests
-        if self.confirmed < requests:
-            advice = "Submit the same input again: no task is created twice."
-            typer.echo(f"{self.confirmed:,} of {requests:,} requests are confirmed. {advice}", err=True)
-        else:
-            typer.echo(f"All {requests:,} requests are sent and confirmed.", err=True)
+        is_done = self.confirmed == requests and self.wait_seconds is None
+        advice = "" if is_done else " Submit the same input again: no task is created twice."
+        typer.echo(f"{self.confirmed:,} of {requests:,} requests are confirmed.{advice}", err=True)
 
     def _as_json(self) -> dict[str, object]:
-        return {**self.validator.as_json(), "sent": self.confirmed, "seconds": round(self.sending_seconds, 3)}
+        counts = {**self.validator.as_json(), "sent": self.confirmed, "seconds": round(self.sending_seconds, 3)}
+        if self.wait_seconds is None:
+            return counts
+        results = {"results": self._ledger.results(), "unsuccessful": self._ledger.unsuccessful()}
+        listed = {name: [asdict(result) for result in found] for name, found in results.items()}
+        return counts | {"outcomes": self._ledger.outcomes()} | listed
 
     def _counts(self) -> Iterator[tuple[str, str]]:
         for outcome, count in self._ledger.outcomes().items():

@@ -1,4 +1,4 @@
-"""Stream of the worker's events as they are published, through an exclusive queue."""
+"""Stream of the worker's events: all that are published, through an exclusive queue, or the replies to a sender."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -11,6 +11,7 @@ from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelInvalidStateError, ChannelNotFoundEntity
 
+from schemas import names
 from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, open_channel
 from worker.rabbit.tools.broker_access import BrokerError, refusal
 
@@ -34,6 +35,7 @@ class EventStream:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._is_acknowledged = True
         self._arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
         channel.closing.add_done_callback(self._on_lost)
         channel.on_consumer_cancel_callbacks.add(self._on_lost)
@@ -49,7 +51,7 @@ class EventStream:
         if message is None:
             self._on_lost()  # for the next call
             raise BrokerError(_LOST)
-        if message.delivery_tag is not None and not self._channel.is_closed:
+        if self._is_acknowledged and message.delivery_tag is not None and not self._channel.is_closed:
             # Only to let the broker hand over more: the queue dies with its connection, nothing is delivered twice.
             with suppress(ChannelInvalidStateError):
                 await self._channel.basic_ack(message.delivery_tag, wait=False)
@@ -74,6 +76,13 @@ class EventStream:
         except (ChannelNotFoundEntity, ChannelAccessRefused) as error:
             raise refusal(error, "bind a queue to", f"exchange {exchange!r}", _LOST) from None
         await channel.basic_consume(queue, self._on_message, timeout=RPC_TIMEOUT_SECONDS)
+
+    async def start_replies(self) -> None:
+        """Consume the answers to requests that this channel publishes with `reply_to` DIRECT_REPLY_TO."""
+        self._is_acknowledged = False
+        await self._channel.basic_consume(
+            names.DIRECT_REPLY_TO, self._on_message, no_ack=True, timeout=RPC_TIMEOUT_SECONDS
+        )
 
 
 @asynccontextmanager

@@ -17,7 +17,8 @@ from pamqp.commands import Basic
 from schemas import names
 from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, open_channel
 from worker.rabbit.publishing import PERSISTENT, ConfirmChannel
-from worker.rabbit.tools.broker_access import CONFIRM_TIMEOUT_SECONDS, BrokerError, refusal
+from worker.rabbit.tools.broker_access import CONFIRM_TIMEOUT_SECONDS, BrokerError, ask, refusal
+from worker.rabbit.tools.event_stream import EventStream
 
 MAX_UNCONFIRMED_REQUESTS: Final = 256
 """Publishes in flight: enough to keep the broker busy, few enough to stay flat however many are to be sent."""
@@ -28,11 +29,20 @@ class Sender:
     """Publishes request bodies to one exchange; not to be used again once a publish has failed."""
 
     def __init__(self, channel: Channel, exchange: str) -> None:
+        self._channel = channel
         self._confirms = ConfirmChannel(channel, timeout_seconds=CONFIRM_TIMEOUT_SECONDS)
         self._exchange = exchange
+        self._reply_to: str | None = None
 
     def __repr__(self) -> str:
         return f"<Sender to {self._exchange}: {self._confirms!r}>"
+
+    async def replies(self) -> EventStream:
+        """The answers to requests that are sent from now on: a right to read is not needed."""
+        events = EventStream(self._channel)
+        await events.start_replies()
+        self._reply_to = names.DIRECT_REPLY_TO
+        return events
 
     async def send(self, body: bytes, *, correlation_id: str | None = None, reply_to: str | None = None) -> None:
         """Publish one request; when it returns, a queue has it safely. Raises BrokerError."""
@@ -40,7 +50,7 @@ class Sender:
             content_type=names.JSON,
             delivery_mode=PERSISTENT,
             correlation_id=correlation_id,
-            reply_to=reply_to,
+            reply_to=reply_to or self._reply_to,
             # Two messages with one id would wait for each other, so it is never one that the caller chose.
             message_id=uuid4().hex,
         )
@@ -105,3 +115,9 @@ async def open_sender(connection: AbstractConnection, exchange: str) -> AsyncIte
         except Exception as error:
             raise _refusal(error, exchange) from error
         yield Sender(channel, exchange)
+
+
+async def count_consumers(connection: AbstractConnection, queue: str) -> int | None:
+    """Number of consumers of a queue; None if the broker does not say."""
+    answer = await ask(connection, lambda channel: channel.queue_declare(queue, passive=True))
+    return None if isinstance(answer, Exception) else answer.consumer_count

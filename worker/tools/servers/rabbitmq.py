@@ -47,7 +47,7 @@ class PrivateBroker(PrivateServer):
     @property
     def url(self) -> str:
         """The AMQP URL of vhost `/`."""
-        return f"amqp://guest:guest@{LOOPBACK}:{self.port}/"
+        return f"amqp://guest:guest@{LOOPBACK}:{self.port}"  # some clients take a slash for a vhost without a name
 
     def is_answering(self) -> bool:
         """Whether it opens AMQP connections. A container engine's proxy may accept them long before."""
@@ -171,7 +171,7 @@ def new_broker() -> PrivateBroker:
     if engine is not None:
         return RabbitMqContainer(engine)
     raise ServerUnavailableError(
-        "There is no broker to use: set WORKER_AMQP_URL, install rabbitmq-server, or start Docker or Podman."
+        "There is no broker to use: name one with --broker, install rabbitmq-server, or start Docker or Podman."
     )
 
 

@@ -1,23 +1,14 @@
-"""Requests read from JSON Lines, CSV and JSON, their validation, and the ledger that stores them."""
+"""Requests read from JSON Lines, CSV and JSON."""
 
 import io
 import json
-from collections.abc import Iterator
-from contextlib import closing
-from typing import Any
 
 import pytest
 
-from schemas import identity
-from schemas.request import Task
 from worker.cli.submit import Format
 from worker.cli.submit.input_lines import (
     COLUMNS,
-    MAX_REPORTED,
     InputLine,
-    InputValidator,
-    Ledger,
-    SubmittedRequest,
     read,
 )
 
@@ -52,6 +43,64 @@ def test_json_file_is_one_request() -> None:
     assert _read(b'{\n "a": 1\n}\n', "json") == [InputLine(1, b'{\n "a": 1\n}')]
 
 
+ARRAY = b"""\xef\xbb\xbf[
+  {"a": 1,
+   "b": "], ["}, {"a": 2, "a": 3},
+
+  7
+]
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+def test_json_array_has_a_request_per_element(form: Format) -> None:
+    """Each is passed on as it is written, a field given twice included, with its line and its index."""
+    lines = _read(ARRAY, form)
+
+    assert [(line.number, line.element, line.body) for line in lines] == [
+        (2, "[0].", b'{"a": 1,\n   "b": "], ["}'),
+        (3, "[1].", b'{"a": 2, "a": 3}'),
+        (5, "[2].", b"7"),
+    ]
+    assert _read(b" [ ] ", "json") == []
+    large = b"[" + b"x" * LIMIT  # its end is behind the length of one request
+    assert [line.problem[:24] for line in _read(large, form)] == ["not a valid JSON array: "]
+
+
+@pytest.mark.parametrize(
+    ("content", "number"),
+    [(b'[{"a": 1}\n{"a": 2}]', 2), (b"[1] 2", 1), (b"[1", 1), (b'["\xff"]', 1), (b"[" * 100_000, 1)],
+)
+def test_invalid_json_array_has_a_problem_with_line_number(content: bytes, number: int) -> None:
+    """Nothing of it is read as a request."""
+    (line,) = _read(content, "json")
+
+    assert (line.number, line.body) == (number, b"")
+    assert line.problem.startswith("not a valid JSON array: ")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("top", ["", "sep={}\r\n"])
+def test_delimiter_of_csv_is_recognised(delimiter: str, top: str) -> None:
+    """Comma, semicolon and tab, with and without the line in which spreadsheets name it; other ones are text."""
+    rows = [
+        ["project_id", "name", "description", "", " "],
+        ["p", "a;b,c\td", "x", "", ""],
+        ["q", "n"],
+        ["", "", "", "", ""],
+    ]
+    table = "\r\n".join(delimiter.join(f'"{cell}"' if cell else "" for cell in row) for row in rows)
+
+    lines = _read((top.format(delimiter) + table).encode(), "csv")
+
+    first = 2 if not top else 3
+    assert [line.number for line in lines] == [first, first + 1]
+    assert [_fields(line) for line in lines] == [
+        {"project_id": "p", "task": {"name": "a;b,c\td", "description": "x"}},
+        {"project_id": "q", "task": {"name": "n"}},
+    ]
+
+
 def test_csv_row_is_one_request() -> None:
     """Columns in any order, empty cells left out, line breaks in quoted cells; the number is that of the first line."""
     table = 'name,project_id,description,vpc_id\r\n"a, b",p,"two\nlines",v\r\n\r\nc,p,,\r\nd,p\r\n'
@@ -80,8 +129,11 @@ def test_csv_has_a_column_for_every_field() -> None:
         (b"name,vpc\n", 1, "unknown column 'vpc'"),
         (b"name,name\n", 1, "duplicate column name"),
         (b"name\na\nb,c\n", 3, "2 values for 1 columns"),
+        (b"name,,\na,,x\n", 2, "3 values for 1 columns"),
+        (b"name,,vpc_id\n", 1, "unknown column ''"),
+        (b"sep=;\nname;vpc\n", 1, "unknown column 'vpc'"),
         (b'name\n"a" b\n', 2, "not valid CSV"),
-        (b"name\n" + b"x" * 2000 + b"\n", 1, "a line is longer than 1,000 characters"),
+        (b"name\n" + b"x" * 2000 + b"\n", 2, "a line is longer than 1,000 characters"),
         (b"name\n\xff\n", 1, "not valid UTF-8"),
     ],
 )
@@ -91,100 +143,3 @@ def test_invalid_csv_has_a_problem_with_line_number(table: bytes, number: int, p
 
     assert (error.number, error.body) == (number, b"")
     assert problem in error.problem
-
-
-TASK = {"name": "one", "vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
-
-
-@pytest.fixture
-def ledger() -> Iterator[Ledger]:
-    """An empty ledger."""
-    with closing(Ledger()) as empty:
-        yield empty
-
-
-def _body(**changes: Any) -> bytes:
-    return json.dumps({"project_id": "p", "task": TASK} | changes).encode()
-
-
-def _validated(ledger: Ledger, *bodies: bytes) -> InputValidator:
-    validator = InputValidator(ledger, 1000, "cn-north-4")
-    validator.add_lines(InputLine(number, body) for number, body in enumerate(bodies, 1))
-    return validator
-
-
-def test_missing_id_is_derived_as_a_worker_derives_it(ledger: Ledger) -> None:
-    """The sent request has it, so that its event is recognised; a given id stays."""
-    _validated(ledger, _body(), _body(request_id="mine"))
-
-    derived, given = (json.loads(body)["request_id"] for body in ledger.bodies())
-    assert derived == identity.request_id("p", "cn-north-4", Task.model_validate(TASK))
-    assert given == "mine"
-
-
-def test_lines_with_equal_content_are_one_request(ledger: Ledger) -> None:
-    """Order of fields and white space do not matter; repeats are counted and not sent."""
-    text = json.dumps({"task": dict(reversed(TASK.items())), "project_id": "p"}, indent=1).encode()
-    validator = _validated(ledger, _body(), text, _body(project_id="q"), _body())
-
-    assert (ledger.requests, ledger.repeats, validator.invalid_lines) == (2, 2, 0)
-    assert len(list(ledger.bodies())) == 2
-
-
-def test_one_id_for_two_tasks_is_an_error(ledger: Ledger) -> None:
-    """The error names the first line with the id; another project has its own ids."""
-    other = TASK | {"name": "two"}
-    validator = _validated(
-        ledger, _body(request_id="r"), _body(request_id="r", task=other), _body(request_id="r", project_id="q")
-    )
-
-    assert [str(error) for error in validator.errors] == [
-        "line 2: request_id already used in line 1 for a different task"
-    ]
-    assert ledger.requests == 2
-
-
-def test_errors_name_line_and_field_up_to_a_maximum(ledger: Ledger) -> None:
-    """Every violation of a line is an error, but only the first errors are kept."""
-    validator = _validated(ledger, _body(), b"{", _body(project_id=7, more=1), _body(task=TASK | {"name": ""}))
-    assert [(error.line, error.field) for error in validator.errors] == [
-        (2, "body"),
-        (3, "project_id"),
-        (3, "more"),
-        (4, "task.name"),
-    ]
-    many = _validated(ledger, *[b"{"] * 100)
-    assert (many.invalid_lines, len(many.errors)) == (100, MAX_REPORTED)
-
-
-def test_request_too_large_with_its_derived_id_is_an_error(ledger: Ledger) -> None:
-    """A worker would reject it."""
-    body = _body(task=TASK | {"description": "x" * (1000 - len(_body()) - 20)})
-    assert len(body) < 1000
-
-    validator = _validated(ledger, body)
-
-    assert "more than the 1,000 allowed" in validator.errors[0].message
-
-
-def test_ledger_counts_the_first_outcome_of_its_requests(ledger: Ledger) -> None:
-    """Outcomes of other requests are ignored; requests without success are listed."""
-    _validated(ledger, *(_body(request_id=f"r{number}") for number in range(4)))
-    ledger.record_outcome("p", "r0", "created", None, succeeded=True)
-    ledger.record_outcome("p", "r1", "rejected", "no", succeeded=False)
-    ledger.record_outcome("p", "r1", "created", None, succeeded=True)
-    ledger.record_outcome("q", "r2", "created", None, succeeded=True)
-    ledger.record_outcome("p", "r3", "created", None, succeeded=True)
-
-    assert (ledger.answered, ledger.outcomes()) == (3, {"created": 2, "rejected": 1})
-    assert list(ledger.unsuccessful()) == [
-        SubmittedRequest(2, "r1", "rejected", "no"),
-        SubmittedRequest(3, "r2", None, None),
-    ]
-
-
-def test_bodies_are_in_the_order_of_the_file(ledger: Ledger) -> None:
-    """Over several pages, none missing."""
-    _validated(ledger, *(_body(request_id=f"r{number}") for number in range(1201)))
-
-    assert [json.loads(body)["request_id"] for body in ledger.bodies()] == [f"r{number}" for number in range(1201)]
