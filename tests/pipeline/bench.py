@@ -8,9 +8,9 @@ from tests.pipeline.fakes import NOW, FakeConsumer, FakeDcs, FakeDelivery, FakeO
 from worker.bootstrap.assembly import Ports, build_dispatcher
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
-from worker.pipeline.pipeline import RequestParser
 from worker.pipeline.ports import SharedClaims
 from worker.pipeline.repeat_locks import Locks
+from worker.pipeline.request_parser import RequestParser
 from worker.pipeline.throttle import Throttle
 from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.executor import Executor
-from worker.pipeline.pipeline import DeliveryPipeline, RequestParser
+from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import CLAIMS_AWAY, CallThrottle, ConsumerControl, Dcs, Observer, Publisher, SharedClaims
 from worker.pipeline.repeat_locks import Locks, RepeatLocks
+from worker.pipeline.request_parser import RequestParser
 from worker.pipeline.settler import Settler
 from worker.policy.retry_policy import RetryPolicy
 

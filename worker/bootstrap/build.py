@@ -18,8 +18,8 @@ from worker.observe.observer import WorkerObserver
 from worker.observe.redaction import Redactor
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
-from worker.pipeline.pipeline import RequestParser
 from worker.pipeline.ports import CLAIMS_AWAY
+from worker.pipeline.request_parser import RequestParser
 from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import TICK_SECONDS, FreezeDetector
 from worker.policy.retry_policy import CLAIMS_AWAY_MODES

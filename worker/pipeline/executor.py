@@ -6,6 +6,7 @@ Laws `look-before-create` (look and create share one permit, absence is believed
 - an error after which waiting helps: wait in hand and try again, or wait in the broker;
 - an error after which it does not: the request fails;
 - an ambiguous create: look again before the next create, not before the listing delay.
+Long on purpose: the steps of one attempt are read together.
 """
 
 import asyncio

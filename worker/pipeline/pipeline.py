@@ -2,25 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Container, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from schemas.envelope import Envelope
 from schemas.event import Reason
-from schemas.request import InvalidRequestError, Violation, parse
+from schemas.request import InvalidRequestError
 from schemas.timestamp import from_text
-from schemas.violations import TEXT_LIMIT
 from worker.pipeline import final_events
 from worker.pipeline.deduplicator import Deduplicator, Unfinished
-from worker.pipeline.delivery_context import DeliveryContext
+from worker.pipeline.delivery_context import DeliveryContext, with_last_sent_at, without_claims
 from worker.pipeline.executor import Executor
 from worker.pipeline.ports import Claims, Clock, Delivery, Observer, SharedClaims
+from worker.pipeline.request_parser import RequestParser
 from worker.pipeline.settler import Settler
 from worker.policy.call_result import UncopyableError
 from worker.policy.delivery_report import DeliveryFinished, label, trace_id
-from worker.policy.migration_request import MigrationRequest, migration
+from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import (
     ClaimAnswer,
     ClaimedElsewhere,
@@ -37,32 +37,6 @@ from worker.policy.retry_policy import RetryPolicy
 
 RETURN_SECONDS = 5.0
 """From the end of a wait in a retry queue until the request is processed again, by this replica or another one."""
-
-
-@dataclass(frozen=True, slots=True)
-class RequestParser:
-    """Parser of message bodies."""
-
-    max_bytes: int
-    regions: Container[str]
-    default_region: str
-    with_marker: bool = True
-
-    def read(self, body: bytes, content_encoding: str | None = None) -> MigrationRequest:
-        """The migration request in `body`. Raises InvalidRequestError."""
-        request = parse(body, max_bytes=self.max_bytes, content_encoding=content_encoding)
-        found = migration(request, default_region=self.default_region, with_marker=self.with_marker, message=body)
-        if violations := tuple(self._violations(found)):
-            raise InvalidRequestError(violations, found.sender, is_addressed=True)
-        return found
-
-    def _violations(self, found: MigrationRequest) -> Iterator[Violation]:
-        if found.region not in self.regions:
-            yield Violation(field="region", message="is not one of the worker's regions")
-        limit = TEXT_LIMIT - len(f" {found.marker}")
-        if found.marker is not None and len(found.task.description or "") > limit:
-            message = f"must be at most {limit:,} characters long, to which the worker appends a marker"
-            yield Violation(field="task.description", message=message)
 
 
 class DeliveryPipeline:
@@ -104,7 +78,7 @@ class DeliveryPipeline:
         outcome: Outcome
         try:
             context = DeliveryContext(
-                self._parser.read(delivery.body, delivery.content_encoding), envelope, delivery, _without_claims
+                self._parser.read(delivery.body, delivery.content_encoding), envelope, delivery, without_claims
             )
         except InvalidRequestError as error:
             outcome = final_events.invalid(error, envelope, delivery.body, self._now())
@@ -126,9 +100,8 @@ class DeliveryPipeline:
 
     def is_suspect(self, delivery: Delivery) -> bool:
         """Law `poison`: whether the delivery must be processed alone."""
-        return (delivery.redelivered or bool(delivery.headers)) and self._retry_policy.is_suspect(
-            self._envelope(delivery)
-        )
+        may_be = delivery.redelivered or bool(delivery.headers)
+        return may_be and self._retry_policy.is_suspect(self._envelope(delivery))
 
     async def postpone(self, delivery: Delivery, why: str) -> None:
         """Let a delivery wait in the broker, at no cost."""
@@ -140,12 +113,8 @@ class DeliveryPipeline:
         self._report(delivery, None, envelope, outcome if is_settled else DeliveryLost(None), started)
 
     def _envelope(self, delivery: Delivery) -> Envelope:
-        return Envelope.read(
-            delivery.headers,
-            redelivered=delivery.redelivered,
-            now=self._now(),
-            is_own_copy=not delivery.exchange,
-        )
+        redelivered, is_own_copy = delivery.redelivered, not delivery.exchange
+        return Envelope.read(delivery.headers, redelivered=redelivered, now=self._now(), is_own_copy=is_own_copy)
 
     async def _decide(self, context: DeliveryContext) -> Outcome:
         """Law `single-flight`: a copy of a request that has ended or is in progress gets its outcome."""
@@ -172,7 +141,7 @@ class DeliveryPipeline:
                 return final_events.conflicting(context.migration, context.envelope, self._now())
             context.needs_lookup = self._retry_policy.reconcile != "off"
             context.first_seen_at = min(known.first_received_at, context.envelope.first_received_at)
-            context.envelope = _with_last_sent_at(context.envelope, known.last_sent_at)
+            context.envelope = with_last_sent_at(context.envelope, known.last_sent_at)
         outcome: Outcome | None = None
         self._deduplicator.start(context.migration)
         try:
@@ -191,12 +160,9 @@ class DeliveryPipeline:
             if not isinstance(answer, Unavailable):
                 return await self._under_claim(context, self._claims, answer)
             if policy.claims_away == "pause":
-                is_of_record = self._claims.is_available  # the reply about this record alone is of no use
-                return (
-                    policy.wait(context.envelope, 0.0, "claimed")
-                    if is_of_record
-                    else Requeued(context.envelope, "claims")
-                )
+                if self._claims.is_available:  # the reply about this record alone is of no use
+                    return policy.wait(context.envelope, 0.0, "claimed")
+                return Requeued(context.envelope, "claims")
             if (known := self._from_memory(context, answer)) is not None:
                 return known
         is_repeat = context.needs_lookup or context.envelope.is_repeat
@@ -265,7 +231,7 @@ class DeliveryPipeline:
             # Replayed, dropped or sent anew since; a create may have been sent before.
             self._deduplicator.forget(context.migration)
             is_first, last_sent_at = False, last_sent_at or from_text(failure.completed_at)
-        context.envelope = _with_last_sent_at(context.envelope, last_sent_at)
+        context.envelope = with_last_sent_at(context.envelope, last_sent_at)
         context.needs_lookup = context.needs_lookup or (not is_first and self._retry_policy.reconcile != "off")
         context.first_seen_at = context.first_seen_at if is_first else 0.0
         return None
@@ -275,7 +241,7 @@ class DeliveryPipeline:
         if held.fingerprint != context.migration.fingerprint:
             return final_events.conflicting(context.migration, context.envelope, now)
         if held.is_last_send_unknown:
-            context.envelope = _with_last_sent_at(context.envelope, now)
+            context.envelope = with_last_sent_at(context.envelope, now)
         return self._retry_policy.wait(
             context.envelope, self._retry_policy.listing_delay_left(context.envelope.last_sent_at, now), "claimed"
         )
@@ -299,13 +265,13 @@ class DeliveryPipeline:
                 is_answered = is_same and outcome.answers(context.migration, context.envelope.replays, None)
                 return replace(outcome, is_repeated=True) if is_answered else None
             case RetryLater():
-                context.envelope = _with_last_sent_at(context.envelope, outcome.envelope.last_sent_at)
+                context.envelope = with_last_sent_at(context.envelope, outcome.envelope.last_sent_at)
                 return replace(outcome, envelope=context.envelope, why="copy")
             case Requeued():
-                context.envelope = _with_last_sent_at(context.envelope, outcome.envelope.last_sent_at)
+                context.envelope = with_last_sent_at(context.envelope, outcome.envelope.last_sent_at)
                 return replace(outcome, envelope=context.envelope)
             case _:
-                context.envelope = _with_last_sent_at(context.envelope, self._now())
+                context.envelope = with_last_sent_at(context.envelope, self._now())
                 context.first_seen_at = 0.0
                 context.needs_lookup = self._retry_policy.reconcile != "off"
                 return None
@@ -332,14 +298,3 @@ class DeliveryPipeline:
                 trace_id=trace_id(delivery.headers),
             )
         )
-
-
-def _without_claims() -> bool:
-    """In place of `Claims.is_held`: without claims no claim can be lost."""
-    return True
-
-
-def _with_last_sent_at(envelope: Envelope, last_sent_at: float | None) -> Envelope:
-    if last_sent_at is None:
-        return envelope
-    return replace(envelope, last_sent_at=max(last_sent_at, envelope.last_sent_at or last_sent_at))

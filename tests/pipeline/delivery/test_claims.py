@@ -15,8 +15,8 @@ from tests.pipeline.fakes import (
     copy_headers,
     request,
 )
-from worker.pipeline.pipeline import RequestParser
 from worker.pipeline.ports import CLAIMS_AWAY
+from worker.pipeline.request_parser import RequestParser
 from worker.policy.call_result import TaskCreated
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Concluded, Granted, Unavailable

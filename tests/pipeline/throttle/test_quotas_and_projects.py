@@ -62,7 +62,7 @@ def test_configured_rate_is_kept(build: Build) -> None:
 
 def test_prefetch_follows_rate(build: Build) -> None:
     """Ten calls per second need no prefetch of 64: other replicas get the rest, and the prefetch rarely changes."""
-    world = build(1)
+    world = build(1, reconcile="ambiguous")
     world.dcs.quotas[REGION] = (10, Condition.REGION_THROTTLED)
     world.publish(2000)
     world.run(60.0)

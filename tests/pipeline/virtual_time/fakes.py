@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tests.pipeline.virtual_time.event_loop import VirtualTime
 from worker.bootstrap.assembly import Ports, build_dispatcher
 from worker.pipeline.deduplicator import Deduplicator
-from worker.pipeline.pipeline import RequestParser
+from worker.pipeline.request_parser import RequestParser
 from worker.pipeline.throttle import Throttle
 from worker.policy.call_result import (
     CallError,

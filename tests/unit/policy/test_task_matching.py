@@ -72,14 +72,14 @@ def test_without_marker_a_task_of_another_name_is_not_ours(name: str | None) -> 
 
 
 FORMS = {
-    " dcs <Größe> & Ü": "dcs <Größe> & Ü",
+    "dcs <Größe> & Ü": " dcs <Größe> & Ü ",
     "Gro\u0308\u00dfe": "Gr\u00f6\u00dfe",
     "Gr\u00f6\u00dfe": "Gro\u0308\u00dfe",
     "a & <b>": "a &amp; &lt;b&gt;",
     "it's": "it&#39;s",
     "a &amp; b": "a &amp;amp; b",
     "DCS-Migration": "dcs-migration",
-    "a  b\tc": "a b c",
+    "a  b c": "a b c",
     "exactly the same": "exactly the same",
 }
 
