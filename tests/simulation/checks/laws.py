@@ -90,10 +90,11 @@ def check_laws(facts: RunFacts) -> Verdict:
         over_at = min((event.at for event in events[request_key] if is_final(event)), default=math.inf)
         verdict.violations += _check_calls(facts, calls[request_key], over_at)
         known = (event for event in events[request_key] if facts.is_sound or event.reason != "conflict")
-        verdict.violations += tasks_of_failed_messages(arrivals, known, calls[request_key], could_know)
+        late_tasks = tasks_of_failed_messages(arrivals, known, calls[request_key], could_know)
+        _report_late_tasks(facts, list(late_tasks), verdict)
         verdict.violations += parked_twice(parked[request_key], events[request_key], partial(_could_know_parked, facts))
         _check_one_task(facts, calls[request_key], verdict)
-        verdict.violations += _check_events(events[request_key], bool(parked[request_key]))
+        _check_events(facts, events[request_key], bool(parked[request_key]), verdict)
         _check_events_are_true(facts, request_key, events[request_key], calls[request_key], arrivals, verdict)
         _check_one_kind_of_event(facts, request_key, events[request_key], calls[request_key], arrivals, verdict)
         verdict.violations += creates_after_old_lookup(calls[request_key])
@@ -196,11 +197,22 @@ def _is_in_window(plan: Plan, earlier: CreateCall, later: CreateCall) -> bool:
     return not is_repeat_known or abs(later.started_at - earlier.started_at) <= seconds
 
 
-def _check_events(events: list[Event], is_parked: bool) -> Iterator[str]:
+def _report_late_tasks(facts: RunFacts, late_tasks: list[str], verdict: Verdict) -> None:
+    if facts.plan.claims and not facts.is_sound:  # emptied claims know of no failure, and are asked first
+        verdict.windows += ["created after a failure that the claims forgot"] * len(late_tasks)
+    else:
+        verdict.violations += late_tasks
+
+
+def _check_events(facts: RunFacts, events: list[Event], is_parked: bool, verdict: Verdict) -> None:
     if not events:
-        yield "lost: no final event"
+        verdict.violations.append("lost: no final event")
     if any(event.parked for event in events) and not is_parked:
-        yield "an event says parked, but nothing is"
+        if not facts.plan.claims and not all(event.parked for event in events):
+            # A replica remembers what it lost with its delivery; another one came to another outcome.
+            verdict.windows.append("answered as parked, though its parking was lost, without claims")
+        else:
+            verdict.violations.append("an event says parked, but nothing is")
 
 
 def _check_events_are_true(
@@ -275,6 +287,9 @@ def _check_one_kind_of_event(
         _is_excusable(facts, earlier, later.delivery, failed) or _is_task_of_unknown_copy(facts, calls, failed)
     ) and not _could_know_event(facts, earlier.delivery, later.delivery):
         verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_claims_state(facts)}")
+    elif facts.plan.claims and not facts.is_sound and earlier.parked and later.succeeded:
+        # The claims do not know that it is parked, and the replica asks them before it says so.
+        verdict.windows.append(f"parked, then succeeded without a replay, {_claims_state(facts)}")
     else:
         verdict.violations.append(f"two kinds of final event: {earlier.reason}, then {later.reason}")
 
