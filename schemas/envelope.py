@@ -97,6 +97,12 @@ class Envelope:
         """When this message first arrived; None if that is unknown, since a delivery of it ended without a word."""
         return None if self.interruptions else self.first_received_at
 
+    def sent_at_least(self, last_sent_at: float | None) -> Self:
+        """The state with the later of both times at which a create may last have been in flight."""
+        if last_sent_at is None:
+            return self
+        return replace(self, last_sent_at=max(last_sent_at, self.last_sent_at or last_sent_at))
+
     def tried(self) -> Self:
         """The state with one more create call. Every request comes by, and `dataclasses.replace` takes its time."""
         return type(self)(

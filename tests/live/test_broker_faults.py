@@ -71,7 +71,7 @@ async def test_memory_alarm_delays_events_without_second_create(own_rabbit: Rabb
 async def test_deleted_queues_and_exchange_are_declared_again(vhost: str, tmp_path: Path) -> None:
     """With requests in flight: created tasks get their event, the topology is declared again, consuming continues."""
     async with RunningSystem(vhost, tmp_path, _slow(1.0)) as system:
-        worker = system.worker()
+        worker = system.worker(WORKER_RECONCILE="ambiguous")
         await worker.ready()
         await _publish(system, "first", 1)  # until the credentials were accepted one call is under way
         await system.answered(1, 30)
@@ -79,7 +79,7 @@ async def test_deleted_queues_and_exchange_are_declared_again(vhost: str, tmp_pa
         await until(lambda: worker.metric("dcs_worker_in_flight_requests") == 6, 10, worker.explain)
         async with await system._connection.channel() as channel:
             await channel.queue_delete(names.REQUEST_QUEUE)
-            await channel.queue_delete(names.retry_queue(names.REQUEST_QUEUE, 1))
+            await channel.queue_delete(names.retry_queue(names.REQUEST_QUEUE, 10))
             await channel.queue_delete(names.parked_queue(names.REQUEST_QUEUE))
         await system.answered(7, 30)
         await worker.ready()

@@ -24,7 +24,7 @@ async def test_timeline_travels_with_request_and_is_printed(vhost: str, tmp_path
     """From the parked queue, from an event that comes, and none for a request that succeeded at once."""
     fake_dcs = FaultyDcs(scripts=SCRIPTS)
     async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
-        await system.worker().ready()
+        await system.worker(WORKER_RECONCILE="ambiguous").ready()
         command_line = CommandLine(settings(vhost, tmp_path, fake_dcs.url), tmp_path)
         listening = await command_line.start("explain", "first", "--listen", "--json")
         assert listening.stderr is not None

@@ -10,8 +10,8 @@ from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.ports import SharedClaims
 from worker.pipeline.repeat_locks import Locks
-from worker.pipeline.request_parser import RequestParser
 from worker.pipeline.throttle import Throttle
+from worker.policy.migration_request import RequestParser
 from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 
 

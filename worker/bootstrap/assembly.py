@@ -15,8 +15,8 @@ from worker.pipeline.executor import Executor
 from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import CLAIMS_AWAY, CallThrottle, ConsumerControl, Dcs, Observer, Publisher, SharedClaims
 from worker.pipeline.repeat_locks import Locks, RepeatLocks
-from worker.pipeline.request_parser import RequestParser
 from worker.pipeline.settler import Settler
+from worker.policy.migration_request import RequestParser
 from worker.policy.retry_policy import RetryPolicy
 
 

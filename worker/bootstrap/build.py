@@ -19,9 +19,9 @@ from worker.observe.redaction import Redactor
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.ports import CLAIMS_AWAY
-from worker.pipeline.request_parser import RequestParser
 from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import TICK_SECONDS, FreezeDetector
+from worker.policy.migration_request import RequestParser
 from worker.policy.retry_policy import CLAIMS_AWAY_MODES
 from worker.policy.status import Readiness, Status
 from worker.rabbit.connection_supervisor import ConnectionSupervisor

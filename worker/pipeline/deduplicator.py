@@ -15,6 +15,9 @@ from typing import TypeVar
 from worker.policy.migration_request import Key, MigrationRequest
 from worker.policy.outcome import Completed, Outcome
 
+RETURN_SECONDS = 5.0
+"""From the end of a wait in a retry queue until the request is processed again, by this replica or another one."""
+
 
 @dataclass(slots=True)
 class InProgress:

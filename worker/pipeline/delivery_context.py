@@ -1,7 +1,10 @@
-"""Delivery context: what is known of a request while one delivery of it is processed."""
+"""Delivery context: what is known of a request while one delivery of it is processed.
+
+Short on purpose: it is one class.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from schemas.envelope import Envelope
 from worker.pipeline.ports import DeliveryOwnership
@@ -48,15 +51,3 @@ class DeliveryContext:
         if self.first_seen_at is not None:
             return self.first_seen_at
         return self.envelope.first_received_at if self.envelope.is_dated else 0.0
-
-
-def without_claims() -> bool:
-    """In place of `Claims.is_held`: without claims no claim can be lost."""
-    return True
-
-
-def with_last_sent_at(envelope: Envelope, last_sent_at: float | None) -> Envelope:
-    """The envelope, with the later of both times."""
-    if last_sent_at is None:
-        return envelope
-    return replace(envelope, last_sent_at=max(last_sent_at, envelope.last_sent_at or last_sent_at))

@@ -12,15 +12,14 @@ from schemas.event import Reason
 from schemas.request import InvalidRequestError
 from schemas.timestamp import from_text
 from worker.pipeline import final_events
-from worker.pipeline.deduplicator import Deduplicator, Unfinished
-from worker.pipeline.delivery_context import DeliveryContext, with_last_sent_at, without_claims
+from worker.pipeline.deduplicator import RETURN_SECONDS, Deduplicator, Unfinished
+from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.executor import Executor
 from worker.pipeline.ports import Claims, Clock, Delivery, Observer, SharedClaims
-from worker.pipeline.request_parser import RequestParser
 from worker.pipeline.settler import Settler
 from worker.policy.call_result import UncopyableError
 from worker.policy.delivery_report import DeliveryFinished, label, trace_id
-from worker.policy.migration_request import MigrationRequest
+from worker.policy.migration_request import MigrationRequest, RequestParser
 from worker.policy.outcome import (
     ClaimAnswer,
     ClaimedElsewhere,
@@ -34,9 +33,6 @@ from worker.policy.outcome import (
     Unavailable,
 )
 from worker.policy.retry_policy import RetryPolicy
-
-RETURN_SECONDS = 5.0
-"""From the end of a wait in a retry queue until the request is processed again, by this replica or another one."""
 
 
 class DeliveryPipeline:
@@ -78,7 +74,7 @@ class DeliveryPipeline:
         outcome: Outcome
         try:
             context = DeliveryContext(
-                self._parser.read(delivery.body, delivery.content_encoding), envelope, delivery, without_claims
+                self._parser.read(delivery.body, delivery.content_encoding), envelope, delivery, lambda: True
             )
         except InvalidRequestError as error:
             outcome = final_events.invalid(error, envelope, delivery.body, self._now())
@@ -141,7 +137,7 @@ class DeliveryPipeline:
                 return final_events.conflicting(context.migration, context.envelope, self._now())
             context.needs_lookup = self._retry_policy.reconcile != "off"
             context.first_seen_at = min(known.first_received_at, context.envelope.first_received_at)
-            context.envelope = with_last_sent_at(context.envelope, known.last_sent_at)
+            context.envelope = context.envelope.sent_at_least(known.last_sent_at)
         outcome: Outcome | None = None
         self._deduplicator.start(context.migration)
         try:
@@ -231,7 +227,7 @@ class DeliveryPipeline:
             # Replayed, dropped or sent anew since; a create may have been sent before.
             self._deduplicator.forget(context.migration)
             is_first, last_sent_at = False, last_sent_at or from_text(failure.completed_at)
-        context.envelope = with_last_sent_at(context.envelope, last_sent_at)
+        context.envelope = context.envelope.sent_at_least(last_sent_at)
         context.needs_lookup = context.needs_lookup or (not is_first and self._retry_policy.reconcile != "off")
         context.first_seen_at = context.first_seen_at if is_first else 0.0
         return None
@@ -241,7 +237,7 @@ class DeliveryPipeline:
         if held.fingerprint != context.migration.fingerprint:
             return final_events.conflicting(context.migration, context.envelope, now)
         if held.is_last_send_unknown:
-            context.envelope = with_last_sent_at(context.envelope, now)
+            context.envelope = context.envelope.sent_at_least(now)
         return self._retry_policy.wait(
             context.envelope, self._retry_policy.listing_delay_left(context.envelope.last_sent_at, now), "claimed"
         )
@@ -265,13 +261,13 @@ class DeliveryPipeline:
                 is_answered = is_same and outcome.answers(context.migration, context.envelope.replays, None)
                 return replace(outcome, is_repeated=True) if is_answered else None
             case RetryLater():
-                context.envelope = with_last_sent_at(context.envelope, outcome.envelope.last_sent_at)
+                context.envelope = context.envelope.sent_at_least(outcome.envelope.last_sent_at)
                 return replace(outcome, envelope=context.envelope, why="copy")
             case Requeued():
-                context.envelope = with_last_sent_at(context.envelope, outcome.envelope.last_sent_at)
+                context.envelope = context.envelope.sent_at_least(outcome.envelope.last_sent_at)
                 return replace(outcome, envelope=context.envelope)
             case _:
-                context.envelope = with_last_sent_at(context.envelope, self._now())
+                context.envelope = context.envelope.sent_at_least(self._now())
                 context.first_seen_at = 0.0
                 context.needs_lookup = self._retry_policy.reconcile != "off"
                 return None
@@ -293,7 +289,7 @@ class DeliveryPipeline:
                 envelope=envelope,
                 seconds=time.perf_counter() - started,
                 age=max(0.0, self._now() - envelope.first_received_at),
-                parked=isinstance(outcome, Completed) and outcome.must_park(envelope),
+                parked=isinstance(outcome, Completed) and outcome.parked and outcome.must_park(envelope),
                 is_repeated=isinstance(outcome, Completed) and outcome.is_repeated,
                 trace_id=trace_id(delivery.headers),
             )

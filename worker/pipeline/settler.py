@@ -93,7 +93,7 @@ class Settler:
     ) -> Iterator[Publish]:
         match outcome:
             case Completed():
-                if outcome.must_park(envelope):
+                if outcome.parked and outcome.must_park(envelope):
                     yield partial(self._park, delivery, envelope, outcome)
                 yield partial(self._event, delivery, sender_request_id, outcome)
             case RetryLater():

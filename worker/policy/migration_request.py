@@ -1,10 +1,12 @@
-"""Migration request: a valid request with everything that is derived from it once."""
+"""Migration request: a valid request with everything that is derived from it once, and its parser."""
 
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from schemas import identity
 from schemas.dcs import create_body
-from schemas.request import Request, Sender, Task
+from schemas.request import InvalidRequestError, Request, Sender, Task, Violation, parse
+from schemas.violations import TEXT_LIMIT
 
 Key = tuple[str, str]
 """Project id and request id: the identity of a request."""
@@ -60,3 +62,29 @@ def migration(request: Request, *, default_region: str, with_marker: bool, messa
         has_sender_request_id=request.request_id is not None,
         message=message,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RequestParser:
+    """Parser of message bodies."""
+
+    max_bytes: int
+    regions: Container[str]
+    default_region: str
+    with_marker: bool = True
+
+    def read(self, body: bytes, content_encoding: str | None = None) -> MigrationRequest:
+        """The migration request in `body`. Raises InvalidRequestError."""
+        request = parse(body, max_bytes=self.max_bytes, content_encoding=content_encoding)
+        found = migration(request, default_region=self.default_region, with_marker=self.with_marker, message=body)
+        if violations := tuple(self._violations(found)):
+            raise InvalidRequestError(violations, found.sender, is_addressed=True)
+        return found
+
+    def _violations(self, found: MigrationRequest) -> Iterator[Violation]:
+        if found.region not in self.regions:
+            yield Violation(field="region", message="is not one of the worker's regions")
+        limit = TEXT_LIMIT - len(f" {found.marker}")
+        if found.marker is not None and len(found.task.description or "") > limit:
+            message = f"must be at most {limit:,} characters long, to which the worker appends a marker"
+            yield Violation(field="task.description", message=message)

@@ -16,9 +16,8 @@ from tests.pipeline.fakes import (
     request,
 )
 from worker.pipeline.ports import CLAIMS_AWAY
-from worker.pipeline.request_parser import RequestParser
 from worker.policy.call_result import TaskCreated
-from worker.policy.migration_request import MigrationRequest
+from worker.policy.migration_request import MigrationRequest, RequestParser
 from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Completed, Concluded, Granted, Unavailable
 from worker.policy.retry_policy import RetryPolicy
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from tests.pipeline.virtual_time.event_loop import VirtualTime
 from worker.bootstrap.assembly import Ports, build_dispatcher
 from worker.pipeline.deduplicator import Deduplicator
-from worker.pipeline.request_parser import RequestParser
 from worker.pipeline.throttle import Throttle
 from worker.policy.call_result import (
     CallError,
@@ -27,7 +26,7 @@ from worker.policy.call_result import (
     TaskNotFound,
 )
 from worker.policy.delivery_report import DeliveryFinished
-from worker.policy.migration_request import MigrationRequest
+from worker.policy.migration_request import MigrationRequest, RequestParser
 from worker.policy.outcome import Completed
 from worker.policy.retry_policy import ThrottleSettings
 

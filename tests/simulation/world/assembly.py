@@ -17,8 +17,8 @@ from worker.bootstrap.assembly import Ports, build_dispatcher
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.ports import ConsumerControl
-from worker.pipeline.request_parser import RequestParser
 from worker.pipeline.throttle import Throttle
+from worker.policy.migration_request import RequestParser
 from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 
 

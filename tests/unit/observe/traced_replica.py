@@ -22,9 +22,9 @@ from worker.observe.observer import WorkerObserver
 from worker.observe.tracing import TracedPublisher, Tracing, start_tracing
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
-from worker.pipeline.request_parser import RequestParser
 from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import FreezeDetector
+from worker.policy.migration_request import RequestParser
 from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 
 QUEUE = "dcs.migration.requests"
