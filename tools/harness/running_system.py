@@ -243,7 +243,9 @@ class RunningSystem:
     def assert_one_task_each(self, request_names: list[str]) -> None:
         """Assert one task per name, and for every request events of one type and one id."""
         created = [task.name for task in self.fake_dcs.tasks]
-        assert sorted(created) == sorted(request_names)
+        assert sorted(created) == sorted(request_names), {
+            name: created.count(name) for name in {*created, *request_names}
+        }
         for events in self.by_request().values():
             assert len({event.headers["cloudEvents:id"] for event in events}) == 1
             assert len({event.key for event in events}) == 1
