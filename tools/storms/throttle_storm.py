@@ -202,7 +202,8 @@ async def latency(
     slow, done, rates = 10 / rate, [], [rate, rate / 2, rate / 4]
     fake_dcs = FaultyDcs(latency=slow, capacity=10)
     async with RunningSystem(url, folder, fake_dcs) as system:
-        replicas = await workers(system, 2, WORKER_DCS_TIMEOUT=deadline, WORKER_SETTLE=deadline + 1)
+        settings = {"WORKER_DCS_TIMEOUT": deadline, "WORKER_SETTLE": deadline + 1, "WORKER_RECONCILE": "ambiguous"}
+        replicas = await workers(system, 2, **settings)  # creates are counted
         await publish(system, [f"slow-{number}" for number in range(int(rate * 2 * seconds))])
         for doubled, possible in enumerate(rates):
             await fake_dcs.apply({"latency": slow * 2**doubled})
