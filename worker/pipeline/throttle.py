@@ -159,10 +159,10 @@ class RegionThrottle:
                 return throttle.postponed_by(hold)
         if self.breaker.is_blocking and not throttle.paused_by:
             return throttle.postponed_by(self.breaker)
-        wait, rate = self.limiter.wait(permit.calls, self.clock()), self.limiter.rate or RETURN_RATE
-        is_alone = len(throttle.regions) == 1 or self.limiter.is_fixed  # then none can be faster
-        if not is_alone and wait + self._waiting(permit) / rate > IN_HAND_SECONDS:
-            return PostponedError(self._spread.choose(rate / 2, wait, self.clock()), THROTTLED)
+        if len(throttle.regions) > 1 and not self.limiter.is_fixed:  # else none can be faster
+            wait, rate = self.limiter.wait(permit.calls, self.clock()), self.limiter.rate or RETURN_RATE
+            if wait + self._waiting(permit) / rate > IN_HAND_SECONDS:
+                return PostponedError(self._spread.choose(rate / 2, wait, self.clock()), THROTTLED)
         if (known := self.projects.get(project)) is None:
             return None
         postponed = known.postpone(self._waiting(permit, project), throttle.prefetch, self._others_at, self.clock())
