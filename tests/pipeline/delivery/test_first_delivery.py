@@ -175,7 +175,7 @@ async def test_task_of_another_request_with_our_id_is_a_conflict() -> None:
     await bench.deliver(FakeDelivery(), FakeDelivery())
     assert bench.dcs.calls == ["find", "find", "create"]
     first, second = bench.publisher.events
-    assert first["reason"] in ("invalid_request", "conflict")
+    assert first["reason"] == "conflict"
     assert (first["parked"], second["resolution"]) == (False, "created")
 
 
