@@ -10,10 +10,11 @@ for argument in "$@"; do
     [ -e "${argument%%::*}" ] || continue # an option, or its value
     chosen=yes
     case $argument in
-        tests/unit/schemas/test_asyncapi.py*) needs="$needs npm" ;;
+        tests/deploy/test_asyncapi_parser.py*) needs="$needs npm" ;;
         tests/unit | tests/unit/*) ;;
         tests/pipeline | tests/pipeline/* | tests/simulation | tests/simulation/*) ;;
-        tests/deploy | tests/deploy/*) needs="$needs prometheus" ;; # what needs more is chosen by a mark, see Makefile
+        tests/deploy | tests/deploy/) needs="$needs prometheus npm" ;;
+        tests/deploy/*) needs="$needs prometheus" ;; # what needs more is chosen by a mark, see Makefile
         tests/live/test_status_page.py* | tests/live/test_schema_page.py* | tests/live | tests/live/)
             needs="$needs rabbitmq-server redis-server chromium iptables"
             ;;

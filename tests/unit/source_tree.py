@@ -6,6 +6,7 @@ import re
 import tokenize
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from statistics import median
@@ -46,6 +47,18 @@ def unmirrored_tests(tests: Path, sources: Mapping[str, Path]) -> list[str]:
     return found
 
 
+@cache
+def tree(source: str) -> ast.Module:
+    """Syntax tree of a module, parsed once."""
+    return ast.parse(source)
+
+
+@cache
+def nodes(source: str) -> tuple[ast.AST, ...]:
+    """All nodes of a module's syntax tree."""
+    return tuple(ast.walk(tree(source)))
+
+
 # Imports
 
 
@@ -54,7 +67,7 @@ def imports(source: str, package: str = "") -> Iterator[str]:
 
     What it imports from its own folder has the name in `package`; without one, and from elsewhere, it begins with dots.
     """
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -65,7 +78,7 @@ def imports(source: str, package: str = "") -> Iterator[str]:
 
 def attributes(source: str) -> Iterator[str]:
     """Every `name.attribute` in a module."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             yield f"{node.value.id}.{node.attr}"
 
@@ -101,7 +114,7 @@ def crowded_folders(folder: Path, limit: int) -> dict[str, int]:
 
 def size_breach(source: str, shortest: int, longest: int) -> str:
     """What is wrong with the size of a module, empty if nothing: a reason in its docstring allows any size."""
-    count, docstring = line_count(source), ast.get_docstring(ast.parse(source)) or ""
+    count, docstring = line_count(source), ast.get_docstring(tree(source)) or ""
     if count < shortest:
         return "" if SHORT in docstring else f"{count} lines"
     if count > longest:
@@ -111,7 +124,7 @@ def size_breach(source: str, shortest: int, longest: int) -> str:
 
 def functions(source: str) -> Iterator[tuple[str, int]]:
     """Name and lines of every function and method, decorators left out."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1
 
@@ -134,7 +147,7 @@ def shared_class_names(sources: Mapping[str, str]) -> dict[str, tuple[str, ...]]
     """Class names that stand for more than one class, with the modules of each."""
     owners: dict[str, list[str]] = defaultdict(list)
     for module, source in sources.items():
-        for node in ast.walk(ast.parse(source)):
+        for node in nodes(source):
             if isinstance(node, ast.ClassDef):
                 owners[node.name].append(module)
     return {name: tuple(modules) for name, modules in sorted(owners.items()) if len(modules) > 1}
@@ -158,7 +171,7 @@ def forbidden_identifiers(source: str, words: frozenset[str], whole: frozenset[s
 
 def prose(source: str) -> Iterator[str]:
     """Docstrings, help, messages and comments of a module: texts with a space, so no log event, header or path."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip():
             yield node.value
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)

@@ -20,13 +20,13 @@ EVERYTHING = f"rabbitmq-server redis-server prometheus chromium npm{IPTABLES}"
         (("tests",), EVERYTHING),
         (("tests/unit",), ""),
         (("tests/unit/test_readme.py::test_any", "tests/pipeline", "tests/simulation/", "-q"), ""),
-        (("tests/unit/schemas/test_asyncapi.py",), "npm"),
+        (("tests/deploy/test_asyncapi_parser.py",), "npm"),
         (("tests/live/test_worker.py", "-k", "drain"), "rabbitmq-server redis-server"),
         (("tests/live/test_late_arrival.py",), IPTABLES),
         (("tests/live",), f"rabbitmq-server redis-server chromium{IPTABLES}"),
         (
             ("tests/deploy", "tests/live/test_status_page.py"),
-            f"rabbitmq-server redis-server prometheus chromium{IPTABLES}",
+            f"rabbitmq-server redis-server prometheus chromium npm{IPTABLES}",
         ),
     ],
 )

@@ -25,7 +25,7 @@ from worker.dcs.client import DcsClient
 from worker.dcs.transport import Pools, ServiceTransport
 from worker.policy.call_result import CallError, CallStatus, Evidence, TaskCreated
 
-MANY = 10_000
+MANY = 2_000
 """Cancellations in which no pool may leak, on both loops together."""
 AT_ONCE = 10
 CLOSE = b"Connection: close"
