@@ -79,11 +79,12 @@ def worker(name: str, title: str, **environment: str) -> Competitor:
 
 
 def ours(redis_url: str) -> list[Competitor]:
-    """This worker: with the least log, with the usual log to a file, with claims."""
+    """This worker: with the least log, with the usual log to a file, with claims, and with its default look-up."""
     return [
         worker("worker", "this worker"),
         worker("worker-logged", "this worker, info log to a file", WORKER_LOG_LEVEL="info"),
         worker("worker-claims", "this worker, claims in Redis", WORKER_CLAIMS_URL=redis_url),
+        worker("worker-always", "this worker, a lookup before each create (default)", WORKER_RECONCILE="always"),
     ]
 
 

@@ -183,6 +183,16 @@ def best(found: Sequence[Throughput]) -> Throughput:
     )
 
 
+def mean(before: Throughput, after: Throughput) -> Throughput:
+    """The mean of two measurements of one round."""
+    return Throughput(
+        (before.cpu_us + after.cpu_us) / 2,
+        (before.per_second + after.per_second) / 2,
+        max(before.rss_mb, after.rss_mb),
+        before.requests + after.requests,
+    )
+
+
 def percentile(values: Sequence[float], percent: int) -> float:
     """The value that so many percent of all do not exceed."""
     ordered = sorted(values)

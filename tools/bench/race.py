@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 
 from tools.bench.competitors import Competitor, Places
 from tools.bench.figures import Entry
-from tools.bench.measure import Latency, MeasurementError, Throughput, best, latency, running, throughput
+from tools.bench.measure import Latency, MeasurementError, Throughput, best, latency, mean, running, throughput
 from tools.bench.plan import RATE, Plan
+
+YARDSTICK = "bare-python"
+"""The competitor that ratios are taken of: the bare loop."""
 
 Say = Callable[[str], None]
 
@@ -27,12 +30,24 @@ class Race:
         self.failed: dict[str, str] = {}
 
     async def run(self) -> list[Entry]:
-        """Run all rounds; a competitor that fails is left out from then on."""
+        """Run all rounds; a competitor that fails is left out from then on.
+
+        The yardstick runs before and after all others, and a round's figure is the mean of the two: a machine that
+        becomes slower in the meantime then moves no ratio.
+        """
         for number in range(self._plan.rounds):
-            for competitor in self._competitors:
+            yardstick = [one for one in self._competitors if one.name == YARDSTICK]
+            others = [one for one in self._competitors if one.name != YARDSTICK]
+            for competitor in (*yardstick, *others, *yardstick):
                 if competitor.name not in self.failed:
                     await self._turn(competitor, number)
+            self._join_yardstick()
         return [self._entry(one) for one in self._competitors if one.name not in self.failed]
+
+    def _join_yardstick(self) -> None:
+        if YARDSTICK in self.costs and YARDSTICK not in self.failed:
+            *earlier, before, after = self.costs[YARDSTICK]
+            self.costs[YARDSTICK] = [*earlier, mean(before, after)]
 
     async def _turn(self, competitor: Competitor, number: int) -> None:
         plan, places = self._plan, self._places(competitor.name)

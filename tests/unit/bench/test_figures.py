@@ -47,6 +47,12 @@ def found(entries: list[Entry], drift_mb: float | None = 3.5) -> dict[str, Targe
     return {one.what: one for one in targets(entries, [BACKLOG, SIZES], service_ms=0.1, drift_mb=drift_mb)}
 
 
+def test_bare_loop_counts_as_the_mean_of_before_and_after() -> None:
+    """A machine that became slower within a round."""
+    joined = measure.mean(Throughput(400.0, 2_000.0, 40.0, 10), Throughput(600.0, 1_000.0, 44.0, 12))
+    assert joined == Throughput(500.0, 1_500.0, 44.0, 22)
+
+
 def test_targets_are_ratios_of_one_run() -> None:
     """Each promise compares the figures that it names, and is kept up to its limit and no further."""
     by_name = found(ENTRIES)
@@ -159,7 +165,7 @@ def test_competitors_get_nothing_of_our_environment(monkeypatch: pytest.MonkeyPa
         told = places.environment(competitor)
         assert "WORKER_DRAIN" not in told
         assert told["WORKER_AMQP_URL" if competitor.is_worker else "BENCH_AMQP_URL"] == places.amqp_url
-    assert len({competitor.name for competitor in everybody}) == len(everybody) == 9
+    assert len({competitor.name for competitor in everybody}) == len(everybody) == 10
 
 
 def test_cpu_time_of_a_process_is_the_systems() -> None:
