@@ -42,6 +42,8 @@ UNFILTERED_PAGES: Final = 4
 """Pages that are read at most without the name filter: a project with more tasks is not looked through."""
 REREADS: Final = 3
 _SHORTEST_CUT: Final = 10
+_LONGEST_NAME: Final = 100
+"""Of what calls itself the sender of an answer."""
 _USUAL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What the console allows as well: such a name is certainly kept as it is."""
 
@@ -227,14 +229,15 @@ class DcsClient:
     def _error_of(self, answer: httpx2.Response) -> CallError:
         status, headers, now = answer.status_code, answer.headers, self._now()
         said = bodies.read_error(redacted_body(answer))
-        text = error_text.read_text(status, said.error_msg, skew(headers.get("date"), now))
+        named_skew = error_text.named_skew(said.error_msg)
+        clock_skew = named_skew if named_skew is not None else skew(headers.get("date"), now)
+        text = error_text.read_text(status, said.error_msg, clock_skew)
         row = error_table.row(status, said.error_code, text.condition)
-        why = self._auth_method.explain(headers) if status == 401 else None
         return CallError(
             row.evidence,
             row.kind,
             CallStatus.ANSWERED,
-            message=why or said.error_msg or f"HTTP {status}",
+            message=self._message(status, headers, said, clock_skew),
             http_status=status,
             error_code=said.error_code,
             error_msg=said.error_msg,
@@ -244,3 +247,13 @@ class DcsClient:
             condition=text.condition,
             throttle=text.throttle,
         )
+
+    def _message(self, status: int, headers: httpx2.Headers, said: bodies.ErrorBody, clock_skew: float | None) -> str:
+        """The service's own words, what they leave unsaid, and who answered where it was not the service."""
+        why = self._auth_method.explain(clock_skew) if status == 401 else None
+        message = why or said.error_msg or f"HTTP {status}"
+        if status < 500 and not error_table.is_service_code(said.error_code):
+            by = [f"{name} {headers[name][:_LONGEST_NAME]}" for name in ("server", "via") if name in headers]
+            return f"HTTP {status} from neither DCS nor its gateway ({', '.join(by) or 'no name'}): {message}"
+        hint = error_text.hint(status, said.error_code, said.error_msg)
+        return f"{message} ({hint})" if hint and not why else message

@@ -63,9 +63,9 @@ CALL_ENDINGS: Final = {
     "throttled-long": CallEnding(status=429, retry_after=90.0),
     "full": CallEnding(status=400, code="DCS.4035"),
     "rejected": CallEnding(status=400, code="DCS.4013", is_permanent=True),
-    "unauthenticated": CallEnding(status=401, is_permanent=True),
-    "forbidden": CallEnding(status=403, is_permanent=True),
-    "missing": CallEnding(status=404, is_permanent=True),
+    "unauthenticated": CallEnding(status=401, code="DCS.1001", is_permanent=True),
+    "forbidden": CallEnding(status=403, code="DCS.2003", is_permanent=True),
+    "missing": CallEnding(status=404, code="DCS.3022", is_permanent=True),
     "key-refused": CallEnding(status=401, code="APIGW.0301"),
     "no-endpoint": CallEnding(status=404, code="APIGW.0101"),
 }
