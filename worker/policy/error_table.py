@@ -49,7 +49,7 @@ KEY_LOCK_SECONDS: Final = 300.0
 """For which API Gateway locks an access key. Source: Huawei Cloud, API Gateway, "API signing"."""
 
 _INVALID: Final = Row(_R, ErrorKind.REJECTED, _REQUEST, "the request is invalid", _DCS)
-_GROUPS: Final = (
+CODES: Final = (
     (400, "DCS", "4002 4004 4005 4062 4063 4133 4800 4855", _INVALID),
     (
         *(400, "DCS", "4013 4014 4016 4018 4020 4046 4048 4068 5050"),
@@ -88,7 +88,7 @@ _GROUPS: Final = (
 )
 """Status, family of codes, their numbers, and the row."""
 BY_CODE: Final[dict[tuple[int, str], Row]] = {
-    (status, f"{family}.{number}"): row for status, family, numbers, row in _GROUPS for number in numbers.split()
+    (status, f"{family}.{number}"): row for status, family, numbers, row in CODES for number in numbers.split()
 }
 """Rows that differ from the row of their status, or are known rejections."""
 
@@ -107,13 +107,11 @@ BY_STATUS: Final[dict[int, Row]] = {
     429: Row(_R, ErrorKind.THROTTLED, _REGION, "a limit of the region", _GATEWAY),
     499: Row(_A, ErrorKind.RETRY, _SERVICE, "the gateway lost its client", "nginx"),
 }
-"""Rows of answers with a code of DCS or its gateway that is not in the table; 408, 409, 429 and 499 whoever answers."""
+"""Rows of answers whose code of DCS or its gateway is not in the table; 408, 409, 429, 499 may come from any party."""
 
-_OTHER_4XX: Final = Row(_R, ErrorKind.REJECTED, _REQUEST, "refused by a code that is not in the table: parked", _DCS)
-_FOREIGN_4XX: Final = Row(
-    _A, ErrorKind.RETRY, _SERVICE, "neither DCS nor its gateway answered: a proxy, a firewall", ""
-)
-_OTHER: Final = Row(_A, ErrorKind.RETRY, _SERVICE, "an unknown answer proves nothing", "")
+OTHER_4XX: Final = Row(_R, ErrorKind.REJECTED, _REQUEST, "refused by a code that is not in the table", _DCS)
+FOREIGN_4XX: Final = Row(_A, ErrorKind.RETRY, _SERVICE, "neither DCS nor its gateway answered: a proxy, a firewall", "")
+OTHER: Final = Row(_A, ErrorKind.RETRY, _SERVICE, "an unknown answer proves nothing", "")
 _FROM_ANYBODY: Final = frozenset((408, 409, 429, 499))
 
 WITHOUT_ANSWER: Final[dict[CallStatus, ErrorScope | None]] = {
@@ -180,12 +178,12 @@ def row(http_status: int, code: str | None, condition: Condition | None = None) 
     """The row of an answer that is no success, the most particular one first. An unknown answer is ambiguous."""
     is_4xx = 400 <= http_status < 500
     if is_4xx and http_status not in _FROM_ANYBODY and not is_service_code(code):
-        return _FOREIGN_4XX
+        return FOREIGN_4XX
     by_condition = BY_CONDITION.get((http_status, condition)) if condition is not None else None
     found = by_condition or BY_CODE.get((http_status, normal_code(code) or "")) or BY_STATUS.get(http_status)
     if found is not None:
         return found
-    return _OTHER_4XX if is_4xx else _OTHER
+    return OTHER_4XX if is_4xx else OTHER
 
 
 def scope(result: CallResult) -> ErrorScope | None:

@@ -54,6 +54,9 @@ CALL_ENDINGS: Final = {
         creates_task=True, is_listed_late=True, status=504, code="APIG.0201", is_ambiguous=True
     ),
     "gateway-408": CallEnding(status=408, is_ambiguous=True),
+    "proxy-403": CallEnding(status=403, is_ambiguous=True),
+    "conflict": CallEnding(status=409, code="Exists", is_ambiguous=True, is_permanent=True),
+    "created-conflict": CallEnding(creates_task=True, is_listed_late=True, status=409, is_ambiguous=True),
     "created-no-id": CallEnding(creates_task=True, is_listed_late=True, is_ambiguous=True),
     "no-id": CallEnding(is_ambiguous=True),
     "unsent": CallEnding(is_sent=False),

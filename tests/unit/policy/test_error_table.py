@@ -122,7 +122,7 @@ def test_without_a_known_code_the_status_decides(
 
 
 @pytest.mark.parametrize("code", [None, "", "page not found", "SecurityGroupRuleExists", "IAM.0011"])
-@pytest.mark.parametrize("status", range(400, 500))
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 407, 409, 418, 421, 423, 425, 426, 429, 451])
 def test_answer_of_another_party_proves_nothing(status: int, code: str | None) -> None:
     """A proxy's page says neither that DCS did not act nor anything about request, project or credentials."""
     row = error_table.row(status, code)
