@@ -53,6 +53,7 @@ class TaskRow(_Reply):
     task_name: Loose = None
     description: Loose = None
     migration_type: Loose = None
+    status: Loose = None
     created_at: Loose = None
 
 

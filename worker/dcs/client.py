@@ -6,7 +6,7 @@ https://support.huaweicloud.com/intl/en-us/api-dcs/CreateOnlineMigrationTask.htm
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, TypeVar
 from urllib.parse import quote, urlencode
@@ -28,6 +28,7 @@ from worker.policy.call_result import (
     Evidence,
     LookupResult,
     TaskCreated,
+    TaskFound,
     TaskNotFound,
 )
 from worker.policy.migration_request import MigrationRequest
@@ -71,6 +72,7 @@ class _Look:
     since: float
     on_call: Callable[[], None]
     matches: dict[str, Match] = field(default_factory=dict)
+    statuses: dict[str, str | None] = field(default_factory=dict)
 
 
 class DcsClient:
@@ -155,7 +157,8 @@ class DcsClient:
                 await self._judge_rows(look, {}, UNFILTERED_PAGES)
         except CallFailedError as failed:
             return failed.error
-        return task_matching.lookup_result(look.matches)
+        found = task_matching.lookup_result(look.matches)
+        return replace(found, task_status=look.statuses[found.instance_id]) if isinstance(found, TaskFound) else found
 
     async def _judge_rows(self, look: _Look, name_filter: dict[str, str], max_pages: int) -> bool:
         """Judge all rows of a list; whether it was read to its end.
@@ -176,7 +179,7 @@ class DcsClient:
                 continue
             for row in rows:
                 if row.task_id not in look.matches:
-                    look.matches[row.task_id] = await self._match(look, row)
+                    look.matches[row.task_id], look.statuses[row.task_id] = await self._match(look, row), row.status
             # Whether `count` is the total is not documented: only a page without a new row is surely past the last one,
             # but a page shorter than the default of 10 rows cannot be a page that the service cut down.
             if len(rows) < min(limit, _SHORTEST_CUT):

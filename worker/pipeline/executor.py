@@ -219,7 +219,7 @@ class Executor:
             case CallError():
                 return found
             case TaskFound():
-                done = TaskCreated(found.instance_id, dcs_request_id=found.dcs_request_id)
+                done = TaskCreated(found.instance_id, None, found.dcs_request_id, found.task_status)
                 return final_events.succeeded(context.migration, context.envelope, done, "adopted", self._now())
             case SeveralTasks():
                 return self._failed(context, Reason.UNRESOLVED, candidates=found.candidates)

@@ -45,6 +45,7 @@ def succeeded(
         "instance_id": done.instance_id,
         "job_id": done.job_id,
         "resolution": resolution,
+        "task_status": done.task_status,
         "attempts": envelope.attempts,
         "dcs_request_id": done.dcs_request_id,
         "received_at": to_text(envelope.first_received_at),
