@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Final, TypeVar
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 from aio_pika.abc import AbstractConnection
 from aiormq import Channel
@@ -24,8 +25,9 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
     PublishError,
 )
+from pamqp.commands import Basic
 
-from worker.policy.diagnostics import Check, Problem, check_version
+from worker.policy.diagnostics import Check, FailureKind, Problem, check_version, failed, ok
 from worker.rabbit.connection import (
     CONNECT_TIMEOUT_SECONDS,
     Brokers,
@@ -34,6 +36,7 @@ from worker.rabbit.connection import (
     connection_loss_as_error,
     open_channel,
 )
+from worker.rabbit.publishing import ConfirmChannel
 
 ANSWER_TIMEOUT_SECONDS: Final = 5.0
 CONFIRM_TIMEOUT_SECONDS: Final = 30.0
@@ -98,7 +101,7 @@ async def open_connection(brokers: Brokers, name: str) -> AsyncIterator[Abstract
         except TimeoutError:
             raise BrokerError("The broker stopped answering.") from None
         except (AMQPError, ChannelInvalidStateError, ConnectionLostError, ConnectionResetError) as error:
-            raise BrokerError(f"The broker broke off: {error}"[:300]) from error
+            raise BrokerError(f"The broker closed the channel or connection: {error}"[:300]) from error
 
 
 async def _connect_to_first(stack: AsyncExitStack, brokers: Brokers, name: str) -> AbstractConnection:
@@ -146,15 +149,16 @@ def _problem(node: Node, error: Exception) -> Problem:
             login = f"the user {node.user!r} or its password" if node.user else "the client's certificate as login"
             return LoginRefused(f"login: the broker refuses {login}", _login_remedy(node))
         case InvalidFrameError() if "Connection.OpenOk" in str(error):
-            # aiormq drops the reason that came in place of the open-ok.
-            found = f"vhost: there is no {node.vhost!r}, or {node.user or 'this user'} may not enter it"
-            rights = f"-p {quote(node.vhost)} {quote(node.user or 'USER')} '.*' '.*' '.*'"
-            return Problem(found, f"rabbitmqctl add_vhost {quote(node.vhost)}; rabbitmqctl set_permissions {rights}")
+            # aiormq drops the reason that came in place of the open-ok, and no right is widened on a guess.
+            user, vhost = node.user or "this user", quote(node.vhost)
+            found = f"vhost {node.vhost!r}: it does not exist, {user} has no permission there, or a limit is reached"
+            lists = f"rabbitmqctl list_permissions -p {vhost}; rabbitmqctl list_vhost_limits -p {vhost}"
+            return Problem(found, f"look at the broker's log for the reason, and at {lists}")
         case TimeoutError() | ConnectionLostError():
             found = "AMQP: the broker does not answer in time: it may be starting, or out of memory"
             return Problem(found, "on the broker: `rabbitmq-diagnostics check_running`; then correct WORKER_AMQP_URL")
         case _ if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
-            found = f"TLS: the broker breaks off: {error}"[:300]
+            found = f"TLS: the broker ended the handshake: {error}"[:300]
             return Problem(found, "set WORKER_AMQP_CERT_FILE and WORKER_AMQP_KEY_FILE to a certificate that it trusts")
         case OSError():
             # asyncio puts the address, which is known already, in place of what the system says.
@@ -189,6 +193,30 @@ def broker_version(connection: AbstractConnection, subject: str) -> Check:
     return check_version(str(announced.get("product", "")), str(announced.get("version", "")), subject)
 
 
+async def check_publishing(connection: AbstractConnection, subject: str) -> Check:
+    """Whether the broker takes messages: an alarm for memory or disk blocks every connection that publishes.
+
+    The message reaches no queue, so the broker confirms and drops it. Ask nothing more on a connection that it blocks.
+    """
+    name, alarms = "publishing", "on the broker: `rabbitmq-diagnostics alarms`; free memory or disk space there"
+    try:
+        async with open_channel(connection, confirms=True) as channel:
+            confirms = ConfirmChannel(channel, timeout_seconds=ANSWER_TIMEOUT_SECONDS)
+            await confirms.publish(b"", Basic.Properties(), routing_key=f"dcs-worker.doctor.{uuid4().hex}")
+    except ChannelAccessRefused:
+        found = "this user may not publish to the default exchange, which the worker needs for retries and replies"
+        return failed(
+            name, found, "dcs-worker topology --format rabbitmq-permissions prints the rights", subject=subject
+        )
+    except TimeoutError:
+        found = f"no message is confirmed within {ANSWER_TIMEOUT_SECONDS:g} s: a memory or disk alarm blocks publishing"
+        return failed(name, found, alarms, subject=subject, failure_kind=FailureKind.UNREACHABLE)
+    except Exception as error:  # noqa: BLE001 - the refusal is the answer
+        problem = no_answer(error)
+        return failed(name, problem.found, problem.remedy, subject=subject, failure_kind=FailureKind.UNREACHABLE)
+    return ok(name, "messages are accepted and confirmed: no memory or disk alarm", subject=subject)
+
+
 async def ask(connection: AbstractConnection, question: Callable[[Channel], Awaitable[T]]) -> T | Exception:
     """What the broker answers to one question; its refusal, or TimeoutError, as a value.
 
@@ -209,5 +237,5 @@ def no_answer(error: Exception) -> Problem:
     if isinstance(error, TimeoutError):
         found = f"the broker does not answer within {ANSWER_TIMEOUT_SECONDS:g} s"
     else:
-        found = f"the broker broke off: {type(error).__name__}: {error}"[:300]
+        found = f"the broker closed the connection: {type(error).__name__}: {error}"[:300]
     return Problem(found, "look at the broker: `rabbitmq-diagnostics check_running` and `rabbitmq-diagnostics alarms`")

@@ -6,6 +6,8 @@ import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import trustme
@@ -120,6 +122,35 @@ async def test_certificate_of_another_host_fails_with_mismatch(encrypted: tuple[
     assert "-> use a host name of the certificate" in found
 
 
+async def test_expired_certificate_is_a_matter_of_time() -> None:
+    """Neither another CA nor another host would help."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", not_after=datetime.now(UTC) - timedelta(days=1)).configure_cert(context)
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=context) as server:
+        found = await _found("localhost", server.sockets[0].getsockname()[1], _trusting(authority))
+
+    assert "expired" in found
+    assert "-> renew the certificate" in found
+
+
+async def test_service_without_tls_has_another_port() -> None:
+    """It answers in plain text."""
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        found = await _found("localhost", server.sockets[0].getsockname()[1], ssl.create_default_context())
+
+    assert "-> correct the port in WORKER_AMQP_URL" in found
+
+
 async def test_valid_certificate_is_no_problem(encrypted: tuple[int, trustme.CA]) -> None:
     """CA and host name match."""
     port, authority = encrypted
@@ -157,19 +188,37 @@ async def test_port_in_use_by_another_program_fails() -> None:
     assert f"sport = :{port}" in (check.remedy or "")
 
 
-async def test_port_in_use_by_a_worker_is_ok() -> None:
-    """Next to a running worker its port is not free."""
+@pytest.mark.parametrize(
+    ("page", "result"),
+    [
+        ({"status": "ok", "reason": "consuming"}, CheckResult.OK),
+        ({"status": "starting", "reason": "no consumer yet"}, CheckResult.OK),
+        ({"status": "draining", "reason": "SIGTERM"}, CheckResult.OK),
+        ({"status": "degraded", "reason": "Redis is away"}, CheckResult.WARNING),
+        ({"status": "paused", "reason": "the circuit breaker is open"}, CheckResult.WARNING),
+        ({"status": "failing", "reason": "300 of 300 calls answered 404"}, CheckResult.FAILED),
+        ({"status": "disconnected", "reason": "connection refused"}, CheckResult.FAILED),
+        ({"ready": True, "reason": "consuming"}, CheckResult.OK),
+        ({"ready": False, "reason": "not consuming yet"}, CheckResult.FAILED),
+        (["another page"], CheckResult.FAILED),
+    ],
+)
+async def test_port_in_use_by_a_worker_has_its_health(page: Any, result: CheckResult) -> None:
+    """Status and reason are those of its page /readyz, which answers 503 for some; 0.1.0 had no status."""
 
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + json.dumps({"alive": True}).encode()
-        )
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        is_readyz = b"/readyz" in await reader.readuntil(b"\r\n\r\n")
+        content = json.dumps(page if is_readyz else {"alive": True}).encode()
+        writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\r\n" + content)
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         check = await check_port("127.0.0.1", server.sockets[0].getsockname()[1])
 
-    assert check.result is CheckResult.OK
+    assert (check.name, check.result) == ("live worker", result)
+    assert (check.remedy is None) is (result is CheckResult.OK)
+    if isinstance(page, dict):
+        assert check.found == f"{page.get('status', 'unknown')}: {page['reason']}"
 
 
 async def test_address_of_another_machine_fails() -> None:
