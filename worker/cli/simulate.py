@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
@@ -47,7 +47,6 @@ _CREDENTIAL_VARIABLES: Final[dict[AuthMode, dict[str, str]]] = {
 }
 """Variables of a worker, and the member of the fake DCS's `Auth` with the value of each."""
 CHANGE_TIMEOUT_SECONDS: Final = 10.0
-DEFAULT_ADDRESS: Final = ("127.0.0.1", 8090)
 
 
 def simulate(  # noqa: PLR0913 - each argument is an option of the command
@@ -78,12 +77,14 @@ def simulate(  # noqa: PLR0913 - each argument is an option of the command
 
     Example: dcs-worker simulate --port 8090 --fault 'create then drop=0.05' --fault 'error 503=0.05' --latency 0.05
     """
-    options = {"seed": seed, "visibility": visibility, "latency": latency, "capacity": capacity, "auth": auth}
-    given, patch = _given({**options, "faults": fault, "scripts": script, "quota": quota}), _patch(settings)
+    options: dict[str, Any] = {"seed": seed, "visibility": visibility, "latency": latency, "capacity": capacity}
+    options |= {"quota": quota, "auth": {"mode": auth} if auth else None}
+    options["faults"] = dict(map(_fault, fault)) if fault else None
+    options["scripts"] = dict(map(_script, script)) if script else None
+    given, patch = {name: value for name, value in options.items() if value is not None}, _patch(settings)
     server_settings = _validated(given, patch)
     if change is None:
-        address = (DEFAULT_ADDRESS[0] if host is None else host, DEFAULT_ADDRESS[1] if port is None else port)
-        asyncio.run(_serve(server_settings, *address))
+        asyncio.run(_serve(server_settings, "127.0.0.1" if host is None else host, 8090 if port is None else port))
     elif host is not None or port is not None:
         raise typer.BadParameter("a running server keeps its address", param_hint="--host and --port with --change")
     else:
@@ -151,18 +152,6 @@ def _combined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of the settings that options give."""
-    readers: dict[str, Callable[[Any], Any]] = {
-        "auth": lambda mode: {"mode": mode},
-        "faults": lambda texts: dict(map(_fault, texts)),
-        "scripts": lambda texts: dict(map(_script, texts)),
-        "quota": _quota,
-    }
-    given = {name: value for name, value in options.items() if value not in (None, [])}
-    return {name: readers[name](value) if name in readers else value for name, value in given.items()}
-
-
 def _fault(text: str) -> tuple[str, float]:
     step, _, probability = text.rpartition("=")
     try:
@@ -178,19 +167,6 @@ def _script(text: str) -> tuple[str, list[str]]:
         msg = f"{text!r} is not a task name and its steps, such as 'my-task=hang; ok'"
         raise typer.BadParameter(msg, param_hint="--script")
     return name.strip(), [step.strip() for step in steps.split(";")]
-
-
-def _quota(text: str) -> dict[str, Any]:
-    from pydantic import ValidationError
-
-    from worker.tools.fake_dcs import Quota
-    from worker.tools.fake_dcs.settings import invalid_members
-
-    try:
-        return Quota.read(text).model_dump()
-    except ValueError as error:
-        problem = invalid_members(error) if isinstance(error, ValidationError) else str(error)
-        raise typer.BadParameter(problem, param_hint="--quota") from error
 
 
 def _patch(text: str | None) -> dict[str, Any]:

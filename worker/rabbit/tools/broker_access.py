@@ -196,13 +196,15 @@ def broker_version(connection: AbstractConnection, subject: str) -> Check:
 async def check_publishing(connection: AbstractConnection, subject: str) -> Check:
     """Whether the broker takes messages: an alarm for memory or disk blocks every connection that publishes.
 
-    The message reaches no queue, so the broker confirms and drops it. Ask nothing more on a connection that it blocks.
+    The messages reach no queue, so the broker confirms and drops them. It takes the first one and blocks then, so the
+    second one tells. Ask nothing more on this connection.
     """
     name, alarms = "publishing", "on the broker: `rabbitmq-diagnostics alarms`; free memory or disk space there"
     try:
         async with open_channel(connection, confirms=True) as channel:
             confirms = ConfirmChannel(channel, timeout_seconds=ANSWER_TIMEOUT_SECONDS)
-            await confirms.publish(b"", Basic.Properties(), routing_key=f"dcs-worker.doctor.{uuid4().hex}")
+            for _ in range(2):
+                await confirms.publish(b"", Basic.Properties(), routing_key=f"dcs-worker.doctor.{uuid4().hex}")
     except ChannelAccessRefused:
         found = "this user may not publish to the default exchange, which the worker needs for retries and replies"
         return failed(
