@@ -66,7 +66,7 @@ def demo(
     broker: Annotated[str | None, typer.Option(metavar="URL", help="Use this broker, not a private one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Send requests, inject faults, and show the outcome of every request.
+    """Send requests, inject faults, and show every outcome.
 
     A worker process receives the requests through RabbitMQ and calls the built-in fake DCS.
     The broker is a private node, else a container; with --broker it is the one at URL (exchanges and queues with

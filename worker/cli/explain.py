@@ -125,7 +125,8 @@ async def _explain_request(sought: "Sought", *, as_json: bool) -> int:
 def _lines(timeline: "RequestTimeline", sources: "Sequence[Source]") -> Iterator[str]:
     from worker.cli.parked.timeline import identity_lines, label, render_steps
 
-    yield from (*identity_lines(timeline.sender), label("state", timeline.state), "")
+    known = [line for line in identity_lines(timeline.sender) if timeline.steps or "not readable" not in line]
+    yield from (*known, label("state", timeline.state), "")
     if timeline.steps:
         yield from (render_steps(timeline), "")
     width = max(len(source.name) for source in sources)
