@@ -84,13 +84,13 @@ def test_wrong_password_is_tried_once(rabbit: RabbitMqServer, ready: str, tmp_pa
 
 
 def test_missing_vhost_is_reported(rabbit: RabbitMqServer, tmp_path: Path) -> None:
-    """The remedy widens no right on a guess: it shows what there is."""
+    """The remedy makes it."""
     answer = doctor(rabbit.vhost_url("nowhere"), tmp_path)
 
     found = answer.found[f"broker 127.0.0.1:{rabbit.port}"]
     assert answer.status == 69
     assert "'nowhere'" in found["found"]
-    assert "rabbitmqctl list_permissions -p nowhere" in found["remedy"]
+    assert "rabbitmqctl add_vhost nowhere" in found["remedy"]
 
 
 def test_one_reachable_node_of_two_passes(rabbit: RabbitMqServer, ready: str, tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ async def test_login_cut_off_is_reported_in_one_sentence(vhost: str) -> None:
         async with open_connection(Brokers((vhost,)), "test"), asyncio.timeout(0):
             await asyncio.Event().wait()
 
-    with pytest.raises(BrokerError, match="closed the channel or connection: NOT_FOUND - no queue 'nowhere'"):
+    with pytest.raises(BrokerError, match="broke off: NOT_FOUND - no queue 'nowhere'"):
         await ask("nowhere")
     with pytest.raises(BrokerError, match="stopped answering"):
         await wait()

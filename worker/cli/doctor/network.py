@@ -23,9 +23,6 @@ CLOSE_TIMEOUT_SECONDS: Final = 1.0
 LIVENESS_TIMEOUT_SECONDS: Final = 3.0
 _HOST_MISMATCH_CODES: Final = (62, 64)
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
-_NO_TLS_REASONS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", None)
-_VALIDITY_CODES: Final = (9, 10)
-"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL."""
 MAX_PAGE_BYTES: Final = 1 << 20
 _PORT_CHECK: Final = "HTTP port"
 _HEALTH_CHECK: Final = "live worker"
@@ -105,14 +102,11 @@ async def _find_tls_problem(writer: asyncio.StreamWriter, address: Address, tls:
         found = f"TLS: certificate of {address} rejected: {error.verify_message}"
         if error.verify_code in _HOST_MISMATCH_CODES:
             return Problem(found, f"use a host name of the certificate in {address.variable}")
-        if error.verify_code in _VALIDITY_CODES:
-            return Problem(found, "renew the certificate of the service, or correct the clock of this host")
         variable = "WORKER_AMQP_CA_FILE" if "AMQP" in address.variable else "WORKER_DCS_CA_FILE"
         return Problem(found, f"set {variable} to the certificate file of the CA that signed it")
     except (OSError, TimeoutError) as error:
         found = f"TLS: handshake with {address} failed: {_error_text(error)}"
-        is_tls = isinstance(error, ssl.SSLError) and error.reason not in _NO_TLS_REASONS
-        return Problem(found, f"correct the {'host' if is_tls else 'port'} in {address.variable}")
+        return Problem(found, f"correct the port in {address.variable}")
     return None
 
 

@@ -101,7 +101,7 @@ async def open_connection(brokers: Brokers, name: str) -> AsyncIterator[Abstract
         except TimeoutError:
             raise BrokerError("The broker stopped answering.") from None
         except (AMQPError, ChannelInvalidStateError, ConnectionLostError, ConnectionResetError) as error:
-            raise BrokerError(f"The broker closed the channel or connection: {error}"[:300]) from error
+            raise BrokerError(f"The broker broke off: {error}"[:300]) from error
 
 
 async def _connect_to_first(stack: AsyncExitStack, brokers: Brokers, name: str) -> AbstractConnection:
@@ -149,16 +149,15 @@ def _problem(node: Node, error: Exception) -> Problem:
             login = f"the user {node.user!r} or its password" if node.user else "the client's certificate as login"
             return LoginRefused(f"login: the broker refuses {login}", _login_remedy(node))
         case InvalidFrameError() if "Connection.OpenOk" in str(error):
-            # aiormq drops the reason that came in place of the open-ok, and no right is widened on a guess.
-            user, vhost = node.user or "this user", quote(node.vhost)
-            found = f"vhost {node.vhost!r}: it does not exist, {user} has no permission there, or a limit is reached"
-            lists = f"rabbitmqctl list_permissions -p {vhost}; rabbitmqctl list_vhost_limits -p {vhost}"
-            return Problem(found, f"look at the broker's log for the reason, and at {lists}")
+            # aiormq drops the reason that came in place of the open-ok.
+            found = f"vhost: there is no {node.vhost!r}, or {node.user or 'this user'} may not enter it"
+            rights = f"-p {quote(node.vhost)} {quote(node.user or 'USER')} '.*' '.*' '.*'"
+            return Problem(found, f"rabbitmqctl add_vhost {quote(node.vhost)}; rabbitmqctl set_permissions {rights}")
         case TimeoutError() | ConnectionLostError():
             found = "AMQP: the broker does not answer in time: it may be starting, or out of memory"
             return Problem(found, "on the broker: `rabbitmq-diagnostics check_running`; then correct WORKER_AMQP_URL")
         case _ if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
-            found = f"TLS: the broker ended the handshake: {error}"[:300]
+            found = f"TLS: the broker breaks off: {error}"[:300]
             return Problem(found, "set WORKER_AMQP_CERT_FILE and WORKER_AMQP_KEY_FILE to a certificate that it trusts")
         case OSError():
             # asyncio puts the address, which is known already, in place of what the system says.
@@ -239,5 +238,5 @@ def no_answer(error: Exception) -> Problem:
     if isinstance(error, TimeoutError):
         found = f"the broker does not answer within {ANSWER_TIMEOUT_SECONDS:g} s"
     else:
-        found = f"the broker closed the connection: {type(error).__name__}: {error}"[:300]
+        found = f"the broker broke off: {type(error).__name__}: {error}"[:300]
     return Problem(found, "look at the broker: `rabbitmq-diagnostics check_running` and `rabbitmq-diagnostics alarms`")

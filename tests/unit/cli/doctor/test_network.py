@@ -6,7 +6,6 @@ import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -120,35 +119,6 @@ async def test_certificate_of_another_host_fails_with_mismatch(encrypted: tuple[
 
     assert "mismatch" in found
     assert "-> use a host name of the certificate" in found
-
-
-async def test_expired_certificate_is_a_matter_of_time() -> None:
-    """Neither another CA nor another host would help."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", not_after=datetime.now(UTC) - timedelta(days=1)).configure_cert(context)
-
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-
-    async with await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=context) as server:
-        found = await _found("localhost", server.sockets[0].getsockname()[1], _trusting(authority))
-
-    assert "expired" in found
-    assert "-> renew the certificate" in found
-
-
-async def test_service_without_tls_has_another_port() -> None:
-    """It answers in plain text."""
-
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        writer.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        found = await _found("localhost", server.sockets[0].getsockname()[1], ssl.create_default_context())
-
-    assert "-> correct the port in WORKER_AMQP_URL" in found
 
 
 async def test_valid_certificate_is_no_problem(encrypted: tuple[int, trustme.CA]) -> None:

@@ -64,7 +64,7 @@ async def login_problem(error: Exception, monkeypatch: pytest.MonkeyPatch, url: 
 @pytest.mark.parametrize(
     ("error", "found", "remedy"),
     [
-        (InvalidFrameError("expected Connection.OpenOk"), "vhost 'team': it does not exist, someone has no", "-p team"),
+        (InvalidFrameError("expected Connection.OpenOk"), "vhost: there is no 'team'", "rabbitmqctl add_vhost team"),
         (TimeoutError(), "does not answer in time", "check_running"),
         (ConnectionLostError("stuck"), "does not answer in time", "check_running"),
         (AMQPConnectionError(ssl.SSLError("alert")), "it cannot be reached", "correct host, scheme and port"),
@@ -87,7 +87,7 @@ async def test_tls_failure_behind_another_error_is_found(monkeypatch: pytest.Mon
     error = AMQPConnectionError("closed")
     error.__cause__ = ssl.SSLError("certificate required")
     problem = await login_problem(error, monkeypatch)
-    assert problem.found.startswith("TLS: the broker ended the handshake")
+    assert problem.found.startswith("TLS: the broker breaks off")
     assert "WORKER_AMQP_CERT_FILE" in problem.remedy
 
 
