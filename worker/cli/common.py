@@ -6,7 +6,9 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
+import textwrap
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
@@ -147,6 +149,16 @@ def exact_duration(length: float) -> str:
 def printable(text: object) -> str:
     """`text` with every control character replaced, so that it cannot control the terminal."""
     return "".join(character if character.isprintable() else "\ufffd" for character in str(text))
+
+
+def output_width() -> int:
+    """Columns of the terminal, or COLUMNS; 80 where neither is known, as behind `kubectl exec` without a terminal."""
+    return max(60, shutil.get_terminal_size().columns)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Lines of at most `width` characters, broken between words; a longer word has a line to itself."""
+    return textwrap.wrap(text, max(20, width), break_long_words=False, break_on_hyphens=False)
 
 
 def fail(sentence: str, status: int = EXIT_FAILED) -> int:

@@ -16,7 +16,7 @@ from schemas import identity
 from schemas.client import read_event
 from schemas.envelope import Envelope
 from schemas.event import MigrationSucceeded
-from worker.bootstrap.components import credentials, retry_policy, service_transport
+from worker.bootstrap.components import lookup_client, retry_policy
 from worker.cli.common import EXIT_FAILED, print_json, printable, short_duration
 from worker.cli.parked.request import NO_MATCH, ParkedRequest, open_parked_records, parked_queue, selected_requests
 from worker.cli.parked.selection import Selection
@@ -24,9 +24,7 @@ from worker.cli.parked.timeline import describe_failure
 from worker.cli.progress import Pacer, ProgressDisplay
 from worker.config import Configuration, Settings
 from worker.dcs.client import DcsClient
-from worker.dcs.http_client import HttpClient
 from worker.policy.call_result import CallError, ConflictingTask, SeveralTasks, TaskFound, TaskNotFound
-from worker.policy.freeze_detector import FreezeDetector
 from worker.policy.migration_request import Key, MigrationRequest
 from worker.rabbit.tools.event_stream import Event, EventStream
 from worker.rabbit.tools.parked_queue import ParkedQueue
@@ -189,7 +187,7 @@ async def preview(loaded: Configuration, selection: Selection, pacer: Pacer, *, 
     verdicts: list[tuple[ParkedRequest, ReplayVerdict]] = []
     width = max((len(printable(request.id)) for request in selected), default=0)
     async with AsyncExitStack() as stack:
-        lookups = ReplayPreview(loaded.settings, _dcs_client(stack, loaded), pacer)
+        lookups = ReplayPreview(loaded.settings, lookup_client(stack, loaded), pacer)
         async for request, verdict in lookups.verdicts(selected):
             verdicts.append((request, verdict))
             if not as_json:
@@ -207,22 +205,6 @@ async def preview(loaded: Configuration, selection: Selection, pacer: Pacer, *, 
         summary = " ".join(_VERDICT_COUNTS[kind].format(count) for kind, count in counts.items() if count)
         typer.echo(f"\n{summary} Dry run: nothing was sent. --yes replays them.")
     return selection.exit_status(len(selected))
-
-
-def _dcs_client(stack: AsyncExitStack, loaded: Configuration) -> DcsClient:
-    """A client with the worker's credentials, closed with `stack`."""
-    transport = service_transport(loaded)
-    stack.push_async_callback(transport.aclose)
-    # Lookups are harmless, so it does not matter whether this process was frozen.
-    freeze_detector = FreezeDetector(lambda: 0.0)
-
-    def http_client(deadline: float) -> HttpClient:
-        return HttpClient(transport, deadline=deadline, freeze_detector=freeze_detector)
-
-    credential = credentials(loaded, http_client, lambda _: None)
-    stack.push_async_callback(credential.aclose)
-    settings = loaded.settings
-    return DcsClient(http_client(settings.dcs_timeout), credential, settings.dcs_endpoints)
 
 
 @dataclass(frozen=True, slots=True)
