@@ -5,7 +5,6 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from html import unescape
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -20,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, from_json
 
+from . import text_form
 from .timestamp import PATTERN, is_time
 from .unreadable import decoded_text, identify
 from .violations import TEXT_LIMIT, TIME, VIOLATIONS_LISTED, describe
@@ -42,7 +42,8 @@ HALVED: Final = "contains half a character (one half of a surrogate pair): cut t
 
 
 def _unmarked(description: str) -> str:
-    if "rq-" in description.lower() and _MARKER.search(unescape(description)):
+    # In the form in which it is looked for; only the sign itself and what can be unescaped become its `#`.
+    if ("#" in description or "&" in description) and text_form.last_marker(description) is not None:
         raise PydanticCustomError("marked", MARKED)
     return description
 

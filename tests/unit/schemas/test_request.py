@@ -226,6 +226,10 @@ def test_other_names_are_taken(name: str) -> None:
         "a #rq-3e09871bec2a4f75 b",
         "#RQ-3E09871BEC2A4F75",
         "&#35;rq-3e09871bec2a4f75",
+        "&amp;#35;rq-3e09871bec2a4f75",
+        "#rq&#45;3e09871bec2a4f75",
+        "&num;r&#113;-3e09871bec2a4f75",
+        "#rq-3e09871bec2a4f7\u00e9",
     ],
 )
 def test_a_description_with_a_marker_is_refused(description: str) -> None:
