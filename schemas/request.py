@@ -27,11 +27,11 @@ from .violations import TEXT_LIMIT, TIME, VIOLATIONS_LISTED, describe
 REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 PROJECT_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 REGION_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,63}$"
-_CONTROL: Final = r"\u0000-\u001f\u007f-\u009f"
-_BLANK: Final = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_CONTROL: Final = r"\x00-\x1f\x7f-" + "\u009f"
+_BLANK: Final = r"\x20" + "\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+"""The characters themselves: validators in Go and PHP know no `\\u`, those in Ruby no `\\xa0`."""
 NAME_PATTERN: Final = rf"^[^{_CONTROL}{_BLANK}]([^{_CONTROL}]*[^{_CONTROL}{_BLANK}])?$"
 """The service may trim or replace the others, and the task would not be recognised by its name."""
-_MARKER: Final = re.compile(r"#rq-[0-9a-f]{16}", re.IGNORECASE)
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """Some programs write it before text in UTF-8."""
