@@ -73,13 +73,13 @@ class Submission:
 
             def on_confirmed(count: int) -> None:
                 self.confirmed = count
+                self.sending_seconds = time.monotonic() - started
                 display.update(count)
 
             async with sender.batch(on_confirmed) as batch:
                 for body in self._ledger.bodies():
                     await pacer.wait()
                     await batch.put(body)
-        self.sending_seconds = time.monotonic() - started
 
     async def _collect(self, events: EventStream) -> None:
         """Store the outcome of each request. Raises BrokerError."""
