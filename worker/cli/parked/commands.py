@@ -1,5 +1,6 @@
 """The commands `dcs-worker parked list`, `show`, `replay`, `drop` and `export`."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -144,9 +145,10 @@ def drop(  # noqa: PLR0913 - each argument is an option of the command
         raise typer.BadParameter("--to - and --json cannot be combined: both print on standard output")
     settings = load_configuration().settings
 
-    from worker.cli.parked.export import drop_requests
+    from worker.cli.parked.export import Drop, RequestFile
 
-    run_and_exit(drop_requests(settings, selection, file, yes=yes, as_json=as_json))
+    target = RequestFile(file or Path(time.strftime("parked-dropped-%Y%m%dT%H%M%SZ.jsonl", time.gmtime())))
+    run_and_exit(Drop(settings, target, as_json).run(selection, yes=yes))
 
 
 def export(

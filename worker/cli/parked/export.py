@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any, Final, TextIO
 import typer
 
 from worker.cli.common import OutputError, print_json
-from worker.cli.parked.groups import DRY_RUN_LINES, ParkedGroups, RequestCount, request_table
+from worker.cli.parked.listing import DRY_RUN_LINES, ParkedGroups, RequestCount, request_table
 from worker.cli.parked.request import NO_MATCH, ParkedRequest, open_parked_records, parked_queue, selected_requests
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
@@ -144,11 +143,3 @@ class Drop:
             if (more := found.total.messages - len(summaries)) > 0:
                 typer.echo(f"... and {more:,} more: `dcs-worker parked list --each` prints all.", err=to_errors)
             typer.echo(f"\nDry run: nothing was deleted. --yes deletes these {found.total} requests.", err=to_errors)
-
-
-async def drop_requests(
-    settings: Settings, selection: Selection, path: Path | None, *, yes: bool, as_json: bool
-) -> int:
-    """Delete the selected requests, see `Drop`; the exit status."""
-    path = path or Path(time.strftime("parked-dropped-%Y%m%dT%H%M%SZ.jsonl", time.gmtime()))
-    return await Drop(settings, RequestFile(path), as_json).run(selection, yes=yes)

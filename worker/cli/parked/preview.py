@@ -14,7 +14,7 @@ import typer
 from schemas.envelope import Envelope
 from worker.bootstrap.components import credentials, retry_policy, service_transport
 from worker.cli.common import print_json, printable, short_duration
-from worker.cli.parked.groups import DRY_RUN_LINES, ParkedGroups
+from worker.cli.parked.listing import DRY_RUN_LINES, ParkedGroups
 from worker.cli.parked.request import NO_MATCH, ParkedRequest, parked_queue, selected_requests
 from worker.cli.parked.selection import Selection
 from worker.cli.progress import Pacer

@@ -13,7 +13,7 @@ from schemas import identity
 from schemas.client import read_event
 from schemas.event import MigrationSucceeded
 from worker.cli.common import EXIT_FAILED, print_json, printable
-from worker.cli.parked.groups import RequestCount
+from worker.cli.parked.listing import RequestCount
 from worker.cli.parked.request import NO_MATCH, ParkedRequest, open_parked_records, parked_queue, selected_requests
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.timeline import describe_failure

@@ -16,7 +16,6 @@ from schemas.journal import Kind
 from schemas.request import InvalidRequestError, Sender, parse
 from schemas.timestamp import from_text, to_text
 from worker.bootstrap.components import brokers
-from worker.claims.parked_records import parked_records
 from worker.cli.common import printable
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
@@ -205,8 +204,11 @@ async def parked_queue(settings: Settings) -> AsyncIterator[ParkedQueue]:
 async def open_parked_records(settings: Settings) -> AsyncIterator[Callable[[ParkedRequest], Awaitable[None]]]:
     """Deletes what Redis knows of a parked request, before it is replayed or dropped. Raises ClaimsAwayError."""
     async with AsyncExitStack() as stack:
-        url = settings.claims_url and settings.claims_url.get_secret_value()
-        forget = await stack.enter_async_context(parked_records(url)) if url else None
+        forget = None
+        if settings.claims_url is not None:
+            from worker.claims.parked_records import parked_records  # 10 MB of memory
+
+            forget = await stack.enter_async_context(parked_records(settings.claims_url.get_secret_value()))
 
         async def forget_record(request: ParkedRequest) -> None:
             if forget is not None and request.parsed is not None:

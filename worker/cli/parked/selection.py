@@ -12,21 +12,9 @@ Ids = Annotated[
     typer.Argument(metavar="ID", help="Request ids, as `parked list --each` prints them.", show_default=False),
 ]
 Every = Annotated[bool, typer.Option("--all", help="All parked requests.")]
-ParkedReason = Literal[
-    "exhausted",
-    "forbidden",
-    "invalid_request",
-    "not_found",
-    "poison",
-    "rejected",
-    "unauthenticated",
-    "unresolved",
-    "by the broker: delivery_limit",
-    "by the broker: expired",
-    "by the broker: maxlen",
-    "by the broker: rejected",
-    "by the broker: unknown",
-]
+_ByWorker = Literal["exhausted", "forbidden", "not_found", "poison", "rejected", "unauthenticated", "unresolved"]
+_ByBroker = Literal["by the broker: delivery_limit", "by the broker: expired", "by the broker: maxlen"]
+ParkedReason = Literal["invalid_request", _ByWorker, _ByBroker, "by the broker: rejected", "by the broker: unknown"]
 Reason = Annotated[
     ParkedReason | None, typer.Option(metavar="REASON", help="Only with this reason, as `parked list` prints it.")
 ]

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from sys import intern
 from typing import Any, Final, Self
 
 from aio_pika.abc import AbstractConnection
@@ -80,7 +81,7 @@ class ParkedMessage:
 
     def without_journal(self) -> Self:
         """What identity, reason and state are read from: to keep many messages in memory."""
-        headers = {name: value for name, value in self.headers.items() if name != names.JOURNAL}
+        headers = {intern(name): value for name, value in self.headers.items() if name != names.JOURNAL}
         return self.not_held(self.body, headers, self.properties.message_id, self.properties.content_encoding)
 
     @property
@@ -122,7 +123,10 @@ class ParkedQueue:
         await self._channel.basic_qos(prefetch_count=READ_AHEAD, timeout=RPC_TIMEOUT_SECONDS)
 
     async def read(self) -> AsyncIterator[list[ParkedMessage]]:
-        """The `count` messages in order, a few at a time; each is held until it is dropped. Raises BrokerError."""
+        """The `count` messages, a few at a time, each held until it is dropped; roughly the oldest first.
+
+        Raises BrokerError.
+        """
         while self.position < self.count:
             messages = [ParkedMessage.of(message) for message in await self._next()]
             # A renewed one comes again, from the end of the queue.

@@ -2,7 +2,7 @@
 
 from schemas import names
 from tests.unit.cli.parked.parked_messages import BODY, HEADERS, parked_request
-from worker.cli.parked.groups import ParkedGroups, RequestCount
+from worker.cli.parked.listing import ParkedGroups, RequestCount
 
 LATER = "2026-11-01T10:00:00.000Z"
 
