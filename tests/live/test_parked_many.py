@@ -154,6 +154,25 @@ async def test_full_disk_in_the_middle_of_drop_deletes_only_what_was_written(lot
     assert saved | parked == {f"many-{number}" for number in range(3 * READ_AHEAD)}
 
 
+async def test_full_disk_behind_standard_output_deletes_nothing(lot: ParkedQueueSetup) -> None:
+    """One sentence, also for a list."""
+    await _park_many(lot.amqp_url, 5)
+    with Path("/dev/full").open("wb") as full:
+        for arguments, words in (
+            (("drop", "--all", "--yes", "--to", "-"), "Cannot write to standard output"),
+            (("list",), "The output cannot be written"),
+        ):
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "worker", "parked", *arguments),
+                env={"PATH": os.defpath, "PYTHONPATH": str(ROOT), **lot.environment},
+                stdout=full,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            _, errors = await process.communicate()
+            assert (process.returncode, errors.decode()) == (1, f"{words}: No space left on device.\n")
+    assert len(await _ids(lot.amqp_url)) == 5
+
+
 async def test_broker_gone_in_the_middle_is_one_sentence(lot: ParkedQueueSetup, rabbit: RabbitMqServer) -> None:
     """Nothing is lost, and the numbers say what is where."""
     await _park_many(lot.amqp_url, 50)

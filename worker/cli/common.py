@@ -105,7 +105,7 @@ def run_command_line(app: Callable[[], object]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may not have every character
-    status: str | int | None = EXIT_FAILED
+    status: str | int | None = EXIT_OK
     try:
         try:
             app()
@@ -113,13 +113,14 @@ def run_command_line(app: Callable[[], object]) -> NoReturn:
             status = end.code
         sys.stdout.flush()
     except OSError as error:
-        status = EXIT_FAILED
         _discard(sys.stdout)
         try:
-            if not isinstance(error, BrokenPipeError):  # else the reader, for example `head`, has had enough
+            # A reader such as `head` closes the pipe when it has had enough. A command that failed has said why.
+            if not status and not isinstance(error, BrokenPipeError):
                 fail(f"{error.filename or 'The output cannot be written'}: {error.strerror or error}.")
         except OSError:
             _discard(sys.stderr)
+        status = status or EXIT_FAILED
     sys.exit(status)
 
 

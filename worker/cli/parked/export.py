@@ -54,8 +54,7 @@ class RequestFile:
 
     def _open(self) -> TextIO:
         if self.is_standard_output:
-            self._stream = sys.stdout
-            return self._stream
+            return sys.stdout
         self._stream = self.path.open("x", encoding="utf-8")
         folder = os.open(self.path.absolute().parent, os.O_RDONLY)
         try:
@@ -66,7 +65,7 @@ class RequestFile:
 
     def close(self, *, is_needed: bool) -> None:
         """Close the file, and remove it unless it is needed."""
-        if self._stream is None or self.is_standard_output:
+        if self._stream is None:
             return
         with suppress(OSError):  # what matters has been synchronised
             self._stream.close()

@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final, Literal, assert_never
+from typing import Final, Literal, assert_never
 
 import typer
 
@@ -61,9 +61,13 @@ async def preview(loaded: Configuration, selection: Selection, pacer: Pacer, *, 
     # The queue is closed here: lookups can take longer than a broker lets messages be unacknowledged.
     async with AsyncExitStack() as stack:
         lookups = ReplayPreview(settings, _dcs_client(stack, loaded), pacer)
-        verdicts = lookups.verdicts(_taken(messages, settings))
+        # Each message is forgotten when it is looked up.
+        verdicts = lookups.verdicts(ParkedRequest.read(messages.pop(key), settings) for key in list(messages))
         if as_json:
-            rows = [_as_json(request, verdict) async for request, verdict in verdicts]
+            rows = [
+                {**request.summary(), "verdict": verdict.kind, "text": verdict.text, "tasks": verdict.tasks}
+                async for request, verdict in verdicts
+            ]
             print_json({"replayed": False, "messages": groups.total.messages, "requests": rows})
         elif groups.total:
             typer.echo(f"{groups.table()}\n")
@@ -71,10 +75,6 @@ async def preview(loaded: Configuration, selection: Selection, pacer: Pacer, *, 
         else:
             typer.echo(NO_MATCH)
     return selection.exit_status(len(groups.total))
-
-
-def _as_json(request: ParkedRequest, verdict: ReplayVerdict) -> dict[str, Any]:
-    return {**request.summary(), "verdict": verdict.kind, "text": verdict.text, "tasks": verdict.tasks}
 
 
 async def _print_verdicts(verdicts: AsyncIterator[tuple[ParkedRequest, ReplayVerdict]]) -> None:
@@ -88,12 +88,6 @@ async def _print_verdicts(verdicts: AsyncIterator[tuple[ParkedRequest, ReplayVer
         typer.echo(f"... and {more:,} more: --json prints all.")
     summary = " ".join(text.format(counts[kind]) for kind, text in _VERDICT_COUNTS.items() if counts[kind])
     typer.echo(f"\n{summary} Dry run: nothing was sent. --yes replays them.")
-
-
-def _taken(messages: dict[Key, ParkedMessage], settings: Settings) -> Iterator[ParkedRequest]:
-    """The request of each message, which is forgotten: there may be very many."""
-    for key in list(messages):
-        yield ParkedRequest.read(messages.pop(key), settings)
 
 
 def _dcs_client(stack: AsyncExitStack, loaded: Configuration) -> DcsClient:
