@@ -174,10 +174,8 @@ def parked_headers(**changes: Any) -> dict[str, Any]:
 
 async def read(amqp_url: str) -> list[ParkedMessage]:
     """Read all parked messages without removing them."""
-    found: list[ParkedMessage] = []
     async with (
         open_connection(Brokers((amqp_url,)), "test") as connection,
         open_parked_queue(connection, names.REQUEST_QUEUE) as queue,
     ):
-        await queue.read(found.append)
-    return found
+        return [message async for batch in queue.read() for message in batch]
