@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Final, TypeVar
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 from aio_pika.abc import AbstractConnection
 from aiormq import Channel
@@ -24,8 +25,9 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
     PublishError,
 )
+from pamqp.commands import Basic
 
-from worker.policy.diagnostics import Check, Problem, check_version
+from worker.policy.diagnostics import Check, FailureKind, Problem, check_version, failed, ok
 from worker.rabbit.connection import (
     CONNECT_TIMEOUT_SECONDS,
     Brokers,
@@ -34,6 +36,7 @@ from worker.rabbit.connection import (
     connection_loss_as_error,
     open_channel,
 )
+from worker.rabbit.publishing import ConfirmChannel
 
 ANSWER_TIMEOUT_SECONDS: Final = 5.0
 CONFIRM_TIMEOUT_SECONDS: Final = 30.0
@@ -187,6 +190,32 @@ def broker_version(connection: AbstractConnection, subject: str) -> Check:
     underlay = transport.connection if transport is not None else None
     announced = underlay.server_properties if isinstance(underlay, Underlay) else {}
     return check_version(str(announced.get("product", "")), str(announced.get("version", "")), subject)
+
+
+async def check_publishing(connection: AbstractConnection, subject: str) -> Check:
+    """Whether the broker takes messages: an alarm for memory or disk blocks every connection that publishes.
+
+    The messages reach no queue, so the broker confirms and drops them. It takes the first one and blocks then, so the
+    second one tells. Ask nothing more on this connection.
+    """
+    name, alarms = "publishing", "on the broker: `rabbitmq-diagnostics alarms`; free memory or disk space there"
+    try:
+        async with open_channel(connection, confirms=True) as channel:
+            confirms = ConfirmChannel(channel, timeout_seconds=ANSWER_TIMEOUT_SECONDS)
+            for _ in range(2):
+                await confirms.publish(b"", Basic.Properties(), routing_key=f"dcs-worker.doctor.{uuid4().hex}")
+    except ChannelAccessRefused:
+        found = "this user may not publish to the default exchange, which the worker needs for retries and replies"
+        return failed(
+            name, found, "dcs-worker topology --format rabbitmq-permissions prints the rights", subject=subject
+        )
+    except TimeoutError:
+        found = f"no message is confirmed within {ANSWER_TIMEOUT_SECONDS:g} s: a memory or disk alarm blocks publishing"
+        return failed(name, found, alarms, subject=subject, failure_kind=FailureKind.UNREACHABLE)
+    except Exception as error:  # noqa: BLE001 - the refusal is the answer
+        problem = no_answer(error)
+        return failed(name, problem.found, problem.remedy, subject=subject, failure_kind=FailureKind.UNREACHABLE)
+    return ok(name, "messages are accepted and confirmed: no memory or disk alarm", subject=subject)
 
 
 async def ask(connection: AbstractConnection, question: Callable[[Channel], Awaitable[T]]) -> T | Exception:
