@@ -25,7 +25,7 @@ from worker.policy.retry_policy import ThrottleSettings
 from worker.policy.throttle.circuit_breaker import CircuitBreaker
 from worker.policy.throttle.concurrency_limit import ConcurrencyLimit, fitting_prefetch
 from worker.policy.throttle.hold import CREDENTIALS_TIMES, REGION_TIMES, Hold
-from worker.policy.throttle.project_hold import CREDENTIALS, IN_HAND_SECONDS, QUOTA, THROTTLED, ProjectHold
+from worker.policy.throttle.project_hold import CREDENTIALS, IN_HAND_SECONDS, QUOTA, THROTTLED, ProjectHold, SharedLimit
 from worker.policy.throttle.rate_limiter import RateLimiter
 
 MAX_PERMIT_WAIT_SECONDS: Final = 60.0
@@ -81,6 +81,7 @@ class RegionThrottle:
         self.hold = Hold("region", (ErrorScope.REGION,), REGION_TIMES)
         self._spread = RetrySpread(settings.delays)
         self.projects: dict[str, ProjectHold] = {}
+        self.shared = SharedLimit()
         self.queue: WaitQueue[Permit] = WaitQueue(self._offer, self.leave, throttle.clock)
         self.in_use = 0
         self.good_project = ""
@@ -126,7 +127,7 @@ class RegionThrottle:
         if project is not None:
             if (wait := project.wait(permit.calls, now)) > 0.0:
                 return wait, False
-            permit.limiters = (self.limiter, project.limiter)
+            permit.limiters = (self.limiter, *project.limiters)
             permit.probed_project = project if project.begin() else None
         for limiter in permit.limiters:
             limiter.take(permit.calls, now)
@@ -255,7 +256,7 @@ class RegionThrottle:
 
     def _known(self, project: str) -> ProjectHold:
         if (known := self.projects.get(project)) is None:
-            _remember(self.projects, project, known := ProjectHold(self._delays))
+            _remember(self.projects, project, known := ProjectHold(self._delays, self.shared))
         return known
 
     def _note(self, level: str, event: str, **fields: Any) -> None:

@@ -1,5 +1,6 @@
 """Quotas, and projects that are throttled or refused."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -94,6 +95,36 @@ def test_throttled_project_does_not_delay_other_projects(build: Build) -> None:
     assert len(world.ended) - done >= 300 * 5 / 2 * 0.6  # each is looked for first, so that two calls are one request
     assert (world.parked, world.highest_round) == ([], 0)
     assert not set(crowd) & {name for name, (_, reason) in world.ended.items() if reason != "created"}
+
+
+@pytest.mark.parametrize(("replicas", "refused"), [(1, 0.06), (2, 0.09)])
+def test_quota_of_account_is_shared_by_its_projects(build: Build, replicas: int, refused: float) -> None:
+    """Its 429s name one project each: all are paced together, few calls are refused, and no project is left behind."""
+    world = build(replicas)
+    world.dcs.quotas[REGION] = (20, Condition.PROJECT_THROTTLED)
+    for number in range(300):
+        for project in range(8):
+            world.publish(1, f"p{project}-{number}", project_id=f"p{project}")
+    world.run(120.0)
+    assert world.dcs.calls_between(20, 120, "ok") >= 100 * 20 * 0.88
+    assert world.dcs.calls_between(20, 120, "429") <= world.dcs.calls_between(20, 120) * refused
+    ended = Counter(name.split("-")[0] for name in world.ended)
+    assert min(ended.values()) >= max(ended.values()) / 3
+    assert (world.parked, world.highest_round) == ([], 0)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_projects_with_quotas_of_their_own_use_them(build: Build, replicas: int) -> None:
+    """Throttled at the same moment by chance, they are soon as fast as alone; others are never delayed."""
+    world = build(replicas)
+    for project in ("p0", "p1", "p2"):
+        world.dcs.quotas[project] = (5, Condition.PROJECT_THROTTLED)
+        world.publish(700, project, project_id=project)
+    others = requests_of_nine_projects(world)
+    assert world.run(lambda: world.ended.keys() >= set(others)) <= 10
+    world.run(140.0)
+    assert world.dcs.calls_between(40, 140, "ok") >= 100 * 3 * 5 * 0.65
+    assert world.parked == []
 
 
 @pytest.mark.parametrize(("fault", "reason"), [(FORBIDDEN, "credentials"), (FULL, "quota")])
