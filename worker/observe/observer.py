@@ -147,6 +147,12 @@ class WorkerObserver:
 
     # The worker.
 
+    def health_changed(self, status: str, reason: str) -> None:
+        """The health of this replica has another status."""
+        is_warning = status in ("disconnected", "paused", "degraded")
+        level: Level = "error" if status == "failing" else "warning" if is_warning else "info"
+        self.note(level, "health.changed", status=status, reason=reason)
+
     def paused(self, reasons: Collection[str]) -> None:
         """Consumption is paused for these reasons (of `PAUSE_REASONS`), or runs if there are none."""
         for reason, gauge in self._metrics.consumption_paused.items():
