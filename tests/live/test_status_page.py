@@ -63,7 +63,7 @@ async def test_page_shows_state_of_worker(vhost: str, tmp_path: Path, page: Page
                 await page.screenshot(tmp_path / f"{size[0]}-{dark}.png")
         assert len(grounds) == 2
 
-        assert await text(page, "h1") == "Consuming"
+        assert await text(page, "h1") == "Healthy"
         hanging = await text(page, "#in-flight")
         assert "hanging-1" in hanging
         assert PROJECT in hanging
@@ -110,10 +110,10 @@ async def test_page_reloads_itself_without_scripts(vhost: str, tmp_path: Path, p
         worker = system.worker()
         await worker.ready()
         await page.open(url(worker), scripts=False)
-        assert await text(page, "h1") == "Consuming"
+        assert await text(page, "h1") == "Healthy"
         async with asyncio.timeout(15):
             while page.requested.count(url(worker)) < 2:
                 await page.value("document.readyState")  # what the browser did meanwhile comes with the answer
                 await asyncio.sleep(0.1)
         await page.until("document.readyState === 'complete'")
-        assert await text(page, "h1") == "Consuming"
+        assert await text(page, "h1") == "Healthy"

@@ -63,8 +63,8 @@ class WorkerObserver:
             self._metrics.lookups[LOOKUP_RESULT_NAMES.get(type(result), OTHER_VALUE)].inc()
         if self.tracing is not None:
             self.tracing.called(operation, result)
+        self.activity.called(migration, operation, result)
         if isinstance(result, CallError):
-            self.activity.call_failed(migration, result)
             self._logger.log(
                 _log_level(result), "request.faulted", **_call_error_fields(migration, operation, result, attempt)
             )

@@ -134,6 +134,12 @@ class CallError:
         return f"{self.label} {self.error_code or self.error_msg or ''}".strip()[:MAX_SUMMARY_CHARACTERS]
 
     @property
+    def description(self) -> str:
+        """The summary, and the message if it says more."""
+        said = self.message.rstrip(".")
+        return (self.summary if said in self.summary else f"{self.summary}: {said}")[:MAX_SUMMARY_CHARACTERS]
+
+    @property
     def is_ambiguous(self) -> bool:
         """True if the service may have acted."""
         return self.evidence is Evidence.AMBIGUOUS

@@ -62,6 +62,8 @@ class Health:
 
     status: HealthStatus = HealthStatus.STARTING
     reason: str = ""
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    """The reason of every condition that holds."""
     details: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -185,7 +187,7 @@ class HealthTracker:
     def __repr__(self) -> str:
         return f"<HealthTracker: {', '.join(self._held)}>"
 
-    def update(self, seen: Observed, now: float) -> Health:
+    def judge(self, seen: Observed, now: float) -> Health:
         """The health from what is seen now, at a time of any one clock."""
         current = conditions(seen)
         self._held |= {status: (current[status], now) for status in STICKY if status in current}
@@ -195,13 +197,12 @@ class HealthTracker:
             elif status not in current:
                 current[status] = f"Recovering for {now - held_at:.0f} s. Before: {reason}"
         status = next(status for status in HealthStatus if status in current)
-        ordered = {name.value: current[name] for name in HealthStatus if name in current}
-        return Health(status, current[status], {"conditions": ordered})
+        return Health(status, current[status], {name.value: current[name] for name in HealthStatus if name in current})
 
 
 def _failing(seen: Observed) -> str:
     if seen.credentials:
-        return f"DCS refuses every call: {seen.credentials}. {_REMEDIES[ErrorKind.UNAUTHENTICATED]}"
+        return f"The credentials are refused for every call: {seen.credentials}. {_REMEDIES[ErrorKind.UNAUTHENTICATED]}"
     refused = {stopped.region: stopped for stopped in seen.regions if stopped.is_refused}
     if refused and {calls.region for calls in seen.calls} <= refused.keys():
         return " ".join(_refused(stopped, seen.calls) for stopped in refused.values())
