@@ -22,7 +22,9 @@ def doing(worker: WorkerProcess) -> str:
     status, text = worker.get("/readyz")
     if status != 200:
         return ""
-    return "consuming" if json.loads(text)["conditions"].get("paused", "Recovering").startswith("Recovering") else "paused"
+    return (
+        "consuming" if json.loads(text)["conditions"].get("paused", "Recovering").startswith("Recovering") else "paused"
+    )
 
 
 async def until_doing(worker: WorkerProcess, word: str, seconds: float = 20) -> None:

@@ -50,7 +50,11 @@ async def test_refused_credentials_are_named_on_page_and_log(vhost: str, tmp_pat
         await worker.ready()
         for number in range(8):
             await system.publish(request(f"r{number}"))
-        await until(lambda: "The credentials are refused for every call: IAM refuses" in worker.get("/readyz")[1], 20, worker.explain)
+        await until(
+            lambda: "The credentials are refused for every call: IAM refuses" in worker.get("/readyz")[1],
+            20,
+            worker.explain,
+        )
         assert (worker.get("/readyz")[0], json.loads(worker.get("/readyz")[1])["status"]) == (200, "failing")
         assert worker.metric("dcs_worker_consumption_paused", 'reason="credentials"') == 1
         (changed,) = [line for line in worker.log() if line["event"] == "credentials.changed"]

@@ -94,7 +94,9 @@ class Worker:
             conditions={name: self.redact(reason) for name, reason in health.conditions.items()},
             details={
                 "requests_last_minute": {"succeeded": seen.succeeded, "failed": seen.failed},
-                **{"lookups": self.modes[0], "claims": self.modes[1], "regions": self._regions()},
+                "lookups": self.modes[0],
+                "claims": self.modes[1],
+                "regions": self._regions(),
             },
         )
         if health.status is not self._status:

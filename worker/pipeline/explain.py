@@ -59,9 +59,7 @@ def stopped(throttle: Throttle) -> list[StoppedRegion]:
     """The regions whose calls are stopped."""
     now = throttle.clock()
     return [
-        StoppedRegion(
-            region.name, is_refused, now - part.since, round(max(0.0, part.probes.at - now), 1), part.message
-        )
+        StoppedRegion(region.name, is_refused, now - part.since, round(max(0.0, part.probes.at - now), 1), part.message)
         for region in throttle.regions.values()
         for part, is_stopped, is_refused in (
             (region.breaker, region.breaker.is_blocking, False),

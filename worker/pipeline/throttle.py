@@ -204,9 +204,9 @@ class RegionThrottle:
         self._throttle.accept_credentials()
         project, is_created = permit.migration.project_id, isinstance(result, call_result.TaskCreated)
         if isinstance(result, CallError) and scope is ErrorScope.PROJECT:
-            reason, known = QUOTA if result.kind is ErrorKind.CAPACITY else CREDENTIALS, self._known(project)
-            known.message = result.description
-            if known.refused(reason, permit.migration.key, now, self._throttle.random_unit()):
+            reason, refused = QUOTA if result.kind is ErrorKind.CAPACITY else CREDENTIALS, self._known(project)
+            refused.message = result.description
+            if refused.refused(reason, permit.migration.key, now, self._throttle.random_unit()):
                 self._note("warning", "project.held", project_id=project, why=reason, **_said(result))
                 self.make_room()
             return

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-
 MAX_SUMMARY_CHARACTERS: Final = 200
 """The service's texts can be of any length."""
 

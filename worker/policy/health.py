@@ -19,7 +19,7 @@ MIN_CALLS: Final = 5
 MIN_REQUESTS: Final = 3
 """Calls, and different requests, from which nothing but failed calls is a judgement: one request may be the cause."""
 STICKY_SECONDS: Final = 30.0
-"""A sticky status is left after its condition was false for so long."""
+"""Time without its condition after which a sticky status is left."""
 PROJECTS_NAMED: Final = 3
 
 
@@ -45,7 +45,7 @@ MEANINGS: Final[Mapping[HealthStatus, str]] = {
     HealthStatus.STARTING: "Not consuming yet since the start.",
     HealthStatus.DISCONNECTED: "Cannot consume requests or publish events: the broker does not work for this replica.",
     HealthStatus.FAILING: "Works, but most requests fail, or DCS refuses every call.",
-    HealthStatus.PAUSED: "Consumes nothing until DCS, Redis or the retry queues work again; requests wait in the queue.",
+    HealthStatus.PAUSED: "Consumes nothing until DCS, Redis or the retry queues work; requests stay in the queue.",
     HealthStatus.DEGRADED: "Works, but not for all requests, or without Redis, or requests were parked lately.",
     HealthStatus.OK: "Works.",
 }

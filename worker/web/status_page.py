@@ -24,8 +24,13 @@ TITLES: Final = {HealthStatus.OK: "Healthy", HealthStatus.DISCONNECTED: "Disconn
 QUEUES: Final = {"requests": "backlog", "retry": "in retry queues", "parked": "parked"}
 """Tiles of the queues."""
 WORDS: Final = {
-    **{"ambiguous": "unknown", "refused": "rejected", "never_sent": "not sent", "returned": "requeued"},
-    **{"limit": "max parallel calls", "calls": "calls running", "waiting": "requests queued for a call"},
+    "ambiguous": "unknown",
+    "refused": "rejected",
+    "never_sent": "not sent",
+    "returned": "requeued",
+    "limit": "max parallel calls",
+    "calls": "calls running",
+    "waiting": "requests queued for a call",
 }
 """What the page says for names that programs use."""
 
@@ -65,7 +70,8 @@ _BODY: Final = """<title>{title} · dcs-worker</title>
 </head>
 <body>
 <header id="head" data-part>
-<h1 class="{status}">{title}</h1> <span class="quiet">replica {replica} (one page per replica) · dcs-worker {version}, up {up}</span>
+<h1 class="{status}">{title}</h1>
+<span class="quiet">replica {replica} (one page per replica) · dcs-worker {version}, up {up}</span>
 <p>{reason}</p>
 {more}
 </header>
@@ -89,7 +95,9 @@ def render_page(health: Health, status: Status) -> str:
         version=text(status.version),
         up=duration(status.now - status.started),
         reason=text(health.reason),
-        more="\n".join(f'<p class="quiet">{text(name)}: {text(why)}</p>' for name, why in (*others.items(), *modes.items())),
+        more="\n".join(
+            f'<p class="quiet">{text(name)}: {text(why)}</p>' for name, why in (*others.items(), *modes.items())
+        ),
         parts="\n".join(_parts(status)),
     )
     return _HEAD + body + _TAIL
@@ -206,7 +214,18 @@ def failures_table(shown: Iterable[FailureGroup], now: float) -> str:
         )
         for group in shown
     )
-    names = ("reason", "code", "requests", "first", "last", "last request", "project", "region", "last error", "command")
+    names = (
+        "reason",
+        "code",
+        "requests",
+        "first",
+        "last",
+        "last request",
+        "project",
+        "region",
+        "last error",
+        "command",
+    )
     return table(names, rows, empty="No failed request since start.")
 
 
@@ -235,7 +254,13 @@ def regions_table(shown: Mapping[str, Mapping[str, object]]) -> str:
         (
             f'<span class="bad">{text(region)}</span>' if region in stopped else text(region),
             *(text(facts[name]) for name in names),
-            text("; ".join(f"{_spaced(name)} {_with_unit(name, facts[name])}" for name in facts if name not in names and facts[name] is not None)),
+            text(
+                "; ".join(
+                    f"{_spaced(name)} {_with_unit(name, facts[name])}"
+                    for name in facts
+                    if name not in names and facts[name] is not None
+                )
+            ),
         )
         for region, facts in sorted(shown.items(), key=lambda item: item[0] not in stopped)
     )

@@ -66,7 +66,7 @@ def test_status_is_the_first_condition_that_holds() -> None:
         {"paused": ()},
         {"claims_away": ""},
     ):
-        seen = replace(seen, **cured)  # type: ignore[arg-type]  # as the test says
+        seen = replace(seen, **cured)
         found.append(status(seen))
 
     assert found == list(HealthStatus)
@@ -160,7 +160,9 @@ def test_failed_calls_are_named_with_what_came_instead_of_an_answer() -> None:
         "eu-west-1: 9 of 9 create calls in the last minute failed: no answer within 30 s. "
         "Run dcs-worker doctor; if it finds nothing, wait for DCS."
     )
-    assert reason(Observed(calls=(creates(9, 9, None),))) == "cn-north-4: 9 of 9 create calls in the last minute failed."
+    assert (
+        reason(Observed(calls=(creates(9, 9, None),))) == "cn-north-4: 9 of 9 create calls in the last minute failed."
+    )
 
 
 def test_open_breaker_pauses_or_degrades() -> None:

@@ -39,7 +39,14 @@ STATUS = Status(
     ),
     regions={
         "eu-west-1": {"breaker": "closed", "limit": 8},
-        "cn-north-4": {"breaker": "open", "limit": 1, "open_for": 17.2, "next_probe_in": 2.0, "pace": 2.5, "quota": None},
+        "cn-north-4": {
+            "breaker": "open",
+            "limit": 1,
+            "open_for": 17.2,
+            "next_probe_in": 2.0,
+            "pace": 2.5,
+            "quota": None,
+        },
     },
     connections=(Connection("broker, consumer", "up", True), Connection("Redis", "away", False)),
     settings=(("WORKER_QUEUE", "dcs.migration.requests", "queue of `requests`"), ("WORKER_AUTH_TOKEN", "***", "way 1")),
