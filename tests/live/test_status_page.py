@@ -68,9 +68,10 @@ async def test_page_shows_state_of_worker(vhost: str, tmp_path: Path, page: Page
         assert "hanging-1" in hanging
         assert PROJECT in hanging
         failures = await text(page, "#failures")
-        assert failures.count("rejected") == 3
+        assert "rejected\nDCS.4013\n3\n" in failures.replace("\t", "\n")
+        assert "dcs-worker explain bad-" in failures
         assert HOSTILE in failures
-        assert "refused" in await text(page, "#faults")
+        assert "rejected" in await text(page, "#faults")
         assert "https" not in await text(page, "#regions")
         assert system.fake_dcs.url in await text(page, "#regions")
         assert (await text(page, "#connections")).count("up") == 2

@@ -87,13 +87,14 @@ class Worker:
         now = time.monotonic()
         if self.consumer.is_consuming or self.consumer.pauses:
             self._consuming_at = now
-        health, seen = self._tracker.judge(self._observed(now), now), self.observer.activity.outcomes()
+        seen = self._observed(now)
+        health = self._tracker.judge(seen, now)
         health = replace(
             health,
             reason=self.redact(health.reason),
             conditions={name: self.redact(reason) for name, reason in health.conditions.items()},
             details={
-                "requests_last_minute": {"succeeded": seen.succeeded, "failed": seen.failed},
+                "requests_last_minute": {"succeeded": seen.outcomes.succeeded, "failed": seen.outcomes.failed},
                 "lookups": self.modes[0],
                 "claims": self.modes[1],
                 "regions": self._regions(),

@@ -12,6 +12,7 @@ from typing import Final
 from schemas.event import Reason
 from worker.policy import error_table
 from worker.policy.call_result import CallError, CallStatus, Condition, ErrorKind, ErrorScope
+from worker.policy.status import duration
 
 MIN_OUTCOMES: Final = 5
 """Final outcomes in the last minute from which a majority of failures is a judgement."""
@@ -224,7 +225,7 @@ def _refused(stopped: StoppedRegion, recent: Sequence[RecentCalls]) -> str:
     for calls in recent:
         if calls.region == stopped.region and calls.error and error_table.scope(calls.error) is ErrorScope.REGION:
             return _failed_calls(calls)
-    said = f"DCS refuses every call since {stopped.seconds:.0f} s: {stopped.error}"
+    said = f"DCS has refused every call for {duration(stopped.seconds)}: {stopped.error}"
     return f"{stopped.region}: {said}. Check WORKER_DCS_ENDPOINTS."
 
 
@@ -252,8 +253,8 @@ def _paused(seen: Observed) -> str:
 
 def _stopped_by_breaker(stopped: StoppedRegion) -> str:
     return (
-        f"{stopped.region}: DCS has been failing for {stopped.seconds:.0f} s ({stopped.error}); "
-        f"next probe in {stopped.next_probe_seconds:.0f} s. {_REMEDIES[ErrorKind.RETRY]}"
+        f"{stopped.region}: DCS has been failing for {duration(stopped.seconds)} ({stopped.error}); "
+        f"next probe in {duration(stopped.next_probe_seconds)}. {_REMEDIES[ErrorKind.RETRY]}"
     )
 
 

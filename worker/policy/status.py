@@ -12,6 +12,17 @@ NOTHING: Final = "\N{EN DASH}"
 """Shown where there is no value."""
 
 
+def duration(seconds: float) -> str:
+    """Seconds in the two largest units."""
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = int(seconds)
+    for unit, size, small, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // part} {small}"
+    return f"{whole} s"
+
+
 @dataclass(frozen=True, slots=True)
 class InHand:
     """A request that is being worked on."""

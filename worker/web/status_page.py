@@ -14,7 +14,7 @@ from typing import Final
 
 from schemas.timestamp import to_text
 from worker.policy.health import MEANINGS, Health, HealthStatus
-from worker.policy.status import NOTHING, Connection, FailureGroup, FaultKind, InHand, Status
+from worker.policy.status import NOTHING, Connection, FailureGroup, FaultKind, InHand, Status, duration
 
 MAX_REQUESTS_SHOWN: Final = 10
 """Of the requests in flight."""
@@ -157,17 +157,6 @@ def text(value: object) -> Cell:
     if value is None or value == "":
         return NOTHING
     return escape(value if isinstance(value, str) else str(value))
-
-
-def duration(seconds: float) -> Cell:
-    """Seconds in the two largest units."""
-    if seconds < 10:
-        return f"{max(0.0, seconds):.1f} s"
-    whole = int(seconds)
-    for unit, size, small, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // part} {small}"
-    return f"{whole} s"
 
 
 def moment(at: float, now: float) -> Cell:

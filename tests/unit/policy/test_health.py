@@ -81,7 +81,7 @@ def test_wrong_endpoint_is_named_with_count_error_and_remedy() -> None:
         "cn-north-4: 300 of 300 create calls in the last minute answered 404 APIGW.0101. Check WORKER_DCS_ENDPOINTS."
     )
     assert reason(replace(held, calls=())) == (
-        "cn-north-4: DCS refuses every call since 12 s: 404 APIGW.0101. Check WORKER_DCS_ENDPOINTS."
+        "cn-north-4: DCS has refused every call for 12 s: 404 APIGW.0101. Check WORKER_DCS_ENDPOINTS."
     )
     assert (status(held), status(replace(held, calls=()))) == (FAILING, FAILING)
 
@@ -168,7 +168,7 @@ def test_failed_calls_are_named_with_what_came_instead_of_an_answer() -> None:
 def test_open_breaker_pauses_or_degrades() -> None:
     """It pauses when nothing can be consumed, and degrades when another region works; since when and until when."""
     said = (
-        "cn-north-4: DCS has been failing for 12 s (503 APIGW.0601); next probe in 3 s. "
+        "cn-north-4: DCS has been failing for 12 s (503 APIGW.0601); next probe in 3.0 s. "
         "Run dcs-worker doctor; if it finds nothing, wait for DCS."
     )
     seen = Observed(regions=(BREAKER_OPEN,), is_paused_by_breaker=True)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from worker.policy.health import MEANINGS, Health, HealthStatus
-from worker.policy.status import NOTHING, Activity, Connection, FailureGroup, FaultKind, InHand, Status
-from worker.web.status_page import CONTENT_SECURITY_POLICY, MAX_REQUESTS_SHOWN, duration, render_page
+from worker.policy.status import NOTHING, Activity, Connection, FailureGroup, FaultKind, InHand, Status, duration
+from worker.web.status_page import CONTENT_SECURITY_POLICY, MAX_REQUESTS_SHOWN, render_page
 
 HOSTILE = "<script>alert(\"1\")</script><img src=x onerror=alert(2)> & 'x' </style></script>"
 NOW = 1_700_000_000.0
