@@ -165,13 +165,14 @@ _REMEDIES: Final[Mapping[ErrorKind, str]] = {
 
 def conditions(seen: Observed) -> dict[HealthStatus, str]:
     """Every condition that holds, with its reason; `ok` always does."""
+    failing, paused = _failing(seen), _paused(seen)
     reasons = {
         HealthStatus.DRAINING: "Shutting down; no new requests are taken." if seen.is_draining else "",
         HealthStatus.STARTING: "" if seen.has_started else f"Not consuming yet. {seen.disconnected}".strip(),
         HealthStatus.DISCONNECTED: seen.disconnected,
-        HealthStatus.FAILING: _failing(seen),
-        HealthStatus.PAUSED: _paused(seen),
-        HealthStatus.DEGRADED: _degraded(seen),
+        HealthStatus.FAILING: failing,
+        HealthStatus.PAUSED: paused,
+        HealthStatus.DEGRADED: _degraded(seen, failing + paused),
         HealthStatus.OK: f"Consuming. Requests in the last minute: {seen.outcomes.succeeded:,} succeeded, "
         f"{seen.outcomes.failed:,} failed.",
     }
@@ -258,10 +259,11 @@ def _stopped_by_breaker(stopped: StoppedRegion) -> str:
     )
 
 
-def _degraded(seen: Observed) -> str:
-    found = [
+def _degraded(seen: Observed, already_said: str) -> str:
+    regions = [
         _refused(region, seen.calls) if region.is_refused else _stopped_by_breaker(region) for region in seen.regions
     ]
+    found = [said for said in regions if said not in already_said]
     if seen.projects:
         more = len(seen.projects) - PROJECTS_NAMED
         named = "; ".join(seen.projects[:PROJECTS_NAMED]) + (f"; and {more:,} more" if more > 0 else "")

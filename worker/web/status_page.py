@@ -242,7 +242,7 @@ def regions_table(shown: Mapping[str, Mapping[str, object]]) -> str:
     rows = (
         (
             f'<span class="bad">{text(region)}</span>' if region in stopped else text(region),
-            *(text(facts[name]) for name in names),
+            *(text(_with_unit(name, facts[name])) for name in names),
             text(
                 "; ".join(
                     f"{_spaced(name)} {_with_unit(name, facts[name])}"
@@ -261,9 +261,9 @@ def _word(name: str) -> str:
 
 
 def _with_unit(name: str, value: object) -> str:
-    if name in ("pace", "quota"):
-        return f"{value:g} calls/s" if isinstance(value, int | float) else str(value)
-    return duration(value) if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:g} calls/s" if name in ("pace", "quota") else duration(value)
 
 
 def _spaced(name: str) -> str:

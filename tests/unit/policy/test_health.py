@@ -245,3 +245,13 @@ def test_every_error_has_a_remedy(error: CallError, expected: str) -> None:
     said = remedy(error)
     assert said.startswith(expected)
     assert said.endswith(".")
+
+
+def test_stopped_region_is_said_once() -> None:
+    """What fails or pauses the replica does not degrade it as well; another region does."""
+    elsewhere = replace(BREAKER_OPEN, region="eu-west-1")
+    assert conditions(Observed(regions=(ENDPOINT_HELD,))).keys() == {FAILING, OK}
+    assert conditions(Observed(regions=(BREAKER_OPEN,), is_paused_by_breaker=True)).keys() == {PAUSED, OK}
+    both = conditions(Observed(regions=(ENDPOINT_HELD, elsewhere)))
+    assert both.keys() == {FAILING, DEGRADED, OK}
+    assert both[DEGRADED].startswith("eu-west-1: DCS has been failing")

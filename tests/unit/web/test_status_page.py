@@ -255,3 +255,11 @@ def test_full_page_is_below_100_kb() -> None:
         activity=replace(STATUS.activity, failures=STATUS.activity.failures * 10),
     )
     assert len(render_page(Health(), busy)) < 100_000
+
+
+def test_facts_of_a_single_region_have_units() -> None:
+    """Every fact is a column then."""
+    facts = {"breaker": "open", "open_for": 17.2, "next_probe_in": 2.0, "quota": 10.0, "calls": 0}
+    assert shown(replace(STATUS, regions={"r": facts})).table("regions") == [
+        ["r", "open", "17 s", "2.0 s", "10 calls/s", "0", NOTHING]
+    ]
