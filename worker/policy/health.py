@@ -198,8 +198,10 @@ class HealthTracker:
                 del self._held[status]
             elif status not in current:
                 current[status] = f"Recovering for {now - held_at:.0f} s. Before: {reason}"
-        status = next(status for status in HealthStatus if status in current)
-        return Health(status, current[status], {name.value: current[name] for name in HealthStatus if name in current})
+        if len(current) > 1:
+            del current[HealthStatus.OK]
+        ordered = {status: current[status] for status in HealthStatus if status in current}
+        return Health(*next(iter(ordered.items())), {status.value: reason for status, reason in ordered.items()})
 
 
 def _failing(seen: Observed) -> str:

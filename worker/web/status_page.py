@@ -86,7 +86,7 @@ _TAIL: Final = f"<script>{_SCRIPT}</script>\n</body>\n</html>\n"
 
 def render_page(health: Health, status: Status) -> str:
     """The status page as HTML."""
-    others = {name: why for name, why in health.conditions.items() if name not in (health.status, HealthStatus.OK)}
+    others = {name: why for name, why in health.conditions.items() if name != health.status}
     modes = {name: why for name, why in health.details.items() if isinstance(why, str)}
     body = _BODY.format(
         title=escape(_title(health.status)),
@@ -203,18 +203,8 @@ def failures_table(shown: Iterable[FailureGroup], now: float) -> str:
         )
         for group in shown
     )
-    names = (
-        "reason",
-        "code",
-        "requests",
-        "first",
-        "last",
-        "last request",
-        "project",
-        "region",
-        "last error",
-        "command",
-    )
+    who = ("last request", "project", "region")
+    names = ("reason", "code", "requests", "first", "last", *who, "last error", "command")
     return table(names, rows, empty="No failed request since start.")
 
 
@@ -242,14 +232,8 @@ def regions_table(shown: Mapping[str, Mapping[str, object]]) -> str:
     rows = (
         (
             f'<span class="bad">{text(region)}</span>' if region in stopped else text(region),
-            *(text(_with_unit(name, facts[name])) for name in names),
-            text(
-                "; ".join(
-                    f"{_spaced(name)} {_with_unit(name, facts[name])}"
-                    for name in facts
-                    if name not in names and facts[name] is not None
-                )
-            ),
+            *(text(_worded(facts).get(name)) for name in names),
+            text("; ".join(f"{_spaced(name)} {said}" for name, said in _worded(facts).items() if name not in names)),
         )
         for region, facts in sorted(shown.items(), key=lambda item: item[0] not in stopped)
     )
@@ -260,10 +244,11 @@ def _word(name: str) -> str:
     return text(WORDS.get(name, _spaced(name)))
 
 
-def _with_unit(name: str, value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:g} calls/s" if name in ("pace", "quota") else duration(value)
+def _worded(facts: Mapping[str, object]) -> dict[str, str]:
+    """The facts that are known: durations are the floats that are no rates."""
+    rates = {name: f"{facts[name]:g} calls/s" for name in ("pace", "quota") if facts.get(name) is not None}
+    known = {name: value for name, value in facts.items() if value is not None}
+    return {name: duration(value) if isinstance(value, float) else str(value) for name, value in known.items()} | rates
 
 
 def _spaced(name: str) -> str:

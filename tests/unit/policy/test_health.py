@@ -215,7 +215,6 @@ def test_sticky_conditions_are_independent() -> None:
     assert both.conditions == {
         "failing": both.reason,
         "paused": "Recovering for 12 s. Before: Redis is away.",
-        "ok": conditions(Observed())[OK],
     }
     assert tracker.judge(Observed(), 30.0).status is FAILING
     assert tracker.judge(Observed(), 42.0).status is OK
