@@ -95,7 +95,7 @@ async def test_refused_and_full_projects_let_others_pass(vhost: str, tmp_path: P
         assert len(system.fake_dcs.calls) <= 2 * 20 + 1
         ready = json.loads(worker.get("/readyz")[1])
         assert ready["regions"]["cn-north-4"]["held_projects"] == "refused (credentials), full (quota)"
-        assert "refused: DCS refuses it (403 DCS.2003)" in ready["conditions"]["degraded"]
-        assert "full: DCS refuses it (400 DCS.4035)" in ready["conditions"]["degraded"]
+        assert "refused: DCS refuses it (403 DCS.2003: " in ready["conditions"]["degraded"]
+        assert "full: DCS refuses it (400 DCS.4035: " in ready["conditions"]["degraded"]
         held = [line["why"] for line in worker.log() if line["event"] == "project.held"]
         assert held == ["credentials", "quota"]
