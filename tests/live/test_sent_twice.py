@@ -18,9 +18,13 @@ CONSUMPTION_STOPS_SECONDS = 5.0
 
 
 def doing(worker: WorkerProcess) -> str:
-    """The first word of what `/readyz` says."""
-    text = worker.get("/readyz")[1]
-    return str(json.loads(text)["reason"]).split(":")[0].split(";")[0] if text else ""
+    """`paused`, or `consuming` as soon as the pause is over; empty while `/readyz` is not 200."""
+    status, text = worker.get("/readyz")
+    if status != 200:
+        return ""
+    return (
+        "consuming" if json.loads(text)["conditions"].get("paused", "Recovering").startswith("Recovering") else "paused"
+    )
 
 
 async def until_doing(worker: WorkerProcess, word: str, seconds: float = 20) -> None:

@@ -50,8 +50,12 @@ async def test_refused_credentials_are_named_on_page_and_log(vhost: str, tmp_pat
         await worker.ready()
         for number in range(8):
             await system.publish(request(f"r{number}"))
-        await until(lambda: "the credentials are refused: IAM refuses" in worker.get("/readyz")[1], 20, worker.explain)
-        assert worker.get("/readyz")[0] == 503
+        await until(
+            lambda: "The credentials are refused for every call: IAM refuses" in worker.get("/readyz")[1],
+            20,
+            worker.explain,
+        )
+        assert (worker.get("/readyz")[0], json.loads(worker.get("/readyz")[1])["status"]) == (200, "failing")
         assert worker.metric("dcs_worker_consumption_paused", 'reason="credentials"') == 1
         (changed,) = [line for line in worker.log() if line["event"] == "credentials.changed"]
         assert (changed["level"], changed["refused"].startswith("IAM refuses the password")) == ("error", True)
@@ -91,5 +95,7 @@ async def test_refused_and_full_projects_let_others_pass(vhost: str, tmp_path: P
         assert len(system.fake_dcs.calls) <= 2 * 20 + 1
         ready = json.loads(worker.get("/readyz")[1])
         assert ready["regions"]["cn-north-4"]["held_projects"] == "refused (credentials), full (quota)"
+        assert "refused: DCS refuses it (403 DCS.2003: " in ready["conditions"]["degraded"]
+        assert "full: DCS refuses it (400 DCS.4035: " in ready["conditions"]["degraded"]
         held = [line["why"] for line in worker.log() if line["event"] == "project.held"]
         assert held == ["credentials", "quota"]

@@ -129,7 +129,7 @@ def _assert_only_failed_calls_spent_places(replicas: Sequence[WorkerProcess]) ->
 
 def _assert_it_says_why(worker: WorkerProcess) -> None:
     """Page, metrics and log name the region, since when, and the next probe."""
-    assert "paused by the breaker; cn-north-4: the breaker has been open for" in worker.get("/readyz")[1]
+    assert "cn-north-4: DCS has been failing for" in json.loads(worker.get("/readyz")[1])["conditions"]["paused"]
     assert worker.metric("dcs_worker_consumption_paused", 'reason="breaker"') == 1
     opened_at = worker.metric("dcs_worker_breaker_opened_timestamp_seconds", 'region="cn-north-4"')
     probe_at = worker.metric("dcs_worker_breaker_next_probe_timestamp_seconds", 'region="cn-north-4"')
@@ -175,7 +175,7 @@ async def quota(url: str, folder: Path, limits: Limits = Limits()) -> str:
         await asyncio.sleep(seconds)
         findings = [_share(fake_dcs.calls, started_at + limits.settled, started_at + seconds, limits.calls)]
         pages = [worker.get("/readyz")[1] for worker in replicas]
-        assert any("calls are paced at" in page or "1 project is throttled" in page for page in pages), pages
+        assert any('"pace"' in page or '"throttled"' in page for page in pages), pages
         assert await system.depth(names.REQUEST_QUEUE) > 0, "there was nothing left to do"
         if limits.then is not None:
             changed = time.time()
@@ -267,7 +267,7 @@ async def _nine(url: str, folder: Path, crowd: int, each: int, slow: float) -> f
         await until(lambda: task_names <= system.by_request().keys(), 60, worker.explain)
         took = time.monotonic() - started_at
         if crowd:
-            assert "1 project is throttled" in worker.get("/readyz")[1]
+            assert '"throttled": 1' in worker.get("/readyz")[1]
             assert worker.metric("dcs_worker_requests_completed_total", 'reason="throttled"') > crowd / 2
             assert await system.depth(names.parked_queue(names.REQUEST_QUEUE)) == 0
         return took

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,6 @@ from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import TICK_SECONDS, FreezeDetector
 from worker.policy.migration_request import RequestParser
 from worker.policy.retry_policy import CLAIMS_AWAY_MODES
-from worker.policy.status import Readiness, Status
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.delivery import RabbitDelivery
@@ -49,7 +47,7 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
 
     def on_credentials(refused: str | None) -> None:
         observer.note("error" if refused else "info", "credentials.changed", refused=refused)
-        refusals[REFUSED] = f"{REFUSED}: {refused}"
+        refusals[REFUSED] = refused or ""
         (consumer.pause if refused else consumer.resume)(REFUSED)
 
     def deliver(delivery: RabbitDelivery) -> None:
@@ -68,11 +66,13 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         dispatcher = build_dispatcher(ports, components.retry_policy(settings), parser, deduplicator)
         supervisors = _supervisors(settings, publisher, consumer, observer)
         worker = Worker(
-            settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle, refusals
+            *(settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle),
+            *(_redaction(settings), refusals),
         )
         stack.push_async_callback((await _start_web_server(worker, metrics)).stop)
         ticking = asyncio.create_task(_tick(freeze_detector, loaded, observer, throttle.credentials_changed))
         stack.push_async_callback(end, ticking)
+        stack.push_async_callback(end, asyncio.create_task(worker.watch_health()))
         yield worker
 
 
@@ -129,7 +129,7 @@ def _publisher(
         (consumer.pause if is_blocked else consumer.resume)(BLOCKED)
 
     def on_stuck(queues: Sequence[str]) -> None:
-        refusals[STUCK] = f"{STUCK}: {', '.join(queues)}"
+        refusals[STUCK] = f"Queues refuse copies of requests: {', '.join(queues)}. Check the policies that limit them."
         (consumer.pause if queues else consumer.resume)(STUCK)
 
     nodes = components.brokers(settings)
@@ -182,26 +182,20 @@ def _steer(consumer: Consumer, prefetch: int, paused_by: str) -> None:
         (consumer.pause if PAUSES[why] == paused_by else consumer.resume)(why)
 
 
-async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
-    """Health, metrics and status page. Texts of other parties are shown without secrets."""
-    settings = worker.settings
+def _redaction(settings: Settings) -> Callable[[str], str]:
     redactor = Redactor(secret_texts(settings))
+    return lambda text: str(redactor.redact(text))
 
-    def redact(text: str) -> str:
-        return str(redactor.redact(text))
 
-    def readiness() -> Readiness:
-        readiness = worker.readiness
-        return replace(readiness, reason=redact(readiness.reason))
-
-    def status() -> Status:
-        return worker.status(redact)
+async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
+    """Health, metrics and status page."""
+    settings = worker.settings
 
     def exposition(accept: str) -> tuple[bytes, str]:
         metrics.set_held_back(worker.held_back)
         return metrics.render(accept)
 
-    web = WebServer(settings.http_host, settings.http_port, readiness, exposition, status)
+    web = WebServer(settings.http_host, settings.http_port, worker.check_health, exposition, worker.status)
     try:
         await web.start()
     except (OSError, UnicodeError) as error:  # UnicodeError: not a host name

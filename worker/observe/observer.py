@@ -63,8 +63,8 @@ class WorkerObserver:
             self._metrics.lookups[LOOKUP_RESULT_NAMES.get(type(result), OTHER_VALUE)].inc()
         if self.tracing is not None:
             self.tracing.called(operation, result)
+        self.activity.called(migration, operation, result)
         if isinstance(result, CallError):
-            self.activity.call_failed(migration, result)
             self._logger.log(
                 _log_level(result), "request.faulted", **_call_error_fields(migration, operation, result, attempt)
             )
@@ -146,6 +146,12 @@ class WorkerObserver:
         self._logger.warning("reply.refused", event_id=event_id)
 
     # The worker.
+
+    def health_changed(self, status: str, reason: str) -> None:
+        """The health of this replica has another status."""
+        is_warning = status in ("disconnected", "paused", "degraded")
+        level: Level = "error" if status == "failing" else "warning" if is_warning else "info"
+        self.note(level, "health.changed", status=status, reason=reason)
 
     def paused(self, reasons: Collection[str]) -> None:
         """Consumption is paused for these reasons (of `PAUSE_REASONS`), or runs if there are none."""

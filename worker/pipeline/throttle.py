@@ -204,8 +204,9 @@ class RegionThrottle:
         self._throttle.accept_credentials()
         project, is_created = permit.migration.project_id, isinstance(result, call_result.TaskCreated)
         if isinstance(result, CallError) and scope is ErrorScope.PROJECT:
-            reason = QUOTA if result.kind is ErrorKind.CAPACITY else CREDENTIALS
-            if self._known(project).refused(reason, permit.migration.key, now, self._throttle.random_unit()):
+            reason, refused = QUOTA if result.kind is ErrorKind.CAPACITY else CREDENTIALS, self._known(project)
+            refused.message = result.description
+            if refused.refused(reason, permit.migration.key, now, self._throttle.random_unit()):
                 self._note("warning", "project.held", project_id=project, why=reason, **_said(result))
                 self.make_room()
             return
@@ -217,7 +218,7 @@ class RegionThrottle:
                 del self.projects[project]
 
     def _failed(self, permit: Permit, error: CallError, now: float) -> None:
-        permit.is_failed = True
+        permit.is_failed, self.breaker.message = True, error.description
         if error.status is call_result.CallStatus.TIMEOUT:
             self.limit.overloaded(permit.call_began_at, now)
         event = self.breaker.failed(permit.generation, permit.migration.key, now, self._throttle.random_unit())
@@ -249,7 +250,7 @@ class RegionThrottle:
         self.seen[project] = now  # the last one to be probed
         # Only a locked key is not checked at once: another wait that is asked for may be this request's alone.
         lock_seconds = error_table.asked_wait(error) if error.condition is call_result.Condition.KEY_LOCKED else 0.0
-        if hold.refused(error.message, now, lock_seconds):
+        if hold.refused(error.description, now, lock_seconds):
             self._throttle.report(hold, self, "held" if hold.is_held else "", error)
             self._throttle.probes.begin(hold, self, project if own is not None else "")
 
@@ -412,7 +413,7 @@ class Throttle:
     def _probe_ended(self, part: Part, region: RegionThrottle, result: CallResult) -> None:
         is_refused = error_table.is_probe_refused(result, part.scopes)
         error = result if isinstance(result, CallError) else None
-        message, wait = (error.message, error_table.asked_wait(error)) if error is not None else ("", 0.0)
+        message, wait = (error.description, error_table.asked_wait(error)) if error is not None else ("", 0.0)
         event = part.probe_ended(is_refused, message, self.clock(), wait)
         if part is self.credentials:
             self._is_sampling = True

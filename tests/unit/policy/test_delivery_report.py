@@ -18,7 +18,6 @@ from worker.policy.call_result import (
     TaskNotFound,
 )
 from worker.policy.delivery_report import MIN_WAIT_SECONDS, Call, trace_id, with_call
-from worker.policy.status import Readiness
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -43,11 +42,6 @@ def test_a_trace_is_read_only_from_a_good_header(value: object, trace: str | Non
 def test_no_forged_header_names_a_trace() -> None:
     """No message of the corpus has a trace, and none makes reading it fail."""
     assert {trace_id(forged.headers) for forged in FORGED} == {None}
-
-
-def test_readiness_may_have_no_details() -> None:
-    """A replica that has no more to say says nothing more."""
-    assert Readiness(is_ready=True, reason="consuming").details == {}
 
 
 NOW = 1_790_000_000.0
