@@ -53,8 +53,8 @@ async def test_refused_credentials_are_named_on_page_and_log(vhost: str, tmp_pat
         await until(lambda: "the credentials are refused: IAM refuses" in worker.get("/readyz")[1], 20, worker.explain)
         assert worker.get("/readyz")[0] == 503
         assert worker.metric("dcs_worker_consumption_paused", 'reason="credentials"') == 1
-        (changed,) = [line for line in worker.log() if line["event"] == "credentials.changed"]
-        assert (changed["level"], changed["refused"].startswith("IAM refuses the password")) == ("error", True)
+        (changed,) = [line for line in worker.log() if line["event"] == "credentials.rejected"]
+        assert (changed["level"], changed["error"].startswith("IAM refuses the password")) == ("error", True)
         assert await system.depth(names.REQUEST_QUEUE) > 0
         assert not system.events
 
@@ -91,5 +91,5 @@ async def test_refused_and_full_projects_let_others_pass(vhost: str, tmp_path: P
         assert len(system.fake_dcs.calls) <= 2 * 20 + 1
         ready = json.loads(worker.get("/readyz")[1])
         assert ready["regions"]["cn-north-4"]["held_projects"] == "refused (credentials), full (quota)"
-        held = [line["why"] for line in worker.log() if line["event"] == "project.held"]
+        held = [line["reason"] for line in worker.log() if line["event"] == "project.paused"]
         assert held == ["credentials", "quota"]

@@ -33,6 +33,26 @@ MAX_PERMIT_WAIT_SECONDS: Final = 60.0
 PROJECTS: Final = 1000
 """That are remembered per region; beyond it the oldest is forgotten."""
 _REFUSALS: Final = (ErrorScope.CREDENTIALS, ErrorScope.REGION)
+_RETRY: Final = "the next probe is in {seconds:.0f} s"
+_REPORTS: Final = {
+    ("breaker", "opened"): ("error", "breaker.opened", f"DCS fails, so no call is made; {_RETRY}"),
+    ("breaker", "probed"): ("warning", "breaker.probe_failed", f"DCS still fails; {_RETRY}"),
+    ("breaker", "closed"): ("info", "breaker.closed", "DCS answers again after {seconds:.0f} s"),
+    ("region", "held"): ("error", "region.rejected", f"DCS rejects every call at this endpoint; {_RETRY}"),
+    ("region", "probed"): (
+        "warning",
+        "region.probe_failed",
+        f"DCS still rejects every call at this endpoint; {_RETRY}",
+    ),
+    ("region", "released"): ("info", "region.accepted", "DCS accepts calls at this endpoint again"),
+    ("credentials", "held"): ("error", "credentials.rejected", f"DCS rejects the credentials; {_RETRY}"),
+    ("credentials", "probed"): ("warning", "credentials.probe_failed", f"DCS still rejects the credentials; {_RETRY}"),
+    ("credentials", "released"): ("info", "credentials.accepted", "DCS accepts the credentials again"),
+    ("project", "held"): ("warning", "project.paused", f"DCS rejects every call for a project; {_RETRY}"),
+    ("project", "probed"): ("warning", "project.probe_failed", f"DCS still rejects every call for a project; {_RETRY}"),
+    ("project", "released"): ("info", "project.resumed", "DCS accepts calls for a project again"),
+}
+"""Level, event and sentence for what becomes of a part."""
 
 
 @dataclass(slots=True, eq=False)
@@ -206,13 +226,16 @@ class RegionThrottle:
         if isinstance(result, CallError) and scope is ErrorScope.PROJECT:
             reason = QUOTA if result.kind is ErrorKind.CAPACITY else CREDENTIALS
             if self._known(project).refused(reason, permit.migration.key, now, self._throttle.random_unit()):
-                self._note("warning", "project.held", project_id=project, why=reason, **_said(result))
+                message = f"Requests for project {project} wait ({reason}): {result.message}"
+                fields = {"message": message, "project_id": project, "reason": reason, **_answer_fields(result)}
+                self._note("warning", "project.paused", **fields)
                 self.make_room()
             return
         self.good_project = project
         if (known := self.projects.get(project)) is not None:
             if known.accepted(is_created=is_created, is_judged=isinstance(result, CallError)):
-                self._note("warning", "project.released", project_id=project)
+                message = f"DCS accepts calls for project {project} again"
+                self._note("info", "project.resumed", message=message, project_id=project)
             if known.is_idle(now):
                 del self.projects[project]
 
@@ -235,7 +258,9 @@ class RegionThrottle:
             self.make_room()
         if is_new and limiter.rate is not None:
             whose = {"project_id": permit.migration.project_id} if project else {}
-            self._note("info", "calls.paced", per_second=round(limiter.rate, 2), quota=limiter.named, **whose)
+            rate, of = round(limiter.rate, 2), f"project {permit.migration.project_id}" if project else "this region"
+            message = f"DCS limits the calls of {of}: {rate} per second from now on"
+            self._note("info", "dcs.rate_limited", message=message, rate_per_second=rate, quota=limiter.named, **whose)
 
     def _refused(self, permit: Permit, error: CallError, scope: ErrorScope, now: float) -> None:
         """Credentials or endpoint were refused: a probe tells whether for every request, or for this one."""
@@ -384,9 +409,11 @@ class Throttle:
         """Report what became of a part, if it is worth a line, and adapt to it."""
         since, left = round(self.clock() - part.since, 1), round(part.probes.at - self.clock(), 1)
         if event:
-            level = "error" if event in ("held", "opened") else "warning"
-            times = {"next_probe": left} if part.is_blocking else {"seconds": since}
-            self.observer.note(level, f"{part.kind}.{event}", region=region.name, **times, **_said(error))
+            level, name, sentence = _REPORTS[part.kind, event]
+            seconds = left if part.is_blocking else since
+            message = f"{region.name}: {sentence.format(seconds=seconds)}"
+            times = {"retry_in_seconds" if part.is_blocking else "duration_seconds": seconds}
+            self.observer.note(level, name, message=message, region=region.name, **times, **_answer_fields(error))
         self.observer.breaker(region.name, region.breaker.state)
         self.refit()
         for other in self.regions.values():
@@ -427,6 +454,9 @@ def _remember(memory: dict[str, Any], project: str, value: object) -> None:
     memory[project] = value
 
 
-def _said(error: CallError | None) -> dict[str, str]:
-    """What the service said, for a line of the log."""
-    return {"label": error.label, "message": error.message} if error is not None else {}
+def _answer_fields(error: CallError | None) -> dict[str, str]:
+    """The answer of the service, as fields of a log line."""
+    if error is None:
+        return {}
+    fields = {"status": error.label, "error_code": error.error_code, "error": error.message}
+    return {name: value for name, value in fields.items() if value}
