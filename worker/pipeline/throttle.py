@@ -33,26 +33,15 @@ MAX_PERMIT_WAIT_SECONDS: Final = 60.0
 PROJECTS: Final = 1000
 """That are remembered per region; beyond it the oldest is forgotten."""
 _REFUSALS: Final = (ErrorScope.CREDENTIALS, ErrorScope.REGION)
-_RETRY: Final = "the next probe is in {seconds:.0f} s"
 _REPORTS: Final = {
-    ("breaker", "opened"): ("error", "breaker.opened", f"DCS fails, so no call is made; {_RETRY}"),
-    ("breaker", "probed"): ("warning", "breaker.probe_failed", f"DCS still fails; {_RETRY}"),
-    ("breaker", "closed"): ("info", "breaker.closed", "DCS answers again after {seconds:.0f} s"),
-    ("region", "held"): ("error", "region.rejected", f"DCS rejects every call at this endpoint; {_RETRY}"),
-    ("region", "probed"): (
-        "warning",
-        "region.probe_failed",
-        f"DCS still rejects every call at this endpoint; {_RETRY}",
-    ),
-    ("region", "released"): ("info", "region.accepted", "DCS accepts calls at this endpoint again"),
-    ("credentials", "held"): ("error", "credentials.rejected", f"DCS rejects the credentials; {_RETRY}"),
-    ("credentials", "probed"): ("warning", "credentials.probe_failed", f"DCS still rejects the credentials; {_RETRY}"),
-    ("credentials", "released"): ("info", "credentials.accepted", "DCS accepts the credentials again"),
-    ("project", "held"): ("warning", "project.paused", f"DCS rejects every call for a project; {_RETRY}"),
-    ("project", "probed"): ("warning", "project.probe_failed", f"DCS still rejects every call for a project; {_RETRY}"),
-    ("project", "released"): ("info", "project.resumed", "DCS accepts calls for a project again"),
+    "opened": ("error", "opened", "DCS fails, so no call is made"),
+    "closed": ("info", "closed", "DCS answers again"),
+    "held": ("error", "rejected", "DCS rejects every call"),
+    "released": ("info", "accepted", "DCS accepts calls again"),
+    "probed": ("warning", "probe_failed", "the probe failed"),
 }
-"""Level, event and sentence for what becomes of a part."""
+"""What becomes of a part: level, verb and sentence of its log line."""
+_PROJECT_VERBS: Final = {"rejected": "paused", "accepted": "resumed"}
 
 
 @dataclass(slots=True, eq=False)
@@ -409,11 +398,16 @@ class Throttle:
         """Report what became of a part, if it is worth a line, and adapt to it."""
         since, left = round(self.clock() - part.since, 1), round(part.probes.at - self.clock(), 1)
         if event:
-            level, name, sentence = _REPORTS[part.kind, event]
-            seconds = left if part.is_blocking else since
-            message = f"{region.name}: {sentence.format(seconds=seconds)}"
-            times = {"retry_in_seconds" if part.is_blocking else "duration_seconds": seconds}
-            self.observer.note(level, name, message=message, region=region.name, **times, **_answer_fields(error))
+            level, verb, sentence = _REPORTS[event]
+            verb = _PROJECT_VERBS.get(verb, verb) if part.kind == "project" else verb
+            message = f"{part.kind} of {region.name}: {sentence}, after {since:.0f} s"
+            times = {"duration_seconds": since}
+            if part.is_blocking:
+                said = f" ({error.label} {error.message})" if error is not None else ""
+                message = f"{part.kind} of {region.name}: {sentence}{said}; the next probe is in {left:.0f} s"
+                times = {"retry_in_seconds": left}
+            fields = {"message": message, "region": region.name, **times, **_answer_fields(error)}
+            self.observer.note(level, f"{part.kind}.{verb}", **fields)
         self.observer.breaker(region.name, region.breaker.state)
         self.refit()
         for other in self.regions.values():

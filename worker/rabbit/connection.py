@@ -78,7 +78,7 @@ class BrokerTransport(TransportFactory):
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
         self._tls = tls
-        self._reader: HandshakeReader | None = None
+        self._reader = HandshakeReader(loop=asyncio.get_running_loop())
 
     def __repr__(self) -> str:
         return f"<BrokerTransport: {'TLS' if self._tls else 'TCP'}>"
@@ -87,21 +87,18 @@ class BrokerTransport(TransportFactory):
         """Connect to the host of `url`. Raises AMQPConnectionError."""
         loop, host = asyncio.get_running_loop(), url.host or ""
         del kwargs["ssl_context_provider"]
-        self._reader = reader = HandshakeReader(loop=loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(self._reader, loop=loop)
         if self._tls is not None:
             kwargs |= {"ssl": self._tls, "server_hostname": server_name(host)}
         try:
             transport, _ = await loop.create_connection(lambda: protocol, host, url.port or 0, **kwargs)
         except OSError as error:
             raise AMQPConnectionError(*error.args) from error
-        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+        return self._reader, asyncio.StreamWriter(transport, protocol, self._reader, loop)
 
     def end_handshake(self) -> str | None:
         """Keep nothing from now on; the sentence with which the broker closed the connection, if it did."""
-        data, found = (self._reader.kept if self._reader else None) or b"", None
-        if self._reader is not None:
-            self._reader.kept = None
+        (data, self._reader.kept), found = (self._reader.kept or b"", None), None
         while data:
             try:
                 length, _, received = frame.unmarshal(data)

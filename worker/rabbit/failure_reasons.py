@@ -7,7 +7,6 @@ import asyncio
 import os
 import re
 import ssl
-from collections.abc import Iterator
 from typing import Final
 
 from aiormq.exceptions import AMQPError, AuthenticationError, ChannelInvalidStateError
@@ -48,15 +47,11 @@ def closing_reason(closed: "asyncio.Future[object]") -> str:
 
 def tls_error(error: BaseException | None) -> ssl.SSLError | None:
     """The error of TLS that is behind another one, if there is one."""
-    return next((cause for cause in causes(error) if isinstance(cause, ssl.SSLError)), None)
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception, its cause, the cause of that, and so on."""
     for _ in range(_MAX_CAUSES):
-        if error is not None:
-            yield error
-            error = error.__cause__ or error.__context__
+        if error is None or isinstance(error, ssl.SSLError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _words(error: BaseException) -> str:

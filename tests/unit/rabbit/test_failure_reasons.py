@@ -17,7 +17,7 @@ from aiormq.exceptions import (
 )
 
 from worker.rabbit.connection import ConnectionLostError
-from worker.rabbit.failure_reasons import BrokerRefusedError, causes, closing_reason, reason_in_words
+from worker.rabbit.failure_reasons import BrokerRefusedError, closing_reason, reason_in_words
 
 REFUSED = "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN"
 FORCED = "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'"
@@ -77,7 +77,7 @@ def test_ring_of_causes_ends() -> None:
     """Python allows an exception to be its own cause by way of another one."""
     first, second = ValueError("1"), ValueError("2")
     first.__cause__, second.__cause__ = second, first
-    assert len(list(causes(first))) == 10
+    assert reason_in_words(first) == "ValueError: 1"
 
 
 async def test_closed_channel_keeps_the_sentence() -> None:
