@@ -293,3 +293,6 @@ async def test_rotated_token_is_used_without_restart(vhost: str, tmp_path: Path)
         await system.publish(request("two"))
         await system.answered(2)
         system.assert_one_task_each(["one", "two"])
+        await until(lambda: any(line["event"] == "secrets.reloaded" for line in worker.log()), 10, worker.explain)
+        (line,) = [line for line in worker.log() if line["event"] == "secrets.reloaded"]
+        assert (line["level"], line["variable"]) == ("info", "WORKER_AUTH_TOKEN")

@@ -81,8 +81,9 @@ class WorkerObserver:
             self.tracing.called(operation, result)
         if isinstance(result, CallError):
             self.activity.call_failed(migration, result)
-            level, fields = call_level(result), call_error_fields(migration, operation, result, attempt)
-            self._log_repeatable(level, "dcs.call_failed", result.label, fields)
+            if self._logger.is_enabled_for(level := call_level(result)):
+                fields = call_error_fields(migration, operation, result, attempt)
+                self._log_repeatable(level, "dcs.call_failed", result.label, fields)
 
     def settled(self, fact: DeliveryFinished) -> None:
         """A delivery was handled: published, confirmed and acknowledged."""
@@ -147,7 +148,8 @@ class WorkerObserver:
     def unconfirmed(self, reason: str) -> None:
         """A publish was not confirmed and will be retried."""
         message = f"The broker did not confirm a message, which is published again: {reason}"
-        self._logger.warning("publish.unconfirmed", message=message, reason=reason)
+        fields = {"message": message, "reason": reason}
+        self._log_repeatable(logging.WARNING, "publish.unconfirmed", reason, fields)
 
     def link_up(self, link: str, broker: str) -> None:
         """A broker connection works."""
