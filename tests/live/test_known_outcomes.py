@@ -42,7 +42,7 @@ async def test_events_tell_outcomes_of_one_request_id_apart(
         assert events[3].body == events[2].body
         lines = [line for line in worker.log() if line["event"] in ("request.succeeded", "request.failed")]
         assert [line.get("repeated") for line in lines] == [None, None, None, True, None]
-        assert [line["level"] for line in lines] == ["error", "warning", "info", "info", "warning"]
+        assert [line["level"] for line in lines] == ["warning", "warning", "info", "info", "warning"]
         assert [task.name for task in system.fake_dcs.tasks] == ["a"]
 
 

@@ -233,16 +233,16 @@ def console(output: Output, colours: bool, level: Level = "info") -> Callable[..
 
 def test_console_lines_are_plain(output: Output) -> None:
     """Fields in order after the event, secrets redacted; no colours unless asked for."""
-    console(output, colours=False)("request.faulted", status=503, token=SECRET, text="a b")
+    console(output, colours=False)("dcs.call_failed", status=503, token=SECRET, text="a b")
 
     line = output.text.rstrip("\n")
-    assert line.split(" ", 1)[1] == "[error    ] request.faulted                status=503 token=*** text='a b'"
+    assert line.split(" ", 1)[1] == "[error    ] dcs.call_failed                status=503 token=*** text='a b'"
     assert line.isprintable()
 
 
 def test_console_lines_have_colours_on_request(output: Output) -> None:
     """The caller decides whether lines are coloured."""
-    console(output, colours=True)("request.faulted")
+    console(output, colours=True)("dcs.call_failed")
 
     assert "\x1b[" in output.text
 

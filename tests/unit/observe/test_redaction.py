@@ -91,7 +91,7 @@ def test_repr_shows_no_secret() -> None:
 
 def test_line_without_secret_is_unchanged() -> None:
     """A line without a secret is not rendered again."""
-    assert not Redactor(SECRETS).needs_redaction('{"event":"request.settled","url":"http://127.0.0.1:80/x"}')
+    assert not Redactor(SECRETS).needs_redaction('{"event":"request.succeeded","url":"http://127.0.0.1:80/x"}')
 
 
 def test_long_text_is_cut_after_redaction() -> None:
