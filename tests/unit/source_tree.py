@@ -163,17 +163,16 @@ def log_events(source: str) -> set[str]:
     return {text for text in nodes if isinstance(text, str) and re.fullmatch(r"[a-z_]+\.[a-z_]+", text)}
 
 
-def lines_without_sentence(source: str) -> list[str]:
-    """Events of log calls (a method of a level, `log` or `note`) that have no `message`."""
+def log_calls(source: str) -> dict[str, bool]:
+    """Events of log calls (a method of a level, `log` or `note`), and whether they have a `message`."""
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    return [
-        argument.value
+    return {
+        argument.value: any(keyword.arg in ("message", None) for keyword in call.keywords)
         for call in calls
         if isinstance(call.func, ast.Attribute) and LOG_METHODS & {*words_of(call.func.attr)[-1:]}
         for argument in call.args[:2]
         if isinstance(argument, ast.Constant) and argument.value in log_events(repr(argument.value))
-        if not any(keyword.arg in ("message", None) for keyword in call.keywords)
-    ]
+    }
 
 
 def prose(source: str) -> Iterator[str]:

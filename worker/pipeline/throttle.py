@@ -399,14 +399,18 @@ class Throttle:
         since, left = round(self.clock() - part.since, 1), round(part.probes.at - self.clock(), 1)
         if event:
             level, verb, sentence = _REPORTS[event]
-            verb = _PROJECT_VERBS.get(verb, verb) if part.kind == "project" else verb
-            message = f"{part.kind} of {region.name}: {sentence}, after {since:.0f} s"
+            project = next((name for name, known in region.projects.items() if known.own is part), "")
+            if part.kind == "project":
+                level, verb = level.replace("error", "warning"), _PROJECT_VERBS.get(verb, verb)
+            where = f"{part.kind} {project or f'of {region.name}'}"
+            message = f"{where}: {sentence}, after {since:.0f} s"
             times = {"duration_seconds": since}
             if part.is_blocking:
                 said = f" ({error.label} {error.message})" if error is not None else ""
-                message = f"{part.kind} of {region.name}: {sentence}{said}; the next probe is in {left:.0f} s"
+                message = f"{where}: {sentence}{said}; the next probe is in {left:.0f} s"
                 times = {"retry_in_seconds": left}
-            fields = {"message": message, "region": region.name, **times, **_answer_fields(error)}
+            whose = {"region": region.name} | ({"project_id": project} if project else {})
+            fields = {"message": message, **whose, **times, **_answer_fields(error)}
             self.observer.note(level, f"{part.kind}.{verb}", **fields)
         self.observer.breaker(region.name, region.breaker.state)
         self.refit()

@@ -120,6 +120,9 @@ def test_only_refused_project_is_held(build: Build) -> None:
     del world.dcs.faults["all of p1"]
     world.run(lambda: len(world.ended) == 601, at_most=4000)
     assert (world.highest_round, len(world.parked)) == (0, 1)
+    (held,), (resumed,) = (world.replicas[0].logged(f"project.{what}") for what in ("paused", "resumed"))
+    assert (held["project_id"], resumed["project_id"]) == ("p1", "p1")
+    assert held["message"].startswith("project p1: DCS rejects every call (401 no such key); the next probe is in")
 
 
 def test_refused_project_at_start_does_not_block_others(build: Build) -> None:
