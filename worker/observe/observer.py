@@ -147,7 +147,7 @@ class WorkerObserver:
 
     def unconfirmed(self, reason: str) -> None:
         """A publish was not confirmed and will be retried."""
-        message = f"The broker did not confirm a message, which is published again: {reason}"
+        message = f"Not confirmed by the broker: {reason}"
         fields = {"message": message, "reason": reason}
         self._log_repeatable(logging.WARNING, "publish.unconfirmed", reason, fields)
 

@@ -503,7 +503,7 @@ def test_note_is_logged() -> None:
             "level": "warning",
             "event": "publish.unconfirmed",
             "reason": "no confirm within 10 s",
-            "message": "The broker did not confirm a message, which is published again: no confirm within 10 s",
+            "message": "Not confirmed by the broker: no confirm within 10 s",
         },
     ]
 
