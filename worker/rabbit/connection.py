@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import aio_pika
 from aio_pika.abc import AbstractConnection, ConnectionParameter
+from aio_pika.connection import make_url
 from aiormq import AMQPConnectionError, Channel, InvalidFrameError, TransportFactory
 from aiormq.abc import AbstractChannel
 from pamqp import frame
 from pamqp.commands import Connection as Method
-from yarl import URL
 
 from worker.rabbit import lenient_codec
 from worker.rabbit.failure_reasons import CHANNEL_CLOSED, BrokerRefusedError
@@ -83,15 +83,16 @@ class BrokerTransport(TransportFactory):
     def __repr__(self) -> str:
         return f"<BrokerTransport: {'TLS' if self._tls else 'TCP'}>"
 
-    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def create(self, url: object, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to the host of `url`. Raises AMQPConnectionError."""
-        loop, host = asyncio.get_running_loop(), url.host or ""
+        loop, address = asyncio.get_running_loop(), urlsplit(str(url))
+        host = address.hostname or ""
         del kwargs["ssl_context_provider"]
         protocol = asyncio.StreamReaderProtocol(self._reader, loop=loop)
         if self._tls is not None:
             kwargs |= {"ssl": self._tls, "server_hostname": server_name(host)}
         try:
-            transport, _ = await loop.create_connection(lambda: protocol, host, url.port or 0, **kwargs)
+            transport, _ = await loop.create_connection(lambda: protocol, host, address.port or 0, **kwargs)
         except OSError as error:
             raise AMQPConnectionError(*error.args) from error
         return self._reader, asyncio.StreamWriter(transport, protocol, self._reader, loop)
@@ -152,7 +153,7 @@ async def connected(brokers: Brokers, attempt: int, name: str) -> AsyncIterator[
     """
     lenient_codec.install()
     transport = BrokerTransport(brokers.tls)
-    url = URL(brokers.urls[attempt % len(brokers.urls)]).update_query(heartbeat=HEARTBEAT_SECONDS)
+    url = make_url(brokers.urls[attempt % len(brokers.urls)], heartbeat=HEARTBEAT_SECONDS)
     # Not aio_pika.connect, which writes all parameters into the URL.
     connection = BrokerConnection(url, client_properties={"connection_name": name}, transport_factory=transport)
     try:

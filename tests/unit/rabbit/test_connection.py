@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 import pytest
 from pamqp import commands, frame
 from pamqp.base import Frame
-from yarl import URL
 
 from worker.rabbit.connection import (
     BrokerConnection,
@@ -102,7 +101,7 @@ async def test_handshake_that_ended_otherwise_has_no_sentence() -> None:
     assert transport.end_handshake() is None
     async with refusing_broker(START) as url:
         provider = {"ssl_context_provider": None}
-        reader, writer = await transport.create(URL(url), **provider)
+        reader, writer = await transport.create(url, **provider)
         writer.write(b"AMQP")
         await reader.readexactly(9)
         assert transport.end_handshake() is None
