@@ -111,7 +111,8 @@ async def test_mode_and_its_cost_are_said_at_start_and_on_the_page(vhost: str, t
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker()
         await worker.ready()
-        (mode,) = [line for line in worker.log() if line["event"] == "worker.mode"]
+        (mode,) = [line for line in worker.log() if line["event"] == "worker.ready"]
+        assert (mode["port"], mode["credentials"]) == (worker.http_port, "token")
         readiness = json.loads(worker.get("/readyz")[1])
         for found in (mode["lookups"], readiness["lookups"], worker.get("/")[1]):
             assert "always: look-up before every create, which costs one GET per create" in found

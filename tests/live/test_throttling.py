@@ -57,8 +57,8 @@ async def test_refused_credentials_are_named_on_page_and_log(vhost: str, tmp_pat
         )
         assert (worker.get("/readyz")[0], json.loads(worker.get("/readyz")[1])["status"]) == (200, "failing")
         assert worker.metric("dcs_worker_consumption_paused", 'reason="credentials"') == 1
-        (changed,) = [line for line in worker.log() if line["event"] == "credentials.changed"]
-        assert (changed["level"], changed["refused"].startswith("IAM refuses the password")) == ("error", True)
+        (changed,) = [line for line in worker.log() if line["event"] == "credentials.rejected"]
+        assert (changed["level"], changed["error"].startswith("IAM refuses the password")) == ("error", True)
         assert await system.depth(names.REQUEST_QUEUE) > 0
         assert not system.events
 
@@ -97,5 +97,5 @@ async def test_refused_and_full_projects_let_others_pass(vhost: str, tmp_path: P
         assert ready["regions"]["cn-north-4"]["held_projects"] == "refused (credentials), full (quota)"
         assert "refused: DCS refuses it (403 DCS.2003: " in ready["conditions"]["degraded"]
         assert "full: DCS refuses it (400 DCS.4035: " in ready["conditions"]["degraded"]
-        held = [line["why"] for line in worker.log() if line["event"] == "project.held"]
+        held = [line["reason"] for line in worker.log() if line["event"] == "project.paused"]
         assert held == ["credentials", "quota"]

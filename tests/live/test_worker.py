@@ -42,9 +42,9 @@ async def test_valid_request_creates_task_and_event(vhost: str, tmp_path: Path) 
         worker.process.send_signal(signal.SIGTERM)
         assert await worker.ended() == 0
         assert time.monotonic() - started < 3 * machine_load_factor()
-        finished = [line for line in worker.log() if line["event"] == "request.settled"]
+        finished = [line for line in worker.log() if line["event"] == "request.succeeded"]
         assert len(finished) == 100
-        assert finished[0].keys() >= {"request_id", "project_id", "attempts", "trace_id", "outcome", "seconds"}
+        assert finished[0].keys() >= {"request_id", "project_id", "create_calls", "trace_id", "instance_id"}
         assert TOKEN not in worker.log_path.read_text()
 
 
@@ -185,7 +185,7 @@ async def test_different_topology_is_reported_readably(vhost: str, tmp_path: Pat
             await channel.declare_queue(queue.name, durable=True, arguments=arguments)
         worker = system.worker()
         assert await worker.ended() == 78
-        lines = [line["message"] for line in worker.log() if line["event"] == "topology.differs"]
+        lines = [line["message"] for line in worker.log() if line["event"] == "topology.mismatch"]
         assert "queue 'dcs.migration.requests.retry.2s': x-message-ttl is 5, but should be 2000" in lines[0]
 
 
@@ -194,8 +194,10 @@ async def test_configuration_faults_are_reported_together(vhost: str, tmp_path: 
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker(WORKER_PREFETCH="many", WORKER_SETTLE=1, WORKER_AUTH_TOKEN=None)
         assert await worker.ended() == 78
-        text = worker.log_path.read_text()
-        assert all(name in text for name in ("WORKER_PREFETCH", "WORKER_SETTLE", "WORKER_AUTH_TOKEN"))
+        lines = worker.log()
+        assert {(line["level"], line["event"]) for line in lines} == {("error", "config.invalid")}
+        assert {line["variable"] for line in lines} == {"WORKER_PREFETCH", "WORKER_SETTLE", "credentials"}
+        assert "WORKER_AUTH_TOKEN" in next(line["problem"] for line in lines if line["variable"] == "credentials")
 
 
 async def test_worker_exits_without_broker(tmp_path: Path, vhost: str) -> None:
@@ -291,3 +293,6 @@ async def test_rotated_token_is_used_without_restart(vhost: str, tmp_path: Path)
         await system.publish(request("two"))
         await system.answered(2)
         system.assert_one_task_each(["one", "two"])
+        await until(lambda: any(line["event"] == "secrets.reloaded" for line in worker.log()), 10, worker.explain)
+        (line,) = [line for line in worker.log() if line["event"] == "secrets.reloaded"]
+        assert (line["level"], line["variable"]) == ("info", "WORKER_AUTH_TOKEN")

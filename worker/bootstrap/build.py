@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 from worker.bootstrap import components
 from worker.bootstrap.assembly import Ports, build_dispatcher
 from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, STUCK, Worker
-from worker.config import Configuration, ConfigurationError, Settings, secret_texts
+from worker.config import Configuration, ConfigurationError, Settings
+from worker.config.settings import variable
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.observe.metrics import Metrics
 from worker.observe.observer import WorkerObserver
-from worker.observe.redaction import Redactor
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.ports import CLAIMS_AWAY
 from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import TICK_SECONDS, FreezeDetector
 from worker.policy.migration_request import RequestParser
-from worker.policy.retry_policy import CLAIMS_AWAY_MODES
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.delivery import RabbitDelivery
@@ -46,7 +45,7 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
     dispatcher: Dispatcher
 
     def on_credentials(refused: str | None) -> None:
-        observer.note("error" if refused else "info", "credentials.changed", refused=refused)
+        observer.credentials(refused)
         refusals[REFUSED] = refused or ""
         (consumer.pause if refused else consumer.resume)(REFUSED)
 
@@ -67,9 +66,11 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         supervisors = _supervisors(settings, publisher, consumer, observer)
         worker = Worker(
             *(settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle),
-            *(_redaction(settings), refusals),
+            *(lambda text: str(observer.redactor.redact(text)), refusals),
         )
-        stack.push_async_callback((await _start_web_server(worker, metrics)).stop)
+        web = await _start_web_server(worker, metrics)
+        stack.push_async_callback(web.stop)
+        observer.started(**_effective(worker, web.port))
         ticking = asyncio.create_task(_tick(freeze_detector, loaded, observer, throttle.credentials_changed))
         stack.push_async_callback(end, ticking)
         stack.push_async_callback(end, asyncio.create_task(worker.watch_health()))
@@ -103,12 +104,8 @@ def _dcs_client(
 async def _claims(
     stack: AsyncExitStack, settings: Settings, observer: WorkerObserver, consumer: Consumer
 ) -> "RedisClaims | None":
-    mode = settings.claims_away
-
     def on_available(is_available: bool) -> None:
-        if not is_available:
-            observer.note("warning", "claims.stand_in", mode=mode, message=CLAIMS_AWAY_MODES[mode])
-        if mode == "pause":
+        if settings.claims_away == "pause":
             (consumer.resume if is_available else consumer.pause)(CLAIMS_AWAY)
 
     if (claims := components.claims(settings, observer, on_available)) is not None:
@@ -182,11 +179,6 @@ def _steer(consumer: Consumer, prefetch: int, paused_by: str) -> None:
         (consumer.pause if PAUSES[why] == paused_by else consumer.resume)(why)
 
 
-def _redaction(settings: Settings) -> Callable[[str], str]:
-    redactor = Redactor(secret_texts(settings))
-    return lambda text: str(redactor.redact(text))
-
-
 async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
     """Health, metrics and status page."""
     settings = worker.settings
@@ -205,19 +197,46 @@ async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
     return web
 
 
+def _effective(worker: Worker, port: int) -> dict[str, object]:
+    """What the worker runs with, as fields of a log line."""
+    settings, (lookups, claims) = worker.settings, worker.modes
+    host = settings.http_host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return {
+        "message": f"Connected to the broker; health, metrics and status page: {url}",
+        "address": host,
+        "port": port,
+        "queue": settings.queue,
+        "regions": list(settings.dcs_endpoints),
+        "credentials": settings.auth_method,
+        "prefetch": settings.prefetch,
+        "lookups": lookups,
+        "claims": claims,
+    }
+
+
 async def _tick(
     freeze_detector: FreezeDetector, loaded: Configuration, observer: WorkerObserver, on_rotation: Callable[[], None]
 ) -> None:
-    fault: str | None = None
+    problem: str | None = None
     secrets = loaded.secrets.current()
     while True:
         freeze_detector.tick()
+        observer.flush()
         if (current := loaded.secrets.current()) != secrets:
+            for field in sorted(name for name in current if current[name] != secrets.get(name)):
+                message = f"{variable(field)} was rotated; the next call uses the new value"
+                observer.note("info", "secrets.reloaded", message=message, variable=variable(field))
             secrets = current
+            observer.redactor.add(secret.get_secret_value() for secret in secrets.values())
             on_rotation()
-        if loaded.secrets.problem != fault:
-            fault = loaded.secrets.problem
-            observer.note("warning" if fault else "info", "secrets.read", fault=fault)
+        if loaded.secrets.problem != problem:
+            problem = loaded.secrets.problem
+            if problem is None:
+                observer.note("info", "secrets.reloaded", message="The secret files can be read again")
+            else:
+                message = f"The secrets from before stay in use: {problem}"
+                observer.note("warning", "secrets.reload_failed", message=message, error=problem)
         await asyncio.sleep(TICK_SECONDS)
 
 

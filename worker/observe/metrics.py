@@ -44,6 +44,7 @@ POSTPONE_REASONS: Final = ("breaker", "turn", "throttled", "credentials", "quota
 PAUSE_REASONS: Final = ("breaker", "held", "credentials", "blocked", "queues", "claims", "quarantine", "draining")
 """Why this replica does not consume: DCS fails, DCS refuses every call, IAM rejects the credentials, the broker blocks
 publishing, Redis is away, a suspect is processed alone, the worker shuts down."""
+HEALTH_STATUSES: Final = ("ok", "degraded", "failing", "paused", "disconnected", "starting", "draining")
 OUTCOMES_WITH_REASONS: Final = (
     *(("succeeded", resolution) for resolution in ("created", "adopted")),
     *(("failed", str(reason)) for reason in Reason),
@@ -120,6 +121,10 @@ class Metrics:
         self.broker_connected = self._gauge("broker_connected", "1 while both broker connections work.")
         self.broker_blocked = self._gauge("broker_blocked", "1 while the broker blocks publishing.")
         self._create_throttle_metrics(regions)
+        self._health_status = self._labelled(
+            Gauge, "health_status", "1 for the health of the replica, 0 for every other.", status=HEALTH_STATUSES
+        )
+        self.set_health("starting")
         self.consumption_paused = self._labelled(
             Gauge, "consumption_paused", "1 while consumption is paused, by reason.", reason=PAUSE_REASONS
         )
@@ -204,6 +209,11 @@ class Metrics:
         ).create_series(product(regions, REASONS))
         for region in regions:
             self._call_rate_limit[region].set(inf)
+
+    def set_health(self, status: str) -> None:
+        """The replica has this health from now on."""
+        for name in HEALTH_STATUSES:
+            self._health_status[name].set(name == status)
 
     def set_held_back(self, regions: Mapping[str, HeldBack]) -> None:
         """Set what holds the requests of each region back; to be called right before `render`."""

@@ -292,5 +292,8 @@ class DeliveryPipeline:
                 parked=isinstance(outcome, Completed) and outcome.parked and outcome.must_park(envelope),
                 is_repeated=isinstance(outcome, Completed) and outcome.is_repeated,
                 trace_id=trace_id(delivery.headers),
+                completed=outcome if isinstance(outcome, Completed) else None,
+                message_id=delivery.message_id,
+                retry_in_seconds=outcome.seconds if isinstance(outcome, RetryLater) else None,
             )
         )

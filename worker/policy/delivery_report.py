@@ -39,6 +39,12 @@ class DeliveryFinished:
     """The event was an answer from memory."""
     trace_id: str | None = None
     """From the request's `traceparent`, if it had one."""
+    completed: Completed | None = None
+    """The outcome, if the request has finished: its event says what failed."""
+    message_id: str | None = None
+    """Of AMQP."""
+    retry_in_seconds: float | None = None
+    """How long a retried request waits in its retry queue."""
 
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")

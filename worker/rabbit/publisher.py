@@ -21,6 +21,7 @@ from worker.policy.call_result import UnconfirmedError
 from worker.policy.outcome import Completed
 from worker.rabbit.connection import open_channel
 from worker.rabbit.copies import CopyPublisher, Original
+from worker.rabbit.failure_reasons import CHANNEL_CLOSED, closing_reason, reason_in_words
 from worker.rabbit.on_demand import CLOSED_ERRORS, NOT_ALLOWED_ERRORS, ClosedError, OnDemandChannel
 from worker.rabbit.publishing import (
     MAX_HEADERS_BYTES,
@@ -137,7 +138,7 @@ class RabbitPublisher:
         async with open_channel(connection, confirms=True) as channel, AsyncExitStack() as copies:
             broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             self._broken = broken
-            channel.closing.add_done_callback(lambda _: self._break("the channel was closed"))
+            channel.closing.add_done_callback(lambda closed: self._break(closing_reason(closed)))
             await self._open_copy_channel(connection, copies)
             self._channel = ConfirmChannel(channel, timeout_seconds=PUBLISH_TIMEOUT_SECONDS)
             self._usable.set()
@@ -191,7 +192,7 @@ class RabbitPublisher:
                 await self._usable.wait()
         channel = self._copy_channel if is_copy else self._channel
         if channel is None:
-            raise ConnectionError("the channel was closed")
+            raise ConnectionError(CHANNEL_CLOSED)
         return channel
 
     async def _publish(
@@ -217,9 +218,9 @@ class RabbitPublisher:
         except DeliveryError:
             raise RefusedError(f"the broker refused a message for {routing_key!r}") from None
         except NOT_ALLOWED_ERRORS as error:
-            raise UnconfirmedError(f"{type(error).__name__}: {error}"[:300]) from error
+            raise UnconfirmedError(reason_in_words(error)) from error
         except CLOSED_ERRORS as error:
-            raise ClosedError(f"{type(error).__name__}: {error}"[:300]) from error
+            raise ClosedError(reason_in_words(error)) from error
 
 
 def _readable(correlation_id: str | None) -> str | None:

@@ -31,6 +31,7 @@ PROMISED = {
     "event_publish_duration_seconds": ("histogram", {"type"}),
     "parked_total": ("counter", {"reason"}),
     "breaker_state": ("gauge", {"region"}),
+    "health_status": ("gauge", {"status"}),
     "breaker_opened_timestamp_seconds": ("gauge", {"region"}),
     "breaker_next_probe_timestamp_seconds": ("gauge", {"region"}),
     "call_rate_limit": ("gauge", {"region"}),
