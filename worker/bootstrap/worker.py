@@ -19,6 +19,7 @@ from worker.policy.status import Connection, HeldBack, InHand, Readiness, State,
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.publisher import RabbitPublisher
+from worker.rabbit.queue_counts import QueueCounts
 
 if TYPE_CHECKING:
     from worker.claims.redis_claims import RedisClaims
@@ -54,6 +55,7 @@ class Worker:
     deduplicator: Deduplicator
     claims: "RedisClaims | None"
     throttle: Throttle
+    queue_counts: QueueCounts
     refusals: Mapping[str, str] = field(default_factory=dict)
     """Details of a reason to pause."""
     started: float = field(default_factory=time.time)
@@ -91,8 +93,13 @@ class Worker:
     def held_back(self) -> dict[str, HeldBack]:
         """What holds the requests for each region back, in numbers."""
         now = self.throttle.clock()
-        epoch = time.time() - now
-        return {name: explain.held_back(region, now, epoch) for name, region in self.throttle.regions.items()}
+        return {name: explain.held_back(region, now) for name, region in self.throttle.regions.items()}
+
+    @property
+    def oldest_request_seconds(self) -> float | None:
+        """Age of the oldest request in flight; None if there is none."""
+        starts = [in_progress.age_starts_at for in_progress in self.deduplicator.all_in_progress.values()]
+        return max(0.0, time.time() - min(starts)) if starts else None
 
     def _regions(self) -> dict[str, dict[str, object]]:
         now = self.throttle.clock()
@@ -129,7 +136,7 @@ class Worker:
             state=self.state,
             now=time.time(),
             started=self.started,
-            backlog=self.consumer.backlog,
+            backlog=self.queue_counts.messages.get("requests", 0),
             in_flight=self.dispatcher.in_flight,
             prefetch=self.settings.prefetch,
             in_hand=tuple(sorted(all_in_progress, key=lambda request: -request.seconds)),

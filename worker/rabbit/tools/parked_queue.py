@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, Self
 
 from aio_pika.abc import AbstractConnection
@@ -120,7 +121,7 @@ class ParkedQueue:
 
     async def move(self, message: ParkedMessage, headers: Mapping[str, object]) -> None:
         """Put a copy with these headers at the end of the requests queue, then drop `message`. Raises BrokerError."""
-        await self._copy(message, headers, self._requests)
+        await self._copy(message, headers, self._requests, sent_at=datetime.now(UTC))
         await self.drop(message)
 
     async def drop(self, message: ParkedMessage) -> None:
@@ -209,8 +210,11 @@ class ParkedQueue:
         await self._copy(message, headers, self._queue)
         await self.drop(message)
 
-    async def _copy(self, message: ParkedMessage, headers: Mapping[str, object], queue: str) -> None:
+    async def _copy(
+        self, message: ParkedMessage, headers: Mapping[str, object], queue: str, *, sent_at: datetime | None = None
+    ) -> None:
         properties = copy_properties(message.properties, headers)
+        properties.timestamp = sent_at or properties.timestamp  # the age of a replay starts anew
         try:
             await self._copies.publish(message.body, properties, routing_key=queue, mandatory=True)
         except Exception as error:
