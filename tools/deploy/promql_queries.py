@@ -27,8 +27,9 @@ FOREIGN: Final = {  # names that are not the worker's: of RabbitMQ's plugin, and
 PLUGINS: Final = {"rabbitmq_prometheus", "rabbitmq_management", "rabbitmq_auth_mechanism_ssl", "rabbitmq_shovel"}
 """Names that only look like a metric's."""
 VALUES: Final = {
-    "region": ".+",
-    "replica": ".+",
+    "namespace": ".*",
+    "job": ".*",
+    "pod": ".*",
     "queue": "dcs.migration.requests",
     "__rate_interval": "10s",
 }
@@ -60,8 +61,13 @@ def named(path: Path) -> set[str]:
 
 def panels(board: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """The panels of a dashboard, of the committed one if none is given, without its rows."""
+    return [panel for panel in placed(board) if panel["type"] != "row"]
+
+
+def placed(board: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Rows and panels of a dashboard, with the panels of rows that are collapsed."""
     found = (board or json.loads(DASHBOARD.read_text("utf-8")))["panels"]
-    return [panel for panel in found if panel["type"] != "row"]
+    return [one for panel in found for one in (panel, *panel.get("panels", ()))]
 
 
 def queries() -> list[tuple[str, str]]:
@@ -70,7 +76,7 @@ def queries() -> list[tuple[str, str]]:
 
 
 def substituted(query: str) -> str:
-    """A query with the dashboard's variables in place, all regions and replicas chosen."""
+    """A query with the dashboard's variables in place, all replicas chosen."""
     for name, value in VALUES.items():
         query = query.replace(f"${{{name}:regex}}", value).replace(f"${name}", value)
     return query

@@ -69,7 +69,8 @@ class Prometheus(PrivateServer):
         )
 
     def _job(self, name: str, addresses: list[str]) -> dict[str, Any]:
-        job: dict[str, Any] = {"job_name": name, "static_configs": [{"targets": addresses}]}
+        pod = {"source_labels": ["__address__"], "target_label": "pod"}
+        job: dict[str, Any] = {"job_name": name, "static_configs": [{"targets": addresses}], "relabel_configs": [pod]}
         if name.endswith("-queues"):
             path, _, query = QUEUES.partition("?")
             families = [pair.partition("=")[2] for pair in query.split("&")]
