@@ -13,12 +13,10 @@ from deploy.grafana.panels import (
     RED,
     YELLOW,
     Row,
-    by_place,
     graph,
     heat,
     own,
     quantiles,
-    queue,
     rate,
 )
 
@@ -72,7 +70,6 @@ def outcomes() -> Row:
             (rate(retried, "outcome, reason") + " > 0", "{{outcome}} {{reason}}"),
             unit="reqps",
             stacked=True,
-            span=12,
         ),
         graph(
             "Parked by reason",
@@ -80,7 +77,14 @@ def outcomes() -> Row:
             (f"sum by (reason) (increase({own('parked_total')}[$__rate_interval])) > 0", "{{reason}}"),
             stacked=True,
             colours=REASONS,
-            span=12,
+            anchor="dcsworkerparked",
+        ),
+        graph(
+            "Time parked",
+            "Since the parked queue was last seen empty; a replica that starts begins anew.",
+            (f"max by (job) ({own('parked_since_seconds')})", "{{job}}"),
+            unit="s",
+            steps=((86400, ORANGE),),
             anchor="dcsworkerparked",
         ),
     )
@@ -172,9 +176,9 @@ def retries() -> Row:
     """What comes again."""
     return (
         graph(
-            "Waiting for retry",
-            "Requests in each retry queue, which come back after its delay.",
-            (by_place(queue("messages", "[.]retry[.].+")), "{{place}}"),
+            "Waiting, by queue",
+            "Ready requests in the queue, in all retry queues, and parked, as the replicas count them.",
+            (f"sum by (queue) (max by (namespace, job, queue) ({own('queue_messages')}))", "{{queue}}"),
             stacked=True,
             span=12,
         ),
