@@ -130,8 +130,8 @@ def health() -> Row:
             none="none finished",
         ),
         light(
-            "DCS calls answered 2xx (5 min)",
-            "Of all calls. Throttling, refused credentials, a wrong endpoint and an outage all lower it.",
+            "DCS calls OK (5 min)",
+            "Share of the calls that were answered 2xx. Throttling, refused credentials, a wrong endpoint and an outage all lower it.",
             share(f"(sum(rate({own('dcs_calls_total', status='~2..')}[5m])) or vector(0))", f"sum(rate({calls}[5m]))"),
             "dcsworkerrequestsfailing",
             unit="percentunit",

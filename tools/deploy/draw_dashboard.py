@@ -19,7 +19,7 @@ from tools.harness.browser import browsing
 
 ACT = 6.0
 """Seconds that each of the ten acts of the hour lasts: they stand for minutes."""
-SIZE = (1480, 1000)
+SIZE = (1480, 760)
 PICTURE_ROWS = 2
 PATIENCE = 90.0
 PAGE = """<!doctype html><meta charset=utf-8><link rel=icon href=data:,><link rel=stylesheet href=draw.css>
