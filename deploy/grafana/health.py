@@ -131,7 +131,7 @@ def health() -> Row:
         ),
         light(
             "DCS calls OK (5 min)",
-            "Share of the calls that were answered 2xx. Throttling, refused credentials, a wrong endpoint and an outage all lower it.",
+            "Calls answered 2xx. Throttling, refused credentials, a wrong endpoint and an outage all lower it.",
             share(f"(sum(rate({own('dcs_calls_total', status='~2..')}[5m])) or vector(0))", f"sum(rate({calls}[5m]))"),
             "dcsworkerrequestsfailing",
             unit="percentunit",
