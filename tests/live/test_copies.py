@@ -27,7 +27,7 @@ async def test_retry_queues_that_refuse_pause_consumption(rabbit: RabbitMqServer
         for name in early:  # so that the queue is longer than the policy allows
             await system.publish(request(name, request_id=name))
         retried = 'outcome="retried"'
-        await until(lambda: worker.metric("dcs_worker_requests_completed_total", retried) == len(early), 10)
+        await until(lambda: worker.metric("dcs_worker_deliveries_settled_total", retried) == len(early), 10)
         await rabbit.ctl("set_policy", *policy, r"\.retry\.", REFUSE)
         for name in busy + good:
             await system.publish(request(name, request_id=name))

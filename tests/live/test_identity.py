@@ -72,7 +72,7 @@ async def test_expiring_tokens_fail_none_of_500_requests(vhost: str, tmp_path: P
         assert {answers[0].key for answers in events.values()} == {"migration.succeeded"}
         system.assert_one_task_each(task_names)
         assert 2 <= _token_calls(system) <= lives + 1
-        assert worker.metric("dcs_worker_requests_completed_total", 'outcome="retried"') == 0
+        assert worker.metric("dcs_worker_deliveries_settled_total", 'outcome="retried"') == 0
         _assert_silent(system, worker, (PASSWORD,))
 
 

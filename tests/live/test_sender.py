@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -59,6 +60,7 @@ async def test_five_thousand_requests_are_confirmed_with_few_in_flight(connectio
 
 async def test_sent_request_is_persistent_json_with_given_properties(connection: AbstractConnection) -> None:
     """Body, correlation id, reply address and headers arrive as given; the message outlives the broker."""
+    started = datetime.now(UTC).replace(microsecond=0)
     async with open_sender(connection, names.REQUEST_EXCHANGE) as sender:
         await sender.send(BODY, correlation_id="mine", reply_to="answers")
 
@@ -67,6 +69,8 @@ async def test_sent_request_is_persistent_json_with_given_properties(connection:
     properties = message.header.properties
     assert (message.body, properties.correlation_id, properties.reply_to) == (BODY, "mine", "answers")
     assert (properties.content_type, properties.delivery_mode) == ("application/json", 2)
+    assert properties.timestamp is not None
+    assert started <= properties.timestamp <= datetime.now(UTC)
 
 
 async def test_unroutable_request_raises_send_error(connection: AbstractConnection) -> None:

@@ -73,7 +73,7 @@ async def test_full_projects_wait_in_long_retry_queue(vhost: str, tmp_path: Path
         await worker.ready()
         for code in codes:
             await system.publish(request(code))
-        await until(lambda: worker.metric("dcs_worker_requests_completed_total", 'outcome="retried"') == 5, 20)
+        await until(lambda: worker.metric("dcs_worker_deliveries_settled_total", 'outcome="retried"') == 5, 20)
         assert await system.depth(names.retry_queue(names.REQUEST_QUEUE, 600)) == 5
         assert len(system.fake_dcs.calls) == 5
 

@@ -35,7 +35,7 @@ async def test_valid_request_creates_task_and_event(vhost: str, tmp_path: Path) 
         )
         assert event.headers["traceparent"] == TRACE["traceparent"]
         assert event.properties.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
-        assert worker.metric("dcs_worker_requests_completed_total", 'outcome="succeeded"') == 100
+        assert worker.metric("dcs_worker_deliveries_settled_total", 'outcome="succeeded"') == 100
         assert worker.metric("dcs_worker_in_flight_requests") == 0
         assert worker.get("/livez")[0] == 200
         started = time.monotonic()
@@ -100,7 +100,7 @@ async def test_retries_survive_worker_restart(vhost: str, tmp_path: Path) -> Non
         first = system.worker(WORKER_TRIES=1)
         await first.ready()
         await system.publish(request("busy"))
-        await until(lambda: first.metric("dcs_worker_requests_completed_total", 'outcome="retried"') == 2, 15)
+        await until(lambda: first.metric("dcs_worker_deliveries_settled_total", 'outcome="retried"') == 2, 15)
         first.process.send_signal(signal.SIGTERM)
         assert await first.ended() == 0
         system.worker(WORKER_TRIES=1)
@@ -245,7 +245,7 @@ async def test_full_reply_queue_delays_no_request(vhost: str, tmp_path: Path) ->
         await worker.ready()
         await system.publish(request("asked", request_id="asked"), reply_to="answers")
         succeeded = 'outcome="succeeded"'
-        await until(lambda: worker.metric("dcs_worker_requests_completed_total", succeeded) == 1, 20, worker.explain)
+        await until(lambda: worker.metric("dcs_worker_deliveries_settled_total", succeeded) == 1, 20, worker.explain)
         assert len(system.by_request()["asked"]) == 1
         assert [line["level"] for line in worker.log() if line["event"] == "reply.refused"] == ["warning"]
         assert await system.all_empty()

@@ -109,10 +109,12 @@ def test_every_document_is_linked_from_the_readme() -> None:
 
 
 def test_documents_name_what_exists() -> None:
-    """Classes and paths in the documents are those of the code."""
+    """Classes and paths in the documents are those of the code, alerts those of the rules."""
+    alerts = set(re.findall(r"alert: (\w+)", (ROOT / "deploy" / "prometheus" / "rules" / "alerts.yml").read_text()))
     named = {name for page in PAGES for name in names_of(page) if page.name != "CHANGELOG.md"}
     paths = {name for name in named if "/" in name}
-    missing = {name for name in paths if not (ROOT / name).exists()} | (named - paths - classes() - OF_LIBRARIES)
+    missing = {name for name in paths if not (ROOT / name).exists()}
+    missing |= named - paths - classes() - alerts - OF_LIBRARIES
     assert missing == set()
 
 

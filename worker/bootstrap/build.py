@@ -27,6 +27,7 @@ from worker.rabbit.delivery import RabbitDelivery
 from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.on_demand import OnDemandChannel
 from worker.rabbit.publisher import RabbitPublisher
+from worker.rabbit.queue_counts import QueueCounts
 from worker.rabbit.replies import ReplyPublisher
 from worker.rabbit.topology import Topology
 from worker.web.server import WebServer
@@ -63,10 +64,11 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         ports = Ports(client, traced, observer, throttle, consumer, claims, locks)
         parser = RequestParser(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
         dispatcher = build_dispatcher(ports, components.retry_policy(settings), parser, deduplicator)
-        supervisors = _supervisors(settings, publisher, consumer, observer)
+        queue_counts = QueueCounts(topology)
+        supervisors = _supervisors(settings, publisher, consumer, queue_counts, observer)
         worker = Worker(
             *(settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle),
-            *(lambda text: str(observer.redactor.redact(text)), refusals),
+            *(queue_counts, lambda text: str(observer.redactor.redact(text)), refusals),
         )
         web = await _start_web_server(worker, metrics)
         stack.push_async_callback(web.stop)
@@ -164,12 +166,17 @@ def _consumer(
 
 
 def _supervisors(
-    settings: Settings, publisher: RabbitPublisher, consumer: Consumer, observer: WorkerObserver
+    settings: Settings,
+    publisher: RabbitPublisher,
+    consumer: Consumer,
+    queue_counts: QueueCounts,
+    observer: WorkerObserver,
 ) -> tuple[ConnectionSupervisor, ...]:
     nodes = components.brokers(settings)
+    sessions = {"publisher": publisher.session, "consumer": queue_counts.during(consumer.session)}
     return tuple(
         ConnectionSupervisor(name, nodes, session, observer, max_down_seconds=settings.broker_timeout)
-        for name, session in (("publisher", publisher.session), ("consumer", consumer.session))
+        for name, session in sessions.items()
     )
 
 
@@ -185,6 +192,10 @@ async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
 
     def exposition(accept: str) -> tuple[bytes, str]:
         metrics.set_held_back(worker.held_back)
+        counts = worker.queue_counts
+        metrics.set_waiting(
+            counts.messages, parked_seconds=counts.parked_seconds, oldest_seconds=worker.oldest_request_seconds
+        )
         return metrics.render(accept)
 
     web = WebServer(settings.http_host, settings.http_port, worker.check_health, exposition, worker.status)

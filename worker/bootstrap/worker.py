@@ -23,6 +23,7 @@ from worker.policy.throttle.circuit_breaker import BreakerState
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.publisher import RabbitPublisher
+from worker.rabbit.queue_counts import QueueCounts
 
 if TYPE_CHECKING:
     from worker.claims.redis_claims import RedisClaims
@@ -66,6 +67,7 @@ class Worker:
     deduplicator: Deduplicator
     claims: "RedisClaims | None"
     throttle: Throttle
+    queue_counts: QueueCounts
     redact: Callable[[str], str]
     """Removes secrets from texts of other parties."""
     refusals: Mapping[str, str] = field(default_factory=dict)
@@ -152,8 +154,13 @@ class Worker:
     def held_back(self) -> dict[str, HeldBack]:
         """What holds the requests for each region back, in numbers."""
         now = self.throttle.clock()
-        epoch = time.time() - now
-        return {name: explain.held_back(region, now, epoch) for name, region in self.throttle.regions.items()}
+        return {name: explain.held_back(region, now) for name, region in self.throttle.regions.items()}
+
+    @property
+    def oldest_request_seconds(self) -> float | None:
+        """Age of the oldest request in flight; None if there is none."""
+        starts = [in_progress.age_starts_at for in_progress in self.deduplicator.all_in_progress.values()]
+        return max(0.0, time.time() - min(starts)) if starts else None
 
     def _regions(self) -> dict[str, dict[str, object]]:
         now = self.throttle.clock()
@@ -181,7 +188,7 @@ class Worker:
             replica=platform.node(),
             now=time.time(),
             started=self.started,
-            queued={"requests": self.consumer.backlog} if all(link.is_up for link in self.supervisors) else {},
+            queued=self.queue_counts.messages,
             in_flight=self.dispatcher.in_flight,
             prefetch=self.settings.prefetch,
             in_hand=tuple(sorted(all_in_progress, key=lambda request: -request.seconds)),

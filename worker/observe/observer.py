@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from worker.observe.log_fields import call_error_fields, call_level, delivery_fields, delivery_level
 from worker.observe.logging import Level
-from worker.observe.metrics import FINAL_OUTCOMES, OTHER_VALUE, Metrics
+from worker.observe.metrics import FINAL_OUTCOMES, NO_REGION, OTHER_VALUE, Metrics
 from worker.observe.recent_activity import RecentActivity
 from worker.observe.redaction import Redactor
 from worker.observe.repeated_lines import LineKind, RepeatedLines
@@ -91,9 +91,10 @@ class WorkerObserver:
         self.activity.settled(fact)
         metrics = self._metrics
         metrics.in_flight_requests.dec()
-        metrics.requests_completed[fact.outcome, fact.reason].inc()
+        metrics.deliveries_settled[fact.outcome, fact.reason].inc()
         metrics.request_duration[fact.outcome].observe(fact.seconds)
-        if fact.outcome in FINAL_OUTCOMES:
+        if fact.outcome in FINAL_OUTCOMES and not fact.is_repeated:
+            metrics.requests_finished[fact.outcome, fact.reason].inc()
             metrics.request_age[fact.outcome].observe(fact.age)
         if fact.parked:
             metrics.parked[fact.reason].inc()
@@ -107,18 +108,21 @@ class WorkerObserver:
             self.tracing.failed(error)
         self.activity.delivery_returned("defect")
         self._metrics.in_flight_requests.dec()
-        self._metrics.requests_completed["returned", "defect"].inc()
+        self._metrics.deliveries_settled["returned", "defect"].inc()
         message = "A defect of the worker interrupted a delivery, which was returned to the queue"
         self._logger.error("request.defect", message=message, error=error)
 
     # DCS.
 
-    def call_ended(self, operation: str, label: str, seconds: float) -> None:
-        """A DCS call ended: `label` is its HTTP status, or how it ended without an answer."""
+    def call_ended(self, operation: str, label: str, seconds: float, region: str | None) -> None:
+        """A DCS call ended: `label` is its HTTP status, or how it ended without an answer.
+
+        `region` is None for a call for credentials.
+        """
         if self.tracing is not None:
             self.tracing.call_ended(label)
         self.activity.call_ended(seconds)
-        self._metrics.dcs_calls[operation, label].inc()
+        self._metrics.dcs_calls[region or NO_REGION, operation, label].inc()
         self._metrics.dcs_call_duration[operation].observe(seconds)
 
     def limited(self, limit: int) -> None:
@@ -204,8 +208,7 @@ class WorkerObserver:
 
     def claims_available(self, is_available: bool, reason: str) -> None:
         """Redis became available or unavailable."""
-        if self._metrics.claims_available is not None:
-            self._metrics.claims_available.set(is_available)
+        self._metrics.set_claims_available(is_available)
         if is_available:
             self._logger.info("redis.available", message="Redis answers: requests are claimed again")
         else:

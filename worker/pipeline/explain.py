@@ -43,13 +43,11 @@ def projects(region: RegionThrottle, now: float) -> tuple[list[str], dict[str, s
     return throttled, {project: reason for project, reason in why.items() if reason not in ("", THROTTLED)}
 
 
-def held_back(region: RegionThrottle, now: float, epoch: float) -> HeldBack:
-    """One region in numbers; `epoch`: what must be added to the throttle's clock to have epoch seconds."""
-    breaker, is_limiting = region.breaker, region.limiter.is_limiting(now)
+def held_back(region: RegionThrottle, now: float) -> HeldBack:
+    """One region in numbers."""
+    is_limiting = region.limiter.is_limiting(now)
     throttled, held = projects(region, now)
     return HeldBack(
-        opened_at=epoch + breaker.since if breaker.is_blocking else 0.0,
-        probe_at=epoch + breaker.probes.at if breaker.is_blocking else 0.0,
         rate=region.limiter.rate or inf if is_limiting else inf,
         projects={**Counter(held.values()), THROTTLED: len(throttled)},
     )

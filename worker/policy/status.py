@@ -98,12 +98,8 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class HeldBack:
-    """What keeps the requests for one region back, in numbers. Times are epoch seconds."""
+    """What keeps the requests for one region back, in numbers."""
 
-    opened_at: float = 0.0
-    """When its breaker was opened; 0 while it is closed."""
-    probe_at: float = 0.0
-    """When it is probed next; 0 while it is closed."""
     rate: float = inf
     """Calls per second that a limit allows, be it set or learnt."""
     projects: Mapping[str, int] = field(default_factory=dict)

@@ -123,11 +123,6 @@ class Consumer:
         """Why consumption is paused; empty while it is not."""
         return frozenset(self._pauses)
 
-    @property
-    def backlog(self) -> int:
-        """Messages ready in the queue, as the broker last counted them."""
-        return self._channel_health.messages if self._channel_health else 0
-
     def pause(self, why: str) -> None:
         """Stop consuming until `resume` was called for the same reason."""
         self._pauses.add(why)

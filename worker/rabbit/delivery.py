@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -93,8 +94,6 @@ class ChannelHealth:
         self.acks = AckWriter(channel)
         self.consumers = 0
         """Consumers of the queue, as the broker last counted them."""
-        self.messages = 0
-        """Messages ready in the queue, as the broker last counted them."""
         self._probes = probes
         self._queue = queue
         self._freeze_detector = freeze_detector
@@ -162,7 +161,7 @@ class ChannelHealth:
         finally:
             self._probe_timeout = None
         self._heard_at, self._freezes = time.monotonic(), freezes
-        self.consumers, self.messages = answer.consumer_count or 0, answer.message_count or 0
+        self.consumers = answer.consumer_count or 0
         return not self.is_lost()
 
 
@@ -192,6 +191,14 @@ class RabbitDelivery:
         self._tag = deliver.delivery_tag
         self._channel_health = channel_health
         self._on_settled = on_settled
+
+    @property
+    def published_at(self) -> float | None:
+        """AMQP timestamp, in epoch seconds; AMQP asks for seconds, but some senders write milliseconds."""
+        timestamp: object = self.properties.timestamp
+        if isinstance(timestamp, datetime):
+            return timestamp.timestamp()
+        return timestamp / 1000 if isinstance(timestamp, int) else None
 
     def is_lost(self) -> bool:
         """True once the channel is closed."""

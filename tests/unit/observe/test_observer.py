@@ -115,7 +115,7 @@ def test_success_is_counted_and_logged() -> None:
     seen = Seen("info")
     seen.observer.received(redelivered=False)
     assert seen.changed["in_flight_requests"] == 1.0
-    seen.observer.call_ended("create", "200", 0.25)
+    seen.observer.call_ended("create", "200", 0.25, "cn-north-4")
     seen.observer.called(ORDER, "create", TaskCreated("task"), 1)
     seen.observer.published(SUCCEEDED_TYPE, 0.125)
     completed = final_events.succeeded(ORDER, ENVELOPE, TaskCreated("i-1"), "created", 120.0)
@@ -124,13 +124,14 @@ def test_success_is_counted_and_logged() -> None:
 
     assert seen.changed == {
         "requests_received_total redelivered=false": 1.0,
-        "dcs_calls_total operation=create status=200": 1.0,
+        "dcs_calls_total operation=create region=cn-north-4 status=200": 1.0,
         "dcs_call_duration_seconds_count operation=create": 1.0,
         "dcs_call_duration_seconds_sum operation=create": 0.25,
         f"events_published_total type={SUCCEEDED_TYPE}": 1.0,
         f"event_publish_duration_seconds_count type={SUCCEEDED_TYPE}": 1.0,
         f"event_publish_duration_seconds_sum type={SUCCEEDED_TYPE}": 0.125,
-        "requests_completed_total outcome=succeeded reason=created": 1.0,
+        "deliveries_settled_total outcome=succeeded reason=created": 1.0,
+        "requests_finished_total outcome=succeeded reason=created": 1.0,
         "request_duration_seconds_count outcome=succeeded": 1.0,
         "request_duration_seconds_sum outcome=succeeded": 0.5,
         "request_age_seconds_count outcome=succeeded": 1.0,
@@ -151,7 +152,7 @@ def test_parked_request_is_counted_by_reason() -> None:
 
     assert seen.changed["requests_received_total redelivered=true"] == 1.0
     assert seen.changed["parked_total reason=unresolved"] == 1.0
-    assert seen.changed["requests_completed_total outcome=failed reason=unresolved"] == 1.0
+    assert seen.changed["deliveries_settled_total outcome=failed reason=unresolved"] == 1.0
     (line,) = seen.lines
     assert (line["level"], line["event"], line["parked"]) == ("error", "request.failed", True)
     assert (line["message_id"], line["message"]) == ("m-1", "Request r-1 failed and is parked (unresolved): unresolved")
@@ -219,13 +220,23 @@ def test_every_line_is_written_at_debug() -> None:
     assert len(seen.lines) == 100
 
 
-def test_answer_from_memory_is_named() -> None:
-    """In its line only: the metrics count deliveries."""
+def test_call_for_credentials_belongs_to_no_region() -> None:
+    """IAM gives out tokens for every region."""
+    seen = Seen()
+    seen.observer.call_ended("token", "201", 0.25, None)
+    assert seen.changed["dcs_calls_total operation=token region=none status=201"] == 1.0
+
+
+def test_answer_from_memory_is_no_finished_request() -> None:
+    """It is a delivery, and its line names it."""
     seen = Seen("info")
     for is_repeated in (False, True):
         seen.observer.received(redelivered=False)
         seen.observer.settled(settled("succeeded", "created", is_repeated=is_repeated))
     assert [line.get("repeated") for line in seen.lines] == [None, True]
+    assert seen.changed["deliveries_settled_total outcome=succeeded reason=created"] == 2.0
+    assert seen.changed["requests_finished_total outcome=succeeded reason=created"] == 1.0
+    assert seen.changed["request_age_seconds_count outcome=succeeded"] == 1.0
 
 
 @pytest.mark.parametrize(("outcome", "reason"), [("retried", "503"), ("retried", "settle"), ("returned", "stale")])
@@ -237,7 +248,7 @@ def test_retried_request_has_no_age(outcome: str, reason: str) -> None:
 
     assert seen.changed == {
         "requests_received_total redelivered=false": 1.0,
-        f"requests_completed_total outcome={outcome} reason={reason}": 1.0,
+        f"deliveries_settled_total outcome={outcome} reason={reason}": 1.0,
         f"request_duration_seconds_count outcome={outcome}": 1.0,
         f"request_duration_seconds_sum outcome={outcome}": 0.5,
     }
@@ -339,7 +350,7 @@ def test_defect_returns_delivery() -> None:
 
     assert seen.changed == {
         "requests_received_total redelivered=false": 1.0,
-        "requests_completed_total outcome=returned reason=defect": 1.0,
+        "deliveries_settled_total outcome=returned reason=defect": 1.0,
     }
     (line,) = seen.lines
     assert (line["level"], line["event"], line["error"]) == ("error", "request.defect", "ValueError: a defect")
@@ -515,4 +526,4 @@ def test_success_is_not_logged_at_warning() -> None:
     seen.observer.settled(settled("succeeded", "created"))
 
     assert seen.lines == []
-    assert seen.changed["requests_completed_total outcome=succeeded reason=created"] == 1.0
+    assert seen.changed["deliveries_settled_total outcome=succeeded reason=created"] == 1.0
