@@ -59,9 +59,9 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         client = _dcs_client(stack, loaded, observer, freeze_detector, on_credentials)
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
-        claims = await _claims(stack, settings, observer, consumer)
-        publisher = _publisher(stack, settings, topology, observer, consumer, refusals)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
+        claims = await _claims(stack, settings, observer, consumer, throttle)
+        publisher = _publisher(stack, settings, topology, observer, consumer, refusals)
         traced = components.traced(publisher, observer.tracing, settings)
         ports = Ports(client, traced, observer, throttle, consumer, claims, locks)
         parser = RequestParser(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
@@ -101,7 +101,7 @@ def _dcs_client(
 
 
 async def _claims(
-    stack: AsyncExitStack, settings: Settings, observer: WorkerObserver, consumer: Consumer
+    stack: AsyncExitStack, settings: Settings, observer: WorkerObserver, consumer: Consumer, throttle: Throttle
 ) -> "RedisClaims | None":
     mode = settings.claims_away
 
@@ -110,6 +110,8 @@ async def _claims(
             observer.note("warning", "claims.stand_in", mode=mode, message=CLAIMS_AWAY_MODES[mode])
         if mode == "pause":
             (consumer.resume if is_available else consumer.pause)(CLAIMS_AWAY)
+            if not is_available:
+                throttle.send_away("claims")
 
     if (claims := components.claims(settings, observer, on_available)) is not None:
         stack.push_async_callback(claims.aclose)

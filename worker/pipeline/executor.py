@@ -113,8 +113,8 @@ class Executor:
                 context.ended_holds.add(context.checked_hold)
                 step = await self._attempt_once(context)
             return step
-        except ThrottleClosedError:
-            return Requeued(context.envelope)
+        except ThrottleClosedError as closed:
+            return Requeued(context.envelope, closed.why)
         except PostponedError as postponed:
             listing_delay_left = self._retry_policy.listing_delay_left(context.envelope.last_sent_at, self._now())
             return self._retry_policy.wait(context.envelope, max(postponed.seconds, listing_delay_left), postponed.why)
