@@ -66,6 +66,8 @@ class Worker:
             return Readiness(False, "; ".join(broken))
         if self.publisher.is_blocked:
             return Readiness(False, "the broker blocks publishing (memory or disk alarm)")
+        if not self.consumer.is_answering:
+            return Readiness(False, self.consumer.silence)
         pauses = self.consumer.pauses
         details = {"regions": self._regions(), "lookups": self.modes[0], "claims": self.modes[1]}
         if not self.consumer.is_consuming and (

@@ -21,6 +21,8 @@ from worker.rabbit import lenient_codec
 HEARTBEAT_SECONDS: Final = 10
 """A dead peer is noticed after some three heartbeats."""
 CONNECT_TIMEOUT_SECONDS: Final = 10.0
+FIRST_CONNECT_TIMEOUT_SECONDS: Final = 5.0
+"""For the first attempts, where another node can be tried."""
 RPC_TIMEOUT_SECONDS: Final = 10.0
 CLOSE_TIMEOUT_SECONDS: Final = 2.0
 
@@ -73,11 +75,13 @@ async def connected(brokers: Brokers, attempt: int, name: str) -> AsyncIterator[
     Raises IncompatibleCodecError if hostile messages would break it.
     """
     lenient_codec.install()
-    async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+    nodes = len(brokers.urls)
+    timeout = FIRST_CONNECT_TIMEOUT_SECONDS if attempt < nodes > 1 else CONNECT_TIMEOUT_SECONDS
+    async with asyncio.timeout(timeout):
         connection = await aio_pika.connect(
-            brokers.urls[attempt % len(brokers.urls)],
+            brokers.urls[attempt % nodes],
             ssl_context=brokers.tls,
-            timeout=CONNECT_TIMEOUT_SECONDS,
+            timeout=timeout,
             heartbeat=HEARTBEAT_SECONDS,
             client_properties={"connection_name": name},
         )
