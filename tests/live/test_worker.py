@@ -4,8 +4,10 @@ import asyncio
 import json
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import aio_pika
 import pytest
@@ -14,7 +16,9 @@ from aio_pika.exceptions import DeliveryError
 from schemas import names
 from tests.malformed_messages import FORGED, HOSTILE
 from tools.harness.running_system import TOKEN, RunningSystem, machine_load_factor, request, until
-from worker.rabbit.topology import describe
+from worker.rabbit.topology import Queue, describe
+
+ENDS_SECONDS = 15.0
 
 
 async def test_valid_request_creates_task_and_event(vhost: str, tmp_path: Path) -> None:
@@ -175,18 +179,41 @@ async def test_drain_lets_calls_in_flight_finish(vhost: str, tmp_path: Path) -> 
         assert await second.ended(2) == 128 + signal.SIGINT
 
 
-async def test_different_topology_is_reported_readably(vhost: str, tmp_path: Path) -> None:
-    """A queue with other arguments: one line per difference, exit status 78."""
-    async with RunningSystem(vhost, tmp_path) as system:
-        async with await system._connection.channel() as channel:
-            plan = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (2.0,))
-            queue = plan.queues[-1]
-            arguments = queue.all_arguments | {"x-message-ttl": 5}
-            await channel.declare_queue(queue.name, durable=True, arguments=arguments)
+def _queues(delay: float) -> tuple[Queue, ...]:
+    return describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (delay,)).queues
+
+
+@pytest.mark.parametrize(
+    ("number", "existing", "difference"),
+    [
+        (
+            -1,
+            _queues(0.005)[-1].arguments,
+            "queue 'dcs.migration.requests.retry.2s': x-message-ttl is 5, but should be 2000;",
+        ),
+        (
+            *(1, {"x-queue-type": "classic"}),
+            "queue 'dcs.migration.requests': x-dead-letter-exchange is not set, but should be '' (empty);",
+        ),
+    ],
+)
+async def test_different_topology_ends_with_one_line(
+    vhost: str, tmp_path: Path, number: int, existing: Mapping[str, Any], difference: str
+) -> None:
+    """A queue with other arguments: one error that names the difference, exit status 78; cured, it starts."""
+    async with RunningSystem(vhost, tmp_path) as system, await system._connection.channel() as channel:
+        queue = _queues(2.0)[number]
+        await channel.declare_queue(queue.name, durable=True, arguments={"x-queue-type": "quorum", **existing})
         worker = system.worker()
-        assert await worker.ended() == 78
-        lines = [line["message"] for line in worker.log() if line["event"] == "topology.mismatch"]
-        assert "queue 'dcs.migration.requests.retry.2s': x-message-ttl is 5, but should be 2000" in lines[0]
+        assert await worker.ended(ENDS_SECONDS) == 78
+        (line,) = [line for line in worker.log() if line["level"] == "error" and "logger" not in line]
+        assert difference in line["message"]
+
+        await channel.queue_delete(queue.name)
+        await system.worker().ready()
+        await system.publish(request("cured", request_id="cured"))
+        await system.answered(1)
+        system.assert_one_task_each(["cured"])
 
 
 async def test_configuration_faults_are_reported_together(vhost: str, tmp_path: Path) -> None:

@@ -57,9 +57,9 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         client = _dcs_client(stack, loaded, observer, freeze_detector, on_credentials)
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
-        claims = await _claims(stack, settings, observer, consumer)
-        publisher = _publisher(stack, settings, topology, observer, consumer, refusals)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
+        claims = await _claims(stack, settings, observer, consumer, throttle)
+        publisher = _publisher(stack, settings, topology, observer, consumer, refusals)
         traced = components.traced(publisher, observer.tracing, settings)
         ports = Ports(client, traced, observer, throttle, consumer, claims, locks)
         parser = RequestParser(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
@@ -104,11 +104,13 @@ def _dcs_client(
 
 
 async def _claims(
-    stack: AsyncExitStack, settings: Settings, observer: WorkerObserver, consumer: Consumer
+    stack: AsyncExitStack, settings: Settings, observer: WorkerObserver, consumer: Consumer, throttle: Throttle
 ) -> "RedisClaims | None":
     def on_available(is_available: bool) -> None:
         if settings.claims_away == "pause":
             (consumer.resume if is_available else consumer.pause)(CLAIMS_AWAY)
+            if not is_available:
+                throttle.send_away("claims")
 
     if (claims := components.claims(settings, observer, on_available)) is not None:
         stack.push_async_callback(claims.aclose)

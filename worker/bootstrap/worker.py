@@ -139,6 +139,8 @@ class Worker:
             return f"No connection to RabbitMQ: {'; '.join(broken)}. {limit}; check the broker with: dcs-worker doctor."
         if self.publisher.is_blocked:
             return "The broker blocks publishing (memory or disk alarm). Free memory or disk space of the broker."
+        if not self.consumer.is_answering:
+            return self.consumer.silence
         if self._consuming_at is not None and now - self._consuming_at > SUBSCRIBE_SECONDS:
             return "The broker has no consumer of this replica, which subscribes again."
         return ""

@@ -181,7 +181,7 @@ class CallThrottle(Protocol):
     def permit(
         self, migration: MigrationRequest, calls: int, ended_holds: Collection[Hold] = ()
     ) -> AbstractAsyncContextManager[CallPermit]:
-        """Wait for a permit for so many calls. Raises PostponedError, or ThrottleClosedError once it drains."""
+        """Wait for a permit for so many calls. Raises PostponedError or ThrottleClosedError."""
 
     def check_open(self) -> None:
         """Raise ThrottleClosedError once this replica drains: no further call may begin."""

@@ -346,8 +346,12 @@ class Throttle:
         """Let no further call begin, and send away all that wait."""
         self._closed.set()
         self.probes.close()
+        self.send_away("drain")
+
+    def send_away(self, why: str) -> None:
+        """Send away all that wait for a permit, to be handed back; those that come later may wait."""
         for region in self.regions.values():
-            region.queue.remove(lambda _: ThrottleClosedError())
+            region.queue.remove(lambda _: ThrottleClosedError(why))
 
     def wake(self, last: RegionThrottle | None = None) -> None:
         """Grant the permits that may be granted. `last`: the region whose turn it is last."""

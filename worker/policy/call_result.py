@@ -197,7 +197,11 @@ class StaleDeliveryError(Exception):
 
 
 class ThrottleClosedError(Exception):
-    """This replica is draining: no further call may begin."""
+    """No further call may begin on this replica, which drains or may not work without Redis: `why`, in one word."""
+
+    def __init__(self, why: str = "drain") -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class PostponedError(Exception):

@@ -26,6 +26,8 @@ from worker.rabbit.failure_reasons import CHANNEL_CLOSED, BrokerRefusedError
 HEARTBEAT_SECONDS: Final = 10
 """A dead peer is noticed after some three heartbeats."""
 CONNECT_TIMEOUT_SECONDS: Final = 10.0
+FIRST_CONNECT_TIMEOUT_SECONDS: Final = 5.0
+"""For the first attempts, where another node can be tried."""
 RPC_TIMEOUT_SECONDS: Final = 10.0
 CLOSE_TIMEOUT_SECONDS: Final = 2.0
 MAX_HANDSHAKE_BYTES: Final = 65_536
@@ -152,13 +154,15 @@ async def connected(brokers: Brokers, attempt: int, name: str) -> AsyncIterator[
     Raises IncompatibleCodecError if hostile messages would break it, BrokerRefusedError, and what aio-pika raises.
     """
     lenient_codec.install()
+    nodes = len(brokers.urls)
+    timeout = FIRST_CONNECT_TIMEOUT_SECONDS if attempt < nodes > 1 else CONNECT_TIMEOUT_SECONDS
     transport = BrokerTransport(brokers.tls)
-    url = make_url(brokers.urls[attempt % len(brokers.urls)], heartbeat=HEARTBEAT_SECONDS)
+    url = make_url(brokers.urls[attempt % nodes], heartbeat=HEARTBEAT_SECONDS)
     # Not aio_pika.connect, which writes all parameters into the URL.
     connection = BrokerConnection(url, client_properties={"connection_name": name}, transport_factory=transport)
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-            await connection.connect(timeout=CONNECT_TIMEOUT_SECONDS)
+        async with asyncio.timeout(timeout):
+            await connection.connect(timeout=timeout)
     except InvalidFrameError as error:
         if (sentence := transport.end_handshake()) is None:
             raise

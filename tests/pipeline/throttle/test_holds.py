@@ -125,6 +125,22 @@ def test_only_refused_project_is_held(build: Build) -> None:
     assert held["message"].startswith("project p1: DCS rejects every call (401 no such key); the next probe is in")
 
 
+def test_request_that_only_waited_for_credentials_is_not_unresolved(build: Build) -> None:
+    """No create was sent while they were held: refused alone afterwards, it fails for that reason."""
+    world = build(1, reconcile="always")
+    world.dcs.faults[REGION] = REFUSED
+    world.publish(20)
+    world.run(30.0)
+    assert (world.ended, world.parked) == ({}, [])
+    del world.dcs.faults[REGION]
+    world.dcs.faults["all of p1"] = REFUSED
+    world.publish(5, "good", project_id="p2")
+    world.run(lambda: bool(world.parked), at_most=4000)
+    world.run(world.loop.now + 600.0)
+    assert {reason for _, reason in world.ended.values()} == {"created", "unauthenticated"}
+    assert len(world.parked) == 1
+
+
 def test_refused_project_at_start_does_not_block_others(build: Build) -> None:
     """Its requests stand in front: as long as nothing has succeeded, those behind are looked at, and accepted."""
     world = build(1)
