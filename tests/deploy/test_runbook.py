@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 import yaml
 from typer.main import get_command
+from worker.policy.health import HealthStatus
 
 from schemas.event import Reason
 from tests.deploy.kubernetes_manifests import COMPONENTS, KUBERNETES, built
@@ -21,7 +22,6 @@ from tools.harness.runbook import commands
 from worker.cli.app import app
 from worker.config import Settings
 from worker.config.settings import variable
-from worker.policy.health import HealthStatus
 
 START: Final = "start-here"
 """The chapter that leads to the others."""
@@ -113,7 +113,9 @@ def test_kubectl_commands_are_about_what_is_shipped(tmp_path: Path) -> None:
         if words[0] == "annotate":
             path.write_text(yaml.safe_dump(scaled))
             options = ("--local", f"--filename={path}", "--output=yaml")
-            done = subprocess.run([kubectl, "annotate", *words[3:], *options], capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [kubectl, "annotate", *words[3:], *options], capture_output=True, text=True, check=True
+            )
             scaled = yaml.safe_load(done.stdout)
             seen.append(scaled["metadata"].get("annotations") or {})
     assert seen == [{"autoscaling.keda.sh/paused-replicas": "0"}, {}]

@@ -1,7 +1,8 @@
 """Six incidents with a real worker: it says soon and truly what is wrong, and afterwards everything flows by itself.
 
-Broker gone, DCS answers 503, token revoked, wrong endpoint, DCS refuses all requests, Redis gone. In each one `/readyz`,
-metric and log agree on the status and name the error; after the cure every request has one task, and nothing is parked.
+Broker gone, DCS answers 503, token revoked, wrong endpoint, DCS refuses all requests, Redis gone. In each one
+`/readyz`, metric and log agree on the status and name the error; after the cure every request has one task, and nothing
+is parked.
 """
 
 import asyncio
@@ -65,7 +66,7 @@ class Watch:
         return reason
 
     async def flows(self) -> None:
-        """Wait until every request is answered; each has one task, and no queue holds anything, the parked one neither."""
+        """Wait until every request is answered, with one task each, and all queues are empty, the parked one too."""
         await self.system.answered(len(self.sent), 40)
         self.system.assert_one_task_each(self.sent)
         assert {event.key for event in self.system.events} == {SUCCEEDED_KEY}
@@ -267,8 +268,7 @@ async def test_lost_redis_is_reported_and_requests_flow(
     vhost: str, redis_node: RedisServer, tmp_path: Path, mode: str
 ) -> None:
     """`degraded` and work goes on, or `paused` until Redis is back, empty; nothing is created twice."""
-    claims = {"WORKER_CLAIMS_URL": redis_node.url, "WORKER_CLAIMS_AWAY": mode}
-    async with watching(vhost, tmp_path, **claims) as watch:
+    async with watching(vhost, tmp_path, WORKER_CLAIMS_URL=redis_node.url, WORKER_CLAIMS_AWAY=mode) as watch:
         await watch.publish("before")
         await watch.system.answered(COUNT)
         began = time.monotonic()
