@@ -1,4 +1,4 @@
-"""Alerts and recording rules: sound, tried by promtool, and of real metrics."""
+"""Alerts and recording rules: sound, tried by promtool, each with its chapter in the runbook, and of real metrics."""
 
 import json
 import re
@@ -15,6 +15,7 @@ from tools.deploy.promql_queries import DEPLOY, FOREIGN, documents, exposed, nam
 RULES = DEPLOY / "prometheus" / "rules"
 TESTS = DEPLOY / "prometheus" / "tests"
 RUNBOOK = DEPLOY / "runbook.md"
+PARTS = ("**What it means.**", "**What to look at.**", "**What to do.**", "**What not to do.**")
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool: apt-get install prometheus")
 
@@ -73,9 +74,14 @@ def test_each_alert_is_seen_firing_and_quiet() -> None:
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: "-".join((alert["alert"], *alert["labels"].values())))
 def test_an_alert_tells_a_person_what_to_do(alert: dict[str, Any]) -> None:
-    """Severity and a summary; its chapter is held by test_runbook.py."""
+    """Severity, a summary, and a chapter of the runbook with its four parts, in this order."""
     assert alert["labels"]["severity"] in {"critical", "warning"}
     assert alert["annotations"]["summary"]
+    path, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+    assert DEPLOY.parent / path == RUNBOOK
+    places = [chapters()[anchor].find(part) for part in PARTS]
+    assert min(places) >= 0
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
