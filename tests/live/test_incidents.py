@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
-
 from schemas.event import SUCCEEDED_KEY
 from tests.fakes.faulty_dcs import FaultyDcs
 from tests.fakes.servers import RedisServer
@@ -263,22 +261,32 @@ async def test_flood_of_refusals_is_reported_and_senders_may_repeat(vhost: str, 
         await watch.flows()
 
 
-@pytest.mark.parametrize("mode", ["look", "pause"])
-async def test_lost_redis_is_reported_and_requests_flow(
-    vhost: str, redis_node: RedisServer, tmp_path: Path, mode: str
-) -> None:
-    """`degraded` and work goes on, or `paused` until Redis is back, empty; nothing is created twice."""
-    async with watching(vhost, tmp_path, WORKER_CLAIMS_URL=redis_node.url, WORKER_CLAIMS_AWAY=mode) as watch:
+async def test_lost_redis_is_reported_and_work_continues(vhost: str, redis_node: RedisServer, tmp_path: Path) -> None:
+    """Redis is killed: `degraded`, and requests are answered as before; it comes back empty, and no task is doubled."""
+    async with watching(vhost, tmp_path, WORKER_CLAIMS_URL=redis_node.url) as watch:
         await watch.publish("before")
         await watch.system.answered(COUNT)
         began = time.monotonic()
         await asyncio.to_thread(redis_node.kill)
-        await watch.reports("degraded" if mode == "look" else "paused", "Redis", since=began)
+        await watch.reports("degraded", "Redis", since=began)
         await watch.logs("redis.unavailable", "warning", "refused")
         await watch.publish("away")
-        if mode == "look":
-            await watch.system.answered(2 * COUNT)
+        await watch.system.answered(2 * COUNT)
         await asyncio.to_thread(redis_node.start)
         await watch.publish("after")
+        await watch.flows()
+        await watch.logs("redis.available", "info")
+
+
+async def test_silent_redis_pauses_work_if_it_must(vhost: str, redis_node: RedisServer, tmp_path: Path) -> None:
+    """Redis does not answer under `WORKER_CLAIMS_AWAY=pause`: `paused`, no create, and all of them afterwards."""
+    async with watching(vhost, tmp_path, WORKER_CLAIMS_URL=redis_node.url, WORKER_CLAIMS_AWAY="pause") as watch:
+        began = time.monotonic()
+        redis_node.freeze()
+        await watch.reports("paused", "Redis", since=began)
+        await watch.logs("redis.unavailable", "warning")
+        await watch.publish("away")
+        assert not watch.system.fake_dcs.tasks
+        redis_node.thaw()
         await watch.flows()
         await watch.logs("redis.available", "info")
