@@ -26,7 +26,6 @@ from worker.config.settings import variable
 START: Final = "start-here"
 """The chapter that leads to the others."""
 PARTS: Final = ("**What it means.**", "**What to look at.**", "**What to do.**", "**What not to do.**")
-WORKER: Final = Path(__file__).parents[2] / "worker"
 TEXT: Final = RUNBOOK.read_text()
 ELSEWHERE: Final = {"WORKER_SECRETS_DIR"}
 """Variables that are no field of the settings."""
@@ -81,15 +80,6 @@ def test_every_command_exists_with_its_options() -> None:
         assert {word for word in words if word.startswith("--")} <= known, line
         asked = [words[place + 1] for place, word in enumerate(words) if word == "--reason"]
         assert set(asked) <= set(Reason), line
-
-
-def test_every_log_event_exists() -> None:
-    """What it tells the reader to look for in the log is what the worker logs."""
-    sources = "".join(path.read_text() for path in WORKER.rglob("*.py"))
-    subjects = "breaker|broker|credentials|health|project|redis|region|request|secrets|topology|worker"
-    named = set(re.findall(rf"`((?:{subjects})\.[a-z_]+)`", TEXT))
-    assert named
-    assert {event for event in named if f'"{event}"' not in sources} == set()
 
 
 def test_every_setting_exists() -> None:
