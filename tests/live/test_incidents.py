@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from schemas.event import SUCCEEDED_KEY
 from tests.fakes.faulty_dcs import FaultyDcs
 from tests.fakes.servers import RedisServer
+from tools.bench.servers import make_old
 from tools.harness.running_system import RunningSystem, WorkerProcess, machine_load_factor, request, until
 
 DEADLINE_SECONDS = 15.0
@@ -280,6 +281,7 @@ async def test_lost_redis_is_reported_and_work_continues(vhost: str, redis_node:
 
 async def test_silent_redis_pauses_work_if_it_must(vhost: str, redis_node: RedisServer, tmp_path: Path) -> None:
     """Redis does not answer under `WORKER_CLAIMS_AWAY=pause`: `paused`, no create, and all of them afterwards."""
+    make_old(redis_node)
     async with watching(vhost, tmp_path, WORKER_CLAIMS_URL=redis_node.url, WORKER_CLAIMS_AWAY="pause") as watch:
         began = time.monotonic()
         redis_node.freeze()
