@@ -13,7 +13,6 @@ from typing import Any, Final
 import pytest
 import yaml
 from typer.main import get_command
-from worker.policy.health import HealthStatus
 
 from schemas.event import Reason
 from tests.deploy.kubernetes_manifests import COMPONENTS, KUBERNETES, built
@@ -22,6 +21,7 @@ from tools.harness.runbook import commands
 from worker.cli.app import app
 from worker.config import Settings
 from worker.config.settings import variable
+from worker.policy.health import HealthStatus
 
 START: Final = "start-here"
 """The chapter that leads to the others."""
