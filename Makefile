@@ -18,7 +18,7 @@ SHIPPED := $(VENV)/shipped
 
 .SILENT:
 .PHONY: help setup python demo test test-unit test-brokers test-dashboard test-deploy test-languages test-senders dashboard picture prove storm flow-storm replay-storm \
-	bench image wheel sbom rules settings check format lock clean
+	bench image wheel sbom rules settings errors check format lock clean
 
 help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
@@ -42,7 +42,7 @@ help:
 	echo 'make check    format, lint, types, lock files'
 	echo 'make format   mend format and what lint can mend'
 	echo 'make rules    renew what is generated from deploy/prometheus/rules (make rules RUNBOOK=https://… writes its address)'
-	echo 'make settings renew docs/settings.md'
+	echo 'make settings renew docs/settings.md; make errors renews docs/errors.md'
 	echo 'make lock     renew the lock files (needs the network)'
 	echo 'make clean    take away .venv and what tools left'
 
@@ -189,6 +189,9 @@ rules: python
 
 settings: python
 	$(RUN) -m scripts.settings_page
+
+errors: python
+	$(RUN) -m scripts.errors_page
 
 COMPILE = $(VENV)/tools/bin/uv pip compile --universal --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header --quiet $(ARGS)

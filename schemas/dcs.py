@@ -53,6 +53,7 @@ class TaskRow(_Reply):
     task_name: Loose = None
     description: Loose = None
     migration_type: Loose = None
+    status: Loose = None
     created_at: Loose = None
 
 
@@ -85,8 +86,16 @@ class ErrorBody:
     request_id: str | None = None
 
 
-# DCS V2 and the API gateway; other services; DCS V1 and IAM (inside `error`). A pair counts only whole.
-SHAPES: Final = (("error_code", "error_msg"), ("errorCode", "errorMsg"), ("code", "message"))
+# DCS V2 and the API gateway; other services; DCS V1 and IAM (inside `error`); Neutron (its type is no code of DCS).
+# A pair counts only whole.
+SHAPES: Final = (
+    ("error_code", "error_msg"),
+    ("errorCode", "errorMsg"),
+    ("errorCode", "errorMessage"),
+    ("code", "message"),
+    ("type", "message"),
+)
+EXTENSIONS: Final = ("error_ext_msg", "ext_message", "detail")
 
 
 def create_body(task: Task, description: str | None) -> bytes:
@@ -126,7 +135,7 @@ def read_error(body: bytes) -> ErrorBody:
                 return ErrorBody(
                     error_code=_short(level[code]),
                     error_msg=_short(level[message]),
-                    error_ext_msg=_short(level.get("error_ext_msg")),
+                    error_ext_msg=next((_short(level[name]) for name in EXTENSIONS if level.get(name)), None),
                     request_id=_short(level.get("request_id")),
                 )
     return ErrorBody()
@@ -145,6 +154,8 @@ def _content(body: bytes) -> object:
 
 
 def _levels(content: object, depth: int) -> Iterator[dict[str, object]]:
+    if isinstance(content, list) and content:
+        content = content[0]  # `errors`: one speaks for all
     if isinstance(content, dict) and depth:
         yield content
         for value in content.values():

@@ -119,6 +119,10 @@ class MigrationSucceeded(_Frozen):
     resolution: AnyResolution = Field(
         description="Created by this attempt, or adopted: found to exist from an earlier one."
     )
+    task_status: str | None = Field(
+        default=None,
+        description="Status word of DCS when a look-up found the task, as DCS writes it; null for a task just created.",
+    )
     attempts: Attempts
     dcs_request_id: DcsRequestId = None
     received_at: Instant = Field(description="When the request was first received.")

@@ -48,7 +48,9 @@ REJECTED = CallError(
     error_msg="no such VPC",
 )
 STALE = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.STALE)
-FORBIDDEN = CallError(Evidence.REFUSED, ErrorKind.FORBIDDEN, CallStatus.ANSWERED, http_status=403)
+FORBIDDEN = CallError(
+    Evidence.REFUSED, ErrorKind.FORBIDDEN, CallStatus.ANSWERED, http_status=403, error_code="DCS.2003"
+)
 
 
 def request(**changes: Any) -> bytes:

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from schemas.event import MigrationFailed
-from scripts import settings_page
+from scripts import errors_page, settings_page
 from worker.observe.metrics import OUTCOMES
 
 ROOT: Final = Path(__file__).parents[2]
@@ -83,6 +83,12 @@ def test_settings_page_is_fresh() -> None:
     """A setting that is added or changed is changed in docs/settings.md: `make settings`."""
     text = settings_page.PAGE.read_text()
     assert settings_page.rewritten(text) == text
+
+
+def test_errors_page_is_fresh() -> None:
+    """An error that is added or changed is changed in docs/errors.md: `make errors`."""
+    text = errors_page.PAGE.read_text()
+    assert errors_page.rewritten(text) == text
 
 
 @pytest.mark.parametrize("text", ["", settings_page.BEGIN, settings_page.END])

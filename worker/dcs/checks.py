@@ -182,16 +182,21 @@ async def check_service(
         on_check(without_credential(error, service))
         _skip((LIST, SHOW), "there are no credentials to ask with", service, on_check)
     elif credentials is not None:
-        await _check_rights(service, http, credentials, reply, on_check)
+        await _check_rights(service, http, credentials, reply, now, on_check)
 
 
 async def _check_rights(
-    service: Service, http: HttpClient, credentials: AuthMethod, reply: httpx2.Response | CallError, on_check: OnCheck
+    service: Service,
+    http: HttpClient,
+    credentials: AuthMethod,
+    reply: httpx2.Response | CallError,
+    now: Callable[[], float],
+    on_check: OnCheck,
 ) -> None:
     if isinstance(reply, CallError) or reply.status_code >= 500:
         _skip((CREDENTIALS, LIST, SHOW), "DCS does not answer", service, on_check)
         return
-    explained = credentials.explain(reply.headers) if reply.status_code == 401 else None
+    explained = credentials.explain(skew(reply.headers.get("date"), now())) if reply.status_code == 401 else None
     checks = list(listed(reply, service, explained))
     for check in checks:
         on_check(check)

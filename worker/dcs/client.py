@@ -6,7 +6,7 @@ https://support.huaweicloud.com/intl/en-us/api-dcs/CreateOnlineMigrationTask.htm
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, TypeVar
 from urllib.parse import quote, urlencode
@@ -28,6 +28,7 @@ from worker.policy.call_result import (
     Evidence,
     LookupResult,
     TaskCreated,
+    TaskFound,
     TaskNotFound,
 )
 from worker.policy.migration_request import MigrationRequest
@@ -42,6 +43,8 @@ UNFILTERED_PAGES: Final = 4
 """Pages that are read at most without the name filter: a project with more tasks is not looked through."""
 REREADS: Final = 3
 _SHORTEST_CUT: Final = 10
+_LONGEST_NAME: Final = 100
+"""Of what calls itself the sender of an answer."""
 _USUAL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What the console allows as well: such a name is certainly kept as it is."""
 
@@ -69,6 +72,7 @@ class _Look:
     since: float
     on_call: Callable[[], None]
     matches: dict[str, Match] = field(default_factory=dict)
+    statuses: dict[str, str | None] = field(default_factory=dict)
 
 
 class DcsClient:
@@ -154,7 +158,8 @@ class DcsClient:
                 await self._judge_rows(look, {}, UNFILTERED_PAGES)
         except CallFailedError as failed:
             return failed.error
-        return task_matching.lookup_result(look.matches)
+        found = task_matching.lookup_result(look.matches)
+        return replace(found, task_status=look.statuses[found.instance_id]) if isinstance(found, TaskFound) else found
 
     async def _judge_named_rows(self, look: _Look) -> bool:
         """Judge the rows that the name filter finds, or all if the service refuses the filter; whether that was all.
@@ -188,7 +193,7 @@ class DcsClient:
                 continue
             for row in rows:
                 if row.task_id not in look.matches:
-                    look.matches[row.task_id] = await self._match(look, row)
+                    look.matches[row.task_id], look.statuses[row.task_id] = await self._match(look, row), row.status
             # Whether `count` is the total is not documented: only a page without a new row is surely past the last one,
             # but a page shorter than the default of 10 rows cannot be a page that the service cut down.
             if len(rows) < min(limit, _SHORTEST_CUT):
@@ -241,14 +246,15 @@ class DcsClient:
     def _error_of(self, answer: httpx2.Response) -> CallError:
         status, headers, now = answer.status_code, answer.headers, self._now()
         said = bodies.read_error(redacted_body(answer))
-        text = error_text.read_text(status, said.error_msg, skew(headers.get("date"), now))
+        named_skew = error_text.named_skew(said.error_msg)
+        clock_skew = named_skew if named_skew is not None else skew(headers.get("date"), now)
+        text = error_text.read_text(status, said.error_msg, clock_skew)
         row = error_table.row(status, said.error_code, text.condition)
-        why = self._auth_method.explain(headers) if status == 401 else None
         return CallError(
             row.evidence,
             row.kind,
             CallStatus.ANSWERED,
-            message=why or said.error_msg or f"HTTP {status}",
+            message=self._message(status, headers, said, clock_skew),
             http_status=status,
             error_code=said.error_code,
             error_msg=said.error_msg,
@@ -258,3 +264,13 @@ class DcsClient:
             condition=text.condition,
             throttle=text.throttle,
         )
+
+    def _message(self, status: int, headers: httpx2.Headers, said: bodies.ErrorBody, clock_skew: float | None) -> str:
+        """The service's own words, what they leave unsaid, and who answered where it was not the service."""
+        why = self._auth_method.explain(clock_skew) if status == 401 else None
+        message = why or said.error_msg or f"HTTP {status}"
+        if status < 500 and not error_table.is_service_code(said.error_code):
+            by = [f"{name} {headers[name][:_LONGEST_NAME]}" for name in ("server", "via") if name in headers]
+            return f"HTTP {status} from neither DCS nor its gateway ({', '.join(by) or 'no name'}): {message}"
+        hint = error_text.hint(status, said.error_code, said.error_msg)
+        return f"{message} ({hint})" if hint and not why else message

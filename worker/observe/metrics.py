@@ -41,7 +41,9 @@ NO_REGION: Final = "none"
 """Region of a call for credentials."""
 LOOKUP_RESULTS: Final = ("found", "absent", "several", "failed")
 EVENT_TYPES: Final = (SUCCEEDED_TYPE, FAILED_TYPE)
-PARKED_REASON_VALUES: Final = tuple(sorted(str(reason) for reason in {*PARKED_REASONS, Reason.INVALID_REQUEST}))
+PARKED_REASON_VALUES: Final = tuple(
+    sorted(str(reason) for reason in {*PARKED_REASONS, Reason.INVALID_REQUEST, Reason.REJECTED})
+)
 NO_ANSWER_STATUSES: Final = ("timeout", "refused", "reset", "oversize", "unreadable", "pages", "frozen", "stale_answer")
 """Statuses of calls that ended without a readable answer."""
 CALL_STATUSES: Final = frozenset((*map(str, range(100, 600)), *NO_ANSWER_STATUSES))

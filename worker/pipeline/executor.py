@@ -98,11 +98,21 @@ class Executor:
             if (reason := self._terminal_reason(context, step)) is not None:
                 return self._failed(context, reason, step)
             context.failed = step
-            wait = self._retry_policy.wait_in_hand(step, attempt, self._random_unit())
+            wait = self._wait_in_hand(context, step, attempt)
             if wait is None or not await self._throttle.pause(wait):
                 return self._schedule_retry(context, step)
             attempt += 1
         return step
+
+    def _wait_in_hand(self, context: DeliveryContext, error: CallError, attempt: int) -> float | None:
+        """Seconds until the next attempt of this delivery; None if the request has to wait in the broker.
+
+        Only this delivery knows of a conflict: it looks at once, and again after the listing delay.
+        """
+        if error is context.ambiguous_create and error_table.is_conflict(error):
+            is_new, sent_at = not context.last_call_was_lookup, context.envelope.last_sent_at
+            return 0.0 if is_new else self._retry_policy.listing_delay_left(sent_at, self._now())
+        return self._retry_policy.wait_in_hand(error, attempt, self._random_unit())
 
     async def _attempt(self, context: DeliveryContext) -> Outcome | CallError:
         """One attempt, and another one if a probe shows that the refusal concerns this request only."""
@@ -217,7 +227,7 @@ class Executor:
             case CallError():
                 return found
             case TaskFound():
-                done = TaskCreated(found.instance_id, dcs_request_id=found.dcs_request_id)
+                done = TaskCreated(found.instance_id, None, found.dcs_request_id, found.task_status)
                 return final_events.succeeded(context.migration, context.envelope, done, "adopted", self._now())
             case SeveralTasks():
                 return self._failed(context, Reason.UNRESOLVED, candidates=found.candidates)
@@ -228,9 +238,11 @@ class Executor:
             case _:
                 assert_never(found)
 
-    def _check_listing_delay(self, context: DeliveryContext, started_at: float) -> Outcome | None:
+    def _check_listing_delay(self, context: DeliveryContext, started_at: float) -> Outcome | CallError | None:
         """Absence counts only if the look-up started after the listing delay, however long its answer took."""
         listing_delay_left = self._retry_policy.listing_delay_left(context.envelope.last_sent_at, started_at)
+        if (conflict := context.ambiguous_create) is not None and error_table.is_conflict(conflict):
+            return conflict if listing_delay_left > 0 else self._failed(context, Reason.REJECTED, conflict)
         if listing_delay_left > 0 and context.ambiguous_create is not None:
             return self._retry_policy.after(context.ambiguous_create, context.envelope, listing_delay_left, self._now())
         if listing_delay_left > 0:
@@ -262,6 +274,8 @@ class Executor:
             context.ambiguous_create = result
             context.envelope = replace(context.envelope, last_sent_at=self._now())
             context.needs_lookup, context.absent_at = True, None
+            if error_table.is_conflict(result):
+                context.lookups = 0
         return result
 
     def _record_call(self, context: DeliveryContext, call: Call, result: CallResult) -> None:

@@ -9,6 +9,7 @@ from schemas.envelope import Envelope
 from schemas.event import PARKED_REASONS, DcsError, MigrationFailed, Reason, Resolution
 from schemas.request import InvalidRequestError
 from schemas.timestamp import to_text
+from worker.policy import error_table
 from worker.policy.call_result import CallError, Evidence, TaskCreated
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import Completed
@@ -44,6 +45,7 @@ def succeeded(
         "instance_id": done.instance_id,
         "job_id": done.job_id,
         "resolution": resolution,
+        "task_status": done.task_status,
         "attempts": envelope.attempts,
         "dcs_request_id": done.dcs_request_id,
         "received_at": _received_at(envelope, now),
@@ -82,13 +84,20 @@ def failed(
         message=message,
         error=_error(error, candidates),
         attempts=envelope.attempts,
-        parked=reason in PARKED_REASONS,
+        parked=reason in PARKED_REASONS or _is_unknown_rejection(reason, error),
         dcs_request_id=error.dcs_request_id if error else None,
         received_at=_received_at(envelope, now),
         completed_at=to_text(now),
     )
     completed = _failure(body, envelope, migration.message, migration.fingerprint)
     return replace(completed, not_after=migration.not_after) if reason is Reason.EXPIRED else completed
+
+
+def _is_unknown_rejection(reason: Reason, error: CallError | None) -> bool:
+    """Whether an operator may have to replay a rejected request, once the service is repaired."""
+    if reason is not Reason.REJECTED or error is None:
+        return False
+    return not (error_table.is_known_code(error) or error_table.is_conflict(error))
 
 
 def conflicting(migration: MigrationRequest, envelope: Envelope, now: float) -> Completed:

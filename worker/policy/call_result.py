@@ -151,6 +151,8 @@ class TaskCreated:
     instance_id: str
     job_id: str | None = None
     dcs_request_id: str | None = None
+    task_status: str | None = None
+    """The status word of the service, of a task that a look-up found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,8 @@ class TaskFound:
 
     instance_id: str
     dcs_request_id: str | None = None
+    task_status: str | None = None
+    """The status word of the service; `ERROR`, `RELEASED` and `DELETED` tasks are found too."""
 
 
 @dataclass(frozen=True, slots=True)

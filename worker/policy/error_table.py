@@ -30,69 +30,89 @@ class Row:
     evidence: Evidence
     kind: ErrorKind
     scope: ErrorScope | None
+    why: str = ""
+    """In a few words, for the table in the documents."""
+    source: str = ""
 
 
 _A, _R, _N = Evidence.AMBIGUOUS, Evidence.REFUSED, Evidence.NEVER_SENT
 _REQUEST, _PROJECT, _SERVICE = ErrorScope.REQUEST, ErrorScope.PROJECT, ErrorScope.SERVICE
 _CREDENTIALS, _REGION = ErrorScope.CREDENTIALS, ErrorScope.REGION
 
-_BUSY: Final = "4017 4026 4049 4096 4097 4099 4104 4108 4111 4113 4114 4115 4116 4117 4118 4120 4121 4231 4975"
-_PROJECT_QUOTA: Final = "4035 4036 4039"
-_REQUEST_CAPACITY: Final = "4054 4911"
+_DCS: Final = "DCS API reference, Error Codes"
+_GATEWAY: Final = "API Gateway, Error Codes"
+_TERRAFORM: Final = "terraform-provider-huaweicloud, retried there"
+_HTTP: Final = "RFC 9110"
 
 UNKNOWN_TASK: Final = "DCS.4133"
 KEY_LOCK_SECONDS: Final = 300.0
 """For which API Gateway locks an access key. Source: Huawei Cloud, API Gateway, "API signing"."""
 
-
-def _rows(family: str, numbers: str, row: Row) -> dict[str, Row]:
-    return {f"{family}.{number}": row for number in numbers.split()}
-
-
+_INVALID: Final = Row(_R, ErrorKind.REJECTED, _REQUEST, "the request is invalid", _DCS)
+CODES: Final = (
+    (400, "DCS", "4002 4004 4005 4062 4063 4133 4800 4855", _INVALID),
+    (
+        *(400, "DCS", "4013 4014 4016 4018 4020 4046 4048 4068 5050"),
+        Row(_R, ErrorKind.REJECTED, _REQUEST, "VPC, subnet or security group is unknown or unfit", _DCS),
+    ),
+    (
+        *(400, "DCS", "4017 4026 4096 4097 4099 4104 4108 4111 4113 4114 4115 4116 4117 4118 4120"),
+        Row(_R, ErrorKind.RETRY, _REQUEST, "the service is busy and refuses before it acts", _DCS),
+    ),
+    (
+        *(400, "DCS", "4049 4121 4231 4975"),
+        Row(_R, ErrorKind.RETRY, _REQUEST, "the service is busy and refuses before it acts", _TERRAFORM),
+    ),
+    (400, "CBC", "99003651", Row(_R, ErrorKind.RETRY, _REQUEST, "another operation is under way", _TERRAFORM)),
+    (
+        *(400, "DCS", "4035 4036 4039"),
+        Row(_R, ErrorKind.CAPACITY, _PROJECT, "a quota of the project is used up", _DCS),
+    ),
+    (
+        *(400, "DCS", "4054 4911"),
+        Row(_R, ErrorKind.CAPACITY, _REQUEST, "the zone or the subnet of the request is full", _DCS),
+    ),
+    (
+        *(400, "APIG", "0104 0105 0106 0204 0205 0602 0607"),
+        Row(_R, ErrorKind.RETRY, _REQUEST, "the gateway is configured wrongly, for a time", _GATEWAY),
+    ),
+    (404, "DCS", "5101", Row(_R, ErrorKind.RETRY, _REQUEST, "the project's DCS agency could not be created", _DCS)),
+    (404, "DCS", "4001", Row(_R, ErrorKind.NOT_FOUND, _REGION, "the API is not at this endpoint", _DCS)),
+    (404, "APIG", "0101", Row(_R, ErrorKind.NOT_FOUND, _REGION, "the API is not at this endpoint", _GATEWAY)),
+    (405, "DCS", "5001", Row(_R, ErrorKind.NOT_FOUND, _REGION, "the API is not at this endpoint", _DCS)),
+    (
+        *(405, "APIG", "0501 0502"),
+        Row(_R, ErrorKind.FORBIDDEN, _PROJECT, "a quota of the gateway's app, or its account is frozen", _GATEWAY),
+    ),
+    (503, "APIG", "0613", Row(_R, ErrorKind.RETRY, _SERVICE, "IAM does not answer the gateway", _GATEWAY)),
+)
+"""Status, family of codes, their numbers, and the row."""
 BY_CODE: Final[dict[tuple[int, str], Row]] = {
-    (status, code): row
-    for status, rows in (
-        (
-            400,
-            # The service was busy and refused before it acted.
-            _rows("DCS", _BUSY, Row(_R, ErrorKind.RETRY, _REQUEST))
-            # A quota of the project is used up: not the sender's mistake.
-            | _rows("DCS", _PROJECT_QUOTA, Row(_R, ErrorKind.CAPACITY, _PROJECT))
-            # The zone or the subnet that the request chose is full.
-            | _rows("DCS", _REQUEST_CAPACITY, Row(_R, ErrorKind.CAPACITY, _REQUEST)),
-        ),
-        (
-            404,
-            _rows("DCS", "5101", Row(_R, ErrorKind.RETRY, _REQUEST))  # "Create agency failed", try again later
-            # The API is not at this endpoint, for no request.
-            | _rows("DCS", "4001", Row(_R, ErrorKind.NOT_FOUND, _REGION))
-            | _rows("APIG", "0101", Row(_R, ErrorKind.NOT_FOUND, _REGION)),
-        ),
-        (405, _rows("DCS", "5001", Row(_R, ErrorKind.NOT_FOUND, _REGION))),
-        (
-            503,
-            _rows("APIG", "0613", Row(_R, ErrorKind.RETRY, _SERVICE)),
-        ),  # IAM unavailable: refused while authenticating
-    )
-    for code, row in rows.items()
+    (status, f"{family}.{number}"): row for status, family, numbers, row in CODES for number in numbers.split()
 }
-"""Rows that differ from the row of their status."""
+"""Rows that differ from the row of their status, or are known rejections."""
 
 BY_CONDITION: Final[dict[tuple[int, Condition], Row]] = {
-    (429, Condition.PROJECT_THROTTLED): Row(_R, ErrorKind.THROTTLED, _PROJECT),
+    (429, Condition.PROJECT_THROTTLED): Row(_R, ErrorKind.THROTTLED, _PROJECT, "a limit of the project", _GATEWAY),
 }
 
 BY_STATUS: Final[dict[int, Row]] = {
-    401: Row(_R, ErrorKind.UNAUTHENTICATED, _CREDENTIALS),
-    403: Row(_R, ErrorKind.FORBIDDEN, _PROJECT),
-    404: Row(_R, ErrorKind.NOT_FOUND, _REQUEST),
-    408: Row(_A, ErrorKind.RETRY, _SERVICE),  # a time-out proves nothing, whichever party reports it
-    429: Row(_R, ErrorKind.THROTTLED, _REGION),
-    499: Row(_A, ErrorKind.RETRY, _SERVICE),
+    401: Row(_R, ErrorKind.UNAUTHENTICATED, _CREDENTIALS, "the credentials are refused", _GATEWAY),
+    403: Row(_R, ErrorKind.FORBIDDEN, _PROJECT, "a right is missing", _DCS),
+    404: Row(_R, ErrorKind.NOT_FOUND, _REQUEST, "the project is unknown", _DCS),
+    408: Row(_A, ErrorKind.RETRY, _SERVICE, "a time-out proves nothing, whichever party reports it", _HTTP),
+    409: Row(_A, ErrorKind.RETRY, _REQUEST, "the task may exist already; without one the request is rejected", _HTTP),
+    423: Row(_R, ErrorKind.RETRY, _REQUEST, "locked for a time", "RFC 4918"),
+    425: Row(_R, ErrorKind.RETRY, _REQUEST, "too early", "RFC 8470"),
+    429: Row(_R, ErrorKind.THROTTLED, _REGION, "a limit of the region", _GATEWAY),
+    499: Row(_A, ErrorKind.RETRY, _SERVICE, "the gateway lost its client", "nginx"),
 }
+"""Rows of answers whose code of DCS or its gateway is not in the table; 408, 409, 429, 499 may come from any party."""
 
-_OTHER_4XX: Final = Row(_R, ErrorKind.REJECTED, _REQUEST)
-_OTHER: Final = Row(_A, ErrorKind.RETRY, _SERVICE)
+OTHER_4XX: Final = Row(_R, ErrorKind.REJECTED, _REQUEST, "refused by a code that is not in the table", _DCS)
+FOREIGN_4XX: Final = Row(_A, ErrorKind.RETRY, _SERVICE, "neither DCS nor its gateway answered: a proxy, a firewall", "")
+OTHER: Final = Row(_A, ErrorKind.RETRY, _SERVICE, "an unknown answer proves nothing", "")
+_FROM_ANYBODY: Final = frozenset((408, 409, 429, 499))
 
 WITHOUT_ANSWER: Final[dict[CallStatus, ErrorScope | None]] = {
     CallStatus.TIMEOUT: _SERVICE,
@@ -121,8 +141,9 @@ _FINAL_REASONS: Final = {
     ErrorKind.FORBIDDEN: Reason.FORBIDDEN,
     ErrorKind.NOT_FOUND: Reason.NOT_FOUND,
 }
-_PREFIXED: Final = re.compile(r"^(DCS|APIGW?)\.\s*(\d{4})$")
+_PREFIXED: Final = re.compile(r"^(DCS|APIGW?|CBC)\.\s*(\d{4}|\d{8})$")
 _OLDER: Final = re.compile(r"^111400(\d{3})$")
+_OLDER_FAMILY: Final = re.compile(r"^111\d{6}$")
 
 
 def normal_code(code: str | None) -> str | None:
@@ -139,16 +160,30 @@ def normal_code(code: str | None) -> str | None:
 
 def is_service_code(code: str | None) -> bool:
     """True for an error code of DCS or of the gateway in front of it, in any of its spellings."""
-    return (normal_code(code) or "").startswith(("DCS.", "APIG."))
+    normal = normal_code(code) or ""
+    return normal.startswith(("DCS.", "APIG.", "CBC.")) or bool(_OLDER_FAMILY.match(normal))
+
+
+def is_known_code(error: CallError) -> bool:
+    """Whether the table has the code of an answer: a rejection by any other code may be a defect of the service."""
+    return (error.http_status, normal_code(error.error_code)) in BY_CODE
+
+
+def is_conflict(error: CallError | None) -> bool:
+    """Whether the service says that the task exists already: without one, the request is never created again."""
+    return error is not None and error.http_status == 409
 
 
 def row(http_status: int, code: str | None, condition: Condition | None = None) -> Row:
     """The row of an answer that is no success, the most particular one first. An unknown answer is ambiguous."""
+    is_4xx = 400 <= http_status < 500
+    if is_4xx and http_status not in _FROM_ANYBODY and not is_service_code(code):
+        return FOREIGN_4XX
     by_condition = BY_CONDITION.get((http_status, condition)) if condition is not None else None
     found = by_condition or BY_CODE.get((http_status, normal_code(code) or "")) or BY_STATUS.get(http_status)
     if found is not None:
         return found
-    return _OTHER_4XX if 400 <= http_status < 500 else _OTHER
+    return OTHER_4XX if is_4xx else OTHER
 
 
 def scope(result: CallResult) -> ErrorScope | None:

@@ -6,6 +6,7 @@ The table of errors is in `error_table`.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from worker.policy.call_result import Condition, NamedLimit
@@ -21,7 +22,9 @@ _THROTTLE: Final = re.compile(
     re.IGNORECASE,
 )
 _SECONDS: Final[Mapping[str, int]] = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+_TIMES: Final = re.compile(r"signature time:\s*(\d{8}T\d{6}Z)\s*,\s*server time:\s*(\d{8}T\d{6}Z)", re.IGNORECASE)
 _LOCKED: Final = "access failed to reach the limit"
+_UNKNOWN_KEY: Final = ("not exist", "get secretkey failed", "verify aksk signature fail")
 _PROJECT_POLICIES: Final = frozenset({"user", "project"})
 
 
@@ -49,6 +52,27 @@ def read_text(http_status: int, message: str | None, clock_skew: float | None = 
     if http_status == 401 and clock_skew is not None and abs(clock_skew) > SKEW_TOLERANCE_SECONDS:
         return ErrorText(Condition.CLOCK_SKEW)
     return _NOTHING
+
+
+def named_skew(message: str | None) -> float | None:
+    """Seconds by which the clock of a refused signature is ahead, by the two times in the text of the refusal."""
+    if (match := _TIMES.search(message or "")) is None:
+        return None
+    try:
+        signed, answered = (datetime.strptime(time, "%Y%m%dT%H%M%S%z").timestamp() for time in match.groups())
+    except ValueError:
+        return None
+    return signed - answered
+
+
+def hint(http_status: int, code: str | None, message: str | None) -> str:
+    """What an operator should check after a refusal whose own text does not say it; empty where it does."""
+    text = (message or "").lower()
+    if http_status == 401 and any(sign in text for sign in _UNKNOWN_KEY):
+        return "temporary keys also need WORKER_SECURITY_TOKEN; else the key belongs to another cloud or was deleted"
+    if http_status == 401 and code in ("APIG.0307", "APIGW.0307"):
+        return "the token is expired, or it was issued for another region"
+    return ""
 
 
 def _throttle(message: str) -> ErrorText:

@@ -43,6 +43,7 @@ async def test_valid_request_is_created_reported_and_acknowledged() -> None:
         "instance_id": "i-1",
         "job_id": "j-1",
         "resolution": "created",
+        "task_status": None,
         "attempts": 1,
         "dcs_request_id": "d-1",
         "received_at": "2027-01-15T08:00:00.000Z",

@@ -81,7 +81,7 @@ async def test_a_parked_request_keeps_its_timeline() -> None:
     parked, event = bench.publisher.published
     assert timeline(parked) == [("create", "403", 1, "refused"), ("parked", "forbidden", 0, "")]
     assert timeline(event) == timeline(parked)[:1]
-    assert names.PARKED_ERROR_CODE not in parked.headers
+    assert parked.headers[names.PARKED_ERROR_CODE] == "DCS.2003"
 
 
 async def test_a_parked_request_bears_its_error_code() -> None:
@@ -94,7 +94,7 @@ async def test_a_parked_request_bears_its_error_code() -> None:
 
 async def test_a_forged_error_code_is_not_parked() -> None:
     """Where DCS answered no code there is none."""
-    bench = Bench(create=[FORBIDDEN])
+    bench = Bench(RetryPolicy(reconcile="off"), create=[TIMEOUT])
     await bench.deliver(FakeDelivery(headers={names.PARKED_ERROR_CODE: "forged"}))
     assert names.PARKED_ERROR_CODE not in bench.publisher.published[0].headers
 

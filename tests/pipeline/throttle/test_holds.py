@@ -11,7 +11,14 @@ from tests.pipeline.virtual_time.world import World
 from worker.policy.call_result import CallError, CallStatus, Condition, ErrorKind, Evidence, NamedLimit
 
 REGION = "cn-north-4"
-REFUSED = CallError(Evidence.REFUSED, ErrorKind.UNAUTHENTICATED, CallStatus.ANSWERED, "no such key", http_status=401)
+REFUSED = CallError(
+    Evidence.REFUSED,
+    ErrorKind.UNAUTHENTICATED,
+    CallStatus.ANSWERED,
+    "no such key",
+    http_status=401,
+    error_code="APIGW.0301",
+)
 LOCKED = replace(REFUSED, condition=Condition.KEY_LOCKED)
 NO_ENDPOINT = CallError(
     Evidence.REFUSED, ErrorKind.NOT_FOUND, CallStatus.ANSWERED, http_status=404, error_code="APIGW.0101"

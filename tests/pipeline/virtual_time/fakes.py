@@ -40,8 +40,12 @@ DELIVERY_SECONDS = 0.001
 UNREACHABLE = CallError(
     Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.CONNECTION_REFUSED, message="connection refused"
 )
-UNAUTHENTICATED = CallError(Evidence.REFUSED, ErrorKind.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401)
-FORBIDDEN = CallError(Evidence.REFUSED, ErrorKind.FORBIDDEN, CallStatus.ANSWERED, http_status=403)
+UNAUTHENTICATED = CallError(
+    Evidence.REFUSED, ErrorKind.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401, error_code="APIGW.0301"
+)
+FORBIDDEN = CallError(
+    Evidence.REFUSED, ErrorKind.FORBIDDEN, CallStatus.ANSWERED, http_status=403, error_code="DCS.2003"
+)
 FULL = CallError(Evidence.REFUSED, ErrorKind.CAPACITY, CallStatus.ANSWERED, http_status=400, error_code="DCS.4035")
 
 

@@ -8,12 +8,12 @@ from tests.simulation.scenario.plan import Plan, PlannedRequest
 from tests.simulation.world.records import CreateCall, DeliveryRecord, Event
 
 ENDING_BY_REFUSAL: Final = {
-    "rejected": "rejected",
-    "unauthenticated": "unauthenticated",
-    "forbidden": "forbidden",
-    "not_found": "missing",
+    "rejected": ("rejected", "conflict"),
+    "unauthenticated": ("unauthenticated",),
+    "forbidden": ("forbidden",),
+    "not_found": ("missing",),
 }
-"""Ending of a create call that a failure for this reason needs."""
+"""Endings of a create call of which a failure for this reason needs one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class FailedRequest:
         """Whether the reason of its failure happened."""
         reason, request = self.event.reason, self.request
         if reason in ENDING_BY_REFUSAL:
-            is_refused = any(call.ending == ENDING_BY_REFUSAL[reason] for call in self.calls)
+            is_refused = any(call.ending in ENDING_BY_REFUSAL[reason] for call in self.calls)
             return is_refused or (reason == "forbidden" and any(delivery.is_in_doubt for delivery in self.deliveries))
         match reason:
             case "invalid_request" | "conflict":

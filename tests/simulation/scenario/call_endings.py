@@ -54,6 +54,9 @@ CALL_ENDINGS: Final = {
         creates_task=True, is_listed_late=True, status=504, code="APIG.0201", is_ambiguous=True
     ),
     "gateway-408": CallEnding(status=408, is_ambiguous=True),
+    "proxy-403": CallEnding(status=403, is_ambiguous=True),
+    "conflict": CallEnding(status=409, code="Exists", is_ambiguous=True, is_permanent=True),
+    "created-conflict": CallEnding(creates_task=True, is_listed_late=True, status=409, is_ambiguous=True),
     "created-no-id": CallEnding(creates_task=True, is_listed_late=True, is_ambiguous=True),
     "no-id": CallEnding(is_ambiguous=True),
     "unsent": CallEnding(is_sent=False),
@@ -63,9 +66,9 @@ CALL_ENDINGS: Final = {
     "throttled-long": CallEnding(status=429, retry_after=90.0),
     "full": CallEnding(status=400, code="DCS.4035"),
     "rejected": CallEnding(status=400, code="DCS.4013", is_permanent=True),
-    "unauthenticated": CallEnding(status=401, is_permanent=True),
-    "forbidden": CallEnding(status=403, is_permanent=True),
-    "missing": CallEnding(status=404, is_permanent=True),
+    "unauthenticated": CallEnding(status=401, code="DCS.1001", is_permanent=True),
+    "forbidden": CallEnding(status=403, code="DCS.2003", is_permanent=True),
+    "missing": CallEnding(status=404, code="DCS.3022", is_permanent=True),
     "key-refused": CallEnding(status=401, code="APIGW.0301"),
     "no-endpoint": CallEnding(status=404, code="APIGW.0101"),
 }

@@ -235,7 +235,7 @@ async def test_a_task_is_found_by_its_marker_among_others() -> None:
         created = await dcs.create(an_order(), go)
         assert isinstance(created, TaskCreated)
         add_tasks(fake_dcs, 530)
-        assert await dcs.find(an_order(), 0.0) == TaskFound(created.instance_id)
+        assert await dcs.find(an_order(), 0.0) == TaskFound(created.instance_id, task_status="RUNNING")
         assert [call.operation for call in fake_dcs.calls] == ["list", "create", *["list"] * 4]
 
 
@@ -268,7 +268,7 @@ async def test_a_row_that_moves_to_a_page_that_was_read_is_found(largest_page: i
         assert isinstance(created, TaskCreated)
         newer = add_tasks(fake_dcs, count + 5)
         fake_dcs.on_page(lambda: delete(newer[:gone]))
-        assert await dcs.find(an_order(), 0.0) == TaskFound(created.instance_id)
+        assert await dcs.find(an_order(), 0.0) == TaskFound(created.instance_id, task_status="RUNNING")
 
 
 async def test_rows_that_are_added_while_a_list_is_read_hide_none() -> None:
@@ -284,7 +284,7 @@ async def test_rows_that_are_added_while_a_list_is_read_hide_none() -> None:
 
             fake_dcs.on_page(add)
             assert isinstance(created, TaskCreated)
-            assert await dcs.find(an_order(), 0.0) == TaskFound(created.instance_id), added
+            assert await dcs.find(an_order(), 0.0) == TaskFound(created.instance_id, task_status="RUNNING"), added
 
 
 async def test_a_list_that_keeps_moving_is_no_proof() -> None:
@@ -304,7 +304,7 @@ async def test_a_page_that_is_too_large_is_read_again_at_half_the_limit() -> Non
         created = await dcs.create(an_order(), go)
         add_tasks(fake_dcs, 900, description="x" * 1000)
         assert isinstance(created, TaskCreated)
-        assert await dcs.find(an_order(), 0.0) == TaskFound(created.instance_id)
+        assert await dcs.find(an_order(), 0.0) == TaskFound(created.instance_id, task_status="RUNNING")
         assert [label for _, label in told] == ["200", "oversize", "200", "200", "200"]
 
 
@@ -335,7 +335,9 @@ async def test_a_task_is_found_in_every_form_of_its_texts(
         created = await dcs.create(order, go)
         add_tasks(fake_dcs, 20)
         assert isinstance(created, TaskCreated)
-        assert await dcs.find(order, time.time(), may_exist=True) == TaskFound(created.instance_id)
+        assert await dcs.find(order, time.time(), may_exist=True) == TaskFound(
+            created.instance_id, task_status="RUNNING"
+        )
 
 
 async def test_without_the_name_filter_only_small_lists_are_read_and_only_if_a_task_may_exist() -> None:
@@ -364,7 +366,9 @@ async def test_a_task_of_another_name_is_asked_for_its_networks() -> None:
     async with service() as (dcs, fake_dcs):
         created = await dcs.create(an_order("first"), go)
         assert isinstance(created, TaskCreated)
-        assert await dcs.find(an_order("second"), 0.0, may_exist=True) == TaskFound(created.instance_id)
+        assert await dcs.find(an_order("second"), 0.0, may_exist=True) == TaskFound(
+            created.instance_id, task_status="RUNNING"
+        )
         other = an_order("second", vpc_id="another")
         assert await dcs.find(other, 0.0, may_exist=True) == ConflictingTask((created.instance_id,))
         assert [call.operation for call in fake_dcs.calls[1:]] == ["list", "list", "show"] * 2
@@ -390,7 +394,7 @@ async def test_a_task_whose_description_is_cut_is_found(limit: int, descriptions
     async with service(description_bytes=limit, descriptions=descriptions) as (dcs, fake_dcs):
         created = await dcs.create(order, go)
         assert isinstance(created, TaskCreated)
-        assert await dcs.find(order, time.time()) == TaskFound(created.instance_id)
+        assert await dcs.find(order, time.time()) == TaskFound(created.instance_id, task_status="RUNNING")
         assert await dcs.find(order, time.time() + 100) == SeveralTasks((created.instance_id,))
         other = an_order(description="Größe 🚀 " * 15, subnet_id="another")
         assert await dcs.find(other, time.time()) == TaskNotFound()
@@ -417,6 +421,14 @@ async def test_several_tasks_with_the_marker_are_all_named() -> None:
         assert await dcs.find(an_order(), 0.0) == SeveralTasks(tuple(sorted(task.task_id for task in fake_dcs.tasks)))
 
 
+@pytest.mark.parametrize("status", ["CREATING", "ERROR", "RELEASED", "DELETED", "A_NEW_WORD"])
+async def test_a_task_is_found_in_every_status(status: str) -> None:
+    """It was created, whatever became of it: creating it again would be a second task."""
+    async with service() as (dcs, fake_dcs):
+        (task,) = add_tasks(fake_dcs, 1, an_order(), status=status)
+        assert await dcs.find(an_order(), 0.0) == TaskFound(task.task_id, task_status=status)
+
+
 async def test_rows_without_description_are_resolved_by_the_detail_call() -> None:
     """Older services leave it out; the passwords in the detail reply stay where they are."""
     async with service(descriptions=False) as (dcs, _):
@@ -439,7 +451,7 @@ async def test_without_marker_name_networks_and_time_decide() -> None:
         created = await dcs.create(ours, go)
         sighting = await dcs.find(ours, time.time())
         assert isinstance(created, TaskCreated)
-        assert sighting == TaskFound(created.instance_id)
+        assert sighting == TaskFound(created.instance_id, task_status="RUNNING")
 
 
 @pytest.mark.parametrize("call", ["list", "show"])

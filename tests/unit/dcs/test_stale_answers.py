@@ -110,11 +110,10 @@ async def test_refusal_that_came_unasked_is_not_believed(late: bytes) -> None:
         http(400, REFUSAL),
         http(400, b'{"error_code":"111400013","error_msg":"wrong"}'),
         http(400, b'{"error_code":"APIGW.0106","error_msg":"wrong"}'),
-        http(400, b"<html>", b"X-Request-Id: q-2"),
     ],
 )
 async def test_refusal_of_the_service_is_believed_on_a_kept_connection(refusal: bytes) -> None:
-    """By its code or by its request id."""
+    """By its code."""
     async with serving(created("t-1"), refusal) as server, calling(server.url) as dcs:
         assert await dcs.create(an_order("r-1"), allowed) == TaskCreated("t-1")
         result = await dcs.create(an_order("r-2"), allowed)
@@ -122,12 +121,14 @@ async def test_refusal_of_the_service_is_believed_on_a_kept_connection(refusal: 
         assert result.evidence is Evidence.REFUSED
 
 
-async def test_refusal_without_any_id_is_believed_on_a_new_connection() -> None:
-    """Nothing can have come before it."""
-    async with serving(http(400)) as server, calling(server.url) as dcs:
+@pytest.mark.parametrize("refusal", [http(400), http(400, b"<html>", b"X-Request-Id: q-2")])
+async def test_refusal_without_a_code_proves_nothing(refusal: bytes) -> None:
+    """Not even on a new connection, where nothing can have come before it: a proxy may have answered."""
+    async with serving(refusal) as server, calling(server.url) as dcs:
         result = await dcs.create(an_order(), allowed)
         assert isinstance(result, CallError)
-        assert (result.evidence, result.http_status) == (Evidence.REFUSED, 400)
+        assert (result.evidence, result.http_status) == (Evidence.AMBIGUOUS, 400)
+        assert "neither DCS nor its gateway" in result.message
 
 
 async def test_answers_of_look_ups_are_believed() -> None:

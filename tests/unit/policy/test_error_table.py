@@ -49,7 +49,11 @@ TABLE = (
     (404, "APIG", "0101", REFUSED, ErrorKind.NOT_FOUND),
     (404, "DCS", "5101", REFUSED, ErrorKind.RETRY),
     (405, "DCS", "5001", REFUSED, ErrorKind.NOT_FOUND),
-    (405, "APIG", "0501 0502", REFUSED, ErrorKind.REJECTED),
+    (405, "APIG", "0501 0502", REFUSED, ErrorKind.FORBIDDEN),
+    (400, "APIG", "0104 0105 0106 0204 0205 0602 0607", REFUSED, ErrorKind.RETRY),
+    (400, "CBC", "99003651", REFUSED, ErrorKind.RETRY),
+    (423, "DCS", "4000", REFUSED, ErrorKind.RETRY),
+    (425, "DCS", "4000", REFUSED, ErrorKind.RETRY),
     (413, "APIG", "0201", REFUSED, ErrorKind.REJECTED),
     (414, "APIG", "0201", REFUSED, ErrorKind.REJECTED),
     (494, "APIG", "0201", REFUSED, ErrorKind.REJECTED),
@@ -68,7 +72,7 @@ def spellings(family: str, number: str) -> Iterator[str]:
     yield f" {family}. {number} "
     if family == "APIG":
         yield f"APIGW.{number}"
-    elif number.startswith("4"):
+    elif family == "DCS" and number.startswith("4"):
         yield f"111400{number[1:]}"
 
 
@@ -101,7 +105,7 @@ def test_no_code_is_known_that_the_table_does_not_show() -> None:
         (403, (REFUSED, ErrorKind.FORBIDDEN)),
         (404, (REFUSED, ErrorKind.NOT_FOUND)),
         (408, (AMBIGUOUS, ErrorKind.RETRY)),
-        (409, (REFUSED, ErrorKind.REJECTED)),
+        (409, (AMBIGUOUS, ErrorKind.RETRY)),
         (429, (REFUSED, ErrorKind.THROTTLED)),
         (499, (AMBIGUOUS, ErrorKind.RETRY)),
         (500, (AMBIGUOUS, ErrorKind.RETRY)),
@@ -109,18 +113,27 @@ def test_no_code_is_known_that_the_table_does_not_show() -> None:
         (599, (AMBIGUOUS, ErrorKind.RETRY)),
     ],
 )
-@pytest.mark.parametrize("code", [None, "", "DCS.9999", "page not found", "DCS.40171"])
+@pytest.mark.parametrize("code", ["DCS.9999", "APIGW.9999", "111499999", "DCS.40171"])
 def test_without_a_known_code_the_status_decides(
     status: int, code: str | None, verdict: tuple[Evidence, ErrorKind]
 ) -> None:
-    """An answer without a code, or with one that is not in the table, has the verdict of its status."""
+    """An answer with a code of the service that is not in the table has the verdict of its status."""
     assert classify(status, code) == verdict
+
+
+@pytest.mark.parametrize("code", [None, "", "page not found", "SecurityGroupRuleExists", "IAM.0011"])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 407, 409, 418, 421, 423, 425, 426, 429, 451])
+def test_answer_of_another_party_proves_nothing(status: int, code: str | None) -> None:
+    """A proxy's page says neither that DCS did not act nor anything about request, project or credentials."""
+    row = error_table.row(status, code)
+    expected = {429: (REFUSED, ErrorScope.REGION), 409: (AMBIGUOUS, ErrorScope.REQUEST)}
+    assert (row.evidence, row.scope) == expected.get(status, (AMBIGUOUS, ErrorScope.SERVICE))
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
 def test_a_code_counts_only_with_its_status(status: int) -> None:
     """A code that means `busy` with a 400 says nothing of the kind with another status."""
-    assert classify(status, "DCS.4017") == classify(status, None)
+    assert classify(status, "DCS.4017") == classify(status, "DCS.9999")
 
 
 @pytest.mark.parametrize(
@@ -186,14 +199,14 @@ def test_success_concerns_the_request_alone(ending: TaskCreated | LookupResult) 
             ErrorScope.REQUEST,
         ),
         (CallError(REFUSED, ErrorKind.RETRY, CallStatus.INCOMPLETE_LIST), ErrorScope.REQUEST),
-        (CallError(REFUSED, ErrorKind.REJECTED, CallStatus.ANSWERED, http_status=400), ErrorScope.REQUEST),
-        (CallError(REFUSED, ErrorKind.NOT_FOUND, CallStatus.ANSWERED, http_status=404), ErrorScope.REQUEST),
+        (answered(400, "DCS.4013", ErrorKind.REJECTED), ErrorScope.REQUEST),
+        (answered(404, "DCS.3022", ErrorKind.NOT_FOUND), ErrorScope.REQUEST),
         (CallError(REFUSED, ErrorKind.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401), ErrorScope.CREDENTIALS),
         (
             CallError(NEVER, ErrorKind.UNAUTHENTICATED, CallStatus.NO_CREDENTIALS, http_status=401),
             ErrorScope.CREDENTIALS,
         ),
-        (CallError(REFUSED, ErrorKind.FORBIDDEN, CallStatus.ANSWERED, http_status=403), ErrorScope.PROJECT),
+        (answered(403, "DCS.2003", ErrorKind.FORBIDDEN), ErrorScope.PROJECT),
         (answered(404, "APIGW.0101", ErrorKind.NOT_FOUND), ErrorScope.REGION),
         (answered(404, "DCS.4001", ErrorKind.NOT_FOUND), ErrorScope.REGION),
         (answered(405, "DCS.5001", ErrorKind.NOT_FOUND), ErrorScope.REGION),
@@ -259,6 +272,16 @@ def test_result_of_a_probe(scope: ErrorScope, refused: set[str], unclear: set[st
     found = {name: error_table.is_probe_refused(result, (scope,)) for name, result in PROBES.items()}
     assert {name for name, result in found.items() if result} == refused
     assert {name for name, result in found.items() if result is None} == unclear
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "is_known"),
+    [(400, "DCS.4013", True), (400, "111400013", True), (400, "DCS.4872", False), (400, "APIGW.0199", False)],
+)
+def test_rejection_by_an_unknown_code_is_told_apart(status: int, code: str, is_known: bool) -> None:
+    """It may be a defect of the service, so that an operator has to be able to replay the request."""
+    assert error_table.row(status, code).kind is ErrorKind.REJECTED
+    assert error_table.is_known_code(answered(status, code, ErrorKind.REJECTED)) is is_known
 
 
 def test_locked_key_is_left_alone_for_five_minutes() -> None:

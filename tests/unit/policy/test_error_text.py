@@ -3,7 +3,7 @@
 import pytest
 
 from worker.policy.call_result import Condition, NamedLimit
-from worker.policy.error_text import ErrorText, read_text
+from worker.policy.error_text import ErrorText, hint, named_skew, read_text
 
 DAY = 86400.0
 PROJECT, REGION = Condition.PROJECT_THROTTLED, Condition.REGION_THROTTLED
@@ -64,3 +64,41 @@ def test_locked_key_is_read_before_clock_skew() -> None:
     """The lock time of an access key is a condition of its own, whatever the clock says."""
     text = "Incorrect IAM authentication information: AK access failed to reach the limit, forbidden: ..."
     assert read_text(401, text, 5000.0) == ErrorText(Condition.KEY_LOCKED)
+
+
+STALE = "calc aksk signature fail:signature expired, signature time:{},server time:{}"
+
+
+@pytest.mark.parametrize(
+    ("signed", "answered", "seconds"),
+    [
+        ("20260528T092752Z", "20260528T094410Z", -978.0),
+        ("20260528T094410Z", "20260528T092752Z", 978.0),
+        ("20269928T094410Z", "20260528T092752Z", None),
+        ("yesterday", "today", None),
+    ],
+)
+def test_times_in_a_refusal_name_the_skew(signed: str, answered: str, seconds: float | None) -> None:
+    """A gateway that sends no Date header names both times in its text."""
+    assert named_skew(STALE.format(signed, answered)) == seconds
+
+
+def test_other_texts_name_no_skew() -> None:
+    """Nor does no text."""
+    assert (named_skew(None), named_skew("server time:20260528T094410Z")) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "words"),
+    [
+        (401, "APIGW.0301", "ak AKEXAMPLE not exist", "WORKER_SECURITY_TOKEN"),
+        (401, "APIGW.0301", "Get secretKey failed", "WORKER_SECURITY_TOKEN"),
+        (401, "APIG.0307", "token must be updated", "another region"),
+        (401, "DCS.1001", None, ""),
+        (400, "APIGW.0301", "ak AKEXAMPLE not exist", ""),
+    ],
+)
+def test_refused_credentials_come_with_a_hint(status: int, code: str, message: str | None, words: str) -> None:
+    """What an operator should check, where the service's own text does not say it."""
+    assert words in hint(status, code, message)
+    assert bool(words) is bool(hint(status, code, message))

@@ -5,7 +5,7 @@ https://www.python-httpx.org/advanced/authentication/#custom-authentication-sche
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final
 
 import httpx2
@@ -31,8 +31,8 @@ class AuthMethod(ABC):
     async def renew(self, project_id: str, refused: httpx2.Request) -> bool:
         """The service refused the credential on `refused`: whether to authorise and send once more."""
 
-    def explain(self, refusal: Mapping[str, str]) -> str | None:
-        """Why the service refused the credential, as far as the headers of its 401 say; one sentence."""
+    def explain(self, clock_skew: float | None) -> str | None:
+        """Why the service refused the credential, if a clock that is so many seconds ahead explains it."""
         return None
 
     async def aclose(self) -> None:  # noqa: B027 - not every method has something to close

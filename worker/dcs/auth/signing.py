@@ -121,9 +121,8 @@ def skew(date: str | None, now: float) -> float | None:
     return now - (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def wrong_clock(date: str | None, now: float) -> str | None:
-    """A sentence, if the clocks differ by so much that the service accepts no signature; else None."""
-    off = skew(date, now)
+def wrong_clock(off: float | None) -> str | None:
+    """A sentence, if this clock is so many seconds ahead that the service accepts no signature; else None."""
     if off is None or abs(off) <= SKEW_TOLERANCE_SECONDS:
         return None
     side = "ahead of" if off > 0 else "behind"
@@ -195,9 +194,9 @@ class KeySigner(AuthMethod):
             return True
         return self._temporary.drop(credential.value)
 
-    def explain(self, refusal: Mapping[str, str]) -> str | None:
+    def explain(self, clock_skew: float | None) -> str | None:
         """A wrong clock makes every signature invalid."""
-        return wrong_clock(refusal.get("date"), self._now())
+        return wrong_clock(clock_skew)
 
     async def aclose(self) -> None:
         """End the fetch of temporary keys."""

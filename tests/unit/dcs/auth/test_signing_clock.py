@@ -29,7 +29,7 @@ def test_the_difference_of_the_clocks(date: str, seconds: float) -> None:
 def test_an_odd_date_tells_nothing(date: str | None) -> None:
     """A missing or unreadable date is no difference and no error."""
     assert skew(date, NOW) is None
-    assert wrong_clock(date, NOW) is None
+    assert wrong_clock(skew(date, NOW)) is None
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,10 @@ def test_an_odd_date_tells_nothing(date: str | None) -> None:
 )
 def test_more_than_fifteen_minutes_explain_a_refusal(off: float, words: str) -> None:
     """The sentence names by how much and in which direction."""
-    assert words in (wrong_clock("Tue, 14 Nov 2023 22:13:20 GMT", NOW + off) or "")
+    assert words in (wrong_clock(off) or "")
 
 
 @pytest.mark.parametrize("off", [-900.0, 0.0, 900.0])
 def test_less_explains_nothing(off: float) -> None:
     """Signatures are accepted up to 15 minutes."""
-    assert wrong_clock("Tue, 14 Nov 2023 22:13:20 GMT", NOW + off) is None
+    assert wrong_clock(off) is None

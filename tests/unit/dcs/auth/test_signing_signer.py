@@ -75,8 +75,8 @@ async def test_a_wrong_clock_is_said() -> None:
     """The date of the refusal shows that this clock is wrong; a right one explains nothing."""
     signer = KeySigner(lambda: Keys("AK", "SK"), now=FakeClock())
 
-    assert signer.explain(httpx2.Headers({"Date": "Tue, 14 Nov 2023 22:13:20 GMT"})) is None
-    assert signer.explain(httpx2.Headers({"Date": "Tue, 14 Nov 2023 21:53:20 GMT"})) == (
+    assert signer.explain(0.0) is None
+    assert signer.explain(1200.0) == (
         "the clock of this machine is 20 min ahead of the service's; signatures are valid for 15 minutes"
     )
 

@@ -1,0 +1,85 @@
+"""The table of errors in docs/errors.md, generated from the code.
+
+`make errors` writes it again.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from worker.policy import error_table
+from worker.policy.call_result import ErrorKind, Evidence
+from worker.policy.error_table import Row
+
+ROOT: Final = Path(__file__).parents[1]
+PAGE: Final = ROOT / "docs" / "errors.md"
+BEGIN, END = "<!-- errors -->", "<!-- /errors -->"
+
+PROVES: Final = {
+    Evidence.REFUSED: "no task was created",
+    Evidence.AMBIGUOUS: "nothing: a task may exist",
+    Evidence.NEVER_SENT: "nothing was sent",
+}
+FOLLOWS: Final = {
+    ErrorKind.RETRY: "retried by the schedule, then `exhausted` or `unresolved`",
+    ErrorKind.THROTTLED: "waits at no cost",
+    ErrorKind.CAPACITY: "waits for the longest delay, then `exhausted`",
+    ErrorKind.REJECTED: "`rejected`",
+    ErrorKind.UNAUTHENTICATED: "credentials are probed; `unauthenticated` if only this request is refused",
+    ErrorKind.FORBIDDEN: "`forbidden`",
+    ErrorKind.NOT_FOUND: "`not_found`",
+}
+
+
+def rows() -> Iterator[tuple[str, str, Row]]:
+    """Status, codes and row of every answer that the table knows."""
+    for status, family, numbers, row in error_table.CODES:
+        prefix = {"APIG": "APIG(W)."}.get(family, f"{family}.")
+        yield str(status), ", ".join(f"{prefix}{number}" for number in numbers.split()), row
+    for (status, condition), row in error_table.BY_CONDITION.items():
+        yield str(status), f"text: {condition.value.replace('_', ' ')}", row
+    for status, row in error_table.BY_STATUS.items():
+        yield str(status), "", row
+    yield "other 4xx", "any other code of DCS or its gateway", error_table.OTHER_4XX
+    yield "4xx", "none of DCS or its gateway", error_table.FOREIGN_4XX
+    yield "other", "", error_table.OTHER
+
+
+def table() -> str:
+    """The table in Markdown."""
+    lines = [
+        f"| {status} | {codes} | {row.why} | {PROVES[row.evidence]} | {_follows(row)} | {_scope(row)} | {row.source} |"
+        for status, codes, row in rows()
+    ]
+    return "\n".join(
+        [
+            "| status | code | meaning | what it proves of a create | what follows | concerns | source |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+            *lines,
+        ]
+    )
+
+
+def rewritten(text: str) -> str:
+    """The page `text` with the present table."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{PAGE.name} has no place for the table: {BEGIN} and {END}")
+    return f"{before}{begin}\n{table()}\n{end}{after}"
+
+
+def _follows(row: Row) -> str:
+    if row is error_table.BY_STATUS[409]:
+        return "looked for at once and after the listing delay; `rejected` if no task exists"
+    return f"{FOLLOWS[row.kind]}, parked" if row is error_table.OTHER_4XX else FOLLOWS[row.kind]
+
+
+def _scope(row: Row) -> str:
+    return f"the {row.scope.value}" if row.scope is not None else ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(rewritten(PAGE.read_text()))
+    sys.stdout.write(f"{PAGE.relative_to(ROOT)} is fresh\n")
