@@ -89,7 +89,7 @@ def test_missing_vhost_is_reported(rabbit: RabbitMqServer, tmp_path: Path) -> No
 
     found = answer.found[f"broker 127.0.0.1:{rabbit.port}"]
     assert answer.status == 69
-    assert "'nowhere'" in found["found"]
+    assert found["found"] == "vhost: the broker refuses the connection: NOT_ALLOWED - vhost nowhere not found"
     assert "rabbitmqctl add_vhost nowhere" in found["remedy"]
 
 

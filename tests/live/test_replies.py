@@ -43,7 +43,7 @@ async def test_damaged_addresses_cost_their_own_answer_only(vhost: str, tmp_path
         while (answer := await answers.get(fail=False)) is not None:
             answered.add(json.loads(answer.body)["request_id"])
         assert answered == set(events) - set(harmful)
-        assert not [line for line in worker.log() if line["event"] == "broker.down"], worker.explain()
+        assert not [line for line in worker.log() if line["event"] == "broker.disconnected"], worker.explain()
         assert worker.metric("dcs_worker_requests_received_total", 'redelivered="true"') == 0
         assert await system.depth(names.REQUEST_QUEUE) == 0
 

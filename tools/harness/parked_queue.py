@@ -76,10 +76,15 @@ class CommandLine:
         )
 
     async def run(self, *arguments: str, stdin: bytes = b"") -> CommandResult:
-        """Run the command to its end."""
+        """Run the command to its end; killed if the caller stops waiting for it."""
         process = await self.start(*arguments)
-        async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
-            output, errors = await process.communicate(stdin)
+        try:
+            async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
+                output, errors = await process.communicate(stdin)
+        except (TimeoutError, asyncio.CancelledError):
+            process.kill()
+            await process.communicate()
+            raise
         assert process.returncode is not None
         return CommandResult(process.returncode, output.decode(), errors.decode())
 

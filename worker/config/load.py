@@ -65,7 +65,7 @@ def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool
         problems += [*_credential_problems(found), *_iam_endpoint_problems(settings, found, invalid), *unusable_proxies]
     warnings = (*_unknown_warnings(sources), *_ignored_warnings(sources))
     if problems:
-        raise ConfigurationError(tuple(problems), warnings)
+        raise ConfigurationError(tuple(problems), warnings, settings.log_format)
     settings = _fill_in_addresses(settings, found)
     origins = MappingProxyType({variable(field): sources.origin(field) for field in found})
     return Configuration(settings, warnings, RotatingSecrets(settings, found), proxies, origins)

@@ -105,6 +105,7 @@ class DcsClient:
             _HEADERS,
             migration.body,
             on_answer=lambda answer: results.append(self._believed(migration, answer)),
+            region=migration.region,
         )
         answer = await self._http.send(request, CallAuth(self._auth_method, migration.project_id, is_still_allowed))
         return answer if isinstance(answer, CallError) else results[-1]
@@ -231,7 +232,7 @@ class DcsClient:
     async def _get(self, operation: str, project_id: str, region: str, path: str, model: type[T]) -> T:
         """The reply of a look-up call. Raises CallFailedError."""
         url = _url(self._endpoints[region], project_id, path)
-        request = new_request(operation, "GET", url, _HEADERS, on_answer=self._stale.note)
+        request = new_request(operation, "GET", url, _HEADERS, on_answer=self._stale.note, region=region)
         answer = await self._http.send(request, CallAuth(self._auth_method, project_id))
         if isinstance(answer, CallError):
             raise CallFailedError(answer)

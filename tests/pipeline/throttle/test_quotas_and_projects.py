@@ -136,14 +136,14 @@ def test_refused_project_fails_few_requests(build: Build, fault: CallError, reas
     others = requests_of_nine_projects(world)
     world.run(lambda: world.ended.keys() >= set(others), at_most=60)
     (replica,) = world.replicas
-    assert [fields["why"] for fields in replica.logged("project.held")] == [reason]
+    assert [fields["reason"] for fields in replica.logged("project.paused")] == [reason]
     world.run(120.0)
     calls = [at for at, operation, project, _ in world.dcs.calls if (operation, project) == ("create", "p1")]
     assert len(calls) <= 3 + 8 + 6
     assert world.outcomes["retried", reason] >= 1000 - len(calls)
     del world.dcs.faults["p1"]
     world.run(lambda: len(world.ended) == 1180, at_most=8000)
-    assert replica.logged("project.released")
+    assert replica.logged("project.resumed")
     assert len(world.parked) == (0 if fault is FULL else len(calls))
     assert list(world.dcs.created.values()) == [1] * (1180 - len(world.parked))
 
@@ -159,4 +159,4 @@ def test_single_rejections_do_not_hold_project(build: Build) -> None:
         world.publish(1, f"good{number}")
         world.run(world.loop.now + 1)
     assert len(world.ended) == 120
-    assert world.replicas[0].logged("project.held") == []
+    assert world.replicas[0].logged("project.paused") == []

@@ -61,7 +61,7 @@ async def client(
         transport,
         deadline=deadline,
         freeze_detector=FreezeDetector(clock),
-        on_call_end=lambda operation, label, _: calls.append((operation, label)),
+        on_call_end=lambda operation, label, *_: calls.append((operation, label)),
     )
     try:
         yield DcsClient(http, ReadyToken(lambda: "token"), {"cn-north-4": url})

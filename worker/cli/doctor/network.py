@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from worker.policy.diagnostics import Check, Problem, failed, ok, unchecked, warning
+from worker.policy.diagnostics import Check, Problem, failed, ok, tls_remedy, tls_words, unchecked, warning
+from worker.rabbit.connection import server_name
 
 STAGE_TIMEOUT_SECONDS: Final = 5.0
 CLOSE_TIMEOUT_SECONDS: Final = 1.0
 LIVENESS_TIMEOUT_SECONDS: Final = 3.0
-_HOST_MISMATCH_CODES: Final = (62, 64)
-"""X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
 MAX_PAGE_BYTES: Final = 1 << 20
 _PORT_CHECK: Final = "HTTP port"
 _HEALTH_CHECK: Final = "live worker"
@@ -97,16 +96,13 @@ async def _resolve_host(host: str, port: int) -> list[tuple[Any, ...]]:
 async def _find_tls_problem(writer: asyncio.StreamWriter, address: Address, tls: ssl.SSLContext) -> Problem | None:
     try:
         async with asyncio.timeout(STAGE_TIMEOUT_SECONDS):
-            await writer.start_tls(tls, server_hostname=address.host)
-    except ssl.SSLCertVerificationError as error:
-        found = f"TLS: certificate of {address} rejected: {error.verify_message}"
-        if error.verify_code in _HOST_MISMATCH_CODES:
-            return Problem(found, f"use a host name of the certificate in {address.variable}")
-        variable = "WORKER_AMQP_CA_FILE" if "AMQP" in address.variable else "WORKER_DCS_CA_FILE"
-        return Problem(found, f"set {variable} to the certificate file of the CA that signed it")
+            await writer.start_tls(tls, server_hostname=server_name(address.host))
+    except ssl.SSLError as error:
+        found = f"TLS: handshake with {address} failed: {tls_words(error)}"
+        return Problem(found, tls_remedy(error, address.variable))
     except (OSError, TimeoutError) as error:
         found = f"TLS: handshake with {address} failed: {_error_text(error)}"
-        return Problem(found, f"correct the port in {address.variable}")
+        return Problem(found, f"check that the port in {address.variable} is one for TLS, and firewalls before it")
     return None
 
 
@@ -114,8 +110,6 @@ def _error_text(error: OSError) -> str:
     match error:
         case TimeoutError() if not error.args:
             return f"no answer within {STAGE_TIMEOUT_SECONDS:g} s"
-        case ssl.SSLError():
-            return (error.reason or "the peer does not speak TLS").replace("_", " ").lower()
         case OSError() if error.errno and error.errno > 0:
             return os.strerror(error.errno)  # the text of asyncio would repeat the address
         case _:  # of the resolver, for example

@@ -52,6 +52,8 @@ class ProjectHold:
     def __init__(self, delays: Sequence[float], shared: SharedLimit) -> None:
         self.reason = ""
         """Why it is held; empty while it is not."""
+        self.message = ""
+        """The last refusal."""
         self.until = 0.0
         """Before which no probe is let through."""
         self.limiter, self._shared = RateLimiter(), shared

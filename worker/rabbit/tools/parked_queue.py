@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from sys import intern
 from typing import Any, Final, Self
 
@@ -144,7 +145,7 @@ class ParkedQueue:
         """
         self.is_move_unfinished = True
         try:
-            await self._copy(message, headers, self._requests)
+            await self._copy(message, headers, self._requests, sent_at=datetime.now(UTC))
         except BrokerError as error:
             # A copy that was refused or returned is in no queue; any other can still arrive.
             self.is_move_unfinished = not isinstance(error.__cause__, DeliveryError)
@@ -250,8 +251,11 @@ class ParkedQueue:
         await self._copy(message, headers, self._queue)
         await self.drop(message)
 
-    async def _copy(self, message: ParkedMessage, headers: Mapping[str, object], queue: str) -> None:
+    async def _copy(
+        self, message: ParkedMessage, headers: Mapping[str, object], queue: str, *, sent_at: datetime | None = None
+    ) -> None:
         properties = copy_properties(message.properties, headers)
+        properties.timestamp = sent_at or properties.timestamp  # the age of a replay starts anew
         try:
             await self._copies.publish(message.body, properties, routing_key=queue, mandatory=True)
         except Exception as error:

@@ -108,7 +108,7 @@ async def test_certificate_of_unknown_ca_names_the_variable_of_the_ca_file(encry
     """The remedy is the certificate file of the CA."""
     found = await _found("localhost", encrypted[0], ssl.create_default_context())
 
-    assert found.startswith(f"TLS: certificate of localhost:{encrypted[0]} rejected")
+    assert found.startswith(f"TLS: handshake with localhost:{encrypted[0]} failed: certificate rejected: ")
     assert "-> set WORKER_AMQP_CA_FILE" in found
 
 
