@@ -24,16 +24,6 @@ _LIMITS: Final = (
     re.compile(rf"\b(\d{{1,9}})\s*(?:(?:times|requests)\s+per|/)\s*(\d{{1,6}}\s+)?{_UNIT}", re.IGNORECASE),
 )
 """Calls, number of units, and the unit of the window."""
-_SECONDS: Final = 900.0
-"""By how much the date of a signature may differ from the service's clock.
-Source: Huawei Cloud, API Gateway FAQs, "AK/SK expired"."""
-LONGEST_WINDOW_SECONDS: Final = 86400.0
-
-_THROTTLE: Final = re.compile(
-    r"(?:policy\s+(?P<policy>\w+)\s+over\s+ratelimit\s*,\s*)?limit\s*:\s*(?P<calls>\d{1,9})\s*,\s*"
-    r"time\s*:\s*(?P<count>\d{1,6})\s*(?P<unit>second|minute|hour|day)",
-    re.IGNORECASE,
-)
 _SECONDS: Final[Mapping[str, int]] = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _TIMES: Final = re.compile(r"signature time:\s*(\d{8}T\d{6}Z)\s*,\s*server time:\s*(\d{8}T\d{6}Z)", re.IGNORECASE)
 _LOCKED: Final = "access failed to reach the limit"
