@@ -179,9 +179,9 @@ def test_open_breaker_pauses_or_degrades() -> None:
 def test_degraded_names_everything_that_degrades() -> None:
     """Projects, a few of them by name; Redis; parked requests and how to see them."""
     projects = [f"p{number} (quota)" for number in range(5)]
-    assert reason(Observed(projects=projects, claims_away="continues as without claims", parked=1_200)) == (
+    assert reason(Observed(projects=projects, claims_away="continues", claims_error="no route.", parked=1_200)) == (
         "Paused projects: p0 (quota); p1 (quota); p2 (quota); and 2 more. "
-        "Redis is unreachable; the worker continues as without claims. Restore Redis (WORKER_CLAIMS_URL). "
+        "Redis is unreachable (no route); meanwhile: continues. Restore Redis (WORKER_CLAIMS_URL). "
         "Requests parked in the last hour: 1,200. List them with: dcs-worker parked list."
     )
     assert reason(Observed(projects=["p0 (quota)"])) == "Paused projects: p0 (quota)."
