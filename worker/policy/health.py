@@ -194,12 +194,17 @@ class HealthTracker:
     def judge(self, seen: Observed, now: float) -> Health:
         """The health from what is seen now, at a time of any one clock."""
         current = conditions(seen)
+        paused = current.get(HealthStatus.PAUSED)
         self._held |= {status: (current[status], now) for status in STICKY if status in current}
         for status, (reason, held_at) in list(self._held.items()):
             if now - held_at >= STICKY_SECONDS:
                 del self._held[status]
             elif status not in current:
-                current[status] = f"Recovering for {now - held_at:.0f} s. Before: {reason}"
+                past = f"{now - held_at:.0f} s"
+                goes_on = status is HealthStatus.FAILING and paused
+                current[status] = (
+                    f"{paused} {past} before: {reason}" if goes_on else f"Recovering for {past}. Before: {reason}"
+                )
         if len(current) > 1:
             del current[HealthStatus.OK]
         ordered = {status: current[status] for status in HealthStatus if status in current}

@@ -193,6 +193,16 @@ def test_start_says_what_it_waits_for() -> None:
     assert reason(replace(DISCONNECTED, has_started=False)) == f"Not consuming yet. {DISCONNECTED.disconnected}"
 
 
+def test_failing_that_became_a_pause_is_no_recovery() -> None:
+    """The breaker opened: the status stays for its time, the sentence begins with what holds now."""
+    tracker = HealthTracker()
+    tracker.judge(Observed(outcomes=RecentOutcomes(0, 5, "rejected", 5)), 0.0)
+    health = tracker.judge(Observed(regions=(BREAKER_OPEN,), is_paused_by_breaker=True), 7.0)
+    assert health.status is FAILING
+    assert health.reason.startswith("cn-north-4: DCS has been failing for 12 s (503 APIGW.0601)")
+    assert " 7 s before: 5 of 5 " in health.reason
+
+
 def test_sticky_status_is_left_after_30_seconds_without_its_condition() -> None:
     """Not before; a condition that holds again starts anew. What it was is still said."""
     tracker, failing = HealthTracker(), Observed(outcomes=RecentOutcomes(0, 5, "rejected", 5))
