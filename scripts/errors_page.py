@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from scripts.generated_part import with_part
 from worker.policy import error_table
 from worker.policy.call_result import ErrorKind, Evidence
 from worker.policy.error_table import Row
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "errors.md"
-BEGIN, END = "<!-- errors -->", "<!-- /errors -->"
+PART: Final = "errors"
 
 PROVES: Final = {
     Evidence.REFUSED: "no task was created",
@@ -62,12 +63,8 @@ def table() -> str:
 
 
 def rewritten(text: str) -> str:
-    """The page `text` with the present table."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{PAGE.name} has no place for the table: {BEGIN} and {END}")
-    return f"{before}{begin}\n{table()}\n{end}{after}"
+    """The page `text` with the present table. Raises ValueError if it has no place for it."""
+    return with_part(text, PART, table(), PAGE)
 
 
 def _follows(row: Row) -> str:

@@ -7,20 +7,17 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from scripts.generated_part import with_part
 from worker.config import settings_table
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "settings.md"
-BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
+PART: Final = "settings"
 
 
 def rewritten(text: str) -> str:
-    """The page `text` with the table of the present settings."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{PAGE.name} has no place for the table: {BEGIN} and {END}")
-    return f"{before}{begin}\n{settings_table().strip()}\n{end}{after}"
+    """The page `text` with the table of the present settings. Raises ValueError if it has no place for it."""
+    return with_part(text, PART, settings_table().strip(), PAGE)
 
 
 if __name__ == "__main__":

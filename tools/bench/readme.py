@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from scripts.generated_part import with_part
+
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "performance.md"
 RESULTS: Final = Path(__file__).parent / "results"
-BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 VERDICTS: Final = {True: "kept", False: "**missed**", None: "not measured"}
 
 
@@ -50,8 +51,7 @@ def _figure(target: dict[str, Any]) -> str:
 
 def written(text: str, document: dict[str, Any]) -> str:
     """The page `text` with the tables as they must be."""
-    before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{told(document)}\n{END}{rest.partition(END)[2]}"
+    return with_part(text, "bench", told(document), PAGE)
 
 
 def renew() -> None:

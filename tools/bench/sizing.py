@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from scripts.generated_part import with_part
 from worker.config import Settings
 
 MEASURED: Final = Path(__file__).with_name("capacity.json")
@@ -148,9 +149,7 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 def written(text: str, measured: Measured) -> str:
     """The document with its tables as they must be."""
     for name, table in (("figures", figures(measured)), ("examples", examples(measured, Assumed()))):
-        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        before, _, rest = text.partition(begin)
-        text = f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
+        text = with_part(text, name, table, DOCUMENT)
     return text
 
 

@@ -89,7 +89,7 @@ class Worker:
         now = time.monotonic()
         if self.consumer.is_consuming or self.consumer.pauses:
             self._consuming_at = now
-        seen = self._observed(now)
+        seen, (lookups, claims) = self._observed(now), self.modes
         health = self._tracker.judge(seen, now)
         health = replace(
             health,
@@ -97,8 +97,8 @@ class Worker:
             conditions={name: self.redact(reason) for name, reason in health.conditions.items()},
             details={
                 "requests_last_minute": {"succeeded": seen.outcomes.succeeded, "failed": seen.outcomes.failed},
-                "lookups": self.modes[0],
-                "claims": self.modes[1],
+                "lookups": lookups,
+                "claims": claims,
                 "regions": self._regions(),
             },
         )

@@ -17,7 +17,7 @@ from schemas.request import Request, Sender
 from schemas.timestamp import to_text
 from worker.bootstrap.components import lookup_client
 from worker.claims.parked_records import read_record
-from worker.cli.parked.timeline import RequestTimeline, timeline_of_event
+from worker.cli.parked.timeline import RequestTimeline, describe_lookup_error, timeline_of_event
 from worker.config import ConfigurationError, Settings, load_from_process
 from worker.dcs.client import ROWS, UNFILTERED_PAGES
 from worker.policy.call_result import CallError, ConflictingTask, SeveralTasks, TaskFound
@@ -119,9 +119,8 @@ async def _ask_dcs(sought: Sought, name: str, request: MigrationRequest) -> Answ
             return Source(name, "found", f"task {task} has the marker of the request"), known
         case SeveralTasks(candidates=tasks) | ConflictingTask(candidates=tasks):
             return Source(name, "found", f"tasks that may belong to the request: {', '.join(tasks)}"), known
-        case CallError(error_code=code):
-            text = result.error_msg or result.message
-            return Source(name, "failed", f"lookup failed: {text}" + (f" ({code})" if code else "")), None
+        case CallError():
+            return Source(name, "failed", describe_lookup_error(result)), None
         case _:
             among = f"among the first {ROWS * UNFILTERED_PAGES:,} tasks that DCS lists"
             return Source(name, "not found", f"no task with the marker of the request {among}"), None

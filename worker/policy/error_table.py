@@ -35,7 +35,7 @@ class Row:
     source: str = ""
 
 
-_A, _R, _N = Evidence.AMBIGUOUS, Evidence.REFUSED, Evidence.NEVER_SENT
+_A, _R = Evidence.AMBIGUOUS, Evidence.REFUSED
 _REQUEST, _PROJECT, _SERVICE = ErrorScope.REQUEST, ErrorScope.PROJECT, ErrorScope.SERVICE
 _CREDENTIALS, _REGION = ErrorScope.CREDENTIALS, ErrorScope.REGION
 

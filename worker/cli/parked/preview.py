@@ -17,6 +17,7 @@ from worker.cli.common import print_json, printable, short_duration
 from worker.cli.parked.listing import DRY_RUN_LINES, ParkedGroups
 from worker.cli.parked.request import NO_MATCH, ParkedRequest, parked_queue, selected_requests
 from worker.cli.parked.selection import Selection
+from worker.cli.parked.timeline import describe_lookup_error
 from worker.cli.progress import Pacer
 from worker.config import Configuration, Settings
 from worker.dcs.client import DcsClient
@@ -123,9 +124,8 @@ class ReplayPreview:
                 is_conflict = isinstance(lookup_result, ConflictingTask)
                 why = "its request id belongs to another task" if is_conflict else "these tasks may belong to it"
                 return ReplayVerdict("unclear", f"unknown: {why}: {', '.join(tasks)}", tasks)
-            case CallError(error_code=code):
-                text = lookup_result.error_msg or lookup_result.message
-                return ReplayVerdict("unclear", f"unknown: lookup failed: {text}" + (f" ({code})" if code else ""))
+            case CallError():
+                return ReplayVerdict("unclear", f"unknown: {describe_lookup_error(lookup_result)}")
             case TaskNotFound():
                 return self._verdict_without_task(parsed, envelope)
             case _:

@@ -19,6 +19,7 @@ from schemas.request import Sender
 from worker.cli.common import exact_duration, format_table, output_width, printable, wrap
 from worker.cli.parked.request import ParkedRequest, time_text
 from worker.config import Settings
+from worker.policy.call_result import CallError
 from worker.rabbit.tools.parked_queue import ParkedMessage
 
 _LABEL_WIDTH: Final = 14
@@ -210,6 +211,12 @@ def describe_failure(event: MigrationFailed) -> str:
     """Reason, error code and message of a failure."""
     code = f" ({event.error.error_code})" if event.error and event.error.error_code else ""
     return f"{event.reason}{code}: {event.message}"
+
+
+def describe_lookup_error(error: CallError) -> str:
+    """Message and error code of a failed lookup."""
+    code = f" ({error.error_code})" if error.error_code else ""
+    return f"lookup failed: {error.error_msg or error.message}{code}"
 
 
 def render_timeline(timeline: RequestTimeline) -> str:
