@@ -18,6 +18,7 @@ from aiormq.abc import DeliveredMessage
 from worker.policy.freeze_detector import FreezeDetector
 from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, ConnectionLostError, connection_loss_as_error, open_channel
 from worker.rabbit.delivery import ChannelHealth, RabbitDelivery
+from worker.rabbit.failure_reasons import reason_in_words
 from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.queue_probe import QueueProbe, silence_reason
 from worker.rabbit.topology import Topology, bind_queues, declare_queues
@@ -210,7 +211,7 @@ class Consumer:
             with connection_loss_as_error():
                 await bind_queues(connection, self._topology, timeout=None)
         except Exception as error:  # noqa: BLE001 - the next session is the remedy for any error
-            channel_health.mark_lost(f"the requests queue cannot be bound: {type(error).__name__}: {error}"[:300])
+            channel_health.mark_lost(f"the requests queue cannot be bound: {reason_in_words(error)}")
 
     async def _watch(self, channel_health: ChannelHealth, queue_probe: QueueProbe) -> str:
         uncounted = 0
