@@ -207,6 +207,22 @@ async def test_interrupted_submission_reports_progress(system: RunningSystem) ->
     assert b"Traceback" not in errors
 
 
+async def test_interrupted_submission_has_its_duration_in_json(system: RunningSystem) -> None:
+    """The time until the last confirm, not 0."""
+    file = system.folder / "requests.jsonl"
+    file.write_bytes(_lines(_anonymous(f"timed-{number}") for number in range(200)))
+    process = await _command_line(system).start("submit", file.name, "--json", "--rate", "50")
+    await until(lambda: len(system.fake_dcs.tasks) > 10, 20)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(20):
+        output, _ = await process.communicate()
+
+    answer = json.loads(output)
+    assert process.returncode == 130
+    assert 0 < answer["sent"] < 200
+    assert answer["seconds"] > 0
+
+
 async def test_rejected_publish_is_reported(vhost: str, tmp_path: Path) -> None:
     """No broker, or no queue behind the exchange: exit status 69 and a sentence, and JSON on demand."""
     variables = settings(vhost, tmp_path)
