@@ -113,7 +113,7 @@ def replicas() -> Row:
     return (
         graph(
             "Deliveries by replica",
-            "Handled, whatever became of them.",
+            "Handled, with any outcome.",
             (rate(own("deliveries_settled_total"), "pod"), "{{pod}}"),
             unit="reqps",
             stacked=True,

@@ -83,7 +83,7 @@ def test_every_command_exists_with_its_options() -> None:
 
 
 def test_every_setting_exists() -> None:
-    """Variables of the worker, in whatever form they are written."""
+    """Variables of the worker, in every form in which they are written."""
     known = {variable(field) for field in Settings.model_fields} | ELSEWHERE
     assert set(re.findall(r"\bWORKER_[A-Z_]*[A-Z]\b", TEXT)) <= known
 

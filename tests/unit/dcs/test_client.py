@@ -423,7 +423,7 @@ async def test_several_tasks_with_the_marker_are_all_named() -> None:
 
 @pytest.mark.parametrize("status", ["CREATING", "ERROR", "RELEASED", "DELETED", "A_NEW_WORD"])
 async def test_a_task_is_found_in_every_status(status: str) -> None:
-    """It was created, whatever became of it: creating it again would be a second task."""
+    """It was created, also if it failed or was deleted since: creating it again would be a second task."""
     async with service() as (dcs, fake_dcs):
         (task,) = add_tasks(fake_dcs, 1, an_order(), status=status)
         assert await dcs.find(an_order(), 0.0) == TaskFound(task.task_id, task_status=status)

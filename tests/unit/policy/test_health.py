@@ -95,7 +95,7 @@ def test_one_refused_region_of_several_degrades() -> None:
 
 
 def test_refused_credentials_fail() -> None:
-    """Whatever else is fine."""
+    """Also if all else is fine."""
     said = reason(Observed(credentials="401 DCS.1001: Invalid token", outcomes=RecentOutcomes(100, 0)))
     assert said.startswith("The credentials are refused for every call: 401 DCS.1001: Invalid token. Replace the")
 

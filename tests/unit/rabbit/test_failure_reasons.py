@@ -69,7 +69,7 @@ def test_cause_says_more_than_the_library() -> None:
 
 
 def test_long_reason_is_cut() -> None:
-    """Whatever a broker sends."""
+    """For any text that a broker sends."""
     assert len(reason_in_words(ConnectionClosed(320, "x" * 5000))) == 300
 
 
