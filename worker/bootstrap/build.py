@@ -1,30 +1,33 @@
 """Construction of a worker: every part, in order, on one exit stack."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from worker.bootstrap import components
-from worker.bootstrap.assembly import Ports, build_dispatcher
-from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, STUCK, Worker
+from worker.bootstrap.assembly import Ports, build_dispatcher, build_follow_up
+from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, STUCK, FollowUpParts, Worker
 from worker.config import Configuration, ConfigurationError, Settings, secret_texts
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
+from worker.dcs.task_calls import TaskCalls
 from worker.observe.metrics import Metrics
 from worker.observe.observer import WorkerObserver
 from worker.observe.redaction import Redactor
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.follow_up import FollowUp
+from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import CLAIMS_AWAY
 from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import TICK_SECONDS, FreezeDetector
 from worker.policy.migration_request import RequestParser
 from worker.policy.retry_policy import CLAIMS_AWAY_MODES
 from worker.policy.status import Readiness, Status
-from worker.rabbit.connection_supervisor import ConnectionSupervisor
+from worker.rabbit.connection_supervisor import ConnectionSupervisor, Session
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.delivery import RabbitDelivery
 from worker.rabbit.locks import BrokerLocks
@@ -37,6 +40,9 @@ from worker.web.server import WebServer
 if TYPE_CHECKING:
     from worker.claims.redis_claims import RedisClaims
 
+WATCHES_IN_HAND: Final = 64
+"""Most watches that a replica holds at once."""
+
 
 @asynccontextmanager
 async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metrics) -> AsyncIterator[Worker]:
@@ -45,7 +51,7 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
     freeze_detector, deduplicator = FreezeDetector(components.boot_time), Deduplicator()
     refusals: dict[str, str] = {}
     consumer: Consumer
-    dispatcher: Dispatcher
+    dispatcher: Dispatcher[DeliveryPipeline]
 
     def on_credentials(refused: str | None) -> None:
         observer.note("error" if refused else "info", "credentials.changed", refused=refused)
@@ -65,10 +71,16 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         traced = components.traced(publisher, observer.tracing, settings)
         ports = Ports(client, traced, observer, throttle, consumer, claims, locks)
         parser = RequestParser(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
-        dispatcher = build_dispatcher(ports, components.retry_policy(settings), parser, deduplicator)
-        supervisors = _supervisors(settings, publisher, consumer, observer)
+        policy, with_follow_up = components.retry_policy(settings), settings.follow_up
+        dispatcher = build_dispatcher(ports, policy, parser, deduplicator, with_follow_up=with_follow_up)
+        follow_up = _follow_up(ports, client, settings, topology, freeze_detector) if with_follow_up else None
+        sessions = {"publisher": publisher.session, "consumer": consumer.session}
+        if follow_up is not None:
+            sessions["follow-up"] = follow_up.consumer.session
+        supervisors = _supervisors(settings, sessions, observer)
         worker = Worker(
-            settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle, refusals
+            *(settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle),
+            *(refusals, follow_up),
         )
         stack.push_async_callback((await _start_web_server(worker, metrics)).stop)
         ticking = asyncio.create_task(_tick(freeze_detector, loaded, observer, throttle.credentials_changed))
@@ -166,13 +178,28 @@ def _consumer(
     )
 
 
+def _follow_up(
+    ports: Ports, client: DcsClient, settings: Settings, topology: Topology, freeze_detector: FreezeDetector
+) -> FollowUpParts:
+    """Consumer and dispatcher of watches."""
+    dispatcher: Dispatcher[FollowUp]
+
+    def deliver(delivery: RabbitDelivery) -> None:
+        dispatcher.deliver(delivery)
+
+    queue = topology.follow_up_queues[0]
+    consumer = Consumer(queue, topology, deliver, prefetch=WATCHES_IN_HAND, freeze_detector=freeze_detector)
+    dispatcher = build_follow_up(replace(ports, consumer=consumer), TaskCalls(client), components.follow_up(settings))
+    return FollowUpParts(dispatcher, consumer)
+
+
 def _supervisors(
-    settings: Settings, publisher: RabbitPublisher, consumer: Consumer, observer: WorkerObserver
+    settings: Settings, sessions: Mapping[str, Session], observer: WorkerObserver
 ) -> tuple[ConnectionSupervisor, ...]:
     nodes = components.brokers(settings)
     return tuple(
         ConnectionSupervisor(name, nodes, session, observer, max_down_seconds=settings.broker_timeout)
-        for name, session in (("publisher", publisher.session), ("consumer", consumer.session))
+        for name, session in sessions.items()
     )
 
 

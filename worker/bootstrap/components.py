@@ -15,6 +15,7 @@ from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
 from worker.observe.observer import WorkerObserver
 from worker.pipeline.ports import Publisher
+from worker.policy.follow_up import FollowUpSettings
 from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 from worker.rabbit.connection import Brokers, tls_context
 from worker.rabbit.publisher import RabbitPublisher
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 def topology(settings: Settings) -> Topology:
     """Exchanges and queues that the settings ask for."""
-    return describe(settings.queue, settings.request_exchange, settings.event_exchange, settings.retry_delays)
+    exchanges, with_follow_up = (settings.request_exchange, settings.event_exchange), settings.follow_up
+    return describe(settings.queue, *exchanges, settings.retry_delays, with_follow_up=with_follow_up)
 
 
 def brokers(settings: Settings) -> Brokers:
@@ -59,6 +61,16 @@ def retry_policy(settings: Settings) -> RetryPolicy:
         settle=settings.settle,
         delivery_limit=settings.delivery_limit,
         lookup_timeout=settings.dcs_timeout,
+    )
+
+
+def follow_up(settings: Settings) -> FollowUpSettings:
+    """The settings of the follow-up."""
+    return FollowUpSettings(
+        regions=tuple(settings.dcs_endpoints),
+        timeout=settings.follow_up_timeout,
+        listing_delay=settings.settle,
+        list_timeout=settings.dcs_timeout,
     )
 
 

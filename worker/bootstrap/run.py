@@ -69,8 +69,9 @@ def _status(running: list[asyncio.Task[None]], observer: WorkerObserver) -> int:
 async def _drain(worker: Worker) -> None:
     """Law `drain`. A delivery that is left at the deadline stays unsettled, which law `first-delivery` makes safe."""
     worker.observer.note("info", "worker.draining", in_flight=worker.dispatcher.in_flight)
-    left = await worker.dispatcher.drain(worker.settings.drain)
+    parts = (worker, worker.follow_up) if worker.follow_up else (worker,)
+    left = await asyncio.gather(*(part.dispatcher.drain(worker.settings.drain) for part in parts))
     with suppress(Exception):
         async with asyncio.timeout(FLUSH_SECONDS):
-            await worker.consumer.flush()
-    worker.observer.note("info", "worker.drained", left=left)
+            await asyncio.gather(*(part.consumer.flush() for part in parts))
+    worker.observer.note("info", "worker.drained", left=sum(left))

@@ -12,6 +12,8 @@ from worker.observe.observer import WorkerObserver
 from worker.pipeline import explain
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.follow_up import FollowUp
+from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import CLAIMS_AWAY
 from worker.pipeline.throttle import Throttle
 from worker.policy.retry_policy import CLAIMS_AWAY_MODES, LOOKUP_MODES
@@ -41,13 +43,21 @@ PAUSES: Final = {
 """Reasons to pause, and their names in metrics; other reasons have the same name there."""
 
 
+@dataclass(frozen=True, slots=True)
+class FollowUpParts:
+    """The parts that follow up created tasks."""
+
+    dispatcher: Dispatcher[FollowUp]
+    consumer: Consumer
+
+
 @dataclass(slots=True)
 class Worker:
     """The built worker."""
 
     settings: Settings
     observer: WorkerObserver
-    dispatcher: Dispatcher
+    dispatcher: Dispatcher[DeliveryPipeline]
     consumer: Consumer
     publisher: RabbitPublisher
     supervisors: tuple[ConnectionSupervisor, ...]
@@ -56,6 +66,7 @@ class Worker:
     throttle: Throttle
     refusals: Mapping[str, str] = field(default_factory=dict)
     """Details of a reason to pause."""
+    follow_up: FollowUpParts | None = None
     started: float = field(default_factory=time.time)
 
     @property

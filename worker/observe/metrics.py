@@ -22,7 +22,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
-from schemas.event import FAILED_TYPE, PARKED_REASONS, SUCCEEDED_TYPE, Reason
+from schemas.event import KEYS, PARKED_REASONS, Reason
 from worker.policy.status import HeldBack
 from worker.policy.throttle.project_hold import REASONS
 
@@ -32,9 +32,10 @@ OTHER_VALUE: Final = "other"
 """The label value of everything outside a known set."""
 OUTCOMES: Final = ("succeeded", "failed", "retried", "returned")
 FINAL_OUTCOMES: Final = ("succeeded", "failed")
-OPERATIONS: Final = ("create", "list", "show", "token")
+OPERATIONS: Final = ("create", "list", "show", "job", "token")
 LOOKUP_RESULTS: Final = ("found", "absent", "several", "failed")
-EVENT_TYPES: Final = (SUCCEEDED_TYPE, FAILED_TYPE)
+EVENT_TYPES: Final = tuple(KEYS)
+FOLLOW_UP_RESULTS: Final = ("provisioned", "failed", "gone", "timeout")
 PARKED_REASON_VALUES: Final = tuple(sorted(str(reason) for reason in {*PARKED_REASONS, Reason.INVALID_REQUEST}))
 NO_ANSWER_STATUSES: Final = ("timeout", "refused", "reset", "oversize", "unreadable", "pages", "frozen", "stale_answer")
 """Statuses of calls that ended without a readable answer."""
@@ -181,6 +182,9 @@ class Metrics:
         self.lookups = self._labelled(Counter, "lookups_total", "Lookups for existing tasks.", result=LOOKUP_RESULTS)
 
     def _create_event_metrics(self) -> None:
+        self.follow_ups = self._labelled(
+            Counter, "follow_ups_total", "Watches of created tasks that ended.", result=FOLLOW_UP_RESULTS
+        )
         self.events_published = self._labelled(
             Counter, "events_published_total", "Events confirmed by the broker.", type=EVENT_TYPES
         )

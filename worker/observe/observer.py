@@ -17,6 +17,7 @@ from worker.policy.call_result import (
     TaskNotFound,
 )
 from worker.policy.delivery_report import DeliveryFinished
+from worker.policy.follow_up import LastWord, Watch
 from worker.policy.migration_request import MigrationRequest
 
 if TYPE_CHECKING:
@@ -93,6 +94,16 @@ class WorkerObserver:
         self._metrics.in_flight_requests.dec()
         self._metrics.requests_completed["returned", "defect"].inc()
         self._logger.error("request.defect", error=error)
+
+    def followed_up(self, watch: Watch, word: LastWord, now: float) -> None:
+        """The watch of a created task has ended, and its event was published."""
+        self._metrics.follow_ups[word.verdict].inc()
+        success, seconds = watch.success, round(now - watch.succeeded_at, 1)
+        ids = {field: getattr(success, field) for field in ("request_id", "project_id", "region", "instance_id")}
+        level: Level = "info" if word.verdict == "provisioned" else "warning"
+        said = {"task_status": word.task_status, "fail_reason": word.fail_reason}
+        fields = {name: value for name, value in said.items() if value is not None}
+        self.note(level, "follow_up.ended", result=word.verdict, **ids, **fields, checks=watch.checks, seconds=seconds)
 
     # DCS.
 

@@ -25,7 +25,7 @@ from pamqp.commands import Queue as QueueFrames
 from schemas import names
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked, warning
 from worker.rabbit.tools.broker_access import BrokerError, Node, ask, no_answer
-from worker.rabbit.topology import Exchange, Queue, Topology, declare_on, difference
+from worker.rabbit.topology import Exchange, Queue, Topology, declare_on, difference, follow_up_queues
 
 APPLY: Final = "dcs-worker topology apply"
 _TARGET: Final = "x-dead-letter-routing-key"
@@ -75,7 +75,18 @@ async def check_topology(
     ):
         if count == 0:
             on_check(unscheduled(name, node))
+    if not topology.follow_up_queues:
+        await _check_waiting_watches(connection, topology.requests_queue, on_check)
     return next(result.consumers for result in found if result.title == f"queue {topology.requests_queue}")
+
+
+async def _check_waiting_watches(connection: AbstractConnection, requests_queue: str, on_check: OnCheck) -> None:
+    """Report queues with watches that no worker looks at."""
+    queues = [queue.name for queue in follow_up_queues(requests_queue)]
+    for name, count in zip(queues, await asyncio.gather(*(_count(connection, name) for name in queues)), strict=True):
+        if count:
+            found = f"created tasks that wait to be followed up: {count}; WORKER_FOLLOW_UP is off here"
+            on_check(warning("queue", found, "set WORKER_FOLLOW_UP=true, or delete the queue", subject=name))
 
 
 async def _count(connection: AbstractConnection, name: str) -> int | None:
