@@ -116,7 +116,7 @@ def documents() -> dict[str, Schema]:
 
 def render(schema: Schema) -> str:
     """The text of a schema's file."""
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(schema, indent=2) + "\n"
 
 
 def write(folder: Path) -> list[Path]:

@@ -69,6 +69,10 @@ class Delivery(DeliveryOwnership, Protocol):
         """AMQP reply-to."""
 
     @property
+    def published_at(self) -> float | None:
+        """AMQP timestamp, in epoch seconds."""
+
+    @property
     def properties(self) -> Any:
         """AMQP properties, for a copy; opaque here."""
 

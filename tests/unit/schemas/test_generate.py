@@ -1,9 +1,11 @@
 """The JSON Schemas: fresh, well formed, strict with senders and tolerant with readers."""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,20 @@ def test_generators_find_names_and_plain_types(name: str) -> None:
                 inspect(member)
 
     inspect(documents()[name])
+
+
+@pytest.mark.parametrize("name", sorted(documents()))
+def test_patterns_are_understood_in_every_language(name: str) -> None:
+    r"""Validators in Go and PHP read no pattern with an escape `\u`, those in Ruby none with `\xa0`."""
+
+    def patterns(schema: object) -> Iterator[str]:
+        members = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+        if isinstance(schema, dict) and isinstance(schema.get("pattern"), str):
+            yield schema["pattern"]
+        for member in members:
+            yield from patterns(member)
+
+    assert [pattern for pattern in patterns(documents()[name]) if re.search(r"\\(u|x[89a-f])", pattern)] == []
 
 
 @pytest.mark.parametrize("name", PAYLOADS[1:-1])
