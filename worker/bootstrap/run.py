@@ -27,7 +27,8 @@ async def run(loaded: Configuration, observer: WorkerObserver, metrics: Metrics,
     message = f"Version {__version__} starts; requests come from queue {loaded.settings.queue}"
     observer.note("info", "worker.starting", message=message, version=__version__, queue=loaded.settings.queue)
     for warning in loaded.warnings:
-        observer.note("warning", "config.warning", message=warning, variable=warning.partition(":")[0])
+        variable, _, problem = warning.partition(": ")
+        observer.note("warning", "config.warning", message=warning, variable=variable, problem=problem)
     try:
         lenient_codec.install()
     except lenient_codec.IncompatibleCodecError as error:

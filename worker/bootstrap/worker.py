@@ -18,7 +18,7 @@ from worker.pipeline.follow_up import FollowUp
 from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import CLAIMS_AWAY
 from worker.pipeline.throttle import Throttle
-from worker.policy.health import Health, HealthStatus, HealthTracker, Observed
+from worker.policy.health import Health, HealthStatus, HealthTracker, Observed, redis_away
 from worker.policy.retry_policy import CLAIMS_AWAY_MODES, LOOKUP_MODES
 from worker.policy.status import Connection, HeldBack, InHand, Status
 from worker.policy.throttle.circuit_breaker import BreakerState
@@ -48,7 +48,7 @@ PAUSES: Final = {
 """Reasons to pause, and their names in metrics; other reasons have the same name there."""
 PAUSED: Final = {
     STUCK: "Retry queues refuse copies of requests.",
-    CLAIMS_AWAY: "Redis is unreachable and WORKER_CLAIMS_AWAY is pause, so no create begins. Restore Redis.",
+    CLAIMS_AWAY: "WORKER_CLAIMS_AWAY is pause, so no create begins. Restore Redis (WORKER_CLAIMS_URL).",
 }
 """Reasons to pause that `paused` is about, beside the breaker."""
 HEALTH_INTERVAL_SECONDS: Final = 1.0
@@ -126,18 +126,23 @@ class Worker:
             is_draining="draining" in pauses,
             has_started=self._consuming_at is not None,
             disconnected=self._disconnected(now),
-            paused=[self.refusals.get(pause, PAUSED[pause]) for pause in pauses & PAUSED.keys()],
+            paused=[self._paused(pause) for pause in pauses & PAUSED.keys()],
             is_paused_by_breaker=BREAKER in pauses,
             credentials=credentials or (self.refusals[REFUSED] if REFUSED in pauses else ""),
             regions=explain.stopped(throttle),
             is_breaker_closed=all(region.breaker.state is BreakerState.CLOSED for region in throttle.regions.values()),
             projects=explain.paused_projects(throttle),
             claims_away=CLAIMS_AWAY_MODES[self.settings.claims_away] if self._is_redis_away else "",
+            claims_error=self.claims.fault if self.claims else "",
             outcomes=activity.outcomes(),
             calls=calls,
             has_tasks=has_tasks,
             parked=activity.parked_last_hour(),
         )
+
+    def _paused(self, pause: str) -> str:
+        said = self.refusals.get(pause, PAUSED[pause])
+        return f"{redis_away(self.claims.fault)}. {said}" if pause == CLAIMS_AWAY and self.claims else said
 
     @property
     def _is_redis_away(self) -> bool:

@@ -170,7 +170,7 @@ class DcsClient:
         try:
             return await self._judge_rows(look, {"name": look.migration.task.name}, PAGES)
         except CallFailedError as failed:
-            if failed.error.kind is not ErrorKind.REJECTED:
+            if failed.error.http_status not in (400, 414):  # by DCS or by a proxy, which has its limits too
                 raise
         return await self._judge_rows(look, {}, PAGES)
 

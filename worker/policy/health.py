@@ -127,6 +127,8 @@ class Observed:
     """Those that are paused, each in words."""
     claims_away: str = ""
     """What replaces claims while Redis is away."""
+    claims_error: str = ""
+    """Why Redis is away."""
     outcomes: RecentOutcomes = field(default_factory=RecentOutcomes)
     calls: Sequence[RecentCalls] = ()
     has_tasks: bool = False
@@ -192,12 +194,17 @@ class HealthTracker:
     def judge(self, seen: Observed, now: float) -> Health:
         """The health from what is seen now, at a time of any one clock."""
         current = conditions(seen)
+        paused = current.get(HealthStatus.PAUSED)
         self._held |= {status: (current[status], now) for status in STICKY if status in current}
         for status, (reason, held_at) in list(self._held.items()):
             if now - held_at >= STICKY_SECONDS:
                 del self._held[status]
             elif status not in current:
-                current[status] = f"Recovering for {now - held_at:.0f} s. Before: {reason}"
+                past = f"{now - held_at:.0f} s"
+                goes_on = status is HealthStatus.FAILING and paused
+                current[status] = (
+                    f"{paused} {past} before: {reason}" if goes_on else f"Recovering for {past}. Before: {reason}"
+                )
         if len(current) > 1:
             del current[HealthStatus.OK]
         ordered = {status: current[status] for status in HealthStatus if status in current}
@@ -261,6 +268,12 @@ def _stopped_by_breaker(stopped: StoppedRegion) -> str:
     )
 
 
+def redis_away(error: str) -> str:
+    """That Redis is away, and why."""
+    said = error.removeprefix("Redis cannot be reached: ").rstrip(".")
+    return f"Redis is unreachable ({said})" if said else "Redis is unreachable"
+
+
 def _degraded(seen: Observed, already_said: str) -> str:
     regions = [
         _refused(region, seen.calls) if region.is_refused else _stopped_by_breaker(region) for region in seen.regions
@@ -271,7 +284,8 @@ def _degraded(seen: Observed, already_said: str) -> str:
         named = "; ".join(seen.projects[:PROJECTS_NAMED]) + (f"; and {more:,} more" if more > 0 else "")
         found.append(f"Paused projects: {named}.")
     if seen.claims_away:
-        found.append(f"Redis is unreachable; the worker {seen.claims_away}. Restore Redis (WORKER_CLAIMS_URL).")
+        away = redis_away(seen.claims_error)
+        found.append(f"{away}; meanwhile: {seen.claims_away}. Restore Redis (WORKER_CLAIMS_URL).")
     if seen.parked:
         found.append(f"Requests parked in the last hour: {seen.parked:,}. List them with: dcs-worker parked list.")
     return " ".join(found)

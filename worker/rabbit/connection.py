@@ -62,13 +62,17 @@ def tls_context(ca_file: str | None, cert_file: str | None, key_file: str | None
 class HandshakeReader(asyncio.StreamReader):
     """Stream reader that keeps what came, until the connection is open."""
 
-    kept: bytes | None = b""
+    kept = b""
 
     def feed_data(self, data: Iterable[SupportsIndex]) -> None:
         """Bytes came from the broker."""
-        if self.kept is not None:
-            self.kept = self.kept + bytes(data) if len(self.kept) < MAX_HANDSHAKE_BYTES else None
+        self.kept = (self.kept + bytes(data))[:MAX_HANDSHAKE_BYTES]
         super().feed_data(data)
+
+    def end(self) -> bytes:
+        """Keep nothing from now on, which costs nothing then; what was kept."""
+        self.feed_data = super().feed_data  # type: ignore[method-assign]
+        return self.kept
 
 
 class BrokerTransport(TransportFactory):
@@ -101,7 +105,7 @@ class BrokerTransport(TransportFactory):
 
     def end_handshake(self) -> str | None:
         """Keep nothing from now on; the sentence with which the broker closed the connection, if it did."""
-        (data, self._reader.kept), found = (self._reader.kept or b"", None), None
+        data, found = self._reader.end(), None
         while data:
             try:
                 length, _, received = frame.unmarshal(data)

@@ -5,6 +5,7 @@ counted by the broker) ends the session, and the connection supervisor starts an
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -258,7 +259,7 @@ class Consumer:
         async def on_message(message: DeliveredMessage) -> None:
             share.in_hand += 1
             channel_health.note_delivery()
-            queue_probe.note_delivery()
+            queue_probe.heard_at = time.monotonic()
             self._deliver(RabbitDelivery(message, channel_health, on_settled))
 
         tag = uuid4().hex

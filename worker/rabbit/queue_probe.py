@@ -39,7 +39,8 @@ class QueueProbe:
         self._channel: AbstractChannel | None = None
         self._asking: asyncio.Task[None] | None = None
         self._asked_at: float | None = None
-        self._heard_at = time.monotonic()
+        self.heard_at = time.monotonic()
+        """When the queue delivered a message, or answered, last."""
 
     def __repr__(self) -> str:
         return f"<QueueProbe {self._queue}: {'answering' if self.is_answering else 'silent'}>"
@@ -49,16 +50,12 @@ class QueueProbe:
         """False once a question has been open for ANSWER_TIMEOUT_SECONDS without a delivery."""
         if self._asked_at is None:
             return True
-        return time.monotonic() - max(self._asked_at, self._heard_at) < ANSWER_TIMEOUT_SECONDS
+        return time.monotonic() - max(self._asked_at, self.heard_at) < ANSWER_TIMEOUT_SECONDS
 
     @property
     def is_due(self) -> bool:
         """Whether the queue has been quiet for QUIET_SECONDS and no question is open."""
-        return self._asking is None and time.monotonic() - self._heard_at >= QUIET_SECONDS
-
-    def note_delivery(self) -> None:
-        """The queue delivered a message."""
-        self._heard_at = time.monotonic()
+        return self._asking is None and time.monotonic() - self.heard_at >= QUIET_SECONDS
 
     def ask(self) -> None:
         """Ask the queue. A question that failed stays open until another one is answered."""
@@ -83,6 +80,6 @@ class QueueProbe:
         except Exception:  # noqa: BLE001 - for any failure the remedy is the next question, on a new channel
             self._channel = None
         else:
-            self._asked_at, self._heard_at = None, time.monotonic()
+            self._asked_at, self.heard_at = None, time.monotonic()
         finally:
             self._asking = None

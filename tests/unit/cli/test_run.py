@@ -42,10 +42,12 @@ def test_problem_is_plain_text_in_console_mode(tmp_path: Path) -> None:
 
 
 def test_problem_that_is_found_later_is_reported_in_the_same_way(tmp_path: Path) -> None:
-    """A port that is not free, a file that is no certificate."""
+    """A port that is not free, a file that is no certificate; a warning before it has its problem apart as well."""
     (tmp_path / "ca.pem").write_text("no certificate")
     variables = {"WORKER_AUTH_TOKEN": "t0ken", "WORKER_DCS_CA_FILE": str(tmp_path / "ca.pem")}
-    done = run(tmp_path, **variables)
+    done = run(tmp_path, WORKER_PREFETSCH="1", **variables)
 
+    (warning,) = (line for line in map(json.loads, done.stdout.splitlines()) if line["event"] == "config.warning")
+    assert warning["message"] == f"WORKER_PREFETSCH: {warning['problem']}"
     (line,) = map(json.loads, done.stderr.splitlines())
     assert (done.returncode, line["event"], line["variable"]) == (78, "config.invalid", "WORKER_DCS_CA_FILE")

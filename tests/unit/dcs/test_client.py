@@ -358,7 +358,7 @@ async def test_a_name_that_is_too_long_for_a_url_is_looked_for_in_the_whole_list
         assert await dcs.find(order, 0.0) == TaskNotFound()
         created = await dcs.create(order, go)
         assert isinstance(created, TaskCreated)
-        assert await dcs.find(order, 0.0, may_exist=True) == TaskFound(created.instance_id)
+        assert await dcs.find(order, 0.0, may_exist=True) == TaskFound(created.instance_id, task_status="RUNNING")
 
 
 async def test_a_task_of_another_name_is_asked_for_its_networks() -> None:

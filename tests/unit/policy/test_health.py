@@ -179,9 +179,9 @@ def test_open_breaker_pauses_or_degrades() -> None:
 def test_degraded_names_everything_that_degrades() -> None:
     """Projects, a few of them by name; Redis; parked requests and how to see them."""
     projects = [f"p{number} (quota)" for number in range(5)]
-    assert reason(Observed(projects=projects, claims_away="continues as without claims", parked=1_200)) == (
+    assert reason(Observed(projects=projects, claims_away="continues", claims_error="no route.", parked=1_200)) == (
         "Paused projects: p0 (quota); p1 (quota); p2 (quota); and 2 more. "
-        "Redis is unreachable; the worker continues as without claims. Restore Redis (WORKER_CLAIMS_URL). "
+        "Redis is unreachable (no route); meanwhile: continues. Restore Redis (WORKER_CLAIMS_URL). "
         "Requests parked in the last hour: 1,200. List them with: dcs-worker parked list."
     )
     assert reason(Observed(projects=["p0 (quota)"])) == "Paused projects: p0 (quota)."
@@ -191,6 +191,16 @@ def test_start_says_what_it_waits_for() -> None:
     """The broker, if it is away."""
     assert reason(Observed(has_started=False)) == "Not consuming yet."
     assert reason(replace(DISCONNECTED, has_started=False)) == f"Not consuming yet. {DISCONNECTED.disconnected}"
+
+
+def test_failing_that_became_a_pause_is_no_recovery() -> None:
+    """The breaker opened: the status stays for its time, the sentence begins with what holds now."""
+    tracker = HealthTracker()
+    tracker.judge(Observed(outcomes=RecentOutcomes(0, 5, "rejected", 5)), 0.0)
+    health = tracker.judge(Observed(regions=(BREAKER_OPEN,), is_paused_by_breaker=True), 7.0)
+    assert health.status is FAILING
+    assert health.reason.startswith("cn-north-4: DCS has been failing for 12 s (503 APIGW.0601)")
+    assert " 7 s before: 5 of 5 " in health.reason
 
 
 def test_sticky_status_is_left_after_30_seconds_without_its_condition() -> None:

@@ -88,7 +88,7 @@ async def test_queue_that_answers_is_asked_again_after_a_while(clock: Clock) -> 
         await ask(probe)
         assert (queue.asked, queue.channels, *state(probe)) == (asked, 1, True, False)
     clock.now += 5.0
-    probe.note_delivery()
+    probe.heard_at = clock.now
     clock.now += 5.0
     assert state(probe) == (True, False)
     await probe.aclose()
@@ -119,7 +119,7 @@ async def test_delivery_is_an_answer(clock: Clock) -> None:
     clock.now += 6.0
     await ask(probe)
     clock.now += 10.0
-    probe.note_delivery()
+    probe.heard_at = clock.now
     assert state(probe) == (True, False)
     clock.now += 10.0
     assert state(probe) == (False, False)
