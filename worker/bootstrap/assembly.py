@@ -1,7 +1,4 @@
-"""Construction of a dispatcher over any ports: those of a running worker, or simulated ones.
-
-Short on purpose: it is what production and the simulation share.
-"""
+"""Construction of a dispatcher over any ports: those of a running worker, or simulated ones."""
 
 import asyncio
 import random
@@ -12,7 +9,7 @@ from dataclasses import dataclass
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.executor import Executor
-from worker.pipeline.follow_up import FollowUp, TaskCalls
+from worker.pipeline.follow_up import FollowUp, TaskStates
 from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import (
     CLAIMS_AWAY,
@@ -47,7 +44,7 @@ class Ports:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
-def build_follow_up(ports: Ports, calls: TaskCalls, settings: FollowUpSettings) -> Dispatcher[FollowUp]:
+def build_follow_up(ports: Ports, calls: TaskStates, settings: FollowUpSettings) -> Dispatcher[FollowUp]:
     """The dispatcher of the watches of one replica; `ports.consumer` consumes them."""
     now, observer = ports.now, ports.observer
     settler = Settler(ports.publisher, observer, now=now, random_unit=ports.random_unit, sleep=ports.sleep)

@@ -1,7 +1,7 @@
 """Construction of a worker: every part, in order, on one exit stack."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,7 +24,6 @@ from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import CLAIMS_AWAY
 from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import TICK_SECONDS, FreezeDetector
-from worker.policy.migration_request import RequestParser
 from worker.rabbit.connection_supervisor import ConnectionSupervisor, Session
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.delivery import RabbitDelivery
@@ -47,8 +46,7 @@ WATCHES_IN_HAND: Final = 64
 async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metrics) -> AsyncIterator[Worker]:
     """Construct the worker. What was opened is closed in reverse order."""
     settings = loaded.settings
-    freeze_detector, deduplicator = FreezeDetector(components.boot_time), Deduplicator()
-    refusals: dict[str, str] = {}
+    freeze_detector, deduplicator, refusals = FreezeDetector(components.boot_time), Deduplicator(), dict[str, str]()
     consumer: Consumer
     dispatcher: Dispatcher[DeliveryPipeline]
 
@@ -69,15 +67,11 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         publisher = _publisher(stack, settings, topology, observer, consumer, refusals)
         traced = components.traced(publisher, observer.tracing, settings)
         ports = Ports(client, traced, observer, throttle, consumer, claims, locks)
-        parser = RequestParser(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
-        policy, with_follow_up = components.retry_policy(settings), settings.follow_up
-        dispatcher = build_dispatcher(ports, policy, parser, deduplicator, with_follow_up=with_follow_up)
-        follow_up = _follow_up(ports, client, settings, topology, freeze_detector) if with_follow_up else None
+        policy, parser = components.retry_policy(settings), components.request_parser(settings)
+        dispatcher = build_dispatcher(ports, policy, parser, deduplicator, with_follow_up=settings.follow_up)
+        follow_up = _follow_up(ports, client, settings, topology, freeze_detector) if settings.follow_up else None
         queue_counts = QueueCounts(topology)
-        sessions = {"publisher": publisher.session, "consumer": queue_counts.during(consumer.session)}
-        if follow_up is not None:
-            sessions["follow-up"] = follow_up.consumer.session
-        supervisors = _supervisors(settings, sessions, observer)
+        supervisors = _supervisors(settings, publisher, queue_counts.during(consumer.session), follow_up, observer)
         worker = Worker(
             *(settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle),
             *(queue_counts, lambda text: str(observer.redactor.redact(text)), refusals, follow_up),
@@ -195,9 +189,16 @@ def _follow_up(
 
 
 def _supervisors(
-    settings: Settings, sessions: Mapping[str, Session], observer: WorkerObserver
+    settings: Settings,
+    publisher: RabbitPublisher,
+    consumer_session: Session,
+    follow_up: FollowUpParts | None,
+    observer: WorkerObserver,
 ) -> tuple[ConnectionSupervisor, ...]:
     nodes = components.brokers(settings)
+    sessions: dict[str, Session] = {"publisher": publisher.session, "consumer": consumer_session}
+    if follow_up is not None:
+        sessions["follow-up"] = follow_up.consumer.session
     return tuple(
         ConnectionSupervisor(name, nodes, session, observer, max_down_seconds=settings.broker_timeout)
         for name, session in sessions.items()

@@ -19,6 +19,7 @@ from worker.observe.observer import WorkerObserver
 from worker.pipeline.ports import Publisher
 from worker.policy.follow_up import FollowUpSettings
 from worker.policy.freeze_detector import FreezeDetector
+from worker.policy.migration_request import RequestParser
 from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 from worker.rabbit.connection import Brokers, tls_context
 from worker.rabbit.publisher import RabbitPublisher
@@ -65,6 +66,11 @@ def retry_policy(settings: Settings) -> RetryPolicy:
         delivery_limit=settings.delivery_limit,
         lookup_timeout=settings.dcs_timeout,
     )
+
+
+def request_parser(settings: Settings) -> RequestParser:
+    """The parser of message bodies."""
+    return RequestParser(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
 
 
 def follow_up(settings: Settings) -> FollowUpSettings:

@@ -120,8 +120,11 @@ class WorkerObserver:
         ids = {field: getattr(success, field) for field in ("request_id", "project_id", "region", "instance_id")}
         level: Level = "info" if word.verdict == "provisioned" else "warning"
         said = {"task_status": word.task_status, "fail_reason": word.fail_reason}
-        fields = {name: value for name, value in said.items() if value is not None}
-        self.note(level, "follow_up.ended", result=word.verdict, **ids, **fields, checks=watch.checks, seconds=seconds)
+        fields: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+        text = "is ready" if word.verdict == "provisioned" else "is not ready"
+        message = f"The created task {text} after {seconds:g} s ({word.verdict}); its event was published"
+        fields |= {"checks": watch.checks, "seconds": seconds}
+        self.note(level, "follow_up.ended", message=message, result=word.verdict, **ids, **fields)
 
     # DCS.
 

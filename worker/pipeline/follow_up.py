@@ -1,6 +1,6 @@
 """Follow-up: looks at created tasks until they are ready, or are known not to become so.
 
-A watch is a message of its own, in queues of its own. It takes no claim and creates nothing. Order of one delivery:
+A watch is a separate message, in separate queues. It takes no claim and creates nothing. Order of one delivery:
 look, then publish the event or the copy that waits for the next look, then acknowledge (law `confirm-then-ack`).
 """
 
@@ -27,6 +27,9 @@ from worker.policy.follow_up import FollowUpSettings, LastWord, ListedTask, Verd
 LOOKS_PER_SECOND: Final = 5.0
 """Calls of one replica, pages of lists included: however many tasks are watched."""
 MAX_LIST_AGE_SECONDS: Final = 10.0
+UNREADABLE: Final = "A message in the follow-up queue is no watch and is dropped: find out which program published it"
+DEFECT: Final = "A look at a created task met a defect of the worker; the task is looked at again later"
+UNKNOWN_REGION: Final = "A created task cannot be looked at: its region is not in WORKER_DCS_ENDPOINTS; the watch waits"
 _REFUSED_LOOKS: Final = (ErrorScope.PROJECT, ErrorScope.REGION)
 
 R = TypeVar("R")
@@ -36,7 +39,7 @@ ListedTasks = Mapping[str, ListedTask]
 """By task id."""
 
 
-class TaskCalls(Protocol):
+class TaskStates(Protocol):
     """Calls of DCS that tell how created tasks stand; they create nothing."""
 
     async def statuses(self, project_id: str, region: str, on_call: Callable[[], None]) -> ListedTasks | CallError:
@@ -66,7 +69,7 @@ class FollowUp:
 
     def __init__(
         self,
-        calls: TaskCalls,
+        calls: TaskStates,
         throttle: CallThrottle,
         publisher: Publisher,
         settler: Settler,
@@ -87,7 +90,7 @@ class FollowUp:
         """Look at the task of a watch; publish its event, or let it wait for the next look; then acknowledge."""
         watch, word = Watch.read(delivery.body, delivery.headers), None
         if watch is None:
-            self._observer.note("error", "follow_up.unreadable", bytes=len(delivery.body))
+            self._observer.note("error", "follow_up.unreadable", message=UNREADABLE, bytes=len(delivery.body))
             await delivery.ack()
             return
         try:
@@ -96,7 +99,7 @@ class FollowUp:
         except (PostponedError, ThrottleClosedError):
             pass  # no look, or one without an answer
         except Exception as error:  # noqa: BLE001 - a defect must cost one look, not the watch
-            self._observer.note("error", "follow_up.defect", error=error)
+            self._observer.note("error", "follow_up.defect", message=DEFECT, error=error)
         publish = self._wait(delivery, watch) if word is None else self._event(delivery, watch, word)
         if await self._settler.publish_then_ack(delivery, publish) and word is not None:
             self._observer.followed_up(watch, word, self._now())
@@ -123,7 +126,8 @@ class FollowUp:
     async def _look(self, watch: Watch) -> LastWord | None:
         """The last word on the task, if there is one. Raises PostponedError and ThrottleClosedError."""
         if watch.region not in self._settings.regions:
-            self._observer.note("warning", "follow_up.unknown_region", region=watch.region, task_id=watch.key[1])
+            ids = {"region": watch.region, "task_id": watch.key[1]}
+            self._observer.note("warning", "follow_up.unknown_region", message=UNKNOWN_REGION, **ids)
             raise PostponedError(0.0, "region")
         age = self._now() - watch.succeeded_at
         is_late = age >= self._settings.timeout

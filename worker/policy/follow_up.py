@@ -6,14 +6,12 @@ A task is `CREATING` for some minutes after the create call was answered, and ma
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, Self
-
-from pydantic import ValidationError
-from pydantic_core import to_json
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, Self
 
 from schemas import event, identity, names
 from schemas.dcs import JobReply
-from schemas.event import MigrationSucceeded, ProvisioningReason
+from schemas.event import MigrationProvisioned, MigrationProvisioningFailed, MigrationSucceeded, ProvisioningReason
 from schemas.request import PROJECT_ID_PATTERN
 from schemas.timestamp import to_text
 from worker.policy import error_table
@@ -57,7 +55,7 @@ class Watch:
         """The watch in a message; None if it is none."""
         try:
             success = MigrationSucceeded.model_validate_json(body)
-        except ValidationError:
+        except ValueError:
             return None
         checks = headers.get(names.ROUND, 0)
         if not re.match(PROJECT_ID_PATTERN, success.project_id) or not success.instance_id:
@@ -153,17 +151,20 @@ class ProvisioningEvent:
 def ending(watch: Watch, word: LastWord, now: float) -> ProvisioningEvent:
     """The event for the last word on a watched task. Its id is the same whenever and however often it is found."""
     success, reason = watch.success, REASONS.get(word.verdict)
-    type_ = event.PROVISIONED_TYPE if reason is None else event.PROVISIONING_FAILED_TYPE
-    completed_at = to_text(now)
-    body = {
+    fields: dict[str, Any] = {
         **{field: getattr(success, field) for field in ("request_id", "project_id", "region", "name", "instance_id")},
         "job_id": success.job_id,
         "task_status": word.task_status,
         "ecs_tenant_private_ip": word.ecs_tenant_private_ip,
         "checks": watch.checks,
-        "succeeded_at": to_text(watch.succeeded_at),
-        "completed_at": completed_at,
-        **({"reason": reason, "fail_reason": word.fail_reason} if reason is not None else {}),
+        "succeeded_at": success.completed_at,
+        "completed_at": datetime.fromtimestamp(now, UTC),
     }
+    body: MigrationProvisioned
+    if reason is None:
+        type_, body = event.PROVISIONED_TYPE, MigrationProvisioned(**fields)
+    else:
+        type_ = event.PROVISIONING_FAILED_TYPE
+        body = MigrationProvisioningFailed(**fields, reason=reason, fail_reason=word.fail_reason)
     id_ = identity.event_id(success.project_id, success.request_id, type_, success.instance_id, reason)
-    return ProvisioningEvent(type_, id_, success.request_id, completed_at, to_json(body))
+    return ProvisioningEvent(type_, id_, success.request_id, to_text(now), body.model_dump_json().encode())

@@ -47,7 +47,7 @@ class ScriptedTasks:
     async def statuses(
         self, project_id: str, region: str, on_call: Callable[[], None]
     ) -> Mapping[str, ListedTask] | CallError:
-        """See `TaskCalls`."""
+        """See `TaskStates`."""
         rows = dict(self.listed.get(project_id, {}))
         for _ in range(self.pages):
             on_call()
@@ -55,12 +55,12 @@ class ScriptedTasks:
         return self.list_error or rows
 
     async def show(self, watch: Watch) -> TaskDetail | CallError:
-        """See `TaskCalls`."""
+        """See `TaskStates`."""
         await self._pass("show")
         return self.details.get(watch.success.instance_id, UNKNOWN)
 
     async def job(self, watch: Watch) -> JobReply | CallError:
-        """See `TaskCalls`."""
+        """See `TaskStates`."""
         await self._pass("job")
         return self.jobs[watch.success.job_id or ""]
 
