@@ -26,13 +26,6 @@ def call_level(error: CallError) -> int:
     return logging.DEBUG if error.kind is ErrorKind.THROTTLED else logging.INFO
 
 
-def delivery_level(fact: DeliveryFinished) -> int:
-    """A parked request needs an operator; another failed one may."""
-    if fact.parked:
-        return logging.ERROR
-    return logging.WARNING if fact.outcome == "failed" else logging.INFO
-
-
 def delivery_fields(fact: DeliveryFinished) -> dict[str, Any]:
     """The fields of a handled delivery; what does not apply is left out."""
     event: Mapping[str, Any] = json.loads(fact.completed.body) if fact.completed is not None else {}

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.observe.log_fields import call_error_fields, call_level, delivery_fields, delivery_level
+from worker.observe.log_fields import call_error_fields, call_level, delivery_fields
 from worker.observe.logging import Level
 from worker.observe.metrics import FINAL_OUTCOMES, NO_REGION, OTHER_VALUE, Metrics
 from worker.observe.recent_activity import RecentActivity
@@ -99,7 +99,7 @@ class WorkerObserver:
             metrics.request_age[fact.outcome].observe(fact.age)
         if fact.parked:
             metrics.parked[fact.reason].inc()
-        level = delivery_level(fact)
+        level = _delivery_level(fact)
         if self._logger.is_enabled_for(level):
             self._log_repeatable(level, f"request.{fact.outcome}", fact.reason, delivery_fields(fact))
 
@@ -269,3 +269,10 @@ class WorkerObserver:
         known = {name: value for name, value in fields.items() if value is not None}
         message = f"and {count} more in {seconds:.0f} s ({', '.join(known.values())})"
         self._logger.log(kind.level, kind.event, message=message, left_out=count, **known)
+
+
+def _delivery_level(fact: DeliveryFinished) -> int:
+    """A parked request needs an operator; another failed one may."""
+    if fact.parked:
+        return logging.ERROR
+    return logging.WARNING if fact.outcome == "failed" else logging.INFO
