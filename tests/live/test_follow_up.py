@@ -58,10 +58,15 @@ async def test_each_task_gets_one_kind_of_event_although_replicas_are_killed(vho
             ids.setdefault((event.body["name"], event.key), set()).add(event.properties.message_id)
         assert {len(known) for known in ids.values()} == {1}
         assert len(ids) == 6
-        results = ("provisioned", "failed", "gone", "timeout")
-        counts = [sum(worker.metric("follow_ups_total", f'result="{result}"') for worker in system.workers[1:])
-                  for result in results]  # fmt: skip
-        assert counts == [1, 1, 1, 0]
+
+        def counts() -> list[float]:
+            results = ("provisioned", "failed", "gone", "timeout")
+            return [
+                sum(worker.metric("dcs_worker_follow_ups_total", f'result="{result}"') for worker in system.workers[1:])
+                for result in results
+            ]
+
+        await until(lambda: counts() == [1, 1, 1, 0], 10, counts)
         assert sorted(task.name for task in system.fake_dcs.tasks) == sorted(LAST_WORDS)
         assert PLAIN_TEXT_PASSWORD not in "".join(path.read_text() for path in tmp_path.glob("worker-*.log"))
         assert PLAIN_TEXT_PASSWORD not in json.dumps([event.body for event in system.events])
