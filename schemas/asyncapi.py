@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from . import names
 from .asyncapi_messages import BINDING, messages, payloads
-from .event import FAILED_KEY, SUCCEEDED_KEY
+from .event import FAILED_KEY, PROVISIONED_KEY, PROVISIONING_FAILED_KEY, SUCCEEDED_KEY
 from .generate import Schema, render
 
 FILE: Final = Path(__file__).parent / "asyncapi.json"
@@ -27,6 +27,8 @@ Cloud's Distributed Cache Service, and publishes how it ended.
 - The identity of a request is `request_id` within its `project_id`: two messages with one id are one request.
 - Events have one id per outcome (`message_id` and `cloudEvents:id`), however often they are published: drop repeats.
 - Events are persistent and confirmed before the request is acknowledged.
+- With WORKER_FOLLOW_UP=true, one more event says whether the created task became ready (`provisioned`) or not
+  (`provisioning_failed`).
 - WORKER_QUEUE, WORKER_REQUEST_EXCHANGE and WORKER_EVENT_EXCHANGE of the worker change the names."""
 
 
@@ -84,6 +86,10 @@ def _channels(called: BrokerNames) -> Schema:
         "parkedQueue": _channel(parked, "Requests that need an operator.", _queue(parked), "parkedRequest"),
         "succeeded": _channel(SUCCEEDED_KEY, "Tasks that exist.", events, "migrationSucceeded"),
         "failed": _channel(FAILED_KEY, "Requests that failed.", events, "migrationFailed"),
+        "provisioned": _channel(PROVISIONED_KEY, "Tasks that are ready.", events, "migrationProvisioned"),
+        "provisioningFailed": _channel(
+            PROVISIONING_FAILED_KEY, "Tasks that are not ready.", events, "migrationProvisioningFailed"
+        ),
         "replies": {
             "address": None,
             "description": "The queue that the request's `reply_to` names, or `amq.rabbitmq.reply-to`.",
@@ -124,6 +130,8 @@ def _operations() -> Schema:
         },
         "sendSucceeded": _operation("send", "succeeded", "Say that the task exists.", confirmed),
         "sendFailed": _operation("send", "failed", "Say that the request failed, and why.", confirmed),
+        "sendProvisioned": _operation("send", "provisioned", "Say that the task is ready.", confirmed),
+        "sendProvisioningFailed": _operation("send", "provisioningFailed", "Say that it is not ready.", confirmed),
         "parkRequest": _operation("send", "parkedQueue", "Park a request for an operator.", confirmed),
     }
 

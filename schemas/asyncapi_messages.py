@@ -6,12 +6,19 @@ from pathlib import Path
 from typing import Final
 
 from . import event, names
-from .event import FAILED_TYPE, SUCCEEDED_TYPE
+from .event import FAILED_TYPE, PROVISIONED_TYPE, PROVISIONING_FAILED_TYPE, SUCCEEDED_TYPE
 from .generate import HEADERS, JOURNAL, Schema, documents
 
 EXAMPLES: Final = Path(__file__).parent / "examples"
 BINDING: Final = {"bindingVersion": "0.3.0"}
-PAYLOADS: Final = ("request", "migration_succeeded", "migration_failed", "journal")
+EVENTS: Final = (
+    ("migrationSucceeded", "succeeded", "The task exists.", SUCCEEDED_TYPE),
+    ("migrationFailed", "failed", "The request failed.", FAILED_TYPE),
+    ("migrationProvisioned", "provisioned", "The task is ready.", PROVISIONED_TYPE),
+    ("migrationProvisioningFailed", "provisioning_failed", "The task is not ready.", PROVISIONING_FAILED_TYPE),
+)
+"""Message, its name in schemas and examples, summary, event type."""
+PAYLOADS: Final = ("request", *(f"migration_{name}" for _, name, *_ in EVENTS), "journal")
 TRACE: Final = (names.TRACEPARENT, names.TRACESTATE)
 
 REPEATED: Final = {"type": "boolean", "description": "True on an answer from memory; else absent."}
@@ -48,13 +55,12 @@ def messages() -> Schema:
     return {
         "request": _message("request", "One order to create one task.", REQUEST_PROPERTIES, trace, whole),
         "parkedRequest": _message("request", "A request that needs an operator.", as_came, parked, whole[:1]),
-        "migrationSucceeded": _event("migration_succeeded", "The task exists.", SUCCEEDED_TYPE, "succeeded_*"),
-        "migrationFailed": _event("migration_failed", "The request failed.", FAILED_TYPE, "failed_*"),
+        **{message: _event(name, summary, type_) for message, name, summary, type_ in EVENTS},
     }
 
 
-def _event(payload: str, summary: str, type_: str, examples: str) -> Schema:
-    found = sorted((EXAMPLES / "event").glob(f"{examples}.json"))
+def _event(name: str, summary: str, type_: str) -> Schema:
+    payload, found = f"migration_{name}", sorted((EXAMPLES / "event").glob(f"{name}_*.json"))
     headers = {**_cloud_event(type_), **_trace_headers(), JOURNAL.name: JOURNAL.schema(), names.REPEATED: REPEATED}
     required = [name for name in _cloud_event(type_) if not name.endswith(":subject")]
     message = _message(payload, summary, EVENT_PROPERTIES, headers, found, type_)

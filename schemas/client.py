@@ -39,13 +39,17 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from . import identity
-from .event import MigrationFailed, MigrationSucceeded
+from .event import MigrationFailed, MigrationProvisioned, MigrationProvisioningFailed, MigrationSucceeded
 from .request import Request
 
 Event = MigrationSucceeded | MigrationFailed
 """How a request ended: a success has the `instance_id` of its task, a failure the `reason` for it."""
 
+ProvisioningEvent = MigrationProvisioningFailed | MigrationProvisioned
+"""Whether the created task became ready; only with `WORKER_FOLLOW_UP=true`."""
+
 _EVENT: Final[TypeAdapter[Event]] = TypeAdapter(Event)
+_PROVISIONING_EVENT: Final[TypeAdapter[ProvisioningEvent]] = TypeAdapter(ProvisioningEvent)
 
 
 def encode(request: Request) -> bytes:
@@ -68,3 +72,8 @@ def identified(request: Request, default_region: str) -> Request:
 def read_event(body: bytes) -> Event:
     """The event in a message body. Raises ValueError if it is none."""
     return _EVENT.validate_json(body)
+
+
+def read_provisioning_event(body: bytes) -> ProvisioningEvent:
+    """The event of a follow-up in a message body. Raises ValueError if it is none."""
+    return _PROVISIONING_EVENT.validate_json(body)

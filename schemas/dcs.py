@@ -54,6 +54,8 @@ class TaskRow(_Reply):
     description: Loose = None
     migration_type: Loose = None
     status: Loose = None
+    error_message: Loose = None
+    ecs_tenant_private_ip: Loose = None
     created_at: Loose = None
 
 
@@ -69,11 +71,20 @@ class TaskDetail(_Reply):
     task_id: str = Field(min_length=1)
     task_name: Loose = None
     description: Loose = None
+    status: Loose = None
+    ecs_tenant_private_ip: Loose = None
     migration_type: Loose = None
     created_at: Loose = None
     tenant_vpc_id: Loose = None
     tenant_subnet_id: Loose = None
     tenant_security_group_id: Loose = None
+
+
+class JobReply(_Reply):
+    """Reply of the job call: the state of the job that creates a task."""
+
+    status: Loose = None
+    fail_reason: Loose = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
-"""The events: how a request ended. Plain JSON bodies; CloudEvents 1.0 metadata in AMQP headers (binary mode).
+"""The events: how a request ended, and whether its task became ready. Plain JSON bodies, CloudEvents 1.0 metadata.
 
+The metadata is in AMQP headers (binary mode).
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/amqp-protocol-binding.md
 """
 
@@ -24,13 +25,26 @@ from .timestamp import to_text
 
 SUCCEEDED_KEY: Final = "migration.succeeded"
 FAILED_KEY: Final = "migration.failed"
+PROVISIONED_KEY: Final = "migration.provisioned"
+PROVISIONING_FAILED_KEY: Final = "migration.provisioning_failed"
 SUCCEEDED_TYPE: Final = "dcs.migration.succeeded.v1"
 FAILED_TYPE: Final = "dcs.migration.failed.v1"
+PROVISIONED_TYPE: Final = "dcs.migration.provisioned.v1"
+PROVISIONING_FAILED_TYPE: Final = "dcs.migration.provisioning_failed.v1"
+KEYS: Final = {
+    SUCCEEDED_TYPE: SUCCEEDED_KEY,
+    FAILED_TYPE: FAILED_KEY,
+    PROVISIONED_TYPE: PROVISIONED_KEY,
+    PROVISIONING_FAILED_TYPE: PROVISIONING_FAILED_KEY,
+}
+"""The routing key of each event type."""
 SOURCE: Final = "dcs-migration-worker"
 SPECVERSION: Final = "1.0"
 DATASCHEMAS: Final = {
     SUCCEEDED_TYPE: names.schema_id("migration_succeeded"),
     FAILED_TYPE: names.schema_id("migration_failed"),
+    PROVISIONED_TYPE: names.schema_id("migration_provisioned"),
+    PROVISIONING_FAILED_TYPE: names.schema_id("migration_provisioning_failed"),
 }
 """The `$id` of the JSON Schema of each event type's body."""
 
@@ -84,6 +98,21 @@ Instant = Annotated[
 ]
 Attempts = Annotated[int, Field(ge=0, description="Create calls made for the request.")]
 DcsRequestId = Annotated[str | None, Field(description="Request id that DCS gave the deciding call.")]
+
+
+class ProvisioningReason(StrEnum):
+    """Why a created task is not ready."""
+
+    TASK_FAILED = "task_failed"
+    TASK_GONE = "task_gone"
+    TIMEOUT = "timeout"
+
+
+AnyProvisioningReason = Annotated[
+    ProvisioningReason | str,
+    Field(union_mode="left_to_right"),
+    WithJsonSchema({"type": "string", "examples": [reason.value for reason in ProvisioningReason]}),
+]
 
 
 class _Frozen(BaseModel):
@@ -150,6 +179,34 @@ class MigrationFailed(_Frozen):
     dcs_request_id: DcsRequestId = None
     received_at: Instant = Field(description="When the request was first received.")
     completed_at: Instant
+
+
+class MigrationProvisioned(_Frozen):
+    """The task is ready to be configured. Published with `WORKER_FOLLOW_UP=true`, after `migration.succeeded`."""
+
+    request_id: str = Field(description="As in `migration.succeeded` of the task.")
+    project_id: str
+    region: str
+    name: str = Field(description="Name of the task.")
+    instance_id: str = Field(description="Id of the task.")
+    job_id: str | None = Field(default=None, description="Id of the job that prepares the task, if DCS named one.")
+    task_status: str | None = Field(default=None, description="Last status word of DCS, as DCS writes it.")
+    ecs_tenant_private_ip: str | None = Field(
+        default=None, description="Address of the task's ECS, for the allowlist of Redis; null if DCS names none."
+    )
+    checks: int = Field(ge=0, description="Looks at the task.")
+    succeeded_at: Instant = Field(description="`completed_at` of `migration.succeeded`.")
+    completed_at: Instant
+
+
+class MigrationProvisioningFailed(MigrationProvisioned):
+    """The accepted task is not ready. Published with `WORKER_FOLLOW_UP=true`, after `migration.succeeded`."""
+
+    reason: AnyProvisioningReason = Field(
+        description="DCS could not create it, it is released or deleted, or it was not ready in time. "
+        "Later versions may have other values."
+    )
+    fail_reason: str | None = Field(default=None, description="In the words of DCS; null if DCS says none.")
 
 
 def headers(*, id_: str, type_: str, subject: str | None, time: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from pydantic_core.core_schema import NullableSchema
 
 from . import names
 from .dcs import SHAPES, CreateReply
-from .event import MigrationFailed, MigrationSucceeded
+from .event import MigrationFailed, MigrationProvisioned, MigrationProvisioningFailed, MigrationSucceeded
 from .journal import LIMIT, Journal
 from .request import Request, Task
 
@@ -69,6 +69,9 @@ HEADERS: Final = (
         "When a create call may last have been in flight; absent: certainly never.",
         is_time=True,
     ),
+    Header(names.STAGE, "string", "`follow-up` on a watch, which is no request and only in the follow-up queues."),
+    Header(names.TASK_ID, "string", "Id of the watched task."),
+    Header(names.JOB_ID, "string", "Id of the job that creates the watched task, if DCS named one."),
     JOURNAL,
     Header(names.PARKED_REASON, "string", "Why the request needs an operator."),
     Header(names.PARKED_ERROR_CODE, "string", "Error code that DCS answered last, if it answered one."),
@@ -100,6 +103,11 @@ def documents() -> dict[str, Schema]:
         "request": ("MigrationRequest", _model(Request)),
         "migration_succeeded": ("MigrationSucceeded", _complete(_model(MigrationSucceeded))),
         "migration_failed": ("MigrationFailed", _complete(_model(MigrationFailed))),
+        "migration_provisioned": ("MigrationProvisioned", _complete(_model(MigrationProvisioned))),
+        "migration_provisioning_failed": (
+            "MigrationProvisioningFailed",
+            _complete(_model(MigrationProvisioningFailed)),
+        ),
         "journal": ("Journal", _model(Journal)),
         "envelope": ("RequestHeaders", _envelope()),
         "dcs_create_body": ("CreateTaskBody", _model(Task)),

@@ -9,6 +9,9 @@ REQUEST_KEY: Final = "create"
 EVENT_EXCHANGE: Final = "dcs.migration.events"
 
 RETRY_INFIX: Final = ".retry."
+FOLLOW_UP_SUFFIX: Final = ".follow-up"
+FOLLOW_UP_DELAYS: Final = (10, 10, 20, 30, 60)
+"""Seconds before each look at a created task; the last one repeats."""
 
 JSON: Final = "application/json"
 DIRECT_REPLY_TO: Final = "amq.rabbitmq.reply-to"
@@ -25,7 +28,17 @@ LAST_SENT_AT: Final = "x-last-sent-at"
 # Properties that a copy cannot carry as such: the one would delete it, the other would have it refused.
 EXPIRATION: Final = "x-expiration"
 USER_ID: Final = "x-user-id"
-STATE: Final = frozenset((ATTEMPTS, ROUND, DELIVERIES, INTERRUPTIONS, REPLAYS, FIRST_RECEIVED_AT, LAST_SENT_AT))
+# What a watch carries: a message in the follow-up queues, of which each stands for one created task.
+STAGE: Final = "x-stage"
+FOLLOW_UP: Final = "follow-up"
+TASK_ID: Final = "x-task-id"
+JOB_ID: Final = "x-job-id"
+STATE: Final = frozenset(
+    (
+        *(ATTEMPTS, ROUND, DELIVERIES, INTERRUPTIONS, REPLAYS, FIRST_RECEIVED_AT, LAST_SENT_AT),
+        *(STAGE, TASK_ID, JOB_ID),
+    )
+)
 # A copy has these only if a worker wrote them.
 MOVED_PROPERTIES: Final = frozenset((EXPIRATION, USER_ID))
 
@@ -68,6 +81,13 @@ def retry_queue(queue: str, seconds: float) -> str:
     Named by its delay, so that a changed schedule never meets a queue with other arguments.
     """
     return f"{queue}{RETRY_INFIX}{(Decimal(round(seconds * 1000)) / 1000).normalize():f}s"
+
+
+def follow_up_queue(queue: str, checks: int | None = None) -> str:
+    """Name of the queue of watches, or of the one in which a watch waits for the look after `checks` looks."""
+    if checks is None:
+        return f"{queue}{FOLLOW_UP_SUFFIX}"
+    return f"{queue}{FOLLOW_UP_SUFFIX}.{FOLLOW_UP_DELAYS[min(checks, len(FOLLOW_UP_DELAYS) - 1)]}s"
 
 
 def parked_queue(queue: str) -> str:

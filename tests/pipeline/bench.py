@@ -8,6 +8,7 @@ from tests.pipeline.fakes import NOW, FakeConsumer, FakeDcs, FakeDelivery, FakeO
 from worker.bootstrap.assembly import Ports, build_dispatcher
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import SharedClaims
 from worker.pipeline.repeat_locks import Locks
 from worker.pipeline.throttle import Throttle
@@ -35,6 +36,7 @@ class Bench:
         consumer: FakeConsumer | None = None,
         with_marker: bool = True,
         publisher: FakePublisher | None = None,
+        with_follow_up: bool = False,
     ) -> None:
         self.now = NOW
         self.dcs = FakeDcs(create, find, probe)
@@ -59,7 +61,9 @@ class Bench:
             sleep=self._sleep,
         )
         parser = RequestParser(65536, ("cn-north-4",), "cn-north-4", with_marker)
-        self.dispatcher: Dispatcher = build_dispatcher(ports, policy, parser, deduplicator or Deduplicator())
+        self.dispatcher: Dispatcher[DeliveryPipeline] = build_dispatcher(
+            ports, policy, parser, deduplicator or Deduplicator(), with_follow_up=with_follow_up
+        )
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

@@ -22,6 +22,7 @@ from worker.policy.call_result import (
     UnconfirmedError,
 )
 from worker.policy.delivery_report import DeliveryFinished
+from worker.policy.follow_up import LastWord, ProvisioningEvent, Watch
 from worker.policy.migration_request import MigrationRequest
 from worker.policy.outcome import ClaimAnswer, Completed, Granted, Unavailable
 
@@ -128,13 +129,24 @@ class FakePublisher:
         self.published.append(published)
 
     async def event(
-        self, completed: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self,
+        completed: Completed | ProvisioningEvent,
+        *,
+        correlation_id: str | None,
+        reply_to: str | None,
+        trace: Mapping[str, object],
     ) -> None:
         await asyncio.sleep(0)
         body, id_ = json.loads(completed.body), completed.event_id
         published = Published("event", body, dict(trace), 0, correlation_id, reply_to, id_, journal=completed.journal)
         published.is_repeated = completed.is_repeated
         self._confirm(published)
+
+    async def watch(
+        self, body: bytes, checks: int, headers: Mapping[str, object], *, correlation_id: str | None
+    ) -> None:
+        await asyncio.sleep(0)
+        self._confirm(Published("watch", json.loads(body), headers, checks, correlation_id))
 
     async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
         self._confirm(Published("postpone", headers=headers, retry_level=retry_level))
@@ -236,6 +248,8 @@ class FakeObserver:
         self.calls: list[tuple[str, object, int]] = []
         self.defects: list[Exception] = []
         self.refusals: list[str] = []
+        self.ended_watches: list[tuple[Watch, LastWord]] = []
+        self.notes: list[str] = []
 
     def received(self, *, redelivered: bool) -> None:
         pass
@@ -249,6 +263,9 @@ class FakeObserver:
     def failed(self, error: Exception) -> None:
         self.defects.append(error)
 
+    def followed_up(self, watch: Watch, word: LastWord, now: float) -> None:
+        self.ended_watches.append((watch, word))
+
     def unconfirmed(self, reason: str) -> None:
         self.refusals.append(reason)
 
@@ -259,7 +276,7 @@ class FakeObserver:
         pass
 
     def note(self, level: Any, event: str, **fields: Any) -> None:
-        pass
+        self.notes.append(event)
 
     @property
     def outcomes(self) -> list[tuple[str, str]]:

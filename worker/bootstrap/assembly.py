@@ -1,7 +1,4 @@
-"""Construction of a dispatcher over any ports: those of a running worker, or simulated ones.
-
-Short on purpose: it is what production and the simulation share.
-"""
+"""Construction of a dispatcher over any ports: those of a running worker, or simulated ones."""
 
 import asyncio
 import random
@@ -12,10 +9,20 @@ from dataclasses import dataclass
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.executor import Executor
+from worker.pipeline.follow_up import FollowUp, TaskStates
 from worker.pipeline.pipeline import DeliveryPipeline
-from worker.pipeline.ports import CLAIMS_AWAY, CallThrottle, ConsumerControl, Dcs, Observer, Publisher, SharedClaims
+from worker.pipeline.ports import (
+    CLAIMS_AWAY,
+    CallThrottle,
+    ConsumerControl,
+    Dcs,
+    Observer,
+    Publisher,
+    SharedClaims,
+)
 from worker.pipeline.repeat_locks import Locks, RepeatLocks
 from worker.pipeline.settler import Settler
+from worker.policy.follow_up import FollowUpSettings
 from worker.policy.migration_request import RequestParser
 from worker.policy.retry_policy import RetryPolicy
 
@@ -37,13 +44,32 @@ class Ports:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
+def build_follow_up(ports: Ports, calls: TaskStates, settings: FollowUpSettings) -> Dispatcher[FollowUp]:
+    """The dispatcher of the watches of one replica; `ports.consumer` consumes them."""
+    now, observer = ports.now, ports.observer
+    settler = Settler(ports.publisher, observer, now=now, random_unit=ports.random_unit, sleep=ports.sleep)
+    follow_up = FollowUp(calls, ports.throttle, ports.publisher, settler, observer, settings, now=now)
+    return Dispatcher(follow_up, ports.throttle, observer, ports.consumer)
+
+
 def build_dispatcher(
-    ports: Ports, retry_policy: RetryPolicy, parser: RequestParser, deduplicator: Deduplicator
-) -> Dispatcher:
+    ports: Ports,
+    retry_policy: RetryPolicy,
+    parser: RequestParser,
+    deduplicator: Deduplicator,
+    *,
+    with_follow_up: bool = False,
+) -> Dispatcher[DeliveryPipeline]:
     """The dispatcher of one replica, over these ports."""
     now, random_unit, observer = ports.now, ports.random_unit, ports.observer
     executor = Executor(retry_policy, ports.dcs, ports.throttle, observer, now=now, random_unit=random_unit)
-    settler = Settler(ports.publisher, observer, now=now, random_unit=random_unit, sleep=ports.sleep)
+    settler = Settler(
+        *(ports.publisher, observer),
+        now=now,
+        random_unit=random_unit,
+        sleep=ports.sleep,
+        with_follow_up=with_follow_up,
+    )
     locks = RepeatLocks(ports.locks, settle=retry_policy.settle) if ports.locks else None
 
     async def cancel_consumer() -> None:

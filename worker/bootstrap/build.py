@@ -3,25 +3,28 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from worker.bootstrap import components
-from worker.bootstrap.assembly import Ports, build_dispatcher
-from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, STUCK, Worker
+from worker.bootstrap.assembly import Ports, build_dispatcher, build_follow_up
+from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, STUCK, FollowUpParts, Worker
 from worker.config import Configuration, ConfigurationError, Settings
 from worker.config.settings import variable
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
+from worker.dcs.task_calls import TaskCalls
 from worker.observe.metrics import Metrics
 from worker.observe.observer import WorkerObserver
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.follow_up import FollowUp
+from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import CLAIMS_AWAY
 from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import TICK_SECONDS, FreezeDetector
-from worker.policy.migration_request import RequestParser
-from worker.rabbit.connection_supervisor import ConnectionSupervisor
+from worker.rabbit.connection_supervisor import ConnectionSupervisor, Session
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.delivery import RabbitDelivery
 from worker.rabbit.locks import BrokerLocks
@@ -35,15 +38,17 @@ from worker.web.server import WebServer
 if TYPE_CHECKING:
     from worker.claims.redis_claims import RedisClaims
 
+WATCHES_IN_HAND: Final = 64
+"""Most watches that a replica holds at once."""
+
 
 @asynccontextmanager
 async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metrics) -> AsyncIterator[Worker]:
     """Construct the worker. What was opened is closed in reverse order."""
     settings = loaded.settings
-    freeze_detector, deduplicator = FreezeDetector(components.boot_time), Deduplicator()
-    refusals: dict[str, str] = {}
+    freeze_detector, deduplicator, refusals = FreezeDetector(components.boot_time), Deduplicator(), dict[str, str]()
     consumer: Consumer
-    dispatcher: Dispatcher
+    dispatcher: Dispatcher[DeliveryPipeline]
 
     def on_credentials(refused: str | None) -> None:
         observer.credentials(refused)
@@ -62,13 +67,14 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         publisher = _publisher(stack, settings, topology, observer, consumer, refusals)
         traced = components.traced(publisher, observer.tracing, settings)
         ports = Ports(client, traced, observer, throttle, consumer, claims, locks)
-        parser = RequestParser(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
-        dispatcher = build_dispatcher(ports, components.retry_policy(settings), parser, deduplicator)
+        policy, parser = components.retry_policy(settings), components.request_parser(settings)
+        dispatcher = build_dispatcher(ports, policy, parser, deduplicator, with_follow_up=settings.follow_up)
+        follow_up = _follow_up(ports, client, settings, topology, freeze_detector) if settings.follow_up else None
         queue_counts = QueueCounts(topology)
-        supervisors = _supervisors(settings, publisher, consumer, queue_counts, observer)
+        supervisors = _supervisors(settings, publisher, queue_counts.during(consumer.session), follow_up, observer)
         worker = Worker(
             *(settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle),
-            *(queue_counts, lambda text: str(observer.redactor.redact(text)), refusals),
+            *(queue_counts, lambda text: str(observer.redactor.redact(text)), refusals, follow_up),
         )
         web = await _start_web_server(worker, metrics)
         stack.push_async_callback(web.stop)
@@ -167,15 +173,32 @@ def _consumer(
     )
 
 
+def _follow_up(
+    ports: Ports, client: DcsClient, settings: Settings, topology: Topology, freeze_detector: FreezeDetector
+) -> FollowUpParts:
+    """Consumer and dispatcher of watches."""
+    dispatcher: Dispatcher[FollowUp]
+
+    def deliver(delivery: RabbitDelivery) -> None:
+        dispatcher.deliver(delivery)
+
+    queue = topology.follow_up_queues[0]
+    consumer = Consumer(queue, topology, deliver, prefetch=WATCHES_IN_HAND, freeze_detector=freeze_detector)
+    dispatcher = build_follow_up(replace(ports, consumer=consumer), TaskCalls(client), components.follow_up(settings))
+    return FollowUpParts(dispatcher, consumer)
+
+
 def _supervisors(
     settings: Settings,
     publisher: RabbitPublisher,
-    consumer: Consumer,
-    queue_counts: QueueCounts,
+    consumer_session: Session,
+    follow_up: FollowUpParts | None,
     observer: WorkerObserver,
 ) -> tuple[ConnectionSupervisor, ...]:
     nodes = components.brokers(settings)
-    sessions = {"publisher": publisher.session, "consumer": queue_counts.during(consumer.session)}
+    sessions: dict[str, Session] = {"publisher": publisher.session, "consumer": consumer_session}
+    if follow_up is not None:
+        sessions["follow-up"] = follow_up.consumer.session
     return tuple(
         ConnectionSupervisor(name, nodes, session, observer, max_down_seconds=settings.broker_timeout)
         for name, session in sessions.items()

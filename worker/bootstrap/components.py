@@ -17,7 +17,9 @@ from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
 from worker.observe.observer import WorkerObserver
 from worker.pipeline.ports import Publisher
+from worker.policy.follow_up import FollowUpSettings
 from worker.policy.freeze_detector import FreezeDetector
+from worker.policy.migration_request import RequestParser
 from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 from worker.rabbit.connection import Brokers, tls_context
 from worker.rabbit.publisher import RabbitPublisher
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 
 def topology(settings: Settings) -> Topology:
     """Exchanges and queues that the settings ask for."""
-    return describe(settings.queue, settings.request_exchange, settings.event_exchange, settings.retry_delays)
+    exchanges, with_follow_up = (settings.request_exchange, settings.event_exchange), settings.follow_up
+    return describe(settings.queue, *exchanges, settings.retry_delays, with_follow_up=with_follow_up)
 
 
 def brokers(settings: Settings) -> Brokers:
@@ -62,6 +65,21 @@ def retry_policy(settings: Settings) -> RetryPolicy:
         settle=settings.settle,
         delivery_limit=settings.delivery_limit,
         lookup_timeout=settings.dcs_timeout,
+    )
+
+
+def request_parser(settings: Settings) -> RequestParser:
+    """The parser of message bodies."""
+    return RequestParser(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
+
+
+def follow_up(settings: Settings) -> FollowUpSettings:
+    """The settings of the follow-up."""
+    return FollowUpSettings(
+        regions=tuple(settings.dcs_endpoints),
+        timeout=settings.follow_up_timeout,
+        listing_delay=settings.settle,
+        list_timeout=settings.dcs_timeout,
     )
 
 

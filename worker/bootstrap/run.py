@@ -70,11 +70,11 @@ def _status(running: list[asyncio.Task[None]], observer: WorkerObserver) -> int:
 
 async def _drain(worker: Worker) -> None:
     """Law `drain`. A delivery that is left at the deadline stays unsettled, which law `first-delivery` makes safe."""
-    in_flight = worker.dispatcher.in_flight
+    in_flight, parts = worker.dispatcher.in_flight, (worker, worker.follow_up) if worker.follow_up else (worker,)
     message = f"No request is consumed any more; {in_flight} in flight are finished or requeued"
     worker.observer.note("info", "worker.draining", message=message, in_flight=in_flight)
-    left = await worker.dispatcher.drain(worker.settings.drain)
+    left = sum(await asyncio.gather(*(part.dispatcher.drain(worker.settings.drain) for part in parts)))
     with suppress(Exception):
         async with asyncio.timeout(FLUSH_SECONDS):
-            await worker.consumer.flush()
+            await asyncio.gather(*(part.consumer.flush() for part in parts))
     worker.observer.note("info", "worker.drained", message=f"{left} requests were left to the broker", left=left)

@@ -14,6 +14,8 @@ from worker.observe.observer import WorkerObserver
 from worker.pipeline import explain
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.follow_up import FollowUp
+from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import CLAIMS_AWAY
 from worker.pipeline.throttle import Throttle
 from worker.policy.health import Health, HealthStatus, HealthTracker, Observed, redis_away
@@ -54,13 +56,21 @@ SUBSCRIBE_SECONDS: Final = 2.0
 """Time to have a consumer again after a pause."""
 
 
+@dataclass(frozen=True, slots=True)
+class FollowUpParts:
+    """The parts that follow up created tasks."""
+
+    dispatcher: Dispatcher[FollowUp]
+    consumer: Consumer
+
+
 @dataclass(slots=True)
 class Worker:
     """The built worker."""
 
     settings: Settings
     observer: WorkerObserver
-    dispatcher: Dispatcher
+    dispatcher: Dispatcher[DeliveryPipeline]
     consumer: Consumer
     publisher: RabbitPublisher
     supervisors: tuple[ConnectionSupervisor, ...]
@@ -72,6 +82,7 @@ class Worker:
     """Removes secrets from texts of other parties."""
     refusals: Mapping[str, str] = field(default_factory=dict)
     """Details of a reason to pause."""
+    follow_up: FollowUpParts | None = None
     started: float = field(default_factory=time.time)
     _tracker: HealthTracker = field(default_factory=HealthTracker)
     _status: HealthStatus = HealthStatus.STARTING

@@ -173,6 +173,14 @@ class Settings(BaseSettings):
         description="while Redis cannot be reached or written: `look`: continue as without claims, with a look-up "
         "before every create also under `ambiguous`; `pause`: no create begins, consumption stops",
     )
+    follow_up: Annotated[bool, values.BOOLEAN] = Field(
+        False,
+        description="follow up created tasks: one more event says whether the task became ready "
+        "(`migration.provisioned`) or not (`migration.provisioning_failed`)",
+    )
+    follow_up_timeout: Seconds = Field(
+        1_800.0, description="time after the success from which a task that is not ready counts as failed (`timeout`)"
+    )
     drain: Annotated[float, seconds(zero=True)] = Field(
         25.0, description="shutdown grace (SIGTERM, SIGINT): time to finish requests in flight; the rest is handed back"
     )

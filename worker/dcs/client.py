@@ -130,7 +130,7 @@ class DcsClient:
     async def probe(self, project_id: str, region: str) -> LookupResult | CallError:
         """List one task of the project, for no request: `TaskNotFound` if the service answers."""
         try:
-            await self._get("list", project_id, region, "/migration-tasks?limit=1&offset=0", ListReply)
+            await self.get("list", project_id, region, "/migration-tasks?limit=1&offset=0", ListReply)
         except CallFailedError as failed:
             return failed.error
         return TaskNotFound()
@@ -175,14 +175,31 @@ class DcsClient:
         return await self._judge_rows(look, {}, PAGES)
 
     async def _judge_rows(self, look: _Look, name_filter: dict[str, str], max_pages: int) -> bool:
-        """Judge all rows of a list; whether it was read to its end.
+        """Judge all rows of a list; whether it was read to its end."""
+
+        async def judge(row: TaskRow) -> None:
+            if row.task_id not in look.matches:
+                look.matches[row.task_id], look.statuses[row.task_id] = await self._match(look, row), row.status
+
+        place = (look.migration.project_id, look.migration.region)
+        return await self.read_rows(place, look.on_call, name_filter, max_pages, judge)
+
+    async def read_rows(
+        self,
+        place: tuple[str, str],
+        on_call: Callable[[], None],
+        name_filter: dict[str, str],
+        max_pages: int,
+        on_row: Callable[[TaskRow], Awaitable[None]],
+    ) -> bool:
+        """Read the rows of a list in a project and region; whether it was read to its end. Raises CallFailedError.
 
         Pages overlap by a row. If that is not found again, rows in front of it are gone, and as many may have been
         missed: the list is read anew.
         """
         limit, offset, overlap, rereads = ROWS, 0, "", 0
         for _ in range(max_pages):
-            rows = await self._page(look, name_filter, limit, offset)
+            rows = await self._page(place, on_call, name_filter, limit, offset)
             if rows is None:
                 limit //= 2
                 continue
@@ -192,8 +209,7 @@ class DcsClient:
                     return False
                 continue
             for row in rows:
-                if row.task_id not in look.matches:
-                    look.matches[row.task_id], look.statuses[row.task_id] = await self._match(look, row), row.status
+                await on_row(row)
             # Whether `count` is the total is not documented: only a page without a new row is surely past the last one,
             # but a page shorter than the default of 10 rows cannot be a page that the service cut down.
             if len(rows) < min(limit, _SHORTEST_CUT):
@@ -202,14 +218,13 @@ class DcsClient:
         return False
 
     async def _page(
-        self, look: _Look, name_filter: dict[str, str], limit: int, offset: int
+        self, place: tuple[str, str], on_call: Callable[[], None], name_filter: dict[str, str], limit: int, offset: int
     ) -> tuple[TaskRow, ...] | None:
         """The rows of a page; None if they exceed the bound of a reply, and fewer are to be asked for."""
-        look.on_call()
+        on_call()
         query = urlencode(name_filter | {"limit": str(limit), "offset": str(offset)}, quote_via=quote)
-        migration, path = look.migration, f"/migration-tasks?{query}"
         try:
-            return (await self._get("list", migration.project_id, migration.region, path, ListReply)).migration_tasks
+            return (await self.get("list", *place, f"/migration-tasks?{query}", ListReply)).migration_tasks
         except CallFailedError as failed:
             if failed.error.status is not CallStatus.OVERSIZE or limit < 2 * _LEAST_ROWS:
                 raise
@@ -222,15 +237,15 @@ class DcsClient:
         look.on_call()
         path = f"/migration-task/{quote(row.task_id, safe='')}"
         try:
-            detail = await self._get("show", migration.project_id, migration.region, path, TaskDetail)
+            detail = await self.get("show", migration.project_id, migration.region, path, TaskDetail)
         except CallFailedError as failed:
             if error_table.is_unknown_task(failed.error):
                 return Match.NO  # a task that the list still shows but the detail call does not know is not there
             raise
         return task_matching.detail(migration, row, detail, look.since)
 
-    async def _get(self, operation: str, project_id: str, region: str, path: str, model: type[T]) -> T:
-        """The reply of a look-up call. Raises CallFailedError."""
+    async def get(self, operation: str, project_id: str, region: str, path: str, model: type[T]) -> T:
+        """The reply of a call that creates nothing. Raises CallFailedError."""
         url = _url(self._endpoints[region], project_id, path)
         request = new_request(operation, "GET", url, _HEADERS, on_answer=self._stale.note, region=region)
         answer = await self._http.send(request, CallAuth(self._auth_method, project_id))

@@ -24,7 +24,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from schemas.event import FAILED_TYPE, PARKED_REASONS, SUCCEEDED_TYPE, Reason
+from schemas.event import KEYS, PARKED_REASONS, Reason
 from worker.policy.health import HealthStatus
 from worker.policy.status import HeldBack
 from worker.policy.throttle.project_hold import REASONS
@@ -40,7 +40,8 @@ OPERATIONS: Final = ("create", "list", "show", "job", "token")
 NO_REGION: Final = "none"
 """Region of a call for credentials."""
 LOOKUP_RESULTS: Final = ("found", "absent", "several", "failed")
-EVENT_TYPES: Final = (SUCCEEDED_TYPE, FAILED_TYPE)
+EVENT_TYPES: Final = tuple(KEYS)
+FOLLOW_UP_RESULTS: Final = ("provisioned", "failed", "gone", "timeout")
 PARKED_REASON_VALUES: Final = tuple(
     sorted(str(reason) for reason in {*PARKED_REASONS, Reason.INVALID_REQUEST, Reason.REJECTED})
 )
@@ -226,6 +227,9 @@ class Metrics:
         self.lookups = self._labelled(Counter, "lookups_total", "Lookups for existing tasks.", result=LOOKUP_RESULTS)
 
     def _create_event_metrics(self) -> None:
+        self.follow_ups = self._labelled(
+            Counter, "follow_ups_total", "Watches of created tasks that ended.", result=FOLLOW_UP_RESULTS
+        )
         self.events_published = self._labelled(
             Counter, "events_published_total", "Events confirmed by the broker.", type=EVENT_TYPES
         )

@@ -19,6 +19,7 @@ from worker.policy.call_result import (
     TaskNotFound,
 )
 from worker.policy.delivery_report import DeliveryFinished
+from worker.policy.follow_up import LastWord, Watch
 from worker.policy.migration_request import MigrationRequest
 
 if TYPE_CHECKING:
@@ -111,6 +112,19 @@ class WorkerObserver:
         self._metrics.deliveries_settled["returned", "defect"].inc()
         message = "A defect of the worker interrupted a delivery, which was returned to the queue"
         self._logger.error("request.defect", message=message, error=error)
+
+    def followed_up(self, watch: Watch, word: LastWord, now: float) -> None:
+        """The watch of a created task has ended, and its event was published."""
+        self._metrics.follow_ups[word.verdict].inc()
+        success, seconds = watch.success, round(now - watch.succeeded_at, 1)
+        ids = {field: getattr(success, field) for field in ("request_id", "project_id", "region", "instance_id")}
+        level: Level = "info" if word.verdict == "provisioned" else "warning"
+        said = {"task_status": word.task_status, "fail_reason": word.fail_reason}
+        fields: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+        text = "is ready" if word.verdict == "provisioned" else "is not ready"
+        message = f"The created task {text} after {seconds:g} s ({word.verdict}); its event was published"
+        fields |= {"checks": watch.checks, "seconds": seconds}
+        self.note(level, "follow_up.ended", message=message, result=word.verdict, **ids, **fields)
 
     # DCS.
 

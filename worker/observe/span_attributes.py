@@ -24,6 +24,7 @@ URL_TEMPLATES: Final = {
     "create": "/v2/{project_id}/migration/instance",
     "list": "/v2/{project_id}/migration-tasks",
     "show": "/v2/{project_id}/migration-task/{task_id}",
+    "job": "/v2/{project_id}/jobs/{job_id}",
     "token": "/v3/auth/tokens",
 }
 """Names of call spans by operation; the paths themselves would be too many names."""

@@ -35,7 +35,6 @@ from worker.observe.span_attributes import (
 )
 from worker.policy.call_result import CallResult
 from worker.policy.delivery_report import DeliveryFinished
-from worker.policy.outcome import Completed
 
 FLUSH_TIMEOUT_SECONDS: Final = 3.0
 """How long a worker that ends waits for the collector to take its last spans."""
@@ -198,16 +197,23 @@ class TracedPublisher:
         self._retry_queues = retry_queues
 
     async def event(
-        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self, ending: Any, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         """Publish an event."""
-        key = events.SUCCEEDED_KEY if ending.succeeded else events.FAILED_KEY
+        key = events.KEYS[ending.type_]
         with self._tracing.publish_span(
             self._event_exchange, key, SpanKind.PRODUCER, id=ending.event_id, conversation_id=correlation_id
         ) as trace_headers:
             await self._publisher.event(
                 ending, correlation_id=correlation_id, reply_to=reply_to, trace=trace_headers or trace
             )
+
+    async def watch(
+        self, body: bytes, checks: int, headers: Mapping[str, object], *, correlation_id: str | None
+    ) -> None:
+        """Put a watch into the queue in which it waits for its next look."""
+        with self._copy_span(names.follow_up_queue(self._queue, checks), headers) as traced_headers:
+            await self._publisher.watch(body, checks, traced_headers, correlation_id=correlation_id)
 
     async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
         """Put a copy into the retry queue of that level."""

@@ -5,8 +5,8 @@ processed in tasks that are owned here, so that the loss of the broker never can
 """
 
 import asyncio
+from typing import Generic, Protocol, TypeVar
 
-from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import CallThrottle, ConsumerControl, Delivery, Observer
 from worker.policy.call_result import StaleDeliveryError
 
@@ -16,12 +16,26 @@ DEFECT_PAUSE_SECONDS = 1.0
 """Wait before a delivery that met a defect of the worker returns to the queue."""
 
 
-class Dispatcher:
+class DeliveryHandler(Protocol):
+    """What becomes of deliveries: the pipeline of requests, or the follow-up of created tasks."""
+
+    async def run(self, delivery: Delivery) -> None:
+        """Process a delivery until it is settled, or left to the broker."""
+
+    def is_suspect(self, delivery: Delivery) -> bool:
+        """Law `poison`: whether the delivery must be processed alone."""
+
+    async def postpone(self, delivery: Delivery, why: str) -> None:
+        """Let a delivery wait in the broker, at no cost."""
+
+
+H = TypeVar("H", bound=DeliveryHandler)
+
+
+class Dispatcher(Generic[H]):
     """Processes the deliveries of `consumer` until it is drained."""
 
-    def __init__(
-        self, pipeline: DeliveryPipeline, throttle: CallThrottle, observer: Observer, consumer: ConsumerControl
-    ) -> None:
+    def __init__(self, pipeline: H, throttle: CallThrottle, observer: Observer, consumer: ConsumerControl) -> None:
         self._pipeline = pipeline
         self._throttle = throttle
         self._observer = observer

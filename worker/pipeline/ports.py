@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from worker.policy.call_result import CallError, CallResult, LookupResult, TaskCreated
 from worker.policy.delivery_report import DeliveryFinished
-from worker.policy.migration_request import MigrationRequest
+from worker.policy.follow_up import LastWord, ProvisioningEvent, Watch
+from worker.policy.migration_request import Key, MigrationRequest
 from worker.policy.outcome import ClaimAnswer, Completed
 from worker.policy.throttle.hold import Hold
 
@@ -92,9 +93,19 @@ class Publisher(Protocol):
     """
 
     async def event(
-        self, completed: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self,
+        completed: Completed | ProvisioningEvent,
+        *,
+        correlation_id: str | None,
+        reply_to: str | None,
+        trace: Mapping[str, object],
     ) -> None:
         """Publish the event to the events exchange, and to `reply_to` if given."""
+
+    async def watch(
+        self, body: bytes, checks: int, headers: Mapping[str, object], *, correlation_id: str | None
+    ) -> None:
+        """Put a watch into the queue in which it waits for the look after `checks` looks."""
 
     async def postpone(self, delivery: Delivery, retry_level: int, headers: Mapping[str, object]) -> None:
         """Put a copy to the retry queue of `retry_level` (1 is the first)."""
@@ -158,6 +169,22 @@ class SharedClaims(Claims, Protocol):
         """Whether Redis can be asked."""
 
 
+class CallOwner(Protocol):
+    """What calls are made for: a request, or the watch of a created task."""
+
+    @property
+    def project_id(self) -> str:
+        """Project of the calls."""
+
+    @property
+    def region(self) -> str:
+        """Region of the calls."""
+
+    @property
+    def key(self) -> Key:
+        """Identity: failures of different owners tell of an outage."""
+
+
 class CallPermit(Protocol):
     """Permit for the calls of one attempt, look and create."""
 
@@ -179,9 +206,12 @@ class CallThrottle(Protocol):
     """Throttle: when calls may begin, and how many at once."""
 
     def permit(
-        self, migration: MigrationRequest, calls: int, ended_holds: Collection[Hold] = ()
+        self, migration: CallOwner, calls: int, ended_holds: Collection[Hold] = (), *, is_spare: bool = False
     ) -> AbstractAsyncContextManager[CallPermit]:
-        """Wait for a permit for so many calls. Raises PostponedError or ThrottleClosedError."""
+        """Wait for a permit for so many calls. Raises PostponedError, or ThrottleClosedError once it drains.
+
+        `is_spare`: do not wait; raise PostponedError while a request waits or the project is in trouble.
+        """
 
     def check_open(self) -> None:
         """Raise ThrottleClosedError once this replica drains: no further call may begin."""
@@ -213,6 +243,12 @@ class Observer(Protocol):
 
     def settled(self, fact: DeliveryFinished) -> None:
         """A delivery has ended."""
+
+    def followed_up(self, watch: Watch, word: LastWord, now: float) -> None:
+        """A watch has ended."""
+
+    def note(self, level: Any, event: str, **fields: Any) -> None:
+        """Log anything else."""
 
     def failed(self, error: Exception) -> None:
         """A delivery met a defect of this worker and was returned to the queue."""

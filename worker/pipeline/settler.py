@@ -11,11 +11,11 @@ from typing import Any, assert_never
 
 from schemas import names
 from schemas.envelope import Envelope
-from schemas.event import Reason
+from schemas.event import MigrationSucceeded, Reason
 from schemas.journal import Kind
 from schemas.timestamp import to_text
 from worker.pipeline.ports import Chance, Clock, Delivery, Observer, Publisher, Sleep
-from worker.policy import backoff
+from worker.policy import backoff, follow_up
 from worker.policy.call_result import StaleDeliveryError, UnconfirmedError, UncopyableError
 from worker.policy.outcome import Completed, DeliveryLost, Outcome, Requeued, RetryLater
 
@@ -31,13 +31,21 @@ class Settler:
     """Carries outcomes out at the broker."""
 
     def __init__(
-        self, publisher: Publisher, observer: Observer, *, now: Clock, random_unit: Chance, sleep: Sleep
+        self,
+        publisher: Publisher,
+        observer: Observer,
+        *,
+        now: Clock,
+        random_unit: Chance,
+        sleep: Sleep,
+        with_follow_up: bool = False,
     ) -> None:
         self._publisher = publisher
         self._observer = observer
         self._now = now
         self._random_unit = random_unit
         self._sleep = sleep
+        self._with_follow_up = with_follow_up
 
     async def settle(
         self, delivery: Delivery, sender_request_id: str | None, envelope: Envelope, outcome: Outcome
@@ -62,6 +70,16 @@ class Settler:
                 acknowledge = delivery.dead_letter
         try:
             await acknowledge()
+        except StaleDeliveryError:
+            return False
+        return True
+
+    async def publish_then_ack(self, delivery: Delivery, publish: Publish) -> bool:
+        """Publish until it is confirmed, then acknowledge. False: left to the broker."""
+        if not await self._confirmed(delivery, publish, is_final_everywhere=False):
+            return False
+        try:
+            await delivery.ack()
         except StaleDeliveryError:
             return False
         return True
@@ -96,6 +114,8 @@ class Settler:
                 if outcome.parked and outcome.must_park(envelope):
                     yield partial(self._park, delivery, envelope, outcome)
                 yield partial(self._event, delivery, sender_request_id, outcome)
+                if self._with_follow_up and outcome.must_watch(envelope):
+                    yield partial(self._watch, delivery, sender_request_id, outcome)
             case RetryLater():
                 headers = self._headers_with_journal(
                     delivery, outcome.envelope, Kind.WAIT, outcome.why, n=outcome.retry_level, took=outcome.seconds
@@ -128,13 +148,24 @@ class Settler:
     async def _event(self, delivery: Delivery, sender_request_id: str | None, completed: Completed) -> None:
         await self._publisher.event(
             completed,
-            correlation_id=delivery.correlation_id or sender_request_id or delivery.message_id,
+            correlation_id=_correlation_id(delivery, sender_request_id),
             reply_to=delivery.reply_to,
-            trace=_trace_headers(delivery.headers),
+            trace=trace_headers(delivery.headers),
         )
 
+    async def _watch(self, delivery: Delivery, sender_request_id: str | None, completed: Completed) -> None:
+        """Start the watch of the created task: it waits for its first look."""
+        success = MigrationSucceeded.model_validate_json(completed.body)
+        headers = follow_up.headers(success, 0) | trace_headers(delivery.headers)
+        correlation_id = _correlation_id(delivery, sender_request_id)
+        await self._publisher.watch(completed.body, 0, headers, correlation_id=correlation_id)
 
-def _trace_headers(headers: Mapping[str, object]) -> dict[str, object]:
+
+def _correlation_id(delivery: Delivery, sender_request_id: str | None) -> str | None:
+    return delivery.correlation_id or sender_request_id or delivery.message_id
+
+
+def trace_headers(headers: Mapping[str, object]) -> dict[str, object]:
     """Trace headers of the request that are usable. A bad one is dropped: it must not stop the event."""
     found = {name: headers.get(name) for name in (names.TRACEPARENT, names.TRACESTATE)}
     return {

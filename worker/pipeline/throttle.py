@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Final
 
-from worker.pipeline.ports import Chance, ThrottleObserver
+from worker.pipeline.ports import CallOwner, Chance, ThrottleObserver
 from worker.pipeline.probes import Part, Probes
 from worker.pipeline.wait_queue import WaitQueue
 from worker.policy import call_result, error_table
 from worker.policy.backoff import RETURN_RATE, RetrySpread
 from worker.policy.call_result import CallError, CallResult, ErrorKind, ErrorScope, PostponedError, ThrottleClosedError
-from worker.policy.migration_request import MigrationRequest
 from worker.policy.retry_policy import ThrottleSettings
 from worker.policy.throttle.circuit_breaker import CircuitBreaker
 from worker.policy.throttle.concurrency_limit import ConcurrencyLimit, fitting_prefetch
@@ -49,10 +48,12 @@ class Permit:
     """Permit for the calls of one attempt, look and create. `calls`: taken from the rate limiters, not made yet."""
 
     region: "RegionThrottle"
-    migration: MigrationRequest
+    migration: CallOwner
     calls: int
     ended_holds: Collection[Hold]
     """Holds that ended since they were checked for this request."""
+    is_spare: bool = False
+    """It is granted only if no request waits, and its project is in no trouble."""
     checked_hold: Hold | None = None
     """The hold whose probe decides whether the refused request is tried once more."""
     limiters: tuple[RateLimiter, ...] = ()
@@ -106,6 +107,10 @@ class RegionThrottle:
     async def enter(self, permit: Permit) -> None:
         """Wait until the permit is granted. Raises ThrottleClosedError or PostponedError."""
         self._throttle.check_open()
+        if permit.is_spare:
+            if self.queue.items or permit.migration.project_id in self.projects or self._offer(permit, self.clock())[0]:
+                raise PostponedError(0.0, "turn")
+            return
         project = permit.migration.project_id
         _remember(self.seen, project, self.seen.get(project, -inf))
         if (error := self._postponed(permit)) is not None:
@@ -316,10 +321,10 @@ class Throttle:
 
     @asynccontextmanager
     async def permit(
-        self, migration: MigrationRequest, calls: int, ended_holds: Collection[Hold] = ()
+        self, migration: CallOwner, calls: int, ended_holds: Collection[Hold] = (), *, is_spare: bool = False
     ) -> AsyncIterator[Permit]:
         """A permit for so many calls. Raises ThrottleClosedError or PostponedError if there is none to be had."""
-        permit = Permit(self.regions[migration.region], migration, calls, ended_holds)
+        permit = Permit(self.regions[migration.region], migration, calls, ended_holds, is_spare)
         await permit.region.enter(permit)
         try:
             yield permit

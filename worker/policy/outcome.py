@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from schemas.envelope import Envelope
-from schemas.event import Reason
+from schemas.event import FAILED_TYPE, SUCCEEDED_TYPE, Reason
 from schemas.timestamp import from_text, to_text
 from worker.policy.migration_request import MigrationRequest
 
@@ -36,6 +36,11 @@ class Completed:
     is_repeated: bool = False
     """An answer from memory, to another delivery than the one that came to this outcome."""
 
+    @property
+    def type_(self) -> str:
+        """Type of its event."""
+        return SUCCEEDED_TYPE if self.succeeded else FAILED_TYPE
+
     def to_record(self) -> dict[str, Any]:
         """Plain values, to be stored."""
         left_out = ("is_repeated",) if self.not_after is not None else ("is_repeated", "not_after")
@@ -63,6 +68,10 @@ class Completed:
             if migration.not_after is None or migration.not_after > limit:
                 return False
         return arrived_at is None or to_text(arrived_at) <= self.completed_at
+
+    def must_watch(self, envelope: Envelope) -> bool:
+        """Whether its task has to be followed up: not again, unless the delivery may have been lost before that."""
+        return self.succeeded and (not self.is_repeated or envelope.interruptions > 0)
 
     def must_park(self, envelope: Envelope) -> bool:
         """Whether the request has to be parked: not again, unless it was lost and may not be parked yet."""

@@ -89,7 +89,7 @@ class PrefetchShares:
 
 
 class Consumer:
-    """Consumes the requests queue on the channel of the current session, while nothing pauses it.
+    """Consumes a queue on the channel of the current session, while nothing pauses it.
 
     `locks` live as long as its deliveries. `paused` is called with all reasons for a pause whenever they may have
     changed.
@@ -103,7 +103,7 @@ class Consumer:
         *,
         prefetch: int,
         freeze_detector: FreezeDetector,
-        locks: BrokerLocks,
+        locks: BrokerLocks | None = None,
         paused: Callable[[frozenset[str]], None] = lambda _: None,
     ) -> None:
         self._queue = queue
@@ -188,7 +188,8 @@ class Consumer:
             probes = await stack.enter_async_context(open_channel(connection))
             channel_health = ChannelHealth(channel, probes, self._queue, self._freeze_detector, self._changed.set)
             await stack.enter_async_context(channel_health.acks.running())
-            stack.enter_context(self._locks.session(connection))
+            if self._locks is not None:
+                stack.enter_context(self._locks.session(connection))
             self._channel_health, self._shares = channel_health, PrefetchShares(self._ceiling)
             self._queue_probe = queue_probe = QueueProbe(connection, self._queue)
             stack.push_async_callback(queue_probe.aclose)

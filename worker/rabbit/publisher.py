@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
@@ -19,6 +20,7 @@ from pamqp.commands import Basic
 from schemas import event as events
 from schemas import names
 from worker.policy.call_result import UnconfirmedError
+from worker.policy.follow_up import ProvisioningEvent
 from worker.policy.outcome import Completed
 from worker.rabbit.connection import open_channel
 from worker.rabbit.copies import CopyPublisher, Original
@@ -93,10 +95,15 @@ class RabbitPublisher:
         return f"<RabbitPublisher: {'usable' if self._usable.is_set() else 'blocked' if self.is_blocked else 'away'}>"
 
     async def event(
-        self, ending: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self,
+        ending: Completed | ProvisioningEvent,
+        *,
+        correlation_id: str | None,
+        reply_to: str | None,
+        trace: Mapping[str, object],
     ) -> None:
         """Publish the event to the events exchange, and to `reply_to` if given. Raises UnconfirmedError."""
-        type_ = events.SUCCEEDED_TYPE if ending.succeeded else events.FAILED_TYPE
+        type_ = ending.type_
         headers: dict[str, object] = dict(
             events.headers(id_=ending.event_id, type_=type_, subject=ending.subject, time=ending.completed_at)
         )
@@ -113,8 +120,7 @@ class RabbitPublisher:
             message_type=type_,
         )
         started = time.perf_counter()
-        key = events.SUCCEEDED_KEY if ending.succeeded else events.FAILED_KEY
-        await self._publish(ending.body, properties, key, exchange=self._event_exchange)
+        await self._publish(ending.body, properties, events.KEYS[type_], exchange=self._event_exchange)
         self._observer.published(type_, time.perf_counter() - started)
         if reply_to is None or self._is_own_queue(reply_to):
             return
@@ -123,7 +129,19 @@ class RabbitPublisher:
 
     def _is_own_queue(self, name: str) -> bool:
         """Whether a worker would take a message in this queue for a copy of a request, its state headers included."""
-        return name in self._own_queues or name.startswith(f"{self._queue}{names.RETRY_INFIX}")
+        own_names = (f"{self._queue}{names.RETRY_INFIX}", names.follow_up_queue(self._queue))
+        return name in self._own_queues or name.startswith(own_names)
+
+    async def watch(
+        self, body: bytes, checks: int, headers: Mapping[str, object], *, correlation_id: str | None
+    ) -> None:
+        """Put a watch into its queue, or into the next one that takes it. Raises UnconfirmedError."""
+        properties = Basic.Properties(
+            content_type=names.JSON, delivery_mode=PERSISTENT, correlation_id=_readable(correlation_id)
+        )
+        queues = (names.follow_up_queue(self._queue, later) for later in range(checks, len(names.FOLLOW_UP_DELAYS)))
+        last = names.follow_up_queue(self._queue, checks)
+        await self._copy(_Message(body, properties), headers, *queues, last)
 
     async def postpone(self, delivery: Original, retry_level: int, headers: Mapping[str, object]) -> None:
         """Put a copy into the retry queue of that level, or the next one that takes it. Raises UnconfirmedError."""
@@ -231,6 +249,14 @@ class RabbitPublisher:
             raise UnconfirmedError(reason_in_words(error)) from error
         except CLOSED_ERRORS as error:
             raise ClosedError(reason_in_words(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """A message of the worker that is published like a copy: mandatory, to a queue."""
+
+    body: bytes
+    properties: Basic.Properties
 
 
 def _readable(correlation_id: str | None) -> str | None:

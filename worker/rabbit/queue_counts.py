@@ -22,7 +22,7 @@ ANSWER_TIMEOUT_SECONDS: Final = 3.0
 
 
 class QueueCounts:
-    """Ready messages by kind of queue: `requests`, `retry` (all retry queues together) and `parked`."""
+    """Ready messages by kind of queue: `requests`, `retry` and `follow_up` (each: all queues together), `parked`."""
 
     def __init__(
         self, topology: Topology, *, interval: float = INTERVAL_SECONDS, clock: Callable[[], float] = time.time
@@ -36,6 +36,8 @@ class QueueCounts:
             "retry": list(dict.fromkeys(topology.retry_queues)),
             "parked": [names.parked_queue(topology.requests_queue)],
         }
+        if topology.follow_up_queues:
+            self._queues = {**self._queues, "follow_up": topology.follow_up_queues}
         self._interval = interval
         self._clock = clock
         self._channel: AbstractChannel | None = None

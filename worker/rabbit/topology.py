@@ -20,6 +20,10 @@ BROKER_DELIVERY_LIMIT: Final = 50
 """Second net behind the worker's own limit (at most 40): the broker parks too, but without an event."""
 
 
+MAX_WATCH_DELIVERIES: Final = 1_000_000
+"""Never reached: without a limit, RabbitMQ 4.0 and newer drop a watch that was returned more than 20 times."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """A durable exchange."""
@@ -61,6 +65,8 @@ class Topology:
     bindings: tuple[Binding, ...]
     retry_queues: tuple[str, ...] = ()
     """Names by retry level; equal delays share a queue."""
+    follow_up_queues: tuple[str, ...] = ()
+    """Names of the queues of watches, that of all due ones first; none without follow-up."""
 
     @property
     def items(self) -> tuple[Exchange | Queue, ...]:
@@ -81,7 +87,9 @@ class TopologyError(Exception):
         self.differences = differences
 
 
-def describe(queue: str, request_exchange: str, event_exchange: str, delays: tuple[float, ...]) -> Topology:
+def describe(
+    queue: str, request_exchange: str, event_exchange: str, delays: tuple[float, ...], *, with_follow_up: bool = False
+) -> Topology:
     """The topology of the requests queue `queue` with a retry queue per delay (seconds)."""
     retry = {
         names.retry_queue(queue, delay): {"x-message-ttl": round(delay * 1000), **_dead_letters_to(queue)}
@@ -89,12 +97,25 @@ def describe(queue: str, request_exchange: str, event_exchange: str, delays: tup
     }
     parked = names.parked_queue(queue)
     requests = Queue(queue, {"x-delivery-limit": BROKER_DELIVERY_LIMIT, **_dead_letters_to(parked)})
+    follow_up = follow_up_queues(queue) if with_follow_up else ()
     return Topology(
         exchanges=(Exchange(request_exchange, "direct"), Exchange(event_exchange, "topic")),
-        queues=(Queue(parked), requests, *(Queue(name, arguments) for name, arguments in retry.items())),
+        queues=(Queue(parked), requests, *(Queue(name, arguments) for name, arguments in retry.items()), *follow_up),
         bindings=(Binding(request_exchange, queue, names.REQUEST_KEY),),
         retry_queues=tuple(names.retry_queue(queue, delay) for delay in delays),
+        follow_up_queues=tuple(watches.name for watches in follow_up),
     )
+
+
+def follow_up_queues(queue: str) -> tuple[Queue, ...]:
+    """The queues of watches: that of all due ones, and one for each delay before a look."""
+    due = names.follow_up_queue(queue)
+    waiting = {
+        names.follow_up_queue(queue, checks): {"x-message-ttl": delay * 1000, **_dead_letters_to(due)}
+        for checks, delay in enumerate(names.FOLLOW_UP_DELAYS)
+    }
+    never = {"x-delivery-limit": MAX_WATCH_DELIVERIES}
+    return (Queue(due, never), *(Queue(name, arguments) for name, arguments in waiting.items()))
 
 
 def _dead_letters_to(queue: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from worker.policy.call_result import (
     TaskNotFound,
 )
 from worker.policy.delivery_report import DeliveryFinished
+from worker.policy.follow_up import ProvisioningEvent
 from worker.policy.migration_request import MigrationRequest, RequestParser
 from worker.policy.outcome import Completed
 from worker.policy.retry_policy import ThrottleSettings
@@ -218,10 +219,21 @@ class Replica:
     # The publisher.
 
     async def event(
-        self, completed: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self,
+        completed: Completed | ProvisioningEvent,
+        *,
+        correlation_id: str | None,
+        reply_to: str | None,
+        trace: Mapping[str, object],
     ) -> None:
         await asyncio.sleep(CONFIRM_SECONDS)
+        assert isinstance(completed, Completed)
         self.world.ended[json.loads(completed.body)["request_id"]] = (self.world.loop.now, completed.reason)
+
+    async def watch(
+        self, body: bytes, checks: int, headers: Mapping[str, object], *, correlation_id: str | None
+    ) -> None:
+        raise AssertionError("nothing is followed up here")
 
     async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
         await asyncio.sleep(CONFIRM_SECONDS)
@@ -249,6 +261,9 @@ class Replica:
 
     def settled(self, fact: DeliveryFinished) -> None:
         self.world.outcomes[fact.outcome, fact.reason] += 1
+
+    def followed_up(self, watch: Any, word: Any, now: float) -> None:
+        pass
 
     def failed(self, error: Exception) -> None:
         raise error

@@ -7,6 +7,7 @@ from tests.simulation.mutations import decisions, settlement, throttle
 from tests.simulation.scenario.plan import REGION, Plan
 from tests.simulation.world.assembly import ReplicaPorts, assemble
 from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.pipeline import DeliveryPipeline
 from worker.policy import error_table
 from worker.policy.call_result import Condition, ErrorKind, Evidence
 from worker.policy.error_table import Row
@@ -29,13 +30,13 @@ def without_shared_outcomes(ports: ReplicaPorts) -> ReplicaPorts:
     return replace(ports, claims=settlement.UnsharedOutcomes(ports.claims)) if ports.claims is not None else ports  # type: ignore[arg-type]
 
 
-Patch = Callable[[Dispatcher], None]
+Patch = Callable[[Dispatcher[DeliveryPipeline]], None]
 
 
 def replace_class(path: str, kind: type) -> Patch:
     """Patch that gives the part at `path` of a dispatcher the class `kind`, a stateless subclass of its class."""
 
-    def patch(dispatcher: Dispatcher) -> None:
+    def patch(dispatcher: Dispatcher[DeliveryPipeline]) -> None:
         part: object = dispatcher
         for name in path.split("."):
             part = part[name] if isinstance(part, dict) else getattr(part, name)
@@ -45,7 +46,7 @@ def replace_class(path: str, kind: type) -> Patch:
     return patch
 
 
-def ignore_pause(dispatcher: Dispatcher) -> None:
+def ignore_pause(dispatcher: Dispatcher[DeliveryPipeline]) -> None:
     """Patch that continues as without claims while Redis is away, whatever the plan says."""
     for part in (dispatcher._pipeline, dispatcher._pipeline._executor):
         part._retry_policy = replace(part._retry_policy, claims_away="look")
@@ -70,7 +71,7 @@ class Mutation:
     classify: Callable[[int, str | None, Condition | None], Row] = error_table.row
     change_ports: Callable[[ReplicaPorts], ReplicaPorts] = lambda ports: ports
 
-    def assemble(self, ports: ReplicaPorts, plan: Plan) -> Dispatcher:
+    def assemble(self, ports: ReplicaPorts, plan: Plan) -> Dispatcher[DeliveryPipeline]:
         """Dispatcher of one replica without that law."""
         policy = self.policy(**{each.name: getattr(plan.policy, each.name) for each in fields(plan.policy)})
         dispatcher = assemble(self.change_ports(ports), plan, policy)

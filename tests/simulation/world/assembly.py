@@ -16,6 +16,7 @@ from tests.simulation.world.event_loop import Timers
 from worker.bootstrap.assembly import Ports, build_dispatcher
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import ConsumerControl
 from worker.pipeline.throttle import Throttle
 from worker.policy.migration_request import RequestParser
@@ -79,7 +80,7 @@ class SharedWorld:
     report_violation: Callable[[str, str], None]
 
 
-def assemble(ports: ReplicaPorts, plan: Plan, policy: RetryPolicy | None = None) -> Dispatcher:
+def assemble(ports: ReplicaPorts, plan: Plan, policy: RetryPolicy | None = None) -> Dispatcher[DeliveryPipeline]:
     """Dispatcher of one replica, built as in production."""
     return build_dispatcher(
         pipeline_ports(ports, plan),

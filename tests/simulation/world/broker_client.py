@@ -12,6 +12,7 @@ from tests.simulation.world.broker import Broker, Channel
 from tests.simulation.world.records import CURRENT_DELIVERY, DeliveryRecord, Event, copy_of
 from tests.simulation.world.replica_context import ReplicaContext
 from worker.policy.call_result import StaleDeliveryError, UnconfirmedError
+from worker.policy.follow_up import ProvisioningEvent
 from worker.policy.migration_request import Key
 from worker.policy.outcome import Completed
 
@@ -88,9 +89,15 @@ class Publisher:
         self._broker = broker
 
     async def event(
-        self, completed: Completed, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
+        self,
+        completed: Completed | ProvisioningEvent,
+        *,
+        correlation_id: str | None,
+        reply_to: str | None,
+        trace: Mapping[str, object],
     ) -> None:
         """Publish an event. Raises UnconfirmedError."""
+        assert isinstance(completed, Completed)
         record = CURRENT_DELIVERY.get()
         body = json.loads(completed.body)
         instance_id = body["instance_id"] if completed.succeeded else None
@@ -110,6 +117,12 @@ class Publisher:
             )
 
         await self._publish("event", record, effect)
+
+    async def watch(
+        self, body: bytes, checks: int, headers: Mapping[str, object], *, correlation_id: str | None
+    ) -> None:
+        """Never: no replica follows up."""
+        raise AssertionError
 
     async def postpone(self, delivery: object, retry_level: int, headers: Mapping[str, object]) -> None:
         """Publish a copy to a retry queue. Raises UnconfirmedError."""

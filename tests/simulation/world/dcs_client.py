@@ -110,6 +110,9 @@ class CheckingObserver:
         if fact.outcome != "returned" and not CURRENT_DELIVERY.get().has_acked:
             self.replica.report_violation(f"reported {fact.outcome} of a delivery that was not acknowledged")
 
+    def followed_up(self, watch: Any, word: Any, now: float) -> None:
+        """Ignore it: there is nothing to check."""
+
     def failed(self, error: Exception) -> None:
         """Report a defect as a violation."""
         self.replica.report_violation(f"defect: {type(error).__name__}: {error}")

@@ -55,7 +55,11 @@ def test_every_kind_of_event_has_a_timeline(name: str) -> None:
     """Also without headers."""
     done = explained(event(name))
     assert done.exit_code == 0
-    assert done.stdout.splitlines()[-1].split("  ")[-1].startswith(("succeeded: task", "failed: "))
+    assert (
+        done.stdout.splitlines()[-1]
+        .split("  ")[-1]
+        .startswith(("succeeded: task", "failed: ", "provisioned: ", "provisioning failed: "))
+    )
 
 
 def test_timeline_without_journal_has_error_code_calls_and_request_id() -> None:

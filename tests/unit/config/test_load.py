@@ -56,6 +56,8 @@ def test_defaults_are_as_promised() -> None:
         "claims_away": "look",
         "settle": 45,
         "marker": True,
+        "follow_up": False,
+        "follow_up_timeout": 1800.0,
         "drain": 25,
         "http_host": "0.0.0.0",
         "http_port": 8000,

@@ -48,6 +48,7 @@ PROMISED = {
     "broker_blocked": ("gauge", set()),
     "claims_available": ("gauge", set()),
     "lookups_total": ("counter", {"result"}),
+    "follow_ups_total": ("counter", {"result"}),
     "build_info": ("gauge", {"version", "python"}),
 }
 ADDED = {  # what alerts and dashboard need beside them

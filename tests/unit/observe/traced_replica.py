@@ -22,6 +22,7 @@ from worker.observe.observer import WorkerObserver
 from worker.observe.tracing import TracedPublisher, Tracing, start_tracing
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
+from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import FreezeDetector
 from worker.policy.migration_request import RequestParser
@@ -96,7 +97,7 @@ class Replica:
         settings = ThrottleSettings(("cn-north-4",), 64, 5.0, self.rules.delays)
         throttle = Throttle(settings, client.probe, observer, lambda *_: None)
         ports = Ports(client, publisher, observer, throttle, FakeConsumer())
-        self.flow: Dispatcher = build_dispatcher(ports, self.rules, reading, Deduplicator())
+        self.flow: Dispatcher[DeliveryPipeline] = build_dispatcher(ports, self.rules, reading, Deduplicator())
         self.deliver: Callable[[FakeDelivery], None] = self.tracing.with_delivery_span(self.flow.deliver)
 
     async def work(self, *deliveries: FakeDelivery) -> list[Span]:

@@ -52,7 +52,13 @@ def test_payloads_are_the_generated_schemas(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "type_"), [("migrationSucceeded", event.SUCCEEDED_TYPE), ("migrationFailed", event.FAILED_TYPE)]
+    ("name", "type_"),
+    [
+        ("migrationSucceeded", event.SUCCEEDED_TYPE),
+        ("migrationFailed", event.FAILED_TYPE),
+        ("migrationProvisioned", event.PROVISIONED_TYPE),
+        ("migrationProvisioningFailed", event.PROVISIONING_FAILED_TYPE),
+    ],
 )
 def test_headers_of_events_are_those_that_are_sent(name: str, type_: str) -> None:
     """With and without a subject; a header less, or another type, is none of them."""

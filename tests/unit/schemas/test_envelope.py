@@ -191,6 +191,9 @@ FORGED: dict[str, object] = {
     names.REPLAYS: 1_000_000,
     names.FIRST_RECEIVED_AT: to_text(NOW - 1e8),
     names.LAST_SENT_AT: to_text(NOW),
+    names.STAGE: names.FOLLOW_UP,
+    names.TASK_ID: "i-1",
+    names.JOB_ID: "j-1",
 }
 BESIDE: dict[str, object] = {
     names.JOURNAL: EMPTY.add(NOW, Kind.REPLAYED).text(),

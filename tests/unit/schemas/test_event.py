@@ -48,6 +48,11 @@ def test_metadata_is_cloud_events_in_binary_mode(subject: str | None) -> None:
 def test_keys_and_types_are_the_documented_ones() -> None:
     """Consumers bind to these keys and dispatch on these types."""
     assert (event.SUCCEEDED_KEY, event.FAILED_KEY) == ("migration.succeeded", "migration.failed")
+    assert {type_: f"dcs.{key}.v1" for type_, key in event.KEYS.items()} == {
+        type_: type_ for type_ in event.DATASCHEMAS
+    }
+    assert event.PROVISIONED_KEY == "migration.provisioned"
+    assert event.PROVISIONING_FAILED_KEY == "migration.provisioning_failed"
     assert event.SUCCEEDED_TYPE == "dcs.migration.succeeded.v1"
 
 
@@ -65,6 +70,9 @@ def test_names_on_the_broker_are_the_documented_ones() -> None:
     assert names.EVENT_EXCHANGE == "dcs.migration.events"
     assert names.retry_queue(names.REQUEST_QUEUE, 10) == "dcs.migration.requests.retry.10s"
     assert names.parked_queue(names.REQUEST_QUEUE) == "dcs.migration.requests.parked"
+    assert names.follow_up_queue(names.REQUEST_QUEUE) == "dcs.migration.requests.follow-up"
+    waits = [names.follow_up_queue("q", checks).removeprefix("q.follow-up.") for checks in (0, 1, 2, 3, 4, 5, 100)]
+    assert waits == ["10s", "10s", "20s", "30s", "60s", "60s", "60s"]
     assert {
         "x-attempts",
         "x-round",
@@ -73,4 +81,7 @@ def test_names_on_the_broker_are_the_documented_ones() -> None:
         "x-replays",
         "x-first-received-at",
         "x-last-sent-at",
+        "x-stage",
+        "x-task-id",
+        "x-job-id",
     } == names.STATE

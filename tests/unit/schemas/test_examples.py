@@ -6,9 +6,18 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
+from pydantic import BaseModel
 
 from schemas.dcs import CreateReply, ErrorBody, ListReply, TaskDetail, read_create_reply, read_error
-from schemas.event import PARKED_REASONS, MigrationFailed, MigrationSucceeded, Reason
+from schemas.event import (
+    PARKED_REASONS,
+    MigrationFailed,
+    MigrationProvisioned,
+    MigrationProvisioningFailed,
+    MigrationSucceeded,
+    ProvisioningReason,
+    Reason,
+)
 from schemas.generate import documents
 from schemas.identity import marked_description, marker
 from schemas.request import InvalidRequestError, parse
@@ -63,23 +72,33 @@ def test_every_invalid_request_is_expected() -> None:
     assert found == {"expected.json", *EXPECTED}
 
 
+MODELS: dict[str, type[BaseModel]] = {
+    "succeeded": MigrationSucceeded,
+    "failed": MigrationFailed,
+    "provisioned": MigrationProvisioned,
+    "provisioning_failed": MigrationProvisioningFailed,
+}
+
+
+def event_of(file: Path) -> str:
+    """The event that the name of an example begins with."""
+    return max((name for name in MODELS if file.stem.startswith(f"{name}_")), key=len)
+
+
 @pytest.mark.parametrize("file", EVENTS, ids=lambda file: file.stem)
 def test_an_event_is_what_the_worker_writes(file: Path) -> None:
     """Every event passes model and schema, and the model writes exactly the example."""
-    content = json.loads(file.read_bytes())
-    has_succeeded = "resolution" in content
-    model = MigrationSucceeded if has_succeeded else MigrationFailed
-    assert json.loads(model.model_validate_json(file.read_bytes()).model_dump_json()) == content
-    assert fits("migration_succeeded" if has_succeeded else "migration_failed", content)
-    assert not fits("migration_failed" if has_succeeded else "migration_succeeded", content)
+    content, name = json.loads(file.read_bytes()), event_of(file)
+    assert json.loads(MODELS[name].model_validate_json(file.read_bytes()).model_dump_json()) == content
+    assert fits(f"migration_{name}", content)
+    others = {other for other in MODELS if fits(f"migration_{other}", content)} - {name}
+    assert others == ({"provisioned"} if name == "provisioning_failed" else set())  # it has all fields of the other
 
 
 def test_there_is_an_event_for_every_ending() -> None:
     """Both resolutions and every reason have an example."""
-    endings = {
-        event.get("resolution") or event["reason"] for event in (json.loads(file.read_bytes()) for file in EVENTS)
-    }
-    assert endings == {"created", "adopted", *Reason}
+    endings = {event.get("resolution") or event.get("reason") for event in (json.loads(f.read_bytes()) for f in EVENTS)}
+    assert endings == {"created", "adopted", None, *Reason, *ProvisioningReason}
 
 
 @pytest.mark.parametrize("file", EVENTS, ids=lambda file: file.stem)

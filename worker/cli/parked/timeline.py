@@ -8,12 +8,13 @@ has no journal.
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from schemas import names
-from schemas.client import Event, read_event
-from schemas.event import MigrationFailed, MigrationSucceeded
+from schemas.client import Event, ProvisioningEvent, read_event, read_provisioning_event
+from schemas.event import MigrationFailed, MigrationProvisioningFailed, MigrationSucceeded
 from schemas.journal import EMPTY, FIRST, Entry, Journal, Kind
 from schemas.request import Sender
 from worker.cli.common import exact_duration, format_table, output_width, printable, wrap
@@ -114,6 +115,25 @@ def timeline_of_event(event: Event, headers: Mapping[str, object]) -> RequestTim
     )
 
 
+def timeline_of_provisioning(event: ProvisioningEvent) -> RequestTimeline:
+    """The timeline of a created task, by the event of its follow-up."""
+    succeeded_at, end = event.succeeded_at.timestamp(), {"did": "event", "event": event.model_dump(mode="json")}
+    looks, status = f"looks: {event.checks}", f"status {event.task_status}" if event.task_status else "no status known"
+    state, why = "provisioned", ""
+    if isinstance(event, MigrationProvisioningFailed):
+        state, why = "provisioning failed", f"{event.reason}, "
+        status = f"{status}: {event.fail_reason}" if event.fail_reason else status
+    return RequestTimeline(
+        Sender(event.request_id, event.project_id, event.region, event.name),
+        state,
+        succeeded_at,
+        [
+            TimelineStep(succeeded_at, f"succeeded: task {event.instance_id}", {"did": "succeeded"}),
+            TimelineStep(event.completed_at.timestamp(), f"{state}: {why}{status} ({looks})", end),
+        ],
+    )
+
+
 def timeline_of_parked(request: ParkedRequest, *, is_parked: bool = True) -> RequestTimeline:
     """The timeline of a parked request, or (not `is_parked`) of a request in another queue."""
     headers = request.parked.headers
@@ -133,6 +153,8 @@ def timeline_of_message(message: Any, settings: Settings) -> RequestTimeline:
     properties = _object_field(message, "properties")
     headers = _object_field(message, "headers") or _object_field(properties, "headers")
     body = _body(message)
+    with suppress(ValueError):
+        return timeline_of_provisioning(read_provisioning_event(body))
     try:
         return timeline_of_event(read_event(body), headers)
     except ValueError:

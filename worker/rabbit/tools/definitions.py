@@ -59,9 +59,12 @@ def permissions(topology: Topology, vhost: str) -> dict[str, list[dict[str, str]
     A reader has the queues whose names begin with its own.
     """
     requests, events = (pattern(exchange.name) for exchange in topology.exchanges)
+    consumed = pattern(topology.requests_queue)
+    if topology.follow_up_queues:
+        consumed = f"({consumed}|{pattern(topology.follow_up_queues[0])})"
     queue, own = pattern(topology.requests_queue), rf"{pattern(READER)}\..+"
     rights = (
-        (WORKER, rf"^{queue}\.lock\.[0-9a-f]+$", rf"^(amq\.default|{events})$", f"^{queue}$"),
+        (WORKER, rf"^{queue}\.lock\.[0-9a-f]+$", rf"^(amq\.default|{events})$", f"^{consumed}$"),
         (SENDER, NOTHING, f"^{requests}$", NOTHING),
         (READER, f"^{own}$", f"^{own}$", f"^({events}|{own})$"),
     )

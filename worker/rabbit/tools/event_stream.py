@@ -1,7 +1,7 @@
-"""Stream of the worker's events: all that are published, through an exclusive queue, or the replies to a sender."""
+"""Stream of the worker's events: those that are published, through an exclusive queue, or the replies to a sender."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Self
@@ -12,6 +12,7 @@ from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelInvalidStateError, ChannelNotFoundEntity
 
 from schemas import names
+from schemas.event import FAILED_KEY, SUCCEEDED_KEY
 from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, open_channel
 from worker.rabbit.tools.broker_access import BrokerError, refusal
 
@@ -28,6 +29,10 @@ class Event:
     body: bytes
     headers: Mapping[str, object]
     correlation_id: str | None
+
+
+FINAL_KEYS: Final = (SUCCEEDED_KEY, FAILED_KEY)
+"""Of the events that say how a request ended."""
 
 
 class EventStream:
@@ -65,14 +70,15 @@ class EventStream:
     def _on_lost(self, *_: object) -> None:
         self._arrived.put_nowait(None)
 
-    async def start(self, exchange: str) -> None:
-        """Bind a queue, which goes with the connection, to every event and consume it. Raises BrokerError."""
+    async def start(self, exchange: str, keys: Sequence[str]) -> None:
+        """Bind a queue, which goes with the connection, to events and consume it. Raises BrokerError."""
         channel = self._channel
         await channel.basic_qos(prefetch_count=MAX_UNREAD_EVENTS, timeout=RPC_TIMEOUT_SECONDS)
         try:
             declared = await channel.queue_declare("", exclusive=True, auto_delete=True, timeout=RPC_TIMEOUT_SECONDS)
             queue = declared.queue or ""
-            await channel.queue_bind(queue, exchange, "#", timeout=RPC_TIMEOUT_SECONDS)
+            for key in keys:
+                await channel.queue_bind(queue, exchange, key, timeout=RPC_TIMEOUT_SECONDS)
         except (ChannelNotFoundEntity, ChannelAccessRefused) as error:
             raise refusal(error, "bind a queue to", f"exchange {exchange!r}", _LOST) from None
         await channel.basic_consume(queue, self._on_message, timeout=RPC_TIMEOUT_SECONDS)
@@ -86,9 +92,11 @@ class EventStream:
 
 
 @asynccontextmanager
-async def open_event_stream(connection: AbstractConnection, exchange: str) -> AsyncIterator[EventStream]:
+async def open_event_stream(
+    connection: AbstractConnection, exchange: str, keys: Sequence[str] = FINAL_KEYS
+) -> AsyncIterator[EventStream]:
     """The events of the exchange `exchange` that are published while the context lasts. Raises BrokerError."""
     async with open_channel(connection) as channel:
         events = EventStream(channel)
-        await events.start(exchange)
+        await events.start(exchange, keys)
         yield events

@@ -19,7 +19,7 @@ from pamqp.commands import Queue as QueueFrames
 from schemas import names
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked, warning
 from worker.rabbit.tools.broker_access import Node, ask, no_answer
-from worker.rabbit.topology import Exchange, Queue, Topology, declare_on, difference
+from worker.rabbit.topology import Exchange, Queue, Topology, declare_on, difference, follow_up_queues
 
 APPLY: Final = "dcs-worker topology apply"
 _TARGET: Final = "x-dead-letter-routing-key"
@@ -61,6 +61,8 @@ async def check_topology(
     ):
         if count == 0:
             on_check(unscheduled(name, node))
+    if not topology.follow_up_queues:
+        await _check_waiting_watches(connection, topology.requests_queue, on_check)
     counts = {result.item.name: result.counts for result in found if result.counts is not None}
     parked, requests = (
         counts.get(name) for name in (names.parked_queue(topology.requests_queue), topology.requests_queue)
@@ -74,6 +76,15 @@ def parked_requests(count: int) -> Check:
     """The finding for a parked queue that is not empty."""
     found = "1 request needs an operator" if count == 1 else f"{count:,} requests need an operator"
     return warning("parked requests", found, "dcs-worker parked list")
+
+
+async def _check_waiting_watches(connection: AbstractConnection, requests_queue: str, on_check: OnCheck) -> None:
+    """Report queues with watches that no worker looks at."""
+    queues = [queue.name for queue in follow_up_queues(requests_queue)]
+    for name, count in zip(queues, await asyncio.gather(*(_count(connection, name) for name in queues)), strict=True):
+        if count:
+            found = f"created tasks that wait to be followed up: {count}; WORKER_FOLLOW_UP is off here"
+            on_check(warning("queue", found, "set WORKER_FOLLOW_UP=true, or delete the queue", subject=name))
 
 
 async def _count(connection: AbstractConnection, name: str) -> int | None:

@@ -1,0 +1,60 @@
+"""Calls that tell how created tasks stand: the list of a project, and detail and job of one task. They create nothing.
+
+Results are values. Of a list only ids and status words are kept: a project may have thousands of tasks.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel
+
+from schemas.dcs import JobReply, TaskDetail, TaskRow
+from worker.dcs.client import PAGES, DcsClient
+from worker.dcs.http_client import CallFailedError
+from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
+from worker.policy.follow_up import ListedTask, Watch
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class TaskCalls:
+    """Makes the calls with `client`."""
+
+    def __init__(self, client: DcsClient) -> None:
+        self._client = client
+
+    async def statuses(
+        self, project_id: str, region: str, on_call: Callable[[], None]
+    ) -> Mapping[str, ListedTask] | CallError:
+        """State of every listed task of the project, by id."""
+        found: dict[str, ListedTask] = {}
+
+        async def note(row: TaskRow) -> None:
+            found[row.task_id] = ListedTask(row.status, row.error_message, row.ecs_tenant_private_ip)
+
+        try:
+            is_whole = await self._client.read_rows((project_id, region), on_call, {}, PAGES, note)
+        except CallFailedError as failed:
+            return failed.error
+        if is_whole:
+            return found
+        message = f"the list of tasks has more than {PAGES} pages, or its rows moved while it was read"
+        return CallError(Evidence.REFUSED, ErrorKind.RETRY, CallStatus.INCOMPLETE_LIST, message)
+
+    async def show(self, watch: Watch) -> TaskDetail | CallError:
+        """Detail of the task, without the parts that hold passwords."""
+        return await self._one(
+            "show", watch, f"/migration-task/{quote(watch.success.instance_id, safe='')}", TaskDetail
+        )
+
+    async def job(self, watch: Watch) -> JobReply | CallError:
+        """The job that creates the task."""
+        return await self._one("job", watch, f"/jobs/{quote(watch.success.job_id or '', safe='')}", JobReply)
+
+    async def _one(self, operation: str, watch: Watch, path: str, model: type[T]) -> T | CallError:
+        success = watch.success
+        try:
+            return await self._client.get(operation, success.project_id, success.region, path, model)
+        except CallFailedError as failed:
+            return failed.error
