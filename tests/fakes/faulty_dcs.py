@@ -63,11 +63,12 @@ class FaultySettings(FakeDcsSettings):
     - `mixed_types`: beside every listed task a `backupfile_import` row of the same name.
     - `projects`: id by name, as IAM lists them.
     - `clock_offset`: seconds by which the service's clock is ahead.
-    - `text_form`: how names and descriptions of new tasks are kept. `description_bytes`: where descriptions are cut.
+    - `text_form`: how names and descriptions of new tasks are kept.
     - `largest_page`: rows of a page at most, whatever limit is asked for.
     """
 
     auth: FaultyAuth = FaultyAuth()
+    provisioning: Seconds = 0.0
     down: Literal["no", "unavailable", "refuse"] = "no"
     down_seconds: Seconds | None = None
     forbidden: frozenset[Literal["create", "list", "show"]] = frozenset()
@@ -77,7 +78,6 @@ class FaultySettings(FakeDcsSettings):
     projects: dict[str, str] = Field(default={"cn-north-4": "0123456789abcdef0123456789abcdef"})
     clock_offset: float = 0.0
     text_form: str = "as sent"
-    description_bytes: int | None = None
     largest_page: int | None = None
 
 
@@ -224,8 +224,6 @@ class FaultyState(ServerState):
             for field in ("name", "description")
             if body.get(field)
         }
-        if (limit := self.settings.description_bytes) is not None and "description" in texts:
-            texts["description"] = texts["description"].encode()[:limit].decode(errors="replace")
         return super().create(project, {**body, **texts})
 
 

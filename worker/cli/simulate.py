@@ -68,7 +68,7 @@ def simulate(  # noqa: PLR0913 - each argument is an option of the command
 
     Fault steps of create calls, alone or after 'create then ': drop, close, hang, html, no id, cut, oversize, redirect,
     throttle [N/UNIT], error STATUS [CODE], reply STATUS [BODY]; the last three also with 'retry after N'.
-    Further steps: ok, slow S, create late S. Received calls: /_tasks, /_calls, /_stats. PUT /_settings changes it.
+    Further steps: ok, slow S, create late S, fail [REASON]. Pages: /_tasks, /_calls, /_stats, /_settings (also PUT).
 
     --change: each option replaces that setting of the running server, the other settings stay.
 

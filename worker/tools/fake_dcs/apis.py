@@ -1,4 +1,4 @@
-"""The APIs of the fake DCS: create, list and show migration tasks; and IAM's tokens by password.
+"""The APIs of the fake DCS: create, list and show migration tasks, show jobs; and IAM's tokens by password.
 
 Every DCS call is checked in the order of the real service: outage, credentials, permission, quota. Then its latency
 passes, its body is read, and it acts. Sources: DCS API V2, Data Migration; IAM API, Obtaining a User Token Through
@@ -18,7 +18,7 @@ from worker.tools.fake_dcs.authentication import ReceivedRequest
 from worker.tools.fake_dcs.faults import ErrorResponse, FaultStep, IamErrorResponse
 from worker.tools.fake_dcs.responses import PendingResponse, respond
 from worker.tools.fake_dcs.state import MAX_BODY_CHARACTERS_KEPT, CallRecord, ServerState
-from worker.tools.fake_dcs.tasks import MigrationTask, detail, list_row
+from worker.tools.fake_dcs.tasks import MigrationTask, detail, job, list_row
 
 MAX_BODY_BYTES = 12 * 1024 * 1024
 _MANDATORY_FIELDS = ("name", "vpc_id", "subnet_id", "security_group_id")
@@ -40,6 +40,7 @@ class DcsApi:
             web.post("/v2/{project}/migration/instance", recorded_route("create", self.create)),
             web.get("/v2/{project}/migration-tasks", recorded_route("list", self.list), allow_head=False),
             web.get("/v2/{project}/migration-task/{task}", recorded_route("show", self.show), allow_head=False),
+            web.get("/v2/{project}/jobs/{job}", recorded_route("job", self.job), allow_head=False),
         ]
 
     async def admit(self, request: web.Request, call: CallRecord, body: bytes) -> str:
@@ -57,11 +58,11 @@ class DcsApi:
 
     def rows(self, tasks: list[MigrationTask]) -> list[dict[str, Any]]:
         """The list rows of tasks."""
-        return [list_row(task) for task in tasks]
+        return [list_row(task, self._state.clock()) for task in tasks]
 
     def shown(self, task: MigrationTask) -> dict[str, Any]:
         """The detail of a task."""
-        return detail(task)
+        return detail(task, self._state.clock())
 
     async def create(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
         """Create a task, or do what the next step of its name's script says."""
@@ -74,6 +75,8 @@ class DcsApi:
         if step.kind == "create late":
             self._state.create_later(step.seconds, project, requested)
         task = self._state.create(project, requested) if step.creates else None
+        if task is not None and step.kind == "fail":
+            task.fail_reason = step.reason
         return await self._respond(request, call, step, self._created(task))
 
     async def list(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
@@ -97,6 +100,15 @@ class DcsApi:
         step = self._state.faults.step_for_call(self._state.settings, "show")
         return await self._respond(request, call, step, self.shown(task))
 
+    async def job(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
+        """Show the job that creates a task; an unknown id is a 400."""
+        project = await self.admit(request, call, b"")
+        task = self._state.tasks.find_by_job(project, request.match_info["job"])
+        if task is None:
+            raise ErrorResponse(400, "111400063")
+        step = self._state.faults.step_for_call(self._state.settings, "job")
+        return await self._respond(request, call, step, job(task, self._state.clock()))
+
     async def _respond(
         self, request: web.Request, call: CallRecord, step: FaultStep, body: dict[str, Any]
     ) -> web.StreamResponse:
@@ -104,7 +116,7 @@ class DcsApi:
 
     def _created(self, task: MigrationTask | None) -> dict[str, Any]:
         reply = {"instance_id": task.task_id if task else str(uuid4())}
-        return {**reply, "job_id": uuid4().hex} if self._state.settings.job_id else reply
+        return {**reply, "job_id": task.job_id if task else uuid4().hex} if self._state.settings.job_id else reply
 
     async def _wait_latency(self) -> None:
         settings = self._state.settings

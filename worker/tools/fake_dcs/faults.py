@@ -7,6 +7,7 @@ second group also exists with `create then ` in front: the task is created first
 | ----------------------- | --------------- | ----------------------------------------------------------------------- |
 | `ok`                    | yes             | 200 with the id                                                         |
 | `slow S`                | yes, at once    | 200 with the id, after S seconds                                        |
+| `fail [REASON]`         | yes, in vain    | 200 with the id; the task ends as ERROR, its job as FAIL with the reason|
 | `create late S`         | after S seconds | never an answer                                                         |
 |                         |                 |                                                                         |
 | `drop`                  | no              | the connection is reset                                                 |
@@ -40,7 +41,7 @@ WINDOW = r"\d+/(?:\d+ )?(?:second|minute)"
 _CREATE_THEN = "create then "
 _SECONDS = r" (?P<seconds>\d+(?:\.\d+)?)"
 _RETRY = r"(?: retry (?P<retry_form>after|at) (?P<retry_seconds>\d+))?"
-_OF_CREATE = {"ok": "", "slow": _SECONDS, "create late": _SECONDS}
+_OF_CREATE = {"ok": "", "slow": _SECONDS, "create late": _SECONDS, "fail": r"(?: (?P<reason>.+))?"}
 _OF_ANY_CALL = dict.fromkeys(("drop", "close", "hang", "html", "no id", "cut", "oversize", "redirect"), "") | {
     "throttle": rf"(?: (?P<window>{WINDOW}))?{_RETRY}",
     "error": rf" (?P<status>[3-5]\d\d)(?: (?P<code>\w+\.\d+))?{_RETRY}",
@@ -64,6 +65,7 @@ class FaultStep:
     """The error code; empty: that of the status."""
     window: str = "5/second"
     body: str = ""
+    reason: str = "Failed to create the migration ECS."
     retry_form: str = ""
     """`after`, `at`, or empty for no header Retry-After."""
     retry_seconds: int = 0
@@ -80,7 +82,7 @@ def parse_step(text: str) -> FaultStep:
             given = {name: _NUMBERS.get(name, str)(value) for name, value in found.groupdict().items() if value}
             if kind == "throttle":
                 given["status"] = 429
-            return FaultStep(text, kind, is_after_create or kind in {"ok", "slow"}, **given)
+            return FaultStep(text, kind, is_after_create or kind in {"ok", "slow", "fail"}, **given)
     msg = f"{text!r} is not a fault step"
     raise ValueError(msg)
 
@@ -108,6 +110,7 @@ ERROR_CODES = {  # of a fault step that names a status only
     504: "APIGW.0201",
 }
 ERROR_TEXTS = {
+    "111400063": "The job does not exist.",
     "APIGW.0101": "The API does not exist or has not been published in the environment",
     "APIGW.0201": "Backend unavailable",
     "APIGW.0301": "Incorrect IAM authentication information",

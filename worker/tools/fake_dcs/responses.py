@@ -34,7 +34,7 @@ async def respond(pending: PendingResponse, step: FaultStep) -> web.StreamRespon
     """Answer a call as its step says. Raises ErrorResponse for an error."""
     pending.call.step = step.text
     match step.kind:
-        case "ok" | "slow":
+        case "ok" | "slow" | "fail":
             await pending.state.pause(step.seconds)
             return pending.answer()
         case "drop":

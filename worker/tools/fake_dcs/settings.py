@@ -90,7 +90,8 @@ class FakeDcsSettings(FrozenModel):
       name and how often that name was posted, never on the order of arrival.
     - `scripts` (by task name), `project_scripts` (by project) and `operation_scripts` (calls that create nothing) go
       before `faults`, in this order.
-    - `visibility`: delay until a created task appears in list and detail.
+    - `visibility`: delay until a created task appears in list and detail. `provisioning`: how long it is CREATING.
+    - `description_bytes`: where the descriptions of new tasks are cut.
     - `latency`: of every admitted call, before it acts. `capacity`: number of calls at once from which on the latency
       grows in proportion (0: never).
     - `quota`, and `project_quotas` instead of it for single projects.
@@ -103,6 +104,8 @@ class FakeDcsSettings(FrozenModel):
     project_scripts: dict[str, Script] = {}
     operation_scripts: dict[str, PlainScript] = {}
     visibility: Seconds = 0.0
+    provisioning: Seconds = 10.0
+    description_bytes: int | None = Field(default=None, ge=0)
     latency: Seconds = 0.0
     capacity: int = Field(default=0, ge=0)
     quota: Quota | None = None

@@ -197,7 +197,12 @@ class ServerState:
 
     def create(self, project: str, body: Mapping[str, Any]) -> MigrationTask:
         """Create a task now."""
-        return self.tasks.create(project, body, self.clock(), self.settings.visibility)
+        settings = self.settings
+        times = {"visible": settings.visibility, "provisioned": settings.provisioning}
+        task = self.tasks.create(project, body, self.clock(), **times)
+        if settings.description_bytes is not None and task.description:
+            task.description = task.description.encode()[: settings.description_bytes].decode(errors="replace")
+        return task
 
     def create_later(self, seconds: float, project: str, body: Mapping[str, Any]) -> None:
         """Create a task after `seconds`, independently of the call's end, unless the fake DCS stops before."""

@@ -1,4 +1,4 @@
-"""The migration tasks that exist, and their JSON: 25 members in a list row, 22 in the detail.
+"""The migration tasks that exist, and their JSON: 25 members in a list row, 22 in the detail, 6 in a job.
 
 The detail holds passwords in plain text, as the real one does, so that a client which logs it is found out. Source:
 DCS API V2, Listing Migration Tasks and Querying Details of a Data Migration Task.
@@ -13,14 +13,16 @@ from uuid import uuid4
 
 ONLINE_MIGRATION = "online_migration"
 _REQUEST_FIELDS = ("name", "description", "vpc_id", "subnet_id", "security_group_id")
+PRIVATE_IP = "192.168.0.7"
 PLAIN_TEXT_PASSWORD = "Plain-Text-Redis-Password-1"  # noqa: S105 - invented, and shown on purpose
 """The password in every detail: no log, event or page of a client may contain it."""
 
 
 @dataclass(slots=True)
 class MigrationTask:
-    """One task: `created` and `visible` in epoch seconds, `body` is the create request as received.
+    """One task: `created`, `visible` and `provisioned` in epoch seconds, `body` is the create request as received.
 
+    It is CREATING until `provisioned`; then it has its `status`, or ERROR if there is a `fail_reason`.
     A task that is added by hand represents one that the worker did not create: an older one, one of another type, a
     second one with the same name.
     """
@@ -37,6 +39,15 @@ class MigrationTask:
     status: str = "RUNNING"
     task_id: str = field(default_factory=lambda: str(uuid4()))
     body: dict[str, Any] = field(default_factory=dict)
+    provisioned: float = 0.0
+    fail_reason: str | None = None
+    job_id: str = field(default_factory=lambda: uuid4().hex)
+
+    def status_at(self, now: float) -> str:
+        """The status word that the service shows at `now`."""
+        if now < self.provisioned:
+            return "CREATING"
+        return self.status if self.fail_reason is None else "ERROR"
 
 
 class TaskStore:
@@ -49,6 +60,7 @@ class TaskStore:
         self.all: list[MigrationTask] = []
         self._of_project: dict[str, list[MigrationTask]] = {}
         self._by_id: dict[str, MigrationTask] = {}
+        self._by_job: dict[str, MigrationTask] = {}
         self._count_by_name: Counter[tuple[str, str]] = Counter()
         self.repeated: dict[str, int] = {}
 
@@ -57,13 +69,15 @@ class TaskStore:
         self.all.append(task)
         self._of_project.setdefault(task.project_id, []).append(task)
         self._by_id[task.task_id] = task
+        self._by_job[task.job_id] = task
         if task.migration_type == ONLINE_MIGRATION:
             self._count(task.project_id, task.name)
 
-    def create(self, project: str, body: Mapping[str, Any], now: float, visibility: float) -> MigrationTask:
-        """Create the task of a valid request body; it is listed `visibility` seconds after `now`."""
+    def create(self, project: str, body: Mapping[str, Any], now: float, **times: float) -> MigrationTask:
+        """Create the task of a valid request body; `times` are seconds after `now`, by the task's field."""
         fields: dict[str, Any] = {name: body.get(name) for name in _REQUEST_FIELDS}
-        task = MigrationTask(project, created=now, visible=now + visibility, body=dict(body), **fields)
+        fields |= {field: now + seconds for field, seconds in times.items()}
+        task = MigrationTask(project, created=now, body=dict(body), **fields)
         self.add(task)
         return task
 
@@ -82,6 +96,11 @@ class TaskStore:
         task = self._by_id.get(task_id)
         return task if task and task.project_id == project and task.visible <= now else None
 
+    def find_by_job(self, project: str, job_id: str) -> MigrationTask | None:
+        """The project's task that this job creates."""
+        task = self._by_job.get(job_id)
+        return task if task and task.project_id == project else None
+
     def _count(self, project: str, name: str) -> None:
         self._count_by_name[project, name] += 1
         if self._count_by_name[project, name] > 1:
@@ -98,31 +117,34 @@ _ABSENT_IN_ROW = {
 _ABSENT_IN_DETAIL = {**_ABSENT, "backup_files": None, "updated_at": None, "bandwidth_limit_mb": None}
 
 
-def list_row(task: MigrationTask) -> dict[str, Any]:
-    """One list row of an unconfigured task."""
+def list_row(task: MigrationTask, now: float) -> dict[str, Any]:
+    """One list row of an unconfigured task at `now` (epoch seconds)."""
     created = datetime.fromtimestamp(task.created, UTC)
     return {
         "task_id": task.task_id,
         "task_name": task.name,
-        "status": task.status,
+        "status": task.status_at(now),
         "migration_type": task.migration_type,
         **_ABSENT_IN_ROW,
+        "ecs_tenant_private_ip": _private_ip(task, now),
+        "error_message": task.fail_reason if now >= task.provisioned else None,
         "created_at": f"{created:%Y-%m-%dT%H:%M:%S}.{created.microsecond // 1000:03d}Z",
         "supported_features": [],
         "description": task.description,
     }
 
 
-def detail(task: MigrationTask) -> dict[str, Any]:
-    """The detail of one task, network ids and passwords included; its date has another style and no zone."""
+def detail(task: MigrationTask, now: float) -> dict[str, Any]:
+    """The detail of one task at `now` (epoch seconds), network ids and passwords included; its date has no zone."""
     return {
         "task_id": task.task_id,
         "task_name": task.name,
         "description": task.description,
-        "status": task.status,
-        "task_status": task.status,
+        "status": task.status_at(now),
+        "task_status": task.status_at(now),
         "migration_type": task.migration_type,
         **_ABSENT_IN_DETAIL,
+        "ecs_tenant_private_ip": _private_ip(task, now),
         "network_type": "vpc",
         "source_instance": _instance("source"),
         "target_instance": _instance("target"),
@@ -132,6 +154,24 @@ def detail(task: MigrationTask) -> dict[str, Any]:
         "tenant_subnet_id": task.subnet_id,
         "tenant_security_group_id": task.security_group_id,
     }
+
+
+def job(task: MigrationTask, now: float) -> dict[str, Any]:
+    """The job that creates a task; its times are texts of epoch milliseconds."""
+    has_ended = now >= task.provisioned
+    status = "SUCCESS" if task.fail_reason is None else "FAIL"
+    return {
+        "job_id": task.job_id,
+        "job_type": "createOnlineMigration",
+        "status": status if has_ended else "RUNNING",
+        "begin_time": str(int(task.created * 1000)),
+        "end_time": str(int(max(task.created, task.provisioned) * 1000)) if has_ended else None,
+        "fail_reason": task.fail_reason if has_ended else None,
+    }
+
+
+def _private_ip(task: MigrationTask, now: float) -> str | None:
+    return None if task.status_at(now) in {"CREATING", "ERROR"} else PRIVATE_IP
 
 
 def _instance(name: str) -> dict[str, Any]:

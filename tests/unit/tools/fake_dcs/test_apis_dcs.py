@@ -9,6 +9,7 @@ import pytest
 from tests.fakes.clock import FakeClock
 from tests.unit.tools.fake_dcs.calls import CREATE, FIELDS, LIST, ask, listed_names
 from worker.tools.fake_dcs import FakeDcs
+from worker.tools.fake_dcs.tasks import PRIVATE_IP
 
 
 async def test_a_task_is_created(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
@@ -145,3 +146,65 @@ async def test_latency_grows_with_load(fake_dcs: FakeDcs, client: aiohttp.Client
 
     assert 0.05 <= within < beyond
     assert beyond >= 0.2
+
+
+async def _life(client: aiohttp.ClientSession, created: dict[str, str]) -> tuple[dict[str, object], list[object]]:
+    """The job of a created task, and the status that list and detail show."""
+    _, job = await ask(client, "GET", f"/v2/p/jobs/{created['job_id']}")
+    _, listed = await ask(client, "GET", LIST)
+    _, shown = await ask(client, "GET", f"/v2/p/migration-task/{created['instance_id']}")
+    (row,) = [row for row in listed["migration_tasks"] if row["task_id"] == created["instance_id"]]
+    assert row["ecs_tenant_private_ip"] == shown["ecs_tenant_private_ip"]
+    return job, [row["status"], shown["status"], row["ecs_tenant_private_ip"], row["error_message"]]
+
+
+async def test_task_is_creating_until_it_is_provisioned(
+    fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
+    """Its job runs as long, and its private address is known afterwards only."""
+    await fake_dcs.apply(provisioning=30)
+    _, created = await ask(client, "POST", CREATE, json=FIELDS)
+
+    clock.now += 29
+    job, seen = await _life(client, created)
+    assert (job["status"], job["end_time"], job["fail_reason"]) == ("RUNNING", None, None)
+    assert seen == ["CREATING", "CREATING", None, None]
+    clock.now += 1
+    job, seen = await _life(client, created)
+    assert (job["status"], job["fail_reason"]) == ("SUCCESS", None)
+    assert (job["begin_time"], job["end_time"]) == ("1700000000000", "1700000030000")
+    assert seen == ["RUNNING", "RUNNING", PRIVATE_IP, None]
+
+
+async def test_creation_fails_after_it_was_accepted(
+    fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
+    """The create call succeeds; later the job is FAIL with its reason, and the task is in ERROR."""
+    await fake_dcs.apply(provisioning=30, scripts={"x": ["fail no addresses left"]})
+    status, created = await ask(client, "POST", CREATE, json=FIELDS)
+
+    job, seen = await _life(client, created)
+    assert (status, job["status"], seen) == (200, "RUNNING", ["CREATING", "CREATING", None, None])
+    clock.now += 30
+    job, seen = await _life(client, created)
+    assert (job["status"], job["fail_reason"]) == ("FAIL", "no addresses left")
+    assert seen == ["ERROR", "ERROR", None, "no addresses left"]
+
+
+async def test_job_is_known_in_its_project_only(client: aiohttp.ClientSession) -> None:
+    """Elsewhere, and for an unknown id, the call is a 400."""
+    _, created = await ask(client, "POST", CREATE, json=FIELDS)
+
+    for path in (f"/v2/q/jobs/{created['job_id']}", "/v2/p/jobs/unknown"):
+        status, error = await ask(client, "GET", path)
+        assert (status, error["error_code"]) == (400, "111400063")
+
+
+async def test_descriptions_are_cut(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """A limit in bytes cuts what list and detail show; the body stays as received."""
+    await fake_dcs.apply(description_bytes=5)
+    _, created = await ask(client, "POST", CREATE, json={**FIELDS, "description": "longer"})
+
+    _, shown = await ask(client, "GET", f"/v2/p/migration-task/{created['instance_id']}")
+    assert shown["description"] == "longe"
+    assert fake_dcs.tasks[0].body["description"] == "longer"

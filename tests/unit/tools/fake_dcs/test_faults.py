@@ -37,6 +37,7 @@ async def _post(client: aiohttp.ClientSession, **options: Any) -> tuple[int, byt
     [
         ("ok", "ok", True, 200, ""),
         ("slow 0.5", "slow", True, 200, ""),
+        ("fail", "fail", True, 200, ""),
         ("create late 3", "create late", False, 200, ""),
         ("drop", "drop", False, 200, ""),
         ("create then drop", "drop", True, 200, ""),
