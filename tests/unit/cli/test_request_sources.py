@@ -41,7 +41,7 @@ async def _answers(sought_id: str = ID, project: str | None = PROJECT) -> dict[s
 def _add_task(service: FaultyDcs, **changes: Any) -> str:
     """A task with the marker of ID; its id."""
     description = f"text {identity.marker(ID)}"
-    return service.state.tasks.create(PROJECT, {**TASK, "description": description, **changes}, 0.0, 0.0).task_id
+    return service.state.tasks.create(PROJECT, {**TASK, "description": description, **changes}, 0.0).task_id
 
 
 @pytest.mark.parametrize("name", ["some task", ID])
