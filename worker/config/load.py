@@ -131,8 +131,10 @@ def _chosen_auth_methods(found: Mapping[str, FoundValue]) -> list[AuthMethodName
 def _fill_in_addresses(settings: Settings, found: Mapping[str, FoundValue]) -> Settings:
     """Fill in the addresses that follow from the default region, and freeze the map of endpoints."""
     region = settings.dcs_region
-    endpoints = settings.dcs_endpoints or {region: urls.dcs_endpoint(region)}
-    filled: dict[str, object] = {"dcs_endpoints": MappingProxyType(dict(endpoints))}
+    endpoints = dict(settings.dcs_endpoints)
+    if not endpoints and (known := urls.dcs_endpoint(region)) is not None:
+        endpoints[region] = known
+    filled: dict[str, object] = {"dcs_endpoints": MappingProxyType(endpoints)}
     if settings.iam_endpoint is None and "iam" in _chosen_auth_methods(found):
         filled["iam_endpoint"] = urls.iam_endpoint(region)
     return settings.model_copy(update=filled)
@@ -163,7 +165,7 @@ def _region_problems(settings: Settings) -> Iterator[str]:
     region, configured = settings.dcs_region, settings.dcs_endpoints
     if configured and region not in configured:
         yield f"WORKER_DCS_REGION: must be one of the regions in WORKER_DCS_ENDPOINTS, not {region!r}"
-    if not configured and region not in urls.DCS_REGIONS:
+    if not configured and urls.dcs_endpoint(region) is None:
         yield f"WORKER_DCS_REGION: the address of {region!r} is not known, set WORKER_DCS_ENDPOINTS"
 
 

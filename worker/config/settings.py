@@ -105,8 +105,8 @@ class Settings(BaseSettings):
     dcs_region: Annotated[str, values.REGION] = Field("cn-north-4", description="default region")
     dcs_endpoints: Annotated[Mapping[str, str], BeforeValidator(urls.endpoints), PlainSerializer(dict)] = Field(
         {},
-        description="JSON map of region to base URL; empty: `https://dcs.{region}.myhuaweicloud.com` "
-        "for `WORKER_DCS_REGION` alone",
+        description="JSON map of region to base URL; empty: `https://dcs.{region}.myhuaweicloud.com` (`.eu` for "
+        "`eu-west-1…`) for `WORKER_DCS_REGION` alone, if that is Huawei Cloud's own",
     )
     dcs_timeout: Seconds = Field(30.0, description="deadline of a DCS call, from connect to last byte")
     dcs_ca_file: FilePath = Field(None, description="trusted authorities for DCS and IAM; empty: the system's")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from worker.config import DCS_REGIONS, AuthMethodName, Configuration, ConfigurationError, Settings, load
-from worker.config.urls import dcs_endpoint, iam_endpoint
+from worker.config.urls import dcs_endpoint, iam_endpoint, sts_endpoint
 
 AUTH = {"WORKER_AUTH_TOKEN": "t"}
 KEYS = {"WORKER_ACCESS_KEY": "a", "WORKER_SECRET_KEY": "s"}
@@ -154,6 +154,8 @@ def test_profile_file_selects_platform(tmp_path: Path) -> None:
     [
         ("cn-north-4", "https://iam.cn-north-4.myhuaweicloud.com"),
         ("cn-south-4", "https://iam.myhuaweicloud.com"),
+        ("eu-west-101", "https://iam.eu-west-101.myhuaweicloud.eu"),
+        ("eu-west-102", "https://iam.eu-west-102.myhuaweicloud.eu"),
     ],
 )
 def test_iam_endpoint_follows_region(region: str, endpoint: str) -> None:
@@ -162,35 +164,40 @@ def test_iam_endpoint_follows_region(region: str, endpoint: str) -> None:
     assert loaded(AUTH | {"WORKER_DCS_REGION": region}).settings.iam_endpoint is None
 
 
-def test_unknown_region_needs_iam_endpoint() -> None:
-    """For an unknown region the IAM address must be configured: the password goes nowhere by default."""
-    other = IAM | {"WORKER_DCS_REGION": "eu-de", "WORKER_DCS_ENDPOINTS": '{"eu-de": "https://dcs.example.com"}'}
-    assert problems(other) == ["WORKER_IAM_ENDPOINT: is missing, the address of IAM for 'eu-de' is not known"]
+@pytest.mark.parametrize("region", ["eu-de", "eu-west-0", "ru-moscow-1"])
+def test_region_of_a_partner_needs_iam_endpoint(region: str) -> None:
+    """For a region that is not Huawei's own the IAM address must be configured: no password goes to a guessed host."""
+    other = IAM | {"WORKER_DCS_REGION": region, "WORKER_DCS_ENDPOINTS": f'{{"{region}": "https://dcs.example.com"}}'}
+    assert problems(other) == [f"WORKER_IAM_ENDPOINT: is missing, the address of IAM for {region!r} is not known"]
     own = loaded(other | {"WORKER_IAM_ENDPOINT": "https://iam.example.com"}).settings
     assert own.iam_endpoint == "https://iam.example.com"
 
 
 _SDK_REGIONS = """
 import json
-from huaweicloudsdkcore.auth.endpoint import get_iam_endpoint_by_id
+from huaweicloudsdkcore.auth.endpoint import get_iam_endpoint_by_id, get_sts_endpoint_by_id
 from huaweicloudsdkdcs.v2.region.dcs_region import DcsRegion
 names = [name for name in vars(DcsRegion) if name.isupper() and name[0] != "_"]
 regions = [DcsRegion.value_of(name.lower().replace("_", "-")) for name in names]
-print(json.dumps({it.id: [it.endpoints[0], get_iam_endpoint_by_id(it.id)] for it in regions}))
+services = [(it.endpoints[0], get_iam_endpoint_by_id(it.id), get_sts_endpoint_by_id(it.id)) for it in regions]
+print(json.dumps({it.id: found for it, found in zip(regions, services)}))
 """
+PARTNERS = {"eu-west-0", "ru-moscow-1"}
+EUROPE = "eu-west-101"
 
 
 def test_regions_equal_those_of_sdk(tmp_path: Path) -> None:
-    """Known regions and their addresses are those of the official SDK."""
+    """Known regions and their addresses are those of the SDK, but for partners and the European site's domain."""
     environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
     answer = subprocess.run(
         [sys.executable, "-c", _SDK_REGIONS], env=environment, capture_output=True, check=True, timeout=60
     )
     theirs = json.loads(answer.stdout)
     glob = "https://iam.myhuaweicloud.com"
-    assert {region: [dcs_endpoint(region), iam_endpoint(region)] for region in DCS_REGIONS} == {
-        region: [dcs, iam or glob] for region, (dcs, iam) in theirs.items()
-    }
+    assert theirs.keys() - DCS_REGIONS == PARTNERS
+    ours = {region: [dcs_endpoint(region), iam_endpoint(region), sts_endpoint(region)] for region in DCS_REGIONS}
+    assert ours.pop(EUROPE) == [f"https://{service}.{EUROPE}.myhuaweicloud.eu" for service in ("dcs", "iam")] + [None]
+    assert ours == {region: [dcs, iam or glob, sts] for region, (dcs, iam, sts) in theirs.items() if region in ours}
 
 
 def test_settings_know_auth_method() -> None:

@@ -164,16 +164,21 @@ def test_invalid_endpoint_map_is_rejected(text: str, problem: str) -> None:
 
 def test_default_endpoint_follows_region() -> None:
     """Without a map, or with an empty one, a known region has its usual address and is the only one."""
-    expected = {"eu-west-0": "https://dcs.eu-west-0.myhuaweicloud.com"}
-    assert dict(settings(WORKER_DCS_REGION="eu-west-0").dcs_endpoints) == expected
-    assert dict(settings(WORKER_DCS_REGION="eu-west-0", WORKER_DCS_ENDPOINTS="{}").dcs_endpoints) == expected
+    expected = {"tr-west-1": "https://dcs.tr-west-1.myhuaweicloud.com"}
+    assert dict(settings(WORKER_DCS_REGION="tr-west-1").dcs_endpoints) == expected
+    assert dict(settings(WORKER_DCS_REGION="tr-west-1", WORKER_DCS_ENDPOINTS="{}").dcs_endpoints) == expected
 
 
-def test_default_region_must_have_an_endpoint() -> None:
-    """A region that is neither known nor in the map is refused with what to do."""
-    assert problems(WORKER_DCS_REGION="eu-de") == [
-        "WORKER_DCS_REGION: the address of 'eu-de' is not known, set WORKER_DCS_ENDPOINTS"
+@pytest.mark.parametrize("region", ["eu-de", "eu-west-0", "ru-moscow-1", "eu-west-2"])
+def test_default_region_must_have_an_endpoint(region: str) -> None:
+    """A region that is neither Huawei's own nor in the map is refused with what to do; partners' are not guessed."""
+    assert problems(WORKER_DCS_REGION=region) == [
+        f"WORKER_DCS_REGION: the address of {region!r} is not known, set WORKER_DCS_ENDPOINTS"
     ]
+
+
+def test_endpoint_map_must_have_the_default_region() -> None:
+    """A map without the default region is refused."""
     assert problems(WORKER_DCS_ENDPOINTS='{"eu-de": "https://h"}') == [
         "WORKER_DCS_REGION: must be one of the regions in WORKER_DCS_ENDPOINTS, not 'cn-north-4'"
     ]
