@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from worker.config import DCS_REGIONS, AuthMethodName, Configuration, ConfigurationError, Settings, load
-from worker.config.urls import dcs_endpoint, iam_endpoint, sts_endpoint
+from worker.config.regions import dcs_endpoint, iam_endpoint, sts_endpoint
 
 AUTH = {"WORKER_AUTH_TOKEN": "t"}
 KEYS = {"WORKER_ACCESS_KEY": "a", "WORKER_SECRET_KEY": "s"}
