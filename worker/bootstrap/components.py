@@ -86,12 +86,12 @@ def credentials(
         loaded.secrets.current,
         http_client,
         account=account,
-        platform=_identity(loaded) or settings.credentials_file,
+        platform=platform_identity(loaded) or settings.credentials_file,
         on_refused=on_refused,
     )
 
 
-def _identity(loaded: Configuration) -> Identity | None:
+def platform_identity(loaded: Configuration) -> Identity | None:
     """The identity that the platform gives this workload. Nothing starts without all of its variables."""
     found = loaded.platform
     match found.identity:
