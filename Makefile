@@ -41,7 +41,7 @@ help:
 	echo 'make sbom     dist/sbom.cdx.json: what the image installs, its licences and how it depends (CycloneDX)'
 	echo 'make check    format, lint, types, lock files'
 	echo 'make format   mend format and what lint can mend'
-	echo 'make rules    renew what is generated from deploy/prometheus/rules'
+	echo 'make rules    renew what is generated from deploy/prometheus/rules (make rules RUNBOOK=https://… writes its address)'
 	echo 'make settings renew docs/settings.md; make errors renews docs/errors.md'
 	echo 'make lock     renew the lock files (needs the network)'
 	echo 'make clean    take away .venv and what tools left'
@@ -184,7 +184,8 @@ format: python
 	$(VENV)/bin/ruff check --fix .
 
 rules: python
-	$(RUN) -m scripts.prometheusrule
+	$(RUN) -m scripts.prometheusrule $(if $(RUNBOOK),--runbook "$(RUNBOOK)")
+	$(RUN) -m deploy.grafana.generate
 
 settings: python
 	$(RUN) -m scripts.settings_page

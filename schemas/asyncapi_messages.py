@@ -25,6 +25,7 @@ AMQP properties that are used when present:
 - `correlation_id`: copied to the events.
 - `reply_to`: the event is sent there as well, through the default exchange.
 - `message_id`: stands in for a missing `correlation_id`; it is no identity of the request.
+- `timestamp`: when the request was sent; its age in the metrics starts there.
 - `priority`, `expiration`: as the broker has them; the broker parks an expired request, without an event."""
 
 EVENT_PROPERTIES: Final = """\

@@ -4,6 +4,7 @@ Pydantic is all it needs, so publishing is left to the AMQP library that the sen
 
 ```python
 import asyncio
+import time
 
 import aio_pika
 
@@ -17,7 +18,13 @@ async def create(amqp_url: str, request: Request, patience: float = 3600) -> Eve
         channel = await connection.channel(on_return_raises=True)
         exchange = await channel.get_exchange(names.REQUEST_EXCHANGE)
         answers = await channel.get_queue(names.DIRECT_REPLY_TO, ensure=False)
-        message = aio_pika.Message(encode(request), content_type=names.JSON, delivery_mode=2, reply_to=answers.name)
+        message = aio_pika.Message(
+            encode(request),
+            content_type=names.JSON,
+            delivery_mode=2,
+            timestamp=time.time(),
+            reply_to=answers.name,
+        )
         async with answers.iterator(no_ack=True) as events:
             await exchange.publish(message, names.REQUEST_KEY)
             return read_event((await anext(events)).body)

@@ -144,13 +144,15 @@ class Envelope:
 def is_parked_by_sender(headers: Mapping[str, object], queue: str) -> bool:
     """Whether a parked message is no copy of a worker: dead-lettered from the requests queue `queue` as a sender's.
 
-    The broker does that to a message whose `expiration` ends, or that was delivered too often.
+    The broker does that to a message whose `expiration` ends, or that was delivered too often. A copy of a worker has
+    no expiration. Brokers before 4.0 keep what a sender wrote into `x-death`, and count an entry of the same reason up.
     """
     deaths = headers.get(names.DEATHS, [])
     if not isinstance(deaths, list):
         return True
     return any(
-        not isinstance(death, Mapping) or (death.get("queue") == queue and death.get("exchange") != "")
+        not isinstance(death, Mapping)
+        or (death.get("queue") == queue and (death.get("exchange"), death.get("reason")) != ("", "delivery_limit"))
         for death in deaths
     )
 

@@ -23,6 +23,9 @@ from .request import Request, Task
 FOLDER: Final = Path(__file__).parent / "json"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
+LATER_FIELDS: Final = ("candidates", "task_status")
+"""Fields of events that some events lack: where nothing is to say, or because an earlier version wrote them."""
+
 Schema = dict[str, Any]
 
 
@@ -108,7 +111,7 @@ def documents() -> dict[str, Schema]:
 
 def render(schema: Schema) -> str:
     """The text of a schema's file."""
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(schema, indent=2) + "\n"
 
 
 def write(folder: Path) -> list[Path]:
@@ -142,7 +145,7 @@ def _complete(schema: Schema) -> Schema:
     """
     for part in (schema, *schema.get("$defs", {}).values()):
         if "properties" in part:
-            part["required"] = [name for name in part["properties"] if name != "candidates"]
+            part["required"] = [name for name in part["properties"] if name not in LATER_FIELDS]
             for field in part["properties"].values():
                 field.pop("default", None)
             if "candidates" in part["properties"]:  # left out instead of null

@@ -118,10 +118,15 @@ def _listed(types: str | Sequence[str]) -> Sequence[str]:
 def _meaning(field: Document) -> str:
     parts = [str(field.get("description", ""))]
     parts += ["not empty"] if field.get("minLength") else []
-    parts += [words.format(f"`{field[rule]}`") for rule, words in _RULES if rule in field]
+    parts += [words.format(f"`{_visible(str(field[rule]))}`") for rule, words in _RULES if rule in field]
     for rule, words in (("enum", "one of "), ("examples", "for example ")):
         parts += [words + ", ".join(f"`{value}`" for value in field[rule])] if rule in field else []
     return "; ".join(part.removesuffix(".") for part in parts if part)
+
+
+def _visible(text: str) -> str:
+    """The text with escapes in place of characters beyond ASCII, among which are blanks of many kinds."""
+    return "".join(character if character.isascii() else f"\\u{ord(character):04x}" for character in text)
 
 
 def _prose(text: str) -> str:

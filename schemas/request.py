@@ -5,7 +5,6 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from html import unescape
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -20,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, from_json
 
+from . import text_form
 from .timestamp import PATTERN, is_time
 from .unreadable import decoded_text, identify
 from .violations import TEXT_LIMIT, TIME, VIOLATIONS_LISTED, describe
@@ -27,11 +27,11 @@ from .violations import TEXT_LIMIT, TIME, VIOLATIONS_LISTED, describe
 REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 PROJECT_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 REGION_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,63}$"
-_CONTROL: Final = r"\u0000-\u001f\u007f-\u009f"
-_BLANK: Final = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_CONTROL: Final = r"\x00-\x1f\x7f-" + "\u009f"
+_BLANK: Final = r"\x20" + "\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+"""The characters themselves: validators in Go and PHP know no `\\u`, those in Ruby no `\\xa0`."""
 NAME_PATTERN: Final = rf"^[^{_CONTROL}{_BLANK}]([^{_CONTROL}]*[^{_CONTROL}{_BLANK}])?$"
 """The service may trim or replace the others, and the task would not be recognised by its name."""
-_MARKER: Final = re.compile(r"#rq-[0-9a-f]{16}", re.IGNORECASE)
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """Some programs write it before text in UTF-8."""
@@ -42,7 +42,8 @@ HALVED: Final = "contains half a character (one half of a surrogate pair): cut t
 
 
 def _unmarked(description: str) -> str:
-    if "rq-" in description.lower() and _MARKER.search(unescape(description)):
+    # In the form in which it is looked for; only the sign itself and what can be unescaped become its `#`.
+    if ("#" in description or "&" in description) and text_form.last_marker(description) is not None:
         raise PydanticCustomError("marked", MARKED)
     return description
 

@@ -44,7 +44,7 @@ def identify(body: bytes, content_encoding: str, reason: str) -> tuple[str, Any]
         return f"is JSON that cannot be read: {reason}", content
     if _BASE64.fullmatch(body) and (content := _read(body, _base64)) is not None:
         return "is in base64: send the JSON itself, in UTF-8", content
-    return f"is not JSON in UTF-8: {reason}", None
+    return f"is not JSON in UTF-8: {reason}", _read(body, _ascii)
 
 
 def decoded_text(text: str) -> Any:
@@ -68,6 +68,11 @@ def _unpacked(body: bytes) -> bytes:
 def _amqp_value(body: bytes) -> bytes:
     start = len(_AMQP_SECTIONS[0]) + 1
     return body[start + _AMQP_LENGTH_BYTES.get(body[start - 1], len(body)) :]
+
+
+def _ascii(body: bytes) -> bytes:
+    """What is ASCII in any encoding that holds it; the ids of a request are."""
+    return body.decode(errors="replace").encode()
 
 
 def _base64(body: bytes) -> bytes:

@@ -1,8 +1,10 @@
-"""Wraps the rules of deploy/prometheus into the object of the Prometheus Operator: `make rules`.
+"""Writes the address of the runbook into the rules, and wraps them for the Prometheus Operator: `make rules`.
 
 kustomize reads nothing outside its folder, so the object is generated and committed; a test says when it is stale.
 """
 
+import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
-RULES = ROOT / "deploy" / "prometheus" / "rules"
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+RULES = PROMETHEUS / "rules"
 OBJECT = ROOT / "deploy" / "kubernetes" / "components" / "monitoring" / "prometheusrule.yaml"
 HEAD = "# Generated from deploy/prometheus/rules: make rules\n"
 
@@ -42,6 +45,28 @@ def wrapped(folder: Path = RULES) -> str:
     return HEAD + yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-if __name__ == "__main__":
+def with_runbook(text: str, url: str) -> str:
+    """Rules, or their tests, whose alerts lead to chapters of the runbook at `url`."""
+    return re.sub(r"(?<=runbook_url: )[^#\s]+(?=#)", lambda _: url, text)
+
+
+def runbook_url(text: str) -> str:
+    """Address, http or https, without the anchor of a chapter. Raises ValueError."""
+    if not re.fullmatch(r"https?://[^\s#]+", text):
+        raise ValueError(f"no address: {text}")
+    return text
+
+
+def main() -> None:
+    """Write the address into the rules and their tests if one is given; then the object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runbook", type=runbook_url, help="where deploy/runbook.md is published, https://…")
+    if url := parser.parse_args().runbook:
+        for path in PROMETHEUS.glob("*/*.yml"):
+            path.write_text(with_runbook(path.read_text(), url))
     OBJECT.write_text(wrapped())
     sys.stdout.write(f"{OBJECT.relative_to(ROOT)} is fresh\n")
+
+
+if __name__ == "__main__":
+    main()

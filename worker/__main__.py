@@ -17,8 +17,9 @@ def main() -> None:
 
         sys.exit(run())
     from worker.cli.app import app  # noqa: PLC0415 - as above
+    from worker.cli.common import run_command_line  # noqa: PLC0415 - as above
 
-    app(prog_name="dcs-worker")
+    run_command_line(lambda: app(prog_name="dcs-worker"))
 
 
 def _prepare_process() -> None:

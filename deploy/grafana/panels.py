@@ -12,7 +12,7 @@ from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 SOURCE: Final = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
-REPLICA: Final = 'instance=~"$replica"'
+REPLICA: Final = 'namespace=~"$namespace", job=~"$job", pod=~"$pod"'
 RUNBOOK: Final = "${runbook}"
 GREEN, YELLOW, ORANGE, RED, BLUE, PURPLE, GREY = "green", "yellow", "orange", "red", "blue", "purple", "text"
 NAMES: Final = "ABCDEFG"
@@ -22,15 +22,32 @@ Steps = Sequence[tuple[float, str]]
 """From this value on, this colour; what is below the first is green."""
 States = Mapping[str, tuple[str, str]]
 """Text and colour of values."""
+REASONS: Final = {  # green: a task exists; purple: an operator must look; red: any other failure
+    "^created$": GREEN,
+    "^adopted$": "dark-green",
+    "^rejected$": RED,
+    "^not_found$": "light-red",
+    "^forbidden$": "dark-red",
+    "^unauthenticated$": "semi-dark-red",
+    "^exhausted$": "dark-orange",
+    "^expired$": "super-light-red",
+    "^invalid_request$": "super-light-purple",
+    "^conflict$": "light-purple",
+    "^unresolved$": PURPLE,
+    "^poison$": "dark-purple",
+}
+"""Colours of reasons, the same in every panel."""
 BREAKER: Final[States] = {"0": ("closed", GREEN), "1": ("half-open", YELLOW), "2": ("open", RED)}
 
 
 def own(metric: str, **labels: str) -> str:
-    """A metric of the worker, of the replicas that are chosen; a label's value that begins with ~ is a pattern."""
-    conditions = [
-        f'{name}=~"{value[1:]}"' if value[0] == "~" else f'{name}="{value}"' for name, value in labels.items()
-    ]
+    """A metric of the worker, of the chosen replicas; a label's value that begins with ~ or !~ is a pattern."""
+    conditions = (f'{name}{_operator(value)}"{value.lstrip("!~")}"' for name, value in labels.items())
     return f"dcs_worker_{metric}{{{','.join((REPLICA, *conditions))}}}"
+
+
+def _operator(value: str) -> str:
+    return "!~" if value.startswith("!~") else "=~" if value.startswith("~") else "="
 
 
 def of_process(metric: str, window: str = "") -> str:
@@ -92,7 +109,7 @@ def _query(expression: str, legend: str, name: str) -> prometheus.Dataquery:
 
 def see(anchor: str) -> list[Builder[models.DashboardLink]]:
     """A link to a chapter of the runbook."""
-    link = boards.DashboardLink(f"Runbook: {anchor.replace('-', ' ')}").type(models.DashboardLinkType.LINK)
+    link = boards.DashboardLink(f"Runbook: {anchor}").type(models.DashboardLinkType.LINK)
     return [link.url(f"{RUNBOOK}#{anchor}").target_blank(True)]
 
 
@@ -167,12 +184,12 @@ def graph(  # noqa: PLR0913 - as above
     return panel.links(see(anchor)) if anchor else panel
 
 
-def heat(title: str, text: str, histogram: str, **labels: str) -> heatmap.Panel:
+def heat(title: str, text: str, histogram: str, *, span: int = 8, **labels: str) -> heatmap.Panel:
     """How many of a histogram's observations fell into which bucket, over time."""
     series = own(f"{histogram}_bucket", **labels)
     query = _query(f"sum by (le) (increase({series}[$__rate_interval]))", "{{le}}", "A")
-    colour = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Turbo").steps(64).exponent(0.5)
-    panel = heatmap.Panel().title(title).description(text).span(8).height(7).datasource(SOURCE)
+    colour = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Blues").steps(64).exponent(0.5)
+    panel = heatmap.Panel().title(title).description(text).span(span).height(7).datasource(SOURCE)
     panel = panel.with_target(query.format(PromQueryFormat.HEATMAP)).calculate(False).color(colour)
     axis = heatmap.YAxisConfig().unit("s").axis_placement(settings.AxisPlacement.LEFT)
     return panel.y_axis(axis).show_legend().cell_gap(1).unit("short")

@@ -23,26 +23,26 @@ def limits() -> Row:
     return (
         track(
             "Breaker",
-            "Of each replica and region. One replica alone has a trouble of its own.",
-            (f"max by (instance, region) ({own('breaker_state', region='~$region')})", "{{instance}} {{region}}"),
+            "Of each replica and region. One replica alone: look at its node.",
+            (f"max by (pod, region) ({own('breaker_state')})", "{{pod}} {{region}}"),
             states=BREAKER,
         ),
         track(
             "Consumption paused",
-            "Why replicas take nothing in: the service is sick, the credentials are refused, the broker blocks, "
-            "a suspect is worked on alone, or the replica drains.",
+            "Why replicas consume nothing: DCS fails or refuses, the credentials are refused, the broker blocks, "
+            "Redis is away, a suspect is processed alone, or the replica drains.",
             (f"max by (reason) ({paused})", "{{reason}}"),
             states={"0": ("no", GREEN), "1": ("paused", ORANGE)},
         ),
         graph(
             "Concurrency limit",
             "Calls that each replica may make at once: lowered by 429 and slowness, raised while it is used.",
-            (own("concurrency_limit"), "{{instance}}"),
+            (own("concurrency_limit"), "{{pod}}"),
         ),
         graph(
-            "Projects held",
-            "Their requests step aside into the retry queues: throttled, credentials refused, or quota used up.",
-            (f"sum by (why) ({own('projects_held', region='~$region')})", "{{why}}"),
+            "Projects paused",
+            "Their requests wait in retry queues: throttled, credentials refused, or quota used up.",
+            (f"sum by (reason) ({own('projects_held')})", "{{reason}}"),
             stacked=True,
             span=24,
         ),
@@ -61,7 +61,7 @@ def broker() -> Row:
             "Messages that wait to be delivered: requests, retry schedule, parked.",
             (by_place(queue("messages_ready", "([.](parked|retry[.].+))?")), "{{place}}"),
             stacked=True,
-            anchor="broker-blocked",
+            anchor="dcsworkerbrokerblocked",
         ),
         graph(
             "Requests queue",
@@ -112,59 +112,58 @@ def replicas() -> Row:
     """Who works."""
     return (
         graph(
-            "Work, by replica",
-            "Deliveries that are over.",
-            (rate(own("requests_completed_total"), "instance"), "{{instance}}"),
+            "Deliveries by replica",
+            "Handled, whatever became of them.",
+            (rate(own("deliveries_settled_total"), "pod"), "{{pod}}"),
             unit="reqps",
             stacked=True,
         ),
         track(
             "Connected",
             "Both connections of a replica to the broker work; Redis answers it, where claims are in use.",
-            (f"max by (instance) ({own('broker_connected')})", "{{instance}} broker"),
-            (f"max by (instance) ({own('claims_available')})", "{{instance}} Redis"),
+            (f"max by (pod) ({own('broker_connected')})", "{{pod}} broker"),
+            (f"max by (pod) ({own('claims_available')})", "{{pod}} Redis"),
             states={"0": ("away", RED), "1": ("connected", GREEN)},
-            span=8,
+            span=6,
         ),
         graph(
             "Versions",
             "Replicas of each version; more than one during a roll-out only.",
             (f"count by (version, python) ({own('build_info')})", "{{version}}, Python {{python}}"),
-            stacked=True,
+            span=4,
         ),
         graph(
             "Calls under way",
             "DCS calls that are open at the same time in all replicas, on average: autoscaling goes by it.",
             (rate(own("dcs_call_duration_seconds_sum"), "operation"), "{{operation}}"),
             stacked=True,
+            span=6,
         ),
     )
 
 
 def process() -> Row:
     """What it costs."""
-    cpu = 'rate(process_cpu_seconds_total{instance=~"$replica"}[$__rate_interval])'
+    cpu = of_process("process_cpu_seconds_total", "[$__rate_interval]")
     return (
         graph(
             "CPU",
             "Cores; one replica can use one.",
-            (f"{cpu} and on (job, instance) dcs_worker_build_info", "{{instance}}"),
+            (cpu, "{{pod}}"),
             unit="percentunit",
             span=6,
         ),
-        graph(
-            "Memory", "Resident.", (of_process("process_resident_memory_bytes"), "{{instance}}"), unit="bytes", span=6
-        ),
+        graph("Memory", "Resident.", (of_process("process_resident_memory_bytes"), "{{pod}}"), unit="bytes", span=6),
         graph(
             "File descriptors",
             "Open ones.",
-            (of_process("process_open_fds"), "{{instance}}"),
+            (of_process("process_open_fds"), "{{pod}}"),
             span=6,
         ),
         graph(
             "Uptime",
             "Falls to zero when a replica starts.",
-            (f"time() - ({of_process('process_start_time_seconds')})", "{{instance}}"),
+            (f"time() - ({of_process('process_start_time_seconds')})", "{{pod}}"),
             unit="s",
             span=6,
         ),

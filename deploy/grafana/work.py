@@ -9,15 +9,14 @@ from deploy.grafana.panels import (
     GREY,
     ORANGE,
     PURPLE,
+    REASONS,
     RED,
     YELLOW,
     Row,
-    by_place,
     graph,
     heat,
     own,
     quantiles,
-    queue,
     rate,
 )
 
@@ -44,9 +43,9 @@ def traffic() -> Row:
             colours={"true$": ORANGE, "false$": BLUE},
         ),
         graph(
-            "Over, by outcome",
+            "Deliveries by outcome",
             "Succeeded and failed are final; retried ones come back from a retry queue, returned ones at once.",
-            (rate(own("requests_completed_total"), "outcome"), "{{outcome}}"),
+            (rate(own("deliveries_settled_total"), "outcome"), "{{outcome}}"),
             unit="reqps",
             stacked=True,
             colours=OUTCOMES,
@@ -63,31 +62,30 @@ def traffic() -> Row:
 
 def outcomes() -> Row:
     """Why requests ended as they did."""
-    final = own("requests_completed_total", outcome="~succeeded|failed")
-    aside = own("requests_completed_total", outcome="~retried|returned")
+    retried = own("deliveries_settled_total", outcome="~retried|returned")
     return (
         graph(
-            "Final, by reason",
-            "Created and adopted are successes: an adopted task was found to exist from an earlier attempt.",
-            (rate(final, "reason") + " > 0", "{{reason}}"),
-            unit="reqps",
-            stacked=True,
-            colours={"^created": GREEN, "^adopted": BLUE},
-        ),
-        graph(
-            "Not final, by reason",
-            "A status or an ending of the last call; or why a request stepped aside, at no cost.",
-            (rate(aside, "outcome, reason") + " > 0", "{{outcome}} {{reason}}"),
+            "Retries by reason",
+            "Deliveries that finished no request: the status of the last call, or why it was postponed at no cost.",
+            (rate(retried, "outcome, reason") + " > 0", "{{outcome}} {{reason}}"),
             unit="reqps",
             stacked=True,
         ),
         graph(
-            "Parked, by reason",
-            "Requests put aside for a person, within the interval.",
+            "Parked by reason",
+            "Requests parked for an operator, within the interval.",
             (f"sum by (reason) (increase({own('parked_total')}[$__rate_interval])) > 0", "{{reason}}"),
             stacked=True,
-            colours={"^unresolved": RED, "^poison": PURPLE, "^exhausted": ORANGE},
-            anchor="parked-growing",
+            colours=REASONS,
+            anchor="dcsworkerparked",
+        ),
+        graph(
+            "Time parked",
+            "Since the parked queue was last seen empty; a replica that starts begins anew.",
+            (f"max by (job) ({own('parked_since_seconds')})", "{{job}}"),
+            unit="s",
+            steps=((86400, ORANGE),),
+            anchor="dcsworkerparked",
         ),
     )
 
@@ -98,7 +96,7 @@ def latency() -> Row:
     return (
         heat(
             "Age of requests",
-            "From first received to final event, waits in queues included.",
+            "From sent (else first received) to final event, waits in queues included.",
             AGE,
         ),
         heat(
@@ -114,9 +112,9 @@ def latency() -> Row:
             unit="percentunit",
             steps=burn,
             room=2 * LATE,
-            anchor="requests-late",
+            anchor="dcsworkerrequestslate",
         ),
-        graph("Age", "From first received to final event.", *quantiles(AGE), unit="s", span=8),
+        graph("Age", "From sent (else first received) to final event.", *quantiles(AGE), unit="s", span=8),
         graph("Duration", "From received to acknowledged.", *quantiles("request_duration_seconds"), unit="s", span=8),
         graph(
             "Publishing events",
@@ -138,17 +136,38 @@ def calls() -> Row:
             unit="reqps",
             stacked=True,
             colours=STATUSES,
-            anchor="breaker-open",
+            span=12,
+            anchor="dcsworkerbreakeropen",
         ),
-        heat("Duration of creates", "Calls that create a task.", "dcs_call_duration_seconds", operation="create"),
         graph(
-            "Duration, slowest of a hundred",
+            "DCS calls not answered 2xx, by region",
+            "Share of the calls. One region alone: its endpoint, its quota, or DCS there.",
+            (
+                f"sum by (region) (rate({own('dcs_calls_total', status='!~2..')}[$__rate_interval])) "
+                f"/ sum by (region) (rate({own('dcs_calls_total')}[$__rate_interval]))",
+                "{{region}}",
+            ),
+            unit="percentunit",
+            span=12,
+            room=1,
+            anchor="dcsworkerrequestsfailing",
+        ),
+        heat(
+            "Duration of creates",
+            "Calls that create a task.",
+            "dcs_call_duration_seconds",
+            span=12,
+            operation="create",
+        ),
+        graph(
+            "DCS call latency p99",
             "The 99th percentile of calls, by operation.",
             (
                 "histogram_quantile(0.99, " + rate(own("dcs_call_duration_seconds_bucket"), "operation, le") + ") >= 0",
                 "{{operation}}",
             ),
             unit="s",
+            span=12,
         ),
     )
 
@@ -157,25 +176,20 @@ def retries() -> Row:
     """What comes again."""
     return (
         graph(
-            "Waiting in the retry schedule",
-            "Requests in the retry queue of each place, which come back after its delay.",
-            (by_place(queue("messages", "[.]retry[.].+")), "{{place}}"),
+            "Waiting, by queue",
+            "Ready requests in the queue, in all retry queues, and parked, as the replicas count them.",
+            (f"sum by (queue) (max by (namespace, job, queue) ({own('queue_messages')}))", "{{queue}}"),
             stacked=True,
+            span=12,
         ),
         graph(
-            "Looks",
+            "Lookups",
             "A task that may exist is looked for before anything is created: found ones are adopted.",
             (rate(own("lookups_total"), "result"), "{{result}}"),
             unit="ops",
             stacked=True,
-            colours={"^found": BLUE, "^absent": GREEN, "^several": PURPLE, "^failed": RED},
-            anchor="unresolved",
-        ),
-        graph(
-            "Retried, by reason",
-            "Copies put into the retry schedule.",
-            (rate(own("requests_completed_total", outcome="retried"), "reason") + " > 0", "{{reason}}"),
-            unit="reqps",
-            stacked=True,
+            colours={"^found": GREEN, "^absent": BLUE, "^several": PURPLE, "^failed": RED},
+            span=12,
+            anchor="dcsworkerunresolved",
         ),
     )

@@ -125,7 +125,7 @@ async def test_both_workers_work_and_are_scraped(composition: Composition) -> No
     targets = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     count = sum(len(job["static_configs"][0]["targets"]) for job in targets)
     await until(lambda: composition.value("sum(up)") == count, 60, composition.explain)
-    done = 'count(sum by (instance) (dcs_worker_requests_completed_total{outcome="succeeded"}) > 0)'
+    done = 'count(sum by (instance) (dcs_worker_deliveries_settled_total{outcome="succeeded"}) > 0)'
     await until(lambda: composition.value(done) == len(WORKERS), 90, composition.explain)
     assert composition.value("count(dcs_worker_build_info)") == len(WORKERS)
     assert composition.value("min(dcs_worker_claims_available)") == 1

@@ -10,35 +10,85 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.grafana.generate import main
-from deploy.grafana.health import ALERTS, LATE, OBJECTIVE
-from tests.deploy.test_rules import chapters, needs_promtool, promtool
+from deploy.grafana.generate import CONFIG_MAP, main
+from deploy.grafana.health import FIRING, HEALTH, LATE, OBJECTIVE
+from deploy.grafana.panels import REASONS
+from tests.deploy.kubernetes_manifests import faults
+from tests.deploy.test_rules import ALERTS, chapters, needs_promtool, promtool
 from tools.deploy.grafana_packages import SOURCES
-from tools.deploy.promql_queries import DASHBOARD, DEPLOY, panels, queries, substituted
+from tools.deploy.promql_queries import DASHBOARD, DEPLOY, panels, placed, queries, substituted
 
 BOARD: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
 ROWS = {
-    *("Is all well?", "Traffic", "Outcomes", "Latency and age", "DCS calls", "Retries and schedule"),
+    *("Is all well?", "Traffic", "Outcomes", "Latency and age", "DCS calls", "Retries"),
     *("Breaker and limits", "Broker and queues", "Replicas", "Process"),
 }
 
 
 def test_the_committed_dashboard_is_fresh(tmp_path: Path) -> None:
     """The file says what its generator says now; if not, run `make dashboard`."""
-    main(tmp_path / "new.json")
+    main(tmp_path / "new.json", tmp_path / "new.yaml")
     assert DASHBOARD.read_text("utf-8") == (tmp_path / "new.json").read_text("utf-8")
+    assert CONFIG_MAP.read_text("utf-8") == (tmp_path / "new.yaml").read_text("utf-8")
+
+
+def test_config_map_has_the_dashboard() -> None:
+    """With the label that Grafana's sidecar looks for, and small enough for `kubectl apply`, which keeps a copy."""
+    document = yaml.safe_load(CONFIG_MAP.read_text())
+    assert faults(document) == []
+    assert document["metadata"]["labels"] == {"grafana_dashboard": "1"}
+    assert json.loads(document["data"]["dcs-migration-worker.json"]) == BOARD
+    assert CONFIG_MAP.stat().st_size < 256 * 1024
+
+
+def test_opening_asks_few_queries() -> None:
+    """The rows below the first are collapsed, so that only its panels and the variables are asked for."""
+    first, *others = (panel for panel in BOARD["panels"] if panel["type"] == "row")
+    assert not first["collapsed"]
+    assert all(row["collapsed"] and row["panels"] for row in others)
+    shown = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
+    asked = [target for panel in shown for target in panel["targets"]]
+    variables = [variable for variable in BOARD["templating"]["list"] if variable["type"] == "query"]
+    assert not BOARD.get("annotations", {}).get("list")
+    assert len(asked) + len(variables) <= 12
+
+
+def test_colours_have_one_meaning() -> None:
+    """Green is a task or good health, in every panel; a reason of an event has the same colour everywhere."""
+    from schemas.event import Reason
+
+    matching = {reason: [c for pattern, c in REASONS.items() if re.search(pattern, reason)] for reason in Reason}
+    assert {len(colours) for colours in matching.values()} == {1}
+    assert not [colours for colours in matching.values() if "green" in colours[0]]
+    assert {state for state, colour in HEALTH.values() if colour == "green"} == {"ok"}
+    by_reason = [panel for panel in panels() if "by reason" in panel["title"] and "etries" not in panel["title"]]
+    assert len(by_reason) > 1
+    for panel in by_reason:
+        fixed = {
+            override["matcher"]["options"].strip("/"): override["properties"][0]["value"]["fixedColor"]
+            for override in panel["fieldConfig"]["overrides"]
+        }
+        assert fixed == REASONS, panel["title"]
+
+
+def test_health_shows_every_status() -> None:
+    """Each has its number, so that the worst replica is not averaged away."""
+    from worker.observe.metrics import HEALTH_STATUSES
+
+    assert {state for state, _ in HEALTH.values()} == set(HEALTH_STATUSES)
 
 
 def test_it_begins_with_whether_all_is_well() -> None:
-    """The first row holds lights only, each green unless something is wrong, and all of them fit on a screen."""
+    """The first row has health, alerts, outcomes and lights, each green unless something is wrong, on one screen."""
     titles = [panel["title"] for panel in BOARD["panels"] if panel["type"] == "row"]
     assert titles[0] == "Is all well?"
     assert set(titles) == ROWS
     end = next(panel["gridPos"]["y"] for panel in BOARD["panels"] if panel["title"] == titles[1])
-    lights = [panel for panel in panels() if panel["gridPos"]["y"] < end]
-    assert {panel["type"] for panel in lights} == {"stat"}
-    assert end <= 10
-    for light in lights:
+    first = [panel for panel in panels() if panel["gridPos"]["y"] < end]
+    assert [panel["title"] for panel in first[:3]] == ["Health of replicas", "Alerts", "Finished, by reason"]
+    assert end <= 13
+    for light in first[3:]:
+        assert light["type"] == "stat"
         defaults = light["fieldConfig"]["defaults"]
         said = defaults.get("mappings", [{"options": {}}])[0]["options"].values()
         colours = {step["color"] for step in defaults["thresholds"]["steps"]} | {one["color"] for one in said}
@@ -61,7 +111,7 @@ def test_a_panel_explains_itself(panel: dict[str, Any]) -> None:
 
 def test_panels_have_different_titles() -> None:
     """Each has an id and a title of its own, and room of its own within 24 columns."""
-    everything = BOARD["panels"]
+    everything = placed()
     assert Counter(panel["id"] for panel in everything).most_common(1)[0][1] == 1
     assert Counter(panel["title"] for panel in everything).most_common(1)[0][1] == 1
     places = [panel["gridPos"] for panel in everything]
@@ -86,7 +136,8 @@ def test_variables_are_defined_and_used() -> None:
     text = json.dumps(BOARD["panels"]) + "".join(str(one.get("query")) for one in BOARD["templating"]["list"])
     used = set(re.findall(r"\$\{?([a-z]+)\b", text.replace("$__rate_interval", "").replace("$__all", "")))
     assert used == defined
-    assert {"region", "replica"} <= defined
+    assert {"namespace", "job", "pod"} <= defined
+    assert all(one["allValue"] == ".*" for one in BOARD["templating"]["list"] if one["type"] == "query")
 
 
 def test_the_worker_is_always_filtered_by_replica() -> None:
@@ -94,15 +145,15 @@ def test_the_worker_is_always_filtered_by_replica() -> None:
     for title, query in queries():
         chosen = query.replace("and on (job, instance) dcs_worker_build_info", "")
         selectors = re.findall(r"\b(?:dcs_worker|process)_\w+(\{[^}]*\})?", chosen)
-        assert all('instance=~"$replica"' in selector for selector in selectors), title
+        chosen_by = 'namespace=~"$namespace", job=~"$job", pod=~"$pod"'
+        assert all(chosen_by in selector for selector in selectors), title
 
 
 def test_it_has_the_objective_and_the_alerts_of_the_rules() -> None:
     """The same bound, the same share, the same names as in the files of Prometheus."""
     rules = (DEPLOY / "prometheus" / "rules" / "alerts.yml").read_text()
-    names = {rule["alert"] for group in yaml.safe_load(rules)["groups"] for rule in group["rules"]}
+    assert all(f'service="{alert["labels"]["service"]}"' in FIRING for alert in ALERTS)
     recording = (DEPLOY / "prometheus" / "rules" / "recording.yml").read_text()
-    assert set(ALERTS.split("|")) == names
     assert set(re.findall(r'le="([^"]+)"', recording)) == {OBJECTIVE}
     assert f"14.4 * {LATE}" in rules
 

@@ -1,10 +1,12 @@
 """The rules as an object of the Prometheus Operator: generated from those of deploy/prometheus, and fresh."""
 
+import re
 from pathlib import Path
 
+import pytest
 import yaml
 
-from scripts.prometheusrule import OBJECT, RULES, wrapped
+from scripts.prometheusrule import OBJECT, PROMETHEUS, RULES, runbook_url, with_runbook, wrapped
 from tests.deploy.kubernetes_manifests import faults
 
 
@@ -22,3 +24,23 @@ def test_rules_are_wrapped_as_they_are(tmp_path: Path) -> None:
     document = yaml.safe_load(wrapped(tmp_path))
     assert document["spec"]["groups"] == [{"name": "one", "rules": [rule]}, {"name": "two", "rules": []}]
     assert faults(document) == []
+
+
+def test_address_of_runbook_is_written_into_every_alert() -> None:
+    """Into rules and their tests alike, which fit each other then too; nothing else changes, also the second time."""
+    for path in PROMETHEUS.glob("*/*.yml"):
+        text, url = path.read_text(), "https://wiki.example.org/ops/dcs"
+        changed = with_runbook(with_runbook(text, "http://old.example.org/x"), url)
+        found = re.findall(r"runbook_url: (\S+)", changed)
+        assert all(re.fullmatch(re.escape(url) + r"#dcsworker[a-z]+", address) for address in found), path
+        assert re.sub(r"runbook_url: .*", "", changed) == re.sub(r"runbook_url: .*", "", text)
+    assert found or path.name != "alerts.yml"
+
+
+@pytest.mark.parametrize(
+    "text", ["deploy/runbook.md", "https://wiki/page#chapter", "https://", "ftp://host/x", "https://a b"]
+)
+def test_runbook_needs_an_address(text: str) -> None:
+    """A path cannot be followed from an alert, and the anchor is the chapter's."""
+    with pytest.raises(ValueError, match="no address"):
+        runbook_url(text)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -77,34 +78,14 @@ def test_an_alert_tells_a_person_what_to_do(alert: dict[str, Any]) -> None:
     """Severity, a summary, and a chapter of the runbook with its four parts, in this order."""
     assert alert["labels"]["severity"] in {"critical", "warning"}
     assert alert["annotations"]["summary"]
-    path, _, anchor = alert["annotations"]["runbook_url"].partition("#")
-    assert DEPLOY.parent / path == RUNBOOK
+    assert alert["labels"]["service"] == "dcs-worker"
+    assert alert["alert"].startswith("DcsWorker")
+    address, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+    assert urlsplit(address).scheme in {"http", "https"}
+    assert anchor == alert["alert"].lower()
     places = [chapters()[anchor].find(part) for part in PARTS]
     assert min(places) >= 0
     assert places == sorted(places)
-
-
-def test_the_runbook_has_no_chapter_too_many() -> None:
-    """Each is some alert's."""
-    anchors = {alert["annotations"]["runbook_url"].partition("#")[2] for alert in ALERTS}
-    assert set(chapters()) == anchors
-
-
-def test_commands_of_the_runbook_exist() -> None:
-    """Every `dcs-worker …` in it is a command, with options that the command has."""
-    from typer.main import get_command
-
-    from worker.cli.app import app
-
-    group: Any = get_command(app)
-    for line in re.findall(r"dcs-worker ([a-z][^`]*)`", RUNBOOK.read_text()):
-        words = line.split()
-        command = group
-        while words and words[0] in getattr(command, "commands", {}):
-            command = command.commands[words.pop(0)]
-        assert command is not group, line
-        known = {option for parameter in command.params for option in parameter.opts}
-        assert {word for word in words if word.startswith("--")} <= known, line
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)

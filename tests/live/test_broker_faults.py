@@ -147,3 +147,18 @@ async def test_killed_and_restarted_broker_loses_nothing(own_rabbit: RabbitMqSer
         system.assert_one_task_each(task_names)
         await _empty(system)
         assert worker.process.poll() is None
+
+
+async def test_refusal_is_logged_in_the_words_of_the_broker(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
+    """One line per connection and attempt, with host and port of the node; the AMQP library writes none."""
+    async with RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker(WORKER_AMQP_URL=f"amqp://guest:guest@127.0.0.1:{rabbit.port}/nowhere")
+        await until(
+            lambda: {line.get("link") for line in worker.log()} >= {"consumer", "publisher"}, 15, worker.explain
+        )
+        lines = [line for line in worker.log() if line["event"] not in ("worker.starting", "health.changed")]
+        found = {(line["level"], line["event"], line["broker"], line["reason"]) for line in lines}
+        reason = "NOT_ALLOWED - vhost nowhere not found"
+        assert found == {("warning", "broker.disconnected", f"127.0.0.1:{rabbit.port}", reason)}
+        assert all(0 < line["retry_in_seconds"] < 30 for line in lines)
+        assert reason in worker.get("/readyz")[1]

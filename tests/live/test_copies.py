@@ -27,7 +27,7 @@ async def test_retry_queues_that_refuse_pause_consumption(rabbit: RabbitMqServer
         for name in early:  # so that the queue is longer than the policy allows
             await system.publish(request(name, request_id=name))
         retried = 'outcome="retried"'
-        await until(lambda: worker.metric("dcs_worker_requests_completed_total", retried) == len(early), 10)
+        await until(lambda: worker.metric("dcs_worker_deliveries_settled_total", retried) == len(early), 10)
         await rabbit.ctl("set_policy", *policy, r"\.retry\.", REFUSE)
         for name in busy + good:
             await system.publish(request(name, request_id=name))
@@ -42,7 +42,7 @@ async def test_retry_queues_that_refuse_pause_consumption(rabbit: RabbitMqServer
         await system.answered(len(early + busy + good), 40)
         system.assert_one_task_each(early + busy + good)
         assert worker.metric("dcs_worker_consumption_paused", 'reason="queues"') == 0
-        assert not [line for line in worker.log() if line["event"] == "broker.down"], worker.explain()
+        assert not [line for line in worker.log() if line["event"] == "broker.disconnected"], worker.explain()
 
 
 async def test_queue_that_refuses_leads_to_next_level(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ async def test_copy_larger_than_frame_loses_largest_headers(tmp_path: Path) -> N
             await system.publish(request("large", request_id="large"), headers=headers)
             await system.answered(1, 30)
             system.assert_one_task_each(["large"])
-            assert not [line for line in worker.log() if line["event"] == "broker.down"], worker.explain()
+            assert not [line for line in worker.log() if line["event"] == "broker.disconnected"], worker.explain()
 
 
 @pytest.mark.timeout(180)

@@ -22,6 +22,7 @@ from worker.config import load
 from worker.dcs.auth.auth_method import AuthMethod
 from worker.dcs.auth.iam_login import Account
 from worker.dcs.auth.methods import auth_method
+from worker.dcs.auth.signing import skew
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient, new_request
 from worker.dcs.transport import ServiceTransport
@@ -317,7 +318,7 @@ async def test_wrong_clock_is_named_in_rejection(keys: Work) -> None:
     reply = await keys.http.send(request)
 
     assert isinstance(reply, httpx2.Response)
-    assert (reply.status_code, keys.credentials.explain(reply.headers)) == (
+    assert (reply.status_code, keys.credentials.explain(skew(reply.headers["date"], keys.clock()))) == (
         401,
         "the clock of this machine is 20 min ahead of the service's; signatures are valid for 15 minutes",
     )

@@ -77,6 +77,7 @@ def started(folder: Path, *options: str, url: str = "") -> Iterator[Demo]:
     """A demo in `folder`, on a private node or that at `url`; killed at the end if it still runs."""
     temporary = folder / "temporary"
     temporary.mkdir()
+    (folder / ".env").write_text(f"WORKER_AMQP_URL=amqp://guest:guest@127.0.0.1:{free_port()}\n")
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -180,6 +181,7 @@ def test_kept_demo_serves_pages_until_ctrl_c(tmp_path: Path, vhost: str) -> None
         demo.until("Everything keeps running until Ctrl-C")
         broker = demo.until("  broker ")
         worker = demo.until("  worker ").split()[1]
+        log = Path(demo.until("            log ").split()[1]).read_text()
         fake_dcs = demo.until("  fake DCS ").split()[2]
         exported = demo.until("  export STANDIN=")
         with urlopen(f"{worker}/readyz", timeout=5) as reply:
@@ -191,6 +193,7 @@ def test_kept_demo_serves_pages_until_ctrl_c(tmp_path: Path, vhost: str) -> None
         traces = demo.traces()
 
     assert "guest:***@127.0.0.1" in broker
+    assert '"event":"worker.starting"' in log.replace('": "', '":"')
     assert exported.split() == ["export", f"STANDIN={fake_dcs}"]
     assert (ready, tasks) == (200, 5)
     assert (status, errors, traces) == (0, "", [])

@@ -14,6 +14,7 @@ from tests.fakes.faulty_dcs import FaultyDcs
 from tests.fakes.servers import RabbitMqServer, RedisServer
 from tests.live.conftest import Vhosts
 from tests.live.doctor_command import PASSWORD, QUEUE, apply, doctor, state, vhost_of
+from tools.harness.parked_queue import ParkedQueueSetup
 from tools.harness.running_system import PROJECT, free_port, request
 
 
@@ -28,7 +29,7 @@ def ready(vhosts: Vhosts, tmp_path_factory: pytest.TempPathFactory) -> str:
 async def test_healthy_system_passes_and_is_not_changed(
     rabbit: RabbitMqServer, ready: str, redis_node: RedisServer, tmp_path: Path
 ) -> None:
-    """The exit status is 0; broker, Redis and DCS are unchanged, and no request is consumed."""
+    """The exit status is 0; broker, Redis and DCS are unchanged, and no request is consumed or added."""
     async with await aio_pika.connect(ready) as connection, connection.channel() as channel:
         for number in range(2):
             message = aio_pika.Message(json.dumps(request(f"task-{number}")).encode(), delivery_mode=2)
@@ -48,6 +49,7 @@ async def test_healthy_system_passes_and_is_not_changed(
             assert [call.operation for call in fake_dcs.calls] == ["list", "show"]
         queue = await channel.get_queue(QUEUE)
         assert [(await queue.get(no_ack=True, timeout=10)).redelivered for _ in range(2)] == [False, False]
+        assert await queue.get(fail=False) is None
     with redis.Redis(port=redis_node.port) as client:
         assert client.dbsize() == 0
     assert "messages ready: 2, consumers: 0" in answer.found[f"queue {QUEUE}"]["found"]
@@ -87,7 +89,7 @@ def test_missing_vhost_is_reported(rabbit: RabbitMqServer, tmp_path: Path) -> No
 
     found = answer.found[f"broker 127.0.0.1:{rabbit.port}"]
     assert answer.status == 69
-    assert "'nowhere'" in found["found"]
+    assert found["found"] == "vhost: the broker refuses the connection: NOT_ALLOWED - vhost nowhere not found"
     assert "rabbitmqctl add_vhost nowhere" in found["remedy"]
 
 
@@ -127,6 +129,32 @@ def test_frozen_broker_and_silent_services_are_reported_within_a_minute(
     assert answer.status == 69
     assert {name.split()[0] for name in answer.failed()} == {"broker", "Redis", "DCS", "credentials"}
     assert PASSWORD not in answer.output
+
+
+def test_memory_alarm_is_a_failure_until_it_ends(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
+    """It is found without the management API: no message is confirmed. Everything else is checked before."""
+    apply(own_rabbit.url, tmp_path)
+    own_rabbit.run_ctl("set_vm_memory_high_watermark", "absolute", "1000")
+    alarmed = doctor(own_rabbit.url, tmp_path)
+    own_rabbit.run_ctl("set_vm_memory_high_watermark", "0.4")
+    well = doctor(own_rabbit.url, tmp_path)
+
+    check = f"publishing 127.0.0.1:{own_rabbit.port}"
+    assert (alarmed.status, alarmed.found[f"queue {QUEUE}"]["result"]) == (69, "ok")
+    assert "memory or disk alarm" in alarmed.found[check]["found"]
+    assert "rabbitmq-diagnostics alarms" in alarmed.found[check]["remedy"]
+    assert well.found[check]["result"] == "ok"
+
+
+def test_parked_requests_are_a_warning_with_the_command(vhost: str, tmp_path: Path) -> None:
+    """They are counted as the broker counts them."""
+    apply(vhost, tmp_path)
+    ParkedQueueSetup(vhost, {}).park_many(2)
+    answer = doctor(vhost, tmp_path)
+
+    parked = answer.found["parked requests"]
+    assert (parked["result"], parked["remedy"]) == ("warning", "dcs-worker parked list")
+    assert parked["found"] == "2 requests need an operator"
 
 
 def test_redis_that_refuses_or_is_a_replica_is_reported(redis_node: RedisServer, tmp_path: Path) -> None:

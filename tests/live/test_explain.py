@@ -10,8 +10,9 @@ import pytest
 from schemas import names
 from schemas.journal import Journal
 from tests.fakes.faulty_dcs import FaultyDcs
+from tests.fakes.servers import RedisServer
 from tools.harness.parked_queue import CommandLine, settings
-from tools.harness.running_system import RunningSystem, request
+from tools.harness.running_system import PROJECT, RunningSystem, request
 
 SCRIPTS = {
     "first": ["create then drop"],
@@ -43,8 +44,8 @@ async def test_timeline_travels_with_request_and_is_printed(vhost: str, tmp_path
     assert lines[6] == "received"
     assert lines[7].startswith("create call 1: 403 (DCS.4030) after ")
     assert lines[8] == "parked: forbidden (DCS.4030)"
-    assert (missing.status, missing.output) == (1, "")
-    assert "--listen" in missing.errors
+    assert missing.status == 1
+    assert "not asked  claims in Redis            needs --project" in missing.output
     (timeline_record,) = json.loads(heard)
     assert (listening.returncode, timeline_record["state"]) == (0, "succeeded")
     did = [step["did"] for step in timeline_record["timeline"]]
@@ -54,6 +55,36 @@ async def test_timeline_travels_with_request_and_is_printed(vhost: str, tmp_path
     carried = Journal.read(events["first"][0].headers[names.JOURNAL])
     assert carried is not None
     assert [entry.did.value for entry in carried.entries] == did[1:-1]
+
+
+async def test_request_that_is_not_parked_is_found_in_redis_and_in_dcs(
+    vhost: str, redis_node: RedisServer, tmp_path: Path
+) -> None:
+    """With claims its whole timeline, without them its task by the marker; and nothing is created."""
+    fake_dcs = FaultyDcs(scripts={"first": ["create then drop"]})
+    async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
+        await system.worker(WORKER_CLAIMS_URL=redis_node.url).ready()
+        variables = settings(vhost, tmp_path, fake_dcs.url)
+        await system.publish(request("first", "first"))
+        await system.answered(1, 30)
+        with_claims = CommandLine(variables | {"WORKER_CLAIMS_URL": redis_node.url}, tmp_path)
+        ended = await with_claims.run("explain", "first", "--project", PROJECT, "--json")
+        unknown = await with_claims.run("explain", "another", "--project", PROJECT)
+        by_marker = await CommandLine(variables, tmp_path).run("explain", "first", "--project", PROJECT)
+        (task,) = fake_dcs.tasks
+
+    (found,) = ended.answer
+    assert (ended.status, ended.errors, found["state"]) == (0, "", "succeeded")
+    did = [step["did"] for step in found["timeline"]]
+    assert {"received", "create", "event"} <= set(did)
+    assert {source["name"]: source["state"] for source in found["sources"]} == {
+        "parked queue": "not found",
+        "claims in Redis": "found",
+        "tasks in DCS, cn-north-4": "found",
+        "requests and retry queues": "not asked",
+    }
+    assert (unknown.status, "no record" in unknown.output) == (1, True)
+    assert (by_marker.status, f"task {task.task_id} has the marker" in by_marker.output) == (0, True)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, None])

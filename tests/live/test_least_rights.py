@@ -121,7 +121,7 @@ async def test_each_user_has_exactly_the_needed_rights(users: Callable[[str], st
             await channel.basic_consume(OWN, take, no_ack=True)
             await until(lambda: len(read) >= 3, 20, process.explain)
         assert sorted(read) == [OWN, "migration.failed", "migration.succeeded"]
-        await until(lambda: process.metric("dcs_worker_requests_completed_total", 'outcome="retried"') == 1, 20)
+        await until(lambda: process.metric("dcs_worker_deliveries_settled_total", 'outcome="retried"') == 1, 20)
         assert await system.depth(names.retry_queue(QUEUE, 10)) == 1
         assert await system.depth(PARKED) == 1
 

@@ -24,7 +24,7 @@ from worker.policy.migration_request import MigrationRequest, migration
 from worker.rabbit.connection import Brokers
 from worker.rabbit.tools import parked_queue
 from worker.rabbit.tools.broker_access import BrokerError, open_connection
-from worker.rabbit.tools.parked_queue import RENEWED_AT_RETURNS, ParkedMessage, open_parked_queue
+from worker.rabbit.tools.parked_queue import RENEWED_AT_RETURNS, ParkedQueueInUseError, open_parked_queue
 
 
 @pytest.fixture
@@ -97,7 +97,44 @@ def test_dropped_requests_are_only_in_the_file(lot: ParkedQueueSetup, tmp_path: 
     again = lot.run("parked", "drop", "--all", "--yes", "--to", "gone.jsonl")
     assert (again.status, "exists and is not overwritten" in again.errors) == (1, True)
     assert lot.run("parked", "drop", ids[0], "--yes").status == 1
+    for path in ("none/gone.jsonl", "gone.jsonl/gone.jsonl"):
+        refused = lot.run("parked", "drop", "--all", "--yes", "--to", path)
+        assert (refused.status, refused.output, refused.errors.count("\n")) == (1, "", 1)
+        assert f"Cannot write to the file {path}: " in refused.errors
     assert [message.body for message in lot.taken()] == [b"\xff\xfe"]
+
+
+def test_drop_to_standard_output_needs_no_writable_folder(lot: ParkedQueueSetup, tmp_path: Path) -> None:
+    """There are the requests and nothing else; the result is on standard error."""
+    lot.declare()
+    ids = lot.park_many(30)
+
+    dry = lot.run("parked", "drop", "--all", "--to", "-")
+    done = lot.run("parked", "drop", "--all", "--yes", "--to", "-")
+
+    assert (dry.status, dry.output) == (0, "")
+    assert "... and 10 more" in dry.errors
+    assert "--yes deletes these 30 requests." in dry.errors
+    assert sorted(json.loads(line)["request_id"] for line in done.output.splitlines()) == sorted(ids)
+    assert (done.status, done.errors) == (0, "30 requests were deleted and are saved in standard output.\n")
+    assert (lot.taken(), list(tmp_path.iterdir())) == ([], [])
+
+
+def test_copies_of_a_request_count_once(lot: ParkedQueueSetup) -> None:
+    """A batch that was sent twice is as many requests as it has lines."""
+    lot.declare()
+    lot.park_many(5)
+    lot.park_many(5)
+
+    assert lot.run("parked", "list").output.splitlines()[1].split()[:3] == ["exhausted", "-", "5"]
+    counted = lot.run("parked", "list", "--json").answer
+    assert (counted["requests"], counted["messages"]) == (5, 10)
+    assert "deletes these 5 (10 messages) requests" in lot.run("parked", "drop", "--all").output
+    dry = lot.run("parked", "replay", "--all")
+    assert (dry.status, "5 unknown. Dry run" in dry.output) == (0, True)
+    done = lot.run("parked", "replay", "--all", "--canary", "0", "--yes")
+    assert (done.status, done.output) == (0, "5 (10 messages) replayed, 0 still parked.\n")
+    assert len(lot.taken(names.REQUEST_QUEUE)) == 10
 
 
 def test_replay_and_drop_delete_record_in_redis(lot: ParkedQueueSetup, redis_node: RedisServer) -> None:
@@ -170,8 +207,8 @@ async def test_second_reader_waits_then_reports_reason(vhost: str, monkeypatch: 
         open_connection(Brokers((vhost,)), "test") as connection,
         open_parked_queue(connection, names.REQUEST_QUEUE) as one,
     ):
-        await one.read(lambda _: None)
-        with pytest.raises(BrokerError, match="Somebody else"):
+        assert [len(batch) async for batch in one.read()] != []
+        with pytest.raises(ParkedQueueInUseError, match="Another `parked` command is running"):
             await read(vhost)
     assert len(await read(vhost)) == 5
 
@@ -191,11 +228,10 @@ async def test_lost_connection_returns_parked_requests(vhost: str, rabbit: Rabbi
     lot = ParkedQueueSetup(vhost, {})
     await asyncio.to_thread(lot.declare)
     await asyncio.to_thread(lot.park_many, 5)
-    found: list[ParkedMessage] = []
     stack = AsyncExitStack()
     async with open_connection(Brokers((vhost,)), "test") as connection:
         one = await stack.enter_async_context(open_parked_queue(connection, names.REQUEST_QUEUE))
-        await one.read(found.append)
+        found = [message async for batch in one.read() for message in batch]
         await rabbit.ctl("close_all_connections", "--vhost", vhost.rpartition("/")[2], "maintenance")
         with pytest.raises(BrokerError, match="is parked again"):
             await one.move(found[0], {})

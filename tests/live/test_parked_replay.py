@@ -4,6 +4,7 @@ import json
 import random
 import signal
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -121,7 +122,8 @@ def test_replayed_copy_starts_anew_and_looks_up_first(vhost: str, tmp_path: Path
     lot.declare()
     kept = {"traceparent": "00-1", names.LAST_SENT_AT: LATELY, names.REPLAYS: 2}
     properties = {"message_id": "m", "correlation_id": "c", "reply_to": "r", "priority": 3}
-    lot.park(request("one", "one"), headers=parked_headers() | kept, **properties)
+    sent, started = datetime(2026, 11, 1, tzinfo=UTC), datetime.now(UTC)
+    lot.park(request("one", "one"), headers=parked_headers() | kept, timestamp=sent, **properties)
 
     done = lot.run("parked", "replay", "one", "--yes", "--canary", "0")
 
@@ -142,6 +144,8 @@ def test_replayed_copy_starts_anew_and_looks_up_first(vhost: str, tmp_path: Path
         names.LAST_SENT_AT: LATELY,
     }
     assert {name: getattr(copy, name) for name in properties} == properties
+    assert copy.timestamp is not None
+    assert started.replace(microsecond=0) <= copy.timestamp <= datetime.now(UTC)
     assert not copy.redelivered
 
 

@@ -141,7 +141,7 @@ async def test_readme_commands_run_as_printed(
         log = tmp_path / "worker.log"
         with running(last, checkout, log) as worker:
             async with asyncio.timeout(60):
-                while "ready" not in await asyncio.to_thread(get, f"http://127.0.0.1:{port}/readyz"):
+                while "status" not in await asyncio.to_thread(get, f"http://127.0.0.1:{port}/readyz"):
                     assert worker.poll() is None, log.read_text()
                     await asyncio.sleep(0.1)
             status = await asyncio.to_thread(stop, worker, signal.SIGTERM)

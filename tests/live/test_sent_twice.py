@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas import names
 from tests.fakes.faulty_dcs import FaultyDcs
 from tests.fakes.servers import RedisServer
 from tests.live.test_claims_faults import relay_to
@@ -18,9 +19,13 @@ CONSUMPTION_STOPS_SECONDS = 5.0
 
 
 def doing(worker: WorkerProcess) -> str:
-    """The first word of what `/readyz` says."""
-    text = worker.get("/readyz")[1]
-    return str(json.loads(text)["reason"]).split(":")[0].split(";")[0] if text else ""
+    """`paused`, or `consuming` as soon as the pause is over; empty while `/readyz` is not 200."""
+    status, text = worker.get("/readyz")
+    if status != 200:
+        return ""
+    return (
+        "consuming" if json.loads(text)["conditions"].get("paused", "Recovering").startswith("Recovering") else "paused"
+    )
 
 
 async def until_doing(worker: WorkerProcess, word: str, seconds: float = 20) -> None:
@@ -102,12 +107,31 @@ async def test_three_copies_at_once_create_one_task_under_pause(
         system.assert_one_task_each(task_names)
 
 
+async def test_requests_that_wait_for_a_permit_are_handed_back_under_pause(
+    vhost: str, redis_node: RedisServer, tmp_path: Path
+) -> None:
+    """Within seconds after Redis went away, though a rate of one call in two seconds lets them wait for a minute."""
+    async with relay_to(redis_node) as relay, RunningSystem(vhost, tmp_path) as system:
+        worker = system.worker(WORKER_CLAIMS_URL=relay.url, WORKER_CLAIMS_AWAY="pause", WORKER_DCS_RATE=0.5)
+        await worker.ready()
+        for number in range(40):
+            await system.publish(request(f"waits-{number}", request_id=f"waits-{number}"))
+        await until(lambda: worker.metric("dcs_worker_in_flight_requests") > 30, 10, worker.explain)
+        relay.swallows = True
+        await until_doing(worker, "paused", CONSUMPTION_STOPS_SECONDS)
+        await until(
+            lambda: worker.metric("dcs_worker_in_flight_requests") == 0, CONSUMPTION_STOPS_SECONDS, worker.explain
+        )
+        assert await system.depth(names.REQUEST_QUEUE) > 30
+
+
 async def test_mode_and_its_cost_are_said_at_start_and_on_the_page(vhost: str, tmp_path: Path) -> None:
     """The log's first lines, `/readyz` and the status page: one GET per create."""
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker()
         await worker.ready()
-        (mode,) = [line for line in worker.log() if line["event"] == "worker.mode"]
+        (mode,) = [line for line in worker.log() if line["event"] == "worker.ready"]
+        assert (mode["port"], mode["credentials"]) == (worker.http_port, "token")
         readiness = json.loads(worker.get("/readyz")[1])
         for found in (mode["lookups"], readiness["lookups"], worker.get("/")[1]):
             assert "always: look-up before every create, which costs one GET per create" in found

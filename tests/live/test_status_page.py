@@ -63,14 +63,15 @@ async def test_page_shows_state_of_worker(vhost: str, tmp_path: Path, page: Page
                 await page.screenshot(tmp_path / f"{size[0]}-{dark}.png")
         assert len(grounds) == 2
 
-        assert await text(page, "h1") == "Consuming"
+        assert await text(page, "h1") == "Healthy"
         hanging = await text(page, "#in-flight")
         assert "hanging-1" in hanging
         assert PROJECT in hanging
         failures = await text(page, "#failures")
-        assert failures.count("rejected") == 3
+        assert "rejected\nDCS.4013\n3\n" in failures.replace("\t", "\n")
+        assert "dcs-worker explain bad-" in failures
         assert HOSTILE in failures
-        assert "refused" in await text(page, "#faults")
+        assert "rejected" in await text(page, "#faults")
         assert "https" not in await text(page, "#regions")
         assert system.fake_dcs.url in await text(page, "#regions")
         assert (await text(page, "#connections")).count("up") == 2
@@ -110,10 +111,10 @@ async def test_page_reloads_itself_without_scripts(vhost: str, tmp_path: Path, p
         worker = system.worker()
         await worker.ready()
         await page.open(url(worker), scripts=False)
-        assert await text(page, "h1") == "Consuming"
+        assert await text(page, "h1") == "Healthy"
         async with asyncio.timeout(15):
             while page.requested.count(url(worker)) < 2:
                 await page.value("document.readyState")  # what the browser did meanwhile comes with the answer
                 await asyncio.sleep(0.1)
         await page.until("document.readyState === 'complete'")
-        assert await text(page, "h1") == "Consuming"
+        assert await text(page, "h1") == "Healthy"

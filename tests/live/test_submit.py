@@ -82,7 +82,7 @@ async def test_failed_request_fails_command(system: RunningSystem) -> None:
 
     assert (done.status, machine.status) == (1, 1)
     assert "line 3  " in done.output
-    assert " rejected: DCS refused the request for good" in done.output
+    assert " rejected (DCS.4922): DCS refused the request for good" in done.output
     assert machine.answer["outcomes"] == {"created": 1, "rejected": 1}
     assert [(one["line"], one["outcome"]) for one in machine.answer["unsuccessful"]] == [(3, "rejected")]
     created, rejected = machine.answer["results"]

@@ -50,11 +50,15 @@ async def test_refused_credentials_are_named_on_page_and_log(vhost: str, tmp_pat
         await worker.ready()
         for number in range(8):
             await system.publish(request(f"r{number}"))
-        await until(lambda: "the credentials are refused: IAM refuses" in worker.get("/readyz")[1], 20, worker.explain)
-        assert worker.get("/readyz")[0] == 503
+        await until(
+            lambda: "The credentials are refused for every call: IAM refuses" in worker.get("/readyz")[1],
+            20,
+            worker.explain,
+        )
+        assert (worker.get("/readyz")[0], json.loads(worker.get("/readyz")[1])["status"]) == (200, "failing")
         assert worker.metric("dcs_worker_consumption_paused", 'reason="credentials"') == 1
-        (changed,) = [line for line in worker.log() if line["event"] == "credentials.changed"]
-        assert (changed["level"], changed["refused"].startswith("IAM refuses the password")) == ("error", True)
+        (changed,) = [line for line in worker.log() if line["event"] == "credentials.rejected"]
+        assert (changed["level"], changed["error"].startswith("IAM refuses the password")) == ("error", True)
         assert await system.depth(names.REQUEST_QUEUE) > 0
         assert not system.events
 
@@ -69,7 +73,7 @@ async def test_full_projects_wait_in_long_retry_queue(vhost: str, tmp_path: Path
         await worker.ready()
         for code in codes:
             await system.publish(request(code))
-        await until(lambda: worker.metric("dcs_worker_requests_completed_total", 'outcome="retried"') == 5, 20)
+        await until(lambda: worker.metric("dcs_worker_deliveries_settled_total", 'outcome="retried"') == 5, 20)
         assert await system.depth(names.retry_queue(names.REQUEST_QUEUE, 600)) == 5
         assert len(system.fake_dcs.calls) == 5
 
@@ -91,5 +95,7 @@ async def test_refused_and_full_projects_let_others_pass(vhost: str, tmp_path: P
         assert len(system.fake_dcs.calls) <= 2 * 20 + 1
         ready = json.loads(worker.get("/readyz")[1])
         assert ready["regions"]["cn-north-4"]["held_projects"] == "refused (credentials), full (quota)"
-        held = [line["why"] for line in worker.log() if line["event"] == "project.held"]
+        assert "refused: DCS refuses it (403 DCS.2003: " in ready["conditions"]["degraded"]
+        assert "full: DCS refuses it (400 DCS.4035: " in ready["conditions"]["degraded"]
+        held = [line["reason"] for line in worker.log() if line["event"] == "project.paused"]
         assert held == ["credentials", "quota"]

@@ -47,7 +47,7 @@ async def test_trace_covers_request_from_sender_to_event(vhost: str, tmp_path: P
 
         worker.process.send_signal(signal.SIGTERM)
         assert await worker.ended() == 0
-        lines = [line for line in worker.log() if line["event"] == "request.settled"]
+        lines = [line for line in worker.log() if line["event"] == "request.succeeded"]
         assert {line["trace_id"] for line in lines} == {TRACE, own.trace_id}
         for secret in (TOKEN, "secret-name", "Creating an online"):
             assert secret.encode() not in b"".join(collector.bodies)

@@ -4,8 +4,10 @@ import asyncio
 import json
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import aio_pika
 import pytest
@@ -14,7 +16,9 @@ from aio_pika.exceptions import DeliveryError
 from schemas import names
 from tests.malformed_messages import FORGED, HOSTILE
 from tools.harness.running_system import TOKEN, RunningSystem, machine_load_factor, request, until
-from worker.rabbit.topology import describe
+from worker.rabbit.topology import Queue, describe
+
+ENDS_SECONDS = 15.0
 
 
 async def test_valid_request_creates_task_and_event(vhost: str, tmp_path: Path) -> None:
@@ -35,16 +39,16 @@ async def test_valid_request_creates_task_and_event(vhost: str, tmp_path: Path) 
         )
         assert event.headers["traceparent"] == TRACE["traceparent"]
         assert event.properties.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
-        assert worker.metric("dcs_worker_requests_completed_total", 'outcome="succeeded"') == 100
+        assert worker.metric("dcs_worker_deliveries_settled_total", 'outcome="succeeded"') == 100
         assert worker.metric("dcs_worker_in_flight_requests") == 0
         assert worker.get("/livez")[0] == 200
         started = time.monotonic()
         worker.process.send_signal(signal.SIGTERM)
         assert await worker.ended() == 0
         assert time.monotonic() - started < 3 * machine_load_factor()
-        finished = [line for line in worker.log() if line["event"] == "request.settled"]
+        finished = [line for line in worker.log() if line["event"] == "request.succeeded"]
         assert len(finished) == 100
-        assert finished[0].keys() >= {"request_id", "project_id", "attempts", "trace_id", "outcome", "seconds"}
+        assert finished[0].keys() >= {"request_id", "project_id", "create_calls", "trace_id", "instance_id"}
         assert TOKEN not in worker.log_path.read_text()
 
 
@@ -100,7 +104,7 @@ async def test_retries_survive_worker_restart(vhost: str, tmp_path: Path) -> Non
         first = system.worker(WORKER_TRIES=1)
         await first.ready()
         await system.publish(request("busy"))
-        await until(lambda: first.metric("dcs_worker_requests_completed_total", 'outcome="retried"') == 2, 15)
+        await until(lambda: first.metric("dcs_worker_deliveries_settled_total", 'outcome="retried"') == 2, 15)
         first.process.send_signal(signal.SIGTERM)
         assert await first.ended() == 0
         system.worker(WORKER_TRIES=1)
@@ -175,18 +179,41 @@ async def test_drain_lets_calls_in_flight_finish(vhost: str, tmp_path: Path) -> 
         assert await second.ended(2) == 128 + signal.SIGINT
 
 
-async def test_different_topology_is_reported_readably(vhost: str, tmp_path: Path) -> None:
-    """A queue with other arguments: one line per difference, exit status 78."""
-    async with RunningSystem(vhost, tmp_path) as system:
-        async with await system._connection.channel() as channel:
-            plan = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (2.0,))
-            queue = plan.queues[-1]
-            arguments = queue.all_arguments | {"x-message-ttl": 5}
-            await channel.declare_queue(queue.name, durable=True, arguments=arguments)
+def _queues(delay: float) -> tuple[Queue, ...]:
+    return describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (delay,)).queues
+
+
+@pytest.mark.parametrize(
+    ("number", "existing", "difference"),
+    [
+        (
+            -1,
+            _queues(0.005)[-1].arguments,
+            "queue 'dcs.migration.requests.retry.2s': x-message-ttl is 5, but should be 2000;",
+        ),
+        (
+            *(1, {"x-queue-type": "classic"}),
+            "queue 'dcs.migration.requests': x-dead-letter-exchange is not set, but should be '' (empty);",
+        ),
+    ],
+)
+async def test_different_topology_ends_with_one_line(
+    vhost: str, tmp_path: Path, number: int, existing: Mapping[str, Any], difference: str
+) -> None:
+    """A queue with other arguments: one error that names the difference, exit status 78; cured, it starts."""
+    async with RunningSystem(vhost, tmp_path) as system, await system._connection.channel() as channel:
+        queue = _queues(2.0)[number]
+        await channel.declare_queue(queue.name, durable=True, arguments={"x-queue-type": "quorum", **existing})
         worker = system.worker()
-        assert await worker.ended() == 78
-        lines = [line["message"] for line in worker.log() if line["event"] == "topology.differs"]
-        assert "queue 'dcs.migration.requests.retry.2s': x-message-ttl is 5, but should be 2000" in lines[0]
+        assert await worker.ended(ENDS_SECONDS) == 78
+        (line,) = [line for line in worker.log() if line["level"] == "error" and "logger" not in line]
+        assert difference in line["message"]
+
+        await channel.queue_delete(queue.name)
+        await system.worker().ready()
+        await system.publish(request("cured", request_id="cured"))
+        await system.answered(1)
+        system.assert_one_task_each(["cured"])
 
 
 async def test_configuration_faults_are_reported_together(vhost: str, tmp_path: Path) -> None:
@@ -194,8 +221,10 @@ async def test_configuration_faults_are_reported_together(vhost: str, tmp_path: 
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker(WORKER_PREFETCH="many", WORKER_SETTLE=1, WORKER_AUTH_TOKEN=None)
         assert await worker.ended() == 78
-        text = worker.log_path.read_text()
-        assert all(name in text for name in ("WORKER_PREFETCH", "WORKER_SETTLE", "WORKER_AUTH_TOKEN"))
+        lines = worker.log()
+        assert {(line["level"], line["event"]) for line in lines} == {("error", "config.invalid")}
+        assert {line["variable"] for line in lines} == {"WORKER_PREFETCH", "WORKER_SETTLE", "credentials"}
+        assert "WORKER_AUTH_TOKEN" in next(line["problem"] for line in lines if line["variable"] == "credentials")
 
 
 async def test_worker_exits_without_broker(tmp_path: Path, vhost: str) -> None:
@@ -243,7 +272,7 @@ async def test_full_reply_queue_delays_no_request(vhost: str, tmp_path: Path) ->
         await worker.ready()
         await system.publish(request("asked", request_id="asked"), reply_to="answers")
         succeeded = 'outcome="succeeded"'
-        await until(lambda: worker.metric("dcs_worker_requests_completed_total", succeeded) == 1, 20, worker.explain)
+        await until(lambda: worker.metric("dcs_worker_deliveries_settled_total", succeeded) == 1, 20, worker.explain)
         assert len(system.by_request()["asked"]) == 1
         assert [line["level"] for line in worker.log() if line["event"] == "reply.refused"] == ["warning"]
         assert await system.all_empty()
@@ -291,3 +320,6 @@ async def test_rotated_token_is_used_without_restart(vhost: str, tmp_path: Path)
         await system.publish(request("two"))
         await system.answered(2)
         system.assert_one_task_each(["one", "two"])
+        await until(lambda: any(line["event"] == "secrets.reloaded" for line in worker.log()), 10, worker.explain)
+        (line,) = [line for line in worker.log() if line["event"] == "secrets.reloaded"]
+        assert (line["level"], line["variable"]) == ("info", "WORKER_AUTH_TOKEN")

@@ -72,6 +72,7 @@ class FakeDelivery:
     content_encoding: str | None = None
     reply_to: str | None = None
     properties: Any = None
+    published_at: float | None = None
     is_ours: bool = True
     lost: bool = False
     done: list[str] = field(default_factory=list)

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).parents[2]
+LOG_METHODS = {"debug", "info", "warning", "error", "critical", "log", "note"}
 SHORT, LONG = "Short on purpose: ", "Long on purpose: "
 """Beginnings of the sentence in a module's docstring that says why its size is outside the limits."""
 
@@ -167,6 +168,24 @@ def words_of(identifier: str) -> list[str]:
 def forbidden_identifiers(source: str, words: frozenset[str], whole: frozenset[str]) -> list[str]:
     """Identifiers that contain one of `words`, or are one of `whole`."""
     return sorted(name for name in identifiers(source) if name in whole or not words.isdisjoint(words_of(name)))
+
+
+def log_events(source: str) -> set[str]:
+    """Log events: texts of the form `subject.verb`."""
+    nodes = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    return {text for text in nodes if isinstance(text, str) and re.fullmatch(r"[a-z_]+\.[a-z_]+", text)}
+
+
+def log_calls(source: str) -> dict[str, bool]:
+    """Events of log calls (a method of a level, `log` or `note`), and whether they have a `message`."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return {
+        argument.value: any(keyword.arg in ("message", None) for keyword in call.keywords)
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and LOG_METHODS & {*words_of(call.func.attr)[-1:]}
+        for argument in call.args[:2]
+        if isinstance(argument, ast.Constant) and argument.value in log_events(repr(argument.value))
+    }
 
 
 def prose(source: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ import pytest
 
 from schemas.event import MigrationFailed
 from scripts import errors_page, settings_page
+from worker.observe.metrics import OUTCOMES
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = [
@@ -21,6 +22,13 @@ PAGES: Final = [
 TREES: Final = ("worker", "schemas", "tests", "scripts", "deploy", "docs")
 OF_ONE_WORD: Final = {"Completed", "Deduplicator", "Dispatcher", "Executor", "Requeued", "Settler"}
 """Classes whose names are no two words, so that they cannot be told from other words."""
+RULES: Final = ROOT / "deploy" / "prometheus" / "rules" / "alerts.yml"
+LOG_EVENT: Final = (
+    r"(?:breaker|broker|claims|config|credentials|dcs|health|project|publish|redis|region|reply|request|secrets|topology|worker)"
+    r"\.[a-z_]+"
+)
+NO_EVENTS: Final = {"dcs.migration", "request.json"}
+"""An exchange and a file."""
 OF_LIBRARIES: Final = {"AsyncBaseTransport", "DecodingError", "NoDecode"}
 
 
@@ -115,11 +123,25 @@ def test_every_document_is_linked_from_the_readme() -> None:
 
 
 def test_documents_name_what_exists() -> None:
-    """Classes and paths in the documents are those of the code."""
+    """Classes and paths in the documents are those of the code, alerts those of the rules."""
+    alerts = set(re.findall(r"alert: (\w+)", (ROOT / "deploy" / "prometheus" / "rules" / "alerts.yml").read_text()))
     named = {name for page in PAGES for name in names_of(page) if page.name != "CHANGELOG.md"}
     paths = {name for name in named if "/" in name}
-    missing = {name for name in paths if not (ROOT / name).exists()} | (named - paths - classes() - OF_LIBRARIES)
+    missing = {name for name in paths if not (ROOT / name).exists()}
+    missing |= named - paths - classes() - alerts - OF_LIBRARIES
     assert missing == set()
+
+
+def test_log_events_and_alerts_of_documents_exist() -> None:
+    """What a page tells the reader to look for in the log, the worker logs; an alert that it names is a rule."""
+    code = "".join(path.read_text() for path in (ROOT / "worker").rglob("*.py"))
+    events = {*re.findall(rf'"({LOG_EVENT})"', code), *(f"request.{outcome}" for outcome in OUTCOMES)}
+    words = set(re.findall(r'"([a-z_]+)"', code))  # the throttle's events are made of the part and a verb
+    alerts = set(re.findall(r"^ +- alert: (\w+)$", RULES.read_text(), re.MULTILINE))
+    text = "".join(page.read_text() for page in PAGES if page.name != "CHANGELOG.md")
+    named = set(re.findall(rf"`({LOG_EVENT})`", text)) - NO_EVENTS
+    assert {event for event in named - events if not words.issuperset(event.split("."))} == set()
+    assert set(re.findall(r"\bDcsWorker[A-Z]\w+", text)) <= alerts
 
 
 def test_failed_event_of_the_senders_page_is_real() -> None:

@@ -19,7 +19,8 @@ from tools.harness.browser import browsing
 
 ACT = 6.0
 """Seconds that each of the ten acts of the hour lasts: they stand for minutes."""
-SIZE = (1480, 1000)
+SIZE = (1480, 760)
+PICTURE_ROWS = 2
 PATIENCE = 90.0
 PAGE = """<!doctype html><meta charset=utf-8><link rel=icon href=data:,><link rel=stylesheet href=draw.css>
 <style>
@@ -55,8 +56,8 @@ class Drawing:
     requested: list[str]
 
 
-async def draw(hour: Hour, file: Path) -> Drawing:
-    """Draw the dashboard into `file`."""
+async def draw(hour: Hour, file: Path, rows: int) -> Drawing:
+    """Draw the first `rows` rows of the dashboard into `file`, opened."""
     folder = bundle()
     told = {
         "DASHBOARD": json.loads(DASHBOARD.read_text("utf-8")),
@@ -64,6 +65,7 @@ async def draw(hour: Hour, file: Path) -> Drawing:
         "FROM": int(hour.begun),
         "TO": int(hour.ended),
         "VALUES": VALUES,
+        "ROWS": rows,
     }
     (folder / "index.html").write_text(PAGE % json.dumps(told).replace("</", "<\\/"), "utf-8")
     with serving(folder) as url:
@@ -79,7 +81,7 @@ def main(file: Path) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         hour = asyncio.run(play(folder, ACT, stack))
-        asyncio.run(draw(hour, file))
+        asyncio.run(draw(hour, file, PICTURE_ROWS))
 
 
 if __name__ == "__main__":

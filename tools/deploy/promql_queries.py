@@ -27,8 +27,9 @@ FOREIGN: Final = {  # names that are not the worker's: of RabbitMQ's plugin, and
 PLUGINS: Final = {"rabbitmq_prometheus", "rabbitmq_management", "rabbitmq_auth_mechanism_ssl", "rabbitmq_shovel"}
 """Names that only look like a metric's."""
 VALUES: Final = {
-    "region": ".+",
-    "replica": ".+",
+    "namespace": ".*",
+    "job": ".*",
+    "pod": ".*",
     "queue": "dcs.migration.requests",
     "__rate_interval": "10s",
 }
@@ -40,7 +41,8 @@ RECORDED: Final = re.compile(r"\b\w+:dcs_worker_\w+:\w+")
 def exposed() -> set[str]:
     """The names of all series that a worker exposes."""
     metrics = Metrics("1.2.3", ("cn-north-4",), True)
-    metrics.dcs_calls["create", "200"].inc()
+    metrics.dcs_calls["cn-north-4", "create", "200"].inc()
+    metrics.set_waiting({"requests": 1}, parked_seconds=0.0, oldest_seconds=1.0)
     lines = metrics.render("")[0].decode().splitlines()
     return {re.split(r"[{ ]", line)[0] for line in lines if not line.startswith("#")}
 
@@ -59,8 +61,13 @@ def named(path: Path) -> set[str]:
 
 def panels(board: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """The panels of a dashboard, of the committed one if none is given, without its rows."""
+    return [panel for panel in placed(board) if panel["type"] != "row"]
+
+
+def placed(board: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Rows and panels of a dashboard, with the panels of rows that are collapsed."""
     found = (board or json.loads(DASHBOARD.read_text("utf-8")))["panels"]
-    return [panel for panel in found if panel["type"] != "row"]
+    return [one for panel in found for one in (panel, *panel.get("panels", ()))]
 
 
 def queries() -> list[tuple[str, str]]:
@@ -69,7 +76,7 @@ def queries() -> list[tuple[str, str]]:
 
 
 def substituted(query: str) -> str:
-    """A query with the dashboard's variables in place, all regions and replicas chosen."""
+    """A query with the dashboard's variables in place, all replicas chosen."""
     for name, value in VALUES.items():
         query = query.replace(f"${{{name}:regex}}", value).replace(f"${name}", value)
     return query

@@ -23,6 +23,8 @@ from worker.rabbit.tools.parked_queue import ParkedMessage, open_parked_queue
 ROOT = Path(__file__).parents[2]
 PARKED = names.parked_queue(names.REQUEST_QUEUE)
 COMMAND_TIMEOUT_SECONDS = 60.0
+WIDE = "1000"
+"""Columns, so that no line is wrapped."""
 
 T = TypeVar("T")
 
@@ -66,7 +68,7 @@ class CommandLine:
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "worker", *arguments),
-            env={"PATH": os.defpath, "PYTHONPATH": str(ROOT), **self.environment},
+            env={"PATH": os.defpath, "PYTHONPATH": str(ROOT), "COLUMNS": WIDE, **self.environment},
             cwd=self.folder,
             stdin=pipe,
             stdout=pipe,
@@ -74,10 +76,15 @@ class CommandLine:
         )
 
     async def run(self, *arguments: str, stdin: bytes = b"") -> CommandResult:
-        """Run the command to its end."""
+        """Run the command to its end; killed if the caller stops waiting for it."""
         process = await self.start(*arguments)
-        async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
-            output, errors = await process.communicate(stdin)
+        try:
+            async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
+                output, errors = await process.communicate(stdin)
+        except (TimeoutError, asyncio.CancelledError):
+            process.kill()
+            await process.communicate()
+            raise
         assert process.returncode is not None
         return CommandResult(process.returncode, output.decode(), errors.decode())
 
@@ -91,7 +98,7 @@ class ParkedQueueSetup:
 
     def run(self, *arguments: str, **changes: str) -> CommandResult:
         """Run `dcs-worker`."""
-        result = CliRunner().invoke(app, arguments, env={**self.environment, **changes})
+        result = CliRunner().invoke(app, arguments, env={"COLUMNS": WIDE, **self.environment, **changes})
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return CommandResult(result.exit_code, result.stdout, result.stderr)
@@ -172,10 +179,8 @@ def parked_headers(**changes: Any) -> dict[str, Any]:
 
 async def read(amqp_url: str) -> list[ParkedMessage]:
     """Read all parked messages without removing them."""
-    found: list[ParkedMessage] = []
     async with (
         open_connection(Brokers((amqp_url,)), "test") as connection,
         open_parked_queue(connection, names.REQUEST_QUEUE) as queue,
     ):
-        await queue.read(found.append)
-    return found
+        return [message async for batch in queue.read() for message in batch]

@@ -24,16 +24,32 @@ RULES = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
 QUEUES = "/metrics/detailed?family=queue_coarse_metrics&family=queue_consumer_count"
 
 
+def shortened(rules: str, minute_seconds: float) -> str:
+    """Rules with every duration shortened, a minute to so many seconds, that are evaluated each second."""
+    units = {"m": 1, "h": 60, "d": 1440}
+
+    def short(match: re.Match[str]) -> str:
+        minutes = int(match["number"]) * units[match["unit"]]
+        return f"{match['before']}{round(1000 * minutes * minute_seconds)}ms"
+
+    rules = re.sub(r"\n +interval: .+", "", rules)
+    return re.sub(r"(?P<before>\[|for: )(?P<number>\d+)(?P<unit>[mhd])\b", short, rules)
+
+
 class Prometheus(PrivateServer):
-    """Scrapes `targets` (addresses by job) each second; jobs that end in `-queues` at the broker's page of queues."""
+    """Scrapes `targets` (addresses by job) each second; jobs that end in `-queues` at the broker's page of queues.
+
+    `minute_seconds`: how long a minute of the rules lasts.
+    """
 
     kind: ClassVar[str] = "Prometheus"
     start_timeout_seconds: ClassVar[float] = 20.0
 
-    def __init__(self, targets: Mapping[str, list[str]]) -> None:
+    def __init__(self, targets: Mapping[str, list[str]], *, minute_seconds: float = 60.0) -> None:
         super().__init__()
         self.url = f"http://{LOOPBACK}:{self.port}"
         self._targets = targets
+        self._minute_seconds = minute_seconds
 
     def is_answering(self) -> bool:
         """Whether it is ready."""
@@ -54,8 +70,8 @@ class Prometheus(PrivateServer):
             raise ServerUnavailableError("Prometheus is not installed: install the package prometheus.")
         every = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
         jobs = [self._job(name, addresses) for name, addresses in self._targets.items()]
-        for path in RULES:  # evaluated each second, at any interval that they name
-            (children.folder / path.name).write_text(re.sub(r"\n +interval: .+", "", path.read_text()))
+        for path in RULES:
+            (children.folder / path.name).write_text(shortened(path.read_text(), self._minute_seconds))
         config = {"global": every, "rule_files": [path.name for path in RULES], "scrape_configs": jobs}
         (children.folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
         return children.spawn(
@@ -69,7 +85,8 @@ class Prometheus(PrivateServer):
         )
 
     def _job(self, name: str, addresses: list[str]) -> dict[str, Any]:
-        job: dict[str, Any] = {"job_name": name, "static_configs": [{"targets": addresses}]}
+        pod = {"source_labels": ["__address__"], "target_label": "pod"}
+        job: dict[str, Any] = {"job_name": name, "static_configs": [{"targets": addresses}], "relabel_configs": [pod]}
         if name.endswith("-queues"):
             path, _, query = QUEUES.partition("?")
             families = [pair.partition("=")[2] for pair in query.split("&")]

@@ -3,33 +3,31 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from worker.bootstrap import components
 from worker.bootstrap.assembly import Ports, build_dispatcher
 from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, STUCK, Worker
-from worker.config import Configuration, ConfigurationError, Settings, secret_texts
+from worker.config import Configuration, ConfigurationError, Settings
+from worker.config.settings import variable
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.observe.metrics import Metrics
 from worker.observe.observer import WorkerObserver
-from worker.observe.redaction import Redactor
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.ports import CLAIMS_AWAY
 from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import TICK_SECONDS, FreezeDetector
 from worker.policy.migration_request import RequestParser
-from worker.policy.retry_policy import CLAIMS_AWAY_MODES
-from worker.policy.status import Readiness, Status
 from worker.rabbit.connection_supervisor import ConnectionSupervisor
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.delivery import RabbitDelivery
 from worker.rabbit.locks import BrokerLocks
 from worker.rabbit.on_demand import OnDemandChannel
 from worker.rabbit.publisher import RabbitPublisher
+from worker.rabbit.queue_counts import QueueCounts
 from worker.rabbit.replies import ReplyPublisher
 from worker.rabbit.topology import Topology
 from worker.web.server import WebServer
@@ -48,8 +46,8 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
     dispatcher: Dispatcher
 
     def on_credentials(refused: str | None) -> None:
-        observer.note("error" if refused else "info", "credentials.changed", refused=refused)
-        refusals[REFUSED] = f"{REFUSED}: {refused}"
+        observer.credentials(refused)
+        refusals[REFUSED] = refused or ""
         (consumer.pause if refused else consumer.resume)(REFUSED)
 
     def deliver(delivery: RabbitDelivery) -> None:
@@ -59,20 +57,25 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         client = _dcs_client(stack, loaded, observer, freeze_detector, on_credentials)
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
-        claims = await _claims(stack, settings, observer, consumer)
-        publisher = _publisher(stack, settings, topology, observer, consumer, refusals)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
+        claims = await _claims(stack, settings, observer, consumer, throttle)
+        publisher = _publisher(stack, settings, topology, observer, consumer, refusals)
         traced = components.traced(publisher, observer.tracing, settings)
         ports = Ports(client, traced, observer, throttle, consumer, claims, locks)
         parser = RequestParser(settings.max_message_bytes, settings.dcs_endpoints, settings.dcs_region, settings.marker)
         dispatcher = build_dispatcher(ports, components.retry_policy(settings), parser, deduplicator)
-        supervisors = _supervisors(settings, publisher, consumer, observer)
+        queue_counts = QueueCounts(topology)
+        supervisors = _supervisors(settings, publisher, consumer, queue_counts, observer)
         worker = Worker(
-            settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle, refusals
+            *(settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle),
+            *(queue_counts, lambda text: str(observer.redactor.redact(text)), refusals),
         )
-        stack.push_async_callback((await _start_web_server(worker, metrics)).stop)
+        web = await _start_web_server(worker, metrics)
+        stack.push_async_callback(web.stop)
+        observer.started(**_effective(worker, web.port))
         ticking = asyncio.create_task(_tick(freeze_detector, loaded, observer, throttle.credentials_changed))
         stack.push_async_callback(end, ticking)
+        stack.push_async_callback(end, asyncio.create_task(worker.watch_health()))
         yield worker
 
 
@@ -101,15 +104,13 @@ def _dcs_client(
 
 
 async def _claims(
-    stack: AsyncExitStack, settings: Settings, observer: WorkerObserver, consumer: Consumer
+    stack: AsyncExitStack, settings: Settings, observer: WorkerObserver, consumer: Consumer, throttle: Throttle
 ) -> "RedisClaims | None":
-    mode = settings.claims_away
-
     def on_available(is_available: bool) -> None:
-        if not is_available:
-            observer.note("warning", "claims.stand_in", mode=mode, message=CLAIMS_AWAY_MODES[mode])
-        if mode == "pause":
+        if settings.claims_away == "pause":
             (consumer.resume if is_available else consumer.pause)(CLAIMS_AWAY)
+            if not is_available:
+                throttle.send_away("claims")
 
     if (claims := components.claims(settings, observer, on_available)) is not None:
         stack.push_async_callback(claims.aclose)
@@ -129,7 +130,7 @@ def _publisher(
         (consumer.pause if is_blocked else consumer.resume)(BLOCKED)
 
     def on_stuck(queues: Sequence[str]) -> None:
-        refusals[STUCK] = f"{STUCK}: {', '.join(queues)}"
+        refusals[STUCK] = f"Queues refuse copies of requests: {', '.join(queues)}. Check the policies that limit them."
         (consumer.pause if queues else consumer.resume)(STUCK)
 
     nodes = components.brokers(settings)
@@ -167,12 +168,17 @@ def _consumer(
 
 
 def _supervisors(
-    settings: Settings, publisher: RabbitPublisher, consumer: Consumer, observer: WorkerObserver
+    settings: Settings,
+    publisher: RabbitPublisher,
+    consumer: Consumer,
+    queue_counts: QueueCounts,
+    observer: WorkerObserver,
 ) -> tuple[ConnectionSupervisor, ...]:
     nodes = components.brokers(settings)
+    sessions = {"publisher": publisher.session, "consumer": queue_counts.during(consumer.session)}
     return tuple(
         ConnectionSupervisor(name, nodes, session, observer, max_down_seconds=settings.broker_timeout)
-        for name, session in (("publisher", publisher.session), ("consumer", consumer.session))
+        for name, session in sessions.items()
     )
 
 
@@ -183,25 +189,18 @@ def _steer(consumer: Consumer, prefetch: int, paused_by: str) -> None:
 
 
 async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
-    """Health, metrics and status page. Texts of other parties are shown without secrets."""
+    """Health, metrics and status page."""
     settings = worker.settings
-    redactor = Redactor(secret_texts(settings))
-
-    def redact(text: str) -> str:
-        return str(redactor.redact(text))
-
-    def readiness() -> Readiness:
-        readiness = worker.readiness
-        return replace(readiness, reason=redact(readiness.reason))
-
-    def status() -> Status:
-        return worker.status(redact)
 
     def exposition(accept: str) -> tuple[bytes, str]:
         metrics.set_held_back(worker.held_back)
+        counts = worker.queue_counts
+        metrics.set_waiting(
+            counts.messages, parked_seconds=counts.parked_seconds, oldest_seconds=worker.oldest_request_seconds
+        )
         return metrics.render(accept)
 
-    web = WebServer(settings.http_host, settings.http_port, readiness, exposition, status)
+    web = WebServer(settings.http_host, settings.http_port, worker.check_health, exposition, worker.status)
     try:
         await web.start()
     except (OSError, UnicodeError) as error:  # UnicodeError: not a host name
@@ -211,19 +210,46 @@ async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
     return web
 
 
+def _effective(worker: Worker, port: int) -> dict[str, object]:
+    """What the worker runs with, as fields of a log line."""
+    settings, (lookups, claims) = worker.settings, worker.modes
+    host = settings.http_host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return {
+        "message": f"Connected to the broker; health, metrics and status page: {url}",
+        "address": host,
+        "port": port,
+        "queue": settings.queue,
+        "regions": list(settings.dcs_endpoints),
+        "credentials": settings.auth_method,
+        "prefetch": settings.prefetch,
+        "lookups": lookups,
+        "claims": claims,
+    }
+
+
 async def _tick(
     freeze_detector: FreezeDetector, loaded: Configuration, observer: WorkerObserver, on_rotation: Callable[[], None]
 ) -> None:
-    fault: str | None = None
+    problem: str | None = None
     secrets = loaded.secrets.current()
     while True:
         freeze_detector.tick()
+        observer.flush()
         if (current := loaded.secrets.current()) != secrets:
+            for field in sorted(name for name in current if current[name] != secrets.get(name)):
+                message = f"{variable(field)} was rotated; the next call uses the new value"
+                observer.note("info", "secrets.reloaded", message=message, variable=variable(field))
             secrets = current
+            observer.redactor.add(secret.get_secret_value() for secret in secrets.values())
             on_rotation()
-        if loaded.secrets.problem != fault:
-            fault = loaded.secrets.problem
-            observer.note("warning" if fault else "info", "secrets.read", fault=fault)
+        if loaded.secrets.problem != problem:
+            problem = loaded.secrets.problem
+            if problem is None:
+                observer.note("info", "secrets.reloaded", message="The secret files can be read again")
+            else:
+                message = f"The secrets from before stay in use: {problem}"
+                observer.note("warning", "secrets.reload_failed", message=message, error=problem)
         await asyncio.sleep(TICK_SECONDS)
 
 

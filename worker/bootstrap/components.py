@@ -3,6 +3,7 @@
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -12,10 +13,12 @@ from worker.dcs.auth.auth_method import AuthMethod
 from worker.dcs.auth.iam_login import Account
 from worker.dcs.auth.methods import auth_method
 from worker.dcs.auth.workload_identity import Federation, Identity, OidcAgency, PodIdentity
+from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
 from worker.observe.observer import WorkerObserver
 from worker.pipeline.ports import Publisher
+from worker.policy.freeze_detector import FreezeDetector
 from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 from worker.rabbit.connection import Brokers, tls_context
 from worker.rabbit.publisher import RabbitPublisher
@@ -173,3 +176,18 @@ def service_transport(loaded: Configuration) -> ServiceTransport:
     except OSError as error:  # SSLError is one
         raise ConfigurationError((f"WORKER_DCS_CA_FILE: cannot be used: {error}",)) from None
     return ServiceTransport(tls, settings.dcs_timeout, loaded.proxies.proxy_for)
+
+
+def lookup_client(stack: AsyncExitStack, loaded: Configuration) -> DcsClient:
+    """A client for look-ups by commands, with the worker's credentials, closed with `stack`."""
+    transport = service_transport(loaded)
+    stack.push_async_callback(transport.aclose)
+    # Look-ups are harmless, so it does not matter whether this process was frozen.
+    freeze_detector = FreezeDetector(lambda: 0.0)
+
+    def http_client(deadline: float) -> HttpClient:
+        return HttpClient(transport, deadline=deadline, freeze_detector=freeze_detector)
+
+    credential = credentials(loaded, http_client, lambda _: None)
+    stack.push_async_callback(credential.aclose)
+    return DcsClient(http_client(loaded.settings.dcs_timeout), credential, loaded.settings.dcs_endpoints)

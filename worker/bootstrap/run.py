@@ -24,16 +24,16 @@ async def run(loaded: Configuration, observer: WorkerObserver, metrics: Metrics,
 
     Raises ConfigurationError when it cannot listen, or hostile messages would break the connection to the broker.
     """
-    observer.note("info", "worker.starting", version=__version__, queue=loaded.settings.queue)
+    message = f"Version {__version__} starts; requests come from queue {loaded.settings.queue}"
+    observer.note("info", "worker.starting", message=message, version=__version__, queue=loaded.settings.queue)
     for warning in loaded.warnings:
-        observer.note("warning", "config.warning", message=warning)
+        variable, _, problem = warning.partition(": ")
+        observer.note("warning", "config.warning", message=warning, variable=variable, problem=problem)
     try:
         lenient_codec.install()
     except lenient_codec.IncompatibleCodecError as error:
         raise ConfigurationError((str(error),)) from error
     async with build(loaded, observer, metrics) as worker:
-        lookups, claims = worker.modes
-        observer.note("info", "worker.mode", lookups=lookups, claims=claims)
         running = [asyncio.create_task(link.run(), name=link.name) for link in worker.supervisors]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -43,7 +43,8 @@ async def run(loaded: Configuration, observer: WorkerObserver, metrics: Metrics,
         finally:
             for task in (stopping, *running):
                 await end(task)
-    observer.note("info", "worker.stopped", status=status)
+    observer.flush(is_last=True)
+    observer.note("info", "worker.stopped", message=f"Stopped with exit status {status}", status=status)
     return status
 
 
@@ -56,10 +57,11 @@ def _status(running: list[asyncio.Task[None]], observer: WorkerObserver) -> int:
                 continue
             case TopologyError():
                 for difference in error.differences:
-                    observer.note("error", "topology.differs", message=difference)
+                    observer.note("error", "topology.mismatch", message=difference)
                 return os.EX_CONFIG
             case BrokerLostError():
-                observer.note("error", "broker.lost", message=str(error))
+                message = f"{error}. The worker exits with status {os.EX_UNAVAILABLE}, to be started again"
+                observer.note("error", "broker.gave_up", message=message, duration_seconds=error.seconds)
                 return os.EX_UNAVAILABLE
             case _:
                 raise error
@@ -68,9 +70,11 @@ def _status(running: list[asyncio.Task[None]], observer: WorkerObserver) -> int:
 
 async def _drain(worker: Worker) -> None:
     """Law `drain`. A delivery that is left at the deadline stays unsettled, which law `first-delivery` makes safe."""
-    worker.observer.note("info", "worker.draining", in_flight=worker.dispatcher.in_flight)
+    in_flight = worker.dispatcher.in_flight
+    message = f"No request is consumed any more; {in_flight} in flight are finished or requeued"
+    worker.observer.note("info", "worker.draining", message=message, in_flight=in_flight)
     left = await worker.dispatcher.drain(worker.settings.drain)
     with suppress(Exception):
         async with asyncio.timeout(FLUSH_SECONDS):
             await worker.consumer.flush()
-    worker.observer.note("info", "worker.drained", left=left)
+    worker.observer.note("info", "worker.drained", message=f"{left} requests were left to the broker", left=left)

@@ -93,6 +93,8 @@ class RedisClaims:
         self._memory = b""
         self._session: RedisSession | None = None
         self._was_available: bool | None = None
+        self.fault = ""
+        """Why Redis was away last."""
         self._has_tried = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
@@ -244,6 +246,7 @@ class RedisClaims:
 
     def _set_available(self, is_available: bool, reason: str) -> None:
         self._has_tried.set()
+        self.fault = self.fault if is_available else reason
         if is_available is not self._was_available:
             self._was_available = is_available
             self._observer.claims_available(is_available, reason)

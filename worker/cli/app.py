@@ -10,6 +10,7 @@ from worker.cli.doctor.command import doctor
 from worker.cli.explain import explain
 from worker.cli.parked.commands import parked
 from worker.cli.schema import schema
+from worker.cli.settings import settings
 from worker.cli.simulate import simulate
 from worker.cli.submit.command import submit
 from worker.cli.topology import topology
@@ -33,7 +34,7 @@ def main(
 ) -> None:
     """Create DCS online data migration tasks from requests on RabbitMQ, exactly one per request.
 
-    Settings are environment variables WORKER_...; docs/settings.md lists them.
+    Settings are environment variables WORKER_...; `dcs-worker settings` prints them.
 
     Exit status: 0 done, 1 failed, 2 wrong usage, 69 a service cannot be reached, 78 configuration.
 
@@ -44,6 +45,10 @@ def run() -> None:
     """Consume requests until SIGTERM or Ctrl-C, then drain.
 
     Draining finishes the requests in flight and requeues the rest. A second signal ends the process at once.
+
+    The settings that matter most: WORKER_AMQP_URL, WORKER_DCS_REGION, credentials (for example WORKER_ACCESS_KEY and
+    WORKER_SECRET_KEY), WORKER_CLAIMS_URL with several replicas, WORKER_HTTP_PORT. `dcs-worker settings` prints all,
+    `dcs-worker doctor` checks them.
 
     Exit status: 0 drained, 69 no broker connection for WORKER_BROKER_PATIENCE seconds, 78 configuration.
 
@@ -61,7 +66,7 @@ def demo(
     broker: Annotated[str | None, typer.Option(metavar="URL", help="Use this broker, not a private one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Send requests, inject faults, and show the outcome of every request.
+    """Send requests, inject faults, and show every outcome.
 
     A worker process receives the requests through RabbitMQ and calls the built-in fake DCS.
     The broker is a private node, else a container; with --broker it is the one at URL (exchanges and queues with
@@ -71,13 +76,13 @@ def demo(
 
     Example: dcs-worker demo --requests 50
     """
-    settings = load_configuration(amqp_url=broker).settings if broker else None
+    given = load_configuration(amqp_url=broker).settings if broker else None
 
     from worker.cli.demo import DemoRun
 
-    raise typer.Exit(run_interruptible(DemoRun(settings, requests, keep, as_json).run()))
+    raise typer.Exit(run_interruptible(DemoRun(given, requests, keep, as_json).run()))
 
 
-for command in (run, demo, doctor, submit, explain, simulate, topology, schema):
+for command in (run, demo, doctor, settings, submit, explain, simulate, topology, schema):
     add_command(app, command)
 app.add_typer(parked)

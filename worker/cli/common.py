@@ -6,9 +6,13 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
+import sys
+import textwrap
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TextIO
 
 import typer
 
@@ -32,6 +36,10 @@ Rate = Annotated[float | None, typer.Option(min=0.01, help="Maximum requests per
 
 _UNIT_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PATTERN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
+
+
+class OutputError(Exception):
+    """A file, or standard output, cannot be written; the text is for an operator."""
 
 
 def add_command(app: typer.Typer, command: Callable[..., None], name: str | None = None) -> None:
@@ -73,13 +81,16 @@ def run_and_exit(work: Awaitable[int | None]) -> NoReturn:
 
 
 async def exit_status_of(work: Awaitable[int | None]) -> int:
-    """The exit status of `work` (None: done); 69 or 78 and a line per problem if broker or configuration fail it."""
+    """The exit status of `work` (None: done); 1, 69 or 78 and a line per problem if it fails."""
     from worker.config import ConfigurationError
     from worker.policy.outcome import ClaimsAwayError
     from worker.rabbit.tools.broker_access import BrokerError
+    from worker.rabbit.tools.parked_queue import ParkedQueueInUseError
 
     try:
         return await work or EXIT_OK
+    except (OutputError, ParkedQueueInUseError) as error:
+        return fail(str(error))
     except BrokerError as error:
         return fail(str(error), EXIT_UNAVAILABLE)
     except ClaimsAwayError as error:
@@ -89,6 +100,35 @@ async def exit_status_of(work: Awaitable[int | None]) -> int:
         return fail(f"{text}: {error}. Repeat the command when Redis answers.", EXIT_UNAVAILABLE)
     except ConfigurationError as error:
         return fail("\n".join(error.lines), EXIT_CONFIGURATION)
+
+
+def run_command_line(app: Callable[[], object]) -> NoReturn:
+    """Run the command line. What a terminal or a file does not take is no traceback: one sentence, exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may not have every character
+    status: str | int | None = EXIT_OK
+    try:
+        try:
+            app()
+        except SystemExit as end:
+            status = end.code
+        sys.stdout.flush()
+    except OSError as error:
+        _discard(sys.stdout)
+        try:
+            # A reader such as `head` closes the pipe when it has had enough. A command that failed has said why.
+            if not status and not isinstance(error, BrokenPipeError):
+                fail(f"{error.filename or 'The output cannot be written'}: {error.strerror or error}.")
+        except OSError:
+            _discard(sys.stderr)
+        status = status or EXIT_FAILED
+    sys.exit(status)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let the interpreter, which flushes the stream at its end, succeed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def on_first_signal(action: Callable[[], object]) -> list[int]:
@@ -149,6 +189,16 @@ def printable(text: object) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in str(text))
 
 
+def output_width() -> int:
+    """Columns of the terminal, or COLUMNS; 80 where neither is known, as behind `kubectl exec` without a terminal."""
+    return max(60, shutil.get_terminal_size().columns)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Lines of at most `width` characters, broken between words; a longer word has a line to itself."""
+    return textwrap.wrap(text, max(20, width), break_long_words=False, break_on_hyphens=False)
+
+
 def fail(sentence: str, status: int = EXIT_FAILED) -> int:
     """Print why the command failed on standard error; the exit status."""
     typer.echo(sentence, err=True)
@@ -156,8 +206,9 @@ def fail(sentence: str, status: int = EXIT_FAILED) -> int:
 
 
 def print_json(content: object) -> None:
-    """Print `content` as indented JSON on standard output."""
-    typer.echo(json.dumps(content, indent=2))
+    """Print `content` as indented JSON on standard output, without building the whole text."""
+    json.dump(content, sys.stdout, indent=2)
+    typer.echo()
 
 
 def align(lines: Iterable[Sequence[object]], *, right: Sequence[int] = ()) -> str:

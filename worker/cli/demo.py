@@ -102,6 +102,7 @@ class DemoRun:
         started = time.monotonic()
         await stack.enter_async_context(replica)
         self._say(f"Worker: ready after {time.monotonic() - started:.1f} s, {replica.url}")
+        self._say(f"Worker: log {replica.log}, deleted at the end")
         events = await stack.enter_async_context(open_event_stream(connection, settings.event_exchange))
         sender = await stack.enter_async_context(open_sender(connection, settings.request_exchange))
 
@@ -165,7 +166,8 @@ class DemoRun:
         url = settings.amqp_url[0].get_secret_value()
         say(f"  broker    {_broker_names(settings) if self._is_broker_given else url}")
         say(f"            queue {settings.queue}, events {settings.event_exchange}")
-        say(f"  worker    {replica.url}  (/metrics, /readyz)")
+        say(f"  worker    {replica.url}  (status page; /metrics, /readyz)")
+        say(f"            log {replica.log}")
         say(f"  fake DCS  {fake_dcs.url}  (/_tasks, /_calls, /_stats, /_settings)")
         say("In another terminal, for the other commands:")
         for name, value in replica.variables.items():
@@ -178,6 +180,7 @@ class DemoRun:
         except asyncio.CancelledError:
             if task is not None:
                 task.uncancel()
+            say("Stopping, and deleting everything ...")
 
     async def _remove(self, nodes: Brokers, plan: Topology) -> None:
         try:

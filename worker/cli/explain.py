@@ -1,17 +1,35 @@
-"""The command `dcs-worker explain`: prints the timeline of a request, from the broker or from standard input."""
+"""The command `dcs-worker explain`: prints the timeline of a request, or what is known of it without one.
+
+Sources: the parked queue, then the records in Redis and the tasks in DCS; an event, or messages on standard input.
+"""
 
 import asyncio
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from worker.cli.common import EXIT_OK, Json, fail, load_configuration, print_json, run_and_exit
+from worker.cli.common import (
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_UNAVAILABLE,
+    Json,
+    fail,
+    load_configuration,
+    output_width,
+    print_json,
+    printable,
+    run_and_exit,
+    wrap,
+)
 
 if TYPE_CHECKING:
     from worker.cli.parked.timeline import RequestTimeline
+    from worker.cli.request_sources import Sought, Source
     from worker.config import Settings
     from worker.rabbit.tools.event_stream import Event
 
@@ -19,10 +37,12 @@ STANDARD_INPUT: Final = "-"
 
 
 def explain(
-    identity: Annotated[
-        str, typer.Argument(metavar="ID", help="Id of a parked request; - reads messages from standard input.")
-    ],
+    identity: Annotated[str, typer.Argument(metavar="ID", help="Request id; - reads messages from standard input.")],
     *,
+    project: Annotated[
+        str | None, typer.Option(help="Project of the request: without it only the parked queue is asked.")
+    ] = None,
+    region: Annotated[str | None, typer.Option(help="Region of the request; default: WORKER_DCS_REGION.")] = None,
     listen: Annotated[bool, typer.Option("--listen", help="Wait for the next event of the request.")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to listen.")] = 3600.0,
     as_json: Json = False,
@@ -31,21 +51,36 @@ def explain(
 
     It lists calls with their results, waits with their reasons, and interrupted deliveries.
 
-    Source: the parked request; with --listen the next event; with - standard input, which has events or parked
-    requests with headers, as `parked export`, rabbitmqadmin and RabbitMQ's management API write them.
+    Source: the parked request. If it is not parked and --project is given: the outcome or claim in Redis, and the task
+    with its marker in DCS; the output says which sources were asked. Nothing is created. Other sources: with --listen
+    the next event; with - standard input, which has events or parked requests with headers, as `parked export`,
+    rabbitmqadmin and RabbitMQ's management API write them.
 
-    Exit status: 0 printed, 1 no such request, event or message, 69 the broker cannot be reached, 78 configuration.
+    Exit status: 0 printed, 1 no such request, event or message, 69 a service cannot be reached, 78 configuration.
 
-    Example: dcs-worker explain 4f6f2a34-9f0e-4a52-8a39-6f2c3c1d3f10
+    Example: dcs-worker explain 4f6f2a34-9f0e-4a52-8a39-6f2c3c1d3f10 --project 0123456789abcdef0123456789abcdef
     """
     settings = load_configuration().settings
+    if listen and identity == STANDARD_INPUT:
+        raise typer.BadParameter("- and --listen cannot be combined")
+    if (project or region) and (listen or identity == STANDARD_INPUT):
+        raise typer.BadParameter("cannot be combined with - or --listen", param_hint="--project and --region")
     if identity == STANDARD_INPUT:
-        if listen:
-            raise typer.BadParameter("- and --listen cannot be combined")
         raise typer.Exit(_explain_messages(sys.stdin.buffer.read(), settings, as_json=as_json))
     if listen:
         run_and_exit(_explain_next_event(settings, identity, timeout, as_json=as_json))
-    run_and_exit(_explain_parked(settings, identity, as_json=as_json))
+    run_and_exit(_explain_request(_sought(settings, identity, project, region), as_json=as_json))
+
+
+def _sought(settings: "Settings", identity: str, project: str | None, region: str | None) -> "Sought":
+    from schemas.request import PROJECT_ID_PATTERN
+    from worker.cli.request_sources import Sought
+
+    if project is not None and not re.fullmatch(PROJECT_ID_PATTERN, project):
+        raise typer.BadParameter("is not a valid project id", param_hint="--project")
+    if region is not None and (project is None or region not in settings.dcs_endpoints):
+        raise typer.BadParameter("must be a configured region, and needs --project", param_hint="--region")
+    return Sought(settings, identity, project, region or settings.dcs_region)
 
 
 def _print_timelines(timelines: "Sequence[RequestTimeline]", *, as_json: bool) -> int:
@@ -58,18 +93,47 @@ def _print_timelines(timelines: "Sequence[RequestTimeline]", *, as_json: bool) -
     return EXIT_OK
 
 
-async def _explain_parked(settings: "Settings", identity: str, *, as_json: bool) -> int:
+async def _explain_request(sought: "Sought", *, as_json: bool) -> int:
+    """Print what is known of the request; the exit status. Raises BrokerError if only the broker can be asked."""
     from worker.cli.parked.request import parked_queue, read_with_id
-    from worker.cli.parked.timeline import timeline_of_parked
+    from worker.cli.parked.timeline import RequestTimeline, timeline_of_parked
+    from worker.cli.request_sources import Source, other_sources
+    from worker.rabbit.tools.broker_access import BrokerError
 
-    async with parked_queue(settings) as queue:
-        found = await read_with_id(queue, settings, identity)
-        if found:
-            return _print_timelines([timeline_of_parked(request) for request in found], as_json=as_json)
-    return fail(
-        f"No parked request has the id {identity!r}. `dcs-worker parked list --each` lists all. For other "
-        "requests use --listen to wait for the event, or - to read a received event from standard input."
-    )
+    sources = [Source("parked queue", "not found", "no such request")]
+    try:
+        async with parked_queue(sought.settings) as queue:
+            if found := await read_with_id(queue, sought.settings, sought.identity):
+                return _print_timelines([timeline_of_parked(request) for request in found], as_json=as_json)
+    except BrokerError as error:
+        if sought.project is None:
+            raise
+        sources = [Source("parked queue", "failed", str(error))]
+    timeline = RequestTimeline(sought.sender, "not known", None, ())
+    async for source, known in other_sources(sought):
+        sources.append(source)
+        if known is not None and timeline.state == "not known":
+            timeline = known
+    if as_json:
+        print_json([{**timeline.as_json(), "sources": [asdict(source) for source in sources]}])
+    else:
+        typer.echo("\n".join(_lines(timeline, sources)))
+    states = {source.state for source in sources}
+    return EXIT_OK if "found" in states else EXIT_UNAVAILABLE if "failed" in states else EXIT_FAILED
+
+
+def _lines(timeline: "RequestTimeline", sources: "Sequence[Source]") -> Iterator[str]:
+    from worker.cli.parked.timeline import identity_lines, label, render_steps
+
+    known = [line for line in identity_lines(timeline.sender) if timeline.steps or "not readable" not in line]
+    yield from (*known, label("state", timeline.state), "")
+    if timeline.steps:
+        yield from (render_steps(timeline), "")
+    width = max(len(source.name) for source in sources)
+    for source in sources:
+        lead = f"{source.state:<11}{source.name:<{width}}  "
+        first, *rest = wrap(printable(source.text.replace("\n", " ")), output_width() - len(lead))
+        yield from (lead + first, *(" " * len(lead) + line for line in rest))
 
 
 async def _explain_next_event(settings: "Settings", identity: str, timeout: float, *, as_json: bool) -> int:

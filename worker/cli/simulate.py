@@ -14,22 +14,29 @@ if TYPE_CHECKING:
 
 AuthMode = Literal["none", "token", "iam", "aksk"]
 
-Seed = Annotated[int, typer.Option(help="Decides, with task name and number of the POST, which call has which fault.")]
+Host = Annotated[str | None, typer.Option(help="Address to listen on; default: 127.0.0.1.")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on, 0: any free port; default: 8090.")]
+Seed = Annotated[
+    int | None, typer.Option(help="Decides, with task name and number of the POST, which call has which fault.")
+]
 FaultSelector = Annotated[
     list[str] | None, typer.Option(help="Fault step and its probability, 'create then drop=0.02'; repeatable.")
 ]
 Scripts = Annotated[list[str] | None, typer.Option(help="Steps for one task name, 'my-task=hang; ok'; repeatable.")]
-Visibility = Annotated[float, typer.Option(min=0, help="Seconds until a created task is listed.")]
-Latency = Annotated[float, typer.Option(min=0, help="Seconds that every call takes.")]
-Capacity = Annotated[int, typer.Option(min=0, help="Concurrent calls above which latency grows; 0: unlimited.")]
+Visibility = Annotated[float | None, typer.Option(min=0, help="Seconds until a created task is listed.")]
+Latency = Annotated[float | None, typer.Option(min=0, help="Seconds that every call takes.")]
+Capacity = Annotated[int | None, typer.Option(min=0, help="Concurrent calls above which latency grows; 0: unlimited.")]
 RateLimit = Annotated[
     str | None, typer.Option(help="'100/second', '10/30 second' or '5/minute per project'; calls above it get 429.")
 ]
+Credentials = Annotated[AuthMode | None, typer.Option(help="Credentials that calls must have; default: none.")]
 Settings = Annotated[
-    str | None, typer.Option(help="Any settings as JSON, merged over the other options; see /_settings.")
+    str | None,
+    typer.Option(help="Any settings as a JSON merge patch over the other options (null: default); see /_settings."),
 ]
 Change = Annotated[
-    str | None, typer.Option(metavar="URL", help="Replace the faults of the running server at this URL by --fault.")
+    str | None,
+    typer.Option(metavar="URL", help="Apply the options to the running server at this URL; without any, end --fault."),
 ]
 
 _CREDENTIAL_VARIABLES: Final[dict[AuthMode, dict[str, str]]] = {
@@ -44,43 +51,44 @@ CHANGE_TIMEOUT_SECONDS: Final = 10.0
 
 def simulate(  # noqa: PLR0913 - each argument is an option of the command
     *,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port.")] = 8090,
-    seed: Seed = 0,
+    host: Host = None,
+    port: Port = None,
+    seed: Seed = None,
     fault: FaultSelector = None,
     script: Scripts = None,
-    visibility: Visibility = 0.0,
-    latency: Latency = 0.0,
-    capacity: Capacity = 0,
+    visibility: Visibility = None,
+    latency: Latency = None,
+    capacity: Capacity = None,
     quota: RateLimit = None,
-    auth: Annotated[AuthMode, typer.Option(help="Credentials that calls must have.")] = "none",
+    auth: Credentials = None,
     settings: Settings = None,
     change: Change = None,
 ) -> None:
     """Serve a fake DCS and IAM until Ctrl-C.
 
-    Fault steps, alone or after 'create then ': drop, close, hang, html, no id, cut, oversize, redirect,
+    Fault steps of create calls, alone or after 'create then ': drop, close, hang, html, no id, cut, oversize, redirect,
     throttle [N/UNIT], error STATUS [CODE], reply STATUS [BODY]; the last three also with 'retry after N'.
     Further steps: ok, slow S, create late S. Received calls: /_tasks, /_calls, /_stats. PUT /_settings changes it.
 
-    Exit status: 0 ended by Ctrl-C, or changed; 1 the address is in use, 69 no such server at the URL of --change.
+    --change: each option replaces that setting of the running server, the other settings stay.
+
+    Exit status: 0 ended by Ctrl-C, or changed; 1 the address is in use, 2 wrong usage, 69 no such server at the URL of
+    --change.
 
     Example: dcs-worker simulate --port 8090 --fault 'create then drop=0.05' --fault 'error 503=0.05' --latency 0.05
     """
-    options: dict[str, Any] = {
-        "seed": seed,
-        "visibility": visibility,
-        "latency": latency,
-        "capacity": capacity,
-        "auth": {"mode": auth},
-        "faults": dict(_fault(text) for text in fault or ()),
-        "scripts": dict(_script(text) for text in script or ()),
-    }
-    server_settings = _settings(options, quota, settings)
-    if change is not None:
-        _change_faults(change, server_settings)
+    options: dict[str, Any] = {"seed": seed, "visibility": visibility, "latency": latency, "capacity": capacity}
+    options |= {"quota": quota, "auth": {"mode": auth} if auth else None}
+    options["faults"] = dict(map(_fault, fault)) if fault else None
+    options["scripts"] = dict(map(_script, script)) if script else None
+    given, patch = {name: value for name, value in options.items() if value is not None}, _patch(settings)
+    server_settings = _validated(given, patch)
+    if change is None:
+        asyncio.run(_serve(server_settings, "127.0.0.1" if host is None else host, 8090 if port is None else port))
+    elif host is not None or port is not None:
+        raise typer.BadParameter("a running server keeps its address", param_hint="--host and --port with --change")
     else:
-        asyncio.run(_serve(server_settings, host, port))
+        _change(change, given, patch)
 
 
 async def _serve(server_settings: "FakeDcsSettings", host: str, port: int) -> None:
@@ -97,20 +105,20 @@ async def _serve(server_settings: "FakeDcsSettings", host: str, port: int) -> No
         raise typer.Exit(fail(reason)) from error
 
 
-def _change_faults(url: str, server_settings: "FakeDcsSettings") -> None:
-    """Replace all faults of the running fake DCS at `url`."""
+def _change(url: str, given: Mapping[str, Any], patch: Mapping[str, Any]) -> None:
+    """Change the running fake DCS at `url`: the `given` options, then the merge patch; without both its faults end."""
     from http.client import HTTPException
     from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
 
     try:
         if not url.startswith(("http://", "https://")):
             raise ValueError("not an http address")
-        for faults in (None, server_settings.faults):  # a merge patch keeps members that it does not name
-            patch = json.dumps({"faults": faults}).encode()
-            request = Request(f"{url.rstrip('/')}/_settings", patch, method="PUT")  # noqa: S310 - only http, checked above
-            with urlopen(request, timeout=CHANGE_TIMEOUT_SECONDS) as reply:  # noqa: S310 - only http, checked above
-                reply.read()
+        address = f"{url.rstrip('/')}/_settings"
+        changes, present = dict(given) if given or patch else {"faults": {}}, _settings_at(address)
+        for name in {"faults", "scripts"} & changes.keys():  # a merge patch keeps members that it does not name
+            changes[name] = dict.fromkeys(present[name]) | changes[name]
+        changes = _combined(changes, patch)
+        changed = _settings_at(address, json.dumps(changes).encode())
     except HTTPError as error:
         answer = f"{error.code} {error.read().decode(errors='replace').strip()}"
         refused = f"The server at {url} is no fake DCS, or rejects the change: {answer}"[:300]
@@ -118,8 +126,30 @@ def _change_faults(url: str, server_settings: "FakeDcsSettings") -> None:
     except (HTTPException, OSError, ValueError) as error:
         unreachable = f"No fake DCS answers at {url}: {getattr(error, 'reason', error)}."
         raise typer.Exit(fail(f"{unreachable} `demo --keep` and `simulate` print its URL.", EXIT_UNAVAILABLE)) from None
-    text = ", ".join(f"{step} ({probability:.0%})" for step, probability in server_settings.faults.items())
-    typer.echo(f"Faults from now on: {text or 'none'}.")
+    texts = (f"{name} {'none' if changed[name] in ({}, None) else json.dumps(changed[name])}" for name in changes)
+    typer.echo(f"From now on: {', '.join(texts)}.")
+
+
+def _settings_at(address: str, change: bytes | None = None) -> dict[str, Any]:
+    """The settings of the fake DCS, after this change. Raises OSError (HTTPError is one), HTTPException, ValueError."""
+    from urllib.request import Request, urlopen
+
+    request = Request(address, change, method="PUT" if change else "GET")  # noqa: S310 - only http, checked before
+    with urlopen(request, timeout=CHANGE_TIMEOUT_SECONDS) as reply:  # noqa: S310 - as above
+        content = json.loads(reply.read())
+    if not isinstance(content, dict) or not {"faults", "scripts"} <= content.keys():
+        raise ValueError("another server answers there")
+    return content
+
+
+def _combined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """One merge patch that changes what `first`, then `second`, would."""
+    return {**first} | {
+        name: _combined(first[name], value)
+        if isinstance(value, Mapping) and isinstance(first.get(name), Mapping)
+        else value
+        for name, value in second.items()
+    }
 
 
 def _fault(text: str) -> tuple[str, float]:
@@ -139,25 +169,26 @@ def _script(text: str) -> tuple[str, list[str]]:
     return name.strip(), [step.strip() for step in steps.split(";")]
 
 
-def _settings(options: Mapping[str, Any], quota: str | None, text: str | None) -> "FakeDcsSettings":
-    from pydantic import ValidationError
-
-    from worker.tools.fake_dcs import FakeDcsSettings, Quota
-    from worker.tools.fake_dcs.settings import invalid_members
-
+def _patch(text: str | None) -> dict[str, Any]:
     try:
         patch = json.loads(text) if text is not None else {}
     except ValueError as error:
         raise typer.BadParameter(f"not JSON: {error}", param_hint="--settings") from error
     if not isinstance(patch, dict):
         raise typer.BadParameter("not a JSON object", param_hint="--settings")
+    return patch
+
+
+def _validated(given: Mapping[str, Any], patch: Mapping[str, Any]) -> "FakeDcsSettings":
+    from pydantic import ValidationError
+
+    from worker.tools.fake_dcs import FakeDcsSettings
+    from worker.tools.fake_dcs.settings import invalid_members
+
     try:
-        limit = Quota.read(quota) if quota else None
-        return FakeDcsSettings.model_validate({**options, "quota": limit}).merged(patch)
+        return FakeDcsSettings.model_validate(given).merged(patch)
     except ValidationError as error:
         raise typer.BadParameter(invalid_members(error)) from error
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def _announcement(fake_dcs: "FakeDcs") -> Iterator[str]:

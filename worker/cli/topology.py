@@ -38,7 +38,7 @@ def topology(
         ),
     ] = None,
 ) -> None:
-    """Print, declare or check the exchanges, queues and bindings on the broker.
+    """Print, declare or check exchanges, queues and bindings.
 
     The settings define them. The worker declares them at its start; `apply` declares them earlier, for example as
     another user. `check` changes nothing.

@@ -38,13 +38,17 @@ _KNOWN_VARIABLES = tuple(name for name in map(variable, Settings.model_fields) i
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The settings, warnings about them for an operator, and the current secrets."""
+    """The settings, warnings about them for an operator, and the current secrets.
+
+    `sources`: where each value comes from that is set, by variable.
+    """
 
     settings: Settings
     warnings: tuple[str, ...]
     secrets: RotatingSecrets
     proxies: Proxies
     platform: PlatformVariables
+    sources: Mapping[str, str]
 
 
 def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool = True) -> Configuration:
@@ -70,9 +74,10 @@ def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool
     unused = unused_identities(sources, platform.identity, is_chosen=is_chosen)
     warnings = (*_unknown_warnings(sources), *_ignored_warnings(sources), *unused)
     if problems:
-        raise ConfigurationError(tuple(problems), warnings)
+        raise ConfigurationError(tuple(problems), warnings, settings.log_format)
     settings = _fill_in_addresses(settings, found)
-    return Configuration(settings, warnings, RotatingSecrets(settings, found), proxies, platform)
+    origins = MappingProxyType({variable(field): sources.origin(field) for field in found})
+    return Configuration(settings, warnings, RotatingSecrets(settings, found), proxies, platform, origins)
 
 
 def load_from_process(*, credentials: bool = True, amqp_url: str = "") -> Configuration:
@@ -82,8 +87,8 @@ def load_from_process(*, credentials: bool = True, amqp_url: str = "") -> Config
 
 
 def wants_colours(stream: TextIO) -> bool:
-    """Whether output to `stream` is coloured: on a terminal, unless NO_COLOR is set (https://no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR")
+    """Whether output to `stream` is coloured: on a terminal that can, unless NO_COLOR is set (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _relation_problems(settings: Settings, invalid: Collection[str]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from worker.config.urls import SecretUrl
 from worker.config.values import ANY_CASE, must_be, seconds, whole_number
 
 AuthMethodName = Literal["token", "keys", "iam", "platform"]
+LogFormatName = Literal["json", "console"]
 
 VARIABLES = {
     "broker_timeout": "WORKER_BROKER_PATIENCE",
@@ -43,13 +44,16 @@ class ConfigurationError(Exception):
     """The configuration is invalid.
 
     `problems` has one line per problem, which names its variable and never holds a secret. `warnings` are about unknown
-    variables: a missing one may be set under a misspelt name.
+    variables: a missing one may be set under a misspelt name. `log_format`: the one that is set, if it is valid.
     """
 
-    def __init__(self, problems: tuple[str, ...], warnings: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, problems: tuple[str, ...], warnings: tuple[str, ...] = (), log_format: LogFormatName | None = None
+    ) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
         self.warnings = warnings
+        self.log_format = log_format
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -184,8 +188,8 @@ class Settings(BaseSettings):
         Literal["debug", "info", "warning", "error", "critical"],
         ANY_CASE,
         must_be("debug, info, warning, error or critical"),
-    ] = Field("info", description="minimum log level")
-    log_format: Annotated[Literal["json", "console"] | None, ANY_CASE, must_be("json or console")] = Field(
+    ] = Field("info", description="minimum log level; `debug` also writes each line of a flood")
+    log_format: Annotated[LogFormatName | None, ANY_CASE, must_be("json or console")] = Field(
         None, description="`json` or `console`; empty: `console` on a terminal, else `json`"
     )
     otlp_endpoint: Annotated[str | None, BeforeValidator(urls.collector_url)] = Field(

@@ -46,6 +46,16 @@ class SettingsSources:
         """Return a variable from the first source that has it; None when no source has it."""
         return _of_text(name, self.environ) or _of_file(name, self.folder) or _of_text(name, self.dotenv)
 
+    def origin(self, field: str) -> str:
+        """Where a value of `found` comes from, with its variable if that is the SDK's."""
+        found = self.found[field]
+        if field == "credentials_file" and found.variable != variable(field):
+            return "found in the home folder"
+        if found.path is not None:
+            return f"secret file {found.path}"
+        source = "environment" if self.environ.get(found.variable, "").strip() else ".env file"
+        return source if found.variable == variable(field) else f"{source}, {found.variable}"
+
     def read(self) -> Settings:
         """Return the settings; an invalid value is left out, so that its default is used instead."""
         try:

@@ -27,7 +27,8 @@ NOTICEABLE_SKEW_SECONDS: Final = 5.0
 CREDENTIALS: Final = "credentials"
 LIST: Final = "permission to list"
 SHOW: Final = "permission to show"
-SET_CLOCK: Final = "timedatectl set-ntp true"
+ENDPOINT: Final = "endpoint"
+SET_CLOCK: Final = "correct the clock of the host, whose containers share it: `timedatectl set-ntp true` there"
 
 REMEDIES: Final[Mapping[AuthMethodName, str]] = {
     "token": "set WORKER_AUTH_TOKEN to a fresh token of this very project (tokens live for 24 h)",
@@ -75,7 +76,7 @@ def clock(reply: httpx2.Response, now: float, service: Service) -> Check:
     """Compare this machine's clock with the service's, as its reply of just now tells it."""
     off, subject = skew(reply.headers.get("date"), now), service.region
     if off is None:
-        return unchecked("clock", "the reply has no date that can be read", "timedatectl", subject=subject)
+        return unchecked("clock", "the reply has no date that can be read", "date -u", subject=subject)
     side = "ahead of" if off > 0 else "behind"
     apart = f"{abs(off):.0f} s" if abs(off) < 120 else f"{abs(off) / 60:.0f} min"
     found = f"this machine's is {apart} {side} the service's"
@@ -113,6 +114,10 @@ def listed(reply: httpx2.Response, service: Service, explained: str | None) -> I
         case ErrorKind.UNAUTHENTICATED:
             cure = SET_CLOCK if explained else service.remedy
             yield failed(CREDENTIALS, explained or f"are refused: {found}", cure, subject=subject)
+        case ErrorKind.NOT_FOUND:
+            cure = "correct WORKER_DCS_ENDPOINTS (scheme and host, no path), --project or --region"
+            found = f"{service.endpoint}: {found}: no such API at this URL, or no such project in this region"
+            yield failed(ENDPOINT, found, cure, subject=subject)
         case ErrorKind.THROTTLED:
             yield warning(CREDENTIALS, f"cannot be verified: {found}", "try again in a minute", subject=subject)
         case _:
@@ -199,7 +204,9 @@ async def _check_rights(
     for check in checks:
         on_check(check)
     if checks[-1].result is not CheckResult.OK:
-        _skip((LIST, SHOW)[len(checks) - 1 :], "the list call was not granted", service, on_check)
+        found = {check.name for check in checks}
+        skipped = tuple(name for name in (CREDENTIALS, LIST, SHOW) if name not in found)
+        _skip(skipped, "skipped: the list call failed", service, on_check)
         return
     request = _request("show", service, f"/v2/{service.project}/migration-task/{NO_TASK}")
     if await credentials.authorise(request, service.project or "") is None:

@@ -105,6 +105,7 @@ class DcsClient:
             _HEADERS,
             migration.body,
             on_answer=lambda answer: results.append(self._believed(migration, answer)),
+            region=migration.region,
         )
         answer = await self._http.send(request, CallAuth(self._auth_method, migration.project_id, is_still_allowed))
         return answer if isinstance(answer, CallError) else results[-1]
@@ -149,7 +150,7 @@ class DcsClient:
         """
         look = _Look(migration, since, on_call)
         try:
-            if not await self._judge_rows(look, {"name": migration.task.name}, PAGES):
+            if not await self._judge_named_rows(look):
                 message = f"the list of tasks has more than {PAGES} pages, or its rows moved while it was read"
                 return CallError(Evidence.REFUSED, ErrorKind.RETRY, CallStatus.INCOMPLETE_LIST, message)
             is_sure = not may_exist and _USUAL_NAME.fullmatch(migration.task.name)
@@ -159,6 +160,19 @@ class DcsClient:
             return failed.error
         found = task_matching.lookup_result(look.matches)
         return replace(found, task_status=look.statuses[found.instance_id]) if isinstance(found, TaskFound) else found
+
+    async def _judge_named_rows(self, look: _Look) -> bool:
+        """Judge the rows that the name filter finds, or all if the service refuses the filter; whether that was all.
+
+        A name of a thousand characters beyond ASCII makes a longer URL than many servers read. That the list cannot be
+        filtered by it says nothing of the task: whether it may have such a name is for the create call to answer.
+        """
+        try:
+            return await self._judge_rows(look, {"name": look.migration.task.name}, PAGES)
+        except CallFailedError as failed:
+            if failed.error.http_status not in (400, 414):  # by DCS or by a proxy, which has its limits too
+                raise
+        return await self._judge_rows(look, {}, PAGES)
 
     async def _judge_rows(self, look: _Look, name_filter: dict[str, str], max_pages: int) -> bool:
         """Judge all rows of a list; whether it was read to its end.
@@ -218,7 +232,7 @@ class DcsClient:
     async def _get(self, operation: str, project_id: str, region: str, path: str, model: type[T]) -> T:
         """The reply of a look-up call. Raises CallFailedError."""
         url = _url(self._endpoints[region], project_id, path)
-        request = new_request(operation, "GET", url, _HEADERS, on_answer=self._stale.note)
+        request = new_request(operation, "GET", url, _HEADERS, on_answer=self._stale.note, region=region)
         answer = await self._http.send(request, CallAuth(self._auth_method, project_id))
         if isinstance(answer, CallError):
             raise CallFailedError(answer)

@@ -22,8 +22,8 @@ HEADERS: Final = {
 }
 """What every call carries."""
 
-OnCallEnd = Callable[[str, str, float], None]
-"""Called after every attempt: operation, status label, seconds."""
+OnCallEnd = Callable[[str, str, float, str | None], None]
+"""Called after every attempt: operation, status label, seconds, region (None: a call for credentials)."""
 OnCallStart = Callable[[str, str, str], Mapping[str, str]]
 """Called before every attempt (operation, method, URL); gives further headers for it."""
 OnAnswer = Callable[[httpx2.Response], None]
@@ -31,6 +31,7 @@ OnAnswer = Callable[[httpx2.Response], None]
 
 _OPERATION: Final = "operation"
 _ON_ANSWER: Final = "on_answer"
+_REGION: Final = "region"
 _FREEZES: Final = "freezes"
 # What httpx2 would act on: bodies come as they were sent, nothing is followed or kept.
 _DROPPED: Final = frozenset({b"content-encoding", b"transfer-encoding", b"location", b"set-cookie", b"set-cookie2"})
@@ -55,9 +56,10 @@ def new_request(
     headers: httpx2.Headers | Mapping[str, str] | None = None,
     content: bytes = b"",
     on_answer: OnAnswer | None = None,
+    region: str | None = None,
 ) -> httpx2.Request:
     """The request of a call; `operation` is its name in metrics."""
-    extensions = {_OPERATION: operation, _ON_ANSWER: on_answer}
+    extensions = {_OPERATION: operation, _ON_ANSWER: on_answer, _REGION: region}
     return httpx2.Request(method, url, headers=headers, content=content or None, extensions=extensions)
 
 
@@ -98,13 +100,13 @@ class HttpClient(httpx2.AsyncBaseTransport):
         operation: str = request.extensions[_OPERATION]
         if self._on_call_start is not None:
             request.headers.update(self._on_call_start(operation, request.method, str(request.url)))
-        started = time.perf_counter()
+        started, region = time.perf_counter(), request.extensions[_REGION]
         try:
             answer = await self._send(request)
         except CallFailedError as failed:
-            self._on_call_end(operation, failed.error.label, time.perf_counter() - started)
+            self._on_call_end(operation, failed.error.label, time.perf_counter() - started, region)
             raise
-        self._on_call_end(operation, str(answer.status_code), time.perf_counter() - started)
+        self._on_call_end(operation, str(answer.status_code), time.perf_counter() - started, region)
         return answer
 
     async def _send(self, request: httpx2.Request) -> httpx2.Response:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, MutableMapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
@@ -33,6 +33,8 @@ Fields = MutableMapping[str, Any]
 Processor = Callable[[Any, str, Fields], Fields]
 """A structlog processor: logger, level, fields."""
 
+AMQP_LOGGERS: Final = ("aio_pika", "aiormq")
+"""Loggers whose lines are of level `debug`: the worker itself reports each lost connection, once and in words."""
 HTTP_LOGGERS: Final = ("httpcore2", "httpx2")
 """Loggers that stay at `warning` at every level: at `debug` they log the tokens in answers of IAM."""
 READER_WAIT_SECONDS: Final = 1.0
@@ -48,15 +50,19 @@ def configure_logging(
     format_: LogFormat,
     stream: TextIO | None,
     *,
-    secrets: Iterable[str] = (),
+    redactor: Redactor | None = None,
     colours: bool = False,
 ) -> "Logger":
     """Make the worker's logger, and route the standard library's loggers into the same lines from `warning` on.
 
     Lines of at least `level` go to `stream` (None: nowhere), as JSON objects or, with `console`, for terminals.
-    `secrets` are redacted wherever they appear. May be called again: the last call holds for libraries.
+    What `redactor` knows is redacted wherever it appears. May be called again: the last call holds for libraries.
     """
-    sink, redactor, level_number = LogSink(stream), Redactor(secrets), logging.getLevelNamesMapping()[level.upper()]
+    sink, redactor, level_number = (
+        LogSink(stream),
+        redactor or Redactor(()),
+        logging.getLevelNamesMapping()[level.upper()],
+    )
     console = structlog.dev.ConsoleRenderer(
         colors=colours, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
     )
@@ -224,6 +230,8 @@ class _LibraryLogHandler(logging.Handler):
             fields["error"] = record.exc_info[1]
         # A library may use numbers between the levels; a line has one of the five.
         level = min(record.levelno // 10 * 10, logging.CRITICAL)
+        if record.name.startswith(AMQP_LOGGERS):
+            level = logging.DEBUG
         self._logger.log(level, "library.logged", **fields)
 
 
@@ -250,7 +258,7 @@ def crash_hook(logger: "Logger") -> Callable[[type[BaseException], BaseException
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, Exception):
-            logger.critical("worker.crashed", error=error)
+            logger.critical("worker.crashed", message="An unexpected exception ends the process", error=error)
         else:  # Ctrl-C is no crash
             sys.__excepthook__(kind, error, trace)
 

@@ -4,7 +4,7 @@ Label values are known sets, so that the number of series is bounded for any tex
 """
 
 import platform
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import product
 from math import inf
 from typing import Any, Final, Self, TypeVar
@@ -21,8 +21,11 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from schemas.event import FAILED_TYPE, PARKED_REASONS, SUCCEEDED_TYPE, Reason
+from worker.policy.health import HealthStatus
 from worker.policy.status import HeldBack
 from worker.policy.throttle.project_hold import REASONS
 
@@ -32,13 +35,20 @@ OTHER_VALUE: Final = "other"
 """The label value of everything outside a known set."""
 OUTCOMES: Final = ("succeeded", "failed", "retried", "returned")
 FINAL_OUTCOMES: Final = ("succeeded", "failed")
-OPERATIONS: Final = ("create", "list", "show", "token")
+HEALTH_STATUSES: Final = tuple(map(str, HealthStatus))
+OPERATIONS: Final = ("create", "list", "show", "job", "token")
+NO_REGION: Final = "none"
+"""Region of a call for credentials."""
 LOOKUP_RESULTS: Final = ("found", "absent", "several", "failed")
 EVENT_TYPES: Final = (SUCCEEDED_TYPE, FAILED_TYPE)
-PARKED_REASON_VALUES: Final = tuple(sorted(str(reason) for reason in {*PARKED_REASONS, Reason.INVALID_REQUEST}))
+PARKED_REASON_VALUES: Final = tuple(
+    sorted(str(reason) for reason in {*PARKED_REASONS, Reason.INVALID_REQUEST, Reason.REJECTED})
+)
 NO_ANSWER_STATUSES: Final = ("timeout", "refused", "reset", "oversize", "unreadable", "pages", "frozen", "stale_answer")
 """Statuses of calls that ended without a readable answer."""
 CALL_STATUSES: Final = frozenset((*map(str, range(100, 600)), *NO_ANSWER_STATUSES))
+ALERTED_STATUSES: Final = ("401", "403", "404", "405")
+"""Refusals of credentials or endpoint, whose first increase an alert must see."""
 POSTPONE_REASONS: Final = ("breaker", "turn", "throttled", "credentials", "quota", "region", "look")
 """Why the throttle postpones a request at no cost."""
 PAUSE_REASONS: Final = ("breaker", "held", "credentials", "blocked", "queues", "claims", "quarantine", "draining")
@@ -97,10 +107,23 @@ class LabelledMetric(dict[Any, M]):
         return self
 
 
+class OptionalGauge(Collector):
+    """Gauge without labels that is absent while its value is None: an absent series fires no alert."""
+
+    def __init__(self, name: str, description: str) -> None:
+        self.value: float | None = None
+        self._name = f"{NAMESPACE}_{name}"
+        self._description = description
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The metric, as the registry asks for it."""
+        yield GaugeMetricFamily(self._name, self._description, self.value)
+
+
 class Metrics:
     """All metrics of the worker. Series whose label values are known exist from the start.
 
-    `claims_available` has no value unless claims are configured: an absent series fires no alert.
+    `claims_available` has no value unless claims are configured.
     """
 
     def __init__(self, version: str, regions: Collection[str], with_claims: bool) -> None:
@@ -110,8 +133,13 @@ class Metrics:
             collector(registry=self._registry)
         build = self._gauge("build_info", "Build information; always 1.", "version", "python")
         build.labels(version, platform.python_version()).set(1)
+        self._health = self._labelled(
+            Gauge, "health_status", "1 for the state that /readyz reports, else 0.", status=HEALTH_STATUSES
+        )
+        self.set_health("starting")
         self._create_request_metrics()
-        self._create_call_metrics()
+        self._create_queue_metrics()
+        self._create_call_metrics(regions)
         self._create_event_metrics()
         self.concurrency_limit = self._gauge("concurrency_limit", "DCS calls that may run at once.")
         self.breaker_state = self._labelled(
@@ -123,9 +151,8 @@ class Metrics:
         self.consumption_paused = self._labelled(
             Gauge, "consumption_paused", "1 while consumption is paused, by reason.", reason=PAUSE_REASONS
         )
-        labels = () if with_claims else ("unused",)  # a gauge with a label has no value until the label has one
-        claims_available = self._gauge("claims_available", "1 while Redis answers.", *labels)
-        self.claims_available = claims_available if with_claims else None
+        self._claims_available = self._optional("claims_available", "1 while Redis answers.")
+        self._claims_available.value = 0.0 if with_claims else None
         self.claims_records_doubted = Counter(
             "claims_records_doubted_total",
             "Records in Redis that no worker can have written, and that were replaced.",
@@ -135,6 +162,11 @@ class Metrics:
 
     def _gauge(self, name: str, description: str, *labels: str) -> Gauge:
         return Gauge(name, description, labels, NAMESPACE, registry=self._registry)
+
+    def _optional(self, name: str, description: str) -> OptionalGauge:
+        gauge = OptionalGauge(name, description)
+        self._registry.register(gauge)
+        return gauge
 
     def _labelled(
         self,
@@ -153,28 +185,41 @@ class Metrics:
         self.requests_received = self._labelled(
             Counter, "requests_received_total", "Deliveries of requests.", redelivered=("false", "true")
         )
-        self.requests_completed = self._labelled(
-            Counter,
-            "requests_completed_total",
-            "Deliveries handled, by outcome.",
-            outcome=OUTCOMES,
-            reason=OUTCOME_REASONS,
+        handled = "Deliveries handled, by outcome; one request may need several."
+        self.deliveries_settled = self._labelled(
+            Counter, "deliveries_settled_total", handled, outcome=OUTCOMES, reason=OUTCOME_REASONS
         ).create_series(OUTCOMES_WITH_REASONS)
+        finished = "Requests finished: final events, without repeats."
+        self.requests_finished = self._labelled(
+            Counter, "requests_finished_total", finished, outcome=FINAL_OUTCOMES, reason=OUTCOME_REASONS
+        ).create_series(key for key in OUTCOMES_WITH_REASONS if key[0] in FINAL_OUTCOMES)
         handling_time = "Handling time: received to acknowledged."
         self.request_duration = self._labelled(
             Histogram, "request_duration_seconds", handling_time, DURATION_BUCKETS, outcome=OUTCOMES
         )
-        age = "Age: first received to final event."
+        age = "Age: sent (else first received) to final event, without repeats."
         self.request_age = self._labelled(Histogram, "request_age_seconds", age, AGE_BUCKETS, outcome=FINAL_OUTCOMES)
         self.parked = self._labelled(
             Counter, "parked_total", "Requests parked for an operator.", reason=PARKED_REASON_VALUES
         )
         self.in_flight_requests = self._gauge("in_flight_requests", "Deliveries in flight.")
+        self._oldest_request_age = self._optional("oldest_request_age_seconds", "Age of the oldest request in flight.")
 
-    def _create_call_metrics(self) -> None:
+    def _create_queue_metrics(self) -> None:
+        ready = "Ready messages, as the broker counts them; absent while unknown."
+        self._queue_messages = self._gauge("queue_messages", ready, "queue")
+        since = "Time since the parked queue was last seen empty; 0 while it is."
+        self._parked_since = self._optional("parked_since_seconds", since)
+
+    def _create_call_metrics(self, regions: Collection[str]) -> None:
         self.dcs_calls = self._labelled(
-            Counter, "dcs_calls_total", "DCS calls, by status.", operation=OPERATIONS, status=CALL_STATUSES
-        )
+            Counter,
+            "dcs_calls_total",
+            "DCS calls, by status.",
+            region=(*regions, NO_REGION),
+            operation=OPERATIONS,
+            status=CALL_STATUSES,
+        ).create_series(product(regions, ("create", "list"), ALERTED_STATUSES))
         self.dcs_call_duration = self._labelled(
             Histogram, "dcs_call_duration_seconds", "Duration of DCS calls.", CALL_BUCKETS, operation=OPERATIONS
         )
@@ -190,17 +235,11 @@ class Metrics:
         )
 
     def _create_throttle_metrics(self, regions: Collection[str]) -> None:
-        self._breaker_opened = self._labelled(
-            Gauge, "breaker_opened_timestamp_seconds", "When the breaker opened; 0 while closed.", region=regions
-        )
-        self._breaker_next_probe = self._labelled(
-            Gauge, "breaker_next_probe_timestamp_seconds", "Time of the next probe; 0 while closed.", region=regions
-        )
         self._call_rate_limit = self._labelled(
             Gauge, "call_rate_limit", "Calls per second allowed; +Inf while unlimited.", region=regions
         )
         self._projects_held = self._labelled(
-            Gauge, "projects_held", "Projects currently paused.", region=regions, why=REASONS
+            Gauge, "projects_held", "Projects currently paused.", region=regions, reason=REASONS
         ).create_series(product(regions, REASONS))
         for region in regions:
             self._call_rate_limit[region].set(inf)
@@ -208,11 +247,28 @@ class Metrics:
     def set_held_back(self, regions: Mapping[str, HeldBack]) -> None:
         """Set what holds the requests of each region back; to be called right before `render`."""
         for region, held in regions.items():
-            self._breaker_opened[region].set(held.opened_at)
-            self._breaker_next_probe[region].set(held.probe_at)
             self._call_rate_limit[region].set(held.rate)
-            for why in REASONS:
-                self._projects_held[region, why].set(held.projects.get(why, 0))
+            for reason in REASONS:
+                self._projects_held[region, reason].set(held.projects.get(reason, 0))
+
+    def set_waiting(
+        self, messages: Mapping[str, int], *, parked_seconds: float | None, oldest_seconds: float | None
+    ) -> None:
+        """Set what waits in queues and in flight, None where that is unknown; to be called right before `render`."""
+        self._queue_messages.clear()
+        for queue, count in messages.items():
+            self._queue_messages.labels(queue).set(count)
+        self._parked_since.value, self._oldest_request_age.value = parked_seconds, oldest_seconds
+
+    def set_health(self, status: str) -> None:
+        """Set the state that `/readyz` reports, of `HEALTH_STATUSES`."""
+        for known, gauge in self._health.items():
+            gauge.set(known == status)
+
+    def set_claims_available(self, is_available: bool) -> None:
+        """Redis answers, or not; without claims the metric stays absent."""
+        if self._claims_available.value is not None:
+            self._claims_available.value = float(is_available)
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The metrics as text, and its media type: OpenMetrics where `accept`, an Accept header, asks for it."""

@@ -4,14 +4,16 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from worker.observe.log_fields import call_error_fields, call_level, delivery_fields
 from worker.observe.logging import Level
-from worker.observe.metrics import FINAL_OUTCOMES, OTHER_VALUE, Metrics
+from worker.observe.metrics import FINAL_OUTCOMES, NO_REGION, OTHER_VALUE, Metrics
 from worker.observe.recent_activity import RecentActivity
+from worker.observe.redaction import Redactor
+from worker.observe.repeated_lines import LineKind, RepeatedLines
 from worker.policy.call_result import (
     CallError,
     CallResult,
     ConflictingTask,
-    ErrorKind,
     SeveralTasks,
     TaskFound,
     TaskNotFound,
@@ -37,15 +39,29 @@ LOOKUP_RESULT_NAMES: Final[Mapping[type, str]] = {
 class WorkerObserver:
     """Receives facts from all rooms after they happened; returns nothing and raises nothing."""
 
-    def __init__(self, metrics: Metrics, logger: "FilteringBoundLogger", tracing: "Tracing | None" = None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        logger: "FilteringBoundLogger",
+        tracing: "Tracing | None" = None,
+        *,
+        redactor: Redactor | None = None,
+        without_redis: str = "",
+    ) -> None:
         self._metrics = metrics
         self._logger = logger
+        self.redactor = redactor or Redactor(())
+        """The one of the log: pages and rotated secrets use it as well."""
+        self._without_redis = without_redis
+        """How this replica goes on while Redis is unavailable."""
+        self._repeated_lines = RepeatedLines(self._summarise)
+        self._keeps_every_line = logger.is_enabled_for(logging.DEBUG)
         self.activity = RecentActivity()
         """What the status page shows."""
         self.tracing = tracing
         """None while tracing is off."""
-        self._logs_requests = logger.is_enabled_for(logging.INFO)
         self._links = {"consumer": False, "publisher": False}
+        self._ready_fields: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"<WorkerObserver: links {self._links}>"
@@ -63,11 +79,10 @@ class WorkerObserver:
             self._metrics.lookups[LOOKUP_RESULT_NAMES.get(type(result), OTHER_VALUE)].inc()
         if self.tracing is not None:
             self.tracing.called(operation, result)
-        if isinstance(result, CallError):
-            self.activity.call_failed(migration, result)
-            self._logger.log(
-                _log_level(result), "request.faulted", **_call_error_fields(migration, operation, result, attempt)
-            )
+        self.activity.called(migration, operation, result)
+        if isinstance(result, CallError) and self._logger.is_enabled_for(level := call_level(result)):
+            fields = call_error_fields(migration, operation, result, attempt)
+            self._log_repeatable(level, "dcs.call_failed", result.label, fields)
 
     def settled(self, fact: DeliveryFinished) -> None:
         """A delivery was handled: published, confirmed and acknowledged."""
@@ -76,14 +91,16 @@ class WorkerObserver:
         self.activity.settled(fact)
         metrics = self._metrics
         metrics.in_flight_requests.dec()
-        metrics.requests_completed[fact.outcome, fact.reason].inc()
+        metrics.deliveries_settled[fact.outcome, fact.reason].inc()
         metrics.request_duration[fact.outcome].observe(fact.seconds)
-        if fact.outcome in FINAL_OUTCOMES:
+        if fact.outcome in FINAL_OUTCOMES and not fact.is_repeated:
+            metrics.requests_finished[fact.outcome, fact.reason].inc()
             metrics.request_age[fact.outcome].observe(fact.age)
         if fact.parked:
             metrics.parked[fact.reason].inc()
-        if self._logs_requests:
-            self._logger.info("request.settled", **_settled_fields(fact))
+        level = _delivery_level(fact)
+        if self._logger.is_enabled_for(level):
+            self._log_repeatable(level, f"request.{fact.outcome}", fact.reason, delivery_fields(fact))
 
     def failed(self, error: Exception) -> None:
         """A defect of the worker interrupted a delivery, which was returned to the queue."""
@@ -91,17 +108,21 @@ class WorkerObserver:
             self.tracing.failed(error)
         self.activity.delivery_returned("defect")
         self._metrics.in_flight_requests.dec()
-        self._metrics.requests_completed["returned", "defect"].inc()
-        self._logger.error("request.defect", error=error)
+        self._metrics.deliveries_settled["returned", "defect"].inc()
+        message = "A defect of the worker interrupted a delivery, which was returned to the queue"
+        self._logger.error("request.defect", message=message, error=error)
 
     # DCS.
 
-    def call_ended(self, operation: str, label: str, seconds: float) -> None:
-        """A DCS call ended: `label` is its HTTP status, or how it ended without an answer."""
+    def call_ended(self, operation: str, label: str, seconds: float, region: str | None) -> None:
+        """A DCS call ended: `label` is its HTTP status, or how it ended without an answer.
+
+        `region` is None for a call for credentials.
+        """
         if self.tracing is not None:
             self.tracing.call_ended(label)
         self.activity.call_ended(seconds)
-        self._metrics.dcs_calls[operation, label].inc()
+        self._metrics.dcs_calls[region or NO_REGION, operation, label].inc()
         self._metrics.dcs_call_duration[operation].observe(seconds)
 
     def limited(self, limit: int) -> None:
@@ -112,6 +133,14 @@ class WorkerObserver:
         """The breaker of a region changed: closed (0), half-open (1) or open (2)."""
         self._metrics.breaker_state[region].set(state)
 
+    def credentials(self, refused: str | None) -> None:
+        """No call can be authenticated, for a reason in words, or that is over."""
+        if refused is None:
+            self._logger.info("credentials.accepted", message="The credentials are accepted again")
+        else:
+            message = f"No request is consumed, because the credentials are rejected: {refused}"
+            self._logger.error("credentials.rejected", message=message, error=refused)
+
     # The broker.
 
     def published(self, type_: str, seconds: float) -> None:
@@ -121,31 +150,56 @@ class WorkerObserver:
 
     def unconfirmed(self, reason: str) -> None:
         """A publish was not confirmed and will be retried."""
-        self._logger.warning("publish.unconfirmed", reason=reason)
+        message = f"Not confirmed by the broker: {reason}"
+        fields = {"message": message, "reason": reason}
+        self._log_repeatable(logging.WARNING, "publish.unconfirmed", reason, fields)
 
     def link_up(self, link: str, broker: str) -> None:
         """A broker connection works."""
+        self._logger.info("broker.connected", message=f"The {link} is connected to {broker}", link=link, broker=broker)
         self._set_link_state(link, True)
-        self._logger.info("broker.up", link=link, broker=broker)
 
-    def link_down(self, link: str, reason: str, wait: float) -> None:
-        """A broker connection is lost; the next attempt follows in `wait` seconds."""
+    def link_down(self, link: str, broker: str, reason: str, retry_in_seconds: float) -> None:
+        """A broker connection is lost, or could not be opened."""
         self._set_link_state(link, False)
-        self._logger.warning("broker.down", link=link, reason=reason, wait=round(wait, 3))
+        retry_in_seconds = round(retry_in_seconds, 3)
+        self._logger.warning(
+            "broker.disconnected",
+            message=f"The {link} is not connected to {broker}: {reason}; next attempt in {retry_in_seconds:.1f} s",
+            link=link,
+            broker=broker,
+            reason=reason,
+            retry_in_seconds=retry_in_seconds,
+        )
 
     def blocked(self, is_blocked: bool) -> None:
         """The broker blocks or unblocks the publishing connection."""
         self._metrics.broker_blocked.set(is_blocked)
         if is_blocked:
-            self._logger.warning("broker.blocked")
+            message = "The broker blocks publishing (memory or disk alarm): no request is consumed until that ends"
+            self._logger.warning("broker.blocked", message=message)
         else:
-            self._logger.info("broker.unblocked")
+            self._logger.info("broker.unblocked", message="The broker accepts publishes again")
 
     def reply_refused(self, event_id: str) -> None:
         """The reply queue that a request names does not accept the event."""
-        self._logger.warning("reply.refused", event_id=event_id)
+        message = "The reply queue that the request names does not take the event; the events exchange has it"
+        self._logger.warning("reply.refused", message=message, event_id=event_id)
 
     # The worker.
+
+    def started(self, **fields: Any) -> None:
+        """The worker is built. `worker.ready` is logged with these fields once both broker connections work."""
+        self._ready_fields = fields
+        self._log_ready()
+
+    def health_changed(self, status: str, reason: str) -> None:
+        """The health of this replica has another status."""
+        self._metrics.set_health(status)
+        is_warning = status in ("disconnected", "paused", "degraded")
+        level: Level = "error" if status == "failing" else "warning" if is_warning else "info"
+        message = f"Health is {status} from now on: {reason}"
+        self.note(level, "health.changed", message=message, status=status, reason=reason)
 
     def paused(self, reasons: Collection[str]) -> None:
         """Consumption is paused for these reasons (of `PAUSE_REASONS`), or runs if there are none."""
@@ -154,78 +208,57 @@ class WorkerObserver:
 
     def claims_available(self, is_available: bool, reason: str) -> None:
         """Redis became available or unavailable."""
-        if self._metrics.claims_available is not None:
-            self._metrics.claims_available.set(is_available)
+        self._metrics.set_claims_available(is_available)
         if is_available:
-            self._logger.info("claims.available")
+            self._logger.info("redis.available", message="Redis answers: requests are claimed again")
         else:
-            self._logger.warning("claims.away", reason=reason)
+            message = f"Redis is unavailable: {reason}; meanwhile: {self._without_redis}"
+            self._logger.warning("redis.unavailable", message=message, error=reason)
 
     def claims_doubted(self, seconds: float) -> None:
         """Redis lost its records: for so many seconds every create is preceded by a lookup."""
-        self._logger.warning("claims.doubted", seconds=seconds)
+        message = f"Redis has no records from before: every create is preceded by a lookup for {seconds:.0f} s"
+        self._logger.warning("redis.data_lost", message=message, duration_seconds=round(seconds, 1))
 
     def claims_record_doubted(self, project_id: str, request_id: str) -> None:
         """A record in Redis that no worker can have written was replaced; its request is looked for before a create."""
         self._metrics.claims_records_doubted.inc()
-        self._logger.warning("claims.record_doubted", project_id=project_id, request_id=request_id)
+        message = f"A record in Redis that no worker can have written was replaced; request {request_id} is looked up"
+        self._logger.warning("claims.record_doubted", message=message, project_id=project_id, request_id=request_id)
 
     def note(self, level: Level, event: str, **fields: Any) -> None:
-        """Log anything else. `event` is a noun and a verb with a dot between them."""
+        """Log anything else. `event` is a noun and a verb with a dot between them, `message` a sentence."""
         getattr(self._logger, level)(event, **fields)
+
+    def flush(self, *, is_last: bool = False) -> None:
+        """Log how many repeated lines were left out: in windows that have ended, or in all of them."""
+        self._repeated_lines.flush(is_last=is_last)
 
     def _set_link_state(self, link: str, is_up: bool) -> None:
         self._links[link] = is_up
         self._metrics.broker_connected.set(all(self._links.values()))
+        self._log_ready()
+
+    def _log_ready(self) -> None:
+        if self._ready_fields and all(self._links.values()):
+            self._logger.info("worker.ready", **self._ready_fields)
+            self._ready_fields = {}
+
+    def _log_repeatable(self, level: int, event: str, reason: str, fields: dict[str, Any]) -> None:
+        kind = LineKind(level, event, fields.get("region"), reason, fields.get("error_code"))
+        is_success = event == "request.succeeded"
+        if is_success or self._keeps_every_line or self._repeated_lines.admits(kind):
+            self._logger.log(level, event, **fields)
+
+    def _summarise(self, kind: LineKind, count: int, seconds: float) -> None:
+        fields = {"reason": kind.reason, "error_code": kind.error_code, "region": kind.region}
+        known = {name: value for name, value in fields.items() if value is not None}
+        message = f"and {count} more in {seconds:.0f} s ({', '.join(known.values())})"
+        self._logger.log(kind.level, kind.event, message=message, left_out=count, **known)
 
 
-def _log_level(error: CallError) -> int:
-    if error.is_ambiguous:
-        return logging.WARNING
-    # A throttled project produces hundreds of these, and none needs attention.
-    return logging.DEBUG if error.kind is ErrorKind.THROTTLED else logging.INFO
-
-
-def _settled_fields(fact: DeliveryFinished) -> dict[str, Any]:
-    """The fields of a handled delivery. No body and no text of a sender: ids, counts and DCS's own words."""
-    fields = {
-        "outcome": fact.outcome,
-        "reason": fact.reason,
-        **_request_fields(fact.migration),
-        "attempts": fact.envelope.attempts,
-        "round": fact.envelope.round,
-        "seconds": round(fact.seconds, 4),
-        "age": round(fact.age, 4),
-    }
+def _delivery_level(fact: DeliveryFinished) -> int:
+    """A parked request needs an operator; another failed one may."""
     if fact.parked:
-        fields["parked"] = True
-    if fact.is_repeated:
-        fields["repeated"] = True
-    if fact.trace_id is not None:
-        fields["trace_id"] = fact.trace_id
-    return fields
-
-
-def _call_error_fields(migration: MigrationRequest, operation: str, error: CallError, attempt: int) -> dict[str, Any]:
-    """The fields of a failed call; what DCS did not say is left out."""
-    details = {
-        "status": error.http_status,
-        "error_code": error.error_code,
-        "error_msg": error.error_msg,
-        "message": error.message if error.error_msg is None else None,
-        "dcs_request_id": error.dcs_request_id,
-    }
-    return {
-        **_request_fields(migration),
-        "operation": operation,
-        "attempt": attempt,
-        "evidence": error.evidence.value,
-        "label": error.label,
-        **{key: value for key, value in details.items() if value is not None},
-    }
-
-
-def _request_fields(migration: MigrationRequest | None) -> dict[str, Any]:
-    if migration is None:
-        return {}
-    return {"request_id": migration.request_id, "project_id": migration.project_id, "region": migration.region}
+        return logging.ERROR
+    return logging.WARNING if fact.outcome == "failed" else logging.INFO

@@ -12,6 +12,8 @@ from urllib.parse import quote
 REDACTED: Final = "***"
 MIN_SECRET_LENGTH: Final = 4
 """A shorter secret cannot be redacted: it would match in every line, and the marks would spell it out."""
+MAX_ROTATED_SECRETS: Final = 64
+"""Beyond it the oldest are forgotten: they were replaced long ago."""
 MAX_TEXT_CHARACTERS: Final = 4096
 MAX_LINE_CHARACTERS: Final = 16384
 MAX_DEPTH: Final = 8
@@ -26,7 +28,16 @@ class Redactor:
     """Replaces known secrets by `***`, and the passwords of all URLs."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets if len(secret) >= MIN_SECRET_LENGTH for form in _forms(secret)}
+        self._rotated: dict[str, None] = {}
+        self._first = tuple(secrets)
+        self.add(())
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Redact these as well: secrets that were rotated. Those from before stay secrets."""
+        self._rotated |= dict.fromkeys(secrets)
+        self._rotated = dict.fromkeys(list(self._rotated)[-MAX_ROTATED_SECRETS:])
+        known = (secret for secret in (*self._first, *self._rotated) if len(secret) >= MIN_SECRET_LENGTH)
+        forms = {form for secret in known for form in _forms(secret)}
         longest_first = sorted(forms, key=len, reverse=True)
         self._secret_pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._json_forms = tuple({json.dumps(form)[1:-1] for form in forms})

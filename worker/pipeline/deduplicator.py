@@ -24,6 +24,8 @@ class InProgress:
     """A request in progress; `finished` resolves to its outcome."""
 
     fingerprint: str
+    age_starts_at: float
+    """Epoch seconds."""
     finished: asyncio.Future[Outcome | None] = field(default_factory=asyncio.Future)
     since: float = field(default_factory=time.monotonic)
     """When it started, on the monotonic clock."""
@@ -81,10 +83,10 @@ class Deduplicator:
         """The copy of the request that is in progress."""
         return self._in_progress.get(migration.key)
 
-    def start(self, migration: MigrationRequest) -> InProgress:
+    def start(self, migration: MigrationRequest, age_starts_at: float) -> InProgress:
         """Start a request that is not in progress."""
         assert migration.key not in self._in_progress
-        in_progress = self._in_progress[migration.key] = InProgress(migration.fingerprint)
+        in_progress = self._in_progress[migration.key] = InProgress(migration.fingerprint, age_starts_at)
         return in_progress
 
     def finish(self, migration: MigrationRequest, outcome: Outcome | None, unfinished: Unfinished) -> None:

@@ -22,6 +22,8 @@ class DeliveryContext:
     delivery: DeliveryOwnership
     is_claimed: Callable[[], bool]
     """False once another replica may process the same request: then a look-up precedes every create."""
+    published_at: float | None = None
+    """When the sender published the message, by its own word."""
     needs_lookup: bool = False
     """A task may exist: nothing is created before a look-up, after the listing delay, has found none."""
     is_known: bool = False

@@ -42,9 +42,6 @@ from worker.policy.retry_policy import RetryPolicy
 _NOT_FINAL = frozenset((Reason.EXPIRED, Reason.EXHAUSTED, Reason.UNRESOLVED))
 """Failures for which another replica may have another outcome."""
 
-_REFUSED_LOOKUPS = frozenset((Reason.UNAUTHENTICATED, Reason.FORBIDDEN, Reason.NOT_FOUND))
-"""Failures of a look-up that end a request for which nothing was sent."""
-
 ABSENCE_SECONDS = 5.0
 """How long a look-up that found nothing is believed, after its last answer."""
 LOOKUPS = 2
@@ -76,7 +73,9 @@ class Executor:
     async def execute(self, context: DeliveryContext) -> Outcome:
         """Work on the request of `context`, and keep its envelope up to date."""
         outcome = await self._run_attempts(context)
-        is_final = not (isinstance(outcome, Completed) and outcome.reason in _NOT_FINAL)
+        if not isinstance(outcome, Completed) or outcome.succeeded:
+            return outcome
+        is_final = outcome.reason not in _NOT_FINAL and not context.last_call_was_lookup
         return outcome if is_final else await self._confirm_failure(context, outcome)
 
     async def _confirm_failure(self, context: DeliveryContext, outcome: Outcome) -> Outcome:
@@ -124,8 +123,8 @@ class Executor:
                 context.ended_holds.add(context.checked_hold)
                 step = await self._attempt_once(context)
             return step
-        except ThrottleClosedError:
-            return Requeued(context.envelope)
+        except ThrottleClosedError as closed:
+            return Requeued(context.envelope, closed.why)
         except PostponedError as postponed:
             listing_delay_left = self._retry_policy.listing_delay_left(context.envelope.last_sent_at, self._now())
             return self._retry_policy.wait(context.envelope, max(postponed.seconds, listing_delay_left), postponed.why)
@@ -183,6 +182,15 @@ class Executor:
         """Whether it is certain that no create was sent, for this delivery or another copy of the request."""
         is_first = not context.envelope.is_repeat and not context.is_known
         return is_first and context.claimed_at_start and context.ambiguous_create is None
+
+    def _may_have_been_sent(self, context: DeliveryContext) -> bool:
+        """Whether a create may have been sent, as far as is known: not for a request that has only waited.
+
+        State headers of a sender can come from a worker's copy that was published again.
+        """
+        envelope = context.envelope
+        is_doubtful = envelope.is_repeat and not envelope.is_own_copy
+        return envelope.last_sent_at is not None or is_doubtful or not context.claimed_at_start
 
     async def _look_up(
         self, context: DeliveryContext, permit: CallPermit, asked_at: float
@@ -285,8 +293,7 @@ class Executor:
         """The reason of the failure, if waiting cannot help."""
         reason = error_table.final_reason(error)
         if context.last_call_was_lookup:
-            is_known = reason in _REFUSED_LOOKUPS and self._was_never_sent(context)
-            return reason if is_known or reason is None else Reason.UNRESOLVED
+            return reason if reason is None or not self._may_have_been_sent(context) else Reason.UNRESOLVED
         if error.is_ambiguous:
             return Reason.UNRESOLVED if self._retry_policy.reconcile == "off" else None
         return reason
@@ -305,7 +312,7 @@ class Executor:
             error, context.envelope, now
         ):
             return self._retry_policy.after(error, context.envelope, listing_delay_left, now)
-        if context.last_call_was_lookup:
+        if context.last_call_was_lookup and self._may_have_been_sent(context):
             return self._failed(context, Reason.UNRESOLVED, error)
         if context.ambiguous_create is not None:
             # The schedule is used up, but whether a task exists is not known before the listing delay is over.

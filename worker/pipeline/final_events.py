@@ -48,7 +48,7 @@ def succeeded(
         "task_status": done.task_status,
         "attempts": envelope.attempts,
         "dcs_request_id": done.dcs_request_id,
-        "received_at": to_text(envelope.first_received_at),
+        "received_at": _received_at(envelope, now),
         "completed_at": completed_at,
     }
     return Completed(
@@ -86,7 +86,7 @@ def failed(
         attempts=envelope.attempts,
         parked=reason in PARKED_REASONS or _is_unknown_rejection(reason, error),
         dcs_request_id=error.dcs_request_id if error else None,
-        received_at=to_text(envelope.first_received_at),
+        received_at=_received_at(envelope, now),
         completed_at=to_text(now),
     )
     completed = _failure(body, envelope, migration.message, migration.fingerprint)
@@ -113,10 +113,15 @@ def invalid(error: InvalidRequestError, envelope: Envelope, body: bytes, now: fl
         message=f"the message is no valid request: {error}"[:1024],
         violations=error.violations,
         parked=not error.is_addressed,
-        received_at=to_text(envelope.first_received_at),
+        received_at=_received_at(envelope, now),
         completed_at=to_text(now),
     )
     return _failure(content, envelope, body, "")
+
+
+def _received_at(envelope: Envelope, now: float) -> str:
+    """When the request was first received; the time of the event if that is unknown: the broker had parked it."""
+    return to_text(envelope.first_received_at or now)
 
 
 def _failure(body: MigrationFailed, envelope: Envelope, message: bytes, fingerprint: str) -> Completed:

@@ -18,7 +18,7 @@ from worker.pipeline.executor import Executor
 from worker.pipeline.ports import Claims, Clock, Delivery, Observer, SharedClaims
 from worker.pipeline.settler import Settler
 from worker.policy.call_result import UncopyableError
-from worker.policy.delivery_report import DeliveryFinished, label, trace_id
+from worker.policy.delivery_report import DeliveryFinished, age_starts_at, label, trace_id
 from worker.policy.migration_request import MigrationRequest, RequestParser
 from worker.policy.outcome import (
     ClaimAnswer,
@@ -73,9 +73,8 @@ class DeliveryPipeline:
         envelope = self._envelope(delivery)
         outcome: Outcome
         try:
-            context = DeliveryContext(
-                self._parser.read(delivery.body, delivery.content_encoding), envelope, delivery, lambda: True
-            )
+            migration = self._parser.read(delivery.body, delivery.content_encoding)
+            context = DeliveryContext(migration, envelope, delivery, lambda: True, delivery.published_at)
         except InvalidRequestError as error:
             outcome = final_events.invalid(error, envelope, delivery.body, self._now())
             migration, sender_request_id = None, error.sender.request_id
@@ -139,7 +138,7 @@ class DeliveryPipeline:
             context.first_seen_at = min(known.first_received_at, context.envelope.first_received_at)
             context.envelope = context.envelope.sent_at_least(known.last_sent_at)
         outcome: Outcome | None = None
-        self._deduplicator.start(context.migration)
+        self._deduplicator.start(context.migration, age_starts_at(context.published_at, context.envelope, self._now()))
         try:
             outcome = await self._claim_or_lock(context)
             if isinstance(outcome, Completed) and outcome.fingerprint == context.migration.fingerprint:
@@ -280,7 +279,7 @@ class DeliveryPipeline:
         outcome: Outcome,
         started: float,
     ) -> None:
-        kind, reason = label(outcome)
+        (kind, reason), now = label(outcome), self._now()
         self._observer.settled(
             DeliveryFinished(
                 outcome=kind,
@@ -288,9 +287,12 @@ class DeliveryPipeline:
                 migration=migration,
                 envelope=envelope,
                 seconds=time.perf_counter() - started,
-                age=max(0.0, self._now() - envelope.first_received_at),
+                age=max(0.0, now - age_starts_at(delivery.published_at, envelope, now)),
                 parked=isinstance(outcome, Completed) and outcome.parked and outcome.must_park(envelope),
                 is_repeated=isinstance(outcome, Completed) and outcome.is_repeated,
                 trace_id=trace_id(delivery.headers),
+                completed=outcome if isinstance(outcome, Completed) else None,
+                message_id=delivery.message_id,
+                retry_in_seconds=outcome.seconds if isinstance(outcome, RetryLater) else None,
             )
         )

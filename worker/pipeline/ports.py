@@ -68,6 +68,10 @@ class Delivery(DeliveryOwnership, Protocol):
         """AMQP reply-to."""
 
     @property
+    def published_at(self) -> float | None:
+        """AMQP timestamp, in epoch seconds."""
+
+    @property
     def properties(self) -> Any:
         """AMQP properties, for a copy; opaque here."""
 
@@ -177,7 +181,7 @@ class CallThrottle(Protocol):
     def permit(
         self, migration: MigrationRequest, calls: int, ended_holds: Collection[Hold] = ()
     ) -> AbstractAsyncContextManager[CallPermit]:
-        """Wait for a permit for so many calls. Raises PostponedError, or ThrottleClosedError once it drains."""
+        """Wait for a permit for so many calls. Raises PostponedError or ThrottleClosedError."""
 
     def check_open(self) -> None:
         """Raise ThrottleClosedError once this replica drains: no further call may begin."""

@@ -25,7 +25,7 @@ from worker.policy.retry_policy import ThrottleSettings
 from worker.policy.throttle.circuit_breaker import CircuitBreaker
 from worker.policy.throttle.concurrency_limit import ConcurrencyLimit, fitting_prefetch
 from worker.policy.throttle.hold import CREDENTIALS_TIMES, REGION_TIMES, Hold
-from worker.policy.throttle.project_hold import CREDENTIALS, IN_HAND_SECONDS, QUOTA, THROTTLED, ProjectHold
+from worker.policy.throttle.project_hold import CREDENTIALS, IN_HAND_SECONDS, QUOTA, THROTTLED, ProjectHold, SharedLimit
 from worker.policy.throttle.rate_limiter import RateLimiter
 
 MAX_PERMIT_WAIT_SECONDS: Final = 60.0
@@ -33,6 +33,15 @@ MAX_PERMIT_WAIT_SECONDS: Final = 60.0
 PROJECTS: Final = 1000
 """That are remembered per region; beyond it the oldest is forgotten."""
 _REFUSALS: Final = (ErrorScope.CREDENTIALS, ErrorScope.REGION)
+_REPORTS: Final = {
+    "opened": ("error", "opened", "DCS fails, so no call is made"),
+    "closed": ("info", "closed", "DCS answers again"),
+    "held": ("error", "rejected", "DCS rejects every call"),
+    "released": ("info", "accepted", "DCS accepts calls again"),
+    "probed": ("warning", "probe_failed", "the probe failed"),
+}
+"""What becomes of a part: level, verb and sentence of its log line."""
+_PROJECT_VERBS: Final = {"rejected": "paused", "accepted": "resumed"}
 
 
 @dataclass(slots=True, eq=False)
@@ -81,6 +90,7 @@ class RegionThrottle:
         self.hold = Hold("region", (ErrorScope.REGION,), REGION_TIMES)
         self._spread = RetrySpread(settings.delays)
         self.projects: dict[str, ProjectHold] = {}
+        self.shared = SharedLimit()
         self.queue: WaitQueue[Permit] = WaitQueue(self._offer, self.leave, throttle.clock)
         self.in_use = 0
         self.good_project = ""
@@ -126,7 +136,7 @@ class RegionThrottle:
         if project is not None:
             if (wait := project.wait(permit.calls, now)) > 0.0:
                 return wait, False
-            permit.limiters = (self.limiter, project.limiter)
+            permit.limiters = (self.limiter, *project.limiters)
             permit.probed_project = project if project.begin() else None
         for limiter in permit.limiters:
             limiter.take(permit.calls, now)
@@ -204,20 +214,24 @@ class RegionThrottle:
         self._throttle.accept_credentials()
         project, is_created = permit.migration.project_id, isinstance(result, call_result.TaskCreated)
         if isinstance(result, CallError) and scope is ErrorScope.PROJECT:
-            reason = QUOTA if result.kind is ErrorKind.CAPACITY else CREDENTIALS
-            if self._known(project).refused(reason, permit.migration.key, now, self._throttle.random_unit()):
-                self._note("warning", "project.held", project_id=project, why=reason, **_said(result))
+            reason, refused = QUOTA if result.kind is ErrorKind.CAPACITY else CREDENTIALS, self._known(project)
+            refused.message = result.description
+            if refused.refused(reason, permit.migration.key, now, self._throttle.random_unit()):
+                message = f"Requests for project {project} wait ({reason}): {result.message}"
+                fields = {"message": message, "project_id": project, "reason": reason, **_answer_fields(result)}
+                self._note("warning", "project.paused", **fields)
                 self.make_room()
             return
         self.good_project = project
         if (known := self.projects.get(project)) is not None:
             if known.accepted(is_created=is_created, is_judged=isinstance(result, CallError)):
-                self._note("warning", "project.released", project_id=project)
+                message = f"DCS accepts calls for project {project} again"
+                self._note("info", "project.resumed", message=message, project_id=project)
             if known.is_idle(now):
                 del self.projects[project]
 
     def _failed(self, permit: Permit, error: CallError, now: float) -> None:
-        permit.is_failed = True
+        permit.is_failed, self.breaker.message = True, error.description
         if error.status is call_result.CallStatus.TIMEOUT:
             self.limit.overloaded(permit.call_began_at, now)
         event = self.breaker.failed(permit.generation, permit.migration.key, now, self._throttle.random_unit())
@@ -235,7 +249,9 @@ class RegionThrottle:
             self.make_room()
         if is_new and limiter.rate is not None:
             whose = {"project_id": permit.migration.project_id} if project else {}
-            self._note("info", "calls.paced", per_second=round(limiter.rate, 2), quota=limiter.named, **whose)
+            rate, of = round(limiter.rate, 2), f"project {permit.migration.project_id}" if project else "this region"
+            message = f"DCS limits the calls of {of}: {rate} per second from now on"
+            self._note("info", "dcs.rate_limited", message=message, rate_per_second=rate, quota=limiter.named, **whose)
 
     def _refused(self, permit: Permit, error: CallError, scope: ErrorScope, now: float) -> None:
         """Credentials or endpoint were refused: a probe tells whether for every request, or for this one."""
@@ -249,13 +265,13 @@ class RegionThrottle:
         self.seen[project] = now  # the last one to be probed
         # Only a locked key is not checked at once: another wait that is asked for may be this request's alone.
         lock_seconds = error_table.asked_wait(error) if error.condition is call_result.Condition.KEY_LOCKED else 0.0
-        if hold.refused(error.message, now, lock_seconds):
+        if hold.refused(error.description, now, lock_seconds):
             self._throttle.report(hold, self, "held" if hold.is_held else "", error)
             self._throttle.probes.begin(hold, self, project if own is not None else "")
 
     def _known(self, project: str) -> ProjectHold:
         if (known := self.projects.get(project)) is None:
-            _remember(self.projects, project, known := ProjectHold(self._delays))
+            _remember(self.projects, project, known := ProjectHold(self._delays, self.shared))
         return known
 
     def _note(self, level: str, event: str, **fields: Any) -> None:
@@ -331,8 +347,12 @@ class Throttle:
         """Let no further call begin, and send away all that wait."""
         self._closed.set()
         self.probes.close()
+        self.send_away("drain")
+
+    def send_away(self, why: str) -> None:
+        """Send away all that wait for a permit, to be handed back; those that come later may wait."""
         for region in self.regions.values():
-            region.queue.remove(lambda _: ThrottleClosedError())
+            region.queue.remove(lambda _: ThrottleClosedError(why))
 
     def wake(self, last: RegionThrottle | None = None) -> None:
         """Grant the permits that may be granted. `last`: the region whose turn it is last."""
@@ -384,9 +404,20 @@ class Throttle:
         """Report what became of a part, if it is worth a line, and adapt to it."""
         since, left = round(self.clock() - part.since, 1), round(part.probes.at - self.clock(), 1)
         if event:
-            level = "error" if event in ("held", "opened") else "warning"
-            times = {"next_probe": left} if part.is_blocking else {"seconds": since}
-            self.observer.note(level, f"{part.kind}.{event}", region=region.name, **times, **_said(error))
+            level, verb, sentence = _REPORTS[event]
+            project = next((name for name, known in region.projects.items() if known.own is part), "")
+            if part.kind == "project":
+                level, verb = level.replace("error", "warning"), _PROJECT_VERBS.get(verb, verb)
+            where = f"{part.kind} {project or f'of {region.name}'}"
+            message = f"{where}: {sentence}, after {since:.0f} s"
+            times = {"duration_seconds": since}
+            if part.is_blocking:
+                said = f" ({error.label} {error.message})" if error is not None else ""
+                message = f"{where}: {sentence}{said}; the next probe is in {left:.0f} s"
+                times = {"retry_in_seconds": left}
+            whose = {"region": region.name} | ({"project_id": project} if project else {})
+            fields = {"message": message, **whose, **times, **_answer_fields(error)}
+            self.observer.note(level, f"{part.kind}.{verb}", **fields)
         self.observer.breaker(region.name, region.breaker.state)
         self.refit()
         for other in self.regions.values():
@@ -412,7 +443,7 @@ class Throttle:
     def _probe_ended(self, part: Part, region: RegionThrottle, result: CallResult) -> None:
         is_refused = error_table.is_probe_refused(result, part.scopes)
         error = result if isinstance(result, CallError) else None
-        message, wait = (error.message, error_table.asked_wait(error)) if error is not None else ("", 0.0)
+        message, wait = (error.description, error_table.asked_wait(error)) if error is not None else ("", 0.0)
         event = part.probe_ended(is_refused, message, self.clock(), wait)
         if part is self.credentials:
             self._is_sampling = True
@@ -427,6 +458,9 @@ def _remember(memory: dict[str, Any], project: str, value: object) -> None:
     memory[project] = value
 
 
-def _said(error: CallError | None) -> dict[str, str]:
-    """What the service said, for a line of the log."""
-    return {"label": error.label, "message": error.message} if error is not None else {}
+def _answer_fields(error: CallError | None) -> dict[str, str]:
+    """The answer of the service, as fields of a log line."""
+    if error is None:
+        return {}
+    fields = {"status": error.label, "error_code": error.error_code, "error": error.message}
+    return {name: value for name, value in fields.items() if value}

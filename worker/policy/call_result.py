@@ -5,6 +5,10 @@ Law `evidence`: a result means "nothing was created" only with proof. An unknown
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
+
+MAX_SUMMARY_CHARACTERS: Final = 200
+"""The service's texts can be of any length."""
 
 
 class Evidence(Enum):
@@ -123,6 +127,19 @@ class CallError:
         return str(self.http_status) if self.status is CallStatus.ANSWERED else self.status.value
 
     @property
+    def summary(self) -> str:
+        """Status and code of the answer (`404 APIGW.0101`), or what happened instead of one."""
+        if self.status is not CallStatus.ANSWERED:
+            return (self.message or self.label)[:MAX_SUMMARY_CHARACTERS]
+        return f"{self.label} {self.error_code or self.error_msg or ''}".strip()[:MAX_SUMMARY_CHARACTERS]
+
+    @property
+    def description(self) -> str:
+        """The summary, and the message if it says more."""
+        said = self.message.rstrip(".")
+        return (self.summary if said in self.summary else f"{self.summary}: {said}")[:MAX_SUMMARY_CHARACTERS]
+
+    @property
     def is_ambiguous(self) -> bool:
         """True if the service may have acted."""
         return self.evidence is Evidence.AMBIGUOUS
@@ -185,7 +202,11 @@ class StaleDeliveryError(Exception):
 
 
 class ThrottleClosedError(Exception):
-    """This replica is draining: no further call may begin."""
+    """No further call may begin on this replica, which drains or may not work without Redis: `why`, in one word."""
+
+    def __init__(self, why: str = "drain") -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class PostponedError(Exception):

@@ -33,12 +33,31 @@ class DeliveryFinished:
     seconds: float
     """From received to acknowledged."""
     age: float
-    """From first received to now."""
+    """From `age_starts_at` to now."""
     parked: bool = False
     is_repeated: bool = False
     """The event was an answer from memory."""
     trace_id: str | None = None
     """From the request's `traceparent`, if it had one."""
+    completed: Completed | None = None
+    """The outcome, if the request has finished: its event says what failed."""
+    message_id: str | None = None
+    """Of AMQP."""
+    retry_in_seconds: float | None = None
+    """How long a retried request waits in its retry queue."""
+
+
+MAX_SENDER_AGE_SECONDS: Final = 30 * 86_400.0
+
+
+def age_starts_at(published_at: float | None, envelope: Envelope, now: float) -> float:
+    """Start of a request's age, in epoch seconds: when it was sent (or replayed), else when it was first received.
+
+    The sender's clock may be wrong: a time in the future, or more than 30 days ago, is ignored.
+    """
+    if published_at is None or not 0.0 <= now - published_at <= MAX_SENDER_AGE_SECONDS:
+        return envelope.first_received_at
+    return published_at
 
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")

@@ -8,6 +8,7 @@ deliveries itself, and its queues carry their limit.
 
 import math
 import re
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -39,6 +40,15 @@ _RULES_SINCE_VERSION: Final = (
     ),
 )
 _NEWEST_KNOWN: Final = (4, 3)
+# Verification results of OpenSSL: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
+_USE_HOST: Final = "use a host name of the certificate in {variable}"
+_RENEW: Final = "renew the server's certificate, or set this machine's clock: no other CA file helps"
+_SET_AUTHORITY: Final = "set {settings}_CA_FILE to the certificate file of the CA that signed it"
+_REMEDIES_BY_CODE: Final = {62: _USE_HOST, 64: _USE_HOST, 9: _RENEW, 10: _RENEW} | dict.fromkeys(
+    (2, 18, 19, 20, 21), _SET_AUTHORITY
+)
+_NO_TLS_REASONS: Final = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
+"""The peer answered, but not in TLS."""
 _VERSION: Final = re.compile(r"(\d{1,4})\.(\d{1,4})")
 
 
@@ -134,6 +144,27 @@ def most_urgent_failure(checks: Sequence[Check]) -> FailureKind | None:
     """The kind of failure to fix first; None if nothing failed."""
     kinds = {check.failure_kind for check in checks if check.result is CheckResult.FAILED}
     return next((kind for kind in FailureKind if kind in kinds), None)
+
+
+def tls_words(error: ssl.SSLError) -> str:
+    """An error of TLS in words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate rejected: {error.verify_message}"
+    return (error.reason or "handshake failed").replace("_", " ").lower()
+
+
+def tls_remedy(error: ssl.SSLError, variable: str) -> str:
+    """What helps against an error of TLS, by the error; `variable` has the address."""
+    settings = "WORKER_AMQP" if "AMQP" in variable else "WORKER_DCS"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        remedy = _REMEDIES_BY_CODE.get(error.verify_code, "replace the server's certificate, or one of its chain")
+    elif error.reason in _NO_TLS_REASONS:
+        remedy = "correct scheme and port in {variable}: what listens there does not speak TLS"
+    elif settings == "WORKER_AMQP" and any(word in (error.reason or "") for word in ("CERTIFICATE", "UNKNOWN_CA")):
+        remedy = "set WORKER_AMQP_CERT_FILE and WORKER_AMQP_KEY_FILE to a client certificate that the broker trusts"
+    else:
+        remedy = "compare the TLS versions and ciphers of both sides; the server's log says more"
+    return remedy.format(variable=variable, settings=settings)
 
 
 def check_version(product: str, version: str, subject: str) -> Check:

@@ -16,11 +16,14 @@ SKEW_TOLERANCE_SECONDS: Final = 900.0
 Source: Huawei Cloud, API Gateway FAQs, "AK/SK expired"."""
 LONGEST_WINDOW_SECONDS: Final = 86400.0
 
-_THROTTLE: Final = re.compile(
-    r"(?:policy\s+(?P<policy>\w+)\s+over\s+ratelimit\s*,\s*)?limit\s*:\s*(?P<calls>\d{1,9})\s*,\s*"
-    r"time\s*:\s*(?P<count>\d{1,6})\s*(?P<unit>second|minute|hour|day)",
-    re.IGNORECASE,
+_POLICY: Final = re.compile(r"policy\s+(\w+)\s+over\s+ratelimit", re.IGNORECASE)
+_UNIT: Final = r"(second|minute|hour|day)"
+_LIMITS: Final = (
+    re.compile(rf"limit\s*:\s*(\d{{1,9}})\s*,\s*time\s*:\s*(\d{{1,6}})\s*{_UNIT}", re.IGNORECASE),
+    # Other services: "exceeded rate limit is 30 times per minute", "60/minute".
+    re.compile(rf"\b(\d{{1,9}})\s*(?:(?:times|requests)\s+per|/)\s*(\d{{1,6}}\s+)?{_UNIT}", re.IGNORECASE),
 )
+"""Calls, number of units, and the unit of the window."""
 _SECONDS: Final[Mapping[str, int]] = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _TIMES: Final = re.compile(r"signature time:\s*(\d{8}T\d{6}Z)\s*,\s*server time:\s*(\d{8}T\d{6}Z)", re.IGNORECASE)
 _LOCKED: Final = "access failed to reach the limit"
@@ -76,11 +79,18 @@ def hint(http_status: int, code: str | None, message: str | None) -> str:
 
 
 def _throttle(message: str) -> ErrorText:
-    """The limit that a throttling message names (`policy user over ratelimit,limit:5,time:1 second`)."""
-    match = _THROTTLE.search(message)
-    if match is None:
+    """Whose limit a throttling message speaks of, and the limit (`policy user over ratelimit,limit:5,time:1 second`).
+
+    A policy without a window still says whose limit it is.
+    """
+    policy = _POLICY.search(message)
+    match = next((match for limit in _LIMITS if (match := limit.search(message))), None)
+    if policy is None and match is None:
         return _NOTHING
-    window = max(1, int(match["count"])) * _SECONDS[match["unit"].lower()]
-    is_of_project = (match["policy"] or "").lower() in _PROJECT_POLICIES
+    is_of_project = policy is not None and policy[1].lower() in _PROJECT_POLICIES
     condition = Condition.PROJECT_THROTTLED if is_of_project else Condition.REGION_THROTTLED
-    return ErrorText(condition, NamedLimit(max(1, int(match["calls"])), min(float(window), LONGEST_WINDOW_SECONDS)))
+    if match is None:
+        return ErrorText(condition)
+    calls, count, unit = match.groups()
+    window = max(1, int(count or 1)) * _SECONDS[unit.lower()]
+    return ErrorText(condition, NamedLimit(max(1, int(calls)), min(float(window), LONGEST_WINDOW_SECONDS)))

@@ -1,14 +1,26 @@
 """Status of a replica, as the status page shows it: plain values. Times are epoch seconds."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final, Literal
+from typing import Final
+
+from worker.policy.call_result import CallError
 
 NOTHING: Final = "\N{EN DASH}"
 """Shown where there is no value."""
 
-State = Literal["consuming", "paused", "draining", "waiting"]
+
+def duration(seconds: float) -> str:
+    """Seconds in the two largest units."""
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = int(seconds)
+    for unit, size, small, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // part} {small}"
+    return f"{whole} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +33,33 @@ class InHand:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A request that failed. Who sent what is not known of a message that is no request."""
+class FailureGroup:
+    """Requests that failed alike since the start; ids are those of the last one, None where they are unknown."""
 
-    at: float
     reason: str
+    code: str
+    """Error code, or what happened instead of an answer; empty if no call was to blame."""
+    count: int
+    first: float
+    last: float
     request_id: str | None
     project_id: str | None
     region: str | None
-    attempts: int
-    parked: bool
-    said: str
-    """The last call's ending in the service's words; empty if no call was to blame."""
+    is_parked: bool
+    error: CallError | None
+    """Of the last one."""
+    said: str = ""
+    """The error in DCS's words."""
+
+    @property
+    def command(self) -> str:
+        """What to paste into a shell to see more; empty if there is no id."""
+        if self.is_parked:
+            code = self.error.error_code if self.error else None
+            return shlex.join(
+                ["dcs-worker", "parked", "list", "--reason", self.reason, *(["--error-code", code] if code else ())]
+            )
+        return shlex.join(["dcs-worker", "explain", self.request_id]) if self.request_id else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +81,8 @@ class Activity:
     """Figures of the last minute by their name."""
     outcomes: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Deliveries that are over, by outcome and reason."""
-    failures: tuple[Failure, ...] = ()
-    """The last ones, the newest first."""
+    failures: tuple[FailureGroup, ...] = ()
+    """The latest first."""
     faults: tuple[FaultKind, ...] = ()
 
 
@@ -70,22 +97,9 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
-class Readiness:
-    """`reason` in a few words; `details` are plain values for programs."""
-
-    is_ready: bool
-    reason: str
-    details: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class HeldBack:
-    """What keeps the requests for one region back, in numbers. Times are epoch seconds."""
+    """What keeps the requests for one region back, in numbers."""
 
-    opened_at: float = 0.0
-    """When its breaker was opened; 0 while it is closed."""
-    probe_at: float = 0.0
-    """When it is probed next; 0 while it is closed."""
     rate: float = inf
     """Calls per second that a limit allows, be it set or learnt."""
     projects: Mapping[str, int] = field(default_factory=dict)
@@ -97,11 +111,12 @@ class Status:
     """Everything that the status page shows."""
 
     version: str = ""
-    state: State = "waiting"
+    replica: str = ""
+    """Name of the host or pod."""
     now: float = 0.0
     started: float = 0.0
-    backlog: int = 0
-    """Messages ready in the queue, as the broker last counted them."""
+    queued: Mapping[str, int] = field(default_factory=dict)
+    """Messages ready as the broker last counted them: `requests`, `retry`, `parked`; absent while unknown."""
     in_flight: int = 0
     prefetch: int = 0
     in_hand: tuple[InHand, ...] = ()

@@ -5,16 +5,14 @@ part of a name, mixes kinds of migration, and older services leave `description`
 Tasks"). So every row is judged here: by marker and name, else by name, networks and creation time.
 """
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
-from html import unescape
 from typing import Final
-from unicodedata import normalize
 
 from schemas import identity
 from schemas.dcs import ONLINE_MIGRATION, TaskDetail, TaskRow
+from schemas.text_form import last_marker, normal
 from worker.policy.call_result import ConflictingTask, LookupResult, SeveralTasks, TaskFound, TaskNotFound
 from worker.policy.migration_request import MigrationRequest
 
@@ -23,7 +21,6 @@ CLOCK_SLACK: Final = 60.0
 MIN_CUT_NAME_CHARACTERS: Final = 16
 MIN_CUT_DESCRIPTION_BYTES: Final = 64
 """A shorter beginning of a name or description may be anybody's."""
-_MARKER: Final = re.compile(r"#rq-[0-9a-f]{16}")
 _REPLACEMENTS: Final = "?\ufffd"
 """What stands for a character that was cut in the middle."""
 _LAST_KEPT: Final = "\uffff"
@@ -56,7 +53,8 @@ def row(migration: MigrationRequest, row: TaskRow, since: float) -> Match:
     has_our_name = _is_equal_or_cut(migration.task.name, row.task_name)
     if row.description is None:
         return Match.ASK if has_our_name else Match.NO
-    marker = _last_marker(row.description)
+    # The marker is always the last one; before it there may be a sender's text, behind it what the service adds.
+    marker = last_marker(row.description)
     if marker == migration.marker:
         return Match.YES if has_our_name else Match.ASK
     return Match.ASK if marker is None and _may_be_cut(migration, row, row.description) else Match.NO
@@ -68,7 +66,7 @@ def detail(migration: MigrationRequest, row: TaskRow, detail: TaskDetail, since:
     if migration.marker is None:
         return Match.YES if has_our_networks else Match.NO
     description = max(row.description or "", detail.description or "", key=len)  # a list may show less
-    marker = _last_marker(description)
+    marker = last_marker(description)
     if marker == migration.marker:
         if has_our_networks or _is_equal_or_cut(migration.task.name, row.task_name):
             return Match.YES
@@ -79,7 +77,7 @@ def detail(migration: MigrationRequest, row: TaskRow, detail: TaskDetail, since:
     if not _is_long(description):
         return Match.NO if is_older else Match.UNSURE
     # The whole text without a marker was probably not cut: the same task made by somebody else.
-    is_cut = _normal(description) != _normal(migration.task.description or "")
+    is_cut = normal(description) != normal(migration.task.description or "")
     return Match.YES if has_our_networks and is_older is False and is_cut else Match.UNSURE
 
 
@@ -96,36 +94,22 @@ def lookup_result(matches: Mapping[str, Match]) -> LookupResult:
     return ConflictingTask(conflicting) if conflicting else TaskNotFound()
 
 
-def _normal(text: str) -> str:
-    """The text in the form in which texts are compared."""
-    while (plain := unescape(text)) != text:
-        text = plain
-    # NFD, unlike NFC, keeps the beginning of a text that is cut between a letter and its accent.
-    return " ".join(normalize("NFD", text).casefold().split())
-
-
 def _is_equal(sent: str, shown: str | None) -> bool:
-    return shown is not None and (shown == sent or _normal(shown) == _normal(sent))
+    return shown is not None and (shown == sent or normal(shown) == normal(sent))
 
 
 def _is_equal_or_cut(sent: str, shown: str | None) -> bool:
     if shown is None or _is_equal(sent, shown):
         return shown is not None
-    return len(shown.strip()) >= MIN_CUT_NAME_CHARACTERS and _normal(sent).startswith(_normal(shown))
-
-
-def _last_marker(description: str) -> str | None:
-    # The marker is always the last one; before it there may be a sender's text, behind it what the service adds.
-    markers = _MARKER.findall(_normal(description))
-    return markers[-1] if markers else None
+    return len(shown.strip()) >= MIN_CUT_NAME_CHARACTERS and normal(sent).startswith(normal(shown))
 
 
 def _may_be_cut(migration: MigrationRequest, row: TaskRow, description: str) -> bool:
     """Whether the service may have cut our description to this one."""
     if not _is_equal(migration.task.name, row.task_name):
         return False
-    sent = _normal(identity.marked_description(migration.task, migration.marker or ""))
-    shown = _normal(description).rstrip(_REPLACEMENTS).rstrip()
+    sent = normal(identity.marked_description(migration.task, migration.marker or ""))
+    shown = normal(description).rstrip(_REPLACEMENTS).rstrip()
     rest = sent[len(shown) :].lstrip()
     if not rest or not sent.startswith(shown):
         return False

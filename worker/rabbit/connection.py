@@ -6,23 +6,31 @@ Plain connections, not robust ones: who reconnects, when, and what is declared t
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, SupportsIndex
+from urllib.parse import urlsplit
 
 import aio_pika
-from aio_pika.abc import AbstractConnection
-from aiormq import Channel
+from aio_pika.abc import AbstractConnection, ConnectionParameter
+from aio_pika.connection import make_url
+from aiormq import AMQPConnectionError, Channel, InvalidFrameError, TransportFactory
 from aiormq.abc import AbstractChannel
+from pamqp import frame
+from pamqp.commands import Connection as Method
 
 from worker.rabbit import lenient_codec
+from worker.rabbit.failure_reasons import CHANNEL_CLOSED, BrokerRefusedError
 
 HEARTBEAT_SECONDS: Final = 10
 """A dead peer is noticed after some three heartbeats."""
 CONNECT_TIMEOUT_SECONDS: Final = 10.0
+FIRST_CONNECT_TIMEOUT_SECONDS: Final = 5.0
+"""For the first attempts, where another node can be tried."""
 RPC_TIMEOUT_SECONDS: Final = 10.0
 CLOSE_TIMEOUT_SECONDS: Final = 2.0
+MAX_HANDSHAKE_BYTES: Final = 65_536
 
 
 class ConnectionLostError(ConnectionError):
@@ -36,6 +44,12 @@ class Brokers:
     urls: tuple[str, ...] = field(repr=False)  # they hold passwords
     tls: ssl.SSLContext | None = None
 
+    def address(self, attempt: int) -> str:
+        """Host and port of the node that is tried at this attempt."""
+        parts = urlsplit(self.urls[attempt % len(self.urls)])
+        host, port = parts.hostname or "", parts.port or (5671 if parts.scheme == "amqps" else 5672)
+        return f"{f'[{host}]' if ':' in host else host}:{port}"
+
 
 def tls_context(ca_file: str | None, cert_file: str | None, key_file: str | None) -> ssl.SSLContext:
     """TLS with the given authority (else the system's), and a client certificate if given."""
@@ -43,6 +57,77 @@ def tls_context(ca_file: str | None, cert_file: str | None, key_file: str | None
     if cert_file is not None:
         context.load_cert_chain(cert_file, key_file)
     return context
+
+
+class HandshakeReader(asyncio.StreamReader):
+    """Stream reader that keeps what came, until the connection is open."""
+
+    kept = b""
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        """Bytes came from the broker."""
+        self.kept = (self.kept + bytes(data))[:MAX_HANDSHAKE_BYTES]
+        super().feed_data(data)
+
+    def end(self) -> bytes:
+        """Keep nothing from now on, which costs nothing then; what was kept."""
+        self.feed_data = super().feed_data  # type: ignore[method-assign]
+        return self.kept
+
+
+class BrokerTransport(TransportFactory):
+    """Opens the socket of one connection; `tls`: None for plain TCP.
+
+    aiormq drops the broker's sentence when it refuses `connection.open` (no such vhost, no right on it, a limit of
+    connections): the frame is read again here, from the bytes that came.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self._tls = tls
+        self._reader = HandshakeReader(loop=asyncio.get_running_loop())
+
+    def __repr__(self) -> str:
+        return f"<BrokerTransport: {'TLS' if self._tls else 'TCP'}>"
+
+    async def create(self, url: object, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to the host of `url`. Raises AMQPConnectionError."""
+        loop, address = asyncio.get_running_loop(), urlsplit(str(url))
+        host = address.hostname or ""
+        del kwargs["ssl_context_provider"]
+        protocol = asyncio.StreamReaderProtocol(self._reader, loop=loop)
+        if self._tls is not None:
+            kwargs |= {"ssl": self._tls, "server_hostname": server_name(host)}
+        try:
+            transport, _ = await loop.create_connection(lambda: protocol, host, address.port or 0, **kwargs)
+        except OSError as error:
+            raise AMQPConnectionError(*error.args) from error
+        return self._reader, asyncio.StreamWriter(transport, protocol, self._reader, loop)
+
+    def end_handshake(self) -> str | None:
+        """Keep nothing from now on; the sentence with which the broker closed the connection, if it did."""
+        data, found = self._reader.end(), None
+        while data:
+            try:
+                length, _, received = frame.unmarshal(data)
+            except Exception:  # noqa: BLE001 - an incomplete frame, or none of AMQP
+                break
+            found = received if isinstance(received, Method.Close) else found
+            data = data[length:]
+        return found.reply_text if found is not None else None
+
+
+class BrokerConnection(aio_pika.Connection):
+    """A connection whose transport is given as `transport_factory`."""
+
+    PARAMETERS = (
+        *aio_pika.Connection.PARAMETERS,
+        ConnectionParameter(name="transport_factory", parser=lambda value: value, is_kwarg=True),
+    )
+
+
+def server_name(host: str) -> str:
+    """The host as certificates and SNI have it: without the dot of a fully qualified name."""
+    return host.rstrip(".")
 
 
 @contextmanager
@@ -62,7 +147,7 @@ def connection_loss_as_error() -> Iterator[None]:
         raise ConnectionLostError("the connection is stuck") from None
     except Exception as error:
         if type(error) is Exception:
-            raise ConnectionLostError("the channel was closed") from None
+            raise ConnectionLostError(CHANNEL_CLOSED) from None
         raise
 
 
@@ -70,17 +155,23 @@ def connection_loss_as_error() -> Iterator[None]:
 async def connected(brokers: Brokers, attempt: int, name: str) -> AsyncIterator[AbstractConnection]:
     """A connection called `name` to one node, the next one at each `attempt`; closed within its timeout.
 
-    Raises IncompatibleCodecError if hostile messages would break it.
+    Raises IncompatibleCodecError if hostile messages would break it, BrokerRefusedError, and what aio-pika raises.
     """
     lenient_codec.install()
-    async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-        connection = await aio_pika.connect(
-            brokers.urls[attempt % len(brokers.urls)],
-            ssl_context=brokers.tls,
-            timeout=CONNECT_TIMEOUT_SECONDS,
-            heartbeat=HEARTBEAT_SECONDS,
-            client_properties={"connection_name": name},
-        )
+    nodes = len(brokers.urls)
+    timeout = FIRST_CONNECT_TIMEOUT_SECONDS if attempt < nodes > 1 else CONNECT_TIMEOUT_SECONDS
+    transport = BrokerTransport(brokers.tls)
+    url = make_url(brokers.urls[attempt % nodes], heartbeat=HEARTBEAT_SECONDS)
+    # Not aio_pika.connect, which writes all parameters into the URL.
+    connection = BrokerConnection(url, client_properties={"connection_name": name}, transport_factory=transport)
+    try:
+        async with asyncio.timeout(timeout):
+            await connection.connect(timeout=timeout)
+    except InvalidFrameError as error:
+        if (sentence := transport.end_handshake()) is None:
+            raise
+        raise BrokerRefusedError(sentence) from error
+    transport.end_handshake()
     try:
         yield connection
     finally:

@@ -9,7 +9,8 @@ from typing import Final, Protocol
 from aio_pika.abc import AbstractConnection
 
 from worker.policy import backoff
-from worker.rabbit.connection import Brokers, ConnectionLostError, connected, connection_loss_as_error
+from worker.rabbit.connection import Brokers, connected, connection_loss_as_error
+from worker.rabbit.failure_reasons import reason_in_words
 from worker.rabbit.topology import TopologyError
 
 STEADY_SESSION_SECONDS: Final = 30.0
@@ -19,6 +20,10 @@ STEADY_SESSION_SECONDS: Final = 30.0
 class BrokerLostError(Exception):
     """No steady session for longer than allowed: the process ends, and the orchestrator starts another one."""
 
+    def __init__(self, reason: str, seconds: float) -> None:
+        super().__init__(f"No connection to the broker worked for {seconds:g} s: {reason}")
+        self.seconds = seconds
+
 
 class ConnectionObserver(Protocol):
     """Receives when a connection comes up or goes down."""
@@ -26,8 +31,8 @@ class ConnectionObserver(Protocol):
     def link_up(self, link: str, broker: str) -> None:
         """A session of the connection works."""
 
-    def link_down(self, link: str, reason: str, wait: float) -> None:
-        """The connection has no session, and tries again after `wait` seconds."""
+    def link_down(self, link: str, broker: str, reason: str, retry_in_seconds: float) -> None:
+        """The connection has no session, for a reason in words, and tries again."""
 
 
 Session = Callable[[AbstractConnection, Callable[[], None]], Awaitable[str]]
@@ -67,28 +72,24 @@ class ConnectionSupervisor:
             if now - started_at >= STEADY_SESSION_SECONDS:
                 failures, steady_at = 0, now
             if now - steady_at > self._max_down_seconds:
-                raise BrokerLostError(f"{self.name}: no working broker for {self._max_down_seconds:g} s: {reason}")
+                raise BrokerLostError(f"{self._brokers.address(attempt)}: {reason}", self._max_down_seconds)
             failures += 1
-            attempt += 1
             wait = backoff.reconnect(failures, random.random())
-            self.state = reason
-            self._observer.link_down(self.name, reason, wait)
+            self.state = f"{self._brokers.address(attempt)}: {reason}"
+            self._observer.link_down(self.name, self._brokers.address(attempt), reason, wait)
+            attempt += 1
             await asyncio.sleep(wait)
 
     async def _serve(self, attempt: int) -> str:
         try:
             with connection_loss_as_error():
                 async with connected(self._brokers, attempt, f"dcs-worker {self.name}") as connection:
-                    return await self._session(connection, lambda: self._up(connection))
+                    return await self._session(connection, lambda: self._up(self._brokers.address(attempt)))
         except TopologyError:
             raise
-        except TimeoutError:
-            return "the broker does not answer"
-        except ConnectionLostError as error:
-            return str(error)
         except Exception as error:  # noqa: BLE001 - the next session is the remedy for any error
-            return f"{type(error).__name__}: {error}"[:300]
+            return reason_in_words(error)
 
-    def _up(self, connection: AbstractConnection) -> None:
+    def _up(self, broker: str) -> None:
         self.state = "up"
-        self._observer.link_up(self.name, str(connection))
+        self._observer.link_up(self.name, broker)

@@ -5,6 +5,7 @@ counted by the broker) ends the session, and the connection supervisor starts an
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -15,14 +16,17 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
 
 from worker.policy.freeze_detector import FreezeDetector
-from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, connection_loss_as_error, open_channel
+from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, ConnectionLostError, connection_loss_as_error, open_channel
 from worker.rabbit.delivery import ChannelHealth, RabbitDelivery
 from worker.rabbit.locks import BrokerLocks
-from worker.rabbit.topology import Topology, declare
+from worker.rabbit.queue_probe import QueueProbe, silence_reason
+from worker.rabbit.topology import Topology, bind_queues, declare_queues
 
 PROBE_INTERVAL_SECONDS: Final = 3.0
 MAX_PROBES_WITHOUT_CONSUMER: Final = 3
 """Probes in a row in which the broker may count no consumer (its count lags) before the session ends."""
+BIND_WAIT_SECONDS: Final = 1.0
+"""Longest wait for the bindings before a session counts as up; it consumes meanwhile."""
 _MIN_GRANT_FRACTION: Final = 4
 """Another consumer must get at least one part in so many of the missing prefetch, else it waits for more room."""
 
@@ -54,6 +58,11 @@ class PrefetchShares:
     def granted(self) -> int:
         """What the present consumers may hold."""
         return sum(share.granted for share in self.active.values())
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a present consumer may get another delivery."""
+        return any(share.in_hand < share.granted for share in self.active.values())
 
     @property
     def _left_over(self) -> int:
@@ -106,6 +115,7 @@ class Consumer:
         self._pauses: set[str] = set()
         self._changed = asyncio.Event()
         self._channel_health: ChannelHealth | None = None
+        self._queue_probe: QueueProbe | None = None
         self._shares = PrefetchShares(prefetch)
         self._is_consuming = self._is_short = False
         self._adjusting = asyncio.Lock()
@@ -119,14 +129,19 @@ class Consumer:
         return self._is_consuming and self._channel_health is not None and not self._channel_health.is_lost()
 
     @property
+    def is_answering(self) -> bool:
+        """False once the requests queue does not answer although the broker does: see `silence`."""
+        return self._queue_probe is None or self._queue_probe.is_answering
+
+    @property
+    def silence(self) -> str:
+        """What is wrong with a requests queue that does not answer, in words."""
+        return silence_reason(self._queue)
+
+    @property
     def pauses(self) -> frozenset[str]:
         """Why consumption is paused; empty while it is not."""
         return frozenset(self._pauses)
-
-    @property
-    def backlog(self) -> int:
-        """Messages ready in the queue, as the broker last counted them."""
-        return self._channel_health.messages if self._channel_health else 0
 
     def pause(self, why: str) -> None:
         """Stop consuming until `resume` was called for the same reason."""
@@ -166,7 +181,7 @@ class Consumer:
 
     async def session(self, connection: AbstractConnection, up: Callable[[], None]) -> str:
         """Consume on `connection` until its channel is lost; the reason. Raises what aio-pika raises."""
-        await declare(connection, self._topology)
+        await declare_queues(connection, self._topology)
         async with AsyncExitStack() as stack:
             channel = await stack.enter_async_context(open_channel(connection))
             probes = await stack.enter_async_context(open_channel(connection))
@@ -174,16 +189,30 @@ class Consumer:
             await stack.enter_async_context(channel_health.acks.running())
             stack.enter_context(self._locks.session(connection))
             self._channel_health, self._shares = channel_health, PrefetchShares(self._ceiling)
+            self._queue_probe = queue_probe = QueueProbe(connection, self._queue)
+            stack.push_async_callback(queue_probe.aclose)
+            binding = asyncio.create_task(self._bind(connection, channel_health))
+            stack.callback(binding.cancel)
             self._is_consuming = False
             try:
                 await self._adjust()
-                up()
-                return await self._watch(channel_health)
+                await asyncio.wait((binding,), timeout=BIND_WAIT_SECONDS)
+                if not channel_health.is_lost():
+                    up()
+                return await self._watch(channel_health, queue_probe)
             finally:
                 channel_health.mark_lost("the session ended")
                 self._is_consuming = False
 
-    async def _watch(self, channel_health: ChannelHealth) -> str:
+    async def _bind(self, connection: AbstractConnection, channel_health: ChannelHealth) -> None:
+        """Bind beside the consumers: one frozen node of the cluster delays bindings, but not deliveries."""
+        try:
+            with connection_loss_as_error():
+                await bind_queues(connection, self._topology, timeout=None)
+        except Exception as error:  # noqa: BLE001 - the next session is the remedy for any error
+            channel_health.mark_lost(f"the requests queue cannot be bound: {type(error).__name__}: {error}"[:300])
+
+    async def _watch(self, channel_health: ChannelHealth, queue_probe: QueueProbe) -> str:
         uncounted = 0
         while not channel_health.is_lost():
             # Until the channel is lost, a pause or the prefetch changes, or a probe is due.
@@ -197,26 +226,30 @@ class Consumer:
             uncounted = uncounted + 1 if self._shares.active and not channel_health.consumers else 0
             if uncounted > MAX_PROBES_WITHOUT_CONSUMER:
                 return "the broker counts no consumer of the queue"
+            if self._is_consuming and self._shares.has_room and queue_probe.is_due:
+                await self.flush()  # the queue knows of all the room that the consumers have: it must be empty
+                queue_probe.ask()
         return await channel_health.lost()
 
     async def _adjust(self) -> None:
         """Start or cancel consumers, by pauses and prefetch; more is granted to another consumer, less to a new one."""
         async with self._adjusting:
-            channel_health = self._channel_health
-            if channel_health is None or channel_health.is_lost():
+            channel_health, queue_probe, shares = self._channel_health, self._queue_probe, self._shares
+            if channel_health is None or queue_probe is None or channel_health.is_lost():
                 return
-            shares = self._shares
             if self._pauses:
                 self._is_consuming = False
             while shares.active and (self._pauses or shares.granted > self._prefetch):
                 await channel_health.channel.basic_cancel(shares.cancel(), timeout=RPC_TIMEOUT_SECONDS)
             if not self._pauses:
                 if grant := shares.grantable(self._prefetch):
-                    await self._consume(channel_health, shares, PrefetchShare(grant))
+                    await self._consume(channel_health, queue_probe, shares, PrefetchShare(grant))
                 self._is_consuming = True
             self._is_short = not self._pauses and shares.granted < self._prefetch
 
-    async def _consume(self, channel_health: ChannelHealth, shares: PrefetchShares, share: PrefetchShare) -> None:
+    async def _consume(
+        self, channel_health: ChannelHealth, queue_probe: QueueProbe, shares: PrefetchShares, share: PrefetchShare
+    ) -> None:
         def on_settled() -> None:
             shares.settled(share)
             if self._is_short and shares.grantable(self._prefetch):
@@ -225,10 +258,14 @@ class Consumer:
         async def on_message(message: DeliveredMessage) -> None:
             share.in_hand += 1
             channel_health.note_delivery()
+            queue_probe.heard_at = time.monotonic()
             self._deliver(RabbitDelivery(message, channel_health, on_settled))
 
         tag = uuid4().hex
         channel = channel_health.channel
         await channel.basic_qos(prefetch_count=share.granted, timeout=RPC_TIMEOUT_SECONDS)
-        await channel.basic_consume(self._queue, on_message, consumer_tag=tag, timeout=RPC_TIMEOUT_SECONDS)
+        try:
+            await channel.basic_consume(self._queue, on_message, consumer_tag=tag, timeout=RPC_TIMEOUT_SECONDS)
+        except TimeoutError:  # the broker has answered until now
+            raise ConnectionLostError(self.silence) from None
         shares.active[tag] = share

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -18,6 +19,7 @@ from pamqp.commands import Basic
 from worker.policy.call_result import StaleDeliveryError
 from worker.policy.freeze_detector import FreezeDetector
 from worker.rabbit.connection import HEARTBEAT_SECONDS, ConnectionLostError, connection_loss_as_error
+from worker.rabbit.failure_reasons import closing_reason, reason_in_words
 
 PROBE_TIMEOUT_SECONDS: Final = 5.0
 """Without an answer and without a delivery; then the channel is abandoned."""
@@ -92,8 +94,6 @@ class ChannelHealth:
         self.acks = AckWriter(channel)
         self.consumers = 0
         """Consumers of the queue, as the broker last counted them."""
-        self.messages = 0
-        """Messages ready in the queue, as the broker last counted them."""
         self._probes = probes
         self._queue = queue
         self._freeze_detector = freeze_detector
@@ -104,7 +104,7 @@ class ChannelHealth:
         self._probing: asyncio.Task[bool] | None = None
         self._probe_timeout: asyncio.Timeout | None = None
         for closing in (channel.closing, probes.closing):
-            closing.add_done_callback(lambda closed: self.mark_lost(_closing_reason(closed)))
+            closing.add_done_callback(lambda closed: self.mark_lost(closing_reason(closed)))
         cancelled = "the broker cancelled the consumer: the queue was deleted, moved, or timed out"
         channel.on_consumer_cancel_callbacks.add(lambda _: self.mark_lost(cancelled))
 
@@ -156,19 +156,13 @@ class ChannelHealth:
             self.mark_lost(str(error))
             return False
         except Exception as error:  # noqa: BLE001 - without an answer, for any reason, the channel is not surely ours
-            reason = f"the broker does not answer on the consuming connection: {type(error).__name__}: {error}"
-            self.mark_lost(reason[:300])
+            self.mark_lost(f"the broker does not answer on the consuming connection: {reason_in_words(error)}")
             return False
         finally:
             self._probe_timeout = None
         self._heard_at, self._freezes = time.monotonic(), freezes
-        self.consumers, self.messages = answer.consumer_count or 0, answer.message_count or 0
+        self.consumers = answer.consumer_count or 0
         return not self.is_lost()
-
-
-def _closing_reason(closed: asyncio.Future[object]) -> str:
-    error = None if closed.cancelled() else closed.exception()
-    return f"the channel was closed: {error}" if error else "the channel was closed"
 
 
 class RabbitDelivery:
@@ -197,6 +191,14 @@ class RabbitDelivery:
         self._tag = deliver.delivery_tag
         self._channel_health = channel_health
         self._on_settled = on_settled
+
+    @property
+    def published_at(self) -> float | None:
+        """AMQP timestamp, in epoch seconds; AMQP asks for seconds, but some senders write milliseconds."""
+        timestamp: object = self.properties.timestamp
+        if isinstance(timestamp, datetime):
+            return timestamp.timestamp()
+        return timestamp / 1000 if isinstance(timestamp, int) else None
 
     def is_lost(self) -> bool:
         """True once the channel is closed."""

@@ -15,6 +15,7 @@ from pamqp.commands import Basic
 
 from worker.policy.call_result import UnconfirmedError
 from worker.rabbit.connection import Brokers, connected, connection_loss_as_error, open_channel
+from worker.rabbit.failure_reasons import reason_in_words
 
 CLOSED_ERRORS: Final = (AMQPError, ConnectionError, RuntimeError)
 """What aiormq raises for a publish whose channel or connection is closed."""
@@ -53,7 +54,7 @@ class OnDemandChannel:
             try:
                 channel = await self._open()
             except Exception as error:
-                raise UnconfirmedError(f"{type(error).__name__}: {error}"[:300]) from error
+                raise UnconfirmedError(reason_in_words(error)) from error
             try:
                 with connection_loss_as_error():
                     await channel.basic_publish(
@@ -63,11 +64,11 @@ class OnDemandChannel:
                 raise
             except NOT_ALLOWED_ERRORS as error:
                 self._channel = None
-                raise UnconfirmedError(f"{type(error).__name__}: {error}"[:300]) from error
+                raise UnconfirmedError(reason_in_words(error)) from error
             except CLOSED_ERRORS as error:
                 if channel is self._channel:  # aiormq may not know yet that it is closed
                     self._channel = None
-                raise ClosedError(f"{type(error).__name__}: {error}"[:300]) from error
+                raise ClosedError(reason_in_words(error)) from error
 
     async def aclose(self) -> None:
         """Close the connection; the next publish opens another one."""

@@ -5,6 +5,7 @@ exchange may have no queue bound to it, and a reply may go to a queue that does 
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -21,6 +22,7 @@ from worker.policy.call_result import UnconfirmedError
 from worker.policy.outcome import Completed
 from worker.rabbit.connection import open_channel
 from worker.rabbit.copies import CopyPublisher, Original
+from worker.rabbit.failure_reasons import CHANNEL_CLOSED, closing_reason, reason_in_words
 from worker.rabbit.on_demand import CLOSED_ERRORS, NOT_ALLOWED_ERRORS, ClosedError, OnDemandChannel
 from worker.rabbit.publishing import (
     MAX_HEADERS_BYTES,
@@ -30,9 +32,12 @@ from worker.rabbit.publishing import (
     RefusedError,
 )
 from worker.rabbit.replies import ReplyPublisher
-from worker.rabbit.topology import Topology, declare
+from worker.rabbit.topology import Topology, declare_queues
 
 BLOCKED_CHECK_INTERVAL_SECONDS: Final = 0.5
+STARVED_SECONDS: Final = 30.0
+"""After an unconfirmed publish no session counts as up until the next confirm, or for this time: longer than the time
+between two tries of an outcome in hand."""
 MAX_HEX_CHARACTERS: Final = 254
 """Whole bytes in a short string of AMQP, which holds 255."""
 
@@ -73,6 +78,7 @@ class RabbitPublisher:
         publish_copy = partial(self._publish, mandatory=True)
         self._copies = CopyPublisher(publish_copy, isolated, on_stuck=on_stuck, on_cured=self._mark_worn)
         self._is_worn = False
+        self._unconfirmed_at = -math.inf
         self._on_blocked = on_blocked
         self._channel: ConfirmChannel | None = None
         """For events."""
@@ -133,17 +139,20 @@ class RabbitPublisher:
 
     async def session(self, connection: AbstractConnection, up: Callable[[], None]) -> str:
         """Be usable on `connection` until its channel is doubtful; the reason. Raises what aio-pika raises."""
-        await declare(connection, self._topology)
+        await declare_queues(connection, self._topology)
         async with open_channel(connection, confirms=True) as channel, AsyncExitStack() as copies:
             broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             self._broken = broken
-            channel.closing.add_done_callback(lambda _: self._break("the channel was closed"))
+            channel.closing.add_done_callback(lambda closed: self._break(closing_reason(closed)))
             await self._open_copy_channel(connection, copies)
             self._channel = ConfirmChannel(channel, timeout_seconds=PUBLISH_TIMEOUT_SECONDS)
             self._usable.set()
-            up()
+            is_up = False
             try:
                 while not broken.done():
+                    if not is_up and time.monotonic() - self._unconfirmed_at > STARVED_SECONDS:
+                        is_up = True
+                        up()
                     await asyncio.wait((broken,), timeout=BLOCKED_CHECK_INTERVAL_SECONDS)
                     self._block(await _is_blocked(connection))
                     self._copies.forget_old()
@@ -191,7 +200,7 @@ class RabbitPublisher:
                 await self._usable.wait()
         channel = self._copy_channel if is_copy else self._channel
         if channel is None:
-            raise ConnectionError("the channel was closed")
+            raise ConnectionError(CHANNEL_CLOSED)
         return channel
 
     async def _publish(
@@ -207,9 +216,11 @@ class RabbitPublisher:
         try:
             channel = await self._usable_channel(is_copy=mandatory)
             await channel.publish(body, properties, exchange=exchange, routing_key=routing_key, mandatory=mandatory)
+            self._unconfirmed_at = -math.inf
         except TimeoutError:
-            if not self.is_blocked:
-                self._break("a publish was not confirmed in time")
+            if self._usable.is_set():  # else the broker was away or blocked all the time
+                self._unconfirmed_at = time.monotonic()
+                self._break(f"a publish was not confirmed within {PUBLISH_TIMEOUT_SECONDS:g} s")
             raise UnconfirmedError(f"no confirm within {PUBLISH_TIMEOUT_SECONDS:g} s") from None
         except PublishError:
             self._break(f"queue {routing_key!r} does not exist")
@@ -217,9 +228,9 @@ class RabbitPublisher:
         except DeliveryError:
             raise RefusedError(f"the broker refused a message for {routing_key!r}") from None
         except NOT_ALLOWED_ERRORS as error:
-            raise UnconfirmedError(f"{type(error).__name__}: {error}"[:300]) from error
+            raise UnconfirmedError(reason_in_words(error)) from error
         except CLOSED_ERRORS as error:
-            raise ClosedError(f"{type(error).__name__}: {error}"[:300]) from error
+            raise ClosedError(reason_in_words(error)) from error
 
 
 def _readable(correlation_id: str | None) -> str | None:

@@ -3,6 +3,8 @@
 A `reply_to` that the broker does not accept costs its own answer and nothing else. RabbitMQ closes the connection for
 some addresses (a direct reply-to address of another cluster), and all replies under way on it with it. These are
 published again one at a time, so that the next closing has one possible cause.
+A queue that does not answer (a quorum queue without a majority) blocks the channel of its publisher, for all addresses.
+So that channel is left, and each reply on it that was not confirmed in time is published again on a separate one.
 """
 
 import asyncio
@@ -20,9 +22,13 @@ REPLY_TIMEOUT_SECONDS: Final = 5.0
 REPLY_TRIES: Final = 3
 REPLY_PAUSE_SECONDS: Final = 0.5
 """After a try that the broker refused, or for which no connection could be opened."""
-MAX_HARMFUL_ADDRESSES: Final = 1024
+MAX_REMEMBERED_ADDRESSES: Final = 1024
+"""Of each kind."""
 HARMFUL_ADDRESS_SECONDS: Final = 300.0
 """No reply is tried to an address that closed its connection at every try, for this time."""
+FROZEN_ADDRESS_SECONDS: Final = 10.0
+"""Nor to one that did not answer on a separate connection, for this time: short, since the broker may be at fault."""
+MAX_SEPARATE_CHANNELS: Final = 8
 
 
 class ReplyPublisher:
@@ -32,22 +38,33 @@ class ReplyPublisher:
     """
 
     def __init__(self, channel: Callable[[], OnDemandChannel]) -> None:
+        self._make_channel = channel
         self._shared, self._isolated = channel(), channel()
+        self._left: OnDemandChannel | None = None
+        """The shared channel before this one, on which replies may be under way."""
         self._turn = asyncio.Lock()
+        self._separate = asyncio.Semaphore(MAX_SEPARATE_CHANNELS)
         self._harmful: dict[str, float] = {}
+        self._frozen: dict[str, float] = {}
 
     def __repr__(self) -> str:
-        return f"<ReplyPublisher: {self._shared!r}, {len(self._harmful)} harmful addresses>"
+        return (
+            f"<ReplyPublisher: {self._shared!r}, {len(self._harmful)} harmful and {len(self._frozen)} frozen addresses>"
+        )
 
     async def publish(self, body: bytes, properties: Basic.Properties, reply_to: str) -> bool:
         """Publish one reply; False if it was abandoned. Nothing raises."""
+        if reply_to in self._frozen:  # it may block the shared channel again
+            return await self._publish_separately(body, properties, reply_to)
         for _ in range(REPLY_TRIES):
-            if self._is_harmful(reply_to):
+            if self._is_avoided(reply_to):
                 return False
+            channel = self._shared
             try:
-                await self._shared.publish(body, properties, reply_to, REPLY_TIMEOUT_SECONDS, mandatory=False)
+                await channel.publish(body, properties, reply_to, REPLY_TIMEOUT_SECONDS, mandatory=False)
             except TimeoutError:
-                return False
+                await self._leave(channel)
+                return await self._publish_separately(body, properties, reply_to)
             except ClosedError:
                 async with self._turn:
                     return await self._publish_alone(body, properties, reply_to)
@@ -59,12 +76,39 @@ class ReplyPublisher:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._shared.aclose()
-        await self._isolated.aclose()
+        for channel in filter(None, (self._shared, self._isolated, self._left)):
+            await channel.aclose()
+
+    async def _leave(self, channel: OnDemandChannel) -> None:
+        """Share another channel from now on, unless this is done already; what is under way there goes on."""
+        if channel is self._shared:
+            closing, self._left, self._shared = self._left, channel, self._make_channel()
+            if closing is not None:
+                await closing.aclose()
+
+    async def _publish_separately(self, body: bytes, properties: Basic.Properties, reply_to: str) -> bool:
+        """Publish one reply on a separate connection, which its queue may block."""
+        if self._is_avoided(reply_to):
+            return False
+        async with self._separate:
+            if self._is_avoided(reply_to):  # found while this reply waited
+                return False
+            channel = self._make_channel()
+            try:
+                await channel.publish(body, properties, reply_to, REPLY_TIMEOUT_SECONDS, mandatory=False)
+            except TimeoutError:
+                _remember(self._frozen, reply_to, FROZEN_ADDRESS_SECONDS)
+                return False
+            except (DeliveryError, UnconfirmedError):
+                return False
+            finally:
+                await channel.aclose()
+            self._frozen.pop(reply_to, None)
+            return True
 
     async def _publish_alone(self, body: bytes, properties: Basic.Properties, reply_to: str) -> bool:
         """Publish one reply while no other one is published on its connection."""
-        if self._is_harmful(reply_to):  # found while this reply waited for its turn
+        if self._is_avoided(reply_to):  # found while this reply waited for its turn
             return False
         for _ in range(REPLY_TRIES):
             try:
@@ -72,15 +116,21 @@ class ReplyPublisher:
             except ClosedError:
                 continue
             except TimeoutError:
+                _remember(self._frozen, reply_to, FROZEN_ADDRESS_SECONDS)
                 await self._isolated.aclose()
                 return False
             except (DeliveryError, UnconfirmedError):
                 return False
             return True
-        if len(self._harmful) >= MAX_HARMFUL_ADDRESSES:
-            self._harmful.pop(next(iter(self._harmful)))
-        self._harmful[reply_to] = time.monotonic() + HARMFUL_ADDRESS_SECONDS
+        _remember(self._harmful, reply_to, HARMFUL_ADDRESS_SECONDS)
         return False
 
-    def _is_harmful(self, reply_to: str) -> bool:
-        return self._harmful.get(reply_to, 0.0) > time.monotonic()
+    def _is_avoided(self, reply_to: str) -> bool:
+        return max(self._harmful.get(reply_to, 0.0), self._frozen.get(reply_to, 0.0)) > time.monotonic()
+
+
+def _remember(addresses: dict[str, float], reply_to: str, seconds: float) -> None:
+    addresses.pop(reply_to, None)
+    if len(addresses) >= MAX_REMEMBERED_ADDRESSES:
+        addresses.pop(next(iter(addresses)))
+    addresses[reply_to] = time.monotonic() + seconds

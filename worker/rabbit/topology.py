@@ -112,16 +112,26 @@ async def declare(connection: AbstractConnection, topology: Topology) -> None:
 
     A user without the right to configure may still use an existing topology.
     """
+    await declare_queues(connection, topology)
+    await bind_queues(connection, topology, timeout=RPC_TIMEOUT_SECONDS)
+
+
+async def declare_queues(connection: AbstractConnection, topology: Topology) -> None:
+    """Declare queues and exchanges that are missing. Raises TopologyError naming every difference to what exists."""
     differences: list[str] = []
     for item in topology.items:
         differences += await _declare(connection, item)
     if differences:
         raise TopologyError(differences)
+
+
+async def bind_queues(connection: AbstractConnection, topology: Topology, *, timeout: float | None) -> None:
+    """Declare the bindings. Also an existing one waits for a frozen node, until its cluster takes it for dead."""
     for binding in topology.bindings:
         # Refused: AMQP cannot tell whether the binding exists, and senders may use the queue itself.
         with suppress(ChannelAccessRefused):
             async with open_channel(connection) as channel:
-                await channel.queue_bind(binding.queue, binding.exchange, binding.key, timeout=RPC_TIMEOUT_SECONDS)
+                await channel.queue_bind(binding.queue, binding.exchange, binding.key, timeout=timeout)
 
 
 async def _declare(connection: AbstractConnection, item: Exchange | Queue) -> list[str]:
@@ -178,4 +188,4 @@ def _plain(value: str) -> str:
     value = value.strip()
     if value == "none":
         return "not set"
-    return re.sub(r"^the value '(.*)' of type '\w+'$", r"\1", value).strip("'") or "empty"
+    return re.sub(r"^the value '(.*)' of type '\w+'$", r"\1", value).strip("'") or "'' (empty)"

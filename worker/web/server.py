@@ -7,7 +7,8 @@ from typing import Final
 
 from aiohttp import web
 
-from worker.policy.status import Readiness, Status
+from worker.policy.health import Health
+from worker.policy.status import Status
 from worker.web.status_page import CONTENT_SECURITY_POLICY, render_page
 
 SHUTDOWN_TIMEOUT_SECONDS: Final = 0.25
@@ -21,7 +22,7 @@ SERVER_HEADER: Final = "dcs-migration-worker"
 class WebServer:
     """Serves on `host` and `port` (0: any free port) from `start` to `stop`.
 
-    `readiness` and `status` are called for each request. `metrics` is called with the Accept header (empty if there is
+    `health` and `status` are called for each request. `metrics` is called with the Accept header (empty if there is
     none) and returns the body and its media type.
     """
 
@@ -29,13 +30,13 @@ class WebServer:
         self,
         host: str,
         port: int,
-        readiness: Callable[[], Readiness],
+        health: Callable[[], Health],
         metrics: Callable[[str], tuple[bytes, str]],
         status: Callable[[], Status],
     ) -> None:
         self._host = host
         self._port = port
-        self._readiness = readiness
+        self._health = health
         self._metrics = metrics
         self._status = status
         self._runner: web.ServerRunner | None = None
@@ -96,7 +97,7 @@ class WebServer:
         return handler(request)
 
     def _status_page(self, _: web.BaseRequest) -> web.Response:
-        html = render_page(self._readiness(), self._status())
+        html = render_page(self._health(), self._status())
         headers = {
             "Content-Security-Policy": CONTENT_SECURITY_POLICY,
             "X-Content-Type-Options": "nosniff",
@@ -106,9 +107,9 @@ class WebServer:
         return web.Response(text=html, content_type="text/html", charset="utf-8", headers=headers)
 
     def _readyz(self, _: web.BaseRequest) -> web.Response:
-        readiness = self._readiness()
-        content = {"ready": readiness.is_ready, "reason": readiness.reason}
-        return _json(200 if readiness.is_ready else 503, {**content, **readiness.details, **content})
+        health = self._health()
+        content = {"status": health.status, "reason": health.reason, "conditions": health.conditions}
+        return _json(200 if health.status.is_ready else 503, {**content, **health.details, **content})
 
     def _metrics_page(self, request: web.BaseRequest) -> web.Response:
         body, media_type = self._metrics(request.headers.get("Accept", ""))

@@ -6,7 +6,6 @@ unescaped would not be executed.
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -14,10 +13,26 @@ from pathlib import Path
 from typing import Final
 
 from schemas.timestamp import to_text
-from worker.policy.status import NOTHING, Connection, Failure, FaultKind, InHand, Readiness, Status
+from worker.policy.health import MEANINGS, Health, HealthStatus
+from worker.policy.status import NOTHING, Connection, FailureGroup, FaultKind, InHand, Status, duration
 
 MAX_REQUESTS_SHOWN: Final = 10
 """Of the requests in flight."""
+UNKNOWN: Final = "unknown"
+TITLES: Final = {HealthStatus.OK: "Healthy", HealthStatus.DISCONNECTED: "Disconnected from RabbitMQ"}
+"""Of the statuses whose word is not the title."""
+QUEUES: Final = {"requests": "backlog", "retry": "in retry queues", "parked": "parked"}
+"""Tiles of the queues."""
+WORDS: Final = {
+    "ambiguous": "unknown",
+    "refused": "rejected",
+    "never_sent": "not sent",
+    "returned": "requeued",
+    "limit": "max parallel calls",
+    "calls": "calls running",
+    "waiting": "requests queued for a call",
+}
+"""What the page says for names that programs use."""
 
 _CODE_SPAN: Final = re.compile(r"`([^`]+)`")
 _HERE: Final = Path(__file__).parent
@@ -55,8 +70,10 @@ _BODY: Final = """<title>{title} · dcs-worker</title>
 </head>
 <body>
 <header id="head" data-part>
-<h1 class="{state}">{title}</h1> <span class="quiet">dcs-worker {version}, up {up}</span>
+<h1 class="{status}">{title}</h1>
+<span class="quiet">replica {replica} (one page per replica) · dcs-worker {version}, up {up}</span>
 <p>{reason}</p>
+{more}
 </header>
 <main>
 <p id="lost">The worker does not answer. This is its last answer.</p>
@@ -67,35 +84,44 @@ _BODY: Final = """<title>{title} · dcs-worker</title>
 _TAIL: Final = f"<script>{_SCRIPT}</script>\n</body>\n</html>\n"
 
 
-def render_page(readiness: Readiness, status: Status) -> str:
+def render_page(health: Health, status: Status) -> str:
     """The status page as HTML."""
-    # Regions have a separate table.
-    facts = {name: value for name, value in readiness.details.items() if name != "regions"}
-    details = "".join(f" · {text(name)}: {text(_json_or_text(value))}" for name, value in facts.items())
+    others = {name: why for name, why in health.conditions.items() if name != health.status}
+    modes = {name: why for name, why in health.details.items() if isinstance(why, str)}
     body = _BODY.format(
-        title=escape(status.state.capitalize()),
-        state=escape(status.state),
+        title=escape(_title(health.status)),
+        status=health.status.value,
+        replica=text(status.replica),
         version=text(status.version),
         up=duration(status.now - status.started),
-        reason=("" if readiness.reason == status.state else text(readiness.reason)) + details,
+        reason=text(health.reason),
+        more="\n".join(
+            f'<p class="quiet">{text(name)}: {text(why)}</p>' for name, why in (*others.items(), *modes.items())
+        ),
         parts="\n".join(_parts(status)),
     )
     return _HEAD + body + _TAIL
 
 
+def _title(status: HealthStatus) -> str:
+    return TITLES.get(status, status.value.capitalize())
+
+
 def _parts(status: Status) -> tuple[str, ...]:
     activity = status.activity
     settings = f"<details><summary>Effective settings</summary>\n{settings_table(status.settings)}</details>"
+    meanings = table(("state", "meaning"), ((_title(name), text(said)) for name, said in MEANINGS.items()), empty="")
     return (
         f'<section id="figures" class="tiles" data-part>{_tiles(status)}</section>',
+        _section("failures", "Failed requests since start", failures_table(activity.failures, status.now)),
         _section("regions", "Regions", regions_table(status.regions)),
         _section("in-flight", "In flight, oldest first", in_flight_table(status.in_flight, status.in_hand)),
         _section("faults", "Failed DCS calls", faults_table(activity.faults, status.now)),
-        _section("failures", "Recent failures", failures_table(activity.failures, status.now)),
         '<div class="pair">',
         _section("outcomes", "Deliveries since start", outcomes_table(activity.outcomes)),
         _section("connections", "Connections", connections_table(status.connections)),
         "</div>",
+        _section("states", "", f"<details><summary>What the states mean</summary>\n{meanings}</details>"),
         _section("settings", "", settings),
     )
 
@@ -106,16 +132,18 @@ def _section(name: str, title: str, content: str) -> str:
 
 
 def _tiles(status: Status) -> str:
+    queued = {name: f"{status.queued[name]:,}" if name in status.queued else UNKNOWN for name in QUEUES}
     figures = {
-        "waiting in the queue": f"{status.backlog:,}",
-        "in flight": f"{status.in_flight:,} of {status.prefetch:,}",
-        **{f"{name}, last minute": value for name, value in status.activity.figures.items()},
+        **{name: (queued[queue], "") for queue, name in QUEUES.items()},
+        "in flight": (f"{status.in_flight:,} of {status.prefetch:,}", ""),
+        **{f"{name}, last minute": (value, "") for name, value in status.activity.figures.items()},
     }
-    return "".join(f"<div><b>{text(value)}</b>{text(name)}</div>" for name, value in figures.items())
-
-
-def _json_or_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    for name, colour in (("parked", "busy"), ("failed, last minute", "bad")):
+        if name in figures and figures[name][0] not in ("0", UNKNOWN):
+            figures[name] = figures[name][0], colour
+    return "".join(
+        f'<div><b class="{colour}">{text(value)}</b>{text(name)}</div>' for name, (value, colour) in figures.items()
+    )
 
 
 # Cells and tables.
@@ -129,17 +157,6 @@ def text(value: object) -> Cell:
     if value is None or value == "":
         return NOTHING
     return escape(value if isinstance(value, str) else str(value))
-
-
-def duration(seconds: float) -> Cell:
-    """Seconds in the two largest units."""
-    if seconds < 10:
-        return f"{max(0.0, seconds):.1f} s"
-    whole = int(seconds)
-    for unit, size, small, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // part} {small}"
-    return f"{whole} s"
 
 
 def moment(at: float, now: float) -> Cell:
@@ -169,28 +186,32 @@ def in_flight_table(count: int, shown: Sequence[InHand]) -> str:
     return table(("age", "request", "project"), rows, empty="No request in flight.") + more
 
 
-def failures_table(shown: Iterable[Failure], now: float) -> str:
-    """The last failures, newest first."""
+def failures_table(shown: Iterable[FailureGroup], now: float) -> str:
+    """The failures by reason and code, latest first, each with the last request and a command that shows more."""
     rows = (
         (
-            moment(failure.at, now),
-            text(failure.reason) + (' <span class="tag">parked</span>' if failure.parked else ""),
-            text(failure.request_id),
-            text(failure.project_id),
-            text(failure.region),
-            text(failure.attempts),
-            text(failure.said),
+            text(group.reason) + (' <span class="tag">parked</span>' if group.is_parked else ""),
+            text(group.code),
+            f'<span class="bad">{group.count:,}</span>',
+            moment(group.first, now),
+            moment(group.last, now),
+            text(group.request_id),
+            text(group.project_id),
+            text(group.region),
+            text(group.said),
+            f"<code>{text(group.command)}</code>",
         )
-        for failure in shown
+        for group in shown
     )
-    names = ("when", "reason", "request", "project", "region", "create calls", "last error")
+    who = ("last request", "project", "region")
+    names = ("reason", "code", "requests", "first", "last", *who, "last error", "command")
     return table(names, rows, empty="No failed request since start.")
 
 
 def faults_table(shown: Iterable[FaultKind], now: float) -> str:
     """Failed DCS calls by status."""
     rows = (
-        (text(fault.label), text(fault.evidence), text(fault.count), moment(fault.at, now), text(fault.said))
+        (text(fault.label), _word(fault.evidence), f"{fault.count:,}", moment(fault.at, now), text(fault.said))
         for fault in shown
     )
     names = ("status", "result", "calls", "last", "last error")
@@ -199,23 +220,35 @@ def faults_table(shown: Iterable[FaultKind], now: float) -> str:
 
 def outcomes_table(shown: Mapping[tuple[str, str], int]) -> str:
     """Handled deliveries by outcome and reason, most frequent first."""
-    rows = ((text(outcome), text(reason), f"{count:,}") for (outcome, reason), count in shown.items())
+    rows = ((_word(outcome), text(reason), f"{count:,}") for (outcome, reason), count in shown.items())
     return table(("outcome", "reason", "deliveries"), rows, empty="No delivery handled since start.")
 
 
 def regions_table(shown: Mapping[str, Mapping[str, object]]) -> str:
-    """The facts of each region: a column for each fact that all regions have, one for the rest."""
+    """The facts of each region, stopped ones first: a column for each fact that all regions have, one for the rest."""
     first = next(iter(shown.values()), {})
     names = [name for name in first if all(name in facts for facts in shown.values())]
+    stopped = {region for region, facts in shown.items() if "next_probe_in" in facts}
     rows = (
         (
-            text(region),
-            *(text(facts[name]) for name in names),
-            text("; ".join(f"{_spaced(name)} {value}" for name, value in facts.items() if name not in names)),
+            f'<span class="bad">{text(region)}</span>' if region in stopped else text(region),
+            *(text(_worded(facts).get(name)) for name in names),
+            text("; ".join(f"{_spaced(name)} {said}" for name, said in _worded(facts).items() if name not in names)),
         )
-        for region, facts in shown.items()
+        for region, facts in sorted(shown.items(), key=lambda item: item[0] not in stopped)
     )
-    return table(("region", *map(_spaced, names), "note"), rows, empty="No region is configured.")
+    return table(("region", *map(_word, names), "note"), rows, empty="No region is configured.")
+
+
+def _word(name: str) -> str:
+    return text(WORDS.get(name, _spaced(name)))
+
+
+def _worded(facts: Mapping[str, object]) -> dict[str, str]:
+    """The facts that are known: durations are the floats that are no rates."""
+    rates = {name: f"{facts[name]:g} calls/s" for name in ("pace", "quota") if facts.get(name) is not None}
+    known = {name: value for name, value in facts.items() if value is not None}
+    return {name: duration(value) if isinstance(value, float) else str(value) for name, value in known.items()} | rates
 
 
 def _spaced(name: str) -> str:

@@ -120,6 +120,27 @@ async def test_no_create_begins_after_claim_is_lost(lost_at: str) -> None:
     assert bench.publisher.published[-1].what == "hand_back"
 
 
+async def test_request_that_waits_for_a_permit_is_handed_back_when_redis_goes_away() -> None:
+    """WORKER_CLAIMS_AWAY=pause: at once, and not at its turn; the call under way goes on."""
+    claims, answered = FakeClaims(), asyncio.Event()
+    bench = Bench(PAUSE, create=[answered, TaskCreated("i-1")], claims=claims, locks=FakeLocks())
+    first, waiting = FakeDelivery(), FakeDelivery(request(request_id="r-2"))
+    bench.dispatcher.deliver(first)
+    bench.dispatcher.deliver(waiting)  # until the credentials were accepted one call is under way
+    while not bench.dcs.created:
+        await asyncio.sleep(0)
+    claims.answer, claims.held = Unavailable(), False
+    bench.throttle.send_away("claims")
+    async with asyncio.timeout(1):
+        while not waiting.done:
+            await asyncio.sleep(0)
+    assert (bench.observer.outcomes, bench.consumer.recorded) == ([("returned", "claims")], [f"hold {CLAIMS_AWAY}"])
+    assert not first.done
+    answered.set()
+    await bench.idle()
+    assert bench.observer.outcomes[1:] == [("succeeded", "created")]
+
+
 async def test_call_under_way_is_settled_while_redis_is_away() -> None:
     """WORKER_CLAIMS_AWAY=pause: the call ends, its event is published, and its outcome is left for Redis."""
     claims, answered = FakeClaims(), asyncio.Event()

@@ -195,13 +195,51 @@ async def test_forbidden_lookup_is_unresolved() -> None:
     assert bench.publisher.events[0]["reason"] == "unresolved"
 
 
+@pytest.mark.parametrize(
+    ("delivery", "reason"),
+    [
+        (FakeDelivery(), "forbidden"),
+        (FakeDelivery(headers=copy_headers(1)), "forbidden"),
+        (FakeDelivery(headers=copy_headers(1, last_sent_at=NOW - 100)), "unresolved"),
+        (FakeDelivery(headers=copy_headers(1), exchange="dcs.migration"), "unresolved"),
+        (FakeDelivery(redelivered=True), "unresolved"),
+    ],
+    ids=["first", "has only waited", "may have been sent", "copy published again", "interrupted"],
+)
+async def test_forbidden_lookup_is_unresolved_only_if_create_may_have_been_sent(
+    delivery: FakeDelivery, reason: str
+) -> None:
+    """Else it fails for the reason of the refusal."""
+    bench = Bench(RetryPolicy(), find=[FORBIDDEN])
+    await bench.deliver(delivery)
+    (event,) = bench.publisher.events
+    assert (event["reason"], event["parked"], bench.dcs.calls) == (reason, True, ["find"])
+
+
+async def test_request_that_waited_here_is_not_unresolved() -> None:
+    """This replica knows that no create was sent before either."""
+    bench = Bench(RetryPolicy(tries=1), find=[BUSY, FORBIDDEN])
+    await bench.deliver(FakeDelivery())
+    (copy,) = bench.publisher.published
+    await bench.deliver(FakeDelivery(headers=copy.headers))
+    assert [event["reason"] for event in bench.publisher.events] == ["forbidden"]
+
+
+async def test_failed_lookups_without_a_create_end_as_exhausted() -> None:
+    """It is certain that no task exists."""
+    bench = Bench(RetryPolicy(tries=1), find=[BUSY])
+    await bench.deliver(FakeDelivery(headers=copy_headers(4)))
+    (event,) = bench.publisher.events
+    assert (event["reason"], event["error"]["error_code"]) == ("exhausted", "DCS.4026")
+
+
 async def test_failed_lookups_use_retry_levels_then_unresolved() -> None:
     """A failed look-up uses a retry level; after the last one the request is unresolved."""
     bench = Bench(create=[TIMEOUT], find=[BUSY])
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create", "find", "find"]
     assert bench.publisher.published[0].headers["x-round"] == 1
-    last = FakeDelivery(headers=_round(4, last_sent_at=NOW - 100))
+    last = FakeDelivery(headers=copy_headers(4, last_sent_at=NOW - 100))
     await bench.deliver(last)
     assert bench.publisher.events[0]["reason"] == "unresolved"
 
@@ -236,11 +274,11 @@ async def test_repeat_past_not_after_is_looked_up() -> None:
     late = request(not_after="2026-01-01T00:00:00Z")
     for find, age, expected in (([task_found()], 0.0, "adopted"), ([TaskNotFound()], 100.0, "expired")):
         bench = Bench(find=find)
-        await bench.deliver(FakeDelivery(late, headers=_round(1, last_sent_at=NOW - age)))
+        await bench.deliver(FakeDelivery(late, headers=copy_headers(1, last_sent_at=NOW - age)))
         assert bench.dcs.calls == ["find"]
         assert bench.observer.outcomes[0][1] == expected
     bench = Bench(find=[TaskNotFound()])
-    await bench.deliver(FakeDelivery(late, headers=_round(1, last_sent_at=NOW)))
+    await bench.deliver(FakeDelivery(late, headers=copy_headers(1, last_sent_at=NOW)))
     assert bench.observer.outcomes == [("retried", "settle")]
 
 
@@ -258,10 +296,6 @@ async def test_request_that_expires_while_waiting_is_not_sent() -> None:
     await bench.deliver(delivery)
     assert bench.dcs.calls == []
     assert bench.publisher.events[0]["reason"] == "expired"
-
-
-def _round(round_: int, *, last_sent_at: float | None = None) -> dict[str, object]:
-    return Envelope(1, round_, 2, 0, 0, NOW - 1000, last_sent_at, True, False).write({})
 
 
 async def test_description_leaves_room_for_the_marker() -> None:

@@ -17,6 +17,7 @@ from worker.policy.call_result import (
     TaskCreated,
     TaskNotFound,
 )
+from worker.policy.health import StoppedRegion
 from worker.policy.status import HeldBack
 
 STALE = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.STALE)
@@ -25,12 +26,12 @@ REJECTED = CallError(Evidence.REFUSED, ErrorKind.REJECTED, CallStatus.ANSWERED, 
 DONE = TaskCreated("i")
 
 
-def test_healthy_throttle_reports_no_reason(bench: ThrottleBench) -> None:
-    """No reason; the facts are few."""
+def test_healthy_throttle_stops_nothing(bench: ThrottleBench) -> None:
+    """No region and no project; the facts are few."""
     now = bench.world.loop.now
-    assert explain.reasons(bench.throttle) == []
+    assert (explain.stopped(bench.throttle), explain.paused_projects(bench.throttle)) == ([], [])
     assert explain.facts(bench.region, now) == {"breaker": "closed", "limit": 8, "calls": 0, "waiting": 0}
-    assert explain.held_back(bench.region, now, 1000.0) == HeldBack(projects={"throttled": 0})
+    assert explain.held_back(bench.region, now) == HeldBack(projects={"throttled": 0})
     assert repr(bench.region) == "<RegionThrottle cn-north-4: 0 in use, 0 waiting, <CircuitBreaker: closed>>"
 
 
@@ -43,11 +44,13 @@ def test_every_restriction_is_reported(bench: ThrottleBench) -> None:
     bench.world.dcs.faults[REGION] = UNREACHABLE
     bench.calls(*[UNREACHABLE] * 5)
     now = bench.world.loop.now
-    assert explain.reasons(bench.throttle) == [
-        "cn-north-4: the breaker has been open for 0 s, the next probe is in 2 s",
-        "cn-north-4: calls are paced at 80.6 per second by a quota",
-        "cn-north-4: 2 projects are throttled",
-        "cn-north-4: 1 project is held, being refused or full",
+    rates = {name: bench.region.projects[name].limiter.rate for name in ("busy", "busier")}
+    (stopped,) = explain.stopped(bench.throttle)
+    assert stopped == StoppedRegion(REGION, False, 0.0, stopped.next_probe_seconds, "connection refused")
+    assert 2.0 <= stopped.next_probe_seconds <= 2.5
+    assert explain.paused_projects(bench.throttle) == [
+        f"{REGION} full: DCS refuses it (400 DCS.4035)",
+        *(f"{REGION} {name}: limited to {rate:.3g} calls per second after HTTP 429" for name, rate in rates.items()),
     ]
     facts = explain.facts(bench.region, now)
     assert 2.0 <= facts.pop("next_probe_in") <= 2.5
@@ -64,9 +67,7 @@ def test_every_restriction_is_reported(bench: ThrottleBench) -> None:
         "held": 1,
         "held_projects": "full (quota)",
     }
-    held = explain.held_back(bench.region, now, 1000.0)
-    assert held.opened_at == pytest.approx(1000, abs=0.5)
-    assert 2 <= held.probe_at - held.opened_at <= 2.5
+    held = explain.held_back(bench.region, now)
     assert held.rate == pytest.approx(80, rel=0.1)
     assert held.projects == {"quota": 1, "throttled": 2}
 
@@ -75,9 +76,9 @@ def test_expired_restriction_is_not_reported(bench: ThrottleBench) -> None:
     """A quota that refused nothing for long holds nothing back, also if there was no call since."""
     bench.calls(throttled(Condition.PROJECT_THROTTLED), throttled(Condition.REGION_THROTTLED, 100))
     bench.calls(DONE)
-    assert len(explain.reasons(bench.throttle)) == 2
+    assert explain.facts(bench.region, bench.world.loop.now).keys() >= {"pace", "throttled"}
+    assert explain.paused_projects(bench.throttle) == []  # the last call was accepted
     bench.run(asyncio.sleep(301))
-    assert explain.reasons(bench.throttle) == []
     assert explain.facts(bench.region, bench.world.loop.now).keys() == {"breaker", "limit", "calls", "waiting"}
 
 

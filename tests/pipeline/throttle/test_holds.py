@@ -45,11 +45,11 @@ def test_refused_credentials_get_one_call_then_probes(build: Build) -> None:
     gaps = [later - earlier for earlier, later in itertools.pairwise(made[1:])]
     assert gaps == [pytest.approx(seconds, rel=0.06) for seconds in (60, 120, 240, 300)]
     assert (world.parked, world.highest_round, world.ended) == ([], 0, {})
-    (held,) = world.replicas[0].logged("credentials.held")
-    assert (held["label"], held["message"]) == ("401", "no such key")
+    (held,) = world.replicas[0].logged("credentials.rejected")
+    assert (held["status"], held["error"]) == ("401", "no such key")
     del world.dcs.faults[REGION]
     world.run(lambda: len(world.ended) == 500, at_most=3000)
-    assert world.replicas[0].logged("credentials.released")
+    assert world.replicas[0].logged("credentials.accepted")
     assert set(world.dcs.created.values()) == {1}
 
 
@@ -108,7 +108,7 @@ def test_only_refused_request_is_parked(build: Build) -> None:
     assert world.ended["bad-0"][1] == "unauthenticated"
     assert len(calls(world, "create", "p1")) == 2
     assert len(calls(world, "probe")) == 1
-    assert world.replicas[0].logged("credentials.held") == []
+    assert world.replicas[0].logged("credentials.rejected") == []
 
 
 def test_only_refused_project_is_held(build: Build) -> None:
@@ -127,6 +127,25 @@ def test_only_refused_project_is_held(build: Build) -> None:
     del world.dcs.faults["all of p1"]
     world.run(lambda: len(world.ended) == 601, at_most=4000)
     assert (world.highest_round, len(world.parked)) == (0, 1)
+    (held,), (resumed,) = (world.replicas[0].logged(f"project.{what}") for what in ("paused", "resumed"))
+    assert (held["project_id"], resumed["project_id"]) == ("p1", "p1")
+    assert held["message"].startswith("project p1: DCS rejects every call (401 no such key); the next probe is in")
+
+
+def test_request_that_only_waited_for_credentials_is_not_unresolved(build: Build) -> None:
+    """No create was sent while they were held: refused alone afterwards, it fails for that reason."""
+    world = build(1, reconcile="always")
+    world.dcs.faults[REGION] = REFUSED
+    world.publish(20)
+    world.run(30.0)
+    assert (world.ended, world.parked) == ({}, [])
+    del world.dcs.faults[REGION]
+    world.dcs.faults["all of p1"] = REFUSED
+    world.publish(5, "good", project_id="p2")
+    world.run(lambda: bool(world.parked), at_most=4000)
+    world.run(world.loop.now + 600.0)
+    assert {reason for _, reason in world.ended.values()} == {"created", "unauthenticated"}
+    assert len(world.parked) == 1
 
 
 def test_refused_project_at_start_does_not_block_others(build: Build) -> None:
@@ -152,7 +171,7 @@ def test_new_project_is_found_while_the_only_known_one_is_refused(build: Build) 
     assert world.replicas[0].paused_by == "held"
     world.publish(50, "late", project_id="p2")
     world.run(lambda: sum(name.startswith("late") for name in world.ended) == 50, at_most=600)
-    assert world.replicas[0].logged("credentials.released")
+    assert world.replicas[0].logged("credentials.accepted")
     assert (len(world.parked) <= 1, world.highest_round) == (True, 0)
 
 
@@ -173,8 +192,8 @@ def test_wrong_endpoint_is_probed_and_parks_nothing(build: Build) -> None:
     assert world.dcs.calls_between(started_at, 100.0) - len(calls(world, "probe")) <= 20
     assert world.replicas[0].paused_by == "held"
     assert len(world.queue) > 900
-    (held,) = world.replicas[0].logged("region.held")
-    assert held["label"] == "404"
+    (held,) = world.replicas[0].logged("region.rejected")
+    assert held["status"] == "404"
     del world.dcs.faults[REGION]
     world.run(lambda: len(world.ended) == 1010, at_most=60)
 
@@ -294,4 +313,4 @@ def test_projects_that_are_held_alone_leave_the_good_project_to_be_probed(build:
     world.publish(1, "bad4", project_id="p4")
     world.publish(50, "late", project_id="p2")
     world.run(lambda: sum(name.startswith("late") for name in world.ended) == 50, at_most=30)
-    assert world.replicas[0].logged("credentials.held") == []
+    assert world.replicas[0].logged("credentials.rejected") == []

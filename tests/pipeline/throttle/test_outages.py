@@ -96,13 +96,16 @@ def test_breaker_state_is_logged_and_counted(build: Build) -> None:
     world.run(lambda: len(world.ended) == 300)
     (replica,) = world.replicas
     (opened,), (closed,) = replica.logged("breaker.opened"), replica.logged("breaker.closed")
-    assert (opened["region"], opened["label"], opened["next_probe"]) == (
+    assert (opened["region"], opened["status"], opened["retry_in_seconds"]) == (
         REGION,
         "refused",
         pytest.approx(2.25, abs=0.25),
     )
-    assert closed["seconds"] > 19
-    assert len(replica.logged("breaker.probed")) >= 4
+    assert opened["message"] == (
+        f"breaker of {REGION}: DCS fails, so no call is made (refused connection refused); the next probe is in 2 s"
+    )
+    assert closed["duration_seconds"] > 19
+    assert len(replica.logged("breaker.probe_failed")) >= 4
     states = [
         state
         for state, before in zip(replica.breaker_states, [0, *replica.breaker_states], strict=False)

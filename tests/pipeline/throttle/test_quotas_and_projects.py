@@ -1,5 +1,6 @@
 """Quotas, and projects that are throttled or refused."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -96,6 +97,36 @@ def test_throttled_project_does_not_delay_other_projects(build: Build) -> None:
     assert not set(crowd) & {name for name, (_, reason) in world.ended.items() if reason != "created"}
 
 
+@pytest.mark.parametrize(("replicas", "refused"), [(1, 0.06), (2, 0.09)])
+def test_quota_of_account_is_shared_by_its_projects(build: Build, replicas: int, refused: float) -> None:
+    """Its 429s name one project each: all are paced together, few calls are refused, and no project is left behind."""
+    world = build(replicas)
+    world.dcs.quotas[REGION] = (20, Condition.PROJECT_THROTTLED)
+    for number in range(300):
+        for project in range(8):
+            world.publish(1, f"p{project}-{number}", project_id=f"p{project}")
+    world.run(120.0)
+    assert world.dcs.calls_between(20, 120, "ok") >= 100 * 20 * 0.88
+    assert world.dcs.calls_between(20, 120, "429") <= world.dcs.calls_between(20, 120) * refused
+    ended = Counter(name.split("-")[0] for name in world.ended)
+    assert min(ended.values()) >= max(ended.values()) / 3
+    assert (world.parked, world.highest_round) == ([], 0)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_projects_with_quotas_of_their_own_use_them(build: Build, replicas: int) -> None:
+    """Throttled at the same moment by chance, they are soon as fast as alone; others are never delayed."""
+    world = build(replicas)
+    for project in ("p0", "p1", "p2"):
+        world.dcs.quotas[project] = (5, Condition.PROJECT_THROTTLED)
+        world.publish(700, project, project_id=project)
+    others = requests_of_nine_projects(world)
+    assert world.run(lambda: world.ended.keys() >= set(others)) <= 10
+    world.run(140.0)
+    assert world.dcs.calls_between(40, 140, "ok") >= 100 * 3 * 5 * 0.65
+    assert world.parked == []
+
+
 @pytest.mark.parametrize(("fault", "reason"), [(FORBIDDEN, "credentials"), (FULL, "quota")])
 def test_refused_project_fails_few_requests(build: Build, fault: CallError, reason: str) -> None:
     """Three fail at most, and those in flight; the others are postponed at no cost, and processed later."""
@@ -105,14 +136,14 @@ def test_refused_project_fails_few_requests(build: Build, fault: CallError, reas
     others = requests_of_nine_projects(world)
     world.run(lambda: world.ended.keys() >= set(others), at_most=60)
     (replica,) = world.replicas
-    assert [fields["why"] for fields in replica.logged("project.held")] == [reason]
+    assert [fields["reason"] for fields in replica.logged("project.paused")] == [reason]
     world.run(120.0)
     calls = [at for at, operation, project, _ in world.dcs.calls if (operation, project) == ("create", "p1")]
     assert len(calls) <= 3 + 8 + 6
     assert world.outcomes["retried", reason] >= 1000 - len(calls)
     del world.dcs.faults["p1"]
     world.run(lambda: len(world.ended) == 1180, at_most=8000)
-    assert replica.logged("project.released")
+    assert replica.logged("project.resumed")
     assert len(world.parked) == (0 if fault is FULL else len(calls))
     assert list(world.dcs.created.values()) == [1] * (1180 - len(world.parked))
 
@@ -128,4 +159,4 @@ def test_single_rejections_do_not_hold_project(build: Build) -> None:
         world.publish(1, f"good{number}")
         world.run(world.loop.now + 1)
     assert len(world.ended) == 120
-    assert world.replicas[0].logged("project.held") == []
+    assert world.replicas[0].logged("project.paused") == []

@@ -135,7 +135,7 @@ class Delivery:
 
     redelivered = False
     exchange = ""
-    message_id = content_encoding = correlation_id = reply_to = None
+    message_id = content_encoding = correlation_id = reply_to = published_at = None
     properties: Any = None
 
     def __init__(self, message: Message, replica: "Replica") -> None:

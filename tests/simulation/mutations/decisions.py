@@ -70,10 +70,10 @@ class NoSingleFlight(Deduplicator):
     def unfinished(self, migration: MigrationRequest) -> None:
         """Switch the law off."""
 
-    def start(self, migration: MigrationRequest) -> InProgress:
+    def start(self, migration: MigrationRequest, age_starts_at: float) -> InProgress:
         """Switch the law off."""
         self._in_progress.pop(migration.key, None)
-        return super().start(migration)
+        return super().start(migration, age_starts_at)
 
     def finish(self, migration: MigrationRequest, *rest: Any) -> None:
         """Switch the law off."""

@@ -19,7 +19,7 @@ from worker.policy.outcome import Completed
 class Delivery:
     """A delivery, as the worker sees it."""
 
-    message_id = content_encoding = correlation_id = reply_to = None
+    message_id = content_encoding = correlation_id = reply_to = published_at = None
     properties: Any = None
 
     def __init__(self, replica: ReplicaContext, broker: Broker, channel: Channel, record: DeliveryRecord) -> None:

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from worker.cli.common import (
+    OutputError,
     exit_status_of,
     fail,
     format_table,
@@ -17,6 +18,7 @@ from worker.cli.common import (
 )
 from worker.config import ConfigurationError
 from worker.rabbit.tools.broker_access import BrokerError
+from worker.rabbit.tools.parked_queue import ParkedQueueInUseError
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -49,6 +51,8 @@ def test_work_without_signal_ends_with_its_own_status() -> None:
     ("error", "status"),
     [
         (BrokerError("no broker"), 69),
+        (ParkedQueueInUseError("no broker"), 1),
+        (OutputError("no broker"), 1),
         (ConfigurationError(("no broker",)), 78),
     ],
 )

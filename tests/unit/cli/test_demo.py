@@ -119,7 +119,7 @@ def test_fault_scripts_are_valid_for_fake_dcs() -> None:
 def test_rate_learnt_from_throttled_call_slows_no_other_request() -> None:
     """Even where a single call was made before, the rate that is learnt lets all requests through in a few seconds."""
     (kind,) = (kind for kind in REQUEST_KINDS if kind.fault == "throttled first")
-    quota = Quota.read(kind.script[0].removeprefix("throttle "))
+    quota = Quota.model_validate(kind.script[0].removeprefix("throttle "))
     limiter = RateLimiter()
     limiter.take(1, 1.0)
     limiter.throttled(1.0, 1.1, read_text(429, quota.error_text).throttle, None)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
@@ -74,21 +75,61 @@ def test_port_in_use_exits_with_1_and_one_sentence() -> None:
     assert second.output.startswith(f"cannot listen on 127.0.0.1, port {port}: ")
 
 
+def _settings(url: str) -> dict[str, Any]:
+    with urlopen(f"{url}/_settings", timeout=5) as reply:
+        settings: dict[str, Any] = json.loads(reply.read())
+    return settings
+
+
 def test_change_replaces_the_faults_of_a_running_server() -> None:
-    """Without --fault it has none afterwards; other settings stay."""
+    """Without any option it has none afterwards; other settings stay."""
     with _simulated("--fault", "drop=1", "--latency", "0.01") as (_, announcement):
         url = _url(announcement)
         faulty = CliRunner().invoke(_app(), ["--change", url, "--fault", "error 400 DCS.4049=0.5"])
-        with urlopen(f"{url}/_settings", timeout=5) as reply:
-            after = json.loads(reply.read())
+        after = _settings(url)
         restored = CliRunner().invoke(_app(), ["--change", f"{url}/"])
-        with urlopen(f"{url}/_settings", timeout=5) as reply:
-            finally_ = json.loads(reply.read())
+        finally_ = _settings(url)
 
-    assert (faulty.exit_code, faulty.output) == (0, "Faults from now on: error 400 DCS.4049 (50%).\n")
+    assert (faulty.exit_code, faulty.output) == (0, 'From now on: faults {"error 400 DCS.4049": 0.5}.\n')
     assert (after["faults"], after["latency"]) == ({"error 400 DCS.4049": 0.5}, 0.01)
-    assert (restored.exit_code, restored.output) == (0, "Faults from now on: none.\n")
-    assert finally_["faults"] == {}
+    assert (restored.exit_code, restored.output) == (0, "From now on: faults none.\n")
+    assert (finally_["faults"], finally_["latency"]) == ({}, 0.01)
+
+
+def test_change_applies_every_option_and_keeps_what_it_does_not_name() -> None:
+    """Faults stay when another setting changes; scripts are replaced; --settings goes over the options."""
+    options = {
+        "--seed": "7",
+        "--visibility": "2",
+        "--latency": "0.5",
+        "--capacity": "3",
+        "--quota": "5/minute per project",
+        "--script": "new=hang; ok",
+        "--auth": "token",
+        "--settings": '{"auth": {"token": "given"}, "job_id": false, "capacity": null}',
+    }
+    with _simulated("--fault", "drop=1", "--script", "old=drop") as (_, announcement):
+        url = _url(announcement)
+        done = CliRunner().invoke(_app(), ["--change", url, *(text for option in options.items() for text in option)])
+        after = _settings(url)
+        second = CliRunner().invoke(_app(), ["--change", url, "--settings", '{"quota": null}'])
+        finally_ = _settings(url)
+
+    assert (done.exit_code, second.exit_code, second.output) == (0, 0, "From now on: quota none.\n")
+    assert "given" not in done.output
+    assert (after["seed"], after["visibility"], after["latency"], after["capacity"]) == (7, 2, 0.5, 0)
+    assert (after["quota"]["limit"], after["quota"]["unit"], after["quota"]["per"]) == (5, "minute", "project")
+    assert (after["scripts"], after["faults"], after["job_id"]) == ({"new": ["hang", "ok"]}, {"drop": 1.0}, False)
+    assert (after["auth"]["mode"], finally_["quota"], finally_["latency"]) == ("token", None, 0.5)
+
+
+@pytest.mark.parametrize("options", [["--port", "0"], ["--host", "127.0.0.1"]])
+def test_change_refuses_an_address(options: list[str]) -> None:
+    """A running server keeps its address: an option that cannot be applied is wrong usage."""
+    result = CliRunner().invoke(_app(), ["--change", "http://127.0.0.1:1", *options])
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert options[0] in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -110,6 +151,7 @@ def test_change_of_something_else_exits_with_69(url: str) -> None:
         (["--fault", "drop=0.7", "--fault", "hang=0.7"], "add up to more than 1"),
         (["--script", "x"], "is not a task name and its steps"),
         (["--quota", "many"], "is not a quota"),
+        (["--quota", "0/minute"], "greater than 0"),
         (["--settings", "{"], "not JSON"),
         (["--settings", "[]"], "not a JSON object"),
         (["--settings", '{"latncy": 1}'], "latncy"),

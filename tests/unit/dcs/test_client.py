@@ -61,7 +61,7 @@ async def client(
         transport,
         deadline=deadline,
         freeze_detector=FreezeDetector(clock),
-        on_call_end=lambda operation, label, _: calls.append((operation, label)),
+        on_call_end=lambda operation, label, *_: calls.append((operation, label)),
     )
     try:
         yield DcsClient(http, ReadyToken(lambda: "token"), {"cn-north-4": url})
@@ -348,6 +348,17 @@ async def test_without_the_name_filter_only_small_lists_are_read_and_only_if_a_t
             before = len(fake_dcs.calls)
             assert await dcs.find(an_order(name), 0.0, may_exist=may_exist) == TaskNotFound()
             assert len(fake_dcs.calls) - before == calls, name
+
+
+async def test_a_name_that_is_too_long_for_a_url_is_looked_for_in_the_whole_list() -> None:
+    """It is no reason for doubt: such a task is found, or its absence is certain."""
+    order = an_order("\u8fc1" * 1024)
+    async with service() as (dcs, fake_dcs):
+        add_tasks(fake_dcs, 3)
+        assert await dcs.find(order, 0.0) == TaskNotFound()
+        created = await dcs.create(order, go)
+        assert isinstance(created, TaskCreated)
+        assert await dcs.find(order, 0.0, may_exist=True) == TaskFound(created.instance_id, task_status="RUNNING")
 
 
 async def test_a_task_of_another_name_is_asked_for_its_networks() -> None:

@@ -22,6 +22,7 @@ from worker.observe.logging import (
     prepare_fields,
     thread_hook,
 )
+from worker.observe.redaction import Redactor
 
 SECRET = "s3cr3t-token"
 
@@ -82,19 +83,19 @@ def test_level_filters_lines(level: Level, said: int, output: Output) -> None:
 
 def test_secrets_are_redacted_in_every_line(output: Output) -> None:
     """In the worker's own lines, those of libraries and of exceptions; passwords in URLs too."""
-    logger = configure_logging("debug", "json", output.stream, secrets=[SECRET])
+    logger = configure_logging("debug", "json", output.stream, redactor=Redactor([SECRET]))
     logger.info("one", token=SECRET, deep={"list": [f"<{SECRET}>"]}, error=raised(ValueError(SECRET)))
     logging.getLogger("aiormq").warning("refused: %s at %s", SECRET, "amqp://user:other@host/")
 
     assert SECRET not in output.text
     assert "other" not in output.text
-    assert [line["level"] for line in output.lines] == ["info", "warning"]
+    assert [line["level"] for line in output.lines] == ["info", "debug"]
     assert output.lines[1]["message"] == "refused: *** at amqp://user:***@host/"
 
 
 def test_secret_equal_to_syntax_keeps_json_valid(output: Output) -> None:
     """Redaction changes values, never the JSON around them."""
-    configure_logging("info", "json", output.stream, secrets=["info", "true", '","', "event"]).info(
+    configure_logging("info", "json", output.stream, redactor=Redactor(["info", "true", '","', "event"])).info(
         "one", ok=True, why="true"
     )
 
@@ -129,7 +130,7 @@ def test_library_records_become_lines(output: Output) -> None:
     """From `warning` on, one line each, without traceback, even if the format string is broken."""
     logging.getLogger().handlers.clear()  # those of pytest let a bad format string fail the test
     configure_logging("info", "json", output.stream)
-    library = logging.getLogger("aiormq.connection")
+    library = logging.getLogger("opentelemetry.sdk")
     library.info("not said")
     library.warning("lost\n  the %s", "connection")
     library.error("failed", exc_info=raised(ConnectionError("reset")))
@@ -137,7 +138,7 @@ def test_library_records_become_lines(output: Output) -> None:
     library.log(99, "beyond")
     library.warning("%d %s", "broken")
 
-    fields = {"event": "library.logged", "logger": "aiormq.connection"}
+    fields = {"event": "library.logged", "logger": "opentelemetry.sdk"}
     assert output.lines == [
         {"level": "warning", **fields, "message": "lost the connection"},
         {"level": "error", **fields, "message": "failed", "error": "ConnectionError: reset"},
@@ -145,6 +146,15 @@ def test_library_records_become_lines(output: Output) -> None:
         {"level": "critical", **fields, "message": "beyond"},
         {"level": "warning", **fields, "message": "%d %s"},
     ]
+
+
+@pytest.mark.parametrize(("level", "said"), [("debug", ["debug"]), ("info", [])])
+def test_lines_of_the_amqp_library_are_for_debug(level: Level, said: list[str], output: Output) -> None:
+    """The worker itself reports a lost connection, in words."""
+    configure_logging(level, "json", output.stream)
+    logging.getLogger("aiormq.connection").error("Unexpected connection close from remote")
+
+    assert [line["level"] for line in output.lines] == said
 
 
 def test_level_applies_to_libraries(output: Output) -> None:
@@ -196,7 +206,8 @@ def test_crash_becomes_line(output: Output, capsys: pytest.CaptureFixture[str]) 
     hook(ValueError, ValueError("the end"), None)
     hook(KeyboardInterrupt, KeyboardInterrupt(), None)
 
-    assert output.lines == [{"level": "critical", "event": "worker.crashed", "error": "ValueError: the end"}]
+    (line,) = output.lines
+    assert (line["level"], line["event"], line["error"]) == ("critical", "worker.crashed", "ValueError: the end")
     assert "KeyboardInterrupt" in capsys.readouterr().err
 
 
@@ -215,23 +226,23 @@ def test_failed_thread_becomes_line(output: Output, monkeypatch: pytest.MonkeyPa
 def console(output: Output, colours: bool, level: Level = "info") -> Callable[..., Any]:
     """The `error` method of a logger for terminals."""
     error: Callable[..., Any] = configure_logging(
-        level, "console", output.stream, secrets=[SECRET], colours=colours
+        level, "console", output.stream, redactor=Redactor([SECRET]), colours=colours
     ).error
     return error
 
 
 def test_console_lines_are_plain(output: Output) -> None:
     """Fields in order after the event, secrets redacted; no colours unless asked for."""
-    console(output, colours=False)("request.faulted", status=503, token=SECRET, text="a b")
+    console(output, colours=False)("dcs.call_failed", status=503, token=SECRET, text="a b")
 
     line = output.text.rstrip("\n")
-    assert line.split(" ", 1)[1] == "[error    ] request.faulted                status=503 token=*** text='a b'"
+    assert line.split(" ", 1)[1] == "[error    ] dcs.call_failed                status=503 token=*** text='a b'"
     assert line.isprintable()
 
 
 def test_console_lines_have_colours_on_request(output: Output) -> None:
     """The caller decides whether lines are coloured."""
-    console(output, colours=True)("request.faulted")
+    console(output, colours=True)("dcs.call_failed")
 
     assert "\x1b[" in output.text
 

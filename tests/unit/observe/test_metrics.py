@@ -12,7 +12,15 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from worker.observe.metrics import AGE_BUCKETS, CALL_BUCKETS, DURATION_BUCKETS, NAMESPACE, PUBLISH_BUCKETS, Metrics
+from worker.observe.metrics import (
+    AGE_BUCKETS,
+    CALL_BUCKETS,
+    DURATION_BUCKETS,
+    HEALTH_STATUSES,
+    NAMESPACE,
+    PUBLISH_BUCKETS,
+    Metrics,
+)
 from worker.policy.status import HeldBack
 from worker.policy.throttle.project_hold import REASONS
 
@@ -20,37 +28,41 @@ REGIONS = ("cn-north-4", "eu-west-0")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 PROMISED = {
     "requests_received_total": ("counter", {"redelivered"}),
-    "requests_completed_total": ("counter", {"outcome", "reason"}),
+    "deliveries_settled_total": ("counter", {"outcome", "reason"}),
+    "requests_finished_total": ("counter", {"outcome", "reason"}),
+    "health_status": ("gauge", {"status"}),
+    "queue_messages": ("gauge", {"queue"}),
+    "oldest_request_age_seconds": ("gauge", set()),
+    "parked_since_seconds": ("gauge", set()),
     "request_duration_seconds": ("histogram", {"outcome"}),
     "request_age_seconds": ("histogram", {"outcome"}),
     "in_flight_requests": ("gauge", set()),
     "concurrency_limit": ("gauge", set()),
-    "dcs_calls_total": ("counter", {"operation", "status"}),
+    "dcs_calls_total": ("counter", {"region", "operation", "status"}),
     "dcs_call_duration_seconds": ("histogram", {"operation"}),
     "events_published_total": ("counter", {"type"}),
     "event_publish_duration_seconds": ("histogram", {"type"}),
     "parked_total": ("counter", {"reason"}),
     "breaker_state": ("gauge", {"region"}),
-    "breaker_opened_timestamp_seconds": ("gauge", {"region"}),
-    "breaker_next_probe_timestamp_seconds": ("gauge", {"region"}),
-    "call_rate_limit": ("gauge", {"region"}),
-    "projects_held": ("gauge", {"region", "why"}),
     "broker_connected": ("gauge", set()),
     "broker_blocked": ("gauge", set()),
     "claims_available": ("gauge", set()),
     "lookups_total": ("counter", {"result"}),
     "build_info": ("gauge", {"version", "python"}),
 }
-ADDED = {  # beyond the contract: what alerts need
+ADDED = {  # what alerts and dashboard need beside them
+    "call_rate_limit": ("gauge", {"region"}),
+    "projects_held": ("gauge", {"region", "reason"}),
     "consumption_paused": ("gauge", {"reason"}),
     "claims_records_doubted_total": ("counter", set()),
 }
 
 
 def made(with_claims: bool = True) -> Metrics:
-    """Metrics of a worker with two regions, after one call of the service."""
+    """Metrics of a worker with two regions, after one call of the service, with something waiting everywhere."""
     metrics = Metrics("1.2.3", REGIONS, with_claims)
-    metrics.dcs_calls["create", "200"].inc()
+    metrics.dcs_calls["cn-north-4", "create", "200"].inc()
+    metrics.set_waiting({"requests": 3, "retry": 2, "parked": 1}, parked_seconds=60.0, oldest_seconds=5.0)
     return metrics
 
 
@@ -131,7 +143,10 @@ def test_known_series_exist_from_the_start() -> None:
     assert series("breaker_state") == {("cn-north-4",): 0.0, ("eu-west-0",): 0.0}
     assert series("lookups_total") == dict.fromkeys([("found",), ("absent",), ("several",), ("failed",)], 0.0)
     assert series("requests_received_total") == {("false",): 0.0, ("true",): 0.0}
-    assert series("requests_completed_total")["failed", "unresolved"] == 0.0
+    assert series("dcs_calls_total")["create", "cn-north-4", "401"] == 0.0
+    assert series("deliveries_settled_total")["failed", "unresolved"] == 0.0
+    assert series("requests_finished_total")["succeeded", "adopted"] == 0.0
+    assert {outcome for outcome, _ in series("requests_finished_total")} == {"succeeded", "failed"}
     assert series("parked_total")["poison",] == 0.0
     assert series("request_age_seconds").keys() == {("succeeded",), ("failed",)}
     assert series("build_info") == {(platform.python_version(), "1.2.3"): 1.0}
@@ -141,14 +156,14 @@ def test_unknown_label_values_become_other() -> None:
     """Values outside the known sets are counted together as `other`."""
     metrics = made()
     for number in range(1000):
-        metrics.requests_completed["failed", f"reason {number}"].inc()
-        metrics.dcs_calls[f"operation {number}", str(number + 600)].inc()
+        metrics.deliveries_settled["failed", f"reason {number}"].inc()
+        metrics.dcs_calls[f"region {number}", f"operation {number}", str(number + 600)].inc()
 
     found = families(metrics)
-    other = [s for s in found[f"{NAMESPACE}_requests_completed_total"].samples if s.labels["reason"] == "other"]
+    other = [s for s in found[f"{NAMESPACE}_deliveries_settled_total"].samples if s.labels["reason"] == "other"]
     assert [(sample.labels["outcome"], sample.value) for sample in other] == [("failed", 1000.0)]
-    calls = {tuple(s.labels.values()): s.value for s in found[f"{NAMESPACE}_dcs_calls_total"].samples}
-    assert calls == {("create", "200"): 1.0, ("other", "other"): 1000.0}
+    calls = {tuple(s.labels.values()): s.value for s in found[f"{NAMESPACE}_dcs_calls_total"].samples if s.value}
+    assert calls == {("create", "cn-north-4", "200"): 1.0, ("other", "other", "other"): 1000.0}
 
 
 def test_claims_metric_has_value_only_with_claims() -> None:
@@ -189,32 +204,57 @@ def test_buckets_cover_their_range(bounds: tuple[float, ...]) -> None:
 
 
 def test_throttle_metrics_are_set() -> None:
-    """When a breaker opened, when it is probed, the call rate, and the number of paused projects."""
+    """The call rate, and the number of paused projects."""
     metrics = made()
-    held = HeldBack(1000.0, 1004.5, 25.0, {"throttled": 2, "quota": 1})
+    held = HeldBack(25.0, {"throttled": 2, "quota": 1})
     metrics.set_held_back({REGIONS[0]: held, REGIONS[1]: HeldBack()})
     found = values(families(metrics).values())
 
     def told(name: str, **labels: str) -> float:
         return found[f"{NAMESPACE}_{name}", frozenset(labels.items())]
 
-    for region, numbers in ((REGIONS[0], (1000.0, 1004.5, 25.0)), (REGIONS[1], (0.0, 0.0, inf))):
-        names = ("breaker_opened_timestamp_seconds", "breaker_next_probe_timestamp_seconds", "call_rate_limit")
-        assert tuple(told(name, region=region) for name in names) == numbers
-    assert [told("projects_held", region=REGIONS[0], why=why) for why in REASONS] == [2, 0, 1]
+    assert [told("call_rate_limit", region=region) for region in REGIONS] == [25.0, inf]
+    assert [told("projects_held", region=REGIONS[0], reason=reason) for reason in REASONS] == [2, 0, 1]
     metrics.set_held_back({region: HeldBack() for region in REGIONS})
     found = values(families(metrics).values())
-    assert told("projects_held", region=REGIONS[0], why="quota") == 0
+    assert told("projects_held", region=REGIONS[0], reason="quota") == 0
+
+
+def test_exactly_one_health_status_is_1() -> None:
+    """All states have a series from the start, in which the worker is starting."""
+    metrics = Metrics("1.2.3", REGIONS, with_claims=False)
+    for status in ("starting", "failing", "ok"):
+        metrics.set_health(status)
+        samples = families(metrics)[f"{NAMESPACE}_health_status"].samples
+        assert {sample.labels["status"] for sample in samples} == set(HEALTH_STATUSES)
+        assert [sample.labels["status"] for sample in samples if sample.value] == [status]
+    assert set(HEALTH_STATUSES) == {"ok", "degraded", "failing", "paused", "disconnected", "starting", "draining"}
+
+
+def test_unknown_counts_are_absent() -> None:
+    """An unknown number is not 0: its series is gone, and comes back."""
+    metrics = made()
+    metrics.set_waiting({"requests": 4}, parked_seconds=None, oldest_seconds=None)
+    found = families(metrics)
+    assert [(s.labels["queue"], s.value) for s in found[f"{NAMESPACE}_queue_messages"].samples] == [("requests", 4.0)]
+    assert not found[f"{NAMESPACE}_parked_since_seconds"].samples
+    assert not found[f"{NAMESPACE}_oldest_request_age_seconds"].samples
+
+    metrics.set_waiting({}, parked_seconds=0.0, oldest_seconds=7.5)
+    found = families(metrics)
+    assert not found[f"{NAMESPACE}_queue_messages"].samples
+    assert [sample.value for sample in found[f"{NAMESPACE}_parked_since_seconds"].samples] == [0.0]
+    assert [sample.value for sample in found[f"{NAMESPACE}_oldest_request_age_seconds"].samples] == [7.5]
 
 
 def test_known_label_value_has_one_child() -> None:
     """A known label value leads to the same child each time; an unknown one is not stored."""
     metrics = made()
-    known = metrics.dcs_calls["create", "200"]
-    metrics.dcs_calls["create", "unknown"].inc()
+    known = metrics.dcs_calls["cn-north-4", "create", "200"]
+    metrics.dcs_calls["cn-north-4", "create", "unknown"].inc()
 
-    assert metrics.dcs_calls["create", "200"] is known
-    assert set(metrics.dcs_calls) == {("create", "200")}
+    assert metrics.dcs_calls["cn-north-4", "create", "200"] is known
+    assert "unknown" not in {status for _, _, status in metrics.dcs_calls}
 
 
 def test_bucket_includes_its_bound() -> None:

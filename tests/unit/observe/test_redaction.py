@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.observe.redaction import MAX_LINE_CHARACTERS, MAX_TEXT_CHARACTERS, Redactor
+from worker.observe.redaction import MAX_LINE_CHARACTERS, MAX_ROTATED_SECRETS, MAX_TEXT_CHARACTERS, Redactor
 
 SECRETS = ("s3cr3t-key", 'quo"te\\back\nline', "päss wörd/@:", "12345678")
 
@@ -91,7 +91,7 @@ def test_repr_shows_no_secret() -> None:
 
 def test_line_without_secret_is_unchanged() -> None:
     """A line without a secret is not rendered again."""
-    assert not Redactor(SECRETS).needs_redaction('{"event":"request.settled","url":"http://127.0.0.1:80/x"}')
+    assert not Redactor(SECRETS).needs_redaction('{"event":"request.succeeded","url":"http://127.0.0.1:80/x"}')
 
 
 def test_long_text_is_cut_after_redaction() -> None:
@@ -155,3 +155,14 @@ def test_any_value_becomes_plain() -> None:
         "enum": "Colour.RED",
         "7": "b'bytes'",
     }
+
+
+def test_rotated_secrets_are_redacted_as_well_as_those_before() -> None:
+    """The first ones for ever, of the rotated ones the latest: they were replaced long ago."""
+    redactor = Redactor(["first-secret"])
+    for number in range(MAX_ROTATED_SECRETS + 1):
+        redactor.add([f"rotated-{number:03}"])
+
+    assert redactor.redact(f"first-secret rotated-001 rotated-{MAX_ROTATED_SECRETS:03}") == "*** *** ***"
+    assert redactor.needs_redaction(f"rotated-{MAX_ROTATED_SECRETS:03}")
+    assert redactor.redact("rotated-000") == "rotated-000"

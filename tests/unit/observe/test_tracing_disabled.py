@@ -49,6 +49,7 @@ def test_missing_packages_are_one_sentence(tmp_path: Path) -> None:
         WITHOUT,
         WORKER_AUTH_TOKEN="t" * 64,
         WORKER_SECRETS_DIR=str(tmp_path),
+        WORKER_LOG_FORMAT="console",
         OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4318",
     )
     assert (done.returncode, done.stdout) == (78, "")

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.envelope import Envelope
-from schemas.event import MigrationSucceeded
+from schemas.event import MigrationSucceeded, Reason
 from tests.unit.dcs.test_client import an_order
-from worker.pipeline.final_events import succeeded
+from worker.pipeline.final_events import failed, succeeded
 from worker.policy.call_result import TaskCreated
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -23,3 +23,11 @@ def test_a_success_says_what_its_model_says(
     result = succeeded(an_order(f"n{name}n"), envelope, done, resolution, 1_700_000_001.5)  # type: ignore[arg-type]
     assert MigrationSucceeded.model_validate_json(result.body).model_dump_json().encode() == result.body
     assert (result.completed_at, b'"2023-11-14T22:13:20.123Z"' in result.body) == ("2023-11-14T22:13:21.500Z", True)
+
+
+def test_an_unknown_first_receipt_is_not_said_to_be_long_ago() -> None:
+    """A replay of what the broker had parked says so with the time 0, which readers would take for a true one."""
+    envelope, now = Envelope(1, 0, 1, 0, 1, 0.0, None, True, False), 1_700_000_001.5
+    order, said = an_order("a"), '"received_at":"2023-11-14T22:13:21.500Z"'
+    assert said in succeeded(order, envelope, TaskCreated("t", None, None), "created", now).body.decode()
+    assert said in failed(order, envelope, Reason.EXHAUSTED, now).body.decode()

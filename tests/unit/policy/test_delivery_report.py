@@ -2,6 +2,7 @@
 
 import pytest
 
+from schemas.envelope import Envelope
 from schemas.journal import EMPTY, Journal, Kind
 from schemas.names import TRACEPARENT
 from tests.malformed_messages import FORGED
@@ -17,10 +18,33 @@ from worker.policy.call_result import (
     TaskFound,
     TaskNotFound,
 )
-from worker.policy.delivery_report import MIN_WAIT_SECONDS, Call, trace_id, with_call
-from worker.policy.status import Readiness
+from worker.policy.delivery_report import (
+    MAX_SENDER_AGE_SECONDS,
+    MIN_WAIT_SECONDS,
+    Call,
+    age_starts_at,
+    trace_id,
+    with_call,
+)
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize(
+    ("published_at", "expected"),
+    [
+        (None, 900.0),
+        (400.0, 400.0),
+        (1000.0, 1000.0),
+        (1000.5, 900.0),
+        (1000.0 - MAX_SENDER_AGE_SECONDS, 1000.0 - MAX_SENDER_AGE_SECONDS),
+        (999.0 - MAX_SENDER_AGE_SECONDS, 900.0),
+    ],
+)
+def test_age_starts_when_sender_published(published_at: float | None, expected: float) -> None:
+    """Without a time, or with one in the future or more than 30 days ago, when the request was first received."""
+    received = Envelope.read({}, redelivered=False, now=900.0)
+    assert age_starts_at(published_at, received, 1000.0) == expected
 
 
 @pytest.mark.parametrize(
@@ -43,11 +67,6 @@ def test_a_trace_is_read_only_from_a_good_header(value: object, trace: str | Non
 def test_no_forged_header_names_a_trace() -> None:
     """No message of the corpus has a trace, and none makes reading it fail."""
     assert {trace_id(forged.headers) for forged in FORGED} == {None}
-
-
-def test_readiness_may_have_no_details() -> None:
-    """A replica that has no more to say says nothing more."""
-    assert Readiness(is_ready=True, reason="consuming").details == {}
 
 
 NOW = 1_790_000_000.0

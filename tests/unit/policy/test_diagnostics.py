@@ -1,5 +1,7 @@
 """Diagnostics: urgency of failures, rules of a broker version, longest handling time."""
 
+import ssl
+
 import pytest
 
 from worker.policy.diagnostics import (
@@ -13,6 +15,8 @@ from worker.policy.diagnostics import (
     failed,
     most_urgent_failure,
     ok,
+    tls_remedy,
+    tls_words,
     unchecked,
     warning,
 )
@@ -115,3 +119,41 @@ def test_remedy_names_a_sufficient_consumer_timeout() -> None:
     check = check_consumer_timeout(_handling_time(0.0, 2000.0))
 
     assert "`consumer_timeout = 4020000`" in (check.remedy or "")
+
+
+def _rejected(code: int, message: str) -> ssl.SSLError:
+    error = ssl.SSLCertVerificationError("certificate verify failed")
+    error.verify_code, error.verify_message = code, message
+    return error
+
+
+def _alert(reason: str | None) -> ssl.SSLError:
+    error = ssl.SSLError("it failed")
+    error.reason = reason  # type: ignore[assignment]  # None: OpenSSL knows no reason
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "remedy"),
+    [
+        (_rejected(62, "Hostname mismatch"), "certificate rejected: Hostname mismatch", "use a host name"),
+        (_rejected(9, "certificate is not yet valid"), "not yet valid", "renew the server's certificate"),
+        (_rejected(10, "certificate has expired"), "has expired", "no other CA file helps"),
+        (_rejected(20, "unable to get local issuer certificate"), "local issuer", "set WORKER_AMQP_CA_FILE"),
+        (_rejected(23, "certificate revoked"), "certificate revoked", "replace the server's certificate"),
+        (_alert("WRONG_VERSION_NUMBER"), "wrong version number", "correct scheme and port in WORKER_AMQP_URL"),
+        (_alert("TLSV13_ALERT_CERTIFICATE_REQUIRED"), "certificate required", "set WORKER_AMQP_CERT_FILE"),
+        (_alert("TLSV1_ALERT_PROTOCOL_VERSION"), "protocol version", "compare the TLS versions and ciphers"),
+        (_alert(None), "handshake failed", "compare"),
+    ],
+)
+def test_remedy_of_a_tls_error_follows_its_cause(error: ssl.SSLError, words: str, remedy: str) -> None:
+    """An expired certificate needs no other authority, and a right port no correction."""
+    assert words in tls_words(error)
+    assert remedy in tls_remedy(error, "WORKER_AMQP_URL")
+
+
+def test_remedy_names_the_variables_of_the_service() -> None:
+    """DCS asks for no client certificate."""
+    assert "WORKER_DCS_CA_FILE" in tls_remedy(_rejected(19, "self-signed"), "WORKER_DCS_ENDPOINTS")
+    assert "WORKER_AMQP" not in tls_remedy(_alert("SSLV3_ALERT_BAD_CERTIFICATE"), "WORKER_DCS_ENDPOINTS")

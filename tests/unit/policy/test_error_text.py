@@ -27,6 +27,10 @@ PROJECT, REGION = Condition.PROJECT_THROTTLED, Condition.REGION_THROTTLED
         ("limit:5,time:1 day", 5, DAY, REGION),
         ("limit:5,time:999999 day", 5, DAY, REGION),
         ("limit:0,time:0 second", 1, 1.0, REGION),
+        ("Too many requests, exceeded rate limit is 30 times per minute.", 30, 60.0, REGION),
+        ("rate limit exceeded: 60/minute", 60, 60.0, REGION),
+        ("100 requests per 10 seconds", 100, 10.0, REGION),
+        ("policy user over ratelimit: 20/second", 20, 1.0, PROJECT),
     ],
 )
 def test_a_throttle_is_read_from_its_message(message: str, calls: int, window: float, condition: Condition) -> None:
@@ -36,11 +40,27 @@ def test_a_throttle_is_read_from_its_message(message: str, calls: int, window: f
 
 @pytest.mark.parametrize(
     "message",
-    [None, "", "too many requests", "limit:5", "time:1 second", "limit:many,time:1 second", "limit:5,time:1 fortnight"],
+    [
+        None,
+        "",
+        "too many requests",
+        "limit:5",
+        "time:1 second",
+        "limit:many,time:1 second",
+        "limit:5,time:1 fortnight",
+        "page 1/2",
+        "1/secret",
+    ],
 )
 def test_other_messages_name_no_throttle(message: str | None) -> None:
     """A message without limit and window names no throttle."""
     assert read_text(429, message) == ErrorText()
+
+
+@pytest.mark.parametrize(("policy", "condition"), [("user", PROJECT), ("project", PROJECT), ("ip", REGION)])
+def test_policy_without_window_says_whose_limit_it_is(policy: str, condition: Condition) -> None:
+    """The scope is read from the policy alone; a limit without a window is no rate."""
+    assert read_text(429, f"policy {policy} over ratelimit,limit:10") == ErrorText(condition)
 
 
 def test_throttle_text_counts_only_with_429() -> None:

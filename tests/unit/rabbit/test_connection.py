@@ -1,10 +1,23 @@
-"""A lost connection is one exception, and a cancelled task stays cancelled."""
+"""A lost connection is one exception, a cancelled task stays cancelled, and a refusal is in the broker's words."""
 
 import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
+from pamqp import commands, frame
+from pamqp.base import Frame
 
-from worker.rabbit.connection import ConnectionLostError, connection_loss_as_error
+from worker.rabbit.connection import (
+    BrokerConnection,
+    Brokers,
+    BrokerTransport,
+    ConnectionLostError,
+    connected,
+    connection_loss_as_error,
+)
+from worker.rabbit.failure_reasons import BrokerRefusedError
 
 
 async def waiting(answer: asyncio.Future[None], seconds: float | None = None) -> None:
@@ -46,3 +59,59 @@ async def test_bare_exception_is_a_lost_connection_and_any_other_is_itself() -> 
         answer.set_exception(error)
         with pytest.raises(expected):
             await waiting(answer)
+
+
+@asynccontextmanager
+async def refusing_broker(*answers: Frame) -> AsyncIterator[str]:
+    """The URL of a broker that sends these frames, one for each time that something comes."""
+    ended = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for method in answers:
+            await reader.read(65_536)
+            writer.write(frame.marshal(method, 0))
+        await reader.read(65_536)
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"amqp://guest:guest@127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with asyncio.timeout(5):
+            await ended.wait()
+
+
+START = commands.Connection.Start(server_properties={}, mechanisms="PLAIN", locales="en_US")
+TUNE = commands.Connection.Tune(2047, 131_072, 60)
+LIMIT = "NOT_ALLOWED - access to vhost '/' refused for user 'guest': connection limit (1) is reached"
+
+
+async def test_refused_open_has_the_sentence_of_the_broker() -> None:
+    """aiormq has an object in place of it."""
+    close = commands.Connection.Close(530, LIMIT, 10, 40)
+    async with refusing_broker(START, TUNE, close) as url:
+        with pytest.raises(BrokerRefusedError, match="connection limit \\(1\\) is reached"):
+            async with connected(Brokers((url,)), 0, "test"):
+                pass
+
+
+async def test_handshake_that_ended_otherwise_has_no_sentence() -> None:
+    """Nothing came, half a frame came, or the connection was opened; nothing is kept afterwards."""
+    transport = BrokerTransport(None)
+    assert transport.end_handshake() is None
+    async with refusing_broker(START) as url:
+        provider = {"ssl_context_provider": None}
+        reader, writer = await transport.create(url, **provider)
+        writer.write(b"AMQP")
+        await reader.readexactly(9)
+        assert transport.end_handshake() is None
+        writer.close()
+        await writer.wait_closed()
+    assert repr(transport) == "<BrokerTransport: TCP>"
+    assert BrokerConnection.PARAMETERS[-1].name == "transport_factory"
+
+
+def test_address_of_each_attempt() -> None:
+    """Host and port of the nodes in turn; no user, no password."""
+    brokers = Brokers(("amqp://u:p@one/", "amqps://[::1]/v", "amqp://u:p@three:1/"), ssl.create_default_context())
+    assert [brokers.address(attempt) for attempt in range(4)] == ["one:5672", "[::1]:5671", "three:1", "one:5672"]

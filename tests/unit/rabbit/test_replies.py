@@ -11,7 +11,7 @@ from worker.policy.call_result import UnconfirmedError
 from worker.rabbit import replies
 from worker.rabbit.connection import Brokers
 from worker.rabbit.on_demand import ClosedError, OnDemandChannel
-from worker.rabbit.replies import REPLY_TRIES, ReplyPublisher
+from worker.rabbit.replies import MAX_SEPARATE_CHANNELS, REPLY_TRIES, ReplyPublisher
 
 PROPERTIES = Basic.Properties()
 
@@ -23,7 +23,7 @@ class Broker:
         self.delivered: list[str] = []
         self.tries: Counter[str] = Counter()
         self.channels: list[Channel] = []
-        self.is_away = False
+        self.is_away = self.is_cured = False
 
     def channel(self) -> "Channel":
         """Another channel."""
@@ -32,13 +32,17 @@ class Broker:
 
 
 class Channel(OnDemandChannel):
-    """A channel whose connection the broker closes for an address `harmful…`, with all that is under way on it."""
+    """A channel whose connection the broker closes for an address `harmful…`, with all that is under way on it.
+
+    A queue `frozen…` blocks it for all addresses.
+    """
 
     def __init__(self, broker: Broker) -> None:
         super().__init__(Brokers(("amqp://",)), "replies")
         self.broker = broker
         self.under_way: set[asyncio.Future[None]] = set()
         self.is_closed = False
+        self.is_blocked = False
 
     async def publish(
         self, body: bytes, properties: Basic.Properties, routing_key: str, timeout_seconds: float, *, mandatory: bool
@@ -65,12 +69,14 @@ class Channel(OnDemandChannel):
                     future.set_exception(ClosedError("541"))
         elif address.startswith("full"):
             answer.set_exception(DeliveryError(None, Basic.Nack()))
-        elif not address.startswith("frozen") and not answer.done():
+        elif address.startswith("frozen") and not self.broker.is_cured:
+            self.is_blocked = True
+        elif not answer.done() and not self.is_blocked:
             answer.set_result(None)
 
     async def aclose(self) -> None:
         """Open another connection next time."""
-        self.is_closed = True
+        self.is_closed, self.is_blocked = True, False
 
 
 async def publish_all(publisher: ReplyPublisher, addresses: list[str]) -> dict[str, bool]:
@@ -84,6 +90,7 @@ async def publish_all(publisher: ReplyPublisher, addresses: list[str]) -> dict[s
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits that a test can afford."""
     monkeypatch.setattr(replies, "REPLY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(replies, "FROZEN_ADDRESS_SECONDS", 0.3)
     monkeypatch.setattr(replies, "REPLY_PAUSE_SECONDS", 0.001)
 
 
@@ -111,22 +118,22 @@ async def test_harmful_address_is_not_tried_again() -> None:
 
 async def test_remembered_addresses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest is forgotten first."""
-    monkeypatch.setattr(replies, "MAX_HARMFUL_ADDRESSES", 2)
+    monkeypatch.setattr(replies, "MAX_REMEMBERED_ADDRESSES", 2)
     broker = Broker()
     publisher = ReplyPublisher(broker.channel)
     for number in range(3):
         await publisher.publish(b"", PROPERTIES, f"harmful-{number}")
-    assert "2 harmful addresses" in repr(publisher)
+    assert "2 harmful" in repr(publisher)
     await publisher.publish(b"", PROPERTIES, "harmful-0")
     assert broker.tries["harmful-0"] == 2 * (1 + REPLY_TRIES)
 
 
 async def test_frozen_queue_costs_its_own_reply_only() -> None:
-    """It is abandoned after its time, and tried once; the others do not wait for it."""
+    """It is abandoned after its time, once beside the others and once on a separate channel."""
     broker = Broker()
     publisher = ReplyPublisher(broker.channel)
     assert await publish_all(publisher, ["frozen", "answers"]) == {"frozen": False, "answers": True}
-    assert broker.tries["frozen"] == 1
+    assert broker.tries["frozen"] == 2
     await publisher.aclose()
     assert all(channel.is_closed for channel in broker.channels)
 
@@ -155,3 +162,38 @@ async def test_frozen_queue_after_a_closing_does_not_hold_up_the_others() -> Non
     publisher = ReplyPublisher(broker.channel)
     found = await publish_all(publisher, ["frozen", "answers-1", "harmful", "answers-2"])
     assert found == {"frozen": False, "answers-1": True, "harmful": False, "answers-2": True}
+
+
+async def test_frozen_queue_of_many_requests_does_not_block_the_others() -> None:
+    """Neither while its replies wait nor when it is tried again: its channel is left, and the others come through."""
+    broker = Broker()
+    publisher = ReplyPublisher(broker.channel)
+    for number in range(3):
+        found = await publish_all(publisher, [*["frozen"] * 64, f"answers-{number}"])
+        assert found == {"frozen": False, f"answers-{number}": True}
+        await asyncio.sleep(replies.FROZEN_ADDRESS_SECONDS)
+        assert await publisher.publish(b"", PROPERTIES, f"later-{number}")
+    assert broker.tries["frozen"] <= 64 + 3 * MAX_SEPARATE_CHANNELS
+    await publisher.aclose()
+    assert all(channel.is_closed for channel in broker.channels)
+
+
+async def test_queue_that_is_cured_gets_its_replies() -> None:
+    """After the time for which it is avoided."""
+    broker = Broker()
+    publisher = ReplyPublisher(broker.channel)
+    assert not await publisher.publish(b"", PROPERTIES, "frozen")
+    broker.is_cured = True
+    assert not await publisher.publish(b"", PROPERTIES, "frozen")
+    await asyncio.sleep(replies.FROZEN_ADDRESS_SECONDS)
+    assert await publisher.publish(b"", PROPERTIES, "frozen")
+    assert "0 frozen" in repr(publisher)
+
+
+async def test_frozen_queue_of_many_requests_takes_its_time_once_after_a_closing() -> None:
+    """Its other replies are abandoned at once, so the others have not long to wait for their turn."""
+    broker = Broker()
+    publisher = ReplyPublisher(broker.channel)
+    found = await publish_all(publisher, [*["frozen"] * 60, "harmful", "answers"])
+    assert found == {"frozen": False, "harmful": False, "answers": True}
+    assert broker.tries["frozen"] == 60 + 1

@@ -46,6 +46,12 @@ def test_retry_queues_return_to_the_requests_queue_and_that_dead_letters_to_the_
             "received ''topic'' but current is ''direct''",
             "type is direct, but should be topic; delete it once it is empty, or change the setting",
         ),
+        (
+            "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': "
+            "received the value '' of type 'longstr' but current is none",
+            "x-dead-letter-exchange is not set, but should be '' (empty); "
+            "delete it once it is empty, or change the setting",
+        ),
         ("another text", "another text"),
     ],
 )

@@ -244,6 +244,11 @@ def test_copy_of_a_copy_keeps_what_the_worker_wrote() -> None:
         ([{"queue": "q", "exchange": "dcs.migration", "reason": "expired"}], True),
         ([{"queue": "q", "exchange": ""}, {"queue": "q", "exchange": "x"}], True),
         ([{"queue": "q"}], True),
+        (
+            [{"queue": "q", "exchange": "", "reason": "expired"}],
+            True,
+        ),  # a sender's own entry, which the broker counts up
+        ([{"queue": "q", "exchange": "", "reason": "rejected"}], True),
         ("forged", True),
         ([7], True),
     ],

@@ -158,6 +158,15 @@ def test_a_small_body_that_unpacks_to_gigabytes_is_not_unpacked() -> None:
     assert peak < 60_000_000 + 2_000_000  # the test's own text, and what was unpacked of it
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_ids_are_read_in_any_encoding_that_holds_ascii(encoding: str) -> None:
+    """The refusal of a text in the encoding of a Windows machine is addressed to its sender."""
+    task = TASK | {"description": "Gr\u00f6\u00dfe"}
+    error = refusal(json.dumps(GOOD | {"task": task}, ensure_ascii=False).encode(encoding))
+    assert error.violations[0].message.startswith("is not JSON in UTF-8")
+    assert (error.is_addressed, error.sender) == (True, WHOLE)
+
+
 @pytest.mark.parametrize("content_encoding", [None, "", "utf-8", "identity", "gzip"])
 def test_what_can_be_read_is_read(content_encoding: str | None) -> None:
     """A byte order mark is no part of the text; a wrong `content_encoding` alone harms nothing."""
@@ -226,6 +235,10 @@ def test_other_names_are_taken(name: str) -> None:
         "a #rq-3e09871bec2a4f75 b",
         "#RQ-3E09871BEC2A4F75",
         "&#35;rq-3e09871bec2a4f75",
+        "&amp;#35;rq-3e09871bec2a4f75",
+        "#rq&#45;3e09871bec2a4f75",
+        "&num;r&#113;-3e09871bec2a4f75",
+        "#rq-3e09871bec2a4f7\u00e9",
     ],
 )
 def test_a_description_with_a_marker_is_refused(description: str) -> None:

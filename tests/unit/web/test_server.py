@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from worker.policy.status import Readiness, Status
+from worker.policy.health import Health, HealthStatus
+from worker.policy.status import Status
 from worker.web.server import WebServer
 
 METRICS = "# TYPE one counter\none_total 1.0\n"
@@ -19,7 +20,7 @@ METRICS = "# TYPE one counter\none_total 1.0\n"
 class Worker:
     """What the server asks."""
 
-    readiness: Readiness = field(default_factory=lambda: Readiness(True, "consuming"))
+    health: Health = field(default_factory=lambda: Health(HealthStatus.OK, "Consuming."))
     status: Status = field(default_factory=Status)
     accepts: list[str] = field(default_factory=list)
 
@@ -38,7 +39,7 @@ def worker() -> Worker:
 @pytest.fixture
 async def server(worker: Worker) -> AsyncIterator[WebServer]:
     """A server on a free port."""
-    server = WebServer("127.0.0.1", 0, lambda: worker.readiness, worker.metrics, lambda: worker.status)
+    server = WebServer("127.0.0.1", 0, lambda: worker.health, worker.metrics, lambda: worker.status)
     await server.start()
     yield server
     await server.stop()
@@ -82,33 +83,33 @@ async def get(server: WebServer, path: str, method: str = "GET", headers: str = 
 
 async def test_liveness_ignores_broker(server: WebServer, worker: Worker) -> None:
     """Liveness does not depend on the broker: restarting the worker would not help."""
-    worker.readiness = Readiness(False, "the broker does not answer")
+    worker.health = Health(HealthStatus.DISCONNECTED, "The broker does not answer.")
     reply = await get(server, "/livez")
 
     assert (reply.status, reply.content) == (200, {"alive": True})
 
 
-async def test_ready_is_200_with_details(server: WebServer, worker: Worker) -> None:
-    """200 while requests are consumed, with all details."""
-    worker.readiness = Readiness(True, "paused by the breaker", {"region": "cn-north-4", "next_probe": 2.5})
+async def test_health_is_json_with_reason_and_details(server: WebServer, worker: Worker) -> None:
+    """Status, reason, every condition, and the details, which can be any values and overwrite nothing."""
+    details = {"region": "cn-north-4", "status": "x", "reason": "", "since": {1}}
+    worker.health = Health(HealthStatus.PAUSED, "DCS fails.", {"paused": "DCS fails.", "ok": "Consuming."}, details)
     reply = await get(server, "/readyz?verbose")
 
-    assert reply.status == 200
     assert reply.content == {
-        "ready": True,
-        "reason": "paused by the breaker",
+        "status": "paused",
+        "reason": "DCS fails.",
+        "conditions": {"paused": "DCS fails.", "ok": "Consuming."},
         "region": "cn-north-4",
-        "next_probe": 2.5,
+        "since": "{1}",
     }
 
 
-async def test_not_ready_is_503_with_reason(server: WebServer, worker: Worker) -> None:
-    """503 otherwise; details cannot overwrite the result, and may be any values."""
-    worker.readiness = Readiness(False, "draining", {"ready": True, "reason": "", "since": {1}})
-    reply = await get(server, "/readyz")
-
-    assert reply.status == 503
-    assert reply.content == {"ready": False, "reason": "draining", "since": "{1}"}
+@pytest.mark.parametrize("status", HealthStatus)
+async def test_only_a_worker_that_cannot_work_is_503(server: WebServer, worker: Worker, status: HealthStatus) -> None:
+    """503 while it drains, starts, or has no broker; a failing worker would fail no less elsewhere."""
+    worker.health = Health(status)
+    expected = 503 if status in ("draining", "starting", "disconnected") else 200
+    assert (await get(server, "/readyz")).status == expected
 
 
 async def test_accept_header_reaches_metrics(server: WebServer, worker: Worker) -> None:
@@ -181,9 +182,9 @@ async def test_requests_are_not_logged(server: WebServer, caplog: pytest.LogCapt
 
 async def test_defect_is_500_and_logged(server: WebServer, worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
     """500 without internals, one error in the log, and the next request is answered."""
-    sound, worker.readiness = worker.readiness, None  # type: ignore[assignment]
+    sound, worker.health = worker.health, None  # type: ignore[assignment]
     broken = await get(server, "/readyz")
-    worker.readiness = sound
+    worker.health = sound
 
     assert broken.status == 500
     assert b"NoneType" not in broken.body
@@ -223,7 +224,7 @@ async def test_stop_does_not_wait_for_clients(server: WebServer) -> None:
 async def test_port_is_known_after_start() -> None:
     """The port is the configured one until the real one is known; a second stop does nothing."""
     worker = Worker()
-    server = WebServer("127.0.0.1", 0, lambda: worker.readiness, worker.metrics, lambda: worker.status)
+    server = WebServer("127.0.0.1", 0, lambda: worker.health, worker.metrics, lambda: worker.status)
     assert (server.port, repr(server)) == (0, "<WebServer: 127.0.0.1 port 0, down>")
     await server.start()
     port = server.port
@@ -238,7 +239,7 @@ async def test_port_is_known_after_start() -> None:
 async def test_port_in_use_fails_start(server: WebServer) -> None:
     """The start fails with the system's reason, and leaves nothing open."""
     worker = Worker()
-    second = WebServer("127.0.0.1", server.port, lambda: worker.readiness, worker.metrics, lambda: worker.status)
+    second = WebServer("127.0.0.1", server.port, lambda: worker.health, worker.metrics, lambda: worker.status)
     with pytest.raises(OSError, match="address already in use"):
         await second.start()
 

@@ -9,26 +9,18 @@ from typing import Any
 
 import pytest
 
-from worker.policy.status import (
-    NOTHING,
-    Activity,
-    Connection,
-    Failure,
-    FaultKind,
-    InHand,
-    Readiness,
-    Status,
-)
-from worker.web.status_page import CONTENT_SECURITY_POLICY, MAX_REQUESTS_SHOWN, duration, render_page
+from worker.policy.health import MEANINGS, Health, HealthStatus
+from worker.policy.status import NOTHING, Activity, Connection, FailureGroup, FaultKind, InHand, Status, duration
+from worker.web.status_page import CONTENT_SECURITY_POLICY, MAX_REQUESTS_SHOWN, render_page
 
 HOSTILE = "<script>alert(\"1\")</script><img src=x onerror=alert(2)> & 'x' </style></script>"
 NOW = 1_700_000_000.0
 STATUS = Status(
     version="1.2.3",
-    state="consuming",
+    replica="pod-7",
     now=NOW,
     started=NOW - 3_725,
-    backlog=12_345,
+    queued={"requests": 12_345, "parked": 1_998},
     in_flight=12,
     prefetch=64,
     in_hand=(InHand("project-1", "request-1", 12.4), InHand("project-2", "request-2", 0.3)),
@@ -36,12 +28,26 @@ STATUS = Status(
         figures={"failed": "3"},
         outcomes={("succeeded", "created"): 4_000, ("failed", "rejected"): 3},
         failures=(
-            Failure(NOW - 90, "unresolved", "request-9", "project-9", "cn-north-4", 2, parked=True, said="504: late"),
-            Failure(NOW - 100, "invalid_request", None, None, None, 0, parked=True, said=""),
+            FailureGroup(
+                *("not_found", "APIGW.0101", 1_300, NOW - 300, NOW - 90, "request-9", "project-9", "cn-north-4", True),
+                error=None,
+                said="APIGW.0101 The API does not exist",
+            ),
+            FailureGroup("invalid_request", "", 1, NOW - 100, NOW - 100, None, None, None, False, error=None),
         ),
         faults=(FaultKind("503", "ambiguous", 7, NOW - 5, "DCS.5000 busy"),),
     ),
-    regions={"cn-north-4": {"breaker": "open", "open_for": 5, "pace": 2.5}, "eu-west-1": {"breaker": "closed"}},
+    regions={
+        "eu-west-1": {"breaker": "closed", "limit": 8},
+        "cn-north-4": {
+            "breaker": "open",
+            "limit": 1,
+            "open_for": 17.2,
+            "next_probe_in": 2.0,
+            "pace": 2.5,
+            "quota": None,
+        },
+    },
     connections=(Connection("broker, consumer", "up", True), Connection("Redis", "away", False)),
     settings=(("WORKER_QUEUE", "dcs.migration.requests", "queue of `requests`"), ("WORKER_AUTH_TOKEN", "***", "way 1")),
 )
@@ -92,13 +98,13 @@ class Parsed(HTMLParser):
         return [row for row in self.rows[section] if row]
 
 
-def shown(status: Status = STATUS, readiness: Readiness | None = None) -> Parsed:
+def shown(status: Status = STATUS, health: Health | None = None) -> Parsed:
     """The page, parsed."""
-    return Parsed(render_page(readiness or Readiness(True, "consuming"), status))
+    return Parsed(render_page(health or Health(HealthStatus.OK, "Consuming."), status))
 
 
 def hostile(value: Any) -> Any:
-    """The same with every text made hostile, keys included; not the few that are ours."""
+    """The same with every text made hostile, keys included."""
     match value:
         case str():
             return HOSTILE
@@ -107,9 +113,7 @@ def hostile(value: Any) -> Any:
         case tuple():
             return tuple(hostile(member) for member in value)
     if is_dataclass(value) and not isinstance(value, type):
-        ours = {"state"} if isinstance(value, Status) else set()
-        changed = {field.name: hostile(getattr(value, field.name)) for field in fields(value) if field.name not in ours}
-        return replace(value, **changed)
+        return replace(value, **{field.name: hostile(getattr(value, field.name)) for field in fields(value)})
     return value
 
 
@@ -118,8 +122,8 @@ def test_everything_is_escaped() -> None:
     # Keys that are made hostile become the same key, so there is one of each.
     activity = replace(STATUS.activity, outcomes={("o", "r"): 1})
     status = replace(STATUS, regions={"r": {"b": "c"}}, activity=activity)
-    harmless = shown(status, Readiness(True, "x", {"x": {"deep": "x"}}))
-    parsed = shown(hostile(status), Readiness(True, HOSTILE, {HOSTILE: {"deep": HOSTILE}}))
+    harmless = shown(status, Health(HealthStatus.FAILING, "x", {"x": "x"}, {"y": "x"}))
+    parsed = shown(hostile(status), Health(HealthStatus.FAILING, HOSTILE, {HOSTILE: HOSTILE}, {HOSTILE: HOSTILE}))
 
     assert [tag for tag in parsed.tags if tag != "code"] == [tag for tag in harmless.tags if tag != "code"]
     assert parsed.texts.count(HOSTILE) > 20
@@ -136,31 +140,57 @@ def test_policy_has_hashes_of_style_and_script() -> None:
 
 def test_page_reloads_without_scripts() -> None:
     """A browser without scripts loads the page again."""
-    assert '<noscript><meta http-equiv="refresh" content="5"></noscript>' in render_page(Readiness(True, ""), Status())
+    assert '<noscript><meta http-equiv="refresh" content="5"></noscript>' in render_page(Health(), Status())
 
 
 @pytest.mark.parametrize(
-    ("state", "readiness", "texts"),
+    ("status", "title"),
     [
-        ("consuming", Readiness(True, "consuming"), ["Consuming", "dcs-worker 1.2.3, up 1 h 2 min"]),
-        ("paused", Readiness(False, "the broker blocks publishing"), ["Paused", "the broker blocks publishing"]),
-        ("draining", Readiness(False, "draining"), ["Draining"]),
-        ("waiting", Readiness(False, "x", {"next": 2.5, "regions": {"r": {}}}), ["Waiting", "x · next: 2.5"]),
+        *((HealthStatus.OK, "Healthy"), (HealthStatus.DEGRADED, "Degraded"), (HealthStatus.FAILING, "Failing")),
+        *((HealthStatus.PAUSED, "Paused"), (HealthStatus.DISCONNECTED, "Disconnected from RabbitMQ")),
+        *((HealthStatus.STARTING, "Starting"), (HealthStatus.DRAINING, "Draining")),
     ],
 )
-def test_state_is_heading(state: Any, readiness: Readiness, texts: list[str]) -> None:
-    """The state is the heading; the reason follows unless it is the same."""
-    parsed = shown(replace(STATUS, state=state), readiness)
-    for text in texts:
-        assert text in parsed.texts
-    assert state not in parsed.texts
+def test_health_is_heading_with_colour_and_reason(status: HealthStatus, title: str) -> None:
+    """Title, colour and sentence; then what else holds, and the modes; which replica it is, for how long."""
+    health = Health(status, "Why.", {status: "Why.", "degraded-too": "More."}, {"claims": "none"})
+    texts = shown(health=health).texts
+    assert f'<h1 class="{status.value}">{title}</h1>' in render_page(health, STATUS)
+    for text in (title, "Why.", "degraded-too: More.", "claims: none"):
+        assert texts.count(text) >= 1
+    assert "replica pod-7 (one page per replica) · dcs-worker 1.2.3, up 1 h 2 min" in texts
+    assert len([text for text in texts if text == "Why."]) == 1
+
+
+def test_page_says_what_every_state_means() -> None:
+    """In words, for all of them."""
+    assert [meaning for _, meaning in shown().table("states")] == list(MEANINGS.values())
+
+
+def test_every_health_status_has_a_colour() -> None:
+    """A heading without a rule of its class would have no light."""
+    style = shown().inline["style"]
+    assert [status for status in HealthStatus if f".{status.value}" not in style] == []
 
 
 def test_tiles_show_current_figures() -> None:
-    """Queue length, requests in flight, and the figures of the last minute."""
+    """Queues, requests in flight, and the figures of the last minute; an unknown number is no number."""
     texts = shown().texts
-    for value, name in (("12,345", "waiting in the queue"), ("12 of 64", "in flight"), ("3", "failed, last minute")):
+    for value, name in (
+        *(("12,345", "backlog"), ("unknown", "in retry queues"), ("1,998", "parked")),
+        *(("12 of 64", "in flight"), ("3", "failed, last minute")),
+    ):
         assert texts[texts.index(name) - 1] == value
+
+
+def test_trouble_in_tiles_has_colour() -> None:
+    """Failed requests are red and parked ones amber, unless there are none or their number is unknown."""
+    page = render_page(Health(), STATUS)
+    for tile in ('<b class="bad">3</b>failed', '<b class="busy">1,998</b>parked', '<b class="">12,345</b>backlog'):
+        assert tile in page
+    calm = replace(STATUS, queued={}, activity=Activity(figures={"failed": "0"}))
+    for tile in ('<b class="">0</b>failed', '<b class="">unknown</b>parked'):
+        assert tile in render_page(Health(), calm)
 
 
 def test_requests_in_flight_have_ages() -> None:
@@ -172,22 +202,25 @@ def test_requests_in_flight_have_ages() -> None:
     assert f"and {30 - MAX_REQUESTS_SHOWN} more" in shown(crowd).texts
 
 
-def test_failures_and_faults() -> None:
-    """When, why, whose, where, after how many creates, and what was said; what is not known is a dash."""
+def test_failures_are_groups_with_a_command() -> None:
+    """How many, since when, the last one, what was said and what to paste; what is not known is a dash."""
     assert shown().table("failures") == [
-        ["1 min 30 s ago", "unresolved parked", "request-9", "project-9", "cn-north-4", "2", "504: late"],
-        ["1 min 40 s ago", "invalid_request parked", NOTHING, NOTHING, NOTHING, "0", NOTHING],
+        [
+            *("not_found parked", "APIGW.0101", "1,300", "5 min 0 s ago", "1 min 30 s ago", "request-9", "project-9"),
+            *("cn-north-4", "APIGW.0101 The API does not exist", "dcs-worker parked list --reason not_found"),
+        ],
+        ["invalid_request", NOTHING, "1", "1 min 40 s ago", "1 min 40 s ago", *[NOTHING] * 5],
     ]
-    assert shown().table("faults") == [["503", "ambiguous", "7", "5.0 s ago", "DCS.5000 busy"]]
+    assert shown().table("faults") == [["503", "unknown", "7", "5.0 s ago", "DCS.5000 busy"]]
 
 
 def test_other_tables() -> None:
-    """Outcomes; regions, with a column for every common fact; connections; settings."""
+    """Outcomes; regions, stopped ones first, with a column for every common fact; connections; settings."""
     parsed = shown()
     assert parsed.table("outcomes") == [["succeeded", "created", "4,000"], ["failed", "rejected", "3"]]
     assert parsed.table("regions") == [
-        ["cn-north-4", "open", "open for 5; pace 2.5"],
-        ["eu-west-1", "closed", NOTHING],
+        ["cn-north-4", "open", "1", "open for 17 s; next probe in 2.0 s; pace 2.5 calls/s"],
+        ["eu-west-1", "closed", "8", NOTHING],
     ]
     assert parsed.table("connections") == [["broker, consumer", "up"], ["Redis", "away"]]
     assert parsed.table("settings")[0] == ["WORKER_QUEUE", "dcs.migration.requests", "queue of requests"]
@@ -196,7 +229,7 @@ def test_other_tables() -> None:
 def test_empty_tables_are_sentences() -> None:
     """A table without rows is a sentence."""
     parsed = shown(Status())
-    assert parsed.rows == {}
+    assert parsed.rows.keys() == {"states"}
     for sentence in ("No request in flight.", "No failed request since start."):
         assert sentence in parsed.texts
 
@@ -220,4 +253,12 @@ def test_full_page_is_below_100_kb() -> None:
         in_hand=STATUS.in_hand * 500,
         activity=replace(STATUS.activity, failures=STATUS.activity.failures * 10),
     )
-    assert len(render_page(Readiness(True, "consuming"), busy)) < 100_000
+    assert len(render_page(Health(), busy)) < 100_000
+
+
+def test_facts_of_a_single_region_have_units() -> None:
+    """Every fact is a column then."""
+    facts = {"breaker": "open", "open_for": 17.2, "next_probe_in": 2.0, "quota": 10.0, "calls": 0}
+    assert shown(replace(STATUS, regions={"r": facts})).table("regions") == [
+        ["r", "open", "17 s", "2.0 s", "10 calls/s", "0", NOTHING]
+    ]

@@ -1,5 +1,6 @@
 // Draws the dashboard with Grafana's own front-end packages, over a real Prometheus. Given by the page:
-// DASHBOARD (the JSON), PROMETHEUS (its address), FROM, TO (epoch seconds), VALUES (of the variables).
+// DASHBOARD (the JSON), PROMETHEUS (its address), FROM, TO (epoch seconds), VALUES (of the variables), ROWS (how many rows
+// to draw, opened).
 //
 // Time series, single values, panels, colours, units, thresholds and mappings are Grafana's code. Heat maps and state
 // timelines are panel plug-ins of the server and in none of the packages: those are drawn here, in its colours.
@@ -12,7 +13,7 @@ import {
 } from '@grafana/data';
 import { BigValue, BigValueColorMode, BigValueGraphMode, GlobalStyles, PanelChrome, TimeSeries } from '@grafana/ui';
 
-const { DASHBOARD, PROMETHEUS, FROM, TO, VALUES } = window;
+const { DASHBOARD, PROMETHEUS, FROM, TO, VALUES, ROWS } = window;
 const WIDTH = 1440, CELL = WIDTH / 24, LINE = 36, GAP = 8;
 const STEP = Math.max(1, Math.ceil((TO - FROM) / 240));
 for (const registry of [standardFieldConfigEditorRegistry, standardEditorsRegistry]) registry.setInit(() => []);
@@ -85,7 +86,7 @@ function Light({ panel, lines, width, height }) {
 
 const seconds = getValueFormat('s');
 const bound = (text) => (text === '+Inf' ? '∞' : formattedValueToString(seconds(Number(text))));
-const TURBO = ['#23171b', '#4860e6', '#2aabee', '#2ee5ae', '#6afd6a', '#c0ee3d', '#feb927', '#fe6e1a', '#c2270a'];
+const BLUES = ['#0b2545', '#10386b', '#155092', '#2171b5', '#4292c6', '#6baed6', '#9ecae1', '#c6dbef', '#eff6ff'];
 
 function Canvas({ width, height, paint }) {
   const drawn = React.useCallback((node) => { if (node) paint(node.getContext('2d'), width, height); }, [width, height]);
@@ -120,7 +121,7 @@ function Heat({ lines, width, height }) {
       if (dy > 11 || index % 2 === 0) context.fillText(bound(shown[index].labels.le), left - 6, y + dy / 2 + 4);
       row.forEach((value, at) => {
         if (value <= 0.01) return;
-        context.fillStyle = TURBO[Math.min(TURBO.length - 1, 1 + Math.floor(Math.sqrt(value / most) * (TURBO.length - 1)))];
+        context.fillStyle = BLUES[Math.min(BLUES.length - 1, Math.floor(Math.sqrt(value / most) * BLUES.length))];
         context.fillRect(left + at * dx, y + 0.5, Math.ceil(dx), dy - 1);
       });
     });
@@ -172,10 +173,13 @@ function Panel({ panel, lines, width, height }) {
   </PanelChrome>;
 }
 
+const placed = DASHBOARD.panels.flatMap((panel) => [panel, ...(panel.panels ?? [])]);
+const end = placed.filter(({ type }) => type === 'row')[ROWS]?.gridPos.y ?? Infinity;
+const drawn = placed.filter(({ gridPos }) => gridPos.y < end);
 const shown = [];
-for (const panel of DASHBOARD.panels)
+for (const panel of drawn)
   shown.push([panel, (await Promise.all((panel.targets ?? []).map(series))).flat()]);
-const bottom = Math.max(...DASHBOARD.panels.map(({ gridPos }) => gridPos.y + gridPos.h));
+const bottom = Math.max(...drawn.map(({ gridPos }) => gridPos.y + gridPos.h));
 
 function Board() {
   React.useEffect(() => { document.fonts.ready.then(() => setTimeout(() => { document.body.dataset.ready = 'yes'; }, 1500)); }, []);

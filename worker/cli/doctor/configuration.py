@@ -111,6 +111,6 @@ def _check_claims(settings: Settings, consumers: int | None) -> Check:
     if settings.claims_url is not None:
         return ok(name, f"on, shared through Redis; while Redis is away: {CLAIMS_AWAY_MODES[settings.claims_away]}")
     if consumers is not None and consumers > 1:
-        found = f"off, but {consumers} consumers of the requests queue: two replicas can handle copies of one request"
-        return warning(name, found, remedy)
+        several = f"off, but {consumers} consumers of the requests queue (one replica can have several)"
+        return warning(name, f"{several}: two replicas can handle copies of one request", remedy)
     return unchecked(name, "off; fine with a single replica", remedy)

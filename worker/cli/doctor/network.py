@@ -1,10 +1,11 @@
-"""Reachability of a network address in stages, DNS, TCP, TLS, and whether the worker's HTTP port is free.
+"""Reachability of a network address in stages, DNS, TCP, TLS, and the worker's HTTP port: free, or whose.
 
-Nothing is sent after the TLS handshake.
+Nothing is sent after the TLS handshake. A live worker on the HTTP port is asked for its health.
 """
 
 import asyncio
 import errno
+import json
 import os
 import socket
 import ssl
@@ -15,14 +16,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from worker.policy.diagnostics import Check, Problem, failed, ok, unchecked
+from worker.policy.diagnostics import Check, Problem, failed, ok, tls_remedy, tls_words, unchecked, warning
+from worker.rabbit.connection import server_name
 
 STAGE_TIMEOUT_SECONDS: Final = 5.0
 CLOSE_TIMEOUT_SECONDS: Final = 1.0
 LIVENESS_TIMEOUT_SECONDS: Final = 3.0
-_HOST_MISMATCH_CODES: Final = (62, 64)
-"""X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
+MAX_PAGE_BYTES: Final = 1 << 20
 _PORT_CHECK: Final = "HTTP port"
+_HEALTH_CHECK: Final = "live worker"
+_FAILING: Final = ("failing", "disconnected")
+_PASSING: Final = ("degraded", "paused")
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not listened on
 
 
@@ -92,16 +96,13 @@ async def _resolve_host(host: str, port: int) -> list[tuple[Any, ...]]:
 async def _find_tls_problem(writer: asyncio.StreamWriter, address: Address, tls: ssl.SSLContext) -> Problem | None:
     try:
         async with asyncio.timeout(STAGE_TIMEOUT_SECONDS):
-            await writer.start_tls(tls, server_hostname=address.host)
-    except ssl.SSLCertVerificationError as error:
-        found = f"TLS: certificate of {address} rejected: {error.verify_message}"
-        if error.verify_code in _HOST_MISMATCH_CODES:
-            return Problem(found, f"use a host name of the certificate in {address.variable}")
-        variable = "WORKER_AMQP_CA_FILE" if "AMQP" in address.variable else "WORKER_DCS_CA_FILE"
-        return Problem(found, f"set {variable} to the certificate file of the CA that signed it")
+            await writer.start_tls(tls, server_hostname=server_name(address.host))
+    except ssl.SSLError as error:
+        found = f"TLS: handshake with {address} failed: {tls_words(error)}"
+        return Problem(found, tls_remedy(error, address.variable))
     except (OSError, TimeoutError) as error:
         found = f"TLS: handshake with {address} failed: {_error_text(error)}"
-        return Problem(found, f"correct the port in {address.variable}")
+        return Problem(found, f"check that the port in {address.variable} is one for TLS, and firewalls before it")
     return None
 
 
@@ -109,8 +110,6 @@ def _error_text(error: OSError) -> str:
     match error:
         case TimeoutError() if not error.args:
             return f"no answer within {STAGE_TIMEOUT_SECONDS:g} s"
-        case ssl.SSLError():
-            return (error.reason or "the peer does not speak TLS").replace("_", " ").lower()
         case OSError() if error.errno and error.errno > 0:
             return os.strerror(error.errno)  # the text of asyncio would repeat the address
         case _:  # of the resolver, for example
@@ -130,11 +129,13 @@ async def check_port(host: str, port: int) -> Check:
     except TimeoutError:
         return failed(_PORT_CHECK, "the host name did not resolve in time", "correct WORKER_HTTP_HOST", subject=subject)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE and await _is_worker(_WILDCARDS.get(host, host), port):
-            return ok(_PORT_CHECK, "in use by a worker, which is alive", subject=subject)
+        if error.errno == errno.EADDRINUSE:
+            address = _WILDCARDS.get(host, host)
+            if await _page(address, port, "/livez") == {"alive": True}:
+                return _worker_health(await _page(address, port, "/readyz"), subject)
         remedies = {
-            errno.EADDRINUSE: "set WORKER_HTTP_PORT to another port; "
-            f"`ss -ltnp 'sport = :{port}'` shows the process that uses it",
+            errno.EADDRINUSE: "set WORKER_HTTP_PORT to another port; where `ss` is installed, "
+            f"`ss -ltnp 'sport = :{port}'` shows the process that uses this one",
             errno.EACCES: "set WORKER_HTTP_PORT to a port above 1023",
         }
         remedy = remedies.get(error.errno or 0, "set WORKER_HTTP_HOST to an address of this machine, or to 0.0.0.0")
@@ -142,14 +143,30 @@ async def check_port(host: str, port: int) -> Check:
     return ok(_PORT_CHECK, "free", subject=subject)
 
 
-async def _is_worker(host: str, port: int) -> bool:
-    with suppress(OSError, EOFError, asyncio.LimitOverrunError, TimeoutError):
+def _worker_health(page: object, subject: str) -> Check:
+    """What the worker on the HTTP port says of itself on its page /readyz."""
+    content = page if isinstance(page, dict) else {}
+    status, reason = str(content.get("status", "unknown")), str(content.get("reason", "no answer from /readyz"))
+    found, remedy = f"{status}: {reason}", f"do what the reason says; http://{subject}/ and the worker's log say more"
+    if status in _FAILING or (status == "unknown" and not content.get("ready")):
+        return failed(_HEALTH_CHECK, found, remedy, subject=subject)
+    if status in _PASSING:
+        return warning(_HEALTH_CHECK, found, remedy, subject=subject)
+    return ok(_HEALTH_CHECK, found, subject=subject)
+
+
+async def _page(host: str, port: int, path: str) -> object:
+    """The JSON of a page, with any HTTP status; None if there is none in time."""
+    with suppress(OSError, ValueError, TimeoutError):
         async with asyncio.timeout(LIVENESS_TIMEOUT_SECONDS):
             reader, writer = await asyncio.open_connection(host, port)
             try:
-                writer.write(b"GET /livez HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n")
-                await reader.readuntil(b'"alive": true')
-                return True
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n".encode())
+                reply = bytearray()
+                while (part := await reader.read(MAX_PAGE_BYTES)) and len(reply) < MAX_PAGE_BYTES:
+                    reply += part
+                content: object = json.loads(bytes(reply).partition(b"\r\n\r\n")[2])
+                return content
             finally:
                 writer.close()
-    return False
+    return None

@@ -1,5 +1,6 @@
 """Output of findings as a table or as JSON, and the redaction of secrets in them."""
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,15 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
-from worker.cli.common import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, print_json
+from worker.cli.common import (
+    EXIT_CONFIGURATION,
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_UNAVAILABLE,
+    output_width,
+    print_json,
+    wrap,
+)
 from worker.config import Settings, secret_texts, wants_colours
 from worker.observe.redaction import Redactor
 from worker.policy.diagnostics import Check, CheckResult, FailureKind, most_urgent_failure
@@ -22,6 +31,8 @@ RESULT_COLOURS: Final = {
 }
 _RESULT_WIDTH: Final = max(len(result.value) for result in CheckResult)
 _MAX_TITLE_WIDTH: Final = 42
+_COMMAND: Final = re.compile(r"`[^`]+`|\b(?:rabbitmq|redis-cli|dcs-worker)[\w-]* .*")
+"""A command in a remedy, which stays on one line, so that it can be copied whole."""
 
 
 def print_checks(
@@ -38,7 +49,7 @@ def print_checks(
         print_json({"status": status, "checks": [_as_json(check) for check in checks]})
         return status
     has_colours = wants_colours(sys.stdout)
-    for check, (lead, rest) in zip(checks, format_rows(checks), strict=True):
+    for check, (lead, rest) in zip(checks, format_rows(checks, output_width()), strict=True):
         typer.echo((typer.style(lead, fg=RESULT_COLOURS[check.result]) if has_colours else lead) + rest)
     typer.echo(f"\n{summary(checks)}")
     return status
@@ -61,15 +72,27 @@ def summary(checks: Sequence[Check]) -> str:
     return ", ".join(f"{counts[result]} {result.value}" for result in order if counts[result])
 
 
-def format_rows(checks: Sequence[Check]) -> Iterator[tuple[str, str]]:
-    """Of each check: result and title, and the text after them; a remedy has its own line, so that it can be copied."""
+def format_rows(checks: Sequence[Check], width: int) -> Iterator[tuple[str, str]]:
+    """Of each check: result and title, and the text after them, on lines of `width` columns if no word is longer.
+
+    A finding that does not fit behind its title is below it, and so is the remedy.
+    """
     titles = [f"{check.name} {check.subject}".strip() for check in checks]
     widest = min(_MAX_TITLE_WIDTH, max(map(len, titles), default=0))
+    indent = " " * (_RESULT_WIDTH + 2)
     for check, title in zip(checks, titles, strict=True):
         word = check.result.value.upper() if check.result is CheckResult.FAILED else check.result.value
-        lead = f"{word:<{_RESULT_WIDTH}}  {title:<{widest}}"
-        remedy = f"\n{' ' * _RESULT_WIDTH}  -> {check.remedy}" if check.remedy else ""
-        yield lead, f"  {check.found}{remedy}"
+        lead, lines = f"{word:<{_RESULT_WIDTH}}  {title:<{widest}}  {check.found}", []
+        is_fitting = len(lead) <= width
+        if not is_fitting:
+            lines = wrap(check.found, width - len(indent))
+        if check.remedy:
+            whole = _COMMAND.sub(lambda command: command[0].replace(" ", "\xa0"), check.remedy)
+            first, *rest = wrap(whole.replace("\n", " "), width - len(indent) - 3)
+            lines += [f"-> {first}", *(f"   {line}" for line in rest)]
+        below = "".join(f"\n{indent}{line}" for line in lines).replace("\xa0", " ")
+        title_end = _RESULT_WIDTH + 2 + len(title)
+        yield lead[:title_end], (lead[title_end:] if is_fitting else "") + below
 
 
 def redact_checks(checks: Sequence[Check], settings: Settings | None) -> list[Check]:

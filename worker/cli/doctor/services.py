@@ -21,8 +21,9 @@ from worker.dcs.transport import ServiceTransport
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked, warning
 from worker.policy.freeze_detector import FreezeDetector
 from worker.rabbit.connection import Brokers
-from worker.rabbit.tools.broker_access import LoginRefused, LoginResult, Node, broker_version, log_in
-from worker.rabbit.tools.topology_diff import check_management, check_topology, without_management
+from worker.rabbit.tools.broker_access import LoginRefused, LoginResult, Node, broker_version, check_publishing, log_in
+from worker.rabbit.tools.management import check_management, without_management
+from worker.rabbit.tools.topology_diff import check_topology
 
 PART_TIMEOUT_SECONDS: Final = 45.0
 """For each part; the parts run at the same time."""
@@ -106,6 +107,7 @@ async def check_broker(settings: Settings, management: str | None, on_check: OnC
             return None
         node, connection = connected[0]
         consumers = await check_topology(connection, topology, node, on_check)
+        on_check(await check_publishing(connection, str(node)))
         if management is not None:
             await check_management(management, node, topology, brokers.tls, on_check)
         else:

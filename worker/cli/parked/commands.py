@@ -1,5 +1,6 @@
 """The commands `dcs-worker parked list`, `show`, `replay`, `drop` and `export`."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,9 @@ from worker.cli.parked.selection import (
     selection_from_options,
 )
 
-File = Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Output file; must not exist.")]
+File = Annotated[
+    Path | None, typer.Option("--to", metavar="FILE", help="Output file, must not exist; - is standard output.")
+]
 Canary = Annotated[int, typer.Option(min=0, help="Requests to replay first; the others only if all of these succeed.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Apply. Without --yes: dry run.")]
 
@@ -103,11 +106,15 @@ def replay(  # noqa: PLR0913 - each argument is an option of the command
     selection = selection_from_options(ids, every, reason, error_code, name, project, older_than, is_required=True)
     loaded = load_configuration(credentials=not yes)
 
-    from worker.cli.parked.replay import Replay, preview
     from worker.cli.progress import Pacer
 
     if not yes:
+        from worker.cli.parked.preview import preview
+
         run_and_exit(preview(loaded, selection, Pacer(rate), as_json=as_json))
+
+    from worker.cli.parked.replay import Replay
+
     run_and_exit(Replay(loaded.settings, Pacer(rate), canary, timeout, as_json).run(selection))
 
 
@@ -126,18 +133,22 @@ def drop(  # noqa: PLR0913 - each argument is an option of the command
 ) -> None:
     """Delete parked requests, after writing them to a file.
 
-    The file is --to, by default parked-dropped-TIME.jsonl in the current folder.
+    The file is --to, by default parked-dropped-TIME.jsonl in the current folder. A request is deleted only after it is
+    written. In a container without a writable folder: kubectl exec ... -- dcs-worker parked drop ... --to - > FILE
 
-    Exit status: 0 done, 1 the file exists, 69 the broker cannot be reached.
+    Exit status: 0 done, 1 the file exists or cannot be written, 69 the broker cannot be reached.
 
     Example: dcs-worker parked drop --reason invalid_request --older-than 30d --yes
     """
     selection = selection_from_options(ids, every, reason, error_code, name, project, older_than, is_required=True)
+    if as_json and file == Path("-"):
+        raise typer.BadParameter("--to - and --json cannot be combined: both print on standard output")
     settings = load_configuration().settings
 
-    from worker.cli.parked.listing import drop_requests
+    from worker.cli.parked.export import Drop, RequestFile
 
-    run_and_exit(drop_requests(settings, selection, file, yes=yes, as_json=as_json))
+    target = RequestFile(file or Path(time.strftime("parked-dropped-%Y%m%dT%H%M%SZ.jsonl", time.gmtime())))
+    run_and_exit(Drop(settings, target, as_json).run(selection, yes=yes))
 
 
 def export(
@@ -152,14 +163,14 @@ def export(
 ) -> None:
     """Write parked requests as JSON Lines; they stay parked.
 
-    Exit status: 0 done, 1 the file exists, 69 the broker cannot be reached.
+    Exit status: 0 done, 1 the file exists or cannot be written, 69 the broker cannot be reached.
 
     Example: dcs-worker parked export --to parked.jsonl
     """
     selection = selection_from_options(ids, False, reason, error_code, name, project, older_than)
     settings = load_configuration().settings
 
-    from worker.cli.parked.listing import export_requests
+    from worker.cli.parked.export import export_requests
 
     run_and_exit(export_requests(settings, selection, file))
 

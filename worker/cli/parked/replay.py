@@ -1,50 +1,31 @@
-"""`parked replay`: sends parked requests to the requests queue, a canary first, whose outcomes are awaited.
-
-Without --yes, a dry run: looks for the tasks in DCS as the worker does, and predicts the results.
-"""
+"""`parked replay --yes`: sends parked requests to the requests queue, a canary first, whose outcomes are awaited."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
-from typing import Final, Literal, assert_never
+from typing import Final
 
 import typer
 
 from schemas import identity
 from schemas.client import read_event
-from schemas.envelope import Envelope
 from schemas.event import MigrationSucceeded
-from worker.bootstrap.components import credentials, retry_policy, service_transport
-from worker.cli.common import EXIT_FAILED, print_json, printable, short_duration
+from worker.cli.common import EXIT_FAILED, print_json, printable
+from worker.cli.parked.listing import RequestCount
 from worker.cli.parked.request import NO_MATCH, ParkedRequest, open_parked_records, parked_queue, selected_requests
 from worker.cli.parked.selection import Selection
 from worker.cli.parked.timeline import describe_failure
 from worker.cli.progress import Pacer, ProgressDisplay
-from worker.config import Configuration, Settings
-from worker.dcs.client import DcsClient
-from worker.dcs.http_client import HttpClient
-from worker.policy.call_result import CallError, ConflictingTask, SeveralTasks, TaskFound, TaskNotFound
-from worker.policy.freeze_detector import FreezeDetector
-from worker.policy.migration_request import Key, MigrationRequest
+from worker.config import Settings
+from worker.policy.migration_request import Key
 from worker.rabbit.tools.event_stream import Event, EventStream
-from worker.rabbit.tools.parked_queue import ParkedQueue
+from worker.rabbit.tools.parked_queue import HARMLESS, ParkedQueue
 
 MAX_HOLD_SECONDS: Final = 1200.0
 """A replay stops after this: brokers requeue what is unacknowledged for 1,800 s (their default)."""
 _CLOUDEVENTS_ID_HEADER: Final = "cloudEvents:id"
-MAX_CONCURRENT_LOOKUPS: Final = 8
-
-VerdictKind = Literal["create", "exists", "unclear", "expire", "invalid"]
-
-_VERDICT_COUNTS: Final[dict[VerdictKind, str]] = {
-    "create": "{:,} would create a task.",
-    "exists": "{:,} have a task.",
-    "unclear": "{:,} unknown.",
-    "expire": "{:,} would expire.",
-    "invalid": "{:,} are invalid.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +49,15 @@ class Replay:
     as_json: bool
     forget: Callable[[ParkedRequest], Awaitable[None]] = field(init=False)
     """Deletes what Redis knows of a request."""
-    replayed: int = 0
+    replayed: RequestCount = field(default_factory=RequestCount)
+    left: RequestCount = field(default_factory=RequestCount)
+    """Still parked, as far as they were read."""
+    invalid: RequestCount = field(default_factory=RequestCount)
+    """Of these, no valid requests."""
+    position: int = 0
+    """Number of parked messages that were read."""
+    is_unfinished: bool = False
+    """One more message may be in both queues."""
     outcomes: list[CanaryOutcome] = field(default_factory=list)
     """Of the canary."""
     started_at: float = field(default_factory=time.monotonic)
@@ -76,32 +65,49 @@ class Replay:
     async def run(self, selection: Selection) -> int:
         """Replay the selected requests; the exit status. Raises BrokerError."""
         async with open_parked_records(self.settings) as self.forget, parked_queue(self.settings) as queue:
-            selected = await selected_requests(queue, self.settings, selection)
-            valid = [request for request in selected if request.parsed is not None]
-            is_done = False
+            is_done = is_read = False
             try:
-                is_done = await self._replay_all(queue, valid)
+                is_done = await self._replay_all(queue, self._valid_requests(queue, selection))
+                is_read = True
                 await queue.release()
             finally:
-                self._print_result(len(selected), len(selected) - len(valid), is_done=is_done)
-            return selection.exit_status(len(selected)) if is_done else EXIT_FAILED
+                self.is_unfinished = queue.is_move_unfinished
+                self._print_result(is_read=is_read, is_done=is_done)
+            return selection.exit_status(len(self.replayed) + len(self.left)) if is_done else EXIT_FAILED
 
-    async def _replay_all(self, queue: ParkedQueue, valid: Sequence[ParkedRequest]) -> bool:
-        first, rest = valid[: self.canary_size], valid[self.canary_size :]
-        if first and not await self._run_canary(queue, first):
-            return False
-        if not rest:
-            return True
-        with ProgressDisplay("replayed", len(valid)) as display:
-            display.start_at(len(first))
-            for request in rest:
-                if time.monotonic() - self.started_at > MAX_HOLD_SECONDS:
+    async def _valid_requests(self, queue: ParkedQueue, selection: Selection) -> AsyncIterator[ParkedRequest]:
+        async for batch in selected_requests(queue, self.settings, selection):
+            self.position = queue.position - len(batch)
+            for request in batch:
+                self.position += 1
+                if request.parsed is not None:
+                    yield request
+                else:
+                    self.left.add(request)
+                    self.invalid.add(request)
+
+    async def _replay_all(self, queue: ParkedQueue, requests: AsyncIterator[ParkedRequest]) -> bool:
+        """Replay the canary, then the others; whether all were. The others are counted if not."""
+        first: list[ParkedRequest] = []
+        while len(first) < self.canary_size and (request := await anext(requests, None)) is not None:
+            first.append(request)
+        is_going_on = not first or await self._run_canary(queue, first)
+        is_shown = is_going_on and queue.count > len(first)
+        with ProgressDisplay("checked", queue.count) if is_shown else nullcontext() as display:
+            if display is not None:
+                display.start_at(self.position)
+            async for request in requests:
+                if is_going_on and time.monotonic() - self.started_at > MAX_HOLD_SECONDS:
                     stopped = f"Stopped after {MAX_HOLD_SECONDS:g} s; the other requests stay parked."
                     typer.echo(f"{stopped} Repeat the command to go on.", err=True)
-                    return False
+                    is_going_on = False
+                if not is_going_on:
+                    self.left.add(request)
+                    continue
                 await self._replay(queue, request)
-                display.update(self.replayed)
-        return True
+                if display is not None:
+                    display.update(self.position)
+        return is_going_on
 
     async def _run_canary(self, queue: ParkedQueue, first: Sequence[ParkedRequest]) -> bool:
         """Replay the canary; whether all its requests succeeded in time."""
@@ -118,22 +124,29 @@ class Replay:
         await self.pacer.wait()
         await self.forget(request)
         await queue.move(request.parked, request.replay_headers(self.settings.delivery_limit, time.time()))
-        self.replayed += 1
+        self.replayed.add(request)
 
-    def _print_result(self, selected: int, invalid: int, *, is_done: bool) -> None:
-        left = selected - self.replayed
+    def _print_result(self, *, is_read: bool, is_done: bool) -> None:
+        """`is_read`: all parked messages were read, so that it is known how many are left."""
         if self.as_json:
-            canary = [asdict(outcome) for outcome in self.outcomes]
-            counts = {"replayed": self.replayed, "left": left, "no_requests": invalid}
-            print_json({**counts, "canary": canary, "done": is_done})
+            counts = {
+                "replayed": len(self.replayed),
+                "left": len(self.left) if is_read else None,
+                "no_requests": len(self.invalid),
+                "unconfirmed": int(self.is_unfinished),
+            }
+            print_json({**counts, "canary": [asdict(outcome) for outcome in self.outcomes], "done": is_done})
             return
-        if not selected:
+        if is_read and not self.replayed and not self.left:
             typer.echo(NO_MATCH)
             return
         if not all(outcome.succeeded for outcome in self.outcomes):
             typer.echo("The canary did not succeed; the other requests stay parked.")
-        text = f"{self.replayed:,} replayed, {left:,} still parked"
-        typer.echo(f"{text}, of which {invalid:,} are invalid." if invalid else f"{text}.")
+        left = f"{self.left} still parked" if is_read else "the others are still parked"
+        invalid = f", of which {self.invalid} are invalid" if self.invalid else ""
+        typer.echo(f"{self.replayed} replayed, {left}{invalid}.")
+        if self.is_unfinished:
+            typer.echo("1 more may be both replayed and parked, since the broker did not confirm its copy. " + HARMLESS)
 
 
 async def canary_outcomes(
@@ -166,119 +179,3 @@ def _outcome_from(event: Event, requests: Mapping[Key, ParkedRequest]) -> dict[K
     if event.headers.get(_CLOUDEVENTS_ID_HEADER) != failure_id:
         return {}  # a failure of before this replay
     return {key: CanaryOutcome(key[1], False, describe_failure(content))}
-
-
-# Dry run
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayVerdict:
-    """Expected result of the replay of one request."""
-
-    kind: VerdictKind
-    text: str
-    tasks: tuple[str, ...] = ()
-    """Ids of tasks that belong, or may belong, to the request."""
-
-
-async def preview(loaded: Configuration, selection: Selection, pacer: Pacer, *, as_json: bool) -> int:
-    """Print the expected result of each request; the exit status. Raises BrokerError and ConfigurationError."""
-    async with parked_queue(loaded.settings) as queue:
-        selected = await selected_requests(queue, loaded.settings, selection)
-    # The queue is closed here: lookups can take longer than a broker lets messages be unacknowledged.
-    verdicts: list[tuple[ParkedRequest, ReplayVerdict]] = []
-    width = max((len(printable(request.id)) for request in selected), default=0)
-    async with AsyncExitStack() as stack:
-        lookups = ReplayPreview(loaded.settings, _dcs_client(stack, loaded), pacer)
-        async for request, verdict in lookups.verdicts(selected):
-            verdicts.append((request, verdict))
-            if not as_json:
-                typer.echo(f"{printable(request.id):<{width}}  {printable(verdict.text)}")
-    if as_json:
-        requests = [
-            {**request.summary(), "verdict": verdict.kind, "text": verdict.text, "tasks": verdict.tasks}
-            for request, verdict in verdicts
-        ]
-        print_json({"replayed": False, "requests": requests})
-    elif not selected:
-        typer.echo(NO_MATCH)
-    else:
-        counts = {kind: sum(verdict.kind == kind for _, verdict in verdicts) for kind in _VERDICT_COUNTS}
-        summary = " ".join(_VERDICT_COUNTS[kind].format(count) for kind, count in counts.items() if count)
-        typer.echo(f"\n{summary} Dry run: nothing was sent. --yes replays them.")
-    return selection.exit_status(len(selected))
-
-
-def _dcs_client(stack: AsyncExitStack, loaded: Configuration) -> DcsClient:
-    """A client with the worker's credentials, closed with `stack`."""
-    transport = service_transport(loaded)
-    stack.push_async_callback(transport.aclose)
-    # Lookups are harmless, so it does not matter whether this process was frozen.
-    freeze_detector = FreezeDetector(lambda: 0.0)
-
-    def http_client(deadline: float) -> HttpClient:
-        return HttpClient(transport, deadline=deadline, freeze_detector=freeze_detector)
-
-    credential = credentials(loaded, http_client, lambda _: None)
-    stack.push_async_callback(credential.aclose)
-    settings = loaded.settings
-    return DcsClient(http_client(settings.dcs_timeout), credential, settings.dcs_endpoints)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayPreview:
-    """Looks for the tasks of parked requests, MAX_CONCURRENT_LOOKUPS at a time."""
-
-    settings: Settings
-    client: DcsClient
-    pacer: Pacer
-
-    async def verdicts(self, requests: Sequence[ParkedRequest]) -> AsyncIterator[tuple[ParkedRequest, ReplayVerdict]]:
-        """The verdict on every request, in their order."""
-        for start in range(0, len(requests), MAX_CONCURRENT_LOOKUPS):
-            checks: list[tuple[ParkedRequest, asyncio.Task[ReplayVerdict]]] = []
-            async with asyncio.TaskGroup() as tasks:
-                for request in requests[start : start + MAX_CONCURRENT_LOOKUPS]:
-                    await self.pacer.wait()
-                    checks.append((request, tasks.create_task(self._check(request))))
-            for request, check in checks:
-                yield request, check.result()
-
-    async def _check(self, request: ParkedRequest) -> ReplayVerdict:
-        parsed, envelope = request.parsed, request.envelope
-        if parsed is None:
-            return ReplayVerdict("invalid", "not a valid request, stays parked")
-        if (reason := self._reason_not_to_look_up(parsed, envelope)) is not None:
-            return ReplayVerdict("unclear", f"unknown: {reason}")
-        may_exist = envelope.last_sent_at is not None
-        lookup_result = await self.client.find(parsed, envelope.first_received_at, may_exist=may_exist)
-        match lookup_result:
-            case TaskFound(instance_id=task):
-                return ReplayVerdict("exists", f"task {task} exists: only the event is sent", (task,))
-            case SeveralTasks(candidates=tasks) | ConflictingTask(candidates=tasks):
-                is_conflict = isinstance(lookup_result, ConflictingTask)
-                why = "its request id belongs to another task" if is_conflict else "these tasks may belong to it"
-                return ReplayVerdict("unclear", f"unknown: {why}: {', '.join(tasks)}", tasks)
-            case CallError(error_code=code):
-                text = lookup_result.error_msg or lookup_result.message
-                return ReplayVerdict("unclear", f"unknown: lookup failed: {text}" + (f" ({code})" if code else ""))
-            case TaskNotFound():
-                return self._verdict_without_task(parsed, envelope)
-            case _:
-                assert_never(lookup_result)
-
-    def _reason_not_to_look_up(self, parsed: MigrationRequest, envelope: Envelope) -> str | None:
-        """Why the worker would not look for its task; None if it would."""
-        if parsed.region not in self.settings.dcs_endpoints:
-            return f"region {parsed.region!r} is not in WORKER_DCS_ENDPOINTS"
-        if self.settings.reconcile == "off" and envelope.last_sent_at is not None:
-            return "with WORKER_RECONCILE=off the worker does no lookup"
-        return None
-
-    def _verdict_without_task(self, parsed: MigrationRequest, envelope: Envelope) -> ReplayVerdict:
-        now = time.time()
-        listing_delay_left = retry_policy(self.settings).listing_delay_left(envelope.last_sent_at, now)
-        if parsed.not_after is not None and now + listing_delay_left >= parsed.not_after:
-            return ReplayVerdict("expire", "would expire: its not_after has passed")
-        delay = f", in {short_duration(listing_delay_left + 1)} at the earliest" if listing_delay_left else ""
-        return ReplayVerdict("create", f"would create{delay}")

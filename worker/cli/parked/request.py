@@ -1,4 +1,4 @@
-"""ParkedMessage requests as far as they are readable: identity, reason, state, headers of a replay; and their queue."""
+"""Parked requests as far as they are readable: identity, reason, state, headers of a replay; and their queue."""
 
 import base64
 import json
@@ -16,11 +16,10 @@ from schemas.journal import Kind
 from schemas.request import InvalidRequestError, Sender, parse
 from schemas.timestamp import from_text, to_text
 from worker.bootstrap.components import brokers
-from worker.claims.parked_records import parked_records
 from worker.cli.common import printable
 from worker.cli.parked.selection import Selection
 from worker.config import Settings
-from worker.policy.migration_request import MigrationRequest, migration
+from worker.policy.migration_request import Key, MigrationRequest, migration
 from worker.rabbit.tools.broker_access import open_connection
 from worker.rabbit.tools.parked_queue import ParkedMessage, ParkedQueue, open_parked_queue
 
@@ -71,6 +70,11 @@ class ParkedRequest:
         """All ids that select it, see `id`."""
         known = (self.sender.request_id, self.parked.properties.message_id, identity.body_id(self.parked.body))
         return [value for value in known if value]
+
+    @property
+    def key(self) -> Key:
+        """What all messages of one request have in common: project and id."""
+        return (self.sender.project_id or "", self.id)
 
     @property
     def name(self) -> str:
@@ -200,8 +204,11 @@ async def parked_queue(settings: Settings) -> AsyncIterator[ParkedQueue]:
 async def open_parked_records(settings: Settings) -> AsyncIterator[Callable[[ParkedRequest], Awaitable[None]]]:
     """Deletes what Redis knows of a parked request, before it is replayed or dropped. Raises ClaimsAwayError."""
     async with AsyncExitStack() as stack:
-        url = settings.claims_url and settings.claims_url.get_secret_value()
-        forget = await stack.enter_async_context(parked_records(url)) if url else None
+        forget = None
+        if settings.claims_url is not None:
+            from worker.claims.parked_records import parked_records  # 10 MB of memory
+
+            forget = await stack.enter_async_context(parked_records(settings.claims_url.get_secret_value()))
 
         async def forget_record(request: ParkedRequest) -> None:
             if forget is not None and request.parsed is not None:
@@ -210,27 +217,18 @@ async def open_parked_records(settings: Settings) -> AsyncIterator[Callable[[Par
         yield forget_record
 
 
-async def read_selected(
-    queue: ParkedQueue, settings: Settings, selection: Selection, on_request: Callable[[ParkedRequest], None]
-) -> None:
-    """Call `on_request` for each selected request; all messages stay unacknowledged. Raises BrokerError."""
+async def selected_requests(
+    queue: ParkedQueue, settings: Settings, selection: Selection
+) -> AsyncIterator[list[ParkedRequest]]:
+    """The selected requests as they are read, a few at a time; all stay unacknowledged. Raises BrokerError."""
     now = time.time()
-
-    def on_message(parked: ParkedMessage) -> None:
-        request = ParkedRequest.read(parked, settings)
-        if request.matches(selection, now):
-            on_request(request)
-
-    await queue.read(on_message)
-
-
-async def selected_requests(queue: ParkedQueue, settings: Settings, selection: Selection) -> list[ParkedRequest]:
-    """The selected requests, oldest first; all messages stay unacknowledged. Raises BrokerError."""
-    found: list[ParkedRequest] = []
-    await read_selected(queue, settings, selection, found.append)
-    return sorted(found, key=lambda request: request.parked_at or 0.0)
+    async for messages in queue.read():
+        requests = (ParkedRequest.read(message, settings) for message in messages)
+        yield [request for request in requests if request.matches(selection, now)]
 
 
 async def read_with_id(queue: ParkedQueue, settings: Settings, identity: str) -> list[ParkedRequest]:
     """Every parked message of the request `identity`, oldest first. Raises BrokerError."""
-    return await selected_requests(queue, settings, Selection(frozenset((identity,))))
+    selection = Selection(frozenset((identity,)))
+    found = [request async for batch in selected_requests(queue, settings, selection) for request in batch]
+    return sorted(found, key=lambda request: request.parked_at or 0.0)

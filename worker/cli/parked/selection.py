@@ -1,7 +1,7 @@
 """Options that select parked requests, and the filter made of them."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,7 +12,12 @@ Ids = Annotated[
     typer.Argument(metavar="ID", help="Request ids, as `parked list --each` prints them.", show_default=False),
 ]
 Every = Annotated[bool, typer.Option("--all", help="All parked requests.")]
-Reason = Annotated[str | None, typer.Option(help="Only with this reason.")]
+_ByWorker = Literal["exhausted", "forbidden", "not_found", "poison", "rejected", "unauthenticated", "unresolved"]
+_ByBroker = Literal["by the broker: delivery_limit", "by the broker: expired", "by the broker: maxlen"]
+ParkedReason = Literal["invalid_request", _ByWorker, _ByBroker, "by the broker: rejected", "by the broker: unknown"]
+Reason = Annotated[
+    ParkedReason | None, typer.Option(metavar="REASON", help="Only with this reason, as `parked list` prints it.")
+]
 ErrorCode = Annotated[str | None, typer.Option(help="Only with this code of the last error.")]
 Name = Annotated[str | None, typer.Option(metavar="PATTERN", help="Only with a task name like 'batch-7-*'.")]
 Project = Annotated[str | None, typer.Option(metavar="ID", help="Only of this project.")]

@@ -16,12 +16,14 @@ from schemas.client import Event, read_event
 from schemas.event import MigrationFailed, MigrationSucceeded
 from schemas.journal import EMPTY, FIRST, Entry, Journal, Kind
 from schemas.request import Sender
-from worker.cli.common import exact_duration, format_table, printable
+from worker.cli.common import exact_duration, format_table, output_width, printable, wrap
 from worker.cli.parked.request import ParkedRequest, time_text
 from worker.config import Settings
 from worker.rabbit.tools.parked_queue import ParkedMessage
 
 _LABEL_WIDTH: Final = 14
+_MOMENT_WIDTH: Final = 40
+"""Time, duration such as `59 min 59 s`, and the space between columns."""
 
 _ENTRY_TEXTS: Final = {
     Kind.CREATE: "create call {n}: {created}{code} after {took}{evidence}{dcs_request_id}",
@@ -216,16 +218,12 @@ def render_timeline(timeline: RequestTimeline) -> str:
 
 
 def render_steps(timeline: RequestTimeline) -> str:
-    """The steps of the timeline as a table."""
-    since = timeline.received_at
-    lines = [
-        (
-            time_text(step.at) or "",
-            "" if step.at is None or since is None else exact_duration(step.at - since),
-            step.text,
-        )
-        for step in timeline.steps
-    ]
+    """The steps of the timeline as a table as wide as the terminal."""
+    since, lines = timeline.received_at, []
+    for step in timeline.steps:
+        after = "" if step.at is None or since is None else exact_duration(step.at - since)
+        first, *rest = wrap(step.text, output_width() - _MOMENT_WIDTH) or [""]
+        lines += [(time_text(step.at) or "", after, first), *(("", "", line) for line in rest)]
     return format_table(("when", "after", "what"), lines, right=("after",))
 
 

@@ -41,7 +41,8 @@ def body(fields: Mapping[str, str]) -> bytes:
     """The message body of a request with these fields, including those of its task; empty values are left out."""
     given = {name: value for name, value in fields.items() if value}
     task = {name: given.pop(name) for name in TASK_FIELDS if name in given}
-    return json.dumps({**given, "task": task}, ensure_ascii=False).encode()
+    # What a terminal wrote in another encoding stays as it is, and is refused with the rest of the body.
+    return json.dumps({**given, "task": task}, ensure_ascii=False).encode(errors="surrogateescape")
 
 
 def _json_lines(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:

@@ -16,7 +16,7 @@ PAGE_ROWS: Final = 500
 _SCHEMA: Final = """
 CREATE TABLE requests (
     position INTEGER PRIMARY KEY, line INTEGER, project TEXT, request TEXT, fingerprint TEXT, body BLOB,
-    succeeded INTEGER, outcome TEXT, said TEXT, instance TEXT,
+    succeeded INTEGER, outcome TEXT, said TEXT, instance TEXT, code TEXT,
     UNIQUE (project, request)
 )
 """
@@ -34,6 +34,7 @@ class SubmittedRequest:
     instance_id: str | None = None
     resolution: str | None = None
     reason: str | None = None
+    error_code: str | None = None
 
 
 class Ledger:
@@ -84,13 +85,14 @@ class Ledger:
     def record_outcome(self, event: Event) -> None:
         """Store the first outcome of a request; ignored for other requests and for a second outcome."""
         if isinstance(event, MigrationSucceeded):
-            outcome, message, instance_id = str(event.resolution), None, event.instance_id
+            outcome, message, instance_id, code = str(event.resolution), None, event.instance_id, None
         else:
             outcome, message, instance_id = str(event.reason), event.message, None
+            code = event.error.error_code if event.error else None
         updated = self._database.execute(
-            "UPDATE requests SET succeeded = ?, outcome = ?, said = ?, instance = ? "
+            "UPDATE requests SET succeeded = ?, outcome = ?, said = ?, instance = ?, code = ? "
             "WHERE project = ? AND request = ? AND outcome IS NULL",
-            (instance_id is not None, outcome, message, instance_id, event.project_id, event.request_id),
+            (instance_id is not None, outcome, message, instance_id, code, event.project_id, event.request_id),
         )
         self.answered += updated.rowcount
 
@@ -103,7 +105,7 @@ class Ledger:
         """Every request with its outcome, in the order of the file."""
         query = (
             "SELECT line, request, outcome, said, instance, CASE succeeded WHEN 1 THEN outcome END, "
-            "CASE succeeded WHEN 0 THEN outcome END FROM requests ORDER BY position"
+            "CASE succeeded WHEN 0 THEN outcome END, code FROM requests ORDER BY position"
         )
         return (SubmittedRequest(*row) for row in self._database.execute(query))
 

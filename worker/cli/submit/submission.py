@@ -2,10 +2,10 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Final
 
 import typer
@@ -73,13 +73,13 @@ class Submission:
 
             def on_confirmed(count: int) -> None:
                 self.confirmed = count
+                self.sending_seconds = time.monotonic() - started
                 display.update(count)
 
             async with sender.batch(on_confirmed) as batch:
                 for body in self._ledger.bodies():
                     await pacer.wait()
                     await batch.put(body)
-        self.sending_seconds = time.monotonic() - started
 
     async def _collect(self, events: EventStream) -> None:
         """Store the outcome of each request. Raises BrokerError."""
@@ -134,14 +134,21 @@ class Submission:
             yield NO_OUTCOME, f"{self._ledger.requests - self._ledger.answered:,}"
 
     def _print_unsuccessful(self) -> None:
-        """Print the first requests without success."""
-        unsuccessful = list(islice(self._ledger.unsuccessful(), MAX_REPORTED + 1))
-        if unsuccessful:
+        """Print the first request of each failure (reason, error code, message), and how many others had it."""
+        counts: Counter[tuple[str | None, str | None, str | None]] = Counter()
+        first: dict[tuple[str | None, str | None, str | None], SubmittedRequest] = {}
+        for entry in self._ledger.unsuccessful():
+            group = (entry.outcome, entry.error_code, entry.said)
+            if group in first or len(first) < MAX_REPORTED:
+                counts[group] += 1
+                first.setdefault(group, entry)
+        if first:
             typer.echo("")
-        for entry in unsuccessful[:MAX_REPORTED]:
-            typer.echo(printable(_request_line(entry)))
-        if len(unsuccessful) > MAX_REPORTED:
-            typer.echo("... and more: --json lists all.")
+        for group, entry in first.items():
+            others = f" (and {counts[group] - 1:,} more)" if counts[group] > 1 else ""
+            typer.echo(printable(f"{_request_line(entry)}{others}"))
+        if len(first) == MAX_REPORTED:
+            typer.echo("... and possibly others: --json lists all.")
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
@@ -151,7 +158,8 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 def _request_line(entry: SubmittedRequest) -> str:
     outcome = entry.outcome or NO_OUTCOME
-    return f"line {entry.line:,}  {entry.request_id}  {outcome}" + (f": {entry.said}" if entry.said else "")
+    code = f" ({entry.error_code})" if entry.error_code else ""
+    return f"line {entry.line:,}  {entry.request_id}  {outcome}{code}" + (f": {entry.said}" if entry.said else "")
 
 
 def print_validation(validator: InputValidator, *, as_json: bool) -> None:

@@ -5,10 +5,11 @@ https://www.python-httpx.org/advanced/authentication/#custom-authentication-sche
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Final
 
 import httpx2
+from pydantic import SecretStr
 
 from worker.dcs.http_client import CallFailedError
 from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
@@ -18,6 +19,10 @@ SHORTEST_SECRET_CHARACTERS: Final = 8
 """Shorter ones, which only tests have, are words of the answer itself."""
 _TOKEN_HEADERS: Final = ("X-Auth-Token", "X-Security-Token")
 _SIGNATURE_PARTS: Final = re.compile(r"(?:Access|Signature)=([^,\s]+)")
+
+
+Secrets = Mapping[str, SecretStr]
+"""The secrets that are valid together at one moment, by the names of their settings; without those not configured."""
 
 
 class AuthMethod(ABC):
@@ -100,3 +105,14 @@ def redacted_body(answer: httpx2.Response) -> bytes:
         for form in {secret, secret.replace("/", "\\/")}:  # as it is, and as some writers of JSON write it
             body = body.replace(form.encode(), REDACTED)
     return body
+
+
+def secret_text(current: Callable[[], Secrets], name: str) -> Callable[[], str]:
+    """A function that gives the present text of a secret."""
+    return lambda: text_of(current(), name)
+
+
+def text_of(secrets: Secrets, name: str) -> str:
+    """The text of a secret that its method cannot do without."""
+    assert name in secrets, "the configuration lets no worker start without the secrets of its method"
+    return secrets[name].get_secret_value()

@@ -1,12 +1,13 @@
-"""The four authentication methods, made from plain values."""
+"""The four authentication methods, made from plain values.
 
-from collections.abc import Callable, Mapping
+Short on purpose: each method stands in a module by itself.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, assert_never
 
-from pydantic import SecretStr
-
-from worker.dcs.auth.auth_method import AuthMethod, ReadyToken
+from worker.dcs.auth.auth_method import AuthMethod, ReadyToken, Secrets, secret_text, text_of
 from worker.dcs.auth.cached_credential import Timing
 from worker.dcs.auth.iam import IAM_TIMEOUT_SECONDS, IamTokens, OnRefused
 from worker.dcs.auth.iam_login import Account
@@ -16,10 +17,6 @@ from worker.dcs.auth.workload_identity import Identity
 from worker.dcs.http_client import HttpClient
 
 AuthMethodName = Literal["token", "keys", "iam", "platform"]
-
-
-Secrets = Mapping[str, SecretStr]
-"""The secrets that are valid together at one moment, by the names of their settings; without those not configured."""
 
 
 def auth_method(
@@ -42,13 +39,13 @@ def auth_method(
     timing = timing or Timing()
     match name:
         case "token":
-            return ReadyToken(lambda: _text(current(), "auth_token"))
+            return ReadyToken(secret_text(current, "auth_token"))
         case "keys":
             return KeySigner(lambda: _keys(current()), now=timing.now)
         case "iam":
             assert account is not None
             http = http_client(IAM_TIMEOUT_SECONDS)
-            return IamTokens(account, lambda: _text(current(), "iam_password"), http, on_refused, timing)
+            return IamTokens(account, secret_text(current, "iam_password"), http, on_refused, timing)
         case "platform":
             iam_endpoint = account.endpoint if account is not None else ""
             source = Profile(platform, iam_endpoint) if isinstance(platform, Path) else platform
@@ -59,9 +56,6 @@ def auth_method(
 
 def _keys(secrets: Secrets) -> Keys:
     token = secrets.get("security_token")
-    return Keys(_text(secrets, "access_key"), _text(secrets, "secret_key"), token.get_secret_value() if token else None)
-
-
-def _text(secrets: Secrets, name: str) -> str:
-    assert name in secrets, "the configuration lets no worker start without the secrets of its method"
-    return secrets[name].get_secret_value()
+    return Keys(
+        text_of(secrets, "access_key"), text_of(secrets, "secret_key"), token.get_secret_value() if token else None
+    )

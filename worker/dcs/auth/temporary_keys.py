@@ -68,7 +68,7 @@ class KeySource(ABC):
         return CallFailedError(no_credential(status or self.unavailable, found))
 
     async def _send(self, method: str, url: str, headers: Mapping[str, str], body: object = None) -> httpx2.Response:
-        """The answer to one call, whatever its status. Raises CallFailedError if there is none."""
+        """The answer to one call, of any status. Raises CallFailedError if there is none."""
         common = {"Accept-Encoding": "identity"} if body is None else HEADERS
         content = b"" if body is None else json.dumps(body).encode()
         reply = await self._http.send(new_request("token", method, url, {**common, **headers}, content))

@@ -8,7 +8,7 @@ a Scoped Token with OpenID Connect, Obtaining Temporary Access Keys Using a Toke
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import httpx2
 
@@ -61,6 +61,7 @@ class Federation:
 
 
 Identity = PodIdentity | OidcAgency | Federation
+IdentityT = TypeVar("IdentityT", bound=Identity)
 
 
 def key_source(identity: Identity, http_client: Callable[[float], HttpClient], timing: Timing) -> KeySource:
@@ -74,8 +75,12 @@ def key_source(identity: Identity, http_client: Callable[[float], HttpClient], t
             return _OldIam(identity, http_client(OIDC_TIMEOUT_SECONDS), timing)
 
 
-class _TokenExchange(KeySource):
-    """A service that gives keys for a token."""
+class _TokenExchange(KeySource, Generic[IdentityT]):
+    """A service that gives keys for the token of an identity."""
+
+    def __init__(self, identity: IdentityT, http: HttpClient, timing: Timing) -> None:
+        super().__init__(http, timing)
+        self._identity = identity
 
     def _read_token(self, token: str | Path) -> str:
         if isinstance(token, str):
@@ -93,26 +98,18 @@ class _TokenExchange(KeySource):
         return text
 
 
-class _PodIdentityAgent(_TokenExchange):
+class _PodIdentityAgent(_TokenExchange[PodIdentity]):
     name = "the pod identity agent"
     unavailable = CallStatus.METADATA_UNAVAILABLE
-
-    def __init__(self, identity: PodIdentity, http: HttpClient, timing: Timing) -> None:
-        super().__init__(http, timing)
-        self._identity = identity
 
     async def _ask(self) -> httpx2.Response:
         token = self._read_token(self._identity.token_file)
         return await self._post(self._identity.url, {"Authorization": token}, {}, token)
 
 
-class _Sts(_TokenExchange):
+class _Sts(_TokenExchange[OidcAgency]):
     name = "STS"
     unavailable = CallStatus.IAM_UNAVAILABLE
-
-    def __init__(self, identity: OidcAgency, http: HttpClient, timing: Timing) -> None:
-        super().__init__(http, timing)
-        self._identity = identity
 
     async def _ask(self) -> httpx2.Response:
         asked = self._identity
@@ -128,13 +125,9 @@ class _Sts(_TokenExchange):
         return await self._post(f"{asked.endpoint}/v5/agencies/assume-with-oidc", {}, body, token)
 
 
-class _OldIam(_TokenExchange):
+class _OldIam(_TokenExchange[Federation]):
     name = "IAM"
     unavailable = CallStatus.IAM_UNAVAILABLE
-
-    def __init__(self, identity: Federation, http: HttpClient, timing: Timing) -> None:
-        super().__init__(http, timing)
-        self._identity = identity
 
     async def _ask(self) -> httpx2.Response:
         asked = self._identity

@@ -44,6 +44,8 @@ class CircuitBreaker:
         """When it was opened last."""
         self.probes = ProbeTimes(*REGION_TIMES)
         self.is_probing = False
+        self.message = ""
+        """The last failure."""
         self._recent: deque[Hashable] = deque(maxlen=WINDOW)
         """The request of each failed attempt, None for each success; the latest first."""
 
@@ -83,6 +85,7 @@ class CircuitBreaker:
     def probe_ended(self, is_refused: bool | None, message: str, now: float, at_least: float) -> str:
         """A probe failed, was answered (requests may try), or was kept from the service (None). Returns the event."""
         if is_refused is not False:
+            self.message = message or self.message
             return "probed"
         self._change(BreakerState.HALF_OPEN)
         return ""

@@ -2,17 +2,19 @@
 
 A bulkhead (https://learn.microsoft.com/azure/architecture/patterns/bulkhead): while held, one request at a time goes
 through as a probe, and the others are postponed at no cost. A throttled project has a rate limiter as well, until no
-429 came for some minutes.
+429 came for some minutes. Whether `policy user` counts a project's calls or its account's is not documented: projects
+that are throttled in the same window share a limiter, which may grow beyond the limit that was named for one of them.
 """
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
 from worker.policy.backoff import RETURN_RATE, RetrySpread
 from worker.policy.call_result import NamedLimit
 from worker.policy.throttle.hold import PROJECT_TIMES, Hold, ProbeTimes
-from worker.policy.throttle.rate_limiter import RateLimiter
+from worker.policy.throttle.rate_limiter import CUT_SECONDS, RateLimiter
 
 THROTTLED, CREDENTIALS, QUOTA = REASONS = ("throttled", "credentials", "quota")
 """It calls too often, it is refused to the credentials, it has all that it may have."""
@@ -27,15 +29,34 @@ LOOK_SECONDS: Final = 15.0
 beginning of each minute, when others may be found behind them in the queue; else in all of it."""
 
 
+@dataclass(slots=True, eq=False)
+class SharedLimit:
+    """What the throttled projects of one region share."""
+
+    limiter: RateLimiter = field(default_factory=lambda: RateLimiter(is_certain=False))
+    _last: "ProjectHold | None" = None
+    """The project that was throttled last, and when."""
+    _throttled_at: float = -inf
+
+    def throttled(self, project: "ProjectHold", began: float, now: float, named: NamedLimit | None) -> None:
+        """A call was throttled for a project: for all of them, if it was another one's turn in the same window."""
+        window = min(CUT_SECONDS[1], named.window) if named is not None else CUT_SECONDS[0]
+        if self._last not in (None, project) and now - self._throttled_at <= window:
+            self.limiter.throttled(began, now, named, None)
+        self._last, self._throttled_at = project, now
+
+
 class ProjectHold:
     """One project. Times are seconds of any one clock; `random_unit` is uniform in [0, 1)."""
 
-    def __init__(self, delays: Sequence[float]) -> None:
+    def __init__(self, delays: Sequence[float], shared: SharedLimit) -> None:
         self.reason = ""
         """Why it is held; empty while it is not."""
+        self.message = ""
+        """The last refusal."""
         self.until = 0.0
         """Before which no probe is let through."""
-        self.limiter = RateLimiter()
+        self.limiter, self._shared = RateLimiter(), shared
         self.own: Hold | None = None
         """Of credentials or endpoint for this project alone, once those were found good for others."""
         self._is_probe_out = False
@@ -54,7 +75,13 @@ class ProjectHold:
         """Seconds until a permit may be given out for the project; infinite: a result must come first."""
         if self._is_probe_out or (self.own is not None and self.own.is_blocking):
             return inf
-        return max(self.until - now if self.reason else 0.0, self.limiter.wait(calls, now))
+        waits = [limiter.wait(calls, now) for limiter in self.limiters]
+        return max(self.until - now if self.reason else 0.0, *waits)
+
+    @property
+    def limiters(self) -> tuple[RateLimiter, ...]:
+        """Those that its calls are taken from."""
+        return (self.limiter,) if self.limiter.rate is None else (self.limiter, self._shared.limiter)
 
     def postpone(self, waiting: int, prefetch: int, others_at: float, now: float) -> tuple[float, str] | None:
         """For how long and why a further request is postponed; None: it may wait in hand, behind `waiting` others.
@@ -65,7 +92,8 @@ class ProjectHold:
         if reason in ("", THROTTLED):
             is_looking = (now - self._throttled_since) % 60.0 < LOOK_SECONDS
             is_alone = now - others_at > RECENT_SECONDS and not is_looking
-            expected = self.limiter.wait(1, now) + waiting / (self.limiter.rate or inf)
+            slowest = min(limiter.rate or inf for limiter in self.limiters)
+            expected = max(limiter.wait(1, now) for limiter in self.limiters) + waiting / slowest
             may_wait = waiting < (prefetch if is_alone else max(1, prefetch // SHARE)) and expected <= IN_HAND_SECONDS
             return None if may_wait else (self._spread.choose(rate / 2, 0.0, now), THROTTLED)
         own = self.own if self.own is not None and self.own.is_blocking else None
@@ -88,6 +116,7 @@ class ProjectHold:
         """A call was throttled for its project. True: it tells of a limit."""
         if not self.limiter.is_limiting(now):
             self._throttled_since = now
+        self._shared.throttled(self, began, now, named)
         is_evident = self.limiter.throttled(began, now, named, retry_after)
         if is_evident:
             self.reason = self.reason or THROTTLED
@@ -111,7 +140,8 @@ class ProjectHold:
 
         What judges a request has let its project in; whether there is room in it shows at a created task only.
         """
-        self.limiter.granted()
+        for limiter in self.limiters:
+            limiter.granted()
         if self.own is not None and not self.own.is_blocking:
             self.own = None
         if self.reason != THROTTLED and not is_created and not (is_judged and self.reason == CREDENTIALS):

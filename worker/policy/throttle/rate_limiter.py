@@ -35,10 +35,13 @@ BURST: Final = (0.1, 2.0)
 
 
 class RateLimiter:
-    """One limiter. `rate`: calls per second, None while none is known. Times are seconds of any one clock."""
+    """One limiter. `rate`: calls per second, None while none is known. Times are seconds of any one clock.
 
-    def __init__(self, fixed: float | None = None) -> None:
-        self.rate = fixed
+    `is_certain`: a limit that the server names is the ceiling; else only what it begins with.
+    """
+
+    def __init__(self, fixed: float | None = None, *, is_certain: bool = True) -> None:
+        self.rate, self._is_certain = fixed, is_certain
         self.named: float | None = None
         """Calls per second that the server named: the ceiling."""
         self.is_fixed = fixed is not None
@@ -111,7 +114,7 @@ class RateLimiter:
         return self.is_fixed or (self.rate is not None and now - self._cut_at < self._forget_seconds)
 
     def _cut(self, now: float, named: NamedLimit | None) -> None:
-        if named is not None:
+        if named is not None and (self._is_certain or self.rate is None):
             self.named = named.calls / named.window
             self._forget_seconds = max(FORGET[0], FORGET[1] * named.window)
         self._tokens = min(0.0, self._tokens) if self.rate is not None else 0.0
@@ -119,7 +122,7 @@ class RateLimiter:
         started = self._started + self._started_before * max(0.0, 1.0 - (now - self._second))
         known, least = self.rate or self.named or started, self.named / REPLICAS if self.named else LEAST_UNNAMED
         refused = sum(self._recent) / len(self._recent) if len(self._recent) > REFUSED_CALLS else 0.0
-        self._before_cut = max(least / BETA, min(known, self.named or known) * (1.0 - refused))
+        self._before_cut = max(least / BETA, min(known, self._ceiling()) * (1.0 - refused))
         self.rate = self._before_cut * BETA
         self._calls_since_cut, self._cut_at, self._filled_at = 0.0, now, now
         self._recent.clear()
@@ -130,9 +133,12 @@ class RateLimiter:
         elif not self.is_fixed:
             periods = self._calls_since_cut / max(PERIOD[1], PERIOD[0] * self._before_cut)
             self.rate = self._before_cut * (1.0 + (1.0 - BETA) * (periods - 1.0) ** 3)
-            self.rate = min(self.rate, self.named or self.rate)
+            self.rate = min(self.rate, self._ceiling())
         self._tokens = min(self._capacity(), self._tokens + (now - self._filled_at) * (self.rate or 0.0))
         self._filled_at = now
+
+    def _ceiling(self) -> float:
+        return self.named if self.named is not None and self._is_certain else inf
 
     def _capacity(self) -> float:
         return max(BURST[1], (self.rate or 0.0) * BURST[0])

@@ -1,14 +1,13 @@
 """Access of commands to the broker: each node is tried once, and every error is a sentence for an operator."""
 
 import asyncio
-import os
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from shlex import quote
 from typing import Final, TypeVar
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 from aio_pika.abc import AbstractConnection
 from aiormq import Channel
@@ -20,12 +19,12 @@ from aiormq.exceptions import (
     ChannelInvalidStateError,
     ChannelNotFoundEntity,
     DeliveryError,
-    InvalidFrameError,
     ProbableAuthenticationError,
     PublishError,
 )
+from pamqp.commands import Basic
 
-from worker.policy.diagnostics import Check, Problem, check_version
+from worker.policy.diagnostics import Check, FailureKind, Problem, check_version, failed, ok, tls_remedy
 from worker.rabbit.connection import (
     CONNECT_TIMEOUT_SECONDS,
     Brokers,
@@ -34,13 +33,13 @@ from worker.rabbit.connection import (
     connection_loss_as_error,
     open_channel,
 )
+from worker.rabbit.failure_reasons import BrokerRefusedError, reason_in_words, tls_error
+from worker.rabbit.publishing import ConfirmChannel
 
 ANSWER_TIMEOUT_SECONDS: Final = 5.0
 CONFIRM_TIMEOUT_SECONDS: Final = 30.0
 _REMEDY: Final = " WORKER_AMQP_URL says which broker it is; `dcs-worker doctor` finds out more."
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-_MAX_CAUSES: Final = 10
-"""A chain of exceptions can be a ring."""
 
 T = TypeVar("T")
 
@@ -98,7 +97,7 @@ async def open_connection(brokers: Brokers, name: str) -> AsyncIterator[Abstract
         except TimeoutError:
             raise BrokerError("The broker stopped answering.") from None
         except (AMQPError, ChannelInvalidStateError, ConnectionLostError, ConnectionResetError) as error:
-            raise BrokerError(f"The broker broke off: {error}"[:300]) from error
+            raise BrokerError(f"The broker closed the connection: {reason_in_words(error)}") from error
 
 
 async def _connect_to_first(stack: AsyncExitStack, brokers: Brokers, name: str) -> AbstractConnection:
@@ -127,7 +126,7 @@ def refusal(error: Exception, action: str, target: str, lost: str) -> BrokerErro
             unconfirmed = f"The broker did not confirm a message within {CONFIRM_TIMEOUT_SECONDS:g} s"
             return BrokerError(f"{unconfirmed}: a memory or disk alarm may be on.")
         case _:
-            return BrokerError(f"{lost} ({type(error).__name__}: {error})"[:400])
+            return BrokerError(f"{lost} ({reason_in_words(error)})")
 
 
 async def log_in(stack: AsyncExitStack, brokers: Brokers, index: int, name: str, timeout_seconds: float) -> LoginResult:
@@ -144,25 +143,19 @@ def _problem(node: Node, error: Exception) -> Problem:
     match error:
         case ProbableAuthenticationError() | AuthenticationError():
             login = f"the user {node.user!r} or its password" if node.user else "the client's certificate as login"
-            return LoginRefused(f"login: the broker refuses {login}", _login_remedy(node))
-        case InvalidFrameError() if "Connection.OpenOk" in str(error):
-            # aiormq drops the reason that came in place of the open-ok.
-            found = f"vhost: there is no {node.vhost!r}, or {node.user or 'this user'} may not enter it"
-            rights = f"-p {quote(node.vhost)} {quote(node.user or 'USER')} '.*' '.*' '.*'"
-            return Problem(found, f"rabbitmqctl add_vhost {quote(node.vhost)}; rabbitmqctl set_permissions {rights}")
+            return LoginRefused(f"login: the broker refuses {login}: {reason_in_words(error)}", _login_remedy(node))
+        case BrokerRefusedError():
+            sentence = reason_in_words(error)
+            return Problem(f"vhost: the broker refuses the connection: {sentence}", _refusal_remedy(node, sentence))
         case TimeoutError() | ConnectionLostError():
             found = "AMQP: the broker does not answer in time: it may be starting, or out of memory"
             return Problem(found, "on the broker: `rabbitmq-diagnostics check_running`; then correct WORKER_AMQP_URL")
-        case _ if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
-            found = f"TLS: the broker breaks off: {error}"[:300]
-            return Problem(found, "set WORKER_AMQP_CERT_FILE and WORKER_AMQP_KEY_FILE to a certificate that it trusts")
+        case _ if (tls := tls_error(error)) is not None:
+            return Problem(reason_in_words(error), tls_remedy(tls, "WORKER_AMQP_URL"))
         case OSError():
-            # asyncio puts the address, which is known already, in place of what the system says.
-            is_connect = error.errno and "Connect call failed" in str(error.strerror)
-            reason = os.strerror(error.errno) if is_connect and error.errno else error.strerror or str(error)
-            found = f"it cannot be reached: {reason}"[:300]
+            found = f"it cannot be reached: {reason_in_words(error)}"
         case _:
-            found = f"AMQP: connected, but it cannot be used: {type(error).__name__}: {error}"[:300]
+            found = f"AMQP: connected, but it cannot be used: {reason_in_words(error)}"
     return Problem(found, "correct host, scheme and port in WORKER_AMQP_URL: amqp:// is 5672, amqps:// is 5671")
 
 
@@ -174,11 +167,18 @@ def _login_remedy(node: Node) -> str:
     return f"correct WORKER_AMQP_URL; on the broker: rabbitmqctl authenticate_user {quote(node.user)} tries a password"
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    for _ in range(_MAX_CAUSES):
-        if error is not None:
-            yield error
-            error = error.__cause__ or error.__context__
+def _refusal_remedy(node: Node, sentence: str) -> str:
+    """What helps, as far as the broker's sentence says it; rights are not widened on a guess."""
+    vhost = quote(node.vhost)
+    if "not found" in sentence:
+        return f"correct the vhost in WORKER_AMQP_URL, or create it: rabbitmqctl add_vhost {vhost}"
+    if "limit" in sentence:
+        return (
+            "close connections, or raise the limit: rabbitmqctl list_connections, list_vhost_limits, list_user_limits"
+        )
+    if "access" in sentence:
+        return f"give the user the rights of deploy/rabbitmq; present ones: rabbitmqctl list_permissions -p {vhost}"
+    return "the broker's log says more"
 
 
 def broker_version(connection: AbstractConnection, subject: str) -> Check:
@@ -187,6 +187,32 @@ def broker_version(connection: AbstractConnection, subject: str) -> Check:
     underlay = transport.connection if transport is not None else None
     announced = underlay.server_properties if isinstance(underlay, Underlay) else {}
     return check_version(str(announced.get("product", "")), str(announced.get("version", "")), subject)
+
+
+async def check_publishing(connection: AbstractConnection, subject: str) -> Check:
+    """Whether the broker takes messages: an alarm for memory or disk blocks every connection that publishes.
+
+    The messages reach no queue, so the broker confirms and drops them. It takes the first one and blocks then, so the
+    second one tells. Ask nothing more on this connection.
+    """
+    name, alarms = "publishing", "on the broker: `rabbitmq-diagnostics alarms`; free memory or disk space there"
+    try:
+        async with open_channel(connection, confirms=True) as channel:
+            confirms = ConfirmChannel(channel, timeout_seconds=ANSWER_TIMEOUT_SECONDS)
+            for _ in range(2):
+                await confirms.publish(b"", Basic.Properties(), routing_key=f"dcs-worker.doctor.{uuid4().hex}")
+    except ChannelAccessRefused:
+        found = "this user may not publish to the default exchange, which the worker needs for retries and replies"
+        return failed(
+            name, found, "dcs-worker topology --format rabbitmq-permissions prints the rights", subject=subject
+        )
+    except TimeoutError:
+        found = f"no message is confirmed within {ANSWER_TIMEOUT_SECONDS:g} s: a memory or disk alarm blocks publishing"
+        return failed(name, found, alarms, subject=subject, failure_kind=FailureKind.UNREACHABLE)
+    except Exception as error:  # noqa: BLE001 - the refusal is the answer
+        problem = no_answer(error)
+        return failed(name, problem.found, problem.remedy, subject=subject, failure_kind=FailureKind.UNREACHABLE)
+    return ok(name, "messages are accepted and confirmed: no memory or disk alarm", subject=subject)
 
 
 async def ask(connection: AbstractConnection, question: Callable[[Channel], Awaitable[T]]) -> T | Exception:
@@ -209,5 +235,5 @@ def no_answer(error: Exception) -> Problem:
     if isinstance(error, TimeoutError):
         found = f"the broker does not answer within {ANSWER_TIMEOUT_SECONDS:g} s"
     else:
-        found = f"the broker broke off: {type(error).__name__}: {error}"[:300]
+        found = f"the broker closed the channel or the connection: {reason_in_words(error)}"
     return Problem(found, "look at the broker: `rabbitmq-diagnostics check_running` and `rabbitmq-diagnostics alarms`")

@@ -1,23 +1,27 @@
 """The parked queue, for operators' commands: read, moved back to the requests, dropped; no message is ever lost.
 
 AMQP has no reading without taking: what is read is held by this process, and goes back with its channel, so also
-when the process dies. The broker counts every such return, and RabbitMQ 4.0 and newer drop a message of a quorum
-queue that was returned more than 20 times (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling):
-for a parked one, without a trace. So a message that comes near that is renewed as soon as it is read:
-copied to the end of the queue, confirmed, acknowledged. The copy is counted from zero, on every version.
+when the process dies. A held message costs this process no memory, so the queue may be of any length.
+
+The broker counts every such return, and RabbitMQ 4.0 and newer drop a message of a quorum queue that was returned more
+than 20 times (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling): for a parked one, without a trace.
+So a message that comes near that is renewed as soon as it is read: copied to the end of the queue, confirmed,
+acknowledged. The copy is counted from zero, on every version.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final, Self
+from datetime import UTC, datetime
+from sys import intern
+from typing import Any, Final, Self
 
 from aio_pika.abc import AbstractConnection
 from aiormq import Channel
 from aiormq.abc import DeliveredMessage
-from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, DeliveryError
 from pamqp.commands import Basic
 
 from schemas import names
@@ -28,9 +32,8 @@ from worker.rabbit.tools.event_stream import EventStream, open_event_stream
 
 RENEWED_AT_RETURNS: Final = 10
 """Half of the returns that RabbitMQ 4.0 lets pass; the rest is for killed processes."""
-RENEWED_AT_ONCE: Final = 256
-MAX_PREFETCH: Final = 65_535
-"""The most that one consumer can hold."""
+READ_AHEAD: Final = 256
+"""Messages that the broker hands over ahead of their reader, and that are renewed at once. So much is in memory."""
 DELIVERY_TIMEOUT_SECONDS: Final = 30.0
 """For a delivery of what the broker counted."""
 OTHER_READER_TIMEOUT_SECONDS: Final = 5.0
@@ -38,10 +41,15 @@ OTHER_READER_TIMEOUT_SECONDS: Final = 5.0
 RETURN_TIMEOUT_SECONDS: Final = 30.0
 """For the broker to count again what was given back: tens of thousands take it a while."""
 COUNT_INTERVAL_SECONDS: Final = 0.1
+HARMLESS: Final = "This does no harm: a request has one task."
 _LOST: Final = (
-    "The connection to the broker was lost: what was held is parked again, "
-    "and a request that was just being moved may be in both queues, which does no harm."
+    "The connection to the broker was lost: what this command held is parked again, also some of what it moved or "
+    f"deleted last. {HARMLESS}"
 )
+
+
+class ParkedQueueInUseError(BrokerError):
+    """Another command holds the parked requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +73,17 @@ class ParkedMessage:
         return cls(message.body, properties, message.delivery_tag, needs_renewal)
 
     @classmethod
-    def not_held(cls, body: bytes, headers: Mapping[str, object], message_id: str | None) -> Self:
+    def not_held(
+        cls, body: bytes, headers: Mapping[str, object], message_id: str | None, content_encoding: str | None = None
+    ) -> Self:
         """A message from elsewhere, for example from a file."""
-        return cls(body, Basic.Properties(headers=dict(headers), message_id=message_id))  # type: ignore[arg-type]
+        given: Any = dict(headers)
+        return cls(body, Basic.Properties(headers=given, message_id=message_id, content_encoding=content_encoding))
+
+    def without_journal(self) -> Self:
+        """What identity, reason and state are read from: to keep many messages in memory."""
+        headers = {intern(name): value for name, value in self.headers.items() if name != names.JOURNAL}
+        return self.not_held(self.body, headers, self.properties.message_id, self.properties.content_encoding)
 
     @property
     def headers(self) -> Mapping[str, object]:
@@ -91,37 +107,51 @@ class ParkedQueue:
         self._channel = channel
         self._copies = ConfirmChannel(copies, timeout_seconds=CONFIRM_TIMEOUT_SECONDS)
         self._arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
-        self._held = 0
-        self._has_dropped = self._is_released = False
+        self._held = self._consumers = 0
+        self.count = self.position = 0
+        """Messages that were in the queue at first, and how many of them were read."""
+        self._has_dropped = self._is_released = self.is_move_unfinished = False
 
     def __repr__(self) -> str:
         return f"<ParkedQueue {self._queue}: {self._held} held>"
 
-    async def read(self, on_message: Callable[[ParkedMessage], None]) -> None:
-        """Hold every message that is in the queue now, and call `on_message` with it. Raises BrokerError."""
-        try:
-            left = await self._count_when_alone()
-            await self._consume(left)
-        except (ChannelNotFoundEntity, ChannelAccessRefused) as error:
-            raise refusal(error, "read", f"queue {self._queue!r}", _LOST) from None
-        to_renew: list[ParkedMessage] = []
-        while left:
-            if len(to_renew) == RENEWED_AT_ONCE or (to_renew and self._arrived.empty()):
-                results = await asyncio.gather(*map(self._renew, to_renew), return_exceptions=True)
-                for failure in filter(None, results):
-                    raise failure
-                to_renew.clear()
-            message = ParkedMessage.of(await self._next())
-            if message.needs_renewal:
-                to_renew.append(message)  # it comes again, from the end of the queue
-            else:
-                on_message(message)
-                left -= 1
+    async def open(self) -> None:
+        """Count what is in the queue, once no other command reads it. Raises BrokerError."""
+        self._channel.closing.add_done_callback(self._on_lost)
+        self._channel.on_consumer_cancel_callbacks.add(self._on_lost)
+        with self._refusals():
+            self.count = await self._count_when_alone()
+        await self._channel.basic_qos(prefetch_count=READ_AHEAD, timeout=RPC_TIMEOUT_SECONDS)
+
+    async def read(self) -> AsyncIterator[list[ParkedMessage]]:
+        """The `count` messages, a few at a time, each held until it is dropped; roughly the oldest first.
+
+        Raises BrokerError.
+        """
+        while self.position < self.count:
+            messages = [ParkedMessage.of(message) for message in await self._next()]
+            # A renewed one comes again, from the end of the queue.
+            renewals = (self._renew(message) for message in messages if message.needs_renewal)
+            for failure in filter(None, await asyncio.gather(*renewals, return_exceptions=True)):
+                raise failure
+            whole = [message for message in messages if not message.needs_renewal][: self.count - self.position]
+            self.position += len(whole)
+            yield whole
 
     async def move(self, message: ParkedMessage, headers: Mapping[str, object]) -> None:
-        """Put a copy with these headers at the end of the requests queue, then drop `message`. Raises BrokerError."""
-        await self._copy(message, headers, self._requests)
+        """Put a copy with these headers at the end of the requests queue, then drop `message`.
+
+        Raises BrokerError; `is_move_unfinished` says then, as after a cancellation, whether it may be in both queues.
+        """
+        self.is_move_unfinished = True
+        try:
+            await self._copy(message, headers, self._requests, sent_at=datetime.now(UTC))
+        except BrokerError as error:
+            # A copy that was refused or returned is in no queue; any other can still arrive.
+            self.is_move_unfinished = not isinstance(error.__cause__, DeliveryError)
+            raise
         await self.drop(message)
+        self.is_move_unfinished = False
 
     async def drop(self, message: ParkedMessage) -> None:
         """Acknowledge `message`, which deletes it. Raises BrokerError."""
@@ -156,7 +186,7 @@ class ParkedQueue:
         the channel has let go of what it held back, and once the second is there, that was taken in.
         """
         for _ in range(2 if self._has_dropped else 0):
-            await self._channel.basic_consume(self._queue, self._on_message, timeout=RPC_TIMEOUT_SECONDS)
+            await self._add_consumer()
 
     async def _wait_until_counted(self, held: int) -> None:
         end = time.monotonic() + RETURN_TIMEOUT_SECONDS
@@ -175,15 +205,21 @@ class ParkedQueue:
             if not counted.consumer_count:
                 return counted.message_count or 0
             if time.monotonic() > end:
-                raise BrokerError("Somebody else is working with the parked requests: try again when they have ended.")
+                raise ParkedQueueInUseError("Another `parked` command is running: repeat this one when it has ended.")
             await asyncio.sleep(COUNT_INTERVAL_SECONDS)
 
-    async def _consume(self, count: int) -> None:
-        self._channel.closing.add_done_callback(self._on_lost)
-        self._channel.on_consumer_cancel_callbacks.add(self._on_lost)
-        await self._channel.basic_qos(prefetch_count=MAX_PREFETCH, timeout=RPC_TIMEOUT_SECONDS)
-        for _ in range(count // MAX_PREFETCH + 1):
+    async def _add_consumer(self) -> None:
+        """Let the broker hand over READ_AHEAD messages more than are held."""
+        self._consumers += 1
+        with self._refusals():
             await self._channel.basic_consume(self._queue, self._on_message, timeout=RPC_TIMEOUT_SECONDS)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except (ChannelNotFoundEntity, ChannelAccessRefused) as error:
+            raise refusal(error, "read", f"queue {self._queue!r}", _LOST) from None
 
     async def _on_message(self, message: DeliveredMessage) -> None:
         self._held += 1
@@ -192,25 +228,34 @@ class ParkedQueue:
     def _on_lost(self, *_: object) -> None:
         self._arrived.put_nowait(None)
 
-    async def _next(self) -> DeliveredMessage:
+    async def _next(self) -> list[DeliveredMessage]:
+        """What has arrived, at least one message."""
+        if self._arrived.empty() and self._held >= self._consumers * READ_AHEAD:
+            await self._add_consumer()  # a prefetch cannot be raised, and all that the others may have is held
         try:
             async with asyncio.timeout(DELIVERY_TIMEOUT_SECONDS):
-                message = await self._arrived.get()
+                arrived = [await self._arrived.get()]
         except TimeoutError:
             seconds = f"{DELIVERY_TIMEOUT_SECONDS:g} s"
             sentence = f"The broker delivered none of the parked requests that it counts for {seconds}: try again."
             raise BrokerError(sentence) from None
-        if message is None:
+        while not self._arrived.empty():
+            arrived.append(self._arrived.get_nowait())
+        messages = [message for message in arrived if message is not None]
+        if len(messages) < len(arrived):
             raise BrokerError(_LOST)
-        return message
+        return messages
 
     async def _renew(self, message: ParkedMessage) -> None:
         headers = {name: value for name, value in message.headers.items() if name not in names.BROKER}
         await self._copy(message, headers, self._queue)
         await self.drop(message)
 
-    async def _copy(self, message: ParkedMessage, headers: Mapping[str, object], queue: str) -> None:
+    async def _copy(
+        self, message: ParkedMessage, headers: Mapping[str, object], queue: str, *, sent_at: datetime | None = None
+    ) -> None:
         properties = copy_properties(message.properties, headers)
+        properties.timestamp = sent_at or properties.timestamp  # the age of a replay starts anew
         try:
             await self._copies.publish(message.body, properties, routing_key=queue, mandatory=True)
         except Exception as error:
@@ -222,5 +267,13 @@ async def open_parked_queue(connection: AbstractConnection, queue: str) -> Async
     """What is parked for the requests queue `queue`; what was read and not dropped goes back at the end."""
     async with open_channel(connection) as channel, open_channel(connection, confirms=True) as copies:
         parked = ParkedQueue(queue, connection, channel, copies)
-        yield parked
+        await parked.open()
+        try:
+            yield parked
+        except BrokerError:
+            raise
+        except (Exception, asyncio.CancelledError):
+            with suppress(Exception):
+                await parked.release()  # the broker is to take in what was dropped so far
+            raise
         await parked.release()

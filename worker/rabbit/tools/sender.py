@@ -7,6 +7,7 @@ again creates nothing twice.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
 
@@ -49,6 +50,7 @@ class Sender:
         properties = Basic.Properties(
             content_type=names.JSON,
             delivery_mode=PERSISTENT,
+            timestamp=datetime.now(UTC),
             correlation_id=correlation_id,
             reply_to=reply_to or self._reply_to,
             # Two messages with one id would wait for each other, so it is never one that the caller chose.

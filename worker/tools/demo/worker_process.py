@@ -31,6 +31,7 @@ class WorkerProcess(PrivateServer):
         self.variables: Mapping[str, str] = {}
         self._children = ChildProcesses()
         self.folder = self._children.folder
+        self.log = self.folder / "output"
 
     def start(self) -> None:
         """Start the worker and wait until it consumes. Raises WorkerProcessError."""

@@ -58,7 +58,7 @@ async def respond(pending: PendingResponse, step: FaultStep) -> web.StreamRespon
             headers = {**JSON_HEADERS, **_retry_headers(pending, step)}
             return web.Response(status=step.status, body=step.body.encode(), headers=headers)
         case _:  # throttle and error
-            text = Quota.read(step.window).error_text if step.status == 429 else None
+            text = Quota.model_validate(step.window).error_text if step.status == 429 else None
             code = step.code or ERROR_CODES.get(step.status, "DCS.5000")
             raise ErrorResponse(step.status, code, text, _retry_headers(pending, step))
 

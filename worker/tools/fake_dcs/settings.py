@@ -28,7 +28,10 @@ class FrozenModel(BaseModel):
 
 
 class Quota(FrozenModel):
-    """At most `limit` calls in any window of `time` units; further calls are answered with 429 and do nothing."""
+    """At most `limit` calls in any window of `time` units; further calls are answered with 429 and do nothing.
+
+    Also given as text: `100/second`, `10/30 second` or `5/minute per project`.
+    """
 
     limit: int = Field(gt=0)
     time: int = Field(default=1, gt=0)
@@ -48,9 +51,11 @@ class Quota(FrozenModel):
         window = f"limit:{self.limit},time:{self.time} {self.unit}"
         return f"The throttling threshold has been reached: policy {self.policy} over ratelimit,{window}"
 
+    @model_validator(mode="before")
     @classmethod
-    def read(cls, text: str) -> Self:
-        """Parse `100/second`, `10/30 second` or `5/minute per project`. Raises ValueError."""
+    def _read(cls, text: object) -> object:
+        if not isinstance(text, str):
+            return text
         found = re.fullmatch(rf"({WINDOW})( per project)?", text)
         if found is None:
             msg = f"{text!r} is not a quota such as 100/second or 5/minute per project"
@@ -58,7 +63,7 @@ class Quota(FrozenModel):
         limit, _, window = found[1].partition("/")
         time, _, unit = window.rpartition(" ")
         per = "project" if found[2] else "everyone"
-        return cls.model_validate({"limit": int(limit), "time": int(time or 1), "unit": unit, "per": per})
+        return {"limit": int(limit), "time": int(time or 1), "unit": unit, "per": per}
 
 
 class Auth(FrozenModel):

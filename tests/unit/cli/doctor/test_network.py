@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 import trustme
@@ -107,7 +108,7 @@ async def test_certificate_of_unknown_ca_names_the_variable_of_the_ca_file(encry
     """The remedy is the certificate file of the CA."""
     found = await _found("localhost", encrypted[0], ssl.create_default_context())
 
-    assert found.startswith(f"TLS: certificate of localhost:{encrypted[0]} rejected")
+    assert found.startswith(f"TLS: handshake with localhost:{encrypted[0]} failed: certificate rejected: ")
     assert "-> set WORKER_AMQP_CA_FILE" in found
 
 
@@ -157,19 +158,37 @@ async def test_port_in_use_by_another_program_fails() -> None:
     assert f"sport = :{port}" in (check.remedy or "")
 
 
-async def test_port_in_use_by_a_worker_is_ok() -> None:
-    """Next to a running worker its port is not free."""
+@pytest.mark.parametrize(
+    ("page", "result"),
+    [
+        ({"status": "ok", "reason": "consuming"}, CheckResult.OK),
+        ({"status": "starting", "reason": "no consumer yet"}, CheckResult.OK),
+        ({"status": "draining", "reason": "SIGTERM"}, CheckResult.OK),
+        ({"status": "degraded", "reason": "Redis is away"}, CheckResult.WARNING),
+        ({"status": "paused", "reason": "the circuit breaker is open"}, CheckResult.WARNING),
+        ({"status": "failing", "reason": "300 of 300 calls answered 404"}, CheckResult.FAILED),
+        ({"status": "disconnected", "reason": "connection refused"}, CheckResult.FAILED),
+        ({"ready": True, "reason": "consuming"}, CheckResult.OK),
+        ({"ready": False, "reason": "not consuming yet"}, CheckResult.FAILED),
+        (["another page"], CheckResult.FAILED),
+    ],
+)
+async def test_port_in_use_by_a_worker_has_its_health(page: Any, result: CheckResult) -> None:
+    """Status and reason are those of its page /readyz, which answers 503 for some; 0.1.0 had no status."""
 
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + json.dumps({"alive": True}).encode()
-        )
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        is_readyz = b"/readyz" in await reader.readuntil(b"\r\n\r\n")
+        content = json.dumps(page if is_readyz else {"alive": True}).encode()
+        writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\r\n" + content)
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         check = await check_port("127.0.0.1", server.sockets[0].getsockname()[1])
 
-    assert check.result is CheckResult.OK
+    assert (check.name, check.result) == ("live worker", result)
+    assert (check.remedy is None) is (result is CheckResult.OK)
+    if isinstance(page, dict):
+        assert check.found == f"{page.get('status', 'unknown')}: {page['reason']}"
 
 
 async def test_address_of_another_machine_fails() -> None:

@@ -13,13 +13,13 @@ CHECKS = [
 ]
 
 
-def _lines() -> list[str]:
-    return "\n".join(lead + rest for lead, rest in format_rows(CHECKS)).splitlines()
+def _lines(width: int) -> list[str]:
+    return "\n".join(lead + rest for lead, rest in format_rows(CHECKS, width)).splitlines()
 
 
-def test_each_finding_is_one_line_and_its_remedy_another_one() -> None:
-    """No line is wrapped, and failures are in capitals."""
-    lines = _lines()
+def test_finding_that_fits_is_one_line_and_its_remedy_another_one() -> None:
+    """Failures are in capitals; the remedy is a command, which is never broken."""
+    lines = _lines(120)
 
     assert lines[0] == "ok           broker host:5672  lets someone in"
     assert lines[1] == f"FAILED       queue q           {CHECKS[1].found}"
@@ -30,11 +30,30 @@ def test_each_finding_is_one_line_and_its_remedy_another_one() -> None:
 def test_long_title_shifts_its_finding_and_is_not_cut() -> None:
     """The finding after a long queue name is complete."""
     check = ok("queue", "exists, as configured; " * 5, subject="q" * 100)
-    ((lead, rest),) = format_rows([check])
+    ((lead, rest),) = format_rows([check], 80)
 
     text = f"{lead}{rest}"
     assert "q" * 100 in text
     assert " ".join(text.split()).endswith(" ".join(check.found.split()))
+
+
+def test_lines_of_80_columns_break_between_words() -> None:
+    """What does not fit behind the title is below it; prose of a remedy wraps, a command in it is kept whole."""
+    command = "`rabbitmqctl list_queues -p / name messages arguments policy`"
+    remedy = f"once the queue is empty, which is shown on the broker by {command} and by its page, delete it"
+    checks = [*CHECKS, warning("queue", "holds " + "many messages " * 8, remedy, subject="q" * 40)]
+    lines = "\n".join(lead + rest for lead, rest in format_rows(checks, 80)).splitlines()
+
+    assert [line for line in lines if len(line) > 80] == [f"             -> {LONG}"]
+    assert lines[1:4] == [
+        "FAILED       queue q",
+        "             one word after the other, more of them than a line can hold on any",
+        "             screen",
+    ]
+    assert sum(command in line for line in lines) == 1
+    below = lines[lines.index("warning      queue " + "q" * 40) + 1 :]
+    assert all(line.startswith(" " * 13) for line in below)
+    assert " ".join(" ".join(below).split()).endswith(f"-> {remedy}")
 
 
 def test_summary_counts_failures_first() -> None:

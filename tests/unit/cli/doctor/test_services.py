@@ -16,6 +16,7 @@ from tests.unit.dcs.test_transport_proxies import tunnelling
 from worker.cli.doctor.configuration import DoctorOptions
 from worker.cli.doctor.services import check_dcs
 from worker.config import load
+from worker.dcs.checks import SET_CLOCK
 from worker.policy.diagnostics import Check, CheckResult, FailureKind
 from worker.tools.servers import free_port
 
@@ -139,7 +140,7 @@ async def test_wrong_clock_is_the_failure_of_rejected_signatures(tmp_path: Path)
 
         assert (found["clock"].result, found["credentials"].result) == (CheckResult.FAILED, CheckResult.FAILED)
         assert "20 min behind" in found["clock"].found
-        assert found["clock"].remedy == found["credentials"].remedy == "timedatectl set-ntp true"
+        assert found["clock"].remedy == found["credentials"].remedy == SET_CLOCK
 
 
 async def test_wrong_clock_is_a_warning_without_signatures(tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ async def test_wrong_clock_is_a_warning_without_signatures(tmp_path: Path) -> No
         ("drop", "DCS", FailureKind.UNREACHABLE),
         ("hang", "DCS", FailureKind.UNREACHABLE),
         ("html", "permission to list", FailureKind.WRONG),
-        ("error 404 APIGW.0101", "credentials", FailureKind.WRONG),
+        ("error 404 APIGW.0101", "endpoint", FailureKind.WRONG),
     ],
 )
 async def test_failed_list_call_has_the_finding_of_its_cause(
@@ -169,6 +170,8 @@ async def test_failed_list_call_has_the_finding_of_its_cause(
         found = await _checked(fake_dcs, tmp_path, TOKEN, WORKER_DCS_TIMEOUT="0.5")
 
         assert (found[check].result, found[check].failure_kind) == (CheckResult.FAILED, failure_kind)
+        assert {name for name, other in found.items() if other.result is CheckResult.FAILED} == {check}
+        assert {"credentials", "permission to list", "permission to show"} <= found.keys()
 
 
 async def test_throttled_list_call_is_a_warning(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """The `parked` commands without a broker: help, wrong usage, configuration."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
+from schemas.event import PARKED_REASONS
 from tests.unit.cli.parked.parked_messages import BODY
 from worker.cli.app import app
+from worker.cli.parked.selection import ParkedReason
 
 
 @pytest.mark.parametrize("command", ["list", "show", "replay", "drop", "export"])
@@ -25,6 +28,30 @@ def test_replay_and_drop_need_a_selection(command: str) -> None:
 
     assert result.exit_code == 2
     assert "choose requests" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["list"], ["replay"], ["drop", "--yes"], ["export"]])
+def test_misspelt_reason_is_wrong_usage_with_the_list_of_reasons(command: list[str]) -> None:
+    """It must not look as if nothing was parked."""
+    result = CliRunner().invoke(app, ["parked", *command, "--reason", "exhasted"])
+
+    assert result.exit_code == 2
+    for reason in get_args(ParkedReason):
+        assert f"'{reason}'" in result.stderr.replace("\n", " ")
+
+
+def test_reasons_are_those_that_workers_park_with() -> None:
+    """And two that are parked in some cases: no JSON object, and a code that is not in the error table."""
+    reasons = {reason for reason in get_args(ParkedReason) if not reason.startswith("by the broker: ")}
+
+    assert reasons == PARKED_REASONS | {"invalid_request", "rejected"}
+
+
+def test_requests_and_result_do_not_share_standard_output() -> None:
+    """--json and --to - are wrong usage together."""
+    result = CliRunner().invoke(app, ["parked", "drop", "--all", "--to", "-", "--json"])
+
+    assert (result.exit_code, "cannot be combined" in result.stderr) == (2, True)
 
 
 def test_dry_run_needs_credentials_and_replay_does_not() -> None:

@@ -53,6 +53,7 @@ def test_example_of_the_schema_is_valid_input() -> None:
         ([], "give either a FILE or the options of one request"),
         (["file.jsonl", "--name", "n"], "give either a FILE or the options of one request"),
         (["--project", "p", "--name", "n"], "--vpc is missing; --subnet is missing; --security-group is missing"),
+        (["--project", "p", "--name", "Gr\udcf6\udcdfe"], "is not JSON in UTF-8"),
         (["nowhere.jsonl"], "No such file or directory"),
         (["."], "Is a directory"),
         (["-", "--rate", "0"], "--rate"),

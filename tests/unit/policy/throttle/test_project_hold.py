@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from worker.policy.call_result import NamedLimit
-from worker.policy.throttle.project_hold import CREDENTIALS, QUOTA, THROTTLED, ProjectHold
+from worker.policy.throttle.project_hold import CREDENTIALS, QUOTA, THROTTLED, ProjectHold, SharedLimit
 
 DELAYS = (10.0, 60.0, 300.0, 1800.0)
 FIVE = NamedLimit(5, 1.0)
@@ -13,14 +13,14 @@ FIVE = NamedLimit(5, 1.0)
 
 def throttled(at: float = 0.0, limit: NamedLimit = FIVE) -> ProjectHold:
     """A project that was throttled once."""
-    project = ProjectHold(DELAYS)
+    project = ProjectHold(DELAYS, SharedLimit())
     assert project.throttled(at, at, limit, None)
     return project
 
 
 def test_project_without_trouble_waits_for_nothing() -> None:
     """Project without trouble waits for nothing."""
-    project = ProjectHold(DELAYS)
+    project = ProjectHold(DELAYS, SharedLimit())
     assert (project.wait(2, 0.0), project.why(0.0), project.is_idle(0.0)) == (0.0, "", True)
     assert project.postpone(3, 64, -inf, 0.0) is None
 
@@ -43,7 +43,7 @@ def test_throttled_project_lets_one_at_a_time_through_until_a_call_is_granted() 
 @pytest.mark.parametrize(("reason", "requests"), [(QUOTA, 1), (CREDENTIALS, 3)])
 def test_refused_project_is_held(reason: str, requests: int) -> None:
     """A full one at once, one refused to the credentials after three different requests."""
-    project = ProjectHold(DELAYS)
+    project = ProjectHold(DELAYS, SharedLimit())
     assert not project.refused(CREDENTIALS, "r0", 0.0, 0.0)
     told = [project.refused(reason, f"r{number}", 0.0, 0.0) for number in range(requests)]
     assert told == [False] * (requests - 1) + [True]
@@ -60,7 +60,7 @@ def test_refused_project_is_held(reason: str, requests: int) -> None:
 @pytest.mark.parametrize(("reason", "by_judgement"), [(QUOTA, False), (CREDENTIALS, True)])
 def test_hold_ends_by_proof_only(reason: str, by_judgement: bool) -> None:
     """A look proves nothing; what judges a request has let its project in, but need not have room in it."""
-    project = ProjectHold(DELAYS)
+    project = ProjectHold(DELAYS, SharedLimit())
     for number in range(3):
         project.refused(reason, f"r{number}", 0.0, 0.0)
     assert not project.accepted(is_created=False, is_judged=False)
@@ -71,7 +71,7 @@ def test_hold_ends_by_proof_only(reason: str, by_judgement: bool) -> None:
 
 def test_refusals_here_and_there_hold_nothing() -> None:
     """Refusals here and there hold nothing."""
-    project = ProjectHold(DELAYS)
+    project = ProjectHold(DELAYS, SharedLimit())
     for number in range(20):
         assert not project.refused(CREDENTIALS, f"r{number}", number, 0.0)
         project.accepted(is_created=True, is_judged=False)

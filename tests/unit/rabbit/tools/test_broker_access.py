@@ -11,7 +11,6 @@ from aiormq.exceptions import (
     ChannelAccessRefused,
     ChannelNotFoundEntity,
     DeliveryError,
-    InvalidFrameError,
     PublishError,
 )
 from pamqp.commands import Basic
@@ -19,6 +18,7 @@ from pamqp.header import ContentHeader
 
 from worker.policy.diagnostics import Problem
 from worker.rabbit.connection import Brokers, ConnectionLostError
+from worker.rabbit.failure_reasons import BrokerRefusedError
 from worker.rabbit.tools import broker_access
 from worker.rabbit.tools.broker_access import BrokerError, LoginRefused, Node, log_in, open_connection, refusal
 from worker.tools.servers import free_port
@@ -64,10 +64,16 @@ async def login_problem(error: Exception, monkeypatch: pytest.MonkeyPatch, url: 
 @pytest.mark.parametrize(
     ("error", "found", "remedy"),
     [
-        (InvalidFrameError("expected Connection.OpenOk"), "vhost: there is no 'team'", "rabbitmqctl add_vhost team"),
+        (
+            BrokerRefusedError("NOT_ALLOWED - vhost team not found"),
+            "vhost team not found",
+            "rabbitmqctl add_vhost team",
+        ),
+        (BrokerRefusedError("NOT_ALLOWED - access to vhost refused"), "access to vhost", "list_permissions -p team"),
+        (BrokerRefusedError("NOT_ALLOWED - connection limit (1) is reached"), "limit (1)", "list_vhost_limits"),
+        (BrokerRefusedError("INTERNAL_ERROR - odd"), "INTERNAL_ERROR - odd", "the broker's log says more"),
         (TimeoutError(), "does not answer in time", "check_running"),
         (ConnectionLostError("stuck"), "does not answer in time", "check_running"),
-        (AMQPConnectionError(ssl.SSLError("alert")), "it cannot be reached", "correct host, scheme and port"),
         (ConnectionRefusedError(111, "Connect call failed ('1', 2)"), "cannot be reached: Connection refused", "host"),
         (ValueError("odd"), "it cannot be used: ValueError: odd", "amqps:// is 5671"),
     ],
@@ -80,14 +86,17 @@ async def test_failed_login_names_cause_and_remedy(
     assert found in problem.found
     assert remedy in problem.remedy
     assert not isinstance(problem, LoginRefused)
+    assert "set_permissions" not in problem.remedy  # no right is widened on a guess
 
 
 async def test_tls_failure_behind_another_error_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """aiormq raises its own error from that of TLS."""
     error = AMQPConnectionError("closed")
-    error.__cause__ = ssl.SSLError("certificate required")
+    alert = ssl.SSLError("certificate required")
+    alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    error.__cause__ = alert
     problem = await login_problem(error, monkeypatch)
-    assert problem.found.startswith("TLS: the broker breaks off")
+    assert problem.found == "TLS: tlsv13 alert certificate required"
     assert "WORKER_AMQP_CERT_FILE" in problem.remedy
 
 

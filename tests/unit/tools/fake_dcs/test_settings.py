@@ -16,7 +16,7 @@ from worker.tools.fake_dcs.settings import FakeDcsSettings, Quota
 )
 def test_quota_is_parsed(text: str, quota: Quota) -> None:
     """A quota can be given as text."""
-    assert Quota.read(text) == quota
+    assert Quota.model_validate(text) == quota
 
 
 def test_settings_change_by_merge_patch() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.cli.parked.parked_messages import BODY, HEADERS, TASK, parked_request
-from worker.cli.parked.replay import MAX_CONCURRENT_LOOKUPS, ReplayPreview, ReplayVerdict
+from worker.cli.parked.preview import MAX_CONCURRENT_LOOKUPS, ReplayPreview, ReplayVerdict
 from worker.cli.progress import Pacer
 from worker.config import load
 from worker.policy.call_result import (

@@ -1,0 +1,60 @@
+"""Terminals and files that do not take the output of a command: one sentence at most, and no traceback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from subprocess import PIPE
+from typing import IO
+
+import pytest
+
+from tests.unit.cli.parked.parked_messages import BODY, TASK
+
+ROOT = Path(__file__).parents[3]
+
+
+def _start(*arguments: str, stdout: int | IO[bytes], stderr: int | IO[bytes] = PIPE) -> subprocess.Popen[bytes]:
+    environment = {"PATH": os.defpath, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "worker", *arguments]
+    return subprocess.Popen(command, env=environment, stdin=PIPE, stdout=stdout, stderr=stderr)
+
+
+def test_terminal_without_a_character_shows_another_one() -> None:
+    """ISO-8859-1 has no rocket."""
+    body = json.dumps(json.loads(BODY) | {"task": TASK | {"name": "Umzug \N{ROCKET}"}})
+    message = json.dumps({"headers": {"x-parked-reason": "exhausted"}, "body": body})
+    with _start("explain", "-", stdout=PIPE) as process:
+        output, errors = process.communicate(message.encode())
+
+    assert (process.returncode, errors) == (0, b"")
+    assert b"Umzug ?" in output
+
+
+@pytest.mark.parametrize("arguments", [("schema", "request"), ("topology", "--json"), ("--version",), ("parked", "-h")])
+def test_full_disk_behind_standard_output_is_one_sentence(arguments: tuple[str, ...]) -> None:
+    """The exit status is 1, whether the output is written at once or when the command ends."""
+    with Path("/dev/full").open("wb") as full, _start(*arguments, stdout=full) as process:
+        _, errors = process.communicate()
+
+    assert (process.returncode, errors) == (1, b"The output cannot be written: No space left on device.\n")
+
+
+def test_reader_that_has_had_enough_is_no_error_message() -> None:
+    """As with `dcs-worker schema html | head -1`."""
+    with _start("schema", "html", stdout=PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, errors = process.communicate()
+
+    assert errors == b""
+    assert process.returncode == 1
+
+
+def test_full_disk_behind_standard_error_costs_the_message_only() -> None:
+    """The exit status is that of the failure."""
+    with Path("/dev/full").open("wb") as full, _start("parked", "drop", stdout=PIPE, stderr=full) as process:
+        output, _ = process.communicate()
+
+    assert (process.returncode, output) == (1, b"")

@@ -1,0 +1,53 @@
+"""The command `run` with a configuration that is wrong: nothing is started, and one line per problem."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+def run(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`dcs-worker run` with these variables alone."""
+    environment = {"PATH": os.defpath, "PYTHONPATH": str(ROOT), "WORKER_SECRETS_DIR": str(folder), **variables}
+    command = [sys.executable, "-m", "worker", "run"]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+
+
+@pytest.mark.parametrize("variables", [{}, {"WORKER_LOG_FORMAT": "json"}])
+def test_problem_is_a_json_line_in_json_mode(variables: dict[str, str], tmp_path: Path) -> None:
+    """On standard error, with variable and problem apart; a warning beside them stays one."""
+    done = run(tmp_path, WORKER_PREFETCH="many", WORKER_AUTH_TOKEN="t0ken", WORKER_PREFETSCH="1", **variables)
+
+    invalid, warning = map(json.loads, done.stderr.splitlines())
+    assert (done.returncode, done.stdout) == (78, "")
+    assert (invalid["level"], invalid["event"], invalid["variable"]) == ("error", "config.invalid", "WORKER_PREFETCH")
+    assert invalid["message"] == f"WORKER_PREFETCH: {invalid['problem']}"
+    assert (warning["level"], warning["event"], warning["variable"]) == (
+        *("warning", "config.warning"),
+        "WORKER_PREFETSCH",
+    )
+
+
+def test_problem_is_plain_text_in_console_mode(tmp_path: Path) -> None:
+    """As it is read in a terminal."""
+    done = run(tmp_path, WORKER_PREFETCH="many", WORKER_AUTH_TOKEN="t0ken", WORKER_LOG_FORMAT="console")
+
+    assert done.returncode == 78
+    assert done.stderr.startswith("WORKER_PREFETCH: must be ")
+
+
+def test_problem_that_is_found_later_is_reported_in_the_same_way(tmp_path: Path) -> None:
+    """A port that is not free, a file that is no certificate; a warning before it has its problem apart as well."""
+    (tmp_path / "ca.pem").write_text("no certificate")
+    variables = {"WORKER_AUTH_TOKEN": "t0ken", "WORKER_DCS_CA_FILE": str(tmp_path / "ca.pem")}
+    done = run(tmp_path, WORKER_PREFETSCH="1", **variables)
+
+    (warning,) = (line for line in map(json.loads, done.stdout.splitlines()) if line["event"] == "config.warning")
+    assert warning["message"] == f"WORKER_PREFETSCH: {warning['problem']}"
+    (line,) = map(json.loads, done.stderr.splitlines())
+    assert (done.returncode, line["event"], line["variable"]) == (78, "config.invalid", "WORKER_DCS_CA_FILE")
