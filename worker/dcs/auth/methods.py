@@ -1,6 +1,6 @@
 """The four authentication methods, made from plain values.
 
-Short on purpose: each method stands in a module by itself.
+Each method stands in a module by itself.
 """
 
 from collections.abc import Callable
@@ -47,8 +47,7 @@ def auth_method(
             http = http_client(IAM_TIMEOUT_SECONDS)
             return IamTokens(account, secret_text(current, "iam_password"), http, on_refused, timing)
         case "platform":
-            iam_endpoint = account.endpoint if account is not None else ""
-            source = Profile(platform, iam_endpoint) if isinstance(platform, Path) else platform
+            source = Profile(platform, account.endpoint if account else "") if isinstance(platform, Path) else platform
             return platform_signer(source, http_client, metadata_address, timing)
         case _:
             assert_never(name)

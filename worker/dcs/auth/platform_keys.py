@@ -103,9 +103,9 @@ class Metadata(KeySource):
 
     def _check(self, reply: httpx2.Response) -> None:
         if reply.status_code == 401 and b"agency" in reply.content.lower():
-            raise self._failure("this server has no agency: assign one to it that may use DCS")
+            raise self.failure("this server has no agency: assign one to it that may use DCS")
         if reply.status_code != 200:
-            raise self._failure(f"{self.name} gave no keys (HTTP {reply.status_code})")
+            raise self.failure(f"{self.name} gave no keys (HTTP {reply.status_code})")
 
 
 class _ProfileElseMetadata:

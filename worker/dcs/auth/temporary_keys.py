@@ -64,7 +64,8 @@ class KeySource(ABC):
     async def _ask(self) -> httpx2.Response:
         """The reply that holds keys. Raises CallFailedError if there is none."""
 
-    def _failure(self, found: str, status: CallStatus | None = None) -> CallFailedError:
+    def failure(self, found: str, status: CallStatus | None = None) -> CallFailedError:
+        """What a fetch raises that ends without keys; time may help."""
         return CallFailedError(no_credential(status or self.unavailable, found))
 
     async def _send(self, method: str, url: str, headers: Mapping[str, str], body: object = None) -> httpx2.Response:
@@ -73,7 +74,7 @@ class KeySource(ABC):
         content = b"" if body is None else json.dumps(body).encode()
         reply = await self._http.send(new_request("token", method, url, {**common, **headers}, content))
         if isinstance(reply, CallError):
-            raise self._failure(f"{self.name} gave no keys ({reply.label})")
+            raise self.failure(f"{self.name} gave no keys ({reply.label})")
         return reply
 
     async def _post(self, url: str, headers: Mapping[str, str], body: object, secret: str) -> httpx2.Response:
@@ -84,16 +85,16 @@ class KeySource(ABC):
         said = " ".join((read_error(reply.content).error_msg or "no reason given").replace(secret, "***").split())
         is_refused = 400 <= reply.status_code < 500 and reply.status_code not in _TRANSIENT_STATUSES
         found = f"{self.name} {'refuses' if is_refused else 'gave no'} keys (HTTP {reply.status_code}: {said[:200]})"
-        raise self._failure(found, CallStatus.NO_CREDENTIALS if is_refused else None)
+        raise self.failure(found, CallStatus.NO_CREDENTIALS if is_refused else None)
 
     def _credential(self, body: bytes) -> Credential[Keys]:
         try:
             read = _KeyReply.model_validate_json(body).credential
             keys = Keys(read.access, read.secret.get_secret_value(), read.token.get_secret_value())
         except ValueError:
-            raise self._failure(f"the keys of {self.name} cannot be read") from None
+            raise self.failure(f"the keys of {self.name} cannot be read") from None
         until = (read.end if read.end.tzinfo else read.end.replace(tzinfo=UTC)).timestamp()
         left = until - self._timing.now()
         if left <= 0:
-            raise self._failure(f"the keys of {self.name} are past their end: is this clock right?")
+            raise self.failure(f"the keys of {self.name} are past their end: is this clock right?")
         return Credential(keys, until - min(left * RENEWAL_SHARE, MAX_RENEWAL_SECONDS), until)

@@ -90,11 +90,11 @@ class _TokenExchange(KeySource, Generic[IdentityT]):
                 text = stream.read(MAX_TOKEN_CHARACTERS + 1).strip()
         except OSError as error:
             found = f"the token file {token} cannot be read ({error.strerror})"
-            raise self._failure(found, CallStatus.NO_CREDENTIALS) from None
+            raise self.failure(found, CallStatus.NO_CREDENTIALS) from None
         except ValueError:
             text = ""
         if not VISIBLE_ASCII.fullmatch(text) or len(text) > MAX_TOKEN_CHARACTERS:
-            raise self._failure(f"the token file {token} holds no token", CallStatus.NO_CREDENTIALS)
+            raise self.failure(f"the token file {token} holds no token", CallStatus.NO_CREDENTIALS)
         return text
 
 
@@ -133,14 +133,14 @@ class _OldIam(_TokenExchange[Federation]):
         asked = self._identity
         if not asked.endpoint:
             found = "the address of IAM for this region is not known: set WORKER_IAM_ENDPOINT"
-            raise self._failure(found, CallStatus.NO_CREDENTIALS)
+            raise self.failure(found, CallStatus.NO_CREDENTIALS)
         token = self._read_token(asked.token_file)
         body = {"auth": {"id_token": {"id": token}}}
         url = f"{asked.endpoint}/v3.0/OS-AUTH/id-token/tokens"
         reply = await self._post(url, {"X-Idp-Id": asked.idp_id}, body, token)
         iam_token = reply.headers.get("x-subject-token", "")
         if not VISIBLE_ASCII.fullmatch(iam_token):
-            raise self._failure(f"IAM answered {reply.status_code} without a token")
+            raise self.failure(f"IAM answered {reply.status_code} without a token")
         shown = {"id": iam_token, "duration_seconds": FEDERATION_SECONDS}
         identity = {"auth": {"identity": {"methods": ["token"], "token": shown}}}
         return await self._post(f"{asked.endpoint}/v3.0/OS-CREDENTIAL/securitytokens", {}, identity, iam_token)
