@@ -19,7 +19,13 @@ ROOT: Final = Path(__file__).parents[2]
 KUBERNETES: Final = ROOT / "deploy" / "kubernetes"
 DATA: Final = Path(__file__).parent / "data"
 COMPONENTS: Final = ("autoscaling", "monitoring", "redis")
-CHOICES: Final = tuple(choice for size in range(4) for choice in combinations(COMPONENTS, size))
+KEYLESS: Final = ("metadata", "oidc", "pod-identity")
+"""Components of which an operator takes one at most: where the keys come from."""
+CHOICES: Final = (
+    *((keyless,) for keyless in KEYLESS),
+    *((*COMPONENTS, keyless) for keyless in KEYLESS),
+    *(choice for size in range(4) for choice in combinations(COMPONENTS, size)),
+)
 VERSIONS: Final = ("1.30", "1.37")
 """The oldest Kubernetes that knows all that is used, and the newest whose schemas are at hand."""
 

@@ -11,6 +11,7 @@ from tests.deploy.kubernetes_manifests import (
     CHOICES,
     COMPONENTS,
     DATA,
+    KEYLESS,
     KUBERNETES,
     Manifest,
     built,
@@ -35,7 +36,7 @@ KINDS = {
 def test_every_combination_is_built_and_valid(choice: tuple[str, ...]) -> None:
     """Kinds are those of the parts that were chosen; each object fits its schema with nothing unknown in it."""
     manifests = built(choice)
-    assert {it["kind"] for it in manifests} == set.union(*(KINDS[part] for part in ("base", *choice)))
+    assert {it["kind"] for it in manifests} == set.union(*(KINDS.get(part, set()) for part in ("base", *choice)))
     assert {it["metadata"]["name"]: found for it in manifests if (found := faults(it))} == {}
 
 
@@ -190,12 +191,35 @@ def test_secrets_are_files_where_the_worker_looks_for_them() -> None:
     assert not any(word in name for name in told for word in ("TOKEN", "KEY", "PASSWORD", "URL"))
 
 
+@pytest.mark.parametrize("keyless", KEYLESS)
+def test_keyless_components_open_only_their_own_way(keyless: str) -> None:
+    """The metadata and the agent are on the link; OIDC needs HTTPS alone, and a token of the ServiceAccount."""
+    manifests = built((keyless,))
+    assert one(manifests, "ConfigMap")["data"]["WORKER_CREDENTIALS"] == "platform"
+    before = one(built(()), "NetworkPolicy")["spec"]["egress"]
+    added = [rule for rule in one(manifests, "NetworkPolicy")["spec"]["egress"] if rule not in before]
+    opened = {"metadata": ["169.254.169.254/32"], "pod-identity": ["169.254.0.0/16"], "oidc": []}
+    assert [to["ipBlock"]["cidr"] for rule in added for to in rule["to"]] == opened[keyless]
+    deployment = one(manifests, "Deployment")
+    tokens = [
+        source["serviceAccountToken"]["path"]
+        for volume in pod(deployment)["volumes"]
+        for source in volume["projected"]["sources"]
+        if "serviceAccountToken" in source
+    ]
+    assert tokens == (["token"] if keyless == "oidc" else [])
+    assert {it["name"] for it in container(deployment)["volumeMounts"]} == {
+        it["name"] for it in pod(deployment)["volumes"]
+    }
+    assert pod(deployment)["automountServiceAccountToken"] is False
+
+
 def test_every_part_is_built_by_some_combination() -> None:
     """No file is left out: what lies in the folders is what kustomizations name."""
-    for folder in (KUBERNETES / "base", *(KUBERNETES / "components" / name for name in COMPONENTS)):
+    for folder in (KUBERNETES / "base", *(KUBERNETES / "components" / name for name in (*COMPONENTS, *KEYLESS))):
         told = yaml.safe_load((folder / "kustomization.yaml").read_text())
         generated = [
             name for it in told.get("configMapGenerator", []) for name in (*it.get("files", []), *it.get("envs", []))
         ]
-        named = {"kustomization.yaml", *told["resources"], *generated}
+        named = {"kustomization.yaml", *told.get("resources", []), *generated}
         assert {path.name for path in folder.iterdir() if path.suffix != ".example"} == named

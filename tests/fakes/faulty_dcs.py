@@ -22,6 +22,7 @@ from unicodedata import normalize
 from aiohttp import web
 from pydantic import Field
 
+from tests.fakes.workload_identity import WorkloadIdentityApi
 from worker.tools.fake_dcs import Auth, FakeDcs, FakeDcsSettings, MigrationTask
 from worker.tools.fake_dcs.apis import DcsApi, IamApi, iam_time
 from worker.tools.fake_dcs.authentication import Authenticator, Authorization, ReceivedRequest, incorrect_signature
@@ -50,6 +51,7 @@ class FaultyAuth(Auth):
 
     refuse_passwords: bool = False
     temporary_key_seconds: Seconds = 86_400.0
+    workload_token: str = "workload-token"
     lock_after: int = 0
     lock_seconds: Seconds = 300.0
 
@@ -99,8 +101,8 @@ class FaultyDcs(FakeDcs):
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of all APIs, recorded."""
-        apis = FaultyDcsApi(self.state), IamApi(self.state), ProjectsApi(self.state), MetadataApi(self.state)
-        return [route for api in apis for route in api.routes()]
+        apis = FaultyDcsApi, IamApi, ProjectsApi, MetadataApi, WorkloadIdentityApi
+        return [route for api in apis for route in api(self.state).routes()]
 
     @property
     def settings(self) -> FaultySettings:

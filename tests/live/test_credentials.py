@@ -15,7 +15,9 @@ import pytest
 from schemas.request import Request, Task
 from tests.fakes.clock import FakeClock
 from tests.fakes.faulty_dcs import FaultyDcs
+from tests.fakes.workload_identity import AGENCY_URN, IDP_ID, PROVIDER_URN
 from tests.unit.dcs.fakes import timing_of, until
+from worker.bootstrap.components import platform_identity
 from worker.config import load
 from worker.dcs.auth.auth_method import AuthMethod
 from worker.dcs.auth.iam_login import Account
@@ -92,7 +94,9 @@ class Work:
 
 
 @asynccontextmanager
-async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], **secrets: str) -> AsyncIterator[Work]:
+async def working(
+    folder: Path, auth: dict[str, Any], environ: dict[str, str], profile: str = "", **secrets: str
+) -> AsyncIterator[Work]:
     """A fake DCS that demands credentials, and a client with the configured ones."""
     clock = FakeClock()
     transport = ServiceTransport(ssl.create_default_context(), 20)
@@ -100,9 +104,12 @@ async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], *
         async with FaultyDcs(clock=clock, auth=auth) as fake_dcs:
             work = Work(fake_dcs, folder, clock)
             work.write(**secrets)
-            loaded = load(
-                {"WORKER_SECRETS_DIR": str(folder), "WORKER_IAM_ENDPOINT": fake_dcs.url, **environ}, folder=folder
-            )
+            (folder / "token").write_text("workload-token\n")
+            if profile:
+                (folder / "profile").write_text(profile.format(folder=folder))
+            urls = {"WORKER_SECRETS_DIR": str(folder), "WORKER_IAM_ENDPOINT": fake_dcs.url}
+            named = {name: value.format(url=fake_dcs.url, folder=folder) for name, value in environ.items()}
+            loaded = load(urls | named, folder=folder)
             freeze_detector = FreezeDetector(lambda: 0.0)
 
             def http_client(deadline: float) -> HttpClient:
@@ -114,7 +121,7 @@ async def working(folder: Path, auth: dict[str, Any], environ: dict[str, str], *
                 loaded.secrets.current,
                 http_client,
                 account=account,
-                profile=loaded.settings.credentials_file,
+                platform=platform_identity(loaded) or loaded.settings.credentials_file,
                 metadata_address=fake_dcs.url,
                 on_refused=work.reported.append,
                 timing=timing_of(clock, 0.5),
@@ -144,11 +151,31 @@ async def keys(tmp_path: Path) -> AsyncIterator[Work]:
         yield work
 
 
-@pytest.fixture
-async def platform(tmp_path: Path) -> AsyncIterator[Work]:
-    """Work with keys of the metadata service that live for ten minutes."""
+WAYS = {
+    "pod identity": {
+        "HC_CONTAINER_CREDENTIALS_FULL_URI": "{url}/v1/credentials",
+        "HC_CONTAINER_AUTHORIZATION_TOKEN_FILE": "{folder}/token",
+    },
+    "OIDC": {
+        "HUAWEICLOUD_OIDC_PROVIDER_URN": PROVIDER_URN,
+        "HUAWEICLOUD_OIDC_AGENCY_URN": AGENCY_URN,
+        "HUAWEICLOUD_OIDC_TOKEN_FILE": "{folder}/token",
+        "HUAWEICLOUD_SDK_STS_ENDPOINT": "{url}",
+    },
+    "OIDC of the old IAM": {"HUAWEICLOUD_SDK_IDP_ID": IDP_ID, "HUAWEICLOUD_SDK_ID_TOKEN_FILE": "{folder}/token"},
+    "profile": {"HUAWEICLOUD_SDK_CREDENTIALS_FILE": "{folder}/profile"},
+    "metadata": {},
+}
+PROFILE = f"[basic]\nidp_id = {IDP_ID}\nid_token_file = {{folder}}/token\n"
+
+
+@pytest.fixture(params=WAYS)
+async def platform(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Work]:
+    """Work with keys of the platform that live for ten minutes, by each way."""
     auth = {"mode": "aksk", "temporary_key_seconds": 600}
-    async with working(tmp_path, auth, {"WORKER_CREDENTIALS": "platform"}) as work:
+    environ = {"WORKER_CREDENTIALS": "platform", **WAYS[request.param]}
+    profile = PROFILE if request.param == "profile" else ""
+    async with working(tmp_path, auth, environ, profile) as work:
         yield work
 
 
@@ -304,6 +331,33 @@ async def test_platform_keys_are_renewed_during_work(platform: Work) -> None:
     assert platform.faults == []
     assert len(platform.fake_dcs.tasks) == 500
     assert 2 <= platform.fake_dcs.stats()["issued"]["keys"] <= 3
+
+
+@pytest.mark.parametrize("platform", [way for way in WAYS if way != "metadata"], indirect=True)
+async def test_rotated_workload_token_is_used(platform: Work) -> None:
+    """The file is read at each fetch; a token that is refused costs no request for good, and is not shown."""
+    assert isinstance(await platform.create("before"), TaskCreated)
+    await platform.fake_dcs.apply(auth={"workload_token": "rotated-token"})
+    await platform.clock.advance(601)
+    refused = await platform.create("between")
+    assert isinstance(refused, CallError)
+    assert (refused.label, refused.is_ambiguous) == ("credentials", False)
+    assert "workload-token" not in f"{refused} {platform.credentials!r}"
+
+    platform.write(token="rotated-token")
+    await platform.clock.advance(refused.retry_after or 0)
+
+    assert isinstance(await platform.create("after"), TaskCreated)
+
+
+async def test_first_configured_way_is_used(tmp_path: Path) -> None:
+    """With the variables of all ways the pod's identity is used, and only that."""
+    environ = {"WORKER_CREDENTIALS": "platform"}
+    for variables in WAYS.values():
+        environ |= variables
+    async with working(tmp_path, {"mode": "aksk"}, environ, PROFILE) as work:
+        assert isinstance(await work.create("x"), TaskCreated)
+        assert [call.path for call in work.fake_dcs.calls if call.operation == "identity"] == ["/v1/credentials"]
 
 
 async def test_output_has_no_secret(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.faulty_dcs import FaultyDcs
+from tests.fakes.workload_identity import AGENCY_URN, IDP_ID, PROVIDER_URN
 from worker.tools.fake_dcs import PLAIN_TEXT_PASSWORD
 
 PROJECT = "0123456789abcdef0123456789abcdef"
@@ -24,13 +25,15 @@ FIELDS = {
 class Sdk:
     """The SDK's synchronous client, each call in a new thread."""
 
-    def __init__(self, url: str, secret_key: str, project: str | None = PROJECT) -> None:
+    def __init__(self, url: str, secret: Any, project: str | None = PROJECT) -> None:
         # The SDK writes into the home directory when it is first used: the fixture has moved it by now.
         from huaweicloudsdkcore.auth.credentials import BasicCredentials
         from huaweicloudsdkcore.region.region import Region
         from huaweicloudsdkdcs import v2
 
-        credentials = BasicCredentials(ACCESS_KEY, secret_key, project).with_iam_endpoint(url)
+        credentials = secret  # a secret key, or credentials
+        if isinstance(secret, str):
+            credentials = BasicCredentials(ACCESS_KEY, secret, project).with_iam_endpoint(url)
         builder = v2.DcsClient.new_builder().with_credentials(credentials)
         self.v2 = v2
         self.client = builder.with_region(Region("cn-north-4", url)).build()
@@ -192,3 +195,59 @@ async def test_unknown_task_is_a_400(fake_dcs: FaultyDcs) -> None:
 def _json(reply: Any) -> dict[str, Any]:
     parsed: dict[str, Any] = json.loads(reply.raw_content)
     return parsed
+
+
+IDENTITIES = {
+    "pod identity": {
+        "HC_CONTAINER_CREDENTIALS_FULL_URI": "{url}/v1/credentials",
+        "HC_CONTAINER_AUTHORIZATION_TOKEN_FILE": "{token}",
+    },
+    "OIDC": {
+        "HUAWEICLOUD_OIDC_PROVIDER_URN": PROVIDER_URN,
+        "HUAWEICLOUD_OIDC_AGENCY_URN": AGENCY_URN,
+        "HUAWEICLOUD_OIDC_TOKEN_FILE": "{token}",
+        "HUAWEICLOUD_SDK_STS_ENDPOINT": "{url}",
+    },
+    "OIDC of the old IAM": {
+        "HUAWEICLOUD_SDK_IDP_ID": IDP_ID,
+        "HUAWEICLOUD_SDK_ID_TOKEN_FILE": "{token}",
+        "HUAWEICLOUD_SDK_IAM_ENDPOINT": "{url}",
+    },
+    "profile": {"HUAWEICLOUD_SDK_CREDENTIALS_FILE": "{token}.profile", "HUAWEICLOUD_SDK_IAM_ENDPOINT": "{url}"},
+    "metadata": {},
+}
+
+
+def provided_by(identity: str) -> Any:
+    """The credentials of the SDK's own provider."""
+    from huaweicloudsdkcore.auth import provider
+
+    providers = {
+        "pod identity": provider.PodIdentityCredentialProvider,
+        "OIDC": provider.OidcStsCredentialProvider,
+        "OIDC of the old IAM": provider.EnvCredentialProvider,
+        "profile": provider.ProfileCredentialProvider,
+        "metadata": provider.MetadataCredentialProvider,
+    }
+    return providers[identity].get_basic().get_credentials().with_project_id(PROJECT)
+
+
+@pytest.mark.parametrize("identity", IDENTITIES)
+async def test_providers_of_sdk_get_keys(
+    fake_dcs: FaultyDcs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, identity: str
+) -> None:
+    """Each provider of the SDK gets keys by its protocol, and the keys that it gets sign its calls."""
+    from huaweicloudsdkcore.auth.internal import MetadataAccessor
+
+    token = tmp_path / "token"
+    token.write_text("workload-token")
+    (tmp_path / "token.profile").write_text(f"[basic]\nidp_id = {IDP_ID}\nid_token_file = {token}\n")
+    monkeypatch.setattr(MetadataAccessor, "_METADATA_ENDPOINT", fake_dcs.url)
+    for name, value in IDENTITIES[identity].items():
+        monkeypatch.setenv(name, value.format(url=fake_dcs.url, token=token))
+
+    sdk = Sdk(fake_dcs.url, await asyncio.to_thread(provided_by, identity))
+    created = await sdk.create("keyless")
+
+    assert [task.task_id for task in fake_dcs.tasks] == [created.instance_id]
+    assert fake_dcs.stats()["issued"]["keys"] >= 1

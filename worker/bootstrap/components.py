@@ -12,6 +12,7 @@ from worker.config import Configuration, ConfigurationError, Settings
 from worker.dcs.auth.auth_method import AuthMethod
 from worker.dcs.auth.iam_login import Account
 from worker.dcs.auth.methods import auth_method
+from worker.dcs.auth.workload_identity import Federation, Identity, OidcAgency, PodIdentity
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
@@ -99,16 +100,41 @@ def credentials(
 ) -> AuthMethod:
     """How calls authenticate; `on_refused` is called with the reason why none can, and None when that is over."""
     settings = loaded.settings
-    # With `iam` all three are set: nothing starts without them.
+    # With `iam` all three are set: nothing starts without them. With `platform`, the endpoint if it is known.
     account = Account(settings.iam_endpoint or "", settings.iam_user or "", settings.iam_domain or "")
     return auth_method(
         settings.auth_method,
         loaded.secrets.current,
         http_client,
         account=account,
-        profile=settings.credentials_file,
+        platform=platform_identity(loaded) or settings.credentials_file,
         on_refused=on_refused,
     )
+
+
+def platform_identity(loaded: Configuration) -> Identity | None:
+    """The identity that the platform gives this workload. Nothing starts without all of its variables."""
+    found = loaded.platform
+    match found.identity:
+        case None:
+            return None
+        case "pod identity":
+            assert found.agent_url is not None
+            assert found.agent_token_file is not None
+            return PodIdentity(found.agent_url, found.agent_token_file)
+        case "OIDC":
+            return OidcAgency(
+                found.sts_endpoint or "",
+                found.provider_urn or "",
+                found.agency_urn or "",
+                found.id_token.get_secret_value() if found.id_token else found.oidc_token_file or "",
+                found.session_name,
+                found.duration_seconds,
+                {name: getattr(found, name) for name in ("policy", "policy_ids") if getattr(found, name)},
+            )
+        case "OIDC of the old IAM":
+            assert found.id_token_file is not None
+            return Federation(loaded.settings.iam_endpoint or "", found.idp_id or "", found.id_token_file)
 
 
 def tracing(settings: Settings) -> "Tracing | None":

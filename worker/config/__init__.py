@@ -1,6 +1,8 @@
 """Configuration: read and checked once, frozen; no other room reads the process's environment."""
 
 from worker.config.load import Configuration, load, load_from_process, wants_colours
+from worker.config.platform import PlatformVariables
+from worker.config.regions import DCS_REGIONS
 from worker.config.secrets import RotatingSecrets
 from worker.config.settings import (
     AuthMethodName,
@@ -10,13 +12,14 @@ from worker.config.settings import (
     secret_texts,
     settings_table,
 )
-from worker.config.urls import DCS_REGIONS, SecretUrl
+from worker.config.urls import SecretUrl
 
 __all__ = [
     "DCS_REGIONS",
     "AuthMethodName",
     "Configuration",
     "ConfigurationError",
+    "PlatformVariables",
     "RotatingSecrets",
     "SecretUrl",
     "Settings",

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TextIO
 
-from worker.config import urls
+from worker.config import regions
+from worker.config.platform import USES_IAM, PlatformVariables, read_platform, unused_identities
 from worker.config.secrets import RotatingSecrets
 from worker.config.settings import (
     AUTH_METHOD_FIELDS,
@@ -46,6 +47,7 @@ class Configuration:
     warnings: tuple[str, ...]
     secrets: RotatingSecrets
     proxies: Proxies
+    platform: PlatformVariables
     sources: Mapping[str, str]
 
 
@@ -62,13 +64,20 @@ def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool
     problems += _relation_problems(settings, invalid)
     proxies, unusable_proxies = read_proxies(environ)
     if credentials:
-        problems += [*_credential_problems(found), *_iam_endpoint_problems(settings, found, invalid), *unusable_proxies]
-    warnings = (*_unknown_warnings(sources), *_ignored_warnings(sources))
+        problems += _credential_problems(found)
+    is_chosen = _chosen_auth_methods(found) == ["platform"]
+    platform, platform_problems = read_platform(sources, is_chosen=is_chosen, region=settings.dcs_region)
+    if credentials:
+        needs_iam = platform.identity == USES_IAM or _chosen_auth_methods(found) == ["iam"]
+        problems += _iam_endpoint_problems(settings, found, invalid) if needs_iam else []
+        problems += [*platform_problems, *unusable_proxies]
+    unused = unused_identities(sources, platform.identity, is_chosen=is_chosen)
+    warnings = (*_unknown_warnings(sources), *_ignored_warnings(sources), *unused)
     if problems:
         raise ConfigurationError(tuple(problems), warnings, settings.log_format)
     settings = _fill_in_addresses(settings, found)
     origins = MappingProxyType({variable(field): sources.origin(field) for field in found})
-    return Configuration(settings, warnings, RotatingSecrets(settings, found), proxies, origins)
+    return Configuration(settings, warnings, RotatingSecrets(settings, found), proxies, platform, origins)
 
 
 def load_from_process(*, credentials: bool = True, amqp_url: str = "") -> Configuration:
@@ -120,9 +129,8 @@ def _credential_problems(found: Mapping[str, FoundValue]) -> list[str]:
 
 
 def _iam_endpoint_problems(settings: Settings, found: Mapping[str, FoundValue], invalid: Collection[str]) -> list[str]:
-    """Return one line when IAM passwords are set but the address of IAM neither is set nor follows from the region."""
-    by_region = _chosen_auth_methods(found) == ["iam"] and "iam_endpoint" not in found and "dcs_region" not in invalid
-    if not by_region or urls.iam_endpoint(settings.dcs_region) is not None:
+    """Return one line when the address of IAM is neither set nor follows from the region."""
+    if "iam_endpoint" in found or "dcs_region" in invalid or regions.iam_endpoint(settings.dcs_region) is not None:
         return []
     return [f"WORKER_IAM_ENDPOINT: is missing, the address of IAM for {settings.dcs_region!r} is not known"]
 
@@ -137,11 +145,11 @@ def _fill_in_addresses(settings: Settings, found: Mapping[str, FoundValue]) -> S
     """Fill in the addresses that follow from the default region, and freeze the map of endpoints."""
     region = settings.dcs_region
     endpoints = dict(settings.dcs_endpoints)
-    if not endpoints and (known := urls.dcs_endpoint(region)) is not None:
+    if not endpoints and (known := regions.dcs_endpoint(region)) is not None:
         endpoints[region] = known
     filled: dict[str, object] = {"dcs_endpoints": MappingProxyType(endpoints)}
-    if settings.iam_endpoint is None and "iam" in _chosen_auth_methods(found):
-        filled["iam_endpoint"] = urls.iam_endpoint(region)
+    if settings.iam_endpoint is None and {"iam", "platform"} & set(_chosen_auth_methods(found)):
+        filled["iam_endpoint"] = regions.iam_endpoint(region)
     return settings.model_copy(update=filled)
 
 
@@ -170,7 +178,7 @@ def _region_problems(settings: Settings) -> Iterator[str]:
     region, configured = settings.dcs_region, settings.dcs_endpoints
     if configured and region not in configured:
         yield f"WORKER_DCS_REGION: must be one of the regions in WORKER_DCS_ENDPOINTS, not {region!r}"
-    if not configured and urls.dcs_endpoint(region) is None:
+    if not configured and regions.dcs_endpoint(region) is None:
         yield f"WORKER_DCS_REGION: the address of {region!r} is not known, set WORKER_DCS_ENDPOINTS"
 
 

@@ -126,7 +126,9 @@ class Settings(BaseSettings):
         None, description="option 2: security token of temporary keys; `HUAWEICLOUD_SDK_SECURITY_TOKEN` works too"
     )
     iam_endpoint: Annotated[str | None, BeforeValidator(urls.service_url)] = Field(
-        None, description="authentication option 3: base URL of IAM; empty: Huawei Cloud's own for `WORKER_DCS_REGION`"
+        None,
+        description="authentication option 3, and option 4 with OIDC of the old IAM: base URL of IAM; "
+        "empty: Huawei Cloud's own for `WORKER_DCS_REGION`",
     )
     iam_user: Line = Field(None, description="option 3: user for project-scoped tokens from IAM")
     iam_password: Annotated[SecretStr, AfterValidator(values.check_password)] | None = Field(
@@ -135,7 +137,8 @@ class Settings(BaseSettings):
     iam_domain: Line = Field(None, description="option 3: the user's domain (account name)")
     credentials: Annotated[Literal["platform"] | None, ANY_CASE, must_be("platform or empty")] = Field(
         None,
-        description="authentication option 4: `platform` takes keys from the profile file or the server's metadata",
+        description="authentication option 4: `platform` takes temporary keys from CCE pod identity, OIDC, the profile "
+        "file or the server's metadata, in this order",
     )
     credentials_file: FilePath = Field(
         None, description="option 4: the profile file; empty: `~/.huaweicloud/credentials` if it exists"

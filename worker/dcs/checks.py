@@ -36,7 +36,8 @@ REMEDIES: Final[Mapping[AuthMethodName, str]] = {
     "temporary ones",
     "iam": "correct WORKER_IAM_USER, WORKER_IAM_PASSWORD, WORKER_IAM_DOMAIN or --project, then try once: after some "
     "wrong passwords IAM locks the account",
-    "platform": "assign an agency that may use DCS to this server, or correct HUAWEICLOUD_SDK_CREDENTIALS_FILE",
+    "platform": "give an agency that may use DCS to the identity that the check of the configuration names (its "
+    "association or provider, or this server), or correct HUAWEICLOUD_SDK_CREDENTIALS_FILE",
 }
 
 
@@ -90,7 +91,9 @@ def clock(reply: httpx2.Response, now: float, service: Service) -> Check:
 def without_credential(error: CallError, service: Service) -> Check:
     """No credentials can be had: IAM, or the metadata of this server, gives none."""
     if error.status is CallStatus.IAM_UNAVAILABLE:
-        remedy = "correct WORKER_IAM_ENDPOINT; else wait for IAM, requests wait in the broker meanwhile"
+        remedy = (
+            "correct WORKER_IAM_ENDPOINT (for STS HUAWEICLOUD_SDK_STS_ENDPOINT); else wait, requests stay in the broker"
+        )
         return failed(
             CREDENTIALS, line(error.message), remedy, subject=service.region, failure_kind=FailureKind.UNREACHABLE
         )

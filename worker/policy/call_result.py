@@ -92,6 +92,7 @@ class CallStatus(Enum):
     NO_CREDENTIALS = "credentials"
     IAM_UNAVAILABLE = "iam"
     METADATA_UNAVAILABLE = "metadata"
+    """No keys of the server's metadata service, or of the pod identity agent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from worker.config import DCS_REGIONS, AuthMethodName, Configuration, ConfigurationError, Settings, load
-from worker.config.urls import dcs_endpoint, iam_endpoint, sts_endpoint
+from worker.config.regions import dcs_endpoint, iam_endpoint, sts_endpoint
 
 AUTH = {"WORKER_AUTH_TOKEN": "t"}
 KEYS = {"WORKER_ACCESS_KEY": "a", "WORKER_SECRET_KEY": "s"}
@@ -171,6 +171,74 @@ def test_region_of_a_partner_needs_iam_endpoint(region: str) -> None:
     assert problems(other) == [f"WORKER_IAM_ENDPOINT: is missing, the address of IAM for {region!r} is not known"]
     own = loaded(other | {"WORKER_IAM_ENDPOINT": "https://iam.example.com"}).settings
     assert own.iam_endpoint == "https://iam.example.com"
+
+
+def pod_identity(folder: Path) -> dict[str, str]:
+    """The variables that CCE sets in a pod."""
+    (folder / "token").write_text("t")
+    return {
+        "HC_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.1.1:8080/v1/credentials?a=b",
+        "HC_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(folder / "token"),
+    }
+
+
+def oidc(folder: Path) -> dict[str, str]:
+    """The variables of OIDC of the new IAM."""
+    (folder / "token").write_text("t")
+    urns = {f"HUAWEICLOUD_OIDC_{name}_URN": f"iam::{name}" for name in ("PROVIDER", "AGENCY")}
+    return urns | {"HUAWEICLOUD_OIDC_TOKEN_FILE": str(folder / "token")}
+
+
+def old_oidc(folder: Path) -> dict[str, str]:
+    """The variables of OIDC of the old IAM."""
+    (folder / "token").write_text("t")
+    return {"HUAWEICLOUD_SDK_IDP_ID": "i", "HUAWEICLOUD_SDK_ID_TOKEN_FILE": str(folder / "token")}
+
+
+def test_platform_identity_is_the_first_complete_one(tmp_path: Path) -> None:
+    """Pod identity, OIDC of the new and of the old IAM, in this order; what is set but not used is named."""
+    values = PLATFORM | old_oidc(tmp_path)
+    assert loaded(values).platform.identity == "OIDC of the old IAM"
+    assert loaded(values).settings.iam_endpoint == "https://iam.cn-north-4.myhuaweicloud.com"
+    values |= oidc(tmp_path)
+    assert loaded(values).platform.identity == "OIDC"
+    assert loaded(values).platform.sts_endpoint == "https://sts.cn-north-4.myhuaweicloud.com"
+    read = loaded(values | pod_identity(tmp_path))
+    assert read.platform.identity == "pod identity"
+    assert read.warnings == tuple(
+        f"{name}: is not used, pod identity goes first; unset the variables of one of the two"
+        for name in ("HUAWEICLOUD_OIDC_PROVIDER_URN", "HUAWEICLOUD_SDK_IDP_ID")
+    )
+
+
+def test_identity_without_platform_is_named(tmp_path: Path) -> None:
+    """Variables of the platform beside other credentials, or beside none, come with what to set."""
+    line = "HC_CONTAINER_CREDENTIALS_FULL_URI: is not used; set WORKER_CREDENTIALS=platform alone to use pod identity"
+    assert loaded(AUTH | pod_identity(tmp_path)).warnings == (line,)
+    with pytest.raises(ConfigurationError) as caught:
+        load(pod_identity(tmp_path), folder=NOWHERE)
+    assert caught.value.warnings == (line,)
+
+
+def test_wrong_platform_variables_stop_start(tmp_path: Path) -> None:
+    """Incomplete or invalid ones, and the address of STS or IAM for a region that is not known to have it."""
+    half = PLATFORM | {"HUAWEICLOUD_OIDC_AGENCY_URN": "a", "HUAWEICLOUD_SDK_IDP_ID": "i"}
+    assert problems(half) == [
+        "HUAWEICLOUD_OIDC_PROVIDER_URN: is missing, HUAWEICLOUD_OIDC_AGENCY_URN needs it",
+        "HUAWEICLOUD_OIDC_TOKEN_FILE: is missing, HUAWEICLOUD_OIDC_AGENCY_URN needs it",
+        "HUAWEICLOUD_SDK_ID_TOKEN_FILE: is missing, HUAWEICLOUD_SDK_IDP_ID needs it",
+    ]
+    gone = {"HUAWEICLOUD_SDK_IDP_ID": "i", "HUAWEICLOUD_SDK_ID_TOKEN_FILE": "/gone"}
+    assert problems(PLATFORM | gone) == [
+        "HUAWEICLOUD_SDK_ID_TOKEN_FILE: must be a file that exists and can be read, not '/gone'"
+    ]
+    away = PLATFORM | {"WORKER_DCS_REGION": "eu-de", "WORKER_DCS_ENDPOINTS": '{"eu-de": "https://dcs.example.com"}'}
+    assert problems(away | oidc(tmp_path)) == [
+        "HUAWEICLOUD_SDK_STS_ENDPOINT: is missing, the address of STS for 'eu-de' is not known"
+    ]
+    assert problems(away | old_oidc(tmp_path)) == [
+        "WORKER_IAM_ENDPOINT: is missing, the address of IAM for 'eu-de' is not known"
+    ]
 
 
 _SDK_REGIONS = """

@@ -46,7 +46,7 @@ def read_configuration() -> tuple[Configuration | None, bool, list[Check]]:
     except ConfigurationError as error:
         checks = [*map(_problem, error.problems), *map(_warning, error.warnings)]
     else:
-        return loaded, True, [*map(_warning, loaded.warnings), _summary(loaded.settings)]
+        return loaded, True, [*map(_warning, loaded.warnings), _summary(loaded)]
     try:
         return load_from_process(credentials=False), False, checks
     except ConfigurationError:
@@ -64,16 +64,22 @@ def _problem(text: str) -> Check:
 
 
 def _warning(text: str) -> Check:
-    variable, _, found = text.partition(": ")
-    _, _, nearest = found.partition(_SUGGESTION_PREFIX)
-    remedy = f"rename it to {nearest}, or unset it" if nearest else f"unset {variable}"
-    return warning(CHECK_NAME, found.partition(";")[0], remedy, subject=variable)
+    variable, _, said = text.partition(": ")
+    found, _, advice = said.partition("; ")
+    nearest = advice.removeprefix(_SUGGESTION_PREFIX)
+    remedy = f"rename it to {nearest}, or unset it" if nearest != advice else advice or f"unset {variable}"
+    return warning(CHECK_NAME, found, remedy, subject=variable)
 
 
-def _summary(settings: Settings) -> Check:
+def _summary(loaded: Configuration) -> Check:
+    settings = loaded.settings
     regions = ", ".join(settings.dcs_endpoints)
     claims = "on" if settings.claims_url is not None else "off"
-    return ok(CHECK_NAME, f"complete; credentials by {settings.auth_method}, regions {regions}, claims {claims}")
+    way: str = settings.auth_method
+    if way == "platform":
+        profile = settings.credentials_file
+        way += f" ({loaded.platform.identity or (f'{profile}, else metadata' if profile else 'metadata')})"
+    return ok(CHECK_NAME, f"complete; credentials by {way}, regions {regions}, claims {claims}")
 
 
 def check_settings(settings: Settings, consumers: int | None, *, has_credentials: bool) -> Iterator[Check]:

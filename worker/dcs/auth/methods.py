@@ -1,6 +1,6 @@
 """The four authentication methods, made from plain values.
 
-Short on purpose: each method stands in a module by itself.
+Each method stands in a module by itself.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,9 @@ from worker.dcs.auth.auth_method import AuthMethod, ReadyToken, Secrets, secret_
 from worker.dcs.auth.cached_credential import Timing
 from worker.dcs.auth.iam import IAM_TIMEOUT_SECONDS, IamTokens, OnRefused
 from worker.dcs.auth.iam_login import Account
-from worker.dcs.auth.platform_keys import METADATA_ADDRESS, METADATA_TIMEOUT_SECONDS, Profile, platform_signer
+from worker.dcs.auth.platform_keys import METADATA_ADDRESS, Profile, platform_signer
 from worker.dcs.auth.signing import Keys, KeySigner
+from worker.dcs.auth.workload_identity import Identity
 from worker.dcs.http_client import HttpClient
 
 AuthMethodName = Literal["token", "keys", "iam", "platform"]
@@ -24,7 +25,7 @@ def auth_method(
     http_client: Callable[[float], HttpClient],
     *,
     account: Account | None = None,
-    profile: Path | None = None,
+    platform: Identity | Path | None = None,
     metadata_address: str = METADATA_ADDRESS,
     on_refused: OnRefused = lambda _: None,
     timing: Timing | None = None,
@@ -32,7 +33,8 @@ def auth_method(
     """The authentication method of this name, to be closed by `aclose`.
 
     - `current` gives the present secrets and is asked at every need; `http_client` makes one with a timeout in seconds.
-    - `account`, `on_refused`: for `iam`; `profile` (a file, if there is one), `metadata_address`: for `platform`.
+    - `account`, `on_refused`: for `iam`; `platform`, `metadata_address`: for `platform`, the identity of this workload,
+      or the profile file if there is one, which uses the address of IAM in `account`.
     """
     timing = timing or Timing()
     match name:
@@ -45,8 +47,8 @@ def auth_method(
             http = http_client(IAM_TIMEOUT_SECONDS)
             return IamTokens(account, secret_text(current, "iam_password"), http, on_refused, timing)
         case "platform":
-            stored = Profile(profile) if profile is not None else None
-            return platform_signer(stored, http_client(METADATA_TIMEOUT_SECONDS), metadata_address, timing)
+            source = Profile(platform, account.endpoint if account else "") if isinstance(platform, Path) else platform
+            return platform_signer(source, http_client, metadata_address, timing)
         case _:
             assert_never(name)
 

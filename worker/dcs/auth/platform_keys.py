@@ -1,4 +1,4 @@
-"""Access keys of the platform: those of the official SDK's profile file, else temporary ones of the metadata service.
+"""Access keys of the platform: of the workload's identity, else of the SDK's profile file, else of the metadata.
 
 Sources: huaweicloudsdkcore 3.1.219, auth/provider.py and auth/internal.py; ECS User Guide, "Obtaining Metadata" and
 "Security Key".
@@ -6,146 +6,148 @@ Sources: huaweicloudsdkcore 3.1.219, auth/provider.py and auth/internal.py; ECS 
 
 import configparser
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import httpx2
-from pydantic import BaseModel, SecretStr
 
-from worker.dcs.auth.cached_credential import CachedCredential, Credential, FetchBackoff, Timing, no_credential
+from worker.dcs.auth.cached_credential import CachedCredential, Credential, Timing
 from worker.dcs.auth.signing import Keys, KeySigner
-from worker.dcs.http_client import HttpClient, new_request
+from worker.dcs.auth.temporary_keys import KeySource
+from worker.dcs.auth.workload_identity import Federation, Identity, key_source
+from worker.dcs.http_client import HttpClient
 from worker.policy.call_result import CallError, CallStatus
 
 _SECTIONS: Final = ("basic", "global")
 _Stamp = tuple[int, int, int, int]
+Fetch = Callable[[], Awaitable[Credential[Keys] | CallError]]
 
 
 class Profile:
-    """The keys in `path`, as they are now; a file that becomes unusable leaves the former ones in use."""
+    """The keys in `path`, or the identity that brings them; a file that becomes unusable leaves the former in use.
 
-    def __init__(self, path: Path) -> None:
+    `iam_endpoint`: of the old IAM, unless the file names another.
+    """
+
+    def __init__(self, path: Path, iam_endpoint: str = "") -> None:
         self._path = path
-        self._keys: Keys | None = None
+        self._iam_endpoint = iam_endpoint
+        self._found: Keys | Federation | None = None
         self._seen: _Stamp | None = None
 
     def keys(self) -> Keys | None:
-        """The present keys; None if the file never had any. Reads the file only when it changed."""
+        """The present keys; None if the file has none."""
+        found = self._current()
+        return found if isinstance(found, Keys) else None
+
+    def identity(self) -> Federation | None:
+        """The present identity; None if the file has none."""
+        found = self._current()
+        return found if isinstance(found, Federation) else None
+
+    def _current(self) -> Keys | Federation | None:
+        """Reads the file only when it changed."""
         with suppress(OSError, ValueError, configparser.Error):
             stamp = self._stamp()
             if stamp != self._seen:
-                self._keys, self._seen = self._read(), stamp
-        return self._keys
+                self._found, self._seen = self._read(), stamp
+        return self._found
 
     def _stamp(self) -> _Stamp:
         fact = os.stat(self._path)
         return (fact.st_dev, fact.st_ino, fact.st_size, fact.st_mtime_ns)
 
-    def _read(self) -> Keys:
+    def _read(self) -> Keys | Federation:
         parser = configparser.ConfigParser(interpolation=None)
         parser.read_string(self._path.read_text("utf-8-sig"))
-        for name in _SECTIONS:
-            if parser.has_section(name):
-                section = parser[name]
-                if section.get("ak") and section.get("sk"):
-                    return Keys(section["ak"], section["sk"], section.get("security_token") or None)
-        raise ValueError("no section with ak and sk")
+        for section in (parser[name] for name in _SECTIONS if parser.has_section(name)):
+            if section.get("idp_id") and section.get("id_token_file"):
+                endpoint = section.get("iam_endpoint") or self._iam_endpoint
+                return Federation(endpoint.rstrip("/"), section["idp_id"], Path(section["id_token_file"]))
+            if section.get("ak") and section.get("sk"):
+                return Keys(section["ak"], section["sk"], section.get("security_token") or None)
+        raise ValueError("no section with ak and sk, or idp_id and id_token_file")
 
 
 METADATA_ADDRESS: Final = "http://169.254.169.254"
 METADATA_TIMEOUT_SECONDS: Final = 3.0
 """Seconds for each of the two calls."""
-EARLY: Final = 2400.0
-"""Keys are renewed at least so many seconds before they end, like the SDK does; those of a short life, in its last
-tenth."""
 TOKEN_SECONDS: Final = 60
 _WITHOUT_TOKENS: Final = frozenset({404, 405, 503})
 
 
-class _Credential(BaseModel):
-    access: str
-    secret: SecretStr
-    securitytoken: SecretStr
-    expires_at: datetime
+class Metadata(KeySource):
+    """The metadata service of a server, with the keys of the server's agency."""
 
-
-class _KeyReply(BaseModel):
-    credential: _Credential
-
-
-class Metadata:
-    """Brings temporary keys."""
+    name = "the metadata service"
+    unavailable = CallStatus.METADATA_UNAVAILABLE
 
     def __init__(self, http: HttpClient, address: str, timing: Timing) -> None:
-        self._http = http
+        super().__init__(http, timing)
         self._address = address
-        self._timing = timing
-        self._backoff = FetchBackoff(timing)
 
-    async def fetch(self) -> Credential[Keys] | CallError:
-        """Keys, or why there are none now."""
-        if (waiting := self._backoff.active_error()) is not None:
-            return waiting
-        result = await self._ask()
-        if isinstance(result, CallError):
-            return self._backoff.failed(result)
-        self._backoff.worked()
-        return result
-
-    async def _ask(self) -> Credential[Keys] | CallError:
+    async def _ask(self) -> httpx2.Response:
         headers = {"X-Metadata-Token-Ttl-Seconds": str(TOKEN_SECONDS)}
-        token = await self._send("PUT", "/meta-data/latest/api/token", headers)
-        if isinstance(token, CallError):
-            return token
+        token = await self._send("PUT", f"{self._address}/meta-data/latest/api/token", headers)
         # A service of the first version has no tokens, and asks for none.
-        if token.status_code not in _WITHOUT_TOKENS and token.status_code != 200:
-            return _faulty(token)
+        if token.status_code not in _WITHOUT_TOKENS:
+            self._check(token)
         shown = (
             {"X-Metadata-Token": token.content.decode("ascii", "ignore").strip()} if token.status_code == 200 else {}
         )
-        reply = await self._send("GET", "/openstack/latest/securitykey", shown)
-        if isinstance(reply, CallError):
-            return reply
-        return self._credential(reply.content) if reply.status_code == 200 else _faulty(reply)
+        reply = await self._send("GET", f"{self._address}/openstack/latest/securitykey", shown)
+        self._check(reply)
+        return reply
 
-    async def _send(self, method: str, path: str, headers: dict[str, str]) -> httpx2.Response | CallError:
-        headers = {"Accept-Encoding": "identity", **headers}
-        result = await self._http.send(new_request("token", method, f"{self._address}{path}", headers))
-        if isinstance(result, CallError):
-            return no_credential(CallStatus.METADATA_UNAVAILABLE, f"the metadata service gave no keys ({result.label})")
-        return result
-
-    def _credential(self, body: bytes) -> Credential[Keys] | CallError:
-        try:
-            read = _KeyReply.model_validate_json(body).credential
-            keys = Keys(read.access, read.secret.get_secret_value(), read.securitytoken.get_secret_value())
-        except ValueError:
-            return no_credential(CallStatus.METADATA_UNAVAILABLE, "the keys of the metadata service cannot be read")
-        until = (read.expires_at if read.expires_at.tzinfo else read.expires_at.replace(tzinfo=UTC)).timestamp()
-        if until <= self._timing.now():
-            return no_credential(
-                CallStatus.METADATA_UNAVAILABLE,
-                "the keys of the metadata service are past their end: is this clock right?",
-            )
-        return Credential(keys, self._renew_at(until), until)
-
-    def _renew_at(self, until: float) -> float:
-        tenth = (until - self._timing.now()) / 10
-        least = EARLY if tenth >= EARLY / 2 else 0.0
-        return until - least - max(tenth - least, tenth / 2) * self._timing.random_unit()
+    def _check(self, reply: httpx2.Response) -> None:
+        if reply.status_code == 401 and b"agency" in reply.content.lower():
+            raise self.failure("this server has no agency: assign one to it that may use DCS")
+        if reply.status_code != 200:
+            raise self.failure(f"{self.name} gave no keys (HTTP {reply.status_code})")
 
 
-def _faulty(reply: httpx2.Response) -> CallError:
-    found = f"the metadata service gave no keys (HTTP {reply.status_code})"
-    if reply.status_code == 401 and b"agency" in reply.content.lower():
-        found = "this server has no agency: assign one to it that may use DCS"
-    return no_credential(CallStatus.METADATA_UNAVAILABLE, found)
+class _ProfileElseMetadata:
+    """Temporary keys for the identity that the profile has now, else those of the metadata service."""
+
+    def __init__(self, profile: Profile, metadata: Metadata, new_source: Callable[[Identity], KeySource]) -> None:
+        self._profile = profile
+        self._metadata = metadata
+        self._new_source = new_source
+        self._identity: Identity | None = None
+        self._source: KeySource = metadata
+
+    async def fetch(self) -> Credential[Keys] | CallError:
+        """Keys, or why there are none now."""
+        identity = self._profile.identity()
+        if identity != self._identity:
+            self._identity = identity
+            self._source = self._metadata if identity is None else self._new_source(identity)
+        return await self._source.fetch()
 
 
-def platform_signer(profile: Profile | None, http: HttpClient, address: str, timing: Timing) -> KeySigner:
-    """Signs with the keys that the platform gives; a profile that has keys goes first, as in the official SDK."""
-    stored = profile.keys if profile is not None else lambda: None
-    fetch = Metadata(http, address, timing).fetch
-    return KeySigner(stored, CachedCredential(CallStatus.METADATA_UNAVAILABLE, fetch, timing.now), now=timing.now)
+def platform_signer(
+    source: Identity | Profile | None,
+    http_client: Callable[[float], HttpClient],
+    metadata_address: str,
+    timing: Timing,
+) -> KeySigner:
+    """Signs with the platform's keys. A way that is configured but fails is never replaced by the next one.
+
+    Its keys would be those of another identity, which may have other rights or another account.
+    """
+
+    def new_source(identity: Identity) -> KeySource:
+        return key_source(identity, http_client, timing)
+
+    def signer(stored: Callable[[], Keys | None], keys: KeySource, fetch: Fetch) -> KeySigner:
+        return KeySigner(stored, CachedCredential(keys.unavailable, fetch, timing.now), now=timing.now)
+
+    if source is not None and not isinstance(source, Profile):
+        keys = new_source(source)
+        return signer(lambda: None, keys, keys.fetch)
+    metadata = Metadata(http_client(METADATA_TIMEOUT_SECONDS), metadata_address, timing)
+    if source is None:
+        return signer(lambda: None, metadata, metadata.fetch)
+    return signer(source.keys, metadata, _ProfileElseMetadata(source, metadata, new_source).fetch)

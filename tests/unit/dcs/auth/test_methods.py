@@ -54,7 +54,7 @@ def made(
     def http_client(deadline: float) -> HttpClient:
         return a_client(router, deadline)
 
-    return auth_method(name, drawer, http_client, account=account, profile=profile, timing=timing_of(clock))
+    return auth_method(name, drawer, http_client, account=account, platform=profile, timing=timing_of(clock))
 
 
 async def headers_of(credentials: AuthMethod) -> Mapping[str, str]:

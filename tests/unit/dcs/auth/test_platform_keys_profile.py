@@ -10,6 +10,7 @@ from tests.fakes.clock import FakeClock
 from tests.unit.dcs.fakes import FakeMetadata, a_client, timing_of
 from worker.dcs.auth.platform_keys import Profile, platform_signer
 from worker.dcs.auth.signing import Keys
+from worker.dcs.auth.workload_identity import Federation
 
 
 def written(folder: Path, text: str) -> Path:
@@ -27,11 +28,12 @@ def written(folder: Path, text: str) -> Path:
         ("\ufeff[basic]\nAK=A\nSK=S%d\nsecurity_token = T==\nproject_id = p\n", Keys("A", "S%d", "T==")),
         ("[global]\nak = G\nsk = S\ndomain_id = d\n", Keys("G", "S")),
         ("[global]\nak = G\nsk = S\n[basic]\nak = B\nsk = S\n", Keys("B", "S")),
-        ("[basic]\nidp_id = i\nid_token_file = f\n[global]\nak = G\nsk = S\n", Keys("G", "S")),
+        ("[basic]\nidp_id = i\n[global]\nak = G\nsk = S\n", Keys("G", "S")),
+        ("[basic]\nidp_id = i\nid_token_file = f\nak = A\nsk = S\n[global]\nak = G\nsk = S\n", None),
     ],
 )
-def test_keys_are_read(tmp_path: Path, text: str, keys: Keys) -> None:
-    """Section `basic` goes before `global`, names in any case, a percent sign is itself."""
+def test_keys_are_read(tmp_path: Path, text: str, keys: Keys | None) -> None:
+    """Section `basic` goes before `global`, an identity before keys, names in any case, a percent sign is itself."""
     profile = Profile(written(tmp_path, text))
 
     assert profile.keys() == keys
@@ -97,7 +99,7 @@ async def test_a_profile_goes_before_the_metadata_service(tmp_path: Path) -> Non
     service = FakeMetadata(FakeClock())
     timing = timing_of(service.clock)
     path = written(tmp_path, "[basic]\nak = A\nsk = S\n")
-    credentials = platform_signer(Profile(path), a_client(service), "http://metadata", timing)
+    credentials = platform_signer(Profile(path), lambda timeout: a_client(service, timeout), "http://metadata", timing)
     request = httpx2.Request("GET", "https://dcs/")
 
     assert await credentials.authorise(request, "p") is None
@@ -114,9 +116,20 @@ async def test_without_keys_in_the_profile_the_metadata_service_is_asked(tmp_pat
     service = FakeMetadata(FakeClock())
     timing = timing_of(service.clock)
     profile = Profile(tmp_path / "absent")
-    credentials = platform_signer(profile, a_client(service), "http://metadata", timing)
+    credentials = platform_signer(profile, lambda timeout: a_client(service, timeout), "http://metadata", timing)
     request = httpx2.Request("GET", "https://dcs/")
 
     assert await credentials.authorise(request, "p") is None
     assert "Access=ACCESS1," in request.headers["Authorization"]
     await credentials.aclose()
+
+
+def test_identity_is_read(tmp_path: Path) -> None:
+    """An identity provider and a token file; the address of IAM is the file's own, else the configured one."""
+    text = "[basic]\nidp_id = i\nid_token_file = /f\n"
+    configured = Profile(written(tmp_path, text), "https://iam")
+    assert configured.identity() == Federation("https://iam", "i", Path("/f"))
+    own = Profile(written(tmp_path, f"{text}iam_endpoint = https://own/\n"), "https://iam")
+    assert own.identity() == Federation("https://own", "i", Path("/f"))
+    written(tmp_path, "[basic]\nak = A\nsk = S\n")
+    assert own.identity() is None
