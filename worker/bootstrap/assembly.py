@@ -17,6 +17,7 @@ from worker.pipeline.ports import (
     ConsumerControl,
     Dcs,
     Observer,
+    OnCreated,
     Publisher,
     SharedClaims,
 )
@@ -39,6 +40,7 @@ class Ports:
     claims: SharedClaims | None = None
     locks: Locks | None = None
     """For repeated requests, without claims or while Redis is away."""
+    on_created: OnCreated = lambda *_: None
     now: Callable[[], float] = time.time
     random_unit: Callable[[], float] = random.random
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
@@ -62,7 +64,9 @@ def build_dispatcher(
 ) -> Dispatcher[DeliveryPipeline]:
     """The dispatcher of one replica, over these ports."""
     now, random_unit, observer = ports.now, ports.random_unit, ports.observer
-    executor = Executor(retry_policy, ports.dcs, ports.throttle, observer, now=now, random_unit=random_unit)
+    executor = Executor(
+        *(retry_policy, ports.dcs, ports.throttle, observer, ports.on_created), now=now, random_unit=random_unit
+    )
     settler = Settler(
         *(ports.publisher, observer),
         now=now,

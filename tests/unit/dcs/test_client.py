@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from schemas.dcs import ListReply, read_reply
+from schemas.dcs import ListReply, TaskRow, read_reply
 from schemas.request import Request, parse
 from tests.fakes.faulty_dcs import FaultyDcs
 from worker.dcs.auth.auth_method import ReadyToken
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
+from worker.dcs.task_calls import TaskCalls
 from worker.dcs.transport import ServiceTransport
 from worker.policy.call_result import (
     CallError,
@@ -33,6 +34,11 @@ from worker.policy.migration_request import MigrationRequest, migration
 from worker.tools.fake_dcs import PLAIN_TEXT_PASSWORD, MigrationTask
 
 PROJECT = "0123456789abcdef0123456789abcdef"
+STATUS_WORDS = (
+    *("CREATING", "RUNNING", "FULLMIGRATING", "INCRMIGEATING", "MIGRATING", "TERMINATING", "TERMINATED"),
+    *("MIGRATION_SUCCESS", "MIGRATION_FAILED", "SUCCESS", "FAILED", "ERROR", "RELEASED", "DELETED", "A new word"),
+)
+"""All that are known, and one that is not."""
 Told = list[tuple[str, str]]
 
 
@@ -421,7 +427,26 @@ async def test_several_tasks_with_the_marker_are_all_named() -> None:
         assert await dcs.find(an_order(), 0.0) == SeveralTasks(tuple(sorted(task.task_id for task in fake_dcs.tasks)))
 
 
-@pytest.mark.parametrize("status", ["CREATING", "ERROR", "RELEASED", "DELETED", "A_NEW_WORD"])
+async def test_row_of_a_created_task_is_read_by_one_list_call() -> None:
+    """Among tasks of the same name; none if the task is gone, an error if the list is refused."""
+    told: Told = []
+    async with service(told, description_bytes=40) as (dcs, fake_dcs):
+        order, calls = an_order(description="x" * 50), TaskCalls(dcs)
+        add_tasks(fake_dcs, 30, order)
+        created = await dcs.create(order, go)
+        assert isinstance(created, TaskCreated)
+        row = await calls.row(order, created.instance_id)
+        assert isinstance(row, TaskRow)
+        assert (row.task_id, row.description) == (created.instance_id, "x" * 40)
+        assert await calls.row(order, "another") is None
+        assert told == [("create", "200"), ("list", "200"), ("list", "200")]
+        await fake_dcs.apply(forbidden=["list"])
+        refused = await calls.row(order, created.instance_id)
+        assert isinstance(refused, CallError)
+        assert refused.kind is ErrorKind.FORBIDDEN
+
+
+@pytest.mark.parametrize("status", STATUS_WORDS)
 async def test_a_task_is_found_in_every_status(status: str) -> None:
     """It was created, also if it failed or was deleted since: creating it again would be a second task."""
     async with service() as (dcs, fake_dcs):
