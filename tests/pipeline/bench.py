@@ -58,10 +58,10 @@ class Bench:
             self.consumer,
             claims,
             locks,
-            lambda migration, created: self.created.append((migration.request_id, created.instance_id)),
             now=lambda: self.now,
             random_unit=lambda: 0.0,
             sleep=self._sleep,
+            on_created=lambda migration, created: self.created.append((migration.request_id, created.instance_id)),
         )
         parser = RequestParser(65536, ("cn-north-4",), "cn-north-4", with_marker)
         self.dispatcher: Dispatcher[DeliveryPipeline] = build_dispatcher(

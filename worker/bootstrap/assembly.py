@@ -40,10 +40,10 @@ class Ports:
     claims: SharedClaims | None = None
     locks: Locks | None = None
     """For repeated requests, without claims or while Redis is away."""
-    on_created: OnCreated = lambda *_: None
     now: Callable[[], float] = time.time
     random_unit: Callable[[], float] = random.random
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    on_created: OnCreated = lambda *_: None
 
 
 def build_follow_up(ports: Ports, calls: TaskStates, settings: FollowUpSettings) -> Dispatcher[FollowUp]:

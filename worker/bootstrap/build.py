@@ -69,7 +69,7 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         traced = components.traced(publisher, observer.tracing, settings)
         marker_check = MarkerCheck(TaskCalls(client).row, throttle, observer.marker_checked, settings.settle)
         stack.push_async_callback(marker_check.aclose)
-        ports = Ports(client, traced, observer, throttle, consumer, claims, locks, marker_check.begin)
+        ports = Ports(client, traced, observer, throttle, consumer, claims, locks, on_created=marker_check.begin)
         policy, parser = components.retry_policy(settings), components.request_parser(settings)
         dispatcher = build_dispatcher(ports, policy, parser, deduplicator, with_follow_up=settings.follow_up)
         follow_up = _follow_up(ports, client, settings, topology, freeze_detector) if settings.follow_up else None

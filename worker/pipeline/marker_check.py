@@ -7,6 +7,7 @@ after the listing delay and while no request waits for a permit. It delays and f
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from typing import Final
 
 from schemas.dcs import TaskRow
@@ -38,7 +39,8 @@ class MarkerCheck:
         """Check the marker by a created task, unless its region is being checked or was checked."""
         if migration.marker is not None and migration.region not in self._checks:
             check = self._check(migration, created.instance_id)
-            self._checks[migration.region] = asyncio.get_running_loop().create_task(check)
+            # In no trace: the delivery ends long before.
+            self._checks[migration.region] = asyncio.get_running_loop().create_task(check, context=Context())
 
     async def aclose(self) -> None:
         """End the checks that are under way."""

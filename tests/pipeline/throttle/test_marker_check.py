@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from worker.policy.call_result import CallError, Condition, TaskCreated
 from worker.policy.migration_request import MigrationRequest
 
 DELAY = 45.0
+DELIVERY: ContextVar[str] = ContextVar("delivery")
 MIGRATION = simple_migration()
 KEPT = TaskRow(task_id="i", description=MIGRATION.marker)
 
@@ -66,6 +68,24 @@ def test_first_task_of_a_region_is_looked_at_once_after_the_listing_delay(marker
     assert marker.looks == [pytest.approx(DELAY, abs=0.1)]
     assert marker.reports == [(REGION, "i", "kept")]
     assert marker.check.facts == {REGION: {"marker": "kept"}}
+
+
+def test_call_is_in_no_trace_of_a_request(marker: MarkerBench) -> None:
+    """It is made long after the delivery in which the task was created."""
+    seen: list[str] = []
+
+    async def look(*_: object) -> None:
+        seen.append(DELIVERY.get("none"))
+
+    check = MarkerCheck(look, marker.throttle, lambda *_: None, DELAY)
+
+    async def scenario() -> None:
+        DELIVERY.set("r-1")
+        check.begin(MIGRATION, TaskCreated("i"))
+        await asyncio.sleep(2 * DELAY)
+
+    marker.run(scenario())
+    assert seen == ["none"]
 
 
 def test_without_marker_there_is_nothing_to_look_at(marker: MarkerBench) -> None:
