@@ -67,9 +67,8 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         claims = await _claims(stack, settings, observer, consumer, throttle)
         publisher = _publisher(stack, settings, topology, observer, consumer, refusals)
         traced = components.traced(publisher, observer.tracing, settings)
-        marker_check = MarkerCheck(TaskCalls(client).row, throttle, observer.marker_checked, settings.settle)
-        stack.push_async_callback(marker_check.aclose)
-        ports = Ports(client, traced, observer, throttle, consumer, claims, locks, on_created=marker_check.begin)
+        marker_check = _marker_check(stack, settings, client, throttle, observer)
+        ports = Ports(client, traced, observer, throttle, consumer, claims, locks, on_created=marker_check.waiting)
         policy, parser = components.retry_policy(settings), components.request_parser(settings)
         dispatcher = build_dispatcher(ports, policy, parser, deduplicator, with_follow_up=settings.follow_up)
         follow_up = _follow_up(ports, client, settings, topology, freeze_detector) if settings.follow_up else None
@@ -79,7 +78,8 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
             *(settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle),
             *(queue_counts, lambda text: str(observer.redactor.redact(text)), refusals, marker_check.facts, follow_up),
         )
-        web = await _start_web_server(stack, worker, metrics)
+        web = await _start_web_server(worker, metrics)
+        stack.push_async_callback(web.stop)
         observer.started(**_effective(worker, web.port))
         stack.push_async_callback(end, asyncio.create_task(_tick(freeze_detector, loaded, observer, throttle)))
         stack.push_async_callback(end, asyncio.create_task(worker.watch_health()))
@@ -152,6 +152,15 @@ def _publisher(
     )
 
 
+def _marker_check(
+    stack: AsyncExitStack, settings: Settings, client: DcsClient, throttle: Throttle, observer: WorkerObserver
+) -> MarkerCheck:
+    look, report = TaskCalls(client).row, observer.marker_checked
+    marker_check = MarkerCheck(settings.dcs_endpoints, look, throttle, report, settings.settle)
+    stack.push_async_callback(marker_check.aclose)
+    return marker_check
+
+
 def _consumer(
     settings: Settings,
     topology: Topology,
@@ -212,7 +221,7 @@ def _steer(consumer: Consumer, prefetch: int, paused_by: str) -> None:
         (consumer.pause if PAUSES[why] == paused_by else consumer.resume)(why)
 
 
-async def _start_web_server(stack: AsyncExitStack, worker: Worker, metrics: Metrics) -> WebServer:
+async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
     """Health, metrics and status page."""
     settings = worker.settings
 
@@ -231,7 +240,6 @@ async def _start_web_server(stack: AsyncExitStack, worker: Worker, metrics: Metr
         where = f"{settings.http_host} port {settings.http_port}"
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ConfigurationError((f"WORKER_HTTP_HOST, WORKER_HTTP_PORT: cannot listen on {where}: {reason}",)) from None
-    stack.push_async_callback(web.stop)
     return web
 
 
