@@ -87,7 +87,7 @@ class Worker:
     _tracker: HealthTracker = field(default_factory=HealthTracker)
     _status: HealthStatus = HealthStatus.STARTING
     _consuming_at: float | None = None
-    """When it last consumed, or paused; None until it did so with all connections up."""
+    """When it last consumed, or paused; None until it paused, or consumed with all connections up."""
 
     async def watch_health(self) -> None:
         """Judge the health at an interval, so that a change is reported in time."""
@@ -99,7 +99,7 @@ class Worker:
         """The health at this moment; another status than before is reported."""
         now = time.monotonic()
         has_started = self._consuming_at is not None or all(link.is_up for link in self.supervisors)
-        if has_started and (self.consumer.is_consuming or self.consumer.pauses):
+        if self.consumer.pauses or (self.consumer.is_consuming and has_started):
             self._consuming_at = now
         seen, (lookups, claims) = self._observed(now), self.modes
         health = self._tracker.judge(seen, now)
