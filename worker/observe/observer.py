@@ -21,6 +21,7 @@ from worker.policy.call_result import (
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.follow_up import LastWord, Watch
 from worker.policy.migration_request import MigrationRequest
+from worker.policy.task_matching import MARKER_KEPT, MARKER_REMEDY
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -138,6 +139,17 @@ class WorkerObserver:
         self.activity.call_ended(seconds)
         self._metrics.dcs_calls[region or NO_REGION, operation, label].inc()
         self._metrics.dcs_call_duration[operation].observe(seconds)
+
+    def marker_checked(self, migration: MigrationRequest, task_id: str, state: str) -> None:
+        """The first task of a region shows whether DCS keeps the marker: `MARKER_KEPT`, or what it lists."""
+        is_kept = state == MARKER_KEPT
+        self._metrics.marker_kept.labels(migration.region).set(is_kept)
+        message = f"The marker at the end of a task's description is {state}"
+        fields = {"region": migration.region, "project_id": migration.project_id, "instance_id": task_id}
+        if is_kept:
+            self._logger.info("marker.kept", message=message, **fields)
+        else:
+            self._logger.warning("marker.lost", message=f"{message}: {MARKER_REMEDY}", **fields)
 
     def limited(self, limit: int) -> None:
         """The concurrency limit changed."""
