@@ -70,7 +70,7 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         policy, parser = components.retry_policy(settings), components.request_parser(settings)
         dispatcher = build_dispatcher(ports, policy, parser, deduplicator, with_follow_up=settings.follow_up)
         follow_up = _follow_up(ports, client, settings, topology, freeze_detector) if settings.follow_up else None
-        queue_counts = QueueCounts(topology)
+        queue_counts = QueueCounts(topology, observer.queues_missing)
         supervisors = _supervisors(settings, publisher, queue_counts.during(consumer.session), follow_up, observer)
         worker = Worker(
             *(settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle),

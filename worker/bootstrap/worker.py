@@ -138,6 +138,7 @@ class Worker:
             calls=calls,
             has_tasks=has_tasks,
             parked=activity.parked_last_hour(),
+            missing_queues=sorted(self.queue_counts.missing),
         )
 
     def _paused(self, pause: str) -> str:

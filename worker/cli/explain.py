@@ -94,7 +94,7 @@ def _print_timelines(timelines: "Sequence[RequestTimeline]", *, as_json: bool) -
 
 
 async def _explain_request(sought: "Sought", *, as_json: bool) -> int:
-    """Print what is known of the request; the exit status. Raises BrokerError if only the broker can be asked."""
+    """Print what is known of the request; the exit status."""
     from worker.cli.parked.request import parked_queue, read_with_id
     from worker.cli.parked.timeline import RequestTimeline, timeline_of_parked
     from worker.cli.request_sources import Source, other_sources
@@ -106,8 +106,6 @@ async def _explain_request(sought: "Sought", *, as_json: bool) -> int:
             if found := await read_with_id(queue, sought.settings, sought.identity):
                 return _print_timelines([timeline_of_parked(request) for request in found], as_json=as_json)
     except BrokerError as error:
-        if sought.project is None:
-            raise
         sources = [Source("parked queue", "failed", str(error))]
     timeline = RequestTimeline(sought.sender, "not known", None, ())
     async for source, known in other_sources(sought):

@@ -135,6 +135,8 @@ class Observed:
     """A call of the last minute created or found a task."""
     parked: int = 0
     """Requests parked by this replica in the last hour."""
+    missing_queues: Sequence[str] = ()
+    """Those that were deleted."""
 
 
 def is_judged(reason: str, *, is_repeated: bool) -> bool:
@@ -286,6 +288,8 @@ def _degraded(seen: Observed, already_said: str) -> str:
     if seen.claims_away:
         away = redis_away(seen.claims_error)
         found.append(f"{away}; meanwhile: {seen.claims_away}. Restore Redis (WORKER_CLAIMS_URL).")
+    if seen.missing_queues:
+        found.append(f"Queues do not exist: {', '.join(seen.missing_queues)}. Run dcs-worker topology apply.")
     if seen.parked:
         found.append(f"Requests parked in the last hour: {seen.parked:,}. List them with: dcs-worker parked list.")
     return " ".join(found)
