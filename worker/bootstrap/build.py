@@ -229,7 +229,8 @@ async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
     except (OSError, UnicodeError) as error:  # UnicodeError: not a host name
         where = f"{settings.http_host} port {settings.http_port}"
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise ConfigurationError((f"WORKER_HTTP_HOST, WORKER_HTTP_PORT: cannot listen on {where}: {reason}",)) from None
+        problem = f"cannot listen on {where}: {reason}; set other values, or stop what listens there"
+        raise ConfigurationError((f"WORKER_HTTP_HOST, WORKER_HTTP_PORT: {problem}",)) from None
     return web
 
 

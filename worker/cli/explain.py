@@ -51,10 +51,10 @@ def explain(
 
     It lists calls with their results, waits with their reasons, and interrupted deliveries.
 
-    Source: the parked request. If it is not parked and --project is given: the outcome or claim in Redis, and the task
-    with its marker in DCS; the output says which sources were asked. Nothing is created. Other sources: with --listen
-    the next event; with - standard input, which has events or parked requests with headers, as `parked export`,
-    rabbitmqadmin and RabbitMQ's management API write them.
+    Source: the parked request. If it is not parked, or the broker is away, and --project is given: the outcome or claim
+    in Redis, and the task with its marker in DCS; the output says which sources were asked. Nothing is created. Other
+    sources: with --listen the next event; with - standard input, which has events or parked requests with headers, as
+    `parked export`, rabbitmqadmin and RabbitMQ's management API write them.
 
     Exit status: 0 printed, 1 no such request, event or message, 69 a service cannot be reached, 78 configuration.
 

@@ -22,6 +22,7 @@ MIN_REQUESTS: Final = 3
 STICKY_SECONDS: Final = 30.0
 """Time without its condition after which a sticky status is left."""
 PROJECTS_NAMED: Final = 3
+IF_IT_LASTS: Final = "If this lasts for a minute, run dcs-worker doctor."
 
 
 class HealthStatus(StrEnum):
@@ -47,7 +48,7 @@ MEANINGS: Final[Mapping[HealthStatus, str]] = {
     HealthStatus.DISCONNECTED: "Cannot consume requests or publish events: the broker does not work for this replica.",
     HealthStatus.FAILING: "Works, but most requests fail, or DCS refuses every call.",
     HealthStatus.PAUSED: "Consumes nothing until DCS, Redis or the retry queues work; requests stay in the queue.",
-    HealthStatus.DEGRADED: "Works, but not for all requests, or without Redis, or requests were parked lately.",
+    HealthStatus.DEGRADED: "Works, but not for all requests, without Redis or a queue, or requests were parked lately.",
     HealthStatus.OK: "Works.",
 }
 """What each status means, for operators."""
@@ -171,8 +172,8 @@ def conditions(seen: Observed) -> dict[HealthStatus, str]:
     """Every condition that holds, with its reason; `ok` always does."""
     failing, paused = _failing(seen), _paused(seen)
     reasons = {
-        HealthStatus.DRAINING: "Shutting down; no new requests are taken." if seen.is_draining else "",
-        HealthStatus.STARTING: "" if seen.has_started else f"Not consuming yet. {seen.disconnected}".strip(),
+        HealthStatus.DRAINING: "Shutting down; no new requests are taken. Nothing to do." if seen.is_draining else "",
+        HealthStatus.STARTING: "" if seen.has_started else f"Not consuming yet. {seen.disconnected or IF_IT_LASTS}",
         HealthStatus.DISCONNECTED: seen.disconnected,
         HealthStatus.FAILING: failing,
         HealthStatus.PAUSED: paused,
@@ -244,7 +245,7 @@ def _refused(stopped: StoppedRegion, recent: Sequence[RecentCalls]) -> str:
 def _failed_calls(calls: RecentCalls) -> str:
     share = f"{calls.region}: {calls.failed:,} of {calls.count:,} {calls.operation} in the last minute"
     if calls.error is None:
-        return f"{share} failed."
+        return f"{share} failed. Run dcs-worker doctor."
     verb = "answered" if calls.error.status is CallStatus.ANSWERED else "failed:"
     return f"{share} {verb} {calls.error.summary}. {remedy(calls.error)}"
 
@@ -284,7 +285,7 @@ def _degraded(seen: Observed, already_said: str) -> str:
     if seen.projects:
         more = len(seen.projects) - PROJECTS_NAMED
         named = "; ".join(seen.projects[:PROJECTS_NAMED]) + (f"; and {more:,} more" if more > 0 else "")
-        found.append(f"Paused projects: {named}.")
+        found.append(f"Paused projects: {named}. Check their quotas, and the worker's rights in them.")
     if seen.claims_away:
         away = redis_away(seen.claims_error)
         found.append(f"{away}; meanwhile: {seen.claims_away}. Restore Redis (WORKER_CLAIMS_URL).")
