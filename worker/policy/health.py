@@ -290,7 +290,8 @@ def _degraded(seen: Observed, already_said: str) -> str:
         away = redis_away(seen.claims_error)
         found.append(f"{away}; meanwhile: {seen.claims_away}. Restore Redis (WORKER_CLAIMS_URL).")
     if seen.missing_queues:
-        found.append(f"Queues do not exist: {', '.join(seen.missing_queues)}. Run dcs-worker topology apply.")
+        named = ", ".join(seen.missing_queues)
+        found.append(f"Queues do not exist: {named}. Run dcs-worker topology apply as a user who may.")
     if seen.parked:
         found.append(f"Requests parked in the last hour: {seen.parked:,}. List them with: dcs-worker parked list.")
     return " ".join(found)

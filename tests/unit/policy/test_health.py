@@ -187,7 +187,7 @@ def test_degraded_names_everything_that_degrades() -> None:
         "Paused projects: p0 (quota); p1 (quota); p2 (quota); and 2 more. "
         "Check their quotas, and the worker's rights in them. "
         "Redis is unreachable (no route); meanwhile: continues. Restore Redis (WORKER_CLAIMS_URL). "
-        "Queues do not exist: a, b. Run dcs-worker topology apply. "
+        "Queues do not exist: a, b. Run dcs-worker topology apply as a user who may. "
         "Requests parked in the last hour: 1,200. List them with: dcs-worker parked list."
     )
 
