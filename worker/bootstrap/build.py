@@ -73,7 +73,7 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         policy, parser = components.retry_policy(settings), components.request_parser(settings)
         dispatcher = build_dispatcher(ports, policy, parser, deduplicator, with_follow_up=settings.follow_up)
         follow_up = _follow_up(ports, client, settings, topology, freeze_detector) if settings.follow_up else None
-        queue_counts = QueueCounts(topology)
+        queue_counts = QueueCounts(topology, observer.queues_missing)
         supervisors = _supervisors(settings, publisher, queue_counts.during(consumer.session), follow_up, observer)
         worker = Worker(
             *(settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle),
@@ -230,7 +230,8 @@ async def _start_web_server(stack: AsyncExitStack, worker: Worker, metrics: Metr
     except (OSError, UnicodeError) as error:  # UnicodeError: not a host name
         where = f"{settings.http_host} port {settings.http_port}"
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise ConfigurationError((f"WORKER_HTTP_HOST, WORKER_HTTP_PORT: cannot listen on {where}: {reason}",)) from None
+        problem = f"cannot listen on {where}: {reason}; set other values, or stop what listens there"
+        raise ConfigurationError((f"WORKER_HTTP_HOST, WORKER_HTTP_PORT: {problem}",)) from None
     stack.push_async_callback(web.stop)
     return web
 

@@ -207,6 +207,14 @@ class WorkerObserver:
         else:
             self._logger.info("broker.unblocked", message="The broker accepts publishes again")
 
+    def queues_missing(self, queues: Collection[str]) -> None:
+        """Queues of the worker were deleted."""
+        message = (
+            f"Queues were deleted: {', '.join(queues)}. What was in them is lost; the worker declares them again if it "
+            "may. Run dcs-worker topology check; the runbook's chapter Broker lost says what senders publish again"
+        )
+        self._logger.error("topology.missing", message=message, queues=list(queues))
+
     def reply_refused(self, event_id: str) -> None:
         """The reply queue that a request names does not accept the event."""
         message = "The reply queue that the request names does not take the event; the events exchange has it"
