@@ -39,7 +39,7 @@ def wrapped(folder: Path = RULES) -> str:
     document: dict[str, Any] = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
-        "metadata": {"name": "dcs-worker"},
+        "metadata": {"name": "dcs-worker", "labels": {"release": "kube-prometheus-stack"}},
         "spec": {"groups": groups},
     }
     return HEAD + yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
