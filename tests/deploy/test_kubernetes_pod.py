@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from urllib.request import urlopen
@@ -10,10 +12,13 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
+from schemas.names import REQUEST_QUEUE
 from tests.deploy.containers import IMAGE, ROOT, Containers
 from tests.deploy.kubernetes_manifests import COMPONENTS, Manifest, built, container, one, pod
 from tests.deploy.test_kubernetes_numbers import bytes_of
-from tests.fakes.servers import RabbitMqServer
+from tests.fakes.servers import RabbitMqServer, RedisServer
+from tests.live.redis_replicas import operator
+from tools.harness.parked_queue import ParkedQueueSetup
 from tools.harness.running_system import TOKEN, RunningSystem, free_port, request, until
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
@@ -37,7 +42,7 @@ class Pods(Containers):
 
     def end(self, deployment: Manifest) -> None:
         """End the pod as a cluster would: a signal, and the grace that it asks for."""
-        grace = pod(deployment)["terminationGracePeriodSeconds"]
+        grace = pod(deployment).get("terminationGracePeriodSeconds", 30)
         self.podman("pod", "stop", f"--time={grace}", f"{deployment['metadata']['name']}-pod-0")
 
 
@@ -60,13 +65,13 @@ async def system(tmp_path: Path) -> AsyncIterator[RunningSystem]:
             yield system
 
 
-def here(system: RunningSystem, port: int) -> list[Manifest]:
-    """The Deployment and its settings, for this machine: the host's network, and secrets in a folder of it."""
+def here(system: RunningSystem, port: int, name: str = "dcs-worker", **changes: str) -> list[Manifest]:
+    """A Deployment and its settings, for this machine: the host's network, and secrets in a folder of it."""
     manifests = built(COMPONENTS)
-    deployment, settings = deepcopy(one(manifests, "Deployment")), deepcopy(one(manifests, "ConfigMap"))
+    deployment, settings = deepcopy(one(manifests, "Deployment", name)), deepcopy(one(manifests, "ConfigMap"))
     pod(deployment)["hostNetwork"] = True
     container(deployment).update(image=IMAGE, imagePullPolicy="Never")
-    del container(deployment)["ports"]  # Podman would map them, and there is nothing to map on the host's network
+    container(deployment).pop("ports", None)  # Podman would map them, and there is nothing to map on the host's network
     secrets = system.folder / "secrets"
     secrets.mkdir()
     (secrets / "worker_auth_token").write_text(TOKEN)
@@ -76,6 +81,7 @@ def here(system: RunningSystem, port: int) -> list[Manifest]:
         "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": system.fake_dcs.url}),
         "WORKER_HTTP_HOST": "127.0.0.1",
         "WORKER_HTTP_PORT": str(port),
+        **changes,
     }
     return [settings, deployment]
 
@@ -122,3 +128,59 @@ async def test_the_deployment_works_and_drains(pods: Pods, system: RunningSystem
     await system.answered(108)
     system.assert_one_task_each(names + last)
     assert await system.all_empty((10, 60, 300, 1800))
+
+
+@contextmanager
+def playing(pods: Pods, manifests: list[Manifest], path: Path) -> Iterator[str]:
+    """The container of a Deployment, until it is taken down."""
+    path.write_text(yaml.safe_dump_all(manifests))
+    pods.play(path)
+    try:
+        (name,) = [it for it in pods.podman("ps", "--format={{.Names}}").splitlines() if "infra" not in it]
+        yield name
+    finally:
+        pods.play(path, "--down")
+
+
+def peak(pods: Pods, name: str) -> int:
+    """The most memory that a container has had, in bytes."""
+    read = "import glob; print(open(glob.glob('/sys/fs/cgroup/memory*/memory*max_usage*')[0]).read())"
+    return int(pods.podman("exec", name, "python", "-c", read))
+
+
+async def test_worker_stays_in_its_limit_with_redis_full(pods: Pods, system: RunningSystem) -> None:
+    """14,000 requests of which a third is refused at first: locks on the broker stand in for claims."""
+    port, names = free_port(), [f"full-{number}" for number in range(14_000)]
+    await system.fake_dcs.apply(faults={"error 400 DCS.4049": 0.3})
+    with RedisServer() as redis:
+        async with operator(redis) as client:
+            await client.config_set("maxmemory", "3mb")
+        changes = {"WORKER_CLAIMS_URL": redis.url, "WORKER_RETRY_DELAYS": "1,2,4,8", "WORKER_SETTLE": "3"}
+        changes |= {"WORKER_DCS_TIMEOUT": "2", "WORKER_LOG_LEVEL": "warning"}
+        with playing(pods, here(system, port, **changes), system.folder / "worker.yaml") as name:
+            await until(lambda: bool(page(port, "/readyz")), 30, lambda: pods.podman("logs", name))
+            for task in names:
+                await system.publish(request(task))
+            await system.answered(len(names), 300)
+            assert "Redis is out of memory" in pods.podman("logs", name)
+            limit = container(one(built(COMPONENTS), "Deployment"))["resources"]["limits"]["memory"]
+            assert peak(pods, name) < 0.6 * bytes_of(limit)
+    system.assert_one_task_each(names)
+
+
+async def test_toolbox_replays_ten_thousand_in_its_limit(pods: Pods, system: RunningSystem) -> None:
+    """All that an outage parked; it waits without a worker's port, and ends at once when it is told to."""
+    setup = ParkedQueueSetup(system.amqp_url, {})
+    deployment = one(built(COMPONENTS), "Deployment", "dcs-worker-toolbox")
+    with playing(pods, here(system, free_port(), "dcs-worker-toolbox"), system.folder / "toolbox.yaml") as name:
+        await asyncio.to_thread(setup.declare)
+        ids = await asyncio.to_thread(setup.park_many, 10_000)
+        replay = ("dcs-worker", "parked", "replay", "--all", "--yes", "--json")
+        said = await asyncio.to_thread(pods.podman, "exec", name, *replay, seconds=300)
+        assert json.loads(said)["replayed"] == len(ids)
+        assert await system.depth(REQUEST_QUEUE) == len(ids)
+        assert peak(pods, name) < 0.6 * bytes_of(container(deployment)["resources"]["limits"]["memory"])
+        began = time.monotonic()
+        await asyncio.to_thread(pods.end, deployment)
+        assert time.monotonic() - began < 10
+        assert pods.podman("inspect", "--format={{.State.ExitCode}}", name) == "0"
