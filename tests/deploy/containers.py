@@ -64,10 +64,10 @@ class Containers:
         """What `buildah ARGS` printed."""
         return self._run(["buildah", *self._store, *args], 300)
 
-    def podman(self, *args: str, seconds: float = 60) -> str:
+    def podman(self, *args: str) -> str:
         """What `podman ARGS` printed."""
         options = ("--cgroup-manager=cgroupfs", "--events-backend=file", "--runtime=runc")
-        return self._run(["podman", *self._store, *options, *args], seconds)
+        return self._run(["podman", *self._store, *options, *args], 60)
 
     def make_base(self, tarball: Path) -> None:
         """Make the stand-in for the image of Python: Debian's own, whose command is called python too."""
