@@ -249,6 +249,10 @@ class WorkerObserver:
             message = f"Redis is unavailable: {reason}; meanwhile: {self._without_redis}"
             self._logger.warning("redis.unavailable", message=message, error=reason)
 
+    def claims_memory_used(self, ratio: float | None) -> None:
+        """Redis uses so much of its memory; None if that is unknown."""
+        self._metrics.claims_memory_used.value = ratio
+
     def claims_doubted(self, seconds: float) -> None:
         """Redis lost its records: for so many seconds every create is preceded by a lookup."""
         message = f"Redis has no records from before: every create is preceded by a lookup for {seconds:.0f} s"
