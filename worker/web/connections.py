@@ -81,7 +81,7 @@ class BoundedConnection(web.RequestHandler):
         self._start_timer()
 
     def reset(self) -> None:
-        """Close it at once, whatever it waits for."""
+        """Close it at once."""
         self._by_last_request.pop(self, None)
         if self.transport is not None:
             self.transport.abort()
