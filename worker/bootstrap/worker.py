@@ -87,7 +87,7 @@ class Worker:
     _tracker: HealthTracker = field(default_factory=HealthTracker)
     _status: HealthStatus = HealthStatus.STARTING
     _consuming_at: float | None = None
-    """When it last consumed, or paused; None since the start."""
+    """When it last consumed, or paused; None until it paused, or consumed with all connections up."""
 
     async def watch_health(self) -> None:
         """Judge the health at an interval, so that a change is reported in time."""
@@ -98,7 +98,8 @@ class Worker:
     def check_health(self) -> Health:
         """The health at this moment; another status than before is reported."""
         now = time.monotonic()
-        if self.consumer.is_consuming or self.consumer.pauses:
+        has_started = self._consuming_at is not None or all(link.is_up for link in self.supervisors)
+        if self.consumer.pauses or (self.consumer.is_consuming and has_started):
             self._consuming_at = now
         seen, (lookups, claims) = self._observed(now), self.modes
         health = self._tracker.judge(seen, now)

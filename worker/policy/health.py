@@ -113,7 +113,7 @@ class Observed:
 
     is_draining: bool = False
     has_started: bool = True
-    """It has consumed or paused since its start."""
+    """It has paused, or consumed with all connections up, since its start."""
     disconnected: str = ""
     paused: Sequence[str] = ()
     """Why consumption is stopped, other than by a breaker, refused credentials or refused regions."""
