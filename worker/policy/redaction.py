@@ -145,7 +145,8 @@ def _without_backslashes(text: str) -> str:
 
 def _character(escape: re.Match[str]) -> str:
     digits = escape[1] or escape[2]
-    return chr(int(digits, 16)) if digits else _CONTROLS.get(escape[3], escape[3])
+    # Half a surrogate pair could not be written again.
+    return chr(int(digits, 16)).encode(errors="replace").decode() if digits else _CONTROLS.get(escape[3], escape[3])
 
 
 _DECODERS: Final = (unescape, unquote, _without_backslashes)

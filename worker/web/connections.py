@@ -4,6 +4,7 @@ aiohttp bounds the single lines of a head, and waits for its end as long as a co
 """
 
 import asyncio
+import logging
 from typing import Any, Final
 
 from aiohttp import web
@@ -15,7 +16,15 @@ DEADLINE_SECONDS: Final = 10.0
 KEEP_ALIVE_SECONDS: Final = 75.0
 """Longer than the interval between scrapes."""
 
-_OPTIONS: Final[dict[str, Any]] = {"access_log": None, "keepalive_timeout": KEEP_ALIVE_SECONDS, "lingering_time": 0.0}
+_LOGGER: Final = logging.getLogger("aiohttp.server.silent")
+"""Of aiohttp, which logs each malformed request as an error and quotes it. A page that fails is logged by `server`."""
+_LOGGER.disabled = True
+_OPTIONS: Final[dict[str, Any]] = {
+    "logger": _LOGGER,
+    "access_log": None,
+    "keepalive_timeout": KEEP_ALIVE_SECONDS,
+    "lingering_time": 0.0,
+}
 
 
 class BoundedServer(web.Server):

@@ -95,6 +95,14 @@ def test_text_without_secret_is_not_decoded(text: str) -> None:
     assert Redactor(SECRETS).redact(text) == Redactor(SECRETS).answer(text) == text
 
 
+def test_decoded_text_can_be_written() -> None:
+    """Half a surrogate pair beside an encoded secret would cost the event."""
+    cleaned = Redactor(["s3cr3t-key"]).answer("\\ud800 &#xd800; s3cr3t\\u002dkey %ff")
+
+    assert "***" in cleaned
+    assert cleaned.encode()
+
+
 def test_short_secret_stays_in_ids() -> None:
     """Ids of a task that hold it by chance are not changed; messages are for people."""
     redactor = Redactor(["4b8e"])
