@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import TextIO
+from typing import Any, TextIO
+
+from pydantic import SecretStr
 
 from worker.config import regions
 from worker.config.platform import USES_IAM, PlatformVariables, read_platform, unused_identities
-from worker.config.secrets import RotatingSecrets
+from worker.config.secrets import URL_FIELDS, RotatingSecrets
 from worker.config.settings import (
     AUTH_METHOD_FIELDS,
     SDK_VARIABLES,
@@ -38,17 +40,23 @@ _KNOWN_VARIABLES = tuple(name for name in map(variable, Settings.model_fields) i
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The settings, warnings about them for an operator, and the current secrets.
+    """The settings, warnings about them for an operator, and the values that rotate: secrets of DCS, and each URL.
 
     `sources`: where each value comes from that is set, by variable.
     """
 
     settings: Settings
     warnings: tuple[str, ...]
-    secrets: RotatingSecrets
+    secrets: RotatingSecrets[SecretStr]
+    urls: tuple[RotatingSecrets[Any], ...]
     proxies: Proxies
     platform: PlatformVariables
     sources: Mapping[str, str]
+
+    @property
+    def current(self) -> Settings:
+        """The settings with the URLs of broker and Redis as their secret files have them now."""
+        return self.settings.model_copy(update={name: url for it in self.urls for name, url in it.current().items()})
 
 
 def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool = True) -> Configuration:
@@ -77,7 +85,9 @@ def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool
         raise ConfigurationError(tuple(problems), warnings, settings.log_format)
     settings = _fill_in_addresses(settings, found)
     origins = MappingProxyType({variable(field): sources.origin(field) for field in found})
-    return Configuration(settings, warnings, RotatingSecrets(settings, found), proxies, platform, origins)
+    secrets = RotatingSecrets[SecretStr](settings, found)
+    urls = tuple(RotatingSecrets[Any](settings, found, fields=(name,)) for name in URL_FIELDS)
+    return Configuration(settings, warnings, secrets, urls, proxies, platform, origins)
 
 
 def load_from_process(*, credentials: bool = True, amqp_url: str = "") -> Configuration:

@@ -51,14 +51,6 @@ class Brokers:
         return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def tls_context(ca_file: str | None, cert_file: str | None, key_file: str | None) -> ssl.SSLContext:
-    """TLS with the given authority (else the system's), and a client certificate if given."""
-    context = ssl.create_default_context(cafile=ca_file)
-    if cert_file is not None:
-        context.load_cert_chain(cert_file, key_file)
-    return context
-
-
 class HandshakeReader(asyncio.StreamReader):
     """Stream reader that keeps what came, until the connection is open."""
 
