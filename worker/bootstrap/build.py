@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.bootstrap import components
 from worker.bootstrap.assembly import Ports, build_dispatcher, build_follow_up
-from worker.bootstrap.rotation import CurrentBrokers, Rotating, RotationReport
+from worker.bootstrap.rotation import CurrentBrokers, RotationReport, rotation_reports
 from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, STUCK, FollowUpParts, Worker
 from worker.config import Configuration, ConfigurationError, Settings
 from worker.dcs.client import DcsClient
@@ -64,30 +64,24 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
-        claims = await _claims(stack, loaded, observer, consumer, throttle)
-        nodes = CurrentBrokers(loaded)
+        nodes, claims = CurrentBrokers(loaded), await _claims(stack, loaded, observer, consumer, throttle)
         publisher = _publisher(stack, settings, nodes, topology, observer, consumer, refusals)
         traced = components.traced(publisher, observer.tracing, settings)
         ports = Ports(client, traced, observer, throttle, consumer, claims, locks)
         policy, parser = components.retry_policy(settings), components.request_parser(settings)
         dispatcher = build_dispatcher(ports, policy, parser, deduplicator, with_follow_up=settings.follow_up)
         follow_up = _follow_up(ports, client, settings, topology, freeze_detector) if settings.follow_up else None
-        queue_counts = QueueCounts(topology)
-        supervisors = _supervisors(
-            settings, nodes, publisher, queue_counts.during(consumer.session), follow_up, observer
-        )
+        counts = QueueCounts(topology)
+        supervisors = _supervisors(settings, nodes, publisher, counts.during(consumer.session), follow_up, observer)
         worker = Worker(
             *(settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle),
-            *(queue_counts, lambda text: str(observer.redactor.redact(text)), refusals, follow_up),
+            *(counts, lambda text: str(observer.redactor.redact(text)), refusals, follow_up),
         )
         web = await _start_web_server(worker, metrics)
         stack.push_async_callback(web.stop)
         observer.started(**_effective(worker, web.port))
-        others: tuple[Rotating, ...] = (*loaded.urls, nodes)
-        rotations = [RotationReport(loaded.secrets, observer, throttle.credentials_changed)]
-        rotations += [RotationReport(rotating, observer) for rotating in others]
-        ticking = asyncio.create_task(_tick(freeze_detector, observer, rotations))
-        stack.push_async_callback(end, ticking)
+        rotations = rotation_reports(loaded, nodes, observer, throttle.credentials_changed)
+        stack.push_async_callback(end, asyncio.create_task(_tick(freeze_detector, observer, rotations)))
         stack.push_async_callback(end, asyncio.create_task(worker.watch_health()))
         yield worker
 

@@ -1,25 +1,15 @@
 """Rotation while the worker runs: what connections are made of is read again, and each change is reported once."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import SecretStr
 
 from worker.bootstrap import components
-from worker.config import Configuration, ConfigurationError
+from worker.config import Configuration, ConfigurationError, RotatingSecrets
 from worker.config.settings import variable
 from worker.observe.observer import WorkerObserver
 from worker.rabbit.connection import Brokers
-
-
-class Rotating(Protocol):
-    """Values that follow their files."""
-
-    problem: str | None
-    """Why the former values are still in use."""
-
-    def current(self) -> Mapping[str, Any]:
-        """The values of now, by their fields."""
 
 
 class CurrentBrokers:
@@ -42,8 +32,12 @@ class CurrentBrokers:
         return self._last
 
     def current(self) -> Mapping[str, Any]:
-        """No values: the rotation of the login is reported by its file, and of certificates only a problem."""
+        """Nothing: the login is reported by its secret file, and of certificates only a problem."""
         return {}
+
+
+Rotating = RotatingSecrets[Any] | CurrentBrokers
+"""Values that follow their files."""
 
 
 class RotationReport:
@@ -77,3 +71,11 @@ class RotationReport:
             else:
                 message = f"The secrets from before stay in use: {self._problem}"
                 note("warning", "secrets.reload_failed", message=message, error=self._problem)
+
+
+def rotation_reports(
+    loaded: Configuration, nodes: CurrentBrokers, observer: WorkerObserver, on_credentials: Callable[[], None]
+) -> list[RotationReport]:
+    """Reports on all that rotates; `on_credentials` is called when those of DCS did."""
+    others: tuple[Rotating, ...] = (*loaded.urls, nodes)
+    return [RotationReport(loaded.secrets, observer, on_credentials), *(RotationReport(it, observer) for it in others)]

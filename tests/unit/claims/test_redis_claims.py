@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.fakes.addresses import first_address_swallows
 from tests.unit.claims.sample_migration import MIGRATION
 from tests.unit.claims.small_redis import MEMORY, answering, bulk, listening
 from worker.claims import scripts
@@ -92,6 +93,21 @@ async def test_a_redis_of_no_use_is_tried_again_but_reported_once() -> None:
         assert (attempts, observer.changes) == (usable_from, [(False, unusable), (True, "Redis answers")])
         await claims.aclose()
         assert not claims.is_available
+
+
+async def test_address_that_swallows_packets_does_not_keep_redis_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another address of the name answers: the claims are there from the start."""
+
+    def answer(parts: list[bytes]) -> bytes:
+        return bulk(MEMORY) if parts[0] == b"GET" else bulk(MEMORY + b" 3600.0")
+
+    async with listening(answering(answer)) as url:
+        port = url.partition("127.0.0.1:")[2].partition("/")[0]
+        with first_address_swallows(monkeypatch, int(port)) as host:
+            claims = RedisClaims(lambda: url.replace("127.0.0.1", host), RecordingObserver())
+            await asyncio.wait_for(claims.start(), 5)
+            assert claims.is_available
+            await claims.aclose()
 
 
 async def test_rotated_password_is_used_by_the_next_connection() -> None:

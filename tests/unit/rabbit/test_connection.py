@@ -1,14 +1,20 @@
 """A lost connection is one exception, a cancelled task stays cancelled, and a refusal is in the broker's words."""
 
 import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import uvloop
 from pamqp import commands, frame
 from pamqp.base import Frame
 
+from tests.fakes.addresses import first_address_swallows
 from worker.rabbit.connection import (
     BrokerConnection,
     Brokers,
@@ -109,6 +115,39 @@ async def test_handshake_that_ended_otherwise_has_no_sentence() -> None:
         await writer.wait_closed()
     assert repr(transport) == "<BrokerTransport: TCP>"
     assert BrokerConnection.PARAMETERS[-1].name == "transport_factory"
+
+
+class PythonResolver(uvloop.Loop):
+    """uvloop, which asks Python for the addresses of a name and not the system."""
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
+        """The addresses as a test has patched them."""
+        return socket.getaddrinfo(host, port, **options)
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, PythonResolver])
+def test_address_that_swallows_packets_does_not_use_the_deadline(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next address of the name is tried while the first one is silent, on both event loops; no delay for frames."""
+
+    async def connect() -> None:
+        async with refusing_broker(START) as url:
+            address = urlsplit(url)
+            assert address.port
+            with first_address_swallows(monkeypatch, address.port) as host:
+                started = time.monotonic()
+                target = address._replace(netloc=f"{host}:{address.port}").geturl()
+                _, writer = await BrokerTransport(None).create(target, ssl_context_provider=None)
+                assert time.monotonic() - started < 2.0
+                assert writer.get_extra_info("peername")[0] == "127.0.0.1"
+                sock = writer.get_extra_info("socket")
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+                writer.close()
+                await writer.wait_closed()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(connect())
 
 
 def test_address_of_each_attempt() -> None:

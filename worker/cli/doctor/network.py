@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from aiohappyeyeballs import start_connection
+
 from worker.policy.diagnostics import Check, Problem, failed, ok, tls_remedy, tls_words, unchecked, warning
-from worker.rabbit.connection import server_name
+from worker.rabbit.connection import NEXT_ADDRESS_SECONDS, server_name
 
 STAGE_TIMEOUT_SECONDS: Final = 5.0
 CLOSE_TIMEOUT_SECONDS: Final = 1.0
@@ -52,13 +54,14 @@ class Address:
 async def find_problem(address: Address, tls: ssl.SSLContext | None = None) -> Problem | None:
     """The first stage that fails on the way to `address`, None if all succeed; each stage has a timeout."""
     try:
-        await _resolve_host(address.host, address.port)
+        infos = await _resolve_host(address.host, address.port)
     except (OSError, TimeoutError) as error:
         found = f"DNS: cannot resolve {address.host}: {_error_text(error)}"
         return Problem(found, f"correct the host in {address.variable}, or the name servers of this machine")
     try:
         async with asyncio.timeout(STAGE_TIMEOUT_SECONDS):
-            _, writer = await asyncio.open_connection(address.host, address.port)
+            accepted = await start_connection(infos, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS)
+            _, writer = await asyncio.open_connection(sock=accepted)
     except (OSError, TimeoutError) as error:
         remedy = f"check that the service is running and reachable through firewalls, or correct {address.variable}"
         return Problem(f"TCP: cannot connect to {address}: {_error_text(error)}", remedy)
