@@ -159,7 +159,7 @@ def platform_identity(loaded: Configuration) -> Identity | None:
 
 def tracing(settings: Settings) -> "Tracing | None":
     """Tracing if it is on. Raises ConfigurationError when it cannot be."""
-    if settings.otlp_endpoint is None:
+    if settings.collector is None:
         return None
     try:
         from worker.observe.tracing import start_tracing  # noqa: PLC0415 - costs nothing while it is off
@@ -167,7 +167,7 @@ def tracing(settings: Settings) -> "Tracing | None":
         missing = "tracing needs packages that are not installed: pip install 'dcs-migration-worker[tracing]'"
         raise ConfigurationError((f"OTEL_EXPORTER_OTLP_ENDPOINT: {missing}",)) from None
     try:
-        return start_tracing(settings.otlp_endpoint, settings.queue, __version__)
+        return start_tracing(settings.collector, settings.queue, __version__)
     except ValueError as error:
         raise ConfigurationError((f"OTEL_…: OpenTelemetry refuses its settings: {error}",)) from None
 

@@ -192,11 +192,22 @@ def _region_problems(settings: Settings) -> Iterator[str]:
         yield f"WORKER_DCS_REGION: the address of {region!r} is not known, set WORKER_DCS_ENDPOINTS"
 
 
+def _tracing_problems(settings: Settings) -> Iterator[str]:
+    field = "otlp_protocol" if settings.otlp_traces_protocol is None else "otlp_traces_protocol"
+    protocol, exporter = getattr(settings, field), settings.traces_exporter
+    if settings.collector is not None and protocol not in (None, "http/protobuf"):
+        port = "the collector takes it on another port, mostly 4318"
+        yield f"{variable(field)}: must be http/protobuf, not {protocol!r}; {port}"
+    if settings.collector is not None and exporter not in (None, "otlp"):
+        yield f"{variable('traces_exporter')}: must be otlp or none, not {exporter!r}"
+
+
 _RELATIONS: Mapping[tuple[str, ...], Callable[[Settings], Iterator[str]]] = {
     ("claims_away", "claims_url", "dcs_timeout"): _pause_problems,
     ("amqp_cert_file", "amqp_key_file"): _certificate_problems,
     ("amqp_url", "amqp_ca_file", "amqp_cert_file", "amqp_key_file"): _encryption_problems,
     ("dcs_region", "dcs_endpoints"): _region_problems,
+    ("otlp_protocol", "otlp_traces_protocol", "traces_exporter"): _tracing_problems,
 }
 """What settings must have to do with each other, by their fields."""
 

@@ -161,9 +161,11 @@ async def connected(brokers: Brokers, attempt: int, name: str) -> AsyncIterator[
     """
     lenient_codec.install()
     nodes = len(brokers.urls)
-    timeout = FIRST_CONNECT_TIMEOUT_SECONDS if attempt < nodes > 1 else CONNECT_TIMEOUT_SECONDS
+    url = make_url(brokers.urls[attempt % nodes])
+    usual = FIRST_CONNECT_TIMEOUT_SECONDS if attempt < nodes > 1 else CONNECT_TIMEOUT_SECONDS
+    timeout = float(url.query.get("connection_timeout", usual * 1000)) / 1000
     transport = BrokerTransport(brokers.tls, attempt // nodes)
-    url = make_url(brokers.urls[attempt % nodes], heartbeat=HEARTBEAT_SECONDS)
+    url = url.update_query(heartbeat=url.query.get("heartbeat", HEARTBEAT_SECONDS))
     # Not aio_pika.connect, which writes all parameters into the URL.
     connection = BrokerConnection(url, client_properties={"connection_name": name}, transport_factory=transport)
     try:

@@ -68,13 +68,15 @@ async def test_bare_exception_is_a_lost_connection_and_any_other_is_itself() -> 
 
 
 @asynccontextmanager
-async def refusing_broker(*answers: Frame) -> AsyncIterator[str]:
-    """The URL of a broker that sends these frames, one for each time that something comes."""
+async def refusing_broker(*answers: Frame, received: list[bytes] | None = None) -> AsyncIterator[str]:
+    """The URL of a broker that sends these frames, one for each time that something comes, which it keeps."""
     ended = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for method in answers:
-            await reader.read(65_536)
+            data = await reader.read(65_536)
+            if received is not None:
+                received.append(data)
             writer.write(frame.marshal(method, 0))
         await reader.read(65_536)
         writer.close()
@@ -99,6 +101,36 @@ async def test_refused_open_has_the_sentence_of_the_broker() -> None:
         with pytest.raises(BrokerRefusedError, match="connection limit \\(1\\) is reached"):
             async with connected(Brokers((url,)), 0, "test"):
                 pass
+
+
+@pytest.mark.parametrize(("query", "seconds"), [("", 10), ("?heartbeat=30", 30)])
+async def test_heartbeat_of_the_url_is_used(query: str, seconds: int) -> None:
+    """RabbitMQ's clients read it there; without it ours holds."""
+    received: list[bytes] = []
+    close = commands.Connection.Close(530, LIMIT, 10, 40)
+    async with refusing_broker(START, TUNE, close, received=received) as url:
+        with pytest.raises(BrokerRefusedError):
+            async with connected(Brokers((url + query,)), 0, "test"):
+                pass
+    _, _, tuned = frame.unmarshal(received[2])
+    assert isinstance(tuned, commands.Connection.TuneOk)
+    assert tuned.heartbeat == seconds
+
+
+async def test_connection_timeout_of_the_url_is_used() -> None:
+    """In milliseconds."""
+
+    async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    started = time.monotonic()
+    async with await asyncio.start_server(stay_silent, "127.0.0.1", 0) as server:
+        url = f"amqp://127.0.0.1:{server.sockets[0].getsockname()[1]}/?connection_timeout=200"
+        with pytest.raises(TimeoutError):
+            async with connected(Brokers((url,)), 0, "test"):
+                pass
+    assert 0.2 <= time.monotonic() - started < 4.0
 
 
 async def test_handshake_that_ended_otherwise_has_no_sentence() -> None:
