@@ -20,7 +20,12 @@ Seed = Annotated[
     int | None, typer.Option(help="Decides, with task name and number of the POST, which call has which fault.")
 ]
 FaultSelector = Annotated[
-    list[str] | None, typer.Option(help="Fault step and its probability, 'create then drop=0.02'; repeatable.")
+    list[str] | None,
+    typer.Option(
+        help="Fault step and its probability, 'create then drop=0.02'; repeatable. Also an error answer from the field, "
+        "by its name in docs/errors.md. Creates meet: refused v1, refused v2, task exists. All calls of DCS meet: stale "
+        "signature, locked key, unknown key, throttle api, throttle ip, throttle user, backend away, unpublished api."
+    ),
 ]
 Scripts = Annotated[list[str] | None, typer.Option(help="Steps for one task name, 'my-task=hang; ok'; repeatable.")]
 Visibility = Annotated[float | None, typer.Option(min=0, help="Seconds until a created task is listed.")]
@@ -67,7 +72,7 @@ def simulate(  # noqa: PLR0913 - each argument is an option of the command
     """Serve a fake DCS and IAM until Ctrl-C.
 
     Fault steps of create calls, alone or after 'create then ': drop, close, hang, html, no id, cut, oversize, redirect,
-    throttle [N/UNIT], error STATUS [CODE], reply STATUS [BODY]; the last three also with 'retry after N'.
+    throttle [N/UNIT], error STATUS [CODE], reply STATUS [BODY]; the last three also with 'retry after N'; named faults.
     Further steps: ok, slow S, create late S, fail [REASON]. Pages: /_tasks, /_calls, /_stats, /_settings (also PUT).
 
     --change: each option replaces that setting of the running server, the other settings stay.

@@ -15,6 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from worker.cli.simulate import simulate
+from worker.tools.fake_dcs.named_faults import NAMED_FAULTS
 
 COMMAND = "import typer; from worker.cli.simulate import simulate; typer.run(simulate)"
 BODY = b'{"name":"x","vpc_id":"v","subnet_id":"s","security_group_id":"g"}'
@@ -164,6 +165,14 @@ def test_invalid_option_is_wrong_usage(options: list[str], complaint: str) -> No
 
     assert result.exit_code == 2
     assert complaint in result.output
+
+
+def test_help_lists_every_named_fault() -> None:
+    """As a step of --fault and --script."""
+    result = CliRunner().invoke(_app(), ["--help"], env={"TERMINAL_WIDTH": "400"})
+
+    text = " ".join(result.output.replace("│", " ").split())
+    assert [fault.name for fault in NAMED_FAULTS if fault.name not in text] == []
 
 
 def _app() -> typer.Typer:

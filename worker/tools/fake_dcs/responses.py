@@ -11,6 +11,7 @@ from email.utils import formatdate
 from aiohttp import web
 
 from worker.tools.fake_dcs.faults import ERROR_CODES, ErrorResponse, FaultStep
+from worker.tools.fake_dcs.named_faults import REQUEST_ID
 from worker.tools.fake_dcs.settings import Quota
 from worker.tools.fake_dcs.state import CallRecord, ConnectionClosed, ServerState
 
@@ -56,7 +57,8 @@ async def respond(pending: PendingResponse, step: FaultStep) -> web.StreamRespon
             return web.Response(status=302, headers={"Location": f"{pending.state.url}/moved"})
         case "reply":
             headers = {**JSON_HEADERS, **_retry_headers(pending, step)}
-            return web.Response(status=step.status, body=step.body.encode(), headers=headers)
+            body = step.body.replace(REQUEST_ID, pending.call.request_id)
+            return web.Response(status=step.status, body=body.encode(), headers=headers)
         case _:  # throttle and error
             text = Quota.model_validate(step.window).error_text if step.status == 429 else None
             code = step.code or ERROR_CODES.get(step.status, "DCS.5000")

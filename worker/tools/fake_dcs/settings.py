@@ -87,7 +87,8 @@ class FakeDcsSettings(FrozenModel):
     """How the fake DCS behaves; the defaults are a healthy service.
 
     - `seed`, `faults`: fault steps by probability. Which POST meets which fault depends only on the seed, the task's
-      name and how often that name was posted, never on the order of arrival.
+      name and how often that name was posted, never on the order of arrival. List, detail and job calls only meet
+      the named faults of the gateway.
     - `scripts` (by task name), `project_scripts` (by project) and `operation_scripts` (calls that create nothing) go
       before `faults`, in this order.
     - `visibility`: delay until a created task appears in list and detail. `provisioning`: how long it is CREATING.
