@@ -22,9 +22,10 @@ Seed = Annotated[
 FaultSelector = Annotated[
     list[str] | None,
     typer.Option(
-        help="Fault step and its probability, 'create then drop=0.02'; repeatable. Also an error answer from the field, "
-        "by its name in docs/errors.md. Creates meet: refused v1, refused v2, task exists. All calls of DCS meet: stale "
-        "signature, locked key, unknown key, throttle api, throttle ip, throttle user, backend away, unpublished api."
+        help="Fault step and its probability, 'create then drop=0.02'; repeatable. Also an error answer from the field "
+        "by its name in docs/errors.md. Creates meet: refused v1, refused v2, task exists. All calls of DCS meet: "
+        "stale signature, locked key, unknown key, throttle api, throttle ip, throttle user, backend away, "
+        "unpublished api."
     ),
 ]
 Scripts = Annotated[list[str] | None, typer.Option(help="Steps for one task name, 'my-task=hang; ok'; repeatable.")]

@@ -10,6 +10,8 @@ from typing import Final
 
 REQUEST_ID: Final = "REQUEST_ID"
 """Stands for the request id of the call."""
+ACCESS_KEY: Final = "ACCESS_KEY"
+"""Stands for the access key that signed the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ NAMED_FAULTS: Final = (
         "opentelekomcloud/terraform-provider-opentelekomcloud #3392",
     ),
     _refused_key("locked key", "AK access failed to reach the limit,forbidden.", "Huawei Cloud, API signing FAQ"),
-    _refused_key("unknown key", "ak LTAI5tDvssj9BBMtAGT3HoTT not exist", "jeessy2/ddns-go #844"),
+    _refused_key("unknown key", f"ak {ACCESS_KEY} not exist", "jeessy2/ddns-go #844"),
     _throttle("throttle api", "api over ratelimit,limit:2000,time:1 minute", "Huawei Cloud CCE"),
     _throttle("throttle ip", "ip over ratelimit,limit:5,time:5 second", "Huawei Cloud API Explorer"),
     _throttle("throttle user", "user over ratelimit,limit:10", "Huawei Cloud CCE"),
