@@ -19,6 +19,7 @@ from schemas.event import FAILED_KEY, SUCCEEDED_KEY
 from tests.fakes.faulty_dcs import FaultyDcs
 from tools.harness.parked_queue import PARKED, CommandLine, settings
 from tools.harness.running_system import RunningSystem, WorkerProcess, machine_load_factor, request, until
+from worker.tools.fake_dcs.platform import WAYS
 
 QUIET_SECONDS = 1.5
 """For which the calls of a hold are counted."""
@@ -183,15 +184,14 @@ async def test_wrong_endpoint_and_expiring_keys_cost_no_request(vhost: str, tmp_
 
     Meanwhile the keys of the platform expire several times.
     """
-    fake_dcs = FaultyDcs(auth={"mode": "aksk", "temporary_key_seconds": 3})
-    (tmp_path / "token").write_text("workload-token")
+    fake_dcs = FaultyDcs(auth={"mode": "platform", "temporary_key_seconds": 3})
+    (tmp_path / "token").write_text(fake_dcs.settings.auth.workload_token.get_secret_value())
     async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
-        identity = {
-            "WORKER_CREDENTIALS": "platform",
-            "WORKER_AUTH_TOKEN": None,
-            "HC_CONTAINER_CREDENTIALS_FULL_URI": f"{fake_dcs.url}/v1/credentials",
-            "HC_CONTAINER_AUTHORIZATION_TOKEN_FILE": tmp_path / "token",
+        way = {
+            name: value.format(url=fake_dcs.url, token_file=tmp_path / "token")
+            for name, value in WAYS["pod identity"].items()
         }
+        identity = {"WORKER_CREDENTIALS": "platform", "WORKER_AUTH_TOKEN": None, **way}
         wrong = json.dumps({"cn-north-4": f"{fake_dcs.url}/wrong"})
         worker = system.worker(**SETTINGS, **identity, WORKER_DCS_ENDPOINTS=wrong)
         await worker.ready()
