@@ -214,7 +214,7 @@ class CallThrottle(Protocol):
     ) -> AbstractAsyncContextManager[CallPermit]:
         """Wait for a permit for so many calls. Raises PostponedError, or ThrottleClosedError once it drains.
 
-        `is_spare`: do not wait; raise PostponedError while a request waits or the project is in trouble.
+        `is_spare`: do not wait; raise PostponedError while a request waits or the project is throttled.
         """
 
     def check_open(self) -> None:

@@ -417,10 +417,13 @@ def test_gauges_show_last_state() -> None:
     seen.observer.limited(64)
     seen.observer.breaker("cn-north-4", 2)
     seen.observer.claims_available(True, "gone")
+    seen.observer.claims_memory_used(0.25)
 
-    assert seen.changed == {"concurrency_limit": 64.0, "breaker_state region=cn-north-4": 2.0, "claims_available": 1.0}
+    shown = {"concurrency_limit": 64.0, "breaker_state region=cn-north-4": 2.0, "claims_available": 1.0}
+    assert seen.changed == shown | {"claims_memory_used_ratio": 0.25}
     seen.observer.breaker("cn-north-4", 0)
     seen.observer.claims_available(False, "gone")
+    seen.observer.claims_memory_used(None)
     assert seen.changed == {"concurrency_limit": 64.0}
 
 
