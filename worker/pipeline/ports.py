@@ -169,6 +169,10 @@ class SharedClaims(Claims, Protocol):
         """Whether Redis can be asked."""
 
 
+OnCreated = Callable[[MigrationRequest, TaskCreated], None]
+"""Receives each task that this process created. It is called between two awaits and raises nothing."""
+
+
 class CallOwner(Protocol):
     """What calls are made for: a request, or the watch of a created task."""
 

@@ -241,7 +241,8 @@ class RegionThrottle:
         permit.is_failed, self.breaker.message = True, error.description
         if error.status is call_result.CallStatus.TIMEOUT:
             self.limit.overloaded(permit.call_began_at, now)
-        event = self.breaker.failed(permit.generation, permit.migration.key, now, self._throttle.random_unit())
+        random_unit, is_foreign = self._throttle.random_unit(), error_table.is_foreign(error)
+        event = self.breaker.failed(permit.generation, permit.migration.key, now, random_unit, is_foreign=is_foreign)
         if event:
             self.limit.restart(now)
             self._throttle.report(self.breaker, self, event, error)
