@@ -117,7 +117,7 @@ def test_former_violation_does_not_recur_with_freeze_at_any_point(plan: Plan) ->
 
 @pytest.mark.parametrize("fate", ["ready", "failed", "released", "deleted", "stuck"])
 def test_created_task_is_followed_up_with_a_restart_at_any_point(fate: Literal["ready"]) -> None:
-    """Each watch ends, whatever becomes of the task, and wherever a process ends or its channel is lost."""
+    """Each watch ends, with every fate of the task, at whichever point a process ends or its channel is lost."""
     plan = Plan(requests=(PlannedRequest(fate=fate),), claims=True, follow_up_timeout=100.0)
     result, _ = replay(plan, assemble)
     for point, label in enumerate(result.points):
