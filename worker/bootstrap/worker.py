@@ -82,6 +82,8 @@ class Worker:
     """Removes secrets from texts of other parties."""
     refusals: Mapping[str, str] = field(default_factory=dict)
     """Details of a reason to pause."""
+    markers: Mapping[str, dict[str, str]] = field(default_factory=dict)
+    """Facts of `MarkerCheck`, by region."""
     follow_up: FollowUpParts | None = None
     started: float = field(default_factory=time.time)
     _tracker: HealthTracker = field(default_factory=HealthTracker)
@@ -184,7 +186,8 @@ class Worker:
 
     def _regions(self) -> dict[str, dict[str, object]]:
         now = self.throttle.clock()
-        return {name: explain.facts(region, now) for name, region in self.throttle.regions.items()}
+        regions, markers = self.throttle.regions, self.markers
+        return {name: explain.facts(region, now) | markers.get(name, {}) for name, region in regions.items()}
 
     @property
     def connections(self) -> tuple[Connection, ...]:
