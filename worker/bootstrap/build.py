@@ -240,7 +240,8 @@ async def _start_web_server(stack: AsyncExitStack, worker: Worker, metrics: Metr
         await web.start()
     except (OSError, UnicodeError) as error:  # UnicodeError: not a host name
         where = f"{settings.http_host} port {settings.http_port}"
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        # asyncio puts "error while attempting to bind on address (...): " before the system's words.
+        reason = error.strerror.rpartition(": ")[2] if isinstance(error, OSError) and error.strerror else str(error)
         problem = f"cannot listen on {where}: {reason}; set other values, or stop what listens there"
         raise ConfigurationError((f"WORKER_HTTP_HOST, WORKER_HTTP_PORT: {problem}",)) from None
     stack.push_async_callback(web.stop)

@@ -206,10 +206,8 @@ class WorkerObserver:
 
     def queues_missing(self, queues: Collection[str]) -> None:
         """Queues of the worker were deleted."""
-        message = (
-            f"Queues were deleted: {', '.join(queues)}. What was in them is lost; the worker declares them again if it "
-            "may. Run dcs-worker topology check; the runbook's chapter Broker lost says what senders publish again"
-        )
+        lost = f"Queues were deleted with their messages: {', '.join(queues)}; the worker declares them again if it may"
+        message = f"{lost}. Run dcs-worker topology check, and read the runbook's chapter Broker lost"
         self._logger.error("topology.missing", message=message, queues=list(queues))
 
     def reply_refused(self, event_id: str) -> None:

@@ -119,12 +119,14 @@ def refusal(error: Exception, action: str, target: str, lost: str) -> BrokerErro
         case ChannelNotFoundEntity():
             return BrokerError(f"The {target} does not exist: {declare}.")
         case DeliveryError():
-            return BrokerError(f"The broker refused a message for the {target}: a queue takes none at the moment.")
+            full = f"The broker refused a message for the {target}: a queue takes none at the moment."
+            return BrokerError(f"{full} Remove the policy that limits it: `rabbitmqctl list_policies`.")
         case ChannelAccessRefused():
-            return BrokerError(f"The broker does not let this user {action} the {target}.")
+            rights = "deploy/rabbitmq/README.md has the rights of senders and operators"
+            return BrokerError(f"The broker does not let this user {action} the {target}: {rights}.")
         case TimeoutError():
             unconfirmed = f"The broker did not confirm a message within {CONFIRM_TIMEOUT_SECONDS:g} s"
-            return BrokerError(f"{unconfirmed}: a memory or disk alarm may be on.")
+            return BrokerError(f"{unconfirmed}: a memory or disk alarm may be on; `dcs-worker doctor` finds out.")
         case _:
             return BrokerError(f"{lost} ({reason_in_words(error)})")
 

@@ -135,9 +135,12 @@ async def test_every_node_that_cannot_be_reached_has_a_line() -> None:
     [
         (RETURNED, "What is published to the queue 'q' reaches no queue: start a worker, or declare it"),
         (ChannelNotFoundEntity("404"), "The queue 'q' does not exist: start a worker, or declare it with"),
-        (NACKED, "The broker refused a message for the queue 'q': a queue takes none at the moment."),
-        (ChannelAccessRefused("403"), "The broker does not let this user publish to the queue 'q'."),
-        (TimeoutError(), "The broker did not confirm a message within 30 s: a memory or disk alarm may be on."),
+        (NACKED, "The broker refused a message for the queue 'q': a queue takes none at the moment. Remove the"),
+        (
+            ChannelAccessRefused("403"),
+            "The broker does not let this user publish to the queue 'q': deploy/rabbitmq/README.md",
+        ),
+        (TimeoutError(), "The broker did not confirm a message within 30 s: a memory or disk alarm may be on; `dcs-"),
         (RuntimeError("closed"), "It was lost. (RuntimeError: closed)"),
     ],
 )
