@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.bootstrap import components
 from worker.bootstrap.assembly import Ports, build_dispatcher, build_follow_up
-from worker.bootstrap.rotation import CurrentBrokers, RotationReport, rotation_reports
+from worker.bootstrap.rotation import CurrentBrokers, rotation_reports
 from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, STUCK, FollowUpParts, Worker
 from worker.config import Configuration, ConfigurationError, Settings
 from worker.dcs.client import DcsClient
@@ -20,6 +20,7 @@ from worker.observe.observer import WorkerObserver
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.follow_up import FollowUp
+from worker.pipeline.marker_check import MarkerCheck
 from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import CLAIMS_AWAY
 from worker.pipeline.throttle import Throttle
@@ -67,21 +68,21 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         nodes, claims = CurrentBrokers(loaded), await _claims(stack, loaded, observer, consumer, throttle)
         publisher = _publisher(stack, settings, nodes, topology, observer, consumer, refusals)
         traced = components.traced(publisher, observer.tracing, settings)
-        ports = Ports(client, traced, observer, throttle, consumer, claims, locks)
+        marker_check = MarkerCheck(TaskCalls(client).row, throttle, observer.marker_checked, settings.settle)
+        stack.push_async_callback(marker_check.aclose)
+        ports = Ports(client, traced, observer, throttle, consumer, claims, locks, on_created=marker_check.begin)
         policy, parser = components.retry_policy(settings), components.request_parser(settings)
         dispatcher = build_dispatcher(ports, policy, parser, deduplicator, with_follow_up=settings.follow_up)
         follow_up = _follow_up(ports, client, settings, topology, freeze_detector) if settings.follow_up else None
-        counts = QueueCounts(topology)
+        counts = QueueCounts(topology, observer.queues_missing)
         supervisors = _supervisors(settings, nodes, publisher, counts.during(consumer.session), follow_up, observer)
         worker = Worker(
             *(settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle),
-            *(counts, lambda text: str(observer.redactor.redact(text)), refusals, follow_up),
+            *(counts, lambda text: str(observer.redactor.redact(text)), refusals, marker_check.facts, follow_up),
         )
-        web = await _start_web_server(worker, metrics)
-        stack.push_async_callback(web.stop)
+        web = await _start_web_server(stack, worker, metrics)
         observer.started(**_effective(worker, web.port))
-        rotations = rotation_reports(loaded, nodes, observer, throttle.credentials_changed)
-        stack.push_async_callback(end, asyncio.create_task(_tick(freeze_detector, observer, rotations)))
+        stack.push_async_callback(end, asyncio.create_task(_tick(freeze_detector, loaded, nodes, observer, throttle)))
         stack.push_async_callback(end, asyncio.create_task(worker.watch_health()))
         yield worker
 
@@ -212,7 +213,7 @@ def _steer(consumer: Consumer, prefetch: int, paused_by: str) -> None:
         (consumer.pause if PAUSES[why] == paused_by else consumer.resume)(why)
 
 
-async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
+async def _start_web_server(stack: AsyncExitStack, worker: Worker, metrics: Metrics) -> WebServer:
     """Health, metrics and status page."""
     settings = worker.settings
 
@@ -230,7 +231,9 @@ async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
     except (OSError, UnicodeError) as error:  # UnicodeError: not a host name
         where = f"{settings.http_host} port {settings.http_port}"
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise ConfigurationError((f"WORKER_HTTP_HOST, WORKER_HTTP_PORT: cannot listen on {where}: {reason}",)) from None
+        problem = f"cannot listen on {where}: {reason}; set other values, or stop what listens there"
+        raise ConfigurationError((f"WORKER_HTTP_HOST, WORKER_HTTP_PORT: {problem}",)) from None
+    stack.push_async_callback(web.stop)
     return web
 
 
@@ -252,7 +255,14 @@ def _effective(worker: Worker, port: int) -> dict[str, object]:
     }
 
 
-async def _tick(freeze_detector: FreezeDetector, observer: WorkerObserver, rotations: Sequence[RotationReport]) -> None:
+async def _tick(
+    freeze_detector: FreezeDetector,
+    loaded: Configuration,
+    nodes: CurrentBrokers,
+    observer: WorkerObserver,
+    throttle: Throttle,
+) -> None:
+    rotations = rotation_reports(loaded, nodes, observer, throttle.credentials_changed)
     while True:
         freeze_detector.tick()
         observer.flush()

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from aiohappyeyeballs import start_connection
 
 from worker.policy.diagnostics import Check, Problem, failed, ok, tls_remedy, tls_words, unchecked, warning
+from worker.policy.task_matching import MARKER_KEPT, MARKER_REMEDY
 from worker.rabbit.connection import NEXT_ADDRESS_SECONDS, server_name
 from worker.web.server import listening_host
 
@@ -30,7 +31,7 @@ _PORT_CHECK: Final = "HTTP port"
 _HEALTH_CHECK: Final = "live worker"
 _FAILING: Final = ("failing", "disconnected")
 _PASSING: Final = ("degraded", "paused")
-_WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
+_WILDCARDS: Final = dict.fromkeys(("0.0.0.0", "::"), "127.0.0.1")  # noqa: S104 - compared with, not listened on
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ async def check_port(host: str, port: int) -> Check:
         return failed(_PORT_CHECK, "the host name did not resolve in time", "correct WORKER_HTTP_HOST", subject=subject)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            address = "127.0.0.1" if host in _WILDCARDS else host
+            address = _WILDCARDS.get(host, host)
             if await _page(address, port, "/livez") == {"alive": True}:
                 return _worker_health(await _page(address, port, "/readyz"), subject)
         remedies = {
@@ -157,6 +158,20 @@ def _worker_health(page: object, subject: str) -> Check:
     if status in _PASSING:
         return warning(_HEALTH_CHECK, found, remedy, subject=subject)
     return ok(_HEALTH_CHECK, found, subject=subject)
+
+
+async def check_markers(host: str, port: int) -> list[Check]:
+    """Whether DCS keeps the marker, in each region for which a live worker on the HTTP port knows it."""
+    page = await _page(_WILDCARDS.get(host, host), port, "/readyz")
+    regions = page.get("regions") if isinstance(page, dict) else None
+    items = regions.items() if isinstance(regions, dict) else ()
+    return [
+        ok("marker", "kept in the descriptions of tasks", subject=region)
+        if facts["marker"] == MARKER_KEPT
+        else warning("marker", facts["marker"], MARKER_REMEDY, subject=region)
+        for region, facts in items
+        if "marker" in facts
+    ]
 
 
 async def _page(host: str, port: int, path: str) -> object:

@@ -13,7 +13,7 @@ from worker.bootstrap import components
 from worker.claims.checks import VARIABLE as CLAIMS_URL
 from worker.claims.checks import check_redis
 from worker.cli.doctor.configuration import DoctorOptions, check_settings
-from worker.cli.doctor.network import Address, check_port, find_problem
+from worker.cli.doctor.network import Address, check_markers, check_port, find_problem
 from worker.config import Configuration, ConfigurationError, Settings
 from worker.dcs.checks import CREDENTIALS, Service, check_service
 from worker.dcs.http_client import HttpClient
@@ -48,6 +48,8 @@ async def run_checks(loaded: Configuration, options: DoctorOptions) -> list[Chec
 
     async def http_port(on_check: OnCheck) -> None:
         on_check(await check_port(settings.http_host, settings.http_port))
+        for check in await check_markers(settings.http_host, settings.http_port):
+            on_check(check)
 
     found = await asyncio.gather(
         _within_deadline("broker", broker),
