@@ -105,6 +105,7 @@ def _dcs_client(
         freeze_detector=freeze_detector,
         on_call_end=observer.call_ended,
         on_call_start=observer.tracing.call_started if observer.tracing else None,
+        redactor=observer.redactor,
     )
     credentials = components.credentials(loaded, http_client, on_credentials)
     stack.push_async_callback(credentials.aclose)

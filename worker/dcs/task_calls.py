@@ -30,9 +30,11 @@ class TaskCalls:
     ) -> Mapping[str, ListedTask] | CallError:
         """State of every listed task of the project, by id."""
         found: dict[str, ListedTask] = {}
+        redact = self._client.redactor.answer
 
         async def note(row: TaskRow) -> None:
-            found[row.task_id] = ListedTask(row.status, row.error_message, row.ecs_tenant_private_ip)
+            said = (row.status, row.error_message, row.ecs_tenant_private_ip)
+            found[row.task_id] = ListedTask(*(text and redact(text) for text in said))
 
         try:
             is_whole = await self._client.read_rows((project_id, region), on_call, {}, PAGES, note)
@@ -66,6 +68,8 @@ class TaskCalls:
     async def _one(self, operation: str, watch: Watch, path: str, model: type[T]) -> T | CallError:
         success = watch.success
         try:
-            return await self._client.get(operation, success.project_id, success.region, path, model)
+            reply = await self._client.get(operation, success.project_id, success.region, path, model)
         except CallFailedError as failed:
             return failed.error
+        texts = {name: self._client.redactor.answer(text) for name, text in reply if isinstance(text, str)}
+        return reply.model_copy(update=texts)

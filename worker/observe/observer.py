@@ -8,7 +8,6 @@ from worker.observe.log_fields import call_error_fields, call_level, delivery_fi
 from worker.observe.logging import Level
 from worker.observe.metrics import FINAL_OUTCOMES, NO_REGION, OTHER_VALUE, Metrics
 from worker.observe.recent_activity import RecentActivity
-from worker.observe.redaction import Redactor
 from worker.observe.repeated_lines import LineKind, RepeatedLines
 from worker.policy.call_result import (
     CallError,
@@ -21,6 +20,7 @@ from worker.policy.call_result import (
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.follow_up import LastWord, Watch
 from worker.policy.migration_request import MigrationRequest
+from worker.policy.redaction import Redactor
 from worker.policy.task_matching import MARKER_KEPT, MARKER_REMEDY
 
 if TYPE_CHECKING:
