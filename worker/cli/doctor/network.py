@@ -31,7 +31,7 @@ _PORT_CHECK: Final = "HTTP port"
 _HEALTH_CHECK: Final = "live worker"
 _FAILING: Final = ("failing", "disconnected")
 _PASSING: Final = ("degraded", "paused")
-_WILDCARDS: Final = dict.fromkeys(("0.0.0.0", "::"), "127.0.0.1")  # noqa: S104 - compared with, not listened on
+_WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +134,8 @@ async def check_port(host: str, port: int) -> Check:
     except TimeoutError:
         return failed(_PORT_CHECK, "the host name did not resolve in time", "correct WORKER_HTTP_HOST", subject=subject)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            address = _WILDCARDS.get(host, host)
-            if await _page(address, port, "/livez") == {"alive": True}:
-                return _worker_health(await _page(address, port, "/readyz"), subject)
+        if error.errno == errno.EADDRINUSE and await _page(host, port, "/livez") == {"alive": True}:
+            return _worker_health(await _page(host, port, "/readyz"), subject)
         remedies = {
             errno.EADDRINUSE: "set WORKER_HTTP_PORT to another port; where `ss` is installed, "
             f"`ss -ltnp 'sport = :{port}'` shows the process that uses this one",
@@ -162,7 +160,7 @@ def _worker_health(page: object, subject: str) -> Check:
 
 async def check_markers(host: str, port: int) -> list[Check]:
     """Whether DCS keeps the marker, in each region for which a live worker on the HTTP port knows it."""
-    page = await _page(_WILDCARDS.get(host, host), port, "/readyz")
+    page = await _page(host, port, "/readyz")
     regions = page.get("regions") if isinstance(page, dict) else None
     items = regions.items() if isinstance(regions, dict) else ()
     return [
@@ -175,7 +173,8 @@ async def check_markers(host: str, port: int) -> list[Check]:
 
 
 async def _page(host: str, port: int, path: str) -> object:
-    """The JSON of a page, with any HTTP status; None if there is none in time."""
+    """The JSON of a page of what listens on `host`, with any HTTP status; None if there is none in time."""
+    host = "127.0.0.1" if host in _WILDCARDS else host
     with suppress(OSError, ValueError, TimeoutError):
         async with asyncio.timeout(LIVENESS_TIMEOUT_SECONDS):
             reader, writer = await asyncio.open_connection(host, port)
