@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.bootstrap import components
 from worker.bootstrap.assembly import Ports, build_dispatcher, build_follow_up
-from worker.bootstrap.rotation import CurrentBrokers, RotationReport, rotation_reports
+from worker.bootstrap.rotation import CurrentBrokers, rotation_reports
 from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, STUCK, FollowUpParts, Worker
 from worker.config import Configuration, ConfigurationError, Settings
 from worker.dcs.client import DcsClient
@@ -81,8 +81,7 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         )
         web = await _start_web_server(stack, worker, metrics)
         observer.started(**_effective(worker, web.port))
-        rotations = rotation_reports(loaded, nodes, observer, throttle.credentials_changed)
-        stack.push_async_callback(end, asyncio.create_task(_tick(freeze_detector, observer, rotations)))
+        stack.push_async_callback(end, asyncio.create_task(_tick(freeze_detector, loaded, nodes, observer, throttle)))
         stack.push_async_callback(end, asyncio.create_task(worker.watch_health()))
         yield worker
 
@@ -266,7 +265,14 @@ def _effective(worker: Worker, port: int) -> dict[str, object]:
     }
 
 
-async def _tick(freeze_detector: FreezeDetector, observer: WorkerObserver, rotations: Sequence[RotationReport]) -> None:
+async def _tick(
+    freeze_detector: FreezeDetector,
+    loaded: Configuration,
+    nodes: CurrentBrokers,
+    observer: WorkerObserver,
+    throttle: Throttle,
+) -> None:
+    rotations = rotation_reports(loaded, nodes, observer, throttle.credentials_changed)
     while True:
         freeze_detector.tick()
         observer.flush()

@@ -279,8 +279,7 @@ class WorkerObserver:
 
     def _log_repeatable(self, level: int, event: str, reason: str, fields: dict[str, Any]) -> None:
         kind = LineKind(level, event, fields.get("region"), reason, fields.get("error_code"))
-        is_success = event == "request.succeeded"
-        if is_success or self._keeps_every_line or self._repeated_lines.admits(kind):
+        if event == "request.succeeded" or self._keeps_every_line or self._repeated_lines.admits(kind):
             self._logger.log(level, event, **fields)
 
     def _summarise(self, kind: LineKind, count: int, seconds: float) -> None:
@@ -292,6 +291,5 @@ class WorkerObserver:
 
 def _delivery_level(fact: DeliveryFinished) -> int:
     """A parked request needs an operator; another failed one may."""
-    if fact.parked:
-        return logging.ERROR
-    return logging.WARNING if fact.outcome == "failed" else logging.INFO
+    usual = logging.WARNING if fact.outcome == "failed" else logging.INFO
+    return logging.ERROR if fact.parked else usual
