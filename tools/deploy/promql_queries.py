@@ -43,6 +43,7 @@ def exposed() -> set[str]:
     """The names of all series that a worker exposes."""
     metrics = Metrics("1.2.3", ("cn-north-4",), True)
     metrics.dcs_calls["cn-north-4", "create", "200"].inc()
+    metrics.marker_kept.labels("cn-north-4").set(1)
     metrics.set_waiting({"requests": 1}, parked_seconds=0.0, oldest_seconds=1.0)
     metrics.claims_memory_used.value = 0.5
     lines = metrics.render("")[0].decode().splitlines()

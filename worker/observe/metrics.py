@@ -225,6 +225,7 @@ class Metrics:
         self.dcs_call_duration = self._labelled(
             Histogram, "dcs_call_duration_seconds", "Duration of DCS calls.", CALL_BUCKETS, operation=OPERATIONS
         )
+        self.marker_kept = self._gauge("marker_kept", "1 if DCS keeps markers; absent while unknown.", "region")
         self.lookups = self._labelled(Counter, "lookups_total", "Lookups for existing tasks.", result=LOOKUP_RESULTS)
 
     def _create_event_metrics(self) -> None:

@@ -57,6 +57,7 @@ ADDED = {  # what alerts and dashboard need beside them
     "projects_held": ("gauge", {"region", "reason"}),
     "consumption_paused": ("gauge", {"reason"}),
     "claims_records_doubted_total": ("counter", set()),
+    "marker_kept": ("gauge", {"region"}),
 }
 
 
@@ -64,6 +65,7 @@ def made(with_claims: bool = True) -> Metrics:
     """Metrics of a worker with two regions, after one call of the service, with something waiting everywhere."""
     metrics = Metrics("1.2.3", REGIONS, with_claims)
     metrics.dcs_calls["cn-north-4", "create", "200"].inc()
+    metrics.marker_kept.labels("cn-north-4").set(1)
     metrics.set_waiting({"requests": 3, "retry": 2, "parked": 1}, parked_seconds=60.0, oldest_seconds=5.0)
     metrics.claims_memory_used.value = 0.5 if with_claims else None
     return metrics
