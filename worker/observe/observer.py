@@ -9,14 +9,7 @@ from worker.observe.logging import Level
 from worker.observe.metrics import FINAL_OUTCOMES, NO_REGION, OTHER_VALUE, Metrics
 from worker.observe.recent_activity import RecentActivity
 from worker.observe.repeated_lines import LineKind, RepeatedLines
-from worker.policy.call_result import (
-    CallError,
-    CallResult,
-    ConflictingTask,
-    SeveralTasks,
-    TaskFound,
-    TaskNotFound,
-)
+from worker.policy.call_result import CallError, CallResult, ConflictingTask, SeveralTasks, TaskFound, TaskNotFound
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.follow_up import LastWord, Watch
 from worker.policy.migration_request import MigrationRequest
