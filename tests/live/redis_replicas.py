@@ -50,6 +50,7 @@ class RecordingObserver:
     available: list[bool] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     doubts: list[float] = field(default_factory=list)
+    memory_used: list[float | None] = field(default_factory=list)
     records: list[str] = field(default_factory=list)
 
     def claims_available(self, is_available: bool, reason: str) -> None:
@@ -60,6 +61,10 @@ class RecordingObserver:
     def claims_doubted(self, seconds: float) -> None:
         """Redis is new or lost its records."""
         self.doubts.append(seconds)
+
+    def claims_memory_used(self, ratio: float | None) -> None:
+        """Redis told how full it is."""
+        self.memory_used.append(ratio)
 
     def claims_record_doubted(self, project_id: str, request_id: str) -> None:
         """A record was replaced."""

@@ -44,6 +44,8 @@ class Bench:
         self.observer = FakeObserver()
         self.claims = claims
         self.slept: list[float] = []
+        self.created: list[tuple[str, str]] = []
+        """Request and task of each create that this replica made."""
         self.consumer = consumer or FakeConsumer()
         policy = policy or RetryPolicy(reconcile="ambiguous")
         settings = ThrottleSettings(("cn-north-4",), 64, 30.0, policy.delays)
@@ -59,6 +61,7 @@ class Bench:
             now=lambda: self.now,
             random_unit=lambda: 0.0,
             sleep=self._sleep,
+            on_created=lambda migration, created: self.created.append((migration.request_id, created.instance_id)),
         )
         parser = RequestParser(65536, ("cn-north-4",), "cn-north-4", with_marker)
         self.dispatcher: Dispatcher[DeliveryPipeline] = build_dispatcher(

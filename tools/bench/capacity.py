@@ -47,6 +47,9 @@ class Deaf:
     def claims_doubted(self, seconds: float) -> None:
         """Redis is new or forgot its records."""
 
+    def claims_memory_used(self, ratio: float | None) -> None:
+        """Redis told how full it is."""
+
     def claims_record_doubted(self, project_id: str, request_id: str) -> None:
         """A record was replaced."""
 

@@ -20,6 +20,7 @@ from worker.observe.observer import WorkerObserver
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.follow_up import FollowUp
+from worker.pipeline.marker_check import MarkerCheck
 from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import CLAIMS_AWAY
 from worker.pipeline.throttle import Throttle
@@ -66,21 +67,21 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         claims = await _claims(stack, settings, observer, consumer, throttle)
         publisher = _publisher(stack, settings, topology, observer, consumer, refusals)
         traced = components.traced(publisher, observer.tracing, settings)
-        ports = Ports(client, traced, observer, throttle, consumer, claims, locks)
+        marker_check = MarkerCheck(TaskCalls(client).row, throttle, observer.marker_checked, settings.settle)
+        stack.push_async_callback(marker_check.aclose)
+        ports = Ports(client, traced, observer, throttle, consumer, claims, locks, on_created=marker_check.begin)
         policy, parser = components.retry_policy(settings), components.request_parser(settings)
         dispatcher = build_dispatcher(ports, policy, parser, deduplicator, with_follow_up=settings.follow_up)
         follow_up = _follow_up(ports, client, settings, topology, freeze_detector) if settings.follow_up else None
-        queue_counts = QueueCounts(topology)
+        queue_counts = QueueCounts(topology, observer.queues_missing)
         supervisors = _supervisors(settings, publisher, queue_counts.during(consumer.session), follow_up, observer)
         worker = Worker(
             *(settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle),
-            *(queue_counts, lambda text: str(observer.redactor.redact(text)), refusals, follow_up),
+            *(queue_counts, lambda text: str(observer.redactor.redact(text)), refusals, marker_check.facts, follow_up),
         )
-        web = await _start_web_server(worker, metrics)
-        stack.push_async_callback(web.stop)
+        web = await _start_web_server(stack, worker, metrics)
         observer.started(**_effective(worker, web.port))
-        ticking = asyncio.create_task(_tick(freeze_detector, loaded, observer, throttle.credentials_changed))
-        stack.push_async_callback(end, ticking)
+        stack.push_async_callback(end, asyncio.create_task(_tick(freeze_detector, loaded, observer, throttle)))
         stack.push_async_callback(end, asyncio.create_task(worker.watch_health()))
         yield worker
 
@@ -103,6 +104,7 @@ def _dcs_client(
         freeze_detector=freeze_detector,
         on_call_end=observer.call_ended,
         on_call_start=observer.tracing.call_started if observer.tracing else None,
+        redactor=observer.redactor,
     )
     credentials = components.credentials(loaded, http_client, on_credentials)
     stack.push_async_callback(credentials.aclose)
@@ -211,7 +213,7 @@ def _steer(consumer: Consumer, prefetch: int, paused_by: str) -> None:
         (consumer.pause if PAUSES[why] == paused_by else consumer.resume)(why)
 
 
-async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
+async def _start_web_server(stack: AsyncExitStack, worker: Worker, metrics: Metrics) -> WebServer:
     """Health, metrics and status page."""
     settings = worker.settings
 
@@ -229,7 +231,9 @@ async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
     except (OSError, UnicodeError) as error:  # UnicodeError: not a host name
         where = f"{settings.http_host} port {settings.http_port}"
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise ConfigurationError((f"WORKER_HTTP_HOST, WORKER_HTTP_PORT: cannot listen on {where}: {reason}",)) from None
+        problem = f"cannot listen on {where}: {reason}; set other values, or stop what listens there"
+        raise ConfigurationError((f"WORKER_HTTP_HOST, WORKER_HTTP_PORT: {problem}",)) from None
+    stack.push_async_callback(web.stop)
     return web
 
 
@@ -252,7 +256,7 @@ def _effective(worker: Worker, port: int) -> dict[str, object]:
 
 
 async def _tick(
-    freeze_detector: FreezeDetector, loaded: Configuration, observer: WorkerObserver, on_rotation: Callable[[], None]
+    freeze_detector: FreezeDetector, loaded: Configuration, observer: WorkerObserver, throttle: Throttle
 ) -> None:
     problem: str | None = None
     secrets = loaded.secrets.current()
@@ -265,7 +269,7 @@ async def _tick(
                 observer.note("info", "secrets.reloaded", message=message, variable=variable(field))
             secrets = current
             observer.redactor.add(secret.get_secret_value() for secret in secrets.values())
-            on_rotation()
+            throttle.credentials_changed()
         if loaded.secrets.problem != problem:
             problem = loaded.secrets.problem
             if problem is None:

@@ -21,6 +21,7 @@ from worker.pipeline.ports import Publisher
 from worker.policy.follow_up import FollowUpSettings
 from worker.policy.freeze_detector import FreezeDetector
 from worker.policy.migration_request import RequestParser
+from worker.policy.redaction import Redactor
 from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 from worker.rabbit.connection import Brokers, tls_context
 from worker.rabbit.publisher import RabbitPublisher
@@ -201,11 +202,7 @@ def lookup_client(stack: AsyncExitStack, loaded: Configuration) -> DcsClient:
     transport = service_transport(loaded)
     stack.push_async_callback(transport.aclose)
     # Look-ups are harmless, so it does not matter whether this process was frozen.
-    freeze_detector = FreezeDetector(lambda: 0.0)
-
-    def http_client(deadline: float) -> HttpClient:
-        return HttpClient(transport, deadline=deadline, freeze_detector=freeze_detector)
-
+    http_client = partial(HttpClient, transport, freeze_detector=FreezeDetector(lambda: 0.0), redactor=Redactor(()))
     credential = credentials(loaded, http_client, lambda _: None)
     stack.push_async_callback(credential.aclose)
     return DcsClient(http_client(loaded.settings.dcs_timeout), credential, loaded.settings.dcs_endpoints)

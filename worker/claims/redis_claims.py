@@ -50,6 +50,9 @@ class ClaimsObserver(Protocol):
     def claims_doubted(self, seconds: float) -> None:
         """Redis is new or forgot its records: for so many seconds every request is looked for before it is created."""
 
+    def claims_memory_used(self, ratio: float | None) -> None:
+        """So much of the memory that Redis may use is used; None if there is no limit, or Redis does not say."""
+
     def claims_record_doubted(self, project_id: str, request_id: str) -> None:
         """The record of a request was none that a worker can have written, and was replaced by a claim."""
 
@@ -257,7 +260,8 @@ class RedisClaims:
         reply, _ = await session.ask(ScriptCall(scripts.REMEMBER, (scripts.MEMORY_KEY,)))
         if not isinstance(reply, bytes):
             return reply.reason if isinstance(reply, NoReply) else "Redis is not understood"
-        memory, _, seconds = reply.partition(b" ")
+        memory, seconds, used, limit = reply.split(b" ")
+        self._observer.claims_memory_used(int(used) / int(limit) if int(limit) else None)
         await self._renew(session)
         if is_new:
             await self._report_late(session)

@@ -51,10 +51,10 @@ def explain(
 
     It lists calls with their results, waits with their reasons, and interrupted deliveries.
 
-    Source: the parked request. If it is not parked and --project is given: the outcome or claim in Redis, and the task
-    with its marker in DCS; the output says which sources were asked. Nothing is created. Other sources: with --listen
-    the next event; with - standard input, which has events or parked requests with headers, as `parked export`,
-    rabbitmqadmin and RabbitMQ's management API write them.
+    Source: the parked request. If it is not parked, or the broker is away, and --project is given: the outcome or claim
+    in Redis, and the task with its marker in DCS; the output says which sources were asked. Nothing is created. Other
+    sources: with --listen the next event; with - standard input, which has events or parked requests with headers, as
+    `parked export`, rabbitmqadmin and RabbitMQ's management API write them.
 
     Exit status: 0 printed, 1 no such request, event or message, 69 a service cannot be reached, 78 configuration.
 
@@ -94,7 +94,7 @@ def _print_timelines(timelines: "Sequence[RequestTimeline]", *, as_json: bool) -
 
 
 async def _explain_request(sought: "Sought", *, as_json: bool) -> int:
-    """Print what is known of the request; the exit status. Raises BrokerError if only the broker can be asked."""
+    """Print what is known of the request; the exit status."""
     from worker.cli.parked.request import parked_queue, read_with_id
     from worker.cli.parked.timeline import RequestTimeline, timeline_of_parked
     from worker.cli.request_sources import Source, other_sources
@@ -106,8 +106,6 @@ async def _explain_request(sought: "Sought", *, as_json: bool) -> int:
             if found := await read_with_id(queue, sought.settings, sought.identity):
                 return _print_timelines([timeline_of_parked(request) for request in found], as_json=as_json)
     except BrokerError as error:
-        if sought.project is None:
-            raise
         sources = [Source("parked queue", "failed", str(error))]
     timeline = RequestTimeline(sought.sender, "not known", None, ())
     async for source, known in other_sources(sought):

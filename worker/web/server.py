@@ -9,12 +9,11 @@ from aiohttp import web
 
 from worker.policy.health import Health
 from worker.policy.status import Status
+from worker.web.connections import BoundedConnection, BoundedServer
 from worker.web.status_page import CONTENT_SECURITY_POLICY, render_page
 
 SHUTDOWN_TIMEOUT_SECONDS: Final = 0.25
 """How long a stop waits for replies in progress; idle connections are closed at once."""
-KEEP_ALIVE_SECONDS: Final = 75.0
-"""Longer than the interval between scrapes."""
 SERVER_HEADER: Final = "dcs-migration-worker"
 """The `Server` header of every page; without one aiohttp would send its version and Python's."""
 
@@ -59,13 +58,7 @@ class WebServer:
 
     async def start(self) -> None:
         """Start to serve. Raises OSError when the address is not available."""
-        server = web.Server(
-            self._handle,
-            access_log=None,
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
-            lingering_time=0.0,
-        )
-        runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS)
+        runner = web.ServerRunner(BoundedServer(self._handle), shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS)
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self._port).start()
@@ -81,6 +74,8 @@ class WebServer:
             await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
+        if isinstance(request.protocol, BoundedConnection):
+            request.protocol.request_received()
         try:
             response = self._dispatch(request)
         except Exception:

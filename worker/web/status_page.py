@@ -73,6 +73,7 @@ _BODY: Final = """<title>{title} · dcs-worker</title>
 <h1 class="{status}">{title}</h1>
 <span class="quiet">replica {replica} (one page per replica) · dcs-worker {version}, up {up}</span>
 <p>{reason}</p>
+<p class="quiet">runbook (deploy/runbook.md): chapter Status {status}</p>
 {more}
 </header>
 <main>

@@ -43,6 +43,10 @@ class RecordingObserver:
         """Redis is new."""
         raise AssertionError(seconds)
 
+    def claims_memory_used(self, ratio: float | None) -> None:
+        """Redis told how full it is."""
+        assert ratio == 0.25
+
     def claims_record_doubted(self, project_id: str, request_id: str) -> None:
         """A record was replaced."""
         raise AssertionError(request_id)
@@ -73,7 +77,7 @@ async def test_a_redis_of_no_use_is_tried_again_but_reported_once() -> None:
     def answer(parts: list[bytes]) -> bytes:
         if parts[0] == b"GET":
             return bulk(MEMORY)
-        return bulk(MEMORY + b" 3600.0") if attempts >= usable_from else b"-READONLY a replica\r\n"
+        return bulk(MEMORY + b" 3600.0 1000 4000") if attempts >= usable_from else b"-READONLY a replica\r\n"
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal attempts

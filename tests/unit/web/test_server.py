@@ -159,16 +159,21 @@ async def test_unknown_path_is_404(server: WebServer, path: str) -> None:
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 200),
         (b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n", 404),
         (b"no http at all\r\n\r\n", 400),
+        (b"GET http://x:99999999/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400),
         (b"GET /?" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ],
 )
-async def test_server_header_has_no_versions(server: WebServer, sent: bytes, status: int) -> None:
-    """The header `Server` of a page is the product's name; errors in HTTP are aiohttp's replies."""
+async def test_server_header_has_no_versions(
+    server: WebServer, sent: bytes, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The header `Server` of a page is the product's name; errors in HTTP are aiohttp's replies, and not logged."""
     reply = await answer(server, sent)
 
     assert reply.status == status
     assert status == 400 or reply.headers["server"] == "dcs-migration-worker"
     assert b"aiohttp" not in reply.body
+    assert not caplog.records
 
 
 async def test_requests_are_not_logged(server: WebServer, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from worker.policy.diagnostics import Check, Problem, failed, ok, tls_remedy, tls_words, unchecked, warning
+from worker.policy.task_matching import MARKER_KEPT, MARKER_REMEDY
 from worker.rabbit.connection import server_name
 
 STAGE_TIMEOUT_SECONDS: Final = 5.0
@@ -153,6 +154,20 @@ def _worker_health(page: object, subject: str) -> Check:
     if status in _PASSING:
         return warning(_HEALTH_CHECK, found, remedy, subject=subject)
     return ok(_HEALTH_CHECK, found, subject=subject)
+
+
+async def check_markers(host: str, port: int) -> list[Check]:
+    """Whether DCS keeps the marker, in each region for which a live worker on the HTTP port knows it."""
+    page = await _page(_WILDCARDS.get(host, host), port, "/readyz")
+    regions = page.get("regions") if isinstance(page, dict) else None
+    items = regions.items() if isinstance(regions, dict) else ()
+    return [
+        ok("marker", "kept in the descriptions of tasks", subject=region)
+        if facts["marker"] == MARKER_KEPT
+        else warning("marker", facts["marker"], MARKER_REMEDY, subject=region)
+        for region, facts in items
+        if "marker" in facts
+    ]
 
 
 async def _page(host: str, port: int, path: str) -> object:

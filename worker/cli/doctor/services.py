@@ -13,13 +13,14 @@ from worker.bootstrap import components
 from worker.claims.checks import VARIABLE as CLAIMS_URL
 from worker.claims.checks import check_redis
 from worker.cli.doctor.configuration import DoctorOptions, check_settings
-from worker.cli.doctor.network import Address, check_port, find_problem
+from worker.cli.doctor.network import Address, check_markers, check_port, find_problem
 from worker.config import Configuration, ConfigurationError, Settings
 from worker.dcs.checks import CREDENTIALS, Service, check_service
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked, warning
 from worker.policy.freeze_detector import FreezeDetector
+from worker.policy.redaction import Redactor
 from worker.rabbit.connection import Brokers
 from worker.rabbit.tools.broker_access import LoginRefused, LoginResult, Node, broker_version, check_publishing, log_in
 from worker.rabbit.tools.management import check_management, without_management
@@ -48,6 +49,8 @@ async def run_checks(loaded: Configuration, options: DoctorOptions) -> list[Chec
 
     async def http_port(on_check: OnCheck) -> None:
         on_check(await check_port(settings.http_host, settings.http_port))
+        for check in await check_markers(settings.http_host, settings.http_port):
+            on_check(check)
 
     found = await asyncio.gather(
         _within_deadline("broker", broker),
@@ -183,7 +186,7 @@ async def check_dcs(loaded: Configuration, options: DoctorOptions, on_check: OnC
         on_check(ok("IAM", f"{iam} accepts connections") if problem is None else _unreachable("IAM", problem))
     transport = ServiceTransport(tls, MAX_CALL_SECONDS, loaded.proxies.proxy_for)
     # Nothing is created here, so it does not matter whether this process was frozen.
-    http_client = partial(HttpClient, transport, freeze_detector=FreezeDetector(lambda: 0.0))
+    http_client = partial(HttpClient, transport, freeze_detector=FreezeDetector(lambda: 0.0), redactor=Redactor(()))
     try:
         checks_by_region = await asyncio.gather(
             *(_check_region(loaded, options, region, http_client, tls) for region in settings.dcs_endpoints)
@@ -204,6 +207,7 @@ async def _check_region(
     loaded: Configuration, options: DoctorOptions, region: str, http_client: HttpClientFactory, tls: ssl.SSLContext
 ) -> list[Check]:
     settings = loaded.settings
+    client = http_client(min(MAX_CALL_SECONDS, settings.dcs_timeout))
     service = Service(
         region=region,
         endpoint=settings.dcs_endpoints[region],
@@ -211,6 +215,7 @@ async def _check_region(
         way=settings.auth_method if options.has_credentials else None,
         needs_lookup=settings.reconcile != "off",
         must_show=not settings.marker,
+        error_of=client.error_of,
     )
     problem = await _network_problem(loaded, service.endpoint, "WORKER_DCS_ENDPOINTS", tls)
     if problem is not None:
@@ -221,7 +226,6 @@ async def _check_region(
         if service.project is not None and service.way is not None:
             credentials = components.credentials(loaded, http_client, lambda _: None)
             stack.push_async_callback(credentials.aclose)
-        client = http_client(min(MAX_CALL_SECONDS, settings.dcs_timeout))
         await check_service(service, client, credentials, time.time, checks.append)
     return checks
 
