@@ -1,4 +1,4 @@
-"""The table of errors in docs/errors.md, generated from the code.
+"""The tables in docs/errors.md, generated from the code: of errors, and of the named faults of the fake DCS.
 
 `make errors` writes it again.
 """
@@ -12,10 +12,12 @@ from scripts.generated_part import with_part
 from worker.policy import error_table
 from worker.policy.call_result import ErrorKind, Evidence
 from worker.policy.error_table import Row
+from worker.tools.fake_dcs.named_faults import NAMED_FAULTS
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "errors.md"
 PART: Final = "errors"
+FAULTS_PART: Final = "faults"
 
 PROVES: Final = {
     Evidence.REFUSED: "no task was created",
@@ -62,9 +64,19 @@ def table() -> str:
     )
 
 
+def faults_table() -> str:
+    """The table of named faults in Markdown."""
+    lines = [
+        f"| `{fault.name}` | {'all' if fault.meets_all_calls else 'create'} | {fault.status} | `{fault.body}` "
+        f"| {fault.source} |"
+        for fault in NAMED_FAULTS
+    ]
+    return "\n".join(["| name | calls | status | body | source |", "| --- | --- | --- | --- | --- |", *lines])
+
+
 def rewritten(text: str) -> str:
-    """The page `text` with the present table. Raises ValueError if it has no place for it."""
-    return with_part(text, PART, table(), PAGE)
+    """The page `text` with the present tables. Raises ValueError if it has no place for them."""
+    return with_part(with_part(text, PART, table(), PAGE), FAULTS_PART, faults_table(), PAGE)
 
 
 def _follows(row: Row) -> str:

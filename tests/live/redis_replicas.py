@@ -74,7 +74,9 @@ class RecordingObserver:
 @asynccontextmanager
 async def replica(url: str, reported: RecordingObserver | None = None, **options: Any) -> AsyncIterator[RedisClaims]:
     """The claims of a replica, with a short lease and without doubt about a new Redis."""
-    claims = RedisClaims(url, reported or RecordingObserver(), **({"lease": LEASE, "min_memory_age": 0.0} | options))
+    claims = RedisClaims(
+        lambda: url, reported or RecordingObserver(), **({"lease": LEASE, "min_memory_age": 0.0} | options)
+    )
     await claims.start()
     try:
         yield claims

@@ -79,7 +79,7 @@ async def deployed(node: RabbitMqServer, places: Places, server: RedisServer) ->
 async def claim_bytes(server: RedisServer) -> int:
     """What one claim takes in Redis."""
     with redis.Redis.from_url(server.url) as client:
-        claims = RedisClaims(server.url, Deaf())
+        claims = RedisClaims(lambda: server.url, Deaf())
         await claims.start()
         before: dict[str, Any] = client.info("memory")
         there: int = client.dbsize()

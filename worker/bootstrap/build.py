@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from worker.bootstrap import components
 from worker.bootstrap.assembly import Ports, build_dispatcher, build_follow_up
+from worker.bootstrap.rotation import CurrentBrokers, RotationReport, rotation_reports
 from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, STUCK, FollowUpParts, Worker
 from worker.config import Configuration, ConfigurationError, Settings
-from worker.config.settings import variable
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.dcs.task_calls import TaskCalls
@@ -25,6 +25,7 @@ from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import CLAIMS_AWAY
 from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import TICK_SECONDS, FreezeDetector
+from worker.rabbit.connection import Brokers
 from worker.rabbit.connection_supervisor import ConnectionSupervisor, Session
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.delivery import RabbitDelivery
@@ -64,8 +65,8 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
-        claims = await _claims(stack, settings, observer, consumer, throttle)
-        publisher = _publisher(stack, settings, topology, observer, consumer, refusals)
+        nodes, claims = CurrentBrokers(loaded), await _claims(stack, loaded, observer, consumer, throttle)
+        publisher = _publisher(stack, settings, nodes, topology, observer, consumer, refusals)
         traced = components.traced(publisher, observer.tracing, settings)
         marker_check = MarkerCheck(TaskCalls(client).row, throttle, observer.marker_checked, settings.settle)
         stack.push_async_callback(marker_check.aclose)
@@ -73,15 +74,16 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         policy, parser = components.retry_policy(settings), components.request_parser(settings)
         dispatcher = build_dispatcher(ports, policy, parser, deduplicator, with_follow_up=settings.follow_up)
         follow_up = _follow_up(ports, client, settings, topology, freeze_detector) if settings.follow_up else None
-        queue_counts = QueueCounts(topology, observer.queues_missing)
-        supervisors = _supervisors(settings, publisher, queue_counts.during(consumer.session), follow_up, observer)
+        counts = QueueCounts(topology, observer.queues_missing)
+        supervisors = _supervisors(settings, nodes, publisher, counts.during(consumer.session), follow_up, observer)
         worker = Worker(
             *(settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle),
-            *(queue_counts, lambda text: str(observer.redactor.redact(text)), refusals, marker_check.facts, follow_up),
+            *(counts, lambda text: str(observer.redactor.redact(text)), refusals, marker_check.facts, follow_up),
         )
         web = await _start_web_server(stack, worker, metrics)
         observer.started(**_effective(worker, web.port))
-        stack.push_async_callback(end, asyncio.create_task(_tick(freeze_detector, loaded, observer, throttle)))
+        rotations = rotation_reports(loaded, nodes, observer, throttle.credentials_changed)
+        stack.push_async_callback(end, asyncio.create_task(_tick(freeze_detector, observer, rotations)))
         stack.push_async_callback(end, asyncio.create_task(worker.watch_health()))
         yield worker
 
@@ -112,15 +114,15 @@ def _dcs_client(
 
 
 async def _claims(
-    stack: AsyncExitStack, settings: Settings, observer: WorkerObserver, consumer: Consumer, throttle: Throttle
+    stack: AsyncExitStack, loaded: Configuration, observer: WorkerObserver, consumer: Consumer, throttle: Throttle
 ) -> "RedisClaims | None":
     def on_available(is_available: bool) -> None:
-        if settings.claims_away == "pause":
+        if loaded.settings.claims_away == "pause":
             (consumer.resume if is_available else consumer.pause)(CLAIMS_AWAY)
             if not is_available:
                 throttle.send_away("claims")
 
-    if (claims := components.claims(settings, observer, on_available)) is not None:
+    if (claims := components.claims(loaded, observer, on_available)) is not None:
         stack.push_async_callback(claims.aclose)
         await claims.start()
     return claims
@@ -129,6 +131,7 @@ async def _claims(
 def _publisher(
     stack: AsyncExitStack,
     settings: Settings,
+    nodes: Callable[[], Brokers],
     topology: Topology,
     observer: WorkerObserver,
     consumer: Consumer,
@@ -141,7 +144,6 @@ def _publisher(
         refusals[STUCK] = f"Queues refuse copies of requests: {', '.join(queues)}. Check the policies that limit them."
         (consumer.pause if queues else consumer.resume)(STUCK)
 
-    nodes = components.brokers(settings)
     replies = ReplyPublisher(partial(OnDemandChannel, nodes, "dcs-worker replies"))
     isolated = OnDemandChannel(nodes, "dcs-worker copies")
     stack.push_async_callback(replies.aclose)
@@ -192,12 +194,12 @@ def _follow_up(
 
 def _supervisors(
     settings: Settings,
+    nodes: Callable[[], Brokers],
     publisher: RabbitPublisher,
     consumer_session: Session,
     follow_up: FollowUpParts | None,
     observer: WorkerObserver,
 ) -> tuple[ConnectionSupervisor, ...]:
-    nodes = components.brokers(settings)
     sessions: dict[str, Session] = {"publisher": publisher.session, "consumer": consumer_session}
     if follow_up is not None:
         sessions["follow-up"] = follow_up.consumer.session
@@ -255,28 +257,12 @@ def _effective(worker: Worker, port: int) -> dict[str, object]:
     }
 
 
-async def _tick(
-    freeze_detector: FreezeDetector, loaded: Configuration, observer: WorkerObserver, throttle: Throttle
-) -> None:
-    problem: str | None = None
-    secrets = loaded.secrets.current()
+async def _tick(freeze_detector: FreezeDetector, observer: WorkerObserver, rotations: Sequence[RotationReport]) -> None:
     while True:
         freeze_detector.tick()
         observer.flush()
-        if (current := loaded.secrets.current()) != secrets:
-            for field in sorted(name for name in current if current[name] != secrets.get(name)):
-                message = f"{variable(field)} was rotated; the next call uses the new value"
-                observer.note("info", "secrets.reloaded", message=message, variable=variable(field))
-            secrets = current
-            observer.redactor.add(secret.get_secret_value() for secret in secrets.values())
-            throttle.credentials_changed()
-        if loaded.secrets.problem != problem:
-            problem = loaded.secrets.problem
-            if problem is None:
-                observer.note("info", "secrets.reloaded", message="The secret files can be read again")
-            else:
-                message = f"The secrets from before stay in use: {problem}"
-                observer.note("warning", "secrets.reload_failed", message=message, error=problem)
+        for rotation in rotations:
+            rotation.check()
         await asyncio.sleep(TICK_SECONDS)
 
 

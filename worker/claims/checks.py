@@ -7,7 +7,7 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from worker.claims.connection import close, describe, make_client
+from worker.claims.connection import choose_address, close, describe, make_client
 from worker.claims.scripts import MEMORY_KEY
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, failed, ok, warning
 
@@ -28,6 +28,7 @@ async def check_redis(url: str, on_check: OnCheck) -> None:
         return
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
+            await choose_address(client)
             await client.ping()
             await client.get(MEMORY_KEY)
             checks = await _info_checks(client)

@@ -62,7 +62,7 @@ class RedisClaims:
 
     def __init__(  # noqa: PLR0913 - each is a setting, and none is set afterwards
         self,
-        url: str,
+        url: Callable[[], str],
         observer: ClaimsObserver,
         *,
         lease: float = LEASE_SECONDS,
@@ -73,14 +73,14 @@ class RedisClaims:
         on_available: Callable[[bool], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`url`: redis://, rediss:// or unix://. Raises ValueError, without repeating it, if it cannot be read.
+        """`url`, of each session: redis://, rediss:// or unix://. Raises ValueError if it cannot be read, without it.
 
         `late_reports`: how many endings and releases are kept for a Redis that is away. `call_seconds`: deadline of a
         call, if a create under a claim that Redis forgot must be awaited. `on_available` is called when Redis can be
         used from now on, or not any more.
         """
         assert lease <= scripts.LONGEST_LEASE_SECONDS
-        make_client(url)
+        make_client(url())
         self._url = url
         self._observer = observer
         self._timeout = timeout
@@ -227,7 +227,7 @@ class RedisClaims:
         while True:
             started = time.monotonic()
             try:
-                async with open_session(self._url, self._timeout) as session:
+                async with open_session(self._url(), self._timeout) as session:
                     reason = await self._use(session)
             except Exception as error:  # noqa: BLE001 - the next session is the remedy for any error of this one
                 reason = describe(error)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -16,6 +17,8 @@ SHUTDOWN_TIMEOUT_SECONDS: Final = 0.25
 """How long a stop waits for replies in progress; idle connections are closed at once."""
 SERVER_HEADER: Final = "dcs-migration-worker"
 """The `Server` header of every page; without one aiohttp would send its version and Python's."""
+
+ALLOWED: Final = "GET, HEAD, OPTIONS"
 
 
 class WebServer:
@@ -61,7 +64,11 @@ class WebServer:
         runner = web.ServerRunner(BoundedServer(self._handle), shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._host, self._port).start()
+            if (host := listening_host(self._host)) == "::":
+                both = socket.create_server((host, self._port), family=socket.AF_INET6, dualstack_ipv6=True)
+                await web.SockSite(runner, both).start()
+            else:
+                await web.TCPSite(runner, host, self._port).start()
         except OSError:
             await runner.cleanup()
             raise
@@ -87,8 +94,10 @@ class WebServer:
     def _dispatch(self, request: web.BaseRequest) -> web.Response:
         if (handler := self._handlers.get(request.path)) is None:
             return _json(404, {"error": "not found", "pages": list(self._handlers)})
+        if request.method == "OPTIONS":  # how HAProxy checks health unless it is told otherwise
+            return web.Response(status=handler(request).status, headers={"Allow": ALLOWED})
         if request.method not in ("GET", "HEAD"):
-            return _json(405, {"error": "only GET and HEAD are allowed"}, Allow="GET, HEAD")
+            return _json(405, {"error": f"only {ALLOWED} are allowed"}, Allow=ALLOWED)
         return handler(request)
 
     def _status_page(self, _: web.BaseRequest) -> web.Response:
@@ -109,6 +118,11 @@ class WebServer:
     def _metrics_page(self, request: web.BaseRequest) -> web.Response:
         body, media_type = self._metrics(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": media_type})
+
+
+def listening_host(host: str) -> str:
+    """The address to listen on: `::` serves IPv4 as well, and a system without IPv6 has IPv4 alone."""
+    return host if host != "::" or socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - a pod's health
 
 
 def _livez(_: web.BaseRequest) -> web.Response:

@@ -85,12 +85,15 @@ def test_replaced_credentials_are_tried_at_once(build: Build) -> None:
 
 
 def test_locked_key_gets_no_probe_for_five_minutes(build: Build) -> None:
-    """No probe at once: tries may prolong the lock."""
+    """No probe at once, whatever the project: tries may prolong the lock."""
     world = build(1)
     world.dcs.faults[REGION] = LOCKED
-    world.publish(100)
+    for number in range(5):
+        world.publish(20, f"r{number}", project_id=f"p{number}")
     world.run(299.0)
     assert len(calls(world)) == 1
+    world.run(899.0)
+    assert len(calls(world)) == 3
     del world.dcs.faults[REGION]
     world.run(lambda: len(world.ended) == 100, at_most=2400)
     assert (world.parked, world.highest_round) == ([], 0)

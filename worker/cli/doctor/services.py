@@ -79,6 +79,11 @@ def _unreachable(name: str, problem: Problem, subject: str = "") -> Check:
     return failed(name, problem.found, problem.remedy, subject=subject, failure_kind=FailureKind.UNREACHABLE)
 
 
+def _unusable_file(name: str, error: ConfigurationError) -> Check:
+    remedy = f"correct {str(error).partition(':')[0]}"
+    return failed(name, str(error), remedy, failure_kind=FailureKind.CONFIGURATION)
+
+
 # Broker
 
 
@@ -90,12 +95,8 @@ async def check_broker(settings: Settings, management: str | None, on_check: OnC
     """
     try:
         brokers = components.brokers(settings)
-    except (ConfigurationError, OSError):  # ssl.SSLError is an OSError
-        remedy = (
-            "correct WORKER_AMQP_CA_FILE, WORKER_AMQP_CERT_FILE and WORKER_AMQP_KEY_FILE: PEM, key without password"
-        )
-        found = "the TLS files contain no CA certificates, or no certificate with its key"
-        on_check(failed("broker", found, remedy, failure_kind=FailureKind.CONFIGURATION))
+    except ConfigurationError as error:
+        on_check(_unusable_file("broker", error))
         return None
     topology, nodes = components.topology(settings), [Node.of(url) for url in brokers.urls]
     async with AsyncExitStack() as stack:
@@ -174,12 +175,10 @@ async def _check_redis(settings: Settings, on_check: OnCheck) -> None:
 async def check_dcs(loaded: Configuration, options: DoctorOptions, on_check: OnCheck) -> None:
     """Report the findings about every region, the address of IAM, and the credentials."""
     settings = loaded.settings
-    ca_file = str(settings.dcs_ca_file) if settings.dcs_ca_file else None
     try:
-        tls = ssl.create_default_context(cafile=ca_file)
-    except OSError:
-        found, remedy = f"{ca_file} holds no certificates", "correct WORKER_DCS_CA_FILE: a PEM file of authorities"
-        on_check(failed("DCS", found, remedy, failure_kind=FailureKind.CONFIGURATION))
+        tls = components.authorities(settings.dcs_ca_file, "WORKER_DCS_CA_FILE")
+    except ConfigurationError as error:
+        on_check(_unusable_file("DCS", error))
         return
     if options.has_credentials and settings.auth_method == "iam" and (iam := settings.iam_endpoint) is not None:
         problem = await _network_problem(loaded, iam, "WORKER_IAM_ENDPOINT", tls)

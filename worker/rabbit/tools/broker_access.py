@@ -71,7 +71,7 @@ class Node:
     def of(cls, url: str) -> "Node":
         """The node of an AMQP URL that the configuration has validated."""
         parts = urlsplit(url)
-        is_external = parts.query == "auth=external"
+        is_external = "auth=external" in parts.query.split("&")
         user = None if is_external else unquote(parts.username or "guest")
         port = parts.port or (5671 if parts.scheme == "amqps" else 5672)
         vhost = unquote(parts.path[1:]) or "/"

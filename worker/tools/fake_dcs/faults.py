@@ -21,6 +21,7 @@ second group also exists with `create then ` in front: the task is created first
 | `throttle [N/UNIT]`     | no              | 429 `APIGW.0308` that names the window, by default 5/second             |
 | `error STATUS [CODE]`   | no              | that status with the documented body of that code                       |
 | `reply STATUS [BODY]`   | no              | exactly this status and body, as `application/json`                     |
+| a name                  | no              | the error answer of that name in `named_faults`                         |
 
 `throttle`, `error` and `reply` may end with ` retry after N` (header `Retry-After: N`, seconds) or ` retry at N`
 (the same moment as an HTTP date). UNIT is `second`, `minute` or a number of them, as in `10/30 second`.
@@ -35,6 +36,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+from worker.tools.fake_dcs.named_faults import BY_NAME
 
 WINDOW = r"\d+/(?:\d+ )?(?:second|minute)"
 
@@ -69,15 +72,23 @@ class FaultStep:
     retry_form: str = ""
     """`after`, `at`, or empty for no header Retry-After."""
     retry_seconds: int = 0
+    meets_all_calls: bool = False
+    """Whether a probability in `faults` is also that of calls that create nothing."""
 
 
 @lru_cache(maxsize=4096)
 def parse_step(text: str) -> FaultStep:
     """Parse one line of the table above. Raises ValueError with a sentence that quotes it."""
     is_after_create = text.startswith(_CREATE_THEN)
+    plain = text.removeprefix(_CREATE_THEN)
+    if (named := BY_NAME.get(plain)) is not None:
+        meets_all = named.meets_all_calls and not is_after_create
+        return FaultStep(
+            text, "reply", is_after_create, status=named.status, body=named.body, meets_all_calls=meets_all
+        )
     kinds = _OF_ANY_CALL if is_after_create else _OF_CREATE | _OF_ANY_CALL
     for kind, arguments in kinds.items():
-        found = re.fullmatch(kind + arguments, text.removeprefix(_CREATE_THEN), re.DOTALL)
+        found = re.fullmatch(kind + arguments, plain, re.DOTALL)
         if found is not None:
             given = {name: _NUMBERS.get(name, str)(value) for name, value in found.groupdict().items() if value}
             if kind == "throttle":

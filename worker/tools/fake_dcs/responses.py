@@ -11,6 +11,7 @@ from email.utils import formatdate
 from aiohttp import web
 
 from worker.tools.fake_dcs.faults import ERROR_CODES, ErrorResponse, FaultStep
+from worker.tools.fake_dcs.named_faults import ACCESS_KEY, REQUEST_ID
 from worker.tools.fake_dcs.settings import Quota
 from worker.tools.fake_dcs.state import CallRecord, ConnectionClosed, ServerState
 
@@ -56,7 +57,7 @@ async def respond(pending: PendingResponse, step: FaultStep) -> web.StreamRespon
             return web.Response(status=302, headers={"Location": f"{pending.state.url}/moved"})
         case "reply":
             headers = {**JSON_HEADERS, **_retry_headers(pending, step)}
-            return web.Response(status=step.status, body=step.body.encode(), headers=headers)
+            return web.Response(status=step.status, body=_filled(pending, step.body), headers=headers)
         case _:  # throttle and error
             text = Quota.model_validate(step.window).error_text if step.status == 429 else None
             code = step.code or ERROR_CODES.get(step.status, "DCS.5000")
@@ -95,6 +96,12 @@ async def _cut(pending: PendingResponse) -> web.StreamResponse:
     await response.write(body[: len(body) // 2])
     _close(pending)
     return response
+
+
+def _filled(pending: PendingResponse, body: str) -> bytes:
+    _, _, signed = pending.request.headers.get("Authorization", "").partition("Access=")
+    body = body.replace(REQUEST_ID, pending.call.request_id)
+    return body.replace(ACCESS_KEY, signed.partition(",")[0] or ACCESS_KEY).encode()
 
 
 def _retry_headers(pending: PendingResponse, step: FaultStep) -> dict[str, str]:

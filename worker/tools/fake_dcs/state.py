@@ -2,7 +2,7 @@
 
 A call is recorded when it arrives, so that a call without an answer is visible too; its status stays null. Tokens,
 signatures and passwords are not stored: their header gets a fingerprint, which distinguishes two tokens.
-A subclass of the state may override `now` and `headers` and set another `authenticator`.
+A subclass of the state may override `now` and `headers`.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from worker.tools.fake_dcs.tasks import MigrationTask, TaskStore
 
 MAX_CALLS_KEPT = 100_000
 MAX_BODY_CHARACTERS_KEPT = 4096
+READ_OPERATIONS = frozenset({"list", "show", "job"})
 
 _SECRET_HEADERS = frozenset({"x-auth-token", "x-subject-token", "x-security-token", "x-metadata-token"})
 
@@ -103,24 +104,24 @@ class FaultSelector:
     """Selects the fault step of a call; counts the position in every script, which restarts when it is changed."""
 
     def __init__(self) -> None:
-        self._posted: Counter[str] = Counter()
+        self._met: Counter[tuple[str, str]] = Counter()
         self._positions: dict[tuple[str, str], tuple[Sequence[str], int]] = {}
 
     def step_for_create(self, settings: FakeDcsSettings, project: str, name: str) -> FaultStep:
         """The step of the next POST of a task name: from its script, else its project's, else by chance."""
-        number = self._posted[name]
-        self._posted[name] += 1
+        step = self._step_by_chance(settings, "create", name)
         if name in settings.scripts:
             return self._next_step("task", name, settings.scripts[name])
         if project in settings.project_scripts:
             return self._next_step("project", project, settings.project_scripts[project])
-        return _step_by_chance(settings, name, number)
+        return step
 
     def step_for_call(self, settings: FakeDcsSettings, operation: str) -> FaultStep:
         """The step of the next call that creates nothing."""
-        if operation not in settings.operation_scripts:
-            return ORDINARY_STEP
-        return self._next_step("operation", operation, settings.operation_scripts[operation])
+        if operation in settings.operation_scripts:
+            return self._next_step("operation", operation, settings.operation_scripts[operation])
+        step = self._step_by_chance(settings, operation) if operation in READ_OPERATIONS else ORDINARY_STEP
+        return step if step.meets_all_calls else ORDINARY_STEP
 
     def _next_step(self, kind: str, name: str, script: Sequence[str]) -> FaultStep:
         played, number = self._positions.get((kind, name), (script, 0))
@@ -129,16 +130,15 @@ class FaultSelector:
         self._positions[kind, name] = (script, number + 1)
         return parse_step(script[min(number, len(script) - 1)])
 
-
-def _step_by_chance(settings: FakeDcsSettings, name: str, number: int) -> FaultStep:
-    if not settings.faults:
+    def _step_by_chance(self, settings: FakeDcsSettings, operation: str, name: str = "") -> FaultStep:
+        number = self._met[operation, name]
+        self._met[operation, name] += 1
+        left = random.Random(f"{settings.seed}/{name or operation}/{number}").random() if settings.faults else 0.0
+        for text, probability in settings.faults.items():
+            left -= probability
+            if left < 0:
+                return parse_step(text)
         return ORDINARY_STEP
-    left = random.Random(f"{settings.seed}/{name}/{number}").random()
-    for text, probability in settings.faults.items():
-        left -= probability
-        if left < 0:
-            return parse_step(text)
-    return ORDINARY_STEP
 
 
 class QuotaWindows:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.fakes.addresses import first_address_swallows
 from worker.cli.doctor import network
 from worker.cli.doctor.network import Address, check_markers, check_port, find_problem
 from worker.policy.diagnostics import CheckResult
@@ -71,6 +72,19 @@ async def test_unknown_host_fails_at_dns() -> None:
 async def test_invalid_host_name_fails_at_dns() -> None:
     """A name that Python refuses to encode is a finding, not a crash."""
     assert (await _found("a" * 70 + ".example", 5672)).startswith("DNS: ")
+
+
+async def test_address_that_swallows_packets_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker connects to the other address of the name, and so does the check."""
+    monkeypatch.setattr(network, "STAGE_TIMEOUT_SECONDS", 2.0)
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with first_address_swallows(monkeypatch, port) as host:
+            assert await _found(host, port) == ""
 
 
 async def test_hanging_resolver_ends_with_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:

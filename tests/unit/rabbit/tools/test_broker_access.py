@@ -37,7 +37,7 @@ URL = f"amqp://someone:{SECRET}@broker/team"
         ("amqps://u:p@host/", ("host", 5671, "u", "/")),
         ("amqp://u%40x:p@host:1/%2Fv", ("host", 1, "u@x", "/v")),
         ("amqp://u:p@host//", ("host", 5672, "u", "/")),
-        ("amqps://[::1]/v?auth=external", ("::1", 5671, None, "v")),
+        ("amqps://[::1]/v?heartbeat=30&auth=external", ("::1", 5671, None, "v")),
     ],
 )
 def test_node_of_a_url_has_the_defaults_of_the_client(url: str, node: tuple[object, ...]) -> None:

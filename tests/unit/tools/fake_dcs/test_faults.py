@@ -10,9 +10,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.unit.tools.fake_dcs.calls import CREATE, FIELDS
+from schemas.dcs import read_error
+from tests.unit.tools.fake_dcs.calls import CREATE, FIELDS, LIST, ask
+from worker.policy import error_table
 from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 from worker.tools.fake_dcs.faults import parse_step
+from worker.tools.fake_dcs.named_faults import NAMED_FAULTS, NamedFault
 
 
 @pytest.fixture
@@ -47,6 +50,8 @@ async def _post(client: aiohttp.ClientSession, **options: Any) -> tuple[int, byt
         ("create then error 504 APIGW.0201", "error", True, 504, "APIGW.0201"),
         ("throttle", "throttle", False, 429, ""),
         ("reply 200", "reply", False, 200, ""),
+        ("throttle user", "reply", False, 429, ""),
+        ("create then task exists", "reply", True, 409, ""),
     ],
 )
 def test_step_is_parsed(text: str, kind: str, creates: bool, status: int, code: str) -> None:
@@ -111,6 +116,7 @@ async def test_connection_faults_are_distinct(
         ("error 504", 504, b'{"error_code": "APIGW.0201"'),
         ("throttle", 429, b'{"error_code": "APIGW.0308"'),
         ('reply 200 {"instance_id": 7}', 200, b'{"instance_id": 7}'),
+        ("task exists", 409, b'{"NeutronError": {"message": "Security group rule already exists.'),
     ],
 )
 async def test_answer_faults_match_their_step(
@@ -214,6 +220,27 @@ async def test_lookups_have_scripts(fake_dcs: FakeDcs, client: aiohttp.ClientSes
         assert page.content_type == "text/html"
     async with client.get(detail) as shown:
         assert (await shown.json())["task_name"] == "x"
+
+
+async def test_named_fault_of_gateway_meets_all_calls(fake_dcs: FakeDcs, client: aiohttp.ClientSession) -> None:
+    """Each answer has the request id of its call; a fault of creates, or after the create, lets look-ups pass."""
+    await fake_dcs.apply(faults={"unpublished api": 1})
+    answers = [await ask(client, method, path, json=FIELDS) for method, path in (("POST", CREATE), ("GET", LIST))]
+
+    assert [(status, body["error_code"]) for status, body in answers] == [(404, "APIGW.0101")] * 2
+    assert [body["request_id"] for _, body in answers] == [call.request_id for call in fake_dcs.calls]
+    for passed in ("task exists", "create then backend away"):
+        await fake_dcs.apply(faults={"unpublished api": None, passed: 0.5})
+        assert [(await ask(client, "GET", LIST))[0] for _ in range(20)] == [200] * 20
+
+
+@pytest.mark.parametrize("fault", NAMED_FAULTS, ids=lambda fault: fault.name)
+def test_worker_reads_code_and_text_of_named_fault(fault: NamedFault) -> None:
+    """No body has a shape that the worker cannot read; only the conflict of another service has no code."""
+    error = read_error(fault.body.encode())
+
+    assert error.error_msg
+    assert error_table.is_service_code(error.error_code) is (fault.name != "task exists")
 
 
 async def test_stop_ends_every_wait() -> None:
