@@ -12,7 +12,7 @@ BENCH := $(VENV)/bench
 BROKERS := $(VENV)/brokers
 SERIES := 3.10 4.0 4.3
 PEERS := tools/bench/requirements-peers
-BASE := $(VENV)/base.tar
+BASE := $(VENV)/slim.tar
 COMPOSE := $(VENV)/compose
 SHIPPED := $(VENV)/shipped
 
@@ -36,9 +36,9 @@ help:
 	echo 'make test-deploy  the image, built and run in containers, and the compose file (root, Debian)'
 	echo 'make test-languages  types of the messages in TypeScript and Go, generated, compiled and tried (root, Debian)'
 	echo 'make test-senders  the programs of docs/senders.md, in each language that can be installed'
-	echo 'make image    the image (make image ENGINE=podman)'
+	echo 'make image    the image (make image ENGINE=podman SOURCE=https://… ARGS="--build-arg PIP_INDEX_URL=https://…")'
 	echo 'make wheel    dist/*.whl, the same bytes each time'
-	echo 'make sbom     dist/sbom.cdx.json: what the image installs, its licences and how it depends (CycloneDX)'
+	echo 'make sbom     dist/sbom.cdx.json: what the image installs, with hashes, licences and dependencies (CycloneDX)'
 	echo 'make check    format, lint, types, lock files'
 	echo 'make format   mend format and what lint can mend'
 	echo 'make rules    renew what is generated from deploy/prometheus/rules (make rules RUNBOOK=https://… writes its address)'
@@ -114,11 +114,14 @@ test-senders: python
 	scripts/packages.sh $(SENDERS) || for package in $(SENDERS); do scripts/packages.sh $$package || true; done
 	$(RUN) -m pytest -m senders tests/deploy $(ARGS)
 
-# What stands in for the image of Python on Debian 13, which no package registry has.
+# What stands in for the slim image of Python on Debian 13, which no package registry has: like it, it has no manuals,
+# no translations and no bytecode.
 $(BASE):
 	scripts/servers.sh mmdebstrap
 	mmdebstrap --quiet --mode=root --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates \
-		trixie $@.part.tar
+		$(foreach kind,doc man locale info lintian,--dpkgopt='path-exclude=/usr/share/$(kind)/*') \
+		--dpkgopt='path-include=/usr/share/doc/*/copyright' \
+		--customize-hook='find "$$1/usr/lib" -name "*.pyc" -delete' trixie $@.part.tar
 	mv $@.part.tar $@
 
 $(COMPOSE):
@@ -127,9 +130,13 @@ $(COMPOSE):
 	mmdebstrap --quiet --mode=root --variant=extract --include=docker-compose trixie $@.part
 	mv $@.part $@
 
+# Podman and Buildah take the date of the commit for everything in the layers, so that they are the same each time.
 image:
 	BUILDAH_FORMAT=docker $(ENGINE) build --tag dcs-migration-worker:$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
-		--build-arg REVISION=$$(git rev-parse HEAD) .
+		--build-arg REVISION=$$(git rev-parse HEAD) \
+		--label org.opencontainers.image.created=$$(git log -1 --format=%cI) \
+		$(if $(SOURCE),--label org.opencontainers.image.source="$(SOURCE)") \
+		$(if $(filter podman buildah,$(notdir $(firstword $(ENGINE)))),--timestamp $$(git log -1 --format=%ct)) $(ARGS) .
 
 # It is made of its content alone: neither when nor where shows.
 wheel: python
@@ -141,10 +148,11 @@ sbom: wheel
 	rm -rf $(SHIPPED)
 	$(RUN) -m venv --without-pip $(SHIPPED)
 	$(RUN) -m pip -qq --python $(SHIPPED)/bin/python --disable-pip-version-check --no-input install --require-hashes \
-		--no-deps --requirement requirements.lock
+		--no-deps --report $(SHIPPED)/installed.json --requirement requirements.lock
 	$(RUN) -m pip -qq --python $(SHIPPED)/bin/python --disable-pip-version-check install --no-index --no-deps dist/*.whl
 	$(VENV)/bin/cyclonedx-py environment --validate --gather-license-texts --output-reproducible \
 		--pyproject pyproject.toml --output-file dist/sbom.cdx.json $(SHIPPED)/bin/python
+	$(RUN) scripts/material_hashes.py $(SHIPPED)/installed.json dist/sbom.cdx.json
 
 prove: python
 	$(RUN) -m tests.simulation $(ARGS)

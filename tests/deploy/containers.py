@@ -78,21 +78,21 @@ class Containers:
         self.buildah("commit", "--quiet", made, PYTHON)
         self.buildah("rm", made)
 
-    def build(self, *options: str) -> None:
-        """Build the Dockerfile as IMAGE."""
+    def build(self, *options: str, image: str = IMAGE, context: Path = ROOT) -> None:
+        """Build the Dockerfile as IMAGE, dated as `make image` does it."""
         trusted = f"{AUTHORITIES}:/etc/ssl/certs/ca-certificates.crt:ro"  # for pip, during the build alone
-        how = ("--pull-never", "--network=host", "--format=docker", f"--volume={trusted}")
-        self.told = self.buildah("bud", *how, *options, "--tag", IMAGE, str(ROOT))
+        how = ("--pull-never", "--network=host", "--format=docker", "--timestamp=1580601600", f"--volume={trusted}")
+        self.told = self.buildah("bud", *how, *options, "--tag", image, str(context))
 
     def look(self, image: str) -> dict[str, Any]:
         """What the engine knows of an image."""
         (found,) = json.loads(self.podman("image", "inspect", image))
         return dict(found)
 
-    def ask(self, *command: str, options: Sequence[str] = SEALED) -> str:
+    def ask(self, *command: str, options: Sequence[str] = SEALED, image: str = IMAGE) -> str:
         """What another command than the worker prints in a container of its own."""
         program, *args = command
-        return self.podman("run", "--rm", *options, f"--entrypoint={program}", IMAGE, *args).strip()
+        return self.podman("run", "--rm", *options, f"--entrypoint={program}", image, *args).strip()
 
     def _run(self, command: list[str], seconds: float) -> str:
         done = subprocess.run(

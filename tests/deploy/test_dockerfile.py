@@ -13,7 +13,10 @@ from worker import __version__
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "Dockerfile").read_text()
 BUILD, RESULT = re.split(r"^(?=FROM )", TEXT, flags=re.MULTILINE)[1:]
-CONTEXT = {"README.md", "pyproject.toml", "requirements.lock", "requirements-build.lock", "schemas", "worker"}
+CONTEXT = {
+    *("README.md", "pyproject.toml", "requirements.lock", "requirements-build.lock", "schemas", "worker"),
+    "scripts/material_hashes.py",
+}
 
 
 def instructions(stage: str, name: str) -> list[str]:
@@ -31,12 +34,37 @@ def test_hadolint_has_nothing_to_say() -> None:
 
 
 def test_both_stages_stand_on_the_one_base() -> None:
-    """The base image is an argument with the official image as its default, and stays the same for both stages."""
-    assert "ARG PYTHON_IMAGE=python:3.13-slim-trixie\n" in TEXT
+    """The official image is the default of the first, and the first is the default of the second."""
+    assert "ARG PYTHON_IMAGE=python:3.13-slim-trixie\nARG RUNTIME_IMAGE=${PYTHON_IMAGE}\n" in TEXT
     assert [instructions(stage, "FROM") for stage in (BUILD, RESULT)] == [
         ["${PYTHON_IMAGE} AS build"],
-        ["${PYTHON_IMAGE}"],
+        ["${RUNTIME_IMAGE}"],
     ]
+
+
+def test_the_last_stage_needs_no_shell() -> None:
+    """What it runs is a program with its arguments, so that a base image without a shell will do."""
+    assert [command[:2] for command in instructions(RESULT, "RUN")] == ['["']
+
+
+def test_make_image_names_commit_date_and_source() -> None:
+    """Podman and Buildah date everything alike; Docker has no such option. What ARGS hold is passed on."""
+    how = (
+        "make",
+        "--dry-run",
+        "image",
+        "SOURCE=https://code.example.com/worker",
+        "ARGS=--build-arg PIP_INDEX_URL=https://i",
+    )
+    for engine, is_dated in (("docker", False), ("/usr/bin/podman", True), ("buildah --root x", True)):
+        command = subprocess.run(
+            [*how, f"ENGINE={engine}"], cwd=ROOT, check=True, capture_output=True, text=True
+        ).stdout
+        assert ("--timestamp $(git log -1 --format=%ct)" in command) is is_dated
+        assert "--label org.opencontainers.image.created=$(git log -1 --format=%cI)" in command
+        assert '--label org.opencontainers.image.source="https://code.example.com/worker"' in command
+        assert "--build-arg REVISION=$(git rev-parse HEAD)" in command
+        assert " --build-arg PIP_INDEX_URL=https://i ." in command
 
 
 def test_every_download_is_pinned_by_hash() -> None:
@@ -61,7 +89,7 @@ def test_the_worker_gets_its_own_lock() -> None:
 
 def test_user_is_a_number_without_other_rights() -> None:
     """Kubernetes can tell that a numeric user is not root."""
-    assert instructions(RESULT, "USER") == ["10001:10001"]
+    assert instructions(RESULT, "USER")[-1] == "10001:10001"
 
 
 def test_the_worker_is_the_first_process() -> None:

@@ -5,20 +5,23 @@ import json
 import os
 import re
 import signal
+import time
 import tomllib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from packaging.utils import canonicalize_name
 
 from tests.deploy.compose_file import SERVICES, Placed
 from tests.deploy.containers import IMAGE, NARROW, ROOT, SEALED, Containers
 from tests.deploy.lock_file_pins import shipped
+from tests.deploy.replica_container import Replica
 from tests.deploy.wheel_build import build, digest
 from tests.fakes.servers import RabbitMqServer
-from tools.harness.running_system import TOKEN, RunningSystem, free_port, request, until
+from tools.harness.running_system import RunningSystem, free_port, request, until
 from worker.tools import healthcheck
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
@@ -32,55 +35,6 @@ async def system(rabbit: RabbitMqServer, tmp_path: Path) -> AsyncIterator[Runnin
     """A broker, the fake DCS and a reader of events; workers are containers."""
     async with RunningSystem(rabbit.url, tmp_path) as system:
         yield system
-
-
-class Replica:
-    """The worker in a container."""
-
-    def __init__(self, containers: Containers, system: RunningSystem, options: tuple[str, ...] = SEALED) -> None:
-        secrets = system.folder / "secrets"
-        secrets.mkdir(exist_ok=True)
-        (secrets / "worker_auth_token").write_text(TOKEN)
-        self.port = free_port()
-        self._containers = containers
-        told = {
-            "WORKER_AMQP_URL": system.amqp_url,
-            "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": system.fake_dcs.url}),
-            "WORKER_HTTP_HOST": "127.0.0.1",
-            "WORKER_HTTP_PORT": str(self.port),
-        }
-        environment = [f"--env={name}={value}" for name, value in told.items()]
-        self.id = containers.podman(
-            "run", "--detach", *options, f"--volume={secrets}:/run/secrets:ro", *environment, IMAGE
-        )
-
-    def get(self, path: str) -> str:
-        """A page of it; empty while there is none."""
-        try:
-            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as answer:
-                return str(answer.read().decode())
-        except OSError:
-            return ""
-
-    async def ready(self) -> None:
-        """Wait until it consumes."""
-        await until(lambda: bool(self.get("/readyz")), 30, lambda: self._containers.podman("logs", self.id))
-
-    def stop(self) -> int:
-        """`podman stop`: SIGTERM to the first process; the exit status."""
-        self._containers.podman("stop", "--time=40", self.id)
-        return int(self._containers.podman("inspect", "--format={{.State.ExitCode}}", self.id))
-
-    def peak(self) -> int:
-        """The most memory that it has had, in bytes."""
-        read = "import glob; print(open(glob.glob('/sys/fs/cgroup/memory*/memory*max_usage*')[0]).read())"
-        return int(self._containers.podman("exec", self.id, "python", "-c", read))
-
-    def changes(self) -> list[str]:
-        """What was changed in its root file system, less what the engine itself puts there."""
-        lines = self._containers.podman("diff", self.id).splitlines()
-        engine = ("/etc", "/run")  # hosts, resolv.conf, mtab; .containerenv and the place of the secrets
-        return [line for line in lines if not line.split()[1].startswith(engine)]
 
 
 def hears(pid: int, number: signal.Signals) -> bool:
@@ -109,7 +63,7 @@ async def test_image_serves_and_drains_sealed(containers: Containers, system: Ru
     last = [f"image-last-{number}" for number in range(20)]
     for name in last:
         await system.publish(request(name))
-    await until(lambda: "dcs_worker_in_flight_requests 20.0" in replica.get("/metrics"), 20)
+    await until(lambda: any(call.operation == "create" and call.name in last for call in system.fake_dcs.calls), 20)
     assert await asyncio.to_thread(replica.stop) == 0
     assert replica.changes() == []
     done = {task.name for task in system.fake_dcs.tasks} & {*last}
@@ -119,6 +73,18 @@ async def test_image_serves_and_drains_sealed(containers: Containers, system: Ru
     assert await asyncio.to_thread(successor.stop) == 0
     system.assert_one_task_each(names + last)
     assert await system.all_empty((10, 60, 300, 1800))
+
+
+async def test_worker_is_ready_soon(containers: Containers, system: RunningSystem) -> None:
+    """The best of a few starts, for other work on the machine slows any of them down."""
+    seconds = []
+    for _ in range(4):
+        replica = Replica(containers, system)
+        started = int(containers.podman("inspect", "--format={{.State.StartedAt.UnixNano}}", replica.id)) / 1e9
+        await replica.ready()
+        seconds.append(time.time() - started)
+        containers.podman("rm", "--force", "--time=10", replica.id)
+    assert min(seconds) <= 1.2
 
 
 async def test_nothing_tries_to_write(containers: Containers, system: RunningSystem) -> None:
@@ -134,9 +100,8 @@ async def test_nothing_tries_to_write(containers: Containers, system: RunningSys
 async def test_a_stop_during_the_start_drains_too(containers: Containers, system: RunningSystem) -> None:
     """SIGTERM that comes as soon as a first process can hear it, long before it is ready, ends it with 0."""
     replica = Replica(containers, system)
-    pid = int(containers.podman("inspect", "--format={{.State.Pid}}", replica.id))
-    await until(lambda: hears(pid, signal.SIGTERM), 30)
-    os.kill(pid, signal.SIGTERM)
+    await until(lambda: hears(replica.pid, signal.SIGTERM), 30)
+    os.kill(replica.pid, signal.SIGTERM)
     assert containers.podman("wait", replica.id) == "0"
 
 
@@ -177,6 +142,7 @@ def test_image_says_what_it_is(containers: Containers) -> None:
     config = image["Config"]
     assert (config["User"], config["Entrypoint"], config["Cmd"]) == ("10001:10001", ["dcs-worker"], ["run"])
     assert config["StopSignal"] in ("SIGTERM", "15")
+    assert image["Size"] < 200 * 10**6
     assert image["HealthCheck" if "HealthCheck" in image else "Healthcheck"]["Test"][-1] == "worker.tools.healthcheck"
 
 
@@ -198,12 +164,15 @@ def test_image_holds_the_wheel_that_make_makes(containers: Containers, tmp_path:
 
 
 def test_image_lists_its_materials(containers: Containers) -> None:
-    """The bill of materials names exactly what the lock ships and the project itself, each with its licence."""
-    bill = json.loads(containers.ask("cat", "/opt/worker/sbom.cdx.json"))
+    """The bill of materials names exactly what the lock ships and the project itself, with licences and hashes."""
+    text = containers.ask("cat", "/opt/worker/sbom.cdx.json")
+    bill = json.loads(text)
     found = {(canonicalize_name(one["name"]), one["version"]) for one in bill["components"]}
-    assert bill["bomFormat"] == "CycloneDX"  # the build holds it against the schema
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     assert found == set(shipped((ROOT / "requirements.lock").read_text()))
     assert [one["name"] for one in bill["components"] if not one.get("licenses")] == []
+    lock = (ROOT / "requirements.lock").read_text()
+    assert [one["name"] for one in bill["components"] if f"sha256:{one['hashes'][0]['content']}" not in lock] == []
     assert bill["metadata"]["component"]["name"] == "dcs-migration-worker"
 
 

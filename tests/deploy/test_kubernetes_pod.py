@@ -47,7 +47,7 @@ class Pods(Containers):
 @pytest.fixture(scope="module")
 def pods() -> Iterator[Pods]:
     """Podman, with the image built from the Dockerfile."""
-    base = ROOT / ".venv" / "base.tar"
+    base = ROOT / ".venv" / "slim.tar"
     assert base.exists(), "the fake DCS for the base image is not made yet: run make test-deploy"
     with Pods() as pods:
         pods.make_base(base)

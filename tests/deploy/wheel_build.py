@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -13,14 +14,20 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ("pyproject.toml", "README.md", "worker", "schemas")
 
 
-def build(folder: Path, umask: int = 0o022) -> Path:
-    """Copy the sources to a folder, with times and modes of their own, and build the wheel there as make does."""
-    for name in SOURCES:
+def copy_sources(folder: Path, umask: int, sources: Iterable[str] = SOURCES) -> None:
+    """Copy sources to a folder, with times and modes of their own."""
+    for name in sources:
+        (folder / name).parent.mkdir(exist_ok=True)
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
     for path in folder.rglob("*"):
         os.utime(path, (umask * 10_000_000, umask * 10_000_000))
         path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+
+
+def build(folder: Path, umask: int = 0o022) -> Path:
+    """Copy the sources to a folder and build the wheel there as make does."""
+    copy_sources(folder, umask)
     options = ["--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder / "dist")]
     subprocess.run(
         [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", *options, folder],
