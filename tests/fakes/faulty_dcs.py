@@ -1,38 +1,34 @@
 """Fake DCS with everything that only tests and storms need, on top of `worker.tools.fake_dcs`.
 
-Outages that refuse connections, forbidden operations, unusual list rows, a clock that is ahead, accounts and keys that
-are locked, the list of projects, and the metadata service with its temporary keys.
+Outages that refuse connections, forbidden operations, unusual list rows, a clock that is ahead, the list of projects.
 """
 
 import asyncio
 import re
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import partial
 from html import escape
-from secrets import token_hex
 from typing import Any, Literal
 from unicodedata import normalize
 
 from aiohttp import web
 from pydantic import Field
 
-from tests.fakes.workload_identity import WorkloadIdentityApi
-from worker.tools.fake_dcs import Auth, FakeDcs, FakeDcsSettings, MigrationTask
-from worker.tools.fake_dcs.apis import DcsApi, IamApi, iam_time
-from worker.tools.fake_dcs.authentication import Authenticator, Authorization, ReceivedRequest, incorrect_signature
-from worker.tools.fake_dcs.faults import ErrorResponse, IamErrorResponse
+from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings, MigrationTask
+from worker.tools.fake_dcs.apis import DcsApi, IamApi
+from worker.tools.fake_dcs.authentication import ReceivedRequest
+from worker.tools.fake_dcs.faults import ErrorResponse
+from worker.tools.fake_dcs.platform import PlatformApi
 from worker.tools.fake_dcs.responses import PendingResponse, respond
 from worker.tools.fake_dcs.server import LISTEN_BACKLOG
 from worker.tools.fake_dcs.settings import Seconds
 from worker.tools.fake_dcs.state import CallRecord, ServerState
 
-MAX_METADATA_TOKEN_SECONDS = 21_600
 TEXT_FORMS: dict[str, Callable[[str], str]] = {
     "as sent": str,
     "trimmed": str.strip,
@@ -44,16 +40,6 @@ TEXT_FORMS: dict[str, Callable[[str], str]] = {
     "longer": lambda text: f"{text}}}",
 }
 """Forms in which services keep texts; a column of three-byte characters has no emoji."""
-
-
-class FaultyAuth(Auth):
-    """How credentials are checked; `lock_after`: wrong credentials in a row after which an account is locked."""
-
-    refuse_passwords: bool = False
-    temporary_key_seconds: Seconds = 86_400.0
-    workload_token: str = "workload-token"
-    lock_after: int = 0
-    lock_seconds: Seconds = 300.0
 
 
 class FaultySettings(FakeDcsSettings):
@@ -69,7 +55,6 @@ class FaultySettings(FakeDcsSettings):
     - `largest_page`: rows of a page at most, whatever limit is asked for.
     """
 
-    auth: FaultyAuth = FaultyAuth()
     provisioning: Seconds = 0.0
     down: Literal["no", "unavailable", "refuse"] = "no"
     down_seconds: Seconds | None = None
@@ -101,7 +86,7 @@ class FaultyDcs(FakeDcs):
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of all APIs, recorded."""
-        apis = FaultyDcsApi, IamApi, ProjectsApi, MetadataApi, WorkloadIdentityApi
+        apis = FaultyDcsApi, IamApi, ProjectsApi, PlatformApi
         return [route for api in apis for route in api(self.state).routes()]
 
     @property
@@ -119,7 +104,7 @@ class FaultyDcs(FakeDcs):
 
     def stats(self) -> dict[str, Any]:
         """Counters, as `/_stats` shows them, and the number of issued credentials by kind."""
-        authenticator = self.state.own_authenticator
+        authenticator = self.state.authenticator
         issued = {"tokens": len(authenticator.tokens), "keys": len(authenticator.keys)}
         return {**self.state.stats(), "issued": issued}
 
@@ -207,7 +192,6 @@ class FaultyState(ServerState):
 
     def __init__(self, settings: FaultySettings, clock: Callable[[], float]) -> None:
         super().__init__(settings, clock)
-        self.authenticator = self.own_authenticator = FaultyAuthenticator(self)
         self.on_page: Callable[[], None] = lambda: None
 
     def now(self) -> float:
@@ -286,88 +270,6 @@ class FaultyDcsApi(DcsApi):
         return styles[self._state.settings.dates]
 
 
-@dataclass(frozen=True, slots=True)
-class TemporaryAccessKey:
-    """A key pair with a security token, valid until `expires` (epoch seconds)."""
-
-    access_key: str
-    secret_key: str
-    security_token: str
-    expires: float
-
-
-class FaultyAuthenticator(Authenticator):
-    """Authenticator that locks accounts and keys, and knows temporary keys."""
-
-    def __init__(self, state: FaultyState) -> None:
-        super().__init__()
-        self._state = state
-        self.keys: dict[str, TemporaryAccessKey] = {}
-        self.metadata_tokens: dict[str, float] = {}
-        self._wrong_in_a_row: Counter[str] = Counter()
-        self._locked_until: dict[str, float] = {}
-
-    def issue_key(self, auth: FaultyAuth, now: float) -> TemporaryAccessKey:
-        """Issue a temporary access key."""
-        expires = now + auth.temporary_key_seconds
-        key = TemporaryAccessKey(token_hex(10).upper(), token_hex(20), token_hex(64), expires)
-        self.keys[key.access_key] = key
-        return key
-
-    def issue_metadata_token(self, seconds: float, now: float) -> str:
-        """Issue a token of the metadata service, valid for `seconds`."""
-        text = token_hex(28)
-        self.metadata_tokens[text] = now + seconds
-        return text
-
-    def check_password(self, auth: Auth, domain: str, user: str, password: str) -> None:
-        """Refuse the password also while the account is locked, or if all passwords are refused."""
-        assert isinstance(auth, FaultyAuth)
-        now = self._state.now()
-        if now < self._locked_until.get(user, 0.0):
-            raise IamErrorResponse(401, "The account is locked.", "Unauthorized")
-        if auth.refuse_passwords:
-            password = ""
-        try:
-            super().check_password(auth, domain, user, password)
-        except ErrorResponse:
-            self._count_wrong(auth, user, now)
-            raise
-        del self._wrong_in_a_row[user]
-
-    def check_signature(self, auth: Auth, received: ReceivedRequest, authorization: Authorization) -> None:
-        """Refuse the signature also while the key is locked; a temporary key needs its security token."""
-        assert isinstance(auth, FaultyAuth)
-        access_key, now = authorization.access_key, received.now
-        if now < self._locked_until.get(access_key, 0.0):
-            raise incorrect_signature("AK access failed to reach the limit,forbidden.")
-        try:
-            super().check_signature(auth, received, authorization)
-        except ErrorResponse as error:
-            if "verify aksk signature fail" in error.text:
-                self._count_wrong(auth, access_key, now)
-            raise
-        del self._wrong_in_a_row[access_key]
-        key = self.keys.get(access_key)
-        if key is not None and received.request.headers.get("X-Security-Token") != key.security_token:
-            raise incorrect_signature("verify security token fail")
-
-    def secret_key_of(self, access_key: str, auth: Auth) -> str:
-        """The secret key of a lasting or temporary access key."""
-        key = self.keys.get(access_key)
-        if key is None:
-            return super().secret_key_of(access_key, auth)
-        if self._state.now() >= key.expires:
-            raise incorrect_signature("the temporary access key has expired")
-        return key.secret_key
-
-    def _count_wrong(self, auth: FaultyAuth, account: str, now: float) -> None:
-        self._wrong_in_a_row[account] += 1
-        if auth.lock_after and self._wrong_in_a_row[account] >= auth.lock_after:
-            self._locked_until[account] = now + auth.lock_seconds
-            del self._wrong_in_a_row[account]
-
-
 class ProjectsApi:
     """IAM's list of projects. Source: IAM API, Querying Project Information."""
 
@@ -392,58 +294,5 @@ class ProjectsApi:
             ]
             return web.json_response({"projects": rows, "links": {"self": None}})
 
-        return await _respond(self._state, "projects", request, call, answer)
-
-
-class MetadataApi:
-    """The metadata service: temporary keys. Source: ECS User Guide, Obtaining Metadata, Security Key."""
-
-    def __init__(self, state: FaultyState) -> None:
-        self._state = state
-
-    def routes(self) -> list[web.RouteDef]:
-        """Paths and methods of the metadata service."""
-        recorded_route = self._state.recorded_route
-        return [
-            web.put("/meta-data/latest/api/token", recorded_route("metadata", self.token)),
-            web.get("/openstack/latest/securitykey", recorded_route("metadata", self.security_key), allow_head=False),
-        ]
-
-    async def token(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
-        """Issue a token of the metadata service, as plain text."""
-
-        def answer() -> web.Response:
-            seconds = request.headers.get("X-Metadata-Token-Ttl-Seconds", "")
-            if not (seconds.isascii() and seconds.isdigit() and 1 <= int(seconds) <= MAX_METADATA_TOKEN_SECONDS):
-                raise ErrorResponse(400, "DCS.4800", "Invalid X-Metadata-Token-Ttl-Seconds in the request.")
-            return web.Response(
-                text=self._state.own_authenticator.issue_metadata_token(int(seconds), self._state.now())
-            )
-
-        return await _respond(self._state, "metadata", request, call, answer)
-
-    async def security_key(self, request: web.Request, call: CallRecord) -> web.StreamResponse:
-        """Issue temporary keys to the holder of a metadata token."""
-
-        def answer() -> web.Response:
-            now, authenticator = self._state.now(), self._state.own_authenticator
-            if now >= authenticator.metadata_tokens.get(request.headers.get("X-Metadata-Token", ""), 0.0):
-                raise ErrorResponse(401, "DCS.1001")
-            key = authenticator.issue_key(self._state.settings.auth, now)
-            credential = {
-                "access": key.access_key,
-                "secret": key.secret_key,
-                "securitytoken": key.security_token,
-                "expires_at": iam_time(key.expires),
-            }
-            return web.json_response({"credential": credential})
-
-        return await _respond(self._state, "metadata", request, call, answer)
-
-
-async def _respond(
-    state: FaultyState, operation: str, request: web.Request, call: CallRecord, answer: Callable[[], web.Response]
-) -> web.StreamResponse:
-    """Answer a call as the next step of its operation's script says."""
-    step = state.faults.step_for_call(state.settings, operation)
-    return await respond(PendingResponse(state, request, call, answer), step)
+        step = self._state.faults.step_for_call(self._state.settings, "projects")
+        return await respond(PendingResponse(self._state, request, call, answer), step)

@@ -15,7 +15,6 @@ import pytest
 from schemas.request import Request, Task
 from tests.fakes.clock import FakeClock
 from tests.fakes.faulty_dcs import FaultyDcs
-from tests.fakes.workload_identity import AGENCY_URN, IDP_ID, PROVIDER_URN
 from tests.unit.dcs.fakes import timing_of, until
 from worker.bootstrap.components import platform_identity
 from worker.config import load
@@ -29,8 +28,10 @@ from worker.dcs.transport import ServiceTransport
 from worker.policy.call_result import CallError, TaskCreated, TaskFound
 from worker.policy.freeze_detector import FreezeDetector
 from worker.policy.migration_request import MigrationRequest, migration
+from worker.tools.fake_dcs import platform as platform_services
 
 PASSWORD = "stand-in-password"
+WORKLOAD_TOKEN = "stand-in-workload-token"
 SECRET_KEY = "stand-in-secret-key-of-forty-characters0"
 IDS = {"vpc_id": "v", "subnet_id": "s", "security_group_id": "g"}
 ODD = [
@@ -104,11 +105,14 @@ async def working(
         async with FaultyDcs(clock=clock, auth=auth) as fake_dcs:
             work = Work(fake_dcs, folder, clock)
             work.write(**secrets)
-            (folder / "token").write_text("workload-token\n")
+            (folder / "token").write_text(f"{WORKLOAD_TOKEN}\n")
             if profile:
                 (folder / "profile").write_text(profile.format(folder=folder))
             urls = {"WORKER_SECRETS_DIR": str(folder), "WORKER_IAM_ENDPOINT": fake_dcs.url}
-            named = {name: value.format(url=fake_dcs.url, folder=folder) for name, value in environ.items()}
+            named = {
+                name: value.format(url=fake_dcs.url, folder=folder, token_file=folder / "token")
+                for name, value in environ.items()
+            }
             loaded = load(urls | named, folder=folder)
             freeze_detector = FreezeDetector(lambda: 0.0)
 
@@ -151,28 +155,18 @@ async def keys(tmp_path: Path) -> AsyncIterator[Work]:
         yield work
 
 
-WAYS = {
-    "pod identity": {
-        "HC_CONTAINER_CREDENTIALS_FULL_URI": "{url}/v1/credentials",
-        "HC_CONTAINER_AUTHORIZATION_TOKEN_FILE": "{folder}/token",
-    },
-    "OIDC": {
-        "HUAWEICLOUD_OIDC_PROVIDER_URN": PROVIDER_URN,
-        "HUAWEICLOUD_OIDC_AGENCY_URN": AGENCY_URN,
-        "HUAWEICLOUD_OIDC_TOKEN_FILE": "{folder}/token",
-        "HUAWEICLOUD_SDK_STS_ENDPOINT": "{url}",
-    },
-    "OIDC of the old IAM": {"HUAWEICLOUD_SDK_IDP_ID": IDP_ID, "HUAWEICLOUD_SDK_ID_TOKEN_FILE": "{folder}/token"},
+WAYS: dict[str, dict[str, str]] = {
+    **platform_services.WAYS,
     "profile": {"HUAWEICLOUD_SDK_CREDENTIALS_FILE": "{folder}/profile"},
     "metadata": {},
 }
-PROFILE = f"[basic]\nidp_id = {IDP_ID}\nid_token_file = {{folder}}/token\n"
+PROFILE = f"[basic]\nidp_id = {platform_services.IDP_ID}\nid_token_file = {{folder}}/token\n"
 
 
 @pytest.fixture(params=WAYS)
 async def platform(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Work]:
     """Work with keys of the platform that live for ten minutes, by each way."""
-    auth = {"mode": "aksk", "temporary_key_seconds": 600}
+    auth = {"mode": "platform", "temporary_key_seconds": 600}
     environ = {"WORKER_CREDENTIALS": "platform", **WAYS[request.param]}
     profile = PROFILE if request.param == "profile" else ""
     async with working(tmp_path, auth, environ, profile) as work:
@@ -342,7 +336,7 @@ async def test_rotated_workload_token_is_used(platform: Work) -> None:
     refused = await platform.create("between")
     assert isinstance(refused, CallError)
     assert (refused.label, refused.is_ambiguous) == ("credentials", False)
-    assert "workload-token" not in f"{refused} {platform.credentials!r}"
+    assert WORKLOAD_TOKEN not in f"{refused} {platform.credentials!r}"
 
     platform.write(token="rotated-token")
     await platform.clock.advance(refused.retry_after or 0)
@@ -355,7 +349,7 @@ async def test_first_configured_way_is_used(tmp_path: Path) -> None:
     environ = {"WORKER_CREDENTIALS": "platform"}
     for variables in WAYS.values():
         environ |= variables
-    async with working(tmp_path, {"mode": "aksk"}, environ, PROFILE) as work:
+    async with working(tmp_path, {"mode": "platform"}, environ, PROFILE) as work:
         assert isinstance(await work.create("x"), TaskCreated)
         assert [call.path for call in work.fake_dcs.calls if call.operation == "identity"] == ["/v1/credentials"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.fakes.faulty_dcs import FaultyDcs
-from tests.fakes.workload_identity import AGENCY_URN, IDP_ID, PROVIDER_URN
-from worker.tools.fake_dcs import PLAIN_TEXT_PASSWORD
+from worker.tools.fake_dcs import PLAIN_TEXT_PASSWORD, Auth
+from worker.tools.fake_dcs.platform import IDP_ID, WAYS
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 ACCESS_KEY = "SDKACCESSKEY00000001"
@@ -197,23 +197,9 @@ def _json(reply: Any) -> dict[str, Any]:
     return parsed
 
 
-IDENTITIES = {
-    "pod identity": {
-        "HC_CONTAINER_CREDENTIALS_FULL_URI": "{url}/v1/credentials",
-        "HC_CONTAINER_AUTHORIZATION_TOKEN_FILE": "{token}",
-    },
-    "OIDC": {
-        "HUAWEICLOUD_OIDC_PROVIDER_URN": PROVIDER_URN,
-        "HUAWEICLOUD_OIDC_AGENCY_URN": AGENCY_URN,
-        "HUAWEICLOUD_OIDC_TOKEN_FILE": "{token}",
-        "HUAWEICLOUD_SDK_STS_ENDPOINT": "{url}",
-    },
-    "OIDC of the old IAM": {
-        "HUAWEICLOUD_SDK_IDP_ID": IDP_ID,
-        "HUAWEICLOUD_SDK_ID_TOKEN_FILE": "{token}",
-        "HUAWEICLOUD_SDK_IAM_ENDPOINT": "{url}",
-    },
-    "profile": {"HUAWEICLOUD_SDK_CREDENTIALS_FILE": "{token}.profile", "HUAWEICLOUD_SDK_IAM_ENDPOINT": "{url}"},
+IDENTITIES: dict[str, dict[str, str]] = {
+    **WAYS,
+    "profile": {"HUAWEICLOUD_SDK_CREDENTIALS_FILE": "{token_file}.profile"},
     "metadata": {},
 }
 
@@ -240,11 +226,13 @@ async def test_providers_of_sdk_get_keys(
     from huaweicloudsdkcore.auth.internal import MetadataAccessor
 
     token = tmp_path / "token"
-    token.write_text("workload-token")
+    token.write_text(Auth().workload_token.get_secret_value())
     (tmp_path / "token.profile").write_text(f"[basic]\nidp_id = {IDP_ID}\nid_token_file = {token}\n")
     monkeypatch.setattr(MetadataAccessor, "_METADATA_ENDPOINT", fake_dcs.url)
     for name, value in IDENTITIES[identity].items():
-        monkeypatch.setenv(name, value.format(url=fake_dcs.url, token=token))
+        monkeypatch.setenv(name, value.format(url=fake_dcs.url, token_file=token))
+    monkeypatch.setenv("HUAWEICLOUD_SDK_IAM_ENDPOINT", fake_dcs.url)  # the worker has a setting of another name
+    await fake_dcs.apply(auth={"mode": "platform"})
 
     sdk = Sdk(fake_dcs.url, await asyncio.to_thread(provided_by, identity))
     created = await sdk.create("keyless")

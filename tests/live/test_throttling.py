@@ -41,8 +41,8 @@ async def test_many_waiting_requests_use_little_memory(vhost: str, tmp_path: Pat
 async def test_refused_credentials_are_named_on_page_and_log(vhost: str, tmp_path: Path) -> None:
     """Nothing is consumed while IAM refuses the password: readiness, metric and log say so."""
     async with RunningSystem(vhost, tmp_path) as system:
-        await system.fake_dcs.apply({"auth": {"mode": "iam", "refuse_passwords": True}})
         auth = system.fake_dcs.settings.auth
+        await system.fake_dcs.apply({"auth": {"mode": "iam", "password": "changed"}})
         iam = {"ENDPOINT": system.fake_dcs.url, "USER": auth.user, "DOMAIN": auth.domain}
         settings = {f"WORKER_IAM_{name}": value for name, value in iam.items()}
         password = auth.password.get_secret_value()

@@ -12,7 +12,7 @@ from worker.cli.common import EXIT_UNAVAILABLE, fail, on_first_signal
 if TYPE_CHECKING:
     from worker.tools.fake_dcs import FakeDcs, FakeDcsSettings
 
-AuthMode = Literal["none", "token", "iam", "aksk"]
+AuthMode = Literal["none", "token", "iam", "aksk", "platform"]
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; default: 127.0.0.1.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on, 0: any free port; default: 8090.")]
@@ -50,6 +50,7 @@ _CREDENTIAL_VARIABLES: Final[dict[AuthMode, dict[str, str]]] = {
     "token": {"WORKER_AUTH_TOKEN": "token"},
     "aksk": {"WORKER_ACCESS_KEY": "access_key", "WORKER_SECRET_KEY": "secret_key"},
     "iam": {"WORKER_IAM_DOMAIN": "domain", "WORKER_IAM_USER": "user", "WORKER_IAM_PASSWORD": "password"},
+    "platform": {"WORKLOAD_TOKEN": "workload_token"},
 }
 """Variables of a worker, and the member of the fake DCS's `Auth` with the value of each."""
 CHANGE_TIMEOUT_SECONDS: Final = 10.0
@@ -202,6 +203,8 @@ def _announcement(fake_dcs: "FakeDcs") -> Iterator[str]:
     yield f"Fake DCS on {fake_dcs.url}, credentials: {fake_dcs.settings.auth.mode}. Point a worker at it:"
     yield f"  export WORKER_DCS_ENDPOINTS='{endpoints}'"
     yield from (f"  export {line}" for line in _credentials(fake_dcs))
+    if fake_dcs.settings.auth.mode == "platform":
+        yield "None of them is needed where this is the metadata service: --host 169.254.169.254 --port 80"
     yield f"Received calls: {fake_dcs.url}/_tasks, /_calls, /_stats. Ctrl-C stops it."
 
 
@@ -221,3 +224,16 @@ def _credentials(fake_dcs: "FakeDcs") -> Iterator[str]:
         if isinstance(public, SecretStr):
             value = public.get_secret_value() if value == public else "'the one you gave'"
         yield f"{variable}={value}"
+    if auth.mode == "platform":
+        yield from _ways(fake_dcs.url)
+
+
+def _ways(url: str) -> Iterator[str]:
+    """The variables of a worker that takes temporary keys, by each way; the first one that is set is used."""
+    from worker.tools.fake_dcs.platform import WAYS
+
+    file = "workload-token"
+    yield f"WORKER_CREDENTIALS=platform; echo $WORKLOAD_TOKEN >{file}   # and one of these lines:"
+    for way, variables in WAYS.items():
+        values = (f"{name}={text.format(url=url, token_file=f'$PWD/{file}')}" for name, text in variables.items())
+        yield f"{' '.join(values)}   # {way}"

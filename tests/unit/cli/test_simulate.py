@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from worker.cli.simulate import simulate
 from worker.tools.fake_dcs.named_faults import NAMED_FAULTS
+from worker.tools.fake_dcs.platform import WAYS
 
 COMMAND = "import typer; from worker.cli.simulate import simulate; typer.run(simulate)"
 BODY = b'{"name":"x","vpc_id":"v","subnet_id":"s","security_group_id":"g"}'
@@ -64,6 +65,19 @@ def test_secret_of_the_caller_is_not_printed() -> None:
     with _simulated("--auth", "token", "--settings", '{"auth": {"token": "given-token"}}') as (_, announcement):
         assert "given-token" not in announcement
         assert "WORKER_AUTH_TOKEN='the one you gave'" in announcement
+
+
+def test_keys_of_the_platform_are_offered_by_each_way() -> None:
+    """The printed variables of each are those of a worker, and the agent among them gives keys."""
+    with _simulated("--auth", "platform") as (_, announcement):
+        lines = [line.strip() for line in announcement.splitlines() if "$PWD/workload-token" in line]
+        assert [line.rpartition("# ")[2] for line in lines] == list(WAYS)
+        named = dict(pair.partition("=")[::2] for line in lines for pair in line.split()[1:] if "=" in pair)
+        assert named.keys() == {name for variables in WAYS.values() for name in variables}
+        headers = {"Content-Type": "application/json", "Authorization": "stand-in-workload-token"}
+        agent = Request(named["HC_CONTAINER_CREDENTIALS_FULL_URI"], b"{}", headers)
+        with urlopen(agent, timeout=5) as reply:
+            assert json.loads(reply.read())["credentials"].keys() >= {"accessKeyId", "securityToken"}
 
 
 def test_port_in_use_exits_with_1_and_one_sentence() -> None:

@@ -1,4 +1,4 @@
-"""The fake DCS of the tests: outages, forbidden operations, unusual rows, locked accounts, temporary keys."""
+"""The fake DCS of the tests: outages, forbidden operations, unusual rows."""
 
 import asyncio
 
@@ -12,11 +12,7 @@ from tests.unit.tools.fake_dcs.calls import (
     FIELDS,
     LIST,
     ask,
-    list_tasks,
     listed_names,
-    password_login,
-    request_token,
-    signed,
 )
 from worker.tools.fake_dcs import MigrationTask
 
@@ -110,77 +106,12 @@ async def test_added_tasks_are_listed_and_counted(
     assert fake_dcs.stats()["repeated_names"] == 1
 
 
-async def test_wrong_signatures_lock_key(fake_dcs: FaultyDcs, client: aiohttp.ClientSession, clock: FakeClock) -> None:
-    """After too many wrong ones in a row even a right signature is rejected until the lock ends."""
-    await fake_dcs.apply(auth={"mode": "aksk", "access_key": "AK", "secret_key": "SK", "lock_after": 2})
-    for _ in range(2):
-        assert "verify aksk signature fail" in (await list_tasks(client, signed("AK", "wrong")))[1]
-
-    assert "forbidden" in (await list_tasks(client, signed("AK", "SK")))[1]
-    clock.now += 300
-    assert (await list_tasks(client, signed("AK", "SK")))[0] == 200
-
-
 async def test_clock_offset_changes_date_header(fake_dcs: FaultyDcs, client: aiohttp.ClientSession) -> None:
     """The service's clock can run ahead of ours: its answers have its date."""
     await fake_dcs.apply(clock_offset=3600)
 
     async with client.get(LIST) as reply:
         assert reply.headers["Date"] == "Tue, 14 Nov 2023 23:13:20 GMT"
-
-
-async def test_metadata_service_needs_token(client: aiohttp.ClientSession) -> None:
-    """A token is issued for a stated time only, and keys only to its holder."""
-    async with client.put("/meta-data/latest/api/token") as without:
-        assert without.status == 400
-    async with client.get("/openstack/latest/securitykey") as refused:
-        assert refused.status == 401
-
-
-async def _temporary(client: aiohttp.ClientSession) -> dict[str, str]:
-    seconds = {"X-Metadata-Token-Ttl-Seconds": "60"}
-    async with client.put("/meta-data/latest/api/token", headers=seconds) as given:
-        token = await given.text()
-    async with client.get("/openstack/latest/securitykey", headers={"X-Metadata-Token": token}) as reply:
-        credential: dict[str, str] = (await reply.json())["credential"]
-    return credential
-
-
-async def test_temporary_keys_need_security_token(
-    fake_dcs: FaultyDcs, client: aiohttp.ClientSession, clock: FakeClock
-) -> None:
-    """Temporary keys are accepted with their security token, until they expire."""
-    await fake_dcs.apply(auth={"mode": "aksk", "temporary_key_seconds": 600})
-
-    key = await _temporary(client)
-    incomplete = signed(key["access"], key["secret"])
-    complete = {**incomplete, "X-Security-Token": key["securitytoken"]}
-
-    assert key["expires_at"] == "2023-11-14T22:23:20.000000Z"
-    assert (await list_tasks(client, complete))[0] == 200
-    assert "security token" in (await list_tasks(client, incomplete))[1]
-    clock.now += 600
-    assert "has expired" in (await list_tasks(client, complete))[1]
-
-
-async def test_wrong_passwords_lock_account(
-    fake_dcs: FaultyDcs, client: aiohttp.ClientSession, clock: FakeClock
-) -> None:
-    """After too many wrong ones in a row even the right password is rejected until the lock ends."""
-    await fake_dcs.apply(auth={"lock_after": 2, "lock_seconds": 300})
-    for password in ("wrong", "stand-in-password", "wrong", "wrong"):
-        await request_token(client, password_login(password))
-
-    assert (await request_token(client, password_login()))[0] == 401
-    clock.now += 300
-    assert (await request_token(client, password_login()))[0] == 201
-
-
-async def test_all_passwords_can_be_refused(fake_dcs: FaultyDcs, client: aiohttp.ClientSession) -> None:
-    """The right password gets no token."""
-    await fake_dcs.apply(auth={"refuse_passwords": True})
-
-    assert (await request_token(client, password_login()))[0] == 401
 
 
 async def test_refused_connections_end_after_their_time(fake_dcs: FaultyDcs, client: aiohttp.ClientSession) -> None:

@@ -153,7 +153,8 @@ class IamApi:
 
     def _issue_token(self, user: dict[str, Any], project: str) -> web.Response:
         auth, now = self._state.settings.auth, self._state.now()
-        self._state.authenticator.check_password(auth, user["domain"]["name"], user["name"], user["password"])
+        account = (user["domain"]["name"], user["name"])
+        self._state.authenticator.check_password(auth, account, user["password"], now)
         text, token = self._state.authenticator.issue_token(auth, project, now)
         fields = {
             "expires_at": iam_time(token.expires),

@@ -1,4 +1,4 @@
-"""Authentication of calls: fixed tokens, tokens of the IAM API, signatures; and the tokens that were issued.
+"""Authentication of calls: fixed tokens, tokens of the IAM API, signatures; what was issued, and what is locked.
 
 Signatures are verified from the protocol, independently of the worker's own signer. The canonical request is six parts
 joined by newlines: method; path, every segment percent-encoded, with a trailing slash; query sorted by name and value;
@@ -11,6 +11,7 @@ API Reference, Error Codes.
 
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,11 +52,26 @@ class IssuedToken:
         return now < self.expires and self.user == auth.user and self.password == auth.password.get_secret_value()
 
 
+@dataclass(frozen=True, slots=True)
+class TemporaryAccessKey:
+    """A key pair with a security token, valid until `expires` (epoch seconds)."""
+
+    access_key: str
+    secret_key: str
+    security_token: str
+    expires: float
+
+
 class Authenticator:
-    """Checks credentials and issues tokens. A subclass may override the public methods, to know more or refuse more."""
+    """Checks credentials, issues tokens and temporary keys, and locks accounts and keys that fail too often."""
 
     def __init__(self) -> None:
         self.tokens: dict[str, IssuedToken] = {}
+        self.keys: dict[str, TemporaryAccessKey] = {}
+        self.metadata_tokens: dict[str, float] = {}
+        """Until when each token of the metadata service is valid."""
+        self._wrong_in_a_row: Counter[str] = Counter()
+        self._locked_until: dict[str, float] = {}
 
     def issue_token(self, auth: Auth, project: str, now: float) -> tuple[str, IssuedToken]:
         """Issue a token for a project; the older ones stay valid."""
@@ -64,38 +80,72 @@ class Authenticator:
         self.tokens[text] = token = IssuedToken(project, now + auth.token_seconds, auth.user, secret)
         return text, token
 
+    def issue_key(self, auth: Auth, now: float) -> TemporaryAccessKey:
+        """Issue a temporary access key."""
+        expires = now + auth.temporary_key_seconds
+        key = TemporaryAccessKey(token_hex(10).upper(), token_hex(20), token_hex(64), expires)
+        self.keys[key.access_key] = key
+        return key
+
+    def issue_metadata_token(self, seconds: float, now: float) -> str:
+        """Issue a token of the metadata service, valid for `seconds`."""
+        text = token_hex(28)
+        self.metadata_tokens[text] = now + seconds
+        return text
+
     def check(self, auth: Auth, received: ReceivedRequest) -> None:
         """Raise the documented ErrorResponse unless the call has the credentials that the mode demands."""
         if auth.mode == "token" and _token_of(received) != auth.token.get_secret_value():
             raise ErrorResponse(401, "DCS.1001")
         if auth.mode == "iam":
             self._check_issued_token(auth, received)
-        if auth.mode == "aksk":
+        if auth.mode in {"aksk", "platform"}:
             authorization = read_authorization(received.request.headers.get("Authorization", ""))
-            self.check_signature(auth, received, authorization)
+            self._check_signature(auth, received, authorization)
 
-    def check_password(self, auth: Auth, domain: str, user: str, password: str) -> None:
-        """Raise the documented ErrorResponse unless the password is right."""
-        if (domain, user, password) != (auth.domain, auth.user, auth.password.get_secret_value()):
+    def check_password(self, auth: Auth, account: tuple[str, str], password: str, now: float) -> None:
+        """Raise the documented ErrorResponse unless the password of domain and user is right, and not locked."""
+        if now < self._locked_until.get(account[1], 0.0):
+            raise IamErrorResponse(401, "The account is locked.", "Unauthorized")
+        is_right = (*account, password) == (auth.domain, auth.user, auth.password.get_secret_value())
+        self._count(auth, account[1], now, is_right=is_right)
+        if not is_right:
             raise IamErrorResponse(401, "The username or password is wrong.", "Unauthorized")
 
-    def check_signature(self, auth: Auth, received: ReceivedRequest, authorization: "Authorization") -> None:
+    def _check_signature(self, auth: Auth, received: ReceivedRequest, authorization: "Authorization") -> None:
         """Raise the documented ErrorResponse unless the signature is right, in time, and of the path's project."""
-        headers = received.request.headers
-        secret_key = self.secret_key_of(authorization.access_key, auth)
+        headers, access_key = received.request.headers, authorization.access_key
+        if received.now < self._locked_until.get(access_key, 0.0):
+            raise incorrect_signature("AK access failed to reach the limit,forbidden.")
+        secret_key = self._secret_key_of(access_key, auth, received.now)
         if seconds_off(headers.get("X-Sdk-Date", ""), received.now) > CLOCK_TOLERANCE_SECONDS:
             raise incorrect_signature("signature expired, x-sdk-date differs from the time of the server")
-        target = received.request.raw_path
-        if not is_signed_by(secret_key, authorization, received.request.method, target, headers, received.body):
+        target, method = received.request.raw_path, received.request.method
+        is_right = is_signed_by(secret_key, authorization, method, target, headers, received.body)
+        self._count(auth, access_key, received.now, is_right=is_right)
+        if not is_right:
             raise incorrect_signature("verify aksk signature fail")
+        key = self.keys.get(access_key)
+        if key is not None and headers.get("X-Security-Token") != key.security_token:
+            raise incorrect_signature("verify security token fail")
         if received.project is not None and headers.get("X-Project-Id", received.project) != received.project:
             raise ErrorResponse(401, "DCS.1004")
 
-    def secret_key_of(self, access_key: str, auth: Auth) -> str:
-        """The secret key of an access key. Raises the documented ErrorResponse if there is none."""
-        if access_key != auth.access_key:
+    def _secret_key_of(self, access_key: str, auth: Auth, now: float) -> str:
+        """The secret key of a lasting or temporary access key. Raises the documented ErrorResponse if there is none."""
+        if (key := self.keys.get(access_key)) is not None:
+            if now >= key.expires:
+                raise incorrect_signature("the temporary access key has expired")
+            return key.secret_key
+        if access_key != auth.access_key or auth.mode == "platform":
             raise incorrect_signature(f"Get secretKey failed,ak:{access_key},err:ak not exist")
         return auth.secret_key.get_secret_value()
+
+    def _count(self, auth: Auth, account: str, now: float, *, is_right: bool) -> None:
+        self._wrong_in_a_row[account] = 0 if is_right else self._wrong_in_a_row[account] + 1
+        if auth.lock_after and self._wrong_in_a_row[account] >= auth.lock_after:
+            self._locked_until[account] = now + auth.lock_seconds
+            self._wrong_in_a_row[account] = 0
 
     def _check_issued_token(self, auth: Auth, received: ReceivedRequest) -> None:
         token = self.tokens.get(_token_of(received))

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from worker.tools.fake_dcs.apis import MAX_BODY_BYTES, DcsApi, IamApi
 from worker.tools.fake_dcs.faults import ErrorResponse
+from worker.tools.fake_dcs.platform import PlatformApi
 from worker.tools.fake_dcs.settings import FakeDcsSettings, invalid_members
 from worker.tools.fake_dcs.state import CallRecord, ServerState
 from worker.tools.fake_dcs.tasks import MigrationTask
@@ -55,7 +56,7 @@ class FakeDcs:
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of all APIs, recorded."""
-        return [*DcsApi(self.state).routes(), *IamApi(self.state).routes()]
+        return [route for api in (DcsApi, IamApi, PlatformApi) for route in api(self.state).routes()]
 
     async def listen(self) -> None:
         """Accept connections on the address."""

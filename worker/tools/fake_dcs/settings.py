@@ -70,10 +70,12 @@ class Auth(FrozenModel):
     """Which credentials the API demands, and the right ones.
 
     `token`: exactly this token. `iam`: a token of the same project that the fake DCS's IAM issued. `aksk`: a
-    signature by the access key.
+    signature by the access key, or by a temporary one. `platform`: by a temporary one, which services of the platform
+    give to the holder of `workload_token`. `lock_after`: wrong passwords or signatures in a row that lock an account or
+    a key for `lock_seconds` (0: never).
     """
 
-    mode: Literal["none", "token", "iam", "aksk"] = "none"
+    mode: Literal["none", "token", "iam", "aksk", "platform"] = "none"
     token: SecretStr = SecretStr("stand-in-token")
     access_key: str = "STANDINACCESSKEY0001"
     secret_key: SecretStr = SecretStr("stand-in-secret-key-of-forty-characters0")
@@ -81,6 +83,10 @@ class Auth(FrozenModel):
     user: str = "stand-in-user"
     password: SecretStr = SecretStr("stand-in-password")
     token_seconds: Seconds = 86_400.0
+    workload_token: SecretStr = SecretStr("stand-in-workload-token")
+    temporary_key_seconds: Seconds = 86_400.0
+    lock_after: int = Field(default=6, ge=0)
+    lock_seconds: Seconds = 300.0
 
 
 class FakeDcsSettings(FrozenModel):

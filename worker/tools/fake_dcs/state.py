@@ -2,7 +2,7 @@
 
 A call is recorded when it arrives, so that a call without an answer is visible too; its status stays null. Tokens,
 signatures and passwords are not stored: their header gets a fingerprint, which distinguishes two tokens.
-A subclass of the state may override `now` and `headers` and set another `authenticator`.
+A subclass of the state may override `now` and `headers`.
 """
 
 import asyncio

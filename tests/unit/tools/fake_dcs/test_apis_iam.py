@@ -79,3 +79,14 @@ async def test_iam_has_scripts(fake_dcs: FakeDcs, client: aiohttp.ClientSession)
         assert strange.content_type == "text/html"
     assert fake_dcs.state.authenticator.tokens == {}
     assert (await request_token(client, password_login()))[0] == 201
+
+
+async def test_wrong_passwords_lock_account(fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock) -> None:
+    """After too many wrong ones in a row even the right password is rejected until the lock ends."""
+    await fake_dcs.apply(auth={"lock_after": 2, "lock_seconds": 300})
+    for password in ("wrong", "stand-in-password", "wrong", "wrong"):
+        await request_token(client, password_login(password))
+
+    assert (await request_token(client, password_login()))[0] == 401
+    clock.now += 300
+    assert (await request_token(client, password_login()))[0] == 201

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import aiohttp
 import pytest
 
+from tests.fakes.clock import FakeClock
 from tests.unit.tools.fake_dcs.calls import DATE, LIST, list_tasks, signed
 from worker.tools.fake_dcs import FakeDcs
 from worker.tools.fake_dcs.authentication import (
@@ -176,3 +177,14 @@ async def test_rejected_signature_names_reason(
     assert (reply.status, error["error_code"]) == (401, "APIGW.0301")
     assert text in error["error_msg"]
     assert error["request_id"] == reply.headers["X-Request-Id"]
+
+
+async def test_wrong_signatures_lock_key(fake_dcs: FakeDcs, client: aiohttp.ClientSession, clock: FakeClock) -> None:
+    """After too many wrong ones in a row even a right signature is rejected until the lock ends."""
+    await fake_dcs.apply(auth={"mode": "aksk", "access_key": "AK", "secret_key": "SK", "lock_after": 2})
+    for _ in range(2):
+        assert "verify aksk signature fail" in (await list_tasks(client, signed("AK", "wrong")))[1]
+
+    assert "forbidden" in (await list_tasks(client, signed("AK", "SK")))[1]
+    clock.now += 300
+    assert (await list_tasks(client, signed("AK", "SK")))[0] == 200
