@@ -78,7 +78,7 @@ test-brokers: python
 		} || failed="$$failed $$series"; \
 	done; test -z "$$failed" || { echo "Failed on RabbitMQ$$failed" >&2; exit 1; }
 
-PICTURE := deploy/grafana/dashboard.png
+PICTURE := docs/dashboard.png
 FONTS := test -d /usr/share/fonts/truetype || scripts/packages.sh fonts-dejavu-core
 
 test-dashboard: python
@@ -87,7 +87,7 @@ test-dashboard: python
 	$(RUN) -m pytest -m dashboard tests/deploy $(ARGS)
 
 dashboard: python
-	$(RUN) -m deploy.grafana.generate
+	$(RUN) -m scripts.grafana.generate
 
 picture: python
 	$(FONTS)
@@ -176,7 +176,7 @@ $(BENCH)/.installed: $(PEERS).txt | $(INSTALLED)
 check: python
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy schemas worker tests tools deploy scripts
+	$(VENV)/bin/mypy schemas worker tests tools scripts
 	$(RUN) -m pytest --quiet tests/unit/test_lock_files.py
 
 format: python
@@ -185,7 +185,7 @@ format: python
 
 rules: python
 	$(RUN) -m scripts.prometheusrule $(if $(RUNBOOK),--runbook "$(RUNBOOK)")
-	$(RUN) -m deploy.grafana.generate
+	$(RUN) -m scripts.grafana.generate
 
 settings: python
 	$(RUN) -m scripts.settings_page

@@ -4,7 +4,7 @@ https://support.huaweicloud.com/intl/en-us/api-dcs/CreateOnlineMigrationTask.htm
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
@@ -138,16 +138,19 @@ def read_reply(body: bytes, model: type[Reply]) -> Reply | None:
         return None
 
 
-def read_error(body: bytes) -> ErrorBody:
-    """Code and message of an error reply; empty where it is HTML, nothing, or of no known shape."""
+def read_error(body: bytes, redact: Callable[[str], str] = str) -> ErrorBody:
+    """Code and message of an error reply; empty where it is HTML, nothing, or of no known shape.
+
+    `redact` removes secrets from each text, before it is cut.
+    """
     for level in _levels(_content(body), _NESTING):
         for code, message in SHAPES:
             if code in level and message in level:
                 return ErrorBody(
-                    error_code=_short(level[code]),
-                    error_msg=_short(level[message]),
-                    error_ext_msg=next((_short(level[name]) for name in EXTENSIONS if level.get(name)), None),
-                    request_id=_short(level.get("request_id")),
+                    error_code=_short(level[code], redact),
+                    error_msg=_short(level[message], redact),
+                    error_ext_msg=next((_short(level[name], redact) for name in EXTENSIONS if level.get(name)), None),
+                    request_id=_short(level.get("request_id"), redact),
                 )
     return ErrorBody()
 
@@ -173,8 +176,8 @@ def _levels(content: object, depth: int) -> Iterator[dict[str, object]]:
             yield from _levels(value, depth - 1)
 
 
-def _short(value: object) -> str | None:
+def _short(value: object, redact: Callable[[str], str]) -> str | None:
     # IAM sends its code as a number.
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
-    return str(value)[:_TEXT].encode(errors="replace").decode()  # a lone surrogate could not be written again
+    return redact(str(value))[:_TEXT].encode(errors="replace").decode()  # a lone surrogate could not be written again

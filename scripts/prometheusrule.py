@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PROMETHEUS = ROOT / "deploy" / "prometheus"
-RULES = PROMETHEUS / "rules"
+RULES = ROOT / "deploy" / "prometheus" / "rules"
+RULE_TESTS = ROOT / "tests" / "deploy" / "rules"
 OBJECT = ROOT / "deploy" / "kubernetes" / "components" / "monitoring" / "prometheusrule.yaml"
 HEAD = "# Generated from deploy/prometheus/rules: make rules\n"
 
@@ -39,7 +39,7 @@ def wrapped(folder: Path = RULES) -> str:
     document: dict[str, Any] = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
-        "metadata": {"name": "dcs-worker"},
+        "metadata": {"name": "dcs-worker", "labels": {"release": "kube-prometheus-stack"}},
         "spec": {"groups": groups},
     }
     return HEAD + yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runbook", type=runbook_url, help="where deploy/runbook.md is published, https://…")
     if url := parser.parse_args().runbook:
-        for path in PROMETHEUS.glob("*/*.yml"):
+        for path in (*RULES.glob("*.yml"), *RULE_TESTS.glob("*.yml")):
             path.write_text(with_runbook(path.read_text(), url))
     OBJECT.write_text(wrapped())
     sys.stdout.write(f"{OBJECT.relative_to(ROOT)} is fresh\n")

@@ -28,11 +28,11 @@ def _prepare_process() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     # Started with a closed standard stream, the next file or socket would take its place.
-    for number in (0, 1, 2):
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         with suppress(OSError):
             os.fstat(number)
             continue
-        os.open(os.devnull, os.O_RDWR)
+        setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))  # Python has set it to None
 
 
 if __name__ == "__main__":

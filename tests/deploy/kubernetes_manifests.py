@@ -18,19 +18,23 @@ import yaml
 ROOT: Final = Path(__file__).parents[2]
 KUBERNETES: Final = ROOT / "deploy" / "kubernetes"
 DATA: Final = Path(__file__).parent / "data"
-COMPONENTS: Final = ("autoscaling", "monitoring", "redis")
+COMPONENTS: Final = ("autoscaling", "monitoring", "network-policy", "valkey")
 KEYLESS: Final = ("metadata", "oidc", "pod-identity")
 """Components of which an operator takes one at most: where the keys come from."""
 CHOICES: Final = (
     *((keyless,) for keyless in KEYLESS),
     *((*COMPONENTS, keyless) for keyless in KEYLESS),
-    *(choice for size in range(4) for choice in combinations(COMPONENTS, size)),
+    *(choice for size in range(5) for choice in combinations(COMPONENTS, size)),
 )
 VERSIONS: Final = ("1.30", "1.37")
 """The oldest Kubernetes that knows all that is used, and the newest whose schemas are at hand."""
 
 HASH: Final = re.compile(r"-[a-z0-9]{10}$")
 """What kustomize puts behind the name of a ConfigMap, so that a change of it is a new one."""
+
+README: Final = (KUBERNETES / "README.md").read_text()
+(REPLACEMENTS,) = re.findall(r"^```yaml\n(replacements:\n.+?)^```$", README, re.MULTILINE | re.DOTALL)
+"""What the README asks of an overlay that scales."""
 
 Manifest = dict[str, Any]
 
@@ -45,18 +49,19 @@ def kustomize(folder: Path) -> list[Manifest]:
 
 
 @cache
-def built(choice: tuple[str, ...], namespace: str | None = None) -> list[Manifest]:
-    """The base with some components, as an operator's own overlay puts them together."""
+def built(choice: tuple[str, ...], namespace: str = "prod-migration") -> list[Manifest]:
+    """The base with some components, as an operator's own overlay puts them together in its namespace."""
     with TemporaryDirectory() as folder:
         here = Path(os.path.relpath(KUBERNETES, os.path.realpath(folder)))
         overlay: dict[str, Any] = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
+            "namespace": namespace,
             "resources": [str(here / "base")],
             "components": [str(here / "components" / name) for name in choice],
         }
-        if namespace:
-            overlay["namespace"] = namespace
+        if "autoscaling" in choice:
+            overlay |= yaml.safe_load(REPLACEMENTS)
         Path(folder, "kustomization.yaml").write_text(yaml.safe_dump(overlay))
         return kustomize(Path(folder))
 

@@ -5,6 +5,9 @@ import os
 import re
 import subprocess
 import sys
+import time
+import tracemalloc
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,15 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from tests.deploy.compose_file import FILE, LOADED, OURS, ROOT, SERVICES, WORKERS, Placed, beside, secret_files
+from tools.bench.sizing import read
 from worker.config.load import load
+from worker.tools.fake_dcs.state import MAX_CALLS_KEPT, CallRecord, redact_headers
+from worker.tools.fake_dcs.tasks import MigrationTask, TaskStore
 
+MIB = 2**20
+TWO_DAYS = 2 * 86_400 * 2
+"""Requests of the sender in two days."""
+SAMPLE = 2_000
 GRACE = 10  # seconds after WORKER_DRAIN for the last acknowledgements and the closing of connections
 
 
@@ -41,11 +51,19 @@ def test_schema_rejects_a_broken_compose_file() -> None:
 
 
 def test_ports_are_for_this_machine_alone() -> None:
-    """Every published port is bound to loopback, and no two are the same."""
+    """Every published port is bound to loopback, and can be changed by a variable; no two are the same."""
     ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
+    found = [re.fullmatch(r"127\.0\.0\.1:\$\{([A-Z0-9_]+_PORT):-(\d+)\}:(\d+)", port) for port in ports]
     assert len(ports) >= 7
-    assert all(port.startswith("127.0.0.1:") for port in ports)
-    assert len(set(ports)) == len(ports)
+    assert all(match is not None and match[2] == match[3] for match in found)
+    assert len({match[1] for match in found if match}) == len({match[2] for match in found if match}) == len(ports)
+
+
+def test_images_of_others_are_pinned() -> None:
+    """By a tag for people, and by digest."""
+    images = [service["image"] for name, service in SERVICES.items() if name not in OURS]
+    assert len(images) == 4
+    assert [it for it in images if not re.fullmatch(r"[a-z/]+:v?\d+\.[\w.-]+@sha256:[0-9a-f]{64}", it)] == []
 
 
 def test_who_is_waited_for_is_checked() -> None:
@@ -90,7 +108,7 @@ def test_our_containers_may_do_nothing_else(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["mem_limit"] == "128m"
+    assert service["mem_limit"] == ("768m" if name == "fake-dcs" else "256m")
 
 
 @pytest.mark.parametrize("name", WORKERS)
@@ -112,9 +130,38 @@ def test_broker_and_worker_agree_on_the_user() -> None:
 
 
 def test_redis_never_evicts_a_claim() -> None:
-    """Redis refuses what it has no room for."""
+    """Redis refuses what it has no room for, and has room for two days of the sender."""
     command = SERVICES["redis"]["command"]
     assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
+    limit = int(command[command.index("--maxmemory") + 1].removesuffix("mb")) * MIB
+    assert TWO_DAYS * read().outcome_bytes < 0.9 * limit
+
+
+def test_fake_dcs_has_memory_for_two_days() -> None:
+    """It keeps all tasks and many calls: the longest bodies of the sender, looked for and created by a worker."""
+    task = dict.fromkeys(("vpc_id", "subnet_id", "security_group_id"), "0" * 36)
+    headers = {f"Header-{number}": "constant" for number in range(8)}
+
+    def used_by(make: Callable[[int], object]) -> float:
+        tracemalloc.start()
+        kept = [make(number) for number in range(SAMPLE)]
+        used = tracemalloc.get_traced_memory()[0] / len(kept)
+        tracemalloc.stop()
+        return used
+
+    store = TaskStore()
+
+    def create(number: int) -> MigrationTask:
+        body = task | {"name": f"demo-{number:020}", "description": f"[dcs-worker {number:016x}]"}
+        return store.create("0" * 32, json.loads(json.dumps(body)), time.time())
+
+    def call(number: int) -> CallRecord:
+        body, request_id = json.dumps(task) + "0" * 300, f"{number:032x}"
+        told = redact_headers(headers) | {"X-Request-Id": request_id}
+        return CallRecord(time.time(), "create", "POST", f"/v2/{number:032}", "0" * 32, request_id, told, body=body)
+
+    needed = 60 * MIB + used_by(create) * TWO_DAYS + used_by(call) * MAX_CALLS_KEPT
+    assert needed < 0.9 * int(SERVICES["fake-dcs"]["mem_limit"].removesuffix("m")) * MIB
 
 
 def test_prometheus_scrapes_every_worker() -> None:

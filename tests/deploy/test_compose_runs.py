@@ -61,7 +61,8 @@ class Composition:
     def start(self) -> "Composition":
         """Start everything, in the order of depends_on."""
         store = ["--port", str(self.redis_port), "--bind", "127.0.0.1", "--dir", str(self._lifeline.folder)]
-        self._spawn([*self._placed.command("redis"), *store], {})
+        _, *options = self._placed.command("redis")
+        self._spawn(["redis-server", *options, *store], {})  # Valkey takes the same options
         self._ours("fake-dcs")
         self.processes = {
             name: self._ours(name, WORKER_HTTP_PORT=str(port), WORKER_HTTP_HOST="127.0.0.1")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.grafana.generate import CONFIG_MAP, main
-from deploy.grafana.health import FIRING, HEALTH, LATE, OBJECTIVE
-from deploy.grafana.panels import REASONS
+from scripts.grafana.generate import CONFIG_MAP, main
+from scripts.grafana.health import FIRING, HEALTH, LATE, OBJECTIVE
+from scripts.grafana.panels import REASONS
 from tests.deploy.kubernetes_manifests import faults
 from tests.deploy.test_rules import ALERTS, chapters, needs_promtool, promtool
 from tools.deploy.grafana_packages import SOURCES
@@ -173,10 +173,10 @@ def test_promtool_reads_every_query(tmp_path: Path) -> None:
 
 def test_the_picture_is_small_and_shown() -> None:
     """It is what `make picture` drew, and deploy/README.md shows it."""
-    picture = DEPLOY / "grafana" / "dashboard.png"
+    picture = DEPLOY.parent / "docs" / "dashboard.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size < 300_000
-    assert "(grafana/dashboard.png)" in (DEPLOY / "README.md").read_text()
+    assert "(../docs/dashboard.png)" in (DEPLOY / "README.md").read_text()
 
 
 def test_the_lock_file_names_no_registry() -> None:

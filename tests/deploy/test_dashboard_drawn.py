@@ -17,10 +17,9 @@ from tests.deploy.test_rules import ALERTS, rules
 from tools.deploy.dashboard_hour import REGIONS, Hour, play
 from tools.deploy.draw_dashboard import ACT, draw
 from tools.deploy.grafana_packages import schemas
-from tools.deploy.promql_queries import DASHBOARD, DEPLOY, panels, placed, queries, substituted
+from tools.deploy.promql_queries import DASHBOARD, panels, placed, queries, substituted
 
 pytestmark = [pytest.mark.dashboard, pytest.mark.timeout(900)]
-PICTURE = DEPLOY / "grafana" / "dashboard.png"
 BOARD: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
 FIRED = {"DcsWorkerUnresolved", "DcsWorkerCredentialsRefused"}
 """Alerts that what happens in the hour calls for, and that do not wait for minutes."""

@@ -18,6 +18,7 @@ import pytest
 from schemas import names
 from tests.fakes.faulty_dcs import FaultyDcs
 from tests.fakes.servers import RabbitMqServer, RedisServer
+from tests.live.redis_replicas import operator
 from tools.harness.prometheus import Prometheus
 from tools.harness.running_system import RunningSystem, WorkerProcess, request, until
 from worker.tools.servers import free_port
@@ -52,6 +53,7 @@ class Play:
     rabbit: RabbitMqServer
     blocked: RabbitMqServer
     redis: RedisServer
+    filling: RedisServer
     systems: dict[str, RunningSystem] = field(default_factory=dict)
     workers: dict[str, WorkerProcess] = field(default_factory=dict)
 
@@ -73,6 +75,12 @@ class Play:
             number += 1
             await asyncio.sleep(1 / RATE)
 
+    async def fill_redis(self) -> None:
+        """Less than a fifth of the memory is left."""
+        async with operator(self.filling) as client:
+            memory = await client.info("memory")
+            await client.config_set("maxmemory", int(memory["used_memory"] * 1.2))
+
     async def restart_with_other_queue(self, incident: Incident) -> None:
         """A queue exists with other arguments when the worker starts again: it exits with status 78."""
         worker = self.workers[incident.job]
@@ -85,7 +93,7 @@ class Play:
         assert await self.workers[incident.job].ended() == 78
 
 
-def incidents(redis: RedisServer) -> list[Incident]:
+def incidents(redis: RedisServer, filling: RedisServer) -> list[Incident]:
     """Each incident, and the alerts that it calls for."""
     return [
         Incident("calm", set()),
@@ -97,6 +105,7 @@ def incidents(redis: RedisServer) -> list[Incident]:
         Incident("wrong-endpoint", {"DcsWorkerRequestsFailing"}),
         Incident("all-rejected", {"DcsWorkerRequestsFailing"}),
         Incident("redis-away", {"DcsWorkerClaimsAway"}, {"WORKER_CLAIMS_URL": redis.url}),
+        Incident("redis-fills", {"DcsWorkerClaimsNearlyFull"}, {"WORKER_CLAIMS_URL": filling.url}),
         Incident("other-queue", {"DcsWorkerAbsent"}),
     ]
 
@@ -113,17 +122,18 @@ async def break_all(play: Play, by_job: Mapping[str, Incident]) -> None:
         lambda: dcs["wrong-endpoint"].apply(operation_scripts={"create": [unknown], "list": [unknown]}),
         lambda: dcs["all-rejected"].apply(faults={"error 400 DCS.4013": 1.0}),
         lambda: asyncio.to_thread(play.redis.kill),
+        play.fill_redis,
         lambda: play.restart_with_other_queue(by_job["other-queue"]),
     ]
     await asyncio.gather(*(cause() for cause in causes))
 
 
 async def played(
-    folder: Path, rabbit: RabbitMqServer, blocked: RabbitMqServer, redis: RedisServer
+    folder: Path, rabbit: RabbitMqServer, blocked: RabbitMqServer, redis: RedisServer, filling: RedisServer
 ) -> dict[str, set[str]]:
     """The alerts that fired during the incidents, by job."""
-    everything = incidents(redis)
-    play = Play(rabbit, blocked, redis)
+    everything = incidents(redis, filling)
+    play = Play(rabbit, blocked, redis, filling)
     targets = {incident.job: [f"127.0.0.1:{incident.port}"] for incident in everything}
     async with AsyncExitStack() as stack:
         prometheus = stack.enter_context(Prometheus(targets, minute_seconds=MINUTE))
@@ -166,6 +176,6 @@ def ever_fired(prometheus: Prometheus, since: float) -> dict[str, set[str]]:
 
 async def test_each_incident_rings_its_alert_and_no_other(tmp_path: Path) -> None:
     """Neither the first minutes nor any moment of another incident rings a wrong one."""
-    with RabbitMqServer() as rabbit, RabbitMqServer() as blocked, RedisServer() as redis:
-        fired = await played(tmp_path, rabbit, blocked, redis)
-        assert fired == {incident.job: incident.alerts for incident in incidents(redis) if incident.alerts}
+    with RabbitMqServer() as rabbit, RabbitMqServer() as blocked, RedisServer() as redis, RedisServer() as filling:
+        fired = await played(tmp_path, rabbit, blocked, redis, filling)
+        assert fired == {incident.job: incident.alerts for incident in incidents(redis, filling) if incident.alerts}

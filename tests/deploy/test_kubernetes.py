@@ -1,6 +1,7 @@
 """The Kubernetes manifests: every combination is built, and every object is what its schema says, and no more."""
 
 import json
+import re
 from copy import deepcopy
 from typing import Any
 
@@ -25,10 +26,11 @@ from worker.config.settings import Settings, variable
 
 EVERYTHING = CHOICES[-1]
 KINDS = {
-    "base": {"ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "ServiceAccount"},
+    "base": {"ConfigMap", "Deployment", "PodDisruptionBudget", "ServiceAccount"},
     "autoscaling": {"ScaledObject"},
     "monitoring": {"PodMonitor", "PrometheusRule"},
-    "redis": {"ConfigMap", "NetworkPolicy", "Service", "StatefulSet"},
+    "network-policy": {"NetworkPolicy"},
+    "valkey": {"ConfigMap", "NetworkPolicy", "Service", "StatefulSet"},
 }
 
 
@@ -36,31 +38,43 @@ KINDS = {
 def test_every_combination_is_built_and_valid(choice: tuple[str, ...]) -> None:
     """Kinds are those of the parts that were chosen; each object fits its schema with nothing unknown in it."""
     manifests = built(choice)
+    assert {it["metadata"]["namespace"] for it in manifests} == {"prod-migration"}
     assert {it["kind"] for it in manifests} == set.union(*(KINDS.get(part, set()) for part in ("base", *choice)))
     assert {it["metadata"]["name"]: found for it in manifests if (found := faults(it))} == {}
 
 
-def test_the_example_is_all_of_it_in_one_namespace() -> None:
-    """With a namespace that it makes itself; the query of the scaler asks about that one."""
+def test_the_example_is_a_whole_deployment_in_one_namespace() -> None:
+    """With a namespace that it makes itself; every image is of one registry and by digest, with the login of CCE."""
     manifests = kustomize(KUBERNETES / "example")
     assert [fault for it in manifests for fault in faults(it)] == []
+    assert {it["kind"] for it in manifests} - {"Namespace"} == set.union(
+        *(KINDS[part] for part in ("base", "monitoring", "network-policy", "valkey"))
+    )
     assert {it["metadata"].get("namespace") for it in manifests if it["kind"] != "Namespace"} == {"dcs-migration"}
-    query = one(manifests, "ScaledObject")["spec"]["triggers"][0]["metadata"]["query"]
-    assert query == 'sum(rate(dcs_worker_dcs_call_duration_seconds_sum{namespace="dcs-migration"}[1m]))'
-    assert container(one(manifests, "Deployment"))["image"] == "registry.example.com/dcs-migration-worker:0.1.0"
+    workloads = [it for it in manifests if it["kind"] in ("Deployment", "StatefulSet")]
+    images = [container(it)["image"] for it in workloads]
+    assert [it for it in images if not re.fullmatch(r"registry\.example\.com/\S+@sha256:[0-9a-f]{64}", it)] == []
+    assert all(pod(it)["imagePullSecrets"] == [{"name": "default-secret"}] for it in workloads)
     assert one(manifests, "ConfigMap")["data"]["WORKER_DRAIN"]  # merged, not replaced
 
 
-def test_the_query_follows_the_namespace(tmp_path: Any) -> None:
-    """A copy of the example for another namespace scales by its own replicas."""
-    text = (KUBERNETES / "example" / "kustomization.yaml").read_text()
-    away = KUBERNETES.relative_to(KUBERNETES.anchor)
-    up = "/".join([".."] * len(tmp_path.resolve().parts[1:]))
-    overlay = yaml.safe_load(text.replace("../", f"{up}/{away}/"))
-    overlay |= {"namespace": "elsewhere", "resources": [f"{up}/{away}/base"]}
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
-    query = one(kustomize(tmp_path), "ScaledObject")["spec"]["triggers"][0]["metadata"]["query"]
-    assert 'namespace="elsewhere"' in query
+def test_images_of_others_are_pinned() -> None:
+    """By name of their registry and by digest."""
+    image = container(one(built(EVERYTHING), "StatefulSet", "dcs-worker-valkey"))["image"]
+    assert re.fullmatch(r"docker\.io/valkey/valkey:[\w.-]+@sha256:[0-9a-f]{64}", image)
+
+
+@pytest.mark.parametrize("namespace", ["prod-migration", "elsewhere"])
+def test_the_query_follows_the_namespace(namespace: str) -> None:
+    """An overlay with the lines of the README scales by the calls of its own replicas."""
+    query = one(built(("autoscaling",), namespace), "ScaledObject")["spec"]["triggers"][0]["metadata"]["query"]
+    assert query == f'sum(rate(dcs_worker_dcs_call_duration_seconds_sum{{namespace="{namespace}"}}[1m]))'
+
+
+def test_prometheus_of_the_stack_finds_monitor_and_rules() -> None:
+    """kube-prometheus-stack selects both by the label of its release."""
+    for kind in ("PodMonitor", "PrometheusRule"):
+        assert one(built(("monitoring",)), kind)["metadata"]["labels"]["release"] == "kube-prometheus-stack"
 
 
 def changed(manifest: Manifest, path: str, value: object) -> Manifest:
@@ -83,7 +97,7 @@ def changed(manifest: Manifest, path: str, value: object) -> Manifest:
         ("NetworkPolicy", "spec.egres", []),
         ("PodDisruptionBudget", "spec.maxUnavailble", 1),
         ("ScaledObject", "spec.maxReplicaCnt", 10),
-        ("ScaledObject", "spec.fallback.behavior", "freeze"),
+        ("ScaledObject", "spec.fallback", {"replicas": "two"}),
         ("ScaledObject", "spec.advanced.horizontalPodAutoscalerConfig.behavior.scaleDown.window", 300),
         ("ScaledObject", "spec.triggers.0.metadata.threshold", 0.8),
         ("PodMonitor", "spec.podMetricsEndpoints.0.intervall", "15s"),
@@ -114,10 +128,10 @@ def test_the_scaler_owns_the_number_of_replicas() -> None:
     assert one(built(()), "Deployment")["spec"]["replicas"] >= 2
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
-def test_pods_may_do_nothing_that_they_need_not(kind: str) -> None:
+@pytest.mark.parametrize("name", ["dcs-worker", "dcs-worker-toolbox", "dcs-worker-valkey"])
+def test_pods_may_do_nothing_that_they_need_not(name: str) -> None:
     """What the restricted profile asks for, and more: a read-only root, no token, no environment of other services."""
-    workload = one(built(EVERYTHING), kind, "dcs-worker-redis" if kind == "StatefulSet" else "dcs-worker")
+    workload = one(built(EVERYTHING), "StatefulSet" if name.endswith("valkey") else "Deployment", name)
     spec, security = pod(workload), container(workload)["securityContext"]
     assert spec["automountServiceAccountToken"] is spec["enableServiceLinks"] is False
     assert spec["securityContext"]["runAsNonRoot"] is True
@@ -140,7 +154,6 @@ def test_everything_selects_the_pods() -> None:
     selectors = [
         deployment["spec"]["selector"],
         one(manifests, "PodDisruptionBudget")["spec"]["selector"],
-        one(manifests, "NetworkPolicy")["spec"]["podSelector"],
         one(manifests, "PodMonitor")["spec"]["selector"],
         *(it["labelSelector"] for it in pod(deployment)["topologySpreadConstraints"]),
     ]
@@ -157,50 +170,29 @@ def test_replicas_spread_over_zones() -> None:
     assert {(it["maxSkew"], it["whenUnsatisfiable"]) for it in spread} == {(1, "ScheduleAnyway")}
 
 
-def ways(rules: list[Manifest]) -> set[int]:
-    """The ports of a policy's rules."""
-    return {port["port"] for rule in rules for port in rule["ports"]}
-
-
-def test_only_the_needed_ways_are_open() -> None:
-    """Out: names, AMQP with and without TLS, HTTPS; Redis only with its component. In: scrapes only with theirs."""
-    alone = one(built(()), "NetworkPolicy")["spec"]
-    everything = one(built(EVERYTHING), "NetworkPolicy")["spec"]
-    assert alone["policyTypes"] == everything["policyTypes"] == ["Ingress", "Egress"]
-    assert ways(alone["egress"]) == {53, 5671, 5672, 443}
-    assert "ingress" not in alone
-    assert ways(everything["egress"]) == {53, 5671, 5672, 443, 6379}
-    assert ways(everything["ingress"]) == {Settings().http_port}
-    assert all(rule.get("to") for rule in everything["egress"])
-    redis = one(built(EVERYTHING), "NetworkPolicy", "dcs-worker-redis")["spec"]
-    assert (ways(redis["ingress"]), redis.get("egress")) == ({6379}, None)
-
-
 def test_secrets_are_files_where_the_worker_looks_for_them() -> None:
     """None is in the environment; they are read-only, and readable to the worker's group."""
+    told = one(built(EVERYTHING), "ConfigMap")["data"]
     deployment = one(built(EVERYTHING), "Deployment")
     (mount,) = container(deployment)["volumeMounts"]
     (volume,) = pod(deployment)["volumes"]
-    assert mount == {"name": volume["name"], "mountPath": str(Settings().secrets_dir), "readOnly": True}
-    assert [it["secret"]["name"] for it in volume["projected"]["sources"]] == ["dcs-worker", "dcs-worker-redis"]
+    assert mount == {"name": volume["name"], "mountPath": told["WORKER_SECRETS_DIR"], "readOnly": True}
+    assert not mount["mountPath"].startswith(("/run", "/var/run"))  # where tokens are mounted
+    assert [it["secret"]["name"] for it in volume["projected"]["sources"]] == ["dcs-worker", "dcs-worker-valkey"]
     assert volume["projected"]["defaultMode"] == 0o440
     assert "env" not in container(deployment)
-    told = one(built(EVERYTHING), "ConfigMap")["data"]
     fields = {variable(field): field for field in Settings.model_fields}
     assert told.keys() <= fields.keys()
     assert not any(word in name for name in told for word in ("TOKEN", "KEY", "PASSWORD", "URL"))
 
 
 @pytest.mark.parametrize("keyless", KEYLESS)
-def test_keyless_components_open_only_their_own_way(keyless: str) -> None:
-    """The metadata and the agent are on the link; OIDC needs HTTPS alone, and a token of the ServiceAccount."""
+@pytest.mark.parametrize("name", ["dcs-worker", "dcs-worker-toolbox"])
+def test_keyless_components_give_keys_and_no_more(keyless: str, name: str) -> None:
+    """The platform's, in the toolbox too; OIDC needs a token of the ServiceAccount, which is a volume of its own."""
     manifests = built((keyless,))
     assert one(manifests, "ConfigMap")["data"]["WORKER_CREDENTIALS"] == "platform"
-    before = one(built(()), "NetworkPolicy")["spec"]["egress"]
-    added = [rule for rule in one(manifests, "NetworkPolicy")["spec"]["egress"] if rule not in before]
-    opened = {"metadata": ["169.254.169.254/32"], "pod-identity": ["169.254.0.0/16"], "oidc": []}
-    assert [to["ipBlock"]["cidr"] for rule in added for to in rule["to"]] == opened[keyless]
-    deployment = one(manifests, "Deployment")
+    deployment = one(manifests, "Deployment", name)
     tokens = [
         source["serviceAccountToken"]["path"]
         for volume in pod(deployment)["volumes"]
@@ -212,6 +204,22 @@ def test_keyless_components_open_only_their_own_way(keyless: str) -> None:
         it["name"] for it in pod(deployment)["volumes"]
     }
     assert pod(deployment)["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("choice", [(*COMPONENTS, keyless) for keyless in KEYLESS], ids="+".join)
+def test_toolbox_is_a_worker_with_more_memory_that_consumes_nothing(choice: tuple[str, ...]) -> None:
+    """Image, settings, secrets, identity and labels for policies are the worker's; no selector of its counts it."""
+    manifests = built(choice)
+    worker, toolbox = one(manifests, "Deployment"), one(manifests, "Deployment", "dcs-worker-toolbox")
+    alike = ("serviceAccountName", "automountServiceAccountToken", "enableServiceLinks", "securityContext", "volumes")
+    assert {part: pod(toolbox)[part] for part in alike} == {part: pod(worker)[part] for part in alike}
+    same = ("image", "envFrom", "securityContext", "volumeMounts")
+    assert {part: container(toolbox)[part] for part in same} == {part: container(worker)[part] for part in same}
+    assert "args" not in container(toolbox)
+    assert container(toolbox)["command"][0] == "python"
+    labels = [it["spec"]["template"]["metadata"]["labels"] for it in (worker, toolbox)]
+    assert [it.pop("app.kubernetes.io/name") for it in map(dict, labels)] == ["dcs-worker", "dcs-worker-toolbox"]
+    assert labels[0].get("dcs-worker/credentials") == labels[1].get("dcs-worker/credentials")
 
 
 def test_every_part_is_built_by_some_combination() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -10,10 +11,12 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
+from schemas.names import REQUEST_QUEUE
 from tests.deploy.containers import IMAGE, ROOT, Containers
 from tests.deploy.kubernetes_manifests import COMPONENTS, Manifest, built, container, one, pod
 from tests.deploy.test_kubernetes_numbers import bytes_of
 from tests.fakes.servers import RabbitMqServer
+from tools.harness.parked_queue import ParkedQueueSetup
 from tools.harness.running_system import TOKEN, RunningSystem, free_port, request, until
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
@@ -37,7 +40,7 @@ class Pods(Containers):
 
     def end(self, deployment: Manifest) -> None:
         """End the pod as a cluster would: a signal, and the grace that it asks for."""
-        grace = pod(deployment)["terminationGracePeriodSeconds"]
+        grace = pod(deployment).get("terminationGracePeriodSeconds", 30)
         self.podman("pod", "stop", f"--time={grace}", f"{deployment['metadata']['name']}-pod-0")
 
 
@@ -60,13 +63,13 @@ async def system(tmp_path: Path) -> AsyncIterator[RunningSystem]:
             yield system
 
 
-def here(system: RunningSystem, port: int) -> list[Manifest]:
-    """The Deployment and its settings, for this machine: the host's network, and secrets in a folder of it."""
+def here(system: RunningSystem, port: int, name: str = "dcs-worker") -> list[Manifest]:
+    """A Deployment and its settings, for this machine: the host's network, and secrets in a folder of it."""
     manifests = built(COMPONENTS)
-    deployment, settings = deepcopy(one(manifests, "Deployment")), deepcopy(one(manifests, "ConfigMap"))
+    deployment, settings = deepcopy(one(manifests, "Deployment", name)), deepcopy(one(manifests, "ConfigMap"))
     pod(deployment)["hostNetwork"] = True
     container(deployment).update(image=IMAGE, imagePullPolicy="Never")
-    del container(deployment)["ports"]  # Podman would map them, and there is nothing to map on the host's network
+    container(deployment).pop("ports", None)  # Podman would map them, and there is nothing to map on the host's network
     secrets = system.folder / "secrets"
     secrets.mkdir()
     (secrets / "worker_auth_token").write_text(TOKEN)
@@ -110,11 +113,12 @@ async def test_the_deployment_works_and_drains(pods: Pods, system: RunningSystem
         assert "Uid:\t10001\t10001" in status
         assert "CapEff:\t0000000000000000" in status
         assert "NoNewPrivs:\t1" in status
-        await system.fake_dcs.apply(latency=1.0)
+        await system.fake_dcs.apply(latency=3.0)
         last = [f"pod-last-{number}" for number in range(8)]
         for task in last:
             await system.publish(request(task))
-        await until(lambda: "dcs_worker_in_flight_requests 8.0" in page(port, "/metrics"), 20)
+        # Those of which only the look-up has begun would be handed back, for the next replica.
+        await until(lambda: sum(call.operation == "create" for call in system.fake_dcs.calls) == 108, 20)
         await asyncio.to_thread(pods.end, one(built(COMPONENTS), "Deployment"))
         assert pods.podman("inspect", "--format={{.State.ExitCode}}", name) == "0"
     finally:
@@ -122,3 +126,26 @@ async def test_the_deployment_works_and_drains(pods: Pods, system: RunningSystem
     await system.answered(108)
     system.assert_one_task_each(names + last)
     assert await system.all_empty((10, 60, 300, 1800))
+
+
+async def test_toolbox_waits_and_runs_commands(pods: Pods, system: RunningSystem) -> None:
+    """With its limit of memory; it ends with 0 as soon as it is told to."""
+    deployment, path = one(built(COMPONENTS), "Deployment", "dcs-worker-toolbox"), system.folder / "toolbox.yaml"
+    path.write_text(yaml.safe_dump_all(here(system, free_port(), "dcs-worker-toolbox")))
+    setup = ParkedQueueSetup(system.amqp_url, {})
+    await asyncio.to_thread(setup.declare)
+    await asyncio.to_thread(setup.park_many, 10)
+    await asyncio.to_thread(pods.play, path)
+    try:
+        (name,) = [it for it in pods.podman("ps", "--format={{.Names}}").splitlines() if it.endswith("-toolbox")]
+        said = pods.podman("exec", name, "dcs-worker", "parked", "replay", "--all", "--canary=0", "--yes", "--json")
+        assert json.loads(said)["replayed"] == 10
+        assert await system.depth(REQUEST_QUEUE) == 10
+        limit = container(deployment)["resources"]["limits"]["memory"]
+        assert pods.podman("inspect", "--format={{.HostConfig.Memory}}", name) == str(bytes_of(limit))
+        began = time.monotonic()
+        await asyncio.to_thread(pods.end, deployment)
+        assert time.monotonic() - began < 15  # of 30 that it has
+        assert pods.podman("inspect", "--format={{.State.ExitCode}}", name) == "0"
+    finally:
+        await asyncio.to_thread(pods.play, path, "--down")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.prometheusrule import OBJECT, PROMETHEUS, RULES, runbook_url, with_runbook, wrapped
+from scripts.prometheusrule import OBJECT, RULE_TESTS, RULES, runbook_url, with_runbook, wrapped
 from tests.deploy.kubernetes_manifests import faults
 
 
@@ -28,7 +28,7 @@ def test_rules_are_wrapped_as_they_are(tmp_path: Path) -> None:
 
 def test_address_of_runbook_is_written_into_every_alert() -> None:
     """Into rules and their tests alike, which fit each other then too; nothing else changes, also the second time."""
-    for path in PROMETHEUS.glob("*/*.yml"):
+    for path in (*RULES.glob("*.yml"), *RULE_TESTS.glob("*.yml")):
         text, url = path.read_text(), "https://wiki.example.org/ops/dcs"
         changed = with_runbook(with_runbook(text, "http://old.example.org/x"), url)
         found = re.findall(r"runbook_url: (\S+)", changed)

@@ -14,7 +14,7 @@ import yaml
 from tools.deploy.promql_queries import DEPLOY, FOREIGN, documents, exposed, named, promised
 
 RULES = DEPLOY / "prometheus" / "rules"
-TESTS = DEPLOY / "prometheus" / "tests"
+TESTS = Path(__file__).parent / "rules"
 RUNBOOK = DEPLOY / "runbook.md"
 PARTS = ("**What it means.**", "**What to look at.**", "**What to do.**", "**What not to do.**")
 PROMTOOL = shutil.which("promtool")

@@ -227,17 +227,24 @@ class FaultyDcsApi(DcsApi):
             raise ErrorResponse(403, "DCS.2003")
         return project
 
+    def listed(self, tasks: list[MigrationTask]) -> list[MigrationTask]:
+        """The tasks that a list shows; with mixed types each beside an import of the same name."""
+        if not self._state.settings.mixed_types:
+            return tasks
+        shown: list[MigrationTask] = []
+        for task in tasks:
+            shown.append(replace(task, task_id=f"import-{task.task_id}", migration_type="backupfile_import"))
+            shown.append(task)
+        return shown
+
     def rows(self, tasks: list[MigrationTask]) -> list[dict[str, Any]]:
         """The list rows of tasks."""
         tasks = [self._ahead(task) for task in tasks]
-        rows: list[dict[str, Any]] = []
-        for task, row in zip(tasks, super().rows(tasks), strict=True):
+        rows = super().rows(tasks)
+        for task, row in zip(tasks, rows, strict=True):
             row["created_at"] = self._date(task, row["created_at"])
             if not self._state.settings.descriptions:
                 del row["description"]
-            if self._state.settings.mixed_types:
-                rows.append(row | {"task_id": f"import-{task.task_id}", "migration_type": "backupfile_import"})
-            rows.append(row)
         return rows
 
     def shown(self, task: MigrationTask) -> dict[str, Any]:

@@ -69,9 +69,9 @@ def declare_retry_queue(url: str, seconds: float, milliseconds: int) -> None:
 
 
 def apply(url: str, folder: Path, **settings: str) -> None:
-    """Declare the topology of a worker."""
+    """Declare the topology of a worker, all of it."""
     process = _run(("topology", "apply"), url, folder, settings)
-    assert process.returncode == 0, process.stderr
+    assert (process.returncode, process.stderr) == (0, "")
 
 
 def doctor(url: str, folder: Path, *options: str, **settings: str) -> DoctorReport:

@@ -50,6 +50,7 @@ class RecordingObserver:
     available: list[bool] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     doubts: list[float] = field(default_factory=list)
+    memory_used: list[float | None] = field(default_factory=list)
     records: list[str] = field(default_factory=list)
 
     def claims_available(self, is_available: bool, reason: str) -> None:
@@ -61,6 +62,10 @@ class RecordingObserver:
         """Redis is new or lost its records."""
         self.doubts.append(seconds)
 
+    def claims_memory_used(self, ratio: float | None) -> None:
+        """Redis told how full it is."""
+        self.memory_used.append(ratio)
+
     def claims_record_doubted(self, project_id: str, request_id: str) -> None:
         """A record was replaced."""
         self.records.append(f"{project_id}/{request_id}")
@@ -69,7 +74,9 @@ class RecordingObserver:
 @asynccontextmanager
 async def replica(url: str, reported: RecordingObserver | None = None, **options: Any) -> AsyncIterator[RedisClaims]:
     """The claims of a replica, with a short lease and without doubt about a new Redis."""
-    claims = RedisClaims(url, reported or RecordingObserver(), **({"lease": LEASE, "min_memory_age": 0.0} | options))
+    claims = RedisClaims(
+        lambda: url, reported or RecordingObserver(), **({"lease": LEASE, "min_memory_age": 0.0} | options)
+    )
     await claims.start()
     try:
         yield claims

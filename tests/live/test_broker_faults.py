@@ -4,12 +4,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-import trustme
 
 from schemas import names
 from tests.fakes.faulty_dcs import FaultyDcs
 from tests.fakes.servers import RabbitMqServer
-from tools.harness.running_system import RunningSystem, free_port, request, until
+from tools.harness.running_system import RunningSystem, request, until
 
 COUNT = 500
 LOW = ("set_vm_memory_high_watermark", "absolute", "1000")
@@ -93,42 +92,6 @@ async def test_deleted_queues_and_exchange_are_declared_again(vhost: str, tmp_pa
             await queue.bind(names.EVENT_EXCHANGE, "#")
         await system.answered(8, 30)
         system.assert_one_task_each(["first-0", *task_names, "after"])
-
-
-@pytest.mark.timeout(180)
-async def test_mutual_tls_connects_with_client_certificate(tmp_path: Path) -> None:
-    """amqps with a client certificate of a private authority; without the certificate there is no connection."""
-    authority = trustme.CA()
-    server, client = authority.issue_cert("localhost", "127.0.0.1"), authority.issue_cert("worker")
-    files = {name: str(tmp_path / name) for name in ("ca", "cert", "key", "client_cert", "client_key")}
-    authority.cert_pem.write_to_path(files["ca"])
-    server.private_key_pem.write_to_path(files["key"])
-    client.private_key_pem.write_to_path(files["client_key"])
-    for name, certificate in (("cert", server), ("client_cert", client)):
-        Path(files[name]).write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
-    port = free_port()
-    config = [
-        f"listeners.ssl.1 = 127.0.0.1:{port}",
-        f"ssl_options.cacertfile = {files['ca']}",
-        f"ssl_options.certfile = {files['cert']}",
-        f"ssl_options.keyfile = {files['key']}",
-        "ssl_options.verify = verify_peer",
-        "ssl_options.fail_if_no_peer_cert = true",
-    ]
-    with RabbitMqServer(config=config) as node:
-        async with RunningSystem(node.url, tmp_path) as system:
-            secure = {"WORKER_AMQP_URL": f"amqps://guest:guest@localhost:{port}/", "WORKER_AMQP_CA_FILE": files["ca"]}
-            bare = system.worker(**secure)
-            await until(lambda: bare.get("/livez")[0] == 200, 10, bare.explain)
-            own = {"WORKER_AMQP_CERT_FILE": files["client_cert"], "WORKER_AMQP_KEY_FILE": files["client_key"]}
-            worker = system.worker(**secure, **own)
-            await worker.ready()
-            await system.publish(request("secure", request_id="secure"))
-            await system.answered(1)
-            assert bare.get("/readyz")[0] == 503
-            wrong = system.worker(**secure, **own | {"WORKER_AMQP_KEY_FILE": files["key"]})
-            assert await wrong.ended() == 78
-            assert "WORKER_AMQP_KEY_FILE" in wrong.log_path.read_text()
 
 
 @pytest.mark.timeout(180)

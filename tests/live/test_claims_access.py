@@ -69,6 +69,24 @@ async def test_documented_redis_rights_suffice(redis_node: RedisServer, more: li
             assert await one.take(migration(), NOW) == Concluded(DONE)
 
 
+@pytest.mark.parametrize(("rights", "is_told"), [(["+@all"], True), (["+@all", "-info"], False)])
+async def test_share_of_used_memory_is_reported(redis_node: RedisServer, rights: list[str], is_told: bool) -> None:
+    """With a limit, to a user who may ask; unknown to others, who lose nothing else by it."""
+    reported = RecordingObserver()
+    async with operator(redis_node) as client:
+        await client.config_set("maxmemory", "100mb")
+        await client.acl_setuser("app", enabled=True, passwords=["+secret"], keys=["*"], commands=rights)
+        async with replica(f"redis://app:secret@127.0.0.1:{redis_node.port}/1", reported) as claims:
+            assert isinstance(await claims.take(migration(), NOW), Granted)
+            (share,) = reported.memory_used[:1]
+            assert (0.0 < (share or 0.0) < 0.2) is is_told
+        await client.config_set("maxmemory", "0")
+        unlimited = RecordingObserver()
+        async with replica(redis_node.url, unlimited) as claims:
+            assert claims.is_available
+            assert unlimited.memory_used[0] is None
+
+
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Pass on what comes in until it ends."""
     while piece := await reader.read(65536):

@@ -1,8 +1,11 @@
-"""The consumer by itself, on a real broker: how much it holds."""
+"""The consumer, and the counts of its queues, without a worker on a real broker."""
 
 import asyncio
 import time
+from collections.abc import Callable, Collection
 from pathlib import Path
+
+from aio_pika.abc import AbstractConnection
 
 from schemas import names
 from tools.harness.running_system import RunningSystem, until
@@ -12,7 +15,8 @@ from worker.rabbit.connection import Brokers, connected
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.delivery import RabbitDelivery
 from worker.rabbit.locks import BrokerLocks
-from worker.rabbit.topology import describe
+from worker.rabbit.queue_counts import QueueCounts
+from worker.rabbit.topology import declare, describe
 
 
 async def test_consumer_holds_at_most_prefetch(vhost: str, tmp_path: Path) -> None:
@@ -54,3 +58,27 @@ async def test_consumer_holds_at_most_prefetch(vhost: str, tmp_path: Path) -> No
         assert most == 8
         session.cancel()
         await asyncio.gather(session, return_exceptions=True)
+
+
+async def test_deleted_queues_are_reported_and_declared_again(vhost: str) -> None:
+    """Those that no copy goes to as well: a retry queue, and the parked queue."""
+    plan = describe(names.REQUEST_QUEUE, names.REQUEST_EXCHANGE, names.EVENT_EXCHANGE, (1.0, 2.0))
+    deleted = sorted([names.parked_queue(names.REQUEST_QUEUE), names.retry_queue(names.REQUEST_QUEUE, 2.0)])
+    reported: list[Collection[str]] = []
+    counts = QueueCounts(plan, reported.append, interval=0.02)
+    empty = {"requests": 0, "retry": 0, "parked": 0}
+
+    async def session(connection: AbstractConnection, up: Callable[[], None]) -> str:
+        await declare(connection, plan)
+        up()
+        await until(lambda: counts.messages == empty, 10)
+        async with connection.channel() as channel:
+            for queue in deleted:
+                await channel.queue_delete(queue)
+        await until(lambda: bool(reported), 10)
+        await until(lambda: counts.messages == empty and not counts.missing, 10)
+        return "ended"
+
+    async with connected(Brokers((vhost,)), 0, "test") as connection:
+        await counts.during(session)(connection, lambda: None)
+    assert {queue for queues in reported for queue in queues} == set(deleted)

@@ -10,10 +10,13 @@ from pamqp.commands import Basic
 
 from schemas import names
 from tools.harness.running_system import RunningSystem, request, until
+from worker.cli.doctor.network import check_markers
+from worker.policy.diagnostics import CheckResult
 from worker.rabbit.connection import Brokers, connected, open_channel
 
 AGE = "dcs_worker_request_age_seconds"
 FINISHED = "dcs_worker_requests_finished_total"
+MARKER = "dcs_worker_marker_kept"
 QUEUE = "dcs_worker_queue_messages"
 PARKED = names.parked_queue(names.REQUEST_QUEUE)
 
@@ -70,3 +73,25 @@ async def test_age_counts_from_when_sender_published(vhost: str, tmp_path: Path)
         await until(lambda: worker.metric(settled, 'outcome="succeeded"') == len(times) + 1, 20, worker.explain)
         assert worker.metric(FINISHED, 'outcome="succeeded"') == worker.metric(f"{AGE}_count") == len(times)
         assert worker.metric("dcs_worker_dcs_calls_total", 'region="cn-north-4"', 'operation="create"') == len(times)
+
+
+@pytest.mark.timeout(60)
+async def test_marker_that_dcs_cuts_is_reported(vhost: str, tmp_path: Path) -> None:
+    """By one call after the listing delay: in metric, log, health, page and by `doctor`."""
+    async with RunningSystem(vhost, tmp_path) as system:
+        await system.fake_dcs.apply({"description_bytes": 40})
+        worker = system.worker(WORKER_SETTLE=2, WORKER_DCS_TIMEOUT=1)
+        await worker.ready()
+        assert f"\n{MARKER}{{" not in worker.get("/metrics")[1]
+        for name in "ab":
+            await system.publish(request(name))
+        await until(lambda: f"\n{MARKER}{{" in worker.get("/metrics")[1], 20, worker.explain)
+        state = "lost: 40 of 59 characters are listed"
+        assert worker.metric(MARKER, 'region="cn-north-4"') == 0
+        assert json.loads(worker.get("/readyz")[1])["regions"]["cn-north-4"]["marker"] == state
+        assert state in worker.get("/")[1]
+        (line,) = (line for line in worker.log() if line["event"] == "marker.lost")
+        assert line["instance_id"] in {event.body["instance_id"] for event in system.events}
+        (check,) = await check_markers("127.0.0.1", worker.http_port)
+        assert (check.result, check.found) == (CheckResult.WARNING, state)
+        assert sorted(call.operation for call in system.fake_dcs.calls) == ["create"] * 2 + ["list"] * 3

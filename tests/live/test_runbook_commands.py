@@ -83,6 +83,8 @@ def console(system: RunningSystem, node: RabbitMqServer, redis: RedisServer, htt
         "PROJECT": PROJECT,
         "REDIS": redis.url,
         "POLICY": POLICY,
+        "USER": "guest",
+        "PASSWORD": "guest",
     }
     return Console(node, system.folder, environment, words)
 

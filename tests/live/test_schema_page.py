@@ -24,5 +24,5 @@ async def test_page_is_readable_on_every_screen_and_theme(tmp_path: Path) -> Non
                 grounds.add(await page.value("getComputedStyle(document.body).backgroundColor"))
                 await page.screenshot(tmp_path / f"{size[0]}-{dark}.png")
         assert len(grounds) == 2
-        assert await page.value("document.querySelectorAll('article').length") == 9
+        assert await page.value("document.querySelectorAll('article').length") == 13
         assert (set(page.requested), page.complaints) == ({file.as_uri()}, [])

@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.live.doctor_command import declare_retry_queue
+from tests.fakes.servers import RabbitMqServer
+from tests.live.doctor_command import PASSWORD, declare_retry_queue, vhost_of
 from tools.harness.parked_queue import ParkedQueueSetup, settings
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,26 @@ def test_apply_declares_missing_objects_once(vhost: str, tmp_path: Path) -> None
         done = _apply(vhost, tmp_path, *options)
         assert (done.returncode, done.stderr) == (0, "")
 
-    assert json.loads(done.stdout) == {"declared": True, "differences": []}
+    assert json.loads(done.stdout) == {"declared": True, "differences": [], "refused": []}
+
+
+def test_apply_says_what_the_user_may_not_declare(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
+    """All of it exists, and nothing was compared: exit status 0, but not a word of having declared it."""
+    assert _apply(vhost, tmp_path).returncode == 0
+    name = f"reader-{vhost_of(vhost)}"
+    rabbit.run_ctl("add_user", name, PASSWORD)
+    rabbit.run_ctl("set_permissions", "-p", vhost_of(vhost), name, "^$", "^$", ".*")
+    url = vhost.replace("guest:guest", f"{name}:{PASSWORD}")
+
+    plain, machine = _apply(url, tmp_path), _apply(url, tmp_path, "--json")
+
+    assert (plain.returncode, plain.stdout, machine.returncode, machine.stderr) == (0, "", 0, "")
+    found = json.loads(machine.stdout)
+    assert (found["declared"], found["differences"]) == (False, [])
+    assert "binding 'dcs.migration' to 'dcs.migration.requests'" in found["refused"]
+    assert "queue 'dcs.migration.requests.parked'" in found["refused"]
+    assert plain.stderr.startswith("Not declared, because this user may not; ")
+    assert all(item in plain.stderr for item in found["refused"])
 
 
 def test_other_delay_of_queue_is_a_readable_difference(vhost: str, tmp_path: Path) -> None:
@@ -37,7 +57,7 @@ def test_other_delay_of_queue_is_a_readable_difference(vhost: str, tmp_path: Pat
     (line,) = plain.stderr.splitlines()
     assert line.startswith("queue 'dcs.migration.requests.retry.60s': ")
     assert "x-message-ttl is 70000, but should be 60000" in line
-    assert json.loads(machine.stdout) == {"declared": False, "differences": [line]}
+    assert json.loads(machine.stdout) == {"declared": False, "differences": [line], "refused": []}
 
 
 def test_each_difference_has_one_line(vhost: str, tmp_path: Path) -> None:

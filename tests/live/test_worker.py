@@ -285,7 +285,8 @@ async def test_port_in_use_is_reported_in_one_line(vhost: str, tmp_path: Path) -
         await first.ready()
         second = system.worker(WORKER_HTTP_PORT=first.http_port)
         assert await second.ended() == 78
-        assert "WORKER_HTTP_PORT: cannot listen on 127.0.0.1" in second.log_path.read_text()
+        reason = f"cannot listen on 127.0.0.1 port {first.http_port}: address already in use; set other values"
+        assert f"WORKER_HTTP_PORT: {reason}" in second.log_path.read_text()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import SharedClaims
 from worker.pipeline.repeat_locks import Locks
 from worker.pipeline.throttle import Throttle
-from worker.policy.migration_request import RequestParser
+from worker.policy.call_result import TaskCreated
+from worker.policy.migration_request import MigrationRequest, RequestParser
 from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 
 
@@ -44,6 +45,8 @@ class Bench:
         self.observer = FakeObserver()
         self.claims = claims
         self.slept: list[float] = []
+        self.created: list[tuple[str, str]] = []
+        """Request and task of each create that this replica made."""
         self.consumer = consumer or FakeConsumer()
         policy = policy or RetryPolicy(reconcile="ambiguous")
         settings = ThrottleSettings(("cn-north-4",), 64, 30.0, policy.delays)
@@ -59,11 +62,15 @@ class Bench:
             now=lambda: self.now,
             random_unit=lambda: 0.0,
             sleep=self._sleep,
+            on_created={"cn-north-4": self._on_created},
         )
         parser = RequestParser(65536, ("cn-north-4",), "cn-north-4", with_marker)
         self.dispatcher: Dispatcher[DeliveryPipeline] = build_dispatcher(
             ports, policy, parser, deduplicator or Deduplicator(), with_follow_up=with_follow_up
         )
+
+    def _on_created(self, migration: MigrationRequest, created: TaskCreated) -> None:
+        self.created.append((migration.request_id, created.instance_id))
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

@@ -10,7 +10,9 @@ Two or three replicas share a simulated broker (`world.broker`), DCS (`world.dcs
 - an acknowledgement only after a confirmed event or copy, and reports only after the acknowledgement;
 - at least one final event per request, of one kind, with one id, and true: a task that it names is the request's, and
   a failure that says "no task" leaves none;
-- no request remains in a queue or in a replica, and every run ends.
+- with follow-up, each announced task is watched after its success is confirmed, and every watch ends with one kind
+  of event, with one id, and true;
+- no request or watch remains in a queue or in a replica, and every run ends.
 
 Assumptions. DCS lists a created task within the listing delay, counted from the moment when the caller learned how the
 create ended or, if it never did, when the broker took the delivery back. What DCS rejects for good, it rejects always.
@@ -19,6 +21,7 @@ more than 5 s, and learns within that time that its channel was closed.
 
 What no worker can know without claims that are always available is no violation, but is counted (`windows`): two
 copies of a request on two replicas between look-up and listing; an event whose delivery was lost before its
-acknowledgement, if the next replica gets another answer from DCS. Senders publish copies only where claims, or the
+acknowledgement, if the next replica gets another answer from DCS; two last events of a task whose state changed between
+two looks of which the second cannot know of the first. Senders publish copies only where claims, or the
 memory of a single replica, can recognise them.
 """

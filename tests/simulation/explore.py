@@ -29,6 +29,7 @@ ENUMERATED_SETTINGS: Final[tuple[dict[str, Any], ...]] = (
     {"reconcile": "ambiguous"},
     {"claims": True, "reconcile": "ambiguous"},
     {"claims": True, "claims_away": "pause"},
+    {"claims": True, "follow_up_timeout": 100.0},
 )
 
 

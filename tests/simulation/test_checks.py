@@ -4,7 +4,7 @@ import pytest
 
 from tests.simulation.checks.laws import RunFacts, check_laws
 from tests.simulation.scenario.plan import Outage, Plan, PlannedRequest
-from tests.simulation.world.records import CreateCall, DeliveryRecord, Event, Message
+from tests.simulation.world.records import CreateCall, DeliveryRecord, Event, LastEvent, Message, WatchStart
 
 REQUEST = (0, False)
 
@@ -356,3 +356,29 @@ def test_task_of_clashing_request_is_window_without_claims(deliveries: FourDeliv
     verdict = check_laws(facts([], [event(deliveries.first, 1.0, task="foreign")], plan=plan))
     assert verdict.violations == []
     assert len(verdict.windows) == 1
+
+
+@pytest.mark.parametrize(("name", "is_window"), [("again", True), ("copy", False)])
+def test_two_last_events_are_window_only_after_an_interruption(
+    deliveries: FourDeliveries, name: str, is_window: bool
+) -> None:
+    """A redelivered watch looks again, and the task may be deleted by then; a watch that has ended has no copies."""
+    found = facts([call(deliveries.first, 0.0, 0.1, task="task")], [event(deliveries.first, 0.2)])
+    found.plan = found.plan.model_copy(update={"follow_up_timeout": 100.0})
+    found.watch_starts = [WatchStart(deliveries.first, 0.3, "task")]
+    found.last_events = [LastEvent(deliveries.first, 9.0, "id-1", "task", "provisioned", 9.0)]
+    found.status = lambda _, at: "RUNNING" if at < 10.0 else "DELETED"
+    assert check_laws(found).violations == []
+    found.last_events.append(LastEvent(deliveries.named(name), 20.0, "id-2", "task", "task_gone", 20.0))
+    verdict = check_laws(found)
+    expected = ["two last events of one task: provisioned, then task_gone"]
+    assert (verdict.violations, verdict.windows) == (([], expected) if is_window else (expected, []))
+
+
+def test_announced_task_without_watch_or_last_event_is_violation(deliveries: FourDeliveries) -> None:
+    """The success promises one more event."""
+    plan = Plan(follow_up_timeout=100.0)
+    found = facts([call(deliveries.first, 0.0, 0.1, task="task")], [event(deliveries.first, 0.2)], plan=plan)
+    assert check_laws(found).violations == ["never followed up: task"]
+    found.watch_starts = [WatchStart(deliveries.first, 0.3, "task")]
+    assert check_laws(found).violations == ["a watch does not end: task"]

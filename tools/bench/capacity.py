@@ -47,6 +47,9 @@ class Deaf:
     def claims_doubted(self, seconds: float) -> None:
         """Redis is new or forgot its records."""
 
+    def claims_memory_used(self, ratio: float | None) -> None:
+        """Redis told how full it is."""
+
     def claims_record_doubted(self, project_id: str, request_id: str) -> None:
         """A record was replaced."""
 
@@ -76,7 +79,7 @@ async def deployed(node: RabbitMqServer, places: Places, server: RedisServer) ->
 async def claim_bytes(server: RedisServer) -> int:
     """What one claim takes in Redis."""
     with redis.Redis.from_url(server.url) as client:
-        claims = RedisClaims(server.url, Deaf())
+        claims = RedisClaims(lambda: server.url, Deaf())
         await claims.start()
         before: dict[str, Any] = client.info("memory")
         there: int = client.dbsize()

@@ -9,6 +9,7 @@ from worker.observe.metrics import Metrics
 
 ROOT: Final = Path(__file__).parents[2]
 DEPLOY: Final = ROOT / "deploy"
+RULE_TESTS: Final = ROOT / "tests" / "deploy" / "rules"
 DASHBOARD: Final = DEPLOY / "grafana" / "dashboards" / "dcs-migration-worker.json"
 
 FOREIGN: Final = {  # names that are not the worker's: of RabbitMQ's plugin, and of Prometheus itself
@@ -42,7 +43,9 @@ def exposed() -> set[str]:
     """The names of all series that a worker exposes."""
     metrics = Metrics("1.2.3", ("cn-north-4",), True)
     metrics.dcs_calls["cn-north-4", "create", "200"].inc()
+    metrics.marker_kept.labels("cn-north-4").set(1)
     metrics.set_waiting({"requests": 1}, parked_seconds=0.0, oldest_seconds=1.0)
+    metrics.claims_memory_used.value = 0.5
     lines = metrics.render("")[0].decode().splitlines()
     return {re.split(r"[{ ]", line)[0] for line in lines if not line.startswith("#")}
 
@@ -55,7 +58,7 @@ def promised() -> set[str]:
 def named(path: Path) -> set[str]:
     """The metrics that a file names; of files that are neither text nor asked of Prometheus, only the worker's."""
     text = RECORDED.sub("", path.read_text("utf-8"))
-    is_asked = path.suffix == ".md" or DEPLOY / "prometheus" in path.parents or path == DASHBOARD
+    is_asked = path.suffix == ".md" or {DEPLOY / "prometheus", RULE_TESTS} & set(path.parents) or path == DASHBOARD
     return set((NAME if is_asked else OWN).findall(text)) - PLUGINS
 
 
@@ -85,4 +88,4 @@ def substituted(query: str) -> str:
 def documents() -> list[Path]:
     """Everything in which metrics are named."""
     texts = [path for kind in ("md", "yml", "yaml", "json") for path in DEPLOY.rglob(f"*.{kind}")]
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(texts)]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(texts), *RULE_TESTS.glob("*.yml")]

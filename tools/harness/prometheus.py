@@ -39,6 +39,8 @@ def shortened(rules: str, minute_seconds: float) -> str:
 class Prometheus(PrivateServer):
     """Scrapes `targets` (addresses by job) each second; jobs that end in `-queues` at the broker's page of queues.
 
+    A job `NAMESPACE/NAME`, as the Prometheus Operator makes of a PodMonitor, has the label `namespace` too.
+
     `minute_seconds`: how long a minute of the rules lasts.
     """
 
@@ -86,7 +88,9 @@ class Prometheus(PrivateServer):
 
     def _job(self, name: str, addresses: list[str]) -> dict[str, Any]:
         pod = {"source_labels": ["__address__"], "target_label": "pod"}
-        job: dict[str, Any] = {"job_name": name, "static_configs": [{"targets": addresses}], "relabel_configs": [pod]}
+        labels = {"namespace": name.partition("/")[0]} if "/" in name else {}
+        static = {"targets": addresses, "labels": labels}
+        job: dict[str, Any] = {"job_name": name, "static_configs": [static], "relabel_configs": [pod]}
         if name.endswith("-queues"):
             path, _, query = QUEUES.partition("?")
             families = [pair.partition("=")[2] for pair in query.split("&")]

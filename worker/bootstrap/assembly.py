@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
@@ -17,6 +17,7 @@ from worker.pipeline.ports import (
     ConsumerControl,
     Dcs,
     Observer,
+    OnCreated,
     Publisher,
     SharedClaims,
 )
@@ -42,6 +43,7 @@ class Ports:
     now: Callable[[], float] = time.time
     random_unit: Callable[[], float] = random.random
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    on_created: OnCreated = field(default_factory=dict)
 
 
 def build_follow_up(ports: Ports, calls: TaskStates, settings: FollowUpSettings) -> Dispatcher[FollowUp]:
@@ -62,7 +64,9 @@ def build_dispatcher(
 ) -> Dispatcher[DeliveryPipeline]:
     """The dispatcher of one replica, over these ports."""
     now, random_unit, observer = ports.now, ports.random_unit, ports.observer
-    executor = Executor(retry_policy, ports.dcs, ports.throttle, observer, now=now, random_unit=random_unit)
+    executor = Executor(
+        *(retry_policy, ports.dcs, ports.throttle, observer, ports.on_created), now=now, random_unit=random_unit
+    )
     settler = Settler(
         *(ports.publisher, observer),
         now=now,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from worker.bootstrap import components
 from worker.bootstrap.assembly import Ports, build_dispatcher, build_follow_up
+from worker.bootstrap.rotation import CurrentBrokers, rotation_reports
 from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, STUCK, FollowUpParts, Worker
 from worker.config import Configuration, ConfigurationError, Settings
-from worker.config.settings import variable
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.dcs.task_calls import TaskCalls
@@ -20,10 +20,12 @@ from worker.observe.observer import WorkerObserver
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.follow_up import FollowUp
+from worker.pipeline.marker_check import MarkerCheck
 from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import CLAIMS_AWAY
 from worker.pipeline.throttle import Throttle
 from worker.policy.freeze_detector import TICK_SECONDS, FreezeDetector
+from worker.rabbit.connection import Brokers
 from worker.rabbit.connection_supervisor import ConnectionSupervisor, Session
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.delivery import RabbitDelivery
@@ -63,24 +65,23 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
-        claims = await _claims(stack, settings, observer, consumer, throttle)
-        publisher = _publisher(stack, settings, topology, observer, consumer, refusals)
+        nodes, claims = CurrentBrokers(loaded), await _claims(stack, loaded, observer, consumer, throttle)
+        publisher = _publisher(stack, settings, nodes, topology, observer, consumer, refusals)
         traced = components.traced(publisher, observer.tracing, settings)
-        ports = Ports(client, traced, observer, throttle, consumer, claims, locks)
+        marker_check = _marker_check(stack, settings, client, throttle, observer)
+        ports = Ports(client, traced, observer, throttle, consumer, claims, locks, on_created=marker_check.waiting)
         policy, parser = components.retry_policy(settings), components.request_parser(settings)
         dispatcher = build_dispatcher(ports, policy, parser, deduplicator, with_follow_up=settings.follow_up)
         follow_up = _follow_up(ports, client, settings, topology, freeze_detector) if settings.follow_up else None
-        queue_counts = QueueCounts(topology)
-        supervisors = _supervisors(settings, publisher, queue_counts.during(consumer.session), follow_up, observer)
+        counts = QueueCounts(topology, observer.queues_missing)
+        supervisors = _supervisors(settings, nodes, publisher, counts.during(consumer.session), follow_up, observer)
         worker = Worker(
             *(settings, observer, dispatcher, consumer, publisher, supervisors, deduplicator, claims, throttle),
-            *(queue_counts, lambda text: str(observer.redactor.redact(text)), refusals, follow_up),
+            *(counts, lambda text: str(observer.redactor.redact(text)), refusals, marker_check.facts, follow_up),
         )
-        web = await _start_web_server(worker, metrics)
-        stack.push_async_callback(web.stop)
+        web = await _start_web_server(stack, worker, metrics)
         observer.started(**_effective(worker, web.port))
-        ticking = asyncio.create_task(_tick(freeze_detector, loaded, observer, throttle.credentials_changed))
-        stack.push_async_callback(end, ticking)
+        stack.push_async_callback(end, asyncio.create_task(_tick(freeze_detector, loaded, nodes, observer, throttle)))
         stack.push_async_callback(end, asyncio.create_task(worker.watch_health()))
         yield worker
 
@@ -103,6 +104,7 @@ def _dcs_client(
         freeze_detector=freeze_detector,
         on_call_end=observer.call_ended,
         on_call_start=observer.tracing.call_started if observer.tracing else None,
+        redactor=observer.redactor,
     )
     credentials = components.credentials(loaded, http_client, on_credentials)
     stack.push_async_callback(credentials.aclose)
@@ -110,15 +112,15 @@ def _dcs_client(
 
 
 async def _claims(
-    stack: AsyncExitStack, settings: Settings, observer: WorkerObserver, consumer: Consumer, throttle: Throttle
+    stack: AsyncExitStack, loaded: Configuration, observer: WorkerObserver, consumer: Consumer, throttle: Throttle
 ) -> "RedisClaims | None":
     def on_available(is_available: bool) -> None:
-        if settings.claims_away == "pause":
+        if loaded.settings.claims_away == "pause":
             (consumer.resume if is_available else consumer.pause)(CLAIMS_AWAY)
             if not is_available:
                 throttle.send_away("claims")
 
-    if (claims := components.claims(settings, observer, on_available)) is not None:
+    if (claims := components.claims(loaded, observer, on_available)) is not None:
         stack.push_async_callback(claims.aclose)
         await claims.start()
     return claims
@@ -127,6 +129,7 @@ async def _claims(
 def _publisher(
     stack: AsyncExitStack,
     settings: Settings,
+    nodes: Callable[[], Brokers],
     topology: Topology,
     observer: WorkerObserver,
     consumer: Consumer,
@@ -139,7 +142,6 @@ def _publisher(
         refusals[STUCK] = f"Queues refuse copies of requests: {', '.join(queues)}. Check the policies that limit them."
         (consumer.pause if queues else consumer.resume)(STUCK)
 
-    nodes = components.brokers(settings)
     replies = ReplyPublisher(partial(OnDemandChannel, nodes, "dcs-worker replies"))
     isolated = OnDemandChannel(nodes, "dcs-worker copies")
     stack.push_async_callback(replies.aclose)
@@ -149,6 +151,15 @@ def _publisher(
         on_blocked=on_blocked,
         on_stuck=on_stuck,
     )
+
+
+def _marker_check(
+    stack: AsyncExitStack, settings: Settings, client: DcsClient, throttle: Throttle, observer: WorkerObserver
+) -> MarkerCheck:
+    look, report = TaskCalls(client).row, observer.marker_checked
+    marker_check = MarkerCheck(settings.dcs_endpoints, look, throttle, report, settings.settle)
+    stack.push_async_callback(marker_check.aclose)
+    return marker_check
 
 
 def _consumer(
@@ -190,12 +201,12 @@ def _follow_up(
 
 def _supervisors(
     settings: Settings,
+    nodes: Callable[[], Brokers],
     publisher: RabbitPublisher,
     consumer_session: Session,
     follow_up: FollowUpParts | None,
     observer: WorkerObserver,
 ) -> tuple[ConnectionSupervisor, ...]:
-    nodes = components.brokers(settings)
     sessions: dict[str, Session] = {"publisher": publisher.session, "consumer": consumer_session}
     if follow_up is not None:
         sessions["follow-up"] = follow_up.consumer.session
@@ -211,7 +222,7 @@ def _steer(consumer: Consumer, prefetch: int, paused_by: str) -> None:
         (consumer.pause if PAUSES[why] == paused_by else consumer.resume)(why)
 
 
-async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
+async def _start_web_server(stack: AsyncExitStack, worker: Worker, metrics: Metrics) -> WebServer:
     """Health, metrics and status page."""
     settings = worker.settings
 
@@ -228,8 +239,11 @@ async def _start_web_server(worker: Worker, metrics: Metrics) -> WebServer:
         await web.start()
     except (OSError, UnicodeError) as error:  # UnicodeError: not a host name
         where = f"{settings.http_host} port {settings.http_port}"
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise ConfigurationError((f"WORKER_HTTP_HOST, WORKER_HTTP_PORT: cannot listen on {where}: {reason}",)) from None
+        # asyncio puts "error while attempting to bind on address (...): " before the system's words.
+        reason = error.strerror.rpartition(": ")[2] if isinstance(error, OSError) and error.strerror else str(error)
+        problem = f"cannot listen on {where}: {reason}; set other values, or stop what listens there"
+        raise ConfigurationError((f"WORKER_HTTP_HOST, WORKER_HTTP_PORT: {problem}",)) from None
+    stack.push_async_callback(web.stop)
     return web
 
 
@@ -252,27 +266,18 @@ def _effective(worker: Worker, port: int) -> dict[str, object]:
 
 
 async def _tick(
-    freeze_detector: FreezeDetector, loaded: Configuration, observer: WorkerObserver, on_rotation: Callable[[], None]
+    freeze_detector: FreezeDetector,
+    loaded: Configuration,
+    nodes: CurrentBrokers,
+    observer: WorkerObserver,
+    throttle: Throttle,
 ) -> None:
-    problem: str | None = None
-    secrets = loaded.secrets.current()
+    rotations = rotation_reports(loaded, nodes, observer, throttle.credentials_changed)
     while True:
         freeze_detector.tick()
         observer.flush()
-        if (current := loaded.secrets.current()) != secrets:
-            for field in sorted(name for name in current if current[name] != secrets.get(name)):
-                message = f"{variable(field)} was rotated; the next call uses the new value"
-                observer.note("info", "secrets.reloaded", message=message, variable=variable(field))
-            secrets = current
-            observer.redactor.add(secret.get_secret_value() for secret in secrets.values())
-            on_rotation()
-        if loaded.secrets.problem != problem:
-            problem = loaded.secrets.problem
-            if problem is None:
-                observer.note("info", "secrets.reloaded", message="The secret files can be read again")
-            else:
-                message = f"The secrets from before stay in use: {problem}"
-                observer.note("warning", "secrets.reload_failed", message=message, error=problem)
+        for rotation in rotations:
+            rotation.check()
         await asyncio.sleep(TICK_SECONDS)
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from worker import __version__
@@ -21,8 +22,9 @@ from worker.pipeline.ports import Publisher
 from worker.policy.follow_up import FollowUpSettings
 from worker.policy.freeze_detector import FreezeDetector
 from worker.policy.migration_request import RequestParser
+from worker.policy.redaction import Redactor
 from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
-from worker.rabbit.connection import Brokers, tls_context
+from worker.rabbit.connection import Brokers
 from worker.rabbit.publisher import RabbitPublisher
 from worker.rabbit.topology import Topology, describe
 
@@ -48,12 +50,31 @@ def brokers(settings: Settings) -> Brokers:
     urls = tuple(url.get_secret_value() for url in settings.amqp_url)
     if not urls[0].startswith("amqps:"):
         return Brokers(urls)
-    files = (settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
+    tls = authorities(settings.amqp_ca_file, "WORKER_AMQP_CA_FILE")
+    if settings.amqp_cert_file is not None and settings.amqp_key_file is not None:
+        # What is wrong with a pair is not said by its error: certificates without a key can be loaded as authorities.
+        authorities(settings.amqp_cert_file, "WORKER_AMQP_CERT_FILE")
+        try:
+            tls.load_cert_chain(settings.amqp_cert_file, settings.amqp_key_file, password=_no_pass_phrase)
+        except OSError as error:
+            is_other = isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH"
+            problem = "is not the key of WORKER_AMQP_CERT_FILE" if is_other else "holds no private key in PEM"
+            raise ConfigurationError((f"WORKER_AMQP_KEY_FILE: {problem}",)) from None
+    return Brokers(urls, tls)
+
+
+def authorities(path: Path | None, name: str) -> ssl.SSLContext:
+    """TLS that trusts the certificates in a file, else the system's. Raises ConfigurationError."""
     try:
-        return Brokers(urls, tls_context(*(str(path) if path else None for path in files)))
-    except OSError as error:  # SSLError is one
-        names = "WORKER_AMQP_CA_FILE, WORKER_AMQP_CERT_FILE, WORKER_AMQP_KEY_FILE"
-        raise ConfigurationError((f"{names}: cannot be used: {error}",)) from None
+        return ssl.create_default_context(cafile=path)
+    except OSError:  # SSLError is one
+        raise ConfigurationError((f"{name}: holds no certificates in PEM",)) from None
+
+
+def _no_pass_phrase() -> str:
+    """Called for an encrypted key; without it OpenSSL would ask on the terminal."""
+    remedy = "write it without one: openssl pkey -in KEY -out NEW"
+    raise ConfigurationError((f"WORKER_AMQP_KEY_FILE: is encrypted with a pass phrase; {remedy}",))
 
 
 def retry_policy(settings: Settings) -> RetryPolicy:
@@ -139,7 +160,7 @@ def platform_identity(loaded: Configuration) -> Identity | None:
 
 def tracing(settings: Settings) -> "Tracing | None":
     """Tracing if it is on. Raises ConfigurationError when it cannot be."""
-    if settings.otlp_endpoint is None:
+    if settings.collector is None:
         return None
     try:
         from worker.observe.tracing import start_tracing  # noqa: PLC0415 - costs nothing while it is off
@@ -147,7 +168,7 @@ def tracing(settings: Settings) -> "Tracing | None":
         missing = "tracing needs packages that are not installed: pip install 'dcs-migration-worker[tracing]'"
         raise ConfigurationError((f"OTEL_EXPORTER_OTLP_ENDPOINT: {missing}",)) from None
     try:
-        return start_tracing(settings.otlp_endpoint, settings.queue, __version__)
+        return start_tracing(settings.collector, settings.queue, __version__)
     except ValueError as error:
         raise ConfigurationError((f"OTEL_…: OpenTelemetry refuses its settings: {error}",)) from None
 
@@ -162,8 +183,11 @@ def traced(publisher: RabbitPublisher, tracing: "Tracing | None", settings: Sett
     return TracedPublisher(publisher, tracing, settings.queue, settings.event_exchange, retry_queues)
 
 
-def claims(settings: Settings, observer: WorkerObserver, on_available: Callable[[bool], None]) -> "RedisClaims | None":
+def claims(
+    loaded: Configuration, observer: WorkerObserver, on_available: Callable[[bool], None]
+) -> "RedisClaims | None":
     """Claims in Redis if they are configured, not started yet. `on_available`: Redis is back, or away."""
+    settings = loaded.settings
     if settings.claims_url is None:
         return None
     from worker.claims import redis_claims  # noqa: PLC0415 - as above, and what redis-py brings along
@@ -174,7 +198,7 @@ def claims(settings: Settings, observer: WorkerObserver, on_available: Callable[
     lease = max(redis_claims.LEASE_SECONDS, LEASE_PER_CALL * settings.dcs_timeout if pauses else 0.0)
     try:
         return redis_claims.RedisClaims(
-            settings.claims_url.get_secret_value(),
+            partial(_claims_url, loaded),
             observer,
             lease=lease,
             late_reports=settings.prefetch if pauses else 0,
@@ -186,13 +210,15 @@ def claims(settings: Settings, observer: WorkerObserver, on_available: Callable[
         raise ConfigurationError((f"WORKER_CLAIMS_URL: {error}",)) from None
 
 
+def _claims_url(loaded: Configuration) -> str:
+    url = loaded.current.claims_url
+    return url.get_secret_value() if url is not None else ""
+
+
 def service_transport(loaded: Configuration) -> ServiceTransport:
     """Transport to DCS and IAM. Raises ConfigurationError if the certificates cannot be read."""
     settings = loaded.settings
-    try:
-        tls = ssl.create_default_context(cafile=str(settings.dcs_ca_file) if settings.dcs_ca_file else None)
-    except OSError as error:  # SSLError is one
-        raise ConfigurationError((f"WORKER_DCS_CA_FILE: cannot be used: {error}",)) from None
+    tls = authorities(settings.dcs_ca_file, "WORKER_DCS_CA_FILE")
     return ServiceTransport(tls, settings.dcs_timeout, loaded.proxies.proxy_for)
 
 
@@ -201,11 +227,7 @@ def lookup_client(stack: AsyncExitStack, loaded: Configuration) -> DcsClient:
     transport = service_transport(loaded)
     stack.push_async_callback(transport.aclose)
     # Look-ups are harmless, so it does not matter whether this process was frozen.
-    freeze_detector = FreezeDetector(lambda: 0.0)
-
-    def http_client(deadline: float) -> HttpClient:
-        return HttpClient(transport, deadline=deadline, freeze_detector=freeze_detector)
-
+    http_client = partial(HttpClient, transport, freeze_detector=FreezeDetector(lambda: 0.0), redactor=Redactor(()))
     credential = credentials(loaded, http_client, lambda _: None)
     stack.push_async_callback(credential.aclose)
     return DcsClient(http_client(loaded.settings.dcs_timeout), credential, loaded.settings.dcs_endpoints)

@@ -60,7 +60,8 @@ def _status(running: list[asyncio.Task[None]], observer: WorkerObserver) -> int:
                     observer.note("error", "topology.mismatch", message=difference)
                 return os.EX_CONFIG
             case BrokerLostError():
-                message = f"{error}. The worker exits with status {os.EX_UNAVAILABLE}, to be started again"
+                ends = f"The worker exits with status {os.EX_UNAVAILABLE}, to be started again"
+                message = f"{error}. {ends}; check the broker with: dcs-worker doctor"
                 observer.note("error", "broker.gave_up", message=message, duration_seconds=error.seconds)
                 return os.EX_UNAVAILABLE
             case _:

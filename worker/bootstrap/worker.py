@@ -18,7 +18,7 @@ from worker.pipeline.follow_up import FollowUp
 from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import CLAIMS_AWAY
 from worker.pipeline.throttle import Throttle
-from worker.policy.health import Health, HealthStatus, HealthTracker, Observed, redis_away
+from worker.policy.health import IF_IT_LASTS, Health, HealthStatus, HealthTracker, Observed, redis_away
 from worker.policy.retry_policy import CLAIMS_AWAY_MODES, LOOKUP_MODES
 from worker.policy.status import Connection, HeldBack, InHand, Status
 from worker.policy.throttle.circuit_breaker import BreakerState
@@ -47,7 +47,7 @@ PAUSES: Final = {
 }
 """Reasons to pause, and their names in metrics; other reasons have the same name there."""
 PAUSED: Final = {
-    STUCK: "Retry queues refuse copies of requests.",
+    STUCK: "Retry queues refuse copies of requests. Check the policies that limit them.",
     CLAIMS_AWAY: "WORKER_CLAIMS_AWAY is pause, so no create begins. Restore Redis (WORKER_CLAIMS_URL).",
 }
 """Reasons to pause that `paused` is about, beside the breaker."""
@@ -82,12 +82,14 @@ class Worker:
     """Removes secrets from texts of other parties."""
     refusals: Mapping[str, str] = field(default_factory=dict)
     """Details of a reason to pause."""
+    markers: Mapping[str, dict[str, str]] = field(default_factory=dict)
+    """Facts of `MarkerCheck`, by region."""
     follow_up: FollowUpParts | None = None
     started: float = field(default_factory=time.time)
     _tracker: HealthTracker = field(default_factory=HealthTracker)
     _status: HealthStatus = HealthStatus.STARTING
     _consuming_at: float | None = None
-    """When it last consumed, or paused; None since the start."""
+    """When it last consumed, or paused; None until it paused, or consumed with all connections up."""
 
     async def watch_health(self) -> None:
         """Judge the health at an interval, so that a change is reported in time."""
@@ -98,7 +100,8 @@ class Worker:
     def check_health(self) -> Health:
         """The health at this moment; another status than before is reported."""
         now = time.monotonic()
-        if self.consumer.is_consuming or self.consumer.pauses:
+        has_started = self._consuming_at is not None or all(link.is_up for link in self.supervisors)
+        if self.consumer.pauses or (self.consumer.is_consuming and has_started):
             self._consuming_at = now
         seen, (lookups, claims) = self._observed(now), self.modes
         health = self._tracker.judge(seen, now)
@@ -138,6 +141,7 @@ class Worker:
             calls=calls,
             has_tasks=has_tasks,
             parked=activity.parked_last_hour(),
+            missing_queues=sorted(self.queue_counts.missing),
         )
 
     def _paused(self, pause: str) -> str:
@@ -158,7 +162,7 @@ class Worker:
         if not self.consumer.is_answering:
             return self.consumer.silence
         if self._consuming_at is not None and now - self._consuming_at > SUBSCRIBE_SECONDS:
-            return "The broker has no consumer of this replica, which subscribes again."
+            return f"The broker has no consumer of this replica, which subscribes again. {IF_IT_LASTS}"
         return ""
 
     @property
@@ -182,7 +186,8 @@ class Worker:
 
     def _regions(self) -> dict[str, dict[str, object]]:
         now = self.throttle.clock()
-        return {name: explain.facts(region, now) for name, region in self.throttle.regions.items()}
+        regions, markers = self.throttle.regions, self.markers
+        return {name: explain.facts(region, now) | markers.get(name, {}) for name, region in regions.items()}
 
     @property
     def connections(self) -> tuple[Connection, ...]:

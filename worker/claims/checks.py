@@ -7,14 +7,16 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from worker.claims.connection import close, describe, make_client
+from worker.claims.connection import choose_address, close, describe, make_client
 from worker.claims.scripts import MEMORY_KEY
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, failed, ok, warning
 
 TIMEOUT_SECONDS: Final = 3.0
 OLDEST_VERSION: Final = (6, 0)
+NEARLY_FULL: Final = 0.8
 NAME: Final = "Redis"
 VARIABLE: Final = "WORKER_CLAIMS_URL"
+MORE_MEMORY: Final = "redis-cli CONFIG SET maxmemory BYTES, with more than now"
 
 
 async def check_redis(url: str, on_check: OnCheck) -> None:
@@ -26,6 +28,7 @@ async def check_redis(url: str, on_check: OnCheck) -> None:
         return
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
+            await choose_address(client)
             await client.ping()
             await client.get(MEMORY_KEY)
             checks = await _info_checks(client)
@@ -76,8 +79,9 @@ def _memory(info: Mapping[str, str]) -> Check:
     name, policy = "Redis memory", info.get("maxmemory_policy", "unknown")
     most, used = (int(info.get(member, "0") or 0) for member in ("maxmemory", "used_memory"))
     if policy == "noeviction" and most and used >= most:
-        remedy = "redis-cli CONFIG SET maxmemory BYTES, with more than now"
-        return failed(name, "is full: claims cannot be written", remedy)
+        return failed(name, "is full: claims cannot be written", MORE_MEMORY)
+    if policy == "noeviction" and most and used >= NEARLY_FULL * most:
+        return warning(name, f"{used / most:.0%} is used; when it is full, claims cannot be written", MORE_MEMORY)
     if policy != "noeviction" and most:
         found = f"the eviction policy is {policy}: claims may vanish while they hold"
         return warning(name, found, "redis-cli CONFIG SET maxmemory-policy noeviction")

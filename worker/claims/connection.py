@@ -5,20 +5,24 @@ connection serves hundreds of requests at once, in order, and costs a quarter of
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 
+from aiohappyeyeballs import start_connection
 from redis import exceptions as redis
 from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from worker.claims.scripts import MEMORY_KEY, SCRIPTS, ScriptCall
 
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
+NEXT_ADDRESS_SECONDS: Final = 0.25
+"""Wait until the next address of a host is tried as well, which RFC 8305 recommends."""
 CLOSE_TIMEOUT_SECONDS: Final = 1.0
 BATCH_LIMIT: Final = 64
 IDLE_CHECK_SECONDS: Final = 1.0
@@ -169,10 +173,27 @@ def make_client(url: str) -> Redis:
             "retry": Retry(NoBackoff(), 0),  # repeats would outlast the deadline
             "redis_connect_func": connect_once,
         }
+        if "host" in options:
+            options["host"] = options["host"].rstrip(".")  # certificates have a fully qualified name without its dot
         ConnectionPool(**options).make_connection()  # type: ignore[no-untyped-call]  # redis-py annotates it not
     except (ValueError, TypeError, redis.RedisError):
         raise ValueError("has an option that is not known, or a wrong value of one") from None
     return Redis.from_pool(ConnectionPool(**options))
+
+
+async def choose_address(client: Redis) -> None:
+    """Let the client connect to the address of its host that accepts first. Raises OSError if none does.
+
+    Not with TLS: redis-py needs the name for the certificate, and tries one address after the other.
+    """
+    pool, loop = client.connection_pool, asyncio.get_running_loop()
+    if pool.connection_class is not Connection:
+        return
+    options = pool.connection_kwargs
+    infos = await loop.getaddrinfo(options["host"], options.get("port", 6379), type=socket.SOCK_STREAM)
+    if len(infos) > 1:
+        with await start_connection(infos, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS) as accepted:
+            options["host"] = accepted.getpeername()[0]
 
 
 @asynccontextmanager
@@ -182,6 +203,7 @@ async def open_session(url: str, timeout: float) -> AsyncIterator[RedisSession]:
     pool = client.connection_pool
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+            await choose_address(client)
             await pool.release(await pool.get_connection())  # type: ignore[no-untyped-call]  # as above
         session = RedisSession(client, timeout)
         running = asyncio.create_task(session.run(), name="claims session")

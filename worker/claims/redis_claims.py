@@ -50,6 +50,9 @@ class ClaimsObserver(Protocol):
     def claims_doubted(self, seconds: float) -> None:
         """Redis is new or forgot its records: for so many seconds every request is looked for before it is created."""
 
+    def claims_memory_used(self, ratio: float | None) -> None:
+        """So much of the memory that Redis may use is used; None if there is no limit, or Redis does not say."""
+
     def claims_record_doubted(self, project_id: str, request_id: str) -> None:
         """The record of a request was none that a worker can have written, and was replaced by a claim."""
 
@@ -59,7 +62,7 @@ class RedisClaims:
 
     def __init__(  # noqa: PLR0913 - each is a setting, and none is set afterwards
         self,
-        url: str,
+        url: Callable[[], str],
         observer: ClaimsObserver,
         *,
         lease: float = LEASE_SECONDS,
@@ -70,14 +73,14 @@ class RedisClaims:
         on_available: Callable[[bool], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`url`: redis://, rediss:// or unix://. Raises ValueError, without repeating it, if it cannot be read.
+        """`url`, of each session: redis://, rediss:// or unix://. Raises ValueError if it cannot be read, without it.
 
         `late_reports`: how many endings and releases are kept for a Redis that is away. `call_seconds`: deadline of a
         call, if a create under a claim that Redis forgot must be awaited. `on_available` is called when Redis can be
         used from now on, or not any more.
         """
         assert lease <= scripts.LONGEST_LEASE_SECONDS
-        make_client(url)
+        make_client(url())
         self._url = url
         self._observer = observer
         self._timeout = timeout
@@ -224,7 +227,7 @@ class RedisClaims:
         while True:
             started = time.monotonic()
             try:
-                async with open_session(self._url, self._timeout) as session:
+                async with open_session(self._url(), self._timeout) as session:
                     reason = await self._use(session)
             except Exception as error:  # noqa: BLE001 - the next session is the remedy for any error of this one
                 reason = describe(error)
@@ -257,7 +260,8 @@ class RedisClaims:
         reply, _ = await session.ask(ScriptCall(scripts.REMEMBER, (scripts.MEMORY_KEY,)))
         if not isinstance(reply, bytes):
             return reply.reason if isinstance(reply, NoReply) else "Redis is not understood"
-        memory, _, seconds = reply.partition(b" ")
+        memory, seconds, used, limit = reply.split(b" ")
+        self._observer.claims_memory_used(int(used) / int(limit) if int(limit) else None)
         await self._renew(session)
         if is_new:
             await self._report_late(session)

@@ -58,9 +58,13 @@ if type(since) == 'table' and since.err and not string.find(since.err, 'WRONGTYP
 local started = type(since) == 'string' and tonumber(since)
 if not (started and started >= {EARLIEST_TIME} and started <= now + {CLOCK_ALLOWANCE_SECONDS:.0f}) then since = now end
 redis.call('SET', KEYS[1], since)
-return since .. ' ' .. now - since
+local info = redis.pcall('INFO', 'memory')
+local used, limit = 0, 0
+if type(info) == 'string' then used, limit = string.match(info, 'used_memory:(%d+).*maxmemory:(%d+)') end
+return since .. ' ' .. now - since .. ' ' .. (used or 0) .. ' ' .. (limit or 0)
 """
-"""Since when Redis has forgotten nothing, and how many seconds that is by its own clock."""
+"""Since when Redis has forgotten nothing, how many seconds that is by its own clock, and its memory: bytes used, and
+the limit, 0 if there is none or this user may not ask."""
 
 # Begins every script on a record. `unreadable` is an ending that the caller could not read, or that does not answer its
 # delivery; `wall` the caller's time.

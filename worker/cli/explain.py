@@ -43,7 +43,9 @@ def explain(
         str | None, typer.Option(help="Project of the request: without it only the parked queue is asked.")
     ] = None,
     region: Annotated[str | None, typer.Option(help="Region of the request; default: WORKER_DCS_REGION.")] = None,
-    listen: Annotated[bool, typer.Option("--listen", help="Wait for the next event of the request.")] = False,
+    listen: Annotated[
+        bool, typer.Option("--listen", help="Wait for the next event of the request or its task.")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to listen.")] = 3600.0,
     as_json: Json = False,
 ) -> None:
@@ -51,10 +53,10 @@ def explain(
 
     It lists calls with their results, waits with their reasons, and interrupted deliveries.
 
-    Source: the parked request. If it is not parked and --project is given: the outcome or claim in Redis, and the task
-    with its marker in DCS; the output says which sources were asked. Nothing is created. Other sources: with --listen
-    the next event; with - standard input, which has events or parked requests with headers, as `parked export`,
-    rabbitmqadmin and RabbitMQ's management API write them.
+    Source: the parked request. If it is not parked, or the broker is away, and --project is given: the outcome or claim
+    in Redis, and the task with its marker in DCS; the output says which sources were asked. Nothing is created. Other
+    sources: with --listen the next event; with - standard input, which has events or parked requests with headers, as
+    `parked export`, rabbitmqadmin and RabbitMQ's management API write them.
 
     Exit status: 0 printed, 1 no such request, event or message, 69 a service cannot be reached, 78 configuration.
 
@@ -94,7 +96,7 @@ def _print_timelines(timelines: "Sequence[RequestTimeline]", *, as_json: bool) -
 
 
 async def _explain_request(sought: "Sought", *, as_json: bool) -> int:
-    """Print what is known of the request; the exit status. Raises BrokerError if only the broker can be asked."""
+    """Print what is known of the request; the exit status."""
     from worker.cli.parked.request import parked_queue, read_with_id
     from worker.cli.parked.timeline import RequestTimeline, timeline_of_parked
     from worker.cli.request_sources import Source, other_sources
@@ -106,8 +108,6 @@ async def _explain_request(sought: "Sought", *, as_json: bool) -> int:
             if found := await read_with_id(queue, sought.settings, sought.identity):
                 return _print_timelines([timeline_of_parked(request) for request in found], as_json=as_json)
     except BrokerError as error:
-        if sought.project is None:
-            raise
         sources = [Source("parked queue", "failed", str(error))]
     timeline = RequestTimeline(sought.sender, "not known", None, ())
     async for source, known in other_sources(sought):
@@ -137,13 +137,14 @@ def _lines(timeline: "RequestTimeline", sources: "Sequence[Source]") -> Iterator
 
 
 async def _explain_next_event(settings: "Settings", identity: str, timeout: float, *, as_json: bool) -> int:
+    from schemas.event import KEYS
     from worker.bootstrap.components import brokers
     from worker.rabbit.tools.broker_access import open_connection
     from worker.rabbit.tools.event_stream import open_event_stream
 
     async with (
         open_connection(brokers(settings), "dcs-worker explain") as connection,
-        open_event_stream(connection, settings.event_exchange) as events,
+        open_event_stream(connection, settings.event_exchange, tuple(KEYS.values())) as events,
     ):
         typer.echo(f"Listening for the event of {identity!r} ...", err=True)
         try:
@@ -157,15 +158,13 @@ async def _explain_next_event(settings: "Settings", identity: str, timeout: floa
 
 
 def _timeline_if_of(identity: str, event: "Event") -> "RequestTimeline | None":
-    from schemas.client import read_event
-    from worker.cli.parked.timeline import timeline_of_event
+    from worker.cli.parked.timeline import timeline_of_event_body
 
     try:
-        content = read_event(event.body)
+        timeline = timeline_of_event_body(event.body, event.headers)
     except ValueError:
         return None  # not an event of the worker
-    is_ours = identity in (content.request_id, event.correlation_id)
-    return timeline_of_event(content, event.headers) if is_ours else None
+    return timeline if identity in (timeline.sender.request_id, event.correlation_id) else None
 
 
 def _explain_messages(text: bytes, settings: "Settings", *, as_json: bool) -> int:

@@ -19,7 +19,7 @@ from worker.config import Configuration, ConfigurationError, load_from_process, 
 from worker.observe.logging import LogFormat, configure_logging, crash_hook, loop_exception_handler, thread_hook
 from worker.observe.metrics import Metrics
 from worker.observe.observer import WorkerObserver
-from worker.observe.redaction import Redactor
+from worker.policy.redaction import Redactor
 from worker.policy.retry_policy import CLAIMS_AWAY_MODES
 
 

@@ -80,18 +80,22 @@ async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> in
     from worker.rabbit.topology import TopologyError, declare
 
     differences: list[str] = []
+    refused: list[str] = []
     try:
         async with open_connection(brokers(settings), "dcs-worker topology") as connection:
-            await declare(connection, plan)
+            refused += await declare(connection, plan)
     except TopologyError as error:
         differences += error.differences
     if as_json:
-        print_json({"declared": not differences, "differences": differences})
-    elif not differences:
+        print_json({"declared": not differences + refused, "differences": differences, "refused": refused})
+    elif differences:
+        typer.echo("\n".join(differences), err=True)
+    elif refused:
+        text = "Not declared, because this user may not; what exists of it was not compared"
+        typer.echo(f"{text}: {', '.join(refused)}. Repeat the command as a user with the right.", err=True)
+    else:
         counts = f"{len(plan.exchanges)} exchanges, {len(plan.queues)} queues, {len(plan.bindings)} bindings"
         typer.echo(f"Declared: {counts}.")
-    else:
-        typer.echo("\n".join(differences), err=True)
     return EXIT_CONFIGURATION if differences else EXIT_OK
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import TextIO
+from typing import Any, TextIO
+
+from pydantic import SecretStr
 
 from worker.config import regions
 from worker.config.platform import USES_IAM, PlatformVariables, read_platform, unused_identities
-from worker.config.secrets import RotatingSecrets
+from worker.config.secrets import URL_FIELDS, RotatingSecrets
 from worker.config.settings import (
     AUTH_METHOD_FIELDS,
     SDK_VARIABLES,
@@ -38,17 +40,23 @@ _KNOWN_VARIABLES = tuple(name for name in map(variable, Settings.model_fields) i
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The settings, warnings about them for an operator, and the current secrets.
+    """The settings, warnings about them for an operator, and the values that rotate: secrets of DCS, and each URL.
 
     `sources`: where each value comes from that is set, by variable.
     """
 
     settings: Settings
     warnings: tuple[str, ...]
-    secrets: RotatingSecrets
+    secrets: RotatingSecrets[SecretStr]
+    urls: tuple[RotatingSecrets[Any], ...]
     proxies: Proxies
     platform: PlatformVariables
     sources: Mapping[str, str]
+
+    @property
+    def current(self) -> Settings:
+        """The settings with the URLs of broker and Redis as their secret files have them now."""
+        return self.settings.model_copy(update={name: url for it in self.urls for name, url in it.current().items()})
 
 
 def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool = True) -> Configuration:
@@ -77,7 +85,9 @@ def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool
         raise ConfigurationError(tuple(problems), warnings, settings.log_format)
     settings = _fill_in_addresses(settings, found)
     origins = MappingProxyType({variable(field): sources.origin(field) for field in found})
-    return Configuration(settings, warnings, RotatingSecrets(settings, found), proxies, platform, origins)
+    secrets = RotatingSecrets[SecretStr](settings, found)
+    urls = tuple(RotatingSecrets[Any](settings, found, fields=(name,)) for name in URL_FIELDS)
+    return Configuration(settings, warnings, secrets, urls, proxies, platform, origins)
 
 
 def load_from_process(*, credentials: bool = True, amqp_url: str = "") -> Configuration:
@@ -182,11 +192,22 @@ def _region_problems(settings: Settings) -> Iterator[str]:
         yield f"WORKER_DCS_REGION: the address of {region!r} is not known, set WORKER_DCS_ENDPOINTS"
 
 
+def _tracing_problems(settings: Settings) -> Iterator[str]:
+    field = "otlp_protocol" if settings.otlp_traces_protocol is None else "otlp_traces_protocol"
+    protocol, exporter = getattr(settings, field), settings.traces_exporter
+    if settings.collector is not None and protocol not in (None, "http/protobuf"):
+        port = "the collector takes it on another port, mostly 4318"
+        yield f"{variable(field)}: must be http/protobuf, not {protocol!r}; {port}"
+    if settings.collector is not None and exporter not in (None, "otlp"):
+        yield f"{variable('traces_exporter')}: must be otlp or none, not {exporter!r}"
+
+
 _RELATIONS: Mapping[tuple[str, ...], Callable[[Settings], Iterator[str]]] = {
     ("claims_away", "claims_url", "dcs_timeout"): _pause_problems,
     ("amqp_cert_file", "amqp_key_file"): _certificate_problems,
     ("amqp_url", "amqp_ca_file", "amqp_cert_file", "amqp_key_file"): _encryption_problems,
     ("dcs_region", "dcs_endpoints"): _region_problems,
+    ("otlp_protocol", "otlp_traces_protocol", "traces_exporter"): _tracing_problems,
 }
 """What settings must have to do with each other, by their fields."""
 

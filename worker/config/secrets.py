@@ -1,4 +1,4 @@
-"""Secrets that rotate while the worker runs.
+"""Values of secret files that rotate while the worker runs: secrets of DCS, and the URLs of broker and Redis.
 
 A value from a secret file follows the file; any other value stays as it was at the start. The secrets are always one
 consistent set: a new access key is never paired with an old secret key because the files were read half-way through
@@ -7,7 +7,8 @@ a change. While a file is missing, empty or invalid the former set stays in use.
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, TypeVar
 
 from pydantic import SecretStr, ValidationError
 
@@ -17,39 +18,44 @@ from worker.config.sources import FoundValue, problems_by_field, read_secret_fil
 _MIN_FILE_AGE_NS = 1_000_000_000
 _Stamp = tuple[tuple[int, int, int, int], ...]
 
-
 Secrets = Mapping[str, SecretStr]
 """One consistent set of secrets by their fields, without those that are not configured."""
-ROTATING_FIELDS = ("auth_token", "access_key", "secret_key", "security_token", "iam_password")
+SECRET_FIELDS = ("auth_token", "access_key", "secret_key", "security_token", "iam_password")
+URL_FIELDS = ("amqp_url", "claims_url")
+T = TypeVar("T")
 
 
-class RotatingSecrets:
-    """The current secrets, read again when their files change.
+class RotatingSecrets(Generic[T]):
+    """The current values of `fields`, read again when their files change.
 
     `found` says which of them came from files. `clock` returns the time of day in nanoseconds, as files have it.
     `problem` is one line that says why the former secrets are still in use, None while the latest are.
     """
 
     def __init__(
-        self, settings: Settings, found: Mapping[str, FoundValue], clock: Callable[[], int] = time.time_ns
+        self,
+        settings: Settings,
+        found: Mapping[str, FoundValue],
+        clock: Callable[[], int] = time.time_ns,
+        fields: Sequence[str] = SECRET_FIELDS,
     ) -> None:
         self.problem: str | None = None
-        values = {name: getattr(settings, name) for name in ROTATING_FIELDS}
-        self._secrets: Secrets = {name: value for name, value in values.items() if value is not None}
-        self._files = {name: found[name] for name in ROTATING_FIELDS if name in found and found[name].path}
+        values = {name: getattr(settings, name) for name in fields}
+        self._values: Mapping[str, T] = {name: value for name, value in values.items() if value is not None}
+        self._files = {name: found[name] for name in fields if name in found and found[name].path}
         self._clock = clock
         self._last_stamp: _Stamp | None = None
 
     def __repr__(self) -> str:
         return f"RotatingSecrets(files={sorted(self._files)}, problem={self.problem!r})"
 
-    def current(self) -> Secrets:
-        """Return the current secrets. Costs one `stat` per file, and reads only files that may have changed."""
+    def current(self) -> Mapping[str, T]:
+        """Return the current values. Costs one `stat` per file, and reads only files that may have changed."""
         if self._files:
             stamp = self._stamp()
             if stamp is None or stamp != self._last_stamp:
                 self._last_stamp = self._read(stamp)
-        return self._secrets
+        return self._values
 
     def _stamp(self) -> _Stamp | None:
         """Return a value that differs after any change of a file: rewritten, replaced, or behind another link."""
@@ -68,19 +74,19 @@ class RotatingSecrets:
             return None
         if stamp is None or stamp != self._stamp():
             return None  # changed meanwhile: it may be half of one set and half of another
-        self._secrets, self.problem = fresh, None
+        self._values, self.problem = fresh, None
         # A file that was just changed may change again within the resolution of its time stamp.
         is_old_enough = all(self._clock() - changed > _MIN_FILE_AGE_NS for *_, changed in stamp)
         return stamp if is_old_enough else None
 
-    def _fresh(self) -> Secrets:
+    def _fresh(self) -> Mapping[str, T]:
         texts = {name: _text(found) for name, found in self._files.items()}
         try:
             fresh = Settings.model_validate(texts)
         except ValidationError as error:
             name, problem = next(iter(problems_by_field(error).items()))
             raise ValueError(f"{self._files[name].variable}: {problem}") from None
-        return {**self._secrets, **{name: getattr(fresh, name) for name in texts}}
+        return {**self._values, **{name: getattr(fresh, name) for name in texts}}
 
 
 def _text(found: FoundValue) -> str:

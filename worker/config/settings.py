@@ -23,6 +23,10 @@ VARIABLES = {
     "broker_timeout": "WORKER_BROKER_PATIENCE",
     "credentials_file": "HUAWEICLOUD_SDK_CREDENTIALS_FILE",
     "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "otlp_traces_endpoint": "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "otlp_protocol": "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "otlp_traces_protocol": "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    "traces_exporter": "OTEL_TRACES_EXPORTER",
 }
 SDK_VARIABLES = {
     "access_key": "HUAWEICLOUD_SDK_AK",
@@ -68,8 +72,8 @@ def variable(field: str) -> str:
 
 FilePath = Annotated[Path | None, values.READABLE_FILE]
 Line = Annotated[str | None, values.LINE]
+ExchangeName = Annotated[str, values.EXCHANGE_NAME]
 Header = Annotated[SecretStr, AfterValidator(values.check_header_secret)] | None
-BrokerName = Annotated[str, values.BROKER_NAME]
 Seconds = Annotated[float, seconds()]
 Delays = Annotated[tuple[values.Delay, ...], BeforeValidator(values.items), AfterValidator(values.check_rising_delays)]
 
@@ -92,11 +96,11 @@ class Settings(BaseSettings):
     broker_timeout: Seconds = Field(
         300.0, description="time without a broker connection before the worker exits with status 69"
     )
-    queue: BrokerName = Field(
+    queue: Annotated[str, values.QUEUE_NAME] = Field(
         "dcs.migration.requests", description="queue of requests; the names of retry and parked queues derive from it"
     )
-    request_exchange: BrokerName = Field("dcs.migration", description="direct exchange of requests")
-    event_exchange: BrokerName = Field("dcs.migration.events", description="topic exchange of events")
+    request_exchange: ExchangeName = Field("dcs.migration", description="direct exchange of requests")
+    event_exchange: ExchangeName = Field("dcs.migration.events", description="topic exchange of events")
     prefetch: Annotated[int, whole_number(1, 65_535)] = Field(
         64, description="maximum unacknowledged requests of this replica, and maximum of DCS calls at once per region"
     )
@@ -144,13 +148,11 @@ class Settings(BaseSettings):
         None, description="option 4: the profile file; empty: `~/.huaweicloud/credentials` if it exists"
     )
     tries: Annotated[int, whole_number(1, 20)] = Field(
-        3,
-        description="attempts within one delivery; backoff between them is exponential with full jitter, from 0.2 to 5",
+        3, description="attempts within one delivery; exponential backoff with full jitter between them, from 0.2 to 5"
     )
     retry_delays: Delays = Field(
         (10.0, 60.0, 300.0, 1800.0),
-        description="retry schedule: the delay before each further delivery; "
-        "the longest must be at least `WORKER_SETTLE`",
+        description="retry schedule: delays before further deliveries; the longest must be at least `WORKER_SETTLE`",
     )
     reconcile: Annotated[Literal["always", "ambiguous", "off"], ANY_CASE, must_be("always, ambiguous or off")] = Field(
         "always",
@@ -178,8 +180,8 @@ class Settings(BaseSettings):
     )
     follow_up: Annotated[bool, values.BOOLEAN] = Field(
         False,
-        description="follow up created tasks: one more event says whether the task became ready "
-        "(`migration.provisioned`) or not (`migration.provisioning_failed`)",
+        description="one more event for created tasks: whether the task became ready (`migration.provisioned`) or not "
+        "(`migration.provisioning_failed`)",
     )
     follow_up_timeout: Seconds = Field(
         1_800.0, description="time after the success from which a task that is not ready counts as failed (`timeout`)"
@@ -188,8 +190,7 @@ class Settings(BaseSettings):
         25.0, description="shutdown grace (SIGTERM, SIGINT): time to finish requests in flight; the rest is handed back"
     )
     http_host: Annotated[str, values.HOST] = Field(
-        "0.0.0.0",  # noqa: S104 - a pod's health is checked from outside
-        description="HTTP address of metrics, health and status page",
+        "::", description="HTTP address of metrics, health and status page; `::`: all, of IPv4 and IPv6"
     )
     http_port: Annotated[int, whole_number(0, 65_535)] = Field(8_000, description="HTTP port; 0: any free port")
     log_level: Annotated[
@@ -203,9 +204,14 @@ class Settings(BaseSettings):
     otlp_endpoint: Annotated[str | None, BeforeValidator(urls.collector_url)] = Field(
         None, description="enables tracing: OTLP endpoint of the collector; the standard OpenTelemetry variables apply"
     )
+    otlp_traces_endpoint: Annotated[str | None, BeforeValidator(urls.collector_url)] = Field(
+        None, description="enables tracing: address for traces, used as it is instead of `OTEL_EXPORTER_OTLP_ENDPOINT`"
+    )
+    otlp_protocol: Line = Field(None, description="`http/protobuf`, the only one there is, or empty")
+    otlp_traces_protocol: Line = Field(None, description="the same, for traces alone")
+    traces_exporter: Line = Field(None, description="`none`: no tracing; `otlp` or empty: as the addresses say")
     secrets_dir: Annotated[Path, values.FOLDER] = Field(
-        Path("/run/secrets"),
-        description="folder of secret files, each named like a variable in lower case and holding its value",
+        Path("/run/secrets"), description="folder of secret files, each named like a variable in lower case"
     )
 
     @field_validator("*", mode="before")
@@ -213,7 +219,11 @@ class Settings(BaseSettings):
     def _text(cls, value: object, info: ValidationInfo) -> str:
         if not isinstance(value, str):
             raise ValueError("must be given as text")
-        return value if info.field_name == "iam_password" else value.strip()  # spaces may be part of a password
+        if info.field_name == "iam_password":
+            return value  # spaces and quotes may be part of a password
+        if (text := value.strip()) and text[0] in "'\"" and text.endswith(text[0]):
+            raise ValueError("is in quotes, which would count as part of the value; write it without them")
+        return text
 
     @classmethod
     def settings_customise_sources(
@@ -227,15 +237,18 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     @property
+    def collector(self) -> str | None:
+        """The address to which spans are sent; None: tracing is off."""
+        base = self.otlp_endpoint and self.otlp_endpoint.rstrip("/") + "/v1/traces"
+        return None if self.traces_exporter == "none" else self.otlp_traces_endpoint or base
+
+    @property
     def auth_method(self) -> AuthMethodName:
         """The way to authenticate to DCS; ConfigurationError when none is configured."""
         for method, fields in AUTH_METHOD_FIELDS.items():
             if any(getattr(self, field) is not None for field in fields):
                 return method
         raise ConfigurationError(("no credentials for DCS are configured",))
-
-
-# How settings are displayed.
 
 
 def describe(settings: Settings) -> list[tuple[str, str, str]]:

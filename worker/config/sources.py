@@ -140,6 +140,6 @@ def read_secret_file(path: Path) -> str:
     if len(content) > MAX_SECRET_FILE_BYTES:
         raise ValueError(f"has a secret file of more than {MAX_SECRET_FILE_BYTES} bytes: {path}")
     try:
-        return content.decode().rstrip("\r\n")
+        return content.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
         raise ValueError(f"has a secret file that is not UTF-8 text: {path}") from None

@@ -13,7 +13,17 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Secret
 
-REGION_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
+from schemas.request import REGION_PATTERN
+
+REGION_NAME = re.compile(REGION_PATTERN)
+"""Requests name it by the same rule."""
+REGION_RULE = "the name of a region like cn-north-4, in lower case letters, digits and -"
+_BROKER_PARAMETERS = {
+    "heartbeat": ("1 to 60 seconds", "[1-9]|[1-5][0-9]|60"),
+    "connection_timeout": ("100 to 99999 milliseconds", "[1-9][0-9]{2,4}"),
+    "auth": ("external", "external"),
+}
+"""Parameters of a broker's URL, each with its rule. Without a heartbeat a dead broker would never be noticed."""
 _FORBIDDEN_CHARACTERS = re.compile(r"[^\x21-\x7e]|\\")
 _HOST_NAME = re.compile(r"[0-9A-Za-z_]([0-9A-Za-z._-]{0,252})")
 
@@ -41,8 +51,8 @@ def broker_urls(text: str) -> tuple[SecretUrl, ...]:
     """Read the addresses of one cluster's nodes, separated by commas: `amqp://user:password@host:port/vhost`.
 
     As in the AMQP URI specification, but an empty path means the virtual host `/`, as in the Python clients, and as
-    `//` and `/%2F` do. `?auth=external` at the end logs in by the client's certificate (SASL EXTERNAL). Either all
-    addresses are encrypted or none is.
+    `//` and `/%2F` do. Of RabbitMQ's parameters `heartbeat` and `connection_timeout` are read, and `auth=external`
+    logs in by the client's certificate (SASL EXTERNAL). Either all addresses are encrypted or none is.
     """
     items = [item.strip() for item in text.split(",")]
     urls = tuple(
@@ -65,7 +75,7 @@ def endpoints(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for at, (region, url) in enumerate(pairs, 1):
         if not REGION_NAME.fullmatch(region):
-            raise ValueError(f"entry {at} must begin with the name of a region like cn-north-4")
+            raise ValueError(f"entry {at} must begin with {REGION_RULE}")
         if region in found:
             raise ValueError(f"has the region {region} twice")
         found[region] = service_url(url if isinstance(url, str) else "", f"the URL of {region} ")
@@ -102,8 +112,19 @@ def agent_url(text: str) -> str:
 
 
 def _broker_url(text: str, prefix: str) -> SecretUrl:
-    # The one permitted parameter: log in by the client's certificate instead of a password.
-    parts = _parse_url(text.removesuffix("?auth=external"), ("amqp", "amqps"), prefix)
+    url, question, query = text.partition("?")
+    for parameter in query.split("&") if question else ():
+        name, _, value = parameter.partition("=")
+        if name not in _BROKER_PARAMETERS:
+            known = ", ".join(_BROKER_PARAMETERS)
+            raise ValueError(f"{prefix}must have no ? but before {known} (within a password it is written %3F)")
+        rule, syntax = _BROKER_PARAMETERS[name]
+        if not re.fullmatch(syntax, value):
+            raise ValueError(f"{prefix}must have {rule} as {name}")
+    parts = _parse_url(url, ("amqp", "amqps"), prefix)
+    # The AMQP library would enter another one.
+    if "%252F" in parts.path or parts.path in ("/.", "/.."):
+        raise ValueError(f"{prefix}must not have a virtual host called . or .. or with %2F in its name")
     if parts.path != "//" and "/" in parts.path[1:]:
         raise ValueError(f"{prefix}must have one virtual host; a slash within its name is written %2F")
     return SecretUrl(_with_plain_scheme(text))

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SecretStr, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
-from worker.config.urls import REGION_NAME
+from worker.config.urls import REGION_NAME, REGION_RULE
 
 MAX_DURATION_SECONDS = 86_400
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -96,14 +96,23 @@ RATE = decimal("a plain decimal number of calls per second", 1_000_000)
 Delay = Annotated[float, decimal("delays in plain decimal seconds, separated by commas, each", MAX_DURATION_SECONDS)]
 HOST = must_be("a host name or an IP address", syntax="[0-9A-Za-z._:-]+")
 LINE = must_be("text without control characters", lambda text: not _CONTROL.search(text))
-REGION = must_be("the name of a region like cn-north-4", REGION_NAME.fullmatch)
+REGION = must_be(REGION_RULE, REGION_NAME.fullmatch)
 # A path that is too long for the system counts as missing too.
 READABLE_FILE = must_be(
     "a file that exists and can be read", lambda path: os.path.isfile(path) and os.access(path, os.R_OK)
 )
 FOLDER = must_be("a folder that exists", os.path.isdir)
-# AMQP allows 255 bytes; names of further queues are made by appending to this one. `amq.` is reserved.
-BROKER_NAME = must_be(
-    "at most 200 bytes without control characters and not begin with amq.",
-    lambda name: len(name.encode()) <= 200 and not _CONTROL.search(name) and not name.startswith("amq."),
-)
+
+
+def _broker_name(longest: int) -> WrapValidator:
+    # RabbitMQ takes more, but the AMQP library sends no others (`DOMAIN_REGEX` of pamqp). `amq.` is reserved.
+    return must_be(
+        f"at most {longest} of the characters A-Z a-z 0-9 -_.:@#,/+ and blanks, and not begin with amq.",
+        lambda name: len(name) <= longest and not name.startswith("amq."),
+        syntax="[A-Za-z0-9_.:@#,/+ -]*",
+    )
+
+
+# The names of further queues are made by appending to this one.
+QUEUE_NAME = _broker_name(200)
+EXCHANGE_NAME = _broker_name(127)

@@ -12,7 +12,7 @@ from typing import Final
 import httpx2
 from pydantic import ValidationError
 
-from schemas.dcs import ListReply, read_error
+from schemas.dcs import ErrorBody, ListReply, read_error
 from worker.dcs.auth.auth_method import AuthMethod
 from worker.dcs.auth.methods import AuthMethodName
 from worker.dcs.auth.signing import canonical_url, skew
@@ -52,6 +52,8 @@ class Service:
     needs_lookup: bool = True
     must_show: bool = False
     """Tasks are recognised by the detail call alone."""
+    error_of: Callable[[httpx2.Response], ErrorBody] = lambda reply: read_error(reply.content)
+    """Reads what an answer says, without secrets."""
 
     @property
     def remedy(self) -> str:
@@ -65,7 +67,7 @@ def answered(reply: httpx2.Response | CallError, service: Service) -> Check:
         found = f"does not answer: {line(reply.message)}"
         remedy = "correct WORKER_DCS_ENDPOINTS, or raise WORKER_DCS_TIMEOUT; else wait for the service"
     elif reply.status_code >= 500:
-        found = f"{service.endpoint} answers {reply.status_code}{_said(reply)}"
+        found = f"{service.endpoint} answers {reply.status_code}{_said(reply, service)}"
         remedy = "wait for the service; requests wait in the broker meanwhile"
     else:
         return ok("DCS", f"{service.endpoint} answers", subject=service.region)
@@ -102,14 +104,14 @@ def without_credential(error: CallError, service: Service) -> Check:
 
 def listed(reply: httpx2.Response, service: Service, explained: str | None) -> Iterator[Check]:
     """Judge the answer to a list call. `explained`: why a 401 may have come."""
-    subject, found = service.region, f"DCS answers {reply.status_code}{_said(reply)}"
-    match error_table.row(reply.status_code, read_error(reply.content).error_code).kind:
+    subject, found = service.region, f"DCS answers {reply.status_code}{_said(reply, service)}"
+    match error_table.row(reply.status_code, service.error_of(reply).error_code).kind:
         case _ if 200 <= reply.status_code < 300:
             yield ok(CREDENTIALS, f"are accepted in project {service.project}", subject=subject)
             yield _read(reply, service)
         case ErrorKind.FORBIDDEN:
             yield ok(CREDENTIALS, f"are accepted in project {service.project}", subject=subject)
-            said = f"no task can be looked for{_said(reply)}"
+            said = f"no task can be looked for{_said(reply, service)}"
             yield _forbidden(LIST, "dcs:migrationTask:list", said, service, is_needed=service.needs_lookup)
         case ErrorKind.UNAUTHENTICATED:
             cure = SET_CLOCK if explained else service.remedy
@@ -131,7 +133,7 @@ def shown(reply: httpx2.Response | CallError, service: Service) -> Check:
         return unchecked(SHOW, "the detail call was not answered", "try again in a minute", subject=service.region)
     if reply.status_code == 403:
         which = "no task" if service.must_show else "no task that is listed without its description"
-        said = f"{which} can be recognised{_said(reply)}"
+        said = f"{which} can be recognised{_said(reply, service)}"
         is_needed = service.needs_lookup and service.must_show
         return _forbidden(SHOW, "dcs:migrationTask:get", said, service, is_needed=is_needed)
     return ok(SHOW, "details of tasks can be asked for", subject=service.region)
@@ -153,8 +155,8 @@ def _forbidden(name: str, action: str, said: str, service: Service, *, is_needed
     return judge(name, f"is missing: {said}", remedy, subject=service.region)
 
 
-def _said(reply: httpx2.Response) -> str:
-    error = read_error(reply.content)
+def _said(reply: httpx2.Response, service: Service) -> str:
+    error = service.error_of(reply)
     text = ": ".join(part for part in (error.error_code, error.error_msg) if part)
     return f" ({line(text)})" if text else ""
 

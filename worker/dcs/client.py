@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from schemas import dcs as bodies
 from schemas.dcs import ListReply, TaskDetail, TaskRow
-from worker.dcs.auth.auth_method import AuthMethod, CallAuth, redacted_body
+from worker.dcs.auth.auth_method import AuthMethod, CallAuth
 from worker.dcs.auth.signing import canonical_url, skew
 from worker.dcs.http_client import HEADERS, CallFailedError, HttpClient, new_request
 from worker.dcs.stale_answers import StaleAnswers
@@ -91,6 +91,8 @@ class DcsClient:
         self._endpoints = endpoints
         self._now = now
         self._stale = StaleAnswers()
+        self.redactor = http.redactor
+        """Removes secrets from what calls prove."""
 
     async def create(self, migration: MigrationRequest, is_still_allowed: IsStillAllowed) -> TaskCreated | CallError:
         """Create the task of `migration`; `is_still_allowed` is asked right before it is sent.
@@ -121,6 +123,7 @@ class DcsClient:
             result = self._error_of(answer)
         else:
             result = TaskCreated(created.instance_id, created.job_id, answer.headers.get("x-request-id"))
+            result = self.redactor.texts_of(result)
         if (doubt := self._stale.doubt(migration, answer, result)) is not None:
             raise CallFailedError(CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.STALE_ANSWER, doubt))
         if isinstance(result, CallError) and result.is_ambiguous:
@@ -159,7 +162,9 @@ class DcsClient:
         except CallFailedError as failed:
             return failed.error
         found = task_matching.lookup_result(look.matches)
-        return replace(found, task_status=look.statuses[found.instance_id]) if isinstance(found, TaskFound) else found
+        if isinstance(found, TaskFound):
+            found = replace(found, task_status=look.statuses[found.instance_id])
+        return self.redactor.texts_of(found)
 
     async def _judge_named_rows(self, look: _Look) -> bool:
         """Judge the rows that the name filter finds, or all if the service refuses the filter; whether that was all.
@@ -260,12 +265,12 @@ class DcsClient:
 
     def _error_of(self, answer: httpx2.Response) -> CallError:
         status, headers, now = answer.status_code, answer.headers, self._now()
-        said = bodies.read_error(redacted_body(answer))
+        said = self._http.error_of(answer)
         named_skew = error_text.named_skew(said.error_msg)
         clock_skew = named_skew if named_skew is not None else skew(headers.get("date"), now)
         text = error_text.read_text(status, said.error_msg, clock_skew)
         row = error_table.row(status, said.error_code, text.condition)
-        return CallError(
+        error = CallError(
             row.evidence,
             row.kind,
             CallStatus.ANSWERED,
@@ -279,6 +284,7 @@ class DcsClient:
             condition=text.condition,
             throttle=text.throttle,
         )
+        return self.redactor.texts_of(error)
 
     def _message(self, status: int, headers: httpx2.Headers, said: bodies.ErrorBody, clock_skew: float | None) -> str:
         """The service's own words, what they leave unsaid, and who answered where it was not the service."""

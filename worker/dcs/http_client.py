@@ -1,6 +1,7 @@
 """One HTTP call: a whole-call deadline, a bounded answer, no redirect, no cookie, and a result typed by evidence."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Final
@@ -8,9 +9,11 @@ from typing import Final
 import httpcore2
 import httpx2
 
+from schemas.dcs import ErrorBody, read_error
 from worker.dcs.send_tracker import FrozenError, SendTracker
 from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
 from worker.policy.freeze_detector import FreezeDetector
+from worker.policy.redaction import REDACTED, Redactor
 
 ANSWER_LIMIT: Final = 1 << 20
 """Bytes of an answer's body that are read."""
@@ -29,6 +32,10 @@ OnCallStart = Callable[[str, str, str], Mapping[str, str]]
 OnAnswer = Callable[[httpx2.Response], None]
 """Called with a whole answer while its connection is not free yet; raises CallFailedError if it proves nothing."""
 
+MAX_MESSAGE_CHARACTERS: Final = 300
+"""Of the error of a call without an answer; it may repeat bytes that came."""
+_SIGNED: Final = re.compile(r"Access=([^,\s]+).*Signature=([^,\s]+)")
+_CREDENTIALS: Final = frozenset({b"x-auth-token", b"x-security-token", b"x-metadata-token"})
 _OPERATION: Final = "operation"
 _ON_ANSWER: Final = "on_answer"
 _REGION: Final = "region"
@@ -77,12 +84,16 @@ class HttpClient(httpx2.AsyncBaseTransport):
         freeze_detector: FreezeDetector,
         on_call_end: OnCallEnd = lambda *_: None,
         on_call_start: OnCallStart | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
+        self.redactor = redactor or Redactor(())
+        """Knows the secrets that calls show or bring."""
         self._transport = transport
         self._deadline = deadline
         self._freeze_detector = freeze_detector
         self._on_call_end = on_call_end
         self._on_call_start = on_call_start
+        self._shown: list[str] = []
         self._abandoned: set[asyncio.Task[httpx2.Response]] = set()
         self._client = httpx2.AsyncClient(transport=self, trust_env=False, timeout=None)
 
@@ -95,11 +106,31 @@ class HttpClient(httpx2.AsyncBaseTransport):
         except CallFailedError as failed:
             return failed.error
 
+    def error_of(self, answer: httpx2.Response) -> ErrorBody:
+        """What an error answer says, without secrets: it ends in events, logs and pages (law no-secrets)."""
+        signed = _SIGNED.search(answer.request.headers.get("Authorization", ""))
+
+        def redact(text: str) -> str:
+            text = str(self.redactor.redact(text))
+            return text.replace(signed[2], REDACTED) if signed is not None else text
+
+        return read_error(answer.content, redact)
+
+    def _note_credentials(self, request: httpx2.Request) -> None:
+        """Redact from now on what authenticates the request: the secrets of the settings may have been rotated."""
+        shown = [value.decode("latin-1") for name, value in request.headers.raw if name.lower() in _CREDENTIALS]
+        if (signed := _SIGNED.search(request.headers.get("Authorization", ""))) is not None:
+            shown.append(signed[1])
+        if shown != self._shown:
+            self.redactor.add(shown)
+            self._shown = shown
+
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request once, within the deadline. Raises CallFailedError if no whole answer came."""
         operation: str = request.extensions[_OPERATION]
         if self._on_call_start is not None:
             request.headers.update(self._on_call_start(operation, request.method, str(request.url)))
+        self._note_credentials(request)
         started, region = time.perf_counter(), request.extensions[_REGION]
         try:
             answer = await self._send(request)
@@ -144,7 +175,7 @@ class HttpClient(httpx2.AsyncBaseTransport):
             failure = _lost(tracker, CallStatus.OVERSIZE, str(error))
         except Exception as error:  # noqa: BLE001 - fail closed: an unknown error is ambiguous
             status = CallStatus.RESET if tracker.may_have_sent else CallStatus.CONNECTION_REFUSED
-            failure = _lost(tracker, status, _described(error))
+            failure = _lost(tracker, status, self.redactor.answer(_described(error))[:MAX_MESSAGE_CHARACTERS])
         raise CallFailedError(failure)
 
 
@@ -227,4 +258,4 @@ def _described(error: BaseException) -> str:
     while (below := cause.__cause__ or cause.__context__) is not None:
         cause = below.exceptions[0] if isinstance(below, BaseExceptionGroup) else below
     text = f"{type(error).__name__}: {error}"
-    return (text if str(cause) in text else f"{text} ({cause})")[:300]
+    return text if str(cause) in text else f"{text} ({cause})"

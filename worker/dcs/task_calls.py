@@ -5,15 +5,16 @@ Results are values. Of a list only ids and status words are kept: a project may 
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel
 
-from schemas.dcs import JobReply, TaskDetail, TaskRow
-from worker.dcs.client import PAGES, DcsClient
+from schemas.dcs import JobReply, ListReply, TaskDetail, TaskRow
+from worker.dcs.client import PAGES, ROWS, DcsClient
 from worker.dcs.http_client import CallFailedError
 from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
 from worker.policy.follow_up import ListedTask, Watch
+from worker.policy.migration_request import MigrationRequest
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -29,9 +30,11 @@ class TaskCalls:
     ) -> Mapping[str, ListedTask] | CallError:
         """State of every listed task of the project, by id."""
         found: dict[str, ListedTask] = {}
+        redact = self._client.redactor.answer
 
         async def note(row: TaskRow) -> None:
-            found[row.task_id] = ListedTask(row.status, row.error_message, row.ecs_tenant_private_ip)
+            said = (row.status, row.error_message, row.ecs_tenant_private_ip)
+            found[row.task_id] = ListedTask(*(text and redact(text) for text in said))
 
         try:
             is_whole = await self._client.read_rows((project_id, region), on_call, {}, PAGES, note)
@@ -41,6 +44,16 @@ class TaskCalls:
             return found
         message = f"the list of tasks has more than {PAGES} pages, or its rows moved while it was read"
         return CallError(Evidence.REFUSED, ErrorKind.RETRY, CallStatus.INCOMPLETE_LIST, message)
+
+    async def row(self, migration: MigrationRequest, task_id: str) -> TaskRow | CallError | None:
+        """The row of a task, by the first page of the tasks of its name; None if it is not there."""
+        query = urlencode({"name": migration.task.name, "limit": ROWS, "offset": 0}, quote_via=quote)
+        place = (migration.project_id, migration.region)
+        try:
+            page = await self._client.get("list", *place, f"/migration-tasks?{query}", ListReply)
+        except CallFailedError as failed:
+            return failed.error
+        return next((row for row in page.migration_tasks if row.task_id == task_id), None)
 
     async def show(self, watch: Watch) -> TaskDetail | CallError:
         """Detail of the task, without the parts that hold passwords."""
@@ -55,6 +68,8 @@ class TaskCalls:
     async def _one(self, operation: str, watch: Watch, path: str, model: type[T]) -> T | CallError:
         success = watch.success
         try:
-            return await self._client.get(operation, success.project_id, success.region, path, model)
+            reply = await self._client.get(operation, success.project_id, success.region, path, model)
         except CallFailedError as failed:
             return failed.error
+        texts = {name: self._client.redactor.answer(text) for name, text in reply if isinstance(text, str)}
+        return reply.model_copy(update=texts)

@@ -1,1 +1,1 @@
-"""Logging, metrics, tracing, redaction, and the one observer that all rooms report to."""
+"""Logging, metrics, tracing, and the one observer that all rooms report to."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 import structlog
 
 from schemas.timestamp import to_text
-from worker.observe.redaction import Redactor, safe_text
+from worker.policy.redaction import Redactor, safe_text
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger

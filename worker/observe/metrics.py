@@ -154,6 +154,7 @@ class Metrics:
         )
         self._claims_available = self._optional("claims_available", "1 while Redis answers.")
         self._claims_available.value = 0.0 if with_claims else None
+        self.claims_memory_used = self._optional("claims_memory_used_ratio", "Share of Redis' memory that is used.")
         self.claims_records_doubted = Counter(
             "claims_records_doubted_total",
             "Records in Redis that no worker can have written, and that were replaced.",
@@ -224,6 +225,7 @@ class Metrics:
         self.dcs_call_duration = self._labelled(
             Histogram, "dcs_call_duration_seconds", "Duration of DCS calls.", CALL_BUCKETS, operation=OPERATIONS
         )
+        self.marker_kept = self._gauge("marker_kept", "1 if DCS keeps markers; absent while unknown.", "region")
         self.lookups = self._labelled(Counter, "lookups_total", "Lookups for existing tasks.", result=LOOKUP_RESULTS)
 
     def _create_event_metrics(self) -> None:

@@ -8,19 +8,13 @@ from worker.observe.log_fields import call_error_fields, call_level, delivery_fi
 from worker.observe.logging import Level
 from worker.observe.metrics import FINAL_OUTCOMES, NO_REGION, OTHER_VALUE, Metrics
 from worker.observe.recent_activity import RecentActivity
-from worker.observe.redaction import Redactor
 from worker.observe.repeated_lines import LineKind, RepeatedLines
-from worker.policy.call_result import (
-    CallError,
-    CallResult,
-    ConflictingTask,
-    SeveralTasks,
-    TaskFound,
-    TaskNotFound,
-)
+from worker.policy.call_result import CallError, CallResult, ConflictingTask, SeveralTasks, TaskFound, TaskNotFound
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.follow_up import LastWord, Watch
 from worker.policy.migration_request import MigrationRequest
+from worker.policy.redaction import Redactor
+from worker.policy.task_matching import MARKER_KEPT, MARKER_REMEDY
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -139,6 +133,14 @@ class WorkerObserver:
         self._metrics.dcs_calls[region or NO_REGION, operation, label].inc()
         self._metrics.dcs_call_duration[operation].observe(seconds)
 
+    def marker_checked(self, migration: MigrationRequest, task_id: str, state: str) -> None:
+        """The first task of a region shows whether DCS keeps the marker: `MARKER_KEPT`, or what it lists."""
+        is_kept = state == MARKER_KEPT
+        self._metrics.marker_kept.labels(migration.region).set(is_kept)
+        log, event = (self._logger.info, "marker.kept") if is_kept else (self._logger.warning, "marker.lost")
+        message = f"The marker at the end of a task's description is {state}{'' if is_kept else f': {MARKER_REMEDY}'}"
+        log(event, message=message, region=migration.region, project_id=migration.project_id, instance_id=task_id)
+
     def limited(self, limit: int) -> None:
         """The concurrency limit changed."""
         self._metrics.concurrency_limit.set(limit)
@@ -195,6 +197,12 @@ class WorkerObserver:
         else:
             self._logger.info("broker.unblocked", message="The broker accepts publishes again")
 
+    def queues_missing(self, queues: Collection[str]) -> None:
+        """Queues of the worker were deleted."""
+        lost = f"Queues were deleted with their messages: {', '.join(queues)}; the worker declares them again if it may"
+        message = f"{lost}. Run dcs-worker topology check, and read the runbook's chapter Broker lost"
+        self._logger.error("topology.missing", message=message, queues=list(queues))
+
     def reply_refused(self, event_id: str) -> None:
         """The reply queue that a request names does not accept the event."""
         message = "The reply queue that the request names does not take the event; the events exchange has it"
@@ -229,6 +237,10 @@ class WorkerObserver:
             message = f"Redis is unavailable: {reason}; meanwhile: {self._without_redis}"
             self._logger.warning("redis.unavailable", message=message, error=reason)
 
+    def claims_memory_used(self, ratio: float | None) -> None:
+        """Redis uses so much of its memory; None if that is unknown."""
+        self._metrics.claims_memory_used.value = ratio
+
     def claims_doubted(self, seconds: float) -> None:
         """Redis lost its records: for so many seconds every create is preceded by a lookup."""
         message = f"Redis has no records from before: every create is preceded by a lookup for {seconds:.0f} s"
@@ -260,8 +272,7 @@ class WorkerObserver:
 
     def _log_repeatable(self, level: int, event: str, reason: str, fields: dict[str, Any]) -> None:
         kind = LineKind(level, event, fields.get("region"), reason, fields.get("error_code"))
-        is_success = event == "request.succeeded"
-        if is_success or self._keeps_every_line or self._repeated_lines.admits(kind):
+        if event == "request.succeeded" or self._keeps_every_line or self._repeated_lines.admits(kind):
             self._logger.log(level, event, **fields)
 
     def _summarise(self, kind: LineKind, count: int, seconds: float) -> None:
@@ -273,6 +284,5 @@ class WorkerObserver:
 
 def _delivery_level(fact: DeliveryFinished) -> int:
     """A parked request needs an operator; another failed one may."""
-    if fact.parked:
-        return logging.ERROR
-    return logging.WARNING if fact.outcome == "failed" else logging.INFO
+    usual = logging.WARNING if fact.outcome == "failed" else logging.INFO
+    return logging.ERROR if fact.parked else usual

@@ -144,7 +144,7 @@ class RecentActivity:
         slot, error = self._window.current(), result if isinstance(result, CallError) else None
         if isinstance(result, TaskCreated | TaskFound):
             slot.has_tasks = True
-        if error_table.scope(result) is not None:  # else the call was abandoned here
+        if error is None or error_table.scope(error) is not None:  # else the call was abandoned here
             calls = slot.calls.setdefault((migration.region, operation), CallCount())
             calls.count += 1
             if error is not None:

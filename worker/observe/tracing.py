@@ -251,7 +251,7 @@ def _mark_failed(span: Span, type_: str) -> None:
 
 
 def start_tracing(endpoint: str, queue: str, version: str) -> Tracing:
-    """Tracing of a worker on `queue`, exported to the collector at `endpoint` (its base URL).
+    """Tracing of a worker on `queue`, exported to the collector at `endpoint`.
 
     OpenTelemetry itself reads the other standard variables: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
     OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS and so on. Raises ValueError for a value that it refuses.
@@ -259,7 +259,7 @@ def start_tracing(endpoint: str, queue: str, version: str) -> Tracing:
     for name in _NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     provider = TracerProvider(resource=_resource(version), shutdown_on_exit=False)
-    exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces")
+    exporter = OTLPSpanExporter(endpoint=endpoint)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return Tracing(provider, queue, version)
 

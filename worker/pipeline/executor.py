@@ -18,7 +18,7 @@ from schemas.event import Reason
 from schemas.journal import Kind
 from worker.pipeline import final_events
 from worker.pipeline.delivery_context import DeliveryContext
-from worker.pipeline.ports import CallPermit, CallThrottle, Chance, Clock, Dcs, Observer
+from worker.pipeline.ports import CallPermit, CallThrottle, Chance, Clock, Dcs, Observer, OnCreated
 from worker.policy import error_table
 from worker.policy.call_result import (
     CallError,
@@ -59,6 +59,7 @@ class Executor:
         dcs: Dcs,
         throttle: CallThrottle,
         observer: Observer,
+        on_created: OnCreated,
         *,
         now: Clock,
         random_unit: Chance,
@@ -67,6 +68,7 @@ class Executor:
         self._dcs = dcs
         self._throttle = throttle
         self._observer = observer
+        self._on_created = on_created
         self._now = now
         self._random_unit = random_unit
 
@@ -269,6 +271,8 @@ class Executor:
         self._record_call(context, Call(Kind.CREATE, context.envelope.attempts, asked_at, started_at), result)
         context.last_call_was_lookup = False
         if isinstance(result, TaskCreated):
+            if (on_created := self._on_created.get(context.migration.region)) is not None:
+                on_created(context.migration, result)
             return final_events.succeeded(context.migration, context.envelope, result, "created", self._now())
         if result.is_ambiguous:
             context.ambiguous_create = result

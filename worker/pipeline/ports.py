@@ -169,6 +169,10 @@ class SharedClaims(Claims, Protocol):
         """Whether Redis can be asked."""
 
 
+OnCreated = Mapping[str, Callable[[MigrationRequest, TaskCreated], None]]
+"""By region: receives a task that this process created. It does not wait, and raises nothing."""
+
+
 class CallOwner(Protocol):
     """What calls are made for: a request, or the watch of a created task."""
 
@@ -210,7 +214,7 @@ class CallThrottle(Protocol):
     ) -> AbstractAsyncContextManager[CallPermit]:
         """Wait for a permit for so many calls. Raises PostponedError, or ThrottleClosedError once it drains.
 
-        `is_spare`: do not wait; raise PostponedError while a request waits or the project is in trouble.
+        `is_spare`: do not wait; raise PostponedError while a request waits or the project is throttled.
         """
 
     def check_open(self) -> None:

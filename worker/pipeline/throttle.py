@@ -53,7 +53,7 @@ class Permit:
     ended_holds: Collection[Hold]
     """Holds that ended since they were checked for this request."""
     is_spare: bool = False
-    """It is granted only if no request waits, and its project is in no trouble."""
+    """It is granted only if no request waits, and its project is not throttled."""
     checked_hold: Hold | None = None
     """The hold whose probe decides whether the refused request is tried once more."""
     limiters: tuple[RateLimiter, ...] = ()
@@ -97,7 +97,7 @@ class RegionThrottle:
         self.good_project = ""
         """The project that last succeeded; empty if a probe of it was not accepted since."""
         self.seen: dict[str, float] = {}
-        """Projects that requests came for, and when they were refused or probed last."""
+        """Projects that requests or watches came for, and when they were refused or probed last."""
         self._others_at = -inf
         """When a request of a project that is in no trouble came last."""
 
@@ -107,12 +107,14 @@ class RegionThrottle:
     async def enter(self, permit: Permit) -> None:
         """Wait until the permit is granted. Raises ThrottleClosedError or PostponedError."""
         self._throttle.check_open()
-        if permit.is_spare:
-            if self.queue.items or permit.migration.project_id in self.projects or self._offer(permit, self.clock())[0]:
-                raise PostponedError(0.0, "turn")
-            return
         project = permit.migration.project_id
         _remember(self.seen, project, self.seen.get(project, -inf))
+        if permit.is_spare:
+            known, now = self.projects.get(project), self.clock()
+            is_throttled = known is not None and known.why(now) == THROTTLED
+            if self.queue.items or is_throttled or self._offer(permit, now)[0]:
+                raise PostponedError(0.0, "turn")
+            return
         if (error := self._postponed(permit)) is not None:
             raise error
         if project not in self.projects:
@@ -239,7 +241,8 @@ class RegionThrottle:
         permit.is_failed, self.breaker.message = True, error.description
         if error.status is call_result.CallStatus.TIMEOUT:
             self.limit.overloaded(permit.call_began_at, now)
-        event = self.breaker.failed(permit.generation, permit.migration.key, now, self._throttle.random_unit())
+        random_unit, is_foreign = self._throttle.random_unit(), error_table.is_foreign(error)
+        event = self.breaker.failed(permit.generation, permit.migration.key, now, random_unit, is_foreign=is_foreign)
         if event:
             self.limit.restart(now)
             self._throttle.report(self.breaker, self, event, error)

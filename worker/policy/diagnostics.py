@@ -170,17 +170,16 @@ def tls_remedy(error: ssl.SSLError, variable: str) -> str:
 def check_version(product: str, version: str, subject: str) -> Check:
     """Check the broker's product and version, as its connection announces them."""
     name, product_version = "broker version", f"{product} {version}"
-    if product != "RabbitMQ":
-        remedy = "use RabbitMQ 3.10 to 4.x, or try every command of README.md against this broker first"
-        return warning(name, f"{product_version}: not a broker that the worker is tested with", remedy, subject=subject)
     match = _VERSION.match(version)
     number = (int(match[1]), int(match[2])) if match else (0, 0)
+    if product != "RabbitMQ" or number > _NEWEST_KNOWN:
+        remedy = "use RabbitMQ 3.10 to 4.3, or try every command of README.md against this broker first"
+        return warning(name, f"{product_version}: not a broker that the worker is tested with", remedy, subject=subject)
     rules = next((text for since, text in _RULES_SINCE_VERSION if number >= since), None)
     if rules is None:
         found = f"{product_version}: its quorum queues have neither message TTL nor at-least-once dead-lettering"
         return failed(name, found, "upgrade the broker to RabbitMQ 3.10 or newer", subject=subject)
-    newer = ", assumed to behave as 4.3" if number > _NEWEST_KNOWN else ""
-    return ok(name, f"{product_version}{newer}: {rules}", subject=subject)
+    return ok(name, f"{product_version}: {rules}", subject=subject)
 
 
 def check_consumer_timeout(handling_time: HandlingTime) -> Check:

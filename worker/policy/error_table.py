@@ -174,6 +174,11 @@ def is_conflict(error: CallError | None) -> bool:
     return error is not None and error.http_status == 409
 
 
+def is_foreign(error: CallError) -> bool:
+    """Whether neither DCS nor its gateway gave the answer."""
+    return error.http_status is not None and row(error.http_status, error.error_code) is FOREIGN_4XX
+
+
 def row(http_status: int, code: str | None, condition: Condition | None = None) -> Row:
     """The row of an answer that is no success, the most particular one first. An unknown answer is ambiguous."""
     is_4xx = 400 <= http_status < 500

@@ -22,6 +22,7 @@ MIN_REQUESTS: Final = 3
 STICKY_SECONDS: Final = 30.0
 """Time without its condition after which a sticky status is left."""
 PROJECTS_NAMED: Final = 3
+IF_IT_LASTS: Final = "If this lasts for a minute, run dcs-worker doctor."
 
 
 class HealthStatus(StrEnum):
@@ -47,7 +48,7 @@ MEANINGS: Final[Mapping[HealthStatus, str]] = {
     HealthStatus.DISCONNECTED: "Cannot consume requests or publish events: the broker does not work for this replica.",
     HealthStatus.FAILING: "Works, but most requests fail, or DCS refuses every call.",
     HealthStatus.PAUSED: "Consumes nothing until DCS, Redis or the retry queues work; requests stay in the queue.",
-    HealthStatus.DEGRADED: "Works, but not for all requests, or without Redis, or requests were parked lately.",
+    HealthStatus.DEGRADED: "Works, but not for all requests, without Redis or a queue, or requests were parked lately.",
     HealthStatus.OK: "Works.",
 }
 """What each status means, for operators."""
@@ -113,7 +114,7 @@ class Observed:
 
     is_draining: bool = False
     has_started: bool = True
-    """It has consumed or paused since its start."""
+    """It has paused, or consumed with all connections up, since its start."""
     disconnected: str = ""
     paused: Sequence[str] = ()
     """Why consumption is stopped, other than by a breaker, refused credentials or refused regions."""
@@ -135,6 +136,8 @@ class Observed:
     """A call of the last minute created or found a task."""
     parked: int = 0
     """Requests parked by this replica in the last hour."""
+    missing_queues: Sequence[str] = ()
+    """Those that were deleted."""
 
 
 def is_judged(reason: str, *, is_repeated: bool) -> bool:
@@ -169,8 +172,8 @@ def conditions(seen: Observed) -> dict[HealthStatus, str]:
     """Every condition that holds, with its reason; `ok` always does."""
     failing, paused = _failing(seen), _paused(seen)
     reasons = {
-        HealthStatus.DRAINING: "Shutting down; no new requests are taken." if seen.is_draining else "",
-        HealthStatus.STARTING: "" if seen.has_started else f"Not consuming yet. {seen.disconnected}".strip(),
+        HealthStatus.DRAINING: "Shutting down; no new requests are taken. Nothing to do." if seen.is_draining else "",
+        HealthStatus.STARTING: "" if seen.has_started else f"Not consuming yet. {seen.disconnected or IF_IT_LASTS}",
         HealthStatus.DISCONNECTED: seen.disconnected,
         HealthStatus.FAILING: failing,
         HealthStatus.PAUSED: paused,
@@ -242,7 +245,7 @@ def _refused(stopped: StoppedRegion, recent: Sequence[RecentCalls]) -> str:
 def _failed_calls(calls: RecentCalls) -> str:
     share = f"{calls.region}: {calls.failed:,} of {calls.count:,} {calls.operation} in the last minute"
     if calls.error is None:
-        return f"{share} failed."
+        return f"{share} failed. Run dcs-worker doctor."
     verb = "answered" if calls.error.status is CallStatus.ANSWERED else "failed:"
     return f"{share} {verb} {calls.error.summary}. {remedy(calls.error)}"
 
@@ -282,10 +285,13 @@ def _degraded(seen: Observed, already_said: str) -> str:
     if seen.projects:
         more = len(seen.projects) - PROJECTS_NAMED
         named = "; ".join(seen.projects[:PROJECTS_NAMED]) + (f"; and {more:,} more" if more > 0 else "")
-        found.append(f"Paused projects: {named}.")
+        found.append(f"Paused projects: {named}. Check their quotas, and the worker's rights in them.")
     if seen.claims_away:
         away = redis_away(seen.claims_error)
         found.append(f"{away}; meanwhile: {seen.claims_away}. Restore Redis (WORKER_CLAIMS_URL).")
+    if seen.missing_queues:
+        named = ", ".join(seen.missing_queues)
+        found.append(f"Queues do not exist: {named}. Run dcs-worker topology apply as a user who may.")
     if seen.parked:
         found.append(f"Requests parked in the last hour: {seen.parked:,}. List them with: dcs-worker parked list.")
     return " ".join(found)

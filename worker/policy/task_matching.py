@@ -21,6 +21,8 @@ CLOCK_SLACK: Final = 60.0
 MIN_CUT_NAME_CHARACTERS: Final = 16
 MIN_CUT_DESCRIPTION_BYTES: Final = 64
 """A shorter beginning of a name or description may be anybody's."""
+MARKER_KEPT: Final = "kept"
+MARKER_REMEDY: Final = "let senders use shorter descriptions; meanwhile tasks are recognised by name and networks"
 _REPLACEMENTS: Final = "?\ufffd"
 """What stands for a character that was cut in the middle."""
 _LAST_KEPT: Final = "\uffff"
@@ -79,6 +81,14 @@ def detail(migration: MigrationRequest, row: TaskRow, detail: TaskDetail, since:
     # The whole text without a marker was probably not cut: the same task made by somebody else.
     is_cut = normal(description) != normal(migration.task.description or "")
     return Match.YES if has_our_networks and is_older is False and is_cut else Match.UNSURE
+
+
+def marker_state(migration: MigrationRequest, description: str) -> str:
+    """What became of the marker in the description of a created task: `MARKER_KEPT`, or how much is shown instead."""
+    if last_marker(description) == migration.marker:
+        return MARKER_KEPT
+    sent = identity.marked_description(migration.task, migration.marker or "")
+    return f"lost: {len(description)} of {len(sent)} characters are listed"
 
 
 def lookup_result(matches: Mapping[str, Match]) -> LookupResult:

@@ -5,6 +5,7 @@ Plain connections, not robust ones: who reconnects, when, and what is declared t
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import aio_pika
 from aio_pika.abc import AbstractConnection, ConnectionParameter
 from aio_pika.connection import make_url
+from aiohappyeyeballs import start_connection
 from aiormq import AMQPConnectionError, Channel, InvalidFrameError, TransportFactory
 from aiormq.abc import AbstractChannel
 from pamqp import frame
@@ -31,6 +33,8 @@ FIRST_CONNECT_TIMEOUT_SECONDS: Final = 5.0
 RPC_TIMEOUT_SECONDS: Final = 10.0
 CLOSE_TIMEOUT_SECONDS: Final = 2.0
 MAX_HANDSHAKE_BYTES: Final = 65_536
+NEXT_ADDRESS_SECONDS: Final = 0.25
+"""Wait until the next address of a host is tried as well, which RFC 8305 recommends."""
 
 
 class ConnectionLostError(ConnectionError):
@@ -51,14 +55,6 @@ class Brokers:
         return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def tls_context(ca_file: str | None, cert_file: str | None, key_file: str | None) -> ssl.SSLContext:
-    """TLS with the given authority (else the system's), and a client certificate if given."""
-    context = ssl.create_default_context(cafile=ca_file)
-    if cert_file is not None:
-        context.load_cert_chain(cert_file, key_file)
-    return context
-
-
 class HandshakeReader(asyncio.StreamReader):
     """Stream reader that keeps what came, until the connection is open."""
 
@@ -76,21 +72,22 @@ class HandshakeReader(asyncio.StreamReader):
 
 
 class BrokerTransport(TransportFactory):
-    """Opens the socket of one connection; `tls`: None for plain TCP.
+    """Opens the socket of one connection; `tls`: None for plain TCP. `attempt`: which address of a host goes first.
 
     aiormq drops the broker's sentence when it refuses `connection.open` (no such vhost, no right on it, a limit of
     connections): the frame is read again here, from the bytes that came.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None, attempt: int = 0) -> None:
         self._tls = tls
+        self._attempt = attempt
         self._reader = HandshakeReader(loop=asyncio.get_running_loop())
 
     def __repr__(self) -> str:
         return f"<BrokerTransport: {'TLS' if self._tls else 'TCP'}>"
 
     async def create(self, url: object, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to the host of `url`. Raises AMQPConnectionError."""
+        """Connect to the host of `url`, by the address that accepts first. Raises AMQPConnectionError."""
         loop, address = asyncio.get_running_loop(), urlsplit(str(url))
         host = address.hostname or ""
         del kwargs["ssl_context_provider"]
@@ -98,7 +95,12 @@ class BrokerTransport(TransportFactory):
         if self._tls is not None:
             kwargs |= {"ssl": self._tls, "server_hostname": server_name(host)}
         try:
-            transport, _ = await loop.create_connection(lambda: protocol, host, address.port or 0, **kwargs)
+            # Not by the loop itself: uvloop waits for each address until the system gives it up.
+            infos = await loop.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)
+            first = self._attempt % len(infos)
+            turns = (*infos[first:], *infos[:first])
+            kwargs["sock"] = await start_connection(turns, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS)
+            transport, _ = await loop.create_connection(lambda: protocol, **kwargs)
         except OSError as error:
             raise AMQPConnectionError(*error.args) from error
         return self._reader, asyncio.StreamWriter(transport, protocol, self._reader, loop)
@@ -159,9 +161,11 @@ async def connected(brokers: Brokers, attempt: int, name: str) -> AsyncIterator[
     """
     lenient_codec.install()
     nodes = len(brokers.urls)
-    timeout = FIRST_CONNECT_TIMEOUT_SECONDS if attempt < nodes > 1 else CONNECT_TIMEOUT_SECONDS
-    transport = BrokerTransport(brokers.tls)
-    url = make_url(brokers.urls[attempt % nodes], heartbeat=HEARTBEAT_SECONDS)
+    url = make_url(brokers.urls[attempt % nodes])
+    usual = FIRST_CONNECT_TIMEOUT_SECONDS if attempt < nodes > 1 else CONNECT_TIMEOUT_SECONDS
+    timeout = float(url.query.get("connection_timeout", usual * 1000)) / 1000
+    transport = BrokerTransport(brokers.tls, attempt // nodes)
+    url = url.update_query(heartbeat=url.query.get("heartbeat", HEARTBEAT_SECONDS))
     # Not aio_pika.connect, which writes all parameters into the URL.
     connection = BrokerConnection(url, client_properties={"connection_name": name}, transport_factory=transport)
     try:

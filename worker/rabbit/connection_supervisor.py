@@ -43,8 +43,15 @@ class ConnectionSupervisor:
     """Keeps one connection up for as long as `run` is awaited."""
 
     def __init__(
-        self, name: str, brokers: Brokers, session: Session, observer: ConnectionObserver, *, max_down_seconds: float
+        self,
+        name: str,
+        brokers: Callable[[], Brokers],
+        session: Session,
+        observer: ConnectionObserver,
+        *,
+        max_down_seconds: float,
     ) -> None:
+        """`brokers` is called for each attempt: login and TLS files may have been rotated since the last one."""
         self.name = name
         self.state = "connecting"
         """`up`, or why not: for readiness and the status page."""
@@ -64,27 +71,29 @@ class ConnectionSupervisor:
     async def run(self) -> None:
         """Serve session after session. Raises BrokerLostError after `max_down_seconds`, TopologyError at once."""
         failures, steady_at = 0, time.monotonic()
-        attempt = random.randrange(len(self._brokers.urls))
+        brokers = self._brokers()
+        attempt = random.randrange(len(brokers.urls))
         while True:
             started_at = time.monotonic()
-            reason = await self._serve(attempt)
+            reason, address = await self._serve(brokers, attempt), brokers.address(attempt)
             now = time.monotonic()
             if now - started_at >= STEADY_SESSION_SECONDS:
                 failures, steady_at = 0, now
             if now - steady_at > self._max_down_seconds:
-                raise BrokerLostError(f"{self._brokers.address(attempt)}: {reason}", self._max_down_seconds)
+                raise BrokerLostError(f"{address}: {reason}", self._max_down_seconds)
             failures += 1
             wait = backoff.reconnect(failures, random.random())
-            self.state = f"{self._brokers.address(attempt)}: {reason}"
-            self._observer.link_down(self.name, self._brokers.address(attempt), reason, wait)
+            self.state = f"{address}: {reason}"
+            self._observer.link_down(self.name, address, reason, wait)
             attempt += 1
             await asyncio.sleep(wait)
+            brokers = self._brokers()
 
-    async def _serve(self, attempt: int) -> str:
+    async def _serve(self, brokers: Brokers, attempt: int) -> str:
         try:
             with connection_loss_as_error():
-                async with connected(self._brokers, attempt, f"dcs-worker {self.name}") as connection:
-                    return await self._session(connection, lambda: self._up(self._brokers.address(attempt)))
+                async with connected(brokers, attempt, f"dcs-worker {self.name}") as connection:
+                    return await self._session(connection, lambda: self._up(brokers.address(attempt)))
         except TopologyError:
             raise
         except Exception as error:  # noqa: BLE001 - the next session is the remedy for any error

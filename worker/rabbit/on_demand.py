@@ -6,6 +6,7 @@ must not take other messages, or the consuming connection, with it.
 
 import asyncio
 import random
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -31,10 +32,10 @@ class ClosedError(UnconfirmedError):
 class OnDemandChannel:
     """Channel with confirms on a connection that carries nothing else, called `name` at the broker."""
 
-    def __init__(self, brokers: Brokers, name: str) -> None:
+    def __init__(self, brokers: Callable[[], Brokers], name: str) -> None:
         self._brokers = brokers
         self._name = name
-        self._attempt = random.randrange(len(brokers.urls))
+        self._attempt = random.randrange(len(brokers().urls))
         self._turn = asyncio.Lock()
         self._channel: Channel | None = None
         self._opened = AsyncExitStack()
@@ -82,7 +83,7 @@ class OnDemandChannel:
                 self._attempt += 1
                 with connection_loss_as_error():
                     async with AsyncExitStack() as opened:
-                        connected_to = connected(self._brokers, self._attempt, self._name)
+                        connected_to = connected(self._brokers(), self._attempt, self._name)
                         connection = await opened.enter_async_context(connected_to)
                         channel = await opened.enter_async_context(open_channel(connection, confirms=True))
                         self._opened, self._channel = opened.pop_all(), channel

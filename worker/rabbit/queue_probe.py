@@ -22,9 +22,10 @@ ANSWER_TIMEOUT_SECONDS: Final = 10.0
 
 def silence_reason(queue: str) -> str:
     """What is wrong with a queue that does not answer, in words."""
-    return (
+    found = (
         f"queue {queue!r} does not answer although the broker does: its leader or most of its nodes are down or frozen"
     )
+    return f"{found}; start the missing nodes of the broker"
 
 
 class QueueProbe:

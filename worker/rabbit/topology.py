@@ -128,34 +128,42 @@ def _dead_letters_to(queue: str) -> dict[str, Any]:
     }
 
 
-async def declare(connection: AbstractConnection, topology: Topology) -> None:
-    """Declare what is missing. Raises TopologyError naming every difference to what exists.
+async def declare(connection: AbstractConnection, topology: Topology) -> list[str]:
+    """Declare what is missing; what this user may not declare. Raises TopologyError naming every difference.
 
     A user without the right to configure may still use an existing topology.
     """
-    await declare_queues(connection, topology)
-    await bind_queues(connection, topology, timeout=RPC_TIMEOUT_SECONDS)
+    refused = await declare_queues(connection, topology)
+    return refused + await bind_queues(connection, topology, timeout=RPC_TIMEOUT_SECONDS)
 
 
-async def declare_queues(connection: AbstractConnection, topology: Topology) -> None:
-    """Declare queues and exchanges that are missing. Raises TopologyError naming every difference to what exists."""
+async def declare_queues(connection: AbstractConnection, topology: Topology) -> list[str]:
+    """Declare queues and exchanges that are missing; see `declare`."""
     differences: list[str] = []
+    refused: list[str] = []
     for item in topology.items:
-        differences += await _declare(connection, item)
+        differences += await _declare(connection, item, refused)
     if differences:
         raise TopologyError(differences)
+    return refused
 
 
-async def bind_queues(connection: AbstractConnection, topology: Topology, *, timeout: float | None) -> None:
-    """Declare the bindings. Also an existing one waits for a frozen node, until its cluster takes it for dead."""
+async def bind_queues(connection: AbstractConnection, topology: Topology, *, timeout: float | None) -> list[str]:
+    """Declare the bindings; see `declare`.
+
+    Also an existing one waits for a frozen node, until its cluster takes it for dead.
+    """
+    refused: list[str] = []
     for binding in topology.bindings:
-        # Refused: AMQP cannot tell whether the binding exists, and senders may use the queue itself.
-        with suppress(ChannelAccessRefused):
+        try:
             async with open_channel(connection) as channel:
                 await channel.queue_bind(binding.queue, binding.exchange, binding.key, timeout=timeout)
+        except ChannelAccessRefused:  # AMQP cannot tell whether it exists, and senders may use the queue itself
+            refused.append(f"binding {binding.exchange!r} to {binding.queue!r}")
+    return refused
 
 
-async def _declare(connection: AbstractConnection, item: Exchange | Queue) -> list[str]:
+async def _declare(connection: AbstractConnection, item: Exchange | Queue, refused: list[str]) -> list[str]:
     """Differences found. A refused declaration closes its channel, so each has one to itself."""
     what = f"{item.kind} {item.name!r}"
     try:
@@ -164,11 +172,12 @@ async def _declare(connection: AbstractConnection, item: Exchange | Queue) -> li
     except ChannelPreconditionFailed as error:
         return [f"{what}: {difference(str(error))}"]
     except ChannelAccessRefused:
+        refused.append(what)
         try:
-            async with open_channel(connection) as channel:
-                await declare_on(channel, item, passive=True)
-        except ChannelAccessRefused:
-            return []  # RabbitMQ 4.3 hides from a user without any right on it even whether it exists
+            # RabbitMQ 4.3 hides from a user without any right on it even whether it exists.
+            with suppress(ChannelAccessRefused):
+                async with open_channel(connection) as channel:
+                    await declare_on(channel, item, passive=True)
         except ChannelNotFoundEntity:
             return [f"{what}: is missing, and this user may not declare it; `dcs-worker topology apply` as one who may"]
     return []

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -9,14 +10,15 @@ from aiohttp import web
 
 from worker.policy.health import Health
 from worker.policy.status import Status
+from worker.web.connections import BoundedConnection, BoundedServer
 from worker.web.status_page import CONTENT_SECURITY_POLICY, render_page
 
 SHUTDOWN_TIMEOUT_SECONDS: Final = 0.25
 """How long a stop waits for replies in progress; idle connections are closed at once."""
-KEEP_ALIVE_SECONDS: Final = 75.0
-"""Longer than the interval between scrapes."""
 SERVER_HEADER: Final = "dcs-migration-worker"
 """The `Server` header of every page; without one aiohttp would send its version and Python's."""
+
+ALLOWED: Final = "GET, HEAD, OPTIONS"
 
 
 class WebServer:
@@ -59,16 +61,14 @@ class WebServer:
 
     async def start(self) -> None:
         """Start to serve. Raises OSError when the address is not available."""
-        server = web.Server(
-            self._handle,
-            access_log=None,
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
-            lingering_time=0.0,
-        )
-        runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS)
+        runner = web.ServerRunner(BoundedServer(self._handle), shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._host, self._port).start()
+            if (host := listening_host(self._host)) == "::":
+                both = socket.create_server((host, self._port), family=socket.AF_INET6, dualstack_ipv6=True)
+                await web.SockSite(runner, both).start()
+            else:
+                await web.TCPSite(runner, host, self._port).start()
         except OSError:
             await runner.cleanup()
             raise
@@ -81,6 +81,8 @@ class WebServer:
             await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
+        if isinstance(request.protocol, BoundedConnection):
+            request.protocol.request_received()
         try:
             response = self._dispatch(request)
         except Exception:
@@ -92,8 +94,10 @@ class WebServer:
     def _dispatch(self, request: web.BaseRequest) -> web.Response:
         if (handler := self._handlers.get(request.path)) is None:
             return _json(404, {"error": "not found", "pages": list(self._handlers)})
+        if request.method == "OPTIONS":  # how HAProxy checks health by default
+            return web.Response(status=handler(request).status, headers={"Allow": ALLOWED})
         if request.method not in ("GET", "HEAD"):
-            return _json(405, {"error": "only GET and HEAD are allowed"}, Allow="GET, HEAD")
+            return _json(405, {"error": f"only {ALLOWED} are allowed"}, Allow=ALLOWED)
         return handler(request)
 
     def _status_page(self, _: web.BaseRequest) -> web.Response:
@@ -114,6 +118,11 @@ class WebServer:
     def _metrics_page(self, request: web.BaseRequest) -> web.Response:
         body, media_type = self._metrics(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": media_type})
+
+
+def listening_host(host: str) -> str:
+    """The address to listen on: `::` serves IPv4 as well, and a system without IPv6 has IPv4 alone."""
+    return host if host != "::" or socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - a pod's health
 
 
 def _livez(_: web.BaseRequest) -> web.Response:

@@ -73,6 +73,7 @@ _BODY: Final = """<title>{title} · dcs-worker</title>
 <h1 class="{status}">{title}</h1>
 <span class="quiet">replica {replica} (one page per replica) · dcs-worker {version}, up {up}</span>
 <p>{reason}</p>
+<p class="quiet">runbook (deploy/runbook.md): chapter Status {status}</p>
 {more}
 </header>
 <main>
@@ -132,9 +133,11 @@ def _section(name: str, title: str, content: str) -> str:
 
 
 def _tiles(status: Status) -> str:
+    watched = {"tasks followed up": (f"{status.queued['follow_up']:,}", "")} if "follow_up" in status.queued else {}
     queued = {name: f"{status.queued[name]:,}" if name in status.queued else UNKNOWN for name in QUEUES}
     figures = {
         **{name: (queued[queue], "") for queue, name in QUEUES.items()},
+        **watched,
         "in flight": (f"{status.in_flight:,} of {status.prefetch:,}", ""),
         **{f"{name}, last minute": (value, "") for name, value in status.activity.figures.items()},
     }

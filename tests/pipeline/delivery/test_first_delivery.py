@@ -24,7 +24,7 @@ from tests.pipeline.fakes import (
     several_tasks,
     task_found,
 )
-from worker.policy.call_result import CallError, ConflictingTask, TaskCreated, TaskNotFound
+from worker.policy.call_result import CallError, ConflictingTask, TaskCreated, TaskFound, TaskNotFound
 from worker.policy.retry_policy import RetryPolicy
 
 
@@ -53,6 +53,17 @@ async def test_valid_request_is_created_reported_and_acknowledged() -> None:
     assert event.headers == {"traceparent": "00-a-b-01"}
     assert delivery.done == ["ack"]
     assert bench.observer.outcomes == [("succeeded", "created")]
+    assert bench.created == [("r-1", "i-1")]
+
+
+@pytest.mark.parametrize("word", ["ERROR", "RELEASED", "DELETED", "A new word", None])
+async def test_task_in_any_status_is_adopted_with_its_word(word: str | None) -> None:
+    """It was created, whatever became of it: no second one. This replica created none."""
+    bench = Bench(RetryPolicy(), find=[TaskFound("i-9", "d-9", word)])
+    await bench.deliver(FakeDelivery())
+    (event,) = bench.publisher.events
+    assert (event["instance_id"], event["resolution"], event["task_status"]) == ("i-9", "adopted", word)
+    assert (bench.dcs.calls, bench.created) == (["find"], [])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from tests.pipeline.follow_up.watch_bench import CREATING, REGION, WatchBench, s
 from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
 from worker.policy.follow_up import ListedTask
 from worker.policy.migration_request import RequestParser
+from worker.policy.throttle.circuit_breaker import BreakerState
 
 AWAY = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.ANSWERED, http_status=503)
 
@@ -212,6 +213,37 @@ def test_look_lets_requests_go_first(bench: WatchBench) -> None:
         assert [watch.retry_level for watch in bench.watches] == [0]
 
     bench.run(scenario())
+
+
+def test_breaker_that_only_looks_opened_closes_after_the_outage(bench: WatchBench) -> None:
+    """A replica that has met no request has a project to probe all the same."""
+    bench.tasks.list_error = AWAY
+    tasks = {f"p{number}": f"i-{number}" for number in range(5)}
+    bench.tasks.listed = {project: {task: ListedTask("RUNNING", None, "10.0.0.1")} for project, task in tasks.items()}
+    bench.loop.call_at(300.0, lambda: setattr(bench.tasks, "list_error", None))
+    assert len(follow(bench, *(success(task, project) for project, task in tasks.items()))) == 5
+    assert "breaker.opened" in bench.observer.notes
+    assert bench.throttle.regions[REGION].breaker.state == BreakerState.CLOSED
+    assert bench.loop.now < 600.0
+
+
+def test_project_that_refuses_requests_is_looked_at(bench: WatchBench) -> None:
+    """Its creates are forbidden, which says nothing about looks; no request of it comes any more."""
+    bench.tasks.listed = {"p1": {"i-1": ListedTask("RUNNING", None, "10.0.0.1")}}
+    parser = RequestParser(65536, (REGION,), REGION)
+
+    async def refuse() -> None:
+        for number in range(3):
+            async with bench.throttle.permit(
+                parser.read(request(request_id=f"r{number}", project_id="p1")), 1
+            ) as permit:
+                permit.begin_call()
+                permit.ended(FORBIDDEN)
+
+    bench.run(refuse())
+    (event,) = follow(bench, success())
+    assert "reason" not in event
+    assert bench.loop.now < 600.0
 
 
 def test_lost_delivery_is_left_to_the_broker(bench: WatchBench) -> None:

@@ -10,6 +10,7 @@ from tests.pipeline.virtual_time.world import World
 from worker.policy.call_result import CallError, CallStatus, Condition, ErrorKind, Evidence
 
 REGION = "cn-north-4"
+FOREIGN = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.ANSWERED, "blocked", http_status=403)
 Build = Callable[..., World]
 
 
@@ -33,6 +34,22 @@ def test_short_outage_costs_no_retry_level(build: Build, seed: int) -> None:
     world.run(lambda: len(world.ended) == 3000, at_most=60)
     assert set(world.dcs.created.values()) == {1}
     assert (world.parked, world.postponed, world.highest_round) == ([], 0, 0)
+
+
+def test_proxy_that_answers_itself_is_called_for_three_requests(build: Build) -> None:
+    """A 4xx without a code of DCS or its gateway: the third request holds the region, and all flow after its end."""
+    world = build(1)
+    world.dcs.faults[REGION] = FOREIGN
+    world.publish(300)
+    world.run(20.0)
+    requests = [at for at, operation, *_ in world.dcs.calls if operation == "find"]
+    probes = [at for at, operation, *_ in world.dcs.calls if operation == "probe"]
+    assert len(requests) == 3
+    assert 2 <= len(probes) <= 10
+    del world.dcs.faults[REGION]
+    world.run(lambda: len(world.ended) == 300, at_most=60)
+    assert world.parked == []
+    assert set(world.dcs.created.values()) == {1}
 
 
 def test_long_outage_postpones_requests(build: Build) -> None:

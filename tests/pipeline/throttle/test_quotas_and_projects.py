@@ -97,10 +97,16 @@ def test_throttled_project_does_not_delay_other_projects(build: Build) -> None:
     assert not set(crowd) & {name for name, (_, reason) in world.ended.items() if reason != "created"}
 
 
-@pytest.mark.parametrize(("replicas", "refused"), [(1, 0.06), (2, 0.09)])
-def test_quota_of_account_is_shared_by_its_projects(build: Build, replicas: int, refused: float) -> None:
-    """Its 429s name one project each: all are paced together, few calls are refused, and no project is left behind."""
+@pytest.mark.parametrize(("replicas", "refused", "names_limits"), [(1, 0.06, True), (2, 0.09, True), (1, 0.15, False)])
+def test_quota_of_account_is_shared_by_its_projects(
+    build: Build, replicas: int, refused: float, names_limits: bool
+) -> None:
+    """Its 429s name one project each: all are paced together, few calls are refused, and no project is left behind.
+
+    Also if the text has no time (`policy user over ratelimit,limit:10`), so that the rate is learnt.
+    """
     world = build(replicas)
+    world.dcs.names_limits = names_limits
     world.dcs.quotas[REGION] = (20, Condition.PROJECT_THROTTLED)
     for number in range(300):
         for project in range(8):

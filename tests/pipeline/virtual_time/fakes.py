@@ -59,6 +59,8 @@ class FakeDcs:
     faults: dict[str, CallError] = field(default_factory=dict)
     fault_seconds: float = 0.002
     quotas: dict[str, tuple[int, Condition]] = field(default_factory=dict)
+    names_limits: bool = True
+    """Whether a 429 says how many calls are allowed."""
     calls: list[tuple[float, str, str, str]] = field(default_factory=list)
     """Time, operation, project, result."""
     created: Counter[str] = field(default_factory=Counter)
@@ -115,7 +117,7 @@ class FakeDcs:
             CallStatus.ANSWERED,
             http_status=429,
             condition=scope,
-            throttle=NamedLimit(calls, 1.0),
+            throttle=NamedLimit(calls, 1.0) if self.names_limits else None,
         )
 
     def calls_between(self, begin: float, end: float, completed: str | None = None) -> int:

@@ -6,13 +6,14 @@ replicas of which the later one could not learn what the earlier one did.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from typing import Final
 
 from tests.simulation.checks.failures import unexplained_failure
+from tests.simulation.checks.follow_up import one_last_event, unwatched, wrong_last_events
 from tests.simulation.checks.outcomes import Arrivals, event_ids, parked_twice, tasks_of_failed_messages
 from tests.simulation.checks.throttle import (
     creates_after_old_lookup,
@@ -21,7 +22,17 @@ from tests.simulation.checks.throttle import (
     too_many_calls,
 )
 from tests.simulation.scenario.plan import CREATE_DEADLINE_SECONDS, Plan, RequestKey
-from tests.simulation.world.records import CreateCall, DcsCall, DeliveryRecord, Event, Message, how_known, is_final
+from tests.simulation.world.records import (
+    CreateCall,
+    DcsCall,
+    DeliveryRecord,
+    Event,
+    LastEvent,
+    Message,
+    WatchStart,
+    how_known,
+    is_final,
+)
 from worker.policy.freeze_detector import FROZEN_AFTER
 
 TOLERANCE_SECONDS: Final = 0.01
@@ -58,6 +69,10 @@ class RunFacts:
     """No create began without a claim that all replicas know."""
     sent: set[RequestKey]
     dcs_calls: list[DcsCall] = field(default_factory=list)
+    watch_starts: list[WatchStart] = field(default_factory=list)
+    last_events: list[LastEvent] = field(default_factory=list)
+    status: Callable[[str, float], str] = lambda *_: "RUNNING"
+    """Status word of a task at a time."""
 
 
 @dataclass(slots=True)
@@ -108,7 +123,18 @@ def check_laws(facts: RunFacts) -> Verdict:
     _check_one_task_per_id(facts, calls, verdict)
     verdict.violations += too_many_calls(facts.plan, facts.dcs_calls)
     verdict.violations += requests_tried_in_outage(facts.plan, facts.dcs_calls)
+    _check_follow_up(facts, verdict)
     return verdict
+
+
+def _check_follow_up(facts: RunFacts, verdict: Verdict) -> None:
+    if facts.plan.follow_up_timeout is None:
+        return
+    found = [*unwatched(facts.events, facts.watch_starts, facts.calls)]
+    found += one_last_event(facts.last_events, facts.watch_starts)
+    for is_window, text in found:
+        (verdict.windows if is_window else verdict.violations).append(text)
+    verdict.violations += wrong_last_events(facts.plan, facts.events, facts.last_events, facts.status)
 
 
 def _could_know_calls(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
@@ -302,7 +328,9 @@ def _is_excusable(facts: RunFacts, earlier: Event, later: DeliveryRecord, failed
         outage.ending == OUTAGE_ENDING_BY_REASON.get(failed.reason) and outage.at <= failed.at
         for outage in facts.plan.outages
     )
-    return is_revocable or (earlier.succeeded and failed.reason == "poison")
+    # A look-up that is refused once is a fault; what DCS refuses for good are creates.
+    is_fault = failed.reason == "forbidden" and failed.delivery.is_in_doubt
+    return is_revocable or is_fault or (earlier.succeeded and failed.reason == "poison")
 
 
 def _is_task_of_unknown_copy(facts: RunFacts, calls: list[CreateCall], failed: Event) -> bool:

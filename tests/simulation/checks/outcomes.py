@@ -94,11 +94,12 @@ def parked_twice(parked: Iterable[Message], events: Iterable[Event], could_know:
     by_worker = [message.parent for message in parked if names.PARKED_REASON in message.headers and message.parent]
     for earlier, later in combinations(dict.fromkeys(by_worker), 2):
         is_after = later.at > published.get(earlier, math.inf)
-        if is_after and could_know(earlier, later) and not _is_interrupted(later):
+        if is_after and could_know(earlier, later) and not is_interrupted(later):
             yield "a copy of a parked request was parked again"
 
 
-def _is_interrupted(delivery: DeliveryRecord) -> bool:
+def is_interrupted(delivery: DeliveryRecord) -> bool:
+    """Whether a delivery of its message, or of one that it is a copy of, ended without an acknowledgement."""
     step: DeliveryRecord | None = delivery
     while step is not None:
         if step.message.failures:

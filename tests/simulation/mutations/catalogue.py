@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
-from tests.simulation.mutations import decisions, settlement, throttle
+from tests.simulation.mutations import decisions, follow_up, settlement, throttle
 from tests.simulation.scenario.plan import REGION, Plan
-from tests.simulation.world.assembly import ReplicaPorts, assemble
-from worker.pipeline.dispatcher import Dispatcher
-from worker.pipeline.pipeline import DeliveryPipeline
+from tests.simulation.world.assembly import Dispatchers, ReplicaPorts, assemble
 from worker.policy import error_table
 from worker.policy.call_result import Condition, ErrorKind, Evidence
 from worker.policy.error_table import Row
@@ -30,35 +28,39 @@ def without_shared_outcomes(ports: ReplicaPorts) -> ReplicaPorts:
     return replace(ports, claims=settlement.UnsharedOutcomes(ports.claims)) if ports.claims is not None else ports  # type: ignore[arg-type]
 
 
-Patch = Callable[[Dispatcher[DeliveryPipeline]], None]
+Patch = Callable[[Dispatchers], None]
 
 
 def replace_class(path: str, kind: type) -> Patch:
-    """Patch that gives the part at `path` of a dispatcher the class `kind`, a stateless subclass of its class."""
+    """Patch that gives the part at `path` the class `kind`, a stateless subclass of its class."""
 
-    def patch(dispatcher: Dispatcher[DeliveryPipeline]) -> None:
-        part: object = dispatcher
+    def patch(dispatchers: Dispatchers) -> None:
+        part: object = dispatchers
         for name in path.split("."):
             part = part[name] if isinstance(part, dict) else getattr(part, name)
+            if part is None:  # no follow-up in this run
+                return
         assert issubclass(kind, type(part))
         part.__class__ = kind
 
     return patch
 
 
-def ignore_pause(dispatcher: Dispatcher[DeliveryPipeline]) -> None:
+def ignore_pause(dispatchers: Dispatchers) -> None:
     """Patch that continues as without claims while Redis is away, whatever the plan says."""
-    for part in (dispatcher._pipeline, dispatcher._pipeline._executor):
+    pipeline = dispatchers.requests._pipeline
+    for part in (pipeline, pipeline._executor):
         part._retry_policy = replace(part._retry_policy, claims_away="look")
 
 
 EXECUTOR, SETTLER, PIPELINE, DEDUPLICATOR = (
-    "_pipeline._executor",
-    "_pipeline._settler",
-    "_pipeline",
-    "_pipeline._deduplicator",
+    "requests._pipeline._executor",
+    "requests._pipeline._settler",
+    "requests._pipeline",
+    "requests._pipeline._deduplicator",
 )
-THROTTLE, IN_REGION = "_throttle", f"_throttle.regions.{REGION}"
+THROTTLE, IN_REGION = "requests._throttle", f"requests._throttle.regions.{REGION}"
+FOLLOW_UP = "watches._pipeline"
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,12 @@ class Mutation:
     classify: Callable[[int, str | None, Condition | None], Row] = error_table.row
     change_ports: Callable[[ReplicaPorts], ReplicaPorts] = lambda ports: ports
 
-    def assemble(self, ports: ReplicaPorts, plan: Plan) -> Dispatcher[DeliveryPipeline]:
-        """Dispatcher of one replica without that law."""
+    def assemble(self, ports: ReplicaPorts, plan: Plan) -> Dispatchers:
+        """Dispatchers of one replica without that law."""
         policy = self.policy(**{each.name: getattr(plan.policy, each.name) for each in fields(plan.policy)})
-        dispatcher = assemble(self.change_ports(ports), plan, policy)
-        self.patch(dispatcher)
-        return dispatcher
+        dispatchers = assemble(self.change_ports(ports), plan, policy)
+        self.patch(dispatchers)
+        return dispatchers
 
 
 MUTATIONS = (
@@ -121,5 +123,11 @@ MUTATIONS = (
     Mutation("never resumes consumption", replace_class(THROTTLE, throttle.NeverResumeConsumption)),
     Mutation("relies on an old look-up", replace_class(EXECUTOR, decisions.TrustOldLookup)),
     Mutation("never probes the credentials", replace_class(f"{THROTTLE}.probes", throttle.NoCredentialsProbe)),
+    Mutation("acknowledges a request before its watch", replace_class(SETTLER, follow_up.AckBeforeWatch)),
+    Mutation("starts no watch after a redelivery", replace_class(SETTLER, follow_up.NoWatchAfterRedelivery)),
+    Mutation("starts a watch with every answer", replace_class(SETTLER, follow_up.WatchEveryAnswer)),
+    Mutation("drops a watch after its first look", replace_class(FOLLOW_UP, follow_up.DropUnfinishedWatch)),
+    Mutation("takes a task that is being created for ready", replace_class(FOLLOW_UP, follow_up.TakeCreatingForReady)),
+    Mutation("gives each last event a new id", replace_class(FOLLOW_UP, follow_up.NewEventIdEachTime)),
     Mutation("blames a request for refused credentials", replace_class(IN_REGION, throttle.BlameRequestForCredentials)),
 )

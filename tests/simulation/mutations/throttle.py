@@ -19,7 +19,7 @@ class NeverCloseBreaker(CircuitBreaker):
 class NeverOpenBreaker(CircuitBreaker):
     """Circuit breaker that stays closed after any failure."""
 
-    def failed(self, *_: Any) -> str:
+    def failed(self, *_: Any, **__: Any) -> str:
         """Switch the law off."""
         return ""
 

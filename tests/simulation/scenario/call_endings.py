@@ -86,7 +86,7 @@ def received(name: str, task_id: str, classify: Classify) -> TaskCreated | CallE
     """Result of a create call with this ending, as the worker receives it."""
     ending = CALL_ENDINGS[name]
     if name in SUCCESSFUL_ENDINGS:
-        return TaskCreated(task_id)
+        return TaskCreated(task_id, f"job of {task_id}")
     if not ending.is_sent:
         return CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.CONNECTION_REFUSED)
     if ending.received != "answer":

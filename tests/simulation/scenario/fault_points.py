@@ -32,6 +32,9 @@ FAULTS_BY_POINT: Final[dict[str, tuple[str, ...]]] = {
     "lookup.before": (*LOOKUP_FAULTS, "lookup-reset"),
     "lookup.after": ("lookup-slow",),
     "claim.after": ("claim-reply-lost",),
+    "watch.before": ("nack", "publisher-away", "published-twice"),
+    "watch.after": ("confirm-lost",),
+    "look.before": (*LOOKUP_FAULTS, "lookup-reset"),
 }
 """Faults of a single port call."""
 

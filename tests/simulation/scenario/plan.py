@@ -42,6 +42,10 @@ class PlannedRequest(_Frozen):
     is_invalid: bool = False
     """The message is no valid request."""
     project: str = "p"
+    fate: Literal["ready", "failed", "released", "deleted", "stuck"] = "ready"
+    """What becomes of its tasks; `released` and `deleted`: after they were ready; `stuck`: they stay CREATING."""
+    fate_after: float = 15.0
+    """Seconds from the creation of a task until it is ready or failed, and again until it is released or deleted."""
 
 
 class Outage(_Frozen):
@@ -108,6 +112,8 @@ class Plan(_Frozen):
     """Planned faults, by the number of their fault point."""
     timed_faults: tuple[TimedFault, ...] = ()
     outages: tuple[Outage, ...] = ()
+    follow_up_timeout: float | None = None
+    """Seconds for which created tasks are followed up; None: they are not."""
 
     @property
     def is_calm(self) -> bool:

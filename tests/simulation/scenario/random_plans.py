@@ -16,6 +16,7 @@ LATE_COPY_SHARE: Final = 0.1
 OUTAGE_SHARE: Final = 0.1
 THROTTLE_SHARE: Final = 0.03
 CLAIMS_SHARE: Final = 0.1
+FOLLOW_UP_SHARE: Final = 0.1
 _AWAY: Final = ("look", "pause")
 _KILL_POINTS: Final = ("create.before", "create.sent", "create.after", "lookup.before", "lookup.after")
 _LISTING_LAGS: Final = (0.0, 0.0, 1.0, 20.0, 44.0)
@@ -34,7 +35,39 @@ def sampled(seed: int) -> Plan:
     is_claims = theme < TAKEOVER_SHARE + LATE_COPY_SHARE + OUTAGE_SHARE + CLAIMS_SHARE
     if is_claims:
         return _claims_away(rng, seed)
-    return _short_throttles(rng, seed) if theme > 1.0 - THROTTLE_SHARE else _mixed(rng, seed)
+    if theme > 1.0 - THROTTLE_SHARE:
+        return _short_throttles(rng, seed)
+    return _follow_up(rng, seed) if theme > 1.0 - THROTTLE_SHARE - FOLLOW_UP_SHARE else _mixed(rng, seed)
+
+
+def _follow_up(rng: Random, seed: int) -> Plan:
+    """Created tasks that are followed up, in one project or two; in some runs nothing fails but DCS, for a while."""
+    endings = ("ok", "ok-listed-late", "created-late-timeout", "created-reset", "busy")
+    requests = (
+        PlannedRequest(
+            call_endings=(rng.choice(endings),),
+            copies=tuple(rng.uniform(0.0, 60.0) for _ in range(rng.choice((0, 0, 1)))),
+            project=rng.choice("ppq"),
+            fate=rng.choice(("ready", "ready", "failed", "released", "deleted", "stuck")),
+            fate_after=rng.choice((5.0, 15.0, rng.uniform(0.0, 90.0))),
+        )
+        for _ in range(rng.choice((1, 1, 2, 4)))
+    )
+    ending = rng.choice(("unsent", "error", "key-refused", "no-endpoint"))
+    outage = Outage(at=rng.uniform(0.0, 60.0), seconds=rng.choice((30.0, 200.0)), ending=ending)
+    has_outage, has_claims = rng.random() < 0.2, rng.random() < 0.5
+    return Plan(
+        requests=tuple(requests),
+        replicas=rng.choice((1, 2, 3)),
+        claims=has_claims,
+        repeats_at_end=has_claims and rng.random() < 0.3,
+        listing_lag=rng.choice(_LISTING_LAGS),
+        seed=seed,
+        fault_rate=rng.choice((0.03, 0.1)),
+        fault_budget=0 if has_outage else rng.choice((0, 1, 2, 5)),
+        outages=(outage,) if has_outage else (),
+        follow_up_timeout=rng.choice((60.0, 100.0, 300.0)),
+    )
 
 
 def _claims_away(rng: Random, seed: int) -> Plan:

@@ -1,4 +1,4 @@
-"""Simulated broker with at-least-once delivery: requests queue, retry queues with a TTL, parked queue, events.
+"""Simulated broker with at-least-once delivery: requests, retry, follow-up and parked queues, events.
 
 It behaves as quorum queues of RabbitMQ do. Unacknowledged messages of a lost channel return at once, to the head, as
 redelivered and counted; messages that expire in a retry queue return to the tail as new messages.
@@ -12,11 +12,13 @@ from typing import Final, Protocol
 from schemas import names
 from tests.simulation.scenario.plan import Plan
 from tests.simulation.world.event_loop import Timers
-from tests.simulation.world.records import DeliveryRecord, Event, Message
+from tests.simulation.world.records import DeliveryRecord, Event, LastEvent, Message, WatchStart
 from worker.policy.migration_request import Key
 
 BROKER_DELIVERY_LIMIT: Final = 50
 """Delivery limit of the queue: after more failed deliveries the broker moves a message to the parked queue."""
+WATCHES_IN_HAND: Final = 3
+"""Prefetch of the follow-up queue."""
 
 
 class Consumer(Protocol):
@@ -66,7 +68,10 @@ class Broker:
         self.unavailable_until = 0.0
         """End of the current restart."""
         self.locks: dict[Key, Channel] = {}
+        self.watch_starts: list[WatchStart] = []
+        self.last_events: list[LastEvent] = []
         self._ready: deque[Message] = deque()
+        self._due_watches: deque[Message] = deque()
         self._waiting = 0
         self._channels: list[Channel] = []
         self._timers = timers
@@ -77,8 +82,9 @@ class Broker:
 
     @property
     def remaining(self) -> int:
-        """Requests in queues, and unacknowledged ones."""
-        return len(self._ready) + self._waiting + sum(len(channel.unacked) for channel in self._channels)
+        """Requests and watches in queues, and unacknowledged ones."""
+        unacked = sum(len(channel.unacked) for channel in self._channels)
+        return len(self._ready) + len(self._due_watches) + self._waiting + unacked
 
     def open(self, consumer: Consumer, process: object, freezes_checked: int) -> Channel:
         """Open a channel that consumes."""
@@ -111,14 +117,18 @@ class Broker:
         return lost
 
     def enqueue(self, message: Message) -> None:
-        """Put a message at the tail of the requests queue."""
-        self._ready.append(message)
+        """Put a message at the tail of its queue."""
+        self._queue(message).append(message)
         self.dispatch()
 
     def postpone(self, message: Message, retry_level: int) -> None:
         """Put a message into the retry queue of this level."""
-        self._waiting += 1
-        self._timers.after(self._plan.delays[retry_level - 1], self._expire, message)
+        self._wait(message, self._plan.delays[retry_level - 1])
+
+    def watch(self, message: Message, checks: int) -> None:
+        """Put a watch into the queue in which it waits for its next look."""
+        message.checks = checks
+        self._wait(message, names.FOLLOW_UP_DELAYS[min(checks, len(names.FOLLOW_UP_DELAYS) - 1)])
 
     def ack(self, channel: Channel, delivery: DeliveryRecord) -> None:
         """Remove an acknowledged message."""
@@ -139,11 +149,15 @@ class Broker:
 
     def dispatch(self) -> None:
         """Deliver as many messages as the prefetch limits allow."""
-        while self._ready:
-            free = [c for c in self._channels if c.is_consuming and len(c.unacked) < c.consumer.prefetch_limit]
+        self._dispatch(self._ready, lambda consumer: consumer.prefetch_limit)
+        self._dispatch(self._due_watches, lambda _: WATCHES_IN_HAND)
+
+    def _dispatch(self, queue: deque[Message], prefetch: Callable[[Consumer], int]) -> None:
+        while queue:
+            free = [c for c in self._channels if c.is_consuming and self._in_hand(c, queue) < prefetch(c.consumer)]
             if not free:
                 return
-            message = self._ready.popleft()
+            message = queue.popleft()
             preferred = [c for c in free if c.consumer is message.preferred_replica]
             channel = (preferred or [self._rng.choice(free)])[0]
             message.preferred_replica = None
@@ -152,7 +166,8 @@ class Broker:
                 message, message.delivery_count, channel.consumer.name, channel.process, self._timers.now
             )
             channel.unacked[delivery] = None
-            self.deliveries.append(delivery)
+            if message.checks is None:
+                self.deliveries.append(delivery)
             channel.consumer.receive(channel, delivery)
 
     def _return_to_queue(self, delivery: DeliveryRecord, preferred_replica: Consumer | None) -> None:
@@ -163,7 +178,17 @@ class Broker:
         if delivery.message.failures > BROKER_DELIVERY_LIMIT:
             self.parked.append(delivery.message)
         else:
-            self._ready.appendleft(delivery.message)
+            self._queue(delivery.message).appendleft(delivery.message)
+
+    def _queue(self, message: Message) -> deque[Message]:
+        return self._ready if message.checks is None else self._due_watches
+
+    def _in_hand(self, channel: Channel, queue: deque[Message]) -> int:
+        return sum(self._queue(delivery.message) is queue for delivery in channel.unacked)
+
+    def _wait(self, message: Message, seconds: float) -> None:
+        self._waiting += 1
+        self._timers.after(seconds, self._expire, message)
 
     def _expire(self, message: Message) -> None:
         self._waiting -= 1

@@ -4,12 +4,13 @@ import asyncio
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from schemas import names
 from schemas.timestamp import from_text
 from tests.simulation.world.broker import Broker, Channel
-from tests.simulation.world.records import CURRENT_DELIVERY, DeliveryRecord, Event, copy_of
+from tests.simulation.world.records import CURRENT_DELIVERY, DeliveryRecord, Event, LastEvent, WatchStart, copy_of
 from tests.simulation.world.replica_context import ReplicaContext
 from worker.policy.call_result import StaleDeliveryError, UnconfirmedError
 from worker.policy.follow_up import ProvisioningEvent
@@ -65,7 +66,7 @@ class Delivery:
     async def _settle(self, kind: str, effect: Callable[[Channel, DeliveryRecord], None]) -> None:
         if self.is_lost():
             raise StaleDeliveryError
-        if kind == "ack" and self.record.confirmed.isdisjoint(("event", "copy")):
+        if kind == "ack" and self.record.confirmed.isdisjoint(("event", "copy", "watch")):
             self._replica.report_violation("acknowledged before an event or a copy was confirmed")
         if await self._replica.point(f"{kind}.before") == "ack-lost":
             self._replica.lose_channel()
@@ -97,9 +98,19 @@ class Publisher:
         trace: Mapping[str, object],
     ) -> None:
         """Publish an event. Raises UnconfirmedError."""
-        assert isinstance(completed, Completed)
         record = CURRENT_DELIVERY.get()
         body = json.loads(completed.body)
+        if isinstance(completed, ProvisioningEvent):
+            result = body.get("reason") or "provisioned"
+            seconds = (from_text(completed.completed_at) or 0.0) - (from_text(body["succeeded_at"]) or 0.0)
+            last_event = (completed.event_id, body["instance_id"], result, seconds)
+
+            def end() -> None:
+                self._replica.log("event: %s %s", body["instance_id"], result)
+                self._broker.last_events.append(LastEvent(record, self._replica.now, *last_event))
+
+            await self._publish("event", record, end)
+            return
         instance_id = body["instance_id"] if completed.succeeded else None
         content = (completed.event_id, completed.succeeded, completed.reason, instance_id, completed.parked)
         error = body.get("error") or {}
@@ -116,13 +127,26 @@ class Publisher:
                 Event(record, self._replica.now, *content, meaning, completed.is_repeated, decided_at)
             )
 
+        record.is_answered_from_memory = completed.is_repeated
         await self._publish("event", record, effect)
 
     async def watch(
         self, body: bytes, checks: int, headers: Mapping[str, object], *, correlation_id: str | None
     ) -> None:
-        """Never: no replica follows up."""
-        raise AssertionError
+        """Publish a watch to a follow-up queue. Raises UnconfirmedError."""
+        record = CURRENT_DELIVERY.get()
+        task_id = str(headers[names.TASK_ID])
+        is_start = record.message.checks is None
+        if is_start and "event" not in record.confirmed:
+            self._replica.report_violation("a watch begins before the success event is confirmed")
+
+        def effect() -> None:
+            self._replica.log("watch of %s after %s looks", task_id, checks)
+            self._broker.watch(replace(copy_of(record, headers), body=body), checks)
+            if is_start:
+                self._broker.watch_starts.append(WatchStart(record, self._replica.now, task_id))
+
+        await self._publish("watch", record, effect)
 
     async def postpone(self, delivery: object, retry_level: int, headers: Mapping[str, object]) -> None:
         """Publish a copy to a retry queue. Raises UnconfirmedError."""

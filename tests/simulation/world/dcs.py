@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 from typing import Final
@@ -28,6 +28,17 @@ class Task:
     row: TaskRow
     detail: TaskDetail
     call: CreateCall | None
+    fate: str = "ready"
+    fate_after: float = 0.0
+
+    def status(self, now: float) -> str:
+        """Its status word at a time."""
+        age = now - (self.call.started_at if self.call is not None else 0.0)
+        if self.fate == "stuck" or age < self.fate_after:
+            return "CREATING"
+        if self.fate == "failed":
+            return "ERROR"
+        return self.fate.upper() if self.fate != "ready" and age >= 2 * self.fate_after else "RUNNING"
 
 
 class SimulatedDcs:
@@ -95,6 +106,23 @@ class SimulatedDcs:
             matches[task.row.task_id] = match
         return task_matching.lookup_result(matches)
 
+    def created_tasks(self, project_id: str = "") -> dict[str, Task]:
+        """Tasks of requests by id; with a project only those that its list shows."""
+        now, requests = self._timers.now, self._plan.requests
+        return {
+            task.row.task_id: task
+            for task in self.tasks
+            if task.call is not None
+            and (
+                not project_id
+                or (
+                    task.call.is_listed(now)
+                    and requests[task.call.delivery.message.request_key[0]].project == project_id
+                    and task.status(now) != "DELETED"
+                )
+            )
+        }
+
     def add_unrelated_tasks(self, body: str, count: int) -> None:
         """Add tasks of other systems, with the same body but without a marker."""
         for number in range(count):
@@ -118,7 +146,9 @@ class SimulatedDcs:
         call.listed_at = (
             math.inf if is_listed_late else call.started_at + TASK_CREATED_AFTER_SECONDS + self._plan.listing_lag
         )
-        self.tasks.append(_task(call.task_id, migration.body.decode(), call, call.started_at, self._plan.text_form))
+        request = self._plan.requests[call.delivery.message.request_key[0]]
+        task = _task(call.task_id, migration.body.decode(), call, call.started_at, self._plan.text_form)
+        self.tasks.append(replace(task, fate=request.fate, fate_after=request.fate_after))
 
 
 @lru_cache(maxsize=256)

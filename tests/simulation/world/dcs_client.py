@@ -111,7 +111,9 @@ class CheckingObserver:
             self.replica.report_violation(f"reported {fact.outcome} of a delivery that was not acknowledged")
 
     def followed_up(self, watch: Any, word: Any, now: float) -> None:
-        """Ignore it: there is nothing to check."""
+        """Check that the end of a watch is reported only after the acknowledgement."""
+        if not CURRENT_DELIVERY.get().has_acked:
+            self.replica.report_violation("reported the end of a watch that was not acknowledged")
 
     def failed(self, error: Exception) -> None:
         """Report a defect as a violation."""

@@ -23,6 +23,8 @@ class Message:
     delivery_count: int = 0
     preferred_replica: Any = None
     """Replica that gets the next delivery, if possible."""
+    checks: int | None = None
+    """Looks so far, if it is the watch of a created task."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,7 +42,9 @@ class DeliveryRecord:
     has_acked: bool = False
     """The replica acknowledged it; the broker may not have received that."""
     confirmed: set[str] = field(default_factory=set)
-    """Publishes that the broker confirmed: `event`, `copy`, `park`."""
+    """Publishes that the broker confirmed: `event`, `copy`, `park`, `watch`."""
+    is_answered_from_memory: bool = False
+    """Its event repeats a known outcome."""
     lookup_answered_at: float | None = None
     """When DCS answered its last look-up."""
     lookup_received_at: float | None = None
@@ -105,6 +109,29 @@ class Event:
     """It says that it is an answer from memory."""
     decided_at: float = math.nan
     """When its outcome was decided, if its own delivery came to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchStart:
+    """A watch that the broker accepted from the delivery of a request."""
+
+    delivery: DeliveryRecord
+    at: float
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LastEvent:
+    """An event that ends a watch, and that the broker accepted."""
+
+    delivery: DeliveryRecord
+    at: float
+    id: str
+    task_id: str
+    result: str
+    """`provisioned`, or the reason of its failure."""
+    seconds: float
+    """Time since the success, as it says."""
 
 
 def is_final(event: Event) -> bool:

@@ -13,6 +13,7 @@ from tests.simulation.world.claims import ReplicaClaims
 from tests.simulation.world.dcs_client import CheckingObserver, DcsClient
 from tests.simulation.world.event_loop import CURRENT_PROCESS, ReplicaProcess
 from tests.simulation.world.records import CURRENT_DELIVERY, DeliveryRecord
+from tests.simulation.world.task_states import TaskStates
 from worker.pipeline.ports import CLAIMS_AWAY
 from worker.policy.freeze_detector import FROZEN_AFTER
 
@@ -94,6 +95,7 @@ class Replica:
             asyncio.sleep,
             self,
             self.set_consumption,
+            TaskStates(self, world.dcs),
         )
         self.dispatcher = self._context.run(world.assemble, ports, world.plan)
         self._open_channel(self.process)

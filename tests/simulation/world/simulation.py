@@ -89,6 +89,9 @@ class Simulation:
             are_claims_common,
             sent,
             self.dcs.dcs_calls,
+            broker.watch_starts,
+            broker.last_events,
+            lambda task_id, at: self.dcs.created_tasks()[task_id].status(at),
         )
         verdict = check_laws(facts)
         self.result.windows += verdict.windows

@@ -36,6 +36,8 @@ def test_a_healthy_redis_is_well() -> None:
         ({"rdb_last_bgsave_status": "err"}, "Redis disk", CheckResult.WARNING),
         ({"maxmemory": "1000", "used_memory": "1000"}, "Redis memory", CheckResult.FAILED),
         ({"maxmemory": "5000"}, "Redis memory", CheckResult.OK),
+        ({"maxmemory": "1251"}, "Redis memory", CheckResult.OK),
+        ({"maxmemory": "1250"}, "Redis memory", CheckResult.WARNING),
         ({"maxmemory": "5000", "maxmemory_policy": "allkeys-lru"}, "Redis memory", CheckResult.WARNING),
         ({"maxmemory_policy": "allkeys-lru"}, "Redis memory", CheckResult.OK),
     ],

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.fakes.addresses import first_address_swallows
 from tests.unit.claims.sample_migration import MIGRATION
 from tests.unit.claims.small_redis import MEMORY, answering, bulk, listening
 from worker.claims import scripts
@@ -43,6 +44,10 @@ class RecordingObserver:
         """Redis is new."""
         raise AssertionError(seconds)
 
+    def claims_memory_used(self, ratio: float | None) -> None:
+        """Redis told how full it is."""
+        assert ratio == 0.25
+
     def claims_record_doubted(self, project_id: str, request_id: str) -> None:
         """A record was replaced."""
         raise AssertionError(request_id)
@@ -51,7 +56,7 @@ class RecordingObserver:
 async def test_claims_that_were_not_started_are_away() -> None:
     """Without a connection every take is answered at once, and nothing of the URL is shown."""
     observer = RecordingObserver()
-    claims = RedisClaims("redis://app:secret@127.0.0.1:1/0", observer)
+    claims = RedisClaims(lambda: "redis://app:secret@127.0.0.1:1/0", observer)
     assert await claims.take(MIGRATION, 99.0) == Unavailable()
     assert repr(claims) == "<RedisClaims: away, 0 claims>"
     await claims.conclude(MIGRATION, ENDING)
@@ -63,7 +68,7 @@ async def test_claims_that_were_not_started_are_away() -> None:
 def test_a_url_that_cannot_be_read_is_refused_at_the_start() -> None:
     """Not only when the first connection is made."""
     with pytest.raises(ValueError, match="option"):
-        RedisClaims("redis://app:secret@127.0.0.1/0?colour=red", RecordingObserver())
+        RedisClaims(lambda: "redis://app:secret@127.0.0.1/0?colour=red", RecordingObserver())
 
 
 async def test_a_redis_of_no_use_is_tried_again_but_reported_once() -> None:
@@ -73,7 +78,7 @@ async def test_a_redis_of_no_use_is_tried_again_but_reported_once() -> None:
     def answer(parts: list[bytes]) -> bytes:
         if parts[0] == b"GET":
             return bulk(MEMORY)
-        return bulk(MEMORY + b" 3600.0") if attempts >= usable_from else b"-READONLY a replica\r\n"
+        return bulk(MEMORY + b" 3600.0 1000 4000") if attempts >= usable_from else b"-READONLY a replica\r\n"
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal attempts
@@ -81,7 +86,7 @@ async def test_a_redis_of_no_use_is_tried_again_but_reported_once() -> None:
         await answering(answer)(reader, writer)
 
     async with listening(serve) as url:
-        claims, started = RedisClaims(url, observer), time.monotonic()
+        claims, started = RedisClaims(lambda: url, observer), time.monotonic()
         await asyncio.wait_for(claims.start(), 5)
         assert await claims.take(MIGRATION, 99.0) == Unavailable()
         async with asyncio.timeout(10):
@@ -94,6 +99,43 @@ async def test_a_redis_of_no_use_is_tried_again_but_reported_once() -> None:
         assert not claims.is_available
 
 
+async def test_address_that_swallows_packets_does_not_keep_redis_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another address of the name answers: the claims are there from the start."""
+
+    def answer(parts: list[bytes]) -> bytes:
+        return bulk(MEMORY) if parts[0] == b"GET" else bulk(MEMORY + b" 3600.0 1000 4000")
+
+    async with listening(answering(answer)) as url:
+        port = url.partition("127.0.0.1:")[2].partition("/")[0]
+        with first_address_swallows(monkeypatch, int(port)) as host:
+            claims = RedisClaims(lambda: url.replace("127.0.0.1", host), RecordingObserver())
+            await asyncio.wait_for(claims.start(), 5)
+            assert claims.is_available
+            await claims.aclose()
+
+
+async def test_rotated_password_is_used_by_the_next_connection() -> None:
+    """Redis takes the new password only, and the URL is read again for each session."""
+    observer, passwords, url = RecordingObserver(), list[bytes](), ["old"]
+
+    def answer(parts: list[bytes]) -> bytes:
+        if parts[0] == b"AUTH":
+            passwords.append(parts[1])
+            return b"+OK\r\n" if parts[1] == b"new" else b"-WRONGPASS invalid username-password pair\r\n"
+        return bulk(MEMORY) if parts[0] == b"GET" else bulk(MEMORY + b" 3600.0 1000 4000")
+
+    async with listening(answering(answer)) as address:
+        claims = RedisClaims(lambda: address.replace("//", f"//:{url[0]}@"), observer)
+        await asyncio.wait_for(claims.start(), 5)
+        assert observer.changes == [(False, "Redis does not accept the credentials")]
+        url[0] = "new"
+        async with asyncio.timeout(10):
+            while not claims.is_available:
+                await asyncio.sleep(0.01)
+        assert passwords == [b"old", b"new"]
+        await claims.aclose()
+
+
 async def test_a_server_that_accepts_and_says_nothing_is_closed_on_the_way_out() -> None:
     """No wait is without an end: neither the login, nor the end in the middle of it."""
     open_connections: set[asyncio.StreamWriter] = set()
@@ -104,7 +146,7 @@ async def test_a_server_that_accepts_and_says_nothing_is_closed_on_the_way_out()
         open_connections.discard(writer)
 
     async with listening(serve) as url:
-        claims = RedisClaims(url.replace("//", "//:secret@"), RecordingObserver())
+        claims = RedisClaims(lambda: url.replace("//", "//:secret@"), RecordingObserver())
         starting = asyncio.create_task(claims.start())
         async with asyncio.timeout(5):
             while not open_connections:

@@ -58,3 +58,14 @@ def test_full_disk_behind_standard_error_costs_the_message_only() -> None:
         output, _ = process.communicate()
 
     assert (process.returncode, output) == (1, b"")
+
+
+@pytest.mark.parametrize(("closed", "arguments"), [(0, ("explain", "-")), (1, ("topology",)), (2, ("parked", "drop"))])
+def test_closed_standard_stream_is_an_empty_one(closed: int, arguments: tuple[str, ...]) -> None:
+    """As with `>&-`: nothing can be read there, what is written there is gone; the exit status stays."""
+    shell = ["sh", "-c", f'exec "$@" {closed}>&-', "sh", sys.executable, "-m", "worker", *arguments]
+    environment = {"PATH": os.defpath, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(shell, env=environment, input=b"", capture_output=True, check=False)
+
+    assert (done.returncode, done.stdout) == ({0: 1, 1: 0, 2: 2}[closed], b"")
+    assert done.stderr == (b"Standard input has no message.\n" if closed == 0 else b"")

@@ -182,8 +182,10 @@ def test_timeline_of_80_columns_breaks_between_words() -> None:
 
 @pytest.mark.parametrize("arguments", [["r-1"], ["r-1", "--listen"]])
 def test_unreachable_broker_exits_with_69(arguments: list[str]) -> None:
-    """The sentence has no password."""
+    """It is named, without the password; and, unless an event is awaited, what would be asked with --project."""
     url = "amqp://guest:hunter2@127.0.0.1:1/"
     done = CliRunner().invoke(app, ["explain", *arguments], env={"WORKER_AMQP_URL": url})
-    assert (done.exit_code, done.stdout) == (69, "")
-    assert "hunter2" not in done.stderr
+    assert done.exit_code == 69
+    assert "Broker 127.0.0.1:1: it cannot be reached: Connection refused" in done.output
+    assert "hunter2" not in done.output
+    assert done.stdout.count("needs --project") == (0 if "--listen" in arguments else 2)

@@ -10,8 +10,10 @@ import pytest
 
 from schemas import identity
 from tests.fakes.faulty_dcs import FaultyDcs
+from worker.cli.explain import _explain_request
 from worker.cli.request_sources import Answer, Sought, Source, other_sources
 from worker.config import load
+from worker.tools.servers import free_port
 
 PROJECT = "0123456789abcdef"
 REGION = "cn-north-4"
@@ -79,6 +81,23 @@ async def test_failed_lookup_is_not_absence(fake_dcs: FaultyDcs, monkeypatch: py
     assert (source.state, timeline) == ("failed", None)
     assert source.text.startswith("lookup failed: ")
     assert fake_dcs.calls
+
+
+async def test_task_is_found_while_broker_and_redis_are_away(
+    fake_dcs: FaultyDcs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are sources that failed; what answers decides the exit status."""
+    _add_task(fake_dcs)
+    monkeypatch.setenv("WORKER_AMQP_URL", f"amqp://guest:guest@127.0.0.1:{free_port()}/")
+    monkeypatch.setenv("WORKER_CLAIMS_URL", f"redis://127.0.0.1:{free_port()}/0")
+    sought = Sought(load(os.environ, credentials=False).settings, ID, PROJECT, REGION)
+
+    assert await _explain_request(sought, as_json=True) == 0
+
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["state"] == "a task exists"
+    assert [source["state"] for source in found["sources"]] == ["failed", "failed", "found", "not asked"]
+    assert "it cannot be reached: Connection refused" in found["sources"][0]["text"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The command `run` with a configuration that is wrong: nothing is started, and one line per problem."""
+"""The command `run` with a configuration that is wrong (one line per problem), and with closed standard streams."""
 
 import json
 import os
@@ -11,10 +11,10 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-def run(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`dcs-worker run` with these variables alone."""
+def run(folder: Path, redirection: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """`dcs-worker run` with these variables alone; `redirection`: of its standard streams, as a shell has it."""
     environment = {"PATH": os.defpath, "PYTHONPATH": str(ROOT), "WORKER_SECRETS_DIR": str(folder), **variables}
-    command = [sys.executable, "-m", "worker", "run"]
+    command = ["sh", "-c", f'exec "$0" -m worker run {redirection}', sys.executable]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
 
 
@@ -51,3 +51,19 @@ def test_problem_that_is_found_later_is_reported_in_the_same_way(tmp_path: Path)
     assert warning["message"] == f"WORKER_PREFETSCH: {warning['problem']}"
     (line,) = map(json.loads, done.stderr.splitlines())
     assert (done.returncode, line["event"], line["variable"]) == (78, "config.invalid", "WORKER_DCS_CA_FILE")
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-"])
+def test_worker_runs_with_closed_standard_streams(closed: str, tmp_path: Path) -> None:
+    """A supervisor without a log closes them: no connection takes their place, and lines are lost without an error."""
+    settings = {
+        "WORKER_AUTH_TOKEN": "t" * 64,
+        "WORKER_AMQP_URL": "amqp://127.0.0.1:1/",  # refuses connections
+        "WORKER_BROKER_PATIENCE": "0.5",
+        "WORKER_HTTP_HOST": "127.0.0.1",
+        "WORKER_HTTP_PORT": "0",
+    }
+
+    done = run(tmp_path, closed, **settings)
+
+    assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (69, False)

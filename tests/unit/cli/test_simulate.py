@@ -162,14 +162,17 @@ def test_change_of_something_else_exits_with_69(url: str) -> None:
     ("options", "complaint"),
     [
         (["--fault", "drop"], "is not a step and its probability"),
-        (["--fault", "explode=0.1"], "'explode' is not a fault step"),
-        (["--fault", "drop=0.7", "--fault", "hang=0.7"], "add up to more than 1"),
+        (["--fault", "explode=0.1"], ": faults.explode: 'explode' is not a fault step"),
+        (
+            ["--fault", "drop=0.7", "--fault", "hang=0.7"],
+            "value: the probabilities of the faults add up to more than 1",
+        ),
         (["--script", "x"], "is not a task name and its steps"),
-        (["--quota", "many"], "is not a quota"),
+        (["--quota", "many"], "quota: 'many' is not a quota"),
         (["--quota", "0/minute"], "greater than 0"),
         (["--settings", "{"], "not JSON"),
         (["--settings", "[]"], "not a JSON object"),
-        (["--settings", '{"latncy": 1}'], "latncy"),
+        (["--settings", '{"latncy": 1}'], "latncy: unknown setting"),
         (["--auth", "magic"], "magic"),
     ],
 )

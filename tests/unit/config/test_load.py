@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from pamqp.constants import DOMAIN_REGEX
 
 from worker.config import Configuration, ConfigurationError, Settings, load, load_from_process
 from worker.config.settings import variable
@@ -59,7 +60,7 @@ def test_defaults_are_as_promised() -> None:
         "follow_up": False,
         "follow_up_timeout": 1800.0,
         "drain": 25,
-        "http_host": "0.0.0.0",
+        "http_host": "::",
         "http_port": 8000,
         "log_level": "info",
     }
@@ -86,7 +87,7 @@ RIGHT = [
     ("WORKER_LOG_LEVEL", "Debug", "debug"),
     ("WORKER_LOG_FORMAT", "console", "console"),
     ("WORKER_LOG_FORMAT", "", None),
-    ("WORKER_QUEUE", "é" * 100, "é" * 100),
+    ("WORKER_QUEUE", "q" * 200, "q" * 200),
     ("WORKER_IAM_ENDPOINT", "https://iam.example.com/", "https://iam.example.com"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318", "http://collector:4318"),
     *(("WORKER_MARKER", word, True) for word in ("true", "1", "YES", "on")),
@@ -102,6 +103,7 @@ def test_valid_values_are_parsed(secrets: Path, name: str, text: str, value: obj
     assert getattr(settings, field) == value
 
 
+REGION = "must be the name of a region like cn-north-4, in lower case letters, digits and -"
 WRONG = [
     *(
         ("WORKER_PREFETCH", text, "must be a whole number from 1 to 65535")
@@ -128,12 +130,17 @@ WRONG = [
     ("WORKER_LOG_LEVEL", "loud", "must be debug, info, warning, error or critical"),
     ("WORKER_LOG_FORMAT", "xml", "must be json or console"),
     ("WORKER_CREDENTIALS", "magic", "must be platform or empty"),
-    ("WORKER_DCS_REGION", "https://dcs", "must be the name of a region like cn-north-4"),
+    ("WORKER_DCS_REGION", "https://dcs", REGION),
+    *(("WORKER_DCS_REGION", text, REGION) for text in ("CN-North-4", "my_region")),
     ("WORKER_IAM_USER", "a\x07b", "must be text without control characters"),
     *(
-        (name, text, "must be at most 200 bytes without control characters and not begin with amq.")
-        for name in ("WORKER_QUEUE", "WORKER_REQUEST_EXCHANGE", "WORKER_EVENT_EXCHANGE")
-        for text in ("amq.direct", "a\nb", "é" * 101 if name == "WORKER_QUEUE" else "x\x00")
+        (
+            name,
+            text,
+            f"must be at most {longest} of the characters A-Z a-z 0-9 -_.:@#,/+ and blanks, and not begin with amq.",
+        )
+        for name, longest in (("WORKER_QUEUE", 200), ("WORKER_REQUEST_EXCHANGE", 127), ("WORKER_EVENT_EXCHANGE", 127))
+        for text in ("amq.direct", "a\nb", "umzüge.anfragen", "tenant|a", "x" * (longest + 1))
     ),
     *(
         (name, "/nonexistent", "must be a file that exists and can be read")
@@ -241,6 +248,88 @@ def test_environment_precedes_files_and_dotenv(secrets: Path) -> None:
     assert loaded(secrets, {"WORKER_PREFETCH": "1"}).settings.prefetch == 1
 
 
+@pytest.mark.parametrize("name", ["WORKER_AMQP_URL", "WORKER_PREFETCH", "WORKER_AUTH_TOKEN", "WORKER_DCS_REGION"])
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotes_around_a_value_are_named(secrets: Path, name: str, quote: str) -> None:
+    """`docker --env-file` and `kubectl --from-env-file` keep them; they would count as part of a token."""
+    found = problems(secrets, {name: f" {quote}something{quote} "})
+    assert found == (f"{name}: is in quotes, which would count as part of the value; write it without them",)
+
+
+def test_quotes_may_be_part_of_a_password(secrets: Path) -> None:
+    """Of every other value they are a mistake."""
+    iam = {"WORKER_IAM_USER": "u", "WORKER_IAM_DOMAIN": "d", "WORKER_IAM_PASSWORD": "'p'"}
+    password = load(iam, folder=secrets.parent).settings.iam_password
+    assert password is not None
+    assert password.get_secret_value() == "'p'"
+
+
+def test_byte_order_mark_of_a_secret_file_is_no_part_of_the_value(secrets: Path) -> None:
+    """Editors on Windows write one."""
+    (secrets / "worker_auth_token").write_text("token", "utf-8-sig")
+    found = load({"WORKER_SECRETS_DIR": str(secrets)}, folder=secrets.parent).settings.auth_token
+    assert found is not None
+    assert found.get_secret_value() == "token"
+
+
+def test_names_are_those_that_the_library_sends() -> None:
+    """pamqp refuses others when they are used, for ever."""
+    for name, syntax in (("queue", "queue-name"), ("request_exchange", "exchange-name")):
+        for character in map(chr, (*range(0x20, 0x7F), 0xE9, 0x1F680)):
+            try:
+                Settings.model_validate({name: f"a{character}b"})
+            except ValueError:
+                assert not DOMAIN_REGEX[syntax].fullmatch(character), character
+            else:
+                assert DOMAIN_REGEX[syntax].fullmatch(character), character
+
+
+HTTP = "http://collector:4318"
+TRACES = "OTEL_EXPORTER_OTLP_TRACES"
+PORT = "the collector takes it on another port, mostly 4318"
+
+
+@pytest.mark.parametrize(
+    ("variables", "collector"),
+    [
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": f"{HTTP}/"}, f"{HTTP}/v1/traces"),
+        ({f"{TRACES}_ENDPOINT": f"{HTTP}/spans"}, f"{HTTP}/spans"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://other", f"{TRACES}_ENDPOINT": f"{HTTP}/spans"}, f"{HTTP}/spans"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": HTTP, "OTEL_TRACES_EXPORTER": "none"}, None),
+        ({f"{TRACES}_ENDPOINT": HTTP, "OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, None),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_TRACES_EXPORTER": "zipkin"}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": HTTP, "OTEL_TRACES_EXPORTER": "otlp"}, f"{HTTP}/v1/traces"),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": HTTP,
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+                f"{TRACES}_PROTOCOL": "http/protobuf",
+            },
+            f"{HTTP}/v1/traces",
+        ),
+    ],
+)
+def test_variables_of_opentelemetry_decide(secrets: Path, variables: dict[str, str], collector: str | None) -> None:
+    """Those for traces go first, and `none` before all; without an address the others matter not."""
+    assert loaded(secrets, variables).settings.collector == collector
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        (
+            {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            f"OTEL_EXPORTER_OTLP_PROTOCOL: must be http/protobuf, not 'grpc'; {PORT}",
+        ),
+        ({f"{TRACES}_PROTOCOL": "http/json"}, f"{TRACES}_PROTOCOL: must be http/protobuf, not 'http/json'; {PORT}"),
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: must be otlp or none, not 'zipkin'"),
+    ],
+)
+def test_what_tracing_cannot_do_is_refused_by_name(secrets: Path, variables: dict[str, str], problem: str) -> None:
+    """gRPC is not spoken: without a word the spans would be lost."""
+    assert problems(secrets, {"OTEL_EXPORTER_OTLP_ENDPOINT": HTTP} | variables) == (problem,)
+
+
 def test_empty_value_is_not_set(secrets: Path) -> None:
     """An empty or blank value leaves the decision to the next source."""
     (secrets.parent / ".env").write_text("WORKER_PREFETCH=3\nWORKER_TRIES=\nWORKER_QUEUE\n")
@@ -251,10 +340,10 @@ def test_empty_value_is_not_set(secrets: Path) -> None:
 
 def test_dotenv_syntax(secrets: Path) -> None:
     """A `.env` file may have comments, quotes, `export` and a byte order mark; `$` is an ordinary character."""
-    lines = "\ufeff# mine\nexport WORKER_QUEUE='a b'\nWORKER_IAM_USER=x # y\nWORKER_EVENT_EXCHANGE=\"$HOME${X}\"\n"
+    lines = "\ufeff# mine\nexport WORKER_QUEUE='a b'\nWORKER_IAM_USER=x # y\nWORKER_IAM_DOMAIN=\"$HOME${X}\"\n"
     (secrets.parent / ".env").write_text(lines, "utf-8")
     settings = load({}, folder=secrets.parent, credentials=False).settings
-    assert (settings.queue, settings.iam_user, settings.event_exchange) == ("a b", "x", "$HOME${X}")
+    assert (settings.queue, settings.iam_user, settings.iam_domain) == ("a b", "x", "$HOME${X}")
 
 
 def test_dotenv_may_name_secrets_folder(secrets: Path) -> None:

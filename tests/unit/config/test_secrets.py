@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from worker.config import Configuration, ConfigurationError, RotatingSecrets, Settings, describe, load
 from worker.config.sources import FoundValue
@@ -45,9 +45,9 @@ def everything_said(environ: dict[str, str]) -> str:
 
 @given(name=st.sampled_from(sorted(OTHERS)), secret=st.one_of(VISIBLE, ANYTHING))
 def test_no_secret_in_any_output(name: str, secret: str) -> None:
-    """Whatever a secret's value, the output is one of three: set, invalid or not set."""
+    """Whatever a secret's value, the output is one of four: set, invalid, in quotes or not set."""
     said = everything_said(OTHERS[name] | {name: secret})
-    texts = [everything_said(OTHERS[name] | {name: value}) for value in ("right", "wr\x00ng", " ")]
+    texts = [everything_said(OTHERS[name] | {name: value}) for value in ("right", "wr\x00ng", "'q'", " ")]
     assert said in texts
 
 
@@ -99,7 +99,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def token(secrets: RotatingSecrets) -> str:
+def token(secrets: RotatingSecrets[SecretStr]) -> str:
     """Return the current token in the clear."""
     return secrets.current()["auth_token"].get_secret_value()
 
@@ -157,7 +157,7 @@ def test_second_change_within_clock_resolution_is_read(place: Place) -> None:
     path = place.write("worker_auth_token", "old")
     read = place.load()
     now = os.stat(path).st_mtime_ns + 5
-    secrets = RotatingSecrets(
+    secrets = RotatingSecrets[SecretStr](
         read.settings, {"auth_token": FoundValue("WORKER_AUTH_TOKEN", "", path)}, clock=lambda: now
     )
     assert token(secrets) == "old"

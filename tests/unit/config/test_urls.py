@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 
 from worker.config import ConfigurationError, Settings, load
+from worker.config.urls import REGION_RULE
 
 PORT = "must have a port from 1 to 65535, or none (/ : @ in a password are written %XX)"
 HOST = "must have a host"
 TAIL = "must not have a ? or # (within a password they are written %3F and %23)"
+QUERY = "must have no ? but before heartbeat, connection_timeout, auth (within a password it is written %3F)"
+VHOST = "must not have a virtual host called . or .. or with %2F in its name"
 AT = "must not have an @ behind the host (/ : @ in a password are written %XX)"
 UNREADABLE = "must have a host that can be read"
 SPACES = "must not have spaces or other characters that a URL writes as %XX"
@@ -36,6 +39,8 @@ def problems(**values: str) -> list[str]:
         ("amqp://user:p%2Cw@[::1]:5672/a%2Fb", "amqp://user:***@[::1]:5672/a%2Fb"),
         ("amqps://user:p@ss^w0rd@broker.example.com/v", "amqps://user:***@broker.example.com/v"),
         ("amqps://broker.example.com/v?auth=external", "amqps://broker.example.com/v?***"),
+        ("amqp://h/v?heartbeat=30&connection_timeout=2500", "amqp://h/v?***"),
+        ("amqp://h./a%252f", "amqp://h./a%252f"),
         ("amqp://lonely@my_broker:1/", "amqp://***@my_broker:1"),
     ],
 )
@@ -80,9 +85,16 @@ def test_scheme_is_written_in_lower_case() -> None:
         ("amqp://h:65536/", PORT),
         ("amqp://user:secret/word@h/", AT),
         ("amqp://user:1/word@h", AT),
-        ("amqp://user:pass?word@h/", TAIL),
+        ("amqp://user:pass?word@h/", QUERY),
         ("amqp://user:pass#word@h/", TAIL),
-        ("amqp://h/?heartbeat=0", TAIL),
+        ("amqp://h/?", QUERY),
+        ("amqp://h/?heartbeat=0", "must have 1 to 60 seconds as heartbeat"),
+        ("amqp://h/?heartbeat=61", "must have 1 to 60 seconds as heartbeat"),
+        ("amqp://h/?connection_timeout=5", "must have 100 to 99999 milliseconds as connection_timeout"),
+        ("amqp://h/?heartbeat=30&auth=plain", "must have external as auth"),
+        ("amqp://h/?heartbeat=30&channel_max=5", QUERY),
+        ("amqp://h/%252F", VHOST),
+        ("amqp://h/..", VHOST),
         ("amqp://user:pass word@h/", SPACES),
         ("amqp://user:pass\\word@h/", SPACES),
         ("amqp://h/a/b", "must have one virtual host; a slash within its name is written %2F"),
@@ -154,7 +166,7 @@ def test_insecure_endpoint_is_rejected(url: str, problem: str) -> None:
         ('["a"]', "must be a JSON object of region and base URL"),
         ('{"cn-north-4": 5}', "the URL of cn-north-4 must begin with https:// or http://"),
         ('{"a": "https://h", "a": "https://i"}', "has the region a twice"),
-        ('{"https://user:secret@h": "a"}', "entry 1 must begin with the name of a region like cn-north-4"),
+        ('{"https://user:secret@h": "a"}', f"entry 1 must begin with {REGION_RULE}"),
     ],
 )  # fmt: skip
 def test_invalid_endpoint_map_is_rejected(text: str, problem: str) -> None:

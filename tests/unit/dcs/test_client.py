@@ -11,18 +11,22 @@ from typing import Any
 
 import pytest
 
-from schemas.dcs import ListReply, read_reply
+from schemas.dcs import ListReply, TaskRow, read_reply
 from schemas.request import Request, parse
 from tests.fakes.faulty_dcs import FaultyDcs
 from worker.dcs.auth.auth_method import ReadyToken
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
+from worker.dcs.task_calls import TaskCalls
 from worker.dcs.transport import ServiceTransport
+from worker.policy import error_table
 from worker.policy.call_result import (
     CallError,
+    Condition,
     ConflictingTask,
     ErrorKind,
     Evidence,
+    NamedLimit,
     SeveralTasks,
     TaskCreated,
     TaskFound,
@@ -33,6 +37,11 @@ from worker.policy.migration_request import MigrationRequest, migration
 from worker.tools.fake_dcs import PLAIN_TEXT_PASSWORD, MigrationTask
 
 PROJECT = "0123456789abcdef0123456789abcdef"
+STATUS_WORDS = (
+    *("CREATING", "RUNNING", "FULLMIGRATING", "INCRMIGEATING", "MIGRATING", "TERMINATING", "TERMINATED"),
+    *("MIGRATION_SUCCESS", "MIGRATION_FAILED", "SUCCESS", "FAILED", "ERROR", "RELEASED", "DELETED", "A new word"),
+)
+"""All that are known, and one that is not."""
 Told = list[tuple[str, str]]
 
 
@@ -153,6 +162,50 @@ async def test_a_fault_keeps_what_the_service_said() -> None:
         assert (third.error_code, third.http_status) == ("DCS.4013", 400)
         assert third.error_msg
         assert third.dcs_request_id
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "evidence", "kind", "code"),
+    [
+        (400, {"error": {"code": "DCS.4872", "message": "m", "ext_message": "x"}}, R, ErrorKind.REJECTED, "DCS.4872"),
+        (400, {"errors": [{"code": "APIG.0106", "message": "m"}]}, R, ErrorKind.RETRY, "APIG.0106"),
+        (403, {"errorCode": "DCS.2003", "errorMessage": "m"}, R, ErrorKind.FORBIDDEN, "DCS.2003"),
+        (403, {"errorCode": "SWR.0403", "errorMessage": "m"}, A, ErrorKind.RETRY, "SWR.0403"),
+        (409, {"NeutronError": {"message": "m", "type": "Exists", "detail": ""}}, A, ErrorKind.RETRY, "Exists"),
+        (429, {"errorCode": "ModelArts.0107", "errorMessage": "m"}, R, ErrorKind.THROTTLED, "ModelArts.0107"),
+    ],
+)
+async def test_error_bodies_of_other_services_are_read(
+    status: int, content: dict[str, Any], evidence: Evidence, kind: ErrorKind, code: str
+) -> None:
+    """Whatever the shape, a code of DCS or its gateway means the same, and no other code proves anything."""
+    async with service(scripts={"thrc": [f"reply {status} {json.dumps(content)}"]}) as (dcs, _):
+        ending = await dcs.create(an_order(), go)
+        assert isinstance(ending, CallError)
+        assert (ending.evidence, ending.kind, ending.error_code, ending.error_msg) == (evidence, kind, code, "m")
+        assert ending.error_ext_msg == ("x" if code == "DCS.4872" else None)
+        assert error_table.is_foreign(ending) is (code == "SWR.0403")
+
+
+@pytest.mark.parametrize(
+    ("text", "condition", "limit"),
+    [
+        ("Too many requests, exceeded rate limit is 30 times per minute.", Condition.REGION_THROTTLED, (30, 60.0)),
+        ("policy user over ratelimit,limit:10", Condition.PROJECT_THROTTLED, None),
+        ("policy ip over ratelimit,limit:5,time:5 second", Condition.REGION_THROTTLED, (5, 5.0)),
+        ("slow down", None, None),
+    ],
+)
+async def test_429_is_a_throttle_whatever_its_text(
+    text: str, condition: Condition | None, limit: tuple[int, float] | None
+) -> None:
+    """Whom it concerns, and a limit only if the text has a time."""
+    body = json.dumps({"error_code": "APIGW.0308", "error_msg": text})
+    async with service(scripts={"thrc": [f"reply 429 {body}"]}) as (dcs, _):
+        ending = await dcs.create(an_order(), go)
+        assert isinstance(ending, CallError)
+        assert (ending.kind, ending.condition) == (ErrorKind.THROTTLED, condition)
+        assert ending.throttle == (NamedLimit(*limit) if limit else None)
 
 
 async def test_refused_connections_prove_that_nothing_was_sent() -> None:
@@ -421,7 +474,26 @@ async def test_several_tasks_with_the_marker_are_all_named() -> None:
         assert await dcs.find(an_order(), 0.0) == SeveralTasks(tuple(sorted(task.task_id for task in fake_dcs.tasks)))
 
 
-@pytest.mark.parametrize("status", ["CREATING", "ERROR", "RELEASED", "DELETED", "A_NEW_WORD"])
+async def test_row_of_a_created_task_is_read_by_one_list_call() -> None:
+    """Among tasks of the same name; none if the task is gone, an error if the list is refused."""
+    told: Told = []
+    async with service(told, description_bytes=40) as (dcs, fake_dcs):
+        order, calls = an_order(description="x" * 50), TaskCalls(dcs)
+        add_tasks(fake_dcs, 30, order)
+        created = await dcs.create(order, go)
+        assert isinstance(created, TaskCreated)
+        row = await calls.row(order, created.instance_id)
+        assert isinstance(row, TaskRow)
+        assert (row.task_id, row.description) == (created.instance_id, "x" * 40)
+        assert await calls.row(order, "another") is None
+        assert told == [("create", "200"), ("list", "200"), ("list", "200")]
+        await fake_dcs.apply(forbidden=["list"])
+        refused = await calls.row(order, created.instance_id)
+        assert isinstance(refused, CallError)
+        assert refused.kind is ErrorKind.FORBIDDEN
+
+
+@pytest.mark.parametrize("status", STATUS_WORDS)
 async def test_a_task_is_found_in_every_status(status: str) -> None:
     """It was created, also if it failed or was deleted since: creating it again would be a second task."""
     async with service() as (dcs, fake_dcs):

@@ -22,7 +22,7 @@ from worker.observe.logging import (
     prepare_fields,
     thread_hook,
 )
-from worker.observe.redaction import Redactor
+from worker.policy.redaction import Redactor
 
 SECRET = "s3cr3t-token"
 

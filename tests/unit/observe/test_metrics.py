@@ -52,10 +52,12 @@ PROMISED = {
     "build_info": ("gauge", {"version", "python"}),
 }
 ADDED = {  # what alerts and dashboard need beside them
+    "claims_memory_used_ratio": ("gauge", set()),
     "call_rate_limit": ("gauge", {"region"}),
     "projects_held": ("gauge", {"region", "reason"}),
     "consumption_paused": ("gauge", {"reason"}),
     "claims_records_doubted_total": ("counter", set()),
+    "marker_kept": ("gauge", {"region"}),
 }
 
 
@@ -63,7 +65,9 @@ def made(with_claims: bool = True) -> Metrics:
     """Metrics of a worker with two regions, after one call of the service, with something waiting everywhere."""
     metrics = Metrics("1.2.3", REGIONS, with_claims)
     metrics.dcs_calls["cn-north-4", "create", "200"].inc()
+    metrics.marker_kept.labels("cn-north-4").set(1)
     metrics.set_waiting({"requests": 3, "retry": 2, "parked": 1}, parked_seconds=60.0, oldest_seconds=5.0)
+    metrics.claims_memory_used.value = 0.5 if with_claims else None
     return metrics
 
 
@@ -172,6 +176,7 @@ def test_claims_metric_has_value_only_with_claims() -> None:
     found = families(made(with_claims=False))
     assert ours(found) == PROMISED.keys() | ADDED.keys()
     assert not found[f"{NAMESPACE}_claims_available"].samples
+    assert not found[f"{NAMESPACE}_claims_memory_used_ratio"].samples
 
 
 def test_process_metrics_are_included() -> None:

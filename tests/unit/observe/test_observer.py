@@ -417,10 +417,13 @@ def test_gauges_show_last_state() -> None:
     seen.observer.limited(64)
     seen.observer.breaker("cn-north-4", 2)
     seen.observer.claims_available(True, "gone")
+    seen.observer.claims_memory_used(0.25)
 
-    assert seen.changed == {"concurrency_limit": 64.0, "breaker_state region=cn-north-4": 2.0, "claims_available": 1.0}
+    shown = {"concurrency_limit": 64.0, "breaker_state region=cn-north-4": 2.0, "claims_available": 1.0}
+    assert seen.changed == shown | {"claims_memory_used_ratio": 0.25}
     seen.observer.breaker("cn-north-4", 0)
     seen.observer.claims_available(False, "gone")
+    seen.observer.claims_memory_used(None)
     assert seen.changed == {"concurrency_limit": 64.0}
 
 
@@ -430,6 +433,22 @@ def test_claims_facts_without_claims_metric() -> None:
     seen.observer.claims_available(True, "gone")
 
     assert seen.changed == {}
+
+
+@pytest.mark.parametrize(
+    ("state", "value", "level", "event"),
+    [("kept", 1.0, "info", "marker.kept"), ("lost: 40 of 60 characters are listed", 0.0, "warning", "marker.lost")],
+)
+def test_marker_is_one_line_and_one_series(state: str, value: float, level: str, event: str) -> None:
+    """The series is absent until it is known; the line of a lost one says what to do, and names the task."""
+    seen = Seen()
+    seen.observer.marker_checked(ORDER, "i-1", state)
+
+    assert seen.changed == {"marker_kept region=cn-north-4": value}
+    (line,) = seen.lines
+    assert (line["level"], line["event"], line["instance_id"]) == (level, event, "i-1")
+    assert state in line["message"]
+    assert ("shorter descriptions" in line["message"]) is (level == "warning")
 
 
 def test_a_doubted_record_is_counted_and_logged() -> None:

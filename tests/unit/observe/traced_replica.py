@@ -80,7 +80,7 @@ class Replica:
     rules: RetryPolicy = field(default_factory=lambda: RetryPolicy(tries=1, reconcile="ambiguous"))
 
     def __post_init__(self) -> None:
-        self.tracing: Tracing = start_tracing(self.collector.url, QUEUE, "1.2.3")
+        self.tracing: Tracing = start_tracing(f"{self.collector.url}/v1/traces", QUEUE, "1.2.3")
         metrics = Metrics("1", ["cn-north-4"], with_claims=False)
         observer = WorkerObserver(metrics, configure_logging("critical", "json", None), self.tracing)
         freeze_detector = FreezeDetector(time.monotonic)

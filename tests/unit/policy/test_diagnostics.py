@@ -59,8 +59,7 @@ def test_configuration_is_the_most_urgent_failure(kinds: list[FailureKind], firs
         ("4.2.0-rc.1", "an overdue acknowledgement closes the channel"),
         ("4.3.6", "nack, recover and time-outs do not; the delivery limit is 20 by default"),
         ("4.3.0", "what consumers of a lost node hold returns after 60 s by default"),
-        ("4.10.0", "assumed to behave as 4.3"),
-        ("5.0.0", "an overdue acknowledgement cancels the consumer"),
+        ("3.12.13", "there is no delivery limit by default; an overdue acknowledgement closes the channel"),
     ],
 )
 def test_supported_version_is_ok_and_lists_its_rules(version: str, rule: str) -> None:

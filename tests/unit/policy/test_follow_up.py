@@ -19,7 +19,8 @@ from worker.policy.follow_up import LastWord, Verdict, Watch, by_job, by_status,
         (("CREATING", "creating", " CREATING ", None, ""), None),
         (("ERROR", "error"), "failed"),
         (("RELEASED", "DELETED"), "gone"),
-        (("RUNNING", "FULLMIGRATING", "INCRMIGEATING", "MIGRATION_FAILED", "SUCCESS", "A new word"), "provisioned"),
+        (("RUNNING", "FULLMIGRATING", "INCRMIGEATING", "MIGRATING", "TERMINATING", "TERMINATED"), "provisioned"),
+        (("MIGRATION_SUCCESS", "MIGRATION_FAILED", "SUCCESS", "FAILED", "A new word"), "provisioned"),
     ],
 )
 def test_status_words(words: tuple[str | None, ...], verdict: Verdict | None) -> None:

@@ -1,11 +1,13 @@
 """Health of a replica: which status holds, what its sentence says, and when it is left."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from worker.policy.call_result import CallError, CallStatus, Condition, ErrorKind, Evidence
 from worker.policy.health import (
+    IF_IT_LASTS,
     MEANINGS,
     HealthStatus,
     HealthTracker,
@@ -161,7 +163,8 @@ def test_failed_calls_are_named_with_what_came_instead_of_an_answer() -> None:
         "Run dcs-worker doctor; if it finds nothing, wait for DCS."
     )
     assert (
-        reason(Observed(calls=(creates(9, 9, None),))) == "cn-north-4: 9 of 9 create calls in the last minute failed."
+        reason(Observed(calls=(creates(9, 9, None),)))
+        == "cn-north-4: 9 of 9 create calls in the last minute failed. Run dcs-worker doctor."
     )
 
 
@@ -179,17 +182,45 @@ def test_open_breaker_pauses_or_degrades() -> None:
 def test_degraded_names_everything_that_degrades() -> None:
     """Projects, a few of them by name; Redis; parked requests and how to see them."""
     projects = [f"p{number} (quota)" for number in range(5)]
-    assert reason(Observed(projects=projects, claims_away="continues", claims_error="no route.", parked=1_200)) == (
+    away = Observed(claims_away="continues", claims_error="no route.")
+    assert reason(replace(away, projects=projects, missing_queues=("a", "b"), parked=1_200)) == (
         "Paused projects: p0 (quota); p1 (quota); p2 (quota); and 2 more. "
+        "Check their quotas, and the worker's rights in them. "
         "Redis is unreachable (no route); meanwhile: continues. Restore Redis (WORKER_CLAIMS_URL). "
+        "Queues do not exist: a, b. Run dcs-worker topology apply as a user who may. "
         "Requests parked in the last hour: 1,200. List them with: dcs-worker parked list."
     )
-    assert reason(Observed(projects=["p0 (quota)"])) == "Paused projects: p0 (quota)."
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        Observed(is_draining=True),
+        Observed(has_started=False),
+        Observed(credentials="401 DCS.1001: Invalid token"),
+        Observed(regions=(ENDPOINT_HELD,)),
+        Observed(regions=(BREAKER_OPEN,)),
+        Observed(regions=(BREAKER_OPEN,), is_paused_by_breaker=True),
+        Observed(outcomes=RecentOutcomes(0, 5, "rejected", 5, "cn-north-4", REJECTED)),
+        Observed(outcomes=RecentOutcomes(0, 5, "poison", 5)),
+        Observed(calls=(creates(9, 9, TIMEOUT),)),
+        Observed(calls=(creates(9, 9, None),)),
+        Observed(projects=["p0 (quota)"]),
+        Observed(claims_away="continues"),
+        Observed(missing_queues=["q"]),
+        Observed(parked=1),
+    ],
+)
+def test_every_reason_ends_with_what_to_do(seen: Observed) -> None:
+    """One sentence with a verb; also if it is nothing."""
+    _, _, last = reason(seen).rpartition(". ")
+    verbs = "Nothing|If this lasts|Replace|Check|Run|Restore|List|The senders must"
+    assert re.match(f"({verbs}) .+[.]$", last), last
 
 
 def test_start_says_what_it_waits_for() -> None:
     """The broker, if it is away."""
-    assert reason(Observed(has_started=False)) == "Not consuming yet."
+    assert reason(Observed(has_started=False)) == f"Not consuming yet. {IF_IT_LASTS}"
     assert reason(replace(DISCONNECTED, has_started=False)) == f"Not consuming yet. {DISCONNECTED.disconnected}"
 
 

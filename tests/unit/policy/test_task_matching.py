@@ -245,6 +245,19 @@ def test_a_description_that_is_cut_between_any_two_bytes_is_recognised(text: str
             assert judged(sent, description=shown) is not Match.NO
 
 
+@pytest.mark.parametrize("shown", [f"a b {MARKER}", f"A  b {MARKER.upper()} ", f"a b {MARKER} (console)"])
+def test_marker_is_kept_in_any_form_in_which_it_is_recognised(shown: str) -> None:
+    """What the service does to the text before or behind it does not matter."""
+    assert task_matching.marker_state(request(description="a b"), shown) == task_matching.MARKER_KEPT
+
+
+@pytest.mark.parametrize("shown", ["", "a b", f"a b {MARKER}"[:-1], f"a b {OTHER_MARKER}", f"{MARKER} {OTHER_MARKER}"])
+def test_marker_that_would_not_be_recognised_is_lost(shown: str) -> None:
+    """Cut, left out, or not the last one: how much of the text is listed tells where to look."""
+    state = task_matching.marker_state(request(description="a b"), shown)
+    assert state == f"lost: {len(shown)} of 24 characters are listed"
+
+
 @pytest.mark.parametrize("created_at", ["2000-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "soon", None])
 def test_with_a_marker_the_date_does_not_matter(created_at: str | None) -> None:
     """The marker is proof enough, whatever the service's clock says."""

@@ -1,14 +1,20 @@
 """A lost connection is one exception, a cancelled task stays cancelled, and a refusal is in the broker's words."""
 
 import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import uvloop
 from pamqp import commands, frame
 from pamqp.base import Frame
 
+from tests.fakes.addresses import first_address_swallows
 from worker.rabbit.connection import (
     BrokerConnection,
     Brokers,
@@ -62,13 +68,15 @@ async def test_bare_exception_is_a_lost_connection_and_any_other_is_itself() -> 
 
 
 @asynccontextmanager
-async def refusing_broker(*answers: Frame) -> AsyncIterator[str]:
-    """The URL of a broker that sends these frames, one for each time that something comes."""
+async def refusing_broker(*answers: Frame, received: list[bytes] | None = None) -> AsyncIterator[str]:
+    """The URL of a broker that sends these frames, one for each time that something comes, which it keeps."""
     ended = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for method in answers:
-            await reader.read(65_536)
+            data = await reader.read(65_536)
+            if received is not None:
+                received.append(data)
             writer.write(frame.marshal(method, 0))
         await reader.read(65_536)
         writer.close()
@@ -95,6 +103,36 @@ async def test_refused_open_has_the_sentence_of_the_broker() -> None:
                 pass
 
 
+@pytest.mark.parametrize(("query", "seconds"), [("", 10), ("?heartbeat=30", 30)])
+async def test_heartbeat_of_the_url_is_used(query: str, seconds: int) -> None:
+    """RabbitMQ's clients read it there; without it ours holds."""
+    received: list[bytes] = []
+    close = commands.Connection.Close(530, LIMIT, 10, 40)
+    async with refusing_broker(START, TUNE, close, received=received) as url:
+        with pytest.raises(BrokerRefusedError):
+            async with connected(Brokers((url + query,)), 0, "test"):
+                pass
+    _, _, tuned = frame.unmarshal(received[2])
+    assert isinstance(tuned, commands.Connection.TuneOk)
+    assert tuned.heartbeat == seconds
+
+
+async def test_connection_timeout_of_the_url_is_used() -> None:
+    """In milliseconds."""
+
+    async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    started = time.monotonic()
+    async with await asyncio.start_server(stay_silent, "127.0.0.1", 0) as server:
+        url = f"amqp://127.0.0.1:{server.sockets[0].getsockname()[1]}/?connection_timeout=200"
+        with pytest.raises(TimeoutError):
+            async with connected(Brokers((url,)), 0, "test"):
+                pass
+    assert 0.2 <= time.monotonic() - started < 4.0
+
+
 async def test_handshake_that_ended_otherwise_has_no_sentence() -> None:
     """Nothing came, half a frame came, or the connection was opened; nothing is kept afterwards."""
     transport = BrokerTransport(None)
@@ -109,6 +147,39 @@ async def test_handshake_that_ended_otherwise_has_no_sentence() -> None:
         await writer.wait_closed()
     assert repr(transport) == "<BrokerTransport: TCP>"
     assert BrokerConnection.PARAMETERS[-1].name == "transport_factory"
+
+
+class PythonResolver(uvloop.Loop):
+    """uvloop, which asks Python for the addresses of a name and not the system."""
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
+        """The addresses as a test has patched them."""
+        return socket.getaddrinfo(host, port, **options)
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, PythonResolver])
+def test_address_that_swallows_packets_does_not_use_the_deadline(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next address of the name is tried while the first one is silent, on both event loops; no delay for frames."""
+
+    async def connect() -> None:
+        async with refusing_broker(START) as url:
+            address = urlsplit(url)
+            assert address.port
+            with first_address_swallows(monkeypatch, address.port) as host:
+                started = time.monotonic()
+                target = address._replace(netloc=f"{host}:{address.port}").geturl()
+                _, writer = await BrokerTransport(None).create(target, ssl_context_provider=None)
+                assert time.monotonic() - started < 2.0
+                assert writer.get_extra_info("peername")[0] == "127.0.0.1"
+                sock = writer.get_extra_info("socket")
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+                writer.close()
+                await writer.wait_closed()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(connect())
 
 
 def test_address_of_each_attempt() -> None:

@@ -33,7 +33,7 @@ class Broker(OnDemandChannel):
     """Queues that refuse, headers that close the connection, and how the two channels see them."""
 
     def __init__(self) -> None:
-        super().__init__(Brokers(("amqp://",)), "copies")
+        super().__init__(lambda: Brokers(("amqp://",)), "copies")
         self.refusing: set[str] = set()
         self.missing: set[str] = set()
         self.harmful: set[str] = set()

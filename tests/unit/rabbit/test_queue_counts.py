@@ -1,14 +1,15 @@
 """Counts of waiting messages: what is known of each kind of queue, and since when requests are parked."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from worker.rabbit.queue_counts import QueueCounts
-from worker.rabbit.topology import describe
+from worker.rabbit.topology import Topology, TopologyError, describe
 
 PLAN = describe("q", "q-exchange", "events", (1.0, 5.0, 5.0))
 REQUESTS, SHORT, LONG, PARKED = "q", "q.retry.1s", "q.retry.5s", "q.parked"
@@ -91,6 +92,11 @@ async def counted(counts: QueueCounts, broker: Broker, *rounds: Callable[[], obj
     return found
 
 
+def nobody(queues: Collection[str]) -> None:
+    """No queue is missing that was there: fails otherwise."""
+    raise AssertionError(queues)
+
+
 def a_broker(requests: int = 3, short: int = 2, long: int = 5, parked: int = 0) -> Broker:
     """A broker with so many messages in the queues of PLAN."""
     return Broker({REQUESTS: Answer(requests, 2), SHORT: Answer(short), LONG: Answer(long), PARKED: Answer(parked)})
@@ -103,7 +109,7 @@ async def test_every_kind_of_queue_is_counted() -> None:
     def drained() -> None:
         broker.queues |= {REQUESTS: Answer(0), SHORT: Answer(0)}
 
-    counts = QueueCounts(PLAN, interval=0.0)
+    counts = QueueCounts(PLAN, nobody, interval=0.0)
     assert await counted(counts, broker, drained) == [
         {"requests": 3, "retry": 7, "parked": 0},
         {"requests": 0, "retry": 5, "parked": 0},
@@ -115,8 +121,41 @@ async def test_count_that_broker_does_not_give_is_unknown() -> None:
     """A missing retry queue closes the channel: the sum is unknown, and the others are asked on another channel."""
     broker = a_broker(parked=4)
     del broker.queues[SHORT]
-    assert await counted(QueueCounts(PLAN, interval=0.0), broker) == [{"requests": 3, "parked": 4}]
+    assert await counted(QueueCounts(PLAN, lambda _: None, interval=0.0), broker) == [{"requests": 3, "parked": 4}]
     assert broker.opened > 1
+
+
+@pytest.mark.parametrize("may_declare", [True, False])
+async def test_deleted_queue_is_reported_once_and_declared_again(
+    may_declare: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It alone. Without the right to declare it stays missing until it is there."""
+    broker, reported, known = a_broker(), list[Collection[str]](), list[Collection[str]]()
+    asked: set[str] = set()
+
+    async def declare_queues(_: Any, topology: Topology) -> None:
+        assert not topology.exchanges
+        asked.update(queue.name for queue in topology.queues)
+        if not may_declare:
+            raise TopologyError(["this user may not declare it"])
+        broker.queues |= dict.fromkeys(asked, Answer(0))
+
+    def deleted() -> None:
+        del broker.queues[SHORT], broker.queues[PARKED]
+
+    def applied() -> None:
+        known.append(counts.missing)
+        broker.queues |= {SHORT: Answer(0), PARKED: Answer(0)}
+
+    def seen() -> None:
+        known.append(counts.missing)
+
+    monkeypatch.setattr("worker.rabbit.queue_counts.declare_queues", declare_queues)
+    counts = QueueCounts(PLAN, reported.append, interval=0.0)
+    await counted(counts, broker, deleted, applied, seen)
+    assert (reported, asked) == ([[PARKED, SHORT]], {PARKED, SHORT})
+    assert known == [set() if may_declare else {PARKED, SHORT}, set()]
+    assert not counts.missing
 
 
 async def test_silent_queue_is_unknown(monkeypatch: Any) -> None:
@@ -124,14 +163,14 @@ async def test_silent_queue_is_unknown(monkeypatch: Any) -> None:
     monkeypatch.setattr("worker.rabbit.queue_counts.ANSWER_TIMEOUT_SECONDS", 0.01)
     broker = a_broker()
     broker.queues[REQUESTS] = None
-    assert await counted(QueueCounts(PLAN, interval=0.0), broker) == [{"retry": 7, "parked": 0}]
+    assert await counted(QueueCounts(PLAN, nobody, interval=0.0), broker) == [{"retry": 7, "parked": 0}]
 
 
 async def test_parked_time_runs_until_queue_is_seen_empty() -> None:
     """Also while a command holds what is parked, so that none is ready, and while the connection is lost."""
     now = 1000.0
     broker = a_broker()
-    counts = QueueCounts(PLAN, interval=0.0, clock=lambda: now)
+    counts = QueueCounts(PLAN, nobody, interval=0.0, clock=lambda: now)
     seen: list[float | None] = []
 
     def known() -> tuple[float | None, float | None]:

@@ -154,10 +154,12 @@ async def test_message_is_returned_to_its_queue(clock: Clock) -> None:
     assert (queue.returned, probe.is_answering, probe.is_due) == ([7], True, False)
 
 
-def test_silence_reason_names_queue_and_cause() -> None:
+def test_silence_reason_names_queue_cause_and_remedy() -> None:
     """One sentence."""
-    said = "queue 'q' does not answer although the broker does: its leader or most of its nodes are down or frozen"
-    assert silence_reason("q") == said
+    assert silence_reason("q") == (
+        "queue 'q' does not answer although the broker does: its leader or most of its nodes are down or frozen; "
+        "start the missing nodes of the broker"
+    )
 
 
 def test_shares_have_room_until_all_is_in_hand() -> None:

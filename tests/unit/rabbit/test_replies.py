@@ -38,7 +38,7 @@ class Channel(OnDemandChannel):
     """
 
     def __init__(self, broker: Broker) -> None:
-        super().__init__(Brokers(("amqp://",)), "replies")
+        super().__init__(lambda: Brokers(("amqp://",)), "replies")
         self.broker = broker
         self.under_way: set[asyncio.Future[None]] = set()
         self.is_closed = False

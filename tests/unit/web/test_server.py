@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -132,15 +133,47 @@ async def test_head_is_get_without_the_body(server: WebServer, path: str) -> Non
     assert head.headers["content-type"] == whole.headers["content-type"]
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
+@pytest.mark.parametrize("status", [HealthStatus.OK, HealthStatus.STARTING])
+async def test_options_has_the_status_of_the_page(server: WebServer, worker: Worker, status: HealthStatus) -> None:
+    """HAProxy checks health by OPTIONS: 405 would mean that the worker is down."""
+    worker.health = Health(status)
+    page, reply = await get(server, "/readyz"), await get(server, "/readyz", "OPTIONS")
+
+    assert (reply.status, reply.body, reply.headers["allow"]) == (page.status, b"", "GET, HEAD, OPTIONS")
+
+
+@pytest.mark.parametrize("has_ipv6", [True, False])
+async def test_all_addresses_are_those_of_both_families(
+    worker: Worker, has_ipv6: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe comes over IPv4 or IPv6, by what is the pod's first; without IPv6 in the system, over IPv4."""
+    if not has_ipv6:
+        monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    elif not socket.has_dualstack_ipv6():
+        pytest.skip("this system has no IPv6")
+    server = WebServer("::", 0, lambda: worker.health, worker.metrics, lambda: worker.status)
+    await server.start()
+    try:
+        assert (await get(server, "/livez")).status == 200
+        if has_ipv6:
+            _, writer = await asyncio.open_connection("::1", server.port)
+            writer.close()
+            await writer.wait_closed()
+        with pytest.raises(OSError, match="in use"):
+            await WebServer("::", server.port, lambda: worker.health, worker.metrics, lambda: worker.status).start()
+    finally:
+        await server.stop()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE"])
 async def test_other_methods_are_405(server: WebServer, method: str) -> None:
     """Nothing can be changed: every other method is rejected."""
     reply = await get(server, "/metrics", method)
 
     assert (reply.status, reply.headers["allow"], reply.content) == (
         405,
-        "GET, HEAD",
-        {"error": "only GET and HEAD are allowed"},
+        "GET, HEAD, OPTIONS",
+        {"error": "only GET, HEAD, OPTIONS are allowed"},
     )
 
 
@@ -159,16 +192,21 @@ async def test_unknown_path_is_404(server: WebServer, path: str) -> None:
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 200),
         (b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n", 404),
         (b"no http at all\r\n\r\n", 400),
+        (b"GET http://x:99999999/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400),
         (b"GET /?" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ],
 )
-async def test_server_header_has_no_versions(server: WebServer, sent: bytes, status: int) -> None:
-    """The header `Server` of a page is the product's name; errors in HTTP are aiohttp's replies."""
+async def test_server_header_has_no_versions(
+    server: WebServer, sent: bytes, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The header `Server` of a page is the product's name; errors in HTTP are aiohttp's replies, and not logged."""
     reply = await answer(server, sent)
 
     assert reply.status == status
     assert status == 400 or reply.headers["server"] == "dcs-migration-worker"
     assert b"aiohttp" not in reply.body
+    assert not caplog.records
 
 
 async def test_requests_are_not_logged(server: WebServer, caplog: pytest.LogCaptureFixture) -> None:

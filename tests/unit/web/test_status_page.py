@@ -152,11 +152,12 @@ def test_page_reloads_without_scripts() -> None:
     ],
 )
 def test_health_is_heading_with_colour_and_reason(status: HealthStatus, title: str) -> None:
-    """Title, colour and sentence; then what else holds, and the modes; which replica it is, for how long."""
+    """Title, colour and sentence; the runbook's chapter, what else holds, the modes; which replica, for how long."""
     health = Health(status, "Why.", {status: "Why.", "degraded-too": "More."}, {"claims": "none"})
     texts = shown(health=health).texts
     assert f'<h1 class="{status.value}">{title}</h1>' in render_page(health, STATUS)
-    for text in (title, "Why.", "degraded-too: More.", "claims: none"):
+    chapter = f"runbook (deploy/runbook.md): chapter Status {status}"
+    for text in (title, "Why.", chapter, "degraded-too: More.", "claims: none"):
         assert texts.count(text) >= 1
     assert "replica pod-7 (one page per replica) · dcs-worker 1.2.3, up 1 h 2 min" in texts
     assert len([text for text in texts if text == "Why."]) == 1
@@ -181,6 +182,9 @@ def test_tiles_show_current_figures() -> None:
         *(("12 of 64", "in flight"), ("3", "failed, last minute")),
     ):
         assert texts[texts.index(name) - 1] == value
+    assert "tasks followed up" not in texts
+    page = render_page(Health(), replace(STATUS, queued={"follow_up": 1_234}))
+    assert '<b class="">1,234</b>tasks followed up' in page
 
 
 def test_trouble_in_tiles_has_colour() -> None:

@@ -16,8 +16,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from aiohappyeyeballs import start_connection
+
 from worker.policy.diagnostics import Check, Problem, failed, ok, tls_remedy, tls_words, unchecked, warning
-from worker.rabbit.connection import server_name
+from worker.policy.task_matching import MARKER_KEPT, MARKER_REMEDY
+from worker.rabbit.connection import NEXT_ADDRESS_SECONDS, server_name
+from worker.web.server import listening_host
 
 STAGE_TIMEOUT_SECONDS: Final = 5.0
 CLOSE_TIMEOUT_SECONDS: Final = 1.0
@@ -27,7 +31,7 @@ _PORT_CHECK: Final = "HTTP port"
 _HEALTH_CHECK: Final = "live worker"
 _FAILING: Final = ("failing", "disconnected")
 _PASSING: Final = ("degraded", "paused")
-_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not listened on
+_WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +56,14 @@ class Address:
 async def find_problem(address: Address, tls: ssl.SSLContext | None = None) -> Problem | None:
     """The first stage that fails on the way to `address`, None if all succeed; each stage has a timeout."""
     try:
-        await _resolve_host(address.host, address.port)
+        infos = await _resolve_host(address.host, address.port)
     except (OSError, TimeoutError) as error:
         found = f"DNS: cannot resolve {address.host}: {_error_text(error)}"
         return Problem(found, f"correct the host in {address.variable}, or the name servers of this machine")
     try:
         async with asyncio.timeout(STAGE_TIMEOUT_SECONDS):
-            _, writer = await asyncio.open_connection(address.host, address.port)
+            accepted = await start_connection(infos, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS)
+            _, writer = await asyncio.open_connection(sock=accepted)
     except (OSError, TimeoutError) as error:
         remedy = f"check that the service is running and reachable through firewalls, or correct {address.variable}"
         return Problem(f"TCP: cannot connect to {address}: {_error_text(error)}", remedy)
@@ -120,25 +125,23 @@ async def check_port(host: str, port: int) -> Check:
     """Whether a worker could listen on the HTTP port; it is bound for a moment, without listening."""
     if port == 0:
         return unchecked(_PORT_CHECK, "WORKER_HTTP_PORT is 0: the worker uses any free port")
-    subject = f"{host}:{port}"
+    subject = str(Address(host, port, "WORKER_HTTP_HOST"))
     try:
-        for family, kind, protocol, _, address in await _resolve_host(host, port):
+        for family, kind, protocol, _, address in await _resolve_host(listening_host(host), port):
             with socket.socket(family, kind, protocol) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the worker's own server does
                 probe.bind(address)
     except TimeoutError:
         return failed(_PORT_CHECK, "the host name did not resolve in time", "correct WORKER_HTTP_HOST", subject=subject)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            address = _WILDCARDS.get(host, host)
-            if await _page(address, port, "/livez") == {"alive": True}:
-                return _worker_health(await _page(address, port, "/readyz"), subject)
+        if error.errno == errno.EADDRINUSE and await _page(host, port, "/livez") == {"alive": True}:
+            return _worker_health(await _page(host, port, "/readyz"), subject)
         remedies = {
             errno.EADDRINUSE: "set WORKER_HTTP_PORT to another port; where `ss` is installed, "
             f"`ss -ltnp 'sport = :{port}'` shows the process that uses this one",
             errno.EACCES: "set WORKER_HTTP_PORT to a port above 1023",
         }
-        remedy = remedies.get(error.errno or 0, "set WORKER_HTTP_HOST to an address of this machine, or to 0.0.0.0")
+        remedy = remedies.get(error.errno or 0, "set WORKER_HTTP_HOST to an address of this machine, or to ::")
         return failed(_PORT_CHECK, f"cannot listen: {_error_text(error)}", remedy, subject=subject)
     return ok(_PORT_CHECK, "free", subject=subject)
 
@@ -155,8 +158,23 @@ def _worker_health(page: object, subject: str) -> Check:
     return ok(_HEALTH_CHECK, found, subject=subject)
 
 
+async def check_markers(host: str, port: int) -> list[Check]:
+    """Whether DCS keeps the marker, in each region for which a live worker on the HTTP port knows it."""
+    page = await _page(host, port, "/readyz")
+    regions = page.get("regions") if isinstance(page, dict) else None
+    items = regions.items() if isinstance(regions, dict) else ()
+    return [
+        ok("marker", "kept in the descriptions of tasks", subject=region)
+        if facts["marker"] == MARKER_KEPT
+        else warning("marker", facts["marker"], MARKER_REMEDY, subject=region)
+        for region, facts in items
+        if "marker" in facts
+    ]
+
+
 async def _page(host: str, port: int, path: str) -> object:
-    """The JSON of a page, with any HTTP status; None if there is none in time."""
+    """The JSON of a page of what listens on `host`, with any HTTP status; None if there is none in time."""
+    host = "127.0.0.1" if host in _WILDCARDS else host
     with suppress(OSError, ValueError, TimeoutError):
         async with asyncio.timeout(LIVENESS_TIMEOUT_SECONDS):
             reader, writer = await asyncio.open_connection(host, port)

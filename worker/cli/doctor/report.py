@@ -20,8 +20,8 @@ from worker.cli.common import (
     wrap,
 )
 from worker.config import Settings, secret_texts, wants_colours
-from worker.observe.redaction import Redactor
 from worker.policy.diagnostics import Check, CheckResult, FailureKind, most_urgent_failure
+from worker.policy.redaction import Redactor
 
 RESULT_COLOURS: Final = {
     CheckResult.OK: "green",

@@ -13,7 +13,7 @@ from worker.bootstrap import components
 from worker.claims.checks import VARIABLE as CLAIMS_URL
 from worker.claims.checks import check_redis
 from worker.cli.doctor.configuration import DoctorOptions, check_settings
-from worker.cli.doctor.network import Address, check_port, find_problem
+from worker.cli.doctor.network import Address, check_markers, check_port, find_problem
 from worker.config import Configuration, ConfigurationError, Settings
 from worker.config.platform import AGENT_URL, STS_ENDPOINT
 from worker.dcs.checks import CREDENTIALS, Service, check_service
@@ -21,6 +21,7 @@ from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
 from worker.policy.diagnostics import Check, FailureKind, OnCheck, Problem, failed, ok, unchecked, warning
 from worker.policy.freeze_detector import FreezeDetector
+from worker.policy.redaction import Redactor
 from worker.rabbit.connection import Brokers
 from worker.rabbit.tools.broker_access import LoginRefused, LoginResult, Node, broker_version, check_publishing, log_in
 from worker.rabbit.tools.management import check_management, without_management
@@ -49,6 +50,8 @@ async def run_checks(loaded: Configuration, options: DoctorOptions) -> list[Chec
 
     async def http_port(on_check: OnCheck) -> None:
         on_check(await check_port(settings.http_host, settings.http_port))
+        for check in await check_markers(settings.http_host, settings.http_port):
+            on_check(check)
 
     found = await asyncio.gather(
         _within_deadline("broker", broker),
@@ -77,6 +80,11 @@ def _unreachable(name: str, problem: Problem, subject: str = "") -> Check:
     return failed(name, problem.found, problem.remedy, subject=subject, failure_kind=FailureKind.UNREACHABLE)
 
 
+def _unusable_file(name: str, error: ConfigurationError) -> Check:
+    remedy = f"correct {str(error).partition(':')[0]}"
+    return failed(name, str(error), remedy, failure_kind=FailureKind.CONFIGURATION)
+
+
 # Broker
 
 
@@ -88,12 +96,8 @@ async def check_broker(settings: Settings, management: str | None, on_check: OnC
     """
     try:
         brokers = components.brokers(settings)
-    except (ConfigurationError, OSError):  # ssl.SSLError is an OSError
-        remedy = (
-            "correct WORKER_AMQP_CA_FILE, WORKER_AMQP_CERT_FILE and WORKER_AMQP_KEY_FILE: PEM, key without password"
-        )
-        found = "the TLS files contain no CA certificates, or no certificate with its key"
-        on_check(failed("broker", found, remedy, failure_kind=FailureKind.CONFIGURATION))
+    except ConfigurationError as error:
+        on_check(_unusable_file("broker", error))
         return None
     topology, nodes = components.topology(settings), [Node.of(url) for url in brokers.urls]
     async with AsyncExitStack() as stack:
@@ -172,12 +176,10 @@ async def _check_redis(settings: Settings, on_check: OnCheck) -> None:
 async def check_dcs(loaded: Configuration, options: DoctorOptions, on_check: OnCheck) -> None:
     """Report the findings about every region, the address that gives credentials, and the credentials."""
     settings = loaded.settings
-    ca_file = str(settings.dcs_ca_file) if settings.dcs_ca_file else None
     try:
-        tls = ssl.create_default_context(cafile=ca_file)
-    except OSError:
-        found, remedy = f"{ca_file} holds no certificates", "correct WORKER_DCS_CA_FILE: a PEM file of authorities"
-        on_check(failed("DCS", found, remedy, failure_kind=FailureKind.CONFIGURATION))
+        tls = components.authorities(settings.dcs_ca_file, "WORKER_DCS_CA_FILE")
+    except ConfigurationError as error:
+        on_check(_unusable_file("DCS", error))
         return
     name, url, variable = _key_giver(loaded) if options.has_credentials else ("", None, "")
     if url is not None:
@@ -185,7 +187,7 @@ async def check_dcs(loaded: Configuration, options: DoctorOptions, on_check: OnC
         on_check(ok(name, f"{url} accepts connections") if problem is None else _unreachable(name, problem))
     transport = ServiceTransport(tls, MAX_CALL_SECONDS, loaded.proxies.proxy_for)
     # Nothing is created here, so it does not matter whether this process was frozen.
-    http_client = partial(HttpClient, transport, freeze_detector=FreezeDetector(lambda: 0.0))
+    http_client = partial(HttpClient, transport, freeze_detector=FreezeDetector(lambda: 0.0), redactor=Redactor(()))
     try:
         checks_by_region = await asyncio.gather(
             *(_check_region(loaded, options, region, http_client, tls) for region in settings.dcs_endpoints)
@@ -220,6 +222,7 @@ async def _check_region(
     loaded: Configuration, options: DoctorOptions, region: str, http_client: HttpClientFactory, tls: ssl.SSLContext
 ) -> list[Check]:
     settings = loaded.settings
+    client = http_client(min(MAX_CALL_SECONDS, settings.dcs_timeout))
     service = Service(
         region=region,
         endpoint=settings.dcs_endpoints[region],
@@ -227,6 +230,7 @@ async def _check_region(
         way=settings.auth_method if options.has_credentials else None,
         needs_lookup=settings.reconcile != "off",
         must_show=not settings.marker,
+        error_of=client.error_of,
     )
     problem = await _network_problem(loaded, service.endpoint, "WORKER_DCS_ENDPOINTS", tls)
     if problem is not None:
@@ -237,7 +241,6 @@ async def _check_region(
         if service.project is not None and service.way is not None:
             credentials = components.credentials(loaded, http_client, lambda _: None)
             stack.push_async_callback(credentials.aclose)
-        client = http_client(min(MAX_CALL_SECONDS, settings.dcs_timeout))
         await check_service(service, client, credentials, time.time, checks.append)
     return checks
 

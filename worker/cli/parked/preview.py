@@ -86,7 +86,8 @@ async def _print_verdicts(verdicts: AsyncIterator[tuple[ParkedRequest, ReplayVer
     if (more := counts.total() - DRY_RUN_LINES) > 0:
         typer.echo(f"... and {more:,} more: --json prints all.")
     summary = " ".join(text.format(counts[kind]) for kind, text in _VERDICT_COUNTS.items() if counts[kind])
-    typer.echo(f"\n{summary} Dry run: nothing was sent. --yes replays them.")
+    replayed = "--yes replays these requests" if counts.total() > counts["invalid"] else "There is nothing to replay"
+    typer.echo(f"\n{summary} Dry run: nothing was sent. {replayed}.")
 
 
 @dataclass(frozen=True, slots=True)

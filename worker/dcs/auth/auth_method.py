@@ -3,23 +3,14 @@
 https://www.python-httpx.org/advanced/authentication/#custom-authentication-schemes
 """
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Final
 
 import httpx2
 from pydantic import SecretStr
 
 from worker.dcs.http_client import CallFailedError
 from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
-
-REDACTED: Final = b"***"
-SHORTEST_SECRET_CHARACTERS: Final = 8
-"""Shorter ones, which only tests have, are words of the answer itself."""
-_TOKEN_HEADERS: Final = ("X-Auth-Token", "X-Security-Token")
-_SIGNATURE_PARTS: Final = re.compile(r"(?:Access|Signature)=([^,\s]+)")
-
 
 Secrets = Mapping[str, SecretStr]
 """The secrets that are valid together at one moment, by the names of their settings; without those not configured."""
@@ -94,17 +85,6 @@ class CallAuth(httpx2.Auth):
         if self._is_still_allowed is not None and not await self._is_still_allowed():
             why = "it came too late to be sent"
             raise CallFailedError(CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.STALE, why))
-
-
-def redacted_body(answer: httpx2.Response) -> bytes:
-    """The body of a refusal, without what authenticated its request: the service's words end in events and logs."""
-    headers, body = answer.request.headers, answer.content
-    tokens = [headers[name] for name in _TOKEN_HEADERS if name in headers]
-    signed = _SIGNATURE_PARTS.findall(headers.get("Authorization", ""))
-    for secret in (secret for secret in (*tokens, *signed) if len(secret) >= SHORTEST_SECRET_CHARACTERS):
-        for form in {secret, secret.replace("/", "\\/")}:  # as it is, and as some writers of JSON write it
-            body = body.replace(form.encode(), REDACTED)
-    return body
 
 
 def secret_text(current: Callable[[], Secrets], name: str) -> Callable[[], str]:

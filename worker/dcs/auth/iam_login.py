@@ -13,7 +13,6 @@ from typing import Final
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from schemas.dcs import read_error
 from worker.dcs.auth.cached_credential import no_credential
 from worker.dcs.auth.signing import VISIBLE_ASCII, skew
 from worker.dcs.http_client import HEADERS, HttpClient, new_request
@@ -67,13 +66,14 @@ async def log_in(
     http: HttpClient, account: Account, password: str, project_id: str, now: float
 ) -> IamToken | TokenRefused | CallError:
     """Ask IAM for a token, once. A CallError is transient."""
+    http.redactor.add((password,))
     reply = await http.send(_request(account, password, project_id))
     if isinstance(reply, CallError):
         return no_credential(CallStatus.IAM_UNAVAILABLE, f"IAM gave no token ({reply.label})", reply.retry_after)
     if 200 <= reply.status_code < 300:
-        return _issued(reply, now)
+        return _issued(http, reply, now)
     if 400 <= reply.status_code < 500 and reply.status_code not in _TRANSIENT_STATUSES:
-        said = (read_error(reply.content).error_msg or "no reason given").replace(password, "***")
+        said = http.error_of(reply).error_msg or "no reason given"
         return TokenRefused(reply.status_code, " ".join(said.split())[:200])
     asked = backoff.retry_after(reply.headers.get("retry-after"), now)
     return no_credential(CallStatus.IAM_UNAVAILABLE, f"IAM gave no token (HTTP {reply.status_code})", asked)
@@ -87,10 +87,11 @@ def _request(account: Account, password: str, project_id: str) -> httpx2.Request
     return new_request("token", "POST", url, HEADERS, json.dumps(body).encode())
 
 
-def _issued(reply: httpx2.Response, now: float) -> IamToken | CallError:
+def _issued(http: HttpClient, reply: httpx2.Response, now: float) -> IamToken | CallError:
     token = reply.headers.get("x-subject-token", "")
     if not VISIBLE_ASCII.fullmatch(token):
         return no_credential(CallStatus.IAM_UNAVAILABLE, f"IAM answered {reply.status_code} without a token")
+    http.redactor.add((token,))
     return IamToken(token, _life(reply, now))
 
 

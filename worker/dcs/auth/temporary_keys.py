@@ -12,7 +12,6 @@ from typing import ClassVar, Final
 import httpx2
 from pydantic import AliasChoices, BaseModel, Field, SecretStr
 
-from schemas.dcs import read_error
 from worker.dcs.auth.cached_credential import Credential, FetchBackoff, Timing, no_credential
 from worker.dcs.auth.signing import Keys
 from worker.dcs.http_client import HEADERS, CallFailedError, HttpClient, new_request
@@ -79,10 +78,11 @@ class KeySource(ABC):
 
     async def _post(self, url: str, headers: Mapping[str, str], body: object, secret: str) -> httpx2.Response:
         """The 2xx answer to a call that shows `secret`. Raises CallFailedError if there is none."""
+        self._http.redactor.add((secret,))
         reply = await self._send("POST", url, headers, body)
         if 200 <= reply.status_code < 300:
             return reply
-        said = " ".join((read_error(reply.content).error_msg or "no reason given").replace(secret, "***").split())
+        said = " ".join((self._http.error_of(reply).error_msg or "no reason given").split())
         is_refused = 400 <= reply.status_code < 500 and reply.status_code not in _TRANSIENT_STATUSES
         found = f"{self.name} {'refuses' if is_refused else 'gave no'} keys (HTTP {reply.status_code}: {said[:200]})"
         raise self.failure(found, CallStatus.NO_CREDENTIALS if is_refused else None)
@@ -93,6 +93,7 @@ class KeySource(ABC):
             keys = Keys(read.access, read.secret.get_secret_value(), read.token.get_secret_value())
         except ValueError:
             raise self.failure(f"the keys of {self.name} cannot be read") from None
+        self._http.redactor.add((keys.secret_key,))
         until = (read.end if read.end.tzinfo else read.end.replace(tzinfo=UTC)).timestamp()
         left = until - self._timing.now()
         if left <= 0:

@@ -9,7 +9,6 @@ which begins with one call after an outage, says how many may try.
 from collections import deque
 from collections.abc import Hashable
 from enum import IntEnum
-from itertools import takewhile
 from typing import Final
 
 from worker.policy.call_result import ErrorScope
@@ -19,7 +18,7 @@ FAILURES_IN_A_ROW: Final = 5
 WINDOW: Final = 20
 FAILURES_IN_WINDOW: Final = WINDOW // 2
 DIFFERENT_REQUESTS: Final = 3
-"""One request whose calls all fail may itself be the cause."""
+"""One request whose calls all fail may itself be the cause. So many that another party answers are enough."""
 
 
 class BreakerState(IntEnum):
@@ -46,8 +45,8 @@ class CircuitBreaker:
         self.is_probing = False
         self.message = ""
         """The last failure."""
-        self._recent: deque[Hashable] = deque(maxlen=WINDOW)
-        """The request of each failed attempt, None for each success; the latest first."""
+        self._recent: deque[tuple[Hashable, bool] | None] = deque(maxlen=WINDOW)
+        """Request of each failed attempt, and whether another party answered; None for a success; the latest first."""
 
     def __repr__(self) -> str:
         return f"<CircuitBreaker: {self.state.name.lower()}>"
@@ -68,11 +67,13 @@ class CircuitBreaker:
         self.probes.reset()
         return "closed"
 
-    def failed(self, generation: int, request: Hashable, now: float, random_unit: float) -> str:
-        """A call was not answered, or the service failed. Returns the event: `opened`, `probed`, or nothing."""
+    def failed(
+        self, generation: int, request: Hashable, now: float, random_unit: float, *, is_foreign: bool = False
+    ) -> str:
+        """A call was not answered, the service failed, or another party answered. Returns `opened`, `probed`, or ''."""
         if generation != self.generation:
             return ""
-        self._recent.appendleft(request)
+        self._recent.appendleft((request, is_foreign))
         event = "probed"
         if self.state is BreakerState.CLOSED:
             if not self._is_too_much():
@@ -91,11 +92,12 @@ class CircuitBreaker:
         return ""
 
     def _is_too_much(self) -> bool:
-        row = list(takewhile(lambda request: request is not None, self._recent))
-        failures = [request for request in self._recent if request is not None]
+        failures = [failure for failure in self._recent if failure is not None]
+        row = failures[: self._recent.index(None) if None in self._recent else WINDOW]
+        foreign = [failure for failure in row if failure[1]]
         return any(
-            len(failed) >= enough and len(set(failed)) >= DIFFERENT_REQUESTS
-            for failed, enough in ((row, FAILURES_IN_A_ROW), (failures, FAILURES_IN_WINDOW))
+            len(failed) >= enough and len({request for request, _ in failed}) >= DIFFERENT_REQUESTS
+            for failed, enough in ((row, FAILURES_IN_A_ROW), (failures, FAILURES_IN_WINDOW), (foreign, 1))
         )
 
     def _change(self, state: BreakerState) -> None:

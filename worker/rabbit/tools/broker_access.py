@@ -71,7 +71,7 @@ class Node:
     def of(cls, url: str) -> "Node":
         """The node of an AMQP URL that the configuration has validated."""
         parts = urlsplit(url)
-        is_external = parts.query == "auth=external"
+        is_external = "auth=external" in parts.query.split("&")
         user = None if is_external else unquote(parts.username or "guest")
         port = parts.port or (5671 if parts.scheme == "amqps" else 5672)
         vhost = unquote(parts.path[1:]) or "/"
@@ -119,12 +119,14 @@ def refusal(error: Exception, action: str, target: str, lost: str) -> BrokerErro
         case ChannelNotFoundEntity():
             return BrokerError(f"The {target} does not exist: {declare}.")
         case DeliveryError():
-            return BrokerError(f"The broker refused a message for the {target}: a queue takes none at the moment.")
+            full = f"The broker refused a message for the {target}: a queue takes none at the moment."
+            return BrokerError(f"{full} Remove the policy that limits it: `rabbitmqctl list_policies`.")
         case ChannelAccessRefused():
-            return BrokerError(f"The broker does not let this user {action} the {target}.")
+            rights = "deploy/rabbitmq/README.md has the rights of senders and operators"
+            return BrokerError(f"The broker does not let this user {action} the {target}: {rights}.")
         case TimeoutError():
             unconfirmed = f"The broker did not confirm a message within {CONFIRM_TIMEOUT_SECONDS:g} s"
-            return BrokerError(f"{unconfirmed}: a memory or disk alarm may be on.")
+            return BrokerError(f"{unconfirmed}: a memory or disk alarm may be on; `dcs-worker doctor` finds out.")
         case _:
             return BrokerError(f"{lost} ({reason_in_words(error)})")
 

@@ -56,6 +56,10 @@ class DcsApi:
         await self._wait_latency()
         return project
 
+    def listed(self, tasks: list[MigrationTask]) -> list[MigrationTask]:
+        """The tasks that a list shows of those that are visible."""
+        return tasks
+
     def rows(self, tasks: list[MigrationTask]) -> list[dict[str, Any]]:
         """The list rows of tasks."""
         return [list_row(task, self._state.clock()) for task in tasks]
@@ -86,9 +90,9 @@ class DcsApi:
         settings, tasks = self._state.settings, self._state.tasks
         offset = _number(request, "offset", 0, 0, None)
         limit = _number(request, "limit", 10, 1, 1000)
-        found = self.rows(tasks.visible(project, call.name or "", settings.fuzzy_name, self._state.clock()))
+        found = self.listed(tasks.visible(project, call.name or "", settings.fuzzy_name, self._state.clock()))
         step = self._state.faults.step_for_call(settings, "list")
-        page = {"count": len(found), "migration_tasks": found[offset : offset + limit]}
+        page = {"count": len(found), "migration_tasks": self.rows(found[offset : offset + limit])}
         return await self._respond(request, call, step, page)
 
     async def show(self, request: web.Request, call: CallRecord) -> web.StreamResponse:

@@ -135,7 +135,12 @@ class FakeDcsSettings(FrozenModel):
 
 def invalid_members(error: ValidationError) -> str:
     """What is wrong with settings, by member."""
-    return "; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors())
+    return "; ".join(
+        ".".join(str(part) for part in detail["loc"] if part != "[key]")
+        + (": " if detail["loc"] else "")
+        + ("unknown setting" if detail["type"] == "extra_forbidden" else detail["msg"].removeprefix("Value error, "))
+        for detail in error.errors()
+    )
 
 
 def _merge(old: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,14 +5,15 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 import trustme
 
+from tests.fakes.addresses import first_address_swallows
 from worker.cli.doctor import network
-from worker.cli.doctor.network import Address, check_port, find_problem
+from worker.cli.doctor.network import Address, check_markers, check_port, find_problem
 from worker.policy.diagnostics import CheckResult
 from worker.tools.servers import free_port
 
@@ -71,6 +72,19 @@ async def test_unknown_host_fails_at_dns() -> None:
 async def test_invalid_host_name_fails_at_dns() -> None:
     """A name that Python refuses to encode is a finding, not a crash."""
     assert (await _found("a" * 70 + ".example", 5672)).startswith("DNS: ")
+
+
+async def test_address_that_swallows_packets_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker connects to the other address of the name, and so does the check."""
+    monkeypatch.setattr(network, "STAGE_TIMEOUT_SECONDS", 2.0)
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with first_address_swallows(monkeypatch, port) as host:
+            assert await _found(host, port) == ""
 
 
 async def test_hanging_resolver_ends_with_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +172,18 @@ async def test_port_in_use_by_another_program_fails() -> None:
     assert f"sport = :{port}" in (check.remedy or "")
 
 
+def _answering(page: object) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]:
+    """A live worker with this content of /readyz."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        is_readyz = b"/readyz" in await reader.readuntil(b"\r\n\r\n")
+        content = json.dumps(page if is_readyz else {"alive": True}).encode()
+        writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\r\n" + content)
+        writer.close()
+
+    return answer
+
+
 @pytest.mark.parametrize(
     ("page", "result"),
     [
@@ -176,19 +202,32 @@ async def test_port_in_use_by_another_program_fails() -> None:
 async def test_port_in_use_by_a_worker_has_its_health(page: Any, result: CheckResult) -> None:
     """Status and reason are those of its page /readyz, which answers 503 for some; 0.1.0 had no status."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        is_readyz = b"/readyz" in await reader.readuntil(b"\r\n\r\n")
-        content = json.dumps(page if is_readyz else {"alive": True}).encode()
-        writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\r\n" + content)
-        writer.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(_answering(page), "127.0.0.1", 0) as server:
         check = await check_port("127.0.0.1", server.sockets[0].getsockname()[1])
 
     assert (check.name, check.result) == ("live worker", result)
     assert (check.remedy is None) is (result is CheckResult.OK)
     if isinstance(page, dict):
         assert check.found == f"{page.get('status', 'unknown')}: {page['reason']}"
+
+
+@pytest.mark.parametrize("page", [[], {}, {"regions": []}, {"regions": {"a": {}}}, {"status": "ok"}])
+async def test_unknown_marker_is_no_finding(page: object) -> None:
+    """Before the first created task, of another program or version, and if no worker is there."""
+    async with await asyncio.start_server(_answering(page), "127.0.0.1", 0) as server:
+        assert await check_markers("127.0.0.1", server.sockets[0].getsockname()[1]) == []
+    assert await check_markers("127.0.0.1", free_port()) == []
+
+
+async def test_worker_on_the_port_says_whether_the_marker_is_kept() -> None:
+    """By region; a lost one is a warning that says what to do."""
+    page = {"regions": {"a": {"marker": "kept"}, "b": {"marker": "lost: 1 of 2 characters are listed"}, "c": {}}}
+    async with await asyncio.start_server(_answering(page), "127.0.0.1", 0) as server:
+        kept, lost = await check_markers("127.0.0.1", server.sockets[0].getsockname()[1])
+    assert (kept.name, kept.subject, kept.result, kept.remedy) == ("marker", "a", CheckResult.OK, None)
+    assert (lost.name, lost.subject, lost.result) == ("marker", "b", CheckResult.WARNING)
+    assert lost.found == page["regions"]["b"]["marker"]
+    assert "shorter descriptions" in (lost.remedy or "")
 
 
 async def test_address_of_another_machine_fails() -> None:

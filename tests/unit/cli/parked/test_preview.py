@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.cli.parked.parked_messages import BODY, HEADERS, TASK, parked_request
-from worker.cli.parked.preview import MAX_CONCURRENT_LOOKUPS, ReplayPreview, ReplayVerdict
+from worker.cli.parked.preview import MAX_CONCURRENT_LOOKUPS, ReplayPreview, ReplayVerdict, _print_verdicts
 from worker.cli.progress import Pacer
 from worker.config import load
 from worker.policy.call_result import (
@@ -115,3 +115,16 @@ async def test_lookups_are_limited_and_verdicts_are_in_order() -> None:
 
     assert [request_id for request_id, _ in seen] == [f"r{number}" for number in range(50)]
     assert 1 < client.most_at_once <= MAX_CONCURRENT_LOOKUPS
+
+
+@pytest.mark.parametrize(
+    ("bodies", "words"), [((b"7", BODY), "--yes replays these requests."), ((b"7",), "There is nothing to replay.")]
+)
+async def test_dry_run_ends_with_what_yes_would_do(
+    bodies: tuple[bytes, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is no valid request stays parked."""
+    loaded = load({}, credentials=False)
+    preview = ReplayPreview(loaded.settings, FakeDcsClient(TaskNotFound()), Pacer(None))  # type: ignore[arg-type]  # as above
+    await _print_verdicts(preview.verdicts(parked_request(body) for body in bodies))
+    assert capsys.readouterr().out.endswith(f"1 are invalid. Dry run: nothing was sent. {words}\n")

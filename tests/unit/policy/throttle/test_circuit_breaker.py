@@ -40,6 +40,18 @@ def test_success_ends_the_row() -> None:
     assert not breaker.is_blocking
 
 
+def test_answers_of_another_party_to_three_requests_open_it() -> None:
+    """A proxy that answers three different requests in a row answers all; one request may itself be the cause."""
+    breaker = CircuitBreaker()
+    row = [breaker.failed(breaker.generation, request, 0.0, 0.0, is_foreign=True) for request in "aabbac"]
+    assert row == [""] * 5 + ["opened"]
+    breaker = CircuitBreaker()
+    for request in "abcdefgh":
+        assert not breaker.failed(breaker.generation, request, 0.0, 0.0, is_foreign=True)
+        breaker.succeeded(breaker.generation)
+        breaker.succeeded(breaker.generation)
+
+
 def test_half_of_the_last_twenty_calls_open_it() -> None:
     """Half of the last twenty calls open it."""
     breaker, told = CircuitBreaker(), []

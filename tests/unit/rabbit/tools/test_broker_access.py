@@ -37,7 +37,7 @@ URL = f"amqp://someone:{SECRET}@broker/team"
         ("amqps://u:p@host/", ("host", 5671, "u", "/")),
         ("amqp://u%40x:p@host:1/%2Fv", ("host", 1, "u@x", "/v")),
         ("amqp://u:p@host//", ("host", 5672, "u", "/")),
-        ("amqps://[::1]/v?auth=external", ("::1", 5671, None, "v")),
+        ("amqps://[::1]/v?heartbeat=30&auth=external", ("::1", 5671, None, "v")),
     ],
 )
 def test_node_of_a_url_has_the_defaults_of_the_client(url: str, node: tuple[object, ...]) -> None:
@@ -135,9 +135,12 @@ async def test_every_node_that_cannot_be_reached_has_a_line() -> None:
     [
         (RETURNED, "What is published to the queue 'q' reaches no queue: start a worker, or declare it"),
         (ChannelNotFoundEntity("404"), "The queue 'q' does not exist: start a worker, or declare it with"),
-        (NACKED, "The broker refused a message for the queue 'q': a queue takes none at the moment."),
-        (ChannelAccessRefused("403"), "The broker does not let this user publish to the queue 'q'."),
-        (TimeoutError(), "The broker did not confirm a message within 30 s: a memory or disk alarm may be on."),
+        (NACKED, "The broker refused a message for the queue 'q': a queue takes none at the moment. Remove the"),
+        (
+            ChannelAccessRefused("403"),
+            "The broker does not let this user publish to the queue 'q': deploy/rabbitmq/README.md",
+        ),
+        (TimeoutError(), "The broker did not confirm a message within 30 s: a memory or disk alarm may be on; `dcs-"),
         (RuntimeError("closed"), "It was lost. (RuntimeError: closed)"),
     ],
 )

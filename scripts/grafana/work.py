@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from deploy.grafana.health import AGE, LATE, late
-from deploy.grafana.panels import (
+from scripts.grafana.health import AGE, LATE, late
+from scripts.grafana.panels import (
     BLUE,
     GREEN,
     GREY,

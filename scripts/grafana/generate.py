@@ -11,10 +11,10 @@ from grafana_foundation_sdk.builders import dashboard as boards
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
-from deploy.grafana import plant, work
-from deploy.grafana.health import health
-from deploy.grafana.panels import RUNBOOK, SOURCE
 from schemas import names
+from scripts.grafana import plant, work
+from scripts.grafana.health import health
+from scripts.grafana.panels import RUNBOOK, SOURCE
 
 ROWS: Final = (
     ("Is all well?", health),
@@ -28,8 +28,8 @@ ROWS: Final = (
     ("Replicas", plant.replicas),
     ("Process", plant.process),
 )
-FILE: Final = Path(__file__).parent / "dashboards" / "dcs-migration-worker.json"
-DEPLOY: Final = Path(__file__).parents[1]
+DEPLOY: Final = Path(__file__).parents[2] / "deploy"
+FILE: Final = DEPLOY / "grafana" / "dashboards" / "dcs-migration-worker.json"
 ALERTS: Final = DEPLOY / "prometheus" / "rules" / "alerts.yml"
 CONFIG_MAP: Final = DEPLOY / "kubernetes" / "components" / "monitoring" / "dashboard.yaml"
 CONFIG_MAP_HEAD: Final = """\

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from deploy.grafana.panels import (
+from scripts.grafana.panels import (
     GREEN,
     GREY,
     ORANGE,

@@ -1,6 +1,6 @@
 """Rows about what the work stands on: limits, broker, replicas, processes."""
 
-from deploy.grafana.panels import (
+from scripts.grafana.panels import (
     BLUE,
     BREAKER,
     GREEN,
