@@ -15,6 +15,7 @@ from worker.claims.checks import check_redis
 from worker.cli.doctor.configuration import DoctorOptions, check_settings
 from worker.cli.doctor.network import Address, check_markers, check_port, find_problem
 from worker.config import Configuration, ConfigurationError, Settings
+from worker.config.platform import AGENT_URL, STS_ENDPOINT
 from worker.dcs.checks import CREDENTIALS, Service, check_service
 from worker.dcs.http_client import HttpClient
 from worker.dcs.transport import ServiceTransport
@@ -173,16 +174,17 @@ async def _check_redis(settings: Settings, on_check: OnCheck) -> None:
 
 
 async def check_dcs(loaded: Configuration, options: DoctorOptions, on_check: OnCheck) -> None:
-    """Report the findings about every region, the address of IAM, and the credentials."""
+    """Report the findings about every region, the address that gives credentials, and the credentials."""
     settings = loaded.settings
     try:
         tls = components.authorities(settings.dcs_ca_file, "WORKER_DCS_CA_FILE")
     except ConfigurationError as error:
         on_check(_unusable_file("DCS", error))
         return
-    if options.has_credentials and settings.auth_method == "iam" and (iam := settings.iam_endpoint) is not None:
-        problem = await _network_problem(loaded, iam, "WORKER_IAM_ENDPOINT", tls)
-        on_check(ok("IAM", f"{iam} accepts connections") if problem is None else _unreachable("IAM", problem))
+    name, url, variable = _key_giver(loaded) if options.has_credentials else ("", None, "")
+    if url is not None:
+        problem = await _network_problem(loaded, url, variable, tls)
+        on_check(ok(name, f"{url} accepts connections") if problem is None else _unreachable(name, problem))
     transport = ServiceTransport(tls, MAX_CALL_SECONDS, loaded.proxies.proxy_for)
     # Nothing is created here, so it does not matter whether this process was frozen.
     http_client = partial(HttpClient, transport, freeze_detector=FreezeDetector(lambda: 0.0), redactor=Redactor(()))
@@ -200,6 +202,20 @@ async def check_dcs(loaded: Configuration, options: DoctorOptions, on_check: OnC
     elif options.project is None:
         remedy = "dcs-worker doctor --project ID, with a project of your requests"
         on_check(unchecked(CREDENTIALS, "not tested: that needs a project", remedy))
+
+
+def _key_giver(loaded: Configuration) -> tuple[str, str | None, str]:
+    """What gives the credentials over the network: name, URL, and the variable that sets it; no URL if nothing does."""
+    found, iam = loaded.platform, loaded.settings.iam_endpoint
+    match loaded.settings.auth_method, found.identity:
+        case ("iam", _) | ("platform", "OIDC of the old IAM"):
+            return "IAM", iam, "WORKER_IAM_ENDPOINT"
+        case "platform", "pod identity":
+            return "pod identity agent", found.agent_url, AGENT_URL
+        case "platform", "OIDC":
+            return "STS", found.sts_endpoint, STS_ENDPOINT
+        case _:
+            return "", None, ""
 
 
 async def _check_region(

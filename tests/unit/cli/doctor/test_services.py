@@ -18,6 +18,8 @@ from worker.cli.doctor.services import check_dcs
 from worker.config import load
 from worker.dcs.checks import SET_CLOCK
 from worker.policy.diagnostics import Check, CheckResult, FailureKind
+from worker.tools.fake_dcs import Auth
+from worker.tools.fake_dcs import platform as platform_services
 from worker.tools.servers import free_port
 
 PROJECT = "0123456789abcdef0123456789abcdef"
@@ -41,7 +43,7 @@ async def _fake_dcs(**settings: Any) -> AsyncIterator[FaultyDcs]:
     async with FaultyDcs(**settings) as fake_dcs:
         yield fake_dcs
         assert fake_dcs.tasks == []
-        assert {call.method for call in fake_dcs.calls if call.operation != "token"} <= {"GET"}
+        assert {call.method for call in fake_dcs.calls if call.operation not in ("token", "identity")} <= {"GET"}
 
 
 async def _checked(
@@ -235,3 +237,28 @@ async def test_proxy_that_is_away_is_named(tmp_path: Path) -> None:
     assert "127.0.0.1:1" in found["DCS"].found
     assert "HTTPS_PROXY" in (found["DCS"].remedy or "")
     assert "secret" not in f"{found}"
+
+
+@pytest.mark.parametrize(
+    ("way", "name", "variable"),
+    [
+        ("pod identity", "pod identity agent", "HC_CONTAINER_CREDENTIALS_FULL_URI"),
+        ("OIDC", "STS", "HUAWEICLOUD_SDK_STS_ENDPOINT"),
+        ("OIDC of the old IAM", "IAM", "WORKER_IAM_ENDPOINT"),
+    ],
+)
+async def test_service_that_gives_keys_is_checked(way: str, name: str, variable: str, tmp_path: Path) -> None:
+    """It is reachable and its keys are accepted; out of reach, the variable with its address is named."""
+    token = tmp_path / "token"
+    token.write_text(Auth().workload_token.get_secret_value())
+    async with _fake_dcs(auth={"mode": "platform"}) as fake_dcs:
+        variables = {
+            key: text.format(url=fake_dcs.url, token_file=token) for key, text in platform_services.WAYS[way].items()
+        }
+        environment = {"WORKER_CREDENTIALS": "platform", "WORKER_SECRETS_DIR": str(tmp_path), **variables}
+        found = await _checked(fake_dcs, tmp_path, environment)
+        away = variables[variable].replace(fake_dcs.url, f"http://127.0.0.1:{free_port()}")
+        lost = await _checked(fake_dcs, tmp_path, environment | {variable: away})
+
+    assert (found[name].result, found["credentials"].result) == (CheckResult.OK, CheckResult.OK)
+    assert (lost[name].result, variable in (lost[name].remedy or "")) == (CheckResult.FAILED, True)
