@@ -26,7 +26,7 @@ _SENTENCES: Final = {
 _PATTERNS: Final = {
     "request_id": "must be 1 to 128 of A-Z a-z 0-9 . _ : - and begin with a letter or digit",
     "project_id": "must be 1 to 64 of A-Z a-z 0-9 _ -",
-    "region": "must be the name of a configured region, like cn-north-4, never an address",
+    "region": "must be the name of a configured region, never an address",
     "task.name": "must not begin or end with a blank, nor contain control characters",
 }
 

@@ -85,6 +85,7 @@ async def test_request_that_is_not_parked_is_found_in_redis_and_in_dcs(
     }
     assert (unknown.status, "no record" in unknown.output) == (1, True)
     assert (by_marker.status, f"task {task.task_id} has the marker" in by_marker.output) == (0, True)
+    assert "its status is RUNNING" in " ".join(by_marker.output.split())
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, None])

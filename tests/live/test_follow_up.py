@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from schemas import names
+from tools.harness.parked_queue import CommandLine
+from tools.harness.parked_queue import settings as cli_settings
 from tools.harness.running_system import RunningSystem, request, until
 from worker.tools.fake_dcs.tasks import PLAIN_TEXT_PASSWORD
 
@@ -96,7 +98,16 @@ async def test_watches_wait_while_no_worker_follows_up(vhost: str, tmp_path: Pat
         await until(lambda: len(system.events) == 2, 20)
         assert await system.depth(due) == 1
 
+        command_line = CommandLine(cli_settings(vhost, tmp_path), tmp_path)
+        listening = await command_line.start("explain", "a", "--listen", "--json")
+        assert listening.stderr is not None
+        async with asyncio.timeout(30):
+            await listening.stderr.readline()
         await system.worker(**FOLLOW_UP).ready()
         await until(lambda: "a" in provisioning(system), 20)
+        async with asyncio.timeout(30):
+            heard, _ = await listening.communicate()
+        (timeline,) = json.loads(heard)
+        assert timeline["state"] == "provisioned"
         assert sorted(task.name for task in system.fake_dcs.tasks) == ["a", "b"]
         assert set(provisioning(system)) == {"a"}

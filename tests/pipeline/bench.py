@@ -12,7 +12,8 @@ from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.ports import SharedClaims
 from worker.pipeline.repeat_locks import Locks
 from worker.pipeline.throttle import Throttle
-from worker.policy.migration_request import RequestParser
+from worker.policy.call_result import TaskCreated
+from worker.policy.migration_request import MigrationRequest, RequestParser
 from worker.policy.retry_policy import RetryPolicy, ThrottleSettings
 
 
@@ -61,12 +62,15 @@ class Bench:
             now=lambda: self.now,
             random_unit=lambda: 0.0,
             sleep=self._sleep,
-            on_created=lambda migration, created: self.created.append((migration.request_id, created.instance_id)),
+            on_created={"cn-north-4": self._on_created},
         )
         parser = RequestParser(65536, ("cn-north-4",), "cn-north-4", with_marker)
         self.dispatcher: Dispatcher[DeliveryPipeline] = build_dispatcher(
             ports, policy, parser, deduplicator or Deduplicator(), with_follow_up=with_follow_up
         )
+
+    def _on_created(self, migration: MigrationRequest, created: TaskCreated) -> None:
+        self.created.append((migration.request_id, created.instance_id))
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

@@ -1,7 +1,7 @@
 """Tests of the simulation: coverage, reproducible runs, and no broken law in a short exploration."""
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -111,6 +111,18 @@ def test_former_violation_does_not_recur_with_freeze_at_any_point(plan: Plan) ->
     result, _ = replay(plan, assemble)
     for point, label in enumerate(result.points):
         for fault in ("freeze-long", *(("lookup-slow",) if label == "lookup.after" else ())):
+            run, timeline = replay(plan.model_copy(update={"faults": {point: fault}}), assemble)
+            assert run.violations == [], "\n".join(timeline)
+
+
+@pytest.mark.parametrize("fate", ["ready", "failed", "released", "deleted", "stuck"])
+def test_created_task_is_followed_up_with_a_restart_at_any_point(fate: Literal["ready"]) -> None:
+    """Each watch ends, with every fate of the task, at whichever point a process ends or its channel is lost."""
+    plan = Plan(requests=(PlannedRequest(fate=fate),), claims=True, follow_up_timeout=100.0)
+    result, _ = replay(plan, assemble)
+    for point, label in enumerate(result.points):
+        lost = ("confirm-lost",) if label == "watch.after" else ()
+        for fault in ("crash", "drain", "channel", *lost):
             run, timeline = replay(plan.model_copy(update={"faults": {point: fault}}), assemble)
             assert run.violations == [], "\n".join(timeline)
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.dispatcher import Dispatcher
@@ -43,7 +43,7 @@ class Ports:
     now: Callable[[], float] = time.time
     random_unit: Callable[[], float] = random.random
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-    on_created: OnCreated = lambda *_: None
+    on_created: OnCreated = field(default_factory=dict)
 
 
 def build_follow_up(ports: Ports, calls: TaskStates, settings: FollowUpSettings) -> Dispatcher[FollowUp]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.bootstrap import components
 from worker.bootstrap.assembly import Ports, build_dispatcher, build_follow_up
-from worker.bootstrap.rotation import CurrentBrokers, RotationReport, rotation_reports
+from worker.bootstrap.rotation import CurrentBrokers, rotation_reports
 from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, STUCK, FollowUpParts, Worker
 from worker.config import Configuration, ConfigurationError, Settings
 from worker.dcs.client import DcsClient
@@ -68,9 +68,8 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         nodes, claims = CurrentBrokers(loaded), await _claims(stack, loaded, observer, consumer, throttle)
         publisher = _publisher(stack, settings, nodes, topology, observer, consumer, refusals)
         traced = components.traced(publisher, observer.tracing, settings)
-        marker_check = MarkerCheck(TaskCalls(client).row, throttle, observer.marker_checked, settings.settle)
-        stack.push_async_callback(marker_check.aclose)
-        ports = Ports(client, traced, observer, throttle, consumer, claims, locks, on_created=marker_check.begin)
+        marker_check = _marker_check(stack, settings, client, throttle, observer)
+        ports = Ports(client, traced, observer, throttle, consumer, claims, locks, on_created=marker_check.waiting)
         policy, parser = components.retry_policy(settings), components.request_parser(settings)
         dispatcher = build_dispatcher(ports, policy, parser, deduplicator, with_follow_up=settings.follow_up)
         follow_up = _follow_up(ports, client, settings, topology, freeze_detector) if settings.follow_up else None
@@ -82,8 +81,7 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         )
         web = await _start_web_server(stack, worker, metrics)
         observer.started(**_effective(worker, web.port))
-        rotations = rotation_reports(loaded, nodes, observer, throttle.credentials_changed)
-        stack.push_async_callback(end, asyncio.create_task(_tick(freeze_detector, observer, rotations)))
+        stack.push_async_callback(end, asyncio.create_task(_tick(freeze_detector, loaded, nodes, observer, throttle)))
         stack.push_async_callback(end, asyncio.create_task(worker.watch_health()))
         yield worker
 
@@ -153,6 +151,15 @@ def _publisher(
         on_blocked=on_blocked,
         on_stuck=on_stuck,
     )
+
+
+def _marker_check(
+    stack: AsyncExitStack, settings: Settings, client: DcsClient, throttle: Throttle, observer: WorkerObserver
+) -> MarkerCheck:
+    look, report = TaskCalls(client).row, observer.marker_checked
+    marker_check = MarkerCheck(settings.dcs_endpoints, look, throttle, report, settings.settle)
+    stack.push_async_callback(marker_check.aclose)
+    return marker_check
 
 
 def _consumer(
@@ -258,7 +265,14 @@ def _effective(worker: Worker, port: int) -> dict[str, object]:
     }
 
 
-async def _tick(freeze_detector: FreezeDetector, observer: WorkerObserver, rotations: Sequence[RotationReport]) -> None:
+async def _tick(
+    freeze_detector: FreezeDetector,
+    loaded: Configuration,
+    nodes: CurrentBrokers,
+    observer: WorkerObserver,
+    throttle: Throttle,
+) -> None:
+    rotations = rotation_reports(loaded, nodes, observer, throttle.credentials_changed)
     while True:
         freeze_detector.tick()
         observer.flush()

@@ -43,7 +43,9 @@ def explain(
         str | None, typer.Option(help="Project of the request: without it only the parked queue is asked.")
     ] = None,
     region: Annotated[str | None, typer.Option(help="Region of the request; default: WORKER_DCS_REGION.")] = None,
-    listen: Annotated[bool, typer.Option("--listen", help="Wait for the next event of the request.")] = False,
+    listen: Annotated[
+        bool, typer.Option("--listen", help="Wait for the next event of the request or its task.")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to listen.")] = 3600.0,
     as_json: Json = False,
 ) -> None:
@@ -135,13 +137,14 @@ def _lines(timeline: "RequestTimeline", sources: "Sequence[Source]") -> Iterator
 
 
 async def _explain_next_event(settings: "Settings", identity: str, timeout: float, *, as_json: bool) -> int:
+    from schemas.event import KEYS
     from worker.bootstrap.components import brokers
     from worker.rabbit.tools.broker_access import open_connection
     from worker.rabbit.tools.event_stream import open_event_stream
 
     async with (
         open_connection(brokers(settings), "dcs-worker explain") as connection,
-        open_event_stream(connection, settings.event_exchange) as events,
+        open_event_stream(connection, settings.event_exchange, tuple(KEYS.values())) as events,
     ):
         typer.echo(f"Listening for the event of {identity!r} ...", err=True)
         try:
@@ -155,15 +158,13 @@ async def _explain_next_event(settings: "Settings", identity: str, timeout: floa
 
 
 def _timeline_if_of(identity: str, event: "Event") -> "RequestTimeline | None":
-    from schemas.client import read_event
-    from worker.cli.parked.timeline import timeline_of_event
+    from worker.cli.parked.timeline import timeline_of_event_body
 
     try:
-        content = read_event(event.body)
+        timeline = timeline_of_event_body(event.body, event.headers)
     except ValueError:
         return None  # not an event of the worker
-    is_ours = identity in (content.request_id, event.correlation_id)
-    return timeline_of_event(content, event.headers) if is_ours else None
+    return timeline if identity in (timeline.sender.request_id, event.correlation_id) else None
 
 
 def _explain_messages(text: bytes, settings: "Settings", *, as_json: bool) -> int:

@@ -116,7 +116,8 @@ async def _ask_dcs(sought: Sought, name: str, request: MigrationRequest) -> Answ
     known = RequestTimeline(sought.sender, "a task exists", None, ())
     match result:
         case TaskFound(instance_id=task) | ConflictingTask(candidates=(task,)):
-            return Source(name, "found", f"task {task} has the marker of the request"), known
+            status = f"; its status is {result.task_status}" if isinstance(result, TaskFound) else ""
+            return Source(name, "found", f"task {task} has the marker of the request{status}"), known
         case SeveralTasks(candidates=tasks) | ConflictingTask(candidates=tasks):
             return Source(name, "found", f"tasks that may belong to the request: {', '.join(tasks)}"), known
         case CallError():

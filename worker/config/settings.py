@@ -72,9 +72,8 @@ def variable(field: str) -> str:
 
 FilePath = Annotated[Path | None, values.READABLE_FILE]
 Line = Annotated[str | None, values.LINE]
-Header = Annotated[SecretStr, AfterValidator(values.check_header_secret)] | None
-QueueName = Annotated[str, values.QUEUE_NAME]
 ExchangeName = Annotated[str, values.EXCHANGE_NAME]
+Header = Annotated[SecretStr, AfterValidator(values.check_header_secret)] | None
 Seconds = Annotated[float, seconds()]
 Delays = Annotated[tuple[values.Delay, ...], BeforeValidator(values.items), AfterValidator(values.check_rising_delays)]
 
@@ -97,7 +96,7 @@ class Settings(BaseSettings):
     broker_timeout: Seconds = Field(
         300.0, description="time without a broker connection before the worker exits with status 69"
     )
-    queue: QueueName = Field(
+    queue: Annotated[str, values.QUEUE_NAME] = Field(
         "dcs.migration.requests", description="queue of requests; the names of retry and parked queues derive from it"
     )
     request_exchange: ExchangeName = Field("dcs.migration", description="direct exchange of requests")
@@ -149,13 +148,11 @@ class Settings(BaseSettings):
         None, description="option 4: the profile file; empty: `~/.huaweicloud/credentials` if it exists"
     )
     tries: Annotated[int, whole_number(1, 20)] = Field(
-        3,
-        description="attempts within one delivery; backoff between them is exponential with full jitter, from 0.2 to 5",
+        3, description="attempts within one delivery; exponential backoff with full jitter between them, from 0.2 to 5"
     )
     retry_delays: Delays = Field(
         (10.0, 60.0, 300.0, 1800.0),
-        description="retry schedule: the delay before each further delivery; "
-        "the longest must be at least `WORKER_SETTLE`",
+        description="retry schedule: delays before further deliveries; the longest must be at least `WORKER_SETTLE`",
     )
     reconcile: Annotated[Literal["always", "ambiguous", "off"], ANY_CASE, must_be("always, ambiguous or off")] = Field(
         "always",
@@ -183,8 +180,8 @@ class Settings(BaseSettings):
     )
     follow_up: Annotated[bool, values.BOOLEAN] = Field(
         False,
-        description="follow up created tasks: one more event says whether the task became ready "
-        "(`migration.provisioned`) or not (`migration.provisioning_failed`)",
+        description="one more event for created tasks: whether the task became ready (`migration.provisioned`) or not "
+        "(`migration.provisioning_failed`)",
     )
     follow_up_timeout: Seconds = Field(
         1_800.0, description="time after the success from which a task that is not ready counts as failed (`timeout`)"
@@ -212,10 +209,9 @@ class Settings(BaseSettings):
     )
     otlp_protocol: Line = Field(None, description="`http/protobuf`, the only one there is, or empty")
     otlp_traces_protocol: Line = Field(None, description="the same, for traces alone")
-    traces_exporter: Line = Field(None, description="`none`: no tracing, whatever is set; `otlp` or empty")
+    traces_exporter: Line = Field(None, description="`none`: no tracing; `otlp` or empty: as the addresses say")
     secrets_dir: Annotated[Path, values.FOLDER] = Field(
-        Path("/run/secrets"),
-        description="folder of secret files, each named like a variable in lower case and holding its value",
+        Path("/run/secrets"), description="folder of secret files, each named like a variable in lower case"
     )
 
     @field_validator("*", mode="before")
@@ -243,9 +239,8 @@ class Settings(BaseSettings):
     @property
     def collector(self) -> str | None:
         """The address to which spans are sent; None: tracing is off."""
-        base = self.otlp_endpoint
-        address = self.otlp_traces_endpoint or (base and base.rstrip("/") + "/v1/traces")
-        return None if self.traces_exporter == "none" else address
+        base = self.otlp_endpoint and self.otlp_endpoint.rstrip("/") + "/v1/traces"
+        return None if self.traces_exporter == "none" else self.otlp_traces_endpoint or base
 
     @property
     def auth_method(self) -> AuthMethodName:
@@ -254,9 +249,6 @@ class Settings(BaseSettings):
             if any(getattr(self, field) is not None for field in fields):
                 return method
         raise ConfigurationError(("no credentials for DCS are configured",))
-
-
-# How settings are displayed.
 
 
 def describe(settings: Settings) -> list[tuple[str, str, str]]:

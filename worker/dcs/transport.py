@@ -53,6 +53,8 @@ class ServiceTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request on the route to its host."""
         to = (request.url.scheme, request.url.host)
+        if request.url.host.endswith("."):  # certificates have a fully qualified name without its dot
+            request.extensions["sni_hostname"] = request.url.host.rstrip(".")
         pools = self._routes.get(to) or self._routes.setdefault(to, self._route(*to))
         if pools is not self._direct:
             # httpcore2 applies a pool's own socket options to direct connections only.

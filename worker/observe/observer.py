@@ -9,14 +9,7 @@ from worker.observe.logging import Level
 from worker.observe.metrics import FINAL_OUTCOMES, NO_REGION, OTHER_VALUE, Metrics
 from worker.observe.recent_activity import RecentActivity
 from worker.observe.repeated_lines import LineKind, RepeatedLines
-from worker.policy.call_result import (
-    CallError,
-    CallResult,
-    ConflictingTask,
-    SeveralTasks,
-    TaskFound,
-    TaskNotFound,
-)
+from worker.policy.call_result import CallError, CallResult, ConflictingTask, SeveralTasks, TaskFound, TaskNotFound
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.follow_up import LastWord, Watch
 from worker.policy.migration_request import MigrationRequest
@@ -144,12 +137,9 @@ class WorkerObserver:
         """The first task of a region shows whether DCS keeps the marker: `MARKER_KEPT`, or what it lists."""
         is_kept = state == MARKER_KEPT
         self._metrics.marker_kept.labels(migration.region).set(is_kept)
-        message = f"The marker at the end of a task's description is {state}"
-        fields = {"region": migration.region, "project_id": migration.project_id, "instance_id": task_id}
-        if is_kept:
-            self._logger.info("marker.kept", message=message, **fields)
-        else:
-            self._logger.warning("marker.lost", message=f"{message}: {MARKER_REMEDY}", **fields)
+        log, event = (self._logger.info, "marker.kept") if is_kept else (self._logger.warning, "marker.lost")
+        message = f"The marker at the end of a task's description is {state}{'' if is_kept else f': {MARKER_REMEDY}'}"
+        log(event, message=message, region=migration.region, project_id=migration.project_id, instance_id=task_id)
 
     def limited(self, limit: int) -> None:
         """The concurrency limit changed."""
@@ -282,8 +272,7 @@ class WorkerObserver:
 
     def _log_repeatable(self, level: int, event: str, reason: str, fields: dict[str, Any]) -> None:
         kind = LineKind(level, event, fields.get("region"), reason, fields.get("error_code"))
-        is_success = event == "request.succeeded"
-        if is_success or self._keeps_every_line or self._repeated_lines.admits(kind):
+        if event == "request.succeeded" or self._keeps_every_line or self._repeated_lines.admits(kind):
             self._logger.log(level, event, **fields)
 
     def _summarise(self, kind: LineKind, count: int, seconds: float) -> None:
@@ -295,6 +284,5 @@ class WorkerObserver:
 
 def _delivery_level(fact: DeliveryFinished) -> int:
     """A parked request needs an operator; another failed one may."""
-    if fact.parked:
-        return logging.ERROR
-    return logging.WARNING if fact.outcome == "failed" else logging.INFO
+    usual = logging.WARNING if fact.outcome == "failed" else logging.INFO
+    return logging.ERROR if fact.parked else usual

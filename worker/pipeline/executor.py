@@ -271,7 +271,8 @@ class Executor:
         self._record_call(context, Call(Kind.CREATE, context.envelope.attempts, asked_at, started_at), result)
         context.last_call_was_lookup = False
         if isinstance(result, TaskCreated):
-            self._on_created(context.migration, result)
+            if (on_created := self._on_created.get(context.migration.region)) is not None:
+                on_created(context.migration, result)
             return final_events.succeeded(context.migration, context.envelope, result, "created", self._now())
         if result.is_ambiguous:
             context.ambiguous_create = result

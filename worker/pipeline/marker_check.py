@@ -5,7 +5,7 @@ after the listing delay and while no request waits for a permit. It delays and f
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from contextvars import Context
 from typing import Final
@@ -19,7 +19,6 @@ from worker.policy.migration_request import MigrationRequest
 BUSY_SECONDS: Final = 5.0
 """Until the next attempt at a permit, while requests wait for one."""
 
-
 Look = Callable[[MigrationRequest, str], Awaitable[TaskRow | CallError | None]]
 """Reads the row of a task by one list call; None if it is not there."""
 Report = Callable[[MigrationRequest, str, str], None]
@@ -27,26 +26,31 @@ Report = Callable[[MigrationRequest, str, str], None]
 
 
 class MarkerCheck:
-    """The checks of one process, one per region."""
+    """The checks of one process, for these regions."""
 
-    def __init__(self, look: Look, throttle: CallThrottle, report: Report, delay: float) -> None:
+    def __init__(
+        self, regions: Iterable[str], look: Look, throttle: CallThrottle, report: Report, delay: float
+    ) -> None:
+        self.waiting = dict.fromkeys(regions, self._begin)
+        """The regions that wait for a created task, and what it is passed to."""
         self.facts: dict[str, dict[str, str]] = {}
         """By region: what became of the marker, once that is known."""
         self._look, self._throttle, self._report, self._delay = look, throttle, report, delay
         self._checks: dict[str, asyncio.Task[None]] = {}
-
-    def begin(self, migration: MigrationRequest, created: TaskCreated) -> None:
-        """Check the marker by a created task, unless its region is being checked or was checked."""
-        if migration.marker is not None and migration.region not in self._checks:
-            check = self._check(migration, created.instance_id)
-            # In no trace: the delivery ends long before.
-            self._checks[migration.region] = asyncio.get_running_loop().create_task(check, context=Context())
 
     async def aclose(self) -> None:
         """End the checks that are under way."""
         for check in self._checks.values():
             check.cancel()
         await asyncio.gather(*self._checks.values(), return_exceptions=True)
+
+    def _begin(self, migration: MigrationRequest, created: TaskCreated) -> None:
+        if migration.marker is None:
+            return
+        del self.waiting[migration.region]
+        check = self._check(migration, created.instance_id)
+        # In no trace: the delivery ends long before.
+        self._checks[migration.region] = asyncio.get_running_loop().create_task(check, context=Context())
 
     async def _check(self, migration: MigrationRequest, task_id: str) -> None:
         seconds, row = self._delay, None
@@ -60,7 +64,7 @@ class MarkerCheck:
             self.facts[migration.region] = {"marker": state}
             self._report(migration, task_id, state)
         elif isinstance(row, CallError) and error_table.final_reason(row) is None:
-            del self._checks[migration.region]  # the next task is checked instead
+            self.waiting[migration.region] = self._begin  # the next task is checked instead
 
     async def _row(self, migration: MigrationRequest, task_id: str) -> TaskRow | CallError | None:
         """The row of the task. Of errors the throttle learns only a 429, so that no request is held for this call."""

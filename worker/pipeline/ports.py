@@ -169,8 +169,8 @@ class SharedClaims(Claims, Protocol):
         """Whether Redis can be asked."""
 
 
-OnCreated = Callable[[MigrationRequest, TaskCreated], None]
-"""Receives each task that this process created. It is called between two awaits and raises nothing."""
+OnCreated = Mapping[str, Callable[[MigrationRequest, TaskCreated], None]]
+"""By region: receives a task that this process created. It does not wait, and raises nothing."""
 
 
 class CallOwner(Protocol):

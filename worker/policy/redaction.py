@@ -24,6 +24,8 @@ MIN_LENGTH_ENCODED: Final = 8
 """The hex or base64 of a shorter secret is found by chance."""
 PREFIX_LENGTH: Final = 32
 """A longer secret, a token, is found by its first characters: services cut the texts that they repeat."""
+MAX_MARK_LENGTH: Final = 256
+"""Of a secret with blanks or quotes, which is no token; a metadata service may answer anything."""
 MAX_ROTATED_SECRETS: Final = 64
 """Beyond it the oldest are forgotten: they were replaced long ago."""
 MAX_TEXT_CHARACTERS: Final = 4096
@@ -157,7 +159,7 @@ _Mark = tuple[str, str]
 
 def _mark(secret: str) -> _Mark:
     if len(secret) <= PREFIX_LENGTH or _GAP.search(secret):
-        return secret, ""
+        return secret[:MAX_MARK_LENGTH], ""
     return secret[:PREFIX_LENGTH], rf"[^{_GAPS}]*"
 
 

@@ -94,7 +94,7 @@ class WebServer:
     def _dispatch(self, request: web.BaseRequest) -> web.Response:
         if (handler := self._handlers.get(request.path)) is None:
             return _json(404, {"error": "not found", "pages": list(self._handlers)})
-        if request.method == "OPTIONS":  # how HAProxy checks health unless it is told otherwise
+        if request.method == "OPTIONS":  # how HAProxy checks health by default
             return web.Response(status=handler(request).status, headers={"Allow": ALLOWED})
         if request.method not in ("GET", "HEAD"):
             return _json(405, {"error": f"only {ALLOWED} are allowed"}, Allow=ALLOWED)

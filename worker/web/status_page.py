@@ -133,9 +133,11 @@ def _section(name: str, title: str, content: str) -> str:
 
 
 def _tiles(status: Status) -> str:
+    watched = {"tasks followed up": (f"{status.queued['follow_up']:,}", "")} if "follow_up" in status.queued else {}
     queued = {name: f"{status.queued[name]:,}" if name in status.queued else UNKNOWN for name in QUEUES}
     figures = {
         **{name: (queued[queue], "") for queue, name in QUEUES.items()},
+        **watched,
         "in flight": (f"{status.in_flight:,} of {status.prefetch:,}", ""),
         **{f"{name}, last minute": (value, "") for name, value in status.activity.figures.items()},
     }

@@ -35,7 +35,8 @@ def unwatched(events: Iterable[Event], starts: Sequence[WatchStart], calls: Iter
     watched = {start.task_id for start in starts}
     created = Counter(call.delivery.message.request_key for call in calls if call.task_id is not None)
     for task_id in sorted(tasks.keys() - watched):
-        yield created[tasks[task_id]] > 1, f"never followed up: {task_id}"
+        is_second = created[tasks[task_id]] > 1
+        yield is_second, "one of two tasks is never followed up" if is_second else f"never followed up: {task_id}"
     for start in starts:
         if start.delivery.is_answered_from_memory and not is_interrupted(start.delivery):
             yield False, f"an answer from memory starts another watch of {start.task_id}"

@@ -113,7 +113,7 @@ class Plan(_Frozen):
     timed_faults: tuple[TimedFault, ...] = ()
     outages: tuple[Outage, ...] = ()
     follow_up_timeout: float | None = None
-    """Created tasks are followed up for so long; None: not at all."""
+    """Seconds for which created tasks are followed up; None: they are not."""
 
     @property
     def is_calm(self) -> bool:

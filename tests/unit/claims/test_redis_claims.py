@@ -103,7 +103,7 @@ async def test_address_that_swallows_packets_does_not_keep_redis_away(monkeypatc
     """Another address of the name answers: the claims are there from the start."""
 
     def answer(parts: list[bytes]) -> bytes:
-        return bulk(MEMORY) if parts[0] == b"GET" else bulk(MEMORY + b" 3600.0")
+        return bulk(MEMORY) if parts[0] == b"GET" else bulk(MEMORY + b" 3600.0 1000 4000")
 
     async with listening(answering(answer)) as url:
         port = url.partition("127.0.0.1:")[2].partition("/")[0]
@@ -122,7 +122,7 @@ async def test_rotated_password_is_used_by_the_next_connection() -> None:
         if parts[0] == b"AUTH":
             passwords.append(parts[1])
             return b"+OK\r\n" if parts[1] == b"new" else b"-WRONGPASS invalid username-password pair\r\n"
-        return bulk(MEMORY) if parts[0] == b"GET" else bulk(MEMORY + b" 3600.0")
+        return bulk(MEMORY) if parts[0] == b"GET" else bulk(MEMORY + b" 3600.0 1000 4000")
 
     async with listening(answering(answer)) as address:
         claims = RedisClaims(lambda: address.replace("//", f"//:{url[0]}@"), observer)

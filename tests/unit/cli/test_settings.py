@@ -86,7 +86,8 @@ def test_lines_of_80_columns_mark_what_is_not_default(environment: dict[str, str
 
     (at,) = [number for number, line in enumerate(lines) if line.startswith("* WORKER_QUEUE ")]
     assert lines[at].endswith("  from.environment")
-    assert lines[at + 1].strip() == "environment; default: dcs.migration.requests"
+    below = " ".join(line.strip() for line in lines[at + 1 : at + 3])
+    assert below == "environment; default: dcs.migration.requests"
     assert any(line.startswith("  WORKER_SETTLE ") and line.endswith("  45") for line in lines)
     assert [line for line in lines if len(line) > 80 and " " in line[40:]] == []
 

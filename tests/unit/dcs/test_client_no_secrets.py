@@ -12,11 +12,13 @@ from tests.unit.dcs.raw_server import client_tls, serving
 from tests.unit.dcs.test_client import an_order, go
 from worker.dcs.auth.auth_method import AuthMethod, ReadyToken
 from worker.dcs.auth.signing import Keys, KeySigner
+from worker.dcs.checks import Service, check_service
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
 from worker.dcs.task_calls import TaskCalls
 from worker.dcs.transport import ServiceTransport
 from worker.policy.call_result import CallError, TaskCreated, TaskFound
+from worker.policy.diagnostics import Check
 from worker.policy.freeze_detector import FreezeDetector
 
 ENDPOINTS = {"cn-north-4": "http://127.0.0.1"}
@@ -132,3 +134,20 @@ async def test_bytes_that_are_no_answer_repeat_no_secret() -> None:
 
     assert isinstance(result, CallError)
     assert not any(piece in repr(result) for piece in PIECES)
+
+
+@pytest.mark.parametrize("method", [ReadyToken(lambda: TOKEN), KeySigner(lambda: KEYS, now=lambda: START)], ids=repr)
+async def test_doctor_repeats_no_secret(method: AuthMethod) -> None:
+    """Its findings quote what DCS answers; in every status, cut to a line."""
+    for status in (400, 401, 403, 404, 429, 500):
+
+        def answer(request: httpx2.Request, status: int = status) -> httpx2.Response:
+            return reply(status, json=refusal(message=f"{'x' * 150} {shown(request)}"))
+
+        http, checks = a_client(answer), list[Check]()
+        service = Service("cn-north-4", "http://127.0.0.1", "p", "keys", error_of=http.error_of)
+        await check_service(service, http, method, lambda: START, checks.append)
+
+        assert checks
+        assert not any(piece in repr(checks) for piece in PIECES)
+        assert re.search(r"Signature=(?!\*)", repr(checks)) is None

@@ -1,12 +1,14 @@
 """Connections: kept between calls, never believed further than they can be, each for one call at a time."""
 
 import asyncio
-from typing import ClassVar
+import socket
+from typing import Any, ClassVar
 
 import httpx2
 import pytest
+import uvloop
 
-from tests.unit.dcs.raw_server import EMPTY_PAGE, allowed, an_order, calling, created, http, serving, until
+from tests.unit.dcs.raw_server import EMPTY_PAGE, allowed, an_order, calling, created, http, server_tls, serving, until
 from worker.dcs import transport as transport_module
 from worker.dcs.http_client import ANSWER_LIMIT, HttpClient, new_request
 from worker.dcs.transport import Pools
@@ -14,6 +16,22 @@ from worker.policy.call_result import CallError, CallStatus, Evidence, TaskCreat
 from worker.policy.freeze_detector import FreezeDetector
 
 LATE = http(408)
+
+
+async def test_dot_of_a_fully_qualified_name_is_not_in_the_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the dot a resolver does not append search domains; certificates and SNI have none."""
+    if isinstance(asyncio.get_running_loop(), uvloop.Loop):
+        pytest.skip("it resolves without Python")
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: bytes | str, *args: Any, **options: Any) -> Any:
+        assert host in (b"localhost.", "localhost.")
+        return resolve("127.0.0.1", *args, **options)
+
+    async with serving(created("t-1"), tls=server_tls()) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        async with calling(f"https://localhost.:{server.port}") as dcs:
+            assert await dcs.create(an_order("r-1"), allowed) == TaskCreated("t-1")
 
 
 async def test_connection_is_kept() -> None:

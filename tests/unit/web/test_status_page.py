@@ -182,6 +182,9 @@ def test_tiles_show_current_figures() -> None:
         *(("12 of 64", "in flight"), ("3", "failed, last minute")),
     ):
         assert texts[texts.index(name) - 1] == value
+    assert "tasks followed up" not in texts
+    page = render_page(Health(), replace(STATUS, queued={"follow_up": 1_234}))
+    assert '<b class="">1,234</b>tasks followed up' in page
 
 
 def test_trouble_in_tiles_has_colour() -> None:

@@ -134,6 +134,13 @@ def timeline_of_provisioning(event: ProvisioningEvent) -> RequestTimeline:
     )
 
 
+def timeline_of_event_body(body: bytes, headers: Mapping[str, object]) -> RequestTimeline:
+    """The timeline that an event of either kind tells. Raises ValueError if the body is no event."""
+    with suppress(ValueError):
+        return timeline_of_provisioning(read_provisioning_event(body))
+    return timeline_of_event(read_event(body), headers)
+
+
 def timeline_of_parked(request: ParkedRequest, *, is_parked: bool = True) -> RequestTimeline:
     """The timeline of a parked request, or (not `is_parked`) of a request in another queue."""
     headers = request.parked.headers
@@ -153,10 +160,8 @@ def timeline_of_message(message: Any, settings: Settings) -> RequestTimeline:
     properties = _object_field(message, "properties")
     headers = _object_field(message, "headers") or _object_field(properties, "headers")
     body = _body(message)
-    with suppress(ValueError):
-        return timeline_of_provisioning(read_provisioning_event(body))
     try:
-        return timeline_of_event(read_event(body), headers)
+        return timeline_of_event_body(body, headers)
     except ValueError:
         request = ParkedRequest.read(ParkedMessage.not_held(body, headers, properties.get("message_id")), settings)
         is_parked = names.PARKED_REASON in headers
