@@ -411,6 +411,16 @@ def test_blocked_broker_is_reported() -> None:
     ]
 
 
+def test_deleted_queues_are_an_error_with_what_to_do() -> None:
+    """By name, in the sentence and in a field."""
+    seen = Seen()
+    seen.observer.queues_missing(["a", "b"])
+    (line,) = seen.lines
+    assert (line["level"], line["event"], line["queues"]) == ("error", "topology.missing", ["a", "b"])
+    assert line["message"].startswith("Queues were deleted with their messages: a, b; ")
+    assert "Run dcs-worker topology check" in line["message"]
+
+
 def test_gauges_show_last_state() -> None:
     """Limit, breaker and claims show the last reported state."""
     seen = Seen()
