@@ -92,7 +92,7 @@ async def test_every_credential_rotates_under_load(broker: TlsBroker, redis_node
     auth = {"mode": "token", "token": "old-token"}
     async with (
         Redis.from_url(redis_node.url) as redis,
-        RunningSystem(node.url, tmp_path, FaultyDcs(latency=0.1, auth=auth)) as system,
+        RunningSystem(node.url, tmp_path, FaultyDcs(latency=0.7, auth=auth)) as system,
     ):
         await redis.config_set("requirepass", "old")
         unset = dict.fromkeys(("WORKER_AMQP_URL", "WORKER_AUTH_TOKEN"))
@@ -113,6 +113,7 @@ async def test_every_credential_rotates_under_load(broker: TlsBroker, redis_node
         replace(tmp_path / "worker_auth_token", b"new-token")
         await system.fake_dcs.apply({"auth": {"mode": "token", "token": "new-token"}})
         assert len(system.by_request()) < COUNT, "all were answered before the rotation"
+        await system.fake_dcs.apply({"latency": 0.0})
 
         found = await system.answered(COUNT)
         assert {event.key for events in found.values() for event in events} == {"migration.succeeded"}
