@@ -54,7 +54,8 @@ async def test_task_with_the_marker_is_found_by_any_name(fake_dcs: FaultyDcs, na
 
     source, timeline = (await _answers())[f"tasks in DCS, {REGION}"]
 
-    assert source == Source(f"tasks in DCS, {REGION}", "found", f"task {task_id} has the marker of the request")
+    said = f"task {task_id} has the marker of the request; its status is RUNNING"
+    assert source == Source(f"tasks in DCS, {REGION}", "found", said)
     assert timeline is not None
     assert timeline.state == "a task exists"
 
