@@ -132,6 +132,7 @@ class Worker:
             paused=[self._paused(pause) for pause in pauses & PAUSED.keys()],
             is_paused_by_breaker=BREAKER in pauses,
             credentials=credentials or (self.refusals[REFUSED] if REFUSED in pauses else ""),
+            credentials_error=throttle.credentials.error if credentials else None,
             regions=explain.stopped(throttle),
             is_breaker_closed=all(region.breaker.state is BreakerState.CLOSED for region in throttle.regions.values()),
             projects=explain.paused_projects(throttle),

@@ -274,6 +274,7 @@ class RegionThrottle:
         # Only a locked key is not checked at once: another wait that is asked for may be this request's alone.
         lock_seconds = error_table.asked_wait(error) if error.condition is call_result.Condition.KEY_LOCKED else 0.0
         if hold.refused(error.description, now, lock_seconds):
+            hold.error = error
             self._throttle.report(hold, self, "held" if hold.is_held else "", error)
             self._throttle.probes.begin(hold, self, project if own is not None else "")
 
@@ -454,6 +455,7 @@ class Throttle:
         message, wait = (error.description, error_table.asked_wait(error)) if error is not None else ("", 0.0)
         event = part.probe_ended(is_refused, message, self.clock(), wait)
         if part is self.credentials:
+            self.credentials.error = error if is_refused else self.credentials.error
             self._is_sampling = True
             self.are_credentials_accepted = self.are_credentials_accepted and event != "released"
         self.report(part, region, event, error)

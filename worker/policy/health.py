@@ -121,6 +121,8 @@ class Observed:
     is_paused_by_breaker: bool = False
     credentials: str = ""
     """The refusal for which they are held."""
+    credentials_error: CallError | None = None
+    """The same as an error, if it came from DCS."""
     regions: Sequence[StoppedRegion] = ()
     is_breaker_closed: bool = True
     """In every region; it is not while calls are let in again after an outage."""
@@ -151,6 +153,8 @@ def remedy(error: CallError) -> str:
         return "Check WORKER_DCS_ENDPOINTS."
     if error.condition is Condition.CLOCK_SKEW:
         return "Correct the clock of this machine."
+    if error.condition is Condition.KEY_LOCKED:
+        return "Find and stop the program that signs with a wrong secret; the key works again when its lock ends."
     if error.status is CallStatus.NO_CREDENTIALS:
         return _REMEDIES[ErrorKind.UNAUTHENTICATED]
     return _REMEDIES[error.kind]
@@ -216,7 +220,8 @@ class HealthTracker:
 
 def _failing(seen: Observed) -> str:
     if seen.credentials:
-        return f"The credentials are refused for every call: {seen.credentials}. {_REMEDIES[ErrorKind.UNAUTHENTICATED]}"
+        advice = remedy(seen.credentials_error) if seen.credentials_error else _REMEDIES[ErrorKind.UNAUTHENTICATED]
+        return f"The credentials are refused for every call: {seen.credentials}. {advice}"
     refused = {stopped.region: stopped for stopped in seen.regions if stopped.is_refused}
     if refused and {calls.region for calls in seen.calls} <= refused.keys():
         return " ".join(_refused(stopped, seen.calls) for stopped in refused.values())

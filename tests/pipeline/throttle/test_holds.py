@@ -92,6 +92,7 @@ def test_locked_key_gets_no_probe_for_five_minutes(build: Build) -> None:
         world.publish(20, f"r{number}", project_id=f"p{number}")
     world.run(299.0)
     assert len(calls(world)) == 1
+    assert [replica.throttle.credentials.error for replica in world.replicas] == [LOCKED]
     world.run(899.0)
     assert len(calls(world)) == 3
     del world.dcs.faults[REGION]

@@ -100,6 +100,9 @@ def test_refused_credentials_fail() -> None:
     """Also if all else is fine."""
     said = reason(Observed(credentials="401 DCS.1001: Invalid token", outcomes=RecentOutcomes(100, 0)))
     assert said.startswith("The credentials are refused for every call: 401 DCS.1001: Invalid token. Replace the")
+    locked = replace(REJECTED, kind=ErrorKind.UNAUTHENTICATED, condition=Condition.KEY_LOCKED)
+    said = reason(Observed(credentials="401 APIGW.0301: locked", credentials_error=locked))
+    assert "locked. Find and stop the program that signs" in said
 
 
 @pytest.mark.parametrize(
@@ -276,6 +279,10 @@ def test_other_statuses_come_and_go_at_once() -> None:
         (WRONG_ENDPOINT, "Check WORKER_DCS_ENDPOINTS."),
         (replace(WRONG_ENDPOINT, error_code=None), "Check project_id and region of the requests"),
         (replace(REJECTED, kind=ErrorKind.UNAUTHENTICATED, condition=Condition.CLOCK_SKEW), "Correct the clock"),
+        (
+            replace(REJECTED, kind=ErrorKind.UNAUTHENTICATED, condition=Condition.KEY_LOCKED),
+            "Find and stop the program",
+        ),
         (CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.NO_CREDENTIALS), "Replace the credentials"),
         *((replace(REJECTED, kind=kind), "") for kind in ErrorKind),
     ],

@@ -7,7 +7,7 @@ the first refusal is checked by a probe at once; refused as well, calls are held
 from collections.abc import Collection
 from typing import Final
 
-from worker.policy.call_result import ErrorScope
+from worker.policy.call_result import CallError, ErrorScope
 
 UNCLEAR_SECONDS: Final = 10.0
 """Until the next probe after one that was neither accepted nor refused, as in an outage."""
@@ -57,6 +57,8 @@ class Hold:
         self.since = 0.0
         self.message = ""
         """The refusal, in the words of the service."""
+        self.error: CallError | None = None
+        """The last refusal, for its remedy."""
 
     def __repr__(self) -> str:
         return f"<Hold {self.kind}: {'held' if self.is_held else 'checking' if self.is_blocking else 'free'}>"
