@@ -59,7 +59,7 @@ demo: python
 	case "$(ARGS)" in *--broker*) ;; *) scripts/servers.sh broker ;; esac
 	$(VENV)/bin/dcs-worker demo $(ARGS)
 
-PYTEST := $(RUN) -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+PYTEST := $(RUN) -m pytest --numprocesses=2 --dist=loadfile
 
 test: python
 	scripts/servers.sh $$(scripts/test-servers.sh $(ARGS))
