@@ -200,7 +200,7 @@ class TracedPublisher:
         self, ending: Any, *, correlation_id: str | None, reply_to: str | None, trace: Mapping[str, object]
     ) -> None:
         """Publish an event."""
-        key = events.KEYS[ending.type_]
+        key = events.KEYS[ending.EVENT_TYPES[ending.succeeded]]
         with self._tracing.publish_span(
             self._event_exchange, key, SpanKind.PRODUCER, id=ending.event_id, conversation_id=correlation_id
         ) as trace_headers:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 from schemas import event, identity, names
 from schemas.dcs import JobReply
@@ -139,13 +139,16 @@ def is_answer(error: CallError) -> bool:
 class ProvisioningEvent:
     """The event that ends a watch, to be published like a final event."""
 
-    type_: str
+    succeeded: bool
     event_id: str
     subject: str
     completed_at: str
     body: bytes
     journal: str = ""
     is_repeated: bool = False
+
+    EVENT_TYPES: ClassVar = {True: event.PROVISIONED_TYPE, False: event.PROVISIONING_FAILED_TYPE}
+    """By `succeeded`."""
 
 
 def ending(watch: Watch, word: LastWord, now: float) -> ProvisioningEvent:
@@ -160,11 +163,11 @@ def ending(watch: Watch, word: LastWord, now: float) -> ProvisioningEvent:
         "succeeded_at": success.completed_at,
         "completed_at": datetime.fromtimestamp(now, UTC),
     }
-    body: MigrationProvisioned
-    if reason is None:
-        type_, body = event.PROVISIONED_TYPE, MigrationProvisioned(**fields)
-    else:
-        type_ = event.PROVISIONING_FAILED_TYPE
-        body = MigrationProvisioningFailed(**fields, reason=reason, fail_reason=word.fail_reason)
+    body = (
+        MigrationProvisioned(**fields)
+        if reason is None
+        else MigrationProvisioningFailed(**fields, reason=reason, fail_reason=word.fail_reason)
+    )
+    type_ = ProvisioningEvent.EVENT_TYPES[reason is None]
     id_ = identity.event_id(success.project_id, success.request_id, type_, success.instance_id, reason)
-    return ProvisioningEvent(type_, id_, success.request_id, to_text(now), body.model_dump_json().encode())
+    return ProvisioningEvent(reason is None, id_, success.request_id, to_text(now), body.model_dump_json().encode())

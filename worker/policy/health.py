@@ -120,9 +120,8 @@ class Observed:
     """Why consumption is stopped, other than by a breaker, refused credentials or refused regions."""
     is_paused_by_breaker: bool = False
     credentials: str = ""
-    """The refusal for which they are held."""
+    """The refusal for which they are held; `credentials_error`, if it is an answer of DCS."""
     credentials_error: CallError | None = None
-    """The same as an error, if it came from DCS."""
     regions: Sequence[StoppedRegion] = ()
     is_breaker_closed: bool = True
     """In every region; it is not while calls are let in again after an outage."""
@@ -151,15 +150,14 @@ def remedy(error: CallError) -> str:
     """What to do about an error, in one sentence."""
     if error_table.scope(error) is ErrorScope.REGION and error.kind is ErrorKind.NOT_FOUND:
         return "Check WORKER_DCS_ENDPOINTS."
-    if error.condition is Condition.CLOCK_SKEW:
-        return "Correct the clock of this machine."
-    if error.condition is Condition.KEY_LOCKED:
-        return "Find and stop the program that signs with a wrong secret; the key works again when its lock ends."
-    if error.status is CallStatus.NO_CREDENTIALS:
-        return _REMEDIES[ErrorKind.UNAUTHENTICATED]
-    return _REMEDIES[error.kind]
+    kind = ErrorKind.UNAUTHENTICATED if error.status is CallStatus.NO_CREDENTIALS else error.kind
+    return _CONDITION_REMEDIES.get(error.condition) or _REMEDIES[kind]
 
 
+_CONDITION_REMEDIES: Final[Mapping[Condition | None, str]] = {
+    Condition.CLOCK_SKEW: "Correct the clock of this machine.",
+    Condition.KEY_LOCKED: "Find and stop the program that signs with a wrong secret; the key works again when its lock ends.",
+}
 _REMEDIES: Final[Mapping[ErrorKind, str]] = {
     ErrorKind.RETRY: "Run dcs-worker doctor; if it finds nothing, wait for DCS.",
     ErrorKind.THROTTLED: "Ask for a higher limit of calls, or set WORKER_DCS_RATE.",

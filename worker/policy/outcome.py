@@ -1,7 +1,7 @@
 """Outcomes of a delivery, of which each delivery has exactly one, and the answers to a claim on its request."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from schemas.envelope import Envelope
 from schemas.event import FAILED_TYPE, SUCCEEDED_TYPE, Reason
@@ -36,10 +36,8 @@ class Completed:
     is_repeated: bool = False
     """An answer from memory, to another delivery than the one that came to this outcome."""
 
-    @property
-    def type_(self) -> str:
-        """Type of its event."""
-        return SUCCEEDED_TYPE if self.succeeded else FAILED_TYPE
+    EVENT_TYPES: ClassVar = {True: SUCCEEDED_TYPE, False: FAILED_TYPE}
+    """By `succeeded`."""
 
     def to_record(self) -> dict[str, Any]:
         """Plain values, to be stored."""

@@ -105,7 +105,7 @@ class RabbitPublisher:
         trace: Mapping[str, object],
     ) -> None:
         """Publish the event to the events exchange, and to `reply_to` if given. Raises UnconfirmedError."""
-        type_ = ending.type_
+        type_ = ending.EVENT_TYPES[ending.succeeded]
         headers: dict[str, object] = dict(
             events.headers(id_=ending.event_id, type_=type_, subject=ending.subject, time=ending.completed_at)
         )

@@ -86,7 +86,8 @@ def test_event_of_a_task_that_is_ready() -> None:
     watch = Watch.read(json.dumps(success()).encode(), {})
     assert watch is not None
     ready = ending(watch, LastWord("provisioned", "RUNNING", "10.0.0.1"), watch.succeeded_at + 9.0)
-    assert (ready.type_, event.KEYS[ready.type_]) == ("dcs.migration.provisioned.v1", "migration.provisioned")
+    type_ = ready.EVENT_TYPES[ready.succeeded]
+    assert (type_, event.KEYS[type_]) == ("dcs.migration.provisioned.v1", "migration.provisioned")
     body = MigrationProvisioned.model_validate_json(ready.body)
     assert json.loads(body.model_dump_json()) == json.loads(ready.body)
     assert watch.key == ("p1", "i-1")
