@@ -156,7 +156,7 @@ def remedy(error: CallError) -> str:
 
 _CONDITION_REMEDIES: Final[Mapping[Condition | None, str]] = {
     Condition.CLOCK_SKEW: "Correct the clock of this machine.",
-    Condition.KEY_LOCKED: "Find and stop the program that signs with a wrong secret; the key works again when its lock ends.",
+    Condition.KEY_LOCKED: "Stop the program that signs with a wrong secret; the key works again when its lock ends.",
 }
 _REMEDIES: Final[Mapping[ErrorKind, str]] = {
     ErrorKind.RETRY: "Run dcs-worker doctor; if it finds nothing, wait for DCS.",

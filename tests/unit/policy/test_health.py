@@ -102,7 +102,7 @@ def test_refused_credentials_fail() -> None:
     assert said.startswith("The credentials are refused for every call: 401 DCS.1001: Invalid token. Replace the")
     locked = replace(REJECTED, kind=ErrorKind.UNAUTHENTICATED, condition=Condition.KEY_LOCKED)
     said = reason(Observed(credentials="401 APIGW.0301: locked", credentials_error=locked))
-    assert "locked. Find and stop the program that signs" in said
+    assert "locked. Stop the program that signs" in said
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_other_statuses_come_and_go_at_once() -> None:
         (replace(REJECTED, kind=ErrorKind.UNAUTHENTICATED, condition=Condition.CLOCK_SKEW), "Correct the clock"),
         (
             replace(REJECTED, kind=ErrorKind.UNAUTHENTICATED, condition=Condition.KEY_LOCKED),
-            "Find and stop the program",
+            "Stop the program",
         ),
         (CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.NO_CREDENTIALS), "Replace the credentials"),
         *((replace(REJECTED, kind=kind), "") for kind in ErrorKind),
