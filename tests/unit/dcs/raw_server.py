@@ -116,7 +116,8 @@ async def serving(
     finally:
         listening.close()
         for writer in server.connections:
-            writer.transport.abort()
+            with suppress(AttributeError):  # Python 3.11.2: TLS that is closed already
+                writer.transport.abort()
         if server.serving:
             _, stuck = await asyncio.wait(server.serving, timeout=5)
             assert not stuck, "a play does not end with its connection"
