@@ -21,7 +21,7 @@ from schemas import names
 from tests.fakes.servers import RabbitMqServer, RedisServer
 from tools.harness.parked_queue import ROOT, park, parked_headers, settings
 from tools.harness.runbook import commands
-from tools.harness.running_system import PROJECT, RunningSystem, request
+from tools.harness.running_system import PROJECT, RunningSystem, request, until
 
 RUNBOOK: Final = (ROOT / "deploy" / "runbook.md").read_text()
 PARKED_REASONS: Final = ("exhausted", "unresolved", "unauthenticated", "forbidden", "poison")
@@ -143,6 +143,8 @@ async def test_lost_broker_and_lost_redis_cost_no_second_task(
         shell = console(system, own_rabbit, redis_node)
         declare, submit = (line for title, lines in chapters() if title == "Broker lost" for line in lines[1:])
         await shell.run(submit)
+        # The one call that belongs to no request: whether the region keeps the marker.
+        await until(lambda: worker.metric("dcs_worker_marker_kept") == 1, 20, worker.explain)
         calls = len(system.fake_dcs.calls)
 
         for step in ("delete_vhost /", "add_vhost /", "set_permissions -p / guest .* .* .*"):
