@@ -220,9 +220,7 @@ def rotation(place: Place) -> Rotation:
 
 
 @pytest.mark.parametrize("names", [PAIR_FIELDS, PAIR_FIELDS[::-1]])
-def test_files_that_change_one_after_the_other_are_used_as_one_pair(
-    rotation: Rotation, names: tuple[str, str]
-) -> None:
+def test_files_that_change_one_after_the_other_are_used_as_one_pair(rotation: Rotation, names: tuple[str, str]) -> None:
     """Until the second file is changed too, whichever it is, the former pair stays in use."""
     new = {"access_key": "ak-new", "secret_key": "sk-new"}
     rotation.write(**{names[0]: new[names[0]]})

@@ -178,6 +178,8 @@ async def check_dcs(loaded: Configuration, options: DoctorOptions, on_check: OnC
     settings = loaded.settings
     try:
         tls = components.authorities(settings.dcs_ca_file, "WORKER_DCS_CA_FILE")
+        if loaded.platform.identity is None:
+            components.profile(settings)
     except ConfigurationError as error:
         on_check(_unusable_file("DCS", error))
         return
