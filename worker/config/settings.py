@@ -221,9 +221,7 @@ class Settings(BaseSettings):
             raise ValueError("must be given as text")
         if info.field_name == "iam_password":
             return value  # spaces and quotes may be part of a password
-        if (text := value.strip()) and text[0] in "'\"" and text.endswith(text[0]):
-            raise ValueError("is in quotes, which would count as part of the value; write it without them")
-        return text
+        return values.plain_text(value)
 
     @classmethod
     def settings_customise_sources(

@@ -106,8 +106,11 @@ def collector_url(text: str) -> str:
 
 
 def agent_url(text: str) -> str:
-    """Read the address of the pod identity agent that the platform sets: an address of the node, often without TLS."""
-    _parse_url(text, ("http", "https"), login_rule="", may_have_query=True)
+    """Read the address of the pod identity agent, https except on this machine and its link, as the platform's is."""
+    parts = _parse_url(text, ("https", "http"), login_rule="", may_have_query=True)
+    address = ip_address(parts.hostname or "")
+    if not (address is not None and address.is_link_local):
+        _check_encryption(parts, "loopback and link-local")
     return text
 
 
@@ -133,12 +136,17 @@ def _broker_url(text: str, prefix: str) -> SecretUrl:
 def service_url(text: str, prefix: str = "") -> str:
     """Read the base URL of a service, https except on loopback; returned without a slash at the end."""
     parts = _parse_url(text, ("https", "http"), prefix, login_rule="")
+    _check_encryption(parts, "this machine's own", prefix)
+    return _with_plain_scheme(text).rstrip("/")
+
+
+def _check_encryption(parts: SplitResult, exempt: str, prefix: str = "") -> None:
+    """Loopback addresses may be called without TLS; `exempt` says in the error which addresses may."""
     host = parts.hostname or ""
     address = ip_address(host)
     is_loopback = host == "localhost" or (address is not None and address.is_loopback)
     if parts.scheme == "http" and not is_loopback:
-        raise ValueError(f"{prefix}must begin with https:// (http:// is for this machine's own addresses)")
-    return _with_plain_scheme(text).rstrip("/")
+        raise ValueError(f"{prefix}must begin with https:// (http:// is for {exempt} addresses)")
 
 
 def _with_plain_scheme(text: str) -> str:

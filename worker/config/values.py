@@ -60,6 +60,16 @@ def seconds(*, zero: bool = False) -> WrapValidator:
     return decimal("a plain decimal number of seconds", MAX_DURATION_SECONDS, zero=zero)
 
 
+def plain_text(text: str) -> str:
+    """Strip the spaces around a value; it is neither in quotes nor behind a byte order mark."""
+    text = text.strip()
+    if text.startswith("\ufeff"):
+        raise ValueError("begins with a byte order mark, which would count as part of the value; write it without one")
+    if text and text[0] in "'\"" and text.endswith(text[0]):
+        raise ValueError("is in quotes, which would count as part of the value; write it without them")
+    return text
+
+
 def items(text: str) -> list[str]:
     """Split text at its commas, and strip the spaces around each item."""
     return [item.strip() for item in text.split(",")]
