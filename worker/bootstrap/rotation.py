@@ -3,10 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import SecretStr
-
 from worker.bootstrap import components
-from worker.config import Configuration, ConfigurationError, RotatingSecrets
+from worker.config import Configuration, ConfigurationError, RotatingSecrets, secret_texts
 from worker.config.settings import variable
 from worker.observe.observer import WorkerObserver
 from worker.rabbit.connection import Brokers
@@ -61,8 +59,7 @@ class RotationReport:
                 message = f"{variable(field)} was rotated; the next {when} uses the new value"
                 note("info", "secrets.reloaded", message=message, variable=variable(field))
             self._values = current
-            secrets = [secret for secret in current.values() if isinstance(secret, SecretStr)]
-            self._observer.redactor.add(secret.get_secret_value() for secret in secrets)
+            self._observer.redactor.add(secret_texts(current.values()))
             self._on_rotation()
         if self._rotating.problem != self._problem:
             self._problem = self._rotating.problem

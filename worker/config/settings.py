@@ -5,7 +5,7 @@ the exceptions are in `VARIABLES` and `SDK_VARIABLES`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -266,10 +266,16 @@ def settings_table() -> str:
     return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows]) + "\n"
 
 
-def secret_texts(settings: Settings) -> tuple[str, ...]:
-    """All secrets in the settings, which must not be printed."""
-    values = (getattr(settings, field) for field in Settings.model_fields)
-    return tuple(value.get_secret_value() for value in values if isinstance(value, SecretStr))
+def secret_texts(values: Iterable[object]) -> Iterator[str]:
+    """All secrets in values of settings, which must not be printed; of URLs the passwords."""
+    for value in values:
+        match value:
+            case SecretStr():
+                yield value.get_secret_value()
+            case SecretUrl():
+                yield from value.passwords
+            case tuple():
+                yield from secret_texts(value)
 
 
 def _display_text(value: object) -> str:

@@ -6,10 +6,10 @@ An invalid URL is never repeated in an error: it is unknown which part of it is 
 import ipaddress
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import Secret
 
@@ -35,6 +35,17 @@ class SecretUrl(Secret[str]):
     def scheme(self) -> str:
         """The scheme in lower case."""
         return urlsplit(self.get_secret_value()).scheme
+
+    @property
+    def passwords(self) -> Iterator[str]:
+        """The passwords in it, as they are written there and decoded.
+
+        One that equals the user name (guest:guest) is no secret, and the user name is needed in messages.
+        """
+        parts = urlsplit(self.get_secret_value())
+        if parts.password and parts.password != parts.username:
+            yield from {parts.password, unquote(parts.password)}
+        yield from (value for name, value in parse_qsl(parts.query) if name.endswith("password"))
 
     def _display(self) -> str:
         parts = urlsplit(self.get_secret_value())

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 
 from worker import __version__
 from worker.bootstrap.rotation import CurrentBrokers, RotationReport
-from worker.config import ConfigurationError, load
+from worker.config import ConfigurationError, load, secret_texts
 from worker.observe.logging import configure_logging
 from worker.observe.metrics import Metrics
 from worker.observe.observer import WorkerObserver
@@ -89,6 +89,21 @@ def test_url_follows_its_secret_file(tmp_path: Path) -> None:
         "The secret files can be read again",
     ]
     assert "old" not in str(observer.notes) + repr(loaded)
+
+
+def test_password_of_a_rotated_url_is_redacted_alone(tmp_path: Path) -> None:
+    """As it is written in the URL, and decoded; those from before stay secrets."""
+    replace(tmp_path / "worker_amqp_url", "amqp://worker:n%2Fothing@one/")
+    replace(tmp_path / "worker_claims_url", "redis://redis/?password=old%20one&ssl_password=phrase")
+    loaded, observer = load(environment(tmp_path), folder=tmp_path), RecordingObserver()
+    observer.redactor.add(secret_texts(dict(loaded.settings).values()))
+    reports = [RotationReport(url, observer) for url in loaded.urls]
+    replace(tmp_path / "worker_amqp_url", "amqp://worker:s%40cret%21@one/,amqp://worker:other-node@two/")
+    replace(tmp_path / "worker_claims_url", "redis://:new-one@redis/")
+    for report in reports:
+        report.check()
+    passwords = "n%2Fothing n/othing old%20one|old one|phrase s%40cret%21 s@cret! other-node new-one"
+    assert observer.redactor.redact(f"{passwords} worker") == "*** *** ***|***|*** *** *** *** *** worker"
 
 
 def test_certificates_are_read_at_each_attempt(tmp_path: Path) -> None:
