@@ -232,8 +232,12 @@ def _claims_url(loaded: Configuration) -> str:
 def service_transport(loaded: Configuration) -> ServiceTransport:
     """Transport to DCS and IAM. Raises ConfigurationError if the certificates cannot be read."""
     settings = loaded.settings
-    tls = authorities(settings.dcs_ca_file, "WORKER_DCS_CA_FILE")
-    return ServiceTransport(tls, settings.dcs_timeout, loaded.proxies.proxy_for)
+    return ServiceTransport(service_tls(settings), settings.dcs_timeout, loaded.proxies.proxy_for)
+
+
+def service_tls(settings: Settings) -> ssl.SSLContext:
+    """TLS to DCS and IAM. Raises ConfigurationError if the certificates cannot be read."""
+    return authorities(settings.dcs_ca_file, "WORKER_DCS_CA_FILE")
 
 
 def lookup_client(stack: AsyncExitStack, loaded: Configuration) -> DcsClient:

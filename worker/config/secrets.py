@@ -1,4 +1,4 @@
-"""Values of secret files that rotate while the worker runs: secrets of DCS, and the URLs of broker and Redis.
+"""Values of secret files that rotate while the worker runs: secrets of DCS, and the URLs of broker, Redis and proxies.
 
 A value from a secret file follows the file; any other value stays as it was at the start. The secrets are always one
 consistent set: a new access key is not paired with an old secret key because the files were read half-way through
@@ -9,11 +9,12 @@ set stays in use.
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import SecretStr, ValidationError
 
-from worker.config.settings import Settings
+from worker.config.settings import PROXY_FIELDS, Settings
 from worker.config.sources import FoundValue, problems_by_field, read_secret_file
 
 _MIN_FILE_AGE_NS = 1_000_000_000
@@ -24,7 +25,7 @@ _Stamp = tuple[tuple[int, int, int, int], ...]
 Secrets = Mapping[str, SecretStr]
 """One consistent set of secrets by their fields, without those that are not configured."""
 SECRET_FIELDS = ("auth_token", "access_key", "secret_key", "security_token", "iam_password")
-URL_FIELDS = ("amqp_url", "claims_url")
+URL_FIELDS = ("amqp_url", "claims_url", *PROXY_FIELDS)
 T = TypeVar("T")
 
 
@@ -63,12 +64,10 @@ class RotatingSecrets(Generic[T]):
         return self._values
 
     def _stamp(self) -> _Stamp | None:
-        """Return a value that differs after any change of a file: rewritten, replaced, or behind another link."""
         try:
-            facts = [os.stat(found.path or "") for found in self._files.values()]
+            return tuple(file_stamp(found.path or Path()) for found in self._files.values())
         except OSError:
             return None
-        return tuple((fact.st_dev, fact.st_ino, fact.st_size, fact.st_mtime_ns) for fact in facts)
 
     def _read(self, stamp: _Stamp | None) -> _Stamp | None:
         """Read the files; return the stamp for which they need not be read again, None if they must be."""
@@ -104,6 +103,12 @@ class RotatingSecrets(Generic[T]):
             name, problem = next(iter(problems_by_field(error).items()))
             raise ValueError(f"{self._files[name].variable}: {problem}") from None
         return {**self._values, **{name: getattr(fresh, name) for name in texts}}
+
+
+def file_stamp(path: Path) -> tuple[int, int, int, int]:
+    """A value that differs after any change of the file: rewritten, replaced, or behind another link."""
+    fact = os.stat(path)
+    return (fact.st_dev, fact.st_ino, fact.st_size, fact.st_mtime_ns)
 
 
 def _text(found: FoundValue) -> str:

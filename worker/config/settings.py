@@ -5,7 +5,7 @@ the exceptions are in `VARIABLES` and `SDK_VARIABLES`.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,6 +19,8 @@ from worker.config.values import ANY_CASE, must_be, seconds, whole_number
 AuthMethodName = Literal["token", "keys", "iam", "platform"]
 LogFormatName = Literal["json", "console"]
 
+PROXY_FIELDS = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+"""In lower case their variables count first, as in curl."""
 VARIABLES = {
     "broker_timeout": "WORKER_BROKER_PATIENCE",
     "credentials_file": "HUAWEICLOUD_SDK_CREDENTIALS_FILE",
@@ -27,6 +29,7 @@ VARIABLES = {
     "otlp_protocol": "OTEL_EXPORTER_OTLP_PROTOCOL",
     "otlp_traces_protocol": "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
     "traces_exporter": "OTEL_TRACES_EXPORTER",
+    **{field: field.upper() for field in PROXY_FIELDS},
 }
 SDK_VARIABLES = {
     "access_key": "HUAWEICLOUD_SDK_AK",
@@ -74,6 +77,7 @@ FilePath = Annotated[Path | None, values.READABLE_FILE]
 Line = Annotated[str | None, values.LINE]
 ExchangeName = Annotated[str, values.EXCHANGE_NAME]
 Header = Annotated[SecretStr, AfterValidator(values.check_header_secret)] | None
+Proxy = Annotated[SecretUrl | None, BeforeValidator(urls.proxy_url)]
 Seconds = Annotated[float, seconds()]
 Delays = Annotated[tuple[values.Delay, ...], BeforeValidator(values.items), AfterValidator(values.check_rising_delays)]
 
@@ -210,6 +214,12 @@ class Settings(BaseSettings):
     otlp_protocol: Line = Field(None, description="`http/protobuf`, the only one there is, or empty")
     otlp_traces_protocol: Line = Field(None, description="the same, for traces alone")
     traces_exporter: Line = Field(None, description="`none`: no tracing; `otlp` or empty: as the addresses say")
+    http_proxy: Proxy = Field(None, description="proxy for calls of DCS and IAM with `http://`")
+    https_proxy: Proxy = Field(None, description="proxy for calls of DCS and IAM with `https://`")
+    all_proxy: Proxy = Field(None, description="proxy where neither of these is set")
+    no_proxy: Annotated[tuple[str, ...], BeforeValidator(values.items), ANY_CASE] = Field(
+        (), description="hosts, domains and networks that are called directly, separated by commas; `*`: all"
+    )
     secrets_dir: Annotated[Path, values.FOLDER] = Field(
         Path("/run/secrets"), description="folder of secret files, each named like a variable in lower case"
     )
@@ -264,18 +274,6 @@ def settings_table() -> str:
         for field, entry in Settings.model_fields.items()
     ]
     return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows]) + "\n"
-
-
-def secret_texts(values: Iterable[object]) -> Iterator[str]:
-    """All secrets in values of settings, which must not be printed; of URLs the passwords."""
-    for value in values:
-        match value:
-            case SecretStr():
-                yield value.get_secret_value()
-            case SecretUrl():
-                yield from value.passwords
-            case tuple():
-                yield from secret_texts(value)
 
 
 def _display_text(value: object) -> str:

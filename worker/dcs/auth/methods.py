@@ -32,8 +32,9 @@ def auth_method(
     """The authentication method of this name, to be closed by `aclose`.
 
     - `current` gives the present secrets and is asked at every need; `http_client` makes one with a timeout in seconds.
-    - `account`, `on_refused`: for `iam`; `platform`, `metadata_address`: for `platform`, the identity of this workload,
-      or the profile file if there is one.
+    - `account`, `on_refused`: for `iam`.
+    - `platform`: for `platform`, the identity of this workload or the profile file; None: the metadata service of the
+      server, at `metadata_address`.
     """
     timing = timing or Timing()
     match name:
@@ -52,6 +53,7 @@ def auth_method(
 
 
 def _keys(secrets: Secrets) -> Keys:
+    """The access keys among the secrets of one moment."""
     token = secrets.get("security_token")
     return Keys(
         text_of(secrets, "access_key"), text_of(secrets, "secret_key"), token.get_secret_value() if token else None
