@@ -48,7 +48,7 @@ class RotatingSecrets(Generic[T]):
         self._values: Mapping[str, T] = {name: value for name, value in values.items() if value is not None}
         self._files = {name: found[name] for name in fields if name in found and found[name].path}
         self._clock = clock
-        self._last_stamp: _Stamp | None = None
+        self._last_stamp: _Stamp | None = ()  # of nothing: what the settings have was read file by file
         self._partly_new: tuple[Mapping[str, T], int] | None = None
         """A set of which only a part has changed, and when it was seen first."""
 
@@ -79,7 +79,7 @@ class RotatingSecrets(Generic[T]):
         if stamp is None or stamp != self._stamp():
             return None  # changed meanwhile: it may be half of one set and half of another
         self.problem = None
-        if self._may_be_incomplete(fresh):
+        if self._last_stamp != () and self._may_be_incomplete(fresh):
             return None
         self._values = fresh
         # A file that was just changed may change again within the resolution of its time stamp.

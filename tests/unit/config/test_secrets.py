@@ -229,6 +229,15 @@ def test_files_that_change_one_after_the_other_are_used_as_one_pair(rotation: Ro
     assert rotation.pair_after(0.0) == ("ak-new", "sk-new")
 
 
+def test_pair_that_changed_while_settings_were_read_is_used_at_once(place: Place) -> None:
+    """At the start the files are read apart, and the settings may have half of each pair: the first reading counts."""
+    place.write("worker_access_key", "ak-old")
+    place.write("worker_secret_key", "sk-new")
+    secrets = place.load().secrets
+    place.write("worker_access_key", "ak-new")
+    assert [secrets.current()[name].get_secret_value() for name in PAIR_FIELDS] == ["ak-new", "sk-new"]
+
+
 def test_file_that_changes_alone_is_used_after_a_while(rotation: Rotation) -> None:
     """A corrected secret key comes alone. Each change starts the wait anew, and a clock that is set back ends it."""
     rotation.write(secret_key="sk-typo")
