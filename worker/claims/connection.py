@@ -198,7 +198,7 @@ class AddressConnection(SSLConnection):
     """Connection by TLS to one address of a host."""
 
     def __init__(self, *, tls_host: str, **options: Any) -> None:
-        super().__init__(**options)  # type: ignore[no-untyped-call]  # as below
+        super().__init__(**options)
         self.ssl_context.context = HostTls(ssl.PROTOCOL_TLS_CLIENT, self.ssl_context.get(), tls_host)
 
 
