@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
+import uvloop
 
 HOST = "two-addresses.test"
 SWALLOWS, ANSWERS = "127.0.0.2", "127.0.0.1"
@@ -32,3 +33,11 @@ def first_address_swallows(patch: pytest.MonkeyPatch, port: int) -> Iterator[str
             waiting.connect_ex((SWALLOWS, port))
         patch.setattr(socket, "getaddrinfo", getaddrinfo)
         yield HOST
+
+
+class PythonResolver(uvloop.Loop):
+    """uvloop, which asks Python for the addresses of a name and not the system."""
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
+        """The addresses as a test has patched them."""
+        return socket.getaddrinfo(host, port, **options)

@@ -17,6 +17,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.faulty_dcs import FaultyDcs
 from tests.unit.dcs.fakes import timing_of, until
 from worker.bootstrap.components import platform_identity
+from worker.bootstrap.components import profile as platform_profile
 from worker.config import load
 from worker.dcs.auth.auth_method import AuthMethod
 from worker.dcs.auth.iam_login import Account
@@ -125,7 +126,7 @@ async def working(
                 loaded.secrets.current,
                 http_client,
                 account=account,
-                platform=platform_identity(loaded) or loaded.settings.credentials_file,
+                platform=platform_identity(loaded) or platform_profile(loaded.settings),
                 metadata_address=fake_dcs.url,
                 on_refused=work.reported.append,
                 timing=timing_of(clock, 0.5),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.bootstrap import components
 from worker.bootstrap.assembly import Ports, build_dispatcher, build_follow_up
-from worker.bootstrap.rotation import CurrentBrokers, rotation_reports
+from worker.bootstrap.rotation import CurrentBrokers, CurrentServices, RotationReport, rotation_reports
 from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, STUCK, FollowUpParts, Worker
 from worker.config import Configuration, ConfigurationError, Settings
 from worker.dcs.client import DcsClient
@@ -47,7 +47,7 @@ WATCHES_IN_HAND: Final = 64
 @asynccontextmanager
 async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metrics) -> AsyncIterator[Worker]:
     """Construct the worker. What was opened is closed in reverse order."""
-    settings = loaded.settings
+    settings, nodes, services = loaded.settings, CurrentBrokers(loaded), CurrentServices(loaded)
     freeze_detector, deduplicator, refusals = FreezeDetector(components.boot_time), Deduplicator(), dict[str, str]()
     consumer: Consumer
     dispatcher: Dispatcher[DeliveryPipeline]
@@ -61,11 +61,11 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         dispatcher.deliver(delivery)
 
     async with AsyncExitStack() as stack:
-        client = _dcs_client(stack, loaded, observer, freeze_detector, on_credentials)
+        client = _dcs_client(stack, loaded, services, observer, freeze_detector, on_credentials)
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
-        nodes, claims = CurrentBrokers(loaded), await _claims(stack, loaded, observer, consumer, throttle)
+        claims = await _claims(stack, loaded, observer, consumer, throttle)
         publisher = _publisher(stack, settings, nodes, topology, observer, consumer, refusals)
         traced = components.traced(publisher, observer.tracing, settings)
         marker_check = _marker_check(stack, settings, client, throttle, observer)
@@ -81,7 +81,8 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         )
         web = await _start_web_server(stack, worker, metrics)
         observer.started(**_effective(worker, web.port))
-        stack.push_async_callback(end, asyncio.create_task(_tick(freeze_detector, loaded, nodes, observer, throttle)))
+        rotations = rotation_reports(loaded, (nodes, services), observer, throttle.credentials_changed)
+        stack.push_async_callback(end, asyncio.create_task(_tick(freeze_detector, observer, rotations)))
         stack.push_async_callback(end, asyncio.create_task(worker.watch_health()))
         yield worker
 
@@ -89,6 +90,7 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
 def _dcs_client(
     stack: AsyncExitStack,
     loaded: Configuration,
+    services: CurrentServices,
     observer: WorkerObserver,
     freeze_detector: FreezeDetector,
     on_credentials: Callable[[str | None], None],
@@ -96,11 +98,10 @@ def _dcs_client(
     settings = loaded.settings
     if observer.tracing:
         stack.push_async_callback(observer.tracing.aclose)
-    transport = components.service_transport(loaded)
-    stack.push_async_callback(transport.aclose)
+    stack.push_async_callback(services.transport.aclose)
     http_client = partial(
         HttpClient,
-        transport,
+        services.transport,
         freeze_detector=freeze_detector,
         on_call_end=observer.call_ended,
         on_call_start=observer.tracing.call_started if observer.tracing else None,
@@ -265,14 +266,7 @@ def _effective(worker: Worker, port: int) -> dict[str, object]:
     }
 
 
-async def _tick(
-    freeze_detector: FreezeDetector,
-    loaded: Configuration,
-    nodes: CurrentBrokers,
-    observer: WorkerObserver,
-    throttle: Throttle,
-) -> None:
-    rotations = rotation_reports(loaded, nodes, observer, throttle.credentials_changed)
+async def _tick(freeze_detector: FreezeDetector, observer: WorkerObserver, rotations: Sequence[RotationReport]) -> None:
     while True:
         freeze_detector.tick()
         observer.flush()

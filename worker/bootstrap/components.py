@@ -13,6 +13,7 @@ from worker.config import Configuration, ConfigurationError, Settings
 from worker.dcs.auth.auth_method import AuthMethod
 from worker.dcs.auth.iam_login import Account
 from worker.dcs.auth.methods import auth_method
+from worker.dcs.auth.platform_keys import Profile
 from worker.dcs.auth.workload_identity import Federation, Identity, OidcAgency, PodIdentity
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
@@ -119,16 +120,19 @@ def throttle(settings: Settings) -> ThrottleSettings:
 def credentials(
     loaded: Configuration, http_client: Callable[[float], HttpClient], on_refused: Callable[[str | None], None]
 ) -> AuthMethod:
-    """How calls authenticate; `on_refused` is called with the reason why none can, and None when that is over."""
+    """How calls authenticate; `on_refused` is called with the reason why none can, and None when that is over.
+
+    Raises ConfigurationError if they cannot.
+    """
     settings = loaded.settings
-    # With `iam` all three are set: nothing starts without them. With `platform`, the endpoint if it is known.
+    # With `iam` all three are set: nothing starts without them.
     account = Account(settings.iam_endpoint or "", settings.iam_user or "", settings.iam_domain or "")
     return auth_method(
         settings.auth_method,
         loaded.secrets.current,
         http_client,
         account=account,
-        platform=platform_identity(loaded) or settings.credentials_file,
+        platform=platform_identity(loaded) or profile(settings),
         on_refused=on_refused,
     )
 
@@ -156,6 +160,16 @@ def platform_identity(loaded: Configuration) -> Identity | None:
         case "OIDC of the old IAM":
             assert found.id_token_file is not None
             return Federation(loaded.settings.iam_endpoint or "", found.idp_id or "", found.id_token_file)
+
+
+def profile(settings: Settings) -> Profile | None:
+    """The profile file if there is one. Raises ConfigurationError if it brings no keys."""
+    if settings.credentials_file is None:
+        return None
+    try:
+        return Profile(settings.credentials_file, settings.iam_endpoint or "")
+    except ValueError as error:
+        raise ConfigurationError((f"HUAWEICLOUD_SDK_CREDENTIALS_FILE: {error}",)) from None
 
 
 def tracing(settings: Settings) -> "Tracing | None":
@@ -218,8 +232,12 @@ def _claims_url(loaded: Configuration) -> str:
 def service_transport(loaded: Configuration) -> ServiceTransport:
     """Transport to DCS and IAM. Raises ConfigurationError if the certificates cannot be read."""
     settings = loaded.settings
-    tls = authorities(settings.dcs_ca_file, "WORKER_DCS_CA_FILE")
-    return ServiceTransport(tls, settings.dcs_timeout, loaded.proxies.proxy_for)
+    return ServiceTransport(service_tls(settings), settings.dcs_timeout, loaded.proxies.proxy_for)
+
+
+def service_tls(settings: Settings) -> ssl.SSLContext:
+    """TLS to DCS and IAM. Raises ConfigurationError if the certificates cannot be read."""
+    return authorities(settings.dcs_ca_file, "WORKER_DCS_CA_FILE")
 
 
 def lookup_client(stack: AsyncExitStack, loaded: Configuration) -> DcsClient:

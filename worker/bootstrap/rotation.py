@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import SecretStr
-
 from worker.bootstrap import components
-from worker.config import Configuration, ConfigurationError, RotatingSecrets
+from worker.config import Configuration, ConfigurationError, RotatingSecrets, secret_texts
+from worker.config.secrets import file_stamp
 from worker.config.settings import variable
+from worker.config.urls import Proxies
 from worker.observe.observer import WorkerObserver
 from worker.rabbit.connection import Brokers
 
@@ -36,7 +36,38 @@ class CurrentBrokers:
         return {}
 
 
-Rotating = RotatingSecrets[Any] | CurrentBrokers
+class CurrentServices:
+    """The transport to DCS and IAM, which follows the certificate file and the proxies; `problem` as above.
+
+    Raises ConfigurationError only when it is made.
+    """
+
+    def __init__(self, loaded: Configuration) -> None:
+        self.problem: str | None = None
+        self._loaded = loaded
+        self._seen = self._look()
+        self.transport = components.service_transport(loaded)
+
+    def current(self) -> Mapping[str, Any]:
+        """The file's stamp; proxies are reported by their secret files. No file is read while nothing changed."""
+        if (now := self._look()) != self._seen:
+            self._seen = now
+            try:
+                self.transport.use(components.service_tls(self._loaded.settings), self._loaded.proxies.proxy_for)
+                self.problem = None
+            except ConfigurationError as error:
+                self.problem = str(error)
+        return {"dcs_ca_file": self._seen[0]} if self.problem is None else {}
+
+    def _look(self) -> tuple[object, Proxies]:
+        path = self._loaded.settings.dcs_ca_file
+        try:
+            return path and file_stamp(path), self._loaded.proxies
+        except OSError:
+            return None, self._loaded.proxies
+
+
+Rotating = RotatingSecrets[Any] | CurrentBrokers | CurrentServices
 """Values that follow their files."""
 
 
@@ -61,8 +92,7 @@ class RotationReport:
                 message = f"{variable(field)} was rotated; the next {when} uses the new value"
                 note("info", "secrets.reloaded", message=message, variable=variable(field))
             self._values = current
-            secrets = [secret for secret in current.values() if isinstance(secret, SecretStr)]
-            self._observer.redactor.add(secret.get_secret_value() for secret in secrets)
+            self._observer.redactor.add(secret_texts(current.values()))
             self._on_rotation()
         if self._rotating.problem != self._problem:
             self._problem = self._rotating.problem
@@ -74,8 +104,11 @@ class RotationReport:
 
 
 def rotation_reports(
-    loaded: Configuration, nodes: CurrentBrokers, observer: WorkerObserver, on_credentials: Callable[[], None]
+    loaded: Configuration,
+    connections: tuple[CurrentBrokers, CurrentServices],
+    observer: WorkerObserver,
+    on_credentials: Callable[[], None],
 ) -> list[RotationReport]:
     """Reports on all that rotates; `on_credentials` is called when those of DCS did."""
-    others: tuple[Rotating, ...] = (*loaded.urls, nodes)
+    others: tuple[Rotating, ...] = (*loaded.urls, *connections)
     return [RotationReport(loaded.secrets, observer, on_credentials), *(RotationReport(it, observer) for it in others)]

@@ -6,6 +6,7 @@ connection serves hundreds of requests at once, in order, and costs a quarter of
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from aiohappyeyeballs import start_connection
 from redis import exceptions as redis
 from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.asyncio.connection import AbstractConnection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -181,18 +182,36 @@ def make_client(url: str) -> Redis:
     return Redis.from_pool(ConnectionPool(**options))
 
 
-async def choose_address(client: Redis) -> None:
-    """Let the client connect to the address of its host that accepts first. Raises OSError if none does.
+class HostTls(ssl.SSLContext):
+    """TLS of another context, for a server that has the certificate of `host` but is called by an address."""
 
-    Not with TLS: redis-py needs the name for the certificate, and tries one address after the other.
-    """
-    pool, loop = client.connection_pool, asyncio.get_running_loop()
-    if pool.connection_class is not Connection:
+    def __init__(self, _protocol: int, context: ssl.SSLContext, host: str) -> None:
+        self._context = context
+        self._host = host
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *_: object, **__: object) -> ssl.SSLObject:
+        """Called by the event loop."""
+        return self._context.wrap_bio(incoming, outgoing, server_hostname=self._host)
+
+
+class AddressConnection(SSLConnection):
+    """Connection by TLS to one address of a host."""
+
+    def __init__(self, *, tls_host: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.ssl_context.context = HostTls(ssl.PROTOCOL_TLS_CLIENT, self.ssl_context.get(), tls_host)
+
+
+async def choose_address(client: Redis) -> None:
+    """Let the client connect to the address of its host that accepts first. Raises OSError if none does."""
+    pool, options, loop = client.connection_pool, client.connection_pool.connection_kwargs, asyncio.get_running_loop()
+    if "host" not in options:
         return
-    options = pool.connection_kwargs
     infos = await loop.getaddrinfo(options["host"], options.get("port", 6379), type=socket.SOCK_STREAM)
     if len(infos) > 1:
         with await start_connection(infos, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS) as accepted:
+            if pool.connection_class is SSLConnection:
+                pool.connection_class, options["tls_host"] = AddressConnection, options["host"]
             options["host"] = accepted.getpeername()[0]
 
 
@@ -241,9 +260,6 @@ async def _in_time(work: Coroutine[Any, Any, T], seconds: float) -> T:
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-
-# What errors mean.
 
 
 def describe(error: BaseException) -> str:

@@ -55,7 +55,7 @@ def _report_invalid(error: ConfigurationError, format_: LogFormat) -> None:
 async def _run(loaded: Configuration) -> int:
     settings = loaded.settings
     metrics = Metrics(__version__, tuple(settings.dcs_endpoints), settings.claims_url is not None)
-    redactor = Redactor(secret_texts(settings))
+    redactor = Redactor(secret_texts(dict(settings).values()))
     format_ = settings.log_format or _default_format(sys.stdout)
     colours = wants_colours(sys.stdout)
     logger = configure_logging(settings.log_level, format_, sys.stdout, redactor=redactor, colours=colours)

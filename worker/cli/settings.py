@@ -47,17 +47,13 @@ def settings(*, as_json: Json = False) -> None:
 
 
 def effective_settings(loaded: "Configuration") -> Iterator[EffectiveSetting]:
-    """All settings in the order of the documentation, then the proxies that are set."""
+    """All settings in the order of the documentation."""
     from worker.config import Settings, describe
 
     defaults = describe(Settings())
     for (variable, value, _), (_, default, _) in zip(describe(loaded.settings), defaults, strict=True):
         source = loaded.sources.get(variable, DEFAULT if value == default else DERIVED)
         yield EffectiveSetting(variable, value, default, source)
-    for scheme, url in loaded.proxies.by_scheme.items():
-        yield EffectiveSetting(f"{scheme.upper()}_PROXY", str(url), "", "environment")
-    if loaded.proxies.exempt:
-        yield EffectiveSetting("NO_PROXY", ",".join(loaded.proxies.exempt), "", "environment")
 
 
 def _lines(rows: Iterable[EffectiveSetting], width: int) -> Iterator[str]:

@@ -9,10 +9,10 @@ from worker.config.settings import (
     ConfigurationError,
     Settings,
     describe,
-    secret_texts,
     settings_table,
 )
 from worker.config.urls import SecretUrl
+from worker.config.values import secret_texts
 
 __all__ = [
     "DCS_REGIONS",

@@ -15,6 +15,7 @@ from worker.config.platform import USES_IAM, PlatformVariables, read_platform, u
 from worker.config.secrets import URL_FIELDS, RotatingSecrets
 from worker.config.settings import (
     AUTH_METHOD_FIELDS,
+    PROXY_FIELDS,
     SDK_VARIABLES,
     AuthMethodName,
     ConfigurationError,
@@ -22,7 +23,7 @@ from worker.config.settings import (
     variable,
 )
 from worker.config.sources import FoundValue, SettingsSources, read_dotenv_file
-from worker.config.urls import Proxies, read_proxies
+from worker.config.urls import Proxies
 from worker.config.values import number_text
 
 _OPTIONAL_FIELDS = ("security_token", "credentials", "credentials_file")
@@ -49,14 +50,21 @@ class Configuration:
     warnings: tuple[str, ...]
     secrets: RotatingSecrets[SecretStr]
     urls: tuple[RotatingSecrets[Any], ...]
-    proxies: Proxies
     platform: PlatformVariables
     sources: Mapping[str, str]
 
     @property
     def current(self) -> Settings:
-        """The settings with the URLs of broker and Redis as their secret files have them now."""
+        """The settings with the URLs of broker, Redis and proxies as their secret files have them now."""
         return self.settings.model_copy(update={name: url for it in self.urls for name, url in it.current().items()})
+
+    @property
+    def proxies(self) -> Proxies:
+        """The proxies of now."""
+        now = self.current
+        return Proxies(
+            {"http": now.http_proxy or now.all_proxy, "https": now.https_proxy or now.all_proxy}, now.no_proxy
+        )
 
 
 def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool = True) -> Configuration:
@@ -68,9 +76,11 @@ def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool
     dotenv, problems = read_dotenv_file(folder / ".env")
     sources = SettingsSources(environ, dotenv)
     settings, found, invalid = sources.read(), sources.found, sources.invalid
-    problems += [f"{found[field].variable}: {invalid[field]}" for field in found if field in invalid]
+    ignored = _ignored_proxies(settings, found) if credentials else PROXY_FIELDS
+    problems += [
+        f"{found[name].variable}: {invalid[name]}" for name in found if name in invalid and name not in ignored
+    ]
     problems += _relation_problems(settings, invalid)
-    proxies, unusable_proxies = read_proxies(environ)
     if credentials:
         problems += _credential_problems(found)
     is_chosen = _chosen_auth_methods(found) == ["platform"]
@@ -78,7 +88,7 @@ def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool
     if credentials:
         needs_iam = platform.identity == USES_IAM or _chosen_auth_methods(found) == ["iam"]
         problems += _iam_endpoint_problems(settings, found, invalid) if needs_iam else []
-        problems += [*platform_problems, *unusable_proxies]
+        problems += platform_problems
     unused = unused_identities(sources, platform.identity, is_chosen=is_chosen)
     warnings = (*_unknown_warnings(sources), *_ignored_warnings(sources), *unused)
     if problems:
@@ -87,7 +97,7 @@ def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool
     origins = MappingProxyType({variable(field): sources.origin(field) for field in found})
     secrets = RotatingSecrets[SecretStr](settings, found)
     urls = tuple(RotatingSecrets[Any](settings, found, fields=(name,)) for name in URL_FIELDS)
-    return Configuration(settings, warnings, secrets, urls, proxies, platform, origins)
+    return Configuration(settings, warnings, secrets, urls, platform, origins)
 
 
 def load_from_process(*, credentials: bool = True, amqp_url: str = "") -> Configuration:
@@ -119,6 +129,13 @@ def _relation_problems(settings: Settings, invalid: Collection[str]) -> Iterator
     for fields, problems_of in _RELATIONS.items():
         if are_valid(*fields):
             yield from problems_of(settings)
+
+
+def _ignored_proxies(settings: Settings, found: Collection[str]) -> Collection[str]:
+    """The proxies that no call uses, and that need not be valid."""
+    if "*" in settings.no_proxy:
+        return PROXY_FIELDS
+    return ("all_proxy",) if {"http_proxy", "https_proxy"} <= set(found) else ()
 
 
 def _credential_problems(found: Mapping[str, FoundValue]) -> list[str]:

@@ -7,12 +7,12 @@ auth/provider.py). Each is read from the same sources as a setting.
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from worker.config import regions, urls
 from worker.config.settings import FilePath, Header, Line
 from worker.config.sources import SettingsSources, problems_by_field
-from worker.config.values import LINE, items, must_be, whole_number
+from worker.config.values import LINE, items, must_be, plain_text, whole_number
 
 IdentityName = Literal["pod identity", "OIDC", "OIDC of the old IAM"]
 
@@ -50,6 +50,11 @@ class PlatformVariables(BaseModel):
     idp_id: Annotated[str | None, must_be("visible ASCII characters", syntax="[!-~]+")] = Field(None, alias=IDP_ID)
     id_token_file: FilePath = Field(None, alias="HUAWEICLOUD_SDK_ID_TOKEN_FILE")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _text(cls, value: str | None) -> str | None:
+        return plain_text(value) if value is not None else None
+
 
 def read_platform(sources: SettingsSources, *, is_chosen: bool, region: str) -> tuple[PlatformVariables, list[str]]:
     """The variables if the platform is chosen, and their problems."""
@@ -57,7 +62,7 @@ def read_platform(sources: SettingsSources, *, is_chosen: bool, region: str) -> 
         return PlatformVariables(), []
     found = {name: value for name in _names() if (value := sources.find(name)) is not None}
     problems = [f"{name}: {value.problem}" for name, value in found.items() if value.problem is not None]
-    texts = {name: value.text.strip() for name, value in found.items() if value.problem is None}
+    texts = {name: value.text for name, value in found.items() if value.problem is None}
     identity: IdentityName | None = None
     for name, groups in IDENTITIES.items():
         present = [it for group in groups for it in group if it in found]

@@ -1,27 +1,31 @@
-"""Values of secret files that rotate while the worker runs: secrets of DCS, and the URLs of broker and Redis.
+"""Values of secret files that rotate while the worker runs: secrets of DCS, and the URLs of broker, Redis and proxies.
 
 A value from a secret file follows the file; any other value stays as it was at the start. The secrets are always one
-consistent set: a new access key is never paired with an old secret key because the files were read half-way through
-a change. While a file is missing, empty or invalid the former set stays in use.
+consistent set: a new access key is not paired with an old secret key because the files were read half-way through
+a change, or are changed one after the other within SETTLE_SECONDS. While a file is missing, empty or invalid the former
+set stays in use.
 """
 
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import SecretStr, ValidationError
 
-from worker.config.settings import Settings
+from worker.config.settings import PROXY_FIELDS, Settings
 from worker.config.sources import FoundValue, problems_by_field, read_secret_file
 
 _MIN_FILE_AGE_NS = 1_000_000_000
+SETTLE_SECONDS = 10
+"""How long a set of which only a part has changed is not used: the other files may follow."""
 _Stamp = tuple[tuple[int, int, int, int], ...]
 
 Secrets = Mapping[str, SecretStr]
 """One consistent set of secrets by their fields, without those that are not configured."""
 SECRET_FIELDS = ("auth_token", "access_key", "secret_key", "security_token", "iam_password")
-URL_FIELDS = ("amqp_url", "claims_url")
+URL_FIELDS = ("amqp_url", "claims_url", *PROXY_FIELDS)
 T = TypeVar("T")
 
 
@@ -44,7 +48,9 @@ class RotatingSecrets(Generic[T]):
         self._values: Mapping[str, T] = {name: value for name, value in values.items() if value is not None}
         self._files = {name: found[name] for name in fields if name in found and found[name].path}
         self._clock = clock
-        self._last_stamp: _Stamp | None = None
+        self._last_stamp: _Stamp | None = ()  # of nothing: what the settings have was read file by file
+        self._partly_new: tuple[Mapping[str, T], int] | None = None
+        """A set of which only a part has changed, and when it was seen first."""
 
     def __repr__(self) -> str:
         return f"RotatingSecrets(files={sorted(self._files)}, problem={self.problem!r})"
@@ -58,12 +64,10 @@ class RotatingSecrets(Generic[T]):
         return self._values
 
     def _stamp(self) -> _Stamp | None:
-        """Return a value that differs after any change of a file: rewritten, replaced, or behind another link."""
         try:
-            facts = [os.stat(found.path or "") for found in self._files.values()]
+            return tuple(file_stamp(found.path or Path()) for found in self._files.values())
         except OSError:
             return None
-        return tuple((fact.st_dev, fact.st_ino, fact.st_size, fact.st_mtime_ns) for fact in facts)
 
     def _read(self, stamp: _Stamp | None) -> _Stamp | None:
         """Read the files; return the stamp for which they need not be read again, None if they must be."""
@@ -74,10 +78,22 @@ class RotatingSecrets(Generic[T]):
             return None
         if stamp is None or stamp != self._stamp():
             return None  # changed meanwhile: it may be half of one set and half of another
-        self._values, self.problem = fresh, None
+        self.problem = None
+        if self._last_stamp != () and self._may_be_incomplete(fresh):
+            return None
+        self._values = fresh
         # A file that was just changed may change again within the resolution of its time stamp.
         is_old_enough = all(self._clock() - changed > _MIN_FILE_AGE_NS for *_, changed in stamp)
         return stamp if is_old_enough else None
+
+    def _may_be_incomplete(self, fresh: Mapping[str, T]) -> bool:
+        if len({fresh[name] == self._values[name] for name in self._files}) == 1:
+            self._partly_new = None
+            return False
+        now = self._clock()
+        if self._partly_new is None or self._partly_new[0] != fresh:
+            self._partly_new = (fresh, now)
+        return 0 <= now - self._partly_new[1] < SETTLE_SECONDS * 1_000_000_000
 
     def _fresh(self) -> Mapping[str, T]:
         texts = {name: _text(found) for name, found in self._files.items()}
@@ -87,6 +103,12 @@ class RotatingSecrets(Generic[T]):
             name, problem = next(iter(problems_by_field(error).items()))
             raise ValueError(f"{self._files[name].variable}: {problem}") from None
         return {**self._values, **{name: getattr(fresh, name) for name in texts}}
+
+
+def file_stamp(path: Path) -> tuple[int, int, int, int]:
+    """A value that differs after any change of the file: rewritten, replaced, or behind another link."""
+    fact = os.stat(path)
+    return (fact.st_dev, fact.st_ino, fact.st_size, fact.st_mtime_ns)
 
 
 def _text(found: FoundValue) -> str:

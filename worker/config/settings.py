@@ -19,6 +19,8 @@ from worker.config.values import ANY_CASE, must_be, seconds, whole_number
 AuthMethodName = Literal["token", "keys", "iam", "platform"]
 LogFormatName = Literal["json", "console"]
 
+PROXY_FIELDS = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+"""In lower case their variables count first, as in curl."""
 VARIABLES = {
     "broker_timeout": "WORKER_BROKER_PATIENCE",
     "credentials_file": "HUAWEICLOUD_SDK_CREDENTIALS_FILE",
@@ -27,6 +29,7 @@ VARIABLES = {
     "otlp_protocol": "OTEL_EXPORTER_OTLP_PROTOCOL",
     "otlp_traces_protocol": "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
     "traces_exporter": "OTEL_TRACES_EXPORTER",
+    **{field: field.upper() for field in PROXY_FIELDS},
 }
 SDK_VARIABLES = {
     "access_key": "HUAWEICLOUD_SDK_AK",
@@ -74,6 +77,7 @@ FilePath = Annotated[Path | None, values.READABLE_FILE]
 Line = Annotated[str | None, values.LINE]
 ExchangeName = Annotated[str, values.EXCHANGE_NAME]
 Header = Annotated[SecretStr, AfterValidator(values.check_header_secret)] | None
+Proxy = Annotated[SecretUrl | None, BeforeValidator(urls.proxy_url)]
 Seconds = Annotated[float, seconds()]
 Delays = Annotated[tuple[values.Delay, ...], BeforeValidator(values.items), AfterValidator(values.check_rising_delays)]
 
@@ -210,6 +214,12 @@ class Settings(BaseSettings):
     otlp_protocol: Line = Field(None, description="`http/protobuf`, the only one there is, or empty")
     otlp_traces_protocol: Line = Field(None, description="the same, for traces alone")
     traces_exporter: Line = Field(None, description="`none`: no tracing; `otlp` or empty: as the addresses say")
+    http_proxy: Proxy = Field(None, description="proxy for calls of DCS and IAM with `http://`")
+    https_proxy: Proxy = Field(None, description="proxy for calls of DCS and IAM with `https://`")
+    all_proxy: Proxy = Field(None, description="proxy where neither of these is set")
+    no_proxy: Annotated[tuple[str, ...], BeforeValidator(values.items), ANY_CASE] = Field(
+        (), description="hosts, domains and networks that are called directly, separated by commas; `*`: all"
+    )
     secrets_dir: Annotated[Path, values.FOLDER] = Field(
         Path("/run/secrets"), description="folder of secret files, each named like a variable in lower case"
     )
@@ -221,9 +231,7 @@ class Settings(BaseSettings):
             raise ValueError("must be given as text")
         if info.field_name == "iam_password":
             return value  # spaces and quotes may be part of a password
-        if (text := value.strip()) and text[0] in "'\"" and text.endswith(text[0]):
-            raise ValueError("is in quotes, which would count as part of the value; write it without them")
-        return text
+        return values.plain_text(value)
 
     @classmethod
     def settings_customise_sources(
@@ -266,12 +274,6 @@ def settings_table() -> str:
         for field, entry in Settings.model_fields.items()
     ]
     return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows]) + "\n"
-
-
-def secret_texts(settings: Settings) -> tuple[str, ...]:
-    """All secrets in the settings, which must not be printed."""
-    values = (getattr(settings, field) for field in Settings.model_fields)
-    return tuple(value.get_secret_value() for value in values if isinstance(value, SecretStr))
 
 
 def _display_text(value: object) -> str:

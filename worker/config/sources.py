@@ -12,7 +12,7 @@ from typing import Any
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
-from worker.config.settings import SDK_VARIABLES, Settings, variable
+from worker.config.settings import PROXY_FIELDS, SDK_VARIABLES, Settings, variable
 
 MAX_SECRET_FILE_BYTES = 65_536
 SECRETS_DIR = variable("secrets_dir")
@@ -72,6 +72,7 @@ class SettingsSources:
         if not any(self.find(names[field]) for field in SDK_VARIABLES):
             # All access keys have our names or all have the SDK's: a mixed set would belong to no account.
             names |= SDK_VARIABLES
+        names |= {field: field for field in PROXY_FIELDS if self.environ.get(field, "").strip()}
         found = {field: self.find(name) for field, name in names.items()}
         profile = os.path.join(self.environ.get("HOME") or os.sep, ".huaweicloud", "credentials")
         if found["credentials"] and not found["credentials_file"] and os.path.isfile(profile):

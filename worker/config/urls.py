@@ -6,10 +6,10 @@ An invalid URL is never repeated in an error: it is unknown which part of it is 
 import ipaddress
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import Secret
 
@@ -35,6 +35,17 @@ class SecretUrl(Secret[str]):
     def scheme(self) -> str:
         """The scheme in lower case."""
         return urlsplit(self.get_secret_value()).scheme
+
+    @property
+    def passwords(self) -> Iterator[str]:
+        """The passwords in it, as they are written there and decoded.
+
+        One that equals the user name (guest:guest) is no secret, and the user name is needed in messages.
+        """
+        parts = urlsplit(self.get_secret_value())
+        if parts.password and parts.password != parts.username:
+            yield from {parts.password, unquote(parts.password)}
+        yield from (value for name, value in parse_qsl(parts.query) if name.endswith("password"))
 
     def _display(self) -> str:
         parts = urlsplit(self.get_secret_value())
@@ -106,8 +117,11 @@ def collector_url(text: str) -> str:
 
 
 def agent_url(text: str) -> str:
-    """Read the address of the pod identity agent that the platform sets: an address of the node, often without TLS."""
-    _parse_url(text, ("http", "https"), login_rule="", may_have_query=True)
+    """Read the address of the pod identity agent, https except on this machine and its link, as the platform's is."""
+    parts = _parse_url(text, ("https", "http"), login_rule="", may_have_query=True)
+    address = ip_address(parts.hostname or "")
+    if not (address is not None and address.is_link_local):
+        _check_encryption(parts, "loopback and link-local")
     return text
 
 
@@ -133,12 +147,17 @@ def _broker_url(text: str, prefix: str) -> SecretUrl:
 def service_url(text: str, prefix: str = "") -> str:
     """Read the base URL of a service, https except on loopback; returned without a slash at the end."""
     parts = _parse_url(text, ("https", "http"), prefix, login_rule="")
+    _check_encryption(parts, "this machine's own", prefix)
+    return _with_plain_scheme(text).rstrip("/")
+
+
+def _check_encryption(parts: SplitResult, exempt: str, prefix: str = "") -> None:
+    """Loopback addresses may be called without TLS; `exempt` says in the error which addresses may."""
     host = parts.hostname or ""
     address = ip_address(host)
     is_loopback = host == "localhost" or (address is not None and address.is_loopback)
     if parts.scheme == "http" and not is_loopback:
-        raise ValueError(f"{prefix}must begin with https:// (http:// is for this machine's own addresses)")
-    return _with_plain_scheme(text).rstrip("/")
+        raise ValueError(f"{prefix}must begin with https:// (http:// is for {exempt} addresses)")
 
 
 def _with_plain_scheme(text: str) -> str:
@@ -200,59 +219,28 @@ def ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
         return None
 
 
-# The proxies of the usual variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case.
-
-PROXIED_SCHEMES = ("http", "https")
-
-
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """Through which proxy calls go, by their scheme; `exempt` lists hosts that are called directly."""
+    """Through which proxy calls go, by their scheme; `exempt` lists hosts that are called directly, `*` all."""
 
-    by_scheme: Mapping[str, SecretUrl] = field(default_factory=dict)
+    by_scheme: Mapping[str, SecretUrl | None] = field(default_factory=dict)
     exempt: tuple[str, ...] = ()
 
     def proxy_for(self, scheme: str, host: str) -> str | None:
         """The URL of the proxy for calls with this scheme to this host; None: directly."""
         proxy = self.by_scheme.get(scheme)
-        if proxy is None or _is_local(host) or any(_covers(entry, host) for entry in self.exempt):
+        if proxy is None or _is_local(host) or any(entry and _covers(entry, host) for entry in self.exempt):
             return None
         return proxy.get_secret_value()
 
 
-def read_proxies(environ: Mapping[str, str]) -> tuple[Proxies, list[str]]:
-    """The proxies, and a line for each that cannot be used."""
-    by_scheme: dict[str, SecretUrl] = {}
-    problems: list[str] = []
-    _, text = _first(environ, "no_proxy")
-    exempt = tuple(entry for item in text.split(",") if (entry := item.strip().lower()))
-    for scheme in () if "*" in exempt else PROXIED_SCHEMES:
-        name, text = _first(environ, f"{scheme}_proxy", "all_proxy")
-        if not text:
-            continue
-        try:
-            by_scheme[scheme] = proxy_url(text)
-        except ValueError as error:
-            if f"{name}: {error}" not in problems:
-                problems.append(f"{name}: {error}")
-    return Proxies(by_scheme, exempt), problems
-
-
-def _first(environ: Mapping[str, str], *names: str) -> tuple[str, str]:
-    """The first variable that is set, with its text. Lower case goes first, as in curl."""
-    for name in (spelt for lower in names for spelt in (lower, lower.upper())):
-        if text := environ.get(name, "").strip():
-            return name, text
-    return names[0], ""
-
-
 def _covers(entry: str, host: str) -> bool:
-    """True if an entry of NO_PROXY names the host: a name, a domain with what is below it, or a network."""
+    """True if an entry of NO_PROXY names the host: `*`, a name, a domain with what is below it, or a network."""
     if (address := ip_address(host)) is not None:
         with suppress(ValueError):
             return address in ipaddress.ip_network(entry.strip("[]"), strict=False)
     domain = entry.removeprefix("*").removeprefix(".")
-    return host == domain or host.endswith(f".{domain}")
+    return entry == "*" or host == domain or host.endswith(f".{domain}")
 
 
 def _is_local(host: str) -> bool:

@@ -5,13 +5,13 @@ The sentence continues a line that begins with the variable's name. Validators o
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SecretStr, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
-from worker.config.urls import REGION_NAME, REGION_RULE
+from worker.config.urls import REGION_NAME, REGION_RULE, SecretUrl
 
 MAX_DURATION_SECONDS = 86_400
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -58,6 +58,16 @@ def decimal(kind: str, highest: int, *, zero: bool = False) -> WrapValidator:
 def seconds(*, zero: bool = False) -> WrapValidator:
     """Make a validator of durations in seconds, at most a day; `zero` says whether 0 is permitted."""
     return decimal("a plain decimal number of seconds", MAX_DURATION_SECONDS, zero=zero)
+
+
+def plain_text(text: str) -> str:
+    """Strip the spaces around a value; it is neither in quotes nor behind a byte order mark."""
+    text = text.strip()
+    if text.startswith("\ufeff"):
+        raise ValueError("begins with a byte order mark, which would count as part of the value; write it without one")
+    if text and text[0] in "'\"" and text.endswith(text[0]):
+        raise ValueError("is in quotes, which would count as part of the value; write it without them")
+    return text
 
 
 def items(text: str) -> list[str]:
@@ -116,3 +126,15 @@ def _broker_name(longest: int) -> WrapValidator:
 # The names of further queues are made by appending to this one.
 QUEUE_NAME = _broker_name(200)
 EXCHANGE_NAME = _broker_name(127)
+
+
+def secret_texts(values: Iterable[object]) -> Iterator[str]:
+    """All secrets in values of settings, which must not be printed; of URLs the passwords."""
+    for value in values:
+        match value:
+            case SecretStr():
+                yield value.get_secret_value()
+            case SecretUrl():
+                yield from value.passwords
+            case tuple():
+                yield from secret_texts(value)

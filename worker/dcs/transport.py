@@ -46,6 +46,13 @@ class ServiceTransport(httpx2.AsyncBaseTransport):
         self._direct = Pools(self._direct_pool)
         self._proxied: dict[tuple[str, str], Pools] = {}
         self._routes: dict[tuple[str, str], Pools] = {}
+        self._former: list[Pools] = []
+
+    def use(self, tls: ssl.SSLContext, proxy_for: ProxyFor) -> None:
+        """Make connections with these from now on. Those that are open serve no further call, and close when idle."""
+        self._former = [pools for pools in (*self._former, self._direct, *self._proxied.values()) if pools.is_open]
+        self._tls, self._proxy_for = tls, proxy_for
+        self._direct, self._proxied, self._routes = Pools(self._direct_pool), {}, {}
 
     def __repr__(self) -> str:
         return f"<ServiceTransport: directly {self._direct!r}, by proxy {list(self._proxied.values())!r}>"
@@ -63,7 +70,7 @@ class ServiceTransport(httpx2.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for pools in (self._direct, *self._proxied.values()):
+        for pools in (*self._former, self._direct, *self._proxied.values()):
             await pools.aclose()
 
     def _route(self, scheme: str, host: str) -> "Pools":
@@ -99,6 +106,11 @@ class Pools(httpx2.AsyncBaseTransport):
 
     def __repr__(self) -> str:
         return f"<Pools: {len(self._open) - len(self._idle)} busy, {len(self._idle)} idle>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are pools: busy ones, or idle ones that are not closed yet."""
+        return bool(self._open)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request. Its pool is busy until the stream of the response is closed."""

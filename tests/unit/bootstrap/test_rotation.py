@@ -8,12 +8,16 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
+from tests.unit.dcs.raw_server import AUTHORITY, http, server_tls, serving
 from worker import __version__
-from worker.bootstrap.rotation import CurrentBrokers, RotationReport
-from worker.config import ConfigurationError, load
+from worker.bootstrap.rotation import CurrentBrokers, CurrentServices, RotationReport, rotation_reports
+from worker.config import ConfigurationError, load, secret_texts
+from worker.dcs.http_client import HttpClient, new_request
 from worker.observe.logging import configure_logging
 from worker.observe.metrics import Metrics
 from worker.observe.observer import WorkerObserver
+from worker.policy.call_result import CallError
+from worker.policy.freeze_detector import FreezeDetector
 
 CERT, KEY, CA = ("worker_cert.pem", "worker_key.pem", "ca.pem")
 
@@ -91,6 +95,21 @@ def test_url_follows_its_secret_file(tmp_path: Path) -> None:
     assert "old" not in str(observer.notes) + repr(loaded)
 
 
+def test_password_of_a_rotated_url_is_redacted_alone(tmp_path: Path) -> None:
+    """As it is written in the URL, and decoded; those from before stay secrets."""
+    replace(tmp_path / "worker_amqp_url", "amqp://worker:n%2Fothing@one/")
+    replace(tmp_path / "worker_claims_url", "redis://redis/?password=old%20one&ssl_password=phrase")
+    loaded, observer = load(environment(tmp_path), folder=tmp_path), RecordingObserver()
+    observer.redactor.add(secret_texts(dict(loaded.settings).values()))
+    reports = [RotationReport(url, observer) for url in loaded.urls]
+    replace(tmp_path / "worker_amqp_url", "amqp://worker:s%40cret%21@one/,amqp://worker:other-node@two/")
+    replace(tmp_path / "worker_claims_url", "redis://:new-one@redis/")
+    for report in reports:
+        report.check()
+    passwords = "n%2Fothing n/othing old%20one|old one|phrase s%40cret%21 s@cret! other-node new-one"
+    assert observer.redactor.redact(f"{passwords} worker") == "*** *** ***|***|*** *** *** *** *** worker"
+
+
 def test_certificates_are_read_at_each_attempt(tmp_path: Path) -> None:
     """A renewed certificate is used from the next attempt on; while certificate and key do not fit, the former pair."""
     authority = trustme.CA()
@@ -115,6 +134,56 @@ def test_certificates_are_read_at_each_attempt(tmp_path: Path) -> None:
         ("warning", f"The secrets from before stay in use: {problem}"),
         ("info", "The secret files can be read again"),
     ]
+
+
+async def answer_of(services: CurrentServices, url: str) -> str:
+    """What a call of DCS ends with."""
+    http = HttpClient(services.transport, deadline=5, freeze_detector=FreezeDetector(lambda: 0.0))
+    answer = await http.send(new_request("list", "GET", url))
+    return answer.message if isinstance(answer, CallError) else answer.text
+
+
+async def test_authorities_of_services_are_read_when_they_change(tmp_path: Path) -> None:
+    """The next call trusts the renewed file; while it cannot be used, the former one."""
+    other, path = trustme.CA(), tmp_path / CA
+    other.cert_pem.write_to_path(str(path))
+    loaded = load(environment(tmp_path, WORKER_DCS_CA_FILE=str(path)), folder=tmp_path)
+    services, observer = CurrentServices(loaded), RecordingObserver()
+    report = RotationReport(services, observer)
+    async with serving(http(200, b"read"), tls=server_tls()) as server:
+        assert "certificate" in await answer_of(services, server.url)
+        replace(path, AUTHORITY.cert_pem.bytes())
+        report.check()
+        assert await answer_of(services, server.url) == "read"
+        for content in ("nothing", None):
+            replace(path, content) if content else path.unlink()
+            report.check()
+            assert await answer_of(services, server.url) == "read"
+        replace(path, AUTHORITY.cert_pem.bytes())
+        report.check()
+        report.check()
+        assert len(server.connections) == 1
+        await services.transport.aclose()
+    rotated = ("info", "WORKER_DCS_CA_FILE was rotated; the next call uses the new value")
+    problem = "The secrets from before stay in use: WORKER_DCS_CA_FILE: holds no certificates in PEM"
+    assert observer.notes == [rotated, ("warning", problem), rotated, ("info", "The secret files can be read again")]
+
+
+async def test_proxy_follows_its_secret_file(tmp_path: Path) -> None:
+    """The next call goes through the new one, and its password is redacted by itself."""
+    async with serving(http(200, b"one")) as one, serving(http(200, b"two")) as two:
+        replace(tmp_path / "http_proxy", one.url)
+        loaded = load(environment(tmp_path), folder=tmp_path)
+        services, observer = CurrentServices(loaded), RecordingObserver()
+        reports = rotation_reports(loaded, (CurrentBrokers(loaded), services), observer, lambda: None)
+        assert await answer_of(services, "http://dcs.invalid") == "one"
+        replace(tmp_path / "http_proxy", two.url.replace("//", "//user:pass-word@"))
+        for report in reports:
+            report.check()
+        assert await answer_of(services, "http://dcs.invalid") == "two"
+        await services.transport.aclose()
+    assert observer.notes == [("info", "HTTP_PROXY was rotated; the next call uses the new value")]
+    assert observer.redactor.redact("pass-word") == "***"
 
 
 def encrypted(key: bytes) -> bytes:

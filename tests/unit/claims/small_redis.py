@@ -1,6 +1,7 @@
 """A server that speaks as much of Redis as a test needs."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -50,7 +51,7 @@ def answering(answer: Callable[[list[bytes]], bytes]) -> Serve:
 
 
 @asynccontextmanager
-async def listening(serve: Serve) -> AsyncIterator[str]:
+async def listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """A server, as a URL."""
 
     async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,6 +62,6 @@ async def listening(serve: Serve) -> AsyncIterator[str]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(session, "127.0.0.1", 0)
+    server = await asyncio.start_server(session, "127.0.0.1", 0, ssl=tls)
     async with server:
-        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield f"redis{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -2,13 +2,19 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import trustme
+from redis import exceptions as redis
 
+from tests.fakes.addresses import HOST, PythonResolver, first_address_swallows
 from tests.unit.claims.small_redis import (
     MEMORY,
     Serve,
@@ -226,3 +232,35 @@ async def test_a_script_that_redis_does_not_have_is_sent_whole(refusal: bytes, a
 def test_every_script_is_registered_once() -> None:
     """A script that is not in the list could not be asked for."""
     assert len(set(SCRIPTS)) == len(SCRIPTS) == 6
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, PythonResolver])
+@pytest.mark.parametrize("names", [(), (HOST,), ("127.0.0.1",)])
+def test_address_that_swallows_packets_does_not_keep_redis_away(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    names: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next one is used, with TLS too; its certificate must be the host's, and not the address's."""
+    authority, tls = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if names else None
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    if tls is not None:
+        authority.issue_cert(*names).configure_cert(tls)
+
+    async def ask() -> RedisAnswer:
+        async with listening(echo, tls) as url:
+            address = urlsplit(url)
+            assert address.port
+            with first_address_swallows(monkeypatch, address.port) as host:
+                query = f"ssl_ca_certs={tmp_path / 'ca.pem'}" if tls else ""
+                target = address._replace(netloc=f"{host}:{address.port}", query=query).geturl()
+                async with open_session(target, TIMEOUT) as session:
+                    return await session.ask(command(b"key"))
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        if names == ("127.0.0.1",):
+            with pytest.raises(redis.ConnectionError, match="certificate is not valid for"):
+                runner.run(ask())
+        else:
+            assert runner.run(ask()) == RedisAnswer(b"key", MEMORY)

@@ -53,6 +53,23 @@ def test_problem_that_is_found_later_is_reported_in_the_same_way(tmp_path: Path)
     assert (done.returncode, line["event"], line["variable"]) == (78, "config.invalid", "WORKER_DCS_CA_FILE")
 
 
+def test_passwords_of_urls_are_redacted_alone(tmp_path: Path) -> None:
+    """Those of broker, Redis and proxy, wherever they are in a line; here in the name of the queue."""
+    (tmp_path / "ca.pem").write_text("no certificate")
+    variables = {
+        "WORKER_AUTH_TOKEN": "t0ken",
+        "WORKER_AMQP_URL": "amqp://user:br%23ker-word@127.0.0.1:1",
+        "WORKER_CLAIMS_URL": "redis://:redis-word@127.0.0.1:1",
+        "HTTPS_PROXY": "http://user:proxy-word@127.0.0.1:1",
+        "WORKER_QUEUE": "a.br#ker-word.redis-word.proxy-word.z",
+        "WORKER_DCS_CA_FILE": str(tmp_path / "ca.pem"),
+    }
+    done = run(tmp_path, **variables)
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert (line["event"], line["queue"]) == ("worker.starting", "a.***.***.***.z")
+    assert line["message"].endswith("requests come from queue a.***.***.***.z")
+
+
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-"])
 def test_worker_runs_with_closed_standard_streams(closed: str, tmp_path: Path) -> None:
     """A supervisor without a log closes them: no connection takes their place, and lines are lost without an error."""

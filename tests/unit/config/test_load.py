@@ -62,6 +62,7 @@ def test_defaults_are_as_promised() -> None:
         "drain": 25,
         "http_host": "::",
         "http_port": 8000,
+        "no_proxy": (),
         "log_level": "info",
     }
 

@@ -241,6 +241,63 @@ def test_wrong_platform_variables_stop_start(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("host", "is_accepted"),
+    [
+        ("169.254.170.23", True),
+        ("[fe80::1]", True),
+        ("127.0.0.1:8080", True),
+        ("[::1]", True),
+        ("localhost:80", True),
+        ("10.0.0.7:8080", False),
+        ("[fd00:ec2::23]", False),
+        ("[::ffff:10.0.0.7]", False),
+        ("169.255.1.1", False),
+        ("localhost.example.com", False),
+        ("169.254.1.1.example.com", False),
+        ("agent", False),
+    ],
+)
+def test_token_of_pod_identity_is_not_sent_over_the_network_unencrypted(
+    tmp_path: Path, host: str, is_accepted: bool
+) -> None:
+    """http is for loopback and link-local addresses only; https for any."""
+    values = PLATFORM | pod_identity(tmp_path)
+    encrypted = values | {"HC_CONTAINER_CREDENTIALS_FULL_URI": f"https://{host}/v1"}
+    assert loaded(encrypted).platform.agent_url == f"https://{host}/v1"
+    plain = values | {"HC_CONTAINER_CREDENTIALS_FULL_URI": f"HTTP://{host}/v1"}
+    if is_accepted:
+        assert loaded(plain).platform.agent_url == f"HTTP://{host}/v1"
+    else:
+        assert problems(plain) == [
+            "HC_CONTAINER_CREDENTIALS_FULL_URI: must begin with https:// "
+            "(http:// is for loopback and link-local addresses)"
+        ]
+
+
+QUOTED = "is in quotes, which would count as part of the value; write it without them"
+MARKED = "begins with a byte order mark, which would count as part of the value; write it without one"
+
+
+@pytest.mark.parametrize(("form", "problem"), [('"{}"', QUOTED), ("'{}'", QUOTED), ("\ufeff{}", MARKED)])
+def test_quotes_and_byte_order_marks_of_platform_variables_are_named(tmp_path: Path, form: str, problem: str) -> None:
+    """As for other settings, in every variable; the value is not shown."""
+    optional = {f"HUAWEICLOUD_OIDC_{name}": "900" for name in ("SESSION_NAME", "DURATION_SECONDS", "POLICY")}
+    sts = {"HUAWEICLOUD_SDK_STS_ENDPOINT": "https://sts"}
+    for way in (pod_identity(tmp_path), oidc(tmp_path) | optional | sts, old_oidc(tmp_path)):
+        for name, value in way.items():
+            assert problems(PLATFORM | way | {name: form.format(value)}) == [f"{name}: {problem}"]
+    token = oidc(tmp_path) | {"HUAWEICLOUD_OIDC_ID_TOKEN": form.format("SHOWN")}
+    assert problems(PLATFORM | token) == [f"HUAWEICLOUD_OIDC_ID_TOKEN: {problem}"]
+
+
+def test_byte_order_mark_of_a_setting_is_named(tmp_path: Path) -> None:
+    """In a variable, where it was pasted; one of a file is left out."""
+    assert problems(AUTH | {"WORKER_QUEUE": "\ufeffq"}) == [f"WORKER_QUEUE: {MARKED}"]
+    (tmp_path / "worker_queue").write_text("\ufeffq", "utf-8")
+    assert loaded(AUTH | {"WORKER_SECRETS_DIR": str(tmp_path)}).settings.queue == "q"
+
+
 _SDK_REGIONS = """
 import json
 from huaweicloudsdkcore.auth.endpoint import get_iam_endpoint_by_id, get_sts_endpoint_by_id

@@ -187,6 +187,79 @@ def test_half_changed_set_is_not_used(place: Place, monkeypatch: pytest.MonkeyPa
     assert (after["access_key"].get_secret_value(), after["secret_key"].get_secret_value()) == ("ak-new", "sk-new")
 
 
+PAIR_FIELDS = ("access_key", "secret_key")
+
+
+class Rotation:
+    """A pair of keys in two files, read by a clock that the test moves."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.seconds = 1_000.0
+        self.write(access_key="ak-old", secret_key="sk-old")
+        found = {it: FoundValue(it.upper(), "", place.folder / f"worker_{it}") for it in PAIR_FIELDS}
+        self.secrets = RotatingSecrets[SecretStr](place.load().settings, found, clock=lambda: int(self.seconds * 1e9))
+        self.secrets.current()
+
+    def write(self, **values: str) -> None:
+        """Rewrite some of the files."""
+        for name, text in values.items():
+            self.place.write(f"worker_{name}", text)
+
+    def pair_after(self, seconds: float) -> tuple[str, ...]:
+        """The pair in use so many seconds later."""
+        self.seconds += seconds
+        current = self.secrets.current()
+        return tuple(current[name].get_secret_value() for name in PAIR_FIELDS)
+
+
+@pytest.fixture
+def rotation(place: Place) -> Rotation:
+    """A pair that was read once."""
+    return Rotation(place)
+
+
+@pytest.mark.parametrize("names", [PAIR_FIELDS, PAIR_FIELDS[::-1]])
+def test_files_that_change_one_after_the_other_are_used_as_one_pair(rotation: Rotation, names: tuple[str, str]) -> None:
+    """Until the second file is changed too, whichever it is, the former pair stays in use."""
+    new = {"access_key": "ak-new", "secret_key": "sk-new"}
+    rotation.write(**{names[0]: new[names[0]]})
+    assert [rotation.pair_after(seconds) for seconds in (0.0, 2.5, 7.0)] == [("ak-old", "sk-old")] * 3
+    rotation.write(**{names[1]: new[names[1]]})
+    assert rotation.pair_after(0.0) == ("ak-new", "sk-new")
+
+
+def test_pair_that_changed_while_settings_were_read_is_used_at_once(place: Place) -> None:
+    """At the start the files are read apart, and the settings may have half of each pair: the first reading counts."""
+    place.write("worker_access_key", "ak-old")
+    place.write("worker_secret_key", "sk-new")
+    secrets = place.load().secrets
+    place.write("worker_access_key", "ak-new")
+    assert [secrets.current()[name].get_secret_value() for name in PAIR_FIELDS] == ["ak-new", "sk-new"]
+
+
+def test_file_that_changes_alone_is_used_after_a_while(rotation: Rotation) -> None:
+    """A corrected secret key comes alone. Each change starts the wait anew, and a clock that is set back ends it."""
+    rotation.write(secret_key="sk-typo")
+    assert rotation.pair_after(0.0) == ("ak-old", "sk-old")
+    rotation.write(secret_key="sk-right")
+    assert [rotation.pair_after(seconds) for seconds in (9.9, 9.9)] == [("ak-old", "sk-old")] * 2
+    assert rotation.pair_after(0.2) == ("ak-old", "sk-right")
+    rotation.write(access_key="ak-new")
+    assert rotation.pair_after(0.0) == ("ak-old", "sk-right")
+    assert rotation.pair_after(-60.0) == ("ak-new", "sk-right")
+
+
+def test_file_that_is_changed_back_leaves_the_pair_as_it_was(rotation: Rotation) -> None:
+    """The wait of an earlier change does not shorten that of a later one."""
+    rotation.write(access_key="ak-new")
+    assert rotation.pair_after(0.0) == ("ak-old", "sk-old")
+    rotation.write(access_key="ak-old")
+    assert rotation.pair_after(9.0) == ("ak-old", "sk-old")
+    rotation.write(access_key="ak-new")
+    assert [rotation.pair_after(seconds) for seconds in (2.0, 7.0)] == [("ak-old", "sk-old")] * 2
+
+
 @pytest.mark.parametrize(
     ("harm", "fault"),
     [

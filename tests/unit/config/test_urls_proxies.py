@@ -5,10 +5,15 @@ from pathlib import Path
 import pytest
 
 from worker.config import ConfigurationError, load
-from worker.config.urls import read_proxies
+from worker.config.urls import Proxies
 
 PROXY = "http://proxy.example:3128"
 TOKEN = {"WORKER_AUTH_TOKEN": "t"}
+
+
+def proxies_of(environ: dict[str, str]) -> Proxies:
+    """The proxies of such an environment."""
+    return load({**environ, **TOKEN}, folder=Path("/nonexistent")).proxies
 
 
 @pytest.mark.parametrize(
@@ -30,14 +35,14 @@ TOKEN = {"WORKER_AUTH_TOKEN": "t"}
 )
 def test_proxy_is_that_of_the_scheme(environ: dict[str, str], scheme: str, found: str | None) -> None:
     """In either case, with or without a scheme of its own."""
-    proxies, problems = read_proxies(environ)
-    assert (proxies.proxy_for(scheme, "dcs.example.com"), problems) == (found, [])
+    assert proxies_of(environ).proxy_for(scheme, "dcs.example.com") == found
 
 
 @pytest.mark.parametrize(
     ("no_proxy", "host", "is_exempt"),
     [
         ("", "dcs.example.com", False),
+        (",", "dcs.example.com.", False),
         ("dcs.example.com", "dcs.example.com", True),
         ("example.com", "dcs.example.com", True),
         (".example.com", "dcs.example.com", True),
@@ -62,7 +67,7 @@ def test_proxy_is_that_of_the_scheme(environ: dict[str, str], scheme: str, found
 )
 def test_some_hosts_are_called_directly(no_proxy: str, host: str, is_exempt: bool) -> None:
     """Those in NO_PROXY, and always those of this machine and its link, where the metadata service is."""
-    proxies, _ = read_proxies({"HTTPS_PROXY": PROXY, "NO_PROXY": no_proxy})
+    proxies = proxies_of({"HTTPS_PROXY": PROXY, "NO_PROXY": no_proxy})
     assert (proxies.proxy_for("https", host) is None) == is_exempt
 
 
@@ -98,8 +103,7 @@ def test_unusable_url_is_refused_with_the_rule(url: str, rule: str, tmp_path: Pa
 
 def test_scheme_of_a_proxy_is_read_in_any_case() -> None:
     """The transport compares it: TLS to the proxy uses the configured authorities."""
-    proxies, problems = read_proxies({"HTTPS_PROXY": "HTTPS://proxy:1"})
-    assert (proxies.proxy_for("https", "h"), problems) == ("https://proxy:1", [])
+    assert proxies_of({"HTTPS_PROXY": "HTTPS://proxy:1"}).proxy_for("https", "h") == "https://proxy:1"
 
 
 def test_commands_that_call_no_service_need_no_proxy(tmp_path: Path) -> None:
@@ -113,3 +117,32 @@ def test_proxies_are_loaded_and_not_shown(tmp_path: Path) -> None:
     loaded = load({"HTTPS_PROXY": "http://user:secret@proxy:1", **TOKEN}, folder=tmp_path)
     assert loaded.proxies.proxy_for("https", "h") == "http://user:secret@proxy:1"
     assert "secret" not in repr(loaded.proxies)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"HTTPS_PROXY": "socks5://proxy", "NO_PROXY": "a, *"},
+        {"HTTPS_PROXY": PROXY, "http_proxy": PROXY, "ALL_PROXY": "socks5://proxy"},
+    ],
+)
+def test_proxy_that_no_call_uses_need_not_be_valid(environ: dict[str, str]) -> None:
+    """Many desktops set one for all programs."""
+    assert "socks" not in str(proxies_of(environ).proxy_for("https", "h"))
+
+
+def test_proxies_are_settings_like_others(tmp_path: Path) -> None:
+    """In secret files, which rotate, and in `.env`; a variable of the environment goes before both."""
+    (tmp_path / "https_proxy").write_text("http://user:old@proxy:1\n")
+    (tmp_path / ".env").write_text("HTTPS_PROXY=http://unused\nHTTP_PROXY=http://dotenv\n")
+    loaded = load({"WORKER_SECRETS_DIR": str(tmp_path), **TOKEN}, folder=tmp_path)
+    assert loaded.proxies.proxy_for("https", "h") == "http://user:old@proxy:1"
+    assert loaded.proxies.proxy_for("http", "h") == "http://dotenv"
+    (tmp_path / "https_proxy").write_text("http://user:new@proxy:1\n")
+    assert loaded.proxies.proxy_for("https", "h") == "http://user:new@proxy:1"
+    (tmp_path / "https_proxy").unlink()
+    assert loaded.proxies.proxy_for("https", "h") == "http://user:new@proxy:1"
+    assert "new" not in repr(loaded)
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        fixed = load({"WORKER_SECRETS_DIR": str(tmp_path), name: PROXY, **TOKEN}, folder=tmp_path)
+        assert fixed.proxies.proxy_for("https", "h") == PROXY

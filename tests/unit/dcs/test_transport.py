@@ -2,16 +2,28 @@
 
 import asyncio
 import socket
+import ssl
 from typing import Any, ClassVar
 
 import httpx2
 import pytest
 import uvloop
 
-from tests.unit.dcs.raw_server import EMPTY_PAGE, allowed, an_order, calling, created, http, server_tls, serving, until
+from tests.unit.dcs.raw_server import (
+    EMPTY_PAGE,
+    allowed,
+    an_order,
+    calling,
+    client_tls,
+    created,
+    http,
+    server_tls,
+    serving,
+    until,
+)
 from worker.dcs import transport as transport_module
 from worker.dcs.http_client import ANSWER_LIMIT, HttpClient, new_request
-from worker.dcs.transport import Pools
+from worker.dcs.transport import Pools, ServiceTransport, no_proxy
 from worker.policy.call_result import CallError, CallStatus, Evidence, TaskCreated, TaskNotFound
 from worker.policy.freeze_detector import FreezeDetector
 
@@ -238,3 +250,47 @@ async def test_answer_that_ends_after_closing_keeps_no_pool(pools_made: list[Hel
     await answer.aclose()
     assert repr(pools) == "<Pools: 0 busy, 0 idle>"
     assert pools_made[0].is_closed
+
+
+async def test_connections_follow_certificates_and_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call under way ends on its connection; the next one does not use it, and it is closed."""
+    monkeypatch.setattr(transport_module, "KEEP_ALIVE_SECONDS", 0.05)
+    is_asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.take(b"P", reader)
+        is_asked.set()
+        await may_answer.wait()
+        writer.write(created("t-1"))
+
+    transport = ServiceTransport(client_tls(), 5)
+    async with (
+        serving(slow, created("t-2"), tls=server_tls()) as server,
+        serving(created("t-3")) as proxy,
+        calling(server.url, transport=transport) as dcs,
+    ):
+        under_way = asyncio.create_task(dcs.create(an_order("r-1"), allowed))
+        await is_asked.wait()
+        transport.use(ssl.create_default_context(), no_proxy)
+        may_answer.set()
+        assert await under_way == TaskCreated("t-1")
+        refused = await dcs.create(an_order("r-2"), allowed)
+        assert isinstance(refused, CallError)
+        assert "certificate" in refused.message
+        transport.use(client_tls(), no_proxy)
+        assert await dcs.create(an_order("r-2"), allowed) == TaskCreated("t-2")
+        transport.use(client_tls(), lambda *_: proxy.url)
+        async with calling("http://dcs.invalid", transport=transport) as by_proxy:
+            assert await by_proxy.create(an_order("r-3"), allowed) == TaskCreated("t-3")
+            assert proxy.requests[0].startswith(b"POST http://dcs.invalid/")
+            await until(lambda: all(writer.is_closing() for writer in server.connections))
+
+
+async def test_connections_of_former_certificates_are_closed_at_the_end() -> None:
+    """Those that were not idle for long enough are closed with the others."""
+    async with serving(created("t-1"), tls=server_tls()) as server:
+        transport = ServiceTransport(client_tls(), 5)
+        async with calling(server.url, transport=transport) as dcs:
+            assert await dcs.create(an_order("r-1"), allowed) == TaskCreated("t-1")
+            transport.use(client_tls(), no_proxy)
+        await until(server.connections[0].is_closing)

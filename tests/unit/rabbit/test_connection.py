@@ -6,15 +6,13 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import uvloop
 from pamqp import commands, frame
 from pamqp.base import Frame
 
-from tests.fakes.addresses import first_address_swallows
+from tests.fakes.addresses import PythonResolver, first_address_swallows
 from worker.rabbit.connection import (
     BrokerConnection,
     Brokers,
@@ -147,14 +145,6 @@ async def test_handshake_that_ended_otherwise_has_no_sentence() -> None:
         await writer.wait_closed()
     assert repr(transport) == "<BrokerTransport: TCP>"
     assert BrokerConnection.PARAMETERS[-1].name == "transport_factory"
-
-
-class PythonResolver(uvloop.Loop):
-    """uvloop, which asks Python for the addresses of a name and not the system."""
-
-    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
-        """The addresses as a test has patched them."""
-        return socket.getaddrinfo(host, port, **options)
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, PythonResolver])

@@ -77,8 +77,7 @@ def _summary(loaded: Configuration) -> Check:
     claims = "on" if settings.claims_url is not None else "off"
     way: str = settings.auth_method
     if way == "platform":
-        profile = settings.credentials_file
-        way += f" ({loaded.platform.identity or (f'{profile}, else metadata' if profile else 'metadata')})"
+        way += f" ({loaded.platform.identity or settings.credentials_file or 'metadata'})"
     return ok(CHECK_NAME, f"complete; credentials by {way}, regions {regions}, claims {claims}")
 
 

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 import typer
 
@@ -100,7 +99,7 @@ def redact_checks(checks: Sequence[Check], settings: Settings | None) -> list[Ch
 
     They may quote what a broker or a service answered, and an answer may repeat a secret.
     """
-    redactor = Redactor(_secret_texts(settings) if settings is not None else ())
+    redactor = Redactor(secret_texts(dict(settings or {}).values()))
     return [
         replace(
             check,
@@ -110,12 +109,3 @@ def redact_checks(checks: Sequence[Check], settings: Settings | None) -> list[Ch
         )
         for check in checks
     ]
-
-
-def _secret_texts(settings: Settings) -> Iterator[str]:
-    yield from secret_texts(settings)
-    urls = [*settings.amqp_url, *([settings.claims_url] if settings.claims_url is not None else [])]
-    for parts in (urlsplit(url.get_secret_value()) for url in urls):
-        # A password equal to the user name (guest:guest) is no secret, and the user name is needed in remedies.
-        if parts.password and parts.password != parts.username:
-            yield from {parts.password, unquote(parts.password)}

@@ -177,7 +177,9 @@ async def check_dcs(loaded: Configuration, options: DoctorOptions, on_check: OnC
     """Report the findings about every region, the address that gives credentials, and the credentials."""
     settings = loaded.settings
     try:
-        tls = components.authorities(settings.dcs_ca_file, "WORKER_DCS_CA_FILE")
+        tls = components.service_tls(settings)
+        if loaded.platform.identity is None:
+            components.profile(settings)
     except ConfigurationError as error:
         on_check(_unusable_file("DCS", error))
         return

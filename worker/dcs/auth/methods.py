@@ -4,7 +4,6 @@ Each method stands in a module by itself.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal, assert_never
 
 from worker.dcs.auth.auth_method import AuthMethod, ReadyToken, Secrets, secret_text, text_of
@@ -25,7 +24,7 @@ def auth_method(
     http_client: Callable[[float], HttpClient],
     *,
     account: Account | None = None,
-    platform: Identity | Path | None = None,
+    platform: Identity | Profile | None = None,
     metadata_address: str = METADATA_ADDRESS,
     on_refused: OnRefused = lambda _: None,
     timing: Timing | None = None,
@@ -33,8 +32,9 @@ def auth_method(
     """The authentication method of this name, to be closed by `aclose`.
 
     - `current` gives the present secrets and is asked at every need; `http_client` makes one with a timeout in seconds.
-    - `account`, `on_refused`: for `iam`; `platform`, `metadata_address`: for `platform`, the identity of this workload,
-      or the profile file if there is one, which uses the address of IAM in `account`.
+    - `account`, `on_refused`: for `iam`.
+    - `platform`: for `platform`, the identity of this workload or the profile file; None: the metadata service of the
+      server, at `metadata_address`.
     """
     timing = timing or Timing()
     match name:
@@ -47,13 +47,13 @@ def auth_method(
             http = http_client(IAM_TIMEOUT_SECONDS)
             return IamTokens(account, secret_text(current, "iam_password"), http, on_refused, timing)
         case "platform":
-            source = Profile(platform, account.endpoint if account else "") if isinstance(platform, Path) else platform
-            return platform_signer(source, http_client, metadata_address, timing)
+            return platform_signer(platform, http_client, metadata_address, timing)
         case _:
             assert_never(name)
 
 
 def _keys(secrets: Secrets) -> Keys:
+    """The access keys among the secrets of one moment."""
     token = secrets.get("security_token")
     return Keys(
         text_of(secrets, "access_key"), text_of(secrets, "secret_key"), token.get_secret_value() if token else None

@@ -6,14 +6,15 @@ Sources: huaweicloudsdkcore 3.1.219, auth/provider.py and auth/internal.py; ECS 
 
 import configparser
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 import httpx2
 
-from worker.dcs.auth.cached_credential import CachedCredential, Credential, Timing
+from worker.dcs.auth.cached_credential import CachedCredential, Credential, Timing, no_credential
 from worker.dcs.auth.signing import Keys, KeySigner
 from worker.dcs.auth.temporary_keys import KeySource
 from worker.dcs.auth.workload_identity import Federation, Identity, key_source
@@ -22,34 +23,33 @@ from worker.policy.call_result import CallError, CallStatus
 
 _SECTIONS: Final = ("basic", "global")
 _Stamp = tuple[int, int, int, int]
-Fetch = Callable[[], Awaitable[Credential[Keys] | CallError]]
 
 
 class Profile:
     """The keys in `path`, or the identity that brings them; a file that becomes unusable leaves the former in use.
 
-    `iam_endpoint`: of the old IAM, unless the file names another.
+    `iam_endpoint`: of the old IAM, unless the file names another. Raises ValueError if the file has neither.
     """
 
     def __init__(self, path: Path, iam_endpoint: str = "") -> None:
         self._path = path
         self._iam_endpoint = iam_endpoint
-        self._found: Keys | Federation | None = None
+        self._found = self._read()
         self._seen: _Stamp | None = None
 
     def keys(self) -> Keys | None:
-        """The present keys; None if the file has none."""
+        """The present keys; None if the file has an identity."""
         found = self._current()
         return found if isinstance(found, Keys) else None
 
     def identity(self) -> Federation | None:
-        """The present identity; None if the file has none."""
+        """The present identity; None if the file has keys."""
         found = self._current()
         return found if isinstance(found, Federation) else None
 
-    def _current(self) -> Keys | Federation | None:
+    def _current(self) -> Keys | Federation:
         """Reads the file only when it changed."""
-        with suppress(OSError, ValueError, configparser.Error):
+        with suppress(OSError, ValueError):
             stamp = self._stamp()
             if stamp != self._seen:
                 self._found, self._seen = self._read(), stamp
@@ -61,14 +61,16 @@ class Profile:
 
     def _read(self) -> Keys | Federation:
         parser = configparser.ConfigParser(interpolation=None)
-        parser.read_string(self._path.read_text("utf-8-sig"))
-        for section in (parser[name] for name in _SECTIONS if parser.has_section(name)):
-            if section.get("idp_id") and section.get("id_token_file"):
-                endpoint = section.get("iam_endpoint") or self._iam_endpoint
-                return Federation(endpoint.rstrip("/"), section["idp_id"], Path(section["id_token_file"]))
-            if section.get("ak") and section.get("sk"):
-                return Keys(section["ak"], section["sk"], section.get("security_token") or None)
-        raise ValueError("no section with ak and sk, or idp_id and id_token_file")
+        with suppress(OSError, ValueError, configparser.Error):
+            parser.read_string(self._path.read_text("utf-8-sig"))
+            for section in (parser[name] for name in _SECTIONS if parser.has_section(name)):
+                if section.get("idp_id") and section.get("id_token_file"):
+                    endpoint = section.get("iam_endpoint") or self._iam_endpoint
+                    return Federation(endpoint.rstrip("/"), section["idp_id"], Path(section["id_token_file"]))
+                if section.get("ak") and section.get("sk"):
+                    return Keys(section["ak"], section["sk"], section.get("security_token") or None)
+        rule = "ak and sk, or idp_id and id_token_file, in its section basic or global"
+        raise ValueError(f"{self._path} must have usable {rule}")
 
 
 METADATA_ADDRESS: Final = "http://169.254.169.254"
@@ -108,25 +110,6 @@ class Metadata(KeySource):
             raise self.failure(f"{self.name} gave no keys (HTTP {reply.status_code})")
 
 
-class _ProfileElseMetadata:
-    """Temporary keys for the identity that the profile has now, else those of the metadata service."""
-
-    def __init__(self, profile: Profile, metadata: Metadata, new_source: Callable[[Identity], KeySource]) -> None:
-        self._profile = profile
-        self._metadata = metadata
-        self._new_source = new_source
-        self._identity: Identity | None = None
-        self._source: KeySource = metadata
-
-    async def fetch(self) -> Credential[Keys] | CallError:
-        """Keys, or why there are none now."""
-        identity = self._profile.identity()
-        if identity != self._identity:
-            self._identity = identity
-            self._source = self._metadata if identity is None else self._new_source(identity)
-        return await self._source.fetch()
-
-
 def platform_signer(
     source: Identity | Profile | None,
     http_client: Callable[[float], HttpClient],
@@ -141,13 +124,15 @@ def platform_signer(
     def new_source(identity: Identity) -> KeySource:
         return key_source(identity, http_client, timing)
 
-    def signer(stored: Callable[[], Keys | None], keys: KeySource, fetch: Fetch) -> KeySigner:
-        return KeySigner(stored, CachedCredential(keys.unavailable, fetch, timing.now), now=timing.now)
+    if isinstance(source, Profile):
+        profile, source_of = source, lru_cache(maxsize=1)(new_source)
 
-    if source is not None and not isinstance(source, Profile):
-        keys = new_source(source)
-        return signer(lambda: None, keys, keys.fetch)
-    metadata = Metadata(http_client(METADATA_TIMEOUT_SECONDS), metadata_address, timing)
-    if source is None:
-        return signer(lambda: None, metadata, metadata.fetch)
-    return signer(source.keys, metadata, _ProfileElseMetadata(source, metadata, new_source).fetch)
+        async def fetch() -> Credential[Keys] | CallError:
+            if (identity := profile.identity()) is None:
+                return no_credential(CallStatus.NO_CREDENTIALS, "the profile file was replaced just now")
+            return await source_of(identity).fetch()
+
+        return KeySigner(profile.keys, CachedCredential(CallStatus.IAM_UNAVAILABLE, fetch, timing.now), now=timing.now)
+    http = http_client(METADATA_TIMEOUT_SECONDS)
+    keys = Metadata(http, metadata_address, timing) if source is None else new_source(source)
+    return KeySigner(lambda: None, CachedCredential(keys.unavailable, keys.fetch, timing.now), now=timing.now)

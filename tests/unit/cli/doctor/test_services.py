@@ -262,3 +262,14 @@ async def test_service_that_gives_keys_is_checked(way: str, name: str, variable:
 
     assert (found[name].result, found["credentials"].result) == (CheckResult.OK, CheckResult.OK)
     assert (lost[name].result, variable in (lost[name].remedy or "")) == (CheckResult.FAILED, True)
+
+
+async def test_profile_without_keys_is_named(tmp_path: Path) -> None:
+    """No call has credentials of another way."""
+    profile = tmp_path / "profile"
+    profile.write_text("[default]\nak = A\nsk = S\n")
+    async with _fake_dcs(auth={"mode": "platform"}) as fake_dcs:
+        found = await _checked(fake_dcs, tmp_path, {"HUAWEICLOUD_SDK_CREDENTIALS_FILE": str(profile)})
+        assert fake_dcs.calls == []
+    assert (found["DCS"].failure_kind, str(profile) in found["DCS"].found) == (FailureKind.CONFIGURATION, True)
+    assert found["DCS"].remedy == "correct HUAWEICLOUD_SDK_CREDENTIALS_FILE"

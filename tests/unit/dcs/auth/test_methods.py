@@ -13,6 +13,7 @@ from worker.config.secrets import Secrets
 from worker.dcs.auth.auth_method import AuthMethod
 from worker.dcs.auth.iam_login import Account
 from worker.dcs.auth.methods import AuthMethodName, auth_method
+from worker.dcs.auth.platform_keys import Profile
 from worker.dcs.http_client import HttpClient
 
 
@@ -45,7 +46,7 @@ class Drawer:
 
 
 def made(
-    name: AuthMethodName, drawer: Drawer, account: Account | None = None, profile: Path | None = None
+    name: AuthMethodName, drawer: Drawer, account: Account | None = None, profile: Profile | None = None
 ) -> AuthMethod:
     """An authentication method over fakes."""
     clock = FakeClock()
@@ -103,7 +104,7 @@ async def test_the_platform_brings_keys(tmp_path: Path, profile: bool, key: str)
     """The profile file if there is one, else the metadata service."""
     path = tmp_path / "credentials"
     path.write_text("[basic]\nak = PROFILE\nsk = S\n")
-    credentials = made("platform", Drawer(secrets()), profile=path if profile else None)
+    credentials = made("platform", Drawer(secrets()), profile=Profile(path) if profile else None)
 
     assert f"Access={key}," in (await headers_of(credentials))["Authorization"]
     await credentials.aclose()

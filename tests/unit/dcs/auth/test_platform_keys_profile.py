@@ -1,6 +1,7 @@
 """The profile file of the official SDK."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -11,6 +12,7 @@ from tests.unit.dcs.fakes import FakeMetadata, a_client, timing_of
 from worker.dcs.auth.platform_keys import Profile, platform_signer
 from worker.dcs.auth.signing import Keys
 from worker.dcs.auth.workload_identity import Federation
+from worker.policy.call_result import CallStatus, ErrorKind
 
 
 def written(folder: Path, text: str) -> Path:
@@ -19,6 +21,20 @@ def written(folder: Path, text: str) -> Path:
     new.write_text(text, "utf-8")
     os.replace(new, folder / "credentials")
     return folder / "credentials"
+
+
+class Replaced(Profile):
+    """A profile file that is replaced right after its keys were read."""
+
+    def __init__(self, path: Path, replace: Callable[[], object]) -> None:
+        super().__init__(path)
+        self._replace = replace
+
+    def keys(self) -> Keys | None:
+        """The keys from before."""
+        found = super().keys()
+        self._replace()
+        return found
 
 
 @pytest.mark.parametrize(
@@ -50,11 +66,13 @@ def test_keys_are_read(tmp_path: Path, text: str, keys: Keys | None) -> None:
         "[basic\n",
     ],
 )
-def test_a_file_without_keys_has_none(tmp_path: Path, text: str) -> None:
-    """It is no error."""
-    profile = Profile(written(tmp_path, text))
-
-    assert profile.keys() is None
+def test_a_file_without_keys_is_an_error(tmp_path: Path, text: str) -> None:
+    """It names the file and the rule, and shows nothing of what is in it."""
+    path = written(tmp_path, text)
+    with pytest.raises(ValueError, match="in its section basic or global") as caught:
+        Profile(path)
+    rule = "ak and sk, or idp_id and id_token_file, in its section basic or global"
+    assert str(caught.value) == f"{path} must have usable {rule}"
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
@@ -111,16 +129,21 @@ async def test_a_profile_goes_before_the_metadata_service(tmp_path: Path) -> Non
     await credentials.aclose()
 
 
-async def test_without_keys_in_the_profile_the_metadata_service_is_asked(tmp_path: Path) -> None:
-    """A file without keys is passed over, as in the official SDK."""
+async def test_keys_that_come_between_two_readings_are_used_by_the_next_call(tmp_path: Path) -> None:
+    """A profile that loses its identity while a call begins: the metadata service is not asked instead."""
     service = FakeMetadata(FakeClock())
+    path = written(tmp_path, "[basic]\nidp_id = i\nid_token_file = /f\n")
+    profile = Replaced(path, lambda: written(tmp_path, "[basic]\nak = A\nsk = S\n"))
     timing = timing_of(service.clock)
-    profile = Profile(tmp_path / "absent")
     credentials = platform_signer(profile, lambda timeout: a_client(service, timeout), "http://metadata", timing)
     request = httpx2.Request("GET", "https://dcs/")
 
+    error = await credentials.authorise(request, "p")
+    assert error is not None
+    assert (error.status, error.kind) == (CallStatus.NO_CREDENTIALS, ErrorKind.RETRY)
     assert await credentials.authorise(request, "p") is None
-    assert "Access=ACCESS1," in request.headers["Authorization"]
+    assert "Access=A," in request.headers["Authorization"]
+    assert service.asked == []
     await credentials.aclose()
 
 
