@@ -97,6 +97,14 @@ class Envelope:
         """When this message first arrived; None if that is unknown, since a delivery of it ended without a word."""
         return None if self.interruptions else self.first_received_at
 
+    @property
+    def was_sent(self) -> bool:
+        """A create was called for this very message, and what became of it may be unknown.
+
+        After an interruption even that is not known: `last_sent_at` then says only that one may have been called.
+        """
+        return self.attempts > 0 and self.last_sent_at is not None and not self.interruptions
+
     def sent_at_least(self, last_sent_at: float | None) -> Self:
         """The state with the later of both times at which a create may last have been in flight."""
         if last_sent_at is None:

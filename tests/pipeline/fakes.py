@@ -173,6 +173,7 @@ class FakeDcs:
         self.calls: list[str] = []
         self.since: list[float] = []
         self.may_exist: list[bool] = []
+        self.was_sent: list[bool] = []
 
     async def create(
         self, migration: MigrationRequest, is_still_allowed: Callable[[], Awaitable[bool]]
@@ -190,12 +191,19 @@ class FakeDcs:
         return probed
 
     async def find(
-        self, migration: MigrationRequest, since: float, on_call: Callable[[], None], *, may_exist: bool
+        self,
+        migration: MigrationRequest,
+        since: float,
+        on_call: Callable[[], None],
+        *,
+        may_exist: bool,
+        was_sent: bool,
     ) -> LookupResult | CallError:
         on_call()
         self.calls.append("find")
         self.since.append(since)
         self.may_exist.append(may_exist)
+        self.was_sent.append(was_sent)
         answer: LookupResult | CallError = await self._next(self.finds)
         return answer
 

@@ -71,6 +71,7 @@ class _Look:
     migration: MigrationRequest
     since: float
     on_call: Callable[[], None]
+    was_sent: bool
     matches: dict[str, Match] = field(default_factory=dict)
     statuses: dict[str, str | None] = field(default_factory=dict)
 
@@ -145,13 +146,14 @@ class DcsClient:
         on_call: Callable[[], None] = lambda: None,
         *,
         may_exist: bool = False,
+        was_sent: bool = False,
     ) -> LookupResult | CallError:
         """Look for the task of `migration`; `since`: when the request was first known, 0 if that is unknown.
 
         The list is filtered by name. If that finds none, and a create may have been sent (`may_exist`) or the name is
         one that the service may keep in another form, the first pages of the unfiltered list are read as well.
         """
-        look = _Look(migration, since, on_call)
+        look = _Look(migration, since, on_call, was_sent)
         try:
             if not await self._judge_named_rows(look):
                 message = f"the list of tasks has more than {PAGES} pages, or its rows moved while it was read"
@@ -199,8 +201,7 @@ class DcsClient:
     ) -> bool:
         """Read the rows of a list in a project and region; whether it was read to its end. Raises CallFailedError.
 
-        Pages overlap by a row. If that is not found again, rows in front of it are gone, and as many may have been
-        missed: the list is read anew.
+        Pages overlap by a row. If that is not found again, rows in front of it are gone: the list is read anew.
         """
         limit, offset, overlap, rereads = ROWS, 0, "", 0
         for _ in range(max_pages):
@@ -247,7 +248,8 @@ class DcsClient:
             if error_table.is_unknown_task(failed.error):
                 return Match.NO  # a task that the list still shows but the detail call does not know is not there
             raise
-        return task_matching.detail(migration, row, detail, look.since)
+        others = self._stale.is_anothers(migration, row.task_id)
+        return task_matching.detail(migration, row, detail, look.since, was_sent=look.was_sent, is_anothers=others)
 
     async def get(self, operation: str, project_id: str, region: str, path: str, model: type[T]) -> T:
         """The reply of a call that creates nothing. Raises CallFailedError."""

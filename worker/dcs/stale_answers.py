@@ -53,6 +53,10 @@ class StaleAnswers:
         self._last_ids[connection] = request_id
         return is_kept, last_id
 
+    def is_anothers(self, migration: MigrationRequest, instance_id: str) -> bool:
+        """Whether a task is known to be another request's."""
+        return self._created.get(migration.region, {}).get(instance_id, migration.key) != migration.key
+
     def _is_first(self, migration: MigrationRequest, instance_id: str) -> bool:
         created = self._created.setdefault(migration.region, {})
         is_first = created.setdefault(instance_id, migration.key) == migration.key

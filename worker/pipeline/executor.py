@@ -213,10 +213,15 @@ class Executor:
 
     async def _find_task(self, context: DeliveryContext, permit: CallPermit) -> LookupResult | CallError:
         seconds, may_exist = self._retry_policy.lookup_timeout, context.envelope.last_sent_at is not None
+        was_sent = context.ambiguous_create is not None or context.envelope.was_sent
         try:
             async with asyncio.timeout(seconds + GRACE_SECONDS):
                 return await self._dcs.find(
-                    context.migration, context.created_since, permit.begin_call, may_exist=may_exist
+                    context.migration,
+                    context.created_since,
+                    permit.begin_call,
+                    may_exist=may_exist,
+                    was_sent=was_sent,
                 )
         except TimeoutError:
             message = f"the look-up took longer than {seconds:g} s in all"

@@ -126,11 +126,18 @@ class Dcs(Protocol):
         """Create the task. `is_still_allowed` is asked right before the request is sent."""
 
     async def find(
-        self, migration: MigrationRequest, since: float, on_call: Callable[[], None], *, may_exist: bool
+        self,
+        migration: MigrationRequest,
+        since: float,
+        on_call: Callable[[], None],
+        *,
+        may_exist: bool,
+        was_sent: bool,
     ) -> LookupResult | CallError:
         """Look for a task of the request, which was first known at `since`. `on_call` is called for each call.
 
         `may_exist`: a create may have been sent, so that more than the tasks of its name are looked through.
+        `was_sent`: one was called for this very message, so that a task whose marker was cut off may be its.
         """
 
     async def probe(self, project_id: str, region: str) -> LookupResult | CallError:

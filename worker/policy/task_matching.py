@@ -19,14 +19,13 @@ from worker.policy.migration_request import MigrationRequest
 CLOCK_SLACK: Final = 60.0
 """Seconds by which the service's clock may be behind ours."""
 MIN_CUT_NAME_CHARACTERS: Final = 16
-MIN_CUT_DESCRIPTION_BYTES: Final = 64
-"""A shorter beginning of a name or description may be anybody's."""
+"""A shorter beginning of a name may be anybody's."""
+MIN_CUT_DESCRIPTION_BYTES: Final = 61
+"""What a cut at 64 bytes keeps if the character there is dropped. A shorter beginning may be anybody's."""
 MARKER_KEPT: Final = "kept"
-MARKER_REMEDY: Final = "let senders use shorter descriptions; meanwhile tasks are recognised by name and networks"
+MARKER_REMEDY: Final = "let senders use shorter descriptions; tasks that look alike can end requests as unresolved"
 _REPLACEMENTS: Final = "?\ufffd"
 """What stands for a character that was cut in the middle."""
-_LAST_KEPT: Final = "\uffff"
-"""Above it are the characters of four bytes at which some databases cut a text; others cut at NUL."""
 _ANY_ZONE: Final = 14 * 3600.0
 """A time without an offset may be local time anywhere."""
 _FORMATS: Final = ("%Y/%m/%d %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y%m%d%H%M")
@@ -62,8 +61,20 @@ def row(migration: MigrationRequest, row: TaskRow, since: float) -> Match:
     return Match.ASK if marker is None and _may_be_cut(migration, row, row.description) else Match.NO
 
 
-def detail(migration: MigrationRequest, row: TaskRow, detail: TaskDetail, since: float) -> Match:
-    """Judge a row that was asked for its detail; never ASK."""
+def detail(
+    migration: MigrationRequest,
+    row: TaskRow,
+    detail: TaskDetail,
+    since: float,
+    *,
+    was_sent: bool = False,
+    is_anothers: bool = False,
+) -> Match:
+    """Judge a row that was asked for its detail; never ASK.
+
+    Where its marker was cut off: `was_sent`: a create of this very request was called; `is_anothers`: the task answered
+    that of another one.
+    """
     has_our_networks = _has_our_networks(migration, detail)
     if migration.marker is None:
         return Match.YES if has_our_networks else Match.NO
@@ -73,14 +84,16 @@ def detail(migration: MigrationRequest, row: TaskRow, detail: TaskDetail, since:
         if has_our_networks or _is_equal_or_cut(migration.task.name, row.task_name):
             return Match.YES
         return Match.UNSURE if has_our_networks is None else Match.CONFLICT
-    if marker is not None or has_our_networks is False or not _may_be_cut(migration, row, description):
+    if is_anothers or marker is not None or has_our_networks is False or not _may_be_cut(migration, row, description):
         return Match.NO
     is_older = _is_older(row, since)
     if not _is_long(description):
         return Match.NO if is_older else Match.UNSURE
-    # The whole text without a marker was probably not cut: the same task made by somebody else.
+    # Nothing but a create of ours makes it ours: two requests may differ in their markers only. The whole text without
+    # a marker was probably not cut: the same task made by somebody else.
     is_cut = normal(description) != normal(migration.task.description or "")
-    return Match.YES if has_our_networks and is_older is False and is_cut else Match.UNSURE
+    is_ours = was_sent and has_our_networks and is_older is False and is_cut
+    return Match.YES if is_ours else Match.UNSURE
 
 
 def marker_state(migration: MigrationRequest, description: str) -> str:
@@ -120,10 +133,7 @@ def _may_be_cut(migration: MigrationRequest, row: TaskRow, description: str) -> 
         return False
     sent = normal(identity.marked_description(migration.task, migration.marker or ""))
     shown = normal(description).rstrip(_REPLACEMENTS).rstrip()
-    rest = sent[len(shown) :].lstrip()
-    if not rest or not sent.startswith(shown):
-        return False
-    return _is_long(description) or not " " <= rest[0] <= _LAST_KEPT
+    return sent != shown and sent.startswith(shown)
 
 
 def _is_long(description: str) -> bool:

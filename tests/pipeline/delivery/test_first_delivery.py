@@ -197,6 +197,27 @@ async def test_more_is_looked_through_only_when_a_create_may_have_been_sent() ->
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["find", "create", "create", "find"]
     assert bench.dcs.may_exist == [False, True]
+    assert bench.dcs.was_sent == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("delivery", "was_sent"),
+    [
+        (FakeDelivery(), False),
+        (FakeDelivery(redelivered=True), False),  # whether its worker died before or after the create is not known
+        (FakeDelivery(headers=copy_headers(), exchange=""), False),  # refused
+        (FakeDelivery(headers=copy_headers(last_sent_at=NOW - 100), exchange=""), True),  # the answer was lost
+        (FakeDelivery(headers=copy_headers(last_sent_at=NOW - 100, interruptions=1), exchange=""), False),
+        (FakeDelivery(headers=copy_headers(last_sent_at=NOW - 100), exchange="dcs.migration"), False),  # a sender's
+    ],
+)
+async def test_a_task_without_its_marker_counts_only_after_a_create_with_an_unknown_result(
+    delivery: FakeDelivery, was_sent: bool
+) -> None:
+    """Else it may be that of another request for the same task."""
+    bench = Bench(RetryPolicy(reconcile="always"), find=[TaskNotFound()])
+    await bench.deliver(delivery)
+    assert bench.dcs.was_sent[0] is was_sent
 
 
 async def test_forbidden_lookup_is_unresolved() -> None:

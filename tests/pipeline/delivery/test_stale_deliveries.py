@@ -20,10 +20,16 @@ class SlowLookups(FakeDcs):
     seconds = 0.0
 
     async def find(
-        self, migration: MigrationRequest, since: float, on_call: Callable[[], None], *, may_exist: bool
+        self,
+        migration: MigrationRequest,
+        since: float,
+        on_call: Callable[[], None],
+        *,
+        may_exist: bool,
+        was_sent: bool,
     ) -> LookupResult | CallError:
         """Look up slowly."""
-        result = await super().find(migration, since, on_call, may_exist=may_exist)
+        result = await super().find(migration, since, on_call, may_exist=may_exist, was_sent=was_sent)
         self.bench.now += self.seconds
         return result
 

@@ -81,7 +81,13 @@ class FakeDcs:
         return await self._call("probe", project_id, region) or TaskNotFound()
 
     async def find(
-        self, migration: MigrationRequest, since: float, on_call: Callable[[], None], *, may_exist: bool
+        self,
+        migration: MigrationRequest,
+        since: float,
+        on_call: Callable[[], None],
+        *,
+        may_exist: bool,
+        was_sent: bool,
     ) -> LookupResult | CallError:
         on_call()
         fault = await self._call("find", migration.project_id, migration.region)

@@ -253,12 +253,7 @@ def _check_events_are_true(
     tasks = {call.task_id: call for call in calls if call.task_id is not None}
     for event in _first_of_each_kind(events):
         if event.succeeded and event.instance_id not in tasks:
-            if facts.plan.requests[request_key[0]].clashes and not facts.is_sound:
-                verdict.windows.append(
-                    f"two tasks under one request id, where the first is not known, {_claims_state(facts)}"
-                )
-            else:
-                verdict.violations.append(f"succeeded with {event.instance_id}, which is not the request's")
+            _report_wrong_task(facts, request_key, event, calls, verdict)
         if event.reason not in REASONS_WITHOUT_TASK:
             continue
         for call in arrivals.before_reopening(event, tasks.values()):
@@ -274,6 +269,17 @@ def _check_events_are_true(
                 verdict.violations.append(f"failed ({event.reason}), but {call.task_id} exists")
             else:
                 verdict.windows.append(f"failed, but a task exists: copies or lost deliveries, {_claims_state(facts)}")
+
+
+def _report_wrong_task(
+    facts: RunFacts, request_key: RequestKey, event: Event, calls: list[CreateCall], verdict: Verdict
+) -> None:
+    if facts.plan.is_cut and any(call.is_ambiguous and call.started_at < event.at for call in calls):
+        verdict.windows.append("adopted the task of an equal request after a lost answer, without markers")
+    elif facts.plan.requests[request_key[0]].clashes and not facts.is_sound:
+        verdict.windows.append(f"two tasks under one request id, where the first is not known, {_claims_state(facts)}")
+    else:
+        verdict.violations.append(f"succeeded with {event.instance_id}, which is not the request's")
 
 
 def _deciding_deliveries(facts: RunFacts, event: Event) -> Iterator[DeliveryRecord]:

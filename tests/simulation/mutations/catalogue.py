@@ -28,6 +28,12 @@ def without_shared_outcomes(ports: ReplicaPorts) -> ReplicaPorts:
     return replace(ports, claims=settlement.UnsharedOutcomes(ports.claims)) if ports.claims is not None else ports  # type: ignore[arg-type]
 
 
+def with_cut_tasks(ports: ReplicaPorts) -> ReplicaPorts:
+    """Ports of a replica that takes each task whose marker was cut off for the request's."""
+    ports.dcs.__class__ = decisions.AdoptCutTasks
+    return ports
+
+
 Patch = Callable[[Dispatchers], None]
 
 
@@ -101,6 +107,7 @@ MUTATIONS = (
         replace_class(EXECUTOR, decisions.ListingDelayFromCallStart),
     ),
     Mutation("adopts the first of several tasks", replace_class(EXECUTOR, decisions.AdoptFirstOfSeveral)),
+    Mutation("adopts a task of an equal request whose marker was cut off", change_ports=with_cut_tasks),
     Mutation("takes a redelivery for a first delivery", replace_class(PIPELINE, settlement.TreatRedeliveryAsFirst)),
     Mutation("creates for a lost delivery", replace_class(PIPELINE, settlement.SkipStaleCheck)),
     Mutation("processes copies at the same time", replace_class(DEDUPLICATOR, decisions.NoSingleFlight)),

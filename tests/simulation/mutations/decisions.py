@@ -5,6 +5,7 @@ from typing import Any
 
 from schemas.envelope import Envelope
 from schemas.event import Reason
+from tests.simulation.world.dcs_client import DcsClient
 from worker.pipeline.deduplicator import Deduplicator, InProgress
 from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.executor import Executor
@@ -43,6 +44,14 @@ class AdoptFirstOfSeveral(Executor):
     ) -> Outcome | CallError | None:
         seen = TaskFound(found.candidates[0]) if isinstance(found, SeveralTasks) else found
         return super()._on_lookup(context, seen, started_at)
+
+
+class AdoptCutTasks(DcsClient):
+    """Client that adopts a task whose marker was cut off, also if no create of the request was called."""
+
+    async def find(self, *args: Any, **options: Any) -> LookupResult | CallError:
+        """Switch the law off."""
+        return await super().find(*args, **options | {"was_sent": True})
 
 
 class FailAmbiguous(Executor):

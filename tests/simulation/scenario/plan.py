@@ -14,6 +14,10 @@ START_EPOCH_SECONDS: Final = 1_800_000_000.0
 """Epoch time at the beginning of a run, by the clock of DCS."""
 CREATE_DEADLINE_SECONDS: Final = 30.0
 """Deadline of a whole create call."""
+DESCRIPTION: Final = "Move of the caches of tenant 4711 into the new network, step 3 of 7, of the third wave"
+"""Of every request, where DCS cuts descriptions."""
+CUT_FORMS: Final = {"cut": 64, "cut short": 20}
+"""Characters of a description that are left."""
 RequestKey = tuple[int, bool]
 """Request of a message: index in `Plan.requests`, and whether it is a clash (another task under the same id)."""
 
@@ -84,8 +88,9 @@ class Plan(_Frozen):
     marker: bool = True
     has_shared_name: bool = False
     """All tasks have the same name."""
-    text_form: Literal["as sent", "folded", "unknown"] = "as sent"
-    """How DCS keeps names and descriptions: escaped, in capitals and with a character more, or with another name."""
+    text_form: Literal["as sent", "folded", "unknown", "cut", "cut short"] = "as sent"
+    """How DCS keeps names and descriptions: escaped, in capitals and with a character more, or with another name; cut:
+    the description without its marker, which is the same for all requests."""
     tries: int = 3
     listing_delay: float = 45.0
     delays: tuple[float, ...] = (10.0, 60.0, 300.0, 1800.0)
@@ -114,6 +119,11 @@ class Plan(_Frozen):
     outages: tuple[Outage, ...] = ()
     follow_up_timeout: float | None = None
     """Seconds for which created tasks are followed up; None: they are not."""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether DCS cuts the markers off."""
+        return self.text_form in CUT_FORMS
 
     @property
     def is_calm(self) -> bool:
@@ -150,18 +160,26 @@ class Plan(_Frozen):
 
 @lru_cache(maxsize=1024)
 def message_body(
-    request_key: RequestKey, not_after: float | None, project: str, *, has_shared_name: bool, is_invalid: bool
+    request_key: RequestKey,
+    not_after: float | None,
+    project: str,
+    *,
+    has_shared_name: bool,
+    is_invalid: bool,
+    is_cut: bool,
 ) -> bytes:
     """Body of the message of a request."""
     number, is_clash = request_key
     if is_invalid:
         return f'{{"request_id": "r{number}"}}'.encode()
     until = "" if not_after is None else f'"not_after": "{to_text(START_EPOCH_SECONDS + not_after)}", '
-    task = task_body(number, has_shared_name=has_shared_name, vpc="other" if is_clash else "v")
+    description = DESCRIPTION if is_cut else None
+    task = task_body(number, description, has_shared_name=has_shared_name, vpc="other" if is_clash else "v")
     return f'{{"request_id": "r{number}", "project_id": "{project}", {until}"task": {task}}}'.encode()
 
 
-def task_body(number: int, *, has_shared_name: bool, vpc: str = "v") -> str:
+def task_body(number: int, description: str | None = None, *, has_shared_name: bool, vpc: str = "v") -> str:
     """JSON of the task of a request."""
     name = "t" if has_shared_name else f"t{number}"
-    return f'{{"name": "{name}", "vpc_id": "{vpc}", "subnet_id": "s", "security_group_id": "g"}}'
+    described = f'"description": "{description}", ' if description else ""
+    return f'{{"name": "{name}", {described}"vpc_id": "{vpc}", "subnet_id": "s", "security_group_id": "g"}}'

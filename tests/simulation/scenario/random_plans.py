@@ -17,6 +17,7 @@ OUTAGE_SHARE: Final = 0.1
 THROTTLE_SHARE: Final = 0.03
 CLAIMS_SHARE: Final = 0.1
 FOLLOW_UP_SHARE: Final = 0.1
+TWINS_SHARE: Final = 0.05
 _AWAY: Final = ("look", "pause")
 _KILL_POINTS: Final = ("create.before", "create.sent", "create.after", "lookup.before", "lookup.after")
 _LISTING_LAGS: Final = (0.0, 0.0, 1.0, 20.0, 44.0)
@@ -37,7 +38,9 @@ def sampled(seed: int) -> Plan:
         return _claims_away(rng, seed)
     if theme > 1.0 - THROTTLE_SHARE:
         return _short_throttles(rng, seed)
-    return _follow_up(rng, seed) if theme > 1.0 - THROTTLE_SHARE - FOLLOW_UP_SHARE else _mixed(rng, seed)
+    rest = 1.0 - THROTTLE_SHARE - FOLLOW_UP_SHARE
+    make = _follow_up if theme > rest else _twins if theme > rest - TWINS_SHARE else _mixed
+    return make(rng, seed)
 
 
 def _follow_up(rng: Random, seed: int) -> Plan:
@@ -67,6 +70,30 @@ def _follow_up(rng: Random, seed: int) -> Plan:
         fault_budget=0 if has_outage else rng.choice((0, 1, 2, 5)),
         outages=(outage,) if has_outage else (),
         follow_up_timeout=rng.choice((60.0, 100.0, 300.0)),
+    )
+
+
+def _twins(rng: Random, seed: int) -> Plan:
+    """Requests for the same task, soon or long after one another, where DCS cuts the markers off."""
+    endings = ("ok", "created-late-timeout", "created-reset", "timeout", "unsent", "busy")
+    return Plan(
+        requests=tuple(
+            PlannedRequest(
+                call_endings=tuple(rng.choice(endings) for _ in range(rng.choice((0, 0, 1, 2)))),
+                at=rng.choice((0.0, 0.0, 1.0, rng.uniform(0.0, 200.0))),
+            )
+            for _ in range(rng.choice((1, 2, 2, 3)))
+        ),
+        replicas=rng.choice((1, 2)),
+        claims=rng.random() < 0.5,
+        reconcile=rng.choice(("always", "always", "ambiguous")),
+        has_shared_name=True,
+        text_form=rng.choice(("cut", "cut", "cut short")),
+        listing_lag=rng.choice(_LISTING_LAGS),
+        seed=seed,
+        fault_rate=0.1,
+        fault_budget=rng.choice((0, 0, 1, 2)),
+        only_faults=("crash", "channel", "freeze", "drain", "stall", "confirm-lost", "lookup-503"),
     )
 
 

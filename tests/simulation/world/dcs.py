@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
@@ -10,7 +11,7 @@ from typing import Final
 from schemas.dcs import ONLINE_MIGRATION, TaskDetail, TaskRow
 from schemas.timestamp import to_text
 from tests.simulation.scenario.call_endings import CALL_ENDINGS
-from tests.simulation.scenario.plan import CREATE_DEADLINE_SECONDS, START_EPOCH_SECONDS, Plan
+from tests.simulation.scenario.plan import CREATE_DEADLINE_SECONDS, CUT_FORMS, START_EPOCH_SECONDS, Plan
 from tests.simulation.world.event_loop import Timers
 from tests.simulation.world.records import CreateCall, DcsCall, DeliveryRecord
 from worker.policy import task_matching
@@ -94,15 +95,18 @@ class SimulatedDcs:
             if call.delivery is delivery:
                 self._start_listing_delay(call)
 
-    def find(self, migration: MigrationRequest, since: float) -> LookupResult:
-        """Listed tasks of a request."""
+    def find(self, migration: MigrationRequest, since: float, others: Set[str], *, was_sent: bool) -> LookupResult:
+        """Listed tasks of a request; `others` are known to be other requests'."""
         matches: dict[str, Match] = {}
         for task in self.tasks:
             if task.call is not None and not task.call.is_listed(self._timers.now):
                 continue
             match = task_matching.row(migration, task.row, since)
             if match is Match.ASK:
-                match = task_matching.detail(migration, task.row, task.detail, since)
+                is_anothers = task.row.task_id in others
+                match = task_matching.detail(
+                    migration, task.row, task.detail, since, was_sent=was_sent, is_anothers=is_anothers
+                )
             matches[task.row.task_id] = match
         return task_matching.lookup_result(matches)
 
@@ -160,7 +164,9 @@ def _content(body: str) -> dict[str, str]:
 def _task(task_id: str, body: str, call: CreateCall | None, now: float, text_form: str) -> Task:
     content = _content(body)
     name, description = content["name"], content.get("description")
-    if text_form != "as sent":
+    if text_form in CUT_FORMS:
+        description = (description or "")[: CUT_FORMS[text_form]]
+    elif text_form != "as sent":
         name, description = (
             "?" if text_form == "unknown" else f"&#{ord(name[0])};{name[1:].upper()} ",
             f"{description}}}",

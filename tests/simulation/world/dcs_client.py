@@ -21,7 +21,7 @@ from worker.policy.call_result import (
     TaskCreated,
     TaskNotFound,
 )
-from worker.policy.migration_request import MigrationRequest
+from worker.policy.migration_request import Key, MigrationRequest
 
 
 class DcsClient:
@@ -31,6 +31,8 @@ class DcsClient:
         self._replica = replica
         self._dcs = dcs
         self._classify = classify
+        self._created: dict[str, Key] = {}
+        """Whose tasks are known to be, as the worker's own client remembers it."""
 
     async def create(
         self, migration: MigrationRequest, is_still_allowed: Callable[[], Awaitable[bool]]
@@ -49,7 +51,10 @@ class DcsClient:
             await asyncio.sleep(max(0.0, call.started_at + CREATE_DEADLINE_SECONDS - replica.now))
         await replica.point("create.after")
         self._dcs.end_create(call)
-        return received(call.ending, call.task_id or "", self._classify)
+        result = received(call.ending, call.task_id or "", self._classify)
+        if isinstance(result, TaskCreated):
+            self._created[result.instance_id] = migration.key
+        return result
 
     async def probe(self, project_id: str, region: str) -> LookupResult | CallError:
         """Make a list call that belongs to no request."""
@@ -67,7 +72,13 @@ class DcsClient:
         return result
 
     async def find(
-        self, migration: MigrationRequest, since: float, on_call: Callable[[], None], *, may_exist: bool
+        self,
+        migration: MigrationRequest,
+        since: float,
+        on_call: Callable[[], None],
+        *,
+        may_exist: bool,
+        was_sent: bool,
     ) -> LookupResult | CallError:
         """Look up the task."""
         replica = self._replica
@@ -81,7 +92,8 @@ class DcsClient:
         elif fault == "lookup-reset":
             result = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.RESET)
         else:
-            result = self._dcs.find(migration, since)
+            others = {task_id for task_id, key in self._created.items() if key != migration.key}
+            result = self._dcs.find(migration, since, others, was_sent=was_sent)
             CURRENT_DELIVERY.get().lookup_answered_at = replica.now
         if isinstance(result, CallError | SeveralTasks):
             CURRENT_DELIVERY.get().is_in_doubt = True

@@ -131,6 +131,7 @@ class Simulation:
             request.project,
             has_shared_name=self._plan.has_shared_name,
             is_invalid=request.is_invalid,
+            is_cut=self._plan.is_cut,
         )
 
     def _pass_point(self, replica: Replica, point: str) -> str | None:

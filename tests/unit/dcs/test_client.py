@@ -43,6 +43,7 @@ STATUS_WORDS = (
 )
 """All that are known, and one that is not."""
 Told = list[tuple[str, str]]
+STEP = "Umzug der Caches des Mandanten 4711 in das neue Netz, Schritt"
 
 
 def an_order(name: str = "thrc", *, with_marker: bool = True, request_id: str = "r-1", **task: str) -> MigrationRequest:
@@ -427,16 +428,27 @@ async def test_a_task_of_another_name_is_asked_for_its_networks() -> None:
         assert [call.operation for call in fake_dcs.calls[1:]] == ["list", "list", "show"] * 2
 
 
-@pytest.mark.parametrize(
-    "description", [None, "", "m", "Umzug der Caches des Mandanten 4711 in das neue Netz, Schritt 3 von 7", "#rq-mine"]
-)
+@pytest.mark.parametrize("description", ["m", f"{STEP} 3 von 7", "#rq-mine"])
 @pytest.mark.parametrize("descriptions", [True, False])
 async def test_a_task_that_somebody_else_made_is_not_adopted(description: str | None, descriptions: bool) -> None:
     """A task of the same name and networks, made in the console a moment ago."""
-    own = "Umzug der Caches des Mandanten 4711 in das neue Netz, Schritt 4 von 7"
+    own = f"{STEP} 4 von 7"
     async with service(descriptions=descriptions) as (dcs, fake_dcs):
         add_tasks(fake_dcs, 1, description=description)
         assert await dcs.find(an_order(description=own), time.time(), may_exist=True) == TaskNotFound()
+
+
+@pytest.mark.parametrize("description", [None, "", STEP[:40]])
+@pytest.mark.parametrize("descriptions", [True, False])
+async def test_a_task_that_shows_no_more_than_a_beginning_is_in_doubt(
+    description: str | None, descriptions: bool
+) -> None:
+    """It may be all that the service keeps; a task that is older than the request is another's."""
+    async with service(descriptions=descriptions) as (dcs, fake_dcs):
+        (task,) = add_tasks(fake_dcs, 1, description=description)
+        order = an_order(description=f"{STEP} 4 von 7")
+        assert await dcs.find(order, time.time()) == SeveralTasks((task.task_id,))
+        assert await dcs.find(order, time.time() + 100) == TaskNotFound()
 
 
 @pytest.mark.parametrize("limit", [64, 128, 129, 130, 214])
@@ -447,11 +459,26 @@ async def test_a_task_whose_description_is_cut_is_found(limit: int, descriptions
     async with service(description_bytes=limit, descriptions=descriptions) as (dcs, fake_dcs):
         created = await dcs.create(order, go)
         assert isinstance(created, TaskCreated)
-        assert await dcs.find(order, time.time()) == TaskFound(created.instance_id, task_status="RUNNING")
-        assert await dcs.find(order, time.time() + 100) == SeveralTasks((created.instance_id,))
+        found = TaskFound(created.instance_id, task_status="RUNNING")
+        assert await dcs.find(order, time.time(), was_sent=True) == found
+        assert await dcs.find(order, time.time()) == SeveralTasks((created.instance_id,))
+        assert await dcs.find(order, time.time() + 100, was_sent=True) == SeveralTasks((created.instance_id,))
         other = an_order(description="Größe 🚀 " * 15, subnet_id="another")
         assert await dcs.find(other, time.time()) == TaskNotFound()
         assert all(call.operation != "create" for call in fake_dcs.calls[1:])
+
+
+@pytest.mark.parametrize("limit", [40, 64, 255])
+async def test_a_cut_task_of_another_request_of_this_process_is_not_taken(limit: int) -> None:
+    """Nor does it stand in the way: whose it is, is known from the answer to its create."""
+    text = "Größe 🚀 " * 50
+    async with service(description_bytes=limit) as (dcs, fake_dcs):
+        first, second = (an_order(request_id=name, description=text) for name in ("A", "B"))
+        await dcs.create(first, go)
+        for was_sent in (True, False):
+            assert await dcs.find(second, time.time(), was_sent=was_sent) == TaskNotFound()
+        (task,) = add_tasks(fake_dcs, 1, first, description=text.encode()[:limit].decode(errors="replace"))
+        assert await dcs.find(second, time.time()) == SeveralTasks((task.task_id,)), "made by another process"
 
 
 async def test_half_an_emoji_in_a_list_is_read() -> None:

@@ -41,7 +41,13 @@ DETAIL = TaskDetail(
 )
 
 
-def judged(sent: MigrationRequest, since: float = SINCE, networks: str | None = "ours", **row: str | None) -> Match:
+def judged(
+    sent: MigrationRequest,
+    since: float = SINCE,
+    networks: str | None = "ours",
+    was_sent: bool = True,
+    **row: str | None,
+) -> Match:
     """What list row and detail say of a task that shows the same description in both."""
     shown = ROW.model_copy(update=row)
     match = task_matching.row(sent, shown, since)
@@ -50,7 +56,7 @@ def judged(sent: MigrationRequest, since: float = SINCE, networks: str | None = 
     asked = DETAIL.model_copy(update={"description": shown.description})
     if networks != "ours":
         asked = asked.model_copy(update={"tenant_subnet_id": networks})
-    return task_matching.detail(sent, shown, asked, since)
+    return task_matching.detail(sent, shown, asked, since, was_sent=was_sent)
 
 
 def test_a_task_of_another_kind_is_not_ours() -> None:
@@ -114,12 +120,12 @@ def test_a_marker_counts_in_any_form_of_the_description(sent: str, shown: str) -
         (MARKER[:-1], Match.NO),
         ("x #rq-", Match.NO),
         ("x", Match.NO),
-        ("", Match.NO),
-        (None, Match.NO),
+        ("", Match.UNSURE),
+        (None, Match.UNSURE),
     ],
 )
 def test_the_last_marker_decides(description: str | None, match: Match) -> None:
-    """An earlier one is a sender's text; an empty or short description is nobody's."""
+    """An earlier one is a sender's text; a text that is left out altogether may have been ours."""
     assert MARKED.marker == MARKER
     assert judged(MARKED, description=description) is match
 
@@ -132,9 +138,9 @@ def test_a_list_without_descriptions_asks_for_the_detail_of_tasks_of_our_name() 
     for name in (TASK["name"][:15], TASK["name"] + "-2", "other", None):
         assert task_matching.row(MARKED, row.model_copy(update={"task_name": name}), SINCE) is Match.NO
     assert task_matching.detail(MARKED, row, detail, SINCE) is Match.YES
-    for text in (f"x {OTHER_MARKER}", "x", "", None):
+    for text, match in ((f"x {OTHER_MARKER}", Match.NO), ("x", Match.NO), ("", Match.UNSURE), (None, Match.UNSURE)):
         asked = detail.model_copy(update={"description": text})
-        assert task_matching.detail(MARKED, row, asked, SINCE) is Match.NO
+        assert task_matching.detail(MARKED, row, asked, SINCE) is match
 
 
 @pytest.mark.parametrize(
@@ -181,7 +187,7 @@ def test_a_cut_description_is_ours_on_equal_networks_if_it_is_young(
     created_at: str | None, networks: str | None, match: Match
 ) -> None:
     """It is never adopted if it may be older than the request."""
-    for text in (LONG[:64], LONG[:128] + "\ufffd", f"{LONG} {MARKER[:10]}", LONG[:100].upper()):
+    for text in (LONG[:61], LONG[:64], LONG[:128] + "\ufffd", f"{LONG} {MARKER[:10]}", LONG[:100].upper()):
         assert judged(CUT, created_at=created_at, networks=networks, description=text) is match
     assert judged(CUT, since=0.0, description=LONG[:128]) is Match.UNSURE, "not known since when"
 
@@ -189,18 +195,50 @@ def test_a_cut_description_is_ours_on_equal_networks_if_it_is_young(
 @pytest.mark.parametrize(
     ("sent", "shown"),
     [
-        (LONG, LONG[:63]),  # too short
         (LONG, LONG[:128] + "x"),
         (LONG, LONG[1:]),
         (f"{LONG[:70]}{'x' * 60}", f"{LONG[:70]}{'y' * 60}"),
-        ("x" * 63, "x" * 63),  # the same task, made by somebody else
-        ("short", "sho"),
-        ("short", ""),
+        ("short", "shoe"),
+        ("short", "hort"),
     ],
 )
 def test_other_descriptions_are_not_cut_ones(sent: str, shown: str) -> None:
-    """A short beginning may be anybody's."""
+    """They are no beginning of what was sent."""
     assert judged(request(description=sent), description=shown) is Match.NO
+
+
+@pytest.mark.parametrize("length", [61, 63, 64, 100, 213, 230])
+@pytest.mark.parametrize("created_at", [YOUNG, OLD, None])
+def test_a_cut_description_is_not_ours_if_no_create_was_called(length: int, created_at: str | None) -> None:
+    """It may be that of another request for the same task; nor is it created again, for it may be ours after all."""
+    text = f"{LONG} {MARKER}"[:length]
+    assert judged(CUT, was_sent=False, created_at=created_at, description=text) is Match.UNSURE
+    assert judged(CUT, was_sent=False, networks="other", description=text) is Match.NO
+
+
+@pytest.mark.parametrize(("sent", "shown"), [(LONG, LONG[:60]), ("x" * 60, "x" * 60), ("short", "sho"), ("short", "")])
+@pytest.mark.parametrize("was_sent", [True, False])
+def test_a_short_beginning_is_neither_adopted_nor_created_again(sent: str, shown: str, was_sent: bool) -> None:
+    """It may be anybody's, or all that the service keeps. A task that is surely older is another's."""
+    order = request(description=sent)
+    assert judged(order, was_sent=was_sent, description=shown) is Match.UNSURE
+    assert judged(order, was_sent=was_sent, description=shown, created_at=None) is Match.UNSURE
+    assert judged(order, was_sent=was_sent, description=shown, created_at=OLD) is Match.NO
+
+
+def test_a_task_that_answered_the_create_of_another_request_is_not_ours_without_our_marker() -> None:
+    """With it, that answer was a stale one: the task is ours."""
+    for text, match in ((LONG[:100], Match.NO), ("", Match.NO), (f"x {MARKER}", Match.YES)):
+        shown = DETAIL.model_copy(update={"description": text})
+        row = ROW.model_copy(update={"description": None})
+        assert task_matching.detail(CUT, row, shown, SINCE, was_sent=True, is_anothers=True) is match
+
+
+def test_a_cut_at_a_character_boundary_is_a_cut() -> None:
+    """Of 64 bytes 61 to 63 are left, if the character there has more than one and is dropped."""
+    for text in ("é" * 100, "x" + "é" * 100, "x" * 61 + "€" * 30, "x" * 61 + "🚀" * 30):
+        shown = text.encode()[:64].decode(errors="ignore")
+        assert judged(request(description=text), description=shown) is Match.YES
 
 
 def test_a_cut_description_needs_an_equal_name() -> None:

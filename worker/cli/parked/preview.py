@@ -117,7 +117,9 @@ class ReplayPreview:
         if (reason := self._reason_not_to_look_up(parsed, envelope)) is not None:
             return ReplayVerdict("unclear", f"unknown: {reason}")
         may_exist = envelope.last_sent_at is not None
-        lookup_result = await self.client.find(parsed, envelope.first_received_at, may_exist=may_exist)
+        lookup_result = await self.client.find(
+            parsed, envelope.first_received_at, may_exist=may_exist, was_sent=envelope.was_sent
+        )
         match lookup_result:
             case TaskFound(instance_id=task):
                 return ReplayVerdict("exists", f"task {task} exists: only the event is sent", (task,))

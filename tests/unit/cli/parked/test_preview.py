@@ -37,7 +37,9 @@ class FakeDcsClient:
         self.since: list[float] = []
         self.running = self.most_at_once = 0
 
-    async def find(self, parsed: MigrationRequest, since: float, *, may_exist: bool) -> LookupResult | CallError:
+    async def find(
+        self, parsed: MigrationRequest, since: float, *, may_exist: bool, was_sent: bool
+    ) -> LookupResult | CallError:
         """The lookup result."""
         self.running += 1
         self.most_at_once = max(self.most_at_once, self.running)
