@@ -150,12 +150,13 @@ def remedy(error: CallError) -> str:
     """What to do about an error, in one sentence."""
     if error_table.scope(error) is ErrorScope.REGION and error.kind is ErrorKind.NOT_FOUND:
         return "Check WORKER_DCS_ENDPOINTS."
-    kind = ErrorKind.UNAUTHENTICATED if error.status is CallStatus.NO_CREDENTIALS else error.kind
-    return _CONDITION_REMEDIES.get(error.condition) or _REMEDIES[kind]
+    if error.status is CallStatus.NO_CREDENTIALS:
+        return "Replace the credentials, or correct the agency or provider behind them: dcs-worker doctor names it."
+    return CONDITION_REMEDIES.get(error.condition) or _REMEDIES[error.kind]
 
 
-_CONDITION_REMEDIES: Final[Mapping[Condition | None, str]] = {
-    Condition.CLOCK_SKEW: "Correct the clock of this machine.",
+CONDITION_REMEDIES: Final[Mapping[Condition | None, str]] = {
+    Condition.CLOCK_SKEW: "Correct the clock of the host, whose containers share it: `timedatectl set-ntp true` there.",
     Condition.KEY_LOCKED: "Stop the program that signs with a wrong secret; the key works again when its lock ends.",
 }
 _REMEDIES: Final[Mapping[ErrorKind, str]] = {

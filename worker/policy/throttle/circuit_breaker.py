@@ -11,7 +11,8 @@ from collections.abc import Hashable
 from enum import IntEnum
 from typing import Final
 
-from worker.policy.call_result import ErrorScope
+from worker.policy import error_table
+from worker.policy.call_result import CallError, CallResult, ErrorScope
 from worker.policy.throttle.hold import REGION_TIMES, ProbeTimes
 
 FAILURES_IN_A_ROW: Final = 5
@@ -43,7 +44,7 @@ class CircuitBreaker:
         """When it was opened last."""
         self.probes = ProbeTimes(*REGION_TIMES)
         self.is_probing = False
-        self.message = ""
+        self.error: CallError | None = None
         """The last failure."""
         self._recent: deque[tuple[Hashable, bool] | None] = deque(maxlen=WINDOW)
         """Request of each failed attempt, and whether another party answered; None for a success; the latest first."""
@@ -55,6 +56,11 @@ class CircuitBreaker:
     def is_blocking(self) -> bool:
         """True while only probes are sent."""
         return self.state is BreakerState.OPEN
+
+    @property
+    def message(self) -> str:
+        """The last failure, in words."""
+        return self.error.description if self.error is not None else ""
 
     def succeeded(self, generation: int) -> str:
         """The calls of an attempt were answered. Returns the event: `closed`, or nothing."""
@@ -83,10 +89,10 @@ class CircuitBreaker:
         self.probes.schedule(now, random_unit)
         return event
 
-    def probe_ended(self, is_refused: bool | None, message: str, now: float, at_least: float) -> str:
-        """A probe failed, was answered (requests may try), or was kept from the service (None). Returns the event."""
-        if is_refused is not False:
-            self.message = message or self.message
+    def probe_ended(self, result: CallResult, now: float) -> str:  # noqa: ARG002 - as that of a hold
+        """A probe failed, was answered (requests may try), or was kept from the service. Returns the event."""
+        if error_table.is_probe_refused(result, self.scopes) is not False:
+            self.error = result if isinstance(result, CallError) else self.error
             return "probed"
         self._change(BreakerState.HALF_OPEN)
         return ""
