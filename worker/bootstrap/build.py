@@ -56,8 +56,6 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         observer.credentials(refused)
         refusals[REFUSED] = refused or ""
         (consumer.pause if refused else consumer.resume)(REFUSED)
-        if not refused:
-            throttle.credentials_changed()
 
     def deliver(delivery: RabbitDelivery) -> None:
         dispatcher.deliver(delivery)

@@ -17,11 +17,10 @@ from worker.dcs.auth.auth_method import AuthMethod
 from worker.dcs.auth.methods import AuthMethodName
 from worker.dcs.auth.signing import canonical_url, skew
 from worker.dcs.http_client import HEADERS, HttpClient, new_request
-from worker.policy import error_table
+from worker.policy import error_table, health
 from worker.policy.call_result import CallError, CallStatus, Condition, ErrorKind
 from worker.policy.diagnostics import Check, CheckResult, FailureKind, OnCheck, failed, ok, unchecked, warning
 from worker.policy.error_text import SKEW_TOLERANCE_SECONDS, clock_skew, read_text
-from worker.policy.health import CONDITION_REMEDIES
 
 NOTICEABLE_SKEW_SECONDS: Final = 5.0
 """Seconds by which a clock may be off unnoticed: the Date header has whole seconds, and some time passed since."""
@@ -32,7 +31,7 @@ ENDPOINT: Final = "endpoint"
 
 
 def _step(condition: Condition) -> str:
-    sentence = CONDITION_REMEDIES[condition]
+    sentence = health.REMEDIES[condition]
     return sentence[0].lower() + sentence[1:].removesuffix(".")
 
 

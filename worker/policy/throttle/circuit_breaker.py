@@ -13,7 +13,7 @@ from typing import Final
 
 from worker.policy import error_table
 from worker.policy.call_result import CallError, CallResult, ErrorScope
-from worker.policy.throttle.hold import REGION_TIMES, ProbeTimes
+from worker.policy.throttle.hold import REGION_TIMES, Probed
 
 FAILURES_IN_A_ROW: Final = 5
 WINDOW: Final = 20
@@ -30,22 +30,14 @@ class BreakerState(IntEnum):
     OPEN = 2
 
 
-class CircuitBreaker:
+class CircuitBreaker(Probed):
     """One breaker. Times are seconds of any one clock; `random_unit` is uniform in [0, 1)."""
 
-    kind = "breaker"
-    scopes = (ErrorScope.SERVICE,)
-
     def __init__(self) -> None:
+        super().__init__("breaker", (ErrorScope.SERVICE,), REGION_TIMES)
         self.state = BreakerState.CLOSED
         self.generation = 0
         """Changes with the state: which one a call began in."""
-        self.since = 0.0
-        """When it was opened last."""
-        self.probes = ProbeTimes(*REGION_TIMES)
-        self.is_probing = False
-        self.error: CallError | None = None
-        """The last failure."""
         self._recent: deque[tuple[Hashable, bool] | None] = deque(maxlen=WINDOW)
         """Request of each failed attempt, and whether another party answered; None for a success; the latest first."""
 
@@ -56,11 +48,6 @@ class CircuitBreaker:
     def is_blocking(self) -> bool:
         """True while only probes are sent."""
         return self.state is BreakerState.OPEN
-
-    @property
-    def message(self) -> str:
-        """The last failure, in words."""
-        return self.error.description if self.error is not None else ""
 
     def succeeded(self, generation: int) -> str:
         """The calls of an attempt were answered. Returns the event: `closed`, or nothing."""
@@ -89,7 +76,7 @@ class CircuitBreaker:
         self.probes.schedule(now, random_unit)
         return event
 
-    def probe_ended(self, result: CallResult, now: float) -> str:  # noqa: ARG002 - as that of a hold
+    def probe_ended(self, result: CallResult, now: float) -> str:
         """A probe failed, was answered (requests may try), or was kept from the service. Returns the event."""
         if error_table.is_probe_refused(result, self.scopes) is not False:
             self.error = result if isinstance(result, CallError) else self.error

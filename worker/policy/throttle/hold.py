@@ -42,30 +42,38 @@ CREDENTIALS_TIMES: Final = (60.0, 2.0, 300.0, 0.0)
 PROJECT_TIMES: Final = (10.0, 2.0, 300.0, 0.0)
 
 
-class Hold:
-    """One hold. `kind`: what it holds; `scopes`: what a refusal concerns. Times are seconds of any one clock."""
+class Probed:
+    """What is probed while it blocks calls. `kind`: what it blocks; `scopes`: what a failed probe concerns."""
 
     def __init__(self, kind: str, scopes: Collection[ErrorScope], times: tuple[float, float, float, float]) -> None:
         self.kind = kind
         self.scopes = scopes
         self.probes = ProbeTimes(*times)
+        self.is_probing = False
+        """A probe is under way: its result is worth waiting for."""
+        self.since = 0.0
+        """When it began to block."""
+        self.error: CallError | None = None
+        """The last refusal or failure."""
+
+    @property
+    def message(self) -> str:
+        """The last refusal or failure, in the words of the service."""
+        return self.error.description if self.error is not None else ""
+
+
+class Hold(Probed):
+    """One hold. Times are seconds of any one clock."""
+
+    def __init__(self, kind: str, scopes: Collection[ErrorScope], times: tuple[float, float, float, float]) -> None:
+        super().__init__(kind, scopes, times)
         self.is_blocking = False
         """No call may begin: the first probe is under way, or a probe was refused."""
         self.is_held = False
         """A probe was refused, and none was accepted since."""
-        self.is_probing = False
-        """A probe is under way: its result is worth waiting for."""
-        self.since = 0.0
-        self.error: CallError | None = None
-        """The last refusal."""
 
     def __repr__(self) -> str:
         return f"<Hold {self.kind}: {'held' if self.is_held else 'checking' if self.is_blocking else 'free'}>"
-
-    @property
-    def message(self) -> str:
-        """The last refusal, in the words of the service."""
-        return self.error.description if self.error is not None else ""
 
     def refused(self, error: CallError, now: float) -> bool:
         """A call was refused. True: probes have to be sent from now on, the first one at `probes.at`."""

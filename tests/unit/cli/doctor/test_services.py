@@ -19,7 +19,7 @@ from worker.config import load
 from worker.dcs.checks import SET_CLOCK
 from worker.policy.call_result import Condition
 from worker.policy.diagnostics import Check, CheckResult, FailureKind
-from worker.policy.health import CONDITION_REMEDIES
+from worker.policy.health import REMEDIES
 from worker.tools.fake_dcs import Auth
 from worker.tools.fake_dcs import platform as platform_services
 from worker.tools.servers import free_port
@@ -156,7 +156,7 @@ async def test_refusal_that_says_why_has_the_remedy_of_health(fault: str, condit
         found = await _checked(fake_dcs, tmp_path, KEYS)
 
         assert found["credentials"].result is CheckResult.FAILED
-        assert (found["credentials"].remedy or "")[1:] == CONDITION_REMEDIES[condition][1:].rstrip(".")
+        assert (found["credentials"].remedy or "")[1:] == REMEDIES[condition][1:].rstrip(".")
 
 
 async def test_wrong_clock_is_a_warning_without_signatures(tmp_path: Path) -> None:
