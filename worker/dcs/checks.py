@@ -17,10 +17,10 @@ from worker.dcs.auth.auth_method import AuthMethod
 from worker.dcs.auth.methods import AuthMethodName
 from worker.dcs.auth.signing import canonical_url, skew
 from worker.dcs.http_client import HEADERS, HttpClient, new_request
-from worker.policy import error_table
-from worker.policy.call_result import CallError, CallStatus, ErrorKind
+from worker.policy import error_table, health
+from worker.policy.call_result import CallError, CallStatus, Condition, ErrorKind
 from worker.policy.diagnostics import Check, CheckResult, FailureKind, OnCheck, failed, ok, unchecked, warning
-from worker.policy.error_text import SKEW_TOLERANCE_SECONDS
+from worker.policy.error_text import SKEW_TOLERANCE_SECONDS, clock_skew, read_text
 
 NOTICEABLE_SKEW_SECONDS: Final = 5.0
 """Seconds by which a clock may be off unnoticed: the Date header has whole seconds, and some time passed since."""
@@ -28,8 +28,14 @@ CREDENTIALS: Final = "credentials"
 LIST: Final = "permission to list"
 SHOW: Final = "permission to show"
 ENDPOINT: Final = "endpoint"
-SET_CLOCK: Final = "correct the clock of the host, whose containers share it: `timedatectl set-ntp true` there"
 
+
+def _step(condition: Condition) -> str:
+    sentence = health.REMEDIES[condition]
+    return sentence[0].lower() + sentence[1:].removesuffix(".")
+
+
+SET_CLOCK: Final = _step(Condition.CLOCK_SKEW)
 REMEDIES: Final[Mapping[AuthMethodName, str]] = {
     "token": "set WORKER_AUTH_TOKEN to a fresh token of this very project (tokens live for 24 h)",
     "keys": "set WORKER_ACCESS_KEY and WORKER_SECRET_KEY to an active pair, and WORKER_SECURITY_TOKEN only with "
@@ -114,7 +120,8 @@ def listed(reply: httpx2.Response, service: Service, explained: str | None) -> I
             said = f"no task can be looked for{_said(reply, service)}"
             yield _forbidden(LIST, "dcs:migrationTask:list", said, service, is_needed=service.needs_lookup)
         case ErrorKind.UNAUTHENTICATED:
-            cure = SET_CLOCK if explained else service.remedy
+            is_locked = read_text(401, service.error_of(reply).error_msg).condition is Condition.KEY_LOCKED
+            cure = SET_CLOCK if explained else _step(Condition.KEY_LOCKED) if is_locked else service.remedy
             yield failed(CREDENTIALS, explained or f"are refused: {found}", cure, subject=subject)
         case ErrorKind.NOT_FOUND:
             cure = "correct WORKER_DCS_ENDPOINTS (scheme and host, no path), --project or --region"
@@ -201,7 +208,8 @@ async def _check_rights(
     if isinstance(reply, CallError) or reply.status_code >= 500:
         _skip((CREDENTIALS, LIST, SHOW), "DCS does not answer", service, on_check)
         return
-    explained = credentials.explain(skew(reply.headers.get("date"), now())) if reply.status_code == 401 else None
+    off = clock_skew(service.error_of(reply).error_msg, skew(reply.headers.get("date"), now()))
+    explained = credentials.explain(off) if reply.status_code == 401 else None
     checks = list(listed(reply, service, explained))
     for check in checks:
         on_check(check)

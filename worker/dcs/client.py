@@ -268,8 +268,7 @@ class DcsClient:
     def _error_of(self, answer: httpx2.Response) -> CallError:
         status, headers, now = answer.status_code, answer.headers, self._now()
         said = self._http.error_of(answer)
-        named_skew = error_text.named_skew(said.error_msg)
-        clock_skew = named_skew if named_skew is not None else skew(headers.get("date"), now)
+        clock_skew = error_text.clock_skew(said.error_msg, skew(headers.get("date"), now))
         text = error_text.read_text(status, said.error_msg, clock_skew)
         row = error_table.row(status, said.error_code, text.condition)
         error = CallError(

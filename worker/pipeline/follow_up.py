@@ -29,6 +29,9 @@ LOOKS_PER_SECOND: Final = 5.0
 MAX_LIST_AGE_SECONDS: Final = 10.0
 UNREADABLE: Final = "A message in the follow-up queue is no watch and is dropped: find out which program published it"
 DEFECT: Final = "A look at a created task met a defect of the worker; the task is looked at again later"
+UNANSWERED: Final = (
+    "A created task could not be looked at ({error}); it is looked at again later, also after its time-out"
+)
 UNKNOWN_REGION: Final = "A created task cannot be looked at: its region is not in WORKER_DCS_ENDPOINTS; the watch waits"
 _REFUSED_LOOKS: Final = (ErrorScope.PROJECT, ErrorScope.REGION)
 
@@ -239,5 +242,9 @@ class FollowUp:
             elif result.kind is ErrorKind.THROTTLED or error_table.scope(result) not in _REFUSED_LOOKS:
                 permit.ended(result)
         if isinstance(result, CallError) and not follow_up.is_answer(result):
+            if result.kind is not ErrorKind.THROTTLED:
+                ids = {"region": watch.region, "project_id": watch.project_id, "task_id": watch.key[1]}
+                message = UNANSWERED.format(error=result.description)
+                self._observer.note("warning", "follow_up.unanswered", message=message, **ids)
             raise PostponedError(0.0, result.label)
         return result

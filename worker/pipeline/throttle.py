@@ -17,7 +17,7 @@ from typing import Any, Final
 from worker.pipeline.ports import CallOwner, Chance, ThrottleObserver
 from worker.pipeline.probes import Part, Probes
 from worker.pipeline.wait_queue import WaitQueue
-from worker.policy import call_result, error_table
+from worker.policy import call_result, error_table, health
 from worker.policy.backoff import RETURN_RATE, RetrySpread
 from worker.policy.call_result import CallError, CallResult, ErrorKind, ErrorScope, PostponedError, ThrottleClosedError
 from worker.policy.retry_policy import ThrottleSettings
@@ -35,8 +35,8 @@ _REFUSALS: Final = (ErrorScope.CREDENTIALS, ErrorScope.REGION)
 _REPORTS: Final = {
     "opened": ("error", "opened", "DCS fails, so no call is made"),
     "closed": ("info", "closed", "DCS answers again"),
-    "held": ("error", "rejected", "DCS rejects every call"),
-    "released": ("info", "accepted", "DCS accepts calls again"),
+    "held": ("error", "rejected", "every call is refused"),
+    "released": ("info", "accepted", "calls are accepted again"),
     "probed": ("warning", "probe_failed", "the probe failed"),
 }
 """What becomes of a part: level, verb and sentence of its log line."""
@@ -238,7 +238,7 @@ class RegionThrottle:
                 del self.projects[project]
 
     def _failed(self, permit: Permit, error: CallError, now: float) -> None:
-        permit.is_failed, self.breaker.message = True, error.description
+        permit.is_failed, self.breaker.error = True, error
         if error.status is call_result.CallStatus.TIMEOUT:
             self.limit.overloaded(permit.call_began_at, now)
         random_unit, is_foreign = self._throttle.random_unit(), error_table.is_foreign(error)
@@ -271,10 +271,7 @@ class RegionThrottle:
             return
         permit.checked_hold = hold
         self.seen[project] = now  # the last one to be probed
-        # Only a locked key is not checked at once: another wait that is asked for may be this request's alone.
-        lock_seconds = error_table.asked_wait(error) if error.condition is call_result.Condition.KEY_LOCKED else 0.0
-        if hold.refused(error.description, now, lock_seconds):
-            hold.error = error
+        if hold.refused(error, now):
             self._throttle.report(hold, self, "held" if hold.is_held else "", error)
             self._throttle.probes.begin(hold, self, project if own is not None else "")
 
@@ -421,8 +418,9 @@ class Throttle:
             message = f"{where}: {sentence}, after {since:.0f} s"
             times = {"duration_seconds": since}
             if part.is_blocking:
-                said = f" ({error.label} {error.message})" if error is not None else ""
-                message = f"{where}: {sentence}{said}; the next probe is in {left:.0f} s"
+                said = f" ({error.description})" if error is not None else ""
+                cure = f". {health.remedy(error)}" if error is not None and event == "held" else ""
+                message = f"{where}: {sentence}{said}; the next probe is in {left:.0f} s{cure}"
                 times = {"retry_in_seconds": left}
             whose = {"region": region.name} | ({"project_id": project} if project else {})
             fields = {"message": message, **whose, **times, **_answer_fields(error)}
@@ -450,15 +448,11 @@ class Throttle:
         return result
 
     def _probe_ended(self, part: Part, region: RegionThrottle, result: CallResult) -> None:
-        is_refused = error_table.is_probe_refused(result, part.scopes)
-        error = result if isinstance(result, CallError) else None
-        message, wait = (error.description, error_table.asked_wait(error)) if error is not None else ("", 0.0)
-        event = part.probe_ended(is_refused, message, self.clock(), wait)
+        event = part.probe_ended(result, self.clock())
         if part is self.credentials:
-            self.credentials.error = error if is_refused else self.credentials.error
             self._is_sampling = True
             self.are_credentials_accepted = self.are_credentials_accepted and event != "released"
-        self.report(part, region, event, error)
+        self.report(part, region, event, result if isinstance(result, CallError) else None)
         asyncio.get_running_loop().call_soon(self.wake)  # after those that waited for the probe
 
 

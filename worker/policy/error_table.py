@@ -124,7 +124,7 @@ WITHOUT_ANSWER: Final[dict[CallStatus, ErrorScope | None]] = {
     CallStatus.INCOMPLETE_LIST: _REQUEST,
     CallStatus.STALE: None,  # abandoned here, before anything was asked
     CallStatus.FROZEN: None,
-    CallStatus.NO_CREDENTIALS: _SERVICE,
+    CallStatus.NO_CREDENTIALS: _CREDENTIALS,
     CallStatus.IAM_UNAVAILABLE: _SERVICE,
     CallStatus.METADATA_UNAVAILABLE: _SERVICE,
 }
@@ -207,10 +207,13 @@ def is_probe_refused(result: CallResult, scopes: Collection[ErrorScope]) -> bool
 
     Any answer says that the service answers; a 429 says neither that the endpoint nor that the credentials are good.
     """
-    found = scope(result)
-    if found is None or _SERVICE in scopes:
-        return None if found is None else found is _SERVICE
-    is_throttled = isinstance(result, CallError) and result.kind is ErrorKind.THROTTLED
+    found, error = scope(result), result if isinstance(result, CallError) else None
+    # Without credentials DCS was not asked.
+    if found is None or (error and found is _CREDENTIALS and error.http_status is None and found not in scopes):
+        return None
+    if _SERVICE in scopes:
+        return found is _SERVICE
+    is_throttled = error is not None and error.kind is ErrorKind.THROTTLED
     if is_throttled or (found in (_SERVICE, _REGION) and found not in scopes):
         return None
     return found in scopes

@@ -57,14 +57,14 @@ def read_text(http_status: int, message: str | None, clock_skew: float | None = 
     return _NOTHING
 
 
-def named_skew(message: str | None) -> float | None:
-    """Seconds by which the clock of a refused signature is ahead, by the two times in the text of the refusal."""
+def clock_skew(message: str | None, by_date: float | None) -> float | None:
+    """Seconds by which this machine's clock is ahead, by the two times in the text of a refusal, else by its date."""
     if (match := _TIMES.search(message or "")) is None:
-        return None
+        return by_date
     try:
         signed, answered = (datetime.strptime(time, "%Y%m%dT%H%M%S%z").timestamp() for time in match.groups())
     except ValueError:
-        return None
+        return by_date
     return signed - answered
 
 

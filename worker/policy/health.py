@@ -150,15 +150,14 @@ def remedy(error: CallError) -> str:
     """What to do about an error, in one sentence."""
     if error_table.scope(error) is ErrorScope.REGION and error.kind is ErrorKind.NOT_FOUND:
         return "Check WORKER_DCS_ENDPOINTS."
-    kind = ErrorKind.UNAUTHENTICATED if error.status is CallStatus.NO_CREDENTIALS else error.kind
-    return _CONDITION_REMEDIES.get(error.condition) or _REMEDIES[kind]
+    return next(REMEDIES[sign] for sign in (error.condition, error.status, error.kind) if sign in REMEDIES)
 
 
-_CONDITION_REMEDIES: Final[Mapping[Condition | None, str]] = {
-    Condition.CLOCK_SKEW: "Correct the clock of this machine.",
+REMEDIES: Final[Mapping[Condition | CallStatus | ErrorKind | None, str]] = {
+    Condition.CLOCK_SKEW: "Correct the clock of the host, whose containers share it: `timedatectl set-ntp true` there.",
     Condition.KEY_LOCKED: "Stop the program that signs with a wrong secret; the key works again when its lock ends.",
-}
-_REMEDIES: Final[Mapping[ErrorKind, str]] = {
+    CallStatus.NO_CREDENTIALS: "Replace the credentials, or correct the agency or provider behind them: "
+    "dcs-worker doctor names it.",
     ErrorKind.RETRY: "Run dcs-worker doctor; if it finds nothing, wait for DCS.",
     ErrorKind.THROTTLED: "Ask for a higher limit of calls, or set WORKER_DCS_RATE.",
     ErrorKind.CAPACITY: "Raise the quota of the project, or use another subnet.",
@@ -167,7 +166,7 @@ _REMEDIES: Final[Mapping[ErrorKind, str]] = {
     ErrorKind.FORBIDDEN: "Grant the worker's account the rights for DCS in the project.",
     ErrorKind.NOT_FOUND: "Check project_id and region of the requests, and WORKER_DCS_ENDPOINTS.",
 }
-"""By kind of error."""
+"""By condition, else by status, else by kind of error; the doctor's are the same."""
 
 
 def conditions(seen: Observed) -> dict[HealthStatus, str]:
@@ -218,7 +217,7 @@ class HealthTracker:
 
 def _failing(seen: Observed) -> str:
     if seen.credentials:
-        advice = remedy(seen.credentials_error) if seen.credentials_error else _REMEDIES[ErrorKind.UNAUTHENTICATED]
+        advice = remedy(seen.credentials_error) if seen.credentials_error else REMEDIES[ErrorKind.UNAUTHENTICATED]
         return f"The credentials are refused for every call: {seen.credentials}. {advice}"
     refused = {stopped.region: stopped for stopped in seen.regions if stopped.is_refused}
     if refused and {calls.region for calls in seen.calls} <= refused.keys():
@@ -270,7 +269,7 @@ def _paused(seen: Observed) -> str:
 def _stopped_by_breaker(stopped: StoppedRegion) -> str:
     return (
         f"{stopped.region}: DCS has been failing for {duration(stopped.seconds)} ({stopped.error}); "
-        f"next probe in {duration(stopped.next_probe_seconds)}. {_REMEDIES[ErrorKind.RETRY]}"
+        f"next probe in {duration(stopped.next_probe_seconds)}. {REMEDIES[ErrorKind.RETRY]}"
     )
 
 

@@ -177,6 +177,17 @@ def test_outage_ends_no_watch(bench: WatchBench) -> None:
     assert bench.loop.now >= 4000.0
 
 
+def test_answer_of_a_proxy_ends_no_watch_and_is_logged(bench: WatchBench) -> None:
+    """A 401 without a code of DCS is not its answer: each look says so, and the first answer of DCS ends the watch."""
+    bench.tasks.list_error = replace(AWAY, http_status=401)
+    bench.loop.call_at(80.0, lambda: setattr(bench.tasks, "list_error", None))
+    becomes(bench, 50.0, listed=ListedTask("RUNNING", None, "10.0.0.1"))
+    (event,) = follow(bench, success())
+    assert "reason" not in event
+    assert len(bench.observer.notes) >= 3
+    assert set(bench.observer.notes) == {"follow_up.unanswered"}
+
+
 def test_state_that_is_known_is_enough_after_the_deadline(bench: WatchBench) -> None:
     """An error state is a last word, although the job that would say why is never answered."""
     bench.tasks.listed, bench.tasks.jobs = {"p1": {"i-1": ListedTask("ERROR", "row")}}, {"j-1": AWAY}

@@ -19,6 +19,9 @@ REFUSED = CallError(
     http_status=401,
     error_code="APIGW.0301",
 )
+NO_KEYS = CallError(
+    Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.NO_CREDENTIALS, "STS refuses keys (HTTP 403: no trust)"
+)
 LOCKED = replace(REFUSED, condition=Condition.KEY_LOCKED)
 NO_ENDPOINT = CallError(
     Evidence.REFUSED, ErrorKind.NOT_FOUND, CallStatus.ANSWERED, http_status=404, error_code="APIGW.0101"
@@ -51,6 +54,23 @@ def test_refused_credentials_get_one_call_then_probes(build: Build) -> None:
     world.run(lambda: len(world.ended) == 500, at_most=3000)
     assert world.replicas[0].logged("credentials.accepted")
     assert set(world.dcs.created.values()) == {1}
+
+
+def test_refused_identity_token_holds_the_credentials_and_not_the_service(build: Build) -> None:
+    """STS gives no keys for it, so DCS is never asked: the line of the log names who refuses, and the remedy."""
+    world = build(1)
+    world.dcs.faults[REGION] = NO_KEYS
+    world.publish(100)
+    world.run(300.0)
+    (replica,) = world.replicas
+    assert replica.logged("breaker.opened") == []
+    assert (replica.throttle.credentials.error, replica.throttle.credentials.is_held) == (NO_KEYS, True)
+    (held,) = replica.logged("credentials.rejected")
+    assert NO_KEYS.message in held["message"]
+    assert held["message"].endswith("dcs-worker doctor names it.")
+    del world.dcs.faults[REGION]
+    world.run(lambda: len(world.ended) == 100, at_most=1000)
+    assert (world.parked, set(world.dcs.created.values())) == ([], {1})
 
 
 def test_credentials_revoked_under_load_park_nothing(build: Build) -> None:
@@ -133,7 +153,9 @@ def test_only_refused_project_is_held(build: Build) -> None:
     assert (world.highest_round, len(world.parked)) == (0, 1)
     (held,), (resumed,) = (world.replicas[0].logged(f"project.{what}") for what in ("paused", "resumed"))
     assert (held["project_id"], resumed["project_id"]) == ("p1", "p1")
-    assert held["message"].startswith("project p1: DCS rejects every call (401 no such key); the next probe is in")
+    assert held["message"].startswith(
+        "project p1: every call is refused (401 APIGW.0301: no such key); the next probe is in"
+    )
 
 
 def test_request_that_only_waited_for_credentials_is_not_unresolved(build: Build) -> None:

@@ -119,7 +119,7 @@ def test_breaker_state_is_logged_and_counted(build: Build) -> None:
         pytest.approx(2.25, abs=0.25),
     )
     assert opened["message"] == (
-        f"breaker of {REGION}: DCS fails, so no call is made (refused connection refused); the next probe is in 2 s"
+        f"breaker of {REGION}: DCS fails, so no call is made (connection refused); the next probe is in 2 s"
     )
     assert closed["duration_seconds"] > 19
     assert len(replica.logged("breaker.probe_failed")) >= 4

@@ -6,10 +6,13 @@ import pytest
 
 from tests.pipeline.virtual_time.event_loop import VirtualTime
 from worker.pipeline.probes import PROBE_TIMEOUT_SECONDS, Part, Probes
-from worker.policy.call_result import CallResult, ErrorScope, TaskCreated
+from worker.policy.call_result import CallError, CallResult, CallStatus, ErrorKind, ErrorScope, Evidence, TaskCreated
 from worker.policy.throttle.hold import REGION_TIMES, Hold
 
 DONE = TaskCreated("i")
+NO_ENDPOINT = CallError(
+    Evidence.REFUSED, ErrorKind.NOT_FOUND, CallStatus.ANSWERED, http_status=404, error_code="APIGW.0101"
+)
 
 
 @pytest.mark.parametrize("failure", ["hangs", "raises"])
@@ -26,12 +29,12 @@ def test_probe_that_gives_no_result_is_followed_by_the_next(failure: str) -> Non
         return DONE
 
     def on_result(part: Part, _: str, result: CallResult) -> None:
-        part.probe_ended(False if result is DONE else None, "", clock.now, 0.0)
+        part.probe_ended(result, clock.now)
 
     async def scene() -> None:
         hold = Hold("region", (ErrorScope.REGION,), REGION_TIMES)
         probes: Probes[str] = Probes(send, on_result, lambda: clock.now, lambda: 0.0)
-        hold.refused("no", clock.now, 0.0)
+        hold.refused(NO_ENDPOINT, clock.now)
         probes.begin(hold, "r")
         while hold.is_blocking:
             await asyncio.sleep(0.5)

@@ -97,9 +97,12 @@ def test_throttled_project_does_not_delay_other_projects(build: Build) -> None:
     assert not set(crowd) & {name for name, (_, reason) in world.ended.items() if reason != "created"}
 
 
-@pytest.mark.parametrize(("replicas", "refused", "names_limits"), [(1, 0.06, True), (2, 0.09, True), (1, 0.15, False)])
+@pytest.mark.parametrize(
+    ("projects", "replicas", "refused", "names_limits"),
+    [(8, 1, 0.06, True), (8, 2, 0.09, True), (5, 1, 0.06, False), (8, 2, 0.09, False)],
+)
 def test_quota_of_account_is_shared_by_its_projects(
-    build: Build, replicas: int, refused: float, names_limits: bool
+    build: Build, projects: int, replicas: int, refused: float, names_limits: bool
 ) -> None:
     """Its 429s name one project each: all are paced together, few calls are refused, and no project is left behind.
 
@@ -109,7 +112,7 @@ def test_quota_of_account_is_shared_by_its_projects(
     world.dcs.names_limits = names_limits
     world.dcs.quotas[REGION] = (20, Condition.PROJECT_THROTTLED)
     for number in range(300):
-        for project in range(8):
+        for project in range(projects):
             world.publish(1, f"p{project}-{number}", project_id=f"p{project}")
     world.run(120.0)
     assert world.dcs.calls_between(20, 120, "ok") >= 100 * 20 * 0.88

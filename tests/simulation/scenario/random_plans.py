@@ -131,10 +131,13 @@ def _outage(rng: Random, seed: int) -> Plan:
     is_calm = rng.random() < 0.5
     has_claims = rng.random() < 0.5
     at = rng.choice((0.0, rng.uniform(0.0, 60.0)))
-    requests = (
+    requests = [
         PlannedRequest(at=rng.choice((0.0, at, rng.uniform(0.0, 90.0))), project=rng.choice("ppq"))
         for _ in range(rng.choice((2, 4, 8)))
-    )
+    ]
+    if project and is_calm:  # enough of its requests for a hold, and some of the other project while it lasts
+        requests += [PlannedRequest(at=at, project="p")] * 8
+        requests += [PlannedRequest(at=at + seconds, project="q") for seconds in (15.0, 40.0, 90.0)]
     return Plan(
         requests=tuple(requests),
         replicas=rng.choice((1, 2)),

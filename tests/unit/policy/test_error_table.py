@@ -202,6 +202,7 @@ def test_success_concerns_the_request_alone(ending: TaskCreated | LookupResult) 
         (answered(400, "DCS.4013", ErrorKind.REJECTED), ErrorScope.REQUEST),
         (answered(404, "DCS.3022", ErrorKind.NOT_FOUND), ErrorScope.REQUEST),
         (CallError(REFUSED, ErrorKind.UNAUTHENTICATED, CallStatus.ANSWERED, http_status=401), ErrorScope.CREDENTIALS),
+        (CallError(NEVER, ErrorKind.RETRY, CallStatus.NO_CREDENTIALS), ErrorScope.CREDENTIALS),
         (
             CallError(NEVER, ErrorKind.UNAUTHENTICATED, CallStatus.NO_CREDENTIALS, http_status=401),
             ErrorScope.CREDENTIALS,
@@ -256,15 +257,16 @@ PROBES: dict[str, TaskNotFound | CallError] = {
     "endpoint": answered(404, "APIGW.0101", ErrorKind.NOT_FOUND),
     "project": answered(403, "DCS.2003", ErrorKind.FORBIDDEN),
     "never sent": CallError(NEVER, ErrorKind.RETRY, CallStatus.FROZEN),
+    "no key": CallError(NEVER, ErrorKind.RETRY, CallStatus.NO_CREDENTIALS),
 }
 
 
 @pytest.mark.parametrize(
     ("scope", "refused", "unclear"),
     [
-        (ErrorScope.SERVICE, {"outage"}, {"never sent"}),
-        (ErrorScope.CREDENTIALS, {"key"}, {"outage", "throttled", "endpoint", "never sent"}),
-        (ErrorScope.REGION, {"endpoint"}, {"outage", "throttled", "never sent"}),
+        (ErrorScope.SERVICE, {"outage"}, {"never sent", "no key"}),
+        (ErrorScope.CREDENTIALS, {"key", "no key"}, {"outage", "throttled", "endpoint", "never sent"}),
+        (ErrorScope.REGION, {"endpoint"}, {"outage", "throttled", "never sent", "no key"}),
     ],
 )
 def test_result_of_a_probe(scope: ErrorScope, refused: set[str], unclear: set[str]) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from worker.policy.call_result import Condition, NamedLimit
-from worker.policy.error_text import ErrorText, hint, named_skew, read_text
+from worker.policy.error_text import ErrorText, clock_skew, hint, read_text
 
 DAY = 86400.0
 PROJECT, REGION = Condition.PROJECT_THROTTLED, Condition.REGION_THROTTLED
@@ -100,12 +100,12 @@ STALE = "calc aksk signature fail:signature expired, signature time:{},server ti
 )
 def test_times_in_a_refusal_name_the_skew(signed: str, answered: str, seconds: float | None) -> None:
     """A gateway that sends no Date header names both times in its text."""
-    assert named_skew(STALE.format(signed, answered)) == seconds
+    assert clock_skew(STALE.format(signed, answered), 7.0) == (7.0 if seconds is None else seconds)
 
 
 def test_other_texts_name_no_skew() -> None:
     """Nor does no text."""
-    assert (named_skew(None), named_skew("server time:20260528T094410Z")) == (None, None)
+    assert (clock_skew(None, None), clock_skew("server time:20260528T094410Z", 7.0)) == (None, 7.0)
 
 
 @pytest.mark.parametrize(

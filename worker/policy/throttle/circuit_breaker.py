@@ -11,8 +11,9 @@ from collections.abc import Hashable
 from enum import IntEnum
 from typing import Final
 
-from worker.policy.call_result import ErrorScope
-from worker.policy.throttle.hold import REGION_TIMES, ProbeTimes
+from worker.policy import error_table
+from worker.policy.call_result import CallError, CallResult, ErrorScope
+from worker.policy.throttle.hold import REGION_TIMES, Probed
 
 FAILURES_IN_A_ROW: Final = 5
 WINDOW: Final = 20
@@ -29,22 +30,14 @@ class BreakerState(IntEnum):
     OPEN = 2
 
 
-class CircuitBreaker:
+class CircuitBreaker(Probed):
     """One breaker. Times are seconds of any one clock; `random_unit` is uniform in [0, 1)."""
 
-    kind = "breaker"
-    scopes = (ErrorScope.SERVICE,)
-
     def __init__(self) -> None:
+        super().__init__("breaker", (ErrorScope.SERVICE,), REGION_TIMES)
         self.state = BreakerState.CLOSED
         self.generation = 0
         """Changes with the state: which one a call began in."""
-        self.since = 0.0
-        """When it was opened last."""
-        self.probes = ProbeTimes(*REGION_TIMES)
-        self.is_probing = False
-        self.message = ""
-        """The last failure."""
         self._recent: deque[tuple[Hashable, bool] | None] = deque(maxlen=WINDOW)
         """Request of each failed attempt, and whether another party answered; None for a success; the latest first."""
 
@@ -83,10 +76,10 @@ class CircuitBreaker:
         self.probes.schedule(now, random_unit)
         return event
 
-    def probe_ended(self, is_refused: bool | None, message: str, now: float, at_least: float) -> str:
-        """A probe failed, was answered (requests may try), or was kept from the service (None). Returns the event."""
-        if is_refused is not False:
-            self.message = message or self.message
+    def probe_ended(self, result: CallResult, now: float) -> str:
+        """A probe failed, was answered (requests may try), or was kept from the service. Returns the event."""
+        if error_table.is_probe_refused(result, self.scopes) is not False:
+            self.error = result if isinstance(result, CallError) else self.error
             return "probed"
         self._change(BreakerState.HALF_OPEN)
         return ""

@@ -42,7 +42,7 @@ class SharedLimit:
         """A call was throttled for a project: for all of them, if it was another one's turn in the same window."""
         window = min(CUT_SECONDS[1], named.window) if named is not None else CUT_SECONDS[0]
         if self._last not in (None, project) and now - self._throttled_at <= window:
-            self.limiter.throttled(began, now, named, None)
+            self.limiter.throttled(began, now, named, None, is_policy=True)
         self._last, self._throttled_at = project, now
 
 
@@ -117,7 +117,7 @@ class ProjectHold:
         if not self.limiter.is_limiting(now):
             self._throttled_since = now
         self._shared.throttled(self, began, now, named)
-        is_evident = self.limiter.throttled(began, now, named, retry_after)
+        is_evident = self.limiter.throttled(began, now, named, retry_after, is_policy=True)
         if is_evident:
             self.reason = self.reason or THROTTLED
             self.until = max(self.until, now + self.limiter.wait(2, now))

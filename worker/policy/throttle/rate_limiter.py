@@ -91,14 +91,16 @@ class RateLimiter:
         self._row = 0
         self._recent.append(0)
 
-    def throttled(self, began: float, now: float, named: NamedLimit | None, retry_after: float | None) -> bool:
-        """A call was throttled. True: it tells of a limit."""
+    def throttled(
+        self, began: float, now: float, named: NamedLimit | None, retry_after: float | None, *, is_policy: bool = False
+    ) -> bool:
+        """A call was throttled. True: it tells of a limit. `is_policy`: its text speaks of one."""
         self._started -= 1
         self._recent.append(1)
         if began >= self._refused_at:  # refusals of calls that were under way together are one
             self._row, self._refused_at = self._row + 1, now
         is_believed = self.rate is not None and sum(self._recent) > REFUSED_CALLS
-        is_named = named is not None or retry_after is not None
+        is_named = named is not None or retry_after is not None or is_policy
         if began < self._cut_at or not (is_named or is_believed or self._row >= REFUSALS_IN_A_ROW):
             return False
         window = named.window if named is not None else CUT_SECONDS[0]

@@ -17,7 +17,9 @@ from worker.cli.doctor.configuration import DoctorOptions
 from worker.cli.doctor.services import check_dcs
 from worker.config import load
 from worker.dcs.checks import SET_CLOCK
+from worker.policy.call_result import Condition
 from worker.policy.diagnostics import Check, CheckResult, FailureKind
+from worker.policy.health import REMEDIES
 from worker.tools.fake_dcs import Auth
 from worker.tools.fake_dcs import platform as platform_services
 from worker.tools.servers import free_port
@@ -143,6 +145,18 @@ async def test_wrong_clock_is_the_failure_of_rejected_signatures(tmp_path: Path)
         assert (found["clock"].result, found["credentials"].result) == (CheckResult.FAILED, CheckResult.FAILED)
         assert "20 min behind" in found["clock"].found
         assert found["clock"].remedy == found["credentials"].remedy == SET_CLOCK
+
+
+@pytest.mark.parametrize(
+    ("fault", "condition"), [("stale signature", Condition.CLOCK_SKEW), ("locked key", Condition.KEY_LOCKED)]
+)
+async def test_refusal_that_says_why_has_the_remedy_of_health(fault: str, condition: Condition, tmp_path: Path) -> None:
+    """Another pair of keys helps neither against a wrong clock nor against a lock."""
+    async with _fake_dcs(auth={"mode": "aksk"}, operation_scripts={"list": [fault]}) as fake_dcs:
+        found = await _checked(fake_dcs, tmp_path, KEYS)
+
+        assert found["credentials"].result is CheckResult.FAILED
+        assert (found["credentials"].remedy or "")[1:] == REMEDIES[condition][1:].rstrip(".")
 
 
 async def test_wrong_clock_is_a_warning_without_signatures(tmp_path: Path) -> None:

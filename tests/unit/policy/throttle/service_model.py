@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from worker.policy.call_result import NamedLimit
+from worker.policy.call_result import NamedLimit, TaskNotFound
 from worker.policy.throttle.circuit_breaker import CircuitBreaker
 from worker.policy.throttle.concurrency_limit import ConcurrencyLimit
 from worker.policy.throttle.rate_limiter import RateLimiter
@@ -171,7 +171,7 @@ class Replica:
         self.breaker.probes.schedule(world.now, world.rng.random())
         if ending == "ok":
             self._served()
-            self.breaker.probe_ended(False, "", world.now + seconds, 0.0)
+            self.breaker.probe_ended(TaskNotFound(), world.now + seconds)
             world.at(world.now + seconds, self.move)
         else:
             world.at(self.breaker.probes.at, self._probe)

@@ -3,7 +3,11 @@
 import pytest
 
 from tests.unit.policy.throttle.service_model import Service, World
+from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence, TaskNotFound
 from worker.policy.throttle.circuit_breaker import BreakerState, CircuitBreaker
+
+OUTAGE = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT)
+NEVER_SENT = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.FROZEN)
 
 
 def fail(breaker: CircuitBreaker, *requests: str, now: float = 0.0) -> list[str]:
@@ -90,7 +94,7 @@ def test_probes_are_two_to_eight_seconds_apart(random_unit: float) -> None:
         waits.append(breaker.probes.at - now)
         now = breaker.probes.at
         breaker.probes.schedule(now, random_unit)
-        breaker.probe_ended(True, "", now, 0.0)
+        breaker.probe_ended(OUTAGE, now)
     assert waits == sorted(waits)
     assert (waits[0] >= 2.0, waits[-1] <= 8.0) == (True, True)
 
@@ -98,20 +102,20 @@ def test_probes_are_two_to_eight_seconds_apart(random_unit: float) -> None:
 def test_only_an_answered_probe_lets_requests_try() -> None:
     """Only an answered probe lets requests try."""
     breaker = opened()
-    for is_refused in (True, None):
-        assert breaker.probe_ended(is_refused, "", 1.0, 0.0) == "probed"
+    for result in (OUTAGE, NEVER_SENT):
+        assert breaker.probe_ended(result, 1.0) == "probed"
         assert breaker.is_blocking
-    breaker.probe_ended(False, "", 2.0, 0.0)
+    breaker.probe_ended(TaskNotFound(), 2.0)
     assert (breaker.state, breaker.is_blocking) == (BreakerState.HALF_OPEN, False)
 
 
 def test_first_success_closes_it_and_first_failure_opens_it_again() -> None:
     """First success closes it and first failure opens it again."""
     breaker = opened()
-    breaker.probe_ended(False, "", 1.0, 0.0)
+    breaker.probe_ended(TaskNotFound(), 1.0)
     assert fail(breaker, "a", now=5.0) == ["probed"]
     assert (breaker.state, breaker.since) == (BreakerState.OPEN, 0.0)
-    breaker.probe_ended(False, "", 6.0, 0.0)
+    breaker.probe_ended(TaskNotFound(), 6.0)
     assert breaker.succeeded(breaker.generation) == "closed"
     assert breaker.state is BreakerState.CLOSED
     assert fail(breaker, *"abcd") == [""] * 4

@@ -1,8 +1,18 @@
 """Holds of regions and credentials: checked by a probe at once, kept until a probe is accepted."""
 
+from dataclasses import replace
+
 import pytest
 
-from worker.policy.call_result import ErrorScope
+from worker.policy.call_result import (
+    CallError,
+    CallStatus,
+    Condition,
+    ErrorKind,
+    ErrorScope,
+    Evidence,
+    TaskNotFound,
+)
 from worker.policy.throttle.hold import (
     CREDENTIALS_TIMES,
     PROJECT_TIMES,
@@ -11,6 +21,10 @@ from worker.policy.throttle.hold import (
     Hold,
     ProbeTimes,
 )
+
+REFUSED = CallError(Evidence.REFUSED, ErrorKind.UNAUTHENTICATED, CallStatus.ANSWERED, "no", http_status=401)
+STILL_REFUSED, LOCKED = replace(REFUSED, message="still no"), replace(REFUSED, condition=Condition.KEY_LOCKED)
+OUTAGE = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT)
 
 
 def credentials() -> Hold:
@@ -22,48 +36,48 @@ def test_first_refusal_is_checked_at_once() -> None:
     """First refusal is checked at once."""
     hold = credentials()
     assert (hold.is_blocking, repr(hold)) == (False, "<Hold credentials: free>")
-    assert hold.refused("no", 100.0, 0.0)
+    assert hold.refused(REFUSED, 100.0)
     assert (hold.is_blocking, hold.is_held, hold.probes.at, hold.since) == (True, False, 100.0, 100.0)
-    assert not hold.refused("no", 101.0, 0.0)
+    assert not hold.refused(REFUSED, 101.0)
     assert repr(hold) == "<Hold credentials: checking>"
 
 
 def test_refused_probe_holds_and_accepted_one_releases() -> None:
     """Refused probe holds and accepted one releases."""
     hold = credentials()
-    hold.refused("no", 100.0, 0.0)
-    assert hold.probe_ended(True, "still no", 100.1, 0.0) == "held"
-    assert (hold.is_blocking, hold.is_held, hold.message) == (True, True, "still no")
-    assert hold.probe_ended(True, "still no", 130.0, 0.0) == "probed"
-    assert hold.probe_ended(False, "", 160.0, 0.0) == "released"
+    hold.refused(REFUSED, 100.0)
+    assert hold.probe_ended(STILL_REFUSED, 100.1) == "held"
+    assert (hold.is_blocking, hold.is_held, hold.message) == (True, True, STILL_REFUSED.description)
+    assert hold.probe_ended(STILL_REFUSED, 130.0) == "probed"
+    assert hold.probe_ended(TaskNotFound(), 160.0) == "released"
     assert (hold.is_blocking, hold.is_held) == (False, False)
-    assert hold.refused("again", 200.0, 0.0)
+    assert hold.refused(REFUSED, 200.0)
 
 
 def test_accepted_first_probe_is_no_event() -> None:
     """Nothing was held, so nothing is released."""
     hold = credentials()
-    hold.refused("no", 100.0, 0.0)
-    assert hold.probe_ended(False, "", 100.1, 0.0) == ""
+    hold.refused(REFUSED, 100.0)
+    assert hold.probe_ended(TaskNotFound(), 100.1) == ""
 
 
 def test_locked_key_is_not_probed_before_its_time() -> None:
     """Neither at once, nor after a probe that met the lock."""
     hold = credentials()
-    hold.refused("locked", 100.0, 300.0)
+    hold.refused(LOCKED, 100.0)
     assert (hold.is_held, hold.probes.at) == (True, 400.0)
     hold.probes.schedule(400.0, 0.0)
-    hold.probe_ended(True, "locked", 400.1, 300.0)
+    hold.probe_ended(LOCKED, 400.1)
     assert hold.probes.at == pytest.approx(700.1)
 
 
 def test_unclear_probe_is_no_refusal_and_is_soon_repeated() -> None:
     """Unclear probe is no refusal and is soon repeated."""
     hold = credentials()
-    hold.refused("no", 100.0, 0.0)
+    hold.refused(REFUSED, 100.0)
     hold.probes.schedule(100.0, 0.0)
-    hold.probe_ended(None, "", 101.0, 0.0)
-    assert (hold.is_held, hold.probes.at, hold.message) == (True, 101.0 + UNCLEAR_SECONDS, "no")
+    hold.probe_ended(OUTAGE, 101.0)
+    assert (hold.is_held, hold.probes.at, hold.message) == (True, 101.0 + UNCLEAR_SECONDS, REFUSED.description)
 
 
 @pytest.mark.parametrize(
