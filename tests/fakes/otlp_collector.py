@@ -20,7 +20,6 @@ class Span:
     span_id: str
     parent_id: str
     attributes: dict[str, Any]
-    events: list[tuple[str, dict[str, Any]]]
     links: list[tuple[str, str]]
     is_error: bool
     resource: dict[str, Any]
@@ -80,7 +79,6 @@ def _spans(body: bytes) -> list[Span]:
             span_id=span.span_id.hex(),
             parent_id=span.parent_span_id.hex(),
             attributes=_plain(span.attributes),
-            events=[(event.name, _plain(event.attributes)) for event in span.events],
             links=[(link.trace_id.hex(), link.span_id.hex()) for link in span.links],
             is_error=span.status.code == 2,
             resource=_plain(part.resource.attributes),

@@ -10,7 +10,7 @@ from pamqp.commands import Basic
 
 from schemas import names
 from tools.harness.running_system import RunningSystem, request, until
-from worker.cli.doctor.network import check_markers
+from worker.cli.doctor.network import check_port
 from worker.policy.diagnostics import CheckResult
 from worker.rabbit.connection import Brokers, connected, open_channel
 
@@ -92,6 +92,6 @@ async def test_marker_that_dcs_cuts_is_reported(vhost: str, tmp_path: Path) -> N
         assert state in worker.get("/")[1]
         (line,) = (line for line in worker.log() if line["event"] == "marker.lost")
         assert line["instance_id"] in {event.body["instance_id"] for event in system.events}
-        (check,) = await check_markers("127.0.0.1", worker.http_port)
+        _, check = await check_port("127.0.0.1", worker.http_port)
         assert (check.result, check.found) == (CheckResult.WARNING, state)
         assert sorted(call.operation for call in system.fake_dcs.calls) == ["create"] * 2 + ["list"] * 3

@@ -77,7 +77,7 @@ async def test_retried_request_has_one_trace(vhost: str, tmp_path: Path) -> None
         )
         assert (second.attributes["dcs_worker.reason"], second.attributes["dcs_worker.round"]) == ("adopted", 1)
         assert create.is_error
-        assert first.events[0][1]["dcs_worker.evidence"] == "ambiguous"
+        assert create.attributes["error.type"] == "reset"
         assert collector.named(LOOK)[0].parent_id == second.span_id
 
 

@@ -1,15 +1,13 @@
 """The command `dcs-worker explain`: prints the timeline of a request, or what is known of it without one.
 
-Sources: the parked queue, then the records in Redis and the tasks in DCS; an event, or messages on standard input.
+Sources: the parked queue, then the records in Redis and the tasks in DCS; or the next event.
 """
 
 import asyncio
-import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,11 +31,9 @@ if TYPE_CHECKING:
     from worker.config import Settings
     from worker.rabbit.tools.event_stream import Event
 
-STANDARD_INPUT: Final = "-"
-
 
 def explain(
-    identity: Annotated[str, typer.Argument(metavar="ID", help="Request id; - reads messages from standard input.")],
+    identity: Annotated[str, typer.Argument(metavar="ID", help="Request id.")],
     *,
     project: Annotated[
         str | None, typer.Option(help="Project of the request: without it only the parked queue is asked.")
@@ -54,21 +50,16 @@ def explain(
     It lists calls with their results, waits with their reasons, and interrupted deliveries.
 
     Source: the parked request. If it is not parked, or the broker is away, and --project is given: the outcome or claim
-    in Redis, and the task with its marker in DCS; the output says which sources were asked. Nothing is created. Other
-    sources: with --listen the next event; with - standard input, which has events or parked requests with headers, as
-    `parked export`, rabbitmqadmin and RabbitMQ's management API write them.
+    in Redis, and the task with its marker in DCS; the output says which sources were asked. Nothing is created. With
+    --listen the source is the next event.
 
-    Exit status: 0 printed, 1 no such request, event or message, 69 a service cannot be reached, 78 configuration.
+    Exit status: 0 printed, 1 no such request or event, 69 a service cannot be reached, 78 configuration.
 
     Example: dcs-worker explain 4f6f2a34-9f0e-4a52-8a39-6f2c3c1d3f10 --project 0123456789abcdef0123456789abcdef
     """
     settings = load_configuration().settings
-    if listen and identity == STANDARD_INPUT:
-        raise typer.BadParameter("- and --listen cannot be combined")
-    if (project or region) and (listen or identity == STANDARD_INPUT):
-        raise typer.BadParameter("cannot be combined with - or --listen", param_hint="--project and --region")
-    if identity == STANDARD_INPUT:
-        raise typer.Exit(_explain_messages(sys.stdin.buffer.read(), settings, as_json=as_json))
+    if (project or region) and listen:
+        raise typer.BadParameter("cannot be combined with --listen", param_hint="--project and --region")
     if listen:
         run_and_exit(_explain_next_event(settings, identity, timeout, as_json=as_json))
     run_and_exit(_explain_request(_sought(settings, identity, project, region), as_json=as_json))
@@ -165,31 +156,3 @@ def _timeline_if_of(identity: str, event: "Event") -> "RequestTimeline | None":
     except ValueError:
         return None  # not an event of the worker
     return timeline if identity in (timeline.sender.request_id, event.correlation_id) else None
-
-
-def _explain_messages(text: bytes, settings: "Settings", *, as_json: bool) -> int:
-    """Print the timeline of each message in `text`; the exit status."""
-    from worker.cli.parked.timeline import timeline_of_message
-
-    try:
-        messages = _parse(text)
-    except (ValueError, RecursionError):
-        return fail("Standard input is not JSON: give one message, or one per line.")
-    if not messages:
-        return fail("Standard input has no message.")
-    timelines: list[RequestTimeline] = []
-    for number, message in enumerate(messages, 1):
-        try:
-            timelines.append(timeline_of_message(message, settings))
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return fail(f"Message {number} is neither an event nor a request of the worker.")
-    return _print_timelines(timelines, as_json=as_json)
-
-
-def _parse(text: bytes) -> list[Any]:
-    """The messages of one JSON value, or of JSON Lines. Raises ValueError and RecursionError."""
-    try:
-        content = json.loads(text)
-    except ValueError:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    return content if isinstance(content, list) else [content]

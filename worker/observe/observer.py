@@ -72,8 +72,6 @@ class WorkerObserver:
         """A create or a lookup (`find`) for this request ended."""
         if operation == "find":
             self._metrics.lookups[LOOKUP_RESULT_NAMES.get(type(result), OTHER_VALUE)].inc()
-        if self.tracing is not None:
-            self.tracing.called(operation, result)
         self.activity.called(migration, operation, result)
         if isinstance(result, CallError) and self._logger.is_enabled_for(level := call_level(result)):
             fields = call_error_fields(migration, operation, result, attempt)

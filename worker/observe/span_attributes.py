@@ -7,15 +7,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from worker.policy.call_result import (
-    CallError,
-    CallResult,
-    ConflictingTask,
-    SeveralTasks,
-    TaskCreated,
-    TaskFound,
-    TaskNotFound,
-)
 from worker.policy.delivery_report import DeliveryFinished
 
 Attributes = dict[str, str | int]
@@ -29,14 +20,6 @@ URL_TEMPLATES: Final = {
 }
 """Names of call spans by operation; the paths themselves would be too many names."""
 ATTRIBUTE_PREFIX: Final = "dcs_worker."
-_RESULT_NAMES: Final[Mapping[type, str]] = {
-    TaskCreated: "done",
-    TaskFound: "found",
-    TaskNotFound: "absent",
-    SeveralTasks: "several",
-    ConflictingTask: "conflict",
-    CallError: "fault",
-}
 
 
 def messaging_attributes(name: str, type_: str, destination: str) -> dict[str, str | int | None]:
@@ -96,12 +79,3 @@ def settled_attributes(fact: DeliveryFinished) -> Attributes:
     if (migration := fact.migration) is not None:
         values |= {"request_id": migration.request_id, "project_id": migration.project_id, "region": migration.region}
     return {ATTRIBUTE_PREFIX + name: value for name, value in values.items()}
-
-
-def result_attributes(result: CallResult) -> Attributes:
-    """Attributes of what a create or a lookup proved."""
-    values: dict[str, str | int | None] = {"ending": _RESULT_NAMES[type(result)]}
-    if isinstance(result, CallError):
-        values |= {"label": result.label, "evidence": result.evidence.value, "error_code": result.error_code}
-    values["dcs_request_id"] = getattr(result, "dcs_request_id", None)
-    return {ATTRIBUTE_PREFIX + name: value for name, value in without_none(values).items()}

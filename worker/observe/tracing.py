@@ -29,11 +29,9 @@ from worker.observe.span_attributes import (
     call_attributes,
     delivery_attributes,
     messaging_attributes,
-    result_attributes,
     settled_attributes,
     without_none,
 )
-from worker.policy.call_result import CallResult
 from worker.policy.delivery_report import DeliveryFinished
 
 FLUSH_TIMEOUT_SECONDS: Final = 3.0
@@ -91,11 +89,6 @@ class Tracing:
             span.set_attributes({f"{ATTRIBUTE_PREFIX}outcome": "returned", f"{ATTRIBUTE_PREFIX}reason": "defect"})
             _mark_failed(span, type(error).__name__)
             self._end_span(span)
-
-    def called(self, operation: str, result: CallResult) -> None:
-        """Add an event to the delivery's span: what a create or a lookup proved."""
-        if (span := _delivery.get(None)) is not None:
-            span.add_event(operation, result_attributes(result))
 
     def call_started(self, operation: str, method: str, url: str) -> dict[str, str]:
         """Start the span of a DCS call; returns the headers that carry its context."""

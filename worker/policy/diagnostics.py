@@ -1,10 +1,4 @@
-"""Results of `dcs-worker doctor` and `topology check`, and the checks that need no I/O: broker version, handling time.
-
-Sources for the broker's rules: https://www.rabbitmq.com/docs/quorum-queues ("When is delivery count incremented?",
-"Poison Message Handling", "Consumer Timeout", "Consumer Disconnected Timeout"), release notes of 4.0 and 4.3, and
-https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout. The worker depends on none of these rules: it counts
-deliveries itself, and its queues carry their limit.
-"""
+"""Results of `dcs-worker doctor` and `topology check`, and the checks without I/O: broker version, handling time."""
 
 import math
 import re
@@ -21,24 +15,7 @@ DEFAULT_CONSUMER_TIMEOUT_SECONDS: Final = 1800.0
 CALLS_PER_TRY: Final = 2
 """One lookup (of one page) and one create."""
 
-_RULES_SINCE_VERSION: Final = (
-    (
-        (4, 3),
-        "a reject and a lost channel count as a delivery, nack, recover and time-outs do not; "
-        "the delivery limit is 20 by default; an overdue acknowledgement cancels the consumer; "
-        "what consumers of a lost node hold returns after 60 s by default",
-    ),
-    (
-        (4, 0),
-        "reject, nack and a lost channel count as a delivery; the delivery limit is 20 by default; "
-        "an overdue acknowledgement closes the channel",
-    ),
-    (
-        (3, 10),
-        "reject, nack and a lost channel count as a delivery; there is no delivery limit by default; "
-        "an overdue acknowledgement closes the channel",
-    ),
-)
+_OLDEST_KNOWN: Final = (3, 10)
 _NEWEST_KNOWN: Final = (4, 3)
 # Verification results of OpenSSL: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
 _USE_HOST: Final = "use a host name of the certificate in {variable}"
@@ -175,11 +152,10 @@ def check_version(product: str, version: str, subject: str) -> Check:
     if product != "RabbitMQ" or number > _NEWEST_KNOWN:
         remedy = "use RabbitMQ 3.10 to 4.3, or try every command of README.md against this broker first"
         return warning(name, f"{product_version}: not a broker that the worker is tested with", remedy, subject=subject)
-    rules = next((text for since, text in _RULES_SINCE_VERSION if number >= since), None)
-    if rules is None:
+    if number < _OLDEST_KNOWN:
         found = f"{product_version}: its quorum queues have neither message TTL nor at-least-once dead-lettering"
         return failed(name, found, "upgrade the broker to RabbitMQ 3.10 or newer", subject=subject)
-    return ok(name, f"{product_version}: {rules}", subject=subject)
+    return ok(name, f"{product_version}: the worker is tested with 3.10 to 4.3", subject=subject)
 
 
 def check_consumer_timeout(handling_time: HandlingTime) -> Check:

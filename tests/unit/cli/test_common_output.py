@@ -1,6 +1,5 @@
 """Terminals and files that do not take the output of a command: one sentence at most, and no traceback."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,23 +9,21 @@ from typing import IO
 
 import pytest
 
-from tests.unit.cli.parked.parked_messages import BODY, TASK
-
 ROOT = Path(__file__).parents[3]
 
 
-def _start(*arguments: str, stdout: int | IO[bytes], stderr: int | IO[bytes] = PIPE) -> subprocess.Popen[bytes]:
-    environment = {"PATH": os.defpath, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"}
+def _start(
+    *arguments: str, stdout: int | IO[bytes], stderr: int | IO[bytes] = PIPE, **variables: str
+) -> subprocess.Popen[bytes]:
+    environment = {"PATH": os.defpath, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1", **variables}
     command = [sys.executable, "-m", "worker", *arguments]
     return subprocess.Popen(command, env=environment, stdin=PIPE, stdout=stdout, stderr=stderr)
 
 
 def test_terminal_without_a_character_shows_another_one() -> None:
     """ISO-8859-1 has no rocket."""
-    body = json.dumps(json.loads(BODY) | {"task": TASK | {"name": "Umzug \N{ROCKET}"}})
-    message = json.dumps({"headers": {"x-parked-reason": "exhausted"}, "body": body})
-    with _start("explain", "-", stdout=PIPE) as process:
-        output, errors = process.communicate(message.encode())
+    with _start("settings", stdout=PIPE, WORKER_IAM_USER="Umzug \N{ROCKET}") as process:
+        output, errors = process.communicate()
 
     assert (process.returncode, errors) == (0, b"")
     assert b"Umzug ?" in output
@@ -60,7 +57,7 @@ def test_full_disk_behind_standard_error_costs_the_message_only() -> None:
     assert (process.returncode, output) == (1, b"")
 
 
-@pytest.mark.parametrize(("closed", "arguments"), [(0, ("explain", "-")), (1, ("topology",)), (2, ("parked", "drop"))])
+@pytest.mark.parametrize(("closed", "arguments"), [(0, ("submit", "-")), (1, ("topology",)), (2, ("parked", "drop"))])
 def test_closed_standard_stream_is_an_empty_one(closed: int, arguments: tuple[str, ...]) -> None:
     """As with `>&-`: nothing can be read there, what is written there is gone; the exit status stays."""
     shell = ["sh", "-c", f'exec "$@" {closed}>&-', "sh", sys.executable, "-m", "worker", *arguments]
@@ -68,4 +65,4 @@ def test_closed_standard_stream_is_an_empty_one(closed: int, arguments: tuple[st
     done = subprocess.run(shell, env=environment, input=b"", capture_output=True, check=False)
 
     assert (done.returncode, done.stdout) == ({0: 1, 1: 0, 2: 2}[closed], b"")
-    assert done.stderr == (b"Standard input has no message.\n" if closed == 0 else b"")
+    assert done.stderr == (b"Standard input is empty.\n" if closed == 0 else b"")

@@ -1,4 +1,4 @@
-"""Diagnostics: urgency of failures, rules of a broker version, longest handling time."""
+"""Diagnostics: urgency of failures, supported broker versions, longest handling time."""
 
 import ssl
 
@@ -50,24 +50,13 @@ def test_configuration_is_the_most_urgent_failure(kinds: list[FailureKind], firs
     assert most_urgent_failure([ok("a", "is fine"), *map(_failure, kinds)]) is first
 
 
-@pytest.mark.parametrize(
-    ("version", "rule"),
-    [
-        ("3.10.8", "reject, nack and a lost channel count as a delivery; there is no delivery limit by default"),
-        ("3.13.7", "there is no delivery limit by default; an overdue acknowledgement closes the channel"),
-        ("4.0.5", "reject, nack and a lost channel count as a delivery; the delivery limit is 20 by default"),
-        ("4.2.0-rc.1", "an overdue acknowledgement closes the channel"),
-        ("4.3.6", "nack, recover and time-outs do not; the delivery limit is 20 by default"),
-        ("4.3.0", "what consumers of a lost node hold returns after 60 s by default"),
-        ("3.12.13", "there is no delivery limit by default; an overdue acknowledgement closes the channel"),
-    ],
-)
-def test_supported_version_is_ok_and_lists_its_rules(version: str, rule: str) -> None:
-    """The finding names what counts as a delivery and which limits the version has by default."""
+@pytest.mark.parametrize("version", ["3.10.8", "3.12.13", "3.13.7", "4.0.5", "4.2.0-rc.1", "4.3.0", "4.3.6"])
+def test_supported_version_is_ok(version: str) -> None:
+    """The finding names it."""
     check = check_version("RabbitMQ", version, "host:5672")
 
     assert (check.result, check.subject) == (CheckResult.OK, "host:5672")
-    assert rule in check.found
+    assert check.found.startswith(f"RabbitMQ {version}: ")
 
 
 @pytest.mark.parametrize("version", ["3.9.29", "2.8.7", "", "unknown"])

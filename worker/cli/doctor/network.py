@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -121,10 +122,13 @@ def _error_text(error: OSError) -> str:
             return error.strerror or str(error) or type(error).__name__
 
 
-async def check_port(host: str, port: int) -> Check:
-    """Whether a worker could listen on the HTTP port; it is bound for a moment, without listening."""
+async def check_port(host: str, port: int) -> list[Check]:
+    """Whether a worker could listen on the HTTP port; it is bound for a moment, without listening.
+
+    Of a live worker that listens there: its health, and what it knows of the markers.
+    """
     if port == 0:
-        return unchecked(_PORT_CHECK, "WORKER_HTTP_PORT is 0: the worker uses any free port")
+        return [unchecked(_PORT_CHECK, "WORKER_HTTP_PORT is 0: the worker uses any free port")]
     subject = str(Address(host, port, "WORKER_HTTP_HOST"))
     try:
         for family, kind, protocol, _, address in await _resolve_host(listening_host(host), port):
@@ -132,23 +136,25 @@ async def check_port(host: str, port: int) -> Check:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the worker's own server does
                 probe.bind(address)
     except TimeoutError:
-        return failed(_PORT_CHECK, "the host name did not resolve in time", "correct WORKER_HTTP_HOST", subject=subject)
+        found = "the host name did not resolve in time"
+        return [failed(_PORT_CHECK, found, "correct WORKER_HTTP_HOST", subject=subject)]
     except OSError as error:
         if error.errno == errno.EADDRINUSE and await _page(host, port, "/livez") == {"alive": True}:
-            return _worker_health(await _page(host, port, "/readyz"), subject)
+            page = await _page(host, port, "/readyz")
+            content = page if isinstance(page, dict) else {}
+            return [_worker_health(content, subject), *_marker_checks(content)]
         remedies = {
             errno.EADDRINUSE: "set WORKER_HTTP_PORT to another port; where `ss` is installed, "
             f"`ss -ltnp 'sport = :{port}'` shows the process that uses this one",
             errno.EACCES: "set WORKER_HTTP_PORT to a port above 1023",
         }
         remedy = remedies.get(error.errno or 0, "set WORKER_HTTP_HOST to an address of this machine, or to ::")
-        return failed(_PORT_CHECK, f"cannot listen: {_error_text(error)}", remedy, subject=subject)
-    return ok(_PORT_CHECK, "free", subject=subject)
+        return [failed(_PORT_CHECK, f"cannot listen: {_error_text(error)}", remedy, subject=subject)]
+    return [ok(_PORT_CHECK, "free", subject=subject)]
 
 
-def _worker_health(page: object, subject: str) -> Check:
+def _worker_health(content: Mapping[str, Any], subject: str) -> Check:
     """What the worker on the HTTP port says of itself on its page /readyz."""
-    content = page if isinstance(page, dict) else {}
     status, reason = str(content.get("status", "unknown")), str(content.get("reason", "no answer from /readyz"))
     found, remedy = f"{status}: {reason}", f"do what the reason says; http://{subject}/ and the worker's log say more"
     if status in _FAILING or (status == "unknown" and not content.get("ready")):
@@ -158,10 +164,9 @@ def _worker_health(page: object, subject: str) -> Check:
     return ok(_HEALTH_CHECK, found, subject=subject)
 
 
-async def check_markers(host: str, port: int) -> list[Check]:
-    """Whether DCS keeps the marker, in each region for which a live worker on the HTTP port knows it."""
-    page = await _page(host, port, "/readyz")
-    regions = page.get("regions") if isinstance(page, dict) else None
+def _marker_checks(content: Mapping[str, Any]) -> list[Check]:
+    """Whether DCS keeps the marker, in each region for which the worker knows it."""
+    regions = content.get("regions")
     items = regions.items() if isinstance(regions, dict) else ()
     return [
         ok("marker", "kept in the descriptions of tasks", subject=region)

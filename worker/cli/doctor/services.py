@@ -13,7 +13,7 @@ from worker.bootstrap import components
 from worker.claims.checks import VARIABLE as CLAIMS_URL
 from worker.claims.checks import check_redis
 from worker.cli.doctor.configuration import DoctorOptions, check_settings
-from worker.cli.doctor.network import Address, check_markers, check_port, find_problem
+from worker.cli.doctor.network import Address, check_port, find_problem
 from worker.config import Configuration, ConfigurationError, Settings
 from worker.config.platform import AGENT_URL, STS_ENDPOINT
 from worker.dcs.checks import CREDENTIALS, Service, check_service
@@ -49,8 +49,7 @@ async def run_checks(loaded: Configuration, options: DoctorOptions) -> list[Chec
         consumers = await check_broker(settings, options.management, on_check)
 
     async def http_port(on_check: OnCheck) -> None:
-        on_check(await check_port(settings.http_host, settings.http_port))
-        for check in await check_markers(settings.http_host, settings.http_port):
+        for check in await check_port(settings.http_host, settings.http_port):
             on_check(check)
 
     found = await asyncio.gather(

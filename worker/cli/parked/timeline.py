@@ -1,12 +1,5 @@
-"""Timeline of one request, read from an event, a parked request or an exported message, and its text form.
+"""Timeline of one request, read from an event or a parked request, and its text form."""
 
-A message on standard input is an object with `body` (from `parked export`) or `payload` (from RabbitMQ's management
-API and rabbitmqadmin), and `headers`, at the top or in `properties`. The body of an event alone is accepted too, but
-has no journal.
-"""
-
-import base64
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -19,9 +12,7 @@ from schemas.journal import EMPTY, FIRST, Entry, Journal, Kind
 from schemas.request import Sender
 from worker.cli.common import exact_duration, format_table, output_width, printable, wrap
 from worker.cli.parked.request import ParkedRequest, time_text
-from worker.config import Settings
 from worker.policy.call_result import CallError
-from worker.rabbit.tools.parked_queue import ParkedMessage
 
 _LABEL_WIDTH: Final = 14
 _MOMENT_WIDTH: Final = 40
@@ -74,7 +65,7 @@ class TimelineStep:
 
 @dataclass(frozen=True, slots=True)
 class RequestTimeline:
-    """Identity of a request, its state (`succeeded`, `failed`, `parked`, `on its way`), and its steps, oldest first."""
+    """Identity of a request, its state (`succeeded`, `failed`, `parked`), and its steps, oldest first."""
 
     sender: Sender
     state: str
@@ -141,54 +132,15 @@ def timeline_of_event_body(body: bytes, headers: Mapping[str, object]) -> Reques
     return timeline_of_event(read_event(body), headers)
 
 
-def timeline_of_parked(request: ParkedRequest, *, is_parked: bool = True) -> RequestTimeline:
-    """The timeline of a parked request, or (not `is_parked`) of a request in another queue."""
+def timeline_of_parked(request: ParkedRequest) -> RequestTimeline:
+    """The timeline of a parked request."""
     headers = request.parked.headers
     received_at = request.envelope.first_received_at or None
     steps = list(_steps(received_at, headers if request.envelope.is_own_copy else {}))
-    if is_parked and not (steps and steps[-1].data["did"] == Kind.PARKED):  # the broker parked it
+    if not (steps and steps[-1].data["did"] == Kind.PARKED):  # the broker parked it
         data = {"did": "parked", "got": request.reason}
         steps.append(TimelineStep(request.parked_at, f"parked: {request.reason}", data))
-    return RequestTimeline(request.sender, "parked" if is_parked else "on its way", received_at, steps)
-
-
-def timeline_of_message(message: Any, settings: Settings) -> RequestTimeline:
-    """The timeline of an exported message: an event, a parked request, or a request from a retry queue.
-
-    Raises ValueError, TypeError, KeyError or RecursionError if it is none of these.
-    """
-    properties = _object_field(message, "properties")
-    headers = _object_field(message, "headers") or _object_field(properties, "headers")
-    body = _body(message)
-    try:
-        return timeline_of_event_body(body, headers)
-    except ValueError:
-        request = ParkedRequest.read(ParkedMessage.not_held(body, headers, properties.get("message_id")), settings)
-        is_parked = names.PARKED_REASON in headers
-        if request.parsed is None and not is_parked:
-            raise
-        return timeline_of_parked(request, is_parked=is_parked)
-
-
-def _object_field(message: Any, name: str) -> Mapping[str, Any]:
-    """The object in this field, empty if missing. Raises TypeError if it is not an object."""
-    part = message.get(name) or {} if isinstance(message, Mapping) else None
-    if not isinstance(part, Mapping):
-        raise TypeError(f"no {name}")
-    return part
-
-
-def _body(message: Mapping[str, Any]) -> bytes:
-    body = message.get("body", message.get("payload", message))
-    match body:
-        case {"base64": str(coded)}:
-            return base64.b64decode(coded)
-        case str() if message.get("payload_encoding") == "base64":
-            return base64.b64decode(body)
-        case str():
-            return body.encode()
-        case _:
-            return json.dumps(body).encode()
+    return RequestTimeline(request.sender, "parked", received_at, steps)
 
 
 def _steps(received_at: float | None, headers: Mapping[str, object]) -> Iterator[TimelineStep]:

@@ -1,4 +1,4 @@
-"""What RabbitMQ's management API says of alarms, bindings and policies; only GET is ever sent.
+"""What RabbitMQ's management API says of bindings and policies; only GET is ever sent.
 
 https://www.rabbitmq.com/docs/management#http-api
 """
@@ -20,7 +20,6 @@ from worker.rabbit.tools.broker_access import BrokerError, Node
 from worker.rabbit.tools.topology_diff import APPLY, unscheduled
 from worker.rabbit.topology import Topology
 
-_ALARMS: Final = {"mem_alarm": "memory", "disk_free_alarm": "disk"}
 API_TIMEOUT_SECONDS: Final = 10.0
 MAX_API_ANSWER_BYTES: Final = 4 << 20
 _COLUMNS: Final = "name,messages,policy,operator_policy,effective_policy_definition"
@@ -43,7 +42,6 @@ async def check_management(
             queues = await _list(client, f"{base}/api/queues/{vhost}?columns={_COLUMNS}")
             to_queues = await _list(client, f"{base}/api/exchanges/{vhost}/{requests}/bindings/source")
             to_readers = await _list(client, f"{base}/api/exchanges/{vhost}/{events}/bindings/source")
-            alarms = await _alarms(client, base)
     except BrokerError as error:
         remedy = f"correct --management, or on the broker: {_commands(node)}"
         on_check(unchecked("bindings and policies", str(error), remedy))
@@ -54,23 +52,8 @@ async def check_management(
         *_others_bound(to_queues, topology, node),
         *_policies(queues, topology, node),
         *_unscheduled(queues, topology, node),
-        alarms,
     ):
         on_check(check)
-
-
-async def _alarms(client: httpx2.AsyncClient, base: str) -> Check:
-    """Memory and disk alarms by node; unlike the other pages, that of the nodes takes the tag monitoring."""
-    name, remedy = "alarms", "on the broker: rabbitmq-diagnostics alarms"
-    try:
-        nodes = await _list(client, f"{base}/api/nodes?columns=name,{','.join(_ALARMS)}")
-    except BrokerError as error:
-        return unchecked(name, str(error), remedy)
-    raised = [f"{kind} alarm on {node.get('name')}" for node in nodes for key, kind in _ALARMS.items() if node.get(key)]
-    if not raised:
-        return ok(name, "no memory alarm, no disk alarm")
-    found = f"{', '.join(raised)}: the broker blocks everything that publishes, the worker too"
-    return failed(name, found, "free memory or disk space on that node, or empty queues that are not consumed")
 
 
 def without_management(node: Node) -> Check:

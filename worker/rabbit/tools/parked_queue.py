@@ -72,18 +72,15 @@ class ParkedMessage:
         needs_renewal = isinstance(count, int) and count >= RENEWED_AT_RETURNS
         return cls(message.body, properties, message.delivery_tag, needs_renewal)
 
-    @classmethod
-    def not_held(
-        cls, body: bytes, headers: Mapping[str, object], message_id: str | None, content_encoding: str | None = None
-    ) -> Self:
-        """A message from elsewhere, for example from a file."""
-        given: Any = dict(headers)
-        return cls(body, Basic.Properties(headers=given, message_id=message_id, content_encoding=content_encoding))
-
     def without_journal(self) -> Self:
         """What identity, reason and state are read from: to keep many messages in memory."""
-        headers = {intern(name): value for name, value in self.headers.items() if name != names.JOURNAL}
-        return self.not_held(self.body, headers, self.properties.message_id, self.properties.content_encoding)
+        headers: Any = {intern(name): value for name, value in self.headers.items() if name != names.JOURNAL}
+        kept = Basic.Properties(
+            headers=headers,
+            message_id=self.properties.message_id,
+            content_encoding=self.properties.content_encoding,
+        )
+        return type(self)(self.body, kept)
 
     @property
     def headers(self) -> Mapping[str, object]:

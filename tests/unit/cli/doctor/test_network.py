@@ -13,7 +13,7 @@ import trustme
 
 from tests.fakes.addresses import first_address_swallows
 from worker.cli.doctor import network
-from worker.cli.doctor.network import Address, check_markers, check_port, find_problem
+from worker.cli.doctor.network import Address, check_port, find_problem
 from worker.policy.diagnostics import CheckResult
 from worker.tools.servers import free_port
 
@@ -147,14 +147,16 @@ async def test_free_port_is_ok_and_stays_free() -> None:
     port = free_port()
 
     for _ in range(2):
-        assert (await check_port("127.0.0.1", port)).result is CheckResult.OK
+        (check,) = await check_port("127.0.0.1", port)
+        assert check.result is CheckResult.OK
     with socket.create_server(("127.0.0.1", port)):
         pass
 
 
 async def test_port_0_is_not_checked() -> None:
     """The system chooses a free port."""
-    assert (await check_port("0.0.0.0", 0)).result is CheckResult.NOT_CHECKED
+    (check,) = await check_port("0.0.0.0", 0)
+    assert check.result is CheckResult.NOT_CHECKED
 
 
 async def test_port_in_use_by_another_program_fails() -> None:
@@ -166,7 +168,7 @@ async def test_port_in_use_by_another_program_fails() -> None:
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        check = await check_port("127.0.0.1", port)
+        (check,) = await check_port("127.0.0.1", port)
 
     assert (check.result, check.found) == (CheckResult.FAILED, "cannot listen: Address already in use")
     assert f"sport = :{port}" in (check.remedy or "")
@@ -203,7 +205,7 @@ async def test_port_in_use_by_a_worker_has_its_health(page: Any, result: CheckRe
     """Status and reason are those of its page /readyz, which answers 503 for some; 0.1.0 had no status."""
 
     async with await asyncio.start_server(_answering(page), "127.0.0.1", 0) as server:
-        check = await check_port("127.0.0.1", server.sockets[0].getsockname()[1])
+        (check,) = await check_port("127.0.0.1", server.sockets[0].getsockname()[1])
 
     assert (check.name, check.result) == ("live worker", result)
     assert (check.remedy is None) is (result is CheckResult.OK)
@@ -213,17 +215,17 @@ async def test_port_in_use_by_a_worker_has_its_health(page: Any, result: CheckRe
 
 @pytest.mark.parametrize("page", [[], {}, {"regions": []}, {"regions": {"a": {}}}, {"status": "ok"}])
 async def test_unknown_marker_is_no_finding(page: object) -> None:
-    """Before the first created task, of another program or version, and if no worker is there."""
+    """Before the first created task, and of another program or version."""
     async with await asyncio.start_server(_answering(page), "127.0.0.1", 0) as server:
-        assert await check_markers("127.0.0.1", server.sockets[0].getsockname()[1]) == []
-    assert await check_markers("127.0.0.1", free_port()) == []
+        checks = await check_port("127.0.0.1", server.sockets[0].getsockname()[1])
+    assert [check.name for check in checks] == ["live worker"]
 
 
 async def test_worker_on_the_port_says_whether_the_marker_is_kept() -> None:
     """By region; a lost one is a warning that says what to do."""
     page = {"regions": {"a": {"marker": "kept"}, "b": {"marker": "lost: 1 of 2 characters are listed"}, "c": {}}}
     async with await asyncio.start_server(_answering(page), "127.0.0.1", 0) as server:
-        kept, lost = await check_markers("127.0.0.1", server.sockets[0].getsockname()[1])
+        _, kept, lost = await check_port("127.0.0.1", server.sockets[0].getsockname()[1])
     assert (kept.name, kept.subject, kept.result, kept.remedy) == ("marker", "a", CheckResult.OK, None)
     assert (lost.name, lost.subject, lost.result) == ("marker", "b", CheckResult.WARNING)
     assert lost.found == page["regions"]["b"]["marker"]
@@ -232,7 +234,7 @@ async def test_worker_on_the_port_says_whether_the_marker_is_kept() -> None:
 
 async def test_address_of_another_machine_fails() -> None:
     """The remedy is another host, not another port."""
-    check = await check_port("192.0.2.1", free_port())
+    (check,) = await check_port("192.0.2.1", free_port())
 
     assert check.result is CheckResult.FAILED
     assert "WORKER_HTTP_HOST" in (check.remedy or "")

@@ -1,5 +1,7 @@
-"""Timeline of a parked request as text, and the text of each journal entry."""
+"""Timelines of events and parked requests as text, and the text of each journal entry."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,14 +9,75 @@ import pytest
 from schemas import names
 from schemas.event import MigrationFailed, Reason
 from schemas.journal import EMPTY, Journal, Kind
+from schemas.timestamp import to_text
 from tests.unit.cli.parked.parked_messages import HEADERS, JOURNAL, JOURNAL_TEXTS, JOURNAL_TIME, NOW, parked_request
 from worker.cli.parked.timeline import (
     describe_entry,
     render_steps,
     render_timeline,
     timeline_of_event,
+    timeline_of_event_body,
     timeline_of_parked,
 )
+
+EXAMPLES = Path(__file__).parents[4] / "schemas" / "examples" / "event"
+
+
+def event(name: str = "failed_exhausted") -> bytes:
+    """The body of an event."""
+    content: dict[str, Any] = json.loads((EXAMPLES / f"{name}.json").read_bytes())
+    times = {"received_at": to_text(JOURNAL_TIME), "completed_at": to_text(JOURNAL_TIME + 125)}
+    return json.dumps(content | times).encode()
+
+
+def test_timeline_of_an_event_has_one_line_per_entry() -> None:
+    """Identity of the request, then each entry with time and age, then the event."""
+    timeline = timeline_of_event_body(event(), {names.JOURNAL: JOURNAL.text()})
+    lines = render_timeline(timeline).splitlines()
+
+    assert lines[0] == f"request       {json.loads(event())['request_id']}"
+    assert lines[3] == "state         failed"
+    timed = [line.split(maxsplit=1) for line in lines[6:]]
+    assert [when for when, _ in timed] == [to_text(JOURNAL_TIME + after) for after in (0, 0.3, 0.4, 0.4, 125)]
+    assert [line.split("  ")[-1] for line in lines[7:10]] == JOURNAL_TEXTS
+    assert "2 min 5 s  failed: exhausted" in lines[10]
+    assert lines[10].endswith("; parked, needs an operator")
+
+
+def test_timeline_of_an_event_as_json_has_journal_and_event() -> None:
+    """With the seconds since the first receipt."""
+    found = timeline_of_event_body(event(), {names.JOURNAL: JOURNAL.text()}).as_json()
+    assert [step["did"] for step in found["timeline"]] == ["received", "create", "look", "wait", "event"]
+    assert [step["after"] for step in found["timeline"]] == [0, 0.3, 0.4, 0.4, 125]
+    assert (found["state"], found["timeline"][1]["id"]) == ("failed", "d-1")
+    assert found["timeline"][-1]["event"] == json.loads(event())
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.iterdir()))
+def test_every_kind_of_event_has_a_timeline(name: str) -> None:
+    """Also without headers."""
+    text = render_steps(timeline_of_event_body(event(name), {}))
+    kinds = ("succeeded: task", "failed: ", "provisioned: ", "provisioning failed: ")
+    assert text.splitlines()[-1].split("  ")[-1].startswith(kinds)
+
+
+def test_timeline_without_journal_has_error_code_calls_and_request_id() -> None:
+    """They are in the event."""
+    words = render_steps(timeline_of_event_body(event("failed_rejected"), {})).splitlines()[-1]
+    request_id = json.loads(event("failed_rejected"))["dcs_request_id"]
+    assert "failed: rejected (DCS.4013): " in words
+    assert words.endswith(f"(create calls: 1; last DCS request id: {request_id})")
+
+
+def test_timeline_of_80_columns_breaks_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows a break is below the text, not below the time."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = render_timeline(timeline_of_event_body(event(), {names.JOURNAL: JOURNAL.text()})).splitlines()
+
+    assert max(map(len, JOURNAL_TEXTS)) > 40
+    assert all(len(line) <= 80 for line in lines)
+    words = " ".join(" ".join(lines).split())
+    assert all(part in words for text in JOURNAL_TEXTS for part in text.split())
 
 
 def test_parked_show_has_the_same_timeline() -> None:

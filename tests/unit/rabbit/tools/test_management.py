@@ -32,7 +32,6 @@ class Api:
             "/api/queues/team%2Fa": [_queue("moves")],
             "/api/exchanges/team%2Fa/in/bindings/source": [BOUND],
             "/api/exchanges/team%2Fa/out/bindings/source": [READER],
-            "/api/nodes": [{"name": "rabbit@a", "mem_alarm": False, "disk_free_alarm": False}],
         } | replies
         self.asked: list[tuple[str, str, str | None]] = []
 
@@ -55,7 +54,7 @@ async def _serving(api: Api) -> AsyncIterator[str]:
 
 
 async def _found(**replies: Any) -> tuple[list[Check], Api]:
-    paths = {"queues": "queues/team%2Fa", "sent": "exchanges/team%2Fa/in/bindings/source", "nodes": "nodes"}
+    paths = {"queues": "queues/team%2Fa", "sent": "exchanges/team%2Fa/in/bindings/source"}
     paths["read"] = "exchanges/team%2Fa/out/bindings/source"
     api = Api({f"/api/{paths[name]}": reply for name, reply in replies.items()})
     checks: list[Check] = []
@@ -65,10 +64,10 @@ async def _found(**replies: Any) -> tuple[list[Check], Api]:
 
 
 async def test_bindings_and_policies_that_are_right_are_well() -> None:
-    """Four questions, all of them GET, with the login of the broker."""
+    """Three questions, all of them GET, with the login of the broker."""
     checks, api = await _found()
 
-    assert [check.result for check in checks] == [CheckResult.OK] * 4
+    assert [check.result for check in checks] == [CheckResult.OK] * 3
     assert checks[1].found == "1 queue is bound for events: reader"
     assert {method for method, _, _ in api.asked} == {"GET"}
     assert {login for _, _, login in api.asked} == {"Basic " + b64encode(b"someone:secret/1").decode()}
@@ -102,28 +101,6 @@ async def test_another_queue_that_gets_requests_is_a_warning() -> None:
     assert "rabbitmqadmin -V team/a delete binding source=in destination_type=queue destination=old" in (
         others[0].remedy or ""
     )
-
-
-async def test_memory_and_disk_alarms_fail_with_their_nodes() -> None:
-    """An alarm of any node blocks every publisher of the cluster."""
-    nodes = [
-        {"name": "rabbit@a", "mem_alarm": True, "disk_free_alarm": False},
-        {"name": "rabbit@b", "mem_alarm": False, "disk_free_alarm": True},
-    ]
-    checks, _ = await _found(nodes=nodes)
-
-    (alarms,) = [check for check in checks if check.name == "alarms"]
-    assert alarms.result is CheckResult.FAILED
-    assert alarms.found.startswith("memory alarm on rabbit@a, disk alarm on rabbit@b: ")
-    assert alarms.remedy
-
-
-async def test_user_without_the_tag_monitoring_learns_bindings_but_no_alarms() -> None:
-    """The page of the nodes takes a further tag."""
-    checks, _ = await _found(nodes=401)
-
-    assert {check.name: check.result for check in checks}["alarms"] is CheckResult.NOT_CHECKED
-    assert {check.name: check.result for check in checks}["binding"] is CheckResult.OK
 
 
 async def test_a_policy_that_changes_a_queue_is_a_warning() -> None:
@@ -179,7 +156,7 @@ async def test_large_answer_is_read_whole_and_a_huge_one_is_refused() -> None:
     checks, _ = await _found(queues=[*many, _queue("moves", expires=1)])
     (huge,), _ = await _found(queues=[_queue("q" * (5 << 20))])
 
-    assert checks[-2].found == "'ours' sets expires 1"
+    assert checks[-1].found == "'ours' sets expires 1"
     assert (huge.result, "more than 4 MiB" in huge.found) == (CheckResult.NOT_CHECKED, True)
 
 

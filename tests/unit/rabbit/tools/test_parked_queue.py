@@ -35,8 +35,9 @@ def test_message_needs_renewal_at_the_broker_s_count_of_returns(
     assert (message.tag, message.needs_renewal) == (7, needs_renewal)
 
 
-def test_message_from_elsewhere_has_no_tag_and_shows_its_set_properties() -> None:
+def test_message_without_journal_has_no_tag_and_keeps_what_identifies_it() -> None:
     """Headers are apart; what is not set is left out."""
-    message = ParkedMessage.not_held(b"x", {"a": 1}, "m1")
+    properties = Basic.Properties(headers={"a": 1, names.JOURNAL: "[]"}, message_id="m1", app_id="sender")
+    message = ParkedMessage(b"x", properties, 7).without_journal()
     assert (message.tag, message.headers, message.attributes) == (0, {"a": 1}, {"message_id": "m1"})
-    assert ParkedMessage.not_held(b"x", {}, None).attributes == {}
+    assert ParkedMessage(b"x", Basic.Properties()).without_journal().attributes == {}
