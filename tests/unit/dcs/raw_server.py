@@ -8,6 +8,7 @@ import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import cache
 
 import httpx2
 import trustme
@@ -28,6 +29,7 @@ AUTHORITY = trustme.CA()
 EMPTY_PAGE = b'{"count":0,"migration_tasks":[]}'
 
 
+@cache
 def client_tls() -> ssl.SSLContext:
     """Trusts the servers of these tests."""
     context = ssl.create_default_context()
@@ -35,6 +37,7 @@ def client_tls() -> ssl.SSLContext:
     return context
 
 
+@cache
 def server_tls(*names: str) -> ssl.SSLContext:
     """A certificate for loopback, or for other names."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -36,6 +36,7 @@ from worker.policy.freeze_detector import FreezeDetector
 from worker.policy.migration_request import MigrationRequest, migration
 from worker.tools.fake_dcs import PLAIN_TEXT_PASSWORD, MigrationTask
 
+SYSTEM_TLS = ssl.create_default_context()
 PROJECT = "0123456789abcdef0123456789abcdef"
 STATUS_WORDS = (
     *("CREATING", "RUNNING", "FULLMIGRATING", "INCRMIGEATING", "MIGRATING", "TERMINATING", "TERMINATED"),
@@ -66,7 +67,7 @@ async def client(
 ) -> AsyncIterator[DcsClient]:
     """A client of the service at `url`."""
     calls = told if told is not None else []
-    transport = ServiceTransport(ssl.create_default_context(), deadline)
+    transport = ServiceTransport(SYSTEM_TLS, deadline)
     http = HttpClient(
         transport,
         deadline=deadline,
