@@ -52,7 +52,7 @@ class Containers:
         with suppress(subprocess.CalledProcessError):
             self.buildah("rm", "--all")
         for mount in reversed(self.mounts()):
-            subprocess.run(["umount", mount], check=False)
+            subprocess.run(["umount", "--lazy", mount], check=False)  # a process that ends may still use it
         shutil.rmtree(self._folder)
 
     def mounts(self) -> list[str]:

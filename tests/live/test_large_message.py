@@ -1,6 +1,7 @@
-"""One message of 64 MB, which RabbitMQ before 4.0 takes: it costs neither connection, nor neighbours, nor the pod."""
+"""Large messages, which RabbitMQ takes by default: they cost neither connection, nor neighbours, nor the pod."""
 
 import asyncio
+import signal
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,23 @@ async def test_large_message_is_refused_while_others_go_on(
         assert peak_bytes(worker.pid) < MAX_PEAK_BYTES
         assert worker.metric("dcs_worker_requests_received_total", 'redelivered="true"') == 0
         assert not [line for line in worker.log() if line["event"] == "broker.disconnected"], worker.explain()
+
+
+async def test_large_messages_do_not_wait_in_memory(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
+    """Those that come while the broker blocks publishing, and are together larger than the pod: no body is kept."""
+    count, body = 30, b"\x80" * (8 << 20)
+    async with RunningSystem(own_rabbit.url, tmp_path) as system:
+        worker = system.worker()
+        await worker.ready()
+        worker.process.send_signal(signal.SIGSTOP)  # until the alarm is on
+        for _ in range(count):
+            await system.publish(body)
+        own_rabbit.run_ctl("set_vm_memory_high_watermark", "absolute", "1000")
+        worker.process.send_signal(signal.SIGCONT)
+        await until(lambda: worker.metric("dcs_worker_requests_received_total") == count, 20, worker.explain)
+        assert system.events == []
+        own_rabbit.run_ctl("set_vm_memory_high_watermark", "0.4")
+        await until(lambda: len(system.events) >= count, 30, worker.explain)
+
+        assert {event.body["reason"] for event in system.events} == {"invalid_request"}
+        assert peak_bytes(worker.pid) < MAX_PEAK_BYTES

@@ -84,6 +84,9 @@ class FakeDelivery:
     async def is_still_ours(self) -> bool:
         return self.is_ours and not self.lost
 
+    def release_body(self) -> None:
+        self.done.append("release_body")
+
     async def ack(self) -> None:
         await self._do("ack")
 

@@ -78,6 +78,7 @@ class DeliveryPipeline:
         except InvalidRequestError as error:
             outcome = final_events.invalid(error, envelope, delivery.body, self._now())
             migration, sender_request_id = None, error.sender.request_id
+            delivery.release_body()
         else:
             outcome = await self._decide(context)
             migration, envelope = context.migration, context.envelope

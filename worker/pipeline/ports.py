@@ -76,6 +76,9 @@ class Delivery(DeliveryOwnership, Protocol):
     def properties(self) -> Any:
         """AMQP properties, for a copy; opaque here."""
 
+    def release_body(self) -> None:
+        """The body was refused: it is read no more, and a large one may leave the memory."""
+
     async def ack(self) -> None:
         """Acknowledge. Raises StaleDeliveryError if the channel was closed."""
 

@@ -16,7 +16,7 @@ from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
-from worker.policy.call_result import StaleDeliveryError
+from worker.policy.call_result import StaleDeliveryError, UncopyableError
 from worker.policy.freeze_detector import FreezeDetector
 from worker.rabbit.connection import HEARTBEAT_SECONDS, ConnectionLostError, connection_loss_as_error
 from worker.rabbit.failure_reasons import closing_reason, reason_in_words
@@ -25,6 +25,8 @@ PROBE_TIMEOUT_SECONDS: Final = 5.0
 """Without an answer and without a delivery; then the channel is abandoned."""
 FRAMES_PER_TURN: Final = 4
 """Of the ten: the rest is for questions, of which each channel has one at a time, and heartbeats."""
+MAX_REFUSED_BODY_BYTES: Final = 1 << 20
+"""A larger body is not kept for a copy: while events wait for the broker, all prefetched bodies are in memory."""
 _NO_HEADERS: Final[Mapping[str, object]] = {}
 
 
@@ -169,7 +171,7 @@ class RabbitDelivery:
     """One message, bound to the channel that it came by. `on_settled` is called once it is answered."""
 
     __slots__ = (
-        *("_channel_health", "_on_settled", "_tag", "body", "content_encoding", "correlation_id", "exchange"),
+        *("_channel_health", "_on_settled", "_tag", "_body", "content_encoding", "correlation_id", "exchange"),
         *("headers", "message_id", "properties", "redelivered", "reply_to"),
     )
 
@@ -179,7 +181,7 @@ class RabbitDelivery:
         deliver, properties = message.delivery, message.header.properties
         assert isinstance(deliver, Basic.Deliver)
         assert deliver.delivery_tag is not None
-        self.body = message.body
+        self._body: bytes | None = message.body
         self.properties = properties
         self.headers: Mapping[str, object] = properties.headers or _NO_HEADERS
         self.message_id = properties.message_id or None
@@ -207,6 +209,18 @@ class RabbitDelivery:
     async def is_still_ours(self) -> bool:
         """Whether the broker still counts this delivery as ours."""
         return await self._channel_health.is_still_ours()
+
+    @property
+    def body(self) -> bytes:
+        """The message body. Raises UncopyableError once it was released."""
+        if self._body is None:
+            raise UncopyableError("a large message is not copied: the broker dead-letters it")
+        return self._body
+
+    def release_body(self) -> None:
+        """Forget a body of more than MAX_REFUSED_BODY_BYTES."""
+        if len(self.body) > MAX_REFUSED_BODY_BYTES:
+            self._body = None
 
     async def ack(self) -> None:
         """Acknowledge. Raises StaleDeliveryError when the channel is closed."""

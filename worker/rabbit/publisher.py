@@ -19,7 +19,7 @@ from pamqp.commands import Basic
 
 from schemas import event as events
 from schemas import names
-from worker.policy.call_result import UnconfirmedError, UncopyableError
+from worker.policy.call_result import UnconfirmedError
 from worker.policy.follow_up import ProvisioningEvent
 from worker.policy.outcome import Completed
 from worker.rabbit.connection import open_channel
@@ -40,8 +40,6 @@ BLOCKED_CHECK_INTERVAL_SECONDS: Final = 0.5
 STARVED_SECONDS: Final = 30.0
 """After an unconfirmed publish no session counts as up until the next confirm, or for this time: longer than the time
 between two tries of an outcome in hand."""
-MAX_PARKED_COPY_BYTES: Final = 16 << 20
-"""Publishing a copy needs three times its memory: a larger message is left to the broker's dead-lettering."""
 MAX_HEX_CHARACTERS: Final = 254
 """Whole bytes in a short string of AMQP, which holds 255."""
 
@@ -150,11 +148,7 @@ class RabbitPublisher:
         await self._copy(delivery, headers, *self._topology.retry_queues[retry_level - 1 :])
 
     async def park(self, delivery: Original, headers: Mapping[str, object]) -> None:
-        """Put a copy into the parked queue. Raises UnconfirmedError, and UncopyableError for a huge message."""
-        if len(delivery.body) > MAX_PARKED_COPY_BYTES:
-            raise UncopyableError(
-                f"a message of {len(delivery.body):,} bytes is not copied: the broker dead-letters it"
-            )
+        """Put a copy into the parked queue. Raises UnconfirmedError, and UncopyableError for a released body."""
         await self._copy(delivery, headers, names.parked_queue(self._queue))
 
     async def hand_back(self, delivery: Original, headers: Mapping[str, object]) -> None:

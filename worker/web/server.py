@@ -3,6 +3,7 @@
 import json
 import logging
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -18,14 +19,17 @@ SHUTDOWN_TIMEOUT_SECONDS: Final = 0.25
 SERVER_HEADER: Final = "dcs-migration-worker"
 """The `Server` header of every page; without one aiohttp would send its version and Python's."""
 
+MAX_RENDERINGS_PER_SECOND: Final = 20.0
+"""Of metrics and status page together, and at once. Rendering takes milliseconds, in which no delivery goes on."""
+
 ALLOWED: Final = "GET, HEAD, OPTIONS"
 
 
 class WebServer:
     """Serves on `host` and `port` (0: any free port) from `start` to `stop`.
 
-    `health` and `status` are called for each request. `metrics` is called with the Accept header (empty if there is
-    none) and returns the body and its media type.
+    `health` and `status` give what is shown. `metrics` is called with the Accept header (empty if there is none) and
+    returns the body and its media type. Beyond MAX_RENDERINGS_PER_SECOND the last rendering is the answer.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class WebServer:
         health: Callable[[], Health],
         metrics: Callable[[str], tuple[bytes, str]],
         status: Callable[[], Status],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._host = host
         self._port = port
@@ -42,6 +47,9 @@ class WebServer:
         self._metrics = metrics
         self._status = status
         self._runner: web.ServerRunner | None = None
+        self._rendered: dict[str, tuple[bytes, str]] = {}
+        self._clock = clock
+        self._renderings_left, self._counted_at = MAX_RENDERINGS_PER_SECOND, clock()
         self._handlers: Mapping[str, Callable[[web.BaseRequest], web.Response]] = {
             "/": self._status_page,
             "/livez": _livez,
@@ -100,15 +108,29 @@ class WebServer:
             return _json(405, {"error": f"only {ALLOWED} are allowed"}, Allow=ALLOWED)
         return handler(request)
 
-    def _status_page(self, _: web.BaseRequest) -> web.Response:
-        html = render_page(self._health(), self._status())
+    def _render(self, request: web.BaseRequest, render: Callable[[], tuple[bytes, str]]) -> tuple[bytes, str]:
+        """Body and media type; token bucket, so that a flood of requests costs little."""
+        now = self._clock()
+        earned = (now - self._counted_at) * MAX_RENDERINGS_PER_SECOND
+        self._renderings_left = min(self._renderings_left + earned, MAX_RENDERINGS_PER_SECOND)
+        self._counted_at = now
+        if self._renderings_left >= 1 or request.path not in self._rendered:
+            self._renderings_left -= 1
+            self._rendered[request.path] = render()
+        return self._rendered[request.path]
+
+    def _status_page(self, request: web.BaseRequest) -> web.Response:
+        body, media_type = self._render(
+            request, lambda: (render_page(self._health(), self._status()).encode(), "text/html; charset=utf-8")
+        )
         headers = {
+            "Content-Type": media_type,
             "Content-Security-Policy": CONTENT_SECURITY_POLICY,
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
             "Cache-Control": "no-store",
         }
-        return web.Response(text=html, content_type="text/html", charset="utf-8", headers=headers)
+        return web.Response(body=body, headers=headers)
 
     def _readyz(self, _: web.BaseRequest) -> web.Response:
         health = self._health()
@@ -116,7 +138,8 @@ class WebServer:
         return _json(200 if health.status.is_ready else 503, {**content, **health.details, **content})
 
     def _metrics_page(self, request: web.BaseRequest) -> web.Response:
-        body, media_type = self._metrics(request.headers.get("Accept", ""))
+        accept = request.headers.get("Accept", "")
+        body, media_type = self._render(request, lambda: self._metrics(accept))
         return web.Response(body=body, headers={"Content-Type": media_type})
 
 

@@ -96,7 +96,7 @@ async def test_malformed_message_gets_event_and_no_call(hostile: Any) -> None:
     (event,) = bench.publisher.events
     assert (event["reason"], event["parked"]) == ("invalid_request", hostile.expect_parked)
     assert event["violations"]
-    assert (bench.dcs.calls, delivery.done) == ([], ["ack"])
+    assert (bench.dcs.calls, delivery.done) == ([], ["release_body", "ack"])
 
 
 async def test_two_broken_bodies_have_two_event_ids() -> None:

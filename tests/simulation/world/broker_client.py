@@ -50,6 +50,9 @@ class Delivery:
                 channel.notice_loss()
         return not channel.is_known_lost
 
+    def release_body(self) -> None:
+        """Nothing: every body is small."""
+
     async def ack(self) -> None:
         """Acknowledge; without effect if the channel was closed unnoticed. Raises StaleDeliveryError."""
         await self._settle("ack", self._broker.ack)

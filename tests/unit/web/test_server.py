@@ -7,12 +7,13 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from itertools import count
 
 import pytest
 
 from worker.policy.health import Health, HealthStatus
 from worker.policy.status import Status
-from worker.web.server import WebServer
+from worker.web.server import MAX_RENDERINGS_PER_SECOND, WebServer
 
 METRICS = "# TYPE one counter\none_total 1.0\n"
 
@@ -298,3 +299,32 @@ async def test_page_policy_allows_only_own_parts(server: WebServer) -> None:
     assert policy.pop("connect-src") == "'self'"
     assert policy.keys() == {"default-src", "base-uri", "form-action", "frame-ancestors"}
     assert set(policy.values()) == {"'none'"}
+
+
+@pytest.fixture
+async def flooded() -> AsyncIterator[WebServer]:
+    """A server whose pages show the number of renderings, and whose clock shows a hundredth more for each request."""
+    shown, renderings = count(), count(1)
+
+    def health() -> Health:
+        return Health(HealthStatus.OK, f"Rendering {next(renderings)}.")
+
+    def metrics(_: str) -> tuple[bytes, str]:
+        return health().reason.encode(), "text/plain"
+
+    server = WebServer("127.0.0.1", 0, health, metrics, Status, lambda: next(shown) / 100)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/"])
+async def test_flood_is_answered_with_the_last_rendering(flooded: WebServer, path: str) -> None:
+    """Each rendering takes the worker milliseconds. Health is always new."""
+    answers = [await get(flooded, path) for _ in range(300)]
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.headers["content-type"] for answer in answers}) == 1
+    renderings = len({answer.body for answer in answers})
+    assert renderings == pytest.approx(MAX_RENDERINGS_PER_SECOND * (1 + 3), abs=1)  # at once, and in three seconds
+    assert answers[0].body != answers[1].body
+    assert (await get(flooded, "/readyz")).body != (await get(flooded, "/readyz")).body
