@@ -7,7 +7,8 @@ A record is a hash with `fingerprint` and `replays`, and one of
 - `ending` and `succeeded`: the request is over.
 
 `sent` is when a create may last have been in flight, `conflict` the error of one that was answered with 409. A claim
-that ran out stays readable: its owner died and may have a create in flight. A later request with another fingerprint reuses the id and changes nothing.
+that ran out stays readable: its owner died and may have a create in flight. A later request with another fingerprint
+reuses the id and changes nothing.
 
 A record that no worker can have written (another type of key, a lease longer than the longest, a time in the future, a
 number that is none) proves nothing: it is removed, and the script goes on as if there were none. TAKE says so.

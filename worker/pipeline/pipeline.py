@@ -113,6 +113,9 @@ class DeliveryPipeline:
 
     async def _decide(self, context: DeliveryContext) -> Outcome:
         """Law `single-flight`: a copy of a request that has ended or is in progress gets its outcome."""
+        # Frozen before it read the message, a replica would take it for a later one, and replace the outcome.
+        if not await context.delivery.is_still_ours():
+            return DeliveryLost(context.envelope.last_sent_at)
         while True:
             in_progress = self._deduplicator.in_progress(context.migration)
             if in_progress is None:
@@ -190,7 +193,7 @@ class DeliveryPipeline:
         return await self._executor.execute(context)
 
     async def _under_claim(self, context: DeliveryContext, claims: Claims, answer: ClaimAnswer) -> Outcome:
-        """Execute under a claim or a lock, or do what its refusal means."""
+        """Execute under a claim or a lock (`Unavailable`), or do what its refusal means."""
         match answer:
             case Concluded(completed):
                 return self._same_outcome(context, completed)
@@ -200,8 +203,6 @@ class DeliveryPipeline:
                 if (known := self._from_memory(context, answer)) is not None:
                     await claims.conclude(context.migration, known)
                     return known
-            case _:
-                pass  # a lock
         context.is_claimed = partial(claims.is_held, context.migration)
         try:
             outcome = await self._execute(context)
@@ -235,9 +236,9 @@ class DeliveryPipeline:
         return None
 
     def _held_elsewhere(self, context: DeliveryContext, held: ClaimedElsewhere) -> Outcome:
-        now = self._now()
         if held.fingerprint != context.migration.fingerprint:
-            return final_events.conflicting(context.migration, context.envelope, now)
+            return final_events.conflicting(context.migration, context.envelope, self._now())
+        now = self._now()
         if held.is_last_send_unknown:
             context.envelope = context.envelope.sent_at_least(now)
         return self._retry_policy.wait(
@@ -263,10 +264,9 @@ class DeliveryPipeline:
                 is_answered = is_same and outcome.answers(context.migration, context.envelope.replays, None)
                 return replace(outcome, is_repeated=True) if is_answered else None
             case RetryLater() | Requeued():
-                other = outcome.envelope
+                other, why = outcome.envelope, "copy" if isinstance(outcome, RetryLater) else outcome.why
                 context.envelope = context.envelope.sent_at_least(other.last_sent_at, other.last_error)
-                followed = replace(outcome, envelope=context.envelope)
-                return replace(followed, why="copy") if isinstance(followed, RetryLater) else followed
+                return replace(outcome, envelope=context.envelope, why=why)
             case _:
                 context.envelope = context.envelope.sent_at_least(self._now())
                 context.first_seen_at = 0.0

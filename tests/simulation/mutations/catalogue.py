@@ -89,6 +89,7 @@ MUTATIONS = (
     ),
     Mutation("drops requests instead of requeueing them", replace_class(SETTLER, settlement.DropInsteadOfRequeue)),
     Mutation("omits x-last-sent-at on copies", replace_class(SETTLER, settlement.LoseLastSentAt)),
+    Mutation("forgets a 409 at a hand-back or a wait", replace_class(SETTLER, settlement.ForgetConflict)),
     Mutation("gives each event a new id", replace_class(SETTLER, settlement.NewEventIdEachTime)),
     Mutation("gives all failures of a request one id", replace_class(SETTLER, settlement.OneIdForAllFailures)),
     Mutation("parks copies of a parked request again", replace_class(SETTLER, settlement.ParkCopiesAgain)),
