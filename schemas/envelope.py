@@ -10,6 +10,7 @@ from typing import Final, Self
 
 from . import names
 from .journal import EMPTY, Journal, Kind
+from .last_error import LastError
 from .timestamp import from_text, to_text
 
 _CEILING: Final = 1_000_000  # no honest count comes near; a forged one stays a small number
@@ -43,6 +44,8 @@ class Envelope:
     """What was done for the request, for people. Without state headers beside it, it is a sender's own and not read."""
     is_own_copy: bool = field(default=True, compare=False)
     """A worker wrote the state headers; else those of the message are a sender's."""
+    last_error: LastError | None = None
+    """Of the last create that may have been sent, or that the request failed with."""
 
     @classmethod
     def read(cls, headers: Mapping[str, object], *, redelivered: bool, now: float, is_own_copy: bool = True) -> Self:
@@ -74,6 +77,8 @@ class Envelope:
             readable = readable and value is not None
             return None if value is None else min(value, now)
 
+        last_error = LastError.read(state[names.LAST_ERROR]) if names.LAST_ERROR in state else None
+        readable = last_error is not None or names.LAST_ERROR not in state
         broken = max(1, _count(headers, names.DELIVERY_COUNT)) if redelivered else 0
         first, last = time(names.FIRST_RECEIVED_AT), time(names.LAST_SENT_AT)
         read = cls(
@@ -89,6 +94,7 @@ class Envelope:
             is_dated=first is not None,
             journal=_journal(state, broken, now),
             is_own_copy=is_own_copy,
+            last_error=last_error,
         )
         return read if readable else replace(read, last_sent_at=now)
 
@@ -105,11 +111,21 @@ class Envelope:
         """
         return self.attempts > 0 and self.last_sent_at is not None and not self.interruptions
 
-    def sent_at_least(self, last_sent_at: float | None) -> Self:
-        """The state with the later of both times at which a create may last have been in flight."""
+    @property
+    def conflict(self) -> LastError | None:
+        """The 409 that a create of the request was answered with: it is never created again."""
+        return self.last_error if self.last_error is not None and self.last_error.is_conflict else None
+
+    def sent_at_least(self, last_sent_at: float | None, last_error: LastError | None = None) -> Self:
+        """The state with what is known of another copy: the later of both times of a create, and its conflict."""
         if last_sent_at is None:
             return self
-        return replace(self, last_sent_at=max(last_sent_at, self.last_sent_at or last_sent_at))
+        known = last_error if last_error is not None and last_error.is_conflict else self.last_error
+        return replace(self, last_sent_at=max(last_sent_at, self.last_sent_at or last_sent_at), last_error=known)
+
+    def failed_with(self, last_error: LastError) -> Self:
+        """The state with a later error, which does not replace a conflict."""
+        return self if self.conflict is not None else replace(self, last_error=last_error)
 
     def tried(self) -> Self:
         """The state with one more create call. Every request comes by, and `dataclasses.replace` takes its time."""
@@ -126,6 +142,7 @@ class Envelope:
             self.is_dated,
             self.journal,
             self.is_own_copy,
+            self.last_error,
         )
 
     def write(self, original: Mapping[str, object]) -> dict[str, object]:
@@ -144,6 +161,8 @@ class Envelope:
             kept[names.REPLAYS] = self.replays
         if self.last_sent_at is not None:
             kept[names.LAST_SENT_AT] = to_text(self.last_sent_at)
+        if self.last_error is not None:
+            kept[names.LAST_ERROR] = self.last_error.text()
         if self.journal:
             kept[names.JOURNAL] = self.journal.text()
         return kept

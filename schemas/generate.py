@@ -69,6 +69,7 @@ HEADERS: Final = (
         "When a create call may last have been in flight; absent: certainly never.",
         is_time=True,
     ),
+    Header(names.LAST_ERROR, "string", "What DCS answered the last create that may have acted, in JSON.", is_json=True),
     Header(names.STAGE, "string", "`follow-up` on a watch, which is no request and only in the follow-up queues."),
     Header(names.TASK_ID, "string", "Id of the watched task."),
     Header(names.JOB_ID, "string", "Id of the job that creates the watched task, if DCS named one."),

@@ -25,6 +25,7 @@ INTERRUPTIONS: Final = "x-interruptions"
 REPLAYS: Final = "x-replays"
 FIRST_RECEIVED_AT: Final = "x-first-received-at"
 LAST_SENT_AT: Final = "x-last-sent-at"
+LAST_ERROR: Final = "x-last-error"
 # Properties that a copy cannot carry as such: the one would delete it, the other would have it refused.
 EXPIRATION: Final = "x-expiration"
 USER_ID: Final = "x-user-id"
@@ -35,7 +36,7 @@ TASK_ID: Final = "x-task-id"
 JOB_ID: Final = "x-job-id"
 STATE: Final = frozenset(
     (
-        *(ATTEMPTS, ROUND, DELIVERIES, INTERRUPTIONS, REPLAYS, FIRST_RECEIVED_AT, LAST_SENT_AT),
+        *(ATTEMPTS, ROUND, DELIVERIES, INTERRUPTIONS, REPLAYS, FIRST_RECEIVED_AT, LAST_SENT_AT, LAST_ERROR),
         *(STAGE, TASK_ID, JOB_ID),
     )
 )

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from schemas import event
+from schemas.last_error import LastError
 from tests.fakes.servers import RedisServer
 from tests.live.redis_replicas import (
     DONE,
@@ -160,3 +161,14 @@ async def test_stored_records_are_small_and_without_secrets(redis_node: RedisSer
         assert set(record) == {b"fingerprint", b"ending", b"succeeded", b"replays"}
         assert sorted(await client.keys("*")) == [MEMORY_KEY, record_key(migration())]
     assert event.SUCCEEDED_TYPE not in str(record)
+
+
+async def test_conflict_is_granted_to_other_replicas_until_the_request_ends(redis_node: RedisServer) -> None:
+    """A later release by a replica that knows of none does not take it away."""
+    conflict = LastError("exists already", 409, error_msg="exists", is_conflict=True)
+    async with two_replicas(redis_node.url) as (one, other):
+        await one.take(migration(), NOW)
+        await one.release(migration(), NOW - 1, conflict)
+        await other.release(migration(), None)
+        granted = await other.take(migration(), NOW)
+        assert granted == Granted(is_first=False, last_sent_at=NOW - 1, last_error=conflict)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.envelope import Envelope
+from schemas.last_error import LastError
 from worker.policy.call_result import (
     CallError,
     CallResult,
@@ -247,8 +248,12 @@ class FakeClaims:
         self.recorded.append(("conclude", completed))
         return self.stored or completed
 
-    async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
+    async def release(
+        self, migration: MigrationRequest, last_sent_at: float | None, last_error: LastError | None = None
+    ) -> None:
         self.recorded.append(("release", last_sent_at))
+        if last_error is not None and last_error.is_conflict:
+            self.recorded.append(("conflict", last_error))
 
 
 class FakeObserver:

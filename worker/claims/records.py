@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from schemas.event import MigrationFailed, MigrationSucceeded
 from schemas.journal import LIMIT as JOURNAL_LIMIT
 from schemas.journal import Journal
+from schemas.last_error import LastError
 from schemas.timestamp import from_text
 from worker.claims.scripts import CLOCK_ALLOWANCE_SECONDS, EARLIEST_TIME, MOST_REPLAYS
 from worker.policy.migration_request import MigrationRequest
@@ -63,9 +64,10 @@ def read_take(
         case b"held":
             found = ClaimedElsewhere(rest.decode("ascii", "replace"))
         case b"lost":  # its owner died, possibly with a create in flight
-            found = Granted(is_first=False, last_sent_at=now)
+            found = Granted(is_first=False, last_sent_at=now, last_error=LastError.read(rest))
         case b"free":
-            found = Granted(is_first=False, last_sent_at=_last_sent_at(rest, now))
+            sent, _, error = rest.partition(b" ")
+            found = Granted(is_first=False, last_sent_at=_last_sent_at(sent, now), last_error=LastError.read(error))
         case b"odd":
             found = Doubted(_last_sent_at(rest, now))
         case b"concluded":

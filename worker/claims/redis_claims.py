@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from schemas.last_error import LastError
 from worker.claims import records, scripts
 from worker.claims.connection import (
     BATCH_LIMIT,
@@ -199,12 +200,15 @@ class RedisClaims:
         )
         return records.read_ending(answer.reply, migration, time.time()) or ending
 
-    async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
-        """Give the claim up, and say when a create may last have been in flight."""
+    async def release(
+        self, migration: MigrationRequest, last_sent_at: float | None, last_error: LastError | None = None
+    ) -> None:
+        """Give the claim up, and say when a create may last have been in flight, and its conflict."""
         lease = self._leases.get(migration)
         token = lease.token if lease is not None else b""
         sent = b"" if last_sent_at is None else b"%r" % last_sent_at
-        arguments = (scripts.record_key(migration), token, migration.fingerprint.encode(), sent, _KEEP)
+        conflict = last_error.text().encode() if last_error is not None and last_error.is_conflict else b""
+        arguments = (scripts.record_key(migration), token, migration.fingerprint.encode(), sent, _KEEP, conflict)
         await self._report(migration, ScriptCall(scripts.RELEASE, arguments))
 
     async def _report(self, migration: MigrationRequest, command: ScriptCall) -> RedisAnswer:

@@ -6,8 +6,9 @@ A record is a hash with `fingerprint` and `replays`, and one of
 - nothing more: the claim was released, the request will come back;
 - `ending` and `succeeded`: the request is over.
 
-`sent` is when a create may last have been in flight. A claim that ran out stays readable: its owner died and may have
-a create in flight. A later request with another fingerprint reuses the id and changes nothing.
+`sent` is when a create may last have been in flight, `conflict` the error of one that was answered with 409. A claim
+that ran out stays readable: its owner died and may have a create in flight. A later request with another fingerprint
+reuses the id and changes nothing.
 
 A record that no worker can have written (another type of key, a lease longer than the longest, a time in the future, a
 number that is none) proves nothing: it is removed, and the script goes on as if there were none. TAKE says so.
@@ -72,13 +73,13 @@ the limit, 0 if there is none or this user may not ask."""
 # Without any of these fields, GET tells a hash (an error) from a missing key.
 _READ: Final = f"""
 local record = redis.pcall('HMGET', KEYS[1],
-  'fingerprint', 'ending', 'succeeded', 'replays', 'token', 'until', 'sent')
+  'fingerprint', 'ending', 'succeeded', 'replays', 'token', 'until', 'sent', 'conflict')
 local is_odd = record.err ~= nil
 if is_odd then
   if not string.find(record.err, 'WRONGTYPE', 1, true) then return record end
   record = {{}}
 end
-local fingerprint, ending, succeeded, replays, token, till, sent = unpack(record, 1, 7)
+local fingerprint, ending, succeeded, replays, token, till, sent, conflict = unpack(record, 1, 8)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function within(text, most)
@@ -124,8 +125,9 @@ if is_odd and sent_at then redis.call('HSET', KEYS[1], 'sent', sent) end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 if reopened then return table.concat({{'reopened', fingerprint, succeeded, known, ending}}, ' ') end
 if is_odd then return 'odd ' .. (sent_at and sent or '') end
-if token then return 'lost' end
-return fingerprint and 'free ' .. (sent or '') or 'new'
+local known_conflict = conflict or ''
+if token then return 'lost ' .. known_conflict end
+return fingerprint and 'free ' .. (sent or '') .. ' ' .. known_conflict or 'new'
 """
 """token, fingerprint, replays, lease ms, keep ms, the caller's time, an ending to be replaced or nothing -> a word and
 what belongs to it; worker.claims.records reads it.
@@ -187,11 +189,12 @@ local unreadable, wall = nil, tonumber(ARGV[3]) or 0
 if ending or (fingerprint and fingerprint ~= ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[2])
 if ARGV[3] ~= '' and (not sent_at or sent_at < wall) then redis.call('HSET', KEYS[1], 'sent', ARGV[3]) end
+if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'conflict', ARGV[5]) end
 if token == ARGV[1] then redis.call('HDEL', KEYS[1], 'token', 'until') end
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1
 """
-"""token, fingerprint, last sent at or empty, keep ms. That a create may have been sent is true of any replica."""
+"""token, fingerprint, last sent at or empty, keep ms, conflict or empty. What was sent is true of any replica."""
 
 FORGET: Final = f"""
 local unreadable, wall = nil, 0

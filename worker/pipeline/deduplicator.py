@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from schemas.last_error import LastError
 from worker.policy.migration_request import Key, MigrationRequest
 from worker.policy.outcome import Completed, Outcome
 
@@ -40,6 +41,13 @@ class Unfinished:
     first_received_at: float
     waits_until: float = 0.0
     """Until then it is certainly unfinished; later, another replica may have processed it."""
+    last_error: LastError | None = None
+    open_until: float = 0.0
+    """Until then no replica can have rejected it after a conflict."""
+
+    def error_at(self, now: float, migration: MigrationRequest) -> LastError | None:
+        """The last error, if it is of this request and still counts."""
+        return self.last_error if now < self.open_until and self.fingerprint == migration.fingerprint else None
 
 
 class Deduplicator:

@@ -16,6 +16,7 @@ from typing import assert_never
 
 from schemas.event import Reason
 from schemas.journal import Kind
+from schemas.last_error import LastError
 from worker.pipeline import final_events
 from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.ports import CallPermit, CallThrottle, Chance, Clock, Dcs, Observer, OnCreated
@@ -100,21 +101,12 @@ class Executor:
             if (reason := self._terminal_reason(context, step)) is not None:
                 return self._failed(context, reason, step)
             context.failed = step
-            wait = self._wait_in_hand(context, step, attempt)
+            is_new_conflict = error_table.is_conflict(step) and not context.last_call_was_lookup
+            wait = 0.0 if is_new_conflict else self._retry_policy.wait_in_hand(step, attempt, self._random_unit())
             if wait is None or not await self._throttle.pause(wait):
                 return self._schedule_retry(context, step)
             attempt += 1
         return step
-
-    def _wait_in_hand(self, context: DeliveryContext, error: CallError, attempt: int) -> float | None:
-        """Seconds until the next attempt of this delivery; None if the request has to wait in the broker.
-
-        Only this delivery knows of a conflict: it looks at once, and again after the listing delay.
-        """
-        if error is context.ambiguous_create and error_table.is_conflict(error):
-            is_new, sent_at = not context.last_call_was_lookup, context.envelope.last_sent_at
-            return 0.0 if is_new else self._retry_policy.listing_delay_left(sent_at, self._now())
-        return self._retry_policy.wait_in_hand(error, attempt, self._random_unit())
 
     async def _attempt(self, context: DeliveryContext) -> Outcome | CallError:
         """One attempt, and another one if a probe shows that the refusal concerns this request only."""
@@ -248,12 +240,13 @@ class Executor:
     def _check_listing_delay(self, context: DeliveryContext, started_at: float) -> Outcome | CallError | None:
         """Absence counts only if the look-up started after the listing delay, however long its answer took."""
         listing_delay_left = self._retry_policy.listing_delay_left(context.envelope.last_sent_at, started_at)
-        if (conflict := context.ambiguous_create) is not None and error_table.is_conflict(conflict):
-            return conflict if listing_delay_left > 0 else self._failed(context, Reason.REJECTED, conflict)
-        if listing_delay_left > 0 and context.ambiguous_create is not None:
-            return self._retry_policy.after(context.ambiguous_create, context.envelope, listing_delay_left, self._now())
+        conflict, envelope = context.envelope.conflict, context.envelope
+        if listing_delay_left > 0 and conflict is None and context.ambiguous_create is not None:
+            return self._retry_policy.after(context.ambiguous_create, envelope, listing_delay_left, self._now())
         if listing_delay_left > 0:
-            return self._retry_policy.wait(context.envelope, listing_delay_left, "settle")
+            return self._retry_policy.wait(envelope, listing_delay_left, "settle")
+        if conflict is not None:
+            return self._failed(context, Reason.REJECTED)
         context.absent_at, context.ambiguous_create = self._now(), None
         context.lookups += 1
         return None
@@ -281,10 +274,12 @@ class Executor:
             return final_events.succeeded(context.migration, context.envelope, result, "created", self._now())
         if result.is_ambiguous:
             context.ambiguous_create = result
-            context.envelope = replace(context.envelope, last_sent_at=self._now())
+            is_conflict = error_table.is_conflict(result)
+            last_error = LastError.of(result, is_conflict=is_conflict)
+            context.envelope = replace(context.envelope, last_sent_at=self._now(), last_error=last_error)
             context.needs_lookup, context.absent_at = True, None
-            if error_table.is_conflict(result):
-                context.lookups = 0
+            if is_conflict:
+                context.lookups = 0  # look at once
         return result
 
     def _record_call(self, context: DeliveryContext, call: Call, result: CallResult) -> None:
@@ -334,7 +329,9 @@ class Executor:
     def _failed(
         self, context: DeliveryContext, reason: Reason, error: CallError | None = None, candidates: tuple[str, ...] = ()
     ) -> Completed:
-        error = error or context.ambiguous_create
+        if error is not None:
+            context.envelope = context.envelope.failed_with(LastError.of(error))
         said = final_events.MAY_NOT_LIST if reason is Reason.FORBIDDEN and context.last_call_was_lookup else None
         migration, envelope, now = context.migration, context.envelope, self._now()
-        return final_events.failed(migration, envelope, reason, now, error=error, candidates=candidates, said=said)
+        known = error or envelope.last_error
+        return final_events.failed(migration, envelope, reason, now, error=known, candidates=candidates, said=said)

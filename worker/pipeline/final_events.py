@@ -7,6 +7,7 @@ from pydantic_core import to_json
 from schemas import event, identity
 from schemas.envelope import Envelope
 from schemas.event import PARKED_REASONS, DcsError, MigrationFailed, Reason, Resolution
+from schemas.last_error import LastError
 from schemas.request import InvalidRequestError
 from schemas.timestamp import to_text
 from worker.policy import error_table
@@ -71,7 +72,7 @@ def failed(
     reason: Reason,
     now: float,
     *,
-    error: CallError | None = None,
+    error: CallError | LastError | None = None,
     candidates: tuple[str, ...] = (),
     said: str | None = None,
 ) -> Completed:
@@ -93,7 +94,7 @@ def failed(
     return replace(completed, not_after=migration.not_after) if reason is Reason.EXPIRED else completed
 
 
-def _is_unknown_rejection(reason: Reason, error: CallError | None) -> bool:
+def _is_unknown_rejection(reason: Reason, error: CallError | LastError | None) -> bool:
     """Whether an operator may have to replay a rejected request, once the service is repaired."""
     if reason is not Reason.REJECTED or error is None:
         return False
@@ -140,8 +141,9 @@ def _failure(body: MigrationFailed, envelope: Envelope, message: bytes, fingerpr
     )
 
 
-def _error(error: CallError | None, candidates: tuple[str, ...]) -> DcsError | None:
-    if error is None or (error.http_status is None and error.evidence is Evidence.NEVER_SENT):
+def _error(error: CallError | LastError | None, candidates: tuple[str, ...]) -> DcsError | None:
+    is_unsent = isinstance(error, CallError) and error.evidence is Evidence.NEVER_SENT
+    if error is None or (error.http_status is None and is_unsent):
         return DcsError(candidates=candidates) if candidates else None
     return DcsError(
         status=error.http_status,

@@ -114,6 +114,9 @@ class DeliveryPipeline:
 
     async def _decide(self, context: DeliveryContext) -> Outcome:
         """Law `single-flight`: a copy of a request that has ended or is in progress gets its outcome."""
+        # Frozen before it read the message, a replica would take it for a later one, and replace the outcome.
+        if not await context.delivery.is_still_ours():
+            return DeliveryLost(context.envelope.last_sent_at)
         while True:
             in_progress = self._deduplicator.in_progress(context.migration)
             if in_progress is None:
@@ -137,7 +140,8 @@ class DeliveryPipeline:
                 return final_events.conflicting(context.migration, context.envelope, self._now())
             context.needs_lookup = self._retry_policy.reconcile != "off"
             context.first_seen_at = min(known.first_received_at, context.envelope.first_received_at)
-            context.envelope = context.envelope.sent_at_least(known.last_sent_at)
+            error = known.error_at(self._now(), context.migration)
+            context.envelope = context.envelope.sent_at_least(known.last_sent_at, error)
         outcome: Outcome | None = None
         self._deduplicator.start(context.migration, age_starts_at(context.published_at, context.envelope, self._now()))
         try:
@@ -169,11 +173,13 @@ class DeliveryPipeline:
         return await self._under_claim(context, self._locks, await self._locks.take(context.migration, now, replays))
 
     def _unfinished(self, context: DeliveryContext, outcome: Outcome | None) -> Unfinished:
-        last_sent_at = context.envelope.last_sent_at if outcome else self._now()
-        first = context.first_seen_at if context.first_seen_at is not None else context.envelope.first_received_at
-        waits_until = self._now() + outcome.seconds if isinstance(outcome, RetryLater) else 0.0
-        first = first if context.envelope.is_dated else 0.0
-        return Unfinished(context.migration.fingerprint, last_sent_at, first, waits_until)
+        now, envelope, fingerprint = self._now(), context.envelope, context.migration.fingerprint
+        last_sent_at = envelope.last_sent_at if outcome else now
+        first = context.first_seen_at if context.first_seen_at is not None else envelope.first_received_at
+        waits_until = now + outcome.seconds if isinstance(outcome, RetryLater) else 0.0
+        first = first if envelope.is_dated else 0.0
+        open_until = max(waits_until, now + self._retry_policy.listing_delay_left(last_sent_at, now))
+        return Unfinished(fingerprint, last_sent_at, first, waits_until, envelope.last_error, open_until)
 
     def _conflicts(self, context: DeliveryContext, known: Unfinished | None) -> bool:
         """Whether the request is certainly another one, which waits in a retry queue."""
@@ -188,7 +194,7 @@ class DeliveryPipeline:
         return await self._executor.execute(context)
 
     async def _under_claim(self, context: DeliveryContext, claims: Claims, answer: ClaimAnswer) -> Outcome:
-        """Execute under a claim or a lock, or do what its refusal means."""
+        """Execute under a claim or a lock (`Unavailable`), or do what its refusal means."""
         match answer:
             case Concluded(completed):
                 return self._same_outcome(context, completed)
@@ -198,19 +204,17 @@ class DeliveryPipeline:
                 if (known := self._from_memory(context, answer)) is not None:
                     await claims.conclude(context.migration, known)
                     return known
-            case _:
-                pass  # a lock
         context.is_claimed = partial(claims.is_held, context.migration)
         try:
             outcome = await self._execute(context)
         except BaseException:
-            await claims.release(context.migration, self._now())
+            await claims.release(context.migration, self._now(), context.envelope.last_error)
             raise
         if isinstance(outcome, Completed):
             standing = await claims.conclude(context.migration, outcome)
             is_other = standing != outcome and self._is_answered_by(context, standing)
             return replace(standing, is_repeated=True) if is_other else outcome
-        await claims.release(context.migration, context.envelope.last_sent_at)
+        await claims.release(context.migration, context.envelope.last_sent_at, context.envelope.last_error)
         return outcome
 
     def _from_memory(self, context: DeliveryContext, answer: Granted | Unavailable) -> Completed | None:
@@ -227,15 +231,15 @@ class DeliveryPipeline:
             # Replayed, dropped or sent anew since; a create may have been sent before.
             self._deduplicator.forget(context.migration)
             is_first, last_sent_at = False, last_sent_at or from_text(failure.completed_at)
-        context.envelope = context.envelope.sent_at_least(last_sent_at)
+        context.envelope = context.envelope.sent_at_least(last_sent_at, answer.last_error)
         context.needs_lookup = context.needs_lookup or (not is_first and self._retry_policy.reconcile != "off")
         context.first_seen_at = context.first_seen_at if is_first else 0.0
         return None
 
     def _held_elsewhere(self, context: DeliveryContext, held: ClaimedElsewhere) -> Outcome:
-        now = self._now()
         if held.fingerprint != context.migration.fingerprint:
-            return final_events.conflicting(context.migration, context.envelope, now)
+            return final_events.conflicting(context.migration, context.envelope, self._now())
+        now = self._now()
         if held.is_last_send_unknown:
             context.envelope = context.envelope.sent_at_least(now)
         return self._retry_policy.wait(
@@ -260,12 +264,10 @@ class DeliveryPipeline:
                 is_same = outcome.fingerprint == context.migration.fingerprint
                 is_answered = is_same and outcome.answers(context.migration, context.envelope.replays, None)
                 return replace(outcome, is_repeated=True) if is_answered else None
-            case RetryLater():
-                context.envelope = context.envelope.sent_at_least(outcome.envelope.last_sent_at)
-                return replace(outcome, envelope=context.envelope, why="copy")
-            case Requeued():
-                context.envelope = context.envelope.sent_at_least(outcome.envelope.last_sent_at)
-                return replace(outcome, envelope=context.envelope)
+            case RetryLater() | Requeued():
+                other, why = outcome.envelope, "copy" if isinstance(outcome, RetryLater) else outcome.why
+                context.envelope = context.envelope.sent_at_least(other.last_sent_at, other.last_error)
+                return replace(outcome, envelope=context.envelope, why=why)
             case _:
                 context.envelope = context.envelope.sent_at_least(self._now())
                 context.first_seen_at = 0.0

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+from schemas.last_error import LastError
 from worker.policy.call_result import CallError, CallResult, LookupResult, TaskCreated
 from worker.policy.delivery_report import DeliveryFinished
 from worker.policy.follow_up import LastWord, ProvisioningEvent, Watch
@@ -167,8 +168,10 @@ class Claims(Protocol):
         Returns the outcome that counts: another one if the request ended before, which a frozen replica may not know.
         """
 
-    async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
-        """Release the claim, and store when a create may last have been in flight."""
+    async def release(
+        self, migration: MigrationRequest, last_sent_at: float | None, last_error: LastError | None = None
+    ) -> None:
+        """Release the claim, and store when a create may last have been in flight, and its conflict."""
 
 
 class SharedClaims(Claims, Protocol):

@@ -9,6 +9,7 @@ is kept until its task must be listed. First deliveries, which are nearly all, c
 import asyncio
 from typing import Protocol
 
+from schemas.last_error import LastError
 from worker.policy.migration_request import Key, MigrationRequest
 from worker.policy.outcome import ClaimedElsewhere, Completed, Unavailable
 
@@ -56,7 +57,9 @@ class RepeatLocks:
         await self._give_back(migration.key, may_have_created=completed.reason == "created")
         return completed
 
-    async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
+    async def release(
+        self, migration: MigrationRequest, last_sent_at: float | None, last_error: LastError | None = None
+    ) -> None:
         """Release the lock, or keep it until a task that may have been created must be listed."""
         taken_at = self._taken_at.get(migration.key, 0.0)
         await self._give_back(migration.key, may_have_created=last_sent_at is not None and last_sent_at >= taken_at)

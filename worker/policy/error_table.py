@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from schemas.event import Reason
+from schemas.last_error import LastError
 from worker.policy.call_result import (
     CallError,
     CallResult,
@@ -164,14 +165,14 @@ def is_service_code(code: str | None) -> bool:
     return normal.startswith(("DCS.", "APIG.", "CBC.")) or bool(_OLDER_FAMILY.match(normal))
 
 
-def is_known_code(error: CallError) -> bool:
+def is_known_code(error: CallError | LastError) -> bool:
     """Whether the table has the code of an answer: a rejection by any other code may be a defect of the service."""
     return (error.http_status, normal_code(error.error_code)) in BY_CODE
 
 
-def is_conflict(error: CallError | None) -> bool:
+def is_conflict(error: CallError | LastError) -> bool:
     """Whether the service says that the task exists already: without one, the request is never created again."""
-    return error is not None and error.http_status == 409
+    return error.http_status == 409
 
 
 def is_foreign(error: CallError) -> bool:

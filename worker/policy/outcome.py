@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from schemas.envelope import Envelope
 from schemas.event import FAILED_TYPE, SUCCEEDED_TYPE, Reason
+from schemas.last_error import LastError
 from schemas.timestamp import from_text, to_text
 from worker.policy.migration_request import MigrationRequest
 
@@ -115,6 +116,8 @@ class Granted:
     """When a create may last have been in flight under an earlier claim."""
     has_record: bool = field(default=True, compare=False)
     """The request was known: False if it is new, or was forgotten."""
+    last_error: LastError | None = None
+    """The conflict that a create was answered with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,13 @@ from typing import Final
 
 from tests.simulation.checks.failures import unexplained_failure
 from tests.simulation.checks.follow_up import one_last_event, unwatched, wrong_last_events
-from tests.simulation.checks.outcomes import Arrivals, event_ids, parked_twice, tasks_of_failed_messages
+from tests.simulation.checks.outcomes import (
+    Arrivals,
+    created_after_conflict,
+    event_ids,
+    parked_twice,
+    tasks_of_failed_messages,
+)
 from tests.simulation.checks.throttle import (
     creates_after_old_lookup,
     delayed_by_other_project,
@@ -113,6 +119,9 @@ def check_laws(facts: RunFacts) -> Verdict:
         _check_events_are_true(facts, request_key, events[request_key], calls[request_key], arrivals, verdict)
         _check_one_kind_of_event(facts, request_key, events[request_key], calls[request_key], arrivals, verdict)
         verdict.violations += creates_after_old_lookup(calls[request_key])
+        verdict.violations += created_after_conflict(
+            arrivals, calls[request_key], facts.plan.listing_delay, is_sound=facts.is_sound
+        )
         verdict.violations += delayed_by_other_project(facts.plan, request_key[0], events[request_key])
         request = facts.plan.requests[request_key[0]]
         for event in _first_of_each_kind(events[request_key]):

@@ -4,14 +4,18 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import combinations
 from typing import Final
 
 from schemas import names
+from tests.simulation.scenario.call_endings import CALL_ENDINGS
 from tests.simulation.world.records import CreateCall, DeliveryRecord, Event, Message, how_known, is_final
 
 CLOCK_STEP_SECONDS: Final = 0.002
 """Resolution of the times that an outcome and a copy carry."""
+
+_CONFLICTS: Final = {name for name, ending in CALL_ENDINGS.items() if ending.status == HTTPStatus.CONFLICT}
 
 CouldKnow = Callable[[DeliveryRecord, DeliveryRecord], bool]
 """Whether the second delivery could know of the event of the first."""
@@ -49,12 +53,16 @@ class Arrivals:
             first.setdefault(delivery.message, delivery)
         return cls(first, deliveries, clock_drift)
 
-    def is_later(self, delivery: DeliveryRecord, failure: Event) -> bool:
-        """Whether the message of a delivery can have arrived after a failure, by the clocks of the replicas."""
+    def first_of(self, delivery: DeliveryRecord) -> DeliveryRecord:
+        """The first delivery of the sender's message that a delivery is of."""
         message = delivery.message
         while message.parent is not None:
             message = message.parent.message
-        first = self.first.get(message, delivery)
+        return self.first.get(message, delivery)
+
+    def is_later(self, delivery: DeliveryRecord, failure: Event) -> bool:
+        """Whether the message of a delivery can have arrived after a failure, by the clocks of the replicas."""
+        first = self.first_of(delivery)
         is_same_clock = first.replica == failure.delivery.replica
         return first.at + (CLOCK_STEP_SECONDS if is_same_clock else self.clock_drift) >= failure.decided_at
 
@@ -86,6 +94,23 @@ def tasks_of_failed_messages(
             is_meant = event.reason != "conflict" or how_known(event.delivery, call.delivery) is not None
             if is_after and is_meant and not arrivals.is_reopened(event, call.started_at):
                 yield f"created at {call.started_at:.1f} s, after its failure ({event.reason}) of {event.at:.1f} s"
+
+
+def created_after_conflict(
+    arrivals: Arrivals, calls: Sequence[CreateCall], listing_delay: float, *, is_sound: bool
+) -> Iterator[str]:
+    """Creates after one that DCS answered with 409, for a message of that request, where the worker could know.
+
+    It knows of its own delivery, by a copy, and by sound claims that were released: then also for what arrived before
+    the request can have been rejected. A delivery that was lost before its copy was confirmed is unknown.
+    """
+    for earlier, later in combinations(calls, 2):
+        if earlier.ending not in _CONFLICTS or earlier.ended_at is None:
+            continue
+        is_released = is_sound and "copy" in earlier.delivery.confirmed
+        is_copy = is_released and arrivals.first_of(later.delivery).at < earlier.ended_at + listing_delay
+        if is_copy or how_known(earlier.delivery, later.delivery) in ("same", "copy"):
+            yield f"created at {later.started_at:.1f} s, after the 409 of {earlier.started_at:.1f} s"
 
 
 def parked_twice(parked: Iterable[Message], events: Iterable[Event], could_know: CouldKnow) -> Iterator[str]:

@@ -100,6 +100,7 @@ MUTATIONS = (
         "drops requests instead of requeueing them", replace_class(SETTLER, settlement.DropInsteadOfRequeue), seed=19
     ),
     Mutation("omits x-last-sent-at on copies", replace_class(SETTLER, settlement.LoseLastSentAt), seed=689),
+    Mutation("forgets a 409 at a hand-back or a wait", replace_class(SETTLER, settlement.ForgetConflict), seed=1),
     Mutation("gives each event a new id", replace_class(SETTLER, settlement.NewEventIdEachTime), seed=1),
     Mutation("gives all failures of a request one id", replace_class(SETTLER, settlement.OneIdForAllFailures), seed=74),
     Mutation("parks copies of a parked request again", replace_class(SETTLER, settlement.ParkCopiesAgain), seed=10),

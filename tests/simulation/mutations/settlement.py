@@ -54,6 +54,16 @@ class LoseLastSentAt(Settler):
         return await super().settle(delivery, sender_request_id, envelope, outcome)
 
 
+class ForgetConflict(Settler):
+    """Settler that leaves the 409 out of what it hands back, and what waits in a retry queue."""
+
+    async def settle(self, delivery: Any, sender_request_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
+        """Switch the law off."""
+        if isinstance(outcome, RetryLater | Requeued):
+            outcome = replace(outcome, envelope=replace(outcome.envelope, last_error=None))
+        return await super().settle(delivery, sender_request_id, envelope, outcome)
+
+
 class NewEventIdEachTime(Settler):
     """Settler that gives every event a new id."""
 

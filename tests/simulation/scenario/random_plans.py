@@ -18,6 +18,7 @@ THROTTLE_SHARE: Final = 0.03
 CLAIMS_SHARE: Final = 0.1
 FOLLOW_UP_SHARE: Final = 0.1
 TWINS_SHARE: Final = 0.05
+REFUSAL_SHARE: Final = 0.05
 _AWAY: Final = ("look", "pause")
 _KILL_POINTS: Final = ("create.before", "create.sent", "create.after", "lookup.before", "lookup.after")
 _LISTING_LAGS: Final = (0.0, 0.0, 1.0, 20.0, 44.0)
@@ -36,11 +37,43 @@ def sampled(seed: int) -> Plan:
     is_claims = theme < TAKEOVER_SHARE + LATE_COPY_SHARE + OUTAGE_SHARE + CLAIMS_SHARE
     if is_claims:
         return _claims_away(rng, seed)
-    if theme > 1.0 - THROTTLE_SHARE:
-        return _short_throttles(rng, seed)
-    rest = 1.0 - THROTTLE_SHARE - FOLLOW_UP_SHARE
-    make = _follow_up if theme > rest else _twins if theme > rest - TWINS_SHARE else _mixed
-    return make(rng, seed)
+    for share, of_theme in (
+        (THROTTLE_SHARE, _short_throttles),
+        (THROTTLE_SHARE + FOLLOW_UP_SHARE, _follow_up),
+        (THROTTLE_SHARE + FOLLOW_UP_SHARE + REFUSAL_SHARE, _refusals),
+        (THROTTLE_SHARE + FOLLOW_UP_SHARE + REFUSAL_SHARE + TWINS_SHARE, _twins),
+    ):
+        if theme > 1.0 - share:
+            return of_theme(rng, seed)
+    return _mixed(rng, seed)
+
+
+def _refusals(rng: Random, seed: int) -> Plan:
+    """Creates that DCS answers for good, or with 409, while replicas end, or sleep for longer than a claim lasts."""
+    has_claims = rng.random() < 0.6
+    return Plan(
+        requests=(
+            PlannedRequest(
+                call_endings=(rng.choice(("conflict", "created-conflict", "rejected", "rejected")),),
+                at=rng.choice((0.0, rng.uniform(0.0, 30.0))),
+                copies=tuple(rng.uniform(0.0, 120.0) for _ in range(rng.choice((0, 1, 2)))) if has_claims else (),
+            ),
+        ),
+        replicas=rng.choice((1, 2)),
+        claims=has_claims,
+        reconcile=rng.choice(("always", "ambiguous")),
+        tries=rng.choice((1, 3)),
+        prefetch=rng.choice((1, 4)),
+        repeats_at_end=has_claims and rng.random() < 0.5,
+        seed=seed,
+        fault_rate=0.15,
+        fault_budget=rng.choice((1, 2, 3)),
+        only_faults=("drain", "drain", "crash", "channel", "freeze", "freeze-long"),
+        timed_faults=tuple(
+            TimedFault(at=rng.uniform(0.0, 30.0), replica=replica, fault=rng.choice(("freeze", "freeze-long")))
+            for replica in range(rng.choice((0, 0, 1, 2)))
+        ),
+    )
 
 
 def _follow_up(rng: Random, seed: int) -> Plan:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from schemas.last_error import LastError
 from tests.simulation.scenario.plan import CREATE_DEADLINE_SECONDS
 from tests.simulation.world.replica_context import ReplicaContext
 from worker.policy.migration_request import Key, MigrationRequest
@@ -37,6 +38,7 @@ class ClaimRecord:
     owner: object | None = None
     expires_at: float = -math.inf
     last_sent_at: float | None = None
+    conflict: LastError | None = None
     outcome: Completed | None = None
 
 
@@ -103,7 +105,7 @@ class ClaimStore:
             return ClaimedElsewhere(record.fingerprint)
         last = record.last_sent_at if record.owner is None else epoch_now
         record.owner, record.expires_at = owner, now + self.claim_seconds
-        return Granted(is_first=False, last_sent_at=last)
+        return Granted(is_first=False, last_sent_at=last, last_error=record.conflict)
 
     def conclude(self, migration: MigrationRequest, outcome: Completed) -> Completed:
         """Store an outcome, and return the one that counts: the first that succeeded or is parked."""
@@ -120,11 +122,14 @@ class ClaimStore:
             return outcome
         return stored
 
-    def release(self, migration: MigrationRequest, owner: object, last_sent_at: float | None) -> None:
+    def release(
+        self, migration: MigrationRequest, owner: object, last_sent_at: float | None, last_error: LastError | None
+    ) -> None:
         """Release the claim."""
         record = self.records.setdefault(migration.key, ClaimRecord(migration.fingerprint))
         if record.outcome is None and record.fingerprint == migration.fingerprint:
             record.last_sent_at = max((last_sent_at, record.last_sent_at), key=lambda time: time or -math.inf)
+            record.conflict = last_error if last_error is not None and last_error.is_conflict else record.conflict
             if record.owner is owner:
                 record.owner = None
 
@@ -176,10 +181,12 @@ class ReplicaClaims:
         self._held.pop(migration.key, None)
         return await self._write("conclude", lambda: self._claim_store.conclude(migration, outcome)) or outcome
 
-    async def release(self, migration: MigrationRequest, last_sent_at: float | None) -> None:
+    async def release(
+        self, migration: MigrationRequest, last_sent_at: float | None, last_error: LastError | None = None
+    ) -> None:
         """Release the claim."""
         self._held.pop(migration.key, None)
-        await self._write("release", lambda: self._claim_store.release(migration, self, last_sent_at))
+        await self._write("release", lambda: self._claim_store.release(migration, self, last_sent_at, last_error))
 
     def reconnected(self) -> None:
         """The store is back: tell it what it did not hear."""

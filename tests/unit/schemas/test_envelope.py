@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from schemas import names
 from schemas.envelope import Envelope, is_parked_by_sender
 from schemas.journal import EMPTY, Kind
+from schemas.last_error import LastError
 from schemas.timestamp import from_text, to_text
 
 NOW = 1_790_000_000.0
@@ -191,6 +192,7 @@ FORGED: dict[str, object] = {
     names.REPLAYS: 1_000_000,
     names.FIRST_RECEIVED_AT: to_text(NOW - 1e8),
     names.LAST_SENT_AT: to_text(NOW),
+    names.LAST_ERROR: LastError("forged", 409, is_conflict=True).text(),
     names.STAGE: names.FOLLOW_UP,
     names.TASK_ID: "i-1",
     names.JOB_ID: "j-1",

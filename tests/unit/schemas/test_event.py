@@ -81,6 +81,7 @@ def test_names_on_the_broker_are_the_documented_ones() -> None:
         "x-replays",
         "x-first-received-at",
         "x-last-sent-at",
+        "x-last-error",
         "x-stage",
         "x-task-id",
         "x-job-id",

@@ -11,6 +11,7 @@ from typing import Any, Final
 import typer
 
 from schemas import names
+from schemas.event import PARKED_REASONS, Reason
 from schemas.timestamp import from_text, to_text
 from worker.cli.common import EXIT_OK, fail, format_table, print_json, printable, short_duration
 from worker.cli.parked.request import NO_MATCH, ParkedRequest, parked_queue, read_with_id, selected_requests, time_text
@@ -21,6 +22,9 @@ from worker.policy.migration_request import Key
 
 DRY_RUN_LINES: Final = 20
 """Requests that a dry run prints one by one."""
+
+_REASONS_WITHOUT_TASK: Final = frozenset(PARKED_REASONS - {Reason.UNRESOLVED, Reason.POISON} | {Reason.REJECTED})
+"""Reasons of parked requests that are given only when no task exists."""
 
 
 @dataclass(slots=True)
@@ -165,6 +169,8 @@ def _open_call(request: ParkedRequest) -> str:
     last_sent_at = request.envelope.last_sent_at
     if last_sent_at is None:
         return "none: no create call without an answer"
+    if request.parked_at is not None and request.reason in _REASONS_WITHOUT_TASK:
+        return "none: a look-up after the listing delay found no task"
     if request.parked_at is None:
         return "possible: the broker parked the message, so the last delivery is unknown"
     return f"possible until {to_text(last_sent_at)}: a task may exist"

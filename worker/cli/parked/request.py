@@ -117,8 +117,9 @@ class ParkedRequest:
 
     def summary(self) -> dict[str, Any]:
         """Identity, reason and time of parking as JSON."""
+        error = self.envelope.last_error
         known = {"reason": self.reason, "error_code": self.error_code, "parked_at": time_text(self.parked_at)}
-        return {"id": self.id, **asdict(self.sender), **known}
+        return {"id": self.id, **asdict(self.sender), **known, "error": error and asdict(error)}
 
     def record(self) -> dict[str, Any]:
         """The whole message as JSON values: its summary, headers, other properties, and body (base64 if not UTF-8).

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from schemas import names
@@ -140,6 +140,10 @@ def timeline_of_parked(request: ParkedRequest) -> RequestTimeline:
     if not (steps and steps[-1].data["did"] == Kind.PARKED):  # the broker parked it
         data = {"did": "parked", "got": request.reason}
         steps.append(TimelineStep(request.parked_at, f"parked: {request.reason}", data))
+    elif (error := request.envelope.last_error) is not None:
+        steps[-1] = replace(
+            steps[-1], text=f"{steps[-1].text}; last error of DCS: {error.message or error.http_status}"
+        )
     return RequestTimeline(request.sender, "parked", received_at, steps)
 
 

@@ -9,8 +9,10 @@ import pytest
 from schemas import names
 from schemas.event import MigrationFailed, Reason
 from schemas.journal import EMPTY, Journal, Kind
+from schemas.last_error import LastError
 from schemas.timestamp import to_text
 from tests.unit.cli.parked.parked_messages import HEADERS, JOURNAL, JOURNAL_TEXTS, JOURNAL_TIME, NOW, parked_request
+from worker.cli.parked.listing import _details
 from worker.cli.parked.timeline import (
     describe_entry,
     render_steps,
@@ -85,6 +87,23 @@ def test_parked_show_has_the_same_timeline() -> None:
     parked = JOURNAL.add(JOURNAL_TIME + 60, Kind.PARKED, "exhausted", code="DCS.5000")
     text = render_steps(timeline_of_parked(parked_request(headers={**HEADERS, names.JOURNAL: parked.text()})))
     assert [line.split("  ")[-1] for line in text.splitlines()[2:]] == [*JOURNAL_TEXTS, "parked: exhausted (DCS.5000)"]
+
+
+def test_parked_request_names_who_answered_last_and_has_no_open_call() -> None:
+    """In timeline, details and JSON; `exhausted` says that no task exists."""
+    error = LastError("HTTP 403 from neither DCS nor its gateway (server nginx): blocked", 403)
+    parked = JOURNAL.add(JOURNAL_TIME + 60, Kind.PARKED, "exhausted")
+    own = {
+        names.LAST_ERROR: error.text(),
+        names.LAST_SENT_AT: to_text(JOURNAL_TIME),
+        names.PARKED_AT: to_text(JOURNAL_TIME),
+    }
+    for reason, is_open in (("exhausted", False), ("unresolved", True)):
+        headers = {**HEADERS, **own, names.PARKED_REASON: reason, names.JOURNAL: parked.text()}
+        request = parked_request(headers=headers)
+        assert "server nginx" in timeline_of_parked(request).steps[-1].text
+        assert ("a task may exist" in "\n".join(_details(request))) is is_open
+        assert request.summary()["error"]["http_status"] == 403
 
 
 def test_omitted_entries_are_a_line_at_their_place() -> None:
