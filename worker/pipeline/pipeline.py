@@ -96,8 +96,9 @@ class DeliveryPipeline:
 
     def is_suspect(self, delivery: Delivery) -> bool:
         """Law `poison`: whether the delivery must be processed alone."""
-        may_be = delivery.redelivered or bool(delivery.headers)
-        return may_be and self._retry_policy.is_suspect(self._envelope(delivery))
+        return bool(delivery.redelivered or delivery.headers) and self._retry_policy.is_suspect(
+            self._envelope(delivery)
+        )
 
     async def postpone(self, delivery: Delivery, why: str) -> None:
         """Let a delivery wait in the broker, at no cost."""
