@@ -43,8 +43,6 @@ UNFILTERED_PAGES: Final = 4
 """Pages that are read at most without the name filter: a project with more tasks is not looked through."""
 REREADS: Final = 3
 _SHORTEST_CUT: Final = 10
-_LONGEST_NAME: Final = 100
-"""Of what calls itself the sender of an answer."""
 _USUAL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What the console allows as well: such a name is certainly kept as it is."""
 
@@ -291,8 +289,7 @@ class DcsClient:
         """The service's own words, what they leave unsaid, and who answered where it was not the service."""
         why = self._auth_method.explain(clock_skew) if status == 401 else None
         message = why or said.error_msg or f"HTTP {status}"
-        if status < 500 and not error_table.is_service_code(said.error_code):
-            by = [f"{name} {headers[name][:_LONGEST_NAME]}" for name in ("server", "via") if name in headers]
-            return f"HTTP {status} from neither DCS nor its gateway ({', '.join(by) or 'no name'}): {message}"
+        if not error_table.is_service_code(said.error_code):
+            return error_text.of_unknown_party(status, headers, why or said.error_msg)
         hint = error_text.hint(status, said.error_code, said.error_msg)
         return f"{message} ({hint})" if hint and not why else message

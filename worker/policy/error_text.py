@@ -68,6 +68,17 @@ def clock_skew(message: str | None, by_date: float | None) -> float | None:
     return signed - answered
 
 
+def of_unknown_party(status: int, headers: Mapping[str, str], text: str | None) -> str:
+    """What an answer without a code of DCS or its gateway says, with the names of its senders (100 characters each)."""
+    names = [f"{name} {headers[name][:100]}" for name in ("server", "via") if name in headers]
+    by = "".join(char if char.isprintable() else "?" for char in ", ".join(names))
+    if status >= 500:  # of DCS too, which does not always give a code
+        answer = f"HTTP {status} ({by})" if by else f"HTTP {status}"
+    else:
+        answer = f"HTTP {status} from neither DCS nor its gateway ({by or 'no name'})"
+    return f"{answer}: {text}" if text else answer
+
+
 def hint(http_status: int, code: str | None, message: str | None) -> str:
     """What an operator should check after a refusal whose own text does not say it; empty where it does."""
     text = (message or "").lower()

@@ -3,7 +3,7 @@
 import pytest
 
 from worker.policy.call_result import Condition, NamedLimit
-from worker.policy.error_text import ErrorText, clock_skew, hint, read_text
+from worker.policy.error_text import ErrorText, clock_skew, hint, of_unknown_party, read_text
 
 DAY = 86400.0
 PROJECT, REGION = Condition.PROJECT_THROTTLED, Condition.REGION_THROTTLED
@@ -122,3 +122,20 @@ def test_refused_credentials_come_with_a_hint(status: int, code: str, message: s
     """What an operator should check, where the service's own text does not say it."""
     assert words in hint(status, code, message)
     assert bool(words) is bool(hint(status, code, message))
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "text", "expected"),
+    [
+        (403, {"server": "s", "via": "v"}, "text", "HTTP 403 from neither DCS nor its gateway (server s, via v): text"),
+        (403, {}, None, "HTTP 403 from neither DCS nor its gateway (no name)"),
+        (503, {"server": "elb"}, None, "HTTP 503 (server elb)"),
+        (503, {}, "busy", "HTTP 503: busy"),
+        (451, {"via": "\x1b[31m"}, None, "HTTP 451 from neither DCS nor its gateway (via ?[31m)"),
+    ],
+)
+def test_answer_without_a_code_names_its_senders(
+    status: int, headers: dict[str, str], text: str | None, expected: str
+) -> None:
+    """Each text stands once, and nothing that a terminal would act on is kept."""
+    assert of_unknown_party(status, headers, text) == expected

@@ -27,12 +27,13 @@ from worker.rabbit.tools.parked_queue import ParkedMessage
 
 MAX_CONCURRENT_LOOKUPS: Final = 8
 
-VerdictKind = Literal["create", "exists", "unclear", "expire", "invalid"]
+VerdictKind = Literal["create", "exists", "unclear", "reject", "expire", "invalid"]
 
 _VERDICT_COUNTS: Final[dict[VerdictKind, str]] = {
     "create": "{:,} would create a task.",
     "exists": "{:,} have a task.",
     "unclear": "{:,} unknown.",
+    "reject": "{:,} would be rejected.",
     "expire": "{:,} would expire.",
     "invalid": "{:,} are invalid.",
 }
@@ -143,6 +144,8 @@ class ReplayPreview:
         return None
 
     def _verdict_without_task(self, parsed: MigrationRequest, envelope: Envelope) -> ReplayVerdict:
+        if envelope.conflict is not None:
+            return ReplayVerdict("reject", "would be rejected: DCS answered its create with 409, and has no task")
         now = time.time()
         listing_delay_left = retry_policy(self.settings).listing_delay_left(envelope.last_sent_at, now)
         if parsed.not_after is not None and now + listing_delay_left >= parsed.not_after:

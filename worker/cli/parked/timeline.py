@@ -141,9 +141,8 @@ def timeline_of_parked(request: ParkedRequest) -> RequestTimeline:
         data = {"did": "parked", "got": request.reason}
         steps.append(TimelineStep(request.parked_at, f"parked: {request.reason}", data))
     elif (error := request.envelope.last_error) is not None:
-        steps[-1] = replace(
-            steps[-1], text=f"{steps[-1].text}; last error of DCS: {error.message or error.http_status}"
-        )
+        whose = "a create was answered" if error.is_conflict else "last error of DCS"
+        steps[-1] = replace(steps[-1], text=f"{steps[-1].text}; {whose}: {error.message or error.http_status}")
     return RequestTimeline(request.sender, "parked", received_at, steps)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from schemas import names
+from schemas.last_error import LastError
 from tests.unit.cli.parked.parked_messages import BODY, HEADERS, TASK, parked_request
 from worker.cli.parked.preview import MAX_CONCURRENT_LOOKUPS, ReplayPreview, ReplayVerdict, _print_verdicts
 from worker.cli.progress import Pacer
@@ -106,6 +108,17 @@ async def test_absent_task_is_created_after_the_listing_delay_or_not_after_expir
     assert delayed.kind == "create"
     assert delayed.text.endswith("s at the earliest")
     assert expired.kind == "expire"
+
+
+async def test_absent_task_of_a_conflict_is_not_said_to_be_created() -> None:
+    """After a 409 the worker creates nothing: the replay ends as rejected."""
+    conflict = LastError("DCS answers 409", 409, is_conflict=True).text()
+
+    ((_, verdict),) = await _preview(
+        FakeDcsClient(TaskNotFound()), parked_request(headers={**HEADERS, names.LAST_ERROR: conflict})
+    )
+
+    assert verdict.kind == "reject"
 
 
 async def test_lookups_are_limited_and_verdicts_are_in_order() -> None:
