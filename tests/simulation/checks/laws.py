@@ -271,8 +271,9 @@ def _check_events_are_true(
                     _could_know_calls(facts, call.delivery, source) for source in _deciding_deliveries(facts, event)
                 )
             else:
-                could_know = _could_know_event(facts, event.delivery, call.delivery) or not _is_excusable(
-                    facts, event, call.delivery, event
+                could_know = not _is_forgotten(facts, event) and (
+                    _could_know_event(facts, event.delivery, call.delivery)
+                    or not _is_excusable(facts, event, call.delivery, event)
                 )
             if could_know:
                 verdict.violations.append(f"failed ({event.reason}), but {call.task_id} exists")
@@ -328,11 +329,15 @@ def _check_one_kind_of_event(
         _is_excusable(facts, earlier, later.delivery, failed) or _is_task_of_unknown_copy(facts, calls, failed)
     ) and not _could_know_event(facts, earlier.delivery, later.delivery):
         verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_claims_state(facts)}")
-    elif facts.plan.claims and not facts.is_sound and earlier.parked and later.succeeded:
-        # The claims do not know that it is parked, and the replica asks them before it says so.
+    elif _is_forgotten(facts, earlier) and later.succeeded:
         verdict.windows.append(f"parked, then succeeded without a replay, {_claims_state(facts)}")
     else:
         verdict.violations.append(f"two kinds of final event: {earlier.reason}, then {later.reason}")
+
+
+def _is_forgotten(facts: RunFacts, event: Event) -> bool:
+    """Whether claims may not know that the request is parked: a replica asks them before it says so."""
+    return facts.plan.claims and not facts.is_sound and event.parked
 
 
 def _is_excusable(facts: RunFacts, earlier: Event, later: DeliveryRecord, failed: Event) -> bool:
