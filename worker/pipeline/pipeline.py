@@ -176,10 +176,8 @@ class DeliveryPipeline:
         now, envelope, fingerprint = self._now(), context.envelope, context.migration.fingerprint
         last_sent_at = envelope.last_sent_at if outcome else now
         waits_until = now + outcome.seconds if isinstance(outcome, RetryLater) else 0.0
-        open_until = max(waits_until, now + self._retry_policy.listing_delay_left(last_sent_at, now))
-        return Unfinished(
-            fingerprint, last_sent_at, context.created_since, waits_until, envelope.last_error, open_until
-        )
+        open_to = max(waits_until, now + self._retry_policy.listing_delay_left(last_sent_at, now))
+        return Unfinished(fingerprint, last_sent_at, context.created_since, waits_until, envelope.last_error, open_to)
 
     def _conflicts(self, context: DeliveryContext, known: Unfinished | None) -> bool:
         """Whether the request is certainly another one, which waits in a retry queue."""
