@@ -3,8 +3,6 @@
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import aio_pika
 from schemas import names
 from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import free_port
+from tools.harness.warm_start import CommandResult, command
 from worker.rabbit.topology import describe
 
 ROOT = Path(__file__).parents[2]
@@ -34,9 +33,7 @@ class DoctorReport:
         return {name for name, check in self.found.items() if check["result"] == "failed"}
 
 
-def _run(
-    arguments: tuple[str, ...], url: str, folder: Path, settings: dict[str, str]
-) -> subprocess.CompletedProcess[str]:
+def _run(arguments: tuple[str, ...], url: str, folder: Path, settings: dict[str, str]) -> CommandResult:
     defaults = {
         "PYTHONPATH": str(ROOT),
         "WORKER_AMQP_URL": url,
@@ -44,15 +41,9 @@ def _run(
         "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": f"http://127.0.0.1:{free_port()}"}),
         "WORKER_HTTP_PORT": "0",
     }
-    return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
-        env={**os.environ, **defaults, **settings},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+    with command(arguments, {**os.environ, **defaults, **settings}, folder) as (process, result):
+        process.wait(90)
+        return result()
 
 
 def declare_retry_queue(url: str, seconds: float, milliseconds: int) -> None:
@@ -70,19 +61,19 @@ def declare_retry_queue(url: str, seconds: float, milliseconds: int) -> None:
 
 def apply(url: str, folder: Path, **settings: str) -> None:
     """Declare the topology of a worker, all of it."""
-    process = _run(("topology", "apply"), url, folder, settings)
-    assert (process.returncode, process.stderr) == (0, "")
+    done = _run(("topology", "apply"), url, folder, settings)
+    assert (done.status, done.errors) == (0, "")
 
 
 def doctor(url: str, folder: Path, *options: str, **settings: str) -> DoctorReport:
     """Run it; every failure and warning must come with a remedy."""
-    process = _run(("doctor", "--json", *options), url, folder, settings)
-    assert process.stderr == ""
-    answer = json.loads(process.stdout)
-    assert answer["status"] == process.returncode
+    done = _run(("doctor", "--json", *options), url, folder, settings)
+    assert done.errors == ""
+    answer = done.answer
+    assert answer["status"] == done.status
     found = {f"{check['check']} {check['subject'] or ''}".strip(): check for check in answer["checks"]}
     assert all(check["remedy"] for check in found.values() if check["result"] in ("failed", "warning"))
-    return DoctorReport(process.returncode, found, process.stdout)
+    return DoctorReport(done.status, found, done.output)
 
 
 def state(node: RabbitMqServer) -> str:

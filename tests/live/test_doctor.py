@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import aio_pika
@@ -24,6 +25,21 @@ def ready(vhosts: Vhosts, tmp_path_factory: pytest.TempPathFactory) -> str:
     url = vhosts.take()
     apply(url, tmp_path_factory.mktemp("ready"))
     return url
+
+
+@pytest.fixture(scope="module")
+def troubled() -> Iterator[RabbitMqServer]:
+    """A node for those tests that freeze or overload it, and end that."""
+    with RabbitMqServer() as node:
+        yield node
+
+
+@pytest.fixture
+def frozen(troubled: RabbitMqServer) -> Iterator[RabbitMqServer]:
+    """The same, frozen."""
+    troubled.freeze()
+    yield troubled
+    troubled.thaw()
 
 
 async def test_healthy_system_passes_and_is_not_changed(
@@ -104,14 +120,11 @@ def test_one_reachable_node_of_two_passes(rabbit: RabbitMqServer, ready: str, tm
     assert answer.found[f"broker version 127.0.0.1:{rabbit.port}"]["found"].startswith("RabbitMQ ")
 
 
-def test_frozen_broker_and_silent_services_are_reported_within_a_minute(
-    own_rabbit: RabbitMqServer, tmp_path: Path
-) -> None:
+def test_frozen_broker_and_silent_services_are_reported_within_a_minute(frozen: RabbitMqServer, tmp_path: Path) -> None:
     """Every service that accepts connections and does not answer is reported by name."""
-    own_rabbit.freeze()
-    mute = f"http://127.0.0.1:{own_rabbit.port}"
+    mute = f"http://127.0.0.1:{frozen.port}"
     variables = {
-        "WORKER_CLAIMS_URL": f"redis://127.0.0.1:{own_rabbit.port}",
+        "WORKER_CLAIMS_URL": f"redis://127.0.0.1:{frozen.port}",
         "WORKER_DCS_ENDPOINTS": json.dumps({"cn-north-4": mute}),
         "WORKER_DCS_TIMEOUT": "5",
         "WORKER_AUTH_TOKEN": "",
@@ -122,7 +135,7 @@ def test_frozen_broker_and_silent_services_are_reported_within_a_minute(
     }
     started = time.monotonic()
 
-    url = own_rabbit.url
+    url = frozen.url
     answer = doctor(f"{url},{url}/x", tmp_path, "--project", PROJECT, **variables)
 
     assert time.monotonic() - started < 60
@@ -131,15 +144,15 @@ def test_frozen_broker_and_silent_services_are_reported_within_a_minute(
     assert PASSWORD not in answer.output
 
 
-def test_memory_alarm_is_a_failure_until_it_ends(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
+def test_memory_alarm_is_a_failure_until_it_ends(troubled: RabbitMqServer, tmp_path: Path) -> None:
     """It is found without the management API: no message is confirmed. Everything else is checked before."""
-    apply(own_rabbit.url, tmp_path)
-    own_rabbit.run_ctl("set_vm_memory_high_watermark", "absolute", "1000")
-    alarmed = doctor(own_rabbit.url, tmp_path)
-    own_rabbit.run_ctl("set_vm_memory_high_watermark", "0.4")
-    well = doctor(own_rabbit.url, tmp_path)
+    apply(troubled.url, tmp_path)
+    troubled.run_ctl("set_vm_memory_high_watermark", "absolute", "1000")
+    alarmed = doctor(troubled.url, tmp_path)
+    troubled.run_ctl("set_vm_memory_high_watermark", "0.4")
+    well = doctor(troubled.url, tmp_path)
 
-    check = f"publishing 127.0.0.1:{own_rabbit.port}"
+    check = f"publishing 127.0.0.1:{troubled.port}"
     assert (alarmed.status, alarmed.found[f"queue {QUEUE}"]["result"]) == (69, "ok")
     assert "memory or disk alarm" in alarmed.found[check]["found"]
     assert "rabbitmq-diagnostics alarms" in alarmed.found[check]["remedy"]

@@ -27,10 +27,10 @@ async def test_worker_kills_and_faults_create_one_task_per_request(own_rabbit: R
 
 
 @pytest.mark.timeout(120)
-async def test_frozen_worker_creates_one_task_per_request(own_rabbit: RabbitMqServer, tmp_path: Path) -> None:
+async def test_frozen_worker_creates_one_task_per_request(rabbit: RabbitMqServer, vhost: str, tmp_path: Path) -> None:
     """SIGSTOP beyond the broker's timeout, another worker takes over, SIGCONT: no second task."""
     fake_dcs = FaultyDcs(latency=0.4)
-    async with RunningSystem(own_rabbit.url, tmp_path, fake_dcs) as system:
+    async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
         frozen = system.worker(WORKER_PREFETCH=8, WORKER_TRIES=3)
         await frozen.ready()
         task_names = [f"frozen-{number}" for number in range(24)]
@@ -41,7 +41,7 @@ async def test_frozen_worker_creates_one_task_per_request(own_rabbit: RabbitMqSe
         await until(lambda: frozen.metric("dcs_worker_in_flight_requests") == 8, 10, frozen.explain)
         frozen.process.send_signal(signal.SIGSTOP)
         # What the broker does after two missed heartbeats, sooner: the frozen worker's messages go to the other one.
-        await own_rabbit.ctl("close_all_connections", "silent for too long")
+        await rabbit.ctl("close_all_connections", "--vhost", vhost.rpartition("/")[2], "silent for too long")
         other = system.worker(WORKER_PREFETCH=8)
         await other.ready()
         await system.answered(24, 60)

@@ -40,10 +40,10 @@ async def test_file_submitted_twice_creates_each_task_once(
 ) -> None:
     """A submit is interrupted and repeated, the worker is killed, and all is sent once more to a new one."""
     claims = {"WORKER_CLAIMS_URL": redis_node.url} if has_claims else {}
-    async with RunningSystem(vhost, tmp_path, FaultyDcs(latency=0.02)) as system:
+    async with RunningSystem(vhost, tmp_path, FaultyDcs(latency=0.1)) as system:
         worker = system.worker(**claims)
         await worker.ready()
-        task_names = [f"twice-{number}" for number in range(400)]
+        task_names = [f"twice-{number}" for number in range(150)]
         lines = b"".join(json.dumps(request(name, request_id=name)).encode() + b"\n" for name in task_names)
         (tmp_path / "requests.jsonl").write_bytes(lines)
         command_line = CommandLine(settings(system.amqp_url, tmp_path, system.fake_dcs.url), tmp_path)
@@ -51,6 +51,7 @@ async def test_file_submitted_twice_creates_each_task_once(
         await until(lambda: len(system.fake_dcs.tasks) > 20, 60, worker.explain)
         worker.process.send_signal(signal.SIGKILL)
         worker.process.wait()
+        assert len(system.fake_dcs.tasks) < len(task_names), "killed too late"
         submitting.cancel()
         await asyncio.gather(submitting, return_exceptions=True)
         await system.worker(**claims).ready()
@@ -78,13 +79,13 @@ async def test_three_copies_at_once_create_one_task_under_pause(
         for worker in workers:
             await worker.ready()
             await until_doing(worker, "consuming")
-        task_names = [f"copies-{number}" for number in range(150)]
+        task_names = [f"copies-{number}" for number in range(60)]
 
         async def publish(some: list[str]) -> None:
             for name in some:
                 await asyncio.gather(*(system.publish(request(name, request_id=name)) for _ in range(3)))
 
-        publishing = asyncio.create_task(publish(task_names[:100]))
+        publishing = asyncio.create_task(publish(task_names[:40]))
         await until(lambda: len(system.fake_dcs.tasks) > 10, 30, workers[0].explain)
         for relay in relays[:cut_off]:
             relay.swallows = True
@@ -101,7 +102,7 @@ async def test_three_copies_at_once_create_one_task_under_pause(
         for relay, worker in zip(relays[:cut_off], workers, strict=False):
             relay.swallows = False
             await until_doing(worker, "consuming")
-        await publish(task_names[100:])
+        await publish(task_names[40:])
         await system.answered(len(task_names), 120)
         await until(lambda: len(system.events) >= 3 * len(task_names), 120, workers[0].explain)
         system.assert_one_task_each(task_names)

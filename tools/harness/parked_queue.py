@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from schemas import names
 from tools.harness.running_system import TOKEN, request
+from tools.harness.warm_start import CommandResult, command
 from worker.cli.app import app
 from worker.rabbit.connection import Brokers
 from worker.rabbit.tools.broker_access import open_connection
@@ -43,20 +44,6 @@ def settings(amqp_url: str, folder: Path, endpoint: str = "http://127.0.0.1:1") 
 
 
 @dataclass(frozen=True)
-class CommandResult:
-    """Exit status and output of a command."""
-
-    status: int
-    output: str
-    errors: str
-
-    @property
-    def answer(self) -> Any:
-        """Its output, parsed as JSON."""
-        return json.loads(self.output)
-
-
-@dataclass(frozen=True)
 class CommandLine:
     """Runs `dcs-worker` as separate processes."""
 
@@ -68,7 +55,7 @@ class CommandLine:
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "worker", *arguments),
-            env={"PATH": os.defpath, "PYTHONPATH": str(ROOT), "COLUMNS": WIDE, **self.environment},
+            env=self._variables,
             cwd=self.folder,
             stdin=pipe,
             stdout=pipe,
@@ -77,16 +64,14 @@ class CommandLine:
 
     async def run(self, *arguments: str, stdin: bytes = b"") -> CommandResult:
         """Run the command to its end; killed if the caller stops waiting for it."""
-        process = await self.start(*arguments)
-        try:
+        with command(arguments, self._variables, self.folder, stdin) as (process, result):
             async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
-                output, errors = await process.communicate(stdin)
-        except (TimeoutError, asyncio.CancelledError):
-            process.kill()
-            await process.communicate()
-            raise
-        assert process.returncode is not None
-        return CommandResult(process.returncode, output.decode(), errors.decode())
+                await process.ended()
+            return result()
+
+    @property
+    def _variables(self) -> dict[str, str]:
+        return {"PATH": os.defpath, "PYTHONPATH": str(ROOT), "COLUMNS": WIDE, **self.environment}
 
 
 @dataclass(frozen=True)

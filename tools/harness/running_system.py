@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import uuid
 from collections import defaultdict
@@ -22,6 +20,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from schemas import names
 from tests.fakes.faulty_dcs import FaultyDcs
+from tools.harness.warm_start import WarmProcess, start
 from worker.rabbit import lenient_codec
 
 PROJECT = "0123456789abcdef0123456789abcdef"
@@ -67,7 +66,7 @@ class Event:
 class WorkerProcess:
     """One worker process."""
 
-    process: subprocess.Popen[bytes]
+    process: WarmProcess
     http_port: int
     log_path: Path
 
@@ -105,7 +104,7 @@ class WorkerProcess:
     async def ended(self, seconds: float = 15) -> int:
         """Wait for its end; the exit status."""
         await until(lambda: self.process.poll() is not None, seconds, self.explain)
-        return self.process.returncode
+        return self.process.wait()
 
     def explain(self) -> str:
         """The end of the log."""
@@ -185,13 +184,9 @@ class RunningSystem:
         } | environment
         log_path = self.folder / f"worker-{len(self.workers)}.log"
         with log_path.open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "run"],
-                env={name: str(value) for name, value in settings.items() if value is not None},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            given = {name: str(value) for name, value in settings.items() if value is not None}
+            with Path(os.devnull).open("rb") as nothing:
+                process = start(["run"], given, (nothing, log, log))
         worker = WorkerProcess(process, port, log_path)
         self.workers.append(worker)
         return worker

@@ -96,8 +96,8 @@ class DeliveryPipeline:
 
     def is_suspect(self, delivery: Delivery) -> bool:
         """Law `poison`: whether the delivery must be processed alone."""
-        may_be = delivery.redelivered or bool(delivery.headers)
-        return may_be and self._retry_policy.is_suspect(self._envelope(delivery))
+        has_state = bool(delivery.redelivered or delivery.headers)
+        return has_state and self._retry_policy.is_suspect(self._envelope(delivery))
 
     async def postpone(self, delivery: Delivery, why: str) -> None:
         """Let a delivery wait in the broker, at no cost."""
@@ -114,8 +114,7 @@ class DeliveryPipeline:
 
     async def _decide(self, context: DeliveryContext) -> Outcome:
         """Law `single-flight`: a copy of a request that has ended or is in progress gets its outcome."""
-        # Frozen before it read the message, a replica would take it for a later one, and replace the outcome.
-        if not await context.delivery.is_still_ours():
+        if not await context.delivery.is_still_ours():  # after a freeze it would look later than a stored outcome
             return DeliveryLost(context.envelope.last_sent_at)
         while True:
             in_progress = self._deduplicator.in_progress(context.migration)

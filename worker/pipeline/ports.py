@@ -18,8 +18,6 @@ Clock = Callable[[], float]
 """Epoch seconds."""
 Chance = Callable[[], float]
 """Uniform in [0, 1)."""
-
-
 Sleep = Callable[[float], Awaitable[object]]
 """Waits for a number of seconds."""
 
@@ -249,13 +247,7 @@ class Observer(Protocol):
     def received(self, *, redelivered: bool) -> None:
         """A delivery came in."""
 
-    def called(
-        self,
-        migration: MigrationRequest,
-        operation: str,
-        result: CallResult,
-        attempt: int,
-    ) -> None:
+    def called(self, migration: MigrationRequest, operation: str, result: CallResult, attempt: int) -> None:
         """A call of DCS for this request ended (`create` or `find`)."""
 
     def settled(self, fact: DeliveryFinished) -> None:

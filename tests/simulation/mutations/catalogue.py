@@ -100,9 +100,11 @@ MUTATIONS = (
         "drops requests instead of requeueing them", replace_class(SETTLER, settlement.DropInsteadOfRequeue), seed=19
     ),
     Mutation("omits x-last-sent-at on copies", replace_class(SETTLER, settlement.LoseLastSentAt), seed=689),
-    Mutation("forgets a 409 at a hand-back or a wait", replace_class(SETTLER, settlement.ForgetConflict), seed=1),
+    Mutation("forgets a 409 at a hand-back or a wait", replace_class(SETTLER, settlement.ForgetConflict), seed=202),
     Mutation("gives each event a new id", replace_class(SETTLER, settlement.NewEventIdEachTime), seed=1),
-    Mutation("gives all failures of a request one id", replace_class(SETTLER, settlement.OneIdForAllFailures), seed=74),
+    Mutation(
+        "gives all failures of a request one id", replace_class(SETTLER, settlement.OneIdForAllFailures), seed=161
+    ),
     Mutation("parks copies of a parked request again", replace_class(SETTLER, settlement.ParkCopiesAgain), seed=10),
     Mutation(
         "creates for a message whose failure is published",
@@ -120,7 +122,7 @@ MUTATIONS = (
         seed=84,
     ),
     Mutation("adopts the first of several tasks", replace_class(EXECUTOR, decisions.AdoptFirstOfSeveral), seed=101),
-    Mutation("adopts a task of an equal request whose marker was cut off", change_ports=with_cut_tasks, seed=1),
+    Mutation("adopts a task of an equal request whose marker was cut off", change_ports=with_cut_tasks, seed=265),
     Mutation(
         "takes a redelivery for a first delivery", replace_class(PIPELINE, settlement.TreatRedeliveryAsFirst), seed=5
     ),
@@ -135,7 +137,7 @@ MUTATIONS = (
     Mutation("takes the first interruption for poison", policy=decisions.PoisonAtFirstInterruption, seed=4),
     Mutation("fails a request with retry levels left", policy=decisions.NoRetriesLeft, seed=13),
     Mutation("fails a request after an ambiguous error", replace_class(EXECUTOR, decisions.FailAmbiguous), seed=2),
-    Mutation("takes 5xx for a refusal", classify=classify_server_error_as_refused, seed=6),
+    Mutation("takes 5xx for a refusal", classify=classify_server_error_as_refused, seed=7),
     Mutation("ignores claims", change_ports=without_claims, seed=4),
     Mutation("stores no outcome in the claims", change_ports=without_shared_outcomes, seed=10),
     Mutation("never closes the breaker", replace_class(f"{IN_REGION}.breaker", throttle.NeverCloseBreaker), seed=184),
