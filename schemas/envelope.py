@@ -39,7 +39,7 @@ class Envelope:
     is_redelivered: bool
     """The broker delivered this very message before."""
     is_dated: bool = True
-    """`first_received_at` is known; else it is only the time of this delivery, and the first may be long ago."""
+    """`first_received_at` is known; else it is only the time of a later delivery, and the first may be long ago."""
     journal: Journal = EMPTY
     """What was done for the request, for people. Without state headers beside it, it is a sender's own and not read."""
     is_own_copy: bool = field(default=True, compare=False)
@@ -91,7 +91,7 @@ class Envelope:
             last_sent_at=now if redelivered else last,
             is_repeat=True,
             is_redelivered=redelivered,
-            is_dated=first is not None,
+            is_dated=first is not None and names.MAY_BE_OLDER not in state,
             journal=_journal(state, broken, now),
             is_own_copy=is_own_copy,
             last_error=last_error,
@@ -157,6 +157,8 @@ class Envelope:
         kept[names.DELIVERIES] = self.deliveries
         kept[names.INTERRUPTIONS] = self.interruptions
         kept[names.FIRST_RECEIVED_AT] = to_text(self.first_received_at)
+        if not self.is_dated:
+            kept[names.MAY_BE_OLDER] = True
         if self.replays:
             kept[names.REPLAYS] = self.replays
         if self.last_sent_at is not None:

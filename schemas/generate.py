@@ -63,6 +63,7 @@ HEADERS: Final = (
     Header(names.INTERRUPTIONS, "integer", "Deliveries that ended without a word of their worker.", is_always=True),
     Header(names.REPLAYS, "integer", "Times that an operator sent the request again; absent: none."),
     Header(names.FIRST_RECEIVED_AT, "string", "When the request was first received.", is_always=True, is_time=True),
+    Header(names.MAY_BE_OLDER, "boolean", "The request may have been received earlier, by a delivery that was lost."),
     Header(
         names.LAST_SENT_AT,
         "string",

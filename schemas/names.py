@@ -24,6 +24,7 @@ DELIVERIES: Final = "x-deliveries"
 INTERRUPTIONS: Final = "x-interruptions"
 REPLAYS: Final = "x-replays"
 FIRST_RECEIVED_AT: Final = "x-first-received-at"
+MAY_BE_OLDER: Final = "x-may-be-older"
 LAST_SENT_AT: Final = "x-last-sent-at"
 LAST_ERROR: Final = "x-last-error"
 # Properties that a copy cannot carry as such: the one would delete it, the other would have it refused.
@@ -36,8 +37,8 @@ TASK_ID: Final = "x-task-id"
 JOB_ID: Final = "x-job-id"
 STATE: Final = frozenset(
     (
-        *(ATTEMPTS, ROUND, DELIVERIES, INTERRUPTIONS, REPLAYS, FIRST_RECEIVED_AT, LAST_SENT_AT, LAST_ERROR),
-        *(STAGE, TASK_ID, JOB_ID),
+        *(ATTEMPTS, ROUND, DELIVERIES, INTERRUPTIONS, REPLAYS, FIRST_RECEIVED_AT, MAY_BE_OLDER),
+        *(LAST_SENT_AT, LAST_ERROR, STAGE, TASK_ID, JOB_ID),
     )
 )
 # A copy has these only if a worker wrote them.

@@ -255,6 +255,51 @@ def test_create_after_published_failure_is_violation(
     assert (text in check_laws(found).violations) is is_violation
 
 
+@pytest.mark.parametrize(("arrived_at", "is_violation"), [(5.0, True), (30.0, False)])
+def test_later_message_reopens_a_request_whose_failure_was_first_answered_from_memory(
+    deliveries: FourDeliveries, arrived_at: float, *, is_violation: bool
+) -> None:
+    """Also by an answer from memory, for it names the time of the outcome."""
+    failure = event(deliveries.first, 9.0, "expired")
+    failure.decided_at, failure.is_repeated = 8.9, True
+    later = delivered(message(), "A", arrived_at)
+    found = facts([call(later, 60.0, 60.1, task="task", looked=True)], [failure, event(later, 61.0)])
+    assert ("two kinds of final event: expired, then created" in check_laws(found).violations) is is_violation
+
+
+@pytest.mark.parametrize(("claims", "is_sound"), [(True, False), (True, True), (False, False)])
+@pytest.mark.parametrize("parked", [True, False])
+def test_parked_failure_that_claims_forgot_is_window(
+    deliveries: FourDeliveries, *, claims: bool, is_sound: bool, parked: bool
+) -> None:
+    """A replica asks the claims before its own memory, since they know of replays."""
+    plan = Plan(claims=claims)
+    failure = event(deliveries.first, 9.0, "forbidden")
+    failure.parked = parked
+    later = delivered(message(), "A", 30.0)
+    made = call(later, 60.0, 60.1, task="task", looked=True)
+    verdict = check_laws(facts([made], [failure, event(later, 61.0)], plan=plan, is_sound=is_sound))
+    are_asked_in_vain = claims and not is_sound
+    assert ("failed (forbidden), but task exists" in verdict.violations) is not (are_asked_in_vain and parked)
+    assert ("two kinds of final event: forbidden, then created" in verdict.violations) is not are_asked_in_vain
+
+
+@pytest.mark.parametrize(
+    ("reconcile", "at", "is_violation"),
+    [("always", 900.0, True), ("ambiguous", 500.0, True), ("ambiguous", 900.0, False)],
+)
+def test_first_delivery_after_claims_forgot_is_not_looked_up(
+    deliveries: FourDeliveries, reconcile: str, at: float, *, is_violation: bool
+) -> None:
+    """Without look-ups of first deliveries, a request that Redis forgot long ago is a new one."""
+    plan = Plan.model_validate({"claims": True, "claims_away": "pause", "reconcile": reconcile})
+    later = delivered(message(), "B", at)
+    calls = [call(deliveries.first, 0.0, 0.1), call(later, at, at + 0.1)]
+    found = check_laws(facts(calls, [], plan=plan, are_claims_common=True)).violations
+    text = f"created at {at:.1f} s without a look-up after the listing delay of the call of 0.0 s"
+    assert (text in found) is is_violation
+
+
 @pytest.mark.parametrize(("failures", "is_violation"), [(0, True), (1, False)])
 def test_copy_of_parked_request_parked_again_is_violation(
     deliveries: FourDeliveries, failures: int, *, is_violation: bool

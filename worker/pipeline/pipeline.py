@@ -138,7 +138,7 @@ class DeliveryPipeline:
             if self._conflicts(context, known) and not self._claims:
                 return final_events.conflicting(context.migration, context.envelope, self._now())
             context.needs_lookup = self._retry_policy.reconcile != "off"
-            context.first_seen_at = min(known.first_received_at, context.envelope.first_received_at)
+            context.first_seen_at = min(known.first_received_at, context.created_since)
             error = known.error_at(self._now(), context.migration)
             context.envelope = context.envelope.sent_at_least(known.last_sent_at, error)
         outcome: Outcome | None = None
@@ -174,11 +174,9 @@ class DeliveryPipeline:
     def _unfinished(self, context: DeliveryContext, outcome: Outcome | None) -> Unfinished:
         now, envelope, fingerprint = self._now(), context.envelope, context.migration.fingerprint
         last_sent_at = envelope.last_sent_at if outcome else now
-        first = context.first_seen_at if context.first_seen_at is not None else envelope.first_received_at
         waits_until = now + outcome.seconds if isinstance(outcome, RetryLater) else 0.0
-        first = first if envelope.is_dated else 0.0
-        open_until = max(waits_until, now + self._retry_policy.listing_delay_left(last_sent_at, now))
-        return Unfinished(fingerprint, last_sent_at, first, waits_until, envelope.last_error, open_until)
+        open_to = max(waits_until, now + self._retry_policy.listing_delay_left(last_sent_at, now))
+        return Unfinished(fingerprint, last_sent_at, context.created_since, waits_until, envelope.last_error, open_to)
 
     def _conflicts(self, context: DeliveryContext, known: Unfinished | None) -> bool:
         """Whether the request is certainly another one, which waits in a retry queue."""

@@ -3,6 +3,7 @@
 import pytest
 
 from schemas.envelope import Envelope
+from schemas.timestamp import to_text
 from tests.pipeline.bench import Bench
 from tests.pipeline.fakes import (
     BUSY,
@@ -110,6 +111,26 @@ async def test_lookup_starts_at_first_known_time_of_request() -> None:
     await copy.deliver(FakeDelivery())
     await claimed.deliver(FakeDelivery())
     assert [bench.dcs.since[-1] for bench in (dated, undated, copy, claimed)] == [NOW - 1000, 0.0, NOW, 0.0]
+
+
+async def test_copies_of_a_redelivery_without_a_date_have_none() -> None:
+    """A copy of it says so: its task may be older than the delivery that wrote the copy; the replica knows it too."""
+    bench, other = Bench(find=[BUSY]), Bench()
+    await bench.deliver(FakeDelivery(redelivered=True))
+    bench.now = other.now = NOW + 600
+    headers = bench.publisher.published[0].headers
+    assert headers["x-first-received-at"] == to_text(NOW)
+    await other.deliver(FakeDelivery(headers=headers))
+    await bench.deliver(FakeDelivery())
+    assert (set(other.dcs.since), set(bench.dcs.since)) == ({0.0}, {0.0})
+
+
+async def test_redelivery_is_older_than_a_copy_that_this_replica_knows() -> None:
+    """The sender's copy came later; what was lost with the first delivery may have been sent before."""
+    bench = Bench(create=[TIMEOUT])
+    await bench.deliver(FakeDelivery())
+    await bench.deliver(FakeDelivery(redelivered=True))
+    assert bench.dcs.since == [NOW, 0.0]
 
 
 async def test_expired_copy_of_ambiguous_request_is_looked_up() -> None:

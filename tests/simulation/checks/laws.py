@@ -28,6 +28,7 @@ from tests.simulation.checks.throttle import (
     too_many_calls,
 )
 from tests.simulation.scenario.plan import CREATE_DEADLINE_SECONDS, Plan, RequestKey
+from tests.simulation.world.claims import MIN_MEMORY_AGE_SECONDS
 from tests.simulation.world.records import (
     CreateCall,
     DcsCall,
@@ -113,7 +114,9 @@ def check_laws(facts: RunFacts) -> Verdict:
         known = (event for event in events[request_key] if facts.is_sound or event.reason != "conflict")
         late_tasks = tasks_of_failed_messages(arrivals, known, calls[request_key], could_know)
         _report_late_tasks(facts, list(late_tasks), verdict)
-        verdict.violations += parked_twice(parked[request_key], events[request_key], partial(_could_know_parked, facts))
+        verdict.violations += parked_twice(
+            parked[request_key], events[request_key], partial(_could_know_failure, facts)
+        )
         _check_one_task(facts, calls[request_key], verdict)
         _check_events(facts, events[request_key], bool(parked[request_key]), verdict)
         _check_events_are_true(facts, request_key, events[request_key], calls[request_key], arrivals, verdict)
@@ -148,7 +151,17 @@ def _check_follow_up(facts: RunFacts, verdict: Verdict) -> None:
 
 def _could_know_calls(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
     """Whether `later` could know of the calls of `earlier`."""
-    return facts.are_claims_common or earlier.process is later.process or how_known(earlier, later) is not None
+    return (
+        _share_claims(facts, earlier, later)
+        or earlier.process is later.process
+        or how_known(earlier, later) is not None
+    )
+
+
+def _share_claims(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
+    """Whether claims tell `later` of `earlier`; without look-ups not of what they forgot long ago."""
+    is_recent = later.at - earlier.at < MIN_MEMORY_AGE_SECONDS
+    return facts.are_claims_common and (facts.is_sound or facts.plan.reconcile == "always" or is_recent)
 
 
 def _could_know_event(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
@@ -156,8 +169,8 @@ def _could_know_event(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryR
     return facts.is_sound or earlier.process is later.process or how_known(earlier, later) in ("same", "copy")
 
 
-def _could_know_parked(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
-    """Whether `later` could know that `earlier` parked the request: not by Redis, if that was away or emptied."""
+def _could_know_failure(facts: RunFacts, earlier: DeliveryRecord, later: DeliveryRecord) -> bool:
+    """Whether `later` could know that `earlier` failed: not by Redis, if that was away or emptied."""
     return (facts.is_sound or not facts.plan.claims) and _could_know_event(facts, earlier, later)
 
 
@@ -200,7 +213,7 @@ def _must_be_listed_at(facts: RunFacts, earlier: CreateCall, later: CreateCall) 
             moment = earlier.started_at if earlier.ended_at is None else earlier.ended_at
         case "redelivery":
             moment = earlier.delivery.lost_at
-        case _ if facts.are_claims_common:
+        case _ if _share_claims(facts, earlier.delivery, later.delivery):
             moment = min(math.inf if earlier.ended_at is None else earlier.ended_at, earlier.delivery.lost_at)
         case _:
             return None
@@ -271,8 +284,9 @@ def _check_events_are_true(
                     _could_know_calls(facts, call.delivery, source) for source in _deciding_deliveries(facts, event)
                 )
             else:
-                could_know = _could_know_event(facts, event.delivery, call.delivery) or not _is_excusable(
-                    facts, event, call.delivery, event
+                could_know = not _is_forgotten(facts, event) and (
+                    _could_know_event(facts, event.delivery, call.delivery)
+                    or not _is_excusable(facts, event, call.delivery, event)
                 )
             if could_know:
                 verdict.violations.append(f"failed ({event.reason}), but {call.task_id} exists")
@@ -326,13 +340,19 @@ def _check_one_kind_of_event(
         verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_claims_state(facts)}")
     elif (
         _is_excusable(facts, earlier, later.delivery, failed) or _is_task_of_unknown_copy(facts, calls, failed)
-    ) and not _could_know_event(facts, earlier.delivery, later.delivery):
+    ) and not (_could_know_event if earlier.succeeded else _could_know_failure)(
+        facts, earlier.delivery, later.delivery
+    ):
         verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_claims_state(facts)}")
-    elif facts.plan.claims and not facts.is_sound and earlier.parked and later.succeeded:
-        # The claims do not know that it is parked, and the replica asks them before it says so.
+    elif _is_forgotten(facts, earlier) and later.succeeded:
         verdict.windows.append(f"parked, then succeeded without a replay, {_claims_state(facts)}")
     else:
         verdict.violations.append(f"two kinds of final event: {earlier.reason}, then {later.reason}")
+
+
+def _is_forgotten(facts: RunFacts, event: Event) -> bool:
+    """Whether claims may not know that the request is parked: a replica asks them before it says so."""
+    return facts.plan.claims and not facts.is_sound and event.parked
 
 
 def _is_excusable(facts: RunFacts, earlier: Event, later: DeliveryRecord, failed: Event) -> bool:

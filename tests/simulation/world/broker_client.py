@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -121,7 +120,7 @@ class Publisher:
             (instance_id,) if completed.succeeded else (completed.reason, error.get("status"), error.get("error_code"))
         )
         clock_offset = self._replica.epoch_now() - self._replica.now
-        decided_at = math.nan if completed.is_repeated else (from_text(completed.completed_at) or 0.0) - clock_offset
+        decided_at = (from_text(completed.completed_at) or 0.0) - clock_offset
         meaning = (body["project_id"], body["request_id"], completed.succeeded, *what)
 
         def effect() -> None:

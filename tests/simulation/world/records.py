@@ -108,7 +108,7 @@ class Event:
     is_repeated: bool = False
     """It says that it is an answer from memory."""
     decided_at: float = math.nan
-    """When its outcome was decided, if its own delivery came to it."""
+    """When its outcome was decided, by the clock of its replica."""
 
 
 @dataclass(frozen=True, slots=True)

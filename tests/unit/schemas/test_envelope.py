@@ -30,6 +30,7 @@ envelopes = st.builds(
     last_sent_at=st.none() | moments,
     is_repeat=st.booleans(),
     is_redelivered=st.booleans(),
+    is_dated=st.booleans(),
 )
 values = st.recursive(
     st.none()
@@ -191,6 +192,7 @@ FORGED: dict[str, object] = {
     names.INTERRUPTIONS: 100,
     names.REPLAYS: 1_000_000,
     names.FIRST_RECEIVED_AT: to_text(NOW - 1e8),
+    names.MAY_BE_OLDER: True,
     names.LAST_SENT_AT: to_text(NOW),
     names.LAST_ERROR: LastError("forged", 409, is_conflict=True).text(),
     names.STAGE: names.FOLLOW_UP,

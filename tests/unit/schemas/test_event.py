@@ -80,6 +80,7 @@ def test_names_on_the_broker_are_the_documented_ones() -> None:
         "x-interruptions",
         "x-replays",
         "x-first-received-at",
+        "x-may-be-older",
         "x-last-sent-at",
         "x-last-error",
         "x-stage",
