@@ -35,6 +35,8 @@ HASH: Final = re.compile(r"-[a-z0-9]{10}$")
 README: Final = (KUBERNETES / "README.md").read_text()
 (REPLACEMENTS,) = re.findall(r"^```yaml\n(replacements:\n.+?)^```$", README, re.MULTILINE | re.DOTALL)
 """What the README asks of an overlay that scales."""
+(TOOLBOX_SECRET,) = re.findall(r"^```yaml\n(patches:\n.+?)^```$", README, re.MULTILINE | re.DOTALL)
+"""What the README asks of an overlay whose toolbox has secrets of its own."""
 
 Manifest = dict[str, Any]
 
@@ -49,8 +51,11 @@ def kustomize(folder: Path) -> list[Manifest]:
 
 
 @cache
-def built(choice: tuple[str, ...], namespace: str = "prod-migration") -> list[Manifest]:
-    """The base with some components, as an operator's own overlay puts them together in its namespace."""
+def built(choice: tuple[str, ...], namespace: str = "prod-migration", more: str = "") -> list[Manifest]:
+    """The base with some components, as an operator's own overlay puts them together in its namespace.
+
+    `more`: further lines of the overlay.
+    """
     with TemporaryDirectory() as folder:
         here = Path(os.path.relpath(KUBERNETES, os.path.realpath(folder)))
         overlay: dict[str, Any] = {
@@ -62,6 +67,7 @@ def built(choice: tuple[str, ...], namespace: str = "prod-migration") -> list[Ma
         }
         if "autoscaling" in choice:
             overlay |= yaml.safe_load(REPLACEMENTS)
+        overlay |= yaml.safe_load(more) or {}
         Path(folder, "kustomization.yaml").write_text(yaml.safe_dump(overlay))
         return kustomize(Path(folder))
 

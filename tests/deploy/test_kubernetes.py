@@ -14,6 +14,7 @@ from tests.deploy.kubernetes_manifests import (
     DATA,
     KEYLESS,
     KUBERNETES,
+    TOOLBOX_SECRET,
     Manifest,
     built,
     container,
@@ -168,6 +169,14 @@ def test_replicas_spread_over_zones() -> None:
     spread = pod(one(built(()), "Deployment"))["topologySpreadConstraints"]
     assert [it["topologyKey"] for it in spread] == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
     assert {(it["maxSkew"], it["whenUnsatisfiable"]) for it in spread} == {(1, "ScheduleAnyway")}
+
+
+def test_toolbox_has_secrets_of_its_own_by_the_lines_of_the_readme() -> None:
+    """Those of the worker, and the claims' for both, stay as they are."""
+    manifests = built(EVERYTHING, more=TOOLBOX_SECRET)
+    for name in ("dcs-worker", "dcs-worker-toolbox"):
+        (volume,) = pod(one(manifests, "Deployment", name))["volumes"]
+        assert [it["secret"]["name"] for it in volume["projected"]["sources"]] == [name, "dcs-worker-valkey"]
 
 
 def test_secrets_are_files_where_the_worker_looks_for_them() -> None:

@@ -72,10 +72,14 @@ class RecordingObserver:
 
 
 @asynccontextmanager
-async def replica(url: str, reported: RecordingObserver | None = None, **options: Any) -> AsyncIterator[RedisClaims]:
+async def replica(
+    url: str | Callable[[], str], reported: RecordingObserver | None = None, **options: Any
+) -> AsyncIterator[RedisClaims]:
     """The claims of a replica, with a short lease and without doubt about a new Redis."""
     claims = RedisClaims(
-        lambda: url, reported or RecordingObserver(), **({"lease": LEASE, "min_memory_age": 0.0} | options)
+        url if callable(url) else lambda: url,
+        reported or RecordingObserver(),
+        **({"lease": LEASE, "min_memory_age": 0.0} | options),
     )
     await claims.start()
     try:

@@ -1,20 +1,32 @@
 """What the Kubernetes manifests promise, kept by a real worker and a real Redis on this machine."""
 
+import asyncio
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from tests.deploy.kubernetes_manifests import COMPONENTS, KUBERNETES, built, container, one
 from tests.deploy.test_kubernetes_numbers import bytes_of
 from tests.fakes.faulty_dcs import FaultyDcs
 from tests.live.redis_replicas import DONE, NOW, migration, replica
+from tools.harness.runbook import commands
 from tools.harness.running_system import RunningSystem, free_port, request, until
-from worker.policy.outcome import Concluded, Granted
+from worker.claims.redis_claims import RedisClaims
+from worker.policy.outcome import Concluded, Granted, Unavailable
 from worker.tools.fake_dcs.settings import Quota
+from worker.tools.servers import replies_with
 
 REQUESTS = 200
+RUNBOOK = (KUBERNETES.parent / "runbook.md").read_text()
+REFUSED = re.compile("^(AUTH failed|NOPERM|NOAUTH|ERR|WRONGPASS)", re.MULTILINE)
 ROOM = 0.41
 """Share of the memory limit that a worker under load may fill."""
 
@@ -62,11 +74,33 @@ async def test_quota_bounds_calls_in_flight(vhost: str, tmp_path: Path) -> None:
         assert 1.0 < (more - seconds) / (ended - began) < 4.0
 
 
-async def test_redis_accepts_deployed_configuration(tmp_path: Path) -> None:
-    """With its file and the rights in the example of its users claims work, and no other user may log in."""
+@dataclass
+class DeployedRedis:
+    """A Redis with the file of the Valkey component and the users of its example."""
+
+    users: Path
+    port: int
+
+    def url(self, user: str, password: str) -> str:
+        """The URL for such a login."""
+        return f"redis://{user}:{password}@127.0.0.1:{self.port}/0"
+
+    async def run(self, command: str, url: str = "") -> str:
+        """The reply to a command as printed, by default as the operator."""
+        url = url or self.url("operator", "secret-TOO")
+        process = await asyncio.create_subprocess_exec(
+            *shlex.split(command.replace("REDIS", url).replace("BYTES", "600mb")), stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        return output.decode()
+
+
+@pytest.fixture
+def deployed_redis(tmp_path: Path) -> Iterator[DeployedRedis]:
+    """It runs."""
     folder, port = KUBERNETES / "components" / "valkey", free_port()
-    users = (folder / "users.acl.example").read_text().replace("CHANGE-ME", "secret")
-    (tmp_path / "users.acl").write_text(users)
+    users = tmp_path / "users.acl"
+    users.write_text((folder / "users.acl.example").read_text().replace("CHANGE-ME", "secret"))
     (tmp_path / "redis.conf").write_text(
         (folder / "valkey.conf").read_text().replace(" /data", f" {tmp_path}").replace(" /etc/valkey", f" {tmp_path}")
         + f"port {port}\nbind 127.0.0.1\n"
@@ -75,13 +109,68 @@ async def test_redis_accepts_deployed_configuration(tmp_path: Path) -> None:
     assert program is not None
     with subprocess.Popen([program, tmp_path / "redis.conf"], stdout=subprocess.DEVNULL) as process:
         try:
-            url = f"redis://worker:secret@127.0.0.1:{port}/0"
-            async with replica(url) as one_, replica(url) as other:
-                await until(lambda: one_.is_available and other.is_available, 10)
-                assert isinstance(await one_.take(migration(), NOW), Granted)
-                await one_.conclude(migration(), DONE)
-                assert await other.take(migration(), NOW) == Concluded(DONE)
-            async with replica(f"redis://127.0.0.1:{port}/0") as stranger:
-                assert not stranger.is_available
+            yield DeployedRedis(users, port)
         finally:
             process.terminate()
+
+
+async def test_redis_accepts_deployed_configuration(deployed_redis: DeployedRedis) -> None:
+    """With its file and the rights in the example of its users claims work, and no other user may log in."""
+    url = deployed_redis.url("worker", "secret")
+    async with replica(url) as one_, replica(url) as other:
+        await until(lambda: one_.is_available and other.is_available, 10)
+        assert isinstance(await one_.take(migration(), NOW), Granted)
+        await one_.conclude(migration(), DONE)
+        assert await other.take(migration(), NOW) == Concluded(DONE)
+    async with replica(f"redis://127.0.0.1:{deployed_redis.port}/0") as stranger:
+        assert not stranger.is_available
+
+
+async def test_operator_of_the_example_may_do_what_the_runbook_prints(deployed_redis: DeployedRedis) -> None:
+    """Every command with redis-cli, in a block or a sentence; the worker may do next to none of them."""
+    inline = re.findall(r"`(redis-cli [^`]+)`", RUNBOOK)
+    printed = {line for line in (*commands(RUNBOOK), *inline) if line.startswith("redis-cli -u REDIS ")}
+    assert len(printed) >= 7
+    await until(lambda: replies_with(deployed_redis.port, b"PING\r\n", b"-NOAUTH"), 10)
+    refused = {line: reply for line in printed if REFUSED.match(reply := await deployed_redis.run(line))}
+    assert refused == {}
+    assert "629145600" in await deployed_redis.run("redis-cli -u REDIS config get maxmemory")
+    worker = deployed_redis.url("worker", "secret")
+    assert REFUSED.match(await deployed_redis.run("redis-cli -u REDIS acl load", worker))
+
+
+async def reconnected(claims: RedisClaims, request_id: str) -> None:
+    """Return when it answers: that an idle connection was closed is noticed by the next command."""
+    async with asyncio.timeout(10):
+        while await claims.take(migration(request_id), NOW) == Unavailable():
+            await asyncio.sleep(0.02)
+
+
+async def test_password_of_redis_is_rotated_as_the_runbook_says(deployed_redis: DeployedRedis) -> None:
+    """Between the printed commands the files change; what is held stays held, and only the new password is left."""
+    chapter = RUNBOOK.partition("\n## Rotating the login of the broker or Redis\n")[2].partition("\n## ")[0]
+    first, second = (
+        [line for line in commands(block) if line.startswith("redis-cli ")]
+        for block in re.findall(r"```sh\n.*?```", chapter, re.DOTALL)
+        if "redis-cli" in block
+    )
+    old, new = (deployed_redis.url("worker", password) for password in ("secret", "new"))
+    shipped = deployed_redis.users.read_text()
+    now = [old]
+    async with replica(lambda: now[0], lease=6.0) as claims, replica(new, lease=6.0) as other:
+        await until(lambda: claims.is_available, 10)
+        assert not other.is_available
+        assert isinstance(await claims.take(migration(), NOW), Granted)
+        deployed_redis.users.write_text(shipped.replace(">secret ", ">secret >new "))
+        assert not REFUSED.search("\n".join([await deployed_redis.run(line) for line in first]))
+        await reconnected(claims, "r-2")
+        await reconnected(other, "r-3")
+        now[0] = new
+        deployed_redis.users.write_text(shipped.replace(">secret ", ">new "))
+        assert not REFUSED.search("\n".join([await deployed_redis.run(line) for line in second]))
+        assert REFUSED.search(await deployed_redis.run("redis-cli -u REDIS time", old))
+        await reconnected(claims, "r-4")
+        await reconnected(other, "r-5")
+        assert claims.is_held(migration())
+        await claims.conclude(migration(), DONE)
+        assert await other.take(migration(), NOW) == Concluded(DONE)

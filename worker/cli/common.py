@@ -52,17 +52,18 @@ def add_command(app: typer.Typer, command: Callable[..., None], name: str | None
     app.command(name, help=help_text.rstrip(), epilog=f"\b\nExample: {example}")(command)
 
 
-def load_configuration(*, credentials: bool = False, amqp_url: str = "") -> "Configuration":
+def load_configuration(*, credentials: bool = False, proxies: bool = False, amqp_url: str = "") -> "Configuration":
     """The configuration of this process; if invalid, the command ends with status 78 and one line per problem.
 
-    `credentials`: whether they are required; most commands use the broker only. `amqp_url` replaces WORKER_AMQP_URL.
+    `credentials`: whether they are required; most commands use the broker only. `proxies`: whether those must be valid
+    all the same. `amqp_url` replaces WORKER_AMQP_URL.
     """
     from worker.config import ConfigurationError, load_from_process
 
     # A command reports a lost connection itself, in one sentence, after it has tried every node.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
     try:
-        loaded = load_from_process(credentials=credentials, amqp_url=amqp_url)
+        loaded = load_from_process(credentials=credentials, proxies=proxies, amqp_url=amqp_url)
     except ConfigurationError as error:
         raise typer.Exit(fail("\n".join(error.lines), EXIT_CONFIGURATION)) from None
     for warning in loaded.warnings:

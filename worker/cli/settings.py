@@ -39,7 +39,7 @@ def settings(*, as_json: Json = False) -> None:
 
     Example: dcs-worker settings
     """
-    rows = list(effective_settings(load_configuration()))
+    rows = list(effective_settings(load_configuration(proxies=True)))
     if as_json:
         print_json([asdict(row) for row in rows])
     else:

@@ -67,16 +67,18 @@ class Configuration:
         )
 
 
-def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool = True) -> Configuration:
+def load(
+    environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool = True, proxies: bool = False
+) -> Configuration:
     """Read all settings from the environment, the secret files and `folder/.env`, in this order of precedence.
 
-    `credentials` says whether DCS credentials are needed: commands that only use the broker need none. Raises
-    ConfigurationError with every problem.
+    `credentials` says whether DCS credentials are needed: commands that only use the broker need none, and proxies need
+    be valid only if `proxies` says so. Raises ConfigurationError with every problem.
     """
     dotenv, problems = read_dotenv_file(folder / ".env")
     sources = SettingsSources(environ, dotenv)
     settings, found, invalid = sources.read(), sources.found, sources.invalid
-    ignored = _ignored_proxies(settings, found) if credentials else PROXY_FIELDS
+    ignored = _ignored_proxies(settings, found) if credentials or proxies else PROXY_FIELDS
     problems += [
         f"{found[name].variable}: {invalid[name]}" for name in found if name in invalid and name not in ignored
     ]
@@ -100,10 +102,10 @@ def load(environ: Mapping[str, str], *, folder: Path = Path(), credentials: bool
     return Configuration(settings, warnings, secrets, urls, platform, origins)
 
 
-def load_from_process(*, credentials: bool = True, amqp_url: str = "") -> Configuration:
+def load_from_process(*, credentials: bool = True, proxies: bool = False, amqp_url: str = "") -> Configuration:
     """Read the settings of this process, the only place where that is done; `amqp_url` names another broker."""
     given = {variable("amqp_url"): amqp_url} if amqp_url else {}
-    return load({**os.environ, **given}, credentials=credentials)
+    return load({**os.environ, **given}, credentials=credentials, proxies=proxies)
 
 
 def wants_colours(stream: TextIO) -> bool:

@@ -75,6 +75,7 @@ def variable(field: str) -> str:
 
 FilePath = Annotated[Path | None, values.READABLE_FILE]
 Line = Annotated[str | None, values.LINE]
+Word = Annotated[Line, ANY_CASE]
 ExchangeName = Annotated[str, values.EXCHANGE_NAME]
 Header = Annotated[SecretStr, AfterValidator(values.check_header_secret)] | None
 Proxy = Annotated[SecretUrl | None, BeforeValidator(urls.proxy_url)]
@@ -211,9 +212,9 @@ class Settings(BaseSettings):
     otlp_traces_endpoint: Annotated[str | None, BeforeValidator(urls.collector_url)] = Field(
         None, description="enables tracing: address for traces, used as it is instead of `OTEL_EXPORTER_OTLP_ENDPOINT`"
     )
-    otlp_protocol: Line = Field(None, description="`http/protobuf`, the only one there is, or empty")
-    otlp_traces_protocol: Line = Field(None, description="the same, for traces alone")
-    traces_exporter: Line = Field(None, description="`none`: no tracing; `otlp` or empty: as the addresses say")
+    otlp_protocol: Word = Field(None, description="`http/protobuf`, the only one there is, or empty")
+    otlp_traces_protocol: Word = Field(None, description="the same, for traces alone")
+    traces_exporter: Word = Field(None, description="`none`: no tracing; `otlp` or empty: as the addresses say")
     http_proxy: Proxy = Field(None, description="proxy for calls of DCS and IAM with `http://`")
     https_proxy: Proxy = Field(None, description="proxy for calls of DCS and IAM with `https://`")
     all_proxy: Proxy = Field(None, description="proxy where neither of these is set")
@@ -229,9 +230,8 @@ class Settings(BaseSettings):
     def _text(cls, value: object, info: ValidationInfo) -> str:
         if not isinstance(value, str):
             raise ValueError("must be given as text")
-        if info.field_name == "iam_password":
-            return value  # spaces and quotes may be part of a password
-        return values.plain_text(value)
+        # Spaces and quotes may be part of a password.
+        return value if info.field_name == "iam_password" else values.plain_text(value)
 
     @classmethod
     def settings_customise_sources(

@@ -98,6 +98,11 @@ def claims_url(text: str) -> SecretUrl:
     parts = _parse_url(text, ("redis", "rediss", "unix"), may_have_query=True)
     if parts.scheme == "unix" and len(parts.path) < 2:
         raise ValueError("must have a path, like unix:///run/redis.sock")
+    # The Redis library takes database 0 for what it cannot read.
+    path = "" if parts.scheme == "unix" else parts.path
+    named = [value for name, value in parse_qsl(parts.query, keep_blank_values=True) if name == "db"]
+    if not (re.fullmatch("/?|/[0-9]+/?", path) and all(map(str.isdecimal, named))):
+        raise ValueError("must have nothing or the number of a database behind the host, like redis://HOST:6379/0")
     return SecretUrl(_with_plain_scheme(text))
 
 
@@ -190,13 +195,20 @@ def _parse_url(
         raise ValueError(f"{prefix}must have a host that can be read") from None
     if "@" in parts.path:  # a password with a slash in it would be taken for the path, and be shown
         raise ValueError(f"{prefix}must not have an @ behind the host (/ : @ in a password are written %XX)")
-    if login_rule is not None and "@" in parts.netloc:
-        raise ValueError(f"{prefix}must not hold a user or password{login_rule}")
     if not may_have_query and ("?" in text or "#" in text):
         raise ValueError(f"{prefix}must not have a ? or # (within a password they are written %3F and %23)")
     if parts.scheme != "unix":
         _check_address(parts, prefix)
+    _check_login(parts, prefix, login_rule)
     return parts
+
+
+def _check_login(parts: SplitResult, prefix: str, login_rule: str | None) -> None:
+    login, at, _ = parts.netloc.rpartition("@")
+    if login_rule is not None and at:
+        raise ValueError(f"{prefix}must not hold a user or password{login_rule}")
+    if login_rule is None and re.search("%(?![0-9A-Fa-f]{2})", login + parts.query):
+        raise ValueError(f"{prefix}must have no % but as in %2F (within a password it is written %25)")
 
 
 def _check_address(parts: SplitResult, prefix: str) -> None:

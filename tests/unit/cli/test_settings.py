@@ -98,3 +98,13 @@ def test_invalid_setting_exits_with_78() -> None:
 
     assert (done.exit_code, done.stdout) == (78, "")
     assert done.stderr.startswith("WORKER_TRIES: ")
+
+
+@pytest.mark.parametrize("url", ['"http://u:x@p:1"', "http://u:x@p:x1", "http://u:s/x@p:1", "http://u:%x@p:1"])
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
+def test_invalid_proxy_exits_with_78(name: str, url: str) -> None:
+    """As `run` does, and not as if none were set."""
+    done = _run({name: url})
+
+    assert (done.exit_code, done.stdout) == (78, "")
+    assert done.stderr.startswith(f"{name}: ")

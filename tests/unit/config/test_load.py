@@ -299,7 +299,10 @@ PORT = "the collector takes it on another port, mostly 4318"
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": HTTP, "OTEL_TRACES_EXPORTER": "none"}, None),
         ({f"{TRACES}_ENDPOINT": HTTP, "OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, None),
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_TRACES_EXPORTER": "zipkin"}, None),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": HTTP, "OTEL_TRACES_EXPORTER": "otlp"}, f"{HTTP}/v1/traces"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": HTTP, "OTEL_TRACES_EXPORTER": "None"}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": HTTP, "OTEL_TRACES_EXPORTER": "OTLP"}, f"{HTTP}/v1/traces"),
+        ({f"{TRACES}_ENDPOINT": HTTP, f"{TRACES}_PROTOCOL": "HTTP/Protobuf"}, HTTP),
+        ({f"{TRACES}_ENDPOINT": HTTP, "OTEL_EXPORTER_OTLP_PROTOCOL": "HTTP/protobuf"}, HTTP),
         (
             {
                 "OTEL_EXPORTER_OTLP_ENDPOINT": HTTP,

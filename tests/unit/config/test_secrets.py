@@ -323,3 +323,18 @@ def test_unreadable_secret_file_is_a_problem(place: Place) -> None:
         f"WORKER_AUTH_TOKEN: has a secret file that is no regular file: {place.folder}/worker_auth_token",
         f"WORKER_TRIES: has a secret file that is not UTF-8 text: {place.folder}/worker_tries",
     )
+
+
+@pytest.mark.parametrize("wrong", ["redis://:new@h/zz", "redis://:new%zz@h/0"])
+def test_claims_url_that_breaks_a_rule_is_not_rotated_to(wrong: str, tmp_path: Path) -> None:
+    """The former one stays in use, and the problem does not repeat the new one."""
+    file = tmp_path / "worker_claims_url"
+    file.write_text("redis://:old@h/3")
+    loaded = load({"WORKER_SECRETS_DIR": str(tmp_path), "WORKER_AUTH_TOKEN": "t"}, folder=NOWHERE)
+    file.write_text(wrong)
+    url = loaded.current.claims_url
+    assert url is not None
+    assert url.get_secret_value() == "redis://:old@h/3"
+    (problem,) = [one.problem for one in loaded.urls if one.problem]
+    assert problem.startswith("WORKER_CLAIMS_URL: must ")
+    assert "new" not in problem

@@ -14,6 +14,8 @@ QUERY = "must have no ? but before heartbeat, connection_timeout, auth (within a
 VHOST = "must not have a virtual host called . or .. or with %2F in its name"
 AT = "must not have an @ behind the host (/ : @ in a password are written %XX)"
 UNREADABLE = "must have a host that can be read"
+DATABASE = "must have nothing or the number of a database behind the host, like redis://HOST:6379/0"
+PERCENT = "must have no % but as in %2F (within a password it is written %25)"
 SPACES = "must not have spaces or other characters that a URL writes as %XX"
 
 
@@ -97,6 +99,8 @@ def test_scheme_is_written_in_lower_case() -> None:
         ("amqp://h/..", VHOST),
         ("amqp://user:pass word@h/", SPACES),
         ("amqp://user:pass\\word@h/", SPACES),
+        ("amqp://user:sek%zzr3t@h/", PERCENT),
+        ("amqp://a,amqp://us%er:p@h/", f"address 2 {PERCENT}"),
         ("amqp://h/a/b", "must have one virtual host; a slash within its name is written %2F"),
         ("amqp://u:p,w@h/", f"address 1 {PORT}"),
         ("amqp://a,b", "address 2 must begin with amqp:// or amqps:// (a comma within a password is written %2C)"),
@@ -202,6 +206,10 @@ def test_endpoint_map_must_have_the_default_region() -> None:
         ("redis://127.0.0.1", "redis://127.0.0.1"),
         ("rediss://:secret@r.example.com:6380/1?ssl_cert_reqs=none", "rediss://:***@r.example.com:6380/1?***"),
         ("unix:///run/redis.sock?password=secret", "unix:///run/redis.sock?***"),
+        ("unix:///run/redis.sock?db=2", "unix:///run/redis.sock?***"),
+        ("redis://h/15/", "redis://h/15/"),
+        ("redis://h:1/", "redis://h:1"),
+        ("redis://u:100%25@h?db=3", "redis://u:***@h?***"),
     ],
 )
 def test_valid_claims_url_is_kept(url: str, shown: str) -> None:
@@ -218,6 +226,15 @@ def test_valid_claims_url_is_kept(url: str, shown: str) -> None:
         ("redis://", HOST),
         ("redis://u:1/word@h", AT),
         ("unix://", "must have a path, like unix:///run/redis.sock"),
+        ("redis://h/abc", DATABASE),
+        ("redis://h/0/zz", DATABASE),
+        ("rediss://h/O", DATABASE),
+        ("redis://h/-1", DATABASE),
+        ("redis://h//1", DATABASE),
+        ("redis://h?db=zz", DATABASE),
+        ("unix:///run/redis.sock?db=", DATABASE),
+        ("redis://u:sek%zzr3t@h/0", PERCENT),
+        ("unix:///run/redis.sock?password=sek%", PERCENT),
     ],
 )
 def test_invalid_claims_url_is_rejected(url: str, problem: str) -> None:

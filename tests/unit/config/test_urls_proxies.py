@@ -93,6 +93,7 @@ def test_socks_is_refused_at_the_start(url: str, tmp_path: Path) -> None:
         ("http://*:80", "must have a host"),
         ("http://%zz:1", "must have a host"),
         ("http://proxy:3128?x=1", "must not have"),
+        ("http://u:sek%zzr3t@proxy:1", "must have no % but as in %2F"),
     ],
 )
 def test_unusable_url_is_refused_with_the_rule(url: str, rule: str, tmp_path: Path) -> None:
