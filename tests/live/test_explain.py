@@ -43,7 +43,7 @@ async def test_timeline_travels_with_request_and_is_printed(vhost: str, tmp_path
     lines = [line.split("  ")[-1] for line in parked.output.splitlines()]
     assert lines[6] == "received"
     assert lines[7].startswith("create call 1: 403 (DCS.4030) after ")
-    assert lines[8] == "parked: forbidden (DCS.4030)"
+    assert lines[8] == "parked: forbidden (DCS.4030); last error of DCS: The request is refused."
     assert missing.status == 1
     assert "not asked  claims in Redis            needs --project" in missing.output
     (timeline_record,) = json.loads(heard)

@@ -65,12 +65,13 @@ def test_show_prints_whole_request(lot: ParkedQueueSetup) -> None:
     """Its timeline, headers, properties and body; no control code of a sender reaches the terminal."""
     lot.declare()
     headers = parked_headers(x_last_sent_at="2026-11-01T08:30:00.000Z", traceparent="\x1b]0;owned\x07")
+    headers[names.PARKED_REASON] = "unresolved"
     lot.park(request("one", "one"), headers=headers, correlation_id="c1")
     lot.park_many(2)
 
     shown = lot.run("parked", "show", "one")
     assert shown.status == 0
-    for words in ("exhausted, 2026-11-01T09:00:00.000Z", "possible until 2026-11-01T08:30", "c1", '"vpc_id"', "owned"):
+    for words in ("unresolved, 2026-11-01T09:00:00.000Z", "possible until 2026-11-01T08:30", "c1", '"vpc_id"', "owned"):
         assert words in shown.output
     assert "\x1b" not in shown.output
     machine = lot.run("parked", "show", "one", "--json").answer

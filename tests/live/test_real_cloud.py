@@ -161,7 +161,7 @@ async def test_answers_to_single_creates_end_as_they_should(vhost: str, tmp_path
         creates = [call.at for call in fake_dcs.calls if (call.operation, call.name) == ("create", "edge")]
         assert min(later - earlier for earlier, later in pairwise(creates)) >= 2
         quotas = {line["region"]: line["quota"] for line in worker.log() if line["event"] == "dcs.rate_limited"}
-        assert quotas == {"per-api": pytest.approx(2000 / 60), "per-ip": 1, "cn-north-4": 5}
+        assert quotas == {"per-api": pytest.approx(2000 / 60), "per-ip": 1, "per-user": None, "cn-north-4": 5}
 
         commands = CommandLine(settings(vhost, tmp_path, fake_dcs.url) | SETTINGS, tmp_path)
         replayed = await commands.run("parked", "replay", "v1", "v2", "--yes")

@@ -22,6 +22,8 @@ class DeliveryContext:
     delivery: DeliveryOwnership
     is_claimed: Callable[[], bool]
     """False once another replica may process the same request: then a look-up precedes every create."""
+    created_since: float
+    """Tasks created before this are not the request's; 0 if its first delivery may be long ago."""
     published_at: float | None = None
     """When the sender published the message, by its own word."""
     needs_lookup: bool = False
@@ -30,8 +32,6 @@ class DeliveryContext:
     """Another copy of the request was processed before, here or under a claim."""
     claimed_at_start: bool = True
     """The attempt started under a certain claim: without it, it must not continue without a look-up."""
-    first_seen_at: float | None = None
-    """When the request was first received, if that is known; None: as its envelope says."""
     ambiguous_create: CallError | None = None
     """The ambiguous create of this delivery, until a look-up has resolved it."""
     last_call_was_lookup: bool = False
@@ -46,10 +46,3 @@ class DeliveryContext:
     """The hold that the last attempt started: a probe decides whether it concerns every request."""
     ended_holds: set[Hold] = field(default_factory=set)
     """Holds that a probe has ended since: refused again, the request itself is at fault."""
-
-    @property
-    def created_since(self) -> float:
-        """Tasks created before this are not the request's; 0 if its first delivery may be long ago."""
-        if self.first_seen_at is not None:
-            return self.first_seen_at
-        return self.envelope.first_received_at if self.envelope.is_dated else 0.0

@@ -74,7 +74,8 @@ class DeliveryPipeline:
         outcome: Outcome
         try:
             migration = self._parser.read(delivery.body, delivery.content_encoding)
-            context = DeliveryContext(migration, envelope, delivery, lambda: True, delivery.published_at)
+            since = envelope.first_received_at if envelope.is_dated else 0.0
+            context = DeliveryContext(migration, envelope, delivery, lambda: True, since, delivery.published_at)
         except InvalidRequestError as error:
             outcome = final_events.invalid(error, envelope, delivery.body, self._now())
             migration, sender_request_id = None, error.sender.request_id
@@ -138,7 +139,7 @@ class DeliveryPipeline:
             if self._conflicts(context, known) and not self._claims:
                 return final_events.conflicting(context.migration, context.envelope, self._now())
             context.needs_lookup = self._retry_policy.reconcile != "off"
-            context.first_seen_at = min(known.first_received_at, context.created_since)
+            context.created_since = min(known.first_received_at, context.created_since)
             error = known.error_at(self._now(), context.migration)
             context.envelope = context.envelope.sent_at_least(known.last_sent_at, error)
         outcome: Outcome | None = None
@@ -230,7 +231,7 @@ class DeliveryPipeline:
             is_first, last_sent_at = False, last_sent_at or from_text(failure.completed_at)
         context.envelope = context.envelope.sent_at_least(last_sent_at, answer.last_error)
         context.needs_lookup = context.needs_lookup or (not is_first and self._retry_policy.reconcile != "off")
-        context.first_seen_at = context.first_seen_at if is_first else 0.0
+        context.created_since = context.created_since if is_first else 0.0
         return None
 
     def _held_elsewhere(self, context: DeliveryContext, held: ClaimedElsewhere) -> Outcome:
@@ -267,7 +268,7 @@ class DeliveryPipeline:
                 return replace(outcome, envelope=context.envelope, why=why)
             case _:
                 context.envelope = context.envelope.sent_at_least(self._now())
-                context.first_seen_at = 0.0
+                context.created_since = 0.0
                 context.needs_lookup = self._retry_policy.reconcile != "off"
                 return None
 
