@@ -141,7 +141,7 @@ A, N, R = Evidence.AMBIGUOUS, Evidence.NEVER_SENT, Evidence.REFUSED
 async def test_every_ending_is_typed_by_evidence(step: str, evidence: Evidence, kind: ErrorKind, label: str) -> None:
     """What may have acted is ambiguous; what proves that nothing happened is not."""
     told: Told = []
-    async with service(told, deadline=0.3, scripts={"thrc": [step]}) as (dcs, _):
+    async with service(told, deadline=0.3 if label == "timeout" else 10.0, scripts={"thrc": [step]}) as (dcs, _):
         ending = await dcs.create(an_order(), go)
         assert isinstance(ending, CallError)
         assert (ending.evidence, ending.kind, ending.label) == (evidence, kind, label)
