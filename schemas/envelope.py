@@ -59,7 +59,8 @@ class Envelope:
         if not redelivered and not is_own_copy:
             return cls(0, 0, 1, 0, 0, now, None, has_state, False, not has_state, is_own_copy=False)
         state = headers if is_own_copy else {}
-        readable = True
+        last_error = LastError.read(state.get(names.LAST_ERROR))
+        readable = last_error is not None or names.LAST_ERROR not in state
 
         def count(name: str) -> int:
             nonlocal readable
@@ -77,8 +78,6 @@ class Envelope:
             readable = readable and value is not None
             return None if value is None else min(value, now)
 
-        last_error = LastError.read(state[names.LAST_ERROR]) if names.LAST_ERROR in state else None
-        readable = last_error is not None or names.LAST_ERROR not in state
         broken = max(1, _count(headers, names.DELIVERY_COUNT)) if redelivered else 0
         first, last = time(names.FIRST_RECEIVED_AT), time(names.LAST_SENT_AT)
         read = cls(
@@ -102,6 +101,11 @@ class Envelope:
     def arrived_at(self) -> float | None:
         """When this message first arrived; None if that is unknown, since a delivery of it ended without a word."""
         return None if self.interruptions else self.first_received_at
+
+    @property
+    def created_since(self) -> float:
+        """Tasks created before this are not the request's; 0 if its first delivery may be long ago."""
+        return self.first_received_at if self.is_dated else 0.0
 
     @property
     def was_sent(self) -> bool:

@@ -74,8 +74,8 @@ class DeliveryPipeline:
         outcome: Outcome
         try:
             migration = self._parser.read(delivery.body, delivery.content_encoding)
-            since = envelope.first_received_at if envelope.is_dated else 0.0
-            context = DeliveryContext(migration, envelope, delivery, lambda: True, since, delivery.published_at)
+            since, published_at = envelope.created_since, delivery.published_at
+            context = DeliveryContext(migration, envelope, delivery, lambda: True, since, published_at)
         except InvalidRequestError as error:
             outcome = final_events.invalid(error, envelope, delivery.body, self._now())
             migration, sender_request_id = None, error.sender.request_id

@@ -119,7 +119,7 @@ class ReplayPreview:
             return ReplayVerdict("unclear", f"unknown: {reason}")
         may_exist = envelope.last_sent_at is not None
         lookup_result = await self.client.find(
-            parsed, envelope.first_received_at, may_exist=may_exist, was_sent=envelope.was_sent
+            parsed, envelope.created_since, may_exist=may_exist, was_sent=envelope.was_sent
         )
         match lookup_result:
             case TaskFound(instance_id=task):

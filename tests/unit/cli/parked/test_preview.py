@@ -85,6 +85,15 @@ async def test_verdict_follows_from_the_lookup_result(
     assert client.since == [parked_request().envelope.first_received_at]
 
 
+async def test_task_of_a_request_that_may_be_older_is_looked_for_as_the_worker_does() -> None:
+    """Its first delivery was lost, so that a task of any age may be its own."""
+    client = FakeDcsClient(TaskNotFound())
+
+    await _preview(client, parked_request(headers={**HEADERS, names.MAY_BE_OLDER: True}))
+
+    assert client.since == [0.0]
+
+
 async def test_no_lookup_if_the_worker_would_do_none() -> None:
     """For an invalid request, an unknown region, and with WORKER_RECONCILE=off."""
     client = FakeDcsClient(TaskNotFound())

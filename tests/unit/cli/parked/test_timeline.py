@@ -106,6 +106,14 @@ def test_parked_request_names_who_answered_last_and_has_no_open_call() -> None:
         assert request.summary()["error"]["http_status"] == 403
 
 
+def test_parked_conflict_is_not_said_to_be_the_last_answer() -> None:
+    """It is kept although a look-up failed later, and names the create."""
+    parked = JOURNAL.add(JOURNAL_TIME + 60, Kind.PARKED, "unresolved")
+    conflict = LastError("the task exists", 409, is_conflict=True).text()
+    request = parked_request(headers={**HEADERS, names.LAST_ERROR: conflict, names.JOURNAL: parked.text()})
+    assert timeline_of_parked(request).steps[-1].text.endswith("; a create was answered: the task exists")
+
+
 def test_omitted_entries_are_a_line_at_their_place() -> None:
     """It is after the first entries."""
     journal = EMPTY
