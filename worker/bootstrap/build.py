@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from worker.bootstrap import components
 from worker.bootstrap.assembly import Ports, build_dispatcher, build_follow_up
 from worker.bootstrap.rotation import CurrentBrokers, CurrentServices, RotationReport, rotation_reports
-from worker.bootstrap.worker import BLOCKED, BREAKER, HELD, PAUSES, REFUSED, STUCK, FollowUpParts, Worker
+from worker.bootstrap.worker import BLOCKED, BREAKER, CREDENTIALS, PAUSES, REGION, STUCK, FollowUpParts, Worker
 from worker.config import Configuration, ConfigurationError, Settings
 from worker.dcs.client import DcsClient
 from worker.dcs.http_client import HttpClient
@@ -52,16 +52,11 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
     consumer: Consumer
     dispatcher: Dispatcher[DeliveryPipeline]
 
-    def on_credentials(refused: str | None) -> None:
-        observer.credentials(refused)
-        refusals[REFUSED] = refused or ""
-        (consumer.pause if refused else consumer.resume)(REFUSED)
-
     def deliver(delivery: RabbitDelivery) -> None:
         dispatcher.deliver(delivery)
 
     async with AsyncExitStack() as stack:
-        client = _dcs_client(stack, loaded, services, observer, freeze_detector, on_credentials)
+        client = _dcs_client(stack, loaded, services, observer, freeze_detector)
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
         throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
@@ -93,7 +88,6 @@ def _dcs_client(
     services: CurrentServices,
     observer: WorkerObserver,
     freeze_detector: FreezeDetector,
-    on_credentials: Callable[[str | None], None],
 ) -> DcsClient:
     settings = loaded.settings
     if observer.tracing:
@@ -107,7 +101,7 @@ def _dcs_client(
         on_call_start=observer.tracing.call_started if observer.tracing else None,
         redactor=observer.redactor,
     )
-    credentials = components.credentials(loaded, http_client, on_credentials)
+    credentials = components.credentials(loaded, http_client)
     stack.push_async_callback(credentials.aclose)
     return DcsClient(http_client(settings.dcs_timeout), credentials, settings.dcs_endpoints)
 
@@ -219,7 +213,7 @@ def _supervisors(
 
 def _steer(consumer: Consumer, prefetch: int, paused_by: str) -> None:
     consumer.set_prefetch(prefetch)
-    for why in (BREAKER, HELD):
+    for why in (BREAKER, CREDENTIALS, REGION):
         (consumer.pause if PAUSES[why] == paused_by else consumer.resume)(why)
 
 

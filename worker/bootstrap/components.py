@@ -117,13 +117,8 @@ def throttle(settings: Settings) -> ThrottleSettings:
     )
 
 
-def credentials(
-    loaded: Configuration, http_client: Callable[[float], HttpClient], on_refused: Callable[[str | None], None]
-) -> AuthMethod:
-    """How calls authenticate; `on_refused` is called with the reason why none can, and None when that is over.
-
-    Raises ConfigurationError if they cannot.
-    """
+def credentials(loaded: Configuration, http_client: Callable[[float], HttpClient]) -> AuthMethod:
+    """How calls authenticate. Raises ConfigurationError if they cannot."""
     settings = loaded.settings
     # With `iam` all three are set: nothing starts without them.
     account = Account(settings.iam_endpoint or "", settings.iam_user or "", settings.iam_domain or "")
@@ -133,7 +128,6 @@ def credentials(
         http_client,
         account=account,
         platform=platform_identity(loaded) or profile(settings),
-        on_refused=on_refused,
     )
 
 
@@ -246,6 +240,6 @@ def lookup_client(stack: AsyncExitStack, loaded: Configuration) -> DcsClient:
     stack.push_async_callback(transport.aclose)
     # Look-ups are harmless, so it does not matter whether this process was frozen.
     http_client = partial(HttpClient, transport, freeze_detector=FreezeDetector(lambda: 0.0), redactor=Redactor(()))
-    credential = credentials(loaded, http_client, lambda _: None)
+    credential = credentials(loaded, http_client)
     stack.push_async_callback(credential.aclose)
     return DcsClient(http_client(loaded.settings.dcs_timeout), credential, loaded.settings.dcs_endpoints)

@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 BREAKER: Final = "the breaker is open"
 """Consumption pauses while DCS fails."""
-HELD: Final = "calls are refused"
-"""Consumption pauses while DCS refuses the endpoint or the credentials: a probe ends that."""
-REFUSED: Final = "the credentials are refused"
+CREDENTIALS: Final = "the credentials are rejected"
+REGION: Final = "the endpoints are rejected"
+"""Consumption pauses while DCS or IAM rejects the credentials, or DCS every endpoint: a probe ends that."""
 BLOCKED: Final = "the broker blocks publishing"
 STUCK: Final = "queues refuse copies of requests"
 PAUSES: Final = {
     BREAKER: "breaker",
-    HELD: "held",
-    REFUSED: "credentials",
+    CREDENTIALS: "credentials",
+    REGION: "region",
     BLOCKED: "blocked",
     STUCK: "queues",
     CLAIMS_AWAY: "claims",
@@ -131,7 +131,7 @@ class Worker:
             disconnected=self._disconnected(now),
             paused=[self._paused(pause) for pause in pauses & PAUSED.keys()],
             is_paused_by_breaker=BREAKER in pauses,
-            credentials=credentials or (self.refusals[REFUSED] if REFUSED in pauses else ""),
+            credentials=credentials,
             credentials_error=throttle.credentials.error if credentials else None,
             regions=explain.stopped(throttle),
             is_breaker_closed=all(region.breaker.state is BreakerState.CLOSED for region in throttle.regions.values()),

@@ -52,9 +52,8 @@ ALERTED_STATUSES: Final = ("401", "403", "404", "405")
 """Refusals of credentials or endpoint, whose first increase an alert must see."""
 POSTPONE_REASONS: Final = ("breaker", "turn", "throttled", "credentials", "quota", "region", "look")
 """Why the throttle postpones a request at no cost."""
-PAUSE_REASONS: Final = ("breaker", "held", "credentials", "blocked", "queues", "claims", "quarantine", "draining")
-"""Why this replica does not consume: DCS fails, DCS refuses every call, IAM rejects the credentials, the broker blocks
-publishing, Redis is away, a suspect is processed alone, the worker shuts down."""
+PAUSE_REASONS: Final = ("breaker", "credentials", "region", "blocked", "queues", "claims", "quarantine", "draining")
+"""Why this replica does not consume; `docs/architecture.md` lists conditions and code."""
 OUTCOMES_WITH_REASONS: Final = (
     *(("succeeded", resolution) for resolution in ("created", "adopted")),
     *(("failed", str(reason)) for reason in Reason),

@@ -57,7 +57,6 @@ class WorkerObserver:
         """None while tracing is off."""
         self._links = {"consumer": False, "publisher": False}
         self._ready_fields: dict[str, Any] = {}
-        self._is_login_refused = False
 
     def __repr__(self) -> str:
         return f"<WorkerObserver: links {self._links}>"
@@ -147,15 +146,6 @@ class WorkerObserver:
     def breaker(self, region: str, state: int) -> None:
         """The breaker of a region changed: closed (0), half-open (1) or open (2)."""
         self._metrics.breaker_state[region].set(state)
-
-    def credentials(self, refused: str | None) -> None:
-        """No call can be authenticated, for a reason in words, or that is over."""
-        self._is_login_refused = refused is not None
-        if refused is None:
-            self._logger.info("credentials.accepted", message="The credentials are accepted again")
-        else:
-            message = f"No request is consumed, because the credentials are rejected: {refused}"
-            self._logger.error("credentials.rejected", message=message, error=refused)
 
     # The broker.
 
@@ -254,8 +244,7 @@ class WorkerObserver:
 
     def note(self, level: Level, event: str, **fields: Any) -> None:
         """Log anything else. `event` is a noun and a verb with a dot between them, `message` a sentence."""
-        if not (self._is_login_refused and event == "credentials.rejected"):  # that was said when IAM refused the login
-            getattr(self._logger, level)(event, **fields)
+        getattr(self._logger, level)(event, **fields)
 
     def flush(self, *, is_last: bool = False) -> None:
         """Log how many repeated lines were left out: in windows that have ended, or in all of them."""

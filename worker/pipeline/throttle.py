@@ -288,7 +288,7 @@ class Throttle:
     """The throttle of one replica. `clock` is the one that the event loop's timers go by.
 
     `probe` makes a list call in a project and a region, for no request. `steer` gets the prefetch and what pauses
-    consumption (`breaker`, `held` or nothing), whenever one of them changes.
+    consumption (`breaker`, `credentials`, `region` or nothing), whenever one of them changes.
     """
 
     def __init__(
@@ -371,7 +371,8 @@ class Throttle:
         limit = sum(region.limit.value for region in regions)
         self.prefetch = fitting_prefetch(self.prefetch, limit, self._ceiling)
         is_idle = self.credentials.is_held or all(part.breaker.is_blocking or part.hold.is_held for part in regions)
-        why = "breaker" if any(part.breaker.is_blocking for part in regions) else "" if self._is_sampling else "held"
+        held = "" if self._is_sampling else "credentials" if self.credentials.is_held else "region"
+        why = "breaker" if any(part.breaker.is_blocking for part in regions) else held
         self.paused_by = why if is_idle else ""
         if before != (self.prefetch, self.paused_by) and not self.is_closed:
             self._steer(self.prefetch, self.paused_by)
@@ -385,7 +386,13 @@ class Throttle:
 
     def stop_sampling(self) -> None:
         """A request came in, and is postponed by a hold."""
-        if self._is_sampling and self._has_succeeded:  # else all of them come in: every project may be accepted
+        error = self.credentials.error
+        is_without_any = (
+            error is not None and error.http_status is None
+        )  # no credentials to be had from IAM or the platform
+        if self._is_sampling and (
+            self._has_succeeded or is_without_any
+        ):  # else all come in: any project may be accepted
             self._is_sampling = False
             self.refit()
 

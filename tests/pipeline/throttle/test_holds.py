@@ -84,11 +84,24 @@ def test_credentials_revoked_under_load_park_nothing(build: Build) -> None:
     world.dcs.faults[REGION] = REFUSED
     world.run(50.0)
     assert world.dcs.calls_between(started_at, 50.0) <= under_way * 2 + 1
-    assert replica.paused_by == "held"
+    assert replica.paused_by == "credentials"
     assert (world.parked, world.highest_round) == ([], 0)
     del world.dcs.faults[REGION]
     world.run(lambda: len(world.ended) == 500, at_most=2400)
     assert set(world.dcs.created.values()) == {1}
+
+
+def test_consumption_pauses_though_no_call_was_ever_accepted_when_no_credentials_are_to_be_had(build: Build) -> None:
+    """A password that IAM refuses is refused for every project: there is none to be found among the requests."""
+    world = build(1)
+    world.dcs.faults[REGION] = NO_KEYS
+    world.publish(500)
+    world.run(30.0)
+    (replica,) = world.replicas
+    assert replica.paused_by == "credentials"
+    assert len(world.queue) > 400
+    del world.dcs.faults[REGION]
+    world.run(lambda: len(world.ended) == 500, at_most=300)
 
 
 def test_replaced_credentials_are_tried_at_once(build: Build) -> None:
@@ -194,7 +207,7 @@ def test_new_project_is_found_while_the_only_known_one_is_refused(build: Build) 
     world.run(6.0)
     world.publish(100, "bad-too")
     world.run(7.0)
-    assert world.replicas[0].paused_by == "held"
+    assert world.replicas[0].paused_by == "credentials"
     world.publish(50, "late", project_id="p2")
     world.run(lambda: sum(name.startswith("late") for name in world.ended) == 50, at_most=600)
     assert world.replicas[0].logged("credentials.accepted")
@@ -216,7 +229,7 @@ def test_wrong_endpoint_is_probed_and_parks_nothing(build: Build) -> None:
     assert (world.parked, world.highest_round) == ([], 0)
     assert 90 / 8.1 <= len(calls(world, "probe")) <= 98 / 2
     assert world.dcs.calls_between(started_at, 100.0) - len(calls(world, "probe")) <= 20
-    assert world.replicas[0].paused_by == "held"
+    assert world.replicas[0].paused_by == "region"
     assert len(world.queue) > 900
     (held,) = world.replicas[0].logged("region.rejected")
     assert held["status"] == "404"

@@ -127,7 +127,7 @@ class Replica:
         """Set prefetch and pause of consumption, as the throttle asks for."""
         self.log("prefetch %s%s", prefetch, f", paused by {paused_by}" if paused_by else "")
         self._prefetch = prefetch
-        self._pauses -= {"breaker", "held"}
+        self._pauses -= {"breaker", "credentials", "region"}
         self._pauses |= {paused_by} - {""}
         self._world.timers.after(0.0, self._world.broker.dispatch)
 

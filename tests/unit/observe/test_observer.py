@@ -556,17 +556,3 @@ def test_success_is_not_logged_at_warning() -> None:
 
     assert seen.lines == []
     assert seen.changed["deliveries_settled_total outcome=succeeded reason=created"] == 1.0
-
-
-def test_refused_login_is_logged_once_although_calls_are_held_for_it() -> None:
-    """A hold of the credentials reports the same; when the login works again, a later hold has its own line."""
-    seen = Seen()
-    for refused in ("IAM refuses the password", None):
-        seen.observer.credentials(refused)
-        seen.observer.note("error", "credentials.rejected", message="every call is refused")
-    told = [(line["event"], line.get("error")) for line in seen.lines]
-    assert told == [
-        ("credentials.rejected", "IAM refuses the password"),
-        ("credentials.accepted", None),
-        ("credentials.rejected", None),
-    ]

@@ -240,7 +240,7 @@ async def _check_region(
     async with AsyncExitStack() as stack:
         credentials = None
         if service.project is not None and service.way is not None:
-            credentials = components.credentials(loaded, http_client, lambda _: None)
+            credentials = components.credentials(loaded, http_client)
             stack.push_async_callback(credentials.aclose)
         await check_service(service, client, credentials, time.time, checks.append)
     return checks

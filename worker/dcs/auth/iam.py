@@ -28,14 +28,10 @@ RENEWAL_SHARE: Final = 0.1
 """A token is renewed at a random point of this last share of its life."""
 DENIED_PROJECT_SECONDS: Final = 300.0
 """How long IAM is not asked again for a project that it denies to the user."""
-PASSWORD_CHECK_SECONDS: Final = 1.0
-"""Between two looks at the password while it is refused."""
 MAX_PROJECTS: Final = 1000
 """Projects that are remembered; beyond, the least recently used is forgotten."""
 
 T = TypeVar("T")
-OnRefused = Callable[[str | None], None]
-"""Called with the reason why no call can be authorised any more; None: it is worth a try again."""
 
 
 class IamTokens(AuthMethod):
@@ -46,13 +42,11 @@ class IamTokens(AuthMethod):
         account: Account,
         password: Callable[[], str],
         http: HttpClient,
-        on_refused: OnRefused = lambda _: None,
         timing: Timing | None = None,
     ) -> None:
         self._account = account
         self._password = password
         self._http = http
-        self._on_refused = on_refused
         self._timing = timing or Timing()
         self._tokens: OrderedDict[str, CachedCredential[str]] = OrderedDict()
         self._one_call_at_a_time = asyncio.Lock()
@@ -63,12 +57,11 @@ class IamTokens(AuthMethod):
         """The project that alone is blamed for all refusals since the last token."""
         self._lockout = PasswordLockout(self._timing.random_unit)
         self._backoff = FetchBackoff(self._timing)
-        self._watching: asyncio.Task[None] | None = None
-        self.refusal: str | None = None
-        """Why IAM gives no token for any project; None while it does, or while that is worth a try."""
+        self._refusal = ""
+        """Why IAM gives no token for any project; empty while it does."""
 
     def __repr__(self) -> str:
-        return f"<IamTokens of {len(self._tokens)} projects, {self.refusal or 'not refused'}>"
+        return f"<IamTokens of {len(self._tokens)} projects, {self._refusal or 'not refused'}>"
 
     async def authorise(self, request: httpx2.Request, project_id: str) -> CallError | None:
         """Put the project's token on `request`."""
@@ -84,9 +77,6 @@ class IamTokens(AuthMethod):
 
     async def aclose(self) -> None:
         """End the token calls under way."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait({self._watching})
         await asyncio.gather(*(token.aclose() for token in self._tokens.values()))
 
     def _token(self, project_id: str) -> CachedCredential[str]:
@@ -110,7 +100,7 @@ class IamTokens(AuthMethod):
         if now < denied_until:
             return denial
         if wait := self._lockout.wait(self._password(), now):
-            return no_credential(CallStatus.NO_CREDENTIALS, self.refusal or "IAM refuses the password", wait)
+            return no_credential(CallStatus.NO_CREDENTIALS, self._refusal, wait)
         return self._backoff.active_error()
 
     async def _log_in(self, project_id: str) -> Credential[str] | CallError:
@@ -126,7 +116,7 @@ class IamTokens(AuthMethod):
         _put_last(self._granted, project_id, None)
         self._blamed = None
         self._lockout.accepted()
-        self._report(None)
+        self._refusal = ""
         until = asked_at + result.seconds
         return Credential(result.token, until - result.seconds * RENEWAL_SHARE * self._timing.random_unit(), until)
 
@@ -150,30 +140,10 @@ class IamTokens(AuthMethod):
 
     def _pause(self, password: str, refused: TokenRefused) -> CallError:
         self._lockout.refused(password, self._timing.now())
-        refusal = f"IAM refuses the password of {self._account.user} (HTTP {refused.status}: {refused.reason})"
-        self._report(refusal)
+        self._refusal = f"IAM refuses the password of {self._account.user} (HTTP {refused.status}: {refused.reason})"
         # The password may have been replaced meanwhile: then there is nothing to wait for.
-        return no_credential(
-            CallStatus.NO_CREDENTIALS, refusal, self._lockout.wait(self._password(), self._timing.now())
-        )
-
-    def _report(self, refusal: str | None) -> None:
-        if refusal == self.refusal:
-            return
-        self.refusal = refusal
-        if refusal is not None and (self._watching is None or self._watching.done()):
-            self._watching = asyncio.create_task(self._watch_password())
-        self._on_refused(refusal)
-
-    async def _watch_password(self) -> None:
-        """Find out that the password is right again, also when no call asks because consumption is paused."""
-        while self.refusal is not None:
-            await self._timing.sleep(PASSWORD_CHECK_SECONDS)
-            if self._granted:
-                await self._token(next(reversed(self._granted))).start_fetch()
-            elif not self._lockout.wait(self._password(), self._timing.now()):
-                # No project is known to be right: only requests can tell.
-                self._report(None)
+        wait = self._lockout.wait(self._password(), self._timing.now())
+        return no_credential(CallStatus.NO_CREDENTIALS, self._refusal, wait)
 
 
 def _put_last(known: OrderedDict[str, T], project_id: str, value: T) -> None:

@@ -8,7 +8,7 @@ from typing import Literal, assert_never
 
 from worker.dcs.auth.auth_method import AuthMethod, ReadyToken, Secrets, secret_text, text_of
 from worker.dcs.auth.cached_credential import Timing
-from worker.dcs.auth.iam import IAM_TIMEOUT_SECONDS, IamTokens, OnRefused
+from worker.dcs.auth.iam import IAM_TIMEOUT_SECONDS, IamTokens
 from worker.dcs.auth.iam_login import Account
 from worker.dcs.auth.platform_keys import METADATA_ADDRESS, Profile, platform_signer
 from worker.dcs.auth.signing import Keys, KeySigner
@@ -26,13 +26,13 @@ def auth_method(
     account: Account | None = None,
     platform: Identity | Profile | None = None,
     metadata_address: str = METADATA_ADDRESS,
-    on_refused: OnRefused = lambda _: None,
     timing: Timing | None = None,
 ) -> AuthMethod:
     """The authentication method of this name, to be closed by `aclose`.
 
-    - `current` gives the present secrets and is asked at every need; `http_client` makes one with a timeout in seconds.
-    - `account`, `on_refused`: for `iam`.
+    - `current` gives the present secrets, and is asked at every need.
+    - `http_client` makes a client with a timeout in seconds.
+    - `account`: for `iam`.
     - `platform`: for `platform`, the identity of this workload or the profile file; None: the metadata service of the
       server, at `metadata_address`.
     """
@@ -45,7 +45,7 @@ def auth_method(
         case "iam":
             assert account is not None
             http = http_client(IAM_TIMEOUT_SECONDS)
-            return IamTokens(account, secret_text(current, "iam_password"), http, on_refused, timing)
+            return IamTokens(account, secret_text(current, "iam_password"), http, timing)
         case "platform":
             return platform_signer(platform, http_client, metadata_address, timing)
         case _:

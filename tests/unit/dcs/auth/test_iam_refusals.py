@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from tests.fakes.clock import FakeClock, run_ready_tasks
+from tests.fakes.clock import FakeClock
 from tests.unit.dcs.fakes import FakeIam, a_client, timing_of, until
 from worker.dcs.auth.iam import IamTokens
 from worker.dcs.auth.iam_login import Account, PasswordLockout
@@ -14,19 +14,17 @@ from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
 
 ACCOUNT = Account("https://iam", "user", "domain")
 REASON = "IAM refuses the password of user (HTTP 401: not ***)"
+NOT_NOWHERE = "IAM gives user no token for project nowhere: not ***"
 
 
 class Worker:
-    """Tokens with a password that can be replaced, and what was told about them."""
+    """Tokens with a password that can be replaced."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.iam = FakeIam(clock)
         self.password = "right"
-        self.told: list[str | None] = []
-        self.tokens = IamTokens(
-            ACCOUNT, lambda: self.password, a_client(self.iam), on_refused=self.told.append, timing=timing_of(clock)
-        )
+        self.tokens = IamTokens(ACCOUNT, lambda: self.password, a_client(self.iam), timing_of(clock))
 
     async def ask(self, *projects: str) -> list[CallError | str]:
         """What requests of these projects get, all at once."""
@@ -62,6 +60,11 @@ def labels(endings: list[CallError | str]) -> set[str]:
     return {ending.label if isinstance(ending, CallError) else ending for ending in endings}
 
 
+def said(endings: list[CallError | str]) -> set[str]:
+    """The different messages of faults, and tokens."""
+    return {ending.message if isinstance(ending, CallError) else ending for ending in endings}
+
+
 async def test_a_wrong_password_is_tried_once(worker: Worker) -> None:
     """At the start, a hundred requests of ten projects with a wrong password cost one call in the first minute."""
     worker.password = "wrong"
@@ -85,7 +88,6 @@ async def test_the_fault_says_what_to_wait_for(worker: Worker) -> None:
     (fault,) = await worker.ask("p")
 
     assert fault == CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.NO_CREDENTIALS, REASON, retry_after=50.0)
-    assert (worker.tokens.refusal, worker.told) == (REASON, [REASON])
 
 
 async def test_pauses_grow(worker: Worker) -> None:
@@ -112,7 +114,6 @@ async def test_a_password_that_becomes_wrong(worker: Worker) -> None:
 
     assert labels(endings) == {"credentials"}
     assert len(worker.iam.asked) == 1
-    assert worker.told == [REASON]
 
 
 async def test_a_password_that_was_right_again_starts_afresh(worker: Worker) -> None:
@@ -121,12 +122,13 @@ async def test_a_password_that_was_right_again_starts_afresh(worker: Worker) -> 
     for _ in range(2):
         worker.iam.password = "other"
         worker.iam.asked.clear()
-        await worker.refuse("p")
+        assert labels(await worker.refuse("p")) == {"credentials"}
         await worker.clock.advance(59)
-        assert (len(worker.iam.asked), worker.tokens.refusal is None) == (1, False)
         worker.iam.password = "right"
+        assert labels(await worker.ask("p")) == {"credentials"}
+        assert len(worker.iam.asked) == 1
         await worker.clock.advance(1)
-        assert worker.tokens.refusal is None
+        assert labels(await worker.ask("p")) == {"token-p-2"}
 
 
 async def test_a_password_replaced_during_the_call_needs_no_wait(worker: Worker) -> None:
@@ -144,45 +146,16 @@ async def test_a_password_replaced_during_the_call_needs_no_wait(worker: Worker)
 
 
 async def test_another_password_is_tried_at_once(worker: Worker) -> None:
-    """The right one, placed during the pause, needs neither a wait nor a request to be found."""
+    """The right one, placed during the pause, needs no wait."""
     await worker.ask("p", "q")
     worker.iam.password = "new"
     await worker.refuse("p", "q")
     worker.iam.asked.clear()
 
     worker.password = "new"
-    await worker.clock.advance(1)
 
-    assert worker.iam.asked == [("q", "new")]
-    assert (worker.told, worker.tokens.refusal) == ([REASON, None], None)
-    assert labels(await worker.ask("p", "q")) == {"token-p-2", "token-q-1"}
-
-
-async def test_the_right_password_given_back_works_by_itself(worker: Worker) -> None:
-    """When the account gets its old password back, the end of the pause shows it without any request."""
-    await worker.ask("p")
-    worker.iam.password = "other"
-    await worker.refuse("p")
-    worker.iam.password = "right"
-
-    await worker.clock.advance(59)
-    assert worker.tokens.refusal
-    await worker.clock.advance(1)
-
-    assert worker.told == [REASON, None]
-    await worker.ask("p")
-    assert [project for project, _ in worker.iam.asked] == ["p", "p", "p"]
-
-
-async def test_without_a_known_project_requests_find_out(worker: Worker) -> None:
-    """If no password was ever right, the end of the pause lets requests through rather than trying by itself."""
-    worker.password = "wrong"
-    await worker.ask("p")
-    await worker.clock.advance(60)
-    assert (worker.told, len(worker.iam.asked)) == ([REASON, None], 1)
-
-    worker.password = "right"
-    assert await worker.ask("p") == ["token-p-2"]
+    assert await worker.ask("p", "q") == ["token-p-1", "token-q-2"]
+    assert worker.iam.asked == [("p", "new"), ("q", "new")]
 
 
 async def test_a_password_that_was_rejected_before_is_not_tried_again(worker: Worker) -> None:
@@ -203,8 +176,8 @@ async def test_one_wrong_project_stops_no_other(worker: Worker) -> None:
 
     assert isinstance(fault, CallError)
     assert (fault.evidence, fault.kind, fault.http_status) == (Evidence.NEVER_SENT, ErrorKind.UNAUTHENTICATED, 401)
-    assert fault.message == "IAM gives user no token for project nowhere: not ***"
-    assert (worker.told, await worker.ask("p", "q")) == ([], ["token-p-1", "token-q-3"])
+    assert fault.message == NOT_NOWHERE
+    assert await worker.ask("p", "q") == ["token-p-1", "token-q-3"]
     await worker.ask("nowhere", "nowhere")
     assert len(worker.iam.asked) == 3
 
@@ -212,13 +185,13 @@ async def test_one_wrong_project_stops_no_other(worker: Worker) -> None:
 async def test_a_wrong_project_that_comes_first_pauses_all(worker: Worker) -> None:
     """With nothing known yet the password is blamed; as soon as another project has a token, the project is."""
     worker.iam.strangers.add("nowhere")
-    assert labels(await worker.ask("nowhere", "p", "q")) == {"credentials"}
-    assert (worker.told, len(worker.iam.asked)) == ([REASON], 1)
+    assert said(await worker.ask("nowhere", "p", "q")) == {REASON}
+    assert len(worker.iam.asked) == 1
 
     await worker.clock.advance(60)
 
-    assert labels(await worker.ask("p", "nowhere")) == {"token-p-2", "credentials"}
-    assert (worker.tokens.refusal, len(worker.iam.asked)) == (None, 3)
+    assert said(await worker.ask("p", "nowhere")) == {"token-p-2", NOT_NOWHERE}
+    assert len(worker.iam.asked) == 3
 
 
 async def test_a_denied_project_is_asked_for_again_later(worker: Worker) -> None:
@@ -239,25 +212,25 @@ async def test_two_refused_projects_blame_the_password(worker: Worker) -> None:
     await worker.ask("p")
     worker.iam.password = "other"
     for _ in range(2):
-        assert labels(await worker.ask("q")) == {"credentials"}
-        assert not worker.tokens.refusal
+        assert said(await worker.ask("q")) == {NOT_NOWHERE.replace("nowhere", "q")}
         await worker.clock.advance(300)
 
     (fault,) = await worker.ask("r")
 
     assert isinstance(fault, CallError)
-    assert (fault.kind, fault.message, worker.told) == (ErrorKind.RETRY, REASON, [REASON])
-    assert labels(await worker.ask("q", "s")) == {"credentials"}
+    assert (fault.kind, fault.message) == (ErrorKind.RETRY, REASON)
+    assert said(await worker.ask("s")) == {REASON}
+    assert labels(await worker.ask("q")) == {"credentials"}
     assert len(worker.iam.asked) == 4
 
 
 async def test_a_token_between_two_refused_projects_clears_the_password(worker: Worker) -> None:
     """Then each of them is at fault by itself."""
     worker.iam.strangers |= {"nowhere", "elsewhere"}
-    for project in ("p", "nowhere", "q", "elsewhere"):
-        await worker.ask(project)
+    answers = [said(await worker.ask(project)) for project in ("p", "nowhere", "q", "elsewhere")]
 
-    assert (worker.told, len(worker.iam.asked)) == ([], 4)
+    assert answers[1::2] == [{NOT_NOWHERE}, {NOT_NOWHERE.replace("nowhere", "elsewhere")}]
+    assert len(worker.iam.asked) == 4
 
 
 async def test_no_secret_is_shown(worker: Worker) -> None:
@@ -266,25 +239,11 @@ async def test_no_secret_is_shown(worker: Worker) -> None:
     faults = await worker.ask("p")
     worker.password = "right"
     await worker.ask("p")
-    shown = f"{vars(worker.tokens)} {vars(worker.tokens._lockout)} {worker.tokens!r} {faults} {worker.told}"
+    shown = f"{vars(worker.tokens)} {vars(worker.tokens._lockout)} {worker.tokens!r} {faults}"
 
     assert "token-p" not in shown
     assert "right" not in shown
     assert "wrong" not in shown
-
-
-async def test_the_watch_ends(worker: Worker) -> None:
-    """Nothing is looked at any more once the password is right."""
-    await worker.ask("p")
-    worker.iam.password = "other"
-    await worker.refuse("p")
-    worker.iam.password = "right"
-    await worker.clock.advance(60)
-    await worker.clock.advance(1)
-    await run_ready_tasks()
-
-    assert len(worker.iam.asked) == 3
-    assert [task for task in asyncio.all_tasks() if "IamTokens._watch" in repr(task)] == []
 
 
 @pytest.mark.parametrize(("random_unit", "pauses"), [(0.0, [60, 240, 900, 900]), (1.0, [75, 300, 1125, 1125])])
