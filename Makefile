@@ -59,14 +59,15 @@ demo: python
 	case "$(ARGS)" in *--broker*) ;; *) scripts/servers.sh broker ;; esac
 	$(VENV)/bin/dcs-worker demo $(ARGS)
 
-PYTEST := $(RUN) -m pytest --numprocesses=2 --dist=loadfile
+# Live tests wait for most of their time: four files at once keep two cores busy.
+PYTEST := $(RUN) -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 test: python
 	scripts/servers.sh $$(scripts/test-servers.sh $(ARGS))
 	$(PYTEST) $(ARGS)
 
 test-unit: python
-	$(PYTEST) tests/unit tests/pipeline $(ARGS)
+	$(PYTEST) --numprocesses=2 tests/unit tests/pipeline $(ARGS)
 
 # One series after the other, each to its end; what failed is said last, where nothing hides it.
 test-brokers: python
