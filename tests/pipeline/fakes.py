@@ -99,7 +99,7 @@ class FakeDelivery:
 
     async def _do(self, what: str) -> None:
         await asyncio.sleep(0)
-        if self.lost:
+        if self.lost or not {"ack", "reject", "dead_letter"}.isdisjoint(self.done):
             raise StaleDeliveryError
         self.done.append(what)
 

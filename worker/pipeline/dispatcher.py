@@ -13,7 +13,7 @@ from worker.policy.call_result import StaleDeliveryError
 ISOLATION_WAIT_SECONDS = 120.0
 """Longest wait of a suspect until no other delivery is in progress."""
 DEFECT_PAUSE_SECONDS = 1.0
-"""Wait before a delivery that met a defect of the worker returns to the queue."""
+"""Wait before a delivery that met a defect of the worker, and is not settled, returns to the queue."""
 
 
 class DeliveryHandler(Protocol):

@@ -79,13 +79,13 @@ class Delivery(DeliveryOwnership, Protocol):
         """The body was refused: it is read no more, and a large one may leave the memory."""
 
     async def ack(self) -> None:
-        """Acknowledge. Raises StaleDeliveryError if the channel was closed."""
+        """Acknowledge. Raises StaleDeliveryError if the channel was closed, or the delivery was settled before."""
 
     async def dead_letter(self) -> None:
-        """Let the broker put it into the parked queue. Raises StaleDeliveryError if the channel was closed."""
+        """Let the broker put it into the parked queue. Raises StaleDeliveryError as `ack` does."""
 
     async def reject(self) -> None:
-        """Return to the queue, counted as a failed delivery. Raises StaleDeliveryError."""
+        """Return to the queue, counted as a failed delivery. Raises StaleDeliveryError as `ack` does."""
 
 
 class Publisher(Protocol):
@@ -260,7 +260,7 @@ class Observer(Protocol):
         """Log anything else."""
 
     def failed(self, error: Exception) -> None:
-        """A delivery met a defect of this worker and was returned to the queue."""
+        """A delivery met a defect of this worker; it returns to the queue if it was not settled before."""
 
     def unconfirmed(self, reason: str) -> None:
         """A publish was not confirmed and will be repeated."""
