@@ -65,7 +65,7 @@ class Dispatcher(Generic[H]):
                 await self._pipeline.run(delivery)
         except Exception as error:  # noqa: BLE001 - a defect must cost one delivery, not the worker
             self._observer.failed(error)
-            await self._throttle.pause(DEFECT_PAUSE_SECONDS)
+            await self._throttle.wait_unless_closed(DEFECT_PAUSE_SECONDS)
             await _returned(delivery)
 
     async def _isolate(self, delivery: Delivery) -> None:

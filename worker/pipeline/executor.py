@@ -103,7 +103,7 @@ class Executor:
             context.failed = step
             is_new_conflict = error_table.is_conflict(step) and not context.last_call_was_lookup
             wait = 0.0 if is_new_conflict else self._retry_policy.wait_in_hand(step, attempt, self._random_unit())
-            if wait is None or not await self._throttle.pause(wait):
+            if wait is None or not await self._throttle.wait_unless_closed(wait):
                 return self._schedule_retry(context, step)
             attempt += 1
         return step
@@ -113,7 +113,7 @@ class Executor:
         try:
             step = await self._attempt_once(context)
             while isinstance(step, CallError) and context.checked_hold is not None:
-                await self._throttle.verdict(context.checked_hold)
+                await self._throttle.wait_for_probe(context.checked_hold)
                 context.ended_holds.add(context.checked_hold)
                 step = await self._attempt_once(context)
             return step
@@ -200,7 +200,7 @@ class Executor:
         context.last_call_was_lookup = True
         step = self._on_lookup(context, found, started_at)
         if step is None and (spacing := permit.spacing()):
-            await self._throttle.pause(spacing)
+            await self._throttle.wait_unless_closed(spacing)
         return step
 
     async def _find_task(self, context: DeliveryContext, permit: CallPermit) -> LookupResult | CallError:

@@ -201,20 +201,20 @@ class CallOwner(Protocol):
 
 
 class CallPermit(Protocol):
-    """Permit for the calls of one attempt, look and create."""
+    """Permit for the calls of one attempt, look-up and create."""
 
     @property
     def checked_hold(self) -> Hold | None:
-        """The hold that a refusal started: to be checked by `CallThrottle.verdict`."""
+        """The hold that a refusal started: to be checked by `CallThrottle.wait_for_probe`."""
 
     def begin_call(self) -> None:
         """A call begins."""
 
     def spacing(self) -> float:
-        """Seconds between look and create."""
+        """Seconds between look-up and create."""
 
     def ended(self, result: CallResult) -> None:
-        """A call, or a look of several calls, ended."""
+        """A call, or a look-up of several calls, ended."""
 
 
 class CallThrottle(Protocol):
@@ -231,10 +231,10 @@ class CallThrottle(Protocol):
     def check_open(self) -> None:
         """Raise ThrottleClosedError once this replica drains: no further call may begin."""
 
-    async def verdict(self, hold: Hold) -> None:
+    async def wait_for_probe(self, hold: Hold) -> None:
         """Wait for the probe of what refused a call. Raises PostponedError if the probe is refused as well."""
 
-    async def pause(self, seconds: float) -> bool:
+    async def wait_unless_closed(self, seconds: float) -> bool:
         """Wait between two attempts; False if this replica drains."""
 
     def close(self) -> None:

@@ -29,11 +29,11 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A bench whose creates are answered 409, and whose waits in hand move its clock."""
     bench = Bench(RetryPolicy(reconcile="always"), create=[EXISTS])
 
-    async def pause(seconds: float) -> bool:
+    async def wait(seconds: float) -> bool:
         await bench._sleep(seconds)
         return True
 
-    monkeypatch.setattr(bench.throttle, "pause", pause)
+    monkeypatch.setattr(bench.throttle, "wait_unless_closed", wait)
     return bench
 
 

@@ -30,8 +30,10 @@ FORGET: Final = (300.0, 20.0)
 TICK_SECONDS: Final = 0.0005
 """By which a wait is longer than computed: a timer that is early would only compute it again."""
 MAX_SPACING_SECONDS: Final = 2.0
+MAX_RATE_WAIT_SECONDS: Final = 10.0
+"""Expected until its turn that a request may wait for a rate limit in hand."""
 BURST: Final = (0.1, 2.0)
-"""The bucket holds the calls of so many seconds, and those of a permit (look and create) at least."""
+"""The bucket holds the calls of so many seconds, and those of a permit (look-up and create) at least."""
 
 
 class RateLimiter:
