@@ -304,12 +304,12 @@ class FakeConsumer:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.recorded: list[str] = []
-        self.on_hold: Callable[[], object] = lambda: None
+        self.on_pause: Callable[[], object] = lambda: None
         self._error = error
 
-    async def hold(self, why: str) -> None:
-        self.recorded.append(f"hold {why}")
-        self.on_hold()
+    async def pause_and_wait(self, why: str) -> None:
+        self.recorded.append(f"pause {why}")
+        self.on_pause()
 
     def resume(self, why: str) -> None:
         self.recorded.append(f"resume {why}")

@@ -78,7 +78,7 @@ class Dispatcher(Generic[H]):
             return
         self._is_isolating = True
         try:
-            await self._consumer.hold("quarantine")
+            await self._consumer.pause_and_wait("quarantine")
             others = self._running - {asyncio.current_task()}
             if others and not delivery.is_lost():
                 await asyncio.wait(others, timeout=ISOLATION_WAIT_SECONDS)

@@ -286,7 +286,7 @@ CLAIMS_AWAY = "Redis is away"
 class ConsumerControl(Protocol):
     """Control of the consumer."""
 
-    async def hold(self, why: str) -> None:
+    async def pause_and_wait(self, why: str) -> None:
         """Take no further deliveries until `resume` is called for the same reason."""
 
     def resume(self, why: str) -> None:

@@ -93,12 +93,12 @@ async def test_request_is_handed_back_to_cancelled_consumer_while_redis_is_away(
     """WORKER_CLAIMS_AWAY=pause: no call, and the consumer is cancelled before the copy is published."""
     consumer = FakeConsumer()
     bench = Bench(PAUSE, claims=FakeClaims(Unavailable()), locks=FakeLocks(), consumer=consumer)
-    published_at_hold: list[int] = []
-    consumer.on_hold = lambda: published_at_hold.append(len(bench.publisher.published))
+    published_at_pause: list[int] = []
+    consumer.on_pause = lambda: published_at_pause.append(len(bench.publisher.published))
     delivery = FakeDelivery()
     await bench.deliver(delivery)
     assert (bench.dcs.calls, [copy.what for copy in bench.publisher.published]) == ([], ["hand_back"])
-    assert (consumer.recorded, published_at_hold) == ([f"hold {CLAIMS_AWAY}"], [0])
+    assert (consumer.recorded, published_at_pause) == ([f"pause {CLAIMS_AWAY}"], [0])
     assert (bench.observer.outcomes, delivery.done) == ([("returned", "claims")], ["ack"])
 
 
@@ -134,7 +134,7 @@ async def test_request_that_waits_for_a_permit_is_handed_back_when_redis_goes_aw
     async with asyncio.timeout(1):
         while not waiting.done:
             await asyncio.sleep(0)
-    assert (bench.observer.outcomes, bench.consumer.recorded) == ([("returned", "claims")], [f"hold {CLAIMS_AWAY}"])
+    assert (bench.observer.outcomes, bench.consumer.recorded) == ([("returned", "claims")], [f"pause {CLAIMS_AWAY}"])
     assert not first.done
     answered.set()
     await bench.idle()

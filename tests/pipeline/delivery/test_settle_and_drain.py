@@ -259,7 +259,7 @@ async def test_suspected_poison_is_processed_alone() -> None:
         ("succeeded", "created"),
         ("succeeded", "created"),
     ]
-    assert bench.consumer.recorded == ["hold quarantine", "resume quarantine"]
+    assert bench.consumer.recorded == ["pause quarantine", "resume quarantine"]
 
 
 async def test_only_suspected_poison_starts_at_once() -> None:
