@@ -79,10 +79,10 @@ class Executor:
         if not isinstance(outcome, Completed) or outcome.succeeded:
             return outcome
         is_final = outcome.reason not in _NOT_FINAL and not context.last_call_was_lookup
-        return outcome if is_final else await self._confirm_failure(context, outcome)
+        return outcome if is_final else await self._failure_if_still_ours(context, outcome)
 
-    async def _confirm_failure(self, context: DeliveryContext, outcome: Outcome) -> Outcome:
-        """A frozen replica does not know what others did with the request: then its failure is not published."""
+    async def _failure_if_still_ours(self, context: DeliveryContext, outcome: Outcome) -> Outcome:
+        """The failure, if it is still ours to publish: after a freeze others may have done more with the request."""
         if not await context.delivery.is_still_ours():
             return DeliveryLost(context.envelope.last_sent_at)
         if context.claimed_at_start and not context.is_claimed():

@@ -8,8 +8,8 @@ from typing import Final
 
 BACKOFF_FIRST: Final = 0.2
 BACKOFF_CEILING: Final = 5.0
-IN_HAND: Final = 5.0
-"""Longer waits belong to the broker: nothing is held unacknowledged for them."""
+MAX_ATTEMPT_WAIT_SECONDS: Final = 5.0
+"""Between two attempts of one delivery. Longer waits belong to the broker: nothing is held unacknowledged for them."""
 
 RETURN_RATE: Final = 10.0
 """Requests per second that may come back from the retry queues where no rate limits them."""
