@@ -152,8 +152,8 @@ class FakePublisher:
         await asyncio.sleep(0)
         self._confirm(Published("watch", json.loads(body), headers, checks, correlation_id))
 
-    async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
-        self._confirm(Published("postpone", headers=headers, retry_level=retry_level))
+    async def publish_to_retry_queue(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
+        self._confirm(Published("retry", headers=headers, retry_level=retry_level))
 
     async def park(self, delivery: Any, headers: Mapping[str, object]) -> None:
         self._confirm(Published("park", headers=headers))

@@ -109,7 +109,7 @@ class Publisher(Protocol):
     ) -> None:
         """Put a watch into the queue in which it waits for the look after `checks` looks."""
 
-    async def postpone(self, delivery: Delivery, retry_level: int, headers: Mapping[str, object]) -> None:
+    async def publish_to_retry_queue(self, delivery: Delivery, retry_level: int, headers: Mapping[str, object]) -> None:
         """Put a copy to the retry queue of `retry_level` (1 is the first)."""
 
     async def park(self, delivery: Delivery, headers: Mapping[str, object]) -> None:

@@ -275,7 +275,7 @@ async def test_only_suspected_poison_starts_at_once() -> None:
 class UncopyablePublisher(FakePublisher):
     """Publisher over a broker that closes the connection for every copy."""
 
-    async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
+    async def publish_to_retry_queue(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
         """Refuse it."""
         raise UncopyableError("501")
 

@@ -71,7 +71,7 @@ async def test_lost_claim_postpones_request_instead_of_failing_it() -> None:
     """Another replica may have created meanwhile: it waits for the listing delay, and is looked up again."""
     bench = await _ended(create=BUSY, round_=4, held=False)
     (copy,) = bench.publisher.published
-    assert (copy.what, copy.headers["x-round"]) == ("postpone", 4)
+    assert (copy.what, copy.headers["x-round"]) == ("retry", 4)
     assert copy.headers["x-last-sent-at"] == "2027-01-15T08:00:00.000Z"
     assert bench.observer.outcomes == [("retried", "claimed")]
 

@@ -246,7 +246,7 @@ class Replica:
     ) -> None:
         raise AssertionError("nothing is followed up here")
 
-    async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
+    async def publish_to_retry_queue(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
         await asyncio.sleep(CONFIRM_SECONDS)
         world = self.world
         world.postponed += 1
