@@ -225,9 +225,9 @@ class FakeDcs:
 class FakeClaims:
     """Claims that answer `answer` to every take, and record the other calls."""
 
-    def __init__(self, answer: ClaimAnswer | None = None, *, held: bool = True) -> None:
+    def __init__(self, answer: ClaimAnswer | None = None, *, claimed: bool = True) -> None:
         self.answer: ClaimAnswer = answer or Granted()
-        self.held = held
+        self.claimed = claimed
         self.recorded: list[tuple[str, object]] = []
         self.stored: Completed | None = None
         """The outcome that was stored before."""
@@ -241,8 +241,8 @@ class FakeClaims:
     ) -> ClaimAnswer:
         return self.answer
 
-    def is_held(self, migration: MigrationRequest) -> bool:
-        return self.held
+    def is_claimed(self, migration: MigrationRequest) -> bool:
+        return self.claimed
 
     async def conclude(self, migration: MigrationRequest, completed: Completed) -> Completed:
         self.recorded.append(("conclude", completed))

@@ -157,7 +157,7 @@ class Claims(Protocol):
         An outcome that does not answer a delivery with these `replays` and `arrived_at` is replaced by the claim.
         """
 
-    def is_held(self, migration: MigrationRequest) -> bool:
+    def is_claimed(self, migration: MigrationRequest) -> bool:
         """Whether the granted claim is certainly still ours."""
 
     async def conclude(self, migration: MigrationRequest, completed: Completed) -> Completed:

@@ -1,4 +1,4 @@
-"""Claims: granted, held elsewhere, unavailable and lost ones, and the locks that replace them."""
+"""Claims: granted, claimed elsewhere, unavailable and lost ones, and the locks that replace them."""
 
 import asyncio
 from dataclasses import replace
@@ -108,7 +108,7 @@ async def test_no_create_begins_after_claim_is_lost(lost_at: str) -> None:
     asked = iter({"claimed": (), "looked up": (True, True), "ready to be sent": (True, True, True)}[lost_at])
 
     class LosesClaim(FakeClaims):
-        def is_held(self, migration: MigrationRequest) -> bool:
+        def is_claimed(self, migration: MigrationRequest) -> bool:
             return next(asked, False)
 
     claims = LosesClaim()
@@ -129,7 +129,7 @@ async def test_request_that_waits_for_a_permit_is_handed_back_when_redis_goes_aw
     bench.dispatcher.deliver(waiting)  # until the credentials were accepted one call is under way
     while not bench.dcs.created:
         await asyncio.sleep(0)
-    claims.answer, claims.held = Unavailable(), False
+    claims.answer, claims.claimed = Unavailable(), False
     bench.throttle.send_away("claims")
     async with asyncio.timeout(1):
         while not waiting.done:
@@ -148,7 +148,7 @@ async def test_call_under_way_is_settled_while_redis_is_away() -> None:
     bench.dispatcher.deliver(FakeDelivery())
     while not bench.dcs.created:
         await asyncio.sleep(0)
-    claims.answer, claims.held = Unavailable(), False
+    claims.answer, claims.claimed = Unavailable(), False
     answered.set()
     await bench.idle()
     assert bench.publisher.events[0]["resolution"] == "created"
@@ -190,7 +190,7 @@ async def test_outcome_of_another_replica_is_published_again() -> None:
 
 async def test_uncertain_claim_needs_lookup_before_every_create() -> None:
     """The claim expired meanwhile: the replica goes on, with a look-up before every create."""
-    bench = Bench(create=[BUSY, TaskCreated("i-1")], claims=FakeClaims(held=False))
+    bench = Bench(create=[BUSY, TaskCreated("i-1")], claims=FakeClaims(claimed=False))
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["find", "create", "find", "create"]
 
@@ -222,7 +222,7 @@ async def test_claim_lost_before_create_needs_lookup() -> None:
     is_ours = delivery.is_still_ours
 
     async def lose_the_claim() -> bool:
-        claims.held = False
+        claims.claimed = False
         return await is_ours()
 
     delivery.is_still_ours = lose_the_claim  # type: ignore[method-assign]
