@@ -32,7 +32,7 @@ class Kind(StrEnum):
     """What an entry tells of."""
 
     CREATE = "create"
-    LOOK = "look"
+    LOOKUP = "look"
     GATE = "gate"
     WAIT = "wait"
     RETURNED = "returned"

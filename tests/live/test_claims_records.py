@@ -235,7 +235,7 @@ async def test_foreign_memory_record_is_treated_as_new(redis_node: RedisServer, 
 
 THEN = 1795000000.25
 OLD: dict[str, Any] = json.loads(FIXTURE.read_text())
-JOURNAL = EMPTY.add(THEN - 3, Kind.LOOK, "absent", took=0.1).add(
+JOURNAL = EMPTY.add(THEN - 3, Kind.LOOKUP, "absent", took=0.1).add(
     THEN - 2, Kind.CREATE, "503", n=1, took=0.2, evidence="ambiguous", code="DCS.5000", id_="abc"
 )
 

@@ -1,6 +1,6 @@
 """Executor: looks for the task of one request, creates it, and turns every result into an outcome.
 
-Laws `look-before-create` (look and create share one permit, absence is believed for some seconds), `first-delivery`,
+Laws `look-before-create` (look-up and create share one permit, absence is believed for some seconds), `first-delivery`,
 `stale-delivery` and `two-waits`. One delivery makes up to `WORKER_TRIES` attempts:
 - an attempt looks if a task may exist, and creates if there is none;
 - an error after which waiting helps: wait in hand and try again, or wait in the broker;
@@ -196,7 +196,7 @@ class Executor:
         found = await self._find_task(context, permit)
         permit.ended(found)
         self._observer.called(context.migration, "find", found, context.envelope.attempts)
-        self._record_call(context, Call(Kind.LOOK, 0, asked_at, started_at), found)
+        self._record_call(context, Call(Kind.LOOKUP, 0, asked_at, started_at), found)
         context.last_call_was_lookup = True
         step = self._on_lookup(context, found, started_at)
         if step is None and (spacing := permit.spacing()):

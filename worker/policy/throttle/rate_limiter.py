@@ -84,7 +84,7 @@ class RateLimiter:
             self._tokens += calls
 
     def spacing(self) -> float:
-        """Seconds between look and create of one permit: two calls at once exceed a limit that was learnt to be low."""
+        """Seconds between look-up and create of one permit: two at once exceed a limit that was learnt to be low."""
         is_low = not self.is_fixed and self.rate is not None and self.rate < BURST[1]
         return min(MAX_SPACING_SECONDS, 1.0 / self.rate) if is_low and self.rate else 0.0
 
