@@ -46,7 +46,7 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 
 def level_for_wait(delays: Sequence[float], at_least: float) -> int:
-    """The first place (from 1) of the schedule that waits `at_least` seconds; the last if none does."""
+    """The first retry level (from 1) that waits `at_least` seconds; the last if none does."""
     return next((n for n, delay in enumerate(delays, 1) if delay >= at_least), len(delays))
 
 

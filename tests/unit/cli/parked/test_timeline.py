@@ -169,7 +169,7 @@ def test_answer_from_memory_is_named(value: object, *, is_repeated: bool) -> Non
         ({"did": Kind.GATE, "took": 3725.0}, "waited 1 h 2 min for the permit of a call"),
         ({"did": Kind.WAIT, "got": "timeout", "n": 1, "took": 10}, "waits 10 s in retry queue 1: because of timeout"),
         ({"did": Kind.WAIT, "got": "claimed", "n": 1, "took": 10}, "another replica is handling the request"),
-        ({"did": Kind.RETURNED}, "requeued by a replica that was shutting down"),
+        ({"did": Kind.RETURNED}, "handed back by a replica that was shutting down or had no Redis"),
         ({"did": Kind.REDELIVERED, "n": 1}, "redelivered: 1 delivery was interrupted"),
         ({"did": Kind.REDELIVERED, "n": 3}, "redelivered: 3 deliveries were interrupted"),
         ({"did": Kind.PARKED, "got": "exhausted", "code": "DCS.5000"}, "parked: exhausted (DCS.5000)"),
