@@ -24,7 +24,7 @@ class Envelope:
     attempts: int
     """Create calls so far."""
     round: int
-    """Places of the retry schedule used."""
+    """Retry levels used."""
     deliveries: int
     """All deliveries so far, this one included."""
     interruptions: int

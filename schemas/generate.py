@@ -58,7 +58,7 @@ JOURNAL: Final = Header(
 )
 HEADERS: Final = (
     Header(names.ATTEMPTS, "integer", "Create calls so far.", is_always=True),
-    Header(names.ROUND, "integer", "Places of the retry schedule used.", is_always=True),
+    Header(names.ROUND, "integer", "Retry levels used.", is_always=True),
     Header(names.DELIVERIES, "integer", "All deliveries so far, in every queue.", is_always=True),
     Header(names.INTERRUPTIONS, "integer", "Deliveries that ended without a word of their worker.", is_always=True),
     Header(names.REPLAYS, "integer", "Times that an operator sent the request again; absent: none."),

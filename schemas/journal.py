@@ -32,7 +32,7 @@ class Kind(StrEnum):
     """What an entry tells of."""
 
     CREATE = "create"
-    LOOK = "look"
+    LOOKUP = "look"
     GATE = "gate"
     WAIT = "wait"
     RETURNED = "returned"
@@ -43,8 +43,8 @@ class Kind(StrEnum):
 
 KINDS: Final = (
     "`create`: the create call `n` ended. `look`: a look-up of the task ended. `gate`: a call waited for its turn. "
-    "`wait`: the request went into the retry queue `n`. `returned`: a draining replica handed it back. "
-    "`redelivered`: `n` deliveries had ended without a result. `parked`: it needed an operator. "
+    "`wait`: the request went into the retry queue `n`. `returned`: a replica that drained, or had no Redis, "
+    "handed it back. `redelivered`: `n` deliveries had ended without a result. `parked`: it needed an operator. "
     "`replayed`: an operator sent it again."
 )
 

@@ -37,7 +37,7 @@ async def test_each_request_has_a_separate_claim(redis_node: RedisServer) -> Non
     orders = [migration(f"r-{number}") for number in range(50)]
     async with two_replicas(redis_node.url) as (one, other):
         answers = await asyncio.gather(*(claims.take(one_of, NOW) for one_of in orders for claims in (one, other)))
-        held = [(one.is_held(one_of), other.is_held(one_of)) for one_of in orders]
+        held = [(one.is_claimed(one_of), other.is_claimed(one_of)) for one_of in orders]
     assert sum(isinstance(answer, Granted) for answer in answers) == 50
     assert all(sum(pair) == 1 for pair in held)
 
@@ -59,7 +59,7 @@ async def test_held_claim_is_renewed(redis_node: RedisServer) -> None:
         await one.take(migration(), NOW)
         end = time.monotonic() + 2.5 * LEASE
         while time.monotonic() < end:
-            assert one.is_held(migration())
+            assert one.is_claimed(migration())
             assert isinstance(await other.take(migration(), NOW), ClaimedElsewhere)
             await asyncio.sleep(0.05)
 
@@ -73,9 +73,9 @@ async def test_frozen_process_loses_its_claim(redis_node: RedisServer) -> None:
         await asyncio.sleep(0)
         times.append(1030.0)
         assert isinstance(await taking, Granted)
-        assert not claims.is_held(migration())
+        assert not claims.is_claimed(migration())
         times.append(1024.9)
-        assert claims.is_held(migration())
+        assert claims.is_claimed(migration())
 
 
 @pytest.mark.parametrize("last_sent_at", [None, NOW - 30.125], ids=["never sent", "sent"])
@@ -84,7 +84,7 @@ async def test_released_claim_is_granted_with_its_state(redis_node: RedisServer,
     async with two_replicas(redis_node.url) as (one, other):
         await one.take(migration(), NOW)
         await one.release(migration(), last_sent_at)
-        assert not one.is_held(migration())
+        assert not one.is_claimed(migration())
         assert await other.take(migration(), NOW) == Granted(is_first=False, last_sent_at=last_sent_at)
         assert await one.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
 
@@ -118,7 +118,7 @@ async def test_second_claim_of_same_replica_is_granted(redis_node: RedisServer) 
     async with two_replicas(redis_node.url) as (one, other):
         await one.take(migration(), NOW)
         assert await one.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
-        assert one.is_held(migration())
+        assert one.is_claimed(migration())
         assert isinstance(await other.take(migration(), NOW), ClaimedElsewhere)
 
 
@@ -132,7 +132,7 @@ async def test_claim_whose_answer_was_lost_can_be_claimed_again(redis_node: Redi
         async with asyncio.timeout(5):
             while not await client.exists(record_key(migration())):
                 await asyncio.sleep(0.01)
-        assert not claims.is_held(migration())
+        assert not claims.is_claimed(migration())
         assert await claims.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW)
 
 

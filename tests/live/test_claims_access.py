@@ -26,7 +26,7 @@ async def test_closed_connection_is_opened_again(redis_node: RedisServer) -> Non
         await client.client_kill_filter(_type="normal", skipme=True)
         await until(lambda: not one.is_available)
         await until(lambda: one.is_available and other.is_available)
-        assert one.is_held(migration())
+        assert one.is_claimed(migration())
         assert await other.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
 
 

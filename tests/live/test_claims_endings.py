@@ -20,7 +20,7 @@ async def test_concluded_request_answers_every_replica(redis_node: RedisServer) 
     async with two_replicas(redis_node.url) as (one, other), operator(redis_node) as client:
         await one.take(migration(), NOW)
         await one.conclude(migration(), done)
-        assert not one.is_held(migration())
+        assert not one.is_claimed(migration())
         assert [await claims.take(migration(), NOW) for claims in (one, other)] == [Concluded(done)] * 2
         assert 7 * 86400 - 60 < await client.ttl(record_key(migration())) <= 7 * 86400
 
@@ -116,7 +116,7 @@ async def test_later_message_claims_failed_request(redis_node: RedisServer) -> N
         assert await other.take(migration(), NOW, arrived_at=NOW - 101) == Concluded(failed)
         assert await other.take(corrected, NOW, arrived_at=NOW - 101) == Concluded(failed)
         assert await other.take(corrected, NOW, arrived_at=NOW - 1) == Granted(is_first=False)
-        assert other.is_held(corrected)
+        assert other.is_claimed(corrected)
         assert await one.take(migration(), NOW, arrived_at=NOW) == ClaimedElsewhere(corrected.fingerprint)
         await other.conclude(corrected, DONE_CORRECTED)
         assert await one.take(migration(), NOW, arrived_at=NOW) == Concluded(DONE_CORRECTED)
@@ -132,7 +132,7 @@ async def test_conflict_leaves_nothing(redis_node: RedisServer) -> None:
         await one.take(imposter, NOW)
         conflict = final_events.conflicting(imposter, Envelope(0, 0, 1, 0, 0, NOW, None, False, False), NOW)
         assert await one.conclude(imposter, conflict) == conflict
-        assert not one.is_held(imposter)
+        assert not one.is_claimed(imposter)
         assert await other.take(owner, NOW) == Granted()
         await one.conclude(imposter, conflict)  # told again, late: the claim of the owner stays
         assert await one.take(owner, NOW) == ClaimedElsewhere(owner.fingerprint)

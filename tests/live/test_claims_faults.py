@@ -82,7 +82,7 @@ async def test_absent_redis_delays_no_request(redis_node: RedisServer) -> None:
         for number in range(1000):
             of = migration(f"r-{number}")
             assert await claims.take(of, NOW) == Unavailable()
-            assert not claims.is_held(of)
+            assert not claims.is_claimed(of)
             await claims.release(of, None)
         assert time.monotonic() - started_at < machine_load_factor()
         assert not claims.is_available
@@ -106,13 +106,13 @@ async def test_held_claims_survive_empty_redis_restart(redis_node: RedisServer, 
         await one.conclude(migration("before"), ending(migration("before")))
         await asyncio.to_thread(redis_node.kill)
         await until(lambda: not one.is_available)
-        assert not one.is_held(migration("held"))
+        assert not one.is_claimed(migration("held"))
         assert await in_time(one.take(migration("new"), NOW), AT_ONCE) == Unavailable()
         await in_time(one.conclude(migration("during"), ending(migration("during"))), AT_ONCE)
         await in_time(one.release(migration("released"), NOW), AT_ONCE)
         await asyncio.to_thread(redis_node.start)
         await until(lambda: one.is_available and other.is_available)
-        assert one.is_held(migration("held"))
+        assert one.is_claimed(migration("held"))
         answers = [await other.take(migration(name), NOW) for name in ("before", "held", "during", "released", "new")]
     is_told = late_reports > 0
     assert answers == [
@@ -147,14 +147,14 @@ async def test_claim_that_was_not_renewed_is_lost(redis_node: RedisServer) -> No
         replica(redis_node.url) as other,
     ):
         await one.take(migration(), NOW)
-        assert one.is_held(migration())
+        assert one.is_claimed(migration())
         await asyncio.to_thread(redis_node.kill)
         await until(lambda: not one.is_available)
-        assert not one.is_held(migration())
+        assert not one.is_claimed(migration())
         times.append(1030.0)
         await asyncio.to_thread(redis_node.start)
         await until(lambda: one.is_available and other.is_available)
-        assert not one.is_held(migration())
+        assert not one.is_claimed(migration())
         assert await other.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
 
 
@@ -170,7 +170,7 @@ async def test_frozen_redis_delays_call_no_longer_than_deadline(redis_node: Redi
         answers, _ = await asyncio.gather(asyncio.gather(*calls), ended)
         assert answers == [Unavailable()] * 100
         assert await in_time(claims.take(migration("next"), NOW), AT_ONCE) == Unavailable()
-        assert not claims.is_held(migration("held"))
+        assert not claims.is_claimed(migration("held"))
         await until(lambda: reported.available == [True, False])
         redis_node.thaw()
         await until(lambda: claims.is_available)
@@ -223,7 +223,7 @@ async def test_silent_proxy_delays_no_request(redis_node: RedisServer) -> None:
         assert answers == [Unavailable()] * 20
         way.swallows = False
         await until(lambda: claims.is_available)
-        assert claims.is_held(migration("before"))
+        assert claims.is_claimed(migration("before"))
 
 
 async def test_slow_redis_is_awaited_within_deadline(redis_node: RedisServer) -> None:
@@ -235,7 +235,7 @@ async def test_slow_redis_is_awaited_within_deadline(redis_node: RedisServer) ->
         assert await in_time(claims.take(migration("too-late"), NOW)) == Unavailable()
         assert await in_time(claims.take(migration("again"), NOW), AT_ONCE) == Unavailable()
         await until(lambda: claims.is_available)
-        assert not any(claims.is_held(migration(name)) for name in ("too-late", "again"))
+        assert not any(claims.is_claimed(migration(name)) for name in ("too-late", "again"))
 
 
 async def test_renewal_restores_flushed_claim(redis_node: RedisServer) -> None:
@@ -255,7 +255,7 @@ async def test_renewal_restores_flushed_claim(redis_node: RedisServer) -> None:
                 await asyncio.sleep(0.01)
         assert await other.take(migration("held"), NOW) == ClaimedElsewhere(migration().fingerprint)
         assert await other.take(migration("ended"), NOW) == Granted()
-        assert one.is_held(migration("held"))
+        assert one.is_claimed(migration("held"))
         assert reported.available == [True]
 
 
@@ -265,8 +265,8 @@ async def test_claim_taken_by_other_after_flush_is_lost(redis_node: RedisServer)
         await one.take(migration(), NOW)
         await client.flushall()
         assert isinstance(await other.take(migration(), NOW), Granted)
-        await until(lambda: not one.is_held(migration()), LEASE)
-        assert other.is_held(migration())
+        await until(lambda: not one.is_claimed(migration()), LEASE)
+        assert other.is_claimed(migration())
         await one.release(migration(), NOW)
         assert await one.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
 
@@ -276,7 +276,7 @@ async def test_request_concluded_by_other_is_not_held(redis_node: RedisServer) -
     async with two_replicas(redis_node.url) as (one, other):
         await one.take(migration(), NOW)
         await other.conclude(migration(), DONE)
-        await until(lambda: not one.is_held(migration()), LEASE)
+        await until(lambda: not one.is_claimed(migration()), LEASE)
         await one.conclude(migration(), ending(migration(), None))
         assert await one.take(migration(), NOW) == Concluded(DONE)
 
@@ -295,7 +295,7 @@ async def test_failover_to_replica_keeps_claims(redis_node: RedisServer) -> None
         assert reported.available == [True, False]  # no attempt took it for good
         await client.replicaof("NO", "ONE")
         await until(lambda: claims.is_available)
-        await until(lambda: claims.is_held(migration("held")))
+        await until(lambda: claims.is_claimed(migration("held")))
     assert reported.reasons[1] == "Redis is a replica that must not be written to"
 
 

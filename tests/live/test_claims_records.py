@@ -128,7 +128,7 @@ async def test_foreign_record_leaves_doubt(redis_node: RedisServer, kind: str) -
     ):
         await put(client, kind)
         assert await one.take(migration(), NOW) == Granted(is_first=False)
-        assert one.is_held(migration())
+        assert one.is_claimed(migration())
         assert set(await client.hgetall(KEY)) == {b"fingerprint", b"token", b"until", b"replays"}
         assert await other.take(migration(), NOW) == ClaimedElsewhere(FINGERPRINT)
         await one.release(migration(), NOW - 1)
@@ -161,7 +161,7 @@ async def test_valid_claim_in_damaged_record_is_respected(redis_node: RedisServe
         await client.hset(KEY, "sent", "nan")
         assert await other.take(migration(), NOW) == ClaimedElsewhere(FINGERPRINT)
         await renewed(client, migration())
-        assert one.is_held(migration())
+        assert one.is_claimed(migration())
         await one.release(migration(), None)
         assert await other.take(migration(), NOW) == Granted(is_first=False)
     assert reported.records == []
@@ -185,7 +185,7 @@ async def test_claim_is_renewed_after_record_was_overwritten(redis_node: RedisSe
         async with asyncio.timeout(2 * LEASE):
             while await client.type(KEY) != b"hash" or await client.hget(KEY, "token") in (None, OWNER.encode()):
                 await asyncio.sleep(0.01)
-        assert one.is_held(migration())
+        assert one.is_claimed(migration())
         assert await other.take(migration(), NOW) == ClaimedElsewhere(FINGERPRINT)
     assert reported.available == [True]
 
@@ -235,7 +235,7 @@ async def test_foreign_memory_record_is_treated_as_new(redis_node: RedisServer, 
 
 THEN = 1795000000.25
 OLD: dict[str, Any] = json.loads(FIXTURE.read_text())
-JOURNAL = EMPTY.add(THEN - 3, Kind.LOOK, "absent", took=0.1).add(
+JOURNAL = EMPTY.add(THEN - 3, Kind.LOOKUP, "absent", took=0.1).add(
     THEN - 2, Kind.CREATE, "503", n=1, took=0.2, evidence="ambiguous", code="DCS.5000", id_="abc"
 )
 

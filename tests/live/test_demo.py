@@ -183,7 +183,7 @@ def test_kept_demo_serves_pages_until_ctrl_c(tmp_path: Path, vhost: str) -> None
         worker = demo.until("  worker ").split()[1]
         log = Path(demo.until("            log ").split()[1]).read_text()
         fake_dcs = demo.until("  fake DCS ").split()[2]
-        exported = demo.until("  export STANDIN=")
+        exported = demo.until("  export FAKE_DCS=")
         with urlopen(f"{worker}/readyz", timeout=5) as reply:
             ready = reply.status
         with urlopen(f"{fake_dcs}/_tasks", timeout=5) as reply:
@@ -194,7 +194,7 @@ def test_kept_demo_serves_pages_until_ctrl_c(tmp_path: Path, vhost: str) -> None
 
     assert "guest:***@127.0.0.1" in broker
     assert '"event":"worker.starting"' in log.replace('": "', '":"')
-    assert exported.split() == ["export", f"STANDIN={fake_dcs}"]
+    assert exported.split() == ["export", f"FAKE_DCS={fake_dcs}"]
     assert (ready, tasks) == (200, 5)
     assert (status, errors, traces) == (0, "", [])
 

@@ -171,6 +171,6 @@ async def test_password_of_redis_is_rotated_as_the_runbook_says(deployed_redis: 
         assert REFUSED.search(await deployed_redis.run("redis-cli -u REDIS time", old))
         await reconnected(claims, "r-4")
         await reconnected(other, "r-5")
-        assert claims.is_held(migration())
+        assert claims.is_claimed(migration())
         await claims.conclude(migration(), DONE)
         assert await other.take(migration(), NOW) == Concluded(DONE)

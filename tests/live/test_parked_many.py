@@ -37,7 +37,7 @@ COMMANDS = (
 def _journal() -> str:
     journal = EMPTY
     for number in range(1, 6):
-        journal = journal.add(1e9, Kind.LOOK, "absent", took=0.1, id_="0123456789abcdef0123456789abcdef")
+        journal = journal.add(1e9, Kind.LOOKUP, "absent", took=0.1, id_="0123456789abcdef0123456789abcdef")
         journal = journal.add(1e9, Kind.CREATE, "503", n=number, took=0.1, evidence="refused", code="DCS.5000", id_="x")
         journal = journal.add(1e9, Kind.WAIT, "503", n=number, took=60)
     return journal.text()

@@ -154,7 +154,7 @@ def test_walkthrough_commands_run_as_printed(checkout: Path, tmp_path: Path) -> 
     (start,), script = (block for block in blocks("docs/walkthrough.md")[:1]), blocks("docs/walkthrough.md")[1]
     log = tmp_path / "demo.log"
     with running(start.strip(), checkout, log) as demo:
-        printed = wait_for("  export STANDIN=", log, demo)
+        printed = wait_for("  export FAKE_DCS=", log, demo)
         exports = "".join(f"{line.strip()}\n" for line in printed.splitlines() if line.startswith("  export "))
         done = subprocess.run(
             ["sh", "-x"],
@@ -166,7 +166,7 @@ def test_walkthrough_commands_run_as_printed(checkout: Path, tmp_path: Path) -> 
             timeout=STEP_SECONDS,
             check=False,
         )
-        (fake_dcs,) = re.findall(r"export STANDIN=(\S+)", exports)
+        (fake_dcs,) = re.findall(r"export FAKE_DCS=(\S+)", exports)
         tasks = json.loads(get(f"{fake_dcs}/_tasks?limit=0"))
         status = stop(demo, signal.SIGINT)
 

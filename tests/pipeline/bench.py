@@ -37,12 +37,13 @@ class Bench:
         consumer: FakeConsumer | None = None,
         with_marker: bool = True,
         publisher: FakePublisher | None = None,
+        observer: FakeObserver | None = None,
         with_follow_up: bool = False,
     ) -> None:
         self.now = NOW
         self.dcs = FakeDcs(create, find, probe)
         self.publisher = publisher or FakePublisher(refusals)
-        self.observer = FakeObserver()
+        self.observer = observer or FakeObserver()
         self.claims = claims
         self.slept: list[float] = []
         self.created: list[tuple[str, str]] = []

@@ -99,7 +99,7 @@ class FakeDelivery:
 
     async def _do(self, what: str) -> None:
         await asyncio.sleep(0)
-        if self.lost:
+        if self.lost or not {"ack", "reject", "dead_letter"}.isdisjoint(self.done):
             raise StaleDeliveryError
         self.done.append(what)
 
@@ -152,8 +152,8 @@ class FakePublisher:
         await asyncio.sleep(0)
         self._confirm(Published("watch", json.loads(body), headers, checks, correlation_id))
 
-    async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
-        self._confirm(Published("postpone", headers=headers, retry_level=retry_level))
+    async def publish_to_retry_queue(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
+        self._confirm(Published("retry", headers=headers, retry_level=retry_level))
 
     async def park(self, delivery: Any, headers: Mapping[str, object]) -> None:
         self._confirm(Published("park", headers=headers))
@@ -225,9 +225,9 @@ class FakeDcs:
 class FakeClaims:
     """Claims that answer `answer` to every take, and record the other calls."""
 
-    def __init__(self, answer: ClaimAnswer | None = None, *, held: bool = True) -> None:
+    def __init__(self, answer: ClaimAnswer | None = None, *, claimed: bool = True) -> None:
         self.answer: ClaimAnswer = answer or Granted()
-        self.held = held
+        self.claimed = claimed
         self.recorded: list[tuple[str, object]] = []
         self.stored: Completed | None = None
         """The outcome that was stored before."""
@@ -241,8 +241,8 @@ class FakeClaims:
     ) -> ClaimAnswer:
         return self.answer
 
-    def is_held(self, migration: MigrationRequest) -> bool:
-        return self.held
+    def is_claimed(self, migration: MigrationRequest) -> bool:
+        return self.claimed
 
     async def conclude(self, migration: MigrationRequest, completed: Completed) -> Completed:
         self.recorded.append(("conclude", completed))
@@ -304,12 +304,12 @@ class FakeConsumer:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.recorded: list[str] = []
-        self.on_hold: Callable[[], object] = lambda: None
+        self.on_pause: Callable[[], object] = lambda: None
         self._error = error
 
-    async def hold(self, why: str) -> None:
-        self.recorded.append(f"hold {why}")
-        self.on_hold()
+    async def pause_and_wait(self, why: str) -> None:
+        self.recorded.append(f"pause {why}")
+        self.on_pause()
 
     def resume(self, why: str) -> None:
         self.recorded.append(f"resume {why}")

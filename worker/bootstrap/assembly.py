@@ -78,7 +78,7 @@ def build_dispatcher(
 
     async def cancel_consumer() -> None:
         if retry_policy.claims_away == "pause" and ports.claims is not None and not ports.claims.is_available:
-            await ports.consumer.hold(CLAIMS_AWAY)
+            await ports.consumer.pause_and_wait(CLAIMS_AWAY)
 
     pipeline = DeliveryPipeline(
         *(parser, retry_policy, deduplicator, ports.claims, executor, settler, observer),

@@ -59,7 +59,7 @@ async def build(loaded: Configuration, observer: WorkerObserver, metrics: Metric
         client = _dcs_client(stack, loaded, services, observer, freeze_detector)
         topology, locks = components.topology(settings), BrokerLocks(settings.queue)
         consumer = _consumer(settings, topology, observer, freeze_detector, locks, deliver)
-        throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_steer, consumer))
+        throttle = Throttle(components.throttle(settings), client.probe, observer, partial(_set_consumption, consumer))
         claims = await _claims(stack, loaded, observer, consumer, throttle)
         publisher = _publisher(stack, settings, nodes, topology, observer, consumer, refusals)
         traced = components.traced(publisher, observer.tracing, settings)
@@ -211,7 +211,7 @@ def _supervisors(
     )
 
 
-def _steer(consumer: Consumer, prefetch: int, paused_by: str) -> None:
+def _set_consumption(consumer: Consumer, prefetch: int, paused_by: str) -> None:
     consumer.set_prefetch(prefetch)
     for why in (BREAKER, CREDENTIALS, REGION):
         (consumer.pause if PAUSES[why] == paused_by else consumer.resume)(why)

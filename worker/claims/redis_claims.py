@@ -175,7 +175,7 @@ class RedisClaims:
             return records.Outdated(records.stored_text(reply))
         return found
 
-    def is_held(self, migration: MigrationRequest) -> bool:
+    def is_claimed(self, migration: MigrationRequest) -> bool:
         """Whether Redis is there and the request surely ours. Local knowledge, no I/O."""
         return self.is_available and self._leases.is_held(migration)
 

@@ -173,7 +173,7 @@ class DemoRun:
         for name, value in replica.variables.items():
             if not (self._is_broker_given and name.startswith("WORKER_AMQP_")):
                 say(f"  export {name}={quote(value)}")
-        say(f"  export STANDIN={fake_dcs.url}")
+        say(f"  export FAKE_DCS={fake_dcs.url}")
         task = asyncio.current_task()
         try:
             await replica.watch()

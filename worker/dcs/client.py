@@ -63,7 +63,7 @@ def _url(endpoint: str, project_id: str, path: str) -> httpx2.URL:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Lookup:
     """One look-up: whose, and what was judged so far, by task id."""
 
     migration: MigrationRequest
@@ -151,43 +151,43 @@ class DcsClient:
         The list is filtered by name. If that finds none, and a create may have been sent (`may_exist`) or the name is
         one that the service may keep in another form, the first pages of the unfiltered list are read as well.
         """
-        look = _Look(migration, since, on_call, was_sent)
+        lookup = _Lookup(migration, since, on_call, was_sent)
         try:
-            if not await self._judge_named_rows(look):
+            if not await self._judge_named_rows(lookup):
                 message = f"the list of tasks has more than {PAGES} pages, or its rows moved while it was read"
                 return CallError(Evidence.REFUSED, ErrorKind.RETRY, CallStatus.INCOMPLETE_LIST, message)
             is_sure = not may_exist and _USUAL_NAME.fullmatch(migration.task.name)
-            if not is_sure and all(match is Match.NO for match in look.matches.values()):
-                await self._judge_rows(look, {}, UNFILTERED_PAGES)
+            if not is_sure and all(match is Match.NO for match in lookup.matches.values()):
+                await self._judge_rows(lookup, {}, UNFILTERED_PAGES)
         except CallFailedError as failed:
             return failed.error
-        found = task_matching.lookup_result(look.matches)
+        found = task_matching.lookup_result(lookup.matches)
         if isinstance(found, TaskFound):
-            found = replace(found, task_status=look.statuses[found.instance_id])
+            found = replace(found, task_status=lookup.statuses[found.instance_id])
         return self.redactor.texts_of(found)
 
-    async def _judge_named_rows(self, look: _Look) -> bool:
+    async def _judge_named_rows(self, lookup: _Lookup) -> bool:
         """Judge the rows that the name filter finds, or all if the service refuses the filter; whether that was all.
 
         A name of a thousand characters beyond ASCII makes a longer URL than many servers read. That the list cannot be
         filtered by it says nothing of the task: whether it may have such a name is for the create call to answer.
         """
         try:
-            return await self._judge_rows(look, {"name": look.migration.task.name}, PAGES)
+            return await self._judge_rows(lookup, {"name": lookup.migration.task.name}, PAGES)
         except CallFailedError as failed:
             if failed.error.http_status not in (400, 414):  # by DCS or by a proxy, which has its limits too
                 raise
-        return await self._judge_rows(look, {}, PAGES)
+        return await self._judge_rows(lookup, {}, PAGES)
 
-    async def _judge_rows(self, look: _Look, name_filter: dict[str, str], max_pages: int) -> bool:
+    async def _judge_rows(self, lookup: _Lookup, name_filter: dict[str, str], max_pages: int) -> bool:
         """Judge all rows of a list; whether it was read to its end."""
 
         async def judge(row: TaskRow) -> None:
-            if row.task_id not in look.matches:
-                look.matches[row.task_id], look.statuses[row.task_id] = await self._match(look, row), row.status
+            if row.task_id not in lookup.matches:
+                lookup.matches[row.task_id], lookup.statuses[row.task_id] = await self._match(lookup, row), row.status
 
-        place = (look.migration.project_id, look.migration.region)
-        return await self.read_rows(place, look.on_call, name_filter, max_pages, judge)
+        place = (lookup.migration.project_id, lookup.migration.region)
+        return await self.read_rows(place, lookup.on_call, name_filter, max_pages, judge)
 
     async def read_rows(
         self,
@@ -234,11 +234,11 @@ class DcsClient:
                 raise
             return None
 
-    async def _match(self, look: _Look, row: TaskRow) -> Match:
-        migration, match = look.migration, task_matching.row(look.migration, row, look.since)
+    async def _match(self, lookup: _Lookup, row: TaskRow) -> Match:
+        migration, match = lookup.migration, task_matching.row(lookup.migration, row, lookup.since)
         if match is not Match.ASK:
             return match
-        look.on_call()
+        lookup.on_call()
         path = f"/migration-task/{quote(row.task_id, safe='')}"
         try:
             detail = await self.get("show", migration.project_id, migration.region, path, TaskDetail)
@@ -247,7 +247,7 @@ class DcsClient:
                 return Match.NO  # a task that the list still shows but the detail call does not know is not there
             raise
         others = self._stale.is_anothers(migration, row.task_id)
-        return task_matching.detail(migration, row, detail, look.since, was_sent=look.was_sent, is_anothers=others)
+        return task_matching.detail(migration, row, detail, lookup.since, was_sent=lookup.was_sent, is_anothers=others)
 
     async def get(self, operation: str, project_id: str, region: str, path: str, model: type[T]) -> T:
         """The reply of a call that creates nothing. Raises CallFailedError."""

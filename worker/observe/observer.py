@@ -96,13 +96,13 @@ class WorkerObserver:
             self._log_repeatable(level, f"request.{fact.outcome}", fact.reason, delivery_fields(fact))
 
     def failed(self, error: Exception) -> None:
-        """A defect of the worker interrupted a delivery, which was returned to the queue."""
+        """A defect of the worker interrupted a delivery, which returns to the queue if it was not settled before."""
         if self.tracing is not None:
             self.tracing.failed(error)
         self.activity.delivery_returned("defect")
         self._metrics.in_flight_requests.dec()
         self._metrics.deliveries_settled["returned", "defect"].inc()
-        message = "A defect of the worker interrupted a delivery, which was returned to the queue"
+        message = "A defect of the worker interrupted a delivery; it returns to the queue if it was not settled before"
         self._logger.error("request.defect", message=message, error=error)
 
     def followed_up(self, watch: Watch, word: LastWord, now: float) -> None:

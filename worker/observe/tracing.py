@@ -208,10 +208,10 @@ class TracedPublisher:
         with self._copy_span(names.follow_up_queue(self._queue, checks), headers) as traced_headers:
             await self._publisher.watch(body, checks, traced_headers, correlation_id=correlation_id)
 
-    async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
+    async def publish_to_retry_queue(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
         """Put a copy into the retry queue of that level."""
         with self._copy_span(self._retry_queues[retry_level - 1], headers) as traced_headers:
-            await self._publisher.postpone(delivery, retry_level, traced_headers)
+            await self._publisher.publish_to_retry_queue(delivery, retry_level, traced_headers)
 
     async def park(self, delivery: Any, headers: Mapping[str, object]) -> None:
         """Put a copy into the parked queue."""

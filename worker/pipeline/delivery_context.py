@@ -21,7 +21,7 @@ class DeliveryContext:
     envelope: Envelope
     delivery: DeliveryOwnership
     is_claimed: Callable[[], bool]
-    """False once another replica may process the same request: then a look-up precedes every create."""
+    """False once another replica may process the request: then a look-up precedes every create. True without claims."""
     created_since: float
     """Tasks created before this are not the request's; 0 if its first delivery may be long ago."""
     published_at: float | None = None

@@ -13,7 +13,7 @@ from worker.policy.call_result import StaleDeliveryError
 ISOLATION_WAIT_SECONDS = 120.0
 """Longest wait of a suspect until no other delivery is in progress."""
 DEFECT_PAUSE_SECONDS = 1.0
-"""Wait before a delivery that met a defect of the worker returns to the queue."""
+"""Wait before a delivery that met a defect of the worker, and is not settled, returns to the queue."""
 
 
 class DeliveryHandler(Protocol):
@@ -65,7 +65,7 @@ class Dispatcher(Generic[H]):
                 await self._pipeline.run(delivery)
         except Exception as error:  # noqa: BLE001 - a defect must cost one delivery, not the worker
             self._observer.failed(error)
-            await self._throttle.pause(DEFECT_PAUSE_SECONDS)
+            await self._throttle.wait_unless_closed(DEFECT_PAUSE_SECONDS)
             await _returned(delivery)
 
     async def _isolate(self, delivery: Delivery) -> None:
@@ -78,7 +78,7 @@ class Dispatcher(Generic[H]):
             return
         self._is_isolating = True
         try:
-            await self._consumer.hold("quarantine")
+            await self._consumer.pause_and_wait("quarantine")
             others = self._running - {asyncio.current_task()}
             if others and not delivery.is_lost():
                 await asyncio.wait(others, timeout=ISOLATION_WAIT_SECONDS)

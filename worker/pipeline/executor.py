@@ -1,6 +1,6 @@
 """Executor: looks for the task of one request, creates it, and turns every result into an outcome.
 
-Laws `look-before-create` (look and create share one permit, absence is believed for some seconds), `first-delivery`,
+Laws `look-before-create` (look-up and create share one permit, absence is believed for some seconds), `first-delivery`,
 `stale-delivery` and `two-waits`. One delivery makes up to `WORKER_TRIES` attempts:
 - an attempt looks if a task may exist, and creates if there is none;
 - an error after which waiting helps: wait in hand and try again, or wait in the broker;
@@ -79,10 +79,10 @@ class Executor:
         if not isinstance(outcome, Completed) or outcome.succeeded:
             return outcome
         is_final = outcome.reason not in _NOT_FINAL and not context.last_call_was_lookup
-        return outcome if is_final else await self._confirm_failure(context, outcome)
+        return outcome if is_final else await self._failure_if_still_ours(context, outcome)
 
-    async def _confirm_failure(self, context: DeliveryContext, outcome: Outcome) -> Outcome:
-        """A frozen replica does not know what others did with the request: then its failure is not published."""
+    async def _failure_if_still_ours(self, context: DeliveryContext, outcome: Outcome) -> Outcome:
+        """The failure, if it is still ours to publish: after a freeze others may have done more with the request."""
         if not await context.delivery.is_still_ours():
             return DeliveryLost(context.envelope.last_sent_at)
         if context.claimed_at_start and not context.is_claimed():
@@ -103,7 +103,7 @@ class Executor:
             context.failed = step
             is_new_conflict = error_table.is_conflict(step) and not context.last_call_was_lookup
             wait = 0.0 if is_new_conflict else self._retry_policy.wait_in_hand(step, attempt, self._random_unit())
-            if wait is None or not await self._throttle.pause(wait):
+            if wait is None or not await self._throttle.wait_unless_closed(wait):
                 return self._schedule_retry(context, step)
             attempt += 1
         return step
@@ -113,7 +113,7 @@ class Executor:
         try:
             step = await self._attempt_once(context)
             while isinstance(step, CallError) and context.checked_hold is not None:
-                await self._throttle.verdict(context.checked_hold)
+                await self._throttle.wait_for_probe(context.checked_hold)
                 context.ended_holds.add(context.checked_hold)
                 step = await self._attempt_once(context)
             return step
@@ -196,11 +196,11 @@ class Executor:
         found = await self._find_task(context, permit)
         permit.ended(found)
         self._observer.called(context.migration, "find", found, context.envelope.attempts)
-        self._record_call(context, Call(Kind.LOOK, 0, asked_at, started_at), found)
+        self._record_call(context, Call(Kind.LOOKUP, 0, asked_at, started_at), found)
         context.last_call_was_lookup = True
         step = self._on_lookup(context, found, started_at)
         if step is None and (spacing := permit.spacing()):
-            await self._throttle.pause(spacing)
+            await self._throttle.wait_unless_closed(spacing)
         return step
 
     async def _find_task(self, context: DeliveryContext, permit: CallPermit) -> LookupResult | CallError:

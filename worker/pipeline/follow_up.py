@@ -225,7 +225,7 @@ class FollowUp:
         clock = asyncio.get_running_loop().time
         turn = max(self._next_call_at, clock())
         self._next_call_at = turn + 1.0 / LOOKS_PER_SECOND
-        if turn > clock() and not await self._throttle.pause(turn - clock()):
+        if turn > clock() and not await self._throttle.wait_unless_closed(turn - clock()):
             raise ThrottleClosedError
         calls = 0
         async with self._throttle.permit(watch, 1, is_spare=True) as permit:

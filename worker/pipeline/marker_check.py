@@ -54,7 +54,7 @@ class MarkerCheck:
 
     async def _check(self, migration: MigrationRequest, task_id: str) -> None:
         seconds, row = self._delay, None
-        while await self._throttle.pause(seconds):
+        while await self._throttle.wait_unless_closed(seconds):
             with suppress(PostponedError):
                 row = await self._row(migration, task_id)
                 break

@@ -196,13 +196,13 @@ class DeliveryPipeline:
         match answer:
             case Concluded(completed):
                 return self._same_outcome(context, completed)
-            case ClaimedElsewhere() as held:
-                return self._held_elsewhere(context, held)
+            case ClaimedElsewhere() as other:
+                return self._claimed_elsewhere(context, other)
             case Granted():
                 if (known := self._from_memory(context, answer)) is not None:
                     await claims.conclude(context.migration, known)
                     return known
-        context.is_claimed = partial(claims.is_held, context.migration)
+        context.is_claimed = partial(claims.is_claimed, context.migration)
         try:
             outcome = await self._execute(context)
         except BaseException:
@@ -234,11 +234,11 @@ class DeliveryPipeline:
         context.created_since = context.created_since if is_first else 0.0
         return None
 
-    def _held_elsewhere(self, context: DeliveryContext, held: ClaimedElsewhere) -> Outcome:
-        if held.fingerprint != context.migration.fingerprint:
+    def _claimed_elsewhere(self, context: DeliveryContext, other: ClaimedElsewhere) -> Outcome:
+        if other.fingerprint != context.migration.fingerprint:
             return final_events.conflicting(context.migration, context.envelope, self._now())
         now = self._now()
-        if held.is_last_send_unknown:
+        if other.is_last_send_unknown:
             context.envelope = context.envelope.sent_at_least(now)
         return self._retry_policy.wait(
             context.envelope, self._retry_policy.listing_delay_left(context.envelope.last_sent_at, now), "claimed"

@@ -79,13 +79,13 @@ class Delivery(DeliveryOwnership, Protocol):
         """The body was refused: it is read no more, and a large one may leave the memory."""
 
     async def ack(self) -> None:
-        """Acknowledge. Raises StaleDeliveryError if the channel was closed."""
+        """Acknowledge. Raises StaleDeliveryError if the channel was closed, or the delivery was settled before."""
 
     async def dead_letter(self) -> None:
-        """Let the broker put it into the parked queue. Raises StaleDeliveryError if the channel was closed."""
+        """Let the broker put it into the parked queue. Raises StaleDeliveryError as `ack` does."""
 
     async def reject(self) -> None:
-        """Return to the queue, counted as a failed delivery. Raises StaleDeliveryError."""
+        """Return to the queue, counted as a failed delivery. Raises StaleDeliveryError as `ack` does."""
 
 
 class Publisher(Protocol):
@@ -109,7 +109,7 @@ class Publisher(Protocol):
     ) -> None:
         """Put a watch into the queue in which it waits for the look after `checks` looks."""
 
-    async def postpone(self, delivery: Delivery, retry_level: int, headers: Mapping[str, object]) -> None:
+    async def publish_to_retry_queue(self, delivery: Delivery, retry_level: int, headers: Mapping[str, object]) -> None:
         """Put a copy to the retry queue of `retry_level` (1 is the first)."""
 
     async def park(self, delivery: Delivery, headers: Mapping[str, object]) -> None:
@@ -157,7 +157,7 @@ class Claims(Protocol):
         An outcome that does not answer a delivery with these `replays` and `arrived_at` is replaced by the claim.
         """
 
-    def is_held(self, migration: MigrationRequest) -> bool:
+    def is_claimed(self, migration: MigrationRequest) -> bool:
         """Whether the granted claim is certainly still ours."""
 
     async def conclude(self, migration: MigrationRequest, completed: Completed) -> Completed:
@@ -201,20 +201,20 @@ class CallOwner(Protocol):
 
 
 class CallPermit(Protocol):
-    """Permit for the calls of one attempt, look and create."""
+    """Permit for the calls of one attempt, look-up and create."""
 
     @property
     def checked_hold(self) -> Hold | None:
-        """The hold that a refusal started: to be checked by `CallThrottle.verdict`."""
+        """The hold that a refusal started: to be checked by `CallThrottle.wait_for_probe`."""
 
     def begin_call(self) -> None:
         """A call begins."""
 
     def spacing(self) -> float:
-        """Seconds between look and create."""
+        """Seconds between look-up and create."""
 
     def ended(self, result: CallResult) -> None:
-        """A call, or a look of several calls, ended."""
+        """A call, or a look-up of several calls, ended."""
 
 
 class CallThrottle(Protocol):
@@ -231,10 +231,10 @@ class CallThrottle(Protocol):
     def check_open(self) -> None:
         """Raise ThrottleClosedError once this replica drains: no further call may begin."""
 
-    async def verdict(self, hold: Hold) -> None:
+    async def wait_for_probe(self, hold: Hold) -> None:
         """Wait for the probe of what refused a call. Raises PostponedError if the probe is refused as well."""
 
-    async def pause(self, seconds: float) -> bool:
+    async def wait_unless_closed(self, seconds: float) -> bool:
         """Wait between two attempts; False if this replica drains."""
 
     def close(self) -> None:
@@ -260,7 +260,7 @@ class Observer(Protocol):
         """Log anything else."""
 
     def failed(self, error: Exception) -> None:
-        """A delivery met a defect of this worker and was returned to the queue."""
+        """A delivery met a defect of this worker; it returns to the queue if it was not settled before."""
 
     def unconfirmed(self, reason: str) -> None:
         """A publish was not confirmed and will be repeated."""
@@ -286,7 +286,7 @@ CLAIMS_AWAY = "Redis is away"
 class ConsumerControl(Protocol):
     """Control of the consumer."""
 
-    async def hold(self, why: str) -> None:
+    async def pause_and_wait(self, why: str) -> None:
         """Take no further deliveries until `resume` is called for the same reason."""
 
     def resume(self, why: str) -> None:

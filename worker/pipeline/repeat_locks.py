@@ -48,7 +48,7 @@ class RepeatLocks:
         self._taken_at[migration.key] = now
         return Unavailable()
 
-    def is_held(self, migration: MigrationRequest) -> bool:
+    def is_claimed(self, migration: MigrationRequest) -> bool:
         """Whether the lock is ours. It is lost only with the channel of the delivery."""
         return migration.key in self._taken_at
 

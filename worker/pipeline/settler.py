@@ -120,7 +120,7 @@ class Settler:
                 headers = self._headers_with_journal(
                     delivery, outcome.envelope, Kind.WAIT, outcome.why, n=outcome.retry_level, took=outcome.seconds
                 )
-                yield partial(self._publisher.postpone, delivery, outcome.retry_level, headers)
+                yield partial(self._publisher.publish_to_retry_queue, delivery, outcome.retry_level, headers)
             case Requeued():
                 headers = self._headers_with_journal(delivery, outcome.envelope, Kind.RETURNED)
                 yield partial(self._publisher.hand_back, delivery, headers)

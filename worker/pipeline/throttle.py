@@ -24,8 +24,8 @@ from worker.policy.retry_policy import ThrottleSettings
 from worker.policy.throttle.circuit_breaker import CircuitBreaker
 from worker.policy.throttle.concurrency_limit import ConcurrencyLimit, fitting_prefetch
 from worker.policy.throttle.hold import CREDENTIALS_TIMES, REGION_TIMES, Hold
-from worker.policy.throttle.project_hold import CREDENTIALS, IN_HAND_SECONDS, QUOTA, THROTTLED, ProjectHold, SharedLimit
-from worker.policy.throttle.rate_limiter import RateLimiter
+from worker.policy.throttle.project_hold import CREDENTIALS, QUOTA, THROTTLED, ProjectHold, SharedLimit
+from worker.policy.throttle.rate_limiter import MAX_RATE_WAIT_SECONDS, RateLimiter
 
 MAX_PERMIT_WAIT_SECONDS: Final = 60.0
 """That a request waits in hand for a permit."""
@@ -45,7 +45,7 @@ _PROJECT_VERBS: Final = {"rejected": "paused", "accepted": "resumed"}
 
 @dataclass(slots=True, eq=False)
 class Permit:
-    """Permit for the calls of one attempt, look and create. `calls`: taken from the rate limiters, not made yet."""
+    """Permit for the calls of one attempt, look-up and create. `calls`: taken from the rate limiters, not made yet."""
 
     region: "RegionThrottle"
     migration: CallOwner
@@ -73,11 +73,11 @@ class Permit:
         self.calls = max(0, self.calls - 1)
 
     def spacing(self) -> float:
-        """Seconds between look and create."""
+        """Seconds between look-up and create."""
         return max(limiter.spacing() for limiter in self.limiters)
 
     def ended(self, result: CallResult) -> None:
-        """A call, or a look of several calls, ended."""
+        """A call, or a look-up of several calls, ended."""
         self.region.learn(self, result)
 
 
@@ -92,7 +92,7 @@ class RegionThrottle:
         self._spread = RetrySpread(settings.delays)
         self.projects: dict[str, ProjectHold] = {}
         self.shared = SharedLimit()
-        self.queue: WaitQueue[Permit] = WaitQueue(self._offer, self.leave, throttle.clock)
+        self.queue: WaitQueue[Permit] = WaitQueue(self._try_grant, self.leave, throttle.clock)
         self.in_use = 0
         self.good_project = ""
         """The project that last succeeded; empty if a probe of it was not accepted since."""
@@ -112,14 +112,14 @@ class RegionThrottle:
         if permit.is_spare:
             known, now = self.projects.get(project), self.clock()
             is_throttled = known is not None and known.why(now) == THROTTLED
-            if self.queue.items or is_throttled or self._offer(permit, now)[0]:
+            if self.queue.items or is_throttled or self._try_grant(permit, now)[0]:
                 raise PostponedError(0.0, "turn")
             return
         if (error := self._postponed(permit)) is not None:
             raise error
         if project not in self.projects:
             self._others_at = self.clock()
-        if self.queue.items or self._offer(permit, self.clock())[0] > 0.0:
+        if self.queue.items or self._try_grant(permit, self.clock())[0] > 0.0:
             try:
                 async with asyncio.timeout(MAX_PERMIT_WAIT_SECONDS):
                     is_first = bool(permit.ended_holds) or not permit.calls  # it is tried once more
@@ -130,7 +130,7 @@ class RegionThrottle:
                 self.leave(permit)
                 raise ThrottleClosedError
 
-    def _offer(self, permit: Permit, now: float) -> tuple[float, bool]:
+    def _try_grant(self, permit: Permit, now: float) -> tuple[float, bool]:
         """Grant the permit if it is possible; see `WaitQueue`."""
         throttle, project = self._throttle, self.projects.get(permit.migration.project_id)
         if self.in_use >= self.limit.value or (throttle.in_use and not throttle.are_credentials_accepted):
@@ -178,7 +178,7 @@ class RegionThrottle:
             return throttle.postponed_by(self.breaker)
         if len(throttle.regions) > 1 and not self.limiter.is_fixed:  # else none can be faster
             wait, rate = self.limiter.wait(permit.calls, self.clock()), self.limiter.rate or RETURN_RATE
-            if wait + self._waiting(permit) / rate > IN_HAND_SECONDS:
+            if wait + self._waiting(permit) / rate > MAX_RATE_WAIT_SECONDS:
                 return PostponedError(self._spread.choose(rate / 2, wait, self.clock()), THROTTLED)
         if (known := self.projects.get(project)) is None:
             return None
@@ -211,7 +211,7 @@ class RegionThrottle:
         else:
             self._answered(permit, result, scope, now)
         if self.limit.value != limit:
-            self._throttle.refit()
+            self._throttle.adapt_consumption()
 
     def _answered(self, permit: Permit, result: CallResult, scope: ErrorScope, now: float) -> None:
         """The service works, and accepts the credentials."""
@@ -221,7 +221,7 @@ class RegionThrottle:
         self._throttle.accept_credentials()
         project, is_created = permit.migration.project_id, isinstance(result, call_result.TaskCreated)
         if isinstance(result, CallError) and scope is ErrorScope.PROJECT:
-            reason, refused = QUOTA if result.kind is ErrorKind.CAPACITY else CREDENTIALS, self._known(project)
+            reason, refused = QUOTA if result.kind is ErrorKind.CAPACITY else CREDENTIALS, self._hold_of(project)
             refused.message = result.description
             if refused.refused(reason, permit.migration.key, now, self._throttle.random_unit()):
                 message = f"Requests for project {project} wait ({reason}): {result.message}"
@@ -249,7 +249,7 @@ class RegionThrottle:
             self._throttle.probes.begin(self.breaker, self)
 
     def _throttled(self, permit: Permit, error: CallError, scope: ErrorScope, now: float) -> None:
-        project = self._known(permit.migration.project_id) if scope is ErrorScope.PROJECT else None
+        project = self._hold_of(permit.migration.project_id) if scope is ErrorScope.PROJECT else None
         limiter, is_new = (project or self).limiter, (project or self).limiter.rate is None
         if (project or limiter).throttled(permit.call_began_at, now, error.throttle, error.retry_after):
             if project is None:
@@ -267,7 +267,7 @@ class RegionThrottle:
         is_region, own = scope is ErrorScope.REGION, known.own if known is not None else None
         hold = own or (self.hold if is_region else self._throttle.credentials)
         if hold in permit.ended_holds:  # refused again: the request is at fault, and what follows concerns its project
-            self._known(project).own = Hold("project", _REFUSALS, REGION_TIMES if is_region else CREDENTIALS_TIMES)
+            self._hold_of(project).own = Hold("project", _REFUSALS, REGION_TIMES if is_region else CREDENTIALS_TIMES)
             return
         permit.checked_hold = hold
         self.seen[project] = now  # the last one to be probed
@@ -275,7 +275,7 @@ class RegionThrottle:
             self._throttle.report(hold, self, "held" if hold.is_held else "", error)
             self._throttle.probes.begin(hold, self, project if own is not None else "")
 
-    def _known(self, project: str) -> ProjectHold:
+    def _hold_of(self, project: str) -> ProjectHold:
         if (known := self.projects.get(project)) is None:
             _remember(self.projects, project, known := ProjectHold(self._delays, self.shared))
         return known
@@ -287,8 +287,8 @@ class RegionThrottle:
 class Throttle:
     """The throttle of one replica. `clock` is the one that the event loop's timers go by.
 
-    `probe` makes a list call in a project and a region, for no request. `steer` gets the prefetch and what pauses
-    consumption (`breaker`, `credentials`, `region` or nothing), whenever one of them changes.
+    `probe` makes a list call in a project and a region, for no request. `set_consumption` gets the prefetch and what
+    pauses consumption (`breaker`, `credentials`, `region` or nothing), whenever one of them changes.
     """
 
     def __init__(
@@ -296,13 +296,13 @@ class Throttle:
         settings: ThrottleSettings,
         probe: Callable[[str, str], Awaitable[CallResult]],
         observer: ThrottleObserver,
-        steer: Callable[[int, str], None],
+        set_consumption: Callable[[int, str], None],
         *,
         clock: Callable[[], float] = time.monotonic,
         random_unit: Chance = random.random,
     ) -> None:
         self.clock, self.observer, self.random_unit = clock, observer, random_unit
-        self._probe, self._steer = probe, steer
+        self._probe, self._set_consumption = probe, set_consumption
         self.in_use = 0
         self.credentials = Hold("credentials", (ErrorScope.CREDENTIALS,), CREDENTIALS_TIMES)
         self.are_credentials_accepted = self._has_succeeded = False
@@ -315,7 +315,7 @@ class Throttle:
         self.probes: Probes[RegionThrottle] = Probes(self._send_probe, self._probe_ended, clock, random_unit)
         fixed = RateLimiter(settings.rate) if settings.rate is not None else None
         self.regions = {name: RegionThrottle(name, settings, fixed or RateLimiter(), self) for name in settings.regions}
-        self.refit()
+        self.adapt_consumption()
 
     def __repr__(self) -> str:
         return f"<Throttle: {'closed' if self.is_closed else 'open'}, {self.in_use} in use>"
@@ -342,7 +342,7 @@ class Throttle:
         if self.is_closed:
             raise ThrottleClosedError
 
-    async def pause(self, seconds: float) -> bool:
+    async def wait_unless_closed(self, seconds: float) -> bool:
         """Wait between two attempts; False as soon as the replica drains."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -365,7 +365,7 @@ class Throttle:
         for region in sorted(self.regions.values(), key=lambda region: region is last):
             region.queue.wake()
 
-    def refit(self) -> None:
+    def adapt_consumption(self) -> None:
         """Take in as much as the regions can do, and nothing while none of them can do anything."""
         before, regions = (self.prefetch, self.paused_by), list(self.regions.values())
         limit = sum(region.limit.value for region in regions)
@@ -375,7 +375,7 @@ class Throttle:
         why = "breaker" if any(part.breaker.is_blocking for part in regions) else held
         self.paused_by = why if is_idle else ""
         if before != (self.prefetch, self.paused_by) and not self.is_closed:
-            self._steer(self.prefetch, self.paused_by)
+            self._set_consumption(self.prefetch, self.paused_by)
         self.observer.limited(limit)
 
     def accept_credentials(self) -> None:
@@ -394,7 +394,7 @@ class Throttle:
             self._has_succeeded or is_without_any
         ):  # else all come in: any project may be accepted
             self._is_sampling = False
-            self.refit()
+            self.adapt_consumption()
 
     def credentials_changed(self) -> None:
         """The credentials were replaced: those that were refused are probed at once."""
@@ -406,7 +406,7 @@ class Throttle:
         now, why = self.clock(), CREDENTIALS if part.kind == "project" else part.kind
         return PostponedError(self._spread.choose(RETURN_RATE, part.probes.at - now, now), why)
 
-    async def verdict(self, hold: Hold) -> None:
+    async def wait_for_probe(self, hold: Hold) -> None:
         """Wait for the probe that checks a hold. Raises PostponedError if the probe is not accepted."""
         await self.probes.wait_for_first(hold)
         self.check_open()
@@ -433,7 +433,7 @@ class Throttle:
             fields = {"message": message, **whose, **times, **_answer_fields(error)}
             self.observer.note(level, f"{part.kind}.{verb}", **fields)
         self.observer.breaker(region.name, region.breaker.state)
-        self.refit()
+        self.adapt_consumption()
         for other in self.regions.values():
             other.make_room()
 

@@ -8,8 +8,8 @@ from typing import Final
 
 BACKOFF_FIRST: Final = 0.2
 BACKOFF_CEILING: Final = 5.0
-IN_HAND: Final = 5.0
-"""Longer waits belong to the broker: nothing is held unacknowledged for them."""
+MAX_ATTEMPT_WAIT_SECONDS: Final = 5.0
+"""Between two attempts of one delivery. Longer waits belong to the broker: nothing is held unacknowledged for them."""
 
 RETURN_RATE: Final = 10.0
 """Requests per second that may come back from the retry queues where no rate limits them."""
@@ -46,7 +46,7 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 
 def level_for_wait(delays: Sequence[float], at_least: float) -> int:
-    """The first place (from 1) of the schedule that waits `at_least` seconds; the last if none does."""
+    """The first retry level (from 1) that waits `at_least` seconds; the last if none does."""
     return next((n for n, delay in enumerate(delays, 1) if delay >= at_least), len(delays))
 
 

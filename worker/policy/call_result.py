@@ -198,7 +198,7 @@ class UncopyableError(Exception):
 
 
 class StaleDeliveryError(Exception):
-    """The channel of a delivery is gone: it cannot be acknowledged, and it will be delivered again."""
+    """A delivery cannot be settled: its channel is gone, and it will be delivered again; or it was settled before."""
 
 
 class ThrottleClosedError(Exception):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from worker.policy.backoff import IN_HAND
+from worker.policy.backoff import MAX_ATTEMPT_WAIT_SECONDS
 
 DEFAULT_CONSUMER_TIMEOUT_SECONDS: Final = 1800.0
 """Default of every supported broker version: https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout."""
@@ -92,7 +92,7 @@ class HandlingTime:
         The prefetch does not count: all prefetched requests are handled at the same time.
         """
         calls = self.tries * CALLS_PER_TRY * (self.permit_seconds + self.credential_seconds + self.call_seconds)
-        return calls + (self.tries - 1) * IN_HAND + self.other_seconds
+        return calls + (self.tries - 1) * MAX_ATTEMPT_WAIT_SECONDS + self.other_seconds
 
 
 def ok(name: str, found: str, *, subject: str = "") -> Check:

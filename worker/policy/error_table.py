@@ -231,7 +231,7 @@ def final_reason(error: CallError) -> Reason | None:
 
 
 def costs_nothing(error: CallError) -> bool:
-    """True if the failed call uses up no place of the retry schedule: a throttle, or missing credentials."""
+    """True if the failed call uses up no retry level: a throttle, or missing credentials."""
     return error.kind is ErrorKind.THROTTLED or error.status in _WITHOUT_CREDENTIALS
 
 

@@ -107,7 +107,7 @@ class RetryPolicy:
             return None
         asked = error_table.asked_wait(error)
         wait = max(backoff.backoff(attempt, random_unit), asked and asked * (1.0 + random_unit / 4))
-        return wait if wait <= backoff.IN_HAND else None
+        return wait if wait <= backoff.MAX_ATTEMPT_WAIT_SECONDS else None
 
     def costs_nothing(self, error: CallError, envelope: Envelope, now: float) -> bool:
         """Law `server-word`: throttling and missing credentials use up no retry level, for a day at most."""

@@ -161,7 +161,7 @@ class Consumer:
         self._prefetch = prefetch
         self._changed.set()
 
-    async def hold(self, why: str) -> None:
+    async def pause_and_wait(self, why: str) -> None:
         """Pause, and return once the broker delivers nothing more. Raises what aio-pika raises."""
         self.pause(why)
         with connection_loss_as_error():
@@ -169,7 +169,7 @@ class Consumer:
 
     async def stop(self) -> None:
         """Consume no more; what was delivered can still be acknowledged."""
-        await self.hold("draining")
+        await self.pause_and_wait("draining")
 
     async def flush(self) -> None:
         """Return once the broker has read every acknowledgement written so far (or the channel is lost)."""

@@ -1,4 +1,4 @@
-"""A delivery and the channel that it came by: whether it is still ours, and how it is acknowledged.
+"""A delivery and the channel that it came by: whether it is still ours, and how it is settled, once at most.
 
 Law stale-delivery: a delivery tag dies with its channel, and a process that was frozen does not know whether its
 channel lives. So ownership ends with the channel, and is doubtful after silence until the broker answers.
@@ -171,8 +171,8 @@ class RabbitDelivery:
     """One message, bound to the channel that it came by. `on_settled` is called once it is answered."""
 
     __slots__ = (
-        *("_channel_health", "_on_settled", "_tag", "_body", "content_encoding", "correlation_id", "exchange"),
-        *("headers", "message_id", "properties", "redelivered", "reply_to"),
+        *("_channel_health", "_is_settled", "_on_settled", "_tag", "_body", "content_encoding", "correlation_id"),
+        *("exchange", "headers", "message_id", "properties", "redelivered", "reply_to"),
     )
 
     def __init__(
@@ -191,8 +191,7 @@ class RabbitDelivery:
         self.exchange = deliver.exchange or ""
         self.redelivered = bool(deliver.redelivered)
         self._tag = deliver.delivery_tag
-        self._channel_health = channel_health
-        self._on_settled = on_settled
+        self._channel_health, self._on_settled, self._is_settled = channel_health, on_settled, False
 
     @property
     def published_at(self) -> float | None:
@@ -223,7 +222,7 @@ class RabbitDelivery:
             self._body = None
 
     async def ack(self) -> None:
-        """Acknowledge. Raises StaleDeliveryError when the channel is closed."""
+        """Acknowledge. Raises StaleDeliveryError when the channel is closed, or the delivery was settled before."""
         self._settle(self._channel_health.acks.ack)
 
     async def reject(self) -> None:
@@ -235,7 +234,8 @@ class RabbitDelivery:
         self._settle(partial(self._channel_health.acks.reject, requeue=False))
 
     def _settle(self, write: Callable[[int], None]) -> None:
-        if self.is_lost():
+        if self._is_settled or self.is_lost():  # the broker closes the channel for a tag that it does not know any more
             raise StaleDeliveryError
+        self._is_settled = True
         write(self._tag)
         self._on_settled()

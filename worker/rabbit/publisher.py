@@ -143,7 +143,7 @@ class RabbitPublisher:
         last = names.follow_up_queue(self._queue, checks)
         await self._copy(_Message(body, properties), headers, *queues, last)
 
-    async def postpone(self, delivery: Original, retry_level: int, headers: Mapping[str, object]) -> None:
+    async def publish_to_retry_queue(self, delivery: Original, retry_level: int, headers: Mapping[str, object]) -> None:
         """Put a copy into the retry queue of that level, or the next one that takes it. Raises UnconfirmedError."""
         await self._copy(delivery, headers, *self._topology.retry_queues[retry_level - 1 :])
 

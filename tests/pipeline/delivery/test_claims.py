@@ -1,4 +1,4 @@
-"""Claims: granted, held elsewhere, unavailable and lost ones, and the locks that replace them."""
+"""Claims: granted, claimed elsewhere, unavailable and lost ones, and the locks that replace them."""
 
 import asyncio
 from dataclasses import replace
@@ -93,12 +93,12 @@ async def test_request_is_handed_back_to_cancelled_consumer_while_redis_is_away(
     """WORKER_CLAIMS_AWAY=pause: no call, and the consumer is cancelled before the copy is published."""
     consumer = FakeConsumer()
     bench = Bench(PAUSE, claims=FakeClaims(Unavailable()), locks=FakeLocks(), consumer=consumer)
-    published_at_hold: list[int] = []
-    consumer.on_hold = lambda: published_at_hold.append(len(bench.publisher.published))
+    published_at_pause: list[int] = []
+    consumer.on_pause = lambda: published_at_pause.append(len(bench.publisher.published))
     delivery = FakeDelivery()
     await bench.deliver(delivery)
     assert (bench.dcs.calls, [copy.what for copy in bench.publisher.published]) == ([], ["hand_back"])
-    assert (consumer.recorded, published_at_hold) == ([f"hold {CLAIMS_AWAY}"], [0])
+    assert (consumer.recorded, published_at_pause) == ([f"pause {CLAIMS_AWAY}"], [0])
     assert (bench.observer.outcomes, delivery.done) == ([("returned", "claims")], ["ack"])
 
 
@@ -108,7 +108,7 @@ async def test_no_create_begins_after_claim_is_lost(lost_at: str) -> None:
     asked = iter({"claimed": (), "looked up": (True, True), "ready to be sent": (True, True, True)}[lost_at])
 
     class LosesClaim(FakeClaims):
-        def is_held(self, migration: MigrationRequest) -> bool:
+        def is_claimed(self, migration: MigrationRequest) -> bool:
             return next(asked, False)
 
     claims = LosesClaim()
@@ -129,12 +129,12 @@ async def test_request_that_waits_for_a_permit_is_handed_back_when_redis_goes_aw
     bench.dispatcher.deliver(waiting)  # until the credentials were accepted one call is under way
     while not bench.dcs.created:
         await asyncio.sleep(0)
-    claims.answer, claims.held = Unavailable(), False
+    claims.answer, claims.claimed = Unavailable(), False
     bench.throttle.send_away("claims")
     async with asyncio.timeout(1):
         while not waiting.done:
             await asyncio.sleep(0)
-    assert (bench.observer.outcomes, bench.consumer.recorded) == ([("returned", "claims")], [f"hold {CLAIMS_AWAY}"])
+    assert (bench.observer.outcomes, bench.consumer.recorded) == ([("returned", "claims")], [f"pause {CLAIMS_AWAY}"])
     assert not first.done
     answered.set()
     await bench.idle()
@@ -148,7 +148,7 @@ async def test_call_under_way_is_settled_while_redis_is_away() -> None:
     bench.dispatcher.deliver(FakeDelivery())
     while not bench.dcs.created:
         await asyncio.sleep(0)
-    claims.answer, claims.held = Unavailable(), False
+    claims.answer, claims.claimed = Unavailable(), False
     answered.set()
     await bench.idle()
     assert bench.publisher.events[0]["resolution"] == "created"
@@ -190,7 +190,7 @@ async def test_outcome_of_another_replica_is_published_again() -> None:
 
 async def test_uncertain_claim_needs_lookup_before_every_create() -> None:
     """The claim expired meanwhile: the replica goes on, with a look-up before every create."""
-    bench = Bench(create=[BUSY, TaskCreated("i-1")], claims=FakeClaims(held=False))
+    bench = Bench(create=[BUSY, TaskCreated("i-1")], claims=FakeClaims(claimed=False))
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["find", "create", "find", "create"]
 
@@ -222,7 +222,7 @@ async def test_claim_lost_before_create_needs_lookup() -> None:
     is_ours = delivery.is_still_ours
 
     async def lose_the_claim() -> bool:
-        claims.held = False
+        claims.claimed = False
         return await is_ours()
 
     delivery.is_still_ours = lose_the_claim  # type: ignore[method-assign]

@@ -29,11 +29,11 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A bench whose creates are answered 409, and whose waits in hand move its clock."""
     bench = Bench(RetryPolicy(reconcile="always"), create=[EXISTS])
 
-    async def pause(seconds: float) -> bool:
+    async def wait(seconds: float) -> bool:
         await bench._sleep(seconds)
         return True
 
-    monkeypatch.setattr(bench.throttle, "pause", pause)
+    monkeypatch.setattr(bench.throttle, "wait_unless_closed", wait)
     return bench
 
 
@@ -50,7 +50,7 @@ async def waited(bench: Bench) -> FakeDelivery:
     """Deliver a request that meets the 409; the delivery of the copy that comes back from its retry queue."""
     await bench.deliver(FakeDelivery())
     (copy,) = bench.publisher.published
-    assert (copy.what, copy.retry_level, copy.headers[names.ROUND]) == ("postpone", 2, 0)
+    assert (copy.what, copy.retry_level, copy.headers[names.ROUND]) == ("retry", 2, 0)
     assert bench.dcs.calls == ["find", "create", "find"]
     bench.now += 60.0
     return FakeDelivery(headers=copy.headers)

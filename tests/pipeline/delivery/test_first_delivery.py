@@ -103,7 +103,7 @@ async def test_exhausted_tries_postpone_to_first_retry_level() -> None:
     delivery = FakeDelivery(headers={"mine": 1, "x-death": [{"count": 1}]})
     await bench.deliver(delivery)
     (copy,) = bench.publisher.published
-    assert (copy.what, copy.retry_level) == ("postpone", 1)
+    assert (copy.what, copy.retry_level) == ("retry", 1)
     assert {name: value for name, value in copy.headers.items() if name != names.JOURNAL} == {
         "mine": 1,
         "x-attempts": 3,
@@ -161,7 +161,7 @@ async def test_ambiguous_create_without_task_waits_for_listing_delay() -> None:
     await bench.deliver(FakeDelivery())
     assert bench.dcs.calls == ["create", "find"]
     (copy,) = bench.publisher.published
-    assert (copy.what, copy.retry_level, copy.headers["x-round"]) == ("postpone", 2, 1)
+    assert (copy.what, copy.retry_level, copy.headers["x-round"]) == ("retry", 2, 1)
     assert copy.headers["x-last-sent-at"] == "2027-01-15T08:00:00.000Z"
 
 

@@ -31,7 +31,7 @@ async def exhausted(error: CallError) -> Bench:
     while True:
         await bench.deliver(delivery)
         last = bench.publisher.published[-1]
-        if last.what != "postpone":
+        if last.what != "retry":
             return bench
         delivery, now = FakeDelivery(headers=last.headers), bench.now
         bench = Bench(RetryPolicy(delays=(60.0,)), create=[error])

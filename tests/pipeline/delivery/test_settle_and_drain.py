@@ -205,13 +205,13 @@ async def test_drain_deadline_leaves_deliveries_unsettled() -> None:
 async def test_closed_throttle_ends_waits_between_tries() -> None:
     """A wait between two tries ends at once, and closing again changes nothing."""
     throttle = Bench().throttle
-    sleeper = asyncio.create_task(throttle.pause(30.0))
+    sleeper = asyncio.create_task(throttle.wait_unless_closed(30.0))
     await asyncio.sleep(0)
     throttle.close()
     throttle.close()
     assert not await sleeper
-    assert not await throttle.pause(30.0)
-    assert await Bench().throttle.pause(0.0)
+    assert not await throttle.wait_unless_closed(30.0)
+    assert await Bench().throttle.wait_unless_closed(0.0)
     assert repr(throttle) == "<Throttle: closed, 0 in use>"
 
 
@@ -259,7 +259,7 @@ async def test_suspected_poison_is_processed_alone() -> None:
         ("succeeded", "created"),
         ("succeeded", "created"),
     ]
-    assert bench.consumer.recorded == ["hold quarantine", "resume quarantine"]
+    assert bench.consumer.recorded == ["pause quarantine", "resume quarantine"]
 
 
 async def test_only_suspected_poison_starts_at_once() -> None:
@@ -275,7 +275,7 @@ async def test_only_suspected_poison_starts_at_once() -> None:
 class UncopyablePublisher(FakePublisher):
     """Publisher over a broker that closes the connection for every copy."""
 
-    async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
+    async def publish_to_retry_queue(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
         """Refuse it."""
         raise UncopyableError("501")
 

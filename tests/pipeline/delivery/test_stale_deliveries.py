@@ -45,7 +45,7 @@ async def test_lookup_started_before_end_of_listing_delay_proves_nothing() -> No
     assert bench.observer.outcomes == [("retried", "settle")]
 
 
-async def _ended(*, create: CallError, round_: int, is_ours: bool = True, held: bool = True) -> Bench:
+async def _ended(*, create: CallError, round_: int, is_ours: bool = True, claimed: bool = True) -> Bench:
     """A request at its last retry level, whose replica loses the delivery or the claim during the call."""
     claims = FakeClaims(Granted(is_first=False))
     bench = Bench(RetryPolicy(reconcile="ambiguous", tries=1), create=[asyncio.Event(), create], claims=claims)
@@ -54,7 +54,7 @@ async def _ended(*, create: CallError, round_: int, is_ours: bool = True, held: 
     answer = bench.dcs.creates[0]
     while "create" not in bench.dcs.calls:
         await asyncio.sleep(0)
-    delivery.is_ours, claims.held = is_ours, held
+    delivery.is_ours, claims.claimed = is_ours, claimed
     answer.set()
     await bench.idle()
     return bench
@@ -69,9 +69,9 @@ async def test_stale_delivery_does_not_fail_request() -> None:
 
 async def test_lost_claim_postpones_request_instead_of_failing_it() -> None:
     """Another replica may have created meanwhile: it waits for the listing delay, and is looked up again."""
-    bench = await _ended(create=BUSY, round_=4, held=False)
+    bench = await _ended(create=BUSY, round_=4, claimed=False)
     (copy,) = bench.publisher.published
-    assert (copy.what, copy.headers["x-round"]) == ("postpone", 4)
+    assert (copy.what, copy.headers["x-round"]) == ("retry", 4)
     assert copy.headers["x-last-sent-at"] == "2027-01-15T08:00:00.000Z"
     assert bench.observer.outcomes == [("retried", "claimed")]
 
@@ -80,7 +80,7 @@ async def test_lost_claim_postpones_request_instead_of_failing_it() -> None:
 async def test_owned_delivery_fails_request(create: CallError) -> None:
     """With delivery and claim the last failure is final; a refusal is final also without the claim."""
     assert (await _ended(create=create, round_=4)).observer.outcomes[0][0] == "failed"
-    assert (await _ended(create=FORBIDDEN, round_=4, held=False)).observer.outcomes[0][0] == "failed"
+    assert (await _ended(create=FORBIDDEN, round_=4, claimed=False)).observer.outcomes[0][0] == "failed"
 
 
 async def test_all_replicas_publish_the_stored_outcome() -> None:

@@ -116,8 +116,8 @@ async def test_a_wait_for_another_replica_is_recorded() -> None:
     assert timeline(elsewhere.publisher.published[0]) == [("wait", "claimed", 1, "")]
 
 
-async def test_a_requeued_request_records_the_reason() -> None:
-    """A draining replica adds its reason."""
+async def test_request_that_is_handed_back_records_it() -> None:
+    """A replica that hands it back adds an entry."""
     bench = Bench()
     bench.throttle.close()
     await bench.deliver(FakeDelivery())

@@ -179,7 +179,7 @@ class Replica:
         self.unacked: set[Delivery] = set()
         self.prefetch, self.paused_by = settings.prefetch, ""
         self.consumption_changes: list[tuple[int, str]] = []
-        self.held: set[str] = set()
+        self.pauses: set[str] = set()
         self.notes: list[tuple[str, dict[str, Any]]] = []
         self.limits: list[int] = []
         self.breaker_states: list[int] = []
@@ -202,7 +202,7 @@ class Replica:
     @property
     def is_consuming(self) -> bool:
         """Whether it may receive another message."""
-        return not self.paused_by and not self.held and len(self.unacked) < self.prefetch
+        return not self.paused_by and not self.pauses and len(self.unacked) < self.prefetch
 
     def _set_consumption(self, prefetch: int, paused_by: str) -> None:
         self.prefetch, self.paused_by = prefetch, paused_by
@@ -211,15 +211,15 @@ class Replica:
 
     # The consumer.
 
-    async def hold(self, why: str) -> None:
-        self.held.add(why)
+    async def pause_and_wait(self, why: str) -> None:
+        self.pauses.add(why)
 
     def resume(self, why: str) -> None:
-        self.held.discard(why)
+        self.pauses.discard(why)
         self.world.deliver_waiting()
 
     async def stop(self) -> None:
-        self.held.add("draining")
+        self.pauses.add("draining")
 
     def receive(self, message: Message) -> None:
         """Receive a message."""
@@ -246,7 +246,7 @@ class Replica:
     ) -> None:
         raise AssertionError("nothing is followed up here")
 
-    async def postpone(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
+    async def publish_to_retry_queue(self, delivery: Any, retry_level: int, headers: Mapping[str, object]) -> None:
         await asyncio.sleep(CONFIRM_SECONDS)
         world = self.world
         world.postponed += 1

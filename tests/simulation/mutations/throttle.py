@@ -36,8 +36,8 @@ class LeakPermits(RegionThrottle):
 class HoldAllProjects(RegionThrottle):
     """Region throttle that holds all projects when one is refused."""
 
-    def _known(self, project: str) -> ProjectHold:
-        known = super()._known(project)
+    def _hold_of(self, project: str) -> ProjectHold:
+        known = super()._hold_of(project)
         self.projects.update(dict.fromkeys("pq", known))
         return known
 
@@ -45,10 +45,10 @@ class HoldAllProjects(RegionThrottle):
 class NeverResumeConsumption(Throttle):
     """Throttle that pauses consumption and never resumes it."""
 
-    def refit(self) -> None:
+    def adapt_consumption(self) -> None:
         """Switch the law off."""
         if not self.paused_by:
-            super().refit()
+            super().adapt_consumption()
 
 
 class NoCredentialsProbe(Probes[Any]):

@@ -150,7 +150,7 @@ class Publisher:
 
         await self._publish("watch", record, effect)
 
-    async def postpone(self, delivery: object, retry_level: int, headers: Mapping[str, object]) -> None:
+    async def publish_to_retry_queue(self, delivery: object, retry_level: int, headers: Mapping[str, object]) -> None:
         """Publish a copy to a retry queue. Raises UnconfirmedError."""
         record = CURRENT_DELIVERY.get()
 

@@ -172,7 +172,7 @@ class ReplicaClaims:
             self._renew_later(migration)
         return answer
 
-    def is_held(self, migration: MigrationRequest) -> bool:
+    def is_claimed(self, migration: MigrationRequest) -> bool:
         """Whether the store is there, and the claim certainly ours."""
         return self.is_available and self._is_certain(migration)
 

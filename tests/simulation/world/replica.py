@@ -131,11 +131,11 @@ class Replica:
         self._pauses |= {paused_by} - {""}
         self._world.timers.after(0.0, self._world.broker.dispatch)
 
-    async def hold(self, reason_to_pause: str) -> None:
+    async def pause_and_wait(self, reason_to_pause: str) -> None:
         """Pause consumption; without claims it is paused already."""
         if reason_to_pause != CLAIMS_AWAY:
             self._pauses.add(reason_to_pause)
-        await self.point("hold")
+        await self.point("pause")
 
     def resume(self, reason_to_pause: str) -> None:
         """Resume consumption."""

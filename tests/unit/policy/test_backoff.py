@@ -108,7 +108,7 @@ def test_no_retry_after_does_harm(value: str) -> None:
     ("at_least", "level_for_wait"), [(0.0, 1), (10.0, 1), (10.1, 2), (60.0, 2), (299.0, 3), (1800.0, 4), (1e9, 4)]
 )
 def test_the_first_place_that_waits_long_enough(at_least: float, level_for_wait: int) -> None:
-    """A wait goes to the first place that is at least as long; to the last if none is."""
+    """A wait goes to the first retry level that is at least as long; to the last if none is."""
     assert backoff.level_for_wait((10.0, 60.0, 300.0, 1800.0), at_least) == level_for_wait
 
 

@@ -77,7 +77,7 @@ def test_a_full_journal_keeps_the_first_and_the_newest(count: int) -> None:
 
 def test_times_are_those_of_what_happened() -> None:
     """An entry knows its moment, also if a clock went back between two replicas."""
-    journal = EMPTY.add(NOW, Kind.LOOK, "absent").add(NOW - 2.5, Kind.WAIT, "settle", n=2, took=60.0)
+    journal = EMPTY.add(NOW, Kind.LOOKUP, "absent").add(NOW - 2.5, Kind.WAIT, "settle", n=2, took=60.0)
     assert [journal.moment(entry) for entry in journal.entries] == [NOW, NOW - 2.5]
     assert journal.since == to_text(NOW)
 

@@ -20,10 +20,10 @@ _MOMENT_WIDTH: Final = 40
 
 _ENTRY_TEXTS: Final = {
     Kind.CREATE: "create call {n}: {created}{code} after {took}{evidence}{dcs_request_id}",
-    Kind.LOOK: "lookup: {found}{code} after {took}{dcs_request_id}",
+    Kind.LOOKUP: "lookup: {found}{code} after {took}{dcs_request_id}",
     Kind.GATE: "waited {took} for the permit of a call",
     Kind.WAIT: "waits {took} in retry queue {n}: {reason}",
-    Kind.RETURNED: "requeued by a replica that was shutting down",
+    Kind.RETURNED: "handed back by a replica that was shutting down or had no Redis",
     Kind.REDELIVERED: "redelivered: {deliveries} interrupted (worker or connection lost)",
     Kind.PARKED: "parked: {got}{code}",
     Kind.REPLAYED: "replayed by an operator (replay {n})",

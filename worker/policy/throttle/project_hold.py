@@ -14,14 +14,12 @@ from typing import Final
 from worker.policy.backoff import RETURN_RATE, RetrySpread
 from worker.policy.call_result import NamedLimit
 from worker.policy.throttle.hold import PROJECT_TIMES, Hold, ProbeTimes
-from worker.policy.throttle.rate_limiter import CUT_SECONDS, RateLimiter
+from worker.policy.throttle.rate_limiter import CUT_SECONDS, MAX_RATE_WAIT_SECONDS, RateLimiter
 
 THROTTLED, CREDENTIALS, QUOTA = REASONS = ("throttled", "credentials", "quota")
 """It calls too often, it is refused to the credentials, it has all that it may have."""
 DIFFERENT_REQUESTS: Final = 3
 """Refused in a row to the credentials: a single request may be refused for what it names."""
-IN_HAND_SECONDS: Final = 10.0
-"""Until its turn that a throttled request may wait in hand."""
 SHARE: Final = 4
 RECENT_SECONDS: Final = 10.0
 LOOK_SECONDS: Final = 15.0
@@ -91,10 +89,10 @@ class ProjectHold:
         reason, rate = self.why(now), self.limiter.named or self.limiter.rate or RETURN_RATE
         if reason in ("", THROTTLED):
             is_looking = (now - self._throttled_since) % 60.0 < LOOK_SECONDS
-            is_alone = now - others_at > RECENT_SECONDS and not is_looking
+            room = prefetch if now - others_at > RECENT_SECONDS and not is_looking else max(1, prefetch // SHARE)
             slowest = min(limiter.rate or inf for limiter in self.limiters)
             expected = max(limiter.wait(1, now) for limiter in self.limiters) + waiting / slowest
-            may_wait = waiting < (prefetch if is_alone else max(1, prefetch // SHARE)) and expected <= IN_HAND_SECONDS
+            may_wait = waiting < room and expected <= MAX_RATE_WAIT_SECONDS
             return None if may_wait else (self._spread.choose(rate / 2, 0.0, now), THROTTLED)
         own = self.own if self.own is not None and self.own.is_blocking else None
         wait = own.probes.at - now if own is not None else self.until - now

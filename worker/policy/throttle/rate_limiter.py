@@ -30,8 +30,10 @@ FORGET: Final = (300.0, 20.0)
 TICK_SECONDS: Final = 0.0005
 """By which a wait is longer than computed: a timer that is early would only compute it again."""
 MAX_SPACING_SECONDS: Final = 2.0
+MAX_RATE_WAIT_SECONDS: Final = 10.0
+"""Expected until its turn that a request may wait for a rate limit in hand."""
 BURST: Final = (0.1, 2.0)
-"""The bucket holds the calls of so many seconds, and those of a permit (look and create) at least."""
+"""The bucket holds the calls of so many seconds, and those of a permit (look-up and create) at least."""
 
 
 class RateLimiter:
@@ -82,7 +84,7 @@ class RateLimiter:
             self._tokens += calls
 
     def spacing(self) -> float:
-        """Seconds between look and create of one permit: two calls at once exceed a limit that was learnt to be low."""
+        """Seconds between look-up and create of one permit: two at once exceed a limit that was learnt to be low."""
         is_low = not self.is_fixed and self.rate is not None and self.rate < BURST[1]
         return min(MAX_SPACING_SECONDS, 1.0 / self.rate) if is_low and self.rate else 0.0
 

@@ -29,7 +29,7 @@ HEADERS = {
 JOURNAL_TIME = 1_790_000_000.0
 JOURNAL = (
     EMPTY.add(JOURNAL_TIME + 0.3, Kind.CREATE, "500", n=1, took=0.3, evidence="ambiguous", code="DCS.5000", id_="d-1")
-    .add(JOURNAL_TIME + 0.4, Kind.LOOK, "absent", took=0.1)
+    .add(JOURNAL_TIME + 0.4, Kind.LOOKUP, "absent", took=0.1)
     .add(JOURNAL_TIME + 0.4, Kind.WAIT, "settle", n=2, took=60)
 )
 JOURNAL_TEXTS = [
