@@ -116,6 +116,11 @@ class Envelope:
         return self.attempts > 0 and self.last_sent_at is not None and not self.interruptions
 
     @property
+    def may_have_task(self) -> bool:
+        """A create may have been sent for it, by more than the doubt of every redelivery."""
+        return self.last_sent_at is not None and (self.attempts > 0 or not self.is_redelivered)
+
+    @property
     def conflict(self) -> LastError | None:
         """The 409 that a create of the request was answered with: it is never created again."""
         return self.last_error if self.last_error is not None and self.last_error.is_conflict else None

@@ -41,6 +41,13 @@ def ending(of: MigrationRequest, instance_id: str | None = "i-1", replays: int =
 
 
 DONE = ending(migration())
+REDELIVERED = Envelope.read({}, redelivered=True, now=NOW)
+"""A delivery that had arrived before any ending."""
+
+
+def received_at(at: float) -> Envelope:
+    """A first delivery."""
+    return Envelope.read({}, redelivered=False, now=at)
 
 
 @dataclass
@@ -123,6 +130,6 @@ async def renewed(client: Any, of: MigrationRequest, seconds: float = LEASE) -> 
 async def take_until_granted(claims: RedisClaims, of: MigrationRequest, now: float = NOW) -> Granted:
     """Claim repeatedly until granted."""
     async with asyncio.timeout(10):
-        while not isinstance(answer := await claims.take(of, now), Granted):
+        while not isinstance(answer := await claims.take(of, now, REDELIVERED), Granted):
             await asyncio.sleep(0.02)
     return answer

@@ -10,7 +10,17 @@ import pytest
 import trustme
 
 from tests.fakes.servers import RedisServer
-from tests.live.redis_replicas import DONE, NOW, RecordingObserver, migration, operator, renewed, replica, until
+from tests.live.redis_replicas import (
+    DONE,
+    NOW,
+    REDELIVERED,
+    RecordingObserver,
+    migration,
+    operator,
+    renewed,
+    replica,
+    until,
+)
 from worker.claims.scripts import record_key
 from worker.policy.outcome import ClaimedElsewhere, Concluded, Granted, Unavailable
 
@@ -22,12 +32,12 @@ async def test_closed_connection_is_opened_again(redis_node: RedisServer) -> Non
         replica(redis_node.url) as other,
         operator(redis_node) as client,
     ):
-        await one.take(migration(), NOW)
+        await one.take(migration(), NOW, REDELIVERED)
         await client.client_kill_filter(_type="normal", skipme=True)
         await until(lambda: not one.is_available)
         await until(lambda: one.is_available and other.is_available)
         assert one.is_claimed(migration())
-        assert await other.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
+        assert await other.take(migration(), NOW, REDELIVERED) == ClaimedElsewhere(migration().fingerprint)
 
 
 @pytest.mark.parametrize("login", ["", "app:wrong-secret@", "app:right-secret@", "nobody:right-secret@"])
@@ -39,7 +49,7 @@ async def test_wrong_redis_credentials_are_reported(redis_node: RedisServer, log
         await client.acl_setuser("default", enabled=True, passwords=["+another"], keys=["*"], categories=["+@all"])
         url = f"redis://{login}127.0.0.1:{redis_node.port}/1"
         async with replica(url, reported) as claims:
-            assert await claims.take(migration(), NOW) == Unavailable()
+            assert await claims.take(migration(), NOW, REDELIVERED) == Unavailable()
             assert reported.available == [False]
             output = f"{claims!r} {reported.reasons}"
         assert "credentials" in output
@@ -60,13 +70,13 @@ async def test_documented_redis_rights_suffice(redis_node: RedisServer, more: li
         )
         url = f"redis://app:p%40ss%2Fword@127.0.0.1:{redis_node.port}/1"
         async with replica(url) as one, replica(url) as other:
-            assert isinstance(await one.take(migration(), NOW), Granted)
+            assert isinstance(await one.take(migration(), NOW, REDELIVERED), Granted)
             await client.select(1)
             await renewed(client, migration())
             await one.release(migration(), NOW)
-            assert isinstance(await other.take(migration(), NOW), Granted)
+            assert isinstance(await other.take(migration(), NOW, REDELIVERED), Granted)
             await other.conclude(migration(), DONE)
-            assert await one.take(migration(), NOW) == Concluded(DONE)
+            assert await one.take(migration(), NOW, REDELIVERED) == Concluded(DONE)
 
 
 @pytest.mark.parametrize(("rights", "is_told"), [(["+@all"], True), (["+@all", "-info"], False)])
@@ -77,7 +87,7 @@ async def test_share_of_used_memory_is_reported(redis_node: RedisServer, rights:
         await client.config_set("maxmemory", "100mb")
         await client.acl_setuser("app", enabled=True, passwords=["+secret"], keys=["*"], commands=rights)
         async with replica(f"redis://app:secret@127.0.0.1:{redis_node.port}/1", reported) as claims:
-            assert isinstance(await claims.take(migration(), NOW), Granted)
+            assert isinstance(await claims.take(migration(), NOW, REDELIVERED), Granted)
             (share,) = reported.memory_used[:1]
             assert (0.0 < (share or 0.0) < 0.2) is is_told
         await client.config_set("maxmemory", "0")
@@ -122,9 +132,9 @@ async def test_claims_work_over_tls(redis_node: RedisServer, tmp_path: Path) -> 
     """rediss:// is TLS with a verified server; a server of an unknown authority is refused."""
     async with tls_in_front_of(redis_node, tmp_path) as url:
         async with replica(url) as claims:
-            assert isinstance(await claims.take(migration(), NOW), Granted)
+            assert isinstance(await claims.take(migration(), NOW, REDELIVERED), Granted)
         async with replica(url.partition("?")[0], reported := RecordingObserver()) as claims:
-            assert await claims.take(migration(), NOW) == Unavailable()
+            assert await claims.take(migration(), NOW, REDELIVERED) == Unavailable()
         assert "certificate" in reported.reasons[0]
 
 
@@ -141,7 +151,7 @@ async def test_claims_work_over_unix_socket(redis_node: RedisServer, tmp_path: P
         replica(f"unix://{tmp_path}/redis.sock?db=1") as claims,
         operator(redis_node) as client,
     ):
-        assert isinstance(await claims.take(migration(), NOW), Granted)
+        assert isinstance(await claims.take(migration(), NOW, REDELIVERED), Granted)
         await client.select(1)
         assert await client.exists(record_key(migration()))
     await asyncio.wait_for(asyncio.gather(*ways, return_exceptions=True), 5)
@@ -151,13 +161,13 @@ async def test_scripts_flushed_by_redis_are_loaded_again(redis_node: RedisServer
     """SCRIPT FLUSH costs a round trip and no claim."""
     reported = RecordingObserver()
     async with replica(redis_node.url, reported) as claims, operator(redis_node) as client:
-        await claims.take(migration(), NOW)
+        await claims.take(migration(), NOW, REDELIVERED)
         await client.script_flush()
-        assert isinstance(await claims.take(migration("r-2"), NOW), Granted)
+        assert isinstance(await claims.take(migration("r-2"), NOW, REDELIVERED), Granted)
         await renewed(client, migration())
         await client.script_flush()
         await claims.conclude(migration(), DONE)
-        assert await claims.take(migration(), NOW) == Concluded(DONE)
+        assert await claims.take(migration(), NOW, REDELIVERED) == Concluded(DONE)
     assert reported.available == [True]
 
 
@@ -165,7 +175,7 @@ async def test_closed_claims_leave_no_connection(redis_node: RedisServer) -> Non
     """A replica has one connection however many claims it makes, and none after close."""
     async with operator(redis_node) as client:
         async with replica(redis_node.url) as claims:
-            await asyncio.gather(*(claims.take(migration(f"r-{number}"), NOW) for number in range(500)))
+            await asyncio.gather(*(claims.take(migration(f"r-{number}"), NOW, REDELIVERED) for number in range(500)))
             assert len(await client.client_list()) == 2
         async with asyncio.timeout(5):
             while len(await client.client_list()) > 1:

@@ -7,7 +7,17 @@ import pytest
 from schemas.envelope import Envelope
 from schemas.event import Reason
 from tests.fakes.servers import RedisServer
-from tests.live.redis_replicas import DONE, NOW, ending, migration, operator, replica, two_replicas
+from tests.live.redis_replicas import (
+    DONE,
+    NOW,
+    REDELIVERED,
+    ending,
+    migration,
+    operator,
+    received_at,
+    replica,
+    two_replicas,
+)
 from worker.claims.parked_records import parked_records
 from worker.claims.scripts import record_key
 from worker.pipeline import final_events
@@ -18,10 +28,10 @@ async def test_concluded_request_answers_every_replica(redis_node: RedisServer) 
     """The outcome is returned whole, to the same and to another replica, and is kept for 7 days."""
     done = ending(migration(), "é-" + "i" * 500)
     async with two_replicas(redis_node.url) as (one, other), operator(redis_node) as client:
-        await one.take(migration(), NOW)
+        await one.take(migration(), NOW, REDELIVERED)
         await one.conclude(migration(), done)
         assert not one.is_claimed(migration())
-        assert [await claims.take(migration(), NOW) for claims in (one, other)] == [Concluded(done)] * 2
+        assert [await claims.take(migration(), NOW, REDELIVERED) for claims in (one, other)] == [Concluded(done)] * 2
         assert 7 * 86400 - 60 < await client.ttl(record_key(migration())) <= 7 * 86400
 
 
@@ -56,7 +66,7 @@ async def test_first_ending_stays_unless_a_later_replay_replaces_a_failure(
     async with two_replicas(redis_node.url) as (one, other):
         assert await one.conclude(migration(), first) == first
         assert await other.conclude(migration(), second) == kept
-        assert await one.take(migration(), NOW) == Concluded(kept)
+        assert await one.take(migration(), NOW, REDELIVERED) == Concluded(kept)
 
 
 async def test_replay_reopens_failed_request(redis_node: RedisServer) -> None:
@@ -64,47 +74,49 @@ async def test_replay_reopens_failed_request(redis_node: RedisServer) -> None:
     failed = ending(migration(), None, at=NOW - 100)
     async with two_replicas(redis_node.url) as (one, other):
         await one.conclude(migration(), failed)
-        answer = await one.take(migration(), NOW, replays=1)
+        answer = await one.take(migration(), NOW, replace(REDELIVERED, replays=1))
         assert isinstance(answer, Granted)
         assert not answer.is_first
         assert answer.last_sent_at == pytest.approx(NOW - 100, abs=0.001)
-        assert await other.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
+        assert await other.take(migration(), NOW, REDELIVERED) == ClaimedElsewhere(migration().fingerprint)
         await other.conclude(migration(), failed)  # told again, late
-        assert await other.take(migration(), NOW, replays=1) == ClaimedElsewhere(migration().fingerprint)
+        assert await other.take(migration(), NOW, replace(REDELIVERED, replays=1)) == ClaimedElsewhere(
+            migration().fingerprint
+        )
         await one.conclude(migration(), REPLAYED)
-        assert await other.take(migration(), NOW) == Concluded(REPLAYED)
+        assert await other.take(migration(), NOW, REDELIVERED) == Concluded(REPLAYED)
 
 
 async def test_replay_does_not_reopen_success(redis_node: RedisServer) -> None:
     """A request that succeeded is over, however often it is sent again."""
     async with replica(redis_node.url) as claims:
         await claims.conclude(migration(), DONE)
-        assert await claims.take(migration(), NOW, replays=3) == Concluded(DONE)
+        assert await claims.take(migration(), NOW, replace(REDELIVERED, replays=3)) == Concluded(DONE)
 
 
 async def test_request_too_long_to_store_is_released(redis_node: RedisServer) -> None:
     """An outcome that is too large is not stored: a copy looks up first, as after a release."""
     long = replace(DONE, body=b"x" * 70000)
     async with two_replicas(redis_node.url) as (one, other):
-        await one.take(migration(), NOW)
+        await one.take(migration(), NOW, REDELIVERED)
         await one.conclude(migration(), long)
-        assert await other.take(migration(), NOW) == Granted(is_first=False)
+        assert await other.take(migration(), NOW, REDELIVERED) == Granted(is_first=False)
 
 
 async def test_other_request_with_same_id_changes_nothing(redis_node: RedisServer) -> None:
     """While the first request of an id is known, a different one is reported as a conflict and stores nothing."""
     first, imposter = migration(), migration(name="another")
     async with two_replicas(redis_node.url) as (one, other):
-        await one.take(first, NOW)
-        assert await other.take(imposter, NOW) == ClaimedElsewhere(first.fingerprint)
+        await one.take(first, NOW, REDELIVERED)
+        assert await other.take(imposter, NOW, REDELIVERED) == ClaimedElsewhere(first.fingerprint)
         await one.release(first, None)
-        assert await other.take(imposter, NOW) == ClaimedElsewhere(first.fingerprint)
+        assert await other.take(imposter, NOW, REDELIVERED) == ClaimedElsewhere(first.fingerprint)
         await other.conclude(imposter, ending(imposter, "i-9"))
         await other.release(imposter, NOW)
-        assert await one.take(first, NOW) == Granted(is_first=False)
+        assert await one.take(first, NOW, REDELIVERED) == Granted(is_first=False)
         await one.conclude(first, FAILED)
         await other.conclude(imposter, ending(imposter, "i-9"))
-        assert await other.take(imposter, NOW) == Concluded(FAILED)
+        assert await other.take(imposter, NOW, REDELIVERED) == Concluded(FAILED)
 
 
 async def test_later_message_claims_failed_request(redis_node: RedisServer) -> None:
@@ -113,13 +125,13 @@ async def test_later_message_claims_failed_request(redis_node: RedisServer) -> N
     failed = ending(migration(), None, at=NOW - 100)
     async with two_replicas(redis_node.url) as (one, other):
         await one.conclude(migration(), failed)
-        assert await other.take(migration(), NOW, arrived_at=NOW - 101) == Concluded(failed)
-        assert await other.take(corrected, NOW, arrived_at=NOW - 101) == Concluded(failed)
-        assert await other.take(corrected, NOW, arrived_at=NOW - 1) == Granted(is_first=False)
+        assert await other.take(migration(), NOW, received_at(NOW - 101)) == Concluded(failed)
+        assert await other.take(corrected, NOW, received_at(NOW - 101)) == Concluded(failed)
+        assert await other.take(corrected, NOW, received_at(NOW - 1)) == Granted(is_first=False)
         assert other.is_claimed(corrected)
-        assert await one.take(migration(), NOW, arrived_at=NOW) == ClaimedElsewhere(corrected.fingerprint)
+        assert await one.take(migration(), NOW, received_at(NOW)) == ClaimedElsewhere(corrected.fingerprint)
         await other.conclude(corrected, DONE_CORRECTED)
-        assert await one.take(migration(), NOW, arrived_at=NOW) == Concluded(DONE_CORRECTED)
+        assert await one.take(migration(), NOW, received_at(NOW)) == Concluded(DONE_CORRECTED)
 
 
 DONE_CORRECTED = ending(migration(name="corrected"))
@@ -129,13 +141,13 @@ async def test_conflict_leaves_nothing(redis_node: RedisServer) -> None:
     """The id belongs to another request, which must not be refused because of it."""
     owner, imposter = migration(), migration(name="imposter")
     async with two_replicas(redis_node.url) as (one, other):
-        await one.take(imposter, NOW)
+        await one.take(imposter, NOW, REDELIVERED)
         conflict = final_events.conflicting(imposter, Envelope(0, 0, 1, 0, 0, NOW, None, False, False), NOW)
         assert await one.conclude(imposter, conflict) == conflict
         assert not one.is_claimed(imposter)
-        assert await other.take(owner, NOW) == Granted()
+        assert await other.take(owner, NOW, REDELIVERED) == Granted()
         await one.conclude(imposter, conflict)  # told again, late: the claim of the owner stays
-        assert await one.take(owner, NOW) == ClaimedElsewhere(owner.fingerprint)
+        assert await one.take(owner, NOW, REDELIVERED) == ClaimedElsewhere(owner.fingerprint)
 
 
 PARKED = final_events.failed(migration(), Envelope(1, 0, 1, 0, 1, NOW, None, False, False), Reason.FORBIDDEN, NOW)
@@ -152,7 +164,7 @@ async def test_only_record_of_parked_request_is_deleted(
     """A replay or drop must not delete what another replica has done since."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client:
         if stored is None:
-            await claims.take(migration(), NOW)
+            await claims.take(migration(), NOW, REDELIVERED)
         else:
             await claims.conclude(migration(), stored)
         async with parked_records(redis_node.url) as forget:

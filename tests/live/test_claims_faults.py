@@ -14,6 +14,7 @@ from tests.live.redis_replicas import (
     DONE,
     LEASE,
     NOW,
+    REDELIVERED,
     RecordingObserver,
     ending,
     migration,
@@ -81,7 +82,7 @@ async def test_absent_redis_delays_no_request(redis_node: RedisServer) -> None:
         started_at = time.monotonic()
         for number in range(1000):
             of = migration(f"r-{number}")
-            assert await claims.take(of, NOW) == Unavailable()
+            assert await claims.take(of, NOW, REDELIVERED) == Unavailable()
             assert not claims.is_claimed(of)
             await claims.release(of, None)
         assert time.monotonic() - started_at < machine_load_factor()
@@ -89,7 +90,7 @@ async def test_absent_redis_delays_no_request(redis_node: RedisServer) -> None:
         assert reported.available == [False]
         await asyncio.to_thread(redis_node.start)
         await until(lambda: claims.is_available)
-        assert isinstance(await claims.take(migration(), NOW), Granted)
+        assert isinstance(await claims.take(migration(), NOW, REDELIVERED), Granted)
     assert reported.available == [False, True]
 
 
@@ -102,18 +103,21 @@ async def test_held_claims_survive_empty_redis_restart(redis_node: RedisServer, 
         replica(redis_node.url) as other,
     ):
         for name in ("before", "held", "during", "released"):
-            assert isinstance(await one.take(migration(name), NOW), Granted)
+            assert isinstance(await one.take(migration(name), NOW, REDELIVERED), Granted)
         await one.conclude(migration("before"), ending(migration("before")))
         await asyncio.to_thread(redis_node.kill)
         await until(lambda: not one.is_available)
         assert not one.is_claimed(migration("held"))
-        assert await in_time(one.take(migration("new"), NOW), AT_ONCE) == Unavailable()
+        assert await in_time(one.take(migration("new"), NOW, REDELIVERED), AT_ONCE) == Unavailable()
         await in_time(one.conclude(migration("during"), ending(migration("during"))), AT_ONCE)
         await in_time(one.release(migration("released"), NOW), AT_ONCE)
         await asyncio.to_thread(redis_node.start)
         await until(lambda: one.is_available and other.is_available)
         assert one.is_claimed(migration("held"))
-        answers = [await other.take(migration(name), NOW) for name in ("before", "held", "during", "released", "new")]
+        answers = [
+            await other.take(migration(name), NOW, REDELIVERED)
+            for name in ("before", "held", "during", "released", "new")
+        ]
     is_told = late_reports > 0
     assert answers == [
         Granted(),
@@ -135,7 +139,7 @@ async def test_at_most_late_reports_are_kept(redis_node: RedisServer) -> None:
             await claims.conclude(migration(name), ending(migration(name)))
         await asyncio.to_thread(redis_node.start)
         await until(lambda: claims.is_available)
-        answers = [await claims.take(migration(name), NOW) for name in ("heard", "a", "b", "c")]
+        answers = [await claims.take(migration(name), NOW, REDELIVERED) for name in ("heard", "a", "b", "c")]
     assert [isinstance(answer, Concluded) for answer in answers] == [False, False, True, True]
 
 
@@ -146,7 +150,7 @@ async def test_claim_that_was_not_renewed_is_lost(redis_node: RedisServer) -> No
         replica(redis_node.url, lease=30.0, clock=lambda: times[-1]) as one,
         replica(redis_node.url) as other,
     ):
-        await one.take(migration(), NOW)
+        await one.take(migration(), NOW, REDELIVERED)
         assert one.is_claimed(migration())
         await asyncio.to_thread(redis_node.kill)
         await until(lambda: not one.is_available)
@@ -155,26 +159,26 @@ async def test_claim_that_was_not_renewed_is_lost(redis_node: RedisServer) -> No
         await asyncio.to_thread(redis_node.start)
         await until(lambda: one.is_available and other.is_available)
         assert not one.is_claimed(migration())
-        assert await other.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
+        assert await other.take(migration(), NOW, REDELIVERED) == ClaimedElsewhere(migration().fingerprint)
 
 
 async def test_frozen_redis_delays_call_no_longer_than_deadline(redis_node: RedisServer) -> None:
     """Every call to a frozen Redis ends within the deadline, later ones at once; the claim is abandoned in time."""
     reported = RecordingObserver()
     async with replica(redis_node.url, reported, late_reports=8) as claims:
-        await claims.take(migration("held"), NOW)
-        await claims.take(migration("ended"), NOW)
+        await claims.take(migration("held"), NOW, REDELIVERED)
+        await claims.take(migration("ended"), NOW, REDELIVERED)
         redis_node.freeze()
-        calls = [in_time(claims.take(migration(f"r-{number}"), NOW)) for number in range(100)]
+        calls = [in_time(claims.take(migration(f"r-{number}"), NOW, REDELIVERED)) for number in range(100)]
         ended = in_time(claims.conclude(migration("ended"), ending(migration("ended"))))
         answers, _ = await asyncio.gather(asyncio.gather(*calls), ended)
         assert answers == [Unavailable()] * 100
-        assert await in_time(claims.take(migration("next"), NOW), AT_ONCE) == Unavailable()
+        assert await in_time(claims.take(migration("next"), NOW, REDELIVERED), AT_ONCE) == Unavailable()
         assert not claims.is_claimed(migration("held"))
         await until(lambda: reported.available == [True, False])
         redis_node.thaw()
         await until(lambda: claims.is_available)
-        assert await in_time(claims.take(migration("ended"), NOW)) == Concluded(ending(migration("ended")))
+        assert await in_time(claims.take(migration("ended"), NOW, REDELIVERED)) == Concluded(ending(migration("ended")))
 
 
 async def test_stalled_redis_delays_request_no_longer_than_timeout(redis_node: RedisServer) -> None:
@@ -182,7 +186,7 @@ async def test_stalled_redis_delays_request_no_longer_than_timeout(redis_node: R
     async with replica(redis_node.url, late_reports=1000) as claims:
 
         async def handle(of: MigrationRequest) -> None:
-            await in_time(claims.take(of, NOW), 2 * LATE)
+            await in_time(claims.take(of, NOW, REDELIVERED), 2 * LATE)
             await in_time(claims.conclude(of, ending(of)), 2 * LATE)
 
         redis_node.freeze()
@@ -194,7 +198,9 @@ async def test_stalled_redis_delays_request_no_longer_than_timeout(redis_node: R
         redis_node.thaw()
         await asyncio.gather(*handled)
         await until(lambda: claims.is_available)
-        answers = [await in_time(claims.take(migration(f"r-{number}"), NOW)) for number in range(len(handled))]
+        answers = [
+            await in_time(claims.take(migration(f"r-{number}"), NOW, REDELIVERED)) for number in range(len(handled))
+        ]
     assert answers == [Concluded(ending(migration(f"r-{number}"))) for number in range(len(handled))]
 
 
@@ -202,7 +208,7 @@ async def test_claims_stop_while_redis_is_frozen(redis_node: RedisServer) -> Non
     """Neither a call in flight nor an attempt to connect delays the end of the process."""
     async with replica(redis_node.url) as claims:
         redis_node.freeze()
-        taking = asyncio.create_task(claims.take(migration(), NOW))
+        taking = asyncio.create_task(claims.take(migration(), NOW, REDELIVERED))
         await asyncio.sleep(0)
         await in_time(claims.aclose())
         assert await in_time(taking) == Unavailable()
@@ -217,9 +223,11 @@ async def test_claims_stop_while_redis_is_frozen(redis_node: RedisServer) -> Non
 async def test_silent_proxy_delays_no_request(redis_node: RedisServer) -> None:
     """A connection that stays open and answers nothing is closed within the timeout, and another is opened."""
     async with relay_to(redis_node) as way, replica(way.url) as claims:
-        assert isinstance(await claims.take(migration("before"), NOW), Granted)
+        assert isinstance(await claims.take(migration("before"), NOW, REDELIVERED), Granted)
         way.swallows = True
-        answers = await asyncio.gather(*(in_time(claims.take(migration(f"r-{number}"), NOW)) for number in range(20)))
+        answers = await asyncio.gather(
+            *(in_time(claims.take(migration(f"r-{number}"), NOW, REDELIVERED)) for number in range(20))
+        )
         assert answers == [Unavailable()] * 20
         way.swallows = False
         await until(lambda: claims.is_available)
@@ -230,10 +238,10 @@ async def test_slow_redis_is_awaited_within_deadline(redis_node: RedisServer) ->
     """A late answer within the deadline counts; a Redis that answers too late is left out."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client:
         await client.execute_command("CLIENT", "PAUSE", "250")
-        assert isinstance(await in_time(claims.take(migration("late"), NOW)), Granted)
+        assert isinstance(await in_time(claims.take(migration("late"), NOW, REDELIVERED)), Granted)
         await client.execute_command("CLIENT", "PAUSE", "1500")
-        assert await in_time(claims.take(migration("too-late"), NOW)) == Unavailable()
-        assert await in_time(claims.take(migration("again"), NOW), AT_ONCE) == Unavailable()
+        assert await in_time(claims.take(migration("too-late"), NOW, REDELIVERED)) == Unavailable()
+        assert await in_time(claims.take(migration("again"), NOW, REDELIVERED), AT_ONCE) == Unavailable()
         await until(lambda: claims.is_available)
         assert not any(claims.is_claimed(migration(name)) for name in ("too-late", "again"))
 
@@ -246,15 +254,15 @@ async def test_renewal_restores_flushed_claim(redis_node: RedisServer) -> None:
         replica(redis_node.url) as other,
         operator(redis_node) as client,
     ):
-        await one.take(migration("held"), NOW)
-        await one.take(migration("ended"), NOW)
+        await one.take(migration("held"), NOW, REDELIVERED)
+        await one.take(migration("ended"), NOW, REDELIVERED)
         await one.conclude(migration("ended"), ending(migration("ended")))
         await client.flushall()
         async with asyncio.timeout(LEASE):
             while await client.dbsize() < 2:
                 await asyncio.sleep(0.01)
-        assert await other.take(migration("held"), NOW) == ClaimedElsewhere(migration().fingerprint)
-        assert await other.take(migration("ended"), NOW) == Granted()
+        assert await other.take(migration("held"), NOW, REDELIVERED) == ClaimedElsewhere(migration().fingerprint)
+        assert await other.take(migration("ended"), NOW, REDELIVERED) == Granted()
         assert one.is_claimed(migration("held"))
         assert reported.available == [True]
 
@@ -262,32 +270,32 @@ async def test_renewal_restores_flushed_claim(redis_node: RedisServer) -> None:
 async def test_claim_taken_by_other_after_flush_is_lost(redis_node: RedisServer) -> None:
     """The replica that lost its claim in a flush notices with its next renewal that another has it."""
     async with two_replicas(redis_node.url) as (one, other), operator(redis_node) as client:
-        await one.take(migration(), NOW)
+        await one.take(migration(), NOW, REDELIVERED)
         await client.flushall()
-        assert isinstance(await other.take(migration(), NOW), Granted)
+        assert isinstance(await other.take(migration(), NOW, REDELIVERED), Granted)
         await until(lambda: not one.is_claimed(migration()), LEASE)
         assert other.is_claimed(migration())
         await one.release(migration(), NOW)
-        assert await one.take(migration(), NOW) == ClaimedElsewhere(migration().fingerprint)
+        assert await one.take(migration(), NOW, REDELIVERED) == ClaimedElsewhere(migration().fingerprint)
 
 
 async def test_request_concluded_by_other_is_not_held(redis_node: RedisServer) -> None:
     """An outcome stored by another replica takes the claim from the one that still works on the request."""
     async with two_replicas(redis_node.url) as (one, other):
-        await one.take(migration(), NOW)
+        await one.take(migration(), NOW, REDELIVERED)
         await other.conclude(migration(), DONE)
         await until(lambda: not one.is_claimed(migration()), LEASE)
         await one.conclude(migration(), ending(migration(), None))
-        assert await one.take(migration(), NOW) == Concluded(DONE)
+        assert await one.take(migration(), NOW, REDELIVERED) == Concluded(DONE)
 
 
 async def test_failover_to_replica_keeps_claims(redis_node: RedisServer) -> None:
     """A server that becomes a read-only replica counts as unreachable until it is a master again; claims survive."""
     reported = RecordingObserver()
     async with replica(redis_node.url, reported) as claims, operator(redis_node) as client:
-        await claims.take(migration("held"), NOW)
+        await claims.take(migration("held"), NOW, REDELIVERED)
         await client.replicaof("127.0.0.1", "1")
-        assert await claims.take(migration(), NOW) == Unavailable()
+        assert await claims.take(migration(), NOW, REDELIVERED) == Unavailable()
         attempts = (await client.info("stats"))["total_connections_received"]
         async with asyncio.timeout(10):
             while (await client.info("stats"))["total_connections_received"] < attempts + 2:
@@ -304,7 +312,7 @@ async def test_full_redis_counts_as_unreachable(redis_node: RedisServer) -> None
     reported = RecordingObserver()
     async with replica(redis_node.url, reported) as claims, operator(redis_node) as client:
         await client.config_set("maxmemory", "1")
-        assert await claims.take(migration(), NOW) == Unavailable()
+        assert await claims.take(migration(), NOW, REDELIVERED) == Unavailable()
         await until(lambda: reported.reasons[-1] == "Redis is out of memory")
         await client.config_set("maxmemory", "0")
         await until(lambda: claims.is_available)

@@ -18,6 +18,7 @@ from tests.fakes.servers import RedisServer
 from tests.live.redis_replicas import (
     LEASE,
     NOW,
+    REDELIVERED,
     RecordingObserver,
     ending,
     migration,
@@ -127,15 +128,15 @@ async def test_foreign_record_leaves_doubt(redis_node: RedisServer, kind: str) -
         operator(redis_node) as client,
     ):
         await put(client, kind)
-        assert await one.take(migration(), NOW) == Granted(is_first=False)
+        assert await one.take(migration(), NOW, REDELIVERED) == Granted(is_first=False)
         assert one.is_claimed(migration())
         assert set(await client.hgetall(KEY)) == {b"fingerprint", b"token", b"until", b"replays"}
-        assert await other.take(migration(), NOW) == ClaimedElsewhere(FINGERPRINT)
+        assert await other.take(migration(), NOW, REDELIVERED) == ClaimedElsewhere(FINGERPRINT)
         await one.release(migration(), NOW - 1)
-        assert await other.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW - 1)
+        assert await other.take(migration(), NOW, REDELIVERED) == Granted(is_first=False, last_sent_at=NOW - 1)
         done = ending(migration())
         assert await other.conclude(migration(), done) == done
-        assert await one.take(migration(), NOW) == Concluded(done)
+        assert await one.take(migration(), NOW, REDELIVERED) == Concluded(done)
         assert 0 < await client.pttl(KEY) <= 7 * 86_400_000
     assert [observer.records for observer in reported] == [["p/r-1"], []]
     assert [observer.available for observer in reported] == [[True], [True]]
@@ -145,7 +146,7 @@ async def test_doubtful_record_keeps_valid_members(redis_node: RedisServer) -> N
     """The time of a possible create is kept, although the claim itself is invalid."""
     async with replica(redis_node.url) as claims, operator(redis_node) as client:
         await client.hset(KEY, mapping=claim(until=int((NOW + YEARS) * 1000), sent=NOW - 9))
-        assert await claims.take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW - 9)
+        assert await claims.take(migration(), NOW, REDELIVERED) == Granted(is_first=False, last_sent_at=NOW - 9)
         assert float(await client.hget(KEY, "sent")) == NOW - 9
 
 
@@ -157,13 +158,13 @@ async def test_valid_claim_in_damaged_record_is_respected(redis_node: RedisServe
         replica(redis_node.url) as other,
         operator(redis_node) as client,
     ):
-        await one.take(migration(), NOW)
+        await one.take(migration(), NOW, REDELIVERED)
         await client.hset(KEY, "sent", "nan")
-        assert await other.take(migration(), NOW) == ClaimedElsewhere(FINGERPRINT)
+        assert await other.take(migration(), NOW, REDELIVERED) == ClaimedElsewhere(FINGERPRINT)
         await renewed(client, migration())
         assert one.is_claimed(migration())
         await one.release(migration(), None)
-        assert await other.take(migration(), NOW) == Granted(is_first=False)
+        assert await other.take(migration(), NOW, REDELIVERED) == Granted(is_first=False)
     assert reported.records == []
 
 
@@ -179,14 +180,14 @@ async def test_claim_is_renewed_after_record_was_overwritten(redis_node: RedisSe
         replica(redis_node.url) as other,
         operator(redis_node) as client,
     ):
-        await one.take(migration(), NOW)
+        await one.take(migration(), NOW, REDELIVERED)
         await client.delete(KEY)
         await put(client, kind)
         async with asyncio.timeout(2 * LEASE):
             while await client.type(KEY) != b"hash" or await client.hget(KEY, "token") in (None, OWNER.encode()):
                 await asyncio.sleep(0.01)
         assert one.is_claimed(migration())
-        assert await other.take(migration(), NOW) == ClaimedElsewhere(FINGERPRINT)
+        assert await other.take(migration(), NOW, REDELIVERED) == ClaimedElsewhere(FINGERPRINT)
     assert reported.available == [True]
 
 
@@ -196,26 +197,28 @@ async def test_overwritten_record_is_released_and_concluded(redis_node: RedisSer
     async with replica(redis_node.url, lease=30.0) as one, two_replicas(redis_node.url) as others:
         async with operator(redis_node) as client:
             for release in (True, False):
-                await one.take(migration(), NOW)
+                await one.take(migration(), NOW, REDELIVERED)
                 await client.delete(KEY)
                 await put(client, kind)
                 if release:
                     await one.release(migration(), NOW - 1)
-                    assert await others[0].take(migration(), NOW) == Granted(is_first=False, last_sent_at=NOW - 1)
+                    assert await others[0].take(migration(), NOW, REDELIVERED) == Granted(
+                        is_first=False, last_sent_at=NOW - 1
+                    )
                     await others[0].release(migration(), None)
                 else:
                     await one.conclude(migration(), ending(migration()))
-        assert await others[1].take(migration(), NOW) == Concluded(ending(migration()))
+        assert await others[1].take(migration(), NOW, REDELIVERED) == Concluded(ending(migration()))
 
 
 async def test_unreadable_ending_is_ignored(redis_node: RedisServer) -> None:
     """The replica publishes its own outcome; the next replica looks up."""
     async with two_replicas(redis_node.url) as (one, other), operator(redis_node) as client:
-        await one.take(migration(), NOW)
+        await one.take(migration(), NOW, REDELIVERED)
         await client.delete(KEY)
         await put(client, "truncated")
         assert await one.conclude(migration(), ending(migration())) == ending(migration())
-        assert await other.take(migration(), NOW) == Granted(is_first=False)
+        assert await other.take(migration(), NOW, REDELIVERED) == Granted(is_first=False)
 
 
 @pytest.mark.parametrize("kind", ["list", "nan", "1e30", "-1e30", "0", "soon"])
@@ -225,7 +228,7 @@ async def test_foreign_memory_record_is_treated_as_new(redis_node: RedisServer, 
     async with operator(redis_node) as client:
         await (client.rpush(MEMORY_KEY, "x") if kind == "list" else client.set(MEMORY_KEY, kind))
         async with replica(redis_node.url, reported, min_memory_age=600.0) as claims:
-            assert await claims.take(migration(), time.time()) == Granted(is_first=False)
+            assert await claims.take(migration(), time.time(), REDELIVERED) == Granted(is_first=False)
             assert abs(float(await client.get(MEMORY_KEY)) - time.time()) < 60
     assert reported.available == [True]
     assert reported.doubts == [pytest.approx(600.0, abs=60)]
@@ -260,12 +263,12 @@ def envelope(replays: int = 0, journal: Any = EMPTY) -> Envelope:
 
 async def write_as_then(one: RedisClaims, other: RedisClaims) -> None:
     """Do what 0.1.0 did when the records were frozen."""
-    await one.take(old_order("claimed"), THEN)
-    await one.take(old_order("claimed-again"), THEN, replays=2)
+    await one.take(old_order("claimed"), THEN, REDELIVERED)
+    await one.take(old_order("claimed-again"), THEN, replace(REDELIVERED, replays=2))
     for name, last_sent_at in (("released", None), ("released-sent", THEN - 30.125), ("taken-after-release", THEN - 1)):
-        await one.take(old_order(name), THEN)
+        await one.take(old_order(name), THEN, REDELIVERED)
         await one.release(old_order(name), last_sent_at)
-    await other.take(old_order("taken-after-release"), THEN)
+    await other.take(old_order("taken-after-release"), THEN, REDELIVERED)
     await one.release(old_order("released-without-claim"), THEN - 2)
     created, adopted = old_order("created"), old_order("adopted")
     await one.conclude(
@@ -282,7 +285,7 @@ async def write_as_then(one: RedisClaims, other: RedisClaims) -> None:
         )
     reopened = old_order("reopened")
     await one.conclude(reopened, final_events.failed(reopened, envelope(), Reason.REJECTED, THEN))
-    await one.take(reopened, THEN, replays=1)
+    await one.take(reopened, THEN, replace(REDELIVERED, replays=1))
 
 
 def without_chance(record: dict[str, str]) -> dict[str, str]:
@@ -323,7 +326,7 @@ async def test_records_of_0_1_0_are_read(redis_node: RedisServer) -> None:
             name = key.removesuffix("}").partition("/")[2]
             await client.hset(key, mapping=record)
             order = replace(old_order(name), not_after=THEN - 3)
-            answer = await claims.take(order, THEN + 60, replays=int(record.get("replays", "0")))
+            answer = await claims.take(order, THEN + 60, replace(REDELIVERED, replays=int(record.get("replays", "0"))))
             if name == "conflict":  # it spoke of one message only
                 assert answer == Granted(is_first=False)
             elif "ending" in record:
@@ -336,5 +339,5 @@ async def test_records_of_0_1_0_are_read(redis_node: RedisServer) -> None:
                 assert answer == Granted(is_first=False, last_sent_at=float(sent) if sent else None), name
         living = OLD["dcs-worker:{p/claimed}"] | {"until": str(int(time.time() * 1000) + 30_000)}
         await client.hset("dcs-worker:{p/living}", mapping=living)
-        assert await claims.take(old_order("living"), NOW) == ClaimedElsewhere(living["fingerprint"])
+        assert await claims.take(old_order("living"), NOW, REDELIVERED) == ClaimedElsewhere(living["fingerprint"])
     assert reported.records == []

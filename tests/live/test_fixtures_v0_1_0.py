@@ -9,7 +9,7 @@ import redis.asyncio as redis
 
 from tests.fakes.servers import RedisServer
 from tests.fixtures.frozen import READ_AT, claim_meaning, claimed_order, expected, load
-from tests.live.redis_replicas import RecordingObserver, replica
+from tests.live.redis_replicas import REDELIVERED, RecordingObserver, received_at, replica
 from worker.claims.redis_claims import RedisClaims
 from worker.policy.outcome import Concluded, Granted
 
@@ -55,7 +55,7 @@ async def learnt(claims: RedisClaims, record: Mapping[str, Any], asked: str) -> 
     replays, fingerprint = ASKED[asked]
     migration = replace(claimed_order(record), not_after=1.0)  # `expired` answers no message that may still be created
     migration = migration if fingerprint is None else replace(migration, fingerprint=fingerprint)
-    answer = await claims.take(migration, READ_AT, replays)
+    answer = await claims.take(migration, READ_AT, replace(REDELIVERED, replays=replays))
     return claim_meaning(answer, READ_AT)
 
 
@@ -79,9 +79,8 @@ async def test_old_failure_that_is_not_parked_answers_no_later_message(
     migration = claimed_order(record)
     await restore(database, record)
     async with replica(node.url, reported, lease=30.0) as claims:
-        answer = await claims.take(
-            migration, READ_AT, expected("redis")[name]["by_another_replica"]["operator_replays"], READ_AT
-        )
+        replays = expected("redis")[name]["by_another_replica"]["operator_replays"]
+        answer = await claims.take(migration, READ_AT, replace(received_at(READ_AT), replays=replays))
     is_free = name in ("concluded_rejected", "concluded_expired")
     assert answer == Granted(is_first=False) if is_free else isinstance(answer, Concluded)
     assert reported.records == []

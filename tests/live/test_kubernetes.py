@@ -16,7 +16,7 @@ import pytest
 from tests.deploy.kubernetes_manifests import COMPONENTS, KUBERNETES, built, container, one
 from tests.deploy.test_kubernetes_numbers import bytes_of
 from tests.fakes.faulty_dcs import FaultyDcs
-from tests.live.redis_replicas import DONE, NOW, migration, replica
+from tests.live.redis_replicas import DONE, NOW, REDELIVERED, migration, replica
 from tools.harness.runbook import commands
 from tools.harness.running_system import RunningSystem, free_port, request, until
 from worker.claims.redis_claims import RedisClaims
@@ -119,9 +119,9 @@ async def test_redis_accepts_deployed_configuration(deployed_redis: DeployedRedi
     url = deployed_redis.url("worker", "secret")
     async with replica(url) as one_, replica(url) as other:
         await until(lambda: one_.is_available and other.is_available, 10)
-        assert isinstance(await one_.take(migration(), NOW), Granted)
+        assert isinstance(await one_.take(migration(), NOW, REDELIVERED), Granted)
         await one_.conclude(migration(), DONE)
-        assert await other.take(migration(), NOW) == Concluded(DONE)
+        assert await other.take(migration(), NOW, REDELIVERED) == Concluded(DONE)
     async with replica(f"redis://127.0.0.1:{deployed_redis.port}/0") as stranger:
         assert not stranger.is_available
 
@@ -142,7 +142,7 @@ async def test_operator_of_the_example_may_do_what_the_runbook_prints(deployed_r
 async def reconnected(claims: RedisClaims, request_id: str) -> None:
     """Return when it answers: that an idle connection was closed is noticed by the next command."""
     async with asyncio.timeout(10):
-        while await claims.take(migration(request_id), NOW) == Unavailable():
+        while await claims.take(migration(request_id), NOW, REDELIVERED) == Unavailable():
             await asyncio.sleep(0.02)
 
 
@@ -160,7 +160,7 @@ async def test_password_of_redis_is_rotated_as_the_runbook_says(deployed_redis: 
     async with replica(lambda: now[0], lease=6.0) as claims, replica(new, lease=6.0) as other:
         await until(lambda: claims.is_available, 10)
         assert not other.is_available
-        assert isinstance(await claims.take(migration(), NOW), Granted)
+        assert isinstance(await claims.take(migration(), NOW, REDELIVERED), Granted)
         deployed_redis.users.write_text(shipped.replace(">secret ", ">secret >new "))
         assert not REFUSED.search("\n".join([await deployed_redis.run(line) for line in first]))
         await reconnected(claims, "r-2")
@@ -173,4 +173,4 @@ async def test_password_of_redis_is_rotated_as_the_runbook_says(deployed_redis: 
         await reconnected(other, "r-5")
         assert claims.is_claimed(migration())
         await claims.conclude(migration(), DONE)
-        assert await other.take(migration(), NOW) == Concluded(DONE)
+        assert await other.take(migration(), NOW, REDELIVERED) == Concluded(DONE)

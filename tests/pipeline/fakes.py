@@ -236,9 +236,7 @@ class FakeClaims:
     def is_available(self) -> bool:
         return not isinstance(self.answer, Unavailable)
 
-    async def take(
-        self, migration: MigrationRequest, now: float, replays: int = 0, arrived_at: float | None = None
-    ) -> ClaimAnswer:
+    async def take(self, migration: MigrationRequest, now: float, envelope: Envelope) -> ClaimAnswer:
         return self.answer
 
     def is_claimed(self, migration: MigrationRequest) -> bool:

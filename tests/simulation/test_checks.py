@@ -255,6 +255,17 @@ def test_create_after_published_failure_is_violation(
     assert (text in check_laws(found).violations) is is_violation
 
 
+@pytest.mark.parametrize(("name", "is_violation"), [("first", True), ("copy", True), ("other", False)])
+def test_expired_for_message_whose_own_create_made_task_is_violation(
+    deliveries: FourDeliveries, name: str, is_violation: bool
+) -> None:
+    """However often it was said of other messages before; one that knows of no create may have expired."""
+    made = call(deliveries.first, 0.0, 0.1, task="task", looked=True)
+    events = [event(deliveries.other, 30.0, "expired"), event(deliveries.named(name), 60.0, "expired")]
+    text = "failed (expired) at 60.0 s, but task was created for this very message"
+    assert (text in check_laws(facts([made], events)).violations) is is_violation
+
+
 @pytest.mark.parametrize(("arrived_at", "is_violation"), [(5.0, True), (30.0, False)])
 def test_later_message_reopens_a_request_whose_failure_was_first_answered_from_memory(
     deliveries: FourDeliveries, arrived_at: float, *, is_violation: bool

@@ -135,11 +135,15 @@ def test_stored_outcome_answers_what_had_arrived_before_it(name: str) -> None:
     outcome = records.read_ending(stored.encode(), migration, READ_AT)
     assert outcome is not None
     assert outcome.event_id == json.loads(fields["ending"])["event_id"]
-    is_expired = outcome.reason == "expired"
-    assert outcome.answers(migration, outcome.replays, None) is not is_expired
-    assert outcome.answers(replace(migration, not_after=1.0), outcome.replays, None)
-    assert outcome.answers(migration, outcome.replays, READ_AT) is (outcome.succeeded or outcome.parked)
-    assert outcome.answers(migration, outcome.replays + 1, None) is outcome.succeeded
+    is_expired, replays = outcome.reason == "expired", outcome.replays
+    redelivered, later = (
+        replace(Envelope.read({}, redelivered=is_redelivered, now=READ_AT), replays=replays)
+        for is_redelivered in (True, False)
+    )
+    assert outcome.answers(migration, redelivered) is not is_expired
+    assert outcome.answers(replace(migration, not_after=1.0), redelivered)
+    assert outcome.answers(migration, later) is (outcome.succeeded or outcome.parked)
+    assert outcome.answers(migration, replace(redelivered, replays=replays + 1)) is outcome.succeeded
 
 
 def _event_meaning(content: MigrationSucceeded | MigrationFailed) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import redis
 from aiormq.abc import DeliveredMessage
 
 from schemas import names
+from schemas.envelope import Envelope
 from schemas.request import Request, Task
 from tests.fakes.servers import RabbitMqServer, RedisServer
 from tools.bench import load, sizing
@@ -86,7 +87,8 @@ async def claim_bytes(server: RedisServer) -> int:
         for number in range(CLAIMS):
             one = load.request(number)
             request = Request(request_id=one["request_id"], project_id=load.PROJECT, task=Task(**one["task"]))
-            await claims.take(migration(request, default_region="cn-north-4", with_marker=True), time.time())
+            first, now = migration(request, default_region="cn-north-4", with_marker=True), time.time()
+            await claims.take(first, now, Envelope.read({}, redelivered=False, now=now))
         after: dict[str, Any] = client.info("memory")
         kept: int = client.dbsize() - there  # Redis may have been too late for some
         await claims.aclose()

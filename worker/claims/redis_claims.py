@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from schemas.envelope import Envelope
 from schemas.last_error import LastError
 from worker.claims import records, scripts
 from worker.claims.connection import (
@@ -121,12 +122,10 @@ class RedisClaims:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
 
-    async def take(
-        self, migration: MigrationRequest, now: float, replays: int = 0, arrived_at: float | None = None
-    ) -> ClaimAnswer:
+    async def take(self, migration: MigrationRequest, now: float, envelope: Envelope) -> ClaimAnswer:
         """Claim the request: one round trip, answered within the timeout, or at once while Redis is away.
 
-        An outcome that does not answer a delivery with these `replays` and `arrived_at` is replaced, in another one.
+        An outcome that does not answer a delivery with this envelope is replaced, in another one.
         """
         known = self._leases.get(migration)
         if known is not None:
@@ -134,17 +133,17 @@ class RedisClaims:
         lease = self._leases.open(migration)
         answer: ClaimAnswer | None = None
         try:
-            answer = await self._claim(lease, now, replays, arrived_at)
+            answer = await self._claim(lease, now, envelope)
         finally:
             if not isinstance(answer, Granted):
                 self._leases.close(lease)
         return answer
 
-    async def _claim(self, lease: Lease, now: float, replays: int, arrived_at: float | None) -> ClaimAnswer:
+    async def _claim(self, lease: Lease, now: float, envelope: Envelope) -> ClaimAnswer:
         asked_at = self._clock()
-        found = await self._take(lease, now, replays, arrived_at)
+        found = await self._take(lease, now, envelope)
         if isinstance(replaced := found, records.Unreadable):
-            found = await self._take(lease, now, replays, arrived_at, replaced.ending)
+            found = await self._take(lease, now, envelope, replaced.ending)
         if isinstance(found, records.Unreadable):  # another one, put there in between
             return ClaimedElsewhere(lease.migration.fingerprint)
         if isinstance(found, records.Doubted) and isinstance(replaced, records.Outdated):
@@ -157,10 +156,10 @@ class RedisClaims:
         return found
 
     async def _take(
-        self, lease: Lease, now: float, replays: int, arrived_at: float | None, replaced: bytes = b""
+        self, lease: Lease, now: float, envelope: Envelope, replaced: bytes = b""
     ) -> ClaimAnswer | records.Doubted | records.Unreadable:
         migration = lease.migration
-        numbers = (b"%d" % replays, self._lease_ms, _KEEP, b"%r" % now)
+        numbers = (b"%d" % envelope.replays, self._lease_ms, _KEEP, b"%r" % now)
         arguments = (scripts.record_key(migration), lease.token, migration.fingerprint.encode(), *numbers, replaced)
         reply, memory = await self._ask(ScriptCall(scripts.TAKE, arguments))
         is_remembered = records.is_remembered(memory, now, self._min_memory_age)
@@ -171,7 +170,7 @@ class RedisClaims:
                 has_record=False,
             )
         found = records.read_take(reply, migration, now, is_remembered=is_remembered)
-        if isinstance(found, Concluded) and not found.ending.answers(migration, replays, arrived_at):
+        if isinstance(found, Concluded) and not found.ending.answers(migration, envelope):
             return records.Outdated(records.stored_text(reply))
         return found
 

@@ -154,23 +154,23 @@ class DeliveryPipeline:
 
     async def _claim_or_lock(self, context: DeliveryContext) -> Outcome:
         """Law `single-flight` across replicas: a claim; without claims, or while Redis is away, a lock for a repeat."""
-        policy, now, replays = self._retry_policy, self._now(), context.envelope.replays
+        policy, migration, envelope, now = self._retry_policy, context.migration, context.envelope, self._now()
         if self._claims is not None:
-            answer = await self._claims.take(context.migration, now, replays, context.envelope.arrived_at)
+            answer = await self._claims.take(migration, now, envelope)
             if not isinstance(answer, Unavailable):
                 return await self._under_claim(context, self._claims, answer)
             if policy.claims_away == "pause":
                 if self._claims.is_available:  # the reply about this record alone is of no use
-                    return policy.wait(context.envelope, 0.0, "claimed")
-                return Requeued(context.envelope, "claims")
+                    return policy.wait(envelope, 0.0, "claimed")
+                return Requeued(envelope, "claims")
             if (known := self._from_memory(context, answer)) is not None:
                 return known
-        is_repeat = context.needs_lookup or context.envelope.is_repeat
+        is_repeat = context.needs_lookup or envelope.is_repeat
         if self._claims is not None and policy.reconcile == "ambiguous":
             context.needs_lookup = True
         if self._locks is None or not is_repeat or policy.reconcile == "off":
             return await self._execute(context)
-        return await self._under_claim(context, self._locks, await self._locks.take(context.migration, now, replays))
+        return await self._under_claim(context, self._locks, await self._locks.take(migration, now, envelope))
 
     def _unfinished(self, context: DeliveryContext, outcome: Outcome | None) -> Unfinished:
         now, envelope, fingerprint = self._now(), context.envelope, context.migration.fingerprint
@@ -245,7 +245,7 @@ class DeliveryPipeline:
         )
 
     def _is_answered_by(self, context: DeliveryContext, completed: Completed) -> bool:
-        return completed.answers(context.migration, context.envelope.replays, context.envelope.arrived_at)
+        return completed.answers(context.migration, context.envelope)
 
     def _same_outcome(self, context: DeliveryContext, completed: Completed) -> Completed:
         if completed.fingerprint == context.migration.fingerprint:
@@ -260,7 +260,7 @@ class DeliveryPipeline:
         match outcome:
             case Completed():  # this one had arrived before, by any clock
                 is_same = outcome.fingerprint == context.migration.fingerprint
-                is_answered = is_same and outcome.answers(context.migration, context.envelope.replays, None)
+                is_answered = is_same and outcome.answers(context.migration, context.envelope, had_arrived=True)
                 return replace(outcome, is_repeated=True) if is_answered else None
             case RetryLater() | Requeued():
                 other, why = outcome.envelope, "copy" if isinstance(outcome, RetryLater) else outcome.why

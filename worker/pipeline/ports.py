@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+from schemas.envelope import Envelope
 from schemas.last_error import LastError
 from worker.policy.call_result import CallError, CallResult, LookupResult, TaskCreated
 from worker.policy.delivery_report import DeliveryFinished
@@ -149,12 +150,10 @@ class Dcs(Protocol):
 class Claims(Protocol):
     """Claims and outcomes that the replicas share. No method raises: a Redis that does not answer is `Unavailable`."""
 
-    async def take(
-        self, migration: MigrationRequest, now: float, replays: int = 0, arrived_at: float | None = None
-    ) -> ClaimAnswer:
+    async def take(self, migration: MigrationRequest, now: float, envelope: Envelope) -> ClaimAnswer:
         """Claim the request; a granted claim is renewed until it is concluded or released.
 
-        An outcome that does not answer a delivery with these `replays` and `arrived_at` is replaced by the claim.
+        An outcome that does not answer a delivery with this envelope is replaced by the claim.
         """
 
     def is_claimed(self, migration: MigrationRequest) -> bool:

@@ -9,6 +9,7 @@ is kept until its task must be listed. First deliveries, which are nearly all, c
 import asyncio
 from typing import Protocol
 
+from schemas.envelope import Envelope
 from schemas.last_error import LastError
 from worker.policy.migration_request import Key, MigrationRequest
 from worker.policy.outcome import ClaimedElsewhere, Completed, Unavailable
@@ -37,9 +38,7 @@ class RepeatLocks:
     def __repr__(self) -> str:
         return f"<RepeatLocks: {len(self._taken_at)} in use, {len(self._kept)} kept>"
 
-    async def take(
-        self, migration: MigrationRequest, now: float, replays: int = 0, arrived_at: float | None = None
-    ) -> ClaimedElsewhere | Unavailable:
+    async def take(self, migration: MigrationRequest, now: float, envelope: Envelope) -> ClaimedElsewhere | Unavailable:
         """Lock the request; its history stays unknown."""
         if (kept := self._kept.pop(migration.key, None)) is not None:
             kept.cancel()

@@ -46,27 +46,27 @@ class Completed:
         record = asdict(self) | {"body": self.body.decode()}
         return {name: value for name, value in record.items() if name not in left_out}
 
-    def answers(self, migration: MigrationRequest, replays: int, arrived_at: float | None) -> bool:
-        """Whether this outcome answers another delivery of its request; `arrived_at`: see `Envelope.arrived_at`.
+    def answers(self, migration: MigrationRequest, envelope: Envelope, *, had_arrived: bool = False) -> bool:
+        """Whether this outcome answers another delivery of its request; `had_arrived`: before it, by any clock.
 
         - A success answers every delivery; a failure none that an operator replayed since.
         - A parked failure answers every other delivery.
-        - Another failure answers what had arrived before it, but `expired` no message with a later `not_after`.
+        - Another failure answers what had arrived before it, but `expired` none that may have, or still get, a task.
 
         With another fingerprint, the answer is a conflict.
         """
         if not self.fingerprint:
             return False  # a conflict speaks of one message only
         is_same = self.fingerprint == migration.fingerprint
-        if self.succeeded or (is_same and replays > self.replays):
+        if self.succeeded or (is_same and envelope.replays > self.replays):
             return self.succeeded
         if self.parked:
             return True
         if is_same and self.reason == Reason.EXPIRED:
             limit = self.not_after or from_text(self.completed_at) or 0.0  # 0.1.0 stored no `not_after`
-            if migration.not_after is None or migration.not_after > limit:
+            if migration.not_after is None or migration.not_after > limit or envelope.may_have_task:
                 return False
-        return arrived_at is None or to_text(arrived_at) <= self.completed_at
+        return had_arrived or envelope.arrived_at is None or to_text(envelope.arrived_at) <= self.completed_at
 
     def must_watch(self, envelope: Envelope) -> bool:
         """Whether its task has to be followed up: not again, unless the delivery may have been lost before that."""

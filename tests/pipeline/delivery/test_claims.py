@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from schemas.envelope import Envelope
 from tests.pipeline.bench import Bench
 from tests.pipeline.fakes import (
     BUSY,
@@ -252,9 +253,7 @@ async def test_concurrent_conflict_rejects_only_other_task() -> None:
     asked = asyncio.Event()
 
     class SlowClaims(FakeClaims):
-        async def take(
-            self, migration: MigrationRequest, now: float, replays: int = 0, arrived_at: float | None = None
-        ) -> ClaimAnswer:
+        async def take(self, migration: MigrationRequest, now: float, envelope: Envelope) -> ClaimAnswer:
             await asked.wait()
             return (
                 ClaimedElsewhere(_fingerprint()) if migration.fingerprint != _fingerprint() else Granted(is_first=False)

@@ -17,8 +17,9 @@ from tests.pipeline.fakes import (
     FakeDelivery,
     copy_headers,
     request,
+    task_found,
 )
-from worker.policy.call_result import TaskCreated
+from worker.policy.call_result import TaskCreated, TaskNotFound
 from worker.policy.outcome import ClaimAnswer, ClaimedElsewhere, Concluded, Granted, Unavailable
 
 CREATED = TaskCreated("i-1")
@@ -143,6 +144,39 @@ async def test_expired_answers_no_message_with_later_not_after(
     not_after = None if later_by is None else to_text(NOW - 1 + later_by)
     await bench.deliver(FakeDelivery(request(not_after=not_after), headers=copy_headers()))
     assert published(bench) == [("expired", False), reason]
+
+
+@pytest.mark.parametrize("is_waiting", [False, True], ids=["from memory", "waiting for the first"])
+async def test_expired_answers_no_copy_that_may_have_task(is_waiting: bool) -> None:
+    """Another replica may have created its task; a copy for which nothing was sent gets the answer."""
+    look = asyncio.Event()
+    bench = Bench(find=[look, TaskNotFound(), task_found()])
+    for sent_at in (None, None, NOW - 600):
+        body = request(not_after=to_text(NOW - 1))
+        bench.dispatcher.deliver(FakeDelivery(body, headers=copy_headers(last_sent_at=sent_at)))
+        if not is_waiting:
+            look.set()
+            await bench.idle()
+    await asyncio.sleep(0.01)
+    look.set()
+    await bench.idle()
+    assert published(bench) == [("expired", False), ("expired", True), ("adopted", False)]
+
+
+@pytest.mark.parametrize(
+    ("headers", "answer"),
+    [({}, ("expired", True)), (copy_headers(last_sent_at=NOW - 600), ("adopted", False))],
+    ids=["never sent", "a copy that was sent"],
+)
+async def test_redelivery_of_expired_message_gets_answer(
+    headers: Mapping[str, object], answer: tuple[str, bool]
+) -> None:
+    """Every redelivery may have been sent just now; unless more is known of it, its outcome was lost with it."""
+    bench = Bench(find=[task_found()])
+    for delivery in (FakeDelivery, lambda body: FakeDelivery(body, headers=headers, redelivered=True)):
+        await bench.deliver(delivery(request(not_after=to_text(NOW - 1))))
+    assert published(bench) == [("expired", False), answer]
+    assert len(bench.dcs.calls) == (answer[0] == "adopted")
 
 
 async def test_copy_of_parked_request_is_not_parked_again() -> None:

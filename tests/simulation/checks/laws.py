@@ -17,6 +17,7 @@ from tests.simulation.checks.follow_up import one_last_event, unwatched, wrong_l
 from tests.simulation.checks.outcomes import (
     Arrivals,
     created_after_conflict,
+    denied_tasks,
     event_ids,
     parked_twice,
     tasks_of_failed_messages,
@@ -125,6 +126,7 @@ def check_laws(facts: RunFacts) -> Verdict:
         verdict.violations += created_after_conflict(
             arrivals, calls[request_key], facts.plan.listing_delay, is_sound=facts.is_sound
         )
+        verdict.violations += denied_tasks(events[request_key], calls[request_key])
         verdict.violations += delayed_by_other_project(facts.plan, request_key[0], events[request_key])
         request = facts.plan.requests[request_key[0]]
         for event in _first_of_each_kind(events[request_key]):
@@ -329,6 +331,7 @@ def _check_one_kind_of_event(
         return
     earlier, later = firsts
     failed = later if earlier.succeeded else earlier
+    is_of_unknown_copy = _is_task_of_unknown_copy(facts, calls, failed)
     if facts.plan.requests[request_key[0]].clashes and not facts.is_sound:
         verdict.windows.append(f"two tasks under one request id, where the first is not known, {_claims_state(facts)}")
     elif (
@@ -338,10 +341,11 @@ def _check_one_kind_of_event(
     ):
         # Neither replica knows the event of the other: one found an outcome before, the other one reports poison.
         verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_claims_state(facts)}")
-    elif (
-        _is_excusable(facts, earlier, later.delivery, failed) or _is_task_of_unknown_copy(facts, calls, failed)
-    ) and not (_could_know_event if earlier.succeeded else _could_know_failure)(
-        facts, earlier.delivery, later.delivery
+    elif (is_of_unknown_copy and earlier.reason == "expired") or (  # then its task is announced
+        (is_of_unknown_copy or _is_excusable(facts, earlier, later.delivery, failed))
+        and not (_could_know_event if earlier.succeeded else _could_know_failure)(
+            facts, earlier.delivery, later.delivery
+        )
     ):
         verdict.windows.append(f"two kinds of final event: copies or lost deliveries, {_claims_state(facts)}")
     elif _is_forgotten(facts, earlier) and later.succeeded:

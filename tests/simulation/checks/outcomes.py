@@ -96,6 +96,15 @@ def tasks_of_failed_messages(
                 yield f"created at {call.started_at:.1f} s, after its failure ({event.reason}) of {event.at:.1f} s"
 
 
+def denied_tasks(events: Iterable[Event], calls: Sequence[CreateCall]) -> Iterator[str]:
+    """Events that say of a message that it expired without a task, although a create for this very message made one."""
+    for event in events:
+        for call in calls if event.reason == "expired" else ():
+            is_known = how_known(call.delivery, event.delivery) in ("same", "copy")
+            if is_known and call.task_id is not None and call.started_at < event.at:
+                yield f"failed (expired) at {event.at:.1f} s, but {call.task_id} was created for this very message"
+
+
 def created_after_conflict(
     arrivals: Arrivals, calls: Sequence[CreateCall], listing_delay: float, *, is_sound: bool
 ) -> Iterator[str]:

@@ -100,7 +100,7 @@ MUTATIONS = (
         "drops requests instead of requeueing them", replace_class(SETTLER, settlement.DropInsteadOfRequeue), seed=19
     ),
     Mutation("omits x-last-sent-at on copies", replace_class(SETTLER, settlement.LoseLastSentAt), seed=689),
-    Mutation("forgets a 409 at a hand-back or a wait", replace_class(SETTLER, settlement.ForgetConflict), seed=202),
+    Mutation("forgets a 409 at a hand-back or a wait", replace_class(SETTLER, settlement.ForgetConflict), seed=1014),
     Mutation("gives each event a new id", replace_class(SETTLER, settlement.NewEventIdEachTime), seed=1),
     Mutation(
         "gives all failures of a request one id", replace_class(SETTLER, settlement.OneIdForAllFailures), seed=161
@@ -127,6 +127,11 @@ MUTATIONS = (
         "takes a redelivery for a first delivery", replace_class(PIPELINE, settlement.TreatRedeliveryAsFirst), seed=5
     ),
     Mutation("creates for a lost delivery", replace_class(PIPELINE, settlement.SkipStaleCheck), seed=5),
+    Mutation(
+        "answers a copy that may have a task as expired",
+        replace_class(PIPELINE, settlement.AnswerExpiredCopies),
+        seed=2840,
+    ),
     Mutation("processes copies at the same time", replace_class(DEDUPLICATOR, decisions.NoSingleFlight), seed=40),
     Mutation("creates without a claim while Redis is away", ignore_pause, seed=491),
     Mutation("skips the look-up of first deliveries", policy=decisions.CreateFirstDeliveryWithoutLookup, seed=2),

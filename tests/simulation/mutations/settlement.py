@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from schemas import names
 from schemas.envelope import Envelope
+from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.settler import Settler
 from worker.policy.call_result import UnconfirmedError
@@ -137,6 +138,14 @@ class SkipStaleCheck(DeliveryPipeline):
     async def run(self, delivery: Any) -> None:
         """Switch the law off."""
         await super().run(NeverStale(delivery))
+
+
+class AnswerExpiredCopies(DeliveryPipeline):
+    """Pipeline that answers a copy as expired although a create may have been sent for it."""
+
+    def _is_answered_by(self, context: DeliveryContext, completed: Completed) -> bool:
+        """Switch the law off."""
+        return completed.answers(context.migration, replace(context.envelope, last_sent_at=None))
 
 
 class UnsharedOutcomes(AlteredProxy):

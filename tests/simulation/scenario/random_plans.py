@@ -18,6 +18,7 @@ THROTTLE_SHARE: Final = 0.03
 CLAIMS_SHARE: Final = 0.1
 FOLLOW_UP_SHARE: Final = 0.1
 TWINS_SHARE: Final = 0.05
+EXPIRED_SHARE: Final = 0.02
 REFUSAL_SHARE: Final = 0.05
 _AWAY: Final = ("look", "pause")
 _KILL_POINTS: Final = ("create.before", "create.sent", "create.after", "lookup.before", "lookup.after")
@@ -42,6 +43,7 @@ def sampled(seed: int) -> Plan:
         (THROTTLE_SHARE + FOLLOW_UP_SHARE, _follow_up),
         (THROTTLE_SHARE + FOLLOW_UP_SHARE + REFUSAL_SHARE, _refusals),
         (THROTTLE_SHARE + FOLLOW_UP_SHARE + REFUSAL_SHARE + TWINS_SHARE, _twins),
+        (THROTTLE_SHARE + FOLLOW_UP_SHARE + REFUSAL_SHARE + TWINS_SHARE + EXPIRED_SHARE, _expired_copies),
     ):
         if theme > 1.0 - share:
             return of_theme(rng, seed)
@@ -127,6 +129,31 @@ def _twins(rng: Random, seed: int) -> Plan:
         fault_rate=0.1,
         fault_budget=rng.choice((0, 0, 1, 2)),
         only_faults=("crash", "channel", "freeze", "drain", "stall", "confirm-lost", "lookup-503"),
+    )
+
+
+def _expired_copies(rng: Random, seed: int) -> Plan:
+    """Copies that a sender repeats when `not_after` is near or over, while a task may exist of which one knows."""
+    endings = ("created-late-timeout", "created-reset", "created-error", "timeout", "busy")
+    not_after = rng.uniform(1.0, 100.0)
+    return Plan(
+        requests=(
+            PlannedRequest(
+                call_endings=(rng.choice(endings),),
+                copies=tuple(not_after + rng.uniform(-20.0, 60.0) for _ in range(rng.choice((1, 1, 2)))),
+                not_after=not_after,
+            ),
+        ),
+        replicas=rng.choice((2, 2, 3)),
+        claims=rng.random() < 0.3,
+        reconcile="always",
+        tries=rng.choice((1, 3)),
+        prefetch=rng.choice((1, 4)),
+        listing_lag=rng.choice(_LISTING_LAGS),
+        seed=seed,
+        fault_rate=0.1,
+        fault_budget=rng.choice((0, 0, 1, 2)),
+        only_faults=("crash", "channel", "drain", "lookup-slow", "lookup-503", "claims-cut", "claims-away"),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from schemas.envelope import Envelope
 from schemas.last_error import LastError
 from tests.simulation.scenario.plan import CREATE_DEADLINE_SECONDS
 from tests.simulation.world.replica_context import ReplicaContext
@@ -83,8 +84,7 @@ class ClaimStore:
         owner: object,
         now: float,
         epoch_now: float,
-        replays: int,
-        arrived_at: float | None,
+        envelope: Envelope,
     ) -> ClaimAnswer:
         """Claim a request. An expired claim means that its holder may have sent a create just now."""
         record = self.records.get(migration.key)
@@ -96,7 +96,7 @@ class ClaimStore:
                 return Granted(is_first=False, last_sent_at=epoch_now - age + forgotten, has_record=False)
             return Granted(is_first=age >= MIN_MEMORY_AGE_SECONDS, has_record=False)
         if record.outcome is not None:
-            if record.outcome.answers(migration, replays, arrived_at):
+            if record.outcome.answers(migration, envelope):
                 return Concluded(record.outcome)
             record = self.records[migration.key] = ClaimRecord(migration.fingerprint)
         is_ours = record.fingerprint == migration.fingerprint
@@ -153,15 +153,13 @@ class ReplicaClaims:
         is_away = since + NOTICED_AFTER_SECONDS <= self._replica.now < until + RECONNECTED_AFTER_SECONDS
         return not is_away and self._replica.now >= self._away_until
 
-    async def take(
-        self, migration: MigrationRequest, now: float, replays: int = 0, arrived_at: float | None = None
-    ) -> ClaimAnswer:
+    async def take(self, migration: MigrationRequest, now: float, envelope: Envelope) -> ClaimAnswer:
         """Claim a request."""
         await self._replica.point("claim.before")
         if not await self._answers():
             return Unavailable()
         asked_at = self._replica.now
-        answer = self._claim_store.take(migration, self, asked_at, now, replays, arrived_at)
+        answer = self._claim_store.take(migration, self, asked_at, now, envelope)
         self._replica.log("claim: %s", type(answer).__name__)
         if await self._replica.point("claim.after") == "claim-reply-lost":
             self._claim_store.lose_reply()

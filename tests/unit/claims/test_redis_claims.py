@@ -1,17 +1,24 @@
-"""Claims whose Redis is away, of no use, or silent."""
+"""Claims whose Redis is away, of no use, or silent, and an outcome that is stored there and does not answer."""
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
+from schemas.envelope import Envelope
+from schemas.event import Reason
 from tests.fakes.addresses import first_address_swallows
 from tests.unit.claims.sample_migration import MIGRATION
 from tests.unit.claims.small_redis import MEMORY, answering, bulk, listening
 from worker.claims import scripts
+from worker.claims.records import encode_ending
 from worker.claims.redis_claims import RedisClaims
-from worker.policy.outcome import Completed, Unavailable
+from worker.pipeline import final_events
+from worker.policy.outcome import Completed, Concluded, Granted, Unavailable
 
+NOW = 1_795_000_100.0
+REDELIVERED = Envelope.read({}, redelivered=True, now=99.0)
 ENDING = Completed(
     succeeded=False,
     reason="rejected",
@@ -57,7 +64,7 @@ async def test_claims_that_were_not_started_are_away() -> None:
     """Without a connection every take is answered at once, and nothing of the URL is shown."""
     observer = RecordingObserver()
     claims = RedisClaims(lambda: "redis://app:secret@127.0.0.1:1/0", observer)
-    assert await claims.take(MIGRATION, 99.0) == Unavailable()
+    assert await claims.take(MIGRATION, 99.0, REDELIVERED) == Unavailable()
     assert repr(claims) == "<RedisClaims: away, 0 claims>"
     await claims.conclude(MIGRATION, ENDING)
     assert repr(claims) == "<RedisClaims: away, 0 claims>"
@@ -88,7 +95,7 @@ async def test_a_redis_of_no_use_is_tried_again_but_reported_once() -> None:
     async with listening(serve) as url:
         claims, started = RedisClaims(lambda: url, observer), time.monotonic()
         await asyncio.wait_for(claims.start(), 5)
-        assert await claims.take(MIGRATION, 99.0) == Unavailable()
+        assert await claims.take(MIGRATION, 99.0, REDELIVERED) == Unavailable()
         async with asyncio.timeout(10):
             while not claims.is_available:
                 await asyncio.sleep(0.01)
@@ -112,6 +119,25 @@ async def test_address_that_swallows_packets_does_not_keep_redis_away(monkeypatc
             await asyncio.wait_for(claims.start(), 5)
             assert claims.is_available
             await claims.aclose()
+
+
+async def test_stored_expired_answers_no_copy_that_may_have_task() -> None:
+    """Redis may have been away when a create was sent for it: it gets a claim in place of the outcome."""
+    late, first = replace(MIGRATION, not_after=NOW - 9), Envelope.read({}, redelivered=False, now=NOW - 99)
+    expired = final_events.failed(late, first, Reason.EXPIRED, NOW)
+    stored = b"concluded %b 0 0 %b" % (late.fingerprint.encode(), encode_ending(expired))
+
+    def answer(parts: list[bytes]) -> bytes:
+        if parts[0] == b"GET" or parts[3] == scripts.MEMORY_KEY:
+            return bulk(MEMORY if parts[0] == b"GET" else MEMORY + b" 3600.0 1000 4000")
+        return bulk(b"odd " if parts[-1] else stored)
+
+    async with listening(answering(answer)) as url:
+        claims = RedisClaims(lambda: url, RecordingObserver())
+        await asyncio.wait_for(claims.start(), 5)
+        copies = [replace(first, is_repeat=True, last_sent_at=sent_at) for sent_at in (None, NOW - 30)]
+        assert [await claims.take(late, NOW, copy) for copy in copies] == [Concluded(expired), Granted(is_first=False)]
+        await claims.aclose()
 
 
 async def test_rotated_password_is_used_by_the_next_connection() -> None:

@@ -78,8 +78,8 @@ class CircuitBreaker(Probed):
 
     def probe_ended(self, result: CallResult, now: float) -> str:
         """A probe failed, was answered (requests may try), or was kept from the service. Returns the event."""
-        if error_table.is_probe_refused(result, self.scopes) is not False:
-            self.error = result if isinstance(result, CallError) else self.error
+        if (is_failed := error_table.is_probe_refused(result, self.scopes)) is not False:
+            self.error = result if is_failed and isinstance(result, CallError) else self.error
             return "probed"
         self._change(BreakerState.HALF_OPEN)
         return ""

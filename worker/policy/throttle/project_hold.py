@@ -91,7 +91,7 @@ class ProjectHold:
             is_looking = (now - self._throttled_since) % 60.0 < LOOK_SECONDS
             room = prefetch if now - others_at > RECENT_SECONDS and not is_looking else max(1, prefetch // SHARE)
             slowest = min(limiter.rate or inf for limiter in self.limiters)
-            expected = max(limiter.wait(1, now) for limiter in self.limiters) + waiting / slowest
+            expected = max(limiter.wait(2, now) for limiter in self.limiters) + waiting / slowest
             may_wait = waiting < room and expected <= MAX_RATE_WAIT_SECONDS
             return None if may_wait else (self._spread.choose(rate / 2, 0.0, now), THROTTLED)
         own = self.own if self.own is not None and self.own.is_blocking else None

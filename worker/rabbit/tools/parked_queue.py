@@ -113,12 +113,15 @@ class ParkedQueue:
         return f"<ParkedQueue {self._queue}: {self._held} held>"
 
     async def open(self) -> None:
-        """Count what is in the queue, once no other command reads it. Raises BrokerError."""
+        """Count what is in the queue, once no other command reads it, and begin to read. Raises BrokerError."""
         self._channel.closing.add_done_callback(self._on_lost)
         self._channel.on_consumer_cancel_callbacks.add(self._on_lost)
         with self._refusals():
-            self.count = await self._count_when_alone()
-        await self._channel.basic_qos(prefetch_count=READ_AHEAD, timeout=RPC_TIMEOUT_SECONDS)
+            self.count = await self._count_when_alone(OTHER_READER_TIMEOUT_SECONDS)
+            await self._channel.basic_qos(prefetch_count=READ_AHEAD, timeout=RPC_TIMEOUT_SECONDS)
+            if self.count:
+                await self._add_consumer()
+                await self._count_when_alone(0.0)  # another one may have counted in the same moment
 
     async def read(self) -> AsyncIterator[list[ParkedMessage]]:
         """The `count` messages, a few at a time, each held until it is dropped; roughly the oldest first.
@@ -194,14 +197,14 @@ class ParkedQueue:
                     return
                 await asyncio.sleep(COUNT_INTERVAL_SECONDS)
 
-    async def _count_when_alone(self) -> int:
+    async def _count_when_alone(self, seconds: float) -> int:
         """How many messages are parked, once no other process reads them."""
-        end = time.monotonic() + OTHER_READER_TIMEOUT_SECONDS
+        end = time.monotonic() + seconds
         while True:
             counted = await self._channel.queue_declare(self._queue, passive=True, timeout=RPC_TIMEOUT_SECONDS)
-            if not counted.consumer_count:
+            if (counted.consumer_count or 0) <= self._consumers:
                 return counted.message_count or 0
-            if time.monotonic() > end:
+            if time.monotonic() >= end:
                 raise ParkedQueueInUseError("Another `parked` command is running: repeat this one when it has ended.")
             await asyncio.sleep(COUNT_INTERVAL_SECONDS)
 

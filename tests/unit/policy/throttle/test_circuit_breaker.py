@@ -8,6 +8,7 @@ from worker.policy.throttle.circuit_breaker import BreakerState, CircuitBreaker
 
 OUTAGE = CallError(Evidence.AMBIGUOUS, ErrorKind.RETRY, CallStatus.TIMEOUT)
 NEVER_SENT = CallError(Evidence.NEVER_SENT, ErrorKind.RETRY, CallStatus.FROZEN)
+NO_KEYS = CallError(Evidence.NEVER_SENT, ErrorKind.UNAUTHENTICATED, CallStatus.NO_CREDENTIALS)
 
 
 def fail(breaker: CircuitBreaker, *requests: str, now: float = 0.0) -> list[str]:
@@ -102,9 +103,9 @@ def test_probes_are_two_to_eight_seconds_apart(random_unit: float) -> None:
 def test_only_an_answered_probe_lets_requests_try() -> None:
     """Only an answered probe lets requests try."""
     breaker = opened()
-    for result in (OUTAGE, NEVER_SENT):
+    for result in (OUTAGE, NEVER_SENT, NO_KEYS):
         assert breaker.probe_ended(result, 1.0) == "probed"
-        assert breaker.is_blocking
+        assert (breaker.is_blocking, breaker.error) == (True, OUTAGE)  # the service was not asked by the others
     breaker.probe_ended(TaskNotFound(), 2.0)
     assert (breaker.state, breaker.is_blocking) == (BreakerState.HALF_OPEN, False)
 

@@ -5,7 +5,14 @@ from math import inf
 import pytest
 
 from worker.policy.call_result import NamedLimit
-from worker.policy.throttle.project_hold import CREDENTIALS, QUOTA, THROTTLED, ProjectHold, SharedLimit
+from worker.policy.throttle.project_hold import (
+    CREDENTIALS,
+    IN_HAND_SECONDS,
+    QUOTA,
+    THROTTLED,
+    ProjectHold,
+    SharedLimit,
+)
 
 DELAYS = (10.0, 60.0, 300.0, 1800.0)
 FIVE = NamedLimit(5, 1.0)
@@ -83,3 +90,13 @@ def test_throttled_requests_wait_in_hand_for_ten_seconds_at_most() -> None:
     for others_at, now, most in ((-inf, 1.0, 16), (49.0, 50.0, 16), (-inf, 50.0, 40)):
         waiting = next(n for n in range(100) if project.postpone(n, 64, others_at, now) is not None)
         assert waiting == pytest.approx(most, abs=3)
+
+
+def test_slow_project_keeps_no_request_in_hand_for_long() -> None:
+    """Five calls a minute: a request makes two, look and create, and with a prefetch of 1 all others wait behind it."""
+    project = throttled(limit=NamedLimit(5, 60.0))
+    assert project.wait(2, 100.0) == 0.0
+    project.limiters[0].take(2, 100.0)
+    waits = [project.wait(2, now) for now in map(float, range(100, 140)) if project.postpone(0, 1, -inf, now) is None]
+    assert waits
+    assert max(waits) <= IN_HAND_SECONDS
