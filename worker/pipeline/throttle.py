@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from math import inf
+from operator import attrgetter
 from typing import Any, Final
 
 from worker.pipeline.ports import CallOwner, Chance, ThrottleObserver
@@ -32,6 +33,7 @@ MAX_PERMIT_WAIT_SECONDS: Final = 60.0
 PROJECTS: Final = 1000
 """That are remembered per region; beyond it the oldest is forgotten."""
 _REFUSALS: Final = (ErrorScope.CREDENTIALS, ErrorScope.REGION)
+_WAITS_ALIKE: Final = attrgetter("migration.project_id", "calls")
 _REPORTS: Final = {
     "opened": ("error", "opened", "DCS fails, so no call is made"),
     "closed": ("info", "closed", "DCS answers again"),
@@ -92,7 +94,7 @@ class RegionThrottle:
         self._spread = RetrySpread(settings.delays)
         self.projects: dict[str, ProjectHold] = {}
         self.shared = SharedLimit()
-        self.queue: WaitQueue[Permit] = WaitQueue(self._try_grant, self.leave, throttle.clock)
+        self.queue: WaitQueue[Permit] = WaitQueue(self._try_grant, self.leave, _WAITS_ALIKE, throttle.clock)
         self.in_use = 0
         self.good_project = ""
         """The project that last succeeded; empty if a probe of it was not accepted since."""

@@ -4,7 +4,7 @@ No task runs for it: items go when `wake` is called, or by its one timer.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from math import inf
 from typing import Generic, TypeVar
 
@@ -12,14 +12,23 @@ T = TypeVar("T")
 
 Offer = Callable[[T, float], tuple[float, bool]]
 """Admits an item now: 0; else the seconds until it is asked again (infinite: at `wake`), and whether all behind it
-must wait as well."""
+must wait as well, or only those that are alike."""
 
 
 class WaitQueue(Generic[T]):
-    """Items that wait. `take_back` gets one that was admitted in the moment in which its task was cancelled."""
+    """Items that wait. `take_back` gets one that was admitted in the moment in which its task was cancelled.
 
-    def __init__(self, offer: Offer[T], take_back: Callable[[T], None], clock: Callable[[], float]) -> None:
-        self._offer, self._take_back, self._clock = offer, take_back, clock
+    `likeness` is equal for items of which none can be admitted if the first one cannot.
+    """
+
+    def __init__(
+        self,
+        offer: Offer[T],
+        take_back: Callable[[T], None],
+        likeness: Callable[[T], Hashable],
+        clock: Callable[[], float],
+    ) -> None:
+        self._offer, self._take_back, self._likeness, self._clock = offer, take_back, likeness, clock
         self.items: dict[asyncio.Future[Exception | None], T] = {}
         """The items that wait, in their order, by the future that ends their wait."""
         self._timer: asyncio.TimerHandle | None = None
@@ -45,14 +54,18 @@ class WaitQueue(Generic[T]):
     def wake(self) -> None:
         """Let every item go that may."""
         now, next_wait, admitted = self._clock(), inf, []
+        kept_back: set[Hashable] = set()
         for turn, item in self.items.items():
-            wait, blocks_all = (inf, False) if turn.done() else self._offer(item, now)  # done: its task was cancelled
+            if turn.done() or (likeness := self._likeness(item)) in kept_back:  # done: its task was cancelled
+                continue
+            wait, blocks_all = self._offer(item, now)
             if wait <= 0.0:
                 admitted.append(turn)
                 continue
             next_wait = min(next_wait, wait)
             if blocks_all:
                 break
+            kept_back.add(likeness)
         for turn in admitted:
             self._end(turn, None)
         if self._timer is not None:

@@ -1,6 +1,7 @@
 """The committed examples: good ones pass the models and the JSON Schemas, bad ones are refused by both."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,12 @@ times.checks("date-time")(lambda value: not isinstance(value, str) or from_text(
 
 def fits(schema: str, content: object) -> bool:
     """Whether `content` passes the JSON Schema of that name, times included."""
-    return Draft202012Validator(documents()[schema], format_checker=times).is_valid(content)
+    return _validator(schema).is_valid(content)
+
+
+@cache
+def _validator(schema: str) -> Draft202012Validator:
+    return Draft202012Validator(documents()[schema], format_checker=times)
 
 
 def dcs(name: str) -> bytes:

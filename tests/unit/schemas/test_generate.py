@@ -6,6 +6,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,12 @@ print(*(name for name in loaded - sys.stdlib_module_names if not name.startswith
 
 def valid(schema: str, content: object) -> bool:
     """Whether `content` passes the JSON Schema of that name."""
-    return Draft202012Validator(documents()[schema]).is_valid(content)
+    return _validator(schema).is_valid(content)
+
+
+@cache
+def _validator(schema: str) -> Draft202012Validator:
+    return Draft202012Validator(documents()[schema])
 
 
 def test_the_committed_schemas_are_fresh() -> None:

@@ -7,12 +7,12 @@ import pytest
 from worker.policy.call_result import NamedLimit
 from worker.policy.throttle.project_hold import (
     CREDENTIALS,
-    IN_HAND_SECONDS,
     QUOTA,
     THROTTLED,
     ProjectHold,
     SharedLimit,
 )
+from worker.policy.throttle.rate_limiter import MAX_RATE_WAIT_SECONDS
 
 DELAYS = (10.0, 60.0, 300.0, 1800.0)
 FIVE = NamedLimit(5, 1.0)
@@ -99,4 +99,4 @@ def test_slow_project_keeps_no_request_in_hand_for_long() -> None:
     project.limiters[0].take(2, 100.0)
     waits = [project.wait(2, now) for now in map(float, range(100, 140)) if project.postpone(0, 1, -inf, now) is None]
     assert waits
-    assert max(waits) <= IN_HAND_SECONDS
+    assert max(waits) <= MAX_RATE_WAIT_SECONDS
