@@ -24,7 +24,7 @@ help:
 	echo 'make setup    .venv from the lock file, and a RabbitMQ server'
 	echo 'make demo     the worker against a fake DCS: 200 requests and what became of them'
 	echo 'make test     every test (make test ARGS="-k words" for some; ARGS=path installs only what that path needs)'
-	echo 'make test-unit  the tests that need no server, in about a minute and a half on 2 cores'
+	echo 'make test-unit  the tests that need no server, in about 75 seconds on 2 cores'
 	echo 'make test-brokers   live tests on RabbitMQ 3.10, 4.0 and 4.3, clusters too (make test-brokers ARGS=4.3)'
 	echo 'make test-dashboard  an hour in small under Prometheus: every query asked, the dashboard checked and drawn'
 	echo 'make dashboard  renew the dashboard that is generated; make picture draws it'
@@ -59,15 +59,15 @@ demo: python
 	case "$(ARGS)" in *--broker*) ;; *) scripts/servers.sh broker ;; esac
 	$(VENV)/bin/dcs-worker demo $(ARGS)
 
-# Live tests wait for most of their time: four files at once keep two cores busy.
-PYTEST := $(RUN) -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder
+# Live tests wait for much of their time: three files at once keep two cores busy.
+PYTEST := $(RUN) -m pytest --numprocesses=3 --dist=loadfile
 
 test: python
 	scripts/servers.sh $$(scripts/test-servers.sh $(ARGS))
-	$(PYTEST) $(ARGS)
+	$(PYTEST) --no-loadscope-reorder $(ARGS)
 
 test-unit: python
-	$(PYTEST) --numprocesses=2 tests/unit tests/pipeline $(ARGS)
+	$(PYTEST) tests/unit tests/pipeline $(ARGS)
 
 # One series after the other, each to its end; what failed is said last, where nothing hides it.
 test-brokers: python
