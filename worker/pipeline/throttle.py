@@ -389,12 +389,9 @@ class Throttle:
     def stop_sampling(self) -> None:
         """A request came in, and is postponed by a hold."""
         error = self.credentials.error
-        is_without_any = (
-            error is not None and error.http_status is None
-        )  # no credentials to be had from IAM or the platform
-        if self._is_sampling and (
-            self._has_succeeded or is_without_any
-        ):  # else all come in: any project may be accepted
+        is_without_any = error is not None and error.http_status is None  # IAM or the platform gives none
+        # Else all requests come in: the project of any of them may be accepted.
+        if self._is_sampling and (self._has_succeeded or is_without_any):
             self._is_sampling = False
             self.adapt_consumption()
 
