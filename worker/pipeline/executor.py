@@ -5,7 +5,7 @@ Laws `look-before-create` (look-up and create share one permit, absence is belie
 - an attempt looks if a task may exist, and creates if there is none;
 - an error after which waiting helps: wait in hand and try again, or wait in the broker;
 - an error after which it does not: the request fails;
-- an ambiguous create: look again before the next create, not before the listing delay.
+- an ambiguous create: look at once; without a task wait for the listing delay, look again, then create.
 Long on purpose: the steps of one attempt are read together.
 """
 

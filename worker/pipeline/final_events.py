@@ -22,7 +22,7 @@ MESSAGES = {
     Reason.FORBIDDEN: "the worker's credentials may not create migration tasks in this project",
     Reason.NOT_FOUND: "DCS does not know this project, or the API is not at this endpoint",
     Reason.EXPIRED: "not_after has passed and no task was created",
-    Reason.EXHAUSTED: "every retry level was used and no task was created",
+    Reason.EXHAUSTED: "every place of the retry schedule was used and no task was created",
     Reason.UNRESOLVED: "it could not be established whether a task exists",
     Reason.POISON: "the request took its worker down again and again",
 }

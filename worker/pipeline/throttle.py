@@ -310,7 +310,7 @@ class Throttle:
         self.are_credentials_accepted = self._has_succeeded = False
         """Until a call was accepted, one call with the credentials is under way at a time."""
         self._is_sampling = True
-        """Whether requests come in although the credentials are held: their project may be one that is accepted."""
+        """Whether requests come in although calls are held: their project may be one that is accepted."""
         self.prefetch, self.paused_by, self._ceiling = settings.prefetch, "", settings.prefetch
         self._spread = RetrySpread(settings.delays)
         self._closed = asyncio.Event()

@@ -4,8 +4,8 @@ All token calls go one after the other. They are rare (one per project and day),
 and a password that has just become wrong must not be tried by many calls at once.
 
 IAM does not reliably say whether it refuses the user, the password or the project. So that one request for a project
-that does not exist stops no other, a project that never had a token is blamed first, and the password only when
-another project is refused as well.
+that does not exist stops no other, a project that never had a token is blamed first where others had one, and the
+password when another project is refused as well. Without any token yet the password is blamed at once.
 """
 
 import asyncio

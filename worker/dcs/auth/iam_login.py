@@ -117,7 +117,7 @@ class PasswordLockout:
 
     IAM locks an account after 3 to 10 wrong passwords, by default 5, within 15 minutes at least. The pauses of 1, 4,
     15, 15, ... minutes make three calls in the first 15 minutes, a fourth if a project was blamed before, and one in 15
-    minutes from then on.
+    minutes from then on. That is for one replica: several together may exceed what IAM allows.
     """
 
     def __init__(self, random_unit: Callable[[], float]) -> None:
