@@ -29,7 +29,11 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _library_heard() -> Iterator[None]:
-    """Commands silence the AMQP library in their process, which is ours when a test runs one in it."""
+def _restored_logging() -> Iterator[None]:
+    """Commands and workers change the logging of their process, which is ours when a test runs one in it."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
     yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
     logging.getLogger("aiormq").setLevel(logging.NOTSET)

@@ -2,7 +2,6 @@
 
 import io
 import logging
-from collections.abc import Iterator
 
 import httpx2
 import pytest
@@ -19,25 +18,13 @@ TOKEN, PASSWORD = "MIIsecret-token" * 6600, "secret-password"
 """A user with many roles has a token of any length: here one of 99 kB."""
 
 
-@pytest.fixture
-def root_level() -> Iterator[logging.Logger]:
-    """The root logger, whose level is put back."""
-    root = logging.getLogger()
-    level, handlers = root.level, list(root.handlers)
-    yield root
-    root.setLevel(level)
-    root.handlers[:] = handlers
-
-
 @pytest.mark.parametrize("is_lowered", [False, True], ids=["worker's levels", "root lowered"])
-async def test_login_at_debug_logs_no_token(
-    root_level: logging.Logger, caplog: pytest.LogCaptureFixture, is_lowered: bool
-) -> None:
+async def test_login_at_debug_logs_no_token(caplog: pytest.LogCaptureFixture, is_lowered: bool) -> None:
     """httpcore2 logs the headers of answers at debug, X-Subject-Token among them, and httpx2 a line per call."""
     log = io.StringIO()
     configure_logging("debug", "json", log)
     if is_lowered:  # by whatever else sets levels in this process
-        root_level.setLevel(logging.DEBUG)
+        logging.getLogger().setLevel(logging.DEBUG)
     transport = ServiceTransport(client_tls(), 5)
     token = http(201, b"{}", b"X-Subject-Token: " + TOKEN.encode())
     async with serving(token, http(200, b"{}")) as iam:
