@@ -157,6 +157,7 @@ class LogSink:
         self._descriptor = _descriptor(stream)
         self._reader_wait_seconds = reader_wait_seconds
         self._has_partial_line = False
+        self._one_at_a_time = threading.RLock()  # the trace exporter logs in another thread
         if self._descriptor is not None:
             self._poll = select.poll()
             self._poll.register(self._descriptor, select.POLLOUT)
@@ -166,11 +167,12 @@ class LogSink:
 
     def write(self, line: str) -> None:
         """Write a line, given without its end. An error of the stream costs the line and is not raised."""
-        try:
-            is_written = self._write(line + "\n")
-        except (OSError, ValueError):  # closed by us or by its reader
-            is_written = False
-        self.lost_lines = 0 if is_written else self.lost_lines + 1
+        with self._one_at_a_time:
+            try:
+                is_written = self._write(line + "\n")
+            except (OSError, ValueError):  # closed by us or by its reader
+                is_written = False
+            self.lost_lines = 0 if is_written else self.lost_lines + 1
 
     # A logger calls the method of the level.
     debug = info = warning = error = critical = write

@@ -145,3 +145,22 @@ def test_partial_line_is_ended_before_next(pipe: tuple[int, TextIO]) -> None:
     sink.write("whole")
 
     assert drained(reading).splitlines()[-1] == b"whole"
+
+
+def test_lines_of_two_threads_wait_for_the_reader_together(pipe: tuple[int, TextIO]) -> None:
+    """A library's thread, of the trace exporter for example, logs while the worker does: each line arrives whole."""
+    reading, stream = pipe
+    os.set_blocking(stream.fileno(), False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(stream.fileno(), b"." * 4096)
+    os.set_blocking(stream.fileno(), True)
+    sink = LogSink(stream, reader_wait_seconds=10)
+    threads = [threading.Thread(target=sink.write, args=(f"line {number}",)) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    text = drained(reading)
+    for thread in threads:
+        thread.join(10)
+    text += drained(reading)
+    assert sorted(text.lstrip(b".").splitlines()) == [b"line %d" % number for number in range(5)]
