@@ -59,15 +59,15 @@ demo: python
 	case "$(ARGS)" in *--broker*) ;; *) scripts/servers.sh broker ;; esac
 	$(VENV)/bin/dcs-worker demo $(ARGS)
 
-# Live tests wait for much of their time: four files at once keep two cores busy.
-PYTEST := $(RUN) -m pytest --numprocesses=4 --dist=loadfile
+# Live tests wait for much of their time: three files at once keep two cores busy, and starve none.
+PYTEST := $(RUN) -m pytest --numprocesses=3 --dist=loadfile
 
 test: python
 	scripts/servers.sh $$(scripts/test-servers.sh $(ARGS))
 	$(PYTEST) --no-loadscope-reorder $(ARGS)
 
 test-unit: python
-	$(PYTEST) --numprocesses=3 tests/unit tests/pipeline $(ARGS)
+	$(PYTEST) tests/unit tests/pipeline $(ARGS)
 
 # One series after the other, each to its end; what failed is said last, where nothing hides it.
 test-brokers: python
