@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -11,13 +10,6 @@ from hypothesis import settings
 # A busy machine makes an example slow, not wrong; slow tests are pytest-timeout's to end.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
-
-LIVE = Path(__file__).parent / "live"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Live tests first: files that take long must not be the last ones that run."""
-    items.sort(key=lambda item: LIVE not in item.path.parents)
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,8 @@ collect_ignore = [] if SERIES in os.environ else ["test_leader_lost.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder is `live`."""
+    """Everything in this folder is `live`, and comes first: files that take long must not be the last ones that run."""
+    items.sort(key=lambda item: HERE not in item.path.parents)
     for item in items:
         if HERE in item.path.parents:
             item.add_marker("live")
