@@ -5,10 +5,12 @@ part of a name, mixes kinds of migration, and older services leave `description`
 Tasks"). So every row is judged here: by marker and name, else by name, networks and creation time.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
+from unicodedata import normalize
 
 from schemas import identity
 from schemas.dcs import ONLINE_MIGRATION, TaskDetail, TaskRow
@@ -24,8 +26,15 @@ MIN_CUT_DESCRIPTION_BYTES: Final = 61
 """What a cut at 64 bytes keeps if the character there is dropped. A shorter beginning may be anybody's."""
 MARKER_KEPT: Final = "kept"
 MARKER_REMEDY: Final = "let senders use shorter descriptions; tasks that look alike can end requests as unresolved"
-_REPLACEMENTS: Final = "?\ufffd"
-"""What stands for a character that was cut in the middle."""
+_REPLACEMENTS: Final = "?\ufffd.\u2026 "
+"""What stands for a character that was cut in the middle, or for all that was cut off."""
+_CUT_ENTITY: Final = re.compile(r"&[#\w;]{0,31}$")
+"""An escaped character that may have been cut in the middle, where its number may mean another one."""
+_FOUR_BYTES: Final = re.compile("[\U00010000-\U0010ffff]")
+_LOST: Final = re.compile("[?\ufffd\U00010000-\U0010ffff]+")
+"""Characters of four bytes, and what databases that keep three at most put in their place."""
+_STOP: Final = re.compile("[\x00\U00010000-\U0010ffff]")
+"""Characters at which some databases end a text."""
 _ANY_ZONE: Final = 14 * 3600.0
 """A time without an offset may be local time anywhere."""
 _FORMATS: Final = ("%Y/%m/%d %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y%m%d%H%M")
@@ -53,7 +62,8 @@ def row(migration: MigrationRequest, row: TaskRow, since: float) -> Match:
         return Match.ASK if is_possible else Match.NO
     has_our_name = _is_equal_or_cut(migration.task.name, row.task_name)
     if row.description is None:
-        return Match.ASK if has_our_name else Match.NO
+        is_possible = has_our_name or _letters(row.task_name) == _letters(migration.task.name)
+        return Match.ASK if is_possible else Match.NO
     # The marker is always the last one; before it there may be a sender's text, behind it what the service adds.
     marker = last_marker(row.description)
     if marker == migration.marker:
@@ -78,7 +88,8 @@ def detail(
     has_our_networks = _has_our_networks(migration, detail)
     if migration.marker is None:
         return Match.YES if has_our_networks else Match.NO
-    description = max(row.description or "", detail.description or "", key=len)  # a list may show less
+    texts = row.description or "", detail.description or ""  # a list may show less
+    description = max(texts, key=lambda text: (last_marker(text) is not None, len(text)))
     marker = last_marker(description)
     if marker == migration.marker:
         if has_our_networks or _is_equal_or_cut(migration.task.name, row.task_name):
@@ -88,7 +99,8 @@ def detail(
         return Match.NO
     is_older = _is_older(row, since)
     if not _is_long(description):
-        return Match.NO if is_older else Match.UNSURE
+        is_anybodys = is_older and not _is_ended(_sent_description(migration), description)
+        return Match.NO if is_anybodys else Match.UNSURE
     # Nothing but a create of ours makes it ours: two requests may differ in their markers only. The whole text without
     # a marker was probably not cut: the same task made by somebody else.
     is_cut = normal(description) != normal(migration.task.description or "")
@@ -96,12 +108,17 @@ def detail(
     return Match.YES if is_ours else Match.UNSURE
 
 
+def without_detail(migration: MigrationRequest, row: TaskRow) -> Match:
+    """Judge a row whose detail does not exist: a task that was deleted. One with our marker is not created again."""
+    has_our_marker = migration.marker is not None and last_marker(row.description or "") == migration.marker
+    return Match.UNSURE if has_our_marker else Match.NO
+
+
 def marker_state(migration: MigrationRequest, description: str) -> str:
     """What became of the marker in the description of a created task: `MARKER_KEPT`, or how much is shown instead."""
     if last_marker(description) == migration.marker:
         return MARKER_KEPT
-    sent = identity.marked_description(migration.task, migration.marker or "")
-    return f"lost: {len(description)} of {len(sent)} characters are listed"
+    return f"lost: {len(description)} of {len(_sent_description(migration))} characters are listed"
 
 
 def lookup_result(matches: Mapping[str, Match]) -> LookupResult:
@@ -117,22 +134,49 @@ def lookup_result(matches: Mapping[str, Match]) -> LookupResult:
     return ConflictingTask(conflicting) if conflicting else TaskNotFound()
 
 
+def _sent_description(migration: MigrationRequest) -> str:
+    return identity.marked_description(migration.task, migration.marker or "")
+
+
+def _compared(sent: str, shown: str) -> tuple[str, str]:
+    """Both texts in the form in which they are compared."""
+    sent, shown = normal(sent), normal(shown)
+    if _FOUR_BYTES.search(sent) and not _FOUR_BYTES.search(shown):
+        return _LOST.sub("?", sent), _LOST.sub("?", shown)
+    return sent, shown
+
+
 def _is_equal(sent: str, shown: str | None) -> bool:
-    return shown is not None and (shown == sent or normal(shown) == normal(sent))
+    if shown is None or shown == sent:
+        return shown is not None
+    ours, theirs = _compared(sent, shown)
+    return ours == theirs
 
 
 def _is_equal_or_cut(sent: str, shown: str | None) -> bool:
-    if shown is None or _is_equal(sent, shown):
+    if shown is None or _is_equal(sent, shown) or _is_ended(sent, shown):
         return shown is not None
     return len(shown.strip()) >= MIN_CUT_NAME_CHARACTERS and normal(sent).startswith(normal(shown))
+
+
+def _is_ended(sent: str, shown: str) -> bool:
+    """Whether a database ended the text at one of the characters at which some do."""
+    kept = _STOP.split(sent, maxsplit=1)[0]
+    return kept != sent and normal(kept) == normal(shown)
+
+
+def _letters(name: str | None) -> str:
+    """What every form of a name has in common: only the detail call can tell whose a row without description is."""
+    text = _FOUR_BYTES.sub("", normalize("NFKD", normal(name or "")))
+    return "".join(filter(str.isalnum, text))
 
 
 def _may_be_cut(migration: MigrationRequest, row: TaskRow, description: str) -> bool:
     """Whether the service may have cut our description to this one."""
     if not _is_equal(migration.task.name, row.task_name):
         return False
-    sent = normal(identity.marked_description(migration.task, migration.marker or ""))
-    shown = normal(description).rstrip(_REPLACEMENTS).rstrip()
+    sent, shown = _compared(_sent_description(migration), _CUT_ENTITY.sub("", description.rstrip(_REPLACEMENTS)))
+    shown = shown.rstrip(_REPLACEMENTS)
     return sent != shown and sent.startswith(shown)
 
 
