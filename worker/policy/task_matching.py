@@ -58,17 +58,20 @@ def row(migration: MigrationRequest, row: TaskRow, since: float) -> Match:
     if row.migration_type not in (None, ONLINE_MIGRATION):
         return Match.NO
     if migration.marker is None:
-        is_possible = _is_equal(migration.task.name, row.task_name) and not _is_older(row, since)
+        is_possible = _is_alike(migration.task.name, row.task_name) and not _is_older(row, since)
         return Match.ASK if is_possible else Match.NO
     has_our_name = _is_equal_or_cut(migration.task.name, row.task_name)
     if row.description is None:
-        is_possible = has_our_name or _letters(row.task_name) == _letters(migration.task.name)
+        is_possible = has_our_name or _is_alike(migration.task.name, row.task_name)
         return Match.ASK if is_possible else Match.NO
     # The marker is always the last one; before it there may be a sender's text, behind it what the service adds.
     marker = last_marker(row.description)
     if marker == migration.marker:
         return Match.YES if has_our_name else Match.ASK
-    return Match.ASK if marker is None and _may_be_cut(migration, row, row.description) else Match.NO
+    if marker is not None:
+        return Match.NO
+    is_possible = _has_digits(migration, row.description) or _may_be_cut(migration, row, row.description)
+    return Match.ASK if is_possible else Match.NO
 
 
 def detail(
@@ -87,7 +90,9 @@ def detail(
     """
     has_our_networks = _has_our_networks(migration, detail)
     if migration.marker is None:
-        return Match.YES if has_our_networks else Match.NO
+        unequal = Match.UNSURE if was_sent else Match.NO
+        found = Match.YES if _is_equal(migration.task.name, row.task_name) else unequal
+        return found if has_our_networks else Match.NO
     texts = row.description or "", detail.description or ""  # a list may show less
     description = max(texts, key=lambda text: (last_marker(text) is not None, len(text)))
     marker = last_marker(description)
@@ -95,8 +100,20 @@ def detail(
         if has_our_networks or _is_equal_or_cut(migration.task.name, row.task_name):
             return Match.YES
         return Match.UNSURE if has_our_networks is None else Match.CONFLICT
-    if is_anothers or marker is not None or has_our_networks is False or not _may_be_cut(migration, row, description):
+    if is_anothers or marker is not None or has_our_networks is False:
         return Match.NO
+    if _has_digits(migration, description):
+        return Match.UNSURE
+    may_be_cut = _may_be_cut(migration, row, description)
+    return (
+        _cut(migration, row, description, since, may_be_ours=was_sent and bool(has_our_networks))
+        if may_be_cut
+        else Match.NO
+    )
+
+
+def _cut(migration: MigrationRequest, row: TaskRow, description: str, since: float, *, may_be_ours: bool) -> Match:
+    """Judge a task of our name and networks whose description may be ours, without its end."""
     is_older = _is_older(row, since)
     if not _is_long(description):
         is_anybodys = is_older and not _is_ended(_sent_description(migration), description)
@@ -104,8 +121,7 @@ def detail(
     # Nothing but a create of ours makes it ours: two requests may differ in their markers only. The whole text without
     # a marker was probably not cut: the same task made by somebody else.
     is_cut = normal(description) != normal(migration.task.description or "")
-    is_ours = was_sent and has_our_networks and is_older is False and is_cut
-    return Match.YES if is_ours else Match.UNSURE
+    return Match.YES if may_be_ours and is_older is False and is_cut else Match.UNSURE
 
 
 def without_detail(migration: MigrationRequest, row: TaskRow) -> Match:
@@ -165,9 +181,13 @@ def _is_ended(sent: str, shown: str) -> bool:
     return kept != sent and normal(kept) == normal(shown)
 
 
-def _letters(name: str | None) -> str:
-    """What every form of a name has in common: only the detail call can tell whose a row without description is."""
-    text = _FOUR_BYTES.sub("", normalize("NFKD", normal(name or "")))
+def _is_alike(sent: str, shown: str | None) -> bool:
+    """Whether a name may be another form of ours. That is no proof, but a reason to ask."""
+    return shown is not None and (_letters(sent) == _letters(shown) or _is_ended(sent, shown))
+
+
+def _letters(name: str) -> str:
+    text = _FOUR_BYTES.sub("", normalize("NFKD", normal(name)))
     return "".join(filter(str.isalnum, text))
 
 
@@ -178,6 +198,11 @@ def _may_be_cut(migration: MigrationRequest, row: TaskRow, description: str) -> 
     sent, shown = _compared(_sent_description(migration), _CUT_ENTITY.sub("", description.rstrip(_REPLACEMENTS)))
     shown = shown.rstrip(_REPLACEMENTS)
     return sent != shown and sent.startswith(shown)
+
+
+def _has_digits(migration: MigrationRequest, description: str) -> bool:
+    """Whether the digits of our marker are there: the service may have changed `#rq-`, or a sender quotes them."""
+    return (migration.marker or "")[-16:] in normal(description)
 
 
 def _is_long(description: str) -> bool:

@@ -68,13 +68,22 @@ def test_a_task_of_another_kind_is_not_ours() -> None:
     assert judged(PLAIN, migration_type=None) is Match.YES
 
 
-@pytest.mark.parametrize("name", ["dcs-migration-thrc-2", "dcs-migration-", "DCS migration thrc", "", None])
+@pytest.mark.parametrize("name", ["dcs-migration-thrc-2", "dcs-migration-", "", None])
 def test_without_marker_a_task_of_another_name_is_not_ours(name: str | None) -> None:
     """The list call filters by part of a name. A task whose name begins like ours is another one: thrc-1, thrc-10."""
     assert judged(PLAIN, task_name=name) is Match.NO
     assert (
         judged(request(with_marker=False, name="dcs-migration-thrc-10"), task_name="dcs-migration-thrc-1") is Match.NO
     )
+
+
+@pytest.mark.parametrize("name", ["DCS migration thrc", "dcs-\u200bmigration-thrc", "dcs-migration-thrc}"])
+def test_without_marker_a_name_that_is_only_alike_is_in_doubt_after_a_lost_answer(name: str) -> None:
+    """Neither adopted nor created again; before any create it is another task."""
+    assert judged(PLAIN, task_name=name) is Match.UNSURE
+    assert judged(PLAIN, was_sent=False, task_name=name) is Match.NO
+    assert judged(PLAIN, networks="other", task_name=name) is Match.NO
+    assert judged(PLAIN, created_at=OLD, task_name=name) is Match.NO
 
 
 FORMS = {
@@ -105,7 +114,9 @@ def test_a_name_in_another_form_is_ours(sent: str, shown: str, with_marker: bool
 @pytest.mark.parametrize("shown", ["Umzug \U0001f389", "Umzug !", "Umzug", "Umzug ?x", "Umz?g \U0001f680"])
 def test_a_character_that_is_another_one_is_no_form(shown: str) -> None:
     """Only what stands in the place of a character of four bytes can be it."""
-    assert judged(request(with_marker=False, name="Umzug \U0001f680"), task_name=shown) is Match.NO
+    order = request(with_marker=False, name="Umzug \U0001f680")
+    assert judged(order, was_sent=False, task_name=shown) is Match.NO
+    assert judged(order, task_name=shown) is not Match.YES
 
 
 @pytest.mark.parametrize(("sent", "shown"), FORMS.items())
@@ -131,6 +142,10 @@ def test_a_marker_counts_in_any_form_of_the_description(sent: str, shown: str) -
         (MARKER[:-1], Match.NO),
         ("x #rq-", Match.NO),
         ("x", Match.NO),
+        (f"x {MARKER[1:]}", Match.UNSURE),  # special characters removed, or quoted by a sender
+        (f"x%20%23rq-{MARKER[4:].upper()}", Match.UNSURE),
+        (f"x \uff03rq-{MARKER[4:]} y", Match.UNSURE),
+        (f"x {MARKER[1:]} {OTHER_MARKER}", Match.NO),
         ("", Match.UNSURE),
         (None, Match.UNSURE),
     ],
