@@ -202,7 +202,7 @@ def _may_be_cut(migration: MigrationRequest, row: TaskRow, description: str) -> 
 
 def _has_digits(migration: MigrationRequest, description: str) -> bool:
     """Whether the digits of our marker are there: the service may have changed `#rq-`, or a sender quotes them."""
-    return (migration.marker or "")[-16:] in normal(description)
+    return (migration.marker or "")[-16:] in description.lower()
 
 
 def _is_long(description: str) -> bool:
