@@ -206,7 +206,7 @@ def _has_digits(migration: MigrationRequest, description: str) -> bool:
 
 
 def _is_long(description: str) -> bool:
-    return len(description.encode(errors="replace")) >= MIN_CUT_DESCRIPTION_BYTES
+    return len(description.rstrip(_REPLACEMENTS).encode(errors="replace")) >= MIN_CUT_DESCRIPTION_BYTES
 
 
 def _has_our_networks(migration: MigrationRequest, detail: TaskDetail) -> bool | None:
