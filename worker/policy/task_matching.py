@@ -28,7 +28,7 @@ MARKER_KEPT: Final = "kept"
 MARKER_REMEDY: Final = "let senders use shorter descriptions; tasks that look alike can end requests as unresolved"
 _REPLACEMENTS: Final = "?\ufffd.\u2026 "
 """What stands for a character that was cut in the middle, or for all that was cut off."""
-_CUT_ENTITY: Final = re.compile(r"&[#\w;]{0,31}$")
+_CUT_ENTITY: Final = re.compile(r"&[#\w;]{0,12}$")
 """An escaped character that may have been cut in the middle, where its number may mean another one."""
 _FOUR_BYTES: Final = re.compile("[\U00010000-\U0010ffff]")
 _LOST: Final = re.compile("[?\ufffd\U00010000-\U0010ffff]+")
@@ -195,7 +195,7 @@ def _may_be_cut(migration: MigrationRequest, row: TaskRow, description: str) -> 
     """Whether the service may have cut our description to this one."""
     if not _is_equal(migration.task.name, row.task_name):
         return False
-    sent, shown = _compared(_sent_description(migration), _CUT_ENTITY.sub("", description.rstrip(_REPLACEMENTS)))
+    sent, shown = _compared(_sent_description(migration), _without_end(description))
     shown = shown.rstrip(_REPLACEMENTS)
     return sent != shown and sent.startswith(shown)
 
@@ -205,8 +205,12 @@ def _has_digits(migration: MigrationRequest, description: str) -> bool:
     return (migration.marker or "")[-16:] in description.lower()
 
 
+def _without_end(description: str) -> str:
+    return _CUT_ENTITY.sub("", description.rstrip(_REPLACEMENTS))
+
+
 def _is_long(description: str) -> bool:
-    return len(description.rstrip(_REPLACEMENTS).encode(errors="replace")) >= MIN_CUT_DESCRIPTION_BYTES
+    return len(_without_end(description).encode(errors="replace")) >= MIN_CUT_DESCRIPTION_BYTES
 
 
 def _has_our_networks(migration: MigrationRequest, detail: TaskDetail) -> bool | None:

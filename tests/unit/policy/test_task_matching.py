@@ -322,7 +322,7 @@ def test_a_cut_description_counts_in_any_form(sent: str, shown: str) -> None:
     assert judged(request(description=sent), was_sent=False, description=shown) is Match.UNSURE
 
 
-@pytest.mark.parametrize("shown", ["?" * 64, "\ufffd" * 40, "." * 64, "x" + "?" * 63])
+@pytest.mark.parametrize("shown", ["?" * 64, "\ufffd" * 40, "." * 64, "x" + "?" * 63, "x" + "." * 58 + "&amp;"])
 def test_what_stands_for_lost_characters_is_no_text(shown: str) -> None:
     """It may be anybody's."""
     order = request(description=("x" if shown[0] == "x" else "") + "\U0001f680" * 100)
