@@ -45,8 +45,8 @@ REREADS: Final = 3
 _INCOMPLETE: Final = f"the list of tasks has more than {PAGES} pages, or its rows moved while it was read"
 _INCOMPLETE_LIST: Final = CallError(Evidence.REFUSED, ErrorKind.RETRY, CallStatus.INCOMPLETE_LIST, _INCOMPLETE)
 _SHORTEST_CUT: Final = 10
-_USUAL_NAME: Final = re.compile(r"[a-z0-9_-]{1,64}")
-"""What the console allows, in lower case: such a name is kept as it is, and the filter finds it."""
+_USUAL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What the console allows as well: such a name is certainly kept as it is."""
 
 _HEADERS: Final = httpx2.Headers(HEADERS)
 

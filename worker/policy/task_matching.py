@@ -104,12 +104,9 @@ def detail(
         return Match.NO
     if _has_digits(migration, description):
         return Match.UNSURE
-    may_be_cut = _may_be_cut(migration, row, description)
-    return (
-        _cut(migration, row, description, since, may_be_ours=was_sent and bool(has_our_networks))
-        if may_be_cut
-        else Match.NO
-    )
+    if not _may_be_cut(migration, row, description):
+        return Match.NO
+    return _cut(migration, row, description, since, may_be_ours=was_sent and bool(has_our_networks))
 
 
 def _cut(migration: MigrationRequest, row: TaskRow, description: str, since: float, *, may_be_ours: bool) -> Match:

@@ -367,7 +367,7 @@ FORMS = [
     ("trimmed", "thrc ", "mine"),
     ("composed", "Gro\u0308\u00dfe", "mine"),
     ("escaped", "a & b", "<mine> & yours"),
-    ("lower", "DCS-Migration", "Mine"),
+    ("lower", "DCS.Migration", "Mine"),
     ("joined", "a  b", "mine  and\tyours"),
     ("three bytes", "Umzug \U0001f680", "\U0001f680"),
     ("longer", "th rc", "mine"),
@@ -402,7 +402,7 @@ async def test_without_the_name_filter_only_small_lists_are_read_and_only_if_a_t
         add_tasks(fake_dcs, 250)
         for name, may_exist, calls in (
             *(("new", False, 1), ("a-name_1", False, 1), ("a-name_1", True, 5)),
-            *(("x y", False, 5), ("A-name", False, 5), ("x" * 65, False, 5)),
+            *(("A-name", False, 1), ("x y", False, 5), ("x" * 65, False, 5)),
         ):
             before = len(fake_dcs.calls)
             assert await dcs.find(an_order(name), 0.0, may_exist=may_exist) == TaskNotFound()
