@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
 
     amqp_url: Annotated[tuple[SecretUrl, ...], BeforeValidator(urls.broker_urls)] = Field(
-        (SecretUrl("amqp://guest:guest@127.0.0.1:5672/"),),
+        (SecretUrl("amqp://guest:guest@127.0.0.1:5672"),),
         description="broker, `amqp://` or `amqps://`; several, separated by commas: the nodes of one cluster",
     )
     amqp_ca_file: FilePath = Field(None, description="for `amqps://`: trusted authorities; empty: the system's")

@@ -37,7 +37,7 @@ def problems(secrets: Path, values: Mapping[str, str]) -> tuple[str, ...]:
 def test_defaults_are_as_promised() -> None:
     """With a token and nothing else every setting has the promised default."""
     settings = load(TOKEN, folder=Path("/nonexistent")).settings
-    assert [url.get_secret_value() for url in settings.amqp_url] == ["amqp://guest:guest@127.0.0.1:5672/"]
+    assert [url.get_secret_value() for url in settings.amqp_url] == ["amqp://guest:guest@127.0.0.1:5672"]
     assert dict(settings.dcs_endpoints) == {"cn-north-4": "https://dcs.cn-north-4.myhuaweicloud.com"}
     assert settings.secrets_dir == Path("/run/secrets")
     plain = settings.model_dump(exclude={"amqp_url", "dcs_endpoints", "auth_token", "secrets_dir"}, exclude_none=True)

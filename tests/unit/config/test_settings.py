@@ -40,7 +40,7 @@ def test_table_has_one_row_per_variable() -> None:
     assert (head, rule) == ("| variable | default | meaning |", "| --- | --- | --- |")
     assert all(row.count(" | ") == 2 for row in rows)
     assert len(rows) == len(Settings.model_fields)
-    assert rows[0].startswith("| `WORKER_AMQP_URL` | `amqp://guest:guest@127.0.0.1:5672/` | broker")
+    assert rows[0].startswith("| `WORKER_AMQP_URL` | `amqp://guest:guest@127.0.0.1:5672` | broker")
     assert "| `WORKER_DCS_ENDPOINTS` | empty | JSON map" in settings_table()
 
 
