@@ -176,7 +176,7 @@ def print_validation(validator: InputValidator, form: Format | None, *, as_json:
             typer.echo("... and possibly more.", err=True)
         typer.echo(f"{validator.invalid_lines:,} of {validator.lines:,} lines are invalid. Nothing was sent.", err=True)
         if validator.invalid_lines == validator.lines and {error.field for error in validator.errors} == {"body"}:
-            typer.echo(f"Read as {form}: --format names another format.", err=True)
+            typer.echo(f"The input was read as {form}; --format sets another format.", err=True)
 
 
 def _input_summary(validator: InputValidator) -> str:

@@ -41,9 +41,9 @@ def test_check_validates_without_a_broker(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "hint"),
     [
-        ("requests.txt", b"project_id;name\np;n\n", "Read as jsonl: --format names another format.\n"),
-        ("pretty.jsonl", json.dumps({"project_id": "p"}, indent=1).encode(), "Read as jsonl: --format "),
-        ("lines.json", _body() + b"\n" + _body(), "Read as json: --format "),
+        ("requests.txt", b"project_id;name\np;n\n", "The input was read as jsonl; --format sets another format.\n"),
+        ("pretty.jsonl", json.dumps({"project_id": "p"}, indent=1).encode(), "read as jsonl; --format "),
+        ("lines.json", _body() + b"\n" + _body(), "read as json; --format "),
         ("Requests.XLSX", b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0\xb5U0#\n\n\n", "save the table as CSV in UTF-8"),
     ],
 )
@@ -56,7 +56,7 @@ def test_input_in_another_format_is_recognised(tmp_path: Path, name: str, conten
     assert hint in done.stderr
 
     partly = CliRunner().invoke(app, ["submit", "-"], input=_body() + b"\n{\n")
-    assert "Read as" not in partly.stderr
+    assert "read as" not in partly.stderr
 
 
 def test_example_of_the_schema_is_valid_input() -> None:
